@@ -1,5 +1,6 @@
 """Media, the base class of all readers: the frames of a file by number; and Part, a time span of a file."""
 
+import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -188,6 +189,27 @@ class Media(ABC):
         """Whether the file asks for its stored pictures to be turned or mirrored, which `pictures` does."""
         return False
 
+    def copy(self, out: Path) -> float:
+        """Copy the file to `out`; of a part of a video only the packets of its frames, without decoding.
+
+        Returns the seconds by which the copy begins earlier: at the keyframe that the part's first frame needs.
+
+        Raises:
+            MediaError: it is not one file, or the file cannot be read or cut.
+            OSError: `out` cannot be written.
+        """
+        if not self.path.is_file():
+            raise MediaError(self.path, "is not a file of its own, so it cannot be copied; leave it out")
+        shutil.copyfile(self.path, out)
+        return 0.0
+
+    def copy_frames(self, frames: range, out: Path) -> float:
+        """Copy the packets of frames as `copy` does.
+
+        Raises: as `copy`.
+        """
+        raise MediaError(self.path, f"no packets to copy: it is of kind {self.kind!r}; leave out its times")
+
     def close(self) -> None:  # noqa: B027, many readers have nothing to close
         """Close the file."""
 
@@ -269,6 +291,14 @@ class Part(Media):
         """Whether the file asks for its stored pictures to be turned or mirrored."""
         with named_as(self.path):
             return self._whole.turned
+
+    def copy(self, out: Path) -> float:
+        """Copy the packets of the part, from the keyframe that they need, with their sound.
+
+        Raises: as `Media.copy`.
+        """
+        with named_as(self.path):
+            return self._whole.copy_frames(self.frames, out)
 
     def close(self) -> None:
         """Close the file."""

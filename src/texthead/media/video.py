@@ -9,18 +9,20 @@ import io
 import time
 from bisect import bisect_right
 from collections.abc import Collection, Container, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import dropwhile, islice
 from pathlib import Path
 
-from av.container import InputContainer
+import av
+from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from texthead.errors import MediaError
+from texthead.errors import MediaError, line_of
 from texthead.media.limits import MAX_FRAMES
 from texthead.media.mp4_header import claimed_samples
 from texthead.media.reader import Media, Picture, Take
@@ -170,6 +172,45 @@ class Video(Media):
     def turned(self) -> bool:
         """Whether the container turns or mirrors the picture; decodes the first frame."""
         return any(self._rgb.turns(frame) for frame in islice(self._decode(self._keys[0], len(self._entries)), 1))
+
+    def copy_frames(self, frames: range, out: Path) -> float:
+        """Copy the packets of a range of frames, from the keyframe that they need, and the best sound beside them.
+
+        If only decoding tells the order of the frames, the copy may lack the last few of them.
+
+        Raises:
+            MediaError: the packets cannot be read, or files named like `out` cannot hold them.
+        """
+        positions = [*frames] if self._order is None else [self._order[i] for i in frames]
+        if self._order is None:
+            start = self._keys[max(0, bisect_right(self._keys, positions[0]) - 1)]
+        else:
+            start = min(map(self._keyframe_before, positions))
+        stop = max(positions) + 1
+        begin, end = self._seconds(start), max(map(self._seconds, positions))
+        source, video = open_stream(self.path, self._data)
+        with source, _written(self.path, out) as target:
+            streams = [video, *filter(None, [source.streams.best("audio")])]
+            copies = {stream.index: target.add_stream_from_template(stream, opaque=True) for stream in streams}
+            first, position = self._entries[start].dts or self._entries[start].pts or 0, 0
+            for packet in source.demux(streams):
+                if packet.stream is video:
+                    wanted = start <= position < stop
+                    position += packet.size > 0
+                else:
+                    wanted = packet.pts is not None and begin <= packet.pts * packet.time_base <= end
+                if wanted and packet.size:
+                    shift = round(first * (video.time_base or 0) / packet.time_base)
+                    packet.dts = None if packet.dts is None else packet.dts - shift
+                    packet.pts = None if packet.pts is None else packet.pts - shift
+                    packet.stream = copies[packet.stream.index]
+                    target.mux(packet)
+        return self._seconds(positions[0]) - begin
+
+    def _seconds(self, position: int) -> float:
+        """Return the time stamp of a packet, in seconds."""
+        entry = self._entries[position]
+        return float((entry.dts if entry.pts is None else entry.pts) or 0) * float(self._stream.time_base or 0)
 
     def close(self) -> None:
         """Close the decoder and the file."""
@@ -335,6 +376,18 @@ def check_claims(path: Path, data: bytes | None) -> None:
         raise MediaError(
             path, f"its header claims {claimed} samples, the limit is {MAX_FRAMES}; cut it into shorter files"
         )
+
+
+@contextmanager
+def _written(path: Path, out: Path) -> Iterator[OutputContainer]:
+    """Open a new file for packets of `path`; errors of FFmpeg become MediaErrors."""
+    try:
+        with av.open(str(out.absolute()), "w") as target:
+            yield target
+    except (FFmpegError, ValueError) as error:
+        raise MediaError(
+            path, f"cannot be copied to {out.name} ({line_of(error)}); encode it as h264 in .mp4"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ command         texthead label
 session         the next file for each person, the model, its accuracy
 app             the page of `texthead label`; its markup and script are in label/
 training        training started from the page
-media           previews of files that the browser cannot show
 label_file      labels in a CSV that several people edit at once
 labelling       unlabelled files, their features, and the labels so far
 selection       choose the files to label next

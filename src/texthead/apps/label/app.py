@@ -3,57 +3,28 @@
 import math
 import threading
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from texthead.apps.label.media import preview
 from texthead.apps.label.session import FileToLabel, LabelSession
 from texthead.apps.label.training import Training
-from texthead.apps.serving import MEDIA_TYPES, file_route, json_body, media_response, page_app
+from texthead.apps.serving import MEDIA_TYPES, page_app
 from texthead.errors import DataError
 from texthead.media import MediaPath
-
-_HERE = Path(__file__).parent
-
-_PAGE = {"/": "label.html", "/label.js": "label.js", "/label.css": "label.css"}
 
 _LONGEST_WHO = 40
 
 
 def label_app(session: LabelSession, training: Training, host: str, password: str | None = None) -> ASGIApp:
     """Return the page with its guard and, if given, a password."""
-    cached_preview = lru_cache(maxsize=64)(preview)
     actions = _Actions(session, training)
-
-    def media(request: Request) -> Response:
-        return media_response(MediaPath(actions.path(request.path_params["position"])).file)
-
-    def small(request: Request) -> Response:
-        kind, data = cached_preview(actions.path(request.path_params["position"]))
-        return Response(data, media_type=kind, headers={"cache-control": "max-age=3600"})
-
-    def state(request: Request) -> Response:
-        return JSONResponse(actions.state(request.query_params))
-
-    async def act(request: Request) -> Response:
-        body = await json_body(request)
-        return JSONResponse(await run_in_threadpool(actions.act, request.path_params["action"], body))
-
-    routes = [
-        *(file_route(address, _HERE / name) for address, name in _PAGE.items()),
-        Route("/media/{position:int}", media),
-        Route("/preview/{position:int}", small),
-        Route("/api/state", state),
-        Route("/api/{action}", act, methods=["POST"]),
-    ]
-    return page_app(routes, host, password)
+    state = Route("/api/state", lambda request: JSONResponse(actions.state(request.query_params)))
+    page = Path(__file__).with_name("label.html")
+    return page_app([state], host, password, page=page, act=actions.act, media=actions.path)
 
 
 class _Actions:

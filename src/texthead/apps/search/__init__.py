@@ -2,6 +2,7 @@
 
 index   the features of a folder's windows, in one file
 search  rank the windows of an index by a query
+chance  what words fit a folder by chance
 """
 
 import lazy_loader

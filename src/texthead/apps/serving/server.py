@@ -5,11 +5,13 @@ import logging
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -95,7 +97,14 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def page_app(
-    routes: Sequence[Route], host: str, password: str | None = None, most_bytes: Mapping[str, int] | None = None
+    routes: Sequence[Route],
+    host: str,
+    password: str | None = None,
+    most_bytes: Mapping[str, int] | None = None,
+    *,
+    page: Path | None = None,
+    act: Callable[[str, dict[str, Any]], Mapping[str, Any]] | None = None,
+    media: Callable[[int], Path] | None = None,
 ) -> ASGIApp:
     """Return a page with the shared style, the guard and, if given, a password.
 
@@ -103,12 +112,49 @@ def page_app(
         host: address that is served; a local page accepts only local host names.
         password: required from each browser; None for no password.
         most_bytes: limits of the body, by address, where it is not 1 MiB.
+        page: an HTML file to serve at `/`, with its .js and .css.
+        act: answers an action, POST `/api/ACTION`, and its JSON object with another one; it runs in a thread.
+        media: returns the path of a file by its number: `/media/N` is the file, and `/preview/N` and `/still/N` are
+            small pictures of it.
     """
+    pages = [file_route("/", page)] if page else []
+    pages += [file_route(f"/{page.stem}{kind}", page.with_suffix(kind)) for kind in (".js", ".css")] if page else []
+    pages += [_action_route(act)] if act else []
     style = file_route(STYLE, Path(__file__).with_name("base.css"))
-    page = Starlette(routes=[style, *routes], exception_handlers={TextheadError: _error_response})
-    page.router.redirect_slashes = False
-    app = page if password is None else Password(page, password, [STYLE])
-    return Guard(app, LOCAL if host in LOCAL else None, most_bytes or {})
+    all_routes = [style, *routes, *pages, *(_media_routes(media) if media else [])]
+    app = Starlette(routes=all_routes, exception_handlers={TextheadError: _error_response})
+    app.router.redirect_slashes = False
+    guarded = app if password is None else Password(app, password, [STYLE])
+    return Guard(guarded, LOCAL if host in LOCAL else None, most_bytes or {})
+
+
+def _action_route(act: Callable[[str, dict[str, Any]], Mapping[str, Any]]) -> Route:
+    async def answer(request: Request) -> Response:
+        body = await json_body(request)
+        return JSONResponse(await run_in_threadpool(act, request.path_params["action"], body))
+
+    return Route("/api/{action}", answer, methods=["POST"])
+
+
+def _media_routes(media: Callable[[int], Path]) -> list[Route]:
+    """Return the routes of files and of their pictures, of which the last ones stay in memory."""
+    from texthead.apps.serving.previews import preview
+    from texthead.media import MediaPath
+
+    cached = lru_cache(maxsize=512)(preview)
+
+    def file(request: Request) -> Response:
+        return media_response(MediaPath(media(request.path_params["number"])).file)
+
+    def small(request: Request, *pictures: int) -> Response:
+        kind, data = cached(media(request.path_params["number"]), *pictures)
+        return Response(data, media_type=kind, headers={"cache-control": "max-age=3600"})
+
+    def still(request: Request) -> Response:
+        return small(request, 1)
+
+    addresses = {"media": file, "preview": small, "still": still}
+    return [Route(f"/{name}/{{number:int}}", endpoint) for name, endpoint in addresses.items()]
 
 
 def file_route(address: str, path: Path) -> Route:
@@ -118,7 +164,13 @@ def file_route(address: str, path: Path) -> Route:
 
 
 def media_response(path: Path) -> Response:
-    """Return a response with a file of a user; browsers show it only if it is a video or an image."""
+    """Return a response with a file of a user; browsers show it only if it is a video or an image.
+
+    Raises:
+        DataError: it is gone, or not a file of its own, such as a folder of frames.
+    """
+    if not path.is_file():
+        raise DataError(f"{path.name}: no such file; reload the page")
     return FileResponse(path, media_type=MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream"))
 
 

@@ -1,0 +1,45 @@
+"""Small pictures of files for the browser: stills, and previews of files that it cannot show."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from texthead.data import evenly
+from texthead.errors import MediaError
+from texthead.media import MediaPath
+
+# Frames of a video preview, the longer side of a picture in pixels, and that of an image's preview.
+_PICTURES, _SIDE, _IMAGE_SIDE = 16, 384, 1024
+
+_MOST_MILLISECONDS = 4000
+
+
+def preview(path: Path, pictures: int = _PICTURES) -> tuple[str, bytes]:
+    """Return (media type, bytes) of a small preview of a file, animated for a video.
+
+    Args:
+        pictures: frames of a video, evenly spaced; 1 returns a still of its middle, and a smaller preview of an image.
+
+    Raises:
+        MediaError: the file cannot be read.
+    """
+    with MediaPath(path).open() as media:
+        indices = evenly(media.num_frames, pictures)
+        side = _IMAGE_SIDE if MediaPath(path).is_image and pictures > 1 else _SIDE
+        small = {index: _small(picture, side) for index, picture in media.safe_pictures(set(indices))}
+        seconds = media.duration_seconds
+    frames = [small[index] for index in indices if index in small]
+    if not frames:
+        raise MediaError(path, "a frame is listed but does not decode; encode it again", "damaged")
+    data = io.BytesIO()
+    each = int(min(1000 * seconds, _MOST_MILLISECONDS) / len(frames)) or 100
+    frames[0].save(data, "WEBP", save_all=True, append_images=frames[1:], duration=each, loop=0, quality=75)
+    return "image/webp", data.getvalue()
+
+
+def _small(frame: np.ndarray, side: int) -> PIL.Image.Image:
+    picture = PIL.Image.fromarray(frame)
+    picture.thumbnail((side, side))
+    return picture
