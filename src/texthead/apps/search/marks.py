@@ -32,6 +32,9 @@ UNMARKED, RARELY = 100, 0.1
 # up to so many neighbouring windows of it, which may look alike.
 FEWEST, FOLDS, NEIGHBOURS = 4, 5, 10
 
+# Scores are divided by it before the fit of the probabilities, whose penalty then keeps these modest with few marks.
+MODESTY = 3.0
+
 _COLUMNS = ("path", "label", "start", "end")
 
 
@@ -113,8 +116,8 @@ class Marks:
             for own in (fold == each for each in range(FOLDS)):
                 part = _logistic(x[~own], hit[~own], counts[~own], row)
                 scores[own] = x[own] @ part[:-1] + part[-1]
-            slope, shift = _logistic(scores[:, None], hit, counts, np.ones(1))
-            fit, kind = max(slope, 0.01) * fit, f"{kind}, {CALIBRATED}"
+            slope, shift = _logistic(scores[:, None] / MODESTY, hit, counts, np.zeros(1))
+            fit, kind = max(slope / MODESTY, 0.01) * fit, f"{kind}, {CALIBRATED}"
             fit[-1] += shift
         rows, names = torch.from_numpy(np.stack([fit, 0 * fit])), (self.name, OTHER)
         return heads.ProbeHead(rows[:, :-1], bias=rows[:, -1], center=self.index.center, names=names, kind=kind)
