@@ -82,7 +82,7 @@ def downloads(source: str, location: Callable[[], str], *, allowed: bool) -> Ite
     Raises:
         EncoderError: a download was needed.
     """
-    problem, url = "", location() if allowed and not _is_here(source) else ""
+    problem, url = "", location() if allowed and not named_paths(source) else ""
     access = nullcontext("") if "://" not in url else cache_without_network(url)
     try:
         with access as problem, nullcontext() if allowed else no_downloads():
@@ -101,10 +101,11 @@ def downloads(source: str, location: Callable[[], str], *, allowed: bool) -> Ite
         ) from None
 
 
-def _is_here(source: str) -> bool:
-    """Return whether a source names a folder or file: hf:FOLDER, openclip:local-dir:FOLDER, timm:NAME/FILE."""
+def named_paths(source: str) -> list[Path]:
+    """Return the folder or file that a source names: hf:FOLDER, openclip:local-dir:FOLDER, timm:NAME/FILE."""
     rest = source.partition(":")[2]
-    return any(part and Path(part).exists() for part in (rest, rest.partition(":")[2], rest.partition("/")[2]))
+    parts = (rest, rest.partition(":")[2], rest.partition("/")[2])
+    return [Path(part) for part in parts if part and Path(part).exists()]
 
 
 def check_url(url: str, folder: Path) -> None:

@@ -1,16 +1,17 @@
-"""A visual encoder whose network is built on first use, and the digests that stand for its weights until then."""
+"""Encoders whose networks are loaded on first use, and the digests that stand for their weights until then."""
 
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from texthead.encoders.encoder import Visual
+from texthead.encoders.encoder import Encoder, Visual
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
 from texthead.files import cache_dir, read_json, write_json
@@ -80,6 +81,25 @@ class LazyVisual(Visual):
         return self
 
 
+class LazyEncoder(Encoder):
+    """An encoder that is loaded when a frame or a text is encoded, or another attribute than its spec is used.
+
+    Args:
+        spec: spec of the visual encoder.
+        load: returns the encoder.
+        digest: digest of its weights.
+    """
+
+    def __init__(self, spec: VisualSpec, load: Callable[[], Encoder], digest: str):
+        self.visual = LazyVisual(spec, lambda: self._loaded().visual.net, digest)
+        self.dim, self.source, self._loaded = spec.dim, spec.source, cache(load)
+
+    def __getattr__(self, name: str) -> Any:
+        if "_loaded" not in self.__dict__:  # As while it is copied.
+            raise AttributeError(name)
+        return getattr(self._loaded(), name)
+
+
 def weights_key(model: nn.Module, about: str) -> str:
     """Return a digest of a model's weights and of the description `about`."""
     digest = hashlib.sha256(about.encode())
@@ -90,27 +110,32 @@ def weights_key(model: nn.Module, about: str) -> str:
 
 
 def weights_digest(visual: Visual) -> str:
-    """Return a digest of an encoder's weights, independent of their source."""
-    return weights_key(visual, repr(replace(visual.spec, source="")))
+    """Return a digest of an encoder's weights, independent of their source; a lazy encoder is not built."""
+    known = visual.digest if isinstance(visual, LazyVisual) else None
+    return known or weights_key(visual, repr(replace(visual.spec, source="")))
 
 
-def note_digest(files: Sequence[Path], digest: str) -> None:
-    """Store the digest of the weights in these files for `known_digest`; it is valid until a file changes."""
+def note_digest(files: Sequence[Path], digest: str, source: str = "") -> None:
+    """Store the digest of the weights in these files for `known_digest`; it is valid until a file changes.
+
+    Args:
+        source: the source of the encoder, if the files do not tell it.
+    """
     with suppress(RunError, OSError):
-        write_json(_digest_file(files), {"files": _stamps(files), "weights": digest})
+        write_json(_digest_file(files, source), {"files": _stamps(files), "weights": digest})
 
 
-def known_digest(files: Sequence[Path]) -> str | None:
+def known_digest(files: Sequence[Path], source: str = "") -> str | None:
     """Return the stored digest of the weights in these files; None if there is none or a file has changed."""
     try:
-        stored = read_json(_digest_file(files))
+        stored = read_json(_digest_file(files, source))
         return str(stored["weights"]) if stored.get("files") == _stamps(files) and "weights" in stored else None
     except (RunError, OSError):
         return None
 
 
-def _digest_file(files: Sequence[Path]) -> Path:
-    name = hashlib.sha256(repr([str(MediaPath(path).resolved()) for path in files]).encode()).hexdigest()[:32]
+def _digest_file(files: Sequence[Path], source: str) -> Path:
+    name = hashlib.sha256(f"{[str(MediaPath(path).resolved()) for path in files]}{source}".encode()).hexdigest()[:32]
     return cache_dir() / "engines" / "weights" / f"{name}.json"
 
 

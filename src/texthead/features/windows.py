@@ -1,219 +1,146 @@
-"""Windows of videos: cut where frames change, with one feature each."""
+"""The windows of many files and their features, kept in one file that is read by memory map."""
 
-import math
+import json
 from collections.abc import Iterator, Sequence
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from texthead.data.protocol import Protocol
-from texthead.encoders.encoder import Encoder, as_visual
-from texthead.errors import MediaError
-from texthead.features.cache import open_cache
-from texthead.features.frames import Choose, frame_features, frame_times, frames_of_clips
+from texthead.encoders.encoder import Encoder
+from texthead.errors import MediaError, RunError
+from texthead.features.cutting import Encoded, windows_of
 from texthead.features.reading import Reading
-from texthead.features.views import item_features, pixels_of
+from texthead.files import replacing
 from texthead.media.paths import MediaPath, Span
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Reporter
 
-# Seconds between sampled frames, and the fewest and most of these in a window.
-EVERY, SHORTEST, LONGEST = 1.0, 2, 10
-
-# Frames of a video that is shorter than so many seconds, and so not cut.
-_FEWEST = 4
-
-# How much a further window must reduce the spread of features within windows, as a multiple of the median distance of
-# neighbouring frames; and a lower bound of that, for still videos.
-PENALTY, LEAST_PENALTY = 3.0, 0.02
-
-# Files that are looked up together, and frames whose features are in memory at once.
-_FILES, _FRAMES = 500, 20_000
+# Largest number in half precision.
+_LARGEST = 65504.0
 
 
 class Windows(NamedTuple):
-    """The windows of one file.
+    """The windows of files; an image, a frame folder or a part of a video is one window.
 
     Attributes:
-        spans: in seconds from the first frame; together they have all frames. An image, a frame folder or a part of a
-            video is one window with the full span.
-        features: the feature of each window, not normalised.
+        paths: the files.
+        problems: why a file cannot be read, by its path; such files have no window.
+        file_of: for each window the position of its file, ascending.
+        spans: start and end of each window, in seconds from the first frame of its file; infinite at the end.
+        features: the feature of each window in half precision, not normalised; a memory map.
     """
 
-    spans: list[Span]
+    paths: list[str]
+    problems: dict[str, str]
+    file_of: Int[Tensor, " windows"]
+    spans: Float[Tensor, "windows 2"]
     features: Float[Tensor, "windows dim"]
-
-
-class _Grid(NamedTuple):
-    """The frames sampled from a video, and their distance in seconds."""
-
-    frames: list[int]
-    step: float
 
 
 def encode_windows(
     model: Recognizer | Encoder,
-    paths: Sequence[Path],
+    paths: Sequence[Path | str],
     protocol: Protocol | None = None,
     reading: Reading = Reading(),
     reporter: Reporter = Reporter(),
-) -> Iterator[Windows | MediaError]:
-    """Yield the windows of each file with their features, or its MediaError.
+    *,
+    file: Path | None = None,
+) -> Windows:
+    """Return the windows of files with their features.
 
     A video is sampled once a second, at least four times, and cut where its frames change (`cut`); the feature of a
     window is the mean of its frames. If the encoder takes whole clips, or the temporal module is not a mean, videos are
-    cut into windows of five seconds, each encoded as a part of its file. With a cache, each file is encoded once.
+    cut into windows of five seconds, each encoded as a part of its file.
 
     Args:
         protocol: sizes, and the frames of all that is not cut; the model's own if None.
+        reading: how files are read. With a cache, a renamed or touched file is not encoded again, and an interrupted
+            call continues where it was. Unreadable files are always left out.
+        file: keeps the windows; the next call encodes only files that are new or have changed, and tries unreadable
+            ones again only then. It is for one model and protocol: `Recognizer.features_digest` tells models apart.
+
+    Raises:
+        RunError: `file` cannot be written.
     """
     if isinstance(model, Encoder):
         model = Recognizer(model.visual, MeanPool(), nn.Identity())
-    protocol = protocol or model.protocol
-    pooled = model.sees_frames_apart and type(model.temporal) is MeanPool
-    encode = _mean_windows if pooled else _equal_windows
-    with reporter.bar("encode", "files") as progress:
-        for start in range(0, len(paths), _FILES):
-            chunk = [*map(MediaPath, paths[start : start + _FILES])]
-            grids = _grids(model, chunk, protocol, reading)
-            # Long videos have thousands of frames.
-            frames = np.cumsum([len(grid.frames) if isinstance(grid, _Grid) else protocol.frames for grid in grids])
-            ends = [*(np.flatnonzero(np.diff(frames // _FRAMES)) + 1).tolist(), len(chunk)]
-            for first, end in pairwise([0, *ends]):
-
-                def count(share: int, files: int, done: int = start + first, own: int = end - first) -> None:
-                    progress(done + share * own // files, len(paths))
-
-                yield from encode(
-                    model, chunk[first:end], grids[first:end], protocol, reading, reporter.counting(count)
-                )
-
-
-def _grids(
-    model: Recognizer, files: Sequence[MediaPath], protocol: Protocol, reading: Reading
-) -> list[_Grid | MediaError | None]:
-    """Return the frames to sample from each file; None for a file that is not cut."""
-    cache = open_cache(as_visual(model.visual), pixels_of(model, protocol), reading.cache, reading.engine)
-    whole = [not (media.is_part or media.is_member or media.is_image) and media.reader.one_file for media in files]
-    times = frame_times(cache, [media.path for media, cut_it in zip(files, whole, strict=True) if cut_it], reading)
-    return [_grid(next(times)) if cut_it else None for cut_it in whole]
+    names = [str(path) for path in paths]
+    stamps = [MediaPath(name).stamp() for name in names]
+    old, old_stamps = (None, []) if file is None else _read(file, reporter)
+    if old and (old.paths, old_stamps) == (names, stamps):
+        return old
+    row_of = {stamped: row for row, stamped in enumerate(zip(old.paths if old else (), old_stamps, strict=True))}
+    rows = [row_of.get(stamped) for stamped in zip(names, stamps, strict=True)]
+    new = [Path(name) for name, row in zip(names, rows, strict=True) if row is None]
+    encoded = windows_of(model, new, protocol or model.protocol, reading, reporter)
+    entries = (next(encoded) if old is None or row is None else _entry(old, row) for row in rows)
+    if file is None:
+        return _collected(names, entries)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        windows = _collected(names, entries, file.parent)
+    except OSError as error:
+        raise RunError(
+            f"{file}: cannot be written ({error.strerror}); free disk space, or set TEXTHEAD_CACHE"
+        ) from None
+    texts = torch.frombuffer(bytearray(json.dumps([names, windows.problems, stamps]).encode()), dtype=torch.uint8)
+    arrays = {"file_of": windows.file_of, "spans": windows.spans, "features": windows.features}
+    with replacing(file, sync=False) as temporary:
+        save_file({**arrays, "texts": texts}, temporary)
+    return _read(file, reporter)[0] or windows
 
 
-def _grid(times: Sequence[float] | MediaError) -> _Grid | MediaError | None:
-    """Return the frame in the middle of each second; None for a single frame.
-
-    Worked example, 10 frames at 0, 0.2, ... 1.8 s: 2 seconds, so four steps of 0.5 s, with middles 0.25, 0.75, 1.25 and
-    1.75 s: the frames 1, 3, 6 and 8.
-    """
-    if isinstance(times, MediaError):
-        return times
-    if len(times) < 2 or not times[-1] > 0:
-        return None
-    seconds = times[-1] * len(times) / (len(times) - 1)
-    step = max(min(EVERY, seconds / _FEWEST), seconds / len(times))
-    middles = np.arange(step / 2, seconds, step)
-    frames = np.clip(np.searchsorted(times, middles, side="right") - 1, 0, len(times) - 1)
-    return _Grid(frames.tolist(), step)
+def _entry(windows: Windows, row: int) -> Encoded | MediaError:
+    """Return the spans and features of a file, or its error."""
+    if (path := windows.paths[row]) in windows.problems:
+        return MediaError(path, windows.problems[path])
+    begin, end = torch.searchsorted(windows.file_of, torch.tensor([row, row + 1], dtype=torch.int32)).tolist()
+    return [Span(*span) for span in windows.spans[begin:end].tolist()], windows.features[begin:end]
 
 
-def _mean_windows(
-    model: Recognizer,
-    files: Sequence[MediaPath],
-    grids: Sequence[_Grid | MediaError | None],
-    protocol: Protocol,
-    reading: Reading,
-    reporter: Reporter,
-) -> Iterator[Windows | MediaError]:
-    """Yield windows of similar frames, each with the mean of its frames."""
-    clips = partial(protocol.views.frame_indices, num_frames=protocol.frames)
-    usual: Choose = partial(frames_of_clips, choose=clips)
-    choose = [partial(_fixed_frames, frames=grid.frames) if isinstance(grid, _Grid) else usual for grid in grids]
-    rest = pixels_of(model, protocol), reading, reporter
-    entries = frame_features(as_visual(model.visual), [media.path for media in files], choose, *rest)
-    for grid, entry in zip(grids, entries, strict=True):
-        if isinstance(entry, MediaError):
-            yield entry
-        elif grid is None or isinstance(grid, MediaError) or grid.step < EVERY:
-            yield Windows([Span()], entry.features.mean(0, keepdim=True))
-        else:
-            row_of = {index: row for row, index in enumerate(entry.indices)}
-            features = entry.features[[row_of[index] for index in grid.frames]]
-            starts = cut(features)
-            parts = features.split(np.diff([*starts, len(features)]).tolist())
-            yield Windows(_spans(starts, grid.step), torch.stack([part.mean(0) for part in parts]))
+def _collected(paths: list[str], entries: Iterator[Encoded | MediaError], folder: Path | None = None) -> Windows:
+    """Return the windows of all files; their features, which may not fit in memory, are in a file without a name."""
+    problems: dict[str, str] = {}
+    file_of: list[int] = []
+    spans: list[Span] = []
+    with TemporaryFile(dir=folder) as features:
+        for position, (path, entry) in enumerate(zip(paths, entries, strict=True)):
+            if isinstance(entry, MediaError):
+                problems[path] = entry.problem
+                continue
+            file_of += [position] * len(entry[0])
+            spans += [media.span] if (media := MediaPath(path)).is_part else entry[0]
+            features.write(entry[1].clamp(-_LARGEST, _LARGEST).half().numpy().tobytes())
+        features.flush()
+        half = np.memmap(features, np.float16, "r+") if spans else np.empty(0, np.float16)
+    tensors = (
+        torch.tensor(file_of, dtype=torch.int32),
+        torch.tensor(spans, dtype=torch.float64).view(-1, 2),
+        torch.from_numpy(half).view(len(spans), len(half) // max(1, len(spans))),
+    )
+    return Windows(paths, problems, *tensors)
 
 
-def _equal_windows(
-    model: Recognizer,
-    files: Sequence[MediaPath],
-    grids: Sequence[_Grid | MediaError | None],
-    protocol: Protocol,
-    reading: Reading,
-    reporter: Reporter,
-) -> Iterator[Windows | MediaError]:
-    """Yield windows of equal length, each encoded as a part of its file."""
-    spans = [
-        _spans(range(0, len(grid.frames), LONGEST // 2), grid.step) if isinstance(grid, _Grid) else [Span()]
-        for grid in grids
-    ]
-    paths = [
-        media.path if span == Span() else media.part(span).path
-        for media, own in zip(files, spans, strict=True)
-        for span in own
-    ]
-    entries = iter(item_features(model, paths, protocol, reading, reporter))
-    for media, own in zip(files, spans, strict=True):
-        encoded = [next(entries) for _ in own]
-        faults = [entry for entry in encoded if isinstance(entry, MediaError)]
-        if faults:
-            yield MediaError(media.path, faults[0].problem, faults[0].fault)
-        else:
-            yield Windows(own, torch.stack([entry.mean(0) for entry in encoded if isinstance(entry, Tensor)]))
-
-
-def _spans(starts: Sequence[int], step: float) -> list[Span]:
-    """Return the spans that begin at these steps."""
-    return [Span(*pair) for pair in pairwise([*(round(step * start, 3) for start in starts), math.inf])]
-
-
-def _fixed_frames(length: int, frames: Sequence[int]) -> list[int]:
-    """Return the same frames for every length."""
-    return list(frames)
-
-
-def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
-    """Return the indices at which windows begin among equally spaced frames.
-
-    The windows minimise exactly, by dynamic programming, the sum of squared distances of unit features to their
-    window's mean, plus a constant per window. Each has 2 to 10 frames; fewer than four frames are one window.
-
-    Source: optimal partitioning (Jackson et al., IEEE Signal Processing Letters, 2005).
-    """
-    x = F.normalize(features.double(), dim=-1).numpy()
-    count = len(x)
-    if count < 2 * SHORTEST:
-        return [0]
-    sums = np.concatenate([np.zeros((1, x.shape[1])), x.cumsum(0)])
-    neighbours = 1 - (x[1:] * x[:-1]).sum(1)
-    penalty = max(PENALTY * float(np.median(neighbours)), LEAST_PENALTY)
-    best, before = np.full(count + 1, np.inf), np.zeros(count + 1, dtype=int)
-    best[0] = -penalty
-    for end in range(SHORTEST, count + 1):
-        starts = np.arange(max(0, end - LONGEST), end - SHORTEST + 1)
-        spread = (end - starts) - ((sums[end] - sums[starts]) ** 2).sum(1) / (end - starts)
-        costs = best[starts] + spread + penalty
-        index = int(costs.argmin())
-        best[end], before[end] = costs[index], starts[index]
-    begins, end = [], count
-    while end:
-        end = int(before[end])
-        begins.append(end)
-    return begins[::-1]
+def _read(file: Path, reporter: Reporter) -> tuple[Windows | None, list[str]]:
+    """Return the windows in a file, and the stamps of their files; None if there is no file, or it is damaged."""
+    try:
+        with safe_open(file, "pt") as saved:
+            texts, *tensors = (saved.get_tensor(name) for name in ("texts", "file_of", "spans", "features"))
+        paths, problems, stamps = json.loads(texts.numpy().tobytes())
+        if not len(paths) == len(stamps) > max(tensors[0].tolist(), default=-1):
+            raise ValueError("its numbers do not fit together")
+        return Windows(paths, problems, *tensors), stamps
+    except FileNotFoundError:
+        return None, []
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        reporter.note(f"{file}: damaged ({error}); it is made again")
+        return None, []

@@ -181,6 +181,19 @@ class MediaPath:
         """
         return frame_files(self.file) if self.is_template else [self.file]
 
+    def stamp(self) -> str:
+        """Return size, and times of modification and change, of the file, or of a clip's shard; "" if it has none.
+
+        For a frame folder, return a digest over its files. Copying tools may restore the modification time, but not the
+        change time. Remote files have no stamp, nor have those that cannot be looked up.
+        """
+        try:
+            files = [self.file.parent] if self.is_member else self.files()
+            stamps = [f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}" for s in map(os.stat, files)]
+        except (OSError, ValueError, MediaError):
+            return ""
+        return hashlib.sha256("\n".join(stamps).encode()).hexdigest() if self.is_template else stamps[0]
+
     def digest(self) -> str:
         """Return the SHA-256 of the file's bytes; of a frame folder, the SHA-256 over its files' digests in order.
 

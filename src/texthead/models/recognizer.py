@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Visual, as_visual, clip_features
+from texthead.encoders.lazy import weights_digest, weights_key
 from texthead.errors import RunError
 from texthead.models.heads import StepsHead
 from texthead.models.temporal import EncoderConv, MeanPool
@@ -135,6 +136,10 @@ class Recognizer(nn.Module):
     def sees_frames_apart(self) -> bool:
         """Whether a frame's feature is the same in every clip, so that it can be cached."""
         return not (isinstance(self.temporal, EncoderConv) or self.sees_clips)
+
+    def features_digest(self) -> str:
+        """Return a digest of the weights that features depend on, and not the head's; a lazy encoder is not built."""
+        return weights_key(self.temporal, f"{self.temporal} {weights_digest(as_visual(self.visual))}")
 
     def on_features(self) -> "Recognizer":
         """Return a model for cached features, of frames or of clips, with the same temporal module and head (shared).

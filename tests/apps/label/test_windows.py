@@ -12,8 +12,8 @@ from made import encode, noise, pictures, tiny_visual, write_image
 from texthead.apps.label.windows import cut_files
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders.encoder import Encoder
+from texthead.features.cutting import cut
 from texthead.features.reading import Reading
-from texthead.features.windows import cut
 from texthead.media.paths import MediaPath
 
 COLOURS = ("red", "green", "blue")

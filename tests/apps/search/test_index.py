@@ -2,7 +2,6 @@
 
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,7 +39,7 @@ class Opened:
 
 
 @pytest.fixture
-def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opened:
     """A folder with a film of eight seconds each of three colours, a clip of a second, an image and a broken file."""
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
     frames = [frame for colour in COLOURS for frame in pictures(colour, 1, 0) * 40]

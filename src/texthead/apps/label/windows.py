@@ -39,8 +39,9 @@ def cut_files(
             labelled_spans = labelled.get(item.media.resolved().path, [])
             windows: list[Span] = []
             if Span() not in labelled_spans and _is_long(item.media, above):
-                (entry,) = encode_windows(encoder, [item.path], protocol, reading)
-                windows = [] if isinstance(entry, MediaError) else entry.spans
+                windows = [
+                    Span(*span) for span in encode_windows(encoder, [item.path], protocol, reading).spans.tolist()
+                ]
             free = [window for window in windows if not any(window.overlaps(span) for span in labelled_spans)]
             spans = sorted({*free, *labelled_spans})
             items += [replace(item, path=item.media.part(span).path) for span in spans] or [item]

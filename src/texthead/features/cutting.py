@@ -1,0 +1,194 @@
+"""Cut videos into windows where their frames change, and encode the windows."""
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from texthead.data.protocol import Protocol
+from texthead.encoders.encoder import as_visual
+from texthead.errors import MediaError
+from texthead.features.cache import open_cache
+from texthead.features.frames import Choose, frame_features, frame_times, frames_of_clips
+from texthead.features.reading import Reading
+from texthead.features.views import item_features, pixels_of
+from texthead.media.paths import MediaPath, Span
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
+from texthead.parallel.progress import Reporter
+
+# Seconds between sampled frames, and the fewest and most of these in a window.
+EVERY, SHORTEST, LONGEST = 1.0, 2, 10
+
+# Frames of a video that is shorter than so many seconds, and so not cut.
+_FEWEST = 4
+
+# How much a further window must reduce the spread of features within windows, as a multiple of the median distance of
+# neighbouring frames; and a lower bound of that, for still videos.
+PENALTY, LEAST_PENALTY = 3.0, 0.02
+
+# Files that are looked up together, and frames whose features are in memory at once.
+_FILES, _FRAMES = 500, 20_000
+
+
+# The spans of a file's windows in seconds from its first frame, which together have all its frames; and their features.
+Encoded = tuple[list[Span], Float[Tensor, "windows dim"]]
+
+
+class _Grid(NamedTuple):
+    """The frames sampled from a video, and their distance in seconds."""
+
+    frames: list[int]
+    step: float
+
+
+def windows_of(
+    model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, reporter: Reporter
+) -> Iterator[Encoded | MediaError]:
+    """Yield the windows of each file with their features, or its MediaError; see `encode_windows`."""
+    encode = _mean_windows if model.sees_frames_apart and type(model.temporal) is MeanPool else _equal_windows
+    with reporter.bar("encode", "files") as progress:
+        for start in range(0, len(paths), _FILES):
+            chunk = [*map(MediaPath, paths[start : start + _FILES])]
+            grids = _grids(model, chunk, protocol, reading)
+            # Long videos have thousands of frames.
+            frames = np.cumsum([len(grid.frames) if isinstance(grid, _Grid) else protocol.frames for grid in grids])
+            ends = [*(np.flatnonzero(np.diff(frames // _FRAMES)) + 1).tolist(), len(chunk)]
+            for first, end in pairwise([0, *ends]):
+
+                def count(share: int, files: int, done: int = start + first, own: int = end - first) -> None:
+                    progress(done + share * own // files, len(paths))
+
+                yield from encode(
+                    model, chunk[first:end], grids[first:end], protocol, reading, reporter.counting(count)
+                )
+
+
+def _grids(
+    model: Recognizer, files: Sequence[MediaPath], protocol: Protocol, reading: Reading
+) -> list[_Grid | MediaError | None]:
+    """Return the frames to sample from each file; None for a file that is not cut."""
+    cache = open_cache(as_visual(model.visual), pixels_of(model, protocol), reading.cache, reading.engine)
+    whole = [not (media.is_part or media.is_member or media.is_image) and media.reader.one_file for media in files]
+    times = frame_times(cache, [media.path for media, cut_it in zip(files, whole, strict=True) if cut_it], reading)
+    return [_grid(next(times)) if cut_it else None for cut_it in whole]
+
+
+def _grid(times: Sequence[float] | MediaError) -> _Grid | MediaError | None:
+    """Return the frame in the middle of each second; None for a single frame.
+
+    Worked example, 10 frames at 0, 0.2, ... 1.8 s: 2 seconds, so four steps of 0.5 s, with middles 0.25, 0.75, 1.25 and
+    1.75 s: the frames 1, 3, 6 and 8.
+    """
+    if isinstance(times, MediaError):
+        return times
+    if len(times) < 2 or not times[-1] > 0:
+        return None
+    seconds = times[-1] * len(times) / (len(times) - 1)
+    step = max(min(EVERY, seconds / _FEWEST), seconds / len(times))
+    middles = np.arange(step / 2, seconds, step)
+    frames = np.clip(np.searchsorted(times, middles, side="right") - 1, 0, len(times) - 1)
+    return _Grid(frames.tolist(), step)
+
+
+def _mean_windows(
+    model: Recognizer,
+    files: Sequence[MediaPath],
+    grids: Sequence[_Grid | MediaError | None],
+    protocol: Protocol,
+    reading: Reading,
+    reporter: Reporter,
+) -> Iterator[Encoded | MediaError]:
+    """Yield windows of similar frames, each with the mean of its frames."""
+    clips = partial(protocol.views.frame_indices, num_frames=protocol.frames)
+    usual: Choose = partial(frames_of_clips, choose=clips)
+    choose = [partial(_fixed_frames, frames=grid.frames) if isinstance(grid, _Grid) else usual for grid in grids]
+    rest = pixels_of(model, protocol), reading, reporter
+    entries = frame_features(as_visual(model.visual), [media.path for media in files], choose, *rest)
+    for grid, entry in zip(grids, entries, strict=True):
+        if isinstance(entry, MediaError):
+            yield entry
+        elif grid is None or isinstance(grid, MediaError) or grid.step < EVERY:
+            yield [Span()], entry.features.mean(0, keepdim=True)
+        else:
+            row_of = {index: row for row, index in enumerate(entry.indices)}
+            features = entry.features[[row_of[index] for index in grid.frames]]
+            starts = cut(features)
+            parts = features.split(np.diff([*starts, len(features)]).tolist())
+            yield _spans(starts, grid.step), torch.stack([part.mean(0) for part in parts])
+
+
+def _equal_windows(
+    model: Recognizer,
+    files: Sequence[MediaPath],
+    grids: Sequence[_Grid | MediaError | None],
+    protocol: Protocol,
+    reading: Reading,
+    reporter: Reporter,
+) -> Iterator[Encoded | MediaError]:
+    """Yield windows of equal length, each encoded as a part of its file."""
+    spans = [
+        _spans(range(0, len(grid.frames), LONGEST // 2), grid.step) if isinstance(grid, _Grid) else [Span()]
+        for grid in grids
+    ]
+    paths = [
+        media.path if span == Span() else media.part(span).path
+        for media, own in zip(files, spans, strict=True)
+        for span in own
+    ]
+    entries = iter(item_features(model, paths, protocol, reading, reporter))
+    for media, own in zip(files, spans, strict=True):
+        encoded = [next(entries) for _ in own]
+        faults = [entry for entry in encoded if isinstance(entry, MediaError)]
+        if faults:
+            yield MediaError(media.path, faults[0].problem, faults[0].fault)
+        else:
+            yield own, torch.stack([entry.mean(0) for entry in encoded if isinstance(entry, Tensor)])
+
+
+def _spans(starts: Sequence[int], step: float) -> list[Span]:
+    """Return the spans that begin at these steps."""
+    return [Span(*pair) for pair in pairwise([*(round(step * start, 3) for start in starts), math.inf])]
+
+
+def _fixed_frames(length: int, frames: Sequence[int]) -> list[int]:
+    """Return the same frames for every length."""
+    return list(frames)
+
+
+def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
+    """Return the indices at which windows begin among equally spaced frames.
+
+    The windows minimise exactly, by dynamic programming, the sum of squared distances of unit features to their
+    window's mean, plus a constant per window. Each has 2 to 10 frames; fewer than four frames are one window.
+
+    Source: optimal partitioning (Jackson et al., IEEE Signal Processing Letters, 2005).
+    """
+    x = F.normalize(features.double(), dim=-1).numpy()
+    count = len(x)
+    if count < 2 * SHORTEST:
+        return [0]
+    sums = np.concatenate([np.zeros((1, x.shape[1])), x.cumsum(0)])
+    neighbours = 1 - (x[1:] * x[:-1]).sum(1)
+    penalty = max(PENALTY * float(np.median(neighbours)), LEAST_PENALTY)
+    best, before = np.full(count + 1, np.inf), np.zeros(count + 1, dtype=int)
+    best[0] = -penalty
+    for end in range(SHORTEST, count + 1):
+        starts = np.arange(max(0, end - LONGEST), end - SHORTEST + 1)
+        spread = (end - starts) - ((sums[end] - sums[starts]) ** 2).sum(1) / (end - starts)
+        costs = best[starts] + spread + penalty
+        index = int(costs.argmin())
+        best[end], before[end] = costs[index], starts[index]
+    begins, end = [], count
+    while end:
+        end = int(before[end])
+        begins.append(end)
+    return begins[::-1]

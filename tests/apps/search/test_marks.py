@@ -1,0 +1,229 @@
+"""Marks teach a search: the CSV, the head, probabilities, what to mark next, and the run for other commands."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+import texthead as th
+from made import joined_colours, noise, tiny_visual, write_colour_run, write_image, write_video
+from messages import refuses
+from texthead.apps.search.index import Index, open_index
+from texthead.apps.search.marks import CALIBRATED, FEWEST, OTHER, Marks
+from texthead.encoders.encoder import Encoder
+from texthead.errors import DataError, RunError
+from texthead.features.reading import Reading
+from texthead.runs.run import load_run
+
+RED = "a red thing"
+
+
+def clouds(rare: int = 20, others: int = 180, dim: int = 24) -> tuple[Index, Tensor]:
+    """Return an index of drawn features, the first of which are wanted, and a query that is half right."""
+    center, wanted = 3 * noise(dim, seed=1), 2 * normalize(noise(dim, seed=2), dim=0)
+    features = center + noise(rare + others, dim, seed=3)
+    features[:rare] += wanted
+    paths = [f"/nowhere/{number:03d}.png" for number in range(rare + others)]
+    spans = torch.tensor([0.0, torch.inf]).repeat(len(paths), 1)
+    numbers = torch.arange(len(paths))
+    none = [""] * len(paths)
+    index = Index(Path("/nowhere"), "tiny", paths, none, none, numbers, spans.double(), features.half())
+    return index, normalize(normalize(wanted, dim=0) + normalize(noise(dim, seed=4), dim=0), dim=0)
+
+
+def precision(scores: Tensor, wanted: int) -> float:
+    """Return the average precision of scores of windows, the first of which are wanted."""
+    right = (scores.argsort(descending=True) < wanted).double()
+    return float((right.cumsum(0) / torch.arange(1, len(right) + 1))[right.bool()].mean())
+
+
+@torch.inference_mode()
+def odds(marks: Marks) -> Tensor:
+    return marks.head()(marks.index.features.float()) @ torch.tensor([1.0, -1.0])
+
+
+def test_marks_make_the_ranking_better_and_hits_or_misses_alone_do_not_spoil_it() -> None:
+    index, row = clouds()
+    texts = precision(normalize(index.features.float() - index.features.float().mean(0), dim=-1) @ row, 20)
+    marks = Marks(index, "kite", row)
+    assert precision(odds(marks), 20) == pytest.approx(texts, abs=0.03)
+    for window in range(100, 106):
+        marks.put(window, False)
+    assert precision(odds(marks), 20) > texts - 0.05
+    hits = Marks(index, "kite", row)
+    for window in range(4):
+        hits.put(window, True)
+        marks.put(window, True)
+    assert precision(odds(hits), 20) > texts
+    assert precision(odds(marks), 20) > texts + 0.05
+    assert torch.equal(odds(marks), odds(marks))
+    marks.put(0, None)
+    assert 0 not in marks.hit
+
+
+def test_probabilities_are_calibrated_where_there_are_enough_marks_and_only_there() -> None:
+    index, row = clouds(300, 1700)
+    marks = Marks(index, "kite", row)
+    for window in range(0, 10 * (FEWEST - 1), 10):
+        marks.put(window, True)
+    for window in range(500, 600, 5):
+        marks.put(window, False)
+    assert CALIBRATED not in marks.head().kind
+    for window in range(0, 300, 15):
+        marks.put(window, True)
+    head = marks.head()
+    assert head.kind.endswith(f", {CALIBRATED}")
+    probabilities = head(index.features.float()).softmax(-1)[:, 0].detach()
+    for low, high in ((0.0, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 1.0)):
+        own = (probabilities >= low) & (probabilities <= high)
+        assert (torch.arange(2000)[own] < 300).double().mean() == pytest.approx(probabilities[own].mean(), abs=0.15)
+
+
+def test_windows_of_one_film_nearby_are_one_group() -> None:
+    index, row = clouds()
+    file = Index(index.data, "tiny", index.paths[:1], [""], [""], 0 * index.file_of, index.spans, index.features)
+    marks = Marks(file, "kite", row)
+    for window in range(10):
+        marks.put(window, True)
+        marks.put(100 + 10 * window, False)
+    assert CALIBRATED not in marks.head().kind
+
+
+def test_the_next_page_has_likely_hits_and_windows_between_hits_and_misses() -> None:
+    index, row = clouds()
+    marks = Marks(index, "kite", row)
+    ranked = odds(marks).argsort(descending=True).tolist()
+    assert marks.next_to_mark(marks.head(), ranked) == (ranked[:10], [])
+    for window in ranked[:10]:
+        marks.put(window, window < 20)
+    head, scores = marks.head(), odds(marks)
+    ranked = scores.argsort(descending=True).tolist()
+    sure, unsure = marks.next_to_mark(head, ranked)
+    assert sure == [window for window in ranked if window not in marks.hit][:5]
+    assert len({*sure, *unsure, *marks.hit}) == 20
+    hits = torch.tensor([window in marks.hit and marks.hit[window] for window in range(200)])
+    misses = torch.tensor([window in marks.hit and not marks.hit[window] for window in range(200)])
+    middle = (scores[hits].mean() + scores[misses].mean()) / 2
+    left = [window for window in ranked if window not in {*sure, *unsure, *marks.hit}]
+    assert (scores[unsure] - middle).abs().max() <= (scores[left] - middle).abs().min()
+    everything = [*range(200)]
+    assert marks.next_to_mark(head, [window for window in everything if window in marks.hit]) == ([], [])
+
+
+# ---- files
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Red and blue clips and images, and a film that is red for eight seconds and then blue."""
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
+    for number in range(6):
+        for colour in ("red", "blue"):
+            write_image(tmp_path / "files" / f"{colour}{number}.png", colour, seed=number)
+            write_video(tmp_path / "files" / f"{colour}{number}.mp4", colour, seed=number)
+    joined_colours(tmp_path / "files" / "film.mp4", ["red", "blue"], seconds=8.0)
+    return tmp_path / "files"
+
+
+def opened(folder: Path, run: Path | None = None) -> Index:
+    model = load_run(run) if run else Encoder(tiny_visual(), None, scale=10.0)
+    return open_index(folder, model, Reading(cache=True))
+
+
+def taught(index: Index, path: Path | None = None) -> Marks:
+    """Return marks of all clips and images but the last of each kind, and of the film's first and last windows."""
+    marks = Marks(index, RED, torch.zeros(index.features.shape[1]), path)
+    film = [window for window in range(len(index)) if index.media(window).is_part]
+    for window in range(len(index)):
+        name = index.media(window).file.name
+        if window in (film[0], film[-1]) or (window not in film and "5" not in name):
+            marks.put(window, "red" in name or window == film[0])
+    return marks
+
+
+def test_marks_are_kept_in_a_csv_that_train_reads_and_resumed(folder: Path, tmp_path: Path) -> None:
+    index, path = opened(folder), tmp_path / "marks" / "marks.csv"
+    marks = taught(index, path)
+    rows = [*csv.DictReader(path.open())]
+    assert {row["label"] for row in rows} == {RED, OTHER}
+    assert any(row["start"] for row in rows)
+    dataset = th.read_dataset(path)
+    assert {str(item.media.resolved()) for item in dataset.items} == {
+        str(index.media(window).resolved()) for window in marks.hit
+    }
+    notes: list[str] = []
+    again = Marks(index, RED, marks.row, path, notes.append)
+    assert again.hit == marks.hit
+    assert notes == []
+    assert torch.equal(odds(again), odds(marks))
+
+
+def test_marks_of_other_files_stay_in_the_csv_with_a_line(folder: Path, tmp_path: Path) -> None:
+    path = folder / "marks.csv"
+    write_image(tmp_path / "elsewhere.png", "red")
+    path.write_text(
+        f"path,label,split\n{tmp_path}/elsewhere.png,{RED},train\nred0.png,{RED},train\nred1.png,a bird,\n"
+        f"film.mp4#t=0.5,1.5,{RED},\n".replace("film.mp4#t=0.5,1.5", '"film.mp4#t=0.5,1.5"')
+    )
+    index, notes = opened(folder), list[str]()
+    marks = Marks(index, RED, torch.zeros(index.features.shape[1]), path, notes.append)
+    assert notes == [f"{path}: 2 of 4 marks are not in {folder}; they stay in the file"]
+    assert sorted(marks.hit.values()) == [False, True]
+    (red,) = (window for window, hit in marks.hit.items() if hit)
+    marks.put(red, None)
+    (new,) = (window for window in range(len(index)) if index.media(window).file.name == "blue0.png")
+    marks.put(new, False)
+    rows = [*csv.DictReader(path.open())]
+    assert [(Path(row["path"]).name, row["label"], row["split"]) for row in rows] == [
+        ("elsewhere.png", RED, "train"),
+        ("red1.png", "a bird", ""),
+        ("film.mp4#t=0.5,1.5", RED, ""),
+        ("blue0.png", OTHER, ""),
+    ]
+
+
+def test_wrong_names_and_marks_are_refused(folder: Path, tmp_path: Path) -> None:
+    index, _ = clouds()
+    refuses(DataError, "a class cannot be called 'other'", Marks, index, OTHER, noise(24))
+    marks = Marks(index, "kite", noise(24))
+    marks.put(3, False)
+    refuses(DataError, "no window is marked as 'kite'", marks.save_run, tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    refuses(RunError, "already exists", taught(opened(folder)).save_run, tmp_path / "run")
+
+
+def test_a_saved_run_predicts_like_the_head(folder: Path, tmp_path: Path) -> None:
+    index = opened(folder)
+    marks = taught(index, tmp_path / "marks.csv")
+    marks.save_run(tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    assert run.labels == (RED, OTHER)
+    assert run.was_trained_on(folder / "red0.png")
+    assert not run.was_trained_on(folder / "red5.png")
+    files = [folder / name for name in ("red5.png", "blue5.png", "red5.mp4", "blue5.mp4")]
+    predictions = th.predict(run, files, top=2)
+    assert [prediction.top[0][0] for prediction in predictions] == [RED, OTHER, RED, OTHER]
+    of_image = odds(marks).sigmoid()[next(w for w in range(len(index)) if index.media(w).file.name == "red5.png")]
+    assert predictions[0].top[0][1] == pytest.approx(float(of_image), abs=2e-3)
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert recipe["head"]["kind"].endswith(CALIBRATED)
+
+
+@pytest.mark.parametrize("command", ["timeline", "eval", "label", "predict"])
+def test_commands_take_a_saved_run(folder: Path, tmp_path: Path, command: str) -> None:
+    ...
+
+
+def test_a_run_of_an_index_of_a_run_has_its_encoder_and_temporal_module(folder: Path, tmp_path: Path) -> None:
+    index = opened(folder, write_colour_run(tmp_path / "colours"))
+    taught(index).save_run(tmp_path / "run")
+    run, old = load_run(tmp_path / "run"), load_run(tmp_path / "colours")
+    assert run.recipe == old.recipe
+    for own, other in zip(run.model.visual.parameters(), old.model.visual.parameters(), strict=True):
+        assert torch.equal(own, other)
+    assert [each.top[0][0] for each in th.predict(run, [folder / "red5.mp4", folder / "blue5.mp4"])] == [RED, OTHER]
