@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from texthead.cli.console import doing, say_notes, say_other_classes, say_prompts
 from texthead.cli.options import DownloadOptions, EncoderOptions, TemplateOptions
 from texthead.cli.parser import option
 from texthead.errors import DataError
@@ -62,8 +63,6 @@ class ModelOptions:
 
     def load(self, run_folder: str | None, device: "torch.device") -> "Run | Recognizer":
         """Return the run with its own or other classes, or a zero-shot model, on the device."""
-        from texthead.cli.console import doing, say_notes, say_prompts
-
         doing(f"loading {run_folder or self.source.encoder or 'mini'}")
         from texthead.encoders.load import load_encoder
         from texthead.prediction.predict import names_notes, zero_shot
@@ -87,7 +86,6 @@ class ModelOptions:
 
 def with_classes(run: "Run", classes: str | None, options: TemplateOptions) -> "Run":
     """Return the run with other classes, with notes on their prompts; the run itself if `classes` is None."""
-    from texthead.cli.console import say_notes, say_other_classes, say_prompts
     from texthead.prediction.predict import names_notes
     from texthead.transfer.methods import names_line
 
@@ -114,8 +112,6 @@ def _read_classes(classes: str, options: TemplateOptions) -> tuple[list[str], li
 
 def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
     """Return the part of a run's calibration that holds for this protocol, or None, with a note on it."""
-    from texthead.cli.console import say_notes
-
     calibration, why = model.calibration_for(protocol)
     if calibration is None:
         say_notes(filter(None, [why]))

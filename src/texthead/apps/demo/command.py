@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from texthead.cli import NonNegativeInt, default_workers, option, outputs
+from texthead.cli import NonNegativeInt, console, default_workers, option, outputs
 from texthead.extras import check_extra
 
 
@@ -35,8 +35,6 @@ class Demo:
 
     def __call__(self) -> None:
         from rich.table import Table
-
-        from texthead.cli import console
 
         console.doing("loading torch")
         from texthead.apps.demo.experiment import mean_text, run_demo, spread_caption

@@ -18,6 +18,7 @@ from texthead.cli import (
     TemplateOptions,
     ToolOptions,
     argument,
+    console,
     option,
     outputs,
 )
@@ -77,8 +78,6 @@ class Label:
 
     def check(self) -> None:
         """Raise DataError if DATA does not exist or options exclude each other."""
-        from texthead.cli import console
-
         MediaPath(self.data).check()
         self.tool.check()
         if self.next is None and self.out is None:
@@ -96,8 +95,6 @@ class Label:
         if self.next is None:
             self.server.check_installed("label")
             password = self.server.password()
-
-        from texthead.cli import console
 
         console.doing("loading torch")
         from texthead.apps.label.label_file import check_csv, paths_in
@@ -210,8 +207,6 @@ class Label:
 
 def _print_next(suggestions: "Sequence[Suggestion]") -> None:
     """Print the files to label next as CSV."""
-    from texthead.cli import console
-
     if console.prints_json():
         return
     text = StringIO()

@@ -15,6 +15,8 @@ from texthead.cli import (
     PositiveInt,
     PrintOptions,
     argument,
+    console,
+    noted_calibration,
     option,
     outputs,
     run_argument,
@@ -91,8 +93,6 @@ class TimelineCommand:
         _check_outputs(self, path)
 
     def __call__(self) -> None:
-        from texthead.cli import console
-
         console.doing("loading torch")
         from texthead.apps.timeline.events import EventFinder, Hysteresis, in_order, of_all_classes
         from texthead.apps.timeline.overlay import Curve
@@ -194,8 +194,6 @@ def _opened(path: str) -> "TimedVideo":
 
 def _say_stream(video: "LiveStream") -> None:
     """Note how many frames were dropped, and the fault that ended the stream."""
-    from texthead.cli import console
-
     if video.dropped:
         console.say_notes([f"{video.dropped} frames were dropped to keep up with {video.path}"])
     if video.fault:
@@ -204,7 +202,6 @@ def _say_stream(video: "LiveStream") -> None:
 
 def _noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
     """Return the part of the run's calibration that holds here, with notes on it."""
-    from texthead.cli import console, noted_calibration
     from texthead.evaluation import NONE
 
     calibration = noted_calibration(model, protocol)
@@ -220,8 +217,6 @@ def _noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Cali
 
 def _print_protocol(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding", video: "TimedVideo") -> None:
     """Print how the video is scored, and note what makes that slow or inexact."""
-    from texthead.cli import console
-
     say = console.notes()
     views = sliding.views(protocol.frames)
     clips = f"{views.clips} clips" if views.clips > 1 else "one clip"
@@ -247,7 +242,6 @@ class _Printer:
     """
 
     def __init__(self, command: TimelineCommand, video: "TimedVideo"):
-        from texthead.cli import console
         from texthead.media import LiveStream, Media
 
         self.events: list[Event] = []
@@ -260,7 +254,6 @@ class _Printer:
     def add(self, events: "Sequence[Event]", open_events: Sequence[tuple[str, float]] = ()) -> None:
         """Add final events, and the name and start of those that have begun."""
         from texthead.apps.timeline.events import event_json
-        from texthead.cli import console
 
         self.events += events
         if self.lines:
@@ -281,7 +274,6 @@ class _Printer:
 
     def _print(self, events: "Sequence[Event]") -> None:
         from texthead.apps.timeline.events import EVENT_COLUMNS, csv_row
-        from texthead.cli import console
 
         if self._csv:
             text = StringIO()
@@ -360,7 +352,6 @@ def _no_event(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibra
 def _write_manifest(out: Path, video: Path, events: "Sequence[Event]", begin: float, column: str) -> None:
     """Write the events as parts of the video; their times count from `begin`, in seconds from its start."""
     from texthead.apps.timeline.events import MANIFEST_COLUMNS, manifest_row
-    from texthead.cli import console
 
     name = MediaPath(video).text_below(out.parent)
     columns = [column if name == "label" else name for name in MANIFEST_COLUMNS]
@@ -375,7 +366,6 @@ def _write_files(
     from texthead.apps.timeline.events import srt
     from texthead.apps.timeline.overlay import codec, write_overlay
     from texthead.apps.timeline.timeline import open_timed
-    from texthead.cli import console
     from texthead.report import without_glyph
 
     say = console.notes()
