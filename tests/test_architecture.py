@@ -85,18 +85,11 @@ FACES = {".".join(path.parent.relative_to(SOURCE).parts): names_of(path) for pat
 
 
 def outside_faces(own: str, tree: ast.AST) -> set[str]:
-    """Return what an application (or another user of faces) uses besides faces and top-level modules.
-
-    A face can be imported as a whole (`from texthead import media`): then each attribute must be one of its names.
-    """
-    outside, whole = set(), dict[str, str]()
+    """Return what an application (or another user of faces) imports besides faces and top-level modules."""
+    outside = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "texthead":
             base = node.module.removeprefix("texthead").removeprefix(".")
-            faces = {alias.name: f"{base}.{alias.name}".removeprefix(".") for alias in node.names}
-            if base in ("", "apps") and set(faces.values()) <= FACES.keys():
-                whole |= faces
-                continue
             shown = (
                 {*TOP, *texthead.__all__, "__version__"} if base == "" else {name for _, name in FACES.get(base, ())}
             )
@@ -104,17 +97,7 @@ def outside_faces(own: str, tree: ast.AST) -> set[str]:
                 outside |= {f"{base}.{alias.name}" for alias in node.names} - {f"{base}.{name}" for name in shown}
         elif isinstance(node, ast.Import):
             outside |= {alias.name for alias in node.names if alias.name.startswith("texthead.")}
-    used = {
-        (whole[node.value.id], node.attr)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in whole
-    }
-    return outside | {f"{face}.{name}" for face, name in used if name not in {each for _, each in FACES[face]}}
-
-
-def test_a_name_outside_a_face_is_found_in_both_forms():
-    code = "from texthead import media\nfrom texthead.data import evenly, reading\nmedia.Part, media.open_file"
-    assert outside_faces("", ast.parse(code)) == {"data.reading", "media.open_file"}
+    return outside
 
 
 @pytest.mark.parametrize("name", sorted(name for name in IMPORTS if package(name) in APPS))
