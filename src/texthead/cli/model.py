@@ -80,7 +80,7 @@ class ModelOptions:
         encoder = load_encoder(self.source.encoder or "mini", text=self.source.text, prompts=flat(prompts))
         model = zero_shot(encoder, names, labels=labels, prompts=prompts)
         say_prompts(labels, prompts)
-        say_notes(filter(None, [names_line(encoder, names, prompts), *names_notes(model)]))
+        say_notes(names_line(encoder, names, prompts), *names_notes(model))
         return model.to(device)
 
 
@@ -98,7 +98,7 @@ def with_classes(run: "Run", classes: str | None, options: TemplateOptions) -> "
     encoder = run.encoder()
     run = run.with_classes(labels, names=names, template=template, prompts=sentences, encoder=encoder)
     say_prompts(labels, run.head.prompts or ())
-    say_notes(filter(None, [names_line(encoder, names, prompts), *names_notes(run)]))
+    say_notes(names_line(encoder, names, prompts), *names_notes(run))
     return run
 
 
@@ -114,9 +114,9 @@ def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calib
     """Return the part of a run's calibration that holds for this protocol, or None, with a note on it."""
     calibration, why = model.calibration_for(protocol)
     if calibration is None:
-        say_notes(filter(None, [why]))
+        say_notes(why)
         return None
     how = "not rescaled:" if calibration.temperature == 1 else "calibrated:"
     source = f"temperature {calibration.temperature:.3g} (calibration.json, {calibration.items} items)"
-    say_notes([f"probabilities are {how} {source}{f'; {why}' if why else ''}"])
+    say_notes(f"probabilities are {how} {source}{f'; {why}' if why else ''}")
     return calibration

@@ -68,7 +68,7 @@ class DataOptions:
     def read_noted(self, source: str) -> "Dataset":
         """Return the labelled files of a source, and note what was odd about them."""
         dataset = self.read(source)
-        say_notes(dataset.notes)
+        say_notes(*dataset.notes)
         return dataset
 
 
@@ -371,7 +371,7 @@ class LabelledRun:
         from texthead.runs.scored_items import held_out_items
 
         dataset = held_out_items(run) if self.data is None else self.labelled.read(self.data)
-        say_notes(dataset.notes)
+        say_notes(*dataset.notes)
         return dataset
 
 

@@ -72,7 +72,7 @@ class Calibrate(ScoredRun):
         console.show_json({"run": self.run, "calibration": run.folder / CALIBRATION, **document})
         if splits_of(made.items):
             items = f"{len(made.items)} items ({made.split})"
-            console.say_notes([f"do not report scores on these {items}: the calibration is fitted to them"])
+            console.say_notes(f"do not report scores on these {items}: the calibration is fitted to them")
         console.next_command("texthead", "report", self.run, *filter(None, [self.data]))
 
 
@@ -83,11 +83,11 @@ def _notify(run: "Run", plan: "CalibrationPlan | MediaError") -> None:
         return
     count = f"{len(plan.items)} items ({plan.split}) of {len(plan.items.classes)}"
     console.remarks().print(f"{count} of the run's {len(run.labels)} classes")
-    console.say_notes(plan.notes)
+    console.say_notes(*plan.notes)
     if len(plan.unknown):
         left_out = f" ({plan.copies} copies left out)" if plan.copies else ""
         classes = listed(plan.unknown.classes)
-        console.say_notes([f"{len(plan.unknown)} unknown items are of other classes: {classes}{left_out}"])
+        console.say_notes(f"{len(plan.unknown)} unknown items are of other classes: {classes}{left_out}")
 
 
 def _temperature(made: "RunCalibration") -> str:

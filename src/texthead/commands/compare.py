@@ -142,10 +142,10 @@ def _divided(dataset: "Dataset", command: Compare) -> "Division":
     drawn = f" (K = {command.k}, drawn with seed {command.seed})" if command.k is not None else ""
     held = f", {len(parts.scored)} {parts.scored_name} items only for the final score" if len(parts.scored) else ""
     console.remarks().print(f"{len(parts.train)} training items of {len(parts.train.classes)} classes{drawn}{held}")
-    console.say_notes(parts.notes)
+    console.say_notes(*parts.notes)
     ignored = splits_of(dataset).get("val", 0) if parts.scored_name == "test" else 0
     if ignored:
-        console.say_notes([f"{ignored} val item{'s are' if ignored > 1 else ' is'} not used"])
+        console.say_notes(f"{ignored} val item{'s are' if ignored > 1 else ' is'} not used")
     return parts
 
 
@@ -189,8 +189,9 @@ def _show_lead(default: str, scores: "MethodScores") -> None:
         how += weighted_text(scores.weights)
     lead = scores.lead
     if lead is None or lead.low <= 0:
-        clearly = "clearly " * (lead is not None)
-        console.results().print(f"in cross-validation no method is {clearly}ahead of it ({how})")
+        console.results().print(
+            f"in cross-validation no method is {'clearly ' * (lead is not None)}ahead of it ({how})"
+        )
         return
     console.results().print(
         f"in cross-validation {lead.rival} is ahead of it by {lead.points:.1f} points (95 %: {lead.low:.1f} to "

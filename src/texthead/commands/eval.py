@@ -80,7 +80,7 @@ class Eval(ScoredRun):
             reporter=console.reporter,
             notify=_say_plan,
         )
-        console.say_notes(scores.notes)
+        console.say_notes(*scores.notes)
         show_scores(scores.table)
         if scores.answers:
             show_answers(scores.answers)
@@ -105,7 +105,7 @@ def _say_plan(plan: "EvaluationPlan") -> None:
     """Print what is scored."""
     count, classes, labels = len(plan.items), len(plan.items.classes), (plan.other or plan.run).labels
     if plan.trained_on:
-        console.say_notes([f"the run was trained on {plan.trained_on} of these {count} items"])
+        console.say_notes(f"the run was trained on {plan.trained_on} of these {count} items")
     among = f" among the {len(labels)} of the head" if len(labels) > classes else ""
     console.remarks().print(f"scoring {count} items ({plan.split}) of {classes} classes{among}")
     if plan.other is not None:

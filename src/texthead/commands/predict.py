@@ -112,7 +112,7 @@ class Predict:
         )
         _print_predictions(results, unreadable, calibration, self, model.model)
         batch = "probabilities are not calibrated with --unlabelled" if self.unlabelled else ""
-        console.say_notes(filter(None, [batch, _threshold_line(model.model)]))
+        console.say_notes(batch, _threshold_line(model.model))
         _suggest(self, run_folder)
         if run_folder is not None:
             sys.stdout.flush()

@@ -89,6 +89,6 @@ def _notify(event: "EvaluationPlan | RunEvaluation | MediaError") -> None:
     elif isinstance(event, MediaError):
         console.say_skipped([event])
     else:
-        console.say_notes(event.notes)
+        console.say_notes(*event.notes)
         show_scores(event.table)
         console.doing("writing the report")

@@ -266,7 +266,7 @@ class Train:
         from texthead.models.build import takes_sentences
 
         division, inputs = plan.division, plan.inputs
-        console.say_notes(plan.notes)
+        console.say_notes(*plan.notes)
         share = f"{100 * (self.held_out or HELD_OUT):g} % of each class, at least one"
         drawn = f" (drawn with seed {inputs.recipe.seed}, {share})" if plan.drawn else ""
         scored = f"{len(division.scored)} {division.scored_name} items" if len(division.scored) else "none"
@@ -290,7 +290,7 @@ class Train:
             if choice.reason == "option":
                 console.remarks().print(f"{chosen}`{choice.why}`")
             else:
-                console.say_notes([f"{chosen}{choice.why}{ADVICE.get(choice.reason, '')}"])
+                console.say_notes(f"{chosen}{choice.why}{ADVICE.get(choice.reason, '')}")
         elif choice.reason == "trial":
             console.notes().print(f"{choice.why}: fine-tuning on all of them")
 
@@ -307,7 +307,7 @@ ADVICE = {
 def _say_fitted(fitted: "FittedMethod") -> None:
     """Print the files that cannot be read, and note what to know about the fit."""
     console.say_skipped(fitted.skipped)
-    console.say_notes(fitted.lines)
+    console.say_notes(*fitted.lines)
 
 
 def _show(trained: "TrainedRun") -> None:

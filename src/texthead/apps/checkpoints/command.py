@@ -107,7 +107,7 @@ class Import:
         console.doing(f"importing {self.file}")
         made = import_published(Path(self.file), Path(self.out), labels, names, options)
         console.notes().print(made.title)
-        console.say_notes(made.notes)
+        console.say_notes(*made.notes)
         console.say_names(labels, names, None)
         console.say_prompts(labels, made.prompts)
         learned = "learned" if made.convention.test_scale is None else "fixed"

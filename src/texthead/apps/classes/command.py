@@ -245,10 +245,8 @@ class Classes:
         rows = rows_digest(run.head.weight)
         if run.calibration is not None and run.calibration.classes != rows:
             console.say_notes(
-                [
-                    f"{CALIBRATION} was made for the classes before the edit: its temperature still applies, threshold "
-                    "and sets do not; calibrate again"
-                ]
+                f"{CALIBRATION} was made for the classes before the edit: its temperature still applies, threshold "
+                "and sets do not; calibrate again"
             )
         (edit,), count = run.edits, len(run.labels)
         console.results().print(f"{edit.text}; {count} {'class' if count == 1 else 'classes'} now")
@@ -266,10 +264,8 @@ def _say_rows(run: "Run", labels: Sequence[str]) -> None:
     console.say_residual(run, by_class)
     if run.head.takes_text and not run.head.is_text:
         console.say_notes(
-            [
-                "the new row is made from text alone, while the others were fitted to items; check the run with "
-                "`texthead eval` on files of all classes"
-            ]
+            "the new row is made from text alone, while the others were fitted to items; check the run with "
+            "`texthead eval` on files of all classes"
         )
     elif not run.head.frozen:
-        console.say_notes(["the new row comes from text alone; the other rows were trained"])
+        console.say_notes("the new row comes from text alone; the other rows were trained")

@@ -108,7 +108,7 @@ class Label:
         if self.next is None:
             check_csv(Path(self.out or ""))
         files = read_files(self.data)
-        console.say_notes(files.notes)
+        console.say_notes(*files.notes)
         out = None if self.out is None else Path(self.out)
         paths = [] if out is None else paths_in(out, root_of(out, files))
         labelled = Dataset(()) if out is None else items_so_far(out, with_parts(files, paths))
@@ -118,7 +118,7 @@ class Label:
         names = [] if self.classes is None else read_names(self.classes)
         more = sorted(set(labelled.classes) - set(names))
         if names and more:
-            console.say_notes([f"{self.out} has classes that --classes lacks, which are added: {listed(more)}"])
+            console.say_notes(f"{self.out} has classes that --classes lacks, which are added: {listed(more)}")
         classes = [*names, *more]
         if not classes and (self.next is not None or self.text is not None):
             raise DataError("label has no class to start with: name some with --classes 'a, b'")

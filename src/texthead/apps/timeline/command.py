@@ -195,9 +195,9 @@ def _opened(path: str) -> "TimedVideo":
 def _say_stream(video: "LiveStream") -> None:
     """Note how many frames were dropped, and the fault that ended the stream."""
     if video.dropped:
-        console.say_notes([f"{video.dropped} frames were dropped to keep up with {video.path}"])
+        console.say_notes(f"{video.dropped} frames were dropped to keep up with {video.path}")
     if video.fault:
-        console.say_notes([f"{video.path} ended with a fault ({video.fault})"])
+        console.say_notes(f"{video.path} ended with a fault ({video.fault})")
 
 
 def _noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
@@ -207,10 +207,8 @@ def _noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Cali
     calibration = noted_calibration(model, protocol)
     if calibration is not None and calibration.threshold is not None:
         console.say_notes(
-            [
-                f"windows whose best probability is not above {calibration.threshold.probability:.3f} are {NONE} and "
-                "make no event; the threshold was set on whole clips, so its rate may not hold for windows"
-            ]
+            f"windows whose best probability is not above {calibration.threshold.probability:.3f} are {NONE} and "
+            "make no event; the threshold was set on whole clips, so its rate may not hold for windows"
         )
     return calibration
 
@@ -226,13 +224,11 @@ def _print_protocol(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sl
     if not recognizer.sees_frames_apart:
         inside = "the encoder" if recognizer.sees_clips else type(recognizer.temporal).__name__
         console.say_notes(
-            [
-                f"{inside} sees several frames at once, so each window is encoded whole: "
-                f"{views.clips * protocol.frames} times the work"
-            ]
+            f"{inside} sees several frames at once, so each window is encoded whole: "
+            f"{views.clips * protocol.frames} times the work"
         )
     if not video.has_times:
-        console.say_notes([f"{video.path} has no time stamps: times are counted from its frame rate"])
+        console.say_notes(f"{video.path} has no time stamps: times are counted from its frame rate")
 
 
 class _Printer:
@@ -377,7 +373,7 @@ def _write_files(
         return
     missing = without_glyph(sorted({event.name for event in events}))
     if missing:
-        console.say_notes([f"the overlay's font has no letters for {', '.join(missing)}: it draws boxes instead"])
+        console.say_notes(f"the overlay's font has no letters for {', '.join(missing)}: it draws boxes instead")
     with open_timed(path) as video:
         write_overlay(Path(command.overlay), video, events, names, curve, reporter=console.reporter)
     note = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
