@@ -215,8 +215,7 @@ def test_a_saved_run_predicts_like_the_head(folder: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("command", ["timeline", "eval", "label", "predict"])
-def test_commands_take_a_saved_run(folder: Path, tmp_path: Path, command: str) -> None:
-    ...
+def test_commands_take_a_saved_run(folder: Path, tmp_path: Path, command: str) -> None: ...
 
 
 def test_a_run_of_an_index_of_a_run_has_its_encoder_and_temporal_module(folder: Path, tmp_path: Path) -> None:
