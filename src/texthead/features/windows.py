@@ -73,8 +73,7 @@ def encode_windows(
     """
     if isinstance(model, Encoder):
         model = Recognizer(model.visual, MeanPool(), nn.Identity())
-    names = [str(path) for path in paths]
-    stamps = [MediaPath(name).stamp() for name in names]
+    names, stamps = [str(path) for path in paths], [MediaPath(path).stamp() for path in paths]
     old, old_stamps = (None, []) if file is None else _read(file, reporter)
     if old and (old.paths, old_stamps) == (names, stamps):
         return old

@@ -29,6 +29,9 @@ def media_below(folder: Path, others: list[str] | None = None) -> Iterator[str]:
     Args:
         others: gets the names of the files that are not media, without hidden ones and those of the system.
     """
+    from texthead.media.open import media_suffixes
+
+    suffixes = media_suffixes()  # A `MediaPath` for each of a hundred thousand names takes a second.
     files: list[str] = []
     folders: set[str] = set()
     try:
@@ -41,7 +44,7 @@ def media_below(folder: Path, others: list[str] | None = None) -> Iterator[str]:
             continue
         if entry.is_dir(follow_symlinks=False):
             folders.add(entry.name)
-        elif MediaPath(entry.name).is_media:
+        elif os.path.splitext(entry.name)[1].lower() in suffixes or MediaPath(entry.name).is_media:  # noqa: PTH122
             files.append(entry.name)
         elif others is not None and entry.is_file() and not is_hidden(entry.name):
             others.append(entry.name)

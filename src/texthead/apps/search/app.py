@@ -14,8 +14,7 @@ from starlette.types import ASGIApp
 from texthead.apps.search.exports import export_hits
 from texthead.apps.search.index import Index
 from texthead.apps.search.marks import Marks
-from texthead.apps.search.search import Hit, Results, search
-from texthead.apps.search.search import _row as query_row
+from texthead.apps.search.search import Hit, Results, query_row, search
 from texthead.apps.serving import MEDIA_TYPES, Uploads, page_app
 from texthead.errors import DataError
 from texthead.files import unused

@@ -59,6 +59,11 @@ class Index:
         return self.model.encoder() if isinstance(self.model, Run) else self.model
 
     @property
+    def run(self) -> Run | None:
+        """The run, if one encoded the files."""
+        return self.model if isinstance(self.model, Run) else None
+
+    @property
     def skipped(self) -> list[MediaError]:
         """The errors of the files that cannot be read."""
         return [MediaError(path, problem) for path, problem in self.problems.items()]

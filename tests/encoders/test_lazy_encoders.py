@@ -1,0 +1,60 @@
+"""Encoders that are loaded on first use."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from families import save_family
+from made import frames
+from texthead.encoders import lazy
+from texthead.encoders.lazy import LazyEncoder
+from texthead.encoders.load import load_encoder
+from texthead.errors import EncoderError
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
+    save_family(tmp_path / "clip", "clip")
+    return f"hf:{tmp_path / 'clip'}"
+
+
+def is_loaded(encoder: LazyEncoder) -> bool:
+    return encoder._loaded.cache_info().currsize > 0
+
+
+def test_an_encoder_that_was_loaded_before_is_loaded_on_first_use(source: str) -> None:
+    eager = load_encoder(source, lazy=True)
+    assert not isinstance(eager, LazyEncoder), "the digest of its weights is not known yet"
+    encoder = load_encoder(source, lazy=True)
+    assert isinstance(encoder, LazyEncoder)
+    assert (encoder.dim, encoder.source, encoder.visual.spec) == (eager.dim, source, eager.visual.spec)
+    assert lazy.weights_digest(encoder.visual) == lazy.weights_digest(eager.visual)
+    assert not is_loaded(encoder)
+    pictures = frames(2, 32)
+    assert torch.equal(encoder.visual.eval()(pictures), eager.visual.eval()(pictures))
+    assert torch.equal(encoder.encode_text(["a cat"]), eager.encode_text(["a cat"]))
+    assert (encoder.scale, encoder.bias, encoder.has_text) == (eager.scale, eager.bias, True)
+
+
+def test_text_alone_loads_it(source: str) -> None:
+    rows = load_encoder(source, lazy=True).encode_text(["a cat"])
+    assert torch.equal(load_encoder(source, lazy=True).encode_text(["a cat"]), rows)
+
+
+def test_weights_that_change_are_noticed(source: str, tmp_path: Path) -> None:
+    load_encoder(source, lazy=True)
+    (tmp_path / "clip" / "model.safetensors").touch()
+    assert not isinstance(load_encoder(source, lazy=True), LazyEncoder)
+
+
+def test_other_weights_from_a_hub_are_an_error_once(source: str) -> None:
+    """A hub may give other weights while no file changes that the source names."""
+    load_encoder(source, lazy=True)
+    (known,) = Path(lazy.cache_dir(), "engines", "weights").iterdir()
+    known.write_text(known.read_text().replace('"weights": "', '"weights": "0'))
+    encoder = load_encoder(source, lazy=True)
+    with pytest.raises(EncoderError, match="weights have changed"):
+        encoder.encode_text(["a cat"])
+    assert len(load_encoder(source, lazy=True).encode_text(["a cat"])) == 1
