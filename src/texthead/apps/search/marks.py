@@ -11,12 +11,13 @@ from torch.nn.functional import normalize
 from texthead.apps.search.index import Index
 from texthead.data import manifest_rows, row_path
 from texthead.errors import DataError
-from texthead.files import new_folder, write_csv
+from texthead.evaluation import Calibration
+from texthead.files import new_folder, write_csv, write_json
 from texthead.media import MediaPath
 from texthead.models import MeanPool, Recognizer, heads
 from texthead.parallel import silent
 from texthead.recipes import Recipe
-from texthead.runs import write_run
+from texthead.runs import CALIBRATION, Run, rows_digest, write_run
 from texthead.transfer import text_probe_head
 
 OTHER, CALIBRATED = "other", "calibrated"
@@ -24,9 +25,6 @@ OTHER, CALIBRATED = "other", "calibrated"
 # Unmarked windows that stand for the rest of the folder, and what a mark counts beside one of them in the fit, and what
 # one of them counts beside a mark in the calibration. LOG.md, 2026-11-30, has the experiments behind these constants.
 UNMARKED, COUNT, RARELY = 100, 3, 0.1
-
-# Windows whose mean is taken for the folder's.
-SAMPLE = 1000
 
 # Before the first hit, what the mean of the misses counts beside the query.
 AWAY = 0.2
@@ -132,7 +130,7 @@ class Marks:
         features, names = self.index.features[windows].float(), (self.name, OTHER)
         hit, marked = torch.tensor([(self.hit.get(each, False), each in self.hit) for each in windows]).T
         if not hit.any():
-            center = self.index.features[:: len(self.index) // SAMPLE + 1].float().mean(0)
+            center = self.index.center
             row = self.row - AWAY * normalize(features[marked] - center, dim=-1).sum(0) / max(int(marked.sum()), 1)
             return heads.ProbeHead(torch.stack([row, -row]), bias=torch.zeros(2), center=center, names=names)
         features, hit = (each.repeat_interleave(1 + (COUNT - 1) * marked, 0) for each in (features, hit))
@@ -163,7 +161,8 @@ class Marks:
     def save_run(self, out: str | Path) -> None:
         """Write a run of the classes `name` and "other" for `predict`, `timeline`, `label`, `eval` and `export`.
 
-        It has the encoder of the index, or visual encoder and temporal module of the index's run.
+        It has the encoder of the index, or visual encoder and temporal module of the index's run. If the head is
+        calibrated, so is the run, at temperature 1.
 
         Raises:
             DataError: no window is marked as a hit.
@@ -171,20 +170,23 @@ class Marks:
         """
         if not any(self.hit.values()):
             raise DataError(f"no window is marked as {self.name!r}, which a run needs; mark one")
-        head, run = self.head(), self.index.run
-        source = run.head if run else self.index.encoder
+        head, known = self.head(), self.index.model
+        source = known.head if isinstance(known, Run) else known
         head.text_source, head.text_map = source.text_source, source.text_map
-        if run:
-            model, recipe, pixels = run.model.with_head(head), run.recipe, run.pixels
+        if isinstance(known, Run):
+            model, recipe, own = known.model.with_head(head), known.recipe, known.protocol
         else:
-            visual = self.index.encoder.visual
-            model, own = Recognizer(visual, MeanPool(), head), visual.spec.protocol()
-            options = {"frames": own.frames, "origin": own.views.origin, "stride": own.views.stride}
-            recipe, pixels = Recipe("find", **options, tune="none", freeze_encoder=True), own.sizes
+            model = Recognizer(known.visual, MeanPool(), head)
+            own, fixed = model.protocol, {"tune": "none", "freeze_encoder": True}
+            recipe = Recipe("find", own.frames, origin=own.views.origin, stride=own.views.stride, **fixed)
         split = {
             "source": str(self.csv or self.index.data),
             "train": [str(self.index.media(window).resolved()) for window in self.hit],
             "train_labels": [self.name if hit else OTHER for hit in self.hit.values()],
         }
         with new_folder(Path(out)) as folder:
-            write_run(folder, model, recipe, pixels, head.names, split)
+            if CALIBRATED in head.kind:
+                digest, about = rows_digest(head.weight), str(self.csv or "marks")
+                made = Calibration(1.0, len(self.hit), classes=digest, protocol=own.to_json(), source=about)
+                write_json(folder / CALIBRATION, made.to_json())
+            write_run(folder, model, recipe, own.sizes, head.names, split)
