@@ -55,7 +55,7 @@ def test_marks_teach_a_run(folder: Path, works, refused) -> None:
     _, err = works("find", "green", folder, "--run", "run", "--marks", "marks.csv", "--save", "taught")
     assert "next: texthead predict taught" in err
     answers = json.loads(works("predict", "taught", folder / "13.png", folder / "14.png", "--json")[0])
-    assert [answer["top"][0][0] for answer in answers] == ["green", "other"]
+    assert [answer["top"][0]["name"] for answer in answers] == ["green", "other"]
     refused("--marks", "find", "red", folder, "--save", "new", "--run", "run")
     refused("taught", "find", "green", folder, "--run", "run", "--marks", "marks.csv", "--save", "taught")
 
