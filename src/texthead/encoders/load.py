@@ -33,6 +33,7 @@ from texthead.encoders.pairing import pair
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, TextheadError, line_of
 from texthead.extensions import Extension, find, find_one
+from texthead.media.paths import MediaPath
 
 # Our encoder modules by prefix. A new one is a module and a line here. It has
 #   FORMS              the forms of its sources, for messages,
@@ -109,6 +110,7 @@ def _lazy(source: str, load: Callable[[], Encoder]) -> Encoder:
     named = (file for path in named_paths(source) for file in (sorted(path.iterdir()) if path.is_dir() else [path]))
     files = [Path(torch.__file__).parents[1], *named]  # The first changes when packages are installed.
     spec, digest = spec_of(source), known_digest(files, source)
+    key = f"{source} {digest} {[MediaPath(file).stamp() for file in files]}"
 
     def checked() -> Encoder:
         encoder = load()
@@ -118,7 +120,7 @@ def _lazy(source: str, load: Callable[[], Encoder]) -> Encoder:
         return encoder
 
     if digest is not None:
-        return LazyEncoder(spec, checked, digest)
+        return LazyEncoder(spec, checked, digest, key)
     encoder = load()
     if encoder.visual.spec == spec:
         note_digest(files, weights_digest(encoder.visual), source)
