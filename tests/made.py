@@ -388,7 +388,7 @@ def colour_model(scale: float = 30.0) -> Recognizer:
     visual = tiny_visual()
     with torch.inference_mode():
         clips = [torch.from_numpy(np.stack(pictures(colour, 6, 9))).permute(0, 3, 1, 2) for colour in COLOURS]
-        views = [view_crops(clip, PIXELS.size, PIXELS.resize, 1, PIXELS.interpolation)[0] for clip in clips]
+        views = [view_crops(clip, PIXELS)[0] for clip in clips]
         rows = torch.stack([visual(view).mean(0) for view in views])
     center = rows.mean(0)
     head = FrozenHead(rows - center, names=list(COLOURS), scale=scale, center=center)

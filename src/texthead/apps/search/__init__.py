@@ -1,5 +1,6 @@
 """Search a folder of videos and images by words or by example.
 
+command  texthead find
 index    the features of a folder's windows, in one file
 search   rank the windows of an index by a query
 chance   what words fit a folder by chance

@@ -109,13 +109,19 @@ def search(
 
 
 def query_row(index: Index, query: str | Sequence[str] | Path) -> Float[Tensor, " dim"]:
-    """Return the direction of a query; that of words is shorter than 1 if the text encoder does not know them."""
+    """Return the direction of a query; for a class of the index's run, that of its row.
+
+    The direction of words is shorter than 1 if the text encoder does not know them.
+    """
+    run = index.run
     if isinstance(query, Path):
-        model, protocol = (index.run.model, index.run.protocol) if index.run else (index.encoder, None)
+        model, protocol = (run.model, run.protocol) if run else (index.encoder, None)
         windows = encode_windows(model, [query], protocol, Reading(cache=True, engine="auto"))
         for problem in windows.problems.values():
             raise MediaError(query, problem)
         return F.normalize(windows.features.float().mean(0) - index.center, dim=-1)
+    if run and query in run.labels and isinstance(run.head.weight, Tensor):
+        return F.normalize(run.head.weight[run.labels.index(str(query))].detach().float(), dim=-1)
     prompts = [query] if isinstance(query, str) else list(query)
     if not all(prompt.strip() for prompt in (prompts or [""])):
         raise DataError("the query is empty: give words, the path of an example, or a head")
