@@ -190,6 +190,15 @@ def test_paths_are_copied_and_hits_exported(address: str, browser: Callable, tmp
     assert PIL.Image.open(tmp_path / "downloads" / "hits.png").width == 1280
 
 
+def test_what_is_not_there_is_said_first(address: str, browser: Callable) -> None:
+    driver = opened(browser(), address)
+    press(driver, "/", "a zebra", Keys.ENTER)
+    until(driver, lambda: "Nothing in this folder fits clearly better than chance" in text(driver, "note"))
+    assert "nothing" in (driver.find_element(By.ID, "note").get_attribute("class") or "")
+    assert text(driver, "status").startswith("20 files, the closest ones. Nothing")
+    assert driver.find_element(By.CSS_SELECTOR, "#sure h2").text == "The closest files"
+
+
 def test_mistakes_are_shown(address: str, browser: Callable, tmp_path: Path) -> None:
     driver = opened(browser(), address)
     driver.find_element(By.ID, "words").clear()

@@ -76,8 +76,8 @@ class SearchSession:
 
     def on_state(self, _: dict[str, Any]) -> dict[str, Any]:
         """Return the query to begin with, and a line about the index."""
-        about = f"{self.index.data}: {len(self.index):,} moments and photos in {len(self.index.paths):,} files"
-        return {**self.first, "about": about}
+        name, files = self.index.data.absolute().name, len(self.index.paths)
+        return {**self.first, "about": f"{name}: {len(self.index):,} moments and photos in {files:,} files"}
 
     def on_search(self, body: dict[str, Any]) -> dict[str, Any]:
         """Search for words, or like an example: a window, an uploaded file, or (True) the one to begin with."""

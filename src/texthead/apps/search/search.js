@@ -171,7 +171,7 @@ const card = (hit, place, isSure) => {
   const row = element("li");
   const time = hit.part ? `${clock(hit.start)} \u2013 ${hit.end === null ? "end" : clock(hit.end)}` : "";
   const score = element("span", { className: "share" });
-  score.textContent = hit.probability === null ? ` ${hit.score.toFixed(1)} \u03c3` : ` ${Math.round(100 * hit.probability)} %`;
+  score.textContent = hit.probability === null ? ` ${(Math.round(10 * hit.score) / 10 || 0).toFixed(1)} \u03c3` : ` ${Math.round(100 * hit.probability)} %`;
   score.title = hit.probability === null ? "standard deviations above the mean of the folder" : "probability";
   const still = element("button", { type: "button", className: "still", tabIndex: -1 });
   still.dataset.window = hit.window;

@@ -18,7 +18,7 @@ from texthead.models import Head, known_rows
 from texthead.prediction import apply_calibration
 
 # The best hit stands out if a smaller share of words for things that are not there fits as well. LOG.md, 2026-11-30.
-CHANCE = 0.05
+CHANCE = 0.07
 
 # With fewer windows, chance is not judged.
 FEWEST = 5
@@ -100,8 +100,7 @@ def search(
     hits = _hits(index, scores, None, top)
     if isinstance(query, Path) or len(index) < FEWEST:
         return Results(hits, True, "")
-    window = index.features[hits[0].window].float() - index.center
-    share = common_words(index).share_as_good(F.normalize(rows[0], dim=-1), window)
+    share = common_words(index).share_as_good(F.normalize(rows[0], dim=-1), index.features[hits[0].window])
     note = f"of 100 words for things that are not there, {max(round(100 * share), 1)} would fit as well"
     if share > CHANCE:
         return Results(hits, False, f"nothing in this folder fits clearly better than chance: {note}")
