@@ -11,6 +11,7 @@ from texthead.encoders import lazy
 from texthead.encoders.lazy import LazyEncoder
 from texthead.encoders.load import load_encoder
 from texthead.errors import EncoderError
+from texthead.models.head_rows import known_rows
 
 
 @pytest.fixture
@@ -38,9 +39,18 @@ def test_an_encoder_that_was_loaded_before_is_loaded_on_first_use(source: str) -
     assert (encoder.scale, encoder.bias, encoder.has_text) == (eager.scale, eager.bias, True)
 
 
-def test_text_alone_loads_it(source: str) -> None:
-    rows = load_encoder(source, lazy=True).encode_text(["a cat"])
-    assert torch.equal(load_encoder(source, lazy=True).encode_text(["a cat"]), rows)
+def test_texts_are_encoded_once(source: str, tmp_path: Path) -> None:
+    eager = load_encoder(source, lazy=True)
+    first, again = load_encoder(source, lazy=True), load_encoder(source, lazy=True)
+    rows = known_rows(first, ["a cat", "dog"], ["a cat", ["dog", "a dog"]])
+    assert is_loaded(first)
+    assert torch.equal(known_rows(again, ["a cat", "dog"], ["a cat", ["dog", "a dog"]]), rows)
+    assert not is_loaded(again)
+    assert torch.equal(known_rows(eager, ["a cat", "dog"], ["a cat", ["dog", "a dog"]]), rows)
+    for damaged in (tmp_path / "cache" / "texts").iterdir():
+        damaged.write_bytes(b"?")
+    assert torch.equal(known_rows(again, ["a cat", "dog"], ["a cat", ["dog", "a dog"]]), rows)
+    assert is_loaded(again)
 
 
 def test_weights_that_change_are_noticed(source: str, tmp_path: Path) -> None:

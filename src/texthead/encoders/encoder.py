@@ -265,9 +265,6 @@ class Encoder:
             interpolation="bicubic",
             mean=(red, green, blue),
             std=(red_std, green_std, blue_std),
-            activation="",
-            channels_last=False,
-            any_size=False,
         )
         net = encode_images if isinstance(encode_images, nn.Module) else _Called(encode_images)
         read = encode_text
@@ -311,6 +308,12 @@ class Encoder:
             with torch.no_grad():
                 self._rows.update(zip(new, self._checked(self.text(new)), strict=True))
         return torch.stack([self._rows[prompt] for prompt in prompts]) if prompts else torch.empty(0, self.dim)
+
+    def known(self, prompts: Sequence[str]) -> Float[Tensor, " prompts"]:
+        """Return how well the text encoder knows each prompt, from 0 to 1; 1 if its embeddings do not tell."""
+        if self.familiarity is None:
+            return torch.ones(len(prompts))
+        return self.familiarity(self.encode_text(prompts).detach())
 
     def logits(
         self, features: Float[Tensor, "*units dim"], rows: Float[Tensor, "classes dim"]

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder, Visual
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
-from texthead.files import cache_dir, read_json, write_json
+from texthead.files import cache_dir, read_json, replacing, write_json
 from texthead.media.paths import MediaPath
 
 
@@ -88,11 +91,32 @@ class LazyEncoder(Encoder):
         spec: spec of the visual encoder.
         load: returns the encoder.
         digest: digest of its weights.
+        key: what changes with any of its files. Embeddings of texts are kept in the user's cache folder under it.
     """
 
-    def __init__(self, spec: VisualSpec, load: Callable[[], Encoder], digest: str):
+    def __init__(self, spec: VisualSpec, load: Callable[[], Encoder], digest: str, key: str):
         self.visual = LazyVisual(spec, lambda: self._loaded().visual.net, digest)
-        self.dim, self.source, self._loaded = spec.dim, spec.source, cache(load)
+        self.dim, self.source, self._loaded, self._key = spec.dim, spec.source, cache(load), key
+        self.text_source = self.text_map = None
+
+    def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
+        """Return one embedding per prompt, not normalised; see `Encoder`."""
+        return self._kept("encode_text", prompts)
+
+    def known(self, prompts: Sequence[str]) -> Float[Tensor, " prompts"]:
+        """Return how well the text encoder knows each prompt, from 0 to 1; see `Encoder`."""
+        return self._kept("known", prompts)
+
+    def _kept(self, method: str, prompts: Sequence[str]) -> Tensor:
+        """Return the result of a method, without loading the encoder if it is kept."""
+        name = hashlib.sha256(repr((self._key, method, [*prompts])).encode()).hexdigest()[:32]
+        file = cache_dir() / "texts" / f"{name}.safetensors"
+        with suppress(OSError, SafetensorError, KeyError):
+            return load_file(file)["rows"]
+        rows = getattr(self._loaded(), method)(prompts)
+        with suppress(RunError), replacing(file, sync=False) as temporary:
+            save_file({"rows": rows.detach().contiguous()}, temporary)
+        return rows
 
     def __getattr__(self, name: str) -> Any:
         if "_loaded" not in self.__dict__:  # As while it is copied.

@@ -112,13 +112,10 @@ def known_rows(
 
     Raises: as `text_rows`.
     """
-    rows = text_rows(encoder, prompts)
-    if encoder.familiarity is None:
-        return rows
     groups = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     for name, group in zip(map(clean_name, names), groups, strict=True):
         group += [name] if any(name in prompt for prompt in group) else []
-    known = encoder.familiarity(encoder.encode_text(flat(groups)).detach()).split([len(group) for group in groups])
+    rows, known = text_rows(encoder, prompts), encoder.known(flat(groups)).split([len(group) for group in groups])
     return rows * torch.stack([each.max() for each in known])[:, None]
 
 
