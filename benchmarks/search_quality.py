@@ -1,6 +1,6 @@
 """How well `texthead find` ranks windows by class names, and how often it is wrong about what is there.
 
-    python -m benchmarks.search_quality --data ../shared/data [--model mini] [--draws 3] [--out benchmarks/search_quality.json]
+    python -m benchmarks.search_quality --data ../shared/data [--model mini] [--draws 3] [--out FILE]
 
 Test items only: photos of objects and clothing, clips of airborne and exercise joined into films of twenty scenes whose
 times are known, and drawn clips. A window is right if more than half of it shows the class.
