@@ -61,7 +61,7 @@ def export_hits(hits: Sequence[Hit], kind: str, out: Path, *, name: str, data: P
         write = tool.load(("check", "write")).write
         return "; ".join(write(path, own, guesses, [name], data=data, model=model) for own, path in parts if own)
     else:
-        raise DataError(f"export must be {either([*HIT_FORMATS, *find('texthead.tools')])}, got {kind!r}")
+        raise DataError(f"`export` must be {either([*HIT_FORMATS, *find('texthead.tools')])}, got {kind!r}")
     return f"{out}: {len(hits)} hits"
 
 
