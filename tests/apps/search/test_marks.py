@@ -64,6 +64,7 @@ def test_marks_make_the_ranking_better_and_hits_or_misses_alone_do_not_spoil_it(
     assert torch.equal(odds(marks), odds(marks))
     marks.put(0, None)
     assert 0 not in marks.hit
+    assert Marks(index, "one; or\n two", row).name == "one, or two"
 
 
 def test_probabilities_are_calibrated_where_there_are_enough_marks_and_only_there() -> None:

@@ -32,10 +32,8 @@ UNMARKED, RARELY = 100, 0.1
 # up to so many neighbouring windows of it, which may look alike.
 FEWEST, FOLDS, NEIGHBOURS = 4, 5, 10
 
-# A head may not reverse the order of its scores.
-LEAST_SLOPE = 0.01
-
-Note = Callable[[str], None]
+# Scores are divided by it before the fit of the probabilities, whose penalty then keeps these modest with few marks.
+MODESTY = 3.0
 
 _COLUMNS = ("path", "label", "start", "end")
 
@@ -47,7 +45,7 @@ class Marks:
     index stay in the CSV.
 
     Args:
-        name: the class name of the hits.
+        name: the class name of the hits; semicolons become commas.
         row: the query, a vector of at most length 1 in the space of the features. It is shorter the less the text
             encoder knows it (`known_rows`); zero if there is no text.
         csv: the CSV, which is read if it exists; None keeps no file.
@@ -57,10 +55,11 @@ class Marks:
         hit: for each marked window whether it is a hit.
     """
 
-    def __init__(self, index: Index, name: str, row: Tensor, csv: Path | None = None, note: Note = silent):
+    def __init__(self, index: Index, name: str, row: Tensor, csv: Path | None = None, note: Callable = silent):
         if name == OTHER:
             raise DataError(f"a class cannot be called {OTHER!r}, the class of the misses; choose another name")
-        self.index, self.name, self.row, self.csv = index, name, row.float(), csv
+        # A semicolon separates several labels.
+        self.index, self.name, self.row, self.csv = index, " ".join(name.replace(";", ",").split()), row.float(), csv
         self.hit, self._rows = dict[int, bool](), dict[MediaPath, dict[str, str]]()
         if csv is not None and csv.exists():
             number_of = {MediaPath(path).resolved(): number for number, path in enumerate(index.paths)}
@@ -69,7 +68,7 @@ class Marks:
                 number = number_of.get(media, number_of.get(MediaPath(media.file), -1))
                 same = (index.file_of == number) & (index.spans == torch.tensor(media.span)).all(1)
                 self._rows[media] = cells
-                self.hit |= dict.fromkeys(same.nonzero()[:, 0].tolist(), cells["label"].strip() == name)
+                self.hit |= dict.fromkeys(same.nonzero()[:, 0].tolist(), cells["label"].strip() == self.name)
             if others := len(self._rows) - len(self.hit):
                 note(f"{csv}: {others} of {len(self._rows)} marks are not in {index.data}; they stay in the file")
 
@@ -101,44 +100,27 @@ class Marks:
         With FEWEST groups of hits and of misses, the head is calibrated, which is then part of its kind: its log-odds
         are a logistic regression on the scores that windows have when their group is left out of the fit.
         """
-        size, marks = len(self.index), len(self.hit)
-        drawn = np.random.default_rng(0).choice(size, min(size, UNMARKED + marks), replace=False)
-        windows = np.array([*dict.fromkeys([*self.hit, *drawn.tolist()])][: UNMARKED + marks])
+        most = min(len(self.index), UNMARKED + len(self.hit))
+        drawn = np.random.default_rng(0).choice(len(self.index), most, replace=False).tolist()
+        windows = [*dict.fromkeys([*self.hit, *drawn])][:most]
         x = normalize(self.index.features[windows].float() - self.index.center, dim=-1).double().numpy()
-        hit, counts = np.array([[self.hit.get(w, 0), 1 if w in self.hit else RARELY] for w in windows.tolist()]).T
-        weight, bias = self._fit(x, hit, counts)
-        pairs = [self.index.file_of[windows].tolist(), windows // NEIGHBOURS]
-        group, kind = np.unique(pairs, axis=1, return_inverse=True)[1].ravel(), "logistic"
-        groups = [dict.fromkeys(group[(hit == each) & (counts == 1)]) for each in (1, 0)]
-        if min(map(len, groups)) >= FEWEST:
-            from sklearn.linear_model import LogisticRegression
-
+        hit, counts = np.array([(self.hit.get(each, 0), 1 if each in self.hit else RARELY) for each in windows]).T
+        row, kind = SCALE * self.row.double().numpy(), "logistic"
+        fit = _logistic(x, hit, counts, row)
+        groups = [(int(self.index.file_of[window]), window // NEIGHBOURS) for window in windows]
+        hits, misses = ({groups[at] for at in np.flatnonzero((counts == 1) & (hit == each))} for each in (1, 0))
+        if min(len(hits), len(misses)) >= FEWEST:
             # Hits first, so that each fold has about as many.
-            order = [*dict.fromkeys([*groups[0], *group])]
-            fold, scores = np.array([order.index(each) % FOLDS for each in group]), np.zeros(len(x))
+            order = [*dict.fromkeys([*sorted(hits), *groups])]
+            fold, scores = np.array([order.index(group) % FOLDS for group in groups]), hit.copy()
             for own in (fold == each for each in range(FOLDS)):
-                scores[own] = np.dot(x[own], (fit := self._fit(x[~own], hit[~own], counts[~own]))[0]) + fit[1]
-            fit = LogisticRegression().fit(scores[:, None], hit, counts)
-            slope, kind = max(float(fit.coef_[0, 0]), LEAST_SLOPE), f"{kind}, {CALIBRATED}"
-            weight, bias = slope * weight, slope * bias + fit.intercept_[0]
-        rows, biases = torch.from_numpy(np.stack([weight, 0 * weight])), torch.tensor([bias, 0.0])
-        return heads.ProbeHead(rows, bias=biases, center=self.index.center, names=(self.name, OTHER), kind=kind)
-
-    def _fit(self, x: np.ndarray, hit: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, float]:
-        """Return the weight and the bias for hits (1) and misses (0) of these directions, which count so much."""
-        from scipy.optimize import minimize
-        from scipy.special import expit
-
-        start = np.append(SCALE * self.row.double().numpy(), 0)
-
-        def loss(both: np.ndarray) -> tuple[float, np.ndarray]:
-            odds, moved = x @ both[:-1] + both[-1], np.append((both - start)[:-1], 0) / STRENGTH
-            error = counts * (expit(odds) - hit)
-            value = counts @ (np.logaddexp(0, odds) - hit * odds) + STRENGTH * (moved @ moved) / 2
-            return float(value), np.append(error @ x, error.sum()) + moved
-
-        both = minimize(loss, start, jac=True, method="L-BFGS-B").x
-        return both[:-1], float(both[-1])
+                part = _logistic(x[~own], hit[~own], counts[~own], row)
+                scores[own] = x[own] @ part[:-1] + part[-1]
+            slope, shift = _logistic(scores[:, None] / MODESTY, hit, counts, np.zeros(1))
+            fit, kind = max(slope / MODESTY, 0.01) * fit, f"{kind}, {CALIBRATED}"
+            fit[-1] += shift
+        rows, names = torch.from_numpy(np.stack([fit, 0 * fit])), (self.name, OTHER)
+        return heads.ProbeHead(rows[:, :-1], bias=rows[:, -1], center=self.index.center, names=names, kind=kind)
 
     def next_to_mark(self, head: heads.ProbeHead, windows: Sequence[int], count: int = 10) -> tuple[list, list]:
         """Return unmarked windows to mark next: the likeliest hits, and as many that are the least sure.
@@ -172,22 +154,34 @@ class Marks:
         if not any(self.hit.values()):
             raise DataError(f"no window is marked as {self.name!r}, which a run needs; mark one")
         head, run = self.head(), self.index.run
-        source = run.head if run else self.index.encoder
-        head.text_source, head.text_map = source.text_source, source.text_map
+        texts = run.head if run else self.index.encoder
+        head.text_source, head.text_map = texts.text_source, texts.text_map
         if run:
             model, recipe, own = run.model.with_head(head), run.recipe, run.protocol
         else:
             model = Recognizer(self.index.encoder.visual, MeanPool(), head)
             own, fixed = model.protocol, {"tune": "none", "freeze_encoder": True}
             recipe = Recipe("find", own.frames, origin=own.views.origin, stride=own.views.stride, **fixed)
-        split = {
-            "source": str(self.csv or self.index.data),
-            "train": [str(self.index.media(window).resolved()) for window in self.hit],
-            "train_labels": [self.name if hit else OTHER for hit in self.hit.values()],
-        }
+        train = [str(self.index.media(window).resolved()) for window in self.hit]
+        labels = [self.name if hit else OTHER for hit in self.hit.values()]
+        source = str(self.csv or self.index.data)
         with new_folder(Path(out)) as folder:
             if CALIBRATED in head.kind:
-                digest, about = rows_digest(head.weight), str(self.csv or "marks")
-                made = Calibration(1.0, len(self.hit), classes=digest, protocol=own.to_json(), source=about)
+                made = Calibration(1.0, len(labels), None, None, rows_digest(head.weight), own.to_json(), source)
                 write_json(folder / CALIBRATION, made.to_json())
+            split = {"source": source, "train": train, "train_labels": labels}
             write_run(folder, model, recipe, own.sizes, head.names, split)
+
+
+def _logistic(x: np.ndarray, hit: np.ndarray, counts: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Return the weight and, last, the bias of a logistic regression with the penalty |weight - start|^2."""
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    def loss(both: np.ndarray) -> tuple[float, np.ndarray]:
+        odds, moved = x @ both[:-1] + both[-1], np.append(both[:-1] - start, 0) / STRENGTH
+        value = counts @ (np.logaddexp(0, odds) - hit * odds) + STRENGTH * (moved @ moved) / 2
+        error = counts * (expit(odds) - hit)
+        return float(value), np.append(error @ x, error.sum()) + moved
+
+    return minimize(loss, np.append(start, 0), jac=True, method="L-BFGS-B").x
