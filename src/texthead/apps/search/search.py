@@ -32,8 +32,9 @@ AVOID = 0.5
 # re-saved photos (100 %), mirrored (98 %), cropped by 3 % (87 %) and reduced ones (81 %).
 COPY, LOCAL = 0.9, 200
 
-# A window next to a hit belongs to it if its score is at least so large a part of the hit's.
-NEIGHBOUR = 0.5
+# A window next to a hit belongs to it if its score is at least so large a part of the hit's, and if it looks alike:
+# windows are cut where frames change, so the next one is mostly another scene.
+NEIGHBOUR, ALIKE = 0.5, 0.5
 
 
 class Hit(NamedTuple):
@@ -154,6 +155,7 @@ def _hits(
     units = F.normalize(features - features[:LOCAL].mean(0), dim=-1)
     hits: list[Hit] = []
     places: dict[str, list[int]] = {}  # The hits of each file.
+    cosines: list[list[float]] = []  # Of each hit with all candidates, by their rank.
     copied: dict[int, int] = {}  # The hit that a window is a near copy of, by its rank.
     columns = (best.indices, best.values, index.file_of[best.indices], index.spans[best.indices])
     for rank, (window, score, file, (start, end)) in enumerate(zip(*map(Tensor.tolist, columns), strict=True)):
@@ -161,7 +163,8 @@ def _hits(
         path = str(MediaPath(path).file) if "#t=" in path else path  # Windows and parts of one video are neighbours.
         of_file = places.setdefault(path, [])
         near = (place for place in of_file if start <= hits[place].end and end >= hits[place].start)
-        place = next((place for place in near if score >= NEIGHBOUR * hits[place].score), None)
+        alike = (place for place in near if cosines[place][rank] > ALIKE)
+        place = next((place for place in alike if score >= NEIGHBOUR * hits[place].score), None)
         if place is not None:
             hit = hits[place]
             hits[place] = hit._replace(start=min(start, hit.start), end=max(end, hit.end), copies=hit.copies + 1)
@@ -169,7 +172,8 @@ def _hits(
             hits[copied[rank]] = hits[copied[rank]]._replace(copies=hits[copied[rank]].copies + 1)
         elif len(hits) < top:
             of_file.append(len(hits))
-            copies = (units @ units[rank] > COPY).nonzero()[:, 0].tolist()
+            cosines.append((units @ units[rank]).tolist())
+            copies = (at for at, cosine in enumerate(cosines[-1]) if cosine > COPY)
             copied = {**dict.fromkeys(copies, len(hits)), **copied}
             probability = None if probabilities is None else float(probabilities[window])
             hits.append(Hit(Path(path), start, end, score, probability, window, 0))
