@@ -14,6 +14,7 @@ from texthead.apps.search.index import Index
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import Calibration
 from texthead.features import Reading, encode_windows
+from texthead.media import MediaPath
 from texthead.models import Head, known_rows
 from texthead.prediction import apply_calibration
 
@@ -148,27 +149,28 @@ def _hits(
 ) -> list[Hit]:
     """Return the best windows, each with its neighbours and near copies."""
     scores = (scores - scores.mean()) / scores.std(correction=0).clamp(min=1e-6)
-    windows = scores.topk(min(len(scores), LOCAL + 10 * top)).indices
-    features = index.features[windows].float()
+    best = scores.topk(min(len(scores), LOCAL + 10 * top))
+    features = index.features[best.indices].float()
     units = F.normalize(features - features[:LOCAL].mean(0), dim=-1)
     hits: list[Hit] = []
-    best: list[int] = []
-    for rank, window in enumerate(windows.tolist()):
-        path, score = index.media(window).file, float(scores[window])
-        start, end = index.spans[window].tolist()
-        copied = (units[best] @ units[rank] > COPY).tolist()
-        for place, hit in enumerate(hits):
-            touches = path == hit.path and start <= hit.end and end >= hit.start
-            if touches and score >= NEIGHBOUR * hit.score:
-                start, end = min(start, hit.start), max(end, hit.end)
-                hits[place] = hit._replace(start=start, end=end, copies=hit.copies + 1)
-                break
-            if copied[place]:
-                hits[place] = hit._replace(copies=hit.copies + 1)
-                break
-        else:
-            if len(hits) < top:
-                probability = None if probabilities is None else float(probabilities[window])
-                hits.append(Hit(path, start, end, score, probability, window, 0))
-                best.append(rank)
+    places: dict[str, list[int]] = {}  # The hits of each file.
+    copied: dict[int, int] = {}  # The hit that a window is a near copy of, by its rank.
+    columns = (best.indices, best.values, index.file_of[best.indices], index.spans[best.indices])
+    for rank, (window, score, file, (start, end)) in enumerate(zip(*map(Tensor.tolist, columns), strict=True)):
+        path = index.paths[file]
+        path = str(MediaPath(path).file) if "#t=" in path else path  # Windows and parts of one video are neighbours.
+        of_file = places.setdefault(path, [])
+        near = (place for place in of_file if start <= hits[place].end and end >= hits[place].start)
+        place = next((place for place in near if score >= NEIGHBOUR * hits[place].score), None)
+        if place is not None:
+            hit = hits[place]
+            hits[place] = hit._replace(start=min(start, hit.start), end=max(end, hit.end), copies=hit.copies + 1)
+        elif rank in copied:
+            hits[copied[rank]] = hits[copied[rank]]._replace(copies=hits[copied[rank]].copies + 1)
+        elif len(hits) < top:
+            of_file.append(len(hits))
+            copies = (units @ units[rank] > COPY).nonzero()[:, 0].tolist()
+            copied = {**dict.fromkeys(copies, len(hits)), **copied}
+            probability = None if probabilities is None else float(probabilities[window])
+            hits.append(Hit(Path(path), start, end, score, probability, window, 0))
     return hits
