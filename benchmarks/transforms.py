@@ -19,10 +19,12 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from benchmarks.rounds import interleaved, judge, milliseconds, own_peak_mb, parser, ratios, table, timed
+from texthead.data.protocol import Pixels
 from texthead.data.transforms import Augmentation, augment, view_crops
 
 FRAMES, SIZE, RESIZE = 8, 224, 256
 SIDES = ((340, 256), (427, 320))
+PIXELS = Pixels(SIZE, RESIZE, "bicubic")
 TRAIN = Augmentation(size=SIZE, resize=RESIZE, crop="resized", area=(0.08, 1.0), flip=0.5, gray=0.2)
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _MEAN, _STD = (255 * torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
@@ -101,8 +103,8 @@ def chains(frames: UInt8[Tensor, "frames 3 height width"]) -> dict[str, dict[str
             PUBLISHED: lambda: published_train(pictures, rng),
         },
         "testing": {
-            OURS: lambda: view_crops(frames, SIZE, RESIZE, 1),
-            f"{OURS}, floats": lambda: normalised(view_crops(frames, SIZE, RESIZE, 1)),
+            OURS: lambda: view_crops(frames, PIXELS),
+            f"{OURS}, floats": lambda: normalised(view_crops(frames, PIXELS)),
             TORCHVISION: lambda: test(frames),
             f"{TORCHVISION}, floats": lambda: normalised(test(frames)),
             PUBLISHED: lambda: published_test(pictures),

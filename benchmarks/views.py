@@ -55,8 +55,8 @@ def measure(rounds: int, clips: int, seconds: int = 10, pixels: Pixels | None = 
             for i in range(clips)
         ]
         data = th.Dataset(tuple(th.Item(path, names[i % CLASSES]) for i, path in enumerate(paths)))
-        one_view = ViewClips(paths, [0] * clips, frames=FRAMES, views=th.Views(), pixels=pixels)
-        single = [one_view[index][0] for index in range(clips)]
+        one_view = ViewClips(paths, th.Protocol(FRAMES, pixels))
+        single = [one_view[index] for index in range(clips)]
 
         @torch.inference_mode()
         def forward() -> None:

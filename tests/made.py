@@ -25,12 +25,12 @@ import PIL.Image
 import pytest
 import torch
 from fsspec import asyn
-from torch import Tensor
+from torch import Tensor, nn
 
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import view_crops
-from texthead.encoders.encoder import Visual, build_visual
+from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import TextheadError
 from texthead.evaluation.calibration import Calibration, Threshold
@@ -388,11 +388,26 @@ def colour_model(scale: float = 30.0) -> Recognizer:
     visual = tiny_visual()
     with torch.inference_mode():
         clips = [torch.from_numpy(np.stack(pictures(colour, 6, 9))).permute(0, 3, 1, 2) for colour in COLOURS]
-        views = [view_crops(clip, PIXELS.size, PIXELS.resize, 1, PIXELS.interpolation)[0] for clip in clips]
+        views = [view_crops(clip, PIXELS)[0] for clip in clips]
         rows = torch.stack([visual(view).mean(0) for view in views])
     center = rows.mean(0)
     head = FrozenHead(rows - center, names=list(COLOURS), scale=scale, center=center)
     return Recognizer(visual, MeanPool(), head).eval()
+
+
+def colour_encoder() -> Encoder:
+    """Return an encoder whose text encoder knows the names of colours alone, as they differ from their mean."""
+    visual = tiny_visual()
+    with torch.inference_mode():
+        clips = [torch.from_numpy(np.stack(pictures(colour, 1, 9))).permute(0, 3, 1, 2) for colour in COLOURS]
+        features = torch.cat([visual(clip) for clip in clips])
+    rows = dict(zip(COLOURS, features - features.mean(0), strict=True))
+
+    def encode(prompts: list[str]) -> Tensor:
+        faint = 1e-3 * noise(SPEC.dim)
+        return torch.stack([sum((rows[name] for name in COLOURS if name in each), faint) for each in prompts])
+
+    return Encoder(visual, lambda: Text(nn.Identity(), list, encode, None), scale=10.0)
 
 
 def write_colour_run(out: Path) -> Path:

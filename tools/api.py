@@ -25,6 +25,7 @@ PAGES = {
     "prediction": "Prediction",
     "parallel": "Progress",
     "apps.doctor": "Doctor",
+    "apps.search": "Search",
     "apps.timeline": "Events in videos",
     "apps.bulk": "Millions of files",
     "apps.classes": "Classes of a run",

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 from rich.console import Console
 from selenium.webdriver.common.by import By
@@ -23,6 +24,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
+from texthead.apps.demo import drawn_videos
 from tools.browser import chromium, environment, serving_command
 
 ASSETS = Path("docs/assets")
@@ -173,6 +175,41 @@ def label_page(work: Path, videos: Path) -> None:
         driver.quit()
 
 
+def draw_films(folder: Path) -> None:
+    """Draw films of five things in turn, and photos, all of OpenMoji pictures."""
+    rng, names = np.random.default_rng(3), [*drawn_videos.OBJECTS]
+
+    def clip(name: str) -> np.ndarray:
+        picture = rng.choice(drawn_videos.OBJECTS[name].train)
+        motion = drawn_videos.MOTIONS[rng.integers(len(drawn_videos.MOTIONS))]
+        return drawn_videos.draw_clip(picture, motion, frames=4 * drawn_videos.FPS, size=160, rng=rng)
+
+    folder.mkdir()
+    for film in range(1, 9):
+        parts = [clip(names[number]) for number in rng.permutation(len(names))[:5]]
+        drawn_videos.write_video(folder / f"film-{film}.mp4", np.concatenate(parts))
+    for number, name in enumerate(names * 4):
+        PIL.Image.fromarray(clip(name)[12]).save(folder / f"photo-{number + 1:02d}.jpg")
+
+
+def search_page(work: Path) -> None:
+    """Photograph the page of `texthead find` after ten marks."""
+    draw_films(work / "films")
+    with serving_command(work / "find", "find", "an umbrella", work / "films", "--page") as served:
+        driver = chromium(work / "profile-find", 1300)
+        driver.get(served.address)
+        until(driver, lambda: _visible(driver, ".still"))
+        for number in range(1, 11):
+            driver.switch_to.active_element.send_keys("h" if number < 9 else "m")
+            until(driver, lambda number=number: f"{number} of them new" in driver.find_element(By.ID, "marks").text)
+        driver.switch_to.active_element.send_keys("r")
+        until(driver, lambda: _visible(driver, "#unsure"))
+        driver.execute_script("scrollTo(0, 0)")
+        time.sleep(2)  # The stills.
+        photograph(driver, ASSETS / "find.webp", 900)
+        driver.quit()
+
+
 def report(work: Path, name: str, page: Path, most_height: int = 1500) -> None:
     """Photograph the beginning of an HTML report."""
     driver = chromium(work / f"profile-report-{name}", 1300)
@@ -209,6 +246,7 @@ def main() -> None:
     report(work, "demo", work / "demo" / "report.html")
     sort_clips(work / "demo" / "videos", work / "clips")
     label_page(work, work / "clips")
+    search_page(work)
     clothing = options.data / GALLERY["clothing"][0]
     if clothing.exists():
         sort_photos(clothing, work)

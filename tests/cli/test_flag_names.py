@@ -68,7 +68,7 @@ def test_errors_and_notes_have_flags(say, tmp_path: Path, capsys: pytest.Capture
     code, _, err = say("train", tmp_path / "data", "--out", tmp_path / "run", "--k", "3")
     assert (code, err) == (2, "texthead: class '`top`' has 2 items, fewer than --k 3; lower it, or add items\n")
     speak_of(lambda: command_of("eval"))
-    say_notes(["pass `split=train`"])
+    say_notes("pass `split=train`")
     assert capsys.readouterr().err == "note: pass --split train\n"
     results().print("90 %  `split`", flags=False)
     assert capsys.readouterr().out == "90 %  `split`\n"

@@ -112,7 +112,7 @@ from texthead.cli.console import bar, doing, next_command, notes, results, say_n
 with screen(quiet=QUIET):
     doing("loading the encoder")
     time.sleep(0.7)
-    say_notes(["the second"])
+    say_notes("the second")
     with bar("encode", "files") as progress:
         progress(1, 2)
         time.sleep(0.7)

@@ -17,7 +17,7 @@ from messages import prints, refuses
 from texthead.data import splits
 from texthead.data.clips import TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, label_indices, splits_of
-from texthead.data.protocol import Pixels, Views
+from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.reading import read_dataset
 from texthead.data.transforms import Augmentation
 from texthead.errors import DataError, MediaError, TextheadError
@@ -618,13 +618,13 @@ PIXELS = Pixels(size=24, resize=HEIGHT, interpolation="bilinear")
 
 
 def view_clips(paths: list[Path], views: Views, frames: int = 4) -> ViewClips:
-    return ViewClips(paths, [7 + i for i in range(len(paths))], frames=frames, views=views, pixels=PIXELS)
+    return ViewClips(paths, Protocol(frames, PIXELS, views))
 
 
 def test_views_come_clip_by_clip_with_crops_inside(filmed):
     clips = view_clips([filmed.items[2].path], Views(3, 3))
-    views, target, position = clips[0]
-    assert (views.shape, views.dtype, target, position) == ((9, 4, 3, 24, 24), torch.uint8, 7, 0)
+    views = clips[0]
+    assert (views.shape, views.dtype) == ((9, 4, 3, 24, 24), torch.uint8)
     # 12 frames, 4 segments, 3 clips: shifts 0, 1 and 2 of the grid 0 3 6 9 (see sampling).
     assert [read_numbers(view) for view in views] == [[k, 3 + k, 6 + k, 9 + k] for k in range(3) for _ in range(3)]
     # Left, right and centre crops: x offsets 0, 24 and 12 in a width of 48.
@@ -633,12 +633,12 @@ def test_views_come_clip_by_clip_with_crops_inside(filmed):
 
 
 def test_single_view_and_image_frames(filmed):
-    (views,) = view_clips([filmed.items[2].path], Views())[0][0]
+    (views,) = view_clips([filmed.items[2].path], Views())[0]
     assert read_numbers(views) == [0, 3, 6, 9]
     assert views[0, 0, 0].tolist() == list(range(12, 36))
-    (centre,) = view_clips([filmed.items[2].path], Views(origin="centre"))[0][0]
+    (centre,) = view_clips([filmed.items[2].path], Views(origin="centre"))[0]
     assert read_numbers(centre) == [1, 4, 7, 10]
-    image, _, _ = view_clips([filmed.items[1].path], Views(2, 1))[0]
+    image = view_clips([filmed.items[1].path], Views(2, 1))[0]
     assert [read_numbers(view) for view in image] == [[5] * 4] * 2
 
 
@@ -658,7 +658,7 @@ def test_each_frame_is_decoded_once_for_all_views(monkeypatch, length, views):
         steps.append("closed")
 
     monkeypatch.setattr(MediaPath, "open", opened)
-    cut, _, _ = view_clips([Path("a.mp4")], views)[0]
+    cut = view_clips([Path("a.mp4")], views)[0]
     wanted = views.frame_indices(length, 4)
     assert read == [sorted({index for clip in wanted for index in clip})]
     assert steps == ["opened", "closed"]
@@ -674,7 +674,7 @@ def test_unreadable_items_are_returned_as_errors(filmed, tmp_path):
     for (error, *rest), expected in [
         (clips[0, 4], [broken, 0, 4]),
         (from_worker, [missing, 1, 5]),
-        (views[4], [broken, 11, 4]),
+        ((views[4],), [broken]),
     ]:
         assert isinstance(error, MediaError)
         assert [error.path, *rest] == expected

@@ -11,7 +11,7 @@ from texthead.data.clips import TrainClips, ViewClips
 from texthead.data.dataset import Dataset, Item
 from texthead.data.division import with_validation
 from texthead.data.prepare import ShardOptions, prepare
-from texthead.data.protocol import Pixels, Views
+from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.reading import read_dataset, read_files
 from texthead.data.transforms import Augmentation
 from texthead.errors import DataError, MediaError
@@ -114,12 +114,11 @@ def test_training_clips_are_sampled_within_the_part(tmp_path: Path) -> None:
     dataset = Dataset(tuple(Item(Path(f"{path}{span}"), label) for span, label in (("#t=,2", "red"), ("#t=2", "blue"))))
     augmentation = Augmentation(32, 36, crop="resized", area=(0.5, 1.0))
     clips = TrainClips(dataset, ["red", "blue"], frames=8, augmentation=augmentation, seed=0)
-    views = ViewClips(
-        [item.path for item in dataset.items], [0, 1], frames=4, views=Views(clips=3), pixels=Pixels(32, 36, "bilinear")
-    )
+    protocol = Protocol(4, Pixels(32, 36, "bilinear"), Views(clips=3))
+    views = ViewClips([item.path for item in dataset.items], protocol)
     for epoch in range(3):
         for place, channel in ((0, 0), (1, 2)):
-            for frames in (clips[epoch, place][0], views[place][0].flatten(0, 1)):
+            for frames in (clips[epoch, place][0], views[place].flatten(0, 1)):
                 assert (frames.float().mean((2, 3)).argmax(1) == channel).all()
 
 

@@ -41,7 +41,7 @@ from texthead.data.clips import TrainClips, ViewClips
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import ShardOptions as Options
 from texthead.data.prepare import prepare
-from texthead.data.protocol import Views
+from texthead.data.protocol import Protocol, Views
 from texthead.data.reading import read_dataset
 from texthead.data.sampling import evenly
 from texthead.data.transforms import Augmentation
@@ -330,17 +330,15 @@ def test_training_and_testing_take_clips_as_from_files(source: Dataset, ready: P
         if len(decode(source.items[position].path)) <= 32:  # Longer videos are stored with fewer frames to draw from.
             assert (clip.float() - expected.float()).mean().abs() < 1
     path = found.items[1].path
-    views, windows = (
-        ViewClips([path], [0], frames=4, views=views, pixels=PIXELS) for views in (Views(2, 3), Views(origin="dense"))
-    )
-    assert views[0][0].shape == (6, 4, 3, 32, 32)
+    views, windows = (ViewClips([path], Protocol(4, PIXELS, views)) for views in (Views(2, 3), Views(origin="dense")))
+    assert views[0].shape == (6, 4, 3, 32, 32)
     # Stored clips lack the consecutive frames that dense windows need.
-    error = windows[0][0]
+    error = windows[0]
     assert isinstance(error, MediaError)
     prints(str(error), path, "origin")
     for strided in (
         TrainClips(found, list(COLOURS), frames=4, augmentation=augmentation, seed=0, stride=2)[0, 1][0],
-        ViewClips([path], [0], frames=4, views=Views(stride=2), pixels=PIXELS)[0][0],
+        ViewClips([path], Protocol(4, PIXELS, Views(stride=2)))[0],
     ):
         assert isinstance(strided, MediaError)
 

@@ -12,10 +12,15 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from messages import refuses
+from texthead.data.protocol import Pixels
 from texthead.data.transforms import Augmentation, _multi_scale, augment, view_crops
 from texthead.errors import DataError
 
 PLAIN = {"flip": 0.0, "gray": 0.0}
+
+
+def square(size: int, resize: int | None = None, *, squash: bool = False) -> Pixels:
+    return Pixels(size, resize or size, "bicubic", squash)
 
 
 def clip(height: int = 60, width: int = 80, frames: int = 3, same: bool = False) -> torch.Tensor:
@@ -83,7 +88,7 @@ def test_nothing_to_do_changes_nothing():
     assert torch.equal(augment(frames, Augmentation(48, 48, **PLAIN), rng), frames)
     whole = Augmentation(48, 48, "resized", area=(1.0, 1.0), ratio=(1.0, 1.0), **PLAIN)
     assert torch.equal(augment(frames, whole, rng), frames)
-    assert torch.equal(view_crops(frames, 48, 48, 1)[0], frames)
+    assert torch.equal(view_crops(frames, square(48))[0], frames)
 
 
 def test_random_boxes_reach_every_place():
@@ -141,14 +146,14 @@ def test_flips_come_as_often_as_asked():
 )
 def test_view_crops_are_the_published_boxes(shape, crops, corners):
     frames = clip(*shape, frames=2)
-    out = view_crops(frames, 224, 256, crops)
+    out = view_crops(frames, square(224, 256), crops)
     assert out.shape == (crops, 2, 3, 224, 224)
     for cut, (x, y) in zip(out, corners, strict=True):
         assert torch.equal(cut, frames[..., y : y + 224, x : x + 224])
 
 
 def test_ten_view_crops_end_with_mirrors():
-    out = view_crops(clip(), 48, 60, 10)
+    out = view_crops(clip(), square(48, 60), 10)
     assert torch.equal(out[5:], out[:5].flip(-1))
 
 
@@ -156,7 +161,7 @@ def test_ten_view_crops_end_with_mirrors():
 def test_scaling_is_torchvisions(interpolation):
     for shape, size in [((90, 120), 32), ((120, 90), 32), ((20, 31), 32), ((1, 7), 9)]:
         expected = resize(clip(*shape), [size], InterpolationMode(interpolation), antialias=True)
-        ours = view_crops(clip(*shape), size, size, 1, interpolation)[0]
+        ours = view_crops(clip(*shape), Pixels(size, size, interpolation))[0]
         x, y = (round((side - size) / 2) for side in (expected.shape[-1], expected.shape[-2]))
         assert torch.equal(ours, expected[..., y : y + size, x : x + size])
 
@@ -175,26 +180,26 @@ def test_augmentation_checks_itself(kwargs, parts):
 
 def test_view_crops_refuse():
     with refuses(DataError, "size 64", "resize 60"):
-        view_crops(clip(), 64, 60, 1)
+        view_crops(clip(), square(64, 60))
 
 
 def test_a_squashed_picture_is_whole_and_square():
     """As open_clip preprocesses for SigLIP and similar models."""
     frames = clip(40, 64)
-    squashed = view_crops(frames, 32, 32, 1, squash=True)
+    squashed = view_crops(frames, square(32, squash=True))
     assert torch.equal(squashed[0], resize(frames, [32, 32], InterpolationMode.BICUBIC, antialias=True))
-    assert not torch.equal(squashed, view_crops(frames, 32, 32, 1))
-    assert torch.equal(view_crops(frames, 32, 32, 3, squash=True), squashed.expand(3, -1, -1, -1, -1))
+    assert not torch.equal(squashed, view_crops(frames, square(32)))
+    assert torch.equal(view_crops(frames, square(32, squash=True), 3), squashed.expand(3, -1, -1, -1, -1))
 
 
 def test_three_crops_along_the_long_side_cover_the_picture():
     """As in ViFi-CLIP: the crop's side is the short side, so nothing of it is lost."""
     frames = clip(60, 40)
-    first, last, middle = view_crops(frames, 40, 50, 3, along="long-side")
+    first, last, middle = view_crops(frames, square(40, 50), 3, "long-side")
     assert torch.equal(first, frames[..., :40, :])
     assert torch.equal(last, frames[..., 20:, :])
     assert torch.equal(middle, frames[..., 10:50, :])
-    assert view_crops(frames, 40, 50, 1, along="long-side").shape == (1, 3, 3, 40, 40)
+    assert view_crops(frames, square(40, 50), 1, "long-side").shape == (1, 3, 3, 40, 40)
 
 
 def test_multi_scale_boxes_are_the_published_ones():

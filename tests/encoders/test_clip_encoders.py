@@ -184,7 +184,7 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     pixels = visual.spec.pixels()
     middle = [1, 3, 5, 7]
     with MediaPath(path).open() as media:
-        expected = model(view_crops(media.frames_at(middle), pixels.size, pixels.resize, 1, pixels.interpolation))
+        expected = model(view_crops(media.frames_at(middle), pixels))
     assert torch.allclose(score(model, [path], model.protocol).scores, expected, atol=1e-4)
     changes = {"epochs": 1, "warmup": 0.0, "temporal": "attentive", "width": 16, "size": 32, "test_size": None}
     run_recipe = replace(recipe, freeze_encoder=True, **changes)

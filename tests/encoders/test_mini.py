@@ -298,7 +298,7 @@ def test_mini_sees_what_is_in_photos(imagenet_photos, source):
     result = []
     for folder in known:
         with MediaPath(next(folder.iterdir())).open() as media, torch.no_grad():
-            (crop,) = view_crops(media.frames_at([0]), pixels.size, pixels.resize, 1, pixels.interpolation)
+            (crop,) = view_crops(media.frames_at([0]), pixels)
             result += [*visual(crop)]
     features, truth = torch.stack(result), torch.tensor([index_of[folder.name.lower()] for folder in known])
     right = (features @ classifier[0].T + classifier[1]).argmax(1) == truth

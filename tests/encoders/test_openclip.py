@@ -217,9 +217,8 @@ def test_pixels_of_a_photo_are_open_clip_s(name, tag):
     picture = load_sample_image("china.jpg")  # 427x640
     spec = spec_of(f"openclip:{name}/{tag}")
     expected = image_transform_v2(own_preprocessing(name, tag), is_train=False)(Image.fromarray(picture))
-    sizes = spec.pixels()
     inputs = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]
-    pixels = view_crops(inputs, sizes.size, sizes.resize, 1, sizes.interpolation, squash=sizes.squash)[0, 0]
+    pixels = view_crops(inputs, spec.pixels())[0, 0]
     result = Visual(torch.nn.Identity(), spec)(pixels[None])[0]
     assert result.shape == expected.shape
     levels = (result - expected).abs() * torch.tensor(spec.std)[:, None, None] * 255

@@ -121,7 +121,7 @@ def test_views_are_cut_encoded_and_averaged(data: Dataset, views: Views) -> None
         features = []
         with MediaPath(path).open() as media, torch.no_grad():
             for indices in views.frame_indices(media.num_frames, 4):
-                for crop in view_crops(media.frames_at(indices), 32, 36, views.crops, "bilinear"):
+                for crop in view_crops(media.frames_at(indices), PIXELS, views.crops):
                     features.append(model.features(crop[None])[0])
             assert len(features) == views.count
             expected = model.head(torch.stack(features).mean(0))

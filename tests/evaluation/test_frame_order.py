@@ -99,9 +99,9 @@ def test_the_order_as_it_is_scores_as_evaluate_does(clips, kind, tmp_path):
     assert result.top1 == evaluate(model, clips, protocol).top1
     # Reverse by hand: pass the reversed clip through the model.
     paths = [item.path for item in clips.items]
-    views = ViewClips(paths, [0] * len(clips), frames=FRAMES, views=protocol.views, pixels=PIXELS)
+    views = ViewClips(paths, protocol)
     with torch.inference_mode():
-        answers = [("blue", "red")[int(model(views[i][0].flip(1)).argmax())] for i in range(len(clips))]
+        answers = [("blue", "red")[int(model(views[i].flip(1)).argmax())] for i in range(len(clips))]
     right = [answer == item.label for answer, item in zip(answers, clips.items, strict=True)]
     assert result.rows[0].top1 == pytest.approx(100 * sum(right) / len(right))
 

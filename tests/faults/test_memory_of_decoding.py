@@ -22,7 +22,7 @@ from texthead.apps.serving import preview
 from texthead.data.clips import TrainClips, ViewClips
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import ShardOptions, encoded
-from texthead.data.protocol import Pixels, Views
+from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.transforms import Augmentation
 from texthead.errors import MediaError
 from texthead.media.image import Image
@@ -112,7 +112,7 @@ def trained(path: Path) -> object:
 
 def viewed(path: Path, antialias: bool = True) -> object:
     pixels = Pixels(224, 256, "bicubic", antialias=antialias)
-    return raised(ViewClips([path], [0], frames=FRAMES, views=Views(1, 3), pixels=pixels)[0][0])
+    return raised(ViewClips([path], Protocol(FRAMES, pixels, Views(1, 3)))[0])
 
 
 WAYS: dict[str, Callable[[Path], object]] = {

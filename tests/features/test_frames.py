@@ -97,7 +97,7 @@ def test_features_are_the_encoders_own(visual: Visual, videos: list[Path]) -> No
             frames = media.frames_at(indices)
             assert (entry.length, entry.indices) == (media.num_frames, indices)
         with torch.no_grad():
-            expected = visual(view_crops(frames, 32, 36, 1, "bilinear")[0])
+            expected = visual(view_crops(frames, PIXELS)[0])
         torch.testing.assert_close(entry.features, expected, rtol=1e-5, atol=1e-5)
     red, _, blue = read(visual, videos)
     assert not torch.allclose(red, blue, atol=1e-3)

@@ -43,7 +43,7 @@ def test_a_feature_is_the_mean_of_frames_and_views(data: Dataset, encoder: Encod
     for row, item in zip(items.features, data.items, strict=True):
         with item.media.open() as media, torch.no_grad():
             taken = media.frames_at(ONE.frame_indices(media.num_frames, 4)[0])
-            crops = view_crops(taken, PIXELS.size, PIXELS.resize, 1, PIXELS.interpolation)
+            crops = view_crops(taken, PIXELS)
             assert torch.allclose(row, model.features(crops)[0], atol=1e-5)
     assert (items.data, items.targets.tolist(), items.skipped) == (data, [1, 0], ())
     assert encode(CENTRE).items(data, ["red", "blue", "green"]).targets.tolist() == [0, 1]

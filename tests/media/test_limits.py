@@ -9,7 +9,7 @@ from messages import refuses
 from texthead.apps.doctor.facts import read_facts
 from texthead.data.clips import ViewClips
 from texthead.data.dataset import Dataset, Item
-from texthead.data.protocol import Pixels, Views
+from texthead.data.protocol import Pixels, Protocol
 from texthead.errors import DataError, MediaError
 from texthead.media.limits import max_megapixels, set_max_megapixels
 from texthead.parallel.loaders import data_loader
@@ -29,10 +29,10 @@ def picture(tmp_path: Path) -> Path:
 
 def test_workers_of_every_kind_use_the_limit_of_this_process(picture: Path) -> None:
     pixels, data = Pixels(32, 32, "bicubic"), Dataset((Item(picture, "red"),), "here")
-    clips = ViewClips([picture], [0], frames=1, views=Views(), pixels=pixels)
+    clips = ViewClips([picture], Protocol(1, pixels))
     for limit in (1, 179, 1):  # The fork server of the loaders starts in the first round.
         set_max_megapixels(limit)
-        ((loaded, *_),) = data_loader(clips, 1, batch_size=None)
+        (loaded,) = data_loader(clips, 1, batch_size=None)
         (facts,) = read_facts(data, workers=1, seconds=60.0)
         assert isinstance(loaded, MediaError) == (limit == 1)
         assert (facts.fault is not None) == (limit == 1), facts.problem

@@ -47,7 +47,7 @@ def predict_by_hand(
     features = []
     with MediaPath(path).open() as media, torch.no_grad():
         for indices in views.frame_indices(media.num_frames, frames):
-            clips = view_crops(media.frames_at(indices), pixels.size, pixels.resize, views.crops, pixels.interpolation)
+            clips = view_crops(media.frames_at(indices), pixels, views.crops)
             features += [model.features(clip[None])[0] for clip in clips]
         row = model.head(torch.stack(features).mean(0)).softmax(-1)
     return dict(zip(NAMES, row.tolist(), strict=True))

@@ -65,7 +65,7 @@ def test_several_labels_show_the_surest_wrong_answer_first(tmp_path):
 def test_frames_are_those_that_the_model_sees(tmp_path):
     path = write_video(tmp_path / "v.mp4", "green")
     (strip,) = mistake_strips(result([path], [[1.0, 0, 0, 0, 0]], [0]), PROTOCOL)
-    clip = ViewClips([path], [0], frames=2, views=PROTOCOL.views, pixels=PIXELS)[0][0][0]
+    clip = ViewClips([path], PROTOCOL)[0][0]
     assert strip.frames.tolist() == clip.permute(0, 2, 3, 1).tolist()
 
 

@@ -146,23 +146,23 @@ def _say(message: str) -> None:
         notes().print(message)
 
 
-reporter = Reporter(bar, say=_say, note=lambda text: say_notes([text]))
-
-
 def next_command(*words: object) -> None:
     """Suggest the command to type next; its words are quoted for a shell."""
     skip = ["--skip-unreadable"] * (_screens[-1].skips and words[1] in ("train", "report", "label"))
     _screens[-1].next = " ".join(shlex.quote(str(word)) for word in (*words, *skip))
 
 
-def say_notes(lines: Iterable[str]) -> None:
-    """Print notes, each on a line of its own, after the result of the command."""
+def say_notes(*lines: str | None) -> None:
+    """Print notes, each on a line of its own, after the result of the command; None and empty ones are left out."""
     deferred = _screens[-1].notes
     if deferred is None:
-        for line in lines:
+        for line in filter(None, lines):
             notes().print(f"note: {line}")
     else:
-        deferred += lines
+        deferred += filter(None, lines)
+
+
+reporter = Reporter(bar, say=_say, note=say_notes)
 
 
 def flush_notes() -> None:
@@ -251,7 +251,7 @@ def say_names(labels: Sequence[str], names: Sequence[str], template: str | Seque
     """Note the class names that were cleaned; with --verbose print the prompt of the first class."""
     changed = [f"{label} -> {name}" for label, name in zip(labels, names, strict=True) if label != name]
     if changed:
-        say_notes([f"class names cleaned: {listed(changed)} (--names verbatim keeps them)"])
+        say_notes(f"class names cleaned: {listed(changed)} (--names verbatim keeps them)")
     if template is not None:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         one = template if isinstance(template, str) else template[0]
@@ -263,7 +263,7 @@ def say_prompts(labels: Sequence[str], by_class: Sequence[str | Sequence[str]]) 
     """With --verbose, print the prompts of the first classes; print a note on prompts with two articles."""
     doubled = [prompt for prompt in prompts.flat(by_class) if prompts.has_two_articles(prompt)]
     if doubled:
-        say_notes([f"{len(doubled)} prompts have two articles ({doubled[0]!r}): leave them out of the names"])
+        say_notes(f"{len(doubled)} prompts have two articles ({doubled[0]!r}): leave them out of the names")
     if all(isinstance(prompt, str) for prompt in by_class):
         more = f" and {len(by_class) - 1} more" if len(by_class) > 1 else ""
         remarks().print(f"prompt: {by_class[0]!r}{more}")
@@ -278,7 +278,7 @@ def say_prompts(labels: Sequence[str], by_class: Sequence[str | Sequence[str]]) 
 
 def say_other_classes(run: "Run", by_class: Sequence[str | Sequence[str]]) -> None:
     """Print what a run loses when text rows replace its own."""
-    say_notes(run.notes_on_other_classes())
+    say_notes(*run.notes_on_other_classes())
     say_residual(run, by_class)
 
 

@@ -54,6 +54,7 @@ GROUPS = {
     "use": {
         "predict": "texthead.commands.predict:Predict",
         "bulk": "texthead.apps.bulk.command:Bulk",
+        "find": "texthead.apps.search.command:Find",
         "timeline": "texthead.apps.timeline.command:TimelineCommand",
         "ui": "texthead.apps.page.command:Ui",
         "export": "texthead.apps.export.command:Export",
@@ -87,7 +88,7 @@ No labels yet? Class names are enough:
 
   texthead predict new.jpg --classes 'a dress, a hat, shoes'
 
-texthead --help lists all 17 commands, texthead COMMAND --help their options.
+texthead --help lists all 18 commands, texthead COMMAND --help their options.
 """
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from texthead.cli.console import doing, say_notes, say_other_classes, say_prompts
 from texthead.cli.options import DownloadOptions, EncoderOptions, TemplateOptions
 from texthead.cli.parser import option
 from texthead.errors import DataError
@@ -62,8 +63,6 @@ class ModelOptions:
 
     def load(self, run_folder: str | None, device: "torch.device") -> "Run | Recognizer":
         """Return the run with its own or other classes, or a zero-shot model, on the device."""
-        from texthead.cli.console import doing, say_notes, say_prompts
-
         doing(f"loading {run_folder or self.source.encoder or 'mini'}")
         from texthead.encoders.load import load_encoder
         from texthead.prediction.predict import names_notes, zero_shot
@@ -81,13 +80,12 @@ class ModelOptions:
         encoder = load_encoder(self.source.encoder or "mini", text=self.source.text, prompts=flat(prompts))
         model = zero_shot(encoder, names, labels=labels, prompts=prompts)
         say_prompts(labels, prompts)
-        say_notes(filter(None, [names_line(encoder, names, prompts), *names_notes(model)]))
+        say_notes(names_line(encoder, names, prompts), *names_notes(model))
         return model.to(device)
 
 
 def with_classes(run: "Run", classes: str | None, options: TemplateOptions) -> "Run":
     """Return the run with other classes, with notes on their prompts; the run itself if `classes` is None."""
-    from texthead.cli.console import say_notes, say_other_classes, say_prompts
     from texthead.prediction.predict import names_notes
     from texthead.transfer.methods import names_line
 
@@ -100,7 +98,7 @@ def with_classes(run: "Run", classes: str | None, options: TemplateOptions) -> "
     encoder = run.encoder()
     run = run.with_classes(labels, names=names, template=template, prompts=sentences, encoder=encoder)
     say_prompts(labels, run.head.prompts or ())
-    say_notes(filter(None, [names_line(encoder, names, prompts), *names_notes(run)]))
+    say_notes(names_line(encoder, names, prompts), *names_notes(run))
     return run
 
 
@@ -114,13 +112,11 @@ def _read_classes(classes: str, options: TemplateOptions) -> tuple[list[str], li
 
 def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
     """Return the part of a run's calibration that holds for this protocol, or None, with a note on it."""
-    from texthead.cli.console import say_notes
-
     calibration, why = model.calibration_for(protocol)
     if calibration is None:
-        say_notes(filter(None, [why]))
+        say_notes(why)
         return None
     how = "not rescaled:" if calibration.temperature == 1 else "calibrated:"
     source = f"temperature {calibration.temperature:.3g} (calibration.json, {calibration.items} items)"
-    say_notes([f"probabilities are {how} {source}{f'; {why}' if why else ''}"])
+    say_notes(f"probabilities are {how} {source}{f'; {why}' if why else ''}")
     return calibration

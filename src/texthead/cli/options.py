@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from texthead.cli.console import doing, notes, prints_json, say_notes
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, name_of, option
 from texthead.data.sources import check_source
 from texthead.errors import DataError, either
@@ -66,10 +67,8 @@ class DataOptions:
 
     def read_noted(self, source: str) -> "Dataset":
         """Return the labelled files of a source, and note what was odd about them."""
-        from texthead.cli.console import say_notes
-
         dataset = self.read(source)
-        say_notes(dataset.notes)
+        say_notes(*dataset.notes)
         return dataset
 
 
@@ -121,8 +120,6 @@ class ToolOptions:
             model: name of the model that made the guesses.
             several: whether files have several labels.
         """
-        from texthead.cli.console import notes
-
         if self.export is None:
             return
         tool, path = self._tool()
@@ -361,8 +358,6 @@ class LabelledRun:
 
     def load(self, files: EncodingOptions) -> "Run":
         """Return the run, on the device of `files`."""
-        from texthead.cli.console import doing
-
         doing(f"loading {self.run}")
         from texthead.runs.run import load_run
 
@@ -373,11 +368,10 @@ class LabelledRun:
 
     def items(self, run: "Run") -> "Dataset":
         """Return the labelled items, and note what was odd about them."""
-        from texthead.cli.console import say_notes
         from texthead.runs.scored_items import held_out_items
 
         dataset = held_out_items(run) if self.data is None else self.labelled.read(self.data)
-        say_notes(dataset.notes)
+        say_notes(*dataset.notes)
         return dataset
 
 
@@ -401,7 +395,5 @@ class PrintOptions:
 
     def check(self) -> None:
         """Raise DataError for --csv with --json."""
-        from texthead.cli.console import prints_json
-
         if self.csv and prints_json():
             raise DataError("--json and --csv exclude each other: give one")

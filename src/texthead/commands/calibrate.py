@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from texthead.cli import console
 from texthead.cli.options import ScoredRun, SplitName
 from texthead.cli.parser import option
 from texthead.errors import MediaError, listed
@@ -41,9 +42,7 @@ class Calibrate(ScoredRun):
     wrong: float = option(0.05, "RATE")
 
     def __call__(self) -> None:
-        from texthead.cli.console import doing, next_command, reporter, results, say_notes, show_json
-
-        doing("loading torch")
+        console.doing("loading torch")
         from texthead.cli.score_table import show_answers
         from texthead.data.dataset import splits_of
         from texthead.evaluation.calibration import check_guarantees
@@ -61,36 +60,34 @@ class Calibrate(ScoredRun):
             self.files.reading(),
             split=self.split,
             **rates,
-            reporter=reporter,
+            reporter=console.reporter,
             notify=partial(_notify, run),
         )
         for line in (_temperature(made), *_promised(made), *made.lines):
-            results().print(line)
+            console.results().print(line)
         if made.answers:
             show_answers(made.answers)
-        results().print(f"calibration: {run.folder / CALIBRATION} (predict and eval use it)")
+        console.results().print(f"calibration: {run.folder / CALIBRATION} (predict and eval use it)")
         document = {key: value for key, value in made.calibration.to_json().items() if key != "content"}
-        show_json({"run": self.run, "calibration": run.folder / CALIBRATION, **document})
+        console.show_json({"run": self.run, "calibration": run.folder / CALIBRATION, **document})
         if splits_of(made.items):
             items = f"{len(made.items)} items ({made.split})"
-            say_notes([f"do not report scores on these {items}: the calibration is fitted to them"])
-        next_command("texthead", "report", self.run, *filter(None, [self.data]))
+            console.say_notes(f"do not report scores on these {items}: the calibration is fitted to them")
+        console.next_command("texthead", "report", self.run, *filter(None, [self.data]))
 
 
 def _notify(run: "Run", plan: "CalibrationPlan | MediaError") -> None:
     """Print how many items the calibration is fitted to, or a file that is skipped."""
-    from texthead.cli.console import remarks, say_notes, say_skipped
-
     if isinstance(plan, MediaError):
-        say_skipped([plan])
+        console.say_skipped([plan])
         return
     count = f"{len(plan.items)} items ({plan.split}) of {len(plan.items.classes)}"
-    remarks().print(f"{count} of the run's {len(run.labels)} classes")
-    say_notes(plan.notes)
+    console.remarks().print(f"{count} of the run's {len(run.labels)} classes")
+    console.say_notes(*plan.notes)
     if len(plan.unknown):
         left_out = f" ({plan.copies} copies left out)" if plan.copies else ""
         classes = listed(plan.unknown.classes)
-        say_notes([f"{len(plan.unknown)} unknown items are of other classes: {classes}{left_out}"])
+        console.say_notes(f"{len(plan.unknown)} unknown items are of other classes: {classes}{left_out}")
 
 
 def _temperature(made: "RunCalibration") -> str:

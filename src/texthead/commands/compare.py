@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from texthead.cli import console
 from texthead.cli.options import CacheOptions, DataOptions, ReadingOptions, TemplateOptions
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
@@ -70,8 +71,6 @@ class Compare:
         check_source(self.data)
 
     def __call__(self) -> None:
-        from texthead.cli import console
-
         console.doing("loading torch")
         from texthead.cli.score_table import rare_json
         from texthead.data.class_shares import read_class_shares
@@ -136,18 +135,17 @@ def _divided(dataset: "Dataset", command: Compare) -> "Division":
 
     If the data has a test split, the validation split is ignored, with a note.
     """
-    from texthead.cli.console import remarks, say_notes
     from texthead.data.dataset import splits_of
     from texthead.data.division import divide_or_train
 
     parts = divide_or_train(dataset, seed=command.seed, k=command.k)
     drawn = f" (K = {command.k}, drawn with seed {command.seed})" if command.k is not None else ""
     held = f", {len(parts.scored)} {parts.scored_name} items only for the final score" if len(parts.scored) else ""
-    remarks().print(f"{len(parts.train)} training items of {len(parts.train.classes)} classes{drawn}{held}")
-    say_notes(parts.notes)
+    console.remarks().print(f"{len(parts.train)} training items of {len(parts.train.classes)} classes{drawn}{held}")
+    console.say_notes(*parts.notes)
     ignored = splits_of(dataset).get("val", 0) if parts.scored_name == "test" else 0
     if ignored:
-        say_notes([f"{ignored} val item{'s are' if ignored > 1 else ' is'} not used"])
+        console.say_notes(f"{ignored} val item{'s are' if ignored > 1 else ' is'} not used")
     return parts
 
 
@@ -155,7 +153,6 @@ def _show_table(scores: "MethodScores") -> None:
     """Print the table, and what to know about it."""
     from rich.table import Table
 
-    from texthead.cli.console import results
     from texthead.transfer.methods import USES
 
     table = Table(f"{scores.metric} in percent", box=None, pad_edge=False)
@@ -165,24 +162,23 @@ def _show_table(scores: "MethodScores") -> None:
     for row in scores.rows():
         table.add_row(*row, USES.get(row[0], ""))  # pyright: ignore[reportArgumentType, reportCallIssue]
     if scores.columns():
-        results().print(table)
+        console.results().print(table)
     if scores.rare:
-        results().print(f"{next(iter(scores.tested))}, {scores.rare}")
+        console.results().print(f"{next(iter(scores.tested))}, {scores.rare}")
     for line in scores.lines:
-        results().print(line)
+        console.results().print(line)
 
 
 def _show_lead(default: str, scores: "MethodScores") -> None:
     """Print the default method's result, and which other method is ahead of it in cross-validation."""
-    from texthead.cli.console import results
     from texthead.data.class_shares import weighted_text
     from texthead.evaluation.summary import kind_text, sentence
 
     for own in scores.unfitted.values():
-        results().print(sentence(own, "labelled", how="by names alone"))
+        console.results().print(sentence(own, "labelled", how="by names alone"))
     own, where = (scores.tested, scores.scored_name) if scores.tested else (scores.validated, "cross-validated")
     if own:
-        results().print(f"{default}: {sentence(own[default], where)}")
+        console.results().print(f"{default}: {sentence(own[default], where)}")
     if not scores.validated:
         return
     text = "each group in one fold" if scores.folds.grouped else "groups divided between folds, since there are too few"
@@ -193,9 +189,11 @@ def _show_lead(default: str, scores: "MethodScores") -> None:
         how += weighted_text(scores.weights)
     lead = scores.lead
     if lead is None or lead.low <= 0:
-        results().print(f"in cross-validation no method is {'clearly ' * (lead is not None)}ahead of it ({how})")
+        console.results().print(
+            f"in cross-validation no method is {'clearly ' * (lead is not None)}ahead of it ({how})"
+        )
         return
-    results().print(
+    console.results().print(
         f"in cross-validation {lead.rival} is ahead of it by {lead.points:.1f} points (95 %: {lead.low:.1f} to "
         f"{lead.high:.1f}; {how}); texthead train --method {lead.rival} saves it as a run"
     )

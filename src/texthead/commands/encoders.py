@@ -3,6 +3,10 @@
 from dataclasses import MISSING, asdict, astuple, dataclass, fields
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from rich import box
+from rich.table import Table
+
+from texthead.cli import console
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.errors import EncoderError
 
@@ -53,9 +57,7 @@ class Encoders:
     device: str = "auto"
 
     def __call__(self) -> None:
-        from texthead.cli.console import doing
-
-        doing("reading the list of encoders")
+        console.doing("reading the list of encoders")
         from texthead.encoders.load import names_encoder
 
         if self.by != "imagenet" and self.best_under is None:
@@ -91,11 +93,8 @@ class Encoders:
         _show(encoders)
 
     def _count(self, source: str) -> None:
-        from texthead.cli.console import doing, next_command, results, show_json
-
-        doing("loading torch")
+        console.doing("loading torch")
         import torch
-        from rich.table import Table
 
         from texthead.encoders.load import spec_of
         from texthead.models.cost import count, measure_speed
@@ -105,7 +104,7 @@ class Encoders:
         size, frames = self.size or spec.size, self.frames or spec.frames
         if size != spec.size and not spec.any_size:
             raise EncoderError(f"{source} takes only {spec.size} pixels, got --size {size}; leave out --size")
-        doing(f"counting {source}")
+        console.doing(f"counting {source}")
         with torch.device("meta"):
             cost = count(_model(spec, self), frames=frames, size=size)
         table = Table("", "multiply-adds, G", "parameters, M", title=f"{source}, {frames}x{size}x{size}")
@@ -113,7 +112,7 @@ class Encoders:
         table.add_row(
             "as the paper counts", f"{cost.paper_multiply_adds / 1e9:.1f}", f"{cost.paper_parameters / 1e6:.1f}"
         )
-        show = results()
+        show = console.results()
         show.print(table)
         show.print("the paper does not count attention and layer norms")
         if spec.unit == "clip":
@@ -122,31 +121,27 @@ class Encoders:
             show.print(f"it takes {spec.frames} frames at once and gives {grid} of {spec.dim} numbers")
         document = {"source": source, "frames": frames, "size": size, **vars(cost)}
         if self.measure:
-            doing(f"measuring {source}")
+            console.doing(f"measuring {source}")
             speed, gigabytes = measure_speed(_model(spec, self), frames, size, pick_device(self.device))
             show.print(f"forward: {speed:.3g} clips/s, at most {gigabytes:.2f} GB of memory (random weights, one clip)")
             document |= {"clips_per_second": speed, "gigabytes": gigabytes}
-        show_json(document)
-        next_command("texthead", "compare", "DATA", "--encoder", source)
+        console.show_json(document)
+        console.next_command("texthead", "compare", "DATA", "--encoder", source)
 
 
 def _show(encoders: "list[EncoderFigures]") -> None:
     """Print encoders: a table on a terminal, else one line each with tabs between the columns and plain numbers."""
-    from rich import box
-    from rich.table import Table
-
-    from texthead.cli.console import next_command, notes, prints_json, results, show_json, write
     from texthead.encoders.figures import FIGURE_SOURCES
     from texthead.encoders.load import forms
 
     if not encoders[0].source.endswith("..."):
-        next_command("texthead", "encoders", encoders[0].source)
-    if prints_json():
-        show_json([{**asdict(encoder), "download": encoder.download} for encoder in encoders])
+        console.next_command("texthead", "encoders", encoders[0].source)
+    if console.prints_json():
+        console.show_json([{**asdict(encoder), "download": encoder.download} for encoder in encoders])
         return
     count = "1 encoder" if len(encoders) == 1 else f"{len(encoders)} encoders"
-    notes().print(f"{count}; texthead train --encoder takes {forms()}")
-    if results().is_terminal:
+    console.notes().print(f"{count}; texthead train --encoder takes {forms()}")
+    if console.results().is_terminal:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 1, 0))
         table.add_column("source\nweights", overflow="fold")
         for name in ("\nkind", "parameters\npixels", "zero-shot\ntop-1, %", "licence\ndownload"):
@@ -161,13 +156,13 @@ def _show(encoders: "list[EncoderFigures]") -> None:
                 "\n".join([*shown, encoder.figures]),
                 f"{encoder.licence}\n{_short(encoder.download, (('GB', 10**9), ('MB', 10**6)), about='about ')}",
             )
-        results().print(table)
+        console.results().print(table)
     else:
         for encoder in encoders:
             cells = (*astuple(encoder), encoder.download)
-            write("\t".join("" if cell is None else str(cell) for cell in cells))
+            console.write("\t".join("" if cell is None else str(cell) for cell in cells))
     for key in sorted({encoder.figures for encoder in encoders} - {""}):
-        notes().print(f"zero-shot top-1 in percent, {key}: {FIGURE_SOURCES[key]}")
+        console.notes().print(f"zero-shot top-1 in percent, {key}: {FIGURE_SOURCES[key]}")
 
 
 def _short(value: int | None, units: tuple[tuple[str, int], ...], about: str = "") -> str:

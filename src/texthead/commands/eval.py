@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from texthead.cli import console
 from texthead.cli.options import BaselineOptions, ScoredRun, SplitName, TemplateOptions
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import option
@@ -52,18 +53,7 @@ class Eval(ScoredRun):
         check_outputs(self, out=".csv")
 
     def __call__(self) -> None:
-        from texthead.cli.console import (
-            doing,
-            next_command,
-            notes,
-            prints_json,
-            reporter,
-            results,
-            say_notes,
-            show_json,
-        )
-
-        doing("loading torch")
+        console.doing("loading torch")
         from texthead.cli.score_table import answers_json, scores_json, show_answers, show_classes, show_scores
         from texthead.parallel.distributed import rank
         from texthead.prediction.run_evaluation import evaluate_run, write_items
@@ -87,16 +77,16 @@ class Eval(ScoredRun):
             at_least=self.at_least,
             baselines=self.beside.baselines,
             cache=self.beside.folder,
-            reporter=reporter,
+            reporter=console.reporter,
             notify=_say_plan,
         )
-        say_notes(scores.notes)
+        console.say_notes(*scores.notes)
         show_scores(scores.table)
         if scores.answers:
             show_answers(scores.answers)
         if self.per_class:
             show_classes(scores.result)
-        show_json(
+        console.show_json(
             {
                 "run": self.run,
                 "engine": scores.engine,
@@ -106,21 +96,19 @@ class Eval(ScoredRun):
         )
         if self.out and rank() == 0:
             write_items(Path(self.out), scores.result)
-            (notes() if prints_json() else results()).print(f"items: {self.out}")
+            (console.notes() if console.prints_json() else console.results()).print(f"items: {self.out}")
         if self.classes is None and not self.zero_shot:
-            next_command("texthead", "report", self.run, *filter(None, [self.data]))
+            console.next_command("texthead", "report", self.run, *filter(None, [self.data]))
 
 
 def _say_plan(plan: "EvaluationPlan") -> None:
     """Print what is scored."""
-    from texthead.cli.console import remarks, say_names, say_notes, say_other_classes, say_prompts
-
     count, classes, labels = len(plan.items), len(plan.items.classes), (plan.other or plan.run).labels
     if plan.trained_on:
-        say_notes([f"the run was trained on {plan.trained_on} of these {count} items"])
+        console.say_notes(f"the run was trained on {plan.trained_on} of these {count} items")
     among = f" among the {len(labels)} of the head" if len(labels) > classes else ""
-    remarks().print(f"scoring {count} items ({plan.split}) of {classes} classes{among}")
+    console.remarks().print(f"scoring {count} items ({plan.split}) of {classes} classes{among}")
     if plan.other is not None:
-        say_names(labels, plan.names, None)
-        say_other_classes(plan.run, plan.prompts)
-        say_prompts(labels, plan.other.head.prompts or ())
+        console.say_names(labels, plan.names, None)
+        console.say_other_classes(plan.run, plan.prompts)
+        console.say_prompts(labels, plan.other.head.prompts or ())

@@ -10,8 +10,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TextIO
 
+from texthead.cli import console
 from texthead.cli.flag_names import with_flags
-from texthead.cli.model import ModelOptions
+from texthead.cli.model import ModelOptions, noted_calibration
 from texthead.cli.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, run_argument
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import argument, option
@@ -82,10 +83,7 @@ class Predict:
 
     def __call__(self) -> int:
         """Return the exit code."""
-        from texthead.cli.console import doing, problems, reporter, say_notes
-        from texthead.cli.model import noted_calibration
-
-        doing("loading torch")
+        console.doing("loading torch")
         from texthead.prediction.predict import answering, predictions
         from texthead.runs.run import keep_graph
 
@@ -110,19 +108,19 @@ class Predict:
             sets=self.sets,
             at_least=self.at_least,
             unlabelled=others,
-            reporter=reporter,
+            reporter=console.reporter,
         )
         _print_predictions(results, unreadable, calibration, self, model.model)
         batch = "probabilities are not calibrated with --unlabelled" if self.unlabelled else ""
-        say_notes(filter(None, [batch, _threshold_line(model.model)]))
+        console.say_notes(batch, _threshold_line(model.model))
         _suggest(self, run_folder)
         if run_folder is not None:
             sys.stdout.flush()
-            doing("saving the encoder's graph for the next prediction")
+            console.doing("saving the encoder's graph for the next prediction")
             keep_graph(Path(run_folder), model.model, protocol.sizes.size)
         if unreadable and not self.files.skip_unreadable:
             s = "s" * (len(unreadable) > 1)
-            problems().print(f"texthead: {len(unreadable)} file{s} cannot be read: {listed(unreadable, 3)}")
+            console.problems().print(f"texthead: {len(unreadable)} file{s} cannot be read: {listed(unreadable, 3)}")
             return 1
         return 0
 
@@ -137,14 +135,12 @@ def _threshold_line(model: "Recognizer") -> str:
 
 def _suggest(command: Predict, run: str | None) -> None:
     """Suggest to try the run in the browser, or to label the files that were predicted zero-shot."""
-    from texthead.cli.console import next_command
-
     if run is not None:
-        next_command("texthead", "ui", run)
+        console.next_command("texthead", "ui", run)
         return
     folder = Path(command.inputs[0])
     folder = folder if folder.is_dir() else folder.parent
-    next_command("texthead", "label", folder, "--classes", command.model.classes, "--out", "labels.csv")
+    console.next_command("texthead", "label", folder, "--classes", command.model.classes, "--out", "labels.csv")
 
 
 # Classes printed per file.
@@ -226,12 +222,12 @@ def _print_predictions(
     They are held in a file, not in memory. With --export, also write them for the labelling tool. `unreadable` gets the
     paths of the files that cannot be read.
     """
-    from texthead.cli.console import prints_json, results, write
-
     best: dict[Path, Sequence[tuple[str, float]]] = {}
     exported = command.tool.export is not None
     predictions = _recorded(predictions, unreadable, best if exported else None)
-    show = write if prints_json() or command.printed.csv else partial(results().print, flags=False)
+    show = (
+        console.write if console.prints_json() or command.printed.csv else partial(console.results().print, flags=False)
+    )
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         _write_predictions(predictions, file, calibration, command, several=model.several)
         file.seek(0)
@@ -275,10 +271,9 @@ def _write_predictions(
     several: bool,
 ) -> None:
     """Write each prediction as it comes: as JSON, CSV or text; many files as one line each."""
-    from texthead.cli.console import prints_json
     from texthead.prediction.formats import write_as_csv, write_as_json
 
-    if prints_json():
+    if console.prints_json():
         write_as_json(file, predictions, calibration)
         return
     if command.printed.csv:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from texthead.cli import console
 from texthead.cli.options import DataOptions, DecodingOptions, default_workers
 from texthead.cli.outputs import check_out_folder
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
@@ -51,9 +52,7 @@ class Prepare:
             check_out_folder(f"--out {self.out}", Path(self.out))
 
     def __call__(self) -> None:
-        from texthead.cli.console import doing, next_command, problems, reporter, results, show_json
-
-        doing(f"reading {self.data}")
+        console.doing(f"reading {self.data}")
         from texthead.data import prepare as shards
         from texthead.media.shard import INDEX
 
@@ -61,17 +60,17 @@ class Prepare:
         wanted = shards.ShardOptions(self.frames, self.short_side, self.quality, self.clips)
         dataset = self.labelled.read_noted(self.data)
         done = shards.prepare(
-            dataset, out, wanted, workers=self.workers, skip_unreadable=self.skip_unreadable, reporter=reporter
+            dataset, out, wanted, workers=self.workers, skip_unreadable=self.skip_unreadable, reporter=console.reporter
         )
         for path, problem in done.unreadable:
-            problems().print(f"not prepared: {path}: {problem}")
+            console.problems().print(f"not prepared: {path}: {problem}")
         before = f", {done.skipped} of them were finished before" if done.skipped else ""
         lost = f"; {len(done.unreadable)} files could not be read" if done.unreadable else ""
-        results().print(
+        console.results().print(
             f"{done.clips} clips, {done.bytes / 1e6:.1f} MB ({done.bytes / max(1, done.clips) / 1e3:.0f} kB a clip), "
             f"in {done.shards} shards{before}{lost}: {out / INDEX}"
         )
         unreadable = [{"path": path, "error": problem} for path, problem in done.unreadable]
         counts = {"clips": done.clips, "bytes": done.bytes, "parts": done.shards, "finished_before": done.skipped}
-        show_json({"shards": out, **counts, "unreadable": unreadable})
-        next_command("texthead", "train", self.out, "--out", unused(Path("run")))
+        console.show_json({"shards": out, **counts, "unreadable": unreadable})
+        console.next_command("texthead", "train", self.out, "--out", unused(Path("run")))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from texthead.cli import console
 from texthead.cli.options import BaselineOptions, LabelledRun, ReadingOptions, SplitName
 from texthead.cli.outputs import check_out_file, check_outputs
 from texthead.cli.parser import NonNegativeInt, UpTo12, option
@@ -53,9 +54,7 @@ class ReportCommand(LabelledRun):
             check_out_file(str(page), page, ".html")
 
     def __call__(self) -> None:
-        from texthead.cli.console import doing, next_command, reporter, results, show_json
-
-        doing("loading torch")
+        console.doing("loading torch")
         from texthead.cli.score_table import scores_json
         from texthead.prediction.run_report import Examples, report_run
 
@@ -69,26 +68,27 @@ class ReportCommand(LabelledRun):
             unknown=None if self.unknown is None else self.labelled.read(self.unknown),
             examples=Examples(self.mistakes, self.hits, self.saliency),
             baselines=self.beside.baselines,
-            reporter=reporter,
+            reporter=console.reporter,
             notify=_notify,
         )
-        results().print(f"report: {path}")
-        show_json({"report": path, "run": self.run, **scores_json(scores.table)})
-        next_command("texthead", "predict", self.run, scores.table.division.scored.items[0].path)
+        console.results().print(f"report: {path}")
+        console.show_json({"report": path, "run": self.run, **scores_json(scores.table)})
+        console.next_command("texthead", "predict", self.run, scores.table.division.scored.items[0].path)
 
 
 def _notify(event: "EvaluationPlan | RunEvaluation | MediaError") -> None:
     """Print what is scored and the scores, and show what is done next."""
-    from texthead.cli.console import doing, remarks, say_notes, say_skipped
     from texthead.cli.score_table import show_scores
     from texthead.prediction.run_evaluation import EvaluationPlan
 
     if isinstance(event, EvaluationPlan):
-        remarks().print(f"scoring {len(event.items)} items ({event.split}) of {len(event.items.classes)} classes")
-        doing("scoring the baselines")
+        console.remarks().print(
+            f"scoring {len(event.items)} items ({event.split}) of {len(event.items.classes)} classes"
+        )
+        console.doing("scoring the baselines")
     elif isinstance(event, MediaError):
-        say_skipped([event])
+        console.say_skipped([event])
     else:
-        say_notes(event.notes)
+        console.say_notes(*event.notes)
         show_scores(event.table)
-        doing("writing the report")
+        console.doing("writing the report")

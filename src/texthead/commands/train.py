@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_origin, get_type_hints
 
+from texthead.cli import console
 from texthead.cli.options import BaselineOptions, DataOptions, DownloadOptions, NameOptions, ReadingOptions
 from texthead.cli.outputs import check_out_folder
 from texthead.cli.parser import Option, PositiveInt, argument, build, extra, option, options_of, texts_of, values_of
@@ -164,16 +165,14 @@ class Train:
             check_extra("lora", "--tune lora")
 
     def __call__(self) -> None:
-        from texthead.cli.console import doing, reporter
-
-        doing("loading torch")
+        console.doing("loading torch")
         from texthead.training.execution import Execution
         from texthead.transfer.run_training import train_run
 
         options, device = self._options(), self.files.pick_device()
-        doing(f"reading {self.data}")
+        console.doing(f"reading {self.data}")
         dataset = self._read()
-        doing(f"loading the encoder {self.encoder}")
+        console.doing(f"loading the encoder {self.encoder}")
         trained = train_run(
             dataset,
             self.out,
@@ -185,7 +184,7 @@ class Train:
             # On resuming, the run folder names the encoder, and the run may be someone else's.
             allow_download=not self.resume or self.downloads.allow_download,
             command=self.run_options,
-            reporter=reporter,
+            reporter=console.reporter,
             notify=self._notify,
         )
         _show(trained)
@@ -236,7 +235,6 @@ class Train:
 
     def _notify(self, event: "TrainingEvent") -> None:
         """Print what the training tells, and show what it does next."""
-        from texthead.cli.console import doing, flush_notes, remarks, say_prompts, say_skipped
         from texthead.errors import MediaError
         from texthead.models.head_table import as_head
         from texthead.transfer.comparison import FittedMethod
@@ -244,60 +242,57 @@ class Train:
 
         if isinstance(event, TrainingPlan):
             self._say_plan(event)
-            doing("encoding the items")
+            console.doing("encoding the items")
         elif isinstance(event, FittedMethod):
             _say_fitted(event)
-            doing(f"cross-validating the {event.name}")
+            console.doing(f"cross-validating the {event.name}")
         elif isinstance(event, Choice):
             self._say_choice(event)
             for line in event.changes:
-                remarks().print(line)
-            doing("writing the run" if event.tuned is False else "scoring the baselines")
+                console.remarks().print(line)
+            console.doing("writing the run" if event.tuned is False else "scoring the baselines")
         elif isinstance(event, MediaError):
-            say_skipped([event])
+            console.say_skipped([event])
         else:
             head = as_head(event.head)
             if head.learned_template:
-                say_prompts(head.names, head.prompts or ())
-            flush_notes()  # A training can take hours.
-            doing("preparing the training")
+                console.say_prompts(head.names, head.prompts or ())
+            console.flush_notes()  # A training can take hours.
+            console.doing("preparing the training")
 
     def _say_plan(self, plan: "TrainingPlan") -> None:
         """Print how many items are for training and for scoring, the class names, and the notes on the data."""
-        from texthead.cli.console import remarks, say_names, say_notes, say_prompts
         from texthead.data.division import HELD_OUT
         from texthead.models.build import takes_sentences
 
         division, inputs = plan.division, plan.inputs
-        say_notes(plan.notes)
+        console.say_notes(*plan.notes)
         share = f"{100 * (self.held_out or HELD_OUT):g} % of each class, at least one"
         drawn = f" (drawn with seed {inputs.recipe.seed}, {share})" if plan.drawn else ""
         scored = f"{len(division.scored)} {division.scored_name} items" if len(division.scored) else "none"
-        remarks().print(
+        console.remarks().print(
             f"{len(division.train)} training items of {len(inputs.labels)} classes, {scored} to score{drawn}"
         )
         sentences = any(inputs.sentences or ())
         template = inputs.recipe.template if takes_sentences(self.head) and not sentences else None
-        say_names(inputs.labels, inputs.names or inputs.labels, template)
+        console.say_names(inputs.labels, inputs.names or inputs.labels, template)
         if sentences:
-            say_prompts(inputs.labels, inputs.prompts)
+            console.say_prompts(inputs.labels, inputs.prompts)
 
     def _say_choice(self, choice: "Choice") -> None:
         """Print whether fine-tuning is tried, or which of the two the run is, and why."""
-        from texthead.cli.console import notes, remarks, say_notes
-
         if choice.reason == "undecided":
-            notes().print(
+            console.notes().print(
                 f"{choice.why} (Ctrl-C keeps the {choice.method}; --tune none or --tune all would skip this trial)"
             )
         elif not choice.tuned:
             chosen = f"the run is the {choice.method}: "
             if choice.reason == "option":
-                remarks().print(f"{chosen}`{choice.why}`")
+                console.remarks().print(f"{chosen}`{choice.why}`")
             else:
-                say_notes([f"{chosen}{choice.why}{ADVICE.get(choice.reason, '')}"])
+                console.say_notes(f"{chosen}{choice.why}{ADVICE.get(choice.reason, '')}")
         elif choice.reason == "trial":
-            notes().print(f"{choice.why}: fine-tuning on all of them")
+            console.notes().print(f"{choice.why}: fine-tuning on all of them")
 
 
 # How to fine-tune anyway, by the reason why a run is not fine-tuned.
@@ -311,15 +306,12 @@ ADVICE = {
 
 def _say_fitted(fitted: "FittedMethod") -> None:
     """Print the files that cannot be read, and note what to know about the fit."""
-    from texthead.cli.console import say_notes, say_skipped
-
-    say_skipped(fitted.skipped)
-    say_notes(fitted.lines)
+    console.say_skipped(fitted.skipped)
+    console.say_notes(*fitted.lines)
 
 
 def _show(trained: "TrainedRun") -> None:
     """Print the scores of the run, write its report, and print where both are."""
-    from texthead.cli.console import doing, next_command, notes, reporter, results, show_json
     from texthead.cli.score_table import scores_json, show_scores
     from texthead.evaluation.summary import kind_text
 
@@ -329,18 +321,18 @@ def _show(trained: "TrainedRun") -> None:
     else:
         items = table.division.train
         about = f"{len(items)} {kind_text(item.path for item in items.items)} of {len(items.classes)} classes"
-        results().print(f"trained on all {about}; none is held out, so the run has no score")
+        console.results().print(f"trained on all {about}; none is held out, so the run has no score")
     if is_installed("matplotlib"):
         from texthead.report.training_page import write_training_report
 
-        doing("writing the report")
-        page = write_training_report(trained, reporter)
-    results().print(f"report: {page}" if page else f"run: {out}")
+        console.doing("writing the report")
+        page = write_training_report(trained, console.reporter)
+    console.results().print(f"report: {page}" if page else f"run: {out}")
     if page is None:
-        notes().print(f"note: {missing('report.html', 'matplotlib', 'plots')}, then `texthead report {out}`")
-    show_json({"run": out, "tuned": trained.tuned, **scores_json(table), "report": page})
+        console.notes().print(f"note: {missing('report.html', 'matplotlib', 'plots')}, then `texthead report {out}`")
+    console.show_json({"run": out, "tuned": trained.tuned, **scores_json(table), "report": page})
     items = table.division.scored or table.division.train
-    next_command("texthead", "predict", out, items.items[0].path)
+    console.next_command("texthead", "predict", out, items.items[0].path)
 
 
 # Options that --resume may change.

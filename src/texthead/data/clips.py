@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from texthead.data.dataset import Dataset, label_indices
-from texthead.data.protocol import Pixels, Views
+from texthead.data.protocol import Protocol
 from texthead.data.sampling import random_in_segment, random_window
 from texthead.data.transforms import Augmentation, augment, view_crops
 from texthead.errors import MediaError
@@ -86,57 +86,34 @@ def check_windows(path: str | Path, windows: bool) -> None:
 
 
 class ViewClips(torch.utils.data.Dataset):
-    """Clips for testing: (views, label index, position); each frame is decoded once for all views.
+    """The views of files for testing; each frame is decoded once for all views.
 
-    For an unreadable item the MediaError is returned instead of the views, so that the caller decides.
+    For an unreadable file the MediaError is returned instead of the views, so that the caller decides.
     """
 
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        targets: Sequence[int],
-        *,
-        frames: int,
-        views: Views,
-        pixels: Pixels,
-    ):
+    def __init__(self, paths: Sequence[Path], protocol: Protocol):
         self.paths = [str(path) for path in paths]
-        self.targets = list(targets)
-        self.frames = frames
-        self.views = views
-        self.pixels = pixels
+        self.protocol = protocol
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, position: int) -> tuple[UInt8[Tensor, "views frames 3 size size"] | MediaError, int, int]:
+    def __getitem__(self, position: int) -> UInt8[Tensor, "views frames 3 size size"] | MediaError:
         try:
-            return self._views(Path(self.paths[position])), self.targets[position], position
+            return self._views(Path(self.paths[position]))
         except MediaError as error:
-            return error, self.targets[position], position
+            return error
 
     def _views(self, path: Path) -> UInt8[Tensor, "views frames 3 size size"]:
-        check_windows(path, self.views.of_windows)
+        frames, views, pixels = self.protocol.frames, self.protocol.views, self.protocol.sizes
+        check_windows(path, views.of_windows)
         with MediaPath(path).open() as media:
-            clips = self.views.frame_indices(media.num_frames, self.frames)
+            clips = views.frame_indices(media.num_frames, frames)
             indices = sorted({index for clip in clips for index in clip})
-            crops = media.frames_at(indices, self._crops)
+            crops = media.frames_at(indices, lambda frame: view_crops(frame, pixels, views.crops, views.along))
         position_of = {index: i for i, index in enumerate(indices)}
         # Order: all crops of the first clip, then those of the second, and so on.
         return torch.cat([crops[:, [position_of[index] for index in clip]] for clip in clips])
-
-    def _crops(self, frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "crops frames 3 size size"]:
-        sizes, views = self.pixels, self.views
-        return view_crops(
-            frames,
-            sizes.size,
-            sizes.resize,
-            views.crops,
-            sizes.interpolation,
-            views.along,
-            sizes.squash,
-            sizes.antialias,
-        )
 
 
 class TrainFeatures(torch.utils.data.Dataset):

@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from texthead.data.protocol import Pixels
 from texthead.data.sampling import Along, crop_offsets
 from texthead.errors import DataError, either
 
@@ -117,30 +118,24 @@ def short_side(
 
 
 def view_crops(
-    frames: UInt8[Tensor, "frames 3 height width"],
-    size: int,
-    resize: int,
-    crops: int,
-    interpolation: Interpolation = "bicubic",
-    along: Along = "width",
-    squash: bool = False,
-    antialias: bool = True,
-) -> UInt8[Tensor, "{crops} frames 3 {size} {size}"]:
+    frames: UInt8[Tensor, "frames 3 height width"], pixels: Pixels, crops: int = 1, along: Along = "width"
+) -> UInt8[Tensor, "{crops} frames 3 {pixels.size} {pixels.size}"]:
     """Return the `crops` test crops of a clip, in the order of `sampling.crop_offsets`.
 
-    The short side is scaled to `resize` first, up or down; with `squash` both sides are. For three crops along the long
-    side, the short side is scaled to `size`, so that the crops cover the picture.
+    The short side is scaled to `pixels.resize` first, up or down; with `pixels.squash` both sides are. For three crops
+    along the long side, the short side is scaled to `pixels.size`, so that the crops cover the picture.
 
     Source: published code; Sec. 4.1, "center 224x224 crop" and "three 224x224 crops"; ViFi-CLIP for the long side.
     Raises: DataError for a size above `resize` or a number of crops other than 1, 3, 5 and 10.
     """
-    _check_sizes(size, resize)
-    _check_choice("interpolation", interpolation, get_args(Interpolation))
-    short = size if crops == 3 and along == "long-side" else resize
-    if squash:
-        scaled = _scale(frames, (short, short), interpolation, antialias)
+    size = pixels.size
+    _check_sizes(size, pixels.resize)
+    _check_choice("interpolation", pixels.interpolation, get_args(Interpolation))
+    short = size if crops == 3 and along == "long-side" else pixels.resize
+    if pixels.squash:
+        scaled = _scale(frames, (short, short), pixels.interpolation, pixels.antialias)
     else:
-        scaled = _short_side(frames, short, interpolation, antialias)
+        scaled = _short_side(frames, short, pixels.interpolation, pixels.antialias)
     cuts = []
     for x, y, flip in crop_offsets(scaled.shape[-1], scaled.shape[-2], size, crops, along):
         cut = scaled[..., y : y + size, x : x + size]

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.encoders.encoder import Visual
-from texthead.encoders.hugging_face import check_complete, spec
-from texthead.encoders.transformers_model import Tower, config_of, faults, folder_of, loaded
+from texthead.encoders.hugging_face import spec
+from texthead.encoders.transformers_model import Tower, check_complete, config_of, faults, folder_of, loaded
 from texthead.errors import EncoderError
 
 

@@ -265,9 +265,6 @@ class Encoder:
             interpolation="bicubic",
             mean=(red, green, blue),
             std=(red_std, green_std, blue_std),
-            activation="",
-            channels_last=False,
-            any_size=False,
         )
         net = encode_images if isinstance(encode_images, nn.Module) else _Called(encode_images)
         read = encode_text

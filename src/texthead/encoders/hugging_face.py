@@ -25,6 +25,7 @@ from texthead.encoders.spec import Grid, VisualSpec
 from texthead.encoders.transformers_model import (
     OF_TEXTS,
     Tower,
+    check_complete,
     config_of,
     embeds_sequences,
     empty,
@@ -192,8 +193,6 @@ def _spec(source: str, folder: Path) -> VisualSpec:
         architecture="hf",
         dim=shape[-1],
         activation=str(getattr(vision, "hidden_act", "")),
-        channels_last=False,
-        any_size=False,
         config=json.dumps(json.loads(config.to_json_string())),
         frames=frames,
         grid=(finest[0], 1, 1),
@@ -343,12 +342,3 @@ def _cleaning(kind: str) -> Callable[[str], str]:
         spaces = str.maketrans(dict.fromkeys(string.punctuation, " "))
         return lambda prompt: " ".join(prompt.translate(spaces).lower().split()) + "."
     return str
-
-
-def check_complete(model: nn.Module, missing: set[str], source: str) -> None:
-    """Raise EncoderError if weights of the model are missing."""
-    lost = sorted(missing & {name for name, _ in model.named_parameters()})
-    if lost:
-        raise EncoderError(
-            f"{source}: its weights lack {len(lost)} tensors ({lost[0]!r}); take config and weights from the same model"
-        )

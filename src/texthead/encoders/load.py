@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -35,33 +35,13 @@ from texthead.errors import EncoderError, TextheadError, line_of
 from texthead.extensions import Extension, find, find_one
 from texthead.media.paths import MediaPath
 
-
-@runtime_checkable
-class EncoderModule(Protocol):
-    """The interface of an encoder module; modules of other packages need only `load` and `spec`.
-
-    `rest` is the part of a source after the prefix and colon: "ViT-B-16/openai" of "openclip:ViT-B-16/openai".
-    """
-
-    @property
-    def FORMS(self) -> tuple[str, ...]:
-        """The forms of its sources, for messages."""
-        ...
-
-    def load(self, rest: str) -> Encoder:
-        """Return the pretrained encoder; raise EncoderError if it is unknown or its weights cannot be used."""
-        ...
-
-    def spec(self, rest: str) -> VisualSpec:
-        """Return the spec of its visual tower, without weights or downloads."""
-        ...
-
-    def known(self) -> list[tuple[str, str]]:
-        """Return (source, location of its weights) of every published encoder."""
-        ...
-
-
-# Our encoder modules by prefix. A new one is a module and a line here.
+# Our encoder modules by prefix. A new one is a module and a line here. It has
+#   FORMS              the forms of its sources, for messages,
+#   load(rest)         returns the pretrained encoder,
+#   spec(rest)         returns the spec of its visual tower, without weights or downloads,
+#   known()            returns (source, location of its weights) of every published encoder,
+# where `rest` is the part of a source after the prefix and colon: "ViT-B-16/openai" of "openclip:ViT-B-16/openai".
+# Modules of other packages need only `load` and `spec`.
 BUILT_IN = {
     "mini": "texthead.encoders.mini",
     "openclip": "texthead.encoders.openclip",
@@ -199,7 +179,7 @@ def forms() -> str:
     )
 
 
-def _resolve(source: str) -> tuple[Extension, EncoderModule | ModuleType, str]:
+def _resolve(source: str) -> tuple[Extension, ModuleType, str]:
     """Return the entry that a source's prefix names, its module, and the rest of the source."""
     prefix, _, rest = source.partition(":")
     extension = find_one(ENCODER_GROUP, prefix, BUILT_IN)
@@ -210,7 +190,7 @@ def _resolve(source: str) -> tuple[Extension, EncoderModule | ModuleType, str]:
     return extension, module, rest
 
 
-def _check_package(encoder: object, source: str, module: EncoderModule | ModuleType) -> None:
+def _check_package(encoder: object, source: str, module: ModuleType) -> None:
     """Raise EncoderError if a package's encoder could not be trained, or its runs could not be loaded."""
     if not isinstance(encoder, Encoder):
         raise EncoderError(
@@ -256,7 +236,7 @@ def _location(source: str) -> str:
     return location.replace("hub: ", f"{constants.ENDPOINT}/", 1)
 
 
-def _call(module: EncoderModule | ModuleType, function: str, source: str, rest: str) -> Any:
+def _call(module: ModuleType, function: str, source: str, rest: str) -> Any:
     """Call a function of the module with `rest`; turn any error of another package into EncoderError."""
     try:
         return getattr(module, function)(rest)

@@ -261,7 +261,11 @@ def bridged(source: str, words: TextOnly, weights: Path) -> Text:
     Raises:
         EncoderError: as `load`.
     """
-    bridge = _load_bridge(words, weights, _published_weights(MINI_SPECS[source])["classifier.weight"])
+    return _bridged(words, weights, _published_weights(MINI_SPECS[source])["classifier.weight"])
+
+
+def _bridged(words: TextOnly, weights: Path, rows: Float[Tensor, "classes dim"]) -> Text:
+    bridge = _load_bridge(words, weights, rows)
     net = nn.ModuleDict({"words": words, "bridge": bridge})
     return Text(net, words.tokenize, lambda tokens: bridge(words.encode(tokens)), words.embedding)
 
@@ -281,9 +285,7 @@ def load(rest: str) -> Encoder:
 
     def load_text() -> Text:
         minilm = Sentences(minilm_folder(), limit=_MINILM_TOKENS)
-        bridge = _load_bridge(minilm, minilm_folder() / "model.safetensors", rows)
-        net = nn.ModuleDict({"minilm": minilm, "bridge": bridge})
-        return Text(net, minilm.tokenize, lambda tokens: bridge(minilm.encode(tokens)), minilm.embedding)
+        return _bridged(minilm, minilm_folder() / "model.safetensors", rows)
 
     return Encoder(
         visual,

@@ -292,8 +292,6 @@ def tower_spec(source: str, config: dict, preprocess: dict) -> VisualSpec:
         mean=tuple(preprocess.get("mean", _OPENAI_MEAN)),
         std=tuple(preprocess.get("std", _OPENAI_STD)),
         activation="quick_gelu" if quick else "gelu",
-        channels_last=False,
-        any_size=False,
         config=json.dumps({"embed_dim": config["embed_dim"], "vision_cfg": vision, "quick_gelu": quick, **text}),
         squash=mode == "squash",
     )

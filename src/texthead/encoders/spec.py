@@ -44,9 +44,9 @@ class VisualSpec:
     interpolation: Literal["bilinear", "bicubic"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    activation: str
-    channels_last: bool
-    any_size: bool
+    activation: str = ""
+    channels_last: bool = False
+    any_size: bool = False
     config: str = "{}"
     squash: bool = False
     frames: int = 1

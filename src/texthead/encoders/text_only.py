@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from texthead.encoders.transformers_model import folder_of, loaded
+from texthead.encoders.transformers_model import check_complete, folder_of, loaded
 from texthead.errors import EncoderError
 
 
@@ -67,12 +67,8 @@ class Sentences(TextOnly):
                 f"text encoder {str(source)!r} cannot be loaded ({type(error).__name__}); "
                 "use a folder in transformers' format; a name on the hub needs a connection once"
             ) from None
-        lost = sorted(name for name in missing if "pooler" not in name)  # Mean pooling does not use the pooler.
-        if lost:
-            raise EncoderError(
-                f"text:{folder}: its weights lack {len(lost)} tensors ({lost[0]!r}); "
-                "take config and weights from the same model"
-            )
+        # Mean pooling does not use the pooler.
+        check_complete(self.model, {name for name in missing if "pooler" not in name}, f"text:{folder}")
         positions = getattr(self.model.config, "max_position_embeddings", None) or self.tokenizer.model_max_length
         self.limit = limit or min(positions, self.tokenizer.model_max_length)
         self.width = int(self.model.config.hidden_size)

@@ -98,6 +98,5 @@ def _described(source: str, name: str, net: Any) -> VisualSpec:
         mean=tuple(data["mean"]),
         std=tuple(data["std"]),
         activation="as timm builds it",
-        channels_last=False,
         any_size=not net.pretrained_cfg.get("fixed_input_size", False),
     )

@@ -157,6 +157,15 @@ def loaded(folder: Path, source: str, kind: str = "AutoModel") -> tuple[Any, set
     return _whole(model).eval().requires_grad_(False), set(info["missing_keys"])
 
 
+def check_complete(model: nn.Module, missing: set[str], source: str) -> None:
+    """Raise EncoderError if weights of the model are missing."""
+    lost = sorted(missing & {name for name, _ in model.named_parameters()})
+    if lost:
+        raise EncoderError(
+            f"{source}: its weights lack {len(lost)} tensors ({lost[0]!r}); take config and weights from the same model"
+        )
+
+
 def check_folder_size(folder: Path, source: str, kind: str = "AutoModel") -> None:
     """Check the network's size before transformers builds it.
 

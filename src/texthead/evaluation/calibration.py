@@ -21,6 +21,11 @@ from texthead.evaluation.broader_names import Answers, Broader, answer_rows, ans
 from texthead.evaluation.reliability import Reliability, confidences, group_numbers, reliability
 from texthead.text.class_names import NONE
 
+_Scores = Float[Tensor, "items classes"]
+_Targets = Int[Tensor, " items"]
+_Weights = Float[Tensor, " items"] | None
+_Groups = Sequence[Hashable] | None
+
 CALIBRATION_FORMAT = 1
 
 
@@ -187,12 +192,7 @@ class Calibration:
         given = answers(self.apply(scores).softmax(-1), level.broader, level.probability, level.broader_probability)
         return given if level.unknown_items else given.masked_fill(~self.is_known(scores), -1)
 
-    def answered(
-        self,
-        scores: Float[Tensor, "items classes"],
-        targets: Int[Tensor, " items"],
-        groups: Sequence[Hashable] | None = None,
-    ) -> Answers | None:
+    def answered(self, scores: _Scores, targets: _Targets, groups: _Groups = None) -> Answers | None:
         """Return how many items are answered at each level of the tree, and rightly; None without a level."""
         if self.level is None:
             return None
@@ -268,13 +268,13 @@ class Calibration:
 
 
 def calibrate(
-    scores: Float[Tensor, "items classes"],
-    targets: Int[Tensor, " items"],
+    scores: _Scores,
+    targets: _Targets,
     *,
     unknown: Float[Tensor, "unknown classes"] | None = None,
     false_accept: float = 0.05,
     coverage: float | None = 0.9,
-    weights: Float[Tensor, " items"] | None = None,
+    weights: _Weights = None,
     classes: str = "",
     protocol: Mapping[str, Any] | None = None,
     source: str = "",
@@ -303,12 +303,12 @@ def calibrate(
 
 def with_level(
     made: Calibration,
-    scores: Float[Tensor, "items classes"],
-    targets: Int[Tensor, " items"],
+    scores: _Scores,
+    targets: _Targets,
     broader: Broader,
     *,
     wrong: float = 0.05,
-    weights: Float[Tensor, " items"] | None = None,
+    weights: _Weights = None,
     unknown: tuple[Float[Tensor, "unknown classes"], Bool[Tensor, "unknown names"]] | None = None,
 ) -> Calibration:
     """Return a calibration with a level of answers that is fitted to the same items.
@@ -340,12 +340,12 @@ def with_level(
 
 def measure(
     calibration: Calibration,
-    scores: Float[Tensor, "items classes"],
-    targets: Int[Tensor, " items"],
+    scores: _Scores,
+    targets: _Targets,
     *,
-    after: Float[Tensor, "items classes"] | None = None,
+    after: _Scores | None = None,
     unknown: Float[Tensor, "unknown classes"] | None = None,
-    groups: Sequence[Hashable] | None = None,
+    groups: _Groups = None,
 ) -> Measured:
     """Measure the effect of a calibration on items.
 
@@ -372,11 +372,7 @@ def measure(
 # ---- temperature
 
 
-def fit_temperature(
-    scores: Float[Tensor, "items classes"],
-    targets: Int[Tensor, " items"],
-    weights: Float[Tensor, " items"] | None = None,
-) -> float:
+def fit_temperature(scores: _Scores, targets: _Targets, weights: _Weights = None) -> float:
     """Fit the temperature T that minimises the mean cross-entropy of scores / T, weighted if items have weights.
 
     The problem is convex in 1/T. If every item is correct it has no minimum, since a lower T is always better; then
@@ -418,14 +414,7 @@ def fit_temperature(
     return math.exp(-float(brentq(slope, low, high, xtol=1e-10)))  # pyright: ignore[reportArgumentType]
 
 
-def cross_fitted(
-    scores: Float[Tensor, "items classes"],
-    targets: Int[Tensor, " items"],
-    weights: Float[Tensor, " items"] | None = None,
-    *,
-    groups: Sequence[Hashable] | None = None,
-    seed: int = 0,
-) -> Float[Tensor, "items classes"]:
+def cross_fitted(scores: _Scores, targets: _Targets, weights: _Weights = None, *, groups: _Groups = None) -> _Scores:
     """Return each item's scores divided by a temperature fitted to the other folds (five-fold cross-fitting).
 
     Args:
@@ -438,7 +427,7 @@ def cross_fitted(
     if len(scores) < 2:
         raise DataError(f"cross-validating a temperature needs at least 2 items, got {len(scores)}; give more")
     numbers = group_numbers(groups, len(scores))
-    order = np.random.default_rng(seed).permutation(numbers.max() + 1)
+    order = np.random.default_rng(0).permutation(numbers.max() + 1)
     fold = torch.from_numpy(order % 5)[torch.from_numpy(numbers)]
     fitted = scores.double().clone()
     for number in fold.unique().tolist():
@@ -532,13 +521,7 @@ def worth(weights: Float[Tensor, " items"]) -> int:
     return int(float(weights.sum() / weights.max()) + 1e-9)
 
 
-def conformal_quantile(
-    scores: Float[Tensor, "items classes"],
-    targets: Int[Tensor, " items"],
-    weights: Float[Tensor, " items"] | None = None,
-    *,
-    coverage: float,
-) -> float:
+def conformal_quantile(scores: _Scores, targets: _Targets, weights: _Weights = None, *, coverage: float) -> float:
     """Return how far below the best score a label may be and still be in the set.
 
     This is the ceil((n + 1) coverage)-th smallest gap between the best score and the label's. The set of a new item,

@@ -12,6 +12,9 @@ Z = 1.959964  # the 97.5 % quantile of the standard normal distribution
 
 # (percent, low, high): a rate with its 95 % interval.
 Rate = tuple[float, float, float]
+_Hits = Bool[np.ndarray, " items"]
+_Weights = Float[np.ndarray, " items"] | None
+_Groups = Sequence[Hashable] | None
 
 
 def wilson_interval(right: int | float, items: int, z: float = Z) -> tuple[float, float]:
@@ -26,11 +29,7 @@ def wilson_interval(right: int | float, items: int, z: float = Z) -> tuple[float
     return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
 
 
-def standard_error(
-    values: Float[np.ndarray, " items"],
-    groups: Sequence[Hashable],
-    weights: Float[np.ndarray, " items"] | None = None,
-) -> float:
+def standard_error(values: Float[np.ndarray, " items"], groups: Sequence[Hashable], weights: _Weights = None) -> float:
     """Return the cluster-robust standard error of the weighted mean of grouped values; infinite for a single group."""
     weights = np.ones(len(values)) if weights is None else weights
     sums: dict[Hashable, float] = defaultdict(float)
@@ -42,11 +41,7 @@ def standard_error(
     return math.sqrt(sum(s * s for s in sums.values()) * count / (count - 1)) / float(weights.sum())
 
 
-def grouped_interval(
-    right: Bool[np.ndarray, " items"],
-    groups: Sequence[Hashable] | None,
-    weights: Float[np.ndarray, " items"] | None = None,
-) -> tuple[float, float]:
+def grouped_interval(right: _Hits, groups: _Groups, weights: _Weights = None) -> tuple[float, float]:
     """Return the 95 % interval of a rate in percent, where items of one group are dependent.
 
     It is Wilson's interval for the effective number of items: the number of independent items with the same standard
@@ -69,11 +64,7 @@ def grouped_interval(
     return wilson_interval(rate * independent, independent)
 
 
-def rate_of(
-    right: Bool[np.ndarray, " items"],
-    groups: Sequence[Hashable] | None,
-    weights: Float[np.ndarray, " items"] | None = None,
-) -> Rate:
+def rate_of(right: _Hits, groups: _Groups, weights: _Weights = None) -> Rate:
     """Return the mean of `right` in percent, with its interval as from `grouped_interval`."""
     return 100 * float(np.average(right, weights=weights)), *grouped_interval(right, groups, weights)
 
@@ -88,7 +79,7 @@ def lead_interval(
     only_first: Shaped[np.ndarray, " items"],
     only_second: Shaped[np.ndarray, " items"],
     groups: Sequence[Hashable],
-    weights: Float[np.ndarray, " items"] | None = None,
+    weights: _Weights = None,
 ) -> tuple[float, float]:
     """Return the 95 % interval of first minus second in points, where items of one group are dependent.
 
@@ -116,7 +107,7 @@ def lead_interval(
 
 
 def paired_interval(
-    only_first: int | float, only_second: int | float, items: int | float, z: float = Z, *, added: float = 0.5
+    only_first: int | float, only_second: int | float, items: int | float, *, added: float = 0.5
 ) -> tuple[float, float]:
     """Return the 95 % interval of first minus second in points, both scored on the same items.
 
@@ -130,7 +121,7 @@ def paired_interval(
     count = items + 4 * added
     first, second = only_first + added, only_second + added
     middle = (first - second) / count
-    half = z * max((first + second) - (first - second) ** 2 / count, 0.0) ** 0.5 / count
+    half = Z * max((first + second) - (first - second) ** 2 / count, 0.0) ** 0.5 / count
     return 100 * max(middle - half, -1.0), 100 * min(middle + half, 1.0)
 
 

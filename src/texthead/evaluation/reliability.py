@@ -7,6 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+_BINS, _DRAWS = 10, 1000
+_Numbers = Float[np.ndarray, " items"]
+_Hits = Bool[np.ndarray, " items"]
+_Groups = Sequence[Hashable] | None
+
 
 class Bins(NamedTuple):
     """Confidence bins of equal width: edges, item counts, mean confidence and accuracy (0-1; NaN for empty bins)."""
@@ -73,10 +78,7 @@ def confidences(scores: Float[Tensor, "items classes"]) -> Float[Tensor, " items
 
 
 def reliability(
-    scores: Float[Tensor, "items classes"],
-    targets: Int[Tensor, " items"],
-    *,
-    groups: Sequence[Hashable] | None = None,
+    scores: Float[Tensor, "items classes"], targets: Int[Tensor, " items"], *, groups: _Groups = None
 ) -> Reliability:
     """Measure the reliability of the best probabilities of the items.
 
@@ -91,9 +93,7 @@ def reliability(
     return Reliability(rows, low, high, chance_error(confidence))
 
 
-def reliability_bins(
-    confidences: Float[np.ndarray, " items"], correct: Bool[np.ndarray, " items"], bins: int = 10
-) -> Bins:
+def reliability_bins(confidences: _Numbers, correct: _Hits, bins: int = _BINS) -> Bins:
     """Bin items by confidence (0-1), in bins of equal width that include their upper edge."""
     bin_of = _bin(confidences, bins)
     counts = np.bincount(bin_of, minlength=bins)
@@ -107,9 +107,7 @@ def _bin(confidences: Float[np.ndarray, " items"], bins: int) -> Int[np.ndarray,
     return (np.ceil(confidences * bins) - 1).clip(0, bins - 1).astype(np.int64)
 
 
-def expected_calibration_error(
-    confidences: Float[np.ndarray, " items"], correct: Bool[np.ndarray, " items"], bins: int = 10
-) -> float:
+def expected_calibration_error(confidences: _Numbers, correct: _Hits, bins: int = _BINS) -> float:
     """Return the expected calibration error in points 0-100: the mean gap of confidence and accuracy over bins.
 
     Bins are weighted by their items. With few items the error is above zero by chance alone (see `chance_error`).
@@ -124,36 +122,30 @@ def _error(bin_of: np.ndarray, gaps: np.ndarray, weights: np.ndarray, bins: int)
 
 
 def error_interval(
-    confidences: Float[np.ndarray, " items"],
-    correct: Bool[np.ndarray, " items"],
-    bins: int = 10,
-    *,
-    groups: Sequence[Hashable] | None = None,
-    seed: int = 0,
-    draws: int = 1000,
+    confidences: _Numbers,
+    correct: _Hits,
+    groups: _Groups = None,
 ) -> tuple[float, float]:
     """Return the 95 % interval of the expected calibration error, in points 0-100.
 
     It is the error +- 1.96 bootstrap standard deviations, clipped at 0. The bootstrap resamples items, or groups if
     given. The error by chance (`chance_error`) is not subtracted.
     """
-    bin_of, gaps, group = _bin(confidences, bins), correct - confidences, group_numbers(groups, len(correct))
-    generator, count = np.random.default_rng(seed), int(group.max()) + 1
+    bin_of, gaps, group = _bin(confidences, _BINS), correct - confidences, group_numbers(groups, len(correct))
+    generator, count = np.random.default_rng(0), int(group.max()) + 1
     errors = []
-    for _ in range(draws):
+    for _ in range(_DRAWS):
         times = np.bincount(generator.integers(0, count, count), minlength=count)
-        errors.append(_error(bin_of, gaps, times[group], bins))
-    error, half = expected_calibration_error(confidences, correct, bins), 1.96 * float(np.std(errors))
+        errors.append(_error(bin_of, gaps, times[group], _BINS))
+    error, half = expected_calibration_error(confidences, correct, _BINS), 1.96 * float(np.std(errors))
     return max(0.0, error - half), min(100.0, error + half)
 
 
-def chance_error(
-    confidences: Float[np.ndarray, " items"], bins: int = 10, *, seed: int = 0, draws: int = 1000
-) -> float:
+def chance_error(confidences: _Numbers) -> float:
     """Return the mean expected calibration error, in points, that perfectly calibrated predictions would have."""
-    generator, bin_of, ones = np.random.default_rng(seed), _bin(confidences, bins), np.ones(len(confidences))
-    drawn = (generator.random(len(confidences)) < confidences for _ in range(draws))
-    return float(np.mean([_error(bin_of, right - confidences, ones, bins) for right in drawn]))
+    generator, bin_of, ones = np.random.default_rng(0), _bin(confidences, _BINS), np.ones(len(confidences))
+    drawn = (generator.random(len(confidences)) < confidences for _ in range(_DRAWS))
+    return float(np.mean([_error(bin_of, right - confidences, ones, _BINS) for right in drawn]))
 
 
 def group_numbers(groups: Sequence[Hashable] | None, items: int) -> np.ndarray:

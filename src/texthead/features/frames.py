@@ -91,8 +91,7 @@ class _Frames(torch.utils.data.Dataset):
             return error
 
     def _crop(self, frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 size size"]:
-        p = self.pixels
-        return view_crops(frames, p.size, p.resize, 1, p.interpolation, squash=p.squash, antialias=p.antialias)[0]
+        return view_crops(frames, self.pixels)[0]
 
 
 @worker_faults()

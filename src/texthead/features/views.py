@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -99,14 +100,13 @@ def _view_features(
     model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, reporter: Reporter
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """Return the feature of each view of each file, without the cache."""
-    pixels = pixels_of(model, protocol)
-    clips = ViewClips(paths, [0] * len(paths), frames=protocol.frames, views=protocol.views, pixels=pixels)
+    clips = ViewClips(paths, replace(protocol, pixels=pixels_of(model, protocol)))
     features: list[Tensor | MediaError] = []
     count = len(paths) * protocol.views.count * protocol.frames
     engine = Engine(model.visual, reading.engine, count, reporter)
     with reporter.bar("encode", "files") as progress:
         for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=list):
-            features += encode_views(model, [clip for clip, _, _ in entries], engine)
+            features += encode_views(model, entries, engine)
             progress(len(features), len(paths))
     return features
 

@@ -129,12 +129,7 @@ class Head(nn.Module):
         return text_rows(encoder, prompts)[:, None]
 
     def with_names(
-        self,
-        encoder: Encoder,
-        names: Sequence[str],
-        *,
-        labels: Sequence[str] | None = None,
-        prompts: Prompts | None = None,
+        self, encoder: Encoder, names: Names, *, labels: Names | None = None, prompts: Prompts | None = None
     ) -> "Head":
         """Return a head of text rows for other names, with this head's center and logit scale.
 

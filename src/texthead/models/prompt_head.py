@@ -141,12 +141,7 @@ class PromptHead(CosineHead):
         return self._logits(features, self.learned_rows() if self.training else self.weight)
 
     def with_names(
-        self,
-        encoder: Encoder,
-        names: Sequence[str],
-        *,
-        labels: Sequence[str] | None = None,
-        prompts: Prompts | None = None,
+        self, encoder: Encoder, names: Names, *, labels: Names | None = None, prompts: Prompts | None = None
     ) -> Head:
         """Return a head for other names with the same center and scale, from the learned template or from `prompts`."""
         if prompts is not None:

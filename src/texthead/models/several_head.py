@@ -1,6 +1,5 @@
 """A head of several labels: each class is a yes-or-no question."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -74,12 +73,7 @@ class SeveralHead(Head):
         return torch.cat([rows, own.expand(*rows.shape[:2], 2)], dim=2)
 
     def with_names(
-        self,
-        encoder: Encoder,
-        names: Sequence[str],
-        *,
-        labels: Sequence[str] | None = None,
-        prompts: Prompts | None = None,
+        self, encoder: Encoder, names: Names, *, labels: Names | None = None, prompts: Prompts | None = None
     ) -> Head:
         """Return a head of text rows for other names; arguments as for `Head.with_names`."""
         if prompts is None and self.learned_template:

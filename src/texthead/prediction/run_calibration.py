@@ -31,25 +31,8 @@ from texthead.parallel.progress import Reporter
 from texthead.runs.folder import rows_digest
 from texthead.runs.hub import check_own
 from texthead.runs.run import Run, save_calibration
+from texthead.runs.scored_items import CalibrationPlan as CalibrationPlan
 from texthead.runs.scored_items import calibration_items, held_out_items
-
-
-class CalibrationPlan(NamedTuple):
-    """What a run is calibrated on.
-
-    Attributes:
-        items: the items of the run's classes.
-        unknown: the items of other classes.
-        split: name of the items.
-        copies: number of unknown items that are left out, being copies of others.
-        notes: on the items.
-    """
-
-    items: Dataset
-    unknown: Dataset
-    split: str
-    copies: int
-    notes: list[str]
 
 
 class RunCalibration(NamedTuple):
@@ -119,7 +102,7 @@ def calibrate_run(
     check_guarantees(0, 0, **rates)  # Report wrong rates before scoring items.
     check_own(run.folder)
     dataset, protocol = held_out_items(run) if dataset is None else dataset, protocol or run.protocol
-    plan = CalibrationPlan(*calibration_items(run, dataset, others, split))
+    plan = calibration_items(run, dataset, others, split)
     notify(plan)
 
     def scored(items: Dataset, title: str) -> tuple[Tensor, Dataset]:

@@ -30,7 +30,7 @@ def clip_of(path: Path, protocol: Protocol) -> UInt8[Tensor, "frames 3 size size
     Raises:
         MediaError: the file cannot be read.
     """
-    views, *_ = ViewClips([path], [0], frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)[0]
+    views = ViewClips([path], protocol)[0]
     if isinstance(views, MediaError):
         raise views
     return views[0]

@@ -110,25 +110,25 @@ def unknown_items(run: runs.Run, dataset: Dataset) -> Dataset:
     return dataset
 
 
-class CalibrationItems(NamedTuple):
-    """The items to calibrate a run with.
+class CalibrationPlan(NamedTuple):
+    """What a run is calibrated on.
 
     Attributes:
-        known: items of the run's classes.
-        unknown: items of none of its classes, without copies.
-        name: name of the known items.
+        items: the items of the run's classes.
+        unknown: the items of none of its classes, without copies.
+        split: name of the items.
         copies: number of unknown items left out as copies.
         notes: limits of the items, as messages.
     """
 
-    known: Dataset
+    items: Dataset
     unknown: Dataset
-    name: str
+    split: str
     copies: int
     notes: list[str]
 
 
-def calibration_items(run: runs.Run, dataset: Dataset, others: Dataset | None, split: Split | None) -> CalibrationItems:
+def calibration_items(run: runs.Run, dataset: Dataset, others: Dataset | None, split: Split | None) -> CalibrationPlan:
     """Return the items to calibrate a run with, none of which it was trained on.
 
     Args:
@@ -153,7 +153,7 @@ def calibration_items(run: runs.Run, dataset: Dataset, others: Dataset | None, s
     items += unknown_items(run, others).items if others else ()
     # Copies are not independent items.
     unique = {item.media.fingerprint() or str(item.path): item for item in items}
-    return CalibrationItems(known, replace(chosen, items=tuple(unique.values())), name, len(items) - len(unique), notes)
+    return CalibrationPlan(known, replace(chosen, items=tuple(unique.values())), name, len(items) - len(unique), notes)
 
 
 def _not_drawn(run: runs.Run, dataset: Dataset) -> tuple[Dataset, str, list[str]]:

@@ -44,7 +44,7 @@ def settings_of(frames: int, views: Views, pixels: Pixels) -> dict:
 
 def both(path: Path, frames: int, views: Views, pixels: Pixels = PIXELS):
     """Return (the library's views of a file, those cut from predict.py's clips); an error replaces the views."""
-    ours = ViewClips([path], [0], frames=frames, views=views, pixels=pixels)[0][0]
+    ours = ViewClips([path], Protocol(frames, pixels, views))[0]
     try:
         clips = standalone.read_clips(path, settings_of(frames, views, pixels))
         alone = scorer_of(frames, views, pixels).crops(torch.from_numpy(clips[None]))[0].numpy()
@@ -92,9 +92,8 @@ def test_crops_in_the_model_are_those_of_the_library(along):
         for width, height in ((short, short), (short + 1, short), (57, short), (short, 57), (short, 254), (999, short)):
             frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8))
             result = scorer_of(2, Views(1, crops, along=along), PIXELS).crops(frames[None, None])[0]
-            assert torch.equal(
-                result, view_crops(frames.permute(0, 3, 1, 2), 32, min(width, height), crops, along=along)
-            )
+            pixels = Pixels(32, min(width, height), "bicubic")
+            assert torch.equal(result, view_crops(frames.permute(0, 3, 1, 2), pixels, crops, along))
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])

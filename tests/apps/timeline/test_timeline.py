@@ -78,7 +78,7 @@ def score_file(model: Recognizer | Run, path: Path, **options: Any) -> list[Stre
 def by_hand(model: Recognizer, path: Path, indices: list[int], frames: int, clips: int) -> tuple[float, ...]:
     """Return the scores of these frames, as predict computes them for a video of only those frames."""
     with MediaPath(path).open() as media, torch.inference_mode():
-        crops = [view_crops(media.frames_at([i]), 32, 36, 1, PIXELS.interpolation)[0] for i in indices]
+        crops = [view_crops(media.frames_at([i]), PIXELS)[0] for i in indices]
         views = Views(clips, origin="centre").frame_indices(len(indices), frames)
         features = torch.cat([model.visual(crop) for crop in crops])[torch.tensor(views)]
         logits = average_views(model.temporal(features)[None], model.head)[0]
@@ -158,7 +158,7 @@ def test_convolutions_inside_the_encoder_see_whole_windows(joined: Path):
     model = Recognizer(visual, temporal, FrozenHead(noise(3, SPEC.dim), names=["a", "b", "c"], scale=8.0)).eval()
     result = score_file(model, joined, frames=4, window=0.4, rate=10.0)
     with MediaPath(joined).open() as media, torch.inference_mode():
-        crops = torch.cat([view_crops(media.frames_at([i]), 32, 36, 1, PIXELS.interpolation)[0] for i in range(7, 11)])
+        crops = torch.cat([view_crops(media.frames_at([i]), PIXELS)[0] for i in range(7, 11)])
         expected = model(crops[None])[0].softmax(-1)
     assert result[7].scores == tuple(expected.tolist())
 

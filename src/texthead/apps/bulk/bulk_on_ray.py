@@ -116,9 +116,8 @@ def _decode(row: dict[str, Any], protocol: Protocol, megapixels: int) -> dict[st
     """Return the chunk with the views of its readable files as bytes, and each file's problem or ""."""
     limits.set_max_megapixels(megapixels)
     paths = [Path(path) for path in row["paths"]]
-    about = {"frames": protocol.frames, "views": protocol.views, "pixels": protocol.sizes}
-    clips = ViewClips(paths, [0] * len(paths), **about)
-    decoded = [clips[i][0] for i in range(len(paths))]
+    clips = ViewClips(paths, protocol)
+    decoded = [clips[i] for i in range(len(paths))]
     read = [clip.numpy().tobytes() for clip in decoded if not isinstance(clip, MediaError)]
     problems = [clip.problem if isinstance(clip, MediaError) else "" for clip in decoded]
     return {**row, "clips": b"".join(read), "problems": problems}

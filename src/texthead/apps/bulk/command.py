@@ -12,6 +12,8 @@ from texthead.cli import (
     ProtocolOptions,
     ReadingOptions,
     argument,
+    console,
+    noted_calibration,
     option,
     outputs,
     run_argument,
@@ -95,8 +97,6 @@ class Bulk:
         return run, sources[0]
 
     def __call__(self) -> None:
-        from texthead.cli import console, noted_calibration
-
         console.doing("loading torch")
         from texthead.apps.bulk.bulk import SliceOptions, open_slices, own_share
 
@@ -124,7 +124,6 @@ class Bulk:
         """Write the slices of this process, with a line each."""
         from texthead.apps.bulk.bulk import predict_slices
         from texthead.apps.bulk.bulk_on_ray import predict_on_ray
-        from texthead.cli import console
 
         began, files = time.perf_counter(), 0
 

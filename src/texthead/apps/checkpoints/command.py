@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from texthead.cli import PositiveInt, argument, option, outputs
+from texthead.cli import PositiveInt, argument, console, option, outputs
 from texthead.errors import DataError
 from texthead.text import clean_names, prompts, read_names
 
@@ -73,8 +73,6 @@ class Import:
             self._checkpoint()
 
     def _classifier(self) -> None:
-        from texthead.cli import console
-
         for field in fields(self):
             if field.name not in ("file", "classes", "out", "names") and getattr(self, field.name) is not None:
                 raise DataError(f"--{field.name.replace('_', '-')} does not apply to {self.file}; leave it out")
@@ -90,8 +88,6 @@ class Import:
         console.next_command("texthead", "predict", self.out, "FILE")
 
     def _checkpoint(self) -> None:
-        from texthead.cli import console
-
         if self.classes is None:
             if Path(self.file).is_dir():
                 raise DataError(f"{self.file} is a folder: write hf:{self.file} for a classifier of transformers")
@@ -111,7 +107,7 @@ class Import:
         console.doing(f"importing {self.file}")
         made = import_published(Path(self.file), Path(self.out), labels, names, options)
         console.notes().print(made.title)
-        console.say_notes(made.notes)
+        console.say_notes(*made.notes)
         console.say_names(labels, names, None)
         console.say_prompts(labels, made.prompts)
         learned = "learned" if made.convention.test_scale is None else "fixed"

@@ -267,7 +267,7 @@ def _head(encoder: Encoder, names: Sequence[str], labels: Sequence[str], convent
     template, pooling = convention.template, convention.template_pooling
     if convention.spotting:
         prompts = fill_templates(template, names)
-        return spotting_head(encoder, names, labels=labels, scale=scale, prompts=prompts)
+        return spotting_head(encoder, labels, scale=scale, prompts=prompts)
     return text_head(encoder, names, labels=labels, template=template, scale=scale, pooling=pooling)
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from texthead.encoders import Encoder
 from texthead.errors import DataError
 from texthead.models import heads, text_rows
-from texthead.text import check_names, fill_templates
 
 # Temperature of the softmax over frames.
 _TEMPERATURE = 0.01
@@ -76,7 +75,7 @@ class SpottingHead(heads.CosineHead):
         prompts: heads.Prompts | None = None,
     ) -> "SpottingHead":
         """Return a head for other names, with the same scale."""
-        head = spotting_head(encoder, names, labels=labels, scale=self.scale, prompts=prompts or names)
+        head = spotting_head(encoder, labels or names, scale=self.scale, prompts=prompts or names)
         return head.to(self.weight.device)
 
     def forward(self, features: Float[Tensor, "*batch frames_dim"]) -> Float[Tensor, "*batch classes"]:
@@ -88,28 +87,19 @@ class SpottingHead(heads.CosineHead):
         return self.log_scale.exp() * (weight * F.linear(frames, self.weight)).sum(dim=-2)
 
 
-def spotting_head(
-    encoder: Encoder,
-    names: Sequence[str],
-    *,
-    labels: Sequence[str] | None = None,
-    template: str = "{}",
-    scale: float | None = None,
-    prompts: heads.Prompts | None = None,
-) -> SpottingHead:
-    """Return a spotting head for class names; arguments as for `text_head`.
+def spotting_head(encoder: Encoder, labels: Sequence[str], *, scale: float, prompts: heads.Prompts) -> SpottingHead:
+    """Return a spotting head for labels, from one prompt per class.
 
     Raises:
         DataError: a class has several prompts.
         EncoderError: the text encoder does not return word embeddings.
     """
-    check_names(names)
-    single = _single(fill_templates(template, names) if prompts is None else prompts)
+    single = _single(prompts)
     return SpottingHead(
         text_rows(encoder, single),
         words=encoder.text.words(single),
-        names=names if labels is None else labels,
-        scale=encoder.scale if scale is None else scale,
+        names=labels,
+        scale=scale,
         kind="text",
         prompts=single,
     )
@@ -117,11 +107,7 @@ def spotting_head(
 
 def _single(prompts: heads.Prompts) -> list[str]:
     """Return the prompts; raise DataError unless there is one per class."""
-    single = [prompt if isinstance(prompt, str) else " ".join(prompt) for prompt in prompts if not _several(prompt)]
-    if len(single) < len(prompts):
+    groups = [[prompt] if isinstance(prompt, str) else prompt for prompt in prompts]
+    if any(len(group) != 1 for group in groups):
         raise DataError("video concept spotting needs exactly one prompt per class; give one template")
-    return single
-
-
-def _several(prompt: str | Sequence[str]) -> bool:
-    return not isinstance(prompt, str) and len(prompt) != 1
+    return [prompt for (prompt,) in groups]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import DownloadOptions, TemplateOptions, argument, extra, option, outputs, run_argument
+from texthead.cli import DownloadOptions, TemplateOptions, argument, console, extra, option, outputs, run_argument
 from texthead.errors import DataError, RunError
 from texthead.runs import check_run, saved_classes
 from texthead.text import check_names, clean_names, prompts
@@ -60,8 +60,6 @@ class ShowClasses:
         """Print the classes."""
         from rich.table import Table
 
-        from texthead.cli import console
-
         rows, edited = saved_classes(run)
         table = Table("", "label", "class name", "prompt", "row", title=f"{len(rows)} classes of {run}")
         for number, row in enumerate(rows, 1):
@@ -95,7 +93,6 @@ class AddClasses:
     def edit(self, run: "Run") -> "Run":
         """Return the run with the classes added."""
         from texthead.apps.classes.class_edits import add_classes
-        from texthead.cli import console
 
         sentences = self._sentences()
         labels = list(sentences)
@@ -156,7 +153,6 @@ class RenameClass:
     def edit(self, run: "Run") -> "Run":
         """Return the run with the class renamed."""
         from texthead.apps.classes.class_edits import rename_class
-        from texthead.cli import console
 
         anew = self.encode or bool(self.row.sentence)
         self.row.check_used(anew, "--encode")
@@ -239,8 +235,6 @@ class Classes:
             return
         check_run(self.run)
 
-        from texthead.cli import console
-
         console.doing(f"loading {self.run}")
         from texthead.apps.classes.class_edits import save_classes
         from texthead.runs import CALIBRATION, load_run, rows_digest
@@ -251,10 +245,8 @@ class Classes:
         rows = rows_digest(run.head.weight)
         if run.calibration is not None and run.calibration.classes != rows:
             console.say_notes(
-                [
-                    f"{CALIBRATION} was made for the classes before the edit: its temperature still applies, threshold "
-                    "and sets do not; calibrate again"
-                ]
+                f"{CALIBRATION} was made for the classes before the edit: its temperature still applies, threshold "
+                "and sets do not; calibrate again"
             )
         (edit,), count = run.edits, len(run.labels)
         console.results().print(f"{edit.text}; {count} {'class' if count == 1 else 'classes'} now")
@@ -265,8 +257,6 @@ class Classes:
 
 def _say_rows(run: "Run", labels: Sequence[str]) -> None:
     """Print the prompts of new rows, and notes on these rows."""
-    from texthead.cli import console
-
     assert run.classes is not None
     by_label = {entry["label"]: entry["prompt"] for entry in run.classes["classes"]}
     by_class = [by_label[label] for label in labels]
@@ -274,10 +264,8 @@ def _say_rows(run: "Run", labels: Sequence[str]) -> None:
     console.say_residual(run, by_class)
     if run.head.takes_text and not run.head.is_text:
         console.say_notes(
-            [
-                "the new row is made from text alone, while the others were fitted to items; check the run with "
-                "`texthead eval` on files of all classes"
-            ]
+            "the new row is made from text alone, while the others were fitted to items; check the run with "
+            "`texthead eval` on files of all classes"
         )
     elif not run.head.frozen:
-        console.say_notes(["the new row comes from text alone; the other rows were trained"])
+        console.say_notes("the new row comes from text alone; the other rows were trained")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from texthead.cli import NonNegativeInt, default_workers, option, outputs
+from texthead.cli import NonNegativeInt, console, default_workers, option, outputs
 from texthead.extras import check_extra
 
 
@@ -36,14 +36,12 @@ class Demo:
     def __call__(self) -> None:
         from rich.table import Table
 
-        from texthead.cli import console
-
         console.doing("loading torch")
         from texthead.apps.demo.experiment import mean_text, run_demo, spread_caption
 
         out = Path(self.out)
         if (out / "runs").exists():
-            console.say_notes([f"replaced the runs of an earlier demo in {out / 'runs'}"])
+            console.say_notes(f"replaced the runs of an earlier demo in {out / 'runs'}")
         options = {"seed": self.seed, "workers": self.workers, "device": self.device, "quick": self.quick}
         outcome = run_demo(out, **options, reporter=console.reporter, doing=console.doing)
         for line in outcome.summary():
@@ -54,7 +52,7 @@ class Demo:
             table.add_row(title, *mean_text(values))
         console.details().print(table)
         if self.quick:
-            console.say_notes(["texthead demo without --quick trains three seeds, and fine-tunes the encoder"])
+            console.say_notes("texthead demo without --quick trains three seeds, and fine-tunes the encoder")
         console.results().print(f"videos: {out / 'videos'} (pictures: OpenMoji, CC BY-SA 4.0)")
         console.results().print(f"report: {out / 'report.html'}")
         console.next_command("texthead", "predict", outcome.run, outcome.seen.paths[0])

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
 from texthead.cli import (
     CacheOptions,
     DataOptions,
@@ -12,6 +15,7 @@ from texthead.cli import (
     PositiveInt,
     TemplateOptions,
     argument,
+    console,
     default_workers,
     option,
     outputs,
@@ -81,8 +85,6 @@ class Doctor:
 
     def __call__(self) -> int:
         """Return the exit code."""
-        from texthead.cli import console
-
         console.doing(f"reading {self.data}")
         from texthead.apps.doctor.examine import EncoderSettings, diagnose
         from texthead.features import Reading
@@ -124,8 +126,6 @@ class Doctor:
 
     def _show(self, diagnosis: "Diagnosis") -> None:
         """Print the diagnosis, and write it to --out."""
-        from texthead.cli import console
-
         for line in diagnosis.summary():
             console.results().print(line)
         _print_overview(diagnosis.overview)
@@ -145,11 +145,7 @@ _CLASSES, _LETTERS, _WORD = 20, 40, 12
 
 def _print_overview(counts: "Overview") -> None:
     """Print a line of totals and a table of the classes."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     from texthead.apps.doctor import overview
-    from texthead.cli import console
     from texthead.report import short
 
     content = overview.overview_table(counts, _CLASSES)
@@ -171,10 +167,7 @@ def _print_overview(counts: "Overview") -> None:
 
 def _print_findings(diagnosis: "Diagnosis") -> None:
     """Print a table with a few findings of each fault."""
-    from rich.table import Table
-
     from texthead.apps.doctor.page import EXAMPLES
-    from texthead.cli import console
 
     table = Table(show_lines=True)
     table.add_column("fault", overflow="fold")
@@ -190,8 +183,6 @@ def _print_findings(diagnosis: "Diagnosis") -> None:
 
 def _write_list(path: Path, diagnosis: "Diagnosis") -> None:
     """Write the list of the sound items; with --verbose print a line for each item left out."""
-    from texthead.cli import console
-
     items, left_out = diagnosis.dataset.items, diagnosis.left_out
     count = diagnosis.write_sound(path)
     if not count:

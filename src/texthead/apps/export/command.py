@@ -9,10 +9,12 @@ from texthead.cli import (
     ProtocolOptions,
     TemplateOptions,
     argument,
+    console,
     option,
     outputs,
     run_argument,
     values_of,
+    with_classes,
 )
 from texthead.errors import DataError
 from texthead.extras import check_extra
@@ -80,8 +82,6 @@ class Export:
 
     def _upload(self) -> None:
         """Upload the run and print its address."""
-        from texthead.cli import console
-
         console.doing(f"loading {self.run}")
         from texthead.runs import load_run, push_to_hub
 
@@ -94,12 +94,9 @@ class Export:
 
     def _write(self) -> None:
         """Write the folder and print how far its scores are from the run's."""
-        from texthead.cli import console
-
         console.doing(f"loading {self.run}")
         from texthead.apps.export.export import check_export
         from texthead.apps.export.export import export as export_run
-        from texthead.cli import with_classes
         from texthead.runs import load_run
 
         assert self.out is not None

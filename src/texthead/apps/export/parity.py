@@ -60,11 +60,11 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
         clips = noise_clips(2 if count == protocol.frames else 1, count, predictor.settings)
         pairs.append((_scores(scorer, clips), predictor.model(clips)))
     files, texts = _held_out(run)
-    views = ViewClips(files, [0] * len(files), frames=protocol.frames, views=protocol.views, pixels=protocol.sizes)
+    views = ViewClips(files, protocol)
     same, best = True, []
     with reporter.bar("write and compare", "files") as progress:
         for i, label in enumerate(texts):
-            view = views[i][0]
+            view = views[i]
             if not isinstance(view, MediaError):
                 clips = standalone.read_clips(files[i], predictor.settings)[None]
                 same = same and torch.equal(view[None], scorer.crops(torch.from_numpy(clips)))

@@ -18,6 +18,7 @@ from texthead.cli import (
     TemplateOptions,
     ToolOptions,
     argument,
+    console,
     option,
     outputs,
 )
@@ -77,8 +78,6 @@ class Label:
 
     def check(self) -> None:
         """Raise DataError if DATA does not exist or options exclude each other."""
-        from texthead.cli import console
-
         MediaPath(self.data).check()
         self.tool.check()
         if self.next is None and self.out is None:
@@ -97,8 +96,6 @@ class Label:
             self.server.check_installed("label")
             password = self.server.password()
 
-        from texthead.cli import console
-
         console.doing("loading torch")
         from texthead.apps.label.label_file import check_csv, paths_in
         from texthead.apps.label.labelling import encode_files, items_so_far, root_of, with_parts
@@ -111,7 +108,7 @@ class Label:
         if self.next is None:
             check_csv(Path(self.out or ""))
         files = read_files(self.data)
-        console.say_notes(files.notes)
+        console.say_notes(*files.notes)
         out = None if self.out is None else Path(self.out)
         paths = [] if out is None else paths_in(out, root_of(out, files))
         labelled = Dataset(()) if out is None else items_so_far(out, with_parts(files, paths))
@@ -121,7 +118,7 @@ class Label:
         names = [] if self.classes is None else read_names(self.classes)
         more = sorted(set(labelled.classes) - set(names))
         if names and more:
-            console.say_notes([f"{self.out} has classes that --classes lacks, which are added: {listed(more)}"])
+            console.say_notes(f"{self.out} has classes that --classes lacks, which are added: {listed(more)}")
         classes = [*names, *more]
         if not classes and (self.next is not None or self.text is not None):
             raise DataError("label has no class to start with: name some with --classes 'a, b'")
@@ -210,8 +207,6 @@ class Label:
 
 def _print_next(suggestions: "Sequence[Suggestion]") -> None:
     """Print the files to label next as CSV."""
-    from texthead.cli import console
-
     if console.prints_json():
         return
     text = StringIO()

@@ -13,6 +13,7 @@ from texthead.cli import (
     PositiveInt,
     TemplateOptions,
     argument,
+    console,
     option,
     run_argument,
 )
@@ -67,8 +68,6 @@ class Ui:
     def __call__(self) -> None:
         self.server.check_installed("ui")
         password = self.server.password()
-
-        from texthead.cli import console
 
         console.doing("starting the page")
         from texthead.apps.page.answers import Answerer, Limits

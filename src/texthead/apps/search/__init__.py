@@ -1,8 +1,12 @@
 """Search a folder of videos and images by words or by example.
 
-index   the features of a folder's windows, in one file
-search  rank the windows of an index by a query
-chance  what words fit a folder by chance
+command  texthead find
+index    the features of a folder's windows, in one file
+search   rank the windows of an index by a query
+chance   what words fit a folder by chance
+marks    hits and misses: a CSV, a head, what to mark next, and a run
+exports  hits as CSV, JSON lines, contact sheet, clips or tasks of a labelling tool
+app      the page of `texthead find --page`, with search.html, search.js and search.css
 """
 
 import lazy_loader

@@ -28,24 +28,32 @@ _BLOCK = 16
 
 
 class CommonWords(NamedTuple):
-    """The text rows of common words, and for each how well its best window fits it, as `fit`."""
+    """Common words of an index.
+
+    Attributes:
+        rows: their text rows.
+        center: subtracted from features; the encoder's own, if it has one, because the mean of a small folder shows
+            mostly what is in it.
+        fits: how well the best window of each word fits it, as `fit`.
+    """
 
     rows: Float[Tensor, "words dim"]
+    center: Float[Tensor, " dim"]
     fits: Float[Tensor, " words"]
 
-    def share_as_good(self, row: Float[Tensor, " dim"], window: Float[Tensor, " dim"]) -> float:
+    def share_as_good(self, row: Float[Tensor, " dim"], feature: Float[Tensor, " dim"]) -> float:
         """Return the share (0-1) of words for things that are not in the folder that fit as well as a query by chance.
 
         The largest of many values has a Gumbel distribution, whose quartile and median give its scale and location.
         Words for things that are in the folder are mostly in the upper half, which is not used.
 
         Args:
-            row: the query.
-            window: the feature of its best window, minus the center of the index.
+            row: the query, of length 1.
+            feature: of its best window.
 
         Source: comparing with other texts is querybank normalisation (Bogolin et al., CVPR 2022); the rest is ours.
         """
-        unit = F.normalize(window, dim=-1)
+        unit = F.normalize(feature.float() - self.center, dim=-1)
         value = float(fit(row @ unit, self.rows @ unit))
         quartile, median = self.fits.quantile(torch.tensor([0.25, 0.5])).tolist()
         # With a share of exp(-exp(-(x - location) / scale)) below x, median - quartile is log(2) x scale.
@@ -74,16 +82,17 @@ def common_words(index: Index) -> CommonWords:
     with suppress(OSError, SafetensorError, KeyError):
         saved = load_file(file)
         if saved["state"].shape == state.shape and torch.allclose(saved["state"], state, 1e-4, 1e-6):
-            return CommonWords(saved["rows"], saved["fits"])
+            return CommonWords(saved["rows"], saved["center"], saved["fits"])
     rows = text_rows(encoder, words)
-    common = CommonWords(rows, _best_fits(index, rows))
+    center = None if index.run else encoder.center
+    common = common_words_of(index, rows, index.center if center is None else center)
     with suppress(OSError, RunError), replacing(file) as temporary:
         save_file({"state": state, **common._asdict()}, temporary)
     return common
 
 
-def _best_fits(index: Index, rows: Float[Tensor, "words dim"]) -> Float[Tensor, " words"]:
-    """Return how well the best window of each word fits it."""
+def common_words_of(index: Index, rows: Float[Tensor, "words dim"], center: Float[Tensor, " dim"]) -> CommonWords:
+    """Return the common words with these rows, compared with the windows of an index."""
     best = torch.cat([index.cosines(block).argmax(1) for block in rows.split(_BLOCK)])
-    windows = F.normalize(index.features[best].float() - index.center, dim=-1)
-    return fit((windows * rows).sum(-1), windows @ rows.T)
+    units = F.normalize(index.features[best].float() - center, dim=-1)
+    return CommonWords(rows, center, fit((units * rows).sum(-1), units @ rows.T))

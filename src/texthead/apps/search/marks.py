@@ -17,26 +17,23 @@ from texthead.media import MediaPath
 from texthead.models import MeanPool, Recognizer, heads
 from texthead.parallel import silent
 from texthead.recipes import Recipe
-from texthead.runs import CALIBRATION, Run, rows_digest, write_run
-from texthead.transfer import text_probe_head
+from texthead.runs import CALIBRATION, rows_digest, write_run
 
 OTHER, CALIBRATED = "other", "calibrated"
 
-# Unmarked windows that stand for the rest of the folder, and what a mark counts beside one of them in the fit, and what
-# one of them counts beside a mark in the calibration. LOG.md, 2026-11-30, has the experiments behind these constants.
-UNMARKED, COUNT, RARELY = 100, 3, 0.1
+# Logit scale of the query that a fit starts from, and its inverse penalty for leaving it, as scikit-learn's C. LOG.md,
+# 2026-11-30, has the experiments behind these constants.
+SCALE, STRENGTH = 5.0, 10.0
 
-# Before the first hit, what the mean of the misses counts beside the query.
-AWAY = 0.2
+# Unmarked windows that stand for the rest of the folder, as misses, and what one of them counts beside a mark.
+UNMARKED, RARELY = 100, 0.1
 
 # Fewest groups of hits, and of misses, for a probability; and the folds of its cross-validation. A group is a file, or
 # up to so many neighbouring windows of it, which may look alike.
-FEWEST, FOLDS, NEIGHBOURS = 4, 10, 10
+FEWEST, FOLDS, NEIGHBOURS = 4, 5, 10
 
-# A head may not reverse the order of its scores.
-LEAST_SLOPE = 0.01
-
-Note = Callable[[str], None]
+# Scores are divided by it before the fit of the probabilities, whose penalty then keeps these modest with few marks.
+MODESTY = 3.0
 
 _COLUMNS = ("path", "label", "start", "end")
 
@@ -48,7 +45,7 @@ class Marks:
     index stay in the CSV.
 
     Args:
-        name: the class name of the hits.
+        name: the class name of the hits; semicolons become commas.
         row: the query, a vector of at most length 1 in the space of the features. It is shorter the less the text
             encoder knows it (`known_rows`); zero if there is no text.
         csv: the CSV, which is read if it exists; None keeps no file.
@@ -58,10 +55,11 @@ class Marks:
         hit: for each marked window whether it is a hit.
     """
 
-    def __init__(self, index: Index, name: str, row: Tensor, csv: Path | None = None, note: Note = silent):
+    def __init__(self, index: Index, name: str, row: Tensor, csv: Path | None = None, note: Callable = silent):
         if name == OTHER:
             raise DataError(f"a class cannot be called {OTHER!r}, the class of the misses; choose another name")
-        self.index, self.name, self.row, self.csv = index, name, row.float(), csv
+        # A semicolon separates several labels.
+        self.index, self.name, self.row, self.csv = index, " ".join(name.replace(";", ",").split()), row.float(), csv
         self.hit, self._rows = dict[int, bool](), dict[MediaPath, dict[str, str]]()
         if csv is not None and csv.exists():
             number_of = {MediaPath(path).resolved(): number for number, path in enumerate(index.paths)}
@@ -70,7 +68,7 @@ class Marks:
                 number = number_of.get(media, number_of.get(MediaPath(media.file), -1))
                 same = (index.file_of == number) & (index.spans == torch.tensor(media.span)).all(1)
                 self._rows[media] = cells
-                self.hit |= dict.fromkeys(same.nonzero()[:, 0].tolist(), cells["label"].strip() == name)
+                self.hit |= dict.fromkeys(same.nonzero()[:, 0].tolist(), cells["label"].strip() == self.name)
             if others := len(self._rows) - len(self.hit):
                 note(f"{csv}: {others} of {len(self._rows)} marks are not in {index.data}; they stay in the file")
 
@@ -95,50 +93,34 @@ class Marks:
     def head(self) -> heads.ProbeHead:
         """Return the head of the classes `name` and "other", fitted to the query and the marks.
 
-        Unmarked windows stand for the rest of the folder, though some may be hits: so hits alone suffice, and rankings
-        do not depend on a few marks alone. Before the first hit the ranking is that of the query, away from the misses.
+        It is a logistic regression on features minus the index's center, of length 1, that starts from the query: it
+        minimises the cross-entropy + |weight - SCALE x row|^2 / (2 STRENGTH). Unmarked windows, which count RARELY, are
+        misses to it, so hits alone suffice, and a few marks do not spoil the ranking.
 
-        With FEWEST groups of hits and of misses, probabilities are calibrated and "calibrated" is part of the head's
-        kind. They are a logistic regression on the scores of marks and of unmarked windows, which count RARELY, each
-        when its group is left out of the fit. (Marks are mostly of high scores, so alone they tell little about low
-        ones.)
+        With FEWEST groups of hits and of misses, the head is calibrated, which is then part of its kind: its log-odds
+        are a logistic regression on the scores that windows have when their group is left out of the fit.
         """
-        size, marks = len(self.index), len(self.hit)
-        drawn = np.random.default_rng(0).choice(size, min(size, UNMARKED + marks), replace=False)
-        windows = np.array([*dict.fromkeys([*self.hit, *drawn.tolist()])][: UNMARKED + marks])
-        head, hit = self._fit(windows), np.array([self.hit.get(window, False) for window in windows])
-        pairs = np.stack([self.index.file_of[windows], windows // NEIGHBOURS])
-        group = np.unique(pairs, axis=1, return_inverse=True)[1].ravel()
-        if min(len({*group[hit]}), len({*group[:marks][~hit[:marks]]})) < FEWEST:
-            return head
-        from sklearn.linear_model import LogisticRegression
-
-        # Hits first, so that each fold has about as many.
-        fold_of = {each: at % FOLDS for at, each in enumerate(dict.fromkeys([*group[hit], *group]))}
-        fold, scores = np.array([fold_of[each] for each in group]), np.zeros(len(windows))
-        for own in (fold == each for each in range(FOLDS)):
-            scores[own] = self._log_odds(self._fit(windows[~own]), windows[own])
-        fit = LogisticRegression().fit(scores[:, None], hit, np.where(np.arange(len(windows)) < marks, 1, RARELY))
-        with torch.no_grad():
-            for numbers in (head.weight, head.bias):
-                numbers *= max(float(fit.coef_[0, 0]), LEAST_SLOPE)
-            head.bias[0] += float(fit.intercept_[0])
-        head.kind += f", {CALIBRATED}"
-        return head
-
-    def _fit(self, windows: np.ndarray) -> heads.ProbeHead:
-        features, names = self.index.features[windows].float(), (self.name, OTHER)
-        hit, marked = torch.tensor([(self.hit.get(each, False), each in self.hit) for each in windows]).T
-        if not hit.any():
-            center = self.index.center
-            row = self.row - AWAY * normalize(features[marked] - center, dim=-1).sum(0) / max(int(marked.sum()), 1)
-            return heads.ProbeHead(torch.stack([row, -row]), bias=torch.zeros(2), center=center, names=names)
-        features, hit = (each.repeat_interleave(1 + (COUNT - 1) * marked, 0) for each in (features, hit))
-        return text_probe_head(torch.stack([self.row, -self.row]), features, (~hit).long(), names=names)
-
-    def _log_odds(self, head: heads.ProbeHead, windows: Sequence[int] | np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return (head(self.index.features[list(windows)].float()) @ torch.tensor([1.0, -1.0])).numpy()
+        most = min(len(self.index), UNMARKED + len(self.hit))
+        drawn = np.random.default_rng(0).choice(len(self.index), most, replace=False).tolist()
+        windows = [*dict.fromkeys([*self.hit, *drawn])][:most]
+        x = normalize(self.index.features[windows].float() - self.index.center, dim=-1).double().numpy()
+        hit, counts = np.array([(self.hit.get(each, 0), 1 if each in self.hit else RARELY) for each in windows]).T
+        row, kind = SCALE * self.row.double().numpy(), "logistic"
+        fit = _logistic(x, hit, counts, row)
+        groups = [(int(self.index.file_of[window]), window // NEIGHBOURS) for window in windows]
+        hits, misses = ({groups[at] for at in np.flatnonzero((counts == 1) & (hit == each))} for each in (1, 0))
+        if min(len(hits), len(misses)) >= FEWEST:
+            # Hits first, so that each fold has about as many.
+            order = [*dict.fromkeys([*sorted(hits), *groups])]
+            fold, scores = np.array([order.index(group) % FOLDS for group in groups]), hit.copy()
+            for own in (fold == each for each in range(FOLDS)):
+                part = _logistic(x[~own], hit[~own], counts[~own], row)
+                scores[own] = x[own] @ part[:-1] + part[-1]
+            slope, shift = _logistic(scores[:, None] / MODESTY, hit, counts, np.zeros(1))
+            fit, kind = max(slope / MODESTY, 0.01) * fit, f"{kind}, {CALIBRATED}"
+            fit[-1] += shift
+        rows, names = torch.from_numpy(np.stack([fit, 0 * fit])), (self.name, OTHER)
+        return heads.ProbeHead(rows[:, :-1], bias=rows[:, -1], center=self.index.center, names=names, kind=kind)
 
     def next_to_mark(self, head: heads.ProbeHead, windows: Sequence[int], count: int = 10) -> tuple[list, list]:
         """Return unmarked windows to mark next: the likeliest hits, and as many that are the least sure.
@@ -153,7 +135,8 @@ class Marks:
         free, hits = [window for window in windows if window not in self.hit], np.array([*self.hit.values()], bool)
         sure = free[: count - (count // 2 if self.hit else 0)]
         rest = free[len(sure) :]
-        scores, marked = self._log_odds(head, rest), self._log_odds(head, [*self.hit])
+        with torch.inference_mode():
+            scores, marked = (head(self.index.features[each].float())[:, 0].numpy() for each in (rest, [*self.hit]))
         both = 0 < hits.sum() < len(hits)
         middle = (marked[hits].mean() + marked[~hits].mean()) / 2 if both else scores[:count].min(initial=np.inf)
         return sure, [rest[at] for at in np.abs(scores - middle).argsort()[: count - len(sure)]]
@@ -170,23 +153,35 @@ class Marks:
         """
         if not any(self.hit.values()):
             raise DataError(f"no window is marked as {self.name!r}, which a run needs; mark one")
-        head, known = self.head(), self.index.model
-        source = known.head if isinstance(known, Run) else known
-        head.text_source, head.text_map = source.text_source, source.text_map
-        if isinstance(known, Run):
-            model, recipe, own = known.model.with_head(head), known.recipe, known.protocol
+        head, run = self.head(), self.index.run
+        texts = run.head if run else self.index.encoder
+        head.text_source, head.text_map = texts.text_source, texts.text_map
+        if run:
+            model, recipe, own = run.model.with_head(head), run.recipe, run.protocol
         else:
-            model = Recognizer(known.visual, MeanPool(), head)
+            model = Recognizer(self.index.encoder.visual, MeanPool(), head)
             own, fixed = model.protocol, {"tune": "none", "freeze_encoder": True}
             recipe = Recipe("find", own.frames, origin=own.views.origin, stride=own.views.stride, **fixed)
-        split = {
-            "source": str(self.csv or self.index.data),
-            "train": [str(self.index.media(window).resolved()) for window in self.hit],
-            "train_labels": [self.name if hit else OTHER for hit in self.hit.values()],
-        }
+        train = [str(self.index.media(window).resolved()) for window in self.hit]
+        labels = [self.name if hit else OTHER for hit in self.hit.values()]
+        source = str(self.csv or self.index.data)
         with new_folder(Path(out)) as folder:
             if CALIBRATED in head.kind:
-                digest, about = rows_digest(head.weight), str(self.csv or "marks")
-                made = Calibration(1.0, len(self.hit), classes=digest, protocol=own.to_json(), source=about)
+                made = Calibration(1.0, len(labels), None, None, rows_digest(head.weight), own.to_json(), source)
                 write_json(folder / CALIBRATION, made.to_json())
+            split = {"source": source, "train": train, "train_labels": labels}
             write_run(folder, model, recipe, own.sizes, head.names, split)
+
+
+def _logistic(x: np.ndarray, hit: np.ndarray, counts: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Return the weight and, last, the bias of a logistic regression with the penalty |weight - start|^2."""
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    def loss(both: np.ndarray) -> tuple[float, np.ndarray]:
+        odds, moved = x @ both[:-1] + both[-1], np.append(both[:-1] - start, 0) / STRENGTH
+        value = counts @ (np.logaddexp(0, odds) - hit * odds) + STRENGTH * (moved @ moved) / 2
+        error = counts * (expit(odds) - hit)
+        return float(value), np.append(error @ x, error.sum()) + moved
+
+    return minimize(loss, np.append(start, 0), jac=True, method="L-BFGS-B").x

@@ -19,7 +19,7 @@ from texthead.models import Head, known_rows
 from texthead.prediction import apply_calibration
 
 # The best hit stands out if a smaller share of words for things that are not there fits as well. LOG.md, 2026-11-30.
-CHANCE = 0.05
+CHANCE = 0.07
 
 # With fewer windows, chance is not judged.
 FEWEST = 5
@@ -101,8 +101,7 @@ def search(
     hits = _hits(index, scores, None, top)
     if isinstance(query, Path) or len(index) < FEWEST:
         return Results(hits, True, "")
-    window = index.features[hits[0].window].float() - index.center
-    share = common_words(index).share_as_good(F.normalize(rows[0], dim=-1), window)
+    share = common_words(index).share_as_good(F.normalize(rows[0], dim=-1), index.features[hits[0].window])
     note = f"of 100 words for things that are not there, {max(round(100 * share), 1)} would fit as well"
     if share > CHANCE:
         return Results(hits, False, f"nothing in this folder fits clearly better than chance: {note}")
@@ -110,13 +109,19 @@ def search(
 
 
 def query_row(index: Index, query: str | Sequence[str] | Path) -> Float[Tensor, " dim"]:
-    """Return the direction of a query; that of words is shorter than 1 if the text encoder does not know them."""
+    """Return the direction of a query; for a class of the index's run, that of its row.
+
+    The direction of words is shorter than 1 if the text encoder does not know them.
+    """
+    run = index.run
     if isinstance(query, Path):
-        model, protocol = (index.run.model, index.run.protocol) if index.run else (index.encoder, None)
+        model, protocol = (run.model, run.protocol) if run else (index.encoder, None)
         windows = encode_windows(model, [query], protocol, Reading(cache=True, engine="auto"))
         for problem in windows.problems.values():
             raise MediaError(query, problem)
         return F.normalize(windows.features.float().mean(0) - index.center, dim=-1)
+    if run and query in run.labels and isinstance(run.head.weight, Tensor):
+        return F.normalize(run.head.weight[run.labels.index(str(query))].detach().float(), dim=-1)
     prompts = [query] if isinstance(query, str) else list(query)
     if not all(prompt.strip() for prompt in (prompts or [""])):
         raise DataError("the query is empty: give words, the path of an example, or a head")

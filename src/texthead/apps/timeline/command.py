@@ -15,6 +15,8 @@ from texthead.cli import (
     PositiveInt,
     PrintOptions,
     argument,
+    console,
+    noted_calibration,
     option,
     outputs,
     run_argument,
@@ -91,8 +93,6 @@ class TimelineCommand:
         _check_outputs(self, path)
 
     def __call__(self) -> None:
-        from texthead.cli import console
-
         console.doing("loading torch")
         from texthead.apps.timeline.events import EventFinder, Hysteresis, in_order, of_all_classes
         from texthead.apps.timeline.overlay import Curve
@@ -194,34 +194,27 @@ def _opened(path: str) -> "TimedVideo":
 
 def _say_stream(video: "LiveStream") -> None:
     """Note how many frames were dropped, and the fault that ended the stream."""
-    from texthead.cli import console
-
     if video.dropped:
-        console.say_notes([f"{video.dropped} frames were dropped to keep up with {video.path}"])
+        console.say_notes(f"{video.dropped} frames were dropped to keep up with {video.path}")
     if video.fault:
-        console.say_notes([f"{video.path} ended with a fault ({video.fault})"])
+        console.say_notes(f"{video.path} ended with a fault ({video.fault})")
 
 
 def _noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
     """Return the part of the run's calibration that holds here, with notes on it."""
-    from texthead.cli import console, noted_calibration
     from texthead.evaluation import NONE
 
     calibration = noted_calibration(model, protocol)
     if calibration is not None and calibration.threshold is not None:
         console.say_notes(
-            [
-                f"windows whose best probability is not above {calibration.threshold.probability:.3f} are {NONE} and "
-                "make no event; the threshold was set on whole clips, so its rate may not hold for windows"
-            ]
+            f"windows whose best probability is not above {calibration.threshold.probability:.3f} are {NONE} and "
+            "make no event; the threshold was set on whole clips, so its rate may not hold for windows"
         )
     return calibration
 
 
 def _print_protocol(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sliding", video: "TimedVideo") -> None:
     """Print how the video is scored, and note what makes that slow or inexact."""
-    from texthead.cli import console
-
     say = console.notes()
     views = sliding.views(protocol.frames)
     clips = f"{views.clips} clips" if views.clips > 1 else "one clip"
@@ -231,13 +224,11 @@ def _print_protocol(recognizer: "Recognizer", protocol: "Protocol", sliding: "Sl
     if not recognizer.sees_frames_apart:
         inside = "the encoder" if recognizer.sees_clips else type(recognizer.temporal).__name__
         console.say_notes(
-            [
-                f"{inside} sees several frames at once, so each window is encoded whole: "
-                f"{views.clips * protocol.frames} times the work"
-            ]
+            f"{inside} sees several frames at once, so each window is encoded whole: "
+            f"{views.clips * protocol.frames} times the work"
         )
     if not video.has_times:
-        console.say_notes([f"{video.path} has no time stamps: times are counted from its frame rate"])
+        console.say_notes(f"{video.path} has no time stamps: times are counted from its frame rate")
 
 
 class _Printer:
@@ -247,7 +238,6 @@ class _Printer:
     """
 
     def __init__(self, command: TimelineCommand, video: "TimedVideo"):
-        from texthead.cli import console
         from texthead.media import LiveStream, Media
 
         self.events: list[Event] = []
@@ -260,7 +250,6 @@ class _Printer:
     def add(self, events: "Sequence[Event]", open_events: Sequence[tuple[str, float]] = ()) -> None:
         """Add final events, and the name and start of those that have begun."""
         from texthead.apps.timeline.events import event_json
-        from texthead.cli import console
 
         self.events += events
         if self.lines:
@@ -281,7 +270,6 @@ class _Printer:
 
     def _print(self, events: "Sequence[Event]") -> None:
         from texthead.apps.timeline.events import EVENT_COLUMNS, csv_row
-        from texthead.cli import console
 
         if self._csv:
             text = StringIO()
@@ -360,7 +348,6 @@ def _no_event(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibra
 def _write_manifest(out: Path, video: Path, events: "Sequence[Event]", begin: float, column: str) -> None:
     """Write the events as parts of the video; their times count from `begin`, in seconds from its start."""
     from texthead.apps.timeline.events import MANIFEST_COLUMNS, manifest_row
-    from texthead.cli import console
 
     name = MediaPath(video).text_below(out.parent)
     columns = [column if name == "label" else name for name in MANIFEST_COLUMNS]
@@ -375,7 +362,6 @@ def _write_files(
     from texthead.apps.timeline.events import srt
     from texthead.apps.timeline.overlay import codec, write_overlay
     from texthead.apps.timeline.timeline import open_timed
-    from texthead.cli import console
     from texthead.report import without_glyph
 
     say = console.notes()
@@ -387,7 +373,7 @@ def _write_files(
         return
     missing = without_glyph(sorted({event.name for event in events}))
     if missing:
-        console.say_notes([f"the overlay's font has no letters for {', '.join(missing)}: it draws boxes instead"])
+        console.say_notes(f"the overlay's font has no letters for {', '.join(missing)}: it draws boxes instead")
     with open_timed(path) as video:
         write_overlay(Path(command.overlay), video, events, names, curve, reporter=console.reporter)
     note = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"

@@ -159,10 +159,9 @@ class Timeline:
         return self._encode() if len(self._waiting) >= self._sliding.batch else []
 
     def _crop(self, picture: UInt8[np.ndarray, "height width 3"]) -> UInt8[Tensor, "3 size size"]:
-        p = self._pixels
         # A copy, because decoded frames are read-only and rotated ones have negative strides.
         frame = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
-        return view_crops(frame, p.size, p.resize, 1, p.interpolation, squash=p.squash, antialias=p.antialias)[0, 0]
+        return view_crops(frame, self._pixels)[0, 0]
 
     @torch.inference_mode()
     def _encode(self) -> list[Stretch]:

