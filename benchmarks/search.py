@@ -139,6 +139,7 @@ def measure_start(rounds: int) -> str:
     """Return the table of new processes on an index that is up to date."""
     with tempfile.TemporaryDirectory() as name:
         cache, data = Path(name) / "cache", Path(name) / "data"
+        data.mkdir()
         for seed in range(3):
             videos.encode(data / f"{seed}.mp4", videos.drawn(5, seed), 12)
         programs = {

@@ -25,6 +25,7 @@ from benchmarks import (
     peers,
     reading,
     rounds,
+    search,
     startup,
     step,
     transforms,
@@ -313,3 +314,13 @@ def test_the_doctor_at_its_smallest(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert kinds[0][:2] == ["6", "15"]
     assert kinds[1][:3] == [doctor.SAME, "2", "2"]
     assert len(kinds) == 2 + len(doctor.KINDS)
+
+
+@pytest.mark.nightly("benchmarks/search.py")
+def test_search_measures_queries_start_encoding_and_half_precision(shared: Path) -> None:
+    (row,) = rows_of(search.measure_queries(1, [1000])).keys() - {"windows", "---"}
+    assert row == "1,000"
+    assert len(rows_of(search.measure_start(1))) == 6
+    assert {"`open_index`", "`predict`"} <= {*rows_of(search.measure_encoding(1, 1))}
+    same = rows_of(search.measure_half(shared, {"exercise": "video/exercise"}))["exercise"][1]
+    assert float(same.split()[0]) > 95

@@ -172,5 +172,12 @@ def test_requests_by_hand_are_refused_in_one_line(ask: Ask, action: str, body: d
     assert ask("state")["marks"]["hits"] == 0
 
 
+def test_without_an_example_there_is_none_to_begin_with(index: Index, tmp_path: Path) -> None:
+    app = search_app(SearchSession(index, tmp_path, {"words": "red", "like": ""}, None, None, 6), "127.0.0.1")
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        answer = client.post("/api/search", json={"like": True})
+        assert (answer.status_code, len(answer.json()["error"].splitlines())) == (400, 1)
+
+
 def test_marks_need_a_search(ask: Ask) -> None:
     prints(ask("mark", status=400, window=0, hit=True)["error"], "search first")

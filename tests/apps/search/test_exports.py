@@ -79,7 +79,7 @@ def test_clips_are_cut_where_they_can_be(hits: list[Hit], tmp_path: Path) -> Non
     line = exported([*hits, broken], "clips", tmp_path / "clips")
     prints(line, "4 clips and photos", "a clip begins up to 0.5 s early", "skipped", "broken.mp4")
     assert len(line.splitlines()) == 1
-    names = ["001-film-2.5-4.mp4", "002-film-4.mp4", "003-clip.avi", "004-photo.png"]
+    names = ["001-film-2.5-4.mp4", "002-film-4-end.mp4", "003-clip.avi", "004-photo.png"]
     assert sorted(path.name for path in (tmp_path / "clips").iterdir()) == names
     with MediaPath(tmp_path / "clips" / names[0]).open() as clip:
         assert clip.check() == 20

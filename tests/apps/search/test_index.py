@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 
 import texthead as th
-from made import COLOURS, encode, pictures, tiny_visual, write_broken, write_image
+from made import COLOURS, encode, noise, pictures, tiny_visual, write_broken, write_colour_run, write_image
 from texthead.apps.search.index import Index, open_index
 from texthead.encoders.encoder import Encoder
+from texthead.errors import DataError
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
 from texthead.parallel.progress import Reporter
@@ -27,15 +30,14 @@ class Opened:
     def _count(self, _: object, inputs: tuple[torch.Tensor]) -> None:
         self.encoded += len(inputs[0])
 
-    def __call__(self, model: Encoder | None = None, **reading: object) -> Index:
+    def __call__(self, model: object = None, **reading: object) -> Index:
         self.notes, self.encoded = [], 0
         how = Reading(**{"cache": True, **reading})
         return open_index(self.data, model or self.encoder, how, reporter=Reporter(note=self.notes.append))
 
     @property
     def file(self) -> Path:
-        (file,) = (Path(os.environ["TEXTHEAD_CACHE"]) / "indexes").glob("*.safetensors")
-        return file
+        return next((Path(os.environ["TEXTHEAD_CACHE"]) / "indexes").glob("*.safetensors"))
 
 
 @pytest.fixture
@@ -72,6 +74,55 @@ def test_an_index_has_images_clips_and_the_scenes_of_films(opened: Opened) -> No
     assert opened.encoded == 0
     assert torch.equal(again.features, index.features)
     assert names(again) == names(index)
+
+
+def test_cosines_are_of_centred_features_in_single_precision(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = opened()
+    monkeypatch.setattr("texthead.apps.search.index._AT_ONCE", 2)
+    features = index.features.double()
+    rows = noise(3, features.shape[1])
+    centred = F.normalize(features - features.mean(0), dim=-1)
+    expected = F.normalize(rows.double(), dim=-1) @ centred.T
+    assert torch.allclose(index.cosines(rows).double(), expected, atol=1e-5)
+
+
+def test_a_run_has_an_index_of_its_own_for_its_weights(opened: Opened, tmp_path: Path) -> None:
+    opened()
+    run = th.load_run(write_colour_run(tmp_path / "run"))
+    index = opened(run)
+    assert index.run is run
+    assert len([*opened.file.parent.iterdir()]) == 2, "another protocol"
+    features = th.FrozenEncoder(Encoder(run.model.visual, None, scale=1.0), run.protocol).files(index.media(0).path)
+    assert torch.allclose(index.features[0].float(), features.features[0], rtol=2e-3)
+    weights = tmp_path / "run" / "model.safetensors"
+    tensors = load_file(weights)
+    save_file({name: 1.5 * tensor for name, tensor in tensors.items()}, weights)
+    opened(th.load_run(tmp_path / "run"))
+    assert len([*opened.file.parent.iterdir()]) == 3
+
+
+def test_a_manifest_selects_parts_and_a_part_that_moves_is_encoded_again(opened: Opened) -> None:
+    manifest = opened.data / "parts.csv"
+    manifest.write_text("path,start,end\nfilm.mp4,1,9\nfilm.mp4,12,\nbelow/a.png,,\n")
+    opened.data = manifest
+    index = opened()
+    assert index.spans.tolist() == [[1, 9], [12, math.inf], [0, math.inf]]
+    assert [index.media(window).path.name for window in range(3)] == ["film.mp4#t=1,9", "film.mp4#t=12", "a.png"]
+    manifest.write_text("path,start,end\nfilm.mp4,1,9\nfilm.mp4,13,\nbelow/a.png,,\n")
+    assert opened().spans[1].tolist() == [13, math.inf]
+
+
+def test_no_readable_file_is_an_error(opened: Opened, tmp_path: Path) -> None:
+    opened.data = tmp_path / "others"
+    write_broken(opened.data / "a.mp4")
+    with pytest.raises(DataError, match=r"a\.mp4"):
+        opened()
+
+
+def test_notes_of_the_folder_are_reported(opened: Opened) -> None:
+    (opened.data / "notes.txt").write_text("")
+    opened()
+    assert "notes.txt" in opened.notes[0]
 
 
 def test_public_names() -> None:

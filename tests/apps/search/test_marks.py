@@ -15,6 +15,7 @@ from made import joined_colours, noise, tiny_visual, write_colour_run, write_ima
 from messages import refuses
 from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.marks import CALIBRATED, FEWEST, OTHER, Marks
+from texthead.apps.search.search import search
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, RunError
 from texthead.features.reading import Reading
@@ -84,6 +85,17 @@ def test_probabilities_are_calibrated_where_there_are_enough_marks_and_only_ther
         assert float((torch.arange(2000)[own] < 300).float().mean() - probabilities[own].mean()) == pytest.approx(
             0, abs=0.12
         )
+
+
+def test_a_search_takes_the_head_and_gives_its_probabilities() -> None:
+    index, row = clouds()
+    marks = Marks(index, "kite", row)
+    marks.hit = {**dict.fromkeys(range(8), True), **dict.fromkeys(range(100, 108), False)}
+    best, *_ = search(index, marks.head()).hits
+    assert best.window == int(odds(marks).argmax())
+    assert best.probability == pytest.approx(float(odds(marks).sigmoid().max()), abs=1e-4)
+    marks.hit = {0: True}
+    assert search(index, marks.head()).hits[0].probability is None
 
 
 def test_windows_of_one_film_nearby_are_one_group() -> None:

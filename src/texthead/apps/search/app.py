@@ -84,7 +84,7 @@ class SearchSession:
         words, like = str(body.get("words") or "").strip(), body.get("like")
         if not words and like is None:
             raise DataError("nothing to search for; type words, or give an example")
-        examples = {bool: lambda: Path(self.first["like"]), int: lambda: self.path(like)}
+        examples = {bool: lambda: Path(self.first.get("like", "")), int: lambda: self.path(like)}
         query = words if like is None else examples.get(type(like), lambda: self.uploads.path(like))()
         if not self.marks.hit:
             name = words or MediaPath(query).file.stem

@@ -72,7 +72,7 @@ def contact_sheet(items: Sequence[Item]) -> PIL.Image.Image:
     draw = PIL.ImageDraw.Draw(sheet)
     for place, item in enumerate(items):
         left, top = place % _ROW * _WIDTH + 4, place // _ROW * (_HEIGHT + _TEXT) + 4
-        lines = [f"{place + 1}. {item.media.file.name[-34:]}", str(item.media.span) if item.media.is_part else ""]
+        lines = [f"{place + 1}. {item.media.file.name[-30:]}", str(item.media.span) if item.media.is_part else ""]
         try:
             still = PIL.Image.open(io.BytesIO(preview(item.path, 1)[1]))
             still.thumbnail((_WIDTH - 8, _HEIGHT - 8))
@@ -92,7 +92,8 @@ def copy_clips(items: Sequence[Item], out: Path) -> str:
     early, skipped = 0.0, list[str]()
     with new_folder(out) as folder:
         for place, item in enumerate(items, 1):
-            file, times = item.media.file, "".join(f"-{cell}" for cell in item.media.span.cells() if cell)
+            file, (start, end) = item.media.file, item.media.span.cells()
+            times = f"-{start or 0}-{end or 'end'}" if item.media.is_part else ""
             clip = folder / f"{place:03d}-{file.stem[:100]}{times}{file.suffix}"
             try:
                 with item.media.open() as media:

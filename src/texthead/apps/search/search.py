@@ -18,7 +18,7 @@ from texthead.media import MediaPath
 from texthead.models import Head, known_rows
 from texthead.prediction import apply_calibration
 
-# The best hit stands out if a smaller share of words for things that are not there fits as well. LOG.md, 2026-11-30.
+# The best hit stands out if a smaller share of words for things that are not there fits as well. LOG.md, 2026-11-29.
 CHANCE = 0.07
 
 # With fewer windows, chance is not judged.
