@@ -95,15 +95,15 @@ def test_a_hit_is_shown_by_its_picture_and_its_file(client: TestClient, ask: Ask
 
 
 def test_marks_teach_the_search_and_are_saved_as_a_run(ask: Ask, tmp_path: Path) -> None:
-    ask("search", words="red")
+    index = {hit["window"]: hit for words in ("blue", "green") for hit in ask("search", words=words)["hits"]}
+    index |= {hit["window"]: hit for hit in ask("search", words="a red thing")["hits"]}
     marked, marks = dict[int, bool](), {}
-    for words in ("a red thing", "blue", "green"):
-        for hit in ask("search", words=words)["hits"]:
-            marked[hit["window"]] = names([hit]) == ["red"]
-            marks = ask("mark", window=hit["window"], hit=marked[hit["window"]])["marks"]
-    # The first words that were marked name the class.
+    for window, hit in index.items():
+        marked[window] = names([hit]) == ["red"]
+        marks = ask("mark", window=window, hit=marked[window])["marks"]
     hits = sum(marked.values())
-    assert marks == {"name": "a red thing", "hits": hits, "misses": len(marked) - hits, "new": len(marked)}
+    counts = {"hits": hits, "misses": len(marked) - hits, "new": len(marked)}
+    assert marks == {"name": "a red thing", "file": "marks.csv", **counts}
     found = ask("next")
     assert found["marks"]["new"] == 0
     assert names(found["hits"][:3]) == ["red"] * 3
@@ -117,8 +117,37 @@ def test_marks_teach_the_search_and_are_saved_as_a_run(ask: Ask, tmp_path: Path)
     assert load_run(tmp_path / "here" / "a-red-thing").labels == ("a red thing", "other")
     # An existing run is not replaced.
     prints(ask("save")["line"], "a-red-thing-2")
-    assert ask("forget")["marks"]["hits"] == 0
-    assert ask("search", words="green")["marks"]["name"] == "green"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_marks_belong_to_their_words(index: Index, tmp_path: Path, kept: bool) -> None:
+    csv = tmp_path / "marks.csv" if kept else None
+
+    def started() -> SearchSession:
+        return SearchSession(index, tmp_path, {"words": "", "like": ""}, csv, None, 6)
+
+    session = started()
+    assert session.act("state", {})["words"] == ""
+    red = session.act("search", {"words": "red"})["hits"]
+    for hit in red:
+        marks = session.act("mark", {"window": hit["window"], "hit": names([hit]) == ["red"]})["marks"]
+    found = session.act("search", {"words": "a  blue thing"})
+    assert found["unsure"] == []
+    assert [hit["mark"] for hit in found["hits"]] == [None] * 6
+    file = "marks-a-blue-thing.csv" if kept else ""
+    assert found["marks"] == {"name": "a blue thing", "hits": 0, "misses": 0, "new": 0, "file": file}
+    session.act("mark", {"window": found["hits"][0]["window"], "hit": False})
+    # Back, and after a restart: what the marks teach.
+    for session in (session, started()) if kept else (session,):
+        words = session.act("state", {})["words"]
+        assert words in ("", "red")
+        again = session.act("search", {"words": words or "red"})
+        assert again["marks"] == marks | {"new": 0}
+        assert again == session.act("next", {})
+        assert session.act("search", {"words": "a blue thing"})["marks"]["misses"] == 1
+    if kept:
+        assert {path.name for path in tmp_path.glob("*.csv")} == {"marks.csv", "marks-a-blue-thing.csv"}
+        assert started().act("state", {})["words"] == "red"
 
 
 def test_a_name_with_slashes_stays_in_the_folder(ask: Ask, tmp_path: Path) -> None:
