@@ -25,7 +25,9 @@ HIT_COLUMNS = ("path", "start", "end", "score", "probability", "copies")
 _ROW, _WIDTH, _HEIGHT, _TEXT = 5, 256, 192, 44
 
 
-def export_hits(hits: Sequence[Hit], kind: str, out: Path, *, name: str, data: Path, model: str) -> str:
+def export_hits(
+    hits: Sequence[Hit], kind: str, out: Path, *, name: str, data: Path, model: str, base: Path | None = None
+) -> str:
     """Write hits in a format, and return a line about it.
 
     Args:
@@ -34,6 +36,7 @@ def export_hits(hits: Sequence[Hit], kind: str, out: Path, *, name: str, data: P
         name: what was searched for, the class of the guesses.
         data: the folder or manifest that was searched.
         model: name of the model that made the guesses.
+        base: the folder that a CSV or JSON lines name files from; that of `out` if None.
 
     Raises:
         TextheadError: the output cannot be written, or no such tool is installed, or it cannot have these files.
@@ -46,7 +49,7 @@ def export_hits(hits: Sequence[Hit], kind: str, out: Path, *, name: str, data: P
             contact_sheet(items).save(temporary, "PNG")
     elif kind in HIT_FORMATS:
         ends = [None if math.isinf(hit.end) else hit.end for hit in hits]
-        paths = [MediaPath(hit.path).text_below(out.parent) for hit in hits]
+        paths = [MediaPath(hit.path).text_below(base or out.parent) for hit in hits]
         rows = [
             (path, hit.start, end, hit.score, hit.probability, "; ".join(hit.copies))
             for path, hit, end in zip(paths, hits, ends, strict=True)
