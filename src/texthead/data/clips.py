@@ -1,8 +1,10 @@
 """Datasets for the data loaders: training clips, views of test clips, cached training features."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,35 +87,43 @@ def check_windows(path: str | Path, windows: bool) -> None:
         )
 
 
-class ViewClips(torch.utils.data.Dataset):
-    """The views of files for testing; each frame is decoded once for all views.
+class FileDataset(torch.utils.data.Dataset):
+    """What a function returns for each file, given the file's values of all columns.
 
-    For an unreadable file the MediaError is returned instead of the views, so that the caller decides.
+    For an unreadable file the MediaError is returned instead, so that the caller decides.
     """
 
-    def __init__(self, paths: Sequence[Path], protocol: Protocol):
-        self.paths = [str(path) for path in paths]
-        self.protocol = protocol
+    def __init__(self, read: Callable[..., Any], *columns: Sequence):
+        self.read = read
+        self.rows = list(zip(*columns, strict=True))
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.rows)
 
-    def __getitem__(self, position: int) -> UInt8[Tensor, "views frames 3 size size"] | MediaError:
+    def __getitem__(self, position: int) -> Any | MediaError:
         try:
-            return self._views(Path(self.paths[position]))
+            return self.read(*self.rows[position])
         except MediaError as error:
             return error
 
-    def _views(self, path: Path) -> UInt8[Tensor, "views frames 3 size size"]:
-        frames, views, pixels = self.protocol.frames, self.protocol.views, self.protocol.sizes
-        check_windows(path, views.of_windows)
-        with MediaPath(path).open() as media:
-            clips = views.frame_indices(media.num_frames, frames)
-            indices = sorted({index for clip in clips for index in clip})
-            crops = media.frames_at(indices, lambda frame: view_crops(frame, pixels, views.crops, views.along))
-        position_of = {index: i for i, index in enumerate(indices)}
-        # Order: all crops of the first clip, then those of the second, and so on.
-        return torch.cat([crops[:, [position_of[index] for index in clip]] for clip in clips])
+
+class ViewClips(FileDataset):
+    """The views of files for testing; each frame is decoded once for all views."""
+
+    def __init__(self, paths: Sequence[Path], protocol: Protocol):
+        super().__init__(partial(_views, protocol=protocol), [str(path) for path in paths])
+
+
+def _views(path: str, protocol: Protocol) -> UInt8[Tensor, "views frames 3 size size"]:
+    frames, views, pixels = protocol.frames, protocol.views, protocol.sizes
+    check_windows(path, views.of_windows)
+    with MediaPath(path).open() as media:
+        clips = views.frame_indices(media.num_frames, frames)
+        indices = sorted({index for clip in clips for index in clip})
+        crops = media.frames_at(indices, lambda frame: view_crops(frame, pixels, views.crops, views.along))
+    position_of = {index: i for i, index in enumerate(indices)}
+    # Order: all crops of the first clip, then those of the second, and so on.
+    return torch.cat([crops[:, [position_of[index] for index in clip]] for clip in clips])
 
 
 class TrainFeatures(torch.utils.data.Dataset):
