@@ -101,6 +101,12 @@ def test_tasks_have_the_hits_as_guesses(hits: list[Hit], tmp_path: Path) -> None
     assert not (tmp_path / "one-photos.json").exists()
 
 
+def test_clips_of_long_names(tmp_path: Path) -> None:
+    film = joined_colours(tmp_path / f"{60 * '日'}{15 * chr(0x1F600)}.mp4", ("red", "blue"))
+    exported([Hit(film, 0.0, 1.25, 0.3, None, 0, 0)], "clips", tmp_path / "clips")
+    assert len([*(tmp_path / "clips").iterdir()]) == 1
+
+
 def test_other_formats_are_refused(hits: list[Hit], tmp_path: Path) -> None:
     with refuses(DataError, "csv, jsonl, sheet, clips", "label-studio", "'xlsx'"):
         exported(hits, "xlsx", tmp_path / "hits.xlsx")

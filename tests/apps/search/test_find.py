@@ -67,5 +67,15 @@ def test_what_is_refused(folder: Path, refused) -> None:
     refused("nowhere", "find", "red", "nowhere")
     refused("leave out 'red'", "find", "red", folder, "--like", folder / "00.png")
     refused("leave it out", "find", "red", folder, "--page", "--export", "csv:hits.csv")
-    refused("must be csv:PATH", "find", "red", folder, "--export", "gif:hits.gif", "--run", "run")
+    refused("must be csv", "find", "red", folder, "--export", "gif:hits.gif", "--run", "run")
     refused(".csv", "find", "red", folder, "--marks", "marks.txt")
+    refused("must end in", "find", "red", folder, "--export", "csv")
+    refused("another file", "find", "red", folder, "--export", "csv:hits.csv", "--marks", "hits.csv")
+    refused("already exists", "find", "red", folder, "--export", f"clips:{folder}")
+    refused("already exists", "find", "red", folder, "--marks", "marks.csv", "--save", folder)
+
+
+def test_an_export_does_not_replace_a_file_of_the_folder(folder: Path, refused) -> None:
+    photo, before = folder / "00.png", (folder / "00.png").read_bytes()
+    refused("is an input", "find", "red", folder, "--run", "run", "--export", f"sheet:{photo}")
+    assert photo.read_bytes() == before

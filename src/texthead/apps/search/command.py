@@ -2,7 +2,7 @@
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,8 +18,7 @@ from texthead.cli import (
     outputs,
     run_argument,
 )
-from texthead.errors import DataError, either, listed
-from texthead.extensions import find
+from texthead.errors import DataError, RunError, listed
 from texthead.files import scratch_folder
 from texthead.media import MediaPath, Span
 
@@ -90,12 +89,17 @@ class Find:
             raise DataError(f"--save {self.save} learns from marks: give --marks marks.csv, or --page to make them")
         if self.page and self.export:
             raise DataError(f"--export {self.export[0]}: the page exports by itself; leave it out")
-        kinds = ("csv", "jsonl", "sheet", "clips", *find("texthead.tools"))
-        for each in self.export:
-            kind, _, path = each.partition(":")
-            if kind not in kinds or not path:
-                raise DataError(f"--export {each}: must be {either([f'{kind}:PATH' for kind in kinds])}")
-        outputs.check_outputs(self, marks=".csv")
+        if self.export:
+            from texthead.apps.search.exports import check_kind
+
+            for each in self.export:
+                check_kind(each.partition(":")[0])
+        files = [each for each in self.export if not each.startswith("clips:")]
+        outputs.check_outputs(replace(self, export=files), marks=".csv", export=".csv .jsonl .png .json")
+        folders = [each.partition(":")[2] for each in self.export if each not in files]
+        for folder in map(Path, folders if self.page or not self.save else [*folders, self.save]):
+            if folder.exists():
+                raise RunError(f"{folder}: already exists; choose another folder, or remove it")
 
     def _words_and_data(self) -> tuple[str, str]:
         """Return (the words, or "", the folder or manifest).

@@ -41,6 +41,7 @@ def export_hits(
     Raises:
         TextheadError: the output cannot be written, or no such tool is installed, or it cannot have these files.
     """
+    check_kind(kind)
     items = [Item(MediaPath(hit.path).part(Span(hit.start, hit.end)).path, "") for hit in hits]
     if kind == "clips":
         return copy_clips(items, out)
@@ -60,15 +61,19 @@ def export_hits(
             with replacing(out) as temporary:
                 lines = [json.dumps(dict(zip(HIT_COLUMNS, row, strict=True))) + "\n" for row in rows]
                 temporary.write_text("".join(lines))
-    elif tool := find("texthead.tools").get(kind):
+    else:
         guesses = {item.path: [(name, hit.probability or hit.score)] for item, hit in zip(items, hits, strict=True)}
         photos, videos = ([item for item in items if item.media.is_image is image] for image in (True, False))
         parts = [(photos, out.with_stem(f"{out.stem}-photos") if videos else out), (videos, out)]
-        write = tool.load(("check", "write")).write
+        write = find("texthead.tools")[kind].load(("check", "write")).write
         return "; ".join(write(path, own, guesses, [name], data=data, model=model) for own, path in parts if own)
-    else:
-        raise DataError(f"`export` must be {either([*HIT_FORMATS, *find('texthead.tools')])}, got {kind!r}")
     return f"{out}: {len(hits)} hits"
+
+
+def check_kind(kind: str) -> None:
+    """Raise DataError unless hits can be exported in this format."""
+    if kind not in (kinds := [*HIT_FORMATS, *find("texthead.tools")]):
+        raise DataError(f"`export` must be {either(kinds)}, got {kind!r}")
 
 
 def contact_sheet(items: Sequence[Item]) -> PIL.Image.Image:
@@ -100,7 +105,7 @@ def copy_clips(items: Sequence[Item], out: Path) -> str:
         for place, item in enumerate(items, 1):
             file, (start, end) = item.media.file, item.media.span.cells()
             times = f"-{start or 0}-{end or 'end'}" if item.media.is_part else ""
-            clip = folder / f"{place:03d}-{file.stem[:100]}{times}{file.suffix}"
+            clip = folder / f"{place:03d}-{file.stem[:50]}{times}{file.suffix}"
             try:
                 with item.media.open() as media:
                     early = max(early, media.copy(clip))
