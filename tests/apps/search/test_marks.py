@@ -201,14 +201,27 @@ def test_marks_of_other_files_stay_in_the_csv_with_a_line(folder: Path, tmp_path
     ]
 
 
+def test_two_writers_of_a_csv_keep_the_marks_of_each_other(folder: Path, tmp_path: Path) -> None:
+    index, path = opened(folder), tmp_path / "marks.csv"
+    one, other = (Marks(index, RED, torch.zeros(index.features.shape[1]), path) for _ in range(2))
+    one.put(0, True)
+    other.put(1, False)
+    one.put(2, True)
+    assert Marks(index, RED, one.row, path).hit == {0: True, 1: False, 2: True}
+
+
 def test_wrong_names_and_marks_are_refused(folder: Path, tmp_path: Path) -> None:
     index, _ = clouds()
-    refuses(DataError, "a class cannot be called 'other'", Marks, index, OTHER, noise(24))
+    for name in (OTHER, f" {OTHER}\n"):
+        with refuses(DataError, "a class cannot be called 'other'"):
+            Marks(index, name, noise(24))
     marks = Marks(index, "kite", noise(24))
     marks.put(3, False)
-    refuses(DataError, "no window is marked as 'kite'", marks.save_run, tmp_path / "run")
+    with refuses(DataError, "no window is marked as 'kite'"):
+        marks.save_run(tmp_path / "run")
     (tmp_path / "run").mkdir()
-    refuses(RunError, "already exists", taught(opened(folder)).save_run, tmp_path / "run")
+    with refuses(RunError, "already exists"):
+        taught(opened(folder)).save_run(tmp_path / "run")
 
 
 def test_a_saved_run_predicts_like_the_head(folder: Path, tmp_path: Path) -> None:
