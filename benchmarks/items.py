@@ -30,12 +30,13 @@ import texthead as th
 from texthead.data.batches import EpochBatches
 from texthead.data.clips import TrainClips
 from texthead.data.prepare import ShardOptions, prepare
-from texthead.data.transforms import Augmentation
+from texthead.data.protocol import Pixels
 from texthead.errors import MediaError
 from texthead.features.cache import FeatureCache
 from texthead.files import write_json
 from texthead.media.paths import MediaPath, fingerprints
 from texthead.media.shard import INDEX, SHARD_FORMAT, member
+from texthead.recipes import Recipe
 
 CLIPS, CLASSES = 256, 400  # Clips in a shard, as in `texthead prepare`.
 
@@ -132,9 +133,7 @@ def handed(folder: Path, count: int) -> Cost:
     """Measure what a loader worker needs for the items that are sent to it."""
     write_manifest(folder / "clips.csv", count)
     data = th.read_dataset(folder / "clips.csv")
-    sent = pickle.dumps(
-        TrainClips(data, data.classes, frames=8, augmentation=Augmentation(size=224, resize=256), seed=0)
-    )
+    sent = pickle.dumps(TrainClips(data, data.classes, th.recipes.small(), Pixels(224, 256, "bicubic")))
     reader, writer = os.pipe()
     if os.fork() == 0:
         gc.disable()
@@ -228,8 +227,8 @@ def preparing(source: Path, folder: Path) -> dict[str, float]:
 
 def reading(data: th.Dataset, epochs: int = 5) -> float:
     """Return training clips per CPU-second: 8 frames, random resized crop of 224 pixels, median over passes."""
-    spec = Augmentation(size=224, resize=256, crop="resized", area=(0.08, 1.0), flip=0.5)
-    clips = TrainClips(data, data.classes, frames=8, augmentation=spec, seed=0)
+    recipe = Recipe("benchmark", crop="resized", flip=0.5)
+    clips = TrainClips(data, data.classes, recipe, Pixels(224, 256, "bicubic"))
     rates = []
     for epoch in range(epochs):
         started = time.process_time()

@@ -127,7 +127,7 @@ def published_chain(folder: Path, wanted: Wanted, rng: np.random.Generator) -> t
 
 def shards_chain(path: Path, wanted: Wanted, rng: np.random.Generator, *, floats: bool) -> torch.Tensor:
     """Make a training clip from shards as `texthead train` does; with `floats` also normalise it."""
-    clip = augment(texthead_frames(path, wanted), transforms.TRAIN, rng)
+    clip = augment(texthead_frames(path, wanted), transforms.PIXELS, transforms.TRAIN, rng)
     return transforms.normalised(clip) if floats else clip
 
 

@@ -20,12 +20,13 @@ from torch import Tensor
 
 from benchmarks.rounds import interleaved, judge, milliseconds, own_peak_mb, parser, ratios, table, timed
 from texthead.data.protocol import Pixels
-from texthead.data.transforms import Augmentation, augment, view_crops
+from texthead.data.transforms import augment, view_crops
+from texthead.recipes import Recipe
 
 FRAMES, SIZE, RESIZE = 8, 224, 256
 SIDES = ((340, 256), (427, 320))
 PIXELS = Pixels(SIZE, RESIZE, "bicubic")
-TRAIN = Augmentation(size=SIZE, resize=RESIZE, crop="resized", area=(0.08, 1.0), flip=0.5, gray=0.2)
+TRAIN = Recipe("benchmark", crop="resized", flip=0.5, gray=0.2)
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _MEAN, _STD = (255 * torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
 OURS, TORCHVISION, PUBLISHED = "texthead", "torchvision v2", "published pipeline (Pillow)"
@@ -96,8 +97,8 @@ def chains(frames: UInt8[Tensor, "frames 3 height width"]) -> dict[str, dict[str
     test = v2.Compose([v2.Resize(RESIZE, interpolation=bicubic, antialias=True), v2.CenterCrop(SIZE)])
     return {
         "training": {
-            OURS: lambda: augment(frames, TRAIN, rng),
-            f"{OURS}, floats": lambda: normalised(augment(frames, TRAIN, rng)),
+            OURS: lambda: augment(frames, PIXELS, TRAIN, rng),
+            f"{OURS}, floats": lambda: normalised(augment(frames, PIXELS, TRAIN, rng)),
             TORCHVISION: lambda: train(frames),
             f"{TORCHVISION}, floats": lambda: normalised(train(frames)),
             PUBLISHED: lambda: published_train(pictures, rng),

@@ -3,8 +3,10 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -19,10 +21,10 @@ from texthead.data.clips import TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, label_indices, splits_of
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.reading import read_dataset
-from texthead.data.transforms import Augmentation
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.media.paths import MediaPath
 from texthead.media.reader import Change
+from texthead.recipes import Recipe
 
 WIDTH, HEIGHT = 48, 32
 
@@ -528,11 +530,11 @@ def filmed(tmp_path_factory) -> Dataset:
     return read_dataset(root)
 
 
-SPEC = Augmentation(16, 20, flip=0.5)
+RECIPE = Recipe("test", frames=4, flip=0.5)
 
 
-def train_clips(dataset: Dataset, seed: int = 0, spec: Augmentation = SPEC, stride: int = 0) -> TrainClips:
-    return TrainClips(dataset, ["run", "jump"], frames=4, augmentation=spec, seed=seed, stride=stride)
+def train_clips(dataset: Dataset, **values: Any) -> TrainClips:
+    return TrainClips(dataset, ["run", "jump"], replace(RECIPE, **values), Pixels(16, 20, "bicubic"))
 
 
 def read_numbers(clip: torch.Tensor) -> list[int]:
@@ -556,7 +558,7 @@ def test_a_training_clip(filmed):
     image, target, position = clips[0, 1]
     assert (read_numbers(image), target, position) == ([5] * 4, 1, 1)
     with refuses(DataError, "(jump)"):
-        TrainClips(filmed, ["run"], frames=4, augmentation=SPEC, seed=0)
+        TrainClips(filmed, ["run"], RECIPE, Pixels(16, 20, "bicubic"))
 
 
 def test_frames_of_a_training_clip_are_a_stride_apart(filmed):
@@ -695,6 +697,6 @@ def test_feature_clips_match_training_clips(filmed):
         clips = feature_clips([4, 1, 12], seed)
         clip, target, position = clips[epoch, 2]
         assert (clip.shape, target, position) == ((4, 2), 2, 2)
-        assert clip[:, 0].sub(200).tolist() == read_numbers(train_clips(filmed, seed)[epoch, 2][0])
+        assert clip[:, 0].sub(200).tolist() == read_numbers(train_clips(filmed, seed=seed)[epoch, 2][0])
     assert clips[0, 0][0][:, 0].tolist() == [0, 1, 2, 3]
     assert clips[0, 1][0][:, 0].tolist() == [100] * 4

@@ -13,9 +13,9 @@ from texthead.data.division import with_validation
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.reading import read_dataset, read_files
-from texthead.data.transforms import Augmentation
 from texthead.errors import DataError, MediaError
 from texthead.media.paths import MediaPath
+from texthead.recipes import Recipe
 
 
 @pytest.fixture
@@ -112,8 +112,8 @@ def test_frames_are_trained_on_or_scored(tmp_path: Path) -> None:
 def test_training_clips_are_sampled_within_the_part(tmp_path: Path) -> None:
     path = joined_colours(tmp_path / "a.mkv", ["red", "blue"])
     dataset = Dataset(tuple(Item(Path(f"{path}{span}"), label) for span, label in (("#t=,2", "red"), ("#t=2", "blue"))))
-    augmentation = Augmentation(32, 36, crop="resized", area=(0.5, 1.0))
-    clips = TrainClips(dataset, ["red", "blue"], frames=8, augmentation=augmentation, seed=0)
+    recipe = Recipe("test", crop="resized", area=(0.5, 1.0), flip=0.5)
+    clips = TrainClips(dataset, ["red", "blue"], recipe, Pixels(32, 36, "bicubic"))
     protocol = Protocol(4, Pixels(32, 36, "bilinear"), Views(clips=3))
     views = ViewClips([item.path for item in dataset.items], protocol)
     for epoch in range(3):

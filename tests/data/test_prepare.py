@@ -44,7 +44,6 @@ from texthead.data.prepare import prepare
 from texthead.data.protocol import Protocol, Views
 from texthead.data.reading import read_dataset
 from texthead.data.sampling import evenly
-from texthead.data.transforms import Augmentation
 from texthead.errors import DataError, MediaError, RunError
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.files import locked
@@ -57,6 +56,7 @@ from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Reporter
+from texthead.recipes import Recipe
 from texthead.runs.run import load_run
 from texthead.training.execution import RunInfo
 from texthead.training.train import train
@@ -319,9 +319,9 @@ def test_a_clip_that_would_not_be_read_is_not_written(tmp_path: Path, monkeypatc
 
 def test_training_and_testing_take_clips_as_from_files(source: Dataset, ready: Path) -> None:
     found = read_dataset(ready)
-    augmentation = Augmentation(size=32, resize=36)
-    clips = TrainClips(found, list(COLOURS), frames=4, augmentation=augmentation, seed=0)
-    originals = TrainClips(source, list(COLOURS), frames=4, augmentation=augmentation, seed=0)
+    recipe = Recipe("test", frames=4, flip=0.5)
+    clips = TrainClips(found, list(COLOURS), recipe, PIXELS)
+    originals = TrainClips(source, list(COLOURS), recipe, PIXELS)
     for position in range(len(found)):
         clip, target, _ = clips[0, position]
         expected, same, _ = originals[0, position]
@@ -337,7 +337,7 @@ def test_training_and_testing_take_clips_as_from_files(source: Dataset, ready: P
     assert isinstance(error, MediaError)
     prints(str(error), path, "origin")
     for strided in (
-        TrainClips(found, list(COLOURS), frames=4, augmentation=augmentation, seed=0, stride=2)[0, 1][0],
+        TrainClips(found, list(COLOURS), replace(recipe, stride=2), PIXELS)[0, 1][0],
         ViewClips([path], Protocol(4, PIXELS, Views(stride=2)))[0],
     ):
         assert isinstance(strided, MediaError)

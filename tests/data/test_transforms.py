@@ -1,7 +1,5 @@
 """One crop box per clip, the same random draws for any output, and exact pixels without scaling."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -13,10 +11,16 @@ from torchvision.transforms.v2.functional import resize
 
 from messages import refuses
 from texthead.data.protocol import Pixels
-from texthead.data.transforms import Augmentation, _multi_scale, augment, view_crops
+from texthead.data.transforms import _multi_scale, augment, view_crops
 from texthead.errors import DataError
+from texthead.recipes import Recipe
 
 PLAIN = {"flip": 0.0, "gray": 0.0}
+
+
+def spec_of(size: int, resize: int, crop: str = "random", *, interpolation: str = "bicubic", **values):
+    """Return the sizes and the recipe of training clips."""
+    return Pixels(size, resize, interpolation), Recipe("test", crop=crop, **{"flip": 0.5, **values})
 
 
 def square(size: int, resize: int | None = None, *, squash: bool = False) -> Pixels:
@@ -40,21 +44,21 @@ def gradient(height: int, width: int) -> torch.Tensor:
 @pytest.mark.parametrize("shape", [(60, 80), (80, 60), (20, 90), (33, 33), (1, 1)])
 def test_shape_type_and_memory(crop, shape):
     # Without scaling, the crop of a single frame is a view of the input and must be copied.
-    for frames, spec in ((3, Augmentation(32, 40, crop)), (1, Augmentation(min(shape), min(shape), crop, **PLAIN))):
-        out = augment(clip(*shape, frames), spec, np.random.default_rng(0))
-        assert (out.shape, out.dtype) == ((frames, 3, spec.size, spec.size), torch.uint8)
+    for frames, spec in ((3, spec_of(32, 40, crop)), (1, spec_of(min(shape), min(shape), crop, **PLAIN))):
+        out = augment(clip(*shape, frames), *spec, np.random.default_rng(0))
+        assert (out.shape, out.dtype) == ((frames, 3, spec[0].size, spec[0].size), torch.uint8)
         assert out.is_contiguous(memory_format=torch.channels_last)
         assert out.untyped_storage().nbytes() == out.numel()
 
 
 @pytest.mark.parametrize("crop", ["random", "resized", "multi-scale"])
 def test_frames_share_crop_from_generator(crop):
-    spec = Augmentation(32, 40, crop, gray=0.5)
+    spec = spec_of(32, 40, crop, gray=0.5)
     rng = np.random.default_rng(0)
     for _ in range(10):
-        out = augment(clip(same=True), spec, rng)
+        out = augment(clip(same=True), *spec, rng)
         assert (out == out[:1]).all()
-    one, same, other = (augment(clip(), spec, np.random.default_rng(seed)) for seed in (7, 7, 8))
+    one, same, other = (augment(clip(), *spec, np.random.default_rng(seed)) for seed in (7, 7, 8))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
@@ -69,41 +73,41 @@ def test_frames_share_crop_from_generator(crop):
 @settings(max_examples=40, deadline=None)
 def test_every_call_takes_the_same_draws(height, width, crop, flip, gray):
     rng, other = np.random.default_rng(3), np.random.default_rng(3)
-    augment(clip(height, width, 1), Augmentation(8, 8, crop, flip=flip, gray=gray), rng)
-    augment(clip(10, 10, 1), Augmentation(8, 8), other)
+    augment(clip(height, width, 1), *spec_of(8, 8, crop, flip=flip, gray=gray), rng)
+    augment(clip(10, 10, 1), *spec_of(8, 8), other)
     assert rng.random() == other.random()
 
 
 def test_input_unchanged_for_any_memory_order():
-    frames, spec = clip(), Augmentation(32, 60, flip=1.0, gray=1.0)
+    frames, spec = clip(), spec_of(32, 60, flip=1.0, gray=1.0)
     before = frames.clone()
-    one = augment(frames, spec, np.random.default_rng(0))
+    one = augment(frames, *spec, np.random.default_rng(0))
     assert torch.equal(frames, before)
-    assert torch.equal(one, augment(frames.contiguous(), spec, np.random.default_rng(0)))
+    assert torch.equal(one, augment(frames.contiguous(), *spec, np.random.default_rng(0)))
 
 
 def test_nothing_to_do_changes_nothing():
     frames = clip(48, 48)
     rng = np.random.default_rng(0)
-    assert torch.equal(augment(frames, Augmentation(48, 48, **PLAIN), rng), frames)
-    whole = Augmentation(48, 48, "resized", area=(1.0, 1.0), ratio=(1.0, 1.0), **PLAIN)
-    assert torch.equal(augment(frames, whole, rng), frames)
+    assert torch.equal(augment(frames, *spec_of(48, 48, **PLAIN), rng), frames)
+    whole = spec_of(48, 48, "resized", area=(1.0, 1.0), ratio=(1.0, 1.0), **PLAIN)
+    assert torch.equal(augment(frames, *whole, rng), frames)
     assert torch.equal(view_crops(frames, square(48))[0], frames)
 
 
 def test_random_boxes_reach_every_place():
     rng = np.random.default_rng(0)
     corners = {
-        tuple(augment(gradient(10, 12), Augmentation(8, 10, **PLAIN), rng)[0, :2, 0, 0].tolist()) for _ in range(400)
+        tuple(augment(gradient(10, 12), *spec_of(8, 10, **PLAIN), rng)[0, :2, 0, 0].tolist()) for _ in range(400)
     }
     assert corners == {(x, y) for x in range(5) for y in range(3)}
 
 
 def test_resized_boxes_keep_to_area_and_ratio():
     rng = np.random.default_rng(0)
-    spec = Augmentation(64, 64, "resized", area=(0.2, 0.5), ratio=(0.5, 2.0), **PLAIN)
+    spec = spec_of(64, 64, "resized", area=(0.2, 0.5), ratio=(0.5, 2.0), **PLAIN)
     for _ in range(50):
-        out = augment(gradient(200, 250), spec, rng)[0].int()
+        out = augment(gradient(200, 250), *spec, rng)[0].int()
         # The span between the outermost pixel centres is 63/64 of the box, up to rounding.
         width, height = (int(c.max() - c.min()) * 64 / 63 for c in out[:2])
         assert 0.17 < width * height / (200 * 250) < 0.55
@@ -111,8 +115,8 @@ def test_resized_boxes_keep_to_area_and_ratio():
 
 
 def test_a_box_that_never_fits_becomes_the_largest_square():
-    spec = Augmentation(10, 10, "resized", area=(1.0, 1.0), ratio=(1.0, 1.0), **PLAIN)
-    out = augment(gradient(10, 40), spec, np.random.default_rng(0))[0]
+    spec = spec_of(10, 10, "resized", area=(1.0, 1.0), ratio=(1.0, 1.0), **PLAIN)
+    out = augment(gradient(10, 40), *spec, np.random.default_rng(0))[0]
     assert out[1].tolist() == gradient(10, 10)[0, 1].tolist()
     assert (out[0].diff(dim=1) == 1).all()
 
@@ -120,7 +124,7 @@ def test_a_box_that_never_fits_becomes_the_largest_square():
 @pytest.mark.parametrize("crop", ["random", "resized", "multi-scale"])
 def test_flip_mirrors_and_gray_levels(crop):
     plain, flipped, gray = (
-        augment(clip(), Augmentation(32, 40, crop, flip=flip, gray=gray), np.random.default_rng(5))
+        augment(clip(), *spec_of(32, 40, crop, flip=flip, gray=gray), np.random.default_rng(5))
         for flip, gray in [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]
     )
     assert torch.equal(flipped, plain.flip(-1))
@@ -132,7 +136,7 @@ def test_flip_mirrors_and_gray_levels(crop):
 def test_flips_come_as_often_as_asked():
     rng = np.random.default_rng(0)
     frames = gradient(8, 8)
-    flipped = sum(int(augment(frames, Augmentation(8, 8, flip=0.3), rng)[0, 0, 0, 0] == 7) for _ in range(1000))
+    flipped = sum(int(augment(frames, *spec_of(8, 8, flip=0.3), rng)[0, 0, 0, 0] == 7) for _ in range(1000))
     assert 250 < flipped < 350
 
 
@@ -166,21 +170,10 @@ def test_scaling_is_torchvisions(interpolation):
         assert torch.equal(ours, expected[..., y : y + size, x : x + size])
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "parts"),
-    [
-        ({"size": 0}, ["size 0", "resize 40"]),
-        ({"size": 41}, ["size 41", "resize 40"]),
-    ],
-)
-def test_augmentation_checks_itself(kwargs, parts):
-    with refuses(DataError, *parts):
-        Augmentation(**{"size": 32, "resize": 40, **kwargs})
-
-
-def test_view_crops_refuse():
-    with refuses(DataError, "size 64", "resize 60"):
-        view_crops(clip(), square(64, 60))
+@pytest.mark.parametrize(("size", "resize"), [(0, 40), (41, 40)])
+def test_sizes_are_checked(size, resize):
+    with refuses(DataError, f"size {size}", f"resize {resize}"):
+        Pixels(size, resize, "bicubic")
 
 
 def test_a_squashed_picture_is_whole_and_square():
@@ -223,27 +216,25 @@ def test_multi_scale_boxes_are_the_published_ones():
 
 def test_rand_augment_is_torchvisions_drawn_once_a_clip():
     frames = clip(40, 40, 4)
-    spec = Augmentation(40, 40, **PLAIN, rand_augment=2)
-    out = augment(frames, spec, np.random.default_rng(3))
+    spec = spec_of(40, 40, **PLAIN, rand_augment=2)
+    out = augment(frames, *spec, np.random.default_rng(3))
     with torch.random.fork_rng():
         torch.manual_seed(int(np.random.default_rng(3).integers(2**63)))
         expected = v2.RandAugment(2, 9)(frames)
     assert torch.equal(out, expected)
-    still = augment(clip(40, 40, 4, same=True), spec, np.random.default_rng(3))
+    still = augment(clip(40, 40, 4, same=True), *spec, np.random.default_rng(3))
     assert (still == still[:1]).all()
     before = torch.random.get_rng_state()
-    different = [augment(frames, spec, np.random.default_rng(seed)) for seed in range(6)]
+    different = [augment(frames, *spec, np.random.default_rng(seed)) for seed in range(6)]
     assert torch.equal(before, torch.random.get_rng_state())
     assert len({tuple(one.flatten()[:200].tolist()) for one in different}) > 1
 
 
 def test_box_interpolation_differs_from_frame():
-    spec = Augmentation(20, 40, "resized", area=(0.5, 0.5), ratio=(1.0, 1.0), flip=0.0)
-    bicubic, bilinear = (
-        augment(clip(40, 40, 1), replace(spec, crop_interpolation=kind), np.random.default_rng(0))
-        for kind in (None, "bilinear")
+    box = {"area": (0.5, 0.5), "ratio": (1.0, 1.0), "flip": 0.0}
+    bicubic, bilinear, all_bilinear = (
+        augment(clip(40, 40, 1), *spec_of(20, 40, "resized", **box, **more), np.random.default_rng(0))
+        for more in ({}, {"crop_interpolation": "bilinear"}, {"interpolation": "bilinear"})
     )
     assert not torch.equal(bicubic, bilinear)
-    assert torch.equal(
-        bilinear, augment(clip(40, 40, 1), replace(spec, interpolation="bilinear"), np.random.default_rng(0))
-    )
+    assert torch.equal(bilinear, all_bilinear)

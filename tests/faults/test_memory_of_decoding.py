@@ -23,11 +23,11 @@ from texthead.data.clips import TrainClips, ViewClips
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import ShardOptions, encoded
 from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.data.transforms import Augmentation
 from texthead.errors import MediaError
 from texthead.media.image import Image
 from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_MEGAPIXELS, set_max_megapixels
 from texthead.media.paths import MediaPath
+from texthead.recipes import Recipe
 
 # The pictures, plus loaded code and the crop.
 MOST = MAX_MEGAPIXELS * BYTES_A_MEGAPIXEL + 100 * 2**20
@@ -105,7 +105,7 @@ def raised(result: object) -> object:
 
 def trained(path: Path) -> object:
     clips = TrainClips(
-        Dataset((Item(path, "a"),), "here"), ["a"], frames=FRAMES, augmentation=Augmentation(224, 256), seed=0
+        Dataset((Item(path, "a"),), "here"), ["a"], Recipe("test", frames=FRAMES, flip=0.5), Pixels(224, 256, "bicubic")
     )
     return raised(clips[0, 0][0])
 

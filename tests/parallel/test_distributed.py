@@ -27,7 +27,6 @@ from texthead.data.dataset import Dataset, Item
 from texthead.errors import RunError
 from texthead.runs.run import load_run
 from texthead.training.execution import Execution, Shard
-from texthead.training.inputs import augmentation_for
 from training_runs import assert_close, free_port, losses, on_disk
 
 pytestmark = pytest.mark.slow
@@ -270,8 +269,7 @@ def test_batch_norms_that_move_end_alike(two: Two, data: Dataset, tmp_path: Path
 
 
 def test_the_top_1_of_a_step_is_that_of_its_items(two: Two, data: Dataset, tmp_path: Path) -> None:
-    augmentation = augmentation_for(ranked.RECIPE, PIXELS)
-    clips = TrainClips(data, ranked.NAMES, frames=2, augmentation=augmentation, seed=3)
+    clips = TrainClips(data, ranked.NAMES, ranked.RECIPE, PIXELS)
     batch = [clips[0, position] for position in range(9)]
     model = ranked.plain_model().double().eval()
     best = model(torch.stack([clip for clip, _, _ in batch])).argmax(1)

@@ -28,7 +28,6 @@ from texthead.data.batches import EpochBatches
 from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol, Views
-from texthead.data.transforms import Augmentation
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.evaluate import evaluate
@@ -44,7 +43,6 @@ from texthead.runs.metrics import MetricsLog
 from texthead.runs.run import load_run
 from texthead.training import optimizer as optimizing
 from texthead.training.execution import Execution, RunInfo
-from texthead.training.inputs import augmentation_for
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import set_training
 from texthead.training.train import train
@@ -181,8 +179,8 @@ def bare_losses(model: Recognizer, data: Dataset, shares: tuple[float, float]) -
 
     Both classes have half of the labels; the loss is adjusted from there to the class shares.
     """
-    picture = Augmentation(32, 36, "resized", (0.5, 1.0), (3 / 4, 4 / 3), flip=0.5, gray=0.0, interpolation="bilinear")
-    clips = TrainClips(data, NAMES, frames=2, augmentation=picture, seed=3)
+    recipe = Recipe("test", frames=2, crop="resized", area=(0.5, 1.0), flip=0.5, seed=3)
+    clips = TrainClips(data, NAMES, recipe, PIXELS)
     old, new = [*model.visual.parameters(), model.head.log_scale], [*model.temporal.parameters()]
     optimizer = torch.optim.AdamW([{"params": old}, {"params": new}], betas=(0.9, 0.999), weight_decay=0.2)
     model.train()
@@ -598,12 +596,6 @@ def test_groups_leave_out_what_is_not_trained() -> None:
     assert list(map(id, scale["params"])) == [id(model.head.log_scale)]
     (only,) = parameter_groups(Recognizer(nn.Identity(), MeanPool(), LinearHead(SPEC.dim, names=NAMES)), RECIPE)
     assert only["peak_lr"] == 2e-3
-
-
-def test_augmentation_is_the_recipes() -> None:
-    recipe = replace(RECIPE, crop="random", area=(0.2, 0.9), ratio=(0.5, 2.0), flip=0.25, gray=0.125)
-    expected = Augmentation(32, 36, "random", (0.2, 0.9), (0.5, 2.0), 0.25, 0.125, "bilinear")
-    assert augmentation_for(recipe, PIXELS) == expected
 
 
 @pytest.mark.parametrize(("batch", "accumulate"), [(4, 2), (4, 4), (5, 2), (10, 3)])

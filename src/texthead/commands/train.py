@@ -204,23 +204,9 @@ class Train:
         ):
             if value and tuning:
                 raise DataError(f"{name} {value} {purpose}, and {tuning} asks for fine-tuning: give one of the two")
-        return RunOptions(
-            encoder=self.encoder,
-            text=self.text,
-            classes=self.classes,
-            clean=self.naming.clean,
-            k=self.k,
-            held_out=self.held_out,
-            method=self.method,
-            fine_tune=True if tuning else None,
-            head=self.head,
-            train_head=self.train_head,
-            recipe=self.recipe,
-            overrides=self.overrides,
-            unlabelled=self.unlabelled,
-            baselines=self.beside.baselines,
-            tensorboard=self.tensorboard,
-        )
+        own = {"clean": self.naming.clean, "fine_tune": True if tuning else None, "overrides": self.overrides}
+        values = values_of(self) | own
+        return RunOptions(**{field.name: values[field.name] for field in fields(RunOptions)})
 
     def _read(self) -> "Dataset":
         """Return the labelled files of DATA, with those of --val held out."""

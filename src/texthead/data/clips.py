@@ -1,8 +1,10 @@
 """Datasets for the data loaders: training clips, views of test clips, cached training features."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +12,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from texthead.data.dataset import Dataset, label_indices
-from texthead.data.protocol import Protocol
+from texthead.data.protocol import Pixels, Protocol
 from texthead.data.sampling import random_in_segment, random_window
-from texthead.data.transforms import Augmentation, augment, view_crops
+from texthead.data.transforms import augment, view_crops
 from texthead.errors import MediaError
 from texthead.media.paths import MediaPath
+from texthead.recipes import Recipe
 
 
 class TrainClips(torch.utils.data.Dataset):
@@ -29,22 +32,11 @@ class TrainClips(torch.utils.data.Dataset):
     Source: Sec. 4.1, frames "uniformly sampled over the entire video", one random crop per clip.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        names: Sequence[str],
-        *,
-        frames: int,
-        augmentation: Augmentation,
-        seed: int,
-        stride: int = 0,
-    ):
+    def __init__(self, dataset: Dataset, names: Sequence[str], recipe: Recipe, pixels: Pixels):
         self.paths = [str(item.path) for item in dataset.items]  # Strings pickle faster than items.
         self.targets = label_indices(dataset, names)
-        self.frames = frames
-        self.stride = stride
-        self.augmentation = augmentation
-        self.seed = seed
+        self.recipe = recipe
+        self.pixels = pixels
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -52,17 +44,17 @@ class TrainClips(torch.utils.data.Dataset):
     @property
     def blank(self) -> UInt8[Tensor, "frames 3 size size"]:
         """A black clip."""
-        return torch.zeros(self.frames, 3, self.augmentation.size, self.augmentation.size, dtype=torch.uint8)
+        return torch.zeros(self.recipe.frames, 3, self.pixels.size, self.pixels.size, dtype=torch.uint8)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[UInt8[Tensor, "frames 3 size size"] | MediaError, int, int]:
         epoch, position = key
-        rng = np.random.default_rng([self.seed, epoch, position])
+        rng = np.random.default_rng([self.recipe.seed, epoch, position])
         try:
-            check_windows(self.paths[position], self.stride > 0)
+            check_windows(self.paths[position], self.recipe.stride > 0)
             with MediaPath(self.paths[position]).open() as media:
                 indices = self._indices(media.num_frames, rng)
                 # Each call gets the same generator state, so all frames get the same augmentation.
-                clip = media.frames_at(indices, lambda frame: augment(frame, self.augmentation, deepcopy(rng)))
+                clip = media.frames_at(indices, lambda frame: augment(frame, self.pixels, self.recipe, deepcopy(rng)))
         except MediaError as error:
             return error, self.targets[position], position
         return clip.contiguous(memory_format=torch.channels_last), self.targets[position], position
@@ -71,9 +63,9 @@ class TrainClips(torch.utils.data.Dataset):
         def randint(n: int) -> int:
             return int(rng.integers(n))
 
-        if self.stride:
-            return random_window(length, self.frames, self.stride, randint)
-        return random_in_segment(length, self.frames, randint)
+        if self.recipe.stride:
+            return random_window(length, self.recipe.frames, self.recipe.stride, randint)
+        return random_in_segment(length, self.recipe.frames, randint)
 
 
 def check_windows(path: str | Path, windows: bool) -> None:
@@ -85,35 +77,43 @@ def check_windows(path: str | Path, windows: bool) -> None:
         )
 
 
-class ViewClips(torch.utils.data.Dataset):
-    """The views of files for testing; each frame is decoded once for all views.
+class FileDataset(torch.utils.data.Dataset):
+    """What a function returns for each file, given the file's values of all columns.
 
-    For an unreadable file the MediaError is returned instead of the views, so that the caller decides.
+    For an unreadable file the MediaError is returned instead, so that the caller decides.
     """
 
-    def __init__(self, paths: Sequence[Path], protocol: Protocol):
-        self.paths = [str(path) for path in paths]
-        self.protocol = protocol
+    def __init__(self, read: Callable[..., Any], *columns: Sequence):
+        self.read = read
+        self.rows = list(zip(*columns, strict=True))
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.rows)
 
-    def __getitem__(self, position: int) -> UInt8[Tensor, "views frames 3 size size"] | MediaError:
+    def __getitem__(self, position: int) -> Any | MediaError:
         try:
-            return self._views(Path(self.paths[position]))
+            return self.read(*self.rows[position])
         except MediaError as error:
             return error
 
-    def _views(self, path: Path) -> UInt8[Tensor, "views frames 3 size size"]:
-        frames, views, pixels = self.protocol.frames, self.protocol.views, self.protocol.sizes
-        check_windows(path, views.of_windows)
-        with MediaPath(path).open() as media:
-            clips = views.frame_indices(media.num_frames, frames)
-            indices = sorted({index for clip in clips for index in clip})
-            crops = media.frames_at(indices, lambda frame: view_crops(frame, pixels, views.crops, views.along))
-        position_of = {index: i for i, index in enumerate(indices)}
-        # Order: all crops of the first clip, then those of the second, and so on.
-        return torch.cat([crops[:, [position_of[index] for index in clip]] for clip in clips])
+
+class ViewClips(FileDataset):
+    """The views of files for testing; each frame is decoded once for all views."""
+
+    def __init__(self, paths: Sequence[Path], protocol: Protocol):
+        super().__init__(partial(_views, protocol=protocol), [str(path) for path in paths])
+
+
+def _views(path: str, protocol: Protocol) -> UInt8[Tensor, "views frames 3 size size"]:
+    frames, views, pixels = protocol.frames, protocol.views, protocol.sizes
+    check_windows(path, views.of_windows)
+    with MediaPath(path).open() as media:
+        clips = views.frame_indices(media.num_frames, frames)
+        indices = sorted({index for clip in clips for index in clip})
+        crops = media.frames_at(indices, lambda frame: view_crops(frame, pixels, views.crops, views.along))
+    position_of = {index: i for i, index in enumerate(indices)}
+    # Order: all crops of the first clip, then those of the second, and so on.
+    return torch.cat([crops[:, [position_of[index] for index in clip]] for clip in clips])
 
 
 class TrainFeatures(torch.utils.data.Dataset):

@@ -109,6 +109,8 @@ class Pixels:
 
     With `squash` both sides become `resize`. Without `antialias`, downscaling interpolates between the nearest pixels
     only, as in OpenCV.
+
+    Raises: DataError for a size below 1 or above `resize`, or another interpolation.
     """
 
     size: int
@@ -117,14 +119,19 @@ class Pixels:
     squash: bool = False
     antialias: bool = True
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= self.resize:
+            sizes = f"size {self.size}, resize {self.resize}"
+            raise DataError(f"`size` must be at least 1 and at most `resize`, got {sizes}")
+        if self.interpolation not in ("bilinear", "bicubic"):
+            raise DataError(f"`interpolation` must be bilinear or bicubic, got {self.interpolation!r}")
+
     def with_resize(self, resize: int | None) -> "Pixels":
         """Return a copy with another short side before cropping, or with this one if `resize` is None.
 
         Raises:
             DataError: the short side is smaller than the crop.
         """
-        if resize is not None and resize < self.size:
-            raise DataError(f"`resize` must be at least the crop size, {self.size} pixels, got {resize}")
         return replace(self, resize=resize or self.resize)
 
 

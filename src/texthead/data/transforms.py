@@ -7,8 +7,6 @@ whose import alone takes a second.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -18,11 +16,7 @@ from torch.nn.functional import interpolate
 
 from texthead.data.protocol import Pixels
 from texthead.data.sampling import Along, crop_offsets
-from texthead.errors import DataError, either
-
-Interpolation = Literal["bilinear", "bicubic"]
-
-Crop = Literal["random", "resized", "multi-scale"]
+from texthead.recipes import Recipe
 
 # Sides of a multi-scale crop, as fractions of the frame's short side, and its positions: (x, y) in quarters of the
 # margin.
@@ -42,45 +36,17 @@ _LARGE = 2**24
 _ATTEMPTS = 10
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Augmentation of a training clip of `size` x `size` pixels.
-
-    `crop` "random": the short side is scaled to `resize`, then a box of `size` is cut at random (Sec. 4.1).
-    `crop` "resized": a box with a fraction `area` of the frame and width / height within `ratio` (or transposed) is
-    cut from the frame and scaled to `size`. `crop` "multi-scale": the short side is scaled to `resize`; each side of
-    the box is one of four fractions of it (equal or adjacent ones), at one of 13 positions, and the box is scaled to
-    `size`. `interpolation` is used for whole frames, `crop_interpolation` for a box (None: the same). `flip` and `gray`
-    are probabilities. `rand_augment` operations of RandAugment (Cubuk et al. 2020) with magnitude `rand_magnitude` come
-    first, the same for all frames.
-
-    Raises: DataError for a size above `resize`, an empty range, a probability outside 0..1 or a magnitude outside
-        0..30.
-    """
-
-    size: int
-    resize: int
-    crop: Crop = "random"
-    area: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: float = 0.5
-    gray: float = 0.0
-    interpolation: Interpolation = "bicubic"
-    crop_interpolation: Interpolation | None = None
-    rand_augment: int = 0
-    rand_magnitude: int = 9
-
-    def __post_init__(self) -> None:
-        _check_sizes(self.size, self.resize)
-        _check_choice("interpolation", self.interpolation, get_args(Interpolation))
-
-
 def augment(
-    frames: UInt8[Tensor, "frames 3 height width"], spec: Augmentation, rng: np.random.Generator
-) -> UInt8[Tensor, "frames 3 {spec.size} {spec.size}"]:
-    """Return the clip with a random crop, flip and grey drawn from `rng`, the same for all frames.
+    frames: UInt8[Tensor, "frames 3 height width"], pixels: Pixels, recipe: Recipe, rng: np.random.Generator
+) -> UInt8[Tensor, "frames 3 {pixels.size} {pixels.size}"]:
+    """Return the clip with the recipe's random crop, flip and grey, drawn from `rng`, the same for all frames.
 
-    Each call takes the same number of draws, so that a generator shared by several clips stays in step.
+    `crop` "random": the short side is scaled to `pixels.resize`, then a box of `pixels.size` is cut at random (Sec.
+    4.1). "resized": a box with a fraction `area` of the frame and width / height within `ratio` (or transposed) is cut
+    from the frame and scaled to `size`. "multi-scale": the short side is scaled to `resize`; each side of the box is
+    one of four fractions of it (equal or adjacent ones), at one of 13 positions, and the box is scaled to `size`.
+    RandAugment (Cubuk et al. 2020) comes first. Each call takes the same number of draws, so that a generator shared by
+    several clips stays in step.
 
     Source: Sec. 4.1 for "random"; the published code for "resized" (how area, shape and position are drawn) and for
     "multi-scale" (its crop for Something-Something); the published logs for RandAugment.
@@ -88,22 +54,23 @@ def augment(
     and takes 8 ms instead of 5 (8 frames of 1280x720, area 0.4). RandAugment runs on frames scaled to `resize`, not on
     full-size ones.
     """
-    if spec.rand_augment:
-        frames = _rand_augment(_short_side(frames, spec.resize, spec.interpolation), spec, rng)
+    size = pixels.size
+    if recipe.rand_augment:
+        frames = _rand_augment(_short_side(frames, pixels.resize, pixels.interpolation), recipe, rng)
     attempts = rng.random((_ATTEMPTS, 3))
     across, down, flip, gray = rng.random(4)
-    if spec.crop == "resized":
-        width, height = _box_size(frames.shape[-1], frames.shape[-2], spec, attempts)
-        box = _cut(frames, width, height, across, down)
-        clip = _scale(box, (spec.size, spec.size), spec.crop_interpolation or spec.interpolation)
-    elif spec.crop == "multi-scale":
-        box = _multi_scale(_short_side(frames, spec.resize, spec.interpolation), spec.size, across, down)
-        clip = _scale(box, (spec.size, spec.size), spec.crop_interpolation or spec.interpolation)
+    if recipe.crop == "resized":
+        width, height = _box_size(frames.shape[-1], frames.shape[-2], recipe, attempts)
+        clip = _cut(frames, width, height, across, down)
     else:
-        clip = _cut(_short_side(frames, spec.resize, spec.interpolation), spec.size, spec.size, across, down)
-    if flip < spec.flip:
+        clip = _short_side(frames, pixels.resize, pixels.interpolation)
+        many = recipe.crop == "multi-scale"
+        clip = _multi_scale(clip, size, across, down) if many else _cut(clip, size, size, across, down)
+    of_box = pixels.interpolation if recipe.crop_interpolation == "encoder" else recipe.crop_interpolation
+    clip = _scale(clip, (size, size), of_box)
+    if flip < recipe.flip:
         clip = clip.flip(-1)
-    if gray < spec.gray:
+    if gray < recipe.gray:
         clip = _gray(clip)
     # A cut is a view: without a copy, the worker would send the whole clip. `contiguous` does not always copy: a single
     # frame cut only in height counts as contiguous.
@@ -111,7 +78,7 @@ def augment(
 
 
 def short_side(
-    frames: UInt8[Tensor, "frames 3 height width"], most: int, interpolation: Interpolation = "bicubic"
+    frames: UInt8[Tensor, "frames 3 height width"], most: int, interpolation: str = "bicubic"
 ) -> UInt8[Tensor, "frames 3 new_height new_width"]:
     """Return the clip with its short side scaled down to `most` pixels; a smaller clip unchanged."""
     return frames if min(frames.shape[-2:]) <= most else _short_side(frames, most, interpolation)
@@ -126,11 +93,9 @@ def view_crops(
     along the long side, the short side is scaled to `pixels.size`, so that the crops cover the picture.
 
     Source: published code; Sec. 4.1, "center 224x224 crop" and "three 224x224 crops"; ViFi-CLIP for the long side.
-    Raises: DataError for a size above `resize` or a number of crops other than 1, 3, 5 and 10.
+    Raises: DataError for a number of crops other than 1, 3, 5 and 10.
     """
     size = pixels.size
-    _check_sizes(size, pixels.resize)
-    _check_choice("interpolation", pixels.interpolation, get_args(Interpolation))
     short = size if crops == 3 and along == "long-side" else pixels.resize
     if pixels.squash:
         scaled = _scale(frames, (short, short), pixels.interpolation, pixels.antialias)
@@ -143,11 +108,11 @@ def view_crops(
     return torch.stack(cuts)
 
 
-def _box_size(width: int, height: int, spec: Augmentation, attempts: np.ndarray) -> tuple[int, int]:
+def _box_size(width: int, height: int, recipe: Recipe, attempts: np.ndarray) -> tuple[int, int]:
     """Return (width, height) of the first drawn box that fits, or of the largest square if none does."""
     for area, shape, swap in attempts:
-        pixels = width * height * _between(spec.area, area)
-        ratio = _between(spec.ratio, shape)
+        pixels = width * height * _between(recipe.area, area)
+        ratio = _between(recipe.ratio, shape)
         across, down = max(1, round(math.sqrt(pixels * ratio))), max(1, round(math.sqrt(pixels / ratio)))
         if swap < 0.5:
             across, down = down, across
@@ -195,14 +160,14 @@ def _multi_scale(
 
 
 def _rand_augment(
-    frames: UInt8[Tensor, "frames 3 height width"], spec: Augmentation, rng: np.random.Generator
+    frames: UInt8[Tensor, "frames 3 height width"], recipe: Recipe, rng: np.random.Generator
 ) -> UInt8[Tensor, "frames 3 height width"]:
     """Return the clip after torchvision's RandAugment, which draws once for all frames."""
     from torchvision.transforms import v2
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**63)))
-        return v2.RandAugment(spec.rand_augment, spec.rand_magnitude)(frames)
+        return v2.RandAugment(recipe.rand_augment, recipe.rand_magnitude)(frames)
 
 
 def _short_side(
@@ -243,13 +208,3 @@ def _gray(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "fram
     """Return the clip with all three channels set to the luma, rounded."""
     luma = (frames.permute(0, 2, 3, 1).float() @ torch.tensor(_LUMA)).round().to(torch.uint8)
     return luma[:, None].expand_as(frames)
-
-
-def _check_sizes(size: int, resize: int) -> None:
-    if not 1 <= size <= resize:
-        raise DataError(f"`size` must be at least 1 and at most `resize`, got size {size}, resize {resize}")
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise DataError(f"`{name}` must be {either(choices)}, got {value!r}")

@@ -13,7 +13,9 @@ from typing import NamedTuple, TypeVar
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.utils.data import DataLoader
 
+from texthead.data.clips import FileDataset
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual, clip_features
@@ -53,45 +55,24 @@ class _Address(NamedTuple):
     file_length: int
 
 
-class _Times(torch.utils.data.Dataset):
-    """Frame times of files in seconds, or the MediaError; nothing is decoded if the packets have times."""
-
-    def __init__(self, paths: Sequence[Path]):
-        self.paths = [str(path) for path in paths]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, position: int) -> Float[Tensor, " frames"] | MediaError:
-        try:
-            with MediaPath(self.paths[position]).open() as media:
-                return torch.tensor(media.times, dtype=torch.float64)
-        except MediaError as error:
-            return error
+def _times(path: Path) -> Float[Tensor, " frames"]:
+    """Return a file's frame times in seconds; nothing is decoded if the packets have times."""
+    with MediaPath(path).open() as media:
+        return torch.tensor(media.times, dtype=torch.float64)
 
 
-class _Frames(torch.utils.data.Dataset):
-    """Chosen frames of files: (length, indices, frames), or the MediaError."""
+def _frames(path: str, choose: Choose, pixels: Pixels) -> tuple[int, list[int], UInt8[Tensor, "frames 3 size size"]]:
+    """Return (length, indices, centre crops) of the chosen frames of a file."""
+    with MediaPath(path).open() as media:
+        indices = sorted(set(choose(media.num_frames)))
+        return media.num_frames, indices, media.frames_at(indices, lambda frames: view_crops(frames, pixels)[0])
 
-    def __init__(self, paths: Sequence[Path], choose: Sequence[Choose], pixels: Pixels):
-        self.paths = [str(path) for path in paths]  # Strings pickle faster than paths.
-        self.choose = choose
-        self.pixels = pixels
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, position: int) -> tuple[int, list[int], Tensor] | MediaError:
-        try:
-            with MediaPath(self.paths[position]).open() as media:
-                length = media.num_frames
-                indices = sorted(set(self.choose[position](length)))
-                return length, indices, media.frames_at(indices, self._crop)
-        except MediaError as error:
-            return error
-
-    def _crop(self, frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 size size"]:
-        return view_crops(frames, self.pixels)[0]
+def _frame_loader(paths: Sequence[Path], choose: Sequence[Choose], pixels: Pixels, workers: int) -> DataLoader:
+    """Return a loader of what `_frames` returns for each file, or its MediaError."""
+    # Strings pickle faster than paths.
+    frames = FileDataset(partial(_frames, pixels=pixels), [str(path) for path in paths], choose)
+    return data_loader(frames, workers, batch_size=None)
 
 
 @worker_faults()
@@ -131,8 +112,8 @@ def frame_features(
     with reporter.bar("encode", "files") as progress:
         entries, addresses = _look_up(cache, paths, look_up, reading, reporter)
         missing = [position for position, entry in enumerate(entries) if entry is None]
-        frames = _Frames([paths[i] for i in missing], [chooses[i] for i in missing], pixels)
-        loader = data_loader(frames, reading.workers, batch_size=None)
+        missing_paths, chosen = [paths[i] for i in missing], [chooses[i] for i in missing]
+        loader = _frame_loader(missing_paths, chosen, pixels, reading.workers)
         # An estimate: lengths are unknown, so count each video as a long one.
         count = sum(1 if MediaPath(paths[i]).is_image else len(set(chooses[i](10_000))) for i in missing)
         engine = Engine(visual, reading.engine, count, reporter)
@@ -183,11 +164,11 @@ def features_of_clips(
         if len(missing) * len(clips) > (cache.count() if cache else 0) and visual.spec.tokens > visual.spec.grid[0]:
             reporter.say(_size_text(visual.spec, clips, len(missing) * ranks(), "disk" if cache else "memory"))
         number_type = getattr(torch, visual.spec.number_type)
-        choose_frames = partial(frames_of_clips, choose=choose)
-        frames = _Frames([paths[i] for i in missing], [choose_frames] * len(missing), pixels)
+        chosen = [partial(frames_of_clips, choose=choose)] * len(missing)
+        loader = _frame_loader([paths[i] for i in missing], chosen, pixels, reading.workers)
         was_training, device = visual.training, visual.mean.device
         visual.eval()
-        read = zip(missing, data_loader(frames, reading.workers, batch_size=None), strict=True)
+        read = zip(missing, loader, strict=True)
         for done, (position, entry) in enumerate(read, len(paths) - len(missing) + 1):
             if not isinstance(entry, MediaError):
                 reporter.used("eager")
@@ -277,7 +258,7 @@ def frame_times(
             return error
 
     missing = [path for path in paths if cached(path) is None]
-    opened = iter(data_loader(_Times(missing), reading.workers, batch_size=None) if missing else ())
+    opened = iter(data_loader(FileDataset(_times, missing), reading.workers, batch_size=None) if missing else ())
     waiting = {*missing}
     for path in paths:
         times = next(opened) if path in waiting else cached(path)

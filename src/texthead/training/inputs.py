@@ -8,7 +8,6 @@ from texthead.data.dataset import Dataset, label_indices
 from texthead.data.division import Division, check_no_class_lost
 from texthead.data.protocol import Pixels, Views
 from texthead.data.sampling import evenly
-from texthead.data.transforms import Augmentation
 from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
 from texthead.features.frames import features_of_clips, frame_features, readable
@@ -22,15 +21,7 @@ from texthead.recipes import Recipe
 
 def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe) -> TrainClips:
     """Return clips of pixels, decoded and augmented in every epoch."""
-    augmentation = augmentation_for(recipe, as_visual(model.visual).spec.training_pixels(recipe))
-    return TrainClips(
-        dataset,
-        model.names,
-        frames=recipe.frames,
-        augmentation=augmentation,
-        seed=recipe.seed,
-        stride=recipe.stride,
-    )
+    return TrainClips(dataset, model.names, recipe, as_visual(model.visual).spec.training_pixels(recipe))
 
 
 def feature_clips(
@@ -84,20 +75,3 @@ def readable_division(frozen: FrozenEncoder, division: Division) -> tuple[Frozen
     if frozen.reading.skip_unreadable and val is not None:
         val = val.pick(frozen.files([item.path for item in val.items], "encode held-out items").positions)
     return items, replace(division, train=items.data, val=val if val is not None and len(val) else None)
-
-
-def augmentation_for(recipe: Recipe, pixels: Pixels) -> Augmentation:
-    """Return the recipe's augmentation of training clips."""
-    return Augmentation(
-        size=pixels.size,
-        resize=pixels.resize,
-        crop=recipe.crop,
-        area=recipe.area,
-        ratio=recipe.ratio,
-        flip=recipe.flip,
-        gray=recipe.gray,
-        interpolation=pixels.interpolation,
-        crop_interpolation=None if recipe.crop_interpolation == "encoder" else recipe.crop_interpolation,
-        rand_augment=recipe.rand_augment,
-        rand_magnitude=recipe.rand_magnitude,
-    )

@@ -25,7 +25,7 @@ from texthead.recipes import EngineName, Recipe
 from texthead.runs.folder import classes_json, describe
 from texthead.training.checkpoints import begin, load_state
 from texthead.training.execution import Execution, RunInfo
-from texthead.training.inputs import augmentation_for, feature_clips
+from texthead.training.inputs import feature_clips
 from texthead.training.matching import Matching
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import check_execution
@@ -52,7 +52,7 @@ def check_trainable(
     parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe, objective)
     if objective:
         objective.check(model, accumulate=recipe.accumulate)
-    augmentation_for(recipe, as_visual(model.visual).spec.training_pixels(recipe))
+    as_visual(model.visual).spec.training_pixels(recipe)
     _checkpoint_blocks(model, recipe.grad_checkpointing and not recipe.freeze_encoder)
     drop_patches(model.visual, 0.0 if recipe.freeze_encoder else recipe.patch_dropout)
     if train_set.several:

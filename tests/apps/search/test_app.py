@@ -76,7 +76,7 @@ def test_words_and_examples(client: TestClient, ask: Ask) -> None:
     token = client.post("/upload?name=blue.png", content=blue.read_bytes()).json()["file"]
     hits = ask("search", like=token)["hits"]
     assert names(hits)[0] in ("blue", "film.mp4")
-    assert ask("search", like=hits[0]["window"])["hits"][0]["path"] == hits[0]["path"]
+    assert hits[0]["path"] not in [hit["path"] for hit in ask("search", like=hits[0]["window"])["hits"]]
 
 
 def test_a_hit_is_shown_by_its_picture_and_its_file(client: TestClient, ask: Ask, index: Index) -> None:

@@ -147,7 +147,7 @@ class SearchSession:
     def hit(self, window: int) -> Hit:
         """Return the hit of a window, without a score if no search found it."""
         media = self.index.media(window)
-        return self.seen.get(window, Hit(media.file, *media.span, 0.0, None, window, 0))
+        return self.seen.get(window, Hit(media.file, *media.span, 0.0, None, window, ()))
 
     def page(self, results: Results, unsure: Sequence[int] = ()) -> dict[str, Any]:
         """Return what the page shows of results, and of windows to mark beside them."""

@@ -18,7 +18,7 @@ from texthead.cli import (
     outputs,
     run_argument,
 )
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError, RunError, listed
 from texthead.files import scratch_folder
 from texthead.media import MediaPath, Span
 
@@ -134,6 +134,7 @@ class Find:
         reading = Reading(default_workers(), cache=self.features.folder, engine=self.encoding.engine)
         index = open_index(data, model, reading, reporter=console.reporter)
         console.say_skipped(index.skipped)
+        console.doing("searching")
         if self.page:
             self._serve(index, words, password)
             return
@@ -153,6 +154,7 @@ class Find:
             console.notes().print(export_hits(results.hits, kind, Path(out), name=name, data=Path(data), model=source))
         if self.save and taught:
             taught.save_run(self.save)
+            console.notes().print(f"{self.save}: a run of {name!r} and 'other', learned from {len(taught.hit)} marks")
             console.next_command("texthead", "predict", self.save, data)
 
     def _print(self, query: str, results: "Results") -> None:
@@ -160,14 +162,13 @@ class Find:
         rows = [{**hit._asdict(), "end": None if math.isinf(hit.end) else hit.end} for hit in results.hits]
         console.show_json({"query": query, "fits": results.fits, "note": results.note, "results": rows})
         text = console.results()
-        if results.note:
-            text.print(results.note)
+        for line in filter(None, (results.note, "rank, standard deviations above the folder's mean, photo or moment:")):
+            text.print(line)
         for rank, hit in enumerate(results.hits, 1):
             path = MediaPath(hit.path).part(Span(hit.start, hit.end))
             sure = "" if hit.probability is None else f"  {100 * hit.probability:.0f} %"
-            more = f"  and {hit.copies} like it beside it" if hit.copies else ""
+            more = f"  also {listed(hit.copies, 2)}" if hit.copies else ""
             text.print(f"{rank:>3}  {hit.score:+.1f}{sure}  {path}{more}", markup=False, highlight=False)
-        console.say_notes("the number is how far a hit is above the mean of the folder, in standard deviations")
 
     def _serve(self, index: "Index", words: str, password: str | None) -> None:
         """Serve the page until it is interrupted."""

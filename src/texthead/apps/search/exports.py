@@ -48,7 +48,10 @@ def export_hits(hits: Sequence[Hit], kind: str, out: Path, *, name: str, data: P
     elif kind in HIT_FORMATS:
         ends = [None if math.isinf(hit.end) else hit.end for hit in hits]
         paths = [MediaPath(hit.path).text_below(out.parent) for hit in hits]
-        rows = [(path, hit.start, end, *hit[3:5], hit.copies) for path, hit, end in zip(paths, hits, ends, strict=True)]
+        rows = [
+            (path, hit.start, end, hit.score, hit.probability, "; ".join(hit.copies))
+            for path, hit, end in zip(paths, hits, ends, strict=True)
+        ]
         if kind == "csv":
             write_csv(out, HIT_COLUMNS, rows)
         else:

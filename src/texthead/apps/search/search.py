@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from texthead.apps.search.chance import common_words
@@ -23,6 +23,9 @@ CHANCE = 0.07
 
 # Log-odds of a class that every window has, or none.
 _SURE = 1e4
+
+# The text encoder hardly knows words whose row is shorter.
+KNOWN = 0.5
 
 # With fewer windows, chance is not judged.
 FEWEST = 5
@@ -49,7 +52,7 @@ class Hit(NamedTuple):
         score: how far its best window is above the mean of all windows, in their standard deviations.
         probability: calibrated (0-1), if the query is a head or a class that is calibrated; else None.
         window: the number of its best window.
-        copies: how many other windows it stands for: neighbours and near copies.
+        copies: near copies elsewhere, as paths; windows of videos as parts, film.mp4#t=3,7.5.
     """
 
     path: Path
@@ -58,7 +61,7 @@ class Hit(NamedTuple):
     score: float
     probability: float | None
     window: int
-    copies: int
+    copies: tuple[str, ...]
 
 
 class Results(NamedTuple):
@@ -107,11 +110,16 @@ def search(
     scores, *others = index.cosines(rows)
     if others:
         scores -= AVOID * torch.stack(others).amax(0).clamp(min=0)
+    if isinstance(query, Path):
+        scores[_windows_of(index, query)] = scores.min()
+        return Results(_hits(index, scores, None, top), True, "")
     hits = _hits(index, scores, None, top)
-    if isinstance(query, Path) or len(index) < FEWEST:
-        return Results(hits, True, "")
+    if len(index) < FEWEST:
+        return Results(hits, True, f"chance is not judged: that takes {FEWEST} photos or moments")
     share = common_words(index).share_as_good(F.normalize(rows[0], dim=-1), index.features[hits[0].window])
-    note = f"of 100 words for things that are not there, {max(round(100 * share), 1)} would fit as well"
+    note = f"{max(round(100 * share), 1)} of 100 words for things that are not there would fit as well"
+    if rows[0].norm() < KNOWN:
+        note += "; the text encoder hardly knows these words"
     if share > CHANCE:
         return Results(hits, False, f"nothing in this folder fits clearly better than chance: {note}")
     return Results(hits, True, f"the best hit stands out: {note}")
@@ -135,6 +143,15 @@ def query_row(index: Index, query: str | Sequence[str] | Path) -> Float[Tensor, 
     if not all(prompt.strip() for prompt in (prompts or [""])):
         raise DataError("the query is empty: give words, the path of an example, or a head")
     return known_rows(index.encoder, prompts[:1], [tuple(prompts)])[0]
+
+
+def _windows_of(index: Index, example: Path) -> Bool[Tensor, " windows"]:
+    """Return which windows of the index an example shows itself."""
+    own = MediaPath(example).resolved()
+    named = (number for number, path in enumerate(index.paths) if own.file.name in path)
+    same = [number for number in named if MediaPath(index.paths[number]).resolved().file == own.file]
+    start, end = index.spans.T
+    return torch.isin(index.file_of, torch.tensor(same)) & (start < own.span.end) & (end > own.span.start)
 
 
 def _by_head(index: Index, head: Head, column: int, calibration: Calibration | None, top: int) -> Results:
@@ -178,14 +195,15 @@ def _hits(
         place = next((place for place in alike if score >= NEIGHBOUR * hits[place].score), None)
         if place is not None:
             hit = hits[place]
-            hits[place] = hit._replace(start=min(start, hit.start), end=max(end, hit.end), copies=hit.copies + 1)
+            hits[place] = hit._replace(start=min(start, hit.start), end=max(end, hit.end))
         elif rank in copied:
-            hits[copied[rank]] = hits[copied[rank]]._replace(copies=hits[copied[rank]].copies + 1)
+            hit = hits[copied[rank]]
+            hits[copied[rank]] = hit._replace(copies=(*hit.copies, str(index.media(window))))
         elif len(hits) < top:
             of_file.append(len(hits))
             cosines.append((units @ units[rank]).tolist())
             copies = (at for at, cosine in enumerate(cosines[-1]) if cosine > COPY)
             copied = {**dict.fromkeys(copies, len(hits)), **copied}
             probability = None if probabilities is None else float(probabilities[window])
-            hits.append(Hit(Path(path), start, end, score, probability, window, 0))
+            hits.append(Hit(Path(path), start, end, score, probability, window, ()))
     return hits
