@@ -26,7 +26,8 @@ from texthead.runs import folder as run_files
 from texthead.runs import run as runs
 from texthead.runs.folder import describe, load_weights, save_model
 from texthead.runs.metrics import MetricsLog
-from texthead.runs.run import is_run, load_run
+from texthead.runs.run import load_run
+from texthead.runs.saved import is_run
 from texthead.training.checkpoints import load_state, restore, save_state
 from training_runs import assert_same_weights, copied
 
@@ -234,9 +235,13 @@ def test_weights_that_are_whole_numbers(run: Path, key: str) -> None:
         ("recipe.json", lambda v: v["recipe"].update(frames=0), ["frames", "1,024", "got 0"]),
         # Clips that would take all memory.
         ("recipe.json", lambda v: v["recipe"].update(frames=10**9), ["frames", "1,024"]),
-        ("recipe.json", lambda v: v["pixels"].update(size=10**6), ["4,096", 10**6]),
-        ("recipe.json", lambda v: v["pixels"].update(resize=0), ["4,096", "0"]),
-        ("recipe.json", lambda v: (v["recipe"].update(frames=1024), v["pixels"].update(size=4096)), ["1,024", "4,096"]),
+        ("recipe.json", lambda v: v["pixels"].update(size=10**6, resize=10**6), ["4,096", 10**6]),
+        ("recipe.json", lambda v: v["pixels"].update(resize=0), ["at most `resize`", "resize 0"]),
+        (
+            "recipe.json",
+            lambda v: (v["recipe"].update(frames=1024), v["pixels"].update(size=4096, resize=4096)),
+            ["1,024", "4,096"],
+        ),
     ],
 )
 def test_a_wrong_key_or_value(run: Path, name: str, change: Callable, parts: list[object]) -> None:

@@ -785,7 +785,7 @@ def test_run_on_features_records_engine(data: Dataset, tmp_path: Path, monkeypat
     about = json.loads((out / "recipe.json").read_text())
     assert about["engine"] == "onnxruntime"
     engines = []
-    monkeypatch.setattr(training, "frozen_clips", lambda *given: engines.append(given[-3].engine) or 1 / 0)
+    monkeypatch.setattr(training, "feature_clips", lambda *given: engines.append(given[-2].engine) or 1 / 0)
     for engine in ("auto", "eager"):
         with pytest.raises(ZeroDivisionError):
             train(make_model(), data, None, recipe, out=out, resume=True, execution=Execution(engine=engine))

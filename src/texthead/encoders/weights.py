@@ -7,7 +7,7 @@ import threading
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -86,8 +86,8 @@ def read_checkpoint(path: Path) -> dict:
         else:
             # ViFi-CLIP's files contain yacs settings, which are read as plain dicts.
             plain: list[Any] = [(OrderedDict, "yacs.config.CfgNode")]
-            with torch.serialization.safe_globals(plain), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # The error below is enough.
+            # The error below is enough.
+            with torch.serialization.safe_globals(plain), warnings.catch_warnings(action="ignore"):
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # The readers may raise anything on damaged files.
         # torch's own messages have many lines and suggest unsafe loading.
@@ -132,22 +132,23 @@ def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     Raises:
         EncoderError: a name or shape differs, or there are integers where the network has floats.
     """
-    expected, actual = ({k: tuple(v.shape) for k, v in each.items()} for each in (net.state_dict(), tensors))
-    for key in sorted(expected.keys() | actual.keys()):
-        if expected.get(key) != actual.get(key):
-            raise EncoderError(
-                f"{source!r}: {key!r} has shape {actual.get(key, 'none')} in the weights, "
-                f"{expected.get(key, 'none')} in the architecture; use weights of this architecture"
-            )
-    for key, value in net.state_dict().items():
-        if value.is_floating_point() and not tensors[key].is_floating_point():
-            raise EncoderError(
-                f"{source!r}: {key!r} has type {tensors[key].dtype} in the weights, "
-                f"{value.dtype} in the architecture; use weights of this architecture"
-            )
+    if problem := misfit(net, tensors):
+        raise EncoderError(f"{source!r}: {problem}; use weights of this architecture")
     # Copy unaligned tensors of a mapped file, since kernels can round differently on them.
     aligned = {key: value.clone() if value.data_ptr() % 64 else value for key, value in tensors.items()}
     net.load_state_dict(aligned, assign=True)
+
+
+def misfit(net: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    """Return how tensors differ from those of a network in name, shape, or in being floats; empty if they do not."""
+    expected = net.state_dict()
+    for key in sorted({*expected} | {*tensors}):
+        own, other = (tuple(each[key].shape) if key in each else "none" for each in (tensors, expected))
+        if own != other:
+            return f"{key!r} has shape {own} in the weights, {other} in the network"
+        if expected[key].is_floating_point() and not tensors[key].is_floating_point():
+            return f"{key!r} is of type {tensors[key].dtype} in the weights, {expected[key].dtype} in the network"
+    return ""
 
 
 def check_folder(folder: Path) -> None:

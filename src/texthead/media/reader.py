@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from texthead.extensions import OURS
 from texthead.media.limits import changed_size, check_indices
 
 Picture = UInt8[np.ndarray, "height width 3"]
+
+_Own = TypeVar("_Own")
 
 # Transforms frames independently of each other, usually to smaller ones, by resizing and cropping.
 Change = Callable[[UInt8[Tensor, "frames 3 height width"]], UInt8[Tensor, "*views frames 3 new_height new_width"]]
@@ -41,7 +43,20 @@ def faults_of(reader: "type[Media]", path: Path) -> Iterator[None]:
         raise MediaError(path, f"{problem}; repair the file or the package") from error
 
 
-class Media(ABC):
+class Closing:
+    """A context manager that closes what it read."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+    def __enter__(self: _Own) -> _Own:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Media(ABC, Closing):
     """The frames of one file, by number; a context manager.
 
     A reader is a subclass with `num_frames` and `pictures`. It may override the defaults of the rest with better or
@@ -86,12 +101,18 @@ class Media(ABC):
         """
 
     def safe_pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
-        """Yield what `pictures` yields; any error of another package's reader, or a wrong picture, is a MediaError."""
+        """Yield what `pictures` yields; errors of another package's reader and wrong pictures are MediaErrors.
+
+        Pictures are wrong if their type is, or if they differ in size.
+        """
+        shape: tuple[int, ...] | None = None
         with faults_of(type(self), self.path):
             for index, picture in self.pictures(wanted):
                 if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
                     problem = f"frame {index} is {picture.dtype} {picture.shape}; readers give uint8 (height, width, 3)"
                     raise MediaError(self.path, problem)
+                shape = shape or picture.shape
+                self._check_same_size(shape, picture.shape)
                 yield index, picture
 
     def frames_at(
@@ -116,10 +137,8 @@ class Media(ABC):
         if missing := wanted - row_of.keys():
             problem = f"frame {min(missing)} of {self.num_frames} is listed but does not decode; encode it again"
             raise MediaError(self.path, problem, "damaged")
-        clip, rows = (
-            torch.cat(batches, dim=-4) if len(batches) > 1 else batches[0],
-            [row_of[index] for index in indices],
-        )
+        clip = torch.cat(batches, dim=-4) if len(batches) > 1 else batches[0]
+        rows = [row_of[index] for index in indices]
         if rows != [*range(len(row_of))]:
             clip = clip.index_select(clip.ndim - 4, torch.tensor(rows))
         return clip if change else clip.contiguous(memory_format=torch.channels_last)
@@ -129,16 +148,13 @@ class Media(ABC):
     ) -> Iterator[tuple[list[int], UInt8[Tensor, "frames 3 height width"]]]:
         """Yield (indices, frames) of the wanted frames in batches of at most `most` bytes, or of one frame."""
         left, batch = len(wanted), list[int]()
-        shape: tuple[int, ...] | None = None
         out = np.empty(0, np.uint8)
         for index, picture in self.safe_pictures(wanted):
-            shape = shape or picture.shape
-            self._check_same_size(shape, picture.shape)
             if 2 * picture.nbytes > most:  # Too large to copy into a batch.
                 yield [index], torch.from_numpy(np.require(picture[None], requirements=("C", "W"))).permute(0, 3, 1, 2)
                 continue
             if not batch:
-                out = np.empty((min(left, most // picture.nbytes), *shape), np.uint8)
+                out = np.empty((min(left, most // picture.nbytes), *picture.shape), np.uint8)
             out[len(batch)] = picture
             batch.append(index)
             if len(batch) == len(out):
@@ -152,10 +168,7 @@ class Media(ABC):
 
         Raises: MediaError for the first fault, even one that `frames_at` would not reach.
         """
-        shape: tuple[int, ...] | None = None
         for index, picture in self.safe_pictures(range(self.num_frames)):
-            shape = shape or picture.shape
-            self._check_same_size(shape, picture.shape)
             if index in wanted:
                 yield index, picture
 
@@ -169,12 +182,12 @@ class Media(ABC):
         return self.num_frames
 
     def in_order(self) -> Iterator[tuple[float, Take]]:
-        """Yield (seconds, function that returns the picture) of every frame, in presentation order, keeping none.
+        """Yield (seconds from the first, function that returns the picture) of every frame, in presentation order.
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
-        for index, seconds in enumerate(self.times):
-            yield seconds, lambda index=index: dict(self.safe_pictures({index}))[index]
+        for index, take in self.stretch(range(len(self.times))):
+            yield self.times[index], take
 
     def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
         """Yield (index, function that returns the picture) of a range of frames, in presentation order, keeping none.
@@ -209,15 +222,6 @@ class Media(ABC):
         Raises: as `copy`.
         """
         raise MediaError(self.path, f"no packets to copy: it is of kind {self.kind!r}; leave out its times")
-
-    def close(self) -> None:  # noqa: B027, many readers have nothing to close
-        """Close the file."""
-
-    def __enter__(self) -> "Media":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _check_same_size(self, before: tuple[int, ...], after: tuple[int, ...]) -> None:
         if after != before:
@@ -267,14 +271,6 @@ class Part(Media):
             self._check_same_size(shape, picture.shape)
             if index in wanted:
                 yield index, picture
-
-    def in_order(self) -> Iterator[tuple[float, Take]]:
-        """Yield (seconds from the part's first frame, function that returns the picture), in presentation order.
-
-        Raises: MediaError for the first fault, when the iteration reaches it.
-        """
-        for index, take in self.stretch(range(self.num_frames)):
-            yield self.times[index], take
 
     def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
         """Yield (index, function that returns the picture) of a range of frames, as the file's reader does.

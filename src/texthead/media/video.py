@@ -416,16 +416,8 @@ def _list_packets(
     for packet in stored_packets(path, container, stream):
         # vp8 stores reference-only frames as separate packets, marked by one bit.
         hidden = packet.is_discard or (vp8 and not memoryview(packet)[0] & 0x10)
-        entries.append(
-            _Entry(
-                pts=packet.pts,
-                dts=packet.dts,
-                duration=packet.duration or 0,
-                size=packet.size,
-                is_key=packet.is_keyframe,
-                is_shown=not hidden,
-            )
-        )
+        timing = packet.pts, packet.dts, packet.duration or 0
+        entries.append(_Entry(*timing, packet.size, is_key=packet.is_keyframe, is_shown=not hidden))
         tally.add(packet)
         size += packet.size
         if len(entries) > MAX_FRAMES:

@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 
 from texthead.errors import MediaError
 from texthead.media.addresses import STREAMS
-from texthead.media.reader import Take
+from texthead.media.reader import Closing, Take
 from texthead.media.video_stream import (
     Tally,
     UprightRgb,
@@ -54,7 +54,7 @@ class _Arriving:
         self.read = file.read1
 
 
-class PipedVideo:
+class PipedVideo(Closing):
     """The frames of a video that is read once from start to end, upright as those of `video.Video`.
 
     Args:
@@ -132,12 +132,6 @@ class PipedVideo:
         """Close the decoder; the file stays open."""
         self._container.close()
 
-    def __enter__(self) -> "PipedVideo":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 # Formats that `LiveStream` opens. No playlists, since they can name other files and addresses.
 _KINDS = "rtsp,rtp,sdp,mpegts,matroska,mov,flv,ogg,avi,mpjpeg,mjpeg,h264,hevc,video4linux2"
@@ -149,7 +143,7 @@ SILENT_SECONDS = 10.0
 WAITING = 16
 
 
-class LiveStream:
+class LiveStream(Closing):
     """The frames of a camera or an address, read by a thread.
 
     At most `WAITING` frames are buffered. If processing falls behind real time, the oldest are dropped and counted; a
@@ -267,9 +261,3 @@ class LiveStream:
             self._over = True
             self._waiting.clear()
             self._changed.notify_all()
-
-    def __enter__(self) -> "LiveStream":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

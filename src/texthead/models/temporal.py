@@ -273,46 +273,11 @@ class AttentivePool(nn.Module):
         return {"kind": "attentive", **self.options}
 
 
-class _Attention(nn.Module):
-    """Attention with V-JEPA 2's parameter names; cross-attention has no last projection."""
-
-    def __init__(self, dim: int, heads: int, *, cross: bool):
-        super().__init__()
-        self.heads = heads
-        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(dim, dim) for _ in range(3))
-        self.out_proj = nn.Identity() if cross else nn.Linear(dim, dim)
-
-    def forward(
-        self, x: Float[Tensor, "batch queries dim"], tokens: Float[Tensor, "batch tokens dim"]
-    ) -> Float[Tensor, "batch queries dim"]:
-        projected = self.q_proj(x), self.k_proj(tokens), self.v_proj(tokens)
-        q, k, v = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in projected)
-        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
-
-class _AttentionLayer(nn.Module):
-    """A pre-norm layer of self-attention, or of cross-attention from queries that are not normed."""
-
-    def __init__(self, dim: int, heads: int, *, cross: bool = False):
-        super().__init__()
-        self.layer_norm1, self.layer_norm2 = (nn.LayerNorm(dim, eps=1e-6) for _ in range(2))
-        self.name = "cross_attn" if cross else "self_attn"
-        self.add_module(self.name, _Attention(dim, heads, cross=cross))
-        self.mlp = nn.Sequential(
-            OrderedDict(fc1=nn.Linear(dim, 4 * dim), activation=nn.GELU(), fc2=nn.Linear(4 * dim, dim))
-        )
-
-    def forward(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
-        y = self.layer_norm1(x if tokens is None else tokens)
-        x = x + self.get_submodule(self.name)(y if tokens is None else x, y)
-        return x + self.mlp(self.layer_norm2(x))
-
-
 class VJEPA2Pool(nn.Module):
     """V-JEPA 2's attentive probe: self-attention layers over all features, then a learned query attends to them.
 
-    It has no positions of its own: those in the encoder's features tell them apart. Parameter names and function are
-    those of transformers' `VJEPA2AttentivePooler`.
+    It has no positions of its own: those in the encoder's features tell them apart. The layers are those of
+    transformers' `VJEPA2AttentivePooler`.
 
     Args:
         dim: dimension of a feature.
@@ -326,12 +291,19 @@ class VJEPA2Pool(nn.Module):
     """
 
     def __init__(self, dim: int, layers: int = 3, *, heads: int | None = None):
+        # The import takes seconds.
+        from transformers import VJEPA2Config
+        from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2AttentivePooler
+
         super().__init__()
         heads = _attention_heads(dim, heads)
         self.options = {"dim": dim, "layers": layers, "heads": heads}
-        self.query_tokens = nn.Parameter(torch.zeros(1, 1, dim))
-        self.cross_attention_layer = _AttentionLayer(dim, heads, cross=True)
-        self.self_attention_layers = nn.ModuleList(_AttentionLayer(dim, heads) for _ in range(layers))
+        config = VJEPA2Config(hidden_size=dim, num_attention_heads=heads, num_pooler_layers=layers)
+        config._attn_implementation = "sdpa"
+        pooler = VJEPA2AttentivePooler(config)
+        self.query_tokens = pooler.query_tokens
+        self.cross_attention_layer = pooler.cross_attention_layer
+        self.self_attention_layers = pooler.self_attention_layers
         self.reset()
 
     def reset(self, generator: torch.Generator | None = None) -> None:
@@ -348,8 +320,8 @@ class VJEPA2Pool(nn.Module):
     def forward(self, features: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
         """Return one feature per clip."""
         for layer in self.self_attention_layers:
-            features = layer(features)
-        return self.cross_attention_layer(self.query_tokens.repeat(features.shape[0], 1, 1), features)[:, 0]
+            features = layer(features, attention_mask=None)[0]
+        return self.cross_attention_layer(self.query_tokens.repeat(features.shape[0], 1, 1), features)[0][:, 0]
 
     def config(self) -> dict[str, object]:
         """Return the config that rebuilds this module."""

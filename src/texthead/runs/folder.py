@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import as_visual
+from texthead.encoders.weights import misfit
 from texthead.errors import RunError
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
 from texthead.models.head_table import as_head, head_json, saved_kind
@@ -23,6 +24,7 @@ from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import as_temporal
 from texthead.recipes import Recipe
+from texthead.runs.saved import is_run
 
 RUN_FORMAT = 1
 
@@ -130,24 +132,13 @@ def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = boo
     Raises:
         RunError: the file is missing, damaged, of another model or type, or holds NaN or inf.
     """
-    shapes = {key: shape for key, shape in saved_shapes(path).items() if keep(key)}
+    names = filter(keep, saved_shapes(path))
     try:
-        expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-        for key in sorted(set(shapes) | set(expected)):
-            if shapes.get(key) != expected.get(key):
-                raise RunError(
-                    f"{path}: {key!r} has shape {shapes.get(key, 'none')}, this model needs "
-                    f"{expected.get(key, 'none')}: the file belongs to another model"
-                )
         with safe_open(path, framework="pt") as file:
-            weights = {key: file.get_tensor(key) for key in shapes}
-        kinds = {key: tensor.dtype for key, tensor in model.state_dict().items()}
+            weights = {key: file.get_tensor(key) for key in names}
+        if problem := misfit(model, weights):
+            raise RunError(f"{path}: {problem} of the run: restore the file from a copy or train again")
         for key, tensor in weights.items():
-            if kinds[key].is_floating_point and not tensor.is_floating_point():
-                raise RunError(
-                    f"{path}: {key!r} is of type {tensor.dtype}, this model needs {kinds[key]}: "
-                    "restore the file from a copy or train again"
-                )
             # Minus infinity is valid: it masks a class.
             if not (tensor < math.inf).all():
                 raise RunError(f"{path}: {key!r} holds NaN or inf: restore it from a copy or train again")
@@ -200,8 +191,10 @@ def was_edited(classes: Mapping[str, Any]) -> bool:
     return bool(classes.get("edited"))
 
 
-def check_not_edited(folder: Path) -> None:
-    """Raise RunError if the classes of a run were edited after training."""
+def check_resumable(folder: Path) -> None:
+    """Raise RunError if a folder holds no run, or the run's classes were edited after training."""
+    if not is_run(folder):
+        raise RunError(f"{folder}: no run to resume (no recipe.json in it); leave out `resume` to start one")
     if was_edited(read_json(folder / "classes.json")):
         raise RunError(
             f"{folder}: its classes were edited after training, so it cannot be resumed. Resume the run that it was "

@@ -30,7 +30,7 @@ from texthead.encoders.lazy import LazyVisual, known_digest, note_digest, weight
 from texthead.encoders.load import keeps_graph, load_encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import sized_as
-from texthead.errors import DataError, EncoderError, RunError, TextheadError, line_of, listed
+from texthead.errors import DataError, RunError, TextheadError, line_of, listed
 from texthead.evaluation.calibration import Calibration
 from texthead.features.engine import StoredGraph
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
@@ -44,7 +44,7 @@ from texthead.recipes import ClassShares, Recipe, check_clip_size
 from texthead.runs.folder import (
     ENCODER,
     RUN_FORMAT,
-    check_not_edited,
+    check_resumable,
     empty_head,
     load_weights,
     rows_digest,
@@ -52,7 +52,7 @@ from texthead.runs.folder import (
     saved_split,
 )
 from texthead.runs.hub import check_own, display_name, local_run
-from texthead.runs.saved import check_run, is_run
+from texthead.runs.saved import check_run
 from texthead.runs.scores import read_scores
 from texthead.text.class_tree import ClassTree
 from texthead.text.prompts import class_prompts
@@ -82,9 +82,7 @@ def saved_options(
         RunError: there is no run, it was started from Python or finished without a training loop, its classes were
             edited since, or another option differs.
     """
-    if not is_run(folder):
-        raise RunError(f"{folder}: no run to resume (no recipe.json in it); leave out `resume` to start one")
-    check_not_edited(folder)
+    check_resumable(folder)
     started = read_json(folder / "recipe.json").get("command")
     if not isinstance(started, dict):
         raise RunError(
@@ -382,7 +380,7 @@ def _in_recipe(folder: Path) -> Iterator[None]:
     """Name `recipe.json` in errors on its content."""
     try:
         yield
-    except (EncoderError, RunError) as error:
+    except TextheadError as error:
         raise RunError(f"{folder / 'recipe.json'}: {error}") from error
 
 

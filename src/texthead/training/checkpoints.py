@@ -2,8 +2,7 @@
 
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ from torch import Tensor, nn
 from texthead.errors import RunError, line_of
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, sync_folder, write_json
 from texthead.parallel.distributed import rank, ranks, same_as_first, together
-from texthead.runs.folder import check_not_edited
+from texthead.runs.folder import check_resumable
 from texthead.runs.metrics import MetricsLog
+from texthead.runs.saved import is_run
 
 
 def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -> dict | None:
@@ -23,14 +23,11 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     Raises:
         RunError: a new run in the folder of another, or a run to resume that is missing or has other settings.
     """
-    existing = out / "recipe.json"
     if not resume:
-        if existing.exists():
+        if is_run(out):
             raise RunError(f"{out}: already holds a run; pass `resume` to continue it, or choose another folder")
         return None
-    if not existing.is_file():
-        raise RunError(f"{out}: no run to resume (no recipe.json in it); leave out `resume` to start one")
-    check_not_edited(out)
+    check_resumable(out)
     before, named = (read_json(out / name) for name in ("recipe.json", "classes.json"))
     trained = read_json(out / "split.json", most=MOST_BYTES_OF_LISTS)
     if before.get("format") != about["format"]:
@@ -107,7 +104,7 @@ def restore(
         expected = {**module.state_dict(), **_empty_optimizer_state(saved, module, optimizer)}
         if set(saved) != set(expected):
             raise KeyError(*sorted(set(saved) ^ set(expected))[:1])
-        with _quiet():
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # Of a single process.
             load(expected, storage_reader=reader, no_dist=ranks() == 1)
         # AdamW expects `step` on a particular device; reloading the state dict moves it there.
         optimizer.load_state_dict(optimizer.state_dict())
@@ -186,7 +183,7 @@ def _write(folder: Path, tensors: dict[str, Tensor]) -> None:
     from torch.distributed.checkpoint.state_dict_saver import save
 
     try:
-        with _quiet():
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # Of a single process.
             writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
             save(tensors, storage_writer=writer, no_dist=ranks() == 1)
     except CheckpointException as error:
@@ -239,14 +236,6 @@ def _empty_optimizer_state(
 def _local(tensor: Tensor) -> Tensor:
     """Return this process's shard of a sharded tensor, else the tensor."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor  # pyright: ignore
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress torch's warning about a single process."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
-        yield
 
 
 def _first_failure(error: BaseException) -> BaseException:

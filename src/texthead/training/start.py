@@ -3,14 +3,11 @@
 import json
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from texthead.data.class_shares import check_class_shares, check_one_share
-from texthead.data.clips import TrainFeatures
 from texthead.data.dataset import Dataset, label_indices
-from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import as_visual
 from texthead.errors import DataError, RunError
 from texthead.features.reading import Reading, engines_text
@@ -20,12 +17,10 @@ from texthead.models.build import drop_patches
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, rank, together
-from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName, Recipe
 from texthead.runs.folder import classes_json, describe
 from texthead.training.checkpoints import begin, load_state
 from texthead.training.execution import Execution, RunInfo
-from texthead.training.inputs import feature_clips
 from texthead.training.matching import Matching
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import check_execution
@@ -132,22 +127,6 @@ def reading_of(execution: Execution, recipe: Recipe, out: Path) -> Reading:
         return Reading(execution.workers)
     engine = engine_of(out, execution.engine)
     return Reading(execution.workers, cache=execution.cache, engine=engine)
-
-
-def frozen_clips(
-    model: Recognizer,
-    dataset: Dataset,
-    recipe: Recipe,
-    pixels: Pixels,
-    reading: Reading,
-    out: Path,
-    reporter: Reporter = Reporter(),
-) -> TrainFeatures:
-    """Return `feature_clips`, and record in the run which engines computed the features."""
-    engines: set[str] = set()
-    clips = feature_clips(model, dataset, recipe, pixels, reading, replace(reporter, used=engines.add))
-    record_engines(out, engines)
-    return clips
 
 
 def record_engines(out: Path, used: Collection[str]) -> None:

@@ -71,9 +71,8 @@ class ParallelModel:
             self._unsharded = _shard(self.trained)
         elif ranks() > 1:
             unused = not _uses_all(self.trained, blank)
-            with warnings.catch_warnings():
-                # The replacement is not in torch 2.11 and does more than needed.
-                warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            # `broadcast_buffers` is deprecated; its replacement is not in torch 2.11 and does more than needed.
+            with warnings.catch_warnings(action="ignore", category=FutureWarning):
                 # Batch-norm statistics stay local until a checkpoint.
                 self._run = DistributedDataParallel(
                     self.trained, broadcast_buffers=False, find_unused_parameters=unused

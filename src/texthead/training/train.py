@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -31,11 +32,11 @@ from texthead.runs.metrics import MetricsLog, TrainingRecords
 from texthead.runs.mixture import mix_weights
 from texthead.training.checkpoints import restore, save_state
 from texthead.training.execution import Execution, RunInfo
-from texthead.training.inputs import pixel_clips
+from texthead.training.inputs import feature_clips, pixel_clips
 from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step, make_optimizer
 from texthead.training.precision import choose_precision
-from texthead.training.start import check_trainable, frozen_clips, reading_of, run_folder
+from texthead.training.start import check_trainable, reading_of, record_engines, run_folder
 from texthead.training.step import ParallelModel, clip_gradients, set_training
 from texthead.training.tune import tuned
 
@@ -96,7 +97,10 @@ def train(
         protocol = as_visual(model.visual).spec.protocol(recipe)
         reading = reading_of(execution, recipe, out)
         if recipe.freeze_encoder:
-            clips = frozen_clips(model, train_set, recipe, protocol.sizes, reading, out, reporter)
+            engines = set[str]()
+            noted = replace(reporter, used=engines.add)
+            clips = feature_clips(model, train_set, recipe, protocol.sizes, reading, noted)
+            record_engines(out, engines)
         else:
             clips = pixel_clips(model, train_set, recipe)
         shift = _loss_shift(model, train_set, recipe)

@@ -112,8 +112,7 @@ def test_a_file_is_one_persons_at_a_time(files: Dataset, tmp_path: Path) -> None
     assert one.claim("ann", 3)
     assert not other.claim("bob", 3)
     assert other.claim("bob", 4)
-    assert (one.claimed_by("ann"), one.claimed_by("cy")) == (3, None)
-    assert (other.claimed_by_others("ann"), one.claimed_by_others("bob")) == ({4}, {3})
+    assert one.claims() == other.claims() == {3: "ann", 4: "bob"}
     assert one.claim("ann", 5), "and gives back the one before"
     assert other.claim("bob", 3)
     # Claims expire, so nobody waits for someone who left.
@@ -124,10 +123,10 @@ def test_a_file_is_one_persons_at_a_time(files: Dataset, tmp_path: Path) -> None
     one.renew("ann", 6)
     one.renew("ann", 8)
     one.renew("ann", 7)
-    assert (one.claimed_by_others("bob"), one.claimed_by_others("ann")) == ({7}, {6})
+    assert one.claims() == {7: "ann", 6: "bob"}
     assert one.claim("ann", None)
     assert other.claim("bob", None)
-    assert one.claimed_by_others("ann") == set()
+    assert one.claims() == {}
     (tmp_path / ".labels.csv.claims").write_text("[cut")
     assert one.claim("ann", 6)
 

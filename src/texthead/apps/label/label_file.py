@@ -164,17 +164,11 @@ class LabelFile:
         with replacing(self._claims, sync=False) as temp:
             temp.write_text(json.dumps(claims), encoding="utf-8", errors="surrogatepass")
 
-    def claimed_by(self, who: str) -> int | None:
-        """Return the position of the file that a user has claimed; None if there is none."""
+    def claims(self) -> dict[int, str]:
+        """Return who has claimed each file that somebody has, by position."""
         with self._locked():
-            claimed = [name for name, claim in self._live_claims().items() if claim[0] == who]
-        return self._names.index(claimed[0]) if claimed and claimed[0] in self._names else None
-
-    def claimed_by_others(self, who: str) -> set[int]:
-        """Return the positions of the files that other users have claimed."""
-        with self._locked():
-            names = {name for name, claim in self._live_claims().items() if claim[0] != who}
-        return {position for position, name in enumerate(self._names) if name in names} if names else set()
+            live = self._live_claims()
+        return {position: live[name][0] for position, name in enumerate(self._names) if name in live} if live else {}
 
     def _live_claims(self) -> dict[str, tuple[str, float]]:
         try:

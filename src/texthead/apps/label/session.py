@@ -204,8 +204,9 @@ class LabelSession:
         """
         with self._turn:
             person, labels = self._people[who], self._file.read()
-            taken = {*labels.of, *labels.bad, *self._file.claimed_by_others(who)}
-            claimed = self._file.claimed_by(who)
+            claims = self._file.claims()
+            taken = {*labels.of, *labels.bad, *(position for position, name in claims.items() if name != who)}
+            claimed = next((position for position, name in claims.items() if name == who), None)
             if claimed is not None and claimed not in {*taken, *person.skipped}:
                 return self._file_to_label(claimed, labels)
             while True:
@@ -347,9 +348,9 @@ class LabelSession:
         """
         with self._turn:
             labels = self._file.read()
-            others = self._file.claimed_by_others(who)
+            claims = self._file.claims()
             for position in self._to_review(labels):
-                if position not in others:
+                if claims.get(position, who) == who:
                     self._file.claim(who, position)
                     return self._file_to_label(position, labels)
             return None
