@@ -14,6 +14,7 @@ from torch import nn
 
 from families import save_family
 from made import COLOURS, PIXELS, encode, pictures, tiny_visual, write_broken, write_frames, write_image
+from messages import prints
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import load_encoder
 from texthead.errors import RunError
@@ -190,6 +191,13 @@ def test_clips_and_temporal_modules_see_windows_of_five_seconds(
     parts = [MediaPath(film).part(Span(*span)).path for span in windows.spans.tolist()]
     expected = torch.cat(item_features(recognizer, parts, protocol))
     assert torch.allclose(windows.features.float(), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_features_that_are_no_numbers_are_a_problem_of_their_file(files: list[Path], keeper: Keeper) -> None:
+    keeper.model.visual.net.register_forward_hook(lambda _, __, features: features * torch.nan)
+    windows = keeper(files[2:3])
+    assert len(windows.features) == 0
+    prints(windows.problems[str(files[2])], "NaN")
 
 
 def test_large_features_stay_finite(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,8 @@ def _collected(paths: list[str], entries: Iterator[Encoded | MediaError], folder
     spans: list[Span] = []
     with TemporaryFile(dir=folder) as features:
         for position, (path, entry) in enumerate(zip(paths, entries, strict=True)):
+            if not isinstance(entry, MediaError) and entry[1].isnan().any():
+                entry = MediaError(path, "its features are not numbers (NaN): the encoder overflows; use another one")
             if isinstance(entry, MediaError):
                 problems[path] = entry.problem
                 continue

@@ -212,10 +212,20 @@ def test_marks_of_other_words_are_refused(tmp_path: Path) -> None:
     assert marked_words(path) == ""
 
 
+def test_two_writers_of_a_csv_keep_the_marks_of_each_other(folder: Path, tmp_path: Path) -> None:
+    index, path = opened(folder), tmp_path / "marks.csv"
+    one, other = (Marks(index, RED, torch.zeros(index.features.shape[1]), path) for _ in range(2))
+    one.put(0, True)
+    other.put(1, False)
+    one.put(2, True)
+    assert Marks(index, RED, one.row, path).hit == {0: True, 1: False, 2: True}
+
+
 def test_wrong_names_and_marks_are_refused(folder: Path, tmp_path: Path) -> None:
     index, _ = clouds()
-    with refuses(DataError, "a class cannot be called 'other'"):
-        Marks(index, OTHER, noise(24))
+    for name in (OTHER, f" {OTHER}\n"):
+        with refuses(DataError, "a class cannot be called 'other'"):
+            Marks(index, name, noise(24))
     marks = Marks(index, "kite", noise(24))
     marks.put(3, False)
     with refuses(DataError, "no window is marked as 'kite'"):

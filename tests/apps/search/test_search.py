@@ -157,6 +157,7 @@ def test_words_to_avoid_move_windows_down() -> None:
     assert windows(search(index, "a kite", top=2)) == [81, 80]
     assert windows(search(index, "a kite", avoid=["a dog"], top=2)) == [80, 81]
     assert windows(search(index, "a kite", avoid=["something else"], top=2)) == [81, 80]
+    assert windows(search(index, "a kite", avoid="a dog", top=2)) == [80, 81], "one text, not its letters"
 
 
 def test_an_example_of_the_folder_does_not_find_itself(tmp_path: Path) -> None:
@@ -220,6 +221,11 @@ def test_a_head_ranks_by_its_first_class() -> None:
     assert (unlikely.fits, unlikely.note) == (False, "nothing in this folder is likely to be 'kite'")
     head.bias.data *= 0
     assert search(index, head).fits
+    # A class that is never predicted, and one without others, are not told apart by score.
+    head.bias.data[0] = -torch.inf
+    assert {hit.score for hit in search(index, head).hits} == {0}
+    alone = ProbeHead(weight[:1], bias=torch.zeros(1), center=CENTER, names=("kite",))
+    assert {hit.score for hit in search(index, alone).hits} == {0}
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from starlette.responses import FileResponse
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -176,7 +177,12 @@ def _hyphens(name: str) -> str:
 
 def search_app(session: SearchSession, host: str, password: str | None = None) -> ASGIApp:
     """Return the page with its guard and, if given, a password."""
-    exported = Route("/export", lambda _: FileResponse(session.exported, filename=session.exported.name))
+
+    def exported(_: Request) -> Response:
+        if not session.exported.is_file():
+            raise DataError("nothing is exported; search, and export the hits")
+        return FileResponse(session.exported, filename=session.exported.name)
+
     page, uploads = Path(__file__).with_name("search.html"), session.uploads
-    routes = [exported, *uploads.routes]
+    routes = [Route("/export", exported), *uploads.routes]
     return page_app(routes, host, password, uploads.limits, page=page, act=session.act, media=session.path)

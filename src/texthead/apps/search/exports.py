@@ -105,7 +105,8 @@ def copy_clips(items: Sequence[Item], out: Path) -> str:
         for place, item in enumerate(items, 1):
             file, (start, end) = item.media.file, item.media.span.cells()
             times = f"-{start or 0}-{end or 'end'}" if item.media.is_part else ""
-            clip = folder / f"{place:03d}-{file.stem[:50]}{times}{file.suffix}"
+            name = f"{place:03d}-{file.stem[:50]}{times}{file.suffix}"
+            clip = folder / name.encode(errors="replace").decode()
             try:
                 with item.media.open() as media:
                     early = max(early, media.copy(clip))

@@ -21,6 +21,9 @@ from texthead.prediction import apply_calibration
 # The best hit stands out if a smaller share of words for things that are not there fits as well. LOG.md, 2026-11-29.
 CHANCE = 0.07
 
+# Log-odds of a class that every window has, or none.
+_SURE = 1e4
+
 # The text encoder hardly knows words whose row is shorter.
 KNOWN = 0.5
 
@@ -70,7 +73,11 @@ class Results(NamedTuple):
 
 
 def search(
-    index: Index, query: str | Sequence[str] | Path | Head, *, avoid: Sequence[str | Path] = (), top: int = 20
+    index: Index,
+    query: str | Sequence[str] | Path | Head,
+    *,
+    avoid: str | Path | Sequence[str | Path] = (),
+    top: int = 20,
 ) -> Results:
     """Return the windows that fit a query best, and whether the best one fits better than chance.
 
@@ -98,6 +105,7 @@ def search(
         calibration = run.calibration_for(run.protocol)[0] if run and head is not query else None
         return _by_head(index, head, column, calibration, top)
     assert not isinstance(query, Head)
+    avoid = [avoid] if isinstance(avoid, str | Path) else avoid
     rows = torch.stack([query_row(index, each) for each in (query, *avoid)])
     scores, *others = index.cosines(rows)
     if others:
@@ -130,7 +138,7 @@ def query_row(index: Index, query: str | Sequence[str] | Path) -> Float[Tensor, 
             raise MediaError(query, problem)
         return F.normalize(windows.features.float().mean(0) - index.center, dim=-1)
     if run and query in run.labels and isinstance(run.head.weight, Tensor):
-        return F.normalize(run.head.weight[run.labels.index(str(query))].detach().float(), dim=-1)
+        return F.normalize(run.head.weight[run.labels.index(str(query))].detach().float().cpu(), dim=-1)
     prompts = [query] if isinstance(query, str) else list(query)
     if not all(prompt.strip() for prompt in (prompts or [""])):
         raise DataError("the query is empty: give words, the path of an example, or a head")
@@ -148,14 +156,17 @@ def _windows_of(index: Index, example: Path) -> Bool[Tensor, " windows"]:
 
 def _by_head(index: Index, head: Head, column: int, calibration: Calibration | None, top: int) -> Results:
     """Return the hits of a class of a head."""
+    device = next(head.parameters()).device
     with torch.inference_mode():
-        logits = torch.cat([head(block.float()) for block in index.features.split(LOCAL)])
+        logits = torch.cat([head(block.to(device).float()).cpu() for block in index.features.split(LOCAL)])
     # The heads of marks say in their kind that they are calibrated.
     known = calibration is not None or head.several or "calibrated" in head.kind
     if head.several:
         odds, probabilities = logits[:, column], logits.sigmoid()[:, column]
     else:
-        odds = logits[:, column] - logits[:, torch.arange(logits.shape[1]) != column].logsumexp(-1)
+        # A class that is never predicted has minus infinity.
+        others = logits[:, torch.arange(logits.shape[1]) != column].logsumexp(-1)
+        odds = (logits[:, column] - others).clamp(-_SURE, _SURE)
         probabilities = apply_calibration(logits, calibration)[0][:, column]
     hits = _hits(index, odds, probabilities if known else None, top)
     fits = hits[0].probability is None or hits[0].probability >= 0.5
