@@ -196,7 +196,7 @@ def test_hits_or_the_marked_ones_are_exported(
     ask("mark", window=hits[1]["window"], hit=True)
     ask("mark", window=hits[2]["window"], hit=False)
     assert len(lines("jsonl")[1]) == 1
-    assert ask("export", kind="sheet")["line"] == "hits.png: 1 hits"
+    assert ask("export", kind="sheet")["line"] == "hits.png: 1 hit"
     for kind, files in (("clips", 1), ("label-studio", 2)):
         prints(ask("export", kind=kind)["line"], f"hits-{kind}.zip: ")
         answer = client.get("/export")

@@ -70,18 +70,18 @@ class SearchSession:
             TextheadError: the action is unknown, or not possible.
         """
         run = getattr(self, f"on_{action}", None)
-        if run is None:
-            raise DataError(f"no action {action[:20]!r}; reload the page")
+        if run is None or not (self.seen or action in ("state", "search")):
+            raise DataError(f"no action {action[:20]!r} now; search first, or reload the page")
         with self.lock:
             try:
                 answer, hit = run(body), self.marks.hit
             except MediaError as error:
                 # Examples lie in a temporary folder.
                 raise DataError(f"{error.path.name}: {error.problem}") from error
-            counts = {"hits": sum(hit.values()), "misses": len(hit) - sum(hit.values())}
+            about = {"name": self.marks.name, "file": self.marks.csv.name if self.marks.csv else ""}
             new = sum(self.known.get(window) != value for window, value in hit.items())
-            file = self.marks.csv.name if self.marks.csv else ""
-            return answer | {"marks": counts | {"name": self.marks.name, "new": new, "file": file}}
+            counts = {"hits": sum(hit.values()), "misses": len(hit) - sum(hit.values()), "new": new}
+            return answer | {"marks": about | counts}
 
     def on_state(self, _: dict[str, Any]) -> dict[str, Any]:
         """Return the query to begin with, and a line about the index."""
@@ -106,34 +106,33 @@ class SearchSession:
 
     def on_next(self, _: dict[str, Any]) -> dict[str, Any]:
         """Search with the head of the marks: the best hits, if probable, and the ones to mark that it is unsure of."""
-        marks = self.taught()
-        head, self.known = marks.head(), dict(marks.hit)
+        head, self.known = self.marks.head(), dict(self.marks.hit)
         results = search(self.index, head, top=self.top + _CANDIDATES)
-        unsure = marks.next_to_mark(head, [hit.window for hit in results.hits], self.top)[1]
+        unsure = self.marks.next_to_mark(head, [hit.window for hit in results.hits], self.top)[1]
         likely = [hit for hit in results.hits if hit.probability is None or hit.probability >= 0.5]
         return self.page(results, [hit for hit in likely if hit.window not in unsure], unsure)
 
     def on_mark(self, body: dict[str, Any]) -> dict[str, Any]:
         """Mark a window as a hit or a miss, or remove its mark."""
         hit = body.get("hit")
-        if not self.seen or not isinstance(hit, bool | None) or not self.path(body.get("window")):
-            raise DataError("nothing to mark; search first")
+        if not isinstance(hit, bool | None) or not self.path(body.get("window")):
+            raise DataError(f"a mark is a hit or a miss, got {hit!r}; reload the page")
         self.marks.put(body["window"], hit)
         return {}
 
     def on_save(self, _: dict[str, Any]) -> dict[str, Any]:
         """Save a run of the marks in the folder of the command, or a new one in the current folder; nowhere else."""
-        name = self.taught().name
+        name = self.marks.name
         out = unused(self.save or Path(_hyphens(name)))
-        self.taught().save_run(out)
+        self.marks.save_run(out)
         return {"line": f"{out}: a run with the classes {name} and other; use it: texthead predict {out} FILE"}
 
     def on_export(self, body: dict[str, Any]) -> dict[str, Any]:
         """Export the marked hits, or without any what the page shows; several files as a .zip."""
-        kind = str(body.get("kind"))
-        if kind not in _EXPORTS or not self.shown:
-            raise DataError("nothing to export; search first")
-        hits = [self.hit(window) for window, hit in self.marks.hit.items() if hit] or self.shown
+        kind, marked = str(body.get("kind")), [window for window, hit in self.marks.hit.items() if hit]
+        hits = [self.seen.get(window) or self.hit(window) for window in marked] or self.shown
+        if kind not in _EXPORTS or not hits:
+            raise DataError(f"nothing to export as {kind[:20]!r}; search first")
         folder = self.folder / f"hits-{kind}"
         shutil.rmtree(folder, ignore_errors=True)
         about = {"name": self.marks.name, "data": self.index.data, "model": self.index.encoder.source}
@@ -150,26 +149,14 @@ class SearchSession:
             return self.csv
         return self.csv.with_stem(f"{self.csv.stem}-{_hyphens(name)}")
 
-    def taught(self) -> Marks:
-        """Return the marks.
-
-        Raises:
-            DataError: there are none.
-        """
-        if not self.marks.hit:
-            raise DataError("no marks; mark some hits and misses first")
-        return self.marks
-
-    def hit(self, window: int) -> Hit:
-        """Return the hit of a window, without a score if no search found it."""
+    def hit(self, window: int, score: float = 0.0, probability: float | None = None, copies: Any = ()) -> Hit:
+        """Return a window itself as a hit: what is shown, marked and exported."""
         media = self.index.media(window)
-        return self.seen.get(window, Hit(media.file, *media.span, 0.0, None, window, ()))
+        return Hit(media.file, *media.span, score, probability, window, copies)
 
     def page(self, results: Results, hits: Sequence[Hit], unsure: Sequence[int] = ()) -> dict[str, Any]:
         """Return what the page shows: the best of some hits, each by its best window, and windows to mark."""
-        for hit in results.hits:
-            media = self.index.media(hit.window)
-            self.seen[hit.window] = hit._replace(path=media.file, start=media.span.start, end=media.span.end)
+        self.seen |= {hit.window: self.hit(hit.window, hit.score, hit.probability, hit.copies) for hit in results.hits}
         self.shown = [self.seen[hit.window] for hit in hits[: self.top]]
         cards, marks = [*map(self.card, self.shown)], [self.card(self.seen[window]) for window in unsure]
         return {"fits": results.fits, "note": results.note, "hits": cards, "unsure": marks}

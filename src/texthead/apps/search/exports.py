@@ -67,7 +67,7 @@ def export_hits(
         parts = [(photos, out.with_stem(f"{out.stem}-photos") if videos else out), (videos, out)]
         write = find("texthead.tools")[kind].load(("check", "write")).write
         return "; ".join(write(path, own, guesses, [name], data=data, model=model) for own, path in parts if own)
-    return f"{out}: {len(hits)} hits"
+    return f"{out}: {len(hits)} hit{'s' * (len(hits) != 1)}"
 
 
 def check_kind(kind: str) -> None:

@@ -107,7 +107,8 @@ const show = (answer) => {
   // Said once: a good verdict beside the number of hits, a bad one above it.
   $("note").textContent = fits ? "" : note;
   $("note").hidden = fits;
-  showStatus(taught ? `${count}, ${unsure.length} to mark.` : fits ? `${count}. ${note}` : `The closest ${answer.hits.length}:`);
+  const found = fits ? `${count}. ${note}` : `The closest ${answer.hits.length}:`;
+  showStatus(taught ? `${count}, ${unsure.length} to mark.` : found);
   // On a narrow page, first what is to be marked.
   $("lists").append($(NARROW.matches ? "sure" : "unsure"));
   list("sure", answer.hits, taught ? probable ? "Sure" : "Best" : fits ? "Hits" : "The closest ones");
