@@ -1,7 +1,5 @@
 """`texthead find`: search a folder of videos and photos by words or an example, and teach it by clicking."""
 
-import math
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -159,7 +157,7 @@ class Find:
 
     def _print(self, query: str, results: "Results") -> None:
         """Print whether the best hit stands out, and the hits."""
-        rows = [{**hit._asdict(), "end": None if math.isinf(hit.end) else hit.end} for hit in results.hits]
+        rows = [hit._asdict() for hit in results.hits]
         console.show_json({"query": query, "fits": results.fits, "note": results.note, "results": rows})
         text = console.results()
         for line in filter(None, (results.note, "rank, standard deviations above the folder's mean, photo or moment:")):
@@ -173,12 +171,9 @@ class Find:
     def _serve(self, index: "Index", words: str, password: str | None) -> None:
         """Serve the page until it is interrupted."""
         from texthead.apps.search.app import SearchSession, search_app
-        from texthead.apps.serving import listening_socket, serve
 
-        host, first = self.server.host, {"words": words, "avoid": self.not_ or "", "like": self.like or ""}
+        first = {"words": words, "avoid": self.not_ or "", "like": self.like or ""}
         marks, save = (Path(path) if path else None for path in (self.marks, self.save))
-        with listening_socket(host, self.server.port) as listening, scratch_folder() as folder:
-            self.server.say_password(password)
-            app = search_app(SearchSession(index, folder, first, marks, save, self.top), host, password)
-            with suppress(KeyboardInterrupt):
-                serve(listening, app, host, self.server.show_address)
+        with self.server.listening(password) as serve, scratch_folder() as folder:
+            session = SearchSession(index, folder, first, marks, save, self.top)
+            serve(search_app(session, self.server.host, password))
