@@ -41,8 +41,7 @@ _COLUMNS = ("path", "label", "start", "end")
 class Marks:
     """Hits and misses among the windows of an index, kept in a CSV that `texthead train` reads.
 
-    Its labels are `name` and "other"; a window with another label is a miss. Rows of files or parts that are not in the
-    index stay in the CSV.
+    Its labels are `name` and "other". Rows of files or parts that are not in the index stay in the CSV.
 
     Args:
         name: the class name of the hits; semicolons become commas.
@@ -53,6 +52,9 @@ class Marks:
 
     Attributes:
         hit: for each marked window whether it is a hit.
+
+    Raises:
+        DataError: the name is "other", or the CSV has another label.
     """
 
     def __init__(self, index: Index, name: str, row: Tensor, csv: Path | None = None, note: Callable = silent):
@@ -64,9 +66,13 @@ class Marks:
         if rows := self._rows():
             number_of = {MediaPath(path).resolved(): number for number, path in enumerate(index.paths)}
             for media, cells in rows.items():
+                label = cells["label"].strip()
+                if label not in (self.name, OTHER):
+                    remedy = "search for these words, or give another file"
+                    raise DataError(f"{csv} has marks of {label!r}, not of {self.name!r}: {remedy}")
                 number = number_of.get(media, number_of.get(MediaPath(media.file), -1))
                 same = (index.file_of == number) & (index.spans == torch.tensor(media.span)).all(1)
-                self.hit |= dict.fromkeys(same.nonzero()[:, 0].tolist(), cells["label"].strip() == self.name)
+                self.hit |= dict.fromkeys(same.nonzero()[:, 0].tolist(), label == self.name)
             if others := len(rows) - len(self.hit):
                 note(f"{csv}: {others} of {len(rows)} marks are not in {index.data}; they stay in the file")
 
@@ -179,6 +185,13 @@ class Marks:
                 write_json(folder / CALIBRATION, made.to_json())
             split = {"source": source, "train": train, "train_labels": labels}
             write_run(folder, model, recipe, own.sizes, head.names, split)
+
+
+def marked_words(csv: Path) -> str:
+    """Return the one label of a CSV of marks besides "other", or "" if there is no such file or label."""
+    rows = manifest_rows(csv, _COLUMNS[:2]) if csv.exists() else ()
+    labels = {cells["label"].strip() for _, cells in rows} - {OTHER}
+    return labels.pop() if len(labels) == 1 else ""
 
 
 def _logistic(x: np.ndarray, hit: np.ndarray, counts: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The public names of the package, imported on first use."""
 
 from .options import ServerOptions as ServerOptions
-from .previews import preview as preview
+from .previews import contact_sheet as contact_sheet
 from .request_queue import RequestQueue as RequestQueue
 from .server import MEDIA_TYPES as MEDIA_TYPES
 from .server import file_route as file_route
