@@ -67,7 +67,7 @@ class Find:
     save: str | None = option(None, "RUN")
     export: list[str] = option((), "KIND:PATH", repeated=True)
     run: str | None = option(None, "RUN")
-    encoder: str = "mini"
+    encoder: str | None = None
     text: str | None = option(None, "SOURCE")
     server: ServerOptions = ServerOptions()
     features: CacheOptions = CacheOptions()
@@ -85,6 +85,11 @@ class Find:
             raise DataError(f"find needs words before {data}, or --like FILE, or --page")
         if self.save and not (self.marks or self.page):
             raise DataError(f"--save {self.save} learns from marks: give --marks marks.csv, or --page to make them")
+        for flag, value in (("encoder", self.encoder), ("text", self.text)):
+            if self.run and value:
+                raise DataError(f"--{flag} {value}: the run {self.run} has its own encoder; leave it out")
+        if self.not_ and self.marks and not self.page:
+            raise DataError(f"--not {self.not_}: results are ranked by the marks; mark some as other, and leave it out")
         if self.page and self.export:
             raise DataError(f"--export {self.export[0]}: the page exports by itself; leave it out")
         if self.export:
@@ -127,7 +132,7 @@ class Find:
             model = load_run(run_argument(self.run))
             model.model.to(self.encoding.pick_device())
         else:
-            model = load_encoder(self.encoder, text=self.text, lazy=True)
+            model = load_encoder(self.encoder or "mini", text=self.text, lazy=True)
             model.visual.to(self.encoding.pick_device())
         reading = Reading(default_workers(), cache=self.features.folder, engine=self.encoding.engine)
         index = open_index(data, model, reading, reporter=console.reporter)
@@ -138,7 +143,7 @@ class Find:
             return
         query = Path(self.like) if self.like else words
         avoid = [self.not_] if self.not_ else []
-        name, source = words or MediaPath(query).file.stem, self.run or self.encoder
+        name, source = words or MediaPath(query).file.stem, self.run or self.encoder or "mini"
         taught = None
         if self.marks:
             taught = Marks(index, name, query_row(index, query), Path(self.marks), console.say_notes)
