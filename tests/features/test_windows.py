@@ -115,7 +115,7 @@ def test_only_new_and_changed_files_are_opened(files: list[Path], keeper: Keeper
     assert not torch.equal(changed.features[changed.file_of == 1], moved.features[moved.file_of == 1])
 
 
-@pytest.mark.parametrize("harm", ["truncated", "empty", "header", "texts", "number"])
+@pytest.mark.parametrize("harm", ["truncated", "empty", "header", "texts", "number", "kind"])
 def test_a_damaged_file_is_made_again(files: list[Path], keeper: Keeper, harm: str) -> None:
     before = keeper(files)
     data = keeper.file.read_bytes()
@@ -124,6 +124,7 @@ def test_a_damaged_file_is_made_again(files: list[Path], keeper: Keeper, harm: s
         "empty": b"",
         "header": data[:20] + b"?" + data[21:],
         "texts": data.replace(b"film.mp4", b'film"mp4'),
+        "kind": data.replace(b'"F16"', b'"I16"'),
         "number": data.replace(bytes(4) + b"\x01\0\0\0\x02\0\0\0", bytes(4) + b"\x01\0\0\0\x09\0\0\0"),
     }[harm]
     assert damaged != data

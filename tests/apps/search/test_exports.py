@@ -11,9 +11,8 @@ import pytest
 
 from made import encode, joined_colours, pictures, write_broken, write_image
 from messages import prints, refuses
-from texthead.apps.search.exports import HIT_COLUMNS, contact_sheet, export_hits
+from texthead.apps.search.exports import HIT_COLUMNS, export_hits
 from texthead.apps.search.search import Hit
-from texthead.data import Item
 from texthead.data.reading import manifest_rows
 from texthead.errors import DataError, RunError
 from texthead.media import MediaPath
@@ -67,11 +66,6 @@ def test_a_contact_sheet_has_a_still_for_each_hit(hits: list[Hit], tmp_path: Pat
     assert sheet.width / sheet.height == pytest.approx(5 * 256 / (2 * 236))
     colours = [sheet.getpixel((256 * place + 20, 20)) for place in range(4)]
     assert [colour.index(max(colour)) for colour in colours] == [1, 2, 0, 0]
-
-
-def test_a_contact_sheet_leaves_room_for_what_cannot_be_read(tmp_path: Path) -> None:
-    items = [Item(write_broken(tmp_path / "broken.mp4"), ""), Item(write_image(tmp_path / "red.png", "red"), "")]
-    assert contact_sheet(items).width == 512
 
 
 def test_clips_are_cut_where_they_can_be(hits: list[Hit], tmp_path: Path) -> None:

@@ -72,6 +72,9 @@ def test_what_is_refused(folder: Path, refused) -> None:
     refused("must end in", "find", "red", folder, "--export", "csv")
     refused("another file", "find", "red", folder, "--export", "csv:hits.csv", "--marks", "hits.csv")
     refused("already exists", "find", "red", folder, "--export", f"clips:{folder}")
+    for flag in ("--encoder", "--text"):
+        refused("its own encoder", "find", "red", folder, "--run", "run", flag, "mini")
+    refused("ranked by the marks", "find", "red", folder, "--not", "blue", "--marks", "marks.csv")
     refused("already exists", "find", "red", folder, "--marks", "marks.csv", "--save", folder)
 
 

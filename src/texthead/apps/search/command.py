@@ -1,7 +1,5 @@
 """`texthead find`: search a folder of videos and photos by words or an example, and teach it by clicking."""
 
-import math
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -69,7 +67,7 @@ class Find:
     save: str | None = option(None, "RUN")
     export: list[str] = option((), "KIND:PATH", repeated=True)
     run: str | None = option(None, "RUN")
-    encoder: str = "mini"
+    encoder: str | None = None
     text: str | None = option(None, "SOURCE")
     server: ServerOptions = ServerOptions()
     features: CacheOptions = CacheOptions()
@@ -87,6 +85,11 @@ class Find:
             raise DataError(f"find needs words before {data}, or --like FILE, or --page")
         if self.save and not (self.marks or self.page):
             raise DataError(f"--save {self.save} learns from marks: give --marks marks.csv, or --page to make them")
+        for flag, value in (("encoder", self.encoder), ("text", self.text)):
+            if self.run and value:
+                raise DataError(f"--{flag} {value}: the run {self.run} has its own encoder; leave it out")
+        if self.not_ and self.marks and not self.page:
+            raise DataError(f"--not {self.not_}: results are ranked by the marks; mark some as other, and leave it out")
         if self.page and self.export:
             raise DataError(f"--export {self.export[0]}: the page exports by itself; leave it out")
         if self.export:
@@ -129,7 +132,7 @@ class Find:
             model = load_run(run_argument(self.run))
             model.model.to(self.encoding.pick_device())
         else:
-            model = load_encoder(self.encoder, text=self.text, lazy=True)
+            model = load_encoder(self.encoder or "mini", text=self.text, lazy=True)
             model.visual.to(self.encoding.pick_device())
         reading = Reading(default_workers(), cache=self.features.folder, engine=self.encoding.engine)
         index = open_index(data, model, reading, reporter=console.reporter)
@@ -140,7 +143,7 @@ class Find:
             return
         query = Path(self.like) if self.like else words
         avoid = [self.not_] if self.not_ else []
-        name, source = words or MediaPath(query).file.stem, self.run or self.encoder
+        name, source = words or MediaPath(query).file.stem, self.run or self.encoder or "mini"
         taught = None
         if self.marks:
             taught = Marks(index, name, query_row(index, query), Path(self.marks), console.say_notes)
@@ -159,7 +162,7 @@ class Find:
 
     def _print(self, query: str, results: "Results") -> None:
         """Print whether the best hit stands out, and the hits."""
-        rows = [{**hit._asdict(), "end": None if math.isinf(hit.end) else hit.end} for hit in results.hits]
+        rows = [hit._asdict() for hit in results.hits]
         console.show_json({"query": query, "fits": results.fits, "note": results.note, "results": rows})
         text = console.results()
         for line in filter(None, (results.note, "rank, standard deviations above the folder's mean, photo or moment:")):
@@ -173,12 +176,9 @@ class Find:
     def _serve(self, index: "Index", words: str, password: str | None) -> None:
         """Serve the page until it is interrupted."""
         from texthead.apps.search.app import SearchSession, search_app
-        from texthead.apps.serving import listening_socket, serve
 
-        host, first = self.server.host, {"words": words, "avoid": self.not_ or "", "like": self.like or ""}
+        first = {"words": words, "avoid": self.not_ or "", "like": self.like or ""}
         marks, save = (Path(path) if path else None for path in (self.marks, self.save))
-        with listening_socket(host, self.server.port) as listening, scratch_folder() as folder:
-            self.server.say_password(password)
-            app = search_app(SearchSession(index, folder, first, marks, save, self.top), host, password)
-            with suppress(KeyboardInterrupt):
-                serve(listening, app, host, self.server.show_address)
+        with self.server.listening(password) as serve, scratch_folder() as folder:
+            session = SearchSession(index, folder, first, marks, save, self.top)
+            serve(search_app(session, self.server.host, password))

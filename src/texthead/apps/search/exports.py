@@ -1,16 +1,12 @@
 """Export hits: a CSV, JSON lines, a contact sheet, clips cut without decoding, or tasks of a labelling tool."""
 
-import io
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import PIL.Image
-import PIL.ImageDraw
-
 from texthead.apps.search.search import Hit
-from texthead.apps.serving import preview
+from texthead.apps.serving import contact_sheet
 from texthead.data import Item
 from texthead.errors import DataError, MediaError, either, listed
 from texthead.extensions import find
@@ -20,9 +16,6 @@ from texthead.media import MediaPath, Span
 HIT_FORMATS = ("csv", "jsonl", "sheet", "clips")
 
 HIT_COLUMNS = ("path", "start", "end", "score", "probability", "copies")
-
-# Stills in a row of a contact sheet, and the width, height and height of the text of each, in pixels.
-_ROW, _WIDTH, _HEIGHT, _TEXT = 5, 256, 192, 44
 
 
 def export_hits(
@@ -47,7 +40,7 @@ def export_hits(
         return copy_clips(items, out)
     if kind == "sheet":
         with replacing(out) as temporary:
-            contact_sheet(items).save(temporary, "PNG")
+            contact_sheet([item.path for item in items]).save(temporary, "PNG")
     elif kind in HIT_FORMATS:
         ends = [None if math.isinf(hit.end) else hit.end for hit in hits]
         paths = [MediaPath(hit.path).text_below(base or out.parent) for hit in hits]
@@ -74,24 +67,6 @@ def check_kind(kind: str) -> None:
     """Raise DataError unless hits can be exported in this format."""
     if kind not in (kinds := [*HIT_FORMATS, *find("texthead.tools")]):
         raise DataError(f"`export` must be {either(kinds)}, got {kind!r}")
-
-
-def contact_sheet(items: Sequence[Item]) -> PIL.Image.Image:
-    """Return a picture of files and parts of videos: stills in rows of five, with their names and times."""
-    size = _WIDTH * min(len(items), _ROW), (_HEIGHT + _TEXT) * math.ceil(len(items) / _ROW)
-    sheet = PIL.Image.new("RGB", size, "white")
-    draw = PIL.ImageDraw.Draw(sheet)
-    for place, item in enumerate(items):
-        left, top = place % _ROW * _WIDTH + 4, place // _ROW * (_HEIGHT + _TEXT) + 4
-        lines = [f"{place + 1}. {item.media.file.name[-30:]}", str(item.media.span) if item.media.is_part else ""]
-        try:
-            still = PIL.Image.open(io.BytesIO(preview(item.path, 1)[1]))
-            still.thumbnail((_WIDTH - 8, _HEIGHT - 8))
-            sheet.paste(still, (left, top))
-        except MediaError as error:
-            lines.append(error.fault)
-        draw.text((left, top + _HEIGHT - 8), "\n".join(lines), "black", font_size=13)
-    return sheet
 
 
 def copy_clips(items: Sequence[Item], out: Path) -> str:
