@@ -175,7 +175,6 @@ def ranking(data: Labelled, seed: int) -> dict[str, list[float]]:
             values[f"{way}, first 10"].append(100 * float(right[best].float().mean()))
         hits = th.search(data.windows, query, top=10).hits
         values["hits of find"].append(100 * float(np.mean([bool(right[hit.window]) for hit in hits])))
-        values["windows of a hit"].append(1 + float(np.mean([hit.copies for hit in hits])))
     return values
 
 
