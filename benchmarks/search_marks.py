@@ -3,7 +3,7 @@
     python -m benchmarks.search_marks --data ../shared/data [--sets objects mixed] [--draws 4] [--out FILE.json]
 
 Frozen `mini`. A draw divides the files of a set, by groups, into a folder and held-out files; "mixed" is all sets
-together, in which a class is 0.1 to 3 % of the folder. Each class name is a query. The user marks ten windows at a
+together, in which a class is 0.4 to 1.8 % of the folder. Each class name is a query. The user marks ten windows at a
 time, the first ten from the name alone. A file is a window.
 
 `mAP`: mean average precision over the held-out files, which are never marked. `unmarked`: that over the unmarked files

@@ -1,6 +1,6 @@
 """How well `texthead find` ranks windows by class names, and how often it is wrong about what is there.
 
-    python -m benchmarks.search_quality --data ../shared/data [--model mini] [--draws 3] [--out benchmarks/search.json]
+    python -m benchmarks.search_quality --data ../shared/data [--model mini] [--draws 3] [--out FILE]
 
 Test items only: photos of objects and clothing, clips of airborne and exercise joined into films of twenty scenes whose
 times are known, and drawn clips. A window is right if more than half of it shows the class.
@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="mini", help="an encoder")
     parser.add_argument("--draws", type=int, default=3, help="orders of scenes in films, and draws of folders")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("search.json"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("search_quality.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = th.load_encoder(options.model)

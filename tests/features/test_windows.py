@@ -14,6 +14,7 @@ from torch import nn
 
 from families import save_family
 from made import COLOURS, PIXELS, encode, pictures, tiny_visual, write_broken, write_frames, write_image
+from messages import prints
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import load_encoder
 from texthead.errors import RunError
@@ -114,7 +115,7 @@ def test_only_new_and_changed_files_are_opened(files: list[Path], keeper: Keeper
     assert not torch.equal(changed.features[changed.file_of == 1], moved.features[moved.file_of == 1])
 
 
-@pytest.mark.parametrize("harm", ["truncated", "empty", "header", "texts", "number"])
+@pytest.mark.parametrize("harm", ["truncated", "empty", "header", "texts", "number", "kind"])
 def test_a_damaged_file_is_made_again(files: list[Path], keeper: Keeper, harm: str) -> None:
     before = keeper(files)
     data = keeper.file.read_bytes()
@@ -123,6 +124,7 @@ def test_a_damaged_file_is_made_again(files: list[Path], keeper: Keeper, harm: s
         "empty": b"",
         "header": data[:20] + b"?" + data[21:],
         "texts": data.replace(b"film.mp4", b'film"mp4'),
+        "kind": data.replace(b'"F16"', b'"I16"'),
         "number": data.replace(bytes(4) + b"\x01\0\0\0\x02\0\0\0", bytes(4) + b"\x01\0\0\0\x09\0\0\0"),
     }[harm]
     assert damaged != data
@@ -190,6 +192,13 @@ def test_clips_and_temporal_modules_see_windows_of_five_seconds(
     parts = [MediaPath(film).part(Span(*span)).path for span in windows.spans.tolist()]
     expected = torch.cat(item_features(recognizer, parts, protocol))
     assert torch.allclose(windows.features.float(), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_features_that_are_no_numbers_are_a_problem_of_their_file(files: list[Path], keeper: Keeper) -> None:
+    keeper.model.visual.net.register_forward_hook(lambda _, __, features: features * torch.nan)
+    windows = keeper(files[2:3])
+    assert len(windows.features) == 0
+    prints(windows.problems[str(files[2])], "NaN")
 
 
 def test_large_features_stay_finite(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:

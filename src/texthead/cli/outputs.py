@@ -1,6 +1,7 @@
 """Checks of output paths before a command runs: they can be written, and are no inputs."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,15 @@ def check_outputs(command: Any, **endings: str) -> None:
     """Raise DataError if an output file of a command is one of its inputs, or as `check_out_file`.
 
     Args:
-        endings: endings of the file of each option, as plot=".png .svg .pdf"; no two options share one, so that no two
-            write the same file.
+        endings: endings of the file of each option, as plot=".png .svg .pdf"; an option may be a list of KIND:PATH.
     """
     values, written = values_of(command), {}
     for name, ends in endings.items():
         for path in _paths(values.pop(name)):
             flag, real = f"--{name} {path}", path.resolve()
             check_out_file(flag, path, ends)
-            written[real] = flag
+            if written.setdefault(real, flag) != flag:
+                raise DataError(f"{flag}: is the file of {written[real]}; name another file")
     for source in _inputs(values):
         for path, flag in written.items():
             within = source.is_dir() and source in path.parents and path.exists() and path.suffix not in _TEXTS
@@ -43,7 +44,7 @@ def check_outputs(command: Any, **endings: str) -> None:
 
 
 # Endings of outputs that may be replaced inside a folder of inputs.
-_TEXTS = (".csv", ".html", ".htm", ".json", ".srt", ".xml")
+_TEXTS = (".csv", ".html", ".htm", ".json", ".jsonl", ".srt", ".xml")
 
 
 def check_out_file(flag: str, path: Path, endings: str) -> None:
@@ -82,10 +83,11 @@ def check_out_folder(flag: str, path: Path) -> None:
         raise DataError(f"{flag}: {there} cannot be written to ({why}); name another folder")
 
 
-def _paths(value: str | None) -> list[Path]:
+def _paths(value: str | Sequence[str] | None) -> list[Path]:
     """Return the files named by an option's value."""
-    if value is None:
-        return []
+    if not isinstance(value, str):
+        texts = (each if each.startswith(_TOOL) else each.partition(":")[2] for each in value or ())
+        return [path for text in texts for path in _paths(text)]
     path = Path(value.removeprefix(_TOOL))
     return [path, path.with_suffix(".xml")] if value.startswith(_TOOL) else [path]
 

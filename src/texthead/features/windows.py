@@ -113,6 +113,8 @@ def _collected(paths: list[str], entries: Iterator[Encoded | MediaError], folder
     spans: list[Span] = []
     with TemporaryFile(dir=folder) as features:
         for position, (path, entry) in enumerate(zip(paths, entries, strict=True)):
+            if not isinstance(entry, MediaError) and entry[1].isnan().any():
+                entry = MediaError(path, "its features are not numbers (NaN): the encoder overflows; use another one")
             if isinstance(entry, MediaError):
                 problems[path] = entry.problem
                 continue
@@ -135,11 +137,13 @@ def _read(file: Path, reporter: Reporter) -> tuple[Windows | None, list[str]]:
         with safe_open(file, "pt") as saved:
             texts, *tensors = (saved.get_tensor(name) for name in ("texts", "file_of", "spans", "features"))
         paths, problems, stamps = json.loads(texts.numpy().tobytes())
-        if not len(paths) == len(stamps) > max(tensors[0].tolist(), default=-1):
+        kinds, count = [(each.dtype, len(each)) for each in tensors], len(tensors[0])
+        same = kinds == [(torch.int32, count), (torch.float64, count), (torch.float16, count)]
+        if not (same and len(paths) == len(stamps) > max(tensors[0].tolist(), default=-1)):
             raise ValueError("its numbers do not fit together")
         return Windows(paths, problems, *tensors), stamps
     except FileNotFoundError:
         return None, []
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         reporter.note(f"{file}: damaged ({error}); it is made again")
         return None, []

@@ -15,6 +15,7 @@ from made import colour_encoder, joined_colours, write_image
 from messages import prints
 from texthead.apps.search.app import SearchSession, search_app
 from texthead.apps.search.index import Index, open_index
+from texthead.apps.search.search import Hit, Results
 from texthead.data.reading import read_dataset
 from texthead.runs.run import load_run
 
@@ -76,7 +77,7 @@ def test_words_and_examples(client: TestClient, ask: Ask) -> None:
     token = client.post("/upload?name=blue.png", content=blue.read_bytes()).json()["file"]
     hits = ask("search", like=token)["hits"]
     assert names(hits)[0] in ("blue", "film.mp4")
-    assert ask("search", like=hits[0]["window"])["hits"][0]["path"] == hits[0]["path"]
+    assert hits[0]["path"] not in [hit["path"] for hit in ask("search", like=hits[0]["window"])["hits"]]
 
 
 def test_a_hit_is_shown_by_its_picture_and_its_file(client: TestClient, ask: Ask, index: Index) -> None:
@@ -91,23 +92,27 @@ def test_a_hit_is_shown_by_its_picture_and_its_file(client: TestClient, ask: Ask
     assert (media.status_code, media.headers["content-type"], len(media.content)) == (206, "video/mp4", 10)
     for number in (len(index), 10**9):
         assert client.get(f"/still/{number}").status_code == 400
-    assert client.get("/search.js").headers["cache-control"] == "no-cache"
+    # The numbers of windows are others in the next search of another folder.
+    assert {client.get(at).headers["cache-control"] for at in ("/search.js", "/still/0")} == {"no-cache"}
 
 
 def test_marks_teach_the_search_and_are_saved_as_a_run(ask: Ask, tmp_path: Path) -> None:
-    ask("search", words="red")
+    index = {hit["window"]: hit for words in ("blue", "green") for hit in ask("search", words=words)["hits"]}
+    index |= {hit["window"]: hit for hit in ask("search", words="a red thing")["hits"]}
     marked, marks = dict[int, bool](), {}
-    for words in ("a red thing", "blue", "green"):
-        for hit in ask("search", words=words)["hits"]:
-            marked[hit["window"]] = names([hit]) == ["red"]
-            marks = ask("mark", window=hit["window"], hit=marked[hit["window"]])["marks"]
-    # The first words that were marked name the class.
+    for window, hit in index.items():
+        marked[window] = names([hit]) == ["red"]
+        marks = ask("mark", window=window, hit=marked[window])["marks"]
     hits = sum(marked.values())
-    assert marks == {"name": "a red thing", "hits": hits, "misses": len(marked) - hits, "new": len(marked)}
+    counts = {"hits": hits, "misses": len(marked) - hits, "new": len(marked)}
+    assert marks == {"name": "a red thing", "file": "marks.csv", **counts}
     found = ask("next")
     assert found["marks"]["new"] == 0
     assert names(found["hits"][:3]) == ["red"] * 3
     assert found["unsure"]
+    # Nothing is in both lists, and hits are likelier than not.
+    assert not {hit["window"] for hit in found["hits"]} & {hit["window"] for hit in found["unsure"]}
+    assert all(hit["probability"] >= 0.5 for hit in found["hits"])
     assert all(hit["mark"] is None for hit in found["unsure"])
     # Take one back.
     taken = ask("mark", window=next(iter(marked)), hit=None)["marks"]
@@ -117,8 +122,50 @@ def test_marks_teach_the_search_and_are_saved_as_a_run(ask: Ask, tmp_path: Path)
     assert load_run(tmp_path / "here" / "a-red-thing").labels == ("a red thing", "other")
     # An existing run is not replaced.
     prints(ask("save")["line"], "a-red-thing-2")
-    assert ask("forget")["marks"]["hits"] == 0
-    assert ask("search", words="green")["marks"]["name"] == "green"
+
+
+def test_the_moment_that_is_marked_is_shown_and_exported(index: Index, tmp_path: Path) -> None:
+    session = SearchSession(index, tmp_path, {}, None, None, 6)
+    window = next(window for window in range(len(index)) if index.media(window).is_part)
+    media = index.media(window)
+    joined = Hit(media.file, 0.0, 12.0, 3.0, None, window, ())
+    (card,) = session.page(Results([joined], True, ""), [joined])["hits"]
+    assert card["path"] == str(media)
+    assert (session.shown[0].start, session.shown[0].end) == media.span
+
+
+def test_a_broken_example_is_named_without_its_folder(client: TestClient, ask: Ask) -> None:
+    token = client.post("/upload?name=bad.jpg", content=b"no picture").json()["file"]
+    assert ask("search", status=400, like=token)["error"].startswith("bad.jpg: ")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_marks_belong_to_their_words(index: Index, tmp_path: Path, kept: bool) -> None:
+    csv = tmp_path / "marks.csv" if kept else None
+
+    def started() -> SearchSession:
+        return SearchSession(index, tmp_path, {"words": "", "like": ""}, csv, None, 6)
+
+    session = started()
+    assert session.act("state", {})["words"] == ""
+    red, marks = session.act("search", {"words": "red"})["hits"], {}
+    for hit in red:
+        marks = session.act("mark", {"window": hit["window"], "hit": names([hit]) == ["red"]})["marks"]
+    found = session.act("search", {"words": "a  blue thing"})
+    assert found["unsure"] == []
+    assert [hit["mark"] for hit in found["hits"]] == [None] * 6
+    file = "marks-a-blue-thing.csv" if kept else ""
+    assert found["marks"] == {"name": "a blue thing", "hits": 0, "misses": 0, "new": 0, "file": file}
+    session.act("mark", {"window": found["hits"][0]["window"], "hit": False})
+    # Back, and after a restart: what the marks teach.
+    for now in [session, *([started()] if kept else [])]:
+        again = now.act("search", {"words": now.act("state", {})["words"] or "red"})
+        assert again["marks"] == marks | {"new": 0}
+        assert again == now.act("next", {})
+        assert now.act("search", {"words": "a blue thing"})["marks"]["misses"] == 1
+    if kept:
+        assert {path.name for path in tmp_path.glob("*.csv")} == {"marks.csv", "marks-a-blue-thing.csv"}
+        assert started().act("state", {})["words"] == "red"
 
 
 def test_a_name_with_slashes_stays_in_the_folder(ask: Ask, tmp_path: Path) -> None:
@@ -129,7 +176,10 @@ def test_a_name_with_slashes_stays_in_the_folder(ask: Ask, tmp_path: Path) -> No
     assert os.listdir(tmp_path / "here") == ["red-etc"]
 
 
-def test_hits_or_the_marked_ones_are_exported(client: TestClient, ask: Ask, tmp_path: Path) -> None:
+def test_hits_or_the_marked_ones_are_exported(
+    client: TestClient, ask: Ask, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.get("/export").status_code == 400
     hits = ask("search", words="red")["hits"]
 
     def lines(kind: str) -> tuple[str, list[str]]:
@@ -137,17 +187,22 @@ def test_hits_or_the_marked_ones_are_exported(client: TestClient, ask: Ask, tmp_
         answer = client.get("/export")
         return answer.headers["content-disposition"], answer.text.splitlines()
 
+    monkeypatch.chdir(index.data)
     name, rows = lines("csv")
     assert ('filename="hits.csv"' in name, len(rows)) == (True, 7)
+    # Relative to the folder of the command.
+    assert rows[1].startswith(Path(hits[0]["path"].partition("#t=")[0]).name)
+    monkeypatch.chdir(tmp_path / "here")
     ask("mark", window=hits[1]["window"], hit=True)
     ask("mark", window=hits[2]["window"], hit=False)
     assert len(lines("jsonl")[1]) == 1
-    assert ask("export", kind="sheet")["line"] == "hits.png: 1 hits"
-    for kind in ("clips", "label-studio"):
-        ask("export", kind=kind)
-        with zipfile.ZipFile(io.BytesIO(client.get("/export").content)) as archive:
-            files = [file for file in archive.namelist() if not file.endswith("/")]
-        assert len(files) == (1 if kind == "clips" else 2)
+    assert ask("export", kind="sheet")["line"] == "hits.png: 1 hit"
+    for kind, files in (("clips", 1), ("label-studio", 2)):
+        prints(ask("export", kind=kind)["line"], f"hits-{kind}.zip: ")
+        answer = client.get("/export")
+        assert f'filename="hits-{kind}.zip"' in answer.headers["content-disposition"]
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert len([file for file in archive.namelist() if not file.endswith("/")]) == files
     assert os.listdir(tmp_path / "here") == []
 
 
@@ -177,6 +232,16 @@ def test_without_an_example_there_is_none_to_begin_with(index: Index, tmp_path: 
     with TestClient(app, base_url="http://127.0.0.1") as client:
         answer = client.post("/api/search", json={"like": True})
         assert (answer.status_code, len(answer.json()["error"].splitlines())) == (400, 1)
+
+
+def test_a_name_that_is_not_utf_8_is_shown_marked_and_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
+    write_image(tmp_path / "files" / "plain.png", "red").rename(tmp_path / "files" / os.fsdecode(b"caf\xe9.png"))
+    session = SearchSession(open_index(tmp_path / "files", colour_encoder()), tmp_path, {}, None, None, 6)
+    with TestClient(search_app(session, "127.0.0.1"), base_url="http://127.0.0.1") as client:
+        hits = client.post("/api/search", json={"words": "red"}).json()["hits"]
+        assert hits[0]["path"].endswith("caf\udce9.png")
+        assert client.post("/api/export", json={"kind": "clips"}).status_code == 200
 
 
 def test_marks_need_a_search(ask: Ask) -> None:

@@ -29,7 +29,8 @@ def test_a_class_of_a_run_is_found_and_exported(folder: Path, works) -> None:
     exports = ("csv:hits.csv", "sheet:sheet.png", "clips:clips")
     flags = [word for each in exports for word in ("--export", each)]
     out, err = works("find", "red", folder, *options, *flags)
-    lines = out.splitlines()
+    heading, *lines = out.splitlines()
+    assert heading.startswith("rank, ")
     assert len(lines) == 7
     assert sum(Path(line.split()[-1]).name in [f"{index:02d}.png" for index in range(0, 18, 3)] for line in lines) == 6
     assert sum("film.mp4#t=" in line for line in lines) == 1
@@ -66,5 +67,18 @@ def test_what_is_refused(folder: Path, refused) -> None:
     refused("nowhere", "find", "red", "nowhere")
     refused("leave out 'red'", "find", "red", folder, "--like", folder / "00.png")
     refused("leave it out", "find", "red", folder, "--page", "--export", "csv:hits.csv")
-    refused("export must be", "find", "red", folder, "--export", "gif:hits.gif", "--run", "run")
+    refused("must be csv", "find", "red", folder, "--export", "gif:hits.gif", "--run", "run")
     refused(".csv", "find", "red", folder, "--marks", "marks.txt")
+    refused("must end in", "find", "red", folder, "--export", "csv")
+    refused("another file", "find", "red", folder, "--export", "csv:hits.csv", "--marks", "hits.csv")
+    refused("already exists", "find", "red", folder, "--export", f"clips:{folder}")
+    for flag in ("--encoder", "--text"):
+        refused("its own encoder", "find", "red", folder, "--run", "run", flag, "mini")
+    refused("ranked by the marks", "find", "red", folder, "--not", "blue", "--marks", "marks.csv")
+    refused("already exists", "find", "red", folder, "--marks", "marks.csv", "--save", folder)
+
+
+def test_an_export_does_not_replace_a_file_of_the_folder(folder: Path, refused) -> None:
+    photo, before = folder / "00.png", (folder / "00.png").read_bytes()
+    refused("is an input", "find", "red", folder, "--run", "run", "--export", f"sheet:{photo}")
+    assert photo.read_bytes() == before

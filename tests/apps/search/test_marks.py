@@ -14,7 +14,7 @@ import texthead as th
 from made import joined_colours, noise, tiny_visual, write_colour_run, write_image, write_video
 from messages import refuses
 from texthead.apps.search.index import Index, open_index
-from texthead.apps.search.marks import CALIBRATED, FEWEST, OTHER, Marks
+from texthead.apps.search.marks import CALIBRATED, FEWEST, OTHER, Marks, marked_words
 from texthead.apps.search.search import search
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, RunError
@@ -181,7 +181,7 @@ def test_marks_of_other_files_stay_in_the_csv_with_a_line(folder: Path, tmp_path
     path = folder / "marks.csv"
     write_image(tmp_path / "elsewhere.png", "red")
     path.write_text(
-        f"path,label,split\n{tmp_path}/elsewhere.png,{RED},train\nred0.png,{RED},train\nred1.png,a bird,\n"
+        f"path,label,split\n{tmp_path}/elsewhere.png,{RED},train\nred0.png,{RED},train\nred1.png,other,\n"
         f"film.mp4#t=0.5,1.5,{RED},\n".replace("film.mp4#t=0.5,1.5", '"film.mp4#t=0.5,1.5"')
     )
     index, notes = opened(folder), list[str]()
@@ -195,20 +195,44 @@ def test_marks_of_other_files_stay_in_the_csv_with_a_line(folder: Path, tmp_path
     rows = [*csv.DictReader(path.open())]
     assert [(Path(row["path"]).name, row["label"], row["split"]) for row in rows] == [
         ("elsewhere.png", RED, "train"),
-        ("red1.png", "a bird", ""),
+        ("red1.png", OTHER, ""),
         ("film.mp4#t=0.5,1.5", RED, ""),
         ("blue0.png", OTHER, ""),
     ]
 
 
+def test_marks_of_other_words_are_refused(tmp_path: Path) -> None:
+    index, path = clouds()[0], tmp_path / "marks.csv"
+    assert marked_words(path) == ""
+    path.write_text(f"path,label\n1.png,{OTHER}\n2.png,a helicopter\n")
+    assert marked_words(path) == "a helicopter"
+    with refuses(DataError, path, "'a helicopter'", "'a piano'"):
+        Marks(index, "a piano", noise(24), path)
+    path.write_text("path,label\n1.png,a kite\n2.png,a helicopter\n")
+    assert marked_words(path) == ""
+
+
+def test_two_writers_of_a_csv_keep_the_marks_of_each_other(folder: Path, tmp_path: Path) -> None:
+    index, path = opened(folder), tmp_path / "marks.csv"
+    one, other = (Marks(index, RED, torch.zeros(index.features.shape[1]), path) for _ in range(2))
+    one.put(0, True)
+    other.put(1, False)
+    one.put(2, True)
+    assert Marks(index, RED, one.row, path).hit == {0: True, 1: False, 2: True}
+
+
 def test_wrong_names_and_marks_are_refused(folder: Path, tmp_path: Path) -> None:
     index, _ = clouds()
-    refuses(DataError, "a class cannot be called 'other'", Marks, index, OTHER, noise(24))
+    for name in (OTHER, f" {OTHER}\n"):
+        with refuses(DataError, "a class cannot be called 'other'"):
+            Marks(index, name, noise(24))
     marks = Marks(index, "kite", noise(24))
     marks.put(3, False)
-    refuses(DataError, "no window is marked as 'kite'", marks.save_run, tmp_path / "run")
+    with refuses(DataError, "no window is marked as 'kite'"):
+        marks.save_run(tmp_path / "run")
     (tmp_path / "run").mkdir()
-    refuses(RunError, "already exists", taught(opened(folder)).save_run, tmp_path / "run")
+    with refuses(RunError, "already exists"):
+        taught(opened(folder)).save_run(tmp_path / "run")
 
 
 def test_a_saved_run_predicts_like_the_head(folder: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -175,7 +174,6 @@ class Label:
         from texthead.apps.label.app import label_app
         from texthead.apps.label.session import LabelSession
         from texthead.apps.label.training import Training
-        from texthead.apps.serving import listening_socket, serve
         from texthead.models import known_rows
 
         def rows(names: list[str]) -> "Float[Tensor, 'classes dim']":
@@ -183,15 +181,13 @@ class Label:
 
         # The fits are small: more threads would only wait for each other.
         torch.set_num_threads(1)
-        labels_csv, host = Path(self.out or ""), self.server.host
+        labels_csv = Path(self.out or "")
         training = Training(self._training, labels_csv)
-        with listening_socket(host, self.server.port) as listening:
-            self.server.say_password(password)
+        with self.server.listening(password) as serve:
             encode = rows if encoder.has_text else None
             session = LabelSession(pool, classes, encode, labels_csv, several=several, seed=self.seed)
             try:
-                with suppress(KeyboardInterrupt):
-                    serve(listening, label_app(session, training, host, password), host, self.server.show_address)
+                serve(label_app(session, training, self.server.host, password))
             finally:
                 session.close()
                 training.close()

@@ -1,6 +1,5 @@
 """`texthead ui`: serve a page on this machine that predicts the classes of files."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -72,22 +71,18 @@ class Ui:
         console.doing("starting the page")
         from texthead.apps.page.answers import Answerer, Limits
         from texthead.apps.page.app import Rules, open_model, ui_app
-        from texthead.apps.serving import listening_socket, serve
         from texthead.parallel import StatefulWorker
 
         source = _source(self)
         limits = Limits(self.limits.max_seconds, self.limits.max_frames)
         self.encoding.pick_device()
         with (
-            listening_socket(self.server.host, self.server.port) as listening,
+            self.server.listening(password) as serve,
             scratch_folder() as folder,
             StatefulWorker(partial(Answerer, source, limits)) as worker,
         ):
-            self.server.say_password(password)
             rules = Rules(self.limits.max_mb, self.limits.limit, self.limits.waiting)
-            app = ui_app(worker, open_model(worker), folder, rules, limits, self.server.host, password)
-            with suppress(KeyboardInterrupt):
-                serve(listening, app, self.server.host, self.server.show_address)
+            serve(ui_app(worker, open_model(worker), folder, rules, limits, self.server.host, password))
 
 
 def _source(command: Ui) -> "ModelSource":

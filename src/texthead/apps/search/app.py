@@ -7,21 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from starlette.responses import FileResponse
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from texthead.apps.search.exports import export_hits
 from texthead.apps.search.index import Index
-from texthead.apps.search.marks import Marks
+from texthead.apps.search.marks import Marks, marked_words
 from texthead.apps.search.search import Hit, Results, query_row, search
 from texthead.apps.serving import MEDIA_TYPES, Uploads, page_app
-from texthead.errors import DataError
+from texthead.errors import DataError, MediaError
 from texthead.files import unused
-from texthead.media import MediaPath, Span
+from texthead.media import MediaPath
 
-# What is exported, and the name of its file.
-_EXPORTS = {"csv": "hits.csv", "jsonl": "hits.jsonl", "label-studio": "hits.json", "sheet": "hits.png", "clips": "hits"}
+# What is exported, and the name of its file in a folder; clips are that folder.
+_EXPORTS = {"csv": "hits.csv", "jsonl": "hits.jsonl", "label-studio": "hits.json", "sheet": "hits.png", "clips": ""}
 
 # Size of the largest example, in bytes.
 _MOST_BYTES = 200 * 2**20
@@ -36,7 +37,8 @@ class SearchSession:
     Args:
         folder: an empty folder for examples and exports.
         first: the query to begin with: words, avoid, and like, the path of an example.
-        csv: file of the marks; None keeps no file.
+        csv: file of the marks; None keeps no file. If it has marks of other words, those of new words get a file beside
+            it. If there is no query to begin with, its words are.
         save: folder of a saved run; None is one in the current folder, named by the query.
         top: number of hits on a page.
     """
@@ -45,8 +47,10 @@ class SearchSession:
         self, index: Index, folder: Path, first: dict[str, str], csv: Path | None, save: Path | None, top: int
     ):
         self.index, self.folder, self.first, self.csv, self.save, self.top = index, folder, first, csv, save, top
+        if csv and not (first.get("words") or first.get("like")):
+            self.first = first | {"words": marked_words(csv)}
         self.uploads, self.exported, self.lock = Uploads(folder, _MOST_BYTES), folder, threading.Lock()
-        self.marks = Marks(index, "a hit", index.features[0])
+        self.marks, self.wishes = Marks(index, "a hit", index.features[0]), dict[str, Marks]()
         self.shown, self.seen, self.known = list[Hit](), dict[int, Hit](), dict[int, bool]()
 
     def path(self, window: Any) -> Path:
@@ -66,13 +70,18 @@ class SearchSession:
             TextheadError: the action is unknown, or not possible.
         """
         run = getattr(self, f"on_{action}", None)
-        if run is None:
-            raise DataError(f"no action {action[:20]!r}; reload the page")
+        if run is None or not (self.seen or action in ("state", "search")):
+            raise DataError(f"no action {action[:20]!r} now; search first, or reload the page")
         with self.lock:
-            answer, hit = run(body), self.marks.hit
-            counts = {"hits": sum(hit.values()), "misses": len(hit) - sum(hit.values())}
+            try:
+                answer, hit = run(body), self.marks.hit
+            except MediaError as error:
+                # Examples lie in a temporary folder.
+                raise DataError(f"{error.path.name}: {error.problem}") from error
+            about = {"name": self.marks.name, "file": self.marks.csv.name if self.marks.csv else ""}
             new = sum(self.known.get(window) != value for window, value in hit.items())
-            return answer | {"marks": counts | {"name": self.marks.name, "new": new}}
+            counts = {"hits": sum(hit.values()), "misses": len(hit) - sum(hit.values()), "new": new}
+            return answer | {"marks": about | counts}
 
     def on_state(self, _: dict[str, Any]) -> dict[str, Any]:
         """Return the query to begin with, and a line about the index."""
@@ -81,92 +90,99 @@ class SearchSession:
 
     def on_search(self, body: dict[str, Any]) -> dict[str, Any]:
         """Search for words, or like an example: a window, an uploaded file, or (True) the one to begin with."""
-        words, like = str(body.get("words") or "").strip(), body.get("like")
+        words, like = " ".join(str(body.get("words") or "").replace(";", ",").split()), body.get("like")
         if not words and like is None:
             raise DataError("nothing to search for; type words, or give an example")
         examples = {bool: lambda: Path(self.first.get("like", "")), int: lambda: self.path(like)}
         query = words if like is None else examples.get(type(like), lambda: self.uploads.path(like))()
-        if not self.marks.hit:
-            name = words or MediaPath(query).file.stem
-            self.marks = Marks(self.index, name, query_row(self.index, query), self.csv)
+        name = words or MediaPath(query).file.stem
+        marks = self.wishes.get(name)
+        if not marks or not marks.hit:
+            marks = Marks(self.index, name, query_row(self.index, query), self.csv_of(name))
         avoid = [text.strip() for text in str(body.get("avoid") or "").split(",") if text.strip()]
-        return self.page(search(self.index, query, avoid=avoid, top=self.top))
+        results = None if marks.hit else search(self.index, query, avoid=avoid, top=self.top)
+        self.marks, self.wishes[name], self.known = marks, marks, {}
+        return self.page(results, results.hits) if results else self.on_next({})
 
     def on_next(self, _: dict[str, Any]) -> dict[str, Any]:
-        """Search with the head of the marks, and return what it is unsure of beside the hits."""
-        head, self.known = self.taught().head(), dict(self.taught().hit)
+        """Search with the head of the marks: the best hits, if probable, and the ones to mark that it is unsure of."""
+        head, self.known = self.marks.head(), dict(self.marks.hit)
         results = search(self.index, head, top=self.top + _CANDIDATES)
-        found = [hit.window for hit in results.hits]
-        return self.page(results, self.taught().next_to_mark(head, found, self.top)[1])
+        unsure = self.marks.next_to_mark(head, [hit.window for hit in results.hits], self.top)[1]
+        likely = [hit for hit in results.hits if hit.probability is None or hit.probability >= 0.5]
+        return self.page(results, [hit for hit in likely if hit.window not in unsure], unsure)
 
     def on_mark(self, body: dict[str, Any]) -> dict[str, Any]:
         """Mark a window as a hit or a miss, or remove its mark."""
         hit = body.get("hit")
-        if not self.shown or not isinstance(hit, bool | None) or not self.path(body.get("window")):
-            raise DataError("nothing to mark; search first")
+        if not isinstance(hit, bool | None) or not self.path(body.get("window")):
+            raise DataError(f"a mark is a hit or a miss, got {hit!r}; reload the page")
         self.marks.put(body["window"], hit)
-        return {}
-
-    def on_forget(self, _: dict[str, Any]) -> dict[str, Any]:
-        """Forget the marks; a CSV keeps them."""
-        self.marks.hit, self.known = {}, {}
         return {}
 
     def on_save(self, _: dict[str, Any]) -> dict[str, Any]:
         """Save a run of the marks in the folder of the command, or a new one in the current folder; nowhere else."""
-        name = self.taught().name
-        out = unused(self.save or Path(re.sub(r"\W+", "-", name).strip("-")[:60] or "run"))
-        self.taught().save_run(out)
+        name = self.marks.name
+        out = unused(self.save or Path(_hyphens(name)))
+        self.marks.save_run(out)
         return {"line": f"{out}: a run with the classes {name} and other; use it: texthead predict {out} FILE"}
 
     def on_export(self, body: dict[str, Any]) -> dict[str, Any]:
         """Export the marked hits, or without any what the page shows; several files as a .zip."""
-        kind, folder = str(body.get("kind")), self.folder / "export"
-        if kind not in _EXPORTS or not self.shown:
-            raise DataError("nothing to export; search first")
-        hits = [self.hit(window) for window, hit in self.marks.hit.items() if hit] or self.shown
+        kind, marked = str(body.get("kind")), [window for window, hit in self.marks.hit.items() if hit]
+        hits = [self.seen.get(window) or self.hit(window) for window in marked] or self.shown
+        if kind not in _EXPORTS or not hits:
+            raise DataError(f"nothing to export as {kind[:20]!r}; search first")
+        folder = self.folder / f"hits-{kind}"
         shutil.rmtree(folder, ignore_errors=True)
         about = {"name": self.marks.name, "data": self.index.data, "model": self.index.encoder.source}
-        line = export_hits(hits, kind, folder / _EXPORTS[kind], **about)
-        files = [*folder.iterdir()]
-        zipped = len(files) > 1 or files[0].is_dir()
-        self.exported = Path(shutil.make_archive(str(self.folder / "hits"), "zip", folder)) if zipped else files[0]
-        return {"line": line.replace(f"{folder}/", "")}
+        line = export_hits(hits, kind, folder / _EXPORTS[kind], **about, base=Path())
+        line, files = line.replace(f"{folder}/", "").removeprefix(f"{folder}: "), [*folder.iterdir()]
+        zipped = kind == "clips" or len(files) > 1
+        self.exported = Path(shutil.make_archive(str(folder), "zip", folder)) if zipped else files[0]
+        return {"line": f"{self.exported.name}: {line}" if zipped else line}
 
-    def taught(self) -> Marks:
-        """Return the marks.
+    def csv_of(self, name: str) -> Path | None:
+        """Return the CSV for marks of a name: that of the command, or one beside it if that has other marks."""
+        others = [marks.csv for wish, marks in self.wishes.items() if marks.hit and wish != name]
+        if self.csv is None or (self.csv not in others and marked_words(self.csv) in ("", name)):
+            return self.csv
+        return self.csv.with_stem(f"{self.csv.stem}-{_hyphens(name)}")
 
-        Raises:
-            DataError: there are none.
-        """
-        if not self.marks.hit:
-            raise DataError("no marks; mark some hits and misses first")
-        return self.marks
-
-    def hit(self, window: int) -> Hit:
-        """Return the hit of a window, without a score if no search found it."""
+    def hit(self, window: int, score: float = 0.0, probability: float | None = None, copies: Any = ()) -> Hit:
+        """Return a window itself as a hit: what is shown, marked and exported."""
         media = self.index.media(window)
-        return self.seen.get(window, Hit(media.file, *media.span, 0.0, None, window, 0))
+        return Hit(media.file, *media.span, score, probability, window, copies)
 
-    def page(self, results: Results, unsure: Sequence[int] = ()) -> dict[str, Any]:
-        """Return what the page shows of results, and of windows to mark beside them."""
-        self.shown = results.hits[: self.top]
-        self.seen |= {hit.window: hit for hit in results.hits}
+    def page(self, results: Results, hits: Sequence[Hit], unsure: Sequence[int] = ()) -> dict[str, Any]:
+        """Return what the page shows: the best of some hits, each by its best window, and windows to mark."""
+        self.seen |= {hit.window: self.hit(hit.window, hit.score, hit.probability, hit.copies) for hit in results.hits}
+        self.shown = [self.seen[hit.window] for hit in hits[: self.top]]
         cards, marks = [*map(self.card, self.shown)], [self.card(self.seen[window]) for window in unsure]
         return {"fits": results.fits, "note": results.note, "hits": cards, "unsure": marks}
 
     def card(self, hit: Hit) -> dict[str, Any]:
         """Return what the page shows of a hit."""
-        media = MediaPath(hit.path).part(Span(hit.start, hit.end))
+        media = self.index.media(hit.window)
         plays = MEDIA_TYPES.get(media.file.suffix.lower(), "").startswith("video")
         kind = "image" if media.is_image else "video" if plays else "preview"
         shown = {"path": str(media), "kind": kind, "mark": self.marks.hit.get(hit.window)}
         return shown | {name: getattr(hit, name) for name in ("window", "copies", "score", "probability")}
 
 
+def _hyphens(name: str) -> str:
+    """Return the words of a name for a file name."""
+    return re.sub(r"\W+", "-", name).strip("-")[:60] or "run"
+
+
 def search_app(session: SearchSession, host: str, password: str | None = None) -> ASGIApp:
     """Return the page with its guard and, if given, a password."""
-    exported = Route("/export", lambda _: FileResponse(session.exported, filename=session.exported.name))
+
+    def exported(_: Request) -> Response:
+        if not session.exported.is_file():
+            raise DataError("nothing is exported; search, and export the hits")
+        return FileResponse(session.exported, filename=session.exported.name)
+
     page, uploads = Path(__file__).with_name("search.html"), session.uploads
-    routes = [exported, *uploads.routes]
+    routes = [Route("/export", exported), *uploads.routes]
     return page_app(routes, host, password, uploads.limits, page=page, act=session.act, media=session.path)

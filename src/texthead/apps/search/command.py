@@ -1,8 +1,6 @@
 """`texthead find`: search a folder of videos and photos by words or an example, and teach it by clicking."""
 
-import math
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,7 +16,7 @@ from texthead.cli import (
     outputs,
     run_argument,
 )
-from texthead.errors import DataError
+from texthead.errors import DataError, RunError, listed
 from texthead.files import scratch_folder
 from texthead.media import MediaPath, Span
 
@@ -69,7 +67,7 @@ class Find:
     save: str | None = option(None, "RUN")
     export: list[str] = option((), "KIND:PATH", repeated=True)
     run: str | None = option(None, "RUN")
-    encoder: str = "mini"
+    encoder: str | None = None
     text: str | None = option(None, "SOURCE")
     server: ServerOptions = ServerOptions()
     features: CacheOptions = CacheOptions()
@@ -87,9 +85,24 @@ class Find:
             raise DataError(f"find needs words before {data}, or --like FILE, or --page")
         if self.save and not (self.marks or self.page):
             raise DataError(f"--save {self.save} learns from marks: give --marks marks.csv, or --page to make them")
+        for flag, value in (("encoder", self.encoder), ("text", self.text)):
+            if self.run and value:
+                raise DataError(f"--{flag} {value}: the run {self.run} has its own encoder; leave it out")
+        if self.not_ and self.marks and not self.page:
+            raise DataError(f"--not {self.not_}: results are ranked by the marks; mark some as other, and leave it out")
         if self.page and self.export:
             raise DataError(f"--export {self.export[0]}: the page exports by itself; leave it out")
-        outputs.check_outputs(self, marks=".csv")
+        if self.export:
+            from texthead.apps.search.exports import check_kind
+
+            for each in self.export:
+                check_kind(each.partition(":")[0])
+        files = [each for each in self.export if not each.startswith("clips:")]
+        outputs.check_outputs(replace(self, export=files), marks=".csv", export=".csv .jsonl .png .json")
+        folders = [each.partition(":")[2] for each in self.export if each not in files]
+        for folder in map(Path, folders if self.page or not self.save else [*folders, self.save]):
+            if folder.exists():
+                raise RunError(f"{folder}: already exists; choose another folder, or remove it")
 
     def _words_and_data(self) -> tuple[str, str]:
         """Return (the words, or "", the folder or manifest).
@@ -119,17 +132,18 @@ class Find:
             model = load_run(run_argument(self.run))
             model.model.to(self.encoding.pick_device())
         else:
-            model = load_encoder(self.encoder, text=self.text, lazy=True)
+            model = load_encoder(self.encoder or "mini", text=self.text, lazy=True)
             model.visual.to(self.encoding.pick_device())
         reading = Reading(default_workers(), cache=self.features.folder, engine=self.encoding.engine)
         index = open_index(data, model, reading, reporter=console.reporter)
         console.say_skipped(index.skipped)
+        console.doing("searching")
         if self.page:
             self._serve(index, words, password)
             return
         query = Path(self.like) if self.like else words
         avoid = [self.not_] if self.not_ else []
-        name, source = words or MediaPath(query).file.stem, self.run or self.encoder
+        name, source = words or MediaPath(query).file.stem, self.run or self.encoder or "mini"
         taught = None
         if self.marks:
             taught = Marks(index, name, query_row(index, query), Path(self.marks), console.say_notes)
@@ -143,31 +157,28 @@ class Find:
             console.notes().print(export_hits(results.hits, kind, Path(out), name=name, data=Path(data), model=source))
         if self.save and taught:
             taught.save_run(self.save)
+            console.notes().print(f"{self.save}: a run of {name!r} and 'other', learned from {len(taught.hit)} marks")
             console.next_command("texthead", "predict", self.save, data)
 
     def _print(self, query: str, results: "Results") -> None:
         """Print whether the best hit stands out, and the hits."""
-        rows = [{**hit._asdict(), "end": None if math.isinf(hit.end) else hit.end} for hit in results.hits]
+        rows = [hit._asdict() for hit in results.hits]
         console.show_json({"query": query, "fits": results.fits, "note": results.note, "results": rows})
         text = console.results()
-        if results.note:
-            text.print(results.note)
+        for line in filter(None, (results.note, "rank, standard deviations above the folder's mean, photo or moment:")):
+            text.print(line)
         for rank, hit in enumerate(results.hits, 1):
             path = MediaPath(hit.path).part(Span(hit.start, hit.end))
             sure = "" if hit.probability is None else f"  {100 * hit.probability:.0f} %"
-            more = f"  and {hit.copies} like it beside it" if hit.copies else ""
+            more = f"  also {listed(hit.copies, 2)}" if hit.copies else ""
             text.print(f"{rank:>3}  {hit.score:+.1f}{sure}  {path}{more}", markup=False, highlight=False)
-        console.say_notes("the number is how far a hit is above the mean of the folder, in standard deviations")
 
     def _serve(self, index: "Index", words: str, password: str | None) -> None:
         """Serve the page until it is interrupted."""
         from texthead.apps.search.app import SearchSession, search_app
-        from texthead.apps.serving import listening_socket, serve
 
-        host, first = self.server.host, {"words": words, "avoid": self.not_ or "", "like": self.like or ""}
+        first = {"words": words, "avoid": self.not_ or "", "like": self.like or ""}
         marks, save = (Path(path) if path else None for path in (self.marks, self.save))
-        with listening_socket(host, self.server.port) as listening, scratch_folder() as folder:
-            self.server.say_password(password)
-            app = search_app(SearchSession(index, folder, first, marks, save, self.top), host, password)
-            with suppress(KeyboardInterrupt):
-                serve(listening, app, host, self.server.show_address)
+        with self.server.listening(password) as serve, scratch_folder() as folder:
+            session = SearchSession(index, folder, first, marks, save, self.top)
+            serve(search_app(session, self.server.host, password))

@@ -1,16 +1,12 @@
 """Export hits: a CSV, JSON lines, a contact sheet, clips cut without decoding, or tasks of a labelling tool."""
 
-import io
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import PIL.Image
-import PIL.ImageDraw
-
 from texthead.apps.search.search import Hit
-from texthead.apps.serving import preview
+from texthead.apps.serving import contact_sheet
 from texthead.data import Item
 from texthead.errors import DataError, MediaError, either, listed
 from texthead.extensions import find
@@ -21,11 +17,10 @@ HIT_FORMATS = ("csv", "jsonl", "sheet", "clips")
 
 HIT_COLUMNS = ("path", "start", "end", "score", "probability", "copies")
 
-# Stills in a row of a contact sheet, and the width, height and height of the text of each, in pixels.
-_ROW, _WIDTH, _HEIGHT, _TEXT = 5, 256, 192, 44
 
-
-def export_hits(hits: Sequence[Hit], kind: str, out: Path, *, name: str, data: Path, model: str) -> str:
+def export_hits(
+    hits: Sequence[Hit], kind: str, out: Path, *, name: str, data: Path, model: str, base: Path | None = None
+) -> str:
     """Write hits in a format, and return a line about it.
 
     Args:
@@ -34,53 +29,44 @@ def export_hits(hits: Sequence[Hit], kind: str, out: Path, *, name: str, data: P
         name: what was searched for, the class of the guesses.
         data: the folder or manifest that was searched.
         model: name of the model that made the guesses.
+        base: the folder that a CSV or JSON lines name files from; that of `out` if None.
 
     Raises:
         TextheadError: the output cannot be written, or no such tool is installed, or it cannot have these files.
     """
+    check_kind(kind)
     items = [Item(MediaPath(hit.path).part(Span(hit.start, hit.end)).path, "") for hit in hits]
     if kind == "clips":
         return copy_clips(items, out)
     if kind == "sheet":
         with replacing(out) as temporary:
-            contact_sheet(items).save(temporary, "PNG")
+            contact_sheet([item.path for item in items]).save(temporary, "PNG")
     elif kind in HIT_FORMATS:
         ends = [None if math.isinf(hit.end) else hit.end for hit in hits]
-        paths = [MediaPath(hit.path).text_below(out.parent) for hit in hits]
-        rows = [(path, hit.start, end, *hit[3:5], hit.copies) for path, hit, end in zip(paths, hits, ends, strict=True)]
+        paths = [MediaPath(hit.path).text_below(base or out.parent) for hit in hits]
+        rows = [
+            (path, hit.start, end, hit.score, hit.probability, "; ".join(hit.copies))
+            for path, hit, end in zip(paths, hits, ends, strict=True)
+        ]
         if kind == "csv":
             write_csv(out, HIT_COLUMNS, rows)
         else:
             with replacing(out) as temporary:
                 lines = [json.dumps(dict(zip(HIT_COLUMNS, row, strict=True))) + "\n" for row in rows]
                 temporary.write_text("".join(lines))
-    elif tool := find("texthead.tools").get(kind):
+    else:
         guesses = {item.path: [(name, hit.probability or hit.score)] for item, hit in zip(items, hits, strict=True)}
         photos, videos = ([item for item in items if item.media.is_image is image] for image in (True, False))
         parts = [(photos, out.with_stem(f"{out.stem}-photos") if videos else out), (videos, out)]
-        write = tool.load(("check", "write")).write
+        write = find("texthead.tools")[kind].load(("check", "write")).write
         return "; ".join(write(path, own, guesses, [name], data=data, model=model) for own, path in parts if own)
-    else:
-        raise DataError(f"`export` must be {either([*HIT_FORMATS, *find('texthead.tools')])}, got {kind!r}")
-    return f"{out}: {len(hits)} hits"
+    return f"{out}: {len(hits)} hit{'s' * (len(hits) != 1)}"
 
 
-def contact_sheet(items: Sequence[Item]) -> PIL.Image.Image:
-    """Return a picture of files and parts of videos: stills in rows of five, with their names and times."""
-    size = _WIDTH * min(len(items), _ROW), (_HEIGHT + _TEXT) * math.ceil(len(items) / _ROW)
-    sheet = PIL.Image.new("RGB", size, "white")
-    draw = PIL.ImageDraw.Draw(sheet)
-    for place, item in enumerate(items):
-        left, top = place % _ROW * _WIDTH + 4, place // _ROW * (_HEIGHT + _TEXT) + 4
-        lines = [f"{place + 1}. {item.media.file.name[-30:]}", str(item.media.span) if item.media.is_part else ""]
-        try:
-            still = PIL.Image.open(io.BytesIO(preview(item.path, 1)[1]))
-            still.thumbnail((_WIDTH - 8, _HEIGHT - 8))
-            sheet.paste(still, (left, top))
-        except MediaError as error:
-            lines.append(error.fault)
-        draw.text((left, top + _HEIGHT - 8), "\n".join(lines), "black", font_size=13)
-    return sheet
+def check_kind(kind: str) -> None:
+    """Raise DataError unless hits can be exported in this format."""
+    if kind not in (kinds := [*HIT_FORMATS, *find("texthead.tools")]):
+        raise DataError(f"`export` must be {either(kinds)}, got {kind!r}")
 
 
 def copy_clips(items: Sequence[Item], out: Path) -> str:
@@ -94,7 +80,8 @@ def copy_clips(items: Sequence[Item], out: Path) -> str:
         for place, item in enumerate(items, 1):
             file, (start, end) = item.media.file, item.media.span.cells()
             times = f"-{start or 0}-{end or 'end'}" if item.media.is_part else ""
-            clip = folder / f"{place:03d}-{file.stem[:100]}{times}{file.suffix}"
+            name = f"{place:03d}-{file.stem[:50]}{times}{file.suffix}"
+            clip = folder / name.encode(errors="replace").decode()
             try:
                 with item.media.open() as media:
                     early = max(early, media.copy(clip))

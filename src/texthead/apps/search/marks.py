@@ -22,7 +22,7 @@ from texthead.runs import CALIBRATION, rows_digest, write_run
 OTHER, CALIBRATED = "other", "calibrated"
 
 # Logit scale of the query that a fit starts from, and its inverse penalty for leaving it, as scikit-learn's C. LOG.md,
-# 2026-11-30, has the experiments behind these constants.
+# 2026-11-29, has the experiments behind these constants.
 SCALE, STRENGTH = 5.0, 10.0
 
 # Unmarked windows that stand for the rest of the folder, as misses, and what one of them counts beside a mark.
@@ -41,8 +41,7 @@ _COLUMNS = ("path", "label", "start", "end")
 class Marks:
     """Hits and misses among the windows of an index, kept in a CSV that `texthead train` reads.
 
-    Its labels are `name` and "other"; a window with another label is a miss. Rows of files or parts that are not in the
-    index stay in the CSV.
+    Its labels are `name` and "other". Rows of files or parts that are not in the index stay in the CSV.
 
     Args:
         name: the class name of the hits; semicolons become commas.
@@ -53,42 +52,56 @@ class Marks:
 
     Attributes:
         hit: for each marked window whether it is a hit.
+
+    Raises:
+        DataError: the name is "other", or the CSV has another label.
     """
 
     def __init__(self, index: Index, name: str, row: Tensor, csv: Path | None = None, note: Callable = silent):
-        if name == OTHER:
-            raise DataError(f"a class cannot be called {OTHER!r}, the class of the misses; choose another name")
         # A semicolon separates several labels.
         self.index, self.name, self.row, self.csv = index, " ".join(name.replace(";", ",").split()), row.float(), csv
-        self.hit, self._rows = dict[int, bool](), dict[MediaPath, dict[str, str]]()
-        if csv is not None and csv.exists():
+        if self.name == OTHER:
+            raise DataError(f"a class cannot be called {OTHER!r}, the class of the misses; choose another name")
+        self.hit = dict[int, bool]()
+        if rows := self._rows():
             number_of = {MediaPath(path).resolved(): number for number, path in enumerate(index.paths)}
-            for line, cells in manifest_rows(csv, _COLUMNS[:2]):
-                media = MediaPath(row_path(cells, csv, line)).resolved()
+            for media, cells in rows.items():
+                if (label := cells["label"].strip()) not in (self.name, OTHER):
+                    remedy = "search for these words, or give another file"
+                    raise DataError(f"{csv} has marks of {label!r}, not of {self.name!r}: {remedy}")
                 number = number_of.get(media, number_of.get(MediaPath(media.file), -1))
                 same = (index.file_of == number) & (index.spans == torch.tensor(media.span)).all(1)
-                self._rows[media] = cells
-                self.hit |= dict.fromkeys(same.nonzero()[:, 0].tolist(), cells["label"].strip() == self.name)
-            if others := len(self._rows) - len(self.hit):
-                note(f"{csv}: {others} of {len(self._rows)} marks are not in {index.data}; they stay in the file")
+                self.hit |= dict.fromkeys(same.nonzero()[:, 0].tolist(), label == self.name)
+            if others := len(rows) - len(self.hit):
+                note(f"{csv}: {others} of {len(rows)} marks are not in {index.data}; they stay in the file")
+
+    def _rows(self) -> dict[MediaPath, dict[str, str]]:
+        """Return the rows of the CSV."""
+        if self.csv is None or not self.csv.exists():
+            return {}
+        rows = manifest_rows(self.csv, _COLUMNS[:2])
+        return {MediaPath(row_path(cells, self.csv, line)).resolved(): cells for line, cells in rows}
 
     def put(self, window: int, hit: bool | None) -> None:
         """Mark a window as a hit or a miss, or remove its mark if `hit` is None, and write the CSV.
 
+        The CSV is read again, so that it keeps what others have written.
+
         Raises:
+            DataError: the CSV is no manifest any more.
             RunError: the CSV cannot be written.
         """
-        media = self.index.media(window).resolved()
-        cells = self._rows.pop(media, {})
+        media, rows = self.index.media(window).resolved(), self._rows()
+        cells = rows.pop(media, {})
         self.hit.pop(window, None)
         if hit is not None:
             self.hit[window] = hit
             path = MediaPath(self.index.media(window).file).text_below(self.csv.parent if self.csv else Path())
             new = zip(_COLUMNS, (path, self.name if hit else OTHER, *media.span.cells()), strict=True)
-            self._rows[media] = {**cells, **dict(new)}
+            rows[media] = {**cells, **dict(new)}
         if self.csv is not None:
-            columns = [*dict.fromkeys([*_COLUMNS, *(column for row in self._rows.values() for column in row)])]
-            write_csv(self.csv, columns, [[row.get(column, "") for column in columns] for row in self._rows.values()])
+            columns = [*dict.fromkeys([*_COLUMNS, *(column for row in rows.values() for column in row)])]
+            write_csv(self.csv, columns, [[row.get(column, "") for column in columns] for row in rows.values()])
 
     def head(self) -> heads.ProbeHead:
         """Return the head of the classes `name` and "other", fitted to the query and the marks.
@@ -171,6 +184,13 @@ class Marks:
                 write_json(folder / CALIBRATION, made.to_json())
             split = {"source": source, "train": train, "train_labels": labels}
             write_run(folder, model, recipe, own.sizes, head.names, split)
+
+
+def marked_words(csv: Path) -> str:
+    """Return the one label of a CSV of marks besides "other", or "" if there is no such file or label."""
+    rows = manifest_rows(csv, _COLUMNS[:2]) if csv.exists() else ()
+    labels = {cells["label"].strip() for _, cells in rows} - {OTHER}
+    return labels.pop() if len(labels) == 1 else ""
 
 
 def _logistic(x: np.ndarray, hit: np.ndarray, counts: np.ndarray, start: np.ndarray) -> np.ndarray:

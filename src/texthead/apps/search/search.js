@@ -11,6 +11,8 @@ const element = (name, properties = {}, ...children) => {
 // A still plays after the pointer has rested on it for so many milliseconds.
 const REST = 150;
 
+const NARROW = matchMedia("(max-width: 50rem)");
+
 // Marks after which the page asks for the next page.
 const ENOUGH = 10;
 
@@ -20,6 +22,9 @@ let like = null;
 const undone = [];
 let current = null;
 let busy = false;
+let wish = "";
+
+const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 
 const showStatus = (text) => { $("status").textContent = text; };
 
@@ -66,35 +71,56 @@ const act = async (action, body = {}, doing = "") => {
 // ---- the query
 
 const search = async () => {
+  if (busy) return;
   const body = { words: $("words").value, avoid: $("avoid").value, like: like && like.from };
   const answer = await act("search", body, "Searching \u2026");
-  if (!answer) return;
-  show(answer);
-  showStatus(`${answer.hits.length} ${answer.fits ? "hits" : "files, the closest ones"}. ${$("note").textContent}`);
+  if (answer) show(answer);
+  else clear();
 };
 
 const next = async () => {
   const answer = await act("next", {}, "Searching with the marks \u2026");
-  if (!answer) return;
-  show(answer);
-  showStatus(`${answer.hits.length} hits, and ${answer.unsure.length} to mark. ${$("note").textContent}`);
+  if (answer) show(answer);
+};
+
+// Takes away what belongs to the query before one that failed.
+const clear = () => {
+  hits.clear();
+  current = null;
+  undone.length = 0;
+  for (const part of ["note", "sure", "unsure", "teach", "keep"]) $(part).hidden = true;
+  for (const stills of document.querySelectorAll("#lists ol")) stills.replaceChildren();
+  $("next").disabled = true;
+  setLike(null);
 };
 
 const show = (answer) => {
   hits.clear();
-  $("note").textContent = answer.note && `${answer.note[0].toUpperCase()}${answer.note.slice(1)}.`;
-  $("note").hidden = !answer.note;
-  $("note").classList.toggle("nothing", !answer.fits);
-  list("sure", answer.hits, answer.unsure.length ? "Sure" : answer.fits ? "Hits" : "The closest files");
-  list("unsure", answer.unsure);
-  $("lists").classList.toggle("both", answer.unsure.length > 0);
-  $("keep").hidden = !answer.hits.length;
+  if (answer.marks.name !== wish) undone.length = 0;
+  wish = answer.marks.name;
+  $("saved").hidden = $("exported").hidden = true;
+  const { fits, marks, unsure } = answer;
+  const taught = marks.hits + marks.misses > 0;
+  const probable = [...answer.hits, ...unsure].some((hit) => hit.probability !== null);
+  const note = answer.note && `${answer.note[0].toUpperCase()}${answer.note.slice(1)}.`;
+  const count = plural(answer.hits.length || "No", taught ? probable ? "likely hit" : "best hit" : "hit");
+  // Said once: a good verdict beside the number of hits, a bad one above it.
+  $("note").textContent = fits ? "" : note;
+  $("note").hidden = fits;
+  const found = fits ? `${count}. ${note}` : `The closest ${answer.hits.length}:`;
+  showStatus(taught ? `${count}, ${unsure.length} to mark.` : found);
+  // On a narrow page, first what is to be marked.
+  $("lists").append($(NARROW.matches ? "sure" : "unsure"));
+  list("sure", answer.hits, taught ? probable ? "Sure" : "Best" : fits ? "Hits" : "The closest ones");
+  list("unsure", unsure);
+  $("lists").classList.toggle("both", unsure.length > 0);
+  $("keep").hidden = !hits.size;
   current = document.querySelector(".still");
   if (current) {
     setCurrent(current);
     current.focus();
   }
-  showMarks(answer.marks);
+  showMarks(marks);
 };
 
 const list = (name, found, title = "") => {
@@ -163,13 +189,15 @@ const clock = (seconds) => {
 const read = (path) => {
   const [, file, start = "", end = ""] = /^(.*?)(?:#t=([\d.]*),?([\d.]*))?$/su.exec(path);
   const part = path !== file;
-  return { name: file.split(/[\\/]/u).at(-1), part, start: Number(start), end: end === "" ? null : Number(end) };
+  return { file, name: file.split(/[\\/]/u).at(-1), part, start: Number(start), end: end === "" ? null : Number(end) };
 };
+
+const timeOf = ({ part, start, end }) => (part ? `${clock(start)} \u2013 ${end === null ? "end" : clock(end)}` : "");
 
 const card = (hit, place, isSure) => {
   Object.assign(hit, read(hit.path));
   const row = element("li");
-  const time = hit.part ? `${clock(hit.start)} \u2013 ${hit.end === null ? "end" : clock(hit.end)}` : "";
+  const time = timeOf(hit);
   const score = element("span", { className: "share" });
   score.textContent = hit.probability === null ? ` ${(Math.round(10 * hit.score) / 10 || 0).toFixed(1)} \u03c3` : ` ${Math.round(100 * hit.probability)} %`;
   score.title = hit.probability === null ? "standard deviations above the mean of the folder" : "probability";
@@ -179,7 +207,6 @@ const card = (hit, place, isSure) => {
   image.addEventListener("error", () => image.replaceWith(element("span", { className: "failed", textContent: "no picture" })));
   still.append(image);
   if (time) still.append(element("span", { className: "time", textContent: time }));
-  if (hit.copies) still.append(element("span", { className: "copies", textContent: `+${hit.copies}`, title: copiesOf(hit) }));
   const name = element("p", { className: "name", title: hit.path }, `${isSure ? `${place + 1}. ` : ""}${hit.name}`, score);
   const does = [
     ["Hit", "h", () => mark(hit, hit.mark === true ? null : true)],
@@ -194,12 +221,24 @@ const card = (hit, place, isSure) => {
     return button;
   });
   row.append(still, name, element("div", { className: "buttons" }, ...buttons));
-  hits.set(hit.window, Object.assign(hit, { row, still, time, buttons, image }));
+  const tabs = [still, ...buttons];
+  if (hit.copies.length) {
+    const summary = element("summary", { textContent: `+${copiesOf(hit)}`, tabIndex: -1 });
+    const copies = hit.copies.map(read).map((copied) => element("li", {}, `${copied.file} ${timeOf(copied)}`));
+    row.append(element("details", {}, summary, element("ul", {}, ...copies)));
+    tabs.push(summary);
+  }
+  hits.set(hit.window, Object.assign(hit, { row, still, time, buttons, image, tabs }));
   still.addEventListener("focus", () => setCurrent(still));
   row.addEventListener("focusin", () => { if (current !== still) setCurrent(still); });
-  still.addEventListener("click", () => (still.dataset.plays ? stop(hit) : play(hit)));
+  let rest = 0;
+  still.addEventListener("click", () => {
+    still.focus();
+    clearTimeout(rest);
+    if (still.dataset.plays) stop(hit);
+    else play(hit);
+  });
   if (!matchMedia("(prefers-reduced-motion: reduce)").matches) {
-    let rest = 0;
     const begin = () => { rest = setTimeout(() => play(hit), REST); };
     still.addEventListener("mouseenter", begin);
     still.addEventListener("focus", begin);
@@ -210,7 +249,7 @@ const card = (hit, place, isSure) => {
   return row;
 };
 
-const copiesOf = (hit) => `and ${hit.copies} near ${hit.copies === 1 ? "copy" : "copies"} or neighbouring moments`;
+const copiesOf = (hit) => plural(hit.copies.length, "near copy", "near copies");
 
 const showMark = (hit) => {
   hit.row.className = hit.mark === true ? "hit" : hit.mark === false ? "miss" : "";
@@ -218,7 +257,7 @@ const showMark = (hit) => {
   if (hit.mark !== null) hit.still.append(element("span", { className: "mark", textContent: hit.mark ? "hit" : "miss" }));
   hit.buttons[0].setAttribute("aria-pressed", String(hit.mark === true));
   hit.buttons[1].setAttribute("aria-pressed", String(hit.mark === false));
-  const parts = [hit.name, hit.time, hit.copies ? copiesOf(hit) : "", hit.mark === null ? "" : hit.mark ? "hit" : "miss"];
+  const parts = [hit.name, hit.time, hit.copies.length ? copiesOf(hit) : "", hit.mark === null ? "" : hit.mark ? "hit" : "miss"];
   hit.still.setAttribute("aria-label", parts.filter(Boolean).join(", "));
 };
 
@@ -233,7 +272,7 @@ const play = (hit) => {
     return;
   }
   const end = hit.end === null ? "" : `,${hit.end}`;
-  const video = element("video", { muted: true, autoplay: true, playsInline: true, tabIndex: -1 });
+  const video = element("video", { muted: true, autoplay: true, playsInline: true });
   video.src = `/media/${hit.window}#t=${hit.start}${end}`;
   video.poster = image.src;
   const again = () => {
@@ -285,11 +324,13 @@ const mark = async (hit, value, undo = false) => {
 
 const showMarks = (marks) => {
   const count = marks.hits + marks.misses;
+  const added = marks.new ? `, ${marks.new} of them new` : "";
+  const file = marks.file && ` Kept in ${marks.file}.`;
   $("teach").hidden = !hits.size && !count;
   $("marks").textContent = count
-    ? `${marks.name}: ${marks.hits} hits, ${marks.misses} misses${marks.new ? `, ${marks.new} of them new` : ""}.`
-    : `Mark hits and misses; after ${ENOUGH} marks, search again with them.`;
-  $("next").disabled = $("save").disabled = $("forget").disabled = !count;
+    ? `${marks.name}: ${plural(marks.hits, "hit")}, ${plural(marks.misses, "miss", "misses")}${added}.${file}`
+    : `Mark hits and misses; after ${ENOUGH} marks, search again with them.${file}`;
+  $("next").disabled = $("save").disabled = !count;
   $("undo").disabled = !undone.length;
   $("next").classList.toggle("primary", marks.new >= ENOUGH);
   $("what").textContent = marks.hits ? "the marked hits" : "the hits shown";
@@ -321,39 +362,26 @@ const more = (hit) => {
   search();
 };
 
-const forget = async () => {
-  const answer = await act("forget");
-  if (!answer) return;
-  undone.length = 0;
-  for (const hit of hits.values()) {
-    hit.mark = null;
-    showMark(hit);
-  }
-  showMarks(answer.marks);
-  showStatus("The marks are forgotten; search for something else.");
-};
-
-const save = async () => {
-  const answer = await act("save", {}, "Saving \u2026");
-  if (!answer) return;
-  $("saved").hidden = false;
-  $("saved").textContent = answer.line;
-  showStatus("Saved.");
+// Runs an action that writes a file; its line, or a sign that it is at work, is beside its button.
+const write = async (part, action, doing, body = {}) => {
+  if (busy) return false;
+  $(part).hidden = false;
+  $(part).textContent = doing;
+  const answer = await act(action, body, doing);
+  $(part).hidden = !answer;
+  if (!answer) return false;
+  $(part).textContent = answer.line;
+  showStatus("Done.");
+  return true;
 };
 
 const exportHits = async (kind) => {
-  const answer = await act("export", { kind }, "Exporting \u2026");
-  if (!answer) return;
-  $("exported").hidden = false;
-  $("exported").textContent = answer.line;
-  showStatus("Exported.");
-  element("a", { href: "/export", download: "" }).click();
+  if (await write("exported", "export", "Exporting \u2026", { kind })) element("a", { href: "/export", download: "" }).click();
 };
 
 $("next").addEventListener("click", next);
 $("undo").addEventListener("click", undo);
-$("forget").addEventListener("click", forget);
-$("save").addEventListener("click", save);
+$("save").addEventListener("click", () => write("saved", "save", "Saving \u2026"));
 for (const button of document.querySelectorAll("#exports [data-kind]")) {
   button.addEventListener("click", () => exportHits(button.dataset.kind));
 }
@@ -362,7 +390,7 @@ for (const button of document.querySelectorAll("#exports [data-kind]")) {
 
 const setCurrent = (still) => {
   for (const hit of hits.values()) {
-    for (const button of [hit.still, ...hit.buttons]) button.tabIndex = hit.still === still ? 0 : -1;
+    for (const tab of hit.tabs) tab.tabIndex = hit.still === still ? 0 : -1;
   }
   current = still;
 };

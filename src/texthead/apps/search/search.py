@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from texthead.apps.search.chance import common_words
@@ -18,8 +18,14 @@ from texthead.media import MediaPath
 from texthead.models import Head, known_rows
 from texthead.prediction import apply_calibration
 
-# The best hit stands out if a smaller share of words for things that are not there fits as well. LOG.md, 2026-11-30.
+# The best hit stands out if a smaller share of words for things that are not there fits as well. LOG.md, 2026-11-29.
 CHANCE = 0.07
+
+# Log-odds of a class that every window has, or none.
+_SURE = 1e4
+
+# The text encoder hardly knows words whose row is shorter.
+KNOWN = 0.5
 
 # With fewer windows, chance is not judged.
 FEWEST = 5
@@ -46,7 +52,7 @@ class Hit(NamedTuple):
         score: how far its best window is above the mean of all windows, in their standard deviations.
         probability: calibrated (0-1), if the query is a head or a class that is calibrated; else None.
         window: the number of its best window.
-        copies: how many other windows it stands for: neighbours and near copies.
+        copies: near copies elsewhere, as paths; windows of videos as parts, film.mp4#t=3,7.5.
     """
 
     path: Path
@@ -55,7 +61,7 @@ class Hit(NamedTuple):
     score: float
     probability: float | None
     window: int
-    copies: int
+    copies: tuple[str, ...]
 
 
 class Results(NamedTuple):
@@ -67,7 +73,11 @@ class Results(NamedTuple):
 
 
 def search(
-    index: Index, query: str | Sequence[str] | Path | Head, *, avoid: Sequence[str | Path] = (), top: int = 20
+    index: Index,
+    query: str | Sequence[str] | Path | Head,
+    *,
+    avoid: str | Path | Sequence[str | Path] = (),
+    top: int = 20,
 ) -> Results:
     """Return the windows that fit a query best, and whether the best one fits better than chance.
 
@@ -95,15 +105,21 @@ def search(
         calibration = run.calibration_for(run.protocol)[0] if run and head is not query else None
         return _by_head(index, head, column, calibration, top)
     assert not isinstance(query, Head)
+    avoid = [avoid] if isinstance(avoid, str | Path) else avoid
     rows = torch.stack([query_row(index, each) for each in (query, *avoid)])
     scores, *others = index.cosines(rows)
     if others:
         scores -= AVOID * torch.stack(others).amax(0).clamp(min=0)
+    if isinstance(query, Path):
+        scores[_windows_of(index, query)] = scores.min()
+        return Results(_hits(index, scores, None, top), True, "")
     hits = _hits(index, scores, None, top)
-    if isinstance(query, Path) or len(index) < FEWEST:
-        return Results(hits, True, "")
+    if len(index) < FEWEST:
+        return Results(hits, True, f"chance is not judged: that takes {FEWEST} photos or moments")
     share = common_words(index).share_as_good(F.normalize(rows[0], dim=-1), index.features[hits[0].window])
-    note = f"of 100 words for things that are not there, {max(round(100 * share), 1)} would fit as well"
+    note = f"{max(round(100 * share), 1)} of 100 words for things that are not there would fit as well"
+    if rows[0].norm() < KNOWN:
+        note += "; the text encoder hardly knows these words"
     if share > CHANCE:
         return Results(hits, False, f"nothing in this folder fits clearly better than chance: {note}")
     return Results(hits, True, f"the best hit stands out: {note}")
@@ -122,23 +138,35 @@ def query_row(index: Index, query: str | Sequence[str] | Path) -> Float[Tensor, 
             raise MediaError(query, problem)
         return F.normalize(windows.features.float().mean(0) - index.center, dim=-1)
     if run and query in run.labels and isinstance(run.head.weight, Tensor):
-        return F.normalize(run.head.weight[run.labels.index(str(query))].detach().float(), dim=-1)
+        return F.normalize(run.head.weight[run.labels.index(str(query))].detach().float().cpu(), dim=-1)
     prompts = [query] if isinstance(query, str) else list(query)
     if not all(prompt.strip() for prompt in (prompts or [""])):
         raise DataError("the query is empty: give words, the path of an example, or a head")
     return known_rows(index.encoder, prompts[:1], [tuple(prompts)])[0]
 
 
+def _windows_of(index: Index, example: Path) -> Bool[Tensor, " windows"]:
+    """Return which windows of the index an example shows itself."""
+    own = MediaPath(example).resolved()
+    named = (number for number, path in enumerate(index.paths) if own.file.name in path)
+    same = [number for number in named if MediaPath(index.paths[number]).resolved().file == own.file]
+    start, end = index.spans.T
+    return torch.isin(index.file_of, torch.tensor(same)) & (start < own.span.end) & (end > own.span.start)
+
+
 def _by_head(index: Index, head: Head, column: int, calibration: Calibration | None, top: int) -> Results:
     """Return the hits of a class of a head."""
+    device = next(head.parameters()).device
     with torch.inference_mode():
-        logits = torch.cat([head(block.float()) for block in index.features.split(LOCAL)])
+        logits = torch.cat([head(block.to(device).float()).cpu() for block in index.features.split(LOCAL)])
     # The heads of marks say in their kind that they are calibrated.
     known = calibration is not None or head.several or "calibrated" in head.kind
     if head.several:
         odds, probabilities = logits[:, column], logits.sigmoid()[:, column]
     else:
-        odds = logits[:, column] - logits[:, torch.arange(logits.shape[1]) != column].logsumexp(-1)
+        # A class that is never predicted has minus infinity.
+        others = logits[:, torch.arange(logits.shape[1]) != column].logsumexp(-1)
+        odds = (logits[:, column] - others).clamp(-_SURE, _SURE)
         probabilities = apply_calibration(logits, calibration)[0][:, column]
     hits = _hits(index, odds, probabilities if known else None, top)
     fits = hits[0].probability is None or hits[0].probability >= 0.5
@@ -167,14 +195,15 @@ def _hits(
         place = next((place for place in alike if score >= NEIGHBOUR * hits[place].score), None)
         if place is not None:
             hit = hits[place]
-            hits[place] = hit._replace(start=min(start, hit.start), end=max(end, hit.end), copies=hit.copies + 1)
+            hits[place] = hit._replace(start=min(start, hit.start), end=max(end, hit.end))
         elif rank in copied:
-            hits[copied[rank]] = hits[copied[rank]]._replace(copies=hits[copied[rank]].copies + 1)
+            hit = hits[copied[rank]]
+            hits[copied[rank]] = hit._replace(copies=(*hit.copies, str(index.media(window))))
         elif len(hits) < top:
             of_file.append(len(hits))
             cosines.append((units @ units[rank]).tolist())
             copies = (at for at, cosine in enumerate(cosines[-1]) if cosine > COPY)
             copied = {**dict.fromkeys(copies, len(hits)), **copied}
             probability = None if probabilities is None else float(probabilities[window])
-            hits.append(Hit(Path(path), start, end, score, probability, window, 0))
+            hits.append(Hit(Path(path), start, end, score, probability, window, ()))
     return hits

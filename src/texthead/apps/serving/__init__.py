@@ -5,7 +5,7 @@ password       password for pages that others can reach
 server         what pages share: their application with its guard, and a server that starts and stops it
 options        address and password of a page
 uploads        files that a page receives, for an hour
-previews       stills, and previews of files that the browser cannot show
+previews       stills, previews of files that the browser cannot show, and contact sheets
 request_queue  requests that are answered one at a time, step by step
 """
 

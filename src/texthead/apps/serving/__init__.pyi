@@ -1,12 +1,10 @@
 """The public names of the package, imported on first use."""
 
 from .options import ServerOptions as ServerOptions
-from .previews import preview as preview
+from .previews import contact_sheet as contact_sheet
 from .request_queue import RequestQueue as RequestQueue
 from .server import MEDIA_TYPES as MEDIA_TYPES
 from .server import file_route as file_route
 from .server import json_body as json_body
-from .server import listening_socket as listening_socket
 from .server import page_app as page_app
-from .server import serve as serve
 from .uploads import Uploads as Uploads

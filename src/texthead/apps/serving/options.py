@@ -1,11 +1,17 @@
 """Options of a page: its address and password."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from texthead.cli import NonNegativeInt, console, option
 from texthead.extras import check_extra
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,19 +45,33 @@ class ServerOptions:
             return read_password(Path(self.password_file))
         return None if self.host in LOCAL else new_password()
 
-    def say_password(self, password: str | None) -> None:
-        """Print the password if other machines can reach the page."""
-        from texthead.apps.serving.server import LOCAL
+    @contextmanager
+    def listening(self, password: str | None) -> "Iterator[Callable[[ASGIApp], None]]":
+        """Listen at the address, and yield a function that serves an application until it is interrupted.
 
-        if self.host not in LOCAL:
-            source = password if self.password_file is None else "that of --password-file"
-            console.problems().print(
-                f"note: with --host {self.host} other machines can reach the page, unencrypted; password: {source}"
-            )
+        Prints the password if other machines can reach the page, and the address when the page can be opened.
 
-    def show_address(self, address: str) -> None:
-        """Print the address of the page."""
-        console.hide_progress()
-        console.flush_notes()
-        console.results().print(f"page: {address}  (Ctrl-C ends it)")
-        sys.stdout.flush()
+        Raises:
+            RunError: the port is taken, or the host is not one of this machine.
+        """
+        from texthead.apps.serving.server import LOCAL, listening_socket, serve
+
+        def run(app: "ASGIApp") -> None:
+            with suppress(KeyboardInterrupt):
+                serve(listening, app, self.host, _show_address)
+
+        with listening_socket(self.host, self.port) as listening:
+            if self.host not in LOCAL:
+                source = password if self.password_file is None else "that of --password-file"
+                console.problems().print(
+                    f"note: with --host {self.host} other machines can reach the page, unencrypted; password: {source}"
+                )
+            yield run
+
+
+def _show_address(address: str) -> None:
+    """Print the address of the page."""
+    console.hide_progress()
+    console.flush_notes()
+    console.results().print(f"page: {address}  (Ctrl-C ends it)")
+    sys.stdout.flush()

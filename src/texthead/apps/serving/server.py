@@ -1,6 +1,7 @@
 """What web pages share: their application with its guard, and a server that starts and stops it."""
 
 import asyncio
+import json
 import logging
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -131,7 +132,7 @@ def page_app(
 def _action_route(act: Callable[[str, dict[str, Any]], Mapping[str, Any]]) -> Route:
     async def answer(request: Request) -> Response:
         body = await json_body(request)
-        return JSONResponse(await run_in_threadpool(act, request.path_params["action"], body))
+        return _json(await run_in_threadpool(act, request.path_params["action"], body))
 
     return Route("/api/{action}", answer, methods=["POST"])
 
@@ -148,7 +149,7 @@ def _media_routes(media: Callable[[int], Path]) -> list[Route]:
 
     def small(request: Request, *pictures: int) -> Response:
         kind, data = cached(media(request.path_params["number"]), *pictures)
-        return Response(data, media_type=kind, headers={"cache-control": "max-age=3600"})
+        return Response(data, media_type=kind, headers={"cache-control": "no-cache"})
 
     def still(request: Request) -> Response:
         return small(request, 1)
@@ -189,8 +190,13 @@ async def json_body(request: Request) -> dict[str, Any]:
     return body
 
 
+def _json(content: Mapping[str, Any], status: int = 200) -> Response:
+    """Return a response in ASCII, since the bytes of a file name need not be UTF-8."""
+    return Response(json.dumps(content, separators=(",", ":")), status, media_type="application/json")
+
+
 async def _error_response(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": " ".join(console.with_flags(str(error)).split())}, status_code=400)
+    return _json({"error": " ".join(console.with_flags(str(error)).split())}, 400)
 
 
 def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[str], object]) -> None:
