@@ -29,7 +29,7 @@ import texthead as th
 from benchmarks.choosing import SETS, mean_and_half
 from texthead.apps.label.labelling import Pool, encode_files
 from texthead.apps.label.learning_curve import learning_curve
-from texthead.apps.label.selection import Similarities, guesses, margin_uncertainty, next_to_label
+from texthead.apps.label.selection import Similarities, guesses, margin_uncertainty
 from texthead.apps.label.session import LabelSession
 from texthead.data.dataset import Dataset, Item, label_indices
 from texthead.features.reading import Reading
@@ -111,9 +111,9 @@ def badge(state: State) -> list[int]:
 
 
 STRATEGIES: dict[str, Callable[[State], list[int]]] = {
-    "texthead label": lambda s: next_to_label(s.features, s.probabilities, s.known, STEP),
-    "the same, without uncertainty": lambda s: next_to_label(
-        s.features, torch.full_like(s.probabilities, 0.5), s.known, STEP
+    "texthead label": lambda s: Similarities(s.features, s.known).next(s.probabilities, s.known, STEP),
+    "the same, without uncertainty": lambda s: Similarities(s.features, s.known).next(
+        torch.full_like(s.probabilities, 0.5), s.known, STEP
     ),
     "TypiClust": typiclust,
     "k-center": k_center,

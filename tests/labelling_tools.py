@@ -1,4 +1,4 @@
-"""Run Python programs that need the libraries of labelling tools, whose dependencies conflict with texthead's.
+"""Tasks for labelling tools, and programs that need their libraries, whose dependencies conflict with texthead's.
 
 LABEL_STUDIO_SDK_PYTHON and FIFTYONE_PYTHON name the interpreters of environments with `label-studio-sdk` and `fiftyone`.
 """
@@ -7,10 +7,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from texthead.apps.label_studio.labelling_tools import write
+from texthead.data.dataset import Item
 
 
 def run_with(package: str, program: str, *arguments: object, **environment: str) -> Any:
@@ -26,3 +31,10 @@ def run_with(package: str, program: str, *arguments: object, **environment: str)
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def write_tasks(path: Path, items: Sequence[Item], guesses: Any, classes: Sequence[str], *, root: Path, **how: Any):
+    """Write tasks with the document root `root`, and return the path of the configuration."""
+    (root / "data").mkdir(parents=True, exist_ok=True)
+    write(path, items, guesses, classes, data=root / "data", **how)
+    return path.with_suffix(".xml")

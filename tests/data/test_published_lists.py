@@ -23,7 +23,8 @@ def named(*names: str) -> ClassIds:
 
 def read(path: Path, labels: ClassIds, root: Path | None = None, **options: str) -> tuple[list[tuple[str, str]], list]:
     """Read a list; return ((path relative to the root or the list's folder, name) pairs, notes)."""
-    items, notes = read_list(path, labels, root=root, **{"frame_template": None, "suffix": None, **options})
+    dataset = read_list(path, labels, root, **options)
+    items, notes = [(item.path, item.label) for item in dataset.items], list(dataset.notes)
     return [(str(item.relative_to(root or path.parent)), name) for item, name in items], notes
 
 
@@ -105,7 +106,7 @@ def test_suffix_completion_and_absolute_paths(tmp_path):
     path = write(tmp_path / "a.txt", "v_1 0\nv.2 1\n")
     assert read(path, named("a", "b"), suffix=".mp4")[0] == [("v_1.mp4", "a"), ("v.2.mp4", "b")]
     path = write(tmp_path / "b.txt", "/data/v.mp4 0\n")
-    assert read_list(path, named("a"), root=None, frame_template=None, suffix=None)[0] == [(Path("/data/v.mp4"), "a")]
+    assert [(item.path, item.label) for item in read_list(path, named("a")).items] == [(Path("/data/v.mp4"), "a")]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from texthead.data.dataset import Dataset
+from texthead.data.sources import unknown_source
 from texthead.errors import DataError
 from texthead.files import MOST_BYTES_OF_LISTS, check_lines, read_text
 from texthead.media.frame_folder import EVERY, frame_file
@@ -32,9 +34,13 @@ class ListedFile(NamedTuple):
 
 
 def read_list(
-    source: Path, labels: ClassIds, *, root: Path | None, frame_template: str | None, suffix: str | None
-) -> tuple[list[tuple[Path, str]], list[str]]:
-    """Return the path and class name of each line, and notes on inconsistencies.
+    source: str | Path,
+    labels: ClassIds | None = None,
+    root: Path | None = None,
+    frame_template: str | None = None,
+    suffix: str | None = None,
+) -> Dataset:
+    """Return the labelled files of a list, with notes on inconsistencies.
 
     A label is the row of its name in the label file, whatever the file's ids, as in the published code.
 
@@ -44,8 +50,14 @@ def read_list(
         suffix: appended to each path to make it a video file, such as ".avi".
 
     Raises:
-        DataError: a line has another form, a label is outside the label file, or the options do not fit the list.
+        DataError: there is no such list or no label file, a line has another form, a label is outside the label file,
+            or the options do not fit the list.
     """
+    source = Path(source)
+    if not source.is_file():
+        raise unknown_source(source)
+    if labels is None:
+        raise DataError(f"{source}: labels in a list are numbers; give `labels`, a CSV with id,name in the same order")
     entries = _entries(source)
     _check_labels(source, entries, labels)
     end = _path_end(source, entries[0], frame_template, suffix)
@@ -57,7 +69,7 @@ def read_list(
     if frame_template is not None:
         counts = [(path, entry.frames or 0) for (path, _), entry in zip(items, entries, strict=True)]
         notes += _count_notes(source, counts)
-    return items, notes
+    return Dataset.of_rows(source, items, notes)
 
 
 def _entries(source: Path) -> list[ListedFile]:

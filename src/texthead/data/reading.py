@@ -26,7 +26,7 @@ from texthead.media.find import find_media, is_hidden, media_below, skipped_note
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
 from texthead.text.class_tree import FOLDERS
-from texthead.text.label_files import ClassIds, read_labels
+from texthead.text.label_files import read_labels
 
 _SEVERAL_LABELS = (
     "; several labels per file go into a column 'labels' (dog; frisbee), or into a column of 0 or 1 per class, "
@@ -140,22 +140,6 @@ class _Source(NamedTuple):
 
 def _is_list(source: str) -> bool:
     return source.lower().endswith(".txt") and not Path(source).is_dir()
-
-
-def _read_list(
-    source: str,
-    labels: ClassIds | None = None,
-    root: Path | None = None,
-    frame_template: str | None = None,
-    suffix: str | None = None,
-) -> Dataset:
-    path = Path(source)
-    if not path.is_file():
-        raise unknown_source(path)
-    if labels is None:
-        raise DataError(f"{path}: labels in a list are numbers; give `labels`, a CSV with id,name in the same order")
-    rows, notes = read_list(path, labels, root=root, frame_template=frame_template, suffix=suffix)
-    return Dataset.of_rows(path, rows, notes)
 
 
 def _read_hub(source: str) -> Dataset:
@@ -394,7 +378,7 @@ def _name(path: Path, root: Path) -> str:
 
 
 # Named in `sources.SOURCES`.
-lists = _Source(_is_list, _read_list)
+lists = _Source(_is_list, read_list)
 hub = _Source(lambda source: source.startswith(HUB_PREFIX), _read_hub)
 shards = _Source(lambda source: MediaPath(source).has_shards(), _read_shards)
 manifests = _Source(_is_table, _read_manifest)

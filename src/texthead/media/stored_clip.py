@@ -35,13 +35,12 @@ _MOST_SECONDS = 2**31
 _BYTES_A_PIXEL = 9.0
 
 
-class _Table(NamedTuple):
-    """Start and end of each frame's JPEG in the clip, in bytes; the SHA-256 of its bytes; its time in seconds."""
+class _Frame(NamedTuple):
+    """Start and end of a frame's JPEG in the clip, in bytes, and the SHA-256 of its bytes."""
 
-    begins: list[int]
-    ends: list[int]
-    digests: list[str]
-    times: list[float]
+    begin: int
+    end: int
+    digest: str
 
 
 def frame_table(clip: bytes, pictures: Sequence[bytes], seconds: Sequence[float]) -> bytes:
@@ -62,10 +61,10 @@ class StoredClip(Media):
         self._clip = entry.offset
         table = _read_table(path, entry)
         try:
-            self._table = _parsed(table, entry.size)
+            self._frames, self.times = _parsed(table, entry.size)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise MediaError(path, f"its frame table is invalid ({error}); prepare the shard again") from None
-        self.num_frames, self.times = len(self._table.begins), self._table.times
+        self.num_frames = len(self._frames)
         check_frames(path, self.num_frames)
         if len(self.times) > 1:
             # The last frame is assumed to last as long as the others on average.
@@ -102,25 +101,25 @@ class StoredClip(Media):
 
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Yield (index, bytes) of each wanted frame, ascending, after checking its digest."""
-        begins, ends, digests, _ = self._table
-        runs = [*self._runs(wanted)]
-        ranges = [(self._clip + begins[run[0]], ends[run[-1]] - begins[run[0]]) for run in runs]
+        frames, runs = self._frames, [*self._runs(wanted)]
+        ranges = [(self._clip + frames[run[0]].begin, frames[run[-1]].end - frames[run[0]].begin) for run in runs]
         for run, read in zip(runs, read_ranges(self.path, ranges), strict=True):
-            first = begins[run[0]]
+            first = frames[run[0]].begin
             for index in run:
-                data = read[begins[index] - first : ends[index] - first]
-                if hashlib.sha256(data).hexdigest() != digests[index]:
-                    size = f"{len(data)} of {ends[index] - begins[index]} bytes"
+                begin, end, digest = frames[index]
+                data = read[begin - first : end - first]
+                if hashlib.sha256(data).hexdigest() != digest:
+                    size = f"{len(data)} of {end - begin} bytes"
                     problem = f"the shard is damaged: frame {index}, {size}, has a wrong digest; copy it again"
                     raise MediaError(self.path, problem, "damaged")
                 yield index, data
 
     def _runs(self, wanted: Sequence[int]) -> Iterator[list[int]]:
         """Yield the frames in runs that are each read at once."""
-        begins, ends, *_ = self._table
-        gap, run = _REMOTE_GAP if address(self.path) else _GAP, [wanted[0]]
+        frames, gap, run = self._frames, _REMOTE_GAP if address(self.path) else _GAP, [wanted[0]]
         for index in wanted[1:]:
-            if begins[index] - ends[run[-1]] > gap or ends[index] - begins[run[0]] > _MOST_AT_ONCE:
+            apart, size = frames[index].begin - frames[run[-1]].end, frames[index].end - frames[run[0]].begin
+            if apart > gap or size > _MOST_AT_ONCE:
                 yield run
                 run = []
             run.append(index)
@@ -144,24 +143,22 @@ def _read_table(path: Path, entry: Member) -> bytes:
     return table
 
 
-def _parsed(table: bytes, size: int) -> _Table:
-    """Parse the frame table of a clip of `size` bytes.
+def _parsed(table: bytes, size: int) -> tuple[list[_Frame], list[float]]:
+    """Return the frames and their times in seconds from the frame table of a clip of `size` bytes.
 
     Raises:
         KeyError, TypeError, ValueError, RecursionError: the table is invalid.
     """
     parsed = json.loads(table)
-    begins, ends, digests, end = [], [], [], 0
+    frames, end = list[_Frame](), 0
     for number, (begin, length, digest) in enumerate(parsed["frames"]):
         if not (type(begin) is int and type(length) is int and isinstance(digest, str)):
             raise TypeError(f"frame {number} has no offset, size and digest")
         if not (end <= begin and 0 < length <= size - begin):
             raise ValueError(f"frame {number} has {length} bytes at {begin}, after {end} of {size}")
         end = begin + length
-        begins.append(begin)
-        ends.append(end)
-        digests.append(digest)
-    return _Table(begins, ends, digests, _times(parsed["seconds"], len(begins)))
+        frames.append(_Frame(begin, end, digest))
+    return frames, _times(parsed["seconds"], len(frames))
 
 
 def _times(seconds: Sequence[float], frames: int) -> list[float]:

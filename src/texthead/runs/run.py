@@ -269,13 +269,11 @@ class Run:
 
     def notes_on_other_classes(self) -> list[str]:
         """Return messages on what is lost if text rows of other classes replace the run's rows."""
-        messages = []
-        if not self.head.takes_text:
-            messages.append(
-                f"{self.folder} was trained with head {self.head.kind}, whose rows are not text, so new class names "
-                "may not work with it: predict without the run for zero-shot, or retrain with `head=text`"
-            )
-        return messages
+        if self.head.takes_text:
+            return []
+        trained = f"{self.folder} was trained with head {self.head.kind}, whose rows are not text"
+        remedy = "predict without the run for zero-shot, or retrain with `head=text`"
+        return [f"{trained}, so new class names may not work with it: {remedy}"]
 
     def with_classes(
         self,

@@ -10,7 +10,7 @@ from texthead.data.class_shares import check_class_shares, check_one_share
 from texthead.data.dataset import Dataset, label_indices
 from texthead.encoders.encoder import as_visual
 from texthead.errors import DataError, RunError
-from texthead.features.reading import Reading, engines_text
+from texthead.features.reading import engines_text
 from texthead.files import locked, read_json, write_json
 from texthead.media.paths import fingerprints
 from texthead.models.build import drop_patches
@@ -119,14 +119,6 @@ def engine_of(out: Path, wanted: EngineName) -> EngineName:
     recorded = read_json(out / "recipe.json").get("engine")
     engines: dict[object, EngineName] = {name: name for name in get_args(EngineName)}
     return engines.get(recorded, wanted) if wanted == "auto" else wanted
-
-
-def reading_of(execution: Execution, recipe: Recipe, out: Path) -> Reading:
-    """Return how training reads files; with a frozen encoder, that includes the feature cache and the engine."""
-    if not recipe.freeze_encoder:
-        return Reading(execution.workers)
-    engine = engine_of(out, execution.engine)
-    return Reading(execution.workers, cache=execution.cache, engine=engine)
 
 
 def record_engines(out: Path, used: Collection[str]) -> None:

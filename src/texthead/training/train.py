@@ -36,7 +36,7 @@ from texthead.training.inputs import feature_clips, pixel_clips
 from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step, make_optimizer
 from texthead.training.precision import choose_precision
-from texthead.training.start import check_trainable, reading_of, record_engines, run_folder
+from texthead.training.start import check_trainable, engine_of, record_engines, run_folder
 from texthead.training.step import ParallelModel, clip_gradients, set_training
 from texthead.training.tune import tuned
 
@@ -95,9 +95,9 @@ def train(
         for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
             same_as_first(module.state_dict().values())
         protocol = as_visual(model.visual).spec.protocol(recipe)
-        reading = reading_of(execution, recipe, out)
+        reading, engines = Reading(execution.workers), set[str]()
         if recipe.freeze_encoder:
-            engines = set[str]()
+            reading = replace(reading, cache=execution.cache, engine=engine_of(out, execution.engine))
             noted = replace(reporter, used=engines.add)
             clips = feature_clips(model, train_set, recipe, protocol.sizes, reading, noted)
             record_engines(out, engines)

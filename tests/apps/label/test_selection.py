@@ -11,7 +11,7 @@ from torch import Tensor
 from made import noise
 from messages import refuses
 from texthead.apps.label import selection
-from texthead.apps.label.selection import guesses, margin_uncertainty, next_to_label
+from texthead.apps.label.selection import Similarities, guesses, margin_uncertainty
 from texthead.errors import DataError
 
 CLASSES, DIM = 6, 48
@@ -28,6 +28,10 @@ def clouds(each: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 def alike(files: int) -> Tensor:
     return torch.full((files, CLASSES), 1 / CLASSES)
+
+
+def next_to_label(features, probabilities, labelled, count, **how):
+    return Similarities(features, labelled, **how).next(probabilities, labelled, count)
 
 
 def test_the_first_are_one_of_each_cluster() -> None:

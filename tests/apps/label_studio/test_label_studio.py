@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from labelling_tools import run_with
+from labelling_tools import run_with, write_tasks
 from made import write_image, write_video
 from messages import prints, refuses
-from texthead.apps.label_studio.labelling_tools import labelling_config, write_tasks
+from texthead.apps.label_studio.labelling_tools import labelling_config
 from texthead.apps.label_studio.tasks import document_root
 from texthead.data.dataset import Item
 from texthead.data.reading import read_dataset

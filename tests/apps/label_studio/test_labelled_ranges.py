@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from labelling_tools import run_with
+from labelling_tools import run_with, write_tasks
 from made import joined_colours, pictures, write_timed, write_video
 from messages import prints, refuses
-from texthead.apps.label_studio.labelling_tools import write_tasks
 from texthead.data.dataset import Item
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError, MediaError

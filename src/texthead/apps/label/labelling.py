@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.apps.label.selection import guesses, next_to_label
+from texthead.apps.label.selection import Similarities, guesses
 from texthead.apps.label_studio import document_root
 from texthead.data import Dataset, Item, labels, manifest_rows, read_dataset, read_files
 from texthead.encoders import Encoder
@@ -67,7 +67,7 @@ class Pool:
         Args:
             prompts: the prompts of each class.
             known: the labels so far.
-            count, several, seed: as in `next_to_label`.
+            several, seed: as in `Similarities`.
         """
         classes, labelled = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in known]
         texts = tuple(known[self.files.items[i].path] for i in labelled)
@@ -75,7 +75,7 @@ class Pool:
         rows = known_rows(encoder, list(prompts), list(prompts.values())) if encoder.has_text else None
         probabilities = guesses(rows, self.features, labelled, targets, classes=len(classes))
         about = {"groups": self.groups, "several": several, "seed": seed}
-        chosen = next_to_label(self.features, probabilities, labelled, count, **about)
+        chosen = Similarities(self.features, labelled, **about).next(probabilities, labelled, count)
         if several:
             sure = torch.maximum(probabilities, 1 - probabilities).amin(-1)
             names = [[name for name, p in zip(classes, row, strict=True) if p >= 0.5] for row in probabilities.tolist()]

@@ -133,7 +133,23 @@ class Similarities:
         *,
         without: Sequence[int] = (),
     ) -> list[int]:
-        """Return the positions of up to `count` files, as `next_to_label` does, except those in `without`."""
+        """Return the positions of up to `count` files to label next, most informative first, except those in `without`.
+
+        Each choice maximises, summed over all files, the root of their uncertainty times the increase of their
+        similarity to the nearest labelled or chosen file; the similarity is exp(-distance^2 / (2 x KERNEL_WIDTH x
+        median distance^2)). So the chosen files represent many others. Near copies, and files of groups that already
+        have more labelled or chosen files than others, come last.
+
+        Args:
+            probabilities: current class probabilities, as from `guesses`.
+
+        Source: facility location (Wei, Iyer and Bilmes, ICML 2015), greedy.
+
+        Raises:
+            DataError: `count` is below 1.
+        """
+        if count < 1:
+            raise DataError(f"count must be at least 1, got {count}")
         groups = self._groups
         taken = [self._index_of[position] for position in labelled if position in self._index_of]
         others = (
@@ -164,37 +180,3 @@ class Similarities:
                 used[groups[self.pool[best]]] += 1
             covered, copies = np.maximum(covered, self._near[best]), copies | self._copies[best]
         return chosen
-
-
-def next_to_label(
-    features: Float[Tensor, "files dim"],
-    probabilities: Float[Tensor, "files classes"],
-    labelled: Sequence[int],
-    count: int,
-    *,
-    groups: Sequence[Hashable] | None = None,
-    several: bool = False,
-    seed: int = 0,
-) -> list[int]:
-    """Return the positions of the files to label next, most informative first.
-
-    Each choice maximises, summed over all files, the root of their uncertainty times the increase of their similarity
-    to the nearest labelled or chosen file; the similarity is exp(-distance^2 / (2 x KERNEL_WIDTH x median
-    distance^2)). So the chosen files represent many others. Near copies, and files of groups that already have more
-    labelled or chosen files than others, come last.
-
-    Args:
-        probabilities: current class probabilities, as from `guesses`.
-        groups: the group of each file (a scene, a person); None if each file is its own.
-        several: whether a file may have several labels, each with a probability of its own.
-        seed: random seed of the sample of 5,000 files, if there are more.
-
-    Source: facility location (Wei, Iyer and Bilmes, ICML 2015), greedy.
-
-    Raises:
-        DataError: `count` is below 1.
-    """
-    if count < 1:
-        raise DataError(f"count must be at least 1, got {count}")
-    similarities = Similarities(features, labelled, groups=groups, several=several, seed=seed)
-    return similarities.next(probabilities, labelled, count)

@@ -30,47 +30,23 @@ def write(
     model: str,
     several: bool = False,
 ) -> str:
-    """Write tasks and the labelling configuration, and return a line on how to import them.
-
-    Args:
-        data: the folder or manifest of the files.
-
-    Raises: as `write_tasks`.
-    """
-    root = document_root(data, (item.path for item in items))
-    config = write_tasks(path, items, guesses, classes, root=root, model=model, several=several)
-    parts = " and parts of files" if any(item.media.is_part for item in items) else ""
-    count = f"{len(items)} files{parts}, {sum(bool(guesses.get(item.path)) for item in items)} with a guess"
-    served = f"labelling configuration for Label Studio: {config}; set its LOCAL_FILES_DOCUMENT_ROOT to {root}"
-    return f"{path}: {count}; {served}"
-
-
-def write_tasks(
-    path: Path,
-    items: Sequence[Item],
-    guesses: Mapping[Path, Sequence[tuple[str, float]]],
-    classes: Sequence[str],
-    *,
-    root: Path,
-    model: str,
-    several: bool = False,
-) -> Path:
-    """Write tasks and, beside them, the labelling configuration; return the configuration's path.
+    """Write tasks and, beside them, the labelling configuration; return a line on how to import them.
 
     Labels become annotations; guesses, the names and probabilities of each file, become predictions. If any item is a
     part of a video, tasks are files with frame ranges, and a whole file is the range of all its frames.
 
     Args:
         items: an empty label means unlabelled.
-        root: Label Studio's document root.
+        data: the folder or manifest of the files.
         model: model name for the predictions.
         several: whether files have several labels.
 
     Raises:
-        DataError: there are images and videos, or files outside the root.
+        DataError: there are images and videos, or files outside Label Studio's document root.
         MediaError: a video with parts cannot be read.
         RunError: the files cannot be written.
     """
+    root = document_root(data, (item.path for item in items))
     kind = _media_kind(item.path for item in items)
     timed = any(item.media.is_part for item in items)
     tasks, used = list[dict[str, Any]](), dict.fromkeys(classes)
@@ -78,12 +54,12 @@ def write_tasks(
         first, file = rows[0], rows[0].media.file
         shared = [pair for pair in first.extra if all(pair in item.extra for item in rows)]
         others = {name: value for name, value in shared if name not in ("image", "video")}
-        data: dict[str, Any] = {**others, kind: _address(file, root)}
-        data |= {name: value for name, value in (("split", first.split), ("group", first.group)) if value}
+        fields: dict[str, Any] = {**others, kind: _address(file, root)}
+        fields |= {name: value for name, value in (("split", first.split), ("group", first.group)) if value}
         frames = Frames(file) if timed else None
         if frames is not None:
-            data |= {RATE: round(frames.rate, 3), PARTS: [item.media.times for item in rows]}
-        task: dict[str, Any] = {"data": data}
+            fields |= {RATE: round(frames.rate, 3), PARTS: [item.media.times for item in rows]}
+        task: dict[str, Any] = {"data": fields}
         sets = Dataset(tuple(rows), several=several).labelling.sets
         labels = [_result(kind, item.path, own, frames) for item, own in zip(rows, sets, strict=True) if any(own)]
         used |= {name: None for own in sets for name in own if name}
@@ -100,7 +76,10 @@ def write_tasks(
     config = path.with_suffix(".xml")
     with replacing(config) as temporary:
         temporary.write_text(labelling_config(kind, [*used], timed=timed, several=several), encoding="utf-8")
-    return config
+    parts = " and parts of files" if timed else ""
+    count = f"{len(items)} files{parts}, {sum(bool(guesses.get(item.path)) for item in items)} with a guess"
+    served = f"labelling configuration for Label Studio: {config}; set its LOCAL_FILES_DOCUMENT_ROOT to {root}"
+    return f"{path}: {count}; {served}"
 
 
 def labelling_config(kind: str, classes: Sequence[str], *, timed: bool = False, several: bool = False) -> str:
