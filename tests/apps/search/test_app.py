@@ -244,5 +244,25 @@ def test_a_name_that_is_not_utf_8_is_shown_marked_and_exported(tmp_path: Path, m
         assert client.post("/api/export", json={"kind": "clips"}).status_code == 200
 
 
+def test_examples_of_one_name_are_told_apart(client: TestClient, ask: Ask, tmp_path: Path) -> None:
+    found: list[Any] = []
+    for colour in ("red", "blue"):
+        picture = write_image(tmp_path / "image.png", colour, seed=78).read_bytes()
+        token = client.post("/upload?name=image.png", content=picture).json()["file"]
+        found.append(ask("search", like=token))
+        ask("mark", window=found[-1]["hits"][0]["window"], hit=True)
+    assert [(names(each["hits"])[0], each["marks"]["name"]) for each in found] == [
+        ("red", "image"),
+        ("blue", "image again"),
+    ]
+
+
+def test_a_page_does_not_mark_what_another_page_has_searched_for(ask: Ask) -> None:
+    ask("search", words="red")
+    ask("search", words="blue")
+    prints(ask("mark", status=400, name="red", window=0, hit=True)["error"], "'blue'", "search again")
+    assert ask("mark", name="blue", window=0, hit=True)["marks"]["hits"] == 1
+
+
 def test_marks_need_a_search(ask: Ask) -> None:
     prints(ask("mark", status=400, window=0, hit=True)["error"], "search first")

@@ -73,6 +73,8 @@ class SearchSession:
         if run is None or not (self.seen or action in ("state", "search")):
             raise DataError(f"no action {action[:20]!r} now; search first, or reload the page")
         with self.lock:
+            if action != "search" and body.get("name", self.marks.name) != self.marks.name:
+                raise DataError(f"another page has searched for {self.marks.name!r} since; search again")
             try:
                 answer, hit = run(body), self.marks.hit
             except MediaError as error:
@@ -95,13 +97,16 @@ class SearchSession:
             raise DataError("nothing to search for; type words, or give an example")
         examples = {bool: lambda: Path(self.first.get("like", "")), int: lambda: self.path(like)}
         query = words if like is None else examples.get(type(like), lambda: self.uploads.path(like))()
-        name = words or MediaPath(query).file.stem
-        marks = self.wishes.get(name)
+        wish, name = str(query), words or MediaPath(query).file.stem
+        names = {marks.name for other, marks in self.wishes.items() if other != wish}
+        while name in names:
+            name = f"{name} again"
+        marks = self.wishes.get(wish)
         if not marks or not marks.hit:
             marks = Marks(self.index, name, query_row(self.index, query), self.csv_of(name))
         avoid = [text.strip() for text in str(body.get("avoid") or "").split(",") if text.strip()]
         results = None if marks.hit else search(self.index, query, avoid=avoid, top=self.top)
-        self.marks, self.wishes[name], self.known = marks, marks, {}
+        self.marks, self.wishes[wish], self.known = marks, marks, {}
         return self.page(results, results.hits) if results else self.on_next({})
 
     def on_next(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +149,7 @@ class SearchSession:
 
     def csv_of(self, name: str) -> Path | None:
         """Return the CSV for marks of a name: that of the command, or one beside it if that has other marks."""
-        others = [marks.csv for wish, marks in self.wishes.items() if marks.hit and wish != name]
+        others = [marks.csv for marks in self.wishes.values() if marks.hit and marks.name != name]
         if self.csv is None or (self.csv not in others and marked_words(self.csv) in ("", name)):
             return self.csv
         return self.csv.with_stem(f"{self.csv.stem}-{_hyphens(name)}")

@@ -22,6 +22,9 @@ let like = null;
 const undone = [];
 let current = null;
 let busy = false;
+
+// What the marks of this page are of.
+let wish;
 let wish = "";
 
 const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
@@ -56,7 +59,7 @@ const act = async (action, body = {}, doing = "") => {
     $("lists").setAttribute("aria-busy", "true");
   }
   try {
-    const send = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+    const send = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ name: wish, ...body }) };
     return await checked(await fetch(`/api/${action}`, send));
   } catch (error) {
     showStatus("");
@@ -323,6 +326,7 @@ const mark = async (hit, value, undo = false) => {
 };
 
 const showMarks = (marks) => {
+  wish = marks.name;
   const count = marks.hits + marks.misses;
   const added = marks.new ? `, ${marks.new} of them new` : "";
   const file = marks.file && ` Kept in ${marks.file}.`;
