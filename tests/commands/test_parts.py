@@ -1,4 +1,4 @@
-"""Parts of videos on the command line: train, eval, compare, predict, doctor, prepare, label and timeline."""
+"""Parts of videos on the command line: train, eval, predict, doctor, label and timeline."""
 
 import csv
 import json
@@ -15,8 +15,6 @@ from texthead.data.reading import read_dataset
 from texthead.files import write_csv
 from texthead.media.paths import MediaPath
 from texthead.runs.run import load_run
-
-SMALL = ("--size", 32, "--workers", 0)
 
 
 @pytest.fixture(scope="module")
@@ -85,24 +83,6 @@ def test_parts_train_what_no_whole_file_could(
     refused(("9.mkv#t=7,8", "1.900"), "predict", out, scenes.parent / "9.mkv#t=7,8")
 
 
-@pytest.mark.slow
-def test_a_drawn_split_keeps_files_whole(scenes: Path, works: Callable, cache: Path, tmp_path: Path) -> None:
-    data = scenes.parent / "undivided.csv"
-    write_csv(data, ["path", "start", "end", "label"], [list(row.values())[:4] for row in read(scenes)])
-    works("train", data, "--tune", "none", "--baselines", "never", "--out", tmp_path, "--cache", cache, *SMALL[2:])
-    run = load_run(tmp_path)
-    held = {str(MediaPath(path).file) for path in run.held_out}
-    assert len(held) * 2 == len(run.held_out) == 4
-    assert not held & {str(MediaPath(path).file) for path in run.trained_on}
-
-
-@pytest.mark.slow
-def test_compare(scenes: Path, works: Callable, cache: Path) -> None:
-    out, err = works("compare", scenes, "--cache", cache, *SMALL, "--verbose")
-    prints(err, 12, 2, 8, "test")
-    prints(out, "each group in one fold")
-
-
 def test_many_parts(scenes: Path, run: Path, works: Callable, tmp_path: Path) -> None:
     out = tmp_path / "parts"
     works("bulk", run, scenes, "--out", out, "--top", 1, "--slice", 7, "--workers", 0)
@@ -143,16 +123,6 @@ def test_doctor(scenes: Path, works: Callable, say: Callable, tmp_path: Path) ->
     kept = read(fixed)
     assert list(kept[0]) == ["path", "start", "end", "label", "split"]
     assert read_dataset(fixed).items == read_dataset(data).items[:-2], "the test's parts stay"
-
-
-@pytest.mark.slow
-def test_prepare_and_train_on_it(scenes: Path, works: Callable, cache: Path, tmp_path: Path) -> None:
-    works("prepare", scenes, "--out", tmp_path / "shards", "--workers", 0)
-    method = ("--tune", "none", "--method", "probe", "--cache", cache, *SMALL)
-    works("train", tmp_path / "shards", *method, "--out", tmp_path / "run")
-    rows = tmp_path / "items.csv"
-    works("eval", tmp_path / "run", tmp_path / "shards", "--out", rows, "--cache", cache, "--workers", 0)
-    assert [row["predicted"] for row in read(rows)] == [row["label"] for row in read(rows)]
 
 
 def test_label(scenes: Path, works: Callable, cache: Path) -> None:
