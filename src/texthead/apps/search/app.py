@@ -73,7 +73,7 @@ class SearchSession:
         if run is None or not (self.seen or action in ("state", "search")):
             raise DataError(f"no action {action[:20]!r} now; search first, or reload the page")
         with self.lock:
-            if action != "search" and body.get("name", self.marks.name) != self.marks.name:
+            if action != "search" and body.get("name") not in (None, "", self.marks.name):
                 raise DataError(f"another page has searched for {self.marks.name!r} since; search again")
             try:
                 answer, hit = run(body), self.marks.hit

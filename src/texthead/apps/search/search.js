@@ -24,7 +24,6 @@ let current = null;
 let busy = false;
 
 // What the marks of this page are of.
-let wish;
 let wish = "";
 
 const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
@@ -326,7 +325,6 @@ const mark = async (hit, value, undo = false) => {
 };
 
 const showMarks = (marks) => {
-  wish = marks.name;
   const count = marks.hits + marks.misses;
   const added = marks.new ? `, ${marks.new} of them new` : "";
   const file = marks.file && ` Kept in ${marks.file}.`;
