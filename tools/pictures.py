@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import chdir, suppress
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from texthead.apps.demo import drawn_videos
 from tools.browser import chromium, environment, serving_command
 
-ASSETS = Path("docs/assets")
+ASSETS = Path("docs/assets").absolute()
 COLUMNS = 80
 
 # Like Rich's own template, without fonts from the network and without the name of a program above.
@@ -195,7 +195,7 @@ def draw_films(folder: Path) -> None:
 def search_page(work: Path) -> None:
     """Photograph the page of `texthead find` after ten marks."""
     draw_films(work / "films")
-    with serving_command(work / "find", "find", "an umbrella", work / "films", "--page") as served:
+    with chdir(work), serving_command(work / "find", "find", "an umbrella", "films", "--page") as served:
         driver = chromium(work / "profile-find", 1300)
         driver.get(served.address)
         until(driver, lambda: _visible(driver, ".still"))

@@ -24,9 +24,11 @@ from text_models import bert
 from texthead import recipes
 from texthead.cli.console import ProgressBar
 from texthead.cli.parser import read_words
+from texthead.commands.predict import Predict
 from texthead.commands.train import Train
 from texthead.data.reading import read_dataset
 from texthead.encoders.load import load_encoder
+from texthead.errors import DataError
 from texthead.files import read_json
 from texthead.runs.run import load_run
 from texthead.runs.scores import read_scores
@@ -414,6 +416,13 @@ def test_eval_of_other_labels(world, works, refused, tmp_path):
 # --- options and recipes --------------------------------------------------------------------------------------------
 
 
+def test_files_may_stand_on_both_sides_of_an_option() -> None:
+    values = read_words(Predict, ["run", "--top", "2", "a.mp4", "b.mp4", "--csv"])
+    assert (values["inputs"], values["top"], values["csv"]) == (["run", "a.mp4", "b.mp4"], 2, True)
+    with pytest.raises(DataError, match="unrecognized arguments: --tpo"):
+        read_words(Predict, ["run", "--tpo", "2", "a.mp4"])
+
+
 def recipe_of(*arguments: str) -> recipes.Recipe:
     """Return the recipe that a `train` command line specifies."""
     command = Train.from_values(read_words(Train, ["DATA", "--out", "run", *arguments]))
@@ -522,7 +531,6 @@ def test_missing_and_mistyped_options(refused, say, tmp_path):
         (("'trian'", "train?"), "trian", "x"),
         (("--framse", "--frames?"), "train", "x", "--out", "y", "--framse", 3),
         (("--epoch 3", "--epochs?"), "train", "x", "--out", "y", "--epoch", 3),
-        ("a.mp4", "predict", "run", "--top", 2, "a.mp4"),
     ):
         assert "[options]" not in refused(parts, *command)
     for part, *command in (("none.yaml", *train, "--config", tmp_path / "none.yaml"), ("trian", "trian")):

@@ -435,6 +435,12 @@ def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
         DataError: unknown options, or values of another type.
     """
     parsed, unknown = parser_of(command).parse_known_args(words)
+    if (
+        unknown
+        and not unknown[0].startswith("-")
+        and any(each.positional and each.many for each in options_of(command))
+    ):
+        parsed, unknown = parser_of(command).parse_known_intermixed_args(words)  # Files on both sides of an option.
     values = vars(parsed)
     if unknown:
         command = actions_of(command).get(values.get("action", ""), command)
@@ -443,8 +449,6 @@ def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
         if unknown[0].startswith("-"):
             flags = [label for each in options if not each.positional for label in each.labels]
             line += did_you_mean(unknown[0].partition("=")[0], flags)
-        elif any(each.positional and each.many for each in options):
-            line += ": put all files together before the options"
         raise DataError(f"{line} (see texthead {name_of(command)} --help)")
     if "config" in values:
         values = read_config(command, Path(values.pop("config"))) | values

@@ -69,6 +69,7 @@ def test_words_and_examples(client: TestClient, ask: Ask) -> None:
     prints(state["about"], "25 files")
     found = ask("search", words="red", avoid="blue, green")
     assert len(found["hits"]) == 6
+    assert ask("state")["avoid"] == "blue, green", "a page that is loaded again shows its last search"
     assert {*names(found["hits"])} <= {"red", "film.mp4"}
     assert (found["fits"], found["unsure"], found["marks"]["hits"]) == (True, [], 0)
     # The example of the command, a file of the browser, and more like a hit.

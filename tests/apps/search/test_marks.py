@@ -228,7 +228,7 @@ def test_wrong_names_and_marks_are_refused(folder: Path, tmp_path: Path) -> None
             Marks(index, name, noise(24))
     marks = Marks(index, "kite", noise(24))
     marks.put(3, False)
-    with refuses(DataError, "no window is marked as 'kite'"):
+    with refuses(DataError, "nothing is marked as 'kite'"):
         marks.save_run(tmp_path / "run")
     (tmp_path / "run").mkdir()
     with refuses(RunError, "already exists"):

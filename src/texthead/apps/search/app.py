@@ -49,6 +49,7 @@ class SearchSession:
         self.index, self.folder, self.first, self.csv, self.save, self.top = index, folder, first, csv, save, top
         if csv and not (first.get("words") or first.get("like")):
             self.first = first | {"words": marked_words(csv)}
+        self.last = self.first
         self.uploads, self.exported, self.lock = Uploads(folder, _MOST_BYTES), folder, threading.Lock()
         self.marks, self.wishes = Marks(index, "a hit", index.features[0]), dict[str, Marks]()
         self.shown, self.seen, self.known = list[Hit](), dict[int, Hit](), dict[int, bool]()
@@ -88,7 +89,7 @@ class SearchSession:
     def on_state(self, _: dict[str, Any]) -> dict[str, Any]:
         """Return the query to begin with, and a line about the index."""
         name, files = self.index.data.absolute().name, len(self.index.paths)
-        return {**self.first, "about": f"{name}: {len(self.index):,} moments and photos in {files:,} files"}
+        return {**self.last, "about": f"{name}: {len(self.index):,} moments and photos in {files:,} files"}
 
     def on_search(self, body: dict[str, Any]) -> dict[str, Any]:
         """Search for words, or like an example: a window, an uploaded file, or (True) the one to begin with."""
@@ -105,6 +106,8 @@ class SearchSession:
         if not marks or not marks.hit:
             marks = Marks(self.index, name, query_row(self.index, query), self.csv_of(name))
         avoid = [text.strip() for text in str(body.get("avoid") or "").split(",") if text.strip()]
+        if like is None:  # For a page that is loaded again.
+            self.last = {"words": words, "avoid": ", ".join(avoid), "like": ""}
         results = None if marks.hit else search(self.index, query, avoid=avoid, top=self.top)
         self.marks, self.wishes[wish], self.known = marks, marks, {}
         return self.page(results, results.hits) if results else self.on_next({})

@@ -165,7 +165,7 @@ class Marks:
             RunError: `out` exists, or cannot be written.
         """
         if not any(self.hit.values()):
-            raise DataError(f"no window is marked as {self.name!r}, which a run needs; mark one")
+            raise DataError(f"nothing is marked as {self.name!r}, which a run needs; mark a hit")
         head, run = self.head(), self.index.run
         texts = run.head if run else self.index.encoder
         head.text_source, head.text_map = texts.text_source, texts.text_map

@@ -33,6 +33,7 @@ const showStatus = (text) => { $("status").textContent = text; };
 const showError = (text) => {
   $("error").textContent = text;
   $("error").hidden = !text;
+  if (text) $("error").scrollIntoView({ block: "nearest" });
 };
 
 // Errors are JSON, or a line of text from the guard.
@@ -110,10 +111,11 @@ const show = (answer) => {
   $("note").textContent = fits ? "" : note;
   $("note").hidden = fits;
   const found = fits ? `${count}. ${note}` : `The closest ${answer.hits.length}:`;
-  showStatus(taught ? `${count}, ${unsure.length} to mark.` : found);
+  const without = $("avoid").value.trim() && " The marks decide, not what is under \u201cbut not\u201d.";
+  showStatus(taught ? `${count}, ${unsure.length} to mark.${without}` : found);
   // On a narrow page, first what is to be marked.
   $("lists").append($(NARROW.matches ? "sure" : "unsure"));
-  list("sure", answer.hits, taught ? probable ? "Sure" : "Best" : fits ? "Hits" : "The closest ones");
+  list("sure", answer.hits, taught ? probable ? "Likely" : "Best" : fits ? "Hits" : "The closest ones");
   list("unsure", unsure);
   $("lists").classList.toggle("both", unsure.length > 0);
   $("keep").hidden = !hits.size;
@@ -424,7 +426,9 @@ const markAndGo = (value) => {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (event.key === "Escape" && event.target.closest("#query")) {
+  const inHelp = event.target.closest("#help");
+  if ((event.key === "Escape" && event.target.closest("#query, #help")) || (event.key === "?" && inHelp)) {
+    if (inHelp) $("help").open = false;
     current?.focus();
     return;
   }
