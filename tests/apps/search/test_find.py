@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_class_of_a_run_is_found_and_exported(folder: Path, works) -> None:
     options = ("--run", "run", "--top", 7)
-    exports = ("csv:hits.csv", "sheet:sheet.png", "clips:clips")
+    exports = ("csv:hits.csv", "sheet:sheet.png", "clips:clips", "label-studio:tasks.json")
     flags = [word for each in exports for word in ("--export", each)]
     out, err = works("find", "red", folder, *options, *flags)
     heading, *lines = out.splitlines()
@@ -39,6 +39,7 @@ def test_a_class_of_a_run_is_found_and_exported(folder: Path, works) -> None:
     assert [row["path"] for row in rows if row["start"] != "0.0"] in (["files/film.mp4"], [])
     assert PIL.Image.open(folder.parent / "sheet.png").width == 1280
     assert len([*(folder.parent / "clips").iterdir()]) == 7
+    assert sum(len(json.loads(path.read_text())) for path in folder.parent.glob("tasks*.json")) == 7
 
 
 def test_json_and_an_example(folder: Path, works) -> None:
