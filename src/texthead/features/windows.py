@@ -75,9 +75,10 @@ def encode_windows(
         model = Recognizer(model.visual, MeanPool(), nn.Identity())
     names, stamps = [str(path) for path in paths], [MediaPath(path).stamp() for path in paths]
     old, old_stamps = (None, []) if file is None else _read(file, reporter)
-    if old and (old.paths, old_stamps) == (names, stamps):
+    if old and (old.paths, old_stamps) == (names, stamps) and all(stamps):
         return old
-    row_of = {stamped: row for row, stamped in enumerate(zip(old.paths if old else (), old_stamps, strict=True))}
+    known = zip(old.paths if old else (), old_stamps, strict=True)
+    row_of = {stamped: row for row, stamped in enumerate(known) if stamped[1]}
     rows = [row_of.get(stamped) for stamped in zip(names, stamps, strict=True)]
     new = [Path(name) for name, row in zip(names, rows, strict=True) if row is None]
     encoded = windows_of(model, new, protocol or model.protocol, reading, reporter)

@@ -176,7 +176,7 @@ class Video(Media):
     def copy_frames(self, frames: range, out: Path) -> float:
         """Copy the packets of a range of frames, from the keyframe that they need, and the best sound beside them.
 
-        If only decoding tells the order of the frames, the copy may lack the last few of them.
+        If only decoding tells the order of the frames, the copy may lack the first or last few.
 
         Raises:
             MediaError: the packets cannot be read, or files named like `out` cannot hold them.

@@ -35,7 +35,7 @@ class Find:
     Args:
         inputs: what to find, in words: 'a red kite on the beach'; then a folder, or a CSV or TSV with the column path
             and optionally start and end of parts in seconds
-        not_: words for what is not meant
+        not_: words for what is not meant: 'a bird, a plane'
         like: a photo, a video or a part of one (film.mp4#t=3,7.5) to find similar ones, instead of words
         top: number of results
         page: open a page for the browser: search, mark hits and misses, search again with what was learned
@@ -142,7 +142,7 @@ class Find:
             self._serve(index, words, password)
             return
         query = Path(self.like) if self.like else words
-        avoid = [self.not_] if self.not_ else []
+        avoid = [text.strip() for text in (self.not_ or "").split(",") if text.strip()]
         name, source = words or MediaPath(query).file.stem, self.run or self.encoder or "mini"
         taught = None
         if self.marks:

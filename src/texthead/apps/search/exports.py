@@ -55,7 +55,8 @@ def export_hits(
                 lines = [json.dumps(dict(zip(HIT_COLUMNS, row, strict=True))) + "\n" for row in rows]
                 temporary.write_text("".join(lines))
     else:
-        guesses = {item.path: [(name, hit.probability or hit.score)] for item, hit in zip(items, hits, strict=True)}
+        sure = (hit.score if hit.probability is None else hit.probability for hit in hits)
+        guesses = {item.path: [(name, value)] for item, value in zip(items, sure, strict=True)}
         photos, videos = ([item for item in items if item.media.is_image is image] for image in (True, False))
         parts = [(photos, out.with_stem(f"{out.stem}-photos") if videos else out), (videos, out)]
         write = find("texthead.tools")[kind].load(("check", "write")).write
