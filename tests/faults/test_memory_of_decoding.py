@@ -18,7 +18,7 @@ import torch
 from made import taken
 from media_files import heic
 from texthead.apps.doctor.facts import facts_of
-from texthead.apps.serving import preview
+from texthead.apps.serving.previews import preview
 from texthead.data.clips import TrainClips, ViewClips
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import ShardOptions, encoded
