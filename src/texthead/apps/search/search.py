@@ -11,6 +11,7 @@ from torch import Tensor
 
 from texthead.apps.search.chance import common_words
 from texthead.apps.search.index import Index
+from texthead.apps.search.marks import CALIBRATED
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import Calibration
 from texthead.features import Reading, encode_windows
@@ -101,7 +102,7 @@ def search(
         head, column = run.head, run.labels.index(query)
     if head is not None:
         if avoid:
-            raise DataError("`avoid` is for words and examples, not for a head or a class: leave it out")
+            raise DataError(f"`avoid` {avoid!r} is for words and examples, not for a head or a class: leave it out")
         calibration = run.calibration_for(run.protocol)[0] if run and head is not query else None
         return _by_head(index, head, column, calibration, top)
     assert not isinstance(query, Head)
@@ -159,8 +160,7 @@ def _by_head(index: Index, head: Head, column: int, calibration: Calibration | N
     device = next(head.parameters()).device
     with torch.inference_mode():
         logits = torch.cat([head(block.to(device).float()).cpu() for block in index.features.split(LOCAL)])
-    # The heads of marks say in their kind that they are calibrated.
-    known = calibration is not None or head.several or "calibrated" in head.kind
+    known = calibration is not None or head.several or CALIBRATED in head.kind
     if head.several:
         odds, probabilities = logits[:, column], logits.sigmoid()[:, column]
     else:
