@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     reporting = add("report", help="write RESULTS.md and an HTML page from the finished rows")
     reporting.add_argument("--scale", choices=SCALES, default="mini", help="scale to report; default: mini")
     reporting.add_argument(
-        "--seeds", type=int, help="number of seeds; default: the last complete look at mini, 1 at full"
+        "--seeds", type=int, help="number of seeds; default: the last look of each claim at mini, 1 at full"
     )
     reporting.add_argument(
         "--out", type=Path, default=FOLDER.parent / "RESULTS.md", help="Markdown file; default: paper/RESULTS.md"

@@ -76,7 +76,7 @@ def finding(a: Sequence[float], b: Sequence[float], margin: float = MARGIN) -> F
 
     With margin 2, 2.3 ±1.4 is above, 0.3 ±1.4 is equal, and 1.3 ±1.4 is open.
     """
-    if len(a) < 2 or len(a) != len(b):
+    if min(len(a), len(b)) < 2:
         return "open"
     mean, half = paired(a, b, level=LEVEL)
     if mean - half > 0:
@@ -104,10 +104,11 @@ def seeds_needed(a: Sequence[float], b: Sequence[float], margin: float = MARGIN)
 
     The interval must exclude zero or lie within the margin, whichever takes fewer seeds.
     """
-    if len(a) < 2 or len(a) != len(b):
+    seeds = min(len(a), len(b))
+    if seeds < 2:
         return None
     mean, half = paired(a, b, level=LEVEL)
-    deviation = half / student.ppf((1 + LEVEL) / 2, len(a) - 1) * math.sqrt(len(a))
+    deviation = half / student.ppf((1 + LEVEL) / 2, seeds - 1) * math.sqrt(seeds)
     target = max(abs(mean), margin - abs(mean))
     return math.ceil((student.ppf((1 + LEVEL) / 2, 1000) * deviation / target) ** 2) + 2
 

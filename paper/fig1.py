@@ -75,7 +75,7 @@ def plan(setting: Setting) -> Plan:
             "class names that share a word have correlated text rows, others do not",
             "holds" if p < 0.05 and abs(others[TEXT][0]) < 0.1 else "does not hold",
             f"share a word {shared[TEXT][0]:.2f}, others {others[TEXT][0]:.2f} (below 0.1 is negligible), p = {p:.4f}",
-            seeds=len(setting.seeds),
+            seeds=len(maps[TEXT]),
         )
     )
     verdict = judge(

@@ -5,6 +5,7 @@ import platform
 import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ class Results:
         self._results = dict(results)
 
     def of(self, title: str) -> list[dict]:
-        """Return the results of a row, by ascending seed."""
-        return [self._results[key] for key in sorted(self._results) if key[0] == title]
+        """Return the results of a row for seeds 0, 1, ... up to the first that was not run."""
+        seeds = takewhile(lambda seed: (title, seed) in self._results, count())
+        return [self._results[title, seed] for seed in seeds]
 
     def values(self, title: str, key: str = "top1", *, views: str | None = None) -> list[float]:
-        """Return one metric of a row, by ascending seed; [] if the row was not run."""
+        """Return one metric of a row by seed, as in `of`; [] if the row was not run."""
         return [result["views"][views][key] if views else result[key] for result in self.of(title)]
 
 

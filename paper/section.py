@@ -27,8 +27,9 @@ class Verdict:
     Attributes:
         number: number of the claim in paper/PLAN.md.
         why: the comparisons with their intervals.
-        seeds: number of seeds in each comparison.
+        seeds: number of seeds that all its rows have.
         needed: estimated number of seeds that would decide an undecided claim.
+        times: number of seeds of its rows per seed of a look.
     """
 
     number: int
@@ -37,6 +38,12 @@ class Verdict:
     why: str
     seeds: int = 0
     needed: int | None = None
+    times: int = 1
+
+    @property
+    def looked(self) -> int:
+        """Number of seeds, as those of a look are counted."""
+        return self.seeds // self.times
 
 
 @dataclass
@@ -65,16 +72,16 @@ def each(values: Sequence[float], digits: int = 1) -> str:
 
 
 def gap(a: Sequence[float], b: Sequence[float], digits: int = 1, *, level: float = 0.95) -> str:
-    """Format the mean difference a - b, paired by seed, with its interval: "+3.1 ±2.0"."""
-    if not a or len(a) != len(b):
+    """Format the mean difference a - b over the seeds that both have, with its interval: "+3.1 ±2.0"."""
+    if not a or not b:
         return "-"
     mean, half = paired(a, b, level=level)
-    return f"{mean:+.{digits}f}" if len(a) < 2 else f"{mean:+.{digits}f} ±{half:.{digits}f}"
+    return f"{mean:+.{digits}f}" if min(len(a), len(b)) < 2 else f"{mean:+.{digits}f} ±{half:.{digits}f}"
 
 
 def unseen(a: Sequence[float], b: Sequence[float]) -> str:
     """Say why two lists of values give no interval."""
-    return f"{gap(a, b)}, one seed gives no interval" if len(a) == len(b) == 1 else "not run"
+    return f"{gap(a, b)}, one seed gives no interval" if a and b else "not run"
 
 
 def judge(
@@ -83,14 +90,15 @@ def judge(
     pairs: Sequence[tuple[str, Sequence[float], Sequence[float]]],
     *,
     margin: float = MARGIN,
+    times: int = 1,
 ) -> Verdict:
     """Return the verdict on a claim that a > b in every comparison (name, a, b).
 
-    Intervals have the level of a look (`paper.claims`).
+    A comparison uses the seeds that both rows have. Intervals have the level of a look (`paper.claims`).
     """
     whys, needed, digits = [], [], 1 if margin >= 1 else 2
     for name, a, b in pairs:
-        run = len(a) > 1 and len(a) == len(b)
+        run = min(len(a), len(b)) > 1
         whys.append(f"{name}: {gap(a, b, digits, level=LEVEL) if run else unseen(a, b)}")
         if finding(a, b, margin) == "open":
             needed.append(seeds_needed(a, b, margin))
@@ -100,6 +108,7 @@ def judge(
         claim,
         verdict,
         "; ".join(whys),
-        seeds=min((len(a) for _, a, _ in pairs), default=0),
+        seeds=min((len(values) for _, *both in pairs for values in both), default=0),
         needed=max((count for count in needed if count is not None), default=None) if verdict == "undecided" else None,
+        times=times,
     )

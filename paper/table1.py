@@ -109,14 +109,15 @@ def verdicts(name: str, values: dict[str, list[float]]) -> list[Verdict]:
 
 def equal(number: int, claim: str, a: list[float], b: list[float]) -> Verdict:
     """Return the verdict on a claim of equivalence: holds within the margin, does not hold beyond it."""
-    if len(a) < 2 or len(a) != len(b):
-        return Verdict(number, claim, "undecided", unseen(a, b))
+    seeds = min(len(a), len(b))
+    if seeds < 2:
+        return Verdict(number, claim, "undecided", unseen(a, b), seeds)
     mean, half = paired(a, b, level=LEVEL)
     text = f"difference from text: {mean:+.1f} ±{half:.1f}"
     if abs(mean) + half <= MARGIN:
-        return Verdict(number, claim, "holds", text, len(a))
+        return Verdict(number, claim, "holds", text, seeds)
     if abs(mean) - half > MARGIN:
-        return Verdict(number, claim, "does not hold", text, len(a))
+        return Verdict(number, claim, "does not hold", text, seeds)
     # The interval must clear the nearer margin: count seeds by the distance from it.
     needed = seeds_needed([value - math.copysign(MARGIN, mean) for value in a], b, 0.0)
-    return Verdict(number, claim, "undecided", text, len(a), needed)
+    return Verdict(number, claim, "undecided", text, seeds, needed)

@@ -1,6 +1,7 @@
 """The decision rule for claims: intervals over all looks together have at least 95 % coverage."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from paper.claims import CLAIMS, LEVEL, LOOKS, MARGIN, QUOTED, answer, finding, 
 from paper.data import Runtime
 from paper.report import SUMMARY_HEADERS, summary
 from paper.results import Store
+from paper.rows import Job, Row
 from paper.running import Setting
 from paper.section import Section, judge
 from paper.stats import paired
@@ -120,28 +122,42 @@ def test_the_summary_counts_each_group_of_claims_once():
     ]
 
 
-def test_claim_keeps_first_decisive_verdict(monkeypatch, tmp_path):
-    at: dict[int, list[tuple]] = {
-        5: [("early", 9.0, 1.0), ("late", 1.0, 9.0)],
-        10: [("early", 0.0, 9.0), ("late", -4.0, 3.0)],
-        20: [("early", 0.0, 9.0), ("late", 0.0, 9.0)],
-    }
+def add_runs(store, setting, title, values):
+    for seed, value in enumerate(values):
+        line = {"result": {"top1": float(value)}, "seconds": 10.0, "title": title}
+        store.lines[setting.key(Job(title, seed, ROWS[title]))] = line
 
-    def follow(plan, setting, store, finish):
-        section = Section("x", "x")
-        count = len(setting.seeds)
-        section.verdicts += [judge(1, name, [("a", *seeds(mean, half, count))]) for name, mean, half in at[count]]
-        return section, [f"seed {seed}" for seed in setting.seeds]
 
-    monkeypatch.setattr(deciding, "follow", follow)
-    monkeypatch.setattr(deciding, "module", lambda name: type("M", (), {"plan": staticmethod(lambda setting: None)}))
-    store = Store(tmp_path, "mini")
-    for count, expected in ((5, ["holds", "undecided"]), (10, ["holds", "does not hold"])):
-        store.lines |= {f"seed {seed}": {} for seed in range(count)}
-        result = deciding.last_look("x", Setting(Runtime("mini"), ()), store)
-        assert (result.seeds, [verdict.answer for verdict in result.section.verdicts]) == (count, expected)
-        assert [verdict.seeds for verdict in result.section.verdicts] == [5, count]
-    assert result.undecided == []
+ROWS = {title: Row(title) for title in ("base", "early", "late", "never")}
+
+
+def plan(setting):
+    """Three claims, each that a row is better than the base row."""
+    results = yield setting.jobs(ROWS)
+    section = Section("x", "x")
+    base = results.values("base")
+    section.verdicts += [judge(1, name, [("a", results.values(name), base)]) for name in list(ROWS)[1:]]
+    return section
+
+
+def test_each_claim_is_examined_when_its_own_rows_have_a_look(monkeypatch, tmp_path):
+    monkeypatch.setattr(deciding, "module", lambda name: type("M", (), {"plan": staticmethod(plan)}))
+    store, setting = Store(tmp_path, "mini"), Setting(Runtime("mini"), (), digests=dict.fromkeys(ROWS, ""))
+    noise = np.resize([1.0, -1.0], 40)
+    add_runs(store, setting, "base", [0.0] * 40)
+    add_runs(store, setting, "early", 9 + noise[:7])
+    for count, answers, looked, following in (
+        (4, ["holds", "undecided", "undecided"], [5, 4, 0], 5),
+        (9, ["holds", "undecided", "undecided"], [5, 5, 0], 5),
+        (10, ["holds", "does not hold", "undecided"], [5, 10, 0], 5),
+    ):
+        add_runs(store, setting, "late", 3 * noise[:count] - 4)
+        result = deciding.last_look("x", setting, store)
+        assert [verdict.answer for verdict in result.section.verdicts] == answers
+        assert [verdict.looked for verdict in result.section.verdicts] == looked
+        assert result.next_look == following
+    # At ten seeds three runs of `early` are missing, and all of `never`, whose time is not known.
+    assert deciding.cost("x", 10, setting, store) == 3 * 10.0
 
 
 def test_decide_cheapest_first_within_budget(monkeypatch, tmp_path):
@@ -154,6 +170,7 @@ def test_decide_cheapest_first_within_budget(monkeypatch, tmp_path):
         decided = name == "done" or (name == "cheap" and state[name] >= 20)
         pair = seeds(9.0, 1.0, 6) if decided else seeds(1.0, 9.0, 6)
         section.verdicts.append(judge(1, f"{name} claim", [("a", *pair)]))
+        section.verdicts[0] = replace(section.verdicts[0], seeds=state[name])
         return deciding.LookResult(section, {name}, state[name])
 
     def run(name, plan, setting, store, pool, *, say):
@@ -165,7 +182,7 @@ def test_decide_cheapest_first_within_budget(monkeypatch, tmp_path):
     monkeypatch.setattr(deciding, "last_look", last_look)
     monkeypatch.setattr(deciding, "run", run)
     monkeypatch.setattr(deciding, "module", lambda name: type("M", (), {"plan": staticmethod(lambda setting: None)}))
-    monkeypatch.setattr(deciding, "cost", lambda result, store: price[result.section.name])
+    monkeypatch.setattr(deciding, "cost", lambda name, seeds, setting, store: price[name])
     messages: list[str] = []
     deciding.decide(Setting(Runtime("mini"), ()), Store(tmp_path, "mini"), None, 1500 / 3600, messages.append)
     assert ran == [("cheap", 10), ("cheap", 20), ("dear", 10)]
