@@ -1,6 +1,7 @@
 """Store of finished rows: one JSON-lines file per experiment, addressed by content, read back by title and seed."""
 
 import json
+import math
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -9,7 +10,10 @@ from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paper.rows import Job
+from paper.stats import Outcomes
 from texthead.errors import RunError
 from texthead.files import write_json
 
@@ -27,9 +31,19 @@ class Results:
         seeds = takewhile(lambda seed: (title, seed) in self._results, count())
         return [self._results[title, seed] for seed in seeds]
 
-    def values(self, title: str, key: str = "top1", *, views: str | None = None) -> list[float]:
-        """Return one metric of a row by seed, as in `of`; [] if the row was not run."""
-        return [result["views"][views][key] if views else result[key] for result in self.of(title)]
+    def values(self, title: str, key: str = "top1", *, views: str | None = None) -> Outcomes:
+        """Return one metric of a row by seed, as in `of`; empty if the row was not run. Top-1 comes with its items."""
+        scores = [result["views"][views] if views else result for result in self.of(title)]
+        return Outcomes((score[key] for score in scores), map(right, scores if key == "top1" else ()))
+
+
+def right(score: Mapping[str, Any]) -> np.ndarray | None:
+    """Return 100 for each test item with the right top-1 class and 0 for the others; None if that was not stored."""
+    if "hits" not in score:
+        return None
+    count = score["count"]
+    data = int(score["hits"], 16).to_bytes(math.ceil(count / 8), "big")
+    return 100.0 * np.unpackbits(np.frombuffer(data, np.uint8))[-count:]
 
 
 class Store:

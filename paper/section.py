@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from paper.claims import LEVEL, MARGIN, Answer, answer, finding, seeds_needed
-from paper.stats import interval, paired
+import numpy as np
+
+from paper.claims import LEVEL, MARGIN, Answer, Finding, answer, finding, seeds_needed
+from paper.stats import Outcomes, interval, noise_share, paired
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,18 +29,24 @@ class Verdict:
     Attributes:
         number: number of the claim in paper/PLAN.md.
         why: the comparisons with their intervals.
+        closest: the comparison with the smallest difference.
         seeds: number of seeds that all its rows have.
         needed: estimated number of seeds that would decide an undecided claim.
         times: number of seeds of its rows per seed of a look.
+        stands: whether the same verdict would be reached for other test items of the same kind; None if unknown.
+        noise: share of the variance of the closest difference that is noise of single test items; None if unknown.
     """
 
     number: int
     claim: str
     answer: Answer
     why: str
+    closest: str = ""
     seeds: int = 0
     needed: int | None = None
     times: int = 1
+    stands: bool | None = None
+    noise: float | None = None
 
     @property
     def looked(self) -> int:
@@ -91,24 +99,40 @@ def judge(
     *,
     margin: float = MARGIN,
     times: int = 1,
+    group: int = 1,
 ) -> Verdict:
-    """Return the verdict on a claim that a > b in every comparison (name, a, b).
+    """Return the verdict on a claim that a > b in every comparison (name, a, b), for new seeds on these test items.
 
     A comparison uses the seeds that both rows have. Intervals have the level of a look (`paper.claims`).
+
+    Args:
+        group: show only the closest of every so many comparisons.
     """
-    whys, needed, digits = [], [], 1 if margin >= 1 else 2
-    for name, a, b in pairs:
-        run = min(len(a), len(b)) > 1
-        whys.append(f"{name}: {gap(a, b, digits, level=LEVEL) if run else unseen(a, b)}")
-        if finding(a, b, margin) == "open":
-            needed.append(seeds_needed(a, b, margin))
-    verdict = answer([finding(a, b, margin) for _, a, b in pairs])
+    digits = 1 if margin >= 1 else 2
+    differences = [Outcomes(a) - Outcomes(b) for _, a, b in pairs]
+    findings: list[Finding] = [finding(each, margin, len(pairs)) for each in differences]
+    means = [float(np.mean(each)) if each else 0.0 for each in differences]
+    whys = []
+    for (name, a, b), each in zip(pairs, differences, strict=True):
+        whys.append(f"{name}: {gap(a, b, digits, level=LEVEL) if len(each) > 1 else unseen(a, b)}")
+
+    def closest(indices: Sequence[int]) -> int:
+        return min(indices, key=lambda index: (findings[index] != "below", means[index]))
+
+    every = range(len(pairs))
+    shown = [closest(every[start : start + group]) for start in every[::group]]
+    verdict, main = answer(findings), closest(every) if pairs else None
+    known = all(noise_share(each) is not None for each in differences)
+    elsewhere = answer([finding(each, margin, len(pairs), new_items=True) for each in differences])
     return Verdict(
         number,
         claim,
         verdict,
-        "; ".join(whys),
+        (f"closest of {group} each: " if group > 1 else "") + "; ".join(whys[index] for index in shown),
+        closest="" if main is None else whys[main],
         seeds=min((len(values) for _, *both in pairs for values in both), default=0),
-        needed=max((count for count in needed if count is not None), default=None) if verdict == "undecided" else None,
+        needed=seeds_needed(differences, margin) if verdict == "undecided" else None,
         times=times,
+        stands=elsewhere == verdict if known else None,
+        noise=None if main is None else noise_share(differences[main]),
     )

@@ -17,12 +17,14 @@ Mini:    (a) moving drawings, 48 classes, frozen Lite0, narrow temporal transfor
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from paper import worlds
-from paper.claims import LEVEL, MARGIN, seeds_needed
+from paper.claims import LEVEL, MARGIN, Answer, seeds_needed
 from paper.rows import Row
 from paper.running import Plan, Setting
 from paper.section import Section, Table, Verdict, cell, each, gap, judge, unseen
-from paper.stats import paired
+from paper.stats import Outcomes, interval, noise_share
 
 TITLE = "Table 1: generation of the frozen classifier"
 TEXT, NORMAL, ORTHOGONAL, ONLY, LDA = "text", "random normal", "random orthogonal", "text-only encoder", "LDA"
@@ -85,11 +87,11 @@ def plan(setting: Setting) -> Plan:
     return section
 
 
-def verdicts(name: str, values: dict[str, list[float]]) -> list[Verdict]:
+def verdicts(name: str, values: dict[str, Outcomes]) -> list[Verdict]:
     """Return the verdicts on claims 5, 6 and 7 for one data set."""
     text = values[TEXT]
     below = [(f"text minus {title}", text, values[title]) for title in (NORMAL, ORTHOGONAL)]
-    far = [(f"{title}, minus {FAR:g}", [v - FAR for v in ours], theirs) for title, ours, theirs in below]
+    far = [(f"{title}, minus {FAR:g}", ours.less(FAR), theirs) for title, ours, theirs in below]
     claims = [
         judge(5, f"{name}: text beats random normal and orthogonal rows", below),
         judge(5, f"{name}: text beats random normal and orthogonal rows by {FAR:g} points or more", far),
@@ -107,17 +109,29 @@ def verdicts(name: str, values: dict[str, list[float]]) -> list[Verdict]:
     return claims
 
 
-def equal(number: int, claim: str, a: list[float], b: list[float]) -> Verdict:
+def equal(number: int, claim: str, a: Outcomes, b: Outcomes) -> Verdict:
     """Return the verdict on a claim of equivalence: holds within the margin, does not hold beyond it."""
-    seeds = min(len(a), len(b))
-    if seeds < 2:
-        return Verdict(number, claim, "undecided", unseen(a, b), seeds)
-    mean, half = paired(a, b, level=LEVEL)
-    text = f"difference from text: {mean:+.1f} ±{half:.1f}"
-    if abs(mean) + half <= MARGIN:
-        return Verdict(number, claim, "holds", text, seeds)
-    if abs(mean) - half > MARGIN:
-        return Verdict(number, claim, "does not hold", text, seeds)
+    difference = a - b
+    if len(difference) < 2:
+        return Verdict(number, claim, "undecided", unseen(a, b), seeds=len(difference))
+
+    def verdict(new_items: bool) -> Answer:
+        mean, half = interval(difference, level=LEVEL, new_items=new_items)
+        beyond: Answer = "does not hold" if abs(mean) - half > MARGIN else "undecided"
+        return "holds" if abs(mean) + half <= MARGIN else beyond
+
+    text = f"difference from text: {gap(a, b, level=LEVEL)}"
+    noise = noise_share(difference)
     # The interval must clear the nearer margin: count seeds by the distance from it.
-    needed = seeds_needed([value - math.copysign(MARGIN, mean) for value in a], b, 0.0)
-    return Verdict(number, claim, "undecided", text, seeds, needed)
+    needed = seeds_needed([difference.less(math.copysign(MARGIN, float(np.mean(difference))))], 0.0)
+    return Verdict(
+        number,
+        claim,
+        verdict(False),
+        text,
+        closest=text,
+        seeds=len(difference),
+        needed=needed if verdict(False) == "undecided" else None,
+        stands=None if noise is None else verdict(True) == verdict(False),
+        noise=noise,
+    )
