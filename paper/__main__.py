@@ -34,6 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             run_all(options)
         elif options.command == "decide":
             decide_all(options)
+        elif options.command == "simulate":
+            from paper.simulating import table
+
+            if options.repeats < 1:
+                raise RunError(f"--repeats must be at least 1, got {options.repeats}")
+            print(*table(options.repeats), sep="\n")
         else:
             from paper.report import write
 
@@ -92,6 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     deciding.add_argument(
         "--kept", type=Path, help="cache for drawn data, small CLIPs and features; default: ~/.cache/texthead/paper"
     )
+    simulating = add("simulate", help="measure how often the rule gives a false verdict where there is no difference")
+    simulating.add_argument("--repeats", type=int, default=2000, help="simulated claims per number; default: 2000")
     reporting = add("report", help="write RESULTS.md and an HTML page from the finished rows")
     reporting.add_argument("--scale", choices=SCALES, default="mini", help="scale to report; default: mini")
     reporting.add_argument(
