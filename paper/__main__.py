@@ -1,6 +1,7 @@
 """Command line `python -m paper`: list and run the paper's experiments, add seeds, write the report."""
 
 import argparse
+import re
 import signal
 import sys
 import time
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     running.add_argument("--processes", type=int, help="full: GPUs per row, under torchrun; default: all")
     running.add_argument("--dry-run", action="store_true", help="full: print rows, schedules and cost without training")
+    running.add_argument("--only", default="", metavar="REGEX", help="run only rows whose titles match")
     running.add_argument("--again", action="store_true", help="rerun finished rows")
     running.add_argument(
         "--kept", type=Path, help="cache for drawn data, small CLIPs and features; default: ~/.cache/texthead/paper"
@@ -215,6 +217,7 @@ def run_all(options: argparse.Namespace) -> None:
         options.workers or (1 if options.scale == "full" else 2),
         full_length=options.full_length,
         processes_drawing=options.emulate_per_process_draw,
+        only=_pattern(options.only),
     )
     store = Store(options.results, options.scale)
     if options.scale == "smoke":
@@ -231,6 +234,15 @@ def run_all(options: argparse.Namespace) -> None:
     _say(f"all done in {(time.perf_counter() - started) / 60:.1f} minutes; results in {store.folder}")
     if options.scale != "smoke":
         _say(f"`python -m paper report --scale {options.scale} --results {options.results}` writes the tables")
+
+
+def _pattern(text: str) -> str:
+    """Return the regular expression; raise RunError if it is none."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise RunError(f"--only {text!r} is no regular expression: {error}") from None
+    return text
 
 
 def _report_missing_data(name: str, setting: Setting) -> None:

@@ -247,15 +247,25 @@ class Watch:
 
 
 def numbers(result: Evaluation) -> dict[str, Any]:
-    """Return top-1, top-5, top-1 on ten random halves of the classes, and mean average precision."""
+    """Return top-1, top-5, top-1 on ten random halves of the classes, mean average precision and the right items.
+
+    "hits" is a hexadecimal number with one bit per item; the first item is the highest bit.
+    """
     return {
         "top1": result.top1,
         "top5": result.top5,
         "count": result.count,
+        "hits": hits(result),
         "halves": half_scores(result),
         "map_single": mean_average_precision(result.scores.softmax(-1), result.targets),
         "map_double": mean_average_precision(result.scores.softmax(-1), result.targets, double_softmax=True),
     }
+
+
+def hits(result: Evaluation) -> str:
+    """Return which items have the right top-1 class, as a hexadecimal number; the first item is the highest bit."""
+    right = (result.scores.argmax(1) == result.targets).tolist()
+    return f"{int(''.join('01'[one] for one in right), 2):x}"
 
 
 def half_scores(result: Evaluation) -> list[float]:
