@@ -101,6 +101,7 @@ class Bench:
             targets=self.targets,
             lda_items=self.row.lda_items,
             lda_shrinkage="auto" if self.row.lda_shrinkage is None else self.row.lda_shrinkage,
+            lda_centred=self.row.lda_centred,
         )
         return make_head(self.row.head, inputs, trainable=self.row.train_head)
 
