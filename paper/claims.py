@@ -112,7 +112,9 @@ def answer(findings: Sequence[Finding]) -> Answer:
     return "equivalent" if "equal" in findings else "holds"
 
 
-def seeds_needed(differences: Sequence[Sequence[float]], margin: float = MARGIN) -> int | None:
+def seeds_needed(
+    differences: Sequence[Sequence[float]], margin: float = MARGIN, comparisons: int | None = None
+) -> int | None:
     """Estimate how many seeds would decide a claim if means and deviations stay the same; None if it was not run.
 
     Either every interval lies above zero or within the margin, or one lies below zero, whichever takes fewer seeds.
@@ -127,7 +129,7 @@ def seeds_needed(differences: Sequence[Sequence[float]], margin: float = MARGIN)
 
     means = [float(np.mean(difference)) for difference in differences]
     pairs = list(zip(differences, means, strict=True))
-    below = level_below(len(differences))
+    below = level_below(comparisons or len(differences))
     settled = max(seeds(each, LEVEL, max(mean, margin - abs(mean))) for each, mean in pairs)
     needed = min(settled, *(seeds(each, below, -mean) for each, mean in pairs))
     return max(math.ceil(needed), min(map(len, differences)) + 1) if needed < math.inf else None

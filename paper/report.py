@@ -127,7 +127,7 @@ def claims(sections: Sequence[Section]) -> list[tuple[str, ...]]:
         if v.answer != "undecided":
             elsewhere = "unknown" if v.stands is None else "yes" if v.stands else "no"
         elif v.needed is None:
-            more = "not run"
+            more = "not examined yet"
         else:
             more = f"about {v.needed} seeds"
             if v.noise is not None:

@@ -98,8 +98,8 @@ def judge(
     pairs: Sequence[tuple[str, Sequence[float], Sequence[float]]],
     *,
     margin: float = MARGIN,
-    times: int = 1,
     group: int = 1,
+    tested: int | None = None,
 ) -> Verdict:
     """Return the verdict on a claim that a > b in every comparison (name, a, b), for new seeds on these test items.
 
@@ -107,32 +107,32 @@ def judge(
 
     Args:
         group: show only the closest of every so many comparisons.
+        tested: number of comparisons to correct for; None: all.
     """
-    digits = 1 if margin >= 1 else 2
+    digits, tested = 1 if margin >= 1 else 2, tested or len(pairs)
     differences = [Outcomes(a) - Outcomes(b) for _, a, b in pairs]
-    findings: list[Finding] = [finding(each, margin, len(pairs)) for each in differences]
+    findings: list[Finding] = [finding(each, margin, tested) for each in differences]
+    elsewhere: list[Finding] = [finding(each, margin, tested, new_items=True) for each in differences]
     means = [float(np.mean(each)) if each else 0.0 for each in differences]
-    whys = []
-    for (name, a, b), each in zip(pairs, differences, strict=True):
-        whys.append(f"{name}: {gap(a, b, digits, level=LEVEL) if len(each) > 1 else unseen(a, b)}")
+    noise = [noise_share(each) for each in differences]
+    whys = [
+        f"{name}: {gap(a, b, digits, level=LEVEL) if min(len(a), len(b)) > 1 else unseen(a, b)}" for name, a, b in pairs
+    ]
 
     def closest(indices: Sequence[int]) -> int:
         return min(indices, key=lambda index: (findings[index] != "below", means[index]))
 
-    every = range(len(pairs))
+    every, verdict = range(len(pairs)), answer(findings)
     shown = [closest(every[start : start + group]) for start in every[::group]]
-    verdict, main = answer(findings), closest(every) if pairs else None
-    known = all(noise_share(each) is not None for each in differences)
-    elsewhere = answer([finding(each, margin, len(pairs), new_items=True) for each in differences])
+    main = closest(shown) if shown else None
     return Verdict(
         number,
         claim,
         verdict,
         (f"closest of {group} each: " if group > 1 else "") + "; ".join(whys[index] for index in shown),
         closest="" if main is None else whys[main],
-        seeds=min((len(values) for _, *both in pairs for values in both), default=0),
-        needed=seeds_needed(differences, margin) if verdict == "undecided" else None,
-        times=times,
-        stands=elsewhere == verdict if known else None,
-        noise=None if main is None else noise_share(differences[main]),
+        seeds=min(map(len, differences), default=0),
+        needed=seeds_needed(differences, margin, tested) if verdict == "undecided" else None,
+        stands=None if None in noise else answer(elsewhere) == verdict,
+        noise=None if main is None else noise[main],
     )

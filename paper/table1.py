@@ -14,17 +14,14 @@ Mini:    (a) moving drawings, 48 classes, frozen Lite0, narrow temporal transfor
          384 dimensions mapped to 1280.
 """
 
-import math
 from dataclasses import replace
 
-import numpy as np
-
 from paper import worlds
-from paper.claims import LEVEL, MARGIN, Answer, seeds_needed
+from paper.claims import LEVEL, MARGIN
 from paper.rows import Row
 from paper.running import Plan, Setting
 from paper.section import Section, Table, Verdict, cell, each, gap, judge, unseen
-from paper.stats import Outcomes, interval, noise_share
+from paper.stats import Outcomes
 
 TITLE = "Table 1: generation of the frozen classifier"
 TEXT, NORMAL, ORTHOGONAL, ONLY, LDA = "text", "random normal", "random orthogonal", "text-only encoder", "LDA"
@@ -114,27 +111,6 @@ def verdicts(name: str, values: dict[str, Outcomes]) -> list[Verdict]:
 
 def equal(number: int, claim: str, a: Outcomes, b: Outcomes) -> Verdict:
     """Return the verdict on a claim of equivalence: holds within the margin, does not hold beyond it."""
-    difference = a - b
-    if len(difference) < 2:
-        return Verdict(number, claim, "undecided", unseen(a, b), seeds=len(difference))
-
-    def verdict(new_items: bool) -> Answer:
-        mean, half = interval(difference, level=LEVEL, new_items=new_items)
-        beyond: Answer = "does not hold" if abs(mean) - half > MARGIN else "undecided"
-        return "holds" if abs(mean) + half <= MARGIN else beyond
-
-    text = f"difference from text: {gap(a, b, level=LEVEL)}"
-    noise = noise_share(difference)
-    # The interval must clear the nearer margin: count seeds by the distance from it.
-    needed = seeds_needed([difference.less(math.copysign(MARGIN, float(np.mean(difference))))], 0.0)
-    return Verdict(
-        number,
-        claim,
-        verdict(False),
-        text,
-        closest=text,
-        seeds=len(difference),
-        needed=needed if verdict(False) == "undecided" else None,
-        stands=None if noise is None else verdict(True) == verdict(False),
-        noise=noise,
-    )
+    verdict = judge(number, claim, [("", a.less(-MARGIN), b), ("", b.less(-MARGIN), a)], margin=0.0, tested=1)
+    why = f"difference from text: {gap(a, b, level=LEVEL)}" if verdict.seeds > 1 else unseen(a, b)
+    return replace(verdict, why=why, closest=why)

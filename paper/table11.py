@@ -47,12 +47,7 @@ def plan(setting: Setting) -> Plan:
         )
     )
     first = list(rows)[1]
-    section.verdicts.append(
-        judge(
-            15,
-            f"images: a little training ({first}) improves unseen classes",
-            [("trained minus untrained", values[first], values[WITHOUT])],
-            times=times,
-        )
-    )
+    claim = f"images: a little training ({first}) improves unseen classes"
+    verdict = judge(15, claim, [("trained minus untrained", values[first], values[WITHOUT])])
+    section.verdicts.append(replace(verdict, times=times))
     return section
