@@ -14,6 +14,7 @@ from paper.experiments import NAMES, label, module
 from paper.results import FOLDER, Store
 from paper.rows import Job
 from paper.running import SEEDS, Setting, outline, run, seeds_of, workers
+from paper.unused import show
 from paper.worlds import Scale
 from texthead.cli import console
 from texthead.errors import RunError, TextheadError
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.repeats < 1:
                 raise RunError(f"--repeats must be at least 1, got {options.repeats}")
             print(*table(options.repeats), sep="\n")
+        elif options.command == "unused":
+            show(Store(options.results, options.scale), options.scale, remove=options.remove, say=_say)
         else:
             from paper.report import write
 
@@ -75,6 +78,13 @@ def _parser() -> argparse.ArgumentParser:
         "--accumulate", type=int, default=1, help="gradient accumulation passes per step, to save memory; default: 1"
     )
     running.add_argument("--processes", type=int, help="full: GPUs per row, under torchrun; default: all")
+    running.add_argument(
+        "--least-frames",
+        type=int,
+        default=0,
+        metavar="N",
+        help="full: drop training clips of fewer frames, if their list has numbers of frames; default: 0",
+    )
     running.add_argument("--dry-run", action="store_true", help="full: print rows, schedules and cost without training")
     running.add_argument("--only", default="", metavar="REGEX", help="run only rows whose titles match")
     running.add_argument("--again", action="store_true", help="rerun finished rows")
@@ -111,7 +121,10 @@ def _parser() -> argparse.ArgumentParser:
     reporting.add_argument(
         "--page", type=Path, default=FOLDER.parent / "results.html", help="HTML file; default: paper/results.html"
     )
-    for command in (running, deciding, reporting):
+    pruning = add("unused", help="list finished rows that no experiment asks for any more")
+    pruning.add_argument("--scale", choices=SCALES, default="mini", help="scale of the rows; default: mini")
+    pruning.add_argument("--remove", action="store_true", help="remove these rows from their files")
+    for command in (running, deciding, reporting, pruning):
         command.add_argument(
             "--results", type=Path, default=FOLDER, help="folder of finished rows; default: paper/results"
         )
@@ -127,24 +140,26 @@ def show_list(names: Sequence[str]) -> None:
         if names:
             print(f"{name}\n\n{label(name)}\n")
             for scale in jobs:
-                print(f"rows at {scale}:", *_row_lines(scale, jobs[scale]), sep="\n  ")
+                print(f"rows at {scale}:", *(_row_lines(name, scale, jobs[scale]) or ["none"]), sep="\n  ")
             print()
             continue
         print(f"{name:9} {module(name).TITLE}")
         for scale in SCALES:
+            if not jobs[scale]:
+                continue
             count = len({job.title for job in jobs[scale]})
             rows = f"{count} {'row' if count == 1 else 'rows'}"
             print(f"{'':9}   {scale}: {rows}, data {', '.join(needs[scale])}{_cost(name, scale, jobs[scale])}")
 
 
-def _row_lines(scale: str, jobs: Sequence[Job]) -> list[str]:
+def _row_lines(name: str, scale: str, jobs: Sequence[Job]) -> list[str]:
     """Return the row titles; at full scale with the GPU-hours of one seed."""
     from paper.planned import RATES, planned
 
     rows = {job.title: job for job in jobs}
     if scale != "full":
         return list(rows)
-    plans = [planned(job) for job in rows.values()]
+    plans = [planned(job, name) for job in rows.values()]
     return [f"{row.title}: {', '.join(f'{row.hours(gpu):.1f} {gpu}-hours' for gpu in RATES)}" for row in plans]
 
 
@@ -162,7 +177,7 @@ def _cost(name: str, scale: Scale, jobs: Sequence[Job]) -> str:
         return ""
     from paper.planned import RATES, planned
 
-    rows = [planned(job) for job in {job.title: job for job in jobs}.values()]
+    rows = [planned(job, name) for job in {job.title: job for job in jobs}.values()]
     hours = ", ".join(f"{sum(row.hours(gpu) for row in rows):,.0f} {gpu}-hours" for gpu in RATES)
     return f"; about {hours} with one seed, including rows shared with other experiments"
 
@@ -179,8 +194,9 @@ def show_plan(options: argparse.Namespace) -> None:
     names = NAMES if options.name == "all" else (options.name,)
     for name in names:
         setting = Setting(Runtime("full"), seeds_of("full"), full_length=options.full_length)
-        printed = Table(*HEADERS, title=module(name).TITLE)
-        for line in table(outline(module(name).plan, setting)):
+        caption = "Hours: operations at a GPU's speed. Communication between processes and waiting are not counted."
+        printed = Table(*HEADERS, title=module(name).TITLE, caption=caption)
+        for line in table(outline(module(name).plan, setting), name):
             printed.add_row(*line)
         Console(width=None if sys.stdout.isatty() else 240).print(printed)
 
@@ -214,11 +230,13 @@ def run_all(options: argparse.Namespace) -> None:
         raise RunError(
             f"--data {options.data}: no such folder; `python -m paper list {names[0]}` prints what it must contain"
         )
-    for option, least in (("workers", 1), ("accumulate", 1), ("processes", 1), ("emulate_per_process_draw", 0)):
+    least_values = {"workers": 1, "accumulate": 1, "processes": 1, "emulate_per_process_draw": 0, "least_frames": 0}
+    for option, least in least_values.items():
         value = getattr(options, option)
         if value is not None and value < least:
             raise RunError(f"--{option.replace('_', '-')} must be at least {least}, got {value}")
-    runtime = Runtime(options.scale, options.data, options.kept, options.accumulate, _processes(options))
+    hardware = options.accumulate, _processes(options)
+    runtime = Runtime(options.scale, options.data, options.kept, *hardware, least_frames=options.least_frames)
     setting = Setting(
         runtime,
         seeds_of(options.scale, options.seeds),

@@ -50,6 +50,8 @@ def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | No
     sections, keys, counts = [], set(), {}
     for name in NAMES:
         result = _look_result(name, setting, store, fixed=seeds is not None or scale != "mini")
+        if not result.section.tables:  # No row at this scale.
+            continue
         counts[name] = (len(result.keys & store.lines.keys()), len(result.keys), missing_rows(name, setting))
         keys |= result.keys
         sections.append(result.section)

@@ -4,7 +4,7 @@ import json
 import math
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from datetime import UTC, datetime
 from itertools import count, takewhile
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from paper.rows import Job
 from paper.stats import Outcomes
 from texthead.errors import RunError
-from texthead.files import write_json
+from texthead.files import replacing, write_json
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -85,6 +85,15 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{experiment}.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+
+    def remove(self, keys: Set[str]) -> None:
+        """Remove finished rows from their files; all other lines stay as they are."""
+        for file in self.folder.glob("*.jsonl"):
+            lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+            left = [line for line in lines if json.loads(line)["key"] not in keys]
+            if len(left) < len(lines):
+                with replacing(file) as temporary:
+                    temporary.write_text("".join(left), encoding="utf-8")
 
     def note_data(self, digests: Mapping[str, str]) -> None:
         """Save the digests of the data sets; a report computes the addresses of results from them."""
