@@ -1,16 +1,18 @@
 """Command line `python -m paper`: list and run the paper's experiments, add seeds, write the report."""
 
 import argparse
+import inspect
 import re
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from paper.data import Runtime
 from paper.experiments import NAMES, label, module
+from paper.questions import TITLES, add_options, inputs, question
 from paper.results import FOLDER, Store
 from paper.rows import Job
 from paper.running import SEEDS, Setting, outline, run, seeds_of, workers
@@ -41,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.repeats < 1:
                 raise RunError(f"--repeats must be at least 1, got {options.repeats}")
             print(*table(options.repeats), sep="\n")
+        elif options.command in TITLES:
+            show_answer(options)
         elif options.command == "unused":
             show(Store(options.results, options.scale), options.scale, remove=options.remove, say=_say)
         else:
@@ -110,6 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     simulating = add("simulate", help="measure how often the rule gives a false verdict where there is no difference")
     simulating.add_argument("--repeats", type=int, default=2000, help="simulated claims per number; default: 2000")
+    for name, (title, _) in TITLES.items():
+        add_options(add(name, help=f"open question: {title}"), name)
     reporting = add("report", help="write RESULTS.md and an HTML page from the finished rows")
     reporting.add_argument("--scale", choices=SCALES, default="mini", help="scale to report; default: mini")
     reporting.add_argument(
@@ -134,6 +140,9 @@ def _parser() -> argparse.ArgumentParser:
 def show_list(names: Sequence[str]) -> None:
     """Print a summary of every experiment, or the full description and rows of the named ones."""
     for name in names or NAMES:
+        if name in TITLES:
+            print(f"{name}\n\n{inspect.cleandoc(question(name).__doc__ or '')}\n")
+            continue
         settings = {scale: Setting(Runtime(scale), seeds_of(scale)) for scale in SCALES}
         jobs = {scale: outline(module(name).plan, settings[scale]) for scale in SCALES}
         needs = {scale: sorted({source for job in jobs[scale] for source in job.row.sources}) for scale in jobs}
@@ -150,6 +159,26 @@ def show_list(names: Sequence[str]) -> None:
             count = len({job.title for job in jobs[scale]})
             rows = f"{count} {'row' if count == 1 else 'rows'}"
             print(f"{'':9}   {scale}: {rows}, data {', '.join(needs[scale])}{_cost(name, scale, jobs[scale])}")
+    for name, (title, _) in () if names else TITLES.items():
+        print(f"{name:9} open question: {title}")
+    if not names:
+        print("table1    open question: LDA rows from 60 clips per class, encoded by CLIP: its row LDA")
+
+
+def show_answer(options: argparse.Namespace) -> None:
+    """Print the answer to an open question."""
+    table = question(options.command).answer(inputs(options))
+    _print_table(table.caption, table.headers, table.rows)
+
+
+def _print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    printed = Table(*headers, title=title, caption=caption or None)
+    for line in rows:
+        printed.add_row(*line)
+    Console(width=None if sys.stdout.isatty() else 240).print(printed)
 
 
 def _row_lines(name: str, scale: str, jobs: Sequence[Job]) -> list[str]:
@@ -184,9 +213,6 @@ def _cost(name: str, scale: Scale, jobs: Sequence[Job]) -> str:
 
 def show_plan(options: argparse.Namespace) -> None:
     """Print model, schedule and cost of every row at full scale, without data or weights."""
-    from rich.console import Console
-    from rich.table import Table
-
     from paper.planned import HEADERS, table
 
     if options.scale != "full":
@@ -195,10 +221,8 @@ def show_plan(options: argparse.Namespace) -> None:
     for name in names:
         setting = Setting(Runtime("full"), seeds_of("full"), full_length=options.full_length)
         caption = "Hours: operations at a GPU's speed. Communication between processes and waiting are not counted."
-        printed = Table(*HEADERS, title=module(name).TITLE, caption=caption)
-        for line in table(outline(module(name).plan, setting), name):
-            printed.add_row(*line)
-        Console(width=None if sys.stdout.isatty() else 240).print(printed)
+        lines = table(outline(module(name).plan, setting), name)
+        _print_table(module(name).TITLE, HEADERS, lines, caption)
 
 
 def _processes(options: argparse.Namespace) -> int:
