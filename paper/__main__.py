@@ -1,18 +1,22 @@
 """Command line `python -m paper`: list and run the paper's experiments, add seeds, write the report."""
 
 import argparse
+import inspect
+import re
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from paper.data import Runtime
 from paper.experiments import NAMES, label, module
+from paper.questions import TITLES, add_options, inputs, question
 from paper.results import FOLDER, Store
 from paper.rows import Job
 from paper.running import SEEDS, Setting, outline, run, seeds_of, workers
+from paper.unused import show
 from paper.worlds import Scale
 from texthead.cli import console
 from texthead.errors import RunError, TextheadError
@@ -33,6 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             run_all(options)
         elif options.command == "decide":
             decide_all(options)
+        elif options.command == "simulate":
+            from paper.simulating import table
+
+            if options.repeats < 1:
+                raise RunError(f"--repeats must be at least 1, got {options.repeats}")
+            print(*table(options.repeats), sep="\n")
+        elif options.command in TITLES:
+            show_answer(options)
+        elif options.command == "unused":
+            show(Store(options.results, options.scale), options.scale, remove=options.remove, say=_say)
         else:
             from paper.report import write
 
@@ -68,7 +82,15 @@ def _parser() -> argparse.ArgumentParser:
         "--accumulate", type=int, default=1, help="gradient accumulation passes per step, to save memory; default: 1"
     )
     running.add_argument("--processes", type=int, help="full: GPUs per row, under torchrun; default: all")
+    running.add_argument(
+        "--least-frames",
+        type=int,
+        default=0,
+        metavar="N",
+        help="full: drop training clips of fewer frames, if their list has numbers of frames; default: 0",
+    )
     running.add_argument("--dry-run", action="store_true", help="full: print rows, schedules and cost without training")
+    running.add_argument("--only", default="", metavar="REGEX", help="run only rows whose titles match")
     running.add_argument("--again", action="store_true", help="rerun finished rows")
     running.add_argument(
         "--kept", type=Path, help="cache for drawn data, small CLIPs and features; default: ~/.cache/texthead/paper"
@@ -90,10 +112,14 @@ def _parser() -> argparse.ArgumentParser:
     deciding.add_argument(
         "--kept", type=Path, help="cache for drawn data, small CLIPs and features; default: ~/.cache/texthead/paper"
     )
+    simulating = add("simulate", help="measure how often the rule gives a false verdict where there is no difference")
+    simulating.add_argument("--repeats", type=int, default=2000, help="simulated claims per number; default: 2000")
+    for name, (title, _) in TITLES.items():
+        add_options(add(name, help=f"open question: {title}"), name)
     reporting = add("report", help="write RESULTS.md and an HTML page from the finished rows")
     reporting.add_argument("--scale", choices=SCALES, default="mini", help="scale to report; default: mini")
     reporting.add_argument(
-        "--seeds", type=int, help="number of seeds; default: the last complete look at mini, 1 at full"
+        "--seeds", type=int, help="number of seeds; default: the last look of each claim at mini, 1 at full"
     )
     reporting.add_argument(
         "--out", type=Path, default=FOLDER.parent / "RESULTS.md", help="Markdown file; default: paper/RESULTS.md"
@@ -101,7 +127,10 @@ def _parser() -> argparse.ArgumentParser:
     reporting.add_argument(
         "--page", type=Path, default=FOLDER.parent / "results.html", help="HTML file; default: paper/results.html"
     )
-    for command in (running, deciding, reporting):
+    pruning = add("unused", help="list finished rows that no experiment asks for any more")
+    pruning.add_argument("--scale", choices=SCALES, default="mini", help="scale of the rows; default: mini")
+    pruning.add_argument("--remove", action="store_true", help="remove these rows from their files")
+    for command in (running, deciding, reporting, pruning):
         command.add_argument(
             "--results", type=Path, default=FOLDER, help="folder of finished rows; default: paper/results"
         )
@@ -111,30 +140,55 @@ def _parser() -> argparse.ArgumentParser:
 def show_list(names: Sequence[str]) -> None:
     """Print a summary of every experiment, or the full description and rows of the named ones."""
     for name in names or NAMES:
+        if name in TITLES:
+            print(f"{name}\n\n{inspect.cleandoc(question(name).__doc__ or '')}\n")
+            continue
         settings = {scale: Setting(Runtime(scale), seeds_of(scale)) for scale in SCALES}
         jobs = {scale: outline(module(name).plan, settings[scale]) for scale in SCALES}
         needs = {scale: sorted({source for job in jobs[scale] for source in job.row.sources}) for scale in jobs}
         if names:
             print(f"{name}\n\n{label(name)}\n")
             for scale in jobs:
-                print(f"rows at {scale}:", *_row_lines(scale, jobs[scale]), sep="\n  ")
+                print(f"rows at {scale}:", *(_row_lines(name, scale, jobs[scale]) or ["none"]), sep="\n  ")
             print()
             continue
         print(f"{name:9} {module(name).TITLE}")
         for scale in SCALES:
+            if not jobs[scale]:
+                continue
             count = len({job.title for job in jobs[scale]})
             rows = f"{count} {'row' if count == 1 else 'rows'}"
             print(f"{'':9}   {scale}: {rows}, data {', '.join(needs[scale])}{_cost(name, scale, jobs[scale])}")
+    for name, (title, _) in () if names else TITLES.items():
+        print(f"{name:9} open question: {title}")
+    if not names:
+        print("table1    open question: LDA rows from 60 clips per class, encoded by CLIP: its row LDA")
 
 
-def _row_lines(scale: str, jobs: Sequence[Job]) -> list[str]:
+def show_answer(options: argparse.Namespace) -> None:
+    """Print the answer to an open question."""
+    table = question(options.command).answer(inputs(options))
+    _print_table(table.caption, table.headers, table.rows)
+
+
+def _print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    printed = Table(*headers, title=title, caption=caption or None)
+    for line in rows:
+        printed.add_row(*line)
+    Console(width=None if sys.stdout.isatty() else 240).print(printed)
+
+
+def _row_lines(name: str, scale: str, jobs: Sequence[Job]) -> list[str]:
     """Return the row titles; at full scale with the GPU-hours of one seed."""
     from paper.planned import RATES, planned
 
     rows = {job.title: job for job in jobs}
     if scale != "full":
         return list(rows)
-    plans = [planned(job) for job in rows.values()]
+    plans = [planned(job, name) for job in rows.values()]
     return [f"{row.title}: {', '.join(f'{row.hours(gpu):.1f} {gpu}-hours' for gpu in RATES)}" for row in plans]
 
 
@@ -152,16 +206,13 @@ def _cost(name: str, scale: Scale, jobs: Sequence[Job]) -> str:
         return ""
     from paper.planned import RATES, planned
 
-    rows = [planned(job) for job in {job.title: job for job in jobs}.values()]
+    rows = [planned(job, name) for job in {job.title: job for job in jobs}.values()]
     hours = ", ".join(f"{sum(row.hours(gpu) for row in rows):,.0f} {gpu}-hours" for gpu in RATES)
     return f"; about {hours} with one seed, including rows shared with other experiments"
 
 
 def show_plan(options: argparse.Namespace) -> None:
     """Print model, schedule and cost of every row at full scale, without data or weights."""
-    from rich.console import Console
-    from rich.table import Table
-
     from paper.planned import HEADERS, table
 
     if options.scale != "full":
@@ -169,10 +220,9 @@ def show_plan(options: argparse.Namespace) -> None:
     names = NAMES if options.name == "all" else (options.name,)
     for name in names:
         setting = Setting(Runtime("full"), seeds_of("full"), full_length=options.full_length)
-        printed = Table(*HEADERS, title=module(name).TITLE)
-        for line in table(outline(module(name).plan, setting)):
-            printed.add_row(*line)
-        Console(width=None if sys.stdout.isatty() else 240).print(printed)
+        caption = "Hours: operations at a GPU's speed. Communication between processes and waiting are not counted."
+        lines = table(outline(module(name).plan, setting), name)
+        _print_table(module(name).TITLE, HEADERS, lines, caption)
 
 
 def _processes(options: argparse.Namespace) -> int:
@@ -204,17 +254,20 @@ def run_all(options: argparse.Namespace) -> None:
         raise RunError(
             f"--data {options.data}: no such folder; `python -m paper list {names[0]}` prints what it must contain"
         )
-    for option, least in (("workers", 1), ("accumulate", 1), ("processes", 1), ("emulate_per_process_draw", 0)):
+    least_values = {"workers": 1, "accumulate": 1, "processes": 1, "emulate_per_process_draw": 0, "least_frames": 0}
+    for option, least in least_values.items():
         value = getattr(options, option)
         if value is not None and value < least:
             raise RunError(f"--{option.replace('_', '-')} must be at least {least}, got {value}")
-    runtime = Runtime(options.scale, options.data, options.kept, options.accumulate, _processes(options))
+    hardware = options.accumulate, _processes(options)
+    runtime = Runtime(options.scale, options.data, options.kept, *hardware, least_frames=options.least_frames)
     setting = Setting(
         runtime,
         seeds_of(options.scale, options.seeds),
         options.workers or (1 if options.scale == "full" else 2),
         full_length=options.full_length,
         processes_drawing=options.emulate_per_process_draw,
+        only=_pattern(options.only),
     )
     store = Store(options.results, options.scale)
     if options.scale == "smoke":
@@ -231,6 +284,15 @@ def run_all(options: argparse.Namespace) -> None:
     _say(f"all done in {(time.perf_counter() - started) / 60:.1f} minutes; results in {store.folder}")
     if options.scale != "smoke":
         _say(f"`python -m paper report --scale {options.scale} --results {options.results}` writes the tables")
+
+
+def _pattern(text: str) -> str:
+    """Return the regular expression; raise RunError if it is none."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise RunError(f"--only {text!r} is no regular expression: {error}") from None
+    return text
 
 
 def _report_missing_data(name: str, setting: Setting) -> None:

@@ -97,7 +97,7 @@ def _main(request: Path, result: Path) -> None:
 
     job_json = json.loads(request.read_text())
     row = _tuples(job_json["row"])
-    kinds = {"accumulate": int, "processes": int, "data": Path, "cache_folder": Path}
+    kinds = {"accumulate": int, "processes": int, "least_frames": int, "data": Path, "cache_folder": Path}
     runtime = {key: kinds.get(key, str)(value) for key, value in job_json["runtime"].items() if value is not None}
     job = Job(job_json["title"], job_json["seed"], Row(**{**row, "changes": _tuples(row["changes"])}))
     with distributed.launched():

@@ -12,15 +12,15 @@ from texthead.models import cost, make_temporal
 
 @cache
 def costs(
-    encoder: str, *, frames: int = 1, size: int | None = None, classes: int = 0, transformer: bool = False
+    encoder: str, *, frames: int = 1, size: int | None = None, classes: int = 0, temporal: str = "mean"
 ) -> cost.Counts:
     """Count parameters and the multiply-adds of one clip."""
     spec = spec_of(encoder)
     with torch.device("meta"):
         visual = build_visual(spec)
-        options = {"kind": "transformer", "dim": spec.dim} if transformer else {"kind": "mean"}
+        options = {"mean": {}, "transformer": {"dim": spec.dim}}.get(temporal, {"start": "shift"})
         head = th.LinearHead(spec.dim, names=[str(i) for i in range(classes)]) if classes else nn.Identity()
-        model = th.Recognizer(visual, make_temporal(options, visual), head)
+        model = th.Recognizer(visual, make_temporal({"kind": temporal, **options}, visual), head)
     return cost.count(model, frames=frames, size=size or spec.size)
 
 

@@ -2,14 +2,19 @@
 
 `full` expects a folder with:
 
-    k400/ ucf101/ hmdb51/ anet/    train.txt and val.txt (lines `file label`), labels.csv (`id,name`), videos/
+    k400/ ucf101/ hmdb51/ anet/    train.txt and val.txt, labels.csv (`id,name`), videos/; all of ucf101: full.txt
+    k600/                          test_split1.txt to test_split3.txt, labels_split1.csv to labels_split3.csv, videos/
     imagenet/                      train/n01440764/*.JPEG, val/n01440764/*.JPEG
+
+Lines of a list are `file label`, or `folder n_frames label` for folders of frames with the published file names.
 
 `mini` reads the photos `clothing`, `objects` and `handdigits` from image/NAME/images.csv and the clips `airborne` and
 `exercise` from video/NAME/clips.csv; it draws the other data sets. `smoke` draws everything.
 """
 
 import hashlib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -32,11 +37,24 @@ GIVEN = {
     "exercise": "video/exercise/clips.csv",
 }
 LISTS = ("k400", "ucf101", "hmdb51", "anet")
+# Kinetics-600's three splits of 160 classes that Kinetics-400 has not.
+K600 = ("k600-1", "k600-2", "k600-3")
+# List and labels of the data sets that are only tested on.
+TESTED = {
+    "ucf101-full": ("ucf101/full.txt", "ucf101/labels.csv"),
+    **{name: (f"k600/test_split{name[-1]}.txt", f"k600/labels_split{name[-1]}.csv") for name in K600},
+}
+# Test videos in the published lists. ucf101 is split 1.
+VIDEOS = {"ucf101": 3_783, "ucf101-full": 13_320, **dict(zip(K600, (14_119, 14_067, 14_161), strict=True))}
+# Names of frames in the published lists' folders.
+FRAMES = {"k400": "img_{:05d}", "ucf101": "image_{:04d}", "hmdb51": "image_{:06d}", "anet": "image_{:06d}"}
+# (entries of a published list, `least_frames`) -> entries left: ActivityNet's training instances.
+LEFT = {(15_410, 8): 12_770}
 # Training steps of a small CLIP; None is its default.
 TINY_STEPS: dict[Scale, int | None] = {"smoke": 2, "mini": None, "full": None}
 SHORT_SIDE = 128
-# 60 training clips per class: LDA is fitted on up to 60 (Sec. 4.2).
-EMOJI: dict[str, Any] = {"train": 60, "test": 8, "frames": 8, "size": 112}
+# 60 training clips per class: LDA is fitted on up to 60 (Sec. 4.2). 1,920 test clips: their features are cached.
+EMOJI: dict[str, Any] = {"train": 60, "test": 40, "frames": 8, "size": 112}
 # More frames than any row samples and larger than its crops, so that views differ.
 SHAPES: dict[str, Any] = {"train": 20, "test": 6, "frames": 16, "size": 72}
 SMOKE: dict[str, Any] = {"train": 1, "test": 1, "frames": 4, "size": 32}
@@ -51,6 +69,8 @@ class Runtime:
         cache_folder: cache folder for drawn data, small CLIPs and features; None is the default cache.
         accumulate: gradient accumulation passes per step.
         processes: GPUs per row at full scale.
+        least_frames: drop training clips with fewer frames in their list, if it has numbers of frames; the published
+            code drops those below 8.
     """
 
     scale: Scale
@@ -58,6 +78,7 @@ class Runtime:
     cache_folder: Path | None = None
     accumulate: int = 1
     processes: int = 1
+    least_frames: int = 0
 
     @property
     def folder(self) -> Path:
@@ -119,21 +140,56 @@ def read(name: str, runtime: Runtime) -> Dataset:
         return read_dataset(source, labels="imagenet")
     if name == "clothing":
         return _shrunk(read_dataset(source), runtime.folder / "clothing")
+    if name in TESTED:
+        whole = _at_most(name, _listed(source, runtime.data / TESTED[name][1]))
+        return replace(whole, items=tuple(replace(item, split="test") for item in whole.items))
     if name not in LISTS:
         return read_dataset(source)
-    splits = [
-        read_dataset(source / f"{split}.txt", labels=source / "labels.csv", root=source / "videos")
-        for split in ("train", "val")
-    ]
-    return with_validation(*splits)
+    train = _listed(source / "train.txt", source / "labels.csv", least=runtime.least_frames)
+    return with_validation(train, _at_most(name, _listed(source / "val.txt", source / "labels.csv")))
 
 
 def _source(name: str, folder: Path) -> Path:
-    if name not in (*GIVEN, *LISTS, "imagenet"):
+    known = (*GIVEN, *LISTS, *TESTED, "imagenet")
+    if name not in known:
+        raise DataError(f"unknown data set {name!r}; use one of {', '.join(known)}, emoji, shapes")
+    return folder / (TESTED[name][0] if name in TESTED else GIVEN.get(name, name))
+
+
+def _listed(file: Path, labels: Path, *, least: int = 0) -> Dataset:
+    """Read a list of videos, or of folders of frames without those of fewer than `least` frames."""
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    counts = [int(count) for count in re.findall(r"^.+[ \t](\d+)[ \t]\d+\s*$", text, re.MULTILINE)]
+    template = f"{FRAMES[file.parent.name]}.jpg" if counts and file.parent.name in FRAMES else None
+    dataset = read_dataset(file, labels=labels, root=file.parent / "videos", frame_template=template)
+    return dataset.pick(long_enough(file, counts, least)) if counts else dataset
+
+
+def long_enough(file: Path, counts: Sequence[int], least: int) -> list[int]:
+    """Return the positions of a list's entries with at least `least` frames.
+
+    Source: the published code's reader of training lists.
+
+    Raises:
+        DataError: another number is left of a published list than should be.
+    """
+    left = [position for position, count in enumerate(counts) if count >= least]
+    expected = LEFT.get((len(counts), least), len(left))
+    if len(left) != expected:
         raise DataError(
-            f"unknown data set {name!r}; use one of {', '.join((*GIVEN, *LISTS, 'imagenet'))}, emoji, shapes"
+            f"{file}: {len(left):,} of {len(counts):,} entries have at least {least} frames, but the published list "
+            f"has {expected:,}; use its numbers of frames"
         )
-    return folder / GIVEN.get(name, name)
+    return left
+
+
+def _at_most(name: str, dataset: Dataset) -> Dataset:
+    """Return the data set; raise DataError if it has more videos than published. Some no longer exist."""
+    if len(dataset) > (most := VIDEOS.get(name, len(dataset))):
+        raise DataError(
+            f"{dataset.source}: {len(dataset):,} videos, but the published list of {name} has {most:,}; use that list"
+        )
+    return dataset
 
 
 def _shrunk(dataset: Dataset, folder: Path) -> Dataset:
@@ -156,6 +212,8 @@ def _smoke(name: str, runtime: Runtime) -> Dataset:
         drawn = shapes.draw_shape_videos(runtime.folder / "smoke-shapes", **{**SMOKE, "train": 3, "size": 64})
         return _first(read_dataset(drawn), 8, 3)
     dataset = read_dataset(drawn_videos.draw_videos(runtime.folder / "smoke-emoji", **{**SMOKE, "train": 20}))
+    if name in K600:  # Not the first classes, which `exercise` has.
+        dataset = dataset.with_classes(dataset.classes[6 * int(name[-1]) :])
     if name.startswith("emoji"):
         return _first(dataset, len(dataset.classes), 5)
     return _first(dataset, 4 if name == "airborne" else 6, 20)

@@ -22,6 +22,7 @@ NAMES = (
     "table10",
     "table11",
     "table12",
+    "k600",
     "unfrozen",
     "tuned",
     "ucf_hmdb",

@@ -7,15 +7,15 @@ Paper:   80.13 against 75.27 with all labels (Table 3); the figure gives no othe
 Choices: mean pooling, as in Sec. 4.2 for vision-only and in Table 3 for both
 Mini:    clothing photos, Lite0 fine-tuned at 96 pixels, 40 to 48 steps with batch size 10; nested, stratified subsets
          of 10, 30 and 100 %. The vision-only head has the encoder's learning rate, ten times that (as new modules in
-         the published code), or the best of five rates on a held-out fifth of the training items. Claims compare with
-         the strongest of the three on the test items.
+         the published code), or the best of five rates on a held-out fifth of the training items. The first claim
+         compares with each of the three, the second with the tuned one.
 """
 
 from dataclasses import replace
 
 from paper import worlds
 from paper.figures import lines
-from paper.head_rate import AT_ONE, AT_TEN, RATES, TUNED, ahead, chosen_rate, strongest, vision_only
+from paper.head_rate import AT_ONE, AT_TEN, RATES, TUNED, ahead, chosen_rate, vision_only
 from paper.running import Plan, Setting
 from paper.section import Section, Table, cell, each, gap, judge
 
@@ -81,13 +81,10 @@ def plan(setting: Setting) -> Plan:
         (f"{fraction:.0%}", {method: values[method, fraction] for method in methods}) for fraction in fractions
     ]
     section.verdicts.append(
-        ahead(3, "vision-text beats the strongest vision-only at every label fraction", by_fraction, TEXT)
+        ahead(3, "vision-text beats vision-only at every label fraction, at three head rates", by_fraction, TEXT)
     )
-    leads = []
-    for name, methods_at in by_fraction:
-        _, best = strongest(methods_at, methods[1:])
-        leads.append((name, [a - b for a, b in zip(methods_at[TEXT], best, strict=False)]))
+    leads = [(name, methods_at[TEXT] - methods_at[TUNED]) for name, methods_at in by_fraction]
     (fewest, first), *others = leads
     pairs = [(f"lead at {fewest} minus lead at {name}", first, lead) for name, lead in others]
-    section.verdicts.append(judge(3, "the lead over vision-only is largest with the fewest labels", pairs))
+    section.verdicts.append(judge(3, "the lead over vision-only (head tuned) is largest with the fewest labels", pairs))
     return section

@@ -24,6 +24,7 @@ from paper.worlds import smoke
 from texthead import recipes
 from texthead.data import Dataset, Pixels, Protocol, Views, evenly, splits
 from texthead.encoders import as_visual, minilm_folder
+from texthead.errors import DataError
 from texthead.evaluation import Evaluation, mean_average_precision
 from texthead.features import Reading, frames
 from texthead.models import RowInputs, as_head, class_correlation, make_head, make_temporal_for, needs_features
@@ -42,7 +43,11 @@ def fit(job: Job, runtime: Runtime) -> dict[str, Any]:
     bench = prepare(row, job.seed, runtime)
     before = None
     if row.after:
-        first = prepare(replace(row, data=row.after, k=None, fraction=None, after=None, head="text"), job.seed, runtime)
+        first = prepare(
+            replace(row, data=row.after, k=None, fraction=None, after=None, zero_shot=(), head="text"),
+            job.seed,
+            runtime,
+        )
         before = first.model()
         train(first, before)
     model = bench.model(before)
@@ -64,6 +69,7 @@ def fit(job: Job, runtime: Runtime) -> dict[str, Any]:
         "rows_moved": bool((weight_of(model) != rows_before).any()),
         "scale": as_head(model.head).scale,
         **({"curve": curve_of(steps), "watched": watch.seen} if watch else {}),
+        **({"zero_shot": bench.zero_shot(model)} if row.zero_shot else {}),
         **({"map": correlation_map(model, row.maps)} if row.maps else {}),
     }
 
@@ -82,6 +88,7 @@ class Bench:
     test: Dataset
     features: torch.Tensor | None
     targets: torch.Tensor
+    others: dict[str, Dataset]
 
     def model(self, start: th.Recognizer | None = None) -> th.Recognizer:
         """Build the untrained model around a copy of the pretrained encoder, or around the encoder of `start`."""
@@ -101,6 +108,7 @@ class Bench:
             targets=self.targets,
             lda_items=self.row.lda_items,
             lda_shrinkage="auto" if self.row.lda_shrinkage is None else self.row.lda_shrinkage,
+            lda_centred=self.row.lda_centred,
         )
         return make_head(self.row.head, inputs, trainable=self.row.train_head)
 
@@ -109,6 +117,14 @@ class Bench:
         if "unseen" in self.row.score or self.row.scored:
             model = model.with_head(self.text_head(model, self.test.classes))
         return {views: numbers(self.evaluate(model, self.test, views)) for views in self.row.views}
+
+    def zero_shot(self, model: th.Recognizer) -> dict[str, dict[str, Any]]:
+        """Evaluate the model on the row's other data sets, each with text rows of its classes."""
+        results = {}
+        for name, dataset in self.others.items():
+            other = model.with_head(self.text_head(model, dataset.classes))
+            results[name] = {**numbers(self.evaluate(other, dataset)), "classes": len(dataset.classes)}
+        return results
 
     def text_head(self, model: th.Recognizer, names: list[str]) -> nn.Module:
         """Make a head with text rows for other names and the center and scale of the trained head."""
@@ -146,11 +162,19 @@ def prepare(row: Row, seed: int, runtime: Runtime) -> Bench:
     train, val, test = chosen(row, data.read(row.data, runtime), seed)
     if row.scored:
         test = data.test_items(data.read(row.scored, runtime))
+    others = {name: data.test_items(data.read(name, runtime)) for name in row.zero_shot}
+    for name, dataset in others.items():
+        if shared := sorted({*dataset.classes} & {*train.classes}):
+            raise DataError(
+                f"{name}: {len(shared)} of its {len(dataset.classes)} classes are classes of {row.data} too, such as "
+                f"{shared[0]!r}; zero-shot evaluation needs other classes: use the published lists"
+            )
     names = train.classes
     recipe = replace(recipe_for(row, len(train), seed), accumulate=share(row, runtime))
     if runtime.scale == "smoke":
         recipe = replace(recipe, batch=math.ceil(len(train) / 2), epochs=1, warmup=0.1)
-    encoder = load(row.encoder, row.text, runtime, tuple(sorted({*names, *test.classes})), recipe.template)
+    prompted = tuple(sorted({*names, *test.classes}.union(*(dataset.classes for dataset in others.values()))))
+    encoder = load(row.encoder, row.text, runtime, prompted, recipe.template)
     recipe = with_margin(recipe, encoder.visual.spec)
     pixels = encoder.visual.spec.pixels(recipe)
     cache = feature_folder(runtime)
@@ -164,7 +188,7 @@ def prepare(row: Row, seed: int, runtime: Runtime) -> Bench:
         features = th.FrozenEncoder(encoder, protocol, Reading(cache=cache)).items(encoded, names).features
     if row.full_length:
         train = train.repeat(max(1, len(data.read(row.data, runtime).split("train")) // len(train)))
-    return Bench(row, encoder, recipe, pixels, cache, train, val, test, features, targets)
+    return Bench(row, encoder, recipe, pixels, cache, train, val, test, features, targets, others)
 
 
 def chosen(row: Row, dataset: Dataset, seed: int) -> tuple[Dataset, Dataset, Dataset]:
@@ -247,15 +271,25 @@ class Watch:
 
 
 def numbers(result: Evaluation) -> dict[str, Any]:
-    """Return top-1, top-5, top-1 on ten random halves of the classes, and mean average precision."""
+    """Return top-1, top-5, top-1 on ten random halves of the classes, mean average precision and the right items.
+
+    "hits" is a hexadecimal number with one bit per item; the first item is the highest bit.
+    """
     return {
         "top1": result.top1,
         "top5": result.top5,
         "count": result.count,
+        "hits": hits(result),
         "halves": half_scores(result),
         "map_single": mean_average_precision(result.scores.softmax(-1), result.targets),
         "map_double": mean_average_precision(result.scores.softmax(-1), result.targets, double_softmax=True),
     }
+
+
+def hits(result: Evaluation) -> str:
+    """Return which items have the right top-1 class, as a hexadecimal number; the first item is the highest bit."""
+    right = (result.scores.argmax(1) == result.targets).tolist()
+    return f"{int(''.join('01'[one] for one in right), 2):x}"
 
 
 def half_scores(result: Evaluation) -> list[float]:

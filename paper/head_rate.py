@@ -38,19 +38,11 @@ def vision_only(row: Row, rate: float, suffix: str = "") -> dict[str, Row]:
     return {title + suffix: replace(row, head="linear", head_rate=factor) for title, factor in rates.items()}
 
 
-def strongest(values: Mapping[str, Sequence[float]], among: Sequence[str]) -> tuple[str, Sequence[float]]:
-    """Return (title, values) of the baseline with the highest mean on the test items.
-
-    Choosing on the test items favours the baseline.
-    """
-    best = max(among, key=lambda title: float(np.mean(values[title] or [0.0])))
-    return best, values[best]
-
-
 def ahead(number: int, claim: str, pairs: Sequence[tuple[str, Mapping[str, Sequence[float]]]], text: str) -> Verdict:
-    """Return the verdict on text against the strongest of the three vision-only rows in each named comparison."""
-    comparisons = []
-    for name, values in pairs:
-        title, best = strongest(values, (AT_ONE, AT_TEN, TUNED))
-        comparisons.append((f"{name} ({title.removeprefix('vision-only, ')})", values[text], best))
-    return judge(number, claim, comparisons)
+    """Return the verdict on text against each of the three vision-only rows in each named comparison."""
+    comparisons = [
+        (f"{name} ({title.removeprefix('vision-only, ')})", values[text], values[title])
+        for name, values in pairs
+        for title in (AT_ONE, AT_TEN, TUNED)
+    ]
+    return judge(number, claim, comparisons, group=3)

@@ -8,17 +8,20 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import texthead as th
+from paper import quoted, table2, table6, tuned
+from paper.costs import costs
+from paper.data import K600, VIDEOS
 from paper.fit import recipe_for
 from paper.rows import Job, Row
 from texthead.data import Pixels, Views
-from texthead.encoders import build_visual, spec_of
+from texthead.encoders import spec_of
 from texthead.errors import RunError
-from texthead.models import cost, make_temporal
 from texthead.training import with_margin
 
 
@@ -33,10 +36,12 @@ class Amount(NamedTuple):
 ITEMS: Mapping[str, Amount] = MappingProxyType(
     {
         "k400": Amount(240_513, 19_796, 400),
-        "ucf101": Amount(9_537, 3_783, 101),
+        "ucf101": Amount(9_537, VIDEOS["ucf101"], 101),
+        "ucf101-full": Amount(0, VIDEOS["ucf101-full"], 101),
         "hmdb51": Amount(3_570, 1_530, 51),
         "anet": Amount(12_770, 4_926, 200),
         "imagenet": Amount(1_281_167, 50_000, 1_000),
+        **{name: Amount(0, VIDEOS[name], 160) for name in K600},
     }
 )
 
@@ -46,6 +51,27 @@ RATES: Mapping[str, float] = MappingProxyType({"V100": 21.4e12, "A100": 31.3e12}
 
 # A backward pass costs twice a forward pass.
 _PASSES = 3
+
+# Sec. 4.1, "for experiments on all datasets".
+BATCH, RATE = 128, 5e-6
+
+# TAP where the text says so (vision-only and Table 8) or the accuracy is Table 2's 80.13 (Table 3), T-Trans where it is
+# 81.52. Fig. 1, Table 9 and what is not in the paper: as `python -m paper list EXPERIMENT` says.
+TEMPORAL: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("fig3", "fig4", "table3", "table8", "table9", "tuned"), "mean"),
+        **dict.fromkeys(("fig1", "table1", "table4", "table5", "table6", "table7"), "transformer"),
+        **dict.fromkeys(("unfrozen", "ucf_hmdb", "anet", "k600"), "transformer"),
+    }
+)
+
+# GPU-hours that the paper states, by experiment and row.
+HOURS: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        **{("table6", title): f"{24 * row[2]:.0f} V100" for title, row in table6.PAPER.items()},
+        **{("table12", f"{net}, {size}"): f"{24 * row[4]:.0f} A100" for (net, size), row in quoted.TABLE12.items()},
+    }
+)
 
 
 class Planned(NamedTuple):
@@ -76,11 +102,11 @@ class Planned(NamedTuple):
         return self.operations / RATES[gpu] / 3600
 
 
-def planned(job: Job) -> Planned:
+def planned(job: Job, experiment: str) -> Planned:
     """Build a row's model on `meta` and count its operations.
 
     Raises:
-        RunError: the title contradicts the row's settings.
+        RunError: the title or the paper contradicts the row's settings.
     """
     row, amount = job.row, ITEMS[job.row.data]
     items = trained_items(row, amount)
@@ -88,11 +114,12 @@ def planned(job: Job) -> Planned:
     recipe = with_margin(recipe_for(row, items, job.seed), spec)
     pixels = spec.pixels(recipe)
     kind = "mean" if recipe.frames == 1 else recipe.temporal
-    counts = _counts(row.encoder, kind, recipe.frames, pixels.size, amount.classes)
+    shape = {"frames": recipe.frames, "size": pixels.size, "classes": amount.classes}
+    counts = costs(row.encoder, **shape, temporal=kind)
     steps = 0 if row.k == 0 else recipe.epochs * math.ceil(items / recipe.batch)
-    tested = ITEMS[row.scored or row.data].test
-    clips = _PASSES * items * (recipe.epochs if steps else 0)
-    clips += tested * sum(Views.parse(views).count for views in row.views)
+    tested = sum(ITEMS[name].test for name in (row.scored or row.data, *row.zero_shot))
+    trained = _PASSES * items * (recipe.epochs if steps else 0)
+    clips = trained + tested * sum(Views.parse(views).count for views in row.views)
     if row.after:
         before = ITEMS[row.after].train
         clips += _PASSES * before * recipe.epochs
@@ -108,22 +135,34 @@ def planned(job: Job) -> Planned:
         steps=steps,
         parameters=counts.parameters,
         multiply_adds=counts.multiply_adds,
-        operations=2.0 * counts.multiply_adds * clips,
+        operations=2.0 * (counts.multiply_adds * clips + _matching(row, recipe.batch) * trained),
     )
     _check_title(plan)
+    _check_paper(plan, experiment)
     return plan
 
 
+def _matching(row: Row, batch: int) -> float:
+    """Return the multiply-adds of a clip's prompt and similarities, forwards; 0 for Eq. 3.
+
+    Online encodes a prompt for each clip. With gather each process computes the similarities of the whole batch.
+    """
+    if row.matching is None:
+        return 0.0
+    prompt = text_multiply_adds(row.encoder) if row.online else 0
+    return prompt + spec_of(row.encoder).dim * batch * (row.processes if row.gather else 1 / row.processes)
+
+
 @cache
-def _counts(encoder: str, kind: str, frames: int, size: int, classes: int) -> cost.Counts:
-    """Count parameters and the multiply-adds of one clip, for an encoder with a temporal module and a head."""
-    spec = spec_of(encoder)
-    with torch.device("meta"):
-        visual = build_visual(spec)
-        options = {"dim": spec.dim} if kind == "transformer" else {"start": "shift"} if kind != "mean" else {}
-        head = th.LinearHead(spec.dim, names=[str(index) for index in range(classes)])
-        model = th.Recognizer(visual, make_temporal({"kind": kind, **options}, visual), head)
-    return cost.count(model, frames=frames, size=size)
+def text_multiply_adds(encoder: str) -> int:
+    """Count the multiply-adds of one prompt in the text tower of an open_clip encoder."""
+    import open_clip
+
+    config: Any = open_clip.get_model_config(encoder.removeprefix("openclip:").partition("/")[0])
+    with torch.device("meta"), FlopCounterMode(display=False) as flops:
+        tower = open_clip.CLIP(**config)
+        tower.encode_text(torch.zeros(1, tower.context_length, dtype=torch.long))
+    return flops.get_total_flops() // 2
 
 
 def trained_items(row: Row, amount: Amount) -> int:
@@ -151,11 +190,31 @@ def _check_title(plan: Planned) -> None:
             )
 
 
-def table(jobs: list[Job]) -> list[tuple[str, ...]]:
+def _check_paper(plan: Planned, experiment: str) -> None:
+    """Raise RunError if batch size, learning rate or temporal module differ from the paper's."""
+    recipe = plan.recipe
+    module = table2.MODULES.get(plan.title.rpartition(", ")[2]) if experiment == "table2" else TEMPORAL.get(experiment)
+    rate = re.search(r"([\d.]+)x rate", plan.title)
+    rates = [f for f in (tuned.RATES if experiment == "tuned" else (1,)) if not rate or f"{f:.2g}" == rate[1]]
+    stated = {
+        "batch": [BATCH],
+        "lr": [RATE * factor for factor in rates],
+        "temporal": [module if module and recipe.frames > 1 else recipe.temporal],
+    }
+    for name, values in stated.items():
+        if getattr(recipe, name) not in values:
+            value, *texts = (f"{each:g}" if name == "lr" else str(each) for each in (getattr(recipe, name), *values))
+            raise RunError(
+                f"row {plan.title!r} of {experiment}: {name} is {value}, but its title or the paper states "
+                f"{' or '.join(texts)}; correct the row, or its entry in paper/planned.py"
+            )
+
+
+def table(jobs: list[Job], experiment: str) -> list[tuple[str, ...]]:
     """Return the cells of each row, for one seed, and of the sum."""
     lines, total = [], dict.fromkeys(RATES, 0.0)
     for job in {job.title: job for job in jobs}.values():
-        row = planned(job)
+        row = planned(job, experiment)
         r = row.recipe
         for gpu in RATES:
             total[gpu] += row.hours(gpu)
@@ -173,13 +232,15 @@ def table(jobs: list[Job]) -> list[tuple[str, ...]]:
                 f"{row.parameters / 1e6:.0f}",
                 f"{row.multiply_adds / 1e9:.0f}",
                 *(f"{row.hours(gpu):.1f}" for gpu in RATES),
+                HOURS.get((experiment, row.title), ""),
             )
         )
-    return [*lines, ("all rows, one seed", *[""] * 10, *(f"{hours:.0f}" for hours in total.values()))]
+    return [*lines, ("all rows, one seed", *[""] * 10, *(f"{hours:.0f}" for hours in total.values()), "")]
 
 
 HEADERS = (
     *("row", "encoder", "frames x pixels", "temporal", "items x epochs", "steps", "batch", "rates", "views"),
     *("parameters, M", "multiply-adds per clip, G"),
     *(f"{gpu}-hours" for gpu in RATES),
+    "paper, hours",
 )

@@ -50,6 +50,8 @@ def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | No
     sections, keys, counts = [], set(), {}
     for name in NAMES:
         result = _look_result(name, setting, store, fixed=seeds is not None or scale != "mini")
+        if not result.section.tables:  # No row at this scale.
+            continue
         counts[name] = (len(result.keys & store.lines.keys()), len(result.keys), missing_rows(name, setting))
         keys |= result.keys
         sections.append(result.section)
@@ -78,17 +80,21 @@ def heading(store: Store, keys: set[str], scale: str) -> list[str]:
     """Return the paragraphs on how to read the results, how they were made, and the decision rule."""
     commits, dates, seconds = store.about(keys)
     machines = sorted({store.lines[key]["machine"] for key in keys if key in store.lines})
+    looks = f"{', '.join(map(str, LOOKS[:-1]))} or {LOOKS[-1]}"
     return [
         f"Scale `{scale}`: `python -m paper run EXPERIMENT --scale {scale}` computes every number except those quoted "
         "from the paper. Rows are the weight vectors of a classifier, one per class, such as frozen text embeddings "
         '("text", "vision-text", "ours") or learned weights ("vision-only").',
-        "`paper/PLAN.md` states the decision rule, fixed in advance except that seeds already run became the first "
-        f"test. Differences are paired by seed and tested after {', '.join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} "
-        f"seeds, each time with a t-interval at level {100 * LEVEL:.2f} %. A claim holds if every interval is above "
-        "zero and does not hold if one is below. It is equivalent if at least one lies within the margin around zero, "
-        f"usually {MARGIN:g} points, and the others are above zero. Otherwise it is undecided. Claims that two methods "
-        "are equally good hold within the margin. The experiments' tables have 95 % intervals. Verdicts at this scale "
-        "are about the stand-ins, not the paper's data.",
+        "`paper/PLAN.md` states the decision rule, fixed before the runs, except that claims of its first edition are "
+        f"looked at again. Differences are paired by seed and tested once all rows of a claim have {looks} "
+        f"seeds, each time with a t-interval at level {100 * LEVEL:.2f} %, for new seeds on these test items. A claim "
+        "holds if every interval is above zero. It does not hold if one of its m intervals is below zero at level 1 - "
+        f"{1 - LEVEL:.4f} / m. It is equivalent if at least one lies within the margin around zero, usually "
+        f"{MARGIN:g} points, and the others are above zero. Otherwise it is undecided. Claims that two methods are "
+        "equally good hold within the margin. A claim without a difference gets a false verdict in at most 5 % of "
+        "cases (`python -m paper simulate`); nothing corrects across the claims. The experiments' tables have 95 % "
+        "intervals, and their rows may differ in seeds. Verdicts at this scale are about the stand-ins, not the "
+        "paper's data.",
         f"Run {' to '.join(dict.fromkeys((dates[0], dates[-1])))} on {'; '.join(machines)}; "
         f"{seconds / 3600:.1f} core-hours. Commits (+: with uncommitted changes): {', '.join(commits)}.",
     ]
@@ -100,11 +106,18 @@ def ordered(sections: Sequence[Section]) -> list[tuple[str, Verdict]]:
     return sorted(verdicts, key=lambda entry: entry[1].number)
 
 
-SUMMARY_HEADERS = ("", "claims", "experiments", *get_args(Answer))
-CLAIM_HEADERS = ("", "claim", "paper", "here", "verdict", "seeds", "seeds to decide")
+SUMMARY_HEADERS = ("", "claim", "paper", "here", "verdicts")
+SUMMARY_NOTE = (
+    "Here: the smallest difference in the first claim of each group, in points of top-1 unless named otherwise, with "
+    f"its {100 * LEVEL:.2f} % interval."
+)
+CLAIM_HEADERS = ("", "claim", "here", "verdict", "seeds", "other items", "to decide")
 CLAIMS_NOTE = (
-    "Every claim with its comparisons. The last column estimates how many seeds would decide the claim if means and "
-    "deviations stay the same. Other data may change any verdict."
+    "Every claim with its comparisons. Other items: whether the verdict would be the same with an interval for new "
+    "test items of the same kind too. To decide: how many seeds would decide the claim if means and deviations stay "
+    "the same, and what most of the variance of its smallest difference comes from: noise of single test items, which "
+    "more items average out, or seeds. Both are unknown for rows that did not store which items are right. Other "
+    "data may change any verdict."
 )
 
 
@@ -112,37 +125,56 @@ def claims(sections: Sequence[Section]) -> list[tuple[str, ...]]:
     """Return the cells of CLAIM_HEADERS for each verdict."""
     lines = []
     for name, v in ordered(sections):
-        more = "decided"
-        if v.answer == "undecided":
-            more = "not run" if v.needed is None else f"about {v.needed}"
-        cells = (str(v.number), f"{v.claim} ({name})", QUOTED[v.number], v.why, v.answer, str(v.seeds or "-"), more)
-        lines.append(cells)
+        elsewhere, more = "", ""
+        if v.answer != "undecided":
+            elsewhere = "unknown" if v.stands is None else "yes" if v.stands else "no"
+        elif v.needed is None:
+            more = "not examined yet"
+        else:
+            more = f"about {v.needed} seeds"
+            if v.noise is not None:
+                more += f"; items {v.noise:.0%}" if v.noise >= 0.5 else f"; seeds {1 - v.noise:.0%}"
+        lines.append((str(v.number), f"{v.claim} ({name})", v.why, v.answer, str(v.seeds or "-"), elsewhere, more))
     return lines
 
 
 def summary(sections: Sequence[Section]) -> list[tuple[str, ...]]:
-    """Return the cells of SUMMARY_HEADERS: how many claims of each group have each verdict."""
+    """Return the cells of SUMMARY_HEADERS: the paper's numbers, ours and the verdicts of each group of claims."""
     lines = []
     for number, group in CLAIMS.items():
-        verdicts = [(name, verdict.answer) for name, verdict in ordered(sections) if verdict.number == number]
-        answers = [answer for _, answer in verdicts]
-        counts = (str(answers.count(answer) or "") for answer in get_args(Answer))
+        verdicts = [verdict for _, verdict in ordered(sections) if verdict.number == number]
         if verdicts:
-            lines.append((str(number), group, ", ".join(dict.fromkeys(name for name, _ in verdicts)), *counts))
+            data, colon, _ = verdicts[0].claim.partition(": ")
+            here = f"{data}, " if colon else ""
+            here += verdicts[0].closest or verdicts[0].why
+            lines.append((str(number), group, QUOTED[number], here, words(verdicts)))
     return lines
+
+
+def words(verdicts: Sequence[Verdict]) -> str:
+    """Return how many claims have each verdict, without those that none has: "holds 1, undecided 3"."""
+    answers = [verdict.answer for verdict in verdicts]
+    return ", ".join(f"{answer} {answers.count(answer)}" for answer in get_args(Answer) if answer in answers)
 
 
 def tally(sections: Sequence[Section]) -> str:
     """Return the number of claims with each verdict, in a sentence."""
-    answers = [verdict.answer for _, verdict in ordered(sections)]
-    counts = [f"{answer} {answers.count(answer)}" for answer in get_args(Answer)]
-    groups = len({verdict.number for _, verdict in ordered(sections)})
-    return f"{len(answers)} claims in {groups} groups: {', '.join(counts)}."
+    verdicts = [verdict for _, verdict in ordered(sections)]
+    return f"{len(verdicts)} claims in {len({verdict.number for verdict in verdicts})} groups: {words(verdicts)}."
 
 
 def markdown(sections: Sequence[Section], head: Sequence[str], counts: dict, scale: str) -> str:
     """Return the whole of RESULTS.md."""
-    lines = ["# Results", "", tally(sections), "", *_table(Table("", SUMMARY_HEADERS, summary(sections))), ""]
+    lines = [
+        "# Results",
+        "",
+        tally(sections),
+        "",
+        *_table(Table("", SUMMARY_HEADERS, summary(sections))),
+        "",
+        SUMMARY_NOTE,
+        "",
+    ]
     lines += [text for line in head for text in (line, "")]
     lines += ["## All claims", "", CLAIMS_NOTE, "", *_table(Table("", CLAIM_HEADERS, claims(sections))), ""]
     if scale == "mini":
@@ -187,6 +219,7 @@ def html(sections: Sequence[Section], head: Sequence[str], counts: dict, scale: 
     page.section("Claims")
     page.text(tally(sections))
     page.table(list(SUMMARY_HEADERS), [list(line) for line in summary(sections)])
+    page.text(SUMMARY_NOTE)
     page.text(CLAIMS_NOTE)
     page.table(list(CLAIM_HEADERS), [list(line) for line in claims(sections)])
     for section in sections:

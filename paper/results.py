@@ -1,16 +1,21 @@
 """Store of finished rows: one JSON-lines file per experiment, addressed by content, read back by title and seed."""
 
 import json
+import math
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from datetime import UTC, datetime
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paper.rows import Job
+from paper.stats import Outcomes
 from texthead.errors import RunError
-from texthead.files import write_json
+from texthead.files import replacing, write_json
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -22,12 +27,23 @@ class Results:
         self._results = dict(results)
 
     def of(self, title: str) -> list[dict]:
-        """Return the results of a row, by ascending seed."""
-        return [self._results[key] for key in sorted(self._results) if key[0] == title]
+        """Return the results of a row for seeds 0, 1, ... up to the first that was not run."""
+        seeds = takewhile(lambda seed: (title, seed) in self._results, count())
+        return [self._results[title, seed] for seed in seeds]
 
-    def values(self, title: str, key: str = "top1", *, views: str | None = None) -> list[float]:
-        """Return one metric of a row, by ascending seed; [] if the row was not run."""
-        return [result["views"][views][key] if views else result[key] for result in self.of(title)]
+    def values(self, title: str, key: str = "top1", *, views: str | None = None) -> Outcomes:
+        """Return one metric of a row by seed, as in `of`; empty if the row was not run. Top-1 comes with its items."""
+        scores = [result["views"][views] if views else result for result in self.of(title)]
+        return Outcomes((score[key] for score in scores), map(right, scores if key == "top1" else ()))
+
+
+def right(score: Mapping[str, Any]) -> np.ndarray | None:
+    """Return 100 for each test item with the right top-1 class and 0 for the others; None if that was not stored."""
+    if "hits" not in score:
+        return None
+    count = score["count"]
+    data = int(score["hits"], 16).to_bytes(math.ceil(count / 8), "big")
+    return 100.0 * np.unpackbits(np.frombuffer(data, np.uint8))[-count:]
 
 
 class Store:
@@ -69,6 +85,15 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{experiment}.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+
+    def remove(self, keys: Set[str]) -> None:
+        """Remove finished rows from their files; all other lines stay as they are."""
+        for file in self.folder.glob("*.jsonl"):
+            lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+            left = [line for line in lines if json.loads(line)["key"] not in keys]
+            if len(left) < len(lines):
+                with replacing(file) as temporary:
+                    temporary.write_text("".join(left), encoding="utf-8")
 
     def note_data(self, digests: Mapping[str, str]) -> None:
         """Save the digests of the data sets; a report computes the addresses of results from them."""

@@ -22,6 +22,7 @@ class Row:
         head_rate: learning rate of new modules relative to the encoder's; None is the recipe's.
         lda_items: maximum items per class for fitting LDA.
         lda_shrinkage: shrinkage of LDA's within-class covariance; None is Ledoit and Wolf's estimate.
+        lda_centred: whether the mean of all items is subtracted from LDA's class means.
         k, fraction: train on k items per class, or on a fraction of the training split. Both None: all items;
             k = 0: no training (zero-shot).
         drawing_processes: number of processes that each draw their own k items (a defect of the published code);
@@ -37,6 +38,7 @@ class Row:
         processes: number of processes that train together.
         alone: run in separate processes with no other job running, to measure time and memory.
         scored: evaluate on this data set instead, with text rows of its classes.
+        zero_shot: data sets to evaluate on too, with text rows of their classes, none of which is trained on.
         after: data set to train on first, with its own text rows.
         maps: class names whose correlations in the trained head are saved.
     """
@@ -53,6 +55,7 @@ class Row:
     head_rate: float | None = None
     lda_items: int = 60
     lda_shrinkage: float | None = None
+    lda_centred: bool = True
     k: int | None = None
     fraction: float | None = None
     drawing_processes: int = 0
@@ -66,6 +69,7 @@ class Row:
     processes: int = 1
     alone: bool = False
     scored: str | None = None
+    zero_shot: tuple[str, ...] = ()
     after: str | None = None
     maps: tuple[str, ...] = ()
 
@@ -73,7 +77,7 @@ class Row:
     def sources(self) -> tuple[str, ...]:
         """The inputs whose content enters the address of the result: data sets, and a small CLIP."""
         small = self.encoder.partition("@")[0] if self.encoder.startswith("tinyclip-") else None
-        return tuple(name for name in (self.data, self.scored, self.after, small) if name)
+        return tuple(name for name in (self.data, self.scored, *self.zero_shot, self.after, small) if name)
 
     def changed(self, **changes: object) -> "Row":
         """Return the row with these recipe fields overridden."""

@@ -1,6 +1,7 @@
 """Run the jobs of an experiment in parallel, one thread each, and store each result as soon as it is finished."""
 
 import multiprocessing
+import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -45,6 +46,7 @@ class Setting:
         full_length: Table 8: add rows with epochs as long as full training.
         processes_drawing: Table 8: number of processes in the rows with the published per-process draw; 0: no such
             rows.
+        only: a regular expression; rows whose titles do not match are not run. Finished ones are used all the same.
     """
 
     runtime: Runtime
@@ -54,6 +56,7 @@ class Setting:
     outlined: bool = False
     full_length: bool = False
     processes_drawing: int = 8
+    only: str = ""
 
     @property
     def scale(self) -> Scale:
@@ -117,8 +120,9 @@ def run(
     done: set[str] = set()
 
     def finish(batch: dict[str, Job]) -> None:
-        missing = {key: job for key, job in batch.items() if key not in done and (again or key not in store.lines)}
-        say(f"{name}: {len(batch)} runs (rows x seeds), {len(batch) - len(missing)} already finished")
+        wanted = {key: job for key, job in batch.items() if re.search(setting.only, job.title)}
+        missing = {key: job for key, job in wanted.items() if key not in done and (again or key not in store.lines)}
+        say(f"{name}: {len(wanted)} runs (rows x seeds), {len(wanted) - len(missing)} already finished")
         if not missing:
             return
         store.note_data({n: data.digest(n, setting.runtime) for job in missing.values() for n in job.row.sources})

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from paper.claims import LEVEL, MARGIN, Answer, answer, finding, seeds_needed
-from paper.stats import interval, paired
+import numpy as np
+
+from paper.claims import LEVEL, MARGIN, Answer, Finding, answer, finding, seeds_needed
+from paper.stats import Outcomes, interval, noise_share, paired
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,16 +29,29 @@ class Verdict:
     Attributes:
         number: number of the claim in paper/PLAN.md.
         why: the comparisons with their intervals.
-        seeds: number of seeds in each comparison.
+        closest: the comparison with the smallest difference.
+        seeds: number of seeds that all its rows have.
         needed: estimated number of seeds that would decide an undecided claim.
+        times: number of seeds of its rows per seed of a look.
+        stands: whether the same verdict would be reached for other test items of the same kind; None if unknown.
+        noise: share of the variance of the closest difference that is noise of single test items; None if unknown.
     """
 
     number: int
     claim: str
     answer: Answer
     why: str
+    closest: str = ""
     seeds: int = 0
     needed: int | None = None
+    times: int = 1
+    stands: bool | None = None
+    noise: float | None = None
+
+    @property
+    def looked(self) -> int:
+        """Number of seeds, as those of a look are counted."""
+        return self.seeds // self.times
 
 
 @dataclass
@@ -65,16 +80,16 @@ def each(values: Sequence[float], digits: int = 1) -> str:
 
 
 def gap(a: Sequence[float], b: Sequence[float], digits: int = 1, *, level: float = 0.95) -> str:
-    """Format the mean difference a - b, paired by seed, with its interval: "+3.1 ±2.0"."""
-    if not a or len(a) != len(b):
+    """Format the mean difference a - b over the seeds that both have, with its interval: "+3.1 ±2.0"."""
+    if not a or not b:
         return "-"
     mean, half = paired(a, b, level=level)
-    return f"{mean:+.{digits}f}" if len(a) < 2 else f"{mean:+.{digits}f} ±{half:.{digits}f}"
+    return f"{mean:+.{digits}f}" if min(len(a), len(b)) < 2 else f"{mean:+.{digits}f} ±{half:.{digits}f}"
 
 
 def unseen(a: Sequence[float], b: Sequence[float]) -> str:
     """Say why two lists of values give no interval."""
-    return f"{gap(a, b)}, one seed gives no interval" if len(a) == len(b) == 1 else "not run"
+    return f"{gap(a, b)}, one seed gives no interval" if a and b else "not run"
 
 
 def judge(
@@ -83,23 +98,41 @@ def judge(
     pairs: Sequence[tuple[str, Sequence[float], Sequence[float]]],
     *,
     margin: float = MARGIN,
+    group: int = 1,
+    tested: int | None = None,
 ) -> Verdict:
-    """Return the verdict on a claim that a > b in every comparison (name, a, b).
+    """Return the verdict on a claim that a > b in every comparison (name, a, b), for new seeds on these test items.
 
-    Intervals have the level of a look (`paper.claims`).
+    A comparison uses the seeds that both rows have. Intervals have the level of a look (`paper.claims`).
+
+    Args:
+        group: show only the closest of every so many comparisons.
+        tested: number of comparisons to correct for; None: all.
     """
-    whys, needed, digits = [], [], 1 if margin >= 1 else 2
-    for name, a, b in pairs:
-        run = len(a) > 1 and len(a) == len(b)
-        whys.append(f"{name}: {gap(a, b, digits, level=LEVEL) if run else unseen(a, b)}")
-        if finding(a, b, margin) == "open":
-            needed.append(seeds_needed(a, b, margin))
-    verdict = answer([finding(a, b, margin) for _, a, b in pairs])
+    digits, tested = 1 if margin >= 1 else 2, tested or len(pairs)
+    differences = [Outcomes(a) - Outcomes(b) for _, a, b in pairs]
+    findings: list[Finding] = [finding(each, margin, tested) for each in differences]
+    elsewhere: list[Finding] = [finding(each, margin, tested, new_items=True) for each in differences]
+    means = [float(np.mean(each)) if each else 0.0 for each in differences]
+    noise = [noise_share(each) for each in differences]
+    whys = [
+        f"{name}: {gap(a, b, digits, level=LEVEL) if min(len(a), len(b)) > 1 else unseen(a, b)}" for name, a, b in pairs
+    ]
+
+    def closest(indices: Sequence[int]) -> int:
+        return min(indices, key=lambda index: (findings[index] != "below", means[index]))
+
+    every, verdict = range(len(pairs)), answer(findings)
+    shown = [closest(every[start : start + group]) for start in every[::group]]
+    main = closest(shown) if shown else None
     return Verdict(
         number,
         claim,
         verdict,
-        "; ".join(whys),
-        seeds=min((len(a) for _, a, _ in pairs), default=0),
-        needed=max((count for count in needed if count is not None), default=None) if verdict == "undecided" else None,
+        (f"closest of {group} each: " if group > 1 else "") + "; ".join(whys[index] for index in shown),
+        closest="" if main is None else whys[main],
+        seeds=min(map(len, differences), default=0),
+        needed=seeds_needed(differences, margin, tested) if verdict == "undecided" else None,
+        stands=None if None in noise else answer(elsewhere) == verdict,
+        noise=None if main is None else noise[main],
     )

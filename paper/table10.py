@@ -98,8 +98,9 @@ def add(section: Section, name: str, base: Row, setting: Setting) -> Generator[l
         )
     )
     by_shots = {column: {m: values[m, column] for m in METHODS} for column in columns}
+    whole = [("all", by_shots["all"])]
     shots = [(f"K = {k}", by_shots[str(k)]) for k in SHOTS]
     section.verdicts += [
-        ahead(15, f"{name}: ours beats the strongest vision-only at K = 1, 3 and 5", shots, TEXT),
-        ahead(15, f"{name}: ours beats the strongest vision-only with all items", [("all", by_shots["all"])], TEXT),
+        ahead(15, f"{name}: ours beats vision-only at K = 1, 3 and 5, at three head rates", shots, TEXT),
+        ahead(15, f"{name}: ours beats vision-only with all items, at three head rates", whole, TEXT),
     ]

@@ -17,6 +17,7 @@ from paper import quoted, worlds
 from paper.rows import Row
 from paper.running import Plan, Setting
 from paper.section import Section, Table, cell, each, gap, judge
+from paper.stats import Outcomes
 
 TITLE = "Table 5: encoders, frames, pixels and views"
 ONE, MANY = "1x1", "4x3"
@@ -88,10 +89,10 @@ def plan(setting: Setting) -> Plan:
     return section
 
 
-def verdicts(value: dict[tuple[str, str], list[float]]) -> list:
+def verdicts(value: dict[tuple[str, str], Outcomes]) -> list:
     """Return the verdicts on the parts of claim 11."""
 
-    def at(encoder: str, size: int, frames: int, views: str = ONE) -> list[float]:
+    def at(encoder: str, size: int, frames: int, views: str = ONE) -> Outcomes:
         return value[title(encoder, size, frames), views]
 
     nets = (("ResNet", 64), ("ViT", 48), ("ViT", 64))

@@ -42,7 +42,7 @@ def plan(setting: Setting) -> Plan:
     )
     counted = []
     for name, encoder, frames in COUNTED:
-        true, paper = both(costs(encoder, frames=frames, classes=400, transformer=True))
+        true, paper = both(costs(encoder, frames=frames, classes=400, temporal="transformer"))
         counted.append([name, true, paper, "4x3"])
     section.tables.append(
         Table(

@@ -1,7 +1,7 @@
 """Table 8: K-shot C-way video recognition, with an audit of the training items.
 
 Command: python -m paper run table8 --scale full --data DATA [--full-length] [--emulate-per-process-draw 8]
-Files:   DATA/k400, DATA/ucf101, DATA/hmdb51 (split 1); openclip:ViT-B-16/openai
+Files:   DATA/k400, DATA/ucf101, DATA/hmdb51 (split 1: 3,783 and 1,530 test videos); openclip:ViT-B-16/openai
 Cost:    200 epochs of K x C clips on 8 GPUs: minutes for UCF-101 and HMDB-51, 2 hours for K400 at K = 5; with epochs
          as long as full training (the published code) 200/30 of 10 hours
 Paper:   K400 63.16, 67.50, 69.89, all 80.13; UCF-101 88.77, 92.78, 93.87, 95.24; HMDB-51 65.17, 69.99, 71.03, 73.18

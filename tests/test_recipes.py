@@ -66,7 +66,7 @@ def test_what_the_published_logs_and_code_do():
     recipe = text4vis()
     changed = {
         "name": "text4vis", "crop": "resized", "flip": 0.5, "gray": 0.2, "batch": 256, "schedule_every": 10,
-        "crop_interpolation": "bilinear", "rand_augment": 2,
+        "crop_interpolation": "bilinear", "rand_augment": 2, "rand_policy": "frame",
     }  # fmt: skip
     assert recipe == replace(paper(), **changed)
     assert (recipe.lr, recipe.lr_new, recipe.weight_decay) == (5e-6, 5e-5, 0.2)
@@ -135,6 +135,7 @@ def test_every_hyper_parameter_is_explained():
         ("ratio", (2.0, 1.0)),
         ("rand_augment", -1),
         ("rand_magnitude", 31),
+        ("rand_policy", "video"),
         ("warmup", 30.0),  # of 30 epochs
         ("warmup", -1.0),
         ("schedule_every", 0),

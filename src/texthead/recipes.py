@@ -103,8 +103,10 @@ class Recipe:
         ratio: range of the random box's width over height.
         flip: probability of mirroring a clip.
         gray: probability of converting a clip to greyscale.
-        rand_augment: RandAugment operations per training clip, the same for all its frames; 0 is none.
+        rand_augment: RandAugment operations per training clip or frame; 0 is none.
         rand_magnitude: strength of RandAugment operations, from 0 to 30.
+        rand_policy: RandAugment drawn once per clip from torchvision's 14 operations, or anew for every frame from 16
+            of an older package, Invert and Cutout among them.
         epochs: passes over the training items.
         batch: clips per optimiser step.
         accumulate: forward and backward passes per optimiser step; each takes batch / accumulate clips, rounded up.
@@ -165,6 +167,7 @@ class Recipe:
     gray: float = 0.0
     rand_augment: int = 0
     rand_magnitude: int = 9
+    rand_policy: Literal["clip", "frame"] = "clip"
     epochs: int = 30
     batch: int = 128
     accumulate: int = 1
@@ -293,8 +296,13 @@ def text4vis(**changes) -> Recipe:
     Expected: 81.40 top-1 on Kinetics-400, one view (the published log's number; 8 GPUs x 32 clips). No number is
     published for the released code, which comments out RandAugment.
     Differences from `paper`: batch 256, RandAugment with two operations of strength 9, bilinear random resized crops,
-    flips, a fifth of the clips gray, and a learning rate that starts at 0 and changes every tenth step only. For
-    something-something the published code uses --crop multi-scale --resize 240.
+    flips, a fifth of the clips gray, and a learning rate that starts at 0 and changes every tenth step only.
+    RandAugment is drawn anew for every frame, as the logs of Kinetics-400 print it; its operations and their ranges are
+    those of an older package, inferred and from memory, not confirmed (--rand-policy clip: torchvision's, once per
+    clip).
+    For something-something the published code squashes frames to 320x240 pixels, cuts as --crop multi-scale and swaps
+    the labels of three pairs of classes in flipped clips. --crop multi-scale --resize 240 comes closest: it keeps the
+    shape of frames, and flips are off because class names say left or right.
     """
     base = Recipe(
         name="text4vis",
@@ -304,6 +312,7 @@ def text4vis(**changes) -> Recipe:
         flip=0.5,
         gray=0.2,
         rand_augment=2,
+        rand_policy="frame",
         batch=256,
         schedule_every=10,
         template="a video of a person {}.",

@@ -22,6 +22,7 @@ from texthead.data.dataset import Dataset, Item, label_indices, splits_of
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError, MediaError, TextheadError
+from texthead.media import reader
 from texthead.media.paths import MediaPath
 from texthead.media.reader import Change
 from texthead.recipes import Recipe
@@ -576,6 +577,13 @@ def test_seed_epoch_and_position_each_change_the_draw(filmed):
     others = [train_clips(dataset, seed=s)[e, p][0] for s, e, p in [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 2)]]
     assert not any(torch.equal(clip, other) for other in others)
     assert not any(torch.equal(a, b) for i, a in enumerate(others) for b in others[:i])
+
+
+def test_rand_augment_per_frame_does_not_depend_on_how_many_are_decoded_at_once(filmed, monkeypatch):
+    clips = train_clips(filmed, rand_augment=2, rand_policy="frame")
+    together = [clips[epoch, 2][0] for epoch in range(4)]
+    monkeypatch.setattr(reader, "_BATCH_BYTES", 1)
+    assert all(torch.equal(clips[epoch, 2][0], clip) for epoch, clip in enumerate(together))
 
 
 def test_each_repetition_of_an_item_is_drawn_anew(filmed):

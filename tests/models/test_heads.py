@@ -160,6 +160,22 @@ def test_lda_is_scikit_learn_s_without_the_intercept(shrinkage):
     assert np.ptp(known.intercept_) > 0.1
 
 
+@pytest.mark.parametrize("solver", ["lsqr", "eigen"])
+@pytest.mark.parametrize(("classes", "each", "dim"), [(3, 60, 6), (4, 60, 40), (5, 4, 40)])
+def test_lda_that_is_not_centred_is_scikit_learn_s_coef(solver, classes, each, dim):
+    """On features with a common mean; `centred` is far from it there."""
+    features, labels = groups(classes, each, dim)
+    known = (
+        LinearDiscriminantAnalysis(solver=solver, shrinkage=0.1).fit(features.double().numpy(), labels.numpy()).coef_
+    )
+    rows = lda_weights(features, labels, shrinkage=0.1, centred=False)
+    assert np.allclose(rows, known, rtol=1e-4, atol=1e-4)
+    centred = lda_weights(features, labels, shrinkage=0.1)
+    assert F.cosine_similarity(centred, rows).mean() < 0.5
+    # The difference is one vector for all rows.
+    assert torch.allclose(rows - centred, (rows - centred)[0], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("labels", "parts"), [([0, 0, 1], (1, 2)), ([0, 0, 2, 2], (1, 0)), ([0, 1], (0, 1)), ([0, 0, 0], (1, 2))]
 )

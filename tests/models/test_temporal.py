@@ -24,6 +24,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import (
     AttentivePool,
     FrameConv,
+    JoinedFrames,
     MeanPool,
     TemporalConv,
     TemporalTransformer,
@@ -172,7 +173,13 @@ def test_the_start_is_the_published_one():
 
 
 @pytest.mark.parametrize(
-    "module", [MeanPool(), TemporalTransformer(64, 2), TemporalTransformer(64, 1, 32, heads=4, dropout=0.25)]
+    "module",
+    [
+        MeanPool(),
+        JoinedFrames(),
+        TemporalTransformer(64, 2),
+        TemporalTransformer(64, 1, 32, heads=4, dropout=0.25),
+    ],
 )
 def test_the_config_rebuilds_the_module(module):
     again = make_temporal(module.config(), nn.Identity()).eval()
@@ -428,6 +435,9 @@ def test_an_encoder_of_another_build_is_refused():
         TokenConv(tower("resnet"))
     with refuses(RunError, "shift", "identity", "'zero'"):
         make_temporal({"kind": "token-conv", "start": "zero"}, tower("vit"))
+    for pool in ("mean", 3, {"kind": "no"}, {"kind": "token-conv"}, {"kind": "conv"}):
+        with refuses(RunError):
+            make_temporal({"kind": "token-conv", "pool": pool}, tower("vit"))
     visual = tower("vit")
     with refuses(RunError, "TokenConv", "temporal"):  # frames have no separate features there
         Recognizer(visual, TokenConv(visual), nn.Identity()).on_features()

@@ -1,11 +1,12 @@
 """Full-scale rows on tiny data sets in the expected layout, with a small CLIP."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from made import write_image, write_video
+from made import write_frames, write_image, write_video
 from messages import prints, refuses
 from paper import data, fit, tinyclip, worlds
 from paper.__main__ import main
@@ -22,14 +23,21 @@ NAMES = ("blue", "green", "red")
 def lists(folder: Path) -> Path:
     """Write a data set with published-style lists: two training videos and one validation video per class."""
     for split, seeds in (("train", (0, 1)), ("val", (2,))):
-        lines = []
-        for label, name in enumerate(NAMES):
-            for seed in seeds:
-                write_video(folder / "videos" / f"{name}{seed}.mp4", name, seed=seed)
-                lines.append(f"{name}{seed}.mp4 {label}\n")
-        (folder / f"{split}.txt").write_text("".join(lines))
-    (folder / "labels.csv").write_text("id,name\n" + "".join(f"{i},{name}\n" for i, name in enumerate(NAMES)))
+        listed(folder, f"{split}.txt", NAMES, seeds)
+    labels(folder / "labels.csv", NAMES)
     return folder
+
+
+def listed(folder: Path, file: str, names: Iterable[str], seeds: Iterable[int]) -> None:
+    """Write a video for each class and seed, and their list."""
+    lines = [(f"{name}{seed}.mp4", label, seed) for label, name in enumerate(names) for seed in seeds]
+    for path, label, seed in lines:
+        write_video(folder / "videos" / path, NAMES[label], seed=seed)
+    (folder / file).write_text("".join(f"{path} {label}\n" for path, label, _ in lines))
+
+
+def labels(file: Path, names: Iterable[str]) -> None:
+    file.write_text("id,name\n" + "".join(f"{i},{name}\n" for i, name in enumerate(names)))
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +45,10 @@ def runtime(tmp_path_factory) -> Runtime:
     root = tmp_path_factory.mktemp("data")
     for name in ("k400", "ucf101"):
         lists(root / name)
+    listed(root / "ucf101", "full.txt", NAMES, (0, 1, 2))
+    for split, names in enumerate((("navy", "rose"), ("navy", "lime"), ("pink", "rose")), 1):
+        listed(root / "k600", f"test_split{split}.txt", names, range(split))
+        labels(root / "k600" / f"labels_split{split}.csv", names)
     for split, seed in (("train", 0), ("val", 1)):
         for wnid, colour in (("n01440764", "red"), ("n01443537", "blue")):
             write_image(root / "imagenet" / split / wnid / f"a{seed}.JPEG", colour, seed)
@@ -59,7 +71,7 @@ def test_lists_and_folders_are_read_with_their_names(runtime):
     "row",
     [
         worlds.KINETICS,
-        replace(worlds.KINETICS_MEAN, scored="ucf101"),
+        replace(worlds.KINETICS_MEAN, scored="ucf101-full"),
         replace(worlds.KINETICS_MEAN, k=1, full_length=True),
         replace(worlds.IMAGENET, views=("1x1", "1x3")),
     ],
@@ -69,6 +81,44 @@ def test_a_row_of_the_paper_s_own_setting_runs(runtime, encoder, row):
     assert result["count"] == len(data.test_items(data.read(row.scored or row.data, runtime)))
     assert result["steps"] == result["epochs"] == 1
     assert result["items"] == (6 if row.data == "k400" else 2)
+
+
+def test_kinetics_600_is_three_splits_of_one_model(runtime, encoder):
+    row = replace(worlds.KINETICS, encoder=encoder, zero_shot=data.K600).changed(epochs=1, frames=2)
+    result = fit.fit(Job("row", 0, row), runtime)
+    assert result["count"] == 3
+    assert [(name, split["count"], split["classes"]) for name, split in result["zero_shot"].items()] == [
+        ("k600-1", 2, 2),
+        ("k600-2", 4, 2),
+        ("k600-3", 6, 2),
+    ]
+    with refuses(DataError, "ucf101-full", 3, "k400", "blue"):
+        fit.fit(Job("row", 0, replace(row, zero_shot=("ucf101-full",))), runtime)
+
+
+def test_split_1_of_ucf101_is_not_the_list_of_all_videos(runtime, tmp_path):
+    assert (len(data.read("ucf101-full", runtime)), len(data.test_items(data.read("ucf101", runtime)))) == (9, 3)
+    folder = lists(tmp_path / "ucf101")
+    (folder / "val.txt").write_text("".join(f"{number}.mp4 0\n" for number in range(3_784)))
+    with refuses(DataError, folder / "val.txt", "3,784", "3,783"):
+        data.read("ucf101", Runtime("full", tmp_path))
+
+
+def test_training_folders_of_few_frames_are_dropped(tmp_path):
+    root = tmp_path / "anet"
+    for split, counts in (("train", (8, 7, 12)), ("val", (3,))):
+        for number, count in enumerate(counts):
+            write_frames(root / "videos" / f"{split}_{number}" / "image_{:06d}.jpg", NAMES[number], count, seed=number)
+        (root / f"{split}.txt").write_text("".join(f"{split}_{n} {count} {n}\n" for n, count in enumerate(counts)))
+    labels(root / "labels.csv", NAMES)
+    whole, filtered = (data.read("anet", Runtime("full", tmp_path, least_frames=least)) for least in (0, 8))
+    assert [len(part.split("train")) for part in (whole, filtered)] == [3, 2]
+    assert len(filtered.split("val")) == 1
+    # The published list: 15,410 training instances, of which 12,770 have 8 frames.
+    published = [8] * 12_770 + [7] * 2_640
+    assert len(data.long_enough(root, published, 8)) == 12_770
+    with refuses(DataError, "12,769", "12,770", root):
+        data.long_enough(root, [7, *published[1:]], 8)
 
 
 @pytest.mark.parametrize(("gather", "online"), [(True, True), (False, False)])

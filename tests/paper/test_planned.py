@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from messages import prints, refuses
-from paper import quoted, worlds
+from paper import quoted, table4, worlds
 from paper.__main__ import main
 from paper.data import Runtime
 from paper.experiments import NAMES, module
-from paper.planned import ITEMS, Amount, Planned, planned, trained_items
+from paper.planned import ITEMS, Amount, Planned, planned, text_multiply_adds, trained_items
 from paper.rows import Job
 from paper.running import Setting, outline
 from texthead.errors import RunError
@@ -24,7 +24,7 @@ def plans(name: str) -> Iterator[tuple[Job, Planned]]:
     """Yield every row of an experiment at full scale once."""
     jobs = outline(module(name).plan, Setting(Runtime("full"), (0,)))
     for job in {job.title: job for job in jobs}.values():
-        yield job, planned(job)
+        yield job, planned(job, name)
 
 
 def number(pattern: str, title: str, default: int) -> int:
@@ -90,16 +90,62 @@ def test_the_papers_text_says_these_numbers():
         "8-frame input, ViT-B/16 as the visual backbone, 30 epochs",
         "four clips with three 224×224 crops",
         "Models are trained with 10 epochs",
+        "we just apply temporal average pooling (TAP) to frame embeddings",
+        "we use TAP. We can observe",
+        "T-Trans81.52",
     ):
         assert quote in text, quote
 
 
 def test_a_title_that_says_something_else_is_refused():
     row = worlds.KINETICS
-    assert planned(Job("ViT-B/16, 224 pixels, 8 frames", 0, row)).recipe.frames == 8
+    assert planned(Job("ViT-B/16, 224 pixels, 8 frames", 0, row), "table5").recipe.frames == 8
     for title in ("ViT-B/16, 16 frames", "ViT-B/16, 336", "10 epochs"):
         with refuses(RunError, title):
-            planned(Job(title, 0, row))
+            planned(Job(title, 0, row), "table5")
+
+
+@pytest.mark.parametrize(
+    ("experiment", "title", "changes", "words"),
+    [
+        ("table8", "K400, K = 1", {}, ("temporal", "transformer", "mean")),
+        ("table5", "ViT-B/16", {"temporal": "mean"}, ("temporal", "mean", "transformer")),
+        ("table2", "ViT, TokenT1D", {}, ("temporal", "transformer", "token-conv")),
+        ("table12", "ViT-B/16", {"frames": 1, "batch": 256}, ("batch", 256, 128)),
+        ("table5", "ViT-B/16", {"lr": 5e-5}, ("lr", 5e-5, 5e-6)),
+        ("tuned", "choose: vision-text, 3x rate", {"temporal": "mean"}, ("lr", 5e-6, 1.5e-5)),
+    ],
+)
+def test_a_row_that_differs_from_the_paper_is_refused(experiment, title, changes, words):
+    with refuses(RunError, title, experiment, *words):
+        planned(Job(title, 0, worlds.KINETICS.changed(**changes)), experiment)
+
+
+def test_table_6_counts_the_text_encoder_and_the_gather():
+    """The text tower is 12 blocks of width 512 on 77 tokens; the paper's 6.7 days with gather are not operations."""
+    assert text_multiply_adds("openclip:ViT-B-16/openai") == 12 * 77 * (12 * 512**2 + 2 * 77 * 512) + 512**2
+    row = replace(worlds.KINETICS, matching="multi_positive", processes=8)
+    days = {
+        (gather, online): planned(Job("row", 0, replace(row, gather=gather, online=online)), "table6").operations
+        for gather in (True, False)
+        for online in (True, False)
+    }
+    assert days[True, True] / days[True, False] == pytest.approx(days[False, True] / days[False, False], abs=1e-5)
+    assert days[False, True] / days[False, False] == pytest.approx(1.021, abs=0.001)
+    assert 1 < days[True, False] / days[False, False] < 1.00001
+
+
+def test_test_videos_of_tables_8_and_9_and_of_kinetics_600():
+    zero_shot = planned(Job("row", 0, replace(worlds.KINETICS_MEAN, k=0, scored="ucf101-full")), "table9")
+    assert (zero_shot.tested, ITEMS["ucf101"].test) == (13_320, 3_783)
+    assert [plan.tested for _, plan in plans("k600")] == [19_796 + 14_119 + 14_067 + 14_161]
+
+
+def test_table_4_has_the_28_templates():
+    assert len(set(table4.PUBLISHED)) == 28
+    assert {"a photo of {}.", "a video of a person {}.", "a demonstration of a person during {}."} < set(
+        table4.PUBLISHED
+    )
 
 
 def test_items_of_an_epoch():
@@ -121,5 +167,6 @@ def test_the_dry_run_prints_rows_and_the_sum(capsys):
     out = capsys.readouterr().out
     assert "matching, no gather, offline" in out
     assert "all rows, one seed" in out
+    assert ("161 V100" in out, "79 V100" in out) == (True, True)
     assert main(["run", "table6", "--dry-run"]) == 2
     prints(capsys.readouterr().err, "--dry-run", "mini")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from messages import refuses
-from paper.stats import correlation_gap, interval, paired, steps_to
+from paper.results import Results, right
+from paper.stats import Outcomes, correlation_gap, interval, noise_share, paired, steps_to
 from texthead.errors import DataError
 
 numbers = st.floats(-100, 100)
@@ -23,6 +24,7 @@ def test_intervals_by_hand():
     assert interval([5.0, 5.0, 5.0]) == (5.0, 0.0)
     assert interval([61.5]) == pytest.approx((61.5, math.nan), nan_ok=True)
     assert math.isnan(paired([2], [1])[1])
+    assert paired([60, 62, 67, 90], [58, 59, 65]) == pytest.approx(expected, rel=1e-6), "the seeds that both have"
 
 
 @given(st.lists(numbers, min_size=2, max_size=10).filter(lambda values: np.std(values) > 1e-3))
@@ -45,6 +47,53 @@ def test_pairs_exclude_zero_where_the_paired_t_test_does(pairs, level):
     if abs(p - (1 - level)) > 1e-6:
         assert (abs(mean) > half) == (p < 1 - level)
     assert paired(b, a, level=level) == pytest.approx((-mean, half))
+
+
+def crossed(rng: np.random.Generator, seeds: int, items: int, of_item: float) -> Outcomes:
+    matrix = rng.normal(size=(seeds, items)) + rng.normal(size=(seeds, 1)) + of_item * rng.normal(size=(1, items))
+    return Outcomes(matrix.mean(1), matrix)
+
+
+def test_seeds_and_items_by_hand():
+    # Rows are seeds, columns items: the mean squares are 3 (seeds), 1/3 (items) and 5/6 (rest).
+    matrix = np.array([[0.0, 0.0, 0.0], [0.0, 2.0, 1.0], [2.0, 1.0, 3.0]])
+    values = Outcomes(matrix.mean(1), matrix)
+    assert noise_share(values) == pytest.approx(5 / 18)
+    mean, seeds = interval(values)
+    assert interval(values, new_items=True) == (mean, seeds), "items differ less than their noise"
+    # Items that differ much: their part is nearly all of the variance.
+    wide = crossed(np.random.default_rng(0), 20, 50, 10.0)
+    mean, half = interval(wide, new_items=True)
+    assert half == pytest.approx(
+        scipy_stats.t.ppf(0.975, 49) * np.std(np.mean(wide.items, 0), ddof=1) / 50**0.5, rel=0.1
+    )
+    assert half > 3 * interval(wide)[1]
+    # Seeds without items still count as seeds; a value per seed alone says nothing of items.
+    part = Outcomes(wide, [None] * 10 + wide.items[10:])
+    assert interval(part)[1] == interval(wide)[1]
+    assert interval(part, new_items=True)[1] == pytest.approx(half, rel=0.2)
+    assert math.isnan(interval(list(wide), new_items=True)[1])
+    assert noise_share(list(wide)) is None
+
+
+def test_outcomes_pair_seeds_and_items():
+    a = Outcomes([50.0, 100.0, 0.0], [np.array([0.0, 100.0]), np.array([100.0, 100.0]), None])
+    b = Outcomes([0.0, 50.0], [np.array([0.0, 0.0]), None])
+    difference = a - b
+    assert difference == [50.0, 50.0]
+    assert [None if each is None else each.tolist() for each in difference.items] == [[0.0, 100.0], None]
+    assert (a - Outcomes([1.0])).items == [None]
+    assert difference.less(10) == [40.0, 40.0]
+    assert difference.less(10).items[0].tolist() == [-10.0, 90.0]
+
+
+def test_stored_hits_are_read_from_the_first_item_on():
+    score = {"top1": 60.0, "hits": f"{0b0110100001:x}", "count": 10}
+    assert right(score).tolist() == [0, 100, 100, 0, 100, 0, 0, 0, 0, 100]
+    results = Results({("a", 0): {"top1": 40.0, "views": {"4x3": score}}})
+    assert results.values("a").items == [None]
+    assert results.values("a", views="4x3").items[0].mean() == 40.0
+    assert results.values("a", "count", views="4x3").items == [None]
 
 
 def test_the_gap_by_hand():
@@ -74,8 +123,6 @@ def test_values_that_do_not_fit_are_errors():
     for values, names in ((np.eye(2), ["a", "b", "c"]), (np.ones((2, 3)), ["a", "b"])):
         with refuses(DataError, 3, 2):
             correlation_gap(values, names)
-    with refuses(DataError, 2, 3):
-        paired([1, 2], [1, 2, 3])
     for compute in (lambda: interval([]), lambda: paired([], [])):
         with refuses(DataError, "value"):
             compute()

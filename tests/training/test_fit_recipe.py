@@ -72,6 +72,7 @@ def test_adapt_to_few_items(mini):
     ("changes", "head", "parts"),
     [
         ({"conv_start": "identity"}, "text", ("start", "temporal")),
+        ({"rand_policy": "frame"}, "text", ("rand_policy", "rand_augment")),
         ({"temporal": "vjepa2", "width": 64}, "text", ("width", "attentive")),
         ({"temporal": "attentive", "layers": 3}, "text", ("layers", "vjepa2")),
         ({"context": 4}, "text", ("context", "prompt")),

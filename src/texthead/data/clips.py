@@ -27,6 +27,7 @@ class TrainClips(torch.utils.data.Dataset):
     attributes.
 
     Every draw is a function of (seed, epoch, position), so it does not depend on the workers or on earlier draws.
+    RandAugment per frame draws once for a frame that a short video repeats.
     Frames are spread over the video, or with a `stride` taken from a window with a random start.
 
     Source: Sec. 4.1, frames "uniformly sampled over the entire video", one random crop per clip.
@@ -53,8 +54,11 @@ class TrainClips(torch.utils.data.Dataset):
             check_windows(self.paths[position], self.recipe.stride > 0)
             with MediaPath(self.paths[position]).open() as media:
                 indices = self._indices(media.num_frames, rng)
-                # Each call gets the same generator state, so all frames get the same augmentation.
-                clip = media.frames_at(indices, lambda frame: augment(frame, self.pixels, self.recipe, deepcopy(rng)))
+                # Each call gets the same generator state, so all frames get the same crop; `each` goes on.
+                each = rng.spawn(1)[0]
+                clip = media.frames_at(
+                    indices, lambda frames: augment(frames, self.pixels, self.recipe, deepcopy(rng), each)
+                )
         except MediaError as error:
             return error, self.targets[position], position
         return clip.contiguous(memory_format=torch.channels_last), self.targets[position], position

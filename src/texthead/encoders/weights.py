@@ -283,7 +283,7 @@ class _TensorsOnly(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if module == "torch" and name.endswith("Storage"):
-            return getattr(torch, name).dtype
+            return getattr(torch, name)._dtype  # `dtype` warns that such storages are deprecated.
         return type(name, (_Inert,), {})
 
     def persistent_load(self, pid: Any) -> Tensor:

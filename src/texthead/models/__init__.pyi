@@ -14,6 +14,7 @@ from .heads import Head as Head
 from .heads import text_head as text_head
 from .recognizer import Recognizer as Recognizer
 from .temporal import FrameTransformer as FrameTransformer
+from .temporal import JoinedFrames as JoinedFrames
 from .temporal import MeanPool as MeanPool
 from .temporal import Temporal as Temporal
 from .temporal import TemporalTransformer as TemporalTransformer

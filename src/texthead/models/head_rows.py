@@ -51,6 +51,7 @@ def lda_weights(
     labels: Int[Tensor, " items"],
     *,
     shrinkage: float | Literal["auto"] | None = "auto",
+    centred: bool = True,
 ) -> Float[Tensor, "classes dim"]:
     """Return the rows of Fisher's linear discriminant, S_w^-1 (mu_c - mu), one per class; the intercept is dropped.
 
@@ -60,12 +61,14 @@ def lda_weights(
         shrinkage: of the within-class covariance S_w towards a multiple of the identity: "auto" is Ledoit and Wolf's
             estimate from the items of all classes minus their class means; a number in [0, 1] is used as is; None
             uses the plain pseudo-inverse.
+        centred: False gives S_w^-1 mu_c, scikit-learn's `coef_` with solver "lsqr" or "eigen" and the same number as
+            shrinkage. The rows differ from centred ones by the same vector, S_w^-1 mu, which changes their directions.
 
     Source: Sec. 2.2, linear discriminant projection; Table 1.
-    Differs: the paper states neither solver nor shrinkage; the published code loads a file `lda_0.1.pt`, so its
-        shrinkage may have been 0.1. With fewer items than dimensions S_w is singular and the pseudo-inverse discards
-        every direction without within-class variation, so the default shrinks. scikit-learn's own "auto" estimates
-        shrinkage per class, which gives none with two items per class.
+    Differs: the paper states neither solver nor shrinkage nor centring; the published code loads a file `lda_0.1.pt`,
+        so its shrinkage may have been 0.1, with either centring. With fewer items than dimensions S_w is singular and
+        the pseudo-inverse discards every direction without within-class variation, so the default shrinks.
+        scikit-learn's own "auto" estimates shrinkage per class, which gives none with two items per class.
 
     Raises:
         DataError: a class has fewer than two items, or there is only one class.
@@ -88,7 +91,7 @@ def lda_weights(
         within = ledoit_wolf(residuals, assume_centered=True)[0]
     else:
         within = shrunk_covariance(empirical_covariance(residuals, assume_centered=True), shrinkage or 0.0)
-    rows = (means - x.mean(0)) @ np.linalg.pinv(within, hermitian=True)
+    rows = (means - x.mean(0) if centred else means) @ np.linalg.pinv(within, hermitian=True)
     return torch.from_numpy(rows).float()
 
 
@@ -194,7 +197,7 @@ class RowInputs:
             recipe with `center`.
         items: the names of these items, on which the draw for LDA depends; their numbers if None.
         lda_items: maximum number of items per class for LDA, drawn from the seed.
-        lda_shrinkage: as for `lda_weights`.
+        lda_shrinkage, lda_centred: `shrinkage` and `centred` of `lda_weights`.
     """
 
     encoder: Encoder
@@ -208,6 +211,7 @@ class RowInputs:
     items: Sequence[str] | None = None
     lda_items: int = 60
     lda_shrinkage: float | Literal["auto"] = "auto"
+    lda_centred: bool = True
 
     def generator(self) -> torch.Generator:
         """Return a generator seeded with the recipe's seed."""
@@ -276,7 +280,7 @@ def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
     assert targets is not None
     labels, names = ([str(each) for each in every] for every in (targets.tolist(), inputs.items or range(len(targets))))
     picked = splits.at_most(labels, inputs.lda_items, names=names, seed=inputs.recipe.seed)
-    return lda_weights(features[picked], targets[picked], shrinkage=inputs.lda_shrinkage)
+    return lda_weights(features[picked], targets[picked], shrinkage=inputs.lda_shrinkage, centred=inputs.lda_centred)
 
 
 text = RowKind(_text, of_text=True)

@@ -59,6 +59,17 @@ class FirstToken(nn.Module):
         return {"kind": "first-token"}
 
 
+class JoinedFrames(nn.Flatten):
+    """The features of a clip's frames, concatenated.
+
+    Source: BIKE without a temporal transformer, whose head weights the frames for each class (`spotting_head`).
+    """
+
+    def config(self) -> dict[str, object]:
+        """Return the config that rebuilds this module."""
+        return {"kind": "frames"}
+
+
 class QuickGELU(nn.Module):
     """x * sigmoid(1.702 x), the activation of OpenAI's CLIP."""
 
@@ -361,18 +372,22 @@ class FrameConv(nn.Module):
 
 
 class EncoderConv(nn.Module):
-    """Convolutions over frames, hooked into an encoder, then the mean over frames.
+    """Convolutions over frames, hooked into an encoder, then another temporal module over its features.
 
     The encoder's own weights and their names are unchanged. The hooks are active only within `over`. If gradient
     checkpointing reruns blocks in the backward pass, the hooks use the clip length of the last forward pass that
     recorded gradients.
+
+    Attributes:
+        pool: the module that follows; the mean over frames, unless `pool` is the config of another one.
     """
 
     kind: ClassVar[str]
 
-    def __init__(self, widths: Sequence[int], start: Start):
+    def __init__(self, widths: Sequence[int], start: Start, pool: dict | None = None):
         super().__init__()
         self.start: Start = start
+        self.pool: nn.Module = MeanPool() if pool is None else make_temporal({**pool}, nn.Identity())
         self.convs = nn.ModuleList(FrameConv(width, start) for width in widths)
         self._frames: Count | None = None
         self._recorded: Count | None = None
@@ -392,7 +407,8 @@ class EncoderConv(nn.Module):
 
     def config(self) -> dict[str, object]:
         """Return the config that rebuilds this module on its encoder."""
-        return {"kind": self.kind, "start": self.start}
+        pool = {} if type(self.pool) is MeanPool else {"pool": as_temporal(self.pool).config()}
+        return {"kind": self.kind, "start": self.start, **pool}
 
     def _clip_length(self) -> Count | None:
         if self._frames is not None:
@@ -402,9 +418,9 @@ class EncoderConv(nn.Module):
             self._recorded = None
         return self._recorded
 
-    def forward(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch dim"]:
+    def forward(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch numbers"]:
         """Return one feature per clip."""
-        return features.mean(dim=1)
+        return self.pool(features)
 
 
 class TemporalConv(EncoderConv):
@@ -445,6 +461,7 @@ class TokenConv(EncoderConv):
     Args:
         visual: a ViT with a class token, from open_clip or timm.
         start: "shift" or "identity"; the latter initially equals the plain encoder.
+        pool: config of the module over the frames' features; None for their mean.
 
     Source: Table 2, TokenT1D; positions, kernel and initialisation as in the published code.
 
@@ -454,9 +471,9 @@ class TokenConv(EncoderConv):
 
     kind = "token-conv"
 
-    def __init__(self, visual: nn.Module, start: Start = "shift"):
+    def __init__(self, visual: nn.Module, start: Start = "shift", pool: dict | None = None):
         blocks = _token_blocks(visual)
-        super().__init__([width for _, _, width in blocks], start)
+        super().__init__([width for _, _, width in blocks], start, pool)
         for index, (block, branch, _) in enumerate(blocks):
             block.register_forward_pre_hook(partial(self._before_attention, index))
             branch.register_forward_hook(partial(self._before_mlp, index))
@@ -535,7 +552,9 @@ def _token_blocks(visual: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
     )
 
 
-Temporal = MeanPool | FirstToken | TemporalTransformer | AttentivePool | VJEPA2Pool | TemporalConv | TokenConv
+Temporal = (
+    MeanPool | FirstToken | JoinedFrames | TemporalTransformer | AttentivePool | VJEPA2Pool | TemporalConv | TokenConv
+)
 
 # Modules by their `kind` in `recipe.json`.
 _MODULES: dict[str, type[Temporal]] = {
@@ -548,6 +567,7 @@ _MODULES: dict[str, type[Temporal]] = {
     "token-conv": TokenConv,
     "normed-mean": NormedMean,
     "first-token": FirstToken,
+    "frames": JoinedFrames,
 }
 
 

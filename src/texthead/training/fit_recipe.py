@@ -94,6 +94,8 @@ def check_overrides_are_used(make: Callable[..., Recipe], overrides: Mapping[str
         "conv_start": (recipe.temporal in ("conv", "token-conv"), "`temporal=conv` or `temporal=token-conv`"),
         "width": (recipe.temporal in ("transformer", "attentive"), "`temporal=transformer` or `temporal=attentive`"),
         "layers": (recipe.temporal in ("transformer", "vjepa2"), "`temporal=transformer` or `temporal=vjepa2`"),
+        "rand_magnitude": (recipe.rand_augment > 0, "`rand_augment`"),
+        "rand_policy": (recipe.rand_augment > 0, "`rand_augment`"),
         "context": (head == "prompt", "`head=prompt`"),
         "template_use": (head == "text", "`head=text`"),
         "template_pooling": (head == "text", "`head=text`"),

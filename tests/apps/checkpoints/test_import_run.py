@@ -4,6 +4,7 @@ import functools
 import json
 import sys
 import types
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from messages import prints
 from texthead.apps.checkpoints import published
 from texthead.apps.checkpoints.published import ACTIONCLIP_TEMPLATES, model_config, temporal_heads
 from texthead.encoders.openclip import save_openclip
+from texthead.encoders.weights import read_checkpoint
 from texthead.media.paths import MediaPath
 from texthead.runs.run import load_run
 
@@ -233,6 +235,33 @@ def transf_frames(w: Tensors, frames: Tensor, heads: int) -> Tensor:
     return blocks(x, w, "transformer.resblocks.", heads, eps=1e-12) + frames
 
 
+def token_shift(x: Tensor, _: int) -> Tensor:
+    """Take a quarter of the class token's numbers from the next frame and a quarter from the previous one."""
+    token = x[:, 0].clone()
+    part = token.shape[1] // 4
+    token[:, :part] = F.pad(x[1:, 0, :part], (0, 0, 0, 1))
+    token[:, part : 2 * part] = F.pad(x[:-1, 0, part : 2 * part], (0, 0, 1, 0))
+    return torch.cat([token[:, None], x[:, 1:]], 1)
+
+
+KERNELS = [noise(64, 1, 3, seed=40 + i) for i in range(2)]
+TOKEN_CONVS = {
+    f"visual.transformer.resblocks.{i}.control_point.conv.weight": kernel for i, kernel in enumerate(KERNELS)
+}
+
+
+def token_conv(x: Tensor, i: int) -> Tensor:
+    token = F.conv1d(x[:, 0].T[None], KERNELS[i], padding=1, groups=64)[0].T
+    return torch.cat([token[:, None], x[:, 1:]], 1)
+
+
+def spotting(w: Tensors, frames: Tensor, prompts: list[str]) -> Tensor:
+    """Return BIKE's cosines: each class weights the frames by their similarity to the words of its prompt."""
+    frames, words, rows = unit(frames), unit(encode_words(w, prompts)), unit(encode_text(w, prompts))
+    weight = (torch.einsum("awd,btd->bawt", words, frames) / 0.01).softmax(-1).mean(2)
+    return torch.einsum("bad,ad->ba", torch.einsum("bat,btd->bad", weight, frames), rows)
+
+
 CLIP_PIXELS = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 IMAGENET_PIXELS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -355,35 +384,46 @@ def test_text4vis_without_temporal_weights(
     refused_file(("x.pt", "temporal"), tmp_path / "x.pt", "--encoder", base[0])
     import_file(tmp_path / "x.pt", "--encoder", base[0], "--temporal", temporal, *FOUR)
 
-    def shifted(x: Tensor, _: int) -> Tensor:
-        """Take a quarter of the class token's numbers from the next frame and a quarter from the previous one."""
-        token = x[:, 0].clone()
-        part = token.shape[1] // 4
-        token[:, :part] = F.pad(x[1:, 0, :part], (0, 0, 0, 1))
-        token[:, part : 2 * part] = F.pad(x[:-1, 0, part : 2 * part], (0, 0, 1, 0))
-        return torch.cat([token[:, None], x[:, 1:]], 1)
-
-    on = [shifted] if temporal == "token-shift" else []
-    frames = encode_image(model, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0], *on)
+    on = token_shift if temporal == "token-shift" else None
+    frames = encode_image(model, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0], on)
     expected = (100 * unit(frames.mean(0)) @ text_rows(base[1], PERSON).T).softmax(-1)
     assert torch.allclose(predict(), expected, atol=1e-4)
 
 
 @torch.no_grad()
 def test_text4vis_with_token_convolutions(tmp_path: Path, video: Path, base, import_file, predict) -> None:
-    kernels = [noise(64, 1, 3, seed=40 + i) for i in range(2)]
-    model = {**image_tower(TINY, 3), "logit_scale": torch.tensor(4.0)}
-    model |= {f"visual.transformer.resblocks.{i}.control_point.conv.weight": kernels[i] for i in range(2)}
+    model = {**image_tower(TINY, 3), "logit_scale": torch.tensor(4.0), **TOKEN_CONVS}
     save_model(tmp_path / "x.pt", model)
     import_file(tmp_path / "x.pt", "--encoder", base[0], *FOUR)
-
-    def on(x: Tensor, i: int) -> Tensor:
-        token = F.conv1d(x[:, 0].T[None], kernels[i], padding=1, groups=64)[0].T
-        return torch.cat([token[:, None], x[:, 1:]], 1)
-
-    frames = encode_image(model, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0], on)
+    frames = encode_image(model, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0], token_conv)
     expected = (100 * unit(frames.mean(0)) @ text_rows(base[1], PERSON).T).softmax(-1)
     assert torch.allclose(predict(), expected, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("inside", [None, "token-shift", "token-conv"])
+def test_text4vis_with_a_transformer_over_another_module(
+    tmp_path: Path, base, import_file, refused_file, inside: str | None
+) -> None:
+    """TokenShift has no weights, so only the user knows of it; the file of TokenT1D shows it."""
+    path, own = tmp_path / "x.pt", TOKEN_CONVS if inside == "token-conv" else {}
+    w = text4vis(path, TINY, **own)
+    refused_file(("temporal", "mean"), path, "--encoder", base[0], "--temporal", "mean")
+    if own:
+        refused_file(("temporal", "token-shift"), path, "--encoder", base[0], "--temporal", "token-shift")
+    options = ("--temporal", inside) if inside == "token-shift" else ()
+    err = import_file(path, "--encoder", base[0], *FOUR, *options)
+    assert ("--temporal token-shift" in err) == (inside is None)
+    clips, hooks = noise(2, 4, 3, 32, 32), {"token-shift": token_shift, "token-conv": token_conv}
+    head = {key.removeprefix("fusion_model."): value for key, value in w.items() if key.startswith("fusion_model.")}
+
+    def cosines(hook: str | None) -> Tensor:
+        frames = torch.stack([encode_image(w, clip, hooks.get(hook or "")) for clip in clips])
+        return unit(transf(head, frames, 1)) @ text_rows(base[1], PERSON).T
+
+    run = load_run(tmp_path / "run")
+    assert torch.allclose(run.model(clips) / 100, cosines(inside), atol=1e-5)
+    assert inside is None or not torch.allclose(cosines(None), cosines(inside), atol=1e-3)
 
 
 @torch.no_grad()
@@ -403,17 +443,12 @@ def test_bike_spotting_of_prompt_words(tmp_path: Path, video: Path, import_file,
     template, head = "This is a video about {}", fusion(TINY, 9)
     w = save_model(tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict=head)
     # A small scale keeps all probabilities away from 0.
-    import_file(tmp_path / "x.pt", "--kind", "bike", "--test-scale", 10, *FOUR)
+    import_file(tmp_path / "x.pt", "--kind", "bike", "--interaction", "vcs", "--test-scale", 10, *FOUR)
 
     def expected(clips: list[list[int]]) -> Tensor:
         seen = torch.cat([looked_at(video, clip, [(8, 8)], 32, CLIP_PIXELS) for clip in clips])
-        frames = unit(transf_frames(head, encode_image(w, seen.flatten(0, 1)).unflatten(0, (-1, 4)), 2))
-        prompts = [template.format(name) for name in NAMES]
-        words, rows = unit(encode_words(w, prompts)), unit(encode_text(w, prompts))
-        similar = torch.einsum("awd,btd->bawt", words, frames)
-        weight = (similar / 0.01).softmax(-1).mean(2)
-        seen_by_class = torch.einsum("bat,btd->bad", weight, frames)
-        return (10 * torch.einsum("bad,ad->ba", seen_by_class, rows)).mean(0).softmax(-1)
+        frames = transf_frames(head, encode_image(w, seen.flatten(0, 1)).unflatten(0, (-1, 4)), 2)
+        return (10 * spotting(w, frames, [template.format(name) for name in NAMES])).mean(0).softmax(-1)
 
     one = expected([FIRST])
     assert torch.allclose(predict(), one, atol=1e-4)
@@ -429,14 +464,37 @@ def test_bike_spotting_of_prompt_words(tmp_path: Path, video: Path, import_file,
     assert torch.allclose(predict("--classes", ",".join(NAMES), "--names", "verbatim"), one, atol=1e-4)
 
 
-@pytest.mark.parametrize("broken", ["temporal", "template"])
-def test_bike_needs_its_transformer_and_one_template(tmp_path: Path, refused_file, broken: str) -> None:
-    save_model(
-        tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict={} if broken == "temporal" else fusion(TINY, 9)
-    )
+@torch.no_grad()
+@pytest.mark.parametrize("interaction", ["dp", "vcs"])
+@pytest.mark.parametrize("transformer", [False, True])
+def test_bike_s_four_configurations(
+    tmp_path: Path, import_file, refused_file, predict, transformer: bool, interaction: str
+) -> None:
+    """The keys show whether there is a transformer, but not how frames are compared with text."""
+    path, head = tmp_path / "x.pt", fusion(TINY, 9) if transformer else {}
+    w = save_model(path, clip(TINY, 0), fusion_model_state_dict=head)
+    refused_file(("interaction", "dp", "vcs"), path, "--kind", "bike")
+    import_file(path, "--kind", "bike", "--interaction", interaction, *FOUR)
+    clips, prompts = noise(2, 4, 3, 32, 32), [f"This is a video about {name}" for name in NAMES]
+    frames = encode_image(w, clips.flatten(0, 1)).unflatten(0, (2, 4))
+    frames = transf_frames(head, frames, 2) if transformer else frames
+    cosines = {
+        "vcs": spotting(w, frames, prompts),
+        "dp": unit(frames.mean(1)) @ unit(encode_text(w, prompts)).T,
+    }
+    scores = load_run(tmp_path / "run").model(clips) / 100
+    assert torch.allclose(scores, cosines.pop(interaction), atol=1e-5)
+    assert not torch.allclose(scores, cosines.popitem()[1], atol=1e-3)
+    own_names = predict("--classes", ",".join(NAMES), "--names", "verbatim")
+    assert torch.allclose(own_names, predict(), atol=1e-4)
+
+
+def test_an_interaction_is_bike_s_and_spotting_needs_one_template(tmp_path: Path, refused_file) -> None:
+    save_model(tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict=fusion(TINY, 9))
     (tmp_path / "two.txt").write_text("a video of {}\na clip of {}\n")
-    own = ("--template", tmp_path / "two.txt") if broken == "template" else ()
-    refused_file(broken, tmp_path / "x.pt", "--kind", "bike", *own)
+    spotted = ("--interaction", "vcs")
+    refused_file("template", tmp_path / "x.pt", "--kind", "bike", *spotted, "--template", tmp_path / "two.txt")
+    refused_file(("interaction", "text4vis-nce"), tmp_path / "x.pt", "--kind", "text4vis-nce", *spotted)
 
 
 @pytest.mark.slow
@@ -485,8 +543,11 @@ def test_openai(tmp_path: Path, video: Path, import_file, predict, archive: bool
         config = model_config(w, "x")
         tower = open_clip.CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"], quick_gelu=True).eval()
         tower.load_state_dict(w, strict=False)
+        tower.register_buffer("input_resolution", torch.tensor(32))
         inputs = (noise(1, 3, 32, 32), torch.ones(1, 77, dtype=torch.long))
         torch.jit.trace(tower, inputs, check_trace=False).save(str(path))
+        with warnings.catch_warnings(action="error"):
+            read_checkpoint(path)
     else:
         w = half(w)
         torch.save({**w, "input_resolution": torch.tensor(32)}, path)
@@ -496,16 +557,37 @@ def test_openai(tmp_path: Path, video: Path, import_file, predict, archive: bool
     assert torch.allclose(predict(), expected, atol=1e-4)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("activation", ["gelu", "quick-gelu"])
+def test_a_checkpoint_of_open_clip_s_training(tmp_path: Path, import_file, refused_file, activation: str) -> None:
+    """It does not show its activation; its towers are compared with open_clip's own."""
+    w, path = clip(TINY, 0), tmp_path / "epoch_1.pt"
+    torch.save({"epoch": 1, "name": "x", "state_dict": prefixed("module.", w), "optimizer": OPTIMIZER}, path)
+    refused_file(("activation", "gelu", "quick-gelu"), path)
+    import_file(path, "--activation", activation, *FOUR)
+    config = model_config(w, "x")
+    sizes = (config["embed_dim"], config["vision_cfg"], config["text_cfg"])
+    towers = open_clip.CLIP(*sizes, quick_gelu=activation == "quick-gelu").eval()
+    towers.load_state_dict(w)
+    run, images = load_run(tmp_path / "run"), noise(4, 3, 32, 32)
+    assert torch.allclose(run.model.visual(images), towers.encode_image(images), atol=1e-5)
+    rows = unit(towers.encode_text(tokenizer()([PHOTO.format(name) for name in NAMES])))
+    assert torch.allclose(unit(run.head.weight), rows, atol=1e-5)
+
+
 @pytest.mark.slow
 @torch.no_grad()
 def test_text4vis_with_a_resnet(tmp_path: Path, import_file) -> None:
     """The architecture is inferred from the shapes alone; the image tower is compared with open_clip's own."""
     vision = {"image_size": 64, "layers": [1, 2, 1, 1], "width": 16, "patch_size": None}
     torch.manual_seed(0)
-    tower = open_clip.CLIP(32, vision, {"width": 64, "heads": 1, "layers": 1}, quick_gelu=True).visual.eval()
+    whole = open_clip.CLIP(32, vision, {"width": 64, "heads": 1, "layers": 1}, quick_gelu=True).eval()
+    weights, tower = dict(whole.state_dict()), whole.visual
+    save_openclip(tmp_path / "base", model_config(weights, "x"), weights)
     model = {**prefixed("visual.", dict(tower.state_dict())), "logit_scale": torch.tensor(4.0)}
     save_model(tmp_path / "rn-f4.pt", model | prefixed("fusion_model.", fusion(Sizes(dim=32), 9)))
-    import_file(tmp_path / "rn-f4.pt", "--encoder", original(Sizes(dim=32), tmp_path / "base")[0])
+    err = import_file(tmp_path / "rn-f4.pt", "--encoder", f"openclip:local-dir:{tmp_path / 'base'}")
+    assert "token-shift" not in err
     run = load_run(tmp_path / "run")
     pixels = noise(4, 3, 64, 64)
     assert torch.allclose(run.model.visual(pixels), tower(pixels), atol=1e-5)
@@ -600,6 +682,24 @@ def test_weights_that_do_not_fit_are_refused_with_their_key(tmp_path: Path, base
     refused_file(("'extra'", "(3,)"), path, "--encoder", base[0])
     text4vis(path, TINY)
     refused_file(("48", "64"), path, "--encoder", original(Sizes(dim=48), tmp_path / "other")[0])
+
+
+@pytest.mark.parametrize("write", [text4vis, vifi])
+@pytest.mark.parametrize(
+    ("other", "values"),
+    [
+        (Sizes(patch=8), ("64x8", "64x16")),
+        (Sizes(image=64), ("64 pixels", "32 pixels")),
+        (Sizes(layers=1), ("53,568", "102,720")),
+        (Sizes(width=128), ("128x16", "64x16")),
+    ],
+)
+def test_a_text_tower_of_another_architecture_is_refused(
+    tmp_path: Path, refused_file, write, other: Sizes, values: tuple[str, ...]
+) -> None:
+    """Its own shapes are the same."""
+    write(tmp_path / "x.pt", TINY)
+    refused_file(("encoder", *values), tmp_path / "x.pt", "--encoder", original(other, tmp_path / "other")[0])
 
 
 def test_unsupported_files_and_options_are_errors(tmp_path: Path, refused_file) -> None:

@@ -12,7 +12,7 @@ from texthead.text import clean_names, prompts, read_names
 
 @dataclass(frozen=True, kw_only=True)
 class Import:
-    """Write a checkpoint of OpenAI's CLIP, Text4Vis, BIKE, ActionCLIP or ViFi-CLIP as a run.
+    """Write a checkpoint of CLIP (OpenAI's or open_clip's), Text4Vis, BIKE, ActionCLIP or ViFi-CLIP as a run.
 
     By default the run predicts in the way in which the published results were measured, which depends on the kind of
     file. A video classifier in the format of transformers (V-JEPA 2, VideoMAE, TimeSformer, ViViT) gives the same
@@ -24,7 +24,11 @@ class Import:
             configuration of an hf: model)
         out: run folder to make
         kind: project that published the file, if texthead cannot tell from its keys
-        temporal: temporal module, for a Text4Vis file that has no weights for one
+        activation: activation of CLIP's towers, for a file that does not show it; gelu for most of open_clip's own
+        interaction: for a file of BIKE: dp (cosine of the mean frame) or vcs (frames weighted by the words of the
+            prompt), as in the configuration it was trained with
+        temporal: temporal module without weights that a Text4Vis file was trained with, alone or below the file's
+            transformer
         encoder: encoder that the file was fine-tuned from (default: OpenAI's); the text encoder comes from there if the
             file has none
         frames: number of frames per clip (default: from the file name, such as 8 from f8)
@@ -48,6 +52,8 @@ class Import:
     classes: str | None = option(None, "NAMES")
     out: str = option(metavar="RUN")
     kind: Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"] | None = None
+    activation: Literal["quick-gelu", "gelu"] | None = None
+    interaction: Literal["dp", "vcs"] | None = None
     temporal: Literal["mean", "token-shift"] | None = None
     encoder: str | None = option(None, "SOURCE")
     frames: PositiveInt | None = None
@@ -97,15 +103,15 @@ class Import:
 
         labels = read_names(self.classes)
         names = clean_names(labels) if self.names == "clean" else labels
-        keys = ("template_pooling", "origin", "pooling", "crops_along", "pixels", "interpolation")
+        keys = ("interaction", "template_pooling", "origin", "pooling", "crops_along", "pixels", "interpolation")
         convention: dict[str, Any] = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
         if self.template is not None:
             convention["template"] = prompts.read_template(self.template)
         if self.test_scale is not None:
             convention["test_scale"] = None if self.test_scale == "learned" else _number(self.test_scale)
-        options = ImportOptions(self.kind, self.encoder, self.frames, self.resize, convention, self.temporal)
+        own = (self.kind, self.encoder, self.frames, self.resize, convention, self.temporal, self.activation)
         console.doing(f"importing {self.file}")
-        made = import_published(Path(self.file), Path(self.out), labels, names, options)
+        made = import_published(Path(self.file), Path(self.out), labels, names, ImportOptions(*own))
         console.notes().print(made.title)
         console.say_notes(*made.notes)
         console.say_names(labels, names, None)
@@ -120,8 +126,7 @@ class Import:
         console.results().print(f"run: {self.out}")
         document = {"run": self.out, "kind": made.title, "notes": made.notes, "classes": labels}
         document |= {"scale": made.scale, "learned_scale": learned == "learned", "resize": made.resize}
-        document |= {"origin": made.recipe.origin}
-        same = ("pooling", "crops_along", "pixels", "interpolation")
+        same = ("origin", "pooling", "crops_along", "pixels", "interpolation")
         console.show_json(document | {name: getattr(made.convention, name) for name in same})
         console.next_command("texthead", "predict", self.out, "FILE")
 

@@ -41,6 +41,7 @@ from texthead.media import MediaPath
 from texthead.models import (
     FrameTransformer,
     Head,
+    JoinedFrames,
     MeanPool,
     Recognizer,
     Temporal,
@@ -59,11 +60,12 @@ class ImportOptions:
 
     Args:
         kind: the kind of checkpoint, if its keys do not tell.
+        activation: the activation of CLIP's towers, if the file does not tell.
         encoder: the encoder that it was fine-tuned from, for parts of the text tower that are not in the file.
         frames: frames per clip, if the file name does not tell.
         resize: short side before cropping, in pixels; None for the kind's own.
         convention: values that replace those of the kind's `Convention`.
-        temporal: the temporal module of a Text4Vis file that holds no weights of one.
+        temporal: the temporal module without weights that a Text4Vis file was trained with.
     """
 
     kind: Kind | None = None
@@ -72,6 +74,7 @@ class ImportOptions:
     resize: int | None = None
     convention: Mapping[str, Any] = field(default_factory=dict)
     temporal: Pooled | None = None
+    activation: Literal["quick-gelu", "gelu"] | None = None
 
 
 class Imported(NamedTuple):
@@ -97,7 +100,7 @@ class Imported(NamedTuple):
 def import_published(
     path: Path, out: Path, labels: Sequence[str], names: Sequence[str], options: ImportOptions = ImportOptions()
 ) -> Imported:
-    """Write a checkpoint of OpenAI's CLIP, Text4Vis, ActionCLIP or ViFi-CLIP as a run.
+    """Write a checkpoint of OpenAI's CLIP, Text4Vis, BIKE, ActionCLIP or ViFi-CLIP as a run.
 
     Args:
         path: the checkpoint; code in it is not executed.
@@ -122,18 +125,20 @@ def import_published(
         origin=convention.origin,
         pooling=convention.pooling,
         crops_along=convention.crops_along,
-        temporal=_temporal_kind(checkpoint, options.temporal, str(path)),
+        temporal=_temporal_kind(checkpoint, options.temporal, str(path), notes),
         template=convention.template,
         template_pooling=convention.template_pooling,
     )
-    config = model_config(checkpoint.clip, str(path))
-    encoder, clip_tensors = _encoder(checkpoint, config, str(path), options.encoder, notes)
+    quick_gelu = _is_quick(checkpoint, options.activation, str(path))
+    config = model_config(checkpoint.clip, str(path), quick_gelu=quick_gelu)
+    encoder, saved = _encoder(checkpoint, config, str(path), options.encoder, notes)
     mean, std = PIXELS[convention.pixels]
     preprocess = {"mean": mean, "std": std, "interpolation": convention.interpolation}
     spec = tower_spec(encoder.source, config, preprocess)
     visual = build_visual(spec)
     fill(visual.net, {k[7:]: v for k, v in checkpoint.clip.items() if k.startswith("visual.")}, str(path))
-    temporal = _temporal(checkpoint, visual, config, str(path), shift=recipe.temporal == "token-conv")
+    shift, spotting = options.temporal == "token-shift", convention.interaction == "vcs"
+    temporal = _temporal(checkpoint, visual, config, str(path), shift=shift, spotting=spotting)
     scale = float(checkpoint.clip["logit_scale"].exp()) if convention.test_scale is None else convention.test_scale
     head = _head(encoder, names, labels, convention, scale)
     short = convention.resize(spec.size)
@@ -143,16 +148,23 @@ def import_published(
     with locked(out):
         if is_run(out):
             raise RunError(f"{out}: another process has written a run there; choose another folder")
-        if clip_tensors is not None:
-            save_openclip(out / ENCODER, model_config(clip_tensors, str(path)), clip_tensors)
+        if saved is not None:
+            save_openclip(out / ENCODER, *saved)
         write_run(out, Recognizer(visual, temporal, head).eval(), recipe, pixels, names, split, imported=file)
     title = f"{path.name}: {checkpoint.kind}, {_tower_text(config)}"
     return Imported(title, convention, recipe, pixels.resize, scale, head.prompts or (), notes)
 
 
 def _convention(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> Convention:
-    """Return the kind's convention with the changes."""
-    convention = replace(CONVENTIONS[checkpoint.kind], **changes)
+    """Return the kind's convention with the changes; raise DataError if `interaction` or templates do not fit it."""
+    kind, convention = checkpoint.kind, replace(CONVENTIONS[checkpoint.kind], **changes)
+    if kind == "bike" and convention.interaction is None:
+        raise DataError(
+            "files of BIKE's dot product (dp) and video concept spotting (vcs) have the same keys: pass "
+            "`interaction=dp` or `interaction=vcs`, as in the configuration that the file was trained with"
+        )
+    if kind != "bike" and convention.interaction is not None:
+        raise DataError(f"`interaction={convention.interaction}`: only BIKE's files have one, not {kind}; leave it out")
     if not isinstance(convention.template, str):
         return convention
     if changes.get("template_pooling") == "probabilities":
@@ -175,87 +187,107 @@ def _frames_of(path: Path, default: int | None, notes: list[str]) -> int:
     return frames
 
 
+def _is_quick(checkpoint: Checkpoint, activation: str | None, path: str) -> bool:
+    """Return whether the towers have QuickGELU; raise DataError if file and `activation` do not tell, or disagree."""
+    if checkpoint.from_openai and activation == "gelu":
+        raise DataError(f"`activation=gelu`: {path} is known to have QuickGELU; leave out `activation`")
+    if not checkpoint.from_openai and activation is None:
+        raise DataError(
+            f"{path}: does not show the activation of its towers: pass `activation=quick-gelu` for a model fine-tuned "
+            "from OpenAI's weights, `activation=gelu` for most of open_clip's own"
+        )
+    return activation != "gelu"
+
+
 def _encoder(
     checkpoint: Checkpoint, config: dict, path: str, base: str | None, notes: list[str]
-) -> tuple[Encoder, dict[str, Tensor] | None]:
-    """Return the encoder with the text tower of the rows, and its weights if the run must include them.
+) -> tuple[Encoder, tuple[dict, dict[str, Tensor]] | None]:
+    """Return the encoder with the text tower of the rows, and (config, weights) if the run must include it.
 
     Raises:
         DataError: `base` is given, but the file has a complete text tower.
-        EncoderError: the text tower is incomplete, and no original encoder is known to complete it.
+        EncoderError: the text tower is incomplete, and no original encoder of this architecture completes it.
     """
-    missing = checkpoint.missing_text
-    if missing and checkpoint.kind not in ("text4vis", "vifi-clip"):
-        raise EncoderError(f"{path}: {checkpoint.kind} file lacks {', '.join(missing)}: download the complete file")
-    if not missing and base is not None:
-        raise DataError(f"encoder {base}: the file has its own text tower; leave out `encoder`")
-    base = base or original(config)
-    if missing and base is None:
-        raise EncoderError(f"{path}: lacks {', '.join(missing)}; pass `encoder`, the one it was fine-tuned from")
-    if missing:
-        notes.append(f"{', '.join(missing)} come from {base}")
-    if base is not None and "ln_final.weight" in missing:
+    tensors, lacks = checkpoint.clip, ", ".join(checkpoint.missing_text)
+    if lacks:
+        if checkpoint.kind not in ("text4vis", "vifi-clip"):
+            raise EncoderError(f"{path}: {checkpoint.kind} file lacks {lacks}: download the complete file")
+        base = base or original(config)
+        if base is None:
+            raise EncoderError(f"{path}: lacks {lacks}; pass `encoder`, the one it was fine-tuned from")
+        notes.append(f"{lacks} come from {base}")
         encoder = load_encoder(base)
-        if encoder.dim != config["embed_dim"]:
+        image_tower = [value for key, value in tensors.items() if key.startswith("visual.")]
+        own = _architecture(image_tower, config["vision_cfg"]["image_size"], config["embed_dim"])
+        theirs = _architecture([*encoder.visual.net.state_dict().values()], encoder.visual.spec.size, encoder.dim)
+        if theirs != own:
             raise EncoderError(
-                f"{base!r} has {encoder.dim}-d features, {path} {config['embed_dim']}-d; pass `encoder`, the one it "
-                "was fine-tuned from"
+                f"{base!r} has another image tower ({theirs}) than {path} ({own}); pass `encoder`, the one it was "
+                "fine-tuned from"
             )
-        return encoder, None
-    tensors = dict(checkpoint.clip)
-    if base is not None and missing:
+        if "ln_final.weight" not in tensors:
+            return encoder, None
         if not base.startswith("openclip:"):
-            raise EncoderError(f"encoder {base}: the missing {', '.join(missing)} can only come from openclip:...")
+            raise EncoderError(f"encoder {base}: the missing {lacks} can only come from openclip:...")
         first = openclip_tensors(base.removeprefix("openclip:"))
-        tensors |= {key: first[key] for key in missing}
+        tensors = tensors | {key: first[key] for key in checkpoint.missing_text}
+        config = model_config(tensors, path)
+    elif base is not None:
+        raise DataError(f"encoder {base}: the file has its own text tower; leave out `encoder`")
     source = f"openclip:local-dir:{HERE}/{ENCODER}"
-    return assemble(Published(source, model_config(tensors, path), {}, lambda: tensors, openai_tokenizer)), tensors
+    return assemble(Published(source, config, {}, lambda: tensors, openai_tokenizer)), (config, tensors)
 
 
 def _temporal_kind(
-    checkpoint: Checkpoint, pooled: Pooled | None, path: str
+    checkpoint: Checkpoint, pooled: Pooled | None, path: str, notes: list[str]
 ) -> Literal["mean", "transformer", "token-conv"]:
-    """Return the recipe's name of the file's temporal module.
+    """Return the recipe's name of the file's temporal module, the one inside the encoder if there are two.
 
     Raises:
         DataError: `temporal` is needed for a Text4Vis file and missing, or is given although the file determines it.
     """
-    if checkpoint.temporal or checkpoint.token_convs:
-        if pooled is not None:
-            raise DataError(f"`temporal={pooled}`: {path} has weights of its temporal module; leave out `temporal`")
-        return "transformer" if checkpoint.temporal else "token-conv"
-    if pooled is None and checkpoint.kind == "text4vis":
-        raise DataError(
-            f"{path}: mean pooling and TokenShift have no weights, so the file does not show which it was trained "
-            "with: pass `temporal=mean` or `temporal=token-shift`"
+    transformer = bool(checkpoint.temporal)
+    if pooled is not None and (checkpoint.token_convs or (transformer and pooled == "mean")):
+        raise DataError(f"`temporal={pooled}`: {path} has weights of its temporal module; leave out `temporal`")
+    if checkpoint.token_convs or pooled == "token-shift":
+        return "token-conv"
+    # Text4Vis has no TokenShift for ResNets.
+    if pooled is None and checkpoint.kind in ("text4vis", "text4vis-nce") and "visual.proj" in checkpoint.clip:
+        if not transformer:
+            raise DataError(
+                f"{path}: mean pooling and TokenShift have no weights, so the file does not show which it was trained "
+                "with: pass `temporal=mean` or `temporal=token-shift`"
+            )
+        notes.append(
+            "TokenShift has no weights, so a file trained with TokenShift below its transformer looks the same: pass "
+            "`temporal=token-shift` if this one was"
         )
-    return "token-conv" if pooled == "token-shift" else "mean"
+    return "transformer" if transformer else "mean"
 
 
-def _temporal(checkpoint: Checkpoint, visual: Visual, config: dict, source: str, *, shift: bool) -> Temporal:
-    """Return the file's temporal module with its weights; for a file without any, TokenShift if `shift`, else the mean.
+def _temporal(
+    checkpoint: Checkpoint, visual: Visual, config: dict, source: str, *, shift: bool, spotting: bool
+) -> Temporal:
+    """Return the temporal module with the file's weights, inside the encoder (TokenShift if `shift`), over it, or both.
+
+    It gives the features of all frames instead of their mean if `spotting`.
 
     Raises:
         EncoderError: the weights do not fit a temporal transformer or token convolutions of this encoder.
     """
-    if checkpoint.temporal and checkpoint.token_convs:
-        raise EncoderError(f"{source}: holds a temporal transformer and TokenT1D: texthead supports only one of them")
+    pool: Temporal = JoinedFrames() if spotting else MeanPool()
     if checkpoint.temporal:
         layers = len({key.split(".")[2] for key in checkpoint.temporal if key.startswith("transformer.")})
-        kind = FrameTransformer if CONVENTIONS[checkpoint.kind].spotting else TemporalTransformer
-        transformer = kind(config["embed_dim"], max(1, layers), heads=temporal_heads(config))
-        fill(transformer, checkpoint.temporal, source)
-        return transformer
-    if CONVENTIONS[checkpoint.kind].spotting:
-        raise EncoderError(
-            f"{source}: holds no temporal transformer, which BIKE's word spotting needs; if the model averages frames, "
-            "pass `kind=text4vis-nce` and `template='This is a video about {}'`"
-        )
-    if checkpoint.token_convs:
-        convs = TokenConv(visual)
+        kind = FrameTransformer if spotting else TemporalTransformer
+        pool = kind(config["embed_dim"], max(1, layers), heads=temporal_heads(config))
+        fill(pool, checkpoint.temporal, source)
+    if not shift and not checkpoint.token_convs:
+        return pool
+    convs = TokenConv(visual)
+    if not shift:
         fill(convs, {f"convs.{i}.weight": kernel for i, kernel in enumerate(checkpoint.token_convs)}, source)
-        return convs
-    return TokenConv(visual) if shift else MeanPool()
+    convs.pool = pool
+    return convs
 
 
 def _head(encoder: Encoder, names: Sequence[str], labels: Sequence[str], convention: Convention, scale: float) -> Head:
@@ -265,10 +297,17 @@ def _head(encoder: Encoder, names: Sequence[str], labels: Sequence[str], convent
         DataError: several templates for a word-spotting head.
     """
     template, pooling = convention.template, convention.template_pooling
-    if convention.spotting:
+    if convention.interaction == "vcs":
         prompts = fill_templates(template, names)
         return spotting_head(encoder, labels, scale=scale, prompts=prompts)
     return text_head(encoder, names, labels=labels, template=template, scale=scale, pooling=pooling)
+
+
+def _architecture(tensors: list[Tensor], size: int, dim: int) -> str:
+    """Return what tells image towers apart, whichever names a library gives to their weights."""
+    first = [f"{len(tensor)}x{tensor.shape[-1]}" for tensor in tensors if tensor.ndim == 4 and tensor.shape[1] == 3]
+    matrices = sum(tensor.numel() for tensor in tensors if tensor.ndim == 2 and tensor.is_floating_point())
+    return f"{dim}-d features, {size} pixels, width x patch {', '.join(first)}, {matrices:,} weights in matrices"
 
 
 def _tower_text(config: dict) -> str:

@@ -55,7 +55,8 @@ class Convention:
         antialias: whether that resize is antialiased.
         margin: crop sizes (in pixels) that are cut from a short side of 256/224 of their size; others use all of it.
         test_scale: logit scale in testing; None is the learned one.
-        spotting: whether each class weights the frames by the words of its prompt.
+        interaction: how BIKE compares frames with text: "dp", the cosine of their mean, or "vcs", video concept
+            spotting, where each class weights the frames by the words of its prompt; None for other kinds.
     """
 
     template: str | tuple[str, ...]
@@ -68,7 +69,7 @@ class Convention:
     antialias: bool = True
     margin: Literal["none", "224", "all"] = "all"
     test_scale: float | None = None
-    spotting: bool = False
+    interaction: Literal["dp", "vcs"] | None = None
 
     def resize(self, size: int) -> int:
         """Return the short side before a crop of `size` pixels: 256 for 224 if there is a margin."""
@@ -83,7 +84,7 @@ CONVENTIONS: dict[Kind, Convention] = {
     "text4vis-nce": _TEXT4VIS,
     # The published code averages softmaxes of unscaled cosines, which is close to averaging logits; these softmaxes are
     # not usable as probabilities.
-    "bike": replace(_TEXT4VIS, template="This is a video about {}", pooling="logits", spotting=True),
+    "bike": replace(_TEXT4VIS, template="This is a video about {}", pooling="logits"),
     "actionclip": Convention(ACTIONCLIP_TEMPLATES, template_pooling="probabilities", origin="middle", test_scale=100.0),
     "vifi-clip": Convention(
         "a photo of a {}.",
@@ -105,12 +106,14 @@ class Checkpoint:
         clip: image tower (`visual.*`), text tower if present, and `logit_scale`, under open_clip's names.
         temporal: weights of a temporal transformer under our names; empty for mean pooling.
         token_convs: kernels of the convolutions of the class token, block by block; empty if there are none.
+        from_openai: whether the towers are known to be OpenAI's or fine-tuned from them, and so to have QuickGELU.
     """
 
     kind: Kind
     clip: dict[str, Tensor]
     temporal: dict[str, Tensor]
     token_convs: list[Tensor]
+    from_openai: bool
 
     @property
     def missing_text(self) -> list[str]:
@@ -122,6 +125,8 @@ class Checkpoint:
 def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
     """Read a checkpoint of OpenAI's CLIP, Text4Vis, BIKE, ActionCLIP or ViFi-CLIP, without running its code.
 
+    Checkpoints of open_clip's training are of the kind `openai`.
+
     Args:
         path: the file.
         kind: which code wrote it; None detects it by its keys.
@@ -130,7 +135,9 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
         EncoderError: the file cannot be read, is not of this kind or of any known one, or has weights that no module of
             texthead uses.
     """
-    content = read_checkpoint(path)
+    content: dict = read_checkpoint(path)
+    if isinstance(content.get("state_dict"), dict):  # A checkpoint of open_clip's training.
+        content = named_tensors(content["state_dict"])
     possible = _kinds(content, path)
     if kind is None:
         kind, *others = possible
@@ -160,6 +167,7 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
         clip,
         {key: value.float() for key, value in fusion.items()},
         [convs[index].float() for index in sorted(convs)],
+        kind != "openai" or "input_resolution" in tensors or "openai" in path.name.lower(),
     )
 
 
@@ -167,7 +175,6 @@ _TOKEN_CONV = re.compile(r"visual\.transformer\.resblocks\.(\d+)\.control_point\
 
 # Prefixes of CLIP's own weights.
 _CLIP = ("visual.", "transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
-
 _CLIP += ("logit_scale",)
 
 _FUSION = re.compile(
@@ -185,7 +192,9 @@ def _kinds(content: dict, path: Path) -> tuple[Kind, ...]:
         keys = named_tensors(content["model"])
         if any(key.startswith("image_encoder.") for key in keys):
             return ("vifi-clip",)
-    elif isinstance(content.get("model_state_dict"), dict) and "fusion_model_state_dict" in content:
+    elif isinstance(content.get("model_state_dict"), dict):
+        if "fusion_model_state_dict" not in content:
+            return ("text4vis",)
         fusion = content["fusion_model_state_dict"]
         if not isinstance(fusion, dict):
             raise EncoderError(
@@ -195,8 +204,6 @@ def _kinds(content: dict, path: Path) -> tuple[Kind, ...]:
         if fusion and all(key.startswith("module.") for key in fusion):
             return ("actionclip",)
         return "text4vis-nce", "bike", "actionclip"
-    elif isinstance(content.get("model_state_dict"), dict):
-        return ("text4vis",)
     elif any(str(key).startswith("visual.") for key in content) and "token_embedding.weight" in content:
         return ("openai",)
     first = ", ".join(sorted(map(str, content))[:4])
@@ -217,7 +224,8 @@ def _check_temporal(path: Path, clip: dict[str, Tensor], fusion: dict[str, Tenso
         first = ", ".join(sorted(across + unknown)[:3])
         raise EncoderError(
             f"{path}: has {len(across) + len(unknown)} weights of unsupported modules ({first}); use a model with mean "
-            "pooling, the temporal transformer or TokenT1D, without prompts inside the encoder"
+            "pooling, the temporal transformer, TokenShift or TokenT1D, without TSM, joint attention or prompts inside "
+            "the encoder"
         )
 
 
@@ -231,7 +239,7 @@ def _check_numbers(path: Path, tensors: dict[str, Tensor]) -> None:
             raise EncoderError(f"{path}: {key!r} is not finite: the file is damaged; download it again")
 
 
-def model_config(clip: dict[str, Tensor], source: str) -> dict:
+def model_config(clip: dict[str, Tensor], source: str, *, quick_gelu: bool = True) -> dict:
     """Return open_clip's model config, from the shapes of the weights; without text_cfg if there is no text tower.
 
     Raises:
@@ -243,7 +251,7 @@ def model_config(clip: dict[str, Tensor], source: str) -> dict:
         raise EncoderError(
             f"{source}: not an image tower of CLIP ({type(error).__name__}: {error}): check the file"
         ) from None
-    config: dict = {"embed_dim": dim, "quick_gelu": True, "vision_cfg": vision}
+    config: dict = {"embed_dim": dim, "quick_gelu": quick_gelu, "vision_cfg": vision}
     if {"ln_final.weight", "token_embedding.weight", "positional_embedding"} <= clip.keys():
         width = len(clip["ln_final.weight"])
         config["text_cfg"] = {

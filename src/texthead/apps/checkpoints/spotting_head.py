@@ -20,7 +20,7 @@ class SpottingHead(heads.CosineHead):
     """Scores = scale x sum over frames of (weight of the frame for the class) x cosine(frame, row of the class).
 
     The weight is the softmax over frames of 100 x cosine(frame, word), averaged over the words of the class's prompt.
-    The input is the concatenated features of a clip's frames, as returned by `FrameTransformer`.
+    The input is the concatenated features of a clip's frames, as returned by `FrameTransformer` or `JoinedFrames`.
 
     Args:
         weight: one row per class.

@@ -1,0 +1,151 @@
+"""Open questions of the trackers: each command on drawn media, and the numbers that its table rests on."""
+
+import shutil
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from made import COLOURS, colour_model, encode, side_by_side, write_untrained, write_video
+from messages import prints
+from paper import branches, scene, strings, unknown
+from paper.__main__ import main
+from paper.questions import TITLES, folds
+from texthead.apps.checkpoints.published import model_config
+from texthead.cli import main as cli
+from texthead.encoders.openclip import save_openclip
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory):
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def answer(kept, capsys):
+    """Return a function that runs a command and returns the cells of each row of its table, by the row's title."""
+
+    def run(*words: object) -> dict[str, list[str]]:
+        assert main([*map(str, words), "--kept", str(kept), "--workers", "0"]) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+        rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+        return {title: cells for title, *cells in rows}
+
+    return run
+
+
+@pytest.fixture
+def colours(tmp_path):
+    """Class folders of twelve videos of each colour, with a white square that moves."""
+    for name in COLOURS:
+        for i in range(12):
+            write_video(tmp_path / "colours" / name / f"{i}.mp4", name, frames=8, seed=i, codec="mpeg4")
+    return tmp_path / "colours"
+
+
+def number(cell: str) -> float:
+    return float(cell.split()[0])
+
+
+def test_a_background_keeps_what_stands_still_and_loses_what_moves(tmp_path, colours, answer):
+    run = write_untrained(tmp_path / "run", colour_model(), frames=6)
+    rows = answer("scene", run, "--data", colours)
+    assert [number(rows[name][0]) for name in scene.VARIANTS] == [100, 100, 100]
+    assert number(rows["frames shuffled"][1]) == 0
+    # A clip of red, with a band of blue in a third of the frames.
+    clip = torch.zeros(1, 6, 3, 32, 32, dtype=torch.uint8)
+    clip[:, :, 0], clip[:, 2:4, 2] = 200, 200
+    model = colour_model()
+    scores = scene.Scenes(model.visual, model.temporal, model.head).features(clip).unflatten(-1, (3, -1))[0]
+    still = clip * torch.tensor([1, 1, 0], dtype=torch.uint8)[:, None, None]
+    with torch.inference_mode():
+        assert torch.allclose(scores, torch.cat([model(clip), model(clip[:, 3:4]), model(still)]), atol=1e-4)
+
+
+def test_unknown_items_by_three_methods(tmp_path, colours, answer):
+    run = write_untrained(tmp_path / "run", colour_model(scale=10.0))
+    for i in range(60):
+        two = side_by_side(*[("blue", "red"), ("red", "green"), ("green", "blue")][i % 3], seed=i)
+        encode(tmp_path / "others" / "two colours" / f"{i}.mp4", two, "mpeg4", rate=10)
+    rows = answer("unknown", run, "--data", colours, "--unknown", tmp_path / "others")
+    assert [*rows] == [unknown.SOFTMAX, unknown.ENTROPY, unknown.OURS]
+    assert all(number(row[0]) > 90 and number(row[4]) < 20 for row in rows.values())
+    # Items of classes that the run lacks are unknown.
+    shutil.copytree(tmp_path / "others" / "two colours", colours / "two colours")
+    assert answer("unknown", run, "--data", colours) == rows
+
+
+def test_area_under_the_curve_and_its_interval():
+    assert unknown.placements(np.array([3.0, 1.0]), np.array([0.0, 1.0, 2.0, 9.0])).tolist() == [0.75, 0.375]
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(400):
+        known, others = rng.normal(1, 1, 60), rng.normal(0, 1, 40)
+        places = unknown.placements(known, others), 1 - unknown.placements(others, known)
+        _, low, high = unknown.area(*places, [*map(str, range(60))], [*map(str, range(40))])
+        covered += low < 76.02 < high  # The normal distribution function at 1 / sqrt(2).
+    assert 0.92 < covered / 400 < 0.98
+
+
+def test_the_weight_of_a_branch_comes_from_other_items(tmp_path, colours, answer):
+    good, bad = colour_model(), colour_model()
+    bad.head.weight.copy_(bad.head.weight.roll(1, 0))
+    runs = [write_untrained(tmp_path / name, model) for name, model in (("good", good), ("bad", bad))]
+    rows = answer("branches", *runs, "--data", colours)
+    assert [number(cells[1]) for cells in rows.values()] == [100, 0, 100, 100, 100]
+    # On noise, the best weight on the scored items claims a gain that the folds do not find.
+    generator, gains, claims = torch.Generator().manual_seed(0), [], []
+    for _ in range(60):
+        scores, targets = torch.randn(2, 60, 5, generator=generator), torch.randint(5, (60,), generator=generator)
+        fold = torch.from_numpy(1 + folds([*map(str, range(60))], branches.FOLDS))
+        both, *others, _ = branches.crossed([*scores.double()], targets, fold)
+        claimed = branches.mix(both, branches.best(both, targets))
+        mix, better, claim = ((each.argmax(1) == targets).double().mean() for each in (*others, claimed))
+        gains, claims = [*gains, float(mix - better)], [*claims, float(claim - better)]
+    assert abs(np.mean(gains)) < 0.02 < 0.04 < np.mean(claims)
+
+
+def test_forms_of_class_names():
+    forms = strings.forms(["ApplyEyeMakeup", "TaiChi"])
+    assert {**forms, "as labelled": ["ApplyEyeMakeup", "TaiChi"]} == forms
+    assert {**forms, "words": ["apply eye makeup", "tai chi"], "lower case": ["applyeyemakeup", "taichi"]} == forms
+    base = strings.Case("as labelled", "a video of a person {}.", "1x1", "first", "features")
+    assert len(strings.cases(base, [*forms])) == 1 + 2 + 3 + 1 + 3 * 4 - 1
+
+
+@pytest.mark.parametrize(("words", "parts"), [("scene RUN", (1, "None")), ("branches RUN --data RUN", (2, 1))])
+def test_mistakes_are_one_line(words, parts, tmp_path, capsys):
+    assert main(words.replace("RUN", str(tmp_path)).split()) == 2
+    prints(capsys.readouterr().err, *parts)
+
+
+@pytest.mark.nightly("paper")
+def test_strings_on_an_imported_file(tmp_path, answer):
+    """A Text4Vis file with mean pooling, whose text tower comes from the encoder that it was tuned from."""
+    torch.manual_seed(0)
+    vision = {"image_size": 32, "patch_size": 16, "width": 64, "layers": 1}
+    clip = open_clip.CLIP(64, vision, {"width": 64, "heads": 1, "layers": 1}, quick_gelu=True).state_dict()
+    clip.pop("attn_mask", None)
+    save_openclip(tmp_path / "base", model_config(clip, "x"), clip)
+    tuned = {key: value + 0.01 for key, value in clip.items() if key.startswith("visual.") or key == "logit_scale"}
+    torch.save({"epoch": 29, "model_state_dict": tuned}, tmp_path / "k400-f4.pt")
+    data = tmp_path / "ucf101-full"
+    names = [(name, i) for name in COLOURS for i in range(3)]
+    for name, i in names:
+        write_video(data / "videos" / f"{name}{i}.mp4", name, frames=9, seed=i)
+    (data / "labels.csv").write_text("id,name\n0,ApplyEyeMakeup\n1,Archery\n2,TaiChi\n")
+    (data / "val.txt").write_text("".join(f"{name}{i}.mp4 {[*COLOURS].index(name)}\n" for name, i in names))
+    options = f"--temporal mean --frames 4 --resize 40 --encoder openclip:local-dir:{tmp_path / 'base'}".split()
+    words = "import", tmp_path / "k400-f4.pt", "--classes", data / "labels.csv", "--out", tmp_path / "run", *options
+    assert cli.main([*map(str, words)]) == 0
+    rows = answer("strings", tmp_path / "run", "--data", data)
+    # CLIP's tokenizer writes all in lower case.
+    assert number(rows["form lower case"][1]) == 0
+    assert rows["form lower case"][0] == rows["as imported"][0]
+    assert {"weights not loaded", "origin centre", "views 4x3", "form words, template {}"} <= {*rows}
+
+
+@pytest.mark.nightly("paper")
+@pytest.mark.parametrize("name", TITLES)
+def test_stand_ins_at_smoke(name, answer):
+    assert all("(" in " ".join(cells) for cells in answer(name, "--scale", "smoke").values())

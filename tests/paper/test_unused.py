@@ -1,0 +1,24 @@
+"""Every stored row is one that an experiment asks for."""
+
+import json
+import shutil
+
+import pytest
+
+from messages import prints
+from paper.__main__ import main
+from paper.results import FOLDER
+
+
+@pytest.mark.nightly("paper")
+def test_no_stored_row_is_unused_and_those_that_are_can_be_removed(tmp_path, capsys):
+    shutil.copytree(FOLDER / "mini", tmp_path / "mini")
+    file = tmp_path / "mini" / "table4.jsonl"
+    before = file.read_text()
+    file.write_text(before + json.dumps({**json.loads(before.splitlines()[0]), "key": "none", "title": "old"}) + "\n")
+    words = ["unused", "--results", str(tmp_path), "--remove"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    prints(out, "old: 1")
+    prints(out, "1 of", "removed")
+    assert file.read_text() == before
