@@ -265,10 +265,10 @@ def distances(new: dict[str, Tensor], old: dict[str, Tensor]) -> dict[str, Tenso
     return {name: each.norm() for name, each in change.items()}
 
 
-@pytest.mark.parametrize(
-    ("temporal", "gather"),
-    [("transformer", None), ("token-conv", None), pytest.param("transformer", False, marks=pytest.mark.slow)],
-)
+SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in (("token-conv", None), ("transformer", False))]
+
+
+@pytest.mark.parametrize(("temporal", "gather"), [("transformer", None), *SLOW])
 def test_steps_of_one_process(made: tuple, tmp_path: Path, temporal: str, gather: Gather) -> None:
     (data, vit, _), recipe = made, recipe_of(temporal=temporal)
     assert_same(by_train(vit, data, recipe, tmp_path / "run", gather), by_loop(vit, data, recipe, gather))
