@@ -129,16 +129,16 @@ def test_strings_on_an_imported_file(tmp_path, answer):
     save_openclip(tmp_path / "base", model_config(clip, "x"), clip)
     tuned = {key: value + 0.01 for key, value in clip.items() if key.startswith("visual.") or key == "logit_scale"}
     torch.save({"epoch": 29, "model_state_dict": tuned}, tmp_path / "k400-f4.pt")
-    data = tmp_path / "ucf101-full"
+    data = tmp_path / "ucf101"
     names = [(name, i) for name in COLOURS for i in range(3)]
     for name, i in names:
         write_video(data / "videos" / f"{name}{i}.mp4", name, frames=9, seed=i)
     (data / "labels.csv").write_text("id,name\n0,ApplyEyeMakeup\n1,Archery\n2,TaiChi\n")
-    (data / "val.txt").write_text("".join(f"{name}{i}.mp4 {[*COLOURS].index(name)}\n" for name, i in names))
+    (data / "full.txt").write_text("".join(f"{name}{i}.mp4 {[*COLOURS].index(name)}\n" for name, i in names))
     options = f"--temporal mean --frames 4 --resize 40 --encoder openclip:local-dir:{tmp_path / 'base'}".split()
     words = "import", tmp_path / "k400-f4.pt", "--classes", data / "labels.csv", "--out", tmp_path / "run", *options
     assert cli.main([*map(str, words)]) == 0
-    rows = answer("strings", tmp_path / "run", "--data", data)
+    rows = answer("strings", tmp_path / "run", "--data", tmp_path / "ucf101-full")
     # CLIP's tokenizer writes all in lower case.
     assert number(rows["form lower case"][1]) == 0
     assert rows["form lower case"][0] == rows["as imported"][0]
