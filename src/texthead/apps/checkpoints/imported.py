@@ -54,7 +54,7 @@ from texthead.runs import ENCODER, HERE, is_run, write_run
 from texthead.text import fill_templates
 
 # Tokens of CLIP's tokenizer.
-CLIP_WORDS = 49_408
+_CLIP_WORDS = 49_408
 
 
 @dataclass(frozen=True)
@@ -238,9 +238,9 @@ def _encoder(
         config = model_config(tensors, path)
     elif base is not None:
         raise DataError(f"encoder {base}: the file has its own text tower; leave out `encoder`")
-    if (words := config["text_cfg"]["vocab_size"]) != CLIP_WORDS:
+    if (words := config["text_cfg"]["vocab_size"]) != _CLIP_WORDS:
         raise EncoderError(
-            f"{path}: its text tower has {words:,} tokens, CLIP's tokenizer {CLIP_WORDS:,}: texthead does not know its "
+            f"{path}: its text tower has {words:,} tokens, CLIP's tokenizer {_CLIP_WORDS:,}: texthead does not know its "
             "tokenizer; use a model with CLIP's"
         )
     source = f"openclip:local-dir:{HERE}/{ENCODER}"
