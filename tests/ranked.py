@@ -58,11 +58,12 @@ def write_media(folder: Path, count: int, first: int = 0) -> Dataset:
     return Dataset(tuple(Item(path, label, "train") for path, label in rows), "made here")
 
 
-def write_encoder(folder: Path) -> str:
+def write_encoder(folder: Path, *, quick_gelu: bool = False, **vision: object) -> str:
     """Write an open_clip pair with 32-pixel frames and 24-dimensional features, and return its source."""
     config = {
         "embed_dim": 24,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+        "quick_gelu": quick_gelu,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16, **vision},
         "text_cfg": {"context_length": 16, "width": 64, "heads": 2, "layers": 1, "vocab_size": 49408},
     }
     with torch.random.fork_rng():

@@ -46,7 +46,8 @@ def matching_loss(
             the mean of the gradients over processes equals that of one process on the joined batch.
 
     Source: Eq. 2; Table 6, "batch gather".
-    Differs: Eq. 2 has neither normalised rows nor a scale, but the published code has both.
+    Differs: Eq. 2 has neither normalised rows nor a scale, but the published code has both. With its gather the
+        gradient is this one divided by the number of processes, which AdamW undoes but for its eps.
 
     Raises:
         RunError: `targets` is unknown, or the numbers of videos, texts and labels differ.
