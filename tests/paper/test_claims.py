@@ -18,6 +18,7 @@ from paper.running import Setting
 from paper.section import Section, judge
 from paper.simulating import false_rate, independent, missed_rates, sharing, table
 from paper.stats import Outcomes, interval
+from paper.table1 import equal
 
 TEXT = Path(__file__).parents[3] / "shared" / "paper.txt"
 PLAN = (Path(__file__).parents[2] / "paper" / "PLAN.md").read_text(encoding="utf-8")
@@ -100,6 +101,22 @@ def test_looks_miss_mean_in_5_percent():
         plain += any(abs(mean) > half for mean, half in map(interval, looks))
     assert missed / times < 0.05
     assert plain / times > 0.10
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "expected"),
+    [
+        (0.3, 1.4, "holds"),
+        (1.9, 1.4, "undecided"),
+        (4.0, 2.5, "undecided"),
+        (4.9, 2.8, "does not hold"),
+        (-4.9, 2.8, "does not hold"),
+    ],
+)
+def test_equality_holds_within_the_margin_and_not_beyond_it(mean, half, expected):
+    verdict = equal(6, "x", Outcomes(seeds(mean, half)), Outcomes([0.0] * 5))
+    assert (verdict.answer, verdict.why) == (expected, f"difference from text: {mean:+.1f} ±{half:.1f}")
+    assert (verdict.needed is None) == (expected != "undecided")
 
 
 def test_seeds_that_would_decide():

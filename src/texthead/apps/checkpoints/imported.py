@@ -240,8 +240,8 @@ def _encoder(
         raise DataError(f"encoder {base}: the file has its own text tower; leave out `encoder`")
     if (words := config["text_cfg"]["vocab_size"]) != _CLIP_WORDS:
         raise EncoderError(
-            f"{path}: its text tower has {words:,} tokens, CLIP's tokenizer {_CLIP_WORDS:,}: texthead does not know its "
-            "tokenizer; use a model with CLIP's"
+            f"{path}: its text tower has {words:,} tokens, CLIP's tokenizer {_CLIP_WORDS:,}: texthead does not know "
+            "its tokenizer; use a model with CLIP's"
         )
     source = f"openclip:local-dir:{HERE}/{ENCODER}"
     return assemble(Published(source, config, {}, lambda: tensors, openai_tokenizer)), (config, tensors)
