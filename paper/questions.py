@@ -138,7 +138,8 @@ def stand_in(row: Row, runtime: Runtime) -> Path:
     so that a model is surer of it.
     """
     row = worlds.smoke(row).changed(frames=data.SMOKE["frames"]) if runtime.scale == "smoke" else row
-    key = Job("", 0, row).key(runtime.scale, data.digest(row.data, runtime))
+    # The recipe's fields too, since a run with other fields cannot be loaded.
+    key = Job("", 0, row).key(runtime.scale, f"{data.digest(row.data, runtime)} {fit.recipe_for(row, 1, 0)}")
     out = runtime.folder / "stand-ins" / key / f"{row.head}-head"
     if not is_run(out):
         bench = fit.prepare(row, 0, runtime)

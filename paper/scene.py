@@ -11,8 +11,6 @@ Here:    not run at full scale: neither weights nor videos are here. Without RUN
          thing and its motion, before backgrounds that say nothing.
 """
 
-from dataclasses import replace
-
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -57,7 +55,7 @@ def answer(inputs: Inputs) -> Table:
     scores = inputs.features(model, items, protocol)[:, 0].unflatten(-1, (len(VARIANTS), -1))
     targets, paths = items.labelling.targets(run.labels), [item.path for item in items.items]
     first, *others = (Evaluation(run.labels, paths, targets, each, groups=items.groups) for each in scores.unbind(1))
-    order = th.order_test(run.model, items, protocol, replace(inputs.reading, cache=False))
+    order = th.order_test(run.model, items, protocol, inputs.reading)
     rows = [[VARIANTS[0], rate(first.right, items.groups), "", ""]]
     rows += [
         [f"frames {row.order}", f"{row.top1:.1f}", lead(-row.lost, -row.high, -row.low), f"{row.changed:.1f}"]
