@@ -88,9 +88,7 @@ def answer(inputs: Inputs) -> Section:
         each = result(table)
         own = lead(*each.lead_over(base, scored.groups))
         rows.append([title, weight, rate(each.right, scored.groups), "-" if table is better else own])
-    title = (
-        f"Mixing changes top-1 by {rows[3][3]} points, from the better run alone; the weight was chosen on other items."
-    )
+    title = f"Against the better run alone, mixing changes top-1 by {rows[3][3]} points; other items chose the weight."
     notes = [
         f"Weight and temperatures come from {source}{', one weight per fold' * (len(chosen) > 1)}; weight 1 is RUN "
         "alone. The last row claims too much, since its weight was chosen on the items that it is scored on."

@@ -8,7 +8,8 @@ Answer:  three linear probes on the run's visual encoder, mean over frames: trai
          number is not an input that the classifier never saw. The median removes what covers a pixel in less than
          half of the frames. Then the run itself with frames in order, shuffled and reversed (`texthead.order_test`).
 Here:    not run at full scale: neither weights nor videos are here. Without RUN: moving drawings, whose classes are a
-         thing and its motion, before backgrounds that say nothing.
+         thing and its motion. Their backgrounds say nothing, but the median keeps traces of the motion: 54.2 % (12 classes,
+         10 training and 10 test clips of each; chance 8.3 %).
 """
 
 from collections import Counter
@@ -22,8 +23,7 @@ from paper.questions import Inputs, lead, rate
 from paper.section import Section, Table
 from texthead.data import splits
 from texthead.errors import RunError
-from texthead.evaluation import Evaluation
-from texthead.evaluation.frame_order import blind_to_order
+from texthead.evaluation import Evaluation, blind_to_order
 from texthead.transfer import logistic_head
 
 LEAST, PER_CLASS = 3, 60
@@ -85,8 +85,8 @@ def answer(inputs: Inputs) -> Section:
     notes = [
         f"Probes: what `texthead train --method probe --tune none` fits, here to {source}, with the run's encoder; "
         "trained and tested on inputs of one kind. An encoder that was fine-tuned saw whole clips only.",
-        "Background: the median of each pixel over the clip's frames. If the camera moves, it is blurred; it still "
-        "shows a subject that stays in place, so a high number need not be due to the scene.",
+        "Background: the median of each pixel over the clip's frames. If the camera moves, it is blurred. It still shows "
+        "a subject that stays in place and traces of one that moves little, so a high number need not be the scene's.",
     ]
     right = (inputs.scores(run, scored).argmax(1) == targets[test]).numpy()
     if blind_to_order(run.model, protocol.frames):
