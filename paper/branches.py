@@ -1,8 +1,8 @@
 """Two branches mixed with a weight that is not chosen on test scores.
 
 Command: python -m paper branches RUN RUN2 --data DATA/k400
-Needs:   two runs of the same classes, such as one file of BIKE imported twice: `--kind bike` (concept spotting) and
-         `--kind text4vis-nce --template 'This is a video about {}'` (mean of the frames)
+Needs:   two runs of the same classes, such as one file of BIKE imported twice: `--kind bike --interaction vcs` (concept
+         spotting) and `--kind bike --interaction dp` (mean of the frames)
 Issue:   what mixing BIKE's video branch with its attributes branch gains if no test score is used. How the attributes
          are made is not known here, so the command takes any two runs
 Answer:  probabilities at each run's own temperature, mixed with one of 21 weights. Weight and temperatures come from

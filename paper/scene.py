@@ -7,8 +7,8 @@ Answer:  the same items with frames in order, shuffled and reversed (`texthead.o
          middle one, repeated), and as their background: the median over the clip's frames of every pixel, repeated. The
          median removes what covers a pixel in less than half of the frames; if the camera moves, it is blurred, and if
          the subject stays in place, it keeps it. A run with mean pooling does not see the order.
-Here:    not run at full scale: neither weights nor videos are here. Without RUN: moving drawings, whose classes are a
-         thing and its motion, before backgrounds that say nothing.
+Here:    not run at full scale: neither weights nor videos are here. Without RUN: moving drawings, of which the median
+         keeps things that grow, shrink or spin in place.
 """
 
 import torch

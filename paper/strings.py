@@ -99,7 +99,7 @@ def answer(inputs: Inputs) -> Table:
         return Evaluation(model.names, [item.path for item in items.items], targets, scores, groups=items.groups)
 
     every = cases(base, [*names])
-    if not run.carries_encoder and type(model_of(LOST).temporal) is type(run.model.temporal):
+    if not run.carries_encoder and str(model_of(LOST).temporal) == str(run.model.temporal):
         every.append(base._replace(weights=LOST))
     first, rows = scored(base), []
     for case in every:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from paper.data import Runtime
 from paper.experiments import NAMES, module
 from paper.results import Store
+from paper.rows import Row
 from paper.running import Setting, follow
 from paper.worlds import Scale
+from texthead.errors import RunError
 
 
 def unused(store: Store, scale: Scale) -> set[str]:
@@ -24,7 +26,15 @@ def unused(store: Store, scale: Scale) -> set[str]:
 
 
 def show(store: Store, scale: Scale, *, remove: bool, say: Callable[[str], None]) -> None:
-    """Print how many rows of each title are unused, and with `remove` remove them."""
+    """Print how many rows of each title are unused, and with `remove` remove them.
+
+    Raises:
+        RunError: there are no rows, or the digests of their data sets, by which they are found, are missing.
+    """
+    sources = {source for entry in store.lines.values() for source in Row(**entry["row"]).sources}
+    if not store.lines or not sources <= store.digests.keys():
+        what = f"no digest of {min(sources - store.digests.keys())} in data.json" if store.lines else "no finished rows"
+        raise RunError(f"{store.folder}: {what}; use the folder that `python -m paper run` wrote")
     keys = unused(store, scale)
     for title, count in sorted(Counter(store.lines[key]["title"] for key in keys).items()):
         say(f"  {title}: {count}")

@@ -18,6 +18,7 @@ from paper.running import Setting
 from paper.section import Section, judge
 from paper.simulating import false_rate, independent, missed_rates, sharing, table
 from paper.stats import Outcomes, interval
+from paper.table1 import equal
 
 TEXT = Path(__file__).parents[3] / "shared" / "paper.txt"
 PLAN = (Path(__file__).parents[2] / "paper" / "PLAN.md").read_text(encoding="utf-8")
@@ -102,6 +103,22 @@ def test_looks_miss_mean_in_5_percent():
     assert plain / times > 0.10
 
 
+@pytest.mark.parametrize(
+    ("mean", "half", "expected"),
+    [
+        (0.3, 1.4, "holds"),
+        (1.9, 1.4, "undecided"),
+        (4.0, 2.5, "undecided"),
+        (4.9, 2.8, "does not hold"),
+        (-4.9, 2.8, "does not hold"),
+    ],
+)
+def test_equality_holds_within_the_margin_and_not_beyond_it(mean, half, expected):
+    verdict = equal(6, "x", Outcomes(seeds(mean, half)), Outcomes([0.0] * 5))
+    assert (verdict.answer, verdict.why) == (expected, f"difference from text: {mean:+.1f} ±{half:.1f}")
+    assert (verdict.needed is None) == (expected != "undecided")
+
+
 def test_seeds_that_would_decide():
     needed = seeds_needed([seeds(4.0, 5.0, 6)])
     assert needed is not None
@@ -151,6 +168,8 @@ def test_a_verdict_says_how_many_seeds_it_has_and_would_need():
     assert (result.closest, result.stands, result.noise) == ("a: +4.0 ±5.0", None, None)
     assert re.findall(r"[ab]: \+\d\.\d ±\d\.\d", result.why) == ["a: +4.0 ±5.0", "b: +9.0 ±1.0"]
     assert judge(3, "x", [pair("b", 9.0, 1.0, 6)]).needed is None
+    refuted = judge(3, "x", [pair("a", -9.0, 20.0), pair("b", -4.0, 1.0)])
+    assert (refuted.answer, refuted.closest) == ("does not hold", "b: -4.0 ±1.0")
     groups = judge(3, "x", [pair(name, mean, 1.0) for name, mean in zip("abcd", (3, 2, 5, 7), strict=True)], group=2)
     assert groups.why == "closest of 2 each: b: +2.0 ±1.0; c: +5.0 ±1.0"
 
@@ -170,16 +189,17 @@ def test_the_summary_counts_each_group_of_claims_once():
 
 def test_each_claim_says_what_other_items_or_more_seeds_would_change():
     section, rng = Section("x", "X"), np.random.default_rng(0)
-    for shift, of_item, of_seed in ((3.0, 0.0, 0.0), (3.0, 30.0, 0.0), (0.3, 0.0, 0.0), (0.3, 0.0, 3.0)):
+    kinds = ((3.0, 0.0, 0.0), (3.0, 30.0, 0.0), (-3.0, 30.0, 0.0), (0.3, 0.0, 0.0), (0.3, 0.0, 3.0))
+    for shift, of_item, of_seed in kinds:
         matrix = shift + 10 * rng.normal(size=(5, 400)) + of_item * np.resize([1.0, -1.0], 400)
         matrix += of_seed * np.arange(-2, 3)[:, None]
         difference = Outcomes(matrix.mean(1), matrix)
         section.verdicts.append(judge(3, "c", [("p", difference, Outcomes([0.0] * 5, np.zeros((5, 400))))], margin=0.1))
     lines = claims([section])
-    assert [line[3] for line in lines] == ["holds", "holds", "undecided", "undecided"]
-    assert [line[5] for line in lines] == ["yes", "no", "", ""]
-    assert re.fullmatch(r"about \d+ seeds; items \d+%", lines[2][6])
-    assert re.fullmatch(r"about \d+ seeds; seeds \d+%", lines[3][6])
+    assert [line[3] for line in lines] == ["holds", "holds", "does not hold", "undecided", "undecided"]
+    assert [line[5] for line in lines] == ["yes", "no", "no", "", ""]
+    assert re.fullmatch(r"about \d+ seeds; items \d+%", lines[3][6])
+    assert re.fullmatch(r"about \d+ seeds; seeds \d+%", lines[4][6])
     section.verdicts = [replace(section.verdicts[0], seeds=30, times=3)]
     assert claims([section])[0][4] == "30 (3 x 10)"
 
@@ -220,6 +240,9 @@ def test_each_claim_is_examined_when_its_own_rows_have_a_look(monkeypatch, tmp_p
         assert result.next_look == following
     # At ten seeds three runs of `early` are missing, and all of `never`, whose time is not known.
     assert deciding.cost("x", 10, setting, store) == 3 * 10.0
+    add_runs(store, setting, "never", 1.5 + 3 * noise)
+    last = deciding.last_look("x", setting, store).section.verdicts[-1]
+    assert (last.answer, last.looked) == ("holds", 40)
 
 
 def test_decide_cheapest_first_within_budget(monkeypatch, tmp_path):

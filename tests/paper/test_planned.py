@@ -132,7 +132,10 @@ def test_table_6_counts_the_text_encoder_and_the_gather():
     }
     assert days[True, True] / days[True, False] == pytest.approx(days[False, True] / days[False, False], abs=1e-5)
     assert days[False, True] / days[False, False] == pytest.approx(1.021, abs=0.001)
-    assert 1 < days[True, False] / days[False, False] < 1.00001
+    # 3 passes of 30 epochs; with gather each of 8 processes computes all 128 similarities of the batch's clips.
+    clips = 3 * 30 * 240_513
+    extra = 2 * clips * 512 * 128 * (8 - 1 / 8)
+    assert days[True, False] - days[False, False] == pytest.approx(extra, rel=1e-3)
 
 
 def test_test_videos_of_tables_8_and_9_and_of_kinetics_600():

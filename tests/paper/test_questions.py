@@ -87,6 +87,16 @@ def test_area_under_the_curve_and_its_interval():
     assert 0.92 < covered / 400 < 0.98
 
 
+@pytest.mark.parametrize("method", [unknown.SOFTMAX, unknown.ENTROPY, unknown.OURS])
+def test_the_limit_of_an_unknown_item_comes_from_the_other_half(method):
+    """Of 20 items, the limit that accepts 5 % is the surest: no item exceeds a limit of its own half."""
+    scores = torch.randn(2, 40, 5, generator=torch.Generator().manual_seed(0)).double()
+    scores[1, 0] = torch.tensor([50.0, 0, 0, 0, 0])
+    half = np.resize([0, 1], 40)
+    _, (_, accepted) = unknown.judge(method, (scores[0], scores[1]), scores[0].argmax(1), (half, half))
+    assert accepted[0]
+
+
 def test_the_weight_of_a_branch_comes_from_other_items(tmp_path, colours, answer):
     good, bad = colour_model(), colour_model()
     bad.head.weight.copy_(bad.head.weight.roll(1, 0))

@@ -61,6 +61,14 @@ def test_seeds_and_items_by_hand():
     assert noise_share(values) == pytest.approx(5 / 18)
     mean, seeds = interval(values)
     assert interval(values, new_items=True) == (mean, seeds), "items differ less than their noise"
+    # Mean squares 6, 42 and 2, and 422 instead of 42 if the second and third items are 10 and 20 higher.
+    matrix = np.array([[0.0, 4.0, 8.0], [2.0, 4.0, 12.0]])
+    few, apart = (Outcomes(each.mean(1), each) for each in (matrix, matrix + np.array([0.0, 10.0, 20.0])))
+    variance = (6 + 422 - 2) / 6
+    degrees = variance**2 / (1 / 1 + (422 / 6) ** 2 / 2 + (2 / 6) ** 2 / 2)
+    half = scipy_stats.t.ppf(0.975, degrees) * variance**0.5
+    assert interval(apart, new_items=True) == pytest.approx((15.0, half))
+    assert interval(few, new_items=True) == interval(few), "with two seeds, theirs is the wider interval"
     # Items that differ much: their part is nearly all of the variance.
     wide = crossed(np.random.default_rng(0), 20, 50, 10.0)
     mean, half = interval(wide, new_items=True)

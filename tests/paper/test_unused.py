@@ -22,3 +22,7 @@ def test_no_stored_row_is_unused_and_those_that_are_can_be_removed(tmp_path, cap
     prints(out, "old: 1")
     prints(out, "1 of", "removed")
     assert file.read_text() == before
+    (tmp_path / "mini" / "data.json").unlink()
+    assert main(words) == 2
+    prints(capsys.readouterr().err, "digest")
+    assert file.read_text() == before, "without digests no row is found"

@@ -136,7 +136,9 @@ def _by_name(source: str, rest: str) -> Published:
     else:
         path = Path(weights)
         if not path.is_file():
-            raise EncoderError(f"{weights!r} is neither a tag of {name} nor a file: check the path")
+            raise EncoderError(
+                f"{weights!r} is neither a tag of {name} nor a file: check the path (absolute: openclip:{name}//...)"
+            )
         config["quick_gelu"] = _is_quick(source, name, config, path)
     return Published(
         source, config, preprocess, lambda: read_tensors(path), lambda: open_clip.get_tokenizer(_plain(name))

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 import sys
 import types
 import warnings
@@ -575,9 +576,28 @@ def test_a_checkpoint_of_open_clip_s_training(tmp_path: Path, import_file, refus
     assert torch.allclose(unit(run.head.weight), rows, atol=1e-5)
 
 
+@torch.no_grad()
+def test_a_vit_wider_than_1024_has_16_heads_and_other_tokenizers_are_refused(
+    tmp_path: Path, import_file, refused_file
+) -> None:
+    """Neither shows in the keys: ViT-H-14's heads are 80 wide, where CLIP's are 64."""
+    torch.manual_seed(0)
+    vision = {"image_size": 28, "patch_size": 14, "width": 1280, "head_width": 80, "layers": 1}
+    text, path = {"width": 64, "heads": 1, "layers": 1}, tmp_path / "h.pt"
+    towers = open_clip.CLIP(64, vision, text).eval()
+    torch.save({"state_dict": towers.state_dict()}, path)
+    import_file(path, "--activation", "gelu", "--frames", 4)
+    images = noise(2, 3, 28, 28)
+    assert torch.allclose(load_run(tmp_path / "run").model.visual(images), towers.encode_image(images), atol=1e-5)
+    shutil.rmtree(tmp_path / "run")
+    small = open_clip.CLIP(64, {**vision, "width": 64, "head_width": 64}, {**text, "vocab_size": 32_000})
+    torch.save({"state_dict": small.state_dict()}, path)
+    refused_file(("32,000", "49,408"), path, "--activation", "gelu")
+
+
 @pytest.mark.slow
 @torch.no_grad()
-def test_text4vis_with_a_resnet(tmp_path: Path, import_file) -> None:
+def test_text4vis_with_a_resnet(tmp_path: Path, import_file, refused_file) -> None:
     """The architecture is inferred from the shapes alone; the image tower is compared with open_clip's own."""
     vision = {"image_size": 64, "layers": [1, 2, 1, 1], "width": 16, "patch_size": None}
     torch.manual_seed(0)
@@ -586,7 +606,9 @@ def test_text4vis_with_a_resnet(tmp_path: Path, import_file) -> None:
     save_openclip(tmp_path / "base", model_config(weights, "x"), weights)
     model = {**prefixed("visual.", dict(tower.state_dict())), "logit_scale": torch.tensor(4.0)}
     save_model(tmp_path / "rn-f4.pt", model | prefixed("fusion_model.", fusion(Sizes(dim=32), 9)))
-    err = import_file(tmp_path / "rn-f4.pt", "--encoder", f"openclip:local-dir:{tmp_path / 'base'}")
+    base = ("--encoder", f"openclip:local-dir:{tmp_path / 'base'}")
+    refused_file(("temporal", "token-shift", "ViT"), tmp_path / "rn-f4.pt", *base, "--temporal", "token-shift")
+    err = import_file(tmp_path / "rn-f4.pt", *base)
     assert "token-shift" not in err
     run = load_run(tmp_path / "run")
     pixels = noise(4, 3, 64, 64)

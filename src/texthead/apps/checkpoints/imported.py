@@ -53,6 +53,9 @@ from texthead.recipes import Recipe
 from texthead.runs import ENCODER, HERE, is_run, write_run
 from texthead.text import fill_templates
 
+# Tokens of CLIP's tokenizer.
+_CLIP_WORDS = 49_408
+
 
 @dataclass(frozen=True)
 class ImportOptions:
@@ -151,7 +154,14 @@ def import_published(
         if saved is not None:
             save_openclip(out / ENCODER, *saved)
         write_run(out, Recognizer(visual, temporal, head).eval(), recipe, pixels, names, split, imported=file)
-    title = f"{path.name}: {checkpoint.kind}, {_tower_text(config)}"
+    below = " over TokenShift" if shift else " over TokenT1D" if checkpoint.token_convs else ""
+    over = ("transformer" if checkpoint.temporal else "frames" if spotting else "mean of frames") + below
+    details = [
+        over,
+        *([convention.interaction] if convention.interaction else []),
+        "quick-gelu" if quick_gelu else "gelu",
+    ]
+    title = f"{path.name}: {checkpoint.kind}, {_tower_text(config)}, {', '.join(details)}"
     return Imported(title, convention, recipe, pixels.resize, scale, head.prompts or (), notes)
 
 
@@ -206,7 +216,8 @@ def _encoder(
 
     Raises:
         DataError: `base` is given, but the file has a complete text tower.
-        EncoderError: the text tower is incomplete, and no original encoder of this architecture completes it.
+        EncoderError: the text tower is incomplete, and no original encoder of this architecture completes it, or its
+            tokens are not those of CLIP's tokenizer.
     """
     tensors, lacks = checkpoint.clip, ", ".join(checkpoint.missing_text)
     if lacks:
@@ -234,6 +245,11 @@ def _encoder(
         config = model_config(tensors, path)
     elif base is not None:
         raise DataError(f"encoder {base}: the file has its own text tower; leave out `encoder`")
+    if (words := config["text_cfg"]["vocab_size"]) != _CLIP_WORDS:
+        raise EncoderError(
+            f"{path}: its text tower has {words:,} tokens, CLIP's tokenizer {_CLIP_WORDS:,}: texthead does not know "
+            "its tokenizer; use a model with CLIP's"
+        )
     source = f"openclip:local-dir:{HERE}/{ENCODER}"
     return assemble(Published(source, config, {}, lambda: tensors, openai_tokenizer)), (config, tensors)
 
@@ -247,6 +263,10 @@ def _temporal_kind(
         DataError: `temporal` is needed for a Text4Vis file and missing, or is given although the file determines it.
     """
     transformer = bool(checkpoint.temporal)
+    if pooled == "token-shift" and (
+        checkpoint.kind in ("openai", "actionclip", "vifi-clip") or "visual.proj" not in checkpoint.clip
+    ):
+        raise DataError(f"`temporal=token-shift`: only Text4Vis' ViTs have it, not {path}; leave out `temporal`")
     if pooled is not None and (checkpoint.token_convs or (transformer and pooled == "mean")):
         raise DataError(f"`temporal={pooled}`: {path} has weights of its temporal module; leave out `temporal`")
     if checkpoint.token_convs or pooled == "token-shift":

@@ -270,6 +270,8 @@ def _vision_config(clip: dict[str, Tensor]) -> tuple[dict, int]:
         grid = round((len(clip["visual.positional_embedding"]) - 1) ** 0.5)
         layers = len({key.split(".")[3] for key in clip if key.startswith("visual.transformer.resblocks.")})
         vision = {"image_size": grid * patch, "layers": layers, "width": width, "patch_size": patch}
+        if width > 1024:  # The keys do not show the heads: open_clip's wider ViTs (H-14 and H-16 among them) have 16.
+            vision["head_width"] = width // 16
         return vision, clip["visual.proj"].shape[1]
     blocks = [len({key.split(".")[2] for key in clip if key.startswith(f"visual.layer{i}.")}) for i in range(1, 5)]
     grid = round((len(clip["visual.attnpool.positional_embedding"]) - 1) ** 0.5)
