@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from textwrap import fill
 
 from paper.data import Runtime
 from paper.experiments import NAMES, label, module
@@ -59,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"python -m paper: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("python -m paper: stopped; finished rows are saved; run the same command to continue", file=sys.stderr)
+        saved = "; finished rows are saved; run the same command to continue"
+        print(f"python -m paper: stopped{saved * (options.command in ('run', 'decide'))}", file=sys.stderr)
         return 130
     return 0
 
@@ -169,9 +171,15 @@ def show_list(names: Sequence[str]) -> None:
 
 
 def show_answer(options: argparse.Namespace) -> None:
-    """Print the answer to an open question."""
-    table = question(options.command).answer(inputs(options))
-    _print_table(table.caption, table.headers, table.rows)
+    """Print the answer to an open question: result, tables, and how to read them."""
+    section = question(options.command).answer(inputs(options))
+    print(fill(section.title, 110))
+    for table in section.tables:
+        _print_table(table.caption, table.headers, table.rows)
+    stand_in = (
+        "" if options.runs else "A stand-in on moving drawings: it shows the command, not what videos would give."
+    )
+    print(*(fill(note, 110) for note in (*section.notes, stand_in) if note), sep="\n")
 
 
 def _print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> None:

@@ -6,6 +6,7 @@ and DATA, a stand-in shows how the command works.
 """
 
 import argparse
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,9 +30,10 @@ from texthead.runs import Run, is_run
 TITLES = {
     "strings": ("zero-shot top-1 by class names, template, views and frames (UCF-101: 57.9 or 79.6)", 1),
     "branches": ("two branches, such as BIKE's, mixed with a weight that is not chosen on test scores", 2),
-    "unknown": ("unknown classes by softmax maximum, entropy and our threshold", 1),
-    "scene": ("top-1 on the background alone, beside top-1 on shuffled frames", 1),
+    "unknown": ("unknown classes by entropy and by softmax maximum, with and without our temperature", 1),
+    "scene": ("top-1 of probes on backgrounds and on whole clips, beside top-1 on shuffled frames", 1),
 }
+FOLDS = 5
 # Table 1's text row on moving drawings, and a linear head on the mean frame.
 STAND_INS = (worlds.MOTION, replace(worlds.MOTION, head="linear").changed(temporal="mean"))
 
@@ -46,14 +48,19 @@ class Inputs:
     unknown: th.Dataset | None = None
 
     @property
+    def where(self) -> str:
+        """Where the scored items come from: the test split, else the validation split, else all."""
+        splits = {item.split for item in self.data.items}
+        return next((f"split {name} of DATA" for name in ("test", "val") if name in splits), "all of DATA")
+
+    @property
     def scored(self) -> th.Dataset:
-        """The test items, else the validation items, else all.
+        """The items that `where` names.
 
         Raises:
             RunError: a run was trained on one.
         """
-        split = {item.split for item in self.data.items} & {"test", "val"}
-        items = data.test_items(self.data) if split else self.data
+        items = self.data if self.where == "all of DATA" else data.test_items(self.data)
         for run in self.runs:
             if seen := [item.path for item in items.items if run.was_trained_on(item.path)]:
                 raise RunError(f"{run.folder} was trained on {len(seen)} of these items ({seen[0]}); give others")
@@ -69,6 +76,32 @@ class Inputs:
         if not len(items):
             raise DataError(f"{dataset.source}: none of {len(dataset)} items has a class of {folder}; give others")
         return items
+
+    @property
+    def training(self) -> th.Dataset:
+        """The training items of the first run's classes; none if they are scored."""
+        keep = [i for i, item in enumerate(self.data.items) if item.split == "train" and self.where != "all of DATA"]
+        return self.data.pick(keep).with_classes(self.runs[0].labels)
+
+    def folded(self, train: th.Dataset) -> tuple[th.Dataset, torch.Tensor, str]:
+        """Return (training items, then scored items; the fold of each, 0 if not scored; what the others are, in words).
+
+        What is fitted for a fold comes from all others. Without training items there are five, of whole groups.
+
+        Raises:
+            DataError: no item is left to fit anything on.
+        """
+        scored = self.known(self.scored)
+        if not len(train) and len(set(scored.groups)) == 1:
+            raise DataError(f"{scored.source}: all items are of one group; give training items or more groups")
+        fold = np.ones(len(scored), int) if len(train) else 1 + folds(scored.groups, FOLDS)
+        text = (
+            f"{len(train)} training items"
+            if len(train)
+            else f"the other {FOLDS - 1} of {FOLDS} folds of the scored items"
+        )
+        fold = torch.from_numpy(np.concatenate([np.zeros(len(train), int), fold]))
+        return replace(scored, items=(*train.items, *scored.items)), fold, text
 
     def features(self, model: th.Recognizer, items: th.Dataset, protocol: th.Protocol) -> torch.Tensor:
         """Return the features (item, view, dim) after the temporal module.
@@ -172,5 +205,6 @@ def rate(right: np.ndarray, groups: Sequence[str]) -> str:
 
 
 def lead(points: float, low: float, high: float) -> str:
-    """Format a difference in points with its 95 % interval: "+3.1 (+1.0 to +5.2)"."""
-    return f"{points:+.1f} ({low:+.1f} to {high:+.1f})"
+    """Format a difference in points with its 95 % interval: "+3.1 (+1.0 to +5.2)"; 0 has no sign."""
+    first, *rest = (re.sub(r"^[+-](0\.0)$", r"\1", f"{each:+.1f}") for each in (points, low, high))
+    return f"{first} ({' to '.join(rest)})"

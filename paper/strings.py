@@ -24,7 +24,7 @@ import torch
 import texthead as th
 from paper.fit import device, half_scores
 from paper.questions import Inputs, lead, rate
-from paper.section import Table
+from paper.section import Section, Table
 from texthead.data import Origin, Pooling
 from texthead.evaluation import Evaluation, head_scores
 from texthead.models import make_temporal_for
@@ -32,7 +32,7 @@ from texthead.text import clean_name
 
 TEMPLATES = ("a video of a person {}.", "a photo of a {}.", "a video of {}.", "{}")
 VIEWS, LOW_SCALE = "4x3", 1.0
-LOST = "not loaded"
+LOST, OWN = "not loaded", "own settings"
 
 
 def forms(labels: Sequence[str]) -> dict[str, list[str]]:
@@ -48,30 +48,30 @@ def forms(labels: Sequence[str]) -> dict[str, list[str]]:
 class Case(NamedTuple):
     """One way to test a run."""
 
-    form: str
+    names: str
     template: str | tuple[str, ...]
     views: str
-    origin: Origin
+    frame_origin: Origin
     pooling: Pooling
-    scale: float | None = None
+    logit_scale: float | None = None
     weights: str = ""
 
-    def changes(self, base: "Case") -> str:
-        """Return what differs from the base."""
-        named = self._asdict().items()
-        return ", ".join(f"{key} {value}" for key, value in named if value != getattr(base, key)) or "as imported"
+    def changes(self, base: "Case | None" = None) -> str:
+        """Return what differs from the base, or all that is set."""
+        named = [(key.replace("_", " "), value, base and getattr(base, key)) for key, value in self._asdict().items()]
+        return ", ".join(f"{key} {value!r}" for key, value, other in named if value and value != other) or OWN
 
 
 def cases(base: Case, names: Sequence[str]) -> list[Case]:
     """Return the base, each change of the frames and views alone, then all pairs of names and template."""
-    origins = [base._replace(origin=origin) for origin in get_args(Origin) if origin != "dense"]
+    origins = [base._replace(frame_origin=origin) for origin in get_args(Origin) if origin != "dense"]
     pooled = [base._replace(views=VIEWS, pooling=pooling) for pooling in get_args(Pooling)]
-    scaled = [pooled[-1]._replace(scale=LOW_SCALE)]
-    texts = [base._replace(form=form, template=one) for form in names for one in (base.template, *TEMPLATES)]
+    scaled = [pooled[-1]._replace(logit_scale=LOW_SCALE)]
+    texts = [base._replace(names=form, template=one) for form in names for one in (base.template, *TEMPLATES)]
     return list(dict.fromkeys([base, *origins, *pooled, *scaled, *texts]))
 
 
-def answer(inputs: Inputs) -> Table:
+def answer(inputs: Inputs) -> Section:
     """Score one run in all cases."""
     run, items = inputs.runs[0], inputs.scored
     encoder, labels, own = run.encoder(), items.classes, run.protocol
@@ -91,11 +91,11 @@ def answer(inputs: Inputs) -> Table:
         return inputs.features(model_of(weights), items, protocol)
 
     def scored(case: Case) -> Evaluation:
-        model = run.with_classes(labels, names=names[case.form], template=case.template, encoder=encoder).model
-        if case.scale is not None:
-            scale = torch.tensor(math.log(case.scale))
+        model = run.with_classes(labels, names=names[case.names], template=case.template, encoder=encoder).model
+        if case.logit_scale is not None:
+            scale = torch.tensor(math.log(case.logit_scale))
             model.head.load_state_dict({**model.head.state_dict(), "log_scale": scale})
-        scores = head_scores(model, features(case.views, case.origin, case.weights), pooling=case.pooling)
+        scores = head_scores(model, features(case.views, case.frame_origin, case.weights), pooling=case.pooling)
         return Evaluation(model.names, [item.path for item in items.items], targets, scores, groups=items.groups)
 
     every = cases(base, [*names])
@@ -106,10 +106,17 @@ def answer(inputs: Inputs) -> Table:
         result = scored(case)
         halves = half_scores(result)
         ten = f"{np.mean(halves):.1f} ({np.std(halves):.1f})"
-        gain = lead(*result.lead_over(first, items.groups))
+        gain = lead(*result.lead_over(first, items.groups)) if rows else "-"
         rows.append([case.changes(base), rate(result.right, items.groups), gain, ten])
-    caption = (
-        f"Top-1 of {run.folder.name} in percent, {len(items)} items of {len(labels)} classes; 95 % intervals. "
-        f"As imported: {', '.join(f'{key} {value}' for key, value in base._asdict().items() if value)}."
-    )
-    return Table(caption, ["test", "all classes", "minus as imported", "ten halves: mean (deviation)"], rows)
+    low, high = (function(rows, key=lambda row: float(row[1].split()[0])) for function in (min, max))
+    title = f"Top-1 is from {low[1]} % ({low[0]}) to {high[1]} % ({high[0]}), by the settings of the test."
+    notes = [
+        f"Own settings of the run: {base.changes()}. Each row changes only what it names.",
+        "Names: how the class labels are written. Views 'AxB': A clips with B crops of each. Frame origin: which frame "
+        "stands for a part of the video. Weights 'not loaded': as if a wrong path of the weights went unnoticed.",
+        f"Ten halves: each is scored with the names of half of the classes alone. Of {len(rows) - 1} differences, one "
+        "in 20 has an interval without 0 by chance.",
+    ]
+    caption = f"Top-1 in percent, {len(items)} items ({inputs.where}) of {len(labels)} classes; 95 % intervals"
+    headers = ["changed", "all classes", f"minus {OWN}", "ten halves of the classes: mean (deviation)"]
+    return Section("strings", title, notes, [Table(caption, headers, rows)])

@@ -11,7 +11,7 @@ from made import COLOURS, colour_model, encode, side_by_side, write_untrained, w
 from messages import prints
 from paper import branches, scene, strings, unknown
 from paper.__main__ import main
-from paper.questions import TITLES, folds
+from paper.questions import FOLDS, TITLES, folds
 from texthead.apps.checkpoints.published import model_config
 from texthead.cli import main as cli
 from texthead.encoders.openclip import save_openclip
@@ -51,16 +51,17 @@ def number(cell: str) -> float:
 def test_a_background_keeps_what_stands_still_and_loses_what_moves(tmp_path, colours, answer):
     run = write_untrained(tmp_path / "run", colour_model(), frames=6)
     rows = answer("scene", run, "--data", colours)
-    assert [number(rows[name][0]) for name in scene.VARIANTS] == [100, 100, 100]
-    assert number(rows["frames shuffled"][1]) == 0
+    assert [number(rows[name][0]) for name in (*scene.VARIANTS, "in any order")] == [100] * 4
+    assert rows["in any order"][1] == "does not see the order"
     # A clip of red, with a band of blue in a third of the frames.
     clip = torch.zeros(1, 6, 3, 32, 32, dtype=torch.uint8)
     clip[:, :, 0], clip[:, 2:4, 2] = 200, 200
     model = colour_model()
-    scores = scene.Scenes(model.visual, model.temporal, model.head).features(clip).unflatten(-1, (3, -1))[0]
+    features = scene.Scenes(model.visual, model.temporal, model.head).features(clip).unflatten(-1, (3, -1))[0]
     still = clip * torch.tensor([1, 1, 0], dtype=torch.uint8)[:, None, None]
     with torch.inference_mode():
-        assert torch.allclose(scores, torch.cat([model(clip), model(clip[:, 3:4]), model(still)]), atol=1e-4)
+        expected = torch.cat([model.features(each) for each in (clip, clip[:, 3:4], still)])
+    assert torch.allclose(features, expected, atol=1e-4)
 
 
 def test_unknown_items_by_three_methods(tmp_path, colours, answer):
@@ -107,7 +108,7 @@ def test_the_weight_of_a_branch_comes_from_other_items(tmp_path, colours, answer
     generator, gains, claims = torch.Generator().manual_seed(0), [], []
     for _ in range(60):
         scores, targets = torch.randn(2, 60, 5, generator=generator), torch.randint(5, (60,), generator=generator)
-        fold = torch.from_numpy(1 + folds([*map(str, range(60))], branches.FOLDS))
+        fold = torch.from_numpy(1 + folds([*map(str, range(60))], FOLDS))
         both, *others, _ = branches.crossed([*scores.double()], targets, fold)
         claimed = branches.mix(both, branches.best(both, targets))
         mix, better, claim = ((each.argmax(1) == targets).double().mean() for each in (*others, claimed))
@@ -150,9 +151,9 @@ def test_strings_on_an_imported_file(tmp_path, answer):
     assert cli.main([*map(str, words)]) == 0
     rows = answer("strings", tmp_path / "run", "--data", tmp_path / "ucf101-full")
     # CLIP's tokenizer writes all in lower case.
-    assert number(rows["form lower case"][1]) == 0
-    assert rows["form lower case"][0] == rows["as imported"][0]
-    assert {"weights not loaded", "origin centre", "views 4x3", "form words, template {}"} <= {*rows}
+    assert number(rows["names 'lower case'"][1]) == 0
+    assert rows["names 'lower case'"][0] == rows[strings.OWN][0]
+    assert {"weights 'not loaded'", "frame origin 'centre'", "views '4x3'", "names 'words', template '{}'"} <= {*rows}
 
 
 @pytest.mark.nightly("paper")
