@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             if options.repeats < 1:
                 raise RunError(f"--repeats must be at least 1, got {options.repeats}")
-            print(*table(options.repeats), sep="\n")
+            for line in table(options.repeats):
+                _say(line)
         elif options.command in TITLES:
             show_answer(options)
         elif options.command == "unused":
@@ -115,7 +116,9 @@ def _parser() -> argparse.ArgumentParser:
         "--kept", type=Path, help="cache for drawn data, small CLIPs and features; default: ~/.cache/texthead/paper"
     )
     simulating = add("simulate", help="measure how often the rule gives a false verdict where there is no difference")
-    simulating.add_argument("--repeats", type=int, default=2000, help="simulated claims per number; default: 2000")
+    simulating.add_argument(
+        "--repeats", type=int, default=2000, help="simulated claims per number; default: 2000 (about a minute)"
+    )
     for name, (title, _) in TITLES.items():
         add_options(add(name, help=f"open question: {title}"), name)
     reporting = add("report", help="write RESULTS.md and an HTML page from the finished rows")
@@ -183,7 +186,7 @@ def _print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str
     from rich.console import Console
     from rich.table import Table
 
-    printed = Table(*headers, title=title, caption=caption or None)
+    printed = Table(*headers, title=title, caption=caption or None, caption_justify="left")
     for line in rows:
         printed.add_row(*line)
     Console(width=None if sys.stdout.isatty() else 240).print(printed)
@@ -221,16 +224,15 @@ def _cost(name: str, scale: Scale, jobs: Sequence[Job]) -> str:
 
 def show_plan(options: argparse.Namespace) -> None:
     """Print model, schedule and cost of every row at full scale, without data or weights."""
-    from paper.planned import HEADERS, table
+    from paper.planned import CAPTION, HEADERS, NOTES, table
 
     if options.scale != "full":
         raise RunError(f"--dry-run needs --scale full, got {options.scale}")
     names = NAMES if options.name == "all" else (options.name,)
     for name in names:
         setting = Setting(Runtime("full"), seeds_of("full"), full_length=options.full_length)
-        caption = "Hours: operations at a GPU's speed. Communication between processes and waiting are not counted."
         lines = table(outline(module(name).plan, setting), name)
-        _print_table(module(name).TITLE, HEADERS, lines, caption)
+        _print_table(module(name).TITLE, HEADERS, lines, "\n".join((CAPTION, *filter(None, [NOTES.get(name)]))))
 
 
 def _processes(options: argparse.Namespace) -> int:

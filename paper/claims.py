@@ -69,6 +69,9 @@ LOOKS = (5, 10, 20, 40)
 
 LEVEL = 1 - 0.05 / len(LOOKS)
 
+# Dates of paper/PLAN.md's first and second edition.
+EDITIONS = ("2026-11-27", "2026-11-29")
+
 # Equivalence margin, in points of accuracy, percent of time, or steps.
 MARGIN = 2.0
 

@@ -4,7 +4,7 @@ Command: python -m paper run k600 --scale full --data DATA
 Files:   DATA/k400; DATA/k600/{test_split1.txt,labels_split1.csv}, the same for splits 2 and 3, and videos/: the
          published lists (test_split1_exist.txt, k160_labels_split1.csv, ...), which texthead does not contain;
          openclip:ViT-L-14/openai
-Cost:    27 hours on 8 GPUs for Kinetics-400 (the published log of ViT-L/14, 8 frames)
+Cost:    216 GPU-hours for Kinetics-400 (the published log of ViT-L/14, 8 frames: 32 GPUs, not named)
 Paper:   not included; the published code has the three splits and no number
 Choices: temporal transformer and 8 frames as in the published code's configuration; one view. The deviation over the
          splits is the population's; which one the authors use is not known. A class that Kinetics-400 has, or more

@@ -1,10 +1,10 @@
 """Write RESULTS.md and a self-contained HTML page from the stored results; needs no data and no encoder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import get_args
 
-from paper.claims import CLAIMS, LEVEL, LOOKS, MARGIN, QUOTED, Answer
+from paper.claims import CLAIMS, EDITIONS, LEVEL, LOOKS, MARGIN, QUOTED, Answer
 from paper.data import Runtime
 from paper.deciding import LookResult, last_look
 from paper.experiments import NAMES, label, module
@@ -47,13 +47,13 @@ def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | No
             "or run all (smoke rows do not count)"
         )
     setting = Setting(Runtime(scale), seeds_of(scale, seeds), digests=store.digests)
-    sections, keys, counts = [], set(), {}
+    sections, keys, counts = [], {}, {}
     for name in NAMES:
         result = _look_result(name, setting, store, fixed=seeds is not None or scale != "mini")
         if not result.section.tables:  # No row at this scale.
             continue
         counts[name] = (len(result.keys & store.lines.keys()), len(result.keys), missing_rows(name, setting))
-        keys |= result.keys
+        keys[name] = result.keys
         sections.append(result.section)
     head = heading(store, keys, scale)
     with replacing(out) as temporary:
@@ -76,27 +76,36 @@ def missing_rows(name: str, setting: Setting) -> int:
     return len({job.title for job in jobs if not all(map(setting.has, job.row.sources))})
 
 
-def heading(store: Store, keys: set[str], scale: str) -> list[str]:
-    """Return the paragraphs on how to read the results, how they were made, and the decision rule."""
-    commits, dates, seconds = store.about(keys)
-    machines = sorted({store.lines[key]["machine"] for key in keys if key in store.lines})
-    looks = f"{', '.join(map(str, LOOKS[:-1]))} or {LOOKS[-1]}"
-    return [
-        f"Scale `{scale}`: `python -m paper run EXPERIMENT --scale {scale}` computes every number except those quoted "
-        "from the paper. Rows are the weight vectors of a classifier, one per class, such as frozen text embeddings "
-        '("text", "vision-text", "ours") or learned weights ("vision-only").',
-        "`paper/PLAN.md` states the decision rule, fixed before the runs, except that claims of its first edition are "
-        f"looked at again. Differences are paired by seed and tested once all rows of a claim have {looks} "
-        f"seeds, each time with a t-interval at level {100 * LEVEL:.2f} %, for new seeds on these test items. A claim "
-        "holds if every interval is above zero. It does not hold if one of its m intervals is below zero at level 1 - "
-        f"{1 - LEVEL:.4f} / m. It is equivalent if at least one lies within the margin around zero, usually "
-        f"{MARGIN:g} points, and the others are above zero. Otherwise it is undecided. Claims that two methods are "
-        "equally good hold within the margin. A claim without a difference gets a false verdict in at most 5 % of "
-        "cases (`python -m paper simulate`); nothing corrects across the claims. The experiments' tables have 95 % "
-        "intervals, and their rows may differ in seeds. Verdicts at this scale are about the stand-ins, not the "
-        "paper's data.",
+def heading(store: Store, keys: Mapping[str, Set[str]], scale: str) -> list[str]:
+    """Return the paragraphs on names, the decision rule, and how the results were made.
+
+    Args:
+        keys: addresses of the results of each experiment.
+    """
+    used = set().union(*keys.values())
+    commits, dates, seconds = store.about(used)
+    lines = {key: store.lines[key] for key in used & store.lines.keys()}
+    machines = sorted({line["machine"] for line in lines.values()})
+    made = (
         f"Run {' to '.join(dict.fromkeys((dates[0], dates[-1])))} on {'; '.join(machines)}; "
-        f"{seconds / 3600:.1f} core-hours. Commits (+: with uncommitted changes): {', '.join(commits)}.",
+        f"{seconds / 3600:.1f} core-hours. Commits (+: with uncommitted changes): {', '.join(commits)}."
+    )
+    names = NAMES_NOTE
+    if scale == "mini":
+        names += f" {STAND_IN_NOTE}"
+        later = {key for key, line in lines.items() if line["date"] >= EDITIONS[-1]}
+        made += (
+            f" {len(lines) - len(later):,} of these {len(lines):,} runs are from before {EDITIONS[-1]}: they were "
+            "there when the plan's second edition was written, whose rule reads them again."
+        )
+        if later:
+            made += f" Later runs: {', '.join(name for name in keys if keys[name] & later)}."
+    return [
+        f"{names} `python -m paper run EXPERIMENT --scale {scale}` computes every number except those quoted from "
+        "the paper.",
+        RULE_NOTE,
+        ITEMS_NOTE,
+        made,
     ]
 
 
@@ -109,15 +118,40 @@ def ordered(sections: Sequence[Section]) -> list[tuple[str, Verdict]]:
 SUMMARY_HEADERS = ("", "claim", "paper", "here", "verdicts")
 SUMMARY_NOTE = (
     "Here: the smallest difference in the first claim of each group, in points of top-1 unless named otherwise, with "
-    f"its {100 * LEVEL:.2f} % interval."
+    f"its {100 * LEVEL:.2f} % interval. Verdicts: first that of this claim, then how many of the group's other claims "
+    'have which; the table "All claims" has each by itself.'
+)
+NAMES_NOTE = (
+    'Names: "text", "vision-text" and "ours" classify with frozen text embeddings, "vision-only" with learned weights: '
+    'its head learns at the encoder\'s rate ("head at 1x"), ten times that ("head at 10x"), or a rate chosen on '
+    'training items ("head tuned"). "K = 5": five training items per class; "10%": of the labels; "36 -> 12": trained '
+    "on 36 classes, tested on 12 others."
+)
+STAND_IN_NOTE = (
+    "Motion, shapes, airborne and exercise stand in for the paper's videos, clothing, objects and handdigits for its "
+    'images (section "Stand-ins"); verdicts are about them, not about the paper\'s data.'
+)
+RULE_NOTE = (
+    "A claim holds if the intervals of all its differences are above zero, and does not hold if one is below. It is "
+    f"equivalent if at least one shows no difference of the margin (usually {MARGIN:g} points) or more, nor a clear "
+    "smaller one, and the others are above zero; otherwise it is undecided. Claims that two methods are equally good "
+    "hold if the difference is shown to be below the margin. The whole rule is in `paper/PLAN.md`: where there is no "
+    "difference, at most 5 % of claims get a false verdict."
+)
+ITEMS_NOTE = (
+    "Intervals are for new seeds on these test items. Read as if for other test items of the same kind, they would "
+    "miss the true difference in 18 % of simulated claims instead of 5 % (`python -m paper simulate`): the column "
+    '"other items" says which verdicts would stand for those too. The experiments\' own tables have 95 % intervals, '
+    "and their rows may differ in seeds."
 )
 CLAIM_HEADERS = ("", "claim", "here", "verdict", "seeds", "other items", "to decide")
 CLAIMS_NOTE = (
-    "Every claim with its comparisons. Other items: whether the verdict would be the same with an interval for new "
-    "test items of the same kind too. To decide: how many seeds would decide the claim if means and deviations stay "
-    "the same, and what most of the variance of its smallest difference comes from: noise of single test items, which "
-    "more items average out, or seeds. Both are unknown for rows that did not store which items are right. Other "
-    "data may change any verdict."
+    f"Every claim with its comparisons. Seeds: at its last look ({', '.join(map(str, LOOKS))}); 30 (3 x 10): three for "
+    "each seed of the look. Other items: whether the verdict would be the same with an interval for new test items of "
+    "the same kind too. To decide: how many seeds would decide the claim if means and deviations stay the same, and "
+    "what most of the variance of its smallest difference comes from: noise of single test items, which more items "
+    "average out, or seeds. Both are unknown for rows that did not store which items are right. Other data may change "
+    "any verdict."
 )
 
 
@@ -134,7 +168,8 @@ def claims(sections: Sequence[Section]) -> list[tuple[str, ...]]:
             more = f"about {v.needed} seeds"
             if v.noise is not None:
                 more += f"; items {v.noise:.0%}" if v.noise >= 0.5 else f"; seeds {1 - v.noise:.0%}"
-        lines.append((str(v.number), f"{v.claim} ({name})", v.why, v.answer, str(v.seeds or "-"), elsewhere, more))
+        seeds = f"{v.seeds} ({v.times} x {v.looked})" if v.times > 1 else str(v.seeds or "-")
+        lines.append((str(v.number), f"{v.claim} ({name})", v.why, v.answer, seeds, elsewhere, more))
     return lines
 
 
@@ -147,7 +182,7 @@ def summary(sections: Sequence[Section]) -> list[tuple[str, ...]]:
             data, colon, _ = verdicts[0].claim.partition(": ")
             here = f"{data}, " if colon else ""
             here += verdicts[0].closest or verdicts[0].why
-            lines.append((str(number), group, QUOTED[number], here, words(verdicts)))
+            lines.append((str(number), group, QUOTED[number], here, group_words(verdicts)))
     return lines
 
 
@@ -155,6 +190,13 @@ def words(verdicts: Sequence[Verdict]) -> str:
     """Return how many claims have each verdict, without those that none has: "holds 1, undecided 3"."""
     answers = [verdict.answer for verdict in verdicts]
     return ", ".join(f"{answer} {answers.count(answer)}" for answer in get_args(Answer) if answer in answers)
+
+
+def group_words(verdicts: Sequence[Verdict]) -> str:
+    """Return the verdicts of a group, the first claim's by itself if they differ: "holds; others: undecided 3"."""
+    if len({verdict.answer for verdict in verdicts}) == 1:
+        return words(verdicts)
+    return f"{verdicts[0].answer}; others: {words(verdicts[1:])}"
 
 
 def tally(sections: Sequence[Section]) -> str:
@@ -170,9 +212,9 @@ def markdown(sections: Sequence[Section], head: Sequence[str], counts: dict, sca
         "",
         tally(sections),
         "",
-        *_table(Table("", SUMMARY_HEADERS, summary(sections))),
-        "",
         SUMMARY_NOTE,
+        "",
+        *_table(Table("", SUMMARY_HEADERS, summary(sections))),
         "",
     ]
     lines += [text for line in head for text in (line, "")]
@@ -218,8 +260,8 @@ def html(sections: Sequence[Section], head: Sequence[str], counts: dict, scale: 
         page.table(list(STAND_IN_HEADERS), [list(row) for row in STAND_INS])
     page.section("Claims")
     page.text(tally(sections))
-    page.table(list(SUMMARY_HEADERS), [list(line) for line in summary(sections)])
     page.text(SUMMARY_NOTE)
+    page.table(list(SUMMARY_HEADERS), [list(line) for line in summary(sections)])
     page.text(CLAIMS_NOTE)
     page.table(list(CLAIM_HEADERS), [list(line) for line in claims(sections)])
     for section in sections:

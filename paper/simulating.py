@@ -1,11 +1,11 @@
 """`python -m paper simulate`: how often the decision rule gives a false verdict where there is no difference."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from paper.claims import LOOKS, answer, finding
+from paper.claims import EDITIONS, LOOKS, answer, finding
 from paper.stats import Outcomes
 
 SEEDS = LOOKS[-1]
@@ -58,27 +58,25 @@ def missed_rates(repeats: int) -> tuple[float, float]:
     return missed[0] / repeats, missed[1] / repeats
 
 
-def table(repeats: int, most: int = 9) -> Sequence[str]:
-    """Return the printed lines."""
+def table(repeats: int, most: int = 9) -> Iterator[str]:
+    """Yield the printed lines, each as soon as its rates are known."""
     error = 1.96 * math.sqrt(0.05 * 0.95 / repeats)
-    lines = [
-        f"False verdicts in % where there is no difference, over looks at {', '.join(map(str, LOOKS))} seeds; "
-        f"{repeats} claims a cell, ±{100 * error:.1f} at 5 %.",
-        "",
-        f"{'':>11}   {'independent comparisons':>25}   {'comparisons share a row':>25}",
-        f"{'comparisons':>11}" + 2 * f"   {'first edition':>14} {'corrected':>10}",
-    ]
+    looks = f"{', '.join(map(str, LOOKS[:-1]))} or {LOOKS[-1]}"
+    yield f'False verdicts in %: a claim "holds" or "does not hold" after {looks} seeds, although all its'
+    yield f'true differences are zero ("equivalent" would be right). {repeats} claims each, ±{100 * error:.1f} at 5 %.'
+    yield "Shared row: all differences of a claim are from one row, such as text minus each of several baselines.\n"
+    yield f"{'':>11}   {'independent comparisons':>32}   {'comparisons share a row':>32}"
+    yield f"{'comparisons':>11}" + 2 * f"   {f'rule of {EDITIONS[0]}':>18} {'of PLAN.md':>13}"
     for comparisons in range(1, most + 1):
         cells = [
             f"{100 * false_rate(draw, comparisons, repeats, corrected=corrected):{width}.1f}"
             for draw in (independent, sharing)
-            for corrected, width in ((False, 17), (True, 10))
+            for corrected, width in ((False, 21), (True, 13))
         ]
-        lines.append(f"{comparisons:>11}{cells[0]} {cells[1]}{cells[2]} {cells[3]}")
+        yield f"{comparisons:>11}{cells[0]} {cells[1]}{cells[2]} {cells[3]}"
     alone, both = missed_rates(repeats)
-    return [
-        *lines,
-        "",
-        f"One comparison on {ITEMS} test items, judged for other items of the same kind: {100 * alone:.1f} % by the "
-        f"interval of the seeds alone, {100 * both:.1f} % by that of seeds and items.",
-    ]
+    yield (
+        f"\nOne comparison on {ITEMS} test items, as if for other items of the same kind: the interval of the seeds "
+        f"alone misses zero\nin {100 * alone:.1f} %, that of seeds and items in {100 * both:.1f} % "
+        '(column "other items" of RESULTS.md).'
+    )

@@ -2,7 +2,7 @@
 
 Command: python -m paper run table4 --scale full --data DATA
 Files:   DATA/k400; openclip:ViT-B-16/openai
-Cost:    10 hours on 8 GPUs per row (the paper's number)
+Cost:    10 hours on 8 GPUs with one template (the paper's number)
 Paper:   class name 81.37; "a video of a person" 81.52; several templates 80.88; a learnable one 81.22
 Choices: temporal transformer. Several templates: the 28 that the published code has, unused: a photo, video, example
          or demonstration of the name, of a person and the name, or of a person using, doing, during, performing or

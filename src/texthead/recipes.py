@@ -223,7 +223,7 @@ class Recipe:
             "gray": (0 <= self.gray <= 1, "from 0 to 1"),
             "rand_augment": (self.rand_augment >= 0, "at least 0"),
             "rand_magnitude": (0 <= self.rand_magnitude <= 30, "from 0 to 30"),
-            "warmup": (0 <= self.warmup < self.epochs, f"less than epochs ({self.epochs})"),
+            "warmup": (0 <= self.warmup < self.epochs, f"at least 0 and less than `epochs` ({self.epochs})"),
             "schedule_every": (self.schedule_every >= 1, "at least 1"),
             "patch_dropout": (0 <= self.patch_dropout < 1, "at least 0 and below 1"),
             "mix": (0 <= self.mix <= 1, "from 0 to 1"),
@@ -248,7 +248,8 @@ class Recipe:
                 rules[key] = (getattr(self, key) in get_args(kind), either(get_args(kind)))
         for key, (holds, rule) in rules.items():
             if not holds:
-                raise RunError(f"`{key}` must be {rule}, got {getattr(self, key)}")
+                remedy = f"; pass `warmup`, for example {self.epochs / 10:g}" if key == "warmup" else ""
+                raise RunError(f"`{key}` must be {rule}, got {getattr(self, key)}{remedy}")
 
     def with_epochs(self, epochs: int) -> "Recipe":
         """Return the recipe with another number of epochs and the same fraction of warm-up."""

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import t as student
 
 from paper import deciding
-from paper.claims import CLAIMS, LEVEL, LOOKS, MARGIN, QUOTED, answer, finding, next_look, seeds_needed
+from paper.claims import CLAIMS, EDITIONS, LEVEL, LOOKS, MARGIN, QUOTED, answer, finding, next_look, seeds_needed
 from paper.data import Runtime
 from paper.report import claims, summary, tally
 from paper.results import Store
@@ -73,7 +73,7 @@ def test_the_first_edition_gave_more_false_verdicts_and_items_need_their_own_int
     alone, both = missed_rates(1000)
     assert both <= 0.064
     assert alone > 0.10
-    assert sum("first edition" in line for line in table(2, most=1)) == 1
+    assert sum(f"rule of {EDITIONS[0]}" in line for line in table(2, most=1)) == 1
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,10 @@ def test_the_plan_says_what_the_code_does():
     assert f"after {', '.join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} seeds" in PLAN
     assert f"level {100 * LEVEL:.2f} %" in PLAN
     assert f"{MARGIN:g} points of accuracy" in PLAN
+    assert (f"first edition ({EDITIONS[0]})" in PLAN, f"Second edition, written on {EDITIONS[1]}" in PLAN) == (
+        True,
+        True,
+    )
     assert f"level 1 - 0.05 / ({len(LOOKS)} m)" in PLAN
 
 
@@ -178,7 +182,7 @@ def test_the_summary_counts_each_group_of_claims_once():
     first.verdicts[0] = replace(first.verdicts[0], claim="drawings: a is better")
     assert summary([first, second]) == [
         ("3", CLAIMS[3], QUOTED[3], "p: -9.0 ±1.0", "does not hold 1"),
-        ("5", CLAIMS[5], QUOTED[5], "drawings, p: +9.0 ±1.0", "holds 2, undecided 1"),
+        ("5", CLAIMS[5], QUOTED[5], "drawings, p: +9.0 ±1.0", "holds; others: holds 1, undecided 1"),
     ]
     assert tally([first, second]) == "4 claims in 2 groups: holds 2, does not hold 1, undecided 1."
 
@@ -196,6 +200,8 @@ def test_each_claim_says_what_other_items_or_more_seeds_would_change():
     assert [line[5] for line in lines] == ["yes", "no", "no", "", ""]
     assert re.fullmatch(r"about \d+ seeds; items \d+%", lines[3][6])
     assert re.fullmatch(r"about \d+ seeds; seeds \d+%", lines[4][6])
+    section.verdicts = [replace(section.verdicts[0], seeds=30, times=3)]
+    assert claims([section])[0][4] == "30 (3 x 10)"
 
 
 def add_runs(store, setting, title, values):
