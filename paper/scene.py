@@ -8,7 +8,7 @@ Answer:  three linear probes on the run's visual encoder, mean over frames: trai
          number is not an input that the classifier never saw. The median removes what covers a pixel in less than
          half of the frames. Then the run itself with frames in order, shuffled and reversed (`texthead.order_test`).
 Here:    not run at full scale: neither weights nor videos are here. Without RUN: moving drawings, whose classes are a
-         thing and its motion. Their backgrounds say nothing, but the median keeps traces of the motion: 54.2 % (12 classes,
+         thing and its motion. Backgrounds say nothing, but the median keeps traces of the motion: 54.2 % (12 classes,
          10 training and 10 test clips of each; chance 8.3 %).
 """
 
@@ -85,8 +85,8 @@ def answer(inputs: Inputs) -> Section:
     notes = [
         f"Probes: what `texthead train --method probe --tune none` fits, here to {source}, with the run's encoder; "
         "trained and tested on inputs of one kind. An encoder that was fine-tuned saw whole clips only.",
-        "Background: the median of each pixel over the clip's frames. If the camera moves, it is blurred. It still shows "
-        "a subject that stays in place and traces of one that moves little, so a high number need not be the scene's.",
+        "Background: the median of each pixel over the clip's frames. If the camera moves, it is blurred. It still "
+        "shows a subject that stays in place and traces of one that moves little, so a high number need not be the scene's.",
     ]
     right = (inputs.scores(run, scored).argmax(1) == targets[test]).numpy()
     if blind_to_order(run.model, protocol.frames):
