@@ -86,7 +86,7 @@ def answer(inputs: Inputs) -> Section:
         f"Probes: what `texthead train --method probe --tune none` fits, here to {source}, with the run's encoder; "
         "trained and tested on inputs of one kind. An encoder that was fine-tuned saw whole clips only.",
         "Background: the median of each pixel over the clip's frames. If the camera moves, it is blurred. It still "
-        "shows a subject that stays in place and traces of one that moves little, so a high number need not be the scene's.",
+        "shows a subject that stays in place and traces of one that moves little, which are not the scene.",
     ]
     right = (inputs.scores(run, scored).argmax(1) == targets[test]).numpy()
     if blind_to_order(run.model, protocol.frames):
