@@ -5,10 +5,9 @@ Needs:   a run trained on Kinetics-400; videos of Kinetics-600's classes that Ki
          of the published code's three lists of 160 classes
 Issue:   how well a model with text rows tells videos of none of its classes
 Answer:  area under the ROC curve, known against unknown items; and for a limit that accepts at most 5 % of unknown
-         items, the share of known items that are accepted with the right class; of our temperature, the limit is the
-         threshold of `texthead calibrate`. Items are halved by group; the limits
-         and our temperature for one half come from the other. Items of DATA whose class RUN lacks are unknown too, in
-         all splits.
+         items, the share of known items that are accepted with the right class; at our temperature, the limit is the
+         threshold of `texthead calibrate`. Items are halved by group; the limits and our temperature for one half come
+         from the other. Items of DATA whose class RUN lacks are unknown too, in all splits.
 Here:    not run at full scale: the videos are not here. Without RUN: moving drawings; 12 of 48 classes, all motions
          of two things, were left out of training.
 """
