@@ -3,10 +3,10 @@
     python -m benchmarks peers [--rounds 5]
 
 The same drawn JPEG files of 500x400, the same weights (those of a ViT-B/32 are random), eight images at a time, all in
-one process of one thread; the trial of texthead's `auto` is made beforehand. The graph of `mini` is exported beforehand. With a ViT-B/32
-`auto` uses onnxruntime only from about a hundred images on, where opening the graph pays. A ratio above 1 means that texthead takes less CPU
-time. 1 - cosine is the largest over all images, between the method's and texthead's features, both centred on their
-mean over the images, since features of random weights have much in common; resizing differs a little.
+one process of one thread; the graph of `mini` is exported beforehand. With a ViT-B/32 `auto` uses onnxruntime only
+from about a hundred images on, where opening the graph pays. A ratio above 1 means that texthead takes less CPU time.
+1 - cosine is the largest over all images, between the method's and texthead's features, both centred on their mean over
+the images, since features of random weights have much in common; resizing differs a little.
 """
 
 import os

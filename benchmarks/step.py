@@ -50,7 +50,7 @@ from texthead.models.temporal import MeanPool
 from texthead.training.precision import try_both
 from texthead.training.step import set_training
 
-CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 5
+CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 4
 # A run of so few steps reaches the peak of its memory.
 FEW = 3
 NAMES = ("archery", "a bird", "a boat", "juggling", "a kite", "running", "skating", "tennis")
@@ -229,7 +229,7 @@ def measure(rounds: int, steps: int = STEPS, memory: bool = True) -> Section:
         clip_and_data(folder, steps)
         alone = {title: partial(run, folder, steps) for title, run in one.items()}
         costs = interleaved(alone, rounds)
-        single = _table(costs, {title: peak_mb(run, folder, FEW) for title, run in one.items()} if memory else {})
+        single = _table(costs, {t: peak_mb(one[t], folder, FEW) for t in (OURS, BARE, TRAINER) if memory and t in one})
         with processes(2) as crew:
             together = {title: _in_both(crew, run, folder, steps) for title, run in two.items()}
             double = _table(interleaved(together, rounds), {})
@@ -266,7 +266,7 @@ def _table(costs: Costs, memory: dict[str, float]) -> str:
                 f"{by_cpu:.2f}",
                 f"{by_clock:.2f}",
                 published,
-                f"{memory[title]:.0f}" if memory else "-",
+                f"{memory[title]:.0f}" if title in memory else "-",
             ]
         )
     headers = ["loop", "ms per step", "CPU-ms per step", "CPU time / texthead's", "wall time / texthead's"]

@@ -242,8 +242,6 @@ def test_a_line_through_points_is_found() -> None:
     result, half = growth.slope([1, 2, 4], [[3.0, 3.0], [5.0, 5.0], [9.0, 9.0]])
     assert result == pytest.approx(2)
     assert half == pytest.approx(0, abs=1e-6)
-    costs = [[Cost(0, 1.0)], [Cost(0, 2.0)], [Cost(0, 6.0)]]
-    assert growth.bend([1, 2, 4], costs) == pytest.approx([2.0])
 
 
 # For each script: its measurement and the titles of its table.
