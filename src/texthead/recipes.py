@@ -119,7 +119,7 @@ class Recipe:
         schedule_every: steps between changes of the learning rate.
         clip_norm: largest gradient norm (0: no limit).
         precision: precision of the forward pass; weights stay float32. "auto" is bf16 if a trial on the first batch
-            finds it faster on a CPU, else fp32.
+            finds it faster, else fp32.
         freeze_batchnorm: keep the pretrained batch-norm statistics.
         freeze_encoder: train only the temporal module and the head, on frame features that are encoded once.
         tune: encoder weights to fine-tune: all of them, low-rank adapters of its attention, scales and biases of its
