@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL, TILELENGTH, TILE
 from texthead.errors import Fault, MediaError, RunError
 from texthead.extras import needs
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files
-from texthead.media.limits import changed_size, check_file, check_held, check_sides
+from texthead.media.limits import changed_size, check_file, check_size
 from texthead.media.reader import Media, Picture
 
 # The formats that Pillow may open, with their usual suffixes.
@@ -87,7 +87,7 @@ class Image(Media):
         with self._open() as image:
             with _pillow_faults(self.path):
                 each = _bytes_a_pixel(image)
-            check_held(self.path, *image.size, each, image.format or "")
+            check_size(self.path, *image.size, each)
             with _pillow_faults(self.path):
                 picture = _upright_rgb(image)
         yield from ((index, picture) for index in wanted)
@@ -103,7 +103,7 @@ class Image(Media):
             head = self._data or _head(self.path)
             source = self.path if self._data is None else io.BytesIO(self._data)
             image = PIL.Image.open(source, formats=_formats_of(head))
-        check_sides(self.path, *image.size)
+        check_size(self.path, *image.size)
         return image
 
 
