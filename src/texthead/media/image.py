@@ -30,23 +30,20 @@ _MORE_FORMATS = {"AVIF": ".avif", "HEIF": ".heic", "JPEG2000": ".jp2"}
 _HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 
-# Bytes per pixel in Pillow's memory, by mode; all other modes, RGB too, take 4.
-_MODES = {"1": 1.0, "L": 1.0, "P": 1.0, "I;16": 2.0, "I;16B": 2.0, "I;16L": 2.0, "I;16N": 2.0}
-
-# Bytes per pixel in the decoders of other formats. libwebp: two RGBA canvases and the returned image. libavif: four
-# planes of 16 bits and RGBA. libheif: the same, or for RGB of 8 bits three planes and part of RGB.
-_DECODERS = {"WEBP": 12.0, "AVIF": 12.0, "HEIF": 12.0}
-_HEIF_OF_8_BITS = 4.0
-
-# Bytes per pixel of each component in OpenJPEG: four, and two in Pillow's copy.
-_OPENJPEG = 6.0
-
-# Bytes per pixel of each component in libjpeg if it holds all coefficients: two, at full resolution.
-_COEFFICIENTS = 2.0
-
 # Bytes per pixel that every image takes: twice in Pillow's memory while it is turned; later RGB, and a copy in Pillow's
 # memory or one channel in float32.
 _IN_USE = 8.0
+
+# Bytes per pixel of the image in Pillow's memory and of its RGB copy, which some decoders hold memory beside.
+_PICTURE = 7.0
+
+# Bytes per pixel in decoders. libwebp: two RGBA canvases and the returned image. libavif: four planes of 16 bits and
+# RGBA. libheif: the same, or for RGB of 8 bits three planes and part of RGB.
+_DECODERS = {"WEBP": 12.0, "AVIF": 12.0, "HEIF": 12.0}
+_HEIF_OF_8_BITS = 4.0
+
+# Bytes per pixel of each channel. OpenJPEG: four, and two in Pillow's copy. libjpeg, if it holds all coefficients: two.
+_CHANNELS = {"JPEG2000": 6.0, "JPEG": 2.0, "MPO": 2.0}
 
 # Images are converted to RGB in bands of this many pixels.
 _BAND_PIXELS = 2**20
@@ -216,35 +213,29 @@ def _orientation(image: PIL.Image.Image) -> int:
 
 
 def _bytes_a_pixel(image: PIL.Image.Image) -> float:
-    """Return the bytes per pixel held while an image is read: in the decoder, in Pillow, and in RGB.
-
-    The image must be open and not loaded yet.
-    """
-    if isinstance(image, JpegImageFile):
-        decoder = 0.0 if _is_one_scan(image) else _COEFFICIENTS * len(image.layer)
-    elif isinstance(image, TiffImageFile):
+    """Return the bytes per pixel held while an image, which is open and not loaded yet, is read."""
+    form = image.format or ""
+    if isinstance(image, TiffImageFile):
         decoder = _strip(image)
-    elif image.format == "JPEG2000":
-        decoder = _OPENJPEG * len(image.getbands())
-    elif image.format == "HEIF" and (image.mode, image.info.get("bit_depth")) == ("RGB", 8):
+    elif form == "HEIF" and (image.mode, image.info.get("bit_depth")) == ("RGB", 8):
         decoder = _HEIF_OF_8_BITS
+    elif isinstance(image, JpegImageFile) and _is_one_scan(image):
+        decoder = 0.0
     else:
-        decoder = _DECODERS.get(image.format or "", 0.0)
-    return max(_IN_USE, decoder + _MODES.get(image.mode, 4.0) + 3)
+        decoder = _DECODERS.get(form, _CHANNELS.get(form, 0.0) * len(image.getbands()))
+    return max(_IN_USE, decoder + _PICTURE)
 
 
 def _is_one_scan(image: JpegImageFile) -> bool:
     """Return whether the first scan of a JPEG has all of it; otherwise libjpeg holds all coefficients.
 
-    Worked example: for three components, the header of such a scan is 14 bytes: its marker, a length of two bytes,
-    their number, two for each of them, and three at the end. libjpeg refuses other lengths.
+    Pillow has read up to the end of the header of that scan: a marker and six more bytes, and two for each channel.
     """
     file = image.fp
     assert file is not None, "the image must not be loaded yet"
     here = file.tell()
     if image.format == "MPO":  # Pillow has gone back to the start.
         JpegImageFile(file)
-    # Pillow has read up to the end of the first scan's header.
     file.seek(-8 - 2 * len(image.layer), io.SEEK_CUR)
     marker = file.read(2)
     file.seek(here)

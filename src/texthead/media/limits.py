@@ -22,7 +22,7 @@ BYTES_A_MEGAPIXEL = 3 * 10**6
 # Frames of a file, or samples in the header of a video: 38 hours at 30 frames per second.
 MAX_FRAMES = 2**22
 
-# Long side over short side. Images are resized by their short side: a line of 16,384 pixels would become 256 x 4 million.
+# Long side over short side. Images are resized by their short side: 16,384 x 1 pixels would become 4 million x 256.
 MAX_RATIO = 1000
 
 
