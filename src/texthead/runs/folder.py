@@ -8,7 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import as_visual
-from texthead.encoders.weights import misfit
+from texthead.encoders.weights import misfit, sized_as
 from texthead.errors import RunError
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
 from texthead.models.head_table import as_head, head_json, saved_kind
@@ -172,17 +171,13 @@ def empty_head(about: dict, classes: dict, dim: int, shapes: Mapping[str, tuple[
 
     Raises:
         RunError: no installed package has such a head, or the package is broken.
-        ValueError: the head has more numbers than the file.
+        EncoderError: the head is much larger than the saved tensors.
     """
     names = [entry["label"] for entry in classes["classes"]]
     prompts = [entry["prompt"] for entry in classes["classes"]]
     kind = saved_kind(about["type"])
-    with torch.device("meta"):  # A damaged config can describe any size; the meta device allocates nothing.
-        described = kind.from_config(about, names, dim=dim)
-    needed = sum(tensor.numel() for tensor in described.state_dict().values())
-    saved = sum(map(math.prod, shapes.values()))
-    if needed > saved:
-        raise ValueError(f"a head of {needed:,} numbers, while model.safetensors has {saved:,}")
+    with sized_as(shapes.values(), f"head {about['type']!r}"):
+        kind.from_config(about, names, dim=dim)
     return kind.from_config(about, names, dim=dim, prompts=None if None in prompts else prompts)
 
 
