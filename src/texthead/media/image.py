@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL, TILELENGTH, TILE
 from texthead.errors import Fault, MediaError, RunError
 from texthead.extras import needs
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files
-from texthead.media.limits import changed_size, check_file, check_size
+from texthead.media.limits import changed_size, check_file, check_scans, check_size
 from texthead.media.reader import Media, Picture
 
 # The formats that Pillow may open, with their usual suffixes.
@@ -83,7 +83,7 @@ class Image(Media):
         """
         with self._open() as image:
             with _pillow_faults(self.path):
-                each = _bytes_a_pixel(image)
+                each = _bytes_a_pixel(self.path, image)
             check_size(self.path, *image.size, each)
             with _pillow_faults(self.path):
                 picture = _upright_rgb(image)
@@ -212,24 +212,29 @@ def _orientation(image: PIL.Image.Image) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def _bytes_a_pixel(image: PIL.Image.Image) -> float:
-    """Return the bytes per pixel held while an image, which is open and not loaded yet, is read."""
+def _bytes_a_pixel(path: Path, image: PIL.Image.Image) -> float:
+    """Return the bytes per pixel held while an image, which is open and not loaded yet, is read.
+
+    Raises: MediaError for a JPEG of too many scans.
+    """
     form = image.format or ""
     if isinstance(image, TiffImageFile):
         decoder = _strip(image)
     elif form == "HEIF" and (image.mode, image.info.get("bit_depth")) == ("RGB", 8):
         decoder = _HEIF_OF_8_BITS
-    elif isinstance(image, JpegImageFile) and _is_one_scan(image):
+    elif isinstance(image, JpegImageFile) and _is_one_scan(path, image):
         decoder = 0.0
     else:
         decoder = _DECODERS.get(form, _CHANNELS.get(form, 0.0) * len(image.getbands()))
     return max(_IN_USE, decoder + _PICTURE)
 
 
-def _is_one_scan(image: JpegImageFile) -> bool:
+def _is_one_scan(path: Path, image: JpegImageFile) -> bool:
     """Return whether the first scan of a JPEG has all of it; otherwise libjpeg holds all coefficients.
 
     Pillow has read up to the end of the header of that scan: a marker and six more bytes, and two for each channel.
+
+    Raises: MediaError for a JPEG of too many scans.
     """
     file = image.fp
     assert file is not None, "the image must not be loaded yet"
@@ -237,9 +242,11 @@ def _is_one_scan(image: JpegImageFile) -> bool:
     if image.format == "MPO":  # Pillow has gone back to the start.
         JpegImageFile(file)
     file.seek(-8 - 2 * len(image.layer), io.SEEK_CUR)
-    marker = file.read(2)
+    whole = file.read(2) == b"\xff\xda" and not image.info.get("progressive")
+    if not whole:
+        check_scans(path, file.read())
     file.seek(here)
-    return marker == b"\xff\xda" and not image.info.get("progressive")
+    return whole
 
 
 def _strip(image: TiffImageFile) -> float:
@@ -259,6 +266,8 @@ def _pillow_faults(path: Path) -> Iterator[None]:
             yield
     except PIL.Image.DecompressionBombError as error:
         raise MediaError(path, f"claims too many pixels ({error}); scale it down") from error
+    except MediaError:
+        raise
     except RunError as error:
         raise MediaError(path, str(error)) from None
     except Exception as error:  # Pillow may raise anything on damaged files.

@@ -17,7 +17,7 @@ import simplejpeg
 
 from texthead.errors import MediaError, line_of
 from texthead.media.addresses import address
-from texthead.media.limits import check_frames, check_size
+from texthead.media.limits import check_frames, check_scans, check_size
 from texthead.media.reader import Media, Picture
 from texthead.media.shard import BLOCK, Member, check_header, padded, read_ranges
 
@@ -86,6 +86,7 @@ class StoredClip(Media):
         except Exception as error:  # The libraries may raise anything.
             raise self._damaged(index, error) from None
         check_size(self.path, width, height, _BYTES_A_PIXEL)
+        check_scans(self.path, data)
         return height, width, 3
 
     def _decode(self, index: int, data: bytes, out: Picture) -> None:
