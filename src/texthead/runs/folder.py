@@ -2,7 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -131,10 +132,8 @@ def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = boo
     Raises:
         RunError: the file is missing, damaged, of another model or type, or holds NaN or inf.
     """
-    names = filter(keep, saved_shapes(path))
-    try:
-        with safe_open(path, framework="pt") as file:
-            weights = {key: file.get_tensor(key) for key in names}
+    with _opened(path) as file:
+        weights = {key: file.get_tensor(key) for key in filter(keep, file.keys())}
         if problem := misfit(model, weights):
             raise RunError(f"{path}: {problem} of the run: restore the file from a copy or train again")
         for key, tensor in weights.items():
@@ -142,8 +141,6 @@ def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = boo
             if not (tensor < math.inf).all():
                 raise RunError(f"{path}: {key!r} holds NaN or inf: restore it from a copy or train again")
         model.load_state_dict(weights)
-    except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); restore it from a copy or train again") from None
 
 
 def saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -152,13 +149,18 @@ def saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         RunError: the file is missing or damaged.
     """
+    with _opened(path) as file:
+        return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file; raise RunError if it is missing or damaged."""
+    if not path.is_file():
+        raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with `resume`)")
     try:
-        if not path.is_file():
-            raise FileNotFoundError
         with safe_open(path, framework="pt") as file:
-            return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with `resume`)") from None
+            yield file
     except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
         raise RunError(f"{path}: cannot be read ({error}); restore it from a copy or train again") from None
 
