@@ -58,16 +58,7 @@ def check_head(name: str) -> None:
 
 
 def check_clip_size(frames: int, size: int, resize: int) -> None:
-    """Check that clips are within the limits.
-
-    Args:
-        frames: frames of a clip.
-        size: side of the crop in pixels.
-        resize: short side in pixels before cropping.
-
-    Raises:
-        RunError: a side is above MOST_SIDE, or a clip has more than MOST_PIXELS.
-    """
+    """Raise RunError if a crop, the short side before it, or all frames of a clip are too large."""
     if not (1 <= size <= MOST_SIDE and 1 <= resize <= MOST_SIDE):
         raise RunError(f"`size` and `resize` must be from 1 to {MOST_SIDE:,} pixels, got {size} and {resize}")
     if frames * size**2 > MOST_PIXELS:

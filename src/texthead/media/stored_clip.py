@@ -17,7 +17,7 @@ import simplejpeg
 
 from texthead.errors import MediaError, line_of
 from texthead.media.addresses import address
-from texthead.media.limits import check_frames, check_held, check_size
+from texthead.media.limits import check_frames, check_scans, check_size
 from texthead.media.reader import Media, Picture
 from texthead.media.shard import BLOCK, Member, check_header, padded, read_ranges
 
@@ -85,8 +85,8 @@ class StoredClip(Media):
             height, width = map(int, simplejpeg.decode_jpeg_header(data)[:2])
         except Exception as error:  # The libraries may raise anything.
             raise self._damaged(index, error) from None
-        check_size(self.path, width, height)
-        check_held(self.path, width, height, _BYTES_A_PIXEL, "JPEG")
+        check_size(self.path, width, height, _BYTES_A_PIXEL)
+        check_scans(self.path, data)
         return height, width, 3
 
     def _decode(self, index: int, data: bytes, out: Picture) -> None:
