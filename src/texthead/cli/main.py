@@ -31,7 +31,7 @@ from texthead.extensions import Extension, find, package_of
 from texthead.extras import extra_of, missing
 from texthead.media.limits import set_max_megapixels
 from texthead.parallel.signals import Ending, ended_by_signals
-from texthead.parallel.startup import begin_server, end_processes, keep_freed_memory, wait_asleep
+from texthead.parallel.startup import begin_server, end_processes, freeze_imports, keep_freed_memory, wait_asleep
 
 # In the order of `texthead --help`.
 GROUPS = {
@@ -219,6 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Child processes would import modules from the current folder first: a `random.py` there would run.
         os.environ.setdefault("PYTHONSAFEPATH", "1")
         wait_asleep()
+        freeze_imports()
     print_every_name()
     speak_of()
     with ended_by_signals(_interrupted) as ending:

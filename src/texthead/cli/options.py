@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,6 +12,7 @@ from texthead.data.sources import check_source
 from texthead.errors import DataError, either
 from texthead.extensions import find
 from texthead.media.limits import max_megapixels
+from texthead.media.paths import MediaPath
 from texthead.recipes import EngineName
 from texthead.runs.saved import check_run, is_run
 from texthead.text.class_names import clean_names
@@ -18,7 +20,7 @@ from texthead.text.class_tree import read_tree
 from texthead.text.prompts import read_template
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import torch
 
@@ -30,9 +32,31 @@ if TYPE_CHECKING:
 SplitName = Literal["train", "val", "test"]
 
 
-def default_workers() -> int:
-    """Return the number of processes that decode unless another is given."""
+# Rough seconds to decode a file and a megabyte of it, and to start worker processes.
+_FILE, _MEGABYTE, _START = 0.003, 0.03, 4.0
+
+
+def default_workers(paths: "Iterable[str | Path] | None" = None) -> int:
+    """Return the number of processes that decode unless another is given.
+
+    Args:
+        paths: the files to decode, also folders of them: 0 processes if their sizes tell that these would start in
+            vain. None if they are many.
+    """
+    if paths is not None:
+        inside = (file for path in map(Path, paths) for file in (path.rglob("*") if path.is_dir() else [path]))
+        if not any(seconds > _START for seconds in accumulate(map(_seconds, inside))):
+            return 0
     return min(8, os.cpu_count() or 1)
+
+
+def _seconds(path: Path) -> float:
+    """Return roughly how long it takes to decode a file."""
+    media = MediaPath(path)
+    try:
+        return _FILE + _MEGABYTE * media.file.stat().st_size / 1e6
+    except OSError:  # A file in a shard, or of another machine.
+        return _START if media.address else _FILE + _MEGABYTE
 
 
 @dataclass(frozen=True)
@@ -250,17 +274,22 @@ class ReadingOptions(EncodingOptions):
 
     Args:
         skip_unreadable: leave out and list files that cannot be read
-        workers: number of processes that decode files
+        workers: number of processes that decode files (default: one per processor, at most 8, unless there is little
+            to decode)
     """
 
     skip_unreadable: bool = False
-    workers: NonNegativeInt = option(default_workers)
+    workers: NonNegativeInt | None = None
 
-    def reading(self, cache: Path | bool = False) -> "Reading":
+    def processes(self, paths: "Iterable[str | Path] | None" = None) -> int:
+        """Return the number of processes that decode; see `default_workers`."""
+        return default_workers(paths) if self.workers is None else self.workers
+
+    def reading(self, items: "Iterable[str | Path]", cache: Path | bool = False) -> "Reading":
         """Return how to read the items of a model."""
         from texthead.features.reading import Reading
 
-        return Reading(self.workers, 1, cache, self.skip_unreadable, self.engine)
+        return Reading(self.processes(items), 1, cache, self.skip_unreadable, self.engine)
 
 
 @dataclass(frozen=True)

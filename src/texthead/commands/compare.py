@@ -92,7 +92,7 @@ class Compare:
             clean=self.prompts.clean,
             overrides={"seed": self.seed, **{key: value for key, value in values.items() if value is not None}},
             device=self.files.pick_device(),
-            reading=self.files.reading(self.features.folder),
+            reading=self.files.reading([*parts.train.paths, *parts.scored.paths], self.features.folder),
             reporter=console.reporter,
         )
         for line in lines:

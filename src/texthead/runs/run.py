@@ -257,6 +257,7 @@ class Run:
             text_map=None if self.head.text_map is None else self.head.text_map.cpu(),
             keep_text=keep_text,
             allow_download=self.allow_download,
+            lazy=True,
         )
 
     def check_text_saved(self) -> None:
@@ -390,7 +391,7 @@ def _model(
     shapes = saved_shapes(weights)
     digest = known_digest(_files(folder))
     if digest is not None and StoredGraph.of(digest, pixels.size).graph.is_file():
-        visual = LazyVisual(spec, partial(_network, weights, spec), digest)
+        visual = LazyVisual(spec, partial(_network, weights, spec), digest, weights)
     else:
         with sized_as(shapes.values(), str(folder / "recipe.json")):
             make_temporal(about["temporal"], build_visual(spec))
@@ -426,12 +427,12 @@ def keep_graph(folder: Path, model: Recognizer, side: int) -> None:
     Args:
         side: of the frames, in pixels.
     """
-    if isinstance(model.visual, LazyVisual) or not model.sees_frames_apart or model.device.type != "cpu":
-        return
     visual = as_visual(model.visual)
-    if not keeps_graph(visual.spec.source):
+    if not model.sees_frames_apart or model.device.type != "cpu" or not keeps_graph(visual.spec.source):
         return
     digest = weights_digest(visual)
+    if digest == known_digest(_files(folder)):
+        return
     saved = StoredGraph.of(digest, side)
     record = saved.record()
     if record is None and sum(weight.numel() for weight in visual.parameters()) <= _SMALL:

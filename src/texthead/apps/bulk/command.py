@@ -143,7 +143,7 @@ class Bulk:
             rank=rank,
             ranks=ranks,
             skip_unreadable=skip,
-            workers=self.files.workers,
+            workers=self.files.processes(),
             engine=self.files.engine,
             done=done,
         )
