@@ -1,10 +1,10 @@
 """Options that commands share, as groups that can act on what they hold."""
 
+import math
 import os
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from texthead.cli.console import doing, notes, prints_json, say_notes
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, name_of, option
@@ -32,31 +32,24 @@ if TYPE_CHECKING:
 SplitName = Literal["train", "val", "test"]
 
 
-# Rough seconds to decode a file and a megabyte of it, and to start worker processes.
-_FILE, _MEGABYTE, _START = 0.003, 0.03, 4.0
+# Rough seconds to decode a file, and per byte of it, and to start worker processes.
+_FILE, _BYTE, _START = 0.003, 3e-8, 4.0
 
 
 def default_workers(paths: "Iterable[str | Path] | None" = None) -> int:
     """Return the number of processes that decode unless another is given.
 
     Args:
-        paths: the files to decode, also folders of them: 0 processes if their sizes tell that these would start in
-            vain. None if they are many.
+        paths: the files to decode, or folders of them: by their sizes 0 processes if that is faster. None if unknown.
     """
     if paths is not None:
-        inside = (file for path in map(Path, paths) for file in (path.rglob("*") if path.is_dir() else [path]))
-        if not any(seconds > _START for seconds in accumulate(map(_seconds, inside))):
+        files = [MediaPath(path).file for path in paths]
+        inside = [each for file in files for each in (file.rglob("*") if file.is_dir() else [file])]
+        # Those without a size are in shards, frame folders or elsewhere.
+        sizes = [each.stat().st_size if each.exists() else math.inf for each in inside]
+        if _FILE * len(sizes) + _BYTE * sum(sizes) < _START:
             return 0
     return min(8, os.cpu_count() or 1)
-
-
-def _seconds(path: Path) -> float:
-    """Return roughly how long it takes to decode a file."""
-    media = MediaPath(path)
-    try:
-        return _FILE + _MEGABYTE * media.file.stat().st_size / 1e6
-    except OSError:  # A file in a shard, or of another machine.
-        return _START if media.address else _FILE + _MEGABYTE
 
 
 @dataclass(frozen=True)
@@ -370,8 +363,6 @@ class LabelledRun:
             prepare wrote, or datasets:FOLDER_OR_ID (default: the items that the run held out)
     """
 
-    decodes_many: ClassVar = True
-
     run: str = argument("RUN", read=run_argument)
     data: str | None = argument("DATA", nargs="?")
     downloads: DownloadOptions = DownloadOptions()
@@ -385,23 +376,19 @@ class LabelledRun:
         if self.data is not None:
             check_source(self.data)
 
-    def load(self, files: EncodingOptions) -> "Run":
-        """Return the run, on the device of `files`."""
+    def load(self, files: EncodingOptions) -> "tuple[Run, Dataset]":
+        """Return the run, on the device of `files`, and the labelled items; note what was odd about them."""
         doing(f"loading {self.run}")
         from texthead.runs.run import load_run
+        from texthead.runs.scored_items import held_out_items
 
         run = load_run(self.run, allow_download=self.downloads.allow_download)
         run.model.to(files.pick_device())
         tree = self.labelled.tree
-        return run if tree in (None, "folders") else run.with_tree(read_tree(Path(tree)))
-
-    def items(self, run: "Run") -> "Dataset":
-        """Return the labelled items, and note what was odd about them."""
-        from texthead.runs.scored_items import held_out_items
-
+        run = run if tree in (None, "folders") else run.with_tree(read_tree(Path(tree)))
         dataset = held_out_items(run) if self.data is None else self.labelled.read(self.data)
         say_notes(*dataset.notes)
-        return dataset
+        return run, dataset
 
 
 @dataclass(frozen=True, kw_only=True)

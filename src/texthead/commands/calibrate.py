@@ -51,8 +51,7 @@ class Calibrate(ScoredRun):
 
         rates = {"false_accept": self.false_accept, "coverage": self.coverage, "wrong": self.wrong}
         check_guarantees(0, 0, **rates)  # before reading anything
-        run = self.load(self.files)
-        items = self.items(run)
+        run, items = self.load(self.files)
         made = calibrate_run(
             run,
             items,

@@ -49,8 +49,6 @@ class Compare:
         "of top1, class_mean, top5"
     )
 
-    decodes_many: ClassVar = True
-
     data: str = argument("DATA")
     labelled: DataOptions = DataOptions()
     encoder: str = "mini"

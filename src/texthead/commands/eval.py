@@ -62,8 +62,7 @@ class Eval(ScoredRun):
             raise DataError("--classes and --zero-shot both name the classes: give one")
         self.prompts.check_used(self.classes is not None or self.zero_shot, "--classes or --zero-shot")
         self.prompts.read_template()
-        run = self.load(self.files)
-        items = self.items(run)
+        run, items = self.load(self.files)
         scores = evaluate_run(
             run,
             items,

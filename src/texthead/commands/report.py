@@ -58,8 +58,7 @@ class ReportCommand(LabelledRun):
         from texthead.cli.score_table import scores_json
         from texthead.prediction.run_report import Examples, report_run
 
-        run = self.load(self.files)
-        items = self.items(run)
+        run, items = self.load(self.files)
         path, scores = report_run(
             run,
             items,

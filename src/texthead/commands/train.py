@@ -66,8 +66,6 @@ class Train:
     PROCESSES: ClassVar = "shared"
     JSON: ClassVar = "run, report, tuned, data, split, methods, rare, classes, skipped, notes"
 
-    decodes_many: ClassVar = True
-
     data: str = argument("DATA")
     val: str | None = option(None, "DATA2")
     labelled: DataOptions = DataOptions()
@@ -303,7 +301,6 @@ def _show(trained: "TrainedRun") -> None:
     """Print the scores of the run, write its report, and print where both are."""
     from texthead.cli.score_table import scores_json, show_scores
     from texthead.evaluation.summary import kind_text
-    from texthead.parallel.distributed import rank
     from texthead.runs.run import keep_graph
 
     table, out, page = trained.table, trained.out, None
@@ -324,9 +321,8 @@ def _show(trained: "TrainedRun") -> None:
     console.show_json({"run": out, "tuned": trained.tuned, **scores_json(table), "report": page})
     items = table.division.scored or table.division.train
     console.next_command("texthead", "predict", out, items.items[0].path)
-    if not trained.tuned and rank() == 0:
+    if not trained.tuned:
         sys.stdout.flush()
-        console.doing("saving the encoder's graph for predictions")
         keep_graph(out, trained.model, trained.protocol.sizes.size)
 
 

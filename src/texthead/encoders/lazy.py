@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache, reduce
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,14 @@ from texthead.media.paths import MediaPath
 # Of the keys of a run's weights, those of its encoder.
 _PREFIX = "visual."
 
-# Most parameters of an encoder whose state is kept in the user's cache folder.
-_SMALL = 16_000_000
+# Most parameters of an encoder whose graph is exported in about a second; its state is kept too.
+SMALL = 16_000_000
 
 
 class LazyVisual(Visual):
     """A visual encoder whose network is built on first use.
 
-    Until then changes of device and mode are recorded and applied later.
+    Until then changes of device, precision and mode are those of the object, which has buffers, and applied later.
 
     Args:
         spec: spec of the network.
@@ -51,7 +51,6 @@ class LazyVisual(Visual):
         self.digest = digest
         self._build: Callable[[], nn.Module] | None = build
         self._weights = weights
-        self._moves: list[Callable[[Tensor], Tensor]] = []
 
     # nn.Module accesses all submodules through this dictionary.
     @property
@@ -78,17 +77,10 @@ class LazyVisual(Visual):
         if build is None:
             return
         self._build = self.digest = None
-        net = build().train(self.training)
-        for move in self._moves:
-            net._apply(move)
-        self._moves = []
-        self.__dict__["_modules"]["net"] = net
+        self.__dict__["_modules"]["net"] = build().train(self.training).to(self.mean.device, self.mean.dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LazyVisual":
-        if self._build is not None:
-            self._moves.append(fn)
-            recurse = False
-        return super()._apply(fn, recurse)  # pyright: ignore[reportReturnType]
+        return super()._apply(fn, recurse and self._build is None)  # pyright: ignore[reportReturnType]
 
     def train(self, mode: bool = True) -> "LazyVisual":
         """Set training or evaluation mode, without building the network."""
@@ -97,15 +89,15 @@ class LazyVisual(Visual):
         self.training = mode
         return self
 
-    def state_dict(self, *args: Any, prefix: str = "", **options: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
         """Return the weights, without building the network if a file has them."""
-        if self._build is None or self._weights is None or not self._weights.is_file():
-            return super().state_dict(*args, prefix=prefix, **options)
-        state = {} if (destination := options.get("destination")) is None else destination
-        for key, tensor in load_file(self._weights).items():
-            if key.startswith(_PREFIX):
-                state[prefix + key.removeprefix(_PREFIX)] = reduce(lambda each, move: move(each), self._moves, tensor)
-        return state
+        as_saved = self._build is not None and self.mean.type() == "torch.FloatTensor"
+        if not as_saved or self._weights is None or not self._weights.is_file():
+            return super().state_dict(*args, destination=destination, prefix=prefix, keep_vars=keep_vars)
+        saved = ((key, tensor) for key, tensor in load_file(self._weights).items() if key.startswith(_PREFIX))
+        destination = {} if destination is None else destination
+        destination.update((prefix + key.removeprefix(_PREFIX), tensor) for key, tensor in saved)
+        return destination
 
 
 class LazyEncoder(Encoder):
@@ -129,17 +121,11 @@ class LazyEncoder(Encoder):
         load_text: Callable[[], Text] | None = None,
         **options: Any,
     ):
-        self._loaded, self._key, center = cache(load), key, about["center"]
-        network, digest = (lambda: self._loaded().visual.net), about["weights"]
-        visual = LazyVisual(VisualSpec.from_json(about["spec"]), network, digest, _state_file(digest))
-        super().__init__(
-            visual,
-            (load_text or (lambda: self._loaded().text)) if about["text"] else None,
-            scale=about["scale"],
-            bias=about["bias"],
-            center=None if center is None else torch.tensor(center),
-            **options,
-        )
+        self._loaded, self._key, digest, center = cache(load), key, about["weights"], about["center"]
+        spec, center = VisualSpec.from_json(about["spec"]), None if center is None else torch.tensor(center)
+        visual = LazyVisual(spec, lambda: self._loaded().visual.net, digest, _state_file(digest))
+        load_text = (load_text or (lambda: self._loaded().text)) if about["text"] else None
+        super().__init__(visual, load_text, center=center, **about["logits"], **options)
 
     def _embeddings(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
         """Return the embeddings of prompts, without loading the encoder if they are kept."""
@@ -184,11 +170,12 @@ def note_encoder(files: Sequence[Path], encoder: Encoder) -> None:
     visual, center = encoder.visual, encoder.center
     digest, state = weights_digest(visual), visual.state_dict(prefix=_PREFIX)
     with suppress(RunError):
-        if sum(tensor.numel() for tensor in state.values()) <= _SMALL:
+        if sum(tensor.numel() for tensor in state.values()) <= SMALL:
             with replacing(_state_file(digest), sync=False) as temporary:
                 save_file({key: tensor.contiguous() for key, tensor in state.items()}, temporary)
-    about = {"spec": visual.spec.to_json(), "scale": encoder.scale, "bias": encoder.bias, "text": encoder.has_text}
-    note_digest(files, digest, encoder.source, **about, center=None if center is None else center.tolist())
+    about = {"spec": visual.spec.to_json(), "logits": {"scale": encoder.scale, "bias": encoder.bias}}
+    center = None if center is None else center.tolist()
+    note_digest(files, digest, encoder.source, **about, center=center, text=encoder.has_text)
 
 
 def noted(files: Sequence[Path], source: str = "") -> dict[str, Any]:

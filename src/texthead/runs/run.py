@@ -26,7 +26,7 @@ from torch import nn
 
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import Encoder, as_visual, build_visual
-from texthead.encoders.lazy import LazyVisual, known_digest, note_digest, weights_digest
+from texthead.encoders.lazy import SMALL, LazyVisual, known_digest, note_digest, weights_digest
 from texthead.encoders.load import keeps_graph, load_encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import sized_as
@@ -63,9 +63,6 @@ HERE = "{run}"
 CALIBRATION = "calibration.json"
 
 WEIGHTS = "model.safetensors"
-
-# Most parameters of an encoder whose graph is exported in about a second.
-_SMALL = 16_000_000
 
 
 def saved_options(
@@ -435,7 +432,7 @@ def keep_graph(folder: Path, model: Recognizer, side: int) -> None:
         return
     saved = StoredGraph.of(digest, side)
     record = saved.record()
-    if record is None and sum(weight.numel() for weight in visual.parameters()) <= _SMALL:
+    if record is None and sum(weight.numel() for weight in visual.parameters()) <= SMALL:
         noise = torch.randint(256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         record = saved.make(visual, noise)
     if record is not None and record["exact"]:

@@ -57,8 +57,6 @@ class Bulk:
     # Processes that torchrun starts share no work but the files.
     PROCESSES: ClassVar = "apart"
 
-    decodes_many: ClassVar = True
-
     inputs: list[str] = argument("RUN_OR_FILES", nargs="+", read=run_argument)
     out: str = option(metavar="FOLDER")
     model: ModelOptions = ModelOptions()

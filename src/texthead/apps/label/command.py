@@ -58,8 +58,6 @@ class Label:
 
     JSON: ClassVar = "with --next: labelled, files, next [path, guess, probability]"
 
-    decodes_many: ClassVar = True
-
     data: str = argument("DATA")
     classes: str | None = option(None, "NAMES")
     several: bool = False
