@@ -251,7 +251,7 @@ SMALLEST: dict[str, tuple[Callable[[Path], str], set[str]]] = {
         lambda _: growth.measure_classes(1, [10, 20], architecture="openclip:ViT-S-32-alt", frames=1),
         {"20 classes"},
     ),
-    "start-up": (lambda _: startup.measure(0, seconds=1, memory=False).text, {startup.PREDICT}),
+    "start-up": (lambda _: startup.measure(0, seconds=1, memory=False, each=4).text, {startup.PREDICT, startup.BESIDE}),
     "mini": (lambda _: mini.measure(1, batch=2, sizes=(32,)), {"training at 32 pixels"}),
     "steps": (
         lambda _: step.measure(0, steps=step.FEW, memory=False).text,
