@@ -1,6 +1,6 @@
 """Transforms of a clip of 8 frames to 224 pixels: texthead's, torchvision's v2, and the published pipeline.
 
-    python -m benchmarks transforms [--rounds 7] [--clips 20]
+    python -m benchmarks transforms [--rounds 7] [--clips 50]
 
 One thread, frames in a decoder's memory layout. texthead's end in uint8, which the device turns into normalised floats;
 the published pipeline makes floats itself. So texthead's and torchvision's are measured with and without floats.
@@ -21,6 +21,7 @@ from torch import Tensor
 from benchmarks.rounds import interleaved, judge, milliseconds, own_peak_mb, parser, ratios, table, timed
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import augment, view_crops
+from texthead.parallel import keep_freed_memory
 from texthead.recipes import Recipe
 
 FRAMES, SIZE, RESIZE = 8, 224, 256
@@ -121,7 +122,7 @@ def measure(rounds: int, clips: int, sides: Sequence[tuple[int, int]] = SIDES) -
         # Rows of RGB triples in memory, as decoders return them.
         frames = torch.from_numpy(rng.integers(0, 256, (FRAMES, height, width, 3), np.uint8)).permute(0, 3, 1, 2)
         for use, chain in chains(frames).items():
-            ways = {title: timed(_times(run, clips), per=clips) for title, run in chain.items()}
+            ways = {title: timed(repeated(run, clips), per=clips) for title, run in chain.items()}
             costs = interleaved(ways, rounds)
             for title in chain:
                 base = f"{OURS}, floats" if "floats" in title or title == PUBLISHED else OURS
@@ -130,16 +131,18 @@ def measure(rounds: int, clips: int, sides: Sequence[tuple[int, int]] = SIDES) -
     return table(["frames", "pipeline", "ms per clip", "CPU-ms per clip", "CPU time / texthead's"], rows)
 
 
-def _times(run: Callable[[], object], count: int) -> Callable[[], object]:
+def repeated(run: Callable[[], object], count: int) -> Callable[[], object]:
+    """Return a function that calls `run` several times."""
     return lambda: [run() for _ in range(count)] and None
 
 
 def main() -> None:
     """Print the table."""
     options = parser(__doc__, rounds=7)
-    options.add_argument("--clips", type=int, default=20, help="clips of a round (20)")
+    options.add_argument("--clips", type=int, default=50, help="clips of a round (50)")
     chosen = options.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # As the commands do.
     print(f"## Transforms\n\n{FRAMES} frames to {SIZE} pixels, one thread. Pipelines end in uint8, or in normalised")
     print('floats if marked "floats". The published pipeline ends in floats; its ratio is to texthead with floats.\n')
     print(measure(chosen.rounds, chosen.clips))
