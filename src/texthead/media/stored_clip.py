@@ -21,7 +21,7 @@ from torch import Tensor
 
 from texthead.errors import MediaError, line_of
 from texthead.media.addresses import address
-from texthead.media.limits import check_frames, check_held, check_size
+from texthead.media.limits import check_frames, check_scans, check_size
 from texthead.media.reader import Media, Picture
 from texthead.media.shard import BLOCK, Member, check_header, padded, read_ranges
 
@@ -101,10 +101,10 @@ class StoredClip(Media):
             except Exception as error:  # The libraries may raise anything.
                 raise self._damaged(index, error) from None
             if (height, width, 3) != shape:
-                check_size(self.path, width, height)
-                check_held(self.path, width, height, _BYTES_A_PIXEL, "JPEG")
+                check_size(self.path, width, height, _BYTES_A_PIXEL)
                 self._check_same_size(shape or (height, width), (height, width))
                 shape = (height, width, 3)
+            check_scans(self.path, data)
             if not batch:
                 out = np.empty((max(1, min(left, most // math.prod(shape))), *shape), np.uint8)
             try:
