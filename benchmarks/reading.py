@@ -357,7 +357,9 @@ def compared_first(costs: Costs) -> list[Row]:
     ]
     return [
         Row(
-            *(task, title, ratios(costs, other, ours)),
+            task,
+            title,
+            ratios(costs, other, ours),
             limit=ratios(costs, other, LIMIT) if ours == SHARDS else (),
             limit_of="decoder alone",
             target=least,
