@@ -68,11 +68,13 @@ def _frames(path: str, choose: Choose, pixels: Pixels) -> tuple[int, list[int], 
         return media.num_frames, indices, media.frames_at(indices, lambda frames: view_crops(frames, pixels)[0])
 
 
-def _frame_loader(paths: Sequence[Path], choose: Sequence[Choose], pixels: Pixels, workers: int) -> DataLoader:
+def _frame_loader(
+    paths: Sequence[Path], choose: Sequence[Choose], pixels: Pixels, workers: int, device: torch.device
+) -> DataLoader:
     """Return a loader of what `_frames` returns for each file, or its MediaError."""
     # Strings pickle faster than paths.
     frames = FileDataset(partial(_frames, pixels=pixels), [str(path) for path in paths], choose)
-    return data_loader(frames, workers, batch_size=None)
+    return data_loader(frames, workers, batch_size=None, pin_memory=device.type == "cuda")
 
 
 @worker_faults()
@@ -115,7 +117,7 @@ def frame_features(
         entries, addresses = _look_up(cache, paths, look_up, reading, reporter)
         missing = [position for position, entry in enumerate(entries) if entry is None]
         missing_paths, chosen = [paths[i] for i in missing], [chooses[i] for i in missing]
-        loader = _frame_loader(missing_paths, chosen, pixels, reading.workers)
+        loader = _frame_loader(missing_paths, chosen, pixels, reading.workers, visual.mean.device)
         # An estimate: lengths are unknown, so count each video as a long one.
         count = sum(1 if MediaPath(paths[i]).is_image else len(set(chooses[i](10_000))) for i in missing)
         engine = Engine(visual, reading.engine, count, reporter, answers)
@@ -167,8 +169,8 @@ def features_of_clips(
             reporter.say(_size_text(visual.spec, clips, len(missing) * ranks(), "disk" if cache else "memory"))
         number_type = getattr(torch, visual.spec.number_type)
         chosen = [partial(frames_of_clips, choose=choose)] * len(missing)
-        loader = _frame_loader([paths[i] for i in missing], chosen, pixels, reading.workers)
         was_training, device = visual.training, visual.mean.device
+        loader = _frame_loader([paths[i] for i in missing], chosen, pixels, reading.workers, device)
         visual.eval()
         read = zip(missing, loader, strict=True)
         for done, (position, entry) in enumerate(read, len(paths) - len(missing) + 1):
@@ -312,26 +314,37 @@ def frames_at_once(device: torch.device) -> int:
 
 
 def _encode(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[int], Tensor] | MediaError]):
-    """Yield the features of each entry in order; frames of consecutive entries are encoded together."""
+    """Yield the features of each entry in order; frames of consecutive entries are encoded together.
+
+    A GPU encodes them while the next entries are decoded.
+    """
     was_training = visual.training
     visual.eval()
     device = visual.mean.device
     waiting: list[tuple[int, list[int], Tensor] | MediaError] = []
+    running: list[Iterator[FrameFeatures | MediaError]] = []
 
-    def flush() -> Iterator[FrameFeatures | MediaError]:
-        frames = [entry[2] for entry in waiting if not isinstance(entry, MediaError)]
-        chunks = torch.cat(frames).split(frames_at_once(device)) if frames else ()
-        encoded = [engine(chunk.to(device)).float().cpu() for chunk in chunks]
-        rows = iter(torch.cat(encoded).split([len(chunk) for chunk in frames]) if frames else ())
-        for entry in waiting:
-            yield entry if isinstance(entry, MediaError) else FrameFeatures(entry[0], entry[1], next(rows))
+    def start() -> Iterator[FrameFeatures | MediaError]:
+        group = waiting.copy()
         waiting.clear()
+        frames = [entry[2].to(device, non_blocking=True) for entry in group if not isinstance(entry, MediaError)]
+        encoded = [engine(chunk).float() for chunk in torch.cat(frames).split(frames_at_once(device))] if frames else ()
+
+        def finish() -> Iterator[FrameFeatures | MediaError]:
+            rows = iter(torch.cat([*encoded]).cpu().split([len(chunk) for chunk in frames]) if frames else ())
+            for entry in group:
+                yield entry if isinstance(entry, MediaError) else FrameFeatures(entry[0], entry[1], next(rows))
+
+        return finish()
 
     for entry in entries:
         waiting.append(entry)
         if sum(len(e[2]) for e in waiting if not isinstance(e, MediaError)) >= frames_at_once(device):
-            yield from flush()
-    yield from flush()
+            running.append(start())
+            while len(running) > (device.type != "cpu"):
+                yield from running.pop(0)
+    for group in (*running, start()):
+        yield from group
     visual.train(was_training)
 
 

@@ -105,7 +105,8 @@ def _view_features(
     count = len(paths) * protocol.views.count * protocol.frames
     engine = Engine(model.visual, reading.engine, count, reporter, _answers_of(model))
     with reporter.bar("encode", "files") as progress:
-        for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=list):
+        pinned = {"pin_memory": model.device.type == "cuda"}
+        for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=list, **pinned):
             features += encode_views(model, entries, engine)
             progress(len(features), len(paths))
     return features
@@ -124,12 +125,13 @@ def _answers_of(model: Recognizer) -> Answers | None:
 
 
 def _encode(
-    model: Recognizer, clips: UInt8[Tensor, "clips frames 3 size size"], engine: Engine | None
+    model: Recognizer, views: Sequence[UInt8[Tensor, "views frames 3 size size"]], engine: Engine | None
 ) -> Float[Tensor, "clips dim"]:
     """Return the feature of each clip; on a CPU, encode a few at a time."""
     device = model.device
+    clips = torch.cat([each.to(device, non_blocking=True) for each in views])
     most = max(1, frames_at_once(device) // clips.shape[1]) if device.type == "cpu" else len(clips)
-    chunks = [chunk.to(device) for chunk in clips.split(most)]
+    chunks = clips.split(most)
     if engine is None or not model.sees_frames_apart:
         return torch.cat([model.features(chunk).cpu() for chunk in chunks])
     pool = model.on_features()
@@ -148,7 +150,7 @@ def encode_views(
     """
     model.eval()
     readable_clips = [clip for clip in clips if not isinstance(clip, MediaError)]
-    features = _encode(model, torch.cat(readable_clips), engine) if readable_clips else torch.empty(0)
+    features = _encode(model, readable_clips, engine) if readable_clips else torch.empty(0)
     rows = iter(features.split([len(clip) for clip in readable_clips]))
     return [clip if isinstance(clip, MediaError) else next(rows) for clip in clips]
 
