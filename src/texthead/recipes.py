@@ -35,7 +35,10 @@ OnnxName = Literal[
     "onnxruntime", "onnxruntime:cuda", "onnxruntime:openvino", "onnxruntime:coreml", "onnxruntime:directml"
 ]
 
-EngineName = Literal["auto", "eager", OnnxName, "compiled", "bf16"]
+EngineName = Literal["auto", "eager", OnnxName, "compiled", "bf16", "int8"]
+
+# Engines whose features differ from the encoder's own, so that they have a cache of their own.
+INEXACT: tuple[EngineName, ...] = ("bf16", "int8")
 
 # Heads for an encoder without a text tower.
 WITHOUT_TEXT = ", ".join(kind for kind in HEADS if kind not in ("text", "prompt"))

@@ -243,8 +243,8 @@ class EncodingOptions(DecodingOptions):
     Args:
         device: device to compute on: auto, cpu, cuda or cuda:N
         engine: how a frozen encoder is run: eager (plain torch), onnxruntime (on a CPU, or with another execution
-            provider), compiled (torch.compile) or bf16 (not exact); auto takes onnxruntime on a CPU for many frames,
-            else eager
+            provider), compiled (torch.compile), bf16 (not exact) or int8 (8 bits, not exact, for ViTs on a CPU); auto
+            takes onnxruntime on a CPU for many frames, else eager
     """
 
     device: str = "auto"
