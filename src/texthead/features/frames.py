@@ -64,6 +64,7 @@ def _times(path: Path) -> Float[Tensor, " frames"]:
 def _frames(path: str, choose: Choose, pixels: Pixels) -> tuple[int, list[int], UInt8[Tensor, "frames 3 size size"]]:
     """Return (length, indices, centre crops) of the chosen frames of a file."""
     with MediaPath(path).open() as media:
+        media.enough = pixels.enough
         indices = sorted(set(choose(media.num_frames)))
         return media.num_frames, indices, media.frames_at(indices, lambda frames: view_crops(frames, pixels)[0])
 
