@@ -67,7 +67,14 @@ class Image(Media):
     def __init__(self, path: Path, data: bytes | None = None):
         super().__init__(path, data)
         self._data = data
-        self._open().close()
+        self._turned: bool | None = None
+        self._image: PIL.Image.Image | None = self._open()
+
+    def close(self) -> None:
+        """Close the file."""
+        image, self._image = self._image, None
+        if image is not None:
+            image.close()
 
     @classmethod
     def suffix_of(cls, content: bytes) -> str | None:
@@ -84,27 +91,34 @@ class Image(Media):
 
         Raises: MediaError for a damaged image, or one that takes too much memory.
         """
-        with self._open() as image:
+        image, self._image = self._image or self._open(), None
+        with image:
             with _pillow_faults(self.path):
                 each = _bytes_a_pixel(image)
             check_held(self.path, *image.size, each, image.format or "")
             with _pillow_faults(self.path):
-                picture = _upright_rgb(image)
+                picture, self._turned = _upright_rgb(image)
         yield from ((index, picture) for index in wanted)
 
     @property
     def turned(self) -> bool:
         """Whether the stored image is not upright, by EXIF."""
-        with self._open() as image, _pillow_faults(self.path):
-            return _orientation(image) != 1
+        if self._turned is None:
+            with self._open() as image, _pillow_faults(self.path):
+                self._turned = _orientation(image) != 1
+        return self._turned
 
     def _open(self) -> PIL.Image.Image:
         with _pillow_faults(self.path):
-            head = self._data or _head(self.path)
-            source = self.path if self._data is None else io.BytesIO(self._data)
-            image = PIL.Image.open(source, formats=_formats_of(head))
+            try:
+                image = self._as(tuple(_FORMATS))
+            except PIL.UnidentifiedImageError:
+                image = self._as(_formats_of(self._data or _head(self.path)))
         check_sides(self.path, *image.size)
         return image
+
+    def _as(self, formats: tuple[str, ...]) -> PIL.Image.Image:
+        return PIL.Image.open(self.path if self._data is None else io.BytesIO(self._data), formats=formats)
 
 
 class FrameFolder(Media):
@@ -175,21 +189,26 @@ def _formats_of(content: bytes) -> tuple[str, ...]:
     return ("JPEG2000",) if content.startswith(_JPEG_2000) else tuple(_FORMATS)
 
 
-def _upright_rgb(image: PIL.Image.Image) -> Picture:
-    """Return the image in RGB, converted band by band: converting it whole would hold two more copies."""
+def _upright_rgb(image: PIL.Image.Image) -> tuple[Picture, bool]:
+    """Return (the image in RGB, whether it was turned); converting it whole, not in bands, would hold two more copies.
+
+    The orientation of other formats is asked for after loading: a .png may have it at its end.
+    """
     if image.format == "TIFF":
         _silence_libtiff()
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode} have no known range; save it with 8 bits per channel")
+    turned = image.format == "TIFF" and _orientation(image) != 1  # Pillow turns a .tif upright while it loads it.
     image.load()
-    if _orientation(image) != 1:  # Pillow has already turned a .tif upright.
+    if _orientation(image) != 1:
+        turned = True
         PIL.ImageOps.exif_transpose(image, in_place=True)
     width, height = image.size
     out = np.empty((height, width, 3), np.uint8)
     rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):
         out[top : top + rows] = np.asarray(_rgb(image.crop((0, top, width, min(top + rows, height)))))
-    return out
+    return out, turned
 
 
 @cache
