@@ -21,9 +21,10 @@ from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual, clip_features
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, MediaError
-from texthead.features.cache import CachedClips, FeatureCache, open_cache
+from texthead.features.cache import AS_PICTURE, CachedClips, FeatureCache, open_cache
 from texthead.features.engine import Engine
 from texthead.features.reading import Reading
+from texthead.features.stills import Still
 from texthead.media.paths import MediaPath
 from texthead.parallel.distributed import ranks
 from texthead.parallel.loaders import data_loader, worker_faults
@@ -35,13 +36,19 @@ ChooseClips = Callable[[int], list[list[int]]]
 
 Entry = TypeVar("Entry")
 
+_Frames = tuple[int, list[int], UInt8[Tensor, "frames 3 size size"], bytes]
+
 
 class FrameFeatures(NamedTuple):
-    """The features of chosen frames of one file, by ascending frame index; `length` is the file's frame count."""
+    """The features of chosen frames of one file, by ascending frame index; `length` is the file's frame count.
+
+    `still` is the stored `Still` of an image that was decoded for these features.
+    """
 
     length: int
     indices: list[int]
     features: Float[Tensor, "frames dim"]
+    still: bytes = b""
 
 
 class _Address(NamedTuple):
@@ -61,11 +68,20 @@ def _times(path: Path) -> Float[Tensor, " frames"]:
         return torch.tensor(media.times, dtype=torch.float64)
 
 
-def _frames(path: str, choose: Choose, pixels: Pixels) -> tuple[int, list[int], UInt8[Tensor, "frames 3 size size"]]:
-    """Return (length, indices, centre crops) of the chosen frames of a file."""
+def _frames(path: str, choose: Choose, pixels: Pixels) -> _Frames:
+    """Return (length, indices, centre crops, an image's still) of the chosen frames of a file."""
+    still = b""
     with MediaPath(path).open() as media:
+
+        def crop(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 size size"]:
+            nonlocal still
+            if media.kind == "image":
+                still = Still.of(frames[0].permute(1, 2, 0).numpy(), turned=media.turned).to_bytes()
+            return view_crops(frames, pixels)[0]
+
         indices = sorted(set(choose(media.num_frames)))
-        return media.num_frames, indices, media.frames_at(indices, lambda frames: view_crops(frames, pixels)[0])
+        crops = media.frames_at(indices, crop)
+        return media.num_frames, indices, crops, still
 
 
 def _frame_loader(paths: Sequence[Path], choose: Sequence[Choose], pixels: Pixels, workers: int) -> DataLoader:
@@ -119,10 +135,12 @@ def frame_features(
         engine = Engine(visual, reading.engine, count, reporter)
         encoded = zip(missing, _encode(visual, engine, loader), strict=True)
         for done, (position, entry) in enumerate(encoded, len(paths) - len(missing) + 1):
-            entries[position] = entry
             if cache and isinstance(entry, FrameFeatures):
                 digest, frames, file_length = _with_length(addresses[position], entry.length)
-                cache.put(digest, file_length, [frames[i] for i in entry.indices], entry.features, engine.name)
+                indices = [frames[i] for i in entry.indices]
+                cache.put(digest, file_length, indices, entry.features, engine.name, entry.still)
+                entry = entry._replace(still=b"")
+            entries[position] = entry
             progress(done, len(paths))
     return [entry for entry in entries if entry is not None]
 
@@ -172,7 +190,7 @@ def features_of_clips(
         for done, (position, entry) in enumerate(read, len(paths) - len(missing) + 1):
             if not isinstance(entry, MediaError):
                 reporter.used("eager")
-                length, indices, pictures = entry
+                length, indices, pictures, _ = entry
                 position_of = {index: i for i, index in enumerate(indices)}
                 # One clip at a time, to save memory.
                 clips = (pictures[None, [position_of[index] for index in clip]].to(device) for clip in choose(length))
@@ -213,8 +231,7 @@ def _look_up(
     for position, media in enumerate(map(MediaPath, paths)):
         try:
             media.check_part()
-            # The same bytes read as a picture and as a video have different frames.
-            digest = digests[position] = cache.digest(media.file) + (" as a picture" if media.is_image else "")
+            digest = digests[position] = cache.digest(media.file) + (AS_PICTURE if media.is_image else "")
             if media.is_part:
                 with_parts[digest] = media.file
         except MediaError as error:
@@ -309,12 +326,12 @@ def frames_at_once(device: torch.device) -> int:
     return 8 if device.type == "cpu" else 64
 
 
-def _encode(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[int], Tensor] | MediaError]):
+def _encode(visual: Visual, engine: Engine, entries: Iterable[_Frames | MediaError]):
     """Yield the features of each entry in order; frames of consecutive entries are encoded together."""
     was_training = visual.training
     visual.eval()
     device = visual.mean.device
-    waiting: list[tuple[int, list[int], Tensor] | MediaError] = []
+    waiting: list[_Frames | MediaError] = []
 
     def flush() -> Iterator[FrameFeatures | MediaError]:
         frames = [entry[2] for entry in waiting if not isinstance(entry, MediaError)]
@@ -322,7 +339,7 @@ def _encode(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[in
         encoded = [engine(chunk.to(device)).float().cpu() for chunk in chunks]
         rows = iter(torch.cat(encoded).split([len(chunk) for chunk in frames]) if frames else ())
         for entry in waiting:
-            yield entry if isinstance(entry, MediaError) else FrameFeatures(entry[0], entry[1], next(rows))
+            yield entry if isinstance(entry, MediaError) else FrameFeatures(*entry[:2], next(rows), entry[3])
         waiting.clear()
 
     for entry in entries:
