@@ -139,7 +139,7 @@ $(VENV)/.peers: $(VENV)/.installed
 	-$(BIN)/pip install --quiet --no-deps --target $(VENV)/torchcodec 'torchcodec>=0.13,<0.14'
 	touch $@
 
-# Half an hour on two idle cores; rewrites its part of BENCHMARKS.md.
+# On two idle cores, a quarter of an hour; rewrites its parts of BENCHMARKS.md. Goes on with the sections missing in build/bench.
 bench: $(VENV)/.peers
 	PYTHONPATH=$(VENV)/torchcodec $(BIN)/python -m benchmarks --data $(DATA) --out BENCHMARKS.md
 

@@ -1,6 +1,6 @@
 """Compare a second experiment, on cached features, with the first one, which encodes; the logits are equal to the bit.
 
-    python -m benchmarks cached [--rounds 5] [--clips 1]
+    python -m benchmarks cached [--rounds 5]
 
 An experiment trains a temporal transformer behind the frozen `mini` with the recipe `small` as it is (10 epochs, 128
 pixels, twice 8 frames of each video) on drawn videos of 48 classes, and scores others. The second one has the
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import texthead as th
-from benchmarks.rounds import Costs, judge, milliseconds, now, own_peak_mb, parser, ratios, since, table
+from benchmarks.rounds import Costs, Row, Section, judge, milliseconds, now, own_peak_mb, ratios, since, table
 from texthead.apps.demo import drawn_videos
 from texthead.models.build import make_temporal_for
 from texthead.recipes import Recipe
@@ -63,8 +63,8 @@ class Experiment:
         return logits
 
 
-def measure(rounds: int, clips: int, frames: int = FRAMES, size: int = 224, recipe: Recipe | None = None) -> str:
-    """Return the table: each task first and second, and in how many rounds their logits are equal."""
+def measure(rounds: int, clips: int, frames: int = FRAMES, size: int = 224, recipe: Recipe | None = None) -> Section:
+    """Measure each task first and second, and in how many rounds their logits are equal."""
     costs: Costs = {}
     equal = {TRAINED: 0, SCORED: 0}
     with tempfile.TemporaryDirectory() as name:
@@ -76,27 +76,24 @@ def measure(rounds: int, clips: int, frames: int = FRAMES, size: int = 224, reci
             first, second = (experiment.run(caches, costs, which) for which in (FIRST, SECOND))
             for task in equal:
                 equal[task] += torch.equal(first[task], second[task])
-    rows = []
+    rows, first_rows = [], []
     for task, same in equal.items():
         a, b = f"{task}: {FIRST}", f"{task}: {SECOND}"
+        title = f"second experiment on cached features, {task}, {torch.get_num_threads()} threads"
+        first_rows.insert(0, Row(title, "the first one, which encodes", ratios(costs, a, b), target=20))
         verdicts = [judge(ratios(costs, a, b, clock), at_least=20) for clock in ("wall", "cpu")]
         equal_in = f"in {same} of {rounds} rounds"
         rows.append([a, *milliseconds(costs[a], 0), "", "", ""])
         rows.append([b, *milliseconds(costs[b], 0), *(f"{ratio} ({target})" for ratio, target in verdicts), equal_in])
     headers = ["experiment", "ms", "CPU-ms", "speed-up, wall time", "speed-up, CPU time", "equal logits"]
-    return f"{len(data)} videos of {frames} frames.\n\n{table(headers, rows)}"
+    return Section(f"{len(data)} videos of {frames} frames.\n\n{table(headers, rows)}", first_rows)
 
 
-def main() -> None:
-    """Print the table."""
-    options = parser(__doc__)
-    options.add_argument("--clips", type=int, default=1, help="training clips a class, and as many test clips (1)")
-    chosen = options.parse_args()
-    print(f"## A second experiment on cached features\n\n{torch.get_num_threads()} threads, frozen `mini`.")
-    print("Training the head takes equally long in both and dominates the second; evaluation alone has no such part.")
-    print(measure(chosen.rounds, chosen.clips))
-    print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
-
-
-if __name__ == "__main__":
-    main()
+def section(rounds: int, _: Path) -> Section:
+    """Measure with one training clip and one test clip a class."""
+    text, rows = measure(rounds, clips=1)
+    about = (
+        f"## A second experiment on cached features\n\n{torch.get_num_threads()} threads, frozen `mini`. Training the "
+        "head takes equally long in both and dominates the second; evaluation alone has no such part."
+    )
+    return Section(f"{about}\n\n{text}\n\nPeak memory of the script: {own_peak_mb():.0f} MB.", rows)

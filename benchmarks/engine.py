@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import texthead as th
-from benchmarks.rounds import interleaved, now, parser, ratios, since, spread, table, timed
+from benchmarks.rounds import Section, interleaved, now, ratios, since, spread, table, timed
 from texthead.encoders.encoder import Visual, build_visual
 from texthead.encoders.lazy import weights_digest
 from texthead.encoders.load import spec_of
@@ -86,18 +86,11 @@ def measure(source: str, size: int, rounds: int) -> list[list[str]]:
     ]
 
 
-def main() -> None:
-    """Print the table."""
-    chosen = parser(__doc__).parse_args()
+def section(rounds: int, _: Path) -> Section:
+    """Measure all encoders, with a folder of graphs of their own."""
     with tempfile.TemporaryDirectory() as folder:
-        bridge = os.environ.get("TEXTHEAD_CACHE")
-        os.environ["TEXTHEAD_CACHE"] = str(Path(folder))
-        rows = [row for source, size in CASES for row in measure(source, size, chosen.rounds)]
-        if bridge is not None:
-            os.environ["TEXTHEAD_CACHE"] = bridge
+        os.environ["TEXTHEAD_CACHE"] = folder  # The process is this section's own.
+        rows = [row for source, size in CASES for row in measure(source, size, rounds)]
     head = ["encoder, pixels", "engine", "frames per CPU-second", "speed-up", "1 - cosine", "export, CPU-s"]
-    print(f"## Engines\n\n{torch.get_num_threads()} threads, {FRAMES} frames at a time.\n\n{table(head, rows)}")
-
-
-if __name__ == "__main__":
-    main()
+    about = f"{torch.get_num_threads()} threads, {FRAMES} frames at a time."
+    return Section(f"## Engines\n\n{about}\n\n{table(head, rows)}")

@@ -1,6 +1,6 @@
 """Scaling of time and memory with the number of items and with the number of classes.
 
-    python -m benchmarks growth [--rounds 5] [--items 1000] [--classes 10,100,1000,10000]
+    python -m benchmarks growth [--rounds 5]
 
 Items: 1, 2, 4 and 8 times as many drawn pictures of 64 pixels are in class folders on the disk. A new process reads the
 folder, encodes every picture with a very small ViT, trains a linear head on the features for one epoch with a run
@@ -25,13 +25,13 @@ from PIL import Image
 import texthead as th
 from benchmarks.rounds import (
     Cost,
+    Section,
     in_new_process,
     interleaved,
     judge,
     milliseconds,
     now,
     own_peak_mb,
-    parser,
     peak_mb,
     ratios,
     since,
@@ -180,19 +180,11 @@ def measure_classes(
     return table(["ViT-B/32, one step", "ms", "CPU-ms", f"CPU time / {fewest}", "target", "peak MB"], rows)
 
 
-def main() -> None:
-    """Print the tables."""
-    options = parser(__doc__)
-    options.add_argument("--items", type=int, default=1000, help="smallest number of items (1000)")
-    options.add_argument("--classes", default=",".join(map(str, CLASSES)), help="numbers of classes, comma-separated")
-    chosen = options.parse_args()
-    print(
-        "## Scaling\n\n### Items\n\nOne thread; reading, encoding, one epoch of a head and scoring, in a new process.\n"
+def section(rounds: int, _: Path) -> Section:
+    """Measure both."""
+    items = "One thread; reading, encoding, one epoch of a head and scoring, in a new process."
+    classes = f"{BATCH} clips of {FRAMES} frames, {torch.get_num_threads()} threads."
+    return Section(
+        f"## Scaling\n\n### Items\n\n{items}\n\n{measure_items(rounds, 1000)}\n\n"
+        f"### Classes\n\n{classes}\n\n{measure_classes(rounds, CLASSES)}"
     )
-    print(measure_items(chosen.rounds, chosen.items))
-    print(f"\n### Classes\n\n{BATCH} clips of {FRAMES} frames, {torch.get_num_threads()} threads.\n")
-    print(measure_classes(chosen.rounds, [int(count) for count in chosen.classes.split(",")]))
-
-
-if __name__ == "__main__":
-    main()

@@ -6,11 +6,12 @@ Batches of 32 frames of 112 and of 224 pixels; memory is the peak of the whole s
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 import texthead as th
-from benchmarks.rounds import interleaved, own_peak_mb, parser, spread, table, timed
+from benchmarks.rounds import Section, interleaved, own_peak_mb, spread, table, timed
 from texthead.training.step import set_training
 
 BATCH, SIZES = 32, (112, 224)
@@ -48,12 +49,7 @@ def train_step(visual: torch.nn.Module, frames: torch.Tensor) -> None:
     optimizer.zero_grad()
 
 
-def main() -> None:
-    """Print the table."""
-    chosen = parser(__doc__).parse_args()
-    print(f"## Speed of `mini`\n\n{torch.get_num_threads()} threads.\n\n{measure(chosen.rounds)}")
-    print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
-
-
-if __name__ == "__main__":
-    main()
+def section(rounds: int, _: Path) -> Section:
+    """Measure both sizes."""
+    head = f"## Speed of `mini`\n\n{torch.get_num_threads()} threads."
+    return Section(f"{head}\n\n{measure(rounds)}\n\nPeak memory of the script: {own_peak_mb():.0f} MB.")

@@ -1,6 +1,6 @@
 """Images per CPU-second from JPEG files to features, as a user of each library would write it.
 
-    python -m benchmarks peers [--rounds 5] [--images 32]
+    python -m benchmarks peers [--rounds 5]
 
 The same drawn JPEG files of 500x400, the same weights (those of a ViT-B/32 are random), eight images at a time, all in
 one process of one thread; the trial of texthead's `auto` is made beforehand. With a ViT-B/32 `auto` uses onnxruntime
@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 import texthead as th
-from benchmarks.rounds import Costs, interleaved, parser, ratios, spread, table, timed
+from benchmarks.rounds import Costs, Row, Section, interleaved, ratios, spread, table, timed
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.lazy import weights_digest
 from texthead.features.engine import StoredGraph, quiet
@@ -159,9 +159,9 @@ def transformers_ways(folder: Path, **vision: Any) -> dict[str, Way]:
     return {TEXTHEAD: texthead_way(th.load_encoder(f"hf:{folder}")), "transformers pipeline": way}
 
 
-def measure(groups: dict[str, dict[str, Way]], paths: Sequence[Path], rounds: int) -> str:
-    """Return the table of some encoders' methods."""
-    rows = []
+def measure(groups: dict[str, dict[str, Way]], paths: Sequence[Path], rounds: int) -> Section:
+    """Measure some encoders' methods."""
+    rows, first = [], []
     for encoder, ways in groups.items():
         costs: Costs = interleaved(
             {name: timed(partial(way, paths), per=len(paths)) for name, way in ways.items()}, rounds
@@ -172,30 +172,26 @@ def measure(groups: dict[str, dict[str, Way]], paths: Sequence[Path], rounds: in
             gap = 1 - torch.cosine_similarity(one, other).min().item()
             speeds = spread([1 / cost.cpu for cost in costs[name]], 1)
             over = "-" if name == TEXTHEAD else spread(ratios(costs, name, TEXTHEAD))
+            if name != TEXTHEAD:
+                first.append(Row(f"JPEG files to features, {encoder}", name, ratios(costs, name, TEXTHEAD)))
             rows.append([encoder, name, speeds, over, "-" if name == TEXTHEAD else f"{max(0.0, gap):.0e}"])
     head = ["encoder", "method", "images per CPU-second", "CPU time / texthead's", "1 - cosine"]
-    return table(head, rows)
+    return Section(table(head, rows), first)
 
 
-def main() -> None:
-    """Print the table."""
-    options = parser(__doc__)
-    options.add_argument("--images", type=int, default=32, help="number of images (32)")
-    chosen = options.parse_args()
+def section(rounds: int, _: Path, images: int = 32) -> Section:
+    """Measure `mini` and two ViT-B/32."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        os.environ["TEXTHEAD_CACHE"] = scratch
+        os.environ["TEXTHEAD_CACHE"] = scratch  # The process is this section's own.
         folder = Path(scratch)
-        paths = draw(folder, chosen.images)
+        paths = draw(folder, images)
         groups = {
             "`mini`": mini_ways(folder),
             "ViT-B/32 of open_clip": open_clip_ways(folder),
             "ViT-B/32 of transformers": transformers_ways(folder / "hf"),
         }
-        text = measure(groups, paths, chosen.rounds)
-    about = f"JPEG files to features; one thread, {chosen.images} images, batches of {BATCH}."
-    print(f"## Peers\n\n{about}\n\n{text}")
-
-
-if __name__ == "__main__":
-    main()
+        text, rows = measure(groups, paths, rounds)
+    return Section(
+        f"## Peers\n\nJPEG files to features; one thread, {images} images, batches of {BATCH}.\n\n{text}", rows
+    )

@@ -1,6 +1,6 @@
 """Read 8 frames of a 10-second video with each library, on one thread.
 
-    python -m benchmarks reading [--rounds 5] [--clips 6] [--seconds 10] [--data ../shared/data]
+    python -m benchmarks reading [--rounds 5] [--data ../shared/data]
 
 Videos of 340x256 pixels and 30 frames a second, with a key frame every 12 and every 250 frames: drawn ones, and, if
 `--data` has them, real clips joined. Every reader takes the same random frame of each of eight segments and returns
@@ -30,7 +30,7 @@ from PIL import Image
 
 import texthead as th
 from benchmarks import ffmpeg, transforms, videos
-from benchmarks.rounds import Costs, interleaved, judge, parser, peak_mb, ratios, spread, table, timed
+from benchmarks.rounds import Costs, Row, Section, interleaved, judge, peak_mb, ratios, spread, table, timed
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.sampling import random_in_segment
 from texthead.data.transforms import augment
@@ -257,8 +257,8 @@ def _each(read: Read, paths: Sequence[Path], wanted: Sequence[Wanted]) -> None:
 # --- the table
 
 
-def measure(folder: Path, clips: Sequence[videos.Frames], rounds: int, *, memory: bool) -> str:
-    """Return the tables of one set of clips; `memory` starts a new process for each reader."""
+def measure(folder: Path, clips: Sequence[videos.Frames], rounds: int, *, memory: bool) -> Section:
+    """Measure one set of clips; `memory` starts a new process for each reader."""
     make(folder, clips)
     files, length = Files.of(folder), len(clips[0])
     all_ways = ways(files, length)
@@ -270,7 +270,7 @@ def measure(folder: Path, clips: Sequence[videos.Frames], rounds: int, *, memory
     headers = [f"reader, {FRAMES} frames a clip", "clips per CPU-second", "clips per second", "MB above imports"]
     sizes = f"{len(clips)} clips: {files.kilobytes()}; {files.kilobytes_read(length)}."
     against = table(["clips per CPU-second, ratio", "median (min-max)", "target"], compared(costs))
-    return f"{sizes}\n\n{table(headers, rows)}\n\n{against}"
+    return Section(f"{sizes}\n\n{table(headers, rows)}\n\n{against}", compared_first(costs))
 
 
 def _row(title: str, costs: Costs, peaks: Mapping[str, float]) -> list[str]:
@@ -302,6 +302,31 @@ def compared(costs: Costs) -> list[list[str]]:
     return [[f"{a} / {b}", *judge(ratios(costs, b, a), at_least=least)] for a, b, least in measured]
 
 
+def compared_first(costs: Costs) -> list[Row]:
+    """Return the rows of the first table."""
+    tasks: dict[str, list[tuple[str, str, str, float]]] = {
+        f"read {FRAMES} frames of a video, key frame every {gop} frames": [
+            (f"{PACKETS}, GOP {gop}", f"{peer}, GOP {gop}", peer, least)
+            for peer, least in ((DECORD, 1.3), (TORCHCODEC, 1))
+        ]
+        for gop in GOPS
+    }
+    tasks["training clip from prepared shards"] = [
+        (CHAIN, f"{PUBLISHED}, short side {short}", f"JPEG folders, published pipeline, short side {short}", 3)
+        for short in SHORT_SIDES
+    ]
+    tasks[f"decode {FRAMES} JPEG frames, no transforms"] = [
+        (SHARDS, other, other.replace(", decoding only", ""), least)
+        for other, least in ((JPEGS, 1.3), (SAME_DECODER, 1))
+    ]
+    return [
+        Row(task, title, ratios(costs, other, ours), target=least)
+        for task, peers in tasks.items()
+        for ours, other, title, least in peers
+        if other in costs
+    ]
+
+
 def read_once(folder: Path, length: int, title: str | None) -> None:
     """Run one reader once, or only its imports."""
     torch.set_num_threads(1)
@@ -312,28 +337,16 @@ def read_once(folder: Path, length: int, title: str | None) -> None:
         run()
 
 
-def main() -> None:
-    """Print the tables of drawn clips and, if present, of real ones."""
-    options = parser(__doc__)
-    options.add_argument("--clips", type=int, default=6, help="clips of each set (6)")
-    options.add_argument("--seconds", type=int, default=10, help="length of a clip in seconds (10)")
-    options.add_argument(
-        "--data", type=Path, default=Path("../shared/data"), help="folder with the data sets of real clips"
-    )
-    chosen = options.parse_args()
+def section(rounds: int, data: Path, clips: int = 6, seconds: int = 10) -> Section:
+    """Measure drawn clips and, if present, real ones, whose ratios are those of the first table."""
     torch.set_num_threads(1)
-    numbers = range(chosen.clips)
-    sets = {"Drawn videos": [videos.drawn(chosen.seconds, number) for number in numbers]}
-    if videos.has_real(chosen.data):
-        sets["Real clips joined"] = [videos.joined(chosen.data, chosen.seconds, number) for number in numbers]
-    print(ABOUT.format(frames=FRAMES, seconds=chosen.seconds))
+    sets = {"Drawn videos": [videos.drawn(seconds, number) for number in range(clips)]}
+    if videos.has_real(data):
+        sets["Real clips joined"] = [videos.joined(data, seconds, number) for number in range(clips)]
+    text, rows = ABOUT.format(frames=FRAMES, seconds=seconds), []
     *_, last = sets
-    for title, clips in sets.items():
+    for title, frames in sets.items():
         with tempfile.TemporaryDirectory() as name:
-            print(f"\n### {title}\n\n{measure(Path(name), clips, chosen.rounds, memory=title == last)}")
-    if len(sets) == 1:
-        print(f"\n{chosen.data.name} has no real clips, so they were not measured.")
-
-
-if __name__ == "__main__":
-    main()
+            more, rows = measure(Path(name), frames, rounds, memory=title == last)
+        text += f"\n\n### {title}\n\n{more}"
+    return Section(text if len(sets) > 1 else f"{text}\n\nReal clips were not measured: {data.name} has none.", rows)

@@ -5,6 +5,7 @@ all of them alike. Two methods are compared by the ratios of their costs within 
 """
 
 import argparse
+import importlib
 import multiprocessing
 import resource
 import statistics
@@ -23,6 +24,28 @@ class Cost(NamedTuple):
 
     wall: float
     cpu: float
+
+
+class Row(NamedTuple):
+    """A row of the first table of BENCHMARKS.md.
+
+    `ratios` are the other's CPU time over texthead's, one a round. `limit` are the ratios that would be if texthead did
+    nothing but what `limit_of` names, such as "decoder alone". A median below `target` is printed in bold.
+    """
+
+    task: str
+    other: str
+    ratios: Sequence[float]
+    limit: Sequence[float] = ()
+    limit_of: str = ""
+    target: float = 1.0
+
+
+class Section(NamedTuple):
+    """What a section measured: its text in Markdown, which begins with a heading, and its rows of the first table."""
+
+    text: str
+    rows: Sequence[Row] = ()
 
 
 Way = Callable[[], Cost]
@@ -103,6 +126,11 @@ def in_new_process(task: Callable[..., T], *arguments: object) -> T:
     """Call `task`, a function of a module, in a new process; return its result."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(task, *arguments).result()
+
+
+def section_of(name: str, rounds: int, data: Path) -> Section:
+    """Measure the section of a script in this process."""
+    return importlib.import_module(f"benchmarks.{name}").section(rounds, data)
 
 
 def peak_mb(task: Callable[..., object], *arguments: object) -> float:

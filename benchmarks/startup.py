@@ -18,7 +18,7 @@ import torch
 
 import texthead as th
 from benchmarks import videos
-from benchmarks.rounds import interleaved, milliseconds, parser, ratios, spread, table, timed
+from benchmarks.rounds import Row, Section, interleaved, milliseconds, ratios, spread, table, timed
 from texthead.runs.folder import write_run
 
 LOAD = "import texthead; encoder = texthead.load_encoder('mini')"
@@ -91,8 +91,8 @@ except SystemExit as done:
 """
 
 
-def measure(rounds: int, seconds: int = 10, memory: bool = True) -> str:
-    """Return the table; without `memory`, which takes a second process for each row, peaks are NaN."""
+def measure(rounds: int, seconds: int = 10, memory: bool = True) -> Section:
+    """Measure each command; without `memory`, which takes a second process for each row, peaks are NaN."""
     with tempfile.TemporaryDirectory() as name:
         cache = Path(name) / "cache"
         video = videos.encode(Path(name) / "video.mp4", videos.drawn(seconds, 0), 12)
@@ -114,16 +114,14 @@ def measure(rounds: int, seconds: int = 10, memory: bool = True) -> str:
             "-",
         ]
     )
+    over = ratios(costs, TORCH, RUN)
     ratio = f"The second and later `predict RUN` take {share} times the CPU time of `import torch`."
-    return f"{table(['new process', 'ms', 'CPU-ms', 'peak MB'], rows)}\n\n{ratio}"
+    text = f"{table(['new process', 'ms', 'CPU-ms', 'peak MB'], rows)}\n\n{ratio}"
+    return Section(text, [Row(RUN, "`import torch` alone", over, target=0)])
 
 
-def main() -> None:
-    """Print the table."""
-    chosen = parser(__doc__).parse_args()
-    print(f"## Start-up\n\n{torch.get_num_threads()} threads; the video has 340x256 pixels and lasts 10 s.\n")
-    print(measure(chosen.rounds))
-
-
-if __name__ == "__main__":
-    main()
+def section(rounds: int, _: Path) -> Section:
+    """Measure all commands."""
+    text, rows = measure(rounds)
+    about = f"{torch.get_num_threads()} threads; the video has 340x256 pixels and lasts 10 s."
+    return Section(f"## Start-up\n\n{about}\n\n{text}", rows)

@@ -33,13 +33,15 @@ from benchmarks.engine import visual_of
 from benchmarks.process_group import RunInAll, processes
 from benchmarks.rounds import (
     Cost,
+    Costs,
+    Row,
+    Section,
     Way,
     interleaved,
     judge,
     milliseconds,
     now,
     own_peak_mb,
-    parser,
     peak_mb,
     ratios,
     spread,
@@ -232,21 +234,25 @@ def _peak_after(run: Run, folder: Path, steps: int) -> float:
     return own_peak_mb()
 
 
-def measure(rounds: int, steps: int = STEPS, memory: bool = True) -> str:
-    """Return the tables of one process and of two; without `memory`, which takes new processes, peaks are NaN."""
+def measure(rounds: int, steps: int = STEPS, memory: bool = True) -> Section:
+    """Measure one process and two; without `memory`, which takes new processes, peaks are NaN."""
     one, two = rows()
     peak, peak_two = (peak_mb, peak_of_two) if memory else (_not_measured, _not_measured)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip_and_data(folder, steps)
         alone = {title: partial(run, folder, steps) for title, run in one.items()}
-        single = _table(alone, {title: peak(run, folder, FEW) for title, run in one.items()}, rounds)
+        costs = interleaved(alone, rounds)
+        single = _table(costs, {title: peak(run, folder, FEW) for title, run in one.items()})
         with processes(2) as crew:
             together = {title: _in_both(crew, run, folder, steps) for title, run in two.items()}
-            double = _table(together, {title: peak_two(run, folder, FEW) for title, run in two.items()}, rounds)
+            peaks = {title: peak_two(run, folder, FEW) for title, run in two.items()}
+            double = _table(interleaved(together, rounds), peaks)
     left_out = reason_without_trainer()
     note = f"\n\n{TRAINER} is not available: {left_out}" if left_out else ""
-    return f"### One process\n\n{single}{note}\n\n### Two processes of one thread\n\n{double}"
+    task = f"training step of `mini`, {torch.get_num_threads()} threads"
+    first = [Row(task, other, ratios(costs, other, OURS), target=0.95) for other in (BARE, TRAINER) if other in costs]
+    return Section(f"### One process\n\n{single}{note}\n\n### Two processes of one thread\n\n{double}", first)
 
 
 def _not_measured(*_: object) -> float:
@@ -263,10 +269,9 @@ def _in_both(crew: RunInAll, run: Run, folder: Path, steps: int) -> Way:
     return way
 
 
-def _table(ways: dict[str, Way], memory: dict[str, float], rounds: int) -> str:
-    costs = interleaved(ways, rounds)
+def _table(costs: Costs, memory: dict[str, float]) -> str:
     lines = []
-    for title in ways:
+    for title in costs:
         by_cpu, by_clock = (statistics.median(ratios(costs, title, OURS, clock)) for clock in ("cpu", "wall"))
         published = next((f"{value:g}" for kind, value in PAPER.items() if title.endswith(kind)), "-")
         lines.append(
@@ -282,7 +287,7 @@ def _table(ways: dict[str, Way], memory: dict[str, float], rounds: int) -> str:
     headers = ["loop", "ms per step", "CPU-ms per step", "CPU time / texthead's", "wall time / texthead's"]
     headers += ["paper's ratio", "peak MB"]
     text = table(headers, lines)
-    if BARE in ways:
+    if BARE in costs:
         over, half = (judge(ratios(costs, *pair), at_most=1.05) for pair in ((OURS, BARE), (OURS_HALF, BARE_HALF)))
         less = judge([memory[OURS] / memory[ONLINE]], at_most=1)
         text += f"\n\n- texthead / plain PyTorch loop, CPU time: {over[0]} ({over[1]})"
@@ -311,15 +316,11 @@ def measure_trials(rounds: int, trials: Sequence[tuple[str, int, int]] = TRIALS,
     return table(["encoder", "fp32 CPU-s", "bf16 CPU-s", "speed-up", "gradient's cosine", "chosen"], lines)
 
 
-def main() -> None:
-    """Print the tables."""
-    options = parser(__doc__)
-    options.add_argument("--steps", type=int, default=STEPS, help=f"steps of a run, at least {FEW} ({STEPS})")
-    chosen = options.parse_args()
-    print(f"## A training step\n\n`mini`, {BATCH} clips of {FRAMES} frames of {SIZE} pixels, {torch.get_num_threads()}")
-    print(f"threads in one process.\n\n{measure(chosen.rounds, chosen.steps)}")
-    print(f"\n### Float32 and bfloat16\n\n{measure_trials(chosen.rounds)}")
-
-
-if __name__ == "__main__":
-    main()
+def section(rounds: int, _: Path) -> Section:
+    """Measure loops and precisions."""
+    text, rows = measure(rounds)
+    about = (
+        f"`mini`, {BATCH} clips of {FRAMES} frames of {SIZE} pixels, {torch.get_num_threads()} threads in one process."
+    )
+    trials = f"### Float32 and bfloat16\n\n{measure_trials(rounds)}"
+    return Section(f"## A training step\n\n{about}\n\n{text}\n\n{trials}", rows)

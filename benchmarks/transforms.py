@@ -1,6 +1,6 @@
 """Transforms of a clip of 8 frames to 224 pixels: texthead's, torchvision's v2, and the published pipeline.
 
-    python -m benchmarks transforms [--rounds 7] [--clips 20]
+    python -m benchmarks transforms [--rounds 5]
 
 One thread, frames in a decoder's memory layout. texthead's end in uint8, which the device turns into normalised floats;
 the published pipeline makes floats itself. So texthead's and torchvision's are measured with and without floats.
@@ -11,6 +11,7 @@ with Pillow, and first resizes the whole frame to a short side of 256, which cha
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from benchmarks.rounds import interleaved, judge, milliseconds, own_peak_mb, parser, ratios, table, timed
+from benchmarks.rounds import Row, Section, interleaved, judge, milliseconds, own_peak_mb, ratios, table, timed
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import augment, view_crops
 from texthead.recipes import Recipe
@@ -113,10 +114,10 @@ def chains(frames: UInt8[Tensor, "frames 3 height width"]) -> dict[str, dict[str
     }
 
 
-def measure(rounds: int, clips: int, sides: Sequence[tuple[int, int]] = SIDES) -> str:
-    """Return the table of milliseconds per clip and of the ratio to texthead."""
+def measure(rounds: int, clips: int, sides: Sequence[tuple[int, int]] = SIDES) -> Section:
+    """Return the table of milliseconds per clip and of the ratio to texthead; the first size is in the first table."""
     rng = np.random.default_rng(0)
-    rows = []
+    rows, first = [], []
     for width, height in sides:
         # Rows of RGB triples in memory, as decoders return them.
         frames = torch.from_numpy(rng.integers(0, 256, (FRAMES, height, width, 3), np.uint8)).permute(0, 3, 1, 2)
@@ -127,24 +128,22 @@ def measure(rounds: int, clips: int, sides: Sequence[tuple[int, int]] = SIDES) -
                 base = f"{OURS}, floats" if "floats" in title or title == PUBLISHED else OURS
                 times = judge(ratios(costs, title, base))[0] if title != base else "1"
                 rows.append([f"{use}, {width}x{height}", title, *milliseconds(costs[title], 2), times])
-    return table(["frames", "pipeline", "ms per clip", "CPU-ms per clip", "CPU time / texthead's"], rows)
+            if not first:
+                first.append(Row(f"{use} transforms, {width}x{height}", TORCHVISION, ratios(costs, TORCHVISION, OURS)))
+    heads = ["frames", "pipeline", "ms per clip", "CPU-ms per clip", "CPU time / texthead's"]
+    return Section(table(heads, rows), first)
 
 
 def _times(run: Callable[[], object], count: int) -> Callable[[], object]:
     return lambda: [run() for _ in range(count)] and None
 
 
-def main() -> None:
-    """Print the table."""
-    options = parser(__doc__, rounds=7)
-    options.add_argument("--clips", type=int, default=20, help="clips of a round (20)")
-    chosen = options.parse_args()
+def section(rounds: int, _: Path) -> Section:
+    """Measure all pipelines."""
     torch.set_num_threads(1)
-    print(f"## Transforms\n\n{FRAMES} frames to {SIZE} pixels, one thread. Pipelines end in uint8, or in normalised")
-    print('floats if marked "floats". The published pipeline ends in floats; its ratio is to texthead with floats.\n')
-    print(measure(chosen.rounds, chosen.clips))
-    print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
-
-
-if __name__ == "__main__":
-    main()
+    text, rows = measure(rounds, clips=20)
+    about = (
+        f"## Transforms\n\n{FRAMES} frames to {SIZE} pixels, one thread. Pipelines end in uint8, or in normalised "
+        'floats if marked "floats". The published pipeline ends in floats; its ratio is to texthead with floats.'
+    )
+    return Section(f"{about}\n\n{text}\n\nPeak memory of the script: {own_peak_mb():.0f} MB.", rows)

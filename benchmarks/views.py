@@ -1,6 +1,6 @@
 """Compare an evaluation with 4x3 views with one of a single view, decoding included; count how often videos open.
 
-    python -m benchmarks views [--rounds 5] [--clips 4]
+    python -m benchmarks views [--rounds 5]
 
 `mini` at 224 pixels, 8 frames a view, drawn videos of 340x256 pixels and 10 seconds with a key frame every 250 frames.
 The unit is the forward pass of a single view in memory: 12 views are 12 of them, and decoding comes on top.
@@ -16,7 +16,7 @@ import torch
 
 import texthead as th
 from benchmarks import videos
-from benchmarks.rounds import interleaved, judge, milliseconds, own_peak_mb, parser, ratios, table, timed
+from benchmarks.rounds import Section, interleaved, judge, milliseconds, own_peak_mb, ratios, table, timed
 from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels
 from texthead.media.paths import MediaPath
@@ -81,15 +81,10 @@ def measure(rounds: int, clips: int, seconds: int = 10, pixels: Pixels | None = 
     return f"{first}\n\n{table(['ratio', 'time', 'median (min-max)', 'target'], against)}\n\n{opened_files}"
 
 
-def main() -> None:
-    """Print the tables."""
-    options = parser(__doc__)
-    options.add_argument("--clips", type=int, default=4, help="number of videos (4)")
-    chosen = options.parse_args()
-    print(f"## Multi-view evaluation\n\n`mini` at 224 pixels, {FRAMES} frames a view, {torch.get_num_threads()}")
-    print(f"threads.\n\n{measure(chosen.rounds, chosen.clips)}")
-    print(f"\nPeak memory of the script: {own_peak_mb():.0f} MB.")
-
-
-if __name__ == "__main__":
-    main()
+def section(rounds: int, _: Path) -> Section:
+    """Measure four videos."""
+    about = f"`mini` at 224 pixels, {FRAMES} frames a view, {torch.get_num_threads()} threads."
+    text = measure(rounds, clips=4)
+    return Section(
+        f"## Multi-view evaluation\n\n{about}\n\n{text}\n\nPeak memory of the script: {own_peak_mb():.0f} MB."
+    )

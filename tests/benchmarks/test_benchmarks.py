@@ -1,5 +1,6 @@
 """Benchmarks: comparisons, output when a peer is missing, and a small run of each script."""
 
+import json
 import platform
 import re
 import subprocess
@@ -34,7 +35,7 @@ from benchmarks import (
 )
 from benchmarks.rounds import Cost
 from made import write_image
-from messages import refuses
+from messages import prints, refuses
 from texthead.apps.doctor.findings import Finding
 from texthead.data.protocol import Pixels
 from texthead.evaluation.intervals import paired_interval
@@ -85,20 +86,38 @@ def test_peak_memory_is_that_of_the_new_process_alone() -> None:
 
 
 def test_sections_replace_text_between_marks() -> None:
-    text = f"# Head\n\n{run.BEGIN}\n\nold\n\n{run.END}\n\n## Kept\n"
-    assert run.replaced(text, "new") == f"# Head\n\n{run.BEGIN}\n\nnew\n\n{run.END}\n\n## Kept\n"
-    with refuses(ValueError, run.BEGIN, run.END):
-        run.replaced("# Head\n", "new")
-    run.replaced((Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8"), "new")
+    begin, end = f"<!-- begin: {run.BENCH} -->", f"<!-- end: {run.BENCH} -->"
+    text = f"# Head\n\n{begin}\n\nold\n\n{end}\n\n## Kept\n"
+    assert run.replaced(text, run.BENCH, "new") == f"# Head\n\n{begin}\n\nnew\n\n{end}\n\n## Kept\n"
+    with refuses(ValueError, begin, end):
+        run.replaced("# Head\n", run.BENCH, "new")
+    for mark in (run.TABLE, run.BENCH):
+        run.replaced((Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8"), mark, "new")
 
 
 def test_the_summary_repeats_numbers_of_the_sections() -> None:
-    """`make bench` updates the sections, but the tables at the top are edited by hand."""
+    """`make bench` writes the first table and the sections, but the rest of the top is edited by hand."""
     text = (Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8")
-    summary, _, sections = text.partition(run.BEGIN)
+    summary, _, sections = text.partition(f"<!-- begin: {run.BENCH} -->")
     numbers, known = (set(re.findall(r"\d+\.\d+", part)) for part in (summary, sections))
     assert len(numbers) > 50
     assert numbers <= known
+
+
+def test_stored_sections_are_used_under_the_same_conditions_only(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    row = rounds.Row("decode", "Pillow", [2.0, 3.0, 4.0], [5.0], "decoder alone", target=3.5)
+    path, wanted = tmp_path / "reading.json", run.conditions(3)
+    section = {**wanted, "date": "2026-11-30", "minutes": 1.5, "text": "## Reading", "rows": [row]}
+    path.write_text(json.dumps(section))
+    assert run.stored(tmp_path / "step.json", wanted) is None
+    kept = run.stored(path, wanted)
+    assert kept is not None
+    head, sections = run.report({"reading": kept}, 3)
+    assert rows_of(head)["decode"] == ["Pillow", "**3.00 (2.00-4.00)**", "5.00 (5.00-5.00), decoder alone"]
+    assert "1.5 minutes" in head
+    assert "## Reading" in sections
+    assert run.stored(path, {**wanted, "machine": "another", "rounds": 5}) is None
+    prints(capsys.readouterr().err, "reading", "machine and rounds")
 
 
 def test_the_machine_is_described_without_name_and_path() -> None:
@@ -112,7 +131,7 @@ def test_the_machine_is_described_without_name_and_path() -> None:
 def test_single_run_scripts_need_no_extra() -> None:
     scripts = {path.stem for path in Path(run.__file__).parent.glob("*.py")}
     helpers, long = {"__init__", "__main__", "rounds", "videos", "ffmpeg"}, {"fewshot", "export", "int8"}
-    assert set(run.SCRIPTS) <= scripts - helpers - long
+    assert set(run.SECTIONS) <= scripts - helpers - long
 
 
 def test_int8_cost_paired_over_items() -> None:
@@ -175,7 +194,9 @@ def test_published_chain_normalises_all_frames() -> None:
 
 
 def test_smallest_transforms_and_comparison() -> None:
-    assert transforms.measure(1, 1, sides=[(260, 256)]).count(transforms.PUBLISHED) == 2
+    text, (row,) = transforms.measure(1, 1, sides=[(260, 256)])
+    assert text.count(transforms.PUBLISHED) == 2
+    assert f"| {rounds.spread(row.ratios)} |" in text
     assert min(cost for alike in (False, True) for cost in doctor.comparing(300, alike)) >= 0
 
 
@@ -185,7 +206,7 @@ def test_peers_compute_the_same_features(tmp_path: Path, monkeypatch: pytest.Mon
     sides = {"image_size": 32, "patch_size": 16, "hidden_size": 64, "intermediate_size": 64}
     tiny = peers.transformers_ways(tmp_path / "hf", num_hidden_layers=1, num_attention_heads=1, **sides)
     groups, paths = {"mini": peers.mini_ways(tmp_path), "tiny": tiny}, peers.draw(tmp_path, 3)
-    rows = [line.strip("| ").split(" | ") for line in peers.measure(groups, paths, 1).splitlines()[2:]]
+    rows = [line.strip("| ").split(" | ") for line in peers.measure(groups, paths, 1).text.splitlines()[2:]]
     assert [row[:2] for row in rows] == [[name, way] for name, ways in groups.items() for way in ways]
     gaps = {way: float(gap) for _, way, *_, gap in rows if way != peers.TEXTHEAD}
     assert max(gaps.values()) < 1e-3
@@ -207,7 +228,7 @@ def test_cached_grids_give_the_losses_of_grids_in_memory() -> None:
 @pytest.mark.nightly("benchmarks/cached.py")
 def test_cached_features_give_equal_logits() -> None:
     recipe = th.recipes.small(freeze_encoder=True, frames=2, size=32, epochs=1)
-    rows = rows_of(cached.measure(1, 1, frames=2, size=32, recipe=recipe))
+    rows = rows_of(cached.measure(1, 1, frames=2, size=32, recipe=recipe).text)
     for title in (cached.TRAINED, cached.SCORED):
         assert "1 of 1" in rows[f"{title}: {cached.SECOND}"][-1]
 
@@ -232,15 +253,15 @@ SMALLEST: dict[str, tuple[Callable[[Path], str], set[str]]] = {
         lambda _: growth.measure_classes(1, [10, 20], architecture="openclip:ViT-S-32-alt", frames=1),
         {"20 classes"},
     ),
-    "start-up": (lambda _: startup.measure(0, seconds=1, memory=False), {startup.PREDICT}),
+    "start-up": (lambda _: startup.measure(0, seconds=1, memory=False).text, {startup.PREDICT}),
     "mini": (lambda _: mini.measure(1, batch=2, sizes=(32,)), {"training at 32 pixels"}),
     "steps": (
-        lambda _: step.measure(0, steps=step.FEW, memory=False),
+        lambda _: step.measure(0, steps=step.FEW, memory=False).text,
         {title for rows in step.rows() for title in rows},
     ),
     "precisions": (lambda _: step.measure_trials(1, [("mini", 32, 1)], batch=2), {"mini, 2 clips of 1 x 32 pixels"}),
     "reading": (
-        lambda folder: reading.measure(folder, [videos.drawn(1, 0)], 0, memory=True),
+        lambda folder: reading.measure(folder, [videos.drawn(1, 0)], 0, memory=True).text,
         {
             reading.JPEGS,
             f"{reading.PACKETS}, GOP 12",
