@@ -21,9 +21,10 @@ from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual, clip_features
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, MediaError
-from texthead.features.cache import CachedClips, FeatureCache, open_cache
+from texthead.features.cache import AS_PICTURE, CachedClips, FeatureCache, open_cache
 from texthead.features.engine import Answers, Engine
 from texthead.features.reading import Reading
+from texthead.features.stills import Still
 from texthead.media.paths import MediaPath
 from texthead.parallel.distributed import ranks
 from texthead.parallel.loaders import data_loader, worker_faults
@@ -35,13 +36,19 @@ ChooseClips = Callable[[int], list[list[int]]]
 
 Entry = TypeVar("Entry")
 
+_Frames = tuple[int, list[int], UInt8[Tensor, "frames 3 size size"], bytes]
+
 
 class FrameFeatures(NamedTuple):
-    """The features of chosen frames of one file, by ascending frame index; `length` is the file's frame count."""
+    """The features of chosen frames of one file, by ascending frame index; `length` is the file's frame count.
+
+    `still` is the stored `Still` of an image that was decoded for these features.
+    """
 
     length: int
     indices: list[int]
     features: Float[Tensor, "frames dim"]
+    still: bytes = b""
 
 
 class _Address(NamedTuple):
@@ -61,12 +68,23 @@ def _times(path: Path) -> Float[Tensor, " frames"]:
         return torch.tensor(media.times, dtype=torch.float64)
 
 
-def _frames(path: str, choose: Choose, pixels: Pixels) -> tuple[int, list[int], UInt8[Tensor, "frames 3 size size"]]:
-    """Return (length, indices, centre crops) of the chosen frames of a file."""
+def _frames(path: str, choose: Choose, pixels: Pixels) -> _Frames:
+    """Return (length, indices, centre crops, an image's still) of the chosen frames of a file."""
+    still = b""
     with MediaPath(path).open() as media:
         media.enough = pixels.enough
+
+        def crop(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 size size"]:
+            nonlocal still
+            if media.kind == "image":
+                picture = frames[0].permute(1, 2, 0).numpy()
+                size = media.shape or picture.shape[:2]
+                still = Still.of(picture, size, turned=media.turned).to_bytes()
+            return view_crops(frames, pixels)[0]
+
         indices = sorted(set(choose(media.num_frames)))
-        return media.num_frames, indices, media.frames_at(indices, lambda frames: view_crops(frames, pixels)[0])
+        crops = media.frames_at(indices, crop)
+        return media.num_frames, indices, crops, still
 
 
 def _frame_loader(
@@ -124,10 +142,12 @@ def frame_features(
         engine = Engine(visual, reading.engine, count, reporter, answers)
         encoded = zip(missing, _encode(visual, engine, loader), strict=True)
         for done, (position, entry) in enumerate(encoded, len(paths) - len(missing) + 1):
-            entries[position] = entry
             if cache and isinstance(entry, FrameFeatures):
                 digest, frames, file_length = _with_length(addresses[position], entry.length)
-                cache.put(digest, file_length, [frames[i] for i in entry.indices], entry.features, engine.name)
+                indices = [frames[i] for i in entry.indices]
+                cache.put(digest, file_length, indices, entry.features, engine.name, entry.still)
+                entry = entry._replace(still=b"")
+            entries[position] = entry
             progress(done, len(paths))
     return [entry for entry in entries if entry is not None]
 
@@ -177,7 +197,7 @@ def features_of_clips(
         for done, (position, entry) in enumerate(read, len(paths) - len(missing) + 1):
             if not isinstance(entry, MediaError):
                 reporter.used("eager")
-                length, indices, pictures = entry
+                length, indices, pictures, _ = entry
                 position_of = {index: i for i, index in enumerate(indices)}
                 # One clip at a time, to save memory.
                 clips = (pictures[None, [position_of[index] for index in clip]].to(device) for clip in choose(length))
@@ -218,8 +238,7 @@ def _look_up(
     for position, media in enumerate(map(MediaPath, paths)):
         try:
             media.check_part()
-            # The same bytes read as a picture and as a video have different frames.
-            digest = digests[position] = cache.digest(media.file) + (" as a picture" if media.is_image else "")
+            digest = digests[position] = cache.digest(media.file) + (AS_PICTURE if media.is_image else "")
             if media.is_part:
                 with_parts[digest] = media.file
         except MediaError as error:
@@ -314,7 +333,7 @@ def frames_at_once(device: torch.device) -> int:
     return 8 if device.type == "cpu" else 64
 
 
-def _encode(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[int], Tensor] | MediaError]):
+def _encode(visual: Visual, engine: Engine, entries: Iterable[_Frames | MediaError]):
     """Yield the features of each entry in order; frames of consecutive entries are encoded together.
 
     A GPU encodes them while the next entries are decoded.
@@ -322,7 +341,7 @@ def _encode(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[in
     was_training = visual.training
     visual.eval()
     device = visual.mean.device
-    waiting: list[tuple[int, list[int], Tensor] | MediaError] = []
+    waiting: list[_Frames | MediaError] = []
     running: list[Iterator[FrameFeatures | MediaError]] = []
 
     def start() -> Iterator[FrameFeatures | MediaError]:
@@ -334,7 +353,7 @@ def _encode(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[in
         def finish() -> Iterator[FrameFeatures | MediaError]:
             rows = iter(torch.cat([*encoded]).cpu().split([len(chunk) for chunk in frames]) if frames else ())
             for entry in group:
-                yield entry if isinstance(entry, MediaError) else FrameFeatures(entry[0], entry[1], next(rows))
+                yield entry if isinstance(entry, MediaError) else FrameFeatures(*entry[:2], next(rows), entry[3])
 
         return finish()
 

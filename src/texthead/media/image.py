@@ -68,7 +68,14 @@ class Image(Media):
     def __init__(self, path: Path, data: bytes | None = None):
         super().__init__(path, data)
         self._data = data
-        self._open().close()
+        self._turned: bool | None = None
+        self._image: PIL.Image.Image | None = self._open()
+
+    def close(self) -> None:
+        """Close the file."""
+        image, self._image = self._image, None
+        if image is not None:
+            image.close()
 
     @classmethod
     def suffix_of(cls, content: bytes) -> str | None:
@@ -85,19 +92,22 @@ class Image(Media):
 
         Raises: MediaError for a damaged image, or one that takes too much memory.
         """
-        with self._open() as image:
+        image, self._image = self._image or self._open(), None
+        with image:
             width, height = image.size
             scale = _scale(image, self.enough)
             with _pillow_faults(self.path):
                 each = _bytes_a_pixel(self.path, image, scale)
             check_size(self.path, width, height, each)
             with _pillow_faults(self.path):
+                # Pillow turns a .tif upright while it decodes; a .png may have its orientation at its end.
+                turned = isinstance(image, TiffImageFile) and _orientation(image) != 1
                 picture = _jpeg(image, scale)
                 if picture is None:
                     image.draft(None, (width // scale, height // scale))
                     picture = _rgb_picture(image)
-                # Only now, since Pillow turns a .tif upright while it decodes.
                 orientation = _orientation(image)
+        self._turned = turned or orientation != 1
         picture = _upright(picture, orientation)
         whole = (width, height) if orientation > 4 else (height, width)
         self.shape = picture.shape[:2] if scale == 1 else whole
@@ -106,16 +116,22 @@ class Image(Media):
     @property
     def turned(self) -> bool:
         """Whether the stored image is not upright, by EXIF."""
-        with self._open() as image, _pillow_faults(self.path):
-            return _orientation(image) != 1
+        if self._turned is None:
+            with self._open() as image, _pillow_faults(self.path):
+                self._turned = _orientation(image) != 1
+        return self._turned
 
     def _open(self) -> PIL.Image.Image:
         with _pillow_faults(self.path):
-            head = self._data or _head(self.path)
-            source = self.path if self._data is None else io.BytesIO(self._data)
-            image = PIL.Image.open(source, formats=_formats_of(head))
+            try:
+                image = self._as(tuple(_FORMATS))
+            except PIL.UnidentifiedImageError:
+                image = self._as(_formats_of(self._data or _head(self.path)))
         check_size(self.path, *image.size)
         return image
+
+    def _as(self, formats: tuple[str, ...]) -> PIL.Image.Image:
+        return PIL.Image.open(self.path if self._data is None else io.BytesIO(self._data), formats=formats)
 
 
 class FrameFolder(Media):
@@ -222,7 +238,7 @@ def _rgb_picture(image: PIL.Image.Image) -> Picture:
     rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):
         out[top : top + rows] = np.asarray(_rgb(image.crop((0, top, width, min(top + rows, height)))))
-    return out
+    return out, turned
 
 
 @cache
