@@ -72,7 +72,7 @@ PROVIDERS: Mapping[EngineName, tuple[str, dict[str, str], str]] = {
 
 Encode = Callable[[UInt8[Tensor, "frames 3 height width"]], Float[Tensor, "frames dim"]]
 
-Answers = Callable[[Float[Tensor, "frames dim"]], Tensor]
+Classify = Callable[[Float[Tensor, "frames dim"]], Tensor]
 
 
 class Engine:
@@ -97,7 +97,7 @@ class Engine:
         wanted: EngineName = "auto",
         frames: int = 0,
         reporter: Reporter = Reporter(),
-        answers: Answers | None = None,
+        answers: Classify | None = None,
     ):
         self.name: EngineName = "eager"
         self._reporter = reporter
@@ -521,7 +521,7 @@ def _quantised(data: bytes) -> bytes:
 
 @torch.inference_mode()
 def _agreement(
-    visual: Visual, encode: Encode, frames: UInt8[Tensor, "frames 3 size size"], engine: str, answers: Answers | None
+    visual: Visual, encode: Encode, frames: UInt8[Tensor, "frames 3 size size"], engine: str, answers: Classify | None
 ) -> str:
     """Return a message on how features of an inexact engine agree with the encoder's own.
 
@@ -537,7 +537,7 @@ def _agreement(
         )
     same = ""
     if answers is not None:
-        count = int((answers(exact) == answers(other)).flatten(1).all(1).sum())
+        count = int((answers(exact) == answers(other)).reshape(len(frames), -1).all(1).sum())
         same = f"; the same prediction for {count}"
     values = f"mean {float(cosines.mean()):.4f}, lowest {float(cosines.min()):.4f}{same}"
     return f"engine {engine}: cosine similarity to exact features: {values} (of the first {len(frames)} frames)"

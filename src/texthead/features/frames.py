@@ -22,7 +22,7 @@ from texthead.encoders.encoder import Visual, clip_features
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, MediaError
 from texthead.features.cache import AS_PICTURE, CachedClips, FeatureCache, open_cache
-from texthead.features.engine import Answers, Engine
+from texthead.features.engine import Classify, Engine
 from texthead.features.reading import Reading
 from texthead.features.stills import Still
 from texthead.media.paths import MediaPath
@@ -105,7 +105,7 @@ def frame_features(
     pixels: Pixels,
     reading: Reading = Reading(),
     reporter: Reporter = Reporter(),
-    answers: Answers | None = None,
+    answers: Classify | None = None,
 ) -> list[FrameFeatures | MediaError]:
     """Return, for each file, the frame features at the indices that `choose` returns for its length, or its MediaError.
 

@@ -14,7 +14,7 @@ from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels, Protocol
 from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
-from texthead.features.engine import Answers, Engine
+from texthead.features.engine import Classify, Engine
 from texthead.features.frames import FrameFeatures, features_of_clips, frame_features, frames_at_once, frames_of_clips
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
@@ -112,7 +112,7 @@ def _view_features(
     return features
 
 
-def _answers_of(model: Recognizer) -> Answers | None:
+def _answers_of(model: Recognizer) -> Classify | None:
     """Return what predicts each frame as a clip of its own; None if the model has no classes, or needs whole clips."""
     if not hasattr(model.head, "names") or isinstance(model.temporal, AllFrames) or not model.sees_frames_apart:
         return None

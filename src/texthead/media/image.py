@@ -238,7 +238,7 @@ def _rgb_picture(image: PIL.Image.Image) -> Picture:
     rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):
         out[top : top + rows] = np.asarray(_rgb(image.crop((0, top, width, min(top + rows, height)))))
-    return out, turned
+    return out
 
 
 @cache
