@@ -265,9 +265,11 @@ def _orientation(image: PIL.Image.Image) -> int:
 
 
 def _upright(picture: Picture, orientation: int) -> UInt8[np.ndarray, "new_height new_width 3"]:
-    """Return a view of the stored picture as its EXIF orientation shows it."""
-    picture = picture.swapaxes(0, 1) if orientation > 4 else picture
-    return picture[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
+    """Return the stored picture as its EXIF orientation shows it."""
+    pixels = picture.view("V3")[..., 0]  # Copying whole pixels takes half of the time.
+    pixels = pixels.T if orientation > 4 else pixels
+    pixels = pixels[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
+    return np.ascontiguousarray(pixels).view(np.uint8).reshape(*pixels.shape, 3)
 
 
 def _bytes_a_pixel(path: Path, image: PIL.Image.Image, scale: int) -> float:
