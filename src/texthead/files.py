@@ -184,9 +184,10 @@ def sync_folder(folder: Path) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write a value to a JSON file atomically. Bytes of paths that are not UTF-8 are escaped."""
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    with replacing(path) as temp:
-        temp.write_text(text, encoding="utf-8", errors="backslashreplace")  # As JSON does: `\\udce9`.
+    # The error handler writes `\\udce9`, as JSON does.
+    with replacing(path) as temp, temp.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        json.dump(value, file, indent=1, ensure_ascii=False)
+        file.write("\n")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

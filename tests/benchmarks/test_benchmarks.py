@@ -138,10 +138,12 @@ def test_int8_cost_paired_over_items() -> None:
     int8 = pytest.importorskip("benchmarks.int8", reason="the extra onnx")
     right = np.arange(40) < 30
     worse, same = right & (np.arange(40) != 3), right.copy()
-    runs = [int8.Costs(right, worse, 2, 0.25, (1.0, 0.3)), int8.Costs(right, same, 0, 0.125, (1.0, 0.3))]
+    runs = [int8.Costs(right, worse, 2, 0.25, (1.0, 0.3), 0.99), int8.Costs(right, same, 0, 0.125, (1.0, 0.3), 0.999)]
     low, high = paired_interval(0.5, 0.0, 40)
     loss = f"1.25 ({low:.2f} to {high:.2f})"
-    assert int8.row("drawn", runs) == f"| drawn | 40 | 75.0/72.5 75.0/75.0 | {loss} | 2 0 | 0.25 | 1.0 -> 0.3 |"
+    assert (
+        int8.row("drawn", runs) == f"| drawn | 40 | 75.0/72.5 75.0/75.0 | {loss} | 2 0 | 0.25 | 0.9900 | 1.0 -> 0.3 |"
+    )
 
 
 @pytest.fixture(scope="module")
