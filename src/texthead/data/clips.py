@@ -112,6 +112,7 @@ def _views(path: str, protocol: Protocol) -> UInt8[Tensor, "views frames 3 size 
     frames, views, pixels = protocol.frames, protocol.views, protocol.sizes
     check_windows(path, views.of_windows)
     with MediaPath(path).open() as media:
+        media.enough = pixels.enough
         clips = views.frame_indices(media.num_frames, frames)
         indices = sorted({index for clip in clips for index in clip})
         crops = media.frames_at(indices, lambda frame: view_crops(frame, pixels, views.crops, views.along))
