@@ -36,6 +36,10 @@ ChooseClips = Callable[[int], list[list[int]]]
 Entry = TypeVar("Entry")
 
 
+# Files that are looked up, or encoded, before their features are handed on.
+FILES_OF_CHUNK = 1000
+
+
 class FrameFeatures(NamedTuple):
     """The features of chosen frames of one file, by ascending frame index; `length` is the file's frame count."""
 
@@ -75,8 +79,6 @@ def _frame_loader(paths: Sequence[Path], choose: Sequence[Choose], pixels: Pixel
     return data_loader(frames, workers, batch_size=None)
 
 
-@worker_faults()
-@torch.inference_mode()
 def frame_features(
     visual: Visual,
     paths: Sequence[Path],
@@ -96,11 +98,24 @@ def frame_features(
     Raises:
         TextheadError: the cache cannot be used.
     """
+    return [*frame_features_in_turn(visual, paths, choose, pixels, reading, reporter)]
+
+
+@torch.inference_mode()
+def frame_features_in_turn(
+    visual: Visual,
+    paths: Sequence[Path],
+    choose: Choose | Sequence[Choose],
+    pixels: Pixels,
+    reading: Reading = Reading(),
+    reporter: Reporter = Reporter(),
+) -> Iterator[FrameFeatures | MediaError]:
+    """Yield what `frame_features` returns; memory is needed for a thousand files at a time."""
     chooses = [choose] * len(paths) if callable(choose) else choose
 
     def look_up(cache: FeatureCache, position: int, address: _Address) -> FrameFeatures | None:
         length = len(address.frames)
-        indices = sorted(set(chooses[position](length)))
+        indices = sorted(set(chooses[start + position](length)))
         features = cache.get(address.digest, [address.frames[i] for i in indices]) if indices else None
         if features is None:
             return None
@@ -108,23 +123,27 @@ def frame_features(
             reporter.used(name)
         return FrameFeatures(length, indices, features)
 
-    cache = open_cache(visual, pixels, reading.cache, reading.engine)
-    with reporter.bar("encode", "files") as progress:
-        entries, addresses = _look_up(cache, paths, look_up, reading, reporter)
-        missing = [position for position, entry in enumerate(entries) if entry is None]
-        missing_paths, chosen = [paths[i] for i in missing], [chooses[i] for i in missing]
-        loader = _frame_loader(missing_paths, chosen, pixels, reading.workers)
-        # An estimate: lengths are unknown, so count each video as a long one.
-        count = sum(1 if MediaPath(paths[i]).is_image else len(set(chooses[i](10_000))) for i in missing)
-        engine = Engine(visual, reading.engine, count, reporter)
-        encoded = zip(missing, _encode(visual, engine, loader), strict=True)
-        for done, (position, entry) in enumerate(encoded, len(paths) - len(missing) + 1):
-            entries[position] = entry
-            if cache and isinstance(entry, FrameFeatures):
-                digest, frames, file_length = _with_length(addresses[position], entry.length)
-                cache.put(digest, file_length, [frames[i] for i in entry.indices], entry.features, engine.name)
-            progress(done, len(paths))
-    return [entry for entry in entries if entry is not None]
+    cache, engine = open_cache(visual, pixels, reading.cache, reading.engine), None
+    with worker_faults(), reporter.bar("encode", "files") as progress:
+        for start in range(0, len(paths), FILES_OF_CHUNK):
+            chunk = paths[start : start + FILES_OF_CHUNK]
+            entries, addresses = _look_up(cache, chunk, look_up, reading, reporter)
+            missing = [position for position, entry in enumerate(entries) if entry is None]
+            missing_paths, chosen = [chunk[i] for i in missing], [chooses[start + i] for i in missing]
+            loader = _frame_loader(missing_paths, chosen, pixels, reading.workers)
+            if engine is None:
+                # An estimate: lengths are unknown, so count each video as a long one, and later files as one frame.
+                pairs = zip(missing_paths, chosen, strict=True)
+                count = sum(1 if MediaPath(path).is_image else len(set(each(10_000))) for path, each in pairs)
+                engine = Engine(visual, reading.engine, count + len(paths) - start - len(chunk), reporter)
+            encoded = zip(missing, _encode(visual, engine, loader), strict=True)
+            for done, (position, entry) in enumerate(encoded, start + len(chunk) - len(missing) + 1):
+                entries[position] = entry
+                if cache and isinstance(entry, FrameFeatures):
+                    digest, frames, file_length = _with_length(addresses[position], entry.length)
+                    cache.put(digest, file_length, [frames[i] for i in entry.indices], entry.features, engine.name)
+                progress(done, len(paths))
+            yield from (entry for entry in entries if entry is not None)
 
 
 @worker_faults()
