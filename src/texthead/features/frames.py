@@ -124,7 +124,6 @@ def frame_features(
     return [*frame_features_in_turn(visual, paths, choose, pixels, reading, reporter, answers)]
 
 
-@torch.inference_mode()
 def frame_features_in_turn(
     visual: Visual,
     paths: Sequence[Path],
@@ -150,26 +149,27 @@ def frame_features_in_turn(
     cache, engine = open_cache(visual, pixels, reading.cache, reading.engine), None
     with worker_faults(), reporter.bar("encode", "files") as progress:
         for start in range(0, len(paths), FILES_OF_CHUNK):
-            chunk = paths[start : start + FILES_OF_CHUNK]
-            entries, addresses = _look_up(cache, chunk, look_up, reading, reporter)
-            missing = [position for position, entry in enumerate(entries) if entry is None]
-            missing_paths, chosen = [chunk[i] for i in missing], [chooses[start + i] for i in missing]
-            loader = _frame_loader(missing_paths, chosen, pixels, reading.workers, visual.mean.device)
-            if engine is None:
-                # An estimate: lengths are unknown, so count each video as a long one, and later files as one frame.
-                pairs = zip(missing_paths, chosen, strict=True)
-                count = sum(1 if MediaPath(path).is_image else len(set(each(10_000))) for path, each in pairs)
-                count += len(paths) - start - len(chunk)
-                engine = Engine(visual, reading.engine, count, reporter, answers)
-            encoded = zip(missing, _encode(visual, engine, loader), strict=True)
-            for done, (position, entry) in enumerate(encoded, start + len(chunk) - len(missing) + 1):
-                if cache and isinstance(entry, FrameFeatures):
-                    digest, frames, file_length = _with_length(addresses[position], entry.length)
-                    indices = [frames[i] for i in entry.indices]
-                    cache.put(digest, file_length, indices, entry.features, engine.name, entry.still)
-                    entry = entry._replace(still=b"")
-                entries[position] = entry
-                progress(done, len(paths))
+            with torch.inference_mode():
+                chunk = paths[start : start + FILES_OF_CHUNK]
+                entries, addresses = _look_up(cache, chunk, look_up, reading, reporter)
+                missing = [position for position, entry in enumerate(entries) if entry is None]
+                missing_paths, chosen = [chunk[i] for i in missing], [chooses[start + i] for i in missing]
+                loader = _frame_loader(missing_paths, chosen, pixels, reading.workers, visual.mean.device)
+                if engine is None:
+                    # An estimate: lengths are unknown, so count each video as a long one, and later files as one frame.
+                    pairs = zip(missing_paths, chosen, strict=True)
+                    count = sum(1 if MediaPath(path).is_image else len(set(each(10_000))) for path, each in pairs)
+                    count += len(paths) - start - len(chunk)
+                    engine = Engine(visual, reading.engine, count, reporter, answers)
+                encoded = zip(missing, _encode(visual, engine, loader), strict=True)
+                for done, (position, entry) in enumerate(encoded, start + len(chunk) - len(missing) + 1):
+                    if cache and isinstance(entry, FrameFeatures):
+                        digest, frames, file_length = _with_length(addresses[position], entry.length)
+                        indices = [frames[i] for i in entry.indices]
+                        cache.put(digest, file_length, indices, entry.features, engine.name, entry.still)
+                        entry = entry._replace(still=b"")
+                    entries[position] = entry
+                    progress(done, len(paths))
             yield from (entry for entry in entries if entry is not None)
 
 
