@@ -79,7 +79,8 @@ def costs(source: Path, tower: Path, seed: int, options: argparse.Namespace, out
     paths, features = [item.path for item in test.items], {}
     for engine in ("eager", "int8"):
         reading = Reading(batch=8, engine=engine)
-        features[engine] = torch.stack([each.mean(0) for each in item_features(run.model, paths, protocol, reading)])
+        views = item_features(run.model, paths, protocol, reading)
+        features[engine] = torch.stack([each.mean(0) for each in views if isinstance(each, torch.Tensor)])
     with torch.inference_mode():
         encoded = run.model.head(features["int8"]).numpy()
     cosine = float(torch.cosine_similarity(features["eager"], features["int8"]).mean())

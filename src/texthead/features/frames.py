@@ -22,7 +22,7 @@ from texthead.encoders.encoder import Visual, clip_features
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, MediaError
 from texthead.features.cache import CachedClips, FeatureCache, open_cache
-from texthead.features.engine import Answers, Engine
+from texthead.features.engine import Classify, Engine
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
 from texthead.parallel.distributed import ranks
@@ -86,7 +86,7 @@ def frame_features(
     pixels: Pixels,
     reading: Reading = Reading(),
     reporter: Reporter = Reporter(),
-    answers: Answers | None = None,
+    classify: Classify | None = None,
 ) -> list[FrameFeatures | MediaError]:
     """Return, for each file, the frame features at the indices that `choose` returns for its length, or its MediaError.
 
@@ -95,7 +95,7 @@ def frame_features(
 
     Args:
         choose: one function for all files, or one for each; picklable if the reading has workers.
-        answers: as for `Engine`.
+        classify: as for `Engine`.
 
     Raises:
         TextheadError: the cache cannot be used.
@@ -120,7 +120,7 @@ def frame_features(
         loader = _frame_loader(missing_paths, chosen, pixels, reading.workers, visual.mean.device)
         # An estimate: lengths are unknown, so count each video as a long one.
         count = sum(1 if MediaPath(paths[i]).is_image else len(set(chooses[i](10_000))) for i in missing)
-        engine = Engine(visual, reading.engine, count, reporter, answers)
+        engine = Engine(visual, reading.engine, count, reporter, classify)
         encoded = zip(missing, _encode(visual, engine, loader), strict=True)
         for done, (position, entry) in enumerate(encoded, len(paths) - len(missing) + 1):
             entries[position] = entry

@@ -14,7 +14,7 @@ from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels, Protocol
 from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
-from texthead.features.engine import Answers, Engine
+from texthead.features.engine import Classify, Engine
 from texthead.features.frames import FrameFeatures, features_of_clips, frame_features, frames_at_once, frames_of_clips
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
@@ -103,7 +103,7 @@ def _view_features(
     clips = ViewClips(paths, replace(protocol, pixels=pixels_of(model, protocol)))
     features: list[Tensor | MediaError] = []
     count = len(paths) * protocol.views.count * protocol.frames
-    engine = Engine(model.visual, reading.engine, count, reporter, _answers_of(model))
+    engine = Engine(model.visual, reading.engine, count, reporter, _classify_of(model))
     with reporter.bar("encode", "files") as progress:
         pinned = {"pin_memory": model.device.type == "cuda"}
         for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=list, **pinned):
@@ -112,16 +112,16 @@ def _view_features(
     return features
 
 
-def _answers_of(model: Recognizer) -> Answers | None:
+def _classify_of(model: Recognizer) -> Classify | None:
     """Return what predicts each frame as a clip of its own; None if the model has no classes, or needs whole clips."""
     if not hasattr(model.head, "names") or isinstance(model.temporal, AllFrames) or not model.sees_frames_apart:
         return None
 
-    def answers(features: Float[Tensor, "frames dim"]) -> Tensor:
+    def classify(features: Float[Tensor, "frames dim"]) -> Tensor:
         scores = model.head(model.temporal(features[:, None].to(model.device))).cpu()
         return scores.argmax(-1) if model.thresholds is None else scores >= model.thresholds
 
-    return answers
+    return classify
 
 
 def _encode(
@@ -168,7 +168,7 @@ def _cached_features(
         entries = features_of_clips(as_visual(model.visual), paths, choose, *rest)
     else:
         frames = partial(frames_of_clips, choose=choose)
-        entries = frame_features(as_visual(model.visual), paths, frames, *rest, _answers_of(model))
+        entries = frame_features(as_visual(model.visual), paths, frames, *rest, _classify_of(model))
     features: list[Tensor | MediaError] = []
     for entry in entries:
         if isinstance(entry, FrameFeatures):
