@@ -24,6 +24,7 @@ from benchmarks import (
     growth,
     mini,
     peers,
+    photos,
     reading,
     rounds,
     search,
@@ -212,6 +213,15 @@ def test_peers_compute_the_same_features(tmp_path: Path, monkeypatch: pytest.Mon
     assert [row[:2] for row in rows] == [[name, way] for name, ways in groups.items() for way in ways]
     gaps = {way: float(gap) for _, way, *_, gap in rows if way != peers.TEXTHEAD}
     assert max(gaps.values()) < 1e-3
+
+
+@pytest.mark.nightly("benchmarks/photos.py")
+def test_photos_of_phones_take_every_way(shared: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path))
+    text, rows = photos.section(1, shared, 2)
+    assert [text.count(way) for way in (photos.PREDICT, photos.EXACT, photos.HAND)] == [3, 2, 2]
+    assert float(text.split("least ")[1].rstrip(".")) > 0.99
+    assert [row.other for row in rows] == [photos.HAND] * 2
 
 
 def test_printed_lines_are_compared_by_words_and_numbers() -> None:

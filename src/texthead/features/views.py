@@ -15,7 +15,14 @@ from texthead.data.protocol import Pixels, Protocol
 from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
 from texthead.features.engine import Classify, Engine
-from texthead.features.frames import FrameFeatures, features_of_clips, frame_features, frames_at_once, frames_of_clips
+from texthead.features.frames import (
+    FILES_OF_CHUNK,
+    FrameFeatures,
+    features_of_clips,
+    frame_features,
+    frames_at_once,
+    frames_of_clips,
+)
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
 from texthead.models.build import ATTENDED
@@ -23,8 +30,6 @@ from texthead.models.recognizer import AllFrames, Recognizer
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
 from texthead.parallel.loaders import data_loader, worker_faults
 from texthead.parallel.progress import Reporter, silent
-
-_FILES_OF_CHUNK = 1000
 
 
 def item_features(
@@ -79,7 +84,7 @@ def features_in_chunks(
         RunError: another process has stopped.
     """
     # Whole batches, so that a file is encoded with the same other files.
-    size = reading.batch * math.ceil(_FILES_OF_CHUNK / reading.batch)
+    size = reading.batch * math.ceil(FILES_OF_CHUNK / reading.batch)
     with reporter.bar(title, "files") as progress:
         for start in range(0, len(paths), size):
             chunk = [Path(path) for path in paths[start : start + size]]

@@ -211,6 +211,7 @@ def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
         "squash": pixels.squash,
         "interpolation": pixels.interpolation,
         "antialias": pixels.antialias,
+        "enough": pixels.enough,
         "in_the_model": {
             "size": pixels.size,
             "mean": spec.mean,
