@@ -41,7 +41,7 @@ def test_a_still_gives_the_facts_of_its_picture(tmp_path: Path) -> None:
     PIL.Image.fromarray(noise).save(tmp_path / "a.jpg", exif=exif)
     with MediaPath(tmp_path / "a.jpg").open() as media:
         picture = dict(media.pictures({0}))[0]
-        still = Still.from_bytes(Still.of(picture, turned=media.turned).to_bytes())
+        still = Still.from_bytes(Still.of(picture, picture.shape[:2], turned=media.turned).to_bytes())
     expected = facts_of(tmp_path / "a.jpg")
     facts = facts_of_still(tmp_path / "a.jpg", expected.digest, still)
     assert (facts.width, facts.height, facts.turned) == (90, 120, True)

@@ -21,7 +21,7 @@ from texthead.files import cache_dir
 from texthead.media.limits import check_file
 from texthead.media.paths import MediaPath
 from texthead.parallel.progress import Reporter
-from texthead.recipes import EngineName
+from texthead.recipes import INEXACT, EngineName
 
 _FORMAT = 1
 
@@ -281,11 +281,11 @@ def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool, engine
 
     Args:
         folder: True for the folder `features` in the user's cache folder, False for none.
-        engine: the engine; features of the inexact bf16 have a cache of their own.
+        engine: the engine; features of an inexact one (bf16, int8) have a cache of their own.
     """
     if not folder:
         return None
-    key = encoder_key(visual, pixels) + ("-bf16" if engine == "bf16" else "")
+    key = encoder_key(visual, pixels) + (f"-{engine}" if engine in INEXACT else "")
     return FeatureCache(key, cache_dir() / "features" if folder is True else Path(folder), visual.spec.number_type)
 
 

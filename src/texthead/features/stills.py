@@ -1,5 +1,6 @@
 """What a picture looks like in a few numbers, kept beside its features, so that it is decoded once for both."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,9 +32,9 @@ class Still(NamedTuple):
     colours: UInt8[np.ndarray, "16 16 3"]
 
     @classmethod
-    def of(cls, picture: UInt8[np.ndarray, "height width 3"], *, turned: bool) -> "Still":
-        """Return the still of an upright picture."""
-        (height, width), grey = picture.shape[:2], grey_of(picture)
+    def of(cls, picture: UInt8[np.ndarray, "height width 3"], size: Sequence[int], *, turned: bool) -> "Still":
+        """Return the still of an upright picture, which is (height, width) = `size` if it was not reduced."""
+        (height, width), grey = size, grey_of(picture)
         brightest, contrast = float(np.percentile(grey, 95)), float(grey.std())
         return cls(width, height, turned, brightest, contrast, edges_of(grey), colours_of(picture))
 

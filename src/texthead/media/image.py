@@ -4,7 +4,7 @@ import ctypes
 import io
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -12,14 +12,15 @@ import numpy as np
 import PIL.ExifTags
 import PIL.features
 import PIL.Image
-import PIL.ImageOps
+import simplejpeg
+from jaxtyping import UInt8
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL, TILELENGTH, TILEWIDTH, TiffImageFile
 
 from texthead.errors import Fault, MediaError, RunError
 from texthead.extras import needs
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files
-from texthead.media.limits import changed_size, check_file, check_held, check_sides
+from texthead.media.limits import changed_size, check_file, check_scans, check_size
 from texthead.media.reader import Media, Picture
 
 # The formats that Pillow may open, with their usual suffixes.
@@ -30,23 +31,20 @@ _MORE_FORMATS = {"AVIF": ".avif", "HEIF": ".heic", "JPEG2000": ".jp2"}
 _HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 
-# Bytes per pixel in Pillow's memory, by mode; all other modes, RGB too, take 4.
-_MODES = {"1": 1.0, "L": 1.0, "P": 1.0, "I;16": 2.0, "I;16B": 2.0, "I;16L": 2.0, "I;16N": 2.0}
+# Bytes per pixel that every image takes: in Pillow's memory and RGB; later RGB, and an upright copy or one channel in
+# float32.
+_IN_USE = 8.0
 
-# Bytes per pixel in the decoders of other formats. libwebp: two RGBA canvases and the returned image. libavif: four
-# planes of 16 bits and RGBA. libheif: the same, or for RGB of 8 bits three planes and part of RGB.
+# Bytes per pixel of the image in Pillow's memory and of its RGB copy, which some decoders hold memory beside.
+_PICTURE = 7.0
+
+# Bytes per pixel in decoders. libwebp: two RGBA canvases and the returned image. libavif: four planes of 16 bits and
+# RGBA. libheif: the same, or for RGB of 8 bits three planes and part of RGB.
 _DECODERS = {"WEBP": 12.0, "AVIF": 12.0, "HEIF": 12.0}
 _HEIF_OF_8_BITS = 4.0
 
-# Bytes per pixel of each component in OpenJPEG: four, and two in Pillow's copy.
-_OPENJPEG = 6.0
-
-# Bytes per pixel of each component in libjpeg if it holds all coefficients: two, at full resolution.
-_COEFFICIENTS = 2.0
-
-# Bytes per pixel that every image takes: twice in Pillow's memory while it is turned; later RGB, and a copy in Pillow's
-# memory or one channel in float32.
-_IN_USE = 8.0
+# Bytes per pixel of each channel. OpenJPEG: four, and two in Pillow's copy. libjpeg, if it holds all coefficients: two.
+_CHANNELS = {"JPEG2000": 6.0, "JPEG": 2.0, "MPO": 2.0}
 
 # Images are converted to RGB in bands of this many pixels.
 _BAND_PIXELS = 2**20
@@ -58,6 +56,9 @@ class Image(Media):
     Transparent pixels get the colour stored in them, often black or white: they are not blended. 16-bit grey keeps its
     upper eight bits; an animated file gives its first image (but .gif is a video). An unreadable or unknown orientation
     counts as upright.
+
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if its short side is then still at least `enough`: libjpeg computes
+    only those pixels, from the low frequencies of each block.
     """
 
     kind = "image"
@@ -93,11 +94,23 @@ class Image(Media):
         """
         image, self._image = self._image or self._open(), None
         with image:
+            width, height = image.size
+            scale = _scale(image, self.enough)
             with _pillow_faults(self.path):
-                each = _bytes_a_pixel(image)
-            check_held(self.path, *image.size, each, image.format or "")
+                each = _bytes_a_pixel(self.path, image, scale)
+            check_size(self.path, width, height, each)
             with _pillow_faults(self.path):
-                picture, self._turned = _upright_rgb(image)
+                # Pillow turns a .tif upright while it decodes; a .png may have its orientation at its end.
+                turned = isinstance(image, TiffImageFile) and _orientation(image) != 1
+                picture = _jpeg(image, scale)
+                if picture is None:
+                    image.draft(None, (width // scale, height // scale))
+                    picture = _rgb_picture(image)
+                orientation = _orientation(image)
+        self._turned = turned or orientation != 1
+        picture = _upright(picture, orientation)
+        whole = (width, height) if orientation > 4 else (height, width)
+        self.shape = picture.shape[:2] if scale == 1 else whole
         yield from ((index, picture) for index in wanted)
 
     @property
@@ -114,7 +127,7 @@ class Image(Media):
                 image = self._as(tuple(_FORMATS))
             except PIL.UnidentifiedImageError:
                 image = self._as(_formats_of(self._data or _head(self.path)))
-        check_sides(self.path, *image.size)
+        check_size(self.path, *image.size)
         return image
 
     def _as(self, formats: tuple[str, ...]) -> PIL.Image.Image:
@@ -138,7 +151,6 @@ class FrameFolder(Media):
         if path.name != EVERY and path.suffix.lower() not in IMAGE_SUFFIXES:
             raise MediaError(path, f"a frame must be an image, and {path.suffix or 'no suffix'!r} is no image suffix")
         self._files = frame_files(path)
-        self._shape: tuple[int, ...] | None = None
         self.num_frames = len(self._files)
 
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
@@ -147,18 +159,20 @@ class FrameFolder(Media):
         Raises: MediaError for a damaged image, or one whose size differs from the first one read.
         """
         for index in sorted(wanted):
-            picture = self._read(self._files[index])
-            self._shape = self._shape or picture.shape
-            if picture.shape != self._shape:
-                problem = f"{changed_size(self._shape, picture.shape)} (at {self._files[index].name})"
+            picture, shape = self._read(self._files[index])
+            self.shape = self.shape or shape
+            if shape != self.shape:
+                problem = f"{changed_size(self.shape, shape)} (at {self._files[index].name})"
                 raise MediaError(self.path, problem, "changing size")
             yield index, picture
 
-    def _read(self, file: Path) -> Picture:
+    def _read(self, file: Path) -> tuple[Picture, tuple[int, ...]]:
         try:
             check_file(file)
             with Image(file) as image:
-                return dict(image.pictures({0}))[0]
+                image.enough = self.enough
+                picture = dict(image.pictures({0}))[0]
+                return picture, image.shape or picture.shape
         except MediaError as error:
             raise MediaError(self.path, f"frame {file.name}: {error.problem}", error.fault) from error
 
@@ -189,26 +203,42 @@ def _formats_of(content: bytes) -> tuple[str, ...]:
     return ("JPEG2000",) if content.startswith(_JPEG_2000) else tuple(_FORMATS)
 
 
-def _upright_rgb(image: PIL.Image.Image) -> tuple[Picture, bool]:
-    """Return (the image in RGB, whether it was turned); converting it whole, not in bands, would hold two more copies.
+def _scale(image: PIL.Image.Image, enough: int) -> int:
+    """Return the largest of 1, 2, 4 and 8 by which the sides of a JPEG may be divided; 1 for other images."""
+    reduced = enough and isinstance(image, JpegImageFile)
+    return max(scale for scale in (1, 2, 4, 8) if scale == 1 or (reduced and scale * enough <= min(image.size)))
 
-    The orientation of other formats is asked for after loading: a .png may have it at its end.
+
+def _jpeg(image: PIL.Image.Image, scale: int) -> Picture | None:
+    """Return a JPEG's stored picture in RGB; None for other files, and for those that Pillow alone reads or refuses.
+
+    simplejpeg gives Pillow's pixels without Pillow's copies of them, which take as long as decoding.
     """
+    if not isinstance(image, JpegImageFile) or image.mode not in ("RGB", "L"):
+        return None
+    (width, height), file = image.size, image.fp
+    assert file is not None, "the image must not be loaded yet"
+    file.seek(0)
+    data = file.read()
+    with suppress(Exception):  # It may raise anything on damaged files.
+        if simplejpeg.decode_jpeg_header(data)[:2] == (height, width):
+            return simplejpeg.decode_jpeg(data, "RGB", min_height=-(-height // scale), min_width=-(-width // scale))
+    return None
+
+
+def _rgb_picture(image: PIL.Image.Image) -> Picture:
+    """Return the stored image in RGB, converted band by band: converting it whole would hold two more copies."""
     if image.format == "TIFF":
         _silence_libtiff()
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode} have no known range; save it with 8 bits per channel")
-    turned = image.format == "TIFF" and _orientation(image) != 1  # Pillow turns a .tif upright while it loads it.
     image.load()
-    if _orientation(image) != 1:
-        turned = True
-        PIL.ImageOps.exif_transpose(image, in_place=True)
     width, height = image.size
     out = np.empty((height, width, 3), np.uint8)
     rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):
         out[top : top + rows] = np.asarray(_rgb(image.crop((0, top, width, min(top + rows, height)))))
-    return out, turned
+    return out
 
 
 @cache
@@ -234,40 +264,55 @@ def _orientation(image: PIL.Image.Image) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def _bytes_a_pixel(image: PIL.Image.Image) -> float:
-    """Return the bytes per pixel held while an image is read: in the decoder, in Pillow, and in RGB.
+def _upright(picture: Picture, orientation: int) -> UInt8[np.ndarray, "new_height new_width 3"]:
+    """Return the stored picture as its EXIF orientation shows it."""
+    pixels = picture.view("V3")[..., 0]  # Copying whole pixels takes half of the time.
+    pixels = pixels.T if orientation > 4 else pixels
+    pixels = pixels[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
+    return np.ascontiguousarray(pixels).view(np.uint8).reshape(*pixels.shape, 3)
 
-    The image must be open and not loaded yet.
+
+def _bytes_a_pixel(path: Path, image: PIL.Image.Image, scale: int) -> float:
+    """Return the bytes per stored pixel held while an image, which is open and not loaded yet, is read.
+
+    Args:
+        scale: what its sides are divided by while decoding.
+
+    Raises: MediaError for a JPEG of too many scans.
     """
-    if isinstance(image, JpegImageFile):
-        decoder = 0.0 if _is_one_scan(image) else _COEFFICIENTS * len(image.layer)
-    elif isinstance(image, TiffImageFile):
+    form, file = image.format or "", 0.0
+    if isinstance(image, TiffImageFile):
         decoder = _strip(image)
-    elif image.format == "JPEG2000":
-        decoder = _OPENJPEG * len(image.getbands())
-    elif image.format == "HEIF" and (image.mode, image.info.get("bit_depth")) == ("RGB", 8):
+    elif form == "HEIF" and (image.mode, image.info.get("bit_depth")) == ("RGB", 8):
         decoder = _HEIF_OF_8_BITS
+    elif isinstance(image, JpegImageFile) and _is_one_scan(path, image):
+        decoder = 0.0
     else:
-        decoder = _DECODERS.get(image.format or "", 0.0)
-    return max(_IN_USE, decoder + _MODES.get(image.mode, 4.0) + 3)
+        decoder = _DECODERS.get(form, _CHANNELS.get(form, 0.0) * len(image.getbands()))
+    if isinstance(image, JpegImageFile):
+        assert image.fp is not None, "the image must not be loaded yet"
+        file = image.fp.seek(0, io.SEEK_END) / (image.width * image.height)
+    return max(_IN_USE / scale**2, decoder + _PICTURE / scale**2, decoder + file + 3 / scale**2)
 
 
-def _is_one_scan(image: JpegImageFile) -> bool:
+def _is_one_scan(path: Path, image: JpegImageFile) -> bool:
     """Return whether the first scan of a JPEG has all of it; otherwise libjpeg holds all coefficients.
 
-    Worked example: for three components, the header of such a scan is 14 bytes: its marker, a length of two bytes,
-    their number, two for each of them, and three at the end. libjpeg refuses other lengths.
+    Pillow has read up to the end of the header of that scan: a marker and six more bytes, and two for each channel.
+
+    Raises: MediaError for a JPEG of too many scans.
     """
     file = image.fp
     assert file is not None, "the image must not be loaded yet"
     here = file.tell()
     if image.format == "MPO":  # Pillow has gone back to the start.
         JpegImageFile(file)
-    # Pillow has read up to the end of the first scan's header.
     file.seek(-8 - 2 * len(image.layer), io.SEEK_CUR)
-    marker = file.read(2)
+    whole = file.read(2) == b"\xff\xda" and not image.info.get("progressive")
+    if not whole:
+        check_scans(path, file.read())
     file.seek(here)
-    return marker == b"\xff\xda" and not image.info.get("progressive")
+    return whole
 
 
 def _strip(image: TiffImageFile) -> float:
@@ -287,6 +332,8 @@ def _pillow_faults(path: Path) -> Iterator[None]:
             yield
     except PIL.Image.DecompressionBombError as error:
         raise MediaError(path, f"claims too many pixels ({error}); scale it down") from error
+    except MediaError:
+        raise
     except RunError as error:
         raise MediaError(path, str(error)) from None
     except Exception as error:  # Pillow may raise anything on damaged files.

@@ -118,7 +118,7 @@ def evaluate_run(
         made = labelled_classes(items.classes, items.source, classes, template=template, clean=clean)
         new_template = None if template is None else read_template(template)
         other = run.with_classes(made.labels, names=made.names, template=new_template, prompts=made.sentences)
-        other.model.to(next(run.model.parameters()).device)
+        other.model.to(run.model.device)
         prompts = class_prompts(new_template or run.recipe.template, made.names, made.sentences)
         plan = plan._replace(other=other, names=made.names, prompts=prompts)
     answered = plan.other or run
@@ -160,6 +160,7 @@ def _changes(protocol: Protocol, before: Protocol) -> str:
         ("stride", protocol.views.stride, before.views.stride),
         ("crops along", protocol.views.along, before.views.along),
         ("short side", protocol.sizes.resize, before.sizes.resize),
+        ("decode", protocol.sizes.decode, before.sizes.decode),
     )
     return "".join(f", {name} {value}" for name, value, old in pairs if value != old)
 

@@ -28,6 +28,9 @@ EDGES = COMPARED_FRAMES * SIDE * SIDE
 
 _ANALYSED_FRAMES = 16
 
+# Short side, in pixels, at which a still image is analysed at least; its grey levels are averaged to 64x64.
+_ENOUGH = 256
+
 _THUMBNAIL_SIDE, _THUMBNAIL_QUALITY = 96, 80
 
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
@@ -98,6 +101,7 @@ def facts_of(path: Path, *, thumbnail: bool = False) -> Facts:
     facts = Facts(path)
     try:
         with MediaPath(path).open() as media:
+            media.enough = _ENOUGH
             # Only once the file is open: a folder has no bytes, and a device never ends.
             facts = replace(
                 facts,
@@ -151,7 +155,7 @@ def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:
     greys: list[Float[np.ndarray, "64 64"]] = []
     colours = np.zeros((SIDE, SIDE, 3), np.uint8)
     for index, picture in media.checked_frames(indices):
-        height, width = picture.shape[:2]
+        height, width = media.shape or picture.shape[:2]
         if index == indices[len(indices) // 2]:
             colours = colours_of(picture)
             facts = replace(facts, thumbnail=_thumbnail(picture)) if thumbnail else facts
