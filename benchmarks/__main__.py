@@ -42,7 +42,8 @@ def machine() -> str:
     info = Path("/proc/cpuinfo")
     text = info.read_text() if info.is_file() else ""
     known = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in text.splitlines()}
-    name = " ".join([known.get("model name", platform.machine()), *(known.get(k, "") for k in ("cpu family", "model"))])
+    kind = " ".join(f"{key.split()[-1]} {known[key]}" for key in ("cpu family", "model") if key in known)
+    name = f"{known.get('model name', platform.machine())} {kind}"
     flags = ", ".join(flag for flag in FLAGS if flag in text.split())
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     hardware = f"{name.strip()}, {cores} cores{f' ({flags})' if flags else ''}, {platform.system()}"

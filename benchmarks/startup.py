@@ -3,11 +3,12 @@
     python -m benchmarks startup [--rounds 5]
 
 Each figure is a new process from start to end. The cache is a new folder: the first load of `mini` with its text
-encoder fits the bridge there, and all others find it. `import torch` alone is measured for comparison.
+encoder fits the bridge there, and all others find it. `import torch` alone is measured for comparison. The commands
+with a folder of photos find features and texts in the cache; "new" are files and class names that are not there.
 """
 
-import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,10 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 import texthead as th
 from benchmarks import videos
-from benchmarks.rounds import Row, Section, interleaved, milliseconds, ratios, spread, table, timed
+from benchmarks.rounds import Cost, Row, Section, interleaved, milliseconds, ratios, spread, table, timed
 from texthead.runs.folder import write_run
 
 LOAD = "import texthead; encoder = texthead.load_encoder('mini')"
@@ -30,6 +32,11 @@ TORCH, RUN, EXPORTED = (
     "`import torch`, for comparison",
     "`predict RUN clip.mp4`, second and later",
     "`python EXPORTED/predict.py clip.mp4`",
+)
+TRAIN, NEW, BESIDE = (
+    "`train FOLDER --tune none`, 125 photos",
+    "the same, new files and class names",
+    "the same, beside encoding the photos",
 )
 
 
@@ -60,6 +67,33 @@ def programs(video: Path, models: Path) -> dict[str, list[str]]:
     }
 
 
+def write_photos(folder: Path, each: int = 25) -> list[Path]:
+    """Write class folders of drawn photos; return their paths."""
+    paths = []
+    for seed, name in enumerate(("dress", "hat", "pants", "shirt", "shoes")):
+        (folder / name).mkdir(parents=True)
+        for number, frame in enumerate(videos.drawn(10, seed)[:: 10 * videos.FPS // each][:each]):
+            paths.append(folder / name / f"{number}.jpg")
+            Image.fromarray(frame).save(paths[-1], quality=90)
+    return paths
+
+
+def experiments(photos: Path, folder: Path) -> dict[str, list[str]]:
+    """Return the arguments of the commands on labelled photos, by title; the first writes the run of the others."""
+    run, again = str(folder / "trained"), str(folder / "again")
+    commands = {
+        "": ["train", str(photos), "--tune", "none", "--out", run],
+        TRAIN: ["train", str(photos), "--tune", "none", "--out", again],
+        NEW: ["train", str(photos), "--tune", "none", "--out", again],
+        "`compare FOLDER`": ["compare", str(photos)],
+        "`eval RUN`": ["eval", run],
+        "`report RUN`, 4 saliency maps": ["report", run],
+        "`label FOLDER --next 5`": ["label", str(photos), "--classes", "dress, hat", "--next", "5"],
+    }
+    load = ["-c", f"import texthead as th; th.load_run({run!r})"]
+    return {title: ["-m", "texthead", *words] for title, words in commands.items()} | {"`th.load_run(RUN)`": load}
+
+
 def started(arguments: Sequence[str], cache: Path) -> str:
     """Run a new process; return its output."""
     environment = {**os.environ, "TEXTHEAD_CACHE": str(cache)}
@@ -67,6 +101,13 @@ def started(arguments: Sequence[str], cache: Path) -> str:
     if run.returncode not in (0, 2):  # The mistyped path ends with 2.
         raise RuntimeError(run.stderr)
     return run.stdout
+
+
+def started_on_photos(title: str, arguments: Sequence[str], folder: Path) -> None:
+    """Run a command on labelled photos, without the folder that it writes, and for `NEW` without what it has cached."""
+    for path in [folder / "again", *(folder / "cache" / kind for kind in ("features", "texts") if title == NEW)]:
+        shutil.rmtree(path, ignore_errors=True)
+    started(arguments, folder / "cache")
 
 
 def peak(arguments: Sequence[str], cache: Path) -> float:
@@ -91,8 +132,13 @@ except SystemExit as done:
 """
 
 
-def measure(rounds: int, seconds: int = 10, memory: bool = True) -> Section:
-    """Measure each command; without `memory`, which takes a second process for each row, peaks are NaN."""
+def measure(rounds: int, seconds: int = 10, memory: bool = True, each: int = 25) -> Section:
+    """Measure each command; without `memory`, which takes a second process for each row, peaks are NaN.
+
+    Args:
+        seconds: length of the video.
+        each: photos per class.
+    """
     with tempfile.TemporaryDirectory() as name:
         cache = Path(name) / "cache"
         video = videos.encode(Path(name) / "video.mp4", videos.drawn(seconds, 0), 12)
@@ -100,24 +146,31 @@ def measure(rounds: int, seconds: int = 10, memory: bool = True) -> Section:
         write_models(Path(name))
         commands = programs(video, Path(name))
         started(commands[RUN], cache)  # The first run keeps its graph.
-        costs = interleaved({title: timed(lambda a=a: started(a, cache)) for title, a in commands.items()}, rounds)
-        rows = [
-            [title, *milliseconds(costs[title], 0), f"{peak(a, cache) if memory else math.nan:.0f}"]
-            for title, a in commands.items()
-        ]
-        share = spread(ratios(costs, RUN, TORCH))
-    rows.append(
-        [
-            "load `mini` with text encoder, first time",
-            spread([1000 * first.wall], 0),
-            spread([1000 * first.cpu], 0),
-            "-",
-        ]
-    )
-    over = ratios(costs, TORCH, RUN)
-    ratio = f"The second and later `predict RUN` take {share} times the CPU time of `import torch`."
-    text = f"{table(['new process', 'ms', 'CPU-ms', 'peak MB'], rows)}\n\n{ratio}"
-    return Section(text, [Row(RUN, "`import torch` alone", over, target=0)])
+        photos = write_photos(Path(name) / "photos", each)
+        on_photos = experiments(Path(name) / "photos", Path(name))
+        for title, arguments in on_photos.items():
+            started_on_photos(title, arguments, Path(name))
+        del on_photos[""]
+        ways = {title: timed(lambda a=a: started(a, cache)) for title, a in commands.items()}
+        ways |= {t: timed(lambda t=t, a=a: started_on_photos(t, a, Path(name))) for t, a in on_photos.items()}
+        frozen = th.FrozenEncoder(th.load_encoder("mini"))
+        costs = interleaved({**ways, BESIDE: timed(lambda: frozen.files(photos))}, rounds)
+        peaks = {title: f"{peak(a, cache):.0f}" for title, a in commands.items()} if memory else {}
+    costs[BESIDE] = [
+        Cost(*(all_ - part for all_, part in zip(*pair, strict=True)))
+        for pair in zip(costs[NEW], costs[BESIDE], strict=True)
+    ]
+    costs["load `mini` with text encoder, first time"] = [first] * max(1, rounds)
+    shares = {title: ratios(costs, title, TORCH) for title in costs}
+    rows = [
+        [title, *milliseconds(own, 0), spread(shares[title]), peaks.get(title, "-")] for title, own in costs.items()
+    ]
+    text = table(["new process", "ms", "CPU-ms", "CPU time / that of `import torch`", "peak MB"], rows)
+    named = [RUN, TRAIN, *(title for title in on_photos if title not in (TRAIN, NEW)), BESIDE]
+    alone = "`import torch` alone"
+    goals = {TRAIN: 1 / 2.5, BESIDE: 1 / 2.5}
+    over = {title: [1 / share for share in shares[title]] for title in named}
+    return Section(text, [Row(title, alone, over[title], target=goals.get(title, 0)) for title in named])
 
 
 def section(rounds: int, _: Path) -> Section:

@@ -10,10 +10,9 @@ Matching learns from the texts of its batch (Eq. 2); online, its text encoder (M
 two processes with one thread each takes half of every batch; with gather each uses the texts of both.
 
 A step lasts from one forward pass of the encoder to the next; the first of a run does not count. Ratios are medians of
-the ratios within each round. Memory is the peak of a new process that runs one row's steps, the larger of two.
+the ratios within each round. Memory is the peak of a new process that runs one row's steps.
 """
 
-import math
 import statistics
 import tempfile
 import time
@@ -41,7 +40,6 @@ from benchmarks.rounds import (
     judge,
     milliseconds,
     now,
-    own_peak_mb,
     peak_mb,
     ratios,
     spread,
@@ -52,7 +50,7 @@ from texthead.models.temporal import MeanPool
 from texthead.training.precision import try_both
 from texthead.training.step import set_training
 
-CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 5
+CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 4
 # A run of so few steps reaches the peak of its memory.
 FEW = 3
 NAMES = ("archery", "a bird", "a boat", "juggling", "a kite", "running", "skating", "tennis")
@@ -223,40 +221,27 @@ def rows() -> tuple[dict[str, Run], dict[str, Run]]:
     return one, two
 
 
-def peak_of_two(run: Run, folder: Path, steps: int) -> float:
-    """Return the larger peak memory in MB of two new processes that run the steps."""
-    with processes(2) as crew:
-        return max(crew(_peak_after, run, folder, steps))
-
-
-def _peak_after(run: Run, folder: Path, steps: int) -> float:
-    run(folder, steps)
-    return own_peak_mb()
-
-
 def measure(rounds: int, steps: int = STEPS, memory: bool = True) -> Section:
-    """Measure one process and two; without `memory`, which takes new processes, peaks are NaN."""
+    """Measure one process and two; `memory` starts new processes for the peaks of one."""
     one, two = rows()
-    peak, peak_two = (peak_mb, peak_of_two) if memory else (_not_measured, _not_measured)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip_and_data(folder, steps)
         alone = {title: partial(run, folder, steps) for title, run in one.items()}
         costs = interleaved(alone, rounds)
-        single = _table(costs, {title: peak(run, folder, FEW) for title, run in one.items()})
+        single = _table(costs, {t: peak_mb(one[t], folder, FEW) for t in (OURS, BARE, TRAINER) if memory and t in one})
         with processes(2) as crew:
             together = {title: _in_both(crew, run, folder, steps) for title, run in two.items()}
-            peaks = {title: peak_two(run, folder, FEW) for title, run in two.items()}
-            double = _table(interleaved(together, rounds), peaks)
+            double = _table(interleaved(together, rounds), {})
     left_out = reason_without_trainer()
     note = f"\n\n{TRAINER} is not available: {left_out}" if left_out else ""
     task = f"training step of `mini`, {torch.get_num_threads()} threads"
-    first = [Row(task, other, ratios(costs, other, OURS), target=0.95) for other in (BARE, TRAINER) if other in costs]
+    first = [
+        Row(task, other, ratios(costs, other, OURS), ratios(costs, other, BARE), BARE, target=0.95)
+        for other in (BARE, TRAINER)
+        if other in costs
+    ]
     return Section(f"### One process\n\n{single}{note}\n\n### Two processes of one thread\n\n{double}", first)
-
-
-def _not_measured(*_: object) -> float:
-    return math.nan
 
 
 def _in_both(crew: RunInAll, run: Run, folder: Path, steps: int) -> Way:
@@ -281,7 +266,7 @@ def _table(costs: Costs, memory: dict[str, float]) -> str:
                 f"{by_cpu:.2f}",
                 f"{by_clock:.2f}",
                 published,
-                f"{memory[title]:.0f}",
+                f"{memory[title]:.0f}" if title in memory else "-",
             ]
         )
     headers = ["loop", "ms per step", "CPU-ms per step", "CPU time / texthead's", "wall time / texthead's"]
@@ -289,14 +274,12 @@ def _table(costs: Costs, memory: dict[str, float]) -> str:
     text = table(headers, lines)
     if BARE in costs:
         over, half = (judge(ratios(costs, *pair), at_most=1.05) for pair in ((OURS, BARE), (OURS_HALF, BARE_HALF)))
-        less = judge([memory[OURS] / memory[ONLINE]], at_most=1)
         text += f"\n\n- texthead / plain PyTorch loop, CPU time: {over[0]} ({over[1]})"
         text += f"\n- texthead / plain PyTorch loop, both in bf16, CPU time: {half[0]} ({half[1]})"
-        text += f"\n- texthead / online matching, peak memory: {memory[OURS] / memory[ONLINE]:.2f} ({less[1]})"
     return text
 
 
-def measure_trials(rounds: int, trials: Sequence[tuple[str, int, int]] = TRIALS, batch: int = 16) -> str:
+def measure_trials(rounds: int, trials: Sequence[tuple[str, int, int]] = TRIALS, batch: int = 8) -> str:
     """Return the table of trials of both precisions, by CPU time; seconds are medians."""
     lines = []
     for source, size, frames in trials:

@@ -22,6 +22,7 @@ from torch import Tensor
 from benchmarks.rounds import Row, Section, interleaved, judge, milliseconds, own_peak_mb, ratios, table, timed
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import augment, view_crops
+from texthead.parallel import keep_freed_memory
 from texthead.recipes import Recipe
 
 FRAMES, SIZE, RESIZE = 8, 224, 256
@@ -122,7 +123,7 @@ def measure(rounds: int, clips: int, sides: Sequence[tuple[int, int]] = SIDES) -
         # Rows of RGB triples in memory, as decoders return them.
         frames = torch.from_numpy(rng.integers(0, 256, (FRAMES, height, width, 3), np.uint8)).permute(0, 3, 1, 2)
         for use, chain in chains(frames).items():
-            ways = {title: timed(_times(run, clips), per=clips) for title, run in chain.items()}
+            ways = {title: timed(repeated(run, clips), per=clips) for title, run in chain.items()}
             costs = interleaved(ways, rounds)
             for title in chain:
                 base = f"{OURS}, floats" if "floats" in title or title == PUBLISHED else OURS
@@ -134,14 +135,16 @@ def measure(rounds: int, clips: int, sides: Sequence[tuple[int, int]] = SIDES) -
     return Section(table(heads, rows), first)
 
 
-def _times(run: Callable[[], object], count: int) -> Callable[[], object]:
+def repeated(run: Callable[[], object], count: int) -> Callable[[], object]:
+    """Return a function that calls `run` several times."""
     return lambda: [run() for _ in range(count)] and None
 
 
 def section(rounds: int, _: Path) -> Section:
     """Measure all pipelines."""
     torch.set_num_threads(1)
-    text, rows = measure(rounds, clips=20)
+    keep_freed_memory()  # As the commands do.
+    text, rows = measure(rounds, clips=50)
     about = (
         f"## Transforms\n\n{FRAMES} frames to {SIZE} pixels, one thread. Pipelines end in uint8, or in normalised "
         'floats if marked "floats". The published pipeline ends in floats; its ratio is to texthead with floats.'

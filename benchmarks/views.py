@@ -82,9 +82,9 @@ def measure(rounds: int, clips: int, seconds: int = 10, pixels: Pixels | None = 
 
 
 def section(rounds: int, _: Path) -> Section:
-    """Measure four videos."""
+    """Measure two videos."""
     about = f"`mini` at 224 pixels, {FRAMES} frames a view, {torch.get_num_threads()} threads."
-    text = measure(rounds, clips=4)
+    text = measure(rounds, clips=2)
     return Section(
         f"## Multi-view evaluation\n\n{about}\n\n{text}\n\nPeak memory of the script: {own_peak_mb():.0f} MB."
     )

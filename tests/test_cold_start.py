@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from texthead.cli import main as cli
+from texthead.cli.options import default_workers
 from texthead.encoders.lazy import LazyVisual
 from texthead.runs.run import keep_graph, load_run
 
@@ -82,6 +84,55 @@ def test_later_prediction_builds_no_network(world, cache, works):
     files = sorted(world.images.rglob("*.png"))[:3]
     done = imported(["predict", world.run, *files], NETWORKS | OTHERS | WORKERS, cache)
     assert done.stdout == works("predict", world.run, *files, "--engine", "eager")[0]
+
+
+# Each command with the heavy modules that it uses when no text is new: scipy fits heads, sklearn divides for
+# cross-validation, matplotlib draws the report.
+LATER = {
+    ("train", "IMAGES", "--tune", "none", "--out", "NEW"): {"scipy", "matplotlib"},
+    ("compare", "IMAGES"): {"scipy", "sklearn", "pandas"},
+    ("eval", "RUN"): {"scipy"},
+    ("label", "IMAGES", "--classes", "red, blue", "--next", "3"): set(),
+    ("report", "RUN"): {"scipy", "matplotlib"},
+}
+
+
+@pytest.fixture(scope="module")
+def used(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run, and with the cache that these commands leave."""
+    folder = tmp_path_factory.mktemp("used")
+    named = {"IMAGES": world.images, "RUN": folder / "run", "NEW": folder / "run"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEXTHEAD_CACHE", str(folder / "cache"))
+        for words in LATER:
+            assert cli.main([str(named.get(word, word)) for word in words]) == 0
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "needed"), LATER.items(), ids=[words[0] for words in LATER])
+def test_a_later_command_builds_no_network_and_starts_no_worker(world, used, tmp_path, words, needed):
+    named = {"IMAGES": world.images, "RUN": used / "run", "NEW": tmp_path / "run"}
+    imported([named.get(word, word) for word in words], (NETWORKS | OTHERS | WORKERS) - needed, used / "cache")
+
+
+@pytest.mark.slow
+def test_a_run_is_loaded_without_its_network(used):
+    program = f"import sys, texthead; texthead.load_run({str(used / 'run')!r}); print({HEAVY!r} & set(sys.modules))"
+    environment = {**os.environ, "TEXTHEAD_CACHE": str(used / "cache")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert set(eval(done.stdout)) <= {"torch", "numpy", "av", "PIL", "fsspec"}
+
+
+def test_workers_start_for_many_bytes_or_unknown_ones(tmp_path):
+    few, large = tmp_path / "0.png", tmp_path / "large" / "1.mp4"
+    few.write_bytes(b"1")
+    large.parent.mkdir()
+    large.touch()
+    os.truncate(large, 10**9)
+    assert default_workers([few] * 100) == 0
+    assert default_workers([few] * 10_000) == default_workers([few, large.parent]) == default_workers() > 0
+    assert default_workers([f"{large}#t=1,2"]) == default_workers([tmp_path / "a.tar" / "clip"]) == default_workers()
 
 
 def test_a_run_that_changed_is_loaded_anew(world, cache, monkeypatch):

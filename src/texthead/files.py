@@ -184,9 +184,10 @@ def sync_folder(folder: Path) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write a value to a JSON file atomically. Bytes of paths that are not UTF-8 are escaped."""
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    with replacing(path) as temp:
-        temp.write_text(text, encoding="utf-8", errors="backslashreplace")  # As JSON does: `\\udce9`.
+    # The error handler writes `\\udce9`, as JSON does.
+    with replacing(path) as temp, temp.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        json.dump(value, file, indent=1, ensure_ascii=False)
+        file.write("\n")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -251,14 +252,10 @@ def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
         UnicodeDecodeError: it is not UTF-8.
     """
     with path.open(encoding="utf-8-sig") as file:
-        _check_bytes(os.fstat(file.fileno()).st_size, most)
-        chunks, count = [], 0
-        # Pipes and devices have no size, so the limit is checked while reading.
-        for chunk in iter(partial(file.read, 2**20), ""):
-            count += len(chunk)
-            _check_bytes(count, most)
-            chunks.append(chunk)
-    return "".join(chunks)
+        size = os.fstat(file.fileno()).st_size  # Pipes and devices have none.
+        if size > most or len(text := file.read(None if size else most + 1)) > most:
+            raise OSError(f"has more than {most:,} bytes, the limit for such a file")
+    return text
 
 
 def read_value(
@@ -307,22 +304,13 @@ def lines(file: TextIO) -> Iterator[str]:
 
 
 def check_lines(path: Path) -> None:
-    """Check that a file has at most MOST_ITEMS lines.
-
-    Raises:
-        OSError: it has more, or cannot be read.
-    """
+    """Raise OSError if a file has more than MOST_ITEMS lines, or cannot be read."""
     count = 0
     with path.open("rb") as file:
         for block in iter(partial(file.read, 2**20), b""):
             count += block.count(b"\n")
             if count > MOST_ITEMS:
                 raise OSError(f"has more than {MOST_ITEMS:,} lines, the limit for items in memory")
-
-
-def _check_bytes(count: int, most: int) -> None:
-    if count > most:
-        raise OSError(f"has more than {most:,} bytes, the limit for such a file")
 
 
 def unused(path: Path) -> Path:

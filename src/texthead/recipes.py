@@ -35,7 +35,10 @@ OnnxName = Literal[
     "onnxruntime", "onnxruntime:cuda", "onnxruntime:openvino", "onnxruntime:coreml", "onnxruntime:directml"
 ]
 
-EngineName = Literal["auto", "eager", OnnxName, "compiled", "bf16"]
+EngineName = Literal["auto", "eager", OnnxName, "compiled", "bf16", "int8"]
+
+# Engines whose features differ from the encoder's own, so that they have a cache of their own.
+INEXACT: tuple[EngineName, ...] = ("bf16", "int8")
 
 # How still images are decoded, except for training crops.
 Decode = Literal["reduced", "exact"]
@@ -61,16 +64,7 @@ def check_head(name: str) -> None:
 
 
 def check_clip_size(frames: int, size: int, resize: int) -> None:
-    """Check that clips are within the limits.
-
-    Args:
-        frames: frames of a clip.
-        size: side of the crop in pixels.
-        resize: short side in pixels before cropping.
-
-    Raises:
-        RunError: a side is above MOST_SIDE, or a clip has more than MOST_PIXELS.
-    """
+    """Raise RunError if a crop, the short side before it, or all frames of a clip are too large."""
     if not (1 <= size <= MOST_SIDE and 1 <= resize <= MOST_SIDE):
         raise RunError(f"`size` and `resize` must be from 1 to {MOST_SIDE:,} pixels, got {size} and {resize}")
     if frames * size**2 > MOST_PIXELS:
@@ -124,7 +118,7 @@ class Recipe:
         schedule_every: steps between changes of the learning rate.
         clip_norm: largest gradient norm (0: no limit).
         precision: precision of the forward pass; weights stay float32. "auto" is bf16 if a trial on the first batch
-            finds it faster on a CPU, else fp32.
+            finds it faster, else fp32.
         freeze_batchnorm: keep the pretrained batch-norm statistics.
         freeze_encoder: train only the temporal module and the head, on frame features that are encoded once.
         tune: encoder weights to fine-tune: all of them, low-rank adapters of its attention, scales and biases of its

@@ -139,10 +139,12 @@ def test_int8_cost_paired_over_items() -> None:
     int8 = pytest.importorskip("benchmarks.int8", reason="the extra onnx")
     right = np.arange(40) < 30
     worse, same = right & (np.arange(40) != 3), right.copy()
-    runs = [int8.Costs(right, worse, 2, 0.25, (1.0, 0.3)), int8.Costs(right, same, 0, 0.125, (1.0, 0.3))]
+    runs = [int8.Costs(right, worse, 2, 0.25, (1.0, 0.3), 0.99), int8.Costs(right, same, 0, 0.125, (1.0, 0.3), 0.999)]
     low, high = paired_interval(0.5, 0.0, 40)
     loss = f"1.25 ({low:.2f} to {high:.2f})"
-    assert int8.row("drawn", runs) == f"| drawn | 40 | 75.0/72.5 75.0/75.0 | {loss} | 2 0 | 0.25 | 1.0 -> 0.3 |"
+    assert (
+        int8.row("drawn", runs) == f"| drawn | 40 | 75.0/72.5 75.0/75.0 | {loss} | 2 0 | 0.25 | 0.9900 | 1.0 -> 0.3 |"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -252,8 +254,6 @@ def test_a_line_through_points_is_found() -> None:
     result, half = growth.slope([1, 2, 4], [[3.0, 3.0], [5.0, 5.0], [9.0, 9.0]])
     assert result == pytest.approx(2)
     assert half == pytest.approx(0, abs=1e-6)
-    costs = [[Cost(0, 1.0)], [Cost(0, 2.0)], [Cost(0, 6.0)]]
-    assert growth.bend([1, 2, 4], costs) == pytest.approx([2.0])
 
 
 # For each script: its measurement and the titles of its table.
@@ -263,7 +263,7 @@ SMALLEST: dict[str, tuple[Callable[[Path], str], set[str]]] = {
         lambda _: growth.measure_classes(1, [10, 20], architecture="openclip:ViT-S-32-alt", frames=1),
         {"20 classes"},
     ),
-    "start-up": (lambda _: startup.measure(0, seconds=1, memory=False).text, {startup.PREDICT}),
+    "start-up": (lambda _: startup.measure(0, seconds=1, memory=False, each=4).text, {startup.PREDICT, startup.BESIDE}),
     "mini": (lambda _: mini.measure(1, batch=2, sizes=(32,)), {"training at 32 pixels"}),
     "steps": (
         lambda _: step.measure(0, steps=step.FEW, memory=False).text,
@@ -297,11 +297,8 @@ def test_memory_of_a_start(tmp_path: Path) -> None:
 
 @pytest.mark.nightly("benchmarks/step.py")
 def test_memory_of_a_step_is_that_of_new_processes(tmp_path: Path) -> None:
-    one, two = (rows[step.OURS] for rows in step.rows())
     step.clip_and_data(tmp_path, step.FEW)
-    alone, of_two = rounds.peak_mb(one, tmp_path, step.FEW), step.peak_of_two(two, tmp_path, step.FEW)
-    assert 0.5 < alone / of_two < 2
-    assert min(alone, of_two) > 300
+    assert rounds.peak_mb(step.rows()[0][step.OURS], tmp_path, step.FEW) > 300
 
 
 def test_each_kind_of_copy_is_what_it_says(tmp_path: Path) -> None:

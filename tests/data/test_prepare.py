@@ -489,6 +489,7 @@ def test_frames_that_are_no_jpeg_or_of_two_sizes_are_refused(copy: Path) -> None
     at = header.index(b"\xff\xc0") + 5
     refused(header[:at] + struct.pack(">HH", 4000, 20_000) + header[at + 4 :], "20000x4000")
     refused(small_jpeg(48, 48)[:-100], "frame 5")
+    refused(small_jpeg(48, 48) + 1000 * b"\xff\xda", "1001 scans")
     put_stored(path, jpegs)
     assert len(decode(path)) == 6
 

@@ -1,5 +1,6 @@
 """Encoders that are loaded on first use."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,22 @@ def test_an_encoder_that_was_loaded_before_is_loaded_on_first_use(source: str) -
     assert isinstance(encoder, LazyEncoder)
     assert (encoder.dim, encoder.source, encoder.visual.spec) == (eager.dim, source, eager.visual.spec)
     assert lazy.weights_digest(encoder.visual) == lazy.weights_digest(eager.visual)
+    assert (encoder.scale, encoder.bias, encoder.center, encoder.has_text) == (eager.scale, eager.bias, None, True)
+    state, same = encoder.visual.state_dict(), eager.visual.state_dict()
+    assert state.keys() == same.keys()
+    assert all(torch.equal(state[key], same[key]) for key in same)
     assert not is_loaded(encoder)
     pictures = frames(2, 32)
     assert torch.equal(encoder.visual.eval()(pictures), eager.visual.eval()(pictures))
     assert torch.equal(encoder.encode_text(["a cat"]), eager.encode_text(["a cat"]))
-    assert (encoder.scale, encoder.bias, encoder.has_text) == (eager.scale, eager.bias, True)
+
+
+def test_a_copy_has_weights_of_its_own(source: str) -> None:
+    load_encoder(source, lazy=True)
+    encoder = load_encoder(source, lazy=True)
+    for weight in copy.deepcopy(encoder.visual).parameters():
+        weight.data.zero_()
+    assert all(weight.abs().sum() > 0 for weight in encoder.visual.parameters() if weight.ndim > 1)
 
 
 def test_texts_are_encoded_once(source: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Each call runs in its own process with a memory limit.
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ import torch
 
 from made import taken
 from media_files import heic
+from messages import refuses
 from texthead.apps.doctor.facts import facts_of
 from texthead.apps.serving.previews import preview
 from texthead.data.clips import TrainClips, ViewClips
 from texthead.data.dataset import Dataset, Item
-from texthead.data.prepare import ShardOptions, encoded
+from texthead.data.prepare import ShardOptions, encoded, motion_jpeg
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.errors import MediaError
 from texthead.media.image import Image
@@ -206,3 +208,13 @@ def test_a_jpeg_of_several_scans_needs_more_memory(tmp_path: Path, groups: list[
         else:
             with pytest.raises(MediaError, match="takes the memory of 278 megapixels"):
                 next(media.pictures({0}))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.avi"])
+def test_a_jpeg_of_a_thousand_scans(tmp_path: Path, name: str) -> None:
+    """A megabyte of them, each of 64 bytes, would take libjpeg 200 seconds for 41 megapixels."""
+    path = tmp_path / name
+    picture = scans(tmp_path / "a", 64, 334 * [b"\1", b"\2", b"\3"]).read_bytes()
+    path.write_bytes(picture if path.suffix == ".jpg" else motion_jpeg([picture], Fraction(8), height=64, width=64))
+    with MediaPath(path).open() as media, refuses(MediaError, path, "1002 scans", 1000):
+        media.check()

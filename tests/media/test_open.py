@@ -307,14 +307,15 @@ def test_damage_is_seen_where_it_matters(tmp_path, codec):
 
 def test_giant_pictures_refused(tmp_path, monkeypatch):
     path, image = x264(tmp_path / "a.mp4"), save_picture(tmp_path / "a.png", scene(1)[0])
-    claims = [*itertools.product((path, image), (("MAX_SIDE", 50), ("MAX_RATIO", 1))), (path, ("MAX_PIXELS", 1000))]
-    for file, (name, limit) in claims:
-        with monkeypatch.context() as patch, refuses(MediaError, file, "64x48", limit):
+    claims = [("MAX_SIDE", 50, "the limit is 50 per side"), ("MAX_RATIO", 1, "more than 1 times the other")]
+    claims.append(("BYTES_A_MEGAPIXEL", 50, "the limit is 179; scale it down or raise `max_megapixels`"))
+    for file, (name, limit, message) in itertools.product((path, image), claims):
+        with monkeypatch.context() as patch, refuses(MediaError, file, "64x48", message):
             patch.setattr(limits, name, limit)
             MediaPath(file).open()
     # A picture can also grow mid-stream, which no header announces.
-    monkeypatch.setattr(video_stream, "MAX_PIXELS", 1000)
-    monkeypatch.setattr(video_stream, "check_size", lambda path, width, height: None)
+    monkeypatch.setattr(video_stream, "BYTES_A_MEGAPIXEL", 100)
+    monkeypatch.setattr(video_stream, "check_size", lambda path, width, height, each: None)
     with MediaPath(path).open() as media:
         assert catch(media.frames_at, [0]).fault == "damaged"
 

@@ -59,13 +59,13 @@ def test_pixels_are_those_of_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_turned_photos_stay_upright_and_keep_their_full_size(tmp_path: Path, orientation: int) -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
-    path = photo(tmp_path / "a.jpg", 1200, 896, exif=exif)
+    path = photo(tmp_path / "a.jpg", 1200, 904, exif=exif)
     whole, reduced = (torch.from_numpy(read(path, enough)).permute(2, 0, 1)[None].float() for enough in (0, 100))
-    assert reduced.shape[-2:] == ((150, 112) if orientation > 4 else (112, 150))
+    assert reduced.shape[-2:] == ((150, 113) if orientation > 4 else (113, 150))
     average = torch.nn.functional.interpolate(whole, reduced.shape[-2:], mode="area")
-    assert (average - reduced).abs().mean() < 1
+    assert (average - reduced).abs().mean() < 2
     facts = facts_of(path)
-    assert (facts.width, facts.height) == ((896, 1200) if orientation > 4 else (1200, 896))
+    assert (facts.width, facts.height) == ((904, 1200) if orientation > 4 else (1200, 904))
 
 
 def test_views_are_close_and_exact_ones_can_be_had(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
-"""OpenMP threads sleep while they wait, unless the environment says otherwise."""
+"""What a command sets in its process: OpenMP threads sleep while they wait, imports are not collected."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 
 import pytest
@@ -27,3 +29,22 @@ def test_own_settings_of_openmp_stay(
         monkeypatch.setenv(name, value)
     wait_asleep()
     assert os.environ.get("GOMP_SPINCOUNT") == spins
+
+
+def test_imports_are_left_out_of_garbage_collections() -> None:
+    program = """
+import gc, weakref
+from texthead.parallel.startup import freeze_imports
+freeze_imports()
+import torch
+gc.collect()
+frozen = gc.get_freeze_count()
+class Ring: pass
+ring = Ring()
+ring.own, gone = ring, weakref.ref(ring)
+del ring
+gc.collect()
+print(frozen > 50_000, gone() is None, gc.get_freeze_count() == frozen)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True"] * 3

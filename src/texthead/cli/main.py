@@ -31,7 +31,7 @@ from texthead.extensions import Extension, find, package_of
 from texthead.extras import extra_of, missing
 from texthead.media.limits import set_max_megapixels
 from texthead.parallel.signals import Ending, ended_by_signals
-from texthead.parallel.startup import begin_server, end_processes, keep_freed_memory, wait_asleep
+from texthead.parallel.startup import end_processes, freeze_imports, keep_freed_memory, wait_asleep
 
 # In the order of `texthead --help`.
 GROUPS = {
@@ -195,8 +195,6 @@ def _run(command: type, values: dict[str, Any]) -> int:
             set_max_megapixels(options["max_megapixels"])
         if hasattr(built, "check"):
             built.check()  # Report mistakes before the slow import of torch.
-        if getattr(built, "decodes_many", False) and options.get("workers"):
-            begin_server()  # It imports libraries in parallel with this process.
         return built() or 0
 
 
@@ -219,6 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Child processes would import modules from the current folder first: a `random.py` there would run.
         os.environ.setdefault("PYTHONSAFEPATH", "1")
         wait_asleep()
+        freeze_imports()
     print_every_name()
     speak_of()
     with ended_by_signals(_interrupted) as ending:

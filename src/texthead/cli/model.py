@@ -77,7 +77,7 @@ class ModelOptions:
         assert self.classes is not None
         labels, names, sentences = _read_classes(self.classes, self.prompts)
         prompts = class_prompts(self.prompts.read_template() or "{}", names, sentences)
-        encoder = load_encoder(self.source.encoder or "mini", text=self.source.text, prompts=flat(prompts))
+        encoder = load_encoder(self.source.encoder or "mini", text=self.source.text, prompts=flat(prompts), lazy=True)
         model = zero_shot(encoder, names, labels=labels, prompts=prompts)
         say_prompts(labels, prompts)
         say_notes(names_line(encoder, names, prompts), *names_notes(model))

@@ -1,9 +1,10 @@
 """Options that commands share, as groups that can act on what they hold."""
 
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from texthead.cli.console import doing, notes, prints_json, say_notes
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, name_of, option
@@ -11,6 +12,7 @@ from texthead.data.sources import check_source
 from texthead.errors import DataError, either
 from texthead.extensions import find
 from texthead.media.limits import max_megapixels
+from texthead.media.paths import MediaPath
 from texthead.recipes import Decode, EngineName
 from texthead.runs.saved import check_run, is_run
 from texthead.text.class_names import clean_names
@@ -18,7 +20,7 @@ from texthead.text.class_tree import read_tree
 from texthead.text.prompts import read_template
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import torch
 
@@ -30,8 +32,23 @@ if TYPE_CHECKING:
 SplitName = Literal["train", "val", "test"]
 
 
-def default_workers() -> int:
-    """Return the number of processes that decode unless another is given."""
+# Rough seconds to decode a file, and per byte of it, and to start worker processes.
+_FILE, _BYTE, _START = 0.003, 3e-8, 4.0
+
+
+def default_workers(paths: "Iterable[str | Path] | None" = None) -> int:
+    """Return the number of processes that decode unless another is given.
+
+    Args:
+        paths: the files to decode, or folders of them: by their sizes 0 processes if that is faster. None if unknown.
+    """
+    if paths is not None:
+        files = [MediaPath(path).file for path in paths]
+        inside = [each for file in files for each in (file.rglob("*") if file.is_dir() else [file])]
+        # Those without a size are in shards, frame folders or elsewhere.
+        sizes = [each.stat().st_size if each.exists() else math.inf for each in inside]
+        if _FILE * len(sizes) + _BYTE * sum(sizes) < _START:
+            return 0
     return min(8, os.cpu_count() or 1)
 
 
@@ -229,8 +246,8 @@ class EncodingOptions(DecodingOptions):
     Args:
         device: device to compute on: auto, cpu, cuda or cuda:N
         engine: how a frozen encoder is run: eager (plain torch), onnxruntime (on a CPU, or with another execution
-            provider), compiled (torch.compile) or bf16 (not exact); auto takes onnxruntime on a CPU for many frames,
-            else eager
+            provider), compiled (torch.compile), bf16 (not exact) or int8 (8 bits, not exact, for ViTs on a CPU); auto
+            takes onnxruntime on a CPU for many frames, else eager
     """
 
     device: str = "auto"
@@ -253,17 +270,22 @@ class ReadingOptions(EncodingOptions):
 
     Args:
         skip_unreadable: leave out and list files that cannot be read
-        workers: number of processes that decode files
+        workers: number of processes that decode files (default: one per processor, at most 8, unless there is little
+            to decode)
     """
 
     skip_unreadable: bool = False
-    workers: NonNegativeInt = option(default_workers)
+    workers: NonNegativeInt | None = None
 
-    def reading(self, cache: Path | bool = False) -> "Reading":
+    def processes(self, paths: "Iterable[str | Path] | None" = None) -> int:
+        """Return the number of processes that decode; see `default_workers`."""
+        return default_workers(paths) if self.workers is None else self.workers
+
+    def reading(self, items: "Iterable[str | Path]", cache: Path | bool = False) -> "Reading":
         """Return how to read the items of a model."""
         from texthead.features.reading import Reading
 
-        return Reading(self.workers, 1, cache, self.skip_unreadable, self.engine)
+        return Reading(self.processes(items), 1, cache, self.skip_unreadable, self.engine)
 
 
 @dataclass(frozen=True)
@@ -344,8 +366,6 @@ class LabelledRun:
             prepare wrote, or datasets:FOLDER_OR_ID (default: the items that the run held out)
     """
 
-    decodes_many: ClassVar = True
-
     run: str = argument("RUN", read=run_argument)
     data: str | None = argument("DATA", nargs="?")
     downloads: DownloadOptions = DownloadOptions()
@@ -359,23 +379,19 @@ class LabelledRun:
         if self.data is not None:
             check_source(self.data)
 
-    def load(self, files: EncodingOptions) -> "Run":
-        """Return the run, on the device of `files`."""
+    def load(self, files: EncodingOptions) -> "tuple[Run, Dataset]":
+        """Return the run, on the device of `files`, and the labelled items; note what was odd about them."""
         doing(f"loading {self.run}")
         from texthead.runs.run import load_run
+        from texthead.runs.scored_items import held_out_items
 
         run = load_run(self.run, allow_download=self.downloads.allow_download)
         run.model.to(files.pick_device())
         tree = self.labelled.tree
-        return run if tree in (None, "folders") else run.with_tree(read_tree(Path(tree)))
-
-    def items(self, run: "Run") -> "Dataset":
-        """Return the labelled items, and note what was odd about them."""
-        from texthead.runs.scored_items import held_out_items
-
+        run = run if tree in (None, "folders") else run.with_tree(read_tree(Path(tree)))
         dataset = held_out_items(run) if self.data is None else self.labelled.read(self.data)
         say_notes(*dataset.notes)
-        return dataset
+        return run, dataset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,9 @@ Fields that are dataclasses are groups of options that commands share; their fla
 import torch inside their functions, so that help is fast. Every command has --quiet and --verbose. Class attributes
 say more:
 
-JSON          the keys of the result: adds --json
-CONFIG        true: adds --config
-PROCESSES     "shared": the processes of torchrun do the work together; "apart": each does its own; else there is one
-decodes_many  true, or a property: workers decode, so their server starts before torch is imported
+JSON       the keys of the result: adds --json
+CONFIG     true: adds --config
+PROCESSES  "shared": the processes of torchrun do the work together; "apart": each does its own; else there is one
 
 `options_of` describes the options of a command; argparse only splits the words. What is typed and what a file of
 options holds are read by the same function, `Option.read`.

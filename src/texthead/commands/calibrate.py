@@ -51,13 +51,13 @@ class Calibrate(ScoredRun):
 
         rates = {"false_accept": self.false_accept, "coverage": self.coverage, "wrong": self.wrong}
         check_guarantees(0, 0, **rates)  # before reading anything
-        run = self.load(self.files)
+        run, items = self.load(self.files)
         made = calibrate_run(
             run,
-            self.items(run),
+            items,
             None if self.unknown is None else self.labelled.read(self.unknown),
             self.protocol.on(run.protocol),
-            self.files.reading(),
+            self.files.reading(items.paths),
             split=self.split,
             **rates,
             reporter=console.reporter,

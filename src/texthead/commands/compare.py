@@ -49,8 +49,6 @@ class Compare:
         "of top1, class_mean, top5"
     )
 
-    decodes_many: ClassVar = True
-
     data: str = argument("DATA")
     labelled: DataOptions = DataOptions()
     encoder: str = "mini"
@@ -92,7 +90,7 @@ class Compare:
             clean=self.prompts.clean,
             overrides={"seed": self.seed, **{key: value for key, value in values.items() if value is not None}},
             device=self.files.pick_device(),
-            reading=self.files.reading(self.features.folder),
+            reading=self.files.reading([*parts.train.paths, *parts.scored.paths], self.features.folder),
             reporter=console.reporter,
         )
         for line in lines:

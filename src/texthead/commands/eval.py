@@ -62,12 +62,12 @@ class Eval(ScoredRun):
             raise DataError("--classes and --zero-shot both name the classes: give one")
         self.prompts.check_used(self.classes is not None or self.zero_shot, "--classes or --zero-shot")
         self.prompts.read_template()
-        run = self.load(self.files)
+        run, items = self.load(self.files)
         scores = evaluate_run(
             run,
-            self.items(run),
+            items,
             self.protocol.on(run.protocol),
-            self.files.reading(),
+            self.files.reading(items.paths),
             split=self.split,
             classes=self.classes,
             zero_shot=self.zero_shot,

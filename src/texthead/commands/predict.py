@@ -76,11 +76,6 @@ class Predict:
         _run_and_inputs(self)
         check_outputs(self, export=".json .xml")
 
-    @property
-    def decodes_many(self) -> bool:
-        """Whether there are enough files to start worker processes for."""
-        return self.unlabelled is not None or _are_many(self.inputs)
-
     def __call__(self) -> int:
         """Return the exit code."""
         console.doing("loading torch")
@@ -95,9 +90,7 @@ class Predict:
         if self.at_least is not None:
             calibration = answering(model, protocol, self.at_least, refined=self.unlabelled is not None)
         others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
-        reading = replace(
-            self.files.reading(), workers=self.files.workers if self.decodes_many else 0, skip_unreadable=True
-        )
+        reading = replace(self.files.reading([*inputs, *others]), skip_unreadable=True)
         unreadable: list[str] = []
         results = predictions(
             model,
@@ -149,9 +142,6 @@ _TOP = 5
 # More files than this get one line each.
 _FEW_FILES = 5
 
-# Starting processes takes as long as decoding this many videos.
-_FEW = 16
-
 # Endings of lists of files.
 _LISTS = (".csv", ".tsv", ".txt")
 
@@ -179,18 +169,6 @@ def _check_no_list(inputs: Sequence[str]) -> None:
                 f"{path} is a list, not a video or image: use `texthead bulk`, which takes a CSV or TSV with a column "
                 "'path', or a .txt with one path per line"
             )
-
-
-def _are_many(inputs: Sequence[str]) -> bool:
-    """Return whether the inputs hold more files than one process decodes while others start."""
-    paths = [Path(path) for path in inputs]
-    inside = (file for path in paths for file in (path.rglob("*") if path.is_dir() and not is_run(path) else [path]))
-    return sum(1 for _ in islice(inside, _FEW + 1)) > _FEW or any(map(_holds_many, paths))
-
-
-def _holds_many(path: Path) -> bool:
-    """Return whether a path is shards or an address, which may hold any number of clips."""
-    return MediaPath(path).address is not None or bool(list(path.glob("*.tar")))
 
 
 def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:

@@ -58,11 +58,11 @@ class ReportCommand(LabelledRun):
         from texthead.cli.score_table import scores_json
         from texthead.prediction.run_report import Examples, report_run
 
-        run = self.load(self.files)
+        run, items = self.load(self.files)
         path, scores = report_run(
             run,
-            self.items(run),
-            self.files.reading(self.beside.folder),
+            items,
+            self.files.reading(items.paths, self.beside.folder),
             out=self.out,
             split=self.split,
             unknown=None if self.unknown is None else self.labelled.read(self.unknown),

@@ -1,5 +1,6 @@
 """`texthead train`: split the data, adapt the recipe to it, train, and score the run beside the baselines."""
 
+import sys
 from argparse import SUPPRESS
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -64,8 +65,6 @@ class Train:
     CONFIG: ClassVar = True
     PROCESSES: ClassVar = "shared"
     JSON: ClassVar = "run, report, tuned, data, split, methods, rare, classes, skipped, notes"
-
-    decodes_many: ClassVar = True
 
     data: str = argument("DATA")
     val: str | None = option(None, "DATA2")
@@ -177,8 +176,10 @@ class Train:
             dataset,
             self.out,
             options,
-            self.files.reading(self.beside.folder),
-            Execution(shard=self.shard, compiled=self.compile, checkpoint_every=self.checkpoint_every),
+            self.files.reading(dataset.paths, self.beside.folder),
+            Execution(
+                self.files.processes(), shard=self.shard, compiled=self.compile, checkpoint_every=self.checkpoint_every
+            ),
             resume=self.resume,
             device=device,
             # On resuming, the run folder names the encoder, and the run may be someone else's.
@@ -300,6 +301,7 @@ def _show(trained: "TrainedRun") -> None:
     """Print the scores of the run, write its report, and print where both are."""
     from texthead.cli.score_table import scores_json, show_scores
     from texthead.evaluation.summary import kind_text
+    from texthead.runs.run import keep_graph
 
     table, out, page = trained.table, trained.out, None
     if table.rows:
@@ -319,6 +321,9 @@ def _show(trained: "TrainedRun") -> None:
     console.show_json({"run": out, "tuned": trained.tuned, **scores_json(table), "report": page})
     items = table.division.scored or table.division.train
     console.next_command("texthead", "predict", out, items.items[0].path)
+    if not trained.tuned:
+        sys.stdout.flush()
+        keep_graph(out, trained.model, trained.protocol.sizes.size)
 
 
 # Options that --resume may change.

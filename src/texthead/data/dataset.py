@@ -115,6 +115,11 @@ class Dataset:
         return [item.name or str(item.path) for item in self.items]
 
     @property
+    def paths(self) -> list[Path]:
+        """The path of each item."""
+        return [item.path for item in self.items]
+
+    @property
     def classes(self) -> list[str]:
         """The classes that occur, sorted."""
         return sorted(self.labelling.counts)

@@ -89,9 +89,10 @@ def augment(
         clip = clip.flip(-1)
     if gray < recipe.gray:
         clip = _gray(clip)
-    # A cut is a view: without a copy, the worker would send the whole clip. `contiguous` does not always copy: a single
-    # frame cut only in height counts as contiguous.
-    return clip.clone(memory_format=torch.channels_last)
+    # A cut is a view: without a copy, the worker would send the whole clip. A single frame cut only in height counts as
+    # contiguous.
+    whole = clip.untyped_storage().nbytes() == clip.nbytes and clip.is_contiguous(memory_format=torch.channels_last)
+    return clip if whole else clip.clone(memory_format=torch.channels_last)
 
 
 def short_side(
@@ -289,5 +290,8 @@ def _scale(
 
 def _gray(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 height width"]:
     """Return the clip with all three channels set to the luma, rounded."""
-    luma = (frames.permute(0, 2, 3, 1).float() @ torch.tensor(_LUMA)).round().to(torch.uint8)
-    return luma[:, None].expand_as(frames)
+    luma = (frames.permute(0, 2, 3, 1).float() @ torch.tensor(_LUMA)).round_().numpy()
+    gray = np.empty((*luma.shape, 3), np.uint8)
+    for channel in range(3):  # A copy of an expanded view, or torch's strided copies, take longer.
+        gray[..., channel] = luma
+    return torch.from_numpy(gray).permute(0, 3, 1, 2)

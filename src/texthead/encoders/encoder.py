@@ -306,8 +306,12 @@ class Encoder:
         new = list(dict.fromkeys(prompt for prompt in prompts if prompt not in self._rows))
         if new:
             with torch.no_grad():
-                self._rows.update(zip(new, self._checked(self.text(new)), strict=True))
+                self._rows.update(zip(new, self._checked(self._embeddings(new)), strict=True))
         return torch.stack([self._rows[prompt] for prompt in prompts]) if prompts else torch.empty(0, self.dim)
+
+    def _embeddings(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
+        """Return the embeddings of prompts that are not cached."""
+        return self.text(prompts)
 
     def known(self, prompts: Sequence[str]) -> Float[Tensor, " prompts"]:
         """Return how well the text encoder knows each prompt, from 0 to 1; 1 if its embeddings do not tell."""

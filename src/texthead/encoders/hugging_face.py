@@ -39,7 +39,7 @@ from texthead.encoders.transformers_model import (
     traced,
     without_text,
 )
-from texthead.encoders.weights import counted
+from texthead.encoders.weights import sized_as
 from texthead.errors import EncoderError, line_of
 from texthead.recipes import MOST_SIDE
 
@@ -55,9 +55,6 @@ _FRAMES = 16
 
 # Prompts per batch of the text tower.
 _BATCH = 64
-
-# Limits for a visual tower built without its weights; each layer of a transformer has about 16 tensors.
-_MOST_VALUES, _MOST_TENSORS = 10**12, 10_000
 
 # If the weights have no logit scale: CLIP's initial one, and for VideoPrism the one of its authors' demo.
 _SCALE = 1 / 0.07
@@ -171,7 +168,7 @@ def _spec(source: str, folder: Path) -> VisualSpec:
     # Most video towers have the number of frames that they were trained on.
     frames = int(getattr(vision, "num_frames", 0) or getattr(vision, "frames_per_clip", 0) or 0)
     try:
-        with counted(source, _MOST_VALUES, _MOST_TENSORS, "more than any known model: use another"):
+        with sized_as(None, source):
             model = empty(config)
         takes_clips = frames > 1 or (takes_videos(model) and not embeds_sequences(config))
         processor = _processor(folder, source, takes_clips)

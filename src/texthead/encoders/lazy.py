@@ -1,7 +1,7 @@
 """Encoders whose networks are loaded on first use, and the digests that stand for their weights until then."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -14,22 +14,30 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from texthead.encoders.encoder import Encoder, Visual
+from texthead.encoders.encoder import Encoder, Text, Visual
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
 from texthead.files import cache_dir, read_json, replacing, write_json
 from texthead.media.paths import MediaPath
 
+# Of the keys of a run's weights, those of its encoder.
+_PREFIX = "visual."
+
+# Most parameters of an encoder whose graph is exported in about a second; its state is kept too.
+SMALL = 16_000_000
+
 
 class LazyVisual(Visual):
     """A visual encoder whose network is built on first use.
 
-    Until then changes of device and mode are recorded and applied later.
+    Until then changes of device, precision and mode are those of the object, which has buffers, and applied later.
 
     Args:
         spec: spec of the network.
         build: returns the network with its weights.
         digest: digest of the weights, as from `weights_digest`.
+        weights: safetensors file with the state under the prefix `visual.`, so that it can be saved without the
+            network.
 
     Attributes:
         digest: None once the network is built, since its weights may then change.
@@ -37,12 +45,12 @@ class LazyVisual(Visual):
 
     digest: str | None
 
-    def __init__(self, spec: VisualSpec, build: Callable[[], nn.Module], digest: str):
+    def __init__(self, spec: VisualSpec, build: Callable[[], nn.Module], digest: str, weights: Path | None = None):
         super().__init__(nn.Identity(), spec)
         self.__dict__["_modules"].clear()
         self.digest = digest
         self._build: Callable[[], nn.Module] | None = build
-        self._moves: list[Callable[[Tensor], Tensor]] = []
+        self._weights = weights
 
     # nn.Module accesses all submodules through this dictionary.
     @property
@@ -59,22 +67,20 @@ class LazyVisual(Visual):
             self._ensure_built()
         return super().__getattr__(name)
 
+    def __getstate__(self) -> dict[str, Any]:
+        self._ensure_built()  # A copy has a network of its own.
+        return self.__dict__
+
     def _ensure_built(self) -> None:
         """Build the network if it is not built yet."""
         build = self.__dict__.get("_build")
         if build is None:
             return
         self._build = self.digest = None
-        net = build().train(self.training)
-        for move in self._moves:
-            net._apply(move)
-        self.__dict__["_modules"]["net"] = net
+        self.__dict__["_modules"]["net"] = build().train(self.training).to(self.mean.device, self.mean.dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LazyVisual":
-        if self._build is not None:
-            self._moves.append(fn)
-            recurse = False
-        return super()._apply(fn, recurse)  # pyright: ignore[reportReturnType]
+        return super()._apply(fn, recurse and self._build is None)  # pyright: ignore[reportReturnType]
 
     def train(self, mode: bool = True) -> "LazyVisual":
         """Set training or evaluation mode, without building the network."""
@@ -83,45 +89,54 @@ class LazyVisual(Visual):
         self.training = mode
         return self
 
+    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
+        """Return the weights, without building the network if a file has them."""
+        as_saved = self._build is not None and self.mean.type() == "torch.FloatTensor"
+        if not as_saved or self._weights is None or not self._weights.is_file():
+            return super().state_dict(*args, destination=destination, prefix=prefix, keep_vars=keep_vars)
+        saved = ((key, tensor) for key, tensor in load_file(self._weights).items() if key.startswith(_PREFIX))
+        destination = {} if destination is None else destination
+        destination.update((prefix + key.removeprefix(_PREFIX), tensor) for key, tensor in saved)
+        return destination
+
 
 class LazyEncoder(Encoder):
-    """An encoder that is loaded when a frame or a text is encoded, or another attribute than its spec is used.
+    """An encoder that is loaded when a frame or a text is encoded for the first time.
+
+    Embeddings of texts are kept in the user's cache folder.
 
     Args:
-        spec: spec of the visual encoder.
         load: returns the encoder.
-        digest: digest of its weights.
-        key: what changes with any of its files. Embeddings of texts are kept in the user's cache folder under it.
+        about: what `note_encoder` stored about it.
+        key: what changes with any of its files.
+        load_text: returns its text encoder alone; None if it comes with the encoder.
+        options: further options of `Encoder`.
     """
 
-    def __init__(self, spec: VisualSpec, load: Callable[[], Encoder], digest: str, key: str):
-        self.visual = LazyVisual(spec, lambda: self._loaded().visual.net, digest)
-        self.dim, self.source, self._loaded, self._key = spec.dim, spec.source, cache(load), key
-        self.text_source = self.text_map = None
+    def __init__(
+        self,
+        load: Callable[[], Encoder],
+        about: Mapping[str, Any],
+        key: str,
+        load_text: Callable[[], Text] | None = None,
+        **options: Any,
+    ):
+        self._loaded, self._key, digest, center = cache(load), key, about["weights"], about["center"]
+        spec, center = VisualSpec.from_json(about["spec"]), None if center is None else torch.tensor(center)
+        visual = LazyVisual(spec, lambda: self._loaded().visual.net, digest, _state_file(digest))
+        load_text = (load_text or (lambda: self._loaded().text)) if about["text"] else None
+        super().__init__(visual, load_text, center=center, **about["logits"], **options)
 
-    def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
-        """Return one embedding per prompt, not normalised; see `Encoder`."""
-        return self._kept("encode_text", prompts)
-
-    def known(self, prompts: Sequence[str]) -> Float[Tensor, " prompts"]:
-        """Return how well the text encoder knows each prompt, from 0 to 1; see `Encoder`."""
-        return self._kept("known", prompts)
-
-    def _kept(self, method: str, prompts: Sequence[str]) -> Tensor:
-        """Return the result of a method, without loading the encoder if it is kept."""
-        name = hashlib.sha256(repr((self._key, method, [*prompts])).encode()).hexdigest()[:32]
+    def _embeddings(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
+        """Return the embeddings of prompts, without loading the encoder if they are kept."""
+        name = hashlib.sha256(repr((self._key, prompts)).encode()).hexdigest()[:32]
         file = cache_dir() / "texts" / f"{name}.safetensors"
         with suppress(OSError, SafetensorError, KeyError):
             return load_file(file)["rows"]
-        rows = getattr(self._loaded(), method)(prompts)
+        rows = super()._embeddings(prompts)
         with suppress(RunError), replacing(file, sync=False) as temporary:
-            save_file({"rows": rows.detach().contiguous()}, temporary)
+            save_file({"rows": rows.contiguous()}, temporary)
         return rows
-
-    def __getattr__(self, name: str) -> Any:
-        if "_loaded" not in self.__dict__:  # As while it is copied.
-            raise AttributeError(name)
-        return getattr(self._loaded(), name)
 
 
 def weights_key(model: nn.Module, about: str) -> str:
@@ -139,23 +154,45 @@ def weights_digest(visual: Visual) -> str:
     return known or weights_key(visual, repr(replace(visual.spec, source="")))
 
 
-def note_digest(files: Sequence[Path], digest: str, source: str = "") -> None:
+def note_digest(files: Sequence[Path], digest: str, source: str = "", **about: object) -> None:
     """Store the digest of the weights in these files for `known_digest`; it is valid until a file changes.
 
     Args:
         source: the source of the encoder, if the files do not tell it.
+        about: further values, for `noted`.
     """
     with suppress(RunError, OSError):
-        write_json(_digest_file(files, source), {"files": _stamps(files), "weights": digest})
+        write_json(_digest_file(files, source), {"files": _stamps(files), "weights": digest, **about})
+
+
+def note_encoder(files: Sequence[Path], encoder: Encoder) -> None:
+    """Store what a `LazyEncoder` needs of an encoder with these files; for a small one also the weights' state."""
+    visual, center = encoder.visual, encoder.center
+    digest, state = weights_digest(visual), visual.state_dict(prefix=_PREFIX)
+    with suppress(RunError):
+        if sum(tensor.numel() for tensor in state.values()) <= SMALL:
+            with replacing(_state_file(digest), sync=False) as temporary:
+                save_file({key: tensor.contiguous() for key, tensor in state.items()}, temporary)
+    about = {"spec": visual.spec.to_json(), "logits": {"scale": encoder.scale, "bias": encoder.bias}}
+    center = None if center is None else center.tolist()
+    note_digest(files, digest, encoder.source, **about, center=center, text=encoder.has_text)
+
+
+def noted(files: Sequence[Path], source: str = "") -> dict[str, Any]:
+    """Return what was stored about these files; empty if nothing was, or a file has changed."""
+    with suppress(RunError, OSError):
+        stored = read_json(_digest_file(files, source))
+        return stored if stored.get("files") == _stamps(files) else {}
+    return {}
 
 
 def known_digest(files: Sequence[Path], source: str = "") -> str | None:
     """Return the stored digest of the weights in these files; None if there is none or a file has changed."""
-    try:
-        stored = read_json(_digest_file(files, source))
-        return str(stored["weights"]) if stored.get("files") == _stamps(files) and "weights" in stored else None
-    except (RunError, OSError):
-        return None
+    return noted(files, source).get("weights")
+
+
+def _state_file(digest: str) -> Path:
+    return cache_dir() / "engines" / f"{digest}.safetensors"
 
 
 def _digest_file(files: Sequence[Path], source: str) -> Path:

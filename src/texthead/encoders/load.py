@@ -28,7 +28,7 @@ from texthead.downloads import downloads, named_paths
 from texthead.encoders import mini
 from texthead.encoders.encoder import ENCODER_FUNCTIONS, ENCODER_GROUP, FUNCTIONS, Encoder
 from texthead.encoders.figures import EncoderFigures, figures_of
-from texthead.encoders.lazy import LazyEncoder, known_digest, note_digest, weights_digest
+from texthead.encoders.lazy import LazyEncoder, note_encoder, noted, weights_digest
 from texthead.encoders.pairing import pair
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, TextheadError, line_of
@@ -40,6 +40,8 @@ from texthead.media.paths import MediaPath
 #   load(rest)         returns the pretrained encoder,
 #   spec(rest)         returns the spec of its visual tower, without weights or downloads,
 #   known()            returns (source, location of its weights) of every published encoder,
+#   load_text(rest)    returns the text tower alone, if that is faster than to load both,
+#   familiarity        as in `Encoder`, if its embeddings tell,
 # where `rest` is the part of a source after the prefix and colon: "ViT-B-16/openai" of "openclip:ViT-B-16/openai".
 # Modules of other packages need only `load` and `spec`.
 BUILT_IN = {
@@ -88,7 +90,8 @@ def load_encoder(
         EncoderError: the source is unknown, or weights are missing or do not match the architecture.
     """
     if lazy and text is None and keeps_graph(source):
-        return _lazy(source, partial(load_encoder, source, keep_text=keep_text, allow_download=allow_download))
+        load = partial(load_encoder, source, keep_text=keep_text, allow_download=allow_download)
+        return _lazy(source, load, keep_text=keep_text)
     extension, module, rest = _resolve(source)
     block = partial(downloads, source, partial(_location, source), allowed=allow_download)
     with block():
@@ -105,26 +108,28 @@ def load_encoder(
     return encoder
 
 
-def _lazy(source: str, load: Callable[[], Encoder]) -> Encoder:
-    """Return an encoder that is loaded when it is first used; load it now if the digest of its weights is unknown."""
+def _lazy(source: str, load: Callable[[], Encoder], *, keep_text: bool) -> Encoder:
+    """Return an encoder that is loaded when it is first used; load it now if nothing is stored about it."""
     named = (file for path in named_paths(source) for file in (sorted(path.iterdir()) if path.is_dir() else [path]))
     files = [Path(torch.__file__).parents[1], *named]  # The first changes when packages are installed.
-    spec, digest = spec_of(source), known_digest(files, source)
-    key = f"{source} {digest} {[MediaPath(file).stamp() for file in files]}"
+    about = noted(files, source)
+    if "logits" not in about:
+        encoder = load()
+        note_encoder(files, encoder)
+        return encoder
 
     def checked() -> Encoder:
         encoder = load()
-        if (loaded := weights_digest(encoder.visual)) != digest:  # A hub may have sent others.
-            note_digest(files, loaded, source)
+        if weights_digest(encoder.visual) != about["weights"]:  # A hub may have sent others.
+            note_encoder(files, encoder)
             raise EncoderError(f"{source}: its weights have changed since they were loaded last; start again")
         return encoder
 
-    if digest is not None:
-        return LazyEncoder(spec, checked, digest, key)
-    encoder = load()
-    if encoder.visual.spec == spec:
-        note_digest(files, weights_digest(encoder.visual), source)
-    return encoder
+    _, module, rest = _resolve(source)
+    load_text = partial(module.load_text, rest) if hasattr(module, "load_text") else None
+    key = f"{source} {about['weights']} {[MediaPath(file).stamp() for file in files]}"
+    familiarity = getattr(module, "familiarity", None)
+    return LazyEncoder(checked, about, key, load_text, keep_text=keep_text, familiarity=familiarity)
 
 
 def spec_of(source: str) -> VisualSpec:

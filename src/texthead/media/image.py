@@ -20,7 +20,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL, TILELENGTH, TILE
 from texthead.errors import Fault, MediaError, RunError
 from texthead.extras import needs
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files
-from texthead.media.limits import changed_size, check_file, check_held, check_sides
+from texthead.media.limits import changed_size, check_file, check_scans, check_size
 from texthead.media.reader import Media, Picture
 
 # The formats that Pillow may open, with their usual suffixes.
@@ -31,23 +31,20 @@ _MORE_FORMATS = {"AVIF": ".avif", "HEIF": ".heic", "JPEG2000": ".jp2"}
 _HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 
-# Bytes per pixel in Pillow's memory, by mode; all other modes, RGB too, take 4.
-_MODES = {"1": 1.0, "L": 1.0, "P": 1.0, "I;16": 2.0, "I;16B": 2.0, "I;16L": 2.0, "I;16N": 2.0}
-
-# Bytes per pixel in the decoders of other formats. libwebp: two RGBA canvases and the returned image. libavif: four
-# planes of 16 bits and RGBA. libheif: the same, or for RGB of 8 bits three planes and part of RGB.
-_DECODERS = {"WEBP": 12.0, "AVIF": 12.0, "HEIF": 12.0}
-_HEIF_OF_8_BITS = 4.0
-
-# Bytes per pixel of each component in OpenJPEG: four, and two in Pillow's copy.
-_OPENJPEG = 6.0
-
-# Bytes per pixel of each component in libjpeg if it holds all coefficients: two, at full resolution.
-_COEFFICIENTS = 2.0
-
 # Bytes per pixel that every image takes: in Pillow's memory and RGB; later RGB, and an upright copy or one channel in
 # float32.
 _IN_USE = 8.0
+
+# Bytes per pixel of the image in Pillow's memory and of its RGB copy, which some decoders hold memory beside.
+_PICTURE = 7.0
+
+# Bytes per pixel in decoders. libwebp: two RGBA canvases and the returned image. libavif: four planes of 16 bits and
+# RGBA. libheif: the same, or for RGB of 8 bits three planes and part of RGB.
+_DECODERS = {"WEBP": 12.0, "AVIF": 12.0, "HEIF": 12.0}
+_HEIF_OF_8_BITS = 4.0
+
+# Bytes per pixel of each channel. OpenJPEG: four, and two in Pillow's copy. libjpeg, if it holds all coefficients: two.
+_CHANNELS = {"JPEG2000": 6.0, "JPEG": 2.0, "MPO": 2.0}
 
 # Images are converted to RGB in bands of this many pixels.
 _BAND_PIXELS = 2**20
@@ -71,7 +68,14 @@ class Image(Media):
     def __init__(self, path: Path, data: bytes | None = None):
         super().__init__(path, data)
         self._data = data
-        self._open().close()
+        self._turned: bool | None = None
+        self._image: PIL.Image.Image | None = self._open()
+
+    def close(self) -> None:
+        """Close the file."""
+        image, self._image = self._image, None
+        if image is not None:
+            image.close()
 
     @classmethod
     def suffix_of(cls, content: bytes) -> str | None:
@@ -88,19 +92,22 @@ class Image(Media):
 
         Raises: MediaError for a damaged image, or one that takes too much memory.
         """
-        with self._open() as image:
+        image, self._image = self._image or self._open(), None
+        with image:
             width, height = image.size
             scale = _scale(image, self.enough)
             with _pillow_faults(self.path):
-                each = _bytes_a_pixel(image, scale)
-            check_held(self.path, width, height, each, image.format or "")
+                each = _bytes_a_pixel(self.path, image, scale)
+            check_size(self.path, width, height, each)
             with _pillow_faults(self.path):
+                # Pillow turns a .tif upright while it decodes; a .png may have its orientation at its end.
+                turned = isinstance(image, TiffImageFile) and _orientation(image) != 1
                 picture = _jpeg(image, scale)
                 if picture is None:
                     image.draft(None, (width // scale, height // scale))
                     picture = _rgb_picture(image)
-                # Only now, since Pillow turns a .tif upright while it decodes.
                 orientation = _orientation(image)
+        self._turned = turned or orientation != 1
         picture = _upright(picture, orientation)
         whole = (width, height) if orientation > 4 else (height, width)
         self.shape = picture.shape[:2] if scale == 1 else whole
@@ -109,16 +116,22 @@ class Image(Media):
     @property
     def turned(self) -> bool:
         """Whether the stored image is not upright, by EXIF."""
-        with self._open() as image, _pillow_faults(self.path):
-            return _orientation(image) != 1
+        if self._turned is None:
+            with self._open() as image, _pillow_faults(self.path):
+                self._turned = _orientation(image) != 1
+        return self._turned
 
     def _open(self) -> PIL.Image.Image:
         with _pillow_faults(self.path):
-            head = self._data or _head(self.path)
-            source = self.path if self._data is None else io.BytesIO(self._data)
-            image = PIL.Image.open(source, formats=_formats_of(head))
-        check_sides(self.path, *image.size)
+            try:
+                image = self._as(tuple(_FORMATS))
+            except PIL.UnidentifiedImageError:
+                image = self._as(_formats_of(self._data or _head(self.path)))
+        check_size(self.path, *image.size)
         return image
+
+    def _as(self, formats: tuple[str, ...]) -> PIL.Image.Image:
+        return PIL.Image.open(self.path if self._data is None else io.BytesIO(self._data), formats=formats)
 
 
 class FrameFolder(Media):
@@ -259,47 +272,47 @@ def _upright(picture: Picture, orientation: int) -> UInt8[np.ndarray, "new_heigh
     return np.ascontiguousarray(pixels).view(np.uint8).reshape(*pixels.shape, 3)
 
 
-def _bytes_a_pixel(image: PIL.Image.Image, scale: int) -> float:
-    """Return the bytes per stored pixel held while an image is read: in the decoder, in Pillow, and in RGB.
-
-    The image must be open and not loaded yet.
+def _bytes_a_pixel(path: Path, image: PIL.Image.Image, scale: int) -> float:
+    """Return the bytes per stored pixel held while an image, which is open and not loaded yet, is read.
 
     Args:
         scale: what its sides are divided by while decoding.
+
+    Raises: MediaError for a JPEG of too many scans.
     """
-    file = 0.0
+    form, file = image.format or "", 0.0
+    if isinstance(image, TiffImageFile):
+        decoder = _strip(image)
+    elif form == "HEIF" and (image.mode, image.info.get("bit_depth")) == ("RGB", 8):
+        decoder = _HEIF_OF_8_BITS
+    elif isinstance(image, JpegImageFile) and _is_one_scan(path, image):
+        decoder = 0.0
+    else:
+        decoder = _DECODERS.get(form, _CHANNELS.get(form, 0.0) * len(image.getbands()))
     if isinstance(image, JpegImageFile):
-        decoder = 0.0 if _is_one_scan(image) else _COEFFICIENTS * len(image.layer)
         assert image.fp is not None, "the image must not be loaded yet"
         file = image.fp.seek(0, io.SEEK_END) / (image.width * image.height)
-    elif isinstance(image, TiffImageFile):
-        decoder = _strip(image)
-    elif image.format == "JPEG2000":
-        decoder = _OPENJPEG * len(image.getbands())
-    elif image.format == "HEIF" and (image.mode, image.info.get("bit_depth")) == ("RGB", 8):
-        decoder = _HEIF_OF_8_BITS
-    else:
-        decoder = _DECODERS.get(image.format or "", 0.0)
-    in_pillow = (_MODES.get(image.mode, 4.0) + 3) / scale**2
-    return max(_IN_USE / scale**2, decoder + in_pillow, decoder + file + 3 / scale**2)
+    return max(_IN_USE / scale**2, decoder + _PICTURE / scale**2, decoder + file + 3 / scale**2)
 
 
-def _is_one_scan(image: JpegImageFile) -> bool:
+def _is_one_scan(path: Path, image: JpegImageFile) -> bool:
     """Return whether the first scan of a JPEG has all of it; otherwise libjpeg holds all coefficients.
 
-    Worked example: for three components, the header of such a scan is 14 bytes: its marker, a length of two bytes,
-    their number, two for each of them, and three at the end. libjpeg refuses other lengths.
+    Pillow has read up to the end of the header of that scan: a marker and six more bytes, and two for each channel.
+
+    Raises: MediaError for a JPEG of too many scans.
     """
     file = image.fp
     assert file is not None, "the image must not be loaded yet"
     here = file.tell()
     if image.format == "MPO":  # Pillow has gone back to the start.
         JpegImageFile(file)
-    # Pillow has read up to the end of the first scan's header.
     file.seek(-8 - 2 * len(image.layer), io.SEEK_CUR)
-    marker = file.read(2)
+    whole = file.read(2) == b"\xff\xda" and not image.info.get("progressive")
+    if not whole:
+        check_scans(path, file.read())
     file.seek(here)
-    return marker == b"\xff\xda" and not image.info.get("progressive")
+    return whole
 
 
 def _strip(image: TiffImageFile) -> float:
@@ -319,6 +332,8 @@ def _pillow_faults(path: Path) -> Iterator[None]:
             yield
     except PIL.Image.DecompressionBombError as error:
         raise MediaError(path, f"claims too many pixels ({error}); scale it down") from error
+    except MediaError:
+        raise
     except RunError as error:
         raise MediaError(path, str(error)) from None
     except Exception as error:  # Pillow may raise anything on damaged files.

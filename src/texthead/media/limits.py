@@ -8,10 +8,8 @@ from pathlib import Path
 
 from texthead.errors import DataError, MediaError
 
-# A small file can claim any size, so it is checked before allocating. MAX_PIXELS is where Pillow warns.
+# A small file can claim any size, so it is checked before allocating.
 MAX_SIDE = 16_384
-
-MAX_PIXELS = 89_478_485
 
 # Default of `max_megapixels`.
 MAX_MEGAPIXELS = 179
@@ -24,9 +22,12 @@ BYTES_A_MEGAPIXEL = 3 * 10**6
 # Frames of a file, or samples in the header of a video: 38 hours at 30 frames per second.
 MAX_FRAMES = 2**22
 
-# Long side over short side. Images are resized by their short side: a line of 16,384 pixels would become 256 x 4
-# million; at this limit it becomes 256 x 256,000, which is within MAX_PIXELS.
+# Long side over short side. Images are resized by their short side: 16,384 x 1 pixels would become 4 million x 256.
 MAX_RATIO = 1000
+
+# Scans of a JPEG. A scan of 64 bytes can make libjpeg visit all coefficients of the picture again: 13 ms for 41
+# megapixels, so 200 seconds for a megabyte of such scans. Cameras and editors write at most 14.
+MAX_SCANS = 1000
 
 
 def max_megapixels() -> int:
@@ -82,36 +83,29 @@ def check_file(path: Path) -> None:
         raise MediaError(path, "the file is empty (0 bytes); download or copy it again", "empty")
 
 
-def check_size(path: Path, width: int, height: int) -> None:
-    """Raise MediaError if `check_sides` does, or an image has more than MAX_PIXELS pixels."""
-    check_sides(path, width, height)
-    if width * height > MAX_PIXELS:
-        raise MediaError(path, f"claims {width}x{height} pixels, the limit is {MAX_PIXELS} in total; scale it down")
-
-
-def check_sides(path: Path, width: int, height: int) -> None:
-    """Raise MediaError if a side is 0 or above MAX_SIDE, or the aspect ratio is above MAX_RATIO."""
-    if min(width, height) < 1:
-        raise MediaError(path, f"claims {width}x{height} pixels, which is empty; make it again")
-    if max(width, height) > MAX_SIDE:
-        raise MediaError(path, f"claims {width}x{height} pixels, the limit is {MAX_SIDE} per side; scale it down")
-    if max(width, height) > MAX_RATIO * min(width, height):
-        problem = f"claims {width}x{height} pixels, one side more than {MAX_RATIO} times the other; crop it"
-        raise MediaError(path, problem)
-
-
-def check_held(path: Path, width: int, height: int, each: float, form: str) -> None:
-    """Raise MediaError if decoding an image or a frame would hold more than `max_megapixels()`.
+def check_size(path: Path, width: int, height: int, each: float = 3.0) -> None:
+    """Raise MediaError for a picture or frame that is empty, too long, or takes more memory than `max_megapixels()`.
 
     Args:
-        each: bytes per pixel that are held at once.
-        form: the stored format, for the message.
+        each: bytes per pixel that are held at once while it is decoded; 3 are those of the picture in RGB.
     """
-    held = math.ceil(width * height * each / BYTES_A_MEGAPIXEL)
-    limit = max_megapixels()
+    claim = f"claims {width}x{height} pixels"
+    if min(width, height) < 1:
+        raise MediaError(path, f"{claim}, which is empty; make it again")
+    if max(width, height) > MAX_SIDE:
+        raise MediaError(path, f"{claim}, the limit is {MAX_SIDE} per side; scale it down")
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise MediaError(path, f"{claim}, one side more than {MAX_RATIO} times the other; crop it")
+    held, limit = math.ceil(width * height * each / BYTES_A_MEGAPIXEL), max_megapixels()
     if held > limit:
-        claim = f"claims {width}x{height} pixels, and decoding them from {form} takes the memory of {held} megapixels"
-        raise MediaError(path, f"{claim}, the limit is {limit}; scale it down or raise `max_megapixels`")
+        memory = f"decoding takes the memory of {held} megapixels, the limit is {limit}"
+        raise MediaError(path, f"{claim}, and {memory}; scale it down or raise `max_megapixels`")
+
+
+def check_scans(path: Path, jpeg: bytes) -> None:
+    """Raise MediaError if a JPEG may have more than MAX_SCANS scans."""
+    if (scans := jpeg.count(b"\xff\xda")) > MAX_SCANS:
+        raise MediaError(path, f"has {scans} scans, the limit for a JPEG is {MAX_SCANS}; save it again")
 
 
 def check_frames(path: Path, count: int) -> None:

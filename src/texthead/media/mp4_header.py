@@ -4,14 +4,13 @@ A header of a kilobyte can claim a billion samples, and FFmpeg allocates some 73
 """
 
 import struct
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedIOBase
 from math import ceil
 
 # FFmpeg reads tables in all of these, wherever they are, and also finds a header inside `free` or `hoov`.
-_CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"moof", b"traf", b"mvex", b"udta", b"dinf"} | {
-    *(b"tref", b"wave", b"free", b"hoov")
-}
+_CONTAINERS = frozenset(b"moov trak mdia minf stbl edts moof traf mvex udta dinf tref wave free hoov".split())
 
 _MOST_DEPTH = 10  # FFmpeg's
 
@@ -20,6 +19,9 @@ MOST_BOXES = 2**18
 # FFmpeg groups this many samples of uncompressed sound into one entry.
 _SOUND_SAMPLES = 1024
 
+# Start and end of the content of a track's boxes, by kind.
+_Boxes = Mapping[bytes, Sequence[tuple[int, int]]]
+
 
 def claimed_samples(file: BufferedIOBase) -> int:
     """Return an upper bound on the entries that FFmpeg would create for all tracks; 0 for other formats.
@@ -27,18 +29,19 @@ def claimed_samples(file: BufferedIOBase) -> int:
     Raises:
         ValueError: the header is compressed or has more than MOST_BOXES boxes.
     """
-    total, track = 0, _Track()
+    total, track = 0, defaultdict[bytes, list[tuple[int, int]]](list)
     for count, (kind, start, end) in enumerate(_all_boxes(file, 0, file.seek(0, 2)), 1):
         if kind == b"cmov" or count > MOST_BOXES:
             fault = "is compressed" if kind == b"cmov" else f"has more than {MOST_BOXES} boxes"
             raise ValueError(f"its header {fault}")
         if kind == b"trak":
-            total, track = total + track.entries, _Track()
+            total += _entries(file, track)
+            track.clear()
         elif kind == b"trun":
             total += _number(file, start + 4)
         else:
-            track.note(file, kind, start, end)
-    return total + track.entries
+            track[kind].append((start, end))
+    return total + _entries(file, track)
 
 
 def boxes(file: BufferedIOBase, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -64,39 +67,23 @@ def _all_boxes(file: BufferedIOBase, at: int, end: int, depth: int = 0) -> Itera
             yield from _all_boxes(file, start, stop, depth + 1)
 
 
-class _Track:
-    """The claims in the tables of one track."""
+def _entries(file: BufferedIOBase, track: _Boxes) -> int:
+    """Return an upper bound on the entries that FFmpeg would create for a track; each edit can repeat all samples."""
 
-    def __init__(self):
-        self.samples = self.chunks = self.in_chunk = 0
-        self.edits = 1
-        self.is_even = False
-        self.handlers: set[bytes] = set()
+    def numbers(offset: int, *kinds: bytes) -> list[int]:
+        return [_number(file, start + offset) for kind in kinds for start, _ in track.get(kind, ())]
 
-    def note(self, file: BufferedIOBase, kind: bytes, start: int, end: int) -> None:
-        """Record the claims of a table."""
-        match kind:
-            case b"hdlr":
-                self.handlers.add(_bytes(file, start + 8, 4))
-            case b"stts":
-                # A single run of samples of one tick each is how FFmpeg recognises uncompressed sound.
-                self.is_even = (_number(file, start + 4), _number(file, start + 12)) == (1, 1)
-            case b"stsz" | b"stz2":
-                self.samples += _number(file, start + 8)
-            case b"stco" | b"co64":
-                self.chunks += _number(file, start + 4)
-            case b"stsc":
-                runs = _bytes(file, start + 8, min(end - start - 8, 12 * _number(file, start + 4)) // 12 * 12)
-                self.in_chunk = max((count for _, count, _ in struct.iter_unpack(">III", runs)), default=0)
-            case b"elst":
-                self.edits = max(1, _number(file, start + 4))
-
-    @property
-    def entries(self) -> int:
-        """Entries that FFmpeg would create; each edit can repeat all samples."""
-        if self.is_even and b"soun" in self.handlers and b"vide" not in self.handlers:
-            return self.edits * self.chunks * ceil(self.in_chunk / _SOUND_SAMPLES)
-        return self.edits * self.samples
+    edits = max([1, *numbers(4, b"elst")])
+    # A single run of samples of one tick each is how FFmpeg recognises uncompressed sound.
+    is_even = {*numbers(4, b"stts"), *numbers(12, b"stts")} == {1}
+    handlers = {_bytes(file, start + 8, 4) for start, _ in track.get(b"hdlr", ())}
+    if not is_even or b"soun" not in handlers or b"vide" in handlers:
+        return edits * sum(numbers(8, b"stsz", b"stz2"))
+    in_chunk = 0
+    for start, end in track.get(b"stsc", ()):
+        runs = _bytes(file, start + 8, min(end - start - 8, 12 * _number(file, start + 4)) // 12 * 12)
+        in_chunk = max(in_chunk, max((samples for _, samples, _ in struct.iter_unpack(">III", runs)), default=0))
+    return edits * sum(numbers(4, b"stco", b"co64")) * ceil(in_chunk / _SOUND_SAMPLES)
 
 
 def _bytes(file: BufferedIOBase, at: int, count: int) -> bytes:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # The separator between file name and times in W3C Media Fragments.
 _FRAGMENT = "#t="
 
+# Files whose fingerprints are read at once.
+_AT_ONCE = 1000
+
 # Times of parts are rounded to a microsecond.
 _DIGITS = 6
 
@@ -345,8 +348,11 @@ class MediaPath:
 
 def fingerprints(paths: Sequence[Path]) -> list[str]:
     """Return the fingerprint of each path, reading with several threads."""
+    found: list[str] = []
     with ThreadPoolExecutor(16) as pool:
-        return list(pool.map(lambda path: MediaPath(path).fingerprint(), paths))
+        for start in range(0, len(paths), _AT_ONCE):  # A thread's task takes more memory than an item.
+            found += pool.map(lambda path: MediaPath(path).fingerprint(), paths[start : start + _AT_ONCE])
+    return found
 
 
 def spans_by_file(paths: Iterable[MediaPath]) -> dict[Path, list[Span]]:

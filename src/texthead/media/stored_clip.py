@@ -7,17 +7,21 @@ every frame.
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Iterator, Sequence
-from itertools import pairwise
+from operator import add, le
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 from texthead.errors import MediaError, line_of
 from texthead.media.addresses import address
-from texthead.media.limits import check_frames, check_held, check_size
+from texthead.media.limits import check_frames, check_scans, check_size
 from texthead.media.reader import Media, Picture
 from texthead.media.shard import BLOCK, Member, check_header, padded, read_ranges
 
@@ -35,12 +39,13 @@ _MOST_SECONDS = 2**31
 _BYTES_A_PIXEL = 9.0
 
 
-class _Frame(NamedTuple):
-    """Start and end of a frame's JPEG in the clip, in bytes, and the SHA-256 of its bytes."""
+class _Table(NamedTuple):
+    """Of each frame the start and end of its JPEG in the clip, in bytes, the SHA-256 of these bytes, and its time."""
 
-    begin: int
-    end: int
-    digest: str
+    begins: Sequence[int]
+    ends: Sequence[int]
+    digests: Sequence[str]
+    times: Sequence[float]
 
 
 def frame_table(clip: bytes, pictures: Sequence[bytes], seconds: Sequence[float]) -> bytes:
@@ -61,10 +66,10 @@ class StoredClip(Media):
         self._clip = entry.offset
         table = _read_table(path, entry)
         try:
-            self._frames, self.times = _parsed(table, entry.size)
+            self._table = _parsed(table, entry.size)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise MediaError(path, f"its frame table is invalid ({error}); prepare the shard again") from None
-        self.num_frames = len(self._frames)
+        self.times, self.num_frames = self._table.times, len(self._table.begins)
         check_frames(path, self.num_frames)
         if len(self.times) > 1:
             # The last frame is assumed to last as long as the others on average.
@@ -75,25 +80,41 @@ class StoredClip(Media):
 
         Raises: MediaError for a damaged frame.
         """
-        for index, data in self._read(sorted(wanted)):
-            picture = np.empty(self._shape(index, data), np.uint8)
-            self._decode(index, data, picture)
+        for (index,), (picture,) in self._decoded(wanted, 1):
             yield index, picture
 
-    def _shape(self, index: int, data: bytes) -> tuple[int, int, int]:
-        try:
-            height, width = map(int, simplejpeg.decode_jpeg_header(data)[:2])
-        except Exception as error:  # The libraries may raise anything.
-            raise self._damaged(index, error) from None
-        check_size(self.path, width, height)
-        check_held(self.path, width, height, _BYTES_A_PIXEL, "JPEG")
-        return height, width, 3
+    def _batches(
+        self, wanted: Collection[int], most: int
+    ) -> Iterator[tuple[list[int], UInt8[Tensor, "frames 3 height width"]]]:
+        for batch, pictures in self._decoded(wanted, most):
+            yield batch, torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
-    def _decode(self, index: int, data: bytes, out: Picture) -> None:
-        try:
-            simplejpeg.decode_jpeg(data, buffer=out)
-        except Exception as error:
-            raise self._damaged(index, error) from None
+    def _decoded(
+        self, wanted: Collection[int], most: int
+    ) -> Iterator[tuple[list[int], UInt8[np.ndarray, "frames height width 3"]]]:
+        """Yield (indices, pictures) in arrays of at most `most` bytes, or of one frame, into which they are decoded."""
+        left, batch, shape = len(wanted), list[int](), ()
+        out = np.empty(0, np.uint8)
+        for index, data in self._read(sorted(wanted)):
+            try:
+                height, width = map(int, simplejpeg.decode_jpeg_header(data)[:2])
+            except Exception as error:  # The libraries may raise anything.
+                raise self._damaged(index, error) from None
+            if (height, width, 3) != shape:
+                check_size(self.path, width, height, _BYTES_A_PIXEL)
+                self._check_same_size(shape or (height, width), (height, width))
+                shape = (height, width, 3)
+            check_scans(self.path, data)
+            if not batch:
+                out = np.empty((max(1, min(left, most // math.prod(shape))), *shape), np.uint8)
+            try:
+                simplejpeg.decode_jpeg(data, buffer=out[len(batch)])
+            except Exception as error:
+                raise self._damaged(index, error) from None
+            batch.append(index)
+            if len(batch) == len(out):
+                yield batch, out
+                left, batch = left - len(batch), []
 
     def _damaged(self, index: int, error: Exception) -> MediaError:
         problem = f"frame {index} does not decode ({line_of(error)}); prepare the shard again"
@@ -101,25 +122,25 @@ class StoredClip(Media):
 
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Yield (index, bytes) of each wanted frame, ascending, after checking its digest."""
-        frames, runs = self._frames, [*self._runs(wanted)]
-        ranges = [(self._clip + frames[run[0]].begin, frames[run[-1]].end - frames[run[0]].begin) for run in runs]
+        begins, ends, digests, _ = self._table
+        runs = [*self._runs(wanted)]
+        ranges = [(self._clip + begins[run[0]], ends[run[-1]] - begins[run[0]]) for run in runs]
         for run, read in zip(runs, read_ranges(self.path, ranges), strict=True):
-            first = frames[run[0]].begin
+            first = begins[run[0]]
             for index in run:
-                begin, end, digest = frames[index]
-                data = read[begin - first : end - first]
-                if hashlib.sha256(data).hexdigest() != digest:
-                    size = f"{len(data)} of {end - begin} bytes"
+                data = read[begins[index] - first : ends[index] - first]
+                if hashlib.sha256(data).hexdigest() != digests[index]:
+                    size = f"{len(data)} of {ends[index] - begins[index]} bytes"
                     problem = f"the shard is damaged: frame {index}, {size}, has a wrong digest; copy it again"
                     raise MediaError(self.path, problem, "damaged")
                 yield index, data
 
     def _runs(self, wanted: Sequence[int]) -> Iterator[list[int]]:
         """Yield the frames in runs that are each read at once."""
-        frames, gap, run = self._frames, _REMOTE_GAP if address(self.path) else _GAP, [wanted[0]]
+        begins, ends, *_ = self._table
+        gap, run = _REMOTE_GAP if address(self.path) else _GAP, [wanted[0]]
         for index in wanted[1:]:
-            apart, size = frames[index].begin - frames[run[-1]].end, frames[index].end - frames[run[0]].begin
-            if apart > gap or size > _MOST_AT_ONCE:
+            if begins[index] - ends[run[-1]] > gap or ends[index] - begins[run[0]] > _MOST_AT_ONCE:
                 yield run
                 run = []
             run.append(index)
@@ -143,22 +164,21 @@ def _read_table(path: Path, entry: Member) -> bytes:
     return table
 
 
-def _parsed(table: bytes, size: int) -> tuple[list[_Frame], list[float]]:
-    """Return the frames and their times in seconds from the frame table of a clip of `size` bytes.
+def _parsed(table: bytes, size: int) -> _Table:
+    """Return the frame table of a clip of `size` bytes, its times in seconds from the first frame.
 
     Raises:
         KeyError, TypeError, ValueError, RecursionError: the table is invalid.
     """
     parsed = json.loads(table)
-    frames, end = list[_Frame](), 0
-    for number, (begin, length, digest) in enumerate(parsed["frames"]):
-        if not (type(begin) is int and type(length) is int and isinstance(digest, str)):
-            raise TypeError(f"frame {number} has no offset, size and digest")
+    begins, sizes, digests = zip(*parsed["frames"], strict=True)
+    if {*map(type, begins + sizes)} != {int} or {*map(type, digests)} != {str}:
+        raise TypeError("a frame has no offset, size and digest")
+    ends = [*map(add, begins, sizes)]
+    for number, (begin, length, end) in enumerate(zip(begins, sizes, (0, *ends), strict=False)):
         if not (end <= begin and 0 < length <= size - begin):
             raise ValueError(f"frame {number} has {length} bytes at {begin}, after {end} of {size}")
-        end = begin + length
-        frames.append(_Frame(begin, end, digest))
-    return frames, _times(parsed["seconds"], len(frames))
+    return _Table(begins, ends, digests, _times(parsed["seconds"], len(begins)))
 
 
 def _times(seconds: Sequence[float], frames: int) -> list[float]:
@@ -169,7 +189,7 @@ def _times(seconds: Sequence[float], frames: int) -> list[float]:
     """
     if not seconds:
         return []
-    ascending = all(before <= after for before, after in pairwise(seconds))
+    ascending = all(map(le, seconds, seconds[1:]))
     if len(seconds) != frames or not ascending or not 0 <= seconds[0] <= seconds[-1] <= _MOST_SECONDS:
         raise ValueError(f"{len(seconds)} times for {frames} frames, or times that do not ascend")
     return [float(value - seconds[0]) for value in seconds]

@@ -31,7 +31,7 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from texthead.errors import Fault, MediaError
-from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_PIXELS, check_held, check_size, max_megapixels
+from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_SIDE, check_scans, check_size, max_megapixels
 
 # Containers only: playlists and plain text can make FFmpeg open other files, even over the network.
 _CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
@@ -96,10 +96,9 @@ def one_thread(path: Path, context: VideoCodecContext) -> VideoCodecContext:
     """
     each = _bytes_a_pixel(context)
     if context.width or context.height:  # Through a pipe they may be unknown until the first frame.
-        check_size(path, context.width, context.height)
-        check_held(path, context.width, context.height, each, context.name)
+        check_size(path, context.width, context.height, each)
     context.thread_count = 1
-    context.options = {"max_pixels": str(min(MAX_PIXELS, int(max_megapixels() * BYTES_A_MEGAPIXEL / each)))}
+    context.options = {"max_pixels": str(min(MAX_SIDE**2, int(max_megapixels() * BYTES_A_MEGAPIXEL / each)))}
     return context
 
 
@@ -123,6 +122,8 @@ def whole_frames(
 
     Raises: MediaError for a damaged frame.
     """
+    if packet is not None and context.name == "mjpeg":
+        check_scans(path, bytes(packet))
     try:
         frames = context.decode(packet)
     except FFmpegError as error:

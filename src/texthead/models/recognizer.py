@@ -123,9 +123,10 @@ class Recognizer(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The model's device, read from the head if possible, since asking a lazy encoder would build it."""
+        """The model's device; a lazy encoder is not built."""
         modules = (self.head, self.temporal, self.visual)
-        return next(each.device for module in modules for each in chain(module.parameters(), module.buffers()))
+        kinds = ((m.buffers(recurse=False), m.parameters(), m.buffers()) for m in modules)
+        return next(tensor.device for tensor in chain.from_iterable(chain.from_iterable(kinds)))
 
     @property
     def sees_clips(self) -> bool:

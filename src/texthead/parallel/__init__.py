@@ -2,7 +2,7 @@
 
 distributed  ranks, shares, gathers and sums over a process group
 loaders      data loaders, errors for workers that die or hang
-startup      the server that forks loader workers; reuse of freed memory
+startup      the server that forks loader workers; what a command sets in its process
 signals      make SIGTERM and SIGHUP end a program as Ctrl-C does
 worker_pool  run a function in worker processes that may hang or die
 device       choose and check a device

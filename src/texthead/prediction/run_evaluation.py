@@ -118,7 +118,7 @@ def evaluate_run(
         made = labelled_classes(items.classes, items.source, classes, template=template, clean=clean)
         new_template = None if template is None else read_template(template)
         other = run.with_classes(made.labels, names=made.names, template=new_template, prompts=made.sentences)
-        other.model.to(next(run.model.parameters()).device)
+        other.model.to(run.model.device)
         prompts = class_prompts(new_template or run.recipe.template, made.names, made.sentences)
         plan = plan._replace(other=other, names=made.names, prompts=prompts)
     answered = plan.other or run

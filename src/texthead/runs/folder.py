@@ -2,13 +2,13 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import as_visual
-from texthead.encoders.weights import misfit
+from texthead.encoders.weights import misfit, sized_as
 from texthead.errors import RunError
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
 from texthead.models.head_table import as_head, head_json, saved_kind
@@ -132,10 +132,8 @@ def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = boo
     Raises:
         RunError: the file is missing, damaged, of another model or type, or holds NaN or inf.
     """
-    names = filter(keep, saved_shapes(path))
-    try:
-        with safe_open(path, framework="pt") as file:
-            weights = {key: file.get_tensor(key) for key in names}
+    with _opened(path) as file:
+        weights = {key: file.get_tensor(key) for key in filter(keep, file.keys())}
         if problem := misfit(model, weights):
             raise RunError(f"{path}: {problem} of the run: restore the file from a copy or train again")
         for key, tensor in weights.items():
@@ -143,8 +141,6 @@ def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = boo
             if not (tensor < math.inf).all():
                 raise RunError(f"{path}: {key!r} holds NaN or inf: restore it from a copy or train again")
         model.load_state_dict(weights)
-    except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); restore it from a copy or train again") from None
 
 
 def saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -153,13 +149,18 @@ def saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         RunError: the file is missing or damaged.
     """
+    with _opened(path) as file:
+        return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file; raise RunError if it is missing or damaged."""
+    if not path.is_file():
+        raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with `resume`)")
     try:
-        if not path.is_file():
-            raise FileNotFoundError
         with safe_open(path, framework="pt") as file:
-            return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with `resume`)") from None
+            yield file
     except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
         raise RunError(f"{path}: cannot be read ({error}); restore it from a copy or train again") from None
 
@@ -172,17 +173,13 @@ def empty_head(about: dict, classes: dict, dim: int, shapes: Mapping[str, tuple[
 
     Raises:
         RunError: no installed package has such a head, or the package is broken.
-        ValueError: the head has more numbers than the file.
+        EncoderError: the head is much larger than the saved tensors.
     """
     names = [entry["label"] for entry in classes["classes"]]
     prompts = [entry["prompt"] for entry in classes["classes"]]
     kind = saved_kind(about["type"])
-    with torch.device("meta"):  # A damaged config can describe any size; the meta device allocates nothing.
-        described = kind.from_config(about, names, dim=dim)
-    needed = sum(tensor.numel() for tensor in described.state_dict().values())
-    saved = sum(map(math.prod, shapes.values()))
-    if needed > saved:
-        raise ValueError(f"a head of {needed:,} numbers, while model.safetensors has {saved:,}")
+    with sized_as(shapes.values(), f"head {about['type']!r}"):
+        kind.from_config(about, names, dim=dim)
     return kind.from_config(about, names, dim=dim, prompts=None if None in prompts else prompts)
 
 

@@ -26,7 +26,7 @@ from torch import nn
 
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import Encoder, as_visual, build_visual
-from texthead.encoders.lazy import LazyVisual, known_digest, note_digest, weights_digest
+from texthead.encoders.lazy import SMALL, LazyVisual, known_digest, note_digest, weights_digest
 from texthead.encoders.load import keeps_graph, load_encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import sized_as
@@ -63,9 +63,6 @@ HERE = "{run}"
 CALIBRATION = "calibration.json"
 
 WEIGHTS = "model.safetensors"
-
-# Most parameters of an encoder whose graph is exported in about a second.
-_SMALL = 16_000_000
 
 
 def saved_options(
@@ -257,6 +254,7 @@ class Run:
             text_map=None if self.head.text_map is None else self.head.text_map.cpu(),
             keep_text=keep_text,
             allow_download=self.allow_download,
+            lazy=True,
         )
 
     def check_text_saved(self) -> None:
@@ -390,7 +388,7 @@ def _model(
     shapes = saved_shapes(weights)
     digest = known_digest(_files(folder))
     if digest is not None and StoredGraph.of(digest, pixels.size).graph.is_file():
-        visual = LazyVisual(spec, partial(_network, weights, spec), digest)
+        visual = LazyVisual(spec, partial(_network, weights, spec), digest, weights)
     else:
         with sized_as(shapes.values(), str(folder / "recipe.json")):
             make_temporal(about["temporal"], build_visual(spec))
@@ -426,15 +424,15 @@ def keep_graph(folder: Path, model: Recognizer, side: int) -> None:
     Args:
         side: of the frames, in pixels.
     """
-    if isinstance(model.visual, LazyVisual) or not model.sees_frames_apart or model.device.type != "cpu":
-        return
     visual = as_visual(model.visual)
-    if not keeps_graph(visual.spec.source):
+    if not model.sees_frames_apart or model.device.type != "cpu" or not keeps_graph(visual.spec.source):
         return
     digest = weights_digest(visual)
+    if digest == known_digest(_files(folder)):
+        return
     saved = StoredGraph.of(digest, side)
     record = saved.record()
-    if record is None and sum(weight.numel() for weight in visual.parameters()) <= _SMALL:
+    if record is None and sum(weight.numel() for weight in visual.parameters()) <= SMALL:
         noise = torch.randint(256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         record = saved.make(visual, noise)
     if record is not None and record["exact"]:

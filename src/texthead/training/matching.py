@@ -63,13 +63,13 @@ def matching_loss(
         if gather:
             # One collective call, so that the backward pass has the same order on all processes.
             video, text = gather_rows(torch.cat([video, text], dim=1)).chunk(2, dim=1)
-            labels = gather_rows(labels)
+            labels = gather_rows(labels.to(video.device))
         logits = scale * video @ text.T
         pairs = max(1, len(logits))
         if targets == "one_hot":
             diagonal = torch.arange(len(logits), device=logits.device)
             return F.cross_entropy(logits, diagonal, reduction="sum") / pairs
-        target = target_mass(labels).to(logits.dtype)
+        target = target_mass(labels).to(logits)
         sides = [F.kl_div(side.log_softmax(-1), target, reduction="sum") for side in (logits, logits.T)]
         return (sides[0] + sides[1]) / (2 * pairs)
 
@@ -139,7 +139,8 @@ class Matching(nn.Module):
     ) -> Float[Tensor, ""]:
         """Return the mean loss of the batch, or with `gather` of the batches of all processes.
 
-        Labels are indices of head rows. Clips with a label below 0 pass through the encoder but do not count.
+        Labels are indices of head rows, and may be on the CPU. Clips with a label below 0 pass through the encoder but
+        do not count.
 
         Source: Eq. 2.
         """

@@ -17,7 +17,7 @@ def make_optimizer(trained: Trained, recipe: Recipe) -> torch.optim.Optimizer:
         [{**group, "params": kind} for group in groups for kind in by_kind(group["params"])],
         betas=(recipe.beta1, recipe.beta2),
         weight_decay=recipe.weight_decay,
-        fused=next(trained.parameters()).is_cuda or None,
+        fused=True,
     )
 
 
@@ -56,4 +56,6 @@ def begin_step(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, step
         group["lr"] = group["peak_lr"] * factor
     # Dropout depends only on seed, step and process. Seeds of processes are far apart within 32 bits, since the CPU
     # generator uses no more.
-    torch.manual_seed(recipe.seed * 1_000_003 + step + rank() * 2_654_435_769)
+    on_cpu = optimizer.param_groups[0]["params"][0].device.type == "cpu"
+    seed = torch.default_generator.manual_seed if on_cpu else torch.manual_seed  # The latter asks all back ends.
+    seed(recipe.seed * 1_000_003 + step + rank() * 2_654_435_769)

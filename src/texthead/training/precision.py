@@ -1,4 +1,4 @@
-"""Resolve precision "auto": bfloat16 if a trial on the first batch shows that it is faster on the CPU, else float32."""
+"""Resolve precision "auto": bfloat16 if a trial on the first batch shows that it is faster, else float32."""
 
 import math
 import time
@@ -76,16 +76,17 @@ def try_both(
     single, half = _Pass(), _Pass()
     model.train()
     keep_statistics(model)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng([clips.device] if clips.is_cuda else []):
         for _ in range(2):
             for each in (single, half):
                 torch.manual_seed(recipe.seed)
                 started = clock()
-                with torch.autocast("cpu", torch.bfloat16, enabled=each is half):
+                with torch.autocast(clips.device.type, torch.bfloat16, enabled=each is half):
                     logits = model(clips)
                 loss = F.cross_entropy(logits.float(), labels)
                 each.gradients = torch.autograd.grad(loss, weights, materialize_grads=True)
-                each.seconds, each.loss = min(each.seconds, clock() - started), loss.item()
+                each.loss = loss.item()  # Waits for a GPU.
+                each.seconds = min(each.seconds, clock() - started)
     cosine = _cosine(single.gradients, half.gradients)
     return PrecisionTrial((single.seconds, half.seconds), (single.loss, half.loss), cosine)
 
@@ -140,7 +141,7 @@ def choose_precision(
                 precision = "fp32"
                 if tries and _pays_off(model, batches, recipe, execution):
                     inputs, labels, _ = read(collate([clips[key] for key in next(iter(batches))], blank=clips.blank))
-                    trial = try_both(model, inputs, labels, recipe)
+                    trial = try_both(model, inputs.to(model.device), labels.to(model.device), recipe)
                     precision = trial.chosen
                     reporter.say(str(trial))
                 about["recipe"]["precision"] = precision
@@ -150,8 +151,9 @@ def choose_precision(
 
 
 def _pays_off(model: Recognizer, batches: EpochBatches, recipe: Recipe, execution: Execution) -> bool:
-    """Return whether a trial is worth it: a float32 encoder is trained on a CPU for enough steps."""
+    """Return whether a trial is worth it: a float32 encoder trains for enough steps on a CPU, or a GPU with bf16."""
     if recipe.freeze_encoder or execution.compiled or batches.steps_per_epoch * recipe.epochs < FEWEST_STEPS:
         return False
     weight = next(model.visual.parameters())
-    return weight.device.type == "cpu" and weight.dtype == torch.float32
+    able = torch.cuda.is_bf16_supported(including_emulation=False) if weight.is_cuda else weight.device.type == "cpu"
+    return able and weight.dtype == torch.float32

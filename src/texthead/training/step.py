@@ -102,7 +102,8 @@ class ParallelModel:
 
     def __call__(self, clips: Tensor, labels: Tensor) -> Tensor:
         """Return the output of `Trained` in the recipe's precision; call inside `micro_batch`."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._recipe.precision == "bf16"):
+        half = self._recipe.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
             return self._run(clips, labels)
 
     def publish(self) -> None:

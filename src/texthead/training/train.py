@@ -3,10 +3,12 @@
 import copy
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +41,9 @@ from texthead.training.precision import choose_precision
 from texthead.training.start import check_trainable, engine_of, record_engines, run_folder
 from texthead.training.step import ParallelModel, clip_gradients, set_training
 from texthead.training.tune import tuned
+
+# Steps between two reads of the losses from a GPU.
+READ_EVERY = 10
 
 
 @worker_faults()
@@ -135,58 +140,64 @@ def train(
             # --- epoch
             batches.epoch = epoch
             set_training(parallel.trained.model, recipe)
-            started, micro_batches = time.perf_counter(), iter(clip_loader)
+            started, micro_batches, waiting = time.perf_counter(), iter(clip_loader), list[_Step]()
             done = done_before = epoch * len(clips) + batches.first_step * recipe.batch
             for items, micro in batches.steps():
                 # --- step: forward and backward, micro-batch by micro-batch
                 begin_step(optimizer, recipe, step, steps)
-                loss, right, taken, not_finite = 0.0, 0, 0, []
+                shares, right, taken = [], torch.zeros((), device=parallel.device), []
                 for left in reversed(range(micro)):
                     with together():
                         inputs, labels, positions = read(next(micro_batches))
-                    inputs, labels = (tensor.to(parallel.device, non_blocking=True) for tensor in (inputs, labels))
+                    inputs = inputs.to(parallel.device, non_blocking=True)
+                    if not objective:  # Which looks up the prompts of labels.
+                        labels = labels.to(parallel.device, non_blocking=True)
                     with parallel.micro_batch(len(positions), last=not left):
                         output = parallel(inputs, labels)
                         if objective:
                             share = output * (len(positions) / items)
                         elif train_set.several:
-                            known = labels != NO_ITEM
-                            logits, answers = output[known].float(), table[labels[known]]
-                            share = F.binary_cross_entropy_with_logits(logits, answers, reduction="sum") / items
+                            weight = labels[:, None].ne(NO_ITEM).float()
+                            answers = table[labels.clamp(0)], weight
+                            share = (
+                                F.binary_cross_entropy_with_logits(output.float(), *answers, reduction="sum") / items
+                            )
                         else:
                             logits = output.float() + shift
                             share = F.cross_entropy(logits, labels, reduction="sum", ignore_index=NO_ITEM) / items
                             right += (output.argmax(-1) == labels).sum()
                         (share * parallel.factor).backward()
-                    loss, taken = loss + share.item(), taken + len(positions)
-                    not_finite = not_finite or ([] if math.isfinite(loss) else positions)
+                    shares.append(share.detach())
+                    taken.append(positions)
                     if left:
-                        progress(done + taken, total)
+                        progress(done + sum(map(len, taken)), total)
+                step, done = step + 1, done + items
+                ended, last = done == (epoch + 1) * len(clips), done == total
+                due = execution.is_due(step, steps, saved, frozen=recipe.freeze_encoder, last=last)
+
+                # --- metrics, of several steps at once from a GPU, which reading makes wait
+                rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+                waiting.append(_Step(step, items, rates, taken, torch.stack([*shares, right])))
+                if parallel.device.type == "cpu" or ended or due or step % READ_EVERY == 0:
+                    rate = round((done - done_before) / (time.perf_counter() - started), 2)
+                    for each, loss, right in _finite(waiting, train_set.items, out):
+                        top1 = {} if objective or train_set.several else {"train_top1": 100 * int(right) / each.items}
+                        numbers = {"loss": loss, **top1, **each.rates, "clips_per_second": rate}
+                        with together():
+                            log.add(kind="train", epoch=epoch, step=each.step, **numbers)
+                    waiting = []
 
                 # --- update
-                loss, right = sum_numbers(loss, int(right))
-                if not math.isfinite(loss):
-                    raise _not_finite(loss, step, optimizer, train_set.items, gather_list(not_finite), out)
                 if recipe.clip_norm:
                     clip_gradients(weights, recipe.clip_norm)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-                step, done = step + 1, done + items
-
-                # --- metrics
-                top1 = {} if objective or train_set.several else {"train_top1": 100 * int(right) / items}
-                rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-                rates["clips_per_second"] = round((done - done_before) / (time.perf_counter() - started), 2)
-                with together():
-                    log.add(kind="train", epoch=epoch, step=step, loss=loss, **top1, **rates)
                 progress(done, total)
 
                 # --- checkpoint
-                ended = done == (epoch + 1) * len(clips)
                 if ended and objective:
                     objective.refresh(parallel.trained.model)
-                last = done == total
-                if execution.is_due(step, steps, saved, frozen=recipe.freeze_encoder, last=last):
+                if due:
                     saved = time.monotonic()
                     save_state(out, parallel.trained, optimizer, log, epoch=epoch + ended, step=step)
 
@@ -247,12 +258,31 @@ def _mean_loss(records: Sequence[dict], epoch: int, batch: int, length: int) -> 
     return sum(loss * count for loss, count in zip(losses, items, strict=True)) / length
 
 
-def _not_finite(
-    loss: float, step: int, optimizer: torch.optim.Optimizer, items: Sequence[Item], positions: Sequence[int], out: Path
-) -> RunError:
-    rates = ", ".join(f"{group['lr']:.3g}" for group in optimizer.param_groups)
-    paths = ", ".join(str(items[position].path) for position in positions[:3])
-    return RunError(
-        f"loss is {loss} at step {step + 1} (rates {rates}; items {paths}, ...): lower `lr`; "
-        f"the last checkpoint in {out / 'state'} is kept"
-    )
+class _Step(NamedTuple):
+    """A step; `numbers`, still on the device, are the share of the loss of each micro-batch, and how many are right."""
+
+    step: int
+    items: int
+    rates: dict[str, float]
+    positions: list[list[int]]
+    numbers: Float[Tensor, " micro_batches_and_one"]
+
+
+def _finite(steps: Sequence[_Step], items: Sequence[Item], out: Path) -> Iterator[tuple[_Step, float, float]]:
+    """Yield each step with the loss and the number of right items over all processes.
+
+    Raises: RunError for a loss that is not finite.
+    """
+    numbers = iter(torch.cat([each.numbers for each in steps]).tolist())
+    for each in steps:
+        sums = list(accumulate(next(numbers) for _ in each.positions))
+        loss, right = sum_numbers(sums[-1], next(numbers))
+        if not math.isfinite(loss):
+            own = next((own for own, part in zip(each.positions, sums, strict=True) if not math.isfinite(part)), [])
+            paths = ", ".join(str(items[position].path) for position in gather_list(own)[:3])
+            rates = ", ".join(f"{rate:.3g}" for rate in each.rates.values())
+            raise RunError(
+                f"loss is {loss} at step {each.step} (rates {rates}; items {paths}, ...): lower `lr`; "
+                f"the last checkpoint in {out / 'state'} is kept"
+            )
+        yield each, loss, right

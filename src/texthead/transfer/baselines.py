@@ -130,7 +130,7 @@ def add_baselines(table: ScoreTable, task: Task, items: FrozenItems) -> None:
 def _pretrained(run: Run, reading: Reading, reporter: Reporter) -> FrozenEncoder:
     """Return the run's encoder before training."""
     encoder = run.encoder()
-    encoder.visual.to(next(run.model.parameters()).device)
+    encoder.visual.to(run.model.device)
     return FrozenEncoder(encoder, run.protocol, reading, reporter)
 
 

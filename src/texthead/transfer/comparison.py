@@ -76,7 +76,7 @@ def load_task(
         train_set.classes, train_set.source, classes, template=template, clean=clean
     )
     prompts = class_prompts(template or small().template, names, sentences)
-    encoder = load_encoder(source, text=text, prompts=flat(prompts))
+    encoder = load_encoder(source, text=text, prompts=flat(prompts), lazy=True)
     encoder.visual.to(device or torch.device("cpu"))
     task, changes = make_task(encoder, train_set, names, sentences, overrides, reading, reporter)
     return task, [*lines, *changes]

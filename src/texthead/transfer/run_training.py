@@ -178,7 +178,7 @@ def train_run(
     Args:
         out: the run folder.
         reading: how files are read and encoded.
-        execution: how fine-tuning is executed; workers, cache and engine are those of `reading`.
+        execution: how fine-tuning is executed; cache and engine are those of `reading`, and workers by default.
         resume: continue the fine-tuning of the run in `out`, with the options that it was started with.
         device: device to compute on; the CPU if None.
         allow_download: whether the encoder may be downloaded.
@@ -195,7 +195,8 @@ def train_run(
         if value and (resume or ranks() > 1):
             raise DataError(f"`{name}` {value} fits a new run in one process: leave it out, or `resume` and torchrun")
     check_out(Path(out), resume=resume)
-    shared = {"workers": reading.workers, "cache": reading.cache, "engine": reading.engine}
+    workers = execution.workers or reading.workers
+    shared = {"workers": workers, "cache": reading.cache, "engine": reading.engine}
     training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, reporter, notify)
     inputs, division, changes = training.plan(data, device or torch.device("cpu"), allow_download)
     if training.must_tune:
@@ -256,7 +257,8 @@ class _Training:
         if any(sentences) and not takes_sentences(options.head):
             raise DataError(f"head {options.head} does not use sentences: remove them from {options.classes}")
         prompts = flat(class_prompts(recipe.template, names, sentences))
-        encoder = load_encoder(options.encoder, text=options.text, prompts=prompts, allow_download=allow_download)
+        about = {"text": options.text, "prompts": prompts, "allow_download": allow_download}
+        encoder = load_encoder(options.encoder, **about, lazy=not self.must_tune)
         if self.must_tune and division.train.several and head_kind(options.head)[0].items:
             raise DataError(
                 f"head {options.head} is fitted to files with one label each, and these have several: take another head"
@@ -336,7 +338,7 @@ class _Training:
 
     def _try(self, quick: FittedMethod, start: _Start) -> Choice:
         """Decide by a trial."""
-        fit, reading = partial(quick.task.fit, quick.name), Reading(self.reading.workers)
+        fit, reading = partial(quick.task.fit, quick.name), Reading(self.execution.workers)
         try:
             trial = try_tuning(fit, quick.items, start.inputs, start.protocol, reading=reading, reporter=self.reporter)
         except KeyboardInterrupt:

@@ -57,8 +57,6 @@ class Bulk:
     # Processes that torchrun starts share no work but the files.
     PROCESSES: ClassVar = "apart"
 
-    decodes_many: ClassVar = True
-
     inputs: list[str] = argument("RUN_OR_FILES", nargs="+", read=run_argument)
     out: str = option(metavar="FOLDER")
     model: ModelOptions = ModelOptions()
@@ -143,7 +141,7 @@ class Bulk:
             rank=rank,
             ranks=ranks,
             skip_unreadable=skip,
-            workers=self.files.workers,
+            workers=self.files.processes(),
             engine=self.files.engine,
             done=done,
         )

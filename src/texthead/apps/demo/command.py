@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from texthead.cli import NonNegativeInt, console, default_workers, option, outputs
 from texthead.extras import check_extra
@@ -19,8 +18,6 @@ class Demo:
         workers: processes that decode videos
         device: auto, cpu, cuda or cuda:N
     """
-
-    decodes_many: ClassVar = True
 
     out: str = option("demo", "FOLDER")
     quick: bool = False

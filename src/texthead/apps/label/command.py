@@ -58,8 +58,6 @@ class Label:
 
     JSON: ClassVar = "with --next: labelled, files, next [path, guess, probability]"
 
-    decodes_many: ClassVar = True
-
     data: str = argument("DATA")
     classes: str | None = option(None, "NAMES")
     several: bool = False
@@ -124,9 +122,9 @@ class Label:
         if classes:
             console.say_names(classes, self.prompts.names_for(classes), self.prompts.read_template() or "{}")
         console.doing(f"loading the encoder {self.encoder}")
-        encoder = load_encoder(self.encoder, text=self.text, prompts=flat(self._prompts(classes)))
+        encoder = load_encoder(self.encoder, text=self.text, prompts=flat(self._prompts(classes)), lazy=True)
         encoder.visual.to(self.files.pick_device())
-        reading = self.files.reading(self.features.folder)
+        reading = self.files.reading(files.paths, self.features.folder)
         files = cut_files(files, encoder, reading, above=self.cut_above, known=paths, reporter=console.reporter)
         pool = encode_files(files, encoder, reading, console.reporter)
         console.say_skipped(pool.skipped)

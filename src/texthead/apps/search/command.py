@@ -56,8 +56,6 @@ class Find:
         "       texthead find [WORDS] FOLDER --page [--marks marks.csv] [--save RUN] [options]"
     )
 
-    decodes_many: ClassVar = True
-
     inputs: list[str] = argument("WORDS_OR_FOLDER", nargs="+")
     not_: str | None = option(None, "WORDS")
     like: str | None = option(None, "FILE")
