@@ -62,7 +62,9 @@ def enlarged(source: Path, out: Path, number: int) -> None:
     """Write a photo of 12 megapixels."""
     image = Image.open(source).convert("RGB")
     scale = (12e6 / (image.width * image.height)) ** 0.5
-    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    # Whole blocks, as sensors have.
+    width, height = (16 * round(side * scale / 16) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
     rng, exif = np.random.default_rng(number), Image.Exif()
     shape = (image.height, image.width, 1)
     pixels = np.asarray(image, np.float32) + GRAIN * rng.standard_normal(shape, np.float32)
