@@ -5,7 +5,7 @@ change in any of them changes the key, so features are never stale. A part of a 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -147,7 +147,8 @@ def frame_features_in_turn(
         return FrameFeatures(length, indices, features)
 
     cache, engine = open_cache(visual, pixels, reading.cache, reading.engine), None
-    with worker_faults(), reporter.bar("encode", "files") as progress:
+    used = closing(cache) if cache else nullcontext()  # An open one keeps two megabytes.
+    with worker_faults(), used, reporter.bar("encode", "files") as progress:
         for start in range(0, len(paths), FILES_OF_CHUNK):
             with torch.inference_mode():
                 chunk = paths[start : start + FILES_OF_CHUNK]
