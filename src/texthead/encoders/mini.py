@@ -195,8 +195,7 @@ def _load_bridge(words: Callable[[Sequence[str]], Tensor], weights: Path, rows: 
     """
     # The texts are timm's, and to import it takes longer than all else here.
     timm = find_spec("timm")
-    assert timm is not None and timm.origin is not None
-    files = [Path(timm.origin), weights]
+    files = [Path(timm.origin or "") if timm else Path(), weights]
     about = f"bridge {_GAMMA} {_RIDGE} {hashlib.sha256(rows.numpy().tobytes()).hexdigest()}"
     if (name := known_digest(files, about)) is None:
         key = hashlib.sha256(repr(("bridge 1", _GAMMA, _RIDGE, imagenet_texts())).encode())
