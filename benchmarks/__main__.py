@@ -27,7 +27,8 @@ from pathlib import Path
 from benchmarks import ffmpeg
 from benchmarks.rounds import Row, in_new_process, section_of, spread, table
 
-SECTIONS = ("reading", "transforms", "step", "cached", "views", "startup", "mini", "engine", "peers", "growth")
+SECTIONS = ("reading", "transforms", "step", "cached", "views", "startup", "mini", "engine", "peers", "photos")
+SECTIONS += ("growth",)
 ROOT = Path(__file__).parents[1]
 TABLE, BENCH = "first table", "make bench"
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")

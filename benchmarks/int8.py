@@ -1,10 +1,10 @@
-"""What int8 weights cost a trained ViT: accuracy and changed answers, paired over items, of several trainings.
+"""What int8 costs a trained ViT, exported or as an engine: accuracy and changed answers, paired over items.
 
-    python -m benchmarks.int8 --data ../shared/data [--sets shapes clothing airborne] [--seeds 3]
+    python -m benchmarks.int8 --data ../shared/data [--sets shapes clothing ...] [--seeds 3]
 
 The ViT is the image tower of the paper's small CLIP (`paper.tinyclip`: four blocks of width 128, 64 pixels), trained
-once from a random start on drawn shapes, 6 to 8 minutes. For each set and seed `texthead train` fine-tunes all of it
-and it is exported with `--int8`; the run in torch and the exported model score the test split, on the same pixels.
+once from a random start on drawn shapes, 6 to 8 minutes. For each set and seed `texthead train` fine-tunes all of it;
+the run in torch, its export with `--int8` and the run with `--engine int8` score the test split, on the same pixels.
 `shapes` are stills drawn here, of 24 of the pairs that the tower was trained on. The interval is over items, paired, of
 the means over seeds (`intervals.paired_interval`).
 """
@@ -27,19 +27,27 @@ from paper.shapes import draw_shape_pictures, seen_pairs
 from paper.tinyclip import cached_tower
 from texthead.cli import main as cli
 from texthead.evaluation.intervals import paired_interval
+from texthead.features import Reading, item_features
 
-REAL: Mapping[str, str] = {"clothing": "image/clothing/images.csv", "airborne": "video/airborne/clips.csv"}
+REAL: Mapping[str, str] = {
+    "clothing": "image/clothing/images.csv",
+    "handdigits": "image/handdigits/images.csv",
+    "objects": "image/objects/images.csv",
+    "airborne": "video/airborne/clips.csv",
+}
+WAYS = ("export", "engine")
 PAIRS, TRAINED, TESTED = 24, 8, 20
 
 
 class Costs(NamedTuple):
-    """One run: which items are right before and after, changed answers, the largest change of a probability, sizes."""
+    """One run and way: items right before and after, changed answers, the largest change of a probability, size."""
 
     before: np.ndarray
     after: np.ndarray
     changed: int
     moved: float
     megabytes: tuple[float, float]
+    cosine: float
 
 
 def draw_shapes(out: Path) -> Path:
@@ -55,8 +63,8 @@ def draw_shapes(out: Path) -> Path:
     return out / "items.csv"
 
 
-def costs(source: Path, tower: Path, seed: int, options: argparse.Namespace, out: Path) -> Costs:
-    """Train, export and score."""
+def costs(source: Path, tower: Path, seed: int, options: argparse.Namespace, out: Path) -> dict[str, Costs]:
+    """Train, export and score; return the costs of each way."""
     command = ["train", str(source), "--encoder", f"openclip:local-dir:{tower}", "--out", str(out / "run")]
     command += ["--seed", str(seed), "--epochs", str(options.epochs), "--lr", str(options.lr)]
     if cli.main([*command, "--baselines", "never", "--workers", "0"]):
@@ -67,15 +75,27 @@ def costs(source: Path, tower: Path, seed: int, options: argparse.Namespace, out
     test = th.read_dataset(source).split("test")
     clips = clips_of(run, protocol, test)
     truth = np.array([run.labels.index(label) for label in test.labels])
-    base, int8 = (scored(score, clips)[0] for score in (scorer_of(run, protocol), folder_of(out / "int8", "onnx")))
+    base, exported = (scored(score, clips)[0] for score in (scorer_of(run, protocol), folder_of(out / "int8", "onnx")))
+    paths, features = [item.path for item in test.items], {}
+    for engine in ("eager", "int8"):
+        reading = Reading(batch=8, engine=engine)
+        views = item_features(run.model, paths, protocol, reading)
+        features[engine] = torch.stack([each.mean(0) for each in views if isinstance(each, torch.Tensor)])
+    with torch.inference_mode():
+        encoded = run.model.head(features["int8"]).numpy()
+    cosine = float(torch.cosine_similarity(features["eager"], features["int8"]).mean())
     sizes = (run.folder / "model.safetensors", out / "int8" / "model.onnx")
-    return Costs(
-        base.argmax(1) == truth,
-        int8.argmax(1) == truth,
-        int((base.argmax(1) != int8.argmax(1)).sum()),
-        float(np.abs(softmax(base) - softmax(int8)).max()),
-        tuple(file.stat().st_size / 1e6 for file in sizes),  # pyright: ignore
-    )
+    return {
+        way: Costs(
+            base.argmax(1) == truth,
+            int8.argmax(1) == truth,
+            int((base.argmax(1) != int8.argmax(1)).sum()),
+            float(np.abs(softmax(base) - softmax(int8)).max()),
+            tuple(file.stat().st_size / 1e6 for file in sizes),  # pyright: ignore
+            cosine,
+        )
+        for way, int8 in zip(WAYS, (exported, encoded), strict=True)
+    }
 
 
 def row(name: str, runs: list[Costs]) -> str:
@@ -89,9 +109,10 @@ def row(name: str, runs: list[Costs]) -> str:
     )
     changed = " ".join(str(run.changed) for run in runs)
     sizes = f"{runs[0].megabytes[0]:.1f} -> {runs[0].megabytes[1]:.1f}"
+    cosine = min(run.cosine for run in runs)
     moved = max(run.moved for run in runs)
     loss = f"{100 * (lost - won) / items:.2f} ({low:.2f} to {high:.2f})"
-    return f"| {name} | {items} | {each} | {loss} | {changed} | {moved:.2f} | {sizes} |"
+    return f"| {name} | {items} | {each} | {loss} | {changed} | {moved:.2f} | {cosine:.4f} | {sizes} |"
 
 
 def main() -> None:
@@ -112,17 +133,18 @@ def main() -> None:
         for name in options.sets:
             source = options.data / REAL[name] if name in REAL else draw_shapes(scratch / "drawn")
             folders = [scratch / name / str(seed) for seed in range(options.seeds)]
-            runs: list[Costs] = []
+            runs: dict[str, list[Costs]] = {way: [] for way in WAYS}
             for seed, out in enumerate(folders):
-                runs.append(costs(source, tower, seed, options, out))
-                print(row(f"{name}, seed {seed}", runs[-1:]), flush=True)
-            lines.append(row(name, runs))
+                for way, cost in costs(source, tower, seed, options, out).items():
+                    runs[way].append(cost)
+                    print(row(f"{name}, {way}, seed {seed}", [cost]), flush=True)
+            lines += [row(f"{name}, {way}", runs[way]) for way in WAYS]
     print(f"{machine()} onnxruntime {onnxruntime.__version__}\n")
     print(
         "| set | items | top-1 before/after, by seed | points lost (95 %) | changed answers, by seed | "
-        "largest change of a probability | MB |"
+        "largest change of a probability | mean cosine of the engine's features, smallest | MB exported |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|")
     print("\n".join(lines))
 
 

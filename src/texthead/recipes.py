@@ -35,7 +35,13 @@ OnnxName = Literal[
     "onnxruntime", "onnxruntime:cuda", "onnxruntime:openvino", "onnxruntime:coreml", "onnxruntime:directml"
 ]
 
-EngineName = Literal["auto", "eager", OnnxName, "compiled", "bf16"]
+EngineName = Literal["auto", "eager", OnnxName, "compiled", "bf16", "int8"]
+
+# Engines whose features differ from the encoder's own, so that they have a cache of their own.
+INEXACT: tuple[EngineName, ...] = ("bf16", "int8")
+
+# How still images are decoded, except for training crops.
+Decode = Literal["reduced", "exact"]
 
 # Heads for an encoder without a text tower.
 WITHOUT_TEXT = ", ".join(kind for kind in HEADS if kind not in ("text", "prompt"))
@@ -81,6 +87,8 @@ class Recipe:
         test_size: crop side in testing, in pixels; None is size; objects look larger in random boxes than in whole
             frames, so a larger test size matches what was learned (FixRes, Touvron et al. 2019).
         resize: short side before cropping, in pixels; None is size over the encoder's crop fraction.
+        decode: large JPEGs at 1/2, 1/4 or 1/8 of their size, at least twice `resize` (reduced), or whole (exact);
+            training crops are always cut from whole images.
         origin: frame taken from each segment in testing, or windows of 128 frames ("dense").
         stride: distance between a clip's frames, in video frames (0: spread over the whole video). Training clips start
             anywhere, test clips at equal distances; the frames of a shorter video are spread. The default is the
@@ -146,6 +154,7 @@ class Recipe:
     size: int | None = None
     test_size: int | None = None
     resize: int | None = None
+    decode: Decode = "reduced"
     origin: Literal["first", "centre", "middle", "dense"] = "first"
     stride: int = 0
     pooling: Literal["features", "logits", "probabilities"] = "features"

@@ -24,6 +24,7 @@ from benchmarks import (
     growth,
     mini,
     peers,
+    photos,
     reading,
     rounds,
     search,
@@ -138,10 +139,12 @@ def test_int8_cost_paired_over_items() -> None:
     int8 = pytest.importorskip("benchmarks.int8", reason="the extra onnx")
     right = np.arange(40) < 30
     worse, same = right & (np.arange(40) != 3), right.copy()
-    runs = [int8.Costs(right, worse, 2, 0.25, (1.0, 0.3)), int8.Costs(right, same, 0, 0.125, (1.0, 0.3))]
+    runs = [int8.Costs(right, worse, 2, 0.25, (1.0, 0.3), 0.99), int8.Costs(right, same, 0, 0.125, (1.0, 0.3), 0.999)]
     low, high = paired_interval(0.5, 0.0, 40)
     loss = f"1.25 ({low:.2f} to {high:.2f})"
-    assert int8.row("drawn", runs) == f"| drawn | 40 | 75.0/72.5 75.0/75.0 | {loss} | 2 0 | 0.25 | 1.0 -> 0.3 |"
+    assert (
+        int8.row("drawn", runs) == f"| drawn | 40 | 75.0/72.5 75.0/75.0 | {loss} | 2 0 | 0.25 | 0.9900 | 1.0 -> 0.3 |"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +213,15 @@ def test_peers_compute_the_same_features(tmp_path: Path, monkeypatch: pytest.Mon
     assert [row[:2] for row in rows] == [[name, way] for name, ways in groups.items() for way in ways]
     gaps = {way: float(gap) for _, way, *_, gap in rows if way != peers.TEXTHEAD}
     assert max(gaps.values()) < 1e-3
+
+
+@pytest.mark.nightly("benchmarks/photos.py")
+def test_photos_of_phones_take_every_way(shared: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path))
+    text, rows = photos.section(1, shared, 2)
+    assert [text.count(way) for way in (photos.PREDICT, photos.EXACT, photos.HAND)] == [3, 2, 2]
+    assert float(text.split("least ")[1].rstrip(".")) > 0.99
+    assert [row.other for row in rows] == [photos.HAND] * 2
 
 
 def test_printed_lines_are_compared_by_words_and_numbers() -> None:

@@ -17,6 +17,7 @@ from texthead.encoders.load import load_encoder, spec_of
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
 from texthead.features import engine as engines
+from texthead.features.cache import open_cache
 from texthead.features.engine import Engine, StoredGraph
 from texthead.features.frames import frame_features
 from texthead.features.reading import Reading, engines_text
@@ -240,6 +241,38 @@ def test_bf16_is_another_feature_with_a_cache_of_its_own(mini, tmp_path, monkeyp
     monkeypatch.setattr(engines, "LEAST_COSINE", 1.1)
     with pytest.raises(RunError, match="bf16"):
         Engine(mini, "bf16")(frames(64))
+
+
+def test_int8_is_another_feature_with_a_cache_and_a_graph_of_its_own(cache, tmp_path, monkeypatch):
+    visual, lines = build_visual(spec_of("timm:vit_tiny_patch16_224")).eval(), []
+    graphs, x, pixels = [], frames(224), Pixels(224, 224, "bicubic")
+    for share in (8, 0):
+        classify = (lambda features: features.argmax(-1) > -1) if share else (lambda features: features[:, 0])
+        encode = Engine(visual, "int8", reporter=Reporter(note=lines.append), classify=classify)
+        with torch.inference_mode():
+            gap = one_minus_cosine(encode(x), visual(x))
+        assert 1e-6 < gap < 1e-2
+        prints(lines[-1], f"lowest {1 - gap:.4f}", f"first 8 frames, {share} with the same prediction")
+        graphs.append([path.read_bytes() for path in cache.glob("*.onnx")])
+        monkeypatch.setattr(engines, "_export", lambda *_: pytest.fail("it is kept"))
+    assert len(graphs[0]) == 1
+    assert graphs[0] == graphs[1]
+    assert (len(lines), encode.name) == (2, "int8")
+    for engine in ("auto", "onnxruntime", "bf16", "int8"):
+        open_cache(visual, pixels, tmp_path / "features", engine)
+    assert len({path.stem for path in (tmp_path / "features").iterdir()}) == 3
+
+
+def test_int8_is_refused_for_convolutions(mini):
+    with refuses(RunError, "`engine=int8`", "mini", "convolutions", "`engine=auto`"):
+        Engine(mini, "int8")(frames(64))
+
+
+def test_a_new_graph_names_the_gain_of_bf16(mini):
+    record = {"exact": True, "gap": 1e-12}
+    prints(engines._message({**record, "bf16": [1.63, 4e-5]}, "onnxruntime"), "1e-12", "`engine=bf16`", "1.6", "4e-05")
+    assert "bf16" not in engines._message(record, "onnxruntime")
+    assert engines._gain_of_bf16(mini, mini, frames(64)) is None
 
 
 def test_exact_engines_share_a_cache_and_bf16_does_not(mini, tmp_path):

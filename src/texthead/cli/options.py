@@ -2,7 +2,7 @@
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +13,7 @@ from texthead.errors import DataError, either
 from texthead.extensions import find
 from texthead.media.limits import max_megapixels
 from texthead.media.paths import MediaPath
-from texthead.recipes import EngineName
+from texthead.recipes import Decode, EngineName
 from texthead.runs.saved import check_run, is_run
 from texthead.text.class_names import clean_names
 from texthead.text.class_tree import read_tree
@@ -196,6 +196,7 @@ class ProtocolOptions:
         stride: distance between a clip's frames, in video frames; 0 spreads them evenly (default: as in training)
         crops_along: side along which three crops are placed (default: as in training)
         resize: short side before cropping, in pixels (default: as in training)
+        decode: reduced: large JPEGs at a smaller size; exact: all images whole (default: as in training)
     """
 
     frames: PositiveInt | None = None
@@ -205,6 +206,7 @@ class ProtocolOptions:
     stride: NonNegativeInt | None = None
     crops_along: Literal["width", "long-side"] | None = None
     resize: PositiveInt | None = None
+    decode: Decode | None = None
 
     def on(self, default: "Protocol") -> "Protocol":
         """Return the protocol with these changes.
@@ -222,6 +224,7 @@ class ProtocolOptions:
         if self.crops_along is not None and views.crops != 3:
             raise DataError(f"--crops-along {self.crops_along} needs three crops; give --views too, such as 1x3")
         pixels = default.sizes.with_resize(self.resize)
+        pixels = replace(pixels, decode=self.decode or pixels.decode)
         return Protocol(self.frames or default.frames, pixels, views, self.pooling or default.pooling)
 
 
@@ -243,8 +246,8 @@ class EncodingOptions(DecodingOptions):
     Args:
         device: device to compute on: auto, cpu, cuda or cuda:N
         engine: how a frozen encoder is run: eager (plain torch), onnxruntime (on a CPU, or with another execution
-            provider), compiled (torch.compile) or bf16 (not exact); auto takes onnxruntime on a CPU for many frames,
-            else eager
+            provider), compiled (torch.compile), bf16 (not exact) or int8 (8 bits, not exact, for ViTs on a CPU); auto
+            takes onnxruntime on a CPU for many frames, else eager
     """
 
     device: str = "auto"

@@ -113,7 +113,7 @@ def _lazy(source: str, load: Callable[[], Encoder], *, keep_text: bool) -> Encod
     named = (file for path in named_paths(source) for file in (sorted(path.iterdir()) if path.is_dir() else [path]))
     files = [Path(torch.__file__).parents[1], *named]  # The first changes when packages are installed.
     about = noted(files, source)
-    if "spec" not in about:
+    if "logits" not in about:
         encoder = load()
         note_encoder(files, encoder)
         return encoder

@@ -95,7 +95,8 @@ class VisualSpec:
     def _pixels(self, recipe: Recipe, size: int) -> Pixels:
         if size != self.size and not self.any_size:
             raise RunError(f"{self.source} takes only {self.size} pixels, got size {size}; use `size={self.size}`")
-        pixels = Pixels(size, recipe.resize or round(size / self.crop), self.interpolation, self.squash)
+        resize = recipe.resize or round(size / self.crop)
+        pixels = Pixels(size, resize, self.interpolation, self.squash, decode=recipe.decode)
         check_clip_size(recipe.frames, pixels.size, pixels.resize)
         return pixels
 

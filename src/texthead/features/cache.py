@@ -3,7 +3,7 @@
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Visual
 from texthead.encoders.lazy import weights_key
 from texthead.errors import MediaError, TextheadError
+from texthead.features.stills import Still
 from texthead.files import cache_dir
 from texthead.media.limits import check_file
 from texthead.media.paths import MediaPath
 from texthead.parallel.progress import Reporter
-from texthead.recipes import EngineName
+from texthead.recipes import INEXACT, EngineName
 
 _FORMAT = 1
 
@@ -30,8 +31,12 @@ _TABLES = {
     "frames": "digest TEXT, frame INTEGER, feature BLOB, checksum INTEGER, PRIMARY KEY(digest, frame)",
     # Frame times of a file in seconds; they give the frames of its parts without opening it.
     "times": "digest TEXT PRIMARY KEY, seconds BLOB, checksum INTEGER",
+    "stills": "digest TEXT PRIMARY KEY, still BLOB, checksum INTEGER",
     "engines": "digest TEXT, engine TEXT, PRIMARY KEY(digest, engine)",
 }
+
+# Ends the digest of an image: the same bytes read as a picture and as a video have different frames.
+AS_PICTURE = " as a picture"
 
 
 class FeatureCache:
@@ -73,9 +78,10 @@ class FeatureCache:
     def _make_tables(self) -> None:
         """Create the tables in one transaction, since other processes may do the same."""
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == _FORMAT:
+        tables = self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        if version == _FORMAT and {name for (name,) in tables} >= {*_TABLES}:
             return
-        if version:
+        if version not in (0, _FORMAT):
             raise TextheadError(
                 f"{self.path}: was written by another version of texthead (format {version}, this version reads "
                 f"{_FORMAT}); name another folder in `cache` or TEXTHEAD_CACHE"
@@ -146,6 +152,14 @@ class FeatureCache:
         seconds = self._value("times", digest)
         return np.frombuffer(seconds, np.float64).tolist() if isinstance(seconds, bytes) else None
 
+    def still(self, path: Path) -> tuple[str, Still] | None:
+        """Return the SHA-256 of an image's bytes and its still; None if it is not cached, or for another file."""
+        with suppress(MediaError):
+            digest = self.digest(path) if MediaPath(path).is_image else ""
+            if isinstance(row := self._value("stills", digest + AS_PICTURE), bytes):
+                return digest, Still.from_bytes(row)
+        return None
+
     def _value(self, table: str, digest: str) -> object:
         """Return what a table holds for a file; None if nothing, or it does not match its checksum."""
         with self._faults():
@@ -201,8 +215,9 @@ class FeatureCache:
         indices: Sequence[int],
         features: Float[Tensor, "frames dim"],
         engine: EngineName = "eager",
+        still: bytes = b"",
     ) -> None:
-        """Store features of frames of a file, the file's length, and the name of the engine that computed them."""
+        """Store features of frames of a file, its length, the engine that computed them, and the still of an image."""
         blobs = [row.tobytes() for row in features.float().cpu().numpy().astype(self.number_type)]
         start = self._checksum("", digest)
         with self._faults(), self._db:
@@ -211,6 +226,8 @@ class FeatureCache:
             rows = ((digest, index, blob, _row_checksum(blob, index, start)) for index, blob in pairs)
             self._db.executemany("INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?)", rows)
             self._db.execute("INSERT OR IGNORE INTO engines VALUES (?, ?)", (digest, engine))
+            if still:
+                self._replace("stills", digest, still, self._checksum(still, digest))
 
     def say_misfits(self, reporter: Reporter) -> None:
         """Report the number of damaged rows since the last call."""
@@ -264,11 +281,11 @@ def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool, engine
 
     Args:
         folder: True for the folder `features` in the user's cache folder, False for none.
-        engine: the engine; features of the inexact bf16 have a cache of their own.
+        engine: the engine; features of an inexact one (bf16, int8) have a cache of their own.
     """
     if not folder:
         return None
-    key = encoder_key(visual, pixels) + ("-bf16" if engine == "bf16" else "")
+    key = encoder_key(visual, pixels) + (f"-{engine}" if engine in INEXACT else "")
     return FeatureCache(key, cache_dir() / "features" if folder is True else Path(folder), visual.spec.number_type)
 
 

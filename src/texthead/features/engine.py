@@ -5,6 +5,7 @@ onnxruntime  an exported graph of the encoder in onnxruntime, on the CPU; `onnxr
              another of onnxruntime's execution providers
 compiled     the encoder through torch.compile, on a GPU
 bf16         a copy of the encoder in bfloat16: not exact
+int8         the graph with 8-bit weights and matrix products, on the CPU: not exact
 
 `auto` chooses onnxruntime on a CPU if there are enough frames to pay for the graph and the graph reproduces the
 encoder's features, else eager. The graph is stored, with the result of the comparison, in the folder `engines` of
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import torch
@@ -36,15 +38,19 @@ from texthead.encoders.encoder import Visual
 from texthead.encoders.lazy import LazyVisual, weights_digest
 from texthead.encoders.load import keeps_graph
 from texthead.errors import RunError
-from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, write_json
+from texthead.features.int8 import quantise
+from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, scratch_folder, write_json
 from texthead.parallel.progress import Reporter
-from texthead.recipes import EngineName
+from texthead.recipes import INEXACT, EngineName
 
 # Largest 1 - cosine of features that count as equal.
 EXACT = 1e-6
 
-# Smallest mean cosine allowed for bfloat16.
+# Smallest mean cosine allowed for inexact engines.
 LEAST_COSINE = 0.998
+
+# Smallest speed-up of bf16 over onnxruntime, in CPU time, that is worth a remark.
+_WORTH = 1.3
 
 # Minimum number of frames, plus frames per million weights: to look for a stored graph and open it (for ViT-B/32 this
 # costs 1.4 CPU-s and saves 0.024 per frame); to export one.
@@ -66,6 +72,8 @@ PROVIDERS: Mapping[EngineName, tuple[str, dict[str, str], str]] = {
 
 Encode = Callable[[UInt8[Tensor, "frames 3 height width"]], Float[Tensor, "frames dim"]]
 
+Classify = Callable[[Float[Tensor, "frames dim"]], Tensor]
+
 
 class Engine:
     """Computes features of frames with one engine, chosen when the first frames arrive.
@@ -76,17 +84,24 @@ class Engine:
         frames: estimate of the total number of frames; `auto` exports a graph only for many.
         reporter: gets the engine's name when it is chosen, and messages: a new graph, inexact features, too little GPU
             memory.
+        classify: features of frames -> the predictions of each, of which an inexact engine's message gives the share
+            that stays the same.
 
     Attributes:
         name: the engine in use; "eager" before the first frames.
     """
 
     def __init__(
-        self, visual: nn.Module, wanted: EngineName = "auto", frames: int = 0, reporter: Reporter = Reporter()
+        self,
+        visual: nn.Module,
+        wanted: EngineName = "auto",
+        frames: int = 0,
+        reporter: Reporter = Reporter(),
+        classify: Classify | None = None,
     ):
         self.name: EngineName = "eager"
         self._reporter = reporter
-        self._visual, self._frames = visual, frames
+        self._visual, self._frames, self._classify = visual, frames, classify
         self._most = sys.maxsize  # Frames at once; halved when the GPU runs out of memory.
         self._wanted: EngineName = wanted
         self._encode: Encode | None = None
@@ -125,23 +140,23 @@ class Engine:
         wanted: EngineName = self._wanted
         if not isinstance(visual, Visual) or wanted == "eager":
             return visual
-        if wanted == "bf16":
-            self.name = wanted
-            encode, message = _in_bf16(visual, frames)
-            self._reporter.note(message)
-            return encode
+        if visual.mean.device.type != "cpu" and wanted in ("auto", "onnxruntime", "int8"):
+            if wanted != "auto":
+                raise RunError(f"`engine={wanted}` is for the CPU, not for {visual.mean.device}; use `engine=auto`")
+            return visual
         if wanted == "compiled":
-            self.name = wanted
-            return _compiled(visual)
-        if visual.mean.device.type != "cpu" and wanted in ("auto", "onnxruntime"):
-            if wanted == "onnxruntime":
-                raise RunError(f"`engine=onnxruntime` is for the CPU, not for {visual.mean.device}; use `engine=auto`")
-            return visual
-        session = _session_for(visual, frames, self._frames, wanted, self._reporter)
-        if session is None:
-            return visual
+            encode = _compiled(visual)
+        elif wanted == "bf16":
+            encode = _in_bf16(visual)
+        else:
+            session = _session_for(visual, frames, self._frames, wanted, self._reporter)
+            if session is None:
+                return visual
+            encode = partial(_run_session, session)
+        if wanted in INEXACT:
+            self._reporter.note(_agreement(visual, encode, frames, wanted, self._classify))
         self.name = "onnxruntime" if wanted == "auto" else wanted
-        return partial(_run_session, session)
+        return encode
 
 
 def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineName, reporter: Reporter) -> Any:
@@ -155,13 +170,18 @@ def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineNa
     engine: EngineName = "onnxruntime" if automatic else wanted
     if not automatic:
         _check_provider(engine)
+    if engine == "int8" and _convolutional(visual):
+        raise RunError(
+            f"`engine=int8` is for encoders of matrix products (ViTs), and {visual.spec.source} has most weights in "
+            "convolutions, where it gains little; use `engine=auto`"
+        )
     stored = StoredGraph.of(weights_digest(visual), frames.shape[-1], engine)
     record = stored.record() if kept else None
     if record is None and (not automatic or expected >= _enough_frames(visual, *_MAKE)):
         record = stored.make(visual, frames)
         if record is not None and (automatic or record["exact"]):
             reporter.note(_message(record, engine))
-    if record is not None and record["exact"]:
+    if record is not None and record["graph"]:
         return stored.session(record) or (stored.session(made) if (made := stored.make(visual, frames)) else None)
     if automatic:
         return None
@@ -174,7 +194,7 @@ def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineNa
 
 def _check_provider(engine: EngineName) -> None:
     """Raise RunError unless onnxruntime and onnx are installed, with the execution provider of this engine."""
-    name, _, package = PROVIDERS[engine]
+    name, _, package = _provider(engine)
     if not _installed():
         raise RunError(f"`engine={engine}`: onnxruntime and onnx are not installed; install {package} and onnx")
     import onnxruntime
@@ -186,11 +206,25 @@ def _check_provider(engine: EngineName) -> None:
         )
 
 
+def _provider(engine: EngineName) -> tuple[str, dict[str, str], str]:
+    return PROVIDERS["onnxruntime" if engine == "int8" else engine]
+
+
 def _message(record: dict[str, Any], engine: EngineName) -> str:
     """Return a message about a new graph."""
     if not record["exact"]:
         return f"engine: torch, since {engine} does not reproduce this encoder's features"
-    return f"engine: {engine} (1 - cosine {record['gap']:.0e}; graph stored for this encoder and size)"
+    hint = "; `engine=bf16` would be {:.1f} times as fast (1 - cosine {:.0e})" if "bf16" in record else ""
+    return (
+        f"engine: {engine} (1 - cosine {record['gap']:.0e}; graph stored for this encoder and size)"
+        f"{hint.format(*record.get('bf16', ()))}"
+    )
+
+
+def _convolutional(visual: Visual) -> bool:
+    """Return whether most weights of an encoder are in convolutions."""
+    convolutions = sum(module.weight.numel() for module in visual.modules() if isinstance(module, nn.Conv2d))
+    return 2 * convolutions > sum(weight.numel() for weight in visual.parameters())
 
 
 def _enough_frames(visual: Visual, frames: int, more: int) -> int:
@@ -211,8 +245,8 @@ class StoredGraph:
     @classmethod
     def of(cls, weights: str, size: int, engine: EngineName = "onnxruntime") -> "StoredGraph":
         """Return the entry for weights with this digest, square frames of `size` pixels, this processor and engine."""
-        versions = map(_version, ("torch", "onnxruntime", PROVIDERS[engine][2]))
-        about = (_FORMAT, weights, size, _processor(), PROVIDERS[engine], *versions)
+        versions = map(_version, ("torch", "onnxruntime", _provider(engine)[2]))
+        about = (_FORMAT, weights, size, _processor(), _provider(engine), *versions, *({engine} & {*INEXACT}))
         path = cache_dir() / "engines" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}.json"
         return cls(path, engine)
 
@@ -244,20 +278,27 @@ class StoredGraph:
     def make(self, visual: Visual, frames: UInt8[Tensor, "frames 3 size size"]) -> dict[str, Any] | None:
         """Export the encoder, compare its features with the graph's, store graph and record, and return the record.
 
+        An int8 graph is not compared here, but each time that it is used, with the frames at hand.
+
         None if the packages are missing or the folder cannot be written.
         """
         if not _installed():
             return None
         data = _export(visual, frames.shape[-1])
+        if data is not None and self.engine == "int8":
+            data = _quantised(data)
         session = None if data is None else _open_session(data, self.engine)
         if data is not None and session is None and self.engine != "onnxruntime":
             return None  # Its libraries may be installed later.
         record: dict[str, Any] = {"exact": False, "graph": ""}
-        if data is not None and session is not None:
-            record["gap"] = _gap(visual, partial(_run_session, session), frames)
+        if session is not None and self.engine != "int8":
+            encode = partial(_run_session, session)
+            record["gap"] = _gap(visual, encode, frames)
             record["exact"] = record["gap"] <= EXACT
+            if record["exact"] and (gain := _gain_of_bf16(visual, encode, frames)):
+                record["bf16"] = gain
         try:
-            if record["exact"] and data is not None:
+            if data is not None and session is not None and (record["exact"] or self.engine == "int8"):
                 record["graph"] = hashlib.sha256(data).hexdigest()
                 with replacing(self.graph, sync=False) as temporary:
                     temporary.write_bytes(data)
@@ -320,7 +361,7 @@ def _open_session(data: bytes, engine: EngineName = "onnxruntime") -> Any:
         options.log_severity_level = 4
         # Spinning threads would take CPU time from decoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        name, settings, _ = PROVIDERS[engine]
+        name, settings, _ = _provider(engine)
         session = onnxruntime.InferenceSession(data, options, providers=[(name, settings)])
         # If a provider does not start, for want of its libraries, onnxruntime takes the CPU's.
         return session if session.get_providers()[0] == name else None
@@ -449,7 +490,7 @@ def _cosines(a: Float[Tensor, "frames dim"], b: Float[Tensor, "frames dim"]) -> 
     return F.cosine_similarity(a.double(), b.double(), dim=-1)
 
 
-# ---- compiled and bf16
+# ---- compiled, bf16 and int8
 
 
 def _compiled(visual: Visual) -> Encode:
@@ -463,23 +504,55 @@ def _compiled(visual: Visual) -> Encode:
     return torch.compile(visual, dynamic=True)
 
 
+def _in_bf16(visual: Visual) -> Encode:
+    """Return a bfloat16 copy of the encoder with the same normalisation."""
+    net = copy.deepcopy(visual.net).to(torch.bfloat16).eval()
+    return lambda frames: net(visual.normalised(frames).to(torch.bfloat16)).float()
+
+
+def _quantised(data: bytes) -> bytes:
+    """Return a graph with 8-bit weights."""
+    with scratch_folder() as folder, quiet():
+        model, small = folder / "model.onnx", folder / "int8.onnx"
+        model.write_bytes(data)
+        quantise(model, small)
+        return small.read_bytes()
+
+
 @torch.inference_mode()
-def _in_bf16(visual: Visual, frames: UInt8[Tensor, "frames 3 height width"]) -> tuple[Encode, str]:
-    """Return (a bfloat16 copy of the encoder with the same normalisation, a message with its cosines).
+def _agreement(
+    visual: Visual, encode: Encode, frames: UInt8[Tensor, "frames 3 size size"], engine: str, classify: Classify | None
+) -> str:
+    """Return a message on how features of an inexact engine agree with the encoder's own.
 
     Raises:
-        RunError: its features differ too much from the encoder's own.
+        RunError: they differ too much.
     """
-    net = copy.deepcopy(visual.net).to(torch.bfloat16).eval()
-
-    def encode(frames: Tensor) -> Tensor:
-        return net(visual.normalised(frames).to(torch.bfloat16)).float()
-
-    cosines = _cosines(visual(frames), encode(frames))
+    exact, other = visual(frames), encode(frames)
+    cosines = _cosines(exact, other)
     if not cosines.mean() >= LEAST_COSINE:
         raise RunError(
-            f"`engine=bf16`: the mean cosine similarity to exact features is {float(cosines.mean()):.4f}, below "
+            f"`engine={engine}`: the mean cosine similarity to exact features is {float(cosines.mean()):.4f}, below "
             f"{LEAST_COSINE} ({visual.spec.source}); use `engine=auto`"
         )
+    same = ""
+    if classify is not None:
+        count = int((classify(exact) == classify(other)).reshape(len(frames), -1).all(1).sum())
+        same = f", {count} with the same prediction"
     values = f"mean {float(cosines.mean()):.4f}, lowest {float(cosines.min()):.4f} over the first {len(frames)} frames"
-    return encode, f"engine bf16: cosine similarity to exact features: {values}"
+    return f"engine {engine}: cosine similarity to exact features: {values}{same}"
+
+
+@torch.inference_mode()
+def _gain_of_bf16(visual: Visual, exact: Encode, frames: UInt8[Tensor, "frames 3 size size"]) -> list[float] | None:
+    """Return the speed-up of bf16 in CPU time and its 1 - mean cosine; None if it is not worth it on this processor."""
+    if "bf16" not in _processor() or _convolutional(visual):
+        return None
+    half, seconds = _in_bf16(visual), []
+    gap = 1 - float(_cosines(exact(frames), half(frames)).mean())
+    for encode in (exact, half):
+        start = process_time()
+        encode(frames)
+        seconds.append(process_time() - start)
+    gain = seconds[0] / seconds[1]
+    return [gain, gap] if gain >= _WORTH and 1 - gap >= LEAST_COSINE else None

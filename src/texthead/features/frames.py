@@ -5,7 +5,7 @@ change in any of them changes the key, so features are never stale. A part of a 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -21,9 +21,10 @@ from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual, clip_features
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, MediaError
-from texthead.features.cache import CachedClips, FeatureCache, open_cache
-from texthead.features.engine import Engine
+from texthead.features.cache import AS_PICTURE, CachedClips, FeatureCache, open_cache
+from texthead.features.engine import Classify, Engine
 from texthead.features.reading import Reading
+from texthead.features.stills import Still
 from texthead.media.paths import MediaPath
 from texthead.parallel.distributed import ranks
 from texthead.parallel.loaders import data_loader, worker_faults
@@ -35,13 +36,23 @@ ChooseClips = Callable[[int], list[list[int]]]
 
 Entry = TypeVar("Entry")
 
+_Frames = tuple[int, list[int], UInt8[Tensor, "frames 3 size size"], bytes]
+
+
+# Files that are looked up, or encoded, before their features are handed on.
+FILES_OF_CHUNK = 1000
+
 
 class FrameFeatures(NamedTuple):
-    """The features of chosen frames of one file, by ascending frame index; `length` is the file's frame count."""
+    """The features of chosen frames of one file, by ascending frame index; `length` is the file's frame count.
+
+    `still` is the stored `Still` of an image that was decoded for these features.
+    """
 
     length: int
     indices: list[int]
     features: Float[Tensor, "frames dim"]
+    still: bytes = b""
 
 
 class _Address(NamedTuple):
@@ -61,11 +72,23 @@ def _times(path: Path) -> Float[Tensor, " frames"]:
         return torch.tensor(media.times, dtype=torch.float64)
 
 
-def _frames(path: str, choose: Choose, pixels: Pixels) -> tuple[int, list[int], UInt8[Tensor, "frames 3 size size"]]:
-    """Return (length, indices, centre crops) of the chosen frames of a file."""
+def _frames(path: str, choose: Choose, pixels: Pixels) -> _Frames:
+    """Return (length, indices, centre crops, an image's still) of the chosen frames of a file."""
+    still = b""
     with MediaPath(path).open() as media:
+        media.enough = pixels.enough
+
+        def crop(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 size size"]:
+            nonlocal still
+            if media.kind == "image":
+                picture = frames[0].permute(1, 2, 0).numpy()
+                size = media.shape or picture.shape[:2]
+                still = Still.of(picture, size, turned=media.turned).to_bytes()
+            return view_crops(frames, pixels)[0]
+
         indices = sorted(set(choose(media.num_frames)))
-        return media.num_frames, indices, media.frames_at(indices, lambda frames: view_crops(frames, pixels)[0])
+        crops = media.frames_at(indices, crop)
+        return media.num_frames, indices, crops, still
 
 
 def _frame_loader(
@@ -77,8 +100,6 @@ def _frame_loader(
     return data_loader(frames, workers, batch_size=None, pin_memory=device.type == "cuda")
 
 
-@worker_faults()
-@torch.inference_mode()
 def frame_features(
     visual: Visual,
     paths: Sequence[Path],
@@ -86,6 +107,7 @@ def frame_features(
     pixels: Pixels,
     reading: Reading = Reading(),
     reporter: Reporter = Reporter(),
+    classify: Classify | None = None,
 ) -> list[FrameFeatures | MediaError]:
     """Return, for each file, the frame features at the indices that `choose` returns for its length, or its MediaError.
 
@@ -94,15 +116,29 @@ def frame_features(
 
     Args:
         choose: one function for all files, or one for each; picklable if the reading has workers.
+        classify: as for `Engine`.
 
     Raises:
         TextheadError: the cache cannot be used.
     """
+    return [*frame_features_in_turn(visual, paths, choose, pixels, reading, reporter, classify)]
+
+
+def frame_features_in_turn(
+    visual: Visual,
+    paths: Sequence[Path],
+    choose: Choose | Sequence[Choose],
+    pixels: Pixels,
+    reading: Reading = Reading(),
+    reporter: Reporter = Reporter(),
+    classify: Classify | None = None,
+) -> Iterator[FrameFeatures | MediaError]:
+    """Yield what `frame_features` returns; memory is needed for a thousand files at a time."""
     chooses = [choose] * len(paths) if callable(choose) else choose
 
     def look_up(cache: FeatureCache, position: int, address: _Address) -> FrameFeatures | None:
         length = len(address.frames)
-        indices = sorted(set(chooses[position](length)))
+        indices = sorted(set(chooses[start + position](length)))
         features = cache.get(address.digest, [address.frames[i] for i in indices]) if indices else None
         if features is None:
             return None
@@ -110,23 +146,32 @@ def frame_features(
             reporter.used(name)
         return FrameFeatures(length, indices, features)
 
-    cache = open_cache(visual, pixels, reading.cache, reading.engine)
-    with reporter.bar("encode", "files") as progress:
-        entries, addresses = _look_up(cache, paths, look_up, reading, reporter)
-        missing = [position for position, entry in enumerate(entries) if entry is None]
-        missing_paths, chosen = [paths[i] for i in missing], [chooses[i] for i in missing]
-        loader = _frame_loader(missing_paths, chosen, pixels, reading.workers, visual.mean.device)
-        # An estimate: lengths are unknown, so count each video as a long one.
-        count = sum(1 if MediaPath(paths[i]).is_image else len(set(chooses[i](10_000))) for i in missing)
-        engine = Engine(visual, reading.engine, count, reporter)
-        encoded = zip(missing, _encode(visual, engine, loader), strict=True)
-        for done, (position, entry) in enumerate(encoded, len(paths) - len(missing) + 1):
-            entries[position] = entry
-            if cache and isinstance(entry, FrameFeatures):
-                digest, frames, file_length = _with_length(addresses[position], entry.length)
-                cache.put(digest, file_length, [frames[i] for i in entry.indices], entry.features, engine.name)
-            progress(done, len(paths))
-    return [entry for entry in entries if entry is not None]
+    cache, engine = open_cache(visual, pixels, reading.cache, reading.engine), None
+    used = closing(cache) if cache else nullcontext()  # An open one keeps two megabytes.
+    with worker_faults(), used, reporter.bar("encode", "files") as progress:
+        for start in range(0, len(paths), FILES_OF_CHUNK):
+            with torch.inference_mode():
+                chunk = paths[start : start + FILES_OF_CHUNK]
+                entries, addresses = _look_up(cache, chunk, look_up, reading, reporter)
+                missing = [position for position, entry in enumerate(entries) if entry is None]
+                missing_paths, chosen = [chunk[i] for i in missing], [chooses[start + i] for i in missing]
+                loader = _frame_loader(missing_paths, chosen, pixels, reading.workers, visual.mean.device)
+                if engine is None:
+                    # An estimate: lengths are unknown, so count each video as a long one, and later files as one frame.
+                    pairs = zip(missing_paths, chosen, strict=True)
+                    count = sum(1 if MediaPath(path).is_image else len(set(each(10_000))) for path, each in pairs)
+                    count += len(paths) - start - len(chunk)
+                    engine = Engine(visual, reading.engine, count, reporter, classify)
+                encoded = zip(missing, _encode(visual, engine, loader), strict=True)
+                for done, (position, entry) in enumerate(encoded, start + len(chunk) - len(missing) + 1):
+                    if cache and isinstance(entry, FrameFeatures):
+                        digest, frames, file_length = _with_length(addresses[position], entry.length)
+                        indices = [frames[i] for i in entry.indices]
+                        cache.put(digest, file_length, indices, entry.features, engine.name, entry.still)
+                        entry = entry._replace(still=b"")
+                    entries[position] = entry
+                    progress(done, len(paths))
+            yield from (entry for entry in entries if entry is not None)
 
 
 @worker_faults()
@@ -174,7 +219,7 @@ def features_of_clips(
         for done, (position, entry) in enumerate(read, len(paths) - len(missing) + 1):
             if not isinstance(entry, MediaError):
                 reporter.used("eager")
-                length, indices, pictures = entry
+                length, indices, pictures, _ = entry
                 position_of = {index: i for i, index in enumerate(indices)}
                 # One clip at a time, to save memory.
                 clips = (pictures[None, [position_of[index] for index in clip]].to(device) for clip in choose(length))
@@ -215,8 +260,7 @@ def _look_up(
     for position, media in enumerate(map(MediaPath, paths)):
         try:
             media.check_part()
-            # The same bytes read as a picture and as a video have different frames.
-            digest = digests[position] = cache.digest(media.file) + (" as a picture" if media.is_image else "")
+            digest = digests[position] = cache.digest(media.file) + (AS_PICTURE if media.is_image else "")
             if media.is_part:
                 with_parts[digest] = media.file
         except MediaError as error:
@@ -311,7 +355,7 @@ def frames_at_once(device: torch.device) -> int:
     return 8 if device.type == "cpu" else 64
 
 
-def _encode(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[int], Tensor] | MediaError]):
+def _encode(visual: Visual, engine: Engine, entries: Iterable[_Frames | MediaError]):
     """Yield the features of each entry in order; frames of consecutive entries are encoded together.
 
     A GPU encodes them while the next entries are decoded.
@@ -319,7 +363,7 @@ def _encode(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[in
     was_training = visual.training
     visual.eval()
     device = visual.mean.device
-    waiting: list[tuple[int, list[int], Tensor] | MediaError] = []
+    waiting: list[_Frames | MediaError] = []
     running: list[Iterator[FrameFeatures | MediaError]] = []
 
     def start() -> Iterator[FrameFeatures | MediaError]:
@@ -331,7 +375,7 @@ def _encode(visual: Visual, engine: Engine, entries: Iterable[tuple[int, list[in
         def finish() -> Iterator[FrameFeatures | MediaError]:
             rows = iter(torch.cat([*encoded]).cpu().split([len(chunk) for chunk in frames]) if frames else ())
             for entry in group:
-                yield entry if isinstance(entry, MediaError) else FrameFeatures(entry[0], entry[1], next(rows))
+                yield entry if isinstance(entry, MediaError) else FrameFeatures(*entry[:2], next(rows), entry[3])
 
         return finish()
 

@@ -12,10 +12,13 @@ from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, MediaError
+from texthead.features.cache import open_cache
 from texthead.features.frames import readable
 from texthead.features.reading import Reading
+from texthead.features.stills import Still
 from texthead.features.views import item_features
 from texthead.files import path_list
+from texthead.media.paths import MediaPath
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Reporter, terminal_bar
@@ -106,6 +109,19 @@ class FrozenEncoder:
         means = [entry.mean(0) for entry in entries if not isinstance(entry, MediaError)]
         features = torch.stack(means) if means else torch.empty(0, self.encoder.dim)
         return FrozenFiles(positions, features.clone(), tuple(errors))
+
+    def stills(self, paths: Sequence[str | Path]) -> list[tuple[str, Still] | None]:
+        """Return the SHA-256 and the still of each image, None for other files; new images are encoded.
+
+        Without a cache no stills are kept: all are None.
+        """
+        visual, paths = self.encoder.visual, path_list(paths)
+        pixels = self.protocol.pixels or visual.spec.pixels()
+        cache = open_cache(visual, pixels, self.reading.cache, self.reading.engine)
+        if cache is None:
+            return [None] * len(paths)
+        self.files([path for path in paths if MediaPath(path).is_image and cache.still(path) is None])
+        return [*map(cache.still, paths)]
 
     def items(self, dataset: Dataset, labels: Sequence[str] | None = None, title: str = "encode items") -> FrozenItems:
         """Return the readable items with their features and targets.

@@ -2,9 +2,10 @@
 
 import ctypes
 import io
+import math
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import numpy as np
 import PIL.ExifTags
 import PIL.features
 import PIL.Image
-import PIL.ImageOps
+import simplejpeg
+from jaxtyping import UInt8
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL, TILELENGTH, TILEWIDTH, TiffImageFile
 
@@ -30,8 +32,8 @@ _MORE_FORMATS = {"AVIF": ".avif", "HEIF": ".heic", "JPEG2000": ".jp2"}
 _HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 
-# Bytes per pixel that every image takes: twice in Pillow's memory while it is turned; later RGB, and a copy in Pillow's
-# memory or one channel in float32.
+# Bytes per pixel that every image takes: in Pillow's memory and RGB; later RGB, and an upright copy or one channel in
+# float32.
 _IN_USE = 8.0
 
 # Bytes per pixel of the image in Pillow's memory and of its RGB copy, which some decoders hold memory beside.
@@ -55,6 +57,9 @@ class Image(Media):
     Transparent pixels get the colour stored in them, often black or white: they are not blended. 16-bit grey keeps its
     upper eight bits; an animated file gives its first image (but .gif is a video). An unreadable or unknown orientation
     counts as upright.
+
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that gives whole sides of at least `enough`: libjpeg computes
+    only those pixels, from the low frequencies of each block.
     """
 
     kind = "image"
@@ -64,7 +69,14 @@ class Image(Media):
     def __init__(self, path: Path, data: bytes | None = None):
         super().__init__(path, data)
         self._data = data
-        self._open().close()
+        self._turned: bool | None = None
+        self._image: PIL.Image.Image | None = self._open()
+
+    def close(self) -> None:
+        """Close the file."""
+        image, self._image = self._image, None
+        if image is not None:
+            image.close()
 
     @classmethod
     def suffix_of(cls, content: bytes) -> str | None:
@@ -81,27 +93,45 @@ class Image(Media):
 
         Raises: MediaError for a damaged image, or one that takes too much memory.
         """
-        with self._open() as image:
+        image, self._image = self._image or self._open(), None
+        with image:
+            width, height = image.size
+            scale = _scale(image, self.enough)
             with _pillow_faults(self.path):
-                each = _bytes_a_pixel(self.path, image)
-            check_size(self.path, *image.size, each)
+                each = _bytes_a_pixel(self.path, image, scale)
+            check_size(self.path, width, height, each)
             with _pillow_faults(self.path):
-                picture = _upright_rgb(image)
+                # Pillow turns a .tif upright while it decodes; a .png may have its orientation at its end.
+                turned = isinstance(image, TiffImageFile) and _orientation(image) != 1
+                picture = _jpeg(image, scale)
+                if picture is None:
+                    image.draft(None, (width // scale, height // scale))
+                    picture = _rgb_picture(image)
+                orientation = _orientation(image)
+        self._turned = turned or orientation != 1
+        picture = _upright(picture, orientation)
+        self.shape = tuple(scale * side for side in picture.shape[:2])
         yield from ((index, picture) for index in wanted)
 
     @property
     def turned(self) -> bool:
         """Whether the stored image is not upright, by EXIF."""
-        with self._open() as image, _pillow_faults(self.path):
-            return _orientation(image) != 1
+        if self._turned is None:
+            with self._open() as image, _pillow_faults(self.path):
+                self._turned = _orientation(image) != 1
+        return self._turned
 
     def _open(self) -> PIL.Image.Image:
         with _pillow_faults(self.path):
-            head = self._data or _head(self.path)
-            source = self.path if self._data is None else io.BytesIO(self._data)
-            image = PIL.Image.open(source, formats=_formats_of(head))
+            try:
+                image = self._as(tuple(_FORMATS))
+            except PIL.UnidentifiedImageError:
+                image = self._as(_formats_of(self._data or _head(self.path)))
         check_size(self.path, *image.size)
         return image
+
+    def _as(self, formats: tuple[str, ...]) -> PIL.Image.Image:
+        return PIL.Image.open(self.path if self._data is None else io.BytesIO(self._data), formats=formats)
 
 
 class FrameFolder(Media):
@@ -121,7 +151,6 @@ class FrameFolder(Media):
         if path.name != EVERY and path.suffix.lower() not in IMAGE_SUFFIXES:
             raise MediaError(path, f"a frame must be an image, and {path.suffix or 'no suffix'!r} is no image suffix")
         self._files = frame_files(path)
-        self._shape: tuple[int, ...] | None = None
         self.num_frames = len(self._files)
 
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
@@ -130,18 +159,20 @@ class FrameFolder(Media):
         Raises: MediaError for a damaged image, or one whose size differs from the first one read.
         """
         for index in sorted(wanted):
-            picture = self._read(self._files[index])
-            self._shape = self._shape or picture.shape
-            if picture.shape != self._shape:
-                problem = f"{changed_size(self._shape, picture.shape)} (at {self._files[index].name})"
+            picture, shape = self._read(self._files[index])
+            self.shape = self.shape or shape
+            if shape != self.shape:
+                problem = f"{changed_size(self.shape, shape)} (at {self._files[index].name})"
                 raise MediaError(self.path, problem, "changing size")
             yield index, picture
 
-    def _read(self, file: Path) -> Picture:
+    def _read(self, file: Path) -> tuple[Picture, tuple[int, ...]]:
         try:
             check_file(file)
             with Image(file) as image:
-                return dict(image.pictures({0}))[0]
+                image.enough = self.enough
+                picture = dict(image.pictures({0}))[0]
+                return picture, image.shape or picture.shape
         except MediaError as error:
             raise MediaError(self.path, f"frame {file.name}: {error.problem}", error.fault) from error
 
@@ -172,15 +203,41 @@ def _formats_of(content: bytes) -> tuple[str, ...]:
     return ("JPEG2000",) if content.startswith(_JPEG_2000) else tuple(_FORMATS)
 
 
-def _upright_rgb(image: PIL.Image.Image) -> Picture:
-    """Return the image in RGB, converted band by band: converting it whole would hold two more copies."""
+def _scale(image: PIL.Image.Image, enough: int) -> int:
+    """Return the largest of 1, 2, 4 and 8 by which the sides of a JPEG may be divided; 1 for other images.
+
+    It divides both sides: a last column that is only partly filled would stretch the picture.
+    """
+    if not enough or not isinstance(image, JpegImageFile):
+        return 1
+    common, short = math.gcd(*image.size), min(image.size)
+    return max(scale for scale in (1, 2, 4, 8) if common % scale == 0 and scale * enough <= max(short, enough))
+
+
+def _jpeg(image: PIL.Image.Image, scale: int) -> Picture | None:
+    """Return a JPEG's stored picture in RGB; None for other files, and for those that Pillow alone reads or refuses.
+
+    simplejpeg gives Pillow's pixels without Pillow's copies of them, which take as long as decoding.
+    """
+    if not isinstance(image, JpegImageFile) or image.mode not in ("RGB", "L"):
+        return None
+    (width, height), file = image.size, image.fp
+    assert file is not None, "the image must not be loaded yet"
+    file.seek(0)
+    data = file.read()
+    with suppress(Exception):  # It may raise anything on damaged files.
+        if simplejpeg.decode_jpeg_header(data)[:2] == (height, width):
+            return simplejpeg.decode_jpeg(data, "RGB", min_height=height // scale, min_width=width // scale)
+    return None
+
+
+def _rgb_picture(image: PIL.Image.Image) -> Picture:
+    """Return the stored image in RGB, converted band by band: converting it whole would hold two more copies."""
     if image.format == "TIFF":
         _silence_libtiff()
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode} have no known range; save it with 8 bits per channel")
     image.load()
-    if _orientation(image) != 1:  # Pillow has already turned a .tif upright.
-        PIL.ImageOps.exif_transpose(image, in_place=True)
     width, height = image.size
     out = np.empty((height, width, 3), np.uint8)
     rows = max(1, _BAND_PIXELS // width)
@@ -212,12 +269,23 @@ def _orientation(image: PIL.Image.Image) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def _bytes_a_pixel(path: Path, image: PIL.Image.Image) -> float:
-    """Return the bytes per pixel held while an image, which is open and not loaded yet, is read.
+def _upright(picture: Picture, orientation: int) -> UInt8[np.ndarray, "new_height new_width 3"]:
+    """Return the stored picture as its EXIF orientation shows it."""
+    pixels = picture.view("V3")[..., 0]  # Copying whole pixels takes half of the time.
+    pixels = pixels.T if orientation > 4 else pixels
+    pixels = pixels[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
+    return np.ascontiguousarray(pixels).view(np.uint8).reshape(*pixels.shape, 3)
+
+
+def _bytes_a_pixel(path: Path, image: PIL.Image.Image, scale: int) -> float:
+    """Return the bytes per stored pixel held while an image, which is open and not loaded yet, is read.
+
+    Args:
+        scale: what its sides are divided by while decoding.
 
     Raises: MediaError for a JPEG of too many scans.
     """
-    form = image.format or ""
+    form, file = image.format or "", 0.0
     if isinstance(image, TiffImageFile):
         decoder = _strip(image)
     elif form == "HEIF" and (image.mode, image.info.get("bit_depth")) == ("RGB", 8):
@@ -226,7 +294,10 @@ def _bytes_a_pixel(path: Path, image: PIL.Image.Image) -> float:
         decoder = 0.0
     else:
         decoder = _DECODERS.get(form, _CHANNELS.get(form, 0.0) * len(image.getbands()))
-    return max(_IN_USE, decoder + _PICTURE)
+    if isinstance(image, JpegImageFile):
+        assert image.fp is not None, "the image must not be loaded yet"
+        file = image.fp.seek(0, io.SEEK_END) / (image.width * image.height)
+    return max(_IN_USE / scale**2, decoder + _PICTURE / scale**2, decoder + file + 3 / scale**2)
 
 
 def _is_one_scan(path: Path, image: JpegImageFile) -> bool:

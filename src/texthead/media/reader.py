@@ -70,6 +70,9 @@ class Media(ABC, Closing):
         duration_seconds: end of the last frame; 0 for images.
         has_times: False if the file has no time stamps and times were computed from its frame rate.
         listed_frames: number of frames that the header claims; 0 if it does not say.
+        enough: short side in pixels that is enough, set by the user of the pictures: a reader may give larger ones at
+            a smaller size, but at least this one; 0 for full size.
+        shape: height and width, at full size, of the last picture that a reader may have reduced.
     """
 
     kind: ClassVar[str] = "video"
@@ -80,6 +83,8 @@ class Media(ABC, Closing):
     duration_seconds: float = 0.0
     has_times: bool = True
     listed_frames: int = 0
+    enough: int = 0
+    shape: tuple[int, ...] | None = None
 
     def __init__(self, path: Path, data: bytes | None = None):
         """Open the file at `path`; `data` is its content if it is a clip in a shard.

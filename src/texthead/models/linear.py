@@ -39,11 +39,12 @@ def linear(
     x: Float[Tensor, "*rows dim"], weight: Float[Tensor, "out dim"], bias: Float[Tensor, " out"] | None = None
 ) -> Float[Tensor, "*rows out"]:
     """Return `F.linear`; in float32 on a CPU with AVX-512 by oneDNN, unless `torch.backends.mkldnn` is switched off."""
-    fits = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and x.numel() >= FEWEST_ROWS * x.shape[-1]
-    fits = fits and torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkldnn.enabled
-    if not fits or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
-        return F.linear(x, weight, bias)
-    return _OneDNN.apply(x, weight, bias)  # pyright: ignore[reportReturnType]
+    floats, rows = x.dtype == weight.dtype == torch.float32, x.numel() // x.shape[-1]
+    here = x.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    plain = not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
+    if floats and here and plain and rows >= FEWEST_ROWS and torch.backends.mkldnn.enabled:
+        return _OneDNN.apply(x, weight, bias)  # pyright: ignore[reportReturnType]
+    return F.linear(x, weight, bias)
 
 
 class Linear(nn.Linear):
@@ -54,9 +55,7 @@ class Linear(nn.Linear):
         return linear(input, self.weight, self.bias)
 
 
-def attend(
-    layer: nn.MultiheadAttention, x: Float[Tensor, "batch frames width"]
-) -> Float[Tensor, "batch frames width"]:
+def attend(layer: nn.MultiheadAttention, x: Float[Tensor, "batch frames width"]) -> Float[Tensor, "batch frames width"]:
     """Return the self-attention of a layer without dropout, by `linear`."""
     packed = linear(x, layer.in_proj_weight, layer.in_proj_bias).unflatten(-1, (3, layer.num_heads, -1))
     query, key, value = packed.permute(2, 0, 3, 1, 4)

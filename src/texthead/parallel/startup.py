@@ -1,5 +1,6 @@
 """The fork server of data-loader workers, started without importing torch here."""
 
+import atexit
 import ctypes
 import gc
 import os
@@ -104,6 +105,7 @@ def freeze_imports() -> None:
             imported = len(sys.modules)
 
     gc.callbacks.append(freeze)
+    atexit.register(gc.freeze)  # The last collection is at the end of the program.
 
 
 def keep_freed_memory(most: int = 1 << 30) -> bool:

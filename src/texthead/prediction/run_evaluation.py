@@ -160,6 +160,7 @@ def _changes(protocol: Protocol, before: Protocol) -> str:
         ("stride", protocol.views.stride, before.views.stride),
         ("crops along", protocol.views.along, before.views.along),
         ("short side", protocol.sizes.resize, before.sizes.resize),
+        ("decode", protocol.sizes.decode, before.sizes.decode),
     )
     return "".join(f", {name} {value}" for name, value, old in pairs if value != old)
 

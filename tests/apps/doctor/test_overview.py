@@ -150,15 +150,14 @@ def test_rows_of_largest_and_smallest_classes() -> None:
 # ---- which files are shown
 
 
-def with_thumbnails(labels: Sequence[str], unreadable: Sequence[int] = ()) -> list[Facts]:
-    """Return facts as they are read: a candidate has a thumbnail if it is readable."""
-    able = candidates(labels) - set(unreadable)
-    return [replace(VIDEO, thumbnail=b"jpeg" if index in able else b"") for index in range(len(labels))]
+def read(labels: Sequence[str], unreadable: Sequence[int] = ()) -> list[Facts]:
+    """Return facts as they are read, with a fault for some files."""
+    return [replace(VIDEO, fault="damaged" if index in unreadable else None) for index in range(len(labels))]
 
 
 def test_items_to_show_are_evenly_placed_in_each_class() -> None:
     labels = ["b", "a"] * 40 + ["c"]
-    result = example_positions(labels, with_thumbnails(labels))
+    result = example_positions(labels, read(labels))
     assert list(result) == ["a", "b", "c"]
     assert result["b"] == [14, 34, 54, 74]
     assert result["a"] == [15, 35, 55, 75]
@@ -168,18 +167,18 @@ def test_items_to_show_are_evenly_placed_in_each_class() -> None:
 
 def test_unreadable_file_is_replaced_by_another() -> None:
     labels = ["a"] * 80 + ["b"] * 5
-    before = example_positions(labels, with_thumbnails(labels))["a"]
-    after = example_positions(labels, with_thumbnails(labels, unreadable=[*before, 80]))
+    before = example_positions(labels, read(labels))["a"]
+    after = example_positions(labels, read(labels, unreadable=[*before, 80]))
     assert len(after["a"]) == 4
     assert not set(after["a"]) & set(before)
     assert after["b"] == [81, 82, 83, 84]
-    assert "b" not in example_positions(labels, with_thumbnails(labels, unreadable=range(80, 85)))
+    assert "b" not in example_positions(labels, read(labels, unreadable=range(80, 85)))
 
 
 @pytest.mark.parametrize(("classes", "each", "pictured"), [(50, 4, 50), (51, 3, 51), (120, 1, 120), (1000, 1, 200)])
 def test_pictures_are_bounded(classes: int, each: int, pictured: int) -> None:
     labels = [f"{number:04d}" for number in range(classes) for _ in range(10)]
-    result = example_positions(labels, with_thumbnails(labels))
+    result = example_positions(labels, read(labels))
     assert Counter(map(len, result.values())) == {each: pictured}
     assert sum(map(len, result.values())) <= 200
     # Of a million files at most twice as many are held as are shown.

@@ -42,7 +42,7 @@ from texthead.prediction import (
     predictions_of,
     protocol_of,
 )
-from texthead.recipes import EngineName
+from texthead.recipes import INEXACT, EngineName
 from texthead.runs import Run
 
 BULK_FORMAT = 1
@@ -253,9 +253,9 @@ def predict_slices(
         RunError: the folder cannot be written, or this process is in a process group.
     """
     check_rank(rank, ranks)
-    if engine == "bf16":
+    if engine in INEXACT:
         raise DataError(
-            "`engine=bf16` is not exact, so processes would get different features; use an exact engine for slices"
+            f"`engine={engine}` is not exact, so processes would get different features; use an exact engine for slices"
         )
     if distributed.ranks() > 1:
         raise RunError("predict_slices does not work in a process group; start none, and set `rank` and `ranks`")

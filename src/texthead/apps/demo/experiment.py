@@ -53,15 +53,14 @@ DEMO_HEADS = {
 class Bench:
     """The demo's data and encoder, with methods that train and score a model.
 
-    `center` is the mean feature of the training frames; `cache` is the folder of features, as in `Reading`.
+    `center` is the mean feature of the training frames.
     """
 
     out: Path
     encoder: Encoder
     recipe: Recipe
     protocol: Protocol
-    cache: Path | bool
-    workers: int
+    reading: Reading
     train: Dataset
     seen_test: Dataset
     unseen_test: Dataset
@@ -76,7 +75,7 @@ class Bench:
 
     def evaluate(self, model: Recognizer, dataset: Dataset) -> Evaluation:
         """Score a model."""
-        return evaluate(model, dataset, self.protocol, Reading(workers=self.workers, cache=self.cache))
+        return evaluate(model, dataset, self.protocol, self.reading)
 
     def with_text(self, model: Recognizer, names: Sequence[str]) -> Recognizer:
         """Return the model with text rows for `names`, which may be classes without training clips."""
@@ -202,19 +201,22 @@ def run_demo(
     doing("scoring zero-shot and the probe")
     rows = _simple_rows(bench)
     doing("scoring the heads")
-    models = {}
+    # The heads and their temporal module are small: more threads would only wait for each other.
+    threads, models = torch.get_num_threads(), {}
+    torch.set_num_threads(1)
     seeds = 1 if quick else DEMO_SEEDS
     for title, kind in DEMO_HEADS.items():
         trained = [_train_head(bench, kind, seed + offset) for offset in range(seeds)]
         rows[title] = np.array([bench.row(model) for model in trained])
         models[title] = trained[0]
         reporter.say(f"trained: {title}, {seeds} seed{'s' * (seeds > 1)}")
+    torch.set_num_threads(threads)
     text = best = models["text, frozen"]
     run = bench.runs / f"text-{seed}"
     if not quick:
         run = bench.runs / "fine-tuned"
         best = _fine_tune(bench, text, run)
-        bench = replace(bench, cache=bench.runs / "features")
+        bench = replace(bench, reading=replace(bench.reading, cache=bench.runs / "features"))
         rows["text, encoder fine-tuned"] = np.array([bench.row(best)])
     doing("writing the report")
     outcome = Outcome(
@@ -242,12 +244,12 @@ def _prepare(out: Path, seed: int, workers: int, device: str, reporter: Reporter
     protocol = encoder.visual.spec.protocol(recipe)
     train_set, test = data.split("train").with_classes(seen), data.split("test")
     paths = [item.path for item in (*train_set.items, *test.items)]
-    choose, reading = partial(evenly, most=2 * recipe.frames), Reading(workers=workers, cache=True)
+    choose, reading = partial(evenly, most=2 * recipe.frames), Reading(workers, cache=True, engine="auto")
     entries = frame_features(encoder.visual, paths, choose, protocol.sizes, reading, reporter)
     readable(entries, skip=False)
     frames = [entry.features.mean(0) for entry in entries[: len(train_set)] if not isinstance(entry, MediaError)]
     parts, center = (train_set, test.with_classes(seen), test.with_classes(sorted(unseen))), torch.stack(frames).mean(0)
-    return Bench(out, encoder, recipe, protocol, True, workers, *parts, data.classes, center, reporter)
+    return Bench(out, encoder, recipe, protocol, reading, *parts, data.classes, center, reporter)
 
 
 def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
@@ -255,7 +257,7 @@ def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:
     seen = bench.train.classes
     head = text_head(bench.encoder, seen, scale=bench.recipe.scale, center=bench.center)
     plain = Recognizer(bench.encoder.visual, MeanPool(), head)
-    frozen = FrozenEncoder(bench.encoder, bench.protocol, Reading(cache=bench.cache), Reporter())
+    frozen = FrozenEncoder(bench.encoder, bench.protocol, bench.reading, Reporter())
     items, tests = (frozen.items(data, seen) for data in (bench.train, bench.seen_test))
     probe = evaluation_of(logistic_head(items.features, items.targets, names=seen), tests).top1
     return {
@@ -272,7 +274,7 @@ def _train_head(bench: Bench, kind: str, seed: int) -> Recognizer:
     model = Recognizer(bench.encoder.visual, make_temporal_for(recipe, bench.encoder.visual), head)
     model.to(next(bench.encoder.visual.parameters()).device)
     out = bench.runs / f"{kind}-{seed}"
-    return bench.fit(f"train: {kind} head", model, recipe, out, Execution(cache=bench.cache))
+    return bench.fit(f"train: {kind} head", model, recipe, out, Execution(cache=bench.reading.cache))
 
 
 def _fine_tune(bench: Bench, start: Recognizer, out: Path) -> Recognizer:
@@ -293,7 +295,7 @@ def _fine_tune(bench: Bench, start: Recognizer, out: Path) -> Recognizer:
         flip=0.0,
         area=(0.8, 1.0),
     )
-    return bench.fit("fine-tune the encoder", model, recipe, out, Execution(bench.workers))
+    return bench.fit("fine-tune the encoder", model, recipe, out, Execution(bench.reading.workers))
 
 
 def spread_caption(outcome: Outcome) -> str:

@@ -1,6 +1,7 @@
 """Find what is wrong with a dataset, with or without an encoder."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -14,7 +15,8 @@ from texthead.apps.doctor.page import Diagnosis
 from texthead.apps.doctor.wrong_labels import JudgedLabels, suspicious_labels
 from texthead.data import Dataset
 from texthead.encoders import load_encoder, zero_shot_note
-from texthead.features import FrozenEncoder, Reading
+from texthead.errors import RunError
+from texthead.features import FrozenEncoder, Reading, Still
 from texthead.parallel import Reporter, pick_device
 from texthead.recipes import small
 
@@ -71,9 +73,16 @@ def diagnose(
     sets = dataset.labelling.sets
     labelled = [replace(item, label=name) for item, names in zip(items, sets, strict=True) for name in names]
     # First, since it may be missing.
-    encoder = load_encoder(encoder_settings.encoder, keep_text=True) if encoder_settings else None
-    pictured = overview.candidates(sets) if pictures else ()
-    facts = read_facts(dataset, workers=workers, seconds=limit, pictured=pictured, reporter=reporter)
+    frozen = _frozen(encoder_settings, dataset, frames, reporter) if encoder_settings else None
+    pictured, stills = overview.candidates(sets) if pictures else (), list[tuple[str, Still] | None]()
+    with suppress(RunError):  # A reader that crashes or hangs has ended a worker: `read_facts` names its file.
+        stills = frozen.stills([item.path for item in items]) if frozen else stills
+    facts = read_facts(dataset, workers=workers, seconds=limit, pictured=pictured, stills=stills, reporter=reporter)
+    if pictures:
+        shown = [i for each in overview.example_positions(sets, facts).values() for i in each if not facts[i].thumbnail]
+        again = read_facts(dataset.pick(shown), workers=workers, seconds=limit, pictured=range(len(shown)))
+        for position, fact in zip(shown, again, strict=True):
+            facts[position] = replace(facts[position], thumbnail=fact.thumbnail)
     result = [
         *findings.file_findings(facts, frames=frames),
         *findings.copies(items, facts),
@@ -87,16 +96,11 @@ def diagnose(
     features: dict[int, np.ndarray] = {}
     notes: list[str] = []
     likely = list(items)
-    if encoder_settings is None or encoder is None:
+    if encoder_settings is None or frozen is None:
         notes.append("labels are not judged: that needs an encoder")
     else:
-        encoder.visual.to(pick_device(encoder_settings.device)).eval()
-        readable = [index for index, fact in enumerate(facts) if fact.fault is None]
-        spec = encoder.visual.spec
-        protocol = spec.protocol(frames=1 if dataset.only_images else min(frames, _ENCODED_FRAMES))
-        protocol = replace(protocol, pixels=spec.pixels(small(size=encoder_settings.size)))
-        reading = replace(encoder_settings.reading, skip_unreadable=True)
-        encoded = FrozenEncoder(encoder, protocol, reading, reporter).files([items[index].path for index in readable])
+        encoder, readable = frozen.encoder, [index for index, fact in enumerate(facts) if fact.fault is None]
+        encoded = frozen.files([items[index].path for index in readable])
         features = dict(zip([readable[i] for i in encoded.positions], encoded.features.numpy(), strict=True))
         if encoder.has_text:
             prompts = encoder_findings.prompts_of(classes, encoder_settings.template, clean=clean)
@@ -123,6 +127,17 @@ def diagnose(
     counts, left_out = overview.overview_of(items, facts, sets), findings.left_out(items, result)
     source = None if encoder_settings is None else encoder_settings.encoder
     return Diagnosis(dataset, facts, counts, result, left_out, source, tuple(notes))
+
+
+def _frozen(settings: EncoderSettings, dataset: Dataset, frames: int, reporter: Reporter) -> FrozenEncoder:
+    """Return the encoder as it is applied to the items; other processes decode, since a reader may crash."""
+    encoder = load_encoder(settings.encoder, keep_text=True)
+    encoder.visual.to(pick_device(settings.device)).eval()
+    spec = encoder.visual.spec
+    protocol = spec.protocol(frames=1 if dataset.only_images else min(frames, _ENCODED_FRAMES))
+    protocol = replace(protocol, pixels=spec.pixels(small(size=settings.size)))
+    reading = replace(settings.reading, skip_unreadable=True, workers=max(1, settings.reading.workers))
+    return FrozenEncoder(encoder, protocol, reading, reporter)
 
 
 def _first_to_check(judged: JudgedLabels, names: Sequence[str], dataset: Dataset) -> str:

@@ -15,6 +15,7 @@ from jaxtyping import Float, Float16, UInt8
 
 from texthead.data import Dataset, Views, evenly
 from texthead.errors import MediaError
+from texthead.features import Still, colours_of, edges_of, grey_of
 from texthead.media import Media, MediaPath, boxes
 from texthead.parallel import FailedTask, Reporter, run_tasks
 
@@ -26,6 +27,9 @@ COMPARED_FRAMES, SIDE = 4, 16
 EDGES = COMPARED_FRAMES * SIDE * SIDE
 
 _ANALYSED_FRAMES = 16
+
+# Short side, in pixels, at which a still image is analysed at least; its grey levels are averaged to 64x64.
+_ENOUGH = 256
 
 _THUMBNAIL_SIDE, _THUMBNAIL_QUALITY = 96, 80
 
@@ -97,6 +101,7 @@ def facts_of(path: Path, *, thumbnail: bool = False) -> Facts:
     facts = Facts(path)
     try:
         with MediaPath(path).open() as media:
+            media.enough = _ENOUGH
             # Only once the file is open: a folder has no bytes, and a device never ends.
             facts = replace(
                 facts,
@@ -117,6 +122,13 @@ def facts_of(path: Path, *, thumbnail: bool = False) -> Facts:
         return replace(facts, fault="missing", problem="no such file; check the path")
     except OSError as error:
         return replace(facts, fault="unreadable", problem=f"cannot be read ({error.strerror}); check its permissions")
+
+
+def facts_of_still(path: Path, digest: str, still: Still) -> Facts:
+    """Return the properties of an image that was decoded for its features."""
+    edges = np.tile(still.edges, COMPARED_FRAMES)
+    look = Appearance(still.brightest, still.contrast, 0.0, edges, still.colours)
+    return Facts(path, digest, frames=1, width=still.width, height=still.height, turned=still.turned, appearance=look)
 
 
 def bytes_missing(path: Path) -> int:
@@ -143,11 +155,11 @@ def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:
     greys: list[Float[np.ndarray, "64 64"]] = []
     colours = np.zeros((SIDE, SIDE, 3), np.uint8)
     for index, picture in media.checked_frames(indices):
-        height, width = picture.shape[:2]
+        height, width = media.shape or picture.shape[:2]
         if index == indices[len(indices) // 2]:
-            colours = np.asarray(PIL.Image.fromarray(picture).resize((SIDE, SIDE), PIL.Image.Resampling.BOX))
+            colours = colours_of(picture)
             facts = replace(facts, thumbnail=_thumbnail(picture)) if thumbnail else facts
-        greys.append(_grey(picture, 64, 64))
+        greys.append(grey_of(picture))
         facts = replace(facts, width=width, height=height)
     return replace(facts, turned=media.turned, appearance=_appearance(greys, colours))
 
@@ -159,11 +171,6 @@ def uneven_part(seconds: Sequence[float]) -> float:
     """
     gaps = np.diff(seconds)
     return float((np.abs(gaps - np.median(gaps)) > _UNEVEN * np.median(gaps)).mean()) if len(gaps) else 0.0
-
-
-def _grey(picture: UInt8[np.ndarray, "height width 3"], width: int, height: int) -> Float[np.ndarray, "rows columns"]:
-    image = PIL.Image.fromarray(picture).convert("L")
-    return np.asarray(image.resize((width, height), PIL.Image.Resampling.BOX), np.float32)
 
 
 def _thumbnail(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
@@ -186,44 +193,40 @@ def _appearance(greys: list[Float[np.ndarray, "64 64"]], colours: UInt8[np.ndarr
     )
 
 
-def edges_of(grey: Float[np.ndarray, "64 64"]) -> Float16[np.ndarray, " edges"]:
-    """Return how much brighter each cell of a 16x16 grid is than the one to its left, as a square root with its sign.
-
-    Source: the difference hash of Krawetz, on a finer grid. The sign alone, his hash, makes noise count as much as
-    edges, so that different things before plain backgrounds agree (LOG.md).
-    """
-    shrunk = PIL.Image.fromarray(grey).resize((SIDE + 1, SIDE), PIL.Image.Resampling.BOX)
-    steps = np.diff(np.asarray(shrunk), axis=1).ravel()
-    return (np.sign(steps) * np.sqrt(np.abs(steps))).astype(np.float16)
-
-
 def read_facts(
     dataset: Dataset,
     *,
     workers: int,
     seconds: float,
     pictured: Collection[int] = (),
+    stills: Sequence[tuple[str, Still] | None] = (),
     reporter: Reporter = Reporter(),
 ) -> list[Facts]:
     """Return the facts of each item's file, read by workers; a crash or hang affects only its own file.
+
+    Files with a still are not decoded; nor do they get a thumbnail.
 
     Args:
         workers: number of processes.
         seconds: time limit per file.
         pictured: positions of items that get a thumbnail.
+        stills: of each item, its SHA-256 and still, or None.
         reporter: gets progress.
 
     Raises:
         RunError: no process can be started.
     """
     paths = [item.path for item in dataset.items]
-    tasks = [(path, position in pictured) for position, path in enumerate(paths)]
-    result: list[Facts] = [Facts(path) for path in paths]
+    known = zip(paths, stills or [None] * len(paths), strict=True)
+    result = [facts_of_still(path, *still) if still else Facts(path) for path, still in known]
+    left = [position for position, facts in enumerate(result) if not facts.digest]
+    tasks = [(paths[position], position in pictured) for position in left]
     with reporter.bar("read", "files") as progress:
-        for done, (position, facts) in enumerate(run_tasks(facts_of_task, tasks, workers=workers, seconds=seconds), 1):
+        for done, (task, facts) in enumerate(run_tasks(facts_of_task, tasks, workers=workers, seconds=seconds), 1):
+            position = left[task]
             if isinstance(facts, FailedTask):
                 remedy = "raise the limit" if facts.late else "encode it again"
                 facts = Facts(paths[position], fault=STOPPED, problem=f"{facts.reason}; {remedy}, or leave it out")
             result[position] = facts
-            progress(done, len(paths))
+            progress(done, len(left))
     return result

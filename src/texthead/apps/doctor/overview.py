@@ -246,11 +246,11 @@ def candidates(labels: Sequence[str | tuple[str, ...]]) -> set[int]:
 
 
 def example_positions(labels: Sequence[str | tuple[str, ...]], facts: Sequence[Facts]) -> dict[str, list[int]]:
-    """Return the positions of the examples by class, largest class first. Only items with a thumbnail are used."""
-    by_class = _by_class(labels)
+    """Return the positions of the examples by class, largest class first, of the candidates that can be read."""
+    by_class, able = _by_class(labels), candidates(labels)
     examples: dict[str, list[int]] = {}
     for name in _with_pictures(list(by_class)):
-        readable = [position for position in by_class[name] if facts[position].thumbnail]
+        readable = [position for position in by_class[name] if position in able and facts[position].fault is None]
         if readable:
             examples[name] = [readable[i] for i in evenly(len(readable), _share(len(by_class)))]
     return examples

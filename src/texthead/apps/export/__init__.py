@@ -3,7 +3,6 @@
 command     texthead export
 export      write the folder
 parity      compare the exported model with the run
-int8        quantise the weights to 8 bits
 card        the model card's sections about the export
 scorer      the exported module: crops, encoder, temporal module, head
 standalone  the folder's predict.py, which needs only numpy, pillow, av and onnxruntime

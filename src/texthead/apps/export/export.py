@@ -20,7 +20,6 @@ from torch.export import Dim
 
 from texthead.apps.export import standalone
 from texthead.apps.export.card import parity_section, use_section
-from texthead.apps.export.int8 import CALIBRATION_FRAMES, quantise, way_for
 from texthead.apps.export.parity import Parity, check_parity, parity
 from texthead.apps.export.scorer import Scorer
 from texthead.data import Protocol, evenly
@@ -28,7 +27,7 @@ from texthead.encoders import as_visual
 from texthead.errors import RunError, line_of
 from texthead.evaluation import Calibration
 from texthead.extras import needs
-from texthead.features import quiet
+from texthead.features import quantise, quiet
 from texthead.files import new_folder, scratch_folder, write_json
 from texthead.media import MediaPath
 from texthead.models import heads
@@ -39,6 +38,9 @@ from texthead.runs import Run, classes_json, model_card
 To = Literal["onnx", "torch"]
 
 MODELS: dict[To, str] = {"onnx": "model.onnx", "torch": "model.pt2"}
+
+# Frames of training files that set the ranges of static quantisation; their activations are in memory together.
+CALIBRATION_FRAMES = 64
 
 
 def export(
@@ -133,20 +135,27 @@ def _write_model(folder: Path, scorer: Scorer, run: Run, settings: dict, to: To,
     with scratch_folder(folder) as scratch, quiet():
         full = scratch / "full.onnx"
         written.save(full)
-        method = way_for(full)
-        quantise(full, file, method, _training_clips(run, settings) if method == "static" else [])
-    return method
+        return quantise(full, file, lambda: _training_clips(run, settings))
 
 
-def _training_clips(run: Run, settings: dict) -> list[np.ndarray]:
-    """Read clips of some training files that still exist, evenly spaced."""
+def _training_clips(run: Run, settings: dict) -> list[dict[str, np.ndarray]]:
+    """Read inputs of the model: clips of some training files that still exist, evenly spaced.
+
+    Raises:
+        RunError: there are none.
+    """
     files = sorted({MediaPath(path).file for path in run.trained_on}, key=str)
     existing = [path for path in files if path.is_file()]
     most = max(4, CALIBRATION_FRAMES // (settings["frames"] * settings["views"]["clips"] * settings["views"]["crops"]))
     clips = []
     for index in evenly(len(existing), most):
         with suppress(standalone.Refused, OSError):
-            clips.append(standalone.read_clips(existing[index], settings)[None])
+            clips.append({"clips": standalone.read_clips(existing[index], settings)[None]})
+    if not clips:
+        raise RunError(
+            "`int8` of a convolutional encoder needs some of the run's training files, and none exists any more; "
+            "restore them, or leave out `int8`"
+        )
     return clips
 
 
@@ -202,6 +211,7 @@ def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
         "squash": pixels.squash,
         "interpolation": pixels.interpolation,
         "antialias": pixels.antialias,
+        "enough": pixels.enough,
         "in_the_model": {
             "size": pixels.size,
             "mean": spec.mean,

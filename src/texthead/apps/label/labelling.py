@@ -40,11 +40,13 @@ class Pool:
         files: the readable files.
         features: the mean feature of each.
         skipped: errors of the others.
+        encoder: the encoder of the features; None if unknown.
     """
 
     files: Dataset
     features: Float[Tensor, "files dim"]
     skipped: tuple[MediaError, ...] = ()
+    encoder: FrozenEncoder | None = None
 
     @property
     def groups(self) -> list[str] | None:
@@ -144,6 +146,7 @@ def encode_files(files: Dataset, encoder: Encoder, reading: Reading, reporter: R
     """
     protocol = encoder.visual.spec.protocol(frames=1 if files.only_images else QUICK_FRAMES)
     paths = [item.path for item in files.items]
-    encoded = FrozenEncoder(encoder, protocol, reading, reporter).files(paths)
+    frozen = FrozenEncoder(encoder, protocol, reading, reporter)
+    encoded = frozen.files(paths)
     check_any(paths, encoded.positions, encoded.skipped)
-    return Pool(files.pick(encoded.positions), encoded.features, encoded.skipped)
+    return Pool(files.pick(encoded.positions), encoded.features, encoded.skipped, frozen)

@@ -366,7 +366,9 @@ class LabelSession:
         if set(labelled) == self._checked:
             return
         items = tuple(replace(self.pool.files.items[index], label=labels.of[index]) for index in labelled)
-        facts = read_facts(Dataset(items, str(self.labels_csv), several=self.several), workers=1, seconds=READ_SECONDS)
+        data = Dataset(items, str(self.labels_csv), several=self.several)
+        stills = self.pool.encoder.stills([item.path for item in items]) if self.pool.encoder else ()
+        facts = read_facts(data, workers=1, seconds=READ_SECONDS, stills=stills)
         features = dict(enumerate(self.pool.features[labelled].numpy()))
         alike = near_duplicates.alike(facts, features)
         of_files = [finding for finding in doctor.file_findings(facts, frames=1) if finding.severity != "note"]

@@ -19,6 +19,7 @@ from texthead.files import cache_dir
 from texthead.media import MediaPath, Span
 from texthead.models import MeanPool, Recognizer
 from texthead.parallel import Reporter
+from texthead.recipes import INEXACT
 from texthead.runs import Run
 
 # Windows that are compared at once: in single precision they fit in the caches of a processor.
@@ -121,7 +122,8 @@ def open_index(
     files = read_files(data)
     for note in files.notes:
         reporter.note(note)
-    key = str(MediaPath(data).resolved()), run.model.features_digest(), run.protocol, reading.engine == "bf16"
+    inexact = reading.engine in INEXACT and reading.engine
+    key = str(MediaPath(data).resolved()), run.model.features_digest(), run.protocol, inexact
     file = cache_dir() / "indexes" / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.safetensors"
     paths = [item.path for item in files.items]
     index = Index(Path(data), model, *encode_windows(run.model, paths, run.protocol, reading, reporter, file=file))

@@ -33,7 +33,7 @@ def preview(path: Path, pictures: int = _PICTURES) -> tuple[str, bytes]:
     """
     with MediaPath(path).open() as media:
         indices = evenly(media.num_frames, pictures)
-        side = _IMAGE_SIDE if MediaPath(path).is_image and pictures > 1 else _SIDE
+        media.enough = side = _IMAGE_SIDE if MediaPath(path).is_image and pictures > 1 else _SIDE
         small = {index: _small(picture, side) for index, picture in media.safe_pictures(set(indices))}
         seconds = media.duration_seconds
     frames = [small[index] for index in indices if index in small]

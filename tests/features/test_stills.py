@@ -1,0 +1,112 @@
+"""What pictures look like is found while they are decoded for their features: each file is decoded once in all."""
+
+import itertools
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from installed import Install
+from texthead.apps.doctor.facts import STOPPED, facts_of, facts_of_still
+from texthead.features.stills import Still
+from texthead.media.paths import MediaPath
+
+# A reader that notes what it decodes, in whichever process, and crashes on one file.
+COUNTED = """
+import os
+from texthead.media.image import Image
+
+class Counted(Image):
+    def pictures(self, wanted):
+        if self.path.stem == "crash":
+            os._exit(3)
+        with open(os.environ["TEXTHEAD_DECODED"], "a") as log:
+            log.write(f"{self.path.parent.name}/{self.path.name}\\n")
+        return super().pictures(wanted)
+"""
+
+CLASSES, EACH = ("dress", "hat", "shoes"), 10
+
+
+def test_a_still_gives_the_facts_of_its_picture(tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    PIL.Image.fromarray(noise).save(tmp_path / "a.jpg", exif=exif)
+    with MediaPath(tmp_path / "a.jpg").open() as media:
+        picture = dict(media.pictures({0}))[0]
+        still = Still.from_bytes(Still.of(picture, picture.shape[:2], turned=media.turned).to_bytes())
+    expected = facts_of(tmp_path / "a.jpg")
+    facts = facts_of_still(tmp_path / "a.jpg", expected.digest, still)
+    assert (facts.width, facts.height, facts.turned) == (90, 120, True)
+    for field in fields(facts):
+        if field.name != "appearance":
+            assert getattr(facts, field.name) == getattr(expected, field.name)
+    assert facts.appearance
+    assert expected.appearance
+    for field in fields(facts.appearance):
+        assert np.array_equal(getattr(facts.appearance, field.name), getattr(expected.appearance, field.name))
+
+
+@pytest.fixture
+def decoded(tmp_path: Path, shared: Path, install: Install, monkeypatch, say) -> Callable[..., Counter[str]]:
+    """Return a function that runs a command and returns how often it decoded each photo."""
+    install("counted", "texthead.readers", "photo = counted:Counted", COUNTED)
+    for name in CLASSES:
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number, path in enumerate(itertools.islice(sorted((shared / "image/clothing" / name).glob("*")), EACH)):
+            shutil.copy(path, tmp_path / "photos" / name / f"{number}.photo")
+    log = tmp_path / "log"
+    monkeypatch.setenv("TEXTHEAD_DECODED", str(log))
+
+    def run(*arguments: object) -> Counter[str]:
+        log.write_text("")
+        code, _, err = say(*arguments)
+        assert code == 0 or (code, arguments[0]) == (1, "doctor"), err
+        return Counter(log.read_text().split())
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["train report doctor label", "doctor label train report", "label doctor train"])
+def test_commands_decode_each_photo_once_in_all(order: str, tmp_path: Path, decoded) -> None:
+    """Beside that, pages decode what they show."""
+    photos, run = tmp_path / "photos", tmp_path / "run"
+    cache = ("--cache", tmp_path / "cache", "--workers", 1)
+    commands = {
+        "train": ("train", photos, "--tune", "none", "--out", run, *cache),
+        "report": ("report", run, photos, *cache),
+        "doctor": ("doctor", photos, *cache),
+        "label": ("label", photos, "--classes", ", ".join(CLASSES), "--next", 3, *cache),
+    }
+    first, *others = order.split()
+    counts = decoded(*commands[first])
+    assert len(counts) == len(CLASSES) * EACH
+    pictures = {"train": 6, "report": 6, "doctor": 0, "label": 0}  # on the pages
+    assert sum(counts.values()) <= len(counts) + pictures[first]
+    for name in others:
+        assert sum(decoded(*commands[name]).values()) <= pictures[name], name
+    # 4 of each class; another encoder or size is another cache.
+    assert set(decoded(*commands["doctor"], "--out", tmp_path / "page").values()) == {1}
+    assert sum(decoded(*commands["doctor"], "--out", tmp_path / "page").values()) == 4 * len(CLASSES)
+
+
+@pytest.mark.slow
+def test_a_crashing_reader_is_named_and_the_rest_examined(tmp_path: Path, decoded, say) -> None:
+    pass
+
+
+@pytest.mark.slow
+def test_a_reader_that_crashes_is_named_and_the_others_are_examined(tmp_path: Path, decoded, say) -> None:
+    shutil.copy(tmp_path / "photos/hat/0.photo", tmp_path / "photos/hat/crash.photo")
+    decoded("doctor", tmp_path / "photos", "--cache", tmp_path / "cache", "--workers", 1, "--out", tmp_path / "page")
+    report = json.loads((tmp_path / "page/doctor.json").read_text())
+    assert [f["fault"] for f in report["findings"] if f["severity"] == "serious"] == [STOPPED]
+    assert report["overview"]["whole"]["unreadable"] == 1
