@@ -5,7 +5,7 @@ change in any of them changes the key, so features are never stale. A part of a 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -107,7 +107,7 @@ def frame_features(
     pixels: Pixels,
     reading: Reading = Reading(),
     reporter: Reporter = Reporter(),
-    answers: Classify | None = None,
+    classify: Classify | None = None,
 ) -> list[FrameFeatures | MediaError]:
     """Return, for each file, the frame features at the indices that `choose` returns for its length, or its MediaError.
 
@@ -116,12 +116,12 @@ def frame_features(
 
     Args:
         choose: one function for all files, or one for each; picklable if the reading has workers.
-        answers: as for `Engine`.
+        classify: as for `Engine`.
 
     Raises:
         TextheadError: the cache cannot be used.
     """
-    return [*frame_features_in_turn(visual, paths, choose, pixels, reading, reporter, answers)]
+    return [*frame_features_in_turn(visual, paths, choose, pixels, reading, reporter, classify)]
 
 
 def frame_features_in_turn(
@@ -131,7 +131,7 @@ def frame_features_in_turn(
     pixels: Pixels,
     reading: Reading = Reading(),
     reporter: Reporter = Reporter(),
-    answers: Classify | None = None,
+    classify: Classify | None = None,
 ) -> Iterator[FrameFeatures | MediaError]:
     """Yield what `frame_features` returns; memory is needed for a thousand files at a time."""
     chooses = [choose] * len(paths) if callable(choose) else choose
@@ -147,7 +147,8 @@ def frame_features_in_turn(
         return FrameFeatures(length, indices, features)
 
     cache, engine = open_cache(visual, pixels, reading.cache, reading.engine), None
-    with worker_faults(), reporter.bar("encode", "files") as progress:
+    used = closing(cache) if cache else nullcontext()  # An open one keeps two megabytes.
+    with worker_faults(), used, reporter.bar("encode", "files") as progress:
         for start in range(0, len(paths), FILES_OF_CHUNK):
             with torch.inference_mode():
                 chunk = paths[start : start + FILES_OF_CHUNK]
@@ -160,7 +161,7 @@ def frame_features_in_turn(
                     pairs = zip(missing_paths, chosen, strict=True)
                     count = sum(1 if MediaPath(path).is_image else len(set(each(10_000))) for path, each in pairs)
                     count += len(paths) - start - len(chunk)
-                    engine = Engine(visual, reading.engine, count, reporter, answers)
+                    engine = Engine(visual, reading.engine, count, reporter, classify)
                 encoded = zip(missing, _encode(visual, engine, loader), strict=True)
                 for done, (position, entry) in enumerate(encoded, start + len(chunk) - len(missing) + 1):
                     if cache and isinstance(entry, FrameFeatures):

@@ -108,7 +108,7 @@ def _view_features(
     clips = ViewClips(paths, replace(protocol, pixels=pixels_of(model, protocol)))
     features: list[Tensor | MediaError] = []
     count = len(paths) * protocol.views.count * protocol.frames
-    engine = Engine(model.visual, reading.engine, count, reporter, _answers_of(model))
+    engine = Engine(model.visual, reading.engine, count, reporter, _classify_of(model))
     with reporter.bar("encode", "files") as progress:
         pinned = {"pin_memory": model.device.type == "cuda"}
         for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=list, **pinned):
@@ -117,16 +117,16 @@ def _view_features(
     return features
 
 
-def _answers_of(model: Recognizer) -> Classify | None:
+def _classify_of(model: Recognizer) -> Classify | None:
     """Return what predicts each frame as a clip of its own; None if the model has no classes, or needs whole clips."""
     if not hasattr(model.head, "names") or isinstance(model.temporal, AllFrames) or not model.sees_frames_apart:
         return None
 
-    def answers(features: Float[Tensor, "frames dim"]) -> Tensor:
+    def classify(features: Float[Tensor, "frames dim"]) -> Tensor:
         scores = model.head(model.temporal(features[:, None].to(model.device))).cpu()
         return scores.argmax(-1) if model.thresholds is None else scores >= model.thresholds
 
-    return answers
+    return classify
 
 
 def _encode(
@@ -173,7 +173,7 @@ def _cached_features(
         entries = features_of_clips(as_visual(model.visual), paths, choose, *rest)
     else:
         frames = partial(frames_of_clips, choose=choose)
-        entries = frame_features(as_visual(model.visual), paths, frames, *rest, _answers_of(model))
+        entries = frame_features(as_visual(model.visual), paths, frames, *rest, _classify_of(model))
     features: list[Tensor | MediaError] = []
     for entry in entries:
         if isinstance(entry, FrameFeatures):
