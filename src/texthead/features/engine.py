@@ -548,11 +548,11 @@ def _gain_of_bf16(visual: Visual, exact: Encode, frames: UInt8[Tensor, "frames 3
     """Return the speed-up of bf16 in CPU time and its 1 - mean cosine; None if it is not worth it on this processor."""
     if "bf16" not in _processor() or _convolutional(visual):
         return None
-    half, seconds = _in_bf16(visual), []
-    gap = 1 - float(_cosines(exact(frames), half(frames)).mean())
+    half, seconds, features = _in_bf16(visual), [], []
+    half(frames)  # oneDNN prepares its weights.
     for encode in (exact, half):
         start = process_time()
-        encode(frames)
+        features.append(encode(frames))
         seconds.append(process_time() - start)
-    gain = seconds[0] / seconds[1]
+    gain, gap = seconds[0] / seconds[1], 1 - float(_cosines(*features).mean())
     return [gain, gap] if gain >= _WORTH and 1 - gap >= LEAST_COSINE else None
