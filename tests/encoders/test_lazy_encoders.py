@@ -34,7 +34,7 @@ def test_an_encoder_that_was_loaded_before_is_loaded_on_first_use(source: str) -
     assert (encoder.dim, encoder.source, encoder.visual.spec) == (eager.dim, source, eager.visual.spec)
     assert lazy.weights_digest(encoder.visual) == lazy.weights_digest(eager.visual)
     assert (encoder.scale, encoder.bias, encoder.center, encoder.has_text) == (eager.scale, eager.bias, None, True)
-    state, same = encoder.visual.state_dict(), eager.visual.state_dict()
+    state, same = lazy.state_of(encoder.visual), eager.visual.state_dict()
     assert state.keys() == same.keys()
     assert all(torch.equal(state[key], same[key]) for key in same)
     assert not is_loaded(encoder)
@@ -61,8 +61,9 @@ def test_texts_are_encoded_once(source: str, tmp_path: Path) -> None:
     assert torch.equal(known_rows(eager, ["a cat", "dog"], ["a cat", ["dog", "a dog"]]), rows)
     for damaged in (tmp_path / "cache" / "texts").iterdir():
         damaged.write_bytes(b"?")
-    assert torch.equal(known_rows(again, ["a cat", "dog"], ["a cat", ["dog", "a dog"]]), rows)
-    assert is_loaded(again)
+    for encoder in (again, load_encoder(source, lazy=True)):
+        assert torch.equal(known_rows(encoder, ["a cat", "dog"], ["a cat", ["dog", "a dog"]]), rows)
+    assert (is_loaded(again), is_loaded(encoder)) == (False, True)
 
 
 def test_weights_that_change_are_noticed(source: str, tmp_path: Path) -> None:
