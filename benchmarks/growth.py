@@ -6,7 +6,7 @@ Items: 1,000 and 8,000 drawn pictures of 64 pixels are in class folders on the d
 encodes every picture with a very small ViT, trains a linear head on the features for one epoch with a run folder, and
 scores all pictures. The slope is that of the least-squares line through all rounds, with the 95 % interval.
 
-Classes: a training step of ViT-B/32 (random weights) on 2 clips of 8 frames, with a frozen head of that many rows.
+Classes: a training step of ViT-B/32 (random weights) on 2 clips of 2 frames, with a frozen head of that many rows.
 """
 
 import statistics
@@ -47,7 +47,7 @@ from texthead.training.step import set_training
 SIDE, KINDS, TIMES = 64, 10, (1, 8)
 VISION = {"image_size": 32, "patch_size": 16, "width": 64, "layers": 1, "head_width": 32}
 CLASSES = (10, 10000)
-BATCH, FRAMES = 2, 8
+BATCH, FRAMES = 2, 2
 
 
 # --- items

@@ -2,9 +2,10 @@
 
     python -m benchmarks reading [--rounds 5] [--data ../shared/data]
 
-Videos of 340x256 pixels and 30 frames a second, with a key frame every 12 and every 250 frames: drawn ones, and, if
-`--data` has them, real clips joined. Every reader takes the same random frame of each of eight segments and returns
-RGB. A library that is missing or fails to import has a row with the reason.
+Videos of 340x256 pixels and 30 frames a second, with a key frame every 12 and every 250 frames: real clips joined, or,
+if `--data` has none, drawn ones, which change little between key frames, so that a long GOP costs them less. Every
+reader takes the same random frame of each of eight segments and returns RGB. A library that is missing or fails to
+import has a row with the reason.
 
 The "published pipeline" makes a training clip as the published code does: list a folder of JPEG frames, decode eight,
 resize each whole frame to a short side of 256 (bicubic), take a random resized crop of 224, make normalised floats. The
@@ -52,12 +53,12 @@ SMALLER = ShardOptions(short_side=224)
 SMALL_CHAIN = f"texthead shards (short side {SMALLER.short_side}, quality {SMALLER.quality}), full pipeline"
 ABOUT = """## Reading clips
 
-One thread; {frames} frames from videos of {seconds} s. GOP is the number of frames between key frames. `ffmpeg -f null`
-decodes every frame and converts none. The published pipeline (list, decode, resize, crop, normalise) does not resize
-frames with a short side of 256; most of the time on both sides is then JPEG decoding. Drawn videos change little
-between key frames, so a long GOP costs them less than real ones. JPEG folders hold what Pillow writes at quality 90,
-which halves colours; shards hold full colours at quality 85, which take longer to decode: the limit is a bare loop that
-decodes a clip's frames into one array, without table, headers or digests. malloc keeps freed memory for all readers."""
+One thread; {frames} frames from videos of {seconds} s. GOP is the number of frames between key frames. `ffmpeg -f
+null` decodes every frame and converts none. The published pipeline (list, decode, resize, crop, normalise) does not
+resize frames with a short side of 256; most of the time on both sides is then JPEG decoding. JPEG folders hold what
+Pillow writes at quality 90, which halves colours; shards hold full colours at quality 85, which take longer to
+decode: the limit is a bare loop that decodes a clip's frames into one array, without table, headers or digests.
+malloc keeps freed memory for all readers."""
 Wanted = Sequence[int]
 Read = Callable[[Path, Wanted], object]
 
@@ -381,16 +382,12 @@ def read_once(folder: Path, length: int, title: str | None) -> None:
 
 
 def section(rounds: int, data: Path, clips: int = 6, seconds: int = 10) -> Section:
-    """Measure drawn clips and, if present, real ones, whose ratios are those of the first table."""
+    """Measure real clips or, if there are none, drawn ones."""
     torch.set_num_threads(1)
     keep_freed_memory()  # As the commands do. Page faults, which depend on what ran before, took up to half the time.
-    sets = {"Drawn videos": [videos.drawn(seconds, number) for number in range(clips)]}
-    if videos.has_real(data):
-        sets["Real clips joined"] = [videos.joined(data, seconds, number) for number in range(clips)]
-    text, rows = ABOUT.format(frames=FRAMES, seconds=seconds), []
-    *_, last = sets
-    for title, frames in sets.items():
-        with tempfile.TemporaryDirectory() as name:
-            more, rows = measure(Path(name), frames, rounds, memory=title == last)
-        text += f"\n\n### {title}\n\n{more}"
-    return Section(text if len(sets) > 1 else f"{text}\n\nReal clips were not measured: {data.name} has none.", rows)
+    real = videos.has_real(data)
+    frames = [videos.joined(data, seconds, i) if real else videos.drawn(seconds, i) for i in range(clips)]
+    with tempfile.TemporaryDirectory() as name:
+        text, rows = measure(Path(name), frames, rounds, memory=True)
+    about = "Real clips, joined." if real else f"Drawn videos, since {data.name} has no real clips."
+    return Section(f"{ABOUT.format(frames=FRAMES, seconds=seconds)} {about}\n\n{text}", rows)

@@ -76,10 +76,14 @@ def timed(run: Callable[[], object], per: float = 1.0) -> Way:
     return way
 
 
-def interleaved(ways: Mapping[str, Way], rounds: int) -> Costs:
-    """Return the costs of every method in every round; a warm-up round before them counts only without any round."""
+def interleaved(ways: Mapping[str, Way], rounds: int, *, warm: bool = True) -> Costs:
+    """Return the costs of every method in every round; a warm-up round before them counts only without any round.
+
+    Args:
+        warm: whether to run the warm-up round; methods that start processes need none.
+    """
     costs: Costs = {title: [] for title in ways}
-    for number in range(rounds + 1):
+    for number in range(0 if warm or not rounds else 1, rounds + 1):
         turn = list(ways) if number % 2 else list(ways)[::-1]
         for title in turn:
             cost = ways[title]()

@@ -23,8 +23,7 @@ from benchmarks import videos
 from benchmarks.rounds import Cost, Row, Section, interleaved, milliseconds, ratios, spread, table, timed
 from texthead.runs.folder import write_run
 
-LOAD = "import texthead; encoder = texthead.load_encoder('mini')"
-WITH_TEXT = f"{LOAD}; encoder.encode_text(['a cat'])"
+WITH_TEXT = "import texthead; encoder = texthead.load_encoder('mini'); encoder.encode_text(['a cat'])"
 PEAK = "from benchmarks.rounds import own_peak_mb; print('peak', own_peak_mb())"
 PREDICT = "`predict clip.mp4 --classes NAMES`, zero-shot"
 MISTYPED = "`predict RUN` with a mistyped path"
@@ -61,8 +60,6 @@ def programs(video: Path, models: Path) -> dict[str, list[str]]:
         "`texthead --help`": ["-m", "texthead", "--help"],
         "`import texthead`": ["-c", "import texthead"],
         TORCH: ["-c", "import torch"],
-        "load `mini`, image encoder only": ["-c", LOAD],
-        "load `mini` with text encoder": ["-c", WITH_TEXT],
         PREDICT: ["-m", "texthead", "predict", str(video), "--classes", "a dress, a hat, shoes"],
     }
 
@@ -154,8 +151,9 @@ def measure(rounds: int, seconds: int = 10, memory: bool = True, each: int = 25)
         ways = {title: timed(lambda a=a: started(a, cache)) for title, a in commands.items()}
         ways |= {t: timed(lambda t=t, a=a: started_on_photos(t, a, Path(name))) for t, a in on_photos.items()}
         frozen = th.FrozenEncoder(th.load_encoder("mini"))
-        costs = interleaved({**ways, BESIDE: timed(lambda: frozen.files(photos))}, rounds)
-        peaks = {title: f"{peak(a, cache):.0f}" for title, a in commands.items()} if memory else {}
+        ways[BESIDE] = timed(lambda: frozen.files(photos))
+        costs = interleaved(ways, rounds, warm=False)
+        peaks = {t: f"{peak(commands[t], cache):.0f}" for t in (RUN, EXPORTED, PREDICT, TORCH) if memory}
     costs[BESIDE] = [
         Cost(*(all_ - part for all_, part in zip(*pair, strict=True)))
         for pair in zip(costs[NEW], costs[BESIDE], strict=True)

@@ -247,12 +247,12 @@ def test_int8_is_another_feature_with_a_cache_and_a_graph_of_its_own(cache, tmp_
     visual, lines = build_visual(spec_of("timm:vit_tiny_patch16_224")).eval(), []
     graphs, x, pixels = [], frames(224), Pixels(224, 224, "bicubic")
     for share in (8, 0):
-        answers = (lambda features: features.argmax(-1) > -1) if share else (lambda features: features[:, 0])
-        encode = Engine(visual, "int8", reporter=Reporter(note=lines.append), answers=answers)
+        classify = (lambda features: features.argmax(-1) > -1) if share else (lambda features: features[:, 0])
+        encode = Engine(visual, "int8", reporter=Reporter(note=lines.append), classify=classify)
         with torch.inference_mode():
             gap = one_minus_cosine(encode(x), visual(x))
         assert 1e-6 < gap < 1e-2
-        prints(lines[-1], f"lowest {1 - gap:.4f}", f"prediction for {share}", "first 8 frames")
+        prints(lines[-1], f"lowest {1 - gap:.4f}", f"first 8 frames, {share} with the same prediction")
         graphs.append([path.read_bytes() for path in cache.glob("*.onnx")])
         monkeypatch.setattr(engines, "_export", lambda *_: pytest.fail("it is kept"))
     assert len(graphs[0]) == 1
@@ -270,9 +270,7 @@ def test_int8_is_refused_for_convolutions(mini):
 
 def test_a_new_graph_names_the_gain_of_bf16(mini):
     record = {"exact": True, "gap": 1e-12}
-    prints(
-        engines._message({**record, "bf16": [1.63, 0.99991]}, "onnxruntime"), "1e-12", "`engine=bf16`", "1.6", "0.9999"
-    )
+    prints(engines._message({**record, "bf16": [1.63, 4e-5]}, "onnxruntime"), "1e-12", "`engine=bf16`", "1.6", "4e-05")
     assert "bf16" not in engines._message(record, "onnxruntime")
     assert engines._gain_of_bf16(mini, mini, frames(64)) is None
 

@@ -19,7 +19,7 @@ from texthead.media.limits import set_max_megapixels
 from texthead.media.paths import MediaPath
 
 
-def photo(path: Path, width: int = 331, height: int = 243, mode: str = "RGB", **options: Any) -> Path:
+def photo(path: Path, width: int = 336, height: int = 248, mode: str = "RGB", **options: Any) -> Path:
     PIL.Image.fromarray(scene(1)[0]).resize((width, height)).convert(mode).save(path, **options)
     return path
 
@@ -30,10 +30,11 @@ def read(path: Path, enough: int = 0) -> np.ndarray:
         return media.frames_at([0])[0].permute(1, 2, 0).numpy()
 
 
-@pytest.mark.parametrize(("enough", "scale"), [(0, 1), (244, 1), (122, 1), (121, 2), (61, 2), (60, 4), (30, 8), (1, 8)])
+@pytest.mark.parametrize(("enough", "scale"), [(0, 1), (249, 1), (125, 1), (124, 2), (63, 2), (62, 4), (31, 8), (1, 8)])
 def test_the_size_that_is_wanted_is_kept(tmp_path: Path, enough: int, scale: int) -> None:
-    assert read(photo(tmp_path / "a.jpg"), enough).shape == (-(-243 // scale), -(-331 // scale), 3)
-    assert read(photo(tmp_path / "a.png"), enough).shape == (243, 331, 3)
+    assert read(photo(tmp_path / "a.jpg"), enough).shape == (248 // scale, 336 // scale, 3)
+    assert read(photo(tmp_path / "odd.jpg", height=244), enough).shape[0] in (244, 122, 61), "no part of a pixel"
+    assert read(photo(tmp_path / "a.png"), enough).shape == (248, 336, 3)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_the_size_that_is_wanted_is_kept(tmp_path: Path, enough: int, scale: int
     [
         *({}, {"progressive": True}, {"subsampling": 0}, {"keep_rgb": True}, {"mode": "L"}),
         *({"mode": "CMYK"}, {"format": "MPO", "save_all": True, "append_images": [PIL.Image.new("RGB", (8, 8))]}),
-        *({"width": 3000, "height": 41}, {"width": 33, "height": 2999}),
+        *({"width": 3000, "height": 40}, {"width": 32, "height": 2992}),
     ],
 )
 @pytest.mark.parametrize("enough", [0, 4])
@@ -79,12 +80,12 @@ def test_views_are_close_and_exact_ones_can_be_had(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_photos_is_reduced_and_of_one_size(tmp_path: Path) -> None:
-    for name, width in (("1.jpg", 640), ("2.jpg", 640), ("3.jpg", 639)):
-        photo(tmp_path / name, width, 480)
+    for name, width in (("1.jpg", 640), ("2.jpg", 640), ("3.jpg", 1280)):
+        photo(tmp_path / name, width, width * 3 // 4)
     with MediaPath(tmp_path / "*").open() as media:
         media.enough = 100
         assert media.frames_at([0, 1]).shape == (2, 3, 120, 160)
-        with refuses(MediaError, "640x480", "639x480", "3.jpg"):
+        with refuses(MediaError, "640x480", "1280x960", "3.jpg"):
             media.frames_at([0, 2])
 
 
@@ -92,8 +93,8 @@ def test_memory_is_counted_as_it_is_used(tmp_path: Path, monkeypatch: pytest.Mon
     """A reduced baseline JPEG takes little; one of several scans holds all coefficients at any size."""
     monkeypatch.setenv("TEXTHEAD_MAX_MEGAPIXELS", "179")  # Restored at the end.
     set_max_megapixels(3)
-    baseline, several = photo(tmp_path / "a.jpg", 2000, 1500), photo(tmp_path / "b.jpg", 2000, 1500, progressive=True)
-    assert read(baseline, 100).shape == (188, 250, 3)
+    baseline, several = photo(tmp_path / "a.jpg", 2000, 1600), photo(tmp_path / "b.jpg", 2000, 1600, progressive=True)
+    assert read(baseline, 100).shape == (200, 250, 3)
     for path, enough in ((baseline, 0), (several, 100)):
         with refuses(MediaError, "takes the memory of", "the limit is 3"):
             read(path, enough)

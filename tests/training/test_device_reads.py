@@ -35,7 +35,10 @@ def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch:
     for name in ("pixel_clips", "feature_clips"):
         made = getattr(training, name)
         monkeypatch.setattr(training, name, lambda model, *rest, made=made: to_meta(made(model, *rest), model))
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # It does not know meta.
+    # Neither autocast nor fused kernels know meta.
+    adamw = torch.optim.AdamW
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(torch.optim, "AdamW", lambda groups, fused, **options: adamw(groups, **options))
     several = kind == "several labels"
     head = FrozenHead(draw(2, SPEC.dim), names=NAMES, scale=10.0)
     model = make_model(head=head)

@@ -58,9 +58,9 @@ class EpochBatches(torch.utils.data.Sampler):
         return sum(count for _, count in self.steps())
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length).tolist()
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
         for start in range(self.first_step * self.batch, self.length, self.batch):
-            batch = order[start : start + self.batch]
+            batch = order[start : start + self.batch].tolist()
             own = batch[share(len(batch), self.rank, self.ranks)]
             for at in range(0, math.ceil(len(batch) / self.ranks), self.micro_batch):
                 yield [(self.epoch, position) for position in own[at : at + self.micro_batch]]

@@ -290,8 +290,8 @@ def _scale(
 
 def _gray(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 height width"]:
     """Return the clip with all three channels set to the luma, rounded."""
-    luma = (frames.permute(0, 2, 3, 1).float() @ torch.tensor(_LUMA)).round().to(torch.uint8)
-    gray = torch.empty_like(frames, memory_format=torch.channels_last)
-    for channel in gray.unbind(1):  # One copy of an expanded view takes twice as long.
-        channel.copy_(luma)
-    return gray
+    luma = (frames.permute(0, 2, 3, 1).float() @ torch.tensor(_LUMA)).round_().numpy()
+    gray = np.empty((*luma.shape, 3), np.uint8)
+    for channel in range(3):  # A copy of an expanded view, or torch's strided copies, take longer.
+        gray[..., channel] = luma
+    return torch.from_numpy(gray).permute(0, 3, 1, 2)

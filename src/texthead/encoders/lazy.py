@@ -130,7 +130,7 @@ class LazyEncoder(Encoder):
         name = hashlib.sha256(repr((self._key, prompts)).encode()).hexdigest()[:32]
         file = cache_dir() / "texts" / f"{name}.safetensors"
         with suppress(OSError, SafetensorError, KeyError):
-            return load_file(file)["rows"].clone()  # Not the mapped file, which may change.
+            return load_file(file)["rows"].clone()  # Not a map of the file, which may change.
         rows = super()._embeddings(prompts)
         with suppress(RunError), replacing(file, sync=False) as temporary:
             save_file({"rows": rows.contiguous()}, temporary)

@@ -84,7 +84,7 @@ class Engine:
         frames: estimate of the total number of frames; `auto` exports a graph only for many.
         reporter: gets the engine's name when it is chosen, and messages: a new graph, inexact features, too little GPU
             memory.
-        answers: features of frames -> the predictions of each, of which an inexact engine's message gives the share
+        classify: features of frames -> the predictions of each, of which an inexact engine's message gives the share
             that stays the same.
 
     Attributes:
@@ -97,11 +97,11 @@ class Engine:
         wanted: EngineName = "auto",
         frames: int = 0,
         reporter: Reporter = Reporter(),
-        answers: Classify | None = None,
+        classify: Classify | None = None,
     ):
         self.name: EngineName = "eager"
         self._reporter = reporter
-        self._visual, self._frames, self._answers = visual, frames, answers
+        self._visual, self._frames, self._classify = visual, frames, classify
         self._most = sys.maxsize  # Frames at once; halved when the GPU runs out of memory.
         self._wanted: EngineName = wanted
         self._encode: Encode | None = None
@@ -154,7 +154,7 @@ class Engine:
                 return visual
             encode = partial(_run_session, session)
         if wanted in INEXACT:
-            self._reporter.note(_agreement(visual, encode, frames, wanted, self._answers))
+            self._reporter.note(_agreement(visual, encode, frames, wanted, self._classify))
         self.name = "onnxruntime" if wanted == "auto" else wanted
         return encode
 
@@ -214,7 +214,7 @@ def _message(record: dict[str, Any], engine: EngineName) -> str:
     """Return a message about a new graph."""
     if not record["exact"]:
         return f"engine: torch, since {engine} does not reproduce this encoder's features"
-    hint = "; `engine=bf16` would be {:.1f} times as fast, not exact (cosine {:.4f})" if "bf16" in record else ""
+    hint = "; `engine=bf16` would be {:.1f} times as fast (1 - cosine {:.0e})" if "bf16" in record else ""
     return (
         f"engine: {engine} (1 - cosine {record['gap']:.0e}; graph stored for this encoder and size)"
         f"{hint.format(*record.get('bf16', ()))}"
@@ -521,7 +521,7 @@ def _quantised(data: bytes) -> bytes:
 
 @torch.inference_mode()
 def _agreement(
-    visual: Visual, encode: Encode, frames: UInt8[Tensor, "frames 3 size size"], engine: str, answers: Classify | None
+    visual: Visual, encode: Encode, frames: UInt8[Tensor, "frames 3 size size"], engine: str, classify: Classify | None
 ) -> str:
     """Return a message on how features of an inexact engine agree with the encoder's own.
 
@@ -536,23 +536,23 @@ def _agreement(
             f"{LEAST_COSINE} ({visual.spec.source}); use `engine=auto`"
         )
     same = ""
-    if answers is not None:
-        count = int((answers(exact) == answers(other)).reshape(len(frames), -1).all(1).sum())
-        same = f"; the same prediction for {count}"
-    values = f"mean {float(cosines.mean()):.4f}, lowest {float(cosines.min()):.4f}{same}"
-    return f"engine {engine}: cosine similarity to exact features: {values} (of the first {len(frames)} frames)"
+    if classify is not None:
+        count = int((classify(exact) == classify(other)).reshape(len(frames), -1).all(1).sum())
+        same = f", {count} with the same prediction"
+    values = f"mean {float(cosines.mean()):.4f}, lowest {float(cosines.min()):.4f} over the first {len(frames)} frames"
+    return f"engine {engine}: cosine similarity to exact features: {values}{same}"
 
 
 @torch.inference_mode()
 def _gain_of_bf16(visual: Visual, exact: Encode, frames: UInt8[Tensor, "frames 3 size size"]) -> list[float] | None:
-    """Return the speed-up of bf16 in CPU time and its mean cosine; None if it is not worth it on this processor."""
+    """Return the speed-up of bf16 in CPU time and its 1 - mean cosine; None if it is not worth it on this processor."""
     if "bf16" not in _processor() or _convolutional(visual):
         return None
-    half, seconds = _in_bf16(visual), []
-    cosine = float(_cosines(exact(frames), half(frames)).mean())
+    half, seconds, features = _in_bf16(visual), [], []
+    half(frames)  # oneDNN prepares its weights.
     for encode in (exact, half):
         start = process_time()
-        encode(frames)
+        features.append(encode(frames))
         seconds.append(process_time() - start)
-    gain = seconds[0] / seconds[1]
-    return [gain, cosine] if gain >= _WORTH and cosine >= LEAST_COSINE else None
+    gain, gap = seconds[0] / seconds[1], 1 - float(_cosines(*features).mean())
+    return [gain, gap] if gain >= _WORTH and 1 - gap >= LEAST_COSINE else None

@@ -5,7 +5,7 @@ change in any of them changes the key, so features are never stale. A part of a 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -37,6 +37,10 @@ ChooseClips = Callable[[int], list[list[int]]]
 Entry = TypeVar("Entry")
 
 _Frames = tuple[int, list[int], UInt8[Tensor, "frames 3 size size"], bytes]
+
+
+# Files that are looked up, or encoded, before their features are handed on.
+FILES_OF_CHUNK = 1000
 
 
 class FrameFeatures(NamedTuple):
@@ -96,8 +100,6 @@ def _frame_loader(
     return data_loader(frames, workers, batch_size=None, pin_memory=device.type == "cuda")
 
 
-@worker_faults()
-@torch.inference_mode()
 def frame_features(
     visual: Visual,
     paths: Sequence[Path],
@@ -105,7 +107,7 @@ def frame_features(
     pixels: Pixels,
     reading: Reading = Reading(),
     reporter: Reporter = Reporter(),
-    answers: Classify | None = None,
+    classify: Classify | None = None,
 ) -> list[FrameFeatures | MediaError]:
     """Return, for each file, the frame features at the indices that `choose` returns for its length, or its MediaError.
 
@@ -114,16 +116,29 @@ def frame_features(
 
     Args:
         choose: one function for all files, or one for each; picklable if the reading has workers.
-        answers: as for `Engine`.
+        classify: as for `Engine`.
 
     Raises:
         TextheadError: the cache cannot be used.
     """
+    return [*frame_features_in_turn(visual, paths, choose, pixels, reading, reporter, classify)]
+
+
+def frame_features_in_turn(
+    visual: Visual,
+    paths: Sequence[Path],
+    choose: Choose | Sequence[Choose],
+    pixels: Pixels,
+    reading: Reading = Reading(),
+    reporter: Reporter = Reporter(),
+    classify: Classify | None = None,
+) -> Iterator[FrameFeatures | MediaError]:
+    """Yield what `frame_features` returns; memory is needed for a thousand files at a time."""
     chooses = [choose] * len(paths) if callable(choose) else choose
 
     def look_up(cache: FeatureCache, position: int, address: _Address) -> FrameFeatures | None:
         length = len(address.frames)
-        indices = sorted(set(chooses[position](length)))
+        indices = sorted(set(chooses[start + position](length)))
         features = cache.get(address.digest, [address.frames[i] for i in indices]) if indices else None
         if features is None:
             return None
@@ -131,25 +146,32 @@ def frame_features(
             reporter.used(name)
         return FrameFeatures(length, indices, features)
 
-    cache = open_cache(visual, pixels, reading.cache, reading.engine)
-    with reporter.bar("encode", "files") as progress:
-        entries, addresses = _look_up(cache, paths, look_up, reading, reporter)
-        missing = [position for position, entry in enumerate(entries) if entry is None]
-        missing_paths, chosen = [paths[i] for i in missing], [chooses[i] for i in missing]
-        loader = _frame_loader(missing_paths, chosen, pixels, reading.workers, visual.mean.device)
-        # An estimate: lengths are unknown, so count each video as a long one.
-        count = sum(1 if MediaPath(paths[i]).is_image else len(set(chooses[i](10_000))) for i in missing)
-        engine = Engine(visual, reading.engine, count, reporter, answers)
-        encoded = zip(missing, _encode(visual, engine, loader), strict=True)
-        for done, (position, entry) in enumerate(encoded, len(paths) - len(missing) + 1):
-            if cache and isinstance(entry, FrameFeatures):
-                digest, frames, file_length = _with_length(addresses[position], entry.length)
-                indices = [frames[i] for i in entry.indices]
-                cache.put(digest, file_length, indices, entry.features, engine.name, entry.still)
-                entry = entry._replace(still=b"")
-            entries[position] = entry
-            progress(done, len(paths))
-    return [entry for entry in entries if entry is not None]
+    cache, engine = open_cache(visual, pixels, reading.cache, reading.engine), None
+    used = closing(cache) if cache else nullcontext()  # An open one keeps two megabytes.
+    with worker_faults(), used, reporter.bar("encode", "files") as progress:
+        for start in range(0, len(paths), FILES_OF_CHUNK):
+            with torch.inference_mode():
+                chunk = paths[start : start + FILES_OF_CHUNK]
+                entries, addresses = _look_up(cache, chunk, look_up, reading, reporter)
+                missing = [position for position, entry in enumerate(entries) if entry is None]
+                missing_paths, chosen = [chunk[i] for i in missing], [chooses[start + i] for i in missing]
+                loader = _frame_loader(missing_paths, chosen, pixels, reading.workers, visual.mean.device)
+                if engine is None:
+                    # An estimate: lengths are unknown, so count each video as a long one, and later files as one frame.
+                    pairs = zip(missing_paths, chosen, strict=True)
+                    count = sum(1 if MediaPath(path).is_image else len(set(each(10_000))) for path, each in pairs)
+                    count += len(paths) - start - len(chunk)
+                    engine = Engine(visual, reading.engine, count, reporter, classify)
+                encoded = zip(missing, _encode(visual, engine, loader), strict=True)
+                for done, (position, entry) in enumerate(encoded, start + len(chunk) - len(missing) + 1):
+                    if cache and isinstance(entry, FrameFeatures):
+                        digest, frames, file_length = _with_length(addresses[position], entry.length)
+                        indices = [frames[i] for i in entry.indices]
+                        cache.put(digest, file_length, indices, entry.features, engine.name, entry.still)
+                        entry = entry._replace(still=b"")
+                    entries[position] = entry
+                    progress(done, len(paths))
+            yield from (entry for entry in entries if entry is not None)
 
 
 @worker_faults()

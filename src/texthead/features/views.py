@@ -15,7 +15,14 @@ from texthead.data.protocol import Pixels, Protocol
 from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
 from texthead.features.engine import Classify, Engine
-from texthead.features.frames import FrameFeatures, features_of_clips, frame_features, frames_at_once, frames_of_clips
+from texthead.features.frames import (
+    FILES_OF_CHUNK,
+    FrameFeatures,
+    features_of_clips,
+    frame_features,
+    frames_at_once,
+    frames_of_clips,
+)
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
 from texthead.models.build import ATTENDED
@@ -23,8 +30,6 @@ from texthead.models.recognizer import AllFrames, Recognizer
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
 from texthead.parallel.loaders import data_loader, worker_faults
 from texthead.parallel.progress import Reporter, silent
-
-_FILES_OF_CHUNK = 1000
 
 
 def item_features(
@@ -79,7 +84,7 @@ def features_in_chunks(
         RunError: another process has stopped.
     """
     # Whole batches, so that a file is encoded with the same other files.
-    size = reading.batch * math.ceil(_FILES_OF_CHUNK / reading.batch)
+    size = reading.batch * math.ceil(FILES_OF_CHUNK / reading.batch)
     with reporter.bar(title, "files") as progress:
         for start in range(0, len(paths), size):
             chunk = [Path(path) for path in paths[start : start + size]]
@@ -103,7 +108,7 @@ def _view_features(
     clips = ViewClips(paths, replace(protocol, pixels=pixels_of(model, protocol)))
     features: list[Tensor | MediaError] = []
     count = len(paths) * protocol.views.count * protocol.frames
-    engine = Engine(model.visual, reading.engine, count, reporter, _answers_of(model))
+    engine = Engine(model.visual, reading.engine, count, reporter, _classify_of(model))
     with reporter.bar("encode", "files") as progress:
         pinned = {"pin_memory": model.device.type == "cuda"}
         for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=list, **pinned):
@@ -112,16 +117,16 @@ def _view_features(
     return features
 
 
-def _answers_of(model: Recognizer) -> Classify | None:
+def _classify_of(model: Recognizer) -> Classify | None:
     """Return what predicts each frame as a clip of its own; None if the model has no classes, or needs whole clips."""
     if not hasattr(model.head, "names") or isinstance(model.temporal, AllFrames) or not model.sees_frames_apart:
         return None
 
-    def answers(features: Float[Tensor, "frames dim"]) -> Tensor:
+    def classify(features: Float[Tensor, "frames dim"]) -> Tensor:
         scores = model.head(model.temporal(features[:, None].to(model.device))).cpu()
         return scores.argmax(-1) if model.thresholds is None else scores >= model.thresholds
 
-    return answers
+    return classify
 
 
 def _encode(
@@ -168,7 +173,7 @@ def _cached_features(
         entries = features_of_clips(as_visual(model.visual), paths, choose, *rest)
     else:
         frames = partial(frames_of_clips, choose=choose)
-        entries = frame_features(as_visual(model.visual), paths, frames, *rest, _answers_of(model))
+        entries = frame_features(as_visual(model.visual), paths, frames, *rest, _classify_of(model))
     features: list[Tensor | MediaError] = []
     for entry in entries:
         if isinstance(entry, FrameFeatures):

@@ -2,6 +2,7 @@
 
 import ctypes
 import io
+import math
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -57,7 +58,7 @@ class Image(Media):
     upper eight bits; an animated file gives its first image (but .gif is a video). An unreadable or unknown orientation
     counts as upright.
 
-    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if its short side is then still at least `enough`: libjpeg computes
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that gives whole sides of at least `enough`: libjpeg computes
     only those pixels, from the low frequencies of each block.
     """
 
@@ -109,8 +110,7 @@ class Image(Media):
                 orientation = _orientation(image)
         self._turned = turned or orientation != 1
         picture = _upright(picture, orientation)
-        whole = (width, height) if orientation > 4 else (height, width)
-        self.shape = picture.shape[:2] if scale == 1 else whole
+        self.shape = tuple(scale * side for side in picture.shape[:2])
         yield from ((index, picture) for index in wanted)
 
     @property
@@ -204,9 +204,14 @@ def _formats_of(content: bytes) -> tuple[str, ...]:
 
 
 def _scale(image: PIL.Image.Image, enough: int) -> int:
-    """Return the largest of 1, 2, 4 and 8 by which the sides of a JPEG may be divided; 1 for other images."""
-    reduced = enough and isinstance(image, JpegImageFile)
-    return max(scale for scale in (1, 2, 4, 8) if scale == 1 or (reduced and scale * enough <= min(image.size)))
+    """Return the largest of 1, 2, 4 and 8 by which the sides of a JPEG may be divided; 1 for other images.
+
+    It divides both sides: a last column that is only partly filled would stretch the picture.
+    """
+    if not enough or not isinstance(image, JpegImageFile):
+        return 1
+    common, short = math.gcd(*image.size), min(image.size)
+    return max(scale for scale in (1, 2, 4, 8) if common % scale == 0 and scale * enough <= max(short, enough))
 
 
 def _jpeg(image: PIL.Image.Image, scale: int) -> Picture | None:
@@ -222,7 +227,7 @@ def _jpeg(image: PIL.Image.Image, scale: int) -> Picture | None:
     data = file.read()
     with suppress(Exception):  # It may raise anything on damaged files.
         if simplejpeg.decode_jpeg_header(data)[:2] == (height, width):
-            return simplejpeg.decode_jpeg(data, "RGB", min_height=-(-height // scale), min_width=-(-width // scale))
+            return simplejpeg.decode_jpeg(data, "RGB", min_height=height // scale, min_width=width // scale)
     return None
 
 

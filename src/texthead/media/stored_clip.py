@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Iterator, Sequence
-from operator import add, gt, le
+from operator import add, le
 from pathlib import Path
 from typing import NamedTuple
 
@@ -175,8 +175,9 @@ def _parsed(table: bytes, size: int) -> _Table:
     if {*map(type, begins + sizes)} != {int} or {*map(type, digests)} != {str}:
         raise TypeError("a frame has no offset, size and digest")
     ends = [*map(add, begins, sizes)]
-    if min(sizes) < 1 or any(map(gt, (0, *ends), (*begins, size))):
-        raise ValueError(f"a frame is empty, or not between the one before it and the end at {size}")
+    for number, (begin, length, end) in enumerate(zip(begins, sizes, (0, *ends), strict=False)):
+        if not (end <= begin and 0 < length <= size - begin):
+            raise ValueError(f"frame {number} has {length} bytes at {begin}, after {end} of {size}")
     return _Table(begins, ends, digests, _times(parsed["seconds"], len(begins)))
 
 

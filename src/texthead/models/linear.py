@@ -39,12 +39,12 @@ def linear(
     x: Float[Tensor, "*rows dim"], weight: Float[Tensor, "out dim"], bias: Float[Tensor, " out"] | None = None
 ) -> Float[Tensor, "*rows out"]:
     """Return `F.linear`; in float32 on a CPU with AVX-512 by oneDNN, unless `torch.backends.mkldnn` is switched off."""
-    fits = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
-    fits = fits and x.numel() >= FEWEST_ROWS * x.shape[-1]
-    fits = fits and torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkldnn.enabled
-    if not fits or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
-        return F.linear(x, weight, bias)
-    return _OneDNN.apply(x, weight, bias)  # pyright: ignore[reportReturnType]
+    floats, rows = x.dtype == weight.dtype == torch.float32, x.numel() // x.shape[-1]
+    here = x.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    plain = not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
+    if floats and here and plain and rows >= FEWEST_ROWS and torch.backends.mkldnn.enabled:
+        return _OneDNN.apply(x, weight, bias)  # pyright: ignore[reportReturnType]
+    return F.linear(x, weight, bias)
 
 
 class Linear(nn.Linear):

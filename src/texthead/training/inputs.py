@@ -1,16 +1,20 @@
 """Training clips: pixels, decoded in every epoch, or features of a frozen encoder, computed once."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
-from texthead.data.clips import TrainClips, TrainFeatures, check_windows
+from torch import Tensor
+
+from texthead.data.clips import FrameBank, TrainClips, TrainFeatures, check_windows
 from texthead.data.dataset import Dataset, label_indices
 from texthead.data.division import Division, check_no_class_lost
 from texthead.data.protocol import Pixels, Views
 from texthead.data.sampling import evenly
 from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
-from texthead.features.frames import features_of_clips, frame_features, readable
+from texthead.features.frames import Entry, features_of_clips, frame_features_in_turn, readable
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
@@ -42,21 +46,30 @@ def feature_clips(
     Raises: MediaError if an item cannot be read.
     """
     paths, visual = [item.path for item in dataset.items], as_visual(model.visual)
-    paths = paths[share(len(paths), rank(), ranks())]
+    paths, errors = paths[share(len(paths), rank(), ranks())], list[MediaError]()
+
+    def without_errors(entries: Iterable[Entry | MediaError]) -> Iterator[Entry]:
+        for entry in entries:
+            if isinstance(entry, MediaError):
+                errors.append(entry)
+            else:
+                yield entry
+
+    bank: Sequence[Tensor | Sequence[Tensor]]
     with together():
         if model.sees_clips:
             for path in paths if recipe.stride else ():
                 check_windows(path, windows=True)
             choose = partial(Views(clips=2, stride=recipe.stride).frame_indices, num_frames=recipe.frames)
-            rows = features_of_clips(visual, paths, choose, pixels, reading, reporter)
+            bank = [*without_errors(features_of_clips(visual, paths, choose, pixels, reading, reporter))]
         else:
             choose = partial(evenly, most=2 * recipe.frames)
-            rows = frame_features(visual, paths, choose, pixels, reading, reporter)
-            # Cloned, since a view of a large tensor would be sent with the whole tensor.
-            rows = [entry if isinstance(entry, MediaError) else entry.features.clone() for entry in rows]
-    entries = gather_list(rows)
-    readable(entries, skip=False)
-    bank = [entry for entry in entries if not isinstance(entry, MediaError)]
+            entries = frame_features_in_turn(visual, paths, choose, pixels, reading, reporter)
+            bank = FrameBank(entry.features for entry in without_errors(entries))
+    readable(gather_list(errors), skip=False)
+    if ranks() > 1:
+        rows: list[Any] = [row for own in gather_list([bank]) for row in own]
+        bank = rows if model.sees_clips else FrameBank(rows)
     return TrainFeatures(bank, label_indices(dataset, model.names), frames=recipe.frames, seed=recipe.seed)
 
 

@@ -109,6 +109,7 @@ def run_folder(
                     write_json(out / "classes.json", classes)
                     write_json(out / "recipe.json", about)
                     (out / "metrics.jsonl").unlink(missing_ok=True)
+                del split  # With many items it is large.
         if resume and rank() > 0:
             state = load_state(out)
         yield state

@@ -201,13 +201,16 @@ def run_demo(
     doing("scoring zero-shot and the probe")
     rows = _simple_rows(bench)
     doing("scoring the heads")
-    models = {}
+    # The heads and their temporal module are small: more threads would only wait for each other.
+    threads, models = torch.get_num_threads(), {}
+    torch.set_num_threads(1)
     seeds = 1 if quick else DEMO_SEEDS
     for title, kind in DEMO_HEADS.items():
         trained = [_train_head(bench, kind, seed + offset) for offset in range(seeds)]
         rows[title] = np.array([bench.row(model) for model in trained])
         models[title] = trained[0]
         reporter.say(f"trained: {title}, {seeds} seed{'s' * (seeds > 1)}")
+    torch.set_num_threads(threads)
     text = best = models["text, frozen"]
     run = bench.runs / f"text-{seed}"
     if not quick:
