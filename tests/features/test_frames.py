@@ -193,7 +193,8 @@ def test_files_in_chunks_have_the_same_features(visual, videos, cache, monkeypat
     monkeypatch.setattr(module, "FILES_OF_CHUNK", 2)
     seen: list[tuple[int, int]] = []
     found = read(visual, videos, cache, reporter=Reporter().counting(lambda *done: seen.append(done)))
-    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    # Other frames are encoded together, so the last bits may differ.
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(found, expected, strict=True))
     assert seen == [(done, 3) for done in range(kept + 1, 4)]
 
 
