@@ -13,9 +13,7 @@ from texthead.models.linear import FEWEST_ROWS, Linear, attend, linear
 @pytest.mark.parametrize("bias", [True, False])
 def test_linear_has_the_values_and_gradients_of_torch(rows, bias):
     generator = torch.Generator().manual_seed(rows)
-    x, weight, added, grad = (
-        torch.randn(*shape, generator=generator) for shape in ((2, rows, 48), (20, 48), (20,), ())
-    )
+    x, weight, added, grad = (torch.randn(shape, generator=generator) for shape in ((2, rows, 48), (20, 48), (20,), ()))
     inputs = [x, weight, added][: 2 + bias]
     results = []
     for product, kind in ((linear, torch.float32), (F.linear, torch.float64)):
