@@ -151,7 +151,7 @@ def weights_key(model: nn.Module, about: str) -> str:
     digest = hashlib.sha256(about.encode())
     for name, tensor in sorted(state_of(model).items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
 
 
