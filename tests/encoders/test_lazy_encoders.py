@@ -82,3 +82,12 @@ def test_other_weights_from_a_hub_are_an_error_once(source: str) -> None:
     with pytest.raises(EncoderError, match="weights have changed"):
         encoder.encode_text(["a cat"])
     assert len(load_encoder(source, lazy=True).encode_text(["a cat"])) == 1
+
+
+def test_an_encoder_that_was_first_used_in_inference_mode_can_be_trained(source: str) -> None:
+    load_encoder(source, lazy=True)
+    encoder = load_encoder(source, lazy=True)
+    with torch.inference_mode():
+        encoder.visual(frames(1, 32))
+    encoder.visual(frames(1, 32)).sum().backward()
+    assert any(weight.grad is not None for weight in encoder.visual.parameters())

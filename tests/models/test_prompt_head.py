@@ -80,7 +80,7 @@ def test_gradients_of_the_vectors_against_finite_differences(encoder: Encoder) -
 
 def losses_of(head: PromptHead, steps: int = 30) -> list[float]:
     features, targets = noise(12, head.weight.shape[1]), torch.arange(12) % len(head.names)
-    optimizer = torch.optim.AdamW([p for p in head.parameters() if p is not head.log_scale], lr=3e-2)
+    optimizer = torch.optim.AdamW([p for p in head.parameters() if p is not head.log_scale], lr=3e-2, fused=True)
     losses = []
     for _ in range(steps):
         loss = F.cross_entropy(head(features), targets)

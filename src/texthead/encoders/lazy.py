@@ -77,7 +77,8 @@ class LazyVisual(Visual):
         if build is None:
             return
         self._build = self.digest = None
-        self.__dict__["_modules"]["net"] = build().train(self.training).to(self.mean.device, self.mean.dtype)
+        with torch.inference_mode(False):  # Weights made in inference mode could not be trained.
+            self.__dict__["_modules"]["net"] = build().train(self.training).to(self.mean.device, self.mean.dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LazyVisual":
         return super()._apply(fn, recurse and self._build is None)  # pyright: ignore[reportReturnType]
@@ -119,7 +120,8 @@ class LazyEncoder(Encoder):
         load_text: Callable[[], Text] | None = None,
         **options: Any,
     ):
-        self._loaded, self._key, digest, center = cache(load), key, about["weights"], about["center"]
+        self._loaded, self._key = cache(torch.inference_mode(False)(load)), key
+        digest, center = about["weights"], about["center"]
         spec, center = VisualSpec.from_json(about["spec"]), None if center is None else torch.tensor(center)
         visual = LazyVisual(spec, lambda: self._loaded().visual.net, digest, _state_file(digest))
         load_text = (load_text or (lambda: self._loaded().text)) if about["text"] else None

@@ -44,6 +44,8 @@ class PromptHead(CosineHead):
         DataError: the placeholder for a vector is not one token of the text encoder.
     """
 
+    _context_of_rows: Tensor
+
     of_text = True
     frozen = True
     learned_template = True
@@ -78,8 +80,8 @@ class PromptHead(CosineHead):
         self._offset = start
         # In a list, so that the text encoder is not saved with the model.
         self._text = [] if text is None else [text]
-        # The version that the rows were made from; optimisers and load_state_dict increment it.
-        self._rows_version = self.context._version
+        # The vectors that the rows were made from; a version counter does not do, since fused optimisers leave it as it is.
+        self.register_buffer("_context_of_rows", self.context.detach().clone(), persistent=False)
 
     @classmethod
     def start(cls, inputs: RowInputs) -> "PromptHead":
@@ -130,10 +132,10 @@ class PromptHead(CosineHead):
 
     def train(self, mode: bool = True) -> "PromptHead":
         """Set training mode; in evaluation mode, first update the stored rows if the vectors have changed."""
-        if not mode and self._text and self.context._version != self._rows_version:
+        if not mode and self._text and not torch.equal(self.context, self._context_of_rows):
             with torch.no_grad():
                 self.weight.copy_(self.learned_rows())
-            self._rows_version = self.context._version
+                self._context_of_rows.copy_(self.context)
         return super().train(mode)
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
