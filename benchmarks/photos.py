@@ -4,9 +4,9 @@
 
 Each photo is a real one of clothing, enlarged to 12 megapixels, with a sensor's grain so that it takes the bytes of a
 phone's photo, as JPEG of quality 90; every second one is stored lying and turned by EXIF, as phones do. Whole commands
-read 96 of them, eight copies of each; encoding alone is in one process. `mini` at 224 pixels, one thread. By hand:
-Pillow decodes and resizes, onnxruntime runs the graph in batches of eight. Cosines are to features of photos decoded at
-full size, less their mean.
+read 96 of them, eight copies of each, without workers, whose CPU time would not be counted; encoding alone is in one
+process. `mini` at 224 pixels, one thread. By hand: Pillow decodes and resizes, onnxruntime runs the graph in batches of
+eight. Cosines are to features of photos decoded at full size, less their mean.
 """
 
 import os
@@ -94,7 +94,7 @@ def commands(folder: Path, photos: Sequence[Path], rounds: int) -> tuple[Costs, 
     write_models(folder)
     np.save(folder / "rows.npy", np.random.default_rng(0).standard_normal((3, 1280), np.float32))
     ways = {
-        PREDICT: ["-m", "texthead", "predict", str(folder / "run"), str(many)],
+        PREDICT: ["-m", "texthead", "predict", str(folder / "run"), str(many), "--workers", "0"],
         HAND: ["-c", BY_HAND, *map(str, (folder / "mini.onnx", folder / "rows.npy", many, 0.5, 0.5))],
     }
     count = COPIES * len(photos)

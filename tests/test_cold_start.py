@@ -132,6 +132,7 @@ def test_workers_start_for_many_bytes_or_unknown_ones(tmp_path):
     os.truncate(large, 10**9)
     assert default_workers([few] * 100) == 0
     assert default_workers([few] * 10_000) == default_workers([few, large.parent]) == default_workers() > 0
+    assert default_workers(["a" * 300]) == default_workers()
     assert default_workers([f"{large}#t=1,2"]) == default_workers([tmp_path / "a.tar" / "clip"]) == default_workers()
 
 
@@ -146,5 +147,5 @@ def test_a_run_that_changed_is_loaded_anew(world, cache, monkeypatch):
     late = load_run(world.run).model
     assert isinstance(late.visual, LazyVisual)
     ours, theirs = late.state_dict(), run.model.state_dict()
-    assert ours.keys() == theirs.keys()
+    assert list(ours) == list(theirs)
     assert all((ours[key] == theirs[key]).all() for key in ours)

@@ -154,7 +154,7 @@ class Recipe:
     size: int | None = None
     test_size: int | None = None
     resize: int | None = None
-    decode: Decode = "reduced"
+    decode: Decode = "exact"
     origin: Literal["first", "centre", "middle", "dense"] = "first"
     stride: int = 0
     pooling: Literal["features", "logits", "probabilities"] = "features"
@@ -332,6 +332,7 @@ def small(**changes) -> Recipe:
         name="small",
         size=128,
         test_size=None if "size" in changes else 160,
+        decode="reduced",
         origin="centre",
         crop="resized",
         area=(0.35, 1.0),

@@ -17,7 +17,7 @@ from made import write_broken
 from media_files import lossless
 from messages import prints, refuses
 from texthead.data import splits
-from texthead.data.clips import TrainClips, TrainFeatures, ViewClips
+from texthead.data.clips import FrameBank, TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, label_indices, splits_of
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.reading import read_dataset
@@ -698,6 +698,13 @@ def test_unreadable_items_are_returned_as_errors(filmed, tmp_path):
 def feature_clips(lengths: list[int], seed: int = 0) -> TrainFeatures:
     bank = [torch.arange(n).float()[:, None] + 100 * i + torch.zeros(n, 2) for i, n in enumerate(lengths)]
     return TrainFeatures(bank, [3, 1, 2][: len(lengths)], frames=4, seed=seed)
+
+
+def test_a_bank_holds_the_features_of_each_item():
+    rows = [torch.full((1 + i % 3, 2), float(i)) for i in range(1002)]
+    bank = FrameBank(iter(rows))
+    assert len(bank) == len(rows)
+    assert all(torch.equal(one, other) for one, other in zip(bank, rows, strict=True))
 
 
 def test_feature_clips_match_training_clips(filmed):

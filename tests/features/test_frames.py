@@ -186,6 +186,18 @@ def test_only_what_is_missing_is_computed(visual: Visual, videos: list[Path], ca
     assert seen == [(2, 3), (3, 3)], "the kept file counts as done from the start"
 
 
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_files_in_chunks_have_the_same_features(visual, videos, cache, monkeypatch, kept):
+    expected = read(visual, videos)
+    read(visual, videos[:kept], cache)
+    monkeypatch.setattr(module, "FILES_OF_CHUNK", 2)
+    seen: list[tuple[int, int]] = []
+    found = read(visual, videos, cache, reporter=Reporter().counting(lambda *done: seen.append(done)))
+    # Other frames are encoded together, so the last bits may differ.
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(found, expected, strict=True))
+    assert seen == [(done, 3) for done in range(kept + 1, 4)]
+
+
 def test_address_has_weights_sizes_and_interpolation(visual: Visual) -> None:
     nearly = tiny_visual()
     with torch.no_grad():

@@ -1,7 +1,7 @@
 """Options that commands share, as groups that can act on what they hold."""
 
-import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -44,11 +44,10 @@ def default_workers(paths: "Iterable[str | Path] | None" = None) -> int:
     """
     if paths is not None:
         files = [MediaPath(path).file for path in paths]
-        inside = [each for file in files for each in (file.rglob("*") if file.is_dir() else [file])]
-        # Those without a size are in shards, frame folders or elsewhere.
-        sizes = [each.stat().st_size if each.exists() else math.inf for each in inside]
-        if _FILE * len(sizes) + _BYTE * sum(sizes) < _START:
-            return 0
+        with suppress(OSError):  # What has no size is in shards or elsewhere.
+            inside = [each for file in files for each in (file.rglob("*") if file.is_dir() else [file])]
+            if _FILE * len(inside) + _BYTE * sum(each.stat().st_size for each in inside) < _START:
+                return 0
     return min(8, os.cpu_count() or 1)
 
 

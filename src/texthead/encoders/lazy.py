@@ -89,15 +89,13 @@ class LazyVisual(Visual):
         self.training = mode
         return self
 
-    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
-        """Return the weights, without building the network if a file has them."""
+    def state(self) -> dict[str, Tensor]:
+        """Return the weights in any order, without building the network if a file has them."""
         as_saved = self._build is not None and self.mean.type() == "torch.FloatTensor"
         if not as_saved or self._weights is None or not self._weights.is_file():
-            return super().state_dict(*args, destination=destination, prefix=prefix, keep_vars=keep_vars)
-        saved = ((key, tensor) for key, tensor in load_file(self._weights).items() if key.startswith(_PREFIX))
-        destination = {} if destination is None else destination
-        destination.update((prefix + key.removeprefix(_PREFIX), tensor) for key, tensor in saved)
-        return destination
+            return self.state_dict()
+        saved = load_file(self._weights)
+        return {key.removeprefix(_PREFIX): saved[key] for key in saved if key.startswith(_PREFIX)}
 
 
 class LazyEncoder(Encoder):
@@ -139,12 +137,21 @@ class LazyEncoder(Encoder):
         return rows
 
 
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of a model in any order; a lazy encoder in it is not built if a file has its weights."""
+    if isinstance(model, LazyVisual):
+        return model.state()
+    if not isinstance(getattr(model, "visual", None), LazyVisual):
+        return model.state_dict()
+    return {f"{name}.{key}": each for name, part in model.named_children() for key, each in state_of(part).items()}
+
+
 def weights_key(model: nn.Module, about: str) -> str:
     """Return a digest of a model's weights and of the description `about`."""
     digest = hashlib.sha256(about.encode())
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(state_of(model).items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
 
 

@@ -7,6 +7,7 @@ Remote paths are `Path`s too, in which pathlib turns `://` into `:/`.
 
 import hashlib
 import json
+import os
 import re
 import tarfile
 import time
@@ -144,7 +145,7 @@ def padded(size: int) -> int:
 def check_header(path: Path, header: bytes, name: str, size: int) -> None:
     """Raise MediaError unless a file's header block in the tar matches its name and size in the index."""
     fields = header[:100].rstrip(b"\0"), header[124:135], header[156:157], header[345:]
-    if fields == (name.encode(), b"%011o" % size, tarfile.REGTYPE, bytes(BLOCK - 345)):
+    if fields == (os.fsencode(name), b"%011o" % size, tarfile.REGTYPE, bytes(BLOCK - 345)):
         return  # As `prepare` writes it, compared in a tenth of the time that tarfile takes.
     try:
         info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")

@@ -80,19 +80,13 @@ class StoredClip(Media):
 
         Raises: MediaError for a damaged frame.
         """
-        for (index,), (picture,) in self._decoded(wanted, 1):
-            yield index, picture
+        for (index,), frames in self._batches(wanted, 1):
+            yield index, frames[0].permute(1, 2, 0).numpy()
 
     def _batches(
         self, wanted: Collection[int], most: int
     ) -> Iterator[tuple[list[int], UInt8[Tensor, "frames 3 height width"]]]:
-        for batch, pictures in self._decoded(wanted, most):
-            yield batch, torch.from_numpy(pictures).permute(0, 3, 1, 2)
-
-    def _decoded(
-        self, wanted: Collection[int], most: int
-    ) -> Iterator[tuple[list[int], UInt8[np.ndarray, "frames height width 3"]]]:
-        """Yield (indices, pictures) in arrays of at most `most` bytes, or of one frame, into which they are decoded."""
+        """Yield what `Media._batches` does; frames are decoded into their batch, without a copy."""
         left, batch, shape = len(wanted), list[int](), ()
         out = np.empty(0, np.uint8)
         for index, data in self._read(sorted(wanted)):
@@ -113,7 +107,7 @@ class StoredClip(Media):
                 raise self._damaged(index, error) from None
             batch.append(index)
             if len(batch) == len(out):
-                yield batch, out
+                yield batch, torch.from_numpy(out).permute(0, 3, 1, 2)
                 left, batch = left - len(batch), []
 
     def _damaged(self, index: int, error: Exception) -> MediaError:
@@ -189,7 +183,6 @@ def _times(seconds: Sequence[float], frames: int) -> list[float]:
     """
     if not seconds:
         return []
-    ascending = all(map(le, seconds, seconds[1:]))
-    if len(seconds) != frames or not ascending or not 0 <= seconds[0] <= seconds[-1] <= _MOST_SECONDS:
+    if len(seconds) != frames or not all(map(le, (0, *seconds), (*seconds, _MOST_SECONDS))):
         raise ValueError(f"{len(seconds)} times for {frames} frames, or times that do not ascend")
     return [float(value - seconds[0]) for value in seconds]

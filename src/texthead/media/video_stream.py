@@ -33,6 +33,9 @@ from jaxtyping import UInt8
 from texthead.errors import Fault, MediaError
 from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_SIDE, check_scans, check_size, max_megapixels
 
+# Decoders of FFmpeg whose packets are JPEGs.
+_SCANNED = frozenset({"mjpeg", "mjpegb", "amv", "jpegls", "smvjpeg", "sp5x", "thp"})
+
 # Containers only: playlists and plain text can make FFmpeg open other files, even over the network.
 _CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
 
@@ -122,7 +125,7 @@ def whole_frames(
 
     Raises: MediaError for a damaged frame.
     """
-    if packet is not None and context.name == "mjpeg":
+    if packet is not None and context.name in _SCANNED:
         check_scans(path, bytes(packet))
     try:
         frames = context.decode(packet)

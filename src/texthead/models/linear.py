@@ -18,21 +18,17 @@ class _OneDNN(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _product(x, weight, bias)
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, weight = ctx.saved_tensors
         rows = grad.flatten(0, -2)
         return (
-            _product(grad, weight.t()) if ctx.needs_input_grad[0] else None,
-            _product(rows.t(), x.flatten(0, -2).t()) if ctx.needs_input_grad[1] else None,
+            linear(grad, weight.t()) if ctx.needs_input_grad[0] else None,
+            linear(rows.t(), x.flatten(0, -2).t()) if ctx.needs_input_grad[1] else None,
             rows.sum(0) if ctx.needs_input_grad[2] else None,
         )
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 def linear(

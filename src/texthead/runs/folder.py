@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import as_visual
+from texthead.encoders.lazy import state_of
 from texthead.encoders.weights import misfit, sized_as
 from texthead.errors import RunError
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
@@ -68,7 +69,7 @@ def classes_json(head: Head, names: Sequence[str] | None, template: str | Sequen
 
 def save_model(path: Path, model: nn.Module) -> None:
     """Write all parameters and buffers to one safetensors file, atomically."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_of(model).items()}
     with replacing(path) as temp:
         save_file(tensors, temp)
 

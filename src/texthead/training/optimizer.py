@@ -17,7 +17,7 @@ def make_optimizer(trained: Trained, recipe: Recipe) -> torch.optim.Optimizer:
         [{**group, "params": kind} for group in groups for kind in by_kind(group["params"])],
         betas=(recipe.beta1, recipe.beta2),
         weight_decay=recipe.weight_decay,
-        fused=True,
+        fused=next(trained.parameters()).device.type in ("cpu", "cuda") or None,
     )
 
 
