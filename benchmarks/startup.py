@@ -102,10 +102,11 @@ def started(arguments: Sequence[str], cache: Path) -> str:
 
 
 def started_on_photos(title: str, arguments: Sequence[str], folder: Path) -> None:
-    """Run a command on labelled photos, without the folder that it writes, and for `NEW` without what it has cached."""
-    for path in [folder / "again", *(folder / "cache" / kind for kind in ("features", "texts") if title == NEW)]:
+    """Run a command on labelled photos, without the folder that it writes; `NEW` knows the encoder alone."""
+    cache = folder / ("encoder" if title == NEW else "cache")
+    for path in (folder / "again", folder / "encoder" / "features", folder / "encoder" / "texts"):
         shutil.rmtree(path, ignore_errors=True)
-    started(arguments, folder / "cache")
+    started(arguments, cache)
 
 
 def peak(arguments: Sequence[str], cache: Path) -> float:
@@ -147,11 +148,14 @@ def measure(rounds: int, seconds: int = 10, memory: bool = True, each: int = 25)
         photos = write_photos(Path(name) / "photos", each)
         on_photos = experiments(Path(name) / "photos", Path(name))
         for title, arguments in on_photos.items():
-            started_on_photos(title, arguments, Path(name))
+            if title != NEW:
+                started_on_photos(title, arguments, Path(name))
+        shutil.copytree(cache, Path(name) / "encoder")
         del on_photos[""]
         ways = {title: timed(lambda a=a: started(a, cache)) for title, a in commands.items()}
         ways |= {t: timed(lambda t=t, a=a: started_on_photos(t, a, Path(name))) for t, a in on_photos.items()}
         frozen = th.FrozenEncoder(th.load_encoder("mini"), reading=Reading(engine="onnxruntime"))  # As the command.
+        frozen.files(photos)  # It makes the graph if there is none.
         ways[BESIDE] = timed(lambda: frozen.files(photos))
         costs = interleaved(ways, rounds, warm=False)
         peaks = {t: f"{peak(commands[t], cache):.0f}" for t in (RUN, EXPORTED, PREDICT, TORCH) if memory}
