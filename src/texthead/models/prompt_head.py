@@ -80,7 +80,7 @@ class PromptHead(CosineHead):
         self._offset = start
         # In a list, so that the text encoder is not saved with the model.
         self._text = [] if text is None else [text]
-        # The vectors that the rows were made from; a version counter does not do, since fused optimisers leave it as it is.
+        # The vectors that the rows were made from; fused optimisers do not count versions.
         self.register_buffer("_context_of_rows", self.context.detach().clone(), persistent=False)
 
     @classmethod
