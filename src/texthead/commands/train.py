@@ -123,7 +123,7 @@ class Train:
     @property
     def run_options(self) -> dict[str, Any]:
         """The options and recipe values that --resume reads from the run folder."""
-        elsewhere = {"data", "out", "resume", "allow_download", "shard", "compile", "tensorboard"}
+        elsewhere = {"data", "out", "resume", "allow_download", "allow_addresses", "shard", "compile", "tensorboard"}
         elsewhere |= {"cache", "workers", "device"}
         return {key: value for key, value in values_of(self).items() if key not in elsewhere} | dict(self.overrides)
 

@@ -22,6 +22,7 @@ from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SO
 from texthead.errors import DataError, RunError, listed
 from texthead.extensions import Extension, find
 from texthead.files import check_lines, lines
+from texthead.media.addresses import allowed_address
 from texthead.media.find import find_media, is_hidden, media_below, skipped_note
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
@@ -69,6 +70,7 @@ def read_dataset(
     Raises:
         DataError: the path does not exist, holds no labelled file, a manifest, list or label file breaks a rule, or an
             option does not apply to the source.
+        MediaError: the source names an address, and you have not called `allow_addresses`.
     """
     named = read_labels(Path(labels)) if labels is not None else None
     folder = None if root is None else Path(root)
@@ -344,6 +346,7 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
 
     Raises:
         DataError: there are no items, a path is listed twice, or only some items have a split.
+        MediaError: as `allowed_address`.
     """
     if not dataset.items:
         raise DataError(f"{dataset.source}: no labelled videos or images; expected CLASS/FILE or a CSV with path,label")
@@ -351,6 +354,8 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         raise DataError(f"{dataset.source}: label {wrong[0].label!r} of {wrong[0].path} is no text; make labels texts")
     if not dataset.classes:
         raise DataError(f"{dataset.source}: none of its {len(dataset)} files has a label; label some of them")
+    for item in dataset.items:
+        allowed_address(item.path)
     long = [label for label in dataset.classes if len(label.splitlines()) > 1]
     if long:
         raise DataError(f"{dataset.source}: class name {long[0][:60]!r} has several lines; write it on one line")

@@ -24,7 +24,7 @@ from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.labels import SEPARATOR, join_labels, split_labels
 from texthead.errors import DataError, MediaError
 from texthead.files import MOST_BYTES_OF_LISTS, read_text, without_twins
-from texthead.media.limits import hint_on_slashes
+from texthead.media.addresses import hint_on_path
 from texthead.media.paths import MediaPath, Span
 
 # The known columns of a manifest.
@@ -50,7 +50,7 @@ def row_path(row: dict[str, str], manifest: Path, line: int) -> Path:
         DataError: the times break a rule, or the file is not a video.
     """
     path = MediaPath(manifest.parent / row["path"])
-    if "\\" in row["path"] and not path.exists() and (hint := hint_on_slashes(path.file)):
+    if "\\" in row["path"] and not path.exists() and (hint := hint_on_path(path.file)):
         raise DataError(f"{manifest}:{line}: no such file {row['path']!r}; {hint}")
     start, end = ((row.get(name) or "").strip() for name in ("start", "end"))
     if not (start or end or path.is_part):

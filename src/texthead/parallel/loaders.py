@@ -39,13 +39,17 @@ def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
         begin_server()
         atexit.unregister(_await_feeders)  # So that it is registered once.
         atexit.register(_await_feeders)
-        variables = {name: value for name, value in os.environ.items() if name.startswith("TEXTHEAD_")}
         options |= {
             "num_workers": workers,
             "multiprocessing_context": multiprocessing.get_context("forkserver"),
-            "worker_init_fn": partial(_begin, variables=variables),
+            "worker_init_fn": partial(_begin, variables=own_variables()),
         }
     return _Loader(items, **options)
+
+
+def own_variables() -> dict[str, str]:
+    """Return the environment variables of texthead, for processes that do not inherit them."""
+    return {name: value for name, value in os.environ.items() if name.startswith("TEXTHEAD_")}
 
 
 class _Loader(DataLoader):

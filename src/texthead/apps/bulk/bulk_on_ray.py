@@ -18,8 +18,8 @@ from texthead.data import Protocol, ViewClips
 from texthead.errors import MediaError, RunError
 from texthead.extras import needs
 from texthead.features import encode_views, readable
-from texthead.media import limits
 from texthead.models import Recognizer
+from texthead.parallel import own_variables
 from texthead.prediction import entry_scores
 
 
@@ -58,7 +58,7 @@ def predict_on_ray(
         rows = (
             # One block per slice, so that few slices are unfinished at a time.
             ray.data.from_items(chunks, override_num_blocks=len(sizes))
-            .map(_decode, fn_kwargs={"protocol": slices.protocol, "megapixels": limits.max_megapixels()})
+            .map(_decode, fn_kwargs={"protocol": slices.protocol, "variables": own_variables()})
             .map(
                 _Encoder,
                 fn_constructor_args=(slices.model.frozen_copy().cpu(), slices.protocol, gpus > 0),
@@ -112,9 +112,9 @@ def _chunks(slices: Slices) -> tuple[list[dict[str, Any]], dict[int, int]]:
 # ---- on the cluster: table rows of types that Arrow supports
 
 
-def _decode(row: dict[str, Any], protocol: Protocol, megapixels: int) -> dict[str, Any]:
+def _decode(row: dict[str, Any], protocol: Protocol, variables: dict[str, str]) -> dict[str, Any]:
     """Return the chunk with the views of its readable files as bytes, and each file's problem or ""."""
-    limits.set_max_megapixels(megapixels)
+    os.environ.update(variables)
     paths = [Path(path) for path in row["paths"]]
     clips = ViewClips(paths, protocol)
     decoded = [clips[i] for i in range(len(paths))]
