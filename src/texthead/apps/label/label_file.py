@@ -240,8 +240,7 @@ class _Table:
             self._positions = {MediaPath(path).resolved(): position for position, path in enumerate(self._paths)}
         name = tuple(row.get(column, "") for column in ("path", "start", "end"))
         if name not in self._known:
-            path = row_path({**row, "path": row["path"].strip()}, self._csv, line)
-            self._known[name] = self._positions.get(MediaPath(path).resolved())
+            self._known[name] = self._positions.get(MediaPath(row_path(row, self._csv, line)).resolved())
         return self._known[name]
 
     def put(self, position: int, values: Mapping[str, str]) -> None:
