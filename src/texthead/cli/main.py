@@ -230,8 +230,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from texthead.cli.console import reader_gone
 
             return reader_gone()
-        except (Exception, KeyboardInterrupt) as error:
-            # Interrupted code, and processes that end, can raise anything.
+        except BaseException as error:
+            # Interrupted code, processes that end and installed packages can raise anything.
             if isinstance(error, KeyboardInterrupt) or ending.number:
                 if argv is None:
                     end_processes()
