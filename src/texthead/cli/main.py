@@ -241,8 +241,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return ending.code if ending.number else code
         except BrokenPipeError:
             return reader_gone()
-        except (Exception, KeyboardInterrupt) as error:
-            # Interrupted code, and processes that end, can raise anything.
+        except BaseException as error:
+            # Interrupted code, processes that end and installed packages can raise anything.
             if isinstance(error, KeyboardInterrupt) or ending.number:
                 if argv is None:
                     end_processes()

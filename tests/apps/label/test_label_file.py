@@ -130,8 +130,9 @@ def test_a_file_is_one_persons_at_a_time(files: Dataset, tmp_path: Path) -> None
     assert one.claim("ann", None)
     assert other.claim("bob", None)
     assert one.claims() == {}
-    (tmp_path / ".labels.csv.claims").write_text("[cut")
-    assert one.claim("ann", 6)
+    for damage in ("[cut", "[" * 100_000):
+        (tmp_path / ".labels.csv.claims").write_text(damage)
+        assert one.claim("ann", 6)
 
 
 def _write(labels_csv: Path, files: Dataset, own: list[int], acknowledged: Path) -> None:
