@@ -107,7 +107,8 @@ def _view_features(
     """Return the feature of each view of each file, without the cache."""
     clips = ViewClips(paths, replace(protocol, pixels=pixels_of(model, protocol)))
     features: list[Tensor | MediaError] = []
-    count = len(paths) * protocol.views.count * protocol.frames
+    frames = sum(1 if MediaPath(path).is_image else protocol.frames for path in paths)
+    count = frames * protocol.views.count
     engine = Engine(model.visual, reading.engine, count, reporter, _classify_of(model))
     with reporter.bar("encode", "files") as progress:
         pinned = {"pin_memory": model.device.type == "cuda"}
