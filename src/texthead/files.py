@@ -1,19 +1,21 @@
 """Atomic file writes, JSON and CSV files, size limits for files that are read, and the cache folder."""
 
 import csv
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from safetensors import SafetensorError
 
@@ -228,7 +230,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a")
+        file = open_plain(folder / ".lock", "a")
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error.strerror}); choose a writable folder") from None
     with file:
@@ -242,6 +244,34 @@ def locked(folder: Path) -> Iterator[None]:
         except BaseException:
             remove_leftovers(folder)
             raise
+
+
+def open_plain(path: Path, mode: Literal["r", "a"], *, links: bool = False, **options: Any) -> TextIO:
+    """Open a text file without ever waiting for the other end of a pipe or creating the target of a link.
+
+    Args:
+        links: whether a link to a file may be read.
+        options: of `open`.
+
+    Raises:
+        RunError: it is a pipe, a device, a folder or a link.
+        OSError: as `open`.
+    """
+
+    def opened(name: str, flags: int) -> int:
+        descriptor = os.open(name, flags | os.O_NONBLOCK | (0 if links else os.O_NOFOLLOW), 0o666)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), name)
+        return descriptor
+
+    try:
+        return open(path, mode, opener=opened, **{"encoding": "utf-8", **options})
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise
+        kinds = "a pipe, a device or a folder" if links else "a link, a pipe, a device or a folder"
+        raise RunError(f"{path}: is {kinds}, but must be a file; remove it or choose another name") from None
 
 
 def read_text(path: Path, *, most: int = MOST_BYTES) -> str:

@@ -21,7 +21,7 @@ from texthead.data.published_lists import read_list
 from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
 from texthead.errors import DataError, RunError, listed
 from texthead.extensions import Extension, find
-from texthead.files import check_lines, lines
+from texthead.files import check_lines, lines, open_plain
 from texthead.media.find import find_media, is_hidden, media_below, skipped_note
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
@@ -227,7 +227,7 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
     named = " and ".join(needed)
     try:
         # A file name need not be UTF-8; `write_csv` writes its raw bytes, and surrogateescape reads them back.
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        with open_plain(path, "r", links=True, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.DictReader(lines(file), delimiter=delimiter, strict=True)
             columns = reader.fieldnames = [_column_name(name) for name in reader.fieldnames or []]
             "".join(columns).encode()  # Raises UnicodeEncodeError for a column name that is not UTF-8.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from texthead.data import Dataset, labels, manifest_rows, read_dataset, row_path
 from texthead.errors import DataError, RunError
-from texthead.files import replacing, sync_folder, write_csv
+from texthead.files import open_plain, replacing, sync_folder, write_csv
 from texthead.media import MediaPath
 
 # Seconds until a claim on a file expires.
@@ -60,8 +60,8 @@ def check_csv(path: Path) -> None:
     """Raise DataError if labels cannot be written to this path."""
     if path.suffix.lower() != ".csv":
         raise DataError(f"{path}: labels are written as CSV; give a file that ends in .csv")
-    if path.exists() and not path.is_file():
-        raise DataError(f"{path}: not a regular file; give a file that ends in .csv")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise DataError(f"{path}: is a link, a pipe, a device or a folder; give a file that ends in .csv")
 
 
 def paths_in(path: Path, root: Path | None = None) -> list[Path]:
@@ -172,7 +172,8 @@ class LabelFile:
 
     def _live_claims(self) -> dict[str, tuple[str, float]]:
         try:
-            saved = json.loads(self._claims.read_text(encoding="utf-8", errors="surrogatepass"))
+            with open_plain(self._claims, "r", errors="surrogatepass") as file:
+                saved = json.load(file)
             claims = {str(name): (str(who), float(until)) for name, (who, until) in saved.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}  # Missing or damaged: all files are free.
@@ -184,7 +185,7 @@ class LabelFile:
         """Hold the lock of the files; wait while another process has it."""
         try:
             self._lock.parent.mkdir(parents=True, exist_ok=True)
-            with self._lock.open("a") as file:
+            with open_plain(self._lock, "a") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 yield
         except OSError as error:
@@ -210,6 +211,7 @@ class _Table:
 
     def read(self) -> dict[int, LabelRow]:
         """Return the current row of each position."""
+        check_csv(self._csv)
         stamp = _stamp(self._csv)
         if stamp != self._stamp:
             self._rows = self._load() if stamp else {}
