@@ -3,7 +3,9 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from texthead.errors import RunError, either
 from texthead.extensions import find, find_one
@@ -72,6 +74,39 @@ def check_clip_size(frames: int, size: int, resize: int) -> None:
             f"{frames:,} frames of {size:,} pixels a side exceed the limit of {MOST_PIXELS:,} pixels per clip; use "
             "fewer frames or a smaller size"
         )
+
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
+
+
+def check_types(holder: Any) -> None:
+    """Raise RunError if a field of a dataclass has a value of another type, such as 4.0 or true for a whole number."""
+    for key, hint in get_type_hints(type(holder)).items():
+        if not _fits(value := getattr(holder, key), hint):
+            raise RunError(f"`{key}` must be {_in_words(hint)}, got {value!r}")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    kind, args = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return any(_fits(value, each) for each in args)
+    if kind is Literal:
+        return value in args
+    if isinstance(value, tuple | list) and kind is tuple:
+        hints = args[:1] * len(value) if ... in args else args
+        return len(value) == len(hints) and all(map(_fits, value, hints))
+    if hint in (int, float):  # Numbers of numpy fit too.
+        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
+    return isinstance(value, kind or hint)
+
+
+def _in_words(hint: Any) -> str:
+    kind, args = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return either(args)
+    if kind in (Union, UnionType):
+        return either([*map(_in_words, args)])
+    return _WORDS.get(hint) or ("a list" if kind is tuple else "a mapping")
 
 
 @dataclass(frozen=True)
@@ -201,6 +236,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
+        check_types(self)
         if self.tune == "none":
             object.__setattr__(self, "freeze_encoder", True)
         partly = self.tune not in ("all", "none")
@@ -243,9 +279,6 @@ class Recipe:
             "seed": (self.seed >= 0, "at least 0"),
             "freeze_encoder": (not (partly and self.freeze_encoder), f"off with `tune={self.tune}`"),
         }
-        for key, kind in get_type_hints(Recipe).items():
-            if get_origin(kind) is Literal:
-                rules[key] = (getattr(self, key) in get_args(kind), either(get_args(kind)))
         for key, (holds, rule) in rules.items():
             if not holds:
                 remedy = f"; pass `warmup`, for example {self.epochs / 10:g}" if key == "warmup" else ""

@@ -6,7 +6,7 @@ Files without labels come from a folder or a manifest.
 import csv
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from inspect import signature
@@ -25,6 +25,7 @@ from texthead.files import check_lines, lines, open_plain
 from texthead.media.find import find_media, is_hidden, media_below, skipped_note
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
+from texthead.text.class_names import check_names
 from texthead.text.class_tree import FOLDERS
 from texthead.text.label_files import read_labels
 
@@ -88,10 +89,18 @@ def read_dataset(
     path = Path(source)
     dataset = _checked(dataset, folder or (path if path.is_dir() else path.parent))
     if named is not None and "labels" not in used:
-        texts = dataset.labelling.renamed({label: named.name_of(label) for label in dataset.classes})
-        items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
-        dataset = replace(dataset, items=tuple(items))
+        dataset = _renamed(dataset, {label: named.name_of(label) for label in dataset.classes})
+    try:
+        check_names(dataset.classes)
+    except DataError as error:
+        raise DataError(f"{dataset.source}: {error}") from None
     return dataset.with_tree(tree)
+
+
+def _renamed(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
+    texts = dataset.labelling.renamed(names)
+    items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
+    return replace(dataset, items=tuple(items))
 
 
 def read_files(source: str | Path) -> Dataset:
@@ -351,9 +360,9 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         raise DataError(f"{dataset.source}: label {wrong[0].label!r} of {wrong[0].path} is no text; make labels texts")
     if not dataset.classes:
         raise DataError(f"{dataset.source}: none of its {len(dataset)} files has a label; label some of them")
-    long = [label for label in dataset.classes if len(label.splitlines()) > 1]
-    if long:
-        raise DataError(f"{dataset.source}: class name {long[0][:60]!r} has several lines; write it on one line")
+    # Tables and lists strip the blanks around a name; other sources do not.
+    if blanks := {name: name.strip() for name in dataset.classes if name != name.strip()}:
+        dataset = _renamed(dataset, blanks)
     path, count = Counter(os.path.normpath(item.path) for item in dataset.items).most_common(1)[0]
     if count > 1:
         own = [item for item in dataset.items if os.path.normpath(item.path) == path]
