@@ -1,8 +1,10 @@
 """Options that commands share, as groups that can act on what they hold."""
 
+import math
 import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,10 +45,12 @@ def default_workers(paths: "Iterable[str | Path] | None" = None) -> int:
         paths: the files to decode, or folders of them: by their sizes 0 processes if that is faster. None if unknown.
     """
     if paths is not None:
-        files = [MediaPath(path).file for path in paths]
+        files = (MediaPath(path).file for path in paths)
+        inside = (each for file in files for each in (file.rglob("*") if file.is_dir() else [file]))
         with suppress(OSError):  # What has no size is in shards or elsewhere.
-            inside = [each for file in files for each in (file.rglob("*") if file.is_dir() else [file])]
-            if _FILE * len(inside) + _BYTE * sum(each.stat().st_size for each in inside) < _START:
+            # No more files are looked at than are certainly too many.
+            sizes = [each.stat().st_size for each in islice(inside, math.ceil(_START / _FILE))]
+            if _FILE * len(sizes) + _BYTE * sum(sizes) < _START:
                 return 0
     return min(8, os.cpu_count() or 1)
 
@@ -195,7 +199,7 @@ class ProtocolOptions:
         stride: distance between a clip's frames, in video frames; 0 spreads them evenly (default: as in training)
         crops_along: side along which three crops are placed (default: as in training)
         resize: short side before cropping, in pixels (default: as in training)
-        decode: reduced: large JPEGs at a smaller size; exact: all images whole (default: as in training)
+        decode: reduced: large JPEGs at 1/2, 1/4 or 1/8 of their size; exact: all images whole (default: as in training)
     """
 
     frames: PositiveInt | None = None

@@ -111,8 +111,8 @@ class Pixels:
     """How frames become the encoder's input in testing: short side `resize`, crops of `size`, in pixels.
 
     With `squash` both sides become `resize`. Without `antialias`, downscaling interpolates between the nearest pixels
-    only, as in OpenCV. `decode` "reduced" decodes a large JPEG at 1/2, 1/4 or 1/8 of its size, which keeps at least
-    twice `resize` and costs a third of the time; "exact" at full size, as does `antialias=False`.
+    only, as in OpenCV. `decode` "reduced" decodes a JPEG at 1/2, 1/4 or 1/8 of its size where that divides both
+    sides and keeps at least twice `resize`; "exact" at full size, as does `antialias=False`.
 
     Raises: DataError for a size below 1 or above `resize`, or another interpolation or `decode`.
     """

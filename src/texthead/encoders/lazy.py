@@ -92,11 +92,11 @@ class LazyVisual(Visual):
 
     def state(self) -> dict[str, Tensor]:
         """Return the weights in any order, without building the network if a file has them."""
-        as_saved = self._build is not None and self.mean.type() == "torch.FloatTensor"
-        if not as_saved or self._weights is None or not self._weights.is_file():
-            return self.state_dict()
-        saved = load_file(self._weights)
-        return {key.removeprefix(_PREFIX): saved[key] for key in saved if key.startswith(_PREFIX)}
+        if self._weights and self._build and self.mean.type() == "torch.FloatTensor":
+            with suppress(OSError, SafetensorError):
+                saved = load_file(self._weights)
+                return {key.removeprefix(_PREFIX): saved[key] for key in saved if key.startswith(_PREFIX)}
+        return self.state_dict()
 
 
 class LazyEncoder(Encoder):

@@ -310,14 +310,14 @@ class StoredGraph:
 
 
 def _drop_oldest(folder: Path) -> None:
-    """Remove the least recently used graphs if all together are too large."""
+    """Remove the least recently used graphs and states of encoders if all together are too large."""
     with suppress(OSError):
-        graphs = sorted(folder.glob("*.onnx"), key=lambda path: path.stat().st_mtime, reverse=True)
+        kept = [path for path in folder.iterdir() if path.suffix in (".onnx", ".safetensors")]
         total = 0
-        for rank, graph in enumerate(graphs):
-            total += graph.stat().st_size
+        for rank, path in enumerate(sorted(kept, key=lambda path: path.stat().st_mtime, reverse=True)):
+            total += path.stat().st_size
             if rank and total > _MOST_KEPT:
-                graph.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
 
 def _processor() -> str:

@@ -1,6 +1,7 @@
 """A frozen encoder with its test settings: labelled items, or files, to mean features."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,8 +121,9 @@ class FrozenEncoder:
         cache = open_cache(visual, pixels, self.reading.cache, self.reading.engine)
         if cache is None:
             return [None] * len(paths)
-        self.files([path for path in paths if MediaPath(path).is_image and cache.still(path) is None])
-        return [*map(cache.still, paths)]
+        with closing(cache):
+            self.files([path for path in paths if MediaPath(path).is_image and cache.still(path) is None])
+            return [*map(cache.still, paths)]
 
     def items(self, dataset: Dataset, labels: Sequence[str] | None = None, title: str = "encode items") -> FrozenItems:
         """Return the readable items with their features and targets.

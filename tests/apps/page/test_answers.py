@@ -45,9 +45,10 @@ def of_run(run: Path) -> Answerer:
     return Answerer(ModelSource(run=str(run), device="cpu"), Limits(seconds=5.0, frames=40, names=3))
 
 
+# A graph that another process stores between two commands changes the last bits, so the engine is fixed.
 @pytest.fixture(scope="module")
 def zero_shot() -> Answerer:
-    return Answerer(ModelSource(device="cpu"), Limits())
+    return Answerer(ModelSource(device="cpu", engine="eager"), Limits())
 
 
 def test_about_names_the_loaded_model(of_run: Answerer, zero_shot: Answerer) -> None:
@@ -67,7 +68,7 @@ def test_typed_names_are_those_of_predict_with_classes(zero_shot: Answerer, tmp_
     image = write_image(tmp_path / "red.png", "red")
     named = zero_shot(Question(image, NAMES))
     assert [json_entry(named.prediction)] == json.loads(
-        say("predict", image, "--classes", ",".join(NAMES), "--json")[1]
+        say("predict", image, "--classes", ",".join(NAMES), "--engine", "eager", "--json")[1]
     )
     assert (named.seconds, named.frames, named.prompts) == (0, 1, NAMES)
     (note,) = named.notes
