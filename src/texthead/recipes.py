@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -79,11 +78,11 @@ def check_clip_size(frames: int, size: int, resize: int) -> None:
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
 
 
-def check_types(holder: Any) -> None:
-    """Raise RunError if a field of a dataclass has a value of another type, such as 4.0 or true for a whole number."""
-    for key, hint in get_type_hints(type(holder)).items():
-        if not _fits(value := getattr(holder, key), hint):
-            raise RunError(f"`{key}` must be {_in_words(hint)}, got {value!r}")
+def check_types(kind: type, values: Mapping[str, Any]) -> None:
+    """Raise RunError if a JSON value has another type than its field of a dataclass: 4.0 and true are no integers."""
+    for key, hint in get_type_hints(kind).items():
+        if key in values and not _fits(values[key], hint):
+            raise RunError(f"`{key}` must be {_in_words(hint)}, got {values[key]!r}")
 
 
 def _fits(value: object, hint: Any) -> bool:
@@ -95,9 +94,9 @@ def _fits(value: object, hint: Any) -> bool:
     if isinstance(value, tuple | list) and kind is tuple:
         hints = args[:1] * len(value) if ... in args else args
         return len(value) == len(hints) and all(map(_fits, value, hints))
-    if hint in (int, float):  # Numbers of numpy fit too.
-        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
-    return isinstance(value, kind or hint)
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, float | int if hint is float else kind or hint)
 
 
 def _in_words(hint: Any) -> str:
@@ -236,7 +235,6 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
-        check_types(self)
         if self.tune == "none":
             object.__setattr__(self, "freeze_encoder", True)
         partly = self.tune not in ("all", "none")
@@ -279,6 +277,9 @@ class Recipe:
             "seed": (self.seed >= 0, "at least 0"),
             "freeze_encoder": (not (partly and self.freeze_encoder), f"off with `tune={self.tune}`"),
         }
+        for key, kind in get_type_hints(Recipe).items():
+            if get_origin(kind) is Literal:
+                rules[key] = (getattr(self, key) in get_args(kind), either(get_args(kind)))
         for key, (holds, rule) in rules.items():
             if not holds:
                 remedy = f"; pass `warmup`, for example {self.epochs / 10:g}" if key == "warmup" else ""
@@ -305,6 +306,7 @@ class Recipe:
             raise RunError(f"recipe has no option {unknown[0]!r}: known are {', '.join(sorted(names))}")
         if missing:
             raise RunError(f"recipe lacks {', '.join(missing)}: it must set every option, there are no defaults")
+        check_types(Recipe, values)
         tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         return Recipe(**{**values, **tuples})
 

@@ -25,7 +25,7 @@ from texthead.cli.parser import (
     summary_of,
     values_of,
 )
-from texthead.cli.system import check_current_folder, name_files_in_utf8, of_system, open_streams, print_every_name
+from texthead.cli.system import check_process, name_files_in_utf8, of_system, open_streams, print_every_name
 from texthead.errors import DataError, RunError, TextheadError, either, line_of, printable
 from texthead.extensions import Extension, find, package_of
 from texthead.extras import extra_of, missing
@@ -222,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     speak_of()
     with ended_by_signals(_interrupted) as ending:
         try:
-            check_current_folder()
+            check_process()
             code = _call(list(sys.argv[1:] if argv is None else argv), ending)
             sys.stdout.flush()
             return ending.code if ending.number else code

@@ -24,21 +24,18 @@ options holds are read by the same function, `Option.read`.
 """
 
 import argparse
-import ast
 import dataclasses
 import difflib
-import inspect
 import json
 import shutil
 import sys
 from argparse import SUPPRESS, ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
-from textwrap import dedent, fill, wrap
+from textwrap import fill, wrap
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NoReturn, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from docstring_parser.google import parse
 
@@ -303,7 +300,7 @@ def _fields_of(holder: type, section: tuple[str, str] | None) -> Iterator[Option
     for field in dataclasses.fields(holder):
         if field.name in groups:
             group = groups[field.name]
-            title, summary = getattr(group, "TITLE", None), _docs(group).partition("\n")[0]
+            title, summary = getattr(group, "TITLE", None), (group.__doc__ or "").partition("\n")[0]
             yield from _fields_of(group, (title, summary) if title else section)
         elif not field.metadata.get("extra"):
             factory = field.default_factory
@@ -322,29 +319,21 @@ def groups_of(command: type) -> dict[str, type]:
     return {f.name: hints[f.name] for f in dataclasses.fields(command) if dataclasses.is_dataclass(hints[f.name])}
 
 
-def _docs(kind: type) -> str:
-    """Return the docs of a class, from its source if Python has dropped them (`python -OO`, PYTHONOPTIMIZE=2)."""
-    if sys.flags.optimize > 1 and kind is not object:
-        with suppress(OSError):
-            return ast.get_docstring(cast(ast.ClassDef, ast.parse(dedent(inspect.getsource(kind))).body[0])) or ""
-    return kind.__doc__ or ""
-
-
 def texts_of(holder: type) -> dict[str, str]:
     """Return the documentation of each field of a dataclass, including those of its base classes."""
-    params = [each for kind in reversed(holder.__mro__) for each in parse(_docs(kind)).params]
+    params = [each for kind in reversed(holder.__mro__) for each in parse(kind.__doc__ or "").params]
     return {each.arg_name: " ".join((each.description or "").split()) for each in params}
 
 
 def summary_of(command: type) -> str:
     """Return the first sentence of a command's docs, as a phrase."""
-    summary = " ".join((parse(_docs(command)).short_description or "").rstrip(".").split())
+    summary = " ".join((parse(command.__doc__ or "").short_description or "").rstrip(".").split())
     return summary[:1].lower() + summary[1:]
 
 
 def description_of(command: type) -> str:
     """Return the docs of a command without its options."""
-    about = parse(_docs(command))
+    about = parse(command.__doc__ or "")
     return " ".join(" ".join(filter(None, (about.short_description, about.long_description))).split())
 
 

@@ -133,7 +133,8 @@ class VisualSpec:
             plain |= {"config": json.dumps(values["config"])}
             if "tokens" in plain:  # Runs of earlier versions.
                 plain["grid"] = (plain.pop("tokens"), 1, 1)
-            check_types(spec := VisualSpec(**plain))
+            check_types(VisualSpec, plain)
+            spec = VisualSpec(**plain)
             for key, value, is_valid in (
                 ("mean", spec.mean, all(-math.inf < each < math.inf for each in spec.mean)),
                 ("std", spec.std, all(0 < each < math.inf for each in spec.std)),

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 # Windows has no SIGHUP.
@@ -69,17 +69,18 @@ class Ending:
 
         It may be in a library that waits for other ranks.
         """
-        while received := numbers.recv(64):
-            for number in received:
-                if number == _SWALLOWED:
-                    time.sleep(_AGAIN_SECONDS)
-                    self._last = -math.inf
-                    if not self.over:
-                        signal.pthread_kill(threading.main_thread().ident or 0, self.number or signal.SIGINT)
-                elif signal.getsignal(number) == self.arrive and not self._arrived.wait(_STUCK_SECONDS):
-                    # The main thread may hold the lock of sys.stderr.
-                    os.write(2, f"{self.line()}\n".encode(errors="backslashreplace"))
-                    os._exit(128 + number)
+        with numbers:
+            while received := numbers.recv(64):
+                for number in received:
+                    if number == _SWALLOWED:
+                        time.sleep(_AGAIN_SECONDS)
+                        self._last = -math.inf
+                        if not self.over:
+                            signal.pthread_kill(threading.main_thread().ident or 0, self.number or signal.SIGINT)
+                    elif signal.getsignal(number) == self.arrive and not self._arrived.wait(_STUCK_SECONDS):
+                        # The main thread may hold the lock of sys.stderr.
+                        os.write(2, f"{self.line()}\n".encode(errors="backslashreplace"))
+                        os._exit(128 + number)
 
 
 @contextmanager
@@ -101,7 +102,8 @@ def ended_by_signals(line: Callable[[], str]) -> Iterator[Ending]:
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)  # set_wakeup_fd requires it.
     before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=ending.watch, args=(ours,), daemon=True).start()
+    with suppress(RuntimeError):  # Raised if no thread can be started; signals then only interrupt.
+        threading.Thread(target=ending.watch, args=(ours,), daemon=True).start()
     for number in caught:
         signal.signal(number, ending.arrive)
     report = sys.unraisablehook

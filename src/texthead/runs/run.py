@@ -464,7 +464,8 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
     try:
         with _in_recipe(folder):
             spec, recipe = VisualSpec.from_json(about["encoder"]), Recipe.from_json(about["recipe"])
-            check_types(pixels := Pixels(**about["pixels"]))
+            check_types(Pixels, about["pixels"])
+            pixels = Pixels(**about["pixels"])
             check_clip_size(recipe.frames, pixels.size, pixels.resize)
         # Runs can be moved.
         spec = replace(spec, source=spec.source.replace(HERE, str(folder)))
