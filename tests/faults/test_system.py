@@ -185,3 +185,8 @@ def test_shared_memory_is_full(tmp_path: Path) -> None:
     )
     assert done.stderr.splitlines()[-1].startswith("texthead.errors.RunError: a data-loader worker has ended")
     assert "/dev/shm" in done.stderr.splitlines()[-1]
+
+
+def test_warnings_as_errors(folder: Path) -> None:
+    done = texthead(folder, "predict", "run", "in", before="PYTHONWARNINGS=error")
+    assert (done.returncode, "Warning" in done.stderr, "Traceback" in done.stderr) == (0, False, False), done.stderr
