@@ -26,7 +26,7 @@ from texthead.cli.parser import (
     values_of,
 )
 from texthead.cli.system import (
-    check_current_folder,
+    check_process,
     name_files_in_utf8,
     of_system,
     open_streams,
@@ -235,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     speak_of()
     with ended_by_signals(_interrupted) as ending:
         try:
-            check_current_folder()
+            check_process()
             code = _call(list(sys.argv[1:] if argv is None else argv), ending)
             sys.stdout.flush()
             return ending.code if ending.number else code
