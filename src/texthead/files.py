@@ -306,9 +306,7 @@ def open_plain(path: Path, mode: Literal["r", "a"], *, links: bool = False, **op
 def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
     """Return the text of a UTF-8 file, without a byte order mark.
 
-    Raises:
-        OSError: it cannot be read, or has more than `most` bytes.
-        UnicodeDecodeError: it is not UTF-8.
+    Raises: OSError if it cannot be read, or has more than `most` bytes; UnicodeDecodeError if it is not UTF-8.
     """
     with path.open(encoding="utf-8-sig") as file:
         size = os.fstat(file.fileno()).st_size  # Pipes and devices have none.
@@ -320,10 +318,7 @@ def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
 def read_value(
     path: Path, *, most: int = MOST_BYTES, pairs: Callable[[list[tuple[str, Any]]], dict] | None = None
 ) -> Any:
-    """Return the value in a JSON file.
-
-    Args:
-        pairs: makes a dict from the (key, value) pairs of an object.
+    """Return the value in a JSON file; `pairs` makes a dict from the (key, value) pairs of an object.
 
     Raises:
         OSError: as `read_text`.
@@ -352,9 +347,7 @@ def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def lines(file: TextIO) -> Iterator[str]:
     """Yield the lines of an open text file unchanged.
 
-    Raises:
-        OSError: a line has more than 2^20 characters.
-        UnicodeDecodeError: it is not UTF-8.
+    Raises: OSError for a line of more than 2^20 characters; UnicodeDecodeError if it is not UTF-8.
     """
     for line in iter(partial(file.readline, MOST_IN_LINE + 1), ""):
         if len(line) > MOST_IN_LINE:
@@ -364,12 +357,9 @@ def lines(file: TextIO) -> Iterator[str]:
 
 def check_lines(path: Path) -> None:
     """Raise OSError if a file has more than MOST_ITEMS lines, or cannot be read."""
-    count = 0
     with path.open("rb") as file:
-        for block in iter(partial(file.read, 2**20), b""):
-            count += block.count(b"\n")
-            if count > MOST_ITEMS:
-                raise OSError(f"has more than {MOST_ITEMS:,} lines, the limit for items in memory")
+        if sum(block.count(b"\n") for block in iter(partial(file.read, 2**20), b"")) > MOST_ITEMS:
+            raise OSError(f"has more than {MOST_ITEMS:,} lines, the limit for items in memory")
 
 
 def unused(path: Path) -> Path:

@@ -27,7 +27,7 @@ from texthead.data.prepare import ShardOptions, encoded, motion_jpeg
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.errors import MediaError
 from texthead.media.image import Image
-from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_MEGAPIXELS, set_max_megapixels
+from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_MEGAPIXELS, MAX_SCANS, set_max_megapixels
 from texthead.media.paths import MediaPath
 from texthead.recipes import Recipe
 
@@ -212,9 +212,44 @@ def test_a_jpeg_of_several_scans_needs_more_memory(tmp_path: Path, groups: list[
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.avi"])
 def test_a_jpeg_of_a_thousand_scans(tmp_path: Path, name: str) -> None:
-    """A megabyte of them, each of 64 bytes, would take libjpeg 200 seconds for 41 megapixels."""
+    """A megabyte of them, each of 64 bytes, would take libjpeg 200 CPU-seconds for 41 megapixels; 64 take three."""
     path = tmp_path / name
     picture = scans(tmp_path / "a", 64, 334 * [b"\1", b"\2", b"\3"]).read_bytes()
     path.write_bytes(picture if path.suffix == ".jpg" else motion_jpeg([picture], Fraction(8), height=64, width=64))
-    with MediaPath(path).open() as media, refuses(MediaError, path, "1002 scans", 1000):
+    with MediaPath(path).open() as media, refuses(MediaError, path, "1002 scans", MAX_SCANS):
+        media.check()
+
+
+def test_a_progressive_jpeg_of_any_size_is_read(tmp_path: Path) -> None:
+    """In CMYK libjpeg writes the most scans; a video behind the picture may contain their marker."""
+    path = tmp_path / "a.jpg"
+    PIL.Image.new("CMYK", (6000, 5000)).save(path, progressive=True)
+    path.write_bytes(path.read_bytes() + 1000 * b"\xff\xda\1")
+    assert path.read_bytes().count(b"\xff\xda\0") == 18
+    with MediaPath(path).open() as media:
+        assert media.check() == 1
+
+
+@pytest.mark.parametrize("tile", [(2**20, 16), (16, 2**20)])
+def test_a_tiff_of_tiles_that_it_does_not_fill(tmp_path: Path, tile: tuple[int, int]) -> None:
+    """All tiles are the same 16 kB of data; decoding a thousand would take 32 CPU-seconds."""
+    path, zeros = tmp_path / "a.tif", zlib.compress(bytes(2**24), 9)
+    sides = (16, 16_000) if tile[1] == 16 else (16_000, 16)
+    tags = [(256, sides[0]), (257, sides[1]), (258, 8), (259, 8), (262, 1), (277, 1), (322, tile[0]), (323, tile[1])]
+    tags += [(324, 8 + len(zeros)), (325, 8 + len(zeros) + 4000)]
+    entries = [struct.pack("<2H2I", tag, 4, 1000 if tag in (324, 325) else 1, value) for tag, value in tags]
+    lists = 1000 * struct.pack("<I", 8) + 1000 * struct.pack("<I", len(zeros))
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(zeros) + len(lists))
+    path.write_bytes(head + zeros + lists + struct.pack("<H", len(tags)) + b"".join(entries) + bytes(4))
+    with MediaPath(path).open() as media, refuses(MediaError, path, "memory of 22371 megapixels"):
+        media.check()
+
+
+def test_a_heic_of_a_tile_that_it_does_not_fill(tmp_path: Path) -> None:
+    pytest.importorskip("pi_heif")
+    path = heic(tmp_path / "a.heic", np.zeros((64, 64, 3), np.uint8), shown=(32, 48))
+    with MediaPath(path).open() as media:
+        assert dict(media.pictures({0}))[0].shape == (48, 32, 3)
+    path = heic(path, np.zeros((8000, 8000, 3), np.uint8), shown=(32, 48))
+    with MediaPath(path).open() as media, refuses(MediaError, path, "claims 8000x8000 pixels"):
         media.check()

@@ -145,11 +145,7 @@ def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = boo
 
 
 def saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor in a safetensors file, by name.
-
-    Raises:
-        RunError: the file is missing or damaged.
-    """
+    """Return the shape of each tensor in a safetensors file, by name; raise RunError if it is missing or damaged."""
     with _opened(path) as file:
         return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
 
@@ -167,10 +163,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def empty_head(about: dict, classes: dict, dim: int, shapes: Mapping[str, tuple[int, ...]]) -> Head:
-    """Build the head that `recipe.json` describes, without its weights.
-
-    Args:
-        shapes: shapes of the saved tensors, to limit the size of the head.
+    """Build the head that `recipe.json` describes, without its weights; it may be about as large as `shapes` together.
 
     Raises:
         RunError: no installed package has such a head, or the package is broken.
