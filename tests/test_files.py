@@ -14,7 +14,9 @@ import torch
 from safetensors.torch import save_file
 
 from made import write_frames
-from texthead.files import cache_dir, locked, new_folder, read_json, remove_leftovers, replacing, write_json
+from messages import refuses
+from texthead.errors import RunError
+from texthead.files import cache_dir, in_turn, locked, new_folder, read_json, remove_leftovers, replacing, write_json
 from texthead.media.paths import MediaPath, fingerprints
 
 
@@ -211,3 +213,14 @@ def test_leftovers_of_killed_workers_removed(tmp_path: Path) -> None:
         assert len([*tmp_path.iterdir()]) == 4
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_stopped_process_that_holds_a_lock_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("texthead.files._TURN", 0.1)
+    path = tmp_path / "labels.csv"
+    with in_turn(path), refuses(RunError, str(path), "in use by another process"), in_turn(path):
+        pytest.fail("two hold the lock")
+    with in_turn(path):
+        (tmp_path / ".labels.csv.lock").unlink()
+    with in_turn(path):
+        pass

@@ -117,6 +117,9 @@ _MARK = re.compile(r"(?:^|\.)texthead-tmp-([0-9a-f]{8})-([0-9]+)(?:-\w+)?$")
 
 _DAY = 86_400.0
 
+# Seconds to wait for others that change the same file; each takes milliseconds.
+_TURN = 10.0
+
 
 def _own_mark() -> str:
     return f"texthead-tmp-{_machine()}-{os.getpid()}"
@@ -242,6 +245,32 @@ def locked(folder: Path) -> Iterator[None]:
         except BaseException:
             remove_leftovers(folder)
             raise
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Hold the lock of a file that several processes change, `.NAME.lock` beside it; wait while another has it.
+
+    Raises:
+        RunError: another process holds it for ten seconds, as a stopped one does, or the folder cannot be written.
+    """
+    lock, until = path.with_name(f".{path.name}.lock"), time.monotonic() + _TURN
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            with lock.open("a") as file:  # Opened each time: it may have been removed meanwhile.
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if time.monotonic() > until:
+                        problem = f"in use by another process for {_TURN:g} seconds; end that process or let it go on"
+                        raise RunError(f"{path}: {problem}") from None
+                else:
+                    yield
+                    return
+            time.sleep(0.005)
+    except OSError as error:
+        raise RunError(f"{path.parent}: cannot be written ({error.strerror or error}); choose another") from None
 
 
 def read_text(path: Path, *, most: int = MOST_BYTES) -> str:

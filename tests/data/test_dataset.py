@@ -20,7 +20,7 @@ from texthead.data import splits
 from texthead.data.clips import FrameBank, TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, label_indices, splits_of
 from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.data.reading import read_dataset
+from texthead.data.reading import read_dataset, read_files
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.media import reader
 from texthead.media.paths import MediaPath
@@ -164,6 +164,16 @@ def test_other_text_that_is_not_utf8_is_refused(tmp_path, text):
     touch(tmp_path, "a.mp4")
     with refuses(DataError, "clips.csv", "0xe9"):
         read_dataset(write_manifest(tmp_path, text, encoding="latin-1"))
+
+
+def test_blanks_around_a_path(tmp_path):
+    """A file may be named so; and a name may be longer than that of any file."""
+    (tmp_path / " a.png").touch()
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(f"path,label\n a.png,x\n b.png ,y\n{'c' * 3000},z\n")
+    names = [" a.png", "b.png", "c" * 3000]
+    for read in (read_dataset, read_files):
+        assert [item.path.name for item in read(manifest).items] == names
 
 
 def test_a_link_that_leads_nowhere_is_noted(tmp_path):

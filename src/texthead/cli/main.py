@@ -25,7 +25,14 @@ from texthead.cli.parser import (
     summary_of,
     values_of,
 )
-from texthead.cli.system import check_current_folder, name_files_in_utf8, of_system, open_streams, print_every_name
+from texthead.cli.system import (
+    check_current_folder,
+    name_files_in_utf8,
+    of_system,
+    open_streams,
+    print_every_name,
+    reader_gone,
+)
 from texthead.errors import DataError, RunError, TextheadError, either, line_of, printable
 from texthead.extensions import Extension, find, package_of
 from texthead.extras import extra_of, missing
@@ -233,11 +240,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return ending.code if ending.number else code
         except BrokenPipeError:
-            from texthead.cli.console import reader_gone
-
             return reader_gone()
-        except (Exception, KeyboardInterrupt) as error:
-            # Interrupted code, and processes that end, can raise anything.
+        except BaseException as error:
+            # Interrupted code, processes that end and installed packages can raise anything.
             if isinstance(error, KeyboardInterrupt) or ending.number:
                 if argv is None:
                     end_processes()

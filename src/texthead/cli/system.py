@@ -61,11 +61,15 @@ _REMEDIES = {
 }
 
 
+def reader_gone() -> int:
+    """Return the exit code that a shell gives for a closed pipe, as of `| head`; drop the output that is left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13  # as by SIGPIPE
+
+
 def of_system(error: OSError) -> str:
     """Return the message for an error of the operating system."""
     if error.filename is None and error.errno == errno.ENOSPC:
-        from texthead.cli.console import reader_gone
-
         reader_gone()  # Drop output that could not be written.
     about = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
     remedy = _REMEDIES.get(error.errno or 0, "check the path and the disk")

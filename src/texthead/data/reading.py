@@ -113,7 +113,7 @@ def read_files(source: str | Path) -> Dataset:
     rows = [*manifest_rows(manifest, ("path",))]
     if not rows:
         raise DataError(f"{source}: lists no file; give one path per line")
-    paths = (forms.row_path({**row, "path": row["path"].strip()}, manifest, line) for line, row in rows)
+    paths = (forms.row_path(row, manifest, line) for line, row in rows)
     items = (Item(path, "", group=row.get("group") or None) for path, (_, row) in zip(paths, rows, strict=True))
     return Dataset(tuple(items), str(source))
 

@@ -44,12 +44,15 @@ _HEAD = 2**16
 def row_path(row: dict[str, str], manifest: Path, line: int) -> Path:
     """Return the path of a manifest's row: a file, a folder as a clip of its images, or a part of a video.
 
-    A part is given by the columns `start` and `end`, in seconds, or by a path such as `match.mp4#t=3,7.5`.
+    A part is given by the columns `start` and `end`, in seconds, or by a path such as `match.mp4#t=3,7.5`. Blanks
+    around the path are part of it only if there is such a file.
 
     Raises:
         DataError: the times break a rule, or the file is not a video.
     """
     path = MediaPath(manifest.parent / row["path"])
+    if row["path"] != row["path"].strip() and not os.path.lexists(path.file):
+        path = MediaPath(manifest.parent / row["path"].strip())
     if "\\" in row["path"] and not path.exists() and (hint := hint_on_path(path.file)):
         raise DataError(f"{manifest}:{line}: no such file {row['path']!r}; {hint}")
     start, end = ((row.get(name) or "").strip() for name in ("start", "end"))

@@ -328,7 +328,8 @@ class MediaPath:
 
         Paths with the suffix of a media file are not looked up on disk.
         """
-        return MediaPath(self.path / EVERY) if not self.is_media and self.path.is_dir() else self
+        # Unlike pathlib's `is_dir` it accepts names that are too long for a file.
+        return MediaPath(self.path / EVERY) if not self.is_media and os.path.isdir(self.path) else self  # noqa: PTH112
 
     def resolved(self) -> "MediaPath":
         """Return the absolute path with links resolved; a part keeps its times, a remote path is unchanged."""

@@ -89,6 +89,9 @@ def test_a_list_of_something_else_is_refused(files: Dataset, tmp_path: Path) -> 
     labels_csv.write_text("path,label\nelse.png,cat\n")
     with refuses(DataError, "else.png", "labels.csv:2"):
         LabelFile(labels_csv, files)
+    labels_csv.write_text(f"path,label\n{'a' * 3000},cat\n")
+    with refuses(DataError, "aaa", "labels.csv:2"):
+        LabelFile(labels_csv, files)
     labels_csv.write_text("path,label\nfiles/01.png,cat\nfiles/../files/01.png,dog\n")
     with refuses(DataError, "twice", "labels.csv:3"):
         LabelFile(labels_csv, files)
@@ -127,8 +130,9 @@ def test_a_file_is_one_persons_at_a_time(files: Dataset, tmp_path: Path) -> None
     assert one.claim("ann", None)
     assert other.claim("bob", None)
     assert one.claims() == {}
-    (tmp_path / ".labels.csv.claims").write_text("[cut")
-    assert one.claim("ann", 6)
+    for damage in ("[cut", "[" * 100_000):
+        (tmp_path / ".labels.csv.claims").write_text(damage)
+        assert one.claim("ann", 6)
 
 
 def _write(labels_csv: Path, files: Dataset, own: list[int], acknowledged: Path) -> None:

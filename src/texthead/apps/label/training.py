@@ -46,7 +46,12 @@ class Training:
             self._lines.clear()
             command = [sys.executable, "-m", "texthead", *self._arguments(how, self._run)]
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
             )
             threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
 
