@@ -6,7 +6,8 @@ Each photo is a real one of clothing, enlarged to 12 megapixels, with a sensor's
 phone's photo, as JPEG of quality 90; every second one is stored lying and turned by EXIF, as phones do. Whole commands
 read 96 of them, eight copies of each, without workers, whose CPU time would not be counted; encoding alone is in one
 process. `mini` at 224 pixels, one thread. By hand: Pillow decodes and resizes, onnxruntime runs the graph in batches of
-eight. Cosines are to features of photos decoded at full size, less their mean.
+eight. Limits: the same script with simplejpeg, which decodes at a reduced size; decoder and encoder alone. Cosines are
+to features of photos decoded at full size, less their mean.
 """
 
 import os
@@ -16,21 +17,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 import torch
 from PIL import Image
 
 import texthead as th
-from benchmarks.peers import TEXTHEAD, mini_ways
+from benchmarks.peers import ALONE, TEXTHEAD, mini_ways
 from benchmarks.rounds import Costs, Row, Section, interleaved, ratios, spread, table, timed
 from benchmarks.startup import started, write_models
 
 DISTINCT, COPIES, GRAIN, ORIENTATION = 12, 8, 4.0, 0x0112
 PREDICT, EXACT, HAND = "`predict RUN PHOTOS`", "the same, `--decode exact`", "Pillow and onnxruntime by hand"
-# The graph, the rows, the folder of photos, the mean and the standard deviation of one colour.
+SCRIPT, PARTS = "the same script, simplejpeg at a reduced size", "decoder and encoder alone"
+# The graph, the rows, the folder of photos, the mean and the standard deviation of one colour, the decoder.
 BY_HAND = """
 import sys
 import numpy as np
 import onnxruntime
+import simplejpeg
 from pathlib import Path
 from PIL import Image, ImageOps
 
@@ -39,8 +43,16 @@ options.intra_op_num_threads = 1
 session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
 rows, mean, std = np.load(sys.argv[2]), float(sys.argv[4]), float(sys.argv[5])
 
+def opened(path):
+    image = Image.open(path)
+    if sys.argv[6] == "Pillow":
+        return image.convert("RGB")
+    small = Image.fromarray(simplejpeg.decode_jpeg(path.read_bytes(), min_height=512, min_width=512))
+    small.info["exif"] = image.info.get("exif", b"")
+    return small
+
 def pixels(path):
-    image = Image.open(path).convert("RGB")
+    image = opened(path)
     scale = 256 / min(image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
     image = ImageOps.exif_transpose(image)
@@ -93,13 +105,21 @@ def commands(folder: Path, photos: Sequence[Path], rounds: int) -> tuple[Costs, 
             os.link(path, many / f"{copy}-{path.name}")
     write_models(folder)
     np.save(folder / "rows.npy", np.random.default_rng(0).standard_normal((3, 1280), np.float32))
+    script = ["-c", BY_HAND, *map(str, (folder / "mini.onnx", folder / "rows.npy", many, 0.5, 0.5))]
     ways = {
         PREDICT: ["-m", "texthead", "predict", str(folder / "run"), str(many), "--workers", "0"],
-        HAND: ["-c", BY_HAND, *map(str, (folder / "mini.onnx", folder / "rows.npy", many, 0.5, 0.5))],
+        HAND: [*script, "Pillow"],
+        SCRIPT: [*script, "simplejpeg"],
     }
     count = COPIES * len(photos)
     run = {title: timed(lambda way=way: started(way, folder / "cache"), count) for title, way in ways.items()}
     return interleaved(run, rounds, warm=False), count
+
+
+def decoded(photos: Sequence[Path]) -> None:
+    """Decode photos with simplejpeg at the size that `predict` needs."""
+    for path in photos:
+        simplejpeg.decode_jpeg(path.read_bytes(), min_height=512, min_width=512)
 
 
 def section(rounds: int, data: Path, distinct: int = DISTINCT) -> Section:
@@ -118,6 +138,7 @@ def section(rounds: int, data: Path, distinct: int = DISTINCT) -> Section:
             PREDICT: lambda: ways[TEXTHEAD](photos),
             EXACT: lambda: exact.files(photos).features,
             HAND: lambda: ways["Pillow, onnxruntime"](photos),
+            PARTS: lambda: [decoded(photos), ways[ALONE](photos)],
         }
         alone = interleaved({title: timed(way, len(photos)) for title, way in inside.items()}, rounds)
         one, other = (inside[title]() - inside[EXACT]().mean(0) for title in (PREDICT, EXACT))
@@ -132,5 +153,9 @@ def section(rounds: int, data: Path, distinct: int = DISTINCT) -> Section:
     head = ["", "method", "photos per CPU-second", "CPU time / that of `predict RUN PHOTOS`"]
     about = f"{count} photos of 12 megapixels, {size:.1f} MB each; encoding alone {len(photos)} of them; one thread."
     said = f"Cosine of the features with those of `--decode exact`: mean {cosine.mean():.5f}, least {cosine.min():.5f}."
-    first = [Row(f"12-megapixel photos, {kind}", HAND, ratios(costs, HAND, PREDICT)) for kind, costs in kinds.items()]
+    limits = {"whole command": SCRIPT, "encoding alone": PARTS}
+    first = [
+        Row(f"12-megapixel photos, {kind}", HAND, ratios(costs, HAND, PREDICT), ratios(costs, HAND, limit), limit, 2.5)
+        for (kind, costs), limit in zip(kinds.items(), limits.values(), strict=True)
+    ]
     return Section(f"## Photos of phones\n\n{about}\n\n{table(head, rows)}\n\n{said}", first)

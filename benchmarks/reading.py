@@ -361,7 +361,7 @@ def compared_first(costs: Costs) -> list[Row]:
             task,
             title,
             ratios(costs, other, ours),
-            limit=ratios(costs, other, LIMIT) if ours == SHARDS else (),
+            limit=ratios(costs, other, LIMIT) if "shards" in ours else (),
             limit_of="decoder alone",
             target=least,
         )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import uvicorn
 from starlette.types import ASGIApp
 
-from texthead.apps.serving.server import PatientProtocol, listening_socket
+from texthead.apps.serving.server import listening_socket, server_config
 
 
 class Served(NamedTuple):
@@ -29,7 +29,7 @@ def serving(app: ASGIApp) -> Iterator[Served]:
     handler = logging.Handler()
     handler.emit = lambda record: log.append(logging.Formatter().format(record))
     with listening_socket("127.0.0.1", 0) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, http=PatientProtocol, log_level="error"))
+        server = uvicorn.Server(server_config(app))
         logging.getLogger("uvicorn.error").addHandler(handler)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -72,7 +72,7 @@ def ask(served: Served, line: str, *headers: str, body: bytes = b"") -> Answer:
     """Send a request unchanged, adding a Host header if it has none, and return the response."""
     with closing(connect(served)) as connection:
         connection.sendall(head(served, line, *headers) + body)
-        with closing(http.client.HTTPResponse(connection)) as response:
+        with closing(http.client.HTTPResponse(connection, method=line.split()[0])) as response:
             response.begin()
             return Answer(response.status, response.headers, response.read().decode())
 

@@ -61,6 +61,9 @@ def test_a_command_of_a_package_is_listed_completed_and_run(install: Install, wo
         (CODE.replace("PositiveInt = option", "set = option"), "loud:Shout", "times"),
         (CODE.replace("def __call__", "def run"), "loud:Shout", "__call__"),
         (CODE.replace("print(", "1 / 0, print("), "loud:Shout", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit(0)", "loud:Shout", "SystemExit: 0"),
+        ("class Odd(BaseException): pass\nraise Odd('odd')", "loud:Shout", "Odd: odd"),
+        (CODE.replace("print(", "exit(0), print("), "loud:Shout", "SystemExit: 0"),
         (CODE.replace("    words: list", '    JSON = "a"\n    json: int = 3\n    words: list'), "loud:Shout", "--json"),
     ],
 )
@@ -76,6 +79,11 @@ def test_a_broken_package_is_one_line_that_names_it(install: Install, works, wro
 def test_a_command_has_the_name_of_its_entry_point(install: Install, works) -> None:
     install(command="cry")
     assert "usage: texthead cry WORD" in works("cry", "--help")[0]
+
+
+def test_what_a_package_prints_on_import_is_no_result(install: Install, works) -> None:
+    install(code=f"print('welcome'){CODE}")
+    assert works("shout", "a") == ("A\n", "welcome\n")
 
 
 def test_an_error_of_our_own_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 from made import write_frames
-from texthead.files import cache_dir, locked, new_folder, read_json, remove_leftovers, replacing, write_json
+from messages import refuses
+from texthead.errors import RunError
+from texthead.files import cache_dir, in_turn, locked, new_folder, read_json, remove_leftovers, replacing, write_json
 from texthead.media.paths import MediaPath, fingerprints
+from texthead.runs.metrics import MetricsLog
 
 
 def test_json_goes_there_and_back(tmp_path: Path) -> None:
@@ -211,3 +214,27 @@ def test_leftovers_of_killed_workers_removed(tmp_path: Path) -> None:
         assert len([*tmp_path.iterdir()]) == 4
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_stopped_process_that_holds_a_lock_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("texthead.files._TURN", 0.1)
+    path = tmp_path / "labels.csv"
+    with in_turn(path), refuses(RunError, str(path), "in use by another process"), in_turn(path):
+        pytest.fail("two hold the lock")
+    with in_turn(path):
+        (tmp_path / ".labels.csv.lock").unlink()
+    with in_turn(path):
+        pass
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("target")])
+def test_what_is_no_file_is_neither_locked_nor_appended_to(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    for path in (tmp_path / ".lock", log.path):
+        make(path)
+    with refuses(RunError, f"{tmp_path / '.lock'}: is a link, a pipe"), locked(tmp_path):
+        pass
+    for use in (lambda: log.add(kind="note"), lambda: log.cut(1)):
+        with refuses(RunError, f"{log.path}: is a link, a pipe"):
+            use()
+    assert not (tmp_path / "target").exists()

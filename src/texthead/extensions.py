@@ -7,7 +7,9 @@ Each group has a table of texthead's own entries in the same form; `find` return
 `load`, so that one broken package stops only what it adds.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pkgutil import resolve_name
@@ -56,8 +58,11 @@ class Extension:
         if self.ours:
             return resolve_name(self.value)
         try:
-            loaded = resolve_name(self.value)
-        except Exception as problem:  # Importing runs the package's own code, which may raise anything.
+            with redirect_stdout(sys.stderr):  # Standard output is for results.
+                loaded = resolve_name(self.value)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as problem:  # Importing runs the package's own code, which may even leave the program.
             raise error(self.broken(f"cannot be imported ({line_of(problem, kind=True)})")) from problem
         missing = [name for name in needs if not callable(getattr(loaded, name, None))]
         if missing:

@@ -1,19 +1,21 @@
 """Atomic file writes, JSON and CSV files, size limits for files that are read, and the cache folder."""
 
 import csv
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from safetensors import SafetensorError
 
@@ -116,6 +118,9 @@ def scratch_folder(where: Path | None = None, prefix: str = "") -> Iterator[Path
 _MARK = re.compile(r"(?:^|\.)texthead-tmp-([0-9a-f]{8})-([0-9]+)(?:-\w+)?$")
 
 _DAY = 86_400.0
+
+# Seconds to wait for others that change the same file; each takes milliseconds.
+_TURN = 10.0
 
 
 def _own_mark() -> str:
@@ -228,7 +233,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a")
+        file = open_plain(folder / ".lock", "a")
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error.strerror}); choose a writable folder") from None
     with file:
@@ -242,6 +247,60 @@ def locked(folder: Path) -> Iterator[None]:
         except BaseException:
             remove_leftovers(folder)
             raise
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Hold the lock of a file that several processes change, `.NAME.lock` beside it; wait while another has it.
+
+    Raises:
+        RunError: another process holds it for ten seconds, as a stopped one does, or the folder cannot be written.
+    """
+    lock, until = path.with_name(f".{path.name}.lock"), time.monotonic() + _TURN
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            with open_plain(lock, "a") as file:  # Opened each time: it may have been removed meanwhile.
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if time.monotonic() > until:
+                        problem = f"in use by another process for {_TURN:g} seconds; end that process or let it go on"
+                        raise RunError(f"{path}: {problem}") from None
+                else:
+                    yield
+                    return
+            time.sleep(0.005)
+    except OSError as error:
+        raise RunError(f"{path.parent}: cannot be written ({error.strerror or error}); choose another") from None
+
+
+def open_plain(path: Path, mode: Literal["r", "a"], *, links: bool = False, **options: Any) -> TextIO:
+    """Open a text file without ever waiting for the other end of a pipe or creating the target of a link.
+
+    Args:
+        links: whether a link to a file may be read.
+        options: of `open`.
+
+    Raises:
+        RunError: it is a pipe, a device, a folder or a link.
+        OSError: as `open`.
+    """
+
+    def opened(name: str, flags: int) -> int:
+        descriptor = os.open(name, flags | os.O_NONBLOCK | (0 if links else os.O_NOFOLLOW), 0o666)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), name)
+        return descriptor
+
+    try:
+        return open(path, mode, opener=opened, **{"encoding": "utf-8", **options})
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise
+        kinds = "a pipe, a device or a folder" if links else "a link, a pipe, a device or a folder"
+        raise RunError(f"{path}: is {kinds}, but must be a file; remove it or choose another name") from None
 
 
 def read_text(path: Path, *, most: int = MOST_BYTES) -> str:

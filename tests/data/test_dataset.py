@@ -20,7 +20,7 @@ from texthead.data import splits
 from texthead.data.clips import FrameBank, TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, label_indices, splits_of
 from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.data.reading import read_dataset
+from texthead.data.reading import read_dataset, read_files
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.media import reader
 from texthead.media.paths import MediaPath
@@ -166,6 +166,16 @@ def test_other_text_that_is_not_utf8_is_refused(tmp_path, text):
         read_dataset(write_manifest(tmp_path, text, encoding="latin-1"))
 
 
+def test_blanks_around_a_path(tmp_path):
+    """A file may be named so; and a name may be longer than that of any file."""
+    (tmp_path / " a.png").touch()
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(f"path,label\n a.png,x\n b.png ,y\n{'c' * 3000},z\n")
+    names = [" a.png", "b.png", "c" * 3000]
+    for read in (read_dataset, read_files):
+        assert [item.path.name for item in read(manifest).items] == names
+
+
 def test_a_link_that_leads_nowhere_is_noted(tmp_path):
     touch(tmp_path, "run/a.mp4", "jump/b.mp4")
     (tmp_path / "run/gone.mp4").symlink_to("nowhere.mp4")
@@ -196,6 +206,31 @@ def test_class_folders(tmp_path):
         Item(root / "run/b.mp4", "run"),
     )
     assert (dataset.classes, dataset.notes, splits_of(dataset)) == (["jump", "run"], (), {})
+
+
+@pytest.mark.parametrize("source", ["folders", "labels.csv", "several.csv", "labels.json", "tree"])
+def test_a_class_whose_name_draws_nothing_is_an_error_in_all_sources(tmp_path, source):
+    touch(tmp_path, "dog/a.png", "\u200b/b.png")
+    tables = {
+        "labels.csv": "path,label\ndog/a.png,dog\n\u200b/b.png,\u200b\n",
+        "several.csv": "path,labels\ndog/a.png,dog\n\u200b/b.png,dog; \u200b\n",
+        "labels.json": '[{"path": "dog/a.png", "label": "dog"}, {"path": "\u200b/b.png", "label": "\u200b"}]',
+    }
+    for name, text in tables.items():
+        write_manifest(tmp_path, text, name) if name == source else None
+    tree = write_manifest(tmp_path, '{"\u200b": {"x": [dog, cat], "y": [kite]}}', "tree.yaml")
+    if source == "tree":
+        touch(tmp_path, "\u200b/b.png").joinpath("\u200b").rename(tmp_path / "cat")
+    with refuses(DataError, "'\\u200b'", "no visible character", "rename"):
+        read_dataset(tmp_path / source if source in tables else tmp_path, tree=tree if source == "tree" else None)
+
+
+def test_blanks_around_the_names_of_folders_are_no_part_of_them(tmp_path):
+    touch(tmp_path, "blue /a.png", "blue/b.png", " red/c.png")
+    assert read_dataset(tmp_path).classes == ["blue", "red"]
+    touch(tmp_path, "re\u0301d/d.png", "r\u00e9d/e.png")
+    with refuses(DataError, str(tmp_path), "look the same"):
+        read_dataset(tmp_path)
 
 
 def test_folders_of_splits(tmp_path):

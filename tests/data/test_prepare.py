@@ -1,15 +1,11 @@
 """Shards: writing, access with any tar tool, reading back, and errors for damaged ones."""
 
-import functools
-import http.server
 import io
 import json
-import re
 import shutil
 import struct
 import sys
 import tarfile
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +17,7 @@ import PIL.Image
 import pytest
 import torch
 
+from file_server import Ranged, served
 from made import (
     COLOURS,
     PIXELS,
@@ -605,10 +602,17 @@ def test_a_folder_whose_name_ends_in_tar_is_a_folder(tmp_path: Path) -> None:
 
 
 def test_addresses() -> None:
-    remote = ["http://host:80/a/b", "memory://a", "zip://a.tar::http://host/x.zip"]
-    assert [MediaPath(path).address for path in remote] == remote
-    assert MediaPath("simplecache::https://host/a").address == "simplecache::https://host/a"
-    assert [MediaPath(path).address for path in (Path("a/b.tar"), Path("C:/a/b.tar"), "/a/x:/b")] == [None] * 3
+    remote = ["http://host:80/a/b", "memory://a", "s3://a/b"]
+    assert [MediaPath(path).address for path in remote] == [MediaPath(Path(path)).address for path in remote] == remote
+    local = [
+        Path("a/b.tar"),
+        Path("C:/a/b.tar"),
+        "/a/x:/b",
+        "simplecache::https://host/a",
+        "http://a/b::s3://c",
+        "ftp://a",
+    ]
+    assert [MediaPath(path).address for path in local] == [None] * 6
     assert MediaPath("http://host/s.tar/1.avi").is_member
     assert not MediaPath("a/1.avi").is_member
 
@@ -627,38 +631,10 @@ def test_shards_in_a_file_system_of_fsspec(source: Dataset, ready: Path) -> None
         read_dataset("memory://nothing")
 
 
-class Ranged(http.server.SimpleHTTPRequestHandler):
-    """A file server that supports range requests (unless `ranged` is False) and counts the bytes it sends."""
-
-    ranged, sent, requests = True, 0, 0
-
-    def do_GET(self) -> None:
-        type(self).requests += 1
-        path = Path(self.translate_path(self.path))
-        if not path.is_file():
-            self.send_error(404)
-            return
-        data = path.read_bytes()
-        part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")) if type(self).ranged else None
-        if part:
-            data = data[int(part[1]) : int(part[2]) + 1]
-        type(self).sent += len(data)
-        self.send_response(206 if part else 200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server(ready: Path) -> Iterator[str]:
-    Ranged.ranged, Ranged.sent = True, 0
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Ranged, directory=str(ready))) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with served(ready) as address:
+        yield address
 
 
 def test_http_shards_send_only_needed_bytes(

@@ -117,6 +117,7 @@ def test_missing_or_broken_architecture_package(install: Install):
     [
         (("return Encoder(Visual(net, spec(rest)), None, scale=10.0)", "return net"), ["Sequential", "Encoder"]),
         (("torch.nn.Flatten()", "torch.nn.Linear(7, 7)"), ["black image", "32x32"]),
+        (("torch.eye(spec(rest).dim)", "torch.eye(spec(rest).dim) / 0"), ["black image", "not finite"]),
         (("dim=3 * int(rest) ** 2", "dim=7 + 3 * int(rest) ** 2"), ["dim=19"]),
         (("def build(", "def made("), ["architecture", "build(spec)"]),
         (('architecture=f"grid:{rest}"', 'architecture="cells"'), ["'cells'", "build(spec)"]),

@@ -90,6 +90,24 @@ def test_second_signal_is_no_interrupt(tmp_path: Path, number: signal.Signals) -
     assert (out.strip(), err, process.returncode) == ("whole", "", 128 + number)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("called", ["__del__", "weakref", "gc"])
+def test_a_signal_in_a_finaliser_ends_the_work(tmp_path: Path, number: signal.Signals, called: str) -> None:
+    """Python only reports an exception that is raised there, and goes on."""
+    begin = "print('there', flush=True), time.sleep(0.2)"
+    block = {
+        "__del__": f"type('Late', (), {{'__del__': lambda _: ({begin})}})()",
+        "weakref": f"import weakref; late = lambda: 0; kept = weakref.ref(late, lambda _: ({begin})); del late",
+        "gc": f"import gc; gc.callbacks.append(lambda *_: ({begin})); gc.collect()",
+    }[called]
+    with started(["-c", ALONE.format(block=f"{block}; time.sleep(60)", after="")], tmp_path) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == ["ready\n", "there\n"]
+        process.send_signal(number)
+        out, err = process.communicate(timeout=SECONDS / 2)
+    assert ("interrupted" in out, err, process.returncode) == (True, "", 128 + number)
+
+
 @pytest.mark.slow
 def test_a_program_that_is_stuck_in_a_library_ends(tmp_path: Path) -> None:
     """It hangs in a call that no signal interrupts, like a rank waiting for the others."""

@@ -140,6 +140,13 @@ def test_videos_and_images_with_models_of_many_frames_and_of_one(tree: Path, fra
     assert len({tuple(round(v, 6) for _, v in sorted(prediction.top)) for prediction in result}) == 4, "files differ"
 
 
+def test_a_picture_is_encoded_once(tree: Path) -> None:
+    run, seen = make_run(8), []
+    run.model.visual.register_forward_hook(lambda _, frames, __: seen.append(len(frames[0])))
+    predict(run.model, [tree / "z.jpg", tree / "b.mp4"], run.protocol, Reading(batch=2, engine="eager"))
+    assert sum(seen) == 1 + 8
+
+
 def test_a_folder_of_frames_is_a_video(tree: Path) -> None:
     path = write_frames(tree / "clips" / "v1" / "img_{:05d}.png", "red", 7)
     assert find_media([path, tree / "b.mp4"]) == [path, tree / "b.mp4"]

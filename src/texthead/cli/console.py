@@ -16,6 +16,7 @@ from rich.text import Text
 
 from texthead.cli.flag_names import with_flags as with_flags
 from texthead.cli.status_line import ProgressBar, StatusLine
+from texthead.cli.system import of_system
 from texthead.errors import MediaError, listed, printable
 from texthead.parallel.progress import Reporter, step_bars
 from texthead.text import prompts
@@ -152,6 +153,12 @@ def next_command(*words: object) -> None:
     _screens[-1].next = " ".join(shlex.quote(str(word)) for word in (*words, *skip))
 
 
+def error_line(error: Exception) -> str:
+    """Return the message of an error on one line, with flags in place of parameters."""
+    line = of_system(error) if isinstance(error, OSError) else str(error)
+    return " ".join(with_flags(line).split())
+
+
 def say_notes(*lines: str | None) -> None:
     """Print notes, each on a line of its own, after the result of the command; None and empty ones are left out."""
     deferred = _screens[-1].notes
@@ -234,12 +241,6 @@ def _is_first_process() -> bool:
     """Return whether this is the first process of its group; there is no group before torch is imported."""
     distributed = sys.modules.get("texthead.parallel.distributed")
     return distributed is None or distributed.rank() == 0
-
-
-def reader_gone() -> int:
-    """Return the exit code that a shell gives for a closed pipe, as of `| head`; drop the output that is left."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 128 + 13  # as by SIGPIPE
 
 
 def cell(name: str) -> Text:

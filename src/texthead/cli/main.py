@@ -25,10 +25,18 @@ from texthead.cli.parser import (
     summary_of,
     values_of,
 )
-from texthead.cli.system import check_current_folder, name_files_in_utf8, of_system, open_streams, print_every_name
+from texthead.cli.system import (
+    check_process,
+    name_files_in_utf8,
+    of_system,
+    open_streams,
+    print_every_name,
+    reader_gone,
+)
 from texthead.errors import DataError, RunError, TextheadError, either, line_of, printable
 from texthead.extensions import Extension, find, package_of
 from texthead.extras import extra_of, missing
+from texthead.media.addresses import allow_addresses, allowed_address
 from texthead.media.limits import set_max_megapixels
 from texthead.parallel.signals import Ending, ended_by_signals
 from texthead.parallel.startup import end_processes, freeze_imports, keep_freed_memory, wait_asleep
@@ -193,6 +201,11 @@ def _run(command: type, values: dict[str, Any]) -> int:
         options = values_of(built)
         if "max_megapixels" in options:
             set_max_megapixels(options["max_megapixels"])
+        allow_addresses("*" if options.get("allow_addresses") else "")
+        # Options that --config or a resumed run gives are of a file.
+        for value in options.values():
+            for text in value if isinstance(value, list) else [value]:
+                allowed_address(str(text))
         if hasattr(built, "check"):
             built.check()  # Report mistakes before the slow import of torch.
         return built() or 0
@@ -222,16 +235,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     speak_of()
     with ended_by_signals(_interrupted) as ending:
         try:
-            check_current_folder()
+            check_process()
             code = _call(list(sys.argv[1:] if argv is None else argv), ending)
             sys.stdout.flush()
             return ending.code if ending.number else code
         except BrokenPipeError:
-            from texthead.cli.console import reader_gone
-
             return reader_gone()
-        except (Exception, KeyboardInterrupt) as error:
-            # Interrupted code, and processes that end, can raise anything.
+        except BaseException as error:
+            # Interrupted code, processes that end and installed packages can raise anything.
             if isinstance(error, KeyboardInterrupt) or ending.number:
                 if argv is None:
                     end_processes()
@@ -274,6 +285,7 @@ def _call(arguments: list[str], ending: Ending) -> int:
         return 0
     name, words = arguments[0], arguments[1:]
     command = command_of(name)
+    allow_addresses(*(word.partition("=")[2] if word.startswith("--") else word for word in words))
     values = read_words(command, words)
     if values.pop("print_config", False):
         print(config_text(command, values), end="")

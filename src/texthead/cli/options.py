@@ -233,13 +233,15 @@ class ProtocolOptions:
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """Limits of decoding.
+    """Limits of reading and decoding.
 
     Args:
         max_megapixels: refuse files that need more than N million RGB pixels (3 bytes each) in memory at once
+        allow_addresses: read addresses (http://, s3://) that lists and runs name too, not only those of this command
     """
 
     max_megapixels: PositiveInt = option(max_megapixels, "N")
+    allow_addresses: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Read labelled files with Hugging Face `datasets`: saved datasets, loadable folders, datasets of the hub."""
 
+import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from importlib import import_module
@@ -9,9 +10,10 @@ from typing import Any
 from texthead.data.dataset import SPLIT_NAMES
 from texthead.data.sources import HUB_PREFIX
 from texthead.downloads import cache_without_network
-from texthead.errors import DataError
+from texthead.errors import DataError, TextheadError
 from texthead.extras import install_command, needs
-from texthead.files import cache_dir, replacing
+from texthead.files import cache_dir, read_text, replacing
+from texthead.media.addresses import allowed_address
 from texthead.media.open import suffix_of
 from texthead.media.paths import MediaPath
 
@@ -78,12 +80,27 @@ def _load(library: Any, source: str) -> Any:
     problem, access = "", nullcontext("") if saved or Path(name).exists() else cache_without_network()
     try:
         with access as problem:
+            _check_addresses(Path(name))
             return library.load_from_disk(name) if saved else library.load_dataset(name)
+    except TextheadError:
+        raise
     except Exception as error:  # Network, cache, files and builders each raise their own types.
         raise DataError(
             f"{source}: cannot be loaded ({problem or error}); give a folder that the package datasets saved or can "
             "load, or a hub id that is reachable or was loaded before"
         ) from None
+
+
+def _check_addresses(folder: Path) -> None:
+    """Raise an error if the description of a folder names data elsewhere, which the library would download."""
+    for name, form in (("README.md", "{}"), (".huggingface.yaml", "---\n{}\n---\n")):
+        if (folder / name).is_file():
+            card = import_module("huggingface_hub").DatasetCard(form.format(read_text(folder / name)))
+            for text in re.findall(r"[^\s'\"]*(?:::|://)[^\s'\"]*", repr(card.data.get("configs"))):
+                if allowed_address(text) is None:
+                    raise DataError(
+                        f"{folder / name}: {text} is no file of the folder: copy it there, and write its name"
+                    )
 
 
 def _columns(library: Any, features: Mapping[str, Any], where: str) -> tuple[str, str, list[str]]:

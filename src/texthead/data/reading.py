@@ -6,7 +6,7 @@ Files without labels come from a folder or a manifest.
 import csv
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from inspect import signature
@@ -21,10 +21,12 @@ from texthead.data.published_lists import read_list
 from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
 from texthead.errors import DataError, RunError, listed
 from texthead.extensions import Extension, find
-from texthead.files import check_lines, lines
+from texthead.files import check_lines, lines, open_plain
+from texthead.media.addresses import allowed_address
 from texthead.media.find import find_media, is_hidden, media_below, skipped_note
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
+from texthead.text.class_names import check_names
 from texthead.text.class_tree import FOLDERS
 from texthead.text.label_files import read_labels
 
@@ -69,6 +71,7 @@ def read_dataset(
     Raises:
         DataError: the path does not exist, holds no labelled file, a manifest, list or label file breaks a rule, or an
             option does not apply to the source.
+        MediaError: the source names an address, and you have not called `allow_addresses`.
     """
     named = read_labels(Path(labels)) if labels is not None else None
     folder = None if root is None else Path(root)
@@ -88,10 +91,18 @@ def read_dataset(
     path = Path(source)
     dataset = _checked(dataset, folder or (path if path.is_dir() else path.parent))
     if named is not None and "labels" not in used:
-        texts = dataset.labelling.renamed({label: named.name_of(label) for label in dataset.classes})
-        items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
-        dataset = replace(dataset, items=tuple(items))
+        dataset = _renamed(dataset, {label: named.name_of(label) for label in dataset.classes})
+    try:
+        check_names(dataset.classes)
+    except DataError as error:
+        raise DataError(f"{dataset.source}: {error}") from None
     return dataset.with_tree(tree)
+
+
+def _renamed(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
+    texts = dataset.labelling.renamed(names)
+    items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
+    return replace(dataset, items=tuple(items))
 
 
 def read_files(source: str | Path) -> Dataset:
@@ -111,7 +122,7 @@ def read_files(source: str | Path) -> Dataset:
     rows = [*manifest_rows(manifest, ("path",))]
     if not rows:
         raise DataError(f"{source}: lists no file; give one path per line")
-    paths = (forms.row_path({**row, "path": row["path"].strip()}, manifest, line) for line, row in rows)
+    paths = (forms.row_path(row, manifest, line) for line, row in rows)
     items = (Item(path, "", group=row.get("group") or None) for path, (_, row) in zip(paths, rows, strict=True))
     return Dataset(tuple(items), str(source))
 
@@ -227,7 +238,7 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
     named = " and ".join(needed)
     try:
         # A file name need not be UTF-8; `write_csv` writes its raw bytes, and surrogateescape reads them back.
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        with open_plain(path, "r", links=True, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.DictReader(lines(file), delimiter=delimiter, strict=True)
             columns = reader.fieldnames = [_column_name(name) for name in reader.fieldnames or []]
             "".join(columns).encode()  # Raises UnicodeEncodeError for a column name that is not UTF-8.
@@ -344,6 +355,7 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
 
     Raises:
         DataError: there are no items, a path is listed twice, or only some items have a split.
+        MediaError: as `allowed_address`.
     """
     if not dataset.items:
         raise DataError(f"{dataset.source}: no labelled videos or images; expected CLASS/FILE or a CSV with path,label")
@@ -351,9 +363,11 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         raise DataError(f"{dataset.source}: label {wrong[0].label!r} of {wrong[0].path} is no text; make labels texts")
     if not dataset.classes:
         raise DataError(f"{dataset.source}: none of its {len(dataset)} files has a label; label some of them")
-    long = [label for label in dataset.classes if len(label.splitlines()) > 1]
-    if long:
-        raise DataError(f"{dataset.source}: class name {long[0][:60]!r} has several lines; write it on one line")
+    for item in dataset.items:
+        allowed_address(item.path)
+    # Tables and lists strip the blanks around a name; other sources do not.
+    if blanks := {name: name.strip() for name in dataset.classes if name != name.strip()}:
+        dataset = _renamed(dataset, blanks)
     path, count = Counter(os.path.normpath(item.path) for item in dataset.items).most_common(1)[0]
     if count > 1:
         own = [item for item in dataset.items if os.path.normpath(item.path) == path]

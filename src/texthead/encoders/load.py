@@ -218,6 +218,8 @@ def _check_package(encoder: object, source: str, module: ModuleType) -> None:
     try:
         with torch.no_grad():
             features = encoder.visual.eval()(torch.zeros(1, *clip, 3, spec.size, spec.size, dtype=torch.uint8))
+        if not features.isfinite().all():
+            raise ValueError("its features are not finite")
     except Exception as error:  # The network is the package's own and may raise anything.
         raise EncoderError(
             f"{source!r}: its network fails on a black image of {spec.size}x{spec.size} pixels "

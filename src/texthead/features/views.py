@@ -107,7 +107,8 @@ def _view_features(
     """Return the feature of each view of each file, without the cache."""
     clips = ViewClips(paths, replace(protocol, pixels=pixels_of(model, protocol)))
     features: list[Tensor | MediaError] = []
-    count = len(paths) * protocol.views.count * protocol.frames
+    frames = sum(1 if MediaPath(path).is_image else protocol.frames for path in paths)
+    count = frames * protocol.views.count
     engine = Engine(model.visual, reading.engine, count, reporter, _classify_of(model))
     with reporter.bar("encode", "files") as progress:
         pinned = {"pin_memory": model.device.type == "cuda"}
@@ -132,15 +133,19 @@ def _classify_of(model: Recognizer) -> Classify | None:
 def _encode(
     model: Recognizer, views: Sequence[UInt8[Tensor, "views frames 3 size size"]], engine: Engine | None
 ) -> Float[Tensor, "clips dim"]:
-    """Return the feature of each clip; on a CPU, encode a few at a time."""
-    device = model.device
-    clips = torch.cat([each.to(device, non_blocking=True) for each in views])
-    most = max(1, frames_at_once(device) // clips.shape[1]) if device.type == "cpu" else len(clips)
-    chunks = clips.split(most)
-    if engine is None or not model.sees_frames_apart:
-        return torch.cat([model.features(chunk).cpu() for chunk in chunks])
-    pool = model.on_features()
-    return torch.cat([pool.features(engine(each.flatten(0, 1)).unflatten(0, each.shape[:2])).cpu() for each in chunks])
+    """Return the feature of each clip; on a CPU, encode a few frames at a time. A picture is encoded once."""
+    device, frames = model.device, views[0].shape[1]
+    most = max(1, frames_at_once(device) // frames) if device.type == "cpu" else sum(map(len, views))
+    if not model.sees_frames_apart:
+        clips = torch.cat([each.to(device, non_blocking=True) for each in views])
+        return torch.cat([model.features(chunk).cpu() for chunk in clips.split(most)])
+    distinct = [each[:, :1] if each.stride(1) == 0 else each for each in views]
+    pixels = torch.cat([each.flatten(0, 1).to(device, non_blocking=True) for each in distinct])
+    encoded = torch.cat([(engine or model.visual)(chunk) for chunk in pixels.split(most * frames)])
+    rows = encoded.split([each[..., 0, 0, 0].numel() for each in distinct])
+    pairs = zip(rows, distinct, strict=True)
+    clips = torch.cat([row.unflatten(0, each.shape[:2]).expand(-1, frames, -1) for row, each in pairs])
+    return torch.cat([model.on_features().features(chunk).cpu() for chunk in clips.split(most)])
 
 
 @torch.inference_mode()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from texthead.errors import DataError, listed
 from texthead.files import path_list
+from texthead.media.addresses import allow_addresses
 from texthead.media.frame_folder import EVERY
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
@@ -88,6 +89,7 @@ def find_names(inputs: str | Path | Sequence[str | Path], note: Callable[[str], 
     names: list[str] = []
     others: list[str] = []
     for path in path_list(inputs):
+        allow_addresses(path)
         media = MediaPath(path)
         if media.has_shards():
             names += [str(row[0]) for row in read_rows(path)[0]]

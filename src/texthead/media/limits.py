@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from texthead.errors import DataError, MediaError
+from texthead.media.addresses import hint_on_path
 
 # Default of `max_megapixels`: a small file can claim any size, so it is checked before allocating.
 MAX_MEGAPIXELS = 179
@@ -53,18 +54,12 @@ def set_max_megapixels(limit: int) -> None:
     os.environ[_VARIABLE] = str(limit)
 
 
-def hint_on_slashes(path: Path) -> str:
-    """Return what to do about a path that does not exist but would with / in place of \\; else an empty text."""
-    exists = "\\" in str(path) and Path(str(path).replace("\\", "/")).exists()
-    return "with / in place of \\ it exists: write / between folders" if exists else ""
-
-
 def check_file(path: Path) -> None:
     """Raise MediaError unless `path` is a regular, non-empty file."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise MediaError(path, f"no such file; {hint_on_slashes(path) or 'check the path'}", "missing") from None
+        raise MediaError(path, f"no such file; {hint_on_path(path) or 'check the path'}", "missing") from None
     except (OSError, ValueError) as error:  # No permission, a name that is too long, a cycle of links.
         why = getattr(error, "strerror", None) or error
         raise MediaError(path, f"cannot be looked up ({why}); check its name and rights", "missing") from None

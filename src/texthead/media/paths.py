@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from texthead.errors import DataError, MediaError
-from texthead.media.addresses import STREAMS, address
+from texthead.media.addresses import STREAMS, address, allowed_address, hint_on_path
 from texthead.media.fingerprints import file_digest, file_fingerprint, frames_fingerprint, joined_digest
 from texthead.media.frame_folder import EVERY, frame_files, is_template
-from texthead.media.limits import hint_on_slashes
 
 if TYPE_CHECKING:
     from texthead.media.reader import Media
@@ -147,11 +146,16 @@ class MediaPath:
     # ---- its file
 
     def exists(self) -> bool:
-        """Return whether the file, a template's folder, or a clip in a shard exists."""
+        """Return whether the file, a template's folder, or a clip in a shard exists.
+
+        Raises:
+            MediaError: as `allowed_address`.
+        """
         if self.is_template:
             return self.file.parent.exists()
         if not self.is_member:
             return self.file.exists()
+        allowed_address(self.file)
         try:
             self._member()
         except MediaError:
@@ -168,7 +172,7 @@ class MediaPath:
         if self.is_part and self.path.exists():
             raise DataError(f"{self}: {_FRAGMENT} in a name marks a part of {self.file.name}; rename the file")
         if self.surely_missing():
-            raise DataError(f"{self}: no such file or folder; {hint_on_slashes(self.file) or 'check the path'}")
+            raise DataError(f"{self}: no such file or folder; {hint_on_path(self.file) or 'check the path'}")
 
     def has_shards(self) -> bool:
         """Return whether a folder has prepared shards; a remote address is assumed to, unless it is one clip."""
@@ -324,7 +328,8 @@ class MediaPath:
 
         Paths with the suffix of a media file are not looked up on disk.
         """
-        return MediaPath(self.path / EVERY) if not self.is_media and self.path.is_dir() else self
+        # Unlike pathlib's `is_dir` it accepts names that are too long for a file.
+        return MediaPath(self.path / EVERY) if not self.is_media and os.path.isdir(self.path) else self  # noqa: PTH112
 
     def resolved(self) -> "MediaPath":
         """Return the absolute path with links resolved; a part keeps its times, a remote path is unchanged."""

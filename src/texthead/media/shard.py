@@ -23,7 +23,7 @@ import numpy as np
 from texthead.errors import DataError, MediaError, line_of
 from texthead.extras import needs
 from texthead.files import MOST_BYTES_OF_LISTS, read_value
-from texthead.media.addresses import address
+from texthead.media.addresses import address, allow_addresses, allowed_address
 
 INDEX = "shards.json"
 
@@ -76,7 +76,7 @@ def member(path: Path) -> Member:
     """
     index = path.parent.with_suffix(".json")
     try:
-        stat = None if address(path) else index.stat()
+        stat = None if allowed_address(path) else index.stat()
     except OSError as error:
         raise MediaError(path, f"its shard's index cannot be read ({error.strerror}); prepare it again") from None
     # The stamp detects shards that are rewritten while this process runs.
@@ -159,6 +159,7 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
     Raises:
         DataError: there are no shards, their format is unknown, or an index is invalid.
     """
+    allow_addresses(source)
     root = Path(source)
     index = _json(root / INDEX)
     own = index.get("texthead")
@@ -279,7 +280,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _read(path: Path, offset: int, size: int) -> bytes:
     """Read `size` bytes of a remote file from an offset, with retries; one byte more if the server sends more."""
-    remote = address(path)
+    remote = allowed_address(path)
     assert remote is not None, "local files are opened directly"
     for pause in _PAUSES:
         try:

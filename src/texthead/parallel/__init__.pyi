@@ -2,6 +2,7 @@
 
 from . import distributed as distributed
 from .device import pick_device as pick_device
+from .loaders import own_variables as own_variables
 from .progress import Progress as Progress
 from .progress import Reporter as Reporter
 from .progress import silent as silent

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.queues import Queue
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, get_worker_info
@@ -39,13 +40,17 @@ def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
         begin_server()
         atexit.unregister(_await_feeders)  # So that it is registered once.
         atexit.register(_await_feeders)
-        variables = {name: value for name, value in os.environ.items() if name.startswith("TEXTHEAD_")}
         options |= {
             "num_workers": workers,
             "multiprocessing_context": multiprocessing.get_context("forkserver"),
-            "worker_init_fn": partial(_begin, variables=variables),
+            "worker_init_fn": partial(_begin, variables=own_variables()),
         }
     return _Loader(items, **options)
+
+
+def own_variables() -> dict[str, str]:
+    """Return the environment variables of texthead, for processes that do not inherit them."""
+    return {name: value for name, value in os.environ.items() if name.startswith("TEXTHEAD_")}
 
 
 class _Loader(DataLoader):
@@ -72,6 +77,8 @@ def _begin(number: int, *, variables: dict[str, str]) -> None:
     """Prepare a worker before its first batch; set environment variables that are newer than the fork server."""
     os.environ.update(variables)
     keep_freed_memory()
+    # By default a batch for which shared memory has no room is dropped, and the parent process waits for it for ever.
+    Queue._on_queue_feeder_error = staticmethod(lambda *_: os._exit(1))  # pyright: ignore[reportAttributeAccessIssue]
     # torch only watches the fork server, which lives as long as any of its workers.
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP})
@@ -98,8 +105,8 @@ def worker_faults() -> Iterator[None]:
         else:
             raise
         raise RunError(
-            f"a data-loader worker has ended{detail}: out of memory (use fewer `workers`) or stuck on a file "
-            "(`texthead doctor` names it); `resume` continues an interrupted run"
+            f"a data-loader worker has ended{detail}: out of memory or of space in /dev/shm (use fewer `workers`), or "
+            "stuck on a file (`texthead doctor` names it); `resume` continues an interrupted run"
         ) from None
 
 

@@ -18,7 +18,7 @@ from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import as_visual
 from texthead.encoders.lazy import state_of
 from texthead.encoders.weights import misfit, sized_as
-from texthead.errors import RunError
+from texthead.errors import RunError, without_password
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
 from texthead.models.head_table import as_head, head_json, saved_kind
 from texthead.models.heads import Head
@@ -123,7 +123,7 @@ def saved_split(folder: Path) -> dict[str, Any]:
 
 def data_name(split: Mapping[str, Any]) -> str:
     """Return the name of a run's data: the last two parts of its path."""
-    source = str(split.get("source") or "its training data")
+    source = without_password(str(split.get("source") or "its training data"))
     return source if source.startswith("datasets:") else "/".join(Path(source).parts[-2:])
 
 

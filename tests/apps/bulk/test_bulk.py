@@ -118,7 +118,7 @@ def test_files_come_from_tables_lists_folders_and_shards(
 ) -> None:
     """The table also has other columns."""
     files, shards = [folder / "red" / "still.png", folder / "blue" / "02.mp4"], tmp_path / "shards"
-    (folder / "more.tsv").write_text("Label\tpath\twhen\n\tred/still.png\tnow\nx, y\tblue/02.mp4\t\n")
+    (folder / "more.tsv").write_text("Label\tpath\twhen\n\t red/still.png \tnow\nx, y\tblue/02.mp4\t\n")
     (folder / "more.txt").write_text(f"red/still.png\n\n{files[1]}\n")
     (folder / "labelled.csv").write_text("path,label\nred/00.mp4,red\nblue/02.mp4,blue\ngreen/01.mp4,green\n")
     prepare(read_dataset(folder / "labelled.csv"), shards, ShardOptions(clips=2))

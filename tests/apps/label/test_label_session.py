@@ -1,26 +1,27 @@
 """Labelling without a browser: the next file, undo, review, training, and requests that the server refuses."""
 
 import json
-import threading
+import os
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import uvicorn
 from torch import Tensor
 
 from made import noise, write_image, write_video
 from messages import refuses
+from served_pages import serving
 from texthead.apps.label.app import label_app
+from texthead.apps.label.label_file import LabelFile
 from texthead.apps.label.labelling import Pool, items_so_far
 from texthead.apps.label.session import LabelSession
 from texthead.apps.label.training import Training
-from texthead.apps.serving.server import listening_socket
 from texthead.data.dataset import Dataset, Item
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError
@@ -189,6 +190,12 @@ def test_a_class_is_renamed_and_joined_with_another(opened: Open, tmp_path: Path
     assert read_dataset(tmp_path / "labels.csv").labels == ["red", "red", "green", "red"]
     session.rename("green", "lime")
     assert set(names(session)) == {"red", "lime"}
+    # A class without labels keeps its name too; blanks do not make another one.
+    session.rename("red", "red ")
+    other = opened(("sea", "sky"))
+    other.rename("sea", "blue")
+    other.rename("blue", " blue ")
+    assert names(other)[:2] == ["blue", "sky"]
     # Undo does not bring back an old name.
     while session.undo("ann") is not None:
         assert set(names(session)) <= {"red", "lime"}
@@ -324,7 +331,7 @@ def test_broken_csv_is_reported_until_fixed(opened: Open, tmp_path: Path) -> Non
 
 def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
     session = opened()
-    for name in ("", "  ", "a\x00b", "\u202ecat", "x" * 201):
+    for name in ("", "  ", "a\x00b", "\u202ecat", "\u200b", "x" * 201):
         with refuses(DataError, "class"):
             session.label("ann", 0, name)
     for position in (-1, FILES):
@@ -333,6 +340,7 @@ def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
     assert session.state("ann")["labelled"] == 0
     session.label("ann", 0, "  deep \n sky  blue ")
     assert session.state("ann")["classes"][-1]["name"] == "deep sky blue"
+    session.label("ann", 0, "آبی\u200cها")
 
 
 # ---- over HTTP
@@ -342,14 +350,9 @@ def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
 def served(opened: Open, tmp_path: Path) -> Iterator[str]:
     """The address of a page; its training command does not exist."""
     training = Training(lambda how, run: ["no-such-command", how, str(run)], tmp_path / "labels.csv")
-    with listening_socket("127.0.0.1", 0) as listening:
-        server = uvicorn.Server(uvicorn.Config(label_app(opened(), training, "127.0.0.1"), log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        until(lambda: server.started)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with serving(label_app(opened(), training, "127.0.0.1")) as page:
+        yield f"http://127.0.0.1:{page.port}"
+        assert page.log == []
 
 
 def ask(address: str, action: str, **body: object) -> dict[str, Any]:
@@ -390,13 +393,17 @@ def test_keys_are_answered_with_the_next_file(served: str) -> None:
     assert ask(served, "undo")["item"]["position"] == item["position"]
     assert ask(served, "bad", position=item["position"])["state"]["bad"] == 1
     assert ask(served, "next", review=True)["item"] is None
-    with urllib.request.urlopen(f"{served}/api/state?who=ann&position=2", timeout=30) as result:
-        assert json.load(result)["training"] is None
+    assert ask(served, "state", position=2)["training"] is None
 
 
 def test_malformed_requests_refused(served: str) -> None:
-    for path in ("/media/99", "/preview/99", "/api/state", "/api/state?who=a%20b", f"/api/state?who={'a' * 99}"):
-        code, text = refusal(f"{served}{path}")
+    wrong = [f"{served}/media/99", f"{served}/preview/99"]
+    wrong += [
+        urllib.request.Request(f"{served}/api/state", json.dumps({"who": who}).encode())
+        for who in ("", "a b", "a" * 99)
+    ]
+    for request in wrong:
+        code, text = refusal(request)
         assert code == 400
         assert "\n" not in json.loads(text)["error"]
     for path in ("/media/-1", "/media/../label.js", "/media/x", "/docs", "/label.html", "/.labels.csv.lock"):
@@ -418,11 +425,29 @@ def test_training_is_a_command_whose_lines_are_shown(served: str, tmp_path: Path
     assert refusal(urllib.request.Request(f"{served}/api/train", b'{"who": "ann", "how": "rm"}'))[0] == 400
     assert ask(served, "train", how="quick")["training"]["run"] == str(tmp_path / "labels-quick")
     assert "wait" in refusal(urllib.request.Request(f"{served}/api/train", b'{"who": "ann", "how": "quick"}'))[1]
+    until(lambda: ask(served, "state")["training"]["done"])
+    training = ask(served, "state")["training"]
+    assert training["failed"]
+    assert any("no-such-command" in line for line in training["lines"])
 
-    def state() -> dict[str, Any]:
-        with urllib.request.urlopen(f"{served}/api/state?who=ann", timeout=30) as result:
-            return json.load(result)["training"]
 
-    until(lambda: state()["done"])
-    assert state()["failed"]
-    assert any("no-such-command" in line for line in state()["lines"])
+def test_file_names_of_all_kinds(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    names = (" lead.png", os.fsdecode(b"\xfe.png"), "\u202egnp.exe.png")
+    items = tuple(Item(write_image(folder / name, "red"), "") for name in names)
+    pool, labels_csv = Pool(Dataset(items, str(folder)), noise(3, DIM)), folder / "labels.csv"
+    training = Training(lambda how, run: ["no-such-command", how, str(run)], labels_csv)
+    with (
+        closing(LabelSession(pool, ("red",), rows, labels_csv)) as session,
+        closing(training),
+        serving(label_app(session, training, "127.0.0.1")) as page,
+    ):
+        address, seen = f"http://127.0.0.1:{page.port}", set[str]()
+        while item := ask(address, "next")["item"]:
+            seen.add(item["name"])
+            ask(address, "label", position=item["position"], label="red")
+        ask(address, "train", how="quick")
+        assert ask(address, "state")["training"]["run"] == str(folder / "labels-quick")
+        assert page.log == []
+    assert seen == {*names[:2], "\\u202egnp.exe.png"}
+    assert len(LabelFile(labels_csv, pool.files).read().of) == len(read_dataset(labels_csv)) == len(names)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -219,6 +220,14 @@ def test_two_writers_of_a_csv_keep_the_marks_of_each_other(folder: Path, tmp_pat
     other.put(1, False)
     one.put(2, True)
     assert Marks(index, RED, one.row, path).hit == {0: True, 1: False, 2: True}
+
+    def put_often(marks: Marks, window: int) -> None:
+        for number in range(60):
+            marks.put(window, number % 2 == 0)
+            assert Marks(index, RED, one.row, path).hit[window] == (number % 2 == 0)
+
+    with ThreadPoolExecutor() as threads:
+        assert [*threads.map(put_often, (one, other), (0, 1))] == [None, None]
 
 
 def test_wrong_names_and_marks_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -81,6 +81,15 @@ def test_other_sites_change_nothing(served: Served, header: str, method: str) ->
         assert ask(served, f"{method} {path}", header, "Content-Length: 0").status == 403
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("path", [STYLE, ACT, "/preview/0", "/media/0", "/upload/x", "/export"])
+def test_other_sites_take_no_work(served: Served, path: str, site: str) -> None:
+    assert [ask(served, f"{method} {path}", f"Sec-Fetch-Site: {site}").status for method in ("GET", "HEAD")] == [
+        403,
+        403,
+    ]
+
+
 def test_same_origin_and_links_allowed(served: Served) -> None:
     own = f"Origin: http://127.0.0.1:{served.port}"
     own_request = (own, "Sec-Fetch-Site: same-origin", "Content-Length: 2")
@@ -159,7 +168,19 @@ def test_a_body_up_to_the_limit_is_passed_on(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"null", b"[]", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"data":' * 20_000, b"9" * 5000]
+    "body",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"data":' * 20_000,
+        b"9" * 5000,
+        b'{"a":"\\ud800"}',
+    ],
 )
 def test_a_body_that_is_no_json_object_is_one_line(served: Served, body: bytes) -> None:
     answer = ask(served, f"POST {ACT}", f"Content-Length: {len(body)}", body=body)

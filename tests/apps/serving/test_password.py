@@ -1,5 +1,6 @@
 """The password of a page: no access without it, few attempts, a cookie that cannot be guessed."""
 
+import http.client
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from messages import refuses
+from served_pages import ask, serving
 from texthead.apps.serving.password import COOKIE, SIGN_IN, TRIES, TRIES_OF_ALL, Password, new_password, read_password
 from texthead.apps.serving.server import STYLE, page_app
 from texthead.errors import DataError
@@ -73,13 +75,46 @@ def test_lockout_after_ten_wrong_passwords(client: TestClient, clock: Clock) -> 
 
 
 def test_many_addresses_share_a_limit(clock: Clock) -> None:
-    door = Password(Starlette(), WORD, now=clock)
+    door = Password(Starlette(routes=[Route("/", lambda _: PlainTextResponse("inside"))]), WORD, now=clock)
+    owner, other = (TestClient(door, client=("10.0.2.1", 1), follow_redirects=False) for _ in range(2))
+    assert sign_in(owner, WORD) == 303
     for index in range(TRIES_OF_ALL):
         assert sign_in(TestClient(door, client=(f"10.0.0.{index}", 1)), "wrong") == 401
     assert sign_in(TestClient(door, client=("10.0.1.1", 1)), WORD) == 429
+    assert owner.get("/").text == "inside"
+    assert sign_in(other, WORD) == 303, "the owner opens another browser"
     clock.now = 61
     assert sign_in(TestClient(door, client=("10.0.1.1", 1), follow_redirects=False), WORD) == 303
     assert not door._wrong, "nothing is kept of what is over"
+
+
+def test_a_network_of_ipv6_is_one_address(clock: Clock) -> None:
+    door = Password(Starlette(), WORD, now=clock)
+    hosts = [
+        *(f"2001:db8::{index}" for index in range(TRIES)),
+        "2001:db8::ff",
+        "2001:db8:0:1::1",
+        "::ffff:10.0.0.1",
+        "::1",
+    ]
+    tries = [sign_in(TestClient(door, client=(host, 1)), "wrong") for host in hosts]
+    assert tries == [*[401] * TRIES, 429, 401, 401, 401]
+
+
+def test_headers_of_a_proxy_hide_no_address() -> None:
+    body = b"password=wrong"
+    with serving(page_app([], "0.0.0.0", WORD)) as page:
+        for index in range(TRIES_OF_ALL):
+            header = (
+                f"X-Forwarded-For: 10.0.0.{index}",
+                f"Forwarded: for=10.0.0.{index}",
+                f"Content-Length: {len(body)}",
+            )
+            assert ask(page, f"POST {SIGN_IN}", *header, body=body).status == (401 if index < TRIES else 429)
+        other = http.client.HTTPConnection("127.0.0.1", page.port, source_address=("127.0.0.2", 0))
+        other.request("POST", SIGN_IN, f"password={quote(WORD)}")
+        assert other.getresponse().status == 303
+        other.close()
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,23 @@
-"""Connections of clients that never send a whole request, or leave before it ends."""
+"""Connections of clients that never send a whole request, or leave before it ends; files that are replaced."""
 
+import os
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from served_pages import Served, connect, serving
+from made import write_image
+from served_pages import Served, ask, connect, serving
 from texthead.apps.serving import server
-from texthead.apps.serving.server import page_app
+from texthead.apps.serving.server import DECODERS, page_app
 
 HEAD = b"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n\r\n"
 
@@ -76,3 +81,50 @@ def test_disconnected_client_prints_nothing(served: Served) -> None:
         connection.shutdown(socket.SHUT_WR)
         assert ends(connection)
     assert served.log == []
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [
+        lambda file, secret: file.symlink_to(secret),
+        lambda file, secret: file.symlink_to(file),
+        lambda file, secret: file.symlink_to("a" * 3000),
+        lambda file, secret: os.mkfifo(file),
+        lambda file, secret: file.mkdir(),
+        lambda file, secret: (file.parent.rmdir(), file.parent.symlink_to(secret.parent)),
+    ],
+    ids=["link", "loop", "long link", "pipe", "folder", "link above"],
+)
+def test_a_file_that_is_replaced_is_not_served(tmp_path: Path, replace: Callable[[Path, Path], object]) -> None:
+    for folder in ("data", "secret"):
+        write_image(tmp_path / folder / "a.png", "red")
+    file = tmp_path / "data" / "a.png"
+    link = tmp_path / "link.png"
+    link.symlink_to(write_image(tmp_path / "b.png", "red"))
+    app = page_app([], "localhost", media=[file, link].__getitem__, files=[file, link])
+    with serving(app) as page:
+        file.unlink()
+        replace(file, tmp_path / "secret" / "a.png")
+        for name in ("media", "preview", "still"):
+            answer = ask(page, f"GET /{name}/0")
+            assert (answer.status, len(answer.text.splitlines())) == (400, 1), answer.text
+            assert ask(page, f"HEAD /{name}/1").status == 200, "a link from the start"
+        assert page.log == []
+
+
+def test_few_pictures_are_made_at_once(tmp_path: Path) -> None:
+    files = [write_image(tmp_path / f"{index}.png", "red", seed=index) for index in range(15)]
+    running, most, lock = set[int](), list[int](), threading.Lock()
+
+    def media(number: int) -> Path:
+        with lock:
+            running.add(number)
+            most.append(len(running))
+        time.sleep(0.05)
+        running.remove(number)
+        return files[number]
+
+    with serving(page_app([], "localhost", media=media, files=files)) as page, ThreadPoolExecutor(15) as pool:
+        answers = [*pool.map(lambda number: ask(page, f"HEAD /preview/{number}"), range(15))]
+    assert {answer.headers["content-type"] for answer in answers} == {"image/webp"}
+    assert max(most) == DECODERS

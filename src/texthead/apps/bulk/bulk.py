@@ -311,10 +311,11 @@ def _files_of(source: Path, note: Callable[[str], object] = silent) -> Callable[
 def _rows(manifest: Path) -> Iterator[str]:
     folder = str(manifest.parent)
     for line, row in manifest_rows(manifest, ("path",)):
-        if row.get("start") or row.get("end") or ("#t=" in row["path"] and MediaPath(row["path"]).is_part):
-            yield str(row_path({**row, "path": row["path"].strip()}, manifest, line))
+        name = row["path"]
+        if row.get("start") or row.get("end") or name != name.strip() or ("#t=" in name and MediaPath(name).is_part):
+            yield str(row_path(row, manifest, line))
         else:
-            yield os.path.join(folder, row["path"].strip())  # noqa: PTH118
+            yield os.path.join(folder, name)  # noqa: PTH118
 
 
 def _lines(manifest: Path) -> Iterator[str]:

@@ -6,7 +6,7 @@ For clusters whose GPU machines have too few CPUs for decoding. Otherwise, `pred
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from texthead.data import Protocol, ViewClips
 from texthead.errors import MediaError, RunError
 from texthead.extras import needs
 from texthead.features import encode_views, readable
-from texthead.media import limits
 from texthead.models import Recognizer
+from texthead.parallel import own_variables
 from texthead.prediction import entry_scores
 
 
@@ -58,7 +58,7 @@ def predict_on_ray(
         rows = (
             # One block per slice, so that few slices are unfinished at a time.
             ray.data.from_items(chunks, override_num_blocks=len(sizes))
-            .map(_decode, fn_kwargs={"protocol": slices.protocol, "megapixels": limits.max_megapixels()})
+            .map(_decode, fn_kwargs={"protocol": slices.protocol, "variables": own_variables()})
             .map(
                 _Encoder,
                 fn_constructor_args=(slices.model.frozen_copy().cpu(), slices.protocol, gpus > 0),
@@ -77,15 +77,21 @@ def predict_on_ray(
 @contextmanager
 def _cluster() -> Iterator[Any]:
     """Connect to Ray; shut down the cluster on exit if it was started here."""
+    # Ray would send usage statistics, and a cluster started here would serve other machines. It reads the second
+    # variable at its import.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    address = os.environ.get("RAY_ADDRESS", "local")
+    if address == "local":
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     with needs("ray", "predict_on_ray"):
         import ray
         import ray.data
     own = not ray.is_initialized()
     if own:
-        # Ray would send usage statistics.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
-            ray.init(include_dashboard=False, logging_level=logging.WARNING, log_to_driver=False)
+            # Even without statistics, Ray asks three clouds by HTTP whether it runs there; this proxy does not exist.
+            with _variables(http_proxy="http://127.0.0.1:9", no_proxy="") if address == "local" else nullcontext():
+                ray.init(address, include_dashboard=False, logging_level=logging.WARNING, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             cause = str(error).strip().splitlines()[0]
             raise RunError(f"Ray cannot start ({cause}); check RAY_ADDRESS, the address of the cluster") from None
@@ -97,6 +103,19 @@ def _cluster() -> Iterator[Any]:
     finally:
         if own:
             ray.shutdown()
+
+
+@contextmanager
+def _variables(**values: str) -> Iterator[None]:
+    """Set environment variables in the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            os.environ.update({} if value is None else {name: value})
 
 
 def _chunks(slices: Slices) -> tuple[list[dict[str, Any]], dict[int, int]]:
@@ -112,9 +131,9 @@ def _chunks(slices: Slices) -> tuple[list[dict[str, Any]], dict[int, int]]:
 # ---- on the cluster: table rows of types that Arrow supports
 
 
-def _decode(row: dict[str, Any], protocol: Protocol, megapixels: int) -> dict[str, Any]:
+def _decode(row: dict[str, Any], protocol: Protocol, variables: dict[str, str]) -> dict[str, Any]:
     """Return the chunk with the views of its readable files as bytes, and each file's problem or ""."""
-    limits.set_max_megapixels(megapixels)
+    os.environ.update(variables)
     paths = [Path(path) for path in row["paths"]]
     clips = ViewClips(paths, protocol)
     decoded = [clips[i] for i in range(len(paths))]

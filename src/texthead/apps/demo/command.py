@@ -13,7 +13,7 @@ class Demo:
 
     Args:
         out: folder for videos, runs and the report
-        quick: one seed and a frozen encoder: about a minute instead of three on two cores
+        quick: one seed and a frozen encoder: under a minute instead of two on two cores
         seed: random seed
         workers: processes that decode videos
         device: auto, cpu, cuda or cuda:N

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from texthead.apps.label.session import FileToLabel, LabelSession
@@ -22,9 +20,8 @@ _LONGEST_WHO = 40
 def label_app(session: LabelSession, training: Training, host: str, password: str | None = None) -> ASGIApp:
     """Return the page with its guard and, if given, a password."""
     actions = _Actions(session, training)
-    state = Route("/api/state", lambda request: JSONResponse(actions.state(request.query_params)))
-    page = Path(__file__).with_name("label.html")
-    return page_app([state], host, password, page=page, act=actions.act, media=actions.path)
+    page, files = Path(__file__).with_name("label.html"), [item.media.file for item in session.pool.files.items]
+    return page_app([], host, password, page=page, act=actions.act, media=actions.path, files=files)
 
 
 class _Actions:
@@ -46,15 +43,14 @@ class _Actions:
             raise DataError(f"no file {position}; the data has {len(items)}")
         return items[position].path
 
-    def state(self, query: Any) -> dict[str, Any]:
-        """Return the current state, and renew the claim on the file that the page shows."""
-        who = _checked_person(query.get("who"))
-        if str(query.get("position", "")).isdecimal():
-            self._session.renew(who, int(query["position"]))
+    def state(self, who: str) -> dict[str, Any]:
+        """Return the current state."""
         return {**self._session.state(who), "training": self._training.state(), "fitted": self._session.is_fitted}
 
     def act(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
         """Run an action of the page; return the next file to show.
+
+        The state, which the page asks for all the time, also renews the claim on the file that it shows.
 
         Raises:
             DataError: the action is unknown, or not possible.
@@ -66,6 +62,10 @@ class _Actions:
                 raise DataError(f"training must be quick or fine-tune, got {how!r}")
             self._training.begin(how)
             return {"training": self._training.state()}
+        if action == "state":
+            if body.get("position") is not None:
+                session.renew(who, _position(body))
+            return self.state(who)
         review = bool(body.get("review"))
         actions: dict[str, Callable[[], object]] = {
             "next": lambda: None,
@@ -76,13 +76,13 @@ class _Actions:
             "rename": lambda: session.rename(_text(body, "old"), _text(body, "new")),
         }
         if action == "undo":
-            return {"item": _json_of(session.undo(who)), "state": self.state(body)}
+            return {"item": _json_of(session.undo(who)), "state": self.state(who)}
         if action not in actions:
             raise DataError(f"no action {action[:20]!r}; reload the page")
         actions[action]()
         if review and self._examining.acquire(blocking=False):
             threading.Thread(target=self._examine, daemon=True).start()
-        return {"item": _json_of(session.review(who) if review else session.next(who)), "state": self.state(body)}
+        return {"item": _json_of(session.review(who) if review else session.next(who)), "state": self.state(who)}
 
     def _classes(self, body: dict[str, Any]) -> list[str]:
         """Return the classes of a label: one, or with several labels any number."""

@@ -369,12 +369,10 @@ for (const button of $("train").children) {
 }
 
 const poll = async () => {
-  const position = item ? `&position=${item.position}` : "";
   try {
-    const answer = await fetch(`/api/state?who=${who}${position}`);
-    if (answer.ok) showState(await answer.json());
+    showState(await ask("state", { position: item && item.position }));
   } catch {
-    // The next action reports that the server is gone.
+    // The next action reports what is wrong.
   }
   setTimeout(poll, 1500);
 };

@@ -1,17 +1,15 @@
 """Labels in a CSV that several people edit at once, and claims on the file that each of them is labelling."""
 
-import fcntl
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from texthead.data import Dataset, labels, manifest_rows, read_dataset, row_path
-from texthead.errors import DataError, RunError
-from texthead.files import replacing, sync_folder, write_csv
+from texthead.errors import DataError
+from texthead.files import in_turn, open_plain, read_value, replacing, sync_folder, write_csv
 from texthead.media import MediaPath
 
 # Seconds until a claim on a file expires.
@@ -60,8 +58,8 @@ def check_csv(path: Path) -> None:
     """Raise DataError if labels cannot be written to this path."""
     if path.suffix.lower() != ".csv":
         raise DataError(f"{path}: labels are written as CSV; give a file that ends in .csv")
-    if path.exists() and not path.is_file():
-        raise DataError(f"{path}: not a regular file; give a file that ends in .csv")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise DataError(f"{path}: is a link, a pipe, a device or a folder; give a file that ends in .csv")
 
 
 def paths_in(path: Path, root: Path | None = None) -> list[Path]:
@@ -105,8 +103,7 @@ class LabelFile:
         check_csv(csv)
         self._several, self._column = several, "labels" if several else "label"
         paths = [item.path for item in files.items]
-        self._claims = csv.with_name(f".{csv.name}.claims")
-        self._lock = csv.with_name(f".{csv.name}.lock")
+        self._csv, self._claims = csv, csv.with_name(f".{csv.name}.claims")
         self._labels = _Table(csv, ("path", self._column), paths, files.source)
         self._bad = _Table(_bad_list(csv), ("path",), paths, files.source)
         self._names = [MediaPath(path).text_below(csv.parent) for path in paths]
@@ -114,7 +111,7 @@ class LabelFile:
 
     def read(self) -> LabelState:
         """Return the current state on disk."""
-        with self._locked():
+        with in_turn(self._csv):
             return self._read()
 
     def _read(self) -> LabelState:
@@ -126,7 +123,7 @@ class LabelFile:
 
     def put(self, position: int, mark: Mark) -> LabelState:
         """Replace the state of a file; an unusable file has no label."""
-        with self._locked():
+        with in_turn(self._csv):
             if mark.label is None:
                 self._labels.remove(position)
             else:
@@ -136,7 +133,7 @@ class LabelFile:
 
     def rename(self, old: str, new: str) -> LabelState:
         """Rename a label of all files at once."""
-        with self._locked():
+        with in_turn(self._csv):
             state = self._read()
             renamed = dict(zip(state.of, state.labelling.renamed({old: new}), strict=True))
             self._labels.change(self._column, {i: new for i, new in renamed.items() if new != state.of[i]})
@@ -144,7 +141,7 @@ class LabelFile:
 
     def claim(self, who: str, position: int | None, *, seconds: float = CLAIMED) -> bool:
         """Claim a file for a user and release their other claim; None only releases. Return False if it is taken."""
-        with self._locked():
+        with in_turn(self._csv):
             claims = {name: claim for name, claim in self._live_claims().items() if claim[0] != who}
             if position is not None and self._names[position] in claims:
                 return False
@@ -155,42 +152,30 @@ class LabelFile:
 
     def renew(self, who: str, position: int, *, seconds: float = CLAIMED) -> None:
         """Extend the claim of a user on a file; does nothing if they no longer have it."""
-        with self._locked():
+        with in_turn(self._csv):
             claims = self._live_claims()
             if claims.get(self._names[position], ("",))[0] == who:
                 self._write_claims({**claims, self._names[position]: (who, time.time() + seconds)})
 
     def _write_claims(self, claims: Mapping[str, tuple[str, float]]) -> None:
         with replacing(self._claims, sync=False) as temp:
-            temp.write_text(json.dumps(claims), encoding="utf-8", errors="surrogatepass")
+            temp.write_text(json.dumps(claims), encoding="utf-8")
 
     def claims(self) -> dict[int, str]:
         """Return who has claimed each file that somebody has, by position."""
-        with self._locked():
+        with in_turn(self._csv):
             live = self._live_claims()
         return {position: live[name][0] for position, name in enumerate(self._names) if name in live} if live else {}
 
     def _live_claims(self) -> dict[str, tuple[str, float]]:
         try:
-            saved = json.loads(self._claims.read_text(encoding="utf-8", errors="surrogatepass"))
+            with open_plain(self._claims, "r"):
+                saved = read_value(self._claims)
             claims = {str(name): (str(who), float(until)) for name, (who, until) in saved.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}  # Missing or damaged: all files are free.
         now = time.time()  # Claims further ahead than CLAIMED were made before the clock was set back.
         return {name: claim for name, claim in claims.items() if now < claim[1] <= now + CLAIMED}
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock of the files; wait while another process has it."""
-        try:
-            self._lock.parent.mkdir(parents=True, exist_ok=True)
-            with self._lock.open("a") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                yield
-        except OSError as error:
-            raise RunError(
-                f"{self._lock.parent}: cannot be written ({error.strerror or error}); choose another"
-            ) from None
 
 
 class _Table:
@@ -210,6 +195,7 @@ class _Table:
 
     def read(self) -> dict[int, LabelRow]:
         """Return the current row of each position."""
+        check_csv(self._csv)
         stamp = _stamp(self._csv)
         if stamp != self._stamp:
             self._rows = self._load() if stamp else {}
@@ -240,8 +226,7 @@ class _Table:
             self._positions = {MediaPath(path).resolved(): position for position, path in enumerate(self._paths)}
         name = tuple(row.get(column, "") for column in ("path", "start", "end"))
         if name not in self._known:
-            path = row_path({**row, "path": row["path"].strip()}, self._csv, line)
-            self._known[name] = self._positions.get(MediaPath(path).resolved())
+            self._known[name] = self._positions.get(MediaPath(row_path(row, self._csv, line)).resolved())
         return self._known[name]
 
     def put(self, position: int, values: Mapping[str, str]) -> None:

@@ -264,8 +264,6 @@ class LabelSession:
             raise DataError(
                 f"class name {name[:50]!r}... has {len(name)} characters, the limit is {LONGEST_NAME}; shorten it"
             )
-        if not name.isprintable():
-            raise DataError(f"class name {name!r} has a character that cannot be printed; remove it")
         classes = self.classes(self._file.read())
         if name not in classes:
             check_names([*classes, name])
@@ -331,8 +329,11 @@ class LabelSession:
         with self._turn:
             if old not in self.classes(self._file.read()):
                 raise DataError(f"no class {old!r}; reload the page")
-            self._file.rename(old, self._class_name(new))
-            self._names = [name for name in self._names if name != old]
+            new = self._class_name(new)
+            if new == old:
+                return
+            self._file.rename(old, new)
+            self._names = [*dict.fromkeys(new if name == old else name for name in self._names)]
             labels = self._file.read()
             for person in self._people.values():
                 person.done = [(index, mark) for index, mark in person.done if old not in labels.names(mark.label)]

@@ -93,8 +93,7 @@ def _question(body: dict[str, Any], uploads: Uploads) -> tuple[Question, Sequenc
         DataError: the request has no file, is not from the page, or the names are not valid classes.
     """
     names, parts = body.get("names"), body.get("parts")
-    # The second text has no lone surrogates, which cannot be encoded.
-    if not isinstance(names, str) or len(names) > MOST_TEXT or names != names.encode(errors="replace").decode():
+    if not isinstance(names, str) or len(names) > MOST_TEXT:
         raise DataError(f"the class names must be text of at most {MOST_TEXT} characters; shorten them")
     if not (isinstance(parts, list) and all(isinstance(part, str) and part in PARTS for part in parts)):
         raise DataError(f"the parts of an answer are {' and '.join(PARTS)}; reload the page")
@@ -116,7 +115,7 @@ def answer_in_steps(
     try:
         yield from _steps(worker, question, parts, time.monotonic() + limit, limit)
     except TextheadError as error:
-        yield {"error": " ".join(console.with_flags(str(error)).split())}
+        yield {"error": console.error_line(error)}
 
 
 def _steps(

@@ -17,7 +17,7 @@ from texthead.apps.search.index import Index
 from texthead.apps.search.marks import Marks, marked_words
 from texthead.apps.search.search import Hit, Results, query_row, search
 from texthead.apps.serving import MEDIA_TYPES, Uploads, page_app
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, printable
 from texthead.files import unused
 from texthead.media import MediaPath
 
@@ -74,7 +74,7 @@ class SearchSession:
         if run is None or not (self.seen or action in ("state", "search")):
             raise DataError(f"no action {action[:20]!r} now; search first, or reload the page")
         with self.lock:
-            if action != "search" and body.get("name") not in (None, "", self.marks.name):
+            if action != "search" and body.get("name") not in (None, "", printable(self.marks.name)):
                 raise DataError(f"another page has searched for {self.marks.name!r} since; search again")
             try:
                 answer, hit = run(body), self.marks.hit
@@ -192,5 +192,6 @@ def search_app(session: SearchSession, host: str, password: str | None = None) -
         return FileResponse(session.exported, filename=session.exported.name)
 
     page, uploads = Path(__file__).with_name("search.html"), session.uploads
+    files = {MediaPath(path).file for path in session.index.paths}
     routes = [Route("/export", exported), *uploads.routes]
-    return page_app(routes, host, password, uploads.limits, page=page, act=session.act, media=session.path)
+    return page_app(routes, host, password, uploads.limits, page=page, act=session.act, media=session.path, files=files)

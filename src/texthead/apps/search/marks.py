@@ -12,7 +12,7 @@ from texthead.apps.search.index import Index
 from texthead.data import manifest_rows, row_path
 from texthead.errors import DataError
 from texthead.evaluation import Calibration
-from texthead.files import new_folder, write_csv, write_json
+from texthead.files import in_turn, new_folder, write_csv, write_json
 from texthead.media import MediaPath
 from texthead.models import MeanPool, Recognizer, heads
 from texthead.parallel import silent
@@ -85,23 +85,25 @@ class Marks:
     def put(self, window: int, hit: bool | None) -> None:
         """Mark a window as a hit or a miss, or remove its mark if `hit` is None, and write the CSV.
 
-        The CSV is read again, so that it keeps what others have written.
+        The CSV is read again under a lock, so that it keeps what others have written.
 
         Raises:
             DataError: the CSV is no manifest any more.
             RunError: the CSV cannot be written.
         """
-        media, rows = self.index.media(window).resolved(), self._rows()
-        cells = rows.pop(media, {})
+        if self.csv is not None:
+            media, path = self.index.media(window).resolved(), MediaPath(self.index.media(window).file)
+            with in_turn(self.csv):
+                rows = self._rows()
+                cells = rows.pop(media, {})
+                if hit is not None:
+                    values = path.text_below(self.csv.parent), self.name if hit else OTHER, *media.span.cells()
+                    rows[media] = {**cells, **dict(zip(_COLUMNS, values, strict=True))}
+                columns = [*dict.fromkeys([*_COLUMNS, *(column for row in rows.values() for column in row)])]
+                write_csv(self.csv, columns, [[row.get(column, "") for column in columns] for row in rows.values()])
         self.hit.pop(window, None)
         if hit is not None:
             self.hit[window] = hit
-            path = MediaPath(self.index.media(window).file).text_below(self.csv.parent if self.csv else Path())
-            new = zip(_COLUMNS, (path, self.name if hit else OTHER, *media.span.cells()), strict=True)
-            rows[media] = {**cells, **dict(new)}
-        if self.csv is not None:
-            columns = [*dict.fromkeys([*_COLUMNS, *(column for row in rows.values() for column in row)])]
-            write_csv(self.csv, columns, [[row.get(column, "") for column in columns] for row in rows.values()])
 
     def head(self) -> heads.ProbeHead:
         """Return the head of the classes `name` and "other", fitted to the query and the marks.

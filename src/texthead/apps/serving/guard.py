@@ -72,10 +72,10 @@ class Guard:
         if match is None or (self._hosts is not None and match[1].strip("[]") not in self._hosts):
             return 421, "this page is not available under that host name"
         origin = headers.get("origin")
-        changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
-        if (changes and headers.get("sec-fetch-site") == "cross-site") or (
-            origin is not None and origin.lower().partition("://")[2] != host
-        ):
+        # Links of other sites may lead to the page itself; the other addresses change something, or take work.
+        is_link = scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and scope["path"] == "/"
+        is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        if (is_foreign and not is_link) or (origin is not None and origin.lower().partition("://")[2] != host):
             return 403, "this page accepts no requests from other sites"
         longest = max(len(name.encode()) for name in scope["path"].split("/"))
         if longest > _SEGMENT_BYTES or len(scope["query_string"]) > _QUERY_BYTES:

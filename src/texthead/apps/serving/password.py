@@ -5,6 +5,8 @@ import secrets
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection
+from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -23,7 +25,8 @@ COOKIE = "texthead"
 # Minimum length; shorter passwords can be guessed.
 SHORTEST = 8
 
-# Wrong passwords allowed per minute, per address and in all; then the right one is rejected too.
+# Wrong passwords allowed per minute, per address and in all; then the right one is rejected too. The limit of all does
+# not hold for an address that a browser has signed in from.
 TRIES, TRIES_OF_ALL, MINUTE = 10, 100, 60.0
 
 # Maximum number of signed-in browsers; the oldest must then sign in again.
@@ -74,7 +77,7 @@ class Password:
         self._public = public
         self._password = password.encode()
         self._now = now
-        self._known: dict[str, None] = {}
+        self._known: dict[str, str] = {}  # The address of each token.
         self._wrong: defaultdict[str, deque[float]] = defaultdict(deque)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,19 +98,20 @@ class Password:
         await response(scope, receive, send)
 
     async def _sign_in(self, request: Request) -> Response:
-        address = request.client.host if request.client else ""
+        address = _source(request.client.host if request.client else "")
         if int(request.headers.get("content-length", 0)) > _MOST_BYTES:
             return _form("That is too long for a password.", 413)
         password = _password_in(await request.body())
         # No await from here on, so that concurrent requests cannot evade the count.
-        if self._tries(address) >= TRIES or self._tries("") >= TRIES_OF_ALL:
+        known = address in self._known.values()
+        if self._tries(address) >= TRIES or (not known and self._tries("") >= TRIES_OF_ALL):
             return _form("Too many wrong passwords. Wait a minute.", 429)
         if not hmac.compare_digest(password, self._password):
             for tried in {address, ""}:
                 self._wrong[tried].append(self._now())
             return _form("That is not the password.", 401)
         token = secrets.token_urlsafe(24)
-        self._known[token] = None
+        self._known[token] = address
         if len(self._known) > BROWSERS:
             del self._known[next(iter(self._known))]
         response = RedirectResponse("/", 303)
@@ -122,6 +126,15 @@ class Password:
             if not times:
                 del self._wrong[tried]
         return len(self._wrong[address]) if address in self._wrong else 0
+
+
+def _source(host: str) -> str:
+    """Return what a client's wrong passwords count for: its address, or the IPv6 network that one machine can own."""
+    with suppress(ValueError):
+        address = ip_address(host)
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+            return address.exploded[:19]
+    return host
 
 
 def _password_in(body: bytes) -> bytes:

@@ -3,13 +3,15 @@
 import asyncio
 import json
 import logging
+import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -22,7 +24,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from texthead.apps.serving.guard import Guard
 from texthead.apps.serving.password import Password
 from texthead.cli import console
-from texthead.errors import DataError, RunError, TextheadError
+from texthead.errors import DataError, RunError, TextheadError, printable
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -45,6 +47,9 @@ MEDIA_TYPES = {
     ".bmp": "image/bmp",
     ".avif": "image/avif",
 }
+
+# Pictures that are made at once, since each may take the memory of a large file.
+DECODERS = 2
 
 # Seconds between checks of a connection, and the fewest body bytes that must arrive in that time.
 LOOK, FEWEST_BYTES = 30.0, 32 * 1024
@@ -106,6 +111,7 @@ def page_app(
     page: Path | None = None,
     act: Callable[[str, dict[str, Any]], Mapping[str, Any]] | None = None,
     media: Callable[[int], Path] | None = None,
+    files: Iterable[Path] = (),
 ) -> ASGIApp:
     """Return a page with the shared style, the guard and, if given, a password.
 
@@ -117,13 +123,14 @@ def page_app(
         act: answers an action, POST `/api/ACTION`, and its JSON object with another one; it runs in a thread.
         media: returns the path of a file by its number: `/media/N` is the file, and `/preview/N` and `/still/N` are
             small pictures of it.
+        files: all files that `media` names, or names parts of. They are served while they lead to where they lead now.
     """
     pages = [file_route("/", page)] if page else []
     pages += [file_route(f"/{page.stem}{kind}", page.with_suffix(kind)) for kind in (".js", ".css")] if page else []
     pages += [_action_route(act)] if act else []
     style = file_route(STYLE, Path(__file__).with_name("base.css"))
-    all_routes = [style, *routes, *pages, *(_media_routes(media) if media else [])]
-    app = Starlette(routes=all_routes, exception_handlers={TextheadError: _error_response})
+    all_routes = [style, *routes, *pages, *(_media_routes(media, files) if media else [])]
+    app = Starlette(routes=all_routes, exception_handlers={TextheadError: _error_response, OSError: _error_response})
     app.router.redirect_slashes = False
     guarded = app if password is None else Password(app, password, [STYLE])
     return Guard(guarded, LOCAL if host in LOCAL else None, most_bytes or {})
@@ -137,24 +144,33 @@ def _action_route(act: Callable[[str, dict[str, Any]], Mapping[str, Any]]) -> Ro
     return Route("/api/{action}", answer, methods=["POST"])
 
 
-def _media_routes(media: Callable[[int], Path]) -> list[Route]:
+def _media_routes(media: Callable[[int], Path], files: Iterable[Path]) -> list[Route]:
     """Return the routes of files and of their pictures, of which the last ones stay in memory."""
     from texthead.apps.serving.previews import preview
     from texthead.media import MediaPath
 
-    cached = lru_cache(maxsize=512)(preview)
+    cached, decoders = lru_cache(maxsize=512)(preview), anyio.CapacityLimiter(DECODERS)
+    files = {*files}
+    links = {file: os.path.realpath(file) for file in files if os.path.islink(file)}  # noqa: PTH114
+    folders = {folder: os.path.realpath(folder) for folder in {file.parent for file in files}}
+
+    def path_of(request: Request) -> Path:
+        path = media(request.path_params["number"])
+        file = MediaPath(path).file
+        # A file that somebody replaces by a link could be any file of the user.
+        if os.path.realpath(file) != links.get(file, str(Path(folders[file.parent], file.name))):
+            raise DataError(f"{file.name}: leads to another file than when the page was started; start it again")
+        return path
 
     def file(request: Request) -> Response:
-        return media_response(MediaPath(media(request.path_params["number"])).file)
+        return media_response(MediaPath(path_of(request)).file)
 
-    def small(request: Request, *pictures: int) -> Response:
-        kind, data = cached(media(request.path_params["number"]), *pictures)
+    async def small(request: Request, *, pictures: tuple[int, ...] = ()) -> Response:
+        # Without threads of its own, requests that wait would take those of all others.
+        kind, data = await anyio.to_thread.run_sync(lambda: cached(path_of(request), *pictures), limiter=decoders)
         return Response(data, media_type=kind, headers={"cache-control": "no-cache"})
 
-    def still(request: Request) -> Response:
-        return small(request, 1)
-
-    addresses = {"media": file, "preview": small, "still": still}
+    addresses = {"media": file, "preview": small, "still": partial(small, pictures=(1,))}
     return [Route(f"/{name}/{{number:int}}", endpoint) for name, endpoint in addresses.items()]
 
 
@@ -179,10 +195,11 @@ async def json_body(request: Request) -> dict[str, Any]:
     """Return the JSON object in a request.
 
     Raises:
-        DataError: the body is something else.
+        DataError: the body is something else, or has a lone surrogate, which cannot be encoded.
     """
     try:
         body = await request.json()
+        json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
@@ -192,11 +209,28 @@ async def json_body(request: Request) -> dict[str, Any]:
 
 def _json(content: Mapping[str, Any], status: int = 200) -> Response:
     """Return a response in ASCII, since the bytes of a file name need not be UTF-8."""
-    return Response(json.dumps(content, separators=(",", ":")), status, media_type="application/json")
+    return Response(json.dumps(_shown(content), separators=(",", ":")), status, media_type="application/json")
+
+
+def _shown(value: Any) -> Any:
+    """Return a JSON value with the control characters of its texts escaped, which a page shows as they are."""
+    if isinstance(value, Mapping):
+        return {key: _shown(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(each) for each in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 async def _error_response(_: Request, error: Exception) -> Response:
-    return _json({"error": " ".join(console.with_flags(str(error)).split())}, 400)
+    return _json({"error": console.error_line(error)}, 400)
+
+
+def server_config(app: ASGIApp) -> uvicorn.Config:
+    """Return the settings of the server; it believes no header of a proxy, which any client can send."""
+    # A short timeout, because open pages keep idle connections.
+    return uvicorn.Config(
+        app, http=PatientProtocol, proxy_headers=False, log_level="error", timeout_graceful_shutdown=1
+    )
 
 
 def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[str], object]) -> None:
@@ -218,6 +252,4 @@ def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[st
 
     # Connections are now queued until the server has started.
     listening.listen()
-    # A short timeout, because open pages keep idle connections.
-    config = uvicorn.Config(app, http=PatientProtocol, log_level="error", timeout_graceful_shutdown=1)
-    Quiet(config).run(sockets=[listening])
+    Quiet(server_config(app)).run(sockets=[listening])

@@ -1,0 +1,157 @@
+"""Nothing leaves this machine, and files are written where SECURITY.md says, by any command, page or import."""
+
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from made import write_clip_folder, write_video
+from ranked import write_encoder
+from traced import LOOPBACK, Trace, environment, strace, trace_of, traced
+from worlds import images
+
+# onnxruntime looks up the address of its telemetry nine seconds after its import.
+SECONDS, MORE_SECONDS = 12, 20
+
+# What other libraries keep in the home folder: matplotlib a list of fonts, `datasets` its copies.
+CACHES = (".cache/matplotlib", ".config/matplotlib", ".cache/huggingface/datasets")
+
+PROGRAM = """
+import time
+import texthead as th
+print(*th.predict(th.load_run({run!r}), {photo!r}))
+import onnxruntime
+time.sleep({seconds})
+"""
+
+# Each line is a command; one process runs them in this order.
+COMMANDS = """
+train {data}/photos --out tuned --size 32 --epochs 1 --workers 1 --tensorboard
+train {data}/photos --out probed --tune none
+train {data}/photos --out clip --tune none --encoder hf:{data}/clip
+train {data}/photos --out linear --head linear --epochs 1 --encoder timm:test_vit/{data}/vit.safetensors
+train datasets:{data}/photos --out copied --tune none
+compare {data}/photos
+eval probed
+report probed --out report.html
+calibrate probed
+predict probed {data}/photos --engine onnxruntime
+predict {data}/photos --classes red,blue --encoder openclip:local-dir:{data}/pair
+bulk probed {data}/photos --out bulk
+find red {data}/photos --export sheet:sheet.png
+timeline {data}/film.mp4 --classes red,blue --overlay events.mp4
+export probed --out exported
+classes probed list
+encoders ViT-B-16
+doctor {data}/photos --out checked
+prepare {data}/photos --out shards
+import {data}/checkpoint.pt --activation gelu --classes red,blue --out imported
+label {data}/photos --classes red,blue --next 3
+demo --quick --out demo
+"""
+
+PROGRAM_OF_COMMANDS = """
+import shlex, sys, time
+from texthead.cli.main import main
+for line in sys.argv[1].strip().splitlines():
+    code = main(shlex.split(line))
+    assert code in (0, 1), (code, line)
+time.sleep({seconds})
+"""
+
+PAGES = {
+    "ui": "ui {run}",
+    "label": "label {data}/photos --classes red,blue --out labels.csv",
+    "find": "find {data}/photos --page",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Photos, a film, and models of every library."""
+    folder = tmp_path_factory.mktemp("data")
+    images(folder / "photos", ["blue", "red"], 5)
+    write_video(folder / "film.mp4", "red", 20)
+    for name in ("clip", "pair"):
+        (folder / name).mkdir()
+    write_clip_folder(folder / "clip")
+    write_encoder(folder / "pair")
+    save_file(timm.create_model("test_vit", num_classes=0).state_dict(), folder / "vit.safetensors")
+    vision = {"image_size": 32, "patch_size": 16, "width": 64, "head_width": 64, "layers": 1}
+    sizes: dict[str, Any] = {"vision_cfg": vision, "text_cfg": {"width": 64, "heads": 1, "layers": 1}}
+    towers = open_clip.CLIP(64, **sizes)
+    torch.save({"state_dict": towers.state_dict()}, folder / "checkpoint.pt")
+    return folder
+
+
+def outside(trace: Trace, folder: Path, *more: str) -> list[Path]:
+    """Return what was written elsewhere than in the outputs, the cache, the scratch folder and the other caches."""
+    return trace.outside(*(folder / name for name in ("work", "cache", "scratch", *(f"home/{each}" for each in more))))
+
+
+def test_the_library_contacts_nobody(world, tmp_path):
+    program = PROGRAM.format(run=str(world.run), photo=str(world.images / "red" / "0.png"), seconds=SECONDS)
+    trace = traced([sys.executable, "-c", program], tmp_path)
+    assert not trace.contacts
+    assert not outside(trace, tmp_path)
+
+
+def test_the_trace_sees_what_a_native_thread_asks_for(tmp_path):
+    """Without texthead, onnxruntime looks up an address and writes a device id."""
+    trace = traced([sys.executable, "-c", f"import time, onnxruntime; time.sleep({SECONDS})"], tmp_path)
+    assert trace.contacts
+    assert any("Microsoft" in path.parts for path in outside(trace, tmp_path))
+
+
+@pytest.mark.nightly("pyproject.toml", "constraints")
+def test_no_command_contacts_anybody(data, tmp_path):
+    program = PROGRAM_OF_COMMANDS.format(seconds=MORE_SECONDS)
+    trace = traced([sys.executable, "-c", program, COMMANDS.format(data=data)], tmp_path)
+    assert not trace.contacts
+    assert not outside(trace, tmp_path, *CACHES)
+
+
+@pytest.mark.nightly("pyproject.toml", "constraints")
+def test_a_cluster_of_ray_serves_this_machine_alone(world):
+    """Its processes talk to each other; one reads the resolver's settings without looking anything up."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    program = PROGRAM_OF_COMMANDS.format(seconds=MORE_SECONDS)
+    command = f"bulk {world.run} {world.images} --out bulk --ray 1"
+    with tempfile.TemporaryDirectory() as name:  # The path of a socket is at most 107 bytes long.
+        folder = Path(name)
+        trace = traced([sys.executable, "-c", program, command], folder)
+    assert any("sa_family" in call.arguments for call in trace.contacts)
+    others = [call for call in trace.contacts if "sa_family" in call.arguments and not LOOPBACK.search(call.arguments)]
+    assert not others
+    assert not any("htons(53)" in call.arguments for call in trace.contacts)
+    assert not outside(trace, folder, *CACHES, ".ray/auth_token")
+
+
+@pytest.mark.nightly("pyproject.toml", "constraints")
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_listens_on_this_machine_alone(world, data, tmp_path, page):
+    words = PAGES[page].format(run=world.run, data=data).split()
+    command = [*strace(tmp_path / "calls"), sys.executable, "-m", "texthead", *words, "--port", "0"]
+    own = environment(tmp_path)
+    with subprocess.Popen(command, env=own, cwd=tmp_path / "work", stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = next(match[0] for line in process.stdout if (match := re.search(r"http://127\.0\.0\.1:\d+", line)))
+        assert urllib.request.urlopen(address, timeout=60).status == 200
+        time.sleep(MORE_SECONDS)
+        traced_process = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
+        subprocess.run(["kill", f"-{signal.SIGINT.value}", traced_process], check=True)
+        assert process.wait(60) == 0
+    trace = trace_of(tmp_path / "calls", tmp_path / "work")
+    assert not trace.contacts
+    assert not outside(trace, tmp_path, *CACHES)
