@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from made import taken
-from media_files import heic, tiled
+from media_files import box, heic, tiled
 from messages import refuses
 from texthead.apps.doctor.facts import facts_of
 from texthead.apps.serving.previews import preview
@@ -248,3 +248,16 @@ def test_a_heic_of_a_tile_that_it_does_not_fill(tmp_path: Path) -> None:
     path = heic(path, np.zeros((8000, 8000, 3), np.uint8), shown=(32, 48))
     with MediaPath(path).open() as media, refuses(MediaError, path, "claims 8000x8000 pixels"):
         media.check()
+
+
+@pytest.mark.parametrize(("levels", "parts"), [(9, 1023), (10, 2047), (60, 2**61 - 1)])
+def test_a_heic_of_layers_in_layers(tmp_path: Path, levels: int, parts: int) -> None:
+    """Two layers of two layers each, and so on, in 2 kB: libheif would need hours to open 40 levels."""
+    pytest.importorskip("pi_heif")
+    path, full = tmp_path / "a.heic", bytes(4)
+    items = range(3, 2 * levels + 3)
+    uses = [box(b"dimg", struct.pack(">4H", item, 2, (item - 1) // 2 * 2 - 1, (item - 1) // 2 * 2)) for item in items]
+    head = box(b"ftyp", b"heic" + full + b"mif1heic")
+    path.write_bytes(head + box(b"meta", full + box(b"iref", full + b"".join(uses))))
+    with refuses(MediaError, path, f"{parts} parts, the limit is 1024" if parts > 1024 else "cannot be read"):
+        MediaPath(path).open()

@@ -5,6 +5,7 @@ import io
 import math
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -24,6 +25,7 @@ from texthead.errors import Fault, MediaError, RunError
 from texthead.extras import needs
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files
 from texthead.media.limits import changed_size, check_file, check_scans, check_size
+from texthead.media.mp4_header import boxes
 from texthead.media.reader import Media, Picture
 
 # The formats that Pillow may open, with their usual suffixes.
@@ -46,6 +48,9 @@ _PICTURE = 7.0
 # per channel, and two in Pillow's copy. libjpeg, if it holds all coefficients: two.
 _DECODERS = {"WEBP": (12, 0), "AVIF": (12, 0), "HEIF": (12, 0), "JPEG2000": (0, 6), "JPEG": (0, 2), "MPO": (0, 2)}
 _HEIF_OF_8_BITS = 4.0
+
+# Tiles and layers of a HEIF picture; one of 200 megapixels has 768.
+MAX_PARTS = 1024
 
 # Images are converted to RGB in bands of this many pixels.
 _BAND_PIXELS = 2**20
@@ -82,9 +87,11 @@ class Image(Media):
     def suffix_of(cls, content: bytes) -> str | None:
         """Return the suffix of the format that Pillow detects."""
         try:
-            with PIL.Image.open(io.BytesIO(content), formats=_formats_of(content)) as image:
+            if (formats := _formats_of(content)) != tuple(_FORMATS):
+                return _MORE_FORMATS[formats[0]]
+            with PIL.Image.open(io.BytesIO(content), formats=formats) as image:
                 # Pillow calls JPEG files with several images MPO.
-                return {**_FORMATS, **_MORE_FORMATS, "MPO": ".jpg"}.get(image.format or "")
+                return {**_FORMATS, "MPO": ".jpg"}.get(image.format or "")
         except Exception:  # Pillow may raise anything on other data.
             return None
 
@@ -127,7 +134,10 @@ class Image(Media):
             try:
                 image = self._as(tuple(_FORMATS))
             except PIL.UnidentifiedImageError:
-                image = self._as(_formats_of(self._data or _head(self.path)))
+                formats = _formats_of(self._data or _head(self.path))
+                if formats == ("HEIF",):  # Opening it may already visit all parts.
+                    _check_parts(self.path, self._data or self.path.read_bytes())
+                image = self._as(formats)
         check_size(self.path, *image.size)
         return image
 
@@ -331,6 +341,27 @@ def _strip(image: tiff.TiffImageFile) -> float:
     for side, tag in ((tags[tiff.IMAGEWIDTH], tiff.TILEWIDTH), (tags[tiff.IMAGELENGTH], tiff.TILELENGTH)):
         size *= math.ceil(side / tags.get(tag, side)) * tags.get(tag, side) / side
     return size
+
+
+def _check_parts(path: Path, data: bytes) -> None:
+    """Raise MediaError if a HEIF file has a picture of more than MAX_PARTS parts, each counted as often as it is used.
+
+    Its tiles and layers may have parts too, so a few kilobytes can describe any number.
+    """
+    width, parts_of = 2, defaultdict[bytes, list[bytes]](list)
+    for kind, start, end in boxes(io.BytesIO(data), 0, len(data), {b"meta": 4, b"iref": 4}):
+        if kind == b"iref":
+            width = 4 if data[start] else 2
+        elif kind == b"dimg":
+            places = range(start + width + 2, min(end, len(data)), width)
+            parts_of[data[start : start + width]] += [data[place : place + width] for place in places]
+
+    @cache
+    def count(item: bytes) -> int:
+        return 1 + sum(map(count, parts_of.get(item, ())))
+
+    if (most := max(map(count, [*parts_of]), default=0)) > MAX_PARTS:
+        raise MediaError(path, f"has a picture of {most} parts, the limit is {MAX_PARTS}; save it again as one")
 
 
 @contextmanager

@@ -5,14 +5,14 @@ A header of a kilobyte can claim a billion samples, and FFmpeg allocates some 73
 
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedIOBase
 from math import ceil
 
 import numpy as np
 
 # FFmpeg reads tables in all of these, wherever they are, and also finds a header inside `free` or `hoov`.
-_CONTAINERS = frozenset(b"moov trak mdia minf stbl edts moof traf mvex udta dinf tref wave free hoov".split())
+_CONTAINERS = dict.fromkeys(b"moov trak mdia minf stbl edts moof traf mvex udta dinf tref wave free hoov".split(), 0)
 
 _MOST_DEPTH = 10  # FFmpeg's
 
@@ -39,11 +39,11 @@ def claimed_samples(file: BufferedIOBase) -> int:
 
 
 def boxes(
-    file: BufferedIOBase, at: int, end: int, nested: Collection[bytes] = (), depth: int = 0
+    file: BufferedIOBase, at: int, end: int, nested: Mapping[bytes, int] = {}, depth: int = 0
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (kind, start, end) of the content of each box between two offsets, and of those in boxes of kinds `nested`.
+    """Yield (kind, start, end) of the content of each box between two offsets; it may claim to end after `end`.
 
-    A box may claim to end after `end`.
+    Boxes of the kinds in `nested` contain boxes, after so many bytes.
     """
     while at + 8 <= end:
         size, kind, start = _number(file, at), _bytes(file, at + 4, 4), at + 8
@@ -54,7 +54,7 @@ def boxes(
             return
         yield kind, start, at
         if kind in nested and depth < _MOST_DEPTH:
-            yield from boxes(file, start, min(at, end), nested, depth + 1)
+            yield from boxes(file, start + nested[kind], min(at, end), nested, depth + 1)
 
 
 def _entries(file: BufferedIOBase, track: Mapping[bytes, Sequence[tuple[int, int]]]) -> int:
