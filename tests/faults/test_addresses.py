@@ -131,6 +131,9 @@ def test_a_run_to_resume_asks_nobody(world, server, asked, tmp_path):
     options.write_text(f"val: {server}/shards\n")
     code, printed, requests = asked("train", world.images, *world.fast(tmp_path / "other"), "--config", options)
     assert (code, requests, "--allow-addresses" in printed) == (2, 0, True), printed
+    options.write_text(f"val: {server}/shards\nallow_addresses: true\n")
+    code, printed, requests = asked("train", world.images, *world.fast(tmp_path / "third"), "--config", options)
+    assert (code, requests) == (2, 0), printed
 
 
 @pytest.mark.parametrize("card", ["README.md", ".huggingface.yaml"])
