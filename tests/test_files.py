@@ -18,6 +18,7 @@ from messages import refuses
 from texthead.errors import RunError
 from texthead.files import cache_dir, in_turn, locked, new_folder, read_json, remove_leftovers, replacing, write_json
 from texthead.media.paths import MediaPath, fingerprints
+from texthead.runs.metrics import MetricsLog
 
 
 def test_json_goes_there_and_back(tmp_path: Path) -> None:
@@ -224,3 +225,16 @@ def test_a_stopped_process_that_holds_a_lock_is_an_error(tmp_path: Path, monkeyp
         (tmp_path / ".labels.csv.lock").unlink()
     with in_turn(path):
         pass
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("target")])
+def test_what_is_no_file_is_neither_locked_nor_appended_to(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    for path in (tmp_path / ".lock", log.path):
+        make(path)
+    with refuses(RunError, f"{tmp_path / '.lock'}: is a link, a pipe"), locked(tmp_path):
+        pass
+    for use in (lambda: log.add(kind="note"), lambda: log.cut(1)):
+        with refuses(RunError, f"{log.path}: is a link, a pipe"):
+            use()
+    assert not (tmp_path / "target").exists()

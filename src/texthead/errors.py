@@ -1,5 +1,6 @@
 """The exceptions that users see. Each message is one line with the value, the rule and the remedy."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,12 +13,26 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) i
 _CONTROLS |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
 
-def printable(text: str) -> str:
+# In `rtsp://user:password@camera`, and in what `Path` makes of it.
+_PASSWORD = re.compile(r"(:/{1,2}[^/\s:@]*):[^/\s]+@")
+
+
+def without_password(text: str) -> str:
+    """Return a text with `***` in place of the passwords of the addresses in it."""
+    return _PASSWORD.sub(r"\1:***@", text)
+
+
+def escaped(text: str) -> str:
     """Escape control characters (as `\\x1b`) and bidirectional overrides (as `\\u202e`).
 
     Tabs, line feeds and the marks of right-to-left scripts stay.
     """
     return text.translate(_CONTROLS)
+
+
+def printable(text: str) -> str:
+    """Return a text for terminals, pages and reports: `escaped`, and without passwords."""
+    return without_password(escaped(text))
 
 
 def listed(values: Sequence[str], most: int = 8) -> str:

@@ -1,19 +1,21 @@
 """Atomic file writes, JSON and CSV files, size limits for files that are read, and the cache folder."""
 
 import csv
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from safetensors import SafetensorError
 
@@ -231,7 +233,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a")
+        file = open_plain(folder / ".lock", "a")
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error.strerror}); choose a writable folder") from None
     with file:
@@ -258,7 +260,7 @@ def in_turn(path: Path) -> Iterator[None]:
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            with lock.open("a") as file:  # Opened each time: it may have been removed meanwhile.
+            with open_plain(lock, "a") as file:  # Opened each time: it may have been removed meanwhile.
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -273,12 +275,38 @@ def in_turn(path: Path) -> Iterator[None]:
         raise RunError(f"{path.parent}: cannot be written ({error.strerror or error}); choose another") from None
 
 
+def open_plain(path: Path, mode: Literal["r", "a"], *, links: bool = False, **options: Any) -> TextIO:
+    """Open a text file without ever waiting for the other end of a pipe or creating the target of a link.
+
+    Args:
+        links: whether a link to a file may be read.
+        options: of `open`.
+
+    Raises:
+        RunError: it is a pipe, a device, a folder or a link.
+        OSError: as `open`.
+    """
+
+    def opened(name: str, flags: int) -> int:
+        descriptor = os.open(name, flags | os.O_NONBLOCK | (0 if links else os.O_NOFOLLOW), 0o666)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), name)
+        return descriptor
+
+    try:
+        return open(path, mode, opener=opened, **{"encoding": "utf-8", **options})
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise
+        kinds = "a pipe, a device or a folder" if links else "a link, a pipe, a device or a folder"
+        raise RunError(f"{path}: is {kinds}, but must be a file; remove it or choose another name") from None
+
+
 def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
     """Return the text of a UTF-8 file, without a byte order mark.
 
-    Raises:
-        OSError: it cannot be read, or has more than `most` bytes.
-        UnicodeDecodeError: it is not UTF-8.
+    Raises: OSError if it cannot be read, or has more than `most` bytes; UnicodeDecodeError if it is not UTF-8.
     """
     with path.open(encoding="utf-8-sig") as file:
         size = os.fstat(file.fileno()).st_size  # Pipes and devices have none.
@@ -290,10 +318,7 @@ def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
 def read_value(
     path: Path, *, most: int = MOST_BYTES, pairs: Callable[[list[tuple[str, Any]]], dict] | None = None
 ) -> Any:
-    """Return the value in a JSON file.
-
-    Args:
-        pairs: makes a dict from the (key, value) pairs of an object.
+    """Return the value in a JSON file; `pairs` makes a dict from the (key, value) pairs of an object.
 
     Raises:
         OSError: as `read_text`.
@@ -322,9 +347,7 @@ def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def lines(file: TextIO) -> Iterator[str]:
     """Yield the lines of an open text file unchanged.
 
-    Raises:
-        OSError: a line has more than 2^20 characters.
-        UnicodeDecodeError: it is not UTF-8.
+    Raises: OSError for a line of more than 2^20 characters; UnicodeDecodeError if it is not UTF-8.
     """
     for line in iter(partial(file.readline, MOST_IN_LINE + 1), ""):
         if len(line) > MOST_IN_LINE:
@@ -334,12 +357,9 @@ def lines(file: TextIO) -> Iterator[str]:
 
 def check_lines(path: Path) -> None:
     """Raise OSError if a file has more than MOST_ITEMS lines, or cannot be read."""
-    count = 0
     with path.open("rb") as file:
-        for block in iter(partial(file.read, 2**20), b""):
-            count += block.count(b"\n")
-            if count > MOST_ITEMS:
-                raise OSError(f"has more than {MOST_ITEMS:,} lines, the limit for items in memory")
+        if sum(block.count(b"\n") for block in iter(partial(file.read, 2**20), b"")) > MOST_ITEMS:
+            raise OSError(f"has more than {MOST_ITEMS:,} lines, the limit for items in memory")
 
 
 def unused(path: Path) -> Path:

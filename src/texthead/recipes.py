@@ -3,7 +3,8 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from texthead.errors import RunError, either
 from texthead.extensions import find, find_one
@@ -72,6 +73,39 @@ def check_clip_size(frames: int, size: int, resize: int) -> None:
             f"{frames:,} frames of {size:,} pixels a side exceed the limit of {MOST_PIXELS:,} pixels per clip; use "
             "fewer frames or a smaller size"
         )
+
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
+
+
+def check_types(kind: type, values: Mapping[str, Any]) -> None:
+    """Raise RunError if a JSON value has another type than its field of a dataclass: 4.0 and true are no integers."""
+    for key, hint in get_type_hints(kind).items():
+        if key in values and not _fits(values[key], hint):
+            raise RunError(f"`{key}` must be {_in_words(hint)}, got {values[key]!r}")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    kind, args = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return any(_fits(value, each) for each in args)
+    if kind is Literal:
+        return value in args
+    if isinstance(value, tuple | list) and kind is tuple:
+        hints = args[:1] * len(value) if ... in args else args
+        return len(value) == len(hints) and all(map(_fits, value, hints))
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, float | int if hint is float else kind or hint)
+
+
+def _in_words(hint: Any) -> str:
+    kind, args = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return either(args)
+    if kind in (Union, UnionType):
+        return either([*map(_in_words, args)])
+    return _WORDS.get(hint) or ("a list" if kind is tuple else "a mapping")
 
 
 @dataclass(frozen=True)
@@ -272,6 +306,7 @@ class Recipe:
             raise RunError(f"recipe has no option {unknown[0]!r}: known are {', '.join(sorted(names))}")
         if missing:
             raise RunError(f"recipe lacks {', '.join(missing)}: it must set every option, there are no defaults")
+        check_types(Recipe, values)
         tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         return Recipe(**{**values, **tuples})
 

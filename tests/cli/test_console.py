@@ -10,7 +10,7 @@ from made import write_colour_run
 from messages import prints, refuses
 from texthead.cli.console import bar, results, say_other_classes
 from texthead.cli.parser import print_error
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError, MediaError, RunError, printable
 from texthead.parallel.device import pick_device
 from texthead.runs.run import load_run
 
@@ -55,6 +55,15 @@ def test_escape_sequences_in_names_not_printed(capsys: pytest.CaptureFixture) ->
     out = capsys.readouterr().out
     assert not set(out) & {"\x1b", "\x07", "\x9b", "\r", "\u202e", "\u2066"}
     assert out.count(r"\x1b[31mred\x1b]0;title\x07\x9b2J") == out.count(r"\u202egpj.\u2066") == 3
+
+
+def test_passwords_in_addresses_are_not_printed(capsys: pytest.CaptureFixture) -> None:
+    for address in ("rtsp://ann:s3cret@camera/1", Path("http://ann:s3:cr@t@host:80/a.tar"), "a::https://:s3cret@host"):
+        results().print(f"reading {address}")
+        print(MediaError(Path(address), "cannot be read"))
+    out = capsys.readouterr().out
+    assert ("s3" in out, out.count(":***@"), out.count("ann:***@")) == (False, 6, 4)
+    assert printable("http://host:80/a@b s3://bucket/a:b@c") == "http://host:80/a@b s3://bucket/a:b@c"
 
 
 def test_what_other_classes_lose_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -208,6 +208,31 @@ def test_class_folders(tmp_path):
     assert (dataset.classes, dataset.notes, splits_of(dataset)) == (["jump", "run"], (), {})
 
 
+@pytest.mark.parametrize("source", ["folders", "labels.csv", "several.csv", "labels.json", "tree"])
+def test_a_class_whose_name_draws_nothing_is_an_error_in_all_sources(tmp_path, source):
+    touch(tmp_path, "dog/a.png", "\u200b/b.png")
+    tables = {
+        "labels.csv": "path,label\ndog/a.png,dog\n\u200b/b.png,\u200b\n",
+        "several.csv": "path,labels\ndog/a.png,dog\n\u200b/b.png,dog; \u200b\n",
+        "labels.json": '[{"path": "dog/a.png", "label": "dog"}, {"path": "\u200b/b.png", "label": "\u200b"}]',
+    }
+    for name, text in tables.items():
+        write_manifest(tmp_path, text, name) if name == source else None
+    tree = write_manifest(tmp_path, '{"\u200b": {"x": [dog, cat], "y": [kite]}}', "tree.yaml")
+    if source == "tree":
+        touch(tmp_path, "\u200b/b.png").joinpath("\u200b").rename(tmp_path / "cat")
+    with refuses(DataError, "'\\u200b'", "no visible character", "rename"):
+        read_dataset(tmp_path / source if source in tables else tmp_path, tree=tree if source == "tree" else None)
+
+
+def test_blanks_around_the_names_of_folders_are_no_part_of_them(tmp_path):
+    touch(tmp_path, "blue /a.png", "blue/b.png", " red/c.png")
+    assert read_dataset(tmp_path).classes == ["blue", "red"]
+    touch(tmp_path, "re\u0301d/d.png", "r\u00e9d/e.png")
+    with refuses(DataError, str(tmp_path), "look the same"):
+        read_dataset(tmp_path)
+
+
 def test_folders_of_splits(tmp_path):
     root = touch(tmp_path, "train/run/a.mp4", "train/run/b.mp4", "train/jump/c.mp4", "val/run/d.mp4", "Test/jump/e.mp4")
     dataset = read_dataset(root)

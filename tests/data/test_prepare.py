@@ -44,8 +44,8 @@ from texthead.data.sampling import evenly
 from texthead.errors import DataError, MediaError, RunError
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.files import locked
+from texthead.media import limits, stored_clip
 from texthead.media import shard as shard_files
-from texthead.media import stored_clip
 from texthead.media.find import find_media
 from texthead.media.paths import MediaPath
 from texthead.media.shard import member, padded, read_member
@@ -486,9 +486,15 @@ def test_frames_that_are_no_jpeg_or_of_two_sizes_are_refused(copy: Path) -> None
     at = header.index(b"\xff\xc0") + 5
     refused(header[:at] + struct.pack(">HH", 4000, 20_000) + header[at + 4 :], "20000x4000")
     refused(small_jpeg(48, 48)[:-100], "frame 5")
-    refused(small_jpeg(48, 48) + 1000 * b"\xff\xda", "1001 scans")
+    refused(small_jpeg(48, 48) + 1000 * b"\xff\xda\0\x0c", "1001 scans")
     put_stored(path, jpegs)
     assert len(decode(path)) == 6
+
+
+def test_frames_that_take_too_long_are_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_SECONDS", 0.0)
+    with refuses(MediaError, read_dataset(copy).items[0].path, "more than 0 s"):
+        decode(read_dataset(copy).items[0].path)
 
 
 def small_jpeg(height: int, width: int) -> bytes:

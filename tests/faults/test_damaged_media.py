@@ -25,7 +25,7 @@ from texthead.apps.bulk.bulk import open_slices, predict_slices
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import prepare
 from texthead.errors import MediaError
-from texthead.media import video as videos
+from texthead.media import limits
 from texthead.media.paths import MediaPath
 from texthead.runs.run import Run, load_run
 
@@ -254,7 +254,7 @@ def test_a_file_that_takes_too_long_is_an_error(tmp_path: Path, monkeypatch: pyt
     pictures = [PIL.Image.new("P", (2000, 2000), number % 2) for number in range(6)]
     path = tmp_path / "slow.gif"
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=40)
-    monkeypatch.setattr(videos, "MAX_SECONDS", 0.02)
+    monkeypatch.setattr(limits, "MAX_SECONDS", 0.02)
     for read in (lambda media: media.check(), lambda media: media.frames_at([5])):
         with refuses(MediaError, path, "more than 0 s"):
             read(MediaPath(path).open())

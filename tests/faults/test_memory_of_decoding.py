@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from made import taken
-from media_files import heic
+from media_files import heic, tiled
 from messages import refuses
 from texthead.apps.doctor.facts import facts_of
 from texthead.apps.serving.previews import preview
@@ -27,7 +27,7 @@ from texthead.data.prepare import ShardOptions, encoded, motion_jpeg
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.errors import MediaError
 from texthead.media.image import Image
-from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_MEGAPIXELS, set_max_megapixels
+from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_MEGAPIXELS, MAX_SCANS, set_max_megapixels
 from texthead.media.paths import MediaPath
 from texthead.recipes import Recipe
 
@@ -212,9 +212,39 @@ def test_a_jpeg_of_several_scans_needs_more_memory(tmp_path: Path, groups: list[
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.avi"])
 def test_a_jpeg_of_a_thousand_scans(tmp_path: Path, name: str) -> None:
-    """A megabyte of them, each of 64 bytes, would take libjpeg 200 seconds for 41 megapixels."""
+    """A megabyte of them, each of 64 bytes, would take libjpeg 200 CPU-seconds for 41 megapixels; 64 take three."""
     path = tmp_path / name
     picture = scans(tmp_path / "a", 64, 334 * [b"\1", b"\2", b"\3"]).read_bytes()
     path.write_bytes(picture if path.suffix == ".jpg" else motion_jpeg([picture], Fraction(8), height=64, width=64))
-    with MediaPath(path).open() as media, refuses(MediaError, path, "1002 scans", 1000):
+    with MediaPath(path).open() as media, refuses(MediaError, path, "1002 scans", MAX_SCANS):
+        media.check()
+
+
+def test_a_progressive_jpeg_of_any_size_is_read(tmp_path: Path) -> None:
+    """In CMYK libjpeg writes the most scans; a video behind the picture may contain their marker."""
+    path = tmp_path / "a.jpg"
+    PIL.Image.new("CMYK", (6000, 5000)).save(path, progressive=True)
+    path.write_bytes(path.read_bytes() + 1000 * b"\xff\xda\1")
+    assert path.read_bytes().count(b"\xff\xda\0") == 18
+    with MediaPath(path).open() as media:
+        assert media.check() == 1
+
+
+@pytest.mark.parametrize("tile", [(2**20, 16), (16, 2**20)])
+def test_a_tiff_of_tiles_that_it_does_not_fill(tmp_path: Path, tile: tuple[int, int]) -> None:
+    """All tiles are the same 16 kB of data; decoding a thousand would take 32 CPU-seconds."""
+    width, height = (16, 16_000) if tile[1] == 16 else (16_000, 16)
+    assert MediaPath(tiled(tmp_path / "small.tif", 100, 90, (64, 64))).open().check() == 1
+    path = tiled(tmp_path / "a.tif", width, height, tile)
+    with MediaPath(path).open() as media, refuses(MediaError, path, "memory of 22371 megapixels"):
+        media.check()
+
+
+def test_a_heic_of_a_tile_that_it_does_not_fill(tmp_path: Path) -> None:
+    pytest.importorskip("pi_heif")
+    path = heic(tmp_path / "a.heic", np.zeros((64, 64, 3), np.uint8), shown=(32, 48))
+    with MediaPath(path).open() as media:
+        assert dict(media.pictures({0}))[0].shape == (48, 32, 3)
+    path = heic(path, np.zeros((8000, 8000, 3), np.uint8), shown=(32, 48))
+    with MediaPath(path).open() as media, refuses(MediaError, path, "claims 8000x8000 pixels"):
         media.check()

@@ -8,6 +8,7 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
@@ -88,7 +89,8 @@ def data(tmp_path_factory) -> Path:
     write_encoder(folder / "pair")
     save_file(timm.create_model("test_vit", num_classes=0).state_dict(), folder / "vit.safetensors")
     vision = {"image_size": 32, "patch_size": 16, "width": 64, "head_width": 64, "layers": 1}
-    towers = open_clip.CLIP(64, vision, {"width": 64, "heads": 1, "layers": 1})
+    sizes: dict[str, Any] = {"vision_cfg": vision, "text_cfg": {"width": 64, "heads": 1, "layers": 1}}
+    towers = open_clip.CLIP(64, **sizes)
     torch.save({"state_dict": towers.state_dict()}, folder / "checkpoint.pt")
     return folder
 

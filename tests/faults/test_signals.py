@@ -20,7 +20,8 @@ QUICK = ("--encoder", "mini", "--size", 32, "--frames", 2, "--baselines", "never
 TRAIN = (*QUICK, "--epochs", 2000, "--workers", 2, "--checkpoint-every", 1, "--out", "run")
 
 ALONE = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Background jobs of a shell ignore it.
 from texthead.parallel.signals import ended_by_signals
 with ended_by_signals(lambda: "stuck") as ending:
     try:
@@ -88,6 +89,24 @@ def test_second_signal_is_no_interrupt(tmp_path: Path, number: signal.Signals) -
         process.send_signal(number)
         out, err = process.communicate("whole", timeout=SECONDS)
     assert (out.strip(), err, process.returncode) == ("whole", "", 128 + number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("called", ["__del__", "weakref", "gc"])
+def test_a_signal_in_a_finaliser_ends_the_work(tmp_path: Path, number: signal.Signals, called: str) -> None:
+    """Python only reports an exception that is raised there, and goes on."""
+    begin = "print('there', flush=True), time.sleep(0.2)"
+    block = {
+        "__del__": f"type('Late', (), {{'__del__': lambda _: ({begin})}})()",
+        "weakref": f"import weakref; late = lambda: 0; kept = weakref.ref(late, lambda _: ({begin})); del late",
+        "gc": f"import gc; gc.callbacks.append(lambda *_: ({begin})); gc.collect()",
+    }[called]
+    with started(["-c", ALONE.format(block=f"{block}; time.sleep(60)", after="")], tmp_path) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == ["ready\n", "there\n"]
+        process.send_signal(number)
+        out, err = process.communicate(timeout=SECONDS / 2)
+    assert ("interrupted" in out, err, process.returncode) == (True, "", 128 + number)
 
 
 @pytest.mark.slow

@@ -151,3 +151,42 @@ def test_a_name_that_is_too_long_is_a_file_that_cannot_be_read(folder: Path, tmp
     done = texthead(folder, "bulk run long.txt --out long --skip-unreadable --workers 0")
     assert done.returncode == 0, done.stderr
     refused(texthead(folder, "predict run", f"{'0' * 300}.jpg"), "too long")
+
+
+def test_python_without_docstrings(folder: Path) -> None:
+    for words in (("--help",), ("train", "--help"), ("predict", "run", "in/0.png")):
+        refused(texthead(folder, *words, before="PYTHONOPTIMIZE=2"), "PYTHONOPTIMIZE=2", "transformers", "-O")
+    assert texthead(folder, "predict", "run", "in/0.png", before="PYTHONOPTIMIZE=1").returncode == 0
+
+
+def test_no_thread_can_be_started(folder: Path) -> None:
+    caps = "--inh-caps -all,+dac_override --ambient-caps +dac_override"  # The limit holds for users other than root.
+    by = f"prlimit --nproc=1 setpriv --reuid 65534 --clear-groups {caps}"
+    done = texthead(folder, "predict", "run", "in/0.png", by=by)
+    refused(done, "threads", "`ulimit -u`", "is 1")
+
+
+LOADER = """
+from functools import partial
+import torch
+from texthead.parallel.loaders import data_loader, worker_faults
+
+if __name__ == "__main__":
+    with worker_faults():
+        list(data_loader(range(4), 1, batch_size=None, collate_fn=partial(torch.full, (1000, 1000))))
+"""
+
+
+def test_shared_memory_is_full(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(LOADER)
+    mounted = f"mount -t tmpfs -o size=128k tmpfs /dev/shm && exec {sys.executable} {tmp_path / 'program.py'}"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", mounted], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stderr.splitlines()[-1].startswith("texthead.errors.RunError: a data-loader worker has ended")
+    assert "/dev/shm" in done.stderr.splitlines()[-1]
+
+
+def test_warnings_as_errors(folder: Path) -> None:
+    done = texthead(folder, "predict", "run", "in", before="PYTHONWARNINGS=error")
+    assert (done.returncode, "Warning" in done.stderr, "Traceback" in done.stderr) == (0, False, False), done.stderr

@@ -12,7 +12,7 @@ from made import PIXELS, tiny_visual, write_video
 from texthead.data.sampling import evenly
 from texthead.encoders.encoder import Visual
 from texthead.errors import TextheadError
-from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.cache import FeatureCache, encoder_key, open_cache
 from texthead.features.frames import FrameFeatures, frame_features
 from texthead.features.reading import Reading
 from texthead.parallel.progress import Reporter
@@ -92,6 +92,15 @@ def test_times_that_were_edited_are_missing(tmp_path: Path, value: str) -> None:
     assert cache.times("a") == [0.0, 0.5]
     edit(cache, f"UPDATE times SET seconds = {value}")
     assert cache.times("a") is None
+
+
+def test_rows_with_other_numbers_than_the_encoder_gives_are_misfits(visual: Visual, tmp_path: Path) -> None:
+    dim, cache = visual.spec.dim, open_cache(visual, PIXELS, tmp_path, "eager")
+    assert cache is not None
+    for count in (dim, dim - 1, 2 * dim):
+        cache.put("a", 2, [0, 1], torch.ones(2, count))
+        assert (cache.get("a", [0, 1]) is None) == (count != dim)
+    assert cache.misfits == 2
 
 
 def test_misnamed_cache_file_ignored(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import os
 
+import pytest
+
 from messages import refuses
 from texthead.errors import DataError
-from texthead.text.class_names import check_names, is_code, is_foreign, run_together, same_names
+from texthead.text.class_names import check_names, clean_names, is_code, is_foreign, run_together, same_names
 
 
 def test_codes_are_no_names() -> None:
@@ -29,6 +31,56 @@ def test_words_run_together() -> None:
 def test_labels_that_read_the_same() -> None:
     assert same_names(["push_up", "Push up", "run", "PushUp"]) == [["push_up", "Push up", "PushUp"]]
     assert same_names(["a", "b"]) == []
+
+
+@pytest.mark.parametrize("blank", ["", " \xa0", "\u200b", "\u200d\ufeff", "\u0301", "\xad", "\u3164", "\u2800", "\x1b"])
+def test_names_that_draw_nothing_are_refused(blank: str) -> None:
+    with refuses(DataError, "class name 2 of 2", ascii(blank)[1:-1], "no visible character", "rename"):
+        check_names(["dog", blank])
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\u2028", "a\0b", "\x1b[31mred", "a\u202eb", "\u2066a"])
+def test_names_that_are_no_line_of_text_are_refused(name: str) -> None:
+    with refuses(DataError, "control characters", "one line"):
+        check_names(["dog", name])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("cat", "cat\u200b"),
+        ("cat", "\ufeffcat"),
+        ("cat", "c\u200dat"),
+        ("cat", "cat\U000e0041\U000e0042"),
+        ("cat", " cat "),
+        ("a b", "a \xa0b"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("\u2764", "\u2764\ufe0f"),
+        ("跑步", "跑步\u200c"),
+    ],
+)
+def test_names_that_look_the_same_are_refused(one: str, other: str) -> None:
+    with refuses(DataError, "look the same", "rename"):
+        check_names([one, other])
+
+
+def test_names_that_look_the_same_in_lower_case_cannot_be_cleaned() -> None:
+    with refuses(DataError, "both become"):
+        clean_names(["Cat", "cat\u200b"])
+
+
+def test_names_of_all_scripts_are_allowed() -> None:
+    """Joiners in emoji, Persian and Hindi, tags in flags, marks of direction in Hebrew, an icon of a font."""
+    emoji = [
+        "👩\u200d💻",
+        "👩💻",
+        "\u2764\ufe0f\u200d🔥",
+        "1\ufe0f\u20e3",
+        "\U0001f3f4\U000e0067\U000e007f",
+        "\U0001f3f4",
+    ]
+    words = ["می\u200cخواهم", "میخواهم", "क्\u200dष", "क्ष", "\u200fשלום!", "पुस्तक", "e\u0301te\u0301", "\ue000", "_", "?"]
+    check_names([*emoji, *words])
 
 
 def test_names_that_are_no_text_are_refused() -> None:

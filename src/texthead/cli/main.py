@@ -26,7 +26,7 @@ from texthead.cli.parser import (
     values_of,
 )
 from texthead.cli.system import (
-    check_current_folder,
+    check_process,
     name_files_in_utf8,
     of_system,
     open_streams,
@@ -235,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     speak_of()
     with ended_by_signals(_interrupted) as ending:
         try:
-            check_current_folder()
+            check_process()
             code = _call(list(sys.argv[1:] if argv is None else argv), ending)
             sys.stdout.flush()
             return ending.code if ending.number else code
@@ -285,7 +285,8 @@ def _call(arguments: list[str], ending: Ending) -> int:
         return 0
     name, words = arguments[0], arguments[1:]
     command = command_of(name)
-    allow_addresses(*(word.partition("=")[2] if word.startswith("--") else word for word in words))
+    named = [word.partition("=")[2] if word.startswith("--") else word for word in words]
+    allow_addresses(*(word for word in named if word != "*"))  # A name or a pattern of files, not the permission.
     values = read_words(command, words)
     if values.pop("print_config", False):
         print(config_text(command, values), end="")

@@ -4,7 +4,9 @@ import codecs
 import errno
 import json
 import os
+import resource
 import sys
+import threading
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -43,12 +45,30 @@ def open_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
 
 
-def check_current_folder() -> None:
-    """Raise RunError if the current folder was removed: libraries would end the process."""
+# A limit of processes and threads that is worth a test.
+_FEW = 4096
+
+
+def check_process() -> None:
+    """Raise RunError if libraries will fail: docstrings are dropped, no threads can start, or the folder is gone."""
+    if sys.flags.optimize > 1:
+        why = "drops the docstrings that the help and the library transformers need"
+        raise RunError(
+            f"Python's option -OO or PYTHONOPTIMIZE={sys.flags.optimize} {why}: leave it out, or use -O or 1"
+        )
     try:
         Path.cwd()
     except FileNotFoundError:
         raise RunError("the current folder does not exist any more: change to another") from None
+    limit, done = resource.getrlimit(resource.RLIMIT_NPROC)[0], threading.Event()
+    try:
+        # Libraries start as many, and without them end the process or send it SIGINT.
+        for _ in range(2 * (os.cpu_count() or 1) if 0 <= limit < _FEW else 0):
+            threading.Thread(target=done.wait).start()
+    except RuntimeError:
+        raise RunError(f"no more threads can be started; raise their limit (`ulimit -u`), which is {limit}") from None
+    finally:
+        done.set()
 
 
 # Remedies for errors of the operating system.
@@ -56,7 +76,8 @@ _REMEDIES = {
     errno.EACCES: "get the right to use it, or choose another",
     errno.EPERM: "get the right to use it, or choose another",
     errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ENOSPC: "make room on the disk",
+    errno.ENOSPC: "make room on the disk, or in /dev/shm for `workers`",
+    errno.EAGAIN: "raise the limit of processes and threads (`ulimit -u`), or use fewer `workers`",
     errno.EMFILE: "raise the limit of open files (`ulimit -n`), or use fewer `workers`",
 }
 

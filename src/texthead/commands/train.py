@@ -32,8 +32,9 @@ class Train:
     tool, prepared shards, or a data set of the Hugging Face library datasets. train fits a text-probe in seconds: a
     linear head for the frozen encoder, from class names and labelled items. Then it tries fine-tuning on folds of the
     training items, which takes minutes, and makes the better of the two the run. --tune none stops after the
-    text-probe, or another --method; --tune all, or any other recipe option but --seed, --template and --class-shares,
-    skips the trial and fine-tunes. With --freeze-encoder only the temporal module and the head are trained.
+    text-probe, or another --method; --tune all, or any other recipe option but --seed, --template, --decode and
+    --class-shares, skips the trial and fine-tunes. With --freeze-encoder only the temporal module and the head are
+    trained.
 
     Args:
         data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
@@ -132,9 +133,9 @@ class Train:
         """The first option given that is about fine-tuning, or None; a method also uses text, frames and sizes."""
         from texthead.parallel.distributed import ranks
 
-        of_method = ("frames", "size", "resize") if self.method else ()
-        own = {key for key in self.overrides if key not in ("seed", "template", "class_shares", *of_method)}
         none = self.overrides.get("tune") == "none"
+        of_method = ("frames", "size", "resize") if self.method or none else ()
+        own = {key for key in self.overrides if key not in ("seed", "template", "class_shares", "decode", *of_method)}
         if none:
             own.remove("tune")
         given = {

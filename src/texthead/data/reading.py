@@ -6,7 +6,7 @@ Files without labels come from a folder or a manifest.
 import csv
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from inspect import signature
@@ -21,11 +21,12 @@ from texthead.data.published_lists import read_list
 from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
 from texthead.errors import DataError, RunError, listed
 from texthead.extensions import Extension, find
-from texthead.files import check_lines, lines
+from texthead.files import check_lines, lines, open_plain
 from texthead.media.addresses import allowed_address
 from texthead.media.find import find_media, is_hidden, media_below, skipped_note
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
+from texthead.text.class_names import check_names
 from texthead.text.class_tree import FOLDERS
 from texthead.text.label_files import read_labels
 
@@ -90,10 +91,18 @@ def read_dataset(
     path = Path(source)
     dataset = _checked(dataset, folder or (path if path.is_dir() else path.parent))
     if named is not None and "labels" not in used:
-        texts = dataset.labelling.renamed({label: named.name_of(label) for label in dataset.classes})
-        items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
-        dataset = replace(dataset, items=tuple(items))
+        dataset = _renamed(dataset, {label: named.name_of(label) for label in dataset.classes})
+    try:
+        check_names(dataset.classes)
+    except DataError as error:
+        raise DataError(f"{dataset.source}: {error}") from None
     return dataset.with_tree(tree)
+
+
+def _renamed(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
+    texts = dataset.labelling.renamed(names)
+    items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
+    return replace(dataset, items=tuple(items))
 
 
 def read_files(source: str | Path) -> Dataset:
@@ -229,7 +238,7 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
     named = " and ".join(needed)
     try:
         # A file name need not be UTF-8; `write_csv` writes its raw bytes, and surrogateescape reads them back.
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        with open_plain(path, "r", links=True, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.DictReader(lines(file), delimiter=delimiter, strict=True)
             columns = reader.fieldnames = [_column_name(name) for name in reader.fieldnames or []]
             "".join(columns).encode()  # Raises UnicodeEncodeError for a column name that is not UTF-8.
@@ -356,9 +365,9 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         raise DataError(f"{dataset.source}: none of its {len(dataset)} files has a label; label some of them")
     for item in dataset.items:
         allowed_address(item.path)
-    long = [label for label in dataset.classes if len(label.splitlines()) > 1]
-    if long:
-        raise DataError(f"{dataset.source}: class name {long[0][:60]!r} has several lines; write it on one line")
+    # Tables and lists strip the blanks around a name; other sources do not.
+    if blanks := {name: name.strip() for name in dataset.classes if name != name.strip()}:
+        dataset = _renamed(dataset, blanks)
     path, count = Counter(os.path.normpath(item.path) for item in dataset.items).most_common(1)[0]
     if count > 1:
         own = [item for item in dataset.items if os.path.normpath(item.path) == path]

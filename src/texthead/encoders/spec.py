@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.errors import EncoderError, RunError, line_of
-from texthead.recipes import Recipe, check_clip_size
+from texthead.recipes import Recipe, check_clip_size, check_types
 
 # Steps, rows and columns.
 Grid = tuple[int, int, int]
@@ -133,6 +133,7 @@ class VisualSpec:
             plain |= {"config": json.dumps(values["config"])}
             if "tokens" in plain:  # Runs of earlier versions.
                 plain["grid"] = (plain.pop("tokens"), 1, 1)
+            check_types(VisualSpec, plain)
             spec = VisualSpec(**plain)
             for key, value, is_valid in (
                 ("mean", spec.mean, all(-math.inf < each < math.inf for each in spec.mean)),
@@ -143,7 +144,7 @@ class VisualSpec:
                 if not is_valid:
                     raise EncoderError(f"visual encoder description: {key} {value} is out of range; restore the file")
             return spec
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, RunError) as error:
             raise EncoderError(f"visual encoder description is not valid in this version ({line_of(error)})") from None
 
 

@@ -167,11 +167,7 @@ def check_complete(model: nn.Module, missing: set[str], source: str) -> None:
 
 
 def check_folder_size(folder: Path, source: str, kind: str = "AutoModel") -> None:
-    """Check the network's size before transformers builds it.
-
-    Raises:
-        EncoderError: the network is much larger than the weights, or they are missing or unreadable.
-    """
+    """Raise EncoderError if the network is much larger than its weights, or they are missing or unreadable."""
     import transformers
 
     shapes: list[Sequence[int]] = []

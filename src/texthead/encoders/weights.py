@@ -8,7 +8,7 @@ import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from texthead.errors import EncoderError
-from texthead.files import MOST_BYTES_OF_LISTS, read_value
+from texthead.errors import EncoderError, RunError
+from texthead.files import MOST_BYTES_OF_LISTS, read_json
 
 # Keys under which published training code stores its weights, and a prefix of their names.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -121,12 +121,10 @@ def _check_complete(path: Path, content: dict, depth: int = 3) -> None:
 
 def _check_unpacked(path: Path) -> None:
     """Raise ValueError if the file is a zip that would unpack to much more; tensors are stored uncompressed."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        claimed = sum(entry.file_size for entry in archive.infolist())
-    if claimed > path.stat().st_size + _MOST_SAVED:
-        raise ValueError(f"claims {claimed} bytes")
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size + _MOST_SAVED:
+                raise ValueError
 
 
 def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
@@ -170,19 +168,16 @@ def check_folder(folder: Path) -> None:
             )
         if path.name.endswith(".index.json"):
             shards = _values(path).get("weight_map")
-            for name in {*map(repr, shards.values())} if isinstance(shards, dict) else ():
-                if name not in names:
-                    raise EncoderError(f"{path}: lists {name}, which must be a file beside it; save the model again")
+            if isinstance(shards, dict) and (lost := {*map(repr, shards.values())} - names):
+                raise EncoderError(f"{path}: lists {min(lost)}, which must be a file beside it; save the model again")
     _check_counts(folder / "config.json", _values(folder / "config.json"))
 
 
 def _values(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file; empty if it is invalid, which the library that reads it reports."""
-    try:
-        values = read_value(path, most=MOST_BYTES_OF_LISTS)
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
+    with suppress(RunError):
+        return read_json(path, most=MOST_BYTES_OF_LISTS)
+    return {}
 
 
 def _check_counts(path: Path, values: object) -> None:
@@ -215,11 +210,10 @@ def sized_as(shapes: Collection[Sequence[int]] | None, source: str) -> Iterator[
 
     def count(_: nn.Module, __: str, value: Tensor | None) -> None:
         nonlocal values, tensors
-        if value is None or threading.get_ident() != thread:
-            return
-        values, tensors = values + value.numel(), tensors + 1
-        if values > most_values or tensors > most_tensors:
-            raise MemoryError
+        if value is not None and threading.get_ident() == thread:
+            values, tensors = values + value.numel(), tensors + 1
+            if values > most_values or tensors > most_tensors:
+                raise MemoryError
 
     hooks = [
         nn.modules.module.register_module_parameter_registration_hook(count),

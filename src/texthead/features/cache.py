@@ -48,14 +48,16 @@ class FeatureCache:
 
     Args:
         number_type: how features are stored, "float32" or "float16".
+        numbers: how many numbers a feature has; rows with fewer or more are misfits. None for any, all as many.
 
     Raises:
         TextheadError: the file cannot be written (full or read-only disk).
     """
 
-    def __init__(self, key: str, folder: Path, number_type: str = "float32"):
+    def __init__(self, key: str, folder: Path, number_type: str = "float32", numbers: int | None = None):
         self.key = key
         self.number_type = number_type
+        self.numbers = numbers
         self.misfits = 0
         self.path = folder / f"{key}.sqlite"
         with self._faults():
@@ -72,8 +74,8 @@ class FeatureCache:
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._make_tables()
 
-    def __reduce__(self) -> tuple[type["FeatureCache"], tuple[str, Path, str]]:
-        return FeatureCache, (self.key, self.path.parent, self.number_type)
+    def __reduce__(self) -> tuple[type["FeatureCache"], tuple[str, Path, str, int | None]]:
+        return FeatureCache, (self.key, self.path.parent, self.number_type, self.numbers)
 
     def _make_tables(self) -> None:
         """Create the tables in one transaction, since other processes may do the same."""
@@ -191,7 +193,8 @@ class FeatureCache:
             not isinstance(feature, bytes) or _row_checksum(feature, index, start) != checksum
             for feature, checksum, index in chosen
         )
-        misfits = misfits or len(set(map(len, features))) - 1
+        known = self.numbers and self.numbers * np.dtype(self.number_type).itemsize
+        misfits = misfits or len({known or len(features[0]), *map(len, features)}) - 1
         self.misfits += misfits
         if misfits:
             return None
@@ -286,7 +289,8 @@ def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool, engine
     if not folder:
         return None
     key = encoder_key(visual, pixels) + (f"-{engine}" if engine in INEXACT else "")
-    return FeatureCache(key, cache_dir() / "features" if folder is True else Path(folder), visual.spec.number_type)
+    folder, spec = cache_dir() / "features" if folder is True else Path(folder), visual.spec
+    return FeatureCache(key, folder, spec.number_type, spec.dim if spec.frames == 1 else None)
 
 
 def encoder_key(visual: Visual, pixels: Pixels) -> str:

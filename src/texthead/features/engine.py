@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from texthead.encoders.encoder import Visual
+from texthead.encoders.encoder import Visual, as_visual
 from texthead.encoders.lazy import LazyVisual, weights_digest
 from texthead.encoders.load import keeps_graph
 from texthead.errors import RunError
@@ -48,6 +48,9 @@ EXACT = 1e-6
 
 # Smallest mean cosine allowed for inexact engines.
 LEAST_COSINE = 0.998
+
+# Frames on which inexact engines are compared; more if more come at once.
+_COMPARED = 8
 
 # Smallest speed-up of bf16 over onnxruntime, in CPU time, that is worth a remark.
 _WORTH = 1.3
@@ -103,6 +106,9 @@ class Engine:
         self._reporter = reporter
         self._visual, self._frames, self._classify = visual, frames, classify
         self._most = sys.maxsize  # Frames at once; halved when the GPU runs out of memory.
+        self._compared: list[
+            tuple[Tensor, Tensor]
+        ] = []  # Exact and other features of an inexact engine's first frames.
         self._wanted: EngineName = wanted
         self._encode: Encode | None = None
 
@@ -133,7 +139,28 @@ class Engine:
         if self._encode is None:
             self._encode = self._choose(frames)
             self._reporter.used(self.name)
-        return self._encode(frames)
+        features = self._encode(frames)
+        if self.name in INEXACT and sum(len(exact) for exact, _ in self._compared) < self._enough:
+            self._compare(frames, features)
+        return features
+
+    @property
+    def _enough(self) -> int:
+        """On how many frames an inexact engine is compared: half of few, since some may be unreadable."""
+        return min(_COMPARED, max(1, self._frames // 2))
+
+    @torch.inference_mode()
+    def _compare(self, frames: UInt8[Tensor, "frames 3 size size"], features: Float[Tensor, "frames dim"]) -> None:
+        """Compare features with the encoder's own; say how they agree once that is known of enough frames.
+
+        Raises:
+            RunError: they differ too much.
+        """
+        self._compared.append((self._visual(frames), features))
+        exact, other = (torch.cat(each) for each in zip(*self._compared, strict=True))
+        line = _agreement(exact, other, self.name, as_visual(self._visual).spec.source, self._classify)
+        if len(exact) >= self._enough:
+            self._reporter.note(line)
 
     def _choose(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Encode:
         visual: nn.Module = self._visual
@@ -153,8 +180,6 @@ class Engine:
             if session is None:
                 return visual
             encode = partial(_run_session, session)
-        if wanted in INEXACT:
-            self._reporter.note(_agreement(visual, encode, frames, wanted, self._classify))
         self.name = "onnxruntime" if wanted == "auto" else wanted
         return encode
 
@@ -261,8 +286,8 @@ class StoredGraph:
             record = read_json(self.path)
         except RunError:
             return None
-        kinds = {"exact": bool, "graph": str}
-        return record if all(isinstance(record.get(key), kind) for key, kind in kinds.items()) else None
+        types = [type(record.get(name, 0.0)) for name in ("exact", "graph", "gap")]
+        return record if types == [bool, str, float] else None
 
     def session(self, record: dict[str, Any]) -> Any:
         """Return the onnxruntime session of the graph; None if the file is missing or has changed."""
@@ -519,27 +544,30 @@ def _quantised(data: bytes) -> bytes:
         return small.read_bytes()
 
 
-@torch.inference_mode()
 def _agreement(
-    visual: Visual, encode: Encode, frames: UInt8[Tensor, "frames 3 size size"], engine: str, classify: Classify | None
+    exact: Float[Tensor, "frames dim"],
+    other: Float[Tensor, "frames dim"],
+    engine: str,
+    source: str,
+    classify: Classify | None,
 ) -> str:
     """Return a message on how features of an inexact engine agree with the encoder's own.
 
     Raises:
         RunError: they differ too much.
     """
-    exact, other = visual(frames), encode(frames)
     cosines = _cosines(exact, other)
     if not cosines.mean() >= LEAST_COSINE:
         raise RunError(
             f"`engine={engine}`: the mean cosine similarity to exact features is {float(cosines.mean()):.4f}, below "
-            f"{LEAST_COSINE} ({visual.spec.source}); use `engine=auto`"
+            f"{LEAST_COSINE} ({source}); use `engine=auto`"
         )
     same = ""
     if classify is not None:
-        count = int((classify(exact) == classify(other)).reshape(len(frames), -1).all(1).sum())
+        count = int((classify(exact) == classify(other)).reshape(len(exact), -1).all(1).sum())
         same = f", {count} with the same prediction"
-    values = f"mean {float(cosines.mean()):.4f}, lowest {float(cosines.min()):.4f} over the first {len(frames)} frames"
+    over = f"first {len(exact)} frames" if len(exact) > 1 else "first frame"
+    values = f"mean {float(cosines.mean()):.4f}, lowest {float(cosines.min()):.4f} over the {over}"
     return f"engine {engine}: cosine similarity to exact features: {values}{same}"
 
 

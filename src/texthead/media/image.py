@@ -3,11 +3,13 @@
 import ctypes
 import io
 import math
+import re
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.ExifTags
@@ -15,8 +17,8 @@ import PIL.features
 import PIL.Image
 import simplejpeg
 from jaxtyping import UInt8
+from PIL import TiffImagePlugin as tiff
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL, TILELENGTH, TILEWIDTH, TiffImageFile
 
 from texthead.errors import Fault, MediaError, RunError
 from texthead.extras import needs
@@ -39,13 +41,11 @@ _IN_USE = 8.0
 # Bytes per pixel of the image in Pillow's memory and of its RGB copy, which some decoders hold memory beside.
 _PICTURE = 7.0
 
-# Bytes per pixel in decoders. libwebp: two RGBA canvases and the returned image. libavif: four planes of 16 bits and
-# RGBA. libheif: the same, or for RGB of 8 bits three planes and part of RGB.
-_DECODERS = {"WEBP": 12.0, "AVIF": 12.0, "HEIF": 12.0}
+# Bytes per pixel in decoders, and of each channel. libwebp: two RGBA canvases and the returned image. libavif:
+# four planes of 16 bits and RGBA. libheif: the same, or for RGB of 8 bits three planes and part of RGB. OpenJPEG: four
+# per channel, and two in Pillow's copy. libjpeg, if it holds all coefficients: two.
+_DECODERS = {"WEBP": (12, 0), "AVIF": (12, 0), "HEIF": (12, 0), "JPEG2000": (0, 6), "JPEG": (0, 2), "MPO": (0, 2)}
 _HEIF_OF_8_BITS = 4.0
-
-# Bytes per pixel of each channel. OpenJPEG: four, and two in Pillow's copy. libjpeg, if it holds all coefficients: two.
-_CHANNELS = {"JPEG2000": 6.0, "JPEG": 2.0, "MPO": 2.0}
 
 # Images are converted to RGB in bands of this many pixels.
 _BAND_PIXELS = 2**20
@@ -99,10 +99,11 @@ class Image(Media):
             scale = _scale(image, self.enough)
             with _pillow_faults(self.path):
                 each = _bytes_a_pixel(self.path, image, scale)
-            check_size(self.path, width, height, each)
+            for size in self._sizes(image):
+                check_size(self.path, *size, each)
             with _pillow_faults(self.path):
                 # Pillow turns a .tif upright while it decodes; a .png may have its orientation at its end.
-                turned = isinstance(image, TiffImageFile) and _orientation(image) != 1
+                turned = isinstance(image, tiff.TiffImageFile) and _orientation(image) != 1
                 picture = _jpeg(image, scale)
                 if picture is None:
                     image.draft(None, (width // scale, height // scale))
@@ -129,6 +130,13 @@ class Image(Media):
                 image = self._as(_formats_of(self._data or _head(self.path)))
         check_size(self.path, *image.size)
         return image
+
+    def _sizes(self, image: PIL.Image.Image) -> Iterator[tuple[int, int]]:
+        """Yield the size of the picture, and those of the parts of HEIF and AVIF: it may cover a fraction of a tile."""
+        yield image.size
+        if image.format in ("HEIF", "AVIF"):
+            for part in re.finditer(rb"ispe\0{4}(.{4})(.{4})", self._data or self.path.read_bytes(), re.DOTALL):
+                yield int.from_bytes(part[1]), int.from_bytes(part[2])
 
     def _as(self, formats: tuple[str, ...]) -> PIL.Image.Image:
         return PIL.Image.open(self.path if self._data is None else io.BytesIO(self._data), formats=formats)
@@ -285,48 +293,44 @@ def _bytes_a_pixel(path: Path, image: PIL.Image.Image, scale: int) -> float:
 
     Raises: MediaError for a JPEG of too many scans.
     """
-    form, file = image.format or "", 0.0
-    if isinstance(image, TiffImageFile):
+    held, (decoder, of_channel) = 0.0, _DECODERS.get(image.format or "", (0, 0))
+    decoder += of_channel * len(image.getbands())
+    if isinstance(image, tiff.TiffImageFile):
         decoder = _strip(image)
-    elif form == "HEIF" and (image.mode, image.info.get("bit_depth")) == ("RGB", 8):
+    elif image.format == "HEIF" and (image.mode, image.info.get("bit_depth")) == ("RGB", 8):
         decoder = _HEIF_OF_8_BITS
-    elif isinstance(image, JpegImageFile) and _is_one_scan(path, image):
-        decoder = 0.0
-    else:
-        decoder = _DECODERS.get(form, _CHANNELS.get(form, 0.0) * len(image.getbands()))
-    if isinstance(image, JpegImageFile):
+    elif isinstance(image, JpegImageFile):
         assert image.fp is not None, "the image must not be loaded yet"
-        file = image.fp.seek(0, io.SEEK_END) / (image.width * image.height)
-    return max(_IN_USE / scale**2, decoder + _PICTURE / scale**2, decoder + file + 3 / scale**2)
+        decoder = 0.0 if _is_one_scan(path, image, image.fp) else decoder
+        held = image.fp.seek(0, io.SEEK_END) / (image.width * image.height)
+    return max(_IN_USE / scale**2, decoder + _PICTURE / scale**2, decoder + held + 3 / scale**2)
 
 
-def _is_one_scan(path: Path, image: JpegImageFile) -> bool:
+def _is_one_scan(path: Path, image: JpegImageFile, file: Any) -> bool:
     """Return whether the first scan of a JPEG has all of it; otherwise libjpeg holds all coefficients.
 
     Pillow has read up to the end of the header of that scan: a marker and six more bytes, and two for each channel.
 
     Raises: MediaError for a JPEG of too many scans.
     """
-    file = image.fp
-    assert file is not None, "the image must not be loaded yet"
-    here = file.tell()
     if image.format == "MPO":  # Pillow has gone back to the start.
         JpegImageFile(file)
     file.seek(-8 - 2 * len(image.layer), io.SEEK_CUR)
-    whole = file.read(2) == b"\xff\xda" and not image.info.get("progressive")
-    if not whole:
-        check_scans(path, file.read())
-    file.seek(here)
-    return whole
+    if file.read(2) == b"\xff\xda" and not image.info.get("progressive"):
+        return True
+    check_scans(path, file.read())
+    return False
 
 
-def _strip(image: TiffImageFile) -> float:
-    """Return the bytes per pixel of a stored strip or tile, which may cover the whole image or more."""
-    bits = image.tag_v2.get(BITSPERSAMPLE, (1,))
-    samples = max(len(bits), int(image.tag_v2.get(SAMPLESPERPIXEL, 1)))
-    tile = int(image.tag_v2.get(TILEWIDTH, 0)) * int(image.tag_v2.get(TILELENGTH, 0))
+def _strip(image: tiff.TiffImageFile) -> float:
+    """Return the bytes that all stored strips or tiles have per pixel of the image, which need not fill its tiles."""
+    tags = image.tag_v2
+    bits = tags.get(tiff.BITSPERSAMPLE, (1,))
     # libtiff decodes a JPEG strip to four bytes per pixel.
-    return max(4.0, samples * max(bits) / 8) * max(1.0, tile / (image.width * image.height))
+    size = max(4.0, max(len(bits), tags.get(tiff.SAMPLESPERPIXEL, 1)) * max(bits) / 8)
+    for side, tag in ((tags[tiff.IMAGEWIDTH], tiff.TILEWIDTH), (tags[tiff.IMAGELENGTH], tiff.TILELENGTH)):
+        size *= math.ceil(side / tags.get(tag, side)) * tags.get(tag, side) / side
+    return size
 
 
 @contextmanager

@@ -3,16 +3,13 @@
 import math
 import os
 import stat
-from collections.abc import Sequence
+import time
 from pathlib import Path
 
 from texthead.errors import DataError, MediaError
 from texthead.media.addresses import hint_on_path
 
-# A small file can claim any size, so it is checked before allocating.
-MAX_SIDE = 16_384
-
-# Default of `max_megapixels`.
+# Default of `max_megapixels`: a small file can claim any size, so it is checked before allocating.
 MAX_MEGAPIXELS = 179
 
 # Where the limit is stored: processes that are started later inherit the environment.
@@ -23,21 +20,21 @@ BYTES_A_MEGAPIXEL = 3 * 10**6
 # Frames of a file, or samples in the header of a video: 38 hours at 30 frames per second.
 MAX_FRAMES = 2**22
 
-# Long side over short side. Images are resized by their short side: 16,384 x 1 pixels would become 4 million x 256.
+# Long side over short side. Images are resized by their short side: 16,000 x 1 pixels would become 4 million x 256.
 MAX_RATIO = 1000
 
-# Scans of a JPEG. A scan of 64 bytes can make libjpeg visit all coefficients of the picture again: 13 ms for 41
-# megapixels, so 200 seconds for a megabyte of such scans. Cameras and editors write at most 14.
-MAX_SCANS = 1000
+# Scans of a JPEG. Each visits all coefficients again, however few bytes it has: up to 1.2 s for 1,000 megapixels.
+# libjpeg writes 10 scans, or 18 in CMYK.
+MAX_SCANS = 64
+
+# Limit for the CPU time of a call that reads a file, in seconds: a few kilobytes can take a day to decode.
+MAX_SECONDS = 600.0
 
 
 def max_megapixels() -> int:
-    """Return the memory limit for decoding one file, in millions of three-byte pixels.
+    """Return the memory limit for decoding one file, in the decoder and in RGB: millions of three-byte pixels.
 
-    It counts images and frames at full size, in the decoder and in RGB.
-
-    Raises:
-        DataError: the environment variable TEXTHEAD_MAX_MEGAPIXELS is not a number of at least 1.
+    Raises: DataError if the environment variable TEXTHEAD_MAX_MEGAPIXELS is not a number of at least 1.
     """
     text = os.environ.get(_VARIABLE, str(MAX_MEGAPIXELS))
     if not text.isdecimal() or int(text) < 1:
@@ -46,15 +43,11 @@ def max_megapixels() -> int:
 
 
 def set_max_megapixels(limit: int) -> None:
-    """Set the memory limit for decoding one file in this process and its workers; larger files are unreadable.
+    """Set the memory limit for decoding one file in this process and its workers, in millions of three-byte pixels.
 
-    The default is 179: 537 MB. Like `PIL.Image.MAX_IMAGE_PIXELS`, the limit holds for the whole process.
+    The default is 179: 537 MB. Larger files are unreadable.
 
-    Args:
-        limit: millions of three-byte pixels.
-
-    Raises:
-        DataError: the limit is below 1.
+    Raises: DataError if the limit is below 1.
     """
     if limit < 1:
         raise DataError(f"`max_megapixels` must be at least 1, got {limit}")
@@ -87,8 +80,6 @@ def check_size(path: Path, width: int, height: int, each: float = 3.0) -> None:
     claim = f"claims {width}x{height} pixels"
     if min(width, height) < 1:
         raise MediaError(path, f"{claim}, which is empty; make it again")
-    if max(width, height) > MAX_SIDE:
-        raise MediaError(path, f"{claim}, the limit is {MAX_SIDE} per side; scale it down")
     if max(width, height) > MAX_RATIO * min(width, height):
         raise MediaError(path, f"{claim}, one side more than {MAX_RATIO} times the other; crop it")
     held, limit = math.ceil(width * height * each / BYTES_A_MEGAPIXEL), max_megapixels()
@@ -99,27 +90,27 @@ def check_size(path: Path, width: int, height: int, each: float = 3.0) -> None:
 
 def check_scans(path: Path, jpeg: bytes) -> None:
     """Raise MediaError if a JPEG may have more than MAX_SCANS scans."""
-    if (scans := jpeg.count(b"\xff\xda")) > MAX_SCANS:
+    if (scans := jpeg.count(b"\xff\xda\0")) > MAX_SCANS:
         raise MediaError(path, f"has {scans} scans, the limit for a JPEG is {MAX_SCANS}; save it again")
 
 
 def check_frames(path: Path, count: int) -> None:
     """Raise MediaError unless a file has 1 to MAX_FRAMES frames."""
     if not 1 <= count <= MAX_FRAMES:
-        raise MediaError(
-            path,
-            f"claims {count} frames, the limits are 1 and {MAX_FRAMES}; cut it into shorter files or export it again",
-        )
+        raise MediaError(path, f"claims {count} frames, the limits are 1 and {MAX_FRAMES}; cut or export it again")
 
 
-def check_indices(path: Path, indices: Sequence[int], num_frames: int) -> None:
-    """Raise DataError if there are no indices, or one is out of range."""
-    if not len(indices):
-        raise DataError(f"{path}: indices is empty; pass at least one")
-    low, high = min(indices), max(indices)
-    if low < 0 or high >= num_frames:
-        wrong = low if low < 0 else high
-        raise DataError(f"{path}: frame {wrong} is outside 0 to {num_frames - 1}; use indices below num_frames")
+class Clock:
+    """Measure the CPU time of this thread against MAX_SECONDS."""
+
+    def __init__(self, path: Path):
+        self._path, self._until = path, time.thread_time() + MAX_SECONDS
+
+    def check(self) -> None:
+        """Raise MediaError if the time is over."""
+        if time.thread_time() > self._until:
+            problem = f"takes more than {MAX_SECONDS:.0f} s to decode; cut it into shorter files or scale it down"
+            raise MediaError(self._path, problem)
 
 
 def changed_size(before: tuple[int, ...], after: tuple[int, ...]) -> str:

@@ -7,11 +7,11 @@ from texthead.errors import RunError
 from texthead.extensions import Extension, find
 from texthead.media.frame_folder import is_template
 from texthead.media.image import FrameFolder, Image
-from texthead.media.limits import check_file, check_frames
+from texthead.media.limits import MAX_SECONDS, check_file, check_frames
 from texthead.media.reader import Media, faults_of
 from texthead.media.shard import member, read_member
 from texthead.media.stored_clip import StoredClip
-from texthead.media.video import MAX_SECONDS, Video
+from texthead.media.video import Video
 from texthead.parallel.loaders import end_after
 
 # Readers by suffix. Installed packages add theirs as entry points of this group, named by the suffix without its dot.
@@ -80,6 +80,5 @@ def open_file(path: Path, *, in_shard: bool) -> Media:
         check_file(path)
     with faults_of(reader, path):
         media = reader(path)
-        if reader not in (FrameFolder, Image, Video):  # Another package's reader may forget its frames.
-            check_frames(path, media.num_frames)
+        check_frames(path, media.num_frames)  # Another package's reader may forget it.
     return media

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from texthead.errors import MediaError, TextheadError, line_of
+from texthead.errors import DataError, MediaError, TextheadError, line_of
 from texthead.extensions import OURS
-from texthead.media.limits import changed_size, check_indices
+from texthead.media.limits import changed_size
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
@@ -134,7 +134,9 @@ class Media(ABC, Closing):
         Raises: DataError for an index outside 0..num_frames-1; MediaError for damage on the way to a wanted
         frame, or frames of two sizes.
         """
-        check_indices(self.path, indices, self.num_frames)
+        if not len(indices) or min(indices) < 0 or max(indices) >= self.num_frames:
+            asked = f"{min(indices)} to {max(indices)}" if len(indices) else "none"
+            raise DataError(f"{self.path}: indices must be from 0 to {self.num_frames - 1}, at least one; got {asked}")
         wanted, row_of, batches = set(indices), dict[int, int](), list[Tensor]()
         for batch, frames in self._batches(wanted, sys.maxsize if change is None else _BATCH_BYTES):
             row_of |= {index: len(row_of) + i for i, index in enumerate(batch)}

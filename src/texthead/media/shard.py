@@ -143,18 +143,12 @@ def padded(size: int) -> int:
 
 
 def check_header(path: Path, header: bytes, name: str, size: int) -> None:
-    """Raise MediaError unless a file's header block in the tar matches its name and size in the index."""
+    """Raise MediaError unless the tar has a plain file of this name and size where the index says so."""
+    # Compared in a tenth of the time that tarfile takes.
     fields = header[:100].rstrip(b"\0"), header[124:135], header[156:157], header[345:]
-    if fields == (os.fsencode(name), b"%011o" % size, tarfile.REGTYPE, bytes(BLOCK - 345)):
-        return  # As `prepare` writes it, compared in a tenth of the time that tarfile takes.
-    try:
-        info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
-    except (tarfile.HeaderError, UnicodeDecodeError) as error:
-        raise MediaError(path, f"the shard has no file at the listed offset ({error}); copy it again") from None
-    if (info.name, info.type, info.size) != (name, tarfile.REGTYPE, size):
-        kind = "a file" if info.isreg() else "something other than a file"
-        problem = f"the shard has {kind} named {info.name!r} of {info.size} bytes there; prepare it again"
-        raise MediaError(path, problem)
+    if fields != (os.fsencode(name), b"%011o" % size, tarfile.REGTYPE, bytes(BLOCK - 345)):
+        place = f"at the listed offset the shard has {os.fsdecode(fields[0])!r}"
+        raise MediaError(path, f"{place}, not a file {name!r} of {size} bytes; prepare it again")
 
 
 def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
@@ -165,8 +159,8 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
     Raises:
         DataError: there are no shards, their format is unknown, or an index is invalid.
     """
-    allow_addresses(source)
     root = Path(source)
+    allow_addresses(*({root} - {Path("*")}))
     index = _json(root / INDEX)
     own = index.get("texthead")
     if not isinstance(own, dict) or own.get("format") != SHARD_FORMAT:
@@ -200,11 +194,7 @@ def _rows(tar: Path) -> list[tuple]:
 
 
 def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
-    """Return the clips in a shard's index.
-
-    Raises:
-        DataError: the index cannot be read or is invalid.
-    """
+    """Return the clips in a shard's index; raise DataError if it cannot be read or is invalid."""
     path = tar.with_suffix(".json")
     clips = _json(path).get("clips")
     try:
@@ -217,32 +207,30 @@ def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
             if int(clip["key"]) != int(clips[0]["key"]) + number:
                 raise ValueError(f"key {clip['key']} is out of order")
             end = _end(clip, end)
-            if not (type(clip["order"]) is int and clip["order"] >= 0 and isinstance(clip["label"], str)):
-                raise ValueError(f"clip {clip['key']} has no order or no label")
-            if not isinstance(clip["name"], str):
-                raise ValueError(f"clip {clip['key']} has name {clip['name']!r}")
-            if clip["split"] not in _SPLITS or not isinstance(clip["group"], str | None):
-                raise ValueError(f"clip {clip['key']} has split {clip['split']!r} and group {clip['group']!r}")
-            if not isinstance(clip["extra"], list) or not all(len(pair) == 2 for pair in clip["extra"]):
-                raise ValueError(f"clip {clip['key']} has extra {clip['extra']!r}")
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DataError(f"{path}: invalid ({line_of(error)}); prepare the shard again") from None
     return clips
 
 
 def _end(clip: Mapping[str, Any], before: int) -> int:
-    """Return the end of a clip in its shard, after checking that it and its table come after the offset `before`."""
-    key, offset, size, table = clip["key"], clip["offset"], clip["size"], clip["table"]
-    if not type(offset) is type(size) is type(table) is int:
-        raise ValueError(f"clip {key} has offset {offset!r}, size {size!r} and a table of {table!r}")
-    if not 0 <= size <= MOST_BYTES_OF_CLIP:
-        raise ValueError(f"clip {key} has size {size}, expected 0 to {MOST_BYTES_OF_CLIP}")
+    """Return the end of a clip in its shard, after checking its values: it comes, with its table, after `before`."""
+    offset, size, table = (clip[name] if type(clip[name]) is int else -1 for name in ("offset", "size", "table"))
     least, most = (1, MOST_BYTES_OF_TABLE) if clip["suffix"] == ".avi" else (0, 0)
-    if not least <= table <= most:
-        raise ValueError(f"clip {key}{clip['suffix']} has a table of {table} bytes, expected {least} to {most}")
-    free = before + (padded(table) + BLOCK if table else 0) + BLOCK
-    if not free <= offset < 2**62:
-        raise ValueError(f"clip {key} has offset {offset}, {free} is the first free one")
+    rules = {
+        "size": 0 <= size <= MOST_BYTES_OF_CLIP,
+        "table": least <= table <= most,
+        "offset": before + BLOCK + (BLOCK + padded(table) if table else 0) <= offset < 2**62,
+        "order": type(clip["order"]) is int and clip["order"] >= 0,
+        "label": isinstance(clip["label"], str),
+        "name": isinstance(clip["name"], str),
+        "split": clip["split"] in _SPLITS,
+        "group": isinstance(clip["group"], str | None),
+        "extra": isinstance(clip["extra"], list) and all(len(pair) == 2 for pair in clip["extra"]),
+    }
+    if not all(rules.values()):
+        name = next(name for name, holds in rules.items() if not holds)
+        limits = f"at most {MOST_BYTES_OF_CLIP} bytes and a table of {least} to {most}"
+        raise ValueError(f"clip {clip['key']} has the {name} {clip[name]!r}, expected {limits}")
     return offset + size
 
 
@@ -274,7 +262,12 @@ def _json(path: Path) -> dict[str, Any]:
         DataError: the file cannot be read or is not an object.
     """
     try:
-        value = _remote_value(path) if address(path) else read_value(path, most=MOST_BYTES_OF_LISTS)
+        if address(path) is None:
+            value = read_value(path, most=MOST_BYTES_OF_LISTS)
+        elif len(text := _read(path, 0, MOST_BYTES_OF_LISTS + 1)) <= MOST_BYTES_OF_LISTS:
+            value = json.loads(text)
+        else:
+            raise ValueError(f"has more than {MOST_BYTES_OF_LISTS:,} bytes, the limit for such a file")
     except DataError:
         raise
     except Exception as error:
@@ -283,13 +276,6 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(value).__name__}; prepare the shards again")
     return value
-
-
-def _remote_value(path: Path) -> Any:
-    text = _read(path, 0, MOST_BYTES_OF_LISTS + 1)
-    if len(text) > MOST_BYTES_OF_LISTS:
-        raise ValueError(f"has more than {MOST_BYTES_OF_LISTS:,} bytes, the limit for such a file")
-    return json.loads(text)
 
 
 def _read(path: Path, offset: int, size: int) -> bytes:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from texthead.errors import MediaError, line_of
 from texthead.media.addresses import address
-from texthead.media.limits import check_frames, check_scans, check_size
+from texthead.media.limits import Clock, check_scans, check_size
 from texthead.media.reader import Media, Picture
 from texthead.media.shard import BLOCK, Member, check_header, padded, read_ranges
 
@@ -70,7 +70,6 @@ class StoredClip(Media):
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise MediaError(path, f"its frame table is invalid ({error}); prepare the shard again") from None
         self.times, self.num_frames = self._table.times, len(self._table.begins)
-        check_frames(path, self.num_frames)
         if len(self.times) > 1:
             # The last frame is assumed to last as long as the others on average.
             self.duration_seconds = self.times[-1] * self.num_frames / (self.num_frames - 1)
@@ -87,9 +86,10 @@ class StoredClip(Media):
         self, wanted: Collection[int], most: int
     ) -> Iterator[tuple[list[int], UInt8[Tensor, "frames 3 height width"]]]:
         """Yield what `Media._batches` does; frames are decoded into their batch, without a copy."""
-        left, batch, shape = len(wanted), list[int](), ()
+        left, batch, shape, clock = len(wanted), list[int](), (), Clock(self.path)
         out = np.empty(0, np.uint8)
         for index, data in self._read(sorted(wanted)):
+            clock.check()
             try:
                 height, width = map(int, simplejpeg.decode_jpeg_header(data)[:2])
             except Exception as error:  # The libraries may raise anything.
@@ -144,8 +144,7 @@ class StoredClip(Media):
 def _read_table(path: Path, entry: Member) -> bytes:
     """Return the frame table of a clip, after checking its digest and the tar headers of table and clip.
 
-    Raises:
-        MediaError: the shard cannot be read, ends early, or does not match its index.
+    Raises: MediaError if the shard cannot be read, ends early, or does not match its index.
     """
     room = padded(entry.table)
     begin = entry.offset - BLOCK - room - BLOCK
@@ -161,8 +160,7 @@ def _read_table(path: Path, entry: Member) -> bytes:
 def _parsed(table: bytes, size: int) -> _Table:
     """Return the frame table of a clip of `size` bytes, its times in seconds from the first frame.
 
-    Raises:
-        KeyError, TypeError, ValueError, RecursionError: the table is invalid.
+    Raises: KeyError, TypeError, ValueError or RecursionError for an invalid table.
     """
     parsed = json.loads(table)
     begins, sizes, digests = zip(*parsed["frames"], strict=True)
@@ -172,17 +170,7 @@ def _parsed(table: bytes, size: int) -> _Table:
     for number, (begin, length, end) in enumerate(zip(begins, sizes, (0, *ends), strict=False)):
         if not (end <= begin and 0 < length <= size - begin):
             raise ValueError(f"frame {number} has {length} bytes at {begin}, after {end} of {size}")
-    return _Table(begins, ends, digests, _times(parsed["seconds"], len(begins)))
-
-
-def _times(seconds: Sequence[float], frames: int) -> list[float]:
-    """Return the frame times in seconds from the first; an empty list if the table has no times.
-
-    Raises:
-        ValueError, TypeError, KeyError: the number of times is wrong, or they are not ascending numbers.
-    """
-    if not seconds:
-        return []
-    if len(seconds) != frames or not all(map(le, (0, *seconds), (*seconds, _MOST_SECONDS))):
-        raise ValueError(f"{len(seconds)} times for {frames} frames, or times that do not ascend")
-    return [float(value - seconds[0]) for value in seconds]
+    seconds = parsed["seconds"]
+    if len(seconds) not in (0, len(begins)) or not all(map(le, (0, *seconds), (*seconds, _MOST_SECONDS))):
+        raise ValueError(f"{len(seconds)} times for {len(begins)} frames, or times that do not ascend")
+    return _Table(begins, ends, digests, [float(value - seconds[0]) for value in seconds])

@@ -6,13 +6,13 @@ in parallel instead.
 """
 
 import io
-import time
+import sys
 from bisect import bisect_right
 from collections.abc import Collection, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import dropwhile, islice
+from itertools import chain, dropwhile, islice
 from pathlib import Path
 
 import av
@@ -23,7 +23,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from texthead.errors import MediaError, line_of
-from texthead.media.limits import MAX_FRAMES
+from texthead.media.limits import MAX_FRAMES, Clock
 from texthead.media.mp4_header import claimed_samples
 from texthead.media.reader import Media, Picture, Take
 from texthead.media.video_stream import (
@@ -52,9 +52,6 @@ _SUFFIXES = {
     "ogg": ".ogv",
 }
 
-# Limit for the CPU time of a call, in seconds: a few kilobytes can take a day to decode.
-MAX_SECONDS = 600.0
-
 # Packets are held in memory up to this many bytes per video; those of longer videos are read again.
 _HELD_BYTES = 256 * 2**20
 
@@ -76,7 +73,7 @@ class Video(Media):
     def __init__(self, path: Path, data: bytes | None = None):
         super().__init__(path, data)
         self._data = data
-        self._until = time.thread_time() + MAX_SECONDS
+        self._clock = Clock(self.path)
         check_claims(path, data)
         self._container, self._stream = open_stream(path, data)
         try:
@@ -111,7 +108,7 @@ class Video(Media):
 
         Raises: MediaError for damage on the way to a wanted frame.
         """
-        self._until = time.thread_time() + MAX_SECONDS
+        self._clock = Clock(self.path)
         yield from ((index, self._rgb(frame)) for index, frame in self._frames(wanted))
 
     def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
@@ -119,7 +116,7 @@ class Video(Media):
 
         Raises: MediaError for the first fault, even one that `frames_at` would not reach.
         """
-        self._until = time.thread_time() + MAX_SECONDS
+        self._clock = Clock(self.path)
         first_shape: tuple[int, ...] | None = None
         for index, frame in self._all_frames():
             shape = (frame.height, frame.width)
@@ -135,12 +132,12 @@ class Video(Media):
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
-        self._until = time.thread_time() + MAX_SECONDS
+        self._clock = Clock(self.path)
         for index, frame in self._all_frames():
             if index < self.num_frames:
                 self._check_time(frame, index)
                 yield self.times[index], partial(self._rgb, frame)
-            self._until = time.thread_time() + MAX_SECONDS
+            self._clock = Clock(self.path)
 
     def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
         """Yield (index, function that returns the picture) of a range of frames, in presentation order.
@@ -149,14 +146,14 @@ class Video(Media):
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
-        self._until = time.thread_time() + MAX_SECONDS
+        self._clock = Clock(self.path)
         due, early = frames.start, dict[int, VideoFrame]()
         for index, frame in self._frames(frames):
             early[index] = frame  # A frame that must be decoded from the start of the file comes late.
             while due in early:
                 yield due, partial(self._rgb, early.pop(due))
                 due += 1
-                self._until = time.thread_time() + MAX_SECONDS
+                self._clock = Clock(self.path)
         if due < frames.stop:
             problem = f"frame {due} of {self.num_frames} is listed but does not decode; encode it again"
             raise MediaError(self.path, problem, "damaged")
@@ -318,20 +315,12 @@ class Video(Media):
         h264 = self._context.name == "h264"
         self._context.flush_buffers()
         self._context.skip_frame = "DEFAULT"
-        for packet in self._packets(start, stop):
-            if needed is not None and h264:
+        for packet in chain(self._packets(start, stop), [None]):
+            if needed is not None and h264 and packet is not None:
                 # h264 marks frames that no other frame refers to, so they can be skipped.
                 self._context.skip_frame = "DEFAULT" if packet.pts in needed else "NONREF"
-            yield from self._whole(packet, first)
-        yield from self._whole(None, first)
-
-    def _whole(self, packet: Packet | None, first: int | None) -> Iterator[VideoFrame]:
-        """Yield the frames that the decoder returns for one more packet, or at the end (None)."""
-        if time.thread_time() > self._until:
-            raise MediaError(
-                self.path, f"takes more than {MAX_SECONDS:.0f} s to decode; cut it into shorter files or scale it down"
-            )
-        yield from whole_frames(self.path, self._stream, self._context, packet, first)
+            self._clock.check()
+            yield from whole_frames(self.path, self._stream, self._context, packet, first)
 
     def _packets(self, start: int, stop: int) -> Iterator[Packet]:
         """Yield the packets start..stop-1 from memory; for a long video, from the file again."""
@@ -363,19 +352,12 @@ class Video(Media):
 
 
 def check_claims(path: Path, data: bytes | None) -> None:
-    """Raise MediaError if the header of the file, or of its content `data`, claims more samples than MAX_FRAMES.
-
-    Call it before FFmpeg, which would allocate memory for them.
-    """
+    """Raise MediaError if the header of the file, or of its content `data`, claims more samples than MAX_FRAMES."""
     with path.open("rb") if data is None else io.BytesIO(data) as file:
-        try:
-            claimed = claimed_samples(file)
-        except ValueError as error:
-            raise MediaError(path, f"{error}; encode it again") from None
+        claimed = claimed_samples(file)
     if claimed > MAX_FRAMES:
-        raise MediaError(
-            path, f"its header claims {claimed} samples, the limit is {MAX_FRAMES}; cut it into shorter files"
-        )
+        claim = "is compressed or too long" if claimed == sys.maxsize else f"claims {claimed} samples"
+        raise MediaError(path, f"its header {claim}, the limit is {MAX_FRAMES}; cut it up or encode it again")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.queues import Queue
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, get_worker_info
@@ -76,6 +77,8 @@ def _begin(number: int, *, variables: dict[str, str]) -> None:
     """Prepare a worker before its first batch; set environment variables that are newer than the fork server."""
     os.environ.update(variables)
     keep_freed_memory()
+    # By default a batch for which shared memory has no room is dropped, and the parent process waits for it for ever.
+    Queue._on_queue_feeder_error = staticmethod(lambda *_: os._exit(1))  # pyright: ignore[reportAttributeAccessIssue]
     # torch only watches the fork server, which lives as long as any of its workers.
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP})
@@ -102,8 +105,8 @@ def worker_faults() -> Iterator[None]:
         else:
             raise
         raise RunError(
-            f"a data-loader worker has ended{detail}: out of memory (use fewer `workers`) or stuck on a file "
-            "(`texthead doctor` names it); `resume` continues an interrupted run"
+            f"a data-loader worker has ended{detail}: out of memory or of space in /dev/shm (use fewer `workers`), or "
+            "stuck on a file (`texthead doctor` names it); `resume` continues an interrupted run"
         ) from None
 
 

@@ -1,12 +1,14 @@
 """Make SIGTERM and SIGHUP end a program as Ctrl-C does, even if it is stuck in a call that never returns."""
 
+import math
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 # Windows has no SIGHUP.
@@ -21,16 +23,30 @@ _SAME_END_SECONDS = 8.0
 _STUCK_SECONDS = 8.0
 
 
+# Sent to the watching thread like the number of a signal: a finaliser has swallowed an interrupt.
+_SWALLOWED = 0
+
+# Until the interrupt is sent again; the finaliser should have ended by then.
+_AGAIN_SECONDS = 0.05
+
+
 class Interrupted(KeyboardInterrupt):
     """An interrupt by SIGTERM or SIGHUP."""
 
 
 class Ending:
-    """The state of a program's end: `number` is the signal that arrived, if any; `line` returns the line to print."""
+    """The state of a program's end.
+
+    Attributes:
+        line: returns the line to print.
+        number: the signal that arrived, if any.
+        over: whether signals have their former handlers again.
+    """
 
     def __init__(self, line: Callable[[], str]):
         self.line = line
         self.number: int | None = None
+        self.over = False
         self._last = 0.0
         self._arrived = threading.Event()
 
@@ -49,13 +65,22 @@ class Ending:
         raise Interrupted(number)
 
     def watch(self, numbers: socket.socket) -> None:
-        """End the process if the main thread does not return to Python, as when a library waits for other ranks."""
-        while received := numbers.recv(64):
-            for number in received:
-                if signal.getsignal(number) == self.arrive and not self._arrived.wait(_STUCK_SECONDS):
-                    # The main thread may hold the lock of sys.stderr.
-                    os.write(2, f"{self.line()}\n".encode(errors="backslashreplace"))
-                    os._exit(128 + number)
+        """Send swallowed interrupts again; end the process if its main thread never returns to Python.
+
+        It may be in a library that waits for other ranks.
+        """
+        with numbers:
+            while received := numbers.recv(64):
+                for number in received:
+                    if number == _SWALLOWED:
+                        time.sleep(_AGAIN_SECONDS)
+                        self._last = -math.inf
+                        if not self.over:
+                            signal.pthread_kill(threading.main_thread().ident or 0, self.number or signal.SIGINT)
+                    elif signal.getsignal(number) == self.arrive and not self._arrived.wait(_STUCK_SECONDS):
+                        # The main thread may hold the lock of sys.stderr.
+                        os.write(2, f"{self.line()}\n".encode(errors="backslashreplace"))
+                        os._exit(128 + number)
 
 
 @contextmanager
@@ -77,12 +102,21 @@ def ended_by_signals(line: Callable[[], str]) -> Iterator[Ending]:
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)  # set_wakeup_fd requires it.
     before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=ending.watch, args=(ours,), daemon=True).start()
+    with suppress(RuntimeError):  # Raised if no thread can be started; signals then only interrupt.
+        threading.Thread(target=ending.watch, args=(ours,), daemon=True).start()
     for number in caught:
         signal.signal(number, ending.arrive)
+    report = sys.unraisablehook
+
+    def swallowed(lost: "sys.UnraisableHookArgs") -> None:
+        """Python reports an exception in `__del__` or in a callback of weakref or gc, and goes on."""
+        theirs.send(bytes([_SWALLOWED])) if issubclass(lost.exc_type, KeyboardInterrupt) else report(lost)
+
+    sys.unraisablehook = swallowed
     try:
         yield ending
     finally:
+        ending.over, sys.unraisablehook = True, report
         # After one signal, later ones must not interrupt the exit.
         for number in caught:
             signal.signal(number, signal.SIG_DFL if ending.number is None else signal.SIG_IGN)

@@ -18,7 +18,7 @@ from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import as_visual
 from texthead.encoders.lazy import state_of
 from texthead.encoders.weights import misfit, sized_as
-from texthead.errors import RunError
+from texthead.errors import RunError, without_password
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
 from texthead.models.head_table import as_head, head_json, saved_kind
 from texthead.models.heads import Head
@@ -123,7 +123,7 @@ def saved_split(folder: Path) -> dict[str, Any]:
 
 def data_name(split: Mapping[str, Any]) -> str:
     """Return the name of a run's data: the last two parts of its path."""
-    source = str(split.get("source") or "its training data")
+    source = without_password(str(split.get("source") or "its training data"))
     return source if source.startswith("datasets:") else "/".join(Path(source).parts[-2:])
 
 
@@ -145,11 +145,7 @@ def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = boo
 
 
 def saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor in a safetensors file, by name.
-
-    Raises:
-        RunError: the file is missing or damaged.
-    """
+    """Return the shape of each tensor in a safetensors file, by name; raise RunError if it is missing or damaged."""
     with _opened(path) as file:
         return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
 
@@ -167,10 +163,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def empty_head(about: dict, classes: dict, dim: int, shapes: Mapping[str, tuple[int, ...]]) -> Head:
-    """Build the head that `recipe.json` describes, without its weights.
-
-    Args:
-        shapes: shapes of the saved tensors, to limit the size of the head.
+    """Build the head that `recipe.json` describes, without its weights; it may be about as large as `shapes` together.
 
     Raises:
         RunError: no installed package has such a head, or the package is broken.

@@ -2,10 +2,11 @@
 
 import json
 import os
+from itertools import islice
 from pathlib import Path
 
 from texthead.errors import RunError
-from texthead.files import MOST_BYTES_OF_LISTS, read_text, replacing
+from texthead.files import MOST_BYTES_OF_LISTS, lines, open_plain, read_text, replacing
 from texthead.parallel.progress import Reporter
 
 
@@ -37,7 +38,7 @@ class MetricsLog:
         if not self.write:
             return
         try:
-            with self.path.open("a", encoding="utf-8") as file:
+            with open_plain(self.path, "a") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written ({error.strerror}); the last checkpoint is kept") from None
@@ -57,18 +58,19 @@ class MetricsLog:
     def cut(self, count: int) -> None:
         """Keep only the first `count` lines: the steps after the checkpoint are repeated."""
         try:
-            lines = read_text(self.path, most=MOST_BYTES_OF_LISTS).splitlines()[:count]
-            self.records = [json.loads(line) for line in lines]
+            with open_plain(self.path, "r") as file:
+                kept = [*islice(lines(file), count)]
+            self.records = [json.loads(line) for line in kept]
         except (OSError, ValueError) as error:
             raise RunError(f"{self.path}: cannot be read ({error}); restore it or choose another folder") from None
-        if len(lines) < count:
+        if len(kept) < count:
             raise RunError(
-                f"{self.path}: has {len(lines)} lines, the checkpoint needs {count}: restore it or choose another run"
+                f"{self.path}: has {len(kept)} lines, the checkpoint needs {count}: restore it or choose another run"
             )
         if not self.write:
             return
         with replacing(self.path) as temp:
-            temp.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+            temp.write_text("".join(f"{line.rstrip()}\n" for line in kept), encoding="utf-8")
         for record in self.records:
             self.reporter.record(record)
 

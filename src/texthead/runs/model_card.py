@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from texthead.data.labels import Labels
 from texthead.data.protocol import Protocol
 from texthead.encoders.figures import figures_of, trained_on
+from texthead.errors import printable
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.intervals import wilson_interval
 from texthead.media.paths import MediaPath
@@ -134,7 +135,7 @@ def _classes(run: "Run") -> list[tuple[str, Sequence[str]]]:
 
 def code(text: object) -> str:
     """Format text as an inline code span of Markdown."""
-    line = " ".join(str(text).split())
+    line = " ".join(printable(str(text)).split())
     if "`" not in line:
         return f"`{line}`"
     # The fence must be longer than any run of backticks inside; Markdown strips one space on each side.

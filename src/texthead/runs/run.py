@@ -40,7 +40,7 @@ from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import make_temporal
 from texthead.notebook import html_table
-from texthead.recipes import ClassShares, Recipe, check_clip_size
+from texthead.recipes import ClassShares, Recipe, check_clip_size, check_types
 from texthead.runs.folder import (
     ENCODER,
     RUN_FORMAT,
@@ -464,6 +464,7 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
     try:
         with _in_recipe(folder):
             spec, recipe = VisualSpec.from_json(about["encoder"]), Recipe.from_json(about["recipe"])
+            check_types(Pixels, about["pixels"])
             pixels = Pixels(**about["pixels"])
             check_clip_size(recipe.frames, pixels.size, pixels.resize)
         # Runs can be moved.

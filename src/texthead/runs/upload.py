@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from texthead.errors import RunError
+from texthead.errors import RunError, without_password
 from texthead.files import scratch_folder, write_json
 from texthead.runs.folder import ENCODER, data_name, saved_split
 from texthead.runs.hub import PREFIX, UNCHANGED, check_repository, hub_errors
@@ -103,7 +103,7 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
 
 
 def _public(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a file of a run without the command, and with file names in place of absolute paths."""
+    """Return a file's content without the command and passwords, and with file names in place of absolute paths."""
     return {key: _without_folders(value) for key, value in values.items() if key != "command"}
 
 
@@ -117,7 +117,7 @@ def _without_folders(value: Any) -> Any:
         return value
     source = _SOURCE.fullmatch(value)
     start, path = (source[1], source[2]) if source else ("", value)
-    return f"{start}{Path(path).name}" if Path(path).is_absolute() else value
+    return f"{start}{Path(path).name}" if Path(path).is_absolute() else without_password(value)
 
 
 def _use_section(address: str) -> str:

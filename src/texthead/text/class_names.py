@@ -1,12 +1,13 @@
 """Read, clean and check class names, from labels, files and the command line."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 
-from texthead.errors import DataError
+from texthead.errors import DataError, escaped
 from texthead.files import read_text
 from texthead.text.label_files import read_labels
 
@@ -20,6 +21,17 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _FILE_NAME = re.compile(r"[^\s,]+\.[A-Za-z]\w{1,7}")
 
 _SIDES = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
+
+# Fillers of Korean syllables and an empty Braille cell: letters and a symbol by their category, but blank.
+_BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"
+
+# Invisible characters: soft hyphens, joiners, marks of direction, variation selectors, tags. The group matches those
+# that change what is drawn: the tags of a flag, and joiners in emoji and between letters that are not Latin.
+_WIDE = "[^\x00-\u02ff\u2000-\u206f]"
+_INVISIBLE = re.compile(
+    f"(\U0001f3f4[\U000e0020-\U000e007f]+|(?<={_WIDE})[\u200c\u200d](?={_WIDE}))|[{_BLANK_LETTERS}\xad\u034f\u061c"
+    "\u180b-\u180f\u200b-\u200f\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
+)
 
 # Words without content of their own, as in "class 12" and "video_001".
 _EMPTY_WORDS = frozenset(
@@ -73,22 +85,43 @@ def clean_name(label: str) -> str:
     return " ".join(words.replace("_", " ").split())
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Check that the names are valid class names: unique, not empty, one line of text each.
+def is_drawn(name: str) -> bool:
+    """Return whether a name has anything visible: more than blanks, accents, and invisible or control characters."""
+    return any(
+        unicodedata.category(each) not in ("Cc", "Cf", "Mc", "Me", "Mn", "Zl", "Zp", "Zs")
+        and each not in _BLANK_LETTERS
+        for each in name
+    )
 
-    Raises:
-        DataError: there is no name, or one is empty, has several lines, is not text, or occurs twice.
+
+def _look(name: str) -> str:
+    """Return what a name looks like: without invisible characters, and with one form of accents and blanks."""
+    return " ".join(_INVISIBLE.sub(r"\1", unicodedata.normalize("NFC", name)).split())
+
+
+def _shown(name: str) -> str:
+    """Return the start of a name in quotes, with blanks, accents and invisible characters as `\\u200b`."""
+    return f"'{''.join(each if is_drawn(each) or each == ' ' else ascii(each)[1:-1] for each in name[:60])}'"
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise DataError unless these are valid class names: the rule for all names, wherever they come from.
+
+    A name is one line of visible text without control characters. No two names look the same: they must differ in more
+    than blanks, invisible characters and the encoding of accents. Joiners (U+200C, U+200D) in emoji and between
+    letters that are not Latin count as a difference.
     """
     if not names:
         raise DataError("no class names given: at least one is needed")
     for position, name in enumerate(names):
-        if not name.strip():
-            raise DataError(f"class name {position + 1} of {len(names)} is empty: fill it in, or remove it")
-        if "\0" in name:
-            raise DataError(f"class name {name[:60]!r} contains a NUL byte: remove it")
-        if len(name.splitlines()) > 1:
-            # In subtitle files an empty line starts the next subtitle.
-            raise DataError(f"class name {name[:60]!r} has several lines: write it on one line")
+        if not is_drawn(name):
+            where = f"class name {position + 1} of {len(names)}"
+            raise DataError(f"{where}, {_shown(name)}, has no visible character: rename or remove it")
+        # In subtitle files an empty line starts the next subtitle.
+        if escaped(name) != name or name.splitlines() != [name]:
+            raise DataError(
+                f"class name {_shown(name)} has several lines or control characters: write it as one line of text"
+            )
         try:
             name.encode()
         except UnicodeEncodeError:
@@ -96,9 +129,15 @@ def check_names(names: Sequence[str]) -> None:
             raise DataError(
                 f"class name {name[:60]!r} is not valid UTF-8: rename it, or set the locale C.UTF-8"
             ) from None
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(f"class name {twice[0]!r} occurs {Counter(names)[twice[0]]} times: names must be unique")
+    looks: dict[str, str] = {}
+    for name in names:
+        if (other := looks.setdefault(_look(name), name)) != name:
+            raise DataError(
+                f"class names {_shown(other)} and {_shown(name)} look the same: rename one, or merge the classes"
+            )
+    if len(looks) < len(names):
+        twice, count = Counter(names).most_common(1)[0]
+        raise DataError(f"class name {twice!r} occurs {count} times: names must be unique")
 
 
 def names_above(labels: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -107,7 +146,7 @@ def names_above(labels: Sequence[str]) -> dict[str, tuple[str, ...]]:
     Labels are places in a tree only if a name has two others below it; else a slash is part of a name (TV/monitor).
     """
     parts = {label: label.split("/") for label in labels}
-    if not all(part.strip() for names in parts.values() for part in names):
+    if not all(is_drawn(part) for names in parts.values() for part in names):
         return dict.fromkeys(labels, ())
     prefixes = {label: [*accumulate(names, "{}/{}".format)] for label, names in parts.items()}
     below: dict[str, set[str]] = {}
@@ -143,7 +182,7 @@ def clean_names(labels: Sequence[str]) -> list[str]:
     check_names(labels)
     names = [clean_name(name) for name in leaf_names(labels)]
     seen: dict[str, str] = {}
-    for label, name in zip(labels, [name.casefold() for name in names], strict=True):
+    for label, name in zip(labels, [_look(name).casefold() for name in names], strict=True):
         if not name:
             raise DataError(f"label {label!r} has no words: rename it, or keep it with `clean=False`")
         if name in seen:
@@ -189,8 +228,8 @@ def read_names(source: str) -> list[str]:
     """
     path = Path(source)
     if path.suffix.lower() == ".csv":
-        return list(read_labels(path).names)
-    if path.suffix.lower() == ".txt" or _is_file(path):
+        names = [*read_labels(path).names]
+    elif path.suffix.lower() == ".txt" or _is_file(path):
         names = [line.strip() for line in text_lines(path, "class names") if line.strip()]
     elif _FILE_NAME.fullmatch(source):
         raise DataError(

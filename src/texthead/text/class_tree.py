@@ -9,7 +9,7 @@ from typing import Any
 
 from texthead.errors import DataError, listed
 from texthead.files import read_text
-from texthead.text.class_names import clean_name, names_above
+from texthead.text.class_names import check_names, clean_name, names_above
 
 # In place of a file: nested folders are a tree.
 FOLDERS = "folders"
@@ -35,6 +35,8 @@ class ClassTree:
                 if parents.setdefault(name, parent) != parent:
                     places = " and ".join(repr(each) if each else "no name" for each in (parents[name], parent))
                     raise DataError(f"the name {name!r} is below {places}: give each name one place in the tree")
+        if broader := {name for names in self.above.values() for name in names}:
+            check_names(sorted(broader))
         if both := [name for name in parents if name in self.above]:
             raise DataError(f"{both[0]!r} is a class and a name above classes: give the class a place below it")
 

@@ -26,6 +26,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.distributed import rank, ranks
 from texthead.parallel.progress import Reporter
+from texthead.parallel.signals import Interrupted
 from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName
 from texthead.runs.run import save_tree
 from texthead.runs.saved import check_out
@@ -341,6 +342,8 @@ class _Training:
         fit, reading = partial(quick.task.fit, quick.name), Reading(self.execution.workers)
         try:
             trial = try_tuning(fit, quick.items, start.inputs, start.protocol, reading=reading, reporter=self.reporter)
+        except Interrupted:  # SIGTERM and SIGHUP end the command; Ctrl-C ends the trial.
+            raise
         except KeyboardInterrupt:
             return Choice(False, "interrupted", "the trial of fine-tuning was interrupted", quick.name)
         return Choice(trial.tuned_is_ahead, "trial", str(trial), quick.name)

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from messages import refuses
 from texthead.apps.label.label_file import LabelFile, Mark
 from texthead.data.dataset import Dataset, Item
 from texthead.data.reading import read_dataset
-from texthead.errors import DataError
+from texthead.errors import DataError, RunError
 
 FILES = 12
 
@@ -100,6 +101,25 @@ def test_a_list_of_something_else_is_refused(files: Dataset, tmp_path: Path) -> 
         LabelFile(tmp_path / "pipe.csv", files)
     with refuses(DataError, "labels.txt", ".csv"):
         LabelFile(tmp_path / "labels.txt", files)
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.bad.csv", ".labels.csv.lock"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("target")])
+def test_a_pipe_a_folder_or_a_link_in_place_of_a_file(
+    files: Dataset, tmp_path: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    labels = LabelFile(tmp_path / "labels.csv", files)
+    (tmp_path / name).unlink(missing_ok=True)
+    make(tmp_path / name)
+    for change in (labels.read, lambda: labels.put(3, Mark("cat")), lambda: LabelFile(tmp_path / "labels.csv", files)):
+        with refuses(DataError if name.endswith(".csv") else RunError, f"{name}: is a link, a pipe"):
+            change()
+    assert not (tmp_path / "target").exists()
+
+
+def test_claims_in_a_pipe_are_nobodys(files: Dataset, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".labels.csv.claims")
+    assert LabelFile(tmp_path / "labels.csv", files).claim("ann", 3)
 
 
 def test_claims_expire_after_clock_change(files: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from texthead.data import Dataset, labels, manifest_rows, read_dataset, row_path
 from texthead.errors import DataError
-from texthead.files import in_turn, read_value, replacing, sync_folder, write_csv
+from texthead.files import in_turn, open_plain, read_value, replacing, sync_folder, write_csv
 from texthead.media import MediaPath
 
 # Seconds until a claim on a file expires.
@@ -58,8 +58,8 @@ def check_csv(path: Path) -> None:
     """Raise DataError if labels cannot be written to this path."""
     if path.suffix.lower() != ".csv":
         raise DataError(f"{path}: labels are written as CSV; give a file that ends in .csv")
-    if path.exists() and not path.is_file():
-        raise DataError(f"{path}: not a regular file; give a file that ends in .csv")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise DataError(f"{path}: is a link, a pipe, a device or a folder; give a file that ends in .csv")
 
 
 def paths_in(path: Path, root: Path | None = None) -> list[Path]:
@@ -169,7 +169,8 @@ class LabelFile:
 
     def _live_claims(self) -> dict[str, tuple[str, float]]:
         try:
-            saved = read_value(self._claims)
+            with open_plain(self._claims, "r"):
+                saved = read_value(self._claims)
             claims = {str(name): (str(who), float(until)) for name, (who, until) in saved.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}  # Missing or damaged: all files are free.
@@ -194,6 +195,7 @@ class _Table:
 
     def read(self) -> dict[int, LabelRow]:
         """Return the current row of each position."""
+        check_csv(self._csv)
         stamp = _stamp(self._csv)
         if stamp != self._stamp:
             self._rows = self._load() if stamp else {}

@@ -264,8 +264,6 @@ class LabelSession:
             raise DataError(
                 f"class name {name[:50]!r}... has {len(name)} characters, the limit is {LONGEST_NAME}; shorten it"
             )
-        if not name.isprintable():
-            raise DataError(f"class name {name!r} has a character that cannot be printed; remove it")
         classes = self.classes(self._file.read())
         if name not in classes:
             check_names([*classes, name])
