@@ -134,17 +134,20 @@ def _collected(paths: list[str], entries: Iterator[Encoded | MediaError], folder
 
 def _read(file: Path, reporter: Reporter) -> tuple[Windows | None, list[str]]:
     """Return the windows in a file, and the stamps of their files; None if there is no file, or it is damaged."""
+    if not file.is_file():  # Opening a pipe could block.
+        return None, []
     try:
         with safe_open(file, "pt") as saved:
             texts, *tensors = (saved.get_tensor(name) for name in ("texts", "file_of", "spans", "features"))
         paths, problems, stamps = json.loads(texts.numpy().tobytes())
         kinds, count = [(each.dtype, len(each)) for each in tensors], len(tensors[0])
         same = kinds == [(torch.int32, count), (torch.float64, count), (torch.float16, count)]
-        if not (same and len(paths) == len(stamps) > max(tensors[0].tolist(), default=-1)):
+        same = same and len(paths) == len(stamps) > max(tensors[0].tolist(), default=-1)
+        # Each with a zero before it: positions ascend from 0, and a start is at least 0 and not after its end.
+        steps = (each.diff(prepend=torch.zeros_like(each[..., :1])) for each in tensors[:2])
+        if not (same and all((step >= 0).all() for step in steps)):
             raise ValueError("its numbers do not fit together")
         return Windows(paths, problems, *tensors), stamps
-    except FileNotFoundError:
-        return None, []
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reporter.note(f"{file}: damaged ({error}); it is made again")
         return None, []
