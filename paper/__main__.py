@@ -19,7 +19,7 @@ from paper.rows import Job
 from paper.running import SEEDS, Setting, outline, run, seeds_of, workers
 from paper.unused import show
 from paper.worlds import Scale
-from texthead.cli import console
+from texthead.cli.system import reader_gone
 from texthead.errors import RunError, TextheadError
 
 SCALES: tuple[Scale, ...] = ("mini", "full")  # smoke runs only test the code
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             write(options.results, options.scale, options.out, options.page, seeds=options.seeds)
         sys.stdout.flush()
     except BrokenPipeError:
-        return console.reader_gone()
+        return reader_gone()
     except TextheadError as error:
         print(f"python -m paper: {error}", file=sys.stderr)
         return 2

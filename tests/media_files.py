@@ -1,6 +1,7 @@
 """Small videos that are hard to decode: motion, codecs, rotation, cuts and damage."""
 
 import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,18 @@ def heic(path: Path, picture: np.ndarray, turn: bytes = b"", shown: tuple[int, i
         return box(b"ftyp", b"heic" + bytes(4) + b"mif1heic") + box(b"meta", full + b"".join(parts))
 
     path.write_bytes(head(len(head(0)) + 8) + box(b"mdat", b"".join(item[1] for item in items)))
+    return path
+
+
+def tiled(path: Path, width: int, height: int, tile: tuple[int, int]) -> Path:
+    """Write a black, grey TIFF; its tiles are all at one place of the file."""
+    zeros, count = zlib.compress(bytes(tile[0] * tile[1]), 9), -(-width // tile[0]) * -(-height // tile[1])
+    lists = struct.pack(f"<{2 * count}I", *count * [8], *count * [len(zeros)])
+    tags = [(256, width), (257, height), (258, 8), (259, 8), (262, 1), (277, 1), (322, tile[0]), (323, tile[1])]
+    tags += [(324, 8 + len(zeros)), (325, 8 + len(zeros) + 4 * count)]
+    entries = [struct.pack("<2H2I", tag, 4, count if tag in (324, 325) else 1, value) for tag, value in tags]
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(zeros) + len(lists))
+    path.write_bytes(head + zeros + lists + struct.pack("<H", len(tags)) + b"".join(entries) + bytes(4))
     return path
 
 

@@ -11,6 +11,7 @@ from made import write_image
 from run_folders import changed
 from texthead.data.prepare import prepare
 from texthead.data.reading import read_dataset
+from texthead.errors import MediaError
 from texthead.media.addresses import allow_addresses, allowed_address
 from texthead.media.find import find_names
 from texthead.media.paths import MediaPath
@@ -117,6 +118,13 @@ def test_a_run_asks_nobody_for_the_items_that_it_names(world, server, asked, tmp
     assert (code, requests > 0) == (0, True), printed
 
 
+def test_a_pattern_of_files_allows_nothing(asked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert asked("predict", "*", "--classes", "red, blue", "--encoder", "mini")[0] == 2
+    with pytest.raises(MediaError):
+        allowed_address("http://127.0.0.1:9/shards")
+
+
 def test_a_run_to_resume_asks_nobody(world, server, asked, tmp_path):
     """Nor does a file of options."""
     run = tmp_path / "run"
@@ -131,6 +139,9 @@ def test_a_run_to_resume_asks_nobody(world, server, asked, tmp_path):
     options.write_text(f"val: {server}/shards\n")
     code, printed, requests = asked("train", world.images, *world.fast(tmp_path / "other"), "--config", options)
     assert (code, requests, "--allow-addresses" in printed) == (2, 0, True), printed
+    options.write_text(f"val: {server}/shards\nallow_addresses: true\n")
+    code, printed, requests = asked("train", world.images, *world.fast(tmp_path / "third"), "--config", options)
+    assert (code, requests) == (2, 0), printed
 
 
 @pytest.mark.parametrize("card", ["README.md", ".huggingface.yaml"])

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from made import taken
-from media_files import heic
+from media_files import heic, tiled
 from messages import refuses
 from texthead.apps.doctor.facts import facts_of
 from texthead.apps.serving.previews import preview
@@ -233,14 +233,9 @@ def test_a_progressive_jpeg_of_any_size_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tile", [(2**20, 16), (16, 2**20)])
 def test_a_tiff_of_tiles_that_it_does_not_fill(tmp_path: Path, tile: tuple[int, int]) -> None:
     """All tiles are the same 16 kB of data; decoding a thousand would take 32 CPU-seconds."""
-    path, zeros = tmp_path / "a.tif", zlib.compress(bytes(2**24), 9)
-    sides = (16, 16_000) if tile[1] == 16 else (16_000, 16)
-    tags = [(256, sides[0]), (257, sides[1]), (258, 8), (259, 8), (262, 1), (277, 1), (322, tile[0]), (323, tile[1])]
-    tags += [(324, 8 + len(zeros)), (325, 8 + len(zeros) + 4000)]
-    entries = [struct.pack("<2H2I", tag, 4, 1000 if tag in (324, 325) else 1, value) for tag, value in tags]
-    lists = 1000 * struct.pack("<I", 8) + 1000 * struct.pack("<I", len(zeros))
-    head = struct.pack("<2sHI", b"II", 42, 8 + len(zeros) + len(lists))
-    path.write_bytes(head + zeros + lists + struct.pack("<H", len(tags)) + b"".join(entries) + bytes(4))
+    width, height = (16, 16_000) if tile[1] == 16 else (16_000, 16)
+    assert MediaPath(tiled(tmp_path / "small.tif", 100, 90, (64, 64))).open().check() == 1
+    path = tiled(tmp_path / "a.tif", width, height, tile)
     with MediaPath(path).open() as media, refuses(MediaError, path, "memory of 22371 megapixels"):
         media.check()
 

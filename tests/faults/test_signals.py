@@ -20,7 +20,8 @@ QUICK = ("--encoder", "mini", "--size", 32, "--frames", 2, "--baselines", "never
 TRAIN = (*QUICK, "--epochs", 2000, "--workers", 2, "--checkpoint-every", 1, "--out", "run")
 
 ALONE = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Background jobs of a shell ignore it.
 from texthead.parallel.signals import ended_by_signals
 with ended_by_signals(lambda: "stuck") as ending:
     try:

@@ -254,6 +254,22 @@ def test_a_changed_picture_misses(
     assert not torch.allclose(blue, red, atol=1e-3)
 
 
+def test_what_a_file_shows_that_is_replaced_while_it_is_read_is_not_cached(
+    visual: Visual, cache: FeatureCache, tmp_path: Path
+) -> None:
+    path = write_frames(tmp_path / "v" / "img_{:05d}.png", "red", 4)
+
+    def choose_late(length: int) -> list[int]:
+        write_frames(path, "blue", 4)  # After the digest, before a frame is decoded.
+        return choose(length)
+
+    (blue,) = read(visual, [path], cache, choose_late)
+    write_frames(path, "red", 4)
+    (red,) = read(visual, [path], cache)
+    assert torch.equal(red, read(visual, [path])[0])
+    assert not torch.allclose(blue, red, atol=1e-3)
+
+
 def test_a_copied_folder_of_frames_hits(visual: Visual, cache: FeatureCache, tmp_path: Path, monkeypatch) -> None:
     path = write_frames(tmp_path / "v" / "img_{:05d}.png", "red", 9)
     other = write_frames(tmp_path / "elsewhere" / "{:d}.png", "red", 9, first=0)

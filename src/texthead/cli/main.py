@@ -285,7 +285,8 @@ def _call(arguments: list[str], ending: Ending) -> int:
         return 0
     name, words = arguments[0], arguments[1:]
     command = command_of(name)
-    allow_addresses(*(word.partition("=")[2] if word.startswith("--") else word for word in words))
+    named = [word.partition("=")[2] if word.startswith("--") else word for word in words]
+    allow_addresses(*(word for word in named if word != "*"))  # A name or a pattern of files, not the permission.
     values = read_words(command, words)
     if values.pop("print_config", False):
         print(config_text(command, values), end="")

@@ -27,7 +27,6 @@ from texthead.data.sampling import evenly
 from texthead.data.transforms import short_side
 from texthead.errors import DataError, MediaError, RunError
 from texthead.files import locked, read_json, replacing, write_json
-from texthead.media.limits import MAX_SIDE
 from texthead.media.paths import MediaPath, fingerprints
 from texthead.media.shard import INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE, SHARD_FORMAT
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
@@ -66,7 +65,7 @@ class ShardOptions:
     def __post_init__(self) -> None:
         rules = {
             "frames": (self.frames >= 1, "at least 1"),
-            "short_side": (16 <= self.short_side <= MAX_SIDE, f"16 to {MAX_SIDE} pixels"),
+            "short_side": (16 <= self.short_side <= 16_384, "16 to 16384 pixels"),
             "quality": (1 <= self.quality <= 95, "1 to 95"),
             "clips": (self.clips >= 1, "at least 1"),
         }

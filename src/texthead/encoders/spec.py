@@ -144,7 +144,7 @@ class VisualSpec:
                 if not is_valid:
                     raise EncoderError(f"visual encoder description: {key} {value} is out of range; restore the file")
             return spec
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, RunError) as error:
             raise EncoderError(f"visual encoder description is not valid in this version ({line_of(error)})") from None
 
 

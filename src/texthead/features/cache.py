@@ -290,7 +290,7 @@ def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool, engine
         return None
     key = encoder_key(visual, pixels) + (f"-{engine}" if engine in INEXACT else "")
     folder, spec = cache_dir() / "features" if folder is True else Path(folder), visual.spec
-    return FeatureCache(key, folder, spec.number_type, spec.tokens * spec.dim)
+    return FeatureCache(key, folder, spec.number_type, spec.dim if spec.frames == 1 else None)
 
 
 def encoder_key(visual: Visual, pixels: Pixels) -> str:

@@ -286,8 +286,8 @@ class StoredGraph:
             record = read_json(self.path)
         except RunError:
             return None
-        kinds = {"exact": bool, "graph": str}
-        return record if all(isinstance(record.get(key), kind) for key, kind in kinds.items()) else None
+        types = [type(record.get(name, 0.0)) for name in ("exact", "graph", "gap")]
+        return record if types == [bool, str, float] else None
 
     def session(self, record: dict[str, Any]) -> Any:
         """Return the onnxruntime session of the graph; None if the file is missing or has changed."""

@@ -5,7 +5,7 @@ change in any of them changes the key, so features are never stale. A part of a 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -58,12 +58,14 @@ class FrameFeatures(NamedTuple):
 class _Address(NamedTuple):
     """Where the frames of a file or part are cached: the digest and frame count of the file, and frame indices in it.
 
-    `file_length` is 0 if the file has not been opened yet.
+    `file_length` is 0 if the file has not been opened yet. With another stamp than `stamp`, which is older than the
+    digest, a file has been replaced.
     """
 
     digest: str
     frames: range
     file_length: int
+    stamp: str = ""
 
 
 def _times(path: Path) -> Float[Tensor, " frames"]:
@@ -165,9 +167,10 @@ def frame_features_in_turn(
                 encoded = zip(missing, _encode(visual, engine, loader), strict=True)
                 for done, (position, entry) in enumerate(encoded, start + len(chunk) - len(missing) + 1):
                     if cache and isinstance(entry, FrameFeatures):
-                        digest, frames, file_length = _with_length(addresses[position], entry.length)
-                        indices = [frames[i] for i in entry.indices]
-                        cache.put(digest, file_length, indices, entry.features, engine.name, entry.still)
+                        if MediaPath(chunk[position]).stamp() == addresses[position].stamp:
+                            digest, frames, file_length, _ = _with_length(addresses[position], entry.length)
+                            indices = [frames[i] for i in entry.indices]
+                            cache.put(digest, file_length, indices, entry.features, engine.name, entry.still)
                         entry = entry._replace(still=b"")
                     entries[position] = entry
                     progress(done, len(paths))
@@ -224,7 +227,7 @@ def features_of_clips(
                 # One clip at a time, to save memory.
                 clips = (pictures[None, [position_of[index] for index in clip]].to(device) for clip in choose(length))
                 features = (clip_features(visual, clip)[0].to(number_type).cpu() for clip in clips)
-                if cache:
+                if cache and MediaPath(paths[position]).stamp() == addresses[position].stamp:
                     address = _with_length(addresses[position], length)
                     entry = cached(cache, address)
                     cache.put(address.digest, address.file_length, (), torch.empty(0, 1))
@@ -255,20 +258,23 @@ def _look_up(
     addresses = [_Address("", range(0), 0)] * len(paths)
     if cache is None:
         return entries, addresses
-    digests: dict[int, str] = {}
+    digests: dict[int, tuple[str, str]] = {}
     with_parts: dict[str, Path] = {}
     for position, media in enumerate(map(MediaPath, paths)):
         try:
             media.check_part()
-            digest = digests[position] = cache.digest(media.file) + (AS_PICTURE if media.is_image else "")
+            stamp = media.stamp()
+            digest = cache.digest(media.file) + (AS_PICTURE if media.is_image else "")
+            digests[position] = digest, stamp
             if media.is_part:
                 with_parts[digest] = media.file
         except MediaError as error:
             entries[position] = MediaError(media.path, error.problem, error.fault) if media.is_part else error
     times = dict(zip(with_parts, frame_times(cache, [*with_parts.values()], reading), strict=True))
-    for position, digest in digests.items():
+    for position, (digest, stamp) in digests.items():
         try:
-            address = addresses[position] = _address(cache, digest, paths[position], times.get(digest))
+            address = _address(cache, digest, paths[position], times.get(digest))
+            addresses[position] = address._replace(stamp=stamp)
         except MediaError as error:
             entries[position] = MediaError(paths[position], error.problem, error.fault)
             continue
@@ -297,11 +303,16 @@ def frame_times(
 ) -> Iterator[list[float] | MediaError]:
     """Yield the frame times of each video in seconds, or its MediaError; those in the cache are not read again."""
 
+    before: dict[Path, tuple[str, str]] = {}
+
     def cached(path: Path) -> list[float] | MediaError | None:
+        if cache is None:
+            return None
         try:
-            return None if cache is None else cache.times(cache.digest(path))
+            before[path] = MediaPath(path).stamp(), cache.digest(path)
         except MediaError as error:
             return error
+        return cache.times(before[path][1])
 
     missing = [path for path in paths if cached(path) is None]
     opened = iter(data_loader(FileDataset(_times, missing), reading.workers, batch_size=None) if missing else ())
@@ -310,15 +321,14 @@ def frame_times(
         times = next(opened) if path in waiting else cached(path)
         if isinstance(times, Tensor):
             times = times.tolist()
-            with suppress(MediaError):  # The file may be gone by now.
-                if cache is not None:
-                    cache.put_times(cache.digest(path), times)
+            if cache is not None and MediaPath(path).stamp() == before[path][0]:
+                cache.put_times(before[path][1], times)
         yield [] if times is None else times
 
 
 def _with_length(address: _Address, length: int) -> _Address:
     """Return the address; if the file's length was unknown, fill it in."""
-    return address if address.file_length else _Address(address.digest, range(length), length)
+    return address if address.file_length else address._replace(frames=range(length), file_length=length)
 
 
 def _size_text(spec: VisualSpec, clips: Sequence[Sequence[int]], files: int, where: str) -> str:

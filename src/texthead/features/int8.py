@@ -11,7 +11,7 @@ Quantisation = Literal["dynamic", "static"]
 
 
 def quantise(
-    model: Path, out: Path, inputs: Callable[[], Iterable[dict[str, np.ndarray]]] = lambda: ()
+    model: Path, out: Path, inputs: Callable[[], Iterable[dict[str, np.ndarray]]] | None = None
 ) -> Quantisation:
     """Write a model with int8 weights, one scale per channel; return the method.
 
@@ -20,7 +20,7 @@ def quantise(
     `inputs` give ("static"): dynamic ranges slow convolutions down (EfficientNet-Lite0 ran 8 times slower, LOG.md).
 
     Args:
-        inputs: returns inputs of the model by name; only called for static quantisation.
+        inputs: returns inputs of the model by name, for static quantisation; None is dynamic in any case.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
@@ -38,7 +38,7 @@ def quantise(
     for node in graph.node:
         if node.op_type in weights:
             weights[node.op_type] += sum(size.get(name, 0) for name in node.input)
-    if weights["Conv"] <= weights["MatMul"] + weights["Gemm"]:
+    if inputs is None or weights["Conv"] <= weights["MatMul"] + weights["Gemm"]:
         quantize_dynamic(str(model), str(out), op_types_to_quantize=["MatMul", "Gemm"], **shared)
         return "dynamic"
     prepared = model.with_name("prepared.onnx")

@@ -112,10 +112,21 @@ def _view_features(
     engine = Engine(model.visual, reading.engine, count, reporter, _classify_of(model))
     with reporter.bar("encode", "files") as progress:
         pinned = {"pin_memory": model.device.type == "cuda"}
-        for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=list, **pinned):
-            features += encode_views(model, entries, engine)
+        for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=_one_frame, **pinned):
+            views = [
+                each if isinstance(each, MediaError) else each.expand(-1, protocol.frames, -1, -1, -1)
+                for each in entries
+            ]
+            features += encode_views(model, views, engine)
             progress(len(features), len(paths))
     return features
+
+
+def _one_frame(
+    entries: Sequence[UInt8[Tensor, "views frames 3 size size"] | MediaError],
+) -> list[UInt8[Tensor, "views _ 3 size size"] | MediaError]:
+    """Return the entries with one frame of each picture: torch cannot pin views that repeat it."""
+    return [each if isinstance(each, MediaError) or each.stride(1) else each[:, :1] for each in entries]
 
 
 def _classify_of(model: Recognizer) -> Classify | None:

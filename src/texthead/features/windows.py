@@ -140,14 +140,18 @@ def _read(file: Path, reporter: Reporter) -> tuple[Windows | None, list[str]]:
         with safe_open(file, "pt") as saved:
             texts, *tensors = (saved.get_tensor(name) for name in ("texts", "file_of", "spans", "features"))
         paths, problems, stamps = json.loads(texts.numpy().tobytes())
-        kinds, count = [(each.dtype, len(each)) for each in tensors], len(tensors[0])
-        same = kinds == [(torch.int32, count), (torch.float64, count), (torch.float16, count)]
-        same = same and len(paths) == len(stamps) > max(tensors[0].tolist(), default=-1)
-        # Each with a zero before it: positions ascend from 0, and a start is at least 0 and not after its end.
-        steps = (each.diff(prepend=torch.zeros_like(each[..., :1])) for each in tensors[:2])
-        if not (same and all((step >= 0).all() for step in steps)):
-            raise ValueError("its numbers do not fit together")
+        (file_of, spans, features), count = tensors, len(tensors[0])
+        kinds = [(each.dtype, tuple(each.shape)) for each in (file_of, spans, features[:, :0])]
+        if not (
+            kinds == [(torch.int32, (count,)), (torch.float64, (count, 2)), (torch.float16, (count, 0))]
+            and {*map(type, (*paths, *stamps, *problems, *problems.values()))} <= {str}
+            and type(paths) is type(stamps) is list
+            and len(paths) == len(stamps) > max([-1, *file_of[-1:].tolist()])
+            and (torch.cat([file_of.new_zeros(1), file_of]).diff() >= 0).all()
+            and ((spans[:, 0] >= 0) & (spans[:, 0] < spans[:, 1])).all()
+        ):
+            raise ValueError("its values do not fit together")
         return Windows(paths, problems, *tensors), stamps
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
         reporter.note(f"{file}: damaged ({error}); it is made again")
         return None, []

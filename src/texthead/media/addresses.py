@@ -12,7 +12,7 @@ from texthead.errors import MediaError, either
 
 # Schemes of fsspec. It can chain others (`simplecache::`, `reference::`), which write copies or read a file that names
 # more addresses; those are not addresses here.
-SCHEMES = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "hdfs", "sftp", "hf", "memory")
+SCHEMES = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "sftp", "hf", "memory")
 
 _REMOTE = re.compile(rf"({'|'.join(SCHEMES)}):/+(?!.*::)")
 

@@ -9,10 +9,7 @@ from pathlib import Path
 from texthead.errors import DataError, MediaError
 from texthead.media.addresses import hint_on_path
 
-# A small file can claim any size, so it is checked before allocating.
-MAX_SIDE = 16_384
-
-# Default of `max_megapixels`.
+# Default of `max_megapixels`: a small file can claim any size, so it is checked before allocating.
 MAX_MEGAPIXELS = 179
 
 # Where the limit is stored: processes that are started later inherit the environment.
@@ -23,7 +20,7 @@ BYTES_A_MEGAPIXEL = 3 * 10**6
 # Frames of a file, or samples in the header of a video: 38 hours at 30 frames per second.
 MAX_FRAMES = 2**22
 
-# Long side over short side. Images are resized by their short side: 16,384 x 1 pixels would become 4 million x 256.
+# Long side over short side. Images are resized by their short side: 16,000 x 1 pixels would become 4 million x 256.
 MAX_RATIO = 1000
 
 # Scans of a JPEG. Each visits all coefficients again, however few bytes it has: up to 1.2 s for 1,000 megapixels.
@@ -83,8 +80,6 @@ def check_size(path: Path, width: int, height: int, each: float = 3.0) -> None:
     claim = f"claims {width}x{height} pixels"
     if min(width, height) < 1:
         raise MediaError(path, f"{claim}, which is empty; make it again")
-    if max(width, height) > MAX_SIDE:
-        raise MediaError(path, f"{claim}, the limit is {MAX_SIDE} per side; scale it down")
     if max(width, height) > MAX_RATIO * min(width, height):
         raise MediaError(path, f"{claim}, one side more than {MAX_RATIO} times the other; crop it")
     held, limit = math.ceil(width * height * each / BYTES_A_MEGAPIXEL), max_megapixels()

@@ -160,8 +160,8 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
     Raises:
         DataError: there are no shards, their format is unknown, or an index is invalid.
     """
-    allow_addresses(source)
     root = Path(source)
+    allow_addresses(*({root} - {Path("*")}))
     index = _json(root / INDEX)
     own = index.get("texthead")
     if not isinstance(own, dict) or own.get("format") != SHARD_FORMAT:

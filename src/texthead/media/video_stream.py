@@ -31,7 +31,7 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from texthead.errors import Fault, MediaError
-from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_SIDE, check_scans, check_size, max_megapixels
+from texthead.media.limits import BYTES_A_MEGAPIXEL, check_scans, check_size, max_megapixels
 
 # Decoders of FFmpeg whose packets are JPEGs.
 _SCANNED = frozenset({"mjpeg", "mjpegb", "amv", "jpegls", "smvjpeg", "sp5x", "thp"})
@@ -101,7 +101,7 @@ def one_thread(path: Path, context: VideoCodecContext) -> VideoCodecContext:
     if context.width or context.height:  # Through a pipe they may be unknown until the first frame.
         check_size(path, context.width, context.height, each)
     context.thread_count = 1
-    context.options = {"max_pixels": str(min(MAX_SIDE**2, int(max_megapixels() * BYTES_A_MEGAPIXEL / each)))}
+    context.options = {"max_pixels": str(int(max_megapixels() * BYTES_A_MEGAPIXEL / each))}
     return context
 
 

@@ -196,6 +196,8 @@ def test_a_class_is_renamed_and_joined_with_another(opened: Open, tmp_path: Path
     other.rename("sea", "blue")
     other.rename("blue", " blue ")
     assert names(other)[:2] == ["blue", "sky"]
+    other.rename("blue", "bleue\u0301")
+    other.rename("bleue\u0301", "bleu\u00e9")
     # Undo does not bring back an old name.
     while session.undo("ann") is not None:
         assert set(names(session)) <= {"red", "lime"}

@@ -12,7 +12,7 @@ from texthead.apps.doctor.encoder_findings import OwnSentences
 from texthead.apps.doctor.facts import read_facts
 from texthead.apps.doctor.findings import Severity, plural
 from texthead.apps.doctor.page import Diagnosis
-from texthead.apps.doctor.wrong_labels import JudgedLabels, suspicious_labels
+from texthead.apps.doctor.wrong_labels import LEAST_AGREEMENT, JudgedLabels, suspicious_labels
 from texthead.data import Dataset
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import RunError
@@ -143,7 +143,7 @@ def _frozen(settings: EncoderSettings, dataset: Dataset, frames: int, reporter: 
 def _first_to_check(judged: JudgedLabels, names: Sequence[str], dataset: Dataset) -> str:
     """Return a note on the most suspicious label if none is listed, since single wrong ones are hard to tell."""
     doubtful = [label for label in judged.ranked if int(label.fits.argmax()) == label.better]
-    if judged.listed or not judged.ranked:
+    if judged.listed or not judged.ranked or judged.agreement < LEAST_AGREEMENT:
         return ""
     if not doubtful:
         return "no label looks wrong: each item fits its own class best"

@@ -258,7 +258,7 @@ class LabelSession:
             label = class_labels.join_labels(classes) if self.several else classes[0]
             self._put(who, position, Mark(label, checked=checked))
 
-    def _class_name(self, name: str) -> str:
+    def _class_name(self, name: str, instead_of: str | None = None) -> str:
         """Return a typed name with normalised spaces; raise DataError if it is not a valid class."""
         name = " ".join(name.split())
         if len(name) > LONGEST_NAME:
@@ -267,7 +267,7 @@ class LabelSession:
             )
         classes = self.classes(self._file.read())
         if name not in classes:
-            check_names([*classes, name])
+            check_names([*(each for each in classes if each != instead_of), name])
             class_labels.join_labels([name])
             self._rows_of([name])  # Raises if the text encoder cannot encode the name.
         return name
@@ -331,7 +331,7 @@ class LabelSession:
         with self._turn:
             if old not in self.classes(self._file.read()):
                 raise DataError(f"no class {old!r}; reload the page")
-            new = self._class_name(new)
+            new = self._class_name(new, instead_of=old)
             if new == old:
                 return
             self._file.rename(old, new)

@@ -1,11 +1,11 @@
 """Training started from the page of `texthead label`, and its output."""
 
-import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT, Popen
 from typing import Any, Literal
 
 from texthead.errors import DataError
@@ -27,7 +27,7 @@ class Training:
     def __init__(self, arguments: Callable[[How, Path], Sequence[str]], labels_csv: Path):
         self._arguments = arguments
         self._labels_csv = labels_csv
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Popen[str] | None = None
         self._lines: deque[str] = deque(maxlen=_LINES)
         self._run: Path | None = None
         self._turn = threading.Lock()
@@ -45,17 +45,10 @@ class Training:
             self._run = unused(self._labels_csv.with_name(name))
             self._lines.clear()
             command = [sys.executable, "-m", "texthead", *self._arguments(how, self._run)]
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            )
+            self._process = Popen(command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, text=True, errors="replace")
             threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
+    def _read(self, process: Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             if line.strip():
