@@ -30,6 +30,11 @@ def escaped(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
+def on_one_line(name: object) -> str:
+    """Return a text with line breaks as `\\n`: the name of a file or a class cannot add a line to a result."""
+    return str(name).replace("\n", "\\n")
+
+
 def printable(text: str) -> str:
     """Return a text for terminals, pages and reports: `escaped`, and without passwords."""
     return without_password(escaped(text))

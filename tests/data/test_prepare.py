@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import struct
 import sys
@@ -511,6 +512,12 @@ def test_a_shard_or_an_index_that_is_gone(copy: Path) -> None:
             MediaPath(path).open()
         assert caught.value.path == path
     with pytest.raises(DataError, match=r"shard-000001\.json"):
+        read_dataset(copy)
+    for name in ("shard-000000.tar", "shard-000001.json"):  # Reading does not wait for the pipe.
+        os.mkfifo(copy / name)
+    with pytest.raises(MediaError, match="cannot be read"):
+        MediaPath(copy / "shard-000000.tar" / "000000000.avi").open()
+    with pytest.raises(DataError, match="not a file"):
         read_dataset(copy)
 
 

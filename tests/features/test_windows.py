@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -115,7 +116,11 @@ def test_only_new_and_changed_files_are_opened(files: list[Path], keeper: Keeper
     assert not torch.equal(changed.features[changed.file_of == 1], moved.features[moved.file_of == 1])
 
 
-@pytest.mark.parametrize("harm", ["truncated", "empty", "header", "texts", "number", "kind"])
+# In a file: the positions of the last three windows' files, and a time at the end of a file.
+ORDER, INFINITE = bytes(4) + b"\x01\0\0\0\x02\0\0\0", struct.pack("<d", math.inf)
+
+
+@pytest.mark.parametrize("harm", ["truncated", "empty", "header", "texts", "number", "kind", "below 0", "time"])
 def test_a_damaged_file_is_made_again(files: list[Path], keeper: Keeper, harm: str) -> None:
     before = keeper(files)
     data = keeper.file.read_bytes()
@@ -125,7 +130,9 @@ def test_a_damaged_file_is_made_again(files: list[Path], keeper: Keeper, harm: s
         "header": data[:20] + b"?" + data[21:],
         "texts": data.replace(b"film.mp4", b'film"mp4'),
         "kind": data.replace(b'"F16"', b'"I16"'),
-        "number": data.replace(bytes(4) + b"\x01\0\0\0\x02\0\0\0", bytes(4) + b"\x01\0\0\0\x09\0\0\0"),
+        "number": data.replace(ORDER, ORDER[:-4] + b"\x09\0\0\0"),
+        "below 0": data.replace(ORDER, b"\xff" * 4 + ORDER[4:]),
+        "time": data.replace(INFINITE, b"\xff" * 8, 1),
     }[harm]
     assert damaged != data
     keeper.file.unlink()  # It is still mapped.
@@ -138,6 +145,14 @@ def test_a_damaged_file_is_made_again(files: list[Path], keeper: Keeper, harm: s
     assert torch.equal(after.features, before.features)
     keeper(files)
     assert not keeper.notes
+
+
+def test_a_pipe_in_place_of_the_file(files: list[Path], keeper: Keeper) -> None:
+    """Opening it does not wait."""
+    keeper.file.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(keeper.file)
+    assert len(keeper(files).file_of)
+    assert keeper.file.is_file()
 
 
 def test_an_interrupted_build_continues(files: list[Path], keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from rich.text import Text
 from texthead.cli.flag_names import with_flags as with_flags
 from texthead.cli.status_line import ProgressBar, StatusLine
 from texthead.cli.system import of_system
-from texthead.errors import MediaError, listed, printable
+from texthead.errors import MediaError, listed, on_one_line, printable
 from texthead.parallel.progress import Reporter, step_bars
 from texthead.text import prompts
 
@@ -178,7 +178,7 @@ def flush_notes() -> None:
     if lines:
         sys.stdout.flush()
         for line in dict.fromkeys(lines):
-            notes().print(f"note: {line}")
+            notes().print(f"note: {on_one_line(line)}")
         lines.clear()
 
 

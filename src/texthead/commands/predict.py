@@ -16,7 +16,7 @@ from texthead.cli.model import ModelOptions, noted_calibration
 from texthead.cli.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, run_argument
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import argument, option
-from texthead.errors import DataError, listed
+from texthead.errors import DataError, listed, on_one_line
 from texthead.media.paths import MediaPath
 from texthead.runs.saved import is_run
 
@@ -113,7 +113,9 @@ class Predict:
             keep_graph(Path(run_folder), model.model, protocol.sizes.size)
         if unreadable and not self.files.skip_unreadable:
             s = "s" * (len(unreadable) > 1)
-            console.problems().print(f"texthead: {len(unreadable)} file{s} cannot be read: {listed(unreadable, 3)}")
+            console.problems().print(
+                f"texthead: {len(unreadable)} file{s} cannot be read: {on_one_line(listed(unreadable, 3))}"
+            )
             return 1
         return 0
 
@@ -266,15 +268,15 @@ def _write_predictions(
 def _line(p: "Prediction") -> str:
     """Return a file, and its two best classes, as one line."""
     if p.error:
-        return f"{p.path}  not read: {with_flags(p.error)}\n"
+        return f"{on_one_line(p.path)}  not read: {with_flags(p.error)}\n"
     shown = p.top[:2] if p.chosen is None else p.labels or p.top[:1]
     best = ", ".join(f"{100 * v:.1f} % {n}" for n, v in shown)
-    return f"{p.path}  {f'{p.in_place} (best: {best})' if p.in_place else best}\n"
+    return f"{on_one_line(p.path)}  {f'{p.in_place} (best: {best})' if p.in_place else best}\n"
 
 
 def _lines(p: "Prediction") -> str:
     """Return a file, and a line for each of its best classes."""
-    lines = [f"{p.path}"]
+    lines = [on_one_line(p.path)]
     for rank, (n, v) in enumerate(p.top):
         named = f"{100 * v:5.1f} %  {n}"
         if p.chosen is not None:

@@ -212,6 +212,8 @@ def _read_manifest(source: str) -> Dataset:
     if {"label", "labels"} <= {*columns}:
         raise DataError(f"{path}: has the columns label and labels, which could differ; rename one of them")
     several = bool(classes) or "labels" in columns
+    if classes:
+        check_names([name.strip() for name in classes])
     rows = manifest_rows(path, ("path",) if several else ("path", "label"))
     rows = forms.with_labels(rows, classes, path) if classes else rows
     items = [forms.row_item(row, path, line) for line, row in rows]

@@ -215,6 +215,9 @@ def read_json_list(source: str) -> Dataset:
 def _json_row(entry: Any, where: str) -> dict[str, str]:
     """Return an entry as a row of a manifest: texts by column; several labels are in `labels`."""
     name = next((name for name in _PATHS if isinstance(entry, dict) and isinstance(entry.get(name), str)), None)
+    for one, other in (_PATHS, ("label", "labels")) if name else ():
+        if entry.get(one, entry.get(other)) != entry.get(other, entry.get(one)):
+            raise DataError(f"{where}: has both {one} and {other}, which differ; leave one out")
     cell = entry.get("labels", entry.get("label")) if name else None
     labels = cell if isinstance(cell, list) else [cell]
     if name is None or not all(isinstance(label, str | int) and str(label).strip() for label in labels):

@@ -134,6 +134,8 @@ def _collected(paths: list[str], entries: Iterator[Encoded | MediaError], folder
 
 def _read(file: Path, reporter: Reporter) -> tuple[Windows | None, list[str]]:
     """Return the windows in a file, and the stamps of their files; None if there is no file, or it is damaged."""
+    if not file.is_file():  # Opening a pipe could block.
+        return None, []
     try:
         with safe_open(file, "pt") as saved:
             texts, *tensors = (saved.get_tensor(name) for name in ("texts", "file_of", "spans", "features"))
@@ -150,8 +152,6 @@ def _read(file: Path, reporter: Reporter) -> tuple[Windows | None, list[str]]:
         ):
             raise ValueError("its values do not fit together")
         return Windows(paths, problems, *tensors), stamps
-    except FileNotFoundError:
-        return None, []
     except (SafetensorError, OSError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
         reporter.note(f"{file}: damaged ({error}); it is made again")
         return None, []

@@ -124,7 +124,8 @@ def read_ranges(path: Path, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes
 
 def _ranges(tar: Path, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
     if address(tar) is None:
-        with tar.open("rb", buffering=0) as file:
+        # Opening a pipe does not wait for its other end; seeking in it is an error.
+        with open(tar, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             for offset, size in ranges:
                 file.seek(offset)
                 yield file.read(size)
@@ -263,6 +264,8 @@ def _json(path: Path) -> dict[str, Any]:
     """
     try:
         if address(path) is None:
+            if path.exists() and not path.is_file():  # Reading a pipe could block.
+                raise ValueError("it is not a file")
             value = read_value(path, most=MOST_BYTES_OF_LISTS)
         elif len(text := _read(path, 0, MOST_BYTES_OF_LISTS + 1)) <= MOST_BYTES_OF_LISTS:
             value = json.loads(text)

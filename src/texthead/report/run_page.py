@@ -176,9 +176,10 @@ def write_report(
 
 def settings(about: Mapping[str, Any], *, trained: bool) -> dict[str, object]:
     """Return the encoder, the head, the options for items and names, and the values of the recipe that were used."""
-    typed, recipe = about.get("command") or {}, about["recipe"]
+    typed, recipe = about.get("command"), about["recipe"]
     made: dict[str, object] = {"encoder": about["encoder"]["source"], "head": about["head"]["kind"]}
-    made |= {key: typed[key] for key in ("text", "train_head", "names", "k", "held_out") if key in typed}
+    if isinstance(typed, dict):
+        made |= {key: typed[key] for key in ("text", "train_head", "names", "k", "held_out") if key in typed}
     made |= recipe if trained else {key: recipe[key] for key in PROBE_VALUES if key in recipe}
     return {key: value for key, value in made.items() if value is not None}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import Any
 
 from jaxtyping import Float
@@ -109,15 +109,15 @@ def saved_split(folder: Path) -> dict[str, Any]:
     Raises:
         RunError: the file is missing, lacks a list, or its lists of paths and labels have different lengths.
     """
-    split = read_json(folder / "split.json", most=MOST_BYTES_OF_LISTS)
-    for name in ("train", "held_out"):
-        paths, labels = split.get(name), split.get(f"{name}_labels")
-        if not isinstance(paths, list) or not isinstance(labels, list):
-            raise RunError(f"{folder}/split.json: {name} and {name}_labels must be lists: restore it from a copy")
-        if len(paths) != len(labels):
-            raise RunError(
-                f"{folder}/split.json: {name} has {len(paths)} paths and {len(labels)} labels: restore it from a copy"
-            )
+    path = folder / "split.json"
+    split = read_json(path, most=MOST_BYTES_OF_LISTS)
+    for name in _SPLIT_LISTS:
+        values, files = split.get(name), "held_out" if name.startswith("held_out") else "train"
+        may_be_null = name.endswith(("_labels", "_groups"))
+        if not isinstance(values, list) or not {*map(type, values)} <= {str, NoneType if may_be_null else str}:
+            raise RunError(f"{path}: {name} must be a list of texts: restore it from a copy")
+        if may_be_null and len(values) != len(split[files]):
+            raise RunError(f"{path}: {files} has {len(split[files])} paths and {name} {len(values)} values: restore it")
     return split
 
 

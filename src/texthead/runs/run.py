@@ -13,8 +13,7 @@ calibration.json   temperature, threshold and prediction sets of `texthead calib
 report.html        the report
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -52,7 +51,7 @@ from texthead.runs.folder import (
     saved_split,
 )
 from texthead.runs.hub import check_own, display_name, local_run
-from texthead.runs.saved import check_run
+from texthead.runs.saved import check_run, classes_file, in_file
 from texthead.runs.scores import read_scores
 from texthead.text.class_tree import ClassTree
 from texthead.text.prompts import class_prompts
@@ -333,12 +332,6 @@ class Run:
         return html_table(("", ""), rows, caption=f"run {self.folder}")
 
 
-def _texts(values: object) -> list[str]:
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValueError("a list of files holds values that are not strings")
-    return values
-
-
 def _saved_calibration(folder: Path) -> Calibration | None:
     """Read `calibration.json`; None if there is none."""
     path = folder / CALIBRATION
@@ -371,15 +364,6 @@ def save_tree(folder: Path, tree: ClassTree) -> None:
         write_json(folder / "classes.json", {**read_json(folder / "classes.json"), "tree": tree.above})
 
 
-@contextmanager
-def _in_recipe(folder: Path) -> Iterator[None]:
-    """Name `recipe.json` in errors on its content."""
-    try:
-        yield
-    except TextheadError as error:
-        raise RunError(f"{folder / 'recipe.json'}: {error}") from error
-
-
 def _model(
     folder: Path, about: dict[str, Any], classes: dict[str, Any], spec: VisualSpec, pixels: Pixels
 ) -> Recognizer:
@@ -393,7 +377,7 @@ def _model(
         with sized_as(shapes.values(), str(folder / "recipe.json")):
             make_temporal(about["temporal"], build_visual(spec))
         visual = build_visual(spec)
-    with _in_recipe(folder):
+    with in_file(folder / "recipe.json"):
         head = empty_head(about["head"], classes, spec.dim, shapes)
     model = Recognizer(visual, make_temporal(about["temporal"], visual), head)
     if isinstance(visual, LazyVisual):
@@ -453,7 +437,7 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
     """
     folder = local_run(folder)
     check_run(folder)
-    about, classes, split = read_json(folder / "recipe.json"), read_json(folder / "classes.json"), saved_split(folder)
+    about, classes, split = read_json(folder / "recipe.json"), classes_file(folder), saved_split(folder)
     written_as = about.get("format")
     if written_as is None:
         raise RunError(f"{folder}/recipe.json: has no 'format'; restore it from a copy")
@@ -462,7 +446,7 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
             f"{folder}: format {written_as!r}, this version reads {RUN_FORMAT}: use the version that made it"
         )
     try:
-        with _in_recipe(folder):
+        with in_file(folder / "recipe.json"):
             spec, recipe = VisualSpec.from_json(about["encoder"]), Recipe.from_json(about["recipe"])
             check_types(Pixels, about["pixels"])
             pixels = Pixels(**about["pixels"])
@@ -471,18 +455,16 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
         spec = replace(spec, source=spec.source.replace(HERE, str(folder)))
         model = _model(folder, about, classes, spec, pixels)
         ClassTree.of_json(classes.get("tree"))  # Raises an error for a damaged one.
-        trained_on, held_out = frozenset(_texts(split["train"])), tuple(_texts(split["held_out"]))
+        trained_on, held_out = frozenset(split["train"]), tuple(split["held_out"])
         # Files that could not be read have an empty fingerprint.
-        contents = [frozenset(_texts(split[key])) - {""} for key in ("train_content", "held_out_content")]
+        contents = [frozenset(split[key]) - {""} for key in ("train_content", "held_out_content")]
+        tuned = (about.get("objective") or {}).get("text") == "online"
     except TextheadError:
         raise
-    except KeyError as error:
-        raise RunError(f"{folder}: recipe.json, classes.json or split.json lacks {error}") from None
     except Exception as error:  # On damaged values, timm, open_clip and torch raise errors of nearly any type.
         raise RunError(
             f"{folder}: recipe.json, classes.json or split.json is damaged ({line_of(error)}); restore them from a copy"
         ) from None
-    tuned = (about.get("objective") or {}).get("text") == "online"
     trained = model.eval(), recipe, spec, pixels, trained_on, held_out, *contents
     return Run(
         folder,

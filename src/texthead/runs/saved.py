@@ -1,12 +1,15 @@
 """Read the metadata of a run folder without importing torch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, get_type_hints
 
-from texthead.errors import RunError
+from texthead.errors import RunError, TextheadError, line_of
 from texthead.files import read_json
 from texthead.media.paths import MediaPath
+from texthead.recipes import check_types
+from texthead.text.class_names import check_names
 
 
 class SavedClasses(NamedTuple):
@@ -14,6 +17,41 @@ class SavedClasses(NamedTuple):
 
     entries: list[dict[str, Any]]
     edited: dict[str, Any] | None
+
+
+# The types in `classes.json`.
+class _Entry(TypedDict):
+    label: str
+    name: str
+    prompt: str | tuple[str, ...] | None
+
+
+class _Edited(TypedDict):
+    run: str
+    edits: tuple[str, ...]
+
+
+@contextmanager
+def in_file(path: Path) -> Iterator[None]:
+    """Name a file of a run in errors on its content."""
+    try:
+        yield
+    except TextheadError as error:
+        raise RunError(f"{path}: {error}") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: damaged ({line_of(error, kind=True)}); restore it from a copy") from None
+
+
+def classes_file(folder: Path) -> dict[str, Any]:
+    """Return the content of a run's `classes.json`; raise RunError if it is missing, or an entry is damaged."""
+    path = folder / "classes.json"
+    classes = read_json(path)
+    with in_file(path):
+        check_names([entry["label"] for entry in classes["classes"]])
+        edited = [classes["edited"]] if classes.get("edited") else []
+        for kind, entry in (*((_Entry, entry) for entry in classes["classes"]), *((_Edited, each) for each in edited)):
+            check_types(kind, {key: entry[key] for key in get_type_hints(kind)})
+    return classes
 
 
 def is_run(path: str | Path) -> bool:
@@ -51,18 +89,10 @@ def saved_classes(folder: Path) -> SavedClasses:
         RunError: there is no run, or its files are damaged.
     """
     check_run(folder)
-    head, classes = read_json(folder / "recipe.json").get("head"), read_json(folder / "classes.json")
-    entries, edited = classes.get("classes"), classes.get("edited")
-    if not isinstance(head, dict) or not isinstance(entries, list) or not isinstance(edited, dict | None):
-        raise RunError(f"{folder}: recipe.json or classes.json is damaged; restore both from one copy")
-    try:
-        rows = [
-            {**{key: entry[key] for key in ("label", "name", "prompt")}, **entry, "row": row_source(head, entry)}
-            for entry in entries
-        ]
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{folder}: recipe.json or classes.json lacks {error}; restore both from one copy") from None
-    return SavedClasses(rows, edited)
+    recipe, classes = read_json(folder / "recipe.json"), classes_file(folder)
+    with in_file(folder / "recipe.json"):
+        rows = [{**entry, "row": row_source(recipe["head"], entry)} for entry in classes["classes"]]
+    return SavedClasses(rows, classes.get("edited"))
 
 
 def row_source(head: Mapping[str, Any], entry: Mapping[str, Any]) -> str:

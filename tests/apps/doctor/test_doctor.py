@@ -162,6 +162,13 @@ def test_mistakes_end_with_2(bad: Path, refused, arguments: tuple[str, str], mon
     assert bad.read_bytes() == before
 
 
+def test_names_that_a_list_cannot_hold(tmp_path: Path, refused) -> None:
+    """A CSV would hold the class as two."""
+    for name in ("red; blue", "red"):
+        write_image(tmp_path / "items" / name / "a.png", "red")
+    refused("red; blue", "doctor", tmp_path / "items", "--quick", "--fix", tmp_path / "new.csv")
+
+
 def test_empty_clean_list_not_written(tmp_path: Path, doctor, monkeypatch) -> None:
     facts = Facts(write_broken(tmp_path / "a.mp4"), fault="unreadable", problem="not a video")
     monkeypatch.setattr(

@@ -229,7 +229,7 @@ def test_a_cleaned_list_leaves_out() -> None:
 
 def test_rows_of_a_cleaned_list(tmp_path: Path) -> None:
     items = [
-        Item(tmp_path / "in" / "a.mp4", "cat", "train", "g", (("source", "x"),)),
+        Item(tmp_path / "in" / "a.mp4", "cat", "train", "g", (("source", "x"), ("label", "y"), ("path", "z"))),
         Item(tmp_path / "b.mp4", "dog", "test", None, (("source", "y"),)),
         Item(Path("/elsewhere/c.mp4"), "dog", "test", None, (("other", "z"),)),
     ]

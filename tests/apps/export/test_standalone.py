@@ -242,6 +242,9 @@ def test_answers_and_sets_of_a_calibrated_model(tmp_path):
         assert [pair["probability"] for pair in result["top"]] == pytest.approx([0.866813, 0.117310], abs=1e-6)
         assert (result["answer"], result["set"]) == (answer, ["a", "b"])
         assert (standalone.NONE in standalone.as_text(result)) == (answer != "a")
+    result["path"], result["top"][0]["name"] = "a\nb\x1b.png", "\u202ered"
+    assert standalone.as_text(result).splitlines()[::2] == ["a\\nb\\x1b.png", "   11.7 %  b"]
+    assert "\\u202ered" in standalone.as_text(result)
 
 
 def test_help_needs_no_model():

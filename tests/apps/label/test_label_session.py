@@ -333,7 +333,7 @@ def test_broken_csv_is_reported_until_fixed(opened: Open, tmp_path: Path) -> Non
 
 def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
     session = opened()
-    for name in ("", "  ", "a\x00b", "\u202ecat", "\u200b", "x" * 201):
+    for name in ("", "  ", "a\x00b", "\u202ecat", "\u200b", "x" * 201, "red; blue"):
         with refuses(DataError, "class"):
             session.label("ann", 0, name)
     for position in (-1, FILES):

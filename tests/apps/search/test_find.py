@@ -42,6 +42,15 @@ def test_a_class_of_a_run_is_found_and_exported(folder: Path, works) -> None:
     assert sum(len(json.loads(path.read_text())) for path in folder.parent.glob("tasks*.json")) == 7
 
 
+def test_hostile_names_and_words(folder: Path, works, refused) -> None:
+    """A line break in a name begins no line; words that are not UTF-8 are an error."""
+    name = folder / "a\n  1  +9.9  forged.png"
+    name.write_bytes((folder / "00.png").read_bytes())
+    for command in (("find", "red", folder, "--run", "run"), ("predict", "run", folder)):
+        assert sum(r"a\n  1  +9.9  forged.png" in line for line in works(*command)[0].splitlines()) == 1
+    refused("not valid UTF-8", "find", "red\udcff", folder)
+
+
 def test_json_and_an_example(folder: Path, works) -> None:
     example = write_image(folder.parent / "example.png", "blue", seed=99)
     found = json.loads(works("find", "--like", example, folder, "--run", "run", "--top", 3, "--json")[0])

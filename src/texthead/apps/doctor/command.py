@@ -20,7 +20,7 @@ from texthead.cli import (
     option,
     outputs,
 )
-from texthead.errors import DataError, listed
+from texthead.errors import DataError, listed, on_one_line
 from texthead.files import unused
 from texthead.text import prompts
 
@@ -87,6 +87,7 @@ class Doctor:
         """Return the exit code."""
         console.doing(f"reading {self.data}")
         from texthead.apps.doctor.examine import EncoderSettings, diagnose
+        from texthead.data import labels
         from texthead.features import Reading
         from texthead.media import MediaPath
 
@@ -96,6 +97,8 @@ class Doctor:
                 f"--fix {fix}: a manifest cannot name clips of remote shards; copy them to this machine first"
             )
         dataset = self.labelled.read_noted(self.data)
+        if fix:
+            labels.join_labels(dataset.classes)  # In the CSV, a name with a semicolon would be two.
         reading = Reading(self.workers, cache=self.features.folder, engine=self.encoding.engine)
         template = self.prompts.read_template() or "{}"
         settings = EncoderSettings(self.encoder, self.size, template, self.encoding.device, reading)
@@ -127,7 +130,7 @@ class Doctor:
     def _show(self, diagnosis: "Diagnosis") -> None:
         """Print the diagnosis, and write it to --out."""
         for line in diagnosis.summary():
-            console.results().print(line)
+            console.results().print(on_one_line(line))
         _print_overview(diagnosis.overview)
         if diagnosis.findings:
             _print_findings(diagnosis)

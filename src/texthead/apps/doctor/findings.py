@@ -449,7 +449,8 @@ def cleaned_rows(items: Sequence[Item], without: Iterable[int], folder: Path) ->
     """
     excluded = set(without)
     kept = [item for position, item in enumerate(items) if position not in excluded]
-    extra = list(dict.fromkeys(name for item in kept for name, _ in item.extra))
+    known = ("path", "label", "labels", "split", "group", "start", "end")
+    extra = [name for name in dict.fromkeys(name for item in kept for name, _ in item.extra) if name not in known]
     optional = [name for name in ("split", "group") if any(getattr(item, name) for item in kept)]
     times = ["start", "end"] if any(item.media.is_part for item in kept) else []
     rows = []

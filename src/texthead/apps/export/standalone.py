@@ -364,15 +364,21 @@ class Predictor:
 
 
 def as_text(result: dict) -> str:
-    """Return the printed lines for a file."""
+    """Return the printed lines for a file, with invisible and control characters in names as `\\u202e`."""
     if "error" in result:
-        return f"{result['path']}\n  not read: {result['error']}"
+        return shown([result["path"], f"  not read: {result['error']}"])
     lines = [f"  {100 * pair['probability']:5.1f} %  {pair['name']}" for pair in result["top"]]
     if "labels" in result:
         lines = [f"  {'yes' if i < len(result['labels']) else 'no '}{line}" for i, line in enumerate(lines)]
     if result.get("answer") == NONE:
         lines[0] = f"  {NONE} (best: {lines[0].strip()})"
-    return "\n".join([result["path"], *lines])
+    return shown([result["path"], *lines])
+
+
+def shown(lines: Sequence[str]) -> str:
+    """Join lines, in which joiners are the only invisible characters that stay: emoji and some scripts need them."""
+    plain = ("".join(c if c.isprintable() or c in "\u200c\u200d" else ascii(c)[1:-1] for c in line) for line in lines)
+    return "\n".join(plain)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

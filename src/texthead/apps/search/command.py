@@ -16,7 +16,7 @@ from texthead.cli import (
     outputs,
     run_argument,
 )
-from texthead.errors import DataError, RunError, listed
+from texthead.errors import DataError, RunError, listed, on_one_line
 from texthead.files import scratch_folder
 from texthead.media import MediaPath, Span
 
@@ -171,7 +171,8 @@ class Find:
             path = MediaPath(hit.path).part(Span(hit.start, hit.end))
             sure = "" if hit.probability is None else f"  {100 * hit.probability:.0f} %"
             more = f"  also {listed(hit.copies, 2)}" if hit.copies else ""
-            text.print(f"{rank:>3}  {hit.score:+.1f}{sure}  {path}{more}", markup=False, highlight=False)
+            line = f"{rank:>3}  {hit.score:+.1f}{sure}  {path}{more}"
+            text.print(on_one_line(line), markup=False, highlight=False)
 
     def _serve(self, index: "Index", words: str, password: str | None) -> None:
         """Serve the page until it is interrupted."""

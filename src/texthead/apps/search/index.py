@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from texthead.data import read_files
 from texthead.encoders import Encoder, load_encoder
-from texthead.errors import MediaError
+from texthead.errors import MediaError, RunError
 from texthead.features import Reading, check_any, encode_windows
 from texthead.files import cache_dir
 from texthead.media import MediaPath, Span
@@ -75,8 +75,11 @@ class Index:
 
     @cached_property
     def center(self) -> Float[Tensor, " dim"]:
-        """The mean feature of the windows."""
-        return torch.stack([chunk.sum(0) for chunk in self._chunks()]).sum(0) / len(self)
+        """The mean feature of the windows; raises RunError if one holds NaN or inf."""
+        center = torch.stack([chunk.sum(0) for chunk in self._chunks()]).sum(0) / len(self)
+        if not center.isfinite().all():
+            raise RunError(f"the index of {self.data} holds NaN or inf: remove {cache_dir() / 'indexes'}")
+        return center
 
     @cached_property
     def _norms(self) -> Float[Tensor, " windows"]:

@@ -97,6 +97,7 @@ class TimelineCommand:
         from texthead.apps.timeline.events import EventFinder, Hysteresis, in_order, of_all_classes
         from texthead.apps.timeline.overlay import Curve
         from texthead.apps.timeline.timeline import Sliding, rule_for, scores_over_time, timeline_json
+        from texthead.data import labels
         from texthead.media import LiveStream, Part
 
         run_folder, path = _run_and_video(self)
@@ -109,6 +110,8 @@ class TimelineCommand:
             model = self.model.load(run_folder, self.encoding.pick_device())
             recognizer, protocol = model.model, model.protocol
             names = recognizer.names
+            if self.manifest:
+                labels.join_labels(names)  # In the CSV, a name with a semicolon would be two.
             rule = rule if own else rule_for(recognizer, rule)
             _print_protocol(recognizer, protocol, sliding, video)
             calibration = _noted_calibration(model, protocol)
