@@ -19,7 +19,7 @@ from paper.rows import Job
 from paper.running import SEEDS, Setting, outline, run, seeds_of, workers
 from paper.unused import show
 from paper.worlds import Scale
-from texthead.cli.system import reader_gone
+from texthead.cli import reader_gone
 from texthead.errors import RunError, TextheadError
 
 SCALES: tuple[Scale, ...] = ("mini", "full")  # smoke runs only test the code
