@@ -116,7 +116,9 @@ def saved_split(folder: Path) -> dict[str, Any]:
         may_be_null = name.endswith(("_labels", "_groups"))
         if not isinstance(values, list) or not {*map(type, values)} <= {str, NoneType if may_be_null else str}:
             raise RunError(f"{path}: {name} must be a list of texts: restore it from a copy")
-        if may_be_null and len(values) != len(split[files]):
+        if name.endswith("_groups") and not values:
+            split[name] = [None] * len(split[files])
+        elif may_be_null and len(values) != len(split[files]):
             raise RunError(f"{path}: {files} has {len(split[files])} paths and {name} {len(values)} values: restore it")
     return split
 
