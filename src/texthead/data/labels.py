@@ -16,6 +16,12 @@ from texthead.errors import DataError, listed
 SEPARATOR = ";"
 
 
+def check_no_separator(names: Iterable[str]) -> None:
+    """Raise DataError if a name contains a semicolon: in a CSV it would be read as two."""
+    if wrong := [name for name in names if SEPARATOR in name]:
+        raise DataError(f"class name {wrong[0]!r} contains {SEPARATOR!r}, which separates labels: rename the class")
+
+
 def join_labels(names: Iterable[str]) -> str:
     """Return the label of an item with several labels: the names, sorted and joined; "" for none.
 
@@ -23,8 +29,7 @@ def join_labels(names: Iterable[str]) -> str:
         DataError: a name contains a semicolon.
     """
     names = sorted({*names})
-    if wrong := [name for name in names if SEPARATOR in name]:
-        raise DataError(f"class name {wrong[0]!r} contains {SEPARATOR!r}, which separates labels: rename the class")
+    check_no_separator(names)
     return f"{SEPARATOR} ".join(names)
 
 

@@ -106,9 +106,8 @@ class Engine:
         self._reporter = reporter
         self._visual, self._frames, self._classify = visual, frames, classify
         self._most = sys.maxsize  # Frames at once; halved when the GPU runs out of memory.
-        self._compared: list[
-            tuple[Tensor, Tensor]
-        ] = []  # Exact and other features of an inexact engine's first frames.
+        # Exact and other features of an inexact engine's first frames.
+        self._compared: list[tuple[Tensor, Tensor]] = []
         self._wanted: EngineName = wanted
         self._encode: Encode | None = None
 

@@ -153,10 +153,10 @@ def _encode(
     distinct = [each[:, :1] if each.stride(1) == 0 else each for each in views]
     pixels = torch.cat([each.flatten(0, 1).to(device, non_blocking=True) for each in distinct])
     encoded = torch.cat([(engine or model.visual)(chunk) for chunk in pixels.split(most * frames)])
-    rows = encoded.split([each[..., 0, 0, 0].numel() for each in distinct])
-    pairs = zip(rows, distinct, strict=True)
+    rows = encoded.split([len(each) * each.shape[1] for each in distinct])
+    pairs, pool = zip(rows, distinct, strict=True), model.on_features()
     clips = torch.cat([row.unflatten(0, each.shape[:2]).expand(-1, frames, -1) for row, each in pairs])
-    return torch.cat([model.on_features().features(chunk).cpu() for chunk in clips.split(most)])
+    return torch.cat([pool.features(chunk).cpu() for chunk in clips.split(most)])
 
 
 @torch.inference_mode()

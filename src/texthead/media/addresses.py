@@ -46,14 +46,16 @@ def address(path: str | Path) -> str | None:
 
 
 def allow_addresses(*names: str | Path) -> None:
-    """Let files name these addresses and what is below them, in this process and its workers; "*" allows all.
+    """Let files name these addresses and what is below them, in this process and its workers; the text "*" allows all.
 
     Addresses that are arguments themselves, as in `read_dataset("http://host/shards")`, are always read. Names that are
     no addresses are ignored.
     """
-    for name in map(Path, names):
-        folder = name.parent.parent if name.parent.suffix == ".tar" else name  # The index lies beside a shard.
-        url = "*" if str(name) == "*" else address(folder)
+    for name in names:
+        folder = (
+            path.parent.parent if (path := Path(name)).parent.suffix == ".tar" else path
+        )  # The index is beside a shard.
+        url = name if name == "*" else address(folder)
         if url and url not in (known := _allowed()):
             os.environ[_VARIABLE] = "\n".join([*known, url])
 

@@ -89,7 +89,7 @@ def find_names(inputs: str | Path | Sequence[str | Path], note: Callable[[str], 
     names: list[str] = []
     others: list[str] = []
     for path in path_list(inputs):
-        allow_addresses(*({path} - {Path("*")}))
+        allow_addresses(path)
         media = MediaPath(path)
         if media.has_shards():
             names += [str(row[0]) for row in read_rows(path)[0]]

@@ -161,7 +161,7 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
         DataError: there are no shards, their format is unknown, or an index is invalid.
     """
     root = Path(source)
-    allow_addresses(*({root} - {Path("*")}))
+    allow_addresses(root)
     index = _json(root / INDEX)
     own = index.get("texthead")
     if not isinstance(own, dict) or own.get("format") != SHARD_FORMAT:
@@ -217,21 +217,21 @@ def _end(clip: Mapping[str, Any], before: int) -> int:
     """Return the end of a clip in its shard, after checking its values: it comes, with its table, after `before`."""
     offset, size, table = (clip[name] if type(clip[name]) is int else -1 for name in ("offset", "size", "table"))
     least, most = (1, MOST_BYTES_OF_TABLE) if clip["suffix"] == ".avi" else (0, 0)
+    free = before + BLOCK + (BLOCK + padded(table) if table else 0)
     rules = {
-        "size": 0 <= size <= MOST_BYTES_OF_CLIP,
-        "table": least <= table <= most,
-        "offset": before + BLOCK + (BLOCK + padded(table) if table else 0) <= offset < 2**62,
-        "order": type(clip["order"]) is int and clip["order"] >= 0,
-        "label": isinstance(clip["label"], str),
-        "name": isinstance(clip["name"], str),
-        "split": clip["split"] in _SPLITS,
-        "group": isinstance(clip["group"], str | None),
-        "extra": isinstance(clip["extra"], list) and all(len(pair) == 2 for pair in clip["extra"]),
+        "size": (0 <= size <= MOST_BYTES_OF_CLIP, f"0 to {MOST_BYTES_OF_CLIP} bytes"),
+        "table": (least <= table <= most, f"{least} to {most} bytes"),
+        "offset": (free <= offset < 2**62, f"at least {free}"),
+        "order": (type(clip["order"]) is int and clip["order"] >= 0, "a whole number"),
+        "label": (isinstance(clip["label"], str), "text"),
+        "name": (isinstance(clip["name"], str), "text"),
+        "split": (clip["split"] in _SPLITS, f"one of {_SPLITS}"),
+        "group": (isinstance(clip["group"], str | None), "text or null"),
+        "extra": (isinstance(clip["extra"], list) and all(len(pair) == 2 for pair in clip["extra"]), "pairs"),
     }
-    if not all(rules.values()):
-        name = next(name for name, holds in rules.items() if not holds)
-        limits = f"at most {MOST_BYTES_OF_CLIP} bytes and a table of {least} to {most}"
-        raise ValueError(f"clip {clip['key']} has the {name} {clip[name]!r}, expected {limits}")
+    for name, (holds, rule) in rules.items():
+        if not holds:
+            raise ValueError(f"clip {clip['key']} has the {name} {clip[name]!r}, expected {rule}")
     return offset + size
 
 

@@ -98,7 +98,7 @@ class Doctor:
             )
         dataset = self.labelled.read_noted(self.data)
         if fix:
-            labels.join_labels(dataset.classes)  # In the CSV, a name with a semicolon would be two.
+            labels.check_no_separator(dataset.classes)
         reading = Reading(self.workers, cache=self.features.folder, engine=self.encoding.engine)
         template = self.prompts.read_template() or "{}"
         settings = EncoderSettings(self.encoder, self.size, template, self.encoding.device, reading)

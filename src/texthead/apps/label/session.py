@@ -105,7 +105,7 @@ class LabelSession:
         self.labels_csv = labels_csv
         self._file = LabelFile(labels_csv, pool.files, several=several)
         self._names = list(names)
-        class_labels.join_labels(names)  # In the CSV, a name with a semicolon would be two.
+        class_labels.check_no_separator(names)
         self._encode, self._rows = encode, dict[str, Tensor]()
         self._seed = seed
         self._groups = pool.groups
@@ -268,7 +268,7 @@ class LabelSession:
         classes = self.classes(self._file.read())
         if name not in classes:
             check_names([*(each for each in classes if each != instead_of), name])
-            class_labels.join_labels([name])
+            class_labels.check_no_separator([name])
             self._rows_of([name])  # Raises if the text encoder cannot encode the name.
         return name
 

@@ -111,7 +111,7 @@ class TimelineCommand:
             recognizer, protocol = model.model, model.protocol
             names = recognizer.names
             if self.manifest:
-                labels.join_labels(names)  # In the CSV, a name with a semicolon would be two.
+                labels.check_no_separator(names)
             rule = rule if own else rule_for(recognizer, rule)
             _print_protocol(recognizer, protocol, sliding, video)
             calibration = _noted_calibration(model, protocol)
