@@ -55,7 +55,7 @@ def allow_addresses(*names: str | Path) -> None:
         folder = (
             path.parent.parent if (path := Path(name)).parent.suffix == ".tar" else path
         )  # The index is beside a shard.
-        url = name if name == "*" else address(folder)
+        url = "*" if name == "*" else address(folder)
         if url and url not in (known := _allowed()):
             os.environ[_VARIABLE] = "\n".join([*known, url])
 
