@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,42 +96,47 @@ def data(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path, since that of a socket in it has at most 107 bytes."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
 def outside(trace: Trace, folder: Path, *more: str) -> list[Path]:
     """Return what was written elsewhere than in the outputs, the cache, the scratch folder and the other caches."""
     return trace.outside(*(folder / name for name in ("work", "cache", "scratch", *(f"home/{each}" for each in more))))
 
 
-def test_the_library_contacts_nobody(world, tmp_path):
+def test_the_library_contacts_nobody(world, folder):
     program = PROGRAM.format(run=str(world.run), photo=str(world.images / "red" / "0.png"), seconds=SECONDS)
-    trace = traced([sys.executable, "-c", program], tmp_path)
+    trace = traced([sys.executable, "-c", program], folder)
     assert not trace.contacts
-    assert not outside(trace, tmp_path)
+    assert not outside(trace, folder)
 
 
-def test_the_trace_sees_what_a_native_thread_asks_for(tmp_path):
+def test_the_trace_sees_what_a_native_thread_asks_for(folder):
     """Without texthead, onnxruntime looks up an address and writes a device id."""
-    trace = traced([sys.executable, "-c", f"import time, onnxruntime; time.sleep({SECONDS})"], tmp_path)
+    trace = traced([sys.executable, "-c", f"import time, onnxruntime; time.sleep({SECONDS})"], folder)
     assert trace.contacts
-    assert any("Microsoft" in path.parts for path in outside(trace, tmp_path))
+    assert any("Microsoft" in path.parts for path in outside(trace, folder))
 
 
 @pytest.mark.nightly("pyproject.toml", "constraints")
-def test_no_command_contacts_anybody(data, tmp_path):
+def test_no_command_contacts_anybody(data, folder):
     program = PROGRAM_OF_COMMANDS.format(seconds=MORE_SECONDS)
-    trace = traced([sys.executable, "-c", program, COMMANDS.format(data=data)], tmp_path)
+    trace = traced([sys.executable, "-c", program, COMMANDS.format(data=data)], folder)
     assert not trace.contacts
-    assert not outside(trace, tmp_path, *CACHES)
+    assert not outside(trace, folder, *CACHES)
 
 
 @pytest.mark.nightly("pyproject.toml", "constraints")
-def test_a_cluster_of_ray_serves_this_machine_alone(world):
+def test_a_cluster_of_ray_serves_this_machine_alone(world, folder):
     """Its processes talk to each other; one reads the resolver's settings without looking anything up."""
     pytest.importorskip("ray", reason="Ray is not installed")
     program = PROGRAM_OF_COMMANDS.format(seconds=MORE_SECONDS)
     command = f"bulk {world.run} {world.images} --out bulk --ray 1"
-    with tempfile.TemporaryDirectory() as name:  # The path of a socket is at most 107 bytes long.
-        folder = Path(name)
-        trace = traced([sys.executable, "-c", program, command], folder)
+    trace = traced([sys.executable, "-c", program, command], folder)
     assert any("sa_family" in call.arguments for call in trace.contacts)
     others = [call for call in trace.contacts if "sa_family" in call.arguments and not LOOPBACK.search(call.arguments)]
     assert not others
@@ -140,11 +146,11 @@ def test_a_cluster_of_ray_serves_this_machine_alone(world):
 
 @pytest.mark.nightly("pyproject.toml", "constraints")
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_listens_on_this_machine_alone(world, data, tmp_path, page):
+def test_a_page_listens_on_this_machine_alone(world, data, folder, page):
     words = PAGES[page].format(run=world.run, data=data).split()
-    command = [*strace(tmp_path / "calls"), sys.executable, "-m", "texthead", *words, "--port", "0"]
-    own = environment(tmp_path)
-    with subprocess.Popen(command, env=own, cwd=tmp_path / "work", stdout=subprocess.PIPE, text=True) as process:
+    command = [*strace(folder / "calls"), sys.executable, "-m", "texthead", *words, "--port", "0"]
+    own = environment(folder)
+    with subprocess.Popen(command, env=own, cwd=folder / "work", stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = next(match[0] for line in process.stdout if (match := re.search(r"http://127\.0\.0\.1:\d+", line)))
         assert urllib.request.urlopen(address, timeout=60).status == 200
@@ -152,6 +158,6 @@ def test_a_page_listens_on_this_machine_alone(world, data, tmp_path, page):
         traced_process = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
         subprocess.run(["kill", f"-{signal.SIGINT.value}", traced_process], check=True)
         assert process.wait(60) == 0
-    trace = trace_of(tmp_path / "calls", tmp_path / "work")
+    trace = trace_of(folder / "calls", folder / "work")
     assert not trace.contacts
-    assert not outside(trace, tmp_path, *CACHES)
+    assert not outside(trace, folder, *CACHES)
