@@ -16,11 +16,11 @@ from av.video.frame import VideoFrame
 
 from made import pictures, sound, write_timed
 from messages import refuses
+from texthead.apps.timeline import streams
+from texthead.apps.timeline.streams import WAITING, LiveStream, PipedVideo
 from texthead.apps.timeline.timeline import TimedVideo, open_timed
 from texthead.errors import MediaError
-from texthead.media import video_pipe
-from texthead.media.video import Video
-from texthead.media.video_pipe import WAITING, LiveStream, PipedVideo
+from texthead.media import Video
 
 UNEVEN = [0.0, 0.04, 0.4, 0.48, 1.2, 1.24, 2.0, 2.5]
 
@@ -189,7 +189,7 @@ def test_a_stream_that_outruns_its_reader_drops_the_oldest(
             return (SimpleNamespace(decode=lambda frame=frame: [frame]) for frame in frames)
 
     camera = Camera()
-    monkeypatch.setattr(video_pipe.av, "open", lambda *_, **__: camera)
+    monkeypatch.setattr(streams.av, "open", lambda *_, **__: camera)
     seen: list[float] = []
     with LiveStream("udp://127.0.0.1:9") as stream:
         for seconds, _ in stream.in_order():
