@@ -44,6 +44,7 @@ from media_files import box, heic, tiled
 from texthead.apps.page.answers import About, Limits
 from texthead.apps.page.app import Rules, ui_app
 from texthead.apps.search.index import Index
+from texthead.apps.search.windows import encode_windows
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.reading import read_dataset
@@ -54,7 +55,6 @@ from texthead.errors import DataError, TextheadError
 from texthead.evaluation.calibration import calibrate
 from texthead.extras import is_installed
 from texthead.features.engine import Engine
-from texthead.features.windows import encode_windows
 from texthead.files import cache_dir, read_json
 from texthead.media.paths import MediaPath
 from texthead.parallel.worker_pool import StatefulWorker

@@ -69,7 +69,7 @@ def test_a_row_that_was_edited_is_made_again(visual: Visual, videos: list[Path],
     reading, reporter = Reading(cache=tmp_path), Reporter(note=messages.append)
 
     def features() -> list[torch.Tensor]:
-        result = frame_features(visual, videos, everything, PIXELS, reading, reporter)
+        result = [*frame_features(visual, videos, everything, PIXELS, reading, reporter)]
         features = [entry.features for entry in result if isinstance(entry, FrameFeatures)]
         assert len(features) == len(videos)
         return features

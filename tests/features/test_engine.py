@@ -299,7 +299,7 @@ def test_cached_features_name_the_engine_that_computed_them(mini, tmp_path):
 
     def read(engine):
         reading, reporter = Reading(cache=tmp_path, engine=engine), Reporter(used=used.append)
-        frame_features(mini, [path], lambda _: [0], pixels, reading, reporter)
+        next(frame_features(mini, [path], lambda _: [0], pixels, reading, reporter))
 
     for engine in ("onnxruntime", "eager", "bf16", "bf16"):
         read(engine)

@@ -54,9 +54,9 @@ def read(
     visual: Visual, paths: list[Path], cache=None, choose=choose, pixels=PIXELS, reporter=Reporter()
 ) -> list[torch.Tensor]:
     """Return the features of files that can all be read."""
-    entries = frame_features(
-        visual, paths, choose, pixels, Reading(cache=cache.path.parent if cache else False), reporter
-    )
+    entries = [
+        *frame_features(visual, paths, choose, pixels, Reading(cache=cache.path.parent if cache else False), reporter)
+    ]
     assert all(isinstance(entry, FrameFeatures) for entry in entries)
     return [entry.features for entry in entries if isinstance(entry, FrameFeatures)]
 
@@ -89,7 +89,7 @@ def test_evenly_gives_all_frames_or_segment_centres() -> None:
 
 
 def test_features_are_the_encoders_own(visual: Visual, videos: list[Path]) -> None:
-    result = frame_features(visual, videos, choose, PIXELS)
+    result = [*frame_features(visual, videos, choose, PIXELS)]
     for path, entry in zip(videos, result, strict=True):
         assert isinstance(entry, FrameFeatures)
         with MediaPath(path).open() as media:
@@ -121,7 +121,7 @@ def test_small_batches_keep_file_order(
     paths.insert(4, tmp_path / "missing.mp4")
     paths.insert(7, write_broken(tmp_path / "broken.mp4"))
     monkeypatch.setattr(module, "frames_at_once", lambda device: 2)
-    result = frame_features(visual, paths, choose, PIXELS, Reading(workers=workers))
+    result = [*frame_features(visual, paths, choose, PIXELS, Reading(workers=workers))]
     for i, (path, entry) in enumerate(zip(paths, result, strict=True)):
         if i in (4, 7):
             assert isinstance(entry, MediaError)
@@ -141,13 +141,15 @@ def test_a_hit_is_bit_identical_and_opens_no_file(
 ) -> None:
     """Also for the same bytes under another name."""
     (tmp_path / "another name.mp4").write_bytes(videos[0].read_bytes())
-    first = frame_features(visual, videos, choose, PIXELS, Reading(cache=cache.path.parent))
+    first = [*frame_features(visual, videos, choose, PIXELS, Reading(cache=cache.path.parent))]
     forbid_decoding(monkeypatch)
     monkeypatch.setattr(visual, "forward", lambda frames: pytest.fail("the encoder ran"))
     monkeypatch.setattr(loaders, "begin_server", lambda: pytest.fail("workers start for no file"))
-    again = frame_features(
-        visual, [*videos, tmp_path / "another name.mp4"], choose, PIXELS, Reading(2, cache=cache.path.parent)
-    )
+    again = [
+        *frame_features(
+            visual, [*videos, tmp_path / "another name.mp4"], choose, PIXELS, Reading(2, cache=cache.path.parent)
+        )
+    ]
     for a, b in zip([*first, first[0]], again, strict=True):
         assert isinstance(a, FrameFeatures)
         assert isinstance(b, FrameFeatures)
@@ -220,7 +222,7 @@ def test_address_has_weights_sizes_and_interpolation(visual: Visual) -> None:
 
 
 def test_cache_key_has_weights_and_sizes(visual: Visual, videos: list[Path], cache: FeatureCache) -> None:
-    frame_features(visual, videos[:1], choose, PIXELS, Reading(cache=cache.path.parent))
+    next(frame_features(visual, videos[:1], choose, PIXELS, Reading(cache=cache.path.parent)))
     wider = replace(PIXELS, resize=44)
     other = FeatureCache(encoder_key(visual, wider), cache.path.parent)
     assert other.length(other.digest(videos[0])) is None
@@ -299,7 +301,7 @@ def test_unreadable_files_are_values(
 ) -> None:
     missing, broken = tmp_path / "missing.mp4", write_broken(tmp_path / "broken.mp4")
     paths = [missing, videos[0], broken, videos[1]]
-    entries = frame_features(visual, paths, choose, PIXELS, Reading(cache=cache.path.parent if cached else False))
+    entries = [*frame_features(visual, paths, choose, PIXELS, Reading(cache=cache.path.parent if cached else False))]
     errors = [entry for entry in entries if isinstance(entry, MediaError)]
     assert [error.path for error in errors] == [missing, broken]
     assert all(str(error).startswith(f"{error.path}: ") for error in errors)

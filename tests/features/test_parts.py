@@ -51,13 +51,15 @@ def encoded(visual: Visual, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def read(visual: Visual, paths: list[Path], cache: FeatureCache | None, workers: int = 0) -> list[FrameFeatures]:
-    entries = frame_features(
-        visual,
-        paths,
-        every,
-        PIXELS,
-        Reading(workers=workers, cache=cache.path.parent if cache else False, engine="eager"),
-    )
+    entries = [
+        *frame_features(
+            visual,
+            paths,
+            every,
+            PIXELS,
+            Reading(workers=workers, cache=cache.path.parent if cache else False, engine="eager"),
+        )
+    ]
     assert all(isinstance(entry, FrameFeatures) for entry in entries), entries
     return [entry for entry in entries if isinstance(entry, FrameFeatures)]
 

@@ -16,14 +16,14 @@ from torch import nn
 from families import save_family
 from made import COLOURS, PIXELS, encode, pictures, tiny_visual, write_broken, write_frames, write_image
 from messages import prints
+from texthead.apps.search import windows as kept
+from texthead.apps.search.cutting import windows_of
+from texthead.apps.search.windows import Windows, encode_windows
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import load_encoder
 from texthead.errors import RunError
-from texthead.features import windows as kept
-from texthead.features.cutting import windows_of
 from texthead.features.reading import Reading
 from texthead.features.views import item_features
-from texthead.features.windows import Windows, encode_windows
 from texthead.media.paths import MediaPath, Span
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
@@ -236,7 +236,7 @@ torch.set_num_threads(1)
 from made import tiny_visual, PIXELS
 from texthead.data.protocol import Protocol
 from texthead.features.reading import Reading
-from texthead.features.windows import encode_windows
+from texthead.apps.search.windows import encode_windows
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 model = Recognizer(tiny_visual(), MeanPool(), torch.nn.Identity())
