@@ -2,7 +2,6 @@
 
 cache    features on disk, keyed by content
 engine   ways to run the encoder; choose the fastest on this machine
-int8     8-bit weights of an ONNX graph
 frames   files -> features of their frames
 views    files -> features of their views
 frozen   a frozen encoder: labelled items, or files -> mean features

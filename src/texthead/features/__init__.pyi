@@ -10,7 +10,6 @@ from .frames import frame_features as frame_features
 from .frames import frame_times as frame_times
 from .frames import readable as readable
 from .frozen import FrozenEncoder as FrozenEncoder
-from .int8 import quantise as quantise
 from .reading import Reading as Reading
 from .stills import Still as Still
 from .stills import colours_of as colours_of

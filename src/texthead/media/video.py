@@ -102,32 +102,20 @@ class Video(Media):
         Raises: MediaError for the first fault, even one that `frames_at` would not reach.
         """
         self._clock = Clock(self.path)
-        first_shape: tuple[int, ...] | None = None
-        for index, frame in self._all_frames():
-            shape = (frame.height, frame.width)
-            first_shape = first_shape or shape
-            self._check_same_size(first_shape, shape)
+        shape, index = None, -1
+        for index, frame in enumerate(self._decode(self._keys[0], len(self._entries))):
+            shape = shape or (frame.height, frame.width)
+            self._check_same_size(shape, (frame.height, frame.width))
             if index in wanted:
                 yield index, self._video.rgb(frame)
-
-    def in_order(self) -> Iterator[tuple[float, Take]]:
-        """Yield (seconds, function that returns the picture) of every frame, in presentation order, keeping none.
-
-        The time limit is per frame here, since the caller works between frames.
-
-        Raises: MediaError for the first fault, when the iteration reaches it.
-        """
-        self._clock = Clock(self.path)
-        for index, frame in self._all_frames():
-            if index < self.num_frames:
-                self._check_time(frame, index)
-                yield self.times[index], partial(self._video.rgb, frame)
-            self._clock = Clock(self.path)
+        if index + 1 != self.num_frames:
+            problem = f"{self.num_frames} frames are listed, {index + 1} decode; encode the file again"
+            raise MediaError(self.path, problem, "damaged")
 
     def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
         """Yield (index, function that returns the picture) of a range of frames, in presentation order.
 
-        The time limit is per frame, as in `in_order`.
+        The time limit is per frame here, since the caller works between frames.
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
@@ -141,13 +129,6 @@ class Video(Media):
                 self._clock = Clock(self.path)
         if due < frames.stop:
             problem = f"frame {due} of {self.num_frames} is listed but does not decode; encode it again"
-            raise MediaError(self.path, problem, "damaged")
-
-    def _check_time(self, frame: VideoFrame, index: int) -> None:
-        """Raise MediaError unless the decoded frame is the next in presentation order."""
-        if self._order is not None and frame.pts != self._pts(self._order[index]):
-            order = f"{self._video.where(frame.pts)} comes instead of the one at {self.times[index]:.2f} s"
-            problem = f"the frame {order}; its time stamps are out of order: encode it again"
             raise MediaError(self.path, problem, "damaged")
 
     @property
@@ -242,16 +223,6 @@ class Video(Media):
         return self.times[-1] - self.times[-2] if self.num_frames > 1 else 0.0
 
     # ---- decoding
-
-    def _all_frames(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield (index, frame) of every decoded frame, then check their number."""
-        count = 0
-        for frame in self._decode(self._keys[0], len(self._entries)):
-            yield count, frame
-            count += 1
-        if count != self.num_frames:
-            problem = f"{self.num_frames} frames are listed, {count} decode; encode the file again"
-            raise MediaError(self.path, problem, "damaged")
 
     def _frames(self, wanted: Collection[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (index, frame) for every wanted index once, in decoding order."""
@@ -394,13 +365,13 @@ def list_packets(video: VideoStream) -> tuple[list[_Entry], list[Packet] | None]
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return spans (start, stop) in order, with overlapping ones merged.
+    """Return spans (start, stop) in order, with those that overlap or touch merged.
 
-    Worked example: (0, 5) (3, 9) (9, 12) gives (0, 9) (9, 12).
+    Worked example: (0, 5) (3, 9) (9, 12) (20, 25) gives (0, 12) (20, 25).
     """
     merged: list[tuple[int, int]] = []
     for start, stop in sorted(spans):
-        if merged and start < merged[-1][1]:
+        if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
         else:
             merged.append((start, stop))
