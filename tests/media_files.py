@@ -39,12 +39,15 @@ def x264(path: Path, extra: str = "", **kwargs) -> Path:
     return encode(path, options={"x264-params": X264 + extra}, **kwargs)
 
 
-def turn(source: Path, target: Path, degrees: int) -> Path:
-    """Write the same packets to a container that rotates them by this many degrees."""
-    with av.open(str(source)) as opened, av.open(str(target), "w") as container:
-        stream = container.add_stream_from_template(opened.streams.video[0])
-        stream.set_display_rotation(degrees)
-        for packet in opened.demux(video=0):
+def remux(source: Path, target: Path, degrees: int = 0, kind: str = "video") -> Path:
+    """Copy the packets to a container that rotates them by so many degrees; .mp4 and .mov get their index in front."""
+    options = {"movflags": "+faststart"} if target.suffix in (".mov", ".mp4") else {}
+    with av.open(str(source)) as opened, av.open(str(target), "w", options=options) as container:
+        (taken,) = opened.streams.get({kind: 0})
+        stream = container.add_stream_from_template(taken)
+        if degrees:
+            stream.set_display_rotation(degrees)
+        for packet in opened.demux(taken):
             if packet.size:
                 packet.stream = stream
                 container.mux(packet)

@@ -29,9 +29,9 @@ from media_files import (
     heic,
     lossless,
     packet_place,
+    remux,
     scene,
     truncate,
-    turn,
     with_matrix,
     x264,
 )
@@ -127,7 +127,7 @@ RECIPES = {
     "vp8.webm": lambda path: encode(path, "libvpx", {"deadline": "realtime", "cpu-used": "8"}),
     "hevc_open.mp4": lambda path: encode(path, "libx265", {"x265-params": f"open-gop=1:{X264}"}),
     "vfr.mp4": lambda path: x264(path, times=[i + i * i // 8 for i in range(36)]),
-    "turned.mp4": lambda path: turn(x264(path.with_suffix(".mov")), path, 90),
+    "turned.mp4": lambda path: remux(x264(path.with_suffix(".mov")), path, 90),
     "one_frame.mp4": lambda path: x264(path, count=1),
     "gaps.avi": lambda path: encode(path, "mpeg4", times=[i if i < 20 else i + 7 for i in range(36)]),
 }
@@ -159,10 +159,10 @@ def test_rotation_turns_the_picture(folder):
     with MediaPath(plain).open() as upright:
         here = upright.frames_at([3])[0]
     for degrees in (90, 180, -90):
-        with MediaPath(turn(plain, folder / "turned_again.mp4", degrees)).open() as lying:
+        with MediaPath(remux(plain, folder / "turned_again.mp4", degrees)).open() as lying:
             there = lying.frames_at([3])[0]
         assert torch.equal(there, torch.rot90(here, degrees // 90, (1, 2)))
-    with MediaPath(turn(plain, folder / "askew.mp4", 30)).open() as askew:
+    with MediaPath(remux(plain, folder / "askew.mp4", 30)).open() as askew:
         assert re.search(r"\b\d+\D+90\b", catch(askew.frames_at, [0]).problem)
 
 

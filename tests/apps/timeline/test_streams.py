@@ -15,6 +15,7 @@ import pytest
 from av.video.frame import VideoFrame
 
 from made import pictures, sound, write_timed
+from media_files import remux
 from messages import refuses
 from texthead.apps.timeline import streams
 from texthead.apps.timeline.streams import WAITING, LiveStream, PipedVideo
@@ -42,19 +43,6 @@ def read_all(video: TimedVideo) -> tuple[list[tuple[float, bytes, tuple[int, ...
 def read(*paths: Path) -> None:
     with piped(*paths) as video:
         read_all(video)
-
-
-def remux(source: Path, target: Path, kind: str = "video") -> Path:
-    """Copy the packets into another container; .mp4 and .mov get their index in front."""
-    options = {"movflags": "+faststart"} if target.suffix in (".mov", ".mp4") else {}
-    with av.open(str(source)) as opened, av.open(str(target), "w", options=options) as container:
-        (taken,) = opened.streams.get({kind: 0})
-        stream = container.add_stream_from_template(taken)
-        for packet in opened.demux(taken):
-            if packet.dts is not None:
-                packet.stream = stream
-                container.mux(packet)
-    return target
 
 
 @pytest.fixture(scope="module")
