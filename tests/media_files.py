@@ -98,9 +98,9 @@ def heic(path: Path, picture: np.ndarray, turn: bytes = b"", shown: tuple[int, i
         turn: one more property: `box(b"irot", b"\\1")` turns the picture to the left.
         shown: width and height of a second item, which shows this part of the first as a grid of one tile.
     """
-    video = made.encode(
-        path.with_suffix(".mkv"), [picture], "libx265", pix_fmt="yuv420p", options={"x265-params": "log-level=none"}
-    )
+    # With B frames, x265 gives the packet of a single frame a random time, which .mkv may refuse.
+    options = {"x265-params": "log-level=none:bframes=0"}
+    video = made.encode(path.with_suffix(".mkv"), [picture], "libx265", options=options)
     with av.open(str(video)) as container:
         config = container.streams.video[0].codec_context.extradata or b""
         data = b"".join(bytes(packet) for packet in container.demux(video=0) if packet.size)
