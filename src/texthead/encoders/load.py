@@ -26,7 +26,7 @@ from torch import Tensor
 
 from texthead.downloads import downloads, named_paths
 from texthead.encoders import mini
-from texthead.encoders.encoder import ENCODER_FUNCTIONS, ENCODER_GROUP, FUNCTIONS, Encoder
+from texthead.encoders.encoder import BUILT_IN, ENCODER_FUNCTIONS, ENCODER_GROUP, FUNCTIONS, Encoder, builder_of
 from texthead.encoders.figures import EncoderFigures, figures_of
 from texthead.encoders.lazy import LazyEncoder, note_encoder, noted, weights_digest
 from texthead.encoders.pairing import pair
@@ -34,22 +34,6 @@ from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, TextheadError, line_of
 from texthead.extensions import Extension, find, find_one
 from texthead.media.paths import MediaPath
-
-# Our encoder modules by prefix. A new one is a module and a line here. It has
-#   FORMS              the forms of its sources, for messages,
-#   load(rest)         returns the pretrained encoder,
-#   spec(rest)         returns the spec of its visual tower, without weights or downloads,
-#   known()            returns (source, location of its weights) of every published encoder,
-#   load_text(rest)    returns the text tower alone, if that is faster than to load both,
-#   familiarity        as in `Encoder`, if its embeddings tell,
-# where `rest` is the part of a source after the prefix and colon: "ViT-B-16/openai" of "openclip:ViT-B-16/openai".
-# Modules of other packages need only `load` and `spec`.
-BUILT_IN = {
-    "mini": "texthead.encoders.mini",
-    "openclip": "texthead.encoders.openclip",
-    "hf": "texthead.encoders.hugging_face",
-    "timm": "texthead.encoders.timm_visual",
-}
 
 # "juggling", "BabyCrawling"; not "ring" or "swing".
 _ACTION = re.compile("[A-Za-z]{3}ing(?![a-z])")
@@ -97,7 +81,7 @@ def load_encoder(
     with block():
         encoder = _call(module, "load", source, rest)
     if not extension.ours:
-        _check_package(encoder, source, module)
+        _check_package(encoder, source)
     if text is not None:
         block = partial(downloads, text, partial(_location, text), allowed=allow_download)
         with block():
@@ -195,7 +179,7 @@ def _resolve(source: str) -> tuple[Extension, ModuleType, str]:
     return extension, module, rest
 
 
-def _check_package(encoder: object, source: str, module: ModuleType) -> None:
+def _check_package(encoder: object, source: str) -> None:
     """Raise EncoderError if a package's encoder could not be trained, or its runs could not be loaded."""
     if not isinstance(encoder, Encoder):
         raise EncoderError(
@@ -204,12 +188,7 @@ def _check_package(encoder: object, source: str, module: ModuleType) -> None:
     spec = encoder.visual.spec
     if encoder.source != source:  # A run reloads its encoder by the source in the spec.
         raise EncoderError(f"{source!r}: load returned source {encoder.source!r}; it must be {source!r}")
-    prefix = spec.architecture.partition(":")[0]
-    if prefix == source.partition(":")[0]:
-        buildable = callable(getattr(module, "build", None))
-    else:
-        buildable = prefix in ("timm", "openclip", "hf", *find(ENCODER_GROUP))
-    if not buildable:
+    if builder_of(spec.architecture) is None:
         raise EncoderError(
             f"{source!r}: architecture {spec.architecture!r} cannot be built when a run is loaded: add a function "
             "build(spec) to the module and start architecture with its prefix, or use 'timm:NAME' or 'openclip'"

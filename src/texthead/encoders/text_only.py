@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from texthead.encoders.transformers_model import check_complete, folder_of, loaded
+from texthead.downloads import faults
+from texthead.encoders.transformers_model import REMEDY, check_complete, folder_of, loaded
 from texthead.errors import EncoderError
 
 
@@ -56,17 +57,10 @@ class Sentences(TextOnly):
         super().__init__()
         from transformers import AutoTokenizer
 
-        try:
+        with faults(str(source), REMEDY):
             folder = folder_of(source)
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             self.model, missing = loaded(folder, f"text:{folder}")
-        except EncoderError:
-            raise
-        except Exception as error:  # The hub client may raise anything.
-            raise EncoderError(
-                f"text encoder {str(source)!r} cannot be loaded ({type(error).__name__}); "
-                "use a folder in transformers' format; a name on the hub needs a connection once"
-            ) from None
         # Mean pooling does not use the pooler.
         check_complete(self.model, {name for name in missing if "pooler" not in name}, f"text:{folder}")
         positions = getattr(self.model.config, "max_position_embeddings", None) or self.tokenizer.model_max_length
