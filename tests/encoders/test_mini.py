@@ -72,7 +72,7 @@ class Echo:
         self.embeddings = dict(zip([text for each in texts for text in each], torch.cat(embeddings), strict=True))
         self.calls = 0
 
-    def __call__(self, prompts: list[str], batch: int = 64) -> Tensor:
+    def __call__(self, prompts: list[str]) -> Tensor:
         self.calls += 1
         return torch.stack([self.embeddings[prompt] for prompt in prompts])
 

@@ -312,13 +312,15 @@ class Encoder:
         Raises:
             EncoderError: a prompt has too many tokens, or embeddings and features differ in length.
         """
+        if not prompts:
+            return torch.empty(0, self.dim)
         if self.keep_text:
             return self._checked(self.text(prompts))
         new = list(dict.fromkeys(prompt for prompt in prompts if prompt not in self._rows))
         if new:
             with torch.no_grad():
                 self._rows.update(zip(new, self._checked(self._embeddings(new)), strict=True))
-        return torch.stack([self._rows[prompt] for prompt in prompts]) if prompts else torch.empty(0, self.dim)
+        return torch.stack([self._rows[prompt] for prompt in prompts])
 
     def _embeddings(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
         """Return the embeddings of prompts that are not cached."""
@@ -373,6 +375,6 @@ def build_visual(spec: VisualSpec) -> Visual:
 def builder_of(architecture: str) -> Callable[[VisualSpec], nn.Module] | None:
     """Return the function `build` of the encoder module that an architecture's prefix names; None if it has none."""
     extension = find_one(ENCODER_GROUP, architecture.partition(":")[0], BUILT_IN)
-    module = extension.load(ENCODER_FUNCTIONS, EncoderError) if extension else None
+    module = extension.load(ENCODER_FUNCTIONS) if extension else None
     build: Any = getattr(module, "build", None)
-    return build if callable(build) else None
+    return build if callable(build) else None  # pyright: ignore[reportReturnType]

@@ -133,7 +133,11 @@ def _published(rest: str) -> Published:
     if kind == "local-dir":
         return _from_folder(source, Path(name))
     if kind == "hf-hub":
-        return _from_folder(source, _from_hub(source, name))
+        from huggingface_hub import snapshot_download
+
+        with faults(source, "check the name or the connection"):
+            folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", *_WEIGHTS])
+        return _from_folder(source, Path(folder))
     return _by_name(source, rest)
 
 
@@ -228,14 +232,6 @@ def _folder_config(folder: Path) -> tuple[dict, dict]:
         ) from None
 
 
-def _from_hub(source: str, repository: str) -> Path:
-    """Download a hub repository and return its folder in the hub client's cache."""
-    from huggingface_hub import snapshot_download
-
-    with faults(source, "check the name or the connection"):
-        return Path(snapshot_download(repository, allow_patterns=["*.json", "*.txt", "*.model", *_WEIGHTS]))
-
-
 def assemble(published: Published) -> Encoder:
     """Return the encoder of a published model; its text tower is loaded on demand.
 
@@ -244,28 +240,26 @@ def assemble(published: Published) -> Encoder:
     """
     spec = tower_spec(published.source, published.config, published.preprocess)
     tensors = _named(published)
-    visual = _filled(spec, {key[7:]: value for key, value in tensors.items() if key.startswith("visual.")})
+    own = {key.removeprefix("visual."): value for key, value in tensors.items() if key.startswith("visual.")}
+    with sized_as([tensor.shape for tensor in own.values()], spec.source):
+        net = build_visual(spec).net
+    # Some towers compute buffers in their constructor that are not in the file, so they cannot stay on "meta".
+    if any(name not in net.state_dict() for name, _ in net.named_buffers()):
+        net = build_visual(spec).net
+    fill(net, own, spec.source)
     scale = float(tensors["logit_scale"].float().exp()) if "logit_scale" in tensors else 100.0
     bias = float(tensors["logit_bias"]) if "logit_bias" in tensors else 0.0
-    return Encoder(visual.eval(), lambda: _load_text(published), scale=scale, bias=bias)
-
-
-def _architecture(name: str) -> dict:
-    """Return open_clip's model config for one of its architectures."""
-    import open_clip
-
-    plain = _plain(name)
-    config = open_clip.get_model_config(plain) if plain in open_clip.list_models() else None
-    if config is None:
-        raise EncoderError(f"open_clip has no architecture {name!r}; `texthead encoders` lists them")
-    return dict(config)
+    return Encoder(Visual(net, spec).eval(), lambda: _load_text(published), scale=scale, bias=bias)
 
 
 def _tag_config(name: str, tag: str) -> tuple[dict, dict]:
     """Return (model config, preprocessing) of an architecture and a tag; preprocessing is empty if there is no tag."""
     import open_clip
 
-    config = _architecture(name)
+    plain = _plain(name)
+    if plain not in open_clip.list_models():
+        raise EncoderError(f"open_clip has no architecture {name!r}; `texthead encoders` lists them")
+    config = dict(open_clip.get_model_config(plain) or {})
     if tag not in open_clip.list_pretrained_tags_by_model(name):
         return config, {}
     published = open_clip.get_pretrained_cfg(name, tag)
@@ -323,18 +317,6 @@ def _named(published: Published) -> dict[str, Tensor]:
     except AttributeError:
         raise EncoderError(f"{published.source!r}: only open_clip's own tags can be read in this file format") from None
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
-
-
-def _filled(spec: VisualSpec, tensors: dict[str, Tensor]) -> Visual:
-    """Return the image tower with these tensors, without initialising or copying weights."""
-    with sized_as([tensor.shape for tensor in tensors.values()], spec.source):
-        visual = build_visual(spec)
-    # Some towers compute buffers in their constructor that are not in the file, so they cannot stay on "meta".
-    if any(name not in visual.net.state_dict() for name, _ in visual.net.named_buffers()):
-        visual = build_visual(spec)
-    visual = Visual(visual.net, spec)
-    fill(visual.net, tensors, spec.source)
-    return visual
 
 
 def _load_text(published: Published) -> Text:
