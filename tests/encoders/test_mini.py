@@ -37,7 +37,7 @@ def bridge_data(seed: int = 0, count: int = 30) -> tuple[list[Tensor], Tensor]:
 
 def test_the_bridge_is_kernel_ridge_regression():
     views, rows = bridge_data()
-    bridge = fit_bridge(views, rows, gamma=0.7, ridge=0.3)
+    bridge = fit_bridge(views, rows)
     x, y = torch.cat(views).double().numpy(), rows.double().numpy()
     y = y - y.mean(0)
     y = np.tile(y / np.linalg.norm(y, axis=1, keepdims=True), (2, 1))
@@ -47,10 +47,10 @@ def test_the_bridge_is_kernel_ridge_regression():
         return (a - mean) / np.linalg.norm(a - mean, axis=1, keepdims=True)
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.exp(-0.7 * ((a[:, None] - b[None]) ** 2).sum(-1))
+        return np.exp(-module._GAMMA * ((a[:, None] - b[None]) ** 2).sum(-1))
 
     new = noise(6, 5, seed=9)
-    solved = np.linalg.inv(kernel(unit(x), unit(x)) + 2 * 0.3 * np.eye(60)) @ y
+    solved = np.linalg.inv(kernel(unit(x), unit(x)) + 2 * module._RIDGE * np.eye(60)) @ y
     expected = kernel(unit(new.double().numpy()), unit(x)) @ solved
     assert np.allclose(bridge(new).numpy(), expected, atol=1e-4)
 
