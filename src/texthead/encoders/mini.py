@@ -139,7 +139,7 @@ class Bridge(nn.Module):
 
 
 def _kernel(a: Float[Tensor, "a text"], b: Float[Tensor, "b text"]) -> Float[Tensor, "a b"]:
-    """Return exp(-_GAMMA |a - b|^2) for normalised rows, computed from inner products so that its gradient is smooth."""
+    """Return exp(-_GAMMA |a - b|^2) for normalised rows, from inner products so that its gradient is smooth."""
     squared = a.square().sum(-1, keepdim=True) + b.square().sum(-1) - 2 * a @ b.T
     return torch.exp(-_GAMMA * squared)
 
