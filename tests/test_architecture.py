@@ -247,7 +247,7 @@ def test_every_public_name_is_the_one_of_its_module(name):
 
 
 # Functions that entry points must have, so that several modules define them.
-INTERFACES = {"FORMS", "known", "load", "location", "spec", "read", "check", "write", "main"}
+INTERFACES = {"FORMS", "build", "known", "load", "location", "spec", "read", "check", "write", "main"}
 # This program runs without texthead.
 ALONE = "apps.export.standalone"
 
