@@ -1,7 +1,6 @@
 """The published list formats, `path n_frames label` and `file label`."""
 
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,9 +18,6 @@ from texthead.text.label_files import ClassIds
 _FRAMES_LINE = re.compile(r"(.+)\s([0-9]+)\s([0-9]+)")
 
 _FILE_LINE = re.compile(r"(.+)\s([0-9]+)")
-
-# UCF101 file names, such as v_ApplyEyeMakeup_g01_c01.
-_UCF_NAME = re.compile(r"v_(\w+)_g[0-9]+_c[0-9]+")
 
 
 class ListedFile(NamedTuple):
@@ -65,7 +61,7 @@ def read_list(
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {source} are relative to")
     items = [(root / f"{entry.path}{end}", labels.names[entry.label]) for entry in entries]
-    notes = [*_label_notes(source, entries, labels), *_folder_notes(source, entries, labels)]
+    notes = _label_notes(source, entries, labels)
     if frame_template is not None:
         counts = [(path, entry.frames or 0) for (path, _), entry in zip(items, entries, strict=True)]
         notes += _count_notes(source, counts)
@@ -155,34 +151,6 @@ def _label_notes(source: Path, entries: Sequence[ListedFile], labels: ClassIds) 
         some = f"{len(unused)} of the {len(labels.names)} names in {labels.path}"
         notes.append(f"{source}: no item for {some} (the first: {labels.names[unused[0]]!r})")
     return notes
-
-
-def _folder_notes(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> list[str]:
-    """Return a note on paths that contradict their labels: `kick/a.avi` with the label of `kick ball`."""
-    label_rows: dict[str, set[int]] = defaultdict(set)
-    for row, name in enumerate(labels.names):
-        label_rows[_letters(name)].add(row)
-    contradictions: list[tuple[ListedFile, str]] = []
-    for entry in entries:
-        *words, last = entry.path.split("/")
-        ucf = _UCF_NAME.match(last)
-        words += ucf.groups() if ucf else ()
-        classes = [(word, label_rows[letters]) for word in words if (letters := _letters(word)) in label_rows]
-        if classes and not any(entry.label in rows for _, rows in classes):
-            contradictions.append((entry, classes[0][0]))
-    if not contradictions:
-        return []
-    entry, name = contradictions[0]
-    return [
-        f"{source}: {len(contradictions)} of {len(entries)} paths name another class than their label (line "
-        f"{entry.line}: {entry.path} names {name!r}, label {entry.label} is {labels.names[entry.label]!r}); check "
-        f"{labels.path}"
-    ]
-
-
-def _letters(name: str) -> str:
-    """Return only letters and digits, in lower case: `Push_Up`, `push up` and `PushUp` are equal."""
-    return "".join(character for character in name.lower() if character.isalnum())
 
 
 def _count_notes(source: Path, counts: Sequence[tuple[Path, int]]) -> list[str]:
