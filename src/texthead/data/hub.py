@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from texthead.data.dataset import SPLIT_NAMES
+from texthead.data.dataset import SPLIT_NAMES, Dataset
 from texthead.data.sources import HUB_PREFIX
 from texthead.downloads import cache_without_network
 from texthead.errors import DataError, TextheadError
@@ -20,8 +20,8 @@ from texthead.media.paths import MediaPath
 _BATCH = 256
 
 
-def read_hub(source: str) -> tuple[list[tuple], list[str]]:
-    """Read `datasets:FOLDER` or `datasets:ID`; return rows for `Dataset.of_rows`, and notes for the user.
+def read_hub(source: str) -> Dataset:
+    """Read `datasets:FOLDER` or `datasets:ID`.
 
     An item's name is the number of its row in its split. An empty list means that a file has no label.
 
@@ -54,11 +54,12 @@ def read_hub(source: str) -> tuple[list[tuple], list[str]]:
         notes += column_notes
         read[name] = _files(rows, visual, where), labels
     only_train = [name.lower() for name in read] == ["train"]
-    return [
+    items = [
         (path, label, None if only_train else SPLIT_NAMES[name.lower()], None, (), f"{name}/{row}")
         for name, (paths, labels) in read.items()
         for row, (path, label) in enumerate(zip(paths, labels, strict=True))
-    ], notes
+    ]
+    return Dataset.of_rows(source, items, notes)
 
 
 def _library() -> Any:

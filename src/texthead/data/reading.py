@@ -5,6 +5,7 @@ Files without labels come from a folder or a manifest.
 
 import csv
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -34,6 +35,9 @@ _SEVERAL_LABELS = (
     "; several labels per file go into a column 'labels' (dog; frisbee), or into a column of 0 or 1 per class, "
     "without other columns"
 )
+
+# What surrogateescape reads bytes as that are not UTF-8.
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 _MANIFEST_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 
@@ -153,10 +157,6 @@ def _is_list(source: str) -> bool:
     return source.lower().endswith(".txt") and not Path(source).is_dir()
 
 
-def _read_hub(source: str) -> Dataset:
-    return Dataset.of_rows(source, *read_hub(source))
-
-
 def _read_shards(source: str) -> Dataset:
     return Dataset.of_rows(source, *read_rows(Path(source)))
 
@@ -243,7 +243,7 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
         with open_plain(path, "r", links=True, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.DictReader(lines(file), delimiter=delimiter, strict=True)
             columns = reader.fieldnames = [_column_name(name) for name in reader.fieldnames or []]
-            "".join(columns).encode()  # Raises UnicodeEncodeError for a column name that is not UTF-8.
+            _check_utf8(dict(zip(columns, columns, strict=True)), path)
             twice = [name for name, count in Counter(columns).items() if count > 1]
             if twice:
                 raise DataError(f"{path}: two columns are called {twice[0]!r}; rename or remove one")
@@ -265,25 +265,17 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
                     raise DataError(f"{where}: contains a NUL byte; save the file as UTF-8 text")
                 _check_utf8(row, path)
                 yield reader.line_num, row
-    except UnicodeEncodeError as error:
-        problem = f"{path}: not a readable manifest (byte 0x{ord(error.object[error.start]) - 0xDC00:x} is not UTF-8)"
-        raise DataError(f"{problem}; save it as UTF-8 with a header line") from None
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable manifest ({error}); save it as UTF-8 with a header line") from None
 
 
 def _check_utf8(row: dict[str, str], manifest: Path) -> None:
-    """Raise UnicodeEncodeError for text that is not UTF-8, unless it is the path of an existing file.
-
-    Raises:
-        UnicodeEncodeError: text is not UTF-8.
-    """
+    """Raise DataError for text that is not UTF-8, unless it is the path of an existing file."""
     for column, value in row.items():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            if column != "path" or not (manifest.parent / value).exists():
-                raise
+        wrong = _NOT_UTF8.search(value)
+        if wrong and not (column == "path" and (manifest.parent / value).exists()):
+            problem = f"byte 0x{ord(wrong[0]) - 0xDC00:x} is not UTF-8"
+            raise DataError(f"{manifest}: not a readable manifest ({problem}); save it as UTF-8 with a header line")
 
 
 def _column_name(column: str) -> str:
@@ -395,7 +387,7 @@ def _name(path: Path, root: Path) -> str:
 
 # Named in `sources.SOURCES`.
 lists = _Source(_is_list, read_list)
-hub = _Source(lambda source: source.startswith(HUB_PREFIX), _read_hub)
+hub = _Source(lambda source: source.startswith(HUB_PREFIX), read_hub)
 shards = _Source(lambda source: MediaPath(source).has_shards(), _read_shards)
 manifests = _Source(_is_table, _read_manifest)
 json = _Source(forms.is_json_list, forms.read_json_list)
