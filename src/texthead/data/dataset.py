@@ -20,14 +20,9 @@ Split = Literal["train", "val", "test"]
 
 # The split that a name in data stands for.
 SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "validation": "val",
-    "valid": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "validation", "valid", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 
 
@@ -212,7 +207,7 @@ class Dataset:
             share,
             names=[names[position] for position in free],
             seed=seed,
-            groups=[groups[position] for position in free] if grouped else None,
+            groups=[groups[position] for position in free],
         )
         chosen = {free[position] for position in held_out}
         if self.several:

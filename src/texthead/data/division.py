@@ -32,15 +32,14 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
         DataError: no training item, no item that can be held out, training items of a single class, held-out items
             of classes without training items, or `held_out` for data that has splits.
     """
-    if held_out == 0 and not splits_of(dataset):
-        return divide_or_train(dataset, seed=seed, k=k)
-    earlier_notes = len(dataset.notes)
-    if not splits_of(dataset):
+    own, earlier_notes = splits_of(dataset), len(dataset.notes)
+    if not own and held_out == 0:
+        train = dataset if k is None else dataset.k_shot(k, seed=seed)
+        return Division(train, None, dataset.pick([]), "", tuple(_check_classes(dataset)))
+    if not own:
         dataset = dataset.with_drawn_split(HELD_OUT if held_out is None else held_out, seed=seed)
     elif held_out is not None:
-        raise DataError(
-            f"`held_out={held_out}`: {dataset.source} has its own splits {splits_of(dataset)}; leave out `held_out`"
-        )
+        raise DataError(f"`held_out={held_out}`: {dataset.source} has its own splits {own}; leave out `held_out`")
     train, counts = dataset.split("train"), splits_of(dataset)
     if k is not None:
         train = train.k_shot(k, seed=seed)
@@ -54,10 +53,7 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
 
 def divide_or_train(dataset: Dataset, *, seed: int, k: int | None) -> Division:
     """Divide by the data's own splits, as `divide` does; without splits, train on all items and hold out none."""
-    if splits_of(dataset):
-        return divide(dataset, seed=seed, held_out=None, k=k)
-    notes = tuple(_check_classes(dataset))
-    return Division(dataset if k is None else dataset.k_shot(k, seed=seed), None, dataset.pick([]), "", notes)
+    return divide(dataset, seed=seed, held_out=None if splits_of(dataset) else 0.0, k=k)
 
 
 def _check_classes(train: Dataset) -> list[str]:
