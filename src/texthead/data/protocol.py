@@ -3,15 +3,8 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
-from texthead.data.sampling import (
-    CROP_COUNTS,
-    Along,
-    Origin,
-    centre_in_segment,
-    clips_in_segments,
-    dense_clips,
-    middle_in_segment,
-)
+from texthead.data import sampling
+from texthead.data.sampling import CROP_COUNTS, Along, Origin
 from texthead.errors import DataError, either
 from texthead.recipes import Decode, Recipe
 
@@ -96,12 +89,12 @@ class Views:
         Raises: DataError for a length or number of frames below 1.
         """
         if 0 < num_frames * self.stride <= length:
-            return dense_clips(length, num_frames, self.clips, num_frames * self.stride)
+            return sampling.dense_clips(length, num_frames, self.clips, num_frames * self.stride)
         if self.origin == "first":
-            return clips_in_segments(length, num_frames, self.clips)
+            return sampling.clips_in_segments(length, num_frames, self.clips)
         if self.origin == "dense":
-            return dense_clips(length, num_frames, self.clips)
-        choose = middle_in_segment if self.origin == "middle" else centre_in_segment
+            return sampling.dense_clips(length, num_frames, self.clips)
+        choose = sampling.middle_in_segment if self.origin == "middle" else sampling.centre_in_segment
         indices = choose(length, num_frames * self.clips)
         return [indices[k :: self.clips] for k in range(self.clips)]
 
