@@ -80,22 +80,6 @@ def test_a_part_is_listed_once(manifest) -> None:
     assert len(overlapping) == 2
 
 
-def test_a_files_parts_stay_on_one_side(tmp_path: Path) -> None:
-    items = tuple(
-        Item(tmp_path / f"{number}.mp4#t={start},{start + 1}", "ab"[start % 2])
-        for number in range(10)
-        for start in range(6)
-    )
-    dataset = Dataset(items)
-    for seed in range(5):
-        drawn = dataset.with_drawn_split(0.2, seed=seed)
-        homes: dict[str, set[str | None]] = {}
-        for item in drawn.items:
-            homes.setdefault(item.together, set()).add(item.split)
-        assert all(len(splits) == 1 for splits in homes.values())
-        assert len(drawn.split("val")) == 12
-
-
 def test_frames_are_trained_on_or_scored(tmp_path: Path) -> None:
     path = joined_colours(tmp_path / "a.mkv", ["red", "blue", "green"])
 
