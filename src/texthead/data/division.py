@@ -84,18 +84,14 @@ def unscored(held_out: Dataset, name: str, classes: Iterable[str]) -> list[str]:
     known = {*classes}
     others = [other for names in held_out.labelling.sets if (other := {*names} - known)]
     if held_out.several and known.isdisjoint(held_out.classes):
-        raise DataError(
-            f"{held_out.source}: none of its {len(held_out)} {name} items has a label with training items, so they "
-            "cannot be scored; give some of them such labels, or leave them out"
-        )
+        problem = f"none of its {len(held_out)} {name} items has a label with training items"
+        raise DataError(f"{held_out.source}: {problem}; give some of them such labels, or leave them out")
     if not others:
         return []
     count, lost = f"{len(others)} of {len(held_out)} {name} items", listed(sorted(set().union(*others)))
     if not held_out.several:
-        raise DataError(
-            f"{held_out.source}: {count} are of classes without training items ({lost}), so no run can name them; add "
-            "training items of these classes, correct the labels, or leave these items out"
-        )
+        problem = f"{count} are of classes without training items ({lost})"
+        raise DataError(f"{held_out.source}: {problem}; add such items, correct the labels, or leave these items out")
     return [f"{count} have labels that are not among the classes ({lost}): these labels are not scored"]
 
 
@@ -115,18 +111,13 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
     for role, dataset, alone in (("training", train_set, {"train"}), ("validation", val_set, {"val", "test"})):
         own = splits_of(dataset)
         if own and (len(own) > 1 or not set(own) <= alone):
-            raise DataError(
-                f"{dataset.source}: has its own splits {own}, so it cannot be {role} data next to another source; "
-                "leave one out"
-            )
+            problem = f"has its own splits {own}, so it cannot be {role} data next to another source"
+            raise DataError(f"{dataset.source}: {problem}; leave one out")
     trained = spans_by_file(item.media.resolved() for item in train_set.items)
     both = [item for item in val_set.items if item.media.resolved().shares_frames(trained)]
     if both:
-        raise DataError(
-            f"{val_set.source}: {len(both)} of {len(val_set)} items are also in the training data "
-            f"{train_set.source} (the first: {both[0].path}); remove them from one of the two, so that no "
-            "training item is scored"
-        )
+        problem = f"{len(both)} of {len(val_set)} items are also in the training data {train_set.source}"
+        raise DataError(f"{val_set.source}: {problem} (the first: {both[0].path}); remove them from one of the two")
     notes = [*train_set.notes, *(line for line in val_set.notes if line not in train_set.notes)]
     contents = set(fingerprints([item.path for item in train_set.items])) - {""}
     prints = fingerprints([item.path for item in val_set.items])

@@ -67,10 +67,8 @@ def _library() -> Any:
     with needs("datasets", f"{HUB_PREFIX}...", DataError):
         library = import_module("datasets")
     if int(library.__version__.split(".")[0]) < 4:
-        raise DataError(
-            f"datasets {library.__version__} can run code that a data set contains, so version 4 or newer is needed: "
-            f"{install_command('datasets')}"
-        )
+        problem = f"datasets {library.__version__} can run code that a data set contains"
+        raise DataError(f"{problem}, so version 4 or newer is needed: {install_command('datasets')}")
     return library
 
 
@@ -86,10 +84,8 @@ def _load(library: Any, source: str) -> Any:
     except TextheadError:
         raise
     except Exception as error:  # Network, cache, files and builders each raise their own types.
-        raise DataError(
-            f"{source}: cannot be loaded ({problem or error}); give a folder that the package datasets saved or can "
-            "load, or a hub id that is reachable or was loaded before"
-        ) from None
+        remedy = "give a folder that the package datasets saved or can load, or a hub id that is reachable"
+        raise DataError(f"{source}: cannot be loaded ({problem or error}); {remedy}") from None
 
 
 def _check_addresses(folder: Path) -> None:
@@ -99,9 +95,7 @@ def _check_addresses(folder: Path) -> None:
             card = import_module("huggingface_hub").DatasetCard(form.format(read_text(folder / name)))
             for text in re.findall(r"[^\s'\"]*(?:::|://)[^\s'\"]*", repr(card.data.get("configs"))):
                 if allowed_address(text) is None:
-                    raise DataError(
-                        f"{folder / name}: {text} is no file of the folder: copy it there, and write its name"
-                    )
+                    raise DataError(f"{folder / name}: {text} is no file of the folder: copy it there")
 
 
 def _columns(library: Any, features: Mapping[str, Any], where: str) -> tuple[str, str, list[str]]:
@@ -113,10 +107,8 @@ def _columns(library: Any, features: Mapping[str, Any], where: str) -> tuple[str
     labels = classes or [name for name in strings if name not in visual]
     if len(visual) != 1 or len(labels) != 1:
         listed = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in features.items())
-        raise DataError(
-            f"{where}: must have exactly one column of images or videos, and one label column (ClassLabel or string, "
-            f"or lists of them), got {listed}; drop columns with select_columns, convert them with cast_column"
-        )
+        rule = "one column of images or videos, and one of labels (ClassLabel or string, or lists of them)"
+        raise DataError(f"{where}: must have exactly {rule}, got {listed}; use select_columns and cast_column")
     others = [name for name in strings if name not in labels] if classes else []
     note = [f"{where}: labels are from column {labels[0]!r}, not {', '.join(map(repr, others))}"] if others else []
     return visual[0], labels[0], note
@@ -168,10 +160,8 @@ def _files(rows: Any, column: str, where: str) -> list[Path]:
 
 def _local(name: str | None, row: str) -> Path:
     if name is None or not Path(name).is_file():
-        raise DataError(
-            f"{row} holds no bytes and refers to {name}, which is not a file here; download it, or save the data with "
-            "bytes"
-        )
+        problem = f"{row} holds no bytes and refers to {name}, which is not a file here"
+        raise DataError(f"{problem}; download it, or save the data with bytes")
     return Path(name)
 
 

@@ -221,10 +221,7 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     mark = out / MARK
     if mark.is_file():
         if read_json(mark).get("of") != digest:
-            raise DataError(
-                f"{out}: holds shards of other data or with other options; give the same data and options, or a new "
-                "folder"
-            )
+            raise DataError(f"{out}: holds shards of other data or with other options; give the same, or a new folder")
         return
     write_json(mark, {"format": SHARD_FORMAT, "of": digest, "options": asdict(options)})
 
@@ -233,9 +230,7 @@ def _check_empty(out: Path) -> None:
     """Raise DataError if a folder without the mark of shards is not empty."""
     others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
     if others and MARK not in others:
-        raise DataError(
-            f"{out}: holds {others[0]} but no {MARK}, so it is not a shard folder; give a new or empty folder"
-        )
+        raise DataError(f"{out}: holds {others[0]} but no {MARK}, so it has no shards; give a new or empty folder")
 
 
 def _finished(task: _Task, skip_unreadable: bool) -> _Done | None:

@@ -163,10 +163,7 @@ class Protocol:
         if self.frames < 1:
             raise DataError(f"`frames` must be at least 1, got {self.frames}")
         if not isinstance(self.pixels, Pixels | None):
-            raise DataError(
-                "`pixels` must be Pixels(size, resize, interpolation), or None for the encoder's own, got "
-                f"{self.pixels!r}"
-            )
+            raise DataError(f"`pixels` must be Pixels(size, resize, interpolation) or None, got {self.pixels!r}")
         if self.pooling not in get_args(Pooling):
             raise DataError(f"`pooling` must be one of {', '.join(get_args(Pooling))}, got {self.pooling!r}")
 
@@ -177,9 +174,7 @@ class Protocol:
         Raises: DataError if `pixels` is None.
         """
         if self.pixels is None:
-            raise DataError(
-                "`pixels` is None, for the encoder's own sizes, which are unknown here; give Pixels(size, resize, ...)"
-            )
+            raise DataError("`pixels` is None: the encoder's sizes are unknown here; give Pixels(size, resize, ...)")
         return self.pixels
 
     def to_json(self) -> dict[str, Any]:

@@ -107,21 +107,13 @@ def _check_labels(source: Path, entries: Sequence[ListedFile], labels: ClassIds)
 def _path_end(source: Path, first: ListedFile, frame_template: str | None, suffix: str | None) -> str:
     """Return what to append to each path."""
     if frame_template is not None and suffix is not None:
-        raise DataError(
-            f"`frame_template` {frame_template!r} is for folders of frames, `suffix` {suffix!r} is for videos; give "
-            "only one of them"
-        )
+        raise DataError("`frame_template` is for folders of frames, `suffix` for videos; give only one of them")
     if frame_template is not None:
         if first.frames is None:
-            raise DataError(
-                f"{source}: lines are `file label`, but `frame_template` {frame_template!r} is for "
-                "`path n_frames label`; leave it out"
-            )
+            raise DataError(f"{source}: lines are `file label`; leave out `frame_template` {frame_template!r}")
         if not MediaPath(frame_template).is_template or frame_template == EVERY:
-            raise DataError(
-                f"`frame_template` must have one placeholder for the number, as in img_{{:05d}}.jpg, got "
-                f"{frame_template!r}"
-            )
+            example = "img_{:05d}.jpg"
+            raise DataError(f"`frame_template` must have one placeholder, as in {example}, got {frame_template!r}")
         return f"/{frame_template}"
     if suffix is not None:
         if not re.fullmatch(r"\.\w+", suffix):
@@ -130,22 +122,17 @@ def _path_end(source: Path, first: ListedFile, frame_template: str | None, suffi
             raise DataError(f"{source}: its paths end in {suffix} already ({first.path}): leave out `suffix`")
         return suffix
     if first.frames is not None:
-        raise DataError(
-            f"{source}: lines are `path n_frames label`: give `frame_template`, as img_{{:05d}}.jpg, "
-            "for folders of frames, or `suffix`, as .avi, for videos"
-        )
+        problem = "lines are `path n_frames label`"
+        raise DataError(f"{source}: {problem}: give `frame_template` (img_{{:05d}}.jpg) or for videos `suffix` (.avi)")
     return ""
 
 
 def _label_notes(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> list[str]:
     notes: list[str] = []
-    if labels.ids != tuple(str(row) for row in range(len(labels.ids))):
-        row = next(row for row, name in enumerate(labels.ids) if name != str(row))
-        example = f"row {row} has id {labels.ids[row]!r}"
-        notes.append(
-            f"{labels.path}: ids are not 0, 1, 2, ... ({example}) and are not used: a label in the list is a row of "
-            "this file, counted from 0"
-        )
+    row = next((row for row, name in enumerate(labels.ids) if name != str(row)), None)
+    if row is not None:
+        problem = f"ids are not 0, 1, 2, ... (row {row} has id {labels.ids[row]!r}) and are not used"
+        notes.append(f"{labels.path}: {problem}: a label in the list is a row of this file, counted from 0")
     unused = sorted(set(range(len(labels.names))) - {entry.label for entry in entries})
     if unused:
         some = f"{len(unused)} of the {len(labels.names)} names in {labels.path}"
@@ -161,10 +148,8 @@ def _count_notes(source: Path, counts: Sequence[tuple[Path, int]]) -> list[str]:
     if not wrong:
         return []
     path, frames = wrong[0]
-    return [
-        f"{source}: in {len(wrong)} of {len(counts)} folders the number of frames differs from the list; the frames in "
-        f"the folder are used (the first: {path.parent}, {frames} frames in the list)"
-    ]
+    problem = f"in {len(wrong)} of {len(counts)} folders the number of frames differs from the list"
+    return [f"{source}: {problem} (the first: {path.parent}, {frames} frames in the list); those there are used"]
 
 
 def _has_frames(path: Path, frames: int) -> bool:

@@ -155,8 +155,6 @@ def hold_out(
                 training_groups.subtract(group_labels[group])
                 held += count
         if not held:
-            raise DataError(
-                f"class {label!r}: holding out any of its items or groups would leave a class without training items; "
-                "add items of another group, or give the splits in the column 'split' of a CSV"
-            )
+            problem = f"class {label!r}: holding out any item or group would leave a class without training items"
+            raise DataError(f"{problem}; add items of another group, or give the splits in the column 'split' of a CSV")
     return [position for position, group in enumerate(groups) if group in held_groups]
