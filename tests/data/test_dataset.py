@@ -574,6 +574,7 @@ def test_each_repetition_of_an_item_is_drawn_anew(filmed):
 
 
 def test_draw_ignores_other_state(filmed):
+    """Nor other keys; the same in workers: tests/test_determinism.py."""
     keys = [(epoch, position) for epoch in (0, 3) for position in range(4)]
     clips = train_clips(filmed)
     first = {key: clips[key][0] for key in keys}
@@ -586,13 +587,6 @@ def test_draw_ignores_other_state(filmed):
     clips = train_clips(filmed.pick([2, 2, 2]))
     others = [train_clips(filmed.pick([2, 2, 2]), seed=1)[0, 0], clips[0, 0], clips[1, 0], clips[0, 1], clips[0, 2]]
     assert not any(torch.equal(a[0], b[0]) for i, a in enumerate(others) for b in others[:i])
-    # Also in worker processes, in another order and in batches.
-    batches = [[keys[5], keys[0], keys[7]], keys[1:5], [keys[6]]]
-    loader = torch.utils.data.DataLoader(again, batch_sampler=batches, num_workers=2, collate_fn=list)
-    mixed = [key for batch in batches for key in batch]
-    assert sorted(mixed) == keys
-    for key, (clip, _, _) in zip(mixed, (sample for batch in loader for sample in batch), strict=True):
-        assert torch.equal(clip, first[key]), key
 
 
 # ---- clips for testing
