@@ -145,7 +145,10 @@ def _files(rows: Any, column: str, where: str) -> list[Path]:
         sizes = compute.binary_length(compute.struct_field(batch, "bytes")).to_pylist()
         for i, (name, size) in enumerate(zip(names, sizes, strict=True)):
             if size is None:
-                paths.append(_local(name, f"{where}: row {start + i}"))
+                if name is None or not Path(name).is_file():
+                    problem = f"row {start + i} holds no bytes and refers to {name}, which is not a file here"
+                    raise DataError(f"{where}: {problem}; download it, or save the data with bytes")
+                paths.append(Path(name))
                 continue
             stem = f"{start + i:08d}"
             file = written.get(stem)
@@ -156,13 +159,6 @@ def _files(rows: Any, column: str, where: str) -> list[Path]:
                     temporary.write_bytes(content)
             paths.append(file)
     return paths
-
-
-def _local(name: str | None, row: str) -> Path:
-    if name is None or not Path(name).is_file():
-        problem = f"{row} holds no bytes and refers to {name}, which is not a file here"
-        raise DataError(f"{problem}; download it, or save the data with bytes")
-    return Path(name)
 
 
 def _suffix(content: bytes, name: str | None, kind: str) -> str:

@@ -77,9 +77,8 @@ def read_dataset(
     named = read_labels(Path(labels)) if labels is not None else None
     folder = None if root is None else Path(root)
     options = {"labels": named, "root": folder, "frame_template": frame_template, "suffix": suffix}
+    options |= {"tree": FOLDERS} if tree == FOLDERS else {}
     options = {name: value for name, value in options.items() if value is not None}
-    if tree == FOLDERS:
-        options["tree"] = FOLDERS
     entry, read = _reader_of(str(source))
     used = options.keys() & signature(read).parameters.keys()
     for option, value in options.items():
