@@ -9,12 +9,6 @@ from texthead.data.reading import read_dataset
 from texthead.errors import DataError
 
 
-def test_a_second_source_keeps_the_tree_of_the_first():
-    train_set, val_set = (items(*((f"{d}{c}", f"a/{c}", None) for c in "xy")).with_tree(None) for d in "tv")
-    assert train_set.tree is not None
-    assert with_validation(train_set, val_set).tree == train_set.tree
-
-
 def test_divide_draws_where_there_are_no_splits():
     data = items(*((f"{c}{i}", c, None) for c in "ab" for i in range(10)))
     parts = divide(data, seed=0, held_out=0.2, k=None)
@@ -76,6 +70,9 @@ def test_a_second_source_is_what_is_validated():
     parts = divide(dataset, seed=0, held_out=None, k=None)
     assert (parts.train.labels, parts.scored.labels, parts.scored_name) == (["a", "b"], ["a", "b"], "val")
     assert parts.val == parts.scored
+    assert with_validation(train_set.with_tree(None), val_set).tree is None
+    train_set = items(("d/x", "a/x", None), ("d/y", "a/y", None)).with_tree(None)
+    assert with_validation(train_set, val_set).tree == train_set.tree is not None
     # Splits that agree with how the sources are used are accepted.
     same = with_validation(items(("a0", "a", "train")), items(("a1", "a", "test")))
     assert [item.split for item in same.items] == ["train", "val"]

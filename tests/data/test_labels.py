@@ -61,17 +61,13 @@ def test_a_k_shot_takes_no_more_items_than_it_needs() -> None:
         data.k_shot(3, seed=0)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(6))
 def test_held_out_items_leave_each_class_in_training_and_groups_whole(seed: int) -> None:
     texts = ["a; b", "a", "a", "b", "b; c", "c", "a; c", "b", "", ""] * 3
     data = several(texts, [f"g{i // 2}" for i in range(30)]).with_drawn_split(0.3, seed=seed)
     assert {*data.split("train").classes} == {"a", "b", "c"}
     assert len(data.split("val"))
     assert not {*data.split("train").groups} & {*data.split("val").groups}
-
-
-def test_a_class_whose_items_are_of_rarer_classes_is_still_trained() -> None:
     # Of both items of "rest" another class is the rarest.
     data = several(["a; rest; top", "b; rest; top", *["a; top"] * 4, *["b; top"] * 4])
-    for seed in range(8):
-        assert "rest" in data.with_drawn_split(0.3, seed=seed).split("train").classes
+    assert "rest" in data.with_drawn_split(0.3, seed=seed).split("train").classes

@@ -205,12 +205,9 @@ def test_views_parse_and_print():
     assert views == Views(4, 3, "centre")
     assert (str(views), views.count) == ("4x3", 12)
     assert Views.parse("4x3", "centre", "long-side") == Views(4, 3, "centre", "long-side")
-
-
-@pytest.mark.parametrize("text", ["", "4", "4x", "x3", "4X3", "4x3x1", "-4x3", " 4x3", "4 x 3", "٤x٣", "²x3", "4.0x3"])
-def test_views_refuse_other_text(text):
-    with refuses(DataError, "views", repr(text)):
-        Views.parse(text)
+    for text in ("", "4", "4x", "x3", "4X3", "4x3x1", "-4x3", " 4x3", "4 x 3", "٤x٣", "²x3", "4.0x3"):
+        with refuses(DataError, "views", repr(text)):
+            Views.parse(text)
 
 
 # ---- errors

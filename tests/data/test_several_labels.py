@@ -42,6 +42,8 @@ def test_the_column_labels_holds_several_or_none(tmp_path: Path) -> None:
     assert (dataset.several, dataset.classes) == (True, ["dog", "frisbee"])
     (note,) = dataset.notes
     prints(note, path, "1 of 3 files have several labels", f"at most 2, as {tmp_path / 'a.jpg'}", "1 have none")
+    names = manifest(tmp_path, "id,name\ndog,a dog\nfrisbee,a frisbee\n", "names.csv")
+    assert [item.label for item in read_dataset(path, labels=names).items] == ["a dog; a frisbee", "", "a dog"]
     # One each, if the column says that there could be more.
     assert labels_of(manifest(tmp_path, "path,labels\na.jpg,dog\nb.jpg,cat\n")) == {"a.jpg": "dog", "b.jpg": "cat"}
 
@@ -120,12 +122,6 @@ def test_a_folder_is_read_by_its_manifest(tmp_path: Path) -> None:
     bad.unlink()
     manifest(tmp_path, "path,labels\na.jpg,dog;cat\n")
     assert labels_of(tmp_path) == {"a.jpg": "cat; dog"}
-
-
-def test_ids_of_several_labels_become_names(tmp_path: Path) -> None:
-    names = manifest(tmp_path, "id,name\n0,zebra\n1,a cat\n", "names.csv")
-    dataset = read_dataset(manifest(tmp_path, "path,labels\na.jpg,0;1\nb.jpg,\n"), labels=names)
-    assert [item.label for item in dataset.items] == ["a cat; zebra", ""]
 
 
 # ---- JSON lists

@@ -86,16 +86,14 @@ def _entries(source: Path) -> tuple[list[ListedFile], bool]:
 
 
 def _check_labels(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> None:
-    most = len(labels.names) - 1
-    wrong = next((entry for entry in entries if entry.label > most), None)
-    if wrong is None:
-        return
-    low, high = min(entry.label for entry in entries), max(entry.label for entry in entries)
-    hint = "the list and the label file must belong to the same dataset"
-    if (low, high) == (1, most + 1):
-        hint = f"the labels run from 1 to {high}: subtract 1 from each"
-    where = f"{source}:{wrong.line}"
-    raise DataError(f"{where}: label {wrong.label} is outside 0 to {most}, the rows of {labels.path}; {hint}")
+    most, numbers = len(labels.names) - 1, {entry.label for entry in entries}
+    for entry in entries:
+        if entry.label > most:
+            hint = "the list and the label file must belong to the same dataset"
+            if (min(numbers), max(numbers)) == (1, most + 1):
+                hint = f"the labels run from 1 to {most + 1}: subtract 1 from each"
+            problem = f"label {entry.label} is outside 0 to {most}, the rows of {labels.path}"
+            raise DataError(f"{source}:{entry.line}: {problem}; {hint}")
 
 
 def _path_end(source: Path, first: str, frame_template: str | None, suffix: str | None, *, has_counts: bool) -> str:
