@@ -94,7 +94,7 @@ def test_a_list_of_frames(tmp_path):
     items, notes = read(path, labels, root=tmp_path, frame_template="img_{:05d}.jpg")
     paths, names = ["a/v_01", "--07WQ2iBlw", "b/my clip", "4k-F7EXpcrM_0"], ["run", "jump", "jump", "run"]
     assert items == [(f"{folder}/img_{{:05d}}.jpg", name) for folder, name in zip(paths, names, strict=True)]
-    assert notes == []
+    assert notes == [], "a folder that is missing is no matter of counts"
     items, _ = read(path, labels, root=tmp_path, suffix=".avi")
     assert [item for item, _ in items] == [f"{folder}.avi" for folder in paths]
 
@@ -140,6 +140,18 @@ def test_ids_out_of_order_and_names_without_an_item_are_noted(tmp_path):
     assert [name for _, name in items] == ["run", "jump"]
     prints(order, "labels.csv", "row 0", "'1'")
     prints(unused, path, "1 of the 3", "labels.csv", "'swim'")
+
+
+def test_frame_counts_that_disagree_with_the_folder_are_one_note(tmp_path):
+    for name, first, last in (("one", 1, 5), ("zero", 0, 4), ("more", 1, 6), ("fewer", 1, 4), ("none", 1, 3)):
+        for number in range(first, last + 1):
+            write(tmp_path / name / f"img_{number:05d}.jpg", "x")
+    template = {"frame_template": "img_{:05d}.jpg"}
+    good = write(tmp_path / "good.txt", "one 5 0\nzero 5 0\nmore 6 0\nfewer 4 0\ngone 7 0\n")
+    assert read(good, named("run"), **template)[1] == []
+    bad = write(tmp_path / "bad.txt", "one 5 0\nzero 5 0\nmore 5 0\nfewer 5 0\nnone 0 0\ngone 7 0\n")
+    _, (note,) = read(bad, named("run"), **template)
+    prints(note, bad, "3 of 6", tmp_path / "more", "5 frames")
 
 
 def test_imagenet_s_names_are_known_by_its_ids(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from texthead.data.dataset import Dataset
 from texthead.data.sources import unknown_source
 from texthead.errors import DataError
 from texthead.files import MOST_BYTES_OF_LISTS, check_lines, read_text
-from texthead.media.frame_folder import EVERY
+from texthead.media.frame_folder import EVERY, frame_file
 from texthead.media.paths import MediaPath
 from texthead.text.label_files import ClassIds
 
@@ -20,10 +21,11 @@ _FILE_LINE = re.compile(r"(.+)\s([0-9]+)")
 
 
 class ListedFile(NamedTuple):
-    """A line of a list: its number, the path as written, the label."""
+    """A line of a list: its number, the path as written, the number of frames if listed, the label."""
 
     line: int
     path: str
+    frames: int | None
     label: int
 
 
@@ -52,18 +54,22 @@ def read_list(
         raise unknown_source(source)
     if labels is None:
         raise DataError(f"{source}: labels in a list are numbers; give `labels`, a CSV with id,name in the same order")
-    entries, has_counts = _entries(source)
+    entries = _entries(source)
     _check_labels(source, entries, labels)
-    end = _path_end(source, entries[0].path, frame_template, suffix, has_counts=has_counts)
+    end = _path_end(source, entries[0], frame_template, suffix)
     root = source.parent if root is None else root
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {source} are relative to")
     items = [(root / f"{entry.path}{end}", labels.names[entry.label]) for entry in entries]
-    return Dataset.of_rows(source, items, _label_notes(source, entries, labels))
+    notes = _label_notes(source, entries, labels)
+    if frame_template is not None:
+        counts = [(path, entry.frames or 0) for (path, _), entry in zip(items, entries, strict=True)]
+        notes += _count_notes(source, counts)
+    return Dataset.of_rows(source, items, notes)
 
 
-def _entries(source: Path) -> tuple[list[ListedFile], bool]:
-    """Return the lines, all of which must have the form of the first, and whether they have numbers of frames."""
+def _entries(source: Path) -> list[ListedFile]:
+    """Parse the lines; all must have the form of the first."""
     try:
         check_lines(source)
         text = read_text(source, most=MOST_BYTES_OF_LISTS)
@@ -80,9 +86,9 @@ def _entries(source: Path) -> tuple[list[ListedFile], bool]:
         if match is None:
             as_first = " like the first line" if number > lines[0][0] else " or `path n_frames label`"
             raise DataError(f"{source}:{number}: {line!r} is not `{form}`{as_first}; the label must be a whole number")
-        path, *_, label = match.groups()
-        entries.append(ListedFile(number, path, int(label)))
-    return entries, has_counts
+        path, *counts, label = match.groups()
+        entries.append(ListedFile(number, path, int(counts[0]) if counts else None, int(label)))
+    return entries
 
 
 def _check_labels(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> None:
@@ -96,12 +102,12 @@ def _check_labels(source: Path, entries: Sequence[ListedFile], labels: ClassIds)
             raise DataError(f"{source}:{entry.line}: {problem}; {hint}")
 
 
-def _path_end(source: Path, first: str, frame_template: str | None, suffix: str | None, *, has_counts: bool) -> str:
+def _path_end(source: Path, first: ListedFile, frame_template: str | None, suffix: str | None) -> str:
     """Return what to append to each path."""
     if frame_template is not None and suffix is not None:
         raise DataError("`frame_template` is for folders of frames, `suffix` for videos; give only one of them")
     if frame_template is not None:
-        if not has_counts:
+        if first.frames is None:
             raise DataError(f"{source}: lines are `file label`; leave out `frame_template` {frame_template!r}")
         if not MediaPath(frame_template).is_template or frame_template == EVERY:
             example = "img_{:05d}.jpg"
@@ -110,10 +116,10 @@ def _path_end(source: Path, first: str, frame_template: str | None, suffix: str 
     if suffix is not None:
         if not re.fullmatch(r"\.\w+", suffix):
             raise DataError(f"`suffix` must be a dot and letters, such as .avi, got {suffix!r}")
-        if first.lower().endswith(suffix.lower()):
-            raise DataError(f"{source}: its paths end in {suffix} already ({first}): leave out `suffix`")
+        if first.path.lower().endswith(suffix.lower()):
+            raise DataError(f"{source}: its paths end in {suffix} already ({first.path}): leave out `suffix`")
         return suffix
-    if has_counts:
+    if first.frames is not None:
         problem = "lines are `path n_frames label`"
         raise DataError(f"{source}: {problem}: give `frame_template` (img_{{:05d}}.jpg) or for videos `suffix` (.avi)")
     return ""
@@ -130,3 +136,26 @@ def _label_notes(source: Path, entries: Sequence[ListedFile], labels: ClassIds) 
         some = f"{len(unused)} of the {len(labels.names)} names in {labels.path}"
         notes.append(f"{source}: no item for {some} (the first: {labels.names[unused[0]]!r})")
     return notes
+
+
+def _count_notes(source: Path, counts: Sequence[tuple[Path, int]]) -> list[str]:
+    """Return a note on folders whose number of frames differs from the list's."""
+    with ThreadPoolExecutor(16) as pool:
+        agree = list(pool.map(_has_frames, *zip(*counts, strict=True)))
+    wrong = [count for count, good in zip(counts, agree, strict=True) if not good]
+    if not wrong:
+        return []
+    path, frames = wrong[0]
+    problem = f"in {len(wrong)} of {len(counts)} folders the number of frames differs from the list"
+    return [f"{source}: {problem} (the first: {path.parent}, {frames} frames in the list); those there are used"]
+
+
+def _has_frames(path: Path, frames: int) -> bool:
+    """Return whether a folder has this many frames, by checking the last and the next; True for a missing folder.
+
+    Worked example, 3 frames: files 1 2 3 and files 0 1 2 agree; files 1 2 3 4 do not.
+    """
+    first = 0 if frame_file(path, 0).exists() else 1
+    last = first + frames - 1
+    agrees = (frames == 0 or frame_file(path, last).exists()) and not frame_file(path, last + 1).exists()
+    return agrees or not path.parent.is_dir()
