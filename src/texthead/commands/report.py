@@ -52,7 +52,6 @@ class ReportCommand(LabelledRun):
             check_out_file(str(page), page, ".html")
 
     def __call__(self) -> None:
-        console.doing("loading torch")
         from texthead.cli.score_table import scores_json
         from texthead.prediction.run_report import Examples, report_run
 
