@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
 from texthead.errors import printable
 
@@ -75,7 +74,8 @@ def _draw_curve(panel: "matplotlib.axes.Axes", records: Records, key: str) -> No
     window = 1 if key != "loss" or len(values) < 40 else len(values) // 20 | 1
     if window > 1:
         panel.plot(steps, values, color=COLOURS[0], linewidth=0.8, alpha=0.3)
-        values = running_mean(values, window)
+        # A value that is not finite leaves a gap.
+        steps, values = (np.convolve(each, np.full(window, 1 / window), "valid") for each in (steps, values))
     marker = "o" if len(values) <= 40 else ""
     # Unclipped, so that a marker at 100%, on the edge, is drawn whole.
     panel.plot(steps, values, linewidth=1.8, marker=marker, markersize=4, clip_on=False, color=COLOURS[0])
@@ -88,18 +88,6 @@ def _draw_curve(panel: "matplotlib.axes.Axes", records: Records, key: str) -> No
         panel.margins(x=0.08)
         low, high = panel.get_ylim()
         panel.set_ylim(max(low, 0), min(high, 100))
-
-
-def running_mean(values: Float[np.ndarray, " records"], window: int) -> Float[np.ndarray, " records"]:
-    """Return the centred running mean over `window` values, over fewer at the ends.
-
-    Centred, so a falling loss isn't drawn late. Values that are not finite are skipped. A window of 3 turns
-    `[4, 2, 3]` into `[3, 3, 2.5]`.
-    """
-    finite, ones = np.isfinite(values), np.ones(window)
-    around = slice(window // 2, window // 2 + len(values))
-    sums, counts = (np.convolve(x, ones)[around] for x in (np.where(finite, values, 0.0), finite.astype(float)))
-    return sums / np.where(counts, counts, np.nan)
 
 
 def _records_with(records: Records, key: str) -> list[Mapping[str, object]]:
