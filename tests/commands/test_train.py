@@ -43,9 +43,10 @@ def test_few_items_a_class_leave_the_text_probe(few: Path, works: Callable, tmp_
 
 
 @pytest.mark.slow
-def test_tune_none_keeps_text_probe(few: Path, coloured: Path, works: Callable, tmp_path: Path) -> None:
+def test_tune_none_keeps_text_probe(few: Path, works: Callable, tmp_path: Path) -> None:
+    data = images(tmp_path / "more", ["blue", "red"], 8)
     options = ("--tune", "none", "--baselines", "never", "--unlabelled", few, "--workers", 0)
-    out, err = works("train", coloured, *options, "--cache", tmp_path / "cache", "--out", tmp_path / "run", "--verbose")
+    out, err = works("train", data, *options, "--cache", tmp_path / "cache", "--out", tmp_path / "run", "--verbose")
     assert "the run is the text-probe: --tune none" in err
     assert "│ zero-shot" not in out
     assert load_run(tmp_path / "run").head.kind == "text and items, unlabelled files"
