@@ -384,8 +384,9 @@ def encode_share(row: Row, runtime: Runtime, share: int, shares: int) -> None:
     encoder = load(row.encoder, None, runtime, tuple(dataset.classes), recipe.template)
     pixels = encoder.visual.spec.pixels(recipe)
     paths = [item.path for item in dataset.items][share::shares]
-    sampling = partial(evenly, most=2 * recipe.frames)
-    frames.frame_features(encoder.visual, paths, sampling, pixels, Reading(cache=feature_folder(runtime)))
+    sampling, reading = partial(evenly, most=2 * recipe.frames), Reading(cache=feature_folder(runtime))
+    for _ in frames.frame_features(encoder.visual, paths, sampling, pixels, reading):
+        pass
 
 
 def tiny_folder(name: Any, runtime: Runtime) -> Path:

@@ -2,6 +2,7 @@
 
 command     texthead export
 export      write the folder
+int8        8-bit weights of an ONNX graph
 parity      compare the exported model with the run
 card        the model card's sections about the export
 scorer      the exported module: crops, encoder, temporal module, head

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from texthead.apps.search import encode_windows
 from texthead.data import Dataset, Item
 from texthead.encoders import Encoder
 from texthead.errors import MediaError
-from texthead.features import Reading, encode_windows
+from texthead.features import Reading
 from texthead.media import MediaPath, Span, Video, spans_by_file
 from texthead.parallel import Reporter
 from texthead.transfer import QUICK_FRAMES

@@ -12,9 +12,10 @@ from torch import Tensor
 from texthead.apps.search.chance import common_words
 from texthead.apps.search.index import Index
 from texthead.apps.search.marks import CALIBRATED
+from texthead.apps.search.windows import encode_windows
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import Calibration
-from texthead.features import Reading, encode_windows
+from texthead.features import Reading
 from texthead.media import MediaPath
 from texthead.models import Head, known_rows
 from texthead.prediction import apply_calibration

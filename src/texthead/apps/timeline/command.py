@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from texthead.apps.timeline.inputs import PIPE, is_live, is_stream
 from texthead.cli import (
     EncodingOptions,
     ModelOptions,
@@ -29,10 +30,10 @@ from texthead.media import MediaPath
 if TYPE_CHECKING:
     from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch
     from texthead.apps.timeline.overlay import Curve
+    from texthead.apps.timeline.streams import LiveStream
     from texthead.apps.timeline.timeline import Sliding, TimedVideo
     from texthead.data import Protocol
     from texthead.evaluation import Calibration
-    from texthead.media import LiveStream
     from texthead.models import Recognizer
     from texthead.runs import Run
 
@@ -88,7 +89,7 @@ class TimelineCommand:
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
         path = _run_and_video(self)[1]
-        if not _is_stream(path):
+        if not is_stream(path):
             MediaPath(path).check()
         _check_outputs(self, path)
 
@@ -96,9 +97,10 @@ class TimelineCommand:
         console.doing("loading torch")
         from texthead.apps.timeline.events import EventFinder, Hysteresis, in_order, of_all_classes
         from texthead.apps.timeline.overlay import Curve
+        from texthead.apps.timeline.streams import LiveStream
         from texthead.apps.timeline.timeline import Sliding, rule_for, scores_over_time, timeline_json
         from texthead.data import labels
-        from texthead.media import LiveStream, Part
+        from texthead.media import Part
 
         run_folder, path = _run_and_video(self)
         sliding = Sliding(self.window, self.rate, self.batch)
@@ -139,13 +141,10 @@ class TimelineCommand:
                 parts, column = of_all_classes(events, self.min_length), "labels"
             _write_manifest(Path(self.manifest), MediaPath(path).file, parts, begin, column)
         _write_files(self, path, events, names, curve)
-        if events and not self.overlay and not _is_stream(path):
+        if events and not self.overlay and not is_stream(path):
             classes = () if self.model.classes is None else ("--classes", self.model.classes)
             overlay = unused(Path("events.mp4"))
             console.next_command("texthead", "timeline", *self.inputs, *classes, "--overlay", overlay)
-
-
-PIPE = "-"
 
 
 def _run_and_video(command: TimelineCommand) -> tuple[str | None, str]:
@@ -164,18 +163,14 @@ def _run_and_video(command: TimelineCommand) -> tuple[str | None, str]:
     return first, rest[0]
 
 
-def _is_stream(path: str) -> bool:
-    return path == PIPE or MediaPath(path).is_live
-
-
 def _check_outputs(command: TimelineCommand, path: str) -> None:
     """Raise DataError if outputs exclude each other or cannot be written."""
     command.printed.check()
-    if command.overlay and _is_stream(path):
+    if command.overlay and is_stream(path):
         raise DataError(
             "--overlay reads the video twice, which a stream does not allow; save the stream and give its file"
         )
-    if command.manifest and _is_stream(path):
+    if command.manifest and is_stream(path):
         raise DataError("--manifest lists parts of a file, not of a stream; save the stream and give its file")
     outputs.check_outputs(command, srt=".srt", manifest=".csv", overlay=".mp4")
     if command.overlay:
@@ -183,10 +178,10 @@ def _check_outputs(command: TimelineCommand, path: str) -> None:
 
 
 def _opened(path: str) -> "TimedVideo":
+    from texthead.apps.timeline.streams import LiveStream, PipedVideo
     from texthead.apps.timeline.timeline import open_timed
-    from texthead.media import LiveStream, PipedVideo
 
-    if MediaPath(path).is_live:
+    if is_live(path):
         return LiveStream(path)
     if path != PIPE:
         return open_timed(path)
@@ -241,7 +236,8 @@ class _Printer:
     """
 
     def __init__(self, command: TimelineCommand, video: "TimedVideo"):
-        from texthead.media import LiveStream, Media
+        from texthead.apps.timeline.streams import LiveStream
+        from texthead.media import Media
 
         self.events: list[Event] = []
         self._csv = command.printed.csv
