@@ -17,14 +17,14 @@ from hub_server import TOKEN, Hub, hub_server
 from made import write_image
 from messages import prints, refuses
 from run_folders import changed, put
+from texthead.apps.export.upload import push_to_hub
 from texthead.encoders.load import load_encoder
 from texthead.errors import EncoderError, RunError
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.runs.hub import check_own, check_repository, display_name, local_run
+from texthead.runs.hub import check_own, display_name, local_run
 from texthead.runs.run import load_run
-from texthead.runs.upload import push_to_hub
 
 
 class Done(NamedTuple):
@@ -160,8 +160,6 @@ def test_a_hub_that_refuses_is_one_line(client, world, tmp_path):
 def test_names_of_runs():
     with refuses(RunError, "colours"):
         local_run("hub:colours")
-    with refuses(RunError, "a/b/c"):
-        check_repository("a/b/c")
     assert local_run("hub") == Path("hub")
     cached = Path("/home/me/.cache/huggingface/hub/models--me--colours/snapshots/0123456789abcdef")
     assert display_name(cached) == "hub:me/colours"
@@ -192,6 +190,8 @@ def test_a_run_with_other_classes_is_not_uploaded(world):
     run = load_run(world.run).with_classes(["a kite", "a bird"])
     with refuses(RunError, "save_classes"):
         push_to_hub(run, "me/kites")
+    with refuses(RunError, "a/b/c"):
+        push_to_hub(run, "a/b/c")
 
 
 # ---- encoders that a run names
