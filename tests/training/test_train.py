@@ -352,17 +352,6 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, un
     assert_same_run(tmp_path, uncut)
 
 
-def test_a_run_of_a_version_without_grids_resumes(data: Dataset, uncut: Path, tmp_path: Path) -> None:
-    with pytest.raises(Stop):
-        train_short(data, tmp_path, reporter=stop_after(8))
-    about = json.loads((tmp_path / "recipe.json").read_text())
-    del about["encoder"]["grid"], about["encoder"]["finest"]
-    about["encoder"]["tokens"] = 1
-    (tmp_path / "recipe.json").write_text(json.dumps(about))
-    train_short(data, tmp_path, resume=True)
-    assert_same_run(tmp_path, uncut)
-
-
 def test_resuming_a_finished_run_changes_nothing(data: Dataset, uncut: Path) -> None:
     before, model = contents(uncut), make_model(dropout=0.4)
     idle = Reporter().counting(lambda *_: pytest.fail("a step was made"))
