@@ -108,12 +108,10 @@ def restore(
     except (Exception, CheckpointException) as error:  # On damaged files, torch raises errors of nearly any type.
         raise _bad_checkpoint(folder, _first_failure(error)) from None
     log.cut(state["records"])
-    current, before = torch.get_num_threads(), state["threads"]
-    if current != before:
-        log.note(f"threads: {before} at the start, now {current}: results may differ in the last bits")
-    if ranks() != state["processes"]:
-        count = state["processes"]
-        log.note(f"processes: {count} at the start, now {ranks()}: results may differ in the last bits")
+    for name, now in (("threads", torch.get_num_threads()), ("processes", ranks())):
+        if now != state[name]:
+            text = f"{name}: {state[name]} at the start, now {now}: results may differ in the last bits"
+            log.add(kind="note", text=text)
     return state["epoch"], state["step"]
 
 
