@@ -80,8 +80,24 @@ def shares(out: str) -> dict[str, float]:
     return {each["name"]: each["probability"] for each in entry["top"]}
 
 
+def assert_is_the_card_of(run: Path, text: str) -> None:
+    """Check data, classes, prompts, scores and encoder in a model card."""
+    about = ModelCard(text).data
+    assert (about.library_name, about.pipeline_tag, about.tags) == ("texthead", "image-classification", ["texthead"])
+    scores = json.loads((run / "scores.json").read_text())["methods"][-1]
+    (result,) = about.eval_results
+    assert result.metric_value == pytest.approx(scores["top1"], abs=0.01)
+    assert f"of {scores['items']} (95 % interval {scores['low']:.1f}-{scores['high']:.1f})" in text
+    assert "- `blue`: `blue`" in text
+    assert f"Encoder `{load_run(run).spec.source}`" in text
+    assert "texthead predict hub:me/colours" in text
+    assert "pretrained on ImageNet-1k" in text
+    assert "licence apache-2.0" in text
+
+
 @pytest.mark.slow
-def test_a_run_goes_to_a_hub_and_comes_back(client, world, tmp_path):
+def test_a_run_goes_to_a_hub_and_comes_back(client, world):
+    """Without paths; training items are recognised by their content."""
     picture = sorted(world.images.rglob("*.png"))[0]
     done = client("export", world.run, "--to", "hub:me/colours")
     assert done.code == 0, done.err
@@ -90,6 +106,7 @@ def test_a_run_goes_to_a_hub_and_comes_back(client, world, tmp_path):
     assert not [name for name in files if name.startswith("state/") or name == "report.html"]
     folders = [str(world.images.parent).encode(), str(world.run.parent).encode()]
     assert [name for name, data in files.items() if any(folder in data for folder in folders)] == []
+    assert_is_the_card_of(world.run, files["README.md"].decode())
     here = client("predict", world.run, picture, "--json")
     there = client("predict", "hub:me/colours", picture, "--json")
     assert there.code == 0, there.err
@@ -102,11 +119,6 @@ def test_a_run_goes_to_a_hub_and_comes_back(client, world, tmp_path):
     refused = client("calibrate", "hub:me/colours", world.images)
     assert refused.code == 2
     prints(refused.err, "hub:me/colours", "hf download me/colours")
-
-
-@pytest.mark.slow
-def test_training_item_recognised_by_content(client, world):
-    client("export", world.run, "--to", "hub:me/colours")
     code = (
         "import sys, texthead as th; from pathlib import Path\n"
         "run = th.load_run('hub:me/colours')\n"
@@ -167,23 +179,6 @@ def test_names_of_runs():
         check_own(cached)
     assert display_name(Path("runs/a")) == "runs/a"
     check_own(Path("runs/a"))
-
-
-@pytest.mark.slow
-def test_the_card_names_data_classes_strings_scores_and_encoder(client, world):
-    client("export", world.run, "--to", "hub:me/colours")
-    text = client.hub.at("me/colours", "main")[1]["README.md"].decode()
-    about = ModelCard(text).data
-    assert (about.library_name, about.pipeline_tag, about.tags) == ("texthead", "image-classification", ["texthead"])
-    scores = json.loads((world.run / "scores.json").read_text())["methods"][-1]
-    (result,) = about.eval_results
-    assert result.metric_value == pytest.approx(scores["top1"], abs=0.01)
-    assert f"of {scores['items']} (95 % interval {scores['low']:.1f}-{scores['high']:.1f})" in text
-    assert "- `blue`: `blue`" in text
-    assert f"Encoder `{load_run(world.run).spec.source}`" in text
-    assert "texthead predict hub:me/colours" in text
-    assert "pretrained on ImageNet-1k" in text
-    assert "licence apache-2.0" in text
 
 
 def test_a_run_with_other_classes_is_not_uploaded(world):
@@ -254,13 +249,9 @@ def test_missing_encoders_named_with_location(source, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with refuses(EncoderError, source, "allow_download"):
         load_encoder(source, allow_download=False)
-    assert not constants.HF_HUB_OFFLINE
-
-
-def test_a_text_encoder_that_is_not_here(monkeypatch, tmp_path):
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with refuses(EncoderError, "text:me/words", "allow_download"):
         load_encoder("mini", text="text:me/words", allow_download=False)
+    assert not constants.HF_HUB_OFFLINE
 
 
 def test_a_missing_file_is_no_download(tmp_path):
