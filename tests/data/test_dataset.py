@@ -228,6 +228,8 @@ def test_a_class_whose_name_draws_nothing_is_an_error_in_all_sources(tmp_path, s
 def test_blanks_around_the_names_of_folders_are_no_part_of_them(tmp_path):
     touch(tmp_path, "blue /a.png", "blue/b.png", " red/c.png")
     assert read_dataset(tmp_path).classes == ["blue", "red"]
+    touch(tmp_path, "red/d.png")
+    assert "class blue, red differ by blanks only" in " ".join(read_dataset(tmp_path).notes)
     touch(tmp_path, "re\u0301d/d.png", "r\u00e9d/e.png")
     with refuses(DataError, str(tmp_path), "look the same"):
         read_dataset(tmp_path)

@@ -369,7 +369,11 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         allowed_address(item.path)
     # Tables and lists strip the blanks around a name; other sources do not.
     if blanks := {name: name.strip() for name in dataset.classes if name != name.strip()}:
+        counts = Counter(name.strip() for name in dataset.classes)
         dataset = _renamed(dataset, blanks)
+        if joined := sorted(name for name, count in counts.items() if count > 1):
+            note = f"{dataset.source}: folders of class {listed(joined)} differ by blanks only and are joined"
+            dataset = replace(dataset, notes=(*dataset.notes, note))
     path, count = Counter(os.path.normpath(item.path) for item in dataset.items).most_common(1)[0]
     if count > 1:
         own = [item for item in dataset.items if os.path.normpath(item.path) == path]

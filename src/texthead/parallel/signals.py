@@ -40,13 +40,14 @@ class Ending:
     Attributes:
         line: returns the line to print.
         number: the signal that arrived, if any.
+        interrupted: whether Ctrl-C arrived; a library may have turned it into another error.
         over: whether signals have their former handlers again.
     """
 
     def __init__(self, line: Callable[[], str]):
         self.line = line
         self.number: int | None = None
-        self.over = False
+        self.interrupted = self.over = False
         self._last = 0.0
         self._arrived = threading.Event()
 
@@ -72,6 +73,7 @@ class Ending:
         with numbers:
             while received := numbers.recv(64):
                 for number in received:
+                    self.interrupted |= number == signal.SIGINT
                     if number == _SWALLOWED:
                         time.sleep(_AGAIN_SECONDS)
                         self._last = -math.inf
