@@ -11,10 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-# Windows has no SIGHUP.
-_NAMES = ("SIGTERM", "SIGHUP")
-
-_NUMBERS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+_NUMBERS: tuple[int, ...] = (signal.SIGTERM, signal.SIGHUP)
 
 # A closing terminal and a system shutdown send several signals. Signals after this time interrupt the clean-up too.
 _SAME_END_SECONDS = 8.0
