@@ -21,6 +21,7 @@ from torch.export import Dim
 from texthead.apps.export import standalone
 from texthead.apps.export.card import parity_section, use_section
 from texthead.apps.export.int8 import quantise
+from texthead.apps.export.model_card import model_card
 from texthead.apps.export.parity import Parity, check_parity, parity
 from texthead.apps.export.scorer import Scorer
 from texthead.data import Protocol, evenly
@@ -34,7 +35,7 @@ from texthead.media import MediaPath
 from texthead.models import heads
 from texthead.parallel import Reporter
 from texthead.prediction import protocol_of
-from texthead.runs import Run, classes_json, model_card
+from texthead.runs import Run, classes_json
 
 To = Literal["onnx", "torch"]
 
