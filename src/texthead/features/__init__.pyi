@@ -8,6 +8,7 @@ from .frames import check_any as check_any
 from .frames import frame_features as frame_features
 from .frames import readable as readable
 from .frozen import FrozenEncoder as FrozenEncoder
+from .frozen import FrozenItems as FrozenItems
 from .int8 import quantise as quantise
 from .reading import Reading as Reading
 from .stills import Still as Still
