@@ -234,13 +234,9 @@ def evaluation_of(head: Head, items: FrozenItems) -> Evaluation:
     return evaluation_for(head, paths, items.targets, scores, list(items.skipped), items.groups)
 
 
-def cross_validated(fit: Fit, items: FrozenItems, cv: Folds, step: Callable[[], None] = lambda: None) -> Evaluation:
+def cross_validated(fit: Fit, items: FrozenItems, cv: Folds) -> Evaluation:
     """Evaluate heads on the scored items of each fold that are fitted without these."""
-    parts = []
-    for train_positions, scored in cv.pairs:
-        parts.append((scored, evaluation_of(fit(items.pick(train_positions)), items.pick(scored))))
-        step()
-    return joined(parts)
+    return joined([(scored, evaluation_of(fit(items.pick(train)), items.pick(scored))) for train, scored in cv.pairs])
 
 
 def check_unlabelled(task: Task, name: MethodName, items: FrozenItems) -> tuple[Task, str]:
@@ -257,20 +253,12 @@ def check_unlabelled(task: Task, name: MethodName, items: FrozenItems) -> tuple[
     if not cv.pairs:
         return task, f"{files} refine the head; there are too few labelled items to check whether that helps"
     weights = task.weights(items.pick(cv.scored))
-    used, plain = (
-        np.average(cross_validated(partial(each.fit, name), items, cv).right, weights=weights)
-        for each in (task, without)
-    )
-    which = (
-        "the labelled items" if len(cv.scored) == len(items.data) else f"the items of classes with {MIN_ITEMS} or more"
-    )
-    line = (
-        f"with {files} {100 * used:.1f} % of {which} are correct, without {100 * plain:.1f} % "
-        f"(cross-validated{weighted_text(weights)})"
-    )
-    if used >= plain:
-        return task, f"{line}; they refine the head"
-    return without, f"{line}; they do not refine the head"
+    scores = [cross_validated(partial(each.fit, name), items, cv) for each in (task, without)]
+    used, plain = (100 * np.average(each.right, weights=weights) for each in scores)
+    which = "labelled items" if len(cv.scored) == len(items.data) else f"items of classes with {MIN_ITEMS} or more"
+    line = f"with {files} {used:.1f} % of the {which} are correct, without {plain:.1f} % (cross-validated"
+    verb = "refine" if used >= plain else "do not refine"
+    return task if used >= plain else without, f"{line}{weighted_text(weights)}); they {verb} the head"
 
 
 def near_copies_line(validated: Evaluation, scored: FrozenItems, tested: Evaluation, name: str) -> str:
