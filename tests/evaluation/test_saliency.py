@@ -10,7 +10,7 @@ from made import tiny_visual
 from messages import refuses
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError
-from texthead.evaluation.saliency import Covered, cover
+from texthead.evaluation.saliency import Covered, cover, saliency
 from texthead.models.heads import LinearHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalConv, TemporalTransformer
@@ -66,15 +66,14 @@ def test_the_heat_of_mini_lies_on_the_disc():
     model = Recognizer(visual, MeanPool(), head)
     # A picture with the disc in each quarter.
     for number, (colour, quarter) in enumerate(zip(("red", "green", "blue", "red"), QUARTERS, strict=True)):
-        heat = cover(model, clip_of(picture(colour, quarter, 96, 1000 + number))).heat(NAMES.index(colour))
+        heat = saliency(model, clip_of(picture(colour, quarter, 96, 1000 + number)), colour)
         assert heat.shape == (1, 7, 7)
         assert (float(heat.min()) >= 0, float(heat.max())) == (True, 1)
         row, column = divmod(int(heat[0].argmax()), 7)
         assert (row // 4, column // 4) == quarter
         assert compare_heat(heat[0], quarter) > 2.5
     # A clip of two frames whose discs are in different quarters.
-    both = clip_of(picture("blue", (0, 0), 96, 2000), picture("blue", (1, 1), 96, 2001))
-    heat = cover(model, both).heat(NAMES.index("blue"))
+    heat = saliency(model, clip_of(picture("blue", (0, 0), 96, 2000), picture("blue", (1, 1), 96, 2001)), "blue")
     assert compare_heat(heat[0], (0, 0)) > 2.5
     assert compare_heat(heat[1], (1, 1)) > 2.5
 
@@ -123,6 +122,9 @@ def test_heat_by_hand():
     assert Covered(torch.tensor([3.0]), torch.tensor([[[[1.0], [2.0]]]])).heat(0).tolist() == [[[1.0, 0.5]]]
 
 
-def test_a_grid_that_is_too_fine_is_an_error():
+def test_an_unknown_class_and_a_grid_that_is_too_fine_are_errors():
+    model = Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=["a", "b"]))
+    with refuses(DataError, "'c'", "a, b"):
+        saliency(model, CLIP, "c")
     with refuses(DataError, "grid", 42, 50):
-        cover(Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=["a", "b"])), CLIP, grid=50)
+        saliency(model, CLIP, "a", grid=50)

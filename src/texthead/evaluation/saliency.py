@@ -70,6 +70,24 @@ class Covered(NamedTuple):
         return scores[..., target] - scores[..., others].logsumexp(-1)
 
 
+def saliency(
+    model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], name: str, *, grid: int | None = None
+) -> Float[Tensor, "frames rows columns"]:
+    """Return the heat (0-1) of each region of each frame: how much the score of class `name` depends on it.
+
+    Args:
+        clip: frames cropped to the model's input size.
+        name: one of the model's class names.
+        grid: number of regions along each side; None as for `cover`.
+
+    Raises:
+        DataError: the model has no such class, or `grid` exceeds the short side of the frames.
+    """
+    if name not in model.names:
+        raise DataError(f"no class {name!r} among {len(model.names)}: give one of {', '.join(model.names[:8])}")
+    return cover(model, clip, grid=grid).heat(model.names.index(name))
+
+
 @torch.inference_mode()
 def cover(
     model: Recognizer,
