@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import struct
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -53,7 +54,6 @@ from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Reporter
-from texthead.parallel.worker_pool import FailedTask
 from texthead.recipes import Recipe
 from texthead.runs.run import load_run
 from texthead.training.execution import RunInfo
@@ -256,7 +256,7 @@ def test_unsuitable_out_folders_refused(source: Dataset, ready: Path, tmp_path: 
 def test_a_process_that_ends_is_an_error_in_one_line(
     source: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "run_tasks", lambda *_, **__: [(0, FailedTask("its process ended (exit code 1)"))])
+    monkeypatch.setattr(shards, "_write", sys.exit)
     with refuses(RunError, "process ended", "workers"):
         prepare(source, tmp_path / "s", FEW, workers=2)
 

@@ -24,8 +24,9 @@ from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.classes.class_edits import remove_classes
 from texthead.data import splits
 from texthead.data.protocol import Pixels
-from texthead.encoders.encoder import Encoder, Text, Visual, openclip_tower
+from texthead.encoders.encoder import Encoder, Text, Visual
 from texthead.encoders.load import spec_of
+from texthead.encoders.openclip import openclip_tower
 from texthead.errors import DataError, RunError
 from texthead.models.build import drop_patches, make_head, make_temporal_for
 from texthead.models.head_rows import (
