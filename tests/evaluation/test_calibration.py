@@ -310,6 +310,7 @@ MEASURED = calibration.measure(MADE, SCORES, TARGETS).to_json()
         ({"measured": {"before": None}}, "None"),
         ({"measured": {"covered": 61}}, "'covered': 61"),
         ({"measured": {"unknown_accepted": [5, 4]}}, r"'unknown_accepted': \[5, 4\]"),
+        ({"measured": {"unknown_accepted": [1]}}, "unpack"),
         ({"measured": {"mean_set_size": 0.5}}, r"'mean_set_size': 0\.5"),
         ({"measured": {"before": {"rows": [], "low": 0, "high": 1, "chance": 1}}}, r"rows=\(\)"),
         ({"measured": {"before": {"rows": [[3, 0.5, 1.5]], "low": 0, "high": 1, "chance": 1}}}, r"1\.5\)"),
