@@ -10,7 +10,7 @@ import pytest
 from made import sound, write_broken, write_frames, write_image
 from media_files import damage, encode, lossless, scene, truncate, turn, x264
 from messages import prints
-from texthead.apps.doctor.facts import Facts, bytes_missing, facts_of, facts_of_task, uneven_part
+from texthead.apps.doctor.facts import Facts, bytes_missing, facts_of, uneven_part
 from texthead.media.paths import MediaPath
 
 
@@ -45,7 +45,7 @@ def test_a_whole_image_and_other_codecs(tmp_path: Path) -> None:
 def test_a_thumbnail_is_a_small_jpeg_of_a_frame_in_the_middle(plain: Path, faults: dict, tmp_path: Path) -> None:
     assert facts_of(plain).thumbnail == b""
     brightness = [np.full((60, 200, 3), 20 * level, np.uint8) for level in range(9)]
-    facts = facts_of_task((lossless(tmp_path / "a.mkv", brightness), True))
+    facts = facts_of(lossless(tmp_path / "a.mkv", brightness), thumbnail=True)
     with PIL.Image.open(io.BytesIO(facts.thumbnail), formats=("JPEG",)) as image:
         assert image.size == (96, 29)
         assert np.asarray(image).mean() == pytest.approx(80, abs=6)

@@ -5,8 +5,9 @@ Every frame is decoded once; 16 evenly spaced ones are analysed.
 
 import io
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,12 +89,6 @@ class Appearance:
     motion: float
     edges: Float16[np.ndarray, " edges"]
     colours: UInt8[np.ndarray, "16 16 3"]
-
-
-def facts_of_task(task: tuple[Path, bool]) -> Facts:
-    """Return `facts_of` for one task of a worker: (path, whether to make a thumbnail)."""
-    path, thumbnail = task
-    return facts_of(path, thumbnail=thumbnail)
 
 
 def facts_of(path: Path, *, thumbnail: bool = False) -> Facts:
@@ -198,7 +193,7 @@ def read_facts(
     *,
     workers: int,
     seconds: float,
-    pictured: Collection[int] = (),
+    thumbnails: bool = False,
     stills: Sequence[tuple[str, Still] | None] = (),
     reporter: Reporter = Reporter(),
 ) -> list[Facts]:
@@ -209,7 +204,7 @@ def read_facts(
     Args:
         workers: number of processes.
         seconds: time limit per file.
-        pictured: positions of items that get a thumbnail.
+        thumbnails: whether to make thumbnails.
         stills: of each item, its SHA-256 and still, or None.
         reporter: gets progress.
 
@@ -220,9 +215,9 @@ def read_facts(
     known = zip(paths, stills or [None] * len(paths), strict=True)
     result = [facts_of_still(path, *still) if still else Facts(path) for path, still in known]
     left = [position for position, facts in enumerate(result) if not facts.digest]
-    tasks = [(paths[position], position in pictured) for position in left]
+    read, tasks = partial(facts_of, thumbnail=thumbnails), [paths[position] for position in left]
     with reporter.bar("read", "files") as progress:
-        for done, (task, facts) in enumerate(run_tasks(facts_of_task, tasks, workers=workers, seconds=seconds), 1):
+        for done, (task, facts) in enumerate(run_tasks(read, tasks, workers=workers, seconds=seconds), 1):
             position = left[task]
             if isinstance(facts, FailedTask):
                 remedy = "raise the limit" if facts.late else "encode it again"

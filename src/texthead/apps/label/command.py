@@ -95,8 +95,7 @@ class Label:
 
         console.doing("loading torch")
         from texthead.apps.label.label_file import check_csv, paths_in
-        from texthead.apps.label.labelling import encode_files, items_so_far, root_of, with_parts
-        from texthead.apps.label.windows import cut_files
+        from texthead.apps.label.labelling import cut_files, encode_files, items_so_far, root_of, with_parts
         from texthead.data import Dataset, read_files
         from texthead.data import labels as class_labels
         from texthead.encoders import load_encoder

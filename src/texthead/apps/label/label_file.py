@@ -139,23 +139,23 @@ class LabelFile:
             self._labels.change(self._column, {i: new for i, new in renamed.items() if new != state.of[i]})
             return self._read()
 
-    def claim(self, who: str, position: int | None, *, seconds: float = CLAIMED) -> bool:
+    def claim(self, who: str, position: int | None) -> bool:
         """Claim a file for a user and release their other claim; None only releases. Return False if it is taken."""
         with in_turn(self._csv):
             claims = {name: claim for name, claim in self._live_claims().items() if claim[0] != who}
             if position is not None and self._names[position] in claims:
                 return False
             if position is not None:
-                claims[self._names[position]] = (who, time.time() + seconds)
+                claims[self._names[position]] = (who, time.time() + CLAIMED)
             self._write_claims(claims)
             return True
 
-    def renew(self, who: str, position: int, *, seconds: float = CLAIMED) -> None:
+    def renew(self, who: str, position: int) -> None:
         """Extend the claim of a user on a file; does nothing if they no longer have it."""
         with in_turn(self._csv):
             claims = self._live_claims()
             if claims.get(self._names[position], ("",))[0] == who:
-                self._write_claims({**claims, self._names[position]: (who, time.time() + seconds)})
+                self._write_claims({**claims, self._names[position]: (who, time.time() + CLAIMED)})
 
     def _write_claims(self, claims: Mapping[str, tuple[str, float]]) -> None:
         with replacing(self._claims, sync=False) as temp:
