@@ -207,21 +207,6 @@ def of_all_classes(events: Iterable[Event], shortest: float = 0.0) -> list[Event
     return parts
 
 
-MANIFEST_COLUMNS = ("path", "start", "end", "label", "probability")
-
-
-def manifest_row(event: Event, video: str, *, begin: float = 0.0) -> tuple[str, ...]:
-    """Return an event as a row with `MANIFEST_COLUMNS`, a labelled part of its video.
-
-    Args:
-        event: the event.
-        video: path of the file in the manifest.
-        begin: offset of the event's times in the file, in seconds.
-    """
-    start, end = f"{begin + event.start:.3f}", f"{begin + event.end:.3f}"
-    return video, start, end, event.name, f"{event.mean:.6f}"
-
-
 def event_json(event: Event) -> dict[str, object]:
     """Return the event for JSON, unrounded; `name` is null for none of the classes."""
     numbers = {key: getattr(event, key) for key in ("start", "end", "mean", "peak")}

@@ -50,11 +50,6 @@ class Curve:
         return self._rows[min(bisect_right(self._ends, seconds), len(self._rows) - 1)]
 
 
-def codec() -> str:
-    """Return the video encoder: libx264 if PyAV has it, else MPEG-4 part 2, which most players also support."""
-    return "libx264" if "libx264" in av.codecs_available else "mpeg4"
-
-
 def colours(events: Sequence[Event]) -> dict[str, str]:
     """Return a colour for each name, in order of the first events; colours repeat from the seventh name on."""
     names = dict.fromkeys(event.name for event in events)
@@ -123,9 +118,7 @@ def _encoded_frames(
 
 
 def _add_stream(container: OutputContainer, size: tuple[int, int], rate: Fraction) -> VideoStream:
-    options = {"crf": "20", "preset": "veryfast"} if codec() == "libx264" else {"qscale": "3"}
-    stream = container.add_stream(codec(), rate=rate, options=options)
-    assert isinstance(stream, VideoStream), "both codecs are video codecs"
+    stream = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
     stream.codec_context.time_base = Fraction(1, TICKS)
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
