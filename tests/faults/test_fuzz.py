@@ -43,7 +43,7 @@ from made import (
 from media_files import box, heic, tiled
 from texthead.apps.page.answers import About
 from texthead.apps.page.app import ui_app
-from texthead.apps.page.command import PageLimits
+from texthead.apps.page.options import PageLimits
 from texthead.apps.search.index import Index
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import ShardOptions, prepare

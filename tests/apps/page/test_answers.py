@@ -23,10 +23,10 @@ from made import (
 )
 from messages import prints, refuses
 from pages import Page
-from texthead.apps.page.answers import MOST_NAMES, About, Answerer, Question, video_length
-from texthead.apps.page.command import PageLimits, Ui
+from texthead.apps.page.answers import MOST_CLASSES, About, Answerer, Question, video_length
 from texthead.apps.page.html import downloads_html, timeline_html, top_classes_html
-from texthead.cli import EncodingOptions
+from texthead.apps.page.options import PageLimits
+from texthead.cli import EncodingOptions, TemplateOptions
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.evaluation.calibration import NONE
@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answerer_of(run: Path, **limits: Any) -> Answerer:
-    return Answerer(Ui(run=str(run), encoding=EncodingOptions(device="cpu"), limits=PageLimits(**limits)))
+    return Answerer(str(run), None, TemplateOptions(), EncodingOptions(device="cpu"), PageLimits(**limits))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def of_run(run: Path) -> Answerer:
 # A graph that another process stores between two commands changes the last bits, so the engine is fixed.
 @pytest.fixture(scope="module")
 def zero_shot() -> Answerer:
-    return Answerer(Ui(encoding=EncodingOptions(device="cpu", engine="eager")))
+    return Answerer(None, None, TemplateOptions(), EncodingOptions(device="cpu", engine="eager"), PageLimits())
 
 
 def test_about_names_the_loaded_model(of_run: Answerer, zero_shot: Answerer) -> None:
@@ -154,7 +154,7 @@ def test_names_that_cannot_be_classes(of_run: Answerer, zero_shot: Answerer, tmp
     image = write_image(tmp_path / "red.png", "red")
     for answerer, names, part in (
         (zero_shot, (), "names"),
-        (of_run, tuple(f"class {number}" for number in range(MOST_NAMES + 1)), "501"),
+        (of_run, tuple(f"class {number}" for number in range(MOST_CLASSES + 1)), "501"),
         (zero_shot, ("push_up", "Push up"), "'push up'"),
         (of_run, ("a", "b"), "'tiny'"),  # the small run's encoder has no text tower
     ):

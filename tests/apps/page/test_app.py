@@ -15,18 +15,20 @@ from messages import prints, refuses
 from pages import Page
 from texthead.apps.page.answers import About, Answerer, Question
 from texthead.apps.page.app import MOST_TEXT, PARTS, answer_in_steps, open_model, ui_app
-from texthead.apps.page.command import PageLimits, Ui
-from texthead.cli import EncodingOptions, flag_names
+from texthead.apps.page.options import PageLimits
+from texthead.cli import EncodingOptions, TemplateOptions, flag_names
 from texthead.cli.main import command_of
 from texthead.errors import EncoderError
 from texthead.parallel.worker_pool import StatefulWorker
+
+OPTIONS = (TemplateOptions(), EncodingOptions(device="cpu"), PageLimits())
 
 
 @pytest.fixture(scope="module")
 def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StatefulWorker]:
     """A small run in a process of its own."""
     run = write_small_run(tmp_path_factory.mktemp("runs") / "run")
-    with StatefulWorker(partial(Answerer, Ui(run=str(run), encoding=EncodingOptions(device="cpu")))) as process:
+    with StatefulWorker(partial(Answerer, str(run), None, *OPTIONS)) as process:
         process.begin()
         yield process
 
@@ -78,7 +80,7 @@ def test_a_parameter_in_an_error_is_its_flag(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_model_is_loaded_before_the_page(held: StatefulWorker) -> None:
     assert open_model(held) == About("Run run", ("a", "b"))
     with (
-        StatefulWorker(partial(Answerer, Ui(encoder="nowhere"))) as wrong,
+        StatefulWorker(partial(Answerer, None, "nowhere", *OPTIONS)) as wrong,
         refuses(EncoderError, "nowhere"),
     ):
         open_model(wrong)
@@ -125,7 +127,7 @@ def test_a_request_by_hand_is_refused(tmp_path: Path, body: dict) -> None:
 
 def _slow_where() -> Callable[..., object]:
     """Return a model of two classes that is slow to answer "where"."""
-    answer = Answerer(Ui(run=os.environ["SLOW_RUN"], encoding=EncodingOptions(device="cpu")))
+    answer = Answerer(os.environ["SLOW_RUN"], None, *OPTIONS)
 
     def wait(question):
         if question.part == "where":

@@ -14,7 +14,6 @@ import pytest
 from messages import prints
 from pages import Page
 from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
-from texthead.apps.page.command import PageLimits
 from texthead.apps.page.html import (
     STEPS,
     _curve,
@@ -25,6 +24,7 @@ from texthead.apps.page.html import (
     timeline_html,
     top_classes_html,
 )
+from texthead.apps.page.options import PageLimits
 from texthead.apps.timeline.events import Event, Hysteresis
 from texthead.apps.timeline.timeline import Sliding
 from texthead.evaluation.calibration import NONE, Calibration, Threshold

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from texthead.apps.page.command import PageLimits, Ui
+from texthead.apps.page.options import PageLimits
 from texthead.apps.timeline import (
     Event,
     EventFinder,
@@ -19,6 +19,7 @@ from texthead.apps.timeline import (
     rule_for,
     scores_over_time,
 )
+from texthead.cli import EncodingOptions, TemplateOptions
 from texthead.encoders import Encoder, load_encoder
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.evaluation import Calibration, cover
@@ -34,7 +35,7 @@ TOP = 5
 
 LANES = 6
 
-MOST_NAMES = 500
+MOST_CLASSES = 500
 
 
 class About(NamedTuple):
@@ -101,13 +102,27 @@ class Answerer:
     """A model that answers questions, in a process of its own.
 
     Args:
-        command: names the model and the limits of a question.
+        run: a run; None for an encoder without training.
+        encoder: the encoder without a run; None for `mini`.
+        prompts: how class names become prompts.
+        limits: limits of a question.
+        allow_download: whether the run's encoder may be downloaded.
     """
 
-    def __init__(self, command: Ui):
-        self._command, self._run, self._device = command, None, command.encoding.pick_device()
-        if command.run is not None:
-            self._run = load_run(command.run, allow_download=command.downloads.allow_download)
+    def __init__(
+        self,
+        run: str | None,
+        encoder: str | None,
+        prompts: TemplateOptions,
+        encoding: EncodingOptions,
+        limits: PageLimits,
+        *,
+        allow_download: bool = False,
+    ):
+        self._source, self._prompts, self._encoding, self._limits = encoder or "mini", prompts, encoding, limits
+        self._device = encoding.pick_device()
+        self._run = None if run is None else load_run(run, allow_download=allow_download)
+        if self._run is not None:
             self._run.model.to(self._device)
         self._last: tuple[tuple[str, ...], Run | Recognizer] | None = None
 
@@ -120,7 +135,7 @@ class Answerer:
         if question is None:
             return self.about()
         try:
-            seconds, frames = video_length(question.path, self._command.limits)
+            seconds, frames = video_length(question.path, self._limits)
             if question.part == "names":
                 return self.top_classes(question, seconds, frames)
             return self.timeline(question) if question.part == "when" else self.saliency(question, frames)
@@ -141,7 +156,7 @@ class Answerer:
             TextheadError: the names are not valid classes.
         """
         model = self.model(question.names)
-        reading = Reading(engine=self._command.encoding.engine)
+        reading = Reading(engine=self._encoding.engine)
         at_least = usual_level(model, model.protocol)
         (prediction,) = predict(model, [question.path], reading=reading, top=TOP, at_least=at_least)
         prompts = getattr(model.model.head, "prompts", None) or ()
@@ -161,7 +176,7 @@ class Answerer:
         names = model.model.names
         finder, events, stretches = EventFinder(names, rule), [], []
         with open_timed(question.path) as video:
-            for stretch in scores_over_time(model, video, sliding=sliding, engine=self._command.encoding.engine):
+            for stretch in scores_over_time(model, video, sliding=sliding, engine=self._encoding.engine):
                 events += finder.add(stretch)
                 stretches.append(stretch)
         return _timeline(in_order(events + finder.finish()), stretches, names, sliding, rule)
@@ -178,7 +193,7 @@ class Answerer:
         clip = clip_of(question.path, protocol)
         if length == 1 and isinstance(model.temporal, MeanPool) and not model.sees_clips:
             clip = clip[:1]  # Copies don't change the mean, and covering only one of them would have little effect.
-        saliency = cover(model, clip, engine=self._command.encoding.engine)
+        saliency = cover(model, clip, engine=self._encoding.engine)
         if calibration is not None:
             saliency = saliency.at_temperature(calibration.temperature)
         target = int(saliency.plain.argmax())
@@ -198,15 +213,15 @@ class Answerer:
             return self._run
         if not names:
             raise DataError("no class names; type some, because this page has no run with classes of its own")
-        if len(names) > MOST_NAMES:
-            raise DataError(f"{len(names)} class names; this page allows at most {MOST_NAMES}")
+        if len(names) > MOST_CLASSES:
+            raise DataError(f"{len(names)} class names; this page allows at most {MOST_CLASSES}")
         if self._last is None or self._last[0] != names:
             self._last = names, self._with_names(names)
         return self._last[1]
 
     def _with_names(self, labels: tuple[str, ...]) -> Run | Recognizer:
-        names = self._command.prompts.names_for(list(labels))
-        encoder, template = self._encoder, self._command.prompts.read_template()
+        names = self._prompts.names_for(list(labels))
+        encoder, template = self._encoder, self._prompts.read_template()
         if self._run is not None:
             return self._run.with_classes(labels, names=names, template=template, encoder=encoder)
         prompts = class_prompts(template or "{}", names, [None] * len(names))
@@ -216,7 +231,7 @@ class Answerer:
     def _encoder(self) -> Encoder:
         """The encoder with its text encoder, kept in memory."""
         if self._run is None:
-            return load_encoder(self._command.encoder or "mini", keep_text=True)
+            return load_encoder(self._source, keep_text=True)
         return self._run.encoder(keep_text=True)
 
 

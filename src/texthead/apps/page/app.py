@@ -11,8 +11,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from texthead.apps.page.answers import About, Answer, Question, Saliency, TopClasses, VideoEvents
-from texthead.apps.page.command import PageLimits
 from texthead.apps.page.html import downloads_html, page_html, saliency_html, timeline_html, top_classes_html
+from texthead.apps.page.options import PageLimits
 from texthead.apps.serving import RequestQueue, Uploads, file_route, json_body, page_app
 from texthead.cli import console
 from texthead.errors import DataError, RunError, TextheadError

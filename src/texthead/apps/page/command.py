@@ -2,44 +2,20 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
+from texthead.apps.page.options import PageLimits
 from texthead.apps.serving import ServerOptions
 from texthead.cli import (
     DownloadOptions,
     EncodingOptions,
-    PositiveFloat,
-    PositiveInt,
     TemplateOptions,
     argument,
     console,
-    option,
     run_argument,
 )
 from texthead.errors import DataError, RunError
 from texthead.files import scratch_folder
 from texthead.runs import check_run_exists, is_run
-
-
-@dataclass(frozen=True, kw_only=True)
-class PageLimits:
-    """The page refuses requests beyond these limits.
-
-    Args:
-        max_mb: size of the largest file, in MB
-        max_seconds: length of the longest video, in seconds
-        max_frames: largest number of frames in a video
-        limit: time limit per answer, in seconds
-        waiting: largest number of requests that wait for an answer
-    """
-
-    TITLE: ClassVar = "limits"
-
-    max_mb: PositiveInt = option(200, "MB")
-    max_seconds: PositiveFloat = option(300.0, "SECONDS")
-    max_frames: PositiveInt = option(20_000, "FRAMES")
-    limit: PositiveFloat = option(300.0, "SECONDS")
-    waiting: PositiveInt = option(4, "N")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +60,10 @@ class Ui:
         from texthead.parallel import StatefulWorker
 
         self.encoding.pick_device()
+        model = self.run, self.encoder, self.prompts, self.encoding, self.limits
         with (
             self.server.listening(password) as serve,
             scratch_folder() as folder,
-            StatefulWorker(partial(Answerer, self)) as worker,
+            StatefulWorker(partial(Answerer, *model, allow_download=self.downloads.allow_download)) as worker,
         ):
             serve(ui_app(worker, open_model(worker), folder, self.limits, self.server.host, password))

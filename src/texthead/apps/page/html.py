@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
-from texthead.apps.page.command import PageLimits
+from texthead.apps.page.options import PageLimits
 from texthead.apps.timeline import events, timeline_json
 from texthead.evaluation import NONE
 from texthead.files import csv_text
