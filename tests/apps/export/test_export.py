@@ -1,6 +1,5 @@
 """texthead export: for every kind of run, the folder gives the run's scores for any number of clips and frames."""
 
-import csv
 import html
 import json
 import re
@@ -392,15 +391,3 @@ def test_files_that_are_checked_are_from_the_whole_list(tmp_path):
     indices = [int(path.stem) for path in parity._held_out(run)[0]]
     assert len(indices) == parity.CHECKED
     assert indices[-1] >= 61
-
-
-@pytest.mark.slow
-def test_a_real_run_on_real_clips(shared, tmp_path):
-    """The exported folder reads airborne clips as the library does and gives the same names."""
-    rows = list(csv.DictReader((shared / "video" / "airborne" / "clips.csv").open()))
-    files = [str(shared / "video" / "airborne" / row["path"]) for row in rows if row["split"] == "test"][::8]
-    split = {"held_out": files, "held_out_labels": ["a hat"] * len(files)}
-    run = run_of(tmp_path / "run", "frozen", "transformer", frames=8, split=split)
-    result = export(run, tmp_path / "out")
-    assert (result.files, result.agree, result.same_pixels) == (10, 10, True)
-    assert result.scores <= 1e-4

@@ -7,6 +7,7 @@ from statistics import median_low
 from typing import Literal, NamedTuple
 
 from texthead.apps.doctor.facts import Facts
+from texthead.apps.doctor.findings import plural
 from texthead.data import Item, evenly
 
 _SPLITS = ("train", "val", "test", "none")
@@ -168,7 +169,7 @@ def _headline(whole: Summary, classes: int) -> str:
     items = f"{kinds_text(whole.kinds)} of {classes:,} class{'es' * (classes != 1)}"
     more = []
     if whole.frames and whole.frames.most > 1:
-        more.append(f"{whole.all_frames:,} frame{'s' * (whole.all_frames != 1)}")
+        more.append(plural(whole.all_frames, "frame"))
     if whole.seconds:
         more.append(f"{duration(whole.all_seconds)}{' of video' * (len(whole.kinds) > 1)}")
     if whole.sizes == 1:
@@ -196,7 +197,7 @@ def _cells(summary: Summary, whole: Summary) -> dict[str, str]:
 
 def kinds_text(kinds: dict[str, int]) -> str:
     """Return the counts as in `12 videos, 1 image`."""
-    return ", ".join(f"{count:,} {kind}{'s' * (count != 1)}" for kind, count in kinds.items())
+    return ", ".join(plural(count, kind) for kind, count in kinds.items())
 
 
 def duration(seconds: float) -> str:

@@ -94,16 +94,16 @@ class _Span:
         self.peak = max(self.peak, score)
 
 
+@dataclass
 class _Class:
     """The current event of one class: either on, or over but still waiting for its gap to be bridged."""
 
-    def __init__(self, name: str, rule: Hysteresis, *, known: bool = True):
-        self.name = name
-        self.rule = rule
-        self.known = known
-        self._on: _Span | None = None
-        self._over: _Span | None = None
-        self._announced = False
+    name: str
+    rule: Hysteresis
+    known: bool = True
+    _on: _Span | None = None
+    _over: _Span | None = None
+    _announced: bool = False
 
     def reached_by(self, score: float) -> bool:
         """Return whether an event starts or continues at this probability."""
