@@ -281,7 +281,6 @@ def test_names_that_do_not_go_together(world, refused):
         ((video, "recipe.json"), video, video),
         (world / "none.mkv", run, world / "none.mkv"),
         (("leave", 0.7, "enter", 0.6), run, video, "--enter", 0.6, "--leave", 0.7),
-        (("window", 0.0), run, video, "--window", 0),
         (("rate", "fast"), run, video, "--rate", "fast"),
         # This run's encoder has no text.
         ("'tiny'", run, video, "--classes", "a bird, a cat"),

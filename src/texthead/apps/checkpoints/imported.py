@@ -156,11 +156,7 @@ def import_published(
         write_run(out, Recognizer(visual, temporal, head).eval(), recipe, pixels, names, split, imported=file)
     below = " over TokenShift" if shift else " over TokenT1D" if checkpoint.token_convs else ""
     over = ("transformer" if checkpoint.temporal else "frames" if spotting else "mean of frames") + below
-    details = [
-        over,
-        *([convention.interaction] if convention.interaction else []),
-        "quick-gelu" if quick_gelu else "gelu",
-    ]
+    details = filter(None, [over, convention.interaction, "quick-gelu" if quick_gelu else "gelu"])
     title = f"{path.name}: {checkpoint.kind}, {_tower_text(config)}, {', '.join(details)}"
     return Imported(title, convention, recipe, pixels.resize, scale, head.prompts or (), notes)
 

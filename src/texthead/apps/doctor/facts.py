@@ -156,7 +156,15 @@ def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:
             facts = replace(facts, thumbnail=_thumbnail(picture)) if thumbnail else facts
         greys.append(grey_of(picture))
         facts = replace(facts, width=width, height=height)
-    return replace(facts, turned=media.turned, appearance=_appearance(greys, colours))
+    (spread,) = Views(origin="centre").frame_indices(len(greys), COMPARED_FRAMES)
+    appearance = Appearance(
+        brightest=max(float(np.percentile(grey, 95)) for grey in greys),
+        contrast=max(float(grey.std()) for grey in greys),
+        motion=max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0),
+        edges=np.concatenate([edges_of(greys[place]) for place in spread]),
+        colours=colours,
+    )
+    return replace(facts, turned=media.turned, appearance=appearance)
 
 
 def uneven_part(seconds: Sequence[float]) -> float:
@@ -173,19 +181,6 @@ def _thumbnail(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
     image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), PIL.Image.Resampling.BOX)
     image.save(file, "jpeg", quality=_THUMBNAIL_QUALITY)
     return file.getvalue()
-
-
-def _appearance(greys: list[Float[np.ndarray, "64 64"]], colours: UInt8[np.ndarray, "16 16 3"]) -> Appearance:
-    motion = max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0)
-    (indices,) = Views(origin="centre").frame_indices(len(greys), COMPARED_FRAMES)
-    edges = [edges_of(greys[index]) for index in indices]
-    return Appearance(
-        brightest=max(float(np.percentile(grey, 95)) for grey in greys),
-        contrast=max(float(grey.std()) for grey in greys),
-        motion=motion,
-        edges=np.concatenate(edges),
-        colours=colours,
-    )
 
 
 def read_facts(
