@@ -239,16 +239,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RunError: another process holds the lock, or the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open_plain(folder / ".lock", "a")
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be written ({error.strerror}); choose a writable folder") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(f"{folder}: in use by another process; wait for it or choose another folder") from None
+    with _lock(folder / ".lock", f"{folder}: in use by another process; wait for it or choose another folder"):
         remove_leftovers(folder)
         try:
             yield
@@ -264,23 +255,33 @@ def in_turn(path: Path) -> Iterator[None]:
     Raises:
         RunError: another process holds it for ten seconds, as a stopped one does, or the folder cannot be written.
     """
-    lock, until = path.with_name(f".{path.name}.lock"), time.monotonic() + _TURN
+    problem = f"{path}: in use by another process for {_TURN:g} seconds; end that process or let it go on"
+    with _lock(path.with_name(f".{path.name}.lock"), problem, _TURN):
+        yield
+
+
+def _lock(path: Path, problem: str, seconds: float = 0.0) -> TextIO:
+    """Return an open file with a lock on it, until it is closed; wait `seconds` if another process holds the lock.
+
+    Raises:
+        RunError: another process still holds it, with `problem`, or the folder cannot be written.
+    """
+    until = time.monotonic() + seconds
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            with open_plain(lock, "a") as file:  # Opened each time: it may have been removed meanwhile.
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    if time.monotonic() > until:
-                        problem = f"in use by another process for {_TURN:g} seconds; end that process or let it go on"
-                        raise RunError(f"{path}: {problem}") from None
-                else:
-                    yield
-                    return
+            file = open_plain(path, "a")  # Opened each time: it may have been removed meanwhile.
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return file
+            except BlockingIOError:
+                file.close()
+            if time.monotonic() >= until:
+                raise RunError(problem)
             time.sleep(0.005)
     except OSError as error:
-        raise RunError(f"{path.parent}: cannot be written ({error.strerror or error}); choose another") from None
+        problem = error.strerror or str(error)
+        raise RunError(f"{path.parent}: cannot be written ({problem}); choose another folder") from None
 
 
 def open_plain(path: Path, mode: Literal["r", "a"], *, links: bool = False, **options: Any) -> TextIO:

@@ -28,9 +28,7 @@ def test_labels_and_parents_make_a_tree_with_a_note(tmp_path: Path):
     data = read_dataset(manifest(tmp_path, {"TV/monitor": "", "kite": ""}))
     assert data.tree is None
     assert not data.notes
-
-
-def test_a_column_parent_that_is_no_tree_is_only_noted(tmp_path: Path):
+    # A column `parent` that is no tree is only noted.
     data = read_dataset(manifest(tmp_path, {"dog": "animal", "cat": "dog"}, "parent"))
     assert data.tree is None
     assert "'dog' is a class and a name above classes" in data.notes[-1]

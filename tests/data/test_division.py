@@ -2,19 +2,11 @@
 
 from dataclasses import replace
 
-import pytest
-
 from made import items, write_frames, write_image
 from messages import prints, refuses
 from texthead.data.division import divide, divide_or_train, with_validation
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError
-
-
-def test_a_second_source_keeps_the_tree_of_the_first():
-    train_set, val_set = (items(*((f"{d}{c}", f"a/{c}", None) for c in "xy")).with_tree(None) for d in "tv")
-    assert train_set.tree is not None
-    assert with_validation(train_set, val_set).tree == train_set.tree
 
 
 def test_divide_draws_where_there_are_no_splits():
@@ -78,6 +70,9 @@ def test_a_second_source_is_what_is_validated():
     parts = divide(dataset, seed=0, held_out=None, k=None)
     assert (parts.train.labels, parts.scored.labels, parts.scored_name) == (["a", "b"], ["a", "b"], "val")
     assert parts.val == parts.scored
+    assert with_validation(train_set.with_tree(None), val_set).tree is None
+    train_set = items(("d/x", "a/x", None), ("d/y", "a/y", None)).with_tree(None)
+    assert with_validation(train_set, val_set).tree == train_set.tree is not None
     # Splits that agree with how the sources are used are accepted.
     same = with_validation(items(("a0", "a", "train")), items(("a1", "a", "test")))
     assert [item.split for item in same.items] == ["train", "val"]
@@ -102,12 +97,12 @@ def test_an_item_in_both_sources_is_refused(tmp_path):
         with_validation(train_set, val_set)
 
 
-@pytest.mark.parametrize("split", ["val", "test"])
-def test_held_out_items_of_a_class_without_training_items_are_refused(split):
-    rows = [("a0", "a", "train"), ("b0", "b", "train"), ("b1", "b", "test"), ("c0", "c", split), ("d0", "d", split)]
-    of = f"2 of {2 + (split == 'test')} {split} items"
-    with refuses(DataError, of, "without training items (c, d)", "leave these items out"):
-        divide(items(*rows), seed=0, held_out=None, k=None)
+def test_held_out_items_of_a_class_without_training_items_are_refused():
+    for split in ("val", "test"):
+        rows = [("a0", "a", "train"), ("b0", "b", "train"), ("b1", "b", "test"), ("c0", "c", split), ("d0", "d", split)]
+        of = f"2 of {2 + (split == 'test')} {split} items"
+        with refuses(DataError, of, "without training items (c, d)", "leave these items out"):
+            divide(items(*rows), seed=0, held_out=None, k=None)
 
 
 def test_copies_are_noted(tmp_path):

@@ -6,11 +6,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import PIL.Image
 import pytest
 
-from made import pictures, write_broken, write_image, write_video
+from made import write_broken, write_image, write_video
 from messages import prints, refuses
 from texthead.data.dataset import splits_of
 from texthead.data.reading import read_dataset
@@ -64,16 +62,6 @@ def test_images_with_class_labels(tmp_path, own_cache):
     assert dataset.names == ["train/0", "train/1", "train/2"]
 
 
-def test_pictures_from_memory(tmp_path):
-    arrays = [pictures("red", 1, seed)[0] for seed in range(2)]
-    columns = {"picture": [PIL.Image.fromarray(array) for array in arrays], "kind": ["a", " b "]}
-    dataset = read_dataset(save(tmp_path / "data", columns, picture=library.Image(), kind=library.Value("string")))
-    assert dataset.labels == ["a", "b"]
-    for item, array in zip(dataset.items, arrays, strict=True):
-        with item.media.open() as media:
-            assert np.array_equal(media.frames_at([0])[0].permute(1, 2, 0).numpy(), array)
-
-
 def test_videos_without_a_decoder(tmp_path):
     suffixes = [".mp4", ".mkv", ".avi"]
     given = [write_video(tmp_path / f"a{suffix}", "red", frames=5, seed=i) for i, suffix in enumerate(suffixes)]
@@ -115,22 +103,6 @@ def test_cache_reused_unless_incomplete(tmp_path, own_cache):
     assert [item.path for item in read_dataset(source).items] == [first, second]
     assert contents(own_cache) == before
     assert second.stat().st_mtime_ns == 1, "it was not written again"
-
-
-def test_a_stop_leaves_no_half_file(tmp_path, own_cache, monkeypatch):
-    source = save_images(tmp_path / "data", images(tmp_path, "a.png", "b.png"), [1, 0])
-    real = Path.write_bytes
-
-    def stop(self: Path, content: bytes) -> int:
-        real(self, content[:10])
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", stop)
-        with pytest.raises(KeyboardInterrupt):
-            read_dataset(source)
-    assert contents(own_cache) == {}
-    assert len(read_dataset(source)) == len(contents(own_cache)) == 2
 
 
 def test_broken_bytes_fail_on_read(tmp_path):
@@ -248,12 +220,6 @@ def test_rows_without_picture_or_label(tmp_path):
         source = save_images(tmp_path / name, given, labels, text)
         with refuses(DataError, source, *parts):
             read_dataset(source)
-
-
-def test_a_label_file_names_the_labels(tmp_path):
-    source = save_images(tmp_path / "data", images(tmp_path, "a.png"), [0])
-    (tmp_path / "labels.csv").write_text("id,name\nred,a red square\n")
-    assert read_dataset(source, labels=tmp_path / "labels.csv").labels == ["a red square"]
 
 
 # ---- what cannot be loaded

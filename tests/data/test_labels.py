@@ -6,17 +6,16 @@ import pytest
 import torch
 
 import texthead as th
+from messages import refuses
 from texthead.data.labels import Labels, join_labels, split_labels
 from texthead.errors import DataError
 
 SEVERAL = Labels(("dog; frisbee", "dog", "", "cat; dog"), several=True, source="toys.csv")
 
 
-def several(texts, groups=None, split=None) -> th.Dataset:
-    groups = groups or [None] * len(texts)
-    items = (
-        th.Item(Path(f"{i}.jpg"), text, split, group) for i, (text, group) in enumerate(zip(texts, groups, strict=True))
-    )
+def several(texts: list[str], groups: list[str] | None = None) -> th.Dataset:
+    pairs = zip(texts, groups or [None] * len(texts), strict=True)
+    items = (th.Item(Path(f"{i}.jpg"), text, None, group) for i, (text, group) in enumerate(pairs))
     return th.Dataset(tuple(items), "toys.csv", several=True)
 
 
@@ -40,16 +39,15 @@ def test_targets_say_which_classes_an_item_has() -> None:
     assert torch.equal(SEVERAL.targets(names), expected)
     assert torch.equal(SEVERAL.table(names)[SEVERAL.numbers(names)], expected)
     assert Labels(("b", "a", "b")).targets(["a", "b"]).tolist() == [1, 0, 1]
-    with pytest.raises(
-        DataError, match=r"toys.csv: 1 of 4 items have labels that are not among the 2 classes \(frisbee\)"
-    ):
+    with refuses(DataError, "toys.csv: 1 of 4 items have labels that are not among the 2 classes (frisbee)"):
         SEVERAL.targets(["cat", "dog"])
 
 
-def test_what_needs_one_label_refuses_several_in_one_line() -> None:
-    with pytest.raises(DataError, match="toys.csv: its files have several labels, but this needs") as caught:
-        _ = several(["a; b", "a"]).labels
-    assert "\n" not in str(caught.value)
+def test_what_needs_one_label_refuses_several() -> None:
+    data = several(["a; b", "b", "c"])
+    with refuses(DataError, "toys.csv: its files have several labels, but this needs"):
+        _ = data.labels
+    assert [item.label for item in data.with_classes(["b"]).items] == ["b", "b", ""], "the items stay"
 
 
 def test_a_k_shot_takes_no_more_items_than_it_needs() -> None:
@@ -63,22 +61,13 @@ def test_a_k_shot_takes_no_more_items_than_it_needs() -> None:
         data.k_shot(3, seed=0)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(6))
 def test_held_out_items_leave_each_class_in_training_and_groups_whole(seed: int) -> None:
     texts = ["a; b", "a", "a", "b", "b; c", "c", "a; c", "b", "", ""] * 3
     data = several(texts, [f"g{i // 2}" for i in range(30)]).with_drawn_split(0.3, seed=seed)
     assert {*data.split("train").classes} == {"a", "b", "c"}
     assert len(data.split("val"))
     assert not {*data.split("train").groups} & {*data.split("val").groups}
-
-
-def test_a_class_whose_items_are_of_rarer_classes_is_still_trained() -> None:
     # Of both items of "rest" another class is the rarest.
     data = several(["a; rest; top", "b; rest; top", *["a; top"] * 4, *["b; top"] * 4])
-    for seed in range(8):
-        assert "rest" in data.with_drawn_split(0.3, seed=seed).split("train").classes
-
-
-def test_fewer_classes_keep_the_items() -> None:
-    kept = several(["a; b", "b", "c"]).with_classes(["b"])
-    assert [item.label for item in kept.items] == ["b", "b", ""]
+    assert "rest" in data.with_drawn_split(0.3, seed=seed).split("train").classes

@@ -44,9 +44,6 @@ def test_rows_with_times_are_parts(manifest, tmp_path: Path) -> None:
     grouped = read_dataset(manifest("path,start,end,label,group", "a.mkv,0,2,red,x", "a.mkv,2,4,blue,y"))
     assert grouped.groups == ["x", "y"]
     assert not dataset.only_images
-
-
-def test_all_of_a_file_is_the_file(manifest, tmp_path: Path) -> None:
     assert read_dataset(manifest("path,start,end,label", "a.mkv,0,,red")).items[0].path == tmp_path / "a.mkv"
 
 
@@ -80,22 +77,6 @@ def test_a_part_is_listed_once(manifest) -> None:
     assert len(overlapping) == 2
 
 
-def test_a_files_parts_stay_on_one_side(tmp_path: Path) -> None:
-    items = tuple(
-        Item(tmp_path / f"{number}.mp4#t={start},{start + 1}", "ab"[start % 2])
-        for number in range(10)
-        for start in range(6)
-    )
-    dataset = Dataset(items)
-    for seed in range(5):
-        drawn = dataset.with_drawn_split(0.2, seed=seed)
-        homes: dict[str, set[str | None]] = {}
-        for item in drawn.items:
-            homes.setdefault(item.together, set()).add(item.split)
-        assert all(len(splits) == 1 for splits in homes.values())
-        assert len(drawn.split("val")) == 12
-
-
 def test_frames_are_trained_on_or_scored(tmp_path: Path) -> None:
     path = joined_colours(tmp_path / "a.mkv", ["red", "blue", "green"])
 
@@ -127,11 +108,8 @@ def test_prepared_parts_hold_their_own_frames(manifest, tmp_path: Path) -> None:
     source = read_dataset(manifest("path,start,end,label,split", *rows))
     prepare(source, tmp_path / "shards", ShardOptions(frames=64, quality=95))
     dataset = read_dataset(tmp_path / "shards")
-    assert [(item.label, item.split) for item in dataset.items] == [
-        ("red", "train"),
-        ("blue", "train"),
-        ("both", "test"),
-    ]
+    labels = [(item.label, item.split) for item in dataset.items]
+    assert labels == [("red", "train"), ("blue", "train"), ("both", "test")]
     assert dataset.groups[:2] == [str(tmp_path / "a.mkv")] * 2, "they stay together"
     for item, kept in zip(source.items, dataset.items, strict=True):
         with item.media.open() as part, MediaPath(kept.path).open() as clip:

@@ -42,6 +42,8 @@ def test_the_column_labels_holds_several_or_none(tmp_path: Path) -> None:
     assert (dataset.several, dataset.classes) == (True, ["dog", "frisbee"])
     (note,) = dataset.notes
     prints(note, path, "1 of 3 files have several labels", f"at most 2, as {tmp_path / 'a.jpg'}", "1 have none")
+    names = manifest(tmp_path, "id,name\ndog,a dog\nfrisbee,a frisbee\n", "names.csv")
+    assert [item.label for item in read_dataset(path, labels=names).items] == ["a dog; a frisbee", "", "a dog"]
     # One each, if the column says that there could be more.
     assert labels_of(manifest(tmp_path, "path,labels\na.jpg,dog\nb.jpg,cat\n")) == {"a.jpg": "dog", "b.jpg": "cat"}
 
@@ -67,20 +69,11 @@ def test_a_row_for_each_label_of_a_file(tmp_path: Path) -> None:
     assert labels_of(manifest(tmp_path, parts)) == {"m.mp4#t=,2": "kick; throw", "m.mp4#t=1,3": "throw"}
 
 
-@pytest.mark.parametrize(
-    "rows",
-    [
-        "a.jpg,dog,train\na.jpg,dog,train\nb.jpg,cat,train\n",
-        "a.jpg,dog,train\na.jpg,cat,train\na.jpg,dog,train\nb.jpg,cat,train\n",
-        "a.jpg,dog,train\na.jpg,cat,test\nb.jpg,cat,train\n",
-    ],
-)
-def test_rows_that_repeat_a_label_or_are_in_two_splits(tmp_path: Path, rows: str) -> None:
-    with refuses(DataError, "a.jpg is listed", "times", "dog"):
-        read_dataset(manifest(tmp_path, f"path,label,split\n{rows}"))
-
-
-def test_few_repeated_files_are_a_mistake(tmp_path: Path) -> None:
+def test_rows_that_repeat_a_label_or_are_in_two_splits_or_few(tmp_path: Path) -> None:
+    for others in (["a.jpg,dog,train"], ["a.jpg,cat,train", "a.jpg,dog,train"], ["a.jpg,cat,test"]):
+        rows = "\n".join(["path,label,split", "a.jpg,dog,train", *others, "b.jpg,cat,train"])
+        with refuses(DataError, "a.jpg is listed", "times", "dog"):
+            read_dataset(manifest(tmp_path, rows))
     others = "".join(f"{number}.jpg,cat\n" for number in range(50))
     with refuses(DataError, "a.jpg is listed", "(cat; dog)", "1 of 51 files", "list it once", "one cell"):
         read_dataset(manifest(tmp_path, f"path,label\na.jpg,dog\na.jpg,cat\n{others}"))
@@ -129,12 +122,6 @@ def test_a_folder_is_read_by_its_manifest(tmp_path: Path) -> None:
     bad.unlink()
     manifest(tmp_path, "path,labels\na.jpg,dog;cat\n")
     assert labels_of(tmp_path) == {"a.jpg": "cat; dog"}
-
-
-def test_ids_of_several_labels_become_names(tmp_path: Path) -> None:
-    names = manifest(tmp_path, "id,name\n0,zebra\n1,a cat\n", "names.csv")
-    dataset = read_dataset(manifest(tmp_path, "path,labels\na.jpg,0;1\nb.jpg,\n"), labels=names)
-    assert [item.label for item in dataset.items] == ["a cat; zebra", ""]
 
 
 # ---- JSON lists
@@ -232,6 +219,9 @@ def test_divide_drops_labels_without_training_items_with_a_note() -> None:
     everywhere, lost = parts.notes
     prints(everywhere, "all 2 training items have x")
     prints(lost, "2 of 2 test items", "(w, z)", "not scored")
+    data = several(("a", "x; y", "train"), ("b", "x", "train"), ("c", "", "test"), ("d", "w", "test"))
+    with refuses(DataError, "none of its 2 test items", "leave them out"):
+        divide(data, seed=0, held_out=None, k=None)
     with refuses(DataError, "all 2 training items", "'x, y'"):
         divide_or_train(several(("a", "x; y", None), ("b", "y; x", None)), seed=0, k=None)
     drawn = divide(several(*((f"{i}", "x" if i % 2 else "y", None) for i in range(10))), seed=0, held_out=0.2, k=1)
@@ -245,12 +235,6 @@ def test_classes_that_are_never_the_rarest_of_a_file_are_held_out_too() -> None:
     assert drawn.notes == ()
     (note,) = several(*rows, ("once", "many; once", None)).with_drawn_split(0.2, seed=0).notes
     prints(note, "1 of 4 classes", "'once'")
-
-
-def test_items_to_score_need_a_label() -> None:
-    data = several(("a", "x; y", "train"), ("b", "x", "train"), ("c", "", "test"), ("d", "w", "test"))
-    with refuses(DataError, "none of its 2 test items", "leave them out"):
-        divide(data, seed=0, held_out=None, k=None)
 
 
 def test_a_second_source_may_bring_several_labels() -> None:

@@ -34,10 +34,8 @@ def test_a_package_reads_data_in_its_own_form(listed: Path, tmp_path: Path, inst
         th.read_dataset(listed)
     install("lines", GROUP, "lines = lines", example("source"))
     data = th.read_dataset(listed)
-    assert [(item.path.name, item.label, item.split) for item in data.items][1:3] == [
-        ("1.png", "1", "train"),
-        ("2.png", "0", "test"),
-    ]
+    rows = [(item.path.name, item.label, item.split) for item in data.items]
+    assert rows[1:3] == [("1.png", "1", "train"), ("2.png", "0", "test")]
     (tmp_path / "names.csv").write_text("id,name\n0,a kite\n1,a bird\n")
     named = th.read_dataset(listed, labels=tmp_path / "names.csv", root=tmp_path / "moved")
     assert (named.items[0].label, named.items[0].path) == ("a kite", tmp_path / "moved" / "0.png")
@@ -74,12 +72,8 @@ def test_a_source_of_a_package_may_be_no_file(install: Install) -> None:
     with refuses(DataError, "shop:photos", "no such file"):
         check_source("shop:photos")
     code = "from pathlib import Path\nimport texthead as th\ndef accepts(source): return source.startswith('shop:')\n"
-    install(
-        "shop",
-        GROUP,
-        "shop = shop",
-        f"{code}def read(source): return th.Dataset((th.Item(Path('a.png'), 'a'),), source)",
-    )
+    code += "def read(source): return th.Dataset((th.Item(Path('a.png'), 'a'),), source)"
+    install("shop", GROUP, "shop = shop", code)
     check_source("shop:photos")
     assert th.read_dataset("shop:photos").source == "shop:photos"
 

@@ -32,9 +32,15 @@ def named(draw: Callable[..., list[int]]) -> Callable[..., list[int]]:
     return lambda labels, *values, **options: draw(labels, *values, **{"names": names_of(labels), **options})
 
 
-k_shot, at_most, fraction, hold_out, k_shot_per_process = (
-    named(draw) for draw in (splits.k_shot, splits.at_most, splits.fraction, splits.hold_out, splits.k_shot_per_process)
+k_shot, at_most, fraction, k_shot_per_process, hold_out_groups = (
+    named(draw) for draw in (splits.k_shot, splits.at_most, splits.fraction, splits.k_shot_per_process, splits.hold_out)
 )
+
+
+def hold_out(labels: Sequence[str], *values: object, **options: object) -> list[int]:
+    """Hold out items, each its own group, unless groups are given."""
+    return hold_out_groups(labels, *values, **{"groups": range(len(labels)), **options})
+
 
 seeds = st.integers(0, 2**32 - 1)
 labelled = st.lists(st.sampled_from("abcd"), min_size=1, max_size=60)
@@ -50,8 +56,11 @@ def count_classes(labels: list[str], positions: list[int]) -> Counter:
 
 
 @given(labelled, seeds, st.integers(1, 5))
-def test_exactly_k_a_class_or_an_error(labels, seed, k):
+def test_k_a_class(labels, seed, k):
+    """Exactly k, or an error; or what there is."""
     count = Counter(labels)
+    drawn = count_classes(labels, at_most(labels, k, seed=seed))
+    assert drawn == {label: min(k, items) for label, items in count.items()}
     if min(count.values()) < k:
         with pytest.raises(DataError, match=f"`k={k}`"):
             k_shot(labels, k, seed=seed)
@@ -67,16 +76,11 @@ def test_a_smaller_k_lies_within_a_larger_one(seed):
     assert draws[-1] == set(range(140))
 
 
-@given(labelled, seeds, st.integers(1, 5))
-def test_at_most_k_takes_what_there_is(labels, seed, k):
-    drawn = count_classes(labels, at_most(labels, k, seed=seed))
-    assert drawn == {label: min(k, count) for label, count in Counter(labels).items()}
-
-
 PER_PROCESS = partial(k_shot_per_process, processes=2)
 
 
 def test_too_few_items_of_a_class():
+    assert len(k_shot(["a"] * 3, 2, names=["\udce9.mp4", "é.mp4", "e.mp4"], seed=0)) == 2, "names need not be UTF-8"
     for draw in (k_shot, PER_PROCESS):
         with refuses(DataError, "'b'", 1, "`k=2`"):
             draw(["a", "a", "b"], 2, seed=0)
@@ -98,16 +102,12 @@ def test_a_value_outside_its_range(draw, parameter, value):
         draw(LABELS, value, seed=0)
 
 
-def test_every_item_is_drawn_equally_often():
+def test_items_are_drawn_equally_often_and_classes_apart():
     count = Counter(position for seed in range(700) for position in k_shot(LABELS, 2, seed=seed))
     # Each of a class's 20 items is expected in 70 of 700 draws, with a standard deviation of 8.
     assert all(35 < count[position] < 105 for position in range(140))
-
-
-def test_classes_draw_apart():
     # If all classes were shuffled alike, their drawn items would have the same places.
-    places = [[position // 7 for position in k_shot(LABELS, 1, seed=0) if position % 7 == c] for c in range(7)]
-    assert len({tuple(place) for place in places}) > 3
+    assert len({position // 7 for position in k_shot(LABELS, 1, seed=0)}) > 3
 
 
 # ---- K-shot drawn by each process: the published defect
@@ -132,17 +132,6 @@ def test_so_many_different_items_are_seen():
     assert abs(sum(counts) / 100 - expected) < 0.25
 
 
-def test_process_and_seed_draws_differ():
-    """Process 1 of seed 0 does not draw what process 0 of seed 1 draws."""
-    extra = [
-        set(k_shot_per_process(LABELS, 1, processes=2, seed=seed)) - set(k_shot(LABELS, 1, seed=seed))
-        for seed in range(50)
-    ]
-    # By chance, one in 20 of a draw's 7 items coincides.
-    met = sum(len(extra[seed] & set(k_shot(LABELS, 1, seed=seed + 1))) for seed in range(49))
-    assert met < 49 * 7 * 0.12
-
-
 # ---- fractions
 
 
@@ -152,18 +141,11 @@ def test_a_fraction_of_each_class(labels, seed, part):
     assert drawn == {label: max(1, round(part * count)) for label, count in Counter(labels).items()}
 
 
-@given(labelled, seeds, st.floats(0.01, 1), st.floats(0.01, 1))
-def test_a_smaller_fraction_lies_within_a_larger_one(labels, seed, one, other):
-    small, large = (set(fraction(labels, part, seed=seed)) for part in sorted((one, other)))
-    assert small <= large
-
-
-def test_fractions_are_stratified():
-    labels = ["rare"] * 10 + ["common"] * 90
-    for part, rare, common in [(0.1, 1, 9), (0.2, 2, 18), (0.5, 5, 45), (0.01, 1, 1)]:
-        assert count_classes(labels, fraction(labels, part, seed=3)) == {"rare": rare, "common": common}
-    assert fraction(LABELS, 0.1, seed=4) == k_shot(LABELS, 2, seed=4)
-    assert fraction(LABELS, 1.0, seed=4) == list(range(140))
+def test_fractions_lie_within_each_other():
+    draws = [set(fraction(LABELS, part / 20, seed=4)) for part in range(1, 21)]
+    assert all(small <= large for small, large in zip(draws, draws[1:], strict=False))
+    assert draws[1] == set(k_shot(LABELS, 2, seed=4))
+    assert draws[-1] == set(range(140))
     assert at_most(LABELS, 3, seed=1) == k_shot(LABELS, 3, seed=1), "where there is enough"
 
 
@@ -179,12 +161,6 @@ DRAWS = {
 
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
-def test_seed_determines_draw(draw):
-    assert draw(LABELS, 1) == draw(list(LABELS), 1)
-    assert len({tuple(draw(LABELS, seed)) for seed in range(20)}) == 20
-
-
-@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 @given(seed=seeds, mixed=st.permutations(range(60)), grouped=st.booleans())
 @settings(max_examples=30)
 def test_the_order_of_the_items_does_not_matter(draw, seed, mixed, grouped):
@@ -197,14 +173,7 @@ def test_the_order_of_the_items_does_not_matter(draw, seed, mixed, grouped):
         return {own[position] for position in draw([labels[i] for i in order], seed, names=own, **options)}
 
     assert drawn(mixed) == drawn(range(60))
-
-
-@given(st.permutations(range(30)), seeds)
-@settings(max_examples=30)
-def test_unseen_classes_ignore_name_order(mixed, seed):
-    names = [f"class {i}" for i in range(30)]
-    moved = unseen_classes([names[i] for i in mixed], 10, seed=seed)
-    assert [set(part) for part in moved] == [set(part) for part in unseen_classes(names, 10, seed=seed)]
+    assert len({tuple(draw(LABELS, seed + i)) for i in range(5)}) == 5
 
 
 @given(st.integers(0, 99), seeds)
@@ -215,10 +184,6 @@ def test_added_item_moves_at_most_one(gone, seed):
     del names[gone]
     after = {names[i] for i in k_shot(labels[1:], 20, names=names, seed=seed)}
     assert len(before - after) == len(after - before) == (f"{gone:03}.mp4" in before)
-
-
-def test_names_need_not_be_utf_8():
-    assert len(k_shot(["a"] * 3, 2, names=["\udce9.mp4", "é.mp4", "e.mp4"], seed=0)) == 2
 
 
 def test_another_process_draws_the_same():
@@ -302,15 +267,11 @@ def test_seen_and_unseen_are_disjoint_and_complete(count, data, seed):
     wanted = data.draw(st.integers(1, count - 1))
     seen, unseen = unseen_classes(names, wanted, seed=seed)
     assert len(unseen) == wanted
-    assert not set(seen) & set(unseen)
     assert sorted(seen + unseen) == names
     assert (sorted(seen), sorted(unseen)) == (seen, unseen)
-    assert unseen_classes(names, wanted, seed=seed) == (seen, unseen)
-
-
-def test_unseen_classes_hang_on_the_seed():
+    assert sorted(unseen_classes(names[::-1], wanted, seed=seed)[1]) == unseen, "the order does not matter"
     names = [f"class {i}" for i in range(40)]
-    assert len({tuple(unseen_classes(names, 10, seed=seed)[1]) for seed in range(20)}) == 20
+    assert unseen_classes(names, 10, seed=seed) != unseen_classes(names, 10, seed=seed + 1)
 
 
 # ---- halves of the classes

@@ -95,17 +95,26 @@ def test_a_world_size_that_is_no_number(folder: Path) -> None:
     refused(texthead(folder, "train in --out x", before="WORLD_SIZE=y; export WORLD_SIZE;"), "'y'")
 
 
-def test_an_interrupt_while_modules_are_imported_is_one_line() -> None:
-    program = """
-import os, signal, sys
+@pytest.mark.parametrize(
+    ("module", "error"), [("docstring_parser", "KeyboardInterrupt"), ("texthead.commands.encoders", "ImportError")]
+)
+def test_an_interrupt_while_modules_are_imported_is_one_line(module: str, error: str) -> None:
+    """torch imports numpy again after an interrupt, which is an ImportError."""
+    program = f"""
+import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell's jobs in the background ignore it.
 from texthead.__main__ import main
 
 class Interrupt:
     @staticmethod
     def find_spec(name, *_):
-        if name == "docstring_parser":
-            os.kill(os.getpid(), signal.SIGINT)
+        if name == "{module}":
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(9)
+            except KeyboardInterrupt:
+                time.sleep(0.2)
+                raise {error} from None
 
 sys.meta_path.insert(0, Interrupt)
 sys.exit(main())

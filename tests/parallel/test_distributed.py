@@ -392,12 +392,8 @@ def test_torchrun_trains_and_scores_as_one_process(run_command: Callable, tmp_pa
         colour = ranked.NAMES[number % 3]
         write_video(tmp_path / "data" / colour / f"{number}.mp4", colour, seed=number)
     bare = ["--baselines", "never"]
-    kinds = {
-        "plain": (1, []),
-        "two": (2, []),
-        "cut": (2, ["--shard", "fsdp", *bare]),
-        "compiled": (1, ["--compile", *bare]),
-    }
+    kinds = {"plain": (1, []), "two": (2, []), "cut": (2, ["--shard", "fsdp", *bare])}
+    kinds |= {"compiled": (1, ["--compile", *bare])}
     logs, names, tables = {}, {}, []
     for kind, (count, options) in kinds.items():
         run = tmp_path / f"run-{kind[:3]}"  # names of equal length give tables of equal width

@@ -243,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return reader_gone()
         except BaseException as error:
             # Interrupted code, processes that end and installed packages can raise anything.
-            if isinstance(error, KeyboardInterrupt) or ending.number:
+            if isinstance(error, KeyboardInterrupt) or ending.number or ending.interrupted:
                 if argv is None:
                     end_processes()
                     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 
 import numpy as np
@@ -25,6 +26,7 @@ def epoch_batches(length: int, recipe: Recipe) -> "EpochBatches":
     return EpochBatches(length, recipe.batch, micro_batch, seed=recipe.seed, rank=rank(), ranks=ranks())
 
 
+@dataclass(eq=False)
 class EpochBatches(torch.utils.data.Sampler):
     """Yield batches of (epoch, position) keys: every item once per epoch, in an order drawn from (seed, epoch).
 
@@ -33,15 +35,15 @@ class EpochBatches(torch.utils.data.Sampler):
     the last may be empty. Iteration covers `epoch` from step `first_step` on.
     """
 
-    def __init__(self, length: int, batch: int, micro_batch: int, *, seed: int, rank: int = 0, ranks: int = 1):
-        self.length = length
-        self.batch = batch
-        self.micro_batch = micro_batch
-        self.seed = seed
-        self.rank = rank
-        self.ranks = ranks
-        self.epoch = 0
-        self.first_step = 0
+    length: int
+    batch: int
+    micro_batch: int
+    _: KW_ONLY
+    seed: int
+    rank: int = 0
+    ranks: int = 1
+    epoch: int = 0
+    first_step: int = 0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -76,13 +78,11 @@ def collate(entries: Sequence[tuple[Tensor | MediaError, int, int]], *, blank: T
     """
     if not entries:
         return blank[None], torch.tensor([NO_ITEM]), []
-    clips: list[Tensor] = []
-    for clip, _, _ in entries:
+    clips, targets, positions = zip(*entries, strict=True)
+    for clip in clips:
         if isinstance(clip, MediaError):
             return clip
-        clips.append(clip)
-    targets = torch.tensor([target for _, target, _ in entries], dtype=torch.long)
-    return torch.stack(clips), targets, [position for _, _, position in entries]
+    return torch.stack(clips), torch.tensor(targets), [*positions]
 
 
 def read(batch: Batch | MediaError) -> Batch:

@@ -50,9 +50,7 @@ def check_class_shares(shares: ClassShares, labels: Sequence[str], *, unlabelled
     """
     if isinstance(shares, str):
         if shares == "estimate" and not unlabelled:
-            raise DataError(
-                "`class_shares=estimate` needs unlabelled files: add some (`unlabelled`), or give the shares"
-            )
+            raise DataError("`class_shares=estimate` needs unlabelled files: add some (`unlabelled`), or give shares")
         return
     for label in labels:
         if label not in shares:

@@ -54,7 +54,7 @@ class TrainClips(torch.utils.data.Dataset):
         try:
             check_windows(self.paths[position], self.recipe.stride > 0)
             with MediaPath(self.paths[position]).open() as media:
-                indices = self._indices(media.num_frames, rng)
+                indices = random_window(media.num_frames, self.recipe.frames, self.recipe.stride, _randint(rng))
                 # Each call gets the same generator state, so all frames get the same crop; `each` goes on.
                 each = rng.spawn(1)[0]
                 clip = media.frames_at(
@@ -64,22 +64,16 @@ class TrainClips(torch.utils.data.Dataset):
             return error, self.targets[position], position
         return clip.contiguous(memory_format=torch.channels_last), self.targets[position], position
 
-    def _indices(self, length: int, rng: np.random.Generator) -> list[int]:
-        def randint(n: int) -> int:
-            return int(rng.integers(n))
 
-        if self.recipe.stride:
-            return random_window(length, self.recipe.frames, self.recipe.stride, randint)
-        return random_in_segment(length, self.recipe.frames, randint)
+def _randint(rng: np.random.Generator) -> Callable[[int], int]:
+    return lambda n: int(rng.integers(n))
 
 
 def check_windows(path: str | Path, windows: bool) -> None:
     """Raise MediaError if `windows` is set and the path is a prepared clip, which holds only some frames."""
     if windows and MediaPath(path).is_member:
-        raise MediaError(
-            path,
-            "a prepared clip has no windows: use `stride=0` and `origin=first` or `origin=centre`, or its original",
-        )
+        problem = "a prepared clip has no windows: use `stride=0` and `origin=first` or `centre`, or its original"
+        raise MediaError(path, problem)
 
 
 class FileDataset(torch.utils.data.Dataset):
@@ -179,5 +173,5 @@ class TrainFeatures(torch.utils.data.Dataset):
         features = self.bank[position]
         if not isinstance(features, Tensor):
             return features[int(rng.integers(len(features)))].float(), self.targets[position], position
-        indices = random_in_segment(len(features), self.frames, lambda n: int(rng.integers(n)))
+        indices = random_in_segment(len(features), self.frames, _randint(rng))
         return features[indices], self.targets[position], position

@@ -20,14 +20,9 @@ Split = Literal["train", "val", "test"]
 
 # The split that a name in data stands for.
 SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "validation": "val",
-    "valid": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "validation", "valid", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 
 
@@ -99,10 +94,7 @@ class Dataset:
     def check_one_label(self) -> None:
         """Raise DataError if the items have several labels."""
         if self.several:
-            raise DataError(
-                f"{self.source}: its files have several labels, but this needs files with one label each: give such "
-                "files, or train a run on files with several"
-            )
+            raise DataError(f"{self.source}: its files have several labels, but this needs one each: give such files")
 
     @property
     def labelling(self) -> Labels:
@@ -203,17 +195,10 @@ class Dataset:
         free, alone = _divisible(labels, groups)
         what, more = ("only one group", "items of other groups") if grouped else ("only one item", "items")
         if not free:
-            raise DataError(
-                f"no items can be held out: every class has {what} (the first: {alone[0]!r}); add {more}, give the "
-                "splits in the column 'split' of a CSV, or train on all items (`held_out=0`)"
-            )
-        held_out = splits.hold_out(
-            [labels[position] for position in free],
-            share,
-            names=[names[position] for position in free],
-            seed=seed,
-            groups=[groups[position] for position in free] if grouped else None,
-        )
+            problem = f"no items can be held out: every class has {what} (the first: {alone[0]!r})"
+            raise DataError(f"{problem}; add {more}, give splits in a column 'split', or train on all (`held_out=0`)")
+        free_labels, free_names, free_groups = ([values[i] for i in free] for values in (labels, names, groups))
+        held_out = splits.hold_out(free_labels, share, names=free_names, seed=seed, groups=free_groups)
         chosen = {free[position] for position in held_out}
         if self.several:
             chosen -= self._needed_in_training(chosen)
@@ -256,9 +241,7 @@ class Dataset:
             return replace(self, notes=(*self.notes, f"the column parent is not read as a tree: {error}"))
         if tree is None:
             if source == FOLDERS:
-                raise DataError(
-                    f"{self.source}: its folders are no tree: no folder holds two class folders; leave out `tree`"
-                )
+                raise DataError(f"{self.source}: its folders are no tree, as none holds two classes; leave out `tree`")
             return self
         broader = tree.broader(classes)
         alone = [label for label in classes if not tree.place(label)]
@@ -266,9 +249,7 @@ class Dataset:
         count = f"{len(broader)} broader name{'s' * (len(broader) != 1)}"
         note = f"the {len(classes)} classes form a tree with {count} ({listed([*broader])}){outside}"
         if not broader:
-            note = (
-                f"the tree has no name above some of the {len(classes)} classes, two or more, so it changes no answer"
-            )
+            note = f"the tree has no name above two or more of the {len(classes)} classes, so it changes no answer"
         return replace(self, notes=(*self.notes, note), tree=tree)
 
     def _needed_in_training(self, held_out: set[int]) -> set[int]:

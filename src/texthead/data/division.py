@@ -32,15 +32,14 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
         DataError: no training item, no item that can be held out, training items of a single class, held-out items
             of classes without training items, or `held_out` for data that has splits.
     """
-    if held_out == 0 and not splits_of(dataset):
-        return divide_or_train(dataset, seed=seed, k=k)
-    earlier_notes = len(dataset.notes)
-    if not splits_of(dataset):
+    own, earlier_notes = splits_of(dataset), len(dataset.notes)
+    if not own and held_out == 0:
+        train = dataset if k is None else dataset.k_shot(k, seed=seed)
+        return Division(train, None, dataset.pick([]), "", tuple(_check_classes(dataset)))
+    if not own:
         dataset = dataset.with_drawn_split(HELD_OUT if held_out is None else held_out, seed=seed)
     elif held_out is not None:
-        raise DataError(
-            f"`held_out={held_out}`: {dataset.source} has its own splits {splits_of(dataset)}; leave out `held_out`"
-        )
+        raise DataError(f"`held_out={held_out}`: {dataset.source} has its own splits {own}; leave out `held_out`")
     train, counts = dataset.split("train"), splits_of(dataset)
     if k is not None:
         train = train.k_shot(k, seed=seed)
@@ -54,10 +53,7 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
 
 def divide_or_train(dataset: Dataset, *, seed: int, k: int | None) -> Division:
     """Divide by the data's own splits, as `divide` does; without splits, train on all items and hold out none."""
-    if splits_of(dataset):
-        return divide(dataset, seed=seed, held_out=None, k=k)
-    notes = tuple(_check_classes(dataset))
-    return Division(dataset if k is None else dataset.k_shot(k, seed=seed), None, dataset.pick([]), "", notes)
+    return divide(dataset, seed=seed, held_out=None if splits_of(dataset) else 0.0, k=k)
 
 
 def _check_classes(train: Dataset) -> list[str]:
@@ -88,18 +84,14 @@ def unscored(held_out: Dataset, name: str, classes: Iterable[str]) -> list[str]:
     known = {*classes}
     others = [other for names in held_out.labelling.sets if (other := {*names} - known)]
     if held_out.several and known.isdisjoint(held_out.classes):
-        raise DataError(
-            f"{held_out.source}: none of its {len(held_out)} {name} items has a label with training items, so they "
-            "cannot be scored; give some of them such labels, or leave them out"
-        )
+        problem = f"none of its {len(held_out)} {name} items has a label with training items"
+        raise DataError(f"{held_out.source}: {problem}; give some of them such labels, or leave them out")
     if not others:
         return []
     count, lost = f"{len(others)} of {len(held_out)} {name} items", listed(sorted(set().union(*others)))
     if not held_out.several:
-        raise DataError(
-            f"{held_out.source}: {count} are of classes without training items ({lost}), so no run can name them; add "
-            "training items of these classes, correct the labels, or leave these items out"
-        )
+        problem = f"{count} are of classes without training items ({lost})"
+        raise DataError(f"{held_out.source}: {problem}; add such items, correct the labels, or leave these items out")
     return [f"{count} have labels that are not among the classes ({lost}): these labels are not scored"]
 
 
@@ -119,18 +111,13 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
     for role, dataset, alone in (("training", train_set, {"train"}), ("validation", val_set, {"val", "test"})):
         own = splits_of(dataset)
         if own and (len(own) > 1 or not set(own) <= alone):
-            raise DataError(
-                f"{dataset.source}: has its own splits {own}, so it cannot be {role} data next to another source; "
-                "leave one out"
-            )
+            problem = f"has its own splits {own}, so it cannot be {role} data next to another source"
+            raise DataError(f"{dataset.source}: {problem}; leave one out")
     trained = spans_by_file(item.media.resolved() for item in train_set.items)
     both = [item for item in val_set.items if item.media.resolved().shares_frames(trained)]
     if both:
-        raise DataError(
-            f"{val_set.source}: {len(both)} of {len(val_set)} items are also in the training data "
-            f"{train_set.source} (the first: {both[0].path}); remove them from one of the two, so that no "
-            "training item is scored"
-        )
+        problem = f"{len(both)} of {len(val_set)} items are also in the training data {train_set.source}"
+        raise DataError(f"{val_set.source}: {problem} (the first: {both[0].path}); remove them from one of the two")
     notes = [*train_set.notes, *(line for line in val_set.notes if line not in train_set.notes)]
     contents = set(fingerprints([item.path for item in train_set.items])) - {""}
     prints = fingerprints([item.path for item in val_set.items])

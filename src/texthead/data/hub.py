@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from texthead.data.dataset import SPLIT_NAMES
+from texthead.data.dataset import SPLIT_NAMES, Dataset
 from texthead.data.sources import HUB_PREFIX
 from texthead.downloads import cache_without_network
 from texthead.errors import DataError, TextheadError
@@ -20,8 +20,8 @@ from texthead.media.paths import MediaPath
 _BATCH = 256
 
 
-def read_hub(source: str) -> tuple[list[tuple], list[str]]:
-    """Read `datasets:FOLDER` or `datasets:ID`; return rows for `Dataset.of_rows`, and notes for the user.
+def read_hub(source: str) -> Dataset:
+    """Read `datasets:FOLDER` or `datasets:ID`.
 
     An item's name is the number of its row in its split. An empty list means that a file has no label.
 
@@ -54,11 +54,12 @@ def read_hub(source: str) -> tuple[list[tuple], list[str]]:
         notes += column_notes
         read[name] = _files(rows, visual, where), labels
     only_train = [name.lower() for name in read] == ["train"]
-    return [
+    items = [
         (path, label, None if only_train else SPLIT_NAMES[name.lower()], None, (), f"{name}/{row}")
         for name, (paths, labels) in read.items()
         for row, (path, label) in enumerate(zip(paths, labels, strict=True))
-    ], notes
+    ]
+    return Dataset.of_rows(source, items, notes)
 
 
 def _library() -> Any:
@@ -66,10 +67,8 @@ def _library() -> Any:
     with needs("datasets", f"{HUB_PREFIX}...", DataError):
         library = import_module("datasets")
     if int(library.__version__.split(".")[0]) < 4:
-        raise DataError(
-            f"datasets {library.__version__} can run code that a data set contains, so version 4 or newer is needed: "
-            f"{install_command('datasets')}"
-        )
+        problem = f"datasets {library.__version__} can run code that a data set contains"
+        raise DataError(f"{problem}, so version 4 or newer is needed: {install_command('datasets')}")
     return library
 
 
@@ -85,10 +84,8 @@ def _load(library: Any, source: str) -> Any:
     except TextheadError:
         raise
     except Exception as error:  # Network, cache, files and builders each raise their own types.
-        raise DataError(
-            f"{source}: cannot be loaded ({problem or error}); give a folder that the package datasets saved or can "
-            "load, or a hub id that is reachable or was loaded before"
-        ) from None
+        remedy = "give a folder that the package datasets saved or can load, or a hub id that is reachable"
+        raise DataError(f"{source}: cannot be loaded ({problem or error}); {remedy}") from None
 
 
 def _check_addresses(folder: Path) -> None:
@@ -98,9 +95,7 @@ def _check_addresses(folder: Path) -> None:
             card = import_module("huggingface_hub").DatasetCard(form.format(read_text(folder / name)))
             for text in re.findall(r"[^\s'\"]*(?:::|://)[^\s'\"]*", repr(card.data.get("configs"))):
                 if allowed_address(text) is None:
-                    raise DataError(
-                        f"{folder / name}: {text} is no file of the folder: copy it there, and write its name"
-                    )
+                    raise DataError(f"{folder / name}: {text} is no file of the folder: copy it there")
 
 
 def _columns(library: Any, features: Mapping[str, Any], where: str) -> tuple[str, str, list[str]]:
@@ -112,10 +107,8 @@ def _columns(library: Any, features: Mapping[str, Any], where: str) -> tuple[str
     labels = classes or [name for name in strings if name not in visual]
     if len(visual) != 1 or len(labels) != 1:
         listed = ", ".join(f"{name} ({type(kind).__name__})" for name, kind in features.items())
-        raise DataError(
-            f"{where}: must have exactly one column of images or videos, and one label column (ClassLabel or string, "
-            f"or lists of them), got {listed}; drop columns with select_columns, convert them with cast_column"
-        )
+        rule = "one column of images or videos, and one of labels (ClassLabel or string, or lists of them)"
+        raise DataError(f"{where}: must have exactly {rule}, got {listed}; use select_columns and cast_column")
     others = [name for name in strings if name not in labels] if classes else []
     note = [f"{where}: labels are from column {labels[0]!r}, not {', '.join(map(repr, others))}"] if others else []
     return visual[0], labels[0], note
@@ -152,7 +145,10 @@ def _files(rows: Any, column: str, where: str) -> list[Path]:
         sizes = compute.binary_length(compute.struct_field(batch, "bytes")).to_pylist()
         for i, (name, size) in enumerate(zip(names, sizes, strict=True)):
             if size is None:
-                paths.append(_local(name, f"{where}: row {start + i}"))
+                if name is None or not Path(name).is_file():
+                    problem = f"row {start + i} holds no bytes and refers to {name}, which is not a file here"
+                    raise DataError(f"{where}: {problem}; download it, or save the data with bytes")
+                paths.append(Path(name))
                 continue
             stem = f"{start + i:08d}"
             file = written.get(stem)
@@ -163,15 +159,6 @@ def _files(rows: Any, column: str, where: str) -> list[Path]:
                     temporary.write_bytes(content)
             paths.append(file)
     return paths
-
-
-def _local(name: str | None, row: str) -> Path:
-    if name is None or not Path(name).is_file():
-        raise DataError(
-            f"{row} holds no bytes and refers to {name}, which is not a file here; download it, or save the data with "
-            "bytes"
-        )
-    return Path(name)
 
 
 def _suffix(content: bytes, name: str | None, kind: str) -> str:

@@ -26,7 +26,7 @@ from texthead.data.dataset import Dataset, Item
 from texthead.data.sampling import evenly
 from texthead.data.transforms import short_side
 from texthead.errors import DataError, MediaError, RunError
-from texthead.files import locked, read_json, replacing, write_json
+from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, replacing, write_json
 from texthead.media.paths import MediaPath, fingerprints
 from texthead.media.shard import INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE, SHARD_FORMAT
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
@@ -122,9 +122,14 @@ class _Done(NamedTuple):
     """The record of a finished shard."""
 
     clips: int
+    file: str
     bytes: int
     sha256: str
     unreadable: list[list[str]]
+
+    @classmethod
+    def of(cls, listing: dict[str, Any]) -> "_Done":
+        return cls(len(listing["clips"]), **listing["tar"], unreadable=listing["unreadable"])
 
 
 def prepare(
@@ -154,11 +159,11 @@ def prepare(
             `skip_unreadable`. All other files are in shards by then.
         RunError: the disk is full or read-only, another process prepares into `out`, or a worker process died.
     """
-    options, root = options or ShardOptions(), _folder_of(dataset)
+    options, source = options or ShardOptions(), Path(dataset.source)
     if address := MediaPath(out).address:
         raise DataError(f"{out}: must be a local folder; give one, and copy it to {address} afterwards")
-    if root is not None and out.resolve().is_relative_to(root):
-        raise DataError(f"{out}: is inside {root}, whose folders are classes; put shards elsewhere")
+    if dataset.source and source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise DataError(f"{out}: is inside {source}, whose folders are classes; put shards elsewhere")
     tasks = _tasks(dataset, out, options)
     _check_empty(out)
     with locked(out), reporter.bar("prepare", "clips") as progress:
@@ -176,18 +181,12 @@ def prepare(
             more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
             problem = f"{lost[0].problem}{more}; all other files are prepared: `skip_unreadable` leaves such files out"
             raise MediaError(Path(lost[0].path), problem)
-        _write_index(dataset, out, options, [(task.tar.name, finished[task.number]) for task in tasks], len(lost))
+        _write_index(dataset, out, options, shards)
     total = sum(shard.bytes for shard in shards)
     return Prepared(sum(shard.clips for shard in shards), total, len(tasks), skipped, tuple(lost))
 
 
 # ---- assignment of clips to shards
-
-
-def _folder_of(dataset: Dataset) -> Path | None:
-    """Return the folder that the dataset was read from; None if the source is not a folder."""
-    path = Path(dataset.source)
-    return path.resolve() if dataset.source and path.is_dir() else None
 
 
 def _tasks(dataset: Dataset, out: Path, options: ShardOptions) -> list[_Task]:
@@ -215,25 +214,15 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     """Mark the folder as holding shards of this data with these options, or check its mark.
 
     Raises:
-        DataError: the folder is for other data or options, or holds other files.
+        DataError: the folder is for other data or options.
     """
     content = [SHARD_FORMAT, asdict(options), [_row(position, item) for position, item in enumerate(dataset.items)]]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     mark = out / MARK
     if mark.is_file():
-        marked = read_json(mark)
-        if marked.get("format") != SHARD_FORMAT:
-            made = marked.get("format")
-            raise DataError(f"{out}: holds shards of format {made}, not {SHARD_FORMAT}; give a new folder")
-        if marked.get("of") != digest:
-            raise DataError(
-                f"{out}: holds shards of other data or with other options; give the same data and options, or a new "
-                "folder"
-            )
-        for partial_file in out.glob(".shard-*"):  # Left behind by an interrupted run.
-            partial_file.unlink()
+        if read_json(mark).get("of") != digest:
+            raise DataError(f"{out}: holds shards of other data or with other options; give the same, or a new folder")
         return
-    _check_empty(out)
     write_json(mark, {"format": SHARD_FORMAT, "of": digest, "options": asdict(options)})
 
 
@@ -241,24 +230,19 @@ def _check_empty(out: Path) -> None:
     """Raise DataError if a folder without the mark of shards is not empty."""
     others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
     if others and MARK not in others:
-        raise DataError(
-            f"{out}: holds {others[0]} but no {MARK}, so it is not a shard folder; give a new or empty folder"
-        )
+        raise DataError(f"{out}: holds {others[0]} but no {MARK}, so it has no shards; give a new or empty folder")
 
 
 def _finished(task: _Task, skip_unreadable: bool) -> _Done | None:
     """Return the record of a shard if it is complete and its source files have not changed, else None."""
-    if not task.listing.is_file() or not task.tar.is_file():
-        return None
     try:
-        listing = json.loads(task.listing.read_text(encoding="utf-8"))
-        done = _Done(len(listing["clips"]), listing["tar"]["bytes"], listing["tar"]["sha256"], listing["unreadable"])
+        listing = read_json(task.listing, most=MOST_BYTES_OF_LISTS)
+        done = _Done.of(listing)
         same = listing["prints"] == [fingerprint for *_, fingerprint in task.items]
-    except (ValueError, KeyError, TypeError):
+        whole = task.tar.stat().st_size == done.bytes
+    except (RunError, OSError, KeyError, TypeError):
         return None
-    if not same or task.tar.stat().st_size != done.bytes:
-        return None
-    return None if done.unreadable and not skip_unreadable else done
+    return done if same and whole and (skip_unreadable or not done.unreadable) else None
 
 
 # ---- writing
@@ -302,12 +286,12 @@ def _write(task: _Task) -> _Done:
             stored = {"key": key, "suffix": clip.suffix, "offset": offset, "size": len(clip.data), "sha256": digest}
             clips.append({**stored, "table": len(clip.table), "print": fingerprint, **row})
     with task.tar.open("rb") as file:
-        done = _Done(len(clips), task.tar.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest(), unreadable)
-    tar = {"file": task.tar.name, "bytes": done.bytes, "sha256": done.sha256}
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    tar = {"file": task.tar.name, "bytes": task.tar.stat().st_size, "sha256": digest}
     prints = [fingerprint for *_, fingerprint in task.items]
-    index = {"format": SHARD_FORMAT, "tar": tar, "clips": clips, "unreadable": unreadable, "prints": prints}
-    write_json(task.listing, index)
-    return done
+    listing = {"format": SHARD_FORMAT, "tar": tar, "clips": clips, "unreadable": unreadable, "prints": prints}
+    write_json(task.listing, listing)
+    return _Done.of(listing)
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> int:
@@ -319,13 +303,12 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> int:
     return offset
 
 
-def _write_index(
-    dataset: Dataset, out: Path, options: ShardOptions, shards: Sequence[tuple[str, _Done]], lost: int
-) -> None:
+def _write_index(dataset: Dataset, out: Path, options: ShardOptions, shards: Sequence[_Done]) -> None:
     """Write the list of all shards in the format of WebDataset's indexed reader, plus a `texthead` entry."""
     listed = [
-        {"url": name, "nsamples": done.clips, "filesize": done.bytes, "sha256": done.sha256} for name, done in shards
+        {"url": done.file, "nsamples": done.clips, "filesize": done.bytes, "sha256": done.sha256} for done in shards
     ]
+    lost = sum(len(done.unreadable) for done in shards)
     extra = {"format": SHARD_FORMAT, "source": dataset.source, **asdict(options), "unreadable": lost}
     extra |= {"several": True} if dataset.several else {}
     value = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": listed, "texthead": extra}

@@ -3,15 +3,8 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
-from texthead.data.sampling import (
-    CROP_COUNTS,
-    Along,
-    Origin,
-    centre_in_segment,
-    clips_in_segments,
-    dense_clips,
-    middle_in_segment,
-)
+from texthead.data import sampling
+from texthead.data.sampling import CROP_COUNTS, Along, Origin
 from texthead.errors import DataError, either
 from texthead.recipes import Decode, Recipe
 
@@ -96,12 +89,12 @@ class Views:
         Raises: DataError for a length or number of frames below 1.
         """
         if 0 < num_frames * self.stride <= length:
-            return dense_clips(length, num_frames, self.clips, num_frames * self.stride)
+            return sampling.dense_clips(length, num_frames, self.clips, num_frames * self.stride)
         if self.origin == "first":
-            return clips_in_segments(length, num_frames, self.clips)
+            return sampling.clips_in_segments(length, num_frames, self.clips)
         if self.origin == "dense":
-            return dense_clips(length, num_frames, self.clips)
-        choose = middle_in_segment if self.origin == "middle" else centre_in_segment
+            return sampling.dense_clips(length, num_frames, self.clips)
+        choose = sampling.middle_in_segment if self.origin == "middle" else sampling.centre_in_segment
         indices = choose(length, num_frames * self.clips)
         return [indices[k :: self.clips] for k in range(self.clips)]
 
@@ -170,10 +163,7 @@ class Protocol:
         if self.frames < 1:
             raise DataError(f"`frames` must be at least 1, got {self.frames}")
         if not isinstance(self.pixels, Pixels | None):
-            raise DataError(
-                "`pixels` must be Pixels(size, resize, interpolation), or None for the encoder's own, got "
-                f"{self.pixels!r}"
-            )
+            raise DataError(f"`pixels` must be Pixels(size, resize, interpolation) or None, got {self.pixels!r}")
         if self.pooling not in get_args(Pooling):
             raise DataError(f"`pooling` must be one of {', '.join(get_args(Pooling))}, got {self.pooling!r}")
 
@@ -184,9 +174,7 @@ class Protocol:
         Raises: DataError if `pixels` is None.
         """
         if self.pixels is None:
-            raise DataError(
-                "`pixels` is None, for the encoder's own sizes, which are unknown here; give Pixels(size, resize, ...)"
-            )
+            raise DataError("`pixels` is None: the encoder's sizes are unknown here; give Pixels(size, resize, ...)")
         return self.pixels
 
     def to_json(self) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The published list formats, `path n_frames label` and `file label`."""
 
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,9 +18,6 @@ from texthead.text.label_files import ClassIds
 _FRAMES_LINE = re.compile(r"(.+)\s([0-9]+)\s([0-9]+)")
 
 _FILE_LINE = re.compile(r"(.+)\s([0-9]+)")
-
-# UCF101 file names, such as v_ApplyEyeMakeup_g01_c01.
-_UCF_NAME = re.compile(r"v_(\w+)_g[0-9]+_c[0-9]+")
 
 
 class ListedFile(NamedTuple):
@@ -65,7 +61,7 @@ def read_list(
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {source} are relative to")
     items = [(root / f"{entry.path}{end}", labels.names[entry.label]) for entry in entries]
-    notes = [*_label_notes(source, entries, labels), *_folder_notes(source, entries, labels)]
+    notes = _label_notes(source, entries, labels)
     if frame_template is not None:
         counts = [(path, entry.frames or 0) for (path, _), entry in zip(items, entries, strict=True)]
         notes += _count_notes(source, counts)
@@ -96,36 +92,26 @@ def _entries(source: Path) -> list[ListedFile]:
 
 
 def _check_labels(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> None:
-    most = len(labels.names) - 1
-    wrong = next((entry for entry in entries if entry.label > most), None)
-    if wrong is None:
-        return
-    low, high = min(entry.label for entry in entries), max(entry.label for entry in entries)
-    hint = "the list and the label file must belong to the same dataset"
-    if (low, high) == (1, most + 1):
-        hint = f"the labels run from 1 to {high}: subtract 1 from each"
-    where = f"{source}:{wrong.line}"
-    raise DataError(f"{where}: label {wrong.label} is outside 0 to {most}, the rows of {labels.path}; {hint}")
+    most, numbers = len(labels.names) - 1, {entry.label for entry in entries}
+    for entry in entries:
+        if entry.label > most:
+            hint = "the list and the label file must belong to the same dataset"
+            if (min(numbers), max(numbers)) == (1, most + 1):
+                hint = f"the labels run from 1 to {most + 1}: subtract 1 from each"
+            problem = f"label {entry.label} is outside 0 to {most}, the rows of {labels.path}"
+            raise DataError(f"{source}:{entry.line}: {problem}; {hint}")
 
 
 def _path_end(source: Path, first: ListedFile, frame_template: str | None, suffix: str | None) -> str:
     """Return what to append to each path."""
     if frame_template is not None and suffix is not None:
-        raise DataError(
-            f"`frame_template` {frame_template!r} is for folders of frames, `suffix` {suffix!r} is for videos; give "
-            "only one of them"
-        )
+        raise DataError("`frame_template` is for folders of frames, `suffix` for videos; give only one of them")
     if frame_template is not None:
         if first.frames is None:
-            raise DataError(
-                f"{source}: lines are `file label`, but `frame_template` {frame_template!r} is for "
-                "`path n_frames label`; leave it out"
-            )
+            raise DataError(f"{source}: lines are `file label`; leave out `frame_template` {frame_template!r}")
         if not MediaPath(frame_template).is_template or frame_template == EVERY:
-            raise DataError(
-                f"`frame_template` must have one placeholder for the number, as in img_{{:05d}}.jpg, got "
-                f"{frame_template!r}"
-            )
+            example = "img_{:05d}.jpg"
+            raise DataError(f"`frame_template` must have one placeholder, as in {example}, got {frame_template!r}")
         return f"/{frame_template}"
     if suffix is not None:
         if not re.fullmatch(r"\.\w+", suffix):
@@ -134,55 +120,22 @@ def _path_end(source: Path, first: ListedFile, frame_template: str | None, suffi
             raise DataError(f"{source}: its paths end in {suffix} already ({first.path}): leave out `suffix`")
         return suffix
     if first.frames is not None:
-        raise DataError(
-            f"{source}: lines are `path n_frames label`: give `frame_template`, as img_{{:05d}}.jpg, "
-            "for folders of frames, or `suffix`, as .avi, for videos"
-        )
+        problem = "lines are `path n_frames label`"
+        raise DataError(f"{source}: {problem}: give `frame_template` (img_{{:05d}}.jpg) or for videos `suffix` (.avi)")
     return ""
 
 
 def _label_notes(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> list[str]:
     notes: list[str] = []
-    if labels.ids != tuple(str(row) for row in range(len(labels.ids))):
-        row = next(row for row, name in enumerate(labels.ids) if name != str(row))
-        example = f"row {row} has id {labels.ids[row]!r}"
-        notes.append(
-            f"{labels.path}: ids are not 0, 1, 2, ... ({example}) and are not used: a label in the list is a row of "
-            "this file, counted from 0"
-        )
+    row = next((row for row, name in enumerate(labels.ids) if name != str(row)), None)
+    if row is not None:
+        problem = f"ids are not 0, 1, 2, ... (row {row} has id {labels.ids[row]!r}) and are not used"
+        notes.append(f"{labels.path}: {problem}: a label in the list is a row of this file, counted from 0")
     unused = sorted(set(range(len(labels.names))) - {entry.label for entry in entries})
     if unused:
         some = f"{len(unused)} of the {len(labels.names)} names in {labels.path}"
         notes.append(f"{source}: no item for {some} (the first: {labels.names[unused[0]]!r})")
     return notes
-
-
-def _folder_notes(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> list[str]:
-    """Return a note on paths that contradict their labels: `kick/a.avi` with the label of `kick ball`."""
-    label_rows: dict[str, set[int]] = defaultdict(set)
-    for row, name in enumerate(labels.names):
-        label_rows[_letters(name)].add(row)
-    contradictions: list[tuple[ListedFile, str]] = []
-    for entry in entries:
-        *words, last = entry.path.split("/")
-        ucf = _UCF_NAME.match(last)
-        words += ucf.groups() if ucf else ()
-        classes = [(word, label_rows[letters]) for word in words if (letters := _letters(word)) in label_rows]
-        if classes and not any(entry.label in rows for _, rows in classes):
-            contradictions.append((entry, classes[0][0]))
-    if not contradictions:
-        return []
-    entry, name = contradictions[0]
-    return [
-        f"{source}: {len(contradictions)} of {len(entries)} paths name another class than their label (line "
-        f"{entry.line}: {entry.path} names {name!r}, label {entry.label} is {labels.names[entry.label]!r}); check "
-        f"{labels.path}"
-    ]
-
-
-def _letters(name: str) -> str:
-    """Return only letters and digits, in lower case: `Push_Up`, `push up` and `PushUp` are equal."""
-    return "".join(character for character in name.lower() if character.isalnum())
 
 
 def _count_notes(source: Path, counts: Sequence[tuple[Path, int]]) -> list[str]:
@@ -193,10 +146,8 @@ def _count_notes(source: Path, counts: Sequence[tuple[Path, int]]) -> list[str]:
     if not wrong:
         return []
     path, frames = wrong[0]
-    return [
-        f"{source}: in {len(wrong)} of {len(counts)} folders the number of frames differs from the list; the frames in "
-        f"the folder are used (the first: {path.parent}, {frames} frames in the list)"
-    ]
+    problem = f"in {len(wrong)} of {len(counts)} folders the number of frames differs from the list"
+    return [f"{source}: {problem} (the first: {path.parent}, {frames} frames in the list); those there are used"]
 
 
 def _has_frames(path: Path, frames: int) -> bool:

@@ -5,6 +5,7 @@ Files without labels come from a folder or a manifest.
 
 import csv
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -30,10 +31,10 @@ from texthead.text.class_names import check_names
 from texthead.text.class_tree import FOLDERS
 from texthead.text.label_files import read_labels
 
-_SEVERAL_LABELS = (
-    "; several labels per file go into a column 'labels' (dog; frisbee), or into a column of 0 or 1 per class, "
-    "without other columns"
-)
+_SEVERAL_LABELS = "; several labels go into a column 'labels' (dog; frisbee), or into columns of 0 or 1, one per class"
+
+# What surrogateescape reads bytes as that are not UTF-8.
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 _MANIFEST_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 
@@ -76,9 +77,8 @@ def read_dataset(
     named = read_labels(Path(labels)) if labels is not None else None
     folder = None if root is None else Path(root)
     options = {"labels": named, "root": folder, "frame_template": frame_template, "suffix": suffix}
+    options |= {"tree": FOLDERS} if tree == FOLDERS else {}
     options = {name: value for name, value in options.items() if value is not None}
-    if tree == FOLDERS:
-        options["tree"] = FOLDERS
     entry, read = _reader_of(str(source))
     used = options.keys() & signature(read).parameters.keys()
     for option, value in options.items():
@@ -153,10 +153,6 @@ def _is_list(source: str) -> bool:
     return source.lower().endswith(".txt") and not Path(source).is_dir()
 
 
-def _read_hub(source: str) -> Dataset:
-    return Dataset.of_rows(source, *read_hub(source))
-
-
 def _read_shards(source: str) -> Dataset:
     return Dataset.of_rows(source, *read_rows(Path(source)))
 
@@ -205,9 +201,7 @@ def _read_manifest(source: str) -> Dataset:
     try:
         check_lines(path)
     except OSError as error:
-        raise DataError(
-            f"{path}: {error}; split it up, or predict its files with `texthead bulk`, which reads row by row"
-        ) from None
+        raise DataError(f"{path}: {error}; split it up, or predict with `texthead bulk`, row by row") from None
     columns, classes = _head(path)
     if {"label", "labels"} <= {*columns}:
         raise DataError(f"{path}: has the columns label and labels, which could differ; rename one of them")
@@ -243,17 +237,15 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
         with open_plain(path, "r", links=True, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.DictReader(lines(file), delimiter=delimiter, strict=True)
             columns = reader.fieldnames = [_column_name(name) for name in reader.fieldnames or []]
-            "".join(columns).encode()  # Raises UnicodeEncodeError for a column name that is not UTF-8.
+            _check_utf8(dict(zip(columns, columns, strict=True)), path)
             twice = [name for name, count in Counter(columns).items() if count > 1]
             if twice:
                 raise DataError(f"{path}: two columns are called {twice[0]!r}; rename or remove one")
             missing = set(needed) - set(columns)
             if missing:
-                raise DataError(
-                    f"{path}: no column {sorted(missing)[0]!r}, got {', '.join(columns) or 'none'}; "
-                    f"the first line must name {named}, with {delimiter!r} between columns"
-                    f"{_SEVERAL_LABELS if 'label' in missing else ''}"
-                )
+                problem = f"no column {sorted(missing)[0]!r}, got {', '.join(columns) or 'none'}"
+                rule = f"the first line must name {named}, with {delimiter!r} between columns"
+                raise DataError(f"{path}: {problem}; {rule}{_SEVERAL_LABELS if 'label' in missing else ''}")
             for row in reader:
                 where = f"{path}:{reader.line_num}"
                 if None in row or None in row.values():
@@ -265,25 +257,17 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
                     raise DataError(f"{where}: contains a NUL byte; save the file as UTF-8 text")
                 _check_utf8(row, path)
                 yield reader.line_num, row
-    except UnicodeEncodeError as error:
-        problem = f"{path}: not a readable manifest (byte 0x{ord(error.object[error.start]) - 0xDC00:x} is not UTF-8)"
-        raise DataError(f"{problem}; save it as UTF-8 with a header line") from None
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable manifest ({error}); save it as UTF-8 with a header line") from None
 
 
 def _check_utf8(row: dict[str, str], manifest: Path) -> None:
-    """Raise UnicodeEncodeError for text that is not UTF-8, unless it is the path of an existing file.
-
-    Raises:
-        UnicodeEncodeError: text is not UTF-8.
-    """
+    """Raise DataError for text that is not UTF-8, unless it is the path of an existing file."""
     for column, value in row.items():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            if column != "path" or not (manifest.parent / value).exists():
-                raise
+        wrong = _NOT_UTF8.search(value)
+        if wrong and not (column == "path" and (manifest.parent / value).exists()):
+            problem = f"byte 0x{ord(wrong[0]) - 0xDC00:x} is not UTF-8"
+            raise DataError(f"{manifest}: not a readable manifest ({problem}); save it as UTF-8 with a header line")
 
 
 def _column_name(column: str) -> str:
@@ -297,10 +281,8 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
     splits = [p for p in folders if p.name.lower() in SPLIT_NAMES]
     if len(splits) < len(folders) and sum(bool(_folders(p)) for p in splits) > 1:
         other = next(p for p in folders if p not in splits)
-        raise DataError(
-            f"{root}: its folders {listed([p.name for p in splits])} are splits, but {other.name} is none; move it out "
-            "of the data, or rename it"
-        )
+        names = listed([p.name for p in splits])
+        raise DataError(f"{root}: {names} are splits, but {other.name} is none; move it out of the data, or rename it")
     roots: list[tuple[Path, Split | None]] = [(root, None)]
     if folders and len(splits) == len(folders):
         roots = [(p, SPLIT_NAMES[p.name.lower()]) for p in folders]
@@ -326,15 +308,11 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
     if broken:
         notes.append(f"{root}: {len(broken)} broken links or other non-files are ignored (the first: {broken[0]})")
     if nested and not tree:
-        notes.append(
-            f"{root}: {len(nested)} files in folders below class folders belong to these classes (the first: "
-            f"{nested[0]}); `tree={FOLDERS}` makes each folder a class"
-        )
+        belong = f"{len(nested)} files in folders below class folders belong to these classes (the first: {nested[0]})"
+        notes.append(f"{root}: {belong}; `tree={FOLDERS}` makes each folder a class")
     if stray and not items:
-        raise DataError(
-            f"{root}: its {len(stray)} videos or images are not in class folders (the first: {stray[0]}); put them "
-            "into one folder per class, or list them in a CSV with path,label"
-        )
+        problem = f"its {len(stray)} videos or images are not in class folders (the first: {stray[0]})"
+        raise DataError(f"{root}: {problem}; put them into one folder per class, or list them in a CSV with path,label")
     if stray:
         notes.append(f"{root}: {len(stray)} media files not in a class folder are ignored (the first: {stray[0]})")
     return Dataset(tuple(items), str(root), tuple(notes))
@@ -369,7 +347,11 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         allowed_address(item.path)
     # Tables and lists strip the blanks around a name; other sources do not.
     if blanks := {name: name.strip() for name in dataset.classes if name != name.strip()}:
+        counts = Counter(name.strip() for name in dataset.classes)
         dataset = _renamed(dataset, blanks)
+        if joined := sorted(name for name, count in counts.items() if count > 1):
+            note = f"{dataset.source}: folders of class {listed(joined)} differ by blanks only and are joined"
+            dataset = replace(dataset, notes=(*dataset.notes, note))
     path, count = Counter(os.path.normpath(item.path) for item in dataset.items).most_common(1)[0]
     if count > 1:
         own = [item for item in dataset.items if os.path.normpath(item.path) == path]
@@ -378,14 +360,11 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         raise DataError(f"{dataset.source}: {path} is listed {count} times (labels: {labels}){where}; list it once")
     without = sum(item.split is None for item in dataset.items)
     if 0 < without < len(dataset.items):
-        raise DataError(
-            f"{dataset.source}: {without} of {len(dataset.items)} items have no split; give all items a split, or none"
-        )
-    return replace(
-        dataset,
-        items=tuple(replace(item, name=item.name or _name(item.path, root)) for item in dataset.items),
-        notes=(*dataset.notes, *([forms.several_note(dataset)] if dataset.several else [])),
-    )
+        count = f"{without} of {len(dataset)} items have no split"
+        raise DataError(f"{dataset.source}: {count}; give all items a split, or none")
+    items = tuple(replace(item, name=item.name or _name(item.path, root)) for item in dataset.items)
+    notes = (*dataset.notes, forms.several_note(dataset)) if dataset.several else dataset.notes
+    return replace(dataset, items=items, notes=notes)
 
 
 def _name(path: Path, root: Path) -> str:
@@ -395,7 +374,7 @@ def _name(path: Path, root: Path) -> str:
 
 # Named in `sources.SOURCES`.
 lists = _Source(_is_list, read_list)
-hub = _Source(lambda source: source.startswith(HUB_PREFIX), _read_hub)
+hub = _Source(lambda source: source.startswith(HUB_PREFIX), read_hub)
 shards = _Source(lambda source: MediaPath(source).has_shards(), _read_shards)
 manifests = _Source(_is_table, _read_manifest)
 json = _Source(forms.is_json_list, forms.read_json_list)

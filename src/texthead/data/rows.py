@@ -60,9 +60,7 @@ def row_path(row: dict[str, str], manifest: Path, line: int) -> Path:
         return path.clip().path
     where = f"{manifest}:{line}"
     if path.is_part and (start or end):
-        raise DataError(
-            f"{where}: times are given twice, in the path {row['path']!r} and in start and end; leave one out"
-        )
+        raise DataError(f"{where}: times are in the path {row['path']!r} and in start and end; leave one out")
     try:
         part = path.part(path.span) if path.is_part else path.clip().part(Span.read(start, end))
         part.check_part()
@@ -102,10 +100,8 @@ def check_separator(items: Sequence[Item], source: str) -> None:
     texts = [item.label for item in items]
     other = next((text for text in texts if any(mark in text for mark in ",|")), None)
     if other is not None and not any(SEPARATOR in text for text in texts):
-        raise DataError(
-            f"{source}: labels are separated by {SEPARATOR!r}, as in 'dog; frisbee', and none is, got {other[:60]!r}; "
-            "write it so, or if that is one class, name the column 'label'"
-        )
+        problem = f"labels are separated by {SEPARATOR!r}, as in 'dog; frisbee', and none is, got {other[:60]!r}"
+        raise DataError(f"{source}: {problem}; write it so, or if that is one class, name the column 'label'")
 
 
 def class_columns(columns: Sequence[str], first: Sequence[str]) -> list[str]:
@@ -127,9 +123,7 @@ def with_labels(
     for line, row in rows:
         answers = {name.strip(): _ANSWERS.get(row.pop(name).strip().lower()) for name in classes}
         if wrong := [name for name, answer in answers.items() if answer is None]:
-            raise DataError(
-                f"{manifest}:{line}: column {wrong[0]!r} must be 0 or 1, as in other rows; correct the cell"
-            )
+            raise DataError(f"{manifest}:{line}: column {wrong[0]!r} must be 0 or 1; correct the cell")
         yield line, {**row, "labels": join_labels(name for name, answer in answers.items() if answer)}
 
 

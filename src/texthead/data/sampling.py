@@ -39,13 +39,13 @@ def random_in_segment(length: int, num_frames: int, randint: Callable[[int], int
 def random_window(length: int, num_frames: int, stride: int, randint: Callable[[int], int]) -> list[int]:
     """Draw `num_frames` frames, `stride` apart, from a random start; `randint(n)` draws from 0..n-1.
 
-    If the video is shorter than num_frames * stride, draw with `random_in_segment` instead.
+    If the video is shorter than num_frames * stride, or `stride` is 0, draw with `random_in_segment` instead.
 
     Worked example, length 100, 4 frames, stride 10: there are 61 starts, and a draw of 7 gives 7 17 27 37.
 
     Source: training of video encoders (Feichtenhofer et al. 2019; later VideoMAE, ViViT, V-JEPA 2).
     """
-    if length < num_frames * stride:
+    if not stride or length < num_frames * stride:
         return random_in_segment(length, num_frames, randint)
     start = randint(length - num_frames * stride + 1)
     return [start + i * stride for i in range(num_frames)]

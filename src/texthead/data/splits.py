@@ -125,44 +125,36 @@ def fraction(labels: Sequence[str], share: float, *, names: Sequence[str], seed:
 
 
 def hold_out(
-    labels: Sequence[str],
-    share: float,
-    *,
-    names: Sequence[str],
-    seed: int,
-    groups: Sequence[Hashable] | None = None,
+    labels: Sequence[str], share: float, *, names: Sequence[str], seed: int, groups: Sequence[Hashable]
 ) -> list[int]:
     """Draw about `share` of each class's items to hold out of training; return ascending positions.
 
-    Each class has at least one held-out item and at least one training item. With groups, a group is held out whole or
-    not at all, so the held-out share is approximate.
+    Each class has at least one held-out item and at least one training item. A group is held out whole or not at all,
+    so the held-out share is approximate.
 
     Raises:
-        DataError: `share` is outside (0, 1), a class has a single item or group, or no valid division was found.
+        DataError: `share` is outside (0, 1), a class has a single group, or no valid division was found.
     """
     if not 0 < share < 1:
         raise DataError(f"held-out share must be between 0 and 1, got {share}")
-    keys: Sequence[Hashable] = groups if groups is not None else list(range(len(labels)))
     group_labels: dict[Hashable, set[str]] = defaultdict(set)
-    for key, label in zip(keys, labels, strict=True):
-        group_labels[key].add(label)
+    for group, label in zip(groups, labels, strict=True):
+        group_labels[group].add(label)
     training_groups = Counter(label for in_group in group_labels.values() for label in in_group)
     held_groups: set[Hashable] = set()
     for label, positions in _shuffled(labels, names, seed).items():
-        members = Counter(keys[position] for position in positions)
+        members = Counter(groups[position] for position in positions)
         wanted = max(1, round(share * len(positions)))
-        held = sum(count for key, count in members.items() if key in held_groups)
-        for key, count in members.items():
+        held = sum(count for group, count in members.items() if group in held_groups)
+        for group, count in members.items():
             if held >= wanted:
                 break
             # Each class keeps at least one group for training.
-            if key not in held_groups and all(training_groups[other] > 1 for other in group_labels[key]):
-                held_groups.add(key)
-                training_groups.subtract(group_labels[key])
+            if group not in held_groups and all(training_groups[other] > 1 for other in group_labels[group]):
+                held_groups.add(group)
+                training_groups.subtract(group_labels[group])
                 held += count
         if not held:
-            raise DataError(
-                f"class {label!r}: holding out any of its items or groups would leave a class without training items; "
-                "add items of another group, or give the splits in the column 'split' of a CSV"
-            )
-    return [position for position, key in enumerate(keys) if key in held_groups]
+            problem = f"class {label!r}: holding out any item or group would leave a class without training items"
+            raise DataError(f"{problem}; add items of another group, or give the splits in the column 'split' of a CSV")
+    return [position for position, group in enumerate(groups) if group in held_groups]

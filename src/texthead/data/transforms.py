@@ -283,9 +283,8 @@ def _scale(
         channels = [_scale(channel, size, interpolation, antialias) for channel in frames.split(1, dim=1)]
         return torch.cat(channels, dim=1).contiguous(memory_format=torch.channels_last)
     # Interpolate between the 4 or 16 nearest pixels, as OpenCV does. Floats, rounded, are exact; uint8 is not.
-    return (
-        interpolate(frames.float(), size, mode=interpolation, antialias=False).round_().clamp_(0, 255).to(torch.uint8)
-    )
+    floats = interpolate(frames.float(), size, mode=interpolation, antialias=False)
+    return floats.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _gray(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 height width"]:

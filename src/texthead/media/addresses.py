@@ -7,6 +7,7 @@ allows it, since the file may be a stranger's.
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from texthead.errors import MediaError, either
 
@@ -72,7 +73,7 @@ def allowed_address(path: str | Path) -> str | None:
     """
     if (url := address(path)) is None or "*" in (allowed := _allowed()):
         return url
-    if ".." in url.split("/") or not any(f"{url}/".startswith(f"{each.rstrip('/')}/") for each in allowed):
+    if ".." in unquote(url).split("/") or not any(f"{url}/".startswith(f"{each.rstrip('/')}/") for each in allowed):
         problem = "the address comes from a file, and only those that you name yourself are read; if you trust the file"
         raise MediaError(path, f"{problem}, allow it with `allow_addresses`")
     return url

@@ -597,5 +597,5 @@ def make_temporal(config: dict, visual: nn.Module) -> Temporal:
         raise RunError(f"temporal module must be one of {', '.join(_MODULES)}, got {config.get('kind')!r}")
     try:
         return module(visual, **options) if issubclass(module, EncoderConv) else module(**options)
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError) as error:
         raise RunError(f"temporal module {config}: {error}") from None

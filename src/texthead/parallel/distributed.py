@@ -191,10 +191,8 @@ def peer_faults(*, computes: bool = False) -> Iterator[None]:
         if computes and not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
         first = str(error).strip().splitlines()[0][:200]
-        raise RunError(
-            f"process {rank()} of {ranks()} has lost the others ({first}): one of them has stopped, is out of step or "
-            "slower than the group's timeout; see its own message"
-        ) from None
+        why = "one of them has stopped, is out of step or slower than the group's timeout; see its own message"
+        raise RunError(f"process {rank()} of {ranks()} has lost the others ({first}): {why}") from None
 
 
 @contextmanager

@@ -104,10 +104,9 @@ def worker_faults() -> Iterator[None]:
             detail = detail.removeprefix(_DEAD_START).rstrip(". ").removesuffix(_DEAD_END).rstrip()
         else:
             raise
-        raise RunError(
-            f"a data-loader worker has ended{detail}: out of memory or of space in /dev/shm (use fewer `workers`), or "
-            "stuck on a file (`texthead doctor` names it); `resume` continues an interrupted run"
-        ) from None
+        why = "out of memory or of space in /dev/shm (use fewer `workers`), or stuck on a file that `doctor` names"
+        problem = f"a data-loader worker has ended{detail}: {why}"
+        raise RunError(f"{problem}; `resume` continues an interrupted run") from None
 
 
 def _in_request(error: BaseException) -> bool:

@@ -11,10 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-# Windows has no SIGHUP.
-_NAMES = ("SIGTERM", "SIGHUP")
-
-_NUMBERS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+_NUMBERS: tuple[int, ...] = (signal.SIGTERM, signal.SIGHUP)
 
 # A closing terminal and a system shutdown send several signals. Signals after this time interrupt the clean-up too.
 _SAME_END_SECONDS = 8.0
@@ -40,13 +37,14 @@ class Ending:
     Attributes:
         line: returns the line to print.
         number: the signal that arrived, if any.
+        interrupted: whether Ctrl-C arrived; a library may have turned it into another error.
         over: whether signals have their former handlers again.
     """
 
     def __init__(self, line: Callable[[], str]):
         self.line = line
         self.number: int | None = None
-        self.over = False
+        self.interrupted = self.over = False
         self._last = 0.0
         self._arrived = threading.Event()
 
@@ -72,6 +70,7 @@ class Ending:
         with numbers:
             while received := numbers.recv(64):
                 for number in received:
+                    self.interrupted |= number == signal.SIGINT
                     if number == _SWALLOWED:
                         time.sleep(_AGAIN_SECONDS)
                         self._last = -math.inf

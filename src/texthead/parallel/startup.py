@@ -115,7 +115,5 @@ def keep_freed_memory(most: int = 1 << 30) -> bool:
     of a step's time on a CPU (LOG.md). Results and peak memory stay the same. Programs call this before they compute;
     a library should not decide it for its process.
     """
-    if sys.platform != "linux":
-        return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and all(mallopt(option, most) == 1 for option in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Generic, NamedTuple, TypeVar
 
@@ -45,8 +46,9 @@ def run_tasks(
         TextheadError: the function raises it.
     """
     begin_tracker()
+    make = partial(_with_one_thread, function)
     waiting = deque(enumerate(tasks))
-    running = [_Worker(_serve, function) for _ in range(min(max(1, workers), len(tasks)))]
+    running = [_Worker(make) for _ in range(min(max(1, workers), len(tasks)))]
     try:
         while running:
             soonest = min(worker.deadline for worker in running) - time.monotonic()
@@ -59,12 +61,12 @@ def run_tasks(
                     raise outcome
                 if isinstance(outcome, FailedTask) and position is None:
                     raise RunError(f"a worker process did not start ({outcome.reason}); use fewer `workers`")
-                if worker.stopped:
+                if waiting and not worker.stopped:
+                    worker.begin(*waiting.popleft(), seconds)
+                else:
+                    worker.stop()
                     running.remove(worker)
-                    worker = _Worker(_serve, function) if waiting else None
-                    running += [worker] if worker else []
-                elif not worker.begin(waiting, seconds):
-                    running.remove(worker)
+                    running += [_Worker(make)] if waiting else []
                 if position is not None:
                     yield position, outcome  # pyright: ignore[reportReturnType]
     finally:
@@ -85,7 +87,7 @@ class StatefulWorker(Generic[Job, Result]):
     def __init__(self, make: Callable[[], Callable[[Job], Result]]):
         self._make = make
         self._turn = threading.Lock()
-        self._worker = _Worker(_serve_with_state, make)
+        self._worker = _Worker(make)
 
     def __enter__(self) -> "StatefulWorker[Job, Result]":
         return self
@@ -110,7 +112,7 @@ class StatefulWorker(Generic[Job, Result]):
         """
         with self._turn:
             self._begin()
-            self._worker.begin(deque([(0, task)]), seconds)
+            self._worker.begin(0, task, seconds)
             return self._outcome()  # pyright: ignore[reportReturnType]
 
     def _begin(self) -> None:
@@ -136,16 +138,16 @@ class StatefulWorker(Generic[Job, Result]):
 
     def _replace(self) -> None:
         self._worker.stop()
-        self._worker = _Worker(_serve_with_state, self._make)
+        self._worker = _Worker(self._make)
 
 
 class _Worker:
     """A process, its current task and the deadline."""
 
-    def __init__(self, serve: Callable[..., None], function: Callable):
+    def __init__(self, make: Callable[[], Callable]):
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, function), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, make), daemon=True)
         self.process.start()
         theirs.close()
         self.position: int | None = None
@@ -164,18 +166,13 @@ class _Worker:
             self.stop()
             return FailedTask(f"its process ended (exit code {self.process.exitcode})")
 
-    def begin(self, waiting: deque, seconds: float) -> bool:
-        """Send the next task and return True; if none is waiting, stop the process and return False."""
-        if not waiting:
-            self.position = None
-            self.stop()
-            return False
-        self.position, task = waiting.popleft()
+    def begin(self, position: int, task: object, seconds: float) -> None:
+        """Send a task."""
+        self.position = position
         self._allowed, self.deadline = seconds, time.monotonic() + seconds
         # If the process has just ended, `outcome` reports it.
         with suppress(OSError):
             self.pipe.send(task)
-        return True
 
     def stop(self) -> None:
         """Kill the process."""
@@ -184,24 +181,22 @@ class _Worker:
         self.process.join()
 
 
-def _serve(pipe: Connection, function: Callable) -> None:
-    """Run tasks with one thread until the pipe is closed."""
+def _with_one_thread(function: Callable) -> Callable:
     torch.set_num_threads(1)
-    _answer(pipe, lambda: function)
+    return function
 
 
-def _serve_with_state(pipe: Connection, make: Callable[[], Callable]) -> None:
-    """Run tasks with the function that `make` returns; if `make` raises a TextheadError, send only that."""
+def _serve(pipe: Connection, make: Callable[[], Callable]) -> None:
+    """Send None when ready, then the result of each task; if `make` raises a TextheadError, send only that.
+
+    The parent process handles interrupts.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        _answer(pipe, make)
+        function = make()
     except TextheadError as error:
         pipe.send(error)
-
-
-def _answer(pipe: Connection, make: Callable[[], Callable]) -> None:
-    """Send None when ready, then the result of each task. The parent process handles interrupts."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    function = make()
+        return
     pipe.send(None)
     # Raised once the parent process is gone.
     with suppress(EOFError, OSError):
