@@ -30,7 +30,7 @@ LEAST_SIDE = 240
 # Names shown at once; further current events are only counted.
 MOST_NAMED = 3
 
-DIM, LIGHT = (24, 24, 24), (255, 255, 255)
+DIM, LIGHT, BACKGROUND = (24, 24, 24), (255, 255, 255), (24, 24, 24, 170)
 
 
 class Curve:
@@ -172,20 +172,17 @@ class _Painter:
         for row, (name, probability) in enumerate(on[:MOST_NAMED]):
             self._line(pen, picture.width, row, name, probability)
         if len(on) > MOST_NAMED:
-            self._box(pen, picture.width, MOST_NAMED)
+            self._bar(pen, picture.width, MOST_NAMED, BACKGROUND)
             self._text(pen, MOST_NAMED, f"and {len(on) - MOST_NAMED} more", 0.6 * self.unit)
 
     def _line(self, pen: ImageDraw.ImageDraw, width: int, row: int, name: str, probability: float) -> None:
         """Draw a bar with the length of the probability, with name and percentage on it."""
-        self._box(pen, width, row)
+        self._bar(pen, width, row, BACKGROUND)
         self._bar(pen, round(width * probability), row, (*ImageColor.getrgb(self.colour_of[name])[:3], 190))
         percent = f"{100 * probability:.0f} %"
         edge = width - 0.6 * self.unit - self.font.getlength("100 %")
         self._text(pen, row, _fitted(name, self.font, edge - 1.2 * self.unit), 0.6 * self.unit)
         self._text(pen, row, percent, width - 0.6 * self.unit - self.font.getlength(percent))
-
-    def _box(self, pen: ImageDraw.ImageDraw, width: int, row: int) -> None:
-        self._bar(pen, width, row, (*DIM, 170))
 
     def _bar(self, pen: ImageDraw.ImageDraw, length: int, row: int, fill: tuple[int, int, int, int]) -> None:
         """Draw a rectangle from the left edge over one line of the label, leaving a gap of one pixel below."""
