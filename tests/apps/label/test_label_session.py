@@ -1,10 +1,7 @@
 """Labelling without a browser: the next file, undo, review, training, and requests that the server refuses."""
 
-import json
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from starlette.testclient import TestClient
 from torch import Tensor
 
 from made import noise, write_image, write_video
 from messages import refuses
-from served_pages import serving
 from texthead.apps.label.app import label_app
 from texthead.apps.label.label_file import LabelFile
 from texthead.apps.label.labelling import Pool, items_so_far
@@ -334,81 +331,70 @@ def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
 # ---- over HTTP
 
 
+def page_of(session: LabelSession, labels_csv: Path) -> TestClient:
+    """Return the page of a session; its training command does not exist."""
+    training = Training(lambda how, run: ["no-such-command", how, str(run)], labels_csv)
+    return TestClient(label_app(session, training, "127.0.0.1"), base_url="http://127.0.0.1")
+
+
 @pytest.fixture
-def served(opened: Open, tmp_path: Path) -> Iterator[str]:
-    """The address of a page; its training command does not exist."""
-    training = Training(lambda how, run: ["no-such-command", how, str(run)], tmp_path / "labels.csv")
-    with serving(label_app(opened(), training, "127.0.0.1")) as page:
-        yield f"http://127.0.0.1:{page.port}"
-        assert page.log == []
+def page(opened: Open, tmp_path: Path) -> TestClient:
+    return page_of(opened(), tmp_path / "labels.csv")
 
 
-def ask(address: str, action: str, **body: object) -> dict[str, Any]:
-    request = urllib.request.Request(f"{address}/api/{action}", json.dumps({"who": "ann", **body}).encode())
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+def ask(page: TestClient, action: str, status: int = 200, **body: object) -> dict[str, Any]:
+    answer = page.post(f"/api/{action}", json={"who": "ann", **body})
+    assert answer.status_code == status, answer.text
+    return answer.json()
 
 
-def refusal(request: urllib.request.Request | str) -> tuple[int, str]:
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request, timeout=30)
-    return caught.value.code, caught.value.read().decode()
-
-
-def test_the_page_and_its_files(served: str, pool: Pool) -> None:
+def test_the_page_and_its_files(page: TestClient, pool: Pool) -> None:
     for path, kind in (("/", "text/html"), ("/label.js", "text/javascript"), ("/label.css", "text/css")):
-        with urllib.request.urlopen(f"{served}{path}", timeout=30) as answer:
-            assert answer.headers.get_content_type() == kind
-    with urllib.request.urlopen(f"{served}/media/3", timeout=30) as answer:
-        assert answer.read() == pool.files.items[3].path.read_bytes()
-    part = urllib.request.Request(f"{served}/media/{FILES - 1}", headers={"Range": "bytes=4-7"})
-    with urllib.request.urlopen(part, timeout=30) as answer:
-        assert (answer.status, answer.read()) == (206, b"ftyp")
+        assert page.get(path).headers["content-type"].startswith(kind)
+    assert page.get("/media/3").content == pool.files.items[3].path.read_bytes()
+    part = page.get(f"/media/{FILES - 1}", headers={"Range": "bytes=4-7"})
+    assert (part.status_code, part.content) == (206, b"ftyp")
     for position in (0, FILES - 1):
-        with urllib.request.urlopen(f"{served}/preview/{position}", timeout=30) as answer:
-            assert answer.read()[8:12] == b"WEBP"
+        assert page.get(f"/preview/{position}").content[8:12] == b"WEBP"
+    for path in ("/media/-1", "/media/x", "/docs", "/label.html", "/.labels.csv.lock"):
+        assert page.get(path).status_code == 404
+    for path in ("/media/99", "/preview/99"):
+        assert page.get(path).status_code == 400
 
 
-def test_keys_are_answered_with_the_next_file(served: str) -> None:
-    item = ask(served, "next")["item"]
+def test_keys_are_answered_with_the_next_file(page: TestClient) -> None:
+    item = ask(page, "next")["item"]
     assert item["kind"] in ("image", "video")
     assert len(item["guesses"]) == 3
-    answer = ask(served, "label", position=item["position"], label="red")
+    answer = ask(page, "label", position=item["position"], label="red")
     assert answer["item"]["position"] != item["position"]
     assert answer["state"]["labelled"] == 1
-    assert ask(served, "undo")["item"]["position"] == item["position"]
-    assert ask(served, "bad", position=item["position"])["state"]["bad"] == 1
-    assert ask(served, "next", review=True)["item"] is None
-    assert ask(served, "state", position=2)["training"] is None
+    assert ask(page, "undo")["item"]["position"] == item["position"]
+    assert ask(page, "bad", position=item["position"])["state"]["bad"] == 1
+    assert ask(page, "next", review=True)["item"] is None
+    assert ask(page, "state", position=2)["training"] is None
 
 
-def test_malformed_requests_refused(served: str) -> None:
-    wrong = [f"{served}/media/99", f"{served}/preview/99"]
-    wrong += [
-        urllib.request.Request(f"{served}/api/state", json.dumps({"who": who}).encode())
-        for who in ("", "a b", "a" * 99)
-    ]
-    for request in wrong:
-        code, text = refusal(request)
-        assert code == 400
-        assert "\n" not in json.loads(text)["error"]
-    for path in ("/media/-1", "/media/../label.js", "/media/x", "/docs", "/label.html", "/.labels.csv.lock"):
-        assert refusal(f"{served}{path}")[0] in (404, 405)
-    bodies = [b"[1]", b"{", b"[" * 100_000, b"\xff", b'{"who": "ann", "position": "1", "label": "x"}']
-    bodies += [b'{"who": "ann", "position": 1, "label": 5}', b'{"who": "ann", "position": 1e999, "label": "x"}']
-    for body in bodies:
-        code, text = refusal(urllib.request.Request(f"{served}/api/label", body))
-        assert code == 400
-        assert "error" in json.loads(text)
-    assert refusal(urllib.request.Request(f"{served}/api/no-such", b'{"who": "ann"}'))[0] == 400
+@pytest.mark.parametrize(
+    ("action", "body"),
+    [
+        *(("state", {"who": who}) for who in ("", "a b", "a" * 99, None)),
+        *(("label", {"position": position, "label": "x"}) for position in ("1", True, 1.0, None, FILES)),
+        ("label", {"position": 1, "label": 5}),
+        ("state", {"position": -1}),
+        ("train", {"how": "rm"}),
+        ("no-such", {}),
+    ],
+)
+def test_requests_by_hand_are_refused_in_one_line(page: TestClient, action: str, body: dict[str, Any]) -> None:
+    assert len(ask(page, action, 400, **body)["error"].splitlines()) == 1
 
 
-def test_training_is_a_command_whose_lines_are_shown(served: str, tmp_path: Path) -> None:
-    assert refusal(urllib.request.Request(f"{served}/api/train", b'{"who": "ann", "how": "rm"}'))[0] == 400
-    assert ask(served, "train", how="quick")["training"]["run"] == str(tmp_path / "labels-quick")
-    assert "wait" in refusal(urllib.request.Request(f"{served}/api/train", b'{"who": "ann", "how": "quick"}'))[1]
-    until(lambda: ask(served, "state")["training"]["done"])
-    training = ask(served, "state")["training"]
+def test_training_is_a_command_whose_lines_are_shown(page: TestClient, tmp_path: Path) -> None:
+    assert ask(page, "train", how="quick")["training"]["run"] == str(tmp_path / "labels-quick")
+    assert "wait" in ask(page, "train", 400, how="quick")["error"]
+    until(lambda: ask(page, "state")["training"]["done"])
+    training = ask(page, "state")["training"]
     assert training["failed"]
     assert any("no-such-command" in line for line in training["lines"])
 
@@ -417,19 +403,12 @@ def test_file_names_of_all_kinds(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"\xff")
     names = (" lead.png", os.fsdecode(b"\xfe.png"), "\u202egnp.exe.png")
     items = tuple(Item(write_image(folder / name, "red"), "") for name in names)
-    pool, labels_csv = Pool(Dataset(items, str(folder)), noise(3, DIM)), folder / "labels.csv"
-    training = Training(lambda how, run: ["no-such-command", how, str(run)], labels_csv)
-    with (
-        closing(LabelSession(pool, ("red",), rows, labels_csv)) as session,
-        closing(training),
-        serving(label_app(session, training, "127.0.0.1")) as page,
-    ):
-        address, seen = f"http://127.0.0.1:{page.port}", set[str]()
-        while item := ask(address, "next")["item"]:
+    pool, labels_csv, seen = Pool(Dataset(items, str(folder)), noise(3, DIM)), folder / "labels.csv", set[str]()
+    with closing(LabelSession(pool, ("red",), rows, labels_csv)) as session:
+        page = page_of(session, labels_csv)
+        while item := ask(page, "next")["item"]:
             seen.add(item["name"])
-            ask(address, "label", position=item["position"], label="red")
-        ask(address, "train", how="quick")
-        assert ask(address, "state")["training"]["run"] == str(folder / "labels-quick")
-        assert page.log == []
+            ask(page, "label", position=item["position"], label="red")
+        assert ask(page, "train", how="quick")["training"]["run"] == str(folder / "labels-quick")
     assert seen == {*names[:2], "\\u202egnp.exe.png"}
     assert len(LabelFile(labels_csv, pool.files).read().of) == len(read_dataset(labels_csv)) == len(names)
