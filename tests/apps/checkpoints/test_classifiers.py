@@ -12,7 +12,7 @@ from torch import Tensor
 from made import noise, write_video
 from messages import prints, refuses
 from text_models import bert
-from texthead.apps.checkpoints.classifiers import import_classifier
+from texthead.apps.checkpoints.imported import import_classifier
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.models.temporal import FirstToken, NormedMean, VJEPA2Pool

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from made import noise, write_image, write_video
 from messages import refuses
-from texthead.apps.label.app import label_app
+from texthead.apps.label.app import Training, label_app
 from texthead.apps.label.label_file import LabelFile
 from texthead.apps.label.labelling import Pool, items_so_far
 from texthead.apps.label.session import LabelSession
-from texthead.apps.label.training import Training
 from texthead.data.dataset import Dataset, Item
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError

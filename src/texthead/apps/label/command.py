@@ -168,9 +168,8 @@ class Label:
         """Serve the page until it is interrupted."""
         import torch
 
-        from texthead.apps.label.app import label_app
+        from texthead.apps.label.app import Training, label_app
         from texthead.apps.label.session import LabelSession
-        from texthead.apps.label.training import Training
         from texthead.models import known_rows
 
         def rows(names: list[str]) -> "Float[Tensor, 'classes dim']":

@@ -5,14 +5,7 @@ from functools import partial
 
 from texthead.apps.page.options import PageLimits
 from texthead.apps.serving import ServerOptions
-from texthead.cli import (
-    DownloadOptions,
-    EncodingOptions,
-    TemplateOptions,
-    argument,
-    console,
-    run_argument,
-)
+from texthead.cli import DownloadOptions, EncodingOptions, TemplateOptions, argument, console, run_argument
 from texthead.errors import DataError, RunError
 from texthead.files import scratch_folder
 from texthead.runs import check_run_exists, is_run
