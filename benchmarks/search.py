@@ -38,8 +38,8 @@ from benchmarks.rounds import (
     table,
     timed,
 )
+from texthead.apps.search import windows
 from texthead.encoders.encoder import Encoder
-from texthead.features import windows
 from texthead.media.paths import Span
 from texthead.models.head_rows import text_rows
 

@@ -54,25 +54,6 @@ def launched(job: Job, runtime: Runtime) -> tuple[dict[str, Any], float]:
         return json.loads(result.read_text()), time.perf_counter() - started
 
 
-def share(row: Row, runtime: Runtime) -> int:
-    """Return the number of gradient accumulation passes per step.
-
-    Matching without gather compares the clips of one process only. At full scale such a row accumulates over as many
-    passes as give each pass the clips of one of the row's processes, on any number of GPUs.
-
-    Raises:
-        RunError: the number of processes does not divide the row's.
-    """
-    if runtime.scale != "full" or row.matching is None or row.gather or row.processes == 1:
-        return runtime.accumulate
-    if row.processes % runtime.processes:
-        raise RunError(
-            f"processes={runtime.processes}: this row matches without gather over {row.processes} processes; use a "
-            f"number of processes that divides {row.processes}"
-        )
-    return row.processes // runtime.processes
-
-
 def _fit(job: Job, runtime: Runtime) -> dict[str, Any]:
     from paper.fit import fit
 

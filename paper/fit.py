@@ -16,7 +16,6 @@ from torch import nn
 
 import texthead as th
 from paper import data, tinyclip
-from paper.alone import share
 from paper.class_draws import half_classes, unseen_classes
 from paper.data import Runtime
 from paper.rows import Job, Row
@@ -24,7 +23,7 @@ from paper.worlds import smoke
 from texthead import recipes
 from texthead.data import Dataset, Pixels, Protocol, Views, evenly, splits
 from texthead.encoders import as_visual, minilm_folder
-from texthead.errors import DataError
+from texthead.errors import DataError, RunError
 from texthead.evaluation import Evaluation, mean_average_precision
 from texthead.features import Reading, frames
 from texthead.models import RowInputs, as_head, class_correlation, make_head, make_temporal_for, needs_features
@@ -358,6 +357,25 @@ def feature_folder(runtime: Runtime) -> Path:
     return runtime.folder / "features"
 
 
+def share(row: Row, runtime: Runtime) -> int:
+    """Return the number of gradient accumulation passes per step.
+
+    Matching without gather compares the clips of one process only. At full scale such a row accumulates over as many
+    passes as give each pass the clips of one of the row's processes, on any number of GPUs.
+
+    Raises:
+        RunError: the number of processes does not divide the row's.
+    """
+    if runtime.scale != "full" or row.matching is None or row.gather or row.processes == 1:
+        return runtime.accumulate
+    if row.processes % runtime.processes:
+        raise RunError(
+            f"processes={runtime.processes}: this row matches without gather over {row.processes} processes; use a "
+            f"number of processes that divides {row.processes}"
+        )
+    return row.processes // runtime.processes
+
+
 def encode_share(row: Row, runtime: Runtime, share: int, shares: int) -> None:
     """Cache the frame features that training and evaluation need, for every `shares`-th item from `share` on."""
     row = smoke(row) if runtime.scale == "smoke" else row
@@ -366,8 +384,9 @@ def encode_share(row: Row, runtime: Runtime, share: int, shares: int) -> None:
     encoder = load(row.encoder, None, runtime, tuple(dataset.classes), recipe.template)
     pixels = encoder.visual.spec.pixels(recipe)
     paths = [item.path for item in dataset.items][share::shares]
-    sampling = partial(evenly, most=2 * recipe.frames)
-    frames.frame_features(encoder.visual, paths, sampling, pixels, Reading(cache=feature_folder(runtime)))
+    sampling, reading = partial(evenly, most=2 * recipe.frames), Reading(cache=feature_folder(runtime))
+    for _ in frames.frame_features(encoder.visual, paths, sampling, pixels, reading):
+        pass
 
 
 def tiny_folder(name: Any, runtime: Runtime) -> Path:

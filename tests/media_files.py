@@ -39,12 +39,15 @@ def x264(path: Path, extra: str = "", **kwargs) -> Path:
     return encode(path, options={"x264-params": X264 + extra}, **kwargs)
 
 
-def turn(source: Path, target: Path, degrees: int) -> Path:
-    """Write the same packets to a container that rotates them by this many degrees."""
-    with av.open(str(source)) as opened, av.open(str(target), "w") as container:
-        stream = container.add_stream_from_template(opened.streams.video[0])
-        stream.set_display_rotation(degrees)
-        for packet in opened.demux(video=0):
+def remux(source: Path, target: Path, degrees: int = 0, kind: str = "video") -> Path:
+    """Copy the packets to a container that rotates them by so many degrees; .mp4 and .mov get their index in front."""
+    options = {"movflags": "+faststart"} if target.suffix in (".mov", ".mp4") else {}
+    with av.open(str(source)) as opened, av.open(str(target), "w", options=options) as container:
+        (taken,) = opened.streams.get({kind: 0})
+        stream = container.add_stream_from_template(taken)
+        if degrees:
+            stream.set_display_rotation(degrees)
+        for packet in opened.demux(taken):
             if packet.size:
                 packet.stream = stream
                 container.mux(packet)
@@ -95,9 +98,9 @@ def heic(path: Path, picture: np.ndarray, turn: bytes = b"", shown: tuple[int, i
         turn: one more property: `box(b"irot", b"\\1")` turns the picture to the left.
         shown: width and height of a second item, which shows this part of the first as a grid of one tile.
     """
-    video = made.encode(
-        path.with_suffix(".mkv"), [picture], "libx265", pix_fmt="yuv420p", options={"x265-params": "log-level=none"}
-    )
+    # With B frames, x265 gives the packet of a single frame a random time, which .mkv may refuse.
+    options = {"x265-params": "log-level=none:bframes=0"}
+    video = made.encode(path.with_suffix(".mkv"), [picture], "libx265", options=options)
     with av.open(str(video)) as container:
         config = container.streams.video[0].codec_context.extradata or b""
         data = b"".join(bytes(packet) for packet in container.demux(video=0) if packet.size)

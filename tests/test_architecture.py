@@ -222,7 +222,7 @@ def test_importing_texthead_imports_no_torch():
     """Neither `import texthead` nor names that do not need torch import it."""
     code = "\n".join(
         [
-            "import sys, texthead",
+            "import sys, texthead, texthead.data.sampling, texthead.text.prompts",
             "heavy = {'torch', 'numpy', 'transformers', 'timm', 'open_clip', 'sklearn', 'matplotlib', 'av', 'PIL', 'starlette'}",
             "assert not heavy & set(sys.modules), heavy & set(sys.modules)",
             "texthead.recipes.paper(), texthead.Recipe, texthead.Views(4, 3), texthead.TextheadError, texthead.__version__",
@@ -247,7 +247,7 @@ def test_every_public_name_is_the_one_of_its_module(name):
 
 
 # Functions that entry points must have, so that several modules define them.
-INTERFACES = {"FORMS", "known", "load", "location", "spec", "read", "check", "write", "main"}
+INTERFACES = {"FORMS", "build", "known", "load", "location", "spec", "read", "check", "write", "main"}
 # This program runs without texthead.
 ALONE = "apps.export.standalone"
 

@@ -42,6 +42,11 @@ def test_classes_are_listed_without_torch_and_numpy(world, tmp_path):
     assert "red" in done.stdout
 
 
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["train", "--help"], ["ui", "--help"]])
+def test_help_without_torch_and_numpy(arguments, tmp_path):
+    assert "texthead" in imported(arguments, HEAVY, tmp_path).stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

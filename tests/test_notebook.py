@@ -1,8 +1,6 @@
 """What a notebook shows: escaped tables, and progress bars in a kernel only."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -11,25 +9,22 @@ from typing import Any
 import pytest
 import torch
 
-from made import tiny_visual, write_image
+from made import noise, tiny_visual, write_image
 from texthead import notebook
 from texthead.data.dataset import Dataset, Item
-from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.results import WORST, Evaluation
 from texthead.features.frozen import FrozenItems
-from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.notebook import MOST_ROWS, NotebookBar, html_table, in_notebook
 from texthead.parallel.progress import Reporter, silent
 from texthead.prediction.formats import Prediction, Predictions
-from texthead.prediction.predict import predict
 from texthead.recipes import small
 from texthead.runs.run import load_run
 from texthead.runs.scores import RunScores, Score, write_scores
 from texthead.training.train import train
-from texthead.transfer.comparison import MethodScores, compare
+from texthead.transfer.comparison import MethodScores
 from texthead.transfer.methods import Folds
 
 HOSTILE = "<script>alert('x')</script>"
@@ -153,29 +148,14 @@ def test_predictions_show_three_classes_and_what_is_none_of_them() -> None:
 # --- a run, and progress bars
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    folder = tmp_path_factory.mktemp("images")
-    rows = []
-    for colour in ("blue", "red"):
-        for i in range(4):
-            path = write_image(folder / f"{colour}-{i}.png", colour, seed=i)
-            rows.append(Item(path, colour, "train" if i < 3 else "test"))
-    return Dataset(tuple(rows))
-
-
-def make_model(names: tuple[str, str] = ("blue", "red")) -> Recognizer:
-    visual = tiny_visual()
-    rows = torch.randn(2, visual.spec.dim, generator=torch.Generator().manual_seed(0))
-    return Recognizer(visual, MeanPool(), FrozenHead(rows, names=names))
-
-
 RECIPE = small(frames=1, size=32, epochs=2, batch=2, precision="fp32", temporal="mean")
 
 
-def test_a_run_shows_classes_recipe_and_scores(images: Dataset, tmp_path: Path) -> None:
-    hostile = Dataset(tuple(Item(i.path, HOSTILE if i.label == "blue" else "red", i.split) for i in images.items))
-    train(make_model((HOSTILE, "red")), hostile, None, RECIPE, out=tmp_path / "run")
+def test_a_run_shows_classes_recipe_and_scores(tmp_path: Path) -> None:
+    labels, visual = (HOSTILE, "red"), tiny_visual()
+    data = Dataset(tuple(Item(write_image(tmp_path / f"{i}.png", "red", i), labels[i % 2]) for i in range(8)))
+    model = Recognizer(visual, MeanPool(), FrozenHead(noise(2, visual.spec.dim), names=labels))
+    train(model, data, None, RECIPE, out=tmp_path / "run")
     write_scores(
         tmp_path / "run", RunScores("test", (Score("this run", 4, 50.0, 15.0, 85.0, (50.0, 15.0, 85.0), 100.0, 3.0),))
     )
@@ -257,32 +237,3 @@ def test_the_caller_s_function_is_called_instead(shell: Shell) -> None:
 def test_outside_a_notebook_nothing_is_shown() -> None:
     with Reporter().bar("read", "files") as progress:
         assert progress is silent
-
-
-@contextmanager
-def only(shell: Shell, *expected: str) -> Iterator[None]:
-    """Check which bars are shown and that all of them are removed."""
-    shell.shown.clear()
-    yield
-    assert {data["text/plain"].partition(":")[0] for data in shell.shown} - {""} == set(expected)
-    assert not shell.shown or not any(shell.shown[-1].values())
-
-
-@pytest.mark.slow
-def test_notebook_bars(shell: Shell, images: Dataset, tmp_path: Path) -> None:
-    model, paths = make_model(), [item.path for item in images.items]
-    with only(shell, "evaluate"):
-        evaluate(model, images)
-    with only(shell, "predict"):
-        assert isinstance(predict(model, paths), Predictions)
-    with only(shell, "train"):  # Validation shows no bar of its own.
-        train(model, images, images, RECIPE, out=tmp_path / "run")
-    with only(shell):
-        quiet = Reporter().counting(silent)
-        evaluate(model, images, reporter=quiet)
-        predict(model, paths, reporter=quiet)
-        train(model, images, images, RECIPE, out=tmp_path / "second", reporter=quiet)
-    with only(shell, "encode training items", "encode held-out items", "compare"):
-        scores = compare(images, reading=Reading(cache=tmp_path / "cache"))
-    assert scores.scored_name == "test"
-    assert set(scores.validated) == set(scores.tested) >= {"text-probe", "probe", "zero-shot"}

@@ -8,6 +8,7 @@ import pytest
 
 from made import write_image, write_video
 from texthead.cli import main as cli
+from texthead.files import write_csv
 
 
 def video(path: Path, colour: str, seed: int = 0, frames: int = 6) -> Path:
@@ -21,6 +22,21 @@ def images(root: Path, colours: list[str], each: int, seed: int = 0) -> Path:
         for i in range(each):
             write_image(root / colour / f"{i}.png", colour, seed + i)
     return root
+
+
+def split_colours(root: Path) -> Path:
+    """Write five training and four test pictures of each of three colours, and return their manifest."""
+    rows = [
+        (
+            write_image(root / f"{colour}{i}.png", colour, seed=100 * place + i).name,
+            colour,
+            "train" if i < 5 else "test",
+        )
+        for place, colour in enumerate(("red", "green", "blue"))
+        for i in range(9)
+    ]
+    write_csv(root / "items.csv", ["path", "label", "split"], rows)
+    return root / "items.csv"
 
 
 @dataclass(frozen=True)

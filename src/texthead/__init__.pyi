@@ -13,6 +13,7 @@ from .apps.classes.class_edits import save_classes as save_classes
 from .apps.doctor.examine import diagnose as diagnose
 from .apps.doctor.wrong_labels import suspicious_labels as suspicious_labels
 from .apps.export.export import export as export
+from .apps.export.upload import push_to_hub as push_to_hub
 from .apps.search.index import open_index as open_index
 from .apps.search.search import search as search
 from .apps.timeline.events import Hysteresis as Hysteresis
@@ -68,7 +69,6 @@ from .prediction.run_report import report_run as report_run
 from .recipes import Recipe as Recipe
 from .runs.run import load_run as load_run
 from .runs.run import save_calibration as save_calibration
-from .runs.upload import push_to_hub as push_to_hub
 from .training.execution import Execution as Execution
 from .training.execution import RunInfo as RunInfo
 from .training.matching import Matching as Matching

@@ -1,8 +1,9 @@
 """Allow, forbid or skip downloads from hubs. What is cached loads either way."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +14,23 @@ PATIENCE = 5.0
 
 # The hub client's offline switch is global, so only one block at a time may set it.
 _SWITCH = threading.RLock()
+
+
+@contextmanager
+def faults(source: str, remedy: str) -> Iterator[None]:
+    """Turn errors of model libraries and the hub client into EncoderError; what they print goes to standard error.
+
+    Args:
+        source: the encoder that the block loads.
+        remedy: what to do, the end of the message.
+    """
+    try:
+        with redirect_stdout(sys.stderr):  # PE-Video prints remarks on its docstrings.
+            yield
+    except EncoderError:
+        raise
+    except Exception as error:  # They may raise anything.
+        raise EncoderError(f"{source!r}: cannot be loaded ({line_of(error, kind=True)}); {remedy}") from None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from functools import cache
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from texthead.errors import RunError, TextheadError, line_of
+from texthead.errors import EncoderError, RunError, TextheadError, line_of
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -43,18 +43,22 @@ class Extension:
         """The package, or the packages joined by "and"."""
         return " and ".join(sorted(self.packages))
 
-    def load(self, needs: Sequence[str] = (), error: type[TextheadError] = RunError) -> Any:
+    @property
+    def error(self) -> type[TextheadError]:
+        """The class of errors about the entry."""
+        return EncoderError if self.kind == "encoder" else RunError
+
+    def load(self, needs: Sequence[str] = ()) -> Any:
         """Import the module or object and return it.
 
         Args:
             needs: functions that it must have.
-            error: class of the error.
 
         Raises:
             TextheadError: several packages register the name, it cannot be imported, or it lacks a function.
         """
         if len(self.packages) > 1:
-            raise error(f"{self.kind} {self.name!r} is in several packages ({self.package}): uninstall all but one")
+            raise self.error(f"{self.kind} {self.name!r} is in the packages {self.package}: uninstall all but one")
         if self.ours:
             return resolve_name(self.value)
         try:
@@ -63,20 +67,20 @@ class Extension:
         except KeyboardInterrupt:
             raise
         except BaseException as problem:  # Importing runs the package's own code, which may even leave the program.
-            raise error(self.broken(f"cannot be imported ({line_of(problem, kind=True)})")) from problem
+            raise self.error(self.broken(f"cannot be imported ({line_of(problem, kind=True)})")) from problem
         missing = [name for name in needs if not callable(getattr(loaded, name, None))]
         if missing:
-            raise error(self.broken(f"has no function {' or '.join(missing)}"))
+            raise self.error(self.broken(f"has no function {' or '.join(missing)}"))
         return loaded
 
     def call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Call a function of the entry and return its result; an error of a package's code becomes a RunError."""
+        """Call a function of the entry and return its result; raise `error` for one of a package's code."""
         try:
             return function(*args, **options)
         except Exception as problem:
             if self.ours or isinstance(problem, TextheadError):
                 raise
-            raise RunError(self.broken(f"failed ({line_of(problem, kind=True)})")) from problem
+            raise self.error(self.broken(f"failed ({line_of(problem, kind=True)})")) from problem
 
     def broken(self, problem: str) -> str:
         """Return the message for an entry that cannot be used; `problem` follows its name."""

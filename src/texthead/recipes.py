@@ -1,7 +1,7 @@
 """Recipes: functions that return all hyper-parameters of a run as a frozen `Recipe`. Imports no torch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -106,6 +106,30 @@ def _in_words(hint: Any) -> str:
     if kind in (Union, UnionType):
         return either([*map(_in_words, args)])
     return _WORDS.get(hint) or ("a list" if kind is tuple else "a mapping")
+
+
+# Options of a recipe, the condition that each value must meet, and the condition in words.
+_RULES: list[tuple[str, Callable[[Any], bool], str]] = [
+    ("frames", lambda frames: 1 <= frames <= MOST_FRAMES, f"from 1 to {MOST_FRAMES:,}"),
+    ("size test_size", lambda side: side is None or 16 <= side <= MOST_SIDE, f"from 16 to {MOST_SIDE:,} pixels"),
+    ("stride rand_augment context seed", lambda count: count >= 0, "at least 0"),
+    ("epochs batch schedule_every layers", lambda count: count >= 1, "at least 1"),
+    ("width", lambda width: width is None or width >= 1, "at least 1"),
+    ("lr lr_new", lambda rate: 0 <= rate <= MOST_RATE, f"from 0 to {MOST_RATE:g}"),
+    ("area", lambda area: 0 < area[0] <= area[1] <= 1, "above 0 and at most 1, low end first"),
+    ("ratio", lambda ratio: 0 < ratio[0] <= ratio[1] < math.inf, "above 0 and finite, low end first"),
+    ("flip gray mix", lambda fraction: 0 <= fraction <= 1, "from 0 to 1"),
+    ("patch_dropout beta1 beta2", lambda fraction: 0 <= fraction < 1, "at least 0 and below 1"),
+    ("rand_magnitude", lambda strength: 0 <= strength <= 30, "from 0 to 30"),
+    ("weight_decay clip_norm", lambda number: 0 <= number < math.inf, "at least 0 and finite"),
+    ("scale", lambda scale: scale is None or 0 < scale < math.inf, "positive and finite"),
+    ("template", bool, "one or more"),
+    (
+        "class_shares",
+        lambda shares: isinstance(shares, Mapping) or shares in CLASS_SHARES,
+        f"{either(CLASS_SHARES)}, or the share of each class",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -237,53 +261,23 @@ class Recipe:
     def __post_init__(self):
         if self.tune == "none":
             object.__setattr__(self, "freeze_encoder", True)
-        partly = self.tune not in ("all", "none")
-        low = self.size or 1
-        side = f"from 16 to {MOST_SIDE:,} pixels"
-        rules = {
-            "frames": (1 <= self.frames <= MOST_FRAMES, f"from 1 to {MOST_FRAMES:,}"),
-            "stride": (self.stride >= 0, "at least 0"),
-            "size": (self.size is None or 16 <= self.size <= MOST_SIDE, side),
-            "test_size": (self.test_size is None or 16 <= self.test_size <= MOST_SIDE, side),
-            "resize": (self.resize is None or low <= self.resize <= MOST_SIDE, f"from {low} to {MOST_SIDE:,} pixels"),
-            "epochs": (self.epochs >= 1, "at least 1"),
-            "batch": (self.batch >= 1, "at least 1"),
-            "accumulate": (1 <= self.accumulate <= self.batch, f"from 1 to `batch` ({self.batch})"),
-            "lr": (0 <= self.lr <= MOST_RATE, f"from 0 to {MOST_RATE:g}"),
-            "lr_new": (0 <= self.lr_new <= MOST_RATE, f"from 0 to {MOST_RATE:g}"),
-            "area": (0 < self.area[0] <= self.area[1] <= 1, "above 0 and at most 1, low end first"),
-            "ratio": (0 < self.ratio[0] <= self.ratio[1] < math.inf, "above 0 and finite, low end first"),
-            "flip": (0 <= self.flip <= 1, "from 0 to 1"),
-            "gray": (0 <= self.gray <= 1, "from 0 to 1"),
-            "rand_augment": (self.rand_augment >= 0, "at least 0"),
-            "rand_magnitude": (0 <= self.rand_magnitude <= 30, "from 0 to 30"),
-            "warmup": (0 <= self.warmup < self.epochs, f"at least 0 and less than `epochs` ({self.epochs})"),
-            "schedule_every": (self.schedule_every >= 1, "at least 1"),
-            "patch_dropout": (0 <= self.patch_dropout < 1, "at least 0 and below 1"),
-            "mix": (0 <= self.mix <= 1, "from 0 to 1"),
-            "layers": (self.layers >= 1, "at least 1"),
-            "width": (self.width is None or self.width >= 1, "at least 1"),
-            "scale": (self.scale is None or 0 < self.scale < math.inf, "positive and finite"),
-            "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0 and finite"),
-            "clip_norm": (0 <= self.clip_norm < math.inf, "at least 0 and finite"),
-            "beta1": (0 <= self.beta1 < 1, "at least 0 and below 1"),
-            "beta2": (0 <= self.beta2 < 1, "at least 0 and below 1"),
-            "template": (bool(self.template), "one or more"),
-            "context": (self.context >= 0, "at least 0"),
-            "class_shares": (
-                isinstance(self.class_shares, Mapping) or self.class_shares in CLASS_SHARES,
-                f"{either(CLASS_SHARES)}, or the share of each class",
-            ),
-            "seed": (self.seed >= 0, "at least 0"),
-            "freeze_encoder": (not (partly and self.freeze_encoder), f"off with `tune={self.tune}`"),
-        }
-        for key, kind in get_type_hints(Recipe).items():
-            if get_origin(kind) is Literal:
-                rules[key] = (getattr(self, key) in get_args(kind), either(get_args(kind)))
-        for key, (holds, rule) in rules.items():
-            if not holds:
-                remedy = f"; pass `warmup`, for example {self.epochs / 10:g}" if key == "warmup" else ""
-                raise RunError(f"`{key}` must be {rule}, got {getattr(self, key)}{remedy}")
+        low, partly = self.size or 1, self.tune not in ("all", "none")
+        literals = [
+            (key, get_args(kind)) for key, kind in get_type_hints(Recipe).items() if get_origin(kind) is Literal
+        ]
+        rules = [
+            *_RULES,
+            ("resize", lambda side: side is None or low <= side <= MOST_SIDE, f"from {low} to {MOST_SIDE:,} pixels"),
+            ("accumulate", lambda parts: 1 <= parts <= self.batch, f"from 1 to `batch` ({self.batch})"),
+            ("warmup", lambda epochs: 0 <= epochs < self.epochs, f"at least 0 and less than `epochs` ({self.epochs})"),
+            ("freeze_encoder", lambda frozen: not (partly and frozen), f"off with `tune={self.tune}`"),
+            *((key, values.__contains__, either(values)) for key, values in literals),
+        ]
+        for keys, holds, rule in rules:
+            for key in keys.split():
+                if not holds(getattr(self, key)):
+                    remedy = f"; pass `warmup`, for example {self.epochs / 10:g}" if key == "warmup" else ""
+                    raise RunError(f"`{key}` must be {rule}, got {getattr(self, key)}{remedy}")
 
     def with_epochs(self, epochs: int) -> "Recipe":
         """Return the recipe with another number of epochs and the same fraction of warm-up."""

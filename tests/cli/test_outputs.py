@@ -51,15 +51,7 @@ def test_unwritable_outputs(world, refused, tmp_path):
     assert pipe.is_fifo()
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("train", "--tune", "none"),
-        ("prepare",),
-        ("doctor", "--quick"),
-    ],
-    ids=lambda command: command[0],
-)
+@pytest.mark.parametrize("command", [("train", "--tune", "none"), ("prepare",), ("doctor", "--quick")])
 def test_a_folder_that_is_a_file_is_refused_before_the_work(command, world, refused):
     name, *options = command
     before = world.manifest.read_bytes()
@@ -76,21 +68,11 @@ def test_export_must_not_overwrite_input(world, refused, tmp_path):
 @pytest.mark.slow
 def test_a_command_that_is_repeated_replaces_its_output(world, works, tmp_path):
     tasks = tmp_path / "tasks.json"
-    export = (
-        "predict",
-        world.run,
-        world.images,
-        "--workers",
-        0,
-        "--engine",
-        "eager",
-        "--export",
-        f"label-studio:{tasks}",
-    )
-    works(*export)
+    export = ("--workers", 0, "--engine", "eager", "--export", f"label-studio:{tasks}")
+    works("predict", world.run, world.images, *export)
     first = tasks.read_bytes()
     tasks.write_bytes(b"older")
-    works(*export)
+    works("predict", world.run, world.images, *export)
     assert tasks.read_bytes() == first
 
 

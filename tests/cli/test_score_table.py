@@ -1,6 +1,5 @@
 """The table names the leading method, whichever it is."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from messages import prints
 from texthead.cli.console import screen
 from texthead.cli.score_table import show_scores
 from texthead.data.division import Division
-from texthead.evaluation.intervals import wilson_interval
 from texthead.evaluation.results import Evaluation
 from texthead.transfer.baselines import ScoreTable
 
@@ -67,21 +65,3 @@ def test_classes_of_different_sizes_get_a_mean_over_classes_and_rare_ones_their_
     table.rows = [("this run", result([A, B], [0, 1]))]
     show_scores(table)
     assert "mean over classes" not in capsys.readouterr().out
-
-
-def test_intervals_count_scenes(capsys):
-    data = items(*((f"x{i}", "a" if i < 4 else "b", "test") for i in range(8)))
-    scenes = replace(data, items=tuple(replace(item, group=f"scene {i // 2}") for i, item in enumerate(data.items)))
-    evaluation = result([A] * 6 + [B] * 2, [0] * 4 + [1] * 4)
-    table = ScoreTable(Division(scenes, None, scenes, "test"))
-    table.add("alone", evaluation)
-    table.add("in scenes", replace(evaluation, groups=scenes.groups))
-    with screen(verbose=True):
-        show_scores(table)
-    out = capsys.readouterr().out
-    prints(out, "images are right", "4 groups")
-    assert table.pairs()[0][1].startswith("75.0 % of 8 (")
-    # Six of eight items are correct. As four scenes, the error is that of only three independent items.
-    for (low, high), (_, text) in zip((wilson_interval(6, 8), wilson_interval(2.25, 3)), table.pairs(), strict=True):
-        assert f"{low:.1f}-{high:.1f}" in out
-        assert f"{low:.1f}-{high:.1f}" in text

@@ -85,25 +85,6 @@ def test_long_text_is_cut_to_the_terminal(terminal: Terminal, monkeypatch: pytes
     assert "too long" not in terminal.getvalue()
 
 
-@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_plain_lines_without_control_characters(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
-) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    with StatusLine(terminal, shown=True) as line:
-        line.show("loading torch")
-    assert terminal.getvalue() == "loading torch ...\n"
-
-
-def test_nothing_is_drawn_elsewhere() -> None:
-    stream = io.StringIO()
-    with StatusLine(stream, shown=True) as line:
-        line.show("loading torch")
-        time.sleep(0.5)
-    assert stream.getvalue() == ""
-
-
 # --- a real terminal ------------------------------------------------------------------------------------------------
 
 PROGRAM = """

@@ -506,18 +506,8 @@ def test_answers_reach_a_given_probability(run, data, tree, works, refused):
     rows = [row for row in table(works(*arguments, "--csv")[0]) if row["rank"] == "1"]
     assert {row["answer"] for row in rows} >= {"sea", calibration.NONE}
     assert all((float(row["probability"]) >= 0.999) == (row["answer"] == row["name"]) for row in rows)
-    scored = (
-        "eval",
-        run,
-        data.parent / "known.csv",
-        "--split",
-        "val",
-        "--workers",
-        0,
-        "--baselines",
-        "never",
-        "--json",
-    )
+    how = ("--split", "val", "--workers", 0, "--baselines", "never", "--json")
+    scored = ("eval", run, data.parent / "known.csv", *how)
     assert json.loads(works(*scored)[0])["answers"] is None
     answered = json.loads(works(*scored, "--tree", tree, "--at-least", 0.95)[0])["answers"]
     kinds = {row["answer"]: row for row in answered["rows"]}

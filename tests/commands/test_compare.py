@@ -1,6 +1,5 @@
 """`texthead compare` on real files."""
 
-import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -11,26 +10,18 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from made import write_broken, write_image, write_video
+from made import write_broken, write_video
 from messages import prints
 from text_models import bert
+from texthead.runs.run import load_run
+from worlds import split_colours
 
-COLOURS = ("red", "green", "blue")
 SMALL = ("--size", 32, "--workers", 0)
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five training and four test pictures of each of three colours."""
-    folder = tmp_path_factory.mktemp("images")
-    with (folder / "items.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["path", "label", "split"])
-        for place, colour in enumerate(COLOURS):
-            for number in range(9):
-                path = write_image(folder / f"{colour}{number}.png", colour, seed=100 * place + number)
-                rows.writerow([path.name, colour, "train" if number < 5 else "test"])
-    return folder / "items.csv"
+    return split_colours(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +95,7 @@ def test_unbalanced_labels_are_mentioned_if_that_matters(images, compare, tmp_pa
 
 @pytest.mark.slow
 def test_videos_need_no_split(compare, tmp_path):
-    for place, colour in enumerate(COLOURS[:2]):
+    for place, colour in enumerate(("red", "green")):
         for number in range(3):
             write_video(tmp_path / colour / f"{number}.mp4", colour, seed=10 * place + number)
     out, err = compare(tmp_path, "--frames", 2)
@@ -146,10 +137,13 @@ def test_mistakes_are_one_line(images, refused):
 
 
 @pytest.mark.slow
-def test_rows_of_a_text_only_encoder(images, compare, tmp_path):
-    text = bert(tmp_path / "bert", 16)
+def test_rows_of_a_text_only_encoder(images, compare, works, tmp_path):
+    text, run = bert(tmp_path / "bert", 16), tmp_path / "run"
     torch.manual_seed(0)
     save_file(timm.create_model("resnet10t", num_classes=0).state_dict(), tmp_path / "a.safetensors")
     encoder = ("--encoder", f"timm:resnet10t/{tmp_path / 'a.safetensors'}")
     assert "text-probe" not in compare(images, *encoder)[0]
     assert "text-probe" in compare(images, *encoder, "--text", text)[0]
+    works("train", images, *encoder, "--text", text, "--method", "text-probe", "--out", run, *SMALL)
+    assert load_run(run).head.text_source == text
+    works("predict", run, images.parent / "red0.png", "--classes", "a cat, a dog")

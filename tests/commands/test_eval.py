@@ -15,7 +15,7 @@ from texthead.cli.score_table import show_classes
 from texthead.data.dataset import Dataset
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError
-from texthead.evaluation.intervals import grouped_interval, rate_text, wilson_interval
+from texthead.evaluation.intervals import wilson_interval
 from texthead.evaluation.results import Evaluation
 from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
@@ -119,13 +119,3 @@ def test_more_confused_pairs_than_are_shown_are_counted(classes, more, capsys):
     if more:
         prints(out, f"{more} more", "--out")
     assert ("--out" in out) == bool(more)
-
-
-def test_a_share_is_no_surer_than_its_scenes():
-    hits = torch.tensor([True] * 8 + [False] * 4)
-    scenes = [place // 4 for place in range(12)]
-    low, high = grouped_interval(hits.numpy(), scenes)
-    assert rate_text(hits, scenes) == f"66.7 % ({low:.1f}-{high:.1f})"
-    alone = wilson_interval(8, 12)
-    assert low < alone[0]
-    assert rate_text(hits, None) == f"66.7 % ({alone[0]:.1f}-{alone[1]:.1f})"

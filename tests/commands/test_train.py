@@ -6,21 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
-from safetensors.torch import save_file
 
 import texthead as th
 from made import write_image
 from messages import prints, refuses
-from text_models import bert
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError, RunError
 from texthead.files import write_csv
 from texthead.runs.run import load_run
 from texthead.runs.scores import read_scores, score_of
 from texthead.transfer.trial import TuningTrial
-from worlds import images
+from worlds import images, split_colours
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +50,6 @@ def test_tune_none_keeps_text_probe(few: Path, works: Callable, tmp_path: Path) 
     assert "the run is the text-probe: --tune none" in err
     assert "│ zero-shot" not in out
     assert load_run(tmp_path / "run").head.kind == "text and items, unlabelled files"
-
-
-def test_unlabelled_refuses_fine_tuning_options(few: Path, refused: Callable, tmp_path: Path) -> None:
-    for option in (("--epochs", 2), ("--head", "linear"), ("--tune", "all"), ("--recipe", "paper")):
-        refused(("--unlabelled", option[0]), "train", few, *option, "--unlabelled", few, "--out", tmp_path / "run")
 
 
 @pytest.mark.slow
@@ -126,15 +118,7 @@ def test_fine_tuning_chosen_if_ahead(shared: Path, works: Callable, tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five training and four test pictures of each of three colours."""
-    folder = tmp_path_factory.mktemp("coloured")
-    rows = [
-        (write_image(folder / f"{colour}{i}.png", colour, seed=100 * place + i), colour, "train" if i < 5 else "test")
-        for place, colour in enumerate(("red", "green", "blue"))
-        for i in range(9)
-    ]
-    write_csv(folder / "items.csv", ["path", "label", "split"], rows)
-    return folder / "items.csv"
+    return split_colours(tmp_path_factory.mktemp("coloured"))
 
 
 @pytest.mark.slow
@@ -214,18 +198,6 @@ def test_one_item_a_class_and_sentences(coloured: Path, works: Callable, refused
 
 
 @pytest.mark.slow
-def test_a_method_with_the_rows_of_a_text_only_encoder(coloured: Path, works: Callable, tmp_path: Path) -> None:
-    text, run = bert(tmp_path / "bert", 16), tmp_path / "run"
-    torch.manual_seed(0)
-    save_file(timm.create_model("resnet10t", num_classes=0).state_dict(), tmp_path / "a.safetensors")
-    encoder = ("--encoder", f"timm:resnet10t/{tmp_path / 'a.safetensors'}", "--text", text)
-    options = ("--size", 32, "--workers", 0, "--cache", tmp_path / "cache")
-    works("train", coloured, *encoder, "--method", "text-probe", "--out", run, *options)
-    assert load_run(run).head.text_source == text
-    works("predict", run, coloured.parent / "red0.png", "--classes", "a cat, a dog")
-
-
-@pytest.mark.slow
 def test_all_items_are_for_training_if_none_is_held_out(few: Path, works: Callable, tmp_path: Path) -> None:
     options = ("--tune", "none", "--held-out", 0, "--workers", 0, "--cache", tmp_path / "cache")
     out, _ = works("train", few, *options, "--out", tmp_path / "run")
@@ -235,7 +207,8 @@ def test_all_items_are_for_training_if_none_is_held_out(few: Path, works: Callab
     assert "│" not in out
 
 
-def test_a_method_excludes_fine_tuning(few: Path, refused: Callable, tmp_path: Path) -> None:
+def test_what_trains_nothing_excludes_fine_tuning(few: Path, refused: Callable, tmp_path: Path) -> None:
     for option in (("--epochs", 2), ("--head", "linear"), ("--tune", "all"), ("--recipe", "paper"), ("--compile",)):
-        refused(("--method probe", option[0]), "train", few, *option, "--method", "probe", "--out", tmp_path / "run")
+        for name, value in (("--method", "probe"), ("--unlabelled", few)):
+            refused((f"{name} {value}", option[0]), "train", few, *option, name, value, "--out", tmp_path / "run")
     refused(("--method", "best"), "train", few, "--method", "best", "--out", tmp_path / "run")

@@ -115,40 +115,20 @@ def test_long_clips_are_seen_part_by_part(visual: Visual) -> None:
         model(clips[:, :6])
 
 
-def test_pixels_are_normalised_in_the_network(visual: Visual) -> None:
-    pixels = torch.randint(0, 256, (1, FRAMES, 3, 32, 32), dtype=torch.uint8)
-    mean, std = (torch.tensor(each)[:, None, None] for each in (visual.spec.mean, visual.spec.std))
-    assert torch.allclose(visual(pixels), visual((pixels / 255 - mean) / std), atol=1e-4)
-
-
 @pytest.mark.parametrize("views", [Views(origin="centre"), Views(2), Views(2, stride=2)])
+@pytest.mark.parametrize("parts", [False, True])
 def test_what_is_kept_is_what_is_computed(
-    views: Views, visual: Visual, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    views: Views, parts: bool, visual: Visual, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pixels = visual.spec.pixels()
-    protocol = Protocol(FRAMES, pixels, views)
-    cache = tmp_path
-    model = recognizer(visual, AttentivePool(32, 16))
-    plain, first = evaluate(model, data, protocol), evaluate(model, data, protocol, Reading(cache=cache))
-    assert torch.allclose(plain.scores, first.scores, atol=1e-5)
-    monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was decoded again"))
-    assert torch.equal(evaluate(model, data, protocol, Reading(cache=cache)).scores, first.scores)
-
-
-def test_clips_of_parts_are_kept_too(
-    visual: Visual, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = data.items[5].path  # Ten frames, ten a second.
-    items = tuple(Item(Path(f"{path}{times}"), label) for times, label in (("#t=,0.5", "red"), ("#t=0.5", "blue")))
-    pixels, parts = visual.spec.pixels(), Dataset(items)
-    protocol = Protocol(FRAMES, pixels, Views(origin="centre"))
-    cache = tmp_path
-    model = recognizer(visual)
-    first = evaluate(model, parts, protocol, Reading(cache=cache)).scores
-    assert torch.allclose(evaluate(model, parts, protocol).scores, first, atol=1e-5)
+    if parts:  # Of ten frames, ten a second.
+        path = data.items[5].path
+        data = Dataset((Item(Path(f"{path}#t=,0.5"), "red"), Item(Path(f"{path}#t=0.5"), "blue")))
+    protocol, model, cache = Protocol(FRAMES, visual.spec.pixels(), views), recognizer(visual), Reading(cache=tmp_path)
+    first = evaluate(model, data, protocol, cache).scores
+    assert torch.allclose(evaluate(model, data, protocol).scores, first, atol=1e-5)
     assert not torch.allclose(first[0], first[1], atol=1e-4)
     monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was decoded again"))
-    assert torch.equal(evaluate(model, parts, protocol, Reading(cache=cache)).scores, first)
+    assert torch.equal(evaluate(model, data, protocol, cache).scores, first)
 
 
 def test_picture_as_clip_and_unreadable_file(visual: Visual, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ The 2,000 ImageNet texts are embedded once per session (about 12 s).
 """
 
 import functools
-import re
 import shutil
 from pathlib import Path
 
@@ -19,13 +18,11 @@ from made import frames, noise
 from messages import refuses
 from texthead.data.transforms import view_crops
 from texthead.encoders import mini as module
-from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder
 from texthead.encoders.mini import MINI_SPECS, Bridge, fit_bridge, imagenet_texts
 from texthead.encoders.text_only import Sentences
 from texthead.errors import EncoderError
 from texthead.media.paths import MediaPath
-from texthead.models.head_rows import text_weights
 
 
 def bridge_data(seed: int = 0, count: int = 30) -> tuple[list[Tensor], Tensor]:
@@ -37,7 +34,7 @@ def bridge_data(seed: int = 0, count: int = 30) -> tuple[list[Tensor], Tensor]:
 
 def test_the_bridge_is_kernel_ridge_regression():
     views, rows = bridge_data()
-    bridge = fit_bridge(views, rows, gamma=0.7, ridge=0.3)
+    bridge = fit_bridge(views, rows)
     x, y = torch.cat(views).double().numpy(), rows.double().numpy()
     y = y - y.mean(0)
     y = np.tile(y / np.linalg.norm(y, axis=1, keepdims=True), (2, 1))
@@ -47,10 +44,10 @@ def test_the_bridge_is_kernel_ridge_regression():
         return (a - mean) / np.linalg.norm(a - mean, axis=1, keepdims=True)
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.exp(-0.7 * ((a[:, None] - b[None]) ** 2).sum(-1))
+        return np.exp(-module._GAMMA * ((a[:, None] - b[None]) ** 2).sum(-1))
 
     new = noise(6, 5, seed=9)
-    solved = np.linalg.inv(kernel(unit(x), unit(x)) + 2 * 0.3 * np.eye(60)) @ y
+    solved = np.linalg.inv(kernel(unit(x), unit(x)) + 2 * module._RIDGE * np.eye(60)) @ y
     expected = kernel(unit(new.double().numpy()), unit(x)) @ solved
     assert np.allclose(bridge(new).numpy(), expected, atol=1e-4)
 
@@ -72,7 +69,7 @@ class Echo:
         self.embeddings = dict(zip([text for each in texts for text in each], torch.cat(embeddings), strict=True))
         self.calls = 0
 
-    def __call__(self, prompts: list[str], batch: int = 64) -> Tensor:
+    def __call__(self, prompts: list[str]) -> Tensor:
         self.calls += 1
         return torch.stack([self.embeddings[prompt] for prompt in prompts])
 
@@ -91,21 +88,14 @@ def test_bridge_fitted_once_per_weights_and_rows(tmp_path, monkeypatch):
 
     first, again = load(rows), load(rows.clone())
     assert echo.calls == 2
-    assert set(first.state_dict()) == {"points", "mean", "coefficients"}
-    for key, tensor in first.state_dict().items():
-        assert torch.equal(tensor, again.state_dict()[key]), key
     new = noise(4, 5, seed=9)
     assert torch.equal(first(new), again(new))
     assert torch.equal(first(new), fit_bridge(views, rows)(new))
     # Other rows, another text model and other texts each need a new fit.
     assert not torch.allclose(load(rows.flip(0))(new), first(new))
-    assert echo.calls == 4
     weights.write_bytes(b"two")
     load(rows)
     assert echo.calls == 6
-    files = [*(tmp_path / "cache" / "bridge").iterdir()]
-    assert len(files) == 3
-    assert all(re.fullmatch(r"[0-9a-f]{32}\.safetensors", path.name) for path in files)
     monkeypatch.setattr(module, "imagenet_texts", lambda: (texts[1], texts[0]))
     shutil.rmtree(tmp_path / "cache" / "engines")  # As with another timm, which the texts come from.
     load(rows)
@@ -116,12 +106,9 @@ def test_bridge_fitted_once_per_weights_and_rows(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     for location in ("cache", "file"):
         monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / location))
-        with pytest.raises(EncoderError) as caught:
+        with refuses(EncoderError, tmp_path / location / "bridge", "TEXTHEAD_CACHE") as caught:
             load(rows)
-        message = str(caught.value)
-        assert f"{tmp_path / location / 'bridge'}/" in message
-        assert "TEXTHEAD_CACHE" in message
-        assert "\n" not in message
+        assert "\n" not in str(caught.value)
 
 
 @pytest.fixture(scope="session")
@@ -142,33 +129,20 @@ def read_classifier(source: str) -> tuple[Tensor, Tensor]:
     return weights["classifier.weight"], weights["classifier.bias"]
 
 
-@pytest.fixture(scope="session")
-def mini(embedded, tmp_path_factory) -> Encoder:
-    """The built-in encoder, with a bridge fitted in this session and read back from its own cache."""
-    path = module.minilm_folder() / "model.safetensors"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TEXTHEAD_CACHE", str(tmp_path_factory.mktemp("cache")))
-        module._load_bridge(Echo(imagenet_texts(), embedded), path, read_classifier("mini")[0])
-        # Fails unless the bridge is read from the cache.
-        patch.setattr(module, "fit_bridge", None)
-        encoder = load_encoder("mini")
-        encoder.encode_text(["a cat"])
-    return encoder
-
-
-def match_own_rows(features: Tensor, source: str) -> float:
-    """Return the share of features (the i-th of class i) that are nearest to their own classifier row."""
-    rows = read_classifier(source)[0]
-    near = F.normalize(features, dim=-1) @ F.normalize(rows - rows.mean(0), dim=-1).T
-    return (near.argmax(1) == torch.arange(len(features))).float().mean().item()
-
-
 @pytest.mark.slow
-def test_mini_s_text_rows_are_the_bridge_over_minilm(mini, minilm, embedded):
-    names = imagenet_texts()[0][:50]
-    expected = fit_bridge(embedded, read_classifier("mini")[0])(minilm(names))
-    assert torch.allclose(mini.encode_text(names), expected, atol=1e-5)
-    assert match_own_rows(expected, "mini") > 0.9
+def test_text_rows_of_each_size_are_its_own_bridge_over_minilm(minilm, embedded, tmp_path, monkeypatch):
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path))
+    names, path = imagenet_texts()[0][:50], module.minilm_folder() / "model.safetensors"
+    for source in MINI_SPECS:
+        rows = read_classifier(source)[0]
+        bridge = module._load_bridge(Echo(imagenet_texts(), embedded), path, rows)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "fit_bridge", None)  # Fails unless the bridge is read from the cache.
+            result = load_encoder(source).encode_text(names)
+        assert torch.allclose(result, bridge(minilm(names)), atol=1e-5)
+        near = F.normalize(result, dim=-1) @ F.normalize(rows - rows.mean(0), dim=-1).T
+        assert (near.argmax(1) == torch.arange(50)).float().mean() > 0.9
+    assert len(list((tmp_path / "bridge").iterdir())) == 3
 
 
 @pytest.mark.parametrize(
@@ -192,26 +166,11 @@ def test_bridge_generalises_to_unseen_classes(embedded, source, by_name, defined
     assert shares[1] >= defined
 
 
-def test_a_prompt_that_minilm_cannot_read_whole(mini):
+def test_a_prompt_that_minilm_cannot_read_whole():
+    mini = load_encoder("mini")
     assert mini.encode_text(["word " * 254]).shape == (1, 1280)
     with refuses(EncoderError, "'word word ", 257, 256):
         mini.encode_text(["a cat", "word " * 255])
-
-
-@pytest.mark.slow
-def test_text_rows_depend_on_their_own_name_only(mini):
-    names = ["abseiling", "archery", "playing a very long game of chess in the park", "a cat", "push up"]
-    encode = functools.partial(text_weights, mini, template="a video of a person {}.")
-    rows, order = encode(names), [3, 1, 4, 0, 2]
-    assert torch.allclose(rows.norm(dim=-1), torch.ones(5), atol=1e-6)
-    assert not rows.requires_grad
-    assert torch.allclose(encode([names[i] for i in order]), rows[order], atol=1e-5)
-    for i, name in enumerate(names):
-        assert torch.allclose(encode([name])[0], rows[i], atol=1e-5), name
-    assert torch.allclose(encode([*names, *(f"other {i}" for i in range(100))])[:5], rows, atol=1e-5)
-    # Different names and different templates give different rows.
-    assert (rows @ rows.T - torch.eye(5)).max() < 0.95
-    assert (text_weights(mini, names, template="{}") - rows).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(("source", "size"), [("mini", 0), ("mini:lite1", 1), ("mini:lite2", 2)])
@@ -245,37 +204,6 @@ def test_a_size_of_mini_has_the_settings_of_its_network_in_timm(source):
     assert (spec.source, spec.dim, spec.any_size) == (source, 1280, True)
     assert not any(module.training for module in encoder.visual.modules())
     assert all(parameter.requires_grad for parameter in encoder.visual.parameters())
-
-
-@pytest.mark.slow
-def test_each_size_of_mini_has_a_bridge_of_its_own(mini, minilm, embedded, tmp_path, monkeypatch):
-    echo = Echo(imagenet_texts(), embedded)
-    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path))
-    path = module.minilm_folder() / "model.safetensors"
-    for source in MINI_SPECS:
-        module._load_bridge(echo, path, read_classifier(source)[0])
-    assert len(list(tmp_path.rglob("*.safetensors"))) == 3
-    # Fails unless the bridge is read from the cache.
-    monkeypatch.setattr(module, "fit_bridge", None)
-    names = imagenet_texts()[0][:50]
-    result = {"mini": mini.encode_text(names)}
-    for source in ("mini:lite1", "mini:lite2"):
-        result[source] = load_encoder(source).encode_text(names)
-        # Seen classes are near this size's classifier rows, not another size's.
-        assert match_own_rows(result[source], source) > 0.9
-        assert F.cosine_similarity(result[source], result["mini"]).abs().max() < 0.5
-
-
-@torch.no_grad()
-def test_features_of_a_frame_depend_on_its_picture_alone():
-    """Not on its neighbours, nor on the format (bytes or normalised floats); any size works."""
-    visual, inputs = load_encoder("mini").visual, frames(3, 64)
-    before = inputs.clone()
-    features = visual(inputs)
-    assert torch.allclose(features, visual((inputs.float() / 255 - 0.5) / 0.5), atol=1e-4)
-    assert torch.allclose(features[1:2], visual(inputs[1:2]), atol=1e-4)
-    assert torch.equal(inputs, before)
-    assert visual(frames(1, 112)).shape == visual(frames(1, 48)).shape == (1, 1280)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPI
 
 from made import noise
 from texthead.encoders.encoder import build_visual
+from texthead.encoders.figures import figures_of
 from texthead.encoders.load import load_encoder, spec_of
 from texthead.encoders.transformers_model import config_of, without_text
 from texthead.errors import EncoderError
@@ -163,13 +164,22 @@ def test_every_family_of_transformers_loads_or_the_page_says_why_not(tmp_path: P
 
 
 @pytest.mark.nightly("src/texthead/encoders")
+@pytest.mark.parametrize("name", open_clip.list_models())
 @torch.no_grad()
-def test_every_architecture_of_open_clip_is_built() -> None:
-    for name in open_clip.list_models():
-        spec = spec_of(f"openclip:{name}")
-        with torch.device("meta"):
-            features = build_visual(spec).eval().net(torch.zeros(1, 3, spec.size, spec.size))
-        assert features.shape == (1, spec.dim), name
+def test_every_architecture_of_open_clip_is_built(name: str) -> None:
+    """On the device "meta"; where it has weights, size and parameters are those in the table of figures."""
+    spec, tags = spec_of(f"openclip:{name}"), open_clip.list_pretrained_tags_by_model(name)
+    with torch.device("meta"):
+        assert build_visual(spec).eval().net(torch.zeros(1, 3, spec.size, spec.size)).shape == (1, spec.dim)
+        about, config = (
+            figures_of(f"openclip:{name}/{next(iter(tags), '')}", ""),
+            open_clip.get_model_config(name) or {},
+        )
+        if tags and "hf_model_name" not in config["text_cfg"]:  # Those need a configuration from the hub.
+            kind = open_clip.CustomTextCLIP if config.pop("custom_text", False) else open_clip.CLIP
+            model = (open_clip.CoCa if "multimodal_cfg" in config else kind)(**config)
+            assert about.parameters == pytest.approx(sum(each.numel() for each in model.parameters()), rel=1e-3)
+    assert not tags or about.size == spec.size
 
 
 @pytest.mark.parametrize("kind", ["clip", "dinov3_vit", "pe_video", "dinat", "efficientloftr"])

@@ -94,11 +94,7 @@ MADE: dict[str, tuple[str, Writer, str]] = {
     "cut .mkv": ("a.mkv", cut(video, 0.5), "cut short: .*header"),
     "cut .avi": ("a.avi", cut(avi, 0.9), "cut short: .*header"),
     "cut .avi, no frame left": ("a.avi", cut(avi, 0.5), "unreadable: .*video"),
-    "zeros in the middle": (
-        "a.mp4",
-        changed(video, middle_zeroed),
-        "damaged",
-    ),
+    "zeros in the middle": ("a.mp4", changed(video, middle_zeroed), "damaged"),
     "a damaged frame": ("a.mp4", lambda path: damage(video(path), 13), "damaged"),
     "sound alone": ("a.mp4", sound, "sound only"),
     "sound and its cover": ("a.m4a", lambda path: sound(path, image(path.with_suffix(".jpg"))), "sound only"),
@@ -236,16 +232,6 @@ def test_no_library_prints_or_warns_on_its_own(
     assert sizes.keys() == {path.name for path in (tmp_path / "in").iterdir()} - {"damaged.tif"}
     assert capfd.readouterr().err == ""
     assert not recwarn.list
-
-
-@pytest.mark.slow
-def test_commands_print_no_warning_of_a_library(tmp_path: Path) -> None:
-    loud_pictures(tmp_path / "in" / "red")
-    command = [sys.executable, "-m", "texthead", "doctor", str(tmp_path / "in"), "--quick", "--quiet"]
-    command += ["--workers", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1
-    assert done.stderr == ""
 
 
 @pytest.mark.slow

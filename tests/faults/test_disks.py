@@ -51,9 +51,8 @@ def test_shards_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:
     prepare(data, tmp_path / "whole", options)
     size = sum(path.stat().st_size for path in (tmp_path / "whole").iterdir())
     with disk_of(tmp_path / "disk", kilobytes=int(0.7 * size / 1024)) as disk:
-        with refuses(RunError, disk / "shards" / "shard-00000", "No space left") as caught:
+        with refuses(RunError, disk / "shards" / "shard-00000", "No space left"):
             prepare(data, disk / "shards", options)
-        assert "\n" not in str(caught.value)
         assert not (disk / "shards" / "shards.json").exists()
         assert not list((disk / "shards").glob(".shard-*"))
         shutil.copytree(disk / "shards", tmp_path / "larger")

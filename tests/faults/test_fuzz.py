@@ -45,6 +45,7 @@ from texthead.apps.page.answers import About
 from texthead.apps.page.app import ui_app
 from texthead.apps.page.options import PageLimits
 from texthead.apps.search.index import Index
+from texthead.apps.search.windows import encode_windows
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.reading import read_dataset
@@ -55,7 +56,6 @@ from texthead.errors import DataError, TextheadError
 from texthead.evaluation.calibration import calibrate
 from texthead.extras import is_installed
 from texthead.features.engine import Engine
-from texthead.features.windows import encode_windows
 from texthead.files import cache_dir, read_json
 from texthead.media.paths import MediaPath
 from texthead.parallel.worker_pool import StatefulWorker
@@ -273,26 +273,16 @@ def question_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], objec
     yield folder / "question.json", post
 
 
+# Each with its multiple of EXECUTIONS: media matter most, and building networks is slow.
 CORPORA = {
-    "media": media_corpus,
-    "photos": photo_corpus,
-    "weights": weights_corpus,
-    "shards": shards_corpus,
-    "runs": runs_corpus,
-    "questions": question_corpus,
-    "find": find_corpus,
-    "engines": engine_corpus,
-}
-# Multiples of EXECUTIONS: media matter most, and building networks is slow.
-SHARES = {
-    "media": 6,
-    "photos": 2,
-    "weights": 5,
-    "shards": 1.5,
-    "runs": 0.15,
-    "questions": 1,
-    "find": 0.2,
-    "engines": 0.05,
+    "media": (media_corpus, 6),
+    "photos": (photo_corpus, 2),
+    "weights": (weights_corpus, 5),
+    "shards": (shards_corpus, 1.5),
+    "runs": (runs_corpus, 0.15),
+    "questions": (question_corpus, 1),
+    "find": (find_corpus, 0.2),
+    "engines": (engine_corpus, 0.05),
 }
 
 
@@ -309,9 +299,10 @@ def test_changed_files(
     """Files that fail are copied to FUZZ_KEEP."""
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
     seed = int(os.environ.get("FUZZ_SEED", "1")) if many else 0
-    count = int(EXECUTIONS * SHARES[name]) if many else {"runs": 30, "engines": 4, "find": 20}.get(name, 80)
+    write, share = CORPORA[name]
+    count = int(EXECUTIONS * share) if many else {"runs": 30, "engines": 4, "find": 20}.get(name, 80)
     read_whole, done, wrong = 0, 0, []
-    corpus = list(CORPORA[name](tmp_path))
+    corpus = list(write(tmp_path))
     for number, (path, read) in enumerate(corpus):
         call, whole, rng = partial(read, path), path.read_bytes(), random.Random(f"{seed} {name} {number}")
         assert survives(call) == (path.name != "c.mp4"), "all but the file of sound can be read as they are"
@@ -427,21 +418,10 @@ def test_templates_and_names(tmp_path: Path, template: str, names: list[str]) ->
     survives(lambda: read_names(str(written(tmp_path / "n.txt", "\n".join(names)))))
 
 
+ANNOTATIONS = [{"result": [{"value": {"choices": ["x"]}}]}]
 EXPORTS = (
-    [
-        {
-            "id": 1,
-            "data": {"image": "a.png", "split": "val"},
-            "annotations": [{"result": [{"value": {"choices": ["x"]}}]}],
-        }
-    ],
-    [
-        {
-            "id": 1,
-            "data": {"image": "/data/upload/1/a.png", "group": "g"},
-            "annotations": [{"result": [{"value": {"choices": ["x"]}}]}],
-        }
-    ],
+    [{"id": 1, "data": {"image": "a.png", "split": "val"}, "annotations": ANNOTATIONS}],
+    [{"id": 1, "data": {"image": "/data/upload/1/a.png", "group": "g"}, "annotations": ANNOTATIONS}],
     {"samples": [{"filepath": "a.png", "tags": ["val"], "ground_truth": {"_cls": "Classification", "label": "x"}}]},
     {"classes": ["x"], "labels": {"a": 0, "/a.png": [{"label": "x", "confidence": 0.5}]}},
 )

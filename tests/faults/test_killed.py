@@ -93,7 +93,7 @@ def calls(
     return {
         "train": lambda: train(model, data, None, recipe, out=out, **training),
         "score": lambda: evaluate(model, data, PROTOCOL, READING, reporter=reporter),
-        "encode": lambda: frame_features(model.visual, paths, first, PIXELS, READING, reporter),
+        "encode": lambda: [*frame_features(model.visual, paths, first, PIXELS, READING, reporter)],
     }
 
 

@@ -51,6 +51,12 @@ def started(program: Sequence[object], folder: Path, **options: object) -> Itera
             process.kill()
 
 
+def line_of(process: subprocess.Popen[str]) -> str:
+    """Wait for a line that the process prints."""
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
 def wait_for(process: subprocess.Popen[str], there: Callable[[], object]) -> None:
     while not there():
         assert process.poll() is None, process.communicate()
@@ -82,10 +88,9 @@ def none_left(process: subprocess.Popen[str], folder: Path) -> None:
 def test_second_signal_is_no_interrupt(tmp_path: Path, number: signal.Signals) -> None:
     code = ALONE.format(block="time.sleep(60)", after="print(sys.stdin.readline(), flush=True)")
     with started(["-c", code], tmp_path, stdin=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+        assert line_of(process) == "ready\n"
         process.send_signal(number)
-        assert process.stdout.readline() == "interrupted\n"
+        assert line_of(process) == "interrupted\n"
         process.send_signal(number)
         out, err = process.communicate("whole", timeout=SECONDS)
     assert (out.strip(), err, process.returncode) == ("whole", "", 128 + number)
@@ -102,8 +107,7 @@ def test_a_signal_in_a_finaliser_ends_the_work(tmp_path: Path, number: signal.Si
         "gc": f"import gc; gc.callbacks.append(lambda *_: ({begin})); gc.collect()",
     }[called]
     with started(["-c", ALONE.format(block=f"{block}; time.sleep(60)", after="")], tmp_path) as process:
-        assert process.stdout is not None
-        assert [process.stdout.readline() for _ in range(2)] == ["ready\n", "there\n"]
+        assert [line_of(process) for _ in range(2)] == ["ready\n", "there\n"]
         process.send_signal(number)
         out, err = process.communicate(timeout=SECONDS / 2)
     assert ("interrupted" in out, err, process.returncode) == (True, "", 128 + number)
@@ -114,8 +118,7 @@ def test_a_program_that_is_stuck_in_a_library_ends(tmp_path: Path) -> None:
     """It hangs in a call that no signal interrupts, like a rank waiting for the others."""
     block = "import ctypes; lock, own = ctypes.CDLL(None).pthread_mutex_lock, bytes(64); lock(own), lock(own)"
     with started(["-c", ALONE.format(block=block, after="")], tmp_path) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
+        line_of(process)
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=SECONDS)
@@ -126,8 +129,7 @@ def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
     code = ALONE.format(block="print(sys.stdin.readline(), flush=True)", after="")
     code = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{code}"
     with started(["-c", code], tmp_path, stdin=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+        assert line_of(process) == "ready\n"
         process.send_signal(signal.SIGHUP)
         out, _ = process.communicate("went on", timeout=SECONDS)
     assert out.strip() == "went on"

@@ -14,13 +14,8 @@ from texthead.media.limits import check_file
 PROGRAM = "import sys; from texthead.__main__ import main; sys.exit(main()) if __name__ == '__main__' else None"
 
 # Drops root's capabilities, so that folder permissions apply as for an ordinary user.
-ORDINARY = [
-    "setpriv",
-    "--bounding-set",
-    "-dac_override,-dac_read_search",
-    "--inh-caps",
-    "-dac_override,-dac_read_search",
-]
+_READ = "-dac_override,-dac_read_search"
+ORDINARY = f"setpriv --bounding-set {_READ} --inh-caps {_READ}"
 
 
 def texthead(folder: Path, *words: object, before: str = "", by: str = "") -> subprocess.CompletedProcess[str]:
@@ -32,15 +27,8 @@ def texthead(folder: Path, *words: object, before: str = "", by: str = "") -> su
     command = f'{before} exec {by} "{sys.executable}" "{program}" {" ".join(map(str, words))}'
     environment = {**os.environ, "TEXTHEAD_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONSAFEPATH", None)
-    return subprocess.run(
-        ["/bin/sh", "-c", command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    caught = {"capture_output": True, "text": True, "timeout": 300}
+    return subprocess.run(["/bin/sh", "-c", command], cwd=folder, env=environment, check=False, **caught)
 
 
 def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
@@ -133,17 +121,13 @@ def test_a_folder_that_one_may_not_enter(folder: Path) -> None:
     closed = folder / "closed"
     write_image(closed / "a.png", "red", 1)
     (folder / "list.txt").write_text("in/0.png\nclosed/a.png\n")
-    by = " ".join(ORDINARY) if os.geteuid() == 0 else ""
+    by = ORDINARY if os.geteuid() == 0 else ""
     if os.geteuid() == 0:
         os.chown(closed, 65534, 65534)
     closed.chmod(0o700 if os.geteuid() == 0 else 0)
     try:
-        for words in (
-            "predict run closed/a.png",
-            "predict closed/run in/0.png",
-            "train closed --out x",
-            "eval run closed/x.csv",
-        ):
+        commands = "predict run closed/a.png", "predict closed/run in/0.png", "train closed --out x"
+        for words in (*commands, "eval run closed/x.csv"):
             refused(texthead(folder, words, by=by), "closed", "ermission denied")
         done = texthead(folder, "bulk run list.txt --out parts --skip-unreadable --workers 0", by=by)
         assert done.returncode == 0, done.stderr

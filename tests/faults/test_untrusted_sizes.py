@@ -35,7 +35,7 @@ from texthead.encoders.weights import read_tensors
 from texthead.files import read_json
 from texthead.media import shard, video
 from texthead.media.paths import MediaPath
-from texthead.media.video_stream import open_stream
+from texthead.media.video_stream import VideoStream
 from texthead.runs.folder import load_weights
 from texthead.runs.run import load_run
 from texthead.text import prompts
@@ -220,8 +220,8 @@ def test_tiny_packets_bounded_in_memory(tmp_path: Path) -> None:
             container.mux(packet)
 
     def listed() -> None:
-        container, stream = open_stream(path, None)
-        assert len(video._list_packets(path, container, stream)[0]) == count
+        with VideoStream(path) as stream:
+            assert len(video.list_packets(stream)[0]) == count
 
     message, grown = taken(listed, 2**31)
     assert message == "no error"

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from made import write_image
 from messages import prints, refuses
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Visual, build_visual
@@ -191,16 +192,9 @@ def test_without_the_packages_torch_runs_it(mini, cache, package, monkeypatch):
 # --- execution providers
 
 
-@pytest.mark.parametrize(
-    ("engine", "provider", "package"),
-    [
-        ("onnxruntime:cuda", "CUDAExecutionProvider", "onnxruntime-gpu"),
-        ("onnxruntime:openvino", "OpenVINOExecutionProvider", "onnxruntime-openvino"),
-        ("onnxruntime:coreml", "CoreMLExecutionProvider", "onnxruntime on macOS"),
-        ("onnxruntime:directml", "DmlExecutionProvider", "onnxruntime-directml"),
-    ],
-)
-def test_a_provider_that_is_not_installed(mini, cache, monkeypatch, engine, provider, package):
+@pytest.mark.parametrize("engine", [name for name in engines.PROVIDERS if ":" in name])
+def test_a_provider_that_is_not_installed(mini, cache, monkeypatch, engine):
+    provider, _, package = engines.PROVIDERS[engine]
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     with refuses(RunError, f"`engine={engine}`", provider, "CPUExecutionProvider", f"install {package}"):
         Engine(mini, engine)(frames(64))
@@ -275,34 +269,18 @@ def test_a_new_graph_names_the_gain_of_bf16(mini):
     assert engines._gain_of_bf16(mini, mini, frames(64)) is None
 
 
-def test_exact_engines_share_a_cache_and_bf16_does_not(mini, tmp_path):
-    from made import write_image
-
-    path = write_image(tmp_path / "a.png", "red")
-    pixels = Pixels(64, 64, "bicubic")
+def test_exact_engines_share_a_cache_that_names_them_and_bf16_has_its_own(mini, tmp_path):
+    path, pixels, used = write_image(tmp_path / "a.png", "red"), Pixels(64, 64, "bicubic"), list[str]()
 
     def feature(engine):
-        (result,) = frame_features(mini, [path], lambda _: [0], pixels, Reading(cache=tmp_path, engine=engine))
+        reading, reporter = Reading(cache=tmp_path, engine=engine), Reporter(used=used.append)
+        (result,) = frame_features(mini, [path], lambda _: [0], pixels, reading, reporter)
         return result.features
 
-    exact = feature("eager")
-    assert torch.equal(feature("onnxruntime"), exact)
+    exact = feature("onnxruntime")
+    assert torch.equal(feature("eager"), exact)
     assert not torch.equal(feature("bf16"), exact)
-
-
-@pytest.mark.slow
-def test_cached_features_name_the_engine_that_computed_them(mini, tmp_path):
-    from made import write_image
-
-    path, pixels = write_image(tmp_path / "a.png", "red"), Pixels(64, 64, "bicubic")
-    used: list[str] = []
-
-    def read(engine):
-        reading, reporter = Reading(cache=tmp_path, engine=engine), Reporter(used=used.append)
-        frame_features(mini, [path], lambda _: [0], pixels, reading, reporter)
-
-    for engine in ("onnxruntime", "eager", "bf16", "bf16"):
-        read(engine)
+    feature("bf16")
     assert used == ["onnxruntime", "onnxruntime", "bf16", "bf16"]
     assert engines_text(used) == "bf16, onnxruntime"
     assert engines_text([]) == "eager"
@@ -313,39 +291,38 @@ def test_compiled_needs_a_gpu(mini):
         Engine(mini, "compiled")(frames(64))
 
 
-@pytest.mark.parametrize("most", [3, 0])
-def test_a_full_gpu_gets_half_as_many_frames(most):
-    class Full(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            if len(x) > most:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return x.float().mean((2, 3))
+class Full(nn.Module):
+    """Means of colours, for at most so many frames at once."""
 
+    def __init__(self, most: int):
+        super().__init__()
+        self.most = most
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return x.float().mean((2, 3))
+
+
+def test_a_full_gpu_gets_half_as_many_frames():
     lines: list[str] = []
-    encode = Engine(Full(), "eager", reporter=Reporter(note=lines.append))
-    if not most:
-        with refuses(RunError, "one frame"):
-            encode(frames(8))
-        return
+    encode = Engine(Full(3), "eager", reporter=Reporter(note=lines.append))
     for _ in range(2):
         assert torch.equal(encode(frames(8)), frames(8).float().mean((2, 3)))
     prints(lines[0], 8, 4)
     prints(lines[1], 4, 2)
     assert len(lines) == 2
+    with refuses(RunError, "one frame"):
+        Engine(Full(0), "eager")(frames(8))
 
 
 def test_plain_modules_run_without_engine():
-    class Means(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x.float().mean((2, 3))
-
-    encode = Engine(Means(), "auto", MANY)
-    assert torch.equal(encode(frames(8)), Means()(frames(8)))
+    encode = Engine(Full(8), "auto", MANY)
+    assert torch.equal(encode(frames(8)), Full(8)(frames(8)))
     assert encode.name == "eager"
 
 
 def test_temporal_encoder_runs_without_engine(mini, tmp_path):
-    from made import write_image
     from texthead.data.protocol import Protocol
     from texthead.features.views import item_features
 

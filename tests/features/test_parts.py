@@ -7,27 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from made import PIXELS, encode, pictures, tiny_visual, write_image
+from made import PIXELS, encode, pictures, write_image
 from messages import prints
 from texthead.data.sampling import evenly
 from texthead.encoders.encoder import Visual
 from texthead.errors import MediaError
-from texthead.features.cache import FeatureCache, encoder_key
+from texthead.features.cache import FeatureCache
 from texthead.features.frames import FrameFeatures, frame_features
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
 
 every = functools.partial(evenly, most=1000)
-
-
-@pytest.fixture(scope="module")
-def visual() -> Visual:
-    return tiny_visual()
-
-
-@pytest.fixture
-def cache(visual: Visual, tmp_path: Path) -> FeatureCache:
-    return FeatureCache(encoder_key(visual, PIXELS), tmp_path / "cache")
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +40,8 @@ def encoded(visual: Visual, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def read(visual: Visual, paths: list[Path], cache: FeatureCache | None, workers: int = 0) -> list[FrameFeatures]:
-    entries = frame_features(
-        visual,
-        paths,
-        every,
-        PIXELS,
-        Reading(workers=workers, cache=cache.path.parent if cache else False, engine="eager"),
-    )
+def read(visual: Visual, paths: list[Path], cache: FeatureCache, workers: int = 0) -> list[FrameFeatures]:
+    entries = [*frame_features(visual, paths, every, PIXELS, Reading(workers, cache=cache.path.parent))]
     assert all(isinstance(entry, FrameFeatures) for entry in entries), entries
     return [entry for entry in entries if isinstance(entry, FrameFeatures)]
 
@@ -75,11 +59,8 @@ def test_a_file_makes_its_parts_free(
         assert (entry.length, entry.indices) == (stop - first, list(range(stop - first)))
         assert torch.equal(entry.features, whole.features[first:stop])
 
-    def refuse(path: MediaPath) -> None:
-        raise AssertionError(f"{path} was opened")
-
     # Frame times are cached, so other parts need not open the file either.
-    monkeypatch.setattr(MediaPath, "open", refuse)
+    monkeypatch.setattr(MediaPath, "open", lambda media: pytest.fail(f"{media} was opened"))
     (other,) = read(visual, [Path(f"{video}#t=1.5,1.7")], cache)
     assert torch.equal(other.features, whole.features[15:17])
 
@@ -93,16 +74,6 @@ def test_parts_make_their_file_free(visual: Visual, video: Path, cache: FeatureC
     assert torch.equal(whole.features, torch.cat([half.features for half in halves]))
     (overlap,) = read(visual, [Path(f"{video}#t=0.8,1.2")], cache)
     assert torch.equal(overlap.features, whole.features[8:12])
-
-
-def test_features_of_a_part_are_the_encoders_own(visual: Visual, video: Path, cache: FeatureCache) -> None:
-    part = Path(f"{video}#t=0.5,1")
-    (kept,), (computed,) = read(visual, [part], cache), read(visual, [part], None)
-    with MediaPath(part).open() as media:
-        frames = media.frames_at(range(5))
-    assert torch.equal(kept.features, computed.features)
-    assert kept.indices == computed.indices == list(range(5))
-    assert frames.shape == (5, 3, 48, 48)
 
 
 @pytest.mark.slow

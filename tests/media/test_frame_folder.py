@@ -26,17 +26,11 @@ def test_a_template_has_one_place_for_a_number():
     assert not any(MediaPath(name).is_template for name in others)
 
 
-@pytest.mark.parametrize(
-    ("name", "number", "file"),
-    [
-        ("img_{:05d}.jpg", 7, "img_00007.jpg"),
-        ("{:d}.png", 7, "7.png"),
-        ("{:02d}.png", 123, "123.png"),
-        ("a{b}{:02d}", 1, "a{b}01"),
-    ],
-)
-def test_the_file_of_a_frame(tmp_path, name, number, file):
-    assert frame_file(tmp_path / name, number) == tmp_path / file
+def test_the_file_of_a_frame():
+    assert frame_file(Path("v/img_{:05d}.jpg"), 7) == Path("v/img_00007.jpg")
+    assert frame_file(Path("{:d}.png"), 7) == Path("7.png")
+    assert frame_file(Path("{:02d}.png"), 123) == Path("123.png")
+    assert frame_file(Path("a{b}{:02d}"), 1) == Path("a{b}01")
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -82,11 +76,9 @@ def test_a_folder_that_does_not_fit(tmp_path, names, parts):
 
 
 def test_no_folder(tmp_path):
-    touch(tmp_path, "file")
-    for path in (tmp_path / "gone" / "{:05d}.jpg", tmp_path / "file" / "{:05d}.jpg"):
-        with pytest.raises(MediaError) as caught:
+    for path in (tmp_path / "gone" / "{:05d}.jpg", touch(tmp_path, "file") / "file" / "{:05d}.jpg"):
+        with refuses(MediaError, path, "cannot be listed"):
             frame_files(path)
-        assert caught.value.path == path
 
 
 def test_a_folder_is_listed_once_and_no_file_is_looked_at(tmp_path, monkeypatch):

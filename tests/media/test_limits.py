@@ -30,7 +30,7 @@ def picture(tmp_path: Path) -> Path:
 def test_workers_of_every_kind_use_the_limit_of_this_process(picture: Path) -> None:
     pixels, data = Pixels(32, 32, "bicubic"), Dataset((Item(picture, "red"),), "here")
     clips = ViewClips([picture], Protocol(1, pixels))
-    for limit in (1, 179, 1):  # The fork server of the loaders starts in the first round.
+    for limit in (179, 1):  # The fork server of the loaders starts in the first round.
         set_max_megapixels(limit)
         (loaded,) = data_loader(clips, 1, batch_size=None)
         (facts,) = read_facts(data, workers=1, seconds=60.0)

@@ -10,6 +10,7 @@ import pytest
 from av.error import FFmpegError
 
 from made import write_video, write_with_sound
+from media_files import box
 from messages import refuses
 from texthead.errors import MediaError
 from texthead.media import mp4_header
@@ -52,10 +53,6 @@ def test_real_videos_claim_what_they_hold(shared: Path) -> None:
             continue
         assert count_claimed(path) == found, path
     assert len(paths) > 100
-
-
-def box(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
 def test_a_packed_header_or_one_of_ever_so_many_boxes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

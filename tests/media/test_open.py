@@ -17,7 +17,7 @@ import PIL.Image
 import pytest
 import torch
 
-from made import sound, write_frames, write_image
+from made import write_frames, write_image
 from media_files import (
     HEIGHT,
     RATE,
@@ -29,9 +29,9 @@ from media_files import (
     heic,
     lossless,
     packet_place,
+    remux,
     scene,
     truncate,
-    turn,
     with_matrix,
     x264,
 )
@@ -91,9 +91,8 @@ def assert_random_access_is_exact(path: Path, each: bool = False) -> None:
 
 
 def test_a_name_says_whether_it_is_media_or_an_image():
-    assert all(
-        MediaPath(name).is_media for name in ["a.mp4", "A.MP4", "x/y.JPEG", "b.gif", "c.webm", "v1/img_{:05d}.jpg"]
-    )
+    named = ["a.mp4", "A.MP4", "x/y.JPEG", "b.gif", "c.webm", "v1/img_{:05d}.jpg"]
+    assert all(MediaPath(name).is_media for name in named)
     assert not any(MediaPath(name).is_media for name in ["a.txt", "mp4", ".mp4", "a.mp4.part", "a", ""])
     assert MediaPath("a/img_00001.JPG").is_image
     assert not any(MediaPath(name).is_image for name in ["a/img_{:05d}.jpg", "a.mp4", "a.gif", "a"])
@@ -128,7 +127,7 @@ RECIPES = {
     "vp8.webm": lambda path: encode(path, "libvpx", {"deadline": "realtime", "cpu-used": "8"}),
     "hevc_open.mp4": lambda path: encode(path, "libx265", {"x265-params": f"open-gop=1:{X264}"}),
     "vfr.mp4": lambda path: x264(path, times=[i + i * i // 8 for i in range(36)]),
-    "turned.mp4": lambda path: turn(x264(path.with_suffix(".mov")), path, 90),
+    "turned.mp4": lambda path: remux(x264(path.with_suffix(".mov")), path, 90),
     "one_frame.mp4": lambda path: x264(path, count=1),
     "gaps.avi": lambda path: encode(path, "mpeg4", times=[i if i < 20 else i + 7 for i in range(36)]),
 }
@@ -146,19 +145,6 @@ def test_random_access_is_exact(folder, monkeypatch, name, held):
     assert MediaPath(path).open().check() == len(sequential(path))
 
 
-def test_shape_order_type_and_memory(folder):
-    path = x264(folder / "plain.mp4")
-    with MediaPath(path).open() as media:
-        frames = media.frames_at([5, 0, 5])
-    assert frames.shape == (3, 3, HEIGHT, WIDTH)
-    assert frames.dtype == torch.uint8
-    assert frames.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(frames[0], frames[2])
-    assert not torch.equal(frames[0], frames[1])
-    picture = scene(1)[0].astype(int)
-    assert np.abs(frames[1].permute(1, 2, 0).numpy() - picture).mean() < 25
-
-
 def test_variable_rate_times_and_duration(folder):
     times = [0, 1, 2, 10, 11, 30]
     with MediaPath(x264(folder / "times.mp4", count=6, times=times)).open() as media:
@@ -173,10 +159,10 @@ def test_rotation_turns_the_picture(folder):
     with MediaPath(plain).open() as upright:
         here = upright.frames_at([3])[0]
     for degrees in (90, 180, -90):
-        with MediaPath(turn(plain, folder / "turned_again.mp4", degrees)).open() as lying:
+        with MediaPath(remux(plain, folder / "turned_again.mp4", degrees)).open() as lying:
             there = lying.frames_at([3])[0]
         assert torch.equal(there, torch.rot90(here, degrees // 90, (1, 2)))
-    with MediaPath(turn(plain, folder / "askew.mp4", 30)).open() as askew:
+    with MediaPath(remux(plain, folder / "askew.mp4", 30)).open() as askew:
         assert re.search(r"\b\d+\D+90\b", catch(askew.frames_at, [0]).problem)
 
 
@@ -247,30 +233,6 @@ def test_a_stream_cut_at_the_front_starts_at_its_first_keyframe(tmp_path, name):
 # ---- videos: faults
 
 
-def test_ffmpeg_scripts_and_filters_refused(tmp_path):
-    playlist, text = tmp_path / "list.m3u8", tmp_path / "notes.txt"
-    playlist.write_bytes(b"#EXTM3U\n#EXTINF:10,\n/etc/passwd\n#EXT-X-ENDLIST\n")
-    text.write_bytes(b"FFmpeg would draw this text as a video\n" * 50)
-    for path in (playlist, text):
-        error = catch(MediaPath(path).open)
-        assert (error.path, error.fault) == (path, "unreadable")
-        assert "\n" not in str(error)
-
-
-def test_missing_file_folder_and_sound(tmp_path):
-    (tmp_path / "b.mp4").mkdir()
-    faults = {
-        tmp_path / "a.mp4": "missing",
-        Path("http://127.0.0.1/a.mp4"): "missing",
-        tmp_path / "b.mp4": "unreadable",
-        sound(tmp_path / "sound.mp4"): "sound only",
-    }
-    for path, fault in faults.items():
-        with refuses(MediaError, path) as caught:
-            MediaPath(path).open()
-        assert caught.value.fault == fault
-
-
 def test_cut_short_gives_both_numbers(tmp_path):
     path = truncate(x264(tmp_path / "a.mp4", container_options={"movflags": "faststart"}), 0.6)
     assert re.search(r"\b36 frames\D+\d+\b", catch(MediaPath(path).open).problem)
@@ -307,8 +269,7 @@ def test_damage_is_seen_where_it_matters(tmp_path, codec):
 
 def test_giant_pictures_refused(tmp_path, monkeypatch):
     path, image = x264(tmp_path / "a.mp4"), save_picture(tmp_path / "a.png", scene(1)[0])
-    claims = [("MAX_RATIO", 1, "more than 1 times the other")]
-    claims.append(("BYTES_A_MEGAPIXEL", 50, "the limit is 179; scale it down or raise `max_megapixels`"))
+    claims = [("MAX_RATIO", 1, "more than 1 times the other"), ("BYTES_A_MEGAPIXEL", 50, "the limit is 179; scale")]
     for file, (name, limit, message) in itertools.product((path, image), claims):
         with monkeypatch.context() as patch, refuses(MediaError, file, "64x48", message):
             patch.setattr(limits, name, limit)
@@ -340,11 +301,9 @@ def test_giant_pictures_inside_a_modest_container_are_refused(tmp_path):
 def test_wrong_indices(folder):
     path = x264(folder / "indices.mp4", count=12)
     with MediaPath(path).open() as media:
-        for indices in ([12], [-1], [0, 99]):
-            with refuses(DataError, indices[-1], "0 to 11"):
+        for indices in ([12], [-1], [0, 99], []):
+            with refuses(DataError, path, *indices[-1:], "0 to 11"):
                 media.frames_at(indices)
-        with refuses(DataError, path):
-            media.frames_at([])
 
 
 # ---- images
@@ -363,7 +322,6 @@ def test_an_image_is_a_clip_of_one_frame(tmp_path):
         assert np.array_equal(pictures(media, [0, 0]), scene(1) * 2)
         with refuses(DataError, 1, "0 to 0"):
             media.frames_at([1])
-    assert MediaPath(path).open().check() == 1
 
 
 @pytest.mark.parametrize("suffix", [".avif", ".jp2"])
@@ -448,9 +406,6 @@ def test_sixteen_bit_grey_keeps_its_range(tmp_path):
     ramp = np.arange(0, 65536, 256, dtype=np.uint16).reshape(16, 16)
     with MediaPath(save_picture(tmp_path / "a.png", ramp)).open() as media:
         assert np.array_equal(pictures(media, [0])[0][..., 0].ravel(), np.arange(256))
-    path = save_picture(tmp_path / "a.tif", ramp.astype(np.float32))
-    with MediaPath(path).open() as media, refuses(MediaError, path, "mode F"):
-        media.frames_at([0])
 
 
 def test_scripts_in_image_clothing_are_refused(tmp_path):
@@ -532,10 +487,6 @@ def test_frame_folder_matches_lossless_video(tmp_path, name, template, first):
         assert torch.equal(frames, video.frames_at(indices))
         assert (frames.shape, frames.dtype) == ((5, 3, HEIGHT, WIDTH), torch.uint8)
         assert frames.is_contiguous(memory_format=torch.channels_last)
-        for bad in ([12], [-1], []):
-            with pytest.raises(DataError):
-                media.frames_at(bad)
-    assert MediaPath(tmp_path / template).open().check() == 12
 
 
 def test_only_wanted_pictures_are_read_and_each_once(tmp_path, monkeypatch):
@@ -564,20 +515,14 @@ def test_a_damaged_frame_is_an_error_of_the_clip(tmp_path):
             media.frames_at([2])
         assert (caught.value.path, caught.value.fault) == (path, "empty")
         assert "004.png" in catch(media.frames_at, [3]).problem
-    with refuses(MediaError, "003.png"):
-        MediaPath(path).open().check()
 
 
-def test_frames_of_two_sizes_missing_or_mixed(tmp_path):
+def test_frames_of_two_sizes_or_of_a_video(tmp_path):
     path = write_frames(tmp_path / "{:03d}.png", "red", 5)
     PIL.Image.new("RGB", (32, 48)).save(tmp_path / "004.png")
-    with MediaPath(path).open() as media:
-        for read in (lambda: media.frames_at([0, 3]), lambda: MediaPath(path).open().check()):
-            with refuses(MediaError, "48x48", "32x48", "004.png"):
-                read()
-    (tmp_path / "003.png").unlink()
-    with refuses(MediaError, "003.png"):
-        MediaPath(path).open()
+    for read in (lambda media: media.frames_at([0, 3]), Media.check):
+        with refuses(MediaError, "48x48", "32x48", "004.png"):
+            read(MediaPath(path).open())
     with refuses(MediaError, "'.mp4'"):
         MediaPath(tmp_path / "{:03d}.mp4").open()
 
@@ -597,8 +542,6 @@ def test_the_suffix_that_fits_a_content(tmp_path, suffix):
     assert suffix_of(path.read_bytes()) == suffix
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"no media at all", b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", b"\x89PNG\r\n\x1a\n"]
-)
+@pytest.mark.parametrize("content", [b"", b"no media", b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", b"\x89PNG\r\n\x1a\n"])
 def test_what_is_no_media_has_no_suffix(content):
     assert suffix_of(content) is None

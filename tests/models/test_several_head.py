@@ -8,7 +8,6 @@ import torch
 from made import SPEC, noise, tiny_visual, write_untrained
 from texthead.encoders.encoder import Encoder, Text
 from texthead.errors import DataError
-from texthead.models.head_table import head_json, saved_kind
 from texthead.models.heads import FrozenHead, Head, LinearHead, ProbeHead, TemplatesHead, TrainableHead
 from texthead.models.prompt_head import PromptHead
 from texthead.models.recognizer import Recognizer
@@ -19,38 +18,9 @@ from texthead.runs.run import load_run
 NAMES = ["dog", "frisbee", "cat"]
 
 
-def inner(kind: type) -> FrozenHead | TrainableHead | ProbeHead:
-    rows = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
-    if kind is ProbeHead:
-        return ProbeHead(rows, bias=torch.arange(3.0), center=torch.ones(8), names=NAMES)
-    return kind(rows, names=NAMES, scale=10.0)
-
-
-def several(kind: type = FrozenHead) -> SeveralHead:
-    return SeveralHead(inner(kind), bias=torch.tensor([-1.0, 0.0, 1.0]), thresholds=torch.tensor([0.0, -2.0, 1.0]))
-
-
-@pytest.mark.parametrize("kind", [FrozenHead, TrainableHead, ProbeHead])
-def test_it_is_restored_from_its_config_and_state(kind: type) -> None:
-    head, features = several(kind), torch.randn(4, 8)
-    config = head_json(head)
-    again = saved_kind(config["type"]).from_config(config, NAMES, dim=8)
-    again.load_state_dict(head.state_dict())
-    assert torch.equal(again(features), head(features))
-    assert torch.equal(again(features), head.head(features) + head.bias)
-    assert (again.kind, again.several, again.frozen) == (head.kind, True, kind is FrozenHead)
-    assert torch.equal(again.chosen(torch.zeros(1, 3)), torch.tensor([[True, True, False]]))
-
-
-@pytest.mark.parametrize("kind", [FrozenHead, ProbeHead])
-def test_edited_classes_keep_bias_and_threshold(kind: type) -> None:
-    head, features = several(kind), torch.randn(4, 8)
-    rows = head.rows()
-    assert rows is not None
-    less = head.with_rows(rows[[2, 0]], ["cat", "dog"])
-    assert torch.equal(less(features), head(features)[:, [2, 0]])
-    assert isinstance(less, SeveralHead)
-    assert less.thresholds.tolist() == [1.0, 0.0]
+def several(rows: int = 3) -> SeveralHead:
+    head = FrozenHead(noise(3, 8), names=NAMES, scale=10.0)
+    return SeveralHead(head, bias=torch.zeros(rows), thresholds=torch.tensor([0.0, -2.0, 1.0])[:rows])
 
 
 def test_new_classes_get_text_rows_and_the_mean_bias() -> None:
@@ -66,12 +36,13 @@ def test_probabilities_do_not_compete() -> None:
     model = Recognizer(torch.nn.Identity(), MeanPool(), several())
     assert model.several
     assert model.probabilities(torch.zeros(2, 3)).tolist() == [[0.5] * 3] * 2
-    assert not Recognizer(torch.nn.Identity(), MeanPool(), inner(FrozenHead)).several
+    assert not Recognizer(torch.nn.Identity(), MeanPool(), model.head.head).several
+    assert model.head.chosen(torch.zeros(1, 3)).tolist() == [[True, True, False]]
 
 
 def test_biases_and_thresholds_are_one_per_class() -> None:
     with pytest.raises(DataError, match="3 class names for 2 rows"):
-        SeveralHead(inner(FrozenHead), bias=torch.zeros(2), thresholds=torch.zeros(2))
+        several(rows=2)
 
 
 def heads() -> dict[str, Head]:
@@ -94,9 +65,12 @@ def test_a_run_keeps_head_bias_and_thresholds(kind: str, tmp_path: Path) -> None
     loaded = load_run(write_untrained(tmp_path / "run", Recognizer(tiny_visual(), MeanPool(), head)))
     assert torch.equal(loaded.model.thresholds, thresholds)
     assert torch.equal(loaded.head(features), head(features))
+    assert torch.equal(head(features), head.head(features) + head.bias)
+    assert (loaded.head.several, loaded.head.frozen) == (True, head.head.frozen)
     assert torch.equal(loaded.model.probabilities(head(features)), head(features).sigmoid())
     assert (loaded.labels, loaded.head.kind, loaded.head.prompts) == (tuple(NAMES), head.kind, head.prompts)
     rows = loaded.head.rows()
     swapped = loaded.head.with_rows(rows[[2, 0]], ["cat", "dog"])
+    assert swapped.thresholds.tolist() == [0.0, 0.5]
     assert torch.allclose(swapped(features), head(features)[:, [2, 0]], atol=1e-5)
     assert Recognizer(tiny_visual(), MeanPool(), heads()[kind]).thresholds is None

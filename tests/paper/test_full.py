@@ -10,8 +10,9 @@ from made import write_frames, write_image, write_video
 from messages import prints, refuses
 from paper import data, fit, tinyclip, worlds
 from paper.__main__ import main
-from paper.alone import launched, share
+from paper.alone import launched
 from paper.data import Runtime
+from paper.fit import share
 from paper.rows import Job
 from texthead.errors import DataError, RunError
 

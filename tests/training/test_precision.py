@@ -169,19 +169,13 @@ def test_resumed_run_keeps_precision(data: Dataset, tmp_path: Path, monkeypatch:
         train(auto_model(), data, None, replace(AUTO, precision="fp32"), out=tmp_path / "cut", resume=True)
 
 
-@pytest.mark.parametrize(
-    ("changes", "execution"),
-    [
-        pytest.param({"epochs": 9}, Execution(), id="36 steps"),
-        pytest.param({"freeze_encoder": True, "temporal": "transformer"}, Execution(), id="encoder frozen"),
-    ],
-)
+@pytest.mark.parametrize("changes", [{"epochs": 9}, {"freeze_encoder": True, "temporal": "transformer"}])
 def test_where_a_trial_does_not_pay_there_is_none(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict, execution: Execution
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict
 ) -> None:
     monkeypatch.setattr(precision, "try_both", never)
     model = make_model() if "temporal" in changes else auto_model()
-    train(model, data, None, replace(AUTO, **changes), out=tmp_path / "run", execution=execution)
+    train(model, data, None, replace(AUTO, **changes), out=tmp_path / "run")
     assert recorded(tmp_path / "run") == "fp32"
 
 

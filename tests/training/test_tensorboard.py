@@ -33,25 +33,17 @@ def rounded(value: float) -> float:
 
 
 @pytest.mark.slow
-def test_the_scalars_are_those_of_the_metrics(world: World, say, tmp_path):
-    run = tmp_path / "run"
-    code, _, err = say("train", world.manifest, *world.fast(run), "--baselines", "never", "--tensorboard")
-    assert code == 0, err
-    scalars = read_scalars(run / "tensorboard")
-    assert {"train/loss", "val/top1"} <= set(scalars)
-    assert scalars == read_metrics(run)
-    assert not (world.run / "tensorboard").exists(), "there without the option"
-
-
-@pytest.mark.slow
-def test_a_resumed_run_has_every_scalar_once(world: World, say, tmp_path):
+def test_the_scalars_are_those_of_the_metrics_also_after_a_resume(world: World, say, tmp_path):
     run, typed = tmp_path / "run", ["train", world.manifest]
-    assert say(*typed, *world.fast(run), "--baselines", "never", "--tensorboard")[0] == 0
-    whole = read_metrics(run)
+    code, _, err = say(*typed, *world.fast(run), "--baselines", "never", "--tensorboard")
+    assert code == 0, err
+    whole = read_scalars(run / "tensorboard")
+    assert {"train/loss", "val/top1"} <= set(whole)
+    assert whole == read_metrics(run)
+    assert not (world.run / "tensorboard").exists(), "there without the option"
     assert say(*typed, "--out", run, "--resume", "--tensorboard", *world.run_options())[0] == 0
-    again = read_metrics(run)
-    assert read_scalars(run / "tensorboard") == again
-    assert set(again) == set(whole)
+    assert read_scalars(run / "tensorboard") == read_metrics(run)
+    assert set(read_metrics(run)) == set(whole)
 
 
 def test_where_tensorboard_is_missing_the_remedy_is_named(world: World, wrong, tmp_path, monkeypatch):

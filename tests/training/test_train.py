@@ -7,7 +7,6 @@ import json
 import math
 import pickle
 import shutil
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
@@ -159,16 +158,6 @@ def test_a_frozen_encoder_is_left_as_it_is(data: Dataset, tmp_path: Path, kind: 
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"temporal", "head"}
     assert torch.equal(after["head.weight"], before["head.weight"]) == (kind is FrozenHead)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("frozen", [False, True], ids=["fine-tuned", "frozen"])
-def test_it_learns(data: Dataset, val: Dataset, tmp_path: Path, frozen: bool) -> None:
-    recipe = replace(RECIPE, epochs=10 if frozen else 4, freeze_encoder=frozen)
-    records = train(make_model(), data, val, recipe, out=tmp_path)
-    values = losses(records)
-    assert np.mean(values[-3:]) < 0.25 * np.mean(values[:3])
-    assert (records[-1]["kind"], records[-1]["top1"]) == ("val", 100)
 
 
 # --- against a loop in plain PyTorch --------------------------------------------------------------------------------
@@ -324,16 +313,11 @@ def test_resumed_run_matches_bitwise(
     assert_same_weights(copied(model), weights)
 
 
-@pytest.mark.parametrize("every", [1, 3, 100])
-def test_checkpoints_within_epochs_change_nothing(data: Dataset, uncut: Path, tmp_path: Path, every: int) -> None:
+@pytest.mark.parametrize("every", [0, 1, 3, 100])
+def test_checkpoints_change_nothing(data: Dataset, uncut: Path, tmp_path: Path, every: int) -> None:
     train_short(data, tmp_path, execution=Execution(checkpoint_every=every))
     assert_same_run(tmp_path, uncut)
-
-
-def test_a_run_without_checkpoints_has_the_same_weights(data: Dataset, uncut: Path, tmp_path: Path) -> None:
-    train_short(data, tmp_path, execution=Execution(checkpoint_every=0))
-    assert not list((tmp_path / "state").glob("*"))
-    assert_same_weights(load_file(tmp_path / "model.safetensors"), load_file(uncut / "model.safetensors"))
+    assert len([*tmp_path.glob("state/step-*")]) == (every > 0)
 
 
 def test_short_epochs_on_kept_features_share_a_checkpoint(data: Dataset, tmp_path: Path) -> None:
@@ -348,17 +332,6 @@ def test_short_epochs_on_kept_features_share_a_checkpoint(data: Dataset, tmp_pat
 def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, uncut: Path, tmp_path: Path) -> None:
     with pytest.raises(Stop):
         train_short(data, tmp_path, reporter=stop_after(8))
-    train_short(data, tmp_path, resume=True)
-    assert_same_run(tmp_path, uncut)
-
-
-def test_a_run_of_a_version_without_grids_resumes(data: Dataset, uncut: Path, tmp_path: Path) -> None:
-    with pytest.raises(Stop):
-        train_short(data, tmp_path, reporter=stop_after(8))
-    about = json.loads((tmp_path / "recipe.json").read_text())
-    del about["encoder"]["grid"], about["encoder"]["finest"]
-    about["encoder"]["tokens"] = 1
-    (tmp_path / "recipe.json").write_text(json.dumps(about))
     train_short(data, tmp_path, resume=True)
     assert_same_run(tmp_path, uncut)
 
@@ -435,17 +408,11 @@ def test_resume_needs_run_folder(stopped: Path, data: Dataset, tmp_path: Path) -
     assert contents(stopped) == before
 
 
-def test_old_checkpoint_format_not_resumed(data: Dataset, again: Path) -> None:
-    shutil.rmtree(again / "state")
-    (again / "state").mkdir()
-    torch.save({"model": {}, "optimizer": {}}, again / "state" / "last.pt")
+def test_a_run_of_another_format_is_not_resumed(data: Dataset, again: Path) -> None:
     about = json.loads((again / "recipe.json").read_text())
-    about["recipe"].pop("patch_dropout")
     (again / "recipe.json").write_text(json.dumps({**about, "format": 2}))
-    before = contents(again)
     with refuses(RunError, again, "format 2", "now 1"):
         train_short(data, again, resume=True)
-    assert contents(again) == before
 
 
 def edit(shard: Path, *, drop: str = "", **tensors: Tensor) -> None:
@@ -526,31 +493,26 @@ def test_a_damaged_file_is_one_line_when_resuming(data: Dataset, again: Path, na
 @pytest.mark.parametrize(("length", "batch"), [(10, 4), (8, 4), (3, 16), (1, 1), (13, 5), (7, 1)])
 def test_every_item_comes_exactly_once_an_epoch(length: int, batch: int, accumulate: int) -> None:
     part = math.ceil(batch / accumulate)
-    batches = EpochBatches(length, batch, part, seed=5)
-    orders = []
+    batches, whole, other = (
+        EpochBatches(length, batch, size, seed=seed) for size, seed in ((part, 5), (batch, 5), (batch, 6))
+    )
+    sizes, orders = [batch] * (length // batch) + [length % batch] * (length % batch > 0), []
     for epoch in range(3):
-        batches.epoch = epoch
-        parts = list(batches)
-        assert Counter(key for keys in parts for key in keys) == Counter((epoch, i) for i in range(length))
-        assert len(parts) == len(batches)
-        orders.append([position for keys in parts for _, position in keys])
-        steps = list(batches.steps())
-        assert len(steps) == batches.steps_per_epoch == math.ceil(length / batch)
-        assert [items for items, _ in steps] == [batch] * (length // batch) + [length % batch] * (length % batch > 0)
-        assert sum(micro for _, micro in steps) == len(parts)
-        for items, micro in steps:
+        batches.epoch = whole.epoch = epoch
+        parts, steps = list(batches), list(batches.steps())
+        orders.append([key for keys in parts for key in keys])
+        assert sorted(orders[-1]) == [(epoch, i) for i in range(length)]
+        assert len(parts) == len(batches) == sum(micro for _, micro in steps)
+        assert [items for items, _ in steps] == [len(keys) for keys in whole] == sizes
+        assert len(steps) == batches.steps_per_epoch
+        for (_, micro), keys in zip(steps, whole, strict=True):
             taken, parts = parts[:micro], parts[micro:]
-            assert sum(map(len, taken)) == items
+            assert [key for keys in taken for key in keys] == keys, "parts do not change the order"
             assert all(len(keys) == part for keys in taken[:-1])
             assert 1 <= len(taken[-1]) <= part
-    if length > 6:
-        assert orders[0] != orders[1]
-        assert orders[1] != orders[2]
-    batches.epoch = 0
-    assert [position for keys in batches for _, position in keys] == orders[0]
-    again, other = (EpochBatches(length, batch, batch, seed=seed) for seed in (5, 6))
-    assert [position for keys in again for _, position in keys] == orders[0], "parts do not change the order"
-    assert length <= 6 or [position for keys in other for _, position in keys] != orders[0]
+    positions = {tuple(position for _, position in order) for order in orders}
+    assert length <= 6 or len(positions) == 3
+    assert length <= 6 or [key for keys in other for key in keys] != orders[0]
 
 
 def test_the_published_schedule_changes_at_every_tenth_step_only(
@@ -569,32 +531,23 @@ def test_the_published_schedule_changes_at_every_tenth_step_only(
     assert not any("lr" in record for record in records), "no parameter has that rate"
 
 
-def test_groups_hold_each_parameter_once_at_its_own_rate() -> None:
+def test_groups_hold_each_trained_parameter_once_at_its_own_rate() -> None:
+    """Eq. 1: the paper's recipe uses the rate of new modules for a head; changing it leaves the encoder's rate alone."""
     model = make_model(head=TrainableHead(draw(2, SPEC.dim), names=NAMES))
     old, new = parameter_groups(model, RECIPE)
     assert (old["lr"], old["peak_lr"], new["lr"], new["peak_lr"]) == (1e-3, 1e-3, 2e-3, 2e-3)
-    assert set(map(id, old["params"])) == {*map(id, model.visual.parameters()), id(model.head.log_scale)}
-    assert set(map(id, new["params"])) == {*map(id, model.temporal.parameters()), id(model.head.weight)}
-    assert len(old["params"]) + len(new["params"]) == len(list(model.parameters()))
-
-
-def test_a_learned_head_has_a_rate_of_its_own() -> None:
-    """Eq. 1: the paper's recipe uses the rate of new modules; changing it leaves the encoder's rate alone."""
-    model = make_model(head=LinearHead(SPEC.dim, names=NAMES), temporal=MeanPool())
+    visual, scale = [*map(id, model.visual.parameters())], id(model.head.log_scale)
+    assert [*map(id, old["params"])] == [*visual, scale]
+    assert {*map(id, new["params"])} == {*map(id, model.temporal.parameters()), id(model.head.weight)}
+    assert [*map(id, parameter_groups(model, replace(RECIPE, learn_scale=False))[0]["params"])] == visual
+    linear = make_model(head=LinearHead(SPEC.dim, names=NAMES), temporal=MeanPool())
     for recipe, rate in ((paper(), 5e-5), (paper(lr_new=5e-3), 5e-3)):
-        old, new = parameter_groups(model, recipe)
+        old, new = parameter_groups(linear, recipe)
         assert (old["peak_lr"], new["peak_lr"]) == (5e-6, rate)
-        assert set(map(id, old["params"])) == set(map(id, model.visual.parameters()))
-        assert list(map(id, new["params"])) == [id(model.head.weight)]
-
-
-def test_groups_leave_out_what_is_not_trained() -> None:
-    model = make_model()
-    old, new = parameter_groups(model, replace(RECIPE, learn_scale=False))
-    assert id(model.head.log_scale) not in map(id, [*old["params"], *new["params"]])
-    (scale, new) = parameter_groups(model.on_features(), RECIPE)
-    assert list(map(id, scale["params"])) == [id(model.head.log_scale)]
-    (only,) = parameter_groups(Recognizer(nn.Identity(), MeanPool(), LinearHead(SPEC.dim, names=NAMES)), RECIPE)
+        assert [*map(id, new["params"])] == [id(linear.head.weight)]
+    first, _ = parameter_groups(make_model().on_features(), RECIPE)
+    assert len(first["params"]) == 1, "the logit scale"
+    (only,) = parameter_groups(linear.on_features(), RECIPE)
     assert only["peak_lr"] == 2e-3
 
 

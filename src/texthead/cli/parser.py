@@ -274,19 +274,15 @@ def options_of(command: type) -> list[Option]:
     A command can add to those of its fields by a class method `more_options`.
     """
     options = [*_fields_of(command, None)]
+    switch = partial(Option, hint=bool, default=False)
     if not hasattr(command, "ACTIONS"):  # Actions have their own.
-        text = "print no progress and no notes, only results and errors"
-        options.append(Option(name="quiet", hint=bool, default=False, text=text))
-        text = "also print settings, prompts and tables"
-        options.append(Option(name="verbose", hint=bool, default=False, text=text))
-        if hasattr(command, "JSON"):
-            text = f"print the result as one JSON document: {command.JSON}"
-            options.append(Option(name="json", hint=bool, default=False, text=text))
+        options.append(switch(name="quiet", text="print no progress and no notes, only results and errors"))
+        options.append(switch(name="verbose", text="also print settings, prompts and tables"))
+    if hasattr(command, "JSON"):
+        options.append(switch(name="json", text=f"print the result as one JSON document: {command.JSON}"))
     if getattr(command, "CONFIG", False):
-        text = "YAML file with any of these options"
-        options.append(Option(name="config", default=None, metavar="FILE", text=text))
-        text = "print the options as a YAML file for --config, and exit"
-        options.append(Option(name="print_config", hint=bool, default=False, text=text))
+        options.append(Option(name="config", default=None, metavar="FILE", text="YAML file with any of these options"))
+        options.append(switch(name="print_config", text="print the options as a YAML file for --config, and exit"))
     return [*options, *(command.more_options() if hasattr(command, "more_options") else ())]
 
 

@@ -42,7 +42,6 @@ class Calibrate(ScoredRun):
     wrong: float = option(0.05, "RATE")
 
     def __call__(self) -> None:
-        console.doing("loading torch")
         from texthead.cli.score_table import show_answers
         from texthead.data.dataset import splits_of
         from texthead.evaluation.calibration import check_guarantees

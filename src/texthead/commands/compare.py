@@ -69,7 +69,6 @@ class Compare:
         check_source(self.data)
 
     def __call__(self) -> None:
-        console.doing("loading torch")
         from texthead.cli.score_table import rare_json
         from texthead.data.class_shares import read_class_shares
         from texthead.transfer.comparison import compare, load_task

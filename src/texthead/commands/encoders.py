@@ -93,7 +93,6 @@ class Encoders:
         _show(encoders)
 
     def _count(self, source: str) -> None:
-        console.doing("loading torch")
         import torch
 
         from texthead.encoders.load import spec_of

@@ -53,7 +53,6 @@ class Eval(ScoredRun):
         check_outputs(self, out=".csv")
 
     def __call__(self) -> None:
-        console.doing("loading torch")
         from texthead.cli.score_table import answers_json, scores_json, show_answers, show_classes, show_scores
         from texthead.parallel.distributed import rank
         from texthead.prediction.run_evaluation import evaluate_run, write_items

@@ -1,5 +1,7 @@
 """`texthead predict`: predict the classes of files, with a run or zero-shot."""
 
+import csv
+import json
 import os
 import sys
 import tempfile
@@ -15,7 +17,7 @@ from texthead.cli.flag_names import with_flags
 from texthead.cli.model import ModelOptions, noted_calibration
 from texthead.cli.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, run_argument
 from texthead.cli.outputs import check_outputs
-from texthead.cli.parser import argument, option
+from texthead.cli.parser import PositiveInt, argument, option
 from texthead.errors import DataError, listed, on_one_line
 from texthead.media.paths import MediaPath
 from texthead.runs.saved import is_run
@@ -57,7 +59,7 @@ class Predict:
 
     inputs: list[str] = argument("RUN_OR_FILE", nargs="+", read=run_argument)
     model: ModelOptions = ModelOptions()
-    top: int | None = option(None, "N")
+    top: PositiveInt | None = option(None, "N")
     sets: bool = False
     at_least: float | None = option(None, "PROBABILITY")
     unlabelled: str | None = option(None, "FOLDER")
@@ -69,20 +71,17 @@ class Predict:
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
-        if self.top is not None and self.top < 1:
-            raise DataError(f"--top must be at least 1, got {self.top}")
         self.printed.check()
         self.tool.check()
-        _run_and_inputs(self)
+        self._run_and_inputs()
         check_outputs(self, export=".json .xml")
 
     def __call__(self) -> int:
         """Return the exit code."""
-        console.doing("loading torch")
         from texthead.prediction.predict import answering, predictions
         from texthead.runs.run import keep_graph
 
-        run_folder, inputs = _run_and_inputs(self)
+        run_folder, inputs = self._run_and_inputs()
         model = self.model.load(run_folder, self.files.pick_device())
         protocol = self.protocol.on(model.protocol)
         # The threshold holds for files that are scored alone.
@@ -92,22 +91,20 @@ class Predict:
         others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
         reading = replace(self.files.reading([*inputs, *others]), skip_unreadable=True)
         unreadable: list[str] = []
-        results = predictions(
-            model,
-            inputs,
-            protocol,
-            reading,
-            top=self.top or _TOP,
-            sets=self.sets,
-            at_least=self.at_least,
-            unlabelled=others,
-            reporter=console.reporter,
-        )
-        _print_predictions(results, unreadable, calibration, self, model.model)
+        best: dict[Path, Sequence[tuple[str, float]]] = {}
+        options = {"top": self.top or _TOP, "sets": self.sets, "at_least": self.at_least, "unlabelled": others}
+        results = predictions(model, inputs, protocol, reading, **options, reporter=console.reporter)
+        self._print(self._recorded(results, unreadable, best), calibration, several=model.model.several)
+        if self.tool.export is not None:
+            self._export(best, model.model)
         batch = "probabilities are not calibrated with --unlabelled" if self.unlabelled else ""
         console.say_notes(batch, _threshold_line(model.model))
-        _suggest(self, run_folder)
-        if run_folder is not None:
+        if run_folder is None:
+            folder = Path(self.inputs[0])
+            folder = folder if folder.is_dir() else folder.parent
+            console.next_command("texthead", "label", folder, "--classes", self.model.classes, "--out", "labels.csv")
+        else:
+            console.next_command("texthead", "ui", run_folder)
             sys.stdout.flush()
             console.doing("saving the encoder's graph for the next prediction")
             keep_graph(Path(run_folder), model.model, protocol.sizes.size)
@@ -119,6 +116,81 @@ class Predict:
             return 1
         return 0
 
+    def _run_and_inputs(self) -> tuple[str | None, list[str | Path]]:
+        """Return (the run or None, the files and folders).
+
+        Raises:
+            DataError, RunError: options exclude each other, or a path does not exist.
+        """
+        run, rest = self.model.split(self.inputs, "all files")
+        if run is not None and not rest:
+            raise DataError(f"{run} is a run: name files or folders after it")
+        for path in rest:
+            if Path(path).suffix.lower() in _LISTS and Path(path).is_file():
+                raise DataError(
+                    f"{path} is a list, not a video or image: use `texthead bulk`, which takes a CSV or TSV with a "
+                    "column 'path', or a .txt with one path per line"
+                )
+            MediaPath(path).check()
+        return run, _inputs(rest, self.frame_template)
+
+    def _recorded(
+        self, predictions: "Iterable[Prediction]", unreadable: list[str], best: dict[Path, Sequence[tuple[str, float]]]
+    ) -> "Iterator[Prediction]":
+        """Yield the predictions; collect the paths of unreadable files and, for --export, the names of the others."""
+        for prediction in predictions:
+            if prediction.error:
+                unreadable.append(str(prediction.path))
+            elif self.tool.export is not None:
+                best[prediction.path] = prediction.labels
+            yield prediction
+
+    def _print(self, predictions: "Iterator[Prediction]", calibration: "Calibration | None", *, several: bool) -> None:
+        """Print the predictions once all are made, so that nothing is printed if no file can be read.
+
+        They are held in a file, not in memory.
+        """
+        plain = console.prints_json() or self.printed.csv
+        show = console.write if plain else partial(console.results().print, flags=False)
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            self._write(predictions, file, calibration, several=several)
+            file.seek(0)
+            for line in file:
+                show(line.removesuffix("\n"))
+
+    def _write(
+        self, predictions: "Iterator[Prediction]", file: TextIO, calibration: "Calibration | None", *, several: bool
+    ) -> None:
+        """Write each prediction as it comes: as JSON, CSV or text; many files as one line each."""
+        from texthead.prediction.formats import csv_columns, csv_rows, json_entry
+
+        if console.prints_json():
+            entries = (
+                json.dumps([json_entry(each, calibration)], indent=1, ensure_ascii=False) for each in predictions
+            )
+            # Without the brackets of its own list.
+            file.writelines(f"{',' if number else '['}{entry[1:-2]}" for number, entry in enumerate(entries))
+            file.write("\n]\n")
+        elif self.printed.csv:
+            columns = csv_columns(calibration, sets=self.sets, several=several)
+            csv.writer(file).writerows(chain([columns], csv_rows(predictions, columns)))
+        else:
+            first = list(islice(predictions, _FEW_FILES + 1))
+            short = len(first) > _FEW_FILES and self.top is None and not self.sets
+            file.writelines(map(_line if short else _lines, chain(first, predictions)))
+
+    def _export(self, best: dict[Path, Sequence[tuple[str, float]]], model: "Recognizer") -> None:
+        """Write the files and their predictions for a labelling tool."""
+        from texthead.data.dataset import Item
+
+        first, *_ = inputs = [path for path in self.inputs if not is_run(path)]
+        data = Path(first)
+        if len(inputs) > 1 or not data.is_dir():
+            data = Path(os.path.commonpath([os.path.abspath(path.parent) for path in best]))  # noqa: PTH100
+        source = "zero-shot" if first == self.inputs[0] else Path(self.inputs[0]).name
+        items = [Item(path, "") for path in best]
+        self.tool.write(items, best, model.names, data=data, model=source, several=model.several)
+
 
 def _threshold_line(model: "Recognizer") -> str:
     """Return from which probability on a file is said to have a class; empty if it has one class."""
@@ -126,16 +198,6 @@ def _threshold_line(model: "Recognizer") -> str:
         return ""
     levels = sorted({f"{100 * value:.1f} %" for value in model.thresholds.sigmoid().tolist()})
     return f"yes from a probability of {levels[0]} on" if len(levels) == 1 else "each class has a threshold of its own"
-
-
-def _suggest(command: Predict, run: str | None) -> None:
-    """Suggest to try the run in the browser, or to label the files that were predicted zero-shot."""
-    if run is not None:
-        console.next_command("texthead", "ui", run)
-        return
-    folder = Path(command.inputs[0])
-    folder = folder if folder.is_dir() else folder.parent
-    console.next_command("texthead", "label", folder, "--classes", command.model.classes, "--out", "labels.csv")
 
 
 # Classes printed per file.
@@ -146,31 +208,6 @@ _FEW_FILES = 5
 
 # Endings of lists of files.
 _LISTS = (".csv", ".tsv", ".txt")
-
-
-def _run_and_inputs(command: Predict) -> tuple[str | None, list[str | Path]]:
-    """Return (the run or None, the files and folders).
-
-    Raises:
-        DataError, RunError: options exclude each other, or a path does not exist.
-    """
-    first, rest = command.model.split(command.inputs, "all files")
-    if first is not None and not rest:
-        raise DataError(f"{first} is a run: name files or folders after it")
-    _check_no_list(rest)
-    for path in rest:
-        MediaPath(path).check()
-    return first, _inputs(rest, command.frame_template)
-
-
-def _check_no_list(inputs: Sequence[str]) -> None:
-    """Raise DataError if a list of files is given in place of a file."""
-    for path in map(Path, inputs):
-        if path.suffix.lower() in _LISTS and path.is_file():
-            raise DataError(
-                f"{path} is a list, not a video or image: use `texthead bulk`, which takes a CSV or TSV with a column "
-                "'path', or a .txt with one path per line"
-            )
 
 
 def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
@@ -188,81 +225,6 @@ def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
     for each in inputs:
         paths += clips_below(Path(each), template) if Path(each).is_dir() else [each]
     return paths
-
-
-def _print_predictions(
-    predictions: "Iterable[Prediction]",
-    unreadable: list[str],
-    calibration: "Calibration | None",
-    command: Predict,
-    model: "Recognizer",
-) -> None:
-    """Print the predictions once all are made, so that nothing is printed if no file can be read.
-
-    They are held in a file, not in memory. With --export, also write them for the labelling tool. `unreadable` gets the
-    paths of the files that cannot be read.
-    """
-    best: dict[Path, Sequence[tuple[str, float]]] = {}
-    exported = command.tool.export is not None
-    predictions = _recorded(predictions, unreadable, best if exported else None)
-    show = (
-        console.write if console.prints_json() or command.printed.csv else partial(console.results().print, flags=False)
-    )
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        _write_predictions(predictions, file, calibration, command, several=model.several)
-        file.seek(0)
-        for line in file:
-            show(line.removesuffix("\n"))
-    if exported:
-        _export(best, command, model)
-
-
-def _recorded(
-    predictions: "Iterable[Prediction]", unreadable: list[str], best: dict[Path, Sequence[tuple[str, float]]] | None
-) -> "Iterator[Prediction]":
-    """Yield the predictions, and put the paths of unreadable files and the names of the others into the last two."""
-    for prediction in predictions:
-        if prediction.error:
-            unreadable.append(str(prediction.path))
-        elif best is not None:
-            best[prediction.path] = prediction.labels
-        yield prediction
-
-
-def _export(best: dict[Path, Sequence[tuple[str, float]]], command: Predict, model: "Recognizer") -> None:
-    """Write the files and their predictions for a labelling tool."""
-    from texthead.data.dataset import Item
-
-    first, *_ = inputs = [path for path in command.inputs if not is_run(path)]
-    data = Path(first)
-    if len(inputs) > 1 or not data.is_dir():
-        data = Path(os.path.commonpath([os.path.abspath(path.parent) for path in best]))  # noqa: PTH100
-    source = "zero-shot" if first == command.inputs[0] else Path(command.inputs[0]).name
-    items = [Item(path, "") for path in best]
-    command.tool.write(items, best, model.names, data=data, model=source, several=model.several)
-
-
-def _write_predictions(
-    predictions: "Iterable[Prediction]",
-    file: TextIO,
-    calibration: "Calibration | None",
-    command: Predict,
-    *,
-    several: bool,
-) -> None:
-    """Write each prediction as it comes: as JSON, CSV or text; many files as one line each."""
-    from texthead.prediction.formats import write_as_csv, write_as_json
-
-    if console.prints_json():
-        write_as_json(file, predictions, calibration)
-        return
-    if command.printed.csv:
-        write_as_csv(file, predictions, calibration, sets=command.sets, several=several)
-        return
-    predictions = iter(predictions)
-    first = list(islice(predictions, _FEW_FILES + 1))
-    short = len(first) > _FEW_FILES and command.top is None and not command.sets
-    file.writelines(map(_line if short else _lines, chain(first, predictions)))
 
 
 def _line(p: "Prediction") -> str:

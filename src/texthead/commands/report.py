@@ -8,7 +8,7 @@ from texthead.cli import console
 from texthead.cli.options import BaselineOptions, LabelledRun, ReadingOptions, SplitName
 from texthead.cli.outputs import check_out_file, check_outputs
 from texthead.cli.parser import NonNegativeInt, UpTo12, option
-from texthead.errors import DataError, MediaError
+from texthead.errors import MediaError
 from texthead.extras import check_extra
 
 if TYPE_CHECKING:
@@ -47,14 +47,11 @@ class ReportCommand(LabelledRun):
         check_extra("plots", "texthead report")
         super().check()
         check_outputs(self, out=".html .htm")
-        if self.out and not Path(self.out).parent.is_dir():
-            raise DataError(f"--out {self.out}: there is no folder {Path(self.out).parent}; make it first")
         if self.out is None:
             page = Path(self.run) / "report.html"
             check_out_file(str(page), page, ".html")
 
     def __call__(self) -> None:
-        console.doing("loading torch")
         from texthead.cli.score_table import scores_json
         from texthead.prediction.run_report import Examples, report_run
 

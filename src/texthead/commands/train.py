@@ -20,7 +20,6 @@ from texthead.text import prompts
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
-    from texthead.transfer.comparison import FittedMethod
     from texthead.transfer.run_training import Choice, RunOptions, TrainedRun, TrainingEvent, TrainingPlan
 
 
@@ -165,7 +164,6 @@ class Train:
             check_extra("lora", "--tune lora")
 
     def __call__(self) -> None:
-        console.doing("loading torch")
         from texthead.training.execution import Execution
         from texthead.transfer.run_training import train_run
 
@@ -232,7 +230,8 @@ class Train:
             self._say_plan(event)
             console.doing("encoding the items")
         elif isinstance(event, FittedMethod):
-            _say_fitted(event)
+            console.say_skipped(event.skipped)
+            console.say_notes(*event.lines)
             console.doing(f"cross-validating the {event.name}")
         elif isinstance(event, Choice):
             self._say_choice(event)
@@ -290,12 +289,6 @@ ADVICE = {
     "several labels": "; --tune all fine-tunes",
     "nothing to gain": "; --tune all fine-tunes",
 }
-
-
-def _say_fitted(fitted: "FittedMethod") -> None:
-    """Print the files that cannot be read, and note what to know about the fit."""
-    console.say_skipped(fitted.skipped)
-    console.say_notes(*fitted.lines)
 
 
 def _show(trained: "TrainedRun") -> None:

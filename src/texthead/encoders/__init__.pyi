@@ -1,5 +1,7 @@
 """The public names of the package, imported on first use."""
 
+from . import figures as figures
+from . import weights as weights
 from .classifier import load_classifier as load_classifier
 from .encoder import Encoder as Encoder
 from .encoder import Visual as Visual
@@ -16,7 +18,4 @@ from .openclip import openai_tokenizer as openai_tokenizer
 from .openclip import openclip_tensors as openclip_tensors
 from .openclip import save_openclip as save_openclip
 from .openclip import tower_spec as tower_spec
-from .weights import NO_WEIGHTS as NO_WEIGHTS
 from .weights import fill as fill
-from .weights import named_tensors as named_tensors
-from .weights import read_checkpoint as read_checkpoint

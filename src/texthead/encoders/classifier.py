@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from texthead.downloads import faults
 from texthead.encoders.encoder import Visual
 from texthead.encoders.hugging_face import spec
-from texthead.encoders.transformers_model import Tower, check_complete, config_of, faults, folder_of, loaded
+from texthead.encoders.transformers_model import REMEDY, Tower, check_complete, config_of, folder_of, loaded
 from texthead.errors import EncoderError
 
 
@@ -38,7 +39,7 @@ def load_classifier(source: str) -> Classifier:
         EncoderError: it is no classifier of clips, or its folder is incomplete.
     """
     rest = source.removeprefix("hf:")
-    with faults(source):
+    with faults(source, REMEDY):
         folder = folder_of(rest)
         config = config_of(folder)
         names = config.architectures or ["no architecture"]

@@ -1,8 +1,8 @@
 """The two towers of an encoder: g_V (frames -> features) with its preprocessing, and g_T (prompts -> embeddings)."""
 
 import copy
-import json
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -13,12 +13,29 @@ from torch import Tensor, nn
 from texthead.downloads import no_downloads
 from texthead.encoders.spec import Grid, VisualSpec
 from texthead.errors import EncoderError
-from texthead.extensions import find
+from texthead.extensions import find_one
 from texthead.recipes import WITHOUT_TEXT
 
 # The entry points of encoder modules, and the functions that each needs.
 ENCODER_GROUP = "texthead.encoders"
 ENCODER_FUNCTIONS = ("load", "spec")
+
+# Our encoder modules by prefix. A new one is a module and a line here. It has
+#   FORMS              the forms of its sources, for messages,
+#   load(rest)         returns the pretrained encoder,
+#   spec(rest)         returns the spec of its visual tower, without weights or downloads,
+#   build(spec)        returns the network of a spec, with random weights,
+#   known()            returns (source, location of its weights) of every published encoder,
+#   load_text(rest)    returns the text tower alone, if that is faster than to load both,
+#   familiarity        as in `Encoder`, if its embeddings tell,
+# where `rest` is the part of a source after the prefix and colon: "ViT-B-16/openai" of "openclip:ViT-B-16/openai".
+# Modules of other packages need only `load` and `spec`, and `build` for networks of their own.
+BUILT_IN = {
+    "mini": "texthead.encoders.mini",
+    "openclip": "texthead.encoders.openclip",
+    "hf": "texthead.encoders.hugging_face",
+    "timm": "texthead.encoders.timm_visual",
+}
 
 # The source and architecture of encoders from `Encoder.from_functions`.
 FUNCTIONS = "functions"
@@ -181,6 +198,7 @@ class _Called(nn.Module):
         return self.function(images)
 
 
+@dataclass(eq=False, repr=False)
 class Encoder:
     """A visual and a text encoder that share a space.
 
@@ -199,30 +217,20 @@ class Encoder:
         load_text: returns the text encoder; None if there is none.
     """
 
-    def __init__(
-        self,
-        visual: Visual,
-        load_text: Callable[[], Text] | None,
-        *,
-        scale: float,
-        bias: float = 0.0,
-        center: Float[Tensor, " dim"] | None = None,
-        keep_text: bool = False,
-        text_source: str | None = None,
-        text_map: Float[Tensor, "width dim"] | None = None,
-        familiarity: Callable[[Float[Tensor, "prompts dim"]], Float[Tensor, " prompts"]] | None = None,
-    ):
-        self.visual = visual
-        self.dim = visual.spec.dim
-        self.source = visual.spec.source
-        self.scale = scale
-        self.bias = bias
-        self.center = center
-        self.text_source = text_source
-        self.text_map = text_map
-        self.familiarity = familiarity
-        self.load_text = load_text
-        self.keep_text = keep_text
+    visual: Visual
+    load_text: Callable[[], Text] | None
+    _: KW_ONLY
+    scale: float
+    bias: float = 0.0
+    center: Float[Tensor, " dim"] | None = None
+    keep_text: bool = False
+    text_source: str | None = None
+    text_map: Float[Tensor, "width dim"] | None = None
+    familiarity: Callable[[Float[Tensor, "prompts dim"]], Float[Tensor, " prompts"]] | None = None
+
+    def __post_init__(self) -> None:
+        self.dim = self.visual.spec.dim
+        self.source = self.visual.spec.source
         self._text: Text | None = None
         self._rows: dict[str, Tensor] = {}
 
@@ -304,13 +312,15 @@ class Encoder:
         Raises:
             EncoderError: a prompt has too many tokens, or embeddings and features differ in length.
         """
+        if not prompts:
+            return torch.empty(0, self.dim)
         if self.keep_text:
             return self._checked(self.text(prompts))
         new = list(dict.fromkeys(prompt for prompt in prompts if prompt not in self._rows))
         if new:
             with torch.no_grad():
                 self._rows.update(zip(new, self._checked(self._embeddings(new)), strict=True))
-        return torch.stack([self._rows[prompt] for prompt in prompts]) if prompts else torch.empty(0, self.dim)
+        return torch.stack([self._rows[prompt] for prompt in prompts])
 
     def _embeddings(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
         """Return the embeddings of prompts that are not cached."""
@@ -351,53 +361,20 @@ def build_visual(spec: VisualSpec) -> Visual:
     Raises:
         EncoderError: the installed libraries do not know the architecture.
     """
-    kind, _, name = spec.architecture.partition(":")
-    if kind == FUNCTIONS:
+    if spec.architecture == FUNCTIONS:
         raise EncoderError("the run's encoder was made of functions, which are not saved: make it an encoder package")
-    if kind == "timm":
-        import timm
-
-        _check_timm(name)
-        return Visual(timm.create_model(name, num_classes=0), spec)
-    if spec.architecture == "openclip":
-        import open_clip
-
-        config = json.loads(spec.config)
-        _check_timm(config.get("vision_cfg", {}).get("timm_model_name"))
-        try:
-            return Visual(openclip_tower(config), spec)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OSError) as error:
-            raise EncoderError(
-                f"open_clip {open_clip.__version__} cannot build the encoder of this architecture ({error}): "
-                "install the open_clip version that made the run"
-            ) from None
-    if spec.architecture == "hf":
-        from texthead.encoders.transformers_model import build_tower
-
-        return Visual(build_tower(spec), spec)
-    package = find(ENCODER_GROUP).get(kind)
-    module: Any = package.load(ENCODER_FUNCTIONS, EncoderError) if package else None
-    if not callable(getattr(module, "build", None)):
+    build = builder_of(spec.architecture)
+    if build is None:
         raise EncoderError(
             f"unknown architecture {spec.architecture!r}: not 'timm:NAME' or 'openclip', and no installed package "
-            f"has a build(spec) for {kind!r}: install the package of {spec.source!r}"
+            f"has a build(spec) for it: install the package of {spec.source!r}"
         )
-    return Visual(module.build(spec), spec)
+    return Visual(build(spec), spec)
 
 
-def _check_timm(name: str | None) -> None:
-    """Raise EncoderError if timm lacks the architecture: it would look up other names on a hub or in folders."""
-    import timm
-
-    if name is not None and not timm.is_model(name):
-        raise EncoderError(f"timm has no architecture {name!r}: install the timm version that made the run")
-
-
-def openclip_tower(config: dict) -> nn.Module:
-    """Return open_clip's image tower for a model config, with random weights; builds only a tiny text tower."""
-    import open_clip
-
-    text = open_clip.CLIPTextCfg(context_length=8, vocab_size=8, width=64, heads=1, layers=1)
-    vision = {**config["vision_cfg"], "output_tokens": False, "timm_model_pretrained": False}
-    clip = open_clip.CLIP(config["embed_dim"], vision, text, quick_gelu=config.get("quick_gelu", False))  # pyright: ignore[reportArgumentType]
-    return clip.visual
+def builder_of(architecture: str) -> Callable[[VisualSpec], nn.Module] | None:
+    """Return the function `build` of the encoder module that an architecture's prefix names; None if it has none."""
+    extension = find_one(ENCODER_GROUP, architecture.partition(":")[0], BUILT_IN)
+    module = extension.load(ENCODER_FUNCTIONS) if extension else None
+    build: Any = getattr(module, "build", None)
+    return build if callable(build) else None  # pyright: ignore[reportReturnType]

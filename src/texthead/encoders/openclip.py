@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from texthead.downloads import check_url
+from texthead.downloads import check_url, faults
 from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
 from texthead.encoders.spec import VisualSpec
+from texthead.encoders.timm_visual import check_architecture
 from texthead.encoders.weights import NO_WEIGHTS, check_folder, fill, is_torchscript, read_tensors, sized_as
-from texthead.errors import EncoderError, line_of
+from texthead.errors import EncoderError
 from texthead.files import read_value, replacing, write_json
 
 _OPENAI_MEAN, _OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -60,6 +61,29 @@ def spec(rest: str) -> VisualSpec:
         return tower_spec(source, *_folder_config(Path(rest.removeprefix("local-dir:"))))
     name, _, tag = rest.partition("/")
     return tower_spec(source, *_tag_config(name, tag))
+
+
+def build(spec: VisualSpec) -> nn.Module:
+    """Return the image tower of a spec, with random weights.
+
+    Raises:
+        EncoderError: the installed open_clip does not know the architecture.
+    """
+    config = json.loads(spec.config)
+    if name := config.get("vision_cfg", {}).get("timm_model_name"):
+        check_architecture(name)
+    with faults(spec.source, "install the open_clip that made the run"):
+        return openclip_tower(config)
+
+
+def openclip_tower(config: dict) -> nn.Module:
+    """Return open_clip's image tower for a model config, with random weights; builds only a tiny text tower."""
+    import open_clip
+
+    text = open_clip.CLIPTextCfg(context_length=8, vocab_size=8, width=64, heads=1, layers=1)
+    vision = {**config["vision_cfg"], "output_tokens": False, "timm_model_pretrained": False}
+    clip = open_clip.CLIP(config["embed_dim"], vision, text, quick_gelu=config.get("quick_gelu", False))  # pyright: ignore[reportArgumentType]
+    return clip.visual
 
 
 def known() -> list[tuple[str, str]]:
@@ -109,7 +133,11 @@ def _published(rest: str) -> Published:
     if kind == "local-dir":
         return _from_folder(source, Path(name))
     if kind == "hf-hub":
-        return _from_folder(source, _from_hub(source, name))
+        from huggingface_hub import snapshot_download
+
+        with faults(source, "check the name or the connection"):
+            folder = snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", *_WEIGHTS])
+        return _from_folder(source, Path(folder))
     return _by_name(source, rest)
 
 
@@ -123,16 +151,11 @@ def _by_name(source: str, rest: str) -> Published:
         options = f"'openclip:{name}/TAG' (tags: {', '.join(tags)}) or " if tags else ""
         raise EncoderError(f"{source!r} names no weights: use {options}'openclip:{name}/FILE'")
     if weights in tags:
-        try:
+        with faults(source, "go online once, or use a file: openclip:ARCH/FILE"):
             published = open_clip.get_pretrained_cfg(name, weights)
             if not published.get("hf_hub"):
                 check_url(published["url"], Path("~/.cache/clip").expanduser())
             path = Path(open_clip.download_pretrained(published))
-        except Exception as error:  # Hub clients may raise anything.
-            raise EncoderError(
-                f"{source!r}: weights cannot be downloaded ({line_of(error, kind=True)}); "
-                "go online once, or use a file: openclip:ARCH/FILE"
-            ) from None
     else:
         path = Path(weights)
         if not path.is_file():
@@ -209,19 +232,6 @@ def _folder_config(folder: Path) -> tuple[dict, dict]:
         ) from None
 
 
-def _from_hub(source: str, repository: str) -> Path:
-    """Download a hub repository and return its folder in the hub client's cache."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(repository, allow_patterns=["*.json", "*.txt", "*.model", *_WEIGHTS]))
-    except Exception as error:
-        raise EncoderError(
-            f"{source!r}: cannot be downloaded and is not in the hub client's cache ({type(error).__name__}); "
-            "check the name or the connection"
-        ) from None
-
-
 def assemble(published: Published) -> Encoder:
     """Return the encoder of a published model; its text tower is loaded on demand.
 
@@ -230,28 +240,26 @@ def assemble(published: Published) -> Encoder:
     """
     spec = tower_spec(published.source, published.config, published.preprocess)
     tensors = _named(published)
-    visual = _filled(spec, {key[7:]: value for key, value in tensors.items() if key.startswith("visual.")})
+    own = {key.removeprefix("visual."): value for key, value in tensors.items() if key.startswith("visual.")}
+    with sized_as([tensor.shape for tensor in own.values()], spec.source):
+        net = build_visual(spec).net
+    # Some towers compute buffers in their constructor that are not in the file, so they cannot stay on "meta".
+    if any(name not in net.state_dict() for name, _ in net.named_buffers()):
+        net = build_visual(spec).net
+    fill(net, own, spec.source)
     scale = float(tensors["logit_scale"].float().exp()) if "logit_scale" in tensors else 100.0
     bias = float(tensors["logit_bias"]) if "logit_bias" in tensors else 0.0
-    return Encoder(visual.eval(), lambda: _load_text(published), scale=scale, bias=bias)
-
-
-def _architecture(name: str) -> dict:
-    """Return open_clip's model config for one of its architectures."""
-    import open_clip
-
-    plain = _plain(name)
-    config = open_clip.get_model_config(plain) if plain in open_clip.list_models() else None
-    if config is None:
-        raise EncoderError(f"open_clip has no architecture {name!r}; `texthead encoders` lists them")
-    return dict(config)
+    return Encoder(Visual(net, spec).eval(), lambda: _load_text(published), scale=scale, bias=bias)
 
 
 def _tag_config(name: str, tag: str) -> tuple[dict, dict]:
     """Return (model config, preprocessing) of an architecture and a tag; preprocessing is empty if there is no tag."""
     import open_clip
 
-    config = _architecture(name)
+    plain = _plain(name)
+    if plain not in open_clip.list_models():
+        raise EncoderError(f"open_clip has no architecture {name!r}; `texthead encoders` lists them")
+    config = dict(open_clip.get_model_config(plain) or {})
     if tag not in open_clip.list_pretrained_tags_by_model(name):
         return config, {}
     published = open_clip.get_pretrained_cfg(name, tag)
@@ -311,18 +319,6 @@ def _named(published: Published) -> dict[str, Tensor]:
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
 
-def _filled(spec: VisualSpec, tensors: dict[str, Tensor]) -> Visual:
-    """Return the image tower with these tensors, without initialising or copying weights."""
-    with sized_as([tensor.shape for tensor in tensors.values()], spec.source):
-        visual = build_visual(spec)
-    # Some towers compute buffers in their constructor that are not in the file, so they cannot stay on "meta".
-    if any(name not in visual.net.state_dict() for name, _ in visual.net.named_buffers()):
-        visual = build_visual(spec)
-    visual = Visual(visual.net, spec)
-    fill(visual.net, tensors, spec.source)
-    return visual
-
-
 def _load_text(published: Published) -> Text:
     """Return the text tower."""
     import open_clip
@@ -334,18 +330,11 @@ def _load_text(published: Published) -> Text:
     make = partial(tower, quick_gelu=bool(config.get("quick_gelu")))
     vision = open_clip.CLIPVisionCfg(layers=1, width=64, head_width=64, patch_size=16, image_size=16)
     tensors = _named(published)
-    try:
+    with faults(published.source, "go online once, so that the files of its text tower can be downloaded"):
         with sized_as([tensor.shape for tensor in tensors.values()], published.source):
             make(config["embed_dim"], vision, text)
         net = make(config["embed_dim"], vision, text)
         tokenizer = published.tokenizer()
-    except EncoderError:
-        raise
-    except Exception as error:
-        raise EncoderError(
-            f"{published.source!r}: text tower or tokenizer cannot be built ({line_of(error, kind=True)}); "
-            "go online once, so that the hub client can download its files"
-        ) from None
     del net.visual
     net.register_parameter("logit_scale", None)
     if custom and "positional_embedding" in tensors:

@@ -9,8 +9,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from texthead.encoders.transformers_model import check_complete, folder_of, loaded
+from texthead.downloads import faults
+from texthead.encoders.transformers_model import REMEDY, check_complete, folder_of, loaded
 from texthead.errors import EncoderError
+
+# Sentences per batch.
+BATCH = 64
 
 
 class TextOnly(nn.Module):
@@ -28,16 +32,16 @@ class TextOnly(nn.Module):
         return None
 
     def tokenize(self, prompts: Sequence[str]) -> Any:
-        """Return the input of `encode`, one entry per sentence."""
-        raise NotImplementedError
+        """Return the input of `encode`, one entry per sentence: the sentences, if `encode` has its own tokenizer."""
+        return list(prompts)
 
-    def encode(self, tokens: Any, batch: int = 64) -> Float[Tensor, "prompts width"]:
+    def encode(self, tokens: Any) -> Float[Tensor, "prompts width"]:
         """Return the embeddings, in order."""
         raise NotImplementedError
 
-    def forward(self, prompts: Sequence[str], batch: int = 64) -> Float[Tensor, "prompts width"]:
-        """Return the embedding of each sentence."""
-        return self.encode(self.tokenize(prompts), batch)
+    def forward(self, prompts: Sequence[str]) -> Float[Tensor, "prompts width"]:
+        """Return the embedding of each sentence; there must be one."""
+        return self.encode(self.tokenize(prompts))
 
 
 class Sentences(TextOnly):
@@ -56,17 +60,10 @@ class Sentences(TextOnly):
         super().__init__()
         from transformers import AutoTokenizer
 
-        try:
+        with faults(str(source), REMEDY):
             folder = folder_of(source)
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             self.model, missing = loaded(folder, f"text:{folder}")
-        except EncoderError:
-            raise
-        except Exception as error:  # The hub client may raise anything.
-            raise EncoderError(
-                f"text encoder {str(source)!r} cannot be loaded ({type(error).__name__}); "
-                "use a folder in transformers' format; a name on the hub needs a connection once"
-            ) from None
         # Mean pooling does not use the pooler.
         check_complete(self.model, {name for name in missing if "pooler" not in name}, f"text:{folder}")
         positions = getattr(self.model.config, "max_position_embeddings", None) or self.tokenizer.model_max_length
@@ -84,26 +81,20 @@ class Sentences(TextOnly):
         Raises:
             EncoderError: a sentence has more tokens than the limit.
         """
-        if not prompts:
-            return []
         tokens: list[list[int]] = self.tokenizer(list(prompts))["input_ids"]
         for prompt, ids in zip(prompts, tokens, strict=True):
             if len(ids) > self.limit:
                 raise EncoderError(f"prompt {prompt[:40]!r}... has {len(ids)} tokens > {self.limit}: shorten it")
         return tokens
 
-    def encode(self, tokens: Sequence[Sequence[int]], batch: int = 64) -> Float[Tensor, "prompts width"]:
+    def encode(self, tokens: Sequence[Sequence[int]]) -> Float[Tensor, "prompts width"]:
         """Return the embeddings, in order; sentences of similar length share a batch."""
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
         embeddings: list[Tensor] = []
-        for start in range(0, len(tokens), batch):
-            picked = [list(tokens[i]) for i in order[start : start + batch]]
+        for start in range(0, len(tokens), BATCH):
+            picked = [list(tokens[i]) for i in order[start : start + BATCH]]
             inputs = self.tokenizer.pad({"input_ids": picked}, return_tensors="pt").to(self.model.device)
             hidden = self.model(**inputs).last_hidden_state
             mask = inputs["attention_mask"][..., None].to(hidden.dtype)
             embeddings.append(F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1))
-        if not embeddings:
-            return torch.empty(0, self.width)
-        positions = torch.empty(len(tokens), dtype=torch.long)
-        positions[torch.tensor(order)] = torch.arange(len(tokens))
-        return torch.cat(embeddings)[positions]
+        return torch.cat(embeddings)[torch.tensor(order).argsort()]

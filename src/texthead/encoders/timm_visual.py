@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from texthead.downloads import check_url
+from texthead.downloads import check_url, faults
 from texthead.encoders.encoder import Encoder, Visual
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import fill, read_tensors
-from texthead.errors import EncoderError, line_of
+from texthead.errors import EncoderError
 
 # Prefixes of the classifier in timm's checkpoints, which is dropped.
 _CLASSIFIERS = ("head.", "fc.", "classifier.", "head_dist.")
@@ -26,15 +26,8 @@ def load(rest: str) -> Encoder:
     """
     source = f"timm:{rest}"
     name, _, weights = rest.partition("/")
-    try:
+    with faults(source, "go online once, or use a file: timm:NAME/FILE"):
         net = _network(name, pretrained=not weights)
-    except EncoderError:
-        raise
-    except Exception as error:  # The hub client may raise anything.
-        raise EncoderError(
-            f"{source!r}: weights cannot be downloaded ({line_of(error, kind=True)}); "
-            "go online once, or use a file: timm:NAME/FILE"
-        ) from None
     if weights:
         needed = net.state_dict()
         read = read_tensors(Path(weights))
@@ -52,6 +45,11 @@ def spec(rest: str) -> VisualSpec:
     name = rest.partition("/")[0]
     with torch.device("meta"):
         return _described(f"timm:{rest}", name, _network(name, pretrained=False))
+
+
+def build(spec: VisualSpec) -> torch.nn.Module:
+    """Return the network of a spec, with random weights."""
+    return _network(spec.architecture.partition(":")[2], pretrained=False)
 
 
 def known() -> list[tuple[str, str]]:
@@ -73,12 +71,21 @@ def _network(name: str, *, pretrained: bool) -> Any:
     """Return timm's network without its classifier, as Any, since timm has no types for the attributes used here."""
     import timm
 
-    if not timm.is_model(name):
-        raise EncoderError(f"timm has no architecture {name!r}; `texthead encoders` lists them")
+    check_architecture(name)
     published = timm.get_pretrained_cfg(name) if pretrained else None
     if published is not None and isinstance(published.url, str) and not published.hf_hub_id:
         check_url(published.url, Path(torch.hub.get_dir()) / "checkpoints")
     return timm.create_model(name, pretrained=pretrained, num_classes=0)
+
+
+def check_architecture(name: str) -> None:
+    """Raise EncoderError if timm lacks the architecture: it would look up other names on a hub or in folders."""
+    import timm
+
+    if not timm.is_model(name):
+        raise EncoderError(
+            f"timm has no architecture {name!r}; `texthead encoders` lists them, a run needs the timm that made it"
+        )
 
 
 def _described(source: str, name: str, net: Any) -> VisualSpec:

@@ -3,9 +3,7 @@
 import json
 import math
 import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -19,11 +17,14 @@ from torch import Tensor, nn
 from texthead.encoders.figures import published_figures
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import check_folder, read_tensors, sized_as
-from texthead.errors import EncoderError, line_of
+from texthead.errors import EncoderError
 
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?|[\w-]+")
+
+# How to repair a model that cannot be loaded.
+REMEDY = "use a folder in transformers' format; a name on the hub needs a connection once"
 
 # Attention implementations that are part of torch; others are downloaded from a hub.
 _ATTENTION = ("eager", "sdpa")
@@ -180,21 +181,6 @@ def check_folder_size(folder: Path, source: str, kind: str = "AutoModel") -> Non
         raise EncoderError(f"{folder}: has no model.safetensors or pytorch_model.bin; write it with save_pretrained")
     with sized_as(shapes, source):
         getattr(transformers, kind).from_config(config_of(folder))
-
-
-@contextmanager
-def faults(source: str) -> Iterator[None]:
-    """Turn errors of transformers and the hub client into EncoderError, and keep what they print out of the output."""
-    try:
-        with redirect_stdout(sys.stderr):  # PE-Video prints remarks on its docstrings.
-            yield
-    except EncoderError:
-        raise
-    except Exception as error:  # They may raise anything.
-        raise EncoderError(
-            f"{source}: cannot be loaded ({line_of(error, kind=True)}); use a folder in transformers' format, or "
-            "a name on the hub needs a connection once"
-        ) from None
 
 
 # ---- the visual tower
@@ -372,15 +358,3 @@ def traced(model: nn.Module, frames: int, size: int) -> tuple[set[str], tuple[in
     for hook in hooks:
         hook.remove()
     return {name for name, child in model.named_children() if not used.isdisjoint(child.modules())}, tuple(shape)
-
-
-def build_tower(spec: VisualSpec) -> Tower:
-    """Return the visual tower of a spec, with random weights.
-
-    Raises:
-        EncoderError: this version of transformers does not know the architecture.
-    """
-    from transformers import AutoModel
-
-    with faults(spec.source):
-        return Tower(AutoModel.from_config(config_from(spec.config)), spec)

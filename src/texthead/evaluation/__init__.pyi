@@ -12,5 +12,6 @@ from .frame_order import blind_to_order as blind_to_order
 from .intervals import grouped_interval as grouped_interval
 from .intervals import lead_interval as lead_interval
 from .intervals import standard_error as standard_error
+from .intervals import wilson_interval as wilson_interval
 from .results import Evaluation as Evaluation
 from .saliency import cover as cover

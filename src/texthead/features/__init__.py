@@ -2,12 +2,9 @@
 
 cache    features on disk, keyed by content
 engine   ways to run the encoder; choose the fastest on this machine
-int8     8-bit weights of an ONNX graph
 frames   files -> features of their frames
 views    files -> features of their views
 frozen   a frozen encoder: labelled items, or files -> mean features
-cutting  videos -> windows of similar frames, and their features
-windows  the windows of many files, kept in one file
 stills   what pictures look like, kept beside their features
 reading  how files are read: workers, batch, cache, unreadable files
 """

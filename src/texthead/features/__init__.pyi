@@ -1,14 +1,15 @@
 """The public names of the package, imported on first use."""
 
 from . import frames as frames
+from .cache import open_cache as open_cache
 from .cache import weights_key as weights_key
 from .engine import Engine as Engine
 from .engine import quiet as quiet
 from .frames import check_any as check_any
 from .frames import frame_features as frame_features
+from .frames import frame_times as frame_times
 from .frames import readable as readable
 from .frozen import FrozenEncoder as FrozenEncoder
-from .int8 import quantise as quantise
 from .reading import Reading as Reading
 from .stills import Still as Still
 from .stills import colours_of as colours_of
@@ -16,4 +17,3 @@ from .stills import edges_of as edges_of
 from .stills import grey_of as grey_of
 from .views import encode_views as encode_views
 from .views import item_features as item_features
-from .windows import encode_windows as encode_windows

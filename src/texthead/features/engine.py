@@ -38,7 +38,6 @@ from texthead.encoders.encoder import Visual, as_visual
 from texthead.encoders.lazy import LazyVisual, weights_digest
 from texthead.encoders.load import keeps_graph
 from texthead.errors import RunError
-from texthead.features.int8 import quantise
 from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, scratch_folder, write_json
 from texthead.parallel.progress import Reporter
 from texthead.recipes import INEXACT, EngineName
@@ -157,9 +156,20 @@ class Engine:
         """
         self._compared.append((self._visual(frames), features))
         exact, other = (torch.cat(each) for each in zip(*self._compared, strict=True))
-        line = _agreement(exact, other, self.name, as_visual(self._visual).spec.source, self._classify)
-        if len(exact) >= self._enough:
-            self._reporter.note(line)
+        cosines = _cosines(exact, other)
+        if not cosines.mean() >= LEAST_COSINE:
+            raise RunError(
+                f"`engine={self.name}`: the mean cosine similarity to exact features is {float(cosines.mean()):.4f}, "
+                f"below {LEAST_COSINE} ({as_visual(self._visual).spec.source}); use `engine=auto`"
+            )
+        if len(exact) < self._enough:
+            return
+        over = f"first {len(exact)} frames" if len(exact) > 1 else "first frame"
+        values = f"mean {float(cosines.mean()):.4f}, lowest {float(cosines.min()):.4f} over the {over}"
+        if self._classify is not None:
+            same = self._classify(exact) == self._classify(other)
+            values += f", {int(same.reshape(len(exact), -1).all(1).sum())} with the same prediction"
+        self._reporter.note(f"engine {self.name}: cosine similarity to exact features: {values}")
 
     def _choose(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Encode:
         visual: nn.Module = self._visual
@@ -535,39 +545,15 @@ def _in_bf16(visual: Visual) -> Encode:
 
 
 def _quantised(data: bytes) -> bytes:
-    """Return a graph with 8-bit weights."""
+    """Return a graph with 8-bit weights in its matrix products; activations get their ranges at run time."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    kind: dict[str, Any] = {"op_types_to_quantize": ["MatMul", "Gemm"], "weight_type": QuantType.QInt8}
     with scratch_folder() as folder, quiet():
         model, small = folder / "model.onnx", folder / "int8.onnx"
         model.write_bytes(data)
-        quantise(model, small)
+        quantize_dynamic(str(model), str(small), per_channel=True, **kind)
         return small.read_bytes()
-
-
-def _agreement(
-    exact: Float[Tensor, "frames dim"],
-    other: Float[Tensor, "frames dim"],
-    engine: str,
-    source: str,
-    classify: Classify | None,
-) -> str:
-    """Return a message on how features of an inexact engine agree with the encoder's own.
-
-    Raises:
-        RunError: they differ too much.
-    """
-    cosines = _cosines(exact, other)
-    if not cosines.mean() >= LEAST_COSINE:
-        raise RunError(
-            f"`engine={engine}`: the mean cosine similarity to exact features is {float(cosines.mean()):.4f}, below "
-            f"{LEAST_COSINE} ({source}); use `engine=auto`"
-        )
-    same = ""
-    if classify is not None:
-        count = int((classify(exact) == classify(other)).reshape(len(exact), -1).all(1).sum())
-        same = f", {count} with the same prediction"
-    over = f"first {len(exact)} frames" if len(exact) > 1 else "first frame"
-    values = f"mean {float(cosines.mean()):.4f}, lowest {float(cosines.min()):.4f} over the {over}"
-    return f"engine {engine}: cosine similarity to exact features: {values}{same}"
 
 
 @torch.inference_mode()

@@ -110,11 +110,11 @@ def frame_features(
     reading: Reading = Reading(),
     reporter: Reporter = Reporter(),
     classify: Classify | None = None,
-) -> list[FrameFeatures | MediaError]:
-    """Return, for each file, the frame features at the indices that `choose` returns for its length, or its MediaError.
+) -> Iterator[FrameFeatures | MediaError]:
+    """Yield, for each file, the frame features at the indices that `choose` returns for its length, or its MediaError.
 
-    The centre crop of each frame is encoded once; cached frames are not decoded. The reading's `batch` and
-    `skip_unreadable` are not used.
+    The centre crop of each frame is encoded once; cached frames are not decoded. A thousand files are encoded at once,
+    which bounds the memory. The reading's `batch` and `skip_unreadable` are not used.
 
     Args:
         choose: one function for all files, or one for each; picklable if the reading has workers.
@@ -123,19 +123,6 @@ def frame_features(
     Raises:
         TextheadError: the cache cannot be used.
     """
-    return [*frame_features_in_turn(visual, paths, choose, pixels, reading, reporter, classify)]
-
-
-def frame_features_in_turn(
-    visual: Visual,
-    paths: Sequence[Path],
-    choose: Choose | Sequence[Choose],
-    pixels: Pixels,
-    reading: Reading = Reading(),
-    reporter: Reporter = Reporter(),
-    classify: Classify | None = None,
-) -> Iterator[FrameFeatures | MediaError]:
-    """Yield what `frame_features` returns; memory is needed for a thousand files at a time."""
     chooses = [choose] * len(paths) if callable(choose) else choose
 
     def look_up(cache: FeatureCache, position: int, address: _Address) -> FrameFeatures | None:

@@ -1,7 +1,7 @@
 """The features of each item's views: after the temporal module, before the head."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -184,7 +184,7 @@ def _cached_features(
     model.eval()
     choose = partial(protocol.views.frame_indices, num_frames=protocol.frames)
     rest = pixels_of(model, protocol), reading, reporter
-    entries: Sequence[Sequence[Tensor] | FrameFeatures | MediaError]
+    entries: Iterable[Sequence[Tensor] | FrameFeatures | MediaError]
     if model.sees_clips:
         entries = features_of_clips(as_visual(model.visual), paths, choose, *rest)
     else:

@@ -1,4 +1,4 @@
-"""Remote addresses, for fsspec, and the addresses of live streams.
+"""Remote addresses, for fsspec.
 
 What the caller or the command line names is read. An address in a file (a list, a run) is an error unless the user
 allows it, since the file may be a stranger's.
@@ -22,18 +22,6 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+(::|:/)")
 
 # Where allowed addresses are stored, one per line: processes that are started later inherit the environment.
 _VARIABLE = "TEXTHEAD_ADDRESSES"
-
-# URL schemes of live streams, with the FFmpeg protocols that each needs.
-STREAMS = {
-    "rtsp": "rtsp,rtp,udp,tcp",
-    "rtsps": "rtsp,rtp,udp,tcp,tls",
-    "http": "http,tcp",
-    "https": "https,http,tls,tcp",
-    "udp": "udp",
-    "tcp": "tcp",
-    "rtp": "rtp,udp",
-    "srt": "srt",
-}
 
 
 def address(path: str | Path) -> str | None:

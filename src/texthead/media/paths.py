@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from texthead.errors import DataError, MediaError
-from texthead.media.addresses import STREAMS, address, allowed_address, hint_on_path
+from texthead.media.addresses import address, allowed_address, hint_on_path
 from texthead.media.fingerprints import file_digest, file_fingerprint, frames_fingerprint, joined_digest
 from texthead.media.frame_folder import EVERY, frame_files, is_template
 
@@ -108,12 +108,6 @@ class MediaPath:
         """Whether the path is a clip in a shard: its parent is a `.tar` that is not a folder."""
         parent = self.file.parent
         return parent.suffix == ".tar" and not parent.is_dir()
-
-    @property
-    def is_live(self) -> bool:
-        """Whether the path is a camera or the address of a live stream."""
-        scheme, colon, _ = str(self.path).partition(":/")
-        return scheme.startswith("/dev/video") or (colon != "" and scheme in STREAMS)
 
     @property
     def address(self) -> str | None:

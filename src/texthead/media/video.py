@@ -16,29 +16,16 @@ from itertools import chain, dropwhile, islice
 from pathlib import Path
 
 import av
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from texthead.errors import MediaError, line_of
 from texthead.media.limits import MAX_FRAMES, Clock
 from texthead.media.mp4_header import claimed_samples
 from texthead.media.reader import Media, Picture, Take
-from texthead.media.video_stream import (
-    Tally,
-    UprightRgb,
-    check_whole,
-    decoder_faults,
-    one_thread,
-    open_container,
-    open_stream,
-    seconds_from,
-    stored_packets,
-    where_is,
-    whole_frames,
-)
+from texthead.media.video_stream import VideoStream, decoder_faults, open_container
 
 # FFmpeg's names of containers, with their usual suffixes.
 _SUFFIXES = {
@@ -75,19 +62,17 @@ class Video(Media):
         self._data = data
         self._clock = Clock(self.path)
         check_claims(path, data)
-        self._container, self._stream = open_stream(path, data)
+        self._video = VideoStream(path, data)
         try:
-            self._context = one_thread(path, self._stream.codec_context)
-            self._rgb = UprightRgb(path)
-            self._entries, self._held = _list_packets(path, self._container, self._stream)
+            self._entries, self._held = list_packets(self._video)
             self._keys = [i for i, entry in enumerate(self._entries) if entry.is_key] or [0]
             self._order = self._presentation_order()
             ticks = self._count_frames() if self._order is None else [self._pts(i) for i in self._order]
             if not ticks:
                 raise MediaError(path, "no frame of its video stream decodes; download or encode the file again")
-            self.times = seconds_from(ticks[0], ticks, self._stream)
+            self.times = [self._video.seconds(tick - ticks[0]) for tick in ticks]
             self.num_frames = len(ticks)
-            self.listed_frames = self._stream.frames
+            self.listed_frames = self._video.stream.frames
             self.duration_seconds = self.times[-1] + self._last_frame_seconds()
         except BaseException:
             self.close()
@@ -109,7 +94,7 @@ class Video(Media):
         Raises: MediaError for damage on the way to a wanted frame.
         """
         self._clock = Clock(self.path)
-        yield from ((index, self._rgb(frame)) for index, frame in self._frames(wanted))
+        yield from ((index, self._video.rgb(frame)) for index, frame in self._frames(wanted))
 
     def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
         """Decode every frame of the file once and yield (index, picture) of each wanted one, in order.
@@ -117,32 +102,20 @@ class Video(Media):
         Raises: MediaError for the first fault, even one that `frames_at` would not reach.
         """
         self._clock = Clock(self.path)
-        first_shape: tuple[int, ...] | None = None
-        for index, frame in self._all_frames():
-            shape = (frame.height, frame.width)
-            first_shape = first_shape or shape
-            self._check_same_size(first_shape, shape)
+        shape, index = None, -1
+        for index, frame in enumerate(self._decode(self._keys[0], len(self._entries))):
+            shape = shape or (frame.height, frame.width)
+            self._check_same_size(shape, (frame.height, frame.width))
             if index in wanted:
-                yield index, self._rgb(frame)
-
-    def in_order(self) -> Iterator[tuple[float, Take]]:
-        """Yield (seconds, function that returns the picture) of every frame, in presentation order, keeping none.
-
-        The time limit is per frame here, since the caller works between frames.
-
-        Raises: MediaError for the first fault, when the iteration reaches it.
-        """
-        self._clock = Clock(self.path)
-        for index, frame in self._all_frames():
-            if index < self.num_frames:
-                self._check_time(frame, index)
-                yield self.times[index], partial(self._rgb, frame)
-            self._clock = Clock(self.path)
+                yield index, self._video.rgb(frame)
+        if index + 1 != self.num_frames:
+            problem = f"{self.num_frames} frames are listed, {index + 1} decode; encode the file again"
+            raise MediaError(self.path, problem, "damaged")
 
     def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
         """Yield (index, function that returns the picture) of a range of frames, in presentation order.
 
-        The time limit is per frame, as in `in_order`.
+        The time limit is per frame here, since the caller works between frames.
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
@@ -151,24 +124,17 @@ class Video(Media):
         for index, frame in self._frames(frames):
             early[index] = frame  # A frame that must be decoded from the start of the file comes late.
             while due in early:
-                yield due, partial(self._rgb, early.pop(due))
+                yield due, partial(self._video.rgb, early.pop(due))
                 due += 1
                 self._clock = Clock(self.path)
         if due < frames.stop:
             problem = f"frame {due} of {self.num_frames} is listed but does not decode; encode it again"
             raise MediaError(self.path, problem, "damaged")
 
-    def _check_time(self, frame: VideoFrame, index: int) -> None:
-        """Raise MediaError unless the decoded frame is the next in presentation order."""
-        if self._order is not None and frame.pts != self._pts(self._order[index]):
-            order = f"{where_is(frame.pts, self._stream)} comes instead of the one at {self.times[index]:.2f} s"
-            problem = f"the frame {order}; its time stamps are out of order: encode it again"
-            raise MediaError(self.path, problem, "damaged")
-
     @property
     def turned(self) -> bool:
         """Whether the container turns or mirrors the picture; decodes the first frame."""
-        return any(self._rgb.turns(frame) for frame in islice(self._decode(self._keys[0], len(self._entries)), 1))
+        return any(self._video.rgb.turns(frame) for frame in islice(self._decode(self._keys[0], len(self._entries)), 1))
 
     def copy_frames(self, frames: range, out: Path) -> float:
         """Copy the packets of a range of frames, from the keyframe that they need, and the best sound beside them.
@@ -185,19 +151,18 @@ class Video(Media):
             start = min(map(self._keyframe_before, positions))
         stop = max(positions) + 1
         begin, end = self._seconds(start), max(map(self._seconds, positions))
-        source, video = open_stream(self.path, self._data)
-        with source, _written(self.path, out) as target:
-            streams = [video, *filter(None, [source.streams.best("audio")])]
+        with VideoStream(self.path, self._data) as source, _written(self.path, out) as target:
+            streams = [source.stream, *filter(None, [source.container.streams.best("audio")])]
             copies = {stream.index: target.add_stream_from_template(stream, opaque=True) for stream in streams}
             first, position = self._entries[start].dts or self._entries[start].pts or 0, 0
-            for packet in source.demux(streams):
-                if packet.stream is video:
+            for packet in source.container.demux(streams):
+                if packet.stream is source.stream:
                     wanted = start <= position < stop
                     position += packet.size > 0
                 else:
                     wanted = packet.pts is not None and begin <= packet.pts * packet.time_base <= end
                 if wanted and packet.size:
-                    shift = round(first * (video.time_base or 0) / packet.time_base)
+                    shift = round(first * (source.stream.time_base or 0) / packet.time_base)
                     packet.dts = None if packet.dts is None else packet.dts - shift
                     packet.pts = None if packet.pts is None else packet.pts - shift
                     packet.stream = copies[packet.stream.index]
@@ -207,11 +172,11 @@ class Video(Media):
     def _seconds(self, position: int) -> float:
         """Return the time stamp of a packet, in seconds."""
         entry = self._entries[position]
-        return float((entry.dts if entry.pts is None else entry.pts) or 0) * float(self._stream.time_base or 0)
+        return self._video.seconds((entry.dts if entry.pts is None else entry.pts) or 0)
 
     def close(self) -> None:
         """Close the decoder and the file."""
-        self._container.close()
+        self._video.close()
 
     # ---- packets and frames
 
@@ -231,7 +196,7 @@ class Video(Media):
         if any(entry.pts is None for entry in entries) or len(set(times)) < len(times):
             return None
         # An .avi stores no presentation times: FFmpeg guesses them, wrongly if frames are reordered.
-        if self._container.format.name == "avi" and self._context.has_b_frames:
+        if self._video.container.format.name == "avi" and self._video.context.has_b_frames:
             return None
         # Frames shown before the first keyframe may depend on frames that are not in the file.
         if any(self._pts(i) < self._pts(self._keys[0]) for i in shown):
@@ -245,28 +210,19 @@ class Video(Media):
         if len(known) == len(times):
             return known
         self.has_times = False
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        if not rate or not self._stream.time_base:
+        stream = self._video.stream
+        rate = stream.average_rate or stream.guessed_rate
+        if not rate or not stream.time_base:
             raise MediaError(self.path, "has no presentation times and no frame rate; remux it as .mp4")
-        return [round(i / rate / self._stream.time_base) for i in range(len(times))]
+        return [round(i / rate / stream.time_base) for i in range(len(times))]
 
     def _last_frame_seconds(self) -> float:
         last = self._entries[self._order[-1] if self._order else -1].duration
-        if last and self._stream.time_base:
-            return float(last * self._stream.time_base)
+        if last and self._video.stream.time_base:
+            return self._video.seconds(last)
         return self.times[-1] - self.times[-2] if self.num_frames > 1 else 0.0
 
     # ---- decoding
-
-    def _all_frames(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield (index, frame) of every decoded frame, then check their number."""
-        count = 0
-        for frame in self._decode(self._keys[0], len(self._entries)):
-            yield count, frame
-            count += 1
-        if count != self.num_frames:
-            problem = f"{self.num_frames} frames are listed, {count} decode; encode the file again"
-            raise MediaError(self.path, problem, "damaged")
 
     def _frames(self, wanted: Collection[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (index, frame) for every wanted index once, in decoding order."""
@@ -312,15 +268,15 @@ class Video(Media):
         Raises: MediaError for a damaged frame.
         """
         first = None if needed is None else self._pts(start)
-        h264 = self._context.name == "h264"
-        self._context.flush_buffers()
-        self._context.skip_frame = "DEFAULT"
+        context = self._video.context
+        context.flush_buffers()
+        context.skip_frame = "DEFAULT"
         for packet in chain(self._packets(start, stop), [None]):
-            if needed is not None and h264 and packet is not None:
+            if needed is not None and context.name == "h264" and packet is not None:
                 # h264 marks frames that no other frame refers to, so they can be skipped.
-                self._context.skip_frame = "DEFAULT" if packet.pts in needed else "NONREF"
+                context.skip_frame = "DEFAULT" if packet.pts in needed else "NONREF"
             self._clock.check()
-            yield from whole_frames(self.path, self._stream, self._context, packet, first)
+            yield from self._video.frames(packet, first)
 
     def _packets(self, start: int, stop: int) -> Iterator[Packet]:
         """Yield the packets start..stop-1 from memory; for a long video, from the file again."""
@@ -334,21 +290,18 @@ class Video(Media):
                 yield packet
         if not count:
             # If start is 0 or the seek went past the keyframe, read from the start of the file: slow but correct.
-            container, stream = open_stream(self.path, self._data)
-            with container:
-                yield from islice(stored_packets(self.path, container, stream), start, stop)
+            with VideoStream(self.path, self._data) as video:
+                yield from islice(video.packets(), start, stop)
 
     def _packets_after_seek(self, start: int) -> Iterator[Packet]:
         """Yield the packets from position `start` on; none if the seek goes past it."""
         entry = self._entries[start]
-        container, stream = open_stream(self.path, self._data)
-        with container:
+        with VideoStream(self.path, self._data) as video:
             with decoder_faults(self.path):
-                container.seek(self._pts(start) if entry.dts is None else entry.dts, stream=stream)
-            packets = stored_packets(self.path, container, stream)
+                video.container.seek(self._pts(start) if entry.dts is None else entry.dts, stream=video.stream)
             # Compare sizes too, since after a seek an .mpg may be split into packets differently.
             wanted = (entry.pts, entry.dts, entry.size)
-            yield from dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, packets)
+            yield from dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, video.packets())
 
 
 def check_claims(path: Path, data: bytes | None) -> None:
@@ -384,44 +337,41 @@ class _Entry:
     is_shown: bool
 
 
-def _list_packets(
-    path: Path, container: InputContainer, stream: VideoStream
-) -> tuple[list[_Entry], list[Packet] | None]:
+def list_packets(video: VideoStream) -> tuple[list[_Entry], list[Packet] | None]:
     """Return an entry for every packet, and the packets themselves if they take at most `_HELD_BYTES`, else None.
 
     Raises: MediaError for a stream that shows no frame, was cut short or has too many packets.
     """
     entries: list[_Entry] = []
     held: list[Packet] | None = []
-    size, tally = 0, Tally()
-    vp8 = stream.codec_context.name == "vp8"
-    for packet in stored_packets(path, container, stream):
+    size = 0
+    vp8 = video.context.name == "vp8"
+    for packet in video.packets():
         # vp8 stores reference-only frames as separate packets, marked by one bit.
         hidden = packet.is_discard or (vp8 and not memoryview(packet)[0] & 0x10)
         timing = packet.pts, packet.dts, packet.duration or 0
         entries.append(_Entry(*timing, packet.size, is_key=packet.is_keyframe, is_shown=not hidden))
-        tally.add(packet)
-        size += packet.size
         if len(entries) > MAX_FRAMES:
-            raise MediaError(path, f"has more than {MAX_FRAMES} frames; cut it into shorter files")
+            raise MediaError(video.path, f"has more than {MAX_FRAMES} frames; cut it into shorter files")
+        size += packet.size + _PACKET_BYTES
         if held is not None:
             held.append(packet)
-        if size + len(entries) * _PACKET_BYTES > _HELD_BYTES:
+        if size > _HELD_BYTES:
             held = None
     if not any(entry.is_shown for entry in entries):
-        raise MediaError(path, "its video stream shows no frame; export it again")
-    check_whole(path, container, stream, tally)
+        raise MediaError(video.path, "its video stream shows no frame; export it again")
+    video.check_whole()
     return entries, held
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return spans (start, stop) in order, with overlapping ones merged.
+    """Return spans (start, stop) in order, with those that overlap or touch merged.
 
-    Worked example: (0, 5) (3, 9) (9, 12) gives (0, 9) (9, 12).
+    Worked example: (0, 5) (3, 9) (9, 12) (20, 25) gives (0, 12) (20, 25).
     """
     merged: list[tuple[int, int]] = []
     for start, stop in sorted(spans):
-        if merged and start < merged[-1][1]:
+        if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
         else:
             merged.append((start, stop))

@@ -1,4 +1,4 @@
-"""Open a video stream, read its packets, decode its frames, and check that it is complete.
+"""VideoStream: open a video, read its packets, decode its frames, and check that it is complete.
 
 A header's frame count is wrong too often to be the criterion of completeness (.avi counts frames that were dropped in
 recording, .mov those that its edit list hides). Instead a file is
@@ -10,9 +10,8 @@ recording, .mov those that its edit list hides). Instead a file is
 
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -27,11 +26,11 @@ from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from texthead.errors import Fault, MediaError
 from texthead.media.limits import BYTES_A_MEGAPIXEL, check_scans, check_size, max_megapixels
+from texthead.media.reader import Closing
 
 # Decoders of FFmpeg whose packets are JPEGs.
 _SCANNED = frozenset({"mjpeg", "mjpegb", "amv", "jpegls", "smvjpeg", "sp5x", "thp"})
@@ -47,22 +46,20 @@ _TITLES: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"m
 # A file counts as cut short if its claimed duration exceeds that of its packets by more than this.
 _MISSING_SECONDS, _MISSING_SHARE = 0.5, 0.05
 
-
 # Frames that a decoder holds if frames refer to others; bits per pixel if the pixel format is not known yet.
 _HELD_FRAMES, _BITS_A_PIXEL = 3, 12
 
 
 @runtime_checkable
 class Readable(Protocol):
-    """An object with `read(size)`, which returns at most `size` bytes, and none at the end."""
+    """An object with `read(size)`."""
 
-    @property
-    def read(self) -> Callable[[int], bytes]:
-        """Return the next bytes."""
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes, and none at the end."""
         ...
 
 
-def open_container(source: str | io.BytesIO | Readable) -> InputContainer:
+def open_container(source: str | Readable) -> InputContainer:
     """Open a self-contained container (no playlist).
 
     Raises:
@@ -71,38 +68,140 @@ def open_container(source: str | io.BytesIO | Readable) -> InputContainer:
     return av.open(source, options=_OPEN_OPTIONS, **_TITLES)
 
 
-def open_stream(path: Path, data: bytes | Readable | None) -> tuple[InputContainer, VideoStream]:
-    """Open a container and return it with its best video stream; cover art does not count.
+class VideoStream(Closing):
+    """The best video stream of a file or pipe: its packets in stored order, and what the decoder makes of them.
 
-    `data` is the content, or an object to read it from, if it is not the file at `path`.
+    The decoder has one thread and a limit on the frame size. Cover art does not count as video.
+
+    Args:
+        data: the content, or an object to read it from, if it is not the file at `path`.
+
+    Attributes:
+        container, stream, context: PyAV's objects.
+        rgb: converts frames to pictures.
+        count: number of packets read so far.
+        end: the latest end of a packet so far, in ticks.
+
+    Raises:
+        MediaError: it cannot be opened, has no video, or frames whose decoding would hold more than `max_megapixels()`.
     """
-    with decoder_faults(path):
-        # Absolute, so that a name like "http:x.mp4" is a file.
-        source = str(path.absolute()) if data is None else io.BytesIO(data) if isinstance(data, bytes) else data
-        container = open_container(source)
-        stream = container.streams.best("video")
-    if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
-        fault: Fault = "sound only" if container.streams.audio else "unreadable"
-        content = fault if container.streams.audio else "nothing to play"
-        container.close()
-        raise MediaError(path, f"no video stream, it has {content}; leave it out or download it again", fault)
-    if stream.codec_context is None:
-        container.close()
-        raise MediaError(path, "this FFmpeg does not know its codec; encode it as h264")
-    return container, stream
 
+    def __init__(self, path: Path, data: bytes | Readable | None = None):
+        self.path, self.rgb, self.count, self.end = path, UprightRgb(path), 0, 0
+        self._whole, self._last_is_whole = 0, True
+        with decoder_faults(path):
+            # Absolute, so that a name like "http:x.mp4" is a file.
+            source = str(path.absolute()) if data is None else io.BytesIO(data) if isinstance(data, bytes) else data
+            self.container = open_container(source)
+        try:
+            self.stream = self._best_stream()
+            self._base = self.stream.time_base or Fraction(0)
+            self.context = self.stream.codec_context
+            each = _bytes_a_pixel(self.context)
+            if self.context.width or self.context.height:  # Through a pipe they may be unknown until the first frame.
+                check_size(path, self.context.width, self.context.height, each)
+        except BaseException:
+            self.close()
+            raise
+        self.context.thread_count = 1
+        self.context.options = {"max_pixels": str(int(max_megapixels() * BYTES_A_MEGAPIXEL / each))}
 
-def one_thread(path: Path, context: VideoCodecContext) -> VideoCodecContext:
-    """Set the decoder to one thread and a limit on the frame size, and return it.
+    def _best_stream(self) -> av.VideoStream:
+        with decoder_faults(self.path):
+            stream = self.container.streams.best("video")
+        if not isinstance(stream, av.VideoStream) or stream.disposition & Disposition.attached_pic:
+            fault: Fault = "sound only" if self.container.streams.audio else "unreadable"
+            content = fault if fault == "sound only" else "nothing to play"
+            problem = f"no video stream, it has {content}; leave it out or download it again"
+            raise MediaError(self.path, problem, fault)
+        if stream.codec_context is None:
+            raise MediaError(self.path, "this FFmpeg does not know its codec; encode it as h264")
+        return stream
 
-    Raises: MediaError for frames that are too large, or whose decoding would hold more than `max_megapixels()`.
-    """
-    each = _bytes_a_pixel(context)
-    if context.width or context.height:  # Through a pipe they may be unknown until the first frame.
-        check_size(path, context.width, context.height, each)
-    context.thread_count = 1
-    context.options = {"max_pixels": str(int(max_megapixels() * BYTES_A_MEGAPIXEL / each))}
-    return context
+    def packets(self) -> Iterator[Packet]:
+        """Yield the packets in stored order, except empty ones (frames dropped in recording, end of stream)."""
+        with decoder_faults(self.path):
+            for packet in self.container.demux(self.stream):
+                if packet.size:
+                    end = (packet.pts or 0) + (packet.duration or 0)
+                    self.end = max(self.end, end) if self.count else end
+                    self.count += 1
+                    self._last_is_whole = not packet.is_corrupt
+                    self._whole += self._last_is_whole
+                    yield packet
+
+    def frames(self, packet: Packet | None, first: int | None = None) -> Iterator[VideoFrame]:
+        """Yield the frames that the decoder returns for a further packet, or at the end (None).
+
+        Args:
+            first: leave out frames that are shown before this time, in ticks.
+
+        Raises: MediaError for a damaged frame.
+        """
+        if packet is not None and self.context.name in _SCANNED:
+            check_scans(self.path, bytes(packet))
+        try:
+            frames = self.context.decode(packet)
+        except FFmpegError as error:
+            where = "at the end" if packet is None else self.where(packet.pts)
+            problem = f"the frame {where} does not decode ({error.strerror}); download or encode the file again"
+            raise MediaError(self.path, problem, "damaged") from error
+        for frame in frames:
+            if first is not None and frame.pts is not None and frame.pts < first:
+                # Stored after the starting keyframe but shown before it: its reference frames were not decoded.
+                continue
+            if frame.is_corrupt:
+                problem = f"the frame {self.where(frame.pts)} is damaged; download or encode the file again"
+                raise MediaError(self.path, problem, "damaged")
+            yield frame
+
+    def seconds(self, ticks: int) -> float:
+        """Return a time in ticks as seconds."""
+        # Not `ticks * base`: Fraction arithmetic would take as long as demuxing the file.
+        return ticks * self._base.numerator / self._base.denominator
+
+    def where(self, pts: int | None) -> str:
+        """Return the time of a frame for a message."""
+        return "without a time" if pts is None or not self._base else f"at {self.seconds(pts):.2f} s"
+
+    def check_whole(self) -> None:
+        """Raise MediaError if the file was cut short, as the module's docstring defines it; after all packets."""
+        indexed = len(self.stream.index_entries)
+        listed, present = max(self.stream.frames, indexed), self._whole
+        claimed, end = self._claimed_seconds(), self.seconds(self.end)
+        if indexed > self.count or not self._last_is_whole:
+            claim = f"its header claims {listed} frames, but it has {present}"
+            claim = claim if listed > present else f"its last frame, {present}, is incomplete"
+        elif claimed - end > max(_MISSING_SECONDS, _MISSING_SHARE * claimed):
+            claim = f"its header claims {claimed:.1f} s, but it has {end:.1f} s"
+        else:
+            return
+        raise MediaError(self.path, f"cut short: {claim}; download or copy the file again", "cut short")
+
+    def _claimed_seconds(self) -> float:
+        """Return the duration that the header claims for the video; 0 if it claims none or is not needed.
+
+        If the stream has a frame count or a duration, its index is more reliable; except in .avi, which counts dropped
+        frames too, so that its count is a duration. In a file with several streams the duration may be that of the
+        sound, but .mkv and .webm often store one per stream, as text.
+        """
+        container, stream = self.container, self.stream
+        if container.format.name == "avi":
+            return self.seconds(stream.frames)
+        # Streams in .mkv and .webm have no duration of their own; for a single frame FFmpeg reports the file's.
+        if stream.frames or (stream.duration and "matroska" not in container.format.name):
+            return 0.0
+        written = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+        if written:
+            hours, minutes, seconds = map(float, written.groups())
+            return 3600 * hours + 60 * minutes + seconds
+        if len(container.streams) > 1 or not container.duration:
+            return 0.0
+        return container.duration / av.time_base
+
+    def close(self) -> None:
+        """Close the container; a pipe stays open."""
+        self.container.close()
 
 
 def _bytes_a_pixel(context: VideoCodecContext) -> float:
@@ -110,44 +209,6 @@ def _bytes_a_pixel(context: VideoCodecContext) -> float:
     bits = context.format.padded_bits_per_pixel if context.format else 0
     frames = 1 if context.codec.intra_only else _HELD_FRAMES
     return frames * (bits or _BITS_A_PIXEL) / 8 + 6
-
-
-def stored_packets(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """Yield the stream's packets in stored order, except empty ones (frames dropped in recording, end of stream)."""
-    with decoder_faults(path):
-        yield from (packet for packet in container.demux(stream) if packet.size)
-
-
-def whole_frames(
-    path: Path, stream: VideoStream, context: VideoCodecContext, packet: Packet | None, first: int | None
-) -> Iterator[VideoFrame]:
-    """Yield the frames that the decoder returns for one more packet, or at the end (None), except those before `first`.
-
-    Raises: MediaError for a damaged frame.
-    """
-    if packet is not None and context.name in _SCANNED:
-        check_scans(path, bytes(packet))
-    try:
-        frames = context.decode(packet)
-    except FFmpegError as error:
-        where = "at the end" if packet is None else where_is(packet.pts, stream)
-        problem = f"the frame {where} does not decode ({error.strerror}); download or encode the file again"
-        raise MediaError(path, problem, "damaged") from error
-    for frame in frames:
-        if first is not None and frame.pts is not None and frame.pts < first:
-            # Stored after the starting keyframe but shown before it: its reference frames were not decoded.
-            continue
-        if frame.is_corrupt:
-            problem = f"the frame {where_is(frame.pts, stream)} is damaged; download or encode the file again"
-            raise MediaError(path, problem, "damaged")
-        yield frame
-
-
-def where_is(pts: int | None, stream: VideoStream) -> str:
-    """Return the time of a frame for a message."""
-    if pts is None or not stream.time_base:
-        return "without a time"
-    return f"at {float(pts * stream.time_base):.2f} s"
 
 
 class UprightRgb:
@@ -207,69 +268,6 @@ def _turn(path: Path, frame: VideoFrame) -> _Turn:
     across, down = (a, d) if abs(a) > abs(b) else (c, b)
     mirrored = slice(None, None, -1 if down < 0 else 1), slice(None, None, -1 if across < 0 else 1)
     return lambda picture: (picture if abs(a) > abs(b) else picture.swapaxes(0, 1))[mirrored]
-
-
-@dataclass(slots=True)
-class Tally:
-    """Running totals of a stream's packets: their number, the number of complete ones, the latest end in ticks."""
-
-    packets: int = 0
-    whole: int = 0
-    last_is_whole: bool = True
-    end: int | None = None
-
-    def add(self, packet: Packet) -> None:
-        """Count one more packet."""
-        self.packets += 1
-        self.last_is_whole = not packet.is_corrupt
-        self.whole += self.last_is_whole
-        end = (packet.pts or 0) + (packet.duration or 0)
-        self.end = end if self.end is None else max(self.end, end)
-
-
-def check_whole(path: Path, container: InputContainer, stream: VideoStream, tally: Tally) -> None:
-    """Raise MediaError if the file was cut short, as the module's docstring defines it."""
-    present, listed = tally.whole, max(stream.frames, len(stream.index_entries))
-    if len(stream.index_entries) > tally.packets or not tally.last_is_whole:
-        claim = f"its header claims {listed} frames, but it has {present}"
-        claim = claim if listed > present else f"its last frame, {present}, is incomplete"
-        raise MediaError(path, f"cut short: {claim}; download or copy the file again", "cut short")
-    claimed = _claimed_seconds(container, stream)
-    end = (tally.end or 0) * float(stream.time_base or 0)
-    if claimed - end > max(_MISSING_SECONDS, _MISSING_SHARE * claimed):
-        claim = f"its header claims {claimed:.1f} s, but it has {end:.1f} s"
-        raise MediaError(path, f"cut short: {claim}; download or copy the file again", "cut short")
-
-
-def _claimed_seconds(container: InputContainer, stream: VideoStream) -> float:
-    """Return the duration that the header claims for the video, in seconds; 0 if it claims none or is not needed.
-
-    If the stream has a frame count or a duration, its index is more reliable; except in .avi, which counts dropped
-    frames too, so that its count is a duration. In a file with several streams the duration may be that of the sound,
-    but .mkv and .webm often store one per stream, as text.
-    """
-    if container.format.name == "avi":
-        return float(stream.frames * (stream.time_base or 0))
-    # Streams in .mkv and .webm have no duration of their own; for a single frame FFmpeg reports the file's.
-    if stream.frames or (stream.duration and "matroska" not in container.format.name):
-        return 0.0
-    written = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    if written:
-        hours, minutes, seconds = (float(group) for group in written.groups())
-        return 3600 * hours + 60 * minutes + seconds
-    if len(container.streams) > 1 or not container.duration:
-        return 0.0
-    return container.duration / av.time_base
-
-
-def seconds_from(first: int, ticks: Iterable[int], stream: VideoStream) -> list[float]:
-    """Return times in seconds relative to `first`.
-
-    Worked example at 25 ticks per second: 50 51 53 from 50 gives 0.0 0.04 0.12.
-    """
-    base = stream.time_base or Fraction(0)
-    # Not `tick * base`: Fraction arithmetic would take as long as demuxing the file.
-    return [(tick - first) * base.numerator / base.denominator for tick in ticks]
 
 
 @contextmanager

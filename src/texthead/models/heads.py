@@ -470,7 +470,7 @@ class ProbeHead(Head):
         center: subtracted from the features before they are normalised.
         names: the class names, in row order.
         kind: how the head was fitted, in a word.
-        text_source, text_map: as in `Head`, for the text rows that it was fitted from.
+        options: as for `Head`.
 
     Raises:
         DataError: names and rows differ in number.
@@ -486,10 +486,9 @@ class ProbeHead(Head):
         center: Float[Tensor, " dim"],
         names: Sequence[str],
         kind: str = "probe",
-        text_source: str | None = None,
-        text_map: Float[Tensor, "width dim"] | None = None,
+        **options: Any,
     ):
-        super().__init__(names, kind, center=center, text_source=text_source, text_map=text_map)
+        super().__init__(names, kind, center=center, **options)
         check_count(names, weight)
         self.weight = nn.Parameter(weight.detach().float().clone())
         self.bias = nn.Parameter(bias.detach().float().clone())

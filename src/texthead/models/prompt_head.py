@@ -164,7 +164,8 @@ class PromptHead(CosineHead):
 
 def random_context(text: Text, vectors: int, *, generator: torch.Generator) -> Float[Tensor, "vectors width"]:
     """Return vectors drawn from N(0, 0.02), as in CoOp."""
-    return 0.02 * torch.randn(vectors, _width(text), generator=generator)
+    width = next(text.embedding.parameters()).shape[1]
+    return 0.02 * torch.randn(vectors, width, generator=generator)
 
 
 def template_context(text: Text, template: str) -> Float[Tensor, "vectors width"]:
@@ -182,10 +183,6 @@ def template_context(text: Text, template: str) -> Float[Tensor, "vectors width"
         )
     with torch.no_grad():
         return text.embedding(torch.tensor(tokens)).float()
-
-
-def _width(text: Text) -> int:
-    return int(next(text.embedding.parameters()).shape[1])
 
 
 def _words(text: Text, words: str) -> list[int]:

@@ -3,9 +3,10 @@
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -17,58 +18,67 @@ from texthead.errors import RunError
 from texthead.models.linear import Linear, attend
 
 
-class MeanPool(nn.Module):
+class Temporal(nn.Module):
+    """Base class of the modules that a run can hold.
+
+    Attributes:
+        kind: the module's name in `recipe.json`.
+        options: the arguments that rebuild the module, as JSON values.
+    """
+
+    kind: ClassVar[str]
+    options: Mapping[str, object] = MappingProxyType({})
+
+    def config(self) -> dict[str, object]:
+        """Return the config that rebuilds this module."""
+        return {"kind": self.kind, **self.options}
+
+
+class MeanPool(Temporal):
     """The mean over frames; ignores their order, has no parameters.
 
     Source: Table 2, TAP.
     """
 
+    kind = "mean"
+
     def forward(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch dim"]:
         """Return one feature per clip."""
         return features.mean(dim=1)
-
-    def config(self) -> dict[str, object]:
-        """Return the config that rebuilds this module."""
-        return {"kind": "mean"}
 
 
 class NormedMean(MeanPool):
     """The mean over features, then a layer norm, as in VideoMAE's classifier."""
 
+    kind = "normed-mean"
+
     def __init__(self, dim: int):
         super().__init__()
+        self.options = {"dim": dim}
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, features: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
         """Return one feature per clip."""
         return self.norm(features.mean(dim=1))
 
-    def config(self) -> dict[str, object]:
-        """Return the config that rebuilds this module."""
-        return {"kind": "normed-mean", "dim": len(self.norm.bias)}
 
-
-class FirstToken(nn.Module):
+class FirstToken(Temporal):
     """The first feature of a clip, as in a classifier of VideoMAE without `use_mean_pooling`."""
+
+    kind = "first-token"
 
     def forward(self, features: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
         """Return one feature per clip."""
         return features[:, 0]
 
-    def config(self) -> dict[str, object]:
-        """Return the config that rebuilds this module."""
-        return {"kind": "first-token"}
 
-
-class JoinedFrames(nn.Flatten):
+class JoinedFrames(Temporal, nn.Flatten):
     """The features of a clip's frames, concatenated.
 
     Source: BIKE without a temporal transformer, whose head weights the frames for each class (`spotting_head`).
     """
 
-    def config(self) -> dict[str, object]:
-        """Return the config that rebuilds this module."""
-        return {"kind": "frames"}
+    kind = "frames"
 
 
 class QuickGELU(nn.Module):
@@ -110,7 +120,7 @@ def _attention_heads(width: int, heads: int | None) -> int:
     return heads
 
 
-class TemporalTransformer(nn.Module):
+class TemporalTransformer(Temporal):
     """Pre-norm transformer blocks over frames with learned positions, a residual connection, then the mean over frames.
 
     Args:
@@ -129,6 +139,8 @@ class TemporalTransformer(nn.Module):
     Raises:
         RunError: the heads do not divide the width, or a clip has more than `max_frames` frames.
     """
+
+    kind = "transformer"
 
     def __init__(
         self,
@@ -193,10 +205,6 @@ class TemporalTransformer(nn.Module):
         x = self.transformer["resblocks"](self.project_in(features) + positions)
         return features + self.project_out(x)
 
-    def config(self) -> dict[str, object]:
-        """Return the config that rebuilds this module."""
-        return {"kind": "transformer", **self.options}
-
 
 class FrameTransformer(TemporalTransformer):
     """`TemporalTransformer` without the mean: returns the features of a clip's frames, concatenated.
@@ -204,16 +212,14 @@ class FrameTransformer(TemporalTransformer):
     Source: BIKE, whose head weights the frames for each class (`spotting_head`).
     """
 
+    kind = "frame-transformer"
+
     def forward(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch numbers"]:
         """Return the concatenated frame features of each clip."""
         return self.frames(features).flatten(1)
 
-    def config(self) -> dict[str, object]:
-        """Return the config that rebuilds this module."""
-        return {**super().config(), "kind": "frame-transformer"}
 
-
-class AttentivePool(nn.Module):
+class AttentivePool(Temporal):
     """The mean over features plus a learned query that attends to features with learned positions, and an MLP.
 
     The features are those of frames, or the grid of an encoder of clips, in which each step, row and column has its own
@@ -232,6 +238,8 @@ class AttentivePool(nn.Module):
     Raises:
         RunError: the heads do not divide the width, or a clip has more than `max_frames` features.
     """
+
+    kind = "attentive"
 
     def __init__(
         self,
@@ -279,12 +287,8 @@ class AttentivePool(nn.Module):
         pooled = self.project_out(query + self.mlp(query))
         return features.mean(dim=1) + pooled[:, 0]
 
-    def config(self) -> dict[str, object]:
-        """Return the config that rebuilds this module."""
-        return {"kind": "attentive", **self.options}
 
-
-class VJEPA2Pool(nn.Module):
+class VJEPA2Pool(Temporal):
     """V-JEPA 2's attentive probe: self-attention layers over all features, then a learned query attends to them.
 
     It has no positions of its own: those in the encoder's features tell them apart. The layers are those of
@@ -300,6 +304,8 @@ class VJEPA2Pool(nn.Module):
     Raises:
         RunError: the heads do not divide the dimension.
     """
+
+    kind = "vjepa2"
 
     def __init__(self, dim: int, layers: int = 3, *, heads: int | None = None):
         # The import takes seconds.
@@ -334,10 +340,6 @@ class VJEPA2Pool(nn.Module):
             features = layer(features, attention_mask=None)[0]
         return self.cross_attention_layer(self.query_tokens.repeat(features.shape[0], 1, 1), features)[0][:, 0]
 
-    def config(self) -> dict[str, object]:
-        """Return the config that rebuilds this module."""
-        return {"kind": "vjepa2", **self.options}
-
 
 # --- convolutions over frames inside the encoder
 
@@ -371,7 +373,7 @@ class FrameConv(nn.Module):
         return mixed.transpose(1, 2).reshape(x.shape)
 
 
-class EncoderConv(nn.Module):
+class EncoderConv(Temporal):
     """Convolutions over frames, hooked into an encoder, then another temporal module over its features.
 
     The encoder's own weights and their names are unchanged. The hooks are active only within `over`. If gradient
@@ -382,12 +384,10 @@ class EncoderConv(nn.Module):
         pool: the module that follows; the mean over frames, unless `pool` is the config of another one.
     """
 
-    kind: ClassVar[str]
-
     def __init__(self, widths: Sequence[int], start: Start, pool: dict | None = None):
         super().__init__()
-        self.start: Start = start
-        self.pool: nn.Module = MeanPool() if pool is None else make_temporal({**pool}, nn.Identity())
+        self.pool: Temporal = MeanPool() if pool is None else make_temporal({**pool}, nn.Identity())
+        self.options = {"start": start}
         self.convs = nn.ModuleList(FrameConv(width, start) for width in widths)
         self._frames: Count | None = None
         self._recorded: Count | None = None
@@ -407,8 +407,7 @@ class EncoderConv(nn.Module):
 
     def config(self) -> dict[str, object]:
         """Return the config that rebuilds this module on its encoder."""
-        pool = {} if type(self.pool) is MeanPool else {"pool": as_temporal(self.pool).config()}
-        return {"kind": self.kind, "start": self.start, **pool}
+        return super().config() | ({} if type(self.pool) is MeanPool else {"pool": self.pool.config()})
 
     def _clip_length(self) -> Count | None:
         if self._frames is not None:
@@ -552,22 +551,13 @@ def _token_blocks(visual: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
     )
 
 
-Temporal = (
-    MeanPool | FirstToken | JoinedFrames | TemporalTransformer | AttentivePool | VJEPA2Pool | TemporalConv | TokenConv
-)
-
 # Modules by their `kind` in `recipe.json`.
 _MODULES: dict[str, type[Temporal]] = {
-    "mean": MeanPool,
-    "transformer": TemporalTransformer,
-    "frame-transformer": FrameTransformer,
-    "attentive": AttentivePool,
-    "vjepa2": VJEPA2Pool,
-    "conv": TemporalConv,
-    "token-conv": TokenConv,
-    "normed-mean": NormedMean,
-    "first-token": FirstToken,
-    "frames": JoinedFrames,
+    module.kind: module
+    for module in (
+        *(MeanPool, TemporalTransformer, FrameTransformer, AttentivePool, VJEPA2Pool, TemporalConv, TokenConv),
+        *(NormedMean, FirstToken, JoinedFrames),
+    )
 }
 
 
@@ -596,6 +586,6 @@ def make_temporal(config: dict, visual: nn.Module) -> Temporal:
     if module is None:
         raise RunError(f"temporal module must be one of {', '.join(_MODULES)}, got {config.get('kind')!r}")
     try:
-        return module(visual, **options) if issubclass(module, EncoderConv) else module(**options)
+        return module(visual, **options) if issubclass(module, TemporalConv | TokenConv) else module(**options)
     except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError) as error:
         raise RunError(f"temporal module {config}: {error}") from None

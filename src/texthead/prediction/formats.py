@@ -1,11 +1,9 @@
 """Predictions as JSON and CSV."""
 
-import csv
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from texthead.evaluation.calibration import Calibration
 from texthead.notebook import html_table
@@ -121,26 +119,3 @@ def csv_rows(predictions: Iterable[Prediction], columns: Sequence[str] = CSV_COL
         if prediction.error:
             row = {"path": prediction.path, "error": prediction.error}
             yield tuple(row.get(column, "") for column in columns)
-
-
-def write_as_json(file: TextIO, predictions: Iterable[Prediction], calibration: Calibration | None = None) -> None:
-    """Write predictions as one JSON list, each as it comes."""
-    entries = (json.dumps([json_entry(each, calibration)], indent=1, ensure_ascii=False) for each in predictions)
-    # Without the brackets of its own list.
-    file.writelines(f"{',' if number else '['}{entry[1:-2]}" for number, entry in enumerate(entries))
-    file.write("\n]\n")
-
-
-def write_as_csv(
-    file: TextIO,
-    predictions: Iterable[Prediction],
-    calibration: Calibration | None = None,
-    *,
-    sets: bool = False,
-    several: bool = False,
-) -> None:
-    """Write predictions as CSV, each as it comes."""
-    columns = csv_columns(calibration, sets=sets, several=several)
-    writer = csv.writer(file)
-    writer.writerow(columns)
-    writer.writerows(csv_rows(predictions, columns))

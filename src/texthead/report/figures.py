@@ -9,12 +9,11 @@ Names are data: a dollar sign doesn't start a formula (`parse_math=False`), line
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
-from texthead.errors import TextheadError, printable
+from texthead.errors import printable
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -43,32 +42,28 @@ CELL_NUMBERS = 12  # maps of at most this many classes show numbers in their cel
 
 NAME_FONTS = (9.0, 8.0, 7.0, 6.5, 6.0)  # font sizes for the names of a map, in points; the largest that fits is used
 
-_PANEL_TITLES = {
-    "loss": "training loss",
-    "top1": "validation top-1 (%)",
-    "mean_ap": "validation mAP (%)",
-}
+_PANEL_TITLES = {"loss": "training loss", "top1": "validation top-1 (%)", "mean_ap": "validation mAP (%)"}
 
 # ---------------------------------------------------------------- curves
 
 
-def plot_curves(records: Records) -> "matplotlib.figure.Figure":
+def plot_curves(records: Records) -> "matplotlib.figure.Figure | None":
     """Draw the loss and the validation scores over the steps, one panel each, as far as they are recorded.
 
-    `records` are the lines of `metrics.jsonl`. Long noisy curves are drawn faint, with their running mean on top.
+    `records` are the lines of `metrics.jsonl`; None if they hold none of these. Long noisy curves are drawn faint, with
+    their running mean on top.
 
     Source: Fig. 4 (training loss of two frameworks).
-    Raises: TextheadError if neither is recorded.
     """
     from matplotlib.figure import Figure
 
-    drawn = drawn_keys(records)
-    if not drawn:
-        raise TextheadError(f"no record has one of {', '.join(_PANEL_TITLES)}")
-    figure = Figure(figsize=(FIGURE_WIDTH, 0.6 + 2.3 * len(drawn)), layout="constrained")
-    panels = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
-    for panel, key in zip(panels, drawn, strict=True):
-        _draw_curve(panel, _records_with(records, key), key)
+    curves = {key: own for key in _PANEL_TITLES if (own := _records_with(records, key))}
+    if not curves:
+        return None
+    figure = Figure(figsize=(FIGURE_WIDTH, 0.6 + 2.3 * len(curves)), layout="constrained")
+    panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, (key, own) in zip(panels, curves.items(), strict=True):
+        _draw_curve(panel, own, key)
     panels[-1].set_xlabel("step")
     panels[-1].xaxis.get_major_locator().set_params(integer=True)
     return figure
@@ -79,7 +74,8 @@ def _draw_curve(panel: "matplotlib.axes.Axes", records: Records, key: str) -> No
     window = 1 if key != "loss" or len(values) < 40 else len(values) // 20 | 1
     if window > 1:
         panel.plot(steps, values, color=COLOURS[0], linewidth=0.8, alpha=0.3)
-        values = running_mean(values, window)
+        # A value that is not finite leaves a gap.
+        steps, values = (np.convolve(each, np.full(window, 1 / window), "valid") for each in (steps, values))
     marker = "o" if len(values) <= 40 else ""
     # Unclipped, so that a marker at 100%, on the edge, is drawn whole.
     panel.plot(steps, values, linewidth=1.8, marker=marker, markersize=4, clip_on=False, color=COLOURS[0])
@@ -87,26 +83,11 @@ def _draw_curve(panel: "matplotlib.axes.Axes", records: Records, key: str) -> No
     panel.set_title(_PANEL_TITLES[key] + note, loc="left", fontsize=10)
     _quiet(panel)
     if key != "loss":
-        _mark_last(panel, float(steps[-1]), float(values[-1]))
+        place: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+        panel.annotate(f"{values[-1]:.1f}", (steps[-1], values[-1]), fontsize=9, **place)
+        panel.margins(x=0.08)
         low, high = panel.get_ylim()
         panel.set_ylim(max(low, 0), min(high, 100))
-
-
-def drawn_keys(records: Records) -> list[str]:
-    """Return the keys that `plot_curves` draws."""
-    return [key for key in _PANEL_TITLES if _records_with(records, key)]
-
-
-def running_mean(values: Float[np.ndarray, " records"], window: int) -> Float[np.ndarray, " records"]:
-    """Return the centred running mean over `window` values, over fewer at the ends.
-
-    Centred, so a falling loss isn't drawn late. Values that are not finite are skipped. A window of 3 turns
-    `[4, 2, 3]` into `[3, 3, 2.5]`.
-    """
-    finite, ones = np.isfinite(values), np.ones(window)
-    around = slice(window // 2, window // 2 + len(values))
-    sums, counts = (np.convolve(x, ones)[around] for x in (np.where(finite, values, 0.0), finite.astype(float)))
-    return sums / np.where(counts, counts, np.nan)
 
 
 def _records_with(records: Records, key: str) -> list[Mapping[str, object]]:
@@ -117,13 +98,6 @@ def _records_with(records: Records, key: str) -> list[Mapping[str, object]]:
 def _number(value: object) -> float:
     """Return the value as a float, null as NaN (a gap in the curve): JSON has no infinity."""
     return float(value) if isinstance(value, int | float) else float("nan")
-
-
-def _mark_last(panel: "matplotlib.axes.Axes", position: float, value: float) -> None:
-    panel.annotate(
-        f"{value:.1f}", (position, value), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9
-    )
-    panel.margins(x=0.08)
 
 
 def font_file() -> str:
@@ -144,11 +118,11 @@ def without_glyph(names: Sequence[str]) -> list[str]:
 # ---------------------------------------------------------------- calibration
 
 
-def plot_bins(bins: "Bins", *, title: str = "") -> "matplotlib.figure.Figure":
+def plot_bins(bins: "Bins", title: str = "") -> "matplotlib.figure.Figure":
     """Draw accuracy over confidence in bins, and below it the number of items in each bin.
 
-    A perfectly calibrated model is on the diagonal. With the same number of items, 95 % of its points would be inside
-    the grey bars, so a point outside its bar is unlikely to be chance.
+    `title` begins the heading. A perfectly calibrated model is on the diagonal. With the same number of items, 95 % of
+    its points would be inside the grey bars, so a point outside its bar is unlikely to be chance.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, Fig. 1, with Broecker and Smith's consistency bars.
     """
@@ -166,17 +140,10 @@ def plot_bins(bins: "Bins", *, title: str = "") -> "matplotlib.figure.Figure":
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 100)
     axes.set_ylabel("correct predictions (%)", fontsize=9)
-    heading = f"{short(title, 40)}: " if title else ""
-    axes.set_title(
-        f"{heading}ECE {bins.error:.1f} points, {bins.counts.sum()} items",
-        loc="left",
-        fontsize=10,
-        fontweight="bold",
-        parse_math=False,
-    )
-    below.bar(
-        100 * bins.edges[:-1], bins.counts, width=100 / len(bins.counts), align="edge", color=GREY, edgecolor="white"
-    )
+    heading = f"{title}ECE {bins.error:.1f} points, {bins.counts.sum()} items"
+    axes.set_title(heading, loc="left", fontsize=10, fontweight="bold")
+    width = 100 / len(bins.counts)
+    below.bar(100 * bins.edges[:-1], bins.counts, width=width, align="edge", color=GREY, edgecolor="white")
     below.yaxis.get_major_locator().set_params(integer=True)
     below.set_ylabel("items", fontsize=9)
     below.set_xlabel("probability of the predicted class (%)", fontsize=9)

@@ -10,11 +10,11 @@ import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from texthead.errors import TextheadError, listed, printable
+from texthead.errors import listed, printable
 from texthead.files import replacing
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 Cell = str | int | float | None
 
-PIXELS_PER_INCH = 100  # as figures.py assumes
-
-PNG_SCALE = 2  # for high-resolution screens
+DPI = 200  # twice the 100 pixels per inch that figures.py assumes, for high-resolution screens
 SMALL_SVG = 2**16  # bytes up to which a figure is not drawn as PNG for comparison
 
 PHOTO_QUALITY = 85  # JPEG quality of figures with photos
@@ -63,14 +61,11 @@ def write_html(path: str | Path, html: str) -> None:
     """Write a page to `path` atomically.
 
     Raises:
-        TextheadError: the folder does not exist, or the page cannot be written.
+        RunError: the page cannot be written.
     """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise TextheadError(f"{path}: folder {path.parent} does not exist; create it first")
     # errors="replace", because file names may contain bytes that are not valid Unicode.
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
-        file.write(html)
+    with replacing(Path(path)) as temporary:
+        temporary.write_text(html, encoding="utf-8", errors="replace", newline="\n")
 
 
 class Report:
@@ -120,23 +115,21 @@ def data_url(image: "matplotlib.figure.Figure | bytes") -> str:
 
 def picture(figure: "matplotlib.figure.Figure") -> tuple[str, bytes]:
     """Return (media type, bytes): JPEG if the figure has photos, else SVG, or PNG if it is smaller than a large SVG."""
+    arrays = [image.get_array() for axes in figure.axes for image in axes.images]
     with warnings.catch_warnings():
         # The page lists the names with missing glyphs.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        return _encode(figure)
+        if any(array is not None and array.ndim == 3 for array in arrays):
+            options = {"quality": PHOTO_QUALITY, "optimize": True}
+            return "image/jpeg", _saved(figure, "jpeg", dpi=DPI, pil_kwargs=options)
+        # Without a date, so that the same figure always has the same size in bytes.
+        vector = _saved(figure, "svg", metadata={"Date": None})
+        if len(vector) > SMALL_SVG and len(pixels := _saved(figure, "png", dpi=DPI)) < len(vector):
+            return "image/png", pixels
+        return "image/svg+xml", vector
 
 
-def _encode(figure: "matplotlib.figure.Figure") -> tuple[str, bytes]:
-    vector, pixels = io.BytesIO(), io.BytesIO()
-    arrays = [image.get_array() for axes in figure.axes for image in axes.images]
-    if any(array is not None and array.ndim == 3 for array in arrays):
-        options = {"quality": PHOTO_QUALITY, "optimize": True}
-        figure.savefig(pixels, format="jpeg", dpi=PIXELS_PER_INCH * PNG_SCALE, pil_kwargs=options)
-        return "image/jpeg", pixels.getvalue()
-    # Without a date, so that the same figure always has the same size in bytes.
-    figure.savefig(vector, format="svg", metadata={"Date": None})
-    if vector.tell() > SMALL_SVG:
-        figure.savefig(pixels, format="png", dpi=PIXELS_PER_INCH * PNG_SCALE)
-        if pixels.tell() < vector.tell():
-            return "image/png", pixels.getvalue()
-    return "image/svg+xml", vector.getvalue()
+def _saved(figure: "matplotlib.figure.Figure", kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, **options)
+    return file.getvalue()

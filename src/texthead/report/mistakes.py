@@ -12,12 +12,11 @@ from texthead.data.protocol import Protocol
 from texthead.data.transforms import short_side
 from texthead.errors import MediaError
 from texthead.evaluation.results import Evaluation, SeveralEvaluation
-from texthead.evaluation.saliency import CLIP_GRID, cover, steps_of
+from texthead.evaluation.saliency import CLIP_GRID, Covered, cover, steps_of
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
-from texthead.report.run_page import Strip
-from texthead.report.strips import percent
+from texthead.report.strips import Strip, percent
 
 SIDE = 128  # short side of a displayed frame, in pixels
 
@@ -72,33 +71,31 @@ def mistake_strips(
     Raises:
         MediaError: a file can no longer be read.
     """
-    done = []
+    strips = []
     chosen = most_confident(result, mistakes=mistakes, hits=hits)
     if saliency_maps and model is not None and model.sees_clips:
         passes = steps_of(model, protocol.frames) * CLIP_GRID**2
         reporter.note(f"each saliency map encodes its clip {passes} times; leave the maps out with `saliency=0`")
     with reporter.bar("draw examples", "clips") as progress:
         for number, item in enumerate(chosen):
-            clip = clip_of(result.paths[item], protocol)
-            strip = _strip(result, item, clip)
-            if model is not None and number < saliency_maps and strip.rank:
-                strip = _with_heat(strip, result.names, model, clip, engine)
-            done.append(strip)
-            progress(len(done), len(chosen))
-    return done
+            strips.append(item_strip(result, item, protocol, model if number < saliency_maps else None, engine))
+            progress(number + 1, len(chosen))
+    return strips
 
 
-def item_strip(result: Evaluation, item: int, protocol: Protocol) -> Strip:
-    """Return one item's strip, without saliency.
+def item_strip(
+    result: Evaluation, item: int, protocol: Protocol, model: Recognizer | None = None, engine: EngineName = "eager"
+) -> Strip:
+    """Return an item's strip with the predicted classes, at least the top 3, and true classes that rank lower.
+
+    Args:
+        model: explains the prediction by saliency maps, unless items have several labels; None for none.
+        engine: runs the encoder for these.
 
     Raises:
         MediaError: the file can no longer be read.
     """
-    return _strip(result, item, clip_of(result.paths[item], protocol))
-
-
-def _strip(result: Evaluation, item: int, clip: UInt8[Tensor, "frames 3 size size"]) -> Strip:
-    """Return an item's strip with the predicted classes, at least the top 3, and true classes that rank lower."""
+    clip = clip_of(result.paths[item], protocol)
     order = result.scores[item].argsort(descending=True, stable=True).tolist()
     if isinstance(result, SeveralEvaluation):
         probabilities, has = result.scores[item].sigmoid(), result.targets[item]
@@ -112,24 +109,17 @@ def _strip(result: Evaluation, item: int, clip: UInt8[Tensor, "frames 3 size siz
     first = order[: max(3, said)]
     top = [(result.names[c], float(probabilities[c])) for c in first + [c for c in true if c not in first]]
     name = "/".join(result.paths[item].parts[-2:])
-    return Strip(name, _frames(clip), top, [result.names[c] for c in true], rank, said)
+    frames = short_side(clip, SIDE).permute(0, 2, 3, 1).contiguous().numpy()
+    strip = Strip(name, frames, top, [result.names[c] for c in true], rank, said)
+    if model is None or rank is None:
+        return strip
+    return _with_heat(strip, result.names, cover(model, clip, engine=engine))
 
 
-def _frames(clip: UInt8[Tensor, "frames 3 size size"]):
-    return short_side(clip, SIDE).permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def _with_heat(
-    strip: Strip,
-    names: tuple[str, ...],
-    model: Recognizer,
-    clip: UInt8[Tensor, "frames 3 size size"],
-    engine: EngineName,
-) -> Strip:
+def _with_heat(strip: Strip, names: tuple[str, ...], saliency: Covered) -> Strip:
     """Return the strip with heat maps of the predicted and the true class."""
-    predicted = strip.top[0][0]
-    classes = {"predicted": predicted} | ({"true": strip.truth[0]} if strip.truth and strip.is_mistake else {})
-    saliency, heats, lines = cover(model, clip, engine=engine), {}, []
+    classes = {"predicted": strip.top[0][0]} | ({"true": strip.truth[0]} if strip.is_mistake else {})
+    heats, lines = {}, []
     for role, name in classes.items():
         label = names.index(name)
         before, after = saliency.probabilities(label)

@@ -49,7 +49,7 @@ class CalibrationReport:
         """Return the reliability plots before and after temperature scaling, or only the first if not calibrated."""
         if self.plotted is None:
             return [plot_bins(self.raw.bins)]
-        return [plot_bins(self.plotted.before.bins, title="before"), plot_bins(self.plotted.after.bins, title="after")]
+        return [plot_bins(self.plotted.before.bins, "before: "), plot_bins(self.plotted.after.bins, "after: ")]
 
     def table(self) -> tuple[list[str], list[list[str | None]]]:
         """Return (headers, rows): stated rates, and those measured on the calibration's items and on the page's."""

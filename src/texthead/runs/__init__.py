@@ -7,9 +7,7 @@ metrics       metrics.jsonl
 scores        scores.json: the final scores
 scored_items  select the items on which a run may be evaluated or calibrated
 mixture       interpolate pretrained and fine-tuned encoder weights
-model_card    write the model card of a published or exported run
 hub           load runs from a hub; names of runs on hubs
-upload        upload a run to a hub, with its model card
 """
 
 import lazy_loader

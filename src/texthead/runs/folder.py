@@ -179,16 +179,11 @@ def empty_head(about: dict, classes: dict, dim: int, shapes: Mapping[str, tuple[
     return kind.from_config(about, names, dim=dim, prompts=None if None in prompts else prompts)
 
 
-def was_edited(classes: Mapping[str, Any]) -> bool:
-    """Return whether the classes in `classes.json` were edited after training."""
-    return bool(classes.get("edited"))
-
-
 def check_resumable(folder: Path) -> None:
     """Raise RunError if a folder holds no run, or the run's classes were edited after training."""
     if not is_run(folder):
         raise RunError(f"{folder}: no run to resume (no recipe.json in it); leave out `resume` to start one")
-    if was_edited(read_json(folder / "classes.json")):
+    if read_json(folder / "classes.json").get("edited"):
         raise RunError(
             f"{folder}: its classes were edited after training, so it cannot be resumed. Resume the run that it was "
             "made from, or train into another folder"

@@ -61,12 +61,6 @@ def display_name(folder: Path) -> str:
     return f"{PREFIX}{cached[1]}/{cached[2]}" if cached else str(folder)
 
 
-def check_repository(repo_id: str) -> None:
-    """Raise RunError if a repository name is not NAME or ORG/NAME."""
-    if not re.fullmatch(r"([\w.-]+/)?[\w.-]+", repo_id):
-        raise RunError(f"{repo_id!r} is not the name of a repository: give NAME or ORG/NAME")
-
-
 @contextmanager
 def hub_errors(address: str, problem: str = "") -> Iterator[None]:
     """Convert errors of the hub's client to RunError; `problem` is what is wrong with the network."""

@@ -44,10 +44,6 @@ class MetricsLog:
             raise RunError(f"{self.path}: cannot be written ({error.strerror}); the last checkpoint is kept") from None
         self.reporter.record(record)
 
-    def note(self, text: str) -> None:
-        """Append a note."""
-        self.add(kind="note", text=text)
-
     def sync(self) -> None:
         """Flush all lines to disk, so that a checkpoint never refers to lines that a crash lost."""
         if not self.write:

@@ -5,6 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from os.path import isfile
 from pathlib import Path
 
 from texthead.errors import DataError, escaped
@@ -209,13 +210,6 @@ def text_lines(path: Path, what: str) -> list[str]:
         raise DataError(f"{path}: cannot be read as text ({error}); use a .txt with one per line") from None
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # A list of names can exceed the maximum length of a file name.
-        return False
-
-
 def read_names(source: str) -> list[str]:
     """Return class names from a text file (one per line), a CSV with `id,name`, or a comma-separated string.
 
@@ -229,7 +223,7 @@ def read_names(source: str) -> list[str]:
     path = Path(source)
     if path.suffix.lower() == ".csv":
         names = [*read_labels(path).names]
-    elif path.suffix.lower() == ".txt" or _is_file(path):
+    elif path.suffix.lower() == ".txt" or isfile(path):  # noqa: PTH113 (Path.is_file raises for very long lists)
         names = [line.strip() for line in text_lines(path, "class names") if line.strip()]
     elif _FILE_NAME.fullmatch(source):
         raise DataError(

@@ -110,24 +110,30 @@ class LabelledClasses(NamedTuple):
     sentences: list[tuple[str, ...] | None]
 
 
-def classes_for(
-    classes: Mapping[str, tuple[str, ...] | None], labels: Sequence[str], source: str, *, clean: bool
+def labelled_classes(
+    labels: Sequence[str], source: str, file: str | None, *, template: object = None, clean: bool = True
 ) -> LabelledClasses:
     """Return all classes, each under its label in the data, which equals the class name or has it as `clean_name`.
 
-    classes_for({"push up": None, "yoga": None}, ["push_up"], ...) has the labels "push_up" and "yoga".
+    With `push up` and `yoga` in `file`, the labels for data with "push_up" are "push_up" and "yoga".
 
     Args:
-        classes: as from `read_classes`.
         labels: labels of the data.
         source: path of the data, for messages.
+        file: a file or list of classes for `read_classes`; if None, the labels are the classes.
+        template: the template, if it is set.
         clean: clean the names with `clean_names`.
 
     Raises:
-        DataError: a label matches no class, or two labels match the same class.
+        DataError: as `read_classes`; a label matches no class, two labels match the same class, or a template is set
+            but every class has sentences.
     """
+    classes = dict.fromkeys(labels) if file is None else read_classes(file)
     originals = list(classes)
     names = clean_names(originals) if clean else originals
+    if file is None:
+        return LabelledClasses(originals, names, [None] * len(names))
+    check_template_fills(template, classes)
     index_of = {name: i for i, name in enumerate(names)} | {name: i for i, name in enumerate(originals)}
     data_labels = list(originals)
     taken: dict[int, str] = {}
@@ -146,22 +152,6 @@ def classes_for(
             )
         taken[index] = data_labels[index] = label
     return LabelledClasses(data_labels, names, list(classes.values()))
-
-
-def labelled_classes(
-    labels: Sequence[str], source: str, file: str | None, *, template: object = None, clean: bool = True
-) -> LabelledClasses:
-    """Return the classes that `file`, a file or a list of names, defines; if it is None, the labels are the classes.
-
-    Raises:
-        DataError: as `read_classes` and `classes_for`, or a template is set but every class has sentences.
-    """
-    if file is None:
-        names = clean_names(labels) if clean else list(labels)
-        return LabelledClasses(list(labels), names, [None] * len(labels))
-    classes = read_classes(file)
-    check_template_fills(template, classes)
-    return classes_for(classes, labels, source, clean=clean)
 
 
 def classes_to_train(

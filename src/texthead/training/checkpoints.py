@@ -39,21 +39,14 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     started = before.get("recipe", {})
     if about["recipe"]["precision"] == "auto":  # Resolved when the run was started.
         about = {**about, "recipe": {**about["recipe"], "precision": started.get("precision")}}
-    for key, value in about["recipe"].items():
-        if started.get(key) != value:
-            raise RunError(
-                f"{out}: was started with `{key}` {started.get(key)!r}, not {value!r}: resume with that value"
-            )
-    if before.get("objective") != about.get("objective"):
-        was, now = (each.get("objective") or "the cross-entropy" for each in (before, about))
-        raise RunError(f"{out}: was started with the objective {was}, not {now}: resume with the same objective")
+    for key, value in {**about["recipe"], "objective": about.get("objective")}.items():
+        was = before.get(key) if key == "objective" else started.get(key)
+        if was != value:
+            raise RunError(f"{out}: was started with `{key}` {was!r}, not {value!r}: resume with that value")
     same_items = all(trained.get(key) == split[key] for key in ("train", "train_labels"))
     # The command may differ, and the engine is only known once features are computed.
     ignored = ("command", "engine")
     before, about = ({key: value for key, value in each.items() if key not in ignored} for each in (before, about))
-    if "tokens" in before["encoder"]:  # Runs of earlier versions.
-        steps, finest = before["encoder"].pop("tokens"), about["encoder"]["finest"]
-        before["encoder"] |= {"grid": [steps, 1, 1], "finest": finest}
     if before != about or named != classes or not same_items:
         raise RunError(f"{out}: was started with another encoder, head or training items: resume with the same ones")
     return load_state(out)
@@ -115,12 +108,10 @@ def restore(
     except (Exception, CheckpointException) as error:  # On damaged files, torch raises errors of nearly any type.
         raise _bad_checkpoint(folder, _first_failure(error)) from None
     log.cut(state["records"])
-    current, before = torch.get_num_threads(), state["threads"]
-    if current != before:
-        log.note(f"threads: {before} at the start, now {current}: results may differ in the last bits")
-    if ranks() != state["processes"]:
-        count = state["processes"]
-        log.note(f"processes: {count} at the start, now {ranks()}: results may differ in the last bits")
+    for name, now in (("threads", torch.get_num_threads()), ("processes", ranks())):
+        if now != state[name]:
+            text = f"{name}: {state[name]} at the start, now {now}: results may differ in the last bits"
+            log.add(kind="note", text=text)
     return state["epoch"], state["step"]
 
 
@@ -195,9 +186,7 @@ def _write(folder: Path, tensors: dict[str, Tensor]) -> None:
     from torch.distributed.checkpoint.state_dict_saver import save
 
     try:
-        with warnings.catch_warnings(action="ignore", category=UserWarning):  # Of a single process.
-            writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
-            save(tensors, storage_writer=writer, no_dist=ranks() == 1)
+        save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
     except CheckpointException as error:
         failure = _first_failure(error)
         if rank() == 0:

@@ -14,7 +14,7 @@ from texthead.data.protocol import Pixels, Views
 from texthead.data.sampling import evenly
 from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
-from texthead.features.frames import Entry, features_of_clips, frame_features_in_turn, readable
+from texthead.features.frames import Entry, features_of_clips, frame_features, readable
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
@@ -64,7 +64,7 @@ def feature_clips(
             bank = [*without_errors(features_of_clips(visual, paths, choose, pixels, reading, reporter))]
         else:
             choose = partial(evenly, most=2 * recipe.frames)
-            entries = frame_features_in_turn(visual, paths, choose, pixels, reading, reporter)
+            entries = frame_features(visual, paths, choose, pixels, reading, reporter)
             bank = FrameBank(entry.features for entry in without_errors(entries))
     readable(gather_list(errors), skip=False)
     if ranks() > 1:

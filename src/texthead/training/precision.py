@@ -73,29 +73,21 @@ def try_both(
         clock: returns seconds.
     """
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    single, half = _Pass(), _Pass()
+    seconds, losses = [math.inf, math.inf], [math.nan, math.nan]
+    gradients: list[Sequence[Tensor]] = [(), ()]
     model.train()
     keep_statistics(model)
     with torch.random.fork_rng([clips.device] if clips.is_cuda else []):
-        for _ in range(2):
-            for each in (single, half):
-                torch.manual_seed(recipe.seed)
-                started = clock()
-                with torch.autocast(clips.device.type, torch.bfloat16, enabled=each is half):
-                    logits = model(clips)
-                loss = F.cross_entropy(logits.float(), labels)
-                each.gradients = torch.autograd.grad(loss, weights, materialize_grads=True)
-                each.loss = loss.item()  # Waits for a GPU.
-                each.seconds = min(each.seconds, clock() - started)
-    cosine = _cosine(single.gradients, half.gradients)
-    return PrecisionTrial((single.seconds, half.seconds), (single.loss, half.loss), cosine)
-
-
-@dataclass
-class _Pass:
-    seconds: float = float("inf")
-    loss: float = float("nan")
-    gradients: Sequence[Tensor] = ()
+        for half in (False, True, False, True):
+            torch.manual_seed(recipe.seed)
+            started = clock()
+            with torch.autocast(clips.device.type, torch.bfloat16, enabled=half):
+                logits = model(clips)
+            loss = F.cross_entropy(logits.float(), labels)
+            gradients[half] = torch.autograd.grad(loss, weights, materialize_grads=True)
+            losses[half] = loss.item()  # Waits for a GPU.
+            seconds[half] = min(seconds[half], clock() - started)
+    return PrecisionTrial((seconds[0], seconds[1]), (losses[0], losses[1]), _cosine(*gradients))
 
 
 def _cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:

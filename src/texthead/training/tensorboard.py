@@ -33,21 +33,17 @@ class TensorBoardLog:
         if "step" not in record:
             return
         try:
-            writer = self._open()
+            if self._writer is None:
+                from torch.utils.tensorboard import SummaryWriter
+
+                if self.folder.is_dir():
+                    shutil.rmtree(self.folder)
+                self._writer = SummaryWriter(str(self.folder))
             for key, value in record.items():
                 if isinstance(value, int | float) and key not in ("step", "epoch"):
-                    writer.add_scalar(f"{record['kind']}/{key}", value, record["step"])
+                    self._writer.add_scalar(f"{record['kind']}/{key}", value, record["step"])
         except OSError as error:
             raise RunError(f"{self.folder}: cannot be written ({error.strerror}); leave out `tensorboard`") from None
-
-    def _open(self) -> "SummaryWriter":
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            if self.folder.is_dir():
-                shutil.rmtree(self.folder)
-            self._writer = SummaryWriter(str(self.folder))
-        return self._writer
 
     def __enter__(self) -> "TensorBoardLog":
         return self

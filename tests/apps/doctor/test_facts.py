@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from made import sound, write_broken, write_frames, write_image
-from media_files import damage, encode, lossless, scene, truncate, turn, x264
+from media_files import damage, encode, lossless, remux, scene, truncate, x264
 from messages import prints
 from texthead.apps.doctor.facts import Facts, bytes_missing, facts_of, uneven_part
 from texthead.media.paths import MediaPath
@@ -114,7 +114,7 @@ def test_truncated_file_without_index_is_cut_short(plain: Path, tmp_path: Path) 
 
 def test_what_is_shown_turned(plain: Path, tmp_path: Path) -> None:
     for degrees in (90, 180, -90):
-        facts = facts_of(turn(plain, tmp_path / "turned.mp4", degrees))
+        facts = facts_of(remux(plain, tmp_path / "turned.mp4", degrees))
         assert facts.turned
         assert (facts.width, facts.height) == ((64, 48) if degrees == 180 else (48, 64))
     lying = PIL.Image.fromarray(scene(1)[0])

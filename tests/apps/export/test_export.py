@@ -21,6 +21,7 @@ from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.export import parity, standalone
 from texthead.apps.export.card import parity_section, use_section
 from texthead.apps.export.export import export
+from texthead.apps.export.model_card import code, model_card
 from texthead.apps.export.parity import Parity, noise_clips
 from texthead.apps.export.scorer import Scorer
 from texthead.data.protocol import Protocol, Views
@@ -34,7 +35,6 @@ from texthead.models.temporal import FrameTransformer, MeanPool, TemporalConv, T
 from texthead.prediction.predict import predict
 from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest, write_run
-from texthead.runs.model_card import code, model_card
 from texthead.runs.run import load_run, save_calibration
 from texthead.runs.scores import read_scores
 

@@ -27,13 +27,13 @@ from made import (
 )
 from messages import refuses
 from texthead.apps.timeline.events import Hysteresis, Stretch
+from texthead.apps.timeline.streams import PipedVideo
 from texthead.apps.timeline.timeline import Sliding, TimedVideo, Timeline, find_events, open_timed, scores_over_time
 from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.evaluate import average_views
 from texthead.media.paths import MediaPath
-from texthead.media.video_pipe import PipedVideo
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import TemporalConv, TemporalTransformer

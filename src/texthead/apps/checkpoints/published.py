@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from texthead.data import Along, Origin
-from texthead.encoders import NO_WEIGHTS, named_tensors, read_checkpoint
+from texthead.encoders import weights
 from texthead.errors import EncoderError
 
 Kind = Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"]
@@ -135,9 +135,9 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
         EncoderError: the file cannot be read, is not of this kind or of any known one, or has weights that no module of
             texthead uses.
     """
-    content: dict = read_checkpoint(path)
+    content: dict = weights.read_checkpoint(path)
     if isinstance(content.get("state_dict"), dict):  # A checkpoint of open_clip's training.
-        content = named_tensors(content["state_dict"])
+        content = weights.named_tensors(content["state_dict"])
     possible = _kinds(content, path)
     if kind is None:
         kind, *others = possible
@@ -149,17 +149,17 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
         raise EncoderError(f"{path}: its keys are those of {' or '.join(possible)}, not of {kind}; leave out `kind`")
     fusion: dict[str, Tensor] = {}
     if kind == "openai":
-        tensors = named_tensors(content)
+        tensors = weights.named_tensors(content)
     elif kind == "vifi-clip":
-        tensors = _vifi_names(named_tensors(content["model"]))
+        tensors = _vifi_names(weights.named_tensors(content["model"]))
     else:
-        tensors = named_tensors(content["model_state_dict"])
-        fusion = named_tensors(dict(content.get("fusion_model_state_dict", {})))
+        tensors = weights.named_tensors(content["model_state_dict"])
+        fusion = weights.named_tensors(dict(content.get("fusion_model_state_dict", {})))
     prefix = "fusion_model."
     fusion |= {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     convs = {int(match[1]): value for key, value in tensors.items() if (match := _TOKEN_CONV.fullmatch(key))}
     rest = {k: v for k, v in tensors.items() if not k.startswith(prefix) and not _TOKEN_CONV.fullmatch(k)}
-    clip = {k: v.float() for k, v in rest.items() if k.split(".")[-1] not in NO_WEIGHTS}
+    clip = {k: v.float() for k, v in rest.items() if k.split(".")[-1] not in weights.NO_WEIGHTS}
     _check_temporal(path, clip, fusion)
     _check_numbers(path, clip | fusion)
     return Checkpoint(
@@ -189,7 +189,7 @@ _ACROSS = (".net.", "visual.time_embedding", "VPT", "prompt_learner.ctx", "compo
 def _kinds(content: dict, path: Path) -> tuple[Kind, ...]:
     """Return the kinds that a file may be, by its keys."""
     if isinstance(content.get("model"), dict):
-        keys = named_tensors(content["model"])
+        keys = weights.named_tensors(content["model"])
         if any(key.startswith("image_encoder.") for key in keys):
             return ("vifi-clip",)
     elif isinstance(content.get("model_state_dict"), dict):

@@ -239,7 +239,7 @@ def _prepare(out: Path, seed: int, workers: int, device: str, reporter: Reporter
     train_set, test = data.split("train").with_classes(seen), data.split("test")
     paths = [item.path for item in (*train_set.items, *test.items)]
     choose, reading = partial(evenly, most=2 * recipe.frames), Reading(workers, cache=True, engine="auto")
-    entries = frame_features(encoder.visual, paths, choose, protocol.sizes, reading, reporter)
+    entries = [*frame_features(encoder.visual, paths, choose, protocol.sizes, reading, reporter)]
     readable(entries, skip=False)
     frames = [entry.features.mean(0) for entry in entries[: len(train_set)] if not isinstance(entry, MediaError)]
     parts, center = (train_set, test.with_classes(seen), test.with_classes(sorted(unseen))), torch.stack(frames).mean(0)

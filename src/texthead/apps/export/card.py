@@ -1,8 +1,8 @@
 """The model card's sections about an exported folder: how to use it, and how it differs from the run."""
 
+from texthead.apps.export.model_card import rate
 from texthead.apps.export.parity import Parity
 from texthead.data import Protocol
-from texthead.runs import rate
 
 
 def use_section(file: str, protocol: Protocol, *, several: bool = False) -> str:

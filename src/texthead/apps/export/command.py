@@ -83,7 +83,8 @@ class Export:
     def _upload(self) -> None:
         """Upload the run and print its address."""
         console.doing(f"loading {self.run}")
-        from texthead.runs import load_run, push_to_hub
+        from texthead.apps.export.upload import push_to_hub
+        from texthead.runs import load_run
 
         run = load_run(self.run)
         console.doing(f"uploading the run to {self.to}")

@@ -20,6 +20,8 @@ from torch.export import Dim
 
 from texthead.apps.export import standalone
 from texthead.apps.export.card import parity_section, use_section
+from texthead.apps.export.int8 import quantise
+from texthead.apps.export.model_card import model_card
 from texthead.apps.export.parity import Parity, check_parity, parity
 from texthead.apps.export.scorer import Scorer
 from texthead.data import Protocol, evenly
@@ -27,13 +29,13 @@ from texthead.encoders import as_visual
 from texthead.errors import RunError, line_of
 from texthead.evaluation import Calibration
 from texthead.extras import needs
-from texthead.features import quantise, quiet
+from texthead.features import quiet
 from texthead.files import new_folder, scratch_folder, write_json
 from texthead.media import MediaPath
 from texthead.models import heads
 from texthead.parallel import Reporter
 from texthead.prediction import protocol_of
-from texthead.runs import Run, classes_json, model_card
+from texthead.runs import Run, classes_json
 
 To = Literal["onnx", "torch"]
 

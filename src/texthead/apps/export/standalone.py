@@ -87,7 +87,7 @@ def windows(length: int, frames: int, clips: int, stride: int, window: int) -> l
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise Refused if the picture exceeds the limits of `texthead predict`."""
+    """Raise Refused if a picture exceeds the limits of this file; those of texthead depend on the memory."""
     short, long = sorted((width, height))
     if long > MAX_SIDE or width * height > MAX_PIXELS or long > MAX_RATIO * short:
         raise Refused(f"claims {width}x{height} pixels, too many or too long; scale it down or crop it")

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from texthead.apps.label.selection import Similarities, guesses
 from texthead.apps.label_studio import document_root
+from texthead.apps.search import encode_windows
 from texthead.data import Dataset, Item, labels, manifest_rows, read_dataset, read_files
 from texthead.encoders import Encoder
 from texthead.errors import DataError, MediaError
-from texthead.features import FrozenEncoder, Reading, check_any, encode_windows
+from texthead.features import FrozenEncoder, Reading, check_any
 from texthead.media import MediaPath, Span, Video, spans_by_file
 from texthead.models import known_rows
 from texthead.parallel import Reporter

@@ -6,3 +6,4 @@ from .search import Hit as Hit
 from .search import Results as Results
 from .search import query_row as query_row
 from .search import search as search
+from .windows import encode_windows as encode_windows

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from texthead.apps.search.windows import encode_windows
 from texthead.data import read_files
 from texthead.encoders import Encoder, load_encoder
 from texthead.errors import MediaError, RunError
-from texthead.features import Reading, check_any, encode_windows
+from texthead.features import Reading, check_any
 from texthead.files import cache_dir
 from texthead.media import MediaPath, Span
 from texthead.models import MeanPool, Recognizer

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from texthead.apps.search.index import Index
 from texthead.apps.search.marks import CALIBRATED
+from texthead.apps.search.windows import encode_windows
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import Calibration
-from texthead.features import Reading, encode_windows
+from texthead.features import Reading
 from texthead.files import cache_dir, replacing
 from texthead.media import MediaPath
 from texthead.models import Head, known_rows, text_rows

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from texthead.apps.timeline.inputs import PIPE, is_live, is_stream
 from texthead.cli import (
     EncodingOptions,
     ModelOptions,
@@ -86,7 +87,7 @@ class TimelineCommand:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
         path = _run_and_video(self)[1]
         self.printed.check()
-        if not _is_stream(path):
+        if not is_stream(path):
             MediaPath(path).check()
         elif self.overlay:
             problem = "reads the video twice, which a stream does not allow"
@@ -101,9 +102,9 @@ class TimelineCommand:
         console.doing("loading torch")
         from texthead.apps.timeline.events import EventFinder, Hysteresis, in_order
         from texthead.apps.timeline.overlay import Curve
+        from texthead.apps.timeline.streams import LiveStream
         from texthead.apps.timeline.timeline import Sliding, rule_for, scores_over_time, timeline_json
         from texthead.data import labels
-        from texthead.media import LiveStream
 
         run_folder, path = _run_and_video(self)
         sliding = Sliding(self.window, self.rate, self.batch)
@@ -142,13 +143,10 @@ class TimelineCommand:
         if self.manifest:
             _write_manifest(self, video, events, several=recognizer.several)
         _write_files(self, path, events, names, curve)
-        if events and not self.overlay and not _is_stream(path):
+        if events and not self.overlay and not is_stream(path):
             classes = () if self.model.classes is None else ("--classes", self.model.classes)
             overlay = unused(Path("events.mp4"))
             console.next_command("texthead", "timeline", *self.inputs, *classes, "--overlay", overlay)
-
-
-PIPE = "-"
 
 
 def _run_and_video(command: TimelineCommand) -> tuple[str | None, str]:
@@ -167,15 +165,11 @@ def _run_and_video(command: TimelineCommand) -> tuple[str | None, str]:
     return first, rest[0]
 
 
-def _is_stream(path: str) -> bool:
-    return path == PIPE or MediaPath(path).is_live
-
-
 def _opened(path: str) -> "TimedVideo":
+    from texthead.apps.timeline.streams import LiveStream, PipedVideo
     from texthead.apps.timeline.timeline import open_timed
-    from texthead.media import LiveStream, PipedVideo
 
-    if MediaPath(path).is_live:
+    if is_live(path):
         return LiveStream(path)
     if path != PIPE:
         return open_timed(path)
@@ -222,7 +216,8 @@ class _Printer:
     """
 
     def __init__(self, command: TimelineCommand, video: "TimedVideo"):
-        from texthead.media import LiveStream, Media
+        from texthead.apps.timeline.streams import LiveStream
+        from texthead.media import Media
 
         self.events: list[Event] = []
         self._csv = command.printed.csv

@@ -20,11 +20,12 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from texthead.apps.timeline.events import Event, Hysteresis, Stretch, event_json, events_in
+from texthead.apps.timeline.streams import LiveStream, PipedVideo
 from texthead.data import Protocol, Views, view_crops
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import Calibration, average_views, check_scores
 from texthead.features import Engine
-from texthead.media import LiveStream, Media, MediaPath, PipedVideo, Take
+from texthead.media import Media, MediaPath, Take
 from texthead.models import Recognizer
 from texthead.parallel import Reporter, silent
 from texthead.prediction import apply_calibration, protocol_of

@@ -16,24 +16,11 @@ from pathlib import Path
 
 import av
 from av.error import FFmpegError
-from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
+from texthead.apps.timeline.inputs import STREAMS
 from texthead.errors import MediaError
-from texthead.media.addresses import STREAMS
-from texthead.media.reader import Closing, Take
-from texthead.media.video_stream import (
-    Tally,
-    UprightRgb,
-    check_whole,
-    one_thread,
-    open_stream,
-    seconds_from,
-    stored_packets,
-    where_is,
-    whole_frames,
-)
+from texthead.media import Closing, Take, UprightRgb, VideoStream
 
 
 @contextmanager
@@ -54,8 +41,8 @@ class _Arriving:
         self.read = file.read1
 
 
-class PipedVideo(Closing):
-    """The frames of a video that is read once from start to end, upright as those of `video.Video`.
+class PipedVideo(VideoStream):
+    """The frames of a video that is read once from start to end, upright as those of `Video`.
 
     Args:
         file: the stream; it need not be seekable.
@@ -68,19 +55,15 @@ class PipedVideo(Closing):
     has_times = True
 
     def __init__(self, file: BufferedReader, path: Path):
-        self.path = path
         with _hinted():
-            self._container, self._stream = open_stream(path, file if file.seekable() else _Arriving(file))
-        self._context = one_thread(path, self._stream.codec_context)
-        self._rgb = UprightRgb(path)
-        self._tally = Tally()
-        self._end: float | None = None
+            super().__init__(path, file if file.seekable() else _Arriving(file))
+        self._duration: float | None = None
 
     @property
     def duration_seconds(self) -> float:
         """The end of the last frame, available after all frames were read."""
-        assert self._end is not None, "all frames must be read first"
-        return self._end
+        assert self._duration is not None, "all frames must be read first"
+        return self._duration
 
     def in_order(self) -> Iterator[tuple[float, Take]]:
         """Yield (seconds, function that returns the picture) of every frame as it arrives.
@@ -89,48 +72,39 @@ class PipedVideo(Closing):
         """
         first = last = None
         ticks = 0
-        for frame in self._frames():
+        for frame in self._all_frames():
             now = self._time_of(frame, last)
             first = now if first is None else first
             ticks = 0 if last is None else now - last
             last = now
-            yield seconds_from(first, [now], self._stream)[0], partial(self._rgb, frame)
+            yield self.seconds(now - first), partial(self.rgb, frame)
         if first is None or last is None:
             raise MediaError(self.path, "no frame of its video stream decodes; send it again from its beginning")
-        check_whole(self.path, self._container, self._stream, self._tally)
+        self.check_whole()
         # The last frame lasts as long as its packet says, else as long as the one before.
-        ticks = (self._tally.end or 0) - last or ticks
-        self._end = seconds_from(first, [last], self._stream)[0] + float(ticks * (self._stream.time_base or 0))
+        self._duration = self.seconds(last - first) + self.seconds(self.end - last or ticks)
 
     def _time_of(self, frame: VideoFrame, last: int | None) -> int:
         """Return the frame's time stamp; raise MediaError unless it is after the last one."""
         if frame.pts is None:
             raise MediaError(self.path, "its frames have no time stamps; send it as .mkv or .ts")
         if last is not None and frame.pts <= last:
-            steps = f"a frame {where_is(last, self._stream)} precedes one {where_is(frame.pts, self._stream)}"
+            steps = f"a frame {self.where(last)} precedes one {self.where(frame.pts)}"
             problem = f"its time stamps are out of order ({steps}); send a single video, and an .avi as .mkv"
             raise MediaError(self.path, problem)
         return frame.pts
 
-    def _frames(self) -> Iterator[VideoFrame]:
+    def _all_frames(self) -> Iterator[VideoFrame]:
         """Yield every frame from the first keyframe on."""
         started = False
-        packets = stored_packets(self.path, self._container, self._stream)
+        packets = self.packets()
         with _hinted():
             first = next(packets, None)
         for packet in chain([] if first is None else [first], packets):
-            self._tally.add(packet)
             started = started or packet.is_keyframe
             if started:
-                yield from self._decoded(packet)
-        yield from self._decoded(None)
-
-    def _decoded(self, packet: Packet | None) -> Iterator[VideoFrame]:
-        return whole_frames(self.path, self._stream, self._context, packet, None)
-
-    def close(self) -> None:
-        """Close the decoder; the file stays open."""
-        self._container.close()
+                yield from self.frames(packet)
+        yield from self.frames(None)
 
 
 # Formats that `LiveStream` opens. No playlists, since they can name other files and addresses.
@@ -150,7 +124,7 @@ class LiveStream(Closing):
     source faster than real time, such as a file on a server, is made to wait.
 
     Args:
-        source: a source for which `MediaPath.is_live` is true.
+        source: a source for which `is_live` is true.
 
     Attributes:
         dropped: number of frames dropped so far.
@@ -174,7 +148,7 @@ class LiveStream(Closing):
             why = getattr(error, "strerror", None) or str(error)
             raise MediaError(source, f"cannot be opened as a stream ({why}); check that it runs") from None
         stream = self._container.streams.best("video")
-        if not isinstance(stream, VideoStream):
+        if not isinstance(stream, av.VideoStream):
             self._container.close()
             raise MediaError(source, "has no video stream; check the address", "sound only")
         self._stream, self._source = stream, source
@@ -202,7 +176,7 @@ class LiveStream(Closing):
                 self.dropped += 1
                 continue
             first, last = frame.pts if first is None else first, frame.pts
-            self._end = seconds_from(first, [last], self._stream)[0]
+            self._end = float((last - first) * (self._stream.time_base or 0))
             yield self._end, partial(self._rgb, frame)
         if first is None:
             raise MediaError(

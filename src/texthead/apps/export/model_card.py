@@ -4,27 +4,22 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from texthead.data.labels import Labels
-from texthead.data.protocol import Protocol
-from texthead.encoders.figures import figures_of, trained_on
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from texthead.data import Protocol, labels
+from texthead.encoders import figures
 from texthead.errors import printable
-from texthead.evaluation.calibration import Calibration
-from texthead.evaluation.intervals import wilson_interval
-from texthead.media.paths import MediaPath
-from texthead.runs.folder import data_name, saved_split, was_edited
-from texthead.runs.metrics import read_records
-from texthead.runs.scores import RunScores, read_scores
-
-if TYPE_CHECKING:
-    from texthead.runs.run import Run
+from texthead.evaluation import Calibration, wilson_interval
+from texthead.media import MediaPath
+from texthead.runs import Run, data_name, read_records, read_scores, saved_split
 
 _TEMPLATE = Path(__file__).with_name("model_card.md")
 
 
 def model_card(
-    run: "Run",
+    run: Run,
     protocol: Protocol,
     name: str,
     *,
@@ -46,17 +41,21 @@ def model_card(
         measured: measurements besides the run's scores, in Markdown.
         maker: the command that wrote the folder.
     """
-    from huggingface_hub import ModelCard, ModelCardData
-
     task = "image-classification" if protocol.frames == 1 else "video-classification"
     scores, data = read_scores(run.folder), data_name(saved_split(run.folder))
+    results = None
+    if scores:
+        metric, value = scores.methods[-1].metric, scores.methods[-1].rate[0]
+        kind = "accuracy" if metric == "top-1" else metric
+        items = f"{data}, {scores.scored} items"
+        results = [EvalResult(task, "other", items, kind, round(value, 2), metric_name=metric)]
     card = ModelCard.from_template(
         ModelCardData(
             library_name=library,
             pipeline_tag=task,
             tags=["texthead"],
             model_name=name if scores else None,
-            eval_results=_results(scores, task, data) if scores else None,
+            eval_results=results,
         ),
         template_path=str(_TEMPLATE),
         run=run,
@@ -66,14 +65,14 @@ def model_card(
         data=data,
         counts=_counts(run),
         made=made,
-        licence=figures_of(run.spec.source, "").licence,
-        pretrained_on=trained_on(run.spec.source),
+        licence=figures.figures_of(run.spec.source, "").licence,
+        pretrained_on=figures.trained_on(run.spec.source),
         use=use,
         measured_too=measured,
         maker=maker,
         scores=scores,
         validation=_last_validation(run),
-        edited=was_edited(run.classes) if run.classes else False,
+        edited=bool(run.classes and run.classes.get("edited")),
         classes=_classes(run),
         packages=", ".join(f"{package} {version(package)}" for package in ("texthead", "torch", "av")),
         weights=MediaPath(run.folder / "model.safetensors").fingerprint(),
@@ -83,33 +82,16 @@ def model_card(
     return f"{card}\n"
 
 
-def _results(scores: RunScores, task: str, data: str) -> list[Any]:
-    """Return the run's top-1, or mAP, in the format of the hub's index of results."""
-    from huggingface_hub import EvalResult
-
-    score = scores.methods[-1]
-    return [
-        EvalResult(
-            task_type=task,
-            dataset_type="other",
-            dataset_name=f"{data}, {scores.scored} items",
-            metric_type="accuracy" if score.metric == "top-1" else score.metric,
-            metric_name=score.metric,
-            metric_value=round(score.rate[0], 2),
-        )
-    ]
-
-
-def _counts(run: "Run") -> str:
+def _counts(run: Run) -> str:
     """Return the number of training items per class, as `16` or `12 to 20`; empty if unknown."""
     texts = tuple(label for label in saved_split(run.folder)["train_labels"] if label is not None)
-    counts = Labels(texts, run.model.several).counts.values()
+    counts = labels.Labels(texts, run.model.several).counts.values()
     if not counts:
         return ""
     return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
 
 
-def _last_validation(run: "Run") -> dict[str, Any] | None:
+def _last_validation(run: Run) -> dict[str, Any] | None:
     """Return the record of the last validation; None if there is none or it is incomplete."""
     records = [record for record in read_records(run.folder) if record.get("kind") == "val"]
     needed = ("epoch", "mean_ap" if run.model.several else "top1", "count")
@@ -123,7 +105,7 @@ def rate(right: int | float, count: int) -> str:
     return f"{100 * round(right) / count:.1f} % of {count} (95 % interval {low:.1f}-{high:.1f})"
 
 
-def _classes(run: "Run") -> list[tuple[str, Sequence[str]]]:
+def _classes(run: Run) -> list[tuple[str, Sequence[str]]]:
     """Return each label with the prompts of its row; no prompts for rows that are fitted, learned or random."""
     if run.classes and "classes" in run.classes:
         prompts = {entry["label"]: entry["prompt"] for entry in run.classes["classes"]}

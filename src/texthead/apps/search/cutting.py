@@ -13,17 +13,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.data.protocol import Protocol
-from texthead.encoders.encoder import as_visual
+from texthead.data import Pixels, Protocol
+from texthead.encoders import as_visual
 from texthead.errors import MediaError
-from texthead.features.cache import open_cache
-from texthead.features.frames import Choose, frame_features, frame_times, frames_of_clips
-from texthead.features.reading import Reading
-from texthead.features.views import item_features, pixels_of
-from texthead.media.paths import MediaPath, Span
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
-from texthead.parallel.progress import Reporter
+from texthead.features import Reading, frame_features, frame_times, item_features, open_cache
+from texthead.media import MediaPath, Span
+from texthead.models import MeanPool, Recognizer
+from texthead.parallel import Reporter
 
 # Seconds between sampled frames, and the fewest and most of these in a window.
 EVERY, SHORTEST, LONGEST = 1.0, 2, 10
@@ -76,7 +72,7 @@ def _grids(
     model: Recognizer, files: Sequence[MediaPath], protocol: Protocol, reading: Reading
 ) -> list[_Grid | MediaError | None]:
     """Return the frames to sample from each file; None for a file that is not cut."""
-    cache = open_cache(as_visual(model.visual), pixels_of(model, protocol), reading.cache, reading.engine)
+    cache = open_cache(as_visual(model.visual), _pixels(model, protocol), reading.cache, reading.engine)
     whole = [not (media.is_part or media.is_member or media.is_image) and media.reader.one_file for media in files]
     times = frame_times(cache, [media.path for media, cut_it in zip(files, whole, strict=True) if cut_it], reading)
     return [_grid(next(times)) if cut_it else None for cut_it in whole]
@@ -108,10 +104,8 @@ def _mean_windows(
     reporter: Reporter,
 ) -> Iterator[Encoded | MediaError]:
     """Yield windows of similar frames, each with the mean of its frames."""
-    clips = partial(protocol.views.frame_indices, num_frames=protocol.frames)
-    usual: Choose = partial(frames_of_clips, choose=clips)
-    choose = [partial(_fixed_frames, frames=grid.frames) if isinstance(grid, _Grid) else usual for grid in grids]
-    rest = pixels_of(model, protocol), reading, reporter
+    choose = [partial(_chosen, grid=grid if isinstance(grid, _Grid) else None, protocol=protocol) for grid in grids]
+    rest = _pixels(model, protocol), reading, reporter
     entries = frame_features(as_visual(model.visual), [media.path for media in files], choose, *rest)
     for grid, entry in zip(grids, entries, strict=True):
         if isinstance(entry, MediaError):
@@ -159,9 +153,15 @@ def _spans(starts: Sequence[int], step: float) -> list[Span]:
     return [Span(*pair) for pair in pairwise([*(round(step * start, 3) for start in starts), math.inf])]
 
 
-def _fixed_frames(length: int, frames: Sequence[int]) -> list[int]:
-    """Return the same frames for every length."""
-    return list(frames)
+def _chosen(length: int, grid: _Grid | None, protocol: Protocol) -> list[int]:
+    """Return the frames of a file to encode: those of its grid, else those of the protocol's clips."""
+    if grid is not None:
+        return grid.frames
+    return [index for clip in protocol.views.frame_indices(length, protocol.frames) for index in clip]
+
+
+def _pixels(model: Recognizer, protocol: Protocol) -> Pixels:
+    return protocol.pixels or as_visual(model.visual).spec.pixels()
 
 
 def cut(features: Float[Tensor, "frames dim"]) -> list[int]:

@@ -4,8 +4,6 @@ import math
 import os
 import shutil
 import struct
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,14 +14,14 @@ from torch import nn
 from families import save_family
 from made import COLOURS, PIXELS, encode, pictures, tiny_visual, write_broken, write_frames, write_image
 from messages import prints
+from texthead.apps.search import windows as kept
+from texthead.apps.search.cutting import windows_of
+from texthead.apps.search.windows import Windows, encode_windows
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import load_encoder
 from texthead.errors import RunError
-from texthead.features import windows as kept
-from texthead.features.cutting import windows_of
 from texthead.features.reading import Reading
 from texthead.features.views import item_features
-from texthead.features.windows import Windows, encode_windows
 from texthead.media.paths import MediaPath, Span
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
@@ -226,40 +224,3 @@ def test_a_folder_that_cannot_be_written_is_an_error(files: list[Path], keeper: 
     keeper.file.parent.write_text("not a folder")
     with pytest.raises(RunError, match="cannot be written"):
         keeper(files[2:3])
-
-
-BUILD = """
-import sys, torch
-from pathlib import Path
-sys.path[:0] = {path}
-torch.set_num_threads(1)
-from made import tiny_visual, PIXELS
-from texthead.data.protocol import Protocol
-from texthead.features.reading import Reading
-from texthead.features.windows import encode_windows
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
-model = Recognizer(tiny_visual(), MeanPool(), torch.nn.Identity())
-print("ready", flush=True)
-input()
-paths = sorted(Path({folder!r}).iterdir())
-windows = encode_windows(model, paths, Protocol(2, PIXELS), Reading(cache={cache!r}), file=Path({file!r}))
-print(len(windows.features), float(windows.features.double().sum()))
-"""
-
-
-@pytest.mark.slow
-def test_several_processes_build_the_same_file(files: list[Path], tmp_path: Path) -> None:
-    for seed in range(20):
-        write_image(files[0].parent / f"{seed}.png", "green", seed)
-    where = {"folder": str(files[0].parent), "cache": str(tmp_path / "cache"), "file": str(tmp_path / "w.safetensors")}
-    program = BUILD.format(path=[str(Path(__file__).parents[1])], **where)
-    run = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen([sys.executable, "-c", program], **run) for _ in range(3)]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    outputs = {process.communicate("\n", timeout=120)[0] for process in processes}
-    assert all(process.returncode == 0 for process in processes)
-    (output,) = outputs
-    assert int(output.split()[0]) > 20
-    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"w.safetensors"}

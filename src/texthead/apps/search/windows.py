@@ -13,16 +13,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from texthead.data.protocol import Protocol
-from texthead.encoders.encoder import Encoder
+from texthead.apps.search.cutting import Encoded, windows_of
+from texthead.data import Protocol
+from texthead.encoders import Encoder
 from texthead.errors import MediaError, RunError
-from texthead.features.cutting import Encoded, windows_of
-from texthead.features.reading import Reading
+from texthead.features import Reading
 from texthead.files import replacing
-from texthead.media.paths import MediaPath, Span
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
-from texthead.parallel.progress import Reporter
+from texthead.media import MediaPath, Span
+from texthead.models import MeanPool, Recognizer
+from texthead.parallel import Reporter
 
 # Largest number in half precision.
 _LARGEST = 65504.0
