@@ -24,6 +24,7 @@ PAGES = {
     "transfer": "Few labels",
     "prediction": "Prediction",
     "parallel": "Progress",
+    "apps.estimator": "scikit-learn",
     "apps.doctor": "Doctor",
     "apps.search": "Search",
     "apps.timeline": "Events in videos",

@@ -12,6 +12,7 @@ from .apps.classes.class_edits import rename_class as rename_class
 from .apps.classes.class_edits import save_classes as save_classes
 from .apps.doctor.examine import diagnose as diagnose
 from .apps.doctor.wrong_labels import suspicious_labels as suspicious_labels
+from .apps.estimator.estimator import TextHeadClassifier as TextHeadClassifier
 from .apps.export.export import export as export
 from .apps.export.upload import push_to_hub as push_to_hub
 from .apps.search.index import open_index as open_index
@@ -75,7 +76,6 @@ from .training.matching import Matching as Matching
 from .training.matching import matching_loss as matching_loss
 from .training.train import train as train
 from .transfer.comparison import compare as compare
-from .transfer.estimator import TextHeadClassifier as TextHeadClassifier
 from .transfer.run_training import RunOptions as RunOptions
 from .transfer.run_training import train_run as train_run
 

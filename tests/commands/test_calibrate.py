@@ -454,7 +454,7 @@ def test_report_repeats_calibration_measurements(calibrated, data, tmp_path, wor
     text, rows = reported(works, calibrated, known)
     assert "42 of the 42" in text
     assert ["42" in cell for cell in rows[0]] == [False, False, True]
-    assert rows[2][2].startswith(f"{load_run(calibrated).calibration.measured.after.bins.error:.1f} (")
+    assert rows[2][2].startswith(f"{load_run(calibrated).calibration.measured.after.error:.1f} (")
     assert "texthead calibrate" not in text
 
 

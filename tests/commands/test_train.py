@@ -66,7 +66,7 @@ def test_an_interrupted_trial_leaves_the_text_probe(
     prints(
         err,
         "fine-tuning can gain 0 points at most",
-        "trying it takes about",
+        "trying it takes minutes",
         "(Ctrl-C keeps",
         "--tune all would skip this trial",
     )

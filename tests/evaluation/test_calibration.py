@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -268,10 +267,8 @@ def test_a_measurement_comes_back_and_has_the_bins_of_the_plot():
     made = calibration.calibrate(SCORES, TARGETS, unknown=UNKNOWN, false_accept=0.1)
     result = calibration.measure(made, SCORES, TARGETS, unknown=UNKNOWN)
     sure, right = reliability.confidences(SCORES.double()).numpy(), (SCORES.argmax(1) == TARGETS).numpy()
-    bins = reliability.reliability_bins(sure, right)
-    for kept, counted in zip(result.before.bins, bins, strict=True):
-        np.testing.assert_allclose(kept, counted)
-    assert result.before.bins.error == pytest.approx(reliability.expected_calibration_error(sure, right))
+    assert result.before.rows == reliability.reliability_bins(sure, right)
+    assert result.before.error == pytest.approx(reliability.expected_calibration_error(sure, right))
     assert (result.before.low, result.before.high) == reliability.error_interval(sure, right)
     assert result.after.chance == reliability.chance_error(reliability.confidences(made.apply(SCORES)).numpy())
     # At 10 %, the threshold is value ceil(41 x 0.9) = 37 of 40, so 3 pass.
@@ -313,6 +310,7 @@ MEASURED = calibration.measure(MADE, SCORES, TARGETS).to_json()
         ({"measured": {"before": None}}, "None"),
         ({"measured": {"covered": 61}}, "'covered': 61"),
         ({"measured": {"unknown_accepted": [5, 4]}}, r"'unknown_accepted': \[5, 4\]"),
+        ({"measured": {"unknown_accepted": [1]}}, "unpack"),
         ({"measured": {"mean_set_size": 0.5}}, r"'mean_set_size': 0\.5"),
         ({"measured": {"before": {"rows": [], "low": 0, "high": 1, "chance": 1}}}, r"rows=\(\)"),
         ({"measured": {"before": {"rows": [[3, 0.5, 1.5]], "low": 0, "high": 1, "chance": 1}}}, r"1\.5\)"),

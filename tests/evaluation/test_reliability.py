@@ -14,13 +14,11 @@ def draw_confidences(items: int, heat: float = 3.0) -> tuple[np.ndarray, np.ndar
 
 
 def test_bins_include_upper_end():
-    result = reliability.reliability_bins(
-        np.array([0.0, 0.1, 0.1001, 0.2, 1.0]), np.array([True, False, True, True, False]), 10
-    )
-    assert result.counts.tolist() == [2, 2, 0, 0, 0, 0, 0, 0, 0, 1]
-    assert result.accuracy[[0, 1, 9]].tolist() == [0.5, 1.0, 0.0]
-    assert result.confidence[[0, 1, 9]] == pytest.approx([0.05, 0.15005, 1.0])
-    assert np.isnan(result.accuracy[2:9]).all()
+    sure, right = np.array([0.0, 0.1, 0.1001, 0.2, 1.0]), np.array([True, False, True, True, False])
+    first, second, *empty, last = reliability.reliability_bins(sure, right)
+    assert (first, last) == ((2, 0.05, 0.5), (1, 1.0, 0.0))
+    assert second == (2, pytest.approx(0.15005), 1.0)
+    assert empty == [(0, None, None)] * 7
     # Two bins: 3 items of 0.7 with 1 right (gap 0.3667), 1 of 0.2 with 1 right (gap 0.8).
     confidences, correct = np.array([0.7, 0.7, 0.7, 0.2]), np.array([True, False, False, True])
     expected = 100 * (3 * (0.7 - 1 / 3) + 0.8) / 4

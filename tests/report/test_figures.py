@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 
 from messages import prints
 from plots import HOSTILE, draw, read_texts
-from texthead.evaluation.reliability import reliability_bins
+from texthead.evaluation.reliability import Reliability, reliability_bins
 from texthead.report import figures
 from texthead.report.class_maps import colour_limit, plot_confusion, plot_correlations
 from texthead.report.figures import without_glyph
@@ -148,7 +148,8 @@ def test_maps_side_by_side_share_names_and_colours():
 def test_reliability_shows_each_bin_with_what_chance_allows():
     confidences = np.array([0.25] * 8 + [0.95] * 4)
     correct = np.array([True] * 2 + [False] * 6 + [True, False, False, False])
-    axes, below = draw(figures.plot_bins(reliability_bins(confidences, correct, 10), "all: ")).axes
+    rates = Reliability(reliability_bins(confidences, correct), 0, 0, 0)
+    axes, below = draw(figures.plot_bins(rates, "all: ")).axes
     diagonal, points = axes.lines
     np.testing.assert_allclose(points.get_xydata(), [[25, 25], [95, 25]])
     np.testing.assert_array_equal(diagonal.get_xdata(), diagonal.get_ydata())

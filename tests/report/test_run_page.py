@@ -146,8 +146,8 @@ def test_page_without_calibration():
     report = calibration_report(result)
     page = build_page(names=["a", "b", "c"], calibration_report=report)
     assert len(page.attributes("src")) == 2
-    assert report.raw.bins.error == pytest.approx(result.calibration_error)
-    measured = [f"{value:.1f}" for value in (report.raw.bins.error, report.raw.low, report.raw.high)]
+    assert report.raw.error == pytest.approx(result.calibration_error)
+    measured = [f"{value:.1f}" for value in (report.raw.error, report.raw.low, report.raw.high)]
     prints(page.text, *measured)
     prints(page.text, "texthead calibrate RUN DATA --unknown OTHERS")
     assert page.rows == [["setting", "value"]]

@@ -83,7 +83,7 @@ def test_class_without_items_has_its_name() -> None:
     assert roc_auc_score(truth[:, 3], named[:, 3]) > 0.8
     assert unnamed[:, 3].unique().numel() == 1
     assert unnamed[:, 3].max() < unnamed[:, :3].mean()
-    several = fit_several("probe", encoder(rows), NAMES, None, features, hot, range(40))
+    several = fit_several("probe", encoder(rows), NAMES, (), features, hot, range(40))
     assert not several.chosen(several(tests))[:, 3].any()
 
 

@@ -5,6 +5,7 @@ checkpoints   runs from published checkpoints of Text4Vis, BIKE and others
 classes       add, rename, remove and merge the classes of a run
 demo          the demo: drawn videos, and heads compared on them
 doctor        check a data set before training
+estimator     a scikit-learn estimator on files
 export        a run as a folder that predicts without texthead
 label         label files in the browser, the most useful ones first
 label_studio  labelled data from Label Studio, and files for it

@@ -100,7 +100,7 @@ def _temperature(made: "RunCalibration") -> str:
     how = "too confident" if temperature > 1 else "not confident enough"
     if temperature in (calibration.HOTTEST, calibration.COLDEST):
         how += "; this is the limit: the scores tell nothing about the labels, or everything"
-    before, after = measured.before.bins.error, measured.after.bins.error
+    before, after = measured.before.error, measured.after.error
     return (
         f"temperature {temperature:.3g} on {made.calibration.items} items ({made.split}; the run was {how}): "
         f"calibration error {before:.1f} points before, {after:.1f} after, cross-validated "

@@ -4,7 +4,7 @@ evaluate           features of views -> scores of a model
 results            the scores of a test: exact counts, mAP and F1 of several labels
 average_precision  how well scores rank the items of each class
 intervals          confidence intervals of rates and differences
-class_sizes        classes of different sizes: the mean over classes, and rare ones
+class_sizes        classes of different sizes: weights for the mean over classes, and rare ones
 summary            the result of a test in words: a sentence, and what is weak
 confusions         confused classes, and the similarity of their head rows
 reliability        bins and the expected calibration error

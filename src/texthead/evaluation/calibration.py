@@ -111,7 +111,9 @@ class Measured(NamedTuple):
         """
         before, after = (Reliability.from_json(value[key]) for key in ("before", "after"))
         accepted, size = value["unknown_accepted"], value["mean_set_size"]
-        accepted = None if accepted is None else (int(accepted[0]), int(accepted[1]))
+        if accepted is not None:
+            known, total = accepted  # ValueError unless there are two.
+            accepted = int(known), int(total)
         rejected, covered = (None if value[key] is None else int(value[key]) for key in ("known_rejected", "covered"))
         size = None if size is None else float(size)
         valid = all(0 <= (count or 0) <= before.items for count in (rejected, covered))
@@ -538,10 +540,9 @@ def conformal_quantile(scores: _Scores, targets: _Targets, weights: _Weights = N
     Raises:
         DataError: too few items for that coverage.
     """
-    weights = torch.ones(len(scores)).double() if weights is None else weights.double()
-    _rank(worth(weights), 1 - coverage, "a prediction-set miss rate")
     table = scores.double()
-    quantile = _quantile(table.amax(1) - table.gather(1, targets[:, None].long())[:, 0], weights, coverage)
+    gaps = table.amax(1) - table.gather(1, targets[:, None].long())[:, 0]
+    quantile = _quantile(gaps, weights, 1 - coverage, "a prediction-set miss rate")
     if not math.isfinite(quantile):
         raise DataError(
             f"`coverage={coverage:g}` needs finite scores, but too many labels score minus infinity; lower it"
@@ -550,15 +551,21 @@ def conformal_quantile(scores: _Scores, targets: _Targets, weights: _Weights = N
     return quantile + _SCORE_MARGIN * float(table[table.isfinite()].abs().max())
 
 
-def _quantile(values: Float[Tensor, " items"], weights: Float[Tensor, " items"], coverage: float) -> float:
-    """Return the value that a new one, which counts as the heaviest, does not exceed at least at rate `coverage`."""
+def _quantile(values: Float[Tensor, " items"], weights: _Weights, rate: float, what: str) -> float:
+    """Return the value that a new one, which counts as the heaviest, exceeds at most at this rate.
+
+    Raises:
+        DataError: too few items for that rate.
+    """
+    weights = torch.ones(len(values)).double() if weights is None else weights.double()
+    _rank(worth(weights), rate, what)
     ordered, order = values.sort()
     heaviest = weights.max()
-    reached = weights[order].cumsum(0) >= coverage * (weights.sum() + heaviest) - 1e-9 * heaviest
+    reached = weights[order].cumsum(0) >= (1 - rate) * (weights.sum() + heaviest) - 1e-9 * heaviest
     return float(ordered[int(reached.int().argmax())])
 
 
-def risk_limit(best_wrong: Float[Tensor, " items"], weights: Float[Tensor, " items"] | None, *, wrong: float) -> float:
+def risk_limit(best_wrong: Float[Tensor, " items"], weights: _Weights, *, wrong: float) -> float:
     """Return the lowest level (0-1) at which the expected share of new items with a wrong answer is at most `wrong`.
 
     Above the probability of an item's best wrong name its answer is not wrong: the item's class, a name above it, or
@@ -570,9 +577,7 @@ def risk_limit(best_wrong: Float[Tensor, " items"], weights: Float[Tensor, " ite
     Raises:
         DataError: too few items for that share.
     """
-    weights = torch.ones(len(best_wrong)).double() if weights is None else weights.double()
-    _rank(worth(weights), wrong, "a share of wrong answers")
-    limit = torch.tensor(_quantile(best_wrong, weights, 1 - wrong)).double()
+    limit = torch.tensor(_quantile(best_wrong, weights, wrong, "a share of wrong answers")).double()
     return float((limit.clamp(1e-12, 1 - 1e-12).logit() + _LOG_ODDS_MARGIN).sigmoid())
 
 

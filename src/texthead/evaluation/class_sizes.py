@@ -1,14 +1,12 @@
-"""Classes of different sizes: the mean over classes, and the classes with few training items."""
+"""Classes of different sizes: weights for the mean over classes, and the classes with few training items."""
 
-from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from texthead.errors import listed
-from texthead.evaluation.confusions import rate_among
-from texthead.evaluation.intervals import Rate, rate_of
+from texthead.evaluation.intervals import Rate
 
 # A class is rare if it has at most this share of the mean number of training items.
 RARE = 1 / 3
@@ -18,13 +16,6 @@ def class_weights(targets: Int[np.ndarray, " items"]) -> Float[np.ndarray, " ite
     """Return the weight of each item in a mean over classes: the same for each class with items, 1 on average."""
     weights = 1 / np.bincount(targets)[targets]
     return weights / weights.mean()
-
-
-def class_mean(
-    right: Bool[np.ndarray, " items"], targets: Int[np.ndarray, " items"], groups: Sequence[Hashable] | None
-) -> Rate:
-    """Return the mean of the classes' recalls, of those with items, as (percent, low, high)."""
-    return rate_of(right, groups, class_weights(targets))
 
 
 class RareClasses(NamedTuple):
@@ -50,26 +41,3 @@ class RareClasses(NamedTuple):
             return f"{about}: no item to score"
         recall = "{:.1f} % (95 % interval {:.1f}-{:.1f})".format(*self.recall)
         return f"{about}: {recall} of {self.items} item{'s' * (self.items > 1)}"
-
-
-def rare_classes(
-    right: Bool[np.ndarray, " items"],
-    targets: Int[np.ndarray, " items"],
-    names: Sequence[str],
-    groups: Sequence[Hashable] | None,
-    trained: Mapping[str, int],
-) -> RareClasses | None:
-    """Return the result on the rare classes; None if there are none.
-
-    Args:
-        right, targets: whether each scored item is correct, and the index of its class.
-        names: the name of each class.
-        trained: training items of each class, by name.
-    """
-    limit = RARE * sum(trained.values()) / max(1, len(trained))
-    rare = [index for index, name in enumerate(names) if 0 < trained.get(name, 0) <= limit]
-    if not rare:
-        return None
-    counts, among = [trained[names[index]] for index in rare], np.isin(targets, rare)
-    recall = rate_among(right, among, groups)
-    return RareClasses(tuple(names[index] for index in rare), min(counts), max(counts), int(among.sum()), recall)

@@ -13,32 +13,20 @@ _Hits = Bool[np.ndarray, " items"]
 _Groups = Sequence[Hashable] | None
 
 
-class Bins(NamedTuple):
-    """Confidence bins of equal width: edges, item counts, mean confidence and accuracy (0-1; NaN for empty bins)."""
-
-    edges: Float[np.ndarray, " edges"]
-    counts: Int[np.ndarray, " bins"]
-    confidence: Float[np.ndarray, " bins"]
-    accuracy: Float[np.ndarray, " bins"]
-
-    @property
-    def error(self) -> float:
-        """The expected calibration error, in points 0-100."""
-        full = self.counts > 0
-        gaps = np.abs(self.confidence - self.accuracy)[full]
-        return 100 * float((self.counts[full] * gaps).sum() / self.counts.sum())
+# (items, mean confidence, accuracy) of each bin; the last two are 0-1, or None if the bin is empty.
+_Rows = tuple[tuple[int, float | None, float | None], ...]
 
 
 class Reliability(NamedTuple):
     """Reliability of the probabilities of some items.
 
     Attributes:
-        rows: (items, mean confidence, accuracy) of each bin of `reliability_bins`; the last two are 0-1, or None.
+        rows: the bins, as from `reliability_bins`.
         low, high: the 95 % interval of the expected calibration error, in points 0-100.
         chance: the error, in points, of perfectly calibrated predictions (`chance_error`).
     """
 
-    rows: tuple[tuple[int, float | None, float | None], ...]
+    rows: _Rows
     low: float
     high: float
     chance: float
@@ -49,10 +37,9 @@ class Reliability(NamedTuple):
         return sum(row[0] for row in self.rows)
 
     @property
-    def bins(self) -> Bins:
-        """The rows as arrays."""
-        counts, confidence, accuracy = (np.array(column) for column in zip(*self.rows, strict=True))
-        return Bins(np.linspace(0, 1, len(self.rows) + 1), counts, confidence.astype(float), accuracy.astype(float))
+    def error(self) -> float:
+        """The expected calibration error, in points 0-100."""
+        return 100 * sum(n * abs((mean or 0) - (right or 0)) for n, mean, right in self.rows) / self.items
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Reliability":
@@ -86,20 +73,16 @@ def reliability(
         groups: the group of each item; the bootstrap resamples whole groups.
     """
     right, confidence = (scores.argmax(1) == targets).numpy(), confidences(scores.double()).numpy()
-    bins = reliability_bins(confidence, right)
-    columns = (bins.counts.tolist(), bins.confidence.tolist(), bins.accuracy.tolist())
-    rows = tuple((n, x if n else None, y if n else None) for n, x, y in zip(*columns, strict=True))
     low, high = error_interval(confidence, right, groups=groups)
-    return Reliability(rows, low, high, chance_error(confidence))
+    return Reliability(reliability_bins(confidence, right), low, high, chance_error(confidence))
 
 
-def reliability_bins(confidences: _Numbers, correct: _Hits, bins: int = _BINS) -> Bins:
-    """Bin items by confidence (0-1), in bins of equal width that include their upper edge."""
-    bin_of = _bin(confidences, bins)
-    counts = np.bincount(bin_of, minlength=bins)
-    totals = np.where(counts, counts, np.nan)
-    means = (np.bincount(bin_of, values, bins) / totals for values in (confidences, correct.astype(float)))
-    return Bins(np.linspace(0, 1, bins + 1), counts, *means)
+def reliability_bins(confidences: _Numbers, correct: _Hits) -> _Rows:
+    """Return (items, mean confidence, accuracy) of each bin of equal width, which includes its upper edge."""
+    bin_of = _bin(confidences, _BINS)
+    counts = np.bincount(bin_of, minlength=_BINS).tolist()
+    sums = (np.bincount(bin_of, values, _BINS).tolist() for values in (confidences, correct.astype(float)))
+    return tuple((n, x / n, y / n) if n else (0, None, None) for n, x, y in zip(counts, *sums, strict=True))
 
 
 def _bin(confidences: Float[np.ndarray, " items"], bins: int) -> Int[np.ndarray, " items"]:

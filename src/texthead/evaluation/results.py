@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from texthead.data.class_shares import are_unbalanced
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.average_precision import average_precision
-from texthead.evaluation.class_sizes import RareClasses, class_mean, rare_classes
-from texthead.evaluation.confusions import ClassRow, class_rows
+from texthead.evaluation.class_sizes import RARE, RareClasses, class_weights
+from texthead.evaluation.confusions import ClassRow, class_rows, rate_among
 from texthead.evaluation.intervals import (
     Rate,
     Z,
@@ -122,7 +122,7 @@ class Evaluation:
     @property
     def class_mean(self) -> Rate:
         """The mean of the classes' recalls as (percent, low, high); classes without items do not count."""
-        return class_mean(self.right, self.targets.numpy(), self.groups)
+        return rate_of(self.right, self.groups, class_weights(self.targets.numpy()))
 
     @property
     def sizes_differ(self) -> bool:
@@ -140,7 +140,14 @@ class Evaluation:
         Args:
             trained: training items of each class.
         """
-        return rare_classes(self.right, self.targets.numpy(), self.names, self.groups, trained)
+        limit = RARE * sum(trained.values()) / max(1, len(trained))
+        rare = [index for index, name in enumerate(self.names) if 0 < trained.get(name, 0) <= limit]
+        if not rare:
+            return None
+        names, among = tuple(self.names[index] for index in rare), np.isin(self.targets.numpy(), rare)
+        counts = [trained[name] for name in names]
+        recall = rate_among(self.right, among, self.groups)
+        return RareClasses(names, min(counts), max(counts), int(among.sum()), recall)
 
     @property
     def classes(self) -> list[ClassRow]:
@@ -163,12 +170,12 @@ class Evaluation:
         top5 = f", top-5 {self.top5:.1f} %" if len(self.names) > 5 else ""
         top1 = f"top-1 {self.top1:.1f} % (95 % interval {self.interval_text}){self.mean_text}"
         caption = f"{top1}{top5}, {self.count} items"
-        rated = sorted((row.recall[0], index) for index, row in enumerate(self.classes) if row.recall)
+        rated = sorted([row for row in self.classes if row.recall], key=lambda row: (row.recall or ())[:1])
         rows = []
-        for recall, index in rated[:WORST]:
-            row = self.classes[index]
+        for row in rated[:WORST]:
+            recall, low, high = row.recall or (0, 0, 0)
             wrong = "{} ({})".format(*row.taken_for) if row.taken_for else None
-            rows.append([row.name, row.items, recall, "{1:.1f}-{2:.1f}".format(*row.recall or ()), wrong])
+            rows.append([row.name, row.items, recall, f"{low:.1f}-{high:.1f}", wrong])
         notes = [f"the {WORST} worst of {len(rated)} classes"] if len(rated) > WORST else []
         notes += _unreadable(self.skipped)
         columns = ("class", "items", "correct (%)", "95 % interval", "most often predicted instead")
@@ -213,18 +220,18 @@ class SeveralEvaluation(Evaluation):
     """The same for items with several labels: `targets` says which classes an item has, `scores` are log-odds.
 
     Args:
-        thresholds: log-odds from which on an item is said to have a class; 0 if None.
+        thresholds: log-odds from which on an item is said to have a class.
     """
 
     metric: ClassVar[str] = "mAP"
 
     targets: Bool[Tensor, "items classes"]
-    thresholds: Float[Tensor, "*rows classes"] | None = None
+    thresholds: Float[Tensor, "*rows classes"] | float = 0.0
 
     @property
     def predicted(self) -> Bool[np.ndarray, "items classes"]:
         """Which classes each item is said to have."""
-        return (self.scores >= (0.0 if self.thresholds is None else self.thresholds)).numpy()
+        return (self.scores >= self.thresholds).numpy()
 
     @property
     def _groups(self) -> Sequence[Hashable]:
@@ -233,7 +240,7 @@ class SeveralEvaluation(Evaluation):
     @property
     def margins(self) -> Float[Tensor, "items classes"]:
         """How far each score is from the threshold, in log-odds."""
-        return (self.scores - (0.0 if self.thresholds is None else self.thresholds)).abs()
+        return (self.scores - self.thresholds).abs()
 
     @cached_property
     def _precisions(self) -> list[Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
-    from texthead.evaluation.reliability import Bins
+    from texthead.evaluation.reliability import Reliability
 
 
 Records = Sequence[Mapping[str, object]]
@@ -118,7 +118,7 @@ def without_glyph(names: Sequence[str]) -> list[str]:
 # ---------------------------------------------------------------- calibration
 
 
-def plot_bins(bins: "Bins", title: str = "") -> "matplotlib.figure.Figure":
+def plot_bins(rates: "Reliability", title: str = "") -> "matplotlib.figure.Figure":
     """Draw accuracy over confidence in bins, and below it the number of items in each bin.
 
     `title` begins the heading. A perfectly calibrated model is on the diagonal. With the same number of items, 95 % of
@@ -129,8 +129,7 @@ def plot_bins(bins: "Bins", title: str = "") -> "matplotlib.figure.Figure":
     from matplotlib.figure import Figure
     from scipy.stats import binom
 
-    filled = bins.counts > 0
-    counts, confidence, accuracy = bins.counts[filled], bins.confidence[filled], bins.accuracy[filled]
+    counts, confidence, accuracy = np.array([row for row in rates.rows if row[0]]).T
     low, high = (100 * end / counts for end in binom.interval(0.95, counts, confidence))
     figure = Figure(figsize=(SMALL_MAP_WIDTH, 4.6), layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -140,10 +139,10 @@ def plot_bins(bins: "Bins", title: str = "") -> "matplotlib.figure.Figure":
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 100)
     axes.set_ylabel("correct predictions (%)", fontsize=9)
-    heading = f"{title}ECE {bins.error:.1f} points, {bins.counts.sum()} items"
+    heading = f"{title}ECE {rates.error:.1f} points, {rates.items} items"
     axes.set_title(heading, loc="left", fontsize=10, fontweight="bold")
-    width = 100 / len(bins.counts)
-    below.bar(100 * bins.edges[:-1], bins.counts, width=width, align="edge", color=GREY, edgecolor="white")
+    width, heights = 100 / len(rates.rows), [row[0] for row in rates.rows]
+    below.bar(width * np.arange(len(heights)), heights, width=width, align="edge", color=GREY, edgecolor="white")
     below.yaxis.get_major_locator().set_params(integer=True)
     below.set_ylabel("items", fontsize=9)
     below.set_xlabel("probability of the predicted class (%)", fontsize=9)

@@ -48,8 +48,8 @@ class CalibrationReport:
     def plots(self) -> "list[matplotlib.figure.Figure]":
         """Return the reliability plots before and after temperature scaling, or only the first if not calibrated."""
         if self.plotted is None:
-            return [plot_bins(self.raw.bins)]
-        return [plot_bins(self.plotted.before.bins, "before: "), plot_bins(self.plotted.after.bins, "after: ")]
+            return [plot_bins(self.raw)]
+        return [plot_bins(self.plotted.before, "before: "), plot_bins(self.plotted.after, "after: ")]
 
     def table(self) -> tuple[list[str], list[list[str | None]]]:
         """Return (headers, rows): stated rates, and those measured on the calibration's items and on the page's."""
@@ -121,7 +121,7 @@ def _cells(rates: Measured, intervals: Mapping[str, tuple[float, float]]) -> dic
         low, high = intervals.get(name, (None, None))
         return f"{100 * count / items:.1f} %" + ("" if low is None else f" ({low:.0f} to {high:.0f})")
 
-    errors = [f"{each.bins.error:.1f} ({each.low:.1f} to {each.high:.1f})" for each in (rates.before, rates.after)]
+    errors = [f"{each.error:.1f} ({each.low:.1f} to {each.high:.1f})" for each in (rates.before, rates.after)]
     cells = dict(zip(_ERRORS, (*errors, f"{rates.after.chance:.1f}"), strict=True))
     items = rates.before.items
     if rates.unknown_accepted:

@@ -1,7 +1,7 @@
 """Scores of a run beside baselines on the same items: zero-shot, and a probe on frozen features."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from texthead.data.division import Division
@@ -33,13 +33,13 @@ def are_few(when: When, items: int) -> bool:
     return when == "always" or (when == "auto" and items <= FEW_ITEMS)
 
 
+@dataclass
 class ScoreTable:
     """Scores of several methods on the same items."""
 
-    def __init__(self, division: Division):
-        self.division = division
-        self.rows: list[tuple[str, Evaluation]] = []
-        self.lines: list[str] = []
+    division: Division
+    rows: list[tuple[str, Evaluation]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
     def add(self, method: str, result: Evaluation) -> None:
         """Add the result of a method."""
@@ -52,9 +52,7 @@ class ScoreTable:
 
     def add_note(self, task: Task) -> None:
         """Add a note if zero-shot is weak with this encoder."""
-        note = zero_shot_note(task.encoder.source, task.names)
-        if note:
-            self.lines.append(note)
+        self.lines += filter(None, [zero_shot_note(task.encoder.source, task.names)])
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return (method, result as text) pairs for the report."""
@@ -76,8 +74,7 @@ class ScoreTable:
         where = {"all": "labelled", "val": "held-out"}.get(name, name)
         lines = [sentence(run, where, _by_words(others), how=title.partition(", ")[2]), *self.leads()]
         lines += [f"this run, {self.rare}"] if self.rare else []
-        spots = weak_spots(run)
-        lines += ["; ".join(spots)] if spots else []
+        lines += filter(None, ["; ".join(weak_spots(run))])
         return [*lines, *self.lines]
 
     def leads(self) -> list[str]:

@@ -1,7 +1,7 @@
 """Fit methods to the features of a frozen encoder: compare them, or save one as a run."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import MeanPool
 from texthead.notebook import html_table
-from texthead.parallel.progress import Progress, Reporter
+from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName, small
 from texthead.runs.folder import write_run
 from texthead.runs.saved import check_out
@@ -280,15 +280,13 @@ def compare(
     validated: dict[str, Evaluation] = {}
     unfitted: dict[str, Evaluation] = {}
     tested: dict[str, Evaluation] = {}
-    total = len(task.methods) * (len(cv.pairs) + (tests is not None))
-    with task.frozen.reporter.bar("compare", "fits") as progress:
-        step = _counter(progress, total)
-        for name in task.methods:
+    with task.frozen.reporter.bar("compare", "methods") as progress:
+        for number, name in enumerate(task.methods, 1):
             if cv.pairs:
-                validated[name] = methods.cross_validated(partial(task.fit, name), items, cv, step)
+                validated[name] = methods.cross_validated(partial(task.fit, name), items, cv)
             if tests is not None:
                 tested[name] = methods.evaluation_of(task.fit(name, items), tests)
-                step()
+            progress(number, len(task.methods))
     if not validated and not tested and "zero-shot" in task.methods:
         unfitted["zero-shot"] = methods.evaluation_of(task.fit("zero-shot", items), items)
     counts = [] if items.several else items.targets.bincount().tolist()
@@ -312,12 +310,6 @@ def compare(
     return MethodScores(
         validated, tested, name, items, cv, skipped, tuple(filter(None, lines)), engine, weights, unfitted
     )
-
-
-def _counter(progress: Progress, total: int) -> Callable[[], None]:
-    """Return a function that reports one more step of `total`."""
-    steps = iter(range(1, total + 1))
-    return lambda: progress(next(steps), total)
 
 
 # --- save a method as a run
@@ -392,9 +384,8 @@ def fit_method(
     # A run keeps the items that could be read.
     table = ScoreTable(replace(division, train=items.data, scored=tests.data if tests else division.scored))
     if tests is not None:
-        if are_few(baselines, len(items.data)):
-            table.add_methods(task, [other for other in task.methods if other != name], items, tests)
-        table.add_methods(task, [name], items, tests)
+        others = task.methods if are_few(baselines, len(items.data)) else ()
+        table.add_methods(task, [*(other for other in others if other != name), name], items, tests)
     table.add_note(task)
     if name != "probe":
         scored = dict(table.rows) if name == "text-probe" else {}

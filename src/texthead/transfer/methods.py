@@ -14,17 +14,17 @@ from torch import Tensor
 from texthead.data.class_shares import check_one_share, item_weights, log_ratio, weighted_text
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.mini import MINI_SPECS
-from texthead.errors import DataError, EncoderError, listed
+from texthead.errors import DataError, listed
 from texthead.evaluation.class_sizes import class_weights
 from texthead.evaluation.intervals import difference_interval, rate_of
 from texthead.evaluation.results import Evaluation, evaluation_for, joined
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.head_rows import known_rows
-from texthead.models.heads import Head, ProbeHead, Prompts, text_head
-from texthead.recipes import ClassShares, MethodName, Recipe
+from texthead.models.heads import Head, Prompts, text_head
+from texthead.recipes import MethodName, Recipe
 from texthead.text.prompts import flat
 from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
-from texthead.transfer.several import fit_several, several_folds
+from texthead.transfer.several import check_text, fit_several, several_folds
 from texthead.transfer.transductive import refined_head
 
 # Fewest items per class for cross-validation.
@@ -49,46 +49,6 @@ USES: dict[MethodName, str] = {
 
 # Fits a head to items.
 Fit = Callable[[FrozenItems], Head]
-
-
-def fit_head(
-    name: MethodName,
-    encoder: Encoder,
-    names: Sequence[str],
-    prompts: Prompts | None,
-    features: Float[Tensor, "items dim"],
-    targets: Int[Tensor, " items"],
-    class_shares: ClassShares,
-    penalty: float = 1.0,
-) -> Head:
-    """Fit the head of a method.
-
-    Args:
-        names: the head's class names, the labels.
-        prompts: the prompts of each class; not used by "probe".
-        class_shares: as in `Recipe`; it moves the biases of a fitted probe, while zero-shot has no label shares.
-        penalty: factor of the penalty of a probe.
-
-    Raises:
-        EncoderError: the method needs text, and the encoder has none.
-    """
-    if name == "probe":
-        return _for_shares(logistic_head(features, targets, names=names, penalty=penalty), targets, class_shares)
-    if prompts is None or not encoder.has_text:
-        raise EncoderError(f"{encoder.source!r} has no text encoder: use `method=probe`")
-    if name == "text-probe":
-        head = text_probe_head(known_rows(encoder, names, prompts), features, targets, names=names, penalty=penalty)
-        return _for_shares(head, targets, class_shares)
-    center = class_center(features, targets) if name == "zero-shot-centred" else None
-    return text_head(encoder, names, prompts=prompts, center=center)
-
-
-def _for_shares(head: ProbeHead, targets: Int[Tensor, " items"], class_shares: ClassShares) -> ProbeHead:
-    """Move the biases of a head for equally frequent classes to the class shares."""
-    counts = np.bincount(targets.numpy(), minlength=len(head.names))
-    ratio, equal = (log_ratio(shares, head.names, counts) for shares in (class_shares, "equal"))
-    head.bias.data += torch.from_numpy(ratio - equal).float()
-    return head
 
 
 @dataclass(frozen=True)
@@ -138,20 +98,31 @@ class Task:
     def fit(self, name: MethodName, items: FrozenItems) -> Head:
         """Fit a method's head to items.
 
+        `class_shares` moves the biases of a fitted probe, while zero-shot has no label shares.
+
         Raises:
             DataError: the items have several labels, and class shares or unlabelled files are given.
+            EncoderError: the method needs text, and the encoder has none.
         """
+        features, targets, shares = items.features, items.targets, self.recipe.class_shares
         if items.several:
-            check_one_share(self.recipe.class_shares)
+            check_one_share(shares)
             if self.unlabelled is not None:
                 raise DataError("`unlabelled` is for files with one label each, and these have several: leave it out")
-            about = (items.features, items.targets, items.groups)
-            return fit_several(name, self.encoder, self.labels, self.prompts, *about)
-        about = (self.labels, self.prompts, items.features, items.targets, self.recipe.class_shares, self.penalty)
-        head = fit_head(name, self.encoder, *about)
-        if self.unlabelled is None or not isinstance(head, ProbeHead):
-            return head
-        return refined_head(head, self.unlabelled, items.features, items.targets)
+            return fit_several(name, self.encoder, self.labels, self.prompts, features, targets, items.groups)
+        if name == "probe":
+            head = logistic_head(features, targets, names=self.labels, penalty=self.penalty)
+        else:
+            check_text(self.encoder)
+            if name != "text-probe":
+                center = class_center(features, targets) if name == "zero-shot-centred" else None
+                return text_head(self.encoder, self.labels, prompts=self.prompts, center=center)
+            rows = known_rows(self.encoder, self.labels, self.prompts)
+            head = text_probe_head(rows, features, targets, names=self.labels, penalty=self.penalty)
+        counts = np.bincount(targets.numpy(), minlength=len(self.labels))
+        ratio, equal = (log_ratio(each, self.labels, counts) for each in (shares, "equal"))
+        head.bias.data += torch.from_numpy(ratio - equal).float()
+        return head if self.unlabelled is None else refined_head(head, self.unlabelled, features, targets)
 
     def weights(self, items: FrozenItems) -> Float[np.ndarray, " items"]:
         """Return the weight of each item in a mean over items, for classes as frequent as `class_shares` says."""
@@ -263,13 +234,9 @@ def evaluation_of(head: Head, items: FrozenItems) -> Evaluation:
     return evaluation_for(head, paths, items.targets, scores, list(items.skipped), items.groups)
 
 
-def cross_validated(fit: Fit, items: FrozenItems, cv: Folds, step: Callable[[], None] = lambda: None) -> Evaluation:
+def cross_validated(fit: Fit, items: FrozenItems, cv: Folds) -> Evaluation:
     """Evaluate heads on the scored items of each fold that are fitted without these."""
-    parts = []
-    for train_positions, scored in cv.pairs:
-        parts.append((scored, evaluation_of(fit(items.pick(train_positions)), items.pick(scored))))
-        step()
-    return joined(parts)
+    return joined([(scored, evaluation_of(fit(items.pick(train)), items.pick(scored))) for train, scored in cv.pairs])
 
 
 def check_unlabelled(task: Task, name: MethodName, items: FrozenItems) -> tuple[Task, str]:
@@ -286,20 +253,12 @@ def check_unlabelled(task: Task, name: MethodName, items: FrozenItems) -> tuple[
     if not cv.pairs:
         return task, f"{files} refine the head; there are too few labelled items to check whether that helps"
     weights = task.weights(items.pick(cv.scored))
-    used, plain = (
-        np.average(cross_validated(partial(each.fit, name), items, cv).right, weights=weights)
-        for each in (task, without)
-    )
-    which = (
-        "the labelled items" if len(cv.scored) == len(items.data) else f"the items of classes with {MIN_ITEMS} or more"
-    )
-    line = (
-        f"with {files} {100 * used:.1f} % of {which} are correct, without {100 * plain:.1f} % "
-        f"(cross-validated{weighted_text(weights)})"
-    )
-    if used >= plain:
-        return task, f"{line}; they refine the head"
-    return without, f"{line}; they do not refine the head"
+    scores = [cross_validated(partial(each.fit, name), items, cv) for each in (task, without)]
+    used, plain = (100 * np.average(each.right, weights=weights) for each in scores)
+    which = "labelled items" if len(cv.scored) == len(items.data) else f"items of classes with {MIN_ITEMS} or more"
+    line = f"with {files} {used:.1f} % of the {which} are correct, without {plain:.1f} % (cross-validated"
+    verb = "refine" if used >= plain else "do not refine"
+    return task if used >= plain else without, f"{line}{weighted_text(weights)}); they {verb} the head"
 
 
 def near_copies_line(validated: Evaluation, scored: FrozenItems, tested: Evaluation, name: str) -> str:

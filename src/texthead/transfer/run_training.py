@@ -23,7 +23,6 @@ from texthead.models.build import make_recognizer, needs_features, takes_sentenc
 from texthead.models.head_rows import RowInputs
 from texthead.models.head_table import as_head, head_kind
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
 from texthead.parallel.distributed import rank, ranks
 from texthead.parallel.progress import Reporter
 from texthead.parallel.signals import Interrupted
@@ -42,7 +41,7 @@ from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
 from texthead.transfer.comparison import FittedMethod, fit_method, make_task
 from texthead.transfer.methods import MIN_ITEMS, Task, cross_validated, folds, near_copies_line
 from texthead.transfer.several import as_several
-from texthead.transfer.trial import trial_minutes, try_tuning
+from texthead.transfer.trial import try_tuning
 
 # Cross-validated top-1 from which on fine-tuning could gain two points at most.
 NOTHING_TO_GAIN = 0.98
@@ -286,7 +285,7 @@ class _Training:
         task, _ = make_task(inputs.encoder, division.train, names, sentences, values, self.reading, self.reporter)
         quick = fit_method(task, division, options.method, baselines=options.baselines, unlabelled=options.unlabelled)
         self.notify(quick)
-        choice = self._before_trial(quick, inputs)
+        choice = self._before_trial(quick)
         if choice.tuned is None:
             self.notify(choice)
             if inputs.recipe.class_shares == "estimate":
@@ -306,7 +305,7 @@ class _Training:
         reading = replace(reading, workers=0, skip_unreadable=False, engine="eager")
         return TrainedRun(self.out, model, quick.table, task.frozen.protocol, reading)
 
-    def _before_trial(self, quick: FittedMethod, inputs: RowInputs) -> Choice:
+    def _before_trial(self, quick: FittedMethod) -> Choice:
         """Return why fine-tuning is not tried, or that it is."""
         options, name = self.options, quick.name
         if options.method or options.fine_tune is not None or options.overrides.get("tune") == "none":
@@ -331,17 +330,14 @@ class _Training:
         why = f"cross-validated, {100 * rate:.1f} % of the training items are correct{weighted_text(weights)}"
         if rate >= NOTHING_TO_GAIN:
             return Choice(False, "nothing to gain", why, name)
-        model = Recognizer(inputs.encoder.visual, MeanPool(), quick.task.fit(name, quick.items))
-        minutes = trial_minutes(model, quick.items, inputs.recipe)
-        cost = f"about {minutes} minute{'s' * (minutes > 1)}"
-        why += f", so fine-tuning can gain {100 * (1 - rate):.0f} points at most; trying it takes {cost}"
+        why += f", so fine-tuning can gain {100 * (1 - rate):.0f} points at most; trying it takes minutes"
         return Choice(None, "undecided", why, name)
 
     def _try(self, quick: FittedMethod, start: _Start) -> Choice:
         """Decide by a trial."""
-        fit, reading = partial(quick.task.fit, quick.name), Reading(self.execution.workers)
+        about = (partial(quick.task.fit, quick.name), quick.items, start.inputs, start.protocol)
         try:
-            trial = try_tuning(fit, quick.items, start.inputs, start.protocol, reading=reading, reporter=self.reporter)
+            trial = try_tuning(*about, workers=self.execution.workers, reporter=self.reporter)
         except Interrupted:  # SIGTERM and SIGHUP end the command; Ctrl-C ends the trial.
             raise
         except KeyboardInterrupt:

@@ -35,7 +35,7 @@ def fit_several(
     name: MethodName,
     encoder: Encoder,
     names: Sequence[str],
-    prompts: Prompts | None,
+    prompts: Prompts,
     features: Float[Tensor, "items dim"],
     hot: Bool[Tensor, "items classes"],
     groups: Sequence[Hashable],
@@ -55,19 +55,25 @@ def fit_several(
     Raises:
         EncoderError: the method needs text, and the encoder has none.
     """
-    if name != "probe" and (prompts is None or not encoder.has_text):
-        raise EncoderError(f"{encoder.source!r} has no text encoder: use `method=probe`")
-    if prompts is not None and name in ("zero-shot", "zero-shot-centred"):
+    if name != "probe":
+        check_text(encoder)
+    if name in ("zero-shot", "zero-shot-centred"):
         head = text_head(encoder, names, prompts=prompts, center=features.mean(0) if name != "zero-shot" else None)
         if name == "zero-shot-centred" or not encoder.bias:
             return as_several(head, features, hot)
         return _several(head, _scores(head, features) + encoder.bias, hot.numpy(), encoder.bias)
-    rows = None if name == "probe" or prompts is None else known_rows(encoder, names, prompts)
+    rows = None if name == "probe" else known_rows(encoder, names, prompts)
     head, scores = _fit(rows, features, hot, groups, names=names)
     several = _calibrated(head, scores, hot.numpy(), 1.0, 0.0)
     if name == "probe":
         several.thresholds[~hot.any(0)] = 0.0
     return several
+
+
+def check_text(encoder: Encoder) -> None:
+    """Raise EncoderError if the encoder has no text encoder, which all methods but the probe need."""
+    if not encoder.has_text:
+        raise EncoderError(f"{encoder.source!r} has no text encoder: use `method=probe`")
 
 
 def as_several(head: Head, features: Float[Tensor, "items dim"], hot: Bool[Tensor, "items classes"]) -> SeveralHead:

@@ -1,17 +1,13 @@
 """Test whether fine-tuning beats the text-probe, by cross-validation on the training items."""
 
 import copy
-import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 
 from texthead.data.class_shares import item_weights, weighted_text
-from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
-from texthead.errors import DataError
 from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.intervals import lead_interval
 from texthead.features.frozen import FrozenItems
@@ -19,19 +15,13 @@ from texthead.features.reading import Reading
 from texthead.files import scratch_folder
 from texthead.models.build import make_recognizer
 from texthead.models.head_rows import RowInputs
-from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Reporter, silent
-from texthead.recipes import Recipe
 from texthead.training.execution import Execution
-from texthead.training.inputs import pixel_clips
 from texthead.training.train import train
-from texthead.transfer.methods import MIN_ITEMS, Fit, evaluation_of, folds
+from texthead.transfer.methods import Fit, cross_validated, folds
 
 # Scored items after which an undecided trial ends, since each further fold needs a training run.
 ENOUGH = 100
-
-# Clips of the pass that estimates how long a trial takes.
-TIMED = 8
 
 # Rounding errors of a sum of weights.
 ROUNDING = 1e-6
@@ -79,36 +69,13 @@ class TuningTrial:
         )
 
 
-@torch.inference_mode()
-def trial_minutes(model: Recognizer, items: FrozenItems, recipe: Recipe) -> int:
-    """Estimate how many minutes a whole trial takes, at least 1, from a forward pass of the encoder.
-
-    A training step takes three times as long as a forward pass, since the backward pass computes two products for each
-    of the forward pass. Decoding is done by other processes meanwhile.
-
-    Args:
-        model: the encoder with any head.
-        recipe: the recipe of fine-tuning.
-    """
-    clips = pixel_clips(model, items.data, recipe).blank.expand(TIMED, -1, -1, -1, -1).to(model.device)
-    pairs = folds(items, seed=recipe.seed).pairs
-    tried = pairs[: next((n for n in range(1, len(pairs)) if sum(len(own) for _, own in pairs[:n]) >= ENOUGH), None)]
-    seconds = 0.0
-    for _ in range(2):  # The first pass is slower.
-        started = time.perf_counter()
-        model.features(clips).sum().item()
-        seconds = time.perf_counter() - started
-    count = recipe.epochs * sum(len(trained) for trained, _ in tried)
-    return max(1, round(3 * seconds / TIMED * count / 60))
-
-
 def try_tuning(
     quick: Fit,
     items: FrozenItems,
     inputs: RowInputs,
     protocol: Protocol,
     *,
-    reading: Reading = Reading(),
+    workers: int = 0,
     reporter: Reporter = Reporter(),
 ) -> TuningTrial:
     """Compare fine-tuning with a text head to the text-probe, on folds of the training items.
@@ -118,59 +85,38 @@ def try_tuning(
 
     Args:
         quick: fits the text-probe.
+        items: at least MIN_ITEMS of each class.
         inputs: inputs of the head for all items, in their order; its encoder does not change.
         protocol: the test protocol of the fine-tuned model.
-        reading: only its workers are used.
         reporter: gets progress, and a message after each fold that decides nothing.
-
-    Raises:
-        DataError: a class has too few items for folds.
     """
-    pairs = folds(items, seed=inputs.recipe.seed).pairs
-    if items.targets.bincount().min() < MIN_ITEMS:
-        raise DataError(f"a trial needs at least {MIN_ITEMS} items of each class: use the text-probe")
+    cv = folds(items, seed=inputs.recipe.seed)
     assert inputs.features is not None
     assert inputs.targets is not None
-    quick_right = [evaluation_of(quick(items.pick(trained)), items.pick(scored)).right for trained, scored in pairs]
     weights = item_weights(inputs.recipe.class_shares, inputs.labels, items.targets.numpy())
-    to_gain = [float(weights[scored][~right].sum()) for (_, scored), right in zip(pairs, quick_right, strict=True)]
-    trial = TuningTrial(np.zeros(0, bool), np.zeros(0, bool), [], np.zeros(0))
+    quick_right, tuned_right = cross_validated(quick, items, cv).right, np.zeros(len(weights), bool)
+    to_gain, done = float(weights[~quick_right].sum()), list[int]()
+    trial = TuningTrial(quick_right[:0], tuned_right[:0], [], weights[:0])
     with reporter.bar("try fine-tuning", "clips") as progress:
-        for fold, (trained, scored) in enumerate(pairs):
-            train_set, tests = items.data.pick(trained), items.pick(scored)
-            features, targets = inputs.features[trained], inputs.targets[trained]
-            fold_inputs = replace(inputs, features=features, targets=targets, items=train_set.names)
+        for fold, (trained, scored) in enumerate(cv.pairs):
 
-            def in_all(done: int, total: int, fold: int = fold) -> None:
-                progress(fold * total + done, len(pairs) * total)
+            def in_all(clips: int, total: int, fold: int = fold) -> None:
+                progress(fold * total + clips, len(cv.pairs) * total)
 
-            tuned = _tuned_right(
-                fold_inputs, train_set, tests.data, protocol, reading, Reporter().counting(in_all, "train")
-            )
-            trial = TuningTrial(
-                np.concatenate([trial.quick, quick_right[fold]]),
-                np.concatenate([trial.tuned, tuned]),
-                [*trial.groups, *tests.groups],
-                np.concatenate([trial.weights, weights[scored]]),
-            )
-            if trial.is_decided(sum(to_gain[fold + 1 :])):
+            train_set = items.data.pick(trained)
+            own = {"features": inputs.features[trained], "targets": inputs.targets[trained], "items": train_set.names}
+            visual = copy.deepcopy(inputs.encoder.visual)
+            model = make_recognizer("text", replace(inputs, **own), visual=visual).to(visual.mean.device)
+            execution, silently = Execution(workers, checkpoint_every=0), Reporter().counting(in_all, "train")
+            with scratch_folder() as out:
+                train(model, train_set, None, inputs.recipe, out=out, execution=execution, reporter=silently)
+            tests, silently = items.data.pick(scored), Reporter().counting(silent)
+            tuned_right[scored] = evaluate(model, tests, protocol, Reading(workers), reporter=silently).right
+            to_gain -= float(weights[scored][~quick_right[scored]].sum())
+            done += scored
+            groups = [items.groups[position] for position in done]
+            trial = TuningTrial(quick_right[done], tuned_right[done], groups, weights[done])
+            if trial.is_decided(to_gain):
                 break
-            reporter.say(f"fold {fold + 1} of at most {len(pairs)}: {trial}")
+            reporter.say(f"fold {fold + 1} of at most {len(cv.pairs)}: {trial}")
     return trial
-
-
-def _tuned_right(
-    inputs: RowInputs,
-    train_set: Dataset,
-    scored: Dataset,
-    protocol: Protocol,
-    reading: Reading,
-    reporter: Reporter,
-) -> Bool[np.ndarray, " items"]:
-    """Fine-tune a copy of the encoder on some items, and return whether it gets each of the others right."""
-    visual = copy.deepcopy(inputs.encoder.visual)
-    model = make_recognizer("text", inputs, visual=visual).to(visual.mean.device)
-    with scratch_folder() as folder:
-        execution = Execution(reading.workers, checkpoint_every=0)
-        train(model, train_set, None, inputs.recipe, out=folder, execution=execution, reporter=reporter)
-    return evaluate(model, scored, protocol, Reading(reading.workers), reporter=Reporter().counting(silent)).right

@@ -11,22 +11,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from texthead.data.class_shares import check_one_share
-from texthead.data.protocol import Protocol
-from texthead.encoders.encoder import Encoder
-from texthead.encoders.load import load_encoder
+from texthead.data import Dataset, Item
+from texthead.encoders import load_encoder
 from texthead.errors import DataError, RunError
-from texthead.features.cache import encoder_key
-from texthead.features.frames import readable
-from texthead.features.frozen import FrozenEncoder
-from texthead.features.reading import Reading
-from texthead.models.heads import Head
-from texthead.models.several_head import SeveralHead
+from texthead.features import FrozenEncoder, FrozenItems, Reading, readable, weights_key
 from texthead.recipes import EngineName, MethodName, Recipe
-from texthead.text.class_names import clean_names
-from texthead.text.prompts import class_prompts
-from texthead.transfer.methods import fit_head
-from texthead.transfer.several import fit_several
+from texthead.text import class_prompts, clean_names
+from texthead.transfer import Task
 
 # One path, or a list, an array or a column of paths.
 Files = str | Path | Iterable[Any]
@@ -100,25 +91,16 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         paths, labels = _paths(X), _labels(y)
         if labels.ndim == 2 and len(labels) == len(paths) and np.isin(labels, (0, 1)).all():
             self.classes_, numbers = np.asarray(getattr(y, "columns", range(labels.shape[1]))), labels.astype(bool)
-            return self._fit(paths, torch.from_numpy(numbers))
-        if labels.shape != (len(paths),):
-            raise DataError(
-                f"{len(paths)} paths, labels of shape {labels.shape}: give one per path, or a row of 0 and 1"
-            )
-        missing = [index for index, label in enumerate(labels.tolist()) if label is None or label != label]
-        if missing:
-            raise DataError(f"path {missing[0] + 1} of {len(paths)} has no label: give it one, or leave it out")
-        self.classes_, numbers = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise DataError(f"all labels are {self.classes_.tolist()[0]!r}: a classifier needs at least 2 classes")
-        return self._fit(paths, torch.from_numpy(numbers))
-
-    def _fit(self, paths: Sequence[Path], targets: Tensor) -> "TextHeadClassifier":
-        encoder = self._encoder()
-        features = self._features(encoder, paths)
-        self.encoder_key_ = self._key(encoder)
+        else:
+            self.classes_, numbers = _numbered(labels, len(paths))
+        names = tuple(str(label) for label in self.classes_)
+        frozen, recipe = self._frozen(), Recipe(name="estimator", class_shares=self._shares())
+        # The groups keep the parts of a video apart.
+        data = Dataset(tuple(Item(path, "", group=str(path)) for path in paths))
+        items = FrozenItems(data, self._features(frozen, paths), torch.from_numpy(numbers))
+        self.encoder_key_ = self._key(frozen)
         self.prompts_ = None if self.method == "probe" else self._prompts()
-        self.head_ = self._head(encoder, features, targets, paths).eval()
+        self.head_ = Task(frozen, names, names, self.prompts_ or (), recipe).fit(self.method, items).eval()
         return self
 
     def decision_function(self, X: Files) -> Float[np.ndarray, "files *classes"]:
@@ -134,8 +116,8 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     def predict(self, X: Files) -> np.ndarray:
         """Return the best label of each file; if fitted to a table of 0 and 1, such a table."""
         scores = self._scores(X)
-        if isinstance(self.head_, SeveralHead):
-            return self.head_.chosen(scores).int().numpy()
+        if self.head_.several:
+            return (scores >= torch.as_tensor(self.head_.thresholds)).int().numpy()
         return self.classes_[scores.argmax(-1).numpy()]
 
     def __sklearn_tags__(self) -> Any:
@@ -152,30 +134,28 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         state: Any = super().__getstate__()
         return {key: value for key, value in state.items() if key != "_loaded"}
 
-    def _encoder(self) -> Encoder:
-        """Return the encoder, loaded once."""
-        name, loaded = getattr(self, "_loaded", (None, None))
-        if loaded is None or name != self.encoder:
-            loaded = load_encoder(self.encoder)
-            loaded.visual.eval()
-            self._loaded = (self.encoder, loaded)
-        return loaded
-
-    def _protocol(self, encoder: Encoder) -> Protocol:
+    def _frozen(self) -> FrozenEncoder:
+        """Return the encoder, loaded once, with how it sees files."""
+        name, encoder = getattr(self, "_loaded", (None, None))
+        if encoder is None or name != self.encoder:
+            encoder = load_encoder(self.encoder)
+            encoder.visual.eval()
+            self._loaded = (self.encoder, encoder)
         spec = encoder.visual.spec
         frames = self.frames or spec.clip_frames(4)
         recipe = Recipe(name="estimator", frames=frames, size=self.size, origin="centre", stride=spec.stride)
-        return spec.protocol(recipe)
-
-    def _key(self, encoder: Encoder) -> str:
-        """Return a digest of the encoder's weights and the sizes."""
-        return encoder_key(encoder.visual, self._protocol(encoder).sizes)
-
-    def _features(self, encoder: Encoder, paths: Sequence[Path]) -> Float[Tensor, "files dim"]:
-        """Return the mean feature of each file, through the cache."""
         cache = True if self.cache is None else self.cache
         reading = Reading(self.workers, cache=cache, skip_unreadable=True, engine=self.engine)
-        encoded = FrozenEncoder(encoder, self._protocol(encoder), reading).files(paths)
+        return FrozenEncoder(encoder, spec.protocol(recipe), reading)
+
+    def _key(self, frozen: FrozenEncoder) -> str:
+        """Return a digest of the encoder's weights and the sizes."""
+        visual = frozen.encoder.visual
+        return weights_key(visual, repr((visual.spec, frozen.protocol.sizes)))
+
+    def _features(self, frozen: FrozenEncoder, paths: Sequence[Path]) -> Float[Tensor, "files dim"]:
+        """Return the mean feature of each file, through the cache."""
+        encoded = frozen.files(paths)
         readable(encoded.skipped, skip=False, remedy="leave out files that cannot be read")
         return encoded.features
 
@@ -191,20 +171,14 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         names = [value if isinstance(value, str) else label for label, value in zip(labels, values, strict=True)]
         return class_prompts(self.template, names, [None if isinstance(value, str) else value for value in values])
 
-    def _head(
-        self, encoder: Encoder, features: Float[Tensor, "files dim"], targets: Tensor, paths: Sequence[Path]
-    ) -> Head:
-        """Return the fitted head of the method."""
-        names = [str(label) for label in self.classes_]
-        shares = self.class_shares
-        if targets.ndim == 2:
-            check_one_share(shares)
-            return fit_several(self.method, encoder, names, self.prompts_, features, targets, [*map(str, paths)])
-        if not isinstance(shares, str):
-            shares = {str(label): share for label, share in shares.items()}
-        elif shares not in ("equal", "labels"):
-            raise DataError(f"`class_shares` must be equal, labels or the share of each label, got {shares!r}")
-        return fit_head(self.method, encoder, names, self.prompts_, features, targets, shares)
+    def _shares(self) -> str | dict[str, Any]:
+        """Return the class shares, of labels as text."""
+        if not isinstance(self.class_shares, str):
+            return {str(label): share for label, share in self.class_shares.items()}
+        if self.class_shares not in ("equal", "labels"):
+            choices = "equal, labels or the share of each label"
+            raise DataError(f"`class_shares` must be {choices}, got {self.class_shares!r}")
+        return self.class_shares
 
     @torch.inference_mode()
     def _scores(self, X: Files) -> Float[Tensor, "files classes"]:
@@ -214,10 +188,27 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
             RunError: encoder or size have changed since `fit`.
         """
         check_is_fitted(self)
-        paths, encoder = _paths(X), self._encoder()
-        if self._key(encoder) != self.encoder_key_:
+        paths, frozen = _paths(X), self._frozen()
+        if self._key(frozen) != self.encoder_key_:
             raise RunError(f"encoder {self.encoder!r} or its input size has changed since fit: fit again")
-        return self.head_(self._features(encoder, paths))
+        return self.head_(self._features(frozen, paths))
+
+
+def _numbered(labels: np.ndarray, paths: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (the classes, sorted; the index of each path's class).
+
+    Raises:
+        DataError: not one label per path, or labels of one class only.
+    """
+    if labels.shape != (paths,):
+        raise DataError(f"{paths} paths, labels of shape {labels.shape}: give one per path, or a row of 0 and 1")
+    missing = [index for index, label in enumerate(labels.tolist(), 1) if label is None or label != label]
+    if missing:
+        raise DataError(f"path {missing[0]} of {paths} has no label: give it one, or leave it out")
+    classes, numbers = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise DataError(f"all labels are {classes.tolist()[0]!r}: a classifier needs at least 2 classes")
+    return classes, numbers
 
 
 def _labels(values: Iterable[Any]) -> np.ndarray:

@@ -1,0 +1,8 @@
+"""A scikit-learn estimator on files.
+
+estimator  TextHeadClassifier
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
