@@ -33,9 +33,8 @@ from torch import Tensor
 
 import texthead as th
 from texthead.apps.demo.drawn_videos import draw_videos
-from texthead.apps.search.chance import common_words, common_words_of
 from texthead.apps.search.index import Index, open_index
-from texthead.apps.search.search import CHANCE, query_row
+from texthead.apps.search.search import CHANCE, common_words, common_words_of, query_row
 from texthead.encoders.encoder import Encoder
 from texthead.files import write_csv
 from texthead.media.paths import MediaPath

@@ -4,6 +4,7 @@ import csv
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
@@ -201,6 +202,13 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def csv_text(rows: Iterable[Sequence[object]], end: str = "\r\n") -> str:
+    """Return rows as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator=end).writerows(rows)
+    return text.getvalue()
 
 
 def read_json(path: Path, *, most: int = MOST_BYTES) -> dict:

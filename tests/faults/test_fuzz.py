@@ -41,8 +41,9 @@ from made import (
     write_video,
 )
 from media_files import box, heic, tiled
-from texthead.apps.page.answers import About, Limits
-from texthead.apps.page.app import Rules, ui_app
+from texthead.apps.page.answers import About
+from texthead.apps.page.app import ui_app
+from texthead.apps.page.options import PageLimits
 from texthead.apps.search.index import Index
 from texthead.apps.search.windows import encode_windows
 from texthead.data.dataset import Dataset, Item
@@ -259,7 +260,7 @@ def question_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], objec
     worker: Any = object.__new__(StatefulWorker)
     worker.run = lambda *_: DataError("no answer")
     (folder / "uploads").mkdir()
-    app = ui_app(worker, About("", ()), folder / "uploads", Rules(), Limits(), "127.0.0.1")
+    app = ui_app(worker, About("", ()), folder / "uploads", PageLimits(), "127.0.0.1")
     client = TestClient(app, base_url="http://127.0.0.1")
     file = client.post("/upload?name=a.png", content=b"a").json()["file"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from made import noise, write_video
 from messages import prints, refuses
 from text_models import bert
-from texthead.apps.checkpoints.classifiers import import_classifier
+from texthead.apps.checkpoints.imported import import_classifier
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.models.temporal import FirstToken, NormedMean, VJEPA2Pool
@@ -62,7 +62,6 @@ def test_a_run_of_a_classifier_has_its_logits(kind: str, tmp_path: Path) -> None
     _, labels = import_classifier(f"hf:{tmp_path / 'model'}", tmp_path / "run", clean=True)
     run = load_run(tmp_path / "run")
     assert (labels, run.labels) == (NAMES, tuple(NAMES))
-    assert run.classes is not None
     assert [entry["name"] for entry in run.classes["classes"]][2] == "push up"
     clips = noise(2, FRAMES, 3, 32, 32)
     assert torch.allclose(run.model(clips), logits(published, clips), atol=1e-4)

@@ -49,7 +49,6 @@ class Sizes:
 
 
 TINY = Sizes()
-B32 = Sizes(768, 12, 32, 224, 512, 512, 12)
 
 
 def norm_layer(name: str, width: int, seed: int) -> Tensors:
@@ -376,27 +375,18 @@ def test_text4vis(tmp_path: Path, video: Path, base, import_file, predict) -> No
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("temporal", ["mean", "token-shift"])
-def test_text4vis_without_temporal_weights(
+@pytest.mark.parametrize("temporal", ["mean", "token-shift", "token-conv"])
+def test_text4vis_without_a_transformer(
     tmp_path: Path, video: Path, base, import_file, predict, refused_file, temporal: str
 ) -> None:
-    model = {**image_tower(TINY, 3), "logit_scale": torch.tensor(4.0)}
-    save_model(tmp_path / "x.pt", model)
-    refused_file(("x.pt", "temporal"), tmp_path / "x.pt", "--encoder", base[0])
-    import_file(tmp_path / "x.pt", "--encoder", base[0], "--temporal", temporal, *FOUR)
-
-    on = token_shift if temporal == "token-shift" else None
+    """Only token convolutions have weights."""
+    path, convs = tmp_path / "x.pt", TOKEN_CONVS if temporal == "token-conv" else {}
+    model = save_model(path, {**image_tower(TINY, 3), "logit_scale": torch.tensor(4.0), **convs})
+    if not convs:
+        refused_file(("x.pt", "temporal"), path, "--encoder", base[0])
+    import_file(path, "--encoder", base[0], *([] if convs else ["--temporal", temporal]), *FOUR)
+    on = {"token-shift": token_shift, "token-conv": token_conv}.get(temporal)
     frames = encode_image(model, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0], on)
-    expected = (100 * unit(frames.mean(0)) @ text_rows(base[1], PERSON).T).softmax(-1)
-    assert torch.allclose(predict(), expected, atol=1e-4)
-
-
-@torch.no_grad()
-def test_text4vis_with_token_convolutions(tmp_path: Path, video: Path, base, import_file, predict) -> None:
-    model = {**image_tower(TINY, 3), "logit_scale": torch.tensor(4.0), **TOKEN_CONVS}
-    save_model(tmp_path / "x.pt", model)
-    import_file(tmp_path / "x.pt", "--encoder", base[0], *FOUR)
-    frames = encode_image(model, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0], token_conv)
     expected = (100 * unit(frames.mean(0)) @ text_rows(base[1], PERSON).T).softmax(-1)
     assert torch.allclose(predict(), expected, atol=1e-4)
 
@@ -428,63 +418,29 @@ def test_text4vis_with_a_transformer_over_another_module(
 
 
 @torch.no_grad()
-def test_text4vis_trained_by_matching(tmp_path: Path, video: Path, import_file, predict) -> None:
-    head = fusion(TINY, 9)
-    w = save_model(tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict=head)
-    import_file(tmp_path / "x.pt", "--kind", "text4vis-nce", *FOUR)
-    frames = encode_image(w, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0])[None]
-    expected = (100 * unit(transf(head, frames, 2)) @ text_rows(w, PERSON).T).softmax(-1)[0]
-    assert torch.allclose(predict(), expected, atol=1e-4)
-
-
-@pytest.mark.slow
-@torch.no_grad()
-def test_bike_spotting_of_prompt_words(tmp_path: Path, video: Path, import_file, predict) -> None:
-    """BIKE's files have the keys of Text4Vis trained by matching."""
-    template, head = "This is a video about {}", fusion(TINY, 9)
-    w = save_model(tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict=head)
-    # A small scale keeps all probabilities away from 0.
-    import_file(tmp_path / "x.pt", "--kind", "bike", "--interaction", "vcs", "--test-scale", 10, *FOUR)
-
-    def expected(clips: list[list[int]]) -> Tensor:
-        seen = torch.cat([looked_at(video, clip, [(8, 8)], 32, CLIP_PIXELS) for clip in clips])
-        frames = transf_frames(head, encode_image(w, seen.flatten(0, 1)).unflatten(0, (-1, 4)), 2)
-        return (10 * spotting(w, frames, [template.format(name) for name in NAMES])).mean(0).softmax(-1)
-
-    one = expected([FIRST])
-    assert torch.allclose(predict(), one, atol=1e-4)
-    # A single frame or the mean of the frames gives another result.
-    seen = looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0]
-    mean = unit(transf(head, encode_image(w, seen)[None], 2))
-    plain = (10 * mean @ text_rows(w, template).T).softmax(-1)[0]
-    assert not torch.allclose(plain, one, atol=2e-3)
-    assert not torch.allclose(expected([FIRST[:1] * 4]), one, atol=2e-3)
-    four = [[start + shift for start in FIRST] for shift in (0, 1, 2, 3)]
-    assert torch.allclose(predict("--views", "4x1"), expected(four), atol=1e-4)
-    # Other names use the file's own text tower, with the same template.
-    assert torch.allclose(predict("--classes", ",".join(NAMES), "--names", "verbatim"), one, atol=1e-4)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("interaction", ["dp", "vcs"])
-@pytest.mark.parametrize("transformer", [False, True])
-def test_bike_s_four_configurations(
-    tmp_path: Path, import_file, refused_file, predict, transformer: bool, interaction: str
+@pytest.mark.parametrize(
+    ("interaction", "transformer"), [(None, True), ("dp", False), ("dp", True), ("vcs", False), ("vcs", True)]
+)
+def test_text4vis_trained_by_matching_and_bike_s_four_configurations(
+    tmp_path: Path, import_file, refused_file, predict, interaction: str | None, transformer: bool
 ) -> None:
-    """The keys show whether there is a transformer, but not how frames are compared with text."""
+    """The keys are the same, and do not show how BIKE compares frames with text."""
     path, head = tmp_path / "x.pt", fusion(TINY, 9) if transformer else {}
     w = save_model(path, clip(TINY, 0), fusion_model_state_dict=head)
-    refused_file(("interaction", "dp", "vcs"), path, "--kind", "bike")
-    import_file(path, "--kind", "bike", "--interaction", interaction, *FOUR)
-    clips, prompts = noise(2, 4, 3, 32, 32), [f"This is a video about {name}" for name in NAMES]
+    kind, own, template = ("--kind", "bike"), ("--interaction", interaction), "This is a video about {}"
+    if interaction:
+        refused_file(("interaction", "dp", "vcs"), path, *kind)
+    else:
+        kind, own, template = ("--kind", "text4vis-nce"), (), PERSON
+    import_file(path, *kind, *own, *FOUR)
+    clips, prompts = noise(2, 4, 3, 32, 32), [template.format(name) for name in NAMES]
     frames = encode_image(w, clips.flatten(0, 1)).unflatten(0, (2, 4))
     frames = transf_frames(head, frames, 2) if transformer else frames
-    cosines = {
-        "vcs": spotting(w, frames, prompts),
-        "dp": unit(frames.mean(1)) @ unit(encode_text(w, prompts)).T,
-    }
-    scores = load_run(tmp_path / "run").model(clips) / 100
-    assert torch.allclose(scores, cosines.pop(interaction), atol=1e-5)
+    cosines = {"vcs": spotting(w, frames, prompts), "dp": unit(frames.mean(1)) @ unit(encode_text(w, prompts)).T}
+    run = load_run(tmp_path / "run")
+    assert run.recipe.pooling == ("logits" if interaction else "features")
+    scores = run.model(clips) / 100
+    assert torch.allclose(scores, cosines.pop(interaction or "dp"), atol=1e-5)
     assert not torch.allclose(scores, cosines.popitem()[1], atol=1e-3)
     own_names = predict("--classes", ",".join(NAMES), "--names", "verbatim")
     assert torch.allclose(own_names, predict(), atol=1e-4)
@@ -625,7 +581,6 @@ def test_the_paper_s_five_are_known_by_their_shapes(name: str, heads: int) -> No
     weights = {key: value for key, value in whole.state_dict().items() if key.startswith("visual.")}
     config = model_config(weights, "x")
     known = open_clip.get_model_config(f"{name}-quickgelu")
-    assert known is not None
     assert config["embed_dim"] == known["embed_dim"]
     assert {key: config["vision_cfg"][key] for key in known["vision_cfg"]} == known["vision_cfg"]
     assert temporal_heads(config) == heads
@@ -766,36 +721,3 @@ def test_unsupported_files_and_options_are_errors(tmp_path: Path, refused_file) 
 def test_a_damaged_file_is_one_line(tmp_path: Path, base, refused_file, key: str, value, part: str) -> None:
     text4vis(tmp_path / "x.pt", TINY, **{key: value})
     refused_file(("x.pt", part), tmp_path / "x.pt", "--encoder", base[0])
-
-
-# --- at the published size -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@torch.no_grad()
-@pytest.mark.parametrize("kind", ["text4vis", "actionclip"])
-def test_files_of_the_published_size(tmp_path: Path, import_file, predict, kind: str) -> None:
-    """ViT-B/32: the published file of Text4Vis with its transformer has 226 tensors."""
-    path, weights = tmp_path / "k400-vitb-32-f8.pt", clip(B32, 90_000)
-    first = tmp_path / "ViT-B-32.pt"
-    torch.save(weights, first)
-    if kind == "text4vis":
-        head = w = text4vis(path, B32)
-        assert len(w) == 226
-        text, templates = weights, [PERSON]
-    else:
-        w, head = actionclip(path, B32)
-        text, templates = w, list(ACTIONCLIP_TEMPLATES)
-    import_file(path, *(["--encoder", f"openclip:ViT-B-32-quickgelu/{first}"] if kind == "text4vis" else []))
-    run = load_run(tmp_path / "run")
-    assert (run.pixels.size, run.pixels.resize) == (224, 256)
-    clips = torch.randint(0, 256, (1, 8, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    mean, std = (torch.tensor(values)[:, None, None] for values in CLIP_PIXELS)
-    frames = encode_image(w, (clips[0].float() / 255 - mean) / std)[None]
-    head = {
-        k.split("fusion_model.")[-1].removeprefix("module."): v for k, v in head.items() if not k.startswith("visual")
-    }
-    feature = transf(head, frames, 8)
-    each = [(100 * unit(feature) @ text_rows(text, one).T).softmax(-1) for one in templates]
-    assert torch.allclose(run.model(clips).softmax(-1), torch.stack(each).mean(0), atol=2e-4)
-    assert predict().sum() == pytest.approx(1, abs=1e-4)

@@ -104,7 +104,6 @@ def saved(run: Run) -> Run:
 
 
 def entry(run: Run, label: str) -> dict:
-    assert run.classes is not None
     (result,) = [each for each in run.classes["classes"] if each["label"] == label]
     return result
 

@@ -1,5 +1,6 @@
 """Findings from an encoder's features of names and files, with `mini` on names and generated pictures."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from benchmarks.doctor import known, planted_swaps
 from messages import prints
 from texthead import load_encoder, read_dataset
 from texthead.apps.doctor import encoder_findings, near_duplicates
+from texthead.apps.doctor.encoder_findings import Swap, swap_gains, swaps
 from texthead.data.dataset import Item
 from texthead.encoders.encoder import Encoder
 
@@ -69,6 +71,68 @@ def test_findings_on_names_hold_the_fault_of_each(mini: Encoder) -> None:
     # Every name is too long.
     (only,) = encoder_findings.class_findings(mini, {LONG: None}, [LONG], items[-1:], seen[-1:])
     assert only.fault == "name too long"
+
+
+def test_synonyms_come_closest_first() -> None:
+    cosines = np.array([[1, 0.9, 0.2], [0.9, 1, 0.95], [0.2, 0.95, 1]])
+    result = encoder_findings.synonym_findings(["a", "b", "c"], cosines, above=0.8)
+    assert [finding.about for finding in result] == ["b", "a"]
+    prints(result[0].detail, " c ", 0.95)
+    prints(result[1].detail, " b ", 0.90)
+    (swap,) = encoder_findings.swap_findings(["a", "b", "c"], [Swap(0, 2, 0.3, 0.05)])
+    assert (swap.about, swap.severity) == ("a", "serious")
+    prints(swap.detail, " c", "0.30", 0.05)
+
+
+# ---- swapped names, on random cosines
+
+# Cosines of 12 items per class, 0.2 higher for their own name; every name has its own offset.
+TARGETS = np.repeat(np.arange(5), 12)
+COSINES = np.random.default_rng(0).normal(0, 0.1, (60, 5)) + np.linspace(0, 1, 5) + 0.2 * np.eye(5)[TARGETS]
+ALONE = [str(position) for position in range(60)]
+
+
+def swap(targets: np.ndarray, first: int, second: int) -> np.ndarray:
+    """Return the targets with two classes swapped."""
+    other = targets.copy()
+    other[targets == first], other[targets == second] = second, first
+    return other
+
+
+def test_every_planted_swap_is_found_and_nothing_else() -> None:
+    assert swaps(COSINES, TARGETS, ALONE) == []
+    for first, second in itertools.combinations(range(5), 2):
+        (result,) = swaps(COSINES, swap(TARGETS, first, second), ALONE)
+        assert (result.first, result.second) == (first, second)
+        assert abs(result.gain - 0.4) < 4 * result.error
+        # Two differences of two cosines with a standard deviation of 0.1, each averaged over 12 items.
+        assert result.error == pytest.approx((4 * 0.01 / 12) ** 0.5, rel=0.4)
+    # Two swaps at once.
+    mixed = swap(swap(TARGETS, 0, 3), 1, 4)
+    assert {(result.first, result.second) for result in swaps(COSINES, mixed, ALONE)} == {(0, 3), (1, 4)}
+
+
+def test_class_offsets_cause_no_swaps() -> None:
+    lifted = COSINES + np.array([0, 5, 0, -3, 1])[None, :] + np.array([2, 0, 0, 7, 0])[TARGETS][:, None]
+    assert np.allclose(swap_gains(lifted, TARGETS), swap_gains(COSINES, TARGETS))
+
+
+def test_items_of_one_group_count_as_one_witness(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixed = swap(TARGETS, 0, 1)
+    assert swaps(COSINES, mixed, [str(target) for target in mixed]) == []
+    two_scenes = [f"{target} {position % 2}" for position, target in enumerate(mixed)]
+    monkeypatch.setattr(encoder_findings, "ERRORS", 0.1)
+    (result,) = swaps(COSINES, mixed, two_scenes)
+    (by_item,) = swaps(COSINES, mixed, ALONE)
+    assert result.gain == by_item.gain
+    assert result.error != by_item.error
+
+
+def test_a_class_without_items_is_in_no_swap() -> None:
+    some = TARGETS != 2
+    assert np.isneginf(swap_gains(COSINES[some], TARGETS[some])[2]).all()
+    (result,) = swaps(COSINES[some], swap(TARGETS[some], 0, 4), ALONE[12:])
+    assert (result.first, result.second) == (0, 4)
 
 
 # The numbers in README and LOG.

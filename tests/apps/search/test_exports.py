@@ -14,7 +14,7 @@ from messages import prints, refuses
 from texthead.apps.search.exports import HIT_COLUMNS, export_hits
 from texthead.apps.search.search import Hit
 from texthead.data.reading import manifest_rows
-from texthead.errors import DataError, RunError
+from texthead.errors import RunError
 from texthead.media import MediaPath
 
 ABOUT = {"name": "a red thing", "model": "mini"}
@@ -99,8 +99,3 @@ def test_clips_of_long_names(tmp_path: Path) -> None:
     film = joined_colours(tmp_path / f"{60 * '日'}{15 * chr(0x1F600)}.mp4", ("red", "blue"))
     exported([Hit(film, 0.0, 1.25, 0.3, None, 0, 0)], "clips", tmp_path / "clips")
     assert len([*(tmp_path / "clips").iterdir()]) == 1
-
-
-def test_other_formats_are_refused(hits: list[Hit], tmp_path: Path) -> None:
-    with refuses(DataError, "csv, jsonl, sheet, clips", "label-studio", "'xlsx'"):
-        exported(hits, "xlsx", tmp_path / "hits.xlsx")

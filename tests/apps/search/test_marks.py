@@ -260,7 +260,6 @@ def test_a_saved_run_predicts_like_the_head(folder: Path, tmp_path: Path) -> Non
     recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert recipe["head"]["kind"].endswith(CALIBRATED)
     assert run.calibration_for(run.protocol) == (run.calibration, None)
-    assert run.calibration is not None
     assert (run.calibration.temperature, run.calibration.items) == (1.0, len(marks.hit))
 
 

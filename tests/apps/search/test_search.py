@@ -15,9 +15,8 @@ from torch.nn.functional import normalize
 import texthead as th
 from made import calibrate_run, joined_colours, noise, tiny_visual, write_broken, write_colour_run, write_image
 from messages import refuses
-from texthead.apps.search.chance import common_words
 from texthead.apps.search.index import Index, open_index
-from texthead.apps.search.search import Hit, Results, search
+from texthead.apps.search.search import Hit, Results, common_words, search
 from texthead.encoders.encoder import Encoder, Text
 from texthead.errors import DataError, EncoderError, MediaError
 from texthead.files import cache_dir

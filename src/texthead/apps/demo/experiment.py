@@ -28,13 +28,7 @@ from texthead.models import (
 )
 from texthead.parallel import Reporter, pick_device
 from texthead.recipes import Recipe
-from texthead.report import (
-    Report,
-    item_strip,
-    mistake_strips,
-    plot_confusion,
-    plot_correlations,
-)
+from texthead.report import Report, item_strip, mistake_strips, plot_confusion, plot_correlations
 from texthead.training import Execution, RunInfo, train
 from texthead.transfer import evaluation_of, logistic_head
 

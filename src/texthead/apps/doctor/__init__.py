@@ -1,14 +1,13 @@
 """Check a data set before training.
 
 command           texthead doctor
-encoder_findings  findings that need an encoder
+encoder_findings  findings that need an encoder, such as classes whose names look swapped
 examine           everything, in one call
 facts             properties of one file, without a model
 findings          findings about files, splits and class names; lists without bad items
 near_duplicates   pairs of files that look alike
 overview          statistics of each class, and example files
 page              the findings as JSON and HTML
-swapped_names     pairs of classes whose names look swapped
 wrong_labels      labels that look wrong
 """
 

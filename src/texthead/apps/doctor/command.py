@@ -142,8 +142,8 @@ class Doctor:
         console.show_json(diagnosis.to_json())
 
 
-# Largest number of classes in the table, letters of a class name, and its letters on a line in a narrow table.
-_CLASSES, _LETTERS, _WORD = 20, 40, 12
+# Largest number of classes in the table, and letters of a class name.
+_CLASSES, _LETTERS = 20, 40
 
 
 def _print_overview(counts: "Overview") -> None:
@@ -153,15 +153,10 @@ def _print_overview(counts: "Overview") -> None:
 
     content = overview.overview_table(counts, _CLASSES)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for header, side, *column in zip(content.headers, content.sides, *content.rows, strict=True):
-        # Between words a line may end, inside a number it must not.
-        longest = max(len(word) for cell in (header, *column) for word in cell.split())
-        least = min(longest, _WORD) if header == "class" else longest
-        table.add_column(header, justify=side, overflow="fold", min_width=least)
-    for index, row in enumerate(content.rows):
-        cells = dict(zip(content.headers, row, strict=True)) | {"class": short(row[0], _LETTERS)}
-        cells |= {"kinds": cells["kinds"].replace(", ", "\n")} if "kinds" in cells else {}
-        table.add_row(*cells.values(), end_section=index == 0 and len(content.rows) > 1)
+    for header, side in zip(content.headers, content.sides, strict=True):
+        table.add_column(header, justify=side, overflow="fold", no_wrap=header not in ("class", "kinds"))
+    for index, (name, *row) in enumerate(content.rows):
+        table.add_row(short(name, _LETTERS), *row, end_section=index == 0 and len(content.rows) > 1)
     console.details().print(f"\n{content.headline}\n")
     console.details().print(table)
     lines = [line for line in (content.legend, content.unreadable) if line]

@@ -1,18 +1,19 @@
 """Findings that need an encoder: features of files, near-synonymous class names, swapped names."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from texthead.apps.doctor import findings, swapped_names
 from texthead.apps.doctor.findings import Finding
-from texthead.apps.doctor.swapped_names import Swap
 from texthead.data import Item
 from texthead.encoders import Encoder, imagenet_texts
 from texthead.errors import EncoderError
+from texthead.evaluation import standard_error
 from texthead.models import text_rows
 from texthead.text import clean_name, prompts
 
@@ -21,6 +22,11 @@ ROWS_ALIKE = 0.7
 
 # Every fiftieth ImageNet name: the mean row of such different things is what all rows have in common.
 _REFERENCE_STEP = 50
+
+# A swap is reported if its gain in mean cosine exceeds SWAP_MARGIN and ERRORS standard errors.
+SWAP_MARGIN = 0.05
+
+ERRORS = 3.0
 
 OwnSentences = Mapping[str, tuple[str, ...] | None]
 
@@ -52,6 +58,76 @@ def rows_of(encoder: Encoder, class_prompts: Sequence[str | Sequence[str]]) -> F
     return F.normalize(text_rows(encoder, class_prompts) - reference.mean(0), dim=-1).numpy()
 
 
+# ---- swapped names
+
+
+@dataclass(frozen=True)
+class Swap:
+    """Two classes, by index, whose items are closer to the other's text row than to their own.
+
+    `gain` is the difference of mean cosines, summed over both classes; `error` is its standard error over groups.
+    """
+
+    first: int
+    second: int
+    gain: float
+    error: float
+
+
+def swaps(
+    cosines: Float[np.ndarray, "items classes"], targets: Int[np.ndarray, " items"], groups: Sequence[str]
+) -> list[Swap]:
+    """Return the swaps whose gain exceeds SWAP_MARGIN and ERRORS standard errors, largest gain first.
+
+    A class is in at most one swap.
+
+    Args:
+        cosines: of each item's centred feature with each class's text row.
+        targets: class of each item.
+        groups: group of each item, such as a scene.
+    """
+    gains = swap_gains(cosines, targets)
+    candidates = []
+    for first, second in np.argwhere(np.triu(gains > SWAP_MARGIN, k=1)).tolist():
+        gain, error = float(gains[first, second]), _error(cosines, targets, groups, first, second)
+        if gain > ERRORS * error:
+            candidates.append(Swap(first, second, gain, error))
+    taken: set[int] = set()
+    kept = []
+    for swap in sorted(candidates, key=lambda swap: -swap.gain):
+        if not taken & {swap.first, swap.second}:
+            kept.append(swap)
+            taken |= {swap.first, swap.second}
+    return kept
+
+
+def swap_gains(
+    cosines: Float[np.ndarray, "items classes"], targets: Int[np.ndarray, " items"]
+) -> Float[np.ndarray, "classes classes"]:
+    """Return the gain in mean cosine from swapping two class names, summed over both classes; -inf without items.
+
+    Constants added to all cosines of a class's items, or of a name, cancel: a name that is close to all items, or items
+    that are close to all names, make no gain.
+    """
+    means = np.full((cosines.shape[1],) * 2, np.nan)
+    for target in np.unique(targets):
+        means[target] = cosines[targets == target].mean(0)
+    straight = np.diag(means)
+    gains = means + means.T - straight[:, None] - straight[None, :]
+    return np.where(np.isnan(gains), -np.inf, gains)
+
+
+def _error(
+    cosines: Float[np.ndarray, "items classes"], targets: np.ndarray, groups: Sequence[str], first: int, second: int
+) -> float:
+    """Return the standard error of a gain; the errors of the two classes are independent."""
+    errors = []
+    for own, other in ((first, second), (second, first)):
+        items = np.flatnonzero(targets == own)
+        errors.append(standard_error(cosines[items, other] - cosines[items, own], np.asarray(groups)[items].tolist()))
+    return math.hypot(*errors)
+
+
 def swapped(
     rows: Float[np.ndarray, "classes dim"], seen: Rows, targets: Sequence[int], items: Sequence[Item]
 ) -> list[Swap]:
@@ -63,9 +139,7 @@ def swapped(
         targets: class of each item.
     """
     labels = np.asarray(targets)
-    cosines = centred_cosines(rows, seen, labels)
-    groups = [item.together for item in items]
-    return swapped_names.swaps(cosines, labels, groups)
+    return swaps(centred_cosines(rows, seen, labels), labels, [item.together for item in items])
 
 
 def centred_cosines(
@@ -75,6 +149,9 @@ def centred_cosines(
     centre = np.mean([seen[targets == target].mean(0) for target in np.unique(targets)], axis=0)
     directions = seen - centre
     return directions / np.linalg.norm(directions, axis=1, keepdims=True).clip(1e-12) @ rows.T
+
+
+# ---- findings
 
 
 def class_findings(
@@ -95,11 +172,42 @@ def class_findings(
     if not labels:
         return result
     rows = rows_of(encoder, [strings for index, strings in enumerate(class_prompts) if index not in errors])
-    result += findings.synonym_findings(labels, rows @ rows.T, above=ROWS_ALIKE)
+    result += synonym_findings(labels, rows @ rows.T, above=ROWS_ALIKE)
     index_of = {label: index for index, label in enumerate(labels)}
     labelled = [index for index, item in enumerate(items) if item.label in index_of]
     if labelled:
         labelled_items, features = [items[index] for index in labelled], np.stack([seen[index] for index in labelled])
-        swaps = swapped(rows, features, [index_of[item.label] for item in labelled_items], labelled_items)
-        result += findings.swap_findings(labels, swaps)
+        targets = [index_of[item.label] for item in labelled_items]
+        result += swap_findings(labels, swapped(rows, features, targets, labelled_items))
     return result
+
+
+def synonym_findings(
+    labels: Sequence[str], cosines: Float[np.ndarray, "classes classes"], *, above: float
+) -> list[Finding]:
+    """Find pairs of classes with similar text rows, the most similar first."""
+    pairs = [(float(cosines[i, j]), i, j) for i in range(len(labels)) for j in range(i) if cosines[i, j] > above]
+    return [
+        Finding(
+            "warning",
+            "near-synonyms",
+            labels[j],
+            f"reads like {labels[i]} (cosine of text rows {cosine:.2f}) and may be confused with it; "
+            "describe both in sentences (`classes`, a .json file), or merge them if they mean the same",
+        )
+        for cosine, i, j in sorted(pairs, reverse=True)
+    ]
+
+
+def swap_findings(labels: Sequence[str], swaps: Sequence[Swap]) -> list[Finding]:
+    """Return a finding for each swap."""
+    return [
+        Finding(
+            "serious",
+            "names look swapped",
+            labels[swap.first],
+            f"with {labels[swap.second]}: items of both classes fit the other's name better "
+            f"(by {swap.gain:.2f} in cosine, standard error {swap.error:.2f}); check some labels",
+        )
+        for swap in swaps
+    ]

@@ -74,13 +74,13 @@ def diagnose(
     labelled = [replace(item, label=name) for item, names in zip(items, sets, strict=True) for name in names]
     # First, since it may be missing.
     frozen = _frozen(encoder_settings, dataset, frames, reporter) if encoder_settings else None
-    pictured, stills = overview.candidates(sets) if pictures else (), list[tuple[str, Still] | None]()
+    stills: Sequence[tuple[str, Still] | None] = ()
     with suppress(RunError):  # A reader that crashes or hangs has ended a worker: `read_facts` names its file.
         stills = frozen.stills([item.path for item in items]) if frozen else stills
-    facts = read_facts(dataset, workers=workers, seconds=limit, pictured=pictured, stills=stills, reporter=reporter)
+    facts = read_facts(dataset, workers=workers, seconds=limit, stills=stills, reporter=reporter)
     if pictures:
-        shown = [i for each in overview.example_positions(sets, facts).values() for i in each if not facts[i].thumbnail]
-        again = read_facts(dataset.pick(shown), workers=workers, seconds=limit, pictured=range(len(shown)))
+        shown = [i for each in overview.example_positions(sets, facts).values() for i in each]
+        again = read_facts(dataset.pick(shown), workers=workers, seconds=limit, thumbnails=True)
         for position, fact in zip(shown, again, strict=True):
             facts[position] = replace(facts[position], thumbnail=fact.thumbnail)
     result = [

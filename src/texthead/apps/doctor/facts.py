@@ -5,8 +5,9 @@ Every frame is decoded once; 16 evenly spaced ones are analysed.
 
 import io
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -90,12 +91,6 @@ class Appearance:
     colours: UInt8[np.ndarray, "16 16 3"]
 
 
-def facts_of_task(task: tuple[Path, bool]) -> Facts:
-    """Return `facts_of` for one task of a worker: (path, whether to make a thumbnail)."""
-    path, thumbnail = task
-    return facts_of(path, thumbnail=thumbnail)
-
-
 def facts_of(path: Path, *, thumbnail: bool = False) -> Facts:
     """Return the properties of the file at `path`; read errors are reported as its fault."""
     facts = Facts(path)
@@ -161,7 +156,15 @@ def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:
             facts = replace(facts, thumbnail=_thumbnail(picture)) if thumbnail else facts
         greys.append(grey_of(picture))
         facts = replace(facts, width=width, height=height)
-    return replace(facts, turned=media.turned, appearance=_appearance(greys, colours))
+    (spread,) = Views(origin="centre").frame_indices(len(greys), COMPARED_FRAMES)
+    appearance = Appearance(
+        brightest=max(float(np.percentile(grey, 95)) for grey in greys),
+        contrast=max(float(grey.std()) for grey in greys),
+        motion=max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0),
+        edges=np.concatenate([edges_of(greys[place]) for place in spread]),
+        colours=colours,
+    )
+    return replace(facts, turned=media.turned, appearance=appearance)
 
 
 def uneven_part(seconds: Sequence[float]) -> float:
@@ -180,25 +183,12 @@ def _thumbnail(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
     return file.getvalue()
 
 
-def _appearance(greys: list[Float[np.ndarray, "64 64"]], colours: UInt8[np.ndarray, "16 16 3"]) -> Appearance:
-    motion = max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0)
-    (indices,) = Views(origin="centre").frame_indices(len(greys), COMPARED_FRAMES)
-    edges = [edges_of(greys[index]) for index in indices]
-    return Appearance(
-        brightest=max(float(np.percentile(grey, 95)) for grey in greys),
-        contrast=max(float(grey.std()) for grey in greys),
-        motion=motion,
-        edges=np.concatenate(edges),
-        colours=colours,
-    )
-
-
 def read_facts(
     dataset: Dataset,
     *,
     workers: int,
     seconds: float,
-    pictured: Collection[int] = (),
+    thumbnails: bool = False,
     stills: Sequence[tuple[str, Still] | None] = (),
     reporter: Reporter = Reporter(),
 ) -> list[Facts]:
@@ -209,7 +199,7 @@ def read_facts(
     Args:
         workers: number of processes.
         seconds: time limit per file.
-        pictured: positions of items that get a thumbnail.
+        thumbnails: whether to make thumbnails.
         stills: of each item, its SHA-256 and still, or None.
         reporter: gets progress.
 
@@ -220,9 +210,9 @@ def read_facts(
     known = zip(paths, stills or [None] * len(paths), strict=True)
     result = [facts_of_still(path, *still) if still else Facts(path) for path, still in known]
     left = [position for position, facts in enumerate(result) if not facts.digest]
-    tasks = [(paths[position], position in pictured) for position in left]
+    read, tasks = partial(facts_of, thumbnail=thumbnails), [paths[position] for position in left]
     with reporter.bar("read", "files") as progress:
-        for done, (task, facts) in enumerate(run_tasks(facts_of_task, tasks, workers=workers, seconds=seconds), 1):
+        for done, (task, facts) in enumerate(run_tasks(read, tasks, workers=workers, seconds=seconds), 1):
             position = left[task]
             if isinstance(facts, FailedTask):
                 remedy = "raise the limit" if facts.late else "encode it again"

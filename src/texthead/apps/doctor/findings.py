@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-import numpy as np
-from jaxtyping import Float
 from scipy.cluster.hierarchy import DisjointSet
 
 from texthead.apps.doctor.facts import STOPPED, Appearance, Facts
 from texthead.apps.doctor.near_duplicates import Alike
-from texthead.apps.doctor.swapped_names import Swap
 from texthead.apps.doctor.wrong_labels import SuspiciousLabel
 from texthead.data import Item
 from texthead.errors import Fault
@@ -219,26 +216,21 @@ def overlaps(items: Sequence[Item]) -> list[Finding]:
     by_file: dict[Path, list[int]] = {}
     for position in range(len(items)):
         by_file.setdefault(items[position].media.resolved().file, []).append(position)
+    kinds: tuple[tuple[str, Severity, str, str], ...] = (
+        ("split", "serious", "in", "they share frames; change their times"),
+        ("label", "warning", "labelled", "change their times, unless both really happen at once"),
+    )
     findings = []
     for positions in by_file.values():
         pairs = _overlapping(items, positions)
-        leaks = [(a, b) for a, b in pairs if items[a].split != items[b].split]
-        labelled = [(a, b) for a, b in pairs if items[a].label != items[b].label]
-        about = str(items[positions[0]].media.file)
-        if leaks:
-            a, b = leaks[0]
-            detail = (
-                f"{items[a].media.span} is in {items[a].split}, {items[b].media.span} in {items[b].split}"
-                f"{_pair_count(leaks)}: they share frames; change their times"
-            )
-            findings.append(Finding("serious", "parts overlap, two splits", about, detail, _members(leaks)))
-        if labelled:
-            a, b = labelled[0]
-            detail = (
-                f"{items[a].media.span} is labelled {items[a].label}, {items[b].media.span} {items[b].label}"
-                f"{_pair_count(labelled)}; change their times, unless both really happen at once"
-            )
-            findings.append(Finding("warning", "parts overlap, two labels", about, detail, _members(labelled)))
+        for key, severity, verb, remedy in kinds:
+            apart = [pair for pair in pairs if len({getattr(items[position], key) for position in pair}) > 1]
+            if apart:
+                texts = [f"{items[i].media.span} is {verb} {getattr(items[i], key)}" for i in apart[0]]
+                count = f" ({len(apart):,} such pairs)" if len(apart) > 1 else ""
+                members = tuple(sorted({position for pair in apart for position in pair}))
+                about, detail = str(items[positions[0]].media.file), f"{', '.join(texts)}{count}: {remedy}"
+                findings.append(Finding(severity, f"parts overlap, two {key}s", about, detail, members))
     return findings
 
 
@@ -252,14 +244,6 @@ def _overlapping(items: Sequence[Item], positions: Sequence[int]) -> list[tuple[
         pairs += [(other, position) for other in on]
         on.append(position)
     return pairs
-
-
-def _pair_count(pairs: Sequence[tuple[int, int]]) -> str:
-    return f" ({len(pairs):,} such pairs)" if len(pairs) > 1 else ""
-
-
-def _members(pairs: Iterable[tuple[int, int]]) -> tuple[int, ...]:
-    return tuple(sorted({position for pair in pairs for position in pair}))
 
 
 def group_leaks(items: Sequence[Item]) -> list[Finding]:
@@ -376,37 +360,6 @@ def unknown_labels(labels: Sequence[str], names: Sequence[str]) -> list[Finding]
     return [
         Finding("serious", "unknown label", label, "is not among the classes; add it there or leave out its items")
         for label in sorted(set(labels) - set(names))
-    ]
-
-
-def synonym_findings(
-    labels: Sequence[str], cosines: Float[np.ndarray, "classes classes"], *, above: float
-) -> list[Finding]:
-    """Find pairs of classes with similar text rows, the most similar first."""
-    pairs = [(float(cosines[i, j]), i, j) for i in range(len(labels)) for j in range(i) if cosines[i, j] > above]
-    return [
-        Finding(
-            "warning",
-            "near-synonyms",
-            labels[j],
-            f"reads like {labels[i]} (cosine of text rows {cosine:.2f}) and may be confused with it; "
-            "describe both in sentences (`classes`, a .json file), or merge them if they mean the same",
-        )
-        for cosine, i, j in sorted(pairs, reverse=True)
-    ]
-
-
-def swap_findings(labels: Sequence[str], swaps: Sequence[Swap]) -> list[Finding]:
-    """Return a finding for each swap."""
-    return [
-        Finding(
-            "serious",
-            "names look swapped",
-            labels[swap.first],
-            f"with {labels[swap.second]}: items of both classes fit the other's name better "
-            f"(by {swap.gain:.2f} in cosine, standard error {swap.error:.2f}); check some labels",
-        )
-        for swap in swaps
     ]
 
 

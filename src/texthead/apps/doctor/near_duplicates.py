@@ -107,13 +107,11 @@ def _cosine(first: Float[np.ndarray, " dim"], second: Float[np.ndarray, " dim"])
 
 def _comparable(facts: Sequence[Facts]) -> dict[int, Appearance]:
     """Return the appearance of files with enough contrast to be compared, by position; one of each set of copies."""
-    first: dict[str, int] = {}
+    first: dict[str, tuple[int, Appearance]] = {}
     for position, fact in enumerate(facts):
         if fact.appearance is not None and fact.appearance.contrast > _FLAT:
-            first.setdefault(fact.digest, position)
-    return {
-        position: appearance for position in first.values() if (appearance := facts[position].appearance) is not None
-    }
+            first.setdefault(fact.digest, (position, fact.appearance))
+    return dict(first.values())
 
 
 def near_pairs(rows: Float[np.ndarray, "items dim"], above: float) -> list[tuple[int, int, float]]:

@@ -7,12 +7,13 @@ from statistics import median_low
 from typing import Literal, NamedTuple
 
 from texthead.apps.doctor.facts import Facts
+from texthead.apps.doctor.findings import plural
 from texthead.data import Item, evenly
 
 _SPLITS = ("train", "val", "test", "none")
 
-# Example pictures per class and in all, and candidates per picture, because some files cannot be read.
-_PER_CLASS, _IN_ALL, _CANDIDATES = 4, 200, 2
+# Example pictures per class and in all.
+_PER_CLASS, _IN_ALL = 4, 200
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ def overview_table(overview: Overview, most: int) -> Table:
     if len(classes) > most:
         ends = most // 2
         middle = classes[ends : len(classes) - ends]
-        middle_row = f"({len(middle):,} more, {_range(middle[-1].items, middle[0].items)} items each)"
+        least, most = middle[-1].items, middle[0].items
+        middle_row = f"({len(middle):,} more, {least:,}{f'-{most:,}' * (least < most)} items each)"
         rows[ends : len(classes) - ends] = [[middle_row, *[""] * (len(headers) - 1)]]
     spreads = ", ".join(header for header in headers if header in ("frames", "seconds"))
     legend = [f"{spreads}: median (min-max)"] if spreads else []
@@ -167,16 +169,12 @@ def _headline(whole: Summary, classes: int) -> str:
     items = f"{kinds_text(whole.kinds)} of {classes:,} class{'es' * (classes != 1)}"
     more = []
     if whole.frames and whole.frames.most > 1:
-        more.append(f"{whole.all_frames:,} frame{'s' * (whole.all_frames != 1)}")
+        more.append(plural(whole.all_frames, "frame"))
     if whole.seconds:
         more.append(f"{duration(whole.all_seconds)}{' of video' * (len(whole.kinds) > 1)}")
     if whole.sizes == 1:
         more.append(f"all {size_text(whole)}")
     return f"{items}: {', '.join(more)}" if more else items
-
-
-def _range(least: int, most: int) -> str:
-    return f"{least:,}" if least == most else f"{least:,}-{most:,}"
 
 
 def _cells(summary: Summary, whole: Summary) -> dict[str, str]:
@@ -199,7 +197,7 @@ def _cells(summary: Summary, whole: Summary) -> dict[str, str]:
 
 def kinds_text(kinds: dict[str, int]) -> str:
     """Return the counts as in `12 videos, 1 image`."""
-    return ", ".join(f"{count:,} {kind}{'s' * (count != 1)}" for kind, count in kinds.items())
+    return ", ".join(plural(count, kind) for kind, count in kinds.items())
 
 
 def duration(seconds: float) -> str:
@@ -234,23 +232,17 @@ def size_text(summary: Summary) -> str:
 # ---- example files
 
 
-def candidates(labels: Sequence[str | tuple[str, ...]]) -> set[int]:
-    """Return the positions of possible examples, evenly spaced within their class; deterministic.
+def example_positions(labels: Sequence[str | tuple[str, ...]], facts: Sequence[Facts]) -> dict[str, list[int]]:
+    """Return the positions of the examples by class, largest class first: readable files, evenly spaced.
 
     At most 4 items per class and 200 in all are shown, so with more than 50 classes there are fewer per class, and with
-    more than 200 some classes have none. Twice as many are candidates, because some may be unreadable.
+    more than 200, which are evenly spaced from the largest to the smallest, some classes have none.
     """
     by_class = _by_class(labels)
-    each = _CANDIDATES * _share(len(by_class))
-    return {by_class[name][i] for name in _with_pictures(list(by_class)) for i in evenly(len(by_class[name]), each)}
-
-
-def example_positions(labels: Sequence[str | tuple[str, ...]], facts: Sequence[Facts]) -> dict[str, list[int]]:
-    """Return the positions of the examples by class, largest class first, of the candidates that can be read."""
-    by_class, able = _by_class(labels), candidates(labels)
+    names = list(by_class)
     examples: dict[str, list[int]] = {}
-    for name in _with_pictures(list(by_class)):
-        readable = [position for position in by_class[name] if position in able and facts[position].fault is None]
+    for name in (names[i] for i in evenly(len(names), _IN_ALL)):
+        readable = [position for position in by_class[name] if facts[position].fault is None]
         if readable:
             examples[name] = [readable[i] for i in evenly(len(readable), _share(len(by_class)))]
     return examples
@@ -259,11 +251,6 @@ def example_positions(labels: Sequence[str | tuple[str, ...]], facts: Sequence[F
 def _share(classes: int) -> int:
     """Return the number of pictures per class."""
     return max(1, min(_PER_CLASS, _IN_ALL // max(classes, 1)))
-
-
-def _with_pictures(names: Sequence[str]) -> list[str]:
-    """Return the classes that get pictures: all, or 200 evenly spaced from the largest to the smallest."""
-    return [names[i] for i in evenly(len(names), _IN_ALL)]
 
 
 def examples_text(overview: Overview, pictured: int) -> str:

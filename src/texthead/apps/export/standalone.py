@@ -390,8 +390,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--engine", choices=PROVIDERS, default="onnxruntime", help="what runs model.onnx")
     parser.add_argument("--model", type=Path, default=Path(__file__).parent, metavar="FOLDER", help="exported folder")
     options = parser.parse_args(argv)
+    code = 0
     try:
-        return predict_all(Predictor(options.model, options.engine), options)
+        predictor = Predictor(options.model, options.engine)
+        for path in options.files:
+            try:
+                result = predictor.predict(path, max(1, options.top))
+            except Refused as error:
+                code, result = 2, {"path": str(path), "error": str(error)}
+            print(json.dumps(result, ensure_ascii=False) if options.json else as_text(result), flush=True)
+        return code
     except (ImportError, BrokenPipeError):
         raise
     except Unusable as error:
@@ -401,18 +409,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"predict.py: {options.model}: cannot be used ({reason[:300]}); export it again", file=sys.stderr)
         return 2
-
-
-def predict_all(predictor: Predictor, options: argparse.Namespace) -> int:
-    """Print the prediction of each file; return the exit code."""
-    code = 0
-    for path in options.files:
-        try:
-            result = predictor.predict(path, max(1, options.top))
-        except Refused as error:
-            code, result = 2, {"path": str(path), "error": str(error)}
-        print(json.dumps(result, ensure_ascii=False) if options.json else as_text(result), flush=True)
-    return code
 
 
 if __name__ == "__main__":

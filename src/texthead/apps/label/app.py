@@ -1,27 +1,89 @@
-"""The page of `texthead label` as a web application: static files and a JSON API."""
+"""The page of `texthead label` as a web application: static files, a JSON API, and training started from the page."""
 
 import math
+import sys
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from subprocess import DEVNULL, PIPE, STDOUT, Popen
+from typing import Any, Literal
 
 from starlette.types import ASGIApp
 
 from texthead.apps.label.session import FileToLabel, LabelSession
-from texthead.apps.label.training import Training
 from texthead.apps.serving import MEDIA_TYPES, page_app
 from texthead.errors import DataError
+from texthead.files import unused
 from texthead.media import MediaPath
 
+How = Literal["quick", "fine-tune"]
+
+# Lines of output of a training that are shown, and letters of a line.
+_LINES, _LETTERS = 6, 300
+
 _LONGEST_WHO = 40
+
+
+class Training:
+    """Run one training at a time, in a separate process.
+
+    Args:
+        arguments: returns the arguments of `texthead` for a kind of training and the new run's folder.
+        labels_csv: the CSV of labels; runs are written beside it.
+    """
+
+    def __init__(self, arguments: Callable[[How, Path], Sequence[str]], labels_csv: Path):
+        self._arguments = arguments
+        self._labels_csv = labels_csv
+        self._process: Popen[str] | None = None
+        self._lines: deque[str] = deque(maxlen=_LINES)
+        self._run: Path | None = None
+        self._turn = threading.Lock()
+
+    def begin(self, how: How) -> None:
+        """Start training on the current labels.
+
+        Raises:
+            DataError: a training is still running.
+        """
+        with self._turn:
+            if self._process is not None and self._process.poll() is None:
+                raise DataError(f"{self._run}: is still training; wait until it is finished")
+            name = f"{self._labels_csv.stem}-{'quick' if how == 'quick' else 'tuned'}"
+            self._run = unused(self._labels_csv.with_name(name))
+            self._lines.clear()
+            command = [sys.executable, "-m", "texthead", *self._arguments(how, self._run)]
+            self._process = Popen(command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, text=True, errors="replace")
+            threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
+
+    def _read(self, process: Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip():
+                self._lines.append(line.rstrip()[:_LETTERS])
+        process.wait()
+
+    def state(self) -> dict[str, Any] | None:
+        """Return the run's folder, last lines of output, and whether it is done or failed; None before the first."""
+        process = self._process
+        if process is None:
+            return None
+        code = process.poll()
+        return {"run": str(self._run), "lines": list(self._lines), "done": code is not None, "failed": bool(code)}
+
+    def close(self) -> None:
+        """Stop a running training."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
 
 
 def label_app(session: LabelSession, training: Training, host: str, password: str | None = None) -> ASGIApp:
     """Return the page with its guard and, if given, a password."""
     actions = _Actions(session, training)
     page, files = Path(__file__).with_name("label.html"), [item.media.file for item in session.pool.files.items]
-    return page_app([], host, password, page=page, act=actions.act, media=actions.path, files=files)
+    return page_app([], host, password, page=page, act=actions.act, media=session.path, files=files)
 
 
 class _Actions:
@@ -31,17 +93,6 @@ class _Actions:
         self._session = session
         self._training = training
         self._examining = threading.Lock()
-
-    def path(self, position: int) -> Path:
-        """Return the path of the file at a position.
-
-        Raises:
-            DataError: there is none.
-        """
-        items = self._session.pool.files.items
-        if not 0 <= position < len(items):
-            raise DataError(f"no file {position}; the data has {len(items)}")
-        return items[position].path
 
     def state(self, who: str) -> dict[str, Any]:
         """Return the current state."""
@@ -66,6 +117,8 @@ class _Actions:
             if body.get("position") is not None:
                 session.renew(who, _position(body))
             return self.state(who)
+        if action == "undo":
+            return {"item": _json_of(session.undo(who)), "state": self.state(who)}
         review = bool(body.get("review"))
         actions: dict[str, Callable[[], object]] = {
             "next": lambda: None,
@@ -73,10 +126,8 @@ class _Actions:
             "skip": lambda: session.skip(who, _position(body)),
             "bad": lambda: session.bad(who, _position(body)),
             "keep": lambda: session.keep(who, _position(body)),
-            "rename": lambda: session.rename(_text(body, "old"), _text(body, "new")),
+            "rename": lambda: session.rename(_value(body, "old", str), _value(body, "new", str)),
         }
-        if action == "undo":
-            return {"item": _json_of(session.undo(who)), "state": self.state(who)}
         if action not in actions:
             raise DataError(f"no action {action[:20]!r}; reload the page")
         actions[action]()
@@ -86,10 +137,9 @@ class _Actions:
 
     def _classes(self, body: dict[str, Any]) -> list[str]:
         """Return the classes of a label: one, or with several labels any number."""
-        classes = body.get("classes") if self._session.several else [_text(body, "label")]
-        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-            raise DataError("`classes` must be a list of texts; reload the page")
-        return classes
+        if not self._session.several:
+            return [_value(body, "label", str)]
+        return [_value({"name": name}, "name", str) for name in _value(body, "classes", list)]
 
     def _examine(self) -> None:
         try:
@@ -105,16 +155,14 @@ def _checked_person(value: object) -> str:
 
 
 def _position(body: dict[str, Any]) -> int:
-    value = body.get("position")
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise DataError(f"no file {value!r}; reload the page")
-    return value
+    return _value(body, "position", int)
 
 
-def _text(body: dict[str, Any], name: str) -> str:
+def _value(body: dict[str, Any], name: str, kind: type) -> Any:
+    """Return a value of a request; raise DataError if it is of another type."""
     value = body.get(name)
-    if not isinstance(value, str):
-        raise DataError(f"{name} must be text, got {type(value).__name__}")
+    if type(value) is not kind:
+        raise DataError(f"{name} must be {kind.__name__}, got {type(value).__name__}; reload the page")
     return value
 
 
@@ -125,14 +173,10 @@ def _json_of(file: FileToLabel | None) -> dict[str, Any] | None:
     plays = media.file.suffix.lower() in MEDIA_TYPES and file.kind in ("image", "video")
     span = media.span
     return {
-        "position": file.position,
+        **file._asdict(),
         "name": file.path.name,
         "part": [span.start, None if math.isinf(span.end) else span.end] if media.is_part else None,
         "path": str(file.path),
         "kind": file.kind if plays else "preview",
-        "image": media.is_image,
-        "guesses": [{"name": guess.name, "probability": guess.probability} for guess in file.guesses],
-        "label": file.label,
-        "classes": file.classes,
-        "why": file.why,
+        "guesses": [guess._asdict() for guess in file.guesses],
     }

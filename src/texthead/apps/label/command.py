@@ -1,9 +1,7 @@
 """`texthead label`: label the files of a folder in the browser, the most useful ones first."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -22,7 +20,7 @@ from texthead.cli import (
     outputs,
 )
 from texthead.errors import DataError, listed
-from texthead.files import unused
+from texthead.files import csv_text, unused
 from texthead.media import MediaPath
 from texthead.text import read_names
 
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from texthead.apps.label.labelling import Pool, Suggestion
+    from texthead.apps.label.labelling import Pool
     from texthead.encoders import Encoder
 
 
@@ -95,8 +93,7 @@ class Label:
 
         console.doing("loading torch")
         from texthead.apps.label.label_file import check_csv, paths_in
-        from texthead.apps.label.labelling import encode_files, items_so_far, root_of, with_parts
-        from texthead.apps.label.windows import cut_files
+        from texthead.apps.label.labelling import cut_files, encode_files, items_so_far, root_of, with_parts
         from texthead.data import Dataset, read_files
         from texthead.data import labels as class_labels
         from texthead.encoders import load_encoder
@@ -138,7 +135,9 @@ class Label:
         labels = {item.path: item.label for item in labelled.items}
         suggestions = pool.next(encoder, prompts, labels, self.next, several=several, seed=self.seed)
         console.notes().print(f"{len(labelled)} of {len(files)} files have labels; the next to label:")
-        _print_next(suggestions)
+        if not console.prints_json():
+            rows = [(path, guess, f"{probability:.3f}") for path, guess, probability in suggestions]
+            console.write(csv_text([("path", "guess", "probability"), *rows], "\n"), end="")
         console.show_json(
             {"labelled": len(labelled), "files": len(files), "next": [each._asdict() for each in suggestions]}
         )
@@ -169,9 +168,8 @@ class Label:
         """Serve the page until it is interrupted."""
         import torch
 
-        from texthead.apps.label.app import label_app
+        from texthead.apps.label.app import Training, label_app
         from texthead.apps.label.session import LabelSession
-        from texthead.apps.label.training import Training
         from texthead.models import known_rows
 
         def rows(names: list[str]) -> "Float[Tensor, 'classes dim']":
@@ -197,14 +195,3 @@ class Label:
         options = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
         quick = ["--tune", "none", "--held-out", "0"] if how == "quick" else []
         return ["train", str(self.out), *quick, "--out", str(run), *options]
-
-
-def _print_next(suggestions: "Sequence[Suggestion]") -> None:
-    """Print the files to label next as CSV."""
-    if console.prints_json():
-        return
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "guess", "probability"))
-    writer.writerows((path, guess, f"{probability:.3f}") for path, guess, probability in suggestions)
-    console.write(text.getvalue(), end="")

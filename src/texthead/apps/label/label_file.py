@@ -102,11 +102,11 @@ class LabelFile:
     def __init__(self, csv: Path, files: Dataset, *, several: bool = False):
         check_csv(csv)
         self._several, self._column = several, "labels" if several else "label"
-        paths = [item.path for item in files.items]
         self._csv, self._claims = csv, csv.with_name(f".{csv.name}.claims")
-        self._labels = _Table(csv, ("path", self._column), paths, files.source)
-        self._bad = _Table(_bad_list(csv), ("path",), paths, files.source)
-        self._names = [MediaPath(path).text_below(csv.parent) for path in paths]
+        positions = {item.media.resolved(): position for position, item in enumerate(files.items)}
+        self._names = [item.media.text_below(csv.parent) for item in files.items]
+        self._labels = _Table(csv, ("path", self._column), self._names, positions, files.source)
+        self._bad = _Table(_bad_list(csv), ("path",), self._names, positions, files.source)
         self.read()
 
     def read(self) -> LabelState:
@@ -139,23 +139,23 @@ class LabelFile:
             self._labels.change(self._column, {i: new for i, new in renamed.items() if new != state.of[i]})
             return self._read()
 
-    def claim(self, who: str, position: int | None, *, seconds: float = CLAIMED) -> bool:
+    def claim(self, who: str, position: int | None) -> bool:
         """Claim a file for a user and release their other claim; None only releases. Return False if it is taken."""
         with in_turn(self._csv):
             claims = {name: claim for name, claim in self._live_claims().items() if claim[0] != who}
             if position is not None and self._names[position] in claims:
                 return False
             if position is not None:
-                claims[self._names[position]] = (who, time.time() + seconds)
+                claims[self._names[position]] = (who, time.time() + CLAIMED)
             self._write_claims(claims)
             return True
 
-    def renew(self, who: str, position: int, *, seconds: float = CLAIMED) -> None:
+    def renew(self, who: str, position: int) -> None:
         """Extend the claim of a user on a file; does nothing if they no longer have it."""
         with in_turn(self._csv):
             claims = self._live_claims()
             if claims.get(self._names[position], ("",))[0] == who:
-                self._write_claims({**claims, self._names[position]: (who, time.time() + seconds)})
+                self._write_claims({**claims, self._names[position]: (who, time.time() + CLAIMED)})
 
     def _write_claims(self, claims: Mapping[str, tuple[str, float]]) -> None:
         with replacing(self._claims, sync=False) as temp:
@@ -179,17 +179,22 @@ class LabelFile:
 
 
 class _Table:
-    """Rows of a CSV by position of their file; read again when another process has changed it."""
+    """Rows of a CSV by position of their file; read again when another process has changed it.
 
-    def __init__(self, csv: Path, columns: Sequence[str], paths: Sequence[Path], source: str):
+    Args:
+        names: the path of each file, as the CSV has it.
+        positions: the position of each file.
+        source: of the files, for messages.
+    """
+
+    def __init__(
+        self, csv: Path, columns: Sequence[str], names: Sequence[str], positions: Mapping[MediaPath, int], source: str
+    ):
         self._csv = csv
         # Labels may be empty.
         self._needed, self._last = [name for name in columns if name != "labels"], columns[-1]
         self._columns = [*columns, "time"]
-        self._paths = paths
-        self._source = source
-        self._positions: dict[MediaPath, int] | None = None
-        self._known: dict[tuple[str, ...], int | None] = {}
+        self._names, self._positions, self._source = names, positions, source
         self._rows: dict[int, LabelRow] = {}
         self._stamp: object = None
 
@@ -209,7 +214,7 @@ class _Table:
                 raise DataError(
                     f"{self._csv}: no column {self._last!r}, for several labels per file; give another file"
                 )
-            position = self._position(row, line)
+            position = self._positions.get(MediaPath(row_path(row, self._csv, line)).resolved())
             if position is None:
                 raise DataError(
                     f"{self._csv}:{line}: labels {row['path']}, which is not in {self._source}: give the data that "
@@ -221,19 +226,10 @@ class _Table:
             self._columns += [name for name in row if name not in self._columns]
         return rows
 
-    def _position(self, row: LabelRow, line: int) -> int | None:
-        if self._positions is None:
-            self._positions = {MediaPath(path).resolved(): position for position, path in enumerate(self._paths)}
-        name = tuple(row.get(column, "") for column in ("path", "start", "end"))
-        if name not in self._known:
-            self._known[name] = self._positions.get(MediaPath(row_path(row, self._csv, line)).resolved())
-        return self._known[name]
-
     def put(self, position: int, values: Mapping[str, str]) -> None:
         """Write the row of a position with the current time; its other columns do not change."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        name = MediaPath(self._paths[position]).text_below(self._csv.parent)
-        row = {"path": name, **self.read().get(position, {}), **values, "time": now}
+        row = {"path": self._names[position], **self.read().get(position, {}), **values, "time": now}
         self._columns += [key for key, value in values.items() if value and key not in self._columns]
         self._write({**self.read(), position: row})
 

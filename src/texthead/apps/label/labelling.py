@@ -1,4 +1,4 @@
-"""Unlabelled files with their features, the labels so far, and the files to label next."""
+"""Unlabelled files and windows of long videos, their features, the labels so far, and the files to label next."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,11 +11,12 @@ from torch import Tensor
 
 from texthead.apps.label.selection import Similarities, guesses
 from texthead.apps.label_studio import document_root
+from texthead.apps.search import encode_windows
 from texthead.data import Dataset, Item, labels, manifest_rows, read_dataset, read_files
 from texthead.encoders import Encoder
 from texthead.errors import DataError, MediaError
 from texthead.features import FrozenEncoder, Reading, check_any
-from texthead.media import MediaPath
+from texthead.media import MediaPath, Span, Video, spans_by_file
 from texthead.models import known_rows
 from texthead.parallel import Reporter
 from texthead.transfer import QUICK_FRAMES
@@ -80,12 +81,12 @@ class Pool:
         chosen = Similarities(self.features, labelled, **about).next(probabilities, labelled, count)
         if several:
             sure = torch.maximum(probabilities, 1 - probabilities).amin(-1)
-            names = [[name for name, p in zip(classes, row, strict=True) if p >= 0.5] for row in probabilities.tolist()]
-            return [Suggestion(self.files.items[i].path, labels.join_labels(names[i]), float(sure[i])) for i in chosen]
-        best = probabilities.max(-1)
-        return [
-            Suggestion(self.files.items[i].path, classes[int(best.indices[i])], float(best.values[i])) for i in chosen
-        ]
+            sets = [[name for name, p in zip(classes, row, strict=True) if p >= 0.5] for row in probabilities.tolist()]
+            names = [*map(labels.join_labels, sets)]
+        else:
+            sure, best = probabilities.max(-1)
+            names = [classes[index] for index in best.tolist()]
+        return [Suggestion(self.files.items[i].path, names[i], float(sure[i])) for i in chosen]
 
 
 def with_parts(files: Dataset, paths: Sequence[Path]) -> Dataset:
@@ -135,6 +136,53 @@ def _without_labels(labels_csv: Path) -> Dataset | None:
     if any(row.get("labels", "?").strip() for _, row in rows):
         return None
     return replace(read_files(labels_csv), several=True) if rows else None
+
+
+def cut_files(
+    files: Dataset,
+    encoder: Encoder,
+    reading: Reading,
+    *,
+    above: float,
+    known: Sequence[Path] = (),
+    reporter: Reporter = Reporter(),
+) -> Dataset:
+    """Return the files with each long video replaced by its windows.
+
+    With encoders of whole clips, windows have equal lengths.
+
+    Args:
+        above: cut only videos longer than this, in seconds.
+        known: labelled paths. Labelled files are not cut, labelled parts stay, and windows that overlap with them are
+            left out.
+    """
+    protocol = encoder.visual.spec.protocol(frames=QUICK_FRAMES)
+    labelled = spans_by_file(MediaPath(path).resolved() for path in known)
+    items: list[Item] = []
+    with reporter.bar("look for long videos", "files") as progress:
+        for done, item in enumerate(files.items, 1):
+            labelled_spans = labelled.get(item.media.resolved().path, [])
+            windows: list[Span] = []
+            if Span() not in labelled_spans and _is_long(item.media, above):
+                windows = [
+                    Span(*span) for span in encode_windows(encoder, [item.path], protocol, reading).spans.tolist()
+                ]
+            free = [window for window in windows if not any(window.overlaps(span) for span in labelled_spans)]
+            spans = sorted({*free, *labelled_spans})
+            items += [replace(item, path=item.media.part(span).path) for span in spans] or [item]
+            progress(done, len(files))
+    return replace(files, items=tuple(items))
+
+
+def _is_long(media: MediaPath, above: float) -> bool:
+    """Return whether a path is a whole, readable video that is longer than `above` seconds."""
+    if media.is_part or media.reader.kind != Video.kind:
+        return False
+    try:
+        with media.open() as video:
+            return video.duration_seconds > above
+    except MediaError:
+        return False  # The error is reported when the file is encoded.
 
 
 def encode_files(files: Dataset, encoder: Encoder, reading: Reading, reporter: Reporter = Reporter()) -> Pool:

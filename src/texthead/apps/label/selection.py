@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from texthead.errors import DataError
 from texthead.transfer import class_center, several_head, text_evidence, text_probe_head
 
 # Width of the similarity, relative to the median squared distance. LOG.md, 2026-11-27, has the alternatives.
@@ -144,12 +143,7 @@ class Similarities:
             probabilities: current class probabilities, as from `guesses`.
 
         Source: facility location (Wei, Iyer and Bilmes, ICML 2015), greedy.
-
-        Raises:
-            DataError: `count` is below 1.
         """
-        if count < 1:
-            raise DataError(f"count must be at least 1, got {count}")
         groups = self._groups
         taken = [self._index_of[position] for position in labelled if position in self._index_of]
         others = (

@@ -120,7 +120,7 @@ class LabelSession:
         self._findings, self._doubtful = dict[int, str](), dict[int, tuple[Guesses, str]]()
         self._checked: set[int] = set()
         self._fit = self._fitted(labels)
-        self._measured: tuple[int, ...] = ()
+        self._measured: LabelState | None = None
         self._thread = threading.Thread(target=self._fit_in_background, daemon=True)
         self._thread.start()
         self._wake.set()
@@ -163,10 +163,10 @@ class LabelSession:
                     self._measure(self._fit)
 
     def _measure(self, fit: FittedLabels) -> None:
-        labelled = list(fit.labels.of)
         if self.several:
-            self._measured = tuple(labelled)
+            self._measured = fit.labels
             return
+        labelled = list(fit.labels.of)
         targets = fit.labels.labelling.targets(fit.classes)
         groups = [self._groups[position] for position in labelled] if self._groups else None
         curve = learning_curve(
@@ -188,15 +188,25 @@ class LabelSession:
             before = [old for old in self.curves if old.items < len(labelled)]
             self.curves = [] if curve is None else [*before, curve]
             self._doubtful = doubts
-            self._measured = tuple(labelled)
+            self._measured = fit.labels
 
     @property
     def is_fitted(self) -> bool:
         """Whether the model is fitted and measured on all current labels."""
-        labels = self._file.read()
-        return self._fit.labels == labels and set(self._measured) == set(labels.of)
+        return self._fit.labels == self._measured == self._file.read()
 
     # ---- labelling
+
+    def path(self, position: int) -> Path:
+        """Return the path of the file at a position.
+
+        Raises:
+            DataError: there is none.
+        """
+        items = self.pool.files.items
+        if not 0 <= position < len(items):
+            raise DataError(f"no file {position}; the data has {len(items)}. Reload the page")
+        return items[position].path
 
     def next(self, who: str) -> FileToLabel | None:
         """Return the file this person has open, or else the most informative file that nobody else has open.
@@ -224,7 +234,7 @@ class LabelSession:
 
     def _file_to_label(self, position: int, labels: LabelState) -> FileToLabel:
         """Return a file with its guesses, from a fit without it if its label is doubtful."""
-        fit, path, label = self._fit, self.pool.files.items[position].path, labels.of.get(position)
+        fit, path, label = self._fit, self.path(position), labels.of.get(position)
         reasons: list[str] = []
         if position in self._doubtful and label is not None:
             guesses, reason = self._doubtful[position]
@@ -292,8 +302,7 @@ class LabelSession:
             person.skipped = [index for index in person.skipped if index != position] + [position]
 
     def _mark_of(self, position: int) -> Mark:
-        if not 0 <= position < len(self.pool.files):
-            raise DataError(f"no file {position}; the data has {len(self.pool.files)}. Reload the page")
+        self.path(position)  # Raises if there is none.
         return self._file.read().mark(position)
 
     def _put(self, who: str, position: int, mark: Mark) -> None:
@@ -334,9 +343,8 @@ class LabelSession:
             new = self._class_name(new, instead_of=old)
             if new == old:
                 return
-            self._file.rename(old, new)
+            labels = self._file.rename(old, new)
             self._names = [*dict.fromkeys(new if name == old else name for name in self._names)]
-            labels = self._file.read()
             for person in self._people.values():
                 person.done = [(index, mark) for index, mark in person.done if old not in labels.names(mark.label)]
             self._fit = self._fitted(labels)
@@ -418,8 +426,8 @@ class LabelSession:
 
     def renew(self, who: str, position: int) -> None:
         """Renew this person's claim on the file they have open."""
-        if 0 <= position < len(self.pool.files):
-            self._file.renew(who, position)
+        self.path(position)  # Raises if there is none.
+        self._file.renew(who, position)
 
 
 def _gain(curve: LearningCurve) -> dict[str, Any]:

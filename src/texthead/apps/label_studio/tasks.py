@@ -79,9 +79,13 @@ def _read_tasks(source: Path, values: Sequence[Any], root: Path | None) -> tuple
     tasks = [*_tasks(source, values)]
     root = source.parent if root is None else root
     rows: list[TaskRow] = []
-    controls: set[str] = set()
     unlabelled = decided_by_truth = assumed_rates = 0
     answers = [task.votes() for task in tasks]
+    controls = sorted({vote.control for votes in answers for vote in votes if vote.names})
+    if len(controls) > 1:
+        raise DataError(
+            f"{source}: labels from {len(controls)} controls ({listed(controls)}); keep the annotations of one"
+        )
     several = any(len(vote.names) > 1 for votes in answers for vote in votes)
     only_named = not several or any(vote.range_ for votes in answers for vote in votes)
     for task, every in zip(tasks, answers, strict=True):
@@ -89,14 +93,10 @@ def _read_tasks(source: Path, values: Sequence[Any], root: Path | None) -> tuple
         if not votes:
             unlabelled += 1
             continue
-        own = {vote.control for vote in votes if vote.names}
-        controls |= own
-        _check_controls(task.where, own)
         labels, by_truth = _agreed(task, votes)
         decided_by_truth += by_truth
         assumed_rates += RATE not in task.data and any(range_ and range_.in_frames for range_ in labels)
         rows += _rows(task, labels, root)
-    _check_controls(str(source), controls)
     notes = []
     if unlabelled:
         notes.append(f"{source}: {unlabelled} of {len(tasks)} tasks have no label and are not used")
@@ -178,7 +178,7 @@ class _Task:
         return votes
 
     def _of_annotation(self, annotation: dict[str, Any]) -> list[_Vote]:
-        votes: list[_Vote] = []
+        merged = defaultdict[tuple[str, Range | None], set[str]](set)
         for result in annotation.get("result") or []:
             content = result.get("value") if isinstance(result, dict) else None
             if not isinstance(content, dict):
@@ -186,48 +186,38 @@ class _Task:
                     f"{self.where}: a result must be an object with an object under 'value', got {result!r:.80}; "
                     "export as JSON again"
                 )
-            control, truth = str(result.get("from_name")), annotation.get("ground_truth") is True
+            names, ranges = [], []
             if _TIMES & set(content):
-                votes += self._of_ranges(content, control, truth)
+                names, ranges = self._ranges(content)
             elif "choices" in content:
-                choices = content["choices"]
-                if not isinstance(choices, list):
-                    raise DataError(
-                        f"{self.where}: choices must be a list of names, got {choices!r:.80}; export as JSON again"
-                    )
-                votes.append(_Vote(self._names(choices) if choices else (), control, truth))
-        truth, merged = annotation.get("ground_truth") is True, defaultdict[tuple[str, Range | None], set[str]](set)
-        for vote in votes:
-            merged[vote.control, vote.range_].update(vote.names)
-        every = [_Vote(tuple(sorted(names)), control, truth, range_) for (control, range_), names in merged.items()]
-        return every or [_Vote((), "", truth)]
+                names, ranges = self._names(content["choices"]), [None]
+            for range_ in ranges:
+                merged[str(result.get("from_name")), range_].update(names)
+        truth = annotation.get("ground_truth") is True
+        votes = [_Vote(tuple(sorted(names)), control, truth, range_) for (control, range_), names in merged.items()]
+        return votes or [_Vote((), "", truth)]
 
-    def _of_ranges(self, content: dict[str, Any], control: str, truth: bool) -> list[_Vote]:
-        """Return the labels of each range of a result: frames of a timeline, or seconds of a region."""
-        if "ranges" in content:
-            ranges, label = content["ranges"], content.get("timelinelabels")
-        else:
-            ranges, label = [content], content.get("labels")
+    def _ranges(self, content: dict[str, Any]) -> tuple[list[str], list[Range]]:
+        """Return the labels of a result and their ranges: frames of a timeline, or seconds of a region."""
+        in_frames = "ranges" in content
+        ranges = content["ranges"] if in_frames else [content]
+        labels = content.get("timelinelabels" if in_frames else "labels")
         valid = isinstance(ranges, list) and all(isinstance(each, dict) and "start" in each for each in ranges)
-        if not valid or not isinstance(label, list) or "text" in content:
+        if not valid or not isinstance(labels, list) or "text" in content:
             raise DataError(
                 f"{self.where}: a label for part of a file must be of TimelineLabels, or of Labels with start and end, "
                 f"got {content!r:.80}; label whole files or time ranges"
             )
-        names = self._names(label)
-        in_frames = "ranges" in content
-        label_ranges = [
-            _range_of(self.where, each.get("start"), each.get("end"), in_frames=in_frames) for each in ranges
-        ]
-        return [_Vote(names, control, truth, range_) for range_ in label_ranges]
-
-    def _names(self, labels: list[Any]) -> tuple[str, ...]:
-        """Return the labels that are chosen."""
-        if not all(isinstance(label, str) for label in labels):
-            raise DataError(f"{self.where}: choices must be a list of names; export as JSON again")
         if not labels:
             raise DataError(f"{self.where}: has 0 choices; give each file or range a label")
-        return tuple(sorted({label.strip() for label in labels}))
+        ends = [(each.get("start"), each.get("end")) for each in ranges]
+        return self._names(labels), [_range_of(self.where, *each, in_frames=in_frames) for each in ends]
+
+    def _names(self, labels: Any) -> list[str]:
+        """Return the labels that are chosen."""
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise DataError(f"{self.where}: choices must be a list of names, got {labels!r:.80}; export as JSON again")
+        return [label.strip() for label in labels]
 
 
 def _tasks(source: Path, tasks: Sequence[Any]) -> Iterator[_Task]:
@@ -263,13 +253,6 @@ def _by_range(votes: Iterable[_Vote]) -> dict[Range | None, list[tuple[str, ...]
     for vote in votes:
         labels[vote.range_].add(vote.names)
     return {range_: sorted(names) for range_, names in labels.items()}
-
-
-def _check_controls(where: str, controls: set[str]) -> None:
-    if len(controls) > 1:
-        raise DataError(
-            f"{where}: labels from {len(controls)} controls ({listed(sorted(controls))}); keep the annotations of one"
-        )
 
 
 # ---- frames of a video, numbered from 1, and parts of it
@@ -409,10 +392,19 @@ def _rows(task: _Task, labels: Mapping[Range | None, tuple[str, ...]], root: Pat
     group, split = task.data.get("group"), task.data.get("split")
     if not (group is None or isinstance(group, str | int | float)):
         raise DataError(f"{task.where}: group must be text or a number, got {group!r:.80}; correct it")
-    group = str(group or "")
+    if split and str(split).strip().lower() not in SPLIT_NAMES:
+        raise DataError(f"{task.where}: column 'split' must be train, val or test, got {split!r}")
+    group, split = str(group or ""), SPLIT_NAMES[str(split).strip().lower()] if split else None
     file = _file(task.where, task.data[sources[0]], root)
     for path, names in _labelled_parts(task.where, file, labels, known):
-        yield _checked_row(task.where, path, names, group, split=split, extra=extra)
+        if "" in names:
+            raise DataError(f"{task.where}: the label is empty; give it a name")
+        try:
+            "".join((*names, group, *(text for pair in extra for text in pair))).encode()
+        except UnicodeEncodeError:
+            problem = f"{', '.join(names)!r} or another field is not valid Unicode; correct it"
+            raise DataError(f"{task.where}: {problem}") from None
+        yield path, names, split, group or None, extra
 
 
 def _file(where: str, address: str, root: Path) -> Path:
@@ -429,33 +421,6 @@ def _file(where: str, address: str, root: Path) -> Path:
         candidates = [root / "upload" / path, root / path, root / Path(path).name]
         return next((path for path in candidates if _exists(path)), candidates[0])
     return root / path
-
-
-def _checked_row(
-    where: str,
-    path: Path,
-    names: tuple[str, ...],
-    group: str,
-    *,
-    split: object,
-    extra: tuple[tuple[str, str], ...],
-) -> TaskRow:
-    """Return a row with labels and split checked.
-
-    Raises:
-        DataError: the label is empty, text is not valid Unicode, or the split is unknown.
-    """
-    if "" in names:
-        raise DataError(f"{where}: the label is empty; give it a name")
-    try:
-        "".join((*names, group, *(text for pair in extra for text in pair))).encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{where}: {', '.join(names)!r} or another field is not valid Unicode; correct it") from None
-    if not split:
-        return path, names, None, group or None, extra
-    if str(split).strip().lower() not in SPLIT_NAMES:
-        raise DataError(f"{where}: column 'split' must be train, val or test, got {split!r}")
-    return path, names, SPLIT_NAMES[str(split).strip().lower()], group or None, extra
 
 
 def document_root(data: Path, files: Iterable[Path]) -> Path:

@@ -3,5 +3,6 @@
 command  texthead ui
 app      the page of `texthead ui`, with page.css, page.js and templates/
 answers  predictions, timeline and saliency from a model
+options  limits of the page
 html     answers as HTML, from templates/
 """

@@ -1,6 +1,5 @@
 """Answers to the page's questions about a file: top classes, their times, and saliency. No HTML here."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -8,6 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from texthead.apps.page.options import PageLimits
 from texthead.apps.timeline import (
     Event,
     EventFinder,
@@ -19,47 +19,23 @@ from texthead.apps.timeline import (
     rule_for,
     scores_over_time,
 )
+from texthead.cli import EncodingOptions, TemplateOptions
 from texthead.encoders import Encoder, load_encoder
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.evaluation import Calibration, cover
 from texthead.features import Reading
 from texthead.media import MediaPath
 from texthead.models import MeanPool, Recognizer
-from texthead.parallel import pick_device
 from texthead.prediction import Prediction, answering, names_notes, predict, usual_level, zero_shot
-from texthead.recipes import EngineName
 from texthead.report import FAINT, clip_of
 from texthead.runs import Run, hub, load_run
-from texthead.text import class_prompts, clean_names, flat
+from texthead.text import class_prompts, flat
 
 TOP = 5
 
 LANES = 6
 
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits of a question: seconds and frames of a video, number of class names."""
-
-    seconds: float = 300.0
-    frames: int = 20_000
-    names: int = 500
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """The model to load: a run, or an encoder for zero-shot names; and how new names become prompts.
-
-    `allow_download` permits downloading the run's encoder.
-    """
-
-    run: str | None = None
-    allow_download: bool = False
-    encoder: str = "mini"
-    template: str | tuple[str, ...] | None = None
-    clean: bool = True
-    device: str = "auto"
-    engine: EngineName = "auto"
+MOST_CLASSES = 500
 
 
 class About(NamedTuple):
@@ -123,30 +99,48 @@ Answer = About | TopClasses | VideoEvents | Saliency | TextheadError
 
 
 class Answerer:
-    """A model that answers questions. Errors are returned, not raised, because another process asks."""
+    """A model that answers questions, in a process of its own.
 
-    def __init__(self, source: ModelSource, limits: Limits):
-        device = pick_device(source.device)
-        self._source, self._limits = source, limits
-        self._run = None if source.run is None else load_run(source.run, allow_download=source.allow_download)
+    Args:
+        run: a run; None for an encoder without training.
+        encoder: the encoder without a run; None for `mini`.
+        prompts: how class names become prompts.
+        limits: limits of a question.
+        allow_download: whether the run's encoder may be downloaded.
+    """
+
+    def __init__(
+        self,
+        run: str | None,
+        encoder: str | None,
+        prompts: TemplateOptions,
+        encoding: EncodingOptions,
+        limits: PageLimits,
+        *,
+        allow_download: bool = False,
+    ):
+        self._source, self._prompts, self._encoding, self._limits = encoder or "mini", prompts, encoding, limits
+        self._device = encoding.pick_device()
+        self._run = None if run is None else load_run(run, allow_download=allow_download)
         if self._run is not None:
-            self._run.model.to(device)
-        self._device = device
+            self._run.model.to(self._device)
         self._last: tuple[tuple[str, ...], Run | Recognizer] | None = None
 
     def __call__(self, question: Question | None) -> Answer:
-        """Return the answer; for None, describe the loaded model."""
+        """Return the answer; for None, describe the loaded model.
+
+        Raises:
+            TextheadError: the file cannot be read or exceeds a limit, or the names are not valid classes.
+        """
+        if question is None:
+            return self.about()
         try:
-            if question is None:
-                return self.about()
             seconds, frames = video_length(question.path, self._limits)
             if question.part == "names":
                 return self.top_classes(question, seconds, frames)
             return self.timeline(question) if question.part == "when" else self.saliency(question, frames)
-        except MediaError as error:
-            return DataError(f"{error.path.name}: {error.problem}")
-        except TextheadError as error:
-            return error
+        except MediaError as error:  # Uploads lie in a temporary folder.
+            raise DataError(f"{error.path.name}: {error.problem}") from None
 
     def about(self) -> About:
         """Describe the loaded model. Without a run, this loads the encoder, so that the first question is fast."""
@@ -162,7 +156,7 @@ class Answerer:
             TextheadError: the names are not valid classes.
         """
         model = self.model(question.names)
-        reading = Reading(engine=self._source.engine)
+        reading = Reading(engine=self._encoding.engine)
         at_least = usual_level(model, model.protocol)
         (prediction,) = predict(model, [question.path], reading=reading, top=TOP, at_least=at_least)
         prompts = getattr(model.model.head, "prompts", None) or ()
@@ -182,7 +176,7 @@ class Answerer:
         names = model.model.names
         finder, events, stretches = EventFinder(names, rule), [], []
         with open_timed(question.path) as video:
-            for stretch in scores_over_time(model, video, sliding=sliding, engine=self._source.engine):
+            for stretch in scores_over_time(model, video, sliding=sliding, engine=self._encoding.engine):
                 events += finder.add(stretch)
                 stretches.append(stretch)
         return _timeline(in_order(events + finder.finish()), stretches, names, sliding, rule)
@@ -199,7 +193,7 @@ class Answerer:
         clip = clip_of(question.path, protocol)
         if length == 1 and isinstance(model.temporal, MeanPool) and not model.sees_clips:
             clip = clip[:1]  # Copies don't change the mean, and covering only one of them would have little effect.
-        saliency = cover(model, clip, engine=self._source.engine)
+        saliency = cover(model, clip, engine=self._encoding.engine)
         if calibration is not None:
             saliency = saliency.at_temperature(calibration.temperature)
         target = int(saliency.plain.argmax())
@@ -219,15 +213,15 @@ class Answerer:
             return self._run
         if not names:
             raise DataError("no class names; type some, because this page has no run with classes of its own")
-        if len(names) > self._limits.names:
-            raise DataError(f"{len(names)} class names; this page allows at most {self._limits.names}")
+        if len(names) > MOST_CLASSES:
+            raise DataError(f"{len(names)} class names; this page allows at most {MOST_CLASSES}")
         if self._last is None or self._last[0] != names:
             self._last = names, self._with_names(names)
         return self._last[1]
 
     def _with_names(self, labels: tuple[str, ...]) -> Run | Recognizer:
-        names = clean_names(labels) if self._source.clean else list(labels)
-        encoder, template = self._encoder, self._source.template
+        names = self._prompts.names_for(list(labels))
+        encoder, template = self._encoder, self._prompts.read_template()
         if self._run is not None:
             return self._run.with_classes(labels, names=names, template=template, encoder=encoder)
         prompts = class_prompts(template or "{}", names, [None] * len(names))
@@ -237,11 +231,11 @@ class Answerer:
     def _encoder(self) -> Encoder:
         """The encoder with its text encoder, kept in memory."""
         if self._run is None:
-            return load_encoder(self._source.encoder, keep_text=True)
+            return load_encoder(self._source, keep_text=True)
         return self._run.encoder(keep_text=True)
 
 
-def video_length(path: Path, limits: Limits) -> tuple[float, int]:
+def video_length(path: Path, limits: PageLimits) -> tuple[float, int]:
     """Return (seconds, frames) of a video, or (0, 1) for an image.
 
     Raises:
@@ -249,11 +243,11 @@ def video_length(path: Path, limits: Limits) -> tuple[float, int]:
     """
     with MediaPath(path).open() as media:
         seconds = media.duration_seconds
-        if seconds > limits.seconds:
-            problem = f"{seconds:.0f} s long; this page allows {limits.seconds:g} s. Cut out a part"
+        if seconds > limits.max_seconds:
+            problem = f"{seconds:.0f} s long; this page allows {limits.max_seconds:g} s. Cut out a part"
             raise MediaError(path, problem)
-        if media.num_frames > limits.frames:
-            problem = f"{media.num_frames} frames; this page allows {limits.frames}. Cut out a part"
+        if media.num_frames > limits.max_frames:
+            problem = f"{media.num_frames} frames; this page allows {limits.max_frames}. Cut out a part"
             raise MediaError(path, problem)
         return seconds, media.num_frames
 

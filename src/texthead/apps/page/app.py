@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from texthead.apps.page.answers import About, Answer, Limits, Question, Saliency, TopClasses, VideoEvents
+from texthead.apps.page.answers import About, Answer, Question, Saliency, TopClasses, VideoEvents
 from texthead.apps.page.html import downloads_html, page_html, saliency_html, timeline_html, top_classes_html
+from texthead.apps.page.options import PageLimits
 from texthead.apps.serving import RequestQueue, Uploads, file_route, json_body, page_app
 from texthead.cli import console
 from texthead.errors import DataError, RunError, TextheadError
@@ -29,15 +29,6 @@ MOST_TEXT = 20_000
 
 # Parts of an answer that the page can ask for, and what the page shows meanwhile.
 PARTS = {"when": "Computing the timeline …", "where": "Computing saliency …"}
-
-
-@dataclass(frozen=True)
-class Rules:
-    """Limits of the page: megabytes per file, seconds per answer, waiting requests."""
-
-    megabytes: int = 200
-    limit: float = 300.0
-    waiting: int = 4
 
 
 def open_model(worker: StatefulWorker) -> About:
@@ -59,8 +50,7 @@ def ui_app(
     worker: StatefulWorker,
     about: About,
     folder: Path,
-    rules: Rules,
-    limits: Limits,
+    limits: PageLimits,
     host: str,
     password: str | None = None,
 ) -> ASGIApp:
@@ -69,17 +59,16 @@ def ui_app(
     Args:
         folder: an empty folder for uploads.
     """
-    uploads = Uploads(folder, rules.megabytes * 2**20)
-    queue = RequestQueue(rules.waiting)
-    suffixes = sorted(media_suffixes())
-    markup = page_html(about, rules.megabytes, limits.seconds, suffixes, MOST_TEXT)
+    uploads = Uploads(folder, limits.max_mb * 2**20)
+    queue = RequestQueue(limits.waiting)
+    markup = page_html(about, limits, sorted(media_suffixes()), MOST_TEXT)
 
     async def page(_: Request) -> Response:
         return HTMLResponse(markup, headers={"cache-control": "no-cache"})
 
     async def ask(request: Request) -> Response:
         question, parts = _question(await json_body(request), uploads)
-        return queue.response(answer_in_steps(worker, question, parts, rules.limit))
+        return queue.response(answer_in_steps(worker, question, parts, limits.limit))
 
     files = [file_route(f"/{name}", _HERE / name) for name in ("page.js", "page.css")]
     routes = [Route("/", page), *files, *uploads.routes, Route("/ask", ask, methods=["POST"])]
@@ -112,31 +101,25 @@ def answer_in_steps(
         parts: the keys of `PARTS` that are wanted besides the top classes.
         limit: seconds for the whole answer.
     """
+    until = time.monotonic() + limit
     try:
-        yield from _steps(worker, question, parts, time.monotonic() + limit, limit)
+        yield {"status": "Computing the classes …"}
+        classes = _ask_model(worker, question, until, limit)
+        assert isinstance(classes, TopClasses)
+        named = {"named": top_classes_html(classes), "downloads": downloads_html(classes, None)}
+        if "when" in parts and classes.seconds:
+            yield {**named, "status": PARTS["when"]}
+            timeline = _ask_model(worker, question._replace(part="when"), until, limit)
+            assert isinstance(timeline, VideoEvents)
+            named = {"when": timeline_html(timeline), "downloads": downloads_html(classes, timeline)}
+        if "where" in parts:
+            yield {**named, "status": PARTS["where"]}
+            saliency = _ask_model(worker, question._replace(part="where"), until, limit)
+            assert isinstance(saliency, Saliency)
+            named = {"where": saliency_html(saliency)}
+        yield {**named, "status": ""}
     except TextheadError as error:
         yield {"error": console.error_line(error)}
-
-
-def _steps(
-    worker: StatefulWorker, question: Question, parts: Collection[str], until: float, limit: float
-) -> Iterator[dict[str, str]]:
-    yield {"status": "Computing the classes …"}
-    classes = _ask_model(worker, question, until, limit)
-    assert isinstance(classes, TopClasses)
-    timeline = None
-    named = {"named": top_classes_html(classes), "downloads": downloads_html(classes, None)}
-    if "when" in parts and classes.seconds:
-        yield {**named, "status": PARTS["when"]}
-        timeline = _ask_model(worker, question._replace(part="when"), until, limit)
-        assert isinstance(timeline, VideoEvents)
-        named = {"when": timeline_html(timeline), "downloads": downloads_html(classes, timeline)}
-    if "where" in parts:
-        yield {**named, "status": PARTS["where"]}
-        saliency = _ask_model(worker, question._replace(part="where"), until, limit)
-        assert isinstance(saliency, Saliency)
-        named = {"where": saliency_html(saliency)}
-    yield {**named, "status": ""}
 
 
 def _ask_model(worker: StatefulWorker, question: Question, until: float, limit: float) -> Answer:

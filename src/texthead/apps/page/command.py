@@ -2,46 +2,13 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
 
+from texthead.apps.page.options import PageLimits
 from texthead.apps.serving import ServerOptions
-from texthead.cli import (
-    DownloadOptions,
-    EncodingOptions,
-    PositiveFloat,
-    PositiveInt,
-    TemplateOptions,
-    argument,
-    console,
-    option,
-    run_argument,
-)
+from texthead.cli import DownloadOptions, EncodingOptions, TemplateOptions, argument, console, run_argument
 from texthead.errors import DataError, RunError
 from texthead.files import scratch_folder
-
-if TYPE_CHECKING:
-    from texthead.apps.page.answers import ModelSource
-
-
-@dataclass(frozen=True, kw_only=True)
-class PageLimits:
-    """The page refuses requests beyond these limits.
-
-    Args:
-        max_mb: size of the largest file, in MB
-        max_seconds: length of the longest video, in seconds
-        max_frames: largest number of frames in a video
-        limit: time limit per answer, in seconds
-        waiting: largest number of requests that wait for an answer
-    """
-
-    TITLE: ClassVar = "limits"
-
-    max_mb: PositiveInt = option(200, "MB")
-    max_seconds: PositiveFloat = option(300.0, "SECONDS")
-    max_frames: PositiveInt = option(20_000, "FRAMES")
-    limit: PositiveFloat = option(300.0, "SECONDS")
-    waiting: PositiveInt = option(4, "N")
+from texthead.runs import check_run_exists, is_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,51 +31,32 @@ class Ui:
     limits: PageLimits = PageLimits()
     encoding: EncodingOptions = EncodingOptions()
 
+    def check(self) -> None:
+        """Raise RunError if RUN is no run, DataError if an encoder is given with it or there is no such template."""
+        if self.run is not None:
+            check_run_exists(self.run)
+            if not is_run(self.run):
+                raise RunError(
+                    f"{self.run} is not a run (no recipe.json in it): name a run folder, or leave RUN out to type names"
+                )
+            if self.encoder is not None:
+                raise DataError(f"--encoder {self.encoder}: run {self.run} has its own encoder; leave it out")
+        self.prompts.read_template()
+
     def __call__(self) -> None:
         self.server.check_installed("ui")
         password = self.server.password()
 
         console.doing("starting the page")
-        from texthead.apps.page.answers import Answerer, Limits
-        from texthead.apps.page.app import Rules, open_model, ui_app
+        from texthead.apps.page.answers import Answerer
+        from texthead.apps.page.app import open_model, ui_app
         from texthead.parallel import StatefulWorker
 
-        source = _source(self)
-        limits = Limits(self.limits.max_seconds, self.limits.max_frames)
         self.encoding.pick_device()
+        model = self.run, self.encoder, self.prompts, self.encoding, self.limits
         with (
             self.server.listening(password) as serve,
             scratch_folder() as folder,
-            StatefulWorker(partial(Answerer, source, limits)) as worker,
+            StatefulWorker(partial(Answerer, *model, allow_download=self.downloads.allow_download)) as worker,
         ):
-            rules = Rules(self.limits.max_mb, self.limits.limit, self.limits.waiting)
-            serve(ui_app(worker, open_model(worker), folder, rules, limits, self.server.host, password))
-
-
-def _source(command: Ui) -> "ModelSource":
-    """Return the source of the model.
-
-    Raises:
-        RunError: RUN is no run.
-        DataError: an encoder is given with a run.
-    """
-    from texthead.apps.page.answers import ModelSource
-    from texthead.runs import check_run_exists, is_run
-
-    if command.run is not None:
-        check_run_exists(command.run)
-        if not is_run(command.run):
-            raise RunError(
-                f"{command.run} is not a run (no recipe.json in it): name a run folder, or leave RUN out to type names"
-            )
-        if command.encoder is not None:
-            raise DataError(f"--encoder {command.encoder}: run {command.run} has its own encoder; leave it out")
-    return ModelSource(
-        run=command.run,
-        allow_download=command.downloads.allow_download,
-        encoder=command.encoder or "mini",
-        template=command.prompts.read_template(),
-        clean=command.prompts.clean,
-        device=command.encoding.device,
-        engine=command.encoding.engine,
-    )
+            serve(ui_app(worker, open_model(worker), folder, self.limits, self.server.host, password))

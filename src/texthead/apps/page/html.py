@@ -1,10 +1,9 @@
 """Answers as HTML, from templates/. All text is escaped; pictures and downloads are embedded."""
 
 import base64
-import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -12,8 +11,10 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
+from texthead.apps.page.options import PageLimits
 from texthead.apps.timeline import events, timeline_json
 from texthead.evaluation import NONE
+from texthead.files import csv_text
 from texthead.media import MediaPath
 from texthead.prediction import csv_columns, csv_rows, json_entry
 from texthead.report import COLOURS, environment, overlay_heat
@@ -26,17 +27,15 @@ def _render(name: str, **values: object) -> str:
     return environment("texthead.apps.page").get_template(f"{name}.html").render(values)
 
 
-def page_html(about: About, megabytes: int, seconds: float, suffixes: Sequence[str], most_text: int) -> str:
+def page_html(about: About, limits: PageLimits, suffixes: Sequence[str], most_text: int) -> str:
     """Return the page without an answer.
 
     Args:
-        megabytes: size of the largest file.
-        seconds: length of the longest video.
         suffixes: suffixes of the files that can be read.
         most_text: length of the class names, in characters.
     """
-    values = {"about": about, "megabytes": megabytes, "seconds": seconds, "most_text": most_text}
-    return _render("page", accept=",".join(["image/*", "video/*", *suffixes]), **values)
+    accept = ",".join(["image/*", "video/*", *suffixes])
+    return _render("page", about=about, limits=limits, most_text=most_text, accept=accept)
 
 
 def top_classes_html(answer: TopClasses) -> str:
@@ -135,13 +134,6 @@ def downloads_html(answer: TopClasses, timeline: VideoEvents | None) -> str:
         for title, name, kind, text in files
     ]
     return _render("downloads", files=links)
-
-
-def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    """Return the rows as CSV."""
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue()
 
 
 def _data_url(kind: str, data: bytes) -> str:

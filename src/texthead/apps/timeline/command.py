@@ -1,11 +1,9 @@
 """`texthead timeline`: find events in a video or a stream, with a run or zero-shot."""
 
-import csv
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -24,13 +22,12 @@ from texthead.cli import (
 )
 from texthead.errors import DataError, MediaError
 from texthead.extras import check_extra
-from texthead.files import replacing, unused, write_csv
+from texthead.files import csv_text, replacing, unused, write_csv
 from texthead.media import MediaPath
 
 if TYPE_CHECKING:
     from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch
     from texthead.apps.timeline.overlay import Curve
-    from texthead.apps.timeline.streams import LiveStream
     from texthead.apps.timeline.timeline import Sliding, TimedVideo
     from texthead.data import Protocol
     from texthead.evaluation import Calibration
@@ -89,18 +86,25 @@ class TimelineCommand:
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
         path = _run_and_video(self)[1]
+        self.printed.check()
         if not is_stream(path):
             MediaPath(path).check()
-        _check_outputs(self, path)
+        elif self.overlay:
+            problem = "reads the video twice, which a stream does not allow"
+            raise DataError(f"--overlay {problem}; save the stream and give its file")
+        elif self.manifest:
+            raise DataError("--manifest lists parts of a file, not of a stream; save the stream and give its file")
+        outputs.check_outputs(self, srt=".srt", manifest=".csv", overlay=".mp4")
+        if self.overlay:
+            check_extra("plots", "--overlay")
 
     def __call__(self) -> None:
         console.doing("loading torch")
-        from texthead.apps.timeline.events import EventFinder, Hysteresis, in_order, of_all_classes
+        from texthead.apps.timeline.events import EventFinder, Hysteresis, in_order
         from texthead.apps.timeline.overlay import Curve
         from texthead.apps.timeline.streams import LiveStream
         from texthead.apps.timeline.timeline import Sliding, rule_for, scores_over_time, timeline_json
         from texthead.data import labels
-        from texthead.media import Part
 
         run_folder, path = _run_and_video(self)
         sliding = Sliding(self.window, self.rate, self.batch)
@@ -124,10 +128,11 @@ class TimelineCommand:
             stretches = scores_over_time(model, video, sliding=sliding, engine=engine, reporter=reporter)
             best = _watch(stretches, video, EventFinder(names, rule), printer, curve)
             seconds = video.duration_seconds
-            begin = video.start_seconds if isinstance(video, Part) else 0.0
         events = in_order(printer.events)
-        if isinstance(video, LiveStream):
-            _say_stream(video)
+        if isinstance(video, LiveStream) and video.dropped:
+            console.say_notes(f"{video.dropped} frames were dropped to keep up with {path}")
+        if isinstance(video, LiveStream) and video.fault:
+            console.say_notes(f"{path} ended with a fault ({video.fault})")
         if printer.lines or not console.prints_json():
             printer.rest(events)
         else:
@@ -136,10 +141,7 @@ class TimelineCommand:
         if not events and not console.prints_json():
             console.notes().print(f"no event: {_no_event(names, best, rule, calibration)}")
         if self.manifest:
-            parts, column = events, "label"
-            if recognizer.several:
-                parts, column = of_all_classes(events, self.min_length), "labels"
-            _write_manifest(Path(self.manifest), MediaPath(path).file, parts, begin, column)
+            _write_manifest(self, video, events, several=recognizer.several)
         _write_files(self, path, events, names, curve)
         if events and not self.overlay and not is_stream(path):
             classes = () if self.model.classes is None else ("--classes", self.model.classes)
@@ -163,20 +165,6 @@ def _run_and_video(command: TimelineCommand) -> tuple[str | None, str]:
     return first, rest[0]
 
 
-def _check_outputs(command: TimelineCommand, path: str) -> None:
-    """Raise DataError if outputs exclude each other or cannot be written."""
-    command.printed.check()
-    if command.overlay and is_stream(path):
-        raise DataError(
-            "--overlay reads the video twice, which a stream does not allow; save the stream and give its file"
-        )
-    if command.manifest and is_stream(path):
-        raise DataError("--manifest lists parts of a file, not of a stream; save the stream and give its file")
-    outputs.check_outputs(command, srt=".srt", manifest=".csv", overlay=".mp4")
-    if command.overlay:
-        check_extra("plots", "--overlay")
-
-
 def _opened(path: str) -> "TimedVideo":
     from texthead.apps.timeline.streams import LiveStream, PipedVideo
     from texthead.apps.timeline.timeline import open_timed
@@ -188,14 +176,6 @@ def _opened(path: str) -> "TimedVideo":
     if sys.stdin.isatty():
         raise DataError("- reads a video from a pipe, and this is a terminal: cat clip.mkv | texthead timeline ... -")
     return PipedVideo(open(sys.stdin.fileno(), "rb", closefd=False), Path("standard input"))
-
-
-def _say_stream(video: "LiveStream") -> None:
-    """Note how many frames were dropped, and the fault that ended the stream."""
-    if video.dropped:
-        console.say_notes(f"{video.dropped} frames were dropped to keep up with {video.path}")
-    if video.fault:
-        console.say_notes(f"{video.path} ended with a fault ({video.fault})")
 
 
 def _noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
@@ -271,23 +251,16 @@ class _Printer:
         from texthead.apps.timeline.events import EVENT_COLUMNS, csv_row
 
         if self._csv:
-            text = StringIO()
-            csv.writer(text).writerows(([] if self.begun else [EVENT_COLUMNS]) + [csv_row(event) for event in events])
-            console.write(text.getvalue(), end="")
+            console.write(csv_text([*([] if self.begun else [EVENT_COLUMNS]), *map(csv_row, events)]), end="")
         elif events:
             show = console.results()
             if not self.begun:
                 show.print("   start      end   mean   peak  name")
             for each in events:
-                show.print(
-                    f"{each.start:8.2f} {each.end:8.2f}  {_percent(each.mean)}  {_percent(each.peak)}  {each.name}"
-                )
+                mean, peak = (f"{100 * share:3.0f} %" for share in (each.mean, each.peak))
+                show.print(f"{each.start:8.2f} {each.end:8.2f}  {mean}  {peak}  {each.name}")
         self.begun = True
         sys.stdout.flush()
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:3.0f} %"
 
 
 def _watch(
@@ -344,13 +317,19 @@ def _no_event(names: Sequence[str], best: "Stretch", rule: "Hysteresis", calibra
     return f"{why}; the highest was {names[best.scores.index(top)]!r} with {top:.3f} at {best.start:.2f} s"
 
 
-def _write_manifest(out: Path, video: Path, events: "Sequence[Event]", begin: float, column: str) -> None:
-    """Write the events as parts of the video; their times count from `begin`, in seconds from its start."""
-    from texthead.apps.timeline.events import MANIFEST_COLUMNS, manifest_row
+def _write_manifest(command: TimelineCommand, video: "TimedVideo", events: "Sequence[Event]", *, several: bool) -> None:
+    """Write the events as labelled parts of the video."""
+    from texthead.apps.timeline.events import of_all_classes
+    from texthead.media import Part
 
-    name = MediaPath(video).text_below(out.parent)
-    columns = [column if name == "label" else name for name in MANIFEST_COLUMNS]
-    write_csv(out, columns, [manifest_row(event, name, begin=begin) for event in events])
+    out = Path(command.manifest or "")
+    begin = video.start_seconds if isinstance(video, Part) else 0.0
+    file = MediaPath(MediaPath(video.path).file).text_below(out.parent)
+    parts = of_all_classes(events, command.min_length) if several else events
+    rows = [
+        (file, f"{begin + part.start:.3f}", f"{begin + part.end:.3f}", part.name, f"{part.mean:.6f}") for part in parts
+    ]
+    write_csv(out, ("path", "start", "end", "labels" if several else "label", "probability"), rows)
     console.notes().print(f"manifest: {out}")
 
 
@@ -359,7 +338,7 @@ def _write_files(
 ) -> None:
     """Write the subtitles and the video with the events drawn in, if asked for."""
     from texthead.apps.timeline.events import srt
-    from texthead.apps.timeline.overlay import codec, write_overlay
+    from texthead.apps.timeline.overlay import write_overlay
     from texthead.apps.timeline.timeline import open_timed
     from texthead.report import without_glyph
 
@@ -375,5 +354,4 @@ def _write_files(
         console.say_notes(f"the overlay's font has no letters for {', '.join(missing)}: it draws boxes instead")
     with open_timed(path) as video:
         write_overlay(Path(command.overlay), video, events, names, curve, reporter=console.reporter)
-    note = "" if codec() == "libx264" else " (MPEG-4 part 2: this PyAV has no libx264)"
-    say.print(f"overlay: {command.overlay}{note}")
+    say.print(f"overlay: {command.overlay}")

@@ -94,16 +94,16 @@ class _Span:
         self.peak = max(self.peak, score)
 
 
+@dataclass
 class _Class:
     """The current event of one class: either on, or over but still waiting for its gap to be bridged."""
 
-    def __init__(self, name: str, rule: Hysteresis, *, known: bool = True):
-        self.name = name
-        self.rule = rule
-        self.known = known
-        self._on: _Span | None = None
-        self._over: _Span | None = None
-        self._announced = False
+    name: str
+    rule: Hysteresis
+    known: bool = True
+    _on: _Span | None = None
+    _over: _Span | None = None
+    _announced: bool = False
 
     def reached_by(self, score: float) -> bool:
         """Return whether an event starts or continues at this probability."""
@@ -205,21 +205,6 @@ def of_all_classes(events: Iterable[Event], shortest: float = 0.0) -> list[Event
             name = labels.join_labels(event.name for event in on)
             parts.append(Event(name, start, end, min(each.mean for each in on), max(each.peak for each in on)))
     return parts
-
-
-MANIFEST_COLUMNS = ("path", "start", "end", "label", "probability")
-
-
-def manifest_row(event: Event, video: str, *, begin: float = 0.0) -> tuple[str, ...]:
-    """Return an event as a row with `MANIFEST_COLUMNS`, a labelled part of its video.
-
-    Args:
-        event: the event.
-        video: path of the file in the manifest.
-        begin: offset of the event's times in the file, in seconds.
-    """
-    start, end = f"{begin + event.start:.3f}", f"{begin + event.end:.3f}"
-    return video, start, end, event.name, f"{event.mean:.6f}"
 
 
 def event_json(event: Event) -> dict[str, object]:

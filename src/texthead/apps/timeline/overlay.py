@@ -30,7 +30,7 @@ LEAST_SIDE = 240
 # Names shown at once; further current events are only counted.
 MOST_NAMED = 3
 
-DIM, LIGHT = (24, 24, 24), (255, 255, 255)
+DIM, LIGHT, BACKGROUND = (24, 24, 24), (255, 255, 255), (24, 24, 24, 170)
 
 
 class Curve:
@@ -48,11 +48,6 @@ class Curve:
     def at(self, seconds: float) -> Sequence[float]:
         """Return the scores at a time; after the end, the last ones."""
         return self._rows[min(bisect_right(self._ends, seconds), len(self._rows) - 1)]
-
-
-def codec() -> str:
-    """Return the video encoder: libx264 if PyAV has it, else MPEG-4 part 2, which most players also support."""
-    return "libx264" if "libx264" in av.codecs_available else "mpeg4"
 
 
 def colours(events: Sequence[Event]) -> dict[str, str]:
@@ -123,9 +118,7 @@ def _encoded_frames(
 
 
 def _add_stream(container: OutputContainer, size: tuple[int, int], rate: Fraction) -> VideoStream:
-    options = {"crf": "20", "preset": "veryfast"} if codec() == "libx264" else {"qscale": "3"}
-    stream = container.add_stream(codec(), rate=rate, options=options)
-    assert isinstance(stream, VideoStream), "both codecs are video codecs"
+    stream = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
     stream.codec_context.time_base = Fraction(1, TICKS)
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
@@ -179,20 +172,17 @@ class _Painter:
         for row, (name, probability) in enumerate(on[:MOST_NAMED]):
             self._line(pen, picture.width, row, name, probability)
         if len(on) > MOST_NAMED:
-            self._box(pen, picture.width, MOST_NAMED)
+            self._bar(pen, picture.width, MOST_NAMED, BACKGROUND)
             self._text(pen, MOST_NAMED, f"and {len(on) - MOST_NAMED} more", 0.6 * self.unit)
 
     def _line(self, pen: ImageDraw.ImageDraw, width: int, row: int, name: str, probability: float) -> None:
         """Draw a bar with the length of the probability, with name and percentage on it."""
-        self._box(pen, width, row)
+        self._bar(pen, width, row, BACKGROUND)
         self._bar(pen, round(width * probability), row, (*ImageColor.getrgb(self.colour_of[name])[:3], 190))
         percent = f"{100 * probability:.0f} %"
         edge = width - 0.6 * self.unit - self.font.getlength("100 %")
         self._text(pen, row, _fitted(name, self.font, edge - 1.2 * self.unit), 0.6 * self.unit)
         self._text(pen, row, percent, width - 0.6 * self.unit - self.font.getlength(percent))
-
-    def _box(self, pen: ImageDraw.ImageDraw, width: int, row: int) -> None:
-        self._bar(pen, width, row, (*DIM, 170))
 
     def _bar(self, pen: ImageDraw.ImageDraw, length: int, row: int, fill: tuple[int, int, int, int]) -> None:
         """Draw a rectangle from the left edge over one line of the label, leaving a gap of one pixel below."""

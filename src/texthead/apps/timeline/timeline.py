@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from texthead.apps.timeline.events import Event, Hysteresis, Stretch, event_json, events_in
 from texthead.apps.timeline.streams import LiveStream, PipedVideo
-from texthead.data import Pooling, Protocol, Views, view_crops
+from texthead.data import Protocol, Views, view_crops
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import Calibration, average_views, check_scores
 from texthead.features import Engine
@@ -97,13 +97,9 @@ class Timeline:
         apart = model.eval().sees_frames_apart
         self._encoder = (engine or model.visual) if apart else nn.Identity()
         self._scorer = model.on_features() if apart else model
-        self._device = model.device
-        self._frames = protocol.frames
-        self._pixels = protocol.sizes
-        self._sliding = sliding
-        self._views = sliding.views(protocol.frames)
-        self._pooling: Pooling = protocol.pooling
         self._model = model
+        self._protocol = protocol
+        self._sliding = sliding
         self._calibration = calibration
         self._shown: tuple[float, Take] | None = None
         self._points = 0
@@ -162,14 +158,14 @@ class Timeline:
     def _crop(self, picture: UInt8[np.ndarray, "height width 3"]) -> UInt8[Tensor, "3 size size"]:
         # A copy, because decoded frames are read-only and rotated ones have negative strides.
         frame = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
-        return view_crops(frame, self._pixels)[0, 0]
+        return view_crops(frame, self._protocol.sizes)[0, 0]
 
     @torch.inference_mode()
     def _encode(self) -> list[Stretch]:
         """Encode the waiting frames; return the stretches that are now complete."""
         if not self._waiting:
             return []
-        pictures = torch.stack([picture for picture, _ in self._waiting]).to(self._device)
+        pictures = torch.stack([picture for picture, _ in self._waiting]).to(self._model.device)
         features = self._encoder(pictures)
         counts = [count for _, count in self._waiting]
         self._waiting.clear()
@@ -188,9 +184,11 @@ class Timeline:
         Worked example, 8 points per second, 16 points per window: the first window has points 0-15, 0 to 2 s. Its
         middle is 1 s, so its scores apply from 0.9375 to 1.0625 s; as the first, it starts at 0.
         """
-        chosen = torch.tensor(self._views.frame_indices(len(self._window), self._frames), device=self._device)
+        frames = self._protocol.frames
+        clips = self._sliding.views(frames).frame_indices(len(self._window), frames)
+        chosen = torch.tensor(clips, device=self._model.device)
         features = self._scorer.features(torch.stack(list(self._window))[chosen])
-        logits = average_views(features[None], self._scorer.head, pooling=self._pooling)
+        logits = average_views(features[None], self._scorer.head, pooling=self._protocol.pooling)
         check_scores(logits)
         if self._model.several:
             probabilities, known = self._model.probabilities(logits.float()), True
