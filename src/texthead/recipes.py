@@ -109,23 +109,23 @@ def _in_words(hint: Any) -> str:
 
 
 # Options of a recipe, the condition that each value must meet, and the condition in words.
-_RULES: list[tuple[str, Callable[[Any], bool], str]] = [
-    ("frames", lambda frames: 1 <= frames <= MOST_FRAMES, f"from 1 to {MOST_FRAMES:,}"),
-    ("size test_size", lambda side: side is None or 16 <= side <= MOST_SIDE, f"from 16 to {MOST_SIDE:,} pixels"),
-    ("stride rand_augment context seed", lambda count: count >= 0, "at least 0"),
-    ("epochs batch schedule_every layers", lambda count: count >= 1, "at least 1"),
-    ("width", lambda width: width is None or width >= 1, "at least 1"),
-    ("lr lr_new", lambda rate: 0 <= rate <= MOST_RATE, f"from 0 to {MOST_RATE:g}"),
-    ("area", lambda area: 0 < area[0] <= area[1] <= 1, "above 0 and at most 1, low end first"),
-    ("ratio", lambda ratio: 0 < ratio[0] <= ratio[1] < math.inf, "above 0 and finite, low end first"),
-    ("flip gray mix", lambda fraction: 0 <= fraction <= 1, "from 0 to 1"),
-    ("patch_dropout beta1 beta2", lambda fraction: 0 <= fraction < 1, "at least 0 and below 1"),
-    ("rand_magnitude", lambda strength: 0 <= strength <= 30, "from 0 to 30"),
-    ("weight_decay clip_norm", lambda number: 0 <= number < math.inf, "at least 0 and finite"),
-    ("scale", lambda scale: scale is None or 0 < scale < math.inf, "positive and finite"),
-    ("template", bool, "one or more"),
+_RULES: list[tuple[tuple[str, ...], Callable[[Any], bool], str]] = [
+    (("frames",), lambda frames: 1 <= frames <= MOST_FRAMES, f"from 1 to {MOST_FRAMES:,}"),
+    (("size", "test_size"), lambda side: side is None or 16 <= side <= MOST_SIDE, f"from 16 to {MOST_SIDE:,} pixels"),
+    (("stride", "rand_augment", "context", "seed"), lambda count: count >= 0, "at least 0"),
+    (("epochs", "batch", "schedule_every", "layers"), lambda count: count >= 1, "at least 1"),
+    (("width",), lambda width: width is None or width >= 1, "at least 1"),
+    (("lr", "lr_new"), lambda rate: 0 <= rate <= MOST_RATE, f"from 0 to {MOST_RATE:g}"),
+    (("area",), lambda area: 0 < area[0] <= area[1] <= 1, "above 0 and at most 1, low end first"),
+    (("ratio",), lambda ratio: 0 < ratio[0] <= ratio[1] < math.inf, "above 0 and finite, low end first"),
+    (("flip", "gray", "mix"), lambda fraction: 0 <= fraction <= 1, "from 0 to 1"),
+    (("patch_dropout", "beta1", "beta2"), lambda fraction: 0 <= fraction < 1, "at least 0 and below 1"),
+    (("rand_magnitude",), lambda strength: 0 <= strength <= 30, "from 0 to 30"),
+    (("weight_decay", "clip_norm"), lambda number: 0 <= number < math.inf, "at least 0 and finite"),
+    (("scale",), lambda scale: scale is None or 0 < scale < math.inf, "positive and finite"),
+    (("template",), bool, "one or more"),
     (
-        "class_shares",
+        ("class_shares",),
         lambda shares: isinstance(shares, Mapping) or shares in CLASS_SHARES,
         f"{either(CLASS_SHARES)}, or the share of each class",
     ),
@@ -267,14 +267,18 @@ class Recipe:
         ]
         rules = [
             *_RULES,
-            ("resize", lambda side: side is None or low <= side <= MOST_SIDE, f"from {low} to {MOST_SIDE:,} pixels"),
-            ("accumulate", lambda parts: 1 <= parts <= self.batch, f"from 1 to `batch` ({self.batch})"),
-            ("warmup", lambda epochs: 0 <= epochs < self.epochs, f"at least 0 and less than `epochs` ({self.epochs})"),
-            ("freeze_encoder", lambda frozen: not (partly and frozen), f"off with `tune={self.tune}`"),
-            *((key, values.__contains__, either(values)) for key, values in literals),
+            (("resize",), lambda side: side is None or low <= side <= MOST_SIDE, f"from {low} to {MOST_SIDE:,} pixels"),
+            (("accumulate",), lambda parts: 1 <= parts <= self.batch, f"from 1 to `batch` ({self.batch})"),
+            (
+                ("warmup",),
+                lambda epochs: 0 <= epochs < self.epochs,
+                f"at least 0 and less than `epochs` ({self.epochs})",
+            ),
+            (("freeze_encoder",), lambda frozen: not (partly and frozen), f"off with `tune={self.tune}`"),
+            *(((key,), values.__contains__, either(values)) for key, values in literals),
         ]
         for keys, holds, rule in rules:
-            for key in keys.split():
+            for key in keys:
                 if not holds(getattr(self, key)):
                     remedy = f"; pass `warmup`, for example {self.epochs / 10:g}" if key == "warmup" else ""
                     raise RunError(f"`{key}` must be {rule}, got {getattr(self, key)}{remedy}")

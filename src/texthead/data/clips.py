@@ -72,7 +72,7 @@ def _randint(rng: np.random.Generator) -> Callable[[int], int]:
 def check_windows(path: str | Path, windows: bool) -> None:
     """Raise MediaError if `windows` is set and the path is a prepared clip, which holds only some frames."""
     if windows and MediaPath(path).is_member:
-        problem = "a prepared clip has no windows: use `stride=0` and `origin=first` or `origin=centre`, or its original"
+        problem = "a prepared clip has no windows: use `stride=0`, `origin=first` or `origin=centre`, or its original"
         raise MediaError(path, problem)
 
 
