@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from textwrap import wrap
 
+import numpy as np
 import PIL.Image
+import PIL.ImageDraw
 import PIL.ImageOps
 import pytest
 
@@ -258,6 +260,30 @@ def test_wrong_labels_are_found_and_named_once(shared, tmp_path: Path, cache: Pa
     assert "labels are not judged" in quick.lines[0]
     assert quick.lines[0] in str(quick.to_json()["notes"])
     assert "labels are not judged" in quick.html()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shade", ["side", "middle"])
+def test_shapes_on_shaded_backgrounds_differ(tmp_path: Path, cache: Path, findings, shade: str) -> None:
+    """A smooth background determines nearly all bits of a hash."""
+    draws, side = np.random.default_rng(0), 128
+    across, down = np.meshgrid(*2 * [np.linspace(-1, 1, side)])
+    for name in ("disc", "square"):
+        for number in range(12):
+            angle, (low, high) = draws.uniform(0, 0.4), draws.uniform(0, 255, (2, 3))
+            background = np.cos(angle) * across + np.sin(angle) * down if shade == "side" else np.hypot(across, down)
+            picture = PIL.Image.fromarray(
+                (low + (high - low) * np.clip(background / 2 + 0.5, 0, 1)[..., None]).astype(np.uint8)
+            )
+            x, y = draws.uniform(40, 88, 2)
+            box, colour = (x - 20, y - 20, x + 20, y + 20), tuple(draws.integers(0, 256, 3).tolist())
+            pen = PIL.ImageDraw.Draw(picture)
+            (pen.ellipse if name == "disc" else pen.rectangle)(box, fill=colour)
+            (tmp_path / name).mkdir(exist_ok=True)
+            picture.save(tmp_path / name / f"{number}.png")
+    result = findings(tmp_path, "--cache", cache, code=0)
+    accused = sum(len(each["paths"]) for each in result if each["fault"] == "near duplicate, two labels")
+    assert accused <= 4, result
 
 
 @pytest.mark.slow
