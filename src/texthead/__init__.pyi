@@ -44,6 +44,7 @@ from .features.frozen import FrozenEncoder as FrozenEncoder
 from .features.reading import Reading as Reading
 from .media.addresses import allow_addresses as allow_addresses
 from .media.limits import set_max_megapixels as set_max_megapixels
+from .models.head_rows import RowKind as RowKind
 from .models.head_rows import class_correlation as class_correlation
 from .models.head_rows import lda_weights as lda_weights
 from .models.head_rows import orthogonal_weights as orthogonal_weights

@@ -204,7 +204,7 @@ def test_equal_weights_change_no_bit_and_unequal_ones_count_like_copies():
         calibration.fit_temperature(scores[copies], targets[copies]), rel=1e-8
     )
     # As the items are worth 40 of the heaviest, a miss rate of 1 in 41 is possible, and of 1 in 42 is not.
-    assert calibration.worth(weights) == 40
+    assert calibration.effective_items(weights) == 40
     assert calibration.conformal_quantile(scores, targets, weights, coverage=1 - 1 / 41) > 0
     with refuses(DataError, 41, 40):
         calibration.conformal_quantile(scores, targets, weights, coverage=1 - 1 / 42)

@@ -518,7 +518,7 @@ def worst_false_accept(items: int, false_accept: float, *, confidence: float = 0
     return float(beta.ppf(confidence, items + 1 - rank, rank))
 
 
-def worth(weights: Float[Tensor, " items"]) -> int:
+def effective_items(weights: Float[Tensor, " items"]) -> int:
     """Return how many items these are worth for a guarantee: as many of the heaviest weigh as much."""
     return int(float(weights.sum() / weights.max()) + 1e-9)
 
@@ -558,7 +558,7 @@ def _quantile(values: Float[Tensor, " items"], weights: _Weights, rate: float, w
         DataError: too few items for that rate.
     """
     weights = torch.ones(len(values)).double() if weights is None else weights.double()
-    _rank(worth(weights), rate, what)
+    _rank(effective_items(weights), rate, what)
     ordered, order = values.sort()
     heaviest = weights.max()
     reached = weights[order].cumsum(0) >= (1 - rate) * (weights.sum() + heaviest) - 1e-9 * heaviest

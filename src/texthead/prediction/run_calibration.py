@@ -19,10 +19,10 @@ from texthead.evaluation.calibration import (
     calibrate,
     check_guarantees,
     cross_fitted,
+    effective_items,
     measure,
     min_items,
     with_level,
-    worth,
 )
 from texthead.evaluation.evaluate import score
 from texthead.features.reading import Reading
@@ -115,22 +115,22 @@ def calibrate_run(
     unknown, unknown_items = scored(plan.unknown, "score unknown items") if len(plan.unknown) else (None, plan.unknown)
     targets = torch.tensor(label_indices(items, run.labels))
     weights = torch.from_numpy(item_weights(run.class_shares, run.labels, targets.numpy()))
-    threshold, sets, lines = check_guarantees(worth(weights), 0 if unknown is None else len(unknown), **rates)
+    threshold, sets, lines = check_guarantees(effective_items(weights), 0 if unknown is None else len(unknown), **rates)
     broader = None if run.tree is None else run.tree.broader(run.labels)
-    if broader is not None and worth(weights) < min_items(wrong):
+    if broader is not None and effective_items(weights) < min_items(wrong):
         lines.append(
             f"no level for broader names: at most {100 * wrong:g} % wrong answers need at least {min_items(wrong)} "
-            f"items, got {worth(weights)}"
+            f"items, got {effective_items(weights)}"
         )
         broader = None
     counts = targets.bincount()[targets.bincount() > 0].tolist()
-    if worth(weights) < len(targets) and (not sets or are_unbalanced(counts)):
+    if effective_items(weights) < len(targets) and (not sets or are_unbalanced(counts)):
         shares = run.class_shares if isinstance(run.class_shares, str) else "a share for each class"
         lines.insert(
             0,
             f"temperature and sets count classes as `class_shares` says ({shares}), not as in these items "
             f"({min(counts)} to {max(counts)} a class): for the sets, the {len(targets)} items are worth "
-            f"{worth(weights)}",
+            f"{effective_items(weights)}",
         )
     fitted = calibrate(
         scores,
