@@ -50,6 +50,8 @@ class Recognizer(nn.Module):
     Source: Eq. 3: H(y | softmax(W~ g_V(x))).
     """
 
+    tree = None  # Broader names, which only a run can have.
+
     def __init__(self, visual: nn.Module, temporal: nn.Module, head: nn.Module):
         super().__init__()
         self.visual = visual

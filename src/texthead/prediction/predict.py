@@ -158,7 +158,7 @@ def usual_level(run: Run | Recognizer, protocol: Protocol) -> float | None:
     """Return the level of answers if none is given: 0.9 for a run with a tree and without a valid level of its own."""
     calibration, _ = run.calibration_for(protocol)
     fitted = calibration is not None and calibration.level is not None
-    return USUAL_LEVEL if isinstance(run, Run) and run.tree and not fitted else None
+    return USUAL_LEVEL if run.tree and not fitted else None
 
 
 def answering(
@@ -179,8 +179,8 @@ def answering(
         raise DataError(
             f"`at_least={at_least:g}` is for runs with one label per file, and this one has several: leave it out"
         )
-    tree = run.tree if isinstance(run, Run) else None
-    return (calibration or Calibration(1.0, 0)).at_least(at_least, tree.broader(run.model.names) if tree else {})
+    broader = run.tree.broader(run.model.names) if run.tree else {}
+    return (calibration or Calibration(1.0, 0)).at_least(at_least, broader)
 
 
 def _refined(
