@@ -256,8 +256,11 @@ def in_turn(path: Path) -> Iterator[None]:
         RunError: another process holds it for ten seconds, as a stopped one does, or the folder cannot be written.
     """
     problem = f"{path}: in use by another process for {_TURN:g} seconds; end that process or let it go on"
-    with _lock(path.with_name(f".{path.name}.lock"), problem, _TURN):
-        yield
+    try:
+        with _lock(path.with_name(f".{path.name}.lock"), problem, _TURN):
+            yield
+    except OSError as error:
+        raise RunError(f"{path.parent}: cannot be written ({error.strerror or error}); choose another") from None
 
 
 def _lock(path: Path, problem: str, seconds: float = 0.0) -> TextIO:

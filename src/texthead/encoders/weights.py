@@ -213,7 +213,7 @@ def sized_as(shapes: Collection[Sequence[int]] | None, source: str) -> Iterator[
         if value is not None and threading.get_ident() == thread:
             values, tensors = values + value.numel(), tensors + 1
             if values > most_values or tensors > most_tensors:
-                raise MemoryError
+                raise EncoderError(f"{source}: its config describes a network of more than {values:,} values, {rule}")
 
     hooks = [
         nn.modules.module.register_module_parameter_registration_hook(count),
@@ -222,8 +222,6 @@ def sized_as(shapes: Collection[Sequence[int]] | None, source: str) -> Iterator[
     try:
         with torch.device("meta"):
             yield
-    except MemoryError:
-        raise EncoderError(f"{source}: its config describes a network of more than {values:,} values, {rule}") from None
     finally:
         for hook in hooks:
             hook.remove()

@@ -102,20 +102,33 @@ class Video(Media):
         Raises: MediaError for the first fault, even one that `frames_at` would not reach.
         """
         self._clock = Clock(self.path)
-        shape, index = None, -1
-        for index, frame in enumerate(self._decode(self._keys[0], len(self._entries))):
+        shape = None
+        for index, frame in self._all_frames():
             shape = shape or (frame.height, frame.width)
             self._check_same_size(shape, (frame.height, frame.width))
             if index in wanted:
                 yield index, self._video.rgb(frame)
-        if index + 1 != self.num_frames:
-            problem = f"{self.num_frames} frames are listed, {index + 1} decode; encode the file again"
-            raise MediaError(self.path, problem, "damaged")
+
+    def in_order(self) -> Iterator[tuple[float, Take]]:
+        """Yield (seconds, function that returns the picture) of every frame, in presentation order, keeping none.
+
+        The time limit is per frame here, since the caller works between frames.
+
+        Raises: MediaError for the first fault, when the iteration reaches it.
+        """
+        self._clock = Clock(self.path)
+        for index, frame in self._all_frames():
+            if index < self.num_frames:
+                if self._order is not None and frame.pts != self._pts(self._order[index]):
+                    problem = f"frame {index} has another time than listed; its time stamps are out of order"
+                    raise MediaError(self.path, f"{problem}: encode it again", "damaged")
+                yield self.times[index], partial(self._video.rgb, frame)
+            self._clock = Clock(self.path)
 
     def stretch(self, frames: range) -> Iterator[tuple[int, Take]]:
         """Yield (index, function that returns the picture) of a range of frames, in presentation order.
 
-        The time limit is per frame here, since the caller works between frames.
+        The time limit is per frame, as in `in_order`.
 
         Raises: MediaError for the first fault, when the iteration reaches it.
         """
@@ -223,6 +236,15 @@ class Video(Media):
         return self.times[-1] - self.times[-2] if self.num_frames > 1 else 0.0
 
     # ---- decoding
+
+    def _all_frames(self) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield (index, frame) of every decoded frame, then check their number."""
+        index = -1
+        for index, frame in enumerate(self._decode(self._keys[0], len(self._entries))):
+            yield index, frame
+        if index + 1 != self.num_frames:
+            problem = f"{self.num_frames} frames are listed, {index + 1} decode; encode the file again"
+            raise MediaError(self.path, problem, "damaged")
 
     def _frames(self, wanted: Collection[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (index, frame) for every wanted index once, in decoding order."""

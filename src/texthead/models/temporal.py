@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from texthead.errors import RunError
+from texthead.errors import RunError, TextheadError
 from texthead.models.linear import Linear, attend
 
 
@@ -587,5 +587,7 @@ def make_temporal(config: dict, visual: nn.Module) -> Temporal:
         raise RunError(f"temporal module must be one of {', '.join(_MODULES)}, got {config.get('kind')!r}")
     try:
         return module(visual, **options) if issubclass(module, TemporalConv | TokenConv) else module(**options)
+    except TextheadError:
+        raise
     except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError) as error:
         raise RunError(f"temporal module {config}: {error}") from None

@@ -20,6 +20,9 @@ _SAME_END_SECONDS = 8.0
 _STUCK_SECONDS = 8.0
 
 
+# An error so soon after Ctrl-C comes of it.
+_INTERRUPT_SECONDS = 2.0
+
 # Sent to the watching thread like the number of a signal: a finaliser has swallowed an interrupt.
 _SWALLOWED = 0
 
@@ -37,21 +40,25 @@ class Ending:
     Attributes:
         line: returns the line to print.
         number: the signal that arrived, if any.
-        interrupted: whether Ctrl-C arrived; a library may have turned it into another error.
         over: whether signals have their former handlers again.
     """
 
     def __init__(self, line: Callable[[], str]):
         self.line = line
         self.number: int | None = None
-        self.interrupted = self.over = False
-        self._last = 0.0
+        self.over = False
+        self._last, self._last_interrupt = 0.0, -math.inf
         self._arrived = threading.Event()
 
     @property
     def code(self) -> int:
         """The exit code, as a shell gives it: 143 for SIGTERM, 129 for SIGHUP, 130 for Ctrl-C."""
         return 128 + (self.number or signal.SIGINT)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C has just arrived: a library may have turned it into another error."""
+        return time.monotonic() - self._last_interrupt < _INTERRUPT_SECONDS
 
     def arrive(self, number: int, _: FrameType | None) -> None:
         """Raise Interrupted in the main thread, once for signals that arrive together."""
@@ -70,7 +77,8 @@ class Ending:
         with numbers:
             while received := numbers.recv(64):
                 for number in received:
-                    self.interrupted |= number == signal.SIGINT
+                    if number == signal.SIGINT:
+                        self._last_interrupt = time.monotonic()
                     if number == _SWALLOWED:
                         time.sleep(_AGAIN_SECONDS)
                         self._last = -math.inf

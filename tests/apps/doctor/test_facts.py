@@ -10,7 +10,7 @@ import pytest
 from made import sound, write_broken, write_frames, write_image
 from media_files import damage, encode, lossless, remux, scene, truncate, x264
 from messages import prints
-from texthead.apps.doctor.facts import Facts, bytes_missing, facts_of, uneven_part
+from texthead.apps.doctor.facts import Facts, bytes_missing, facts_of, thumbnail_of, uneven_part
 from texthead.media.paths import MediaPath
 
 
@@ -40,22 +40,18 @@ def test_a_whole_image_and_other_codecs(tmp_path: Path) -> None:
         assert (facts.fault, facts.frames) == (None, 36)
 
 
-def test_a_thumbnail_is_a_small_jpeg_of_a_frame_in_the_middle(plain: Path, faults: dict, tmp_path: Path) -> None:
-    assert facts_of(plain).thumbnail == b""
+def test_a_thumbnail_is_a_small_jpeg_of_a_frame_in_the_middle(tmp_path: Path) -> None:
     brightness = [np.full((60, 200, 3), 20 * level, np.uint8) for level in range(9)]
-    facts = facts_of(lossless(tmp_path / "a.mkv", brightness), thumbnail=True)
-    with PIL.Image.open(io.BytesIO(facts.thumbnail), formats=("JPEG",)) as image:
+    with PIL.Image.open(io.BytesIO(thumbnail_of(lossless(tmp_path / "a.mkv", brightness))), formats=("JPEG",)) as image:
         assert image.size == (96, 29)
         assert np.asarray(image).mean() == pytest.approx(80, abs=6)
-    folder = facts_of(write_frames(tmp_path / "f" / "{:05d}.png", "blue"), thumbnail=True)
-    assert (folder.fault, folder.frames, folder.width, folder.height) == (None, 6, 48, 48)
-    with PIL.Image.open(io.BytesIO(folder.thumbnail), formats=("JPEG",)) as image:
+    folder = write_frames(tmp_path / "f" / "{:05d}.png", "blue")
+    with PIL.Image.open(io.BytesIO(thumbnail_of(folder)), formats=("JPEG",)) as image:
         assert image.size == (48, 48)
     # Even a very thin picture has a thumbnail.
     PIL.Image.new("RGB", (2000, 2)).save(tmp_path / "line.png")
-    assert facts_of(tmp_path / "line.png", thumbnail=True).thumbnail
-    # A faulty file has no thumbnail, even if frames before the fault can be read.
-    assert not any(facts_of(path, thumbnail=True).thumbnail for path in faults)
+    assert thumbnail_of(tmp_path / "line.png")
+    assert not thumbnail_of(tmp_path / "missing.png")
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,6 @@ class Bulk:
         return run, sources[0]
 
     def __call__(self) -> None:
-        console.doing("loading torch")
         from texthead.apps.bulk.bulk import SliceOptions, open_slices, own_share
 
         rank, ranks = own_share(self.rank, self.ranks)

@@ -82,7 +82,6 @@ class Import:
         for field in fields(self):
             if field.name not in ("file", "classes", "out", "names") and getattr(self, field.name) is not None:
                 raise DataError(f"--{field.name.replace('_', '-')} does not apply to {self.file}; leave it out")
-        console.doing("loading torch")
         from texthead.apps.checkpoints.imported import import_classifier
 
         console.doing(f"importing {self.file}")
@@ -98,7 +97,6 @@ class Import:
             if Path(self.file).is_dir():
                 raise DataError(f"{self.file} is a folder: write hf:{self.file} for a classifier of transformers")
             raise DataError(f"{self.file}: has no class names; give them with --classes")
-        console.doing("loading torch")
         from texthead.apps.checkpoints.imported import ImportOptions, import_published
 
         labels = read_names(self.classes)

@@ -33,7 +33,6 @@ class Demo:
     def __call__(self) -> None:
         from rich.table import Table
 
-        console.doing("loading torch")
         from texthead.apps.demo.experiment import mean_text, run_demo, spread_caption
 
         out = Path(self.out)

@@ -9,7 +9,7 @@ import numpy as np
 
 from texthead.apps.doctor import encoder_findings, findings, near_duplicates, overview
 from texthead.apps.doctor.encoder_findings import OwnSentences
-from texthead.apps.doctor.facts import read_facts
+from texthead.apps.doctor.facts import read_facts, thumbnail_of
 from texthead.apps.doctor.findings import Severity, plural
 from texthead.apps.doctor.page import Diagnosis
 from texthead.apps.doctor.wrong_labels import LEAST_AGREEMENT, JudgedLabels, suspicious_labels
@@ -17,7 +17,7 @@ from texthead.data import Dataset
 from texthead.encoders import load_encoder, zero_shot_note
 from texthead.errors import RunError
 from texthead.features import FrozenEncoder, Reading, Still
-from texthead.parallel import Reporter, pick_device
+from texthead.parallel import Reporter, pick_device, run_tasks
 from texthead.recipes import small
 
 # Frames of a video that are encoded; with 8, the same swaps are found.
@@ -80,9 +80,10 @@ def diagnose(
     facts = read_facts(dataset, workers=workers, seconds=limit, stills=stills, reporter=reporter)
     if pictures:
         shown = [i for each in overview.example_positions(sets, facts).values() for i in each]
-        again = read_facts(dataset.pick(shown), workers=workers, seconds=limit, thumbnails=True)
-        for position, fact in zip(shown, again, strict=True):
-            facts[position] = replace(facts[position], thumbnail=fact.thumbnail)
+        paths = [items[i].path for i in shown]
+        for task, picture in run_tasks(thumbnail_of, paths, workers=workers, seconds=limit):
+            if isinstance(picture, bytes):
+                facts[shown[task]] = replace(facts[shown[task]], thumbnail=picture)
     result = [
         *findings.file_findings(facts, frames=frames),
         *findings.copies(items, facts),

@@ -7,7 +7,6 @@ import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +90,7 @@ class Appearance:
     colours: UInt8[np.ndarray, "16 16 3"]
 
 
-def facts_of(path: Path, *, thumbnail: bool = False) -> Facts:
+def facts_of(path: Path) -> Facts:
     """Return the properties of the file at `path`; read errors are reported as its fault."""
     facts = Facts(path)
     try:
@@ -106,7 +105,7 @@ def facts_of(path: Path, *, thumbnail: bool = False) -> Facts:
                 seconds=media.duration_seconds,
                 uneven=uneven_part(media.times),
             )
-            return _with_frames(facts, media, thumbnail=thumbnail)
+            return _with_frames(facts, media)
     except MediaError as error:
         missing = bytes_missing(path) if error.fault == "unreadable" else 0
         if missing:
@@ -144,8 +143,8 @@ def bytes_missing(path: Path) -> int:
     return max(0, end - size)
 
 
-def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:
-    """Decode all frames and return the facts with size, appearance and thumbnail."""
+def _with_frames(facts: Facts, media: Media) -> Facts:
+    """Decode all frames and return the facts with size and appearance."""
     indices = evenly(media.num_frames, _ANALYSED_FRAMES)
     greys: list[Float[np.ndarray, "64 64"]] = []
     colours = np.zeros((SIDE, SIDE, 3), np.uint8)
@@ -153,7 +152,6 @@ def _with_frames(facts: Facts, media: Media, *, thumbnail: bool) -> Facts:
         height, width = media.shape or picture.shape[:2]
         if index == indices[len(indices) // 2]:
             colours = colours_of(picture)
-            facts = replace(facts, thumbnail=_thumbnail(picture)) if thumbnail else facts
         greys.append(grey_of(picture))
         facts = replace(facts, width=width, height=height)
     (spread,) = Views(origin="centre").frame_indices(len(greys), COMPARED_FRAMES)
@@ -176,8 +174,15 @@ def uneven_part(seconds: Sequence[float]) -> float:
     return float((np.abs(gaps - np.median(gaps)) > _UNEVEN * np.median(gaps)).mean()) if len(gaps) else 0.0
 
 
-def _thumbnail(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
-    image, file = PIL.Image.fromarray(picture), io.BytesIO()
+def thumbnail_of(path: Path) -> bytes:
+    """Return a small JPEG of a frame in the middle of a file; empty if it cannot be read."""
+    try:
+        with MediaPath(path).open() as media:
+            indices = evenly(media.num_frames, _ANALYSED_FRAMES)
+            (picture,) = media.frames_at([indices[len(indices) // 2]])
+    except (MediaError, OSError):
+        return b""
+    image, file = PIL.Image.fromarray(picture.permute(1, 2, 0).numpy()), io.BytesIO()
     image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), PIL.Image.Resampling.BOX)
     image.save(file, "jpeg", quality=_THUMBNAIL_QUALITY)
     return file.getvalue()
@@ -188,18 +193,16 @@ def read_facts(
     *,
     workers: int,
     seconds: float,
-    thumbnails: bool = False,
     stills: Sequence[tuple[str, Still] | None] = (),
     reporter: Reporter = Reporter(),
 ) -> list[Facts]:
     """Return the facts of each item's file, read by workers; a crash or hang affects only its own file.
 
-    Files with a still are not decoded; nor do they get a thumbnail.
+    Files with a still are not decoded.
 
     Args:
         workers: number of processes.
         seconds: time limit per file.
-        thumbnails: whether to make thumbnails.
         stills: of each item, its SHA-256 and still, or None.
         reporter: gets progress.
 
@@ -210,9 +213,9 @@ def read_facts(
     known = zip(paths, stills or [None] * len(paths), strict=True)
     result = [facts_of_still(path, *still) if still else Facts(path) for path, still in known]
     left = [position for position, facts in enumerate(result) if not facts.digest]
-    read, tasks = partial(facts_of, thumbnail=thumbnails), [paths[position] for position in left]
+    tasks = [paths[position] for position in left]
     with reporter.bar("read", "files") as progress:
-        for done, (task, facts) in enumerate(run_tasks(read, tasks, workers=workers, seconds=seconds), 1):
+        for done, (task, facts) in enumerate(run_tasks(facts_of, tasks, workers=workers, seconds=seconds), 1):
             position = left[task]
             if isinstance(facts, FailedTask):
                 remedy = "raise the limit" if facts.late else "encode it again"

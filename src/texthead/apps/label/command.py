@@ -91,7 +91,6 @@ class Label:
             self.server.check_installed("label")
             password = self.server.password()
 
-        console.doing("loading torch")
         from texthead.apps.label.label_file import check_csv, paths_in
         from texthead.apps.label.labelling import cut_files, encode_files, items_so_far, root_of, with_parts
         from texthead.data import Dataset, read_files

@@ -195,6 +195,7 @@ class _Table:
         self._needed, self._last = [name for name in columns if name != "labels"], columns[-1]
         self._columns = [*columns, "time"]
         self._names, self._positions, self._source = names, positions, source
+        self._known: dict[tuple[str, ...], int | None] = {}  # Names are resolved once.
         self._rows: dict[int, LabelRow] = {}
         self._stamp: object = None
 
@@ -214,8 +215,10 @@ class _Table:
                 raise DataError(
                     f"{self._csv}: no column {self._last!r}, for several labels per file; give another file"
                 )
-            position = self._positions.get(MediaPath(row_path(row, self._csv, line)).resolved())
-            if position is None:
+            cells = tuple(row.get(column, "") for column in ("path", "start", "end"))
+            if cells not in self._known:
+                self._known[cells] = self._positions.get(MediaPath(row_path(row, self._csv, line)).resolved())
+            if (position := self._known[cells]) is None:
                 raise DataError(
                     f"{self._csv}:{line}: labels {row['path']}, which is not in {self._source}: give the data that "
                     "the labels belong to"

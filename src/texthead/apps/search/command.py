@@ -116,7 +116,6 @@ class Find:
         if self.page:
             self.server.check_installed("find --page")
         password = self.server.password() if self.page else None
-        console.doing("loading torch")
         from texthead.apps.search.exports import export_hits
         from texthead.apps.search.index import open_index
         from texthead.apps.search.marks import Marks

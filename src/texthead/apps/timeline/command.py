@@ -99,7 +99,6 @@ class TimelineCommand:
             check_extra("plots", "--overlay")
 
     def __call__(self) -> None:
-        console.doing("loading torch")
         from texthead.apps.timeline.events import EventFinder, Hysteresis, in_order
         from texthead.apps.timeline.overlay import Curve
         from texthead.apps.timeline.streams import LiveStream
