@@ -7,11 +7,14 @@ Each group has a table of texthead's own entries in the same form; `find` return
 `load`, so that one broken package stops only what it adds.
 """
 
+import hashlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +115,18 @@ def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extensi
 def find_one(group: str, name: str, ours: Mapping[str, str]) -> Extension | None:
     """Return the entry of a group with this name, None if there is none; texthead's own is found without a search."""
     return find(group, ours).get(name) if name not in ours else Extension(_kind(group), name, ours[name], (OURS,))
+
+
+def code_of_packages(*groups: str) -> str:
+    """Return a digest of the Python files of packages that add to these groups; "" if none does."""
+    entries = [each for group in groups for each in find(group).values() if not each.ours]
+    files: list[Path] = []
+    for module in sorted({each.value.partition(":")[0].partition(".")[0] for each in entries}):
+        spec = find_spec(module)
+        for place in map(Path, spec.submodule_search_locations or [spec.origin or ""] if spec else []):
+            files += sorted(place.rglob("*.py")) if place.is_dir() else [place]
+    codes = [file.read_bytes() for file in files if file.is_file()]
+    return hashlib.sha256(b"\0".join(codes)).hexdigest()[:16] if codes else ""
 
 
 def package_of(error: BaseException) -> str | None:

@@ -78,6 +78,21 @@ def test_a_source_of_a_package_may_be_no_file(install: Install) -> None:
     assert th.read_dataset("shop:photos").source == "shop:photos"
 
 
+@pytest.mark.parametrize(
+    ("item", "part"),
+    [
+        ("th.Item(Path('a.png'), 'a'); object.__setattr__(item, 'split', 'testing')", "'testing' must be train, val, test or None"),
+        ("{'path': 'a.png'}", "no Item"),
+    ],
+)
+def test_items_of_a_package_are_checked(install: Install, item: str, part: str) -> None:
+    code = "from pathlib import Path\nimport texthead as th\ndef accepts(source): return source.startswith('shop:')\n"
+    code += f"def read(source):\n    item = {item}\n    data = th.Dataset((), source)\n    vars(data)['items'] = (item,)\n    return data"
+    install("shop", GROUP, "shop = shop", code)
+    with refuses(DataError, "shop:photos", part):
+        th.read_dataset("shop:photos")
+
+
 def test_what_our_applications_add_is_installed() -> None:
     """If this fails, `pip install -e .` again."""
     declared = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["entry-points"]

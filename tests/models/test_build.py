@@ -169,6 +169,21 @@ def test_a_package_adds_a_head_with_state(
         put(tmp_path / "other", Recognizer(tiny_visual(), MeanPool(), head))
 
 
+# A head of a package: what its `start` does, and what it adds to its config.
+STARTED = """
+import torch
+import texthead as th
+
+class signs(th.FrozenHead):
+    @classmethod
+    def start(cls, inputs):
+        {}
+    def config(self):
+        return {{**super().config(), **{}}}
+"""
+ROWS = "return cls(torch.ones(len(inputs.labels), inputs.encoder.dim), names=inputs.labels)"
+
+
 @pytest.mark.parametrize(
     ("code", "parts"),
     [
@@ -178,6 +193,12 @@ def test_a_package_adds_a_head_with_state(
         ("import torch\ndef signs(inputs): return torch.ones(3, 2)", [(3, 2), (3, SPEC.dim)]),
         ("signs = 3", ["function", "RowKind", "Head"]),
         ("class signs: pass", ["function", "RowKind", "Head"]),
+        (STARTED.format("return 3", "{}"), ["a int, not a head"]),
+        (STARTED.format("return th.Recognizer", "{}"), ["not a head"]),
+        (STARTED.format("return cls(torch.eye(7), names=list('abcdefg'))", "{}"), ["`weight`", 3]),
+        (STARTED.format(ROWS, "{'sharp': {3}}"), ["TypeError", "JSON"]),
+        (STARTED.format(ROWS, "{'sharp': 3}"), ["TypeError", "sharp"]),
+        (STARTED.format(ROWS, "{}") + "    def forward(self, x): return x", [(2, SPEC.dim), (2, 3)]),
     ],
 )
 def test_a_broken_package_is_one_line_when_its_head_is_used(

@@ -107,7 +107,7 @@ def _kind(hint: Any) -> tuple[str, Callable[[str], Any]]:
         return either(get_args(hint)), {value: value for value in get_args(hint)}.__getitem__
     if get_origin(hint) is tuple:
         reads = [_kind(each)[1] for each in get_args(hint)]
-        text = f"{len(reads)} numbers, such as [0.35, 1.0]"
+        text = f"{len(reads)} numbers, such as 0.35,1.0"
         return text, lambda typed: tuple(
             read(word) for read, word in zip(reads, typed.strip("[]").split(","), strict=True)
         )
@@ -115,7 +115,7 @@ def _kind(hint: Any) -> tuple[str, Callable[[str], Any]]:
         base, text, holds = get_args(hint)
         return text, lambda typed: _checked(base(typed), holds)
     if hint not in _KINDS:
-        raise TypeError(f"an option cannot be a {hint}")
+        raise TypeError(f"an option cannot be a {hint}; make it a text, a number, a bool or a Literal")
     return _KINDS[hint]
 
 

@@ -200,10 +200,11 @@ def _check_package(encoder: object, source: str) -> None:
             f"{source!r}: its network fails on a black image of {spec.size}x{spec.size} pixels "
             f"({line_of(error, kind=True)}): repair the package that brings it, or uninstall it"
         ) from error
-    if features.shape[-1] != spec.dim:
+    expected = (1, *([spec.tokens] if clip else []), spec.dim)
+    if features.shape != expected:
         raise EncoderError(
-            f"{source!r}: its network returns {features.shape[-1]} dimensions, but its spec has dim={spec.dim}; "
-            "correct dim"
+            f"{source!r}: its network returns {tuple(features.shape)} for one input, but by its spec (dim={spec.dim}, "
+            f"grid={spec.grid}) it must be {expected}; correct one of them"
         )
 
 

@@ -16,6 +16,7 @@ from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Visual
 from texthead.encoders.lazy import weights_key
 from texthead.errors import MediaError, TextheadError
+from texthead.extensions import code_of_packages
 from texthead.features.stills import Still
 from texthead.files import cache_dir
 from texthead.media.limits import check_file
@@ -288,7 +289,8 @@ def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool, engine
     """
     if not folder:
         return None
-    key = encoder_key(visual, pixels) + (f"-{engine}" if engine in INEXACT else "")
+    code = code_of_packages("texthead.encoders", "texthead.readers")  # It may change with the same weights and files.
+    key = "-".join([encoder_key(visual, pixels), *([engine] if engine in INEXACT else []), *([code] if code else [])])
     folder, spec = cache_dir() / "features" if folder is True else Path(folder), visual.spec
     return FeatureCache(key, folder, spec.number_type, spec.dim if spec.frames == 1 else None)
 

@@ -111,7 +111,7 @@ class Media(ABC, Closing):
         Pictures are wrong if their type is, or if they differ in size.
         """
         shape: tuple[int, ...] | None = None
-        with faults_of(type(self), self.path):
+        with faults_of(type(self), getattr(self, "path", Path("?"))):
             for index, picture in self.pictures(wanted):
                 if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
                     problem = f"frame {index} is {picture.dtype} {picture.shape}; readers give uint8 (height, width, 3)"

@@ -9,6 +9,7 @@ from torch import nn
 from texthead.encoders.encoder import Visual
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, RunError
+from texthead.extensions import Extension
 from texthead.models.head_rows import RowInputs, RowKind, variant_rows
 from texthead.models.head_table import head_kind
 from texthead.models.heads import FrozenHead, Head, TemplatesHead, TrainableHead
@@ -47,7 +48,10 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
     if isinstance(rows, type):
         if trainable:
             raise DataError(f"head {kind} decides what it trains, so `train_head` does not apply; leave it out")
-        return entry.call(rows.start, inputs)
+        head = entry.call(rows.start, inputs)
+        if not entry.ours:
+            _check_head(head, entry, inputs)
+        return head
     options: dict[str, Any] = inputs.options | {"kind": kind}
     if rows.of_text:
         options |= {"prompts": inputs.prompts, "text_source": encoder.text_source, "text_map": encoder.text_map}
@@ -66,6 +70,25 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
         kind = f"rows of shape {shape}" if shape else f"a {type(weight).__name__}"
         raise RunError(entry.broken(f"returned {kind} instead of a tensor {expected}, classes and dimensions"))
     return make(torch.as_tensor(weight), **options)
+
+
+def _check_head(head: object, entry: Extension, inputs: RowInputs) -> None:
+    """Raise RunError unless a package's head can be saved and made again, and gives a score for each class."""
+    classes, dim = len(inputs.labels), inputs.encoder.dim
+    if not isinstance(head, Head):
+        raise RunError(entry.broken(f"has a `start` that returned a {type(head).__name__}, not a head"))
+    if getattr(getattr(head, "weight", None), "shape", ())[:1] != (classes,):
+        raise RunError(entry.broken(f"has no `weight` with one row for each of {classes} classes"))
+
+    def restored() -> Head:
+        again = type(head).from_config(json.loads(json.dumps(head.config())), head.names, dim=dim)
+        again.load_state_dict(head.state_dict())
+        return again.eval()
+
+    with torch.no_grad():
+        shape = tuple(getattr(entry.call(entry.call(restored), torch.zeros(2, dim)), "shape", ()))
+    if shape != (2, classes):
+        raise RunError(entry.broken(f"returned scores of shape {shape} for 2 features, not {(2, classes)}"))
 
 
 def make_recognizer(
