@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from installed import Install
-from texthead import extensions
 from texthead.cli import main as cli
 
 CODE = '''
@@ -103,12 +102,3 @@ def test_two_packages_with_one_command(install: Install, wrong) -> None:
     install()
     install(package="louder")
     assert "loud and louder" in wrong("shout", "a")
-
-
-def test_features_of_a_package_depend_on_its_code(install: Install) -> None:
-    groups = "texthead.encoders", "texthead.readers"
-    folder = install("mine", groups[1], "abc = mine:Reader", "VALUE = 1")
-    before = extensions.code_of_packages(*groups)
-    assert extensions.code_of_packages(groups[0]) == ""
-    (folder / "mine.py").write_text("VALUE = 2")
-    assert extensions.code_of_packages(*groups) not in ("", before)

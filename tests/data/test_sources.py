@@ -81,7 +81,10 @@ def test_a_source_of_a_package_may_be_no_file(install: Install) -> None:
 @pytest.mark.parametrize(
     ("item", "part"),
     [
-        ("th.Item(Path('a.png'), 'a'); object.__setattr__(item, 'split', 'testing')", "'testing' must be train, val, test or None"),
+        (
+            "th.Item(Path('a.png'), 'a'); object.__setattr__(item, 'split', 'testing')",
+            "'testing' must be train, val, test or None",
+        ),
         ("{'path': 'a.png'}", "no Item"),
     ],
 )

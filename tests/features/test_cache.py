@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from installed import Install
 from made import PIXELS, write_video
 from messages import refuses
 from texthead.data.sampling import evenly
 from texthead.encoders.encoder import Visual
 from texthead.errors import TextheadError
+from texthead.extensions import code_of_packages
 from texthead.features.cache import FeatureCache, open_cache
 from texthead.features.frames import FrameFeatures, frame_features
 from texthead.features.reading import Reading
@@ -145,3 +147,12 @@ def test_a_file_that_is_no_such_cache_is_one_line(tmp_path: Path, damage: Callab
     damage(cache.path)
     with refuses(TextheadError, "key.sqlite: ", "TEXTHEAD_CACHE"):
         FeatureCache("key", tmp_path).get("a", range(200))
+
+
+def test_features_depend_on_the_code_of_packages(install: Install) -> None:
+    groups = "texthead.encoders", "texthead.readers"
+    folder = install("mine", groups[1], "abc = mine:Reader", "VALUE = 1")
+    before = code_of_packages(*groups)
+    assert code_of_packages(groups[0]) == ""
+    (folder / "mine.py").write_text("VALUE = 2")
+    assert code_of_packages(*groups) not in ("", before)
