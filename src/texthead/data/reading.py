@@ -340,7 +340,7 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
     if wrong := [item for item in dataset.items if not (isinstance(item, Item) and isinstance(item.path, Path))]:
         raise DataError(f"{dataset.source}: {wrong[0]!r} is no Item with a Path; repair the source")
     if strange := {item.split for item in dataset.items} - {None, *SPLIT_NAMES.values()}:
-        raise DataError(f"{dataset.source}: split {strange.pop()!r} must be train, val, test or None")
+        raise DataError(f"{dataset.source}: split {strange.pop()!r} must be train, val, test or None; correct it")
     if not dataset.items:
         raise DataError(f"{dataset.source}: no labelled videos or images; expected CLASS/FILE or a CSV with path,label")
     if wrong := [item for item in dataset.items if not isinstance(item.label, str)]:
