@@ -19,7 +19,7 @@ import torch
 from made import taken
 from media_files import box, heic, tiled
 from messages import refuses
-from texthead.apps.doctor.facts import facts_of
+from texthead.apps.doctor.facts import facts_of, thumbnail_of
 from texthead.apps.serving.previews import preview
 from texthead.data.clips import TrainClips, ViewClips
 from texthead.data.dataset import Dataset, Item
@@ -121,7 +121,8 @@ WAYS: dict[str, Callable[[Path], object]] = {
     "view": viewed,
     "view without antialias": partial(viewed, antialias=False),
     "train": trained,
-    "doctor": partial(facts_of, thumbnail=True),
+    "doctor": facts_of,
+    "thumbnail": thumbnail_of,
     "prepare": lambda path: encoded(path, ShardOptions(frames=FRAMES)),
     "preview": preview,
 }

@@ -248,7 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     end_processes()
                     signal.signal(signal.SIGINT, signal.SIG_IGN)
                 with suppress(OSError):  # The terminal may be gone.
-                    print(ending.line(), file=sys.stderr)
+                    sys.stderr.write(f"{ending.line()}\n")  # One write: ranks share the terminal.
                 return ending.code
             line = of_system(error) if isinstance(error, OSError) else str(error)
             extra = extra_of(error.name or "") if isinstance(error, ModuleNotFoundError) else None

@@ -574,4 +574,4 @@ def print_error(line: str) -> None:
     if sys.stderr.isatty():
         lines = wrap(text, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
         text = "\n".join(lines)
-    print(text, file=sys.stderr)
+    sys.stderr.write(f"{text}\n")  # One write, unlike `print`: ranks share the terminal.
