@@ -87,7 +87,7 @@ def test_what_a_folder_has_besides_media_is_counted_and_named(tree: Path) -> Non
     notes: list[str] = []
     predict(make_run(2), [tree, tree / "z.jpg"], reporter=Reporter(note=notes.append))
     assert notes == ["skipped 4 files that are not media: a.xmp, b.xmp, c.xmp and 1 more"]
-    assert find_media([tree / "z.jpg", tree / "deep"], notes.append)
+    assert find_media([tree / "z.jpg", tree / "deep"], Reporter(note=notes.append))
     assert notes[1:] == ["skipped 2 files that are not media: b.xmp, c.xmp"]
 
 

@@ -14,7 +14,7 @@ READING = Reading(engine="auto")
 def test_the_held_out_items(world, works):
     run = th.load_run(world.run)
     plans: list[EvaluationPlan] = []
-    scores = th.evaluate_run(run, reading=READING, notify=plans.append)
+    scores = th.evaluate_run(run, reading=READING, reporter=th.Reporter(event=plans.append))
     printed = json.loads(works("eval", world.run, *world.run_options(), "--json")[0])
     assert [method for method, _ in scores.table.rows] == [row["method"] for row in printed["methods"]]
     assert [result.top1 for _, result in scores.table.rows] == [row["top1"] for row in printed["methods"]]
@@ -28,7 +28,9 @@ def test_other_classes(world, works, classes):
     run, data = th.load_run(world.run), th.read_dataset(world.images)
     plans: list[EvaluationPlan] = []
     how = {"classes": classes, "zero_shot": classes is None, "template": "a {} thing"}
-    scores = th.evaluate_run(run, data, None, READING, notify=plans.append, baselines="never", **how)
+    scores = th.evaluate_run(
+        run, data, None, READING, reporter=th.Reporter(event=plans.append), baselines="never", **how
+    )
     names = ["--classes", classes] if classes else ["--zero-shot"]
     options = [*names, "--template", "a {} thing", "--baselines", "never", "--verbose", *world.run_options()]
     out, err = works("eval", world.run, world.images, *options)

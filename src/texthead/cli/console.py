@@ -169,7 +169,7 @@ def say_notes(*lines: str | None) -> None:
         deferred += filter(None, lines)
 
 
-reporter = Reporter(bar, say=_say, note=say_notes)
+reporter = Reporter(bar, say=_say, note=say_notes, skipped=lambda error: say_skipped([error]))
 
 
 def flush_notes() -> None:

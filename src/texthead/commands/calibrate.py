@@ -1,13 +1,13 @@
 """`texthead calibrate`: fit temperature, rejection threshold and prediction sets on held-out items."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import console
 from texthead.cli.options import ScoredRun, SplitName
 from texthead.cli.parser import option
-from texthead.errors import MediaError, listed
+from texthead.errors import listed
 
 if TYPE_CHECKING:
     from texthead.prediction.run_calibration import CalibrationPlan, RunCalibration
@@ -59,8 +59,7 @@ class Calibrate(ScoredRun):
             self.files.reading(items.paths),
             split=self.split,
             **rates,
-            reporter=console.reporter,
-            notify=partial(_notify, run),
+            reporter=replace(console.reporter, event=partial(_say_plan, run)),
         )
         for line in (_temperature(made), *_promised(made), *made.lines):
             console.results().print(line)
@@ -75,11 +74,8 @@ class Calibrate(ScoredRun):
         console.next_command("texthead", "report", self.run, *filter(None, [self.data]))
 
 
-def _notify(run: "Run", plan: "CalibrationPlan | MediaError") -> None:
-    """Print how many items the calibration is fitted to, or a file that is skipped."""
-    if isinstance(plan, MediaError):
-        console.say_skipped([plan])
-        return
+def _say_plan(run: "Run", plan: "CalibrationPlan") -> None:
+    """Print how many items the calibration is fitted to."""
     count = f"{len(plan.items)} items ({plan.split}) of {len(plan.items.classes)}"
     console.remarks().print(f"{count} of the run's {len(run.labels)} classes")
     console.say_notes(*plan.notes)

@@ -1,6 +1,6 @@
 """`texthead eval`: score a run on labelled data, with its own classes or others."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -76,8 +76,7 @@ class Eval(ScoredRun):
             at_least=self.at_least,
             baselines=self.beside.baselines,
             cache=self.beside.folder,
-            reporter=console.reporter,
-            notify=_say_plan,
+            reporter=replace(console.reporter, event=_say_plan),
         )
         console.say_notes(*scores.notes)
         show_scores(scores.table)

@@ -1,6 +1,6 @@
 """`texthead report`: write the HTML report of a run from its folder and labelled items."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -8,7 +8,6 @@ from texthead.cli import console
 from texthead.cli.options import BaselineOptions, LabelledRun, ReadingOptions, SplitName
 from texthead.cli.outputs import check_out_file, check_outputs
 from texthead.cli.parser import NonNegativeInt, UpTo12, option
-from texthead.errors import MediaError
 from texthead.extras import check_extra
 
 if TYPE_CHECKING:
@@ -65,15 +64,14 @@ class ReportCommand(LabelledRun):
             unknown=None if self.unknown is None else self.labelled.read(self.unknown),
             examples=Examples(self.mistakes, self.hits, self.saliency),
             baselines=self.beside.baselines,
-            reporter=console.reporter,
-            notify=_notify,
+            reporter=replace(console.reporter, event=_say),
         )
         console.results().print(f"report: {path}")
         console.show_json({"report": path, "run": self.run, **scores_json(scores.table)})
         console.next_command("texthead", "predict", self.run, scores.table.division.scored.items[0].path)
 
 
-def _notify(event: "EvaluationPlan | RunEvaluation | MediaError") -> None:
+def _say(event: "EvaluationPlan | RunEvaluation") -> None:
     """Print what is scored and the scores, and show what is done next."""
     from texthead.cli.score_table import show_scores
     from texthead.prediction.run_evaluation import EvaluationPlan
@@ -83,8 +81,6 @@ def _notify(event: "EvaluationPlan | RunEvaluation | MediaError") -> None:
             f"scoring {len(event.items)} items ({event.split}) of {len(event.items.classes)} classes"
         )
         console.doing("scoring the baselines")
-    elif isinstance(event, MediaError):
-        console.say_skipped([event])
     else:
         console.say_notes(*event.notes)
         show_scores(event.table)

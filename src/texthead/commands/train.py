@@ -3,7 +3,7 @@
 import sys
 from argparse import SUPPRESS
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_origin, get_type_hints
 
@@ -184,8 +184,7 @@ class Train:
             # On resuming, the run folder names the encoder, and the run may be someone else's.
             allow_download=not self.resume or self.downloads.allow_download,
             command=self.run_options,
-            reporter=console.reporter,
-            notify=self._notify,
+            reporter=replace(console.reporter, event=self._say),
         )
         _show(trained)
 
@@ -219,9 +218,8 @@ class Train:
             raise DataError(f"--held-out {self.held_out}: --val {self.val} names the held-out items; give one of them")
         return with_validation(dataset, self.labelled.read(self.val))
 
-    def _notify(self, event: "TrainingEvent") -> None:
+    def _say(self, event: "TrainingEvent") -> None:
         """Print what the training tells, and show what it does next."""
-        from texthead.errors import MediaError
         from texthead.models.head_table import as_head
         from texthead.transfer.comparison import FittedMethod
         from texthead.transfer.run_training import Choice, TrainingPlan
@@ -238,8 +236,6 @@ class Train:
             for line in event.changes:
                 console.remarks().print(line)
             console.doing("writing the run" if event.tuned is False else "scoring the baselines")
-        elif isinstance(event, MediaError):
-            console.say_skipped([event])
         else:
             head = as_head(event.head)
             if head.learned_template:

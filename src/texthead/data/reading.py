@@ -27,6 +27,7 @@ from texthead.media.addresses import allowed_address
 from texthead.media.find import find_media, is_hidden, media_below, skipped_note
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
+from texthead.parallel.progress import Reporter
 from texthead.text.class_names import check_names
 from texthead.text.class_tree import FOLDERS
 from texthead.text.label_files import read_labels
@@ -117,7 +118,7 @@ def read_files(source: str | Path) -> Dataset:
     manifest = Path(source)
     if manifest.suffix.lower() not in _MANIFEST_SUFFIXES:
         notes: list[str] = []
-        paths = find_media([manifest], notes.append)
+        paths = find_media([manifest], Reporter(note=notes.append))
         return Dataset(tuple(Item(path, "") for path in paths), str(source), tuple(notes))
     rows = [*manifest_rows(manifest, ("path",))]
     if not rows:

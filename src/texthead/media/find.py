@@ -1,7 +1,7 @@
 """Find media files below a folder."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from texthead.errors import DataError, listed
@@ -10,7 +10,7 @@ from texthead.media.addresses import allow_addresses
 from texthead.media.frame_folder import EVERY
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
-from texthead.parallel.progress import silent
+from texthead.parallel.progress import Reporter
 
 # Files that Windows adds to folders; those of other systems are hidden.
 _OF_SYSTEM = frozenset({"desktop.ini", "ehthumbs.db", "thumbs.db"})
@@ -63,16 +63,16 @@ def skipped_note(others: Sequence[str]) -> list[str]:
     return [f"skipped {len(others)} file{are} not media: {listed(sorted(others), 3)}"] if others else []
 
 
-def find_media(inputs: str | Path | Sequence[str | Path], note: Callable[[str], object] = silent) -> list[Path]:
+def find_media(inputs: str | Path | Sequence[str | Path], reporter: Reporter = Reporter()) -> list[Path]:
     """Return the paths of `find_names`.
 
     Raises:
         DataError: as there.
     """
-    return [Path(name) for name in find_names(inputs, note)]
+    return [Path(name) for name in find_names(inputs, reporter)]
 
 
-def find_names(inputs: str | Path | Sequence[str | Path], note: Callable[[str], object] = silent) -> list[str]:
+def find_names(inputs: str | Path | Sequence[str | Path], reporter: Reporter = Reporter()) -> list[str]:
     """Return the files among the inputs, one or several, and the videos and images below the folders, sorted.
 
     They are strings, since a `Path` takes four times the memory.
@@ -81,7 +81,7 @@ def find_names(inputs: str | Path | Sequence[str | Path], note: Callable[[str], 
     and folders are skipped unless they are inputs themselves.
 
     Args:
-        note: called with how many files in the folders are not media, if there are any.
+        reporter: gets a note on files in the folders that are not media.
 
     Raises:
         DataError: a path does not exist, or a folder has no video or image.
@@ -104,5 +104,5 @@ def find_names(inputs: str | Path | Sequence[str | Path], note: Callable[[str], 
             media.check()
             raise DataError(f"{path}: no such file or folder; check the path")
     for line in skipped_note(others):
-        note(line)
+        reporter.note(line)
     return names

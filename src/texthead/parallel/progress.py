@@ -4,7 +4,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
+from texthead.errors import MediaError
 from texthead.notebook import NotebookBar, TerminalBar, in_notebook
 
 # Called with (items done, items in all).
@@ -54,6 +56,8 @@ class Reporter:
         note: called with what a user should know about the results, such as damaged rows of the cache.
         record: called with each record of the metrics of a training; on resume, with the earlier ones too.
         used: called with the name of each engine that computed features, now or when they were cached.
+        skipped: called with the error of each file that is left out.
+        event: called with what a long call knows before it returns, such as an `EvaluationPlan`.
     """
 
     bar: Callable[[str, str], AbstractContextManager[Progress]] = _notebook_bar
@@ -61,6 +65,8 @@ class Reporter:
     note: Callable[[str], object] = silent
     record: Callable[[dict], object] = silent
     used: Callable[[str], object] = silent
+    skipped: Callable[[MediaError], object] = silent
+    event: Callable[[Any], object] = silent
 
     def counting(self, count: Progress, title: str | None = None) -> "Reporter":
         """Return a reporter that calls `count` in place of opening bars, such as for a part of a larger bar.

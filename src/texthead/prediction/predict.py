@@ -125,13 +125,11 @@ def predictions(
         raise DataError("prediction sets are not valid with unlabelled files; leave out `sets` or `unlabelled`")
     if sets:
         check_has_sets(calibration)
-    names = find_names(inputs, reporter.note)
+    names = find_names(inputs, reporter)
     others: list[str] = []
     if unlabelled:
         resolved_names = {MediaPath(name).resolved() for name in names}
-        others = [
-            name for name in find_names(unlabelled, reporter.note) if MediaPath(name).resolved() not in resolved_names
-        ]
+        others = [name for name in find_names(unlabelled, reporter) if MediaPath(name).resolved() not in resolved_names]
         chunks = iter([item_features(model, [*map(Path, names + others)], protocol, reading, reporter, "predict")])
     else:
         chunks = features_in_chunks(model, names, protocol, reading, reporter, "predict")

@@ -1,6 +1,6 @@
 """Calibrate a run on labelled items that it was not trained on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from texthead.data.class_shares import are_unbalanced, item_weights
 from texthead.data.dataset import Dataset, Split, label_indices
 from texthead.data.protocol import Protocol
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError
 from texthead.evaluation.broader_names import Answers, Broader
 from texthead.evaluation.calibration import (
     Calibration,
@@ -71,7 +71,6 @@ def calibrate_run(
     coverage: float = 0.9,
     wrong: float = 0.05,
     reporter: Reporter = Reporter(),
-    notify: Callable[[CalibrationPlan | MediaError], object] = lambda _: None,
 ) -> RunCalibration:
     """Fit a temperature, a rejection threshold and prediction sets, and write them into the run, as `calibrate` does.
 
@@ -85,8 +84,7 @@ def calibrate_run(
         false_accept: share of unknown items that may get a class, 0-1.
         coverage: share of prediction sets that must contain the correct class, 0-1.
         wrong: share of items that may get a wrong answer if the run has a tree, 0-1.
-        reporter: gets progress and messages.
-        notify: called with the items, before they are scored, and with the error of each file that is skipped.
+        reporter: gets progress, messages, skipped files, and as an event the `CalibrationPlan`.
 
     Raises:
         DataError: a rate is out of range, no such split, or the run was trained on the items.
@@ -103,12 +101,12 @@ def calibrate_run(
     check_own(run.folder)
     dataset, protocol = held_out_items(run) if dataset is None else dataset, protocol or run.protocol
     plan = calibration_items(run, dataset, others, split)
-    notify(plan)
+    reporter.event(plan)
 
     def scored(items: Dataset, title: str) -> tuple[Tensor, Dataset]:
         result = score(run.model, [item.path for item in items.items], protocol, reading, reporter, title)
         for error in result.skipped:
-            notify(error)
+            reporter.skipped(error)
         return result.scores, items.pick(result.positions)
 
     scores, items = scored(plan.items, "score items")

@@ -1,6 +1,6 @@
 """Score a run on labelled items, with its own classes or others, beside baselines."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -84,7 +84,6 @@ def evaluate_run(
     baselines: When = "auto",
     cache: str | Path | bool = False,
     reporter: Reporter = Reporter(),
-    notify: Callable[[EvaluationPlan], object] = lambda _: None,
 ) -> RunEvaluation:
     """Score a run on labelled items that it was not trained on, at its temperature and beside baselines.
 
@@ -101,8 +100,7 @@ def evaluate_run(
             a run with a tree and no level 0.9.
         baselines: when to score zero-shot and a probe (with a new head: zero-shot) too.
         cache: folder for the features of the baselines, as in `Reading`.
-        reporter: gets progress and messages.
-        notify: called with what is scored, before that takes time.
+        reporter: gets progress, messages, and as an event the `EvaluationPlan`, before that takes time.
 
     Raises:
         DataError: no such split, the run was trained on items of another split than train, or a label has no class.
@@ -124,7 +122,7 @@ def evaluate_run(
     answered = plan.other or run
     level = usual_level(answered, protocol) if at_least is None else at_least
     calibration = answering(answered, protocol, level)
-    notify(plan)
+    reporter.event(plan)
     lost = unscored(items, name, run.labels) if items.several and plan.other is None else []
     items = items.with_classes(run.labels) if lost else items
     engines, model = set[str](), answered.model

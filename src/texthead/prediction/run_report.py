@@ -1,18 +1,17 @@
 """Write the report of a run from labelled items."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from texthead.data.dataset import Dataset, Split
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import score
 from texthead.evaluation.frame_order import blind_to_order, order_test
 from texthead.features.reading import Reading
 from texthead.media.paths import fingerprints
 from texthead.parallel.progress import Reporter
-from texthead.prediction.run_evaluation import EvaluationPlan, RunEvaluation, evaluate_run
+from texthead.prediction.run_evaluation import RunEvaluation, evaluate_run
 from texthead.report.mistakes import mistake_strips
 from texthead.report.probabilities import calibration_report
 from texthead.report.run_page import write_report
@@ -49,7 +48,6 @@ def report_run(
     examples: Examples = Examples(),
     baselines: When = "auto",
     reporter: Reporter = Reporter(),
-    notify: Callable[[EvaluationPlan | RunEvaluation | MediaError], object] = lambda _: None,
 ) -> RunReport:
     """Write the HTML report of a run and return its path and scores, as `texthead report` does.
 
@@ -61,8 +59,7 @@ def report_run(
         unknown: items of none of the run's classes, to measure how many get a class.
         examples: the predictions to show.
         baselines: when to score zero-shot and a probe too.
-        reporter: gets progress and messages.
-        notify: called with what is scored, the scores, and each unreadable unknown item, as they come.
+        reporter: gets progress, messages, skipped unknown items, and as events the `EvaluationPlan` and the scores.
 
     Raises:
         DataError: as `evaluate_run`, or unknown items for a run without a threshold.
@@ -87,16 +84,15 @@ def report_run(
         baselines=baselines,
         cache=reading.cache,
         reporter=reporter,
-        notify=notify,
     )
-    notify(scores)
+    reporter.event(scores)
     unknown_scores = None
     if unknown is not None:
         paths = [item.path for item in unknown.items]
         scored = score(run.model, paths, protocol, reading, reporter, "score unknown items")
         unknown_scores = scored.scores
         for error in scored.skipped:
-            notify(error)
+            reporter.skipped(error)
     reliability = calibration_report(scores.raw, calibration=calibration, unknown=unknown_scores, lines=lines)
     order = None
     if not blind_to_order(run.model, protocol.frames):

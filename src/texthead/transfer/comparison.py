@@ -134,7 +134,7 @@ def _encode(
     task, line = methods.choose_penalty(task, method, items)
     lines = [line]
     if unlabelled:
-        paths = find_media([unlabelled], frozen.reporter.note)
+        paths = find_media([unlabelled], frozen.reporter)
         files = frozen.files(paths, "encode unlabelled files")
         check_any(paths, files.positions, files.skipped)
         if shares == "estimate":

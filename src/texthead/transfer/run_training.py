@@ -1,6 +1,6 @@
 """Train a run: fit a method on the frozen encoder, and fine-tune if that is better."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +15,7 @@ from texthead.data.dataset import Dataset, splits_of
 from texthead.data.division import Division, divide
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import load_encoder
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
@@ -152,8 +152,8 @@ class TrainedRun:
     tuned: bool = False
 
 
-# The plan, a fitted method, a choice, an unreadable file, the model to fine-tune.
-TrainingEvent = TrainingPlan | FittedMethod | Choice | MediaError | Recognizer
+# The plan, a fitted method, a choice, the model to fine-tune.
+TrainingEvent = TrainingPlan | FittedMethod | Choice | Recognizer
 
 
 def train_run(
@@ -168,7 +168,6 @@ def train_run(
     allow_download: bool = True,
     command: dict[str, object] | None = None,
     reporter: Reporter = Reporter(),
-    notify: Callable[[TrainingEvent], object] = lambda _: None,
 ) -> TrainedRun:
     """Train a run and score it beside baselines, as `texthead train` does.
 
@@ -183,8 +182,7 @@ def train_run(
         device: device to compute on; the CPU if None.
         allow_download: whether the encoder may be downloaded.
         command: the options to save in the run folder.
-        reporter: gets progress, messages and the records of fine-tuning.
-        notify: called with each `TrainingEvent`, before the next step takes time.
+        reporter: gets progress, messages, skipped files, the records of fine-tuning and each `TrainingEvent`.
 
     Raises:
         DataError: the data cannot be divided, the encoder or a file does not fit the options, or no item can be read.
@@ -197,10 +195,10 @@ def train_run(
     check_out(Path(out), resume=resume)
     workers = execution.workers or reading.workers
     shared = {"workers": workers, "cache": reading.cache, "engine": reading.engine}
-    training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, reporter, notify)
+    training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, reporter)
     inputs, division, changes = training.plan(data, device or torch.device("cpu"), allow_download)
     if training.must_tune:
-        notify(Choice(True, "option", "fine_tune=True", changes=changes))
+        reporter.event(Choice(True, "option", "fine_tune=True", changes=changes))
         trained = training.fine_tune(training.start(inputs, division))
     else:
         trained = training.choose(inputs, division, changes)
@@ -230,7 +228,6 @@ class _Training:
     resume: bool
     command: dict[str, object] | None
     reporter: Reporter
-    notify: Callable[[TrainingEvent], object]
 
     @property
     def must_tune(self) -> bool:
@@ -274,7 +271,7 @@ class _Training:
         if self.must_tune:  # `fit_method` counts the readable items.
             counts = [] if division.train.several else [*division.train.labelling.counts.values()]
             lines += filter(None, [unbalanced_text(recipe.class_shares, counts)])
-        self.notify(TrainingPlan(division, drawn, inputs, (*data.notes, *division.notes, *lines)))
+        self.reporter.event(TrainingPlan(division, drawn, inputs, (*data.notes, *division.notes, *lines)))
         return inputs, division, changes
 
     def choose(self, inputs: RowInputs, division: Division, changes: Sequence[str]) -> TrainedRun:
@@ -284,23 +281,23 @@ class _Training:
         names, sentences = inputs.names or inputs.labels, inputs.sentences or []
         task, _ = make_task(inputs.encoder, division.train, names, sentences, values, self.reading, self.reporter)
         quick = fit_method(task, division, options.method, baselines=options.baselines, unlabelled=options.unlabelled)
-        self.notify(quick)
+        self.reporter.event(quick)
         choice = self._before_trial(quick)
         if choice.tuned is None:
-            self.notify(choice)
+            self.reporter.event(choice)
             if inputs.recipe.class_shares == "estimate":
                 estimated = quick.task.recipe.class_shares
                 inputs = replace(inputs, recipe=replace(inputs.recipe, class_shares=estimated))
             start = self.start(inputs, replace(division, train=quick.items.data), quick.table)
             choice = self._try(quick, start)
             if choice.tuned:
-                self.notify(choice._replace(changes=changes))
+                self.reporter.event(choice._replace(changes=changes))
                 command = self.command
                 if command and options.unlabelled:
                     # Fine-tuning is resumed with the estimated class shares, without unlabelled files.
                     command = {**command, "unlabelled": None, "class_shares": inputs.recipe.class_shares}
                 return replace(self, command=command).fine_tune(start)
-        self.notify(choice)
+        self.reporter.event(choice)
         model, reading = quick.save(self.out, choice.why), task.frozen.reading
         reading = replace(reading, workers=0, skip_unreadable=False, engine="eager")
         return TrainedRun(self.out, model, quick.table, task.frozen.protocol, reading)
@@ -361,7 +358,7 @@ class _Training:
         if compare or several or needs_features(self.options.head, recipe) or reading.skip_unreadable:
             items, division = readable_division(frozen, division)
             for error in items.skipped:
-                self.notify(error)
+                self.reporter.skipped(error)
         table = table or ScoreTable(division)
         if compare and items is not None and len(division.scored):
             labels, names = tuple(inputs.labels), tuple(inputs.names or inputs.labels)
@@ -381,7 +378,7 @@ class _Training:
             assert inputs.features is not None
             assert inputs.targets is not None
             model = model.with_head(as_several(as_head(model.head), inputs.features, inputs.targets))
-        self.notify(model)
+        self.reporter.event(model)
 
         def record(values: dict) -> None:
             self.reporter.record(values)

@@ -20,6 +20,7 @@ from texthead.apps.search.search import search
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, RunError
 from texthead.features.reading import Reading
+from texthead.parallel.progress import Reporter
 from texthead.runs.run import load_run
 
 RED = "a red thing"
@@ -172,7 +173,7 @@ def test_marks_are_kept_in_a_csv_that_train_reads_and_resumed(folder: Path, tmp_
         str(index.media(window).resolved()) for window in marks.hit
     }
     notes: list[str] = []
-    again = Marks(index, RED, marks.row, path, notes.append)
+    again = Marks(index, RED, marks.row, path, Reporter(note=notes.append))
     assert again.hit == marks.hit
     assert notes == []
     assert torch.equal(odds(again), odds(marks))
@@ -186,7 +187,7 @@ def test_marks_of_other_files_stay_in_the_csv_with_a_line(folder: Path, tmp_path
         f"film.mp4#t=0.5,1.5,{RED},\n".replace("film.mp4#t=0.5,1.5", '"film.mp4#t=0.5,1.5"')
     )
     index, notes = opened(folder), list[str]()
-    marks = Marks(index, RED, torch.zeros(index.features.shape[1]), path, notes.append)
+    marks = Marks(index, RED, torch.zeros(index.features.shape[1]), path, Reporter(note=notes.append))
     assert notes == [f"{path}: 2 of 4 marks are not in {folder}; they stay in the file"]
     assert sorted(marks.hit.values()) == [False, True]
     (red,) = (window for window, hit in marks.hit.items() if hit)

@@ -169,7 +169,7 @@ def open_slices(
     out: str | Path,
     protocol: Protocol | None = None,
     options: SliceOptions = SliceOptions(),
-    note: Callable[[str], object] = silent,
+    reporter: Reporter = Reporter(),
 ) -> Slices:
     """Start or continue predictions for many files in the folder `out`.
 
@@ -179,7 +179,7 @@ def open_slices(
             per line, relative to the manifest; a folder of videos and images; or prepared shards, local or remote.
             Manifests are streamed, never held in memory.
         protocol: as for `predict`.
-        note: called with how many files of a folder are not media.
+        reporter: gets a note on files of a folder that are not media.
 
     Raises:
         DataError: the source does not exist, lists no files or breaks a rule; a number is out of range; or `out`
@@ -193,7 +193,7 @@ def open_slices(
     if options.sets:
         check_has_sets(calibration)
     manifest, out = MediaPath(source).resolved().path, Path(out)
-    files = _files_of(manifest, note)
+    files = _files_of(manifest, reporter)
     count, digest = 0, hashlib.sha256()
     for path in files():
         count += 1
@@ -289,13 +289,13 @@ def check_rank(rank: int, ranks: int) -> None:
 # ---- files
 
 
-def _files_of(source: Path, note: Callable[[str], object] = silent) -> Callable[[], Iterator[str]]:
+def _files_of(source: Path, reporter: Reporter) -> Callable[[], Iterator[str]]:
     """Return a function that yields the files of a source in order; it rereads a manifest at each call.
 
     Names are strings because a `Path` is several times slower, and each process iterates over all of them.
     """
     if MediaPath(source).has_shards() or source.is_dir():
-        return partial(iter, find_names([source], note))
+        return partial(iter, find_names([source], reporter))
     if not source.is_file():
         raise DataError(f"{source}: no such manifest, folder or shards; check the path")
     return partial(_lines if source.suffix.lower() == ".txt" else _rows, source)

@@ -105,7 +105,7 @@ class Bulk:
         run, source = self._run_and_source()
         model = self.model.load(run, self.files.pick_device())
         options = SliceOptions(slice=self.slice, top=self.top, scores=self.scores, batch=self.batch, sets=self.sets)
-        slices = open_slices(model, source, self.out, self.protocol.on(model.protocol), options, console.reporter.note)
+        slices = open_slices(model, source, self.out, self.protocol.on(model.protocol), options, console.reporter)
         noted_calibration(model, slices.protocol)
         who = f"process {rank} of {ranks}" if self.ray is None else f"Ray, {self.ray} encoding"
         console.notes().print(f"{who}; {slices.request['files']} files in {slices.count} slices")

@@ -143,7 +143,7 @@ class Find:
         name, source = words or MediaPath(query).file.stem, self.run or self.encoder or "mini"
         taught = None
         if self.marks:
-            taught = Marks(index, name, query_row(index, query), Path(self.marks), console.say_notes)
+            taught = Marks(index, name, query_row(index, query), Path(self.marks), console.reporter)
         if taught and taught.hit:
             results = search(index, taught.head(), top=self.top)
         else:

@@ -1,6 +1,6 @@
 """Teach a search by hits and misses: a CSV of marks, the head fitted to them, windows to mark next, and a run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from texthead.evaluation import Calibration
 from texthead.files import in_turn, new_folder, write_csv, write_json
 from texthead.media import MediaPath
 from texthead.models import MeanPool, Recognizer, heads
-from texthead.parallel import silent
+from texthead.parallel import Reporter
 from texthead.recipes import Recipe
 from texthead.runs import CALIBRATION, rows_digest, write_run
 
@@ -48,7 +48,7 @@ class Marks:
         row: the query, a vector of at most length 1 in the space of the features. It is shorter the less the text
             encoder knows it (`known_rows`); zero if there is no text.
         csv: the CSV, which is read if it exists; None keeps no file.
-        note: gets a line on rows that are not in the index.
+        reporter: gets a note on rows that are not in the index.
 
     Attributes:
         hit: for each marked window whether it is a hit.
@@ -57,7 +57,7 @@ class Marks:
         DataError: the name is "other", or the CSV has another label.
     """
 
-    def __init__(self, index: Index, name: str, row: Tensor, csv: Path | None = None, note: Callable = silent):
+    def __init__(self, index: Index, name: str, row: Tensor, csv: Path | None = None, reporter: Reporter = Reporter()):
         # A semicolon separates several labels.
         self.index, self.name, self.row, self.csv = index, " ".join(name.replace(";", ",").split()), row.float(), csv
         if self.name == OTHER:
@@ -73,7 +73,7 @@ class Marks:
                 same = (index.file_of == number) & (index.spans == torch.tensor(media.span)).all(1)
                 self.hit |= dict.fromkeys(same.nonzero()[:, 0].tolist(), label == self.name)
             if others := len(rows) - len(self.hit):
-                note(f"{csv}: {others} of {len(rows)} marks are not in {index.data}; they stay in the file")
+                reporter.note(f"{csv}: {others} of {len(rows)} marks are not in {index.data}; they stay in the file")
 
     def _rows(self) -> dict[MediaPath, dict[str, str]]:
         """Return the rows of the CSV."""
