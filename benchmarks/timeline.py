@@ -36,7 +36,7 @@ import texthead as th
 from benchmarks.choosing import mean_and_half
 from benchmarks.videos import Frames, whole
 from texthead.apps.demo import drawn_videos
-from texthead.apps.timeline.events import Event, Hysteresis, Stretch, events_in
+from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch, in_order
 from texthead.apps.timeline.timeline import Sliding, open_timed, scores_over_time
 from texthead.data.dataset import Dataset, Item
 from texthead.runs.run import Run
@@ -47,6 +47,12 @@ RATES = (2.0, 4.0, 8.0, 16.0)
 TIMED = 4
 WINDOWS = (1.0, 1.5, 2.0, 3.0)
 ENTERS, LEAVES, LENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (0.2, 0.3, 0.4, 0.5), (0.0, 0.25, 0.5, 1.0)
+
+
+def events_in(stretches: Sequence[Stretch], names: Sequence[str], rule: Hysteresis) -> list[Event]:
+    """Return all events, sorted by start."""
+    finder = EventFinder(names, rule)
+    return in_order([event for stretch in stretches for event in finder.add(stretch)] + finder.finish())
 
 
 class Clip(NamedTuple):

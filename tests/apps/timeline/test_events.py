@@ -14,7 +14,6 @@ from texthead.apps.timeline.events import (
     Stretch,
     csv_row,
     event_json,
-    events_in,
     in_order,
     of_all_classes,
     srt,
@@ -34,6 +33,10 @@ def run_finder(rows: list[Stretch], names: list[str], rule: Hysteresis) -> list[
     """Return every event, including those of no class."""
     finder = EventFinder(names, rule)
     return in_order([event for row in rows for event in finder.add(row)] + finder.finish())
+
+
+def events_in(rows: list[Stretch], names: list[str], rule: Hysteresis) -> list[Event]:
+    return [event for event in run_finder(rows, names, rule) if event.known]
 
 
 def in_hindsight(scores: np.ndarray, rule: Hysteresis, step: float) -> list[tuple[float, float]]:

@@ -1,6 +1,5 @@
 """The overlay shows every frame at its own time, labels only the current events, and marks the current position."""
 
-from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from PIL import ImageColor
 
 from made import pictures, write_timed
 from messages import refuses
-from texthead.apps.timeline.events import Event
-from texthead.apps.timeline.overlay import Curve, colours, enlarged, lanes, write_overlay
+from texthead.apps.timeline.events import Curve, Event, Stretch
+from texthead.apps.timeline.overlay import colours, enlarged, lanes, write_overlay
 from texthead.apps.timeline.timeline import open_timed
 from texthead.errors import MediaError, RunError
 from texthead.media.reader import Media
@@ -25,11 +24,11 @@ def drawn(folder: Path, events: list[Event]) -> Path:
 
 
 def overlaid(folder: Path, events: list[Event], source: Path) -> Path:
-    curve = Curve()
-    curve.add(0.8, array("f", (0.5, 0.0)))
-    curve.add(1.95, array("f", (0.75, 0.25)))
+    curve = Curve(["a cat", "a dog"])
+    curve.add(Stretch(0.0, 0.8, (0.5, 0.0)))
+    curve.add(Stretch(0.8, 1.95, (0.75, 0.25)))
     with open_timed(source) as video:
-        write_overlay(folder / "out" / "b.mp4", video, events, ["a cat", "a dog"], curve)
+        write_overlay(folder / "out" / "b.mp4", video, events, curve)
     return folder / "out" / "b.mp4"
 
 

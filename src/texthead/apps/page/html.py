@@ -12,7 +12,7 @@ from PIL import Image
 
 from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.page.options import PageLimits
-from texthead.apps.timeline import events, timeline_json
+from texthead.apps.timeline import Events, events
 from texthead.evaluation import NONE
 from texthead.files import csv_text
 from texthead.media import MediaPath
@@ -121,9 +121,8 @@ def downloads_html(answer: TopClasses, timeline: VideoEvents | None) -> str:
     files = [("CSV", f"{path.stem}.csv", "text/csv", csv_text([columns, *csv_rows([answer.prediction], columns)]))]
     if timeline is not None:
         all_events = list(timeline.events)
-        entry["timeline"] = timeline_json(
-            path, answer.seconds, timeline.sliding, timeline.rule, all_events, answer.calibration
-        )
+        about = answer.seconds, timeline.sliding, timeline.rule, answer.calibration
+        entry["timeline"] = Events(all_events, path, *about).to_json()
         rows = csv_text([events.EVENT_COLUMNS, *map(events.csv_row, all_events)])
         files.append(("events as CSV", f"{path.stem}-events.csv", "text/csv", rows))
         files.append(("as subtitles", f"{path.stem}.srt", "application/x-subrip", events.srt(all_events)))

@@ -1,6 +1,8 @@
 """Find events with a start and an end in class probabilities over time, all at once or as a stream."""
 
 import re
+from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,6 +23,25 @@ class Stretch(NamedTuple):
     end: float
     scores: tuple[float, ...]
     known: bool = True
+
+
+class Curve:
+    """The probability of each class over time, four bytes per number."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._ends: list[float] = []
+        self._rows: list[array] = []
+
+    def add(self, stretch: Stretch) -> None:
+        """Add the scores of the next stretch."""
+        self._ends.append(stretch.end)
+        self._rows.append(array("f", stretch.scores))
+
+    def at(self, seconds: float) -> dict[str, float]:
+        """Return the score of each class at a time; after the end, the last one."""
+        row = min(bisect_right(self._ends, seconds), len(self._rows) - 1)
+        return dict(zip(self._names, self._rows[row], strict=True))
 
 
 @dataclass(frozen=True)
@@ -141,19 +162,27 @@ class _Class:
 
 
 class EventFinder:
-    """Find events in a stream of stretches; memory is one unfinished event per class."""
+    """Find events in a stream of stretches; memory is one unfinished event per class.
+
+    Attributes:
+        highest: the stretch with the highest probability, of those that are known if there are any.
+    """
 
     def __init__(self, names: Sequence[str], rule: Hysteresis):
         self._classes = [_Class(name, rule.of(name)) for name in names]
         self._none = _Class(NONE, rule, known=False)
+        self.highest: Stretch | None = None
 
     def add(self, stretch: Stretch) -> list[Event]:
         """Add a stretch; return the events it finishes, including times of none of the classes.
 
         An event is finished once the gap after it is too long to be bridged.
+
+        Worked example, one class, enter 0.6, leave 0.4, 1 s stretches: 0.5 0.7 0.5 0.3 gives one event from 1 to 3 s.
         """
         finished: list[Event] = []
         start, end, scores, known = stretch
+        self.highest = max(self.highest or stretch, stretch, key=lambda each: (each.known, max(each.scores)))
         for each, score in zip(self._classes, scores, strict=True):
             finished += each.add(start, end, score, on=known and each.reached_by(score))
         return finished + self._none.add(start, end, max(scores), on=not known)
@@ -165,16 +194,6 @@ class EventFinder:
     def finish(self) -> list[Event]:
         """Return the events that are unfinished at the end."""
         return [event for each in (*self._classes, self._none) for event in each.finish()]
-
-
-def events_in(stretches: Iterable[Stretch], names: Sequence[str], rule: Hysteresis) -> list[Event]:
-    """Return all events sorted by start, without times of none of the classes.
-
-    Worked example, one class, enter 0.6, leave 0.4, 1 s stretches: 0.5 0.7 0.5 0.3 gives one event from 1 to 3 s.
-    """
-    finder = EventFinder(names, rule)
-    events = [event for stretch in stretches for event in finder.add(stretch)] + finder.finish()
-    return in_order(event for event in events if event.known)
 
 
 def in_order(events: Iterable[Event]) -> list[Event]:

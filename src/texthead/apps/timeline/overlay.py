@@ -1,25 +1,22 @@
 """Write a video with its events: current names with bars at the top, a timeline at the bottom."""
 
-from array import array
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from av.container import OutputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from texthead.apps.timeline.events import Event
+from texthead.apps.timeline.events import Curve, Event
 from texthead.files import replacing
 from texthead.media import Media
-from texthead.parallel import Progress, Reporter
-from texthead.report import COLOURS, font_file
+from texthead.parallel import Reporter
+from texthead.report import COLOURS, font_file, without_glyph
 
 # Ticks per second, as in MPEG; a multiple of the usual frame rates.
 TICKS = 90_000
@@ -31,23 +28,6 @@ LEAST_SIDE = 240
 MOST_NAMED = 3
 
 DIM, LIGHT, BACKGROUND = (24, 24, 24), (255, 255, 255), (24, 24, 24, 170)
-
-
-class Curve:
-    """The probability of each class over time, four bytes per number."""
-
-    def __init__(self) -> None:
-        self._ends: list[float] = []
-        self._rows: list[array] = []
-
-    def add(self, end: float, scores: Sequence[float]) -> None:
-        """Add the scores for the time up to `end`, in seconds."""
-        self._ends.append(end)
-        self._rows.append(array("f", scores))
-
-    def at(self, seconds: float) -> Sequence[float]:
-        """Return the scores at a time; after the end, the last ones."""
-        return self._rows[min(bisect_right(self._ends, seconds), len(self._rows) - 1)]
 
 
 def colours(events: Sequence[Event]) -> dict[str, str]:
@@ -67,13 +47,7 @@ def lanes(events: Sequence[Event]) -> list[int]:
 
 
 def write_overlay(
-    out: Path,
-    video: Media,
-    events: Sequence[Event],
-    names: Sequence[str],
-    curve: Curve,
-    *,
-    reporter: Reporter = Reporter(),
+    out: Path, video: Media, events: Sequence[Event], curve: Curve, *, reporter: Reporter = Reporter()
 ) -> None:
     """Write every frame at its original time with the current events; no audio.
 
@@ -81,40 +55,27 @@ def write_overlay(
         MediaError: a frame cannot be read.
         RunError: the file cannot be written; an existing file is kept.
     """
+    if missing := without_glyph(sorted({event.name for event in events})):
+        reporter.note(f"the overlay's font has no letters for {', '.join(missing)}: it draws boxes instead")
+    painter: _Painter | None = None
+    stream: VideoStream | None = None
     with (
         reporter.bar("overlay", "frames") as progress,
         replacing(out) as temporary,
         av.open(str(temporary), "w", format="mp4") as container,
     ):
-        for packet in _encoded_frames(container, video, events, names, curve, progress):
-            container.mux(packet)
-
-
-def _encoded_frames(
-    container: OutputContainer,
-    video: Media,
-    events: Sequence[Event],
-    names: Sequence[str],
-    curve: Curve,
-    progress: Progress,
-) -> Iterator[Packet]:
-    """Yield the encoded frames with their current events."""
-    index_of = {name: index for index, name in enumerate(names)}
-    colour_of = colours(events)
-    painter: _Painter | None = None
-    stream: VideoStream | None = None
-    for number, (seconds, take) in enumerate(video.in_order(), 1):
-        picture = enlarged(take())
-        if painter is None or stream is None:
-            painter = _Painter(picture.size, events, colour_of, video.duration_seconds)
-            stream = _add_stream(container, picture.size, _rate(video))
-        scores = curve.at(seconds)
-        on = [event.name for event in events if event.start <= seconds < event.end]
-        painter.draw(picture, [(name, scores[index_of[name]]) for name in on], seconds)
-        yield from stream.encode(_timed(picture, seconds))
-        progress(number, video.num_frames)
-    assert stream is not None, "a video that opens has a frame, or in_order has raised"
-    yield from stream.encode(None)
+        for number, (seconds, take) in enumerate(video.in_order(), 1):
+            picture = enlarged(take())
+            if painter is None or stream is None:
+                painter = _Painter(picture.size, events, video.duration_seconds)
+                stream = _add_stream(container, picture.size, _rate(video))
+            scores = curve.at(seconds)
+            on = [(event.name, scores[event.name]) for event in events if event.start <= seconds < event.end]
+            painter.draw(picture, on, seconds)
+            container.mux(stream.encode(_timed(picture, seconds)))
+            progress(number, video.num_frames)
+        assert stream is not None, "a video that opens has a frame, or in_order has raised"
+        container.mux(stream.encode(None))
 
 
 def _add_stream(container: OutputContainer, size: tuple[int, int], rate: Fraction) -> VideoStream:
@@ -143,10 +104,10 @@ def enlarged(picture: UInt8[np.ndarray, "height width 3"]) -> Image.Image:
 class _Painter:
     """Draws on frames of one size; the timeline is drawn once and reused."""
 
-    def __init__(self, size: tuple[int, int], events: Sequence[Event], colour_of: Mapping[str, str], seconds: float):
+    def __init__(self, size: tuple[int, int], events: Sequence[Event], seconds: float):
         self.unit = max(12, min(size) // 20)
         self.height = round(1.6 * self.unit)
-        self.colour_of = colour_of
+        self.colour_of = colours(events)
         self.font = ImageFont.truetype(font_file(), self.unit)
         self.seconds = seconds or 1.0
         lane_of, height = lanes(events), max(6, self.unit // 2)
@@ -156,7 +117,7 @@ class _Painter:
             ends = self._x_of(event.start), self._x_of(event.end)
             top = self.strip.height - (lane + 1) * height
             box = ends[0], top, max(ends[0], ends[1] - 1), top + height - 1
-            pen.rectangle(box, fill=colour_of[event.name])
+            pen.rectangle(box, fill=self.colour_of[event.name])
 
     def _x_of(self, seconds: float) -> int:
         return round(seconds / self.seconds * self.strip.width)

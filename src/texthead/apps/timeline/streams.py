@@ -137,7 +137,7 @@ class LiveStream(Closing):
     has_times = True
 
     def __init__(self, source: str):
-        self.path, self.dropped = Path(source), 0
+        self.path, self.source, self.dropped = Path(source), source, 0
         camera = source.startswith("/dev/video")
         names = "file" if camera else STREAMS[source.partition("://")[0]]
         options = {"protocol_whitelist": names, "format_whitelist": _KINDS, "rtsp_transport": "tcp"}
@@ -151,7 +151,7 @@ class LiveStream(Closing):
         if not isinstance(stream, av.VideoStream):
             self._container.close()
             raise MediaError(source, "has no video stream; check the address", "sound only")
-        self._stream, self._source = stream, source
+        self._stream = stream
         self._rgb = UprightRgb(self.path)
         self._waiting = deque[VideoFrame]()
         self._changed = threading.Condition()
@@ -180,7 +180,7 @@ class LiveStream(Closing):
             yield self._end, partial(self._rgb, frame)
         if first is None:
             raise MediaError(
-                self._source, f"no frame of it decodes ({self.fault or 'it ended'}); check that it sends video"
+                self.source, f"no frame of it decodes ({self.fault or 'it ended'}); check that it sends video"
             )
 
     def _next(self) -> VideoFrame | None:

@@ -7,25 +7,39 @@ a video. The result of a window applies to the time around its middle, half a po
 """
 
 import math
+import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from texthead.apps.timeline.events import Event, Hysteresis, Stretch, event_json, events_in
+from texthead.apps.timeline.events import (
+    Curve,
+    Event,
+    EventFinder,
+    Hysteresis,
+    Stretch,
+    event_json,
+    in_order,
+    of_all_classes,
+)
+from texthead.apps.timeline.events import srt as srt_text
+from texthead.apps.timeline.inputs import PIPE, is_live
 from texthead.apps.timeline.streams import LiveStream, PipedVideo
-from texthead.data import Protocol, Views, view_crops
+from texthead.data import Protocol, Views, labels, view_crops
 from texthead.errors import DataError, MediaError
-from texthead.evaluation import Calibration, average_views, check_scores
+from texthead.evaluation import NONE, Calibration, average_views, check_scores
 from texthead.features import Engine
-from texthead.media import Media, MediaPath, Take
+from texthead.files import replacing, write_csv
+from texthead.media import Media, MediaPath, Part, Take
 from texthead.models import Recognizer
 from texthead.parallel import Reporter, silent
 from texthead.prediction import apply_calibration, protocol_of
@@ -226,6 +240,15 @@ def open_timed(path: str | Path) -> Media:
     return media
 
 
+def _open_any(path: str) -> TimedVideo:
+    """Open a video, a camera or an address, or - for standard input."""
+    if is_live(path):
+        return LiveStream(path)
+    if path != PIPE:
+        return open_timed(path)
+    return PipedVideo(open(sys.stdin.fileno(), "rb", closefd=False), Path("standard input"))
+
+
 def scores_over_time(
     run: Run | Recognizer,
     video: TimedVideo,
@@ -245,7 +268,8 @@ def scores_over_time(
         video: a file from `open_timed`, or a pipe; the same frames give bit-identical stretches.
         protocol: as for `predict`; its views are ignored.
         engine: runs the encoder; see `Reading`.
-        reporter: gets progress in seconds if the end of the video is known, and messages.
+        reporter: gets progress in seconds if the end of the video is known, messages, and notes on what makes scores
+            slow or inexact.
 
     Raises:
         MediaError: a frame cannot be read, or its time is not later than the previous one's.
@@ -253,6 +277,17 @@ def scores_over_time(
     model, protocol = run.model, protocol_of(run, protocol)
     calibration, _ = run.calibration_for(protocol)
     sliding = sliding or Sliding()
+    if not model.sees_frames_apart:
+        inside = "the encoder" if model.sees_clips else type(model.temporal).__name__
+        times = sliding.views(protocol.frames).clips * protocol.frames
+        reporter.note(f"{inside} sees several frames at once, so each window is encoded whole: {times} times the work")
+    if not video.has_times:
+        reporter.note(f"{video.path} has no time stamps: times are counted from its frame rate")
+    if calibration is not None and calibration.threshold is not None:
+        reporter.note(
+            f"windows whose best probability is not above {calibration.threshold.probability:.3f} are {NONE} and "
+            "make no event; the threshold was set on whole clips, so its rate may not hold for windows"
+        )
     whole = math.ceil(video.duration_seconds) if isinstance(video, Media) else 0
     encoder = Engine(model.visual, engine, int(whole * sliding.rate), reporter)
     timeline = Timeline(model, protocol, sliding, calibration, encoder)
@@ -266,6 +301,10 @@ def scores_over_time(
             yield from _step(video, timeline.feed, seconds, take)
             progress(int(seconds), whole)
     yield from _step(video, timeline.finish, video.duration_seconds)
+    if isinstance(video, LiveStream) and video.dropped:
+        reporter.note(f"{video.dropped} frames were dropped to keep up with {video.source}")
+    if isinstance(video, LiveStream) and video.fault:
+        reporter.note(f"{video.source} ended with a fault ({video.fault})")
 
 
 def _step(video: TimedVideo, step: Callable[..., list[Stretch]], *arguments: Any) -> list[Stretch]:
@@ -276,6 +315,73 @@ def _step(video: TimedVideo, step: Callable[..., list[Stretch]], *arguments: Any
         raise MediaError(video.path, str(error)) from None
 
 
+class TimelinePlan(NamedTuple):
+    """How a video is scored, before it is."""
+
+    run: Run | Recognizer
+    protocol: Protocol
+    sliding: Sliding
+
+
+class EventChange(NamedTuple):
+    """What has changed in a video that is being scored.
+
+    Attributes:
+        ended: events that are final.
+        begun: name and start of events that have become long enough to be kept.
+        dropped: number of frames of a live stream that were dropped so far.
+    """
+
+    ended: Sequence[Event]
+    begun: Sequence[tuple[str, float]]
+    dropped: int
+
+
+class Events(list[Event]):
+    """The events of a video sorted by start, in seconds from its first frame, and how they were found.
+
+    Attributes:
+        none_of_these: times that a calibrated run rejects as none of its classes.
+        seconds: length of the video.
+        calibration: the valid part of the run's calibration.
+        why_none: why there is no event.
+    """
+
+    def __init__(
+        self,
+        events: Iterable[Event],
+        path: str | Path,
+        seconds: float,
+        sliding: Sliding,
+        rule: Hysteresis,
+        calibration: Calibration | None = None,
+        why_none: str = "",
+    ):
+        events = in_order(events)
+        super().__init__(event for event in events if event.known)
+        self.none_of_these = [event for event in events if not event.known]
+        self.path, self.seconds, self.sliding, self.rule = path, seconds, sliding, rule
+        self.calibration, self.why_none = calibration, why_none
+
+    def to_json(self) -> dict[str, object]:
+        """Return the events for JSON, with the settings.
+
+        For a calibrated run, includes the temperature and, with a threshold, the times of none of the classes.
+        """
+        rule, calibration = self.rule, self.calibration
+        settings: dict[str, object] = {"window": self.sliding.window, "rate": self.sliding.rate}
+        limits = {"enter": rule.enter, "leave": rule.leave}
+        settings |= limits if rule.thresholds is None else {"thresholds": {**rule.thresholds}}
+        settings["min_length"] = rule.min_length
+        results: dict[str, object] = {"events": [*map(event_json, self)]}
+        if calibration is not None:
+            settings["temperature"] = calibration.temperature
+            if calibration.threshold is not None:
+                settings["threshold"] = calibration.threshold.probability
+                results["none_of_these"] = [*map(event_json, self.none_of_these)]
+        return {"video": str(self.path), "seconds": self.seconds, **settings, **results}
+
+
 def find_events(
     run: Run | Recognizer,
     path: str | Path,
@@ -284,40 +390,84 @@ def find_events(
     sliding: Sliding | None = None,
     protocol: Protocol | None = None,
     engine: EngineName = "eager",
-) -> list[Event]:
-    """Return the events in a video sorted by start; times in seconds from the first frame.
+    srt: str | Path | None = None,
+    manifest: str | Path | None = None,
+    overlay: str | Path | None = None,
+    reporter: Reporter = Reporter(),
+) -> Events:
+    """Return the events in a video sorted by start, as `texthead timeline` does; times in seconds from the first frame.
 
     Windows that a calibrated run rejects as none of its classes make no event.
 
+    Args:
+        path: a video, the address of a stream, a camera, or - for a pipe into standard input.
+        rule: when events begin and end; the default one if None, with several labels with the threshold of each class.
+        srt: file of subtitles to write.
+        manifest: CSV file to write, with the events as labelled parts of the video.
+        overlay: video to write (.mp4), with names and probabilities drawn in.
+        reporter: gets progress, notes, and as events the `TimelinePlan`, each `EventChange`, and the result before
+            files are written.
+
     Raises:
         MediaError: the file is not a video, or cannot be read to its end.
+        RunError: a file cannot be written.
     """
-    names = run.model.names
-    with open_timed(path) as video:
-        stretches = scores_over_time(run, video, sliding=sliding, protocol=protocol, engine=engine)
-        return events_in(stretches, names, rule or rule_for(run.model))
+    model, sliding, rule = run.model, sliding or Sliding(), rule or rule_for(run.model)
+    if manifest is not None:
+        labels.check_no_separator(model.names)
+    finder, curve, events = EventFinder(model.names, rule), Curve(model.names), list[Event]()
+    with _open_any(str(path)) as video:
+        plan = TimelinePlan(run, protocol_of(run, protocol), sliding)
+        reporter.event(plan)
+        options = {"sliding": sliding, "protocol": plan.protocol, "engine": engine}
+        stretches = scores_over_time(run, video, **options, reporter=reporter)
+        for stretch in chain(stretches, [None]):
+            ended = finder.finish() if stretch is None else finder.add(stretch)
+            events += ended
+            reporter.event(EventChange(ended, finder.open_events(), getattr(video, "dropped", 0)))
+            if overlay is not None and stretch is not None:
+                curve.add(stretch)
+        seconds, begin = video.duration_seconds, video.start_seconds if isinstance(video, Part) else 0.0
+    calibration, _ = run.calibration_for(plan.protocol)
+    why = "" if any(event.known for event in events) else _why_none(finder, model.names, rule, calibration)
+    result = Events(events, path, seconds, sliding, rule, calibration, why)
+    reporter.event(result)
+    if manifest is not None:
+        _write_manifest(Path(manifest), result, begin, several=model.several)
+    if srt is not None:
+        with replacing(Path(srt)) as temporary:
+            temporary.write_text(srt_text(result), encoding="utf-8")
+    if overlay is not None:
+        from texthead.apps.timeline.overlay import write_overlay
+
+        with open_timed(path) as video:
+            write_overlay(Path(overlay), video, result, curve, reporter=reporter)
+    return result
 
 
-def timeline_json(
-    path: str | Path,
-    seconds: float,
-    sliding: Sliding,
-    rule: Hysteresis,
-    events: list[Event],
-    calibration: Calibration | None = None,
-) -> dict[str, object]:
-    """Return the events of a video for JSON, with the settings.
+def _write_manifest(out: Path, events: Events, begin: float, *, several: bool) -> None:
+    """Write the events as labelled parts of the video; `begin` is the time of its first frame in the file."""
+    file = MediaPath(MediaPath(events.path).file).text_below(out.parent)
+    rows = [
+        (file, f"{begin + part.start:.3f}", f"{begin + part.end:.3f}", part.name, f"{part.mean:.6f}")
+        for part in (of_all_classes(events, events.rule.min_length) if several else events)
+    ]
+    write_csv(out, ("path", "start", "end", "labels" if several else "label", "probability"), rows)
 
-    For a calibrated run, includes the temperature and, with a threshold, the times of none of the classes.
-    """
-    settings: dict[str, object] = {"window": sliding.window, "rate": sliding.rate}
-    limits = {"enter": rule.enter, "leave": rule.leave}
-    settings |= limits if rule.thresholds is None else {"thresholds": {**rule.thresholds}}
-    settings["min_length"] = rule.min_length
-    results: dict[str, object] = {"events": [event_json(each) for each in events if each.known]}
-    if calibration is not None:
-        settings["temperature"] = calibration.temperature
-        if calibration.threshold is not None:
-            settings["threshold"] = calibration.threshold.probability
-            results["none_of_these"] = [event_json(each) for each in events if not each.known]
-    return {"video": str(path), "seconds": seconds, **settings, **results}
+
+def _why_none(finder: EventFinder, names: Sequence[str], rule: Hysteresis, calibration: Calibration | None) -> str:
+    """Return why there is no event."""
+    best = finder.highest
+    assert best is not None, "every video has one stretch at least"
+    top = max(best.scores)
+    if not best.known and calibration is not None and calibration.threshold is not None:
+        why = f"none is above the threshold {calibration.threshold.probability:.3f} of calibration.json"
+    elif rule.thresholds is not None:
+        why = f"none stayed above the threshold of its class for `min_length={rule.min_length:g}` s"
+    elif top >= rule.enter:
+        why = f"none lasted `min_length={rule.min_length:g}` s"
+    else:
+        why = f"none reached `enter={rule.enter:g}`"
+        if calibration is not None and calibration.temperature > 1:
+            why += f" after temperature {calibration.temperature:.3g}, which lowers all probabilities; lower `enter`"
+    return f"{why}; the highest was {names[best.scores.index(top)]!r} with {top:.3f} at {best.start:.2f} s"
