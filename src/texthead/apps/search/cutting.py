@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -46,36 +47,88 @@ class _Grid(NamedTuple):
     step: float
 
 
+# A file and the frames sampled from it, or why it cannot be read; None if it is not cut.
+_Sampled = tuple[MediaPath, _Grid | MediaError | None]
+
+
 def windows_of(
     model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, reporter: Reporter
 ) -> Iterator[Encoded | MediaError]:
     """Yield the windows of each file with their features, or its MediaError; see `encode_windows`."""
-    encode = _mean_windows if model.sees_frames_apart and type(model.temporal) is MeanPool else _equal_windows
+    cutter = _Cutter(model, protocol, reading)
     with reporter.bar("encode", "files") as progress:
         for start in range(0, len(paths), _FILES):
-            chunk = [*map(MediaPath, paths[start : start + _FILES])]
-            grids = _grids(model, chunk, protocol, reading)
+            files = cutter.sampled([*map(MediaPath, paths[start : start + _FILES])])
             # Long videos have thousands of frames.
-            frames = np.cumsum([len(grid.frames) if isinstance(grid, _Grid) else protocol.frames for grid in grids])
-            ends = [*(np.flatnonzero(np.diff(frames // _FRAMES)) + 1).tolist(), len(chunk)]
+            frames = np.cumsum([len(grid.frames) if isinstance(grid, _Grid) else protocol.frames for _, grid in files])
+            ends = [*(np.flatnonzero(np.diff(frames // _FRAMES)) + 1).tolist(), len(files)]
             for first, end in pairwise([0, *ends]):
 
-                def count(share: int, files: int, done: int = start + first, own: int = end - first) -> None:
-                    progress(done + share * own // files, len(paths))
+                def count(share: int, whole: int, done: int = start + first, own: int = end - first) -> None:
+                    progress(done + share * own // whole, len(paths))
 
-                yield from encode(
-                    model, chunk[first:end], grids[first:end], protocol, reading, reporter.counting(count)
-                )
+                yield from cutter.windows(files[first:end], reporter.counting(count))
 
 
-def _grids(
-    model: Recognizer, files: Sequence[MediaPath], protocol: Protocol, reading: Reading
-) -> list[_Grid | MediaError | None]:
-    """Return the frames to sample from each file; None for a file that is not cut."""
-    cache = open_cache(as_visual(model.visual), _pixels(model, protocol), reading.cache, reading.engine)
-    whole = [not (media.is_part or media.is_member or media.is_image) and media.reader.one_file for media in files]
-    times = frame_times(cache, [media.path for media, cut_it in zip(files, whole, strict=True) if cut_it], reading)
-    return [_grid(next(times)) if cut_it else None for cut_it in whole]
+@dataclass(frozen=True)
+class _Cutter:
+    """How files are cut and encoded."""
+
+    model: Recognizer
+    protocol: Protocol
+    reading: Reading
+
+    @property
+    def pixels(self) -> Pixels:
+        return self.protocol.pixels or as_visual(self.model.visual).spec.pixels()
+
+    def sampled(self, files: Sequence[MediaPath]) -> list[_Sampled]:
+        """Return the files with the frames to sample from each; None for a file that is not cut."""
+        visual, reading = as_visual(self.model.visual), self.reading
+        cache = open_cache(visual, self.pixels, reading.cache, reading.engine)
+        whole = [not (media.is_part or media.is_member or media.is_image) and media.reader.one_file for media in files]
+        times = frame_times(cache, [media.path for media, cut_it in zip(files, whole, strict=True) if cut_it], reading)
+        return [(media, _grid(next(times)) if cut_it else None) for media, cut_it in zip(files, whole, strict=True)]
+
+    def windows(self, files: Sequence[_Sampled], reporter: Reporter) -> Iterator[Encoded | MediaError]:
+        """Return the windows of files, of similar frames if features are means of frames, else of equal length."""
+        means = self.model.sees_frames_apart and type(self.model.temporal) is MeanPool
+        return self._of_similar_frames(files, reporter) if means else self._of_equal_length(files, reporter)
+
+    def _of_similar_frames(self, files: Sequence[_Sampled], reporter: Reporter) -> Iterator[Encoded | MediaError]:
+        """Yield windows of similar frames, each with the mean of its frames."""
+        paths, grids = [media.path for media, _ in files], [grid for _, grid in files]
+        choose = [partial(_chosen, grid=grid, protocol=self.protocol) for grid in grids]
+        visual = as_visual(self.model.visual)
+        entries = frame_features(visual, paths, choose, self.pixels, self.reading, reporter)
+        for grid, entry in zip(grids, entries, strict=True):
+            if isinstance(entry, MediaError):
+                yield entry
+            elif not isinstance(grid, _Grid) or grid.step < EVERY:
+                yield [Span()], entry.features.mean(0, keepdim=True)
+            else:
+                row_of = {index: row for row, index in enumerate(entry.indices)}
+                features = entry.features[[row_of[index] for index in grid.frames]]
+                starts = cut(features)
+                parts = features.split(np.diff([*starts, len(features)]).tolist())
+                yield _spans(starts, grid.step), torch.stack([part.mean(0) for part in parts])
+
+    def _of_equal_length(self, files: Sequence[_Sampled], reporter: Reporter) -> Iterator[Encoded | MediaError]:
+        """Yield windows of equal length, each encoded as a part of its file."""
+        spans = [
+            _spans(range(0, len(grid.frames), LONGEST // 2), grid.step) if isinstance(grid, _Grid) else [Span()]
+            for _, grid in files
+        ]
+        cuts = [(media, own) for (media, _), own in zip(files, spans, strict=True)]
+        paths = [media.path if span == Span() else media.part(span).path for media, own in cuts for span in own]
+        entries = iter(item_features(self.model, paths, self.protocol, self.reading, reporter))
+        for media, own in cuts:
+            encoded = [next(entries) for _ in own]
+            faults = [entry for entry in encoded if isinstance(entry, MediaError)]
+            if faults:
+                yield MediaError(media.path, faults[0].problem, faults[0].fault)
+            else:
+                yield own, torch.stack([entry.mean(0) for entry in encoded if isinstance(entry, Tensor)])
 
 
 def _grid(times: Sequence[float] | MediaError) -> _Grid | MediaError | None:
@@ -95,73 +148,16 @@ def _grid(times: Sequence[float] | MediaError) -> _Grid | MediaError | None:
     return _Grid(frames.tolist(), step)
 
 
-def _mean_windows(
-    model: Recognizer,
-    files: Sequence[MediaPath],
-    grids: Sequence[_Grid | MediaError | None],
-    protocol: Protocol,
-    reading: Reading,
-    reporter: Reporter,
-) -> Iterator[Encoded | MediaError]:
-    """Yield windows of similar frames, each with the mean of its frames."""
-    choose = [partial(_chosen, grid=grid if isinstance(grid, _Grid) else None, protocol=protocol) for grid in grids]
-    rest = _pixels(model, protocol), reading, reporter
-    entries = frame_features(as_visual(model.visual), [media.path for media in files], choose, *rest)
-    for grid, entry in zip(grids, entries, strict=True):
-        if isinstance(entry, MediaError):
-            yield entry
-        elif grid is None or isinstance(grid, MediaError) or grid.step < EVERY:
-            yield [Span()], entry.features.mean(0, keepdim=True)
-        else:
-            row_of = {index: row for row, index in enumerate(entry.indices)}
-            features = entry.features[[row_of[index] for index in grid.frames]]
-            starts = cut(features)
-            parts = features.split(np.diff([*starts, len(features)]).tolist())
-            yield _spans(starts, grid.step), torch.stack([part.mean(0) for part in parts])
-
-
-def _equal_windows(
-    model: Recognizer,
-    files: Sequence[MediaPath],
-    grids: Sequence[_Grid | MediaError | None],
-    protocol: Protocol,
-    reading: Reading,
-    reporter: Reporter,
-) -> Iterator[Encoded | MediaError]:
-    """Yield windows of equal length, each encoded as a part of its file."""
-    spans = [
-        _spans(range(0, len(grid.frames), LONGEST // 2), grid.step) if isinstance(grid, _Grid) else [Span()]
-        for grid in grids
-    ]
-    paths = [
-        media.path if span == Span() else media.part(span).path
-        for media, own in zip(files, spans, strict=True)
-        for span in own
-    ]
-    entries = iter(item_features(model, paths, protocol, reading, reporter))
-    for media, own in zip(files, spans, strict=True):
-        encoded = [next(entries) for _ in own]
-        faults = [entry for entry in encoded if isinstance(entry, MediaError)]
-        if faults:
-            yield MediaError(media.path, faults[0].problem, faults[0].fault)
-        else:
-            yield own, torch.stack([entry.mean(0) for entry in encoded if isinstance(entry, Tensor)])
-
-
 def _spans(starts: Sequence[int], step: float) -> list[Span]:
     """Return the spans that begin at these steps."""
     return [Span(*pair) for pair in pairwise([*(round(step * start, 3) for start in starts), math.inf])]
 
 
-def _chosen(length: int, grid: _Grid | None, protocol: Protocol) -> list[int]:
+def _chosen(length: int, grid: _Grid | MediaError | None, protocol: Protocol) -> list[int]:
     """Return the frames of a file to encode: those of its grid, else those of the protocol's clips."""
-    if grid is not None:
+    if isinstance(grid, _Grid):
         return grid.frames
     return [index for clip in protocol.views.frame_indices(length, protocol.frames) for index in clip]
-
-
-def _pixels(model: Recognizer, protocol: Protocol) -> Pixels:
-    return protocol.pixels or as_visual(model.visual).spec.pixels()
 
 
 def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
