@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from families import save_family
@@ -143,6 +144,16 @@ def test_a_damaged_file_is_made_again(files: list[Path], keeper: Keeper, harm: s
     assert torch.equal(after.features, before.features)
     keeper(files)
     assert not keeper.notes
+
+
+def test_features_of_another_dimension_are_made_again(files: list[Path], keeper: Keeper) -> None:
+    before = keeper(files)
+    tensors = {name: tensor.clone() for name, tensor in load_file(keeper.file).items()}
+    keeper.file.unlink()  # It is still mapped.
+    save_file({**tensors, "features": tensors["features"][:, 1:].contiguous()}, keeper.file)
+    after = keeper(files[:3])
+    prints(keeper.notes[0], keeper.file, before.features.shape[1] - 1, before.features.shape[1])
+    assert torch.equal(after.features, before.features)
 
 
 def test_a_pipe_in_place_of_the_file(files: list[Path], keeper: Keeper) -> None:

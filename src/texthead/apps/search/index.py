@@ -9,16 +9,15 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from texthead.apps.search.windows import encode_windows
+from texthead.apps.search.windows import as_model, encode_windows
 from texthead.data import read_files
 from texthead.encoders import Encoder, load_encoder
 from texthead.errors import MediaError, RunError
 from texthead.features import Reading, check_any
 from texthead.files import cache_dir
 from texthead.media import MediaPath, Span
-from texthead.models import MeanPool, Recognizer
 from texthead.parallel import Reporter
 from texthead.recipes import INEXACT
 from texthead.runs import Run
@@ -58,12 +57,12 @@ class Index:
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder; for a run the one that it was trained from, which encodes its texts."""
-        return self.model.encoder() if isinstance(self.model, Run) else self.model
+        return self.model if isinstance(self.model, Encoder) else self.model.encoder()
 
     @property
     def run(self) -> Run | None:
         """The run, if one encoded the files."""
-        return self.model if isinstance(self.model, Run) else None
+        return None if isinstance(self.model, Encoder) else self.model
 
     @property
     def skipped(self) -> list[MediaError]:
@@ -115,14 +114,14 @@ def open_index(
         data: a folder of videos and images, or a manifest as `read_files` reads it.
         model: an encoder, lazily loaded if you like, or a run; `mini` if None.
         reading: how files are read. Unreadable ones are always left out, and tried again when they change.
-        reporter: gets progress and messages.
+        reporter: gets progress, messages and unreadable files.
 
     Raises:
         DataError: there is no such data, or no file in it can be read.
         RunError: the index cannot be written.
     """
     model = load_encoder("mini", lazy=True) if model is None else model
-    run = model if isinstance(model, Run) else Recognizer(model.visual, MeanPool(), nn.Identity())
+    run = as_model(model)
     files = read_files(data)
     for note in files.notes:
         reporter.note(note)
@@ -132,4 +131,6 @@ def open_index(
     paths = [item.path for item in files.items]
     index = Index(Path(data), model, *encode_windows(run.model, paths, run.protocol, reading, reporter, file=file))
     check_any(paths, range(len(index)), index.skipped)
+    for error in index.skipped:
+        reporter.skipped(error)
     return index

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,13 +15,15 @@ from torch import Tensor, nn
 
 from texthead.apps.search.cutting import Encoded, windows_of
 from texthead.data import Protocol
-from texthead.encoders import Encoder
+from texthead.encoders import Encoder, as_visual
 from texthead.errors import MediaError, RunError
 from texthead.features import Reading
 from texthead.files import replacing
 from texthead.media import MediaPath, Span
 from texthead.models import MeanPool, Recognizer
 from texthead.parallel import Reporter
+
+ModelT = TypeVar("ModelT")
 
 # Largest number in half precision.
 _LARGEST = 65504.0
@@ -43,6 +45,11 @@ class Windows(NamedTuple):
     file_of: Int[Tensor, " windows"]
     spans: Float[Tensor, "windows 2"]
     features: Float[Tensor, "windows dim"]
+
+
+def as_model(model: Encoder | ModelT) -> Recognizer | ModelT:
+    """Return a model whose features are those of an encoder, their mean over frames; other models as they are."""
+    return Recognizer(model.visual, MeanPool(), nn.Identity()) if isinstance(model, Encoder) else model
 
 
 def encode_windows(
@@ -70,17 +77,19 @@ def encode_windows(
     Raises:
         RunError: `file` cannot be written.
     """
-    if isinstance(model, Encoder):
-        model = Recognizer(model.visual, MeanPool(), nn.Identity())
+    model = as_model(model)
+    protocol = protocol or model.protocol
     names, stamps = [str(path) for path in paths], [MediaPath(path).stamp() for path in paths]
-    old, old_stamps = (None, []) if file is None else _read(file, reporter)
+    # The temporal module of steps in order concatenates frames.
+    dim = as_visual(model.visual).spec.dim * (protocol.frames if isinstance(model.temporal, nn.Flatten) else 1)
+    old, old_stamps = (None, []) if file is None else _read(file, dim, reporter)
     if old and (old.paths, old_stamps) == (names, stamps) and all(stamps):
         return old
     known = zip(old.paths if old else (), old_stamps, strict=True)
     row_of = {stamped: row for row, stamped in enumerate(known) if stamped[1]}
     rows = [row_of.get(stamped) for stamped in zip(names, stamps, strict=True)]
     new = [Path(name) for name, row in zip(names, rows, strict=True) if row is None]
-    encoded = windows_of(model, new, protocol or model.protocol, reading, reporter)
+    encoded = windows_of(model, new, protocol, reading, reporter)
     entries = (next(encoded) if old is None or row is None else _entry(old, row) for row in rows)
     if file is None:
         return _collected(names, entries)
@@ -95,7 +104,7 @@ def encode_windows(
     arrays = {"file_of": windows.file_of, "spans": windows.spans, "features": windows.features}
     with replacing(file, sync=False) as temporary:
         save_file({**arrays, "texts": texts}, temporary)
-    return _read(file, reporter)[0] or windows
+    return _read(file, dim, reporter)[0] or windows
 
 
 def _entry(windows: Windows, row: int) -> Encoded | MediaError:
@@ -131,7 +140,7 @@ def _collected(paths: list[str], entries: Iterator[Encoded | MediaError], folder
     return Windows(paths, problems, *tensors)
 
 
-def _read(file: Path, reporter: Reporter) -> tuple[Windows | None, list[str]]:
+def _read(file: Path, dim: int, reporter: Reporter) -> tuple[Windows | None, list[str]]:
     """Return the windows in a file, and the stamps of their files; None if there is no file, or it is damaged."""
     if not file.is_file():  # Opening a pipe could block.
         return None, []
@@ -150,6 +159,8 @@ def _read(file: Path, reporter: Reporter) -> tuple[Windows | None, list[str]]:
             and ((spans[:, 0] >= 0) & (spans[:, 0] < spans[:, 1])).all()
         ):
             raise ValueError("its values do not fit together")
+        if count and features.shape[1] != dim:
+            raise ValueError(f"its features have {features.shape[1]} dimensions, those of the encoder {dim}")
         return Windows(paths, problems, *tensors), stamps
     except (SafetensorError, OSError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
         reporter.note(f"{file}: damaged ({error}); it is made again")
