@@ -1,5 +1,6 @@
 """The public names of the package, imported on first use."""
 
+from .finding import find_moments as find_moments
 from .index import Index as Index
 from .index import open_index as open_index
 from .search import Hit as Hit

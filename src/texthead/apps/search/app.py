@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from texthead.apps.search.exports import export_hits
 from texthead.apps.search.index import Index
 from texthead.apps.search.marks import Marks, marked_words
-from texthead.apps.search.search import Hit, Results, query_row, search
+from texthead.apps.search.search import Hit, Results, query_name, query_row, search
 from texthead.apps.serving import MEDIA_TYPES, Uploads, page_app
 from texthead.errors import DataError, MediaError, printable
 from texthead.files import unused
@@ -98,7 +98,7 @@ class SearchSession:
             raise DataError("nothing to search for; type words, or give an example")
         examples = {bool: lambda: Path(self.first.get("like", "")), int: lambda: self.path(like)}
         query = words if like is None else examples.get(type(like), lambda: self.uploads.path(like))()
-        wish, name = str(query), words or MediaPath(query).file.stem
+        wish, name = str(query), words or query_name(query)
         names = {marks.name for other, marks in self.wishes.items() if other != wish}
         while name in names:
             name = f"{name} again"
@@ -143,7 +143,7 @@ class SearchSession:
             raise DataError(f"nothing to export as {kind[:20]!r}; search first")
         folder = self.folder / f"hits-{kind}"
         shutil.rmtree(folder, ignore_errors=True)
-        about = {"name": self.marks.name, "data": self.index.data, "model": self.index.encoder.source}
+        about = {"name": self.marks.name, "data": self.index.data, "model": self.index.source}
         line = export_hits(hits, kind, folder / _EXPORTS[kind], **about, base=Path())
         line, files = line.replace(f"{folder}/", "").removeprefix(f"{folder}: "), [*folder.iterdir()]
         zipped = kind == "clips" or len(files) > 1

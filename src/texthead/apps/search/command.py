@@ -23,6 +23,8 @@ from texthead.media import MediaPath, Span
 if TYPE_CHECKING:
     from texthead.apps.search.index import Index
     from texthead.apps.search.search import Results
+    from texthead.encoders import Encoder
+    from texthead.runs import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,49 +118,51 @@ class Find:
         if self.page:
             self.server.check_installed("find --page")
         password = self.server.password() if self.page else None
-        from texthead.apps.search.exports import export_hits
+        from texthead.apps.search.finding import find_moments
         from texthead.apps.search.index import open_index
-        from texthead.apps.search.marks import Marks
-        from texthead.apps.search.search import query_row, search
-        from texthead.encoders import load_encoder
         from texthead.features import Reading
-        from texthead.runs import load_run
 
         words, data = self._words_and_data()
-        if self.run:
-            model = load_run(run_argument(self.run))
-            model.model.to(self.encoding.pick_device())
-        else:
-            model = load_encoder(self.encoder or "mini", text=self.text, lazy=True)
-            model.visual.to(self.encoding.pick_device())
+        model = self._model()
         reading = Reading(default_workers(), cache=self.features.folder, engine=self.encoding.engine)
-        index = open_index(data, model, reading, reporter=console.reporter)
-        console.say_skipped(index.skipped)
         console.doing("searching")
         if self.page:
-            self._serve(index, words, password)
+            self._serve(open_index(data, model, reading, reporter=console.reporter), words, password)
             return
-        query = Path(self.like) if self.like else words
-        avoid = [text.strip() for text in (self.not_ or "").split(",") if text.strip()]
-        name, source = words or MediaPath(query).file.stem, self.run or self.encoder or "mini"
-        taught = None
-        if self.marks:
-            taught = Marks(index, name, query_row(index, query), Path(self.marks), console.reporter)
-        if taught and taught.hit:
-            results = search(index, taught.head(), top=self.top)
-        else:
-            results = search(index, query, avoid=avoid, top=self.top)
-        self._print(name, results)
-        for each in self.export:
-            kind, _, out = each.partition(":")
-            console.notes().print(export_hits(results.hits, kind, Path(out), name=name, data=Path(data), model=source))
-        if self.save and taught:
-            taught.save_run(self.save)
-            console.notes().print(f"{self.save}: a run of {name!r} and 'other', learned from {len(taught.hit)} marks")
+        results = find_moments(
+            Path(self.like) if self.like else words,
+            data,
+            model,
+            reading,
+            avoid=[text.strip() for text in (self.not_ or "").split(",") if text.strip()],
+            top=self.top,
+            marks=self.marks,
+            save=self.save,
+            export=self.export,
+            reporter=replace(console.reporter, event=self._print),
+        )
+        for line in results.written:
+            console.notes().print(line)
+        if self.save:
             console.next_command("texthead", "predict", self.save, data)
 
-    def _print(self, query: str, results: "Results") -> None:
+    def _model(self) -> "Encoder | Run":
+        """Return the run or the encoder, on the device."""
+        from texthead.encoders import load_encoder
+        from texthead.runs import load_run
+
+        device = self.encoding.pick_device()
+        if self.run:
+            run = load_run(run_argument(self.run))
+            run.model.to(device)
+            return run
+        encoder = load_encoder(self.encoder or "mini", text=self.text, lazy=True)
+        encoder.visual.to(device)
+        return encoder
+
+    def _print(self, results: "Results") -> None:
         """Print whether the best hit stands out, and the hits."""
+        query = self._words_and_data()[0] or MediaPath(self.like or "").file.stem
         rows = [hit._asdict() for hit in results.hits]
         console.show_json({"query": query, "fits": results.fits, "note": results.note, "results": rows})
         text = console.results()

@@ -20,7 +20,7 @@ from texthead.files import cache_dir
 from texthead.media import MediaPath, Span
 from texthead.parallel import Reporter
 from texthead.recipes import INEXACT
-from texthead.runs import Run
+from texthead.runs import Run, hub
 
 # Windows that are compared at once: in single precision they fit in the caches of a processor.
 _AT_ONCE = 512
@@ -63,6 +63,11 @@ class Index:
     def run(self) -> Run | None:
         """The run, if one encoded the files."""
         return None if isinstance(self.model, Encoder) else self.model
+
+    @property
+    def source(self) -> str:
+        """The name of the run or the encoder."""
+        return hub.display_name(self.run.folder) if self.run else self.encoder.source
 
     @property
     def skipped(self) -> list[MediaError]:

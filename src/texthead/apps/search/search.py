@@ -77,11 +77,19 @@ class Hit(NamedTuple):
 
 
 class Results(NamedTuple):
-    """Hits, the best first; whether the best one stands out, and a sentence on that, or "" if it is not known."""
+    """The results of a search.
+
+    Attributes:
+        hits: the best first.
+        fits: whether the best one stands out.
+        note: a sentence on that, or "" if it is not known.
+        written: a line on each file that `find_moments` wrote.
+    """
 
     hits: list[Hit]
     fits: bool
     note: str
+    written: tuple[str, ...] = ()
 
 
 def search(
@@ -135,6 +143,11 @@ def search(
     if share > CHANCE:
         return Results(hits, False, f"nothing in this folder fits clearly better than chance: {note}")
     return Results(hits, True, f"the best hit stands out: {note}")
+
+
+def query_name(query: str | Path) -> str:
+    """Return what a query is called: its words, or the name of its example without the suffix."""
+    return query if isinstance(query, str) else MediaPath(query).file.stem
 
 
 def query_row(index: Index, query: str | Sequence[str] | Path) -> Float[Tensor, " dim"]:

@@ -1,0 +1,62 @@
+"""Search a folder, learn from marks, export the hits and save a run, in one call."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from texthead.apps.search.exports import export_hits
+from texthead.apps.search.index import open_index
+from texthead.apps.search.marks import Marks
+from texthead.apps.search.search import Results, query_name, query_row, search
+from texthead.encoders import Encoder
+from texthead.errors import DataError
+from texthead.features import Reading
+from texthead.parallel import Reporter
+from texthead.runs import Run
+
+
+def find_moments(
+    query: str | Path,
+    data: str | Path,
+    model: Encoder | Run | None = None,
+    reading: Reading = Reading(cache=True, engine="auto"),
+    *,
+    avoid: Sequence[str] = (),
+    top: int = 20,
+    marks: str | Path | None = None,
+    save: str | Path | None = None,
+    export: Sequence[str] = (),
+    reporter: Reporter = Reporter(),
+) -> Results:
+    """Search a folder of videos and images, as `texthead find` does.
+
+    Args:
+        query: words, or the path of an image or a clip as an example.
+        data, model, reading: as for `open_index`.
+        avoid: words that hits should not resemble; without marks only.
+        top: the number of hits.
+        marks: CSV file of hits and misses (path, label), whose labels are the words and "other"; if it has hits or
+            misses in `data`, results are ranked by what they teach.
+        save: folder of a run to write, learned from the marks; its classes are the words and "other".
+        export: files to write the hits to, each as KIND:PATH with the kinds of `texthead find --export`.
+        reporter: gets progress, notes, unreadable files, and as an event the results before files are written.
+
+    Raises:
+        DataError: there is no such data, no file in it can be read, the marks have another label, or `save` without
+            `marks`.
+        EncoderError: the encoder has no text encoder.
+        MediaError: the example cannot be read.
+        RunError: a file cannot be written.
+    """
+    if save and not marks:
+        raise DataError(f"`save` {save} learns from marks: give `marks`")
+    index, name = open_index(data, model, reading, reporter=reporter), query_name(query)
+    taught = Marks(index, name, query_row(index, query), Path(marks), reporter) if marks else None
+    results = search(index, taught.head() if taught and taught.hit else query, avoid=avoid, top=top)
+    reporter.event(results)
+    about = {"name": name, "data": Path(data), "model": index.source}
+    places = [each.partition(":") for each in export]
+    lines = [export_hits(results.hits, kind, Path(out), **about) for kind, _, out in places]
+    if save and taught:
+        taught.save_run(save)
+        lines.append(f"{save}: a run of {name!r} and 'other', learned from {len(taught.hit)} marks")
+    return results._replace(written=tuple(lines))
