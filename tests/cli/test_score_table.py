@@ -7,7 +7,7 @@ import torch
 
 from made import items
 from messages import prints
-from texthead.cli.console import screen
+from texthead.cli.console import console
 from texthead.cli.score_table import show_scores
 from texthead.data.division import Division
 from texthead.evaluation.results import Evaluation
@@ -50,7 +50,7 @@ def test_classes_of_different_sizes_get_a_mean_over_classes_and_rare_ones_their_
     train = items(*((f"t{i}", "a", "train") for i in range(12)), ("u", "b", "train"))
     table = ScoreTable(Division(train, None, PAIR, "test"))
     table.rows = [("simple", other), ("this run", own)]
-    with screen(verbose=True):
+    with console.screen(verbose=True):
         show_scores(table)
     out = capsys.readouterr().out
     mean = "{:.1f} ({:.1f}-{:.1f})".format(*own.class_mean)

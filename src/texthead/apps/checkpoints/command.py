@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from texthead.cli import PositiveInt, argument, console, option, outputs
+from texthead.cli import PositiveInt, argument, check_outputs, console, option
 from texthead.errors import DataError
 from texthead.text import clean_names, prompts, read_names
 
@@ -70,7 +70,7 @@ class Import:
 
     def check(self) -> None:
         """Raise DataError if the run folder cannot be written."""
-        outputs.check_out_folder(f"--out {self.out}", Path(self.out))
+        check_outputs(self, out="/")
 
     def __call__(self) -> None:
         if self.file.startswith("hf:"):

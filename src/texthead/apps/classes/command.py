@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import DownloadOptions, TemplateOptions, argument, console, extra, option, outputs, run_argument
+from texthead.cli import DownloadOptions, TemplateOptions, argument, check_outputs, console, extra, option, run_argument
 from texthead.errors import DataError, RunError
 from texthead.runs import check_run, saved_classes
 from texthead.text import check_names, clean_names, prompts
@@ -31,7 +31,7 @@ class EditedOptions:
         """Return the folder; raise RunError if it exists, DataError if it cannot be made."""
         if Path(self.out).exists():
             raise RunError(f"--out {self.out}: already exists; choose another folder, or remove it")
-        outputs.check_out_folder(f"--out {self.out}", Path(self.out))
+        check_outputs(self, out="/")
         return Path(self.out)
 
 

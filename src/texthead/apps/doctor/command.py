@@ -15,10 +15,10 @@ from texthead.cli import (
     PositiveInt,
     TemplateOptions,
     argument,
+    check_outputs,
     console,
     default_workers,
     option,
-    outputs,
 )
 from texthead.errors import DataError, listed, on_one_line
 from texthead.files import unused
@@ -79,9 +79,7 @@ class Doctor:
         self.labelled.check(self.data)
         if self.fix and (Path(self.fix).suffix.lower() != ".csv" or Path(self.fix).exists()):
             raise DataError(f"--fix {self.fix}: must be a new .csv file; existing files are not changed")
-        outputs.check_outputs(self, fix=".csv")
-        if self.out is not None:
-            outputs.check_out_folder(f"--out {self.out}", Path(self.out))
+        check_outputs(self, fix=".csv", out="/")
 
     def __call__(self) -> int:
         """Return the exit code."""

@@ -15,9 +15,10 @@ from texthead.cli import (
     TemplateOptions,
     ToolOptions,
     argument,
+    check_out_file,
+    check_outputs,
     console,
     option,
-    outputs,
 )
 from texthead.errors import DataError, listed
 from texthead.files import csv_text, unused
@@ -81,9 +82,9 @@ class Label:
             raise DataError(f"--export {self.tool.export} needs --next, such as --next 20")
         if self.next is None and console.prints_json():
             raise DataError("--json needs --next, such as --next 20")
-        outputs.check_outputs(self, export=".json .xml")
+        check_outputs(self, export=".json .xml")
         if self.next is None:
-            outputs.check_out_file(f"--out {self.out}", Path(self.out or ""), ".csv")
+            check_out_file(f"--out {self.out}", Path(self.out or ""), ".csv")
 
     def __call__(self) -> None:
         password = None

@@ -14,10 +14,10 @@ from texthead.cli import (
     PositiveInt,
     PrintOptions,
     argument,
+    check_outputs,
     console,
     noted_calibration,
     option,
-    outputs,
     run_argument,
 )
 from texthead.errors import DataError, MediaError
@@ -94,7 +94,7 @@ class TimelineCommand:
             raise DataError(f"--overlay {problem}; save the stream and give its file")
         elif self.manifest:
             raise DataError("--manifest lists parts of a file, not of a stream; save the stream and give its file")
-        outputs.check_outputs(self, srt=".srt", manifest=".csv", overlay=".mp4")
+        check_outputs(self, srt=".srt", manifest=".csv", overlay=".mp4")
         if self.overlay:
             check_extra("plots", "--overlay")
 
