@@ -7,7 +7,7 @@ import torch
 
 import texthead as th
 from messages import refuses
-from texthead.data.labels import Labels, join_labels, split_labels
+from texthead.data.labels import Labels, split_labels
 from texthead.errors import DataError
 
 SEVERAL = Labels(("dog; frisbee", "dog", "", "cat; dog"), several=True, source="toys.csv")
@@ -20,11 +20,11 @@ def several(texts: list[str], groups: list[str] | None = None) -> th.Dataset:
 
 
 def test_a_label_of_several_is_sorted_text_that_can_be_read_back() -> None:
-    assert join_labels(["frisbee", "dog", "dog"]) == "dog; frisbee"
+    assert Labels.join(["frisbee", "dog", "dog"]) == "dog; frisbee"
     assert split_labels(" frisbee;dog;; ") == ("dog", "frisbee")
-    assert (join_labels([]), split_labels("")) == ("", ())
+    assert (Labels.join([]), split_labels("")) == ("", ())
     with pytest.raises(DataError, match="class name 'a;b' contains ';'"):
-        join_labels(["a;b"])
+        Labels.join(["a;b"])
 
 
 def test_classes_are_counted_once_per_item_that_has_them() -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from texthead.cli import PositiveInt, argument, check_outputs, console, option
 from texthead.errors import DataError
-from texthead.text import clean_names, prompts, read_names
+from texthead.text import clean_names, read_names, read_template
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ class Import:
         keys = ("interaction", "template_pooling", "origin", "pooling", "crops_along", "pixels", "interpolation")
         convention: dict[str, Any] = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
         if self.template is not None:
-            convention["template"] = prompts.read_template(self.template)
+            convention["template"] = read_template(self.template)
         if self.test_scale is not None:
             convention["test_scale"] = None if self.test_scale == "learned" else _number(self.test_scale)
         own = (self.kind, self.encoder, self.frames, self.resize, convention, self.temporal, self.activation)

@@ -22,7 +22,7 @@ from texthead.cli import (
 )
 from texthead.errors import DataError, listed, on_one_line
 from texthead.files import unused
-from texthead.text import prompts
+from texthead.text import read_classes
 
 if TYPE_CHECKING:
     from texthead.apps.doctor.overview import Overview
@@ -85,7 +85,7 @@ class Doctor:
         """Return the exit code."""
         console.doing(f"reading {self.data}")
         from texthead.apps.doctor.examine import EncoderSettings, diagnose
-        from texthead.data import labels
+        from texthead.data import check_no_separator
         from texthead.features import Reading
         from texthead.media import MediaPath
 
@@ -96,14 +96,14 @@ class Doctor:
             )
         dataset = self.labelled.read_noted(self.data)
         if fix:
-            labels.check_no_separator(dataset.classes)
+            check_no_separator(dataset.classes)
         reading = Reading(self.workers, cache=self.features.folder, engine=self.encoding.engine)
         template = self.prompts.read_template() or "{}"
         settings = EncoderSettings(self.encoder, self.size, template, self.encoding.device, reading)
         console.doing("comparing files, splits and names")
         diagnosis = diagnose(
             dataset,
-            prompts.read_classes(self.classes) if self.classes else None,
+            read_classes(self.classes) if self.classes else None,
             k=self.k,
             frames=self.frames,
             clean=self.prompts.clean,

@@ -94,8 +94,7 @@ class Label:
 
         from texthead.apps.label.label_file import check_csv, paths_in
         from texthead.apps.label.labelling import cut_files, encode_files, items_so_far, root_of, with_parts
-        from texthead.data import Dataset, read_files
-        from texthead.data import labels as class_labels
+        from texthead.data import Dataset, Labels, read_files
         from texthead.encoders import load_encoder
         from texthead.text import flat
 
@@ -144,8 +143,7 @@ class Label:
         item_of = {item.path: item for item in files.items}
         items = [*(item_of[path] for path, _, _ in suggestions), *labelled.items]
         guesses = {
-            path: [(name, sure) for name in (class_labels.split_labels(guess) if several else [guess])]
-            for path, guess, sure in suggestions
+            path: [(name, sure) for name in Labels((guess,), several).sets[0]] for path, guess, sure in suggestions
         }
         self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder, several=several)
         flags = ("--several",) if several else ()
