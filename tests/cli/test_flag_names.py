@@ -39,7 +39,7 @@ def plain(text: str) -> str:
     return text
 
 
-def test_parameters_become_flags_of_the_running_command_or_of_train() -> None:
+def test_parameters_become_flags_of_the_command_or_of_train() -> None:
     text = "class `labels`: `tune=none`, `skip_unreadable` or `freeze_encoder=False`; (`clean=False`) `fine_tune`"
     assert with_flags(text) == text
     speak_of(lambda: command_of("eval"), lambda: command_of("train"))

@@ -43,7 +43,7 @@ def test_the_method_that_leads_is_named(capsys):
     assert leads(capsys, ("simple", simple), ("this run", own)) == []
 
 
-def test_classes_of_different_sizes_get_a_mean_over_classes_and_rare_ones_their_own_figure(capsys):
+def test_unequal_classes_get_their_mean_and_rare_ones_a_figure(capsys):
     """The run has 80 of 90 items right, and 50 % in the mean over classes; the other method 60, and 81 %."""
     targets = [0] * 80 + [1] * 10
     own, other = result([A] * 90, targets), result([A] * 50 + [B] * 40, targets)

@@ -135,7 +135,7 @@ RESULTS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RESULTS)
-def test_a_plain_success_has_eight_lines_and_begins_with_the_result(
+def test_a_plain_success_is_eight_lines_from_the_result_on(
     world, works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     result, words = RESULTS[name]

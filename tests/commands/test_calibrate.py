@@ -467,7 +467,7 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path / "tree.yaml"
 
 
-def test_a_tree_is_kept_by_calibrate_and_answers_with_broader_names(run, data, tree, works, refused):
+def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works, refused):
     """Sand has a place in the tree, so that "cool" is a right answer for it, and broader names need less."""
     out, _ = works("calibrate", run, data, "--workers", 0, "--tree", tree, "--wrong", 0.1, "--false-accept", 0.2)
     prints(out, "at most 10 % wrong answers to new items", "at most 20 % to unknown ones")

@@ -40,7 +40,7 @@ def test_names_that_look_the_same_are_refused(one: str, other: str) -> None:
         check_names([one, other])
 
 
-def test_names_that_look_the_same_in_lower_case_cannot_be_cleaned() -> None:
+def test_names_equal_in_lower_case_cannot_be_cleaned() -> None:
     with refuses(DataError, "both become"):
         clean_names(["Cat", "cat\u200b"])
 
