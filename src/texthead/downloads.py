@@ -58,8 +58,8 @@ def cache_without_network(url: str | None = None) -> Iterator[str]:
     """
     from huggingface_hub import constants
 
-    parts = urlsplit(url or constants.ENDPOINT)
-    server = f"{parts.scheme}://{parts.netloc}"
+    address = urlsplit(url or constants.ENDPOINT)
+    server = f"{address.scheme}://{address.netloc}"
     problem = _problem(server)
     with no_downloads() if problem else nullcontext():
         yield f"{server} cannot be reached ({problem})" if problem else ""
@@ -122,8 +122,8 @@ def downloads(source: str, location: Callable[[], str], *, allowed: bool) -> Ite
 def named_paths(source: str) -> list[Path]:
     """Return the folder or file that a source names: hf:FOLDER, openclip:local-dir:FOLDER, timm:NAME/FILE."""
     rest = source.partition(":")[2]
-    parts = (rest, rest.partition(":")[2], rest.partition("/")[2])
-    return [Path(part) for part in parts if part and Path(part).exists()]
+    names = (rest, rest.partition(":")[2], rest.partition("/")[2])
+    return [Path(name) for name in names if name and Path(name).exists()]
 
 
 def check_url(url: str, folder: Path) -> None:

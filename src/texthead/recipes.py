@@ -268,7 +268,7 @@ class Recipe:
         rules = [
             *_RULES,
             (("resize",), lambda side: side is None or low <= side <= MOST_SIDE, f"from {low} to {MOST_SIDE:,} pixels"),
-            (("accumulate",), lambda parts: 1 <= parts <= self.batch, f"from 1 to `batch` ({self.batch})"),
+            (("accumulate",), lambda steps: 1 <= steps <= self.batch, f"from 1 to `batch` ({self.batch})"),
             (
                 ("warmup",),
                 lambda epochs: 0 <= epochs < self.epochs,

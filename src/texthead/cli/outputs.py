@@ -81,7 +81,7 @@ def _check_folder(flag: str, path: Path) -> None:
     except OSError as error:
         raise DataError(f"{flag}: cannot be made ({error.strerror}); name another folder") from None
     if not there.is_dir():
-        raise DataError(f"{flag}: {there} is not a folder; name another place")
+        raise DataError(f"{flag}: {there} is not a folder; name another folder")
     if not os.access(there, os.W_OK | os.X_OK):
         why = "Read-only file system" if os.statvfs(there).f_flag & os.ST_RDONLY else "Permission denied"
         raise DataError(f"{flag}: {there} cannot be written to ({why}); name another folder")

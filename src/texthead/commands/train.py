@@ -358,5 +358,5 @@ def _format_value(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return f"[{', '.join(f'{part:.3g}' for part in value)}]"
+        return f"[{', '.join(f'{number:.3g}' for number in value)}]"
     return "the encoder's" if value is None else str(value)

@@ -248,7 +248,7 @@ class Dataset:
                 raise DataError(f"{self.source}: its folders are no tree, as none holds two classes; leave out `tree`")
             return self
         broader = tree.broader(classes)
-        alone = [label for label in classes if not tree.place(label)]
+        alone = [label for label in classes if not tree.ancestors(label)]
         outside = f"; not in it: {listed(alone)}" if alone else ""
         count = f"{len(broader)} broader name{'s' * (len(broader) != 1)}"
         note = f"the {len(classes)} classes form a tree with {count} ({listed([*broader])}){outside}"

@@ -89,8 +89,8 @@ class Labels:
             some = f"{count} of {len(self.texts)} items have labels that are not among the {len(names)} classes"
             remedy = "make a new head for the data's labels (`zero_shot`), rename the labels, or leave these items out"
             raise DataError(f"{self.source}: {some} ({listed(sorted(unknown))}); {remedy}")
-        places = {text: number for number, text in enumerate(self._keys(names))}
-        return [places[text] for text in (self.within(names) if self.several else self.texts)]
+        numbers = {text: number for number, text in enumerate(self._keys(names))}
+        return [numbers[text] for text in (self.within(names) if self.several else self.texts)]
 
     def table(self, names: Sequence[str]) -> Bool[Tensor, "numbers classes"]:
         """Return the classes that each of the `numbers` stands for."""

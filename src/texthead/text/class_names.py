@@ -105,17 +105,17 @@ def check_names(names: Sequence[str]) -> None:
 def names_above(labels: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the broader names above each label, from the top down: animal, animal/dog above animal/dog/pug.
 
-    Labels are places in a tree only if a name has two others below it; else a slash is part of a name (TV/monitor).
+    Labels are paths in a tree only if a name has two others below it; else a slash is part of a name (TV/monitor).
     """
-    parts = {label: label.split("/") for label in labels}
-    if not all(is_drawn(part) for names in parts.values() for part in names):
+    levels = {label: label.split("/") for label in labels}
+    if not all(is_drawn(name) for names in levels.values() for name in names):
         return dict.fromkeys(labels, ())
-    prefixes = {label: [*accumulate(names, "{}/{}".format)] for label, names in parts.items()}
+    prefixes = {label: [*accumulate(names, "{}/{}".format)] for label, names in levels.items()}
     below: dict[str, set[str]] = {}
     for names in prefixes.values():
         for name, lower in pairwise(names):
             below.setdefault(name, set()).add(lower)
-    if below.keys() & parts.keys():  # A name is a class as well.
+    if below.keys() & levels.keys():  # A name is a class as well.
         return dict.fromkeys(labels, ())
     return {
         label: tuple(names[:-1]) if any(len(below[name]) > 1 for name in names[:-1]) else ()
@@ -124,18 +124,18 @@ def names_above(labels: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def leaf_names(labels: Sequence[str]) -> list[str]:
-    """Return the last part of each label that is a place in a tree: `pug` for animal/dog/pug.
+    """Return the last name of each label that is a path in a tree: `pug` for animal/dog/pug.
 
-    Where two labels end in the same part, the part before it is added: `dog boxer`, `sport boxer`.
+    Where two labels end in the same name, the name before it is added: `dog boxer`, `sport boxer`.
     """
     above = names_above(labels)
-    parts = {label: label.split("/") if above[label] else [label] for label in labels}
-    counts = Counter(clean_name(names[-1]).casefold() for names in parts.values())
-    return [" ".join(names[-1 if counts[clean_name(names[-1]).casefold()] == 1 else -2 :]) for names in parts.values()]
+    levels = {label: label.split("/") if above[label] else [label] for label in labels}
+    counts = Counter(clean_name(names[-1]).casefold() for names in levels.values())
+    return [" ".join(names[-1 if counts[clean_name(names[-1]).casefold()] == 1 else -2 :]) for names in levels.values()]
 
 
 def clean_names(labels: Sequence[str]) -> list[str]:
-    """Return the cleaned name of each label, in order; of places in a tree (animal/dog/pug) that of the last part.
+    """Return the cleaned name of each label, in order; of paths in a tree (animal/dog/pug) that of the last name.
 
     Raises:
         DataError: the names of two labels differ at most in case (`push_up`, `push up`, `Push up`), or one is

@@ -278,7 +278,7 @@ def _finite(steps: Sequence[_Step], items: Sequence[Item], out: Path) -> Iterato
         sums = list(accumulate(next(numbers) for _ in each.positions))
         loss, right = sum_numbers(sums[-1], next(numbers))
         if not math.isfinite(loss):
-            own = next((own for own, part in zip(each.positions, sums, strict=True) if not math.isfinite(part)), [])
+            own = next((own for own, total in zip(each.positions, sums, strict=True) if not math.isfinite(total)), [])
             paths = ", ".join(str(items[position].path) for position in gather_list(own)[:3])
             rates = ", ".join(f"{rate:.3g}" for rate in each.rates.values())
             raise RunError(

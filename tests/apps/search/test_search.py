@@ -108,7 +108,7 @@ def test_the_best_hit_stands_out_only_for_what_is_there() -> None:
     assert missed.note.startswith("nothing in this folder fits clearly better than chance: ")
     few = search(drawn(OTHERS[:4]), "a kite")
     assert few.fits
-    assert "not judged" in few.note
+    assert "not estimated" in few.note
 
 
 def test_common_words_are_encoded_again_only_after_a_change() -> None:

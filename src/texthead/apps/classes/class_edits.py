@@ -261,10 +261,10 @@ def _tree_after(tree: ClassTree, edit: Edit, labels: Sequence[str]) -> ClassTree
     Raises:
         DataError: a label is a broader name of the tree.
     """
-    above = {label: tree.place(label) for label in labels} | dict(tree.above)
+    above = {label: tree.ancestors(label) for label in labels} | dict(tree.above)
     for new in filter(None, edit.labels.values()):
-        places = [tree.place(old) for old, label in edit.labels.items() if label == new]
-        above[new] = tuple(name for name in places[0] if all(name in place for place in places))
+        ancestors = [tree.ancestors(old) for old, label in edit.labels.items() if label == new]
+        above[new] = tuple(name for name in ancestors[0] if all(name in names for names in ancestors))
     return ClassTree(above)
 
 

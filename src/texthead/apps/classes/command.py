@@ -97,7 +97,7 @@ class AddClasses:
         sentences = self._sentences()
         labels = list(sentences)
         tree = run.tree
-        names = self.row.names_for([label.split("/")[-1] if tree and tree.place(label) else label for label in labels])
+        names = self.row.names_for([own.split("/")[-1] if tree and tree.ancestors(own) else own for own in labels])
         added = add_classes(
             run, labels, names=names, template=self.row.read_template(), prompts=list(sentences.values())
         )

@@ -46,11 +46,11 @@ class About(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A file, the class names (empty: the run's own), and the part of the answer that is wanted."""
+    """A file, the class names (none: the run's), and what is asked: top classes, their times, or where they are."""
 
     path: Path
     names: tuple[str, ...] = ()
-    part: Literal["names", "when", "where"] = "names"
+    asked: Literal["names", "when", "where"] = "names"
 
 
 class TopClasses(NamedTuple):
@@ -136,9 +136,9 @@ class Answerer:
             return self.about()
         try:
             seconds, frames = video_length(question.path, self._limits)
-            if question.part == "names":
+            if question.asked == "names":
                 return self.top_classes(question, seconds, frames)
-            return self.timeline(question) if question.part == "when" else self.saliency(question, frames)
+            return self.timeline(question) if question.asked == "when" else self.saliency(question, frames)
         except MediaError as error:  # Uploads lie in a temporary folder.
             raise DataError(f"{error.path.name}: {error.problem}") from None
 

@@ -129,8 +129,8 @@ class Marks:
             order = [*dict.fromkeys([*sorted(hits), *groups])]
             fold, scores = np.array([order.index(group) % FOLDS for group in groups]), hit.copy()
             for own in (fold == each for each in range(FOLDS)):
-                part = _logistic(x[~own], hit[~own], counts[~own], row)
-                scores[own] = x[own] @ part[:-1] + part[-1]
+                fold_fit = _logistic(x[~own], hit[~own], counts[~own], row)
+                scores[own] = x[own] @ fold_fit[:-1] + fold_fit[-1]
             slope, shift = _logistic(scores[:, None] / MODESTY, hit, counts, np.zeros(1))
             fit, kind = max(slope / MODESTY, 0.01) * fit, f"{kind}, {CALIBRATED}"
             fit[-1] += shift

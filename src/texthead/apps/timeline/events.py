@@ -197,13 +197,13 @@ def of_all_classes(events: Iterable[Event], shortest: float = 0.0) -> list[Event
     Worked example: "dog" from 1 to 4 s and "frisbee" from 2 to 5 s give "dog" from 1 to 2 s, "dog; frisbee" from 2 to
     4 s, and "frisbee" from 4 to 5 s.
     """
-    events, parts = list(events), []
+    events, joined = list(events), []
     for start, end in pairwise(sorted({time for event in events for time in (event.start, event.end)})):
         on = [event for event in events if event.start <= start < event.end]
         if on and end - start >= shortest:
             name = Labels.join(event.name for event in on)
-            parts.append(Event(name, start, end, min(each.mean for each in on), max(each.peak for each in on)))
-    return parts
+            joined.append(Event(name, start, end, min(each.mean for each in on), max(each.peak for each in on)))
+    return joined
 
 
 def event_json(event: Event) -> dict[str, object]:
