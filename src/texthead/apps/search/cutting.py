@@ -80,7 +80,7 @@ class _Cutter:
 
     @property
     def pixels(self) -> Pixels:
-        return self.protocol.pixels or as_visual(self.model.visual).spec.pixels()
+        return self.protocol.pixels or self.model.spec.pixels()
 
     def sampled(self, files: Sequence[MediaPath]) -> list[_Sampled]:
         """Return the files with the frames to sample from each; None for a file that is not cut."""
@@ -110,8 +110,8 @@ class _Cutter:
                 row_of = {index: row for row, index in enumerate(entry.indices)}
                 features = entry.features[[row_of[index] for index in grid.frames]]
                 starts = cut(features)
-                parts = features.split(np.diff([*starts, len(features)]).tolist())
-                yield _spans(starts, grid.step), torch.stack([part.mean(0) for part in parts])
+                windows = features.split(np.diff([*starts, len(features)]).tolist())
+                yield _spans(starts, grid.step), torch.stack([window.mean(0) for window in windows])
 
     def _of_equal_length(self, files: Sequence[_Sampled], reporter: Reporter) -> Iterator[Encoded | MediaError]:
         """Yield windows of equal length, each encoded as a part of its file."""

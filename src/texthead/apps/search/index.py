@@ -20,7 +20,7 @@ from texthead.files import cache_dir
 from texthead.media import MediaPath, Span
 from texthead.parallel import Reporter
 from texthead.recipes import INEXACT
-from texthead.runs import Run, hub
+from texthead.runs import Run
 
 # Windows that are compared at once: in single precision they fit in the caches of a processor.
 _AT_ONCE = 512
@@ -67,7 +67,7 @@ class Index:
     @property
     def source(self) -> str:
         """The name of the run or the encoder."""
-        return hub.display_name(self.run.folder) if self.run else self.encoder.source
+        return self.run.name if self.run else self.encoder.source
 
     @property
     def skipped(self) -> list[MediaError]:

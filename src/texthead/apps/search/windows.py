@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from texthead.apps.search.cutting import Encoded, windows_of
 from texthead.data import Protocol
-from texthead.encoders import Encoder, as_visual
+from texthead.encoders import Encoder
 from texthead.errors import MediaError, RunError
 from texthead.features import Reading
 from texthead.files import replacing
@@ -81,7 +81,7 @@ def encode_windows(
     protocol = protocol or model.protocol
     names, stamps = [str(path) for path in paths], [MediaPath(path).stamp() for path in paths]
     # The temporal module of steps in order concatenates frames.
-    dim = as_visual(model.visual).spec.dim * (protocol.frames if isinstance(model.temporal, nn.Flatten) else 1)
+    dim = model.spec.dim * (protocol.frames if isinstance(model.temporal, nn.Flatten) else 1)
     old, old_stamps = (None, []) if file is None else _read(file, dim, reporter)
     if old and (old.paths, old_stamps) == (names, stamps) and all(stamps):
         return old

@@ -14,10 +14,10 @@ from texthead.cli import (
     PositiveInt,
     PrintOptions,
     argument,
+    check_outputs,
     console,
     noted_calibration,
     option,
-    outputs,
     run_argument,
 )
 from texthead.errors import DataError, MediaError
@@ -93,7 +93,7 @@ class TimelineCommand:
             raise DataError(
                 "- reads a video from a pipe, and this is a terminal: cat clip.mkv | texthead timeline ... -"
             )
-        outputs.check_outputs(self, srt=".srt", manifest=".csv", overlay=".mp4")
+        check_outputs(self, srt=".srt", manifest=".csv", overlay=".mp4")
         if self.overlay:
             check_extra("plots", "--overlay")
 
@@ -205,10 +205,11 @@ class _Printer:
             console.notes().print(f"no event: {events.why_none}")
 
     def _print_events(self, events: "Sequence[Event]") -> None:
-        from texthead.apps.timeline.events import EVENT_COLUMNS, csv_row
+        from texthead.apps.timeline.events import Event
 
         if self._csv:
-            console.write(csv_text([*([] if self.begun else [EVENT_COLUMNS]), *map(csv_row, events)]), end="")
+            rows = [event.cells for event in events]
+            console.write(csv_text(rows if self.begun else [Event.COLUMNS, *rows]), end="")
         elif events:
             show = console.results()
             if not self.begun:

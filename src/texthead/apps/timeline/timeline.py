@@ -30,11 +30,11 @@ from texthead.apps.timeline.events import (
     event_json,
     in_order,
     of_all_classes,
+    subtitles,
 )
-from texthead.apps.timeline.events import srt as srt_text
 from texthead.apps.timeline.inputs import PIPE, is_live
 from texthead.apps.timeline.streams import LiveStream, PipedVideo
-from texthead.data import Protocol, Views, labels, view_crops
+from texthead.data import Protocol, Views, check_no_separator, view_crops
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import NONE, Calibration, average_views, check_scores
 from texthead.features import Engine
@@ -414,7 +414,7 @@ def find_events(
     """
     model, sliding, rule = run.model, sliding or Sliding(), rule or rule_for(run.model)
     if manifest is not None:
-        labels.check_no_separator(model.names)
+        check_no_separator(model.names)
     finder, curve, events = EventFinder(model.names, rule), Curve(model.names), list[Event]()
     with _open_any(str(path)) as video:
         plan = TimelinePlan(run, protocol_of(run, protocol), sliding)
@@ -436,7 +436,7 @@ def find_events(
         _write_manifest(Path(manifest), result, begin, several=model.several)
     if srt is not None:
         with replacing(Path(srt)) as temporary:
-            temporary.write_text(srt_text(result), encoding="utf-8")
+            temporary.write_text(subtitles(result), encoding="utf-8")
     if overlay is not None:
         from texthead.apps.timeline.overlay import write_overlay
 
