@@ -35,7 +35,7 @@ from texthead.models import Recognizer
 from texthead.parallel import Reporter, silent
 from texthead.parallel import ranks as processes_in_group
 from texthead.prediction import check_has_sets, csv_columns, csv_rows, entry_scores, predictions_of, protocol_of
-from texthead.recipes import INEXACT, EngineName
+from texthead.recipes import INEXACT, EngineName, check_fields
 from texthead.runs import Run
 
 BULK_FORMAT = 1
@@ -82,9 +82,7 @@ class SliceOptions:
     sets: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("slice", "top", "batch"):
-            if getattr(self, name) < 1:
-                raise DataError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        check_fields(self, [(("slice", "top", "batch"), lambda value: value >= 1, "at least 1")], DataError)
 
 
 @dataclass(frozen=True)
@@ -132,8 +130,8 @@ class Slices:
         paths: Sequence[Path],
         scores: Float[Tensor, "files classes"],
         problems: Sequence[str | None],
-    ) -> None:
-        """Write the files of a slice, its .json last.
+    ) -> Slice:
+        """Write the files of a slice, its .json last, and return it.
 
         Args:
             problems: why each file could not be read, or None.
@@ -153,6 +151,7 @@ class Slices:
         write_csv(self._file(number, ".csv"), columns, csv_rows(predictions, columns))
         unreadable = sum(problem is not None for problem in problems)
         write_json(self._file(number, ".json"), {"files": len(paths), "unreadable": unreadable})
+        return Slice(number, len(paths), unreadable)
 
     def state(self) -> State:
         """Return the progress of all processes, from the files in the folder."""
@@ -226,7 +225,7 @@ def predict_slices(
     skip_unreadable: bool = False,
     workers: int = 0,
     engine: EngineName = "eager",
-    done: Callable[[Slice], None] | None = None,
+    done: Callable[[Slice], object] = silent,
 ) -> State:
     """Write all unfinished slices of this process; return the progress of all processes.
 
@@ -255,10 +254,8 @@ def predict_slices(
     for number, paths in slices.unfinished(rank, ranks):
         reading = Reading(workers, slices.options.batch, engine=engine)
         entries = item_features(slices.model, paths, slices.protocol, reading, Reporter().counting(silent))
-        _, errors = readable(entries, skip=skip_unreadable)
-        slices.write(number, paths, *entry_scores(slices.model, entries, slices.protocol.pooling))
-        if done:
-            done(Slice(number, len(paths), len(errors)))
+        readable(entries, skip=skip_unreadable)
+        done(slices.write(number, paths, *entry_scores(slices.model, entries, slices.protocol.pooling)))
     return slices.state()
 
 

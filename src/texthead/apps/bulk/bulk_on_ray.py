@@ -19,7 +19,7 @@ from texthead.errors import MediaError, RunError
 from texthead.extras import needs
 from texthead.features import encode_views, readable
 from texthead.models import Recognizer
-from texthead.parallel import own_variables
+from texthead.parallel import own_variables, silent
 from texthead.prediction import entry_scores
 
 
@@ -29,7 +29,7 @@ def predict_on_ray(
     actors: int = 1,
     gpus: float | None = None,
     skip_unreadable: bool = False,
-    done: Callable[[Slice], None] | None = None,
+    done: Callable[[Slice], object] = silent,
 ) -> State:
     """Write all unfinished slices with a Ray cluster; return the progress of all processes.
 
@@ -68,9 +68,7 @@ def predict_on_ray(
             .iter_rows()
         )
         for number, own in _complete_slices(rows, sizes):
-            finished = _write(slices, number, own, skip_unreadable)
-            if done:
-                done(finished)
+            done(_write(slices, number, own, skip_unreadable))
     return slices.state()
 
 
@@ -181,10 +179,7 @@ def _complete_slices(
 def _write(slices: Slices, number: int, rows: list[dict[str, Any]], skip_unreadable: bool) -> Slice:
     """Write a slice and return it."""
     files = [pair for row in rows for pair in _paths_and_problems(row)]
-    _, errors = readable(
-        [MediaError(path, problem) if problem else None for path, problem in files], skip=skip_unreadable
-    )
+    readable([MediaError(path, problem) if problem else None for path, problem in files], skip=skip_unreadable)
     scores = np.frombuffer(b"".join(row["scores"] for row in rows), np.float32).copy()
     table = torch.from_numpy(scores).view(len(files), len(slices.model.names))
-    slices.write(number, [Path(path) for path, _ in files], table, [problem or None for _, problem in files])
-    return Slice(number, len(files), len(errors))
+    return slices.write(number, [Path(path) for path, _ in files], table, [problem or None for _, problem in files])
