@@ -27,7 +27,7 @@ from texthead.media import MediaPath
 
 if TYPE_CHECKING:
     from texthead.apps.timeline.events import Event
-    from texthead.apps.timeline.timeline import EventChange, Events, TimelinePlan
+    from texthead.apps.timeline.timeline import EventChange, Events
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +108,7 @@ class TimelineCommand:
         rule, sliding = Hysteresis(**own, min_length=self.min_length), Sliding(self.window, self.rate, self.batch)
         model = self.model.load(run_folder, self.encoding.pick_device())
         printer = _Printer(path, csv=self.printed.csv)
+        console.doing("looking for events")
         files = {name: getattr(self, name) for name in ("manifest", "srt", "overlay")}
         try:
             events = find_events(
@@ -124,6 +125,7 @@ class TimelineCommand:
                 raise
             problem = f"{error.problem}; the events above are from the part before that"
             raise MediaError(error.path, problem, error.fault) from error
+        noted_calibration(model, model.protocol)
         for name, file in files.items():
             if file:
                 console.notes().print(f"{'subtitles' if name == 'srt' else name}: {file}")
@@ -150,7 +152,7 @@ def _run_and_video(command: TimelineCommand) -> tuple[str | None, str]:
 
 
 class _Printer:
-    """Prints how a video is scored, then its events: those of a pipe or stream as soon as they are final.
+    """Prints events, those of a pipe or stream as soon as they are final.
 
     For a live stream it prints JSON lines, one as an event begins and one as it ends, unless --csv is given.
     """
@@ -160,28 +162,14 @@ class _Printer:
         self._lines = is_live(path) and not csv
         self._live = is_stream(path) and not console.prints_json()
 
-    def print(self, event: "TimelinePlan | EventChange | Events") -> None:
+    def print(self, event: "EventChange | Events") -> None:
         """Print what the reporter gets."""
-        from texthead.apps.timeline.timeline import EventChange, TimelinePlan
-
-        if isinstance(event, TimelinePlan):
-            self._print_plan(event)
-        elif not isinstance(event, EventChange):
+        if isinstance(event, list):
             self._print_result(event)
         elif self._lines:
             self._print_lines(event)
         elif self._live and event.ended:
             self._print_events(event.ended)
-
-    def _print_plan(self, plan: "TimelinePlan") -> None:
-        model, sliding, frames = plan.run.model, plan.sliding, plan.protocol.frames
-        clips = sliding.views(frames).clips
-        text = f"{clips} clips of {frames} frames" if clips > 1 else f"one clip of {frames} frames"
-        once = ", encoded once" if model.sees_frames_apart else ""
-        line = f"{sliding.rate:g} frames a second{once}; each window of {sliding.window:g} s is {text}"
-        console.notes().print(line)
-        noted_calibration(plan.run, plan.protocol)
-        console.doing("looking for events")
 
     def _print_lines(self, change: "EventChange") -> None:
         from texthead.apps.timeline.events import event_json

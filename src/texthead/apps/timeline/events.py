@@ -1,5 +1,6 @@
 """Find events with a start and an end in class probabilities over time, all at once or as a stream."""
 
+import math
 import re
 from array import array
 from bisect import bisect_right
@@ -11,6 +12,7 @@ from typing import ClassVar, NamedTuple
 from texthead.data import Labels
 from texthead.errors import DataError, printable
 from texthead.evaluation import NONE
+from texthead.recipes import check_fields
 
 
 class Stretch(NamedTuple):
@@ -94,15 +96,13 @@ class Hysteresis:
         return Hysteresis(self.thresholds[name], self.thresholds[name], self.min_length)
 
     def __post_init__(self) -> None:
-        for name in ("enter", "leave"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise DataError(f"`{name}` must be between 0 and 1, got {getattr(self, name)}")
+        shares = ("enter", "leave"), lambda value: 0 <= value <= 1, "between 0 and 1"
+        length = ("min_length",), lambda value: 0 <= value < math.inf, "0 seconds or more"
+        check_fields(self, [shares, length], DataError)
         if self.leave > self.enter:
             raise DataError(
                 f"`leave` must be at most `enter` ({self.enter}), got {self.leave}; otherwise events would end at once"
             )
-        if not 0 <= self.min_length < float("inf"):
-            raise DataError(f"`min_length` must be 0 seconds or more, got {self.min_length}")
 
 
 @dataclass(slots=True)
@@ -129,40 +129,36 @@ class _Class:
     name: str
     rule: Hysteresis
     known: bool = True
-    _on: _Span | None = None
-    _over: _Span | None = None
+    _span: _Span | None = None
+    _on: bool = False
     _announced: bool = False
 
     def reached_by(self, score: float) -> bool:
         """Return whether an event starts or continues at this probability."""
-        return score >= (self.rule.enter if self._on is None else self.rule.leave)
+        return score >= (self.rule.leave if self._on else self.rule.enter)
 
     def add(self, start: float, end: float, score: float, *, on: bool) -> list[Event]:
         """Add a stretch; return the event it finishes, if any."""
+        self._on = on
         if on:
-            # `_over` is still set only if the gap is short enough to be bridged.
-            self._on = self._on or self._over or _Span(start, end)
-            self._over = None
-            self._on.add(start, end, score)
-            return []
-        if self._on is not None:
-            self._on, self._over = None, self._on
-        if self._over is not None and end - self._over.end >= self.rule.min_length:
+            # An event that is over is still here only if the gap is short enough to be bridged.
+            self._span = self._span or _Span(start, end)
+            self._span.add(start, end, score)
+        elif self._span is not None and end - self._span.end >= self.rule.min_length:
             return self.finish()
         return []
 
     def open_events(self) -> list[tuple[str, float]]:
         """Return (name, start) of the current event once it is long enough to be kept; later calls return nothing."""
-        if self._announced or self._on is None or self._on.end - self._on.start < self.rule.min_length:
+        span = self._span if self._on and not self._announced else None
+        if span is None or span.end - span.start < self.rule.min_length:
             return []
         self._announced = True
-        return [(self.name, self._on.start)]
+        return [(self.name, span.start)]
 
     def finish(self) -> list[Event]:
         """Return the last event if it is long enough."""
-        span = self._on or self._over
-        self._on = self._over = None
-        self._announced = False
+        span, self._span, self._on, self._announced = self._span, None, False, False
         if span is None or span.end - span.start < self.rule.min_length or not span.seconds:
             return []
         return [Event(self.name, span.start, span.end, span.weighted / span.seconds, span.peak, self.known)]

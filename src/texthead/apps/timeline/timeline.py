@@ -43,7 +43,7 @@ from texthead.media import Media, MediaPath, Part, Take
 from texthead.models import Recognizer
 from texthead.parallel import Reporter, silent
 from texthead.prediction import apply_calibration, protocol_of
-from texthead.recipes import EngineName
+from texthead.recipes import EngineName, check_fields
 from texthead.runs import Run
 
 # A longer gap is probably a wrong time stamp, and every grid point in it would be scored.
@@ -70,11 +70,8 @@ class Sliding:
     batch: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("window", "rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise DataError(f"`{name}` must be above 0, got {getattr(self, name)}")
-        if self.batch < 1:
-            raise DataError(f"`batch` must be at least 1, got {self.batch}")
+        above_0 = ("window", "rate"), lambda value: 0 < value < math.inf, "above 0"
+        check_fields(self, [above_0, (("batch",), lambda value: value >= 1, "at least 1")], DataError)
         if self.window * self.rate > MAX_WINDOW_FRAMES:
             raise DataError(
                 f"`window={self.window:g}` at `rate={self.rate:g}` is {self.window * self.rate:.0f} frames, more than "
@@ -277,9 +274,11 @@ def scores_over_time(
     model, protocol = run.model, protocol_of(run, protocol)
     calibration, _ = run.calibration_for(protocol)
     sliding = sliding or Sliding()
+    clips, once = sliding.views(protocol.frames).clips, ", encoded once" if model.sees_frames_apart else ""
+    each = f"{f'{clips} clips' if clips > 1 else 'one clip'} of {protocol.frames} frames"
+    reporter.say(f"{sliding.rate:g} frames a second{once}; each window of {sliding.window:g} s is {each}")
     if not model.sees_frames_apart:
-        inside = "the encoder" if model.sees_clips else type(model.temporal).__name__
-        times = sliding.views(protocol.frames).clips * protocol.frames
+        inside, times = "the encoder" if model.sees_clips else type(model.temporal).__name__, clips * protocol.frames
         reporter.note(f"{inside} sees several frames at once, so each window is encoded whole: {times} times the work")
     if not video.has_times:
         reporter.note(f"{video.path} has no time stamps: times are counted from its frame rate")
@@ -313,14 +312,6 @@ def _step(video: TimedVideo, step: Callable[..., list[Stretch]], *arguments: Any
         return step(*arguments)
     except DataError as error:
         raise MediaError(video.path, str(error)) from None
-
-
-class TimelinePlan(NamedTuple):
-    """How a video is scored, before it is."""
-
-    run: Run | Recognizer
-    protocol: Protocol
-    sliding: Sliding
 
 
 class EventChange(NamedTuple):
@@ -405,21 +396,19 @@ def find_events(
         srt: file of subtitles to write.
         manifest: CSV file to write, with the events as labelled parts of the video.
         overlay: video to write (.mp4), with names and probabilities drawn in.
-        reporter: gets progress, notes, and as events the `TimelinePlan`, each `EventChange`, and the result before
-            files are written.
+        reporter: gets progress, notes, and as events each `EventChange` and, before files are written, the result.
 
     Raises:
         MediaError: the file is not a video, or cannot be read to its end.
         RunError: a file cannot be written.
     """
-    model, sliding, rule = run.model, sliding or Sliding(), rule or rule_for(run.model)
+    model, protocol = run.model, protocol_of(run, protocol)
+    sliding, rule = sliding or Sliding(), rule or rule_for(model)
     if manifest is not None:
         check_no_separator(model.names)
     finder, curve, events = EventFinder(model.names, rule), Curve(model.names), list[Event]()
     with _open_any(str(path)) as video:
-        plan = TimelinePlan(run, protocol_of(run, protocol), sliding)
-        reporter.event(plan)
-        options = {"sliding": sliding, "protocol": plan.protocol, "engine": engine}
+        options = {"sliding": sliding, "protocol": protocol, "engine": engine}
         stretches = scores_over_time(run, video, **options, reporter=reporter)
         for stretch in chain(stretches, [None]):
             ended = finder.finish() if stretch is None else finder.add(stretch)
@@ -428,7 +417,7 @@ def find_events(
             if overlay is not None and stretch is not None:
                 curve.add(stretch)
         seconds, begin = video.duration_seconds, video.start_seconds if isinstance(video, Part) else 0.0
-    calibration, _ = run.calibration_for(plan.protocol)
+    calibration, _ = run.calibration_for(protocol)
     why = "" if any(event.known for event in events) else _why_none(finder, model.names, rule, calibration)
     result = Events(events, path, seconds, sliding, rule, calibration, why)
     reporter.event(result)
