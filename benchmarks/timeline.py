@@ -52,7 +52,8 @@ ENTERS, LEAVES, LENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (0.2, 0.3, 0.4, 0.5), 
 def events_in(stretches: Sequence[Stretch], names: Sequence[str], rule: Hysteresis) -> list[Event]:
     """Return all events, sorted by start."""
     finder = EventFinder(names, rule)
-    return in_order([event for stretch in stretches for event in finder.add(stretch)] + finder.finish())
+    events = [event for stretch in stretches for event in finder.add(stretch)] + finder.finish()
+    return in_order(event for event in events if event.known)
 
 
 class Clip(NamedTuple):

@@ -123,7 +123,3 @@ def test_notes_of_the_folder_are_reported(opened: Opened) -> None:
     (opened.data / "notes.txt").write_text("")
     opened()
     assert "notes.txt" in opened.notes[0]
-
-
-def test_public_names() -> None:
-    assert th.open_index is open_index

@@ -25,8 +25,8 @@ from made import (
     write_timed,
 )
 from messages import prints
-from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, event_json, in_order
-from texthead.apps.timeline.timeline import Sliding, open_timed, scores_over_time
+from texthead.apps.timeline.events import Event, Hysteresis, event_json, in_order
+from texthead.apps.timeline.timeline import Sliding, find_events, open_timed, scores_over_time
 from texthead.data.reading import read_dataset
 from texthead.evaluation.calibration import NONE
 from texthead.media.paths import MediaPath
@@ -197,12 +197,10 @@ def unsure(world: Path) -> tuple[Path, list[Event]]:
     with open_timed(world / "a.mkv") as video:
         best = sorted(max(stretch.scores) for stretch in scores_over_time(load_run(folder), video, sliding=sliding))
     run = load_run(calibrate_run(folder, temperature=3.0, threshold=best[len(best) // 2]))
-    finder = EventFinder(run.model.names, Hysteresis(min_length=0.3))
-    with open_timed(world / "a.mkv") as video:
-        stretches = scores_over_time(run, video, sliding=sliding)
-        result = [event for stretch in stretches for event in finder.add(stretch)] + finder.finish()
-    assert {event.known for event in result} == {True, False}
-    return folder, in_order(result)
+    events = find_events(run, world / "a.mkv", rule=Hysteresis(min_length=0.3), sliding=sliding)
+    assert events
+    assert events.none_of_these
+    return folder, in_order([*events, *events.none_of_these])
 
 
 # The threshold equals the score of one window bit for bit, so the engine is fixed.

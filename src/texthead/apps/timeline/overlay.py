@@ -79,10 +79,9 @@ def write_overlay(
 
 
 def _add_stream(container: OutputContainer, size: tuple[int, int], rate: Fraction) -> VideoStream:
-    stream = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast"})
+    about = {"width": size[0], "height": size[1], "pix_fmt": "yuv420p"}
+    stream = container.add_stream("libx264", rate, options={"crf": "20", "preset": "veryfast"}, **about)
     stream.codec_context.time_base = Fraction(1, TICKS)
-    stream.width, stream.height = size
-    stream.pix_fmt = "yuv420p"
     return stream
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from io import BufferedReader
-from itertools import chain
+from itertools import chain, dropwhile, islice
 from pathlib import Path
 
 import av
@@ -96,14 +96,11 @@ class PipedVideo(VideoStream):
 
     def _all_frames(self) -> Iterator[VideoFrame]:
         """Yield every frame from the first keyframe on."""
-        started = False
         packets = self.packets()
         with _hinted():
-            first = next(packets, None)
-        for packet in chain([] if first is None else [first], packets):
-            started = started or packet.is_keyframe
-            if started:
-                yield from self.frames(packet)
+            first = [*islice(packets, 1)]
+        for packet in dropwhile(lambda packet: not packet.is_keyframe, chain(first, packets)):
+            yield from self.frames(packet)
         yield from self.frames(None)
 
 

@@ -408,8 +408,7 @@ def find_events(
         check_no_separator(model.names)
     finder, curve, events = EventFinder(model.names, rule), Curve(model.names), list[Event]()
     with _open_any(str(path)) as video:
-        options = {"sliding": sliding, "protocol": protocol, "engine": engine}
-        stretches = scores_over_time(run, video, **options, reporter=reporter)
+        stretches = scores_over_time(run, video, sliding=sliding, protocol=protocol, engine=engine, reporter=reporter)
         for stretch in chain(stretches, [None]):
             ended = finder.finish() if stretch is None else finder.add(stretch)
             events += ended
