@@ -300,7 +300,7 @@ def _temporal(
     """
     pool: Temporal = JoinedFrames() if spotting else MeanPool()
     if checkpoint.temporal:
-        layers = len({key.split(".")[2] for key in checkpoint.temporal if key.startswith("transformer.")})
+        layers = len({key.split(".")[2] for key in checkpoint.temporal if key.startswith("transformer.resblocks.")})
         kind = FrameTransformer if spotting else TemporalTransformer
         pool = kind(config["embed_dim"], max(1, layers), heads=temporal_heads(config))
         fill(pool, checkpoint.temporal, source)

@@ -160,7 +160,12 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
     convs = {int(match[1]): value for key, value in tensors.items() if (match := _TOKEN_CONV.fullmatch(key))}
     rest = {k: v for k, v in tensors.items() if not k.startswith(prefix) and not _TOKEN_CONV.fullmatch(k)}
     clip = {k: v.float() for k, v in rest.items() if k.split(".")[-1] not in weights.NO_WEIGHTS}
-    _check_temporal(path, clip, fusion)
+    unknown = [key for key in clip if not key.startswith(_CLIP) or any(name in key for name in _ACROSS)]
+    if unknown := sorted([*unknown, *(key for key in fusion if not key.startswith(_FUSION))]):
+        raise EncoderError(
+            f"{path}: has {len(unknown)} weights of unsupported modules ({', '.join(unknown[:3])}); use a model with "
+            "mean pooling, the temporal transformer, TokenShift or TokenT1D"
+        )
     _check_numbers(path, clip | fusion)
     return Checkpoint(
         kind,
@@ -177,13 +182,11 @@ _TOKEN_CONV = re.compile(r"visual\.transformer\.resblocks\.(\d+)\.control_point\
 _CLIP = ("visual.", "transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
 _CLIP += ("logit_scale",)
 
-_FUSION = re.compile(
-    r"frame_position_embeddings\.weight|transformer\.resblocks\.\d+\."
-    r"(attn\.in_proj_(weight|bias)|(attn\.out_proj|ln_1|ln_2|mlp\.c_fc|mlp\.c_proj)\.(weight|bias))"
-)
+# Prefixes of the temporal transformer's weights.
+_FUSION = ("frame_position_embeddings.weight", "transformer.resblocks.")
 
-# Parts of keys of image towers that mix frames in ways that texthead does not support.
-_ACROSS = (".net.", "visual.time_embedding", "VPT", "prompt_learner.ctx", "compound_prompt")
+# Parts of keys of towers that mix frames in ways that texthead does not support.
+_ACROSS = (".net.", "visual.time_embedding", "VPT")
 
 
 def _kinds(content: dict, path: Path) -> tuple[Kind, ...]:
@@ -215,18 +218,6 @@ def _vifi_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     dropped = ("prompt_learner.token_", "prompt_learner.complete_text_embeddings")
     names = {key: key.replace("image_encoder.", "visual.", 1) for key in tensors if not key.startswith(dropped)}
     return {name.removeprefix("text_encoder."): tensors[key] for key, name in names.items()}
-
-
-def _check_temporal(path: Path, clip: dict[str, Tensor], fusion: dict[str, Tensor]) -> None:
-    across = [key for key in clip if any(name in key for name in _ACROSS) or not key.startswith(_CLIP)]
-    unknown = [key for key in fusion if not _FUSION.fullmatch(key)]
-    if across or unknown:
-        first = ", ".join(sorted(across + unknown)[:3])
-        raise EncoderError(
-            f"{path}: has {len(across) + len(unknown)} weights of unsupported modules ({first}); use a model with mean "
-            "pooling, the temporal transformer, TokenShift or TokenT1D, without TSM, joint attention or prompts inside "
-            "the encoder"
-        )
 
 
 def _check_numbers(path: Path, tensors: dict[str, Tensor]) -> None:
