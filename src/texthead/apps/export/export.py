@@ -19,7 +19,6 @@ import torch
 from torch.export import Dim
 
 from texthead.apps.export import standalone
-from texthead.apps.export.card import parity_section, use_section
 from texthead.apps.export.int8 import quantise
 from texthead.apps.export.model_card import model_card
 from texthead.apps.export.parity import Parity, check_parity, parity
@@ -88,16 +87,7 @@ def export(
         measured = parity(folder, scorer, run, reporter)
         if not int8:
             check_parity(measured)
-        card = model_card(
-            run,
-            protocol,
-            out.name,
-            made=calibration,
-            library="pytorch" if to == "torch" else "onnx",
-            use=use_section(MODELS[to], protocol, several=model.several),
-            measured=parity_section(measured, quantisation, several=model.several),
-            maker="texthead export",
-        )
+        card = model_card(run, protocol, out.name, calibration, exported=(MODELS[to], measured, quantisation))
         (folder / "README.md").write_text(card, encoding="utf-8")
     return measured
 

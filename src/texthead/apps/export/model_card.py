@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from texthead.apps.export.parity import Parity
 from texthead.data import Protocol, labels
 from texthead.encoders import figures
 from texthead.errors import printable
@@ -22,12 +23,10 @@ def model_card(
     run: Run,
     protocol: Protocol,
     name: str,
-    *,
     made: Calibration | None,
-    library: str,
-    use: str,
-    measured: str = "",
-    maker: str,
+    *,
+    exported: tuple[str, Parity, str | None] | None = None,
+    address: str | None = None,
 ) -> str:
     """Return the card as Markdown with front matter.
 
@@ -36,11 +35,10 @@ def model_card(
         protocol: its evaluation protocol.
         name: title of the card.
         made: the part of the run's calibration that is published.
-        library: the library that loads the model, for the hub.
-        use: section on usage, in Markdown.
-        measured: measurements besides the run's scores, in Markdown.
-        maker: the command that wrote the folder.
+        exported: the model's file, its differences from the run, and the method of quantisation or None.
+        address: where the run is published, if it is not exported.
     """
+    file, parity, int8 = exported or ("", None, None)
     task = "image-classification" if protocol.frames == 1 else "video-classification"
     scores, data = read_scores(run.folder), data_name(saved_split(run.folder))
     results = None
@@ -51,7 +49,7 @@ def model_card(
         results = [EvalResult(task, "other", items, kind, round(value, 2), metric_name=metric)]
     card = ModelCard.from_template(
         ModelCardData(
-            library_name=library,
+            library_name="texthead" if address else "pytorch" if file.endswith(".pt2") else "onnx",
             pipeline_tag=task,
             tags=["texthead"],
             model_name=name if scores else None,
@@ -67,9 +65,10 @@ def model_card(
         made=made,
         licence=figures.figures_of(run.spec.source, "").licence,
         pretrained_on=figures.trained_on(run.spec.source),
-        use=use,
-        measured_too=measured,
-        maker=maker,
+        address=address,
+        file=file,
+        parity=parity,
+        int8=int8,
         scores=scores,
         validation=_last_validation(run),
         edited=bool(run.classes and run.classes.get("edited")),
