@@ -13,9 +13,7 @@ from typing import Any
 
 from texthead.cli.flag_names import speak_of, with_flags
 from texthead.cli.parser import (
-    Parser,
     actions_of,
-    add_command,
     build,
     check_required,
     config_text,
@@ -33,7 +31,7 @@ from texthead.cli.system import (
     print_every_name,
     reader_gone,
 )
-from texthead.errors import DataError, RunError, TextheadError, either, line_of, printable
+from texthead.errors import DataError, RunError, TextheadError, line_of, printable
 from texthead.extensions import Extension, find, package_of
 from texthead.extras import extra_of, missing
 from texthead.media.addresses import allow_addresses, allowed_address
@@ -73,8 +71,6 @@ GROUPS = {
     },
 }
 COMMANDS = {name: target for group in GROUPS.values() for name, target in group.items()}
-
-SHELLS = ("bash", "zsh", "fish")
 
 FIRST_SCREEN = """\
 texthead makes a recogniser for videos and images from class names.
@@ -143,29 +139,8 @@ def full_help() -> str:
                 text = str(error)
             more = wrap(text, 64) or [""]
             lines += [f"  {name:<11}{more[0]}", *(f"{'':13}{line}" for line in more[1:])]
-    lines += ["", "options:", "  --help                    print this", "  --version                 print the version"]
-    lines += [f"  --print-completion SHELL  print completion for {either(SHELLS)}", ""]
+    lines += ["", "options:", "  --help     print this", "  --version  print the version", ""]
     return "\n".join([*lines, "texthead COMMAND --help lists the options of a command."])
-
-
-def top_parser() -> Parser:
-    """Return the parser of `texthead` without a command."""
-    parser = Parser(prog="texthead", description="Class names in, recogniser out.")
-    parser.add_argument("--version", action="store_true", help="print the version")
-    parser.add_argument("--print-completion", choices=SHELLS, help="print completion of commands and options")
-    return parser
-
-
-def completion(shell: str) -> str:
-    """Return the script that completes commands and options in a shell."""
-    import shtab
-
-    parser = top_parser()
-    inner = parser.add_subparsers(parser_class=Parser)
-    for name, command in commands().items():
-        with suppress(RunError):  # a broken package
-            add_command(inner, name, _loaded(command), shtab.FILE)
-    return shtab.complete(parser, shell)
 
 
 def _group(name: str, command: type) -> AbstractContextManager[None]:
@@ -272,17 +247,13 @@ def _call(arguments: list[str], ending: Ending) -> int:
     if arguments in (["-h"], ["--help"]):
         print(full_help())
         return 0
-    if arguments[0].startswith("-"):
-        options, unknown = top_parser().parse_known_args(arguments)
-        if unknown or not (options.version or options.print_completion):
-            raise DataError(f"unrecognized arguments: {' '.join(arguments)} (see texthead --help)")
-        if options.version:
-            from texthead import __version__
+    if arguments == ["--version"]:
+        from texthead import __version__
 
-            print(f"texthead {__version__}")
-        else:
-            print(completion(options.print_completion), end="")
+        print(f"texthead {__version__}")
         return 0
+    if arguments[0].startswith("-"):
+        raise DataError(f"unrecognized arguments: {' '.join(arguments)} (see texthead --help)")
     name, words = arguments[0], arguments[1:]
     command = command_of(name)
     named = [word.partition("=")[2] if word.startswith("--") else word for word in words]
