@@ -337,46 +337,34 @@ def test_text4vis(tmp_path: Path, video: Path, base, import_file, predict) -> No
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("temporal", ["mean", "token-shift", "token-conv"])
-def test_text4vis_without_a_transformer(
-    tmp_path: Path, video: Path, base, import_file, predict, refused_file, temporal: str
+@pytest.mark.parametrize("transformer", [False, True])
+@pytest.mark.parametrize("inside", ["mean", "token-shift", "token-conv"])
+def test_text4vis_with_and_without_a_transformer_over_another_module(
+    tmp_path: Path, base, import_file, refused_file, inside: str, transformer: bool
 ) -> None:
-    """Only token convolutions have weights."""
-    path, convs = tmp_path / "x.pt", TOKEN_CONVS if temporal == "token-conv" else {}
-    model = save_model(path, {**image_tower(TINY, 3), "logit_scale": torch.tensor(4.0), **convs})
-    if not convs:
-        refused_file(("x.pt", "temporal"), path, "--encoder", base[0])
-    import_file(path, "--encoder", base[0], *([] if convs else ["--temporal", temporal]), *FOUR)
-    on = {"token-shift": token_shift, "token-conv": token_conv}.get(temporal)
-    frames = encode_image(model, looked_at(video, FIRST, [(8, 8)], 32, CLIP_PIXELS)[0], on)
-    expected = (100 * unit(frames.mean(0)) @ text_rows(base[1], PERSON).T).softmax(-1)
-    assert torch.allclose(predict(), expected, atol=1e-4)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("inside", [None, "token-shift", "token-conv"])
-def test_text4vis_with_a_transformer_over_another_module(
-    tmp_path: Path, base, import_file, refused_file, inside: str | None
-) -> None:
-    """TokenShift has no weights, so only the user knows of it; the file of TokenT1D shows it."""
-    path, own = tmp_path / "x.pt", TOKEN_CONVS if inside == "token-conv" else {}
-    w = text4vis(path, TINY, **own)
-    refused_file(("temporal", "mean"), path, "--encoder", base[0], "--temporal", "mean")
-    if own:
-        refused_file(("temporal", "token-shift"), path, "--encoder", base[0], "--temporal", "token-shift")
-    options = ("--temporal", inside) if inside == "token-shift" else ()
-    err = import_file(path, "--encoder", base[0], *FOUR, *options)
-    assert ("--temporal token-shift" in err) == (inside is None)
+    """Mean and TokenShift have no weights, so only the user knows of them; the file of TokenT1D shows it."""
+    path, convs = tmp_path / "x.pt", TOKEN_CONVS if inside == "token-conv" else {}
+    head, encoder = fusion(TINY, 9) if transformer else {}, ("--encoder", base[0])
+    w = {**image_tower(TINY, 3), "logit_scale": torch.tensor(4.0), **convs, **prefixed("fusion_model.", head)}
+    save_model(path, w)
+    if convs or transformer:
+        refused_file(("temporal", "mean"), path, *encoder, "--temporal", "mean")
+    if convs:
+        refused_file(("temporal", "token-shift"), path, *encoder, "--temporal", "token-shift")
+    elif not transformer:
+        refused_file(("x.pt", "temporal"), path, *encoder)
+    told = inside == "token-shift" or not (convs or transformer)
+    err = import_file(path, *encoder, *FOUR, *(("--temporal", inside) if told else ()))
+    assert ("--temporal token-shift" in err) == (transformer and inside == "mean")
     clips, hooks = noise(2, 4, 3, 32, 32), {"token-shift": token_shift, "token-conv": token_conv}
-    head = below(w, "fusion_model.")
 
-    def cosines(hook: str | None) -> Tensor:
-        frames = torch.stack([encode_image(w, clip, hooks.get(hook or "")) for clip in clips])
-        return unit(transf(head, frames, 1)) @ text_rows(base[1], PERSON).T
+    def cosines(hook: Hook) -> Tensor:
+        frames = torch.stack([encode_image(w, clip, hook) for clip in clips])
+        return unit(transf(head, frames, 1) if transformer else frames.mean(1)) @ text_rows(base[1], PERSON).T
 
-    run = load_run(tmp_path / "run")
-    assert torch.allclose(run.model(clips) / 100, cosines(inside), atol=1e-5)
-    assert inside is None or not torch.allclose(cosines(None), cosines(inside), atol=1e-3)
+    scores = load_run(tmp_path / "run").model(clips) / 100
+    assert torch.allclose(scores, cosines(hooks.get(inside)), atol=1e-5)
+    assert inside == "mean" or not torch.allclose(scores, cosines(None), atol=1e-3)
 
 
 @torch.no_grad()

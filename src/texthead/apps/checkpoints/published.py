@@ -138,7 +138,7 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
     content: dict = weights.read_checkpoint(path)
     if isinstance(content.get("state_dict"), dict):  # A checkpoint of open_clip's training.
         content = weights.named_tensors(content["state_dict"])
-    possible = _kinds(content, path)
+    possible, tensors, fusion = _parts(content, path)
     if kind is None:
         kind, *others = possible
         if others:
@@ -147,14 +147,6 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
             )
     if kind not in possible:
         raise EncoderError(f"{path}: its keys are those of {' or '.join(possible)}, not of {kind}; leave out `kind`")
-    fusion: dict[str, Tensor] = {}
-    if kind == "openai":
-        tensors = weights.named_tensors(content)
-    elif kind == "vifi-clip":
-        tensors = _vifi_names(weights.named_tensors(content["model"]))
-    else:
-        tensors = weights.named_tensors(content["model_state_dict"])
-        fusion = weights.named_tensors(dict(content.get("fusion_model_state_dict", {})))
     prefix = "fusion_model."
     fusion |= {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     convs = {int(match[1]): value for key, value in tensors.items() if (match := _TOKEN_CONV.fullmatch(key))}
@@ -189,26 +181,26 @@ _FUSION = ("frame_position_embeddings.weight", "transformer.resblocks.")
 _ACROSS = (".net.", "visual.time_embedding", "VPT")
 
 
-def _kinds(content: dict, path: Path) -> tuple[Kind, ...]:
-    """Return the kinds that a file may be, by its keys."""
+def _parts(content: dict, path: Path) -> tuple[tuple[Kind, ...], dict[str, Tensor], dict[str, Tensor]]:
+    """Return (the kinds that a file may be, its tensors, those of a temporal transformer in a place of its own)."""
+    model, fusion = content.get("model_state_dict"), content.get("fusion_model_state_dict")
     if isinstance(content.get("model"), dict):
-        keys = weights.named_tensors(content["model"])
-        if any(key.startswith("image_encoder.") for key in keys):
-            return ("vifi-clip",)
-    elif isinstance(content.get("model_state_dict"), dict):
-        if "fusion_model_state_dict" not in content:
-            return ("text4vis",)
-        fusion = content["fusion_model_state_dict"]
+        tensors = weights.named_tensors(content["model"])
+        if any(key.startswith("image_encoder.") for key in tensors):
+            return ("vifi-clip",), _vifi_names(tensors), {}
+    elif isinstance(model, dict) and "fusion_model_state_dict" not in content:
+        return ("text4vis",), weights.named_tensors(model), {}
+    elif isinstance(model, dict):
         if not isinstance(fusion, dict):
             raise EncoderError(
                 f"{path}: fusion_model_state_dict is a {type(fusion).__name__}, expected tensors by name"
             )
         # Only ActionCLIP's code used DataParallel, which adds this prefix.
-        if fusion and all(key.startswith("module.") for key in fusion):
-            return ("actionclip",)
-        return "text4vis-nce", "bike", "actionclip"
+        parallel = bool(fusion) and all(str(key).startswith("module.") for key in fusion)
+        kinds: tuple[Kind, ...] = ("actionclip",) if parallel else ("text4vis-nce", "bike", "actionclip")
+        return kinds, weights.named_tensors(model), weights.named_tensors(fusion)
     elif any(str(key).startswith("visual.") for key in content) and "token_embedding.weight" in content:
-        return ("openai",)
+        return ("openai",), weights.named_tensors(content), {}
     first = ", ".join(sorted(map(str, content))[:4])
     raise EncoderError(f"{path}: its keys ({first}, ...) match none of {', '.join(get_args(Kind))}; check the file")
 

@@ -1,7 +1,6 @@
 """The model card of a published or exported run, made from the files of the run alone."""
 
 import re
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from texthead.encoders import figures
 from texthead.errors import printable
 from texthead.evaluation import Calibration, wilson_interval
 from texthead.media import MediaPath
-from texthead.runs import Run, data_name, read_records, read_scores, saved_split
+from texthead.runs import Run, classes_json, data_name, read_records, read_scores, saved_split
 
 _TEMPLATE = Path(__file__).with_name("model_card.md")
 
@@ -72,7 +71,7 @@ def model_card(
         scores=scores,
         validation=_last_validation(run),
         edited=bool(run.classes and run.classes.get("edited")),
-        classes=_classes(run),
+        classes=classes_of(run)["classes"],
         packages=", ".join(f"{package} {version(package)}" for package in ("texthead", "torch", "av")),
         weights=MediaPath(run.folder / "model.safetensors").fingerprint(),
         code=code,
@@ -104,14 +103,11 @@ def rate(right: int | float, count: int) -> str:
     return f"{100 * round(right) / count:.1f} % of {count} (95 % interval {low:.1f}-{high:.1f})"
 
 
-def _classes(run: Run) -> list[tuple[str, Sequence[str]]]:
-    """Return each label with the prompts of its row; no prompts for rows that are fitted, learned or random."""
-    if run.classes and "classes" in run.classes:
-        prompts = {entry["label"]: entry["prompt"] for entry in run.classes["classes"]}
-    else:
-        row_prompts = run.head.prompts or [None] * len(run.labels)
-        prompts = dict(zip(run.labels, row_prompts, strict=True))
-    return [(label, [text] if isinstance(text, str) else text or ()) for label, text in prompts.items()]
+def classes_of(run: Run) -> dict[str, Any]:
+    """Return the content of `classes.json`."""
+    if run.classes is not None:
+        return {key: run.classes[key] for key in ("template", "classes")}
+    return classes_json(run.head, None, run.recipe.template)
 
 
 def code(text: object) -> str:
