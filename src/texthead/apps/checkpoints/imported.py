@@ -30,19 +30,7 @@ from texthead.encoders import (
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.files import locked
 from texthead.media import MediaPath
-from texthead.models import (
-    FrameTransformer,
-    Head,
-    JoinedFrames,
-    MeanPool,
-    Recognizer,
-    Temporal,
-    TemporalTransformer,
-    TokenConv,
-    heads,
-    make_temporal,
-    text_head,
-)
+from texthead.models import Head, LinearHead, Recognizer, Temporal, TokenConv, make_temporal, text_head
 from texthead.recipes import Recipe
 from texthead.runs import ENCODER, HERE, is_run, write_run
 from texthead.text import clean_names, fill_templates
@@ -288,11 +276,11 @@ def _temporal(
     Raises:
         EncoderError: the weights do not fit a temporal transformer or token convolutions of this encoder.
     """
-    pool: Temporal = JoinedFrames() if spotting else MeanPool()
+    pool = make_temporal({"kind": "frames" if spotting else "mean"}, visual)
     if checkpoint.temporal:
         layers = len({key.split(".")[2] for key in checkpoint.temporal if key.startswith("transformer.resblocks.")})
-        kind = FrameTransformer if spotting else TemporalTransformer
-        pool = kind(config["embed_dim"], max(1, layers), heads=published.temporal_heads(config))
+        shape = {"dim": config["embed_dim"], "layers": max(1, layers), "heads": published.temporal_heads(config)}
+        pool = make_temporal({"kind": "frame-transformer" if spotting else "transformer", **shape}, visual)
         fill(pool, checkpoint.temporal, source)
     if not shift and not checkpoint.token_convs:
         return pool
@@ -361,7 +349,7 @@ def import_classifier(
     if "mean" in str(pooling["kind"]):
         visual = visual.with_grid((visual.spec.grid[0], 1, 1))
     temporal = make_temporal(pooling, visual)
-    head = heads.LinearHead(visual.spec.dim, names=labels, bias=True)
+    head = LinearHead(visual.spec.dim, names=labels, bias=True)
     fill(head, _renamed(tensors, "classifier.", ""), source)
     fill(temporal, _renamed(tensors, "pooler.", "") | _renamed(tensors, "fc_norm.", "norm."), source)
     model = Recognizer(visual, temporal, head).eval()

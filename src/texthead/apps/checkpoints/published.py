@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from texthead.data import Along, Origin
-from texthead.encoders import weights
+from texthead.encoders import clip_tensors, read_checkpoint
 from texthead.errors import EncoderError
 
 Kind = Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"]
@@ -135,9 +135,11 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
         EncoderError: the file cannot be read, is not of this kind or of any known one, or has weights that no module of
             texthead uses.
     """
-    content: dict = weights.read_checkpoint(path)
-    if isinstance(content.get("state_dict"), dict):  # A checkpoint of open_clip's training.
-        content = weights.named_tensors(content["state_dict"])
+    content: dict = read_checkpoint(path)
+    saved = content.get("state_dict")  # A checkpoint of open_clip's training.
+    with_settings = "input_resolution" in (saved if isinstance(saved, dict) else content)
+    if isinstance(saved, dict):
+        content = clip_tensors(saved)
     possible, tensors, fusion = _parts(content, path)
     if kind is None:
         kind, *others = possible
@@ -151,7 +153,7 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
     fusion |= {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     convs = {int(match[1]): value for key, value in tensors.items() if (match := _TOKEN_CONV.fullmatch(key))}
     rest = {k: v for k, v in tensors.items() if not k.startswith(prefix) and not _TOKEN_CONV.fullmatch(k)}
-    clip = {k: v.float() for k, v in rest.items() if k.split(".")[-1] not in weights.NO_WEIGHTS}
+    clip = {k: v.float() for k, v in rest.items()}
     unknown = [key for key in clip if not key.startswith(_CLIP) or any(name in key for name in _ACROSS)]
     if unknown := sorted([*unknown, *(key for key in fusion if not key.startswith(_FUSION))]):
         raise EncoderError(
@@ -164,7 +166,7 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
         clip,
         {key: value.float() for key, value in fusion.items()},
         [convs[index].float() for index in sorted(convs)],
-        kind != "openai" or "input_resolution" in tensors or "openai" in path.name.lower(),
+        kind != "openai" or with_settings or "openai" in path.name.lower(),
     )
 
 
@@ -185,11 +187,11 @@ def _parts(content: dict, path: Path) -> tuple[tuple[Kind, ...], dict[str, Tenso
     """Return (the kinds that a file may be, its tensors, those of a temporal transformer in a place of its own)."""
     model, fusion = content.get("model_state_dict"), content.get("fusion_model_state_dict")
     if isinstance(content.get("model"), dict):
-        tensors = weights.named_tensors(content["model"])
+        tensors = clip_tensors(content["model"])
         if any(key.startswith("image_encoder.") for key in tensors):
             return ("vifi-clip",), _vifi_names(tensors), {}
     elif isinstance(model, dict) and "fusion_model_state_dict" not in content:
-        return ("text4vis",), weights.named_tensors(model), {}
+        return ("text4vis",), clip_tensors(model), {}
     elif isinstance(model, dict):
         if not isinstance(fusion, dict):
             raise EncoderError(
@@ -198,9 +200,9 @@ def _parts(content: dict, path: Path) -> tuple[tuple[Kind, ...], dict[str, Tenso
         # Only ActionCLIP's code used DataParallel, which adds this prefix.
         parallel = bool(fusion) and all(str(key).startswith("module.") for key in fusion)
         kinds: tuple[Kind, ...] = ("actionclip",) if parallel else ("text4vis-nce", "bike", "actionclip")
-        return kinds, weights.named_tensors(model), weights.named_tensors(fusion)
+        return kinds, clip_tensors(model), clip_tensors(fusion)
     elif any(str(key).startswith("visual.") for key in content) and "token_embedding.weight" in content:
-        return ("openai",), weights.named_tensors(content), {}
+        return ("openai",), clip_tensors(content), {}
     first = ", ".join(sorted(map(str, content))[:4])
     raise EncoderError(f"{path}: its keys ({first}, ...) match none of {', '.join(get_args(Kind))}; check the file")
 
