@@ -339,7 +339,7 @@ def test_text4vis(tmp_path: Path, video: Path, base, import_file, predict) -> No
 @torch.no_grad()
 @pytest.mark.parametrize("transformer", [False, True])
 @pytest.mark.parametrize("inside", ["mean", "token-shift", "token-conv"])
-def test_text4vis_with_and_without_a_transformer_over_another_module(
+def test_text4vis_modules_with_and_without_a_transformer(
     tmp_path: Path, base, import_file, refused_file, inside: str, transformer: bool
 ) -> None:
     """Mean and TokenShift have no weights, so only the user knows of them; the file of TokenT1D shows it."""
