@@ -17,6 +17,9 @@ Results go to standard output; progress, notes and the next command to standard 
 errors. `--json` prints one JSON document with the keys listed below, numbers unrounded and null for what is not finite.
 With `NO_COLOR` or `TERM=dumb` there are no colours and no control characters, and a long wait is a plain line every ten
 seconds.
+
+Shells complete commands and options after `eval "$(texthead --print-completion bash)"` (or `zsh`), in fish after
+`texthead --print-completion fish | source`.
 """
 
 

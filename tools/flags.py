@@ -25,7 +25,7 @@ def flags_of(options: list[Option], command: str = "") -> list[str]:
 
 def page() -> str:
     """Return the options of all commands, sorted."""
-    lines = ["--version = False"]
+    lines = ["--version = False", "--print-completion = None"]
     for name in cli.COMMANDS:
         command = cli.command_of(name)
         lines += flags_of(options_of(command), name)

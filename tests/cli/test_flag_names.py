@@ -91,7 +91,7 @@ def test_each_marked_parameter_exists() -> None:
 
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
-OTHERS = {"--help", "--nproc-per-node", "--local-dir", "--version"}
+OTHERS = {"--help", "--nproc-per-node", "--local-dir", "--version", "--print-completion"}
 
 
 def test_what_a_message_says_to_type_works() -> None:

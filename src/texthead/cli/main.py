@@ -13,7 +13,7 @@ from typing import Any
 
 from texthead.cli import parser, system
 from texthead.cli.flag_names import speak_of, with_flags
-from texthead.errors import DataError, RunError, TextheadError, line_of, printable
+from texthead.errors import DataError, RunError, TextheadError, either, line_of, printable
 from texthead.extensions import Extension, find, package_of
 from texthead.extras import extra_of, missing
 from texthead.media.addresses import allow_addresses, allowed_address
@@ -53,6 +53,8 @@ GROUPS = {
     },
 }
 COMMANDS = {name: target for group in GROUPS.values() for name, target in group.items()}
+
+SHELLS = ("bash", "zsh", "fish")
 
 FIRST_SCREEN = """\
 texthead makes a recogniser for videos and images from class names.
@@ -121,8 +123,29 @@ def full_help() -> str:
                 text = str(error)
             more = wrap(text, 64) or [""]
             lines += [f"  {name:<11}{more[0]}", *(f"{'':13}{line}" for line in more[1:])]
-    lines += ["", "options:", "  --help     print this", "  --version  print the version", ""]
+    lines += ["", "options:", "  --help                    print this", "  --version                 print the version"]
+    lines += [f"  --print-completion SHELL  print completion for {either(SHELLS)}", ""]
     return "\n".join([*lines, "texthead COMMAND --help lists the options of a command."])
+
+
+def top_parser() -> parser.Parser:
+    """Return the parser of `texthead` without a command."""
+    top = parser.Parser(prog="texthead", description="Class names in, recogniser out.")
+    top.add_argument("--version", action="store_true", help="print the version")
+    top.add_argument("--print-completion", choices=SHELLS, help="print completion of commands and options")
+    return top
+
+
+def completion(shell: str) -> str:
+    """Return the script that completes commands and options in a shell."""
+    import shtab
+
+    top = top_parser()
+    inner = top.add_subparsers(parser_class=parser.Parser)
+    for name, command in commands().items():
+        with suppress(RunError):  # a broken package
+            parser.add_command(inner, name, _loaded(command), shtab.FILE)
+    return shtab.complete(top, shell)
 
 
 def _group(name: str, command: type) -> AbstractContextManager[None]:
@@ -229,13 +252,17 @@ def _call(arguments: list[str], ending: Ending) -> int:
     if arguments in (["-h"], ["--help"]):
         print(full_help())
         return 0
-    if arguments == ["--version"]:
-        from texthead import __version__
-
-        print(f"texthead {__version__}")
-        return 0
     if arguments[0].startswith("-"):
-        raise DataError(f"unrecognized arguments: {' '.join(arguments)} (see texthead --help)")
+        options, unknown = top_parser().parse_known_args(arguments)
+        if unknown or not (options.version or options.print_completion):
+            raise DataError(f"unrecognized arguments: {' '.join(arguments)} (see texthead --help)")
+        if options.version:
+            from texthead import __version__
+
+            print(f"texthead {__version__}")
+        else:
+            print(completion(options.print_completion), end="")
+        return 0
     name, words = arguments[0], arguments[1:]
     command = command_of(name)
     named = [word.partition("=")[2] if word.startswith("--") else word for word in words]

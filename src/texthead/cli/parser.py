@@ -229,8 +229,12 @@ class Option:
         except ArgumentTypeError as error:
             raise DataError(str(error)) from None
 
-    def add_to(self, target: Any) -> None:
-        """Add the option to an argparse parser or group."""
+    def add_to(self, target: Any, complete: Any = None) -> None:
+        """Add the option to an argparse parser or group.
+
+        Args:
+            complete: shtab's completion of its value, if it takes any text.
+        """
         text = self.text + (f" (default: {self.shown_default})" if self.shown_default else "")
         base: dict[str, Any] = {"default": SUPPRESS, "help": _wrapped(text, _INDENT).replace("%", "%%")}
         if self.is_switch:
@@ -243,7 +247,9 @@ class Option:
             action.required = False  # It may be in --config: `check_required` looks.
         else:
             kind = "append" if self.repeated else "store"
-            target.add_argument(self.label, dest=self.name, action=kind, choices=self.choices or None, **base)
+            action = target.add_argument(self.label, dest=self.name, action=kind, choices=self.choices or None, **base)
+        if complete is not None and not self.choices:
+            action.complete = complete
 
 
 _INDENT = 28  # characters before the help of an option
@@ -383,11 +389,12 @@ class Parser(argparse.ArgumentParser):
         raise DataError(f"{message} (see {self.prog} --help)")
 
 
-def parser_of(command: type, make: Callable[..., Parser] = Parser) -> Parser:
+def parser_of(command: type, make: Callable[..., Parser] = Parser, complete: Any = None) -> Parser:
     """Return the argparse parser of a command and its actions; options that are not typed are not in its result.
 
     Args:
         make: makes the parser, such as `add_parser` of the subparsers of another one.
+        complete: shtab's completion of options that take any text.
     """
     parser = make(
         prog=f"texthead {name_of(command)}",
@@ -400,15 +407,20 @@ def parser_of(command: type, make: Callable[..., Parser] = Parser) -> Parser:
             title, summary = each.section or ("", "")
             sections[each.section] = parser.add_argument_group(title, _wrapped(summary, 2))
         try:
-            each.add_to(sections[each.section])
+            each.add_to(sections[each.section], complete)
         except argparse.ArgumentError as error:
             raise RunError(f"{command.__module__}.{command.__qualname__}: {error}; rename the field") from None
     if actions := actions_of(command):
         parser.actions = [*actions]
         inner = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", parser_class=Parser)
         for word, action in actions.items():
-            parser_of(action, partial(inner.add_parser, word, help=_wrapped(summary_of(action), _INDENT)))
+            add_command(inner, word, action, complete)
     return parser
+
+
+def add_command(commands: Any, word: str, command: type, complete: Any = None) -> None:
+    """Add a command or an action to the subparsers of a parser."""
+    parser_of(command, partial(commands.add_parser, word, help=_wrapped(summary_of(command), _INDENT)), complete)
 
 
 def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
