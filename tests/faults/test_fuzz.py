@@ -238,7 +238,7 @@ def find_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]
         search(file)
 
     search(file)
-    whole = load_file(file)
+    whole = {name: tensor.clone() for name, tensor in load_file(file).items()}  # The file is changed in place.
     yield file, search
     (folder / "texts.json").write_text(json.dumps({"texts": json.loads(whole["texts"].numpy().tobytes())}))
     yield folder / "texts.json", packed
