@@ -88,7 +88,7 @@ def test_chosen_indices_are_sorted_and_once(visual: Visual, videos: list[Path], 
 
 
 @pytest.mark.parametrize(("workers", "cached"), [(0, False), (2, False), (0, True)])
-def test_small_batches_keep_file_order_and_unreadable_files_are_values(
+def test_small_batches_keep_order_and_errors_are_values(
     visual: Visual, cache: FeatureCache, tmp_path: Path, workers: int, cached: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [write_image(tmp_path / f"{i}.png", ["red", "blue"][i % 2], seed=i) for i in range(7)]
