@@ -48,6 +48,7 @@ class ParallelModel:
     are not sharded.
 
     Args:
+        trained: `model`, or the part of it that takes frame features, and the objective.
         blank: a clip, to determine which weights have a gradient.
 
     Attributes:
@@ -56,15 +57,12 @@ class ParallelModel:
         factor: factor of the loss before its backward pass, since DDP averages over processes.
     """
 
-    def __init__(
-        self, model: Recognizer, objective: Matching | None, blank: Tensor, recipe: Recipe, execution: Execution
-    ):
+    def __init__(self, model: Recognizer, trained: Trained, blank: Tensor, recipe: Recipe, execution: Execution):
         self.device = next(model.parameters()).device
         self.factor = 1.0
         self._recipe = recipe
         self._full_model = model if execution.shard == "fsdp" else None
-        trained = model.on_features() if recipe.freeze_encoder else copy.deepcopy(model) if self._full_model else model
-        self.trained = Trained(trained, objective)
+        self.trained = Trained(copy.deepcopy(model), trained.objective) if self._full_model else trained
         self._unsharded: list[nn.Parameter] = []
         self._run: nn.Module = self.trained
         if self._full_model:
@@ -79,7 +77,7 @@ class ParallelModel:
                 )
             self.factor = float(ranks())
         if execution.compiled:  # In place, so that the names of weights do not change.
-            trained.visual.compile()
+            self.trained.model.visual.compile()
 
     @contextmanager
     def micro_batch(self, count: int, *, last: bool) -> Iterator[None]:

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from texthead.encoders.encoder import Visual, as_visual
-from texthead.errors import EncoderError
+from texthead.errors import EncoderError, RunError
 from texthead.extras import needs
+from texthead.models.build import drop_patches
 from texthead.models.recognizer import Recognizer
 from texthead.recipes import Recipe
 
@@ -24,6 +25,8 @@ _PROJECTIONS = ("proj", "attnpool.c_proj", "head.proj", "model.visual_projection
 def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
     """Freeze the encoder except for the part that the recipe trains; `close` merges adapters and unfreezes it.
 
+    Also sets the encoder's training-only switches: gradient checkpointing and patch dropout.
+
     Source: LayerNorm and batch norm alone: 2SFS (Farina et al. 2025). The last projection: ProLIP (Fahes et al. 2024).
     Adapters: CLIP-LoRA (Zanella and Ben Ayed 2024), rank 2 and scale 1 / sqrt(2) on query, key and value.
     Differs: a fused weight of query, key and value has one adapter, and adapters have no dropout (peft adds them to
@@ -31,9 +34,11 @@ def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
 
     Raises:
         EncoderError: the encoder has no such part.
-        RunError: peft is not installed.
+        RunError: peft is not installed, or the encoder has no such switch.
     """
     visual = as_visual(model.visual)
+    _checkpoint_blocks(visual, recipe.grad_checkpointing and not recipe.freeze_encoder)
+    drop_patches(visual, 0.0 if recipe.freeze_encoder else recipe.patch_dropout)
     with ExitStack() as after:
         if recipe.tune not in ("all", "none"):
             for parameter in visual.parameters():
@@ -45,6 +50,18 @@ def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
             for parameter in _norms(visual) if recipe.tune == "norm" else _projection(visual):
                 parameter.requires_grad_(True)
         return after.pop_all()
+
+
+def _checkpoint_blocks(visual: Visual, on: bool) -> None:
+    """Switch gradient checkpointing of the encoder's blocks on or off.
+
+    Raises: RunError if the encoder does not support it.
+    """
+    switch = getattr(visual.net, "set_grad_checkpointing", None)
+    if switch is not None:
+        switch(on)
+    if on and not any(getattr(module, "grad_checkpointing", False) for module in visual.modules()):
+        raise RunError(f"{visual.spec.source} does not support gradient checkpointing: leave out `grad_checkpointing`")
 
 
 def _norms(visual: Visual) -> list[nn.Parameter]:
