@@ -1,11 +1,17 @@
 """Before the first step: validate model, data and recipe, and create or reopen the run folder."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from texthead.data.class_shares import check_class_shares, check_one_share, log_ratio
 from texthead.data.dataset import Dataset, label_indices
 from texthead.errors import DataError
 from texthead.features.reading import engines_text
@@ -23,33 +29,50 @@ from texthead.training.optimizer import parameter_groups
 from texthead.training.step import Trained, check_execution
 
 
-def check_trainable(
-    model: Recognizer, trained: Trained, data: Sequence[Dataset], recipe: Recipe, execution: Execution
-) -> None:
-    """Validate model, data and recipe before the run folder is created.
+def check_trainable(model: Recognizer, trained: Trained, recipe: Recipe, execution: Execution) -> None:
+    """Validate model and recipe before the run folder is created.
 
     Args:
         trained: the model, or the part of it that is trained, and the objective.
-        data: the training items, and validation items if there are any.
 
     Raises: as `train`.
     """
-    train_set, objective = data[0], trained.objective
+    check_execution(execution, recipe)
+    parameter_groups(trained.model, recipe, trained.objective)
+    if trained.objective:
+        trained.objective.check(model, accumulate=recipe.accumulate)
+    model.spec.training_pixels(recipe)
+
+
+def loss_shift(
+    model: Recognizer, train_set: Dataset, val_set: Dataset | None, recipe: Recipe
+) -> Float[Tensor, " classes"]:
+    """Return log(label share / class share), which the loss adds to the logits, after validating the items.
+
+    So the logits themselves become those of items that are as frequent as `class_shares` says. It is zero for "labels",
+    as in the paper, and with several labels, where classes are no shares of a whole.
+
+    Source: logit-adjusted loss (Menon et al., ICLR 2021).
+
+    Raises:
+        DataError: there is no item, the head is for other items or lacks one of their labels, or `class_shares` do not
+            fit.
+    """
     if not len(train_set):
         raise DataError(f"{train_set.source}: no item to train on; it may have no split train, or none of the classes")
-    check_execution(execution, recipe)
-    parameter_groups(trained.model, recipe, objective)
-    if objective:
-        objective.check(model, accumulate=recipe.accumulate)
-    model.spec.training_pixels(recipe)
     if train_set.several != model.several:
         kinds = ("several labels", "one label each")
         files, head = kinds if train_set.several else reversed(kinds)
         raise DataError(
             f"{train_set.source}: its files have {files}, and the head is for files with {head}: change one"
         )
-    for dataset in data:
+    for dataset in [train_set] if val_set is None else [train_set, val_set]:
         label_indices(dataset, model.names)
+    check_class_shares(recipe.class_shares, model.names, unlabelled=False)
+    if train_set.several:
+        check_one_share(recipe.class_shares)
+    counts, shares = train_set.labelling.counts, "labels" if train_set.several else recipe.class_shares
+    return -torch.from_numpy(log_ratio(shares, model.names, np.array([counts[name] for name in model.names]))).float()
 
 
 @contextmanager

@@ -10,14 +10,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from texthead.data.batches import NO_ITEM, epoch_batches, loader, read
-from texthead.data.class_shares import check_class_shares, check_one_share, log_ratio
 from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
@@ -38,7 +36,7 @@ from texthead.training.inputs import feature_clips
 from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step, make_optimizer
 from texthead.training.precision import choose_precision
-from texthead.training.start import check_trainable, engine_of, record_engines, run_folder
+from texthead.training.start import check_trainable, engine_of, loss_shift, record_engines, run_folder
 from texthead.training.step import ParallelModel, Trained, clip_gradients, set_training
 from texthead.training.tune import tuned
 
@@ -90,8 +88,8 @@ def train(
     out, first = Path(out), rank() == 0
     reporter = reporter if first else Reporter().counting(silent)
     trained = Trained(model.on_features() if recipe.freeze_encoder else model, objective)
-    check_trainable(model, trained, [train_set] if val_set is None else [train_set, val_set], recipe, execution)
-    shift = _loss_shift(model, train_set, recipe)
+    check_trainable(model, trained, recipe, execution)
+    shift = loss_shift(model, train_set, val_set, recipe)
     pretrained = copy.deepcopy(model.visual.state_dict()) if recipe.mix < 1 else {}
     with (
         tuned(model, recipe) as tuning,
@@ -109,6 +107,7 @@ def train(
         else:
             clips = TrainClips(train_set, model.names, recipe, model.spec.training_pixels(recipe))
         batches = epoch_batches(len(clips), recipe)
+        clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else execution.workers, model.device)
         total, steps = recipe.epochs * len(clips), batches.steps_per_epoch
         tries = not (objective or train_set.several)
         recipe = choose_precision(model, clips, batches, recipe, execution, out, tries=tries, reporter=reporter)
@@ -122,7 +121,6 @@ def train(
         if recipe.tune != "all":
             some, every = (f"{sum(map(torch.numel, group)):,}" for group in (weights, model.parameters()))
             reporter.say(f"tune {recipe.tune}: {some} of {every} parameters are trained")
-        clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else execution.workers, parallel.device)
 
         # --- resume
         log = MetricsLog(out / "metrics.jsonl", write=first, reporter=reporter)
@@ -205,25 +203,6 @@ def train(
             if first:
                 save_model(out / "model.safetensors", model)
     return TrainingRecords(log.records)
-
-
-def _loss_shift(model: Recognizer, train_set: Dataset, recipe: Recipe) -> Float[Tensor, " classes"]:
-    """Return log(label share / class share), which the loss adds to the logits; zeros for "labels", as in the paper.
-
-    With several labels classes are no shares of a whole, and it is zero.
-
-    So the logits themselves become those of items that are as frequent as `class_shares` says.
-
-    Source: logit-adjusted loss (Menon et al., ICLR 2021).
-
-    Raises: DataError if the shares do not fit the classes, or are chosen for items with several labels.
-    """
-    counts, shares = train_set.labelling.counts, recipe.class_shares
-    check_class_shares(shares, model.names, unlabelled=False)
-    if train_set.several:
-        check_one_share(shares)
-        shares = "labels"
-    return -torch.from_numpy(log_ratio(shares, model.names, np.array([counts[name] for name in model.names]))).float()
 
 
 def _validate(
