@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from texthead.encoders.encoder import Visual, as_visual
-from texthead.errors import EncoderError, RunError
+from texthead.errors import EncoderError
 from texthead.extras import needs
-from texthead.models.build import drop_patches
+from texthead.models.build import checkpoint_blocks, drop_patches
 from texthead.models.recognizer import Recognizer
 from texthead.recipes import Recipe
 
@@ -37,7 +37,7 @@ def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
         RunError: peft is not installed, or the encoder has no such switch.
     """
     visual = as_visual(model.visual)
-    _checkpoint_blocks(visual, recipe.grad_checkpointing and not recipe.freeze_encoder)
+    checkpoint_blocks(visual, recipe.grad_checkpointing and not recipe.freeze_encoder)
     drop_patches(visual, 0.0 if recipe.freeze_encoder else recipe.patch_dropout)
     with ExitStack() as after:
         if recipe.tune not in ("all", "none"):
@@ -50,18 +50,6 @@ def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
             for parameter in _norms(visual) if recipe.tune == "norm" else _projection(visual):
                 parameter.requires_grad_(True)
         return after.pop_all()
-
-
-def _checkpoint_blocks(visual: Visual, on: bool) -> None:
-    """Switch gradient checkpointing of the encoder's blocks on or off.
-
-    Raises: RunError if the encoder does not support it.
-    """
-    switch = getattr(visual.net, "set_grad_checkpointing", None)
-    if switch is not None:
-        switch(on)
-    if on and not any(getattr(module, "grad_checkpointing", False) for module in visual.modules()):
-        raise RunError(f"{visual.spec.source} does not support gradient checkpointing: leave out `grad_checkpointing`")
 
 
 def _norms(visual: Visual) -> list[nn.Parameter]:
