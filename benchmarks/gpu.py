@@ -35,7 +35,7 @@ from texthead.data.clips import TrainClips
 from texthead.encoders.encoder import Visual, build_visual
 from texthead.encoders.openclip import tower_spec
 from texthead.features.engine import Engine
-from texthead.models.cost import count
+from texthead.models.cost import Costs
 from texthead.training.step import set_training
 
 FRAMES, STORED, CLASSES = 8, 32, 400
@@ -80,7 +80,7 @@ def step_operations(name: str, frames: int = FRAMES) -> float:
     """Return the floating-point operations of a training step of one clip: forward, and twice that backward."""
     with torch.device("meta"):
         model = model_of(name)
-    return 6.0 * count(model, frames=frames, size=model.spec.size).multiply_adds
+    return 6.0 * Costs.of(model, frames=frames, size=model.spec.size).multiply_adds
 
 
 # ---- time

@@ -125,7 +125,7 @@ def cover(
 
 
 def steps_of(model: Recognizer, frames: int) -> int:
-    """Return how many parts of a clip of this length are covered apart if frames are not."""
+    """Return how many steps of a clip of this length are covered apart if frames are not."""
     if not model.sees_clips:
         return 1
     spec = model.spec

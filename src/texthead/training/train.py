@@ -278,7 +278,7 @@ class _StepMetrics:
 
     def _overflow(self, step: _Step, loss: float, sums: Sequence[float]) -> RunError:
         """Return the error of a loss that is not finite, which names some items of such a micro-batch."""
-        own = next((own for own, part in zip(step.positions, sums, strict=True) if not math.isfinite(part)), [])
+        own = next((own for own, total in zip(step.positions, sums, strict=True) if not math.isfinite(total)), [])
         paths = ", ".join(str(self.data.items[position].path) for position in gather_list(own)[:3])
         rates = ", ".join(f"{rate:.3g}" for rate in step.rates.values())
         return RunError(

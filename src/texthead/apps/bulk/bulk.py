@@ -32,7 +32,8 @@ from texthead.features import Reading, item_features, readable, weights_key
 from texthead.files import lines, read_json, replacing, write_csv, write_json
 from texthead.media import MediaPath, find_names
 from texthead.models import Recognizer
-from texthead.parallel import Reporter, distributed, silent
+from texthead.parallel import Reporter, silent
+from texthead.parallel import ranks as processes_in_group
 from texthead.prediction import check_has_sets, csv_columns, csv_rows, entry_scores, predictions_of, protocol_of
 from texthead.recipes import INEXACT, EngineName
 from texthead.runs import Run
@@ -249,7 +250,7 @@ def predict_slices(
         raise DataError(
             f"`engine={engine}` is not exact, so processes would get different features; use an exact engine for slices"
         )
-    if distributed.ranks() > 1:
+    if processes_in_group() > 1:
         raise RunError("predict_slices does not work in a process group; start none, and set `rank` and `ranks`")
     for number, paths in slices.unfinished(rank, ranks):
         reading = Reading(workers, slices.options.batch, engine=engine)

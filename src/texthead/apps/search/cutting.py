@@ -116,8 +116,8 @@ def _mean_windows(
             row_of = {index: row for row, index in enumerate(entry.indices)}
             features = entry.features[[row_of[index] for index in grid.frames]]
             starts = cut(features)
-            parts = features.split(np.diff([*starts, len(features)]).tolist())
-            yield _spans(starts, grid.step), torch.stack([part.mean(0) for part in parts])
+            windows = features.split(np.diff([*starts, len(features)]).tolist())
+            yield _spans(starts, grid.step), torch.stack([window.mean(0) for window in windows])
 
 
 def _equal_windows(
