@@ -48,7 +48,7 @@ class ParallelModel:
     are not sharded.
 
     Args:
-        trained: `model`, or the part of it that takes frame features, and the objective; with "fsdp", the copy goes here.
+        trained: `model`, or the part of it that takes frame features, and the objective; with "fsdp" it gets the copy.
         blank: a clip, to determine which weights have a gradient.
 
     Attributes:
