@@ -165,8 +165,8 @@ class Recipe:
             encoder's stride if it is a video encoder that defines one.
         pooling: what is averaged over views in testing.
         crops_along: direction in which three test crops are placed.
-        crop: training crop: size x size from the resized frame ("random"), or a box of random area and shape
-            ("resized").
+        crop: training crop: size x size from the resized frame ("random"), a box of random area and shape ("resized"),
+            or one of ten shapes and 13 places ("multi-scale", used for the data set Something-Something).
         crop_interpolation: resampling of a training crop; "encoder" is the encoder's own.
         area: range of the random box's area, as a fraction of the frame.
         ratio: range of the random box's width over height.
@@ -229,7 +229,7 @@ class Recipe:
     stride: int = 0
     pooling: Literal["features", "logits", "probabilities"] = "features"
     crops_along: Literal["width", "long-side"] = "width"
-    crop: Literal["random", "resized"] = "random"
+    crop: Literal["random", "resized", "multi-scale"] = "random"
     crop_interpolation: Literal["encoder", "bilinear", "bicubic"] = "encoder"
     area: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
@@ -277,7 +277,7 @@ class Recipe:
         rules = [
             *_RULES,
             (("resize",), lambda side: side is None or low <= side <= MOST_SIDE, f"from {low} to {MOST_SIDE:,} pixels"),
-            (("accumulate",), lambda parts: 1 <= parts <= self.batch, f"from 1 to `batch` ({self.batch})"),
+            (("accumulate",), lambda steps: 1 <= steps <= self.batch, f"from 1 to `batch` ({self.batch})"),
             (
                 ("warmup",),
                 lambda epochs: 0 <= epochs < self.epochs,
@@ -338,9 +338,9 @@ def text4vis(**changes) -> Recipe:
     RandAugment is drawn anew for every frame, as the logs of Kinetics-400 print it; its operations and their ranges are
     those of an older package, inferred and from memory, not confirmed (--rand-policy clip: torchvision's, once per
     clip).
-    For something-something the published code squashes frames to 320x240 pixels, cuts boxes of ten shapes and swaps the
-    labels of three pairs of classes in flipped clips; this is not included. Use --flip 0 there, because class names say
-    left or right.
+    For something-something the published code squashes frames to 320x240 pixels, cuts as --crop multi-scale and swaps
+    the labels of three pairs of classes in flipped clips. --crop multi-scale --resize 240 comes closest: it keeps the
+    shape of frames, and flips are off because class names say left or right.
     """
     base = Recipe(
         name="text4vis",

@@ -12,7 +12,7 @@ from made import items, write_image
 from messages import prints, refuses
 from texthead.data.dataset import Dataset, Item
 from texthead.data.division import divide, divide_or_train, with_validation
-from texthead.data.labels import Labels, join_labels, split_labels
+from texthead.data.labels import Labels, split_labels
 from texthead.data.prepare import prepare
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError
@@ -42,11 +42,11 @@ def toys(texts: list[str], groups: list[str] | None = None) -> Dataset:
 
 
 def test_a_label_of_several_is_sorted_text_that_can_be_read_back() -> None:
-    assert join_labels(["frisbee", "dog", "dog"]) == "dog; frisbee"
+    assert Labels.join(["frisbee", "dog", "dog"]) == "dog; frisbee"
     assert split_labels(" frisbee;dog;; ") == ("dog", "frisbee")
-    assert (join_labels([]), split_labels("")) == ("", ())
+    assert (Labels.join([]), split_labels("")) == ("", ())
     with pytest.raises(DataError, match="class name 'a;b' contains ';'"):
-        join_labels(["a;b"])
+        Labels.join(["a;b"])
 
 
 def test_classes_are_counted_once_per_item_that_has_them() -> None:
@@ -84,7 +84,7 @@ def test_a_k_shot_takes_no_more_items_than_it_needs() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_held_out_items_leave_each_class_in_training_and_groups_whole(seed: int) -> None:
+def test_held_out_items_leave_every_class_in_training(seed: int) -> None:
     texts = ["a; b", "a", "a", "b", "b; c", "c", "a; c", "b", "", ""] * 3
     data = toys(texts, [f"g{i // 2}" for i in range(30)]).with_drawn_split(0.3, seed=seed)
     assert {*data.split("train").classes} == {"a", "b", "c"}
@@ -295,7 +295,7 @@ def test_divide_drops_labels_without_training_items_with_a_note() -> None:
     assert (len(drawn.train), len(drawn.scored), drawn.scored.several) == (2, 2, True)
 
 
-def test_classes_that_are_never_the_rarest_of_a_file_are_held_out_too() -> None:
+def test_classes_that_are_never_the_rarest_are_held_out_too() -> None:
     rows = [(f"{number}", "many; few" if number < 8 else "many; other", None) for number in range(19)]
     drawn = several(*rows, ("alone", "many", None), ("none", "", None)).with_drawn_split(0.2, seed=0)
     assert drawn.split("val").classes == ["few", "many", "other"]
@@ -311,7 +311,7 @@ def test_a_second_source_may_bring_several_labels() -> None:
     assert [item.label for item in dataset.split("val").items] == ["x; y", ""]
 
 
-def test_a_cell_may_hold_a_list_and_other_separators_are_asked_about(tmp_path: Path) -> None:
+def test_cells_may_hold_lists_and_odd_separators_are_refused(tmp_path: Path) -> None:
     rows = ["path,labels", 'a.jpg,"[""lamp"", ""chair""]"', "b.jpg,\"['lamp']\"", "c.jpg,[]"]
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     assert [item.label for item in read_dataset(tmp_path / "labels.csv").items] == ["chair; lamp", "lamp", ""]

@@ -14,7 +14,7 @@ from torchvision.transforms.v2.functional import resize
 
 from messages import refuses
 from texthead.data.protocol import Pixels
-from texthead.data.transforms import _operations, _rand_augment_frames, augment, view_crops
+from texthead.data.transforms import _multi_scale, _operations, _rand_augment_frames, augment, view_crops
 from texthead.errors import DataError
 from texthead.recipes import Recipe
 
@@ -43,7 +43,7 @@ def gradient(height: int, width: int) -> torch.Tensor:
     return torch.stack([red, green, torch.zeros_like(red)])[None].to(torch.uint8)
 
 
-@pytest.mark.parametrize("crop", ["random", "resized"])
+@pytest.mark.parametrize("crop", ["random", "resized", "multi-scale"])
 @pytest.mark.parametrize("shape", [(60, 80), (80, 60), (20, 90), (33, 33), (1, 1)])
 def test_shape_type_and_memory(crop, shape):
     # Without scaling, the crop of a single frame is a view of the input and must be copied.
@@ -54,7 +54,7 @@ def test_shape_type_and_memory(crop, shape):
         assert out.untyped_storage().nbytes() == out.numel()
 
 
-@pytest.mark.parametrize("crop", ["random", "resized"])
+@pytest.mark.parametrize("crop", ["random", "resized", "multi-scale"])
 def test_frames_share_crop_from_generator(crop):
     spec = spec_of(32, 40, crop, gray=0.5)
     rng = np.random.default_rng(0)
@@ -72,7 +72,7 @@ def test_frames_share_crop_from_generator(crop):
 @given(
     height=st.integers(1, 50),
     width=st.integers(1, 50),
-    crop=st.sampled_from(["random", "resized"]),
+    crop=st.sampled_from(["random", "resized", "multi-scale"]),
     flip=st.sampled_from([0.0, 1.0]),
     gray=st.sampled_from([0.0, 1.0]),
 )
@@ -117,7 +117,7 @@ def test_resized_boxes_keep_to_area_and_ratio():
     assert (out[0].diff(dim=1) == 1).all()
 
 
-@pytest.mark.parametrize("crop", ["random", "resized"])
+@pytest.mark.parametrize("crop", ["random", "resized", "multi-scale"])
 def test_flip_mirrors_and_gray_levels(crop):
     plain, flipped, gray = (
         augment(clip(), *spec_of(32, 40, crop, flip=flip, gray=gray), np.random.default_rng(5))
@@ -180,6 +180,25 @@ def test_three_crops_along_the_long_side_cover_the_picture():
     assert torch.equal(last, frames[..., 20:, :])
     assert torch.equal(middle, frames[..., 10:50, :])
     assert view_crops(frames, square(40, 50), 1, "long-side").shape == (1, 3, 3, 40, 40)
+
+
+def test_multi_scale_boxes_are_the_published_ones():
+    """Ten shapes from four side lengths at 13 places of a 320x240 frame; sides close to the crop's snap to it."""
+    frames = torch.empty(1, 3, 240, 320, dtype=torch.uint8)
+    frames[0, 0] = torch.arange(240, dtype=torch.uint8)[:, None]
+    frames[0, 1] = torch.arange(160, dtype=torch.uint8).repeat_interleave(2)
+    seen = set()
+    for across in (np.arange(10) + 0.5) / 10:
+        for down in (np.arange(13) + 0.5) / 13:
+            box = _multi_scale(frames, 208, across, down)
+            seen.add((*box.shape[-2:], int(box[0, 0, 0, 0]), 2 * int(box[0, 1, 0, 0])))
+    sides = (240, 208, 180, 158)
+    shapes = {(sides[i], sides[j]) for i in range(4) for j in range(4) if abs(i - j) <= 1}
+    assert {each[:2] for each in seen} == shapes
+    places = {(y, x) for height, width, y, x in seen if (height, width) == (180, 180)}
+    corners = {(0, 0), (0, 140), (60, 0), (60, 140), (30, 70)}
+    between = {(30, 0), (30, 140), (60, 70), (0, 70), (15, 34), (15, 104), (45, 34), (45, 104)}
+    assert places == corners | between
 
 
 def test_rand_augment_is_torchvisions_drawn_once_a_clip():
@@ -283,7 +302,7 @@ def test_every_operation_per_frame_takes_any_picture():
             assert augment(clip(*shape, 60), *spec, np.random.default_rng(0)).shape == (60, 3, 1, 1)
 
 
-def test_each_operation_per_frame_is_as_likely_and_has_either_sign():
+def test_operations_per_frame_are_equally_likely_and_signed():
     """A bright column shows which way TranslateX moves it: 30 pixels at strength 9."""
     frames = torch.zeros(1600, 3, 1, 64, dtype=torch.uint8)
     frames[..., 32] = 200

@@ -193,8 +193,8 @@ def _tasks(dataset: Dataset, out: Path, options: ShardOptions) -> list[_Task]:
     order = np.random.default_rng(_ORDER_SEED).permutation(len(dataset)).tolist()
     prints = fingerprints([item.path for item in dataset.items])
     items, size = tuple((position, dataset.items[position], prints[position]) for position in order), options.clips
-    parts = [items[start : start + size] for start in range(0, len(items), size)]
-    return [_Task(number, part, options, out) for number, part in enumerate(parts)]
+    shards = [items[start : start + size] for start in range(0, len(items), size)]
+    return [_Task(number, own, options, out) for number, own in enumerate(shards)]
 
 
 def _row(position: int, item: Item) -> dict[str, Any]:

@@ -20,6 +20,14 @@ from texthead.data.protocol import Pixels
 from texthead.data.sampling import Along, crop_offsets
 from texthead.recipes import Recipe
 
+# Sides of a multi-scale crop, as fractions of the frame's short side, and its positions: (x, y) in quarters of the
+# margin.
+_SCALES = (1, 0.875, 0.75, 0.66)
+_PLACES = (
+    *((0, 0), (4, 0), (0, 4), (4, 4), (2, 2)),
+    *((0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3)),
+)
+
 # Luma weights of red, green and blue in ITU-R BT.601, as in Pillow and torchvision.
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -48,11 +56,13 @@ def augment(
 
     `crop` "random": the short side is scaled to `pixels.resize`, then a box of `pixels.size` is cut at random (Sec.
     4.1). "resized": a box with a fraction `area` of the frame and width / height within `ratio` (or transposed) is cut
-    from the frame and scaled to `size`. RandAugment (Cubuk et al. 2020) comes first. Each call takes the same number of
-    draws, so that a generator shared by several clips stays in step.
+    from the frame and scaled to `size`. "multi-scale": the short side is scaled to `resize`; each side of the box is
+    one of four fractions of it (equal or adjacent ones), at one of 13 positions, and the box is scaled to `size`.
+    RandAugment (Cubuk et al. 2020) comes first. Each call takes the same number of draws, so that a generator shared by
+    several clips stays in step.
 
-    Source: Sec. 4.1 for "random"; the published code for "resized" (how area, shape and position are drawn); the
-    published logs for RandAugment.
+    Source: Sec. 4.1 for "random"; the published code for "resized" (how area, shape and position are drawn) and for
+    "multi-scale" (its crop for Something-Something); the published logs for RandAugment.
     Differs: the published code scales the whole frame to `resize` before it cuts a "resized" box. That resamples twice
     and takes 8 ms instead of 5 (8 frames of 1280x720, area 0.4). RandAugment runs on frames scaled to `resize`, not on
     full-size ones.
@@ -70,7 +80,9 @@ def augment(
         width, height = _box_size(frames.shape[-1], frames.shape[-2], recipe, attempts)
         clip = _cut(frames, width, height, across, down)
     else:
-        clip = _cut(_short_side(frames, pixels.resize, pixels.interpolation), size, size, across, down)
+        clip = _short_side(frames, pixels.resize, pixels.interpolation)
+        many = recipe.crop == "multi-scale"
+        clip = _multi_scale(clip, size, across, down) if many else _cut(clip, size, size, across, down)
     of_box = pixels.interpolation if recipe.crop_interpolation == "encoder" else recipe.crop_interpolation
     clip = _scale(clip, (size, size), of_box)
     if flip < recipe.flip:
@@ -142,6 +154,27 @@ def _cut(
     x = int(across * (frames.shape[-1] - width + 1))
     y = int(down * (frames.shape[-2] - height + 1))
     return frames[..., y : y + height, x : x + width]
+
+
+def _multi_scale(
+    frames: UInt8[Tensor, "frames 3 height width"], size: int, across: float, down: float
+) -> UInt8[Tensor, "frames 3 box_height box_width"]:
+    """Return a box with one of ten shapes, chosen by `across`, at one of 13 positions, chosen by `down`.
+
+    Sides within two pixels of `size` are set to `size`.
+
+    Worked example, a frame of 320x240: the sides are 240, 210, 180 and 158; a shape pairs a side with itself or an
+    adjacent one.
+    """
+    height, width = frames.shape[-2:]
+    sides = [int(min(height, width) * scale) for scale in _SCALES]
+    sides = [size if abs(side - size) < 3 else side for side in sides]
+    indices = range(len(sides))
+    shapes = [(sides[i], sides[j]) for i in indices for j in indices if abs(i - j) <= 1]
+    box_height, box_width = shapes[int(across * len(shapes))]
+    x, y = _PLACES[int(down * len(_PLACES))]
+    left, top = x * ((width - box_width) // 4), y * ((height - box_height) // 4)
+    return frames[..., top : top + box_height, left : left + box_width]
 
 
 def _rand_augment(
