@@ -92,11 +92,6 @@ class Media(ABC, Closing):
         """
         self.path = path
 
-    @classmethod
-    def suffix_of(cls, content: bytes) -> str | None:
-        """Return the suffix that a file with this content should have; None if this reader cannot tell."""
-        return None
-
     @abstractmethod
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
         """Yield (index, picture) of each wanted frame once: in order if all are wanted, else in the quickest order.

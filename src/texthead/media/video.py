@@ -14,7 +14,6 @@ from functools import partial
 from itertools import chain, dropwhile, islice
 from pathlib import Path
 
-from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
@@ -22,19 +21,7 @@ from texthead.errors import MediaError
 from texthead.media.limits import MAX_FRAMES, Clock
 from texthead.media.mp4_header import claimed_samples
 from texthead.media.reader import Media, Picture, Take
-from texthead.media.video_stream import VideoStream, decoder_faults, open_container
-
-# FFmpeg's names of containers, with their usual suffixes.
-_SUFFIXES = {
-    "asf": ".wmv",
-    "avi": ".avi",
-    "flv": ".flv",
-    "matroska,webm": ".mkv",
-    "mov,mp4,m4a,3gp,3g2,mj2": ".mp4",
-    "mpeg": ".mpg",
-    "mpegts": ".ts",
-    "ogg": ".ogv",
-}
+from texthead.media.video_stream import VideoStream, decoder_faults
 
 # Packets are held in memory up to this many bytes per video; those of longer videos are read again.
 _HELD_BYTES = 256 * 2**20
@@ -74,16 +61,6 @@ class Video(Media):
         except BaseException:
             self.close()
             raise
-
-    @classmethod
-    def suffix_of(cls, content: bytes) -> str | None:
-        """Return the suffix of the container that FFmpeg detects."""
-        try:
-            check_claims(Path(), content)
-            with open_container(io.BytesIO(content)) as container:
-                return _SUFFIXES.get(container.format.name)
-        except (FFmpegError, MediaError):
-            return None
 
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
         """Yield (index, picture) of each wanted frame, in decoding order.
