@@ -389,13 +389,16 @@ def test_requests_by_hand_are_refused_in_one_line(page: TestClient, action: str,
     assert len(ask(page, action, 400, **body)["error"].splitlines()) == 1
 
 
-def test_training_is_a_command_whose_lines_are_shown(page: TestClient, tmp_path: Path) -> None:
+def test_training_is_a_command_whose_lines_are_shown(page: TestClient, opened: Open, tmp_path: Path) -> None:
+    other = page_of(opened(), tmp_path / "labels.csv")
     assert ask(page, "train", how="quick")["training"]["run"] == str(tmp_path / "labels-quick")
-    assert "wait" in ask(page, "train", 400, how="quick")["error"]
+    assert all("wait" in ask(each, "train", 400, how="quick")["error"] for each in (page, other))
+    assert ask(other, "state")["training"] is None
     until(lambda: ask(page, "state")["training"]["done"])
     training = ask(page, "state")["training"]
     assert training["failed"]
     assert any("no-such-command" in line for line in training["lines"])
+    assert ask(other, "train", how="quick")["training"]["run"] == str(tmp_path / "labels-quick")
 
 
 def test_file_names_of_all_kinds(tmp_path: Path) -> None:
