@@ -85,7 +85,7 @@ class Pool:
         """
         classes, label_of = self.classes, {item.path: item.label for item in self.labelled.items}
         if not classes:
-            raise DataError("there is no class to guess: give `classes`, such as 'a, b'")
+            raise DataError("there is no class to start with: name some with `classes`, such as 'a, b'")
         labelled = [i for i, item in enumerate(self.files.items) if item.path in label_of]
         texts = tuple(label_of[self.files.items[i].path] for i in labelled)
         targets = labels_of.Labels(texts, self.several).targets(classes)
