@@ -78,10 +78,10 @@ class Compare:
             "template": self.prompts.read_template(),
             "class_shares": read_class_shares(self.class_shares),
         }
-        parts = divide_or_train(self.labelled.read_noted(self.data), seed=self.seed, k=self.k)
+        data = divide_or_train(self.labelled.read_noted(self.data), seed=self.seed, k=self.k)
         console.doing(f"loading the encoder {self.encoder}")
         scores = compare(
-            parts,
+            data,
             self.encoder,
             text=self.text,
             classes=self.classes,
@@ -90,7 +90,7 @@ class Compare:
             overrides={key: value for key, value in values.items() if value is not None},
             unlabelled=self.unlabelled,
             device=self.files.pick_device(),
-            reading=self.files.reading([*parts.train.paths, *parts.scored.paths], self.features.folder),
+            reading=self.files.reading([*data.train.paths, *data.scored.paths], self.features.folder),
             reporter=console.reporter,
             notify=self._say_plan,
         )
@@ -110,10 +110,10 @@ class Compare:
 
     def _say_plan(self, plan: "ComparisonPlan") -> None:
         """Print what is compared."""
-        parts, task = plan.division, plan.task
+        data, task = plan.division, plan.task
         drawn = f" (K = {self.k}, drawn with seed {self.seed})" if self.k is not None else ""
-        held = f", {len(parts.scored)} {parts.scored_name} items only for the final score" if len(parts.scored) else ""
-        items = f"{len(parts.train)} training items of {len(parts.train.classes)} classes{drawn}{held}"
+        held = f", {len(data.scored)} {data.scored_name} items only for the final score" if len(data.scored) else ""
+        items = f"{len(data.train)} training items of {len(data.train.classes)} classes{drawn}{held}"
         for line in (items, *plan.changes):
             console.remarks().print(line)
         if self.classes:

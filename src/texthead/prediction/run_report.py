@@ -111,8 +111,8 @@ def report_run(
         model=run.model,
         reporter=reporter,
     )
-    parts = {"strips": strips, "order": order, "calibration_report": reliability, "answers": scores.answers}
-    write_report(path, run.folder, run.model, records, scores.table, **parts)
+    sections = {"strips": strips, "order": order, "calibration_report": reliability, "answers": scores.answers}
+    write_report(path, run.folder, run.model, records, scores.table, **sections)
     return RunReport(path, scores)
 
 

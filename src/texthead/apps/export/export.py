@@ -19,23 +19,21 @@ import torch
 from torch.export import Dim
 
 from texthead.apps.export import standalone
-from texthead.apps.export.card import parity_section, use_section
 from texthead.apps.export.int8 import quantise
-from texthead.apps.export.model_card import model_card
+from texthead.apps.export.model_card import classes_of, model_card
 from texthead.apps.export.parity import Parity, check_parity, parity
 from texthead.apps.export.scorer import Scorer
 from texthead.data import Protocol, evenly
-from texthead.encoders import as_visual
 from texthead.errors import RunError, line_of
 from texthead.evaluation import Calibration
 from texthead.extras import needs
 from texthead.features import quiet
 from texthead.files import new_folder, scratch_folder, write_json
 from texthead.media import MediaPath
-from texthead.models import heads
+from texthead.models import StepsHead
 from texthead.parallel import Reporter
 from texthead.prediction import protocol_of
-from texthead.runs import Run, classes_json
+from texthead.runs import Run
 
 To = Literal["onnx", "torch"]
 
@@ -70,7 +68,7 @@ def export(
     """
     out = Path(out)
     check_export(out, to, int8=int8)
-    if isinstance(run.head, heads.StepsHead):
+    if isinstance(run.head, StepsHead):
         raise RunError("steps in order cannot be exported; use lists of sentences, or `texthead predict`")
     model, protocol = run.model, protocol_of(run, protocol)
     scorer = Scorer(model.cpu(), protocol).eval()
@@ -78,7 +76,7 @@ def export(
         settings = preprocessing(scorer, to)
         quantisation = _write_model(folder, scorer, run, settings, to, int8)
         write_json(folder / "preprocessing.json", settings)
-        write_json(folder / "classes.json", _classes(run))
+        write_json(folder / "classes.json", classes_of(run))
         calibration, reason = exportable_calibration(run, protocol, promises=not int8)
         limits = thresholds(calibration, reason)
         if model.thresholds is not None:
@@ -88,16 +86,7 @@ def export(
         measured = parity(folder, scorer, run, reporter)
         if not int8:
             check_parity(measured)
-        card = model_card(
-            run,
-            protocol,
-            out.name,
-            made=calibration,
-            library="pytorch" if to == "torch" else "onnx",
-            use=use_section(MODELS[to], protocol, several=model.several),
-            measured=parity_section(measured, quantisation, several=model.several),
-            maker="texthead export",
-        )
+        card = model_card(run, protocol, out.name, calibration, exported=(MODELS[to], measured, quantisation))
         (folder / "README.md").write_text(card, encoding="utf-8")
     return measured
 
@@ -180,9 +169,7 @@ def trace_scorer(scorer: Scorer) -> torch.export.ExportedProgram:
         with torch.no_grad(), quiet():
             return torch.export.export(scorer, (torch.zeros(shape, dtype=torch.uint8),), dynamic_shapes={"clips": free})
     except Exception as error:  # torch.export raises many types.
-        raise RunError(
-            f"{as_visual(scorer.model.visual).spec.source}: cannot be exported ({line_of(error)})"
-        ) from error
+        raise RunError(f"{scorer.model.spec.source}: cannot be exported ({line_of(error)})") from error
 
 
 def _most_frames(scorer: Scorer) -> int | None:
@@ -193,7 +180,7 @@ def _most_frames(scorer: Scorer) -> int | None:
 
 def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
     """Return the content of `preprocessing.json`: the steps of `predict.py` and those inside the model."""
-    spec, protocol = as_visual(scorer.model.visual).spec, scorer.protocol
+    spec, protocol = scorer.model.spec, scorer.protocol
     pixels, views = protocol.sizes, protocol.views
     frames = protocol.frames if scorer.model.sees_clips else "any"
     return {
@@ -221,13 +208,6 @@ def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
             "views_averaged": protocol.pooling,
         },
     }
-
-
-def _classes(run: Run) -> dict[str, object]:
-    """Return the content of `classes.json`."""
-    if run.classes is not None:
-        return {key: run.classes[key] for key in ("template", "classes")}
-    return classes_json(run.head, None, run.recipe.template)
 
 
 def exportable_calibration(run: Run, protocol: Protocol, *, promises: bool) -> tuple[Calibration | None, str | None]:

@@ -14,9 +14,10 @@ from texthead.cli import (
     TemplateOptions,
     ToolOptions,
     argument,
+    check_out_file,
+    check_outputs,
     console,
     option,
-    outputs,
 )
 from texthead.errors import DataError
 from texthead.files import csv_text, unused
@@ -78,9 +79,9 @@ class Label:
             raise DataError("label has no class to start with: name some with --classes 'a, b'")
         if self.next is None and console.prints_json():
             raise DataError("--json needs --next, such as --next 20")
-        outputs.check_outputs(self, export=".json .xml")
+        check_outputs(self, export=".json .xml")
         if self.next is None:
-            outputs.check_out_file(f"--out {self.out}", Path(self.out or ""), ".csv")
+            check_out_file(f"--out {self.out}", Path(self.out or ""), ".csv")
 
     def __call__(self) -> None:
         password = None
@@ -122,7 +123,7 @@ class Label:
 
     def _list(self, pool: "Pool", count: int) -> None:
         """Print the files to label next, and export them."""
-        from texthead.data import labels
+        from texthead.data import Labels
 
         console.doing("choosing the next files")
         suggestions, labelled = pool.next(count), pool.labelled.items
@@ -134,8 +135,7 @@ class Label:
         console.show_json({"labelled": len(labelled), "files": files, "next": [each._asdict() for each in suggestions]})
         item_of = {item.path: item for item in pool.files.items}
         guesses = {
-            path: [(name, sure) for name in (labels.split_labels(guess) if pool.several else [guess])]
-            for path, guess, sure in suggestions
+            path: [(name, sure) for name in Labels((guess,), pool.several).sets[0]] for path, guess, sure in suggestions
         }
         items, about = [*(item_of[each.path] for each in suggestions), *labelled], {"several": pool.several}
         self.tool.write(items, guesses, pool.classes, data=Path(self.data), model=self.encoder, **about)

@@ -13,8 +13,7 @@ from texthead.apps.label.label_file import bad_paths
 from texthead.apps.label.selection import Similarities, guesses
 from texthead.apps.label_studio import document_root
 from texthead.apps.search import encode_windows
-from texthead.data import Dataset, Item, manifest_rows, read_dataset, read_files
-from texthead.data import labels as labels_of
+from texthead.data import Dataset, Item, Labels, manifest_rows, read_dataset, read_files
 from texthead.encoders import Encoder, load_encoder
 from texthead.errors import DataError, MediaError, listed
 from texthead.features import FrozenEncoder, Reading, check_any
@@ -88,13 +87,13 @@ class Pool:
             raise DataError("there is no class to start with: name some with `classes`, such as 'a, b'")
         labelled = [i for i, item in enumerate(self.files.items) if item.path in label_of]
         texts = tuple(label_of[self.files.items[i].path] for i in labelled)
-        targets = labels_of.Labels(texts, self.several).targets(classes)
+        targets = Labels(texts, self.several).targets(classes)
         rows = self.encode and self.encode(classes)
         probabilities = guesses(rows, self.features, labelled, targets, classes=len(classes))
         if self.several:
             sure = torch.maximum(probabilities, 1 - probabilities).amin(-1)
             sets = [[name for name, p in zip(classes, row, strict=True) if p >= 0.5] for row in probabilities.tolist()]
-            names = [*map(labels_of.join_labels, sets)]
+            names = [*map(Labels.join, sets)]
         else:
             sure, best = probabilities.max(-1)
             names = [classes[index] for index in best.tolist()]
