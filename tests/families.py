@@ -15,6 +15,8 @@ _SEEN = {**_BLOCKS, "image_size": 32, "patch_size": 8}
 _READ = {**_BLOCKS, "vocab_size": 64, "max_position_embeddings": WORDS, "pad_token_id": 0}
 _PAIR = {"text_config": _READ, "vision_config": _SEEN, "projection_dim": 24}
 _TUBELETS = {**_BLOCKS, "image_size": 36, "num_frames": 4, "tubelet_size": [1, 18, 18]}
+_PREDICTOR = {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
+_WINDOWS = {"depths": [1, 1], "num_heads": [2, 2], "window_size": 4}
 _LAYERS = {"num_spatial_layers": 1, "num_temporal_layers": 1}
 
 # Configuration values by model type.
@@ -41,17 +43,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
     "videoprism": {"text_config": _READ, "vision_config": {**_TUBELETS, **_LAYERS, "num_auxiliary_layers": 1}},
     "videoprism_vision_model": {**_TUBELETS, **_LAYERS},
-    "vjepa2": {
-        "hidden_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "crop_size": 32,
-        "patch_size": 8,
-        "frames_per_clip": 4,
-        "pred_hidden_size": 24,
-        "pred_num_attention_heads": 2,
-        "pred_num_hidden_layers": 1,
-    },
+    "vjepa2": {**_SEEN, "hidden_size": 48, "crop_size": 32, "frames_per_clip": 4, **_PREDICTOR},
     "videomae": {**_SEEN, "num_frames": 4},
     "vivit": {**_BLOCKS, "image_size": 32, "num_frames": 4, "tubelet_size": [2, 8, 8]},
     "timesformer": {**_SEEN, "num_frames": 4},
@@ -60,30 +52,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "vit": _SEEN,
     "vit_mae": _SEEN,
     "cvt": {"embed_dim": [8, 12, 16], "num_heads": [1, 2, 2], "depth": [1, 2, 3]},
-    "swin": {
-        "image_size": 32,
-        "patch_size": 4,
-        "embed_dim": 12,
-        "depths": [1, 1],
-        "num_heads": [2, 2],
-        "window_size": 4,
-    },
+    "swin": {"image_size": 32, "patch_size": 4, "embed_dim": 12, **_WINDOWS},
     "convnext": {"hidden_sizes": [8, 12, 16, 24], "depths": [1, 1, 1, 1]},
 }
 
-WITH_TEXT = (
-    "clip",
-    "siglip",
-    "siglip2",
-    "metaclip_2",
-    "altclip",
-    "chinese_clip",
-    "aimv2",
-    "tipsv2",
-    "vision-text-dual-encoder",
-    "xclip",
-    "videoprism",
-)
+WITH_TEXT = ("clip", "siglip", "siglip2", "metaclip_2", "altclip", "chinese_clip", "aimv2", "tipsv2")
+WITH_TEXT += ("vision-text-dual-encoder", "xclip", "videoprism")
 
 STATISTICS = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
 
@@ -105,12 +79,8 @@ def save_family(folder: Path, kind: str) -> PreTrainedModel:
     side = 36 if "prism" in kind else 32
     processor = {**_CROPPED, "crop_size": {"height": side, "width": side}, "image_processor_type": "CLIPImageProcessor"}
     if kind == "siglip2":
-        processor = {
-            **STATISTICS,
-            "image_processor_type": "Siglip2ImageProcessor",
-            "patch_size": 8,
-            "max_num_patches": 16,
-        }
+        patches = {"patch_size": 8, "max_num_patches": 16}
+        processor = {**STATISTICS, **patches, "image_processor_type": "Siglip2ImageProcessor"}
     if kind in ("vjepa2", "videomae", "videoprism", "videoprism_vision_model"):
         processor = {**processor, "video_processor_type": "VideoMAEVideoProcessor"}
         (folder / "video_preprocessor_config.json").write_text(json.dumps(processor))

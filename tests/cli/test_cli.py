@@ -74,7 +74,7 @@ def test_predict_own_classes_without_text_encoder(world, works, monkeypatch):
     def refuse(*_: object) -> None:
         raise AssertionError("the text encoder was loaded")
 
-    monkeypatch.setattr("texthead.encoders.mini.Sentences", refuse)
+    monkeypatch.setattr("texthead.encoders.mini.sentences", refuse)
     item = world.images / "red" / "0.png"
     out, err = works("predict", world.run, item, "--workers", 0)
     assert [prints(err, world.run, "not calibrated", "texthead calibrate"), f"next: texthead ui {world.run}"] == (

@@ -4,7 +4,6 @@ The bounds are below the measurements in docs/how-to/languages.md.
 """
 
 import sys
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -15,10 +14,10 @@ import texthead as th
 from messages import prints, refuses
 from text_models import image_only
 from texthead.encoders import mini
+from texthead.encoders.encoder import Text
 from texthead.encoders.load import load_encoder
-from texthead.encoders.multilingual import MultilingualE5
+from texthead.encoders.multilingual import multilingual_e5
 from texthead.encoders.pairing import pair, residual
-from texthead.encoders.text_only import TextOnly
 from texthead.errors import EncoderError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
@@ -53,13 +52,13 @@ PHOTO_NAMES = {
 
 
 @pytest.fixture(scope="module")
-def words() -> MultilingualE5:
-    return MultilingualE5()
+def words() -> Text:
+    return multilingual_e5()
 
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_rows_are_centred_and_depend_on_their_own_name_only(words: MultilingualE5) -> None:
+def test_rows_are_centred_and_depend_on_their_own_name_only(words: Text) -> None:
     names = ENGLISH.split(", ")
     rows = words(names)
     assert rows.shape == (len(names), words.width) == (20, 384)
@@ -76,7 +75,7 @@ def test_rows_are_centred_and_depend_on_their_own_name_only(words: MultilingualE
 
 @torch.no_grad()
 @pytest.mark.parametrize(("language", "least"), [("German", 8), ("Spanish", 7), ("Japanese", 13)])
-def test_the_nearest_english_row_is_often_the_translation(words: MultilingualE5, language: str, least: int) -> None:
+def test_the_nearest_english_row_is_often_the_translation(words: Text, language: str, least: int) -> None:
     """Chance is 1 of 20."""
     names = TRANSLATED[language].split(", ")
     nearest = (words(names) @ words(ENGLISH.split(", ")).T).argmax(1)
@@ -134,12 +133,9 @@ def test_photos_are_named_in_four_languages(shared: Path, works, tmp_path: Path)
 
 
 def test_the_first_use_shows_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Words(TextOnly):
-        def forward(self, prompts: Sequence[str]) -> torch.Tensor:
-            return torch.arange(len(prompts), dtype=torch.float32)[:, None]
-
+    words = Text(torch.nn.Identity(), len, lambda count: torch.arange(count, dtype=torch.float32)[:, None], None)
     seen: list[tuple[int, int]] = []
     with step_bars(lambda title, unit: nullcontext(lambda *counts: seen.append(counts))):
-        views = mini._views(Words(), [["a"] * 130, ["b"] * 70])
+        views = mini._views(words, [["a"] * 130, ["b"] * 70])
     assert [len(view) for view in views] == [130, 70]
     assert seen == [(64, 200), (128, 200), (130, 200), (194, 200), (200, 200)]

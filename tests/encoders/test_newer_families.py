@@ -28,16 +28,12 @@ def write_embedding_gemma(folder: Path) -> tuple[Any, Any]:
     ids = {token: index for index, token in enumerate(marks)}
     text = {**HEADS, "vocab_size": 64, "num_key_value_heads": 1, "global_head_dim": 16, "embedding_dim": 24}
     vision = {**HEADS, "model_type": "gemma4_vision", "num_key_value_heads": 2, "patch_size": 4}
+    sound = {"model_type": "gemma4_audio", "subsampling_conv_channels": [4, 4]}
     config = AutoConfig.for_model(
         "embedding_gemma2",
         text_config={**text, "hidden_size_per_layer_input": 8},
         vision_config={**vision, "position_embedding_size": 64},
-        audio_config={
-            "model_type": "gemma4_audio",
-            **BLOCKS,
-            "output_proj_dims": 32,
-            "subsampling_conv_channels": [4, 4],
-        },
+        audio_config={**BLOCKS, **sound, "output_proj_dims": 32},
         boi_token_id=ids["<start>"],
         eoi_token_id=ids["<end>"],
         image_token_id=ids["<image>"],
@@ -94,14 +90,9 @@ def test_features_and_rows_of_pe_video_are_those_of_its_forward(kind: str, tmp_p
         pytest.skip(f"this version of transformers has no {kind}")
     text = {"model_type": "modernbert", **BLOCKS, "vocab_size": 64, "max_position_embeddings": WORDS, "pad_token_id": 0}
     text |= {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
-    frame = {
-        "architecture": "vit_pe_core_tiny_patch16_384",
-        "do_pooling": True,
-        "num_classes": 24,
-        "global_pool": "map",
-    }
+    frame = {"architecture": "vit_pe_core_tiny_patch16_384", "do_pooling": True, "num_classes": 24}
     small = {"depth": 1, "img_size": 32, "embed_dim": 32, "num_heads": 2, "ref_feat_shape": [2, 2]}
-    video = {**HEADS, "vision_config": {**frame, "initializer_range": 0.02, "model_args": small}}
+    video = {**HEADS, "vision_config": {**frame, "global_pool": "map", "initializer_range": 0.02, "model_args": small}}
     values: dict[str, Any] = {"text_config": text, "video_config": video}
     if kind == "pe_audio_video":
         both = {**HEADS, "audio_config": HEADS, "video_config": video}

@@ -13,7 +13,7 @@ from messages import refuses
 from text_models import bert, image_only
 from texthead.encoders.load import load_encoder
 from texthead.encoders.pairing import fitted_map, lift, pair, residual
-from texthead.encoders.text_only import Sentences
+from texthead.encoders.text_only import sentences
 from texthead.errors import EncoderError
 from texthead.models.heads import text_head
 
@@ -24,16 +24,16 @@ NAMES = ["a cat", "a dog", "a boat on a lake"]
 @torch.no_grad()
 def test_sentences_are_the_mean_of_their_own_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = bert(tmp_path / "bert", 16)
-    sentences = Sentences(source.removeprefix("text:"))
-    assert (sentences.width, sentences.limit) == (16, 12)
-    rows = sentences(NAMES)
+    text = sentences(source.removeprefix("text:"))
+    assert text.width == 16
+    rows = text(NAMES)
     for name, row in zip(NAMES, rows, strict=True):
-        hidden = sentences.model(**sentences.tokenizer(name, return_tensors="pt")).last_hidden_state[0]
+        hidden = text.net.get_submodule("model")(torch.tensor(text.tokenize([name]))).last_hidden_state[0]
         assert torch.allclose(row, F.normalize(hidden.mean(0), dim=-1), atol=1e-5)
     monkeypatch.setattr("texthead.encoders.text_only.BATCH", 2)
-    assert torch.allclose(sentences(NAMES[::-1]), rows.flip(0), atol=1e-5)
+    assert torch.allclose(text(NAMES[::-1]), rows.flip(0), atol=1e-5)
     with refuses(EncoderError, "'cat cat ", 13, 12):
-        sentences(["cat " * 11])
+        text(["cat " * 11])
 
 
 @torch.no_grad()
@@ -50,20 +50,20 @@ def test_hub_name_resolves_to_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     if torchs:
         torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
         (folder / "model.safetensors").unlink()
-    assert torch.equal(Sentences("somebody/words")(NAMES), Sentences(folder)(NAMES))
+    assert torch.equal(sentences("somebody/words")(NAMES), sentences(folder)(NAMES))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 2**20}))
     with refuses(EncoderError, folder):
-        Sentences("somebody/words")
+        sentences("somebody/words")
     with refuses(EncoderError, "'somebody/else'"):
-        Sentences("somebody/else")
+        sentences("somebody/else")
 
 
 @torch.no_grad()
 def test_a_narrower_encoder_is_lifted(tmp_path: Path) -> None:
     source = bert(tmp_path / "bert", 16)
     encoder = pair(image_only(), source)
-    rows, plain = encoder.encode_text(NAMES), Sentences(source.removeprefix("text:"))(NAMES)
+    rows, plain = encoder.encode_text(NAMES), sentences(source.removeprefix("text:"))(NAMES)
     assert rows.shape == (3, SPEC.dim)
     assert torch.allclose(rows @ rows.T, plain @ plain.T, atol=1e-5)
     other = pair(image_only(), source)
@@ -78,7 +78,7 @@ def test_of_a_wider_encoder_the_map_is_fitted_and_saved(tmp_path: Path) -> None:
     with refuses(EncoderError, source, 288, 256):
         pair(image_only(), source)
     encoder = pair(image_only(), source, prompts=NAMES)
-    rows, plain = encoder.encode_text(NAMES), Sentences(source.removeprefix("text:"))(NAMES)
+    rows, plain = encoder.encode_text(NAMES), sentences(source.removeprefix("text:"))(NAMES)
     assert torch.allclose(rows @ rows.T, plain @ plain.T, atol=1e-4)
     assert encoder.text_map is not None
     head = text_head(encoder, NAMES)

@@ -14,7 +14,7 @@ from text_models import bert
 from texthead.encoders.figures import published_figures
 from texthead.encoders.hugging_face import known, location
 from texthead.encoders.load import load_encoder, spec_of
-from texthead.encoders.text_only import Sentences
+from texthead.encoders.text_only import sentences
 from texthead.encoders.transformers_model import folder_of
 from texthead.errors import EncoderError
 
@@ -53,7 +53,7 @@ def sparse(path: Path) -> None:
 @pytest.mark.parametrize("put", [os.mkfifo, device, sparse])
 @pytest.mark.parametrize("name", ["config.json", "vocab.txt", "preprocessor_config.json", "model.safetensors"])
 def test_a_file_that_is_none_or_too_large(clip: Path, words: Path, put: Callable[[Path], None], name: str) -> None:
-    for folder, load in ((clip, lambda: load_encoder(f"hf:{clip}")), (words, lambda: Sentences(words))):
+    for folder, load in ((clip, lambda: load_encoder(f"hf:{clip}")), (words, lambda: sentences(words))):
         (folder / name).unlink(missing_ok=True)
         put(folder / name)
         with refuses(EncoderError, folder if name == "model.safetensors" else folder / name):
@@ -87,11 +87,11 @@ def test_a_text_encoder_with_more_layers_than_its_weights(words: Path) -> None:
     kept = {name: tensor for name, tensor in weights.items() if "pooler" not in name}
     assert len(kept) < len(weights)
     save_file(kept, words / "model.safetensors", {"format": "pt"})
-    assert Sentences(words)(["a cat"]).shape == (1, 16)
+    assert sentences(words)(["a cat"]).shape == (1, 16)
     for value, part in ((3, "encoder.layer.2"), (100_000, "tensors"), (HIGH, str(HIGH))):
         change(words / "config.json", "num_hidden_layers", value=value)
         with refuses(EncoderError, words, part):
-            Sentences(words)
+            sentences(words)
 
 
 @pytest.mark.parametrize("side", [100_000, 2.5])

@@ -91,9 +91,8 @@ def write_family(folder: Path, config: Any) -> None:
     """Write the configuration of a family and its processors, for the input size in the configuration."""
     config.save_pretrained(folder)
     side = getattr(getattr(config, "vision_config", config), "image_size", None)
-    found: list[Any] = [
-        mapping.get(type(config), None) for mapping in (IMAGE_PROCESSOR_MAPPING, VIDEO_PROCESSOR_MAPPING)
-    ]
+    mappings = IMAGE_PROCESSOR_MAPPING, VIDEO_PROCESSOR_MAPPING
+    found: list[Any] = [mapping.get(type(config), None) for mapping in mappings]
     kinds = [each.get("torchvision") or each["pil"] if isinstance(each, dict) else each for each in found if each]
     for each in kinds or [CLIPImageProcessor]:
         processor = each()
@@ -171,10 +170,8 @@ def test_every_architecture_of_open_clip_is_built(name: str) -> None:
     spec, tags = spec_of(f"openclip:{name}"), open_clip.list_pretrained_tags_by_model(name)
     with torch.device("meta"):
         assert build_visual(spec).eval().net(torch.zeros(1, 3, spec.size, spec.size)).shape == (1, spec.dim)
-        about, config = (
-            figures_of(f"openclip:{name}/{next(iter(tags), '')}", ""),
-            open_clip.get_model_config(name) or {},
-        )
+        about = figures_of(f"openclip:{name}/{next(iter(tags), '')}", "")
+        config = open_clip.get_model_config(name) or {}
         if tags and "hf_model_name" not in config["text_cfg"]:  # Those need a configuration from the hub.
             kind = open_clip.CustomTextCLIP if config.pop("custom_text", False) else open_clip.CLIP
             model = (open_clip.CoCa if "multimodal_cfg" in config else kind)(**config)

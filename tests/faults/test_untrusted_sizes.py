@@ -30,7 +30,7 @@ from texthead.data.prepare import ShardOptions, prepare
 from texthead.data.reading import read_dataset
 from texthead.encoders.load import load_encoder
 from texthead.encoders.openclip import save_openclip
-from texthead.encoders.text_only import Sentences
+from texthead.encoders.text_only import sentences
 from texthead.encoders.weights import read_tensors
 from texthead.files import read_json
 from texthead.media import shard, video
@@ -279,7 +279,7 @@ def small_openclip(folder: Path) -> tuple[Path, Callable[[], object]]:
 
 def small_bert(folder: Path) -> tuple[Path, Callable[[], object]]:
     bert(folder, 16)
-    return folder / "config.json", partial(Sentences, folder)
+    return folder / "config.json", partial(sentences, folder)
 
 
 def small_torch_bert(folder: Path) -> tuple[Path, Callable[[], object]]:

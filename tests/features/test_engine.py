@@ -11,7 +11,7 @@ from torch import nn
 
 from made import write_image
 from messages import prints, refuses
-from texthead.data.protocol import Pixels
+from texthead.data.protocol import Pixels, Protocol
 from texthead.encoders.encoder import Visual, build_visual
 from texthead.encoders.lazy import LazyVisual, known_digest, note_digest, weights_digest
 from texthead.encoders.load import load_encoder, spec_of
@@ -22,6 +22,7 @@ from texthead.features.cache import open_cache
 from texthead.features.engine import Engine, StoredGraph
 from texthead.features.frames import frame_features
 from texthead.features.reading import Reading, engines_text
+from texthead.features.views import item_features
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TokenConv
@@ -257,9 +258,12 @@ def test_int8_has_a_cache_and_a_graph_of_its_own(cache, tmp_path, monkeypatch):
     assert len({path.stem for path in (tmp_path / "features").iterdir()}) == 3
 
 
-def test_int8_is_refused_for_convolutions(mini):
-    with refuses(RunError, "`engine=int8`", "mini", "convolutions", "`engine=auto`"):
-        Engine(mini, "int8")(frames(64))
+@pytest.mark.parametrize(
+    ("engine", "parts"), [("int8", ["mini", "convolutions", "`engine=auto`"]), ("compiled", ["a GPU", "cpu"])]
+)
+def test_an_engine_that_is_not_for_this_encoder_or_device(mini, engine, parts):
+    with refuses(RunError, f"`engine={engine}`", *parts):
+        Engine(mini, engine)(frames(64))
 
 
 def test_a_new_graph_names_the_gain_of_bf16(mini):
@@ -286,11 +290,6 @@ def test_exact_engines_share_a_cache_and_bf16_has_its_own(mini, tmp_path):
     assert engines_text([]) == "eager"
 
 
-def test_compiled_needs_a_gpu(mini):
-    with pytest.raises(RunError, match="GPU"):
-        Engine(mini, "compiled")(frames(64))
-
-
 class Full(nn.Module):
     """Means of colours, for at most so many frames at once."""
 
@@ -305,10 +304,12 @@ class Full(nn.Module):
 
 
 def test_a_full_gpu_gets_half_as_many_frames():
+    """A module that is no `Visual` runs as it is."""
     lines: list[str] = []
-    encode = Engine(Full(3), "eager", reporter=Reporter(note=lines.append))
+    encode = Engine(Full(3), "auto", MANY, Reporter(note=lines.append))
     for _ in range(2):
         assert torch.equal(encode(frames(8)), frames(8).float().mean((2, 3)))
+    assert encode.name == "eager"
     prints(lines[0], 8, 4)
     prints(lines[1], 4, 2)
     assert len(lines) == 2
@@ -316,16 +317,7 @@ def test_a_full_gpu_gets_half_as_many_frames():
         Engine(Full(0), "eager")(frames(8))
 
 
-def test_plain_modules_run_without_engine():
-    encode = Engine(Full(8), "auto", MANY)
-    assert torch.equal(encode(frames(8)), Full(8)(frames(8)))
-    assert encode.name == "eager"
-
-
 def test_temporal_encoder_runs_without_engine(mini, tmp_path):
-    from texthead.data.protocol import Protocol
-    from texthead.features.views import item_features
-
     visual = build_visual(spec_of("timm:vit_tiny_patch16_224"))
     model = Recognizer(visual, TokenConv(visual), FrozenHead(torch.eye(2, 192), names=("a", "b"), kind="x"))
     path, protocol = write_image(tmp_path / "a.png", "red"), Protocol(2, Pixels(224, 224, "bicubic"))

@@ -87,23 +87,29 @@ def test_chosen_indices_are_sorted_and_once(visual: Visual, videos: list[Path], 
         assert (entry.length, entry.indices, entry.features.shape) == (6, [1, 3, 5], (3, 256))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_small_batches_keep_file_order(
-    visual: Visual, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("workers", "cached"), [(0, False), (2, False), (0, True)])
+def test_small_batches_keep_order_and_errors_are_values(
+    visual: Visual, cache: FeatureCache, tmp_path: Path, workers: int, cached: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = [write_image(tmp_path / f"{i}.png", ["red", "blue"][i % 2], seed=i) for i in range(9)]
-    paths.insert(4, tmp_path / "missing.mp4")
-    paths.insert(7, write_broken(tmp_path / "broken.mp4"))
+    paths = [write_image(tmp_path / f"{i}.png", ["red", "blue"][i % 2], seed=i) for i in range(7)]
+    missing, broken = tmp_path / "missing.mp4", write_broken(tmp_path / "broken.mp4")
+    paths = [*paths[:4], missing, *paths[4:6], broken, paths[6]]
     monkeypatch.setattr(module, "frames_at_once", lambda device: 2)
-    result = [*frame_features(visual, paths, choose, PIXELS, Reading(workers=workers))]
-    for i, (path, entry) in enumerate(zip(paths, result, strict=True)):
-        if i in (4, 7):
-            assert isinstance(entry, MediaError)
-            assert entry.path == path
-            continue
+    reading = Reading(workers, cache=cache.path.parent if cached else False)
+    entries = [*frame_features(visual, paths, choose, PIXELS, reading)]
+    errors = [entry for entry in entries if isinstance(entry, MediaError)]
+    assert [error.path for error in errors] == [missing, broken]
+    assert all(str(error).startswith(f"{error.path}: ") for error in errors)
+    positions = [0, 1, 2, 3, 5, 6, 8]
+    assert readable(entries, skip=True) == (positions, errors)
+    with refuses(MediaError, missing, "1 more", "skip_unreadable") as caught:
+        readable(entries, skip=False)
+    assert caught.value.path == missing  # pyright: ignore[reportAttributeAccessIssue]
+    for position in positions:
+        entry, (alone,) = entries[position], read(visual, [paths[position]])
         assert isinstance(entry, FrameFeatures)
-        (alone,) = read(visual, [path])
         torch.testing.assert_close(entry.features, alone, rtol=1e-5, atol=1e-5)
+    read(visual, [write_video(broken, "red")], cache)  # errors are not cached
 
 
 def test_a_hit_is_bit_identical_and_opens_no_file(
@@ -230,23 +236,6 @@ def test_a_folder_of_frames_with_a_gap_or_a_pipe_is_a_value(
         assert isinstance(error, MediaError)
         assert error.path == named
         prints(str(error), third.name)
-
-
-@pytest.mark.parametrize("cached", [False, True])
-def test_unreadable_files_are_values(
-    visual: Visual, videos: list[Path], cache: FeatureCache, tmp_path: Path, cached: bool
-) -> None:
-    missing, broken = tmp_path / "missing.mp4", write_broken(tmp_path / "broken.mp4")
-    paths = [missing, videos[0], broken, videos[1]]
-    entries = [*frame_features(visual, paths, choose, PIXELS, Reading(cache=cache.path.parent if cached else False))]
-    errors = [entry for entry in entries if isinstance(entry, MediaError)]
-    assert [error.path for error in errors] == [missing, broken]
-    assert all(str(error).startswith(f"{error.path}: ") for error in errors)
-    assert readable(entries, skip=True) == ([1, 3], errors)
-    with refuses(MediaError, missing, "1 more", "skip_unreadable") as caught:
-        readable(entries, skip=False)
-    assert caught.value.path == missing  # pyright: ignore[reportAttributeAccessIssue]
-    read(visual, [write_video(broken, "red")], cache)  # errors are not cached
 
 
 def test_cache_folder_from_environment(visual: Visual, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,11 +49,6 @@ def test_cleaning_twice_changes_nothing_and_loses_no_letter(label):
     assert name.replace(" ", "").lower() == label.replace("_", "").replace(" ", "").lower()
 
 
-def test_name_order_and_verbatim_names():
-    assert clean_names(["push_up", "ApplyEyeMakeup", "run"]) == ["push up", "apply eye makeup", "run"]
-    check_names(["push_up", "push up"])
-
-
 @pytest.mark.parametrize(
     ("labels", "parts"),
     [
@@ -69,6 +64,7 @@ def test_name_order_and_verbatim_names():
 def test_labels_that_cannot_be_classes(labels, parts):
     with refuses(DataError, *parts):
         clean_names(labels)
+    check_names(["push_up", "push up"])  # Uncleaned they differ.
 
 
 def test_a_template_is_filled_in_order():

