@@ -13,6 +13,7 @@ from texthead.features.reading import Reading
 from texthead.media.paths import fingerprints
 from texthead.parallel.progress import Reporter
 from texthead.prediction.run_evaluation import EvaluationPlan, RunEvaluation, evaluate_run
+from texthead.report.mistakes import Examples as Examples
 from texthead.report.mistakes import mistake_strips
 from texthead.report.probabilities import calibration_report
 from texthead.report.run_page import write_report
@@ -28,14 +29,6 @@ class RunReport(NamedTuple):
 
     path: Path
     scores: RunEvaluation
-
-
-class Examples(NamedTuple):
-    """The predictions that a report shows: the most confident wrong and correct ones, some with a saliency map."""
-
-    mistakes: int = 4
-    hits: int = 2
-    saliency: int = 4
 
 
 def report_run(
@@ -101,16 +94,7 @@ def report_run(
     order = None
     if not blind_to_order(run.model, protocol.frames):
         order = order_test(run.model, scores.table.division.scored, protocol, reading, reporter=reporter)
-    strips = mistake_strips(
-        scores.raw,
-        protocol,
-        mistakes=examples.mistakes,
-        hits=examples.hits,
-        saliency_maps=examples.saliency,
-        engine=reading.engine,
-        model=run.model,
-        reporter=reporter,
-    )
+    strips = mistake_strips(scores.raw, protocol, examples, run.model, engine=reading.engine, reporter=reporter)
     parts = {"strips": strips, "order": order, "calibration_report": reliability, "answers": scores.answers}
     write_report(path, run.folder, run.model, records, scores.table, **parts)
     return RunReport(path, scores)
