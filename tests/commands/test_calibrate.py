@@ -293,10 +293,9 @@ def test_unreadable_file_has_no_prediction(calibrated, data, works, tmp_path):
     assert [(r["answer"], r["in_set"]) for r in rows if r["error"]] == [("", "")]
 
 
-def test_sets_and_rates_need_calibration(run, data, refused):
+def test_sets_need_calibration(run, data):
     with refuses(DataError, "sets", "calibrate"):
         th.open_slices(load_run(run), data, run.parent / "parts", options=th.SliceOptions(sets=True))
-    refused("texthead calibrate", "report", run, data, "--unknown", data)
 
 
 @pytest.mark.slow
@@ -397,7 +396,6 @@ def test_the_edit_of_a_calibrated_run_is_noted(calibrated, data, works, refused,
     temperature = f"{load_run(edited).calibration.temperature:.3g}"
     prints(err, "note: ", f"temperature {temperature}", "classes")
     refused("texthead calibrate", *predict, "--sets")
-    refused("classes", "report", edited, data, "--unknown", data)
     works("calibrate", edited, data, "--workers", 0)
     assert "set" in json.loads(works(*predict, "--json", "--sets")[0])[0]
 
@@ -429,21 +427,15 @@ def stated(rows: Sequence[Sequence[str]], rate: str) -> Sequence[str]:
 
 
 @pytest.mark.slow
-def test_report_measures_calibration_on_other_items(calibrated, data, tmp_path, works, refused):
-    for seed in range(30, 42):
-        picture(tmp_path / "strange" / "sand" / f"{seed}.png", "sand", seed)
-    text, rows = reported(works, calibrated, data, "--unknown", tmp_path / "strange")
+def test_report_measures_calibration_on_other_items(calibrated, data, works):
+    text, rows = reported(works, calibrated, data)
     result = evaluated(calibrated, th.read_dataset(data).split("test"))
     held = int(load_run(calibrated).calibration.holds(result.scores, result.targets).sum())
     assert ["42" in cell for cell in rows[0]] == [False, False, True, True]
     assert stated(rows, "at least 90 %")[3].startswith(f"{100 * held / 42:.1f} % (")
     assert rows[1][3].startswith(f"{result.calibration_error:.1f} (")
     assert stated(rows, "at most 10 %")[2] == "1 of 22: 4.5 %"
-    assert " of 12: " in stated(rows, "at most 10 %")[3]
     assert "42 of the 42" not in text
-    # Items that set the threshold cannot measure it.
-    sand = write_sand(data, tmp_path)
-    refused(("threshold", 22), "report", calibrated, data, "--unknown", sand, "--workers", 0, "--saliency", 0)
 
 
 @pytest.mark.slow
