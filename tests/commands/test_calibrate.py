@@ -349,26 +349,6 @@ def test_eval_prints_guarantees_and_caveats(calibrated, data, works, tmp_path):
     prints(works(*known, "--split", "val")[0], seen)
 
 
-def test_eval_per_class_counts_items_and_names(trained, data, works):
-    arguments = ("--workers", 0, "--baselines", "never", "--per-class")
-    out, _ = works("eval", trained, data.parent / "known.csv", *arguments)
-    test = th.read_dataset(data).split("test")
-    result = evaluated(trained, test)
-    named = [result.names[place] for place in result.scores.argmax(1)]
-    for label in result.names:
-        (line,) = (each for each in out.splitlines() if each.startswith(f"│ {label} "))
-        cells = [cell.strip() for cell in line.strip("│").split("│")]
-        right = sum(n == t == label for n, t in zip(named, test.labels, strict=True))
-        assert (cells[1], cells[3]) == ("14", str(named.count(label)))
-        assert cells[2].startswith(f"{100 * right / 14:.1f} (")
-        assert cells[4].startswith(f"{100 * right / named.count(label):.1f} (")
-    wrong = [(t, n) for n, t in zip(named, test.labels, strict=True) if n != t]
-    assert wrong
-    for truth, name in set(wrong):
-        lines = [line for line in out.splitlines() if line.startswith(f"{truth} taken for {name}")]
-        assert [line.endswith(f"{wrong.count((truth, name))} of 14") for line in lines] == [True]
-
-
 # ---- where a calibration does not apply
 
 

@@ -115,6 +115,8 @@ def test_more_confused_pairs_than_are_shown_are_counted(classes, more, capsys):
     scores = torch.eye(classes).roll(1, 1)
     show_classes(Evaluation(names, [Path(name) for name in names], torch.arange(classes), scores))
     out = capsys.readouterr().out
+    # One item of the class, none of which is right, and one prediction of it.
+    assert [cell.split()[0] for cell in prints(out, "│ class 3 ").strip("│").split("│")[1:]] == ["1", "0.0", "1", "0.0"]
     assert sum(len(re.findall(r"class \d", line)) == 2 for line in out.splitlines()) == 10
     if more:
         prints(out, f"{more} more", "--out")
