@@ -30,6 +30,7 @@ from texthead.models.temporal import MeanPool
 from texthead.recipes import Recipe
 from texthead.runs.folder import write_run
 from texthead.runs.run import load_run
+from texthead.training.start import split_json
 
 PROTOCOL = th.Protocol(1, PIXELS)
 KNOWN = ["sea", "grass", "fire"]
@@ -69,14 +70,9 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     center, names = features.mean(0), train.classes
     rows = [F.normalize(features[[label == name for label in train.labels]] - center, dim=-1).mean(0) for name in names]
     head = FrozenHead(torch.stack(rows), names=names, scale=40.0, center=center, kind="text", prompts=names)
-    split: dict[str, object] = {
-        "train": [str(item.path.resolve()) for item in train.items],
-        "train_labels": train.labels,
-        "train_content": [item.media.fingerprint() for item in train.items],
-    }
     out = tmp_path_factory.mktemp("trained") / "run"
     recipe = Recipe(name="test", frames=1, size=32, resize=36)
-    write_run(out, Recognizer(visual, MeanPool(), head), recipe, PIXELS, names, split)
+    write_run(out, Recognizer(visual, MeanPool(), head), recipe, PIXELS, names, split_json(train, None))
     return out
 
 
