@@ -92,7 +92,7 @@ def percent(values: Tensor) -> float:
 
 def right_names(tree: ClassTree, labels: list[str], known: int, broader: Broader) -> Tensor:
     """Return which names are above each label."""
-    return torch.tensor([[*[False] * known, *(name in tree.place(label) for name in broader)] for label in labels])
+    return torch.tensor([[*[False] * known, *(name in tree.ancestors(label) for name in broader)] for label in labels])
 
 
 class Draw:

@@ -7,13 +7,11 @@ from torch import nn
 
 import texthead as th
 from texthead.encoders import build_visual, spec_of
-from texthead.models import cost, make_temporal
+from texthead.models import Costs, make_temporal
 
 
 @cache
-def costs(
-    encoder: str, *, frames: int = 1, size: int | None = None, classes: int = 0, temporal: str = "mean"
-) -> cost.Counts:
+def costs(encoder: str, *, frames: int = 1, size: int | None = None, classes: int = 0, temporal: str = "mean") -> Costs:
     """Count parameters and the multiply-adds of one clip."""
     spec = spec_of(encoder)
     with torch.device("meta"):
@@ -21,10 +19,10 @@ def costs(
         options = {"mean": {}, "transformer": {"dim": spec.dim}}.get(temporal, {"start": "shift"})
         head = th.LinearHead(spec.dim, names=[str(i) for i in range(classes)]) if classes else nn.Identity()
         model = th.Recognizer(visual, make_temporal({"kind": temporal, **options}, visual), head)
-    return cost.count(model, frames=frames, size=size or spec.size)
+    return Costs.of(model, frames=frames, size=size or spec.size)
 
 
-def both(counts: cost.Counts) -> tuple[str, str]:
+def both(counts: Costs) -> tuple[str, str]:
     """Return (full count, count by the paper's convention), each as "multiply-adds in G / parameters in M"."""
     return (
         f"{counts.multiply_adds / 1e9:.2f} / {counts.parameters / 1e6:.2f}",

@@ -24,7 +24,7 @@ from PIL import Image
 
 from paper import shapes, tinyclip
 from paper.worlds import Scale
-from texthead.apps.demo import drawn_videos
+from texthead.apps.demo import draw_videos
 from texthead.data import Dataset, read_dataset, with_validation
 from texthead.errors import DataError
 from texthead.files import cache_dir, replacing
@@ -127,7 +127,7 @@ def read(name: str, runtime: Runtime) -> Dataset:
     base, _, number = name.partition("#")
     seed = int(number or 0)
     if base == "emoji":
-        return read_dataset(drawn_videos.draw_videos(runtime.folder / f"emoji-{seed}", **EMOJI, seed=seed))
+        return read_dataset(draw_videos(runtime.folder / f"emoji-{seed}", **EMOJI, seed=seed))
     if base == "shapes":
         out = runtime.folder / f"shapes-{seed}"
         return read_dataset(shapes.draw_shape_videos(out, **SHAPES, seed=seed))
@@ -211,7 +211,7 @@ def _smoke(name: str, runtime: Runtime) -> Dataset:
     if name.startswith("shapes"):
         drawn = shapes.draw_shape_videos(runtime.folder / "smoke-shapes", **{**SMOKE, "train": 3, "size": 64})
         return _first(read_dataset(drawn), 8, 3)
-    dataset = read_dataset(drawn_videos.draw_videos(runtime.folder / "smoke-emoji", **{**SMOKE, "train": 20}))
+    dataset = read_dataset(draw_videos(runtime.folder / "smoke-emoji", **{**SMOKE, "train": 20}))
     if name in K600:  # Not the first classes, which `exercise` has.
         dataset = dataset.with_classes(dataset.classes[6 * int(name[-1]) :])
     if name.startswith("emoji"):

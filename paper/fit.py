@@ -21,11 +21,11 @@ from paper.data import Runtime
 from paper.rows import Job, Row
 from paper.worlds import smoke
 from texthead import recipes
-from texthead.data import Dataset, Pixels, Protocol, Views, evenly, splits
+from texthead.data import Dataset, Pixels, Protocol, Views, evenly
 from texthead.encoders import as_visual, minilm_folder
 from texthead.errors import DataError, RunError
 from texthead.evaluation import Evaluation, mean_average_precision
-from texthead.features import Reading, frames
+from texthead.features import Reading, frame_features
 from texthead.models import RowInputs, as_head, class_correlation, make_head, make_temporal_for, needs_features
 from texthead.text import fill_templates
 from texthead.training import with_margin
@@ -179,7 +179,7 @@ def prepare(row: Row, seed: int, runtime: Runtime) -> Bench:
     cache = feature_folder(runtime)
     features, encoded = None, train
     if row.head == "lda" and not recipe.center:  # LDA needs features of these items only.
-        encoded = train.pick(splits.at_most(train.labels, row.lda_items, names=train.names, seed=seed))
+        encoded = train.at_most(row.lda_items, seed=seed)
     targets = encoded.labelling.targets(names)
     if needs_features(row.head, recipe):
         encoder.visual.to(device())
@@ -205,10 +205,8 @@ def chosen(row: Row, dataset: Dataset, seed: int) -> tuple[Dataset, Dataset, Dat
     if row.fraction is not None:
         train = train.fraction(row.fraction, seed=seed)
     if row.score == "held-out":
-        groups = train.groups
-        held_out = set(splits.hold_out(train.labels, HELD_OUT, names=train.names, seed=seed, groups=groups))
-        test = train.pick(sorted(held_out))
-        train = train.pick([i for i in range(len(train)) if i not in held_out])
+        train = train.with_drawn_split(HELD_OUT, seed=seed)
+        train, test = train.split("train"), train.split("val")
     val = dataset.pick([i for i, item in enumerate(dataset.items) if item.split == "val"]).with_classes(train.classes)
     return train, val if len(val) else test, test
 
@@ -385,7 +383,7 @@ def encode_share(row: Row, runtime: Runtime, share: int, shares: int) -> None:
     pixels = encoder.visual.spec.pixels(recipe)
     paths = [item.path for item in dataset.items][share::shares]
     sampling, reading = partial(evenly, most=2 * recipe.frames), Reading(cache=feature_folder(runtime))
-    for _ in frames.frame_features(encoder.visual, paths, sampling, pixels, reading):
+    for _ in frame_features(encoder.visual, paths, sampling, pixels, reading):
         pass
 
 

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 import texthead as th
 from paper.questions import Inputs, lead, rate
 from paper.section import Section, Table
-from texthead.data import splits
 from texthead.errors import RunError
 from texthead.evaluation import Evaluation, blind_to_order
 from texthead.transfer import logistic_head
@@ -57,7 +56,7 @@ def answer(inputs: Inputs) -> Section:
     protocol, scored, train = run.protocol, inputs.known(inputs.scored), inputs.training
     if protocol.frames < LEAST:
         raise RunError(f"{run.folder} takes {protocol.frames} frames, a background needs {LEAST}; give another run")
-    train = train.pick(splits.at_most(train.labels, PER_CLASS, names=train.names, seed=0))
+    train = train.at_most(PER_CLASS, seed=0)
     items, fold, source = inputs.folded(train)
     targets, groups, test = items.labelling.targets(run.labels), scored.groups, fold > 0
     model = Scenes(run.model.visual, th.MeanPool(), nn.Identity())

@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw
 
-from texthead.apps.demo import drawn_videos
+from texthead.apps.demo import MOTIONS, RENDER, SPLITS, DrawnSplit, Placement, animate, cut_out, draw_set, draw_still
 from texthead.errors import DataError
 from texthead.parallel import Reporter
 
-COLOURS: MappingProxyType[str, drawn_videos.RGB] = MappingProxyType(
+COLOURS: MappingProxyType[str, tuple[int, int, int]] = MappingProxyType(
     {
         "red": (215, 30, 35),
         "orange": (255, 135, 0),
@@ -127,13 +127,11 @@ def seen_pairs(seed: int = 0) -> list[Pair]:
 
 
 def draw_sprite(pair: Pair, *, pixels: int, rng: np.random.Generator) -> Image.Image:
-    """Draw a pair as a sprite for `demo.drawn_videos.animate`: the shape in a shade of its colour, outlined."""
+    """Draw a pair as a sprite for `demo.animate`: the shape in a shade of its colour, outlined."""
     body, line = _masks(pair.shape, pixels)
     shade = np.array(COLOURS[pair.colour]) + rng.integers(-_JITTER, _JITTER + 1, 3)
     rgb = np.clip(shade, 0, 255) * (1 - line) + np.array(_OUTLINE) * line
-    return drawn_videos.cut_out(
-        Image.fromarray(np.concatenate([rgb, 255 * body], axis=-1).round().astype(np.uint8), "RGBA")
-    )
+    return cut_out(Image.fromarray(np.concatenate([rgb, 255 * body], axis=-1).round().astype(np.uint8), "RGBA"))
 
 
 @lru_cache(maxsize=64)
@@ -207,7 +205,7 @@ def _turned(point: tuple[float, float], quarters: int) -> tuple[float, float]:
 # ---------------------------------------------------------------------------------------------- captions
 
 
-def words_of(placement: drawn_videos.Placement) -> list[str]:
+def words_of(placement: Placement) -> list[str]:
     """Return the words that describe a placement: "small", "on the left", ...; possibly none."""
     conditions = {
         "small": placement.radius < 0.24,
@@ -251,13 +249,6 @@ class Picture:
     distinguishing: str
 
 
-def draw_placement(rng: np.random.Generator) -> drawn_videos.Placement:
-    """Draw a random placement for a still: any size that occurs in the videos; one in three at any angle."""
-    radius = rng.uniform(drawn_videos.SMALL[0], drawn_videos.LARGE[1])
-    angle = rng.uniform(-180, 180) if rng.uniform() < 1 / 3 else rng.uniform(-drawn_videos.TILT, drawn_videos.TILT)
-    return drawn_videos.Placement(drawn_videos.inside(radius, rng), drawn_videos.inside(radius, rng), radius, angle)
-
-
 def draw_twins(pair: Pair, *, rng: np.random.Generator, size: int = 64) -> tuple[Picture, Picture]:
     """Draw two pictures of a pair, each with a word that is false of the other, so that one batch can hold both.
 
@@ -267,15 +258,15 @@ def draw_twins(pair: Pair, *, rng: np.random.Generator, size: int = 64) -> tuple
     draw, opposites = (_exposed, OPPOSITE_MOTIONS) if rng.uniform() < MOVING else (_still, OPPOSITES)
     words = opposites[rng.integers(len(opposites))]
     if draw is _exposed and rng.uniform() < 0.5:
-        words = rng.choice(drawn_videos.MOTIONS, 2, replace=False).tolist()
+        words = rng.choice(MOTIONS, 2, replace=False).tolist()
     first, second = (draw(pair, word, rng, size) for word in words)
     return first, second
 
 
 def _still(pair: Pair, word: str, rng: np.random.Generator, size: int) -> Picture:
-    placement = draw_placement(rng)
+    placement = Placement.draw(rng)
     while word not in words_of(placement):
-        placement = draw_placement(rng)
+        placement = Placement.draw(rng)
     return Picture(draw_picture(pair, rng=rng, placement=placement, size=size), tuple(words_of(placement)), word)
 
 
@@ -287,17 +278,17 @@ def draw_exposure(
     pair: Pair, motion: str, *, rng: np.random.Generator, size: int = 64
 ) -> UInt8[np.ndarray, "size size 3"]:
     """Draw a long exposure of a pair in motion in RGB: the last position is clear, earlier ones leave a trail."""
-    sprite = draw_sprite(pair, pixels=round(drawn_videos.RENDER * size), rng=rng)
-    clip = drawn_videos.animate(sprite, motion, frames=EXPOSED, size=size, rng=rng)
+    sprite = draw_sprite(pair, pixels=round(RENDER * size), rng=rng)
+    clip = animate(sprite, motion, frames=EXPOSED, size=size, rng=rng)
     return (END * clip[-1] + (1 - END) * clip[:-1].mean(axis=0)).round().astype(np.uint8)
 
 
 def draw_picture(
-    pair: Pair, *, rng: np.random.Generator, placement: drawn_videos.Placement | None = None, size: int = 64
+    pair: Pair, *, rng: np.random.Generator, placement: Placement | None = None, size: int = 64
 ) -> UInt8[np.ndarray, "size size 3"]:
     """Draw a still of a pair in RGB over a drawn background, at a random placement if `placement` is None."""
-    sprite = draw_sprite(pair, pixels=round(drawn_videos.RENDER * size), rng=rng)
-    return drawn_videos.draw_still(sprite, placement or draw_placement(rng), size=size, rng=rng)
+    sprite = draw_sprite(pair, pixels=round(RENDER * size), rng=rng)
+    return draw_still(sprite, placement or Placement.draw(rng), size=size, rng=rng)
 
 
 def draw_shape_pictures(
@@ -317,7 +308,7 @@ class _Item:
 
     path: str
     label: str
-    split: drawn_videos.DrawnSplit
+    split: DrawnSplit
     colour: str
     shape: str
     motion: str
@@ -338,7 +329,7 @@ def video_pairs(pairs: int = 8) -> list[Pair]:
 
 def video_names(pairs: int = 8) -> list[str]:
     """Return the class names of the videos, such as "a red circle moving left", in the order of their indices."""
-    return [f"{pair.name} {motion}" for pair in video_pairs(pairs) for motion in drawn_videos.MOTIONS]
+    return [f"{pair.name} {motion}" for pair in video_pairs(pairs) for motion in MOTIONS]
 
 
 def draw_shape_videos(
@@ -377,10 +368,10 @@ def draw_shape_videos(
 
     def draw(item: _Item) -> UInt8[np.ndarray, "frames size size 3"]:
         rng = np.random.default_rng([seed, *item.key])
-        sprite = draw_sprite(Pair(item.colour, item.shape), pixels=round(drawn_videos.RENDER * size), rng=rng)
-        return drawn_videos.animate(sprite, item.motion, frames=frames, size=size, rng=rng)
+        sprite = draw_sprite(Pair(item.colour, item.shape), pixels=round(RENDER * size), rng=rng)
+        return animate(sprite, item.motion, frames=frames, size=size, rng=rng)
 
-    return drawn_videos.draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, reporter=reporter)
+    return draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, reporter=reporter)
 
 
 def _items(pairs: int, train: int, test: int) -> list[_Item]:
@@ -394,7 +385,7 @@ def _items(pairs: int, train: int, test: int) -> list[_Item]:
             motion=motion,
             key=(index, half, number),
         )
-        for index, (pair, motion) in enumerate(itertools.product(video_pairs(pairs), drawn_videos.MOTIONS))
-        for half, (split, count) in enumerate(zip(drawn_videos.SPLITS, (train, test), strict=True))
+        for index, (pair, motion) in enumerate(itertools.product(video_pairs(pairs), MOTIONS))
+        for half, (split, count) in enumerate(zip(SPLITS, (train, test), strict=True))
         for number in range(count)
     ]

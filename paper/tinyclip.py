@@ -37,7 +37,7 @@ from paper.shapes import (
     seen_pairs,
     unseen_pairs,
 )
-from texthead.apps.demo import drawn_videos
+from texthead.apps.demo import MOTIONS
 from texthead.encoders import Visual, load_encoder, openai_tokenizer, openclip_tensors, save_openclip, tower_spec
 from texthead.errors import EncoderError
 from texthead.files import cache_dir, read_json, write_json
@@ -242,7 +242,7 @@ class _Vocabulary:
             *FORMS,
             *(pair.name for pair in all_pairs()),
             *itertools.chain(*OPPOSITES),
-            *drawn_videos.MOTIONS,
+            *MOTIONS,
             "a",
             "an",
         ]

@@ -69,7 +69,7 @@ def installed_by(command: str) -> set[str]:
     return {word for word in words[words.index("install") + 1 :] if not word.startswith("-")}
 
 
-def test_the_dockerfile_has_the_packages_of_the_model_card_and_the_server() -> None:
+def test_the_dockerfile_installs_what_card_and_server_need() -> None:
     lines = docker_lines()
     assert {name for name, _ in lines} <= {"FROM", "RUN", "WORKDIR", "COPY", "USER", "EXPOSE", "CMD"}
     assert lines[0] == ("FROM", "python:3.11-slim")

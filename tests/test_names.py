@@ -58,3 +58,9 @@ def test_each_function_that_a_message_names_is_public() -> None:
     named = {word for text in texts for word in re.findall(r"(?<![\w.])[A-Za-z]+(?:_\w+|[a-z][A-Z]\w+)(?!\w)", text)}
     assert "save_classes" in named
     assert (named & ours) - public == {"QuickGELU"}, "an activation of the field"
+
+
+def test_names_of_tests_are_short() -> None:
+    trees = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "tests").rglob("test_*.py")]
+    names = [node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert [name for name in names if name.startswith("test_") and len(name) > 60] == []

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from texthead.errors import EncoderError, line_of
+from texthead.errors import EncoderError, RunError, line_of
 
 # Seconds in which a server must answer. Without a network the hub client would try again for a minute and more.
 PATIENCE = 5.0
@@ -58,8 +58,8 @@ def cache_without_network(url: str | None = None) -> Iterator[str]:
     """
     from huggingface_hub import constants
 
-    parts = urlsplit(url or constants.ENDPOINT)
-    server = f"{parts.scheme}://{parts.netloc}"
+    address = urlsplit(url or constants.ENDPOINT)
+    server = f"{address.scheme}://{address.netloc}"
     problem = _problem(server)
     with no_downloads() if problem else nullcontext():
         yield f"{server} cannot be reached ({problem})" if problem else ""
@@ -122,8 +122,8 @@ def downloads(source: str, location: Callable[[], str], *, allowed: bool) -> Ite
 def named_paths(source: str) -> list[Path]:
     """Return the folder or file that a source names: hf:FOLDER, openclip:local-dir:FOLDER, timm:NAME/FILE."""
     rest = source.partition(":")[2]
-    parts = (rest, rest.partition(":")[2], rest.partition("/")[2])
-    return [Path(part) for part in parts if part and Path(part).exists()]
+    names = (rest, rest.partition(":")[2], rest.partition("/")[2])
+    return [Path(name) for name in names if name and Path(name).exists()]
 
 
 def check_url(url: str, folder: Path) -> None:
@@ -151,3 +151,19 @@ def _was_blocked(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+@contextmanager
+def hub_errors(address: str, problem: str = "") -> Iterator[None]:
+    """Convert errors of the hub's client to RunError; `problem` is what is wrong with the network."""
+    try:
+        yield
+    except Exception as error:  # The client also raises errors of its HTTP library, which is another in each version.
+        if problem:
+            raise RunError(f"{address} is not on this machine, and {problem}: connect to the network once") from None
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = f"{type(error).__name__}: {' '.join(lines[:2])[:300]}"
+        raise RunError(
+            f"{address}: the hub refused or cannot be reached ({reason}); check name, revision, connection and token "
+            "(hf auth login)"
+        ) from None

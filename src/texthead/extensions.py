@@ -123,8 +123,8 @@ def code_of_packages(*groups: str) -> str:
     files: list[Path] = []
     for module in sorted({each.value.partition(":")[0].partition(".")[0] for each in entries}):
         spec = find_spec(module)
-        for place in map(Path, spec.submodule_search_locations or [spec.origin or ""] if spec else []):
-            files += sorted(place.rglob("*.py")) if place.is_dir() else [place]
+        for folder in map(Path, spec.submodule_search_locations or [spec.origin or ""] if spec else []):
+            files += sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]
     codes = [file.read_bytes() for file in files if file.is_file()]
     return hashlib.sha256(b"\0".join(codes)).hexdigest()[:16] if codes else ""
 

@@ -131,10 +131,10 @@ def _own_mark() -> str:
 @cache
 def _machine() -> str:
     """Return an id of this machine or container, since process ids are unique only within one."""
-    parts = [os.uname().nodename]
+    names = [os.uname().nodename]
     with suppress(OSError):
-        parts += [str(Path("/proc/self/ns/pid").stat().st_ino), Path("/proc/sys/kernel/random/boot_id").read_text()]
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:8]
+        names += [str(Path("/proc/self/ns/pid").stat().st_ino), Path("/proc/sys/kernel/random/boot_id").read_text()]
+    return hashlib.sha256(" ".join(names).encode()).hexdigest()[:8]
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -347,7 +347,7 @@ def test_the_doctor_at_its_smallest(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.nightly("benchmarks/search.py")
-def test_search_measures_queries_start_encoding_and_half_precision(shared: Path) -> None:
+def test_search_measures_queries_encoding_and_half_precision(shared: Path) -> None:
     (row,) = rows_of(search.measure_queries(1, [1000])).keys() - {"windows", "---"}
     assert row == "1,000"
     assert len(rows_of(search.measure_start(1))) == 6

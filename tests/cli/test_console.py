@@ -8,7 +8,7 @@ from rich.table import Table
 
 from made import write_colour_run
 from messages import prints, refuses
-from texthead.cli.console import bar, results, say_other_classes
+from texthead.cli.console import console
 from texthead.cli.parser import print_error
 from texthead.errors import DataError, MediaError, RunError, printable
 from texthead.parallel.device import pick_device
@@ -26,7 +26,7 @@ def test_pick_device():
 
 
 def test_bar_is_silent_where_nobody_looks(capsys):
-    with bar("train", "clips") as update:
+    with console.bar("train", "clips") as update:
         update(1, 2)
         update(2, 2)
     assert capsys.readouterr() == ("", "")
@@ -49,8 +49,8 @@ def test_escape_sequences_in_names_not_printed(capsys: pytest.CaptureFixture) ->
     evil = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\u202egpj.\u2066"
     table = Table("name")
     table.add_row(evil)
-    results().print(evil)
-    results().print(table)
+    console.results().print(evil)
+    console.results().print(table)
     print(DataError(evil))
     out = capsys.readouterr().out
     assert not set(out) & {"\x1b", "\x07", "\x9b", "\r", "\u202e", "\u2066"}
@@ -59,7 +59,7 @@ def test_escape_sequences_in_names_not_printed(capsys: pytest.CaptureFixture) ->
 
 def test_passwords_in_addresses_are_not_printed(capsys: pytest.CaptureFixture) -> None:
     for address in ("rtsp://ann:s3cret@camera/1", Path("http://ann:s3:cr@t@host:80/a.tar"), "a::https://:s3cret@host"):
-        results().print(f"reading {address}")
+        console.results().print(f"reading {address}")
         print(MediaError(Path(address), "cannot be read"))
     out = capsys.readouterr().out
     assert ("s3" in out, out.count(":***@"), out.count("ann:***@")) == (False, 6, 4)
@@ -70,8 +70,8 @@ def test_what_other_classes_lose_is_noted(tmp_path: Path, capsys: pytest.Capture
     """New classes get text rows among rows trained otherwise."""
     run = load_run(write_colour_run(tmp_path / "run"))
     assert not run.head.is_text
-    say_other_classes(run, ["a kite"])
+    console.say_other_classes(run, ["a kite"])
     prints(capsys.readouterr().err, "text")
     run.model.head.kind = "text"  # pyright: ignore[reportArgumentType]
-    say_other_classes(run, ["a kite"])
+    console.say_other_classes(run, ["a kite"])
     assert capsys.readouterr().err == ""

@@ -9,7 +9,7 @@ import pytest
 
 from made import write_image
 from texthead.cli import flag_names
-from texthead.cli.console import results, say_notes
+from texthead.cli.console import console
 from texthead.cli.flag_names import PARAMETER, speak_of, with_flags
 from texthead.cli.main import COMMANDS, command_of
 from texthead.cli.parser import actions_of, options_of
@@ -39,7 +39,7 @@ def plain(text: str) -> str:
     return text
 
 
-def test_parameters_become_flags_of_the_running_command_or_of_train() -> None:
+def test_parameters_become_flags_of_the_command_or_of_train() -> None:
     text = "class `labels`: `tune=none`, `skip_unreadable` or `freeze_encoder=False`; (`clean=False`) `fine_tune`"
     assert with_flags(text) == text
     speak_of(lambda: command_of("eval"), lambda: command_of("train"))
@@ -60,9 +60,9 @@ def test_errors_and_notes_have_flags(say, tmp_path: Path, capsys: pytest.Capture
     code, _, err = say("train", tmp_path / "data", "--out", tmp_path / "run", "--k", "3")
     assert (code, err) == (2, "texthead: class '`top`' has 2 items, fewer than --k 3; lower it, or add items\n")
     speak_of(lambda: command_of("eval"))
-    say_notes("pass `split=train`")
+    console.say_notes("pass `split=train`")
     assert capsys.readouterr().err == "note: pass --split train\n"
-    results().print("90 %  `split`", flags=False)
+    console.results().print("90 %  `split`", flags=False)
     assert capsys.readouterr().out == "90 %  `split`\n"
 
 

@@ -7,7 +7,7 @@ import torch
 
 from made import items
 from messages import prints
-from texthead.cli.console import screen
+from texthead.cli.console import console
 from texthead.cli.score_table import show_scores
 from texthead.data.division import Division
 from texthead.evaluation.results import Evaluation
@@ -43,14 +43,14 @@ def test_the_method_that_leads_is_named(capsys):
     assert leads(capsys, ("simple", simple), ("this run", own)) == []
 
 
-def test_classes_of_different_sizes_get_a_mean_over_classes_and_rare_ones_their_own_figure(capsys):
+def test_unequal_classes_get_their_mean_and_rare_ones_a_figure(capsys):
     """The run has 80 of 90 items right, and 50 % in the mean over classes; the other method 60, and 81 %."""
     targets = [0] * 80 + [1] * 10
     own, other = result([A] * 90, targets), result([A] * 50 + [B] * 40, targets)
     train = items(*((f"t{i}", "a", "train") for i in range(12)), ("u", "b", "train"))
     table = ScoreTable(Division(train, None, PAIR, "test"))
     table.rows = [("simple", other), ("this run", own)]
-    with screen(verbose=True):
+    with console.screen(verbose=True):
         show_scores(table)
     out = capsys.readouterr().out
     mean = "{:.1f} ({:.1f}-{:.1f})".format(*own.class_mean)

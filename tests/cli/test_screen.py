@@ -10,7 +10,7 @@ import pytest
 
 from texthead.apps.classes.command import RemoveClasses, ShowClasses
 from texthead.cli import main as cli
-from texthead.cli.console import screen, show_json
+from texthead.cli.console import console
 from texthead.cli.parser import options_of
 
 COMMANDS = {
@@ -77,8 +77,8 @@ def test_numbers_are_unrounded_and_finite(capsys: pytest.CaptureFixture[str]) ->
     import numpy as np
     import torch
 
-    with screen(json=True):
-        show_json(
+    with console.screen(json=True):
+        console.show_json(
             {"a": 1 / 3, "b": float("nan"), "c": torch.tensor([0.5, float("inf")]), "d": np.float64(2), 5: Path("x")}
         )
     assert json.loads(capsys.readouterr().out) == {"a": 1 / 3, "b": None, "c": [0.5, None], "d": 2.0, "5": "x"}
@@ -135,7 +135,7 @@ RESULTS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RESULTS)
-def test_a_plain_success_has_eight_lines_and_begins_with_the_result(
+def test_a_plain_success_is_eight_lines_from_the_result_on(
     world, works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     result, words = RESULTS[name]

@@ -89,17 +89,17 @@ def test_long_text_is_cut_to_the_terminal(terminal: Terminal, monkeypatch: pytes
 
 PROGRAM = """
 import time
-from texthead.cli.console import bar, doing, next_command, notes, results, say_notes, screen
-with screen(quiet=QUIET):
-    doing("loading the encoder")
+from texthead.cli.console import console
+with console.screen(quiet=QUIET):
+    console.doing("loading the encoder")
     time.sleep(0.7)
-    say_notes("the second")
-    with bar("encode", "files") as progress:
+    console.say_notes("the second")
+    with console.bar("encode", "files") as progress:
         progress(1, 2)
         time.sleep(0.7)
-        notes().print("said meanwhile")
-    results().print("the result " + "of words " * 20)
-    next_command("texthead", "predict", "a run", "/a/path/" + "x" * 90)
+        console.notes().print("said meanwhile")
+    console.results().print("the result " + "of words " * 20)
+    console.next_command("texthead", "predict", "a run", "/a/path/" + "x" * 90)
 """
 
 

@@ -435,7 +435,7 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path / "tree.yaml"
 
 
-def test_a_tree_is_kept_by_calibrate_and_answers_with_broader_names(run, data, tree, works, refused):
+def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works, refused):
     """Sand has a place in the tree, so that "cool" is a right answer for it, and broader names need less."""
     out, _ = works("calibrate", run, data, "--workers", 0, "--tree", tree, "--wrong", 0.1, "--false-accept", 0.2)
     prints(out, "at most 10 % wrong answers to new items", "at most 20 % to unknown ones")
@@ -460,9 +460,9 @@ def test_a_tree_is_kept_by_calibrate_and_answers_with_broader_names(run, data, t
     out = works("predict", run, files[0], "--workers", 0)[0]
     assert out.count("% cool (best: ") == sum(entry["answer"] == "cool" for entry in entries[:32])
     works("classes", run, "merge", "sea", "grass", "--into", "water", "--out", run.parent / "merged")
-    assert load_run(run.parent / "merged").tree.place("water") == ("cool",)
+    assert load_run(run.parent / "merged").tree.ancestors("water") == ("cool",)
     works("classes", run, "rename", "sea", "ocean", "--out", run.parent / "renamed")
-    assert load_run(run.parent / "renamed").tree.place("ocean") == ("cool",)
+    assert load_run(run.parent / "renamed").tree.ancestors("ocean") == ("cool",)
     refused("'cool' is a class and a name", "classes", run, "rename", "sea", "cool", "--out", run.parent / "no")
     refused("no such tree", "calibrate", run, data, "--tree", "other.yaml")
     refused("wrong", "calibrate", run, data, "--wrong", 5)

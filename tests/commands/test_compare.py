@@ -61,7 +61,7 @@ def test_classes_of_different_sizes_have_rows_of_their_means(images, compare):
 
 
 @pytest.mark.slow
-def test_one_item_a_class_has_no_folds_but_the_score_of_its_names(images, compare):
+def test_one_item_per_class_has_the_score_of_its_names_only(images, compare):
     train = images.with_name("train.csv")
     train.write_text("".join(row for row in images.read_text().splitlines(keepends=True) if "test" not in row))
     out, _ = compare(train, "--k", 1)

@@ -47,7 +47,7 @@ def test_a_file_is_the_tree_of_the_labels(tmp_path: Path):
         read_dataset(path, tree="folders")
 
 
-def test_files_in_nested_folders_belong_to_the_class_folder_or_make_a_tree(tmp_path: Path):
+def test_nested_folders_are_one_class_or_make_a_tree(tmp_path: Path):
     for name in ("animal/dog/1.png", "animal/dog/pug/2.png", "animal/cat/3.png", "kite/4.png"):
         write_image(tmp_path / name, "red")
     data = read_dataset(tmp_path)

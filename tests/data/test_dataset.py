@@ -185,7 +185,7 @@ def test_class_folders(tmp_path):
 
 
 @pytest.mark.parametrize("source", ["folders", "labels.csv", "several.csv", "labels.json", "tree"])
-def test_a_class_whose_name_draws_nothing_is_an_error_in_all_sources(tmp_path, source):
+def test_an_invisible_class_name_is_an_error_in_all_sources(tmp_path, source):
     touch(tmp_path, "dog/a.png", "\u200b/b.png")
     tables = {
         "labels.csv": "path,label\ndog/a.png,dog\n\u200b/b.png,\u200b\n",
@@ -324,7 +324,7 @@ def test_frames_and_paths_written_otherwise_count_as_listed(tmp_path):
     assert read_dataset(root).notes == (f"{root}: read from its manifest labels.csv",)
 
 
-def test_files_beside_class_folders_and_a_class_named_like_a_split_are_noted(tmp_path):
+def test_odd_files_and_folders_beside_classes_are_noted(tmp_path):
     root = touch(tmp_path, "trainig/a.mp4", "testing/b.mp4", "notes.txt", "Thumbs.db", ".hidden")
     skipped, named = read_dataset(root).notes
     prints(skipped, "1 file that is not media: notes.txt")
@@ -548,7 +548,7 @@ def test_frames_of_a_training_clip_are_a_stride_apart(filmed):
     assert read_numbers(train_clips(filmed, stride=4)[0, 2][0]) == read_numbers(train_clips(filmed)[0, 2][0])
 
 
-def test_rand_augment_per_frame_does_not_depend_on_how_many_are_decoded_at_once(filmed, monkeypatch):
+def test_rand_augment_per_frame_ignores_how_frames_are_decoded(filmed, monkeypatch):
     clips = train_clips(filmed, rand_augment=2, rand_policy="frame")
     together = [clips[epoch, 2][0] for epoch in range(4)]
     monkeypatch.setattr(reader, "_BATCH_BYTES", 1)

@@ -97,7 +97,7 @@ def test_an_item_in_both_sources_is_refused(tmp_path):
         with_validation(train_set, val_set)
 
 
-def test_held_out_items_of_a_class_without_training_items_are_refused():
+def test_a_held_out_class_needs_training_items():
     for split in ("val", "test"):
         rows = [("a0", "a", "train"), ("b0", "b", "train"), ("b1", "b", "test"), ("c0", "c", split), ("d0", "d", split)]
         of = f"2 of {2 + (split == 'test')} {split} items"

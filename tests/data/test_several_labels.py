@@ -228,7 +228,7 @@ def test_divide_drops_labels_without_training_items_with_a_note() -> None:
     assert (len(drawn.train), len(drawn.scored), drawn.scored.several) == (2, 2, True)
 
 
-def test_classes_that_are_never_the_rarest_of_a_file_are_held_out_too() -> None:
+def test_classes_that_are_never_the_rarest_are_held_out_too() -> None:
     rows = [(f"{number}", "many; few" if number < 8 else "many; other", None) for number in range(19)]
     drawn = several(*rows, ("alone", "many", None), ("none", "", None)).with_drawn_split(0.2, seed=0)
     assert drawn.split("val").classes == ["few", "many", "other"]
@@ -244,7 +244,7 @@ def test_a_second_source_may_bring_several_labels() -> None:
     assert [item.label for item in dataset.split("val").items] == ["x; y", ""]
 
 
-def test_a_cell_may_hold_a_list_and_other_separators_are_asked_about(tmp_path: Path) -> None:
+def test_cells_may_hold_lists_and_odd_separators_are_refused(tmp_path: Path) -> None:
     rows = ["path,labels", 'a.jpg,"[""lamp"", ""chair""]"', "b.jpg,\"['lamp']\"", "c.jpg,[]"]
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     assert [item.label for item in read_dataset(tmp_path / "labels.csv").items] == ["chair; lamp", "lamp", ""]

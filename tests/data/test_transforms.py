@@ -159,7 +159,7 @@ def test_scaling_is_torchvisions(interpolation):
 
 def test_sizes_are_checked():
     for size in (0, 41):
-        with refuses(DataError, f"size {size}", "resize 40"):
+        with refuses(DataError, "size", "`resize` (40)", size):
             Pixels(size, 40, "bicubic")
 
 
@@ -302,7 +302,7 @@ def test_every_operation_per_frame_takes_any_picture():
             assert augment(clip(*shape, 60), *spec, np.random.default_rng(0)).shape == (60, 3, 1, 1)
 
 
-def test_each_operation_per_frame_is_as_likely_and_has_either_sign():
+def test_operations_per_frame_are_equally_likely_and_signed():
     """A bright column shows which way TranslateX moves it: 30 pixels at strength 9."""
     frames = torch.zeros(1600, 3, 1, 64, dtype=torch.uint8)
     frames[..., 32] = 200

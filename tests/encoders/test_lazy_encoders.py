@@ -26,7 +26,7 @@ def is_loaded(encoder: LazyEncoder) -> bool:
     return encoder._loaded.cache_info().currsize > 0
 
 
-def test_an_encoder_that_was_loaded_before_is_loaded_on_first_use(source: str) -> None:
+def test_a_known_encoder_is_loaded_on_first_use(source: str) -> None:
     eager = load_encoder(source, lazy=True)
     assert not isinstance(eager, LazyEncoder), "the digest of its weights is not known yet"
     encoder = load_encoder(source, lazy=True)
@@ -84,7 +84,7 @@ def test_other_weights_from_a_hub_are_an_error_once(source: str) -> None:
     assert len(load_encoder(source, lazy=True).encode_text(["a cat"])) == 1
 
 
-def test_an_encoder_that_was_first_used_in_inference_mode_can_be_trained(source: str) -> None:
+def test_an_encoder_loaded_in_inference_mode_can_be_trained(source: str) -> None:
     load_encoder(source, lazy=True)
     encoder = load_encoder(source, lazy=True)
     with torch.inference_mode():

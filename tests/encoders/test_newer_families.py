@@ -64,7 +64,7 @@ def write_embedding_gemma(folder: Path) -> tuple[Any, Any]:
 
 @pytest.mark.skipif("embedding_gemma2" not in transformers.CONFIG_MAPPING, reason="this transformers has none")
 @torch.no_grad()
-def test_images_and_texts_of_embedding_gemma_are_means_of_their_tokens(tmp_path: Path) -> None:
+def test_embedding_gemma_averages_tokens_of_images_and_texts(tmp_path: Path) -> None:
     """Its authors' form: the mean of all tokens that are not padding; an image is a sequence without a text."""
     model, processor = write_embedding_gemma(tmp_path)
     encoder = load_encoder(f"hf:{tmp_path}")

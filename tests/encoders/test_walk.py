@@ -145,7 +145,7 @@ def table(refused: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.nightly("src/texthead/encoders", "docs/how-to/encoders.md")
-def test_every_family_of_transformers_loads_or_the_page_says_why_not(tmp_path: Path) -> None:
+def test_every_family_loads_or_the_page_says_why_not(tmp_path: Path) -> None:
     refused = {}
     for kind in families():
         folder = tmp_path / kind

@@ -47,7 +47,7 @@ def test_above_the_best_wrong_name_no_answer_is_wrong(level):
         assert not (wrong & (given >= 4) & (best_broader < other)).any()
 
 
-def test_at_most_the_stated_share_of_new_items_gets_a_wrong_answer():
+def test_wrong_answers_to_new_items_stay_below_the_share():
     shares = []
     for seed in range(60):
         scores, targets = drawn_scores(400, 4, 2.0, seed)
@@ -60,7 +60,7 @@ def test_at_most_the_stated_share_of_new_items_gets_a_wrong_answer():
         with_level(made, scores[:50], targets[:50], BROADER, wrong=0.01)
 
 
-def test_at_most_the_stated_share_of_unknown_items_gets_a_wrong_answer():
+def test_wrong_answers_to_unknown_items_stay_below_the_share():
     """A name above an unknown item's class is right for it, so the level for broader names is lower."""
     shares, any_name = [], []
     for seed in range(60):

@@ -184,7 +184,7 @@ def test_weighted_sets_hold_where_classes_become_more_frequent():
     assert plain < binom.ppf(0.0001, draws, level)
 
 
-def test_equal_weights_change_no_bit_and_unequal_ones_count_like_copies():
+def test_equal_weights_change_no_bit_and_others_act_as_copies():
     scores, targets = drawn_scores(60, heat=2.0)
     plain = calibration.calibrate(scores, targets)
     assert calibration.calibrate(scores, targets, weights=torch.full((60,), 0.3)) == plain

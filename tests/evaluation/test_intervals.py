@@ -102,7 +102,7 @@ def test_equal_weights_change_no_bit() -> None:
     ("few", "many", "rare", "frequent", "take"),
     [(2, 20, 0.5, 0.95, 1), (2, 20, 0.9, 0.6, 1), (2, 20, 0.97, 0.97, 1), (1, 20, 0.5, 0.95, 1), (8, 80, 0.5, 0.9, 4)],
 )
-def test_the_interval_of_a_mean_over_classes_covers_about_95_of_100(few, many, rare, frequent, take) -> None:
+def test_the_interval_of_a_class_mean_covers_95_of_100(few, many, rare, frequent, take) -> None:
     """Ten classes, of which five have few items; an item weighs one over the items of its class."""
     rng, sizes = np.random.default_rng(0), np.repeat([few, many], 5)
     classes = np.repeat(np.arange(10), sizes)

@@ -41,7 +41,7 @@ def test_metrics_equal_scikit_learns() -> None:
     assert [rate and rate[0] for rate in rates] == pytest.approx(100 * np.array(expected))
 
 
-def test_average_precision_is_that_of_scikit_learn_with_ties_shared() -> None:
+def test_average_precision_equals_scikit_learn_s() -> None:
     rng = np.random.default_rng(1)
     scores, hot = rng.integers(0, 6, 40).astype(float), rng.random(40) < 0.4
     value, influence = average_precision(scores, hot)
@@ -108,7 +108,7 @@ def test_classes_are_rated_at_their_thresholds() -> None:
     assert row.recall[0] == pytest.approx(100 * float(said[has].float().mean()))
 
 
-def test_a_head_of_one_class_per_file_cannot_be_scored_on_several_labels() -> None:
+def test_a_head_of_one_class_cannot_score_several_labels() -> None:
     head = FrozenHead(torch.eye(3), names=["a", "b", "c"])
     hot = torch.tensor([[True, True, False]])
     with pytest.raises(DataError, match="the items have several labels, and the model chooses one class"):

@@ -237,7 +237,7 @@ def test_bf16_is_another_feature_with_a_cache_of_its_own(mini, tmp_path, monkeyp
         Engine(mini, "bf16")(frames(64))
 
 
-def test_int8_is_another_feature_with_a_cache_and_a_graph_of_its_own(cache, tmp_path, monkeypatch):
+def test_int8_has_a_cache_and_a_graph_of_its_own(cache, tmp_path, monkeypatch):
     visual, lines = build_visual(spec_of("timm:vit_tiny_patch16_224")).eval(), []
     graphs, x, pixels = [], frames(224), Pixels(224, 224, "bicubic")
     for share in (8, 0):
@@ -269,7 +269,7 @@ def test_a_new_graph_names_the_gain_of_bf16(mini):
     assert engines._gain_of_bf16(mini, mini, frames(64)) is None
 
 
-def test_exact_engines_share_a_cache_that_names_them_and_bf16_has_its_own(mini, tmp_path):
+def test_exact_engines_share_a_cache_and_bf16_has_its_own(mini, tmp_path):
     path, pixels, used = write_image(tmp_path / "a.png", "red"), Pixels(64, 64, "bicubic"), list[str]()
 
     def feature(engine):

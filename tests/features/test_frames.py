@@ -195,9 +195,7 @@ def test_a_changed_picture_misses(
     assert not torch.allclose(blue, red, atol=1e-3)
 
 
-def test_what_a_file_shows_that_is_replaced_while_it_is_read_is_not_cached(
-    visual: Visual, cache: FeatureCache, tmp_path: Path
-) -> None:
+def test_a_file_replaced_while_it_is_read_is_not_cached(visual: Visual, cache: FeatureCache, tmp_path: Path) -> None:
     path = write_frames(tmp_path / "v" / "img_{:05d}.png", "red", 4)
 
     def choose_late(length: int) -> list[int]:

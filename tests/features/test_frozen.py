@@ -74,7 +74,7 @@ def test_unreadable_files_are_an_error_or_listed(encoder: Encoder, tmp_path: Pat
         frozen.items(Dataset((Item(paths[1], "red"),), "made here"))
 
 
-def test_by_default_it_takes_the_fast_engine_and_shows_a_bar_on_a_terminal(
+def test_the_default_is_the_fast_engine_with_a_bar(
     data: Dataset, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     frozen = FrozenEncoder(encoder)

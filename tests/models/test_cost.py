@@ -7,7 +7,7 @@ from torch import nn
 
 from texthead.encoders.encoder import build_visual
 from texthead.encoders.openclip import tower_spec
-from texthead.models.cost import count
+from texthead.models.cost import Costs
 from texthead.models.heads import FrozenHead, LinearHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, make_temporal
@@ -34,7 +34,7 @@ def model(name: str, temporal: str = "mean", classes: int = 0) -> Recognizer:
 )
 def test_the_paper_s_towers(name: str, size: int, true: tuple, paper: tuple) -> None:
     """Table 12 prints 11.3 / 57.3, 51.9 / 202.1 and 116.5 / 202.1, in billions and millions."""
-    result = count(model(name), frames=1, size=size)
+    result = Costs.of(model(name), frames=1, size=size)
     assert (result.multiply_adds / 1e9, result.parameters / 1e6) == pytest.approx(true, abs=0.01)
     assert (result.paper_multiply_adds / 1e9, result.paper_parameters / 1e6) == pytest.approx(paper, abs=0.01)
 
@@ -44,7 +44,7 @@ def test_the_paper_s_towers(name: str, size: int, true: tuple, paper: tuple) -> 
 )
 def test_the_paper_s_largest_models(name: str, size: int, paper: tuple) -> None:
     """Table 7 prints 1662 / 230.7, and 3829 where its own convention gives 3729."""
-    result = count(model(name, temporal="transformer", classes=400), frames=32, size=size)
+    result = Costs.of(model(name, temporal="transformer", classes=400), frames=32, size=size)
     assert result.paper_multiply_adds / 1e9 == pytest.approx(paper[0], abs=0.5)
     assert result.paper_parameters / 1e6 == pytest.approx(paper[1], abs=0.01)
 
@@ -64,7 +64,7 @@ def test_the_paper_s_largest_models(name: str, size: int, paper: tuple) -> None:
     ],
 )
 def test_convolutions_inside_the_encoder_are_counted(name: str, temporal: str, channels: int, values: int) -> None:
-    plain, result = (count(model(name, kind), frames=8, size=224) for kind in ("mean", temporal))
+    plain, result = (Costs.of(model(name, kind), frames=8, size=224) for kind in ("mean", temporal))
     assert result.parameters - plain.parameters == result.paper_parameters - plain.paper_parameters == 3 * channels
     added = result.paper_multiply_adds - plain.paper_multiply_adds
     assert added == result.multiply_adds - plain.multiply_adds == 8 * 3 * values
@@ -80,7 +80,7 @@ def test_a_model_that_can_be_counted_by_hand() -> None:
             return self.out(self.norm(self.conv(x).mean((2, 3))))
 
     for head, rows in ((FrozenHead(torch.ones(7, 5), names=list("abcdefg")), 35), (nn.Identity(), 0)):
-        result = count(Recognizer(Net(), MeanPool(), head), frames=2, size=6)
+        result = Costs.of(Recognizer(Net(), MeanPool(), head), frames=2, size=6)
         conv, linear = 2 * 36 * 4 * 27, 2 * 4 * 5
         assert result.multiply_adds == result.paper_multiply_adds == conv + linear + rows
         assert result.paper_parameters == (4 * 27 + 4) + 20 + rows

@@ -47,7 +47,7 @@ def test_nothing_and_one_seed_are_open():
     assert finding([]) == finding([1.0]) == "open"
 
 
-def test_a_claim_of_several_comparisons_is_refuted_at_a_higher_level_only():
+def test_several_comparisons_refute_only_at_a_higher_level():
     below = seeds(-4.0, 3.5)
     assert (finding(below), finding(below, comparisons=3)) == ("below", "open")
     assert finding(seeds(4.0, 3.5), comparisons=3) == "above"
@@ -58,13 +58,13 @@ def test_a_claim_of_several_comparisons_is_refuted_at_a_higher_level_only():
 
 @pytest.mark.parametrize("comparisons", [1, 3, 6])
 @pytest.mark.parametrize("draw", [independent, sharing])
-def test_a_claim_without_a_difference_gets_a_verdict_in_5_percent(draw, comparisons):
+def test_a_claim_without_a_difference_passes_in_5_percent(draw, comparisons):
     repeats = 500
     assert false_rate(draw, comparisons, repeats) <= 0.05 + 1.96 * (0.05 * 0.95 / repeats) ** 0.5
 
 
 @pytest.mark.nightly("paper")
-def test_the_first_edition_gave_more_false_verdicts_and_items_need_their_own_interval():
+def test_the_first_edition_gave_more_false_verdicts():
     rates = {m: false_rate(independent, m, 1000, corrected=False) for m in (1, 6, 9)}
     assert rates[1] < 0.06
     assert rates[6] > 0.10
@@ -187,7 +187,7 @@ def test_the_summary_counts_each_group_of_claims_once():
     assert tally([first, second]) == "4 claims in 2 groups: holds 2, does not hold 1, undecided 1."
 
 
-def test_each_claim_says_what_other_items_or_more_seeds_would_change():
+def test_each_claim_says_what_items_or_seeds_would_change():
     section, rng = Section("x", "X"), np.random.default_rng(0)
     kinds = ((3.0, 0.0, 0.0), (3.0, 30.0, 0.0), (-3.0, 30.0, 0.0), (0.3, 0.0, 0.0), (0.3, 0.0, 3.0))
     for shift, of_item, of_seed in kinds:

@@ -48,7 +48,7 @@ def number(cell: str) -> float:
     return float(cell.split()[0])
 
 
-def test_a_background_keeps_what_stands_still_and_loses_what_moves(tmp_path, colours, answer):
+def test_a_background_keeps_only_what_stands_still(tmp_path, colours, answer):
     run = write_untrained(tmp_path / "run", colour_model(), frames=6)
     rows = answer("scene", run, "--data", colours)
     assert [number(rows[name][0]) for name in (*scene.VARIANTS, "in any order")] == [100] * 4

@@ -64,7 +64,7 @@ def test_a_finished_row_is_read_back_in_a_new_process(tmp_path):
     assert line["row"]["changes"] == {"area": [0.5, 1.0]}
 
 
-def test_results_come_by_seed_and_views_up_to_the_first_missing_seed():
+def test_results_come_by_seed_up_to_the_first_missing_one():
     result = Results(
         {("a", seed): {"top1": float(seed), "views": {"4x3": {"top1": 10.0 * seed}}} for seed in (2, 0, 4, 1)}
     )

@@ -11,7 +11,7 @@ from paper.results import FOLDER
 
 
 @pytest.mark.nightly("paper")
-def test_no_stored_row_is_unused_and_those_that_are_can_be_removed(tmp_path, capsys):
+def test_unused_stored_rows_are_found_and_can_be_removed(tmp_path, capsys):
     shutil.copytree(FOLDER / "mini", tmp_path / "mini")
     file = tmp_path / "mini" / "table4.jsonl"
     before = file.read_text()

@@ -124,7 +124,7 @@ def test_several_labels_have_the_average_precision_of_each_class():
     assert "Confusions" not in page.strings
 
 
-def test_a_run_without_training_steps_lists_only_the_values_that_it_used():
+def test_a_run_without_steps_lists_only_the_values_it_used():
     recipe = dict.fromkeys(vars(small()), 1) | {"size": None}
     about = {"encoder": {"source": "mini"}, "head": {"kind": "text"}, "command": {"k": None}, "recipe": recipe}
     plain = run_page.settings(about, trained=False)
@@ -184,7 +184,7 @@ def test_a_calibration_without_measurement_threshold_and_sets():
 
 
 @pytest.mark.parametrize("low", [0.5, -0.5])
-def test_frame_order_has_a_sentence_if_the_interval_is_above_zero(low):
+def test_frame_order_has_a_sentence_if_it_matters(low):
     page = build_page(order=OrderTest(40, 60.0, (0,), (Reordered("reversed", 47.5, 12.5, low, 24.0, 30.0),)))
     assert ("reversed frames lose 12.5 points" in page.text) == (low > 0)
     prints(page.text, 40, "seeds 0")

@@ -78,7 +78,7 @@ def test_a_broader_name_covers_several_classes_but_not_all():
 
 def test_labels_are_found_in_a_tree_as_clean_names():
     tree = ClassTree({"apply makeup": ("care",), "brush teeth": ("care",)})
-    assert tree.place("ApplyMakeup") == ("care",)
+    assert tree.ancestors("ApplyMakeup") == ("care",)
     assert tree.with_labels(["ApplyMakeup", "kite"]).above == {**tree.above, "ApplyMakeup": ("care",), "kite": ()}
     with refuses(DataError, "no class is in the tree"):
         tree.with_labels(["kite"])
@@ -86,9 +86,9 @@ def test_labels_are_found_in_a_tree_as_clean_names():
 
 def test_a_new_label_has_the_place_that_it_names():
     tree = ClassTree.of_labels(["animal/dog/pug", "animal/dog/beagle", "kite"])
-    assert tree.place("animal/dog/poodle") == ("animal", "animal/dog")
-    assert tree.place("animal/bird/tit") == ("animal",)
-    assert tree.place("plane") == ()
+    assert tree.ancestors("animal/dog/poodle") == ("animal", "animal/dog")
+    assert tree.ancestors("animal/bird/tit") == ("animal",)
+    assert tree.ancestors("plane") == ()
 
 
 def test_a_name_with_two_lists_is_refused(tmp_path: Path) -> None:

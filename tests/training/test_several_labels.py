@@ -40,7 +40,7 @@ def model() -> Recognizer:
     return make_model(head=SeveralHead(head, bias=torch.tensor([-1.0, 0.5]), thresholds=torch.zeros(2)))
 
 
-def test_the_loss_is_the_binary_cross_entropy_summed_over_classes(data: Dataset, tmp_path: Path) -> None:
+def test_the_loss_is_binary_cross_entropy_summed_over_classes(data: Dataset, tmp_path: Path) -> None:
     one_step = replace(SHORT, epochs=1, warmup=0.0, batch=8, flip=0.0, lr=0.0, lr_new=0.0)
     records = train(model(), data, data, one_step, out=tmp_path / "run")
     before = model().eval()

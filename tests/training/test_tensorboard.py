@@ -33,7 +33,7 @@ def rounded(value: float) -> float:
 
 
 @pytest.mark.slow
-def test_the_scalars_are_those_of_the_metrics_also_after_a_resume(world: World, say, tmp_path):
+def test_scalars_equal_the_metrics_also_after_a_resume(world: World, say, tmp_path):
     run, typed = tmp_path / "run", ["train", world.manifest]
     code, _, err = say(*typed, *world.fast(run), "--baselines", "never", "--tensorboard")
     assert code == 0, err

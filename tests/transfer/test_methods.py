@@ -179,7 +179,7 @@ def test_an_encoder_without_text_has_only_the_probe() -> None:
         task.check_method("zero-shot")
 
 
-def test_near_copies_are_suspected_where_folds_score_far_above_held_out_items() -> None:
+def test_folds_far_above_held_out_items_suggest_near_copies() -> None:
     """70 of 80 held-out items of two classes are correct; those of a third class, not cross-validated, are not."""
     items, targets = few({"a": 40, "b": 40}), torch.tensor([0] * 40 + [1] * 40 + [2] * 40)
     answers = torch.tensor([0] * 30 + [1] * 50 + [0] * 40)

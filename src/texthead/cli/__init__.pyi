@@ -1,7 +1,6 @@
 """The public names of the package, imported on first use."""
 
-from . import console as console
-from . import outputs as outputs
+from .console import console as console
 from .model import ModelOptions as ModelOptions
 from .model import noted_calibration as noted_calibration
 from .model import with_classes as with_classes
@@ -16,6 +15,8 @@ from .options import TemplateOptions as TemplateOptions
 from .options import ToolOptions as ToolOptions
 from .options import default_workers as default_workers
 from .options import run_argument as run_argument
+from .outputs import check_out_file as check_out_file
+from .outputs import check_outputs as check_outputs
 from .parser import NonNegativeInt as NonNegativeInt
 from .parser import PositiveFloat as PositiveFloat
 from .parser import PositiveInt as PositiveInt

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from texthead.cli.flag_names import with_flags as with_flags
+from texthead.cli.flag_names import with_flags
 from texthead.cli.status_line import ProgressBar, StatusLine
 from texthead.cli.system import of_system
 from texthead.errors import MediaError, listed, on_one_line, printable
@@ -46,68 +46,225 @@ class _Screen:
     line: StatusLine = field(default_factory=lambda: StatusLine(shown=False))
 
 
-_screens = [_Screen()]  # The last one is that of the running command.
+class _Console(Console):
+    """A console that obeys nothing in what is printed, and leaves a closed pipe to the command.
+
+    A terminal gets lines that are wrapped between words, everything else whole lines. Parameters in messages become
+    flags, but not in lines of data (`flags=False`), where a class or file may be named so.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+    def print(self, *objects: Any, flags: bool = True, **options: Any) -> None:
+        objects = tuple(with_flags(each) if flags and isinstance(each, str) else each for each in objects)
+        if self.is_terminal and not options.get("soft_wrap"):
+            objects = tuple(_wrapped(each, self.width) if isinstance(each, str) else each for each in objects)
+        with console.hidden_line():
+            super().print(*objects, **options)
+
+    def on_broken_pipe(self) -> None:
+        raise
 
 
-@contextmanager
-def screen(*, quiet: bool = False, verbose: bool = False, json: bool = False, skips: bool = False) -> Iterator[None]:
-    """Apply --quiet, --verbose and --json to what a command prints; afterwards print its notes and the next command."""
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
-    current = _Screen(quiet, verbose, json, skips, notes=[], line=StatusLine(shown=first and not quiet))
-    _screens.append(current)
-    try:
-        with current.line, step_bars(bar):
-            yield
-        flush_notes()
-        if current.next:
+class CommandOutput:
+    """What the running command prints.
+
+    Attributes:
+        reporter: shows what the library reports.
+    """
+
+    def __init__(self) -> None:
+        self._screens = [_Screen()]  # The last one is that of the running command.
+        self.reporter = Reporter(self.bar, say=self._say, note=self.say_notes)
+
+    @property
+    def _screen(self) -> _Screen:
+        return self._screens[-1]
+
+    @contextmanager
+    def screen(
+        self, *, quiet: bool = False, verbose: bool = False, json: bool = False, skips: bool = False
+    ) -> Iterator[None]:
+        """Apply --quiet, --verbose and --json to a command; afterwards print its notes and the next command."""
+        first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+        current = _Screen(quiet, verbose, json, skips, notes=[], line=StatusLine(shown=first and not quiet))
+        self._screens.append(current)
+        try:
+            with current.line, step_bars(self.bar):
+                yield
+            self.flush_notes()
+            if current.next:
+                sys.stdout.flush()
+                self.notes().print(f"next: {current.next}", soft_wrap=True)
+        finally:
+            self.flush_notes()
+            self._screens.pop()
+
+    def notes(self) -> Console:
+        """Return the console on standard error for progress and notes; --quiet silences it."""
+        return self._console(stderr=True, quiet=self._screen.quiet)
+
+    def problems(self) -> Console:
+        """Return the console on standard error for what --quiet must not hide."""
+        return self._console(stderr=True)
+
+    def results(self) -> "_Console":
+        """Return the console on standard output for results as text; --json silences it."""
+        return self._console(stderr=False, quiet=self._screen.json)
+
+    def details(self) -> Console:
+        """Return the console on standard output for tables behind a result, which --verbose shows."""
+        return self._console(stderr=False, quiet=self._screen.json or not self._screen.verbose)
+
+    def remarks(self) -> Console:
+        """Return the console on standard error for steps and settings, which --verbose shows."""
+        return self._console(stderr=True, quiet=self._screen.quiet or not self._screen.verbose)
+
+    def prints_json(self) -> bool:
+        """Return whether the command prints JSON instead of text."""
+        return self._screen.json
+
+    def write(self, text: str, end: str = "\n") -> None:
+        """Write text to standard output as it is, such as JSON, CSV or lines with tabs."""
+        if _is_first_process():
+            with self.hidden_line():
+                sys.stdout.write(f"{text}{end}")
+
+    def hidden_line(self) -> AbstractContextManager[None]:
+        """Hide the line that shows what the command is doing."""
+        return self._screen.line.hidden()
+
+    def show_json(self, document: Any) -> None:
+        """Print the result as JSON if --json was given: numbers unrounded, null for what is not finite."""
+        if self._screen.json:
+            self.write(json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False))
+
+    def doing(self, what: str) -> None:
+        """Show what the command is doing, on a terminal, until it does something else."""
+        self._screen.line.show(what)
+
+    def hide_progress(self) -> None:
+        """Show nothing more of what the command is doing, such as while it serves a page."""
+        self._screen.line.end()
+
+    @contextmanager
+    def bar(self, title: str, unit: str) -> Iterator[ProgressBar]:
+        """Show a progress bar with rate and time left on standard error, on a terminal; it is gone when done."""
+        progress = ProgressBar(title, unit)
+        with self._screen.line.showing(progress):
+            yield progress
+
+    def _say(self, message: str) -> None:
+        """Show a message on the progress below the bar; print it with --verbose, or if there is no terminal."""
+        if self._screen.verbose or not self._screen.line.tell(message):
+            self.notes().print(message)
+
+    def next_command(self, *words: object) -> None:
+        """Suggest the command to type next; its words are quoted for a shell."""
+        skip = ["--skip-unreadable"] * (self._screen.skips and words[1] in ("train", "report", "label"))
+        self._screen.next = " ".join(shlex.quote(str(word)) for word in (*words, *skip))
+
+    @staticmethod
+    def error_line(error: Exception) -> str:
+        """Return the message of an error on one line, with flags in place of parameters."""
+        line = of_system(error) if isinstance(error, OSError) else str(error)
+        return " ".join(with_flags(line).split())
+
+    with_flags = staticmethod(with_flags)
+
+    def say_notes(self, *lines: str | None) -> None:
+        """Print notes, each on a line of its own, after the result of the command; None and empty ones are left out."""
+        deferred = self._screen.notes
+        if deferred is None:
+            for line in filter(None, lines):
+                self.notes().print(f"note: {line}")
+        else:
+            deferred += filter(None, lines)
+
+    def flush_notes(self) -> None:
+        """Print the notes so far."""
+        lines = self._screen.notes
+        if lines:
             sys.stdout.flush()
-            notes().print(f"next: {current.next}", soft_wrap=True)
-    finally:
-        flush_notes()
-        _screens.pop()
+            for line in dict.fromkeys(lines):
+                self.notes().print(f"note: {on_one_line(line)}")
+            lines.clear()
+
+    def say_skipped(self, errors: Iterable[MediaError]) -> None:
+        """Print the files that cannot be read and are left out, each once."""
+        seen = self._screen.skipped
+        for error in errors:
+            if str(error.path) not in seen:
+                self.problems().print(f"skipped: {error}")
+                seen.add(str(error.path))
+
+    @staticmethod
+    def cell(name: str) -> Text:
+        """Return a class name as a cell of a table: on one line, shortened if the table is too wide."""
+        return Text(printable(name), no_wrap=True, overflow="ellipsis")
+
+    def say_names(self, labels: Sequence[str], names: Sequence[str], template: str | Sequence[str] | None) -> None:
+        """Note the class names that were cleaned; with --verbose print the prompt of the first class."""
+        changed = [f"{label} -> {name}" for label, name in zip(labels, names, strict=True) if label != name]
+        if changed:
+            self.say_notes(f"class names cleaned: {listed(changed)} (--names verbatim keeps them)")
+        if template is not None:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            one = template if isinstance(template, str) else template[0]
+            each = "" if isinstance(template, str) else f", in {len(template)} templates"
+            self.remarks().print(f"prompt: {prompts.fill_template(one, names)[0]!r}{more}{each}")
+
+    def say_prompts(self, labels: Sequence[str], by_class: Sequence[str | Sequence[str]]) -> None:
+        """With --verbose, print the prompts of the first classes; print a note on prompts with two articles."""
+        doubled = [prompt for prompt in prompts.flat(by_class) if prompts.has_two_articles(prompt)]
+        if doubled:
+            self.say_notes(f"{len(doubled)} prompts have two articles ({doubled[0]!r}): leave them out of the names")
+        if all(isinstance(prompt, str) for prompt in by_class):
+            more = f" and {len(by_class) - 1} more" if len(by_class) > 1 else ""
+            self.remarks().print(f"prompt: {by_class[0]!r}{more}")
+            return
+        few = [
+            f"{label}: {(' > ' if isinstance(prompt, prompts.Steps) else ', ').join(map(repr, prompts.flat([prompt])))}"
+            for label, prompt in list(zip(labels, by_class, strict=True))[:4]
+        ]
+        more = f"; and {len(by_class) - 4} more" if len(by_class) > 4 else ""
+        self.remarks().print(f"prompts, averaged where a class has several, in order with >: {'; '.join(few)}{more}")
+
+    def say_other_classes(self, run: "Run", by_class: Sequence[str | Sequence[str]]) -> None:
+        """Print what a run loses when text rows replace its own."""
+        self.say_notes(*run.notes_on_other_classes())
+        self.say_residual(run, by_class)
+
+    def say_residual(self, run: "Run", by_class: Sequence[str | Sequence[str]]) -> None:
+        """Print how much of new prompts the run's text map loses, if it has one."""
+        from texthead.encoders.pairing import residual
+
+        head = run.head
+        if head.learned_template or head.text_map is None:
+            return
+        lost = residual(run.encoder().text, head.text_map.cpu(), prompts.flat(by_class))
+        self.notes().print(
+            f"text encoder {head.text_source}: the map of the run loses {lost:.2f} of the new names' length"
+        )
+
+    def _console(self, *, stderr: bool, quiet: bool = False) -> _Console:
+        """Return a console without markup or emoji codes, since class names and paths may look like them.
+
+        Only the first process of a group prints.
+        """
+        return _Console(
+            stderr=stderr,
+            quiet=quiet or not _is_first_process(),
+            color_system=None if os.environ.get("NO_COLOR") else "auto",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+            emoji=False,
+        )
 
 
-def notes() -> Console:
-    """Return the console on standard error for progress and notes; --quiet silences it."""
-    return _console(stderr=True, quiet=_screens[-1].quiet)
-
-
-def problems() -> Console:
-    """Return the console on standard error for what --quiet must not hide."""
-    return _console(stderr=True)
-
-
-def results() -> "_Console":
-    """Return the console on standard output for results as text; --json silences it."""
-    return _console(stderr=False, quiet=_screens[-1].json)
-
-
-def details() -> Console:
-    """Return the console on standard output for tables behind a result, which --verbose shows."""
-    return _console(stderr=False, quiet=_screens[-1].json or not _screens[-1].verbose)
-
-
-def remarks() -> Console:
-    """Return the console on standard error for steps and settings, which --verbose shows."""
-    return _console(stderr=True, quiet=_screens[-1].quiet or not _screens[-1].verbose)
-
-
-def prints_json() -> bool:
-    """Return whether the command prints JSON instead of text."""
-    return _screens[-1].json
-
-
-def write(text: str, end: str = "\n") -> None:
-    """Write text to standard output as it is, such as JSON, CSV or lines with tabs."""
-    if _is_first_process():
-        with _screens[-1].line.hidden():
-            sys.stdout.write(f"{text}{end}")
-
-
-def show_json(document: Any) -> None:
-    """Print the result of the command as JSON if --json was given: numbers unrounded, null for what is not finite."""
-    if _screens[-1].json:
-        write(json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False))
+console = CommandOutput()
 
 
 def _plain(value: Any) -> Any:
@@ -123,95 +280,6 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def doing(what: str) -> None:
-    """Show what the command is doing, on a terminal, until it does something else."""
-    _screens[-1].line.show(what)
-
-
-def hide_progress() -> None:
-    """Show nothing more of what the command is doing, such as while it serves a page."""
-    _screens[-1].line.end()
-
-
-@contextmanager
-def bar(title: str, unit: str) -> Iterator[ProgressBar]:
-    """Show a progress bar with rate and time left on standard error, on a terminal; it is gone when done."""
-    progress = ProgressBar(title, unit)
-    with _screens[-1].line.showing(progress):
-        yield progress
-
-
-def _say(message: str) -> None:
-    """Show a message on the progress below the bar; print it with --verbose, or if there is no terminal."""
-    if _screens[-1].verbose or not _screens[-1].line.tell(message):
-        notes().print(message)
-
-
-def next_command(*words: object) -> None:
-    """Suggest the command to type next; its words are quoted for a shell."""
-    skip = ["--skip-unreadable"] * (_screens[-1].skips and words[1] in ("train", "report", "label"))
-    _screens[-1].next = " ".join(shlex.quote(str(word)) for word in (*words, *skip))
-
-
-def error_line(error: Exception) -> str:
-    """Return the message of an error on one line, with flags in place of parameters."""
-    line = of_system(error) if isinstance(error, OSError) else str(error)
-    return " ".join(with_flags(line).split())
-
-
-def say_notes(*lines: str | None) -> None:
-    """Print notes, each on a line of its own, after the result of the command; None and empty ones are left out."""
-    deferred = _screens[-1].notes
-    if deferred is None:
-        for line in filter(None, lines):
-            notes().print(f"note: {line}")
-    else:
-        deferred += filter(None, lines)
-
-
-reporter = Reporter(bar, say=_say, note=say_notes)
-
-
-def flush_notes() -> None:
-    """Print the notes so far."""
-    lines = _screens[-1].notes
-    if lines:
-        sys.stdout.flush()
-        for line in dict.fromkeys(lines):
-            notes().print(f"note: {on_one_line(line)}")
-        lines.clear()
-
-
-def say_skipped(errors: Iterable[MediaError]) -> None:
-    """Print the files that cannot be read and are left out, each once."""
-    seen = _screens[-1].skipped
-    for error in errors:
-        if str(error.path) not in seen:
-            problems().print(f"skipped: {error}")
-            seen.add(str(error.path))
-
-
-class _Console(Console):
-    """A console that obeys nothing in what is printed, and leaves a closed pipe to the command.
-
-    A terminal gets lines that are wrapped between words, everything else whole lines. Parameters in messages become
-    flags, but not in lines of data (`flags=False`), where a class or file may be named so.
-    """
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(printable(text), **options)
-
-    def print(self, *objects: Any, flags: bool = True, **options: Any) -> None:
-        objects = tuple(with_flags(each) if flags and isinstance(each, str) else each for each in objects)
-        if self.is_terminal and not options.get("soft_wrap"):
-            objects = tuple(_wrapped(each, self.width) if isinstance(each, str) else each for each in objects)
-        with _screens[-1].line.hidden():
-            super().print(*objects, **options)
-
-    def on_broken_pipe(self) -> None:
-        raise
-
-
 def _wrapped(text: str, width: int) -> str:
     """Return the lines of a text wrapped between words; words that are too long, such as paths, stay whole."""
     lines = []
@@ -221,74 +289,7 @@ def _wrapped(text: str, width: int) -> str:
     return "\n".join(lines).replace("\xa0", " ")
 
 
-def _console(*, stderr: bool, quiet: bool = False) -> _Console:
-    """Return a console without markup or emoji codes, since class names and paths may look like them.
-
-    Only the first process of a group prints.
-    """
-    return _Console(
-        stderr=stderr,
-        quiet=quiet or not _is_first_process(),
-        color_system=None if os.environ.get("NO_COLOR") else "auto",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-        emoji=False,
-    )
-
-
 def _is_first_process() -> bool:
     """Return whether this is the first process of its group; there is no group before torch is imported."""
     distributed = sys.modules.get("texthead.parallel.distributed")
     return distributed is None or distributed.rank() == 0
-
-
-def cell(name: str) -> Text:
-    """Return a class name as a cell of a table: on one line, shortened if the table is too wide."""
-    return Text(printable(name), no_wrap=True, overflow="ellipsis")
-
-
-def say_names(labels: Sequence[str], names: Sequence[str], template: str | Sequence[str] | None) -> None:
-    """Note the class names that were cleaned; with --verbose print the prompt of the first class."""
-    changed = [f"{label} -> {name}" for label, name in zip(labels, names, strict=True) if label != name]
-    if changed:
-        say_notes(f"class names cleaned: {listed(changed)} (--names verbatim keeps them)")
-    if template is not None:
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        one = template if isinstance(template, str) else template[0]
-        each = "" if isinstance(template, str) else f", in {len(template)} templates"
-        remarks().print(f"prompt: {prompts.fill_template(one, names)[0]!r}{more}{each}")
-
-
-def say_prompts(labels: Sequence[str], by_class: Sequence[str | Sequence[str]]) -> None:
-    """With --verbose, print the prompts of the first classes; print a note on prompts with two articles."""
-    doubled = [prompt for prompt in prompts.flat(by_class) if prompts.has_two_articles(prompt)]
-    if doubled:
-        say_notes(f"{len(doubled)} prompts have two articles ({doubled[0]!r}): leave them out of the names")
-    if all(isinstance(prompt, str) for prompt in by_class):
-        more = f" and {len(by_class) - 1} more" if len(by_class) > 1 else ""
-        remarks().print(f"prompt: {by_class[0]!r}{more}")
-        return
-    few = [
-        f"{label}: {(' > ' if isinstance(prompt, prompts.Steps) else ', ').join(map(repr, prompts.flat([prompt])))}"
-        for label, prompt in list(zip(labels, by_class, strict=True))[:4]
-    ]
-    more = f"; and {len(by_class) - 4} more" if len(by_class) > 4 else ""
-    remarks().print(f"prompts, averaged where a class has several, in order with >: {'; '.join(few)}{more}")
-
-
-def say_other_classes(run: "Run", by_class: Sequence[str | Sequence[str]]) -> None:
-    """Print what a run loses when text rows replace its own."""
-    say_notes(*run.notes_on_other_classes())
-    say_residual(run, by_class)
-
-
-def say_residual(run: "Run", by_class: Sequence[str | Sequence[str]]) -> None:
-    """Print how much of new prompts the run's text map loses, if it has one."""
-    from texthead.encoders.pairing import residual
-
-    head = run.head
-    if head.learned_template or head.text_map is None:
-        return
-    lost = residual(run.encoder().text, head.text_map.cpu(), prompts.flat(by_class))
-    notes().print(f"text encoder {head.text_source}: the map of the run loses {lost:.2f} of the new names' length")

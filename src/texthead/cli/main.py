@@ -192,11 +192,11 @@ def _group(name: str, command: type) -> AbstractContextManager[None]:
 
 def _run(command: type, values: dict[str, Any]) -> int:
     """Build a command from its options and call it; return its exit code."""
-    from texthead.cli.console import screen
+    from texthead.cli.console import console
 
     keep_freed_memory()
     flags = {name: bool(values.pop(name, False)) for name in ("quiet", "verbose", "json")}
-    with screen(**flags, skips=bool(values.get("skip_unreadable"))):
+    with console.screen(**flags, skips=bool(values.get("skip_unreadable"))):
         built = command.from_values(values) if hasattr(command, "from_values") else build(command, values)
         options = values_of(built)
         if "max_megapixels" in options:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from texthead.cli.console import doing, say_notes, say_other_classes, say_prompts
+from texthead.cli.console import console
 from texthead.cli.options import DownloadOptions, EncoderOptions, TemplateOptions
 from texthead.cli.parser import option
 from texthead.errors import DataError
@@ -63,7 +63,7 @@ class ModelOptions:
 
     def load(self, run_folder: str | None, device: "torch.device") -> "Run | Recognizer":
         """Return the run with its own or other classes, or a zero-shot model, on the device."""
-        doing(f"loading {run_folder or self.source.encoder or 'mini'}")
+        console.doing(f"loading {run_folder or self.source.encoder or 'mini'}")
         from texthead.encoders.load import load_encoder
         from texthead.prediction.predict import names_notes, zero_shot
         from texthead.runs.run import load_run
@@ -79,8 +79,8 @@ class ModelOptions:
         prompts = class_prompts(self.prompts.read_template() or "{}", names, sentences)
         encoder = load_encoder(self.source.encoder or "mini", text=self.source.text, prompts=flat(prompts), lazy=True)
         model = zero_shot(encoder, names, labels=labels, prompts=prompts)
-        say_prompts(labels, prompts)
-        say_notes(names_line(encoder, names, prompts), *names_notes(model))
+        console.say_prompts(labels, prompts)
+        console.say_notes(names_line(encoder, names, prompts), *names_notes(model))
         return model.to(device)
 
 
@@ -94,11 +94,11 @@ def with_classes(run: "Run", classes: str | None, options: TemplateOptions) -> "
     labels, names, sentences = _read_classes(classes, options)
     template = options.read_template()
     prompts = class_prompts(template or run.recipe.template, names, sentences)
-    say_other_classes(run, prompts)
+    console.say_other_classes(run, prompts)
     encoder = run.encoder()
     run = run.with_classes(labels, names=names, template=template, prompts=sentences, encoder=encoder)
-    say_prompts(labels, run.head.prompts or ())
-    say_notes(names_line(encoder, names, prompts), *names_notes(run))
+    console.say_prompts(labels, run.head.prompts or ())
+    console.say_notes(names_line(encoder, names, prompts), *names_notes(run))
     return run
 
 
@@ -114,9 +114,9 @@ def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calib
     """Return the part of a run's calibration that holds for this protocol, or None, with a note on it."""
     calibration, why = model.calibration_for(protocol)
     if calibration is None:
-        say_notes(why)
+        console.say_notes(why)
         return None
     how = "not rescaled:" if calibration.temperature == 1 else "calibrated:"
     source = f"temperature {calibration.temperature:.3g} (calibration.json, {calibration.items} items)"
-    say_notes(f"probabilities are {how} {source}{f'; {why}' if why else ''}")
+    console.say_notes(f"probabilities are {how} {source}{f'; {why}' if why else ''}")
     return calibration

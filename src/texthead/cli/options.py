@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from texthead.cli.console import doing, notes, prints_json, say_notes
+from texthead.cli.console import console
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, name_of, option
 from texthead.data.sources import check_source
 from texthead.errors import DataError, either
@@ -88,7 +88,7 @@ class DataOptions:
     def read_noted(self, source: str) -> "Dataset":
         """Return the labelled files of a source, and note what was odd about them."""
         dataset = self.read(source)
-        say_notes(*dataset.notes)
+        console.say_notes(*dataset.notes)
         return dataset
 
 
@@ -143,7 +143,9 @@ class ToolOptions:
         if self.export is None:
             return
         tool, path = self._tool()
-        notes().print(tool.write(path, items, guesses, classes, data=data, model=model, several=several), markup=False)
+        console.notes().print(
+            tool.write(path, items, guesses, classes, data=data, model=model, several=several), markup=False
+        )
 
 
 @dataclass(frozen=True)
@@ -386,7 +388,7 @@ class LabelledRun:
 
     def load(self, files: EncodingOptions) -> "tuple[Run, Dataset]":
         """Return the run, on the device of `files`, and the labelled items; note what was odd about them."""
-        doing(f"loading {self.run}")
+        console.doing(f"loading {self.run}")
         from texthead.runs.run import load_run
         from texthead.runs.scored_items import held_out_items
 
@@ -395,7 +397,7 @@ class LabelledRun:
         tree = self.labelled.tree
         run = run if tree in (None, "folders") else run.with_tree(read_tree(Path(tree)))
         dataset = held_out_items(run) if self.data is None else self.labelled.read(self.data)
-        say_notes(*dataset.notes)
+        console.say_notes(*dataset.notes)
         return run, dataset
 
 
@@ -419,5 +421,5 @@ class PrintOptions:
 
     def check(self) -> None:
         """Raise DataError for --csv with --json."""
-        if self.csv and prints_json():
+        if self.csv and console.prints_json():
             raise DataError("--json and --csv exclude each other: give one")

@@ -27,12 +27,16 @@ def check_outputs(command: Any, **endings: str) -> None:
     """Raise DataError if an output file of a command is one of its inputs, or as `check_out_file`.
 
     Args:
-        endings: endings of the file of each option, as plot=".png .svg .pdf"; an option may be a list of KIND:PATH.
+        endings: endings of the file of each option, as plot=".png .svg .pdf", or "/" for a folder; an option may be a
+            list of KIND:PATH.
     """
     values, written = values_of(command), {}
     for name, ends in endings.items():
         for path in _paths(values.pop(name)):
             flag, real = f"--{name} {path}", path.resolve()
+            if ends == "/":
+                _check_folder(flag, path)
+                continue
             check_out_file(flag, path, ends)
             if written.setdefault(real, flag) != flag:
                 raise DataError(f"{flag}: is the file of {written[real]}; name another file")
@@ -63,21 +67,21 @@ def check_out_file(flag: str, path: Path, endings: str) -> None:
             raise DataError(f"{flag}: is a {'folder' if path.is_dir() else 'device or pipe'}; name a file")
     except OSError as error:
         raise DataError(f"{flag}: cannot be written ({error.strerror}); choose another name") from None
-    check_out_folder(flag, path.parent)
+    _check_folder(flag, path.parent)
     for folder in path.resolve().parents[:_DEPTH]:
         for mark, names in _OWN.items():
             if path.suffix.lower() in names and (folder / mark).is_file():
                 raise DataError(f"{flag}: {folder} holds texthead's own files {', '.join(names)}; name another folder")
 
 
-def check_out_folder(flag: str, path: Path) -> None:
+def _check_folder(flag: str, path: Path) -> None:
     """Raise DataError if a folder is a file, or cannot be made or written to."""
     try:
         there = next(each for each in (path, *path.absolute().parents) if each.exists())
     except OSError as error:
         raise DataError(f"{flag}: cannot be made ({error.strerror}); name another folder") from None
     if not there.is_dir():
-        raise DataError(f"{flag}: {there} is not a folder; name another place")
+        raise DataError(f"{flag}: {there} is not a folder; name another folder")
     if not os.access(there, os.W_OK | os.X_OK):
         why = "Read-only file system" if os.statvfs(there).f_flag & os.ST_RDONLY else "Permission denied"
         raise DataError(f"{flag}: {there} cannot be written to ({why}); name another folder")

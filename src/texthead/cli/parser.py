@@ -556,7 +556,7 @@ def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
     if actions := actions_of(command):
         more["action"] = build(actions[values["action"]], values)
     groups = groups_of(command)
-    parts = {name: build(group, values) for name, group in groups.items()}
+    built = {name: build(group, values) for name, group in groups.items()}
     fields = {}
     for field in dataclasses.fields(command):
         name = field.name.removesuffix("_")
@@ -565,7 +565,7 @@ def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
             if read and value is not None:
                 value = [read(each) for each in value] if isinstance(value, list) else read(value)
             fields[field.name] = value
-    return command(**fields, **parts, **more)
+    return command(**fields, **built, **more)
 
 
 def print_error(line: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from texthead.cli.console import cell, details, results, say_skipped
+from texthead.cli.console import console
 from texthead.errors import MediaError
 from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.class_sizes import RareClasses
@@ -21,11 +21,11 @@ from texthead.transfer.methods import USES
 def show_scores(scores: ScoreTable) -> None:
     """Print the result in a few lines, the skipped items, and with --verbose the table of methods."""
     for line in scores.summary():
-        results().print(line)
+        console.results().print(line)
     skipped = _skipped(scores)
-    say_skipped(skipped)
+    console.say_skipped(skipped)
     if skipped:
-        results().print(f"unreadable and not counted: {len(skipped)}")
+        console.results().print(f"unreadable and not counted: {len(skipped)}")
     _show_table(scores)
 
 
@@ -43,11 +43,11 @@ def _show_table(scores: ScoreTable) -> None:
         table.add_row(method, f"{rate:.1f}", f"{low:.1f}-{high:.1f}", *cells, str(r.count))
         if r.sizes_differ:
             table.add_row("  mean over classes", *"{:.1f} {:.1f}-{:.1f}".format(*r.class_mean).split())
-    details().print(table)
+    console.details().print(table)
     uses = legend([name for name, _ in scores.rows])
-    details().print("; ".join(["ECE: expected calibration error, in points", *([uses] if uses else [])]))
+    console.details().print("; ".join(["ECE: expected calibration error, in points", *([uses] if uses else [])]))
     if isinstance(run, SeveralEvaluation):
-        details().print(f"this run: F1 micro {_rate_text(run.f1)}, macro {_rate_text(run.macro_f1)}")
+        console.details().print(f"this run: F1 micro {_rate_text(run.f1)}, macro {_rate_text(run.macro_f1)}")
 
 
 def legend(rows: Sequence[str]) -> str:
@@ -105,7 +105,7 @@ def show_answers(answers: Answers) -> None:
     table = Table("answer", "items", "share (95 % interval)", "right", title=answers.rule)
     for row in answers.rows:
         table.add_row(row.answer, str(row.items), _rate_text(row.share), _rate_text(row.right))
-    results().print(table)
+    console.results().print(table)
 
 
 def answers_json(answers: Answers) -> dict[str, Any]:
@@ -121,15 +121,15 @@ def show_classes(result: Evaluation, most: int = 10) -> None:
         table.add_column(header, no_wrap=True, justify="right")
     for row in result.classes:
         recall, precision = _rate_text(row.recall), _rate_text(row.precision)
-        table.add_row(cell(row.name), str(row.items), recall, str(row.predicted), precision)
-    results().print(table)
+        table.add_row(console.cell(row.name), str(row.items), recall, str(row.predicted), precision)
+    console.results().print(table)
     if isinstance(result, SeveralEvaluation):
         return
     confusion = result.confusion()
     pairs = wrong_pairs(confusion)
     for truth, predicted, count in pairs[:most]:
         items = int(confusion[truth].sum())
-        results().print(f"{result.names[truth]} taken for {result.names[predicted]}: {count} of {items}")
+        console.results().print(f"{result.names[truth]} taken for {result.names[predicted]}: {count} of {items}")
     if len(pairs) > most:
         more = len(pairs) - most
-        results().print(f"and {more} more pair{'s' * (more > 1)} (--out FILE writes all predictions)")
+        console.results().print(f"and {more} more pair{'s' * (more > 1)} (--out FILE writes all predictions)")

@@ -79,17 +79,17 @@ class Compare:
             "template": self.prompts.read_template(),
             "class_shares": read_class_shares(self.class_shares),
         }
-        parts = _divided(self.labelled.read_noted(self.data), self)
+        data = _divided(self.labelled.read_noted(self.data), self)
         console.doing(f"loading the encoder {self.encoder}")
         task, lines = load_task(
-            parts.train,
+            data.train,
             self.encoder,
             text=self.text,
             classes=self.classes,
             clean=self.prompts.clean,
             overrides={"seed": self.seed, **{key: value for key, value in values.items() if value is not None}},
             device=self.files.pick_device(),
-            reading=self.files.reading([*parts.train.paths, *parts.scored.paths], self.features.folder),
+            reading=self.files.reading([*data.train.paths, *data.scored.paths], self.features.folder),
             reporter=console.reporter,
         )
         for line in lines:
@@ -98,7 +98,7 @@ class Compare:
             console.say_prompts(task.labels, task.prompts)
         else:
             console.say_names(task.labels, task.names, task.recipe.template if task.encoder.has_text else None)
-        scores = compare(parts, task=task, unlabelled=self.unlabelled)
+        scores = compare(data, task=task, unlabelled=self.unlabelled)
         console.say_skipped(scores.skipped)
         _show_lead(task.methods[0], scores)
         _show_table(scores)
@@ -109,7 +109,7 @@ class Compare:
             "texthead", "train", self.data, *encoder, *text, "--tune", "none", "--out", unused(Path("run"))
         )
         about = {"data": self.data, "encoder": self.encoder, "engine": scores.engine, "items": len(scores.items.data)}
-        split = parts.scored_name if scores.tested else None
+        split = data.scored_name if scores.tested else None
         console.show_json(
             {**about, "split": split, "methods": _document(task.methods, scores), "rare": rare_json(scores.rare)}
         )
@@ -135,15 +135,15 @@ def _divided(dataset: "Dataset", command: Compare) -> "Division":
     from texthead.data.dataset import splits_of
     from texthead.data.division import divide_or_train
 
-    parts = divide_or_train(dataset, seed=command.seed, k=command.k)
+    data = divide_or_train(dataset, seed=command.seed, k=command.k)
     drawn = f" (K = {command.k}, drawn with seed {command.seed})" if command.k is not None else ""
-    held = f", {len(parts.scored)} {parts.scored_name} items only for the final score" if len(parts.scored) else ""
-    console.remarks().print(f"{len(parts.train)} training items of {len(parts.train.classes)} classes{drawn}{held}")
-    console.say_notes(*parts.notes)
-    ignored = splits_of(dataset).get("val", 0) if parts.scored_name == "test" else 0
+    held = f", {len(data.scored)} {data.scored_name} items only for the final score" if len(data.scored) else ""
+    console.remarks().print(f"{len(data.train)} training items of {len(data.train.classes)} classes{drawn}{held}")
+    console.say_notes(*data.notes)
+    ignored = splits_of(dataset).get("val", 0) if data.scored_name == "test" else 0
     if ignored:
         console.say_notes(f"{ignored} val item{'s are' if ignored > 1 else ' is'} not used")
-    return parts
+    return data
 
 
 def _show_table(scores: "MethodScores") -> None:

@@ -96,7 +96,7 @@ class Encoders:
         import torch
 
         from texthead.encoders.load import spec_of
-        from texthead.models.cost import count, measure_speed
+        from texthead.models.cost import Costs, measure_speed
         from texthead.parallel.device import pick_device
 
         spec = spec_of(source)
@@ -105,7 +105,7 @@ class Encoders:
             raise EncoderError(f"{source} takes only {spec.size} pixels, got --size {size}; leave out --size")
         console.doing(f"counting {source}")
         with torch.device("meta"):
-            cost = count(_model(spec, self), frames=frames, size=size)
+            cost = Costs.of(_model(spec, self), frames=frames, size=size)
         table = Table("", "multiply-adds, G", "parameters, M", title=f"{source}, {frames}x{size}x{size}")
         table.add_row("true", f"{cost.multiply_adds / 1e9:.2f}", f"{cost.parameters / 1e6:.2f}")
         table.add_row(

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from texthead.cli import console
 from texthead.cli.options import DataOptions, DecodingOptions, default_workers
-from texthead.cli.outputs import check_out_folder
+from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.files import unused
@@ -49,7 +49,7 @@ class Prepare:
         """Raise DataError if DATA does not exist, or --out cannot be written."""
         check_source(self.data)
         if MediaPath(self.out).address is None:
-            check_out_folder(f"--out {self.out}", Path(self.out))
+            check_outputs(self, out="/")
 
     def __call__(self) -> None:
         console.doing(f"reading {self.data}")

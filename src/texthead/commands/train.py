@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_origin, get_type_h
 
 from texthead.cli import console
 from texthead.cli.options import BaselineOptions, DataOptions, DownloadOptions, NameOptions, ReadingOptions
-from texthead.cli.outputs import check_out_folder
+from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import Option, PositiveInt, argument, build, extra, option, options_of, texts_of, values_of
 from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
@@ -155,7 +155,7 @@ class Train:
         """Raise DataError or RunError if DATA or the head does not exist, --out is in use, or a value is wrong."""
         check_head(self.head)
         check_source(self.data)
-        check_out_folder(f"--out {self.out}", Path(self.out))
+        check_outputs(self, out="/")
         check_out(Path(self.out), resume=self.resume)
         RECIPES[self.recipe](**self.overrides)
         if self.tensorboard:
@@ -358,5 +358,5 @@ def _format_value(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return f"[{', '.join(f'{part:.3g}' for part in value)}]"
+        return f"[{', '.join(f'{number:.3g}' for number in value)}]"
     return "the encoder's" if value is None else str(value)

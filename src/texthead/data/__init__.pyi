@@ -1,12 +1,12 @@
 """The public names of the package, imported on first use."""
 
-from . import labels as labels
-from . import splits as splits
 from .clips import ViewClips as ViewClips
 from .dataset import SPLIT_NAMES as SPLIT_NAMES
 from .dataset import Dataset as Dataset
 from .dataset import Item as Item
 from .division import with_validation as with_validation
+from .labels import Labels as Labels
+from .labels import check_no_separator as check_no_separator
 from .protocol import Pixels as Pixels
 from .protocol import Pooling as Pooling
 from .protocol import Protocol as Protocol

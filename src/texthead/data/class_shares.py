@@ -130,5 +130,5 @@ def shares_text(shares: ClassShares) -> str:
     """Return the largest and the smallest shares of a mapping: `class shares: cat 60 %, dog 30 %, ..., emu 1 %`."""
     assert isinstance(shares, Mapping)
     total = sum(shares.values())
-    parts = [f"{label} {100 * shares[label] / total:.0f} %" for label in sorted(shares, key=lambda each: -shares[each])]
-    return f"class shares: {', '.join(parts if len(parts) < 7 else [*parts[:3], '...', *parts[-2:]])}"
+    texts = [f"{label} {100 * shares[label] / total:.0f} %" for label in sorted(shares, key=lambda each: -shares[each])]
+    return f"class shares: {', '.join(texts if len(texts) < 7 else [*texts[:3], '...', *texts[-2:]])}"

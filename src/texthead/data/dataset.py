@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from texthead.data import splits
-from texthead.data.labels import Labels, join_labels
+from texthead.data.labels import Labels
 from texthead.errors import DataError, listed
 from texthead.media.paths import MediaPath
 from texthead.notebook import html_table
 from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
 
 Split = Literal["train", "val", "test"]
+
+_SPLITS = (None, *get_args(Split))
 
 # The split that a name in data stands for.
 SPLIT_NAMES: dict[str, Split] = {
@@ -30,7 +32,7 @@ SPLIT_NAMES: dict[str, Split] = {
 class Item:
     """One labelled file, or a part of one: `match.mp4#t=3,7.5`.
 
-    `label` is its class, or with several labels a text as `join_labels` returns.
+    `label` is its class, or with several labels a text as `Labels.join` returns.
     Items of one `group` (a scene, a person) are never divided between splits. `extra` holds a manifest's other columns.
     `name` is the path relative to the folder of the data: seeded draws depend on it, not on the order of the items.
     """
@@ -41,6 +43,11 @@ class Item:
     group: str | None = None
     extra: tuple[tuple[str, str], ...] = ()
     name: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.path, Path) and isinstance(self.label, str) and self.split in _SPLITS):
+            rule = "`path` must be a Path, `label` text, `split` train, val, test or None"
+            raise DataError(f"{rule}, got {self.path!r}, {self.label!r}, {self.split!r}: correct the item")
 
     @property
     def media(self) -> MediaPath:
@@ -74,7 +81,7 @@ class Dataset:
         With several labels, the label of a row is the tuple of their names.
         """
         several = any(isinstance(row[1], tuple) for row in rows)
-        texts = (join_labels(row[1]) if isinstance(row[1], tuple) else row[1] for row in rows)
+        texts = (Labels.join(row[1]) if isinstance(row[1], tuple) else row[1] for row in rows)
         items = (Item(row[0], text, *row[2:]) for row, text in zip(rows, texts, strict=True))
         return cls(tuple(items), str(source), tuple(notes), several)
 
@@ -157,6 +164,10 @@ class Dataset:
         The draw depends on the seed and the items' names, not on their order.
         """
         return self.pick(splits.k_shot_of_several(self.labelling.sets, k, names=self.names, seed=seed))
+
+    def at_most(self, k: int, *, seed: int) -> "Dataset":
+        """Return k items per class, drawn like those of `k_shot`, or all items of a class that has fewer."""
+        return self.pick(splits.at_most(self.labels, k, names=self.names, seed=seed))
 
     def k_shot_per_process(self, k: int, *, processes: int, seed: int) -> "Dataset":
         """Return all items drawn if each process draws its own k per class, a flaw of published code; see `splits`."""
@@ -244,7 +255,7 @@ class Dataset:
                 raise DataError(f"{self.source}: its folders are no tree, as none holds two classes; leave out `tree`")
             return self
         broader = tree.broader(classes)
-        alone = [label for label in classes if not tree.place(label)]
+        alone = [label for label in classes if not tree.ancestors(label)]
         outside = f"; not in it: {listed(alone)}" if alone else ""
         count = f"{len(broader)} broader name{'s' * (len(broader) != 1)}"
         note = f"the {len(classes)} classes form a tree with {count} ({listed([*broader])}){outside}"

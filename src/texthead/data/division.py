@@ -43,12 +43,12 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
     train, counts = dataset.split("train"), splits_of(dataset)
     if k is not None:
         train = train.k_shot(k, seed=seed)
-    parts = {split: dataset.split(split) for split in counts if split != "train"}
+    others = {split: dataset.split(split) for split in counts if split != "train"}
     notes = [*dataset.notes[earlier_notes:], *_check_classes(train)]
-    notes += [line for split, part in parts.items() for line in unscored(part, split, train.classes)]
-    parts = {split: part.with_classes(train.classes) for split, part in parts.items()}
+    notes += [line for split, items in others.items() for line in unscored(items, split, train.classes)]
+    others = {split: items.with_classes(train.classes) for split, items in others.items()}
     name = "test" if "test" in counts else "val"
-    return Division(train, parts.get("val"), parts.get(name, dataset.pick([])), name, tuple(notes))
+    return Division(train, others.get("val"), others.get(name, dataset.pick([])), name, tuple(notes))
 
 
 def divide_or_train(dataset: Dataset, *, seed: int, k: int | None) -> Division:

@@ -22,17 +22,6 @@ def check_no_separator(names: Iterable[str]) -> None:
         raise DataError(f"class name {wrong[0]!r} contains {SEPARATOR!r}, which separates labels: rename the class")
 
 
-def join_labels(names: Iterable[str]) -> str:
-    """Return the label of an item with several labels: the names, sorted and joined; "" for none.
-
-    Raises:
-        DataError: a name contains a semicolon.
-    """
-    names = sorted({*names})
-    check_no_separator(names)
-    return f"{SEPARATOR} ".join(names)
-
-
 def split_labels(text: str) -> tuple[str, ...]:
     """Return the class names in a label of several, sorted: ("dog", "frisbee") for "frisbee;dog"."""
     return tuple(sorted({name.strip() for name in text.split(SEPARATOR)} - {""}))
@@ -51,6 +40,17 @@ class Labels:
     texts: tuple[str, ...]
     several: bool = False
     source: str = ""
+
+    @staticmethod
+    def join(names: Iterable[str]) -> str:
+        """Return the label of an item with several labels: the names, sorted and joined; "" for none.
+
+        Raises:
+            DataError: a name contains a semicolon.
+        """
+        names = sorted({*names})
+        check_no_separator(names)
+        return f"{SEPARATOR} ".join(names)
 
     @property
     def sets(self) -> list[tuple[str, ...]]:
@@ -71,12 +71,12 @@ class Labels:
     def within(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return each item's label without the classes that are not among the names."""
         kept = {*names}
-        return tuple(join_labels(kept & {*own}) if self.several else own[0] for own in self.sets)
+        return tuple(self.join(kept & {*own}) if self.several else own[0] for own in self.sets)
 
     def renamed(self, names: Mapping[str, str | None]) -> tuple[str, ...]:
         """Return each item's label with new names for its classes; None removes a class of several."""
         sets = [[names.get(name, name) for name in own] for own in self.sets]
-        return tuple(join_labels(filter(None, own)) if self.several else own[0] or "" for own in sets)
+        return tuple(self.join(filter(None, own)) if self.several else own[0] or "" for own in sets)
 
     def numbers(self, names: Sequence[str]) -> list[int]:
         """Return for each item a number that `table` explains: the index of its label, or of its set of labels.
@@ -89,8 +89,8 @@ class Labels:
             some = f"{count} of {len(self.texts)} items have labels that are not among the {len(names)} classes"
             remedy = "make a new head for the data's labels (`zero_shot`), rename the labels, or leave these items out"
             raise DataError(f"{self.source}: {some} ({listed(sorted(unknown))}); {remedy}")
-        places = {text: number for number, text in enumerate(self._keys(names))}
-        return [places[text] for text in (self.within(names) if self.several else self.texts)]
+        numbers = {text: number for number, text in enumerate(self._keys(names))}
+        return [numbers[text] for text in (self.within(names) if self.several else self.texts)]
 
     def table(self, names: Sequence[str]) -> Bool[Tensor, "numbers classes"]:
         """Return the classes that each of the `numbers` stands for."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
-from texthead.data.labels import SEPARATOR, join_labels, split_labels
+from texthead.data.labels import SEPARATOR, Labels, split_labels
 from texthead.errors import DataError, MediaError
 from texthead.files import MOST_BYTES_OF_LISTS, read_text, without_twins
 from texthead.media.addresses import hint_on_path
@@ -91,7 +91,7 @@ def _unlisted(text: str) -> str:
         with suppress(ValueError, SyntaxError):
             names = ast.literal_eval(text)
             if isinstance(names, list) and all(isinstance(name, str) for name in names):
-                return join_labels(names)
+                return Labels.join(names)
     return text
 
 
@@ -124,7 +124,7 @@ def with_labels(
         answers = {name.strip(): _ANSWERS.get(row.pop(name).strip().lower()) for name in classes}
         if wrong := [name for name, answer in answers.items() if answer is None]:
             raise DataError(f"{manifest}:{line}: column {wrong[0]!r} must be 0 or 1; correct the cell")
-        yield line, {**row, "labels": join_labels(name for name, answer in answers.items() if answer)}
+        yield line, {**row, "labels": Labels.join(name for name, answer in answers.items() if answer)}
 
 
 def dataset_of(items: Sequence[Item], source: str, *, several: bool) -> Dataset:
@@ -141,7 +141,7 @@ def dataset_of(items: Sequence[Item], source: str, *, several: bool) -> Dataset:
         if several and (none := [item.path for item in items if not split_labels(item.label)]):
             raise DataError(f"{source}: {none[0]} has no label; if files may have none, name the column 'labels'")
     if several:
-        items = [replace(item, label=join_labels(split_labels(item.label))) for item in items]
+        items = [replace(item, label=Labels.join(split_labels(item.label))) for item in items]
     return Dataset(tuple(items), source, several=several)
 
 
@@ -219,7 +219,7 @@ def _json_row(entry: Any, where: str) -> dict[str, str]:
     row = {key: str(value) for key, value in entry.items() if isinstance(value, str | int | float)}
     row["path"] = row.pop(name)
     if isinstance(cell, list):
-        row["labels"] = join_labels(str(label).strip() for label in labels)
+        row["labels"] = Labels.join(str(label).strip() for label in labels)
     if re.search("[\0\ud800-\udfff]", "".join(row.values())):
         raise DataError(f"{where}: a text has a NUL byte or is not valid Unicode; correct it")
     return row

@@ -1,12 +1,11 @@
 """The public names of the package, imported on first use."""
 
-from . import figures as figures
-from . import weights as weights
 from .classifier import load_classifier as load_classifier
 from .encoder import Encoder as Encoder
 from .encoder import Visual as Visual
 from .encoder import as_visual as as_visual
 from .encoder import build_visual as build_visual
+from .figures import figures_of as figures_of
 from .load import load_encoder as load_encoder
 from .load import spec_of as spec_of
 from .load import zero_shot_note as zero_shot_note
@@ -18,4 +17,6 @@ from .openclip import openai_tokenizer as openai_tokenizer
 from .openclip import openclip_tensors as openclip_tensors
 from .openclip import save_openclip as save_openclip
 from .openclip import tower_spec as tower_spec
+from .weights import clip_tensors as clip_tensors
 from .weights import fill as fill
+from .weights import read_checkpoint as read_checkpoint

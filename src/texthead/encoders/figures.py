@@ -82,6 +82,15 @@ class EncoderFigures:
         """Approximate download in bytes: four per parameter."""
         return None if self.parameters is None else _BYTES * self.parameters
 
+    @property
+    def trained_on(self) -> str | None:
+        """The pretraining data in words; None if the name of the weights does not tell."""
+        prefix, _, rest = self.source.partition(":")
+        if prefix == "mini":
+            return "ImageNet-1k (images) and sentence pairs of the web (all-MiniLM-L6-v2)"
+        tag = rest.rpartition("/")[2]
+        return next((data for start, data in _PAIRS.items() if prefix == "openclip" and tag.startswith(start)), None)
+
 
 @cache
 def published_figures() -> dict[str, dict[str, str]]:
@@ -91,7 +100,7 @@ def published_figures() -> dict[str, dict[str, str]]:
     return {row["source"]: {key: value for key, value in row.items() if value} for row in rows}
 
 
-def figures_of(source: str, weights: str) -> EncoderFigures:
+def figures_of(source: str, weights: str = "") -> EncoderFigures:
     """Return the published facts on a source, from the rows of its architecture and its weights."""
     # The tag sets the activation, so both names of an architecture give the same encoder.
     plain = source.replace("-quickgelu/", "/")
@@ -108,15 +117,6 @@ def figures_of(source: str, weights: str) -> EncoderFigures:
         figures=cells.get("figures", ""),
         licence=cells.get("licence", ""),
     )
-
-
-def trained_on(source: str) -> str | None:
-    """Return the pretraining data of an encoder in words; None if the name of its weights does not tell."""
-    prefix, _, rest = source.partition(":")
-    if prefix == "mini":
-        return "ImageNet-1k (images) and sentence pairs of the web (all-MiniLM-L6-v2)"
-    tag = rest.rpartition("/")[2]
-    return next((data for start, data in _PAIRS.items() if prefix == "openclip" and tag.startswith(start)), None)
 
 
 def best_under(encoders: Iterable[EncoderFigures], limit: str, by: By) -> list[EncoderFigures]:

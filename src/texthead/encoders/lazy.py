@@ -145,7 +145,7 @@ def state_of(model: nn.Module) -> dict[str, Tensor]:
         return model.state()
     if not isinstance(getattr(model, "visual", None), LazyVisual):
         return model.state_dict()
-    return {f"{name}.{key}": each for name, part in model.named_children() for key, each in state_of(part).items()}
+    return {f"{name}.{key}": each for name, child in model.named_children() for key, each in state_of(child).items()}
 
 
 def weights_key(model: nn.Module, about: str) -> str:

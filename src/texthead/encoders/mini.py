@@ -211,15 +211,15 @@ def _load_bridge(words: Callable[[Sequence[str]], Tensor], weights: Path, rows: 
 def _views(words: Callable[[Sequence[str]], Tensor], texts: Sequence[Sequence[str]]) -> list[Tensor]:
     """Return the embeddings of each list of texts, with a progress bar."""
     total, views = sum(map(len, texts)), []
-    # MiniLM sorts texts by their length: parts would change last bits.
+    # MiniLM sorts texts by their length: pieces would change last bits.
     size = _TEXTS_AT_ONCE if isinstance(words, TextOnly) and words.embedding is None else total
     with step_bar("first use: encode ImageNet's names", "texts") as progress:
         for own in texts:
-            parts = []
+            pieces = []
             for start in range(0, len(own), size):
-                parts.append(words(own[start : start + size]))
-                progress(sum(map(len, [*views, *parts])), total)
-            views.append(torch.cat(parts))
+                pieces.append(words(own[start : start + size]))
+                progress(sum(map(len, [*views, *pieces])), total)
+            views.append(torch.cat(pieces))
     return views
 
 

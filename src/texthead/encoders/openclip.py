@@ -15,7 +15,7 @@ from texthead.downloads import check_url, faults
 from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.timm_visual import check_architecture
-from texthead.encoders.weights import NO_WEIGHTS, check_folder, fill, is_torchscript, read_tensors, sized_as
+from texthead.encoders.weights import check_folder, clip_tensors, fill, is_torchscript, read_tensors, sized_as
 from texthead.errors import EncoderError
 from texthead.files import read_value, replacing, write_json
 
@@ -311,7 +311,7 @@ def _named(published: Published) -> dict[str, Tensor]:
     """Return the tensors under open_clip's names, in float32."""
     from open_clip.convert import convert_state_dict
 
-    tensors = {key: value for key, value in published.read().items() if key.split(".")[-1] not in NO_WEIGHTS}
+    tensors = clip_tensors(published.read())
     try:
         tensors = convert_state_dict(None, tensors)  # pyright: ignore[reportArgumentType]
     except AttributeError:

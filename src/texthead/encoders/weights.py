@@ -39,8 +39,8 @@ _TEXTS = (".jinja", ".json", ".model", ".txt")
 # Keys in a config whose value is the length of a list that libraries allocate.
 _COUNTS, _MOST_COUNTED = re.compile(r"^num_|layer|depth|stages"), 100_000
 
-# Entries of TorchScript archives that are not weights.
-NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
+# Entries of CLIP's files that are not weights.
+_SETTINGS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -65,6 +65,11 @@ def named_tensors(values: dict) -> dict[str, Tensor]:
     if all(key.startswith(_PREFIX) for key in tensors):
         tensors = {key.removeprefix(_PREFIX): value for key, value in tensors.items()}
     return tensors
+
+
+def clip_tensors(values: dict) -> dict[str, Tensor]:
+    """Return the tensors of a CLIP model as `named_tensors`, without entries that are no weights."""
+    return {key: value for key, value in named_tensors(values).items() if key.split(".")[-1] not in _SETTINGS}
 
 
 def read_checkpoint(path: Path) -> dict:

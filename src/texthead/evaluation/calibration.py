@@ -36,7 +36,7 @@ _LOG_ODDS_MARGIN, _SCORE_MARGIN = 1e-4, 1e-6
 
 # The level is set on unknown items too if at least this share of them (0-1) has a place in the tree; else the threshold
 # rejects them.
-MOST_PLACED = 0.5
+MOST_IN_TREE = 0.5
 
 # Beyond these temperatures, probabilities are one-hot or uniform.
 COLDEST, HOTTEST = 1e-3, 1e3
@@ -309,9 +309,9 @@ def with_level(
     risky = torch.stack(best_wrong(made.apply(scores).softmax(-1), right, broader)).amax(0)
     if made.threshold and unknown:
         rate, (strange, strange_right) = made.threshold.false_accept, unknown
-        placed = strange_right.any(1).double().mean() >= MOST_PLACED
+        in_tree = strange_right.any(1).double().mean() >= MOST_IN_TREE
         # Half of the wrong answers to unknown items may be classes, half broader names.
-        if placed and len(strange) >= min_items(rate / 2):
+        if in_tree and len(strange) >= min_items(rate / 2):
             limit = risk_limit(risky, weights, wrong=wrong)
             wrong_names = best_wrong(made.apply(strange).softmax(-1), strange_right, broader)
             own, other = (max(limit, risk_limit(each, None, wrong=rate / 2)) for each in wrong_names)

@@ -364,10 +364,10 @@ class SeveralEvaluation(Evaluation):
         )
 
 
-def joined(parts: Sequence[tuple[Sequence[int], Evaluation]]) -> Evaluation:
-    """Return the evaluation of all items, given the positions of each part's items."""
-    order = np.argsort(np.concatenate([positions for positions, _ in parts])).tolist()
-    every = [result for _, result in parts]
+def joined(folds: Sequence[tuple[Sequence[int], Evaluation]]) -> Evaluation:
+    """Return the evaluation of all items, given the positions of each fold's items."""
+    order = np.argsort(np.concatenate([positions for positions, _ in folds])).tolist()
+    every = [result for _, result in folds]
     changes: dict[str, Any] = {
         name: torch.cat([getattr(each, name) for each in every])[order] for name in ("targets", "scores")
     }

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from texthead.encoders.encoder import as_visual
 from texthead.errors import DataError
 from texthead.features.engine import Engine
 from texthead.features.frames import frames_at_once
@@ -126,10 +125,10 @@ def cover(
 
 
 def steps_of(model: Recognizer, frames: int) -> int:
-    """Return how many parts of a clip of this length are covered apart if frames are not."""
+    """Return how many steps of a clip of this length are covered apart if frames are not."""
     if not model.sees_clips:
         return 1
-    spec = as_visual(model.visual).spec
+    spec = model.spec
     return min(CLIP_STEPS, spec.grid[0] * frames // spec.frames)
 
 

@@ -1,6 +1,5 @@
 """The public names of the package, imported on first use."""
 
-from . import frames as frames
 from .cache import open_cache as open_cache
 from .cache import weights_key as weights_key
 from .engine import Engine as Engine

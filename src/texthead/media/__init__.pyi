@@ -1,9 +1,10 @@
 """The public names of the package, imported on first use."""
 
-from . import limits as limits
 from .find import find_media as find_media
 from .find import find_names as find_names
 from .image import Image as Image
+from .limits import check_frames as check_frames
+from .limits import check_size as check_size
 from .mp4_header import boxes as boxes
 from .open import media_suffixes as media_suffixes
 from .paths import MediaPath as MediaPath

@@ -50,7 +50,7 @@ _DECODERS = {"WEBP": (12, 0), "AVIF": (12, 0), "HEIF": (12, 0), "JPEG2000": (0, 
 _HEIF_OF_8_BITS = 4.0
 
 # Tiles and layers of a HEIF picture; one of 200 megapixels has 768.
-MAX_PARTS = 1024
+MAX_PIECES = 1024
 
 # Images are converted to RGB in bands of this many pixels.
 _BAND_PIXELS = 2**20
@@ -135,18 +135,18 @@ class Image(Media):
                 image = self._as(tuple(_FORMATS))
             except PIL.UnidentifiedImageError:
                 formats = _formats_of(self._data or _head(self.path))
-                if formats == ("HEIF",):  # Opening it may already visit all parts.
-                    _check_parts(self.path, self._data or self.path.read_bytes())
+                if formats == ("HEIF",):  # Opening it may already visit all pieces.
+                    _check_pieces(self.path, self._data or self.path.read_bytes())
                 image = self._as(formats)
         check_size(self.path, *image.size)
         return image
 
     def _sizes(self, image: PIL.Image.Image) -> Iterator[tuple[int, int]]:
-        """Yield the size of the picture, and those of the parts of HEIF and AVIF: it may cover a fraction of a tile."""
+        """Yield the size of the picture, and those of the pieces of HEIF or AVIF: it may show a fraction of a tile."""
         yield image.size
         if image.format in ("HEIF", "AVIF"):
-            for part in re.finditer(rb"ispe\0{4}(.{4})(.{4})", self._data or self.path.read_bytes(), re.DOTALL):
-                yield int.from_bytes(part[1]), int.from_bytes(part[2])
+            for size in re.finditer(rb"ispe\0{4}(.{4})(.{4})", self._data or self.path.read_bytes(), re.DOTALL):
+                yield int.from_bytes(size[1]), int.from_bytes(size[2])
 
     def _as(self, formats: tuple[str, ...]) -> PIL.Image.Image:
         return PIL.Image.open(self.path if self._data is None else io.BytesIO(self._data), formats=formats)
@@ -343,25 +343,25 @@ def _strip(image: tiff.TiffImageFile) -> float:
     return size
 
 
-def _check_parts(path: Path, data: bytes) -> None:
-    """Raise MediaError if a HEIF file has a picture of more than MAX_PARTS parts, each counted as often as it is used.
+def _check_pieces(path: Path, data: bytes) -> None:
+    """Raise MediaError if a HEIF file has a picture of over MAX_PIECES pieces, each counted as often as it is used.
 
-    Its tiles and layers may have parts too, so a few kilobytes can describe any number.
+    Its tiles and layers may have pieces too, so a few kilobytes can describe any number.
     """
-    width, parts_of = 2, defaultdict[bytes, list[bytes]](list)
+    width, pieces_of = 2, defaultdict[bytes, list[bytes]](list)
     for kind, start, end in boxes(io.BytesIO(data), 0, len(data), {b"meta": 4, b"iref": 4}):
         if kind == b"iref":
             width = 4 if data[start] else 2
         elif kind == b"dimg":
-            places = range(start + width + 2, min(end, len(data)), width)
-            parts_of[data[start : start + width]] += [data[place : place + width] for place in places]
+            offsets = range(start + width + 2, min(end, len(data)), width)
+            pieces_of[data[start : start + width]] += [data[offset : offset + width] for offset in offsets]
 
     @cache
     def count(item: bytes) -> int:
-        return 1 + sum(map(count, parts_of.get(item, ())))
+        return 1 + sum(map(count, pieces_of.get(item, ())))
 
-    if (most := max(map(count, [*parts_of]), default=0)) > MAX_PARTS:
-        raise MediaError(path, f"has a picture of {most} parts, the limit is {MAX_PARTS}; save it again as one")
+    if (most := max(map(count, [*pieces_of]), default=0)) > MAX_PIECES:
+        raise MediaError(path, f"has a picture of {most} parts, the limit is {MAX_PIECES}; save it again as one")
 
 
 @contextmanager

@@ -148,8 +148,8 @@ def check_header(path: Path, header: bytes, name: str, size: int) -> None:
     # Compared in a tenth of the time that tarfile takes.
     fields = header[:100].rstrip(b"\0"), header[124:135], header[156:157], header[345:]
     if fields != (os.fsencode(name), b"%011o" % size, tarfile.REGTYPE, bytes(BLOCK - 345)):
-        place = f"at the listed offset the shard has {os.fsdecode(fields[0])!r}"
-        raise MediaError(path, f"{place}, not a file {name!r} of {size} bytes; prepare it again")
+        actual = f"at the listed offset the shard has {os.fsdecode(fields[0])!r}"
+        raise MediaError(path, f"{actual}, not a file {name!r} of {size} bytes; prepare it again")
 
 
 def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
@@ -250,9 +250,9 @@ def _members(shard: str, stamp: tuple[int, int] | None) -> tuple[int, np.ndarray
         clips = _clips(tar)
     except DataError as error:
         raise MediaError(tar, f"its index cannot be used ({error})") from None
-    places = ((clip["offset"], clip["size"], clip["table"]) for clip in clips)
+    ranges = ((clip["offset"], clip["size"], clip["table"]) for clip in clips)
     digests = ((bytes.fromhex(clip["sha256"]), bytes.fromhex(clip["print"])) for clip in clips)
-    rows = [place + digest for place, digest in zip(places, digests, strict=True)]
+    rows = [where + digest for where, digest in zip(ranges, digests, strict=True)]
     return int(clips[0]["key"]) if clips else 0, np.array(rows, _ROW)
 
 

@@ -17,7 +17,7 @@ from texthead.models.temporal import FrameConv
 
 
 @dataclass(frozen=True)
-class Counts:
+class Costs:
     """Parameters of a model, and multiply-adds for one clip.
 
     `paper_parameters` and `paper_multiply_adds` leave out what the paper's tables leave out: attention, layer norms,
@@ -29,41 +29,41 @@ class Counts:
     paper_parameters: int
     paper_multiply_adds: int
 
+    @classmethod
+    def of(cls, model: Recognizer, *, frames: int, size: int) -> "Costs":
+        """Count for one clip of `frames` frames of size x size pixels. A model on the device "meta" needs no memory.
 
-def count(model: Recognizer, *, frames: int, size: int) -> Counts:
-    """Count for one clip of `frames` frames of size x size pixels. A model on the device "meta" needs no memory.
+        Source: Tables 7 and 12.
+        Differs: Table 7 prints 3829 G for 32 frames at 336 pixels; its own convention gives 3729.3.
+        """
+        clip = torch.empty(1, frames, 3, size, size, device=next(model.parameters()).device)
+        layers: dict[nn.Module, int] = {}
 
-    Source: Tables 7 and 12.
-    Differs: Table 7 prints 3829 G for 32 frames at 336 pixels; its own convention gives 3729.3.
-    """
-    clip = torch.empty(1, frames, 3, size, size, device=next(model.parameters()).device)
-    layers: dict[nn.Module, int] = {}
+        def add(module: nn.Module, _: object, out: Float[Tensor, "..."]) -> None:
+            # A batch norm subtracts, divides, scales and shifts.
+            each = 4 if isinstance(module, nn.BatchNorm2d) else module.get_parameter("weight")[0].numel()
+            layers[module] = layers.get(module, 0) + out.numel() * each
 
-    def add(module: nn.Module, _: object, out: Float[Tensor, "..."]) -> None:
-        # A batch norm subtracts, divides, scales and shifts.
-        each = 4 if isinstance(module, nn.BatchNorm2d) else module.get_parameter("weight")[0].numel()
-        layers[module] = layers.get(module, 0) + out.numel() * each
-
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm2d, FrameConv)
-    handles = [module.register_forward_hook(add) for module in model.modules() if isinstance(module, kinds)]
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), _countable_attention(), FlopCounterMode(display=False) as flops:
-            model(clip)
-    finally:
-        model.train(was_training)
-        for handle in handles:
-            handle.remove()
-    weight = getattr(model.head, "weight", None)
-    rows = weight.numel() if isinstance(weight, Tensor) else 0
-    frozen = 0 if isinstance(weight, nn.Parameter) else rows
-    return Counts(
-        parameters=sum(parameter.numel() for parameter in model.parameters()) + frozen,
-        multiply_adds=flops.get_total_flops() // 2,
-        paper_parameters=sum(p.numel() for module in layers for p in module.parameters()) + rows,
-        paper_multiply_adds=sum(layers.values()) + rows,
-    )
+        kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm2d, FrameConv)
+        handles = [module.register_forward_hook(add) for module in model.modules() if isinstance(module, kinds)]
+        was_training = model.training
+        model.eval()
+        try:
+            with torch.no_grad(), _countable_attention(), FlopCounterMode(display=False) as flops:
+                model(clip)
+        finally:
+            model.train(was_training)
+            for handle in handles:
+                handle.remove()
+        weight = getattr(model.head, "weight", None)
+        rows = weight.numel() if isinstance(weight, Tensor) else 0
+        frozen = 0 if isinstance(weight, nn.Parameter) else rows
+        return cls(
+            parameters=sum(parameter.numel() for parameter in model.parameters()) + frozen,
+            multiply_adds=flops.get_total_flops() // 2,
+            paper_parameters=sum(p.numel() for module in layers for p in module.parameters()) + rows,
+            paper_multiply_adds=sum(layers.values()) + rows,
+        )
 
 
 @contextmanager

@@ -1,7 +1,10 @@
 """The public names of the package, imported on first use."""
 
-from . import distributed as distributed
 from .device import pick_device as pick_device
+from .distributed import gather_list as gather_list
+from .distributed import launched as launched
+from .distributed import rank as rank
+from .distributed import ranks as ranks
 from .loaders import own_variables as own_variables
 from .progress import Progress as Progress
 from .progress import Reporter as Reporter

@@ -176,8 +176,8 @@ def _right_names(run: Run, broader: Broader, labels: Sequence[str]) -> Bool[Tens
     """Return which names are above each label of an unknown item; no class of the run is right for it."""
     tree = run.tree
     assert tree is not None
-    places = {label: tree.place(label) for label in set(labels)}
+    ancestors = {label: tree.ancestors(label) for label in set(labels)}
     rows = {
-        label: [*[False] * len(run.labels), *(name in place for name in broader)] for label, place in places.items()
+        label: [*[False] * len(run.labels), *(name in above for name in broader)] for label, above in ancestors.items()
     }
     return torch.tensor([rows[label] for label in labels])

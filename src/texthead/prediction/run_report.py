@@ -78,6 +78,6 @@ def report_run(
     if not blind_to_order(run.model, protocol.frames):
         order = order_test(run.model, scores.table.division.scored, protocol, reading, reporter=reporter)
     strips = mistake_strips(scores.raw, protocol, examples, run.model, engine=reading.engine, reporter=reporter)
-    parts = {"strips": strips, "order": order, "calibration_report": reliability, "answers": scores.answers}
-    write_report(path, run.folder, run.model, records, scores.table, **parts)
+    sections = {"strips": strips, "order": order, "calibration_report": reliability, "answers": scores.answers}
+    write_report(path, run.folder, run.model, records, scores.table, **sections)
     return RunReport(path, scores)

@@ -83,8 +83,8 @@ def _draw_curve(panel: "matplotlib.axes.Axes", records: Records, key: str) -> No
     panel.set_title(_PANEL_TITLES[key] + note, loc="left", fontsize=10)
     _quiet(panel)
     if key != "loss":
-        place: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
-        panel.annotate(f"{values[-1]:.1f}", (steps[-1], values[-1]), fontsize=9, **place)
+        offset: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+        panel.annotate(f"{values[-1]:.1f}", (steps[-1], values[-1]), fontsize=9, **offset)
         panel.margins(x=0.08)
         low, high = panel.get_ylim()
         panel.set_ylim(max(low, 0), min(high, 100))

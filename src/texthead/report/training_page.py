@@ -17,14 +17,14 @@ FEW_TO_REORDER = 500  # items; each takes about 15 ms on one core
 def write_training_report(trained: TrainedRun, reporter: Reporter = Reporter()) -> Path:
     """Write `report.html` into the folder of a run after training, without encoding frames again; return its path."""
     path, table, reading, protocol = trained.out / "report.html", trained.table, trained.reading, trained.protocol
-    parts: dict[str, Any] = {}
+    sections: dict[str, Any] = {}
     if table.rows:
         few = reading.cache and len(table.division.scored) <= FEW_TO_REORDER
         if few and not blind_to_order(trained.model, protocol.frames):
-            parts["order"] = order_test(trained.model, table.division.scored, protocol, reading, reporter=reporter)
+            sections["order"] = order_test(trained.model, table.division.scored, protocol, reading, reporter=reporter)
         if rank() == 0:
             _, own = table.rows[-1]
-            parts |= {"strips": mistake_strips(own, protocol), "calibration_report": calibration_report(own)}
+            sections |= {"strips": mistake_strips(own, protocol), "calibration_report": calibration_report(own)}
     if rank() == 0:
-        write_report(path, trained.out, trained.model, trained.records, table, **parts)
+        write_report(path, trained.out, trained.model, trained.records, table, **sections)
     return path

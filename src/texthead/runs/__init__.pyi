@@ -1,6 +1,5 @@
 """The public names of the package, imported on first use."""
 
-from . import hub as hub
 from .folder import ENCODER as ENCODER
 from .folder import classes_json as classes_json
 from .folder import data_name as data_name
@@ -18,5 +17,5 @@ from .saved import check_run as check_run
 from .saved import check_run_exists as check_run_exists
 from .saved import is_run as is_run
 from .saved import saved_classes as saved_classes
-from .scores import NAME as NAME
+from .scores import SCORES as SCORES
 from .scores import read_scores as read_scores

@@ -1,20 +1,17 @@
 """Download a run from a hub (`hub:ORG/NAME[@REVISION]`), and names of runs on hubs."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from texthead.downloads import cache_without_network
+from texthead.downloads import cache_without_network, hub_errors
 from texthead.errors import RunError
 from texthead.runs.folder import ENCODER
 
 PREFIX = "hub:"
 
-# Uploaded unchanged. Reports and checkpoints are not uploaded: they hold pictures of the data and training state.
-UNCHANGED = ("model.safetensors", "scores.json")
-
-_FILES = (*UNCHANGED, "recipe.json", "classes.json", "split.json", "calibration.json", "metrics.jsonl", "README.md")
+# Reports and checkpoints are not on hubs: they hold pictures of the data and training state.
+_FILES = ("recipe.json", "classes.json", "split.json", "calibration.json", "metrics.jsonl", "README.md")
+_FILES += ("model.safetensors", "scores.json")
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
@@ -59,19 +56,3 @@ def display_name(folder: Path) -> str:
     """Return the name of a run for messages: its folder, or `hub:ORG/NAME` for a cached copy."""
     cached = _CACHED.search(str(folder))
     return f"{PREFIX}{cached[1]}/{cached[2]}" if cached else str(folder)
-
-
-@contextmanager
-def hub_errors(address: str, problem: str = "") -> Iterator[None]:
-    """Convert errors of the hub's client to RunError; `problem` is what is wrong with the network."""
-    try:
-        yield
-    except Exception as error:  # The client also raises errors of its HTTP library, which is another in each version.
-        if problem:
-            raise RunError(f"{address} is not on this machine, and {problem}: connect to the network once") from None
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = f"{type(error).__name__}: {' '.join(lines[:2])[:300]}"
-        raise RunError(
-            f"{address}: the hub refused or cannot be reached ({reason}); check name, revision, connection and token "
-            "(hf auth login)"
-        ) from None

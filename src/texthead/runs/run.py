@@ -136,6 +136,11 @@ class Run:
     edits: tuple[Edit, ...] = ()
     allow_download: bool = False
 
+    @property
+    def name(self) -> str:
+        """The name for messages: the folder, or `hub:ORG/NAME` for a cached copy of a run on a hub."""
+        return display_name(self.folder)
+
     def was_trained_on(self, path: Path) -> bool:
         """Return whether the file is a training item, a copy of one, or a part of a video that overlaps with one."""
         if self._is_among(path, self.trained_on, self._only_trained, self._held_out_set):
@@ -187,7 +192,7 @@ class Run:
         """
         calibration = self.calibration
         if calibration is None:
-            name = display_name(self.folder)
+            name = self.name
             own = f"probabilities of {name} are not calibrated; texthead calibrate {name} does that on held-out items"
             # Those of several labels come from cross-validated items.
             return None, None if self.classes is None or self.model.several else own

@@ -12,7 +12,7 @@ from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.files import read_json, write_json
 from texthead.recipes import of_json
 
-NAME = "scores.json"
+SCORES = "scores.json"
 
 
 class Score(NamedTuple):
@@ -103,7 +103,7 @@ class RunScores(NamedTuple):
 
 def write_scores(folder: Path, scores: RunScores) -> None:
     """Write `scores.json` to the run's folder, atomically."""
-    write_json(folder / NAME, {"scored": scores.scored, "methods": [score._asdict() for score in scores.methods]})
+    write_json(folder / SCORES, {"scored": scores.scored, "methods": [score._asdict() for score in scores.methods]})
 
 
 def read_scores(folder: Path) -> RunScores | None:
@@ -112,7 +112,7 @@ def read_scores(folder: Path) -> RunScores | None:
     Raises:
         RunError: the file is not valid.
     """
-    path = folder / NAME
+    path = folder / SCORES
     if not path.is_file():
         return None
     value = read_json(path)

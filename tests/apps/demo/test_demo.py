@@ -47,7 +47,7 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert len(json.loads((tmp_path / "runs" / "fine-tuned" / "split.json").read_text())["train"]) == 288
 
 
-def test_the_result_of_the_demo_says_what_is_hard_and_shows_the_first_clips_right_or_wrong():
+def test_the_demo_says_what_is_hard_and_shows_clips():
     """The shown clips are the first ones, not those that are right."""
     names, paths = ("a cat spinning", "a cat jumping", "an umbrella spinning"), [Path(f"{i}.mp4") for i in range(4)]
     seen = Evaluation(names[1:], paths[:2], torch.tensor([0, 1]), torch.tensor([[3.0, 0], [0, 3]]))

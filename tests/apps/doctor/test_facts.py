@@ -10,7 +10,7 @@ import pytest
 from made import sound, write_broken, write_frames, write_image
 from media_files import damage, encode, lossless, remux, scene, truncate, x264
 from messages import prints
-from texthead.apps.doctor.facts import Facts, bytes_missing, facts_of, thumbnail_of, uneven_part
+from texthead.apps.doctor.facts import Facts, bytes_missing, facts_of, thumbnail_of, uneven_share
 from texthead.media.paths import MediaPath
 
 
@@ -125,10 +125,10 @@ def test_what_is_shown_turned(plain: Path, tmp_path: Path) -> None:
 def test_uneven_times(tmp_path: Path) -> None:
     facts = facts_of(x264(tmp_path / "a.mp4", count=6, times=[0, 1, 2, 10, 11, 30]))
     assert facts.uneven == pytest.approx(2 / 5)
-    assert uneven_part([0.0, 1.0, 2.0, 3.0, 5.0]) == 0.25
+    assert uneven_share([0.0, 1.0, 2.0, 3.0, 5.0]) == 0.25
     # 30 frames per second in milliseconds: 33 33 34.
-    assert uneven_part([0.0, 0.033, 0.066, 0.1, 0.133]) == 0
-    assert uneven_part([0.0]) == 0
+    assert uneven_share([0.0, 0.033, 0.066, 0.1, 0.133]) == 0
+    assert uneven_share([0.0]) == 0
 
 
 def test_black_still_and_plain(tmp_path: Path) -> None:

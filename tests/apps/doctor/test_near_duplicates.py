@@ -65,7 +65,7 @@ def make_facts(edges: np.ndarray, name: object, contrast: float = 40.0, colours:
     return Facts(Path("a"), digest=str(name), appearance=appearance)
 
 
-def test_files_are_alike_if_edges_correlate_and_surely_if_colours_do_too() -> None:
+def test_edges_make_files_alike_and_colours_make_it_sure() -> None:
     edges = np.random.default_rng(0).choice([-1.0, 1.0], EDGES)
     near, far = edges.copy(), edges.copy()
     near[:40] *= -1
@@ -83,7 +83,7 @@ def test_files_are_alike_if_edges_correlate_and_surely_if_colours_do_too() -> No
     assert not near_duplicates.alike_by_edges(facts)[2, 3].sure
 
 
-def test_different_things_before_a_plain_background_are_no_sure_copies(tmp_path: Path) -> None:
+def test_different_things_on_plain_ground_are_no_sure_copies(tmp_path: Path) -> None:
     """The signs of their edges, a plain difference hash, correlate by 1.0: all lies in the shape's outline."""
     facts = []
     for number, colour in enumerate(("firebrick", "royalblue", "seagreen")):

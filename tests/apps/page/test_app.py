@@ -14,7 +14,7 @@ from made import write_broken, write_image, write_small_run, write_video
 from messages import prints, refuses
 from pages import Page
 from texthead.apps.page.answers import About, Answerer, Question
-from texthead.apps.page.app import MOST_TEXT, PARTS, answer_in_steps, open_model, ui_app
+from texthead.apps.page.app import MOST_TEXT, STATUS, answer_in_steps, open_model, ui_app
 from texthead.apps.page.options import PageLimits
 from texthead.cli import EncodingOptions, TemplateOptions, flag_names
 from texthead.cli.main import command_of
@@ -44,7 +44,7 @@ def test_a_video_is_shown_part_by_part(held: StatefulWorker, tmp_path: Path) -> 
     video = write_video(tmp_path / "clip.mp4", "red", frames=20)
     first, second, third = show(held, video, ["when", "where"])
     assert {"clip.mp4", "2.0 s, 20 frames"} <= set(Page(first["named"]).strings)
-    assert [step["status"] for step in (first, second, third)] == [PARTS["when"], PARTS["where"], ""]
+    assert [step["status"] for step in (first, second, third)] == [STATUS["when"], STATUS["where"], ""]
     assert [*first] == ["named", "downloads", "status"]
     assert [*second] == ["when", "downloads", "status"]
     assert [*third] == ["where", "status"]
@@ -130,7 +130,7 @@ def _slow_where() -> Callable[..., object]:
     answer = Answerer(os.environ["SLOW_RUN"], None, *OPTIONS)
 
     def wait(question):
-        if question.part == "where":
+        if question.asked == "where":
             time.sleep(60)
         return answer(question)
 

@@ -101,7 +101,7 @@ def test_a_run_has_an_index_of_its_own_for_its_weights(opened: Opened, tmp_path:
     assert len([*opened.file.parent.iterdir()]) == 3
 
 
-def test_a_manifest_selects_parts_and_a_part_that_moves_is_encoded_again(opened: Opened) -> None:
+def test_a_manifest_selects_parts_and_moved_ones_are_encoded(opened: Opened) -> None:
     manifest = opened.data / "parts.csv"
     manifest.write_text("path,start,end\nfilm.mp4,1,9\nfilm.mp4,12,\nbelow/a.png,,\n")
     opened.data = manifest

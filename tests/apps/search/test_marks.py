@@ -49,7 +49,7 @@ def odds(marks: Marks) -> Tensor:
     return marks.head()(marks.index.features.float()) @ torch.tensor([1.0, -1.0])
 
 
-def test_marks_make_the_ranking_better_and_hits_or_misses_alone_do_not_spoil_it() -> None:
+def test_marks_improve_the_ranking_and_hits_alone_do_no_harm() -> None:
     index, row = clouds()
     texts = precision(normalize(index.features.float() - index.features.float().mean(0), dim=-1) @ row, 20)
     marks = Marks(index, "kite", row)
@@ -69,7 +69,7 @@ def test_marks_make_the_ranking_better_and_hits_or_misses_alone_do_not_spoil_it(
     assert Marks(index, "one; or\n two", row).name == "one, or two"
 
 
-def test_probabilities_are_calibrated_where_there_are_enough_marks_and_only_there() -> None:
+def test_probabilities_need_enough_marks() -> None:
     index, row = clouds(300, 1700)
     marks, kinds = Marks(index, "kite", row), list[str]()
     for _ in range(5):
@@ -109,7 +109,7 @@ def test_windows_of_one_film_nearby_are_one_group() -> None:
     assert CALIBRATED not in marks.head().kind
 
 
-def test_the_next_page_has_likely_hits_and_windows_between_hits_and_misses() -> None:
+def test_the_next_page_has_likely_hits_and_doubtful_windows() -> None:
     index, row = clouds()
     marks = Marks(index, "kite", row)
     ranked = odds(marks).argsort(descending=True).tolist()
@@ -281,7 +281,7 @@ def test_other_commands_take_the_run_and_the_csv(folder: Path, tmp_path: Path, w
     works("label", folder, "--out", marks_csv, *options, "--next", 2)
 
 
-def test_a_run_of_an_index_of_a_run_has_its_encoder_and_temporal_module(folder: Path, tmp_path: Path) -> None:
+def test_a_run_from_an_index_has_its_encoder_and_temporal(folder: Path, tmp_path: Path) -> None:
     index = opened(folder, write_colour_run(tmp_path / "colours"))
     taught(index).save_run(tmp_path / "run")
     run, old = load_run(tmp_path / "run"), load_run(tmp_path / "colours")

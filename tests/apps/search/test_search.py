@@ -75,7 +75,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
 
 
-def test_words_rank_windows_and_scores_are_deviations_of_the_folder() -> None:
+def test_words_rank_windows_by_deviations_of_the_folder() -> None:
     index = drawn([*OTHERS, "a kite", "a kite"])
     results = search(index, "a kite", top=5)
     assert set(windows(results)[:2]) | {results.hits[0].window} <= {80, 81}
@@ -96,7 +96,7 @@ def test_words_rank_windows_and_scores_are_deviations_of_the_folder() -> None:
             search(index, empty)
 
 
-def test_the_best_hit_stands_out_for_what_is_there_and_rarely_for_what_is_not() -> None:
+def test_the_best_hit_stands_out_only_for_what_is_there() -> None:
     index = drawn([*OTHERS, "a kite"])
     results = search(index, "a kite")
     assert results.fits
@@ -108,10 +108,10 @@ def test_the_best_hit_stands_out_for_what_is_there_and_rarely_for_what_is_not() 
     assert missed.note.startswith("nothing in this folder fits clearly better than chance: ")
     few = search(drawn(OTHERS[:4]), "a kite")
     assert few.fits
-    assert "not judged" in few.note
+    assert "not estimated" in few.note
 
 
-def test_common_words_are_encoded_once_and_again_if_the_text_encoder_or_the_folder_changes() -> None:
+def test_common_words_are_encoded_again_only_after_a_change() -> None:
     words, other = Words(), Words("other")
     index = drawn(OTHERS, model=words.encoder)
     common = common_words(index)
@@ -128,7 +128,7 @@ def test_common_words_are_encoded_once_and_again_if_the_text_encoder_or_the_fold
     assert torch.equal(common_words(drawn([*OTHERS, "a kite"], model=Words().encoder)).fits, more.fits)
 
 
-def test_neighbouring_windows_are_one_hit_and_those_of_other_scenes_are_not() -> None:
+def test_neighbouring_windows_of_one_scene_are_one_hit() -> None:
     shown = [*OTHERS, "thing 3", "a kite", "a kite and a child", "thing 5", "thing 6", "a kite"]
     index = drawn(shown, [*range(80), 80, 80, 80, 80, 80, 80])
     index.features[82] = (CENTER + 1.5 * row("a kite") + row("a child")).half()
@@ -190,7 +190,7 @@ def test_an_example_finds_its_like_and_needs_no_text(tmp_path: Path) -> None:
         search(index, write_broken(tmp_path / "broken.png"))
 
 
-def test_heads_and_classes_of_a_run_have_probabilities_if_they_are_calibrated(tmp_path: Path) -> None:
+def test_calibrated_heads_and_classes_have_probabilities(tmp_path: Path) -> None:
     folder = tmp_path / "files"
     for seed, colour in enumerate(("red", "green", "blue", "green")):
         write_image(folder / f"{colour}{seed}.png", colour, seed)

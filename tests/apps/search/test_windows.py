@@ -169,7 +169,7 @@ def test_an_interrupted_build_continues(files: list[Path], keeper: Keeper, monke
     assert keeper.frames == 0, "the first chunk was encoded before the interrupt"
 
 
-def test_parts_frame_folders_and_videos_of_one_frame_are_one_window(film: Path, keeper: Keeper, tmp_path: Path) -> None:
+def test_parts_frame_folders_and_single_frames_are_one_window(film: Path, keeper: Keeper, tmp_path: Path) -> None:
     template = write_frames(tmp_path / "clip" / "img_{:02d}.png", "blue")
     one = encode(tmp_path / "one.mp4", pictures("red", 1, 1), rate=5)
     part = film.with_name("film.mp4#t=3,21")
@@ -207,7 +207,7 @@ def test_clips_and_temporal_modules_see_windows_of_five_seconds(
     assert torch.allclose(windows.features.float(), expected, rtol=2e-3, atol=2e-3)
 
 
-def test_features_that_are_no_numbers_are_a_problem_of_their_file(files: list[Path], keeper: Keeper) -> None:
+def test_features_that_are_no_numbers_are_their_file_s_problem(files: list[Path], keeper: Keeper) -> None:
     keeper.model.visual.net.register_forward_hook(lambda _, __, features: features * torch.nan)
     windows = keeper(files[2:3])
     assert len(windows.features) == 0

@@ -25,7 +25,7 @@ from made import (
     write_timed,
 )
 from messages import prints
-from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, csv_row, event_json, in_order
+from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, event_json, in_order
 from texthead.apps.timeline.timeline import Sliding, open_timed, scores_over_time
 from texthead.data.reading import read_dataset
 from texthead.evaluation.calibration import NONE
@@ -225,11 +225,11 @@ def test_a_calibrated_run_has_events_of_no_class(unsure, timeline, piped, tmp_pa
     assert content["events"] == [event_json(event) for event in expected if event.known]
     assert content["none_of_these"] == [event_json(event) for event in expected if not event.known]
     rows = list(csv.reader(io.StringIO(timeline(run, *HALF, "--csv")[0])))
-    assert rows[1:] == [list(csv_row(event)) for event in expected]
+    assert rows[1:] == [list(event.cells) for event in expected]
     # From a pipe, events are printed as they end.
     _, out, _ = piped(run, "-", *HALF, "--csv")
     rows = list(csv.reader(io.StringIO(out)))
-    assert sorted(rows[1:], key=lambda row: float(row[0])) == [list(csv_row(event)) for event in expected]
+    assert sorted(rows[1:], key=lambda row: float(row[0])) == [list(event.cells) for event in expected]
 
 
 def test_no_event_by_threshold_or_temperature(world, timeline):

@@ -12,12 +12,11 @@ from texthead.apps.timeline.events import (
     EventFinder,
     Hysteresis,
     Stretch,
-    csv_row,
     event_json,
     events_in,
     in_order,
     of_all_classes,
-    srt,
+    subtitles,
 )
 from texthead.errors import DataError
 
@@ -86,8 +85,8 @@ def test_none_of_these_ends_event():
     result = run_finder(rows, ["a", "b"], rule)
     assert result == [Event("none of these", 1.0, 3.0, 0.9, 0.9, known=False)]
     assert event_json(result[0])["name"] is None
-    assert csv_row(result[0])[2] == "none of these"
-    assert srt([*result, Event("a", 3.0, 4.0, 0.9, 0.9)]).startswith("1\n00:00:03,000")
+    assert result[0].cells[2] == "none of these"
+    assert subtitles([*result, Event("a", 3.0, 4.0, 0.9, 0.9)]).startswith("1\n00:00:03,000")
 
 
 def test_short_none_of_these_is_bridged():
@@ -142,7 +141,9 @@ def test_no_name_forges_a_subtitle(tmp_path: Path) -> None:
         "\x1b[1m\u202ed",
     ]
     path = tmp_path / "a.srt"
-    path.write_text(srt(Event(name, 2.0 * n, 2.0 * n + 1, 0.9, 0.9) for n, name in enumerate(names)), encoding="utf-8")
+    path.write_text(
+        subtitles(Event(name, 2.0 * n, 2.0 * n + 1, 0.9, 0.9) for n, name in enumerate(names)), encoding="utf-8"
+    )
     with av.open(str(path)) as read:
         result = [(packet.pts, packet.duration, bytes(packet).decode()) for packet in read.demux() if packet.size]
     assert [times for *times, _ in result] == [[2000 * n, 1000] for n in range(len(names))]
@@ -154,13 +155,13 @@ def test_no_name_forges_a_subtitle(tmp_path: Path) -> None:
 def test_subtitles_have_hours_and_a_comma():
     events = [Event("a cat jumping", 0.0, 1.0625, 0.9, 1.0), Event("b", 3725.4996, 3725.9, 0.9, 1.0)]
     first = "1\n00:00:00,000 --> 00:00:01,062\na cat jumping\n"
-    assert srt(events) == f"{first}\n2\n01:02:05,500 --> 01:02:05,900\nb\n"
-    assert srt([]) == ""
+    assert subtitles(events) == f"{first}\n2\n01:02:05,500 --> 01:02:05,900\nb\n"
+    assert subtitles([]) == ""
 
 
 def test_csv_is_rounded_and_json_is_not():
     event = Event("a", 0.33333, 2.0, 0.123456789, 1.0)
-    assert csv_row(event) == ("0.333", "2.000", "a", "0.123457", "1.000000")
+    assert event.cells == ("0.333", "2.000", "a", "0.123457", "1.000000")
     assert event_json(event) == {"name": "a", "start": 0.33333, "end": 2.0, "mean": 0.123456789, "peak": 1.0}
 
 
@@ -185,7 +186,7 @@ def test_parts_of_events_that_overlap_have_all_their_names() -> None:
 
 def test_subtitles_of_events_that_overlap_are_all_read(tmp_path: Path) -> None:
     events = [Event("dog", 1.0, 4.0, 0.6, 0.9), Event("frisbee", 2.0, 5.0, 0.7, 0.8)]
-    (tmp_path / "a.srt").write_text(srt(events))
+    (tmp_path / "a.srt").write_text(subtitles(events))
     with av.open(str(tmp_path / "a.srt")) as file:
         cues = [
             (float(packet.pts * packet.time_base), float(packet.duration * packet.time_base))

@@ -26,14 +26,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from texthead.data import Pooling, Protocol, manifest_rows, row_path
-from texthead.encoders import as_visual
 from texthead.errors import DataError, RunError
 from texthead.evaluation import Calibration, head_scores
 from texthead.features import Reading, item_features, readable, weights_key
 from texthead.files import lines, read_json, replacing, write_csv, write_json
 from texthead.media import MediaPath, find_names
 from texthead.models import Recognizer
-from texthead.parallel import Reporter, distributed, silent
+from texthead.parallel import Reporter, silent
+from texthead.parallel import ranks as processes_in_group
 from texthead.prediction import check_has_sets, csv_columns, csv_rows, entry_scores, predictions_of, protocol_of
 from texthead.recipes import INEXACT, EngineName
 from texthead.runs import Run
@@ -250,7 +250,7 @@ def predict_slices(
         raise DataError(
             f"`engine={engine}` is not exact, so processes would get different features; use an exact engine for slices"
         )
-    if distributed.ranks() > 1:
+    if processes_in_group() > 1:
         raise RunError("predict_slices does not work in a process group; start none, and set `rank` and `ranks`")
     for number, paths in slices.unfinished(rank, ranks):
         reading = Reading(workers, slices.options.batch, engine=engine)
@@ -325,7 +325,7 @@ def _lines(manifest: Path) -> Iterator[str]:
 
 def _model_key(model: Recognizer) -> str:
     """Return a digest of the encoder and temporal module, independent of where the encoder is stored."""
-    spec = replace(as_visual(model.visual).spec, source="")
+    spec = replace(model.spec, source="")
     config = getattr(model.temporal, "config", dict)()
     return weights_key(Recognizer(model.visual, model.temporal, nn.Identity()), repr((spec, config)))
 
@@ -335,7 +335,7 @@ def _head_probe(model: Recognizer, pooling: Pooling) -> list[float]:
 
     A digest of its rows would not do: each process may encode them itself, and processors differ in the last bits.
     """
-    feature = torch.arange(as_visual(model.visual).spec.dim).cos().view(1, 1, -1)
+    feature = torch.arange(model.spec.dim).cos().view(1, 1, -1)
     limits = () if model.thresholds is None else model.thresholds.tolist()
     return [round(score, 5) for score in (*head_scores(model, feature, pooling=pooling)[0].tolist(), *limits)]
 

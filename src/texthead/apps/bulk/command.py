@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import (
@@ -12,10 +11,10 @@ from texthead.cli import (
     ProtocolOptions,
     ReadingOptions,
     argument,
+    check_outputs,
     console,
     noted_calibration,
     option,
-    outputs,
     run_argument,
 )
 from texthead.errors import DataError
@@ -78,7 +77,7 @@ class Bulk:
             raise DataError("give both --rank (number of this process, from 0) and --ranks (number of processes)")
         if self.ray is not None:
             check_extra("ray", "--ray")
-        outputs.check_out_folder(f"--out {self.out}", Path(self.out))
+        check_outputs(self, out="/")
 
     def _run_and_source(self) -> tuple[str | None, str]:
         """Return (the run or None, the source of the files)."""

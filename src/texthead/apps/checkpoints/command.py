@@ -5,9 +5,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from texthead.cli import PositiveInt, argument, console, option, outputs
+from texthead.cli import PositiveInt, argument, check_outputs, console, option
 from texthead.errors import DataError
-from texthead.text import clean_names, prompts, read_names
+from texthead.text import clean_names, read_names, read_template
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class Import:
 
     def check(self) -> None:
         """Raise DataError if the run folder cannot be written."""
-        outputs.check_out_folder(f"--out {self.out}", Path(self.out))
+        check_outputs(self, out="/")
 
     def __call__(self) -> None:
         if self.file.startswith("hf:"):
@@ -104,7 +104,7 @@ class Import:
         keys = ("interaction", "template_pooling", "origin", "pooling", "crops_along", "pixels", "interpolation")
         convention: dict[str, Any] = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
         if self.template is not None:
-            convention["template"] = prompts.read_template(self.template)
+            convention["template"] = read_template(self.template)
         if self.test_scale is not None:
             convention["test_scale"] = None if self.test_scale == "learned" else _number(self.test_scale)
         own = (self.kind, self.encoder, self.frames, self.resize, convention, self.temporal, self.activation)

@@ -41,15 +41,11 @@ from texthead.errors import DataError, EncoderError, RunError
 from texthead.files import locked
 from texthead.media import MediaPath
 from texthead.models import (
-    FrameTransformer,
     Head,
-    JoinedFrames,
-    MeanPool,
+    LinearHead,
     Recognizer,
     Temporal,
-    TemporalTransformer,
     TokenConv,
-    heads,
     make_temporal,
     text_head,
 )
@@ -298,11 +294,11 @@ def _temporal(
     Raises:
         EncoderError: the weights do not fit a temporal transformer or token convolutions of this encoder.
     """
-    pool: Temporal = JoinedFrames() if spotting else MeanPool()
+    pool = make_temporal({"kind": "frames" if spotting else "mean"}, visual)
     if checkpoint.temporal:
         layers = len({key.split(".")[2] for key in checkpoint.temporal if key.startswith("transformer.")})
-        kind = FrameTransformer if spotting else TemporalTransformer
-        pool = kind(config["embed_dim"], max(1, layers), heads=temporal_heads(config))
+        shape = {"dim": config["embed_dim"], "layers": max(1, layers), "heads": temporal_heads(config)}
+        pool = make_temporal({"kind": "frame-transformer" if spotting else "transformer", **shape}, visual)
         fill(pool, checkpoint.temporal, source)
     if not shift and not checkpoint.token_convs:
         return pool
@@ -371,7 +367,7 @@ def import_classifier(
     if "mean" in str(pooling["kind"]):
         visual = visual.with_grid((visual.spec.grid[0], 1, 1))
     temporal = make_temporal(pooling, visual)
-    head = heads.LinearHead(visual.spec.dim, names=labels, bias=True)
+    head = LinearHead(visual.spec.dim, names=labels, bias=True)
     fill(head, _renamed(tensors, "classifier.", ""), source)
     fill(temporal, _renamed(tensors, "pooler.", "") | _renamed(tensors, "fc_norm.", "norm."), source)
     model = Recognizer(visual, temporal, head).eval()

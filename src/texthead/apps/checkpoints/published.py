@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from texthead.data import Along, Origin
-from texthead.encoders import weights
+from texthead.encoders import clip_tensors, read_checkpoint
 from texthead.errors import EncoderError
 
 Kind = Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"]
@@ -135,9 +135,11 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
         EncoderError: the file cannot be read, is not of this kind or of any known one, or has weights that no module of
             texthead uses.
     """
-    content: dict = weights.read_checkpoint(path)
-    if isinstance(content.get("state_dict"), dict):  # A checkpoint of open_clip's training.
-        content = weights.named_tensors(content["state_dict"])
+    content: dict = read_checkpoint(path)
+    saved = content.get("state_dict")  # A checkpoint of open_clip's training.
+    with_settings = "input_resolution" in (saved if isinstance(saved, dict) else content)
+    if isinstance(saved, dict):
+        content = clip_tensors(saved)
     possible = _kinds(content, path)
     if kind is None:
         kind, *others = possible
@@ -149,17 +151,17 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
         raise EncoderError(f"{path}: its keys are those of {' or '.join(possible)}, not of {kind}; leave out `kind`")
     fusion: dict[str, Tensor] = {}
     if kind == "openai":
-        tensors = weights.named_tensors(content)
+        tensors = clip_tensors(content)
     elif kind == "vifi-clip":
-        tensors = _vifi_names(weights.named_tensors(content["model"]))
+        tensors = _vifi_names(clip_tensors(content["model"]))
     else:
-        tensors = weights.named_tensors(content["model_state_dict"])
-        fusion = weights.named_tensors(dict(content.get("fusion_model_state_dict", {})))
+        tensors = clip_tensors(content["model_state_dict"])
+        fusion = clip_tensors(dict(content.get("fusion_model_state_dict", {})))
     prefix = "fusion_model."
     fusion |= {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     convs = {int(match[1]): value for key, value in tensors.items() if (match := _TOKEN_CONV.fullmatch(key))}
     rest = {k: v for k, v in tensors.items() if not k.startswith(prefix) and not _TOKEN_CONV.fullmatch(k)}
-    clip = {k: v.float() for k, v in rest.items() if k.split(".")[-1] not in weights.NO_WEIGHTS}
+    clip = {k: v.float() for k, v in rest.items()}
     _check_temporal(path, clip, fusion)
     _check_numbers(path, clip | fusion)
     return Checkpoint(
@@ -167,7 +169,7 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
         clip,
         {key: value.float() for key, value in fusion.items()},
         [convs[index].float() for index in sorted(convs)],
-        kind != "openai" or "input_resolution" in tensors or "openai" in path.name.lower(),
+        kind != "openai" or with_settings or "openai" in path.name.lower(),
     )
 
 
@@ -189,7 +191,7 @@ _ACROSS = (".net.", "visual.time_embedding", "VPT", "prompt_learner.ctx", "compo
 def _kinds(content: dict, path: Path) -> tuple[Kind, ...]:
     """Return the kinds that a file may be, by its keys."""
     if isinstance(content.get("model"), dict):
-        keys = weights.named_tensors(content["model"])
+        keys = clip_tensors(content["model"])
         if any(key.startswith("image_encoder.") for key in keys):
             return ("vifi-clip",)
     elif isinstance(content.get("model_state_dict"), dict):

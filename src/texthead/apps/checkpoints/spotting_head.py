@@ -1,6 +1,6 @@
 """BIKE's video concept spotting: each class weights the frames by their similarity to the words of its prompt."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,13 +10,15 @@ from torch import Tensor
 
 from texthead.encoders import Encoder
 from texthead.errors import DataError
-from texthead.models import heads, text_rows
+from texthead.models import CosineHead, text_rows
+
+_Prompts = Sequence[str | Sequence[str]]
 
 # Temperature of the softmax over frames.
 _TEMPERATURE = 0.01
 
 
-class SpottingHead(heads.CosineHead):
+class SpottingHead(CosineHead):
     """Scores = scale x sum over frames of (weight of the frame for the class) x cosine(frame, row of the class).
 
     The weight is the softmax over frames of 100 x cosine(frame, word), averaged over the words of the class's prompt.
@@ -45,12 +47,11 @@ class SpottingHead(heads.CosineHead):
 
     @classmethod
     def from_config(
-        cls, config: heads.Config, names: heads.Names, *, dim: int, prompts: heads.Prompts | None = None
-    ) -> "SpottingHead":
+        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: _Prompts | None = None
+    ) -> CosineHead:
         """Return the head described by `config`, to load weights into."""
-        options = heads.empty_options(config, dim)
-        words = torch.ones(len(names), options.pop("words"), dim)
-        return cls(torch.ones(len(names), dim), words=words, names=names, prompts=prompts, **options)
+        words = torch.ones(len(names), config["words"], dim)
+        return super().from_config({**config, "words": words}, names, dim=dim, prompts=prompts)
 
     def rows(self) -> Float[Tensor, "classes rows numbers"]:
         """Return a copy of each class's row followed by its words."""
@@ -60,7 +61,7 @@ class SpottingHead(heads.CosineHead):
         """Return the entries of the state dict that hold `rows`."""
         return {"weight": rows[:, 0], "words": rows[:, 1:]}
 
-    def encode_rows(self, encoder: Encoder, prompts: heads.Prompts) -> Float[Tensor, "classes rows numbers"]:
+    def encode_rows(self, encoder: Encoder, prompts: _Prompts) -> Float[Tensor, "classes rows numbers"]:
         """Return text rows for new classes, followed by the words of their prompts."""
         single = _single(prompts)
         words = F.normalize(encoder.text.words(single), dim=-1)
@@ -69,10 +70,10 @@ class SpottingHead(heads.CosineHead):
     def with_names(
         self,
         encoder: Encoder,
-        names: heads.Names,
+        names: Sequence[str],
         *,
-        labels: heads.Names | None = None,
-        prompts: heads.Prompts | None = None,
+        labels: Sequence[str] | None = None,
+        prompts: _Prompts | None = None,
     ) -> "SpottingHead":
         """Return a head for other names, with the same scale."""
         head = spotting_head(encoder, labels or names, scale=self.scale, prompts=prompts or names)
@@ -87,7 +88,7 @@ class SpottingHead(heads.CosineHead):
         return self.log_scale.exp() * (weight * F.linear(frames, self.weight)).sum(dim=-2)
 
 
-def spotting_head(encoder: Encoder, labels: Sequence[str], *, scale: float, prompts: heads.Prompts) -> SpottingHead:
+def spotting_head(encoder: Encoder, labels: Sequence[str], *, scale: float, prompts: _Prompts) -> SpottingHead:
     """Return a spotting head for labels, from one prompt per class.
 
     Raises:
@@ -105,7 +106,7 @@ def spotting_head(encoder: Encoder, labels: Sequence[str], *, scale: float, prom
     )
 
 
-def _single(prompts: heads.Prompts) -> list[str]:
+def _single(prompts: _Prompts) -> list[str]:
     """Return the prompts; raise DataError unless there is one per class."""
     groups = [[prompt] if isinstance(prompt, str) else prompt for prompt in prompts]
     if any(len(group) != 1 for group in groups):

@@ -15,12 +15,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.data import labels as labels_of
+from texthead.data import Labels
 from texthead.errors import DataError, RunError
 from texthead.files import new_folder, write_json
 from texthead.media import MediaPath
-from texthead.runs import CALIBRATION, ENCODER, Edit, Run, load_run, save_model, saved_split
-from texthead.runs import NAME as SCORES
+from texthead.runs import CALIBRATION, ENCODER, SCORES, Edit, Run, load_run, save_model, saved_split
 from texthead.text import ClassTree, check_names, class_prompts, flat
 
 # Two rows of the same text differ only by rounding errors; near synonyms are a thousand times further apart.
@@ -262,10 +261,10 @@ def _tree_after(tree: ClassTree, edit: Edit, labels: Sequence[str]) -> ClassTree
     Raises:
         DataError: a label is a broader name of the tree.
     """
-    above = {label: tree.place(label) for label in labels} | dict(tree.above)
+    above = {label: tree.ancestors(label) for label in labels} | dict(tree.above)
     for new in filter(None, edit.labels.values()):
-        places = [tree.place(old) for old, label in edit.labels.items() if label == new]
-        above[new] = tuple(name for name in places[0] if all(name in place for place in places))
+        ancestors = [tree.ancestors(old) for old, label in edit.labels.items() if label == new]
+        above[new] = tuple(name for name in ancestors[0] if all(name in names for names in ancestors))
     return ClassTree(above)
 
 
@@ -321,7 +320,7 @@ def save_classes(run: Run, out: str | Path) -> Run:
 def _label_after(label: str | None, edits: Sequence[Edit], *, several: bool) -> str | None:
     for edit in edits:
         if several:
-            (label,) = labels_of.Labels((label or "",), True).renamed(edit.labels)
+            (label,) = Labels((label or "",), True).renamed(edit.labels)
         elif label is not None:
             label = edit.labels.get(label, label)
     return label

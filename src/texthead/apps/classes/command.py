@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import DownloadOptions, TemplateOptions, argument, console, extra, option, outputs, run_argument
+from texthead.cli import DownloadOptions, TemplateOptions, argument, check_outputs, console, extra, option, run_argument
 from texthead.errors import DataError, RunError
 from texthead.runs import check_run, saved_classes
-from texthead.text import check_names, clean_names, prompts
+from texthead.text import check_names, check_template_fills, clean_names, flat, read_classes
 
 if TYPE_CHECKING:
     from texthead.runs import Run
@@ -31,7 +31,7 @@ class EditedOptions:
         """Return the folder; raise RunError if it exists, DataError if it cannot be made."""
         if Path(self.out).exists():
             raise RunError(f"--out {self.out}: already exists; choose another folder, or remove it")
-        outputs.check_out_folder(f"--out {self.out}", Path(self.out))
+        check_outputs(self, out="/")
         return Path(self.out)
 
 
@@ -63,7 +63,7 @@ class ShowClasses:
         rows, edited = saved_classes(run)
         table = Table("", "label", "class name", "prompt", "row", title=f"{len(rows)} classes of {run}")
         for number, row in enumerate(rows, 1):
-            prompt = "-" if row["prompt"] is None else " | ".join(prompts.flat([row["prompt"]]))
+            prompt = "-" if row["prompt"] is None else " | ".join(flat([row["prompt"]]))
             table.add_row(str(number), console.cell(row["label"]), console.cell(row["name"]), prompt, row["row"])
         console.results().print(table)
         if edited:
@@ -97,7 +97,7 @@ class AddClasses:
         sentences = self._sentences()
         labels = list(sentences)
         tree = run.tree
-        names = self.row.names_for([label.split("/")[-1] if tree and tree.place(label) else label for label in labels])
+        names = self.row.names_for([own.split("/")[-1] if tree and tree.ancestors(own) else own for own in labels])
         added = add_classes(
             run, labels, names=names, template=self.row.read_template(), prompts=list(sentences.values())
         )
@@ -116,7 +116,7 @@ class AddClasses:
                 raise DataError("--sentence describes one NAME; with --from, put sentences into the .json")
             if not Path(self.from_).is_file():
                 raise DataError(f"--from {self.from_}: no such file; give a names.txt, a CSV with id,name or a .json")
-            sentences = prompts.read_classes(self.from_)
+            sentences = read_classes(self.from_)
         else:
             check_names(self.classes)
             for name in self.classes:
@@ -127,7 +127,7 @@ class AddClasses:
             if len(sentences) > 1:
                 raise DataError(f"--sentence describes one NAME, got {len(sentences)}; add each separately")
             sentences = {self.classes[0]: tuple(self.row.sentence)}
-        prompts.check_template_fills(self.row.template, sentences)
+        check_template_fills(self.row.template, sentences)
         return sentences
 
 
@@ -160,7 +160,7 @@ class RenameClass:
         if not anew:
             return rename_class(run, self.old, self.new, name=name)
         sentences = tuple(self.row.sentence) if self.row.sentence else None
-        prompts.check_template_fills(self.row.template, {self.new: sentences})
+        check_template_fills(self.row.template, {self.new: sentences})
         template = self.row.read_template()
         renamed = rename_class(run, self.old, self.new, name=name, encode=True, template=template, prompt=sentences)
         console.say_names([self.new], [name], None)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from texthead.cli import NonNegativeInt, console, default_workers, option, outputs
+from texthead.cli import NonNegativeInt, check_outputs, console, default_workers, option
 from texthead.extras import check_extra
 
 
@@ -28,7 +28,7 @@ class Demo:
     def check(self) -> None:
         """Raise DataError if the folder cannot be written, RunError if a package of the extra is missing."""
         check_extra("demo", "texthead demo")
-        outputs.check_out_folder(f"--out {self.out}", Path(self.out))
+        check_outputs(self, out="/")
 
     def __call__(self) -> None:
         from rich.table import Table

@@ -119,6 +119,13 @@ class Placement:
     radius: float
     angle: float
 
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> "Placement":
+        """Draw a placement for a still: any size that occurs in the videos; one in three at any angle."""
+        radius = rng.uniform(SMALL[0], LARGE[1])
+        angle = rng.uniform(-180, 180) if rng.uniform() < 1 / 3 else rng.uniform(-TILT, TILT)
+        return cls(_inside(radius, rng), _inside(radius, rng), radius, angle)
+
 
 RADIUS = (0.20, 0.27)  # of an object of constant size, in frame sides
 
@@ -146,13 +153,13 @@ def _path(motion: str, frames: int, rng: np.random.Generator) -> list[Placement]
 def _moving_right(frames: int, rng: np.random.Generator) -> list[Placement]:
     radius, angle = rng.uniform(*RADIUS), rng.uniform(-TILT, TILT)
     travel = rng.uniform(TRAVEL, _room(radius))
-    start, y = inside(radius, rng, travel), inside(radius, rng)
+    start, y = _inside(radius, rng, travel), _inside(radius, rng)
     return [Placement(start + travel * t, y, radius, angle) for t in np.linspace(0, 1, frames)]
 
 
 def _growing(frames: int, rng: np.random.Generator) -> list[Placement]:
     small, large, angle = rng.uniform(*SMALL), rng.uniform(*LARGE), rng.uniform(-TILT, TILT)
-    x, y = inside(large, rng), inside(large, rng)
+    x, y = _inside(large, rng), _inside(large, rng)
     return [Placement(x, y, small + (large - small) * t, angle) for t in np.linspace(0, 1, frames)]
 
 
@@ -160,7 +167,7 @@ def _jumping(frames: int, rng: np.random.Generator) -> list[Placement]:
     """Return one to two hops from a random phase on; each hop is a parabola."""
     radius, angle = rng.uniform(*RADIUS), rng.uniform(-TILT, TILT)
     height = rng.uniform(TRAVEL, _room(radius))
-    x, top = inside(radius, rng), inside(radius, rng, height)
+    x, top = _inside(radius, rng), _inside(radius, rng, height)
     phases = (np.linspace(0, rng.uniform(1.2, 2.0), frames) + rng.uniform()) % 1
     return [Placement(x, top + height * (2 * p - 1) ** 2, radius, angle) for p in phases]
 
@@ -169,7 +176,7 @@ def _spinning(frames: int, rng: np.random.Generator) -> list[Placement]:
     """Return half a turn to almost a full turn in place, in either direction."""
     radius, angle = rng.uniform(*RADIUS), rng.uniform(-TILT, TILT)
     turn = rng.choice([-1, 1]) * rng.uniform(180, 320)
-    x, y = inside(radius, rng), inside(radius, rng)
+    x, y = _inside(radius, rng), _inside(radius, rng)
     return [Placement(x, y, radius, angle + turn * t) for t in np.linspace(0, 1, frames)]
 
 
@@ -178,7 +185,7 @@ def _room(radius: float) -> float:
     return 1 - 2 * (radius + OBJECT_MARGIN)
 
 
-def inside(radius: float, rng: np.random.Generator, travel: float = 0.0) -> float:
+def _inside(radius: float, rng: np.random.Generator, travel: float = 0.0) -> float:
     """Draw a position along one axis, in frame sides, from which the object can move by `travel` inside the frame."""
     return radius + OBJECT_MARGIN + rng.uniform(0, _room(radius) - travel)
 

@@ -242,8 +242,8 @@ def _prepare(out: Path, seed: int, workers: int, device: str, reporter: Reporter
     entries = [*frame_features(encoder.visual, paths, choose, protocol.sizes, reading, reporter)]
     readable(entries, skip=False)
     frames = [entry.features.mean(0) for entry in entries[: len(train_set)] if not isinstance(entry, MediaError)]
-    parts, center = (train_set, test.with_classes(seen), test.with_classes(sorted(unseen))), torch.stack(frames).mean(0)
-    return Bench(out, encoder, recipe, protocol, reading, *parts, data.classes, center, reporter)
+    sets, center = (train_set, test.with_classes(seen), test.with_classes(sorted(unseen))), torch.stack(frames).mean(0)
+    return Bench(out, encoder, recipe, protocol, reading, *sets, data.classes, center, reporter)
 
 
 def _simple_rows(bench: Bench) -> dict[str, np.ndarray]:

@@ -15,14 +15,14 @@ from texthead.cli import (
     PositiveInt,
     TemplateOptions,
     argument,
+    check_outputs,
     console,
     default_workers,
     option,
-    outputs,
 )
 from texthead.errors import DataError, listed, on_one_line
 from texthead.files import unused
-from texthead.text import prompts
+from texthead.text import read_classes
 
 if TYPE_CHECKING:
     from texthead.apps.doctor.overview import Overview
@@ -79,15 +79,13 @@ class Doctor:
         self.labelled.check(self.data)
         if self.fix and (Path(self.fix).suffix.lower() != ".csv" or Path(self.fix).exists()):
             raise DataError(f"--fix {self.fix}: must be a new .csv file; existing files are not changed")
-        outputs.check_outputs(self, fix=".csv")
-        if self.out is not None:
-            outputs.check_out_folder(f"--out {self.out}", Path(self.out))
+        check_outputs(self, fix=".csv", out="/")
 
     def __call__(self) -> int:
         """Return the exit code."""
         console.doing(f"reading {self.data}")
         from texthead.apps.doctor.examine import EncoderSettings, diagnose
-        from texthead.data import labels
+        from texthead.data import check_no_separator
         from texthead.features import Reading
         from texthead.media import MediaPath
 
@@ -98,14 +96,14 @@ class Doctor:
             )
         dataset = self.labelled.read_noted(self.data)
         if fix:
-            labels.check_no_separator(dataset.classes)
+            check_no_separator(dataset.classes)
         reading = Reading(self.workers, cache=self.features.folder, engine=self.encoding.engine)
         template = self.prompts.read_template() or "{}"
         settings = EncoderSettings(self.encoder, self.size, template, self.encoding.device, reading)
         console.doing("comparing files, splits and names")
         diagnosis = diagnose(
             dataset,
-            prompts.read_classes(self.classes) if self.classes else None,
+            read_classes(self.classes) if self.classes else None,
             k=self.k,
             frames=self.frames,
             clean=self.prompts.clean,

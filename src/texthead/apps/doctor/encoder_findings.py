@@ -15,7 +15,7 @@ from texthead.encoders import Encoder, imagenet_texts
 from texthead.errors import EncoderError
 from texthead.evaluation import standard_error
 from texthead.models import text_rows
-from texthead.text import clean_name, prompts
+from texthead.text import class_prompts, clean_name, flat
 
 # Chosen on ImageNet names and pairs of synonyms: LOG.md, 2026-11-25.
 ROWS_ALIKE = 0.7
@@ -36,7 +36,7 @@ Rows = Float[np.ndarray, "items dim"]
 def prompts_of(sentences: OwnSentences, template: str | tuple[str, ...], *, clean: bool) -> list[str | tuple[str, ...]]:
     """Return the prompts of each class; a label that cleaning would leave empty is used unchanged."""
     names = [clean_name(label) or label if clean else label for label in sentences]
-    return prompts.class_prompts(template, names, list(sentences.values()))
+    return class_prompts(template, names, list(sentences.values()))
 
 
 def too_long(encoder: Encoder, class_prompts: Sequence[str | Sequence[str]]) -> dict[int, str]:
@@ -45,7 +45,7 @@ def too_long(encoder: Encoder, class_prompts: Sequence[str | Sequence[str]]) -> 
     text = encoder.text
     for index, strings in enumerate(class_prompts):
         try:
-            text.tokenize(prompts.flat([strings]))
+            text.tokenize(flat([strings]))
         except EncoderError as error:
             errors[index] = str(error)
     return errors

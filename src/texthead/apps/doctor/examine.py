@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
+from jaxtyping import Float
 
 from texthead.apps.doctor import encoder_findings, findings, near_duplicates, overview
 from texthead.apps.doctor.encoder_findings import OwnSentences
 from texthead.apps.doctor.facts import read_facts, thumbnail_of
-from texthead.apps.doctor.findings import Severity, plural
+from texthead.apps.doctor.findings import Finding, Severity, plural
 from texthead.apps.doctor.page import Diagnosis
 from texthead.apps.doctor.wrong_labels import LEAST_AGREEMENT, JudgedLabels, suspicious_labels
 from texthead.data import Dataset
@@ -128,6 +129,27 @@ def diagnose(
     counts, left_out = overview.overview_of(items, facts, sets), findings.left_out(items, result)
     source = None if encoder_settings is None else encoder_settings.encoder
     return Diagnosis(dataset, facts, counts, result, left_out, source, tuple(notes))
+
+
+def findings_about_files(
+    dataset: Dataset,
+    features: Float[np.ndarray, "items dim"],
+    *,
+    stills: Sequence[tuple[str, Still] | None] = (),
+    seconds: float,
+) -> list[Finding]:
+    """Return warnings about single files, and serious findings about copies.
+
+    Args:
+        features: of the items.
+        stills: as for `read_facts`.
+        seconds: time limit per file.
+    """
+    items, facts = dataset.items, read_facts(dataset, workers=1, seconds=seconds, stills=stills)
+    pairs = near_duplicates.alike(facts, dict(enumerate(features)))
+    copied = [*findings.copies(items, facts), *findings.near_copies(items, facts, pairs)]
+    single = [each for each in findings.file_findings(facts, frames=1) if each.severity != "note"]
+    return [*single, *(each for each in copied if each.severity == "serious")]
 
 
 def _frozen(settings: EncoderSettings, dataset: Dataset, frames: int, reporter: Reporter) -> FrozenEncoder:

@@ -103,7 +103,7 @@ def facts_of(path: Path) -> Facts:
                 frames=media.num_frames,
                 listed=media.listed_frames,
                 seconds=media.duration_seconds,
-                uneven=uneven_part(media.times),
+                uneven=uneven_share(media.times),
             )
             return _with_frames(facts, media)
     except MediaError as error:
@@ -159,13 +159,13 @@ def _with_frames(facts: Facts, media: Media) -> Facts:
         brightest=max(float(np.percentile(grey, 95)) for grey in greys),
         contrast=max(float(grey.std()) for grey in greys),
         motion=max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0),
-        edges=np.concatenate([edges_of(greys[place]) for place in spread]),
+        edges=np.concatenate([edges_of(greys[index]) for index in spread]),
         colours=colours,
     )
     return replace(facts, turned=media.turned, appearance=appearance)
 
 
-def uneven_part(seconds: Sequence[float]) -> float:
+def uneven_share(seconds: Sequence[float]) -> float:
     """Return the share (0-1) of gaps between times that differ from the median gap by more than a quarter.
 
     Worked example: 0 1 2 3 5 has the gaps 1 1 1 2, so the share is 0.25.

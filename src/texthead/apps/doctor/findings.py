@@ -9,12 +9,13 @@ from typing import Literal, get_args
 from scipy.cluster.hierarchy import DisjointSet
 
 from texthead.apps.doctor.facts import STOPPED, Appearance, Facts
+from texthead.apps.doctor.names import is_code, is_foreign, run_together, same_names
 from texthead.apps.doctor.near_duplicates import Alike
 from texthead.apps.doctor.wrong_labels import SuspiciousLabel
 from texthead.data import Item
 from texthead.errors import Fault
 from texthead.media import MediaPath
-from texthead.text import class_names, clean_name, mirrored_names
+from texthead.text import clean_name, mirrored_names
 
 Severity = Literal["serious", "warning", "note"]
 
@@ -297,15 +298,15 @@ def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
     severity, detail = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}; use `clean=True`")
     findings = []
     for label in labels:
-        words = class_names.run_together(label)
-        if class_names.is_code(label):
+        words = run_together(label)
+        if is_code(label):
             findings.append(Finding("serious", "code instead of a name", label, "set `labels` to a CSV of id,name"))
         elif words is not None:
             findings.append(Finding(severity, "words run together", label, detail.format(words)))
-        if class_names.is_foreign(label):
+        if is_foreign(label):
             remedy = "most text encoders know only Latin letters; translate it"
             findings.append(Finding("warning", "non-Latin letters", label, remedy))
-    for first, *others in class_names.same_names(labels):
+    for first, *others in same_names(labels):
         same = f"reads the same as {', '.join(others)}; merge them"
         findings.append(Finding("serious", "same name twice", first, same))
     flips = "a flipped picture would make it wrong, so train turns flips off"
@@ -344,15 +345,9 @@ def label_findings(
     for position, label in ((positions[label.item], label) for label in labels):
         if position not in known:
             item = items[position]
-            detail = f"is labelled {item.label}, but {fit_text(classes, item.label, label)}; check which is right"
+            detail = f"is labelled {item.label}, but {label.comparison(classes, item.label)}; check which is right"
             findings.append(Finding("warning", "label may be wrong", str(item.path), detail, (position,)))
     return findings
-
-
-def fit_text(classes: Sequence[str], own: str, label: SuspiciousLabel) -> str:
-    """Return which class fits better than its own, in words; no class is certain (1 to 99 %)."""
-    better, fit = (round(100 * label.fits[index].clip(0.01, 0.99)) for index in (label.better, classes.index(own)))
-    return f"fits {classes[label.better]} better ({better} % against {fit} %)"
 
 
 def unknown_labels(labels: Sequence[str], names: Sequence[str]) -> list[Finding]:

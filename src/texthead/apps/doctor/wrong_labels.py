@@ -52,6 +52,11 @@ class SuspiciousLabel(NamedTuple):
     better: int
     fits: Float[np.ndarray, " classes"]
 
+    def comparison(self, classes: Sequence[str], own: str) -> str:
+        """Return which class fits better than its own, in words; no class is certain (1 to 99 %)."""
+        better, fit = (round(100 * self.fits[index].clip(0.01, 0.99)) for index in (self.better, classes.index(own)))
+        return f"fits {classes[self.better]} better ({better} % against {fit} %)"
+
 
 @dataclass(frozen=True)
 class JudgedLabels:

@@ -9,9 +9,9 @@ from texthead.cli import (
     ProtocolOptions,
     TemplateOptions,
     argument,
+    check_outputs,
     console,
     option,
-    outputs,
     run_argument,
     values_of,
     with_classes,
@@ -70,7 +70,7 @@ class Export:
         elif self.private:
             raise DataError(f"--private is for a hub (--to hub:ORG/NAME), and --to is {self.to}: leave it out")
         else:
-            outputs.check_out_folder(f"--out {self.out}", Path(self.out))
+            check_outputs(self, out="/")
         if self.to == "onnx":
             check_extra("onnx", "--to onnx")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from texthead.data import Protocol, labels
-from texthead.encoders import figures
+from texthead.data import Labels, Protocol
+from texthead.encoders import figures_of
 from texthead.errors import printable
 from texthead.evaluation import Calibration, wilson_interval
 from texthead.media import MediaPath
@@ -43,7 +43,7 @@ def model_card(
     """
     task = "image-classification" if protocol.frames == 1 else "video-classification"
     scores, data = read_scores(run.folder), data_name(saved_split(run.folder))
-    results = None
+    results, published = None, figures_of(run.spec.source)
     if scores:
         metric, value = scores.methods[-1].metric, scores.methods[-1].rate[0]
         kind = "accuracy" if metric == "top-1" else metric
@@ -65,8 +65,8 @@ def model_card(
         data=data,
         counts=_counts(run),
         made=made,
-        licence=figures.figures_of(run.spec.source, "").licence,
-        pretrained_on=figures.trained_on(run.spec.source),
+        licence=published.licence,
+        pretrained_on=published.trained_on,
         use=use,
         measured_too=measured,
         maker=maker,
@@ -85,7 +85,7 @@ def model_card(
 def _counts(run: Run) -> str:
     """Return the number of training items per class, as `16` or `12 to 20`; empty if unknown."""
     texts = tuple(label for label in saved_split(run.folder)["train_labels"] if label is not None)
-    counts = labels.Labels(texts, run.model.several).counts.values()
+    counts = Labels(texts, run.model.several).counts.values()
     if not counts:
         return ""
     return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"

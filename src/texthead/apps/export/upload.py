@@ -9,9 +9,10 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from texthead.apps.export.model_card import model_card
+from texthead.downloads import hub_errors
 from texthead.errors import RunError, without_password
 from texthead.files import scratch_folder, write_json
-from texthead.runs import ENCODER, Run, data_name, hub, read_records, saved_split
+from texthead.runs import ENCODER, SCORES, Run, data_name, read_records, saved_split
 
 # Encoder names that end in a path.
 _SOURCE = re.compile(r"((?:hf|text|openclip:local-dir):|(?:openclip|timm):[^/]+/)(.+)")
@@ -48,14 +49,14 @@ def push_to_hub(
         raise RunError(
             f"{run.folder}: this run's classes differ from those saved in its folder; save it first, with save_classes"
         )
-    api, address = HfApi(token=token), f"{hub.PREFIX}{repo_id}"
-    with hub.hub_errors(address):
+    api, address = HfApi(token=token), f"hub:{repo_id}"
+    with hub_errors(address):
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if branch is not None:
             api.create_branch(repo_id, branch=branch, exist_ok=True)
     with scratch_folder() as folder:
         write_public(run, folder, repo_id)
-        with hub.hub_errors(address):
+        with hub_errors(address):
             commit = api.upload_folder(
                 repo_id=repo_id,
                 folder_path=folder,
@@ -71,7 +72,7 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
 
     Digests of the items' content stay, so that copies of training items are still recognised.
     """
-    for name in hub.UNCHANGED:
+    for name in ("model.safetensors", SCORES):
         if (run.folder / name).is_file():
             shutil.copyfile(run.folder / name, folder / name)
     if run.carries_encoder:
@@ -87,7 +88,7 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
     if records:
         lines = "".join(f"{json.dumps(record)}\n" for record in records)
         (folder / "metrics.jsonl").write_text(lines, encoding="utf-8")
-    address = f"{hub.PREFIX}{repo_id}"
+    address = f"hub:{repo_id}"
     card = model_card(
         run,
         run.protocol,

@@ -15,9 +15,10 @@ from texthead.cli import (
     TemplateOptions,
     ToolOptions,
     argument,
+    check_out_file,
+    check_outputs,
     console,
     option,
-    outputs,
 )
 from texthead.errors import DataError, listed
 from texthead.files import csv_text, unused
@@ -81,9 +82,9 @@ class Label:
             raise DataError(f"--export {self.tool.export} needs --next, such as --next 20")
         if self.next is None and console.prints_json():
             raise DataError("--json needs --next, such as --next 20")
-        outputs.check_outputs(self, export=".json .xml")
+        check_outputs(self, export=".json .xml")
         if self.next is None:
-            outputs.check_out_file(f"--out {self.out}", Path(self.out or ""), ".csv")
+            check_out_file(f"--out {self.out}", Path(self.out or ""), ".csv")
 
     def __call__(self) -> None:
         password = None
@@ -93,8 +94,7 @@ class Label:
 
         from texthead.apps.label.label_file import check_csv, paths_in
         from texthead.apps.label.labelling import cut_files, encode_files, items_so_far, root_of, with_parts
-        from texthead.data import Dataset, read_files
-        from texthead.data import labels as class_labels
+        from texthead.data import Dataset, Labels, read_files
         from texthead.encoders import load_encoder
         from texthead.text import flat
 
@@ -143,8 +143,7 @@ class Label:
         item_of = {item.path: item for item in files.items}
         items = [*(item_of[path] for path, _, _ in suggestions), *labelled.items]
         guesses = {
-            path: [(name, sure) for name in (class_labels.split_labels(guess) if several else [guess])]
-            for path, guess, sure in suggestions
+            path: [(name, sure) for name in Labels((guess,), several).sets[0]] for path, guess, sure in suggestions
         }
         self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder, several=several)
         flags = ("--several",) if several else ()

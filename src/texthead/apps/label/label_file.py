@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.data import Dataset, labels, manifest_rows, read_dataset, row_path
+from texthead.data import Dataset, Labels, manifest_rows, read_dataset, row_path
 from texthead.errors import DataError
 from texthead.files import in_turn, open_plain, read_value, replacing, sync_folder, write_csv
 from texthead.media import MediaPath
@@ -41,13 +41,13 @@ class LabelState(NamedTuple):
     several: bool = False
 
     @property
-    def labelling(self) -> labels.Labels:
+    def labelling(self) -> Labels:
         """The labels, in the order of `of`."""
-        return labels.Labels(tuple(self.of.values()), self.several)
+        return Labels(tuple(self.of.values()), self.several)
 
     def names(self, label: str | None) -> tuple[str, ...]:
         """Return the classes in a label."""
-        return () if label is None else labels.Labels((label,), self.several).sets[0]
+        return () if label is None else Labels((label,), self.several).sets[0]
 
     def mark(self, position: int) -> Mark:
         """Return the state of one file."""
@@ -118,7 +118,7 @@ class LabelFile:
         rows, bad = self._labels.read(), self._bad.read()
         checked = frozenset(position for position, row in rows.items() if row.get(_CHECKED))
         texts = tuple(row[self._column].strip() for row in rows.values())
-        of = dict(zip(rows, labels.Labels(texts, self._several).renamed({}), strict=True))
+        of = dict(zip(rows, Labels(texts, self._several).renamed({}), strict=True))
         return LabelState(of, frozenset(bad), checked, self._several)
 
     def put(self, position: int, mark: Mark) -> LabelState:

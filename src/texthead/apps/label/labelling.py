@@ -12,7 +12,7 @@ from torch import Tensor
 from texthead.apps.label.selection import Similarities, guesses
 from texthead.apps.label_studio import document_root
 from texthead.apps.search import encode_windows
-from texthead.data import Dataset, Item, labels, manifest_rows, read_dataset, read_files
+from texthead.data import Dataset, Item, Labels, manifest_rows, read_dataset, read_files
 from texthead.encoders import Encoder
 from texthead.errors import DataError, MediaError
 from texthead.features import FrozenEncoder, Reading, check_any
@@ -74,7 +74,7 @@ class Pool:
         """
         classes, labelled = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in known]
         texts = tuple(known[self.files.items[i].path] for i in labelled)
-        targets = labels.Labels(texts, several).targets(classes)
+        targets = Labels(texts, several).targets(classes)
         rows = known_rows(encoder, list(prompts), list(prompts.values())) if encoder.has_text else None
         probabilities = guesses(rows, self.features, labelled, targets, classes=len(classes))
         about = {"groups": self.groups, "several": several, "seed": seed}
@@ -82,7 +82,7 @@ class Pool:
         if several:
             sure = torch.maximum(probabilities, 1 - probabilities).amin(-1)
             sets = [[name for name, p in zip(classes, row, strict=True) if p >= 0.5] for row in probabilities.tolist()]
-            names = [*map(labels.join_labels, sets)]
+            names = [*map(Labels.join, sets)]
         else:
             sure, best = probabilities.max(-1)
             names = [classes[index] for index in best.tolist()]

@@ -12,14 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.apps.doctor import findings as doctor
-from texthead.apps.doctor import near_duplicates, read_facts, suspicious_labels
+from texthead.apps.doctor import findings_about_files, suspicious_labels
 from texthead.apps.label.label_file import LabelFile, LabelState, Mark
 from texthead.apps.label.labelling import Pool
 from texthead.apps.label.learning_curve import LearningCurve, learning_curve
 from texthead.apps.label.selection import Similarities, guesses
-from texthead.data import Dataset
-from texthead.data import labels as class_labels
+from texthead.data import Dataset, Labels, check_no_separator
 from texthead.errors import DataError, TextheadError
 from texthead.media import MediaPath
 from texthead.text import check_names
@@ -105,7 +103,7 @@ class LabelSession:
         self.labels_csv = labels_csv
         self._file = LabelFile(labels_csv, pool.files, several=several)
         self._names = list(names)
-        class_labels.check_no_separator(names)
+        check_no_separator(names)
         self._encode, self._rows = encode, dict[str, Tensor]()
         self._seed = seed
         self._groups = pool.groups
@@ -181,7 +179,7 @@ class LabelSession:
         doubts: dict[int, tuple[Guesses, str]] = {}
         for label in judged.listed:
             position = labelled[label.item]
-            reason = doctor.fit_text(fit.classes, fit.labels.of[position], label)
+            reason = label.comparison(fit.classes, fit.labels.of[position])
             doubts[position] = _sorted_guesses(fit.classes, torch.from_numpy(label.fits)), reason
         with self._turn:
             # Drop measurements with labels that have since been undone.
@@ -265,7 +263,7 @@ class LabelSession:
         """
         with self._turn:
             classes = [self._class_name(name) for name in names]
-            label = class_labels.join_labels(classes) if self.several else classes[0]
+            label = Labels.join(classes) if self.several else classes[0]
             self._put(who, position, Mark(label, checked=checked))
 
     def _class_name(self, name: str, instead_of: str | None = None) -> str:
@@ -278,7 +276,7 @@ class LabelSession:
         classes = self.classes(self._file.read())
         if name not in classes:
             check_names([*(each for each in classes if each != instead_of), name])
-            class_labels.check_no_separator([name])
+            check_no_separator([name])
             self._rows_of([name])  # Raises if the text encoder cannot encode the name.
         return name
 
@@ -379,12 +377,8 @@ class LabelSession:
         items = tuple(replace(self.pool.files.items[index], label=labels.of[index]) for index in labelled)
         data = Dataset(items, str(self.labels_csv), several=self.several)
         stills = self.pool.encoder.stills([item.path for item in items]) if self.pool.encoder else ()
-        facts = read_facts(data, workers=1, seconds=READ_SECONDS, stills=stills)
-        features = dict(enumerate(self.pool.features[labelled].numpy()))
-        alike = near_duplicates.alike(facts, features)
-        of_files = [finding for finding in doctor.file_findings(facts, frames=1) if finding.severity != "note"]
-        of_copies = [*doctor.copies(items, facts), *doctor.near_copies(items, facts, alike)]
-        findings = [*of_files, *(finding for finding in of_copies if finding.severity == "serious")]
+        features = self.pool.features[labelled].numpy()
+        findings = findings_about_files(data, features, stills=stills, seconds=READ_SECONDS)
         with self._turn:
             self._checked = set(labelled)
             self._findings = {

@@ -339,8 +339,8 @@ def _part_paths(file: Path, label_ranges: Sequence[Range], known: object) -> lis
 # ---- paths and rows
 
 
-def _parts(address: str) -> SplitResult:
-    """Return the parts of an address; if it cannot be parsed, only a path."""
+def _split(address: str) -> SplitResult:
+    """Split an address; if it cannot be parsed, only a path."""
     try:
         return urlsplit(address)
     except ValueError:
@@ -352,14 +352,14 @@ def _exists(path: Path) -> bool:
 
 
 def _is_elsewhere(address: str) -> bool:
-    return bool(_parts(address).netloc) and _path_of(address) == address
+    return bool(_split(address).netloc) and _path_of(address) == address
 
 
 def _is_source(content: object) -> bool:
     """Return whether a field of a task's data names a video or image."""
     if not isinstance(content, str):
         return False
-    return MediaPath(_parts(content).path if _is_elsewhere(content) else _path_of(content)).is_media
+    return MediaPath(_split(content).path if _is_elsewhere(content) else _path_of(content)).is_media
 
 
 def _path_of(address: str) -> str:
@@ -367,12 +367,12 @@ def _path_of(address: str) -> str:
 
     The server decodes the last `d` parameter once, relative to its document root.
     """
-    parts = _parts(address)
-    if parts.path.rstrip("/").endswith(LOCAL) and "d" in (query := parse_qs(parts.query, errors="surrogateescape")):
+    url = _split(address)
+    if url.path.rstrip("/").endswith(LOCAL) and "d" in (query := parse_qs(url.query, errors="surrogateescape")):
         return os.path.normpath("/" + query["d"][-1]).lstrip("/")
-    if _UPLOADS in parts.path:
-        return unquote(parts.path.partition(_UPLOADS)[2])
-    return unquote(parts.path, errors="surrogateescape") if parts.scheme == "file" else address
+    if _UPLOADS in url.path:
+        return unquote(url.path.partition(_UPLOADS)[2])
+    return unquote(url.path, errors="surrogateescape") if url.scheme == "file" else address
 
 
 def _rows(task: _Task, labels: Mapping[Range | None, tuple[str, ...]], root: Path) -> Iterator[TaskRow]:
@@ -416,7 +416,7 @@ def _file(where: str, address: str, root: Path) -> Path:
     path = _path_of(address)
     if "\0" in path:
         raise DataError(f"{where}: {path!r} is not a path; correct it")
-    if _UPLOADS in _parts(address).path:
+    if _UPLOADS in _split(address).path:
         # Below Label Studio's media folder, below its upload folder, or the file alone.
         candidates = [root / "upload" / path, root / path, root / Path(path).name]
         return next((path for path in candidates if _exists(path)), candidates[0])

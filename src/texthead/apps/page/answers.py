@@ -28,7 +28,7 @@ from texthead.media import MediaPath
 from texthead.models import MeanPool, Recognizer
 from texthead.prediction import Prediction, answering, names_notes, predict, usual_level, zero_shot
 from texthead.report import FAINT, clip_of
-from texthead.runs import Run, hub, load_run
+from texthead.runs import Run, load_run
 from texthead.text import class_prompts, flat
 
 TOP = 5
@@ -46,11 +46,11 @@ class About(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A file, the class names (empty: the run's own), and the part of the answer that is wanted."""
+    """A file, the class names (none: the run's), and what is asked: top classes, their times, or where they are."""
 
     path: Path
     names: tuple[str, ...] = ()
-    part: Literal["names", "when", "where"] = "names"
+    asked: Literal["names", "when", "where"] = "names"
 
 
 class TopClasses(NamedTuple):
@@ -136,9 +136,9 @@ class Answerer:
             return self.about()
         try:
             seconds, frames = video_length(question.path, self._limits)
-            if question.part == "names":
+            if question.asked == "names":
                 return self.top_classes(question, seconds, frames)
-            return self.timeline(question) if question.part == "when" else self.saliency(question, frames)
+            return self.timeline(question) if question.asked == "when" else self.saliency(question, frames)
         except MediaError as error:  # Uploads lie in a temporary folder.
             raise DataError(f"{error.path.name}: {error.problem}") from None
 
@@ -146,7 +146,7 @@ class Answerer:
         """Describe the loaded model. Without a run, this loads the encoder, so that the first question is fast."""
         if self._run is None:
             return About(f"Encoder {self._encoder.source}, without training", ())
-        return About(f"Run {hub.display_name(self._run.folder).rpartition('/')[2]}", self._run.labels)
+        return About(f"Run {self._run.name.rpartition('/')[2]}", self._run.labels)
 
     def top_classes(self, question: Question, seconds: float, frames: int) -> TopClasses:
         """Return the top classes of the file; `seconds` and `frames` are passed through.

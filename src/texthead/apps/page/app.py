@@ -27,8 +27,8 @@ _LOAD_SECONDS = 600.0
 # Maximum length of the class names, in characters.
 MOST_TEXT = 20_000
 
-# Parts of an answer that the page can ask for, and what the page shows meanwhile.
-PARTS = {"when": "Computing the timeline …", "where": "Computing saliency …"}
+# What the page can ask for besides the top classes, and what it shows meanwhile.
+STATUS = {"when": "Computing the timeline …", "where": "Computing saliency …"}
 
 
 def open_model(worker: StatefulWorker) -> About:
@@ -67,8 +67,8 @@ def ui_app(
         return HTMLResponse(markup, headers={"cache-control": "no-cache"})
 
     async def ask(request: Request) -> Response:
-        question, parts = _question(await json_body(request), uploads)
-        return queue.response(answer_in_steps(worker, question, parts, limits.limit))
+        question, wanted = _question(await json_body(request), uploads)
+        return queue.response(answer_in_steps(worker, question, wanted, limits.limit))
 
     files = [file_route(f"/{name}", _HERE / name) for name in ("page.js", "page.css")]
     routes = [Route("/", page), *files, *uploads.routes, Route("/ask", ask, methods=["POST"])]
@@ -81,24 +81,24 @@ def _question(body: dict[str, Any], uploads: Uploads) -> tuple[Question, Sequenc
     Raises:
         DataError: the request has no file, is not from the page, or the names are not valid classes.
     """
-    names, parts = body.get("names"), body.get("parts")
+    names, wanted = body.get("names"), body.get("parts")
     if not isinstance(names, str) or len(names) > MOST_TEXT:
         raise DataError(f"the class names must be text of at most {MOST_TEXT} characters; shorten them")
-    if not (isinstance(parts, list) and all(isinstance(part, str) and part in PARTS for part in parts)):
-        raise DataError(f"the parts of an answer are {' and '.join(PARTS)}; reload the page")
+    if not (isinstance(wanted, list) and all(isinstance(each, str) and each in STATUS for each in wanted)):
+        raise DataError(f"the parts of an answer are {' and '.join(STATUS)}; reload the page")
     if body.get("file") is None:
         raise DataError("choose a video or an image first")
     path = uploads.path(body["file"])
-    return Question(path, tuple(typed_names(names)) if names.strip() else ()), parts
+    return Question(path, tuple(typed_names(names)) if names.strip() else ()), wanted
 
 
 def answer_in_steps(
-    worker: StatefulWorker, question: Question, parts: Collection[str], limit: float
+    worker: StatefulWorker, question: Question, wanted: Collection[str], limit: float
 ) -> Iterator[dict[str, str]]:
     """Yield what changes on the page: its parts as HTML, and as text its status or an error.
 
     Args:
-        parts: the keys of `PARTS` that are wanted besides the top classes.
+        wanted: the keys of `STATUS` that are wanted besides the top classes.
         limit: seconds for the whole answer.
     """
     until = time.monotonic() + limit
@@ -107,14 +107,14 @@ def answer_in_steps(
         classes = _ask_model(worker, question, until, limit)
         assert isinstance(classes, TopClasses)
         named = {"named": top_classes_html(classes), "downloads": downloads_html(classes, None)}
-        if "when" in parts and classes.seconds:
-            yield {**named, "status": PARTS["when"]}
-            timeline = _ask_model(worker, question._replace(part="when"), until, limit)
+        if "when" in wanted and classes.seconds:
+            yield {**named, "status": STATUS["when"]}
+            timeline = _ask_model(worker, question._replace(asked="when"), until, limit)
             assert isinstance(timeline, VideoEvents)
             named = {"when": timeline_html(timeline), "downloads": downloads_html(classes, timeline)}
-        if "where" in parts:
-            yield {**named, "status": PARTS["where"]}
-            saliency = _ask_model(worker, question._replace(part="where"), until, limit)
+        if "where" in wanted:
+            yield {**named, "status": STATUS["where"]}
+            saliency = _ask_model(worker, question._replace(asked="where"), until, limit)
             assert isinstance(saliency, Saliency)
             named = {"where": saliency_html(saliency)}
         yield {**named, "status": ""}

@@ -12,7 +12,7 @@ from PIL import Image
 
 from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.page.options import PageLimits
-from texthead.apps.timeline import events, timeline_json
+from texthead.apps.timeline import Event, subtitles, timeline_json
 from texthead.evaluation import NONE
 from texthead.files import csv_text
 from texthead.media import MediaPath
@@ -124,9 +124,9 @@ def downloads_html(answer: TopClasses, timeline: VideoEvents | None) -> str:
         entry["timeline"] = timeline_json(
             path, answer.seconds, timeline.sliding, timeline.rule, all_events, answer.calibration
         )
-        rows = csv_text([events.EVENT_COLUMNS, *map(events.csv_row, all_events)])
+        rows = csv_text([Event.COLUMNS, *(event.cells for event in all_events)])
         files.append(("events as CSV", f"{path.stem}-events.csv", "text/csv", rows))
-        files.append(("as subtitles", f"{path.stem}.srt", "application/x-subrip", events.srt(all_events)))
+        files.append(("as subtitles", f"{path.stem}.srt", "application/x-subrip", subtitles(all_events)))
     json_text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
     files.insert(0, ("JSON", f"{path.stem}.json", "application/json", json_text))
     links = [

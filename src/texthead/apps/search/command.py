@@ -10,10 +10,10 @@ from texthead.cli import (
     EncodingOptions,
     PositiveInt,
     argument,
+    check_outputs,
     console,
     default_workers,
     option,
-    outputs,
     run_argument,
 )
 from texthead.errors import DataError, RunError, listed, on_one_line
@@ -96,7 +96,7 @@ class Find:
             for each in self.export:
                 check_kind(each.partition(":")[0])
         files = [each for each in self.export if not each.startswith("clips:")]
-        outputs.check_outputs(replace(self, export=files), marks=".csv", export=".csv .jsonl .png .json .xml")
+        check_outputs(replace(self, export=files), marks=".csv", export=".csv .jsonl .png .json .xml")
         folders = [each.partition(":")[2] for each in self.export if each not in files]
         for folder in map(Path, folders if self.page or not self.save else [*folders, self.save]):
             if folder.exists():

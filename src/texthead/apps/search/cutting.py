@@ -116,8 +116,8 @@ def _mean_windows(
             row_of = {index: row for row, index in enumerate(entry.indices)}
             features = entry.features[[row_of[index] for index in grid.frames]]
             starts = cut(features)
-            parts = features.split(np.diff([*starts, len(features)]).tolist())
-            yield _spans(starts, grid.step), torch.stack([part.mean(0) for part in parts])
+            windows = features.split(np.diff([*starts, len(features)]).tolist())
+            yield _spans(starts, grid.step), torch.stack([window.mean(0) for window in windows])
 
 
 def _equal_windows(
@@ -161,7 +161,7 @@ def _chosen(length: int, grid: _Grid | None, protocol: Protocol) -> list[int]:
 
 
 def _pixels(model: Recognizer, protocol: Protocol) -> Pixels:
-    return protocol.pixels or as_visual(model.visual).spec.pixels()
+    return protocol.pixels or model.spec.pixels()
 
 
 def cut(features: Float[Tensor, "frames dim"]) -> list[int]:

@@ -58,9 +58,9 @@ def export_hits(
         sure = (hit.score if hit.probability is None else hit.probability for hit in hits)
         guesses = {item.path: [(name, value)] for item, value in zip(items, sure, strict=True)}
         photos, videos = ([item for item in items if item.media.is_image is image] for image in (True, False))
-        parts = [(photos, out.with_stem(f"{out.stem}-photos") if videos else out), (videos, out)]
+        groups = [(photos, out.with_stem(f"{out.stem}-photos") if videos else out), (videos, out)]
         write = find("texthead.tools")[kind].load(("check", "write")).write
-        return "; ".join(write(path, own, guesses, [name], data=data, model=model) for own, path in parts if own)
+        return "; ".join(write(path, own, guesses, [name], data=data, model=model) for own, path in groups if own)
     return f"{out}: {len(hits)} hit{'s' * (len(hits) != 1)}"
 
 
@@ -78,10 +78,10 @@ def copy_clips(items: Sequence[Item], out: Path) -> str:
     """
     early, skipped = 0.0, list[str]()
     with new_folder(out) as folder:
-        for place, item in enumerate(items, 1):
+        for number, item in enumerate(items, 1):
             file, (start, end) = item.media.file, item.media.span.cells()
             times = f"-{start or 0}-{end or 'end'}" if item.media.is_part else ""
-            name = f"{place:03d}-{file.stem[:50]}{times}{file.suffix}"
+            name = f"{number:03d}-{file.stem[:50]}{times}{file.suffix}"
             clip = folder / name.encode(errors="replace").decode()
             try:
                 with item.media.open() as media:

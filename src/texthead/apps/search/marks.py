@@ -14,7 +14,7 @@ from texthead.errors import DataError
 from texthead.evaluation import Calibration
 from texthead.files import in_turn, new_folder, write_csv, write_json
 from texthead.media import MediaPath
-from texthead.models import MeanPool, Recognizer, heads
+from texthead.models import MeanPool, ProbeHead, Recognizer
 from texthead.parallel import silent
 from texthead.recipes import Recipe
 from texthead.runs import CALIBRATION, rows_digest, write_run
@@ -105,7 +105,7 @@ class Marks:
         if hit is not None:
             self.hit[window] = hit
 
-    def head(self) -> heads.ProbeHead:
+    def head(self) -> ProbeHead:
         """Return the head of the classes `name` and "other", fitted to the query and the marks.
 
         It is a logistic regression on features minus the index's center, of length 1, that starts from the query: it
@@ -129,15 +129,15 @@ class Marks:
             order = [*dict.fromkeys([*sorted(hits), *groups])]
             fold, scores = np.array([order.index(group) % FOLDS for group in groups]), hit.copy()
             for own in (fold == each for each in range(FOLDS)):
-                part = _logistic(x[~own], hit[~own], counts[~own], row)
-                scores[own] = x[own] @ part[:-1] + part[-1]
+                fold_fit = _logistic(x[~own], hit[~own], counts[~own], row)
+                scores[own] = x[own] @ fold_fit[:-1] + fold_fit[-1]
             slope, shift = _logistic(scores[:, None] / MODESTY, hit, counts, np.zeros(1))
             fit, kind = max(slope / MODESTY, 0.01) * fit, f"{kind}, {CALIBRATED}"
             fit[-1] += shift
         rows, names = torch.from_numpy(np.stack([fit, 0 * fit])), (self.name, OTHER)
-        return heads.ProbeHead(rows[:, :-1], bias=rows[:, -1], center=self.index.center, names=names, kind=kind)
+        return ProbeHead(rows[:, :-1], bias=rows[:, -1], center=self.index.center, names=names, kind=kind)
 
-    def next_to_mark(self, head: heads.ProbeHead, windows: Sequence[int], count: int = 10) -> tuple[list, list]:
+    def next_to_mark(self, head: ProbeHead, windows: Sequence[int], count: int = 10) -> tuple[list, list]:
         """Return unmarked windows to mark next: the likeliest hits, and as many that are the least sure.
 
         The least sure are those whose scores are nearest to the middle between the marked hits and the marked misses.

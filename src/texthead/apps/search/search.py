@@ -35,7 +35,7 @@ _SURE = 1e4
 # The text encoder hardly knows words whose row is shorter.
 KNOWN = 0.5
 
-# With fewer windows, chance is not judged.
+# With fewer windows, chance is not estimated.
 FEWEST = 5
 
 # Share of the positive cosine with words to avoid that is subtracted. 0.5 removes 40 % of the avoided class from the
@@ -127,7 +127,7 @@ def search(
         return Results(_hits(index, scores, None, top), True, "")
     hits = _hits(index, scores, None, top)
     if len(index) < FEWEST:
-        return Results(hits, True, f"chance is not judged: that takes {FEWEST} photos or moments")
+        return Results(hits, True, f"chance is not estimated: that takes {FEWEST} photos or moments")
     share = common_words(index).share_as_good(F.normalize(rows[0], dim=-1), index.features[hits[0].window])
     note = f"{max(round(100 * share), 1)} of 100 words for things that are not there would fit as well"
     if rows[0].norm() < KNOWN:
@@ -193,20 +193,20 @@ def _hits(
     features = index.features[best.indices].float()
     units = F.normalize(features - features[:LOCAL].mean(0), dim=-1)
     hits: list[Hit] = []
-    places: dict[str, list[int]] = {}  # The hits of each file.
+    hits_of: dict[str, list[int]] = {}  # The hits of each file.
     cosines: list[list[float]] = []  # Of each hit with all candidates, by their rank.
     copied: dict[int, int] = {}  # The hit that a window is a near copy of, by its rank.
     columns = (best.indices, best.values, index.file_of[best.indices], index.spans[best.indices])
     for rank, (window, score, file, (start, end)) in enumerate(zip(*map(Tensor.tolist, columns), strict=True)):
         path = index.paths[file]
         path = str(MediaPath(path).file) if "#t=" in path else path  # Windows and parts of one video are neighbours.
-        of_file = places.setdefault(path, [])
-        near = (place for place in of_file if start <= hits[place].end and end >= hits[place].start)
-        alike = (place for place in near if cosines[place][rank] > ALIKE)
-        place = next((place for place in alike if score >= NEIGHBOUR * hits[place].score), None)
-        if place is not None:
-            hit = hits[place]
-            hits[place] = hit._replace(start=min(start, hit.start), end=max(end, hit.end))
+        of_file = hits_of.setdefault(path, [])
+        near = (position for position in of_file if start <= hits[position].end and end >= hits[position].start)
+        alike = (position for position in near if cosines[position][rank] > ALIKE)
+        position = next((position for position in alike if score >= NEIGHBOUR * hits[position].score), None)
+        if position is not None:
+            hit = hits[position]
+            hits[position] = hit._replace(start=min(start, hit.start), end=max(end, hit.end))
         elif rank in copied:
             hit = hits[copied[rank]]
             hits[copied[rank]] = hit._replace(copies=(*hit.copies, str(index.media(window))))

@@ -56,9 +56,9 @@ def contact_sheet(paths: Sequence[Path]) -> PIL.Image.Image:
     size = _WIDTH * min(len(paths), _ROW), (_HEIGHT + _TEXT) * math.ceil(len(paths) / _ROW)
     sheet = PIL.Image.new("RGB", size, "white")
     draw = PIL.ImageDraw.Draw(sheet)
-    for place, media in enumerate(map(MediaPath, paths)):
-        left, top = place % _ROW * _WIDTH + 4, place // _ROW * (_HEIGHT + _TEXT) + 4
-        lines = [f"{place + 1}. {media.file.name[-30:]}", str(media.span) if media.is_part else ""]
+    for number, media in enumerate(map(MediaPath, paths)):
+        left, top = number % _ROW * _WIDTH + 4, number // _ROW * (_HEIGHT + _TEXT) + 4
+        lines = [f"{number + 1}. {media.file.name[-30:]}", str(media.span) if media.is_part else ""]
         try:
             still = PIL.Image.open(io.BytesIO(preview(media.path, 1)[1]))
             still.thumbnail((_WIDTH - 8, _HEIGHT - 8))

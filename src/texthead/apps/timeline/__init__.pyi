@@ -1,11 +1,11 @@
 """The public names of the package, imported on first use."""
 
-from . import events as events
 from .events import Event as Event
 from .events import EventFinder as EventFinder
 from .events import Hysteresis as Hysteresis
 from .events import Stretch as Stretch
 from .events import in_order as in_order
+from .events import subtitles as subtitles
 from .timeline import Sliding as Sliding
 from .timeline import Timeline as Timeline
 from .timeline import find_events as find_events

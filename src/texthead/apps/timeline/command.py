@@ -14,10 +14,10 @@ from texthead.cli import (
     PositiveInt,
     PrintOptions,
     argument,
+    check_outputs,
     console,
     noted_calibration,
     option,
-    outputs,
     run_argument,
 )
 from texthead.errors import DataError, MediaError
@@ -94,7 +94,7 @@ class TimelineCommand:
             raise DataError(f"--overlay {problem}; save the stream and give its file")
         elif self.manifest:
             raise DataError("--manifest lists parts of a file, not of a stream; save the stream and give its file")
-        outputs.check_outputs(self, srt=".srt", manifest=".csv", overlay=".mp4")
+        check_outputs(self, srt=".srt", manifest=".csv", overlay=".mp4")
         if self.overlay:
             check_extra("plots", "--overlay")
 
@@ -103,7 +103,7 @@ class TimelineCommand:
         from texthead.apps.timeline.overlay import Curve
         from texthead.apps.timeline.streams import LiveStream
         from texthead.apps.timeline.timeline import Sliding, rule_for, scores_over_time, timeline_json
-        from texthead.data import labels
+        from texthead.data import check_no_separator
 
         run_folder, path = _run_and_video(self)
         sliding = Sliding(self.window, self.rate, self.batch)
@@ -116,7 +116,7 @@ class TimelineCommand:
             recognizer, protocol = model.model, model.protocol
             names = recognizer.names
             if self.manifest:
-                labels.check_no_separator(names)
+                check_no_separator(names)
             rule = rule if own else rule_for(recognizer, rule)
             _print_protocol(recognizer, protocol, sliding, video)
             calibration = _noted_calibration(model, protocol)
@@ -247,10 +247,12 @@ class _Printer:
             self._print(events)
 
     def _print(self, events: "Sequence[Event]") -> None:
-        from texthead.apps.timeline.events import EVENT_COLUMNS, csv_row
+        from texthead.apps.timeline.events import Event
 
         if self._csv:
-            console.write(csv_text([*([] if self.begun else [EVENT_COLUMNS]), *map(csv_row, events)]), end="")
+            console.write(
+                csv_text([*([] if self.begun else [Event.COLUMNS]), *(event.cells for event in events)]), end=""
+            )
         elif events:
             show = console.results()
             if not self.begun:
@@ -336,7 +338,7 @@ def _write_files(
     command: TimelineCommand, path: str, events: "Sequence[Event]", names: Sequence[str], curve: "Curve | None"
 ) -> None:
     """Write the subtitles and the video with the events drawn in, if asked for."""
-    from texthead.apps.timeline.events import srt
+    from texthead.apps.timeline.events import subtitles
     from texthead.apps.timeline.overlay import write_overlay
     from texthead.apps.timeline.timeline import open_timed
     from texthead.report import without_glyph
@@ -344,7 +346,7 @@ def _write_files(
     say = console.notes()
     if command.srt:
         with replacing(Path(command.srt)) as temp:
-            temp.write_text(srt(events), encoding="utf-8")
+            temp.write_text(subtitles(events), encoding="utf-8")
         say.print(f"subtitles: {command.srt}")
     if curve is None or command.overlay is None:
         return

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
-from texthead.data import labels
+from texthead.data import Labels
 from texthead.errors import DataError, printable
 from texthead.evaluation import NONE
 
@@ -37,6 +37,13 @@ class Event:
     mean: float
     peak: float
     known: bool = True
+
+    COLUMNS: ClassVar = ("start", "end", "name", "mean", "peak")
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """A CSV row with `COLUMNS`; times in seconds, to a thousandth."""
+        return f"{self.start:.3f}", f"{self.end:.3f}", self.name, f"{self.mean:.6f}", f"{self.peak:.6f}"
 
 
 @dataclass(frozen=True)
@@ -182,14 +189,6 @@ def in_order(events: Iterable[Event]) -> list[Event]:
     return sorted(events, key=lambda event: (event.start, event.end, event.name))
 
 
-EVENT_COLUMNS = ("start", "end", "name", "mean", "peak")
-
-
-def csv_row(event: Event) -> tuple[str, ...]:
-    """Return a row with `EVENT_COLUMNS`; times in seconds, to a thousandth."""
-    return f"{event.start:.3f}", f"{event.end:.3f}", event.name, f"{event.mean:.6f}", f"{event.peak:.6f}"
-
-
 def of_all_classes(events: Iterable[Event], shortest: float = 0.0) -> list[Event]:
     """Return an event for each time between starts and ends in which events are on, named after all these.
 
@@ -198,13 +197,13 @@ def of_all_classes(events: Iterable[Event], shortest: float = 0.0) -> list[Event
     Worked example: "dog" from 1 to 4 s and "frisbee" from 2 to 5 s give "dog" from 1 to 2 s, "dog; frisbee" from 2 to
     4 s, and "frisbee" from 4 to 5 s.
     """
-    events, parts = list(events), []
+    events, joined = list(events), []
     for start, end in pairwise(sorted({time for event in events for time in (event.start, event.end)})):
         on = [event for event in events if event.start <= start < event.end]
         if on and end - start >= shortest:
-            name = labels.join_labels(event.name for event in on)
-            parts.append(Event(name, start, end, min(each.mean for each in on), max(each.peak for each in on)))
-    return parts
+            name = Labels.join(event.name for event in on)
+            joined.append(Event(name, start, end, min(each.mean for each in on), max(each.peak for each in on)))
+    return joined
 
 
 def event_json(event: Event) -> dict[str, object]:
@@ -213,7 +212,7 @@ def event_json(event: Event) -> dict[str, object]:
     return {"name": event.name if event.known else None, **numbers}
 
 
-def srt(events: Iterable[Event]) -> str:
+def subtitles(events: Iterable[Event]) -> str:
     """Return the events as SubRip subtitles, one cue each, without times of none of the classes.
 
     Arrows and tags in names are broken up by an invisible character (U+2060), so that they stay text.
