@@ -8,7 +8,6 @@ from texthead.cli import console
 from texthead.cli.options import BaselineOptions, LabelledRun, ReadingOptions, SplitName
 from texthead.cli.outputs import check_out_file, check_outputs
 from texthead.cli.parser import NonNegativeInt, UpTo12, option
-from texthead.errors import MediaError
 from texthead.extras import check_extra
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ class ReportCommand(LabelledRun):
 
     Args:
         split: split of DATA to score (default: test, else val, else the items that the run held out)
-        unknown: items that belong to no class of a calibrated run, to measure how many get a class
         out: HTML file to write (default: RUN/report.html)
         mistakes: number of the most confident wrong predictions to show, 0-12
         hits: number of the most confident correct predictions to show, 0-12
@@ -34,7 +32,6 @@ class ReportCommand(LabelledRun):
     JSON: ClassVar = "report, run, data, split, methods, rare, classes, skipped, notes, as texthead eval --json"
 
     split: SplitName | None = None
-    unknown: str | None = option(None, "DATA2")
     out: str | None = option(None, "FILE")
     mistakes: UpTo12 = option(4, "N")
     hits: UpTo12 = option(2, "N")
@@ -62,7 +59,6 @@ class ReportCommand(LabelledRun):
             self.files.reading(items.paths, self.beside.folder),
             out=self.out,
             split=self.split,
-            unknown=None if self.unknown is None else self.labelled.read(self.unknown),
             examples=Examples(self.mistakes, self.hits, self.saliency),
             baselines=self.beside.baselines,
             reporter=console.reporter,
@@ -73,7 +69,7 @@ class ReportCommand(LabelledRun):
         console.next_command("texthead", "predict", self.run, scores.table.division.scored.items[0].path)
 
 
-def _notify(event: "EvaluationPlan | RunEvaluation | MediaError") -> None:
+def _notify(event: "EvaluationPlan | RunEvaluation") -> None:
     """Print what is scored and the scores, and show what is done next."""
     from texthead.cli.score_table import show_scores
     from texthead.prediction.run_evaluation import EvaluationPlan
@@ -83,8 +79,6 @@ def _notify(event: "EvaluationPlan | RunEvaluation | MediaError") -> None:
             f"scoring {len(event.items)} items ({event.split}) of {len(event.items.classes)} classes"
         )
         console.doing("scoring the baselines")
-    elif isinstance(event, MediaError):
-        console.say_skipped([event])
     else:
         console.say_notes(*event.notes)
         show_scores(event.table)
