@@ -34,7 +34,7 @@ from texthead.cli.system import (
     reader_gone,
 )
 from texthead.errors import DataError, RunError, TextheadError, either, line_of, printable
-from texthead.extensions import Extension, find, package_of
+from texthead.extensions import Extension, find, ignored, package_of
 from texthead.extras import extra_of, missing
 from texthead.media.addresses import allow_addresses, allowed_address
 from texthead.media.limits import set_max_megapixels
@@ -208,7 +208,9 @@ def _run(command: type, values: dict[str, Any]) -> int:
                 allowed_address(str(text))
         if hasattr(built, "check"):
             built.check()  # Report mistakes before the slow import of torch.
-        return built() or 0
+        code = built() or 0
+        console.say_notes(*ignored())
+        return code
 
 
 def _interrupted(name: str | None = None, values: Mapping[str, Any] | None = None) -> str:
