@@ -32,7 +32,7 @@ import texthead as th
 from benchmarks import videos
 from benchmarks.rounds import table
 from texthead.data.clips import TrainClips
-from texthead.encoders.encoder import Visual, as_visual, build_visual
+from texthead.encoders.encoder import Visual, build_visual
 from texthead.encoders.openclip import tower_spec
 from texthead.features.engine import Engine
 from texthead.models.cost import Costs
@@ -80,7 +80,7 @@ def step_operations(name: str, frames: int = FRAMES) -> float:
     """Return the floating-point operations of a training step of one clip: forward, and twice that backward."""
     with torch.device("meta"):
         model = model_of(name)
-    return 6.0 * Costs.of(model, frames=frames, size=as_visual(model.visual).spec.size).multiply_adds
+    return 6.0 * Costs.of(model, frames=frames, size=model.spec.size).multiply_adds
 
 
 # ---- time
@@ -132,7 +132,7 @@ def bare(model: th.Recognizer, recipe: th.Recipe, device: torch.device, steps: i
     set_training(model, recipe)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=recipe.lr, fused=device.type == "cuda" or None)
-    side = as_visual(model.visual).spec.size
+    side = model.spec.size
     clips = torch.randint(0, 256, (recipe.batch, recipe.frames, 3, side, side), dtype=torch.uint8, device=device)
     targets = torch.arange(recipe.batch, device=device) % CLASSES
 
@@ -150,7 +150,7 @@ def bare(model: th.Recognizer, recipe: th.Recipe, device: torch.device, steps: i
 
 def trained(model: th.Recognizer, recipe: th.Recipe, folders: list[Path], workers: int, steps: int) -> float:
     """Run `texthead.train` on folders of frames with some workers; with none, on one clip in memory."""
-    device, side, first = model.device, as_visual(model.visual).spec.size, workers * AHEAD + 3
+    device, side, first = model.device, model.spec.size, workers * AHEAD + 3
     items = (th.Item(path / "img_{:05d}.jpg", model.names[i], "train") for i, path in enumerate(folders))
     data = th.Dataset(tuple(items)).repeat(-(-(first + steps + 1) * recipe.batch // len(folders)))
     data = th.Dataset(data.items[: (first + steps + 1) * recipe.batch])

@@ -151,11 +151,14 @@ def test_every_hyper_parameter_is_explained():
         ("crop", "center"),
         ("origin", "center"),
         ("precision", "fp16"),
+        ("epochs", 30.0),
+        ("seed", True),
+        ("class_shares", 3),
     ],
 )
 def test_a_value_outside_its_rule(key, value):
     recipe = paper()
-    # Bypass beartype, which would reject strings before the recipe does.
+    # Set afterwards, since beartype checks the types of arguments before the recipe does.
     object.__setattr__(recipe, key, value)
     with refuses(RunError, key, value):
         recipe.__post_init__()

@@ -1,12 +1,12 @@
 """Recipes: functions that return all hyper-parameters of a run as a frozen `Recipe`. Imports no torch."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from texthead.errors import RunError, either
+from texthead.errors import RunError, TextheadError, either
 from texthead.extensions import find, find_one
 
 # The heads that training can start with: rows, or subclasses of `models.heads.Head`. The entry points of installed
@@ -75,14 +75,27 @@ def check_clip_size(frames: int, size: int, resize: int) -> None:
         )
 
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
+_WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_WORDS |= {NoneType: "null", tuple: "a list", Mapping: "a mapping"}
+
+# Fields of a dataclass, the condition that each value must meet, and the condition in words.
+Rule = tuple[tuple[str, ...], Callable[[Any], bool], str]
 
 
-def check_types(kind: type, values: Mapping[str, Any]) -> None:
-    """Raise RunError if a JSON value has another type than its field of a dataclass: 4.0 and true are no integers."""
+def check_fields(values: object, rules: Iterable[Rule] = (), error: type[TextheadError] = RunError) -> None:
+    """Raise `error` if a field of a dataclass has another type than its annotation, or breaks a rule."""
+    check_types(type(values), vars(values), error)
+    for keys, holds, rule in rules:
+        for key in keys:
+            if not holds(value := getattr(values, key)):
+                raise error(f"`{key}` must be {rule}, got {value!r}")
+
+
+def check_types(kind: type, values: Mapping[str, Any], error: type[TextheadError] = RunError) -> None:
+    """Raise `error` if a value has another type than its field of a dataclass: 4.0 and true are no whole numbers."""
     for key, hint in get_type_hints(kind).items():
         if key in values and not _fits(values[key], hint):
-            raise RunError(f"`{key}` must be {_in_words(hint)}, got {values[key]!r}")
+            raise error(f"`{key}` must be {_in_words(hint)}, got {values[key]!r}")
 
 
 def _fits(value: object, hint: Any) -> bool:
@@ -105,11 +118,10 @@ def _in_words(hint: Any) -> str:
         return either(args)
     if kind in (Union, UnionType):
         return either([*map(_in_words, args)])
-    return _WORDS.get(hint) or ("a list" if kind is tuple else "a mapping")
+    return _WORDS.get(kind or hint) or hint.__name__
 
 
-# Options of a recipe, the condition that each value must meet, and the condition in words.
-_RULES: list[tuple[tuple[str, ...], Callable[[Any], bool], str]] = [
+_RULES: list[Rule] = [
     (("frames",), lambda frames: 1 <= frames <= MOST_FRAMES, f"from 1 to {MOST_FRAMES:,}"),
     (("size", "test_size"), lambda side: side is None or 16 <= side <= MOST_SIDE, f"from 16 to {MOST_SIDE:,} pixels"),
     (("stride", "rand_augment", "context", "seed"), lambda count: count >= 0, "at least 0"),
@@ -262,9 +274,6 @@ class Recipe:
         if self.tune == "none":
             object.__setattr__(self, "freeze_encoder", True)
         low, partly = self.size or 1, self.tune not in ("all", "none")
-        literals = [
-            (key, get_args(kind)) for key, kind in get_type_hints(Recipe).items() if get_origin(kind) is Literal
-        ]
         rules = [
             *_RULES,
             (("resize",), lambda side: side is None or low <= side <= MOST_SIDE, f"from {low} to {MOST_SIDE:,} pixels"),
@@ -272,16 +281,11 @@ class Recipe:
             (
                 ("warmup",),
                 lambda epochs: 0 <= epochs < self.epochs,
-                f"at least 0 and less than `epochs` ({self.epochs})",
+                f"at least 0 and less than `epochs` ({self.epochs}), such as {self.epochs / 10:g}",
             ),
             (("freeze_encoder",), lambda frozen: not (partly and frozen), f"off with `tune={self.tune}`"),
-            *(((key,), values.__contains__, either(values)) for key, values in literals),
         ]
-        for keys, holds, rule in rules:
-            for key in keys:
-                if not holds(getattr(self, key)):
-                    remedy = f"; pass `warmup`, for example {self.epochs / 10:g}" if key == "warmup" else ""
-                    raise RunError(f"`{key}` must be {rule}, got {getattr(self, key)}{remedy}")
+        check_fields(self, rules)
 
     def with_epochs(self, epochs: int) -> "Recipe":
         """Return the recipe with another number of epochs and the same fraction of warm-up."""

@@ -78,22 +78,17 @@ def test_a_source_of_a_package_may_be_no_file(install: Install) -> None:
     assert th.read_dataset("shop:photos").source == "shop:photos"
 
 
-@pytest.mark.parametrize(
-    ("item", "part"),
-    [
-        (
-            "th.Item(Path('a.png'), 'a'); object.__setattr__(item, 'split', 'testing')",
-            "'testing' must be train, val, test or None",
-        ),
-        ("{'path': 'a.png'}", "no Item"),
-    ],
-)
-def test_items_of_a_package_are_checked(install: Install, item: str, part: str) -> None:
-    code = "from pathlib import Path\nimport texthead as th\ndef accepts(source): return source.startswith('shop:')\n"
-    code += f"def read(source):\n    item = {item}\n    data = th.Dataset((), source)\n    vars(data)['items'] = (item,)\n    return data"
+def test_items_of_a_package_are_checked(install: Install) -> None:
+    code = "import texthead as th\ndef accepts(source): return source.startswith('shop:')\n"
+    code += "def read(source):\n    data = th.Dataset((), source)\n    vars(data)['items'] = (3,)\n    return data"
     install("shop", GROUP, "shop = shop", code)
-    with refuses(DataError, "shop:photos", part):
+    with refuses(DataError, "shop:photos", "3 is no Item"):
         th.read_dataset("shop:photos")
+    for name, value in (("split", "testing"), ("path", "a.png"), ("label", None)):
+        item = th.Item(Path("a.png"), "a")
+        object.__setattr__(item, name, value)  # Beartype checks the types of arguments before `Item` does.
+        with refuses(DataError, f"`{name}`", repr(value)):
+            item.__post_init__()
 
 
 def test_what_our_applications_add_is_installed() -> None:

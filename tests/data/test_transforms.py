@@ -159,7 +159,7 @@ def test_scaling_is_torchvisions(interpolation):
 
 def test_sizes_are_checked():
     for size in (0, 41):
-        with refuses(DataError, f"size {size}", "resize 40"):
+        with refuses(DataError, "size", "`resize` (40)", size):
             Pixels(size, 40, "bicubic")
 
 

@@ -25,7 +25,7 @@ from texthead.data.clips import TrainFeatures
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import view_crops
-from texthead.encoders.encoder import Encoder, Visual, as_visual, build_visual, clip_features
+from texthead.encoders.encoder import Encoder, Visual, build_visual, clip_features
 from texthead.encoders.load import load_encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, EncoderError, MediaError, RunError, TextheadError
@@ -269,7 +269,7 @@ def test_text_rows_behind_a_probe_of_the_grid(
     model = load_run(run).model
     assert isinstance(model.temporal, VJEPA2Pool if temporal == "vjepa2" else AttentivePool)
     assert isinstance(model.head, FrozenHead)
-    assert as_visual(model.visual).spec.grid == (2, 4, 4)
+    assert model.spec.grid == (2, 4, 4)
     path = data.items[0].path
     (predicted,) = json.loads(works("predict", run, path, "--json")[0])
     works("eval", run, tmp_path / "clips.csv", *options)

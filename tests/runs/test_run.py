@@ -253,7 +253,7 @@ def test_weights_that_are_whole_numbers(run: Path, key: str) -> None:
         # Clips that would take all memory.
         ("recipe.json", lambda v: v["recipe"].update(frames=10**9), ["frames", "1,024"]),
         ("recipe.json", lambda v: v["pixels"].update(size=10**6, resize=10**6), ["4,096", 10**6]),
-        ("recipe.json", lambda v: v["pixels"].update(resize=0), ["at most `resize`", "resize 0"]),
+        ("recipe.json", lambda v: v["pixels"].update(resize=0), ["at most `resize` (0)"]),
         (
             "recipe.json",
             lambda v: (v["recipe"].update(frames=1024), v["pixels"].update(size=4096, resize=4096)),

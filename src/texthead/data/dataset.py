@@ -18,6 +18,8 @@ from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
 
 Split = Literal["train", "val", "test"]
 
+_SPLITS = (None, *get_args(Split))
+
 # The split that a name in data stands for.
 SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -41,6 +43,11 @@ class Item:
     group: str | None = None
     extra: tuple[tuple[str, str], ...] = ()
     name: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.path, Path) and isinstance(self.label, str) and self.split in _SPLITS):
+            rule = "`path` must be a Path, `label` text, `split` train, val, test or None"
+            raise DataError(f"{rule}, got {self.path!r}, {self.label!r}, {self.split!r}: correct the item")
 
     @property
     def media(self) -> MediaPath:

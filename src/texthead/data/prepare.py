@@ -32,6 +32,7 @@ from texthead.media.shard import INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE,
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
 from texthead.parallel.progress import Reporter
 from texthead.parallel.worker_pool import FailedTask, run_tasks
+from texthead.recipes import Rule, check_fields
 
 # Frame times are stored in milliseconds.
 _DIGITS = 3
@@ -42,6 +43,13 @@ _ORDER_SEED = 0
 _MOST_SECONDS = 10 * 86_400.0
 
 MARK, LOCK = "prepare.json", ".lock"
+
+
+_RULES: list[Rule] = [
+    (("frames", "clips"), lambda count: count >= 1, "at least 1"),
+    (("short_side",), lambda side: 16 <= side <= 16_384, "16 to 16384 pixels"),
+    (("quality",), lambda quality: 1 <= quality <= 95, "1 to 95"),
+]
 
 
 @dataclass(frozen=True)
@@ -63,15 +71,7 @@ class ShardOptions:
     clips: int = 256
 
     def __post_init__(self) -> None:
-        rules = {
-            "frames": (self.frames >= 1, "at least 1"),
-            "short_side": (16 <= self.short_side <= 16_384, "16 to 16384 pixels"),
-            "quality": (1 <= self.quality <= 95, "1 to 95"),
-            "clips": (self.clips >= 1, "at least 1"),
-        }
-        for name, (holds, rule) in rules.items():
-            if not holds:
-                raise DataError(f"`{name}` must be {rule}, got {getattr(self, name)}")
+        check_fields(self, _RULES, DataError)
 
 
 class Unreadable(NamedTuple):

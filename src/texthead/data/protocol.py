@@ -1,17 +1,24 @@
 """Test settings: frames, sizes, views, and what is averaged over the views."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from texthead.data import sampling
 from texthead.data.sampling import CROP_COUNTS, Along, Origin
-from texthead.errors import DataError, either
-from texthead.recipes import Decode, Recipe
+from texthead.errors import DataError
+from texthead.recipes import Decode, Recipe, Rule, check_fields
 
 Pooling = Literal["features", "logits", "probabilities"]
 
 # A reduced decode keeps at least this many times the short side that frames are resized to.
 _KEPT = 2
+
+
+_RULES: list[Rule] = [
+    (("clips",), lambda count: count >= 1, "at least 1"),
+    (("crops",), CROP_COUNTS.__contains__, "1, 3, 5 or 10"),
+    (("stride",), lambda frames: frames >= 0, "at least 0"),
+]
 
 
 @dataclass(frozen=True)
@@ -34,16 +41,7 @@ class Views:
     stride: int = 0
 
     def __post_init__(self) -> None:
-        if self.clips < 1:
-            raise DataError(f"`views` need at least 1 clip, got {self.clips}")
-        if self.crops not in CROP_COUNTS:
-            raise DataError(f"crops must be 1, 3, 5 or 10, got {self.crops}")
-        if self.origin not in get_args(Origin):
-            raise DataError(f"`origin` must be one of {', '.join(get_args(Origin))}, got {self.origin!r}")
-        if self.along not in get_args(Along):
-            raise DataError(f"along must be one of {', '.join(get_args(Along))}, got {self.along!r}")
-        if self.stride < 0:
-            raise DataError(f"`stride` must not be negative, got {self.stride}")
+        check_fields(self, _RULES, DataError)
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Views":
@@ -118,13 +116,8 @@ class Pixels:
     decode: Decode = "reduced"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= self.resize:
-            sizes = f"size {self.size}, resize {self.resize}"
-            raise DataError(f"`size` must be at least 1 and at most `resize`, got {sizes}")
-        if self.interpolation not in ("bilinear", "bicubic"):
-            raise DataError(f"`interpolation` must be bilinear or bicubic, got {self.interpolation!r}")
-        if self.decode not in get_args(Decode):
-            raise DataError(f"`decode` must be {either(get_args(Decode))}, got {self.decode!r}")
+        rule = f"at least 1 and at most `resize` ({self.resize})"
+        check_fields(self, [(("size",), lambda size: 1 <= size <= self.resize, rule)], DataError)
 
     @property
     def enough(self) -> int:
@@ -160,12 +153,7 @@ class Protocol:
     pooling: Pooling = "features"
 
     def __post_init__(self) -> None:
-        if self.frames < 1:
-            raise DataError(f"`frames` must be at least 1, got {self.frames}")
-        if not isinstance(self.pixels, Pixels | None):
-            raise DataError(f"`pixels` must be Pixels(size, resize, interpolation) or None, got {self.pixels!r}")
-        if self.pooling not in get_args(Pooling):
-            raise DataError(f"`pooling` must be one of {', '.join(get_args(Pooling))}, got {self.pooling!r}")
+        check_fields(self, [(("frames",), lambda frames: frames >= 1, "at least 1")], DataError)
 
     @property
     def sizes(self) -> Pixels:

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from texthead.encoders.encoder import as_visual
 from texthead.errors import DataError
 from texthead.features.engine import Engine
 from texthead.features.frames import frames_at_once
@@ -129,7 +128,7 @@ def steps_of(model: Recognizer, frames: int) -> int:
     """Return how many steps of a clip of this length are covered apart if frames are not."""
     if not model.sees_clips:
         return 1
-    spec = as_visual(model.visual).spec
+    spec = model.spec
     return min(CLIP_STEPS, spec.grid[0] * frames // spec.frames)
 
 

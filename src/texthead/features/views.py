@@ -52,7 +52,7 @@ def item_features(
         RunError: another process has stopped.
     """
     # All tokens of an imported classifier would fill the disk.
-    few = not model.sees_clips or as_visual(model.visual).spec.tokens <= math.prod(ATTENDED)
+    few = not model.sees_clips or model.spec.tokens <= math.prod(ATTENDED)
     cacheable = (model.sees_frames_apart or model.sees_clips) and few
     use_cache = protocol.views.crops == 1 and cacheable and bool(reading.cache)
     # `_view_features` reports prepared clips, which have no windows, as errors.
@@ -97,7 +97,7 @@ def features_in_chunks(
 
 def pixels_of(model: Recognizer, protocol: Protocol) -> Pixels:
     """Return the protocol's sizes, or the encoder's own if it has none."""
-    return protocol.pixels or as_visual(model.visual).spec.pixels()
+    return protocol.pixels or model.spec.pixels()
 
 
 @worker_faults()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Visual, as_visual, clip_features
 from texthead.encoders.lazy import weights_digest, weights_key
+from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
 from texthead.models.heads import StepsHead
 from texthead.models.temporal import EncoderConv, MeanPool
@@ -66,7 +67,16 @@ class Recognizer(nn.Module):
     @property
     def protocol(self) -> Protocol:
         """The encoder's default protocol."""
-        return as_visual(self.visual).spec.protocol()
+        return self.spec.protocol()
+
+    @property
+    def spec(self) -> VisualSpec:
+        """What the encoder takes and gives.
+
+        Raises:
+            EncoderError: the encoder is no `Visual`, so that its input size and normalisation are unknown.
+        """
+        return as_visual(self.visual).spec
 
     def calibration_for(self, _: Protocol) -> tuple[None, None]:
         """Return that there is no calibration, which only a run can have."""

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.data.protocol import Pooling, Protocol
-from texthead.encoders.encoder import Encoder, as_visual
+from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import zero_shot_note
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.broader_names import name_probabilities
@@ -277,5 +277,5 @@ def names_notes(model: Run | Recognizer) -> list[str]:
         notes.append("a single class always gets 100 %: name others to compare it with")
     else:
         notes.append("probabilities from names alone are not calibrated: a wrong name may get a high one")
-    note = zero_shot_note(as_visual(model.model.visual).spec.source, model.model.names)
+    note = zero_shot_note(model.model.spec.source, model.model.names)
     return [*notes, note] if note else notes

@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from texthead.data.protocol import Pixels
-from texthead.encoders.encoder import as_visual
 from texthead.encoders.lazy import state_of
 from texthead.encoders.weights import misfit, sized_as
 from texthead.errors import RunError, without_password
@@ -47,7 +46,7 @@ def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, obj
     return {
         "format": RUN_FORMAT,
         "recipe": recipe.to_json(),
-        "encoder": as_visual(model.visual).spec.to_json(),
+        "encoder": model.spec.to_json(),
         "pixels": asdict(pixels),
         "temporal": as_temporal(model.temporal).config(),
         "head": head_json(as_head(model.head)),

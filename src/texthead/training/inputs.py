@@ -25,7 +25,7 @@ from texthead.recipes import Recipe
 
 def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe) -> TrainClips:
     """Return clips of pixels, decoded and augmented in every epoch."""
-    return TrainClips(dataset, model.names, recipe, as_visual(model.visual).spec.training_pixels(recipe))
+    return TrainClips(dataset, model.names, recipe, model.spec.training_pixels(recipe))
 
 
 def feature_clips(

@@ -47,7 +47,7 @@ def check_trainable(
     parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe, objective)
     if objective:
         objective.check(model, accumulate=recipe.accumulate)
-    as_visual(model.visual).spec.training_pixels(recipe)
+    model.spec.training_pixels(recipe)
     _checkpoint_blocks(model, recipe.grad_checkpointing and not recipe.freeze_encoder)
     drop_patches(model.visual, 0.0 if recipe.freeze_encoder else recipe.patch_dropout)
     if train_set.several:
@@ -91,7 +91,7 @@ def run_folder(
 
     Raises: RunError as `train`, or if the processes have different runs or options.
     """
-    pixels = as_visual(model.visual).spec.pixels(recipe)
+    pixels = model.spec.pixels(recipe)
     objective_json = {} if objective is None else {"objective": objective.config()}
     about = json.loads(json.dumps({**describe(model, recipe, pixels), "command": info.command, **objective_json}))
     classes = classes_json(as_head(model.head), info.names, recipe.template)

@@ -20,7 +20,6 @@ from texthead.data.batches import NO_ITEM, epoch_batches, loader, read
 from texthead.data.class_shares import log_ratio
 from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol
-from texthead.encoders.encoder import as_visual
 from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
@@ -99,7 +98,7 @@ def train(
         # --- data: pixels, or features of a frozen encoder
         for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
             same_as_first(module.state_dict().values())
-        protocol = as_visual(model.visual).spec.protocol(recipe)
+        protocol = model.spec.protocol(recipe)
         reading, engines = Reading(execution.workers), set[str]()
         if recipe.freeze_encoder:
             reading = replace(reading, cache=execution.cache, engine=engine_of(out, execution.engine))

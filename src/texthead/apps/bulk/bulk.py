@@ -26,7 +26,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from texthead.data import Pooling, Protocol, manifest_rows, row_path
-from texthead.encoders import as_visual
 from texthead.errors import DataError, RunError
 from texthead.evaluation import Calibration, head_scores
 from texthead.features import Reading, item_features, readable, weights_key
@@ -326,7 +325,7 @@ def _lines(manifest: Path) -> Iterator[str]:
 
 def _model_key(model: Recognizer) -> str:
     """Return a digest of the encoder and temporal module, independent of where the encoder is stored."""
-    spec = replace(as_visual(model.visual).spec, source="")
+    spec = replace(model.spec, source="")
     config = getattr(model.temporal, "config", dict)()
     return weights_key(Recognizer(model.visual, model.temporal, nn.Identity()), repr((spec, config)))
 
@@ -336,7 +335,7 @@ def _head_probe(model: Recognizer, pooling: Pooling) -> list[float]:
 
     A digest of its rows would not do: each process may encode them itself, and processors differ in the last bits.
     """
-    feature = torch.arange(as_visual(model.visual).spec.dim).cos().view(1, 1, -1)
+    feature = torch.arange(model.spec.dim).cos().view(1, 1, -1)
     limits = () if model.thresholds is None else model.thresholds.tolist()
     return [round(score, 5) for score in (*head_scores(model, feature, pooling=pooling)[0].tolist(), *limits)]
 

@@ -25,7 +25,6 @@ from texthead.apps.export.model_card import model_card
 from texthead.apps.export.parity import Parity, check_parity, parity
 from texthead.apps.export.scorer import Scorer
 from texthead.data import Protocol, evenly
-from texthead.encoders import as_visual
 from texthead.errors import RunError, line_of
 from texthead.evaluation import Calibration
 from texthead.extras import needs
@@ -180,9 +179,7 @@ def trace_scorer(scorer: Scorer) -> torch.export.ExportedProgram:
         with torch.no_grad(), quiet():
             return torch.export.export(scorer, (torch.zeros(shape, dtype=torch.uint8),), dynamic_shapes={"clips": free})
     except Exception as error:  # torch.export raises many types.
-        raise RunError(
-            f"{as_visual(scorer.model.visual).spec.source}: cannot be exported ({line_of(error)})"
-        ) from error
+        raise RunError(f"{scorer.model.spec.source}: cannot be exported ({line_of(error)})") from error
 
 
 def _most_frames(scorer: Scorer) -> int | None:
@@ -193,7 +190,7 @@ def _most_frames(scorer: Scorer) -> int | None:
 
 def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
     """Return the content of `preprocessing.json`: the steps of `predict.py` and those inside the model."""
-    spec, protocol = as_visual(scorer.model.visual).spec, scorer.protocol
+    spec, protocol = scorer.model.spec, scorer.protocol
     pixels, views = protocol.sizes, protocol.views
     frames = protocol.frames if scorer.model.sees_clips else "any"
     return {

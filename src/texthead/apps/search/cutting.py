@@ -161,7 +161,7 @@ def _chosen(length: int, grid: _Grid | None, protocol: Protocol) -> list[int]:
 
 
 def _pixels(model: Recognizer, protocol: Protocol) -> Pixels:
-    return protocol.pixels or as_visual(model.visual).spec.pixels()
+    return protocol.pixels or model.spec.pixels()
 
 
 def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
