@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from texthead.errors import EncoderError, RunError, TextheadError, line_of
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint, EntryPoints
+    from importlib.metadata import EntryPoint
 
 OURS = "texthead"
 KINDS = ("commands", "encoders", "heads", "readers", "sources", "tools")
@@ -158,7 +158,7 @@ def _installed(group: str) -> "Sequence[EntryPoint]":
 
 
 @cache
-def _entry_points() -> "EntryPoints":
+def _entry_points() -> Any:  # SelectableGroups in Python 3.11, EntryPoints later.
     """Return all entry points; read once, since the metadata of 250 packages takes 10 ms to read."""
     from importlib.metadata import entry_points
 

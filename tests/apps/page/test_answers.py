@@ -100,7 +100,7 @@ def test_notes_on_typed_names_list_what_the_run_loses(tmp_path: Path) -> None:
 
 def test_events_are_those_of_timeline(of_run: Answerer, run: Path, tmp_path: Path, say) -> None:
     video = write_video(tmp_path / "clip.mp4", "red", frames=30)
-    timed = of_run(Question(video, part="when"))
+    timed = of_run(Question(video, asked="when"))
     expected = json.loads(say("timeline", run, video, "--json")[1])["events"]
     result = [(event.name, round(event.start, 3), round(event.end, 3)) for event in timed.events]
     assert result == [(event["name"], event["start"], event["end"]) for event in expected] != []
@@ -116,7 +116,7 @@ def test_where_lights_what_the_best_name_needs(tmp_path: Path, calibrated: bool)
     if calibrated:
         calibrate_run(run, temperature=3.0, threshold=0.5)
     answerer = answerer_of(run)
-    lit, named = answerer(Question(video, part="where")), answerer(Question(video))
+    lit, named = answerer(Question(video, asked="where")), answerer(Question(video))
     assert (lit.name, lit.before) == (named.prediction.top[0][0], pytest.approx(named.prediction.top[0][1], abs=1e-5))
     assert lit.frames.shape == (2, 32, 32, 3)
     assert lit.heat.shape == (2, 7, 7)
@@ -131,7 +131,7 @@ def test_error_answer_names_file(of_run: Answerer, tmp_path: Path) -> None:
             of_run(Question(file))
         assert str(tmp_path) not in str(caught.value)
     with refuses(DataError, "red.png"):
-        of_run(Question(write_image(tmp_path / "red.png", "red"), part="when"))
+        of_run(Question(write_image(tmp_path / "red.png", "red"), asked="when"))
 
 
 def test_a_video_beyond_the_limits_is_not_looked_at(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_video_beyond_the_limits_is_not_looked_at(tmp_path: Path) -> None:
 def test_limits_hold_for_every_part(of_run: Answerer, tmp_path: Path, part) -> None:
     video = write_video(tmp_path / "clip.mp4", "red", frames=41)
     with refuses(DataError, 41, 40):
-        of_run(Question(video, part=part))
+        of_run(Question(video, asked=part))
 
 
 def test_names_that_cannot_be_classes(of_run: Answerer, zero_shot: Answerer, tmp_path: Path) -> None:
@@ -180,10 +180,10 @@ def test_answers_of_several_labels(tmp_path: Path, say) -> None:
     assert len([row for row in page.all("tr") if row.get("class") == "first"]) == 2
     csv_file = next(name for name in Page(downloads_html(named, None)).attributes("href") if "text/csv" in name)
     assert base64.b64decode(csv_file.partition(",")[2]).decode().splitlines()[0].endswith(",chosen")
-    lit = answerer(Question(both, part="where"))
+    lit = answerer(Question(both, asked="where"))
     assert (lit.name, lit.before) == (named.prediction.top[0][0], pytest.approx(named.prediction.top[0][1], abs=1e-5))
     video = write_video(tmp_path / "red.mp4", "red", frames=30)
-    timed = answerer(Question(video, part="when"))
+    timed = answerer(Question(video, asked="when"))
     assert [event.name for event in timed.events] == ["red"]
     assert set(timed.rule.thresholds) == {"red", "green", "blue"}
     # No class is above its threshold.
@@ -192,4 +192,4 @@ def test_answers_of_several_labels(tmp_path: Path, say) -> None:
     html = top_classes_html(strict(Question(both)))
     prints(html, NONE, "no class is above its threshold")
     assert 'class="first"' not in html
-    prints(timeline_html(strict(Question(video, part="when"))), "No event", "its threshold for 1 s")
+    prints(timeline_html(strict(Question(video, asked="when"))), "No event", "its threshold for 1 s")
