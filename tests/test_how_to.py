@@ -19,10 +19,10 @@ import pytest
 
 import texthead as th
 from made import write_image, write_video
-from texthead.apps.export.card import use_section
-from texthead.data.protocol import Pixels
 
-HOW_TO = Path(__file__).parents[1] / "docs" / "how-to"
+ROOT = Path(__file__).parents[1]
+HOW_TO = ROOT / "docs" / "how-to"
+CARD = ROOT / "src" / "texthead" / "apps" / "export" / "model_card.md"
 
 
 def blocks(name: str, language: str) -> list[str]:
@@ -74,9 +74,9 @@ def test_the_dockerfile_installs_what_card_and_server_need() -> None:
     assert {name for name, _ in lines} <= {"FROM", "RUN", "WORKDIR", "COPY", "USER", "EXPOSE", "CMD"}
     assert lines[0] == ("FROM", "python:3.11-slim")
     (command,) = [words for name, words in lines if name == "RUN"]
-    (card,) = re.findall("pip install .*", use_section("model.onnx", th.Protocol(1, Pixels(32, 36, "bicubic"))))
+    (card,) = re.findall("pip install .* av ", CARD.read_text(encoding="utf-8"))
     (page,) = re.findall("pip install .*", (HOW_TO / "serve-http.md").read_text(encoding="utf-8"))
-    assert installed_by(card) < installed_by(page) == installed_by(command)
+    assert installed_by(f"{card} onnxruntime") < installed_by(page) == installed_by(command)
 
 
 @pytest.fixture(scope="module")

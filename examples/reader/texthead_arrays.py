@@ -28,11 +28,6 @@ class Arrays(Media):
         self.times = [index / RATE for index in range(self.num_frames)]
         self.duration_seconds = self.num_frames / RATE
 
-    @classmethod
-    def suffix_of(cls, content):
-        """Return the suffix of a file without a name, from its content; None for another type."""
-        return ".npy" if content.startswith(b"\x93NUMPY") else None
-
     def pictures(self, wanted):
         """Yield (index, picture) of each wanted frame: an array (height, width, 3) of uint8."""
         for index in wanted:

@@ -3,14 +3,36 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.ui import WebDriverWait
 
 from texthead.apps.demo import drawn_videos
 from tools.browser import Served, chromium, serving_command
+
+
+def when(driver: WebDriver, condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """Wait for a condition, and return its value."""
+    return WebDriverWait(driver, seconds, poll_frequency=0.05).until(lambda _: condition())
+
+
+def text(driver: WebDriver, name: str) -> str:
+    return driver.find_element(By.ID, name).text
+
+
+def press(driver: WebDriver, *keys: str) -> None:
+    ActionChains(driver).send_keys(*keys).perform()
+
+
+def fits(driver: WebDriver) -> bool:
+    """Return whether the page is no wider than its window."""
+    return driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
 @contextmanager

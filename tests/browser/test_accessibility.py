@@ -4,13 +4,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
-from selenium.webdriver.support.ui import WebDriverWait
 
-from browser.conftest import serving
+from browser.conftest import fits, press, serving, text, when
 from browser.test_page import ask, drop, opened, until
 from made import write_image, write_small_run
 from texthead.cli import main as cli
@@ -59,12 +57,20 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("width", "dark"), LOOKS)
-def test_the_page_and_its_answer(address: str, media: Path, browser: Callable, width: int, dark: bool) -> None:
+def test_the_page_its_answers_and_an_error(
+    address: str, media: Path, browser: Callable, width: int, dark: bool
+) -> None:
     driver = opened(browser(width, dark=dark), address)
     result = violations(driver)
-    ask(driver, media / "umbrella.png", "a cat, an umbrella", where=False)
-    until(driver, ".bars")
-    WebDriverWait(driver, 30).until(lambda _: not driver.find_element(By.ID, "answer").get_attribute("aria-busy"))
+    for file, last in ((media / "cat & <b>umbrella.mp4", ".strip"), (media / "umbrella.png", ".bars")):
+        ask(driver, file, "a cat, an umbrella", where=last == ".strip")
+        until(driver, last)
+        when(driver, lambda: not driver.find_element(By.ID, "answer").get_attribute("aria-busy"))
+        result += violations(driver)
+        assert fits(driver)
+        opened(driver, address)
+    ask(driver, media / "broken.mp4")
+    until(driver, "#error")
     result += violations(driver)
     assert not result, "\n".join(result)
 
@@ -75,7 +81,7 @@ def test_a_report(run: Path, browser: Callable, width: int, dark: bool) -> None:
     driver.get((run / "report.html").as_uri())
     result = violations(driver)
     assert not result, "\n".join(result)
-    assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert fits(driver)
 
 
 def test_the_label_page(browser: Callable, tmp_path: Path) -> None:
@@ -87,25 +93,9 @@ def test_the_label_page(browser: Callable, tmp_path: Path) -> None:
         for width, dark in LOOKS:
             driver = browser(width, dark=dark)
             driver.get(served.address)
-            WebDriverWait(driver, 60).until(lambda driver: driver.find_element(By.ID, "name").text)
+            when(driver, lambda driver=driver: text(driver, "name"))
             result += [(width, dark, line) for line in violations(driver)]
     assert result == []
-
-
-@pytest.mark.parametrize(("width", "dark"), LOOKS)
-def test_the_answer_of_a_video_and_an_error(
-    address: str, media: Path, browser: Callable, width: int, dark: bool
-) -> None:
-    driver = opened(browser(width, dark=dark), address)
-    ask(driver, media / "cat & <b>umbrella.mp4", "a cat, an umbrella")
-    until(driver, ".strip")
-    WebDriverWait(driver, 30).until(lambda _: not driver.find_element(By.ID, "answer").get_attribute("aria-busy"))
-    result = violations(driver)
-    assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
-    ask(driver, media / "broken.mp4")
-    until(driver, "#error")
-    result += violations(driver)
-    assert not result, "\n".join(result)
 
 
 @pytest.mark.parametrize(("width", "dark"), LOOKS)
@@ -126,7 +116,7 @@ def test_a_question_by_keys_alone(address: str, media: Path, browser: Callable) 
     driver = opened(browser(), address)
     drop(driver, media / "umbrella.png")
     for _ in range(40):
-        ActionChains(driver).send_keys(Keys.TAB).perform()
+        press(driver, Keys.TAB)
         here = driver.switch_to.active_element
         if here.tag_name == "textarea":
             here.send_keys("a cat, an umbrella")

@@ -6,15 +6,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
-from selenium.webdriver.support.ui import WebDriverWait
 
+from browser.conftest import fits, press, text, when
 from made import encode, pictures, write_image, write_video
 from texthead.data.reading import read_dataset
 from tools.browser import Served, serving_command
@@ -44,21 +42,9 @@ def served(folder: Path, tmp_path: Path) -> Iterator[Served]:
         yield page
 
 
-def until(driver: WebDriver, condition: Callable[[], Any], seconds: float = 60) -> Any:
-    return WebDriverWait(driver, seconds, poll_frequency=0.05).until(lambda _: condition())
-
-
-def text(driver: WebDriver, name: str) -> str:
-    return driver.find_element(By.ID, name).text
-
-
-def press(driver: WebDriver, *keys: str) -> None:
-    ActionChains(driver).send_keys(*keys).perform()
-
-
 def opened(driver: WebDriver, address: str) -> WebDriver:
     driver.get(address)
-    until(driver, lambda: text(driver, "name"))
+    when(driver, lambda: text(driver, "name"))
     return driver
 
 
@@ -73,7 +59,7 @@ def label(driver: WebDriver, name: str) -> None:
         press(driver, str(guesses.index(name) + 1))
     else:
         press(driver, name, Keys.ENTER)
-    until(driver, lambda: text(driver, "name") != before)
+    when(driver, lambda: text(driver, "name") != before)
 
 
 def rows(labels_csv: Path) -> dict[str, str]:
@@ -89,26 +75,26 @@ def test_all_by_keys_alone(served: Served, browser: Callable, tmp_path: Path) ->
     first = text(driver, "name")
     # Type a new class, skip a file, mark one as bad; then undo all three.
     press(driver, "blue", Keys.ENTER)
-    until(driver, lambda: text(driver, "name") != first)
+    when(driver, lambda: text(driver, "name") != first)
     assert rows(labels_csv) == {first: "blue"}
     second = text(driver, "name")
     press(driver, Keys.SPACE)
-    until(driver, lambda: text(driver, "name") != second)
+    when(driver, lambda: text(driver, "name") != second)
     third = text(driver, "name")
     press(driver, Keys.DELETE)
-    until(driver, lambda: text(driver, "name") != third)
+    when(driver, lambda: text(driver, "name") != third)
     assert third in (tmp_path / "labels.bad.csv").read_text()
     time.sleep(1)
     for name in (third, second, first):
         press(driver, Keys.BACKSPACE)
-        until(driver, lambda name=name: text(driver, "name") == name)
+        when(driver, lambda name=name: text(driver, "name") == name)
     assert rows(labels_csv) == {}
     names = set()
     for _ in range(21):
         name = text(driver, "name")
         names.add(name)
         # The file has loaded.
-        until(
+        when(
             driver,
             lambda: driver.execute_script(
                 "const shown = document.querySelector('#stage > *');return (shown.naturalWidth || shown.videoWidth) > 0"
@@ -118,7 +104,7 @@ def test_all_by_keys_alone(served: Served, browser: Callable, tmp_path: Path) ->
         assert rows(labels_csv)[name] == name.partition("-")[0]
     assert len(names) == 21
     assert text(driver, "stage") == "Every file has a label or is open elsewhere."
-    until(driver, lambda: "of the 21 labelled" in text(driver, "accuracy"))
+    when(driver, lambda: "of the 21 labelled" in text(driver, "accuracy"))
     assert "10 more labels" in text(driver, "gain")
     assert len(driver.find_elements(By.CSS_SELECTOR, "#curve polyline")) == 1
     assert len(read_dataset(labels_csv)) == 21
@@ -134,21 +120,21 @@ def test_a_wrong_label_is_reviewed_and_a_run_made(served: Served, browser: Calla
         name = text(driver, "name")
         names.append(name)
         label(driver, "red" if name == "green-04.png" else name.partition("-")[0])
-    assert not driver.execute_script("return document.documentElement.scrollWidth > innerWidth")
-    until(driver, lambda: text(driver, "review-count"))
+    assert fits(driver)
+    when(driver, lambda: text(driver, "review-count"))
     press(driver, Keys.F2)
-    until(driver, lambda: text(driver, "name") == "green-04.png")
+    when(driver, lambda: text(driver, "name") == "green-04.png")
     assert "green" in text(driver, "why")
     # Keep the label, undo, and correct it.
     press(driver, Keys.SPACE)
-    until(driver, lambda: text(driver, "name") != "green-04.png")
+    when(driver, lambda: text(driver, "name") != "green-04.png")
     press(driver, Keys.BACKSPACE)
-    until(driver, lambda: text(driver, "name") == "green-04.png")
+    when(driver, lambda: text(driver, "name") == "green-04.png")
     assert "green" in text(driver, "why")
     label(driver, "green")
-    until(driver, lambda: rows(labels_csv)["green-04.png"] == "green")
+    when(driver, lambda: rows(labels_csv)["green-04.png"] == "green")
     driver.find_element(By.CSS_SELECTOR, "#train button").click()
-    until(driver, lambda: "is ready" in text(driver, "run"), seconds=120)
+    when(driver, lambda: "is ready" in text(driver, "run"), seconds=120)
     assert (tmp_path / "labels-quick" / "recipe.json").is_file()
 
 
@@ -165,7 +151,7 @@ def test_a_name_that_is_almost_a_class_is_asked_about(folder: Path, browser: Cal
         def saved(*keys: str) -> str:
             before = text(driver, "name")
             press(driver, *keys)
-            until(driver, lambda: text(driver, "name") != before)
+            when(driver, lambda: text(driver, "name") != before)
             return rows(labels_csv)[before]
 
         first = text(driver, "name")
@@ -194,7 +180,7 @@ def test_a_killed_server_loses_no_label(served: Served, browser: Callable, tmp_p
     time.sleep(0.5)
     assert rows(labels_csv) == labelled
     press(driver, "1")
-    until(driver, lambda: "still running" in text(driver, "error"))
+    when(driver, lambda: "still running" in text(driver, "error"))
 
 
 def test_two_people_have_different_files(served: Served, browser: Callable) -> None:
@@ -204,7 +190,7 @@ def test_two_people_have_different_files(served: Served, browser: Callable) -> N
         label(one, "red")
         label(other, "green")
         assert text(one, "name") != text(other, "name")
-    until(one, lambda: text(one, "labelled") == "6")
+    when(one, lambda: text(one, "labelled") == "6")
 
 
 def test_windows_of_a_long_video_play_over_and_over(browser: Callable, tmp_path: Path) -> None:
@@ -218,7 +204,7 @@ def test_windows_of_a_long_video_play_over_and_over(browser: Callable, tmp_path:
         seen: set[float] = set()
         name = text(driver, "name")
         start, _, end = name.partition("#t=")[2].partition(",")
-        until(driver, lambda: driver.execute_script("return document.querySelector('#stage video').currentTime") > 0.2)
+        when(driver, lambda: driver.execute_script("return document.querySelector('#stage video').currentTime") > 0.2)
         for _ in range(60):
             seen.add(driver.execute_script("return document.querySelector('#stage video').currentTime"))
             time.sleep(0.1)
@@ -238,9 +224,9 @@ def test_others_are_asked_for_a_password(folder: Path, browser: Callable, tmp_pa
         driver = browser()
         driver.get(served.address)
         press(driver, "wrong", Keys.ENTER)
-        until(driver, lambda: "not the password" in driver.page_source)
+        when(driver, lambda: "not the password" in driver.page_source)
         press(driver, "correct horse", Keys.ENTER)
-        until(driver, lambda: driver.find_elements(By.ID, "name") and text(driver, "name"))
+        when(driver, lambda: driver.find_elements(By.ID, "name") and text(driver, "name"))
         label(driver, "red")
     assert "correct horse" not in (tmp_path / "server" / "err.txt").read_text()
     assert len(read_dataset(tmp_path / "labels.csv")) == 1
@@ -272,26 +258,26 @@ def test_several_labels_are_turned_on_and_off(folder: Path, browser: Callable, t
         assert text(driver, "done").startswith(f"{guesses[1]}; sky")
         assert text(driver, "name") == first
         press(driver, Keys.ENTER)
-        until(driver, lambda: text(driver, "name") != first)
+        when(driver, lambda: text(driver, "name") != first)
         assert saved() == {first: f"{guesses[1]}; sky"}
         # None is an answer too; undo opens the file again.
         second = text(driver, "name")
         assert on(driver) == set()
         press(driver, Keys.ENTER)
-        until(driver, lambda: text(driver, "name") != second)
+        when(driver, lambda: text(driver, "name") != second)
         assert saved()[second] == ""
         time.sleep(1)
         press(driver, Keys.BACKSPACE)
-        until(driver, lambda: text(driver, "name") == second)
+        when(driver, lambda: text(driver, "name") == second)
         press(driver, Keys.BACKSPACE)
-        until(driver, lambda: text(driver, "name") == first)
-        until(driver, lambda: not labels_csv.exists())
+        when(driver, lambda: text(driver, "name") == first)
+        when(driver, lambda: not labels_csv.exists())
         for _ in range(6):
             name = text(driver, "name")
             press(driver, "1")
             time.sleep(0.5)  # Clicks just after a new file are ignored.
             driver.find_element(By.ID, "done").click()
-            until(driver, lambda name=name: text(driver, "name") != name)
+            when(driver, lambda name=name: text(driver, "name") != name)
         assert len(saved()) == 6
         assert not driver.find_element(By.ID, "estimates").is_displayed()
         assert not driver.get_log("browser")
@@ -299,4 +285,4 @@ def test_several_labels_are_turned_on_and_off(folder: Path, browser: Callable, t
     with serving_command(tmp_path / "again", "label", folder, "--out", labels_csv, "--workers", 0) as served:
         driver = opened(browser(width=390), served.address)
         assert driver.find_element(By.ID, "done").is_displayed()
-        assert not driver.execute_script("return document.documentElement.scrollWidth > innerWidth")
+        assert fits(driver)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import PIL.Image
 import pytest
@@ -12,8 +11,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
+from browser.conftest import fits, press, text, when
 from browser.test_accessibility import LOOKS, violations
 from made import colour_encoder, encode, pictures, write_album, write_image
 from served_pages import serving
@@ -47,18 +46,6 @@ def address(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         assert served.log == []
 
 
-def until(driver: WebDriver, condition: Callable[[], Any], seconds: float = 30) -> Any:
-    return WebDriverWait(driver, seconds, poll_frequency=0.05).until(lambda _: condition())
-
-
-def text(driver: WebDriver, name: str) -> str:
-    return driver.find_element(By.ID, name).text
-
-
-def press(driver: WebDriver, *keys: str) -> None:
-    ActionChains(driver).send_keys(*keys).perform()
-
-
 def stills(driver: WebDriver, part: str = "sure") -> list[WebElement]:
     return driver.find_elements(By.CSS_SELECTOR, f"#{part} .still")
 
@@ -70,7 +57,7 @@ def names(driver: WebDriver, part: str = "sure") -> list[str]:
 
 def opened(driver: WebDriver, address: str) -> WebDriver:
     driver.get(address)
-    until(driver, lambda: "hits" in text(driver, "status"))
+    when(driver, lambda: "hits" in text(driver, "status"))
     return driver
 
 
@@ -88,9 +75,9 @@ def test_search_mark_and_search_again_by_keys_alone(address: str, browser: Calla
     assert here(driver).partition(",")[0] == first
     # To the query and back.
     press(driver, "/", "green", Keys.ENTER)
-    until(driver, lambda: names(driver)[0].startswith(("green", "film")))
+    when(driver, lambda: names(driver)[0].startswith(("green", "film")))
     press(driver, "/", "red", Keys.ENTER)
-    until(driver, lambda: names(driver)[0] == first)
+    when(driver, lambda: names(driver)[0] == first)
     # Arrows move between stills.
     press(driver, Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
     assert here(driver).partition(",")[0] in names(driver)[5:]
@@ -99,17 +86,17 @@ def test_search_mark_and_search_again_by_keys_alone(address: str, browser: Calla
     # Ten marks, each of which moves on.
     for number, name in enumerate(names(driver)[:10], 1):
         press(driver, "h" if name.startswith("red") else "m")
-        until(driver, lambda number=number: f"{number} of them new" in text(driver, "marks"))
+        when(driver, lambda number=number: f"{number} of them new" in text(driver, "marks"))
         assert f"{name}: {'hit' if name.startswith('red') else 'miss'}" in text(driver, "status")
     assert "10 new marks" in text(driver, "status")
     assert "primary" in (driver.find_element(By.ID, "next").get_attribute("class") or "")
     assert stills(driver, "unsure") == []
     press(driver, "u")
-    until(driver, lambda: "9 of them new" in text(driver, "marks"))
+    when(driver, lambda: "9 of them new" in text(driver, "marks"))
     press(driver, "y")
-    until(driver, lambda: "10 of them new" in text(driver, "marks"))
+    when(driver, lambda: "10 of them new" in text(driver, "marks"))
     press(driver, "r")
-    until(driver, lambda: stills(driver, "unsure"))
+    when(driver, lambda: stills(driver, "unsure"))
     assert "to mark" in text(driver, "status")
     assert names(driver)[0].startswith("red")
     assert not {*names(driver, "unsure")} & {name for name in names(driver)[:10] if ", hit" in name}
@@ -119,7 +106,7 @@ def test_search_mark_and_search_again_by_keys_alone(address: str, browser: Calla
         ".observe(document.getElementById('saved'), { childList: true, characterData: true, subtree: true })"
     )
     driver.find_element(By.ID, "save").click()
-    until(driver, lambda: "texthead predict red FILE" in text(driver, "saved"))
+    when(driver, lambda: "texthead predict red FILE" in text(driver, "saved"))
     assert driver.execute_script("return seen[0]") == "Saving \N{HORIZONTAL ELLIPSIS}"
     assert (tmp_path / "here" / "red" / "recipe.json").is_file()
     assert not driver.get_log("browser")
@@ -127,12 +114,12 @@ def test_search_mark_and_search_again_by_keys_alone(address: str, browser: Calla
 
 def test_stills_play_at_their_moment(address: str, browser: Callable) -> None:
     driver = opened(browser(), address)
-    until(driver, lambda: driver.execute_script("return document.querySelector('.still img').naturalWidth > 0"))
+    when(driver, lambda: driver.execute_script("return document.querySelector('.still img').naturalWidth > 0"))
     films = dict(zip(names(driver), stills(driver), strict=True))
     film, old = films["film.mp4"], films["old.avi"]
     driver.execute_script("arguments[0].focus()", film)
     playing = "const [v] = arguments[0].getElementsByTagName('video'); return v ? [v.currentTime, v.paused] : null"
-    first = until(driver, lambda: (driver.execute_script(playing, film) or [0])[0])
+    first = when(driver, lambda: (driver.execute_script(playing, film) or [0])[0])
     assert 0 <= first <= 12
     span = driver.execute_script("return arguments[0].querySelector('video').src", film).partition("#t=")[2]
     start, _, end = span.partition(",")
@@ -142,15 +129,15 @@ def test_stills_play_at_their_moment(address: str, browser: Callable) -> None:
         time.sleep(0.1)
     # What the browser cannot play is an animation, and the rest are stills again.
     driver.execute_script("arguments[0].focus()", old)
-    until(driver, lambda: "/preview/" in driver.execute_script("return arguments[0].querySelector('img').src", old))
+    when(driver, lambda: "/preview/" in driver.execute_script("return arguments[0].querySelector('img').src", old))
     assert "/still/" in driver.execute_script("return arguments[0].querySelector('img').src", film)
     driver.find_element(By.ID, "words").click()
-    until(driver, lambda: "/still/" in driver.execute_script("return arguments[0].querySelector('img').src", old))
+    when(driver, lambda: "/still/" in driver.execute_script("return arguments[0].querySelector('img').src", old))
     # Enter stops and starts.
     driver.execute_script("arguments[0].focus()", film)
-    until(driver, lambda: driver.execute_script(playing, film))
+    when(driver, lambda: driver.execute_script(playing, film))
     press(driver, Keys.ENTER)
-    until(driver, lambda: not driver.execute_script(playing, film))
+    when(driver, lambda: not driver.execute_script(playing, film))
 
 
 def test_keys_work_after_a_click(address: str, browser: Callable) -> None:
@@ -159,20 +146,20 @@ def test_keys_work_after_a_click(address: str, browser: Callable) -> None:
     for _ in range(2):
         # It plays while the pointer rests on it; a click stops it.
         ActionChains(driver).move_to_element(film).perform()
-        until(driver, lambda: film.find_elements(By.TAG_NAME, "video"))
+        when(driver, lambda: film.find_elements(By.TAG_NAME, "video"))
         ActionChains(driver).click().perform()
-        until(driver, lambda: not film.find_elements(By.TAG_NAME, "video"))
+        when(driver, lambda: not film.find_elements(By.TAG_NAME, "video"))
         time.sleep(0.3)
         assert not film.find_elements(By.TAG_NAME, "video")
         assert here(driver).startswith("film.mp4")
         ActionChains(driver).move_to_element(driver.find_element(By.ID, "about")).perform()
     press(driver, "m")
-    until(driver, lambda: "1 miss" in text(driver, "marks"))
+    when(driver, lambda: "1 miss" in text(driver, "marks"))
     # Nothing has the focus: keys work on the last still.
     last = here(driver)
     driver.execute_script("document.activeElement.blur()")
     press(driver, "h")
-    until(driver, lambda: "1 hit, 1 miss" in text(driver, "marks"))
+    when(driver, lambda: "1 hit, 1 miss" in text(driver, "marks"))
     assert text(driver, "status").startswith(last.partition(",")[0])
     driver.execute_script("document.activeElement.blur()")
     press(driver, Keys.ARROW_LEFT)
@@ -182,17 +169,17 @@ def test_keys_work_after_a_click(address: str, browser: Callable) -> None:
 def test_an_example_is_dropped_and_more_like_a_hit(address: str, browser: Callable, tmp_path: Path) -> None:
     driver = opened(browser(), address)
     pick(driver, write_image(tmp_path / "my green.png", "green", seed=80))
-    until(driver, lambda: text(driver, "like").startswith("Like my green.png"))
-    until(driver, lambda: names(driver)[0].startswith(("green", "film")))
+    when(driver, lambda: text(driver, "like").startswith("Like my green.png"))
+    when(driver, lambda: names(driver)[0].startswith(("green", "film")))
     last = names(driver)[-1]
     driver.execute_script("arguments[0].focus()", stills(driver)[-1])
     press(driver, "l")
-    until(driver, lambda: text(driver, "like").startswith(f"Like {last}"))
+    when(driver, lambda: text(driver, "like").startswith(f"Like {last}"))
     # The example itself is no hit.
-    until(driver, lambda: names(driver) and last not in names(driver))
+    when(driver, lambda: names(driver) and last not in names(driver))
     # Words take the place of the example.
     press(driver, "/", "red", Keys.ENTER)
-    until(driver, lambda: names(driver)[0].startswith(("red", "film", "old")))
+    when(driver, lambda: names(driver)[0].startswith(("red", "film", "old")))
     assert not driver.find_element(By.ID, "like").is_displayed()
 
 
@@ -205,14 +192,14 @@ def test_paths_are_copied_and_hits_exported(address: str, browser: Callable, tmp
     film = stills(driver)[names(driver).index("film.mp4")]
     driver.execute_script("arguments[0].focus()", film)
     press(driver, "c")
-    until(driver, lambda: "film.mp4#t=" in text(driver, "status"))
+    when(driver, lambda: "film.mp4#t=" in text(driver, "status"))
     assert "Copied" in text(driver, "status")
     copied = driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
     assert "film.mp4#t=" in copied
     for kind, name in (("csv", "hits.csv"), ("sheet", "hits.png"), ("clips", "hits-clips.zip")):
         driver.find_element(By.CSS_SELECTOR, f"[data-kind={kind}]").click()
-        until(driver, lambda name=name: (tmp_path / "downloads" / name).is_file())
-        until(driver, lambda name=name: text(driver, "exported").startswith(f"{name}: "))
+        when(driver, lambda name=name: (tmp_path / "downloads" / name).is_file())
+        when(driver, lambda name=name: text(driver, "exported").startswith(f"{name}: "))
     assert "clips and photos" in text(driver, "exported")
     assert len((tmp_path / "downloads" / "hits.csv").read_text().splitlines()) == 21
     assert PIL.Image.open(tmp_path / "downloads" / "hits.png").width == 1280
@@ -221,7 +208,7 @@ def test_paths_are_copied_and_hits_exported(address: str, browser: Callable, tmp
 def test_what_is_not_there_is_said_first(address: str, browser: Callable) -> None:
     driver = opened(browser(), address)
     press(driver, "/", "a zebra", Keys.ENTER)
-    until(driver, lambda: "Nothing in this folder fits clearly better than chance" in text(driver, "note"))
+    when(driver, lambda: "Nothing in this folder fits clearly better than chance" in text(driver, "note"))
     assert text(driver, "status") == "The closest 20:"
     assert driver.find_element(By.CSS_SELECTOR, "#sure h2").text == "The closest ones"
 
@@ -230,29 +217,29 @@ def test_mistakes_are_shown(address: str, browser: Callable, tmp_path: Path) -> 
     driver = opened(browser(), address)
     driver.find_element(By.ID, "words").clear()
     press(driver, "/", Keys.BACKSPACE, Keys.ENTER)
-    until(driver, lambda: "type words" in text(driver, "error"))
+    when(driver, lambda: "type words" in text(driver, "error"))
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     press(driver, "/", "red", Keys.ENTER)
-    until(driver, lambda: stills(driver))
+    when(driver, lambda: stills(driver))
     pick(driver, tmp_path / "broken.mp4")
-    until(driver, lambda: text(driver, "error").startswith("broken.mp4: "))
+    when(driver, lambda: text(driver, "error").startswith("broken.mp4: "))
     # The hits of the words before do not stand below it.
     assert stills(driver) == []
     assert not any(driver.find_element(By.ID, name).is_displayed() for name in ("like", "sure", "teach", "keep"))
     press(driver, "/", "red", Keys.ENTER)
-    until(driver, lambda: stills(driver))
+    when(driver, lambda: stills(driver))
     assert text(driver, "error") == ""
 
 
 def test_marks_and_the_undo_belong_to_the_words(address: str, browser: Callable) -> None:
     driver = opened(browser(), address)
     press(driver, "h")
-    until(driver, lambda: text(driver, "marks").startswith("red: 1 hit, 0 misses"))
+    when(driver, lambda: text(driver, "marks").startswith("red: 1 hit, 0 misses"))
     press(driver, "/", "green", Keys.ENTER)
-    until(driver, lambda: text(driver, "marks").startswith("Mark hits"))
+    when(driver, lambda: text(driver, "marks").startswith("Mark hits"))
     assert not driver.find_element(By.ID, "undo").is_enabled()
     press(driver, "/", "red", Keys.ENTER)
-    until(driver, lambda: text(driver, "marks") == "red: 1 hit, 0 misses.")
+    when(driver, lambda: text(driver, "marks") == "red: 1 hit, 0 misses.")
     assert "to mark" in text(driver, "status")
     assert driver.find_element(By.CSS_SELECTOR, "#sure h2").text == "Best"
     first, second = (
@@ -267,9 +254,9 @@ def test_a_phone_shows_stills_early_and_first_what_to_mark(address: str, browser
     buttons = driver.find_elements(By.CSS_SELECTOR, "button, #lists summary")
     assert all(button.size["height"] >= 44 for button in buttons if button.is_displayed())
     press(driver, "h")
-    until(driver, lambda: "1 hit" in text(driver, "marks"))
+    when(driver, lambda: "1 hit" in text(driver, "marks"))
     press(driver, "r")
-    until(driver, lambda: stills(driver, "unsure"))
+    when(driver, lambda: stills(driver, "unsure"))
     assert stills(driver, "unsure")[0].location["y"] < stills(driver)[0].location["y"]
 
 
@@ -281,7 +268,7 @@ def test_near_copies_are_listed(index: Index, address: str, browser: Callable) -
     still = copies.find_element(By.XPATH, "../button")
     driver.execute_script("arguments[0].focus()", still)
     press(driver, *[Keys.TAB] * 5, Keys.ENTER)
-    until(driver, lambda: copies.get_attribute("open"))
+    when(driver, lambda: copies.get_attribute("open"))
     assert str(index.data) in copies.find_element(By.TAG_NAME, "li").text
 
 
@@ -293,10 +280,10 @@ def test_anyone_can_use_it(address: str, browser: Callable, width: int, dark: bo
         press(driver, key)
         time.sleep(0.3)
     press(driver, "r")
-    until(driver, lambda: stills(driver, "unsure"))
+    when(driver, lambda: stills(driver, "unsure"))
     press(driver, "?")
     assert driver.find_element(By.CSS_SELECTOR, "#help dl").is_displayed()
     assert driver.switch_to.active_element.tag_name == "summary"
     result += violations(driver)
     assert not result, "\n".join(result)
-    assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert fits(driver)

@@ -206,14 +206,6 @@ def test_predict_without_run_from_names_file(works, tmp_path):
     assert suggested == f"next: texthead label {tmp_path} --classes {names} --out labels.csv"
 
 
-@pytest.mark.slow
-def test_one_name_alone_is_noted(world, works):
-    for run in ([], [world.run]):
-        out, err = works("predict", *run, world.images / "red" / "0.png", "--classes", "a bird")
-        prints(err, "note: ", "100 %")
-        assert "100.0 %  a bird" in out
-
-
 @pytest.mark.parametrize("end", ["TSV", "txt"])
 def test_a_list_is_no_file_to_name(world, works, refused, tmp_path, end):
     clips, item = tmp_path / f"clips.{end}", world.images / "red" / "0.png"

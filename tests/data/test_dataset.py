@@ -1,11 +1,8 @@
 """Manifests and folders become items or a located error; training clips depend only on (seed, epoch, position)."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,13 +15,13 @@ from media_files import lossless
 from messages import prints, refuses
 from texthead.data import splits
 from texthead.data.clips import FrameBank, TrainClips, TrainFeatures, ViewClips
-from texthead.data.dataset import Dataset, Item, label_indices, splits_of
+from texthead.data.dataset import Dataset, Item, splits_of
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.reading import read_dataset, read_files
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.media import reader
 from texthead.media.paths import MediaPath
-from texthead.media.reader import Change
+from texthead.media.video import Video
 from texthead.recipes import Recipe
 
 WIDTH, HEIGHT = 48, 32
@@ -88,21 +85,13 @@ def test_folder_in_manifest_is_clip(tmp_path):
 
 
 def test_splits_groups_and_other_columns_are_kept(tmp_path):
-    text = "path,scene,label,split,group,seconds\na.mp4,park,run,train,anna,3\nb.mp4,,run,Validation,,4\nc.mp4,x,run,test,bob,5\n"
+    text = "path,scene,label,split,group,seconds\na.mp4,park,run,train,anna,3\nb.mp4,,run, Validation ,,4\nc.mp4,x,run,test,bob,5\n"
     items = read_dataset(write_manifest(tmp_path, text)).items
     assert items == (
         Item(tmp_path / "a.mp4", "run", "train", "anna", (("scene", "park"), ("seconds", "3"))),
         Item(tmp_path / "b.mp4", "run", "val", None, (("scene", ""), ("seconds", "4"))),
         Item(tmp_path / "c.mp4", "run", "test", "bob", (("scene", "x"), ("seconds", "5"))),
     )
-
-
-def test_words_for_splits(tmp_path):
-    words = {"train": "train", "Training": "train", "test": "test", "Testing": "test"}
-    words |= dict.fromkeys(("val", "valid", "VALIDATION", "dev"), "val")
-    rows = "".join(f"{i}.mp4,run, {word} \n" for i, word in enumerate(words))
-    items = read_dataset(write_manifest(tmp_path, f"path,label,split\n{rows}")).items
-    assert [item.split for item in items] == [*words.values()]
 
 
 @pytest.mark.parametrize(
@@ -331,6 +320,59 @@ def test_odd_files_and_folders_beside_classes_are_noted(tmp_path):
     prints(named, "testing is a class here")
 
 
+# ---- trees
+
+
+def labelled(folder: Path, labels: dict[str, str], column: str = "note") -> Path:
+    """Write a CSV of images of these labels, with another column."""
+    rows = [f"{index}.png,{label},{more}" for index, (label, more) in enumerate(labels.items())]
+    return write_manifest(folder, "\n".join([f"path,label,{column}", *rows]), "items.csv")
+
+
+def test_labels_and_parents_make_a_tree_with_a_note(tmp_path: Path):
+    data = read_dataset(labelled(tmp_path, {"animal/dog": "", "animal/cat": "", "kite": ""}))
+    assert data.tree
+    assert data.tree.above == {"animal/dog": ("animal",), "animal/cat": ("animal",), "kite": ()}
+    assert data.notes[-1] == "the 3 classes form a tree with 1 broader name (animal); not in it: kite"
+    data = read_dataset(labelled(tmp_path, {"dog": "animal", "cat": "animal", "kite": ""}, "parent"))
+    assert data.tree
+    assert data.tree.above == {"cat": ("animal",), "dog": ("animal",), "kite": ()}
+    data = read_dataset(labelled(tmp_path, {"TV/monitor": "", "kite": ""}))
+    assert data.tree is None
+    assert not data.notes
+    # A column `parent` that is no tree is only noted.
+    data = read_dataset(labelled(tmp_path, {"dog": "animal", "cat": "dog"}, "parent"))
+    assert data.tree is None
+    assert "'dog' is a class and a name above classes" in data.notes[-1]
+
+
+def test_a_file_is_the_tree_of_the_labels(tmp_path: Path):
+    path, tree = labelled(tmp_path, {"dog": "", "cat": "", "kite": ""}), tmp_path / "tree.yaml"
+    tree.write_text("animal: [dog, cat, bird]")
+    data = read_dataset(path, tree=tree)
+    assert data.tree
+    assert data.tree.above == {"cat": ("animal",), "dog": ("animal",), "bird": ("animal",), "kite": ()}
+    tree.write_text("animal: [bird]")
+    with refuses(DataError, "items.csv", "no class is in the tree"):
+        read_dataset(path, tree=tree)
+    with refuses(DataError, "tree", "is for class folders"):
+        read_dataset(path, tree="folders")
+
+
+def test_nested_folders_are_one_class_or_make_a_tree(tmp_path: Path):
+    touch(tmp_path, "animal/dog/1.png", "animal/dog/pug/2.png", "animal/cat/3.png", "kite/4.png")
+    data = read_dataset(tmp_path)
+    assert data.labels == ["animal", "animal", "animal", "kite"]
+    assert "3 files in folders below class folders belong to these classes" in data.notes[0]
+    with refuses(DataError, "its folders are no tree"):  # animal/dog holds files and is above animal/dog/pug
+        read_dataset(tmp_path, tree="folders")
+    (tmp_path / "animal" / "dog" / "1.png").unlink()
+    data = read_dataset(tmp_path, tree="folders")
+    assert data.labels == ["animal/cat", "animal/dog/pug", "kite"]
+    assert data.tree
+    assert data.tree.above["animal/dog/pug"] == ("animal", "animal/dog")
+
+
 # ---- lists, label files
 
 
@@ -338,11 +380,8 @@ def test_a_list_with_its_label_file(tmp_path):
     labels = write_manifest(tmp_path, "id,name\n0,run\n1,jump\n", "labels.csv")
     path = write_manifest(tmp_path, "v1 12 1\nv2 9 0\nv3 4 1\n", "list.TXT")
     dataset = read_dataset(path, labels=labels, root=str(tmp_path / ".."), frame_template="img_{:05d}.jpg")
-    assert dataset.items == tuple(
-        Item(tmp_path / ".." / name / "img_{:05d}.jpg", label)
-        for name, label in [("v1", "jump"), ("v2", "run"), ("v3", "jump")]
-    )
-    assert (dataset.source, dataset.classes) == (str(path), ["jump", "run"])
+    assert dataset.items[1] == Item(tmp_path / "../v2/img_{:05d}.jpg", "run")
+    assert (dataset.source, dataset.labels) == (str(path), ["jump", "run", "jump"])
     assert read_dataset(str(path), labels=str(labels), suffix=".avi").items[0] == Item(tmp_path / "v1.avi", "jump")
     with refuses(DataError, path, "labels"):
         read_dataset(path)
@@ -445,15 +484,6 @@ def test_draws_ignore_order_and_location(tmp_path, monkeypatch, place):
         assert drawn(Path("clips.csv")) == expected, "absolute paths below the folder of the manifest"
 
 
-def test_a_drawn_split_holds_every_item_once():
-    dataset = many()
-    drawn = dataset.with_drawn_split(0.2, seed=1)
-    assert [replace(item, split=None) for item in drawn.items] == [*dataset.items]
-    assert splits_of(drawn) == {"train": 64, "val": 16}
-    assert sorted(drawn.split("val").labels) == sorted(dataset.classes * 4)
-    assert drawn == dataset.with_drawn_split(0.2, seed=1) != dataset.with_drawn_split(0.2, seed=2)
-
-
 def test_drawn_split_keeps_groups_and_copies():
     items = [Item(Path(f"{i}.mp4"), f"class {i % 2}", group=f"scene {i // 4}") for i in range(40)]
     partly = [Item(Path(f"{i}.mp4"), "run", group="scene" if i < 4 else None) for i in range(12)]
@@ -488,12 +518,6 @@ def test_a_class_that_cannot_be_divided_trains():
     for lone in (["run", "fly"], ["run"]):
         with refuses(DataError, "one item", lone[-1]):
             Dataset(tuple(Item(Path(f"{name}.mp4"), name) for name in lone)).with_drawn_split(0.2, seed=0)
-
-
-def test_label_indices():
-    assert label_indices(small(), ["swim", "fly", "run", "jump"]) == [2, 3, 2, 0, 2, 3, 0, 0]
-    with refuses(DataError, "5 of 8", "1 classes", "(jump, swim)"):
-        label_indices(small(), ["run"])
 
 
 # ---- clips for training
@@ -611,26 +635,14 @@ def test_views_come_clip_by_clip_with_crops_inside(filmed):
 
 
 @pytest.mark.parametrize("length", [1, 3, 4, 9, 40])
-@pytest.mark.parametrize("views", [Views(), Views(4, 3), Views(10, 1), Views(4, 3, "centre"), Views(2, 3, "dense")])
-def test_each_frame_is_decoded_once_for_all_views(monkeypatch, length, views):
-    read, steps = [], []
-
-    def frames_at(indices: list[int], change: Change) -> torch.Tensor:
-        read.append(list(indices))
-        return change(torch.from_numpy(np.stack([picture(i) for i in indices])).permute(0, 3, 1, 2))
-
-    @contextmanager
-    def opened(media: MediaPath) -> Iterator[SimpleNamespace]:
-        steps.append("opened")
-        yield SimpleNamespace(num_frames=length, frames_at=frames_at)
-        steps.append("closed")
-
-    monkeypatch.setattr(MediaPath, "open", opened)
-    cut = view_clips([Path("a.mp4")], views)[0]
-    wanted = views.frame_indices(length, 4)
-    assert read == [sorted({index for clip in wanted for index in clip})]
-    assert steps == ["opened", "closed"]
-    assert [read_numbers(view) for view in cut] == [clip for clip in wanted for _ in range(views.crops)]
+def test_each_frame_is_decoded_once_for_all_views(tmp_path, monkeypatch, length):
+    path, read, pictures = lossless(tmp_path / "a.mkv", [*map(picture, range(length))]), [], Video.pictures
+    monkeypatch.setattr(Video, "pictures", lambda media, wanted: read.append(wanted) or pictures(media, wanted))
+    for views in (Views(), Views(4, 3), Views(10, 1), Views(4, 3, "centre"), Views(2, 3, "dense")):
+        cut, wanted = view_clips([path], views)[0], views.frame_indices(length, 4)
+        assert read.pop() == {index for clip in wanted for index in clip}
+        assert not read
+        assert [read_numbers(view) for view in cut] == [clip for clip in wanted for _ in range(views.crops)]
 
 
 def test_unreadable_items_are_returned_as_errors(filmed, tmp_path):

@@ -14,7 +14,9 @@ def test_divide_draws_where_there_are_no_splits():
     parts = divide(data, seed=0, held_out=0.2, k=None)
     assert (len(parts.train), len(parts.scored), parts.scored_name) == (16, 4, "val")
     assert parts.val == parts.scored
-    assert not set(parts.train.items) & set(parts.scored.items)
+    drawn = [replace(item, split=None) for item in (*parts.train.items, *parts.scored.items)]
+    assert {*drawn} == {*data.items}, "every item is in one part"
+    assert sorted(parts.scored.labels) == ["a", "a", "b", "b"]
     assert parts == divide(data, seed=0, held_out=0.2, k=None)
     assert parts != divide(data, seed=1, held_out=0.2, k=None)
 

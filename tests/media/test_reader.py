@@ -61,11 +61,10 @@ def test_a_dataset_with_arrays_is_read_and_encoded(clips: Path):
     assert MediaPath(path).open().check() == 9
 
 
-def test_names_and_content_of_arrays_are_known(clips: Path):
+def test_names_of_arrays_are_known(clips: Path):
     path = clips / "a kite" / "1.npy"
     assert (MediaPath(path).reader.kind, MediaPath(path).is_image, MediaPath(path).is_media) == ("array", False, True)
     assert ".npy" in opening.media_suffixes()
-    assert opening.suffix_of(path.read_bytes()) == ".npy"
     facts = facts_of(path)
     assert (facts.fault, facts.frames, facts.seconds, facts.uneven) == (None, 9, 9 / RATE, 0)
     with open_timed(path) as media:

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from made import SPEC, write_image
-from texthead.data.clips import TrainClips, TrainFeatures
 from texthead.data.dataset import Dataset, Item
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
+from texthead.recipes import Recipe
 from texthead.training.execution import Execution
 from texthead.training.matching import Matching
 from texthead.training.train import READ_EVERY, train
@@ -28,13 +28,11 @@ def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch:
     """Tensors of the device meta have no values: the first call that needs one raises."""
     passes: list[None] = []
 
-    def to_meta(clips: TrainClips | TrainFeatures, model: Recognizer) -> TrainClips | TrainFeatures:
+    def to_meta(model: Recognizer, clips: object, batches: object, recipe: Recipe, *_: object, **__: object) -> Recipe:
         model.to("meta").temporal.register_forward_hook(lambda *_: passes.append(None))
-        return clips
+        return recipe
 
-    for name in ("pixel_clips", "feature_clips"):
-        made = getattr(training, name)
-        monkeypatch.setattr(training, name, lambda model, *rest, made=made: to_meta(made(model, *rest), model))
+    monkeypatch.setattr(training, "choose_precision", to_meta)  # The clips are made by then.
     # Neither autocast nor fused kernels know meta.
     adamw = torch.optim.AdamW
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())

@@ -48,6 +48,7 @@ import ranked
 from benchmarks.process_group import processes
 from ranked import NAMES
 from texthead.data.batches import epoch_batches
+from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset
 from texthead.encoders.load import load_encoder
 from texthead.models.build import make_temporal_for
@@ -56,7 +57,6 @@ from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank, ranks, sum_numbers
 from texthead.recipes import Recipe, text4vis
 from texthead.training.execution import Execution
-from texthead.training.inputs import pixel_clips
 from texthead.training.matching import Matching
 from texthead.training.train import train
 
@@ -160,7 +160,10 @@ def by_loop(source: str, data: Dataset, recipe: Recipe, gather: Gather = None) -
         low = name.startswith(("visual", "text", "logit_scale")) and "control_point" not in name
         groups[0 if low else 1]["params"].append(weight)
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.2)
-    items, batches = pixel_clips(like, data, recipe), epoch_batches(len(data), recipe)
+    items, batches = (
+        TrainClips(data, like.names, recipe, like.spec.training_pixels(recipe)),
+        epoch_batches(len(data), recipe),
+    )
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
     net.train()
     for epoch in range(recipe.epochs):

@@ -16,6 +16,7 @@ from benchmarks.process_group import processes
 from made import write_image
 from messages import prints
 from texthead.data.batches import epoch_batches
+from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders.load import load_encoder
 from texthead.errors import RunError
@@ -26,7 +27,6 @@ from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe, small
 from texthead.training import precision
 from texthead.training.execution import Execution
-from texthead.training.inputs import pixel_clips
 from texthead.training.precision import PrecisionTrial, choose_precision, try_both
 from texthead.training.step import set_training
 from texthead.training.train import train
@@ -186,7 +186,7 @@ def _settled_by(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "try_both", give(own))
         model = auto_model()
-        clips = pixel_clips(model, data, recipe)
+        clips = TrainClips(data, model.names, recipe, model.spec.training_pixels(recipe))
         lines: list[str] = []
         batches = epoch_batches(len(clips), recipe)
         result = choose_precision(

@@ -11,28 +11,8 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+from texthead.cli import parser, system
 from texthead.cli.flag_names import speak_of, with_flags
-from texthead.cli.parser import (
-    Parser,
-    actions_of,
-    add_command,
-    build,
-    check_required,
-    config_text,
-    did_you_mean,
-    print_error,
-    read_words,
-    summary_of,
-    values_of,
-)
-from texthead.cli.system import (
-    check_process,
-    name_files_in_utf8,
-    of_system,
-    open_streams,
-    print_every_name,
-    reader_gone,
-)
 from texthead.errors import DataError, RunError, TextheadError, either, line_of, printable
 from texthead.extensions import Extension, find, ignored, package_of
 from texthead.extras import extra_of, missing
@@ -114,7 +94,7 @@ def command_of(name: str) -> type:
     """
     extensions = commands()
     if name not in extensions:
-        near = did_you_mean(name, [*extensions])
+        near = parser.did_you_mean(name, [*extensions])
         raise DataError(f"there is no command {name!r}{near} (see texthead --help)")
     return _loaded(extensions[name])
 
@@ -138,7 +118,7 @@ def full_help() -> str:
         lines += ["", f"{title}:"]
         for name in group:
             try:
-                text = summary_of(_loaded(extensions[name]))
+                text = parser.summary_of(_loaded(extensions[name]))
             except RunError as error:
                 text = str(error)
             more = wrap(text, 64) or [""]
@@ -148,24 +128,24 @@ def full_help() -> str:
     return "\n".join([*lines, "texthead COMMAND --help lists the options of a command."])
 
 
-def top_parser() -> Parser:
+def top_parser() -> parser.Parser:
     """Return the parser of `texthead` without a command."""
-    parser = Parser(prog="texthead", description="Class names in, recogniser out.")
-    parser.add_argument("--version", action="store_true", help="print the version")
-    parser.add_argument("--print-completion", choices=SHELLS, help="print completion of commands and options")
-    return parser
+    top = parser.Parser(prog="texthead", description="Class names in, recogniser out.")
+    top.add_argument("--version", action="store_true", help="print the version")
+    top.add_argument("--print-completion", choices=SHELLS, help="print completion of commands and options")
+    return top
 
 
 def completion(shell: str) -> str:
     """Return the script that completes commands and options in a shell."""
     import shtab
 
-    parser = top_parser()
-    inner = parser.add_subparsers(parser_class=Parser)
+    top = top_parser()
+    inner = top.add_subparsers(parser_class=parser.Parser)
     for name, command in commands().items():
         with suppress(RunError):  # a broken package
-            add_command(inner, name, _loaded(command), shtab.FILE)
-    return shtab.complete(parser, shell)
+            parser.add_command(inner, name, _loaded(command), shtab.FILE)
+    return shtab.complete(top, shell)
 
 
 def _group(name: str, command: type) -> AbstractContextManager[None]:
@@ -197,8 +177,8 @@ def _run(command: type, values: dict[str, Any]) -> int:
     keep_freed_memory()
     flags = {name: bool(values.pop(name, False)) for name in ("quiet", "verbose", "json")}
     with console.screen(**flags, skips=bool(values.get("skip_unreadable"))):
-        built = command.from_values(values) if hasattr(command, "from_values") else build(command, values)
-        options = values_of(built)
+        built = command.from_values(values) if hasattr(command, "from_values") else parser.build(command, values)
+        options = parser.values_of(built)
         if "max_megapixels" in options:
             set_max_megapixels(options["max_megapixels"])
         allow_addresses("*" if options.get("allow_addresses") else "")
@@ -227,22 +207,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     the user's, 130, 143 and 129 for Ctrl-C, SIGTERM and SIGHUP, and 141 if the reader of the output has gone.
     """
     if argv is None:
-        name_files_in_utf8()
-        open_streams()
+        system.name_files_in_utf8()
+        system.open_streams()
         # Child processes would import modules from the current folder first: a `random.py` there would run.
         os.environ.setdefault("PYTHONSAFEPATH", "1")
         wait_asleep()
         freeze_imports()
-    print_every_name()
+    system.print_every_name()
     speak_of()
     with ended_by_signals(_interrupted) as ending:
         try:
-            check_process()
+            system.check_process()
             code = _call(list(sys.argv[1:] if argv is None else argv), ending)
             sys.stdout.flush()
             return ending.code if ending.number else code
         except BrokenPipeError:
-            return reader_gone()
+            return system.reader_gone()
         except BaseException as error:
             # Interrupted code, processes that end and installed packages can raise anything.
             if isinstance(error, KeyboardInterrupt) or ending.number or ending.interrupted:
@@ -252,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 with suppress(OSError):  # The terminal may be gone.
                     sys.stderr.write(f"{ending.line()}\n")  # One write: ranks share the terminal.
                 return ending.code
-            line = of_system(error) if isinstance(error, OSError) else str(error)
+            line = system.of_system(error) if isinstance(error, OSError) else str(error)
             extra = extra_of(error.name or "") if isinstance(error, ModuleNotFoundError) else None
             if isinstance(error, ModuleNotFoundError) and extra:
                 line = missing("this command", error.name or "", extra)
@@ -262,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     raise
                 problem = line_of(error, kind=True)
                 line = f"package {package} failed ({problem}); `python -X dev -m texthead` shows where"
-            print_error(" ".join(with_flags(line).split()))
+            parser.print_error(" ".join(with_flags(line).split()))
             return 2
 
 
@@ -289,12 +269,12 @@ def _call(arguments: list[str], ending: Ending) -> int:
     command = command_of(name)
     named = [word.partition("=")[2] if word.startswith("--") else word for word in words]
     allow_addresses(*(word for word in named if word != "*"))  # A name or a pattern of files, not the permission.
-    values = read_words(command, words)
+    values = parser.read_words(command, words)
     if values.pop("print_config", False):
-        print(config_text(command, values), end="")
+        print(parser.config_text(command, values), end="")
         return 0
-    check_required(command, values)
-    speak_of(lambda: actions_of(command).get(values.get("action", ""), command), lambda: command_of("train"))
+    parser.check_required(command, values)
+    speak_of(lambda: parser.actions_of(command).get(values.get("action", ""), command), lambda: command_of("train"))
     ending.line = partial(_interrupted, name, values)
     with _group(name, command):
         return _run(command, values)

@@ -14,7 +14,6 @@ from texthead.errors import DataError, TextheadError
 from texthead.extras import install_command, needs
 from texthead.files import cache_dir, read_text, replacing
 from texthead.media.addresses import allowed_address
-from texthead.media.open import suffix_of
 from texthead.media.paths import MediaPath
 
 _BATCH = 256
@@ -154,14 +153,14 @@ def _files(rows: Any, column: str, where: str) -> list[Path]:
             file = written.get(stem)
             if file is None or file.stat().st_size != size:
                 content = batch[i].as_py()["bytes"]
-                file = folder / f"{stem}{_suffix(content, name, type(rows.features[column]).__name__)}"
+                file = folder / f"{stem}{_suffix(name, type(rows.features[column]).__name__)}"
                 with replacing(file, sync=False) as temporary:
                     temporary.write_bytes(content)
             paths.append(file)
     return paths
 
 
-def _suffix(content: bytes, name: str | None, kind: str) -> str:
-    """Return the suffix for the content. Unknown content gets a media suffix, so that reading it raises MediaError."""
+def _suffix(name: str | None, kind: str) -> str:
+    """Return the suffix of the name, or for a type of column one whose reader tells the format from the content."""
     named = Path(name or "").suffix.lower()
-    return suffix_of(content) or (named if MediaPath(f"x{named}").is_media else {"Image": ".png"}.get(kind, ".mp4"))
+    return named if MediaPath(f"x{named}").is_media else {"Image": ".png"}.get(kind, ".mp4")

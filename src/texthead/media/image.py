@@ -28,9 +28,8 @@ from texthead.media.limits import changed_size, check_file, check_scans, check_s
 from texthead.media.mp4_header import boxes
 from texthead.media.reader import Media, Picture
 
-# The formats that Pillow may open, with their usual suffixes.
-_FORMATS = {"BMP": ".bmp", "GIF": ".gif", "JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
-_MORE_FORMATS = {"AVIF": ".avif", "HEIF": ".heic", "JPEG2000": ".jp2"}
+# The formats that Pillow may open.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 # The brands of HEIF files, of which some may also be AVIF, and the beginnings of JPEG 2000.
 _HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
@@ -83,18 +82,6 @@ class Image(Media):
         if image is not None:
             image.close()
 
-    @classmethod
-    def suffix_of(cls, content: bytes) -> str | None:
-        """Return the suffix of the format that Pillow detects."""
-        try:
-            if (formats := _formats_of(content)) != tuple(_FORMATS):
-                return _MORE_FORMATS[formats[0]]
-            with PIL.Image.open(io.BytesIO(content), formats=formats) as image:
-                # Pillow calls JPEG files with several images MPO.
-                return {**_FORMATS, "MPO": ".jpg"}.get(image.format or "")
-        except Exception:  # Pillow may raise anything on other data.
-            return None
-
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
         """Yield the image if it is wanted.
 
@@ -132,7 +119,7 @@ class Image(Media):
     def _open(self) -> PIL.Image.Image:
         with _pillow_faults(self.path):
             try:
-                image = self._as(tuple(_FORMATS))
+                image = self._as(_FORMATS)
             except PIL.UnidentifiedImageError:
                 formats = _formats_of(self._data or _head(self.path))
                 if formats == ("HEIF",):  # Opening it may already visit all pieces.
@@ -218,7 +205,7 @@ def _formats_of(content: bytes) -> tuple[str, ...]:
 
         pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
         return ("HEIF",)
-    return ("JPEG2000",) if content.startswith(_JPEG_2000) else tuple(_FORMATS)
+    return ("JPEG2000",) if content.startswith(_JPEG_2000) else _FORMATS
 
 
 def _scale(image: PIL.Image.Image, enough: int) -> int:

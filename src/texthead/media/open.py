@@ -1,6 +1,5 @@
 """The table of readers, by suffix. All other packages reach the decoders through `MediaPath.open`."""
 
-from itertools import chain
 from pathlib import Path
 
 from texthead.errors import RunError
@@ -56,12 +55,6 @@ def is_media(file: Path) -> bool:
     """Return whether a file, or template, has the suffix of a media file; the file itself is not read."""
     suffix = file.suffix.lower()
     return suffix in READERS or suffix in _of_packages()
-
-
-def suffix_of(content: bytes) -> str | None:
-    """Return the suffix that a file with this content should have; None if no reader recognises it."""
-    readers = chain((Image, Video), map(_reader, _of_packages().values()))
-    return next(filter(None, (reader.suffix_of(content) for reader in readers)), None)
 
 
 def open_file(path: Path, *, in_shard: bool) -> Media:

@@ -1,6 +1,5 @@
 """Media, the base class of all readers: the frames of a file by number; and Part, a time span of a file."""
 
-import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -92,11 +91,6 @@ class Media(ABC, Closing):
         Raises: MediaError for a file that cannot be read.
         """
         self.path = path
-
-    @classmethod
-    def suffix_of(cls, content: bytes) -> str | None:
-        """Return the suffix that a file with this content should have; None if this reader cannot tell."""
-        return None
 
     @abstractmethod
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
@@ -209,27 +203,6 @@ class Media(ABC, Closing):
         """Whether the file asks for its stored pictures to be turned or mirrored, which `pictures` does."""
         return False
 
-    def copy(self, out: Path) -> float:
-        """Copy the file to `out`; of a part of a video only the packets of its frames, without decoding.
-
-        Returns the seconds by which the copy begins earlier: at the keyframe that the part's first frame needs.
-
-        Raises:
-            MediaError: it is not one file, or the file cannot be read or cut.
-            OSError: `out` cannot be written.
-        """
-        if not self.path.is_file():
-            raise MediaError(self.path, "is not a file of its own, so it cannot be copied; leave it out")
-        shutil.copyfile(self.path, out)
-        return 0.0
-
-    def copy_frames(self, frames: range, out: Path) -> float:
-        """Copy the packets of frames as `copy` does.
-
-        Raises: as `copy`.
-        """
-        raise MediaError(self.path, f"no packets to copy: it is of kind {self.kind!r}; leave out its times")
-
     def _check_same_size(self, before: tuple[int, ...], after: tuple[int, ...]) -> None:
         if after != before:
             raise MediaError(self.path, changed_size(before, after), "changing size")
@@ -244,11 +217,12 @@ class Part(Media):
     Attributes:
         start_seconds: time of the part's first frame, in seconds from the file's first frame.
         frames: its frame numbers in the file.
+        whole: the file.
     """
 
     def __init__(self, path: Path, frames: range, whole: Media):
         super().__init__(path)
-        self._whole, self.frames = whole, frames
+        self.whole, self.frames = whole, frames
         self.start_seconds = whole.times[frames.start]
         self.num_frames = len(frames)
         self.times = [whole.times[index] - self.start_seconds for index in frames]
@@ -263,7 +237,7 @@ class Part(Media):
         """
         first = self.frames.start
         with named_as(self.path):
-            for index, picture in self._whole.safe_pictures({first + index for index in wanted}):
+            for index, picture in self.whole.safe_pictures({first + index for index in wanted}):
                 yield index - first, picture
 
     def checked_frames(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
@@ -286,26 +260,18 @@ class Part(Media):
         """
         first = self.frames.start
         with named_as(self.path):
-            for index, take in self._whole.stretch(range(first + frames.start, first + frames.stop)):
+            for index, take in self.whole.stretch(range(first + frames.start, first + frames.stop)):
                 yield index - first, take
 
     @property
     def turned(self) -> bool:
         """Whether the file asks for its stored pictures to be turned or mirrored."""
         with named_as(self.path):
-            return self._whole.turned
-
-    def copy(self, out: Path) -> float:
-        """Copy the packets of the part, from the keyframe that they need, with their sound.
-
-        Raises: as `Media.copy`.
-        """
-        with named_as(self.path):
-            return self._whole.copy_frames(self.frames, out)
+            return self.whole.turned
 
     def close(self) -> None:
         """Close the file."""
-        self._whole.close()
+        self.whole.close()
 
 
 @contextmanager

@@ -9,35 +9,19 @@ import io
 import sys
 from bisect import bisect_right
 from collections.abc import Collection, Container, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, dropwhile, islice
 from pathlib import Path
 
-import av
-from av.container import OutputContainer
-from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
-from texthead.errors import MediaError, line_of
+from texthead.errors import MediaError
 from texthead.media.limits import MAX_FRAMES, Clock
 from texthead.media.mp4_header import claimed_samples
 from texthead.media.reader import Media, Picture, Take
-from texthead.media.video_stream import VideoStream, decoder_faults, open_container
-
-# FFmpeg's names of containers, with their usual suffixes.
-_SUFFIXES = {
-    "asf": ".wmv",
-    "avi": ".avi",
-    "flv": ".flv",
-    "matroska,webm": ".mkv",
-    "mov,mp4,m4a,3gp,3g2,mj2": ".mp4",
-    "mpeg": ".mpg",
-    "mpegts": ".ts",
-    "ogg": ".ogv",
-}
+from texthead.media.video_stream import VideoStream, decoder_faults
 
 # Packets are held in memory up to this many bytes per video; those of longer videos are read again.
 _HELD_BYTES = 256 * 2**20
@@ -77,16 +61,6 @@ class Video(Media):
         except BaseException:
             self.close()
             raise
-
-    @classmethod
-    def suffix_of(cls, content: bytes) -> str | None:
-        """Return the suffix of the container that FFmpeg detects."""
-        try:
-            check_claims(Path(), content)
-            with open_container(io.BytesIO(content)) as container:
-                return _SUFFIXES.get(container.format.name)
-        except (FFmpegError, MediaError):
-            return None
 
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
         """Yield (index, picture) of each wanted frame, in decoding order.
@@ -149,43 +123,22 @@ class Video(Media):
         """Whether the container turns or mirrors the picture; decodes the first frame."""
         return any(self._video.rgb.turns(frame) for frame in islice(self._decode(self._keys[0], len(self._entries)), 1))
 
-    def copy_frames(self, frames: range, out: Path) -> float:
-        """Copy the packets of a range of frames, from the keyframe that they need, and the best sound beside them.
+    def packets_of(self, frames: range) -> tuple[range, int, list[float]]:
+        """Return (positions, ticks, seconds) of the packets that a range of frames needs, from a keyframe on.
 
-        If only decoding tells the order of the frames, the copy may lack the first or last few.
+        If only decoding tells the order of the frames, packets of the first or last few may be missing.
 
-        Raises:
-            MediaError: the packets cannot be read, or files named like `out` cannot hold them.
+        The ticks are when the first packet is decoded; the seconds are of the first packet and of each frame.
         """
         positions = [*frames] if self._order is None else [self._order[i] for i in frames]
         if self._order is None:
             start = self._keys[max(0, bisect_right(self._keys, positions[0]) - 1)]
         else:
             start = min(map(self._keyframe_before, positions))
-        stop = max(positions) + 1
-        begin, end = self._seconds(start), max(map(self._seconds, positions))
-        with VideoStream(self.path, self._data) as source, _written(self.path, out) as target:
-            streams = [source.stream, *filter(None, [source.container.streams.best("audio")])]
-            copies = {stream.index: target.add_stream_from_template(stream, opaque=True) for stream in streams}
-            first, position = self._entries[start].dts or self._entries[start].pts or 0, 0
-            for packet in source.container.demux(streams):
-                if packet.stream is source.stream:
-                    wanted = start <= position < stop
-                    position += packet.size > 0
-                else:
-                    wanted = packet.pts is not None and begin <= packet.pts * packet.time_base <= end
-                if wanted and packet.size:
-                    shift = round(first * (source.stream.time_base or 0) / packet.time_base)
-                    packet.dts = None if packet.dts is None else packet.dts - shift
-                    packet.pts = None if packet.pts is None else packet.pts - shift
-                    packet.stream = copies[packet.stream.index]
-                    target.mux(packet)
-        return self._seconds(positions[0]) - begin
-
-    def _seconds(self, position: int) -> float:
-        """Return the time stamp of a packet, in seconds."""
-        entry = self._entries[position]
-        return self._video.seconds((entry.dts if entry.pts is None else entry.pts) or 0)
+        entries = [self._entries[i] for i in (start, *positions)]
+        stamps = [(entry.dts if entry.pts is None else entry.pts) or 0 for entry in entries]
+        first = entries[0].dts or entries[0].pts or 0
+        return range(start, max(positions) + 1), first, [*map(self._video.seconds, stamps)]
 
     def close(self) -> None:
         """Close the decoder and the file."""
@@ -333,18 +286,6 @@ def check_claims(path: Path, data: bytes | None) -> None:
     if claimed > MAX_FRAMES:
         claim = "is compressed or too long" if claimed == sys.maxsize else f"claims {claimed} samples"
         raise MediaError(path, f"its header {claim}, the limit is {MAX_FRAMES}; cut it up or encode it again")
-
-
-@contextmanager
-def _written(path: Path, out: Path) -> Iterator[OutputContainer]:
-    """Open a new file for packets of `path`; errors of FFmpeg become MediaErrors."""
-    try:
-        with av.open(str(out.absolute()), "w") as target:
-            yield target
-    except (FFmpegError, ValueError) as error:
-        raise MediaError(
-            path, f"cannot be copied to {out.name} ({line_of(error)}); encode it as h264 in .mp4"
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)

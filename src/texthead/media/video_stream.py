@@ -18,7 +18,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.sidedata.sidedata import Type
@@ -59,15 +58,6 @@ class Readable(Protocol):
         ...
 
 
-def open_container(source: str | Readable) -> InputContainer:
-    """Open a self-contained container (no playlist).
-
-    Raises:
-        FFmpegError: it is another format.
-    """
-    return av.open(source, options=_OPEN_OPTIONS, **_TITLES)
-
-
 class VideoStream(Closing):
     """The best video stream of a file or pipe: its packets in stored order, and what the decoder makes of them.
 
@@ -92,7 +82,7 @@ class VideoStream(Closing):
         with decoder_faults(path):
             # Absolute, so that a name like "http:x.mp4" is a file.
             source = str(path.absolute()) if data is None else io.BytesIO(data) if isinstance(data, bytes) else data
-            self.container = open_container(source)
+            self.container = av.open(source, options=_OPEN_OPTIONS, **_TITLES)
         try:
             self.stream = self._best_stream()
             self._base = self.stream.time_base or Fraction(0)

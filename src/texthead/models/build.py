@@ -164,6 +164,18 @@ def _published_heads(spec: VisualSpec) -> int | None:
     return None if width is None or spec.dim % max(1, width // 64) else max(1, width // 64)
 
 
+def checkpoint_blocks(visual: Visual, on: bool) -> None:
+    """Switch gradient checkpointing of the encoder's blocks on or off.
+
+    Raises: RunError if the encoder does not support it.
+    """
+    switch = getattr(visual.net, "set_grad_checkpointing", None)
+    if switch is not None:
+        switch(on)
+    if on and not any(getattr(module, "grad_checkpointing", False) for module in visual.modules()):
+        raise RunError(f"{visual.spec.source} does not support gradient checkpointing: leave out `grad_checkpointing`")
+
+
 def drop_patches(visual: nn.Module, fraction: float) -> None:
     """Set patch dropout of a ViT: in training, drop this fraction of patches at random per frame; 0 turns it off.
 

@@ -1,4 +1,4 @@
-"""Training clips: pixels, decoded in every epoch, or features of a frozen encoder, computed once."""
+"""The features of a frozen encoder that training reads: of clips, or of the readable items."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from texthead.data.clips import FrameBank, TrainClips, TrainFeatures, check_windows
+from texthead.data.clips import FrameBank, TrainFeatures, check_windows
 from texthead.data.dataset import Dataset, label_indices
 from texthead.data.division import Division, check_no_class_lost
 from texthead.data.protocol import Pixels, Views
@@ -21,11 +21,6 @@ from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, ranks, share, together
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
-
-
-def pixel_clips(model: Recognizer, dataset: Dataset, recipe: Recipe) -> TrainClips:
-    """Return clips of pixels, decoded and augmented in every epoch."""
-    return TrainClips(dataset, model.names, recipe, model.spec.training_pixels(recipe))
 
 
 def feature_clips(

@@ -6,52 +6,60 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import get_args
 
-from texthead.data.class_shares import check_class_shares, check_one_share
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from texthead.data.class_shares import check_class_shares, check_one_share, log_ratio
 from texthead.data.dataset import Dataset, label_indices
-from texthead.encoders.encoder import as_visual
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError
 from texthead.features.reading import engines_text
 from texthead.files import locked, read_json, write_json
 from texthead.media.paths import fingerprints
-from texthead.models.build import drop_patches
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import check_same, rank, together
+from texthead.parallel.distributed import check_same, rank, same_as_first, together
 from texthead.recipes import EngineName, Recipe
 from texthead.runs.folder import classes_json, describe
 from texthead.training.checkpoints import begin, load_state
 from texthead.training.execution import Execution, RunInfo
 from texthead.training.matching import Matching
 from texthead.training.optimizer import parameter_groups
-from texthead.training.step import check_execution
+from texthead.training.step import Trained, check_execution
 
 
-def check_trainable(
-    model: Recognizer,
-    train_set: Dataset,
-    val_set: Dataset | None,
-    recipe: Recipe,
-    objective: Matching | None,
-    execution: Execution,
-) -> None:
-    """Validate model, data and recipe before the run folder is created.
+def check_trainable(model: Recognizer, trained: Trained, recipe: Recipe, execution: Execution) -> None:
+    """Validate model and recipe before the run folder is created.
 
-    Also sets the encoder's training-only switches: gradient checkpointing and patch dropout.
+    Args:
+        trained: the model, or the part of it that is trained, and the objective.
 
     Raises: as `train`.
     """
+    check_execution(execution, recipe)
+    parameter_groups(trained.model, recipe, trained.objective)
+    if trained.objective:
+        trained.objective.check(model, accumulate=recipe.accumulate)
+    model.spec.training_pixels(recipe)
+
+
+def loss_shift(
+    model: Recognizer, train_set: Dataset, val_set: Dataset | None, recipe: Recipe
+) -> Float[Tensor, " classes"]:
+    """Return log(label share / class share), which the loss adds to the logits, after validating the items.
+
+    So the logits themselves become those of items that are as frequent as `class_shares` says. It is zero for "labels",
+    as in the paper, and with several labels, where classes are no shares of a whole.
+
+    Source: logit-adjusted loss (Menon et al., ICLR 2021).
+
+    Raises:
+        DataError: there is no item, the head is for other items or lacks one of their labels, or `class_shares` do not
+            fit.
+    """
     if not len(train_set):
         raise DataError(f"{train_set.source}: no item to train on; it may have no split train, or none of the classes")
-    check_execution(execution, recipe)
-    check_class_shares(recipe.class_shares, model.names, unlabelled=False)
-    parameter_groups(model.on_features() if recipe.freeze_encoder else model, recipe, objective)
-    if objective:
-        objective.check(model, accumulate=recipe.accumulate)
-    model.spec.training_pixels(recipe)
-    _checkpoint_blocks(model, recipe.grad_checkpointing and not recipe.freeze_encoder)
-    drop_patches(model.visual, 0.0 if recipe.freeze_encoder else recipe.patch_dropout)
-    if train_set.several:
-        check_one_share(recipe.class_shares)
     if train_set.several != model.several:
         kinds = ("several labels", "one label each")
         files, head = kinds if train_set.several else reversed(kinds)
@@ -60,19 +68,11 @@ def check_trainable(
         )
     for dataset in [train_set] if val_set is None else [train_set, val_set]:
         label_indices(dataset, model.names)
-
-
-def _checkpoint_blocks(model: Recognizer, on: bool) -> None:
-    """Switch gradient checkpointing of the encoder's blocks on or off.
-
-    Raises: RunError if the encoder does not support it.
-    """
-    visual = as_visual(model.visual)
-    switch = getattr(visual.net, "set_grad_checkpointing", None)
-    if switch is not None:
-        switch(on)
-    if on and not any(getattr(module, "grad_checkpointing", False) for module in visual.modules()):
-        raise RunError(f"{visual.spec.source} does not support gradient checkpointing: leave out `grad_checkpointing`")
+    check_class_shares(recipe.class_shares, model.names, unlabelled=False)
+    if train_set.several:
+        check_one_share(recipe.class_shares)
+    counts, shares = train_set.labelling.counts, "labels" if train_set.several else recipe.class_shares
+    return -torch.from_numpy(log_ratio(shares, model.names, np.array([counts[name] for name in model.names]))).float()
 
 
 @contextmanager
@@ -89,6 +89,8 @@ def run_folder(
 ) -> Iterator[dict[str, int] | None]:
     """Lock the run folder in the first process, and yield the state to resume from, None for a new run.
 
+    All processes take the weights of the first.
+
     Raises: RunError as `train`, or if the processes have different runs or options.
     """
     pixels = model.spec.pixels(recipe)
@@ -97,6 +99,8 @@ def run_folder(
     classes = classes_json(as_head(model.head), info.names, recipe.template)
     options = (resume, execution.checkpoint_every, execution.shard, execution.compiled)
     check_same("recipes, models or training items", (about, classes, train_set.items, options))
+    for module in [model] if objective is None else [model, objective.to(model.device)]:
+        same_as_first(module.state_dict().values())
     state = None
     with ExitStack() as stack:
         with together():

@@ -48,6 +48,7 @@ class ParallelModel:
     are not sharded.
 
     Args:
+        trained: `model`, or the part of it that takes frame features, and the objective; with "fsdp" it gets the copy.
         blank: a clip, to determine which weights have a gradient.
 
     Attributes:
@@ -56,30 +57,26 @@ class ParallelModel:
         factor: factor of the loss before its backward pass, since DDP averages over processes.
     """
 
-    def __init__(
-        self, model: Recognizer, objective: Matching | None, blank: Tensor, recipe: Recipe, execution: Execution
-    ):
+    def __init__(self, model: Recognizer, trained: Trained, blank: Tensor, recipe: Recipe, execution: Execution):
         self.device = next(model.parameters()).device
         self.factor = 1.0
         self._recipe = recipe
         self._full_model = model if execution.shard == "fsdp" else None
-        trained = model.on_features() if recipe.freeze_encoder else copy.deepcopy(model) if self._full_model else model
-        self.trained = Trained(trained, objective)
+        self.trained = trained
+        self._run: nn.Module = trained
         self._unsharded: list[nn.Parameter] = []
-        self._run: nn.Module = self.trained
         if self._full_model:
-            self._unsharded = _shard(self.trained)
+            trained.model = copy.deepcopy(model)
+            self._unsharded = _shard(trained)
         elif ranks() > 1:
-            unused = not _uses_all(self.trained, blank)
+            unused = not _uses_all(trained, blank)
             # `broadcast_buffers` is deprecated; its replacement is not in torch 2.11 and does more than needed.
             with warnings.catch_warnings(action="ignore", category=FutureWarning):
                 # Batch-norm statistics stay local until a checkpoint.
-                self._run = DistributedDataParallel(
-                    self.trained, broadcast_buffers=False, find_unused_parameters=unused
-                )
+                self._run = DistributedDataParallel(trained, broadcast_buffers=False, find_unused_parameters=unused)
             self.factor = float(ranks())
         if execution.compiled:  # In place, so that the names of weights do not change.
-            trained.visual.compile()
+            trained.model.visual.compile()
 
     @contextmanager
     def micro_batch(self, count: int, *, last: bool) -> Iterator[None]:

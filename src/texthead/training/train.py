@@ -3,28 +3,27 @@
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from texthead.data.batches import NO_ITEM, epoch_batches, loader, read
-from texthead.data.class_shares import log_ratio
-from texthead.data.dataset import Dataset, Item
+from texthead.data.clips import TrainClips
+from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import gather_list, rank, same_as_first, sum_numbers, together
+from texthead.parallel.distributed import gather_list, rank, sum_numbers, together
 from texthead.parallel.loaders import worker_faults
 from texthead.parallel.progress import Reporter, silent
 from texthead.recipes import Recipe
@@ -33,12 +32,12 @@ from texthead.runs.metrics import MetricsLog, TrainingRecords
 from texthead.runs.mixture import mix_weights
 from texthead.training.checkpoints import restore, save_state
 from texthead.training.execution import Execution, RunInfo
-from texthead.training.inputs import feature_clips, pixel_clips
+from texthead.training.inputs import feature_clips
 from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step, make_optimizer
 from texthead.training.precision import choose_precision
-from texthead.training.start import check_trainable, engine_of, record_engines, run_folder
-from texthead.training.step import ParallelModel, clip_gradients, set_training
+from texthead.training.start import check_trainable, engine_of, loss_shift, record_engines, run_folder
+from texthead.training.step import ParallelModel, Trained, clip_gradients, set_training
 from texthead.training.tune import tuned
 
 # Steps between two reads of the losses from a GPU.
@@ -88,7 +87,9 @@ def train(
     """
     out, first = Path(out), rank() == 0
     reporter = reporter if first else Reporter().counting(silent)
-    check_trainable(model, train_set, val_set, recipe, objective, execution)
+    trained = Trained(model.on_features() if recipe.freeze_encoder else model, objective)
+    check_trainable(model, trained, recipe, execution)
+    shift = loss_shift(model, train_set, val_set, recipe)
     pretrained = copy.deepcopy(model.visual.state_dict()) if recipe.mix < 1 else {}
     with (
         tuned(model, recipe) as tuning,
@@ -96,8 +97,6 @@ def train(
         reporter.bar("train", "clips") as progress,
     ):
         # --- data: pixels, or features of a frozen encoder
-        for module in [model] if objective is None else [model, objective.to(next(model.parameters()).device)]:
-            same_as_first(module.state_dict().values())
         protocol = model.spec.protocol(recipe)
         reading, engines = Reading(execution.workers), set[str]()
         if recipe.freeze_encoder:
@@ -106,29 +105,28 @@ def train(
             clips = feature_clips(model, train_set, recipe, protocol.sizes, reading, noted)
             record_engines(out, engines)
         else:
-            clips = pixel_clips(model, train_set, recipe)
-        shift = _loss_shift(model, train_set, recipe)
-        table = train_set.labelling.table(model.names).float().to(shift) if train_set.several else shift
+            clips = TrainClips(train_set, model.names, recipe, model.spec.training_pixels(recipe))
         batches = epoch_batches(len(clips), recipe)
-        total = recipe.epochs * len(clips)
+        clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else execution.workers, model.device)
+        total, steps = recipe.epochs * len(clips), batches.steps_per_epoch
         tries = not (objective or train_set.several)
         recipe = choose_precision(model, clips, batches, recipe, execution, out, tries=tries, reporter=reporter)
 
         # --- parallel model and optimiser: pretrained parts at lr, new parts at lr_new
-        parallel = ParallelModel(model, objective, clips.blank, recipe, execution)
+        parallel = ParallelModel(model, trained, clips.blank, recipe, execution)
+        shift = shift.to(parallel.device)
+        table = train_set.labelling.table(model.names).float().to(shift) if train_set.several else shift
         optimizer = make_optimizer(parallel.trained, recipe)
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         if recipe.tune != "all":
-            trained, total_count = (f"{sum(map(torch.numel, group)):,}" for group in (weights, model.parameters()))
-            reporter.say(f"tune {recipe.tune}: {trained} of {total_count} parameters are trained")
-        clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else execution.workers, parallel.device)
+            some, every = (f"{sum(map(torch.numel, group)):,}" for group in (weights, model.parameters()))
+            reporter.say(f"tune {recipe.tune}: {some} of {every} parameters are trained")
 
         # --- resume
         log = MetricsLog(out / "metrics.jsonl", write=first, reporter=reporter)
         validate = partial(_validate, model, val_set, protocol, reading, log)
         first_epoch, step = (0, 0) if state is None else restore(state, parallel.trained, optimizer, log, out)
         parallel.publish()
-        steps = batches.steps_per_epoch
         batches.first_step, saved = step - first_epoch * steps, time.monotonic()
         if batches.first_step:
             reporter.say(f"resumed after step {batches.first_step} of {steps} of epoch {first_epoch + 1}")
@@ -137,10 +135,9 @@ def train(
 
         for epoch in range(first_epoch, recipe.epochs):
             # --- epoch
-            batches.epoch = epoch
+            batches.epoch, done = epoch, epoch * len(clips) + batches.first_step * recipe.batch
             set_training(parallel.trained.model, recipe)
-            started, micro_batches, waiting = time.perf_counter(), iter(clip_loader), list[_Step]()
-            done = done_before = epoch * len(clips) + batches.first_step * recipe.batch
+            metrics, micro_batches = _StepMetrics(log, train_set, epoch, tries, out), iter(clip_loader)
             for items, micro in batches.steps():
                 # --- step: forward and backward, micro-batch by micro-batch
                 begin_step(optimizer, recipe, step, steps)
@@ -173,18 +170,9 @@ def train(
                 step, done = step + 1, done + items
                 ended, last = done == (epoch + 1) * len(clips), done == total
                 due = execution.is_due(step, steps, saved, frozen=recipe.freeze_encoder, last=last)
-
-                # --- metrics, of several steps at once from a GPU, which reading makes wait
                 rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-                waiting.append(_Step(step, items, rates, taken, torch.stack([*shares, right])))
-                if parallel.device.type == "cpu" or ended or due or step % READ_EVERY == 0:
-                    rate = round((done - done_before) / (time.perf_counter() - started), 2)
-                    for each, loss, right in _finite(waiting, train_set.items, out):
-                        top1 = {} if objective or train_set.several else {"train_top1": 100 * int(right) / each.items}
-                        numbers = {"loss": loss, **top1, **each.rates, "clips_per_second": rate}
-                        with together():
-                            log.add(kind="train", epoch=epoch, step=each.step, **numbers)
-                    waiting = []
+                numbers = torch.stack([*shares, right])
+                metrics.add(_Step(step, items, rates, taken, numbers), now=ended or due)
 
                 # --- update
                 if recipe.clip_norm:
@@ -203,8 +191,8 @@ def train(
             # --- validation, after the checkpoint, so that an unreadable item does not lose the epoch
             batches.first_step = 0
             parallel.publish()
-            loss = _mean_loss(log.records, epoch, recipe.batch, len(clips))
-            reporter.say(f"epoch {epoch + 1} of {recipe.epochs}: loss {loss:.3g}{validate(epoch, step)}")
+            mean = _mean_loss(log.records, epoch, recipe.batch, len(clips))
+            reporter.say(f"epoch {epoch + 1} of {recipe.epochs}: loss {mean:.3g}{validate(epoch, step)}")
 
         # --- finish: merge adapters into the weights, and mix these with the pretrained ones
         tuning.close()
@@ -215,20 +203,6 @@ def train(
             if first:
                 save_model(out / "model.safetensors", model)
     return TrainingRecords(log.records)
-
-
-def _loss_shift(model: Recognizer, train_set: Dataset, recipe: Recipe) -> Float[Tensor, " classes"]:
-    """Return log(label share / class share), which the loss adds to the logits; zeros for "labels", as in the paper.
-
-    With several labels classes are no shares of a whole, and it is zero.
-
-    So the logits themselves become those of items that are as frequent as `class_shares` says.
-
-    Source: logit-adjusted loss (Menon et al., ICLR 2021).
-    """
-    counts, shares = train_set.labelling.counts, "labels" if train_set.several else recipe.class_shares
-    ratio = log_ratio(shares, model.names, np.array([counts[name] for name in model.names]))
-    return -torch.from_numpy(ratio).float().to(next(model.parameters()).device)
 
 
 def _validate(
@@ -267,21 +241,47 @@ class _Step(NamedTuple):
     numbers: Float[Tensor, " micro_batches_and_one"]
 
 
-def _finite(steps: Sequence[_Step], items: Sequence[Item], out: Path) -> Iterator[tuple[_Step, float, float]]:
-    """Yield each step with the loss and the number of right items over all processes.
+@dataclass
+class _StepMetrics:
+    """The metrics of an epoch's steps, read for several steps at once from a GPU, which reading makes wait."""
 
-    Raises: RunError for a loss that is not finite.
-    """
-    numbers = iter(torch.cat([each.numbers for each in steps]).tolist())
-    for each in steps:
-        sums = list(accumulate(next(numbers) for _ in each.positions))
-        loss, right = sum_numbers(sums[-1], next(numbers))
-        if not math.isfinite(loss):
-            own = next((own for own, total in zip(each.positions, sums, strict=True) if not math.isfinite(total)), [])
-            paths = ", ".join(str(items[position].path) for position in gather_list(own)[:3])
-            rates = ", ".join(f"{rate:.3g}" for rate in each.rates.values())
-            raise RunError(
-                f"loss is {loss} at step {each.step} (rates {rates}; items {paths}, ...): lower `lr`; "
-                f"the last checkpoint in {out / 'state'} is kept"
-            )
-        yield each, loss, right
+    log: MetricsLog
+    data: Dataset
+    epoch: int
+    top1: bool
+    out: Path
+    started: float = field(default_factory=time.perf_counter)
+    done: int = 0
+    waiting: list[_Step] = field(default_factory=list)
+
+    def add(self, step: _Step, *, now: bool) -> None:
+        """Log a step, or keep it to log it with later ones unless `now` is set.
+
+        Raises: RunError for a loss that is not finite.
+        """
+        self.waiting.append(step)
+        self.done += step.items
+        if not (now or step.numbers.device.type == "cpu" or step.step % READ_EVERY == 0):
+            return
+        rate = round(self.done / (time.perf_counter() - self.started), 2)
+        numbers = iter(torch.cat([each.numbers for each in self.waiting]).tolist())
+        for each in self.waiting:
+            sums = list(accumulate(next(numbers) for _ in each.positions))
+            loss, right = sum_numbers(sums[-1], next(numbers))
+            if not math.isfinite(loss):
+                raise self._overflow(each, loss, sums)
+            top1 = {"train_top1": 100 * int(right) / each.items} if self.top1 else {}
+            values = {"loss": loss, **top1, **each.rates, "clips_per_second": rate}
+            with together():
+                self.log.add(kind="train", epoch=self.epoch, step=each.step, **values)
+        self.waiting.clear()
+
+    def _overflow(self, step: _Step, loss: float, sums: Sequence[float]) -> RunError:
+        """Return the error of a loss that is not finite, which names some items of such a micro-batch."""
+        own = next((own for own, total in zip(step.positions, sums, strict=True) if not math.isfinite(total)), [])
+        paths = ", ".join(str(self.data.items[position].path) for position in gather_list(own)[:3])
+        rates = ", ".join(f"{rate:.3g}" for rate in step.rates.values())
+        return RunError(
+            f"loss is {loss} at step {step.step} (rates {rates}; items {paths}, ...): lower `lr`; "
+            f"the last checkpoint in {self.out / 'state'} is kept"
+        )

@@ -10,6 +10,7 @@ from torch import nn
 from texthead.encoders.encoder import Visual, as_visual
 from texthead.errors import EncoderError
 from texthead.extras import needs
+from texthead.models.build import checkpoint_blocks, drop_patches
 from texthead.models.recognizer import Recognizer
 from texthead.recipes import Recipe
 
@@ -24,6 +25,8 @@ _PROJECTIONS = ("proj", "attnpool.c_proj", "head.proj", "model.visual_projection
 def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
     """Freeze the encoder except for the part that the recipe trains; `close` merges adapters and unfreezes it.
 
+    Also sets the encoder's training-only switches: gradient checkpointing and patch dropout.
+
     Source: LayerNorm and batch norm alone: 2SFS (Farina et al. 2025). The last projection: ProLIP (Fahes et al. 2024).
     Adapters: CLIP-LoRA (Zanella and Ben Ayed 2024), rank 2 and scale 1 / sqrt(2) on query, key and value.
     Differs: a fused weight of query, key and value has one adapter, and adapters have no dropout (peft adds them to
@@ -31,9 +34,11 @@ def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
 
     Raises:
         EncoderError: the encoder has no such part.
-        RunError: peft is not installed.
+        RunError: peft is not installed, or the encoder has no such switch.
     """
     visual = as_visual(model.visual)
+    checkpoint_blocks(visual, recipe.grad_checkpointing and not recipe.freeze_encoder)
+    drop_patches(visual, 0.0 if recipe.freeze_encoder else recipe.patch_dropout)
     with ExitStack() as after:
         if recipe.tune not in ("all", "none"):
             for parameter in visual.parameters():

@@ -19,7 +19,6 @@ from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, wr
 from messages import prints, refuses
 from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.export import parity, standalone
-from texthead.apps.export.card import parity_section, use_section
 from texthead.apps.export.export import export
 from texthead.apps.export.model_card import code, model_card
 from texthead.apps.export.parity import Parity, noise_clips
@@ -178,8 +177,7 @@ def test_a_calibration_comes_along(tmp_path):
 
 def card_of(run, made: Calibration | None = None) -> str:
     far = Parity((1,), 0.5, 0.25, 4, True, 3, 2, 1)
-    sections = {"use": use_section("model.onnx", run.protocol), "measured": parity_section(far, None)}
-    card = model_card(run, run.protocol, "name", made=made, library="onnx", maker="texthead export", **sections)
+    card = model_card(run, run.protocol, "name", made, exported=("model.onnx", far, None))
     about = ModelCard(card).data
     task = "image-classification" if run.protocol.frames == 1 else "video-classification"
     assert (about.library_name, about.pipeline_tag, about.tags) == ("onnx", task, ["texthead"])

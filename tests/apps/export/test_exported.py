@@ -1,6 +1,9 @@
-"""Exported folders that are damaged: predict.py refuses them in one line."""
+"""Exported folders that are damaged, or run by another engine: what predict.py refuses is one line."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +12,16 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from made import tiny_visual, write_image
+from made import tiny_visual, write_image, write_small_run
 from messages import prints
 from texthead.apps.export import standalone
-from texthead.apps.export.export import preprocessing
+from texthead.apps.export.export import export, preprocessing
 from texthead.apps.export.scorer import Scorer
 from texthead.data.protocol import Pixels, Protocol
+from texthead.features import engine as engines
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
+from texthead.runs.run import load_run
 
 Shape = tuple[int | None, ...] | None
 
@@ -73,13 +78,14 @@ def change(file: Path, *keys: str | int, value: object) -> None:
     file.write_text(json.dumps(values))
 
 
-def fails(folder: Path, image: Path, capfd: pytest.CaptureFixture[str]) -> str:
-    """Run predict.py on the folder; check that it prints one line on the folder and nothing else, and return it."""
-    assert standalone.main([str(image), "--model", str(folder)]) == 2
+def fails(folder: Path, image: Path, capfd: pytest.CaptureFixture[str], engine: str = "onnxruntime") -> str:
+    """Run predict.py on the folder; check that it prints one line and nothing else, and return it."""
+    assert standalone.main([str(image), "--model", str(folder), "--engine", engine]) == 2
     out, err = capfd.readouterr()
     assert out == ""
     (line,) = err.splitlines()
-    prints(line, folder, "export it again")
+    if engine == "onnxruntime":
+        prints(line, folder, "export it again")
     return line
 
 
@@ -144,3 +150,71 @@ def test_a_model_that_gives_no_scores(folder, image, capfd, name):
 def test_minus_infinity_keeps_a_class_from_being_named(folder, image):
     write_constant(folder, np.array([[1, -np.inf, 2]], np.float32))
     assert standalone.Predictor(folder).predict(image, 3)["top"][-1] == {"name": "hat", "probability": 0.0}
+
+
+# ---- other execution providers of onnxruntime than the CPU's; OpenVINO's is tried, if pip installs it
+
+
+def test_the_engines_are_texthead_s():
+    assert engines.PROVIDERS == standalone.PROVIDERS
+
+
+def test_a_provider_that_is_not_installed(folder, image, capfd):
+    line = fails(folder, image, capfd, "onnxruntime:directml")
+    prints(line, "predict.py", "DmlExecutionProvider", "CPUExecutionProvider", "install onnxruntime-directml")
+
+
+def test_another_engine_must_agree_with_the_cpu(folder, image, capfd, monkeypatch):
+    load, gap = standalone.load_model, np.float32([0.1, 0, 0])
+
+    def other(file, engine="onnxruntime"):
+        model = load(file)
+        return model if engine == "onnxruntime" else lambda clips: model(clips) + gap
+
+    monkeypatch.setattr(standalone, "load_model", other)
+    prints(fails(folder, image, capfd, "onnxruntime:cuda"), "differ from the CPU's by", "above 1e-04")
+    gap[0] = 0
+    assert standalone.main([str(image), "--model", str(folder), "--engine", "onnxruntime:cuda"]) == 0
+
+
+def test_a_torch_program_has_no_provider(tmp_path):
+    with pytest.raises(standalone.Unusable, match=r"model\.pt2"):
+        standalone.load_model(tmp_path / "model.pt2", "onnxruntime:cuda")
+
+
+OPENVINO = """
+import sys
+import onnxruntime
+import torch
+from texthead.apps.export import standalone
+from texthead.encoders import load_encoder
+from texthead.features.engine import Engine
+
+assert "OpenVINOExecutionProvider" in onnxruntime.get_available_providers()
+visual = load_encoder("mini").visual
+encode = Engine(visual, "onnxruntime:openvino")
+for count in (8, 1, 3):
+    frames = torch.randint(256, (count, 3, 224, 224), dtype=torch.uint8)
+    with torch.inference_mode():
+        cosine = torch.cosine_similarity(encode(frames).double(), visual(frames).double())
+    assert 1 - cosine.min() <= 1e-6, cosine
+assert encode.name == "onnxruntime:openvino"
+sys.exit(standalone.main([sys.argv[2], "--model", sys.argv[1], "--engine", "onnxruntime:openvino"]))
+"""
+
+
+@pytest.mark.nightly("src/texthead/features/engine.py", "src/texthead/apps/export/standalone.py", "pyproject.toml")
+def test_openvino_gives_the_same_features_and_predictions(image, tmp_path):
+    """onnxruntime-openvino replaces the module onnxruntime, so it is installed in a folder of its own."""
+    folder, site = tmp_path / "exported", tmp_path / "site"
+    export(load_run(write_small_run(tmp_path / "run")), folder)
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(site), "onnxruntime-openvino"]
+    installed = subprocess.run(pip, capture_output=True, text=True)
+    if installed.returncode:
+        pytest.skip(f"pip cannot install onnxruntime-openvino: {installed.stderr.strip()[-300:]}")
+    environment = os.environ | {"PYTHONPATH": str(site), "TEXTHEAD_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", OPENVINO, str(folder), str(image)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    expected = standalone.as_text(standalone.Predictor(folder).predict(image, 5))
+    assert done.stdout.strip() == expected

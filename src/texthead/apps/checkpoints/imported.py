@@ -9,18 +9,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from texthead.apps.checkpoints.published import (
-    CONVENTIONS,
-    PIXELS,
-    Checkpoint,
-    Convention,
-    Kind,
-    Pooled,
-    model_config,
-    original,
-    read_published,
-    temporal_heads,
-)
+from texthead.apps.checkpoints import published
+from texthead.apps.checkpoints.published import Checkpoint, Convention, Kind, Pooled
 from texthead.apps.checkpoints.spotting_head import spotting_head
 from texthead.data import Pixels
 from texthead.encoders import (
@@ -40,15 +30,7 @@ from texthead.encoders import (
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.files import locked
 from texthead.media import MediaPath
-from texthead.models import (
-    Head,
-    LinearHead,
-    Recognizer,
-    Temporal,
-    TokenConv,
-    make_temporal,
-    text_head,
-)
+from texthead.models import Head, LinearHead, Recognizer, Temporal, TokenConv, make_temporal, text_head
 from texthead.recipes import Recipe
 from texthead.runs import ENCODER, HERE, is_run, write_run
 from texthead.text import clean_names, fill_templates
@@ -122,7 +104,7 @@ def import_published(
     """
     if is_run(out):
         raise RunError(f"{out}: already holds a run; choose another folder")
-    checkpoint = read_published(path, options.kind)
+    checkpoint = published.read_published(path, options.kind)
     convention = _convention(checkpoint, options.convention)
     notes: list[str] = []
     recipe = Recipe(
@@ -136,9 +118,9 @@ def import_published(
         template_pooling=convention.template_pooling,
     )
     quick_gelu = _is_quick(checkpoint, options.activation, str(path))
-    config = model_config(checkpoint.clip, str(path), quick_gelu=quick_gelu)
+    config = published.model_config(checkpoint.clip, str(path), quick_gelu=quick_gelu)
     encoder, saved = _encoder(checkpoint, config, str(path), options.encoder, notes)
-    mean, std = PIXELS[convention.pixels]
+    mean, std = published.PIXELS[convention.pixels]
     preprocess = {"mean": mean, "std": std, "interpolation": convention.interpolation}
     spec = tower_spec(encoder.source, config, preprocess)
     visual = build_visual(spec)
@@ -166,7 +148,7 @@ def import_published(
 
 def _convention(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> Convention:
     """Return the kind's convention with the changes; raise DataError if `interaction` or templates do not fit it."""
-    kind, convention = checkpoint.kind, replace(CONVENTIONS[checkpoint.kind], **changes)
+    kind, convention = checkpoint.kind, replace(published.CONVENTIONS[checkpoint.kind], **changes)
     if kind == "bike" and convention.interaction is None:
         raise DataError(
             "files of BIKE's dot product (dp) and video concept spotting (vcs) have the same keys: pass "
@@ -222,7 +204,7 @@ def _encoder(
     if lacks:
         if checkpoint.kind not in ("text4vis", "vifi-clip"):
             raise EncoderError(f"{path}: {checkpoint.kind} file lacks {lacks}: download the complete file")
-        base = base or original(config)
+        base = base or published.original(config)
         if base is None:
             raise EncoderError(f"{path}: lacks {lacks}; pass `encoder`, the one it was fine-tuned from")
         notes.append(f"{lacks} come from {base}")
@@ -241,7 +223,7 @@ def _encoder(
             raise EncoderError(f"encoder {base}: the missing {lacks} can only come from openclip:...")
         first = openclip_tensors(base.removeprefix("openclip:"))
         tensors = tensors | {key: first[key] for key in checkpoint.missing_text}
-        config = model_config(tensors, path)
+        config = published.model_config(tensors, path)
     elif base is not None:
         raise DataError(f"encoder {base}: the file has its own text tower; leave out `encoder`")
     if (words := config["text_cfg"]["vocab_size"]) != _CLIP_WORDS:
@@ -296,8 +278,8 @@ def _temporal(
     """
     pool = make_temporal({"kind": "frames" if spotting else "mean"}, visual)
     if checkpoint.temporal:
-        layers = len({key.split(".")[2] for key in checkpoint.temporal if key.startswith("transformer.")})
-        shape = {"dim": config["embed_dim"], "layers": max(1, layers), "heads": temporal_heads(config)}
+        layers = len({key.split(".")[2] for key in checkpoint.temporal if key.startswith("transformer.resblocks.")})
+        shape = {"dim": config["embed_dim"], "layers": max(1, layers), "heads": published.temporal_heads(config)}
         pool = make_temporal({"kind": "frame-transformer" if spotting else "transformer", **shape}, visual)
         fill(pool, checkpoint.temporal, source)
     if not shift and not checkpoint.token_convs:
@@ -331,7 +313,7 @@ def _architecture(tensors: list[Tensor], size: int, dim: int) -> str:
 
 def _tower_text(config: dict) -> str:
     vision = config["vision_cfg"]
-    name = (original(config) or "").removeprefix("openclip:").removesuffix("-quickgelu/openai")
+    name = (published.original(config) or "").removeprefix("openclip:").removesuffix("-quickgelu/openai")
     return f"{name or 'image tower'}, {vision['image_size']} pixels, {config['embed_dim']}-d features"
 
 

@@ -140,7 +140,7 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
     with_settings = "input_resolution" in (saved if isinstance(saved, dict) else content)
     if isinstance(saved, dict):
         content = clip_tensors(saved)
-    possible = _kinds(content, path)
+    possible, tensors, fusion = _parts(content, path)
     if kind is None:
         kind, *others = possible
         if others:
@@ -149,20 +149,17 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
             )
     if kind not in possible:
         raise EncoderError(f"{path}: its keys are those of {' or '.join(possible)}, not of {kind}; leave out `kind`")
-    fusion: dict[str, Tensor] = {}
-    if kind == "openai":
-        tensors = clip_tensors(content)
-    elif kind == "vifi-clip":
-        tensors = _vifi_names(clip_tensors(content["model"]))
-    else:
-        tensors = clip_tensors(content["model_state_dict"])
-        fusion = clip_tensors(dict(content.get("fusion_model_state_dict", {})))
     prefix = "fusion_model."
     fusion |= {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     convs = {int(match[1]): value for key, value in tensors.items() if (match := _TOKEN_CONV.fullmatch(key))}
     rest = {k: v for k, v in tensors.items() if not k.startswith(prefix) and not _TOKEN_CONV.fullmatch(k)}
     clip = {k: v.float() for k, v in rest.items()}
-    _check_temporal(path, clip, fusion)
+    unknown = [key for key in clip if not key.startswith(_CLIP) or any(name in key for name in _ACROSS)]
+    if unknown := sorted([*unknown, *(key for key in fusion if not key.startswith(_FUSION))]):
+        raise EncoderError(
+            f"{path}: has {len(unknown)} weights of unsupported modules ({', '.join(unknown[:3])}); use a model with "
+            "mean pooling, the temporal transformer, TokenShift or TokenT1D"
+        )
     _check_numbers(path, clip | fusion)
     return Checkpoint(
         kind,
@@ -179,35 +176,33 @@ _TOKEN_CONV = re.compile(r"visual\.transformer\.resblocks\.(\d+)\.control_point\
 _CLIP = ("visual.", "transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
 _CLIP += ("logit_scale",)
 
-_FUSION = re.compile(
-    r"frame_position_embeddings\.weight|transformer\.resblocks\.\d+\."
-    r"(attn\.in_proj_(weight|bias)|(attn\.out_proj|ln_1|ln_2|mlp\.c_fc|mlp\.c_proj)\.(weight|bias))"
-)
+# Prefixes of the temporal transformer's weights.
+_FUSION = ("frame_position_embeddings.weight", "transformer.resblocks.")
 
-# Parts of keys of image towers that mix frames in ways that texthead does not support.
-_ACROSS = (".net.", "visual.time_embedding", "VPT", "prompt_learner.ctx", "compound_prompt")
+# Parts of keys of towers that mix frames in ways that texthead does not support.
+_ACROSS = (".net.", "visual.time_embedding", "VPT")
 
 
-def _kinds(content: dict, path: Path) -> tuple[Kind, ...]:
-    """Return the kinds that a file may be, by its keys."""
+def _parts(content: dict, path: Path) -> tuple[tuple[Kind, ...], dict[str, Tensor], dict[str, Tensor]]:
+    """Return (the kinds that a file may be, its tensors, those of a temporal transformer in a place of its own)."""
+    model, fusion = content.get("model_state_dict"), content.get("fusion_model_state_dict")
     if isinstance(content.get("model"), dict):
-        keys = clip_tensors(content["model"])
-        if any(key.startswith("image_encoder.") for key in keys):
-            return ("vifi-clip",)
-    elif isinstance(content.get("model_state_dict"), dict):
-        if "fusion_model_state_dict" not in content:
-            return ("text4vis",)
-        fusion = content["fusion_model_state_dict"]
+        tensors = clip_tensors(content["model"])
+        if any(key.startswith("image_encoder.") for key in tensors):
+            return ("vifi-clip",), _vifi_names(tensors), {}
+    elif isinstance(model, dict) and "fusion_model_state_dict" not in content:
+        return ("text4vis",), clip_tensors(model), {}
+    elif isinstance(model, dict):
         if not isinstance(fusion, dict):
             raise EncoderError(
                 f"{path}: fusion_model_state_dict is a {type(fusion).__name__}, expected tensors by name"
             )
         # Only ActionCLIP's code used DataParallel, which adds this prefix.
-        if fusion and all(key.startswith("module.") for key in fusion):
-            return ("actionclip",)
-        return "text4vis-nce", "bike", "actionclip"
+        parallel = bool(fusion) and all(str(key).startswith("module.") for key in fusion)
+        kinds: tuple[Kind, ...] = ("actionclip",) if parallel else ("text4vis-nce", "bike", "actionclip")
+        return kinds, clip_tensors(model), clip_tensors(fusion)
     elif any(str(key).startswith("visual.") for key in content) and "token_embedding.weight" in content:
-        return ("openai",)
+        return ("openai",), clip_tensors(content), {}
     first = ", ".join(sorted(map(str, content))[:4])
     raise EncoderError(f"{path}: its keys ({first}, ...) match none of {', '.join(get_args(Kind))}; check the file")
 
@@ -217,18 +212,6 @@ def _vifi_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     dropped = ("prompt_learner.token_", "prompt_learner.complete_text_embeddings")
     names = {key: key.replace("image_encoder.", "visual.", 1) for key in tensors if not key.startswith(dropped)}
     return {name.removeprefix("text_encoder."): tensors[key] for key, name in names.items()}
-
-
-def _check_temporal(path: Path, clip: dict[str, Tensor], fusion: dict[str, Tensor]) -> None:
-    across = [key for key in clip if any(name in key for name in _ACROSS) or not key.startswith(_CLIP)]
-    unknown = [key for key in fusion if not _FUSION.fullmatch(key)]
-    if across or unknown:
-        first = ", ".join(sorted(across + unknown)[:3])
-        raise EncoderError(
-            f"{path}: has {len(across) + len(unknown)} weights of unsupported modules ({first}); use a model with mean "
-            "pooling, the temporal transformer, TokenShift or TokenT1D, without TSM, joint attention or prompts inside "
-            "the encoder"
-        )
 
 
 def _check_numbers(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -4,7 +4,6 @@ command     texthead export
 export      write the folder
 int8        8-bit weights of an ONNX graph
 parity      compare the exported model with the run
-card        the model card's sections about the export
 model_card  the model card of an exported or uploaded run
 scorer      the exported module: crops, encoder, temporal module, head
 upload      upload a run to a hub, with its model card

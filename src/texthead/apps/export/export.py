@@ -19,9 +19,8 @@ import torch
 from torch.export import Dim
 
 from texthead.apps.export import standalone
-from texthead.apps.export.card import parity_section, use_section
 from texthead.apps.export.int8 import quantise
-from texthead.apps.export.model_card import model_card
+from texthead.apps.export.model_card import classes_of, model_card
 from texthead.apps.export.parity import Parity, check_parity, parity
 from texthead.apps.export.scorer import Scorer
 from texthead.data import Protocol, evenly
@@ -34,7 +33,7 @@ from texthead.media import MediaPath
 from texthead.models import StepsHead
 from texthead.parallel import Reporter
 from texthead.prediction import protocol_of
-from texthead.runs import Run, classes_json
+from texthead.runs import Run
 
 To = Literal["onnx", "torch"]
 
@@ -77,7 +76,7 @@ def export(
         settings = preprocessing(scorer, to)
         quantisation = _write_model(folder, scorer, run, settings, to, int8)
         write_json(folder / "preprocessing.json", settings)
-        write_json(folder / "classes.json", _classes(run))
+        write_json(folder / "classes.json", classes_of(run))
         calibration, reason = exportable_calibration(run, protocol, promises=not int8)
         limits = thresholds(calibration, reason)
         if model.thresholds is not None:
@@ -87,16 +86,7 @@ def export(
         measured = parity(folder, scorer, run, reporter)
         if not int8:
             check_parity(measured)
-        card = model_card(
-            run,
-            protocol,
-            out.name,
-            made=calibration,
-            library="pytorch" if to == "torch" else "onnx",
-            use=use_section(MODELS[to], protocol, several=model.several),
-            measured=parity_section(measured, quantisation, several=model.several),
-            maker="texthead export",
-        )
+        card = model_card(run, protocol, out.name, calibration, exported=(MODELS[to], measured, quantisation))
         (folder / "README.md").write_text(card, encoding="utf-8")
     return measured
 
@@ -218,13 +208,6 @@ def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
             "views_averaged": protocol.pooling,
         },
     }
-
-
-def _classes(run: Run) -> dict[str, object]:
-    """Return the content of `classes.json`."""
-    if run.classes is not None:
-        return {key: run.classes[key] for key in ("template", "classes")}
-    return classes_json(run.head, None, run.recipe.template)
 
 
 def exportable_calibration(run: Run, protocol: Protocol, *, promises: bool) -> tuple[Calibration | None, str | None]:

@@ -1,19 +1,19 @@
 """The model card of a published or exported run, made from the files of the run alone."""
 
 import re
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from texthead.apps.export.parity import Parity
 from texthead.data import Labels, Protocol
 from texthead.encoders import figures_of
 from texthead.errors import printable
 from texthead.evaluation import Calibration, wilson_interval
 from texthead.media import MediaPath
-from texthead.runs import Run, data_name, read_records, read_scores, saved_split
+from texthead.runs import Run, classes_json, data_name, read_records, read_scores, saved_split
 
 _TEMPLATE = Path(__file__).with_name("model_card.md")
 
@@ -22,12 +22,10 @@ def model_card(
     run: Run,
     protocol: Protocol,
     name: str,
-    *,
     made: Calibration | None,
-    library: str,
-    use: str,
-    measured: str = "",
-    maker: str,
+    *,
+    exported: tuple[str, Parity, str | None] | None = None,
+    address: str | None = None,
 ) -> str:
     """Return the card as Markdown with front matter.
 
@@ -36,11 +34,10 @@ def model_card(
         protocol: its evaluation protocol.
         name: title of the card.
         made: the part of the run's calibration that is published.
-        library: the library that loads the model, for the hub.
-        use: section on usage, in Markdown.
-        measured: measurements besides the run's scores, in Markdown.
-        maker: the command that wrote the folder.
+        exported: the model's file, its differences from the run, and the method of quantisation or None.
+        address: where the run is published, if it is not exported.
     """
+    file, parity, int8 = exported or ("", None, None)
     task = "image-classification" if protocol.frames == 1 else "video-classification"
     scores, data = read_scores(run.folder), data_name(saved_split(run.folder))
     results, published = None, figures_of(run.spec.source)
@@ -51,7 +48,7 @@ def model_card(
         results = [EvalResult(task, "other", items, kind, round(value, 2), metric_name=metric)]
     card = ModelCard.from_template(
         ModelCardData(
-            library_name=library,
+            library_name="texthead" if address else "pytorch" if file.endswith(".pt2") else "onnx",
             pipeline_tag=task,
             tags=["texthead"],
             model_name=name if scores else None,
@@ -67,13 +64,14 @@ def model_card(
         made=made,
         licence=published.licence,
         pretrained_on=published.trained_on,
-        use=use,
-        measured_too=measured,
-        maker=maker,
+        address=address,
+        file=file,
+        parity=parity,
+        int8=int8,
         scores=scores,
         validation=_last_validation(run),
         edited=bool(run.classes and run.classes.get("edited")),
-        classes=_classes(run),
+        classes=classes_of(run)["classes"],
         packages=", ".join(f"{package} {version(package)}" for package in ("texthead", "torch", "av")),
         weights=MediaPath(run.folder / "model.safetensors").fingerprint(),
         code=code,
@@ -105,14 +103,11 @@ def rate(right: int | float, count: int) -> str:
     return f"{100 * round(right) / count:.1f} % of {count} (95 % interval {low:.1f}-{high:.1f})"
 
 
-def _classes(run: Run) -> list[tuple[str, Sequence[str]]]:
-    """Return each label with the prompts of its row; no prompts for rows that are fitted, learned or random."""
-    if run.classes and "classes" in run.classes:
-        prompts = {entry["label"]: entry["prompt"] for entry in run.classes["classes"]}
-    else:
-        row_prompts = run.head.prompts or [None] * len(run.labels)
-        prompts = dict(zip(run.labels, row_prompts, strict=True))
-    return [(label, [text] if isinstance(text, str) else text or ()) for label, text in prompts.items()]
+def classes_of(run: Run) -> dict[str, Any]:
+    """Return the content of `classes.json`."""
+    if run.classes is not None:
+        return {key: run.classes[key] for key in ("template", "classes")}
+    return classes_json(run.head, None, run.recipe.template)
 
 
 def code(text: object) -> str:

@@ -88,16 +88,8 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
     if records:
         lines = "".join(f"{json.dumps(record)}\n" for record in records)
         (folder / "metrics.jsonl").write_text(lines, encoding="utf-8")
-    address = f"hub:{repo_id}"
-    card = model_card(
-        run,
-        run.protocol,
-        repo_id.rpartition("/")[2],
-        made=run.calibration,
-        library="texthead",
-        use=_use_section(address),
-        maker=f"texthead export RUN --to {address}",
-    )
+    name = repo_id.rpartition("/")[2]
+    card = model_card(run, run.protocol, name, run.calibration, address=f"hub:{repo_id}")
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -117,20 +109,3 @@ def _without_folders(value: Any) -> Any:
     source = _SOURCE.fullmatch(value)
     start, path = (source[1], source[2]) if source else ("", value)
     return f"{start}{Path(path).name}" if Path(path).is_absolute() else without_password(value)
-
-
-def _use_section(address: str) -> str:
-    return f"""## Use
-
-    pip install texthead
-    texthead predict {address} clip.mp4 photo.png
-
-In Python:
-
-    import texthead as th
-
-    run = th.load_run("{address}")
-    predictions = th.predict(run, ["clip.mp4"])
-
-Other classes for the same model: `--classes "a kite, a bird"`, or `run.with_classes(["a kite", "a bird"])`. That needs
-the text encoder, which `--allow-download` lets texthead fetch."""

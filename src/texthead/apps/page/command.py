@@ -6,9 +6,9 @@ from functools import partial
 from texthead.apps.page.options import PageLimits
 from texthead.apps.serving import ServerOptions
 from texthead.cli import DownloadOptions, EncodingOptions, TemplateOptions, argument, console, run_argument
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError
 from texthead.files import scratch_folder
-from texthead.runs import check_run_exists, is_run
+from texthead.runs import check_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +34,7 @@ class Ui:
     def check(self) -> None:
         """Raise RunError if RUN is no run, DataError if an encoder is given with it or there is no such template."""
         if self.run is not None:
-            check_run_exists(self.run)
-            if not is_run(self.run):
-                raise RunError(
-                    f"{self.run} is not a run (no recipe.json in it): name a run folder, or leave RUN out to type names"
-                )
+            check_run(self.run)
             if self.encoder is not None:
                 raise DataError(f"--encoder {self.encoder}: run {self.run} has its own encoder; leave it out")
         self.prompts.read_template()

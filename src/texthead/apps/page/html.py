@@ -58,9 +58,10 @@ def timeline_html(timeline: VideoEvents) -> str:
             "curve": _curve(timeline.ends, timeline.scores[:, index]),
         }
         lanes.append(lane)
-    no_event = None if any(event.known for event in timeline.events) else _no_event(timeline)
-    ticks = _ticks(seconds)
-    return _render("timeline", seconds=seconds, lanes=lanes, ticks=ticks, events=timeline.events, no_event=no_event)
+    row, column = np.unravel_index(timeline.scores.argmax(), timeline.scores.shape)
+    best = timeline.names[column], float(timeline.scores[row, column]), timeline.ends[row - 1] if row else 0.0
+    ticks, rule = _ticks(seconds), timeline.rule
+    return _render("timeline", seconds=seconds, lanes=lanes, ticks=ticks, events=timeline.events, best=best, rule=rule)
 
 
 def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " stretches"]) -> str:
@@ -80,23 +81,6 @@ def _ticks(seconds: float) -> list[float]:
     """
     ticks = MaxNLocator(nbins=9, steps=[1, 2, 5, 10]).tick_values(0, seconds)
     return [tick for tick in ticks if 0 <= tick <= seconds]
-
-
-def _no_event(timeline: VideoEvents) -> str:
-    row, column = np.unravel_index(timeline.scores.argmax(), timeline.scores.shape)
-    start = timeline.ends[row - 1] if row else 0.0
-    top, rule = float(timeline.scores[row, column]), timeline.rule
-    best = f"Highest probability: {timeline.names[column]}, {100 * top:.0f} % at {start:.1f} s."
-    if timeline.events:
-        return f"No event. {best}"
-    if rule.thresholds is not None:
-        return f"No event: no class stays above its threshold for {rule.min_length:g} s. {best}"
-    reason = (
-        f"none lasts at least {rule.min_length:g} s"
-        if top >= rule.enter
-        else f"no class reaches {100 * rule.enter:g} %"
-    )
-    return f"No event: {reason}. {best}"
 
 
 def saliency_html(answer: Saliency) -> str:

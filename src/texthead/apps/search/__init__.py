@@ -3,6 +3,7 @@
 command  texthead find
 index    the features of a folder's windows, in one file
 windows  the windows of many files and their features, kept in one file
+copying  copy files, and parts of videos without decoding
 cutting  videos -> windows of similar frames, and their features
 search   rank the windows of an index by a query, and compare the best one with chance
 marks    hits and misses: a CSV, a head, what to mark next, and a run

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from texthead.apps.search.copying import copy
 from texthead.apps.search.search import Hit
 from texthead.apps.serving import contact_sheet
 from texthead.data import Item
@@ -85,7 +86,7 @@ def copy_clips(items: Sequence[Item], out: Path) -> str:
             clip = folder / name.encode(errors="replace").decode()
             try:
                 with item.media.open() as media:
-                    early = max(early, media.copy(clip))
+                    early = max(early, copy(media, clip))
             except MediaError as error:
                 clip.unlink(missing_ok=True)
                 skipped.append(str(error))
