@@ -81,6 +81,8 @@ def test_the_three_averages_are_what_they_are_called() -> None:
     for pooling, scores in expected.items():
         result = average_views(features, head, pooling=pooling).detach().numpy()
         np.testing.assert_allclose(result, scores, rtol=1e-4, atol=1e-4)
+        if pooling == "probabilities":
+            np.testing.assert_allclose(np.exp(result), np.exp(scores), rtol=1e-4, atol=1e-6)
     assert not np.allclose(by_features, by_logits, atol=1e-2), "the three differ, or nothing was tested"
     assert torch.equal(average_views(features, head), average_views(features, head, pooling="features"))
 
