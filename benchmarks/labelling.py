@@ -200,9 +200,9 @@ def speed(files: int = 5000, dim: int = 512, classes: int = 20, labels: int = 30
     with tempfile.TemporaryDirectory() as folder:
         labels_csv, names = Path(folder) / "labels.csv", [f"class {number}" for number in range(classes)]
         items = tuple(Item(Path(folder) / f"{number:05d}.png", "") for number in range(files))
-        pool, known = Pool(Dataset(items, folder), features), list[int]()
-        rows = lambda few: torch.stack([means[names.index(name)] for name in few])  # noqa: E731
-        session = timed("open", lambda: LabelSession(pool, names, rows, labels_csv))
+        known, rows = list[int](), lambda few: torch.stack([means[names.index(name)] for name in few])
+        pool = Pool(Dataset(items, folder), features, tuple(names), encode=rows)
+        session = timed("open", lambda: LabelSession(pool, labels_csv))
         file = session.next("a")
         for count in range(1, labels + 1):
             known.append(file.position)

@@ -65,7 +65,7 @@ def asked(dataset: th.Dataset, features: Tensor, some: list[int], labels: Tensor
     with tempfile.TemporaryDirectory() as folder:
         rows = [[str(dataset.items[i].path), dataset.classes[int(y)]] for i, y in zip(some, labels, strict=True)]
         write_csv(Path(folder) / "labels.csv", ["path", "label"], rows)
-        session = LabelSession(Pool(dataset, features), dataset.classes, None, Path(folder) / "labels.csv")
+        session = LabelSession(Pool(dataset, features, tuple(dataset.classes)), Path(folder) / "labels.csv")
         while not session.is_fitted:
             time.sleep(0.02)
         questions = set[int]()

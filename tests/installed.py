@@ -18,6 +18,7 @@ Install = Callable[..., Path]
 def install(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Return a function that installs a package with one module and one entry point."""
     monkeypatch.setattr(extensions, "_installed", lambda group: entry_points(group=group))
+    monkeypatch.setattr(extensions, "_ignored", {})
     folder = tmp_path_factory.mktemp("packages")
     monkeypatch.syspath_prepend(folder)
 
@@ -29,7 +30,7 @@ def install(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
         """
         module = package.replace("-", "_")
         (folder / f"{module}.py").write_text(code)
-        about = folder / f"{package}-1.0.dist-info"
+        about = folder / f"{module}-1.0.dist-info"
         about.mkdir()
         (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
         (about / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")

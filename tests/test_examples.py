@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -45,15 +46,19 @@ Use = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def use(tmp_path_factory: pytest.TempPathFactory) -> Use:
-    """Return a function that runs `texthead` where all examples are installed."""
-    packages, sources = tmp_path_factory.mktemp("packages"), [str(EXAMPLES / folder) for folder in FOLDERS]
-    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(packages))
-    subprocess.run([sys.executable, "-m", "pip", "install", *options, *sources], check=True)
-    settings = {**os.environ, "OMP_NUM_THREADS": "1"}
-    settings["PYTHONPATH"] = f"{packages}:{os.environ.get('PYTHONPATH', '')}".rstrip(":")
+    """Return a function that runs `texthead` in a new environment, into which all examples are installed."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python, (packages,) = folder / "bin" / "python", folder.glob("lib/*/site-packages")
+    # What this environment has, texthead and torch among them, is there too; nothing is downloaded.
+    (packages / "outer.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index")
+    install = [sys.executable, "-m", "pip", "--python", python, "install", *options]
+    subprocess.run([*install, *(str(EXAMPLES / folder) for folder in FOLDERS)], check=True)
+    settings = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
 
     def texthead(*words: object) -> str:
-        command = [sys.executable, "-m", "texthead", *map(str, words)]
+        command = [python, "-m", "texthead", *map(str, words)]
         done = subprocess.run(command, env=settings, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -91,7 +96,10 @@ def test_a_head_of_a_package_is_trained_and_used_by_all_commands(use: Use, photo
     use("train", photos, "--head", "biased", "--out", run, *QUICK, "--baselines", "never")
     assert json.loads((run / "recipe.json").read_text())["head"]["type"] == "biased"
     assert "images are right" in use("eval", run, photos, "--workers", 0)
-    assert "a kite" in use("predict", run, photos / "a kite" / "0.png", "--workers", 0)
+    export = photos.with_name("guesses.json")
+    assert "a kite" in use("predict", run, photos / "a kite" / "0.png", "--workers", 0, "--export", f"guesses:{export}")
+    (row,) = json.loads(export.read_text())["files"]
+    assert max(row["guesses"], key=row["guesses"].get) == "a kite"
     use("report", run, "--workers", 0)
     use("export", run, "--out", tmp_path / "exported")
 

@@ -37,8 +37,14 @@ class Shout:
 def install(install: Install) -> Install:
     """Return a function that installs a package with a command."""
 
-    def write(package: str = "loud", command: str = "shout", code: str = CODE, value: str = "loud:Shout") -> Path:
-        return install(package, "texthead.commands", f"{command} = {value}", code)
+    def write(
+        package: str = "loud",
+        name: str = "shout",
+        code: str = CODE,
+        value: str = "loud:Shout",
+        group: str = "texthead.commands",
+    ) -> Path:
+        return install(package, group, f"{name} = {value}", code)
 
     return write
 
@@ -77,7 +83,7 @@ def test_a_broken_package_is_one_line_that_names_it(install: Install, works, wro
 
 
 def test_a_command_has_the_name_of_its_entry_point(install: Install, works) -> None:
-    install(command="cry")
+    install(name="cry")
     assert "usage: texthead cry WORD" in works("cry", "--help")[0]
 
 
@@ -93,9 +99,19 @@ def test_an_error_of_our_own_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_package_cannot_replace_a_command(install: Install, works) -> None:
-    install(command="encoders")
+    install(name="encoders")
     assert "from packages" not in works("--help")[0]
     assert cli.command_of("encoders").__module__ == "texthead.commands.encoders"
+
+
+def test_an_entry_with_a_name_of_ours_is_ignored_with_a_note(install: Install, works, world, tmp_path) -> None:
+    names = {"commands": "train", "encoders": "mini", "heads": "text", "sources": "folders", "readers": "png"}
+    for kind, name in names.items():
+        install(f"loud-{kind}", name, "raise SystemExit(3)", f"loud_{kind}", f"texthead.{kind}")
+    _, err = works("train", world.images, "--out", tmp_path / "run", "--tune", "none", "--baselines", "never")
+    for kind, name in names.items():
+        note = f"{kind.removesuffix('s')} '{name}' of package loud-{kind} is ignored: texthead has its own; rename it"
+        assert f"note: {note}\n" in err
 
 
 def test_two_packages_with_one_command(install: Install, wrong) -> None:

@@ -26,6 +26,7 @@ PAGES = {
     "parallel": "Progress",
     "apps.estimator": "scikit-learn",
     "apps.doctor": "Doctor",
+    "apps.label": "Files to label",
     "apps.search": "Search",
     "apps.timeline": "Events in videos",
     "apps.bulk": "Millions of files",

@@ -15,6 +15,7 @@ from .apps.doctor.wrong_labels import suspicious_labels as suspicious_labels
 from .apps.estimator.estimator import TextHeadClassifier as TextHeadClassifier
 from .apps.export.export import export as export
 from .apps.export.upload import push_to_hub as push_to_hub
+from .apps.label.labelling import label_pool as label_pool
 from .apps.search.finding import find_moments as find_moments
 from .apps.search.index import open_index as open_index
 from .apps.search.search import search as search

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 OURS = "texthead"
 KINDS = ("commands", "encoders", "heads", "readers", "sources", "tools")
 
+_ignored: dict[str, None] = {}  # Lines, each once.
+
 
 @dataclass(frozen=True)
 class Extension:
@@ -94,7 +96,7 @@ class Extension:
 def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extension]:
     """Return the entries of a group by their names: texthead's own, then those of installed packages.
 
-    A package cannot replace an entry of texthead's own.
+    A package cannot replace an entry of texthead's own; `ignored` tells of those that try.
 
     Args:
         group: name of the group of entry points, such as "texthead.encoders".
@@ -102,19 +104,28 @@ def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extensi
     """
     kind = _kind(group)
     extensions = {name: Extension(kind, name, value, (OURS,)) for name, value in (ours or {}).items()}
-    for entry in _installed(group):
-        package = entry.dist.name if entry.dist else "unknown"
+    packages = [(entry.dist.name if entry.dist else "unknown", entry) for entry in _installed(group)]
+    for package, entry in sorted(packages, key=lambda each: each[0] != OURS):
         before = extensions.get(entry.name)
         if before is None:
             extensions[entry.name] = Extension(kind, entry.name, entry.value, (package,))
         elif not before.ours:
             extensions[entry.name] = Extension(kind, entry.name, entry.value, (*before.packages, package))
+        elif package != OURS:
+            _ignored[f"{kind} {entry.name!r} of package {package} is ignored: texthead has its own; rename it"] = None
     return extensions
 
 
 def find_one(group: str, name: str, ours: Mapping[str, str]) -> Extension | None:
-    """Return the entry of a group with this name, None if there is none; texthead's own is found without a search."""
-    return find(group, ours).get(name) if name not in ours else Extension(_kind(group), name, ours[name], (OURS,))
+    """Return the entry of a group with this name, None if there is none."""
+    return find(group, ours).get(name)
+
+
+def ignored() -> list[str]:
+    """Return a line for each entry that `find` ignored since the last call, as its name is one of texthead's own."""
+    lines = [*_ignored]
+    _ignored.clear()
+    return lines
 
 
 def code_of_packages(*groups: str) -> str:
@@ -142,10 +153,16 @@ def package_of(error: BaseException) -> str | None:
 
 @cache
 def _installed(group: str) -> "Sequence[EntryPoint]":
-    """Return the entry points of a group; searched once, since the metadata of 250 packages takes 10 ms to read."""
+    """Return the entry points of a group."""
+    return tuple(_entry_points().select(group=group))
+
+
+@cache
+def _entry_points() -> Any:  # SelectableGroups in Python 3.11, EntryPoints later.
+    """Return all entry points; read once, since the metadata of 250 packages takes 10 ms to read."""
     from importlib.metadata import entry_points
 
-    return tuple(entry_points(group=group))
+    return entry_points()
 
 
 def _kind(group: str) -> str:

@@ -239,7 +239,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RunError: another process holds the lock, or the folder cannot be written.
     """
-    with _lock(folder / ".lock", f"{folder}: in use by another process; wait for it or choose another folder"):
+    with lock(folder / ".lock", f"{folder}: in use by another process; wait for it or choose another folder"):
         remove_leftovers(folder)
         try:
             yield
@@ -257,13 +257,13 @@ def in_turn(path: Path) -> Iterator[None]:
     """
     problem = f"{path}: in use by another process for {_TURN:g} seconds; end that process or let it go on"
     try:
-        with _lock(path.with_name(f".{path.name}.lock"), problem, _TURN):
+        with lock(path.with_name(f".{path.name}.lock"), problem, _TURN):
             yield
     except OSError as error:
         raise RunError(f"{path.parent}: cannot be written ({error.strerror or error}); choose another") from None
 
 
-def _lock(path: Path, problem: str, seconds: float = 0.0) -> TextIO:
+def lock(path: Path, problem: str, seconds: float = 0.0) -> TextIO:
     """Return an open file with a lock on it, until it is closed; wait `seconds` if another process holds the lock.
 
     Raises:

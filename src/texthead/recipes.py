@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import repeat
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -76,7 +77,7 @@ def check_clip_size(frames: int, size: int, resize: int) -> None:
 
 
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-_WORDS |= {NoneType: "null", tuple: "a list", Mapping: "a mapping"}
+_WORDS |= {NoneType: "null", tuple: "a list", frozenset: "a list", Mapping: "a mapping"}
 
 # Fields of a dataclass, the condition that each value must meet, and the condition in words.
 Rule = tuple[tuple[str, ...], Callable[[Any], bool], str]
@@ -96,6 +97,33 @@ def check_types(kind: type, values: Mapping[str, Any], error: type[TextheadError
     for key, hint in get_type_hints(kind).items():
         if key in values and not _fits(values[key], hint):
             raise error(f"`{key}` must be {_in_words(hint)}, got {values[key]!r}")
+
+
+def of_json(hint: Any, value: Any, name: str = "the value") -> Any:
+    """Return a JSON value as the type of a field; objects become NamedTuples or dataclasses, lists tuples or sets.
+
+    Args:
+        hint: the type; a union is of one type and None.
+        name: the field, for messages.
+
+    Raises:
+        RunError: a value is missing, or has another type.
+    """
+    kind, args = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return None if value is None else of_json(args[0], value, name)
+    if isinstance(value, Mapping) and kind is None and hint not in _WORDS:
+        hints = get_type_hints(hint)
+        if missing := sorted(hints.keys() - value.keys()):
+            raise RunError(f"lacks {missing[0]!r}")
+        return hint(**{key: of_json(each, value[key], key) for key, each in hints.items()})
+    if isinstance(value, list) and kind in (tuple, frozenset):
+        hints = args if kind is tuple and ... not in args else args[:1] * len(value)
+        if len(hints) == len(value):
+            return kind(map(of_json, hints, value, repeat(name)))
+    if not _fits(value, hint):
+        raise RunError(f"`{name}` must be {_in_words(hint)}, got {value!r}")
+    return float(value) if hint is float else value  # pyright: ignore[reportArgumentType]
 
 
 def _fits(value: object, hint: Any) -> bool:

@@ -30,6 +30,7 @@ from texthead.models.temporal import MeanPool
 from texthead.recipes import Recipe
 from texthead.runs.folder import write_run
 from texthead.runs.run import load_run
+from texthead.training.start import split_json
 
 PROTOCOL = th.Protocol(1, PIXELS)
 KNOWN = ["sea", "grass", "fire"]
@@ -69,14 +70,9 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     center, names = features.mean(0), train.classes
     rows = [F.normalize(features[[label == name for label in train.labels]] - center, dim=-1).mean(0) for name in names]
     head = FrozenHead(torch.stack(rows), names=names, scale=40.0, center=center, kind="text", prompts=names)
-    split: dict[str, object] = {
-        "train": [str(item.path.resolve()) for item in train.items],
-        "train_labels": train.labels,
-        "train_content": [item.media.fingerprint() for item in train.items],
-    }
     out = tmp_path_factory.mktemp("trained") / "run"
     recipe = Recipe(name="test", frames=1, size=32, resize=36)
-    write_run(out, Recognizer(visual, MeanPool(), head), recipe, PIXELS, names, split)
+    write_run(out, Recognizer(visual, MeanPool(), head), recipe, PIXELS, names, split_json(train, None))
     return out
 
 
@@ -293,10 +289,9 @@ def test_unreadable_file_has_no_prediction(calibrated, data, works, tmp_path):
     assert [(r["answer"], r["in_set"]) for r in rows if r["error"]] == [("", "")]
 
 
-def test_sets_and_rates_need_calibration(run, data, refused):
+def test_sets_need_calibration(run, data):
     with refuses(DataError, "sets", "calibrate"):
         th.open_slices(load_run(run), data, run.parent / "parts", options=th.SliceOptions(sets=True))
-    refused("texthead calibrate", "report", run, data, "--unknown", data)
 
 
 @pytest.mark.slow
@@ -350,26 +345,6 @@ def test_eval_prints_guarantees_and_caveats(calibrated, data, works, tmp_path):
     prints(works(*known, "--split", "val")[0], seen)
 
 
-def test_eval_per_class_counts_items_and_names(trained, data, works):
-    arguments = ("--workers", 0, "--baselines", "never", "--per-class")
-    out, _ = works("eval", trained, data.parent / "known.csv", *arguments)
-    test = th.read_dataset(data).split("test")
-    result = evaluated(trained, test)
-    named = [result.names[place] for place in result.scores.argmax(1)]
-    for label in result.names:
-        (line,) = (each for each in out.splitlines() if each.startswith(f"│ {label} "))
-        cells = [cell.strip() for cell in line.strip("│").split("│")]
-        right = sum(n == t == label for n, t in zip(named, test.labels, strict=True))
-        assert (cells[1], cells[3]) == ("14", str(named.count(label)))
-        assert cells[2].startswith(f"{100 * right / 14:.1f} (")
-        assert cells[4].startswith(f"{100 * right / named.count(label):.1f} (")
-    wrong = [(t, n) for n, t in zip(named, test.labels, strict=True) if n != t]
-    assert wrong
-    for truth, name in set(wrong):
-        lines = [line for line in out.splitlines() if line.startswith(f"{truth} taken for {name}")]
-        assert [line.endswith(f"{wrong.count((truth, name))} of 14") for line in lines] == [True]
-
-
 # ---- where a calibration does not apply
 
 
@@ -397,7 +372,6 @@ def test_the_edit_of_a_calibrated_run_is_noted(calibrated, data, works, refused,
     temperature = f"{load_run(edited).calibration.temperature:.3g}"
     prints(err, "note: ", f"temperature {temperature}", "classes")
     refused("texthead calibrate", *predict, "--sets")
-    refused("classes", "report", edited, data, "--unknown", data)
     works("calibrate", edited, data, "--workers", 0)
     assert "set" in json.loads(works(*predict, "--json", "--sets")[0])[0]
 
@@ -429,21 +403,15 @@ def stated(rows: Sequence[Sequence[str]], rate: str) -> Sequence[str]:
 
 
 @pytest.mark.slow
-def test_report_measures_calibration_on_other_items(calibrated, data, tmp_path, works, refused):
-    for seed in range(30, 42):
-        picture(tmp_path / "strange" / "sand" / f"{seed}.png", "sand", seed)
-    text, rows = reported(works, calibrated, data, "--unknown", tmp_path / "strange")
+def test_report_measures_calibration_on_other_items(calibrated, data, works):
+    text, rows = reported(works, calibrated, data)
     result = evaluated(calibrated, th.read_dataset(data).split("test"))
     held = int(load_run(calibrated).calibration.holds(result.scores, result.targets).sum())
     assert ["42" in cell for cell in rows[0]] == [False, False, True, True]
     assert stated(rows, "at least 90 %")[3].startswith(f"{100 * held / 42:.1f} % (")
     assert rows[1][3].startswith(f"{result.calibration_error:.1f} (")
     assert stated(rows, "at most 10 %")[2] == "1 of 22: 4.5 %"
-    assert " of 12: " in stated(rows, "at most 10 %")[3]
     assert "42 of the 42" not in text
-    # Items that set the threshold cannot measure it.
-    sand = write_sand(data, tmp_path)
-    refused(("threshold", 22), "report", calibrated, data, "--unknown", sand, "--workers", 0, "--saliency", 0)
 
 
 @pytest.mark.slow

@@ -17,7 +17,6 @@ from texthead.data.reading import read_dataset
 from texthead.errors import DataError
 from texthead.evaluation.intervals import wilson_interval
 from texthead.evaluation.results import Evaluation
-from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -25,19 +24,18 @@ from texthead.recipes import Recipe
 from texthead.runs.folder import write_run
 from texthead.runs.run import load_run
 from texthead.runs.scored_items import choose_scored
+from texthead.training.start import split_json
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Return (five images in each of two classes, a run that holds out the last of each)."""
     root = tmp_path_factory.mktemp("jobs")
-    split: dict[str, object] = {"source": str(root / "data")}
-    for part, numbers in (("train", range(4)), ("held_out", range(4, 5))):
-        named = [(write_image(root / "data" / c / f"{i}.png", c, i), c) for c in ("blue", "red") for i in numbers]
-        split[part] = [str(path.resolve()) for path, _ in named]
-        split[f"{part}_labels"] = [label for _, label in named]
-        split[f"{part}_content"] = [MediaPath(path).fingerprint() for path, _ in named]
-        split[f"{part}_groups"] = [None] * len(named)
+    for colour in ("blue", "red"):
+        for i in range(5):
+            write_image(root / "data" / colour / f"{i}.png", colour, i)
+    dataset = read_dataset(root / "data")
+    split = split_json(dataset.pick([0, 1, 2, 3, 5, 6, 7, 8]), dataset.pick([4, 9]))
     model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(2, SPEC.dim), names=["blue", "red"]))
     write_run(root / "run", model, Recipe(name="test", frames=1, size=32, resize=36), PIXELS, ["blue", "red"], split)
     return root / "data", root / "run"
@@ -115,6 +113,8 @@ def test_more_confused_pairs_than_are_shown_are_counted(classes, more, capsys):
     scores = torch.eye(classes).roll(1, 1)
     show_classes(Evaluation(names, [Path(name) for name in names], torch.arange(classes), scores))
     out = capsys.readouterr().out
+    # One item of the class, none of which is right, and one prediction of it.
+    assert [cell.split()[0] for cell in prints(out, "│ class 3 ").strip("│").split("│")[1:]] == ["1", "0.0", "1", "0.0"]
     assert sum(len(re.findall(r"class \d", line)) == 2 for line in out.splitlines()) == 10
     if more:
         prints(out, f"{more} more", "--out")

@@ -8,14 +8,7 @@ import torch
 from made import drawn_scores
 from messages import refuses
 from texthead.errors import DataError
-from texthead.evaluation.broader_names import (
-    answer_rows,
-    answers,
-    best_wrong,
-    members,
-    name_probabilities,
-    steps_up,
-)
+from texthead.evaluation.broader_names import answer_rows, answers, best_wrong, members, name_probabilities, steps_up
 from texthead.evaluation.calibration import Calibration, Level, calibrate, with_level
 
 # pug, beagle, siamese, kite.
@@ -58,9 +51,8 @@ def test_wrong_answers_to_new_items_stay_below_the_share():
     shares = []
     for seed in range(60):
         scores, targets = drawn_scores(400, 4, 2.0, seed)
-        made = with_level(
-            calibrate(scores[:99], targets[:99], coverage=None), scores[:99], targets[:99], BROADER, wrong=0.1
-        )
+        held = scores[:99], targets[:99]
+        made = with_level(calibrate(*held, coverage=None), *held, BROADER, wrong=0.1)
         given = made.answers(scores[99:])
         shares.append(float(((given >= 0) & ~members(BROADER, 4)[given, targets[99:]]).float().mean()))
     assert 0.05 < sum(shares) / len(shares) < 0.105

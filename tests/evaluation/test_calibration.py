@@ -91,6 +91,9 @@ def test_the_fewest_items_of_a_promise(rate, items):
     if items > 1:
         with refuses(DataError, f"{rate:g}", items, items - 1, f"{1 / items:.3f}"):
             calibration.threshold_for(values[1:], false_accept=rate)
+    for wrong in (0.0, 1.0, -0.1, math.nan):
+        with refuses(DataError, f"{wrong:g}"):
+            calibration.threshold_for(values, false_accept=wrong)
 
 
 @pytest.mark.parametrize("change", [-1, 1])
@@ -103,12 +106,6 @@ def test_thresholds_tolerate_last_bits(change):
     quantile = calibration.conformal_quantile(scores, targets, coverage=0.8)
     result = calibration.label_sets(scores * (1 + change * 1e-7), quantile).gather(1, targets[:, None])
     assert result.sum() == math.ceil(31 * 0.8)
-
-
-@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, math.nan])
-def test_a_rate_is_between_0_and_1(rate):
-    with refuses(DataError, f"{rate:g}"):
-        calibration.threshold_for(torch.rand(50), false_accept=rate)
 
 
 @pytest.mark.parametrize(("items", "rate"), [(19, 0.05), (30, 0.05), (59, 0.1), (200, 0.01)])
@@ -137,10 +134,8 @@ def test_sets_hold_the_label_as_often_as_promised(items, level, heat):
     draws, held = 3000, 0
     for seed in range(draws):
         scores, targets = drawn_scores(items + 1, heat=heat, seed=seed)
-        sets = calibration.label_sets(
-            scores[:1], calibration.conformal_quantile(scores[1:], targets[1:], coverage=level)
-        )
-        held += bool(sets[0, targets[0]])
+        quantile = calibration.conformal_quantile(scores[1:], targets[1:], coverage=level)
+        held += bool(calibration.label_sets(scores[:1], quantile)[0, targets[0]])
     assert held >= binom.ppf(0.0001, draws, level)
     # Correct items all have a gap of 0, and such ties can raise the coverage above that bound.
     if heat == 3.0:
@@ -208,6 +203,10 @@ def test_equal_weights_change_no_bit_and_others_act_as_copies():
     assert calibration.conformal_quantile(scores, targets, weights, coverage=1 - 1 / 41) > 0
     with refuses(DataError, 41, 40):
         calibration.conformal_quantile(scores, targets, weights, coverage=1 - 1 / 42)
+
+
+SCORES, TARGETS = drawn_scores(60, heat=2.0)
+UNKNOWN, _ = drawn_scores(40, seed=1)
 
 
 def test_sets_and_threshold_hold_on_real_photos(shared: Path):
@@ -282,7 +281,8 @@ def test_a_measurement_comes_back_and_has_the_bins_of_the_plot():
     assert kept.without_promises().measured is None
     bare = calibration.measure(made.without_promises(), SCORES, TARGETS)
     assert (bare.unknown_accepted, bare.known_rejected, bare.covered, bare.mean_set_size) == (None,) * 4
-    assert calibration.Measured.from_json(bare.to_json()) == bare
+    kept = replace(made, measured=bare)
+    assert calibration.Calibration.from_json(json.loads(json.dumps(kept.to_json()))) == kept
 
 
 MADE = calibration.calibrate(SCORES, TARGETS, unknown=UNKNOWN)
@@ -295,23 +295,19 @@ MEASURED = calibration.measure(MADE, SCORES, TARGETS).to_json()
         ({"format": 9}, "9"),
         ({"temperature": 0}, r"\[0\.0,"),
         ({"temperature": 1e-300}, "1e-300"),
-        ({"temperature": -1.0}, r"-1\.0"),
         ({"temperature": math.inf}, "inf"),
         ({"temperature": "warm"}, "'warm'"),
-        ({"temperature": None}, "NoneType"),
+        ({"temperature": None}, "`temperature` must be a number, got None"),
         ({"threshold": {"probability": 0.5}}, "'false_accept'"),
-        ({"threshold": 3}, "'int'"),
-        ({"threshold": {"false_accept": "a", "probability": 0.5, "unknown_items": 3}}, "str"),
+        ({"threshold": {"false_accept": "a", "probability": 0.5, "unknown_items": 3}}, "'a'"),
         ({"coverage": {"level": 0.9, "quantile": math.nan}}, "nan"),
-        ({"coverage": [1, 2]}, "str"),
-        ({"protocol": 3}, "'int'"),
-        ({"content": 3}, "'int'"),
-        ({"items": "many"}, "'many'"),
-        ({"measured": {"before": None}}, "None"),
-        ({"measured": {"covered": 61}}, "'covered': 61"),
-        ({"measured": {"unknown_accepted": [5, 4]}}, r"'unknown_accepted': \[5, 4\]"),
-        ({"measured": {"unknown_accepted": [1]}}, "unpack"),
-        ({"measured": {"mean_set_size": 0.5}}, r"'mean_set_size': 0\.5"),
+        ({"coverage": [1, 2]}, r"\[1, 2\]"),
+        ({"protocol": 3}, "a mapping, got 3"),
+        ({"content": 3}, "a list, got 3"),
+        ({"measured": {"covered": 61}}, "covered=61"),
+        ({"measured": {"unknown_accepted": [5, 4]}}, r"unknown_accepted=\(5, 4\)"),
+        ({"measured": {"unknown_accepted": [1]}}, "`unknown_accepted` must be a list"),
+        ({"measured": {"mean_set_size": 0.5}}, r"mean_set_size=0\.5"),
         ({"measured": {"before": {"rows": [], "low": 0, "high": 1, "chance": 1}}}, r"rows=\(\)"),
         ({"measured": {"before": {"rows": [[3, 0.5, 1.5]], "low": 0, "high": 1, "chance": 1}}}, r"1\.5\)"),
         ({"measured": {"before": {"rows": [[3, None, None]], "low": 0, "high": 1, "chance": 1}}}, "3, None"),

@@ -28,15 +28,17 @@ def evaluation(items: int = 60, classes: int = 5, *, signal: float = 1.5, seed: 
 def test_metrics_equal_scikit_learns() -> None:
     result = evaluation()
     hot, scores = result.targets.numpy(), result.scores.numpy()
-    assert result.rate[0] == pytest.approx(100 * average_precision_score(hot, scores, average="macro"))
-    assert result.item_ap[0] == pytest.approx(
-        100 * average_precision_score(hot[hot.any(1)], scores[hot.any(1)], average="samples")
-    )
-    assert result.f1[0] == pytest.approx(100 * f1_score(hot, scores >= 0, average="micro"))
-    assert result.macro_f1[0] == pytest.approx(100 * f1_score(hot, scores >= 0, average="macro"))
-    assert result.exact[0] == pytest.approx(100 * (hot == (scores >= 0)).all(1).mean())
-    every = [rate and rate[0] for rate in result.class_ap]
-    assert every == pytest.approx(100 * average_precision_score(hot, scores, average=None))
+    own, said = hot.any(1), scores >= 0
+    expected = [
+        average_precision_score(hot, scores, average="macro"),
+        average_precision_score(hot[own], scores[own], average="samples"),
+        f1_score(hot, said, average="micro"),
+        f1_score(hot, said, average="macro"),
+        (hot == said).all(1).mean(),
+        *average_precision_score(hot, scores, average=None),
+    ]
+    rates = result.rate, result.item_ap, result.f1, result.macro_f1, result.exact, *result.class_ap
+    assert [rate and rate[0] for rate in rates] == pytest.approx(100 * np.array(expected))
 
 
 def test_average_precision_equals_scikit_learn_s() -> None:
@@ -52,13 +54,6 @@ def test_average_precision_equals_scikit_learn_s() -> None:
         assert influence[item] == pytest.approx((more - value) / 1e-6, abs=1e-4)
 
 
-def test_intervals_hold_the_value_and_shrink_with_items() -> None:
-    wide, narrow = (evaluation(items).rate for items in (30, 600))
-    for value, low, high in (wide, narrow):
-        assert low <= value <= high
-    assert narrow[2] - narrow[1] < (wide[2] - wide[1]) / 2
-
-
 def test_intervals_hold_the_mean_over_tests_of_this_size() -> None:
     """Percentiles of a bootstrap would lie too high."""
     rates = [evaluation(60, signal=1.0, seed=seed).rate for seed in range(100)]
@@ -66,21 +61,18 @@ def test_intervals_hold_the_mean_over_tests_of_this_size() -> None:
     assert sum(low <= mean <= high for _, low, high in rates) >= 90
 
 
-def test_a_perfect_score_has_an_interval() -> None:
+def test_intervals_at_the_ends() -> None:
     value, low, high = evaluation(60, signal=50).rate
     assert (value, high) == (100, 100)
     assert 90 < low < 97
+    (_, wide_low, wide_high), (_, low, high) = (evaluation(items).rate for items in (30, 600))
+    assert high - low < (wide_high - wide_low) / 2
 
 
 def test_copies_in_groups_leave_the_interval_as_wide() -> None:
-    once, times = evaluation(40), 5
-    copies = SeveralEvaluation(
-        once.names,
-        once.paths * times,
-        once.targets.repeat(times, 1),
-        once.scores.repeat(times, 1),
-        groups=[str(path) for path in once.paths] * times,
-    )
+    once = evaluation(40)
+    many = {"paths": once.paths * 5, "targets": once.targets.repeat(5, 1), "scores": once.scores.repeat(5, 1)}
+    copies = replace(once, **many, groups=[str(path) for path in many["paths"]])
     for name in ("rate", "item_ap", "f1", "macro_f1", "exact"):
         assert getattr(copies, name) == pytest.approx(getattr(once, name), abs=0.5)
     alone = replace(copies, groups=None)
@@ -96,20 +88,12 @@ def test_a_lead_is_paired() -> None:
 
 
 def test_parts_are_joined_in_the_order_of_the_items() -> None:
-    whole = evaluation()
+    whole = replace(evaluation(), thresholds=torch.zeros(5))
     parts = []
     for positions in ([1, 3, 5, *range(20, 60)], [0, 2, 4, *range(6, 20)]):
         paths = [whole.paths[i] for i in positions]
-        part = SeveralEvaluation(
-            whole.names,
-            paths,
-            whole.targets[positions],
-            whole.scores[positions],
-            [],
-            [*map(str, paths)],
-            torch.zeros(5),
-        )
-        parts.append((positions, part))
+        own = {"targets": whole.targets[positions], "scores": whole.scores[positions]}
+        parts.append((positions, replace(whole, paths=paths, groups=[*map(str, paths)], **own)))
     both = joined(parts)
     assert both.paths == whole.paths
     assert both.rate[0] == whole.rate[0]

@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -19,8 +18,6 @@ from texthead.features.cache import FeatureCache, open_cache
 from texthead.features.frames import FrameFeatures, frame_features
 from texthead.features.reading import Reading
 from texthead.parallel.progress import Reporter
-
-ROW = np.arange(4, dtype=np.float32).tobytes()
 
 
 @pytest.fixture(scope="module")

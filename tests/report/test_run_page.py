@@ -17,7 +17,7 @@ from texthead.evaluation.reliability import confidences, expected_calibration_er
 from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.recipes import small
 from texthead.report import run_page
-from texthead.report.probabilities import calibration_report
+from texthead.report.probabilities import COVERED, REJECTED, calibration_report
 from texthead.report.run_page import run_html
 from texthead.report.strips import Strip
 
@@ -162,10 +162,10 @@ def test_intervals_on_the_page_take_groups_into_account():
     scenes = [str(scene) for scene in again.tolist()]
     result = replace(result, paths=result.paths * 4, targets=result.targets[again], scores=result.scores[again])
     alone, grouped = (calibration_report(replace(result, groups=groups), calibration=made) for groups in (None, scenes))
-    for name in ("known_rejected", "covered"):
+    for name in (REJECTED, COVERED):
         (low, high), (lower, higher) = alone.intervals[name], grouped.intervals[name]
         assert lower < low < high < higher
-    low, high = grouped.intervals["covered"]
+    low, high = grouped.intervals[COVERED]
     assert f"({low:.0f} to {high:.0f})" in build_page(calibration_report=grouped).rows[-3][-1]
 
 

@@ -234,17 +234,10 @@ def test_a_text_encoder_and_a_mix_ask_too(client, strange, tmp_path):
     assert requests(client.hub) == []
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "openclip:ViT-B-32/openai",
-        "openclip:hf-hub:me/clip",
-        "timm:resnet18",
-        "timm:gcvit_base.in1k",
-        "hf:me/clip",
-        "hf:me/clip@v1",
-    ],
-)
+OPENCLIP = ("openclip:ViT-B-32/openai", "openclip:hf-hub:me/clip")
+
+
+@pytest.mark.parametrize("source", [*OPENCLIP, "timm:resnet18", "timm:gcvit_base.in1k", "hf:me/clip", "hf:me/clip@v1"])
 def test_missing_encoders_named_with_location(source, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))

@@ -14,7 +14,7 @@ from typing import Any
 from texthead.cli import parser, system
 from texthead.cli.flag_names import speak_of, with_flags
 from texthead.errors import DataError, RunError, TextheadError, either, line_of, printable
-from texthead.extensions import Extension, find, package_of
+from texthead.extensions import Extension, find, ignored, package_of
 from texthead.extras import extra_of, missing
 from texthead.media.addresses import allow_addresses, allowed_address
 from texthead.media.limits import set_max_megapixels
@@ -188,7 +188,9 @@ def _run(command: type, values: dict[str, Any]) -> int:
                 allowed_address(str(text))
         if hasattr(built, "check"):
             built.check()  # Report mistakes before the slow import of torch.
-        return built() or 0
+        code = built() or 0
+        console.say_notes(*ignored())
+        return code
 
 
 def _interrupted(name: str | None = None, values: Mapping[str, Any] | None = None) -> str:

@@ -1,7 +1,7 @@
 """`texthead compare`: score methods on a frozen encoder."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,10 +12,8 @@ from texthead.data.sources import check_source
 from texthead.files import unused
 
 if TYPE_CHECKING:
-    from texthead.data.dataset import Dataset
-    from texthead.data.division import Division
     from texthead.evaluation.results import Evaluation
-    from texthead.transfer.comparison import MethodScores
+    from texthead.transfer.comparison import ComparisonPlan, MethodScores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +69,8 @@ class Compare:
     def __call__(self) -> None:
         from texthead.cli.score_table import rare_json
         from texthead.data.class_shares import read_class_shares
-        from texthead.transfer.comparison import compare, load_task
+        from texthead.data.division import divide_or_train
+        from texthead.transfer.comparison import compare
 
         values = {
             "frames": self.frames,
@@ -79,28 +78,24 @@ class Compare:
             "template": self.prompts.read_template(),
             "class_shares": read_class_shares(self.class_shares),
         }
-        data = _divided(self.labelled.read_noted(self.data), self)
+        data = divide_or_train(self.labelled.read_noted(self.data), seed=self.seed, k=self.k)
         console.doing(f"loading the encoder {self.encoder}")
-        task, lines = load_task(
-            data.train,
+        scores = compare(
+            data,
             self.encoder,
             text=self.text,
             classes=self.classes,
             clean=self.prompts.clean,
-            overrides={"seed": self.seed, **{key: value for key, value in values.items() if value is not None}},
+            seed=self.seed,
+            overrides={key: value for key, value in values.items() if value is not None},
+            unlabelled=self.unlabelled,
             device=self.files.pick_device(),
             reading=self.files.reading([*data.train.paths, *data.scored.paths], self.features.folder),
-            reporter=console.reporter,
+            reporter=replace(console.reporter, event=self._say_plan),
         )
-        for line in lines:
-            console.remarks().print(line)
-        if self.classes:
-            console.say_prompts(task.labels, task.prompts)
-        else:
-            console.say_names(task.labels, task.names, task.recipe.template if task.encoder.has_text else None)
-        scores = compare(data, task=task, unlabelled=self.unlabelled)
         console.say_skipped(scores.skipped)
-        _show_lead(task.methods[0], scores)
+        for line in scores.summary():
+            console.results().print(line)
         _show_table(scores)
         console.remarks().print(f"frozen encoder: {scores.engine}")
         encoder = () if self.encoder == "mini" else ("--encoder", self.encoder)
@@ -109,13 +104,24 @@ class Compare:
             "texthead", "train", self.data, *encoder, *text, "--tune", "none", "--out", unused(Path("run"))
         )
         about = {"data": self.data, "encoder": self.encoder, "engine": scores.engine, "items": len(scores.items.data)}
-        split = data.scored_name if scores.tested else None
-        console.show_json(
-            {**about, "split": split, "methods": _document(task.methods, scores), "rare": rare_json(scores.rare)}
-        )
+        split = scores.scored_name if scores.tested else None
+        console.show_json({**about, "split": split, "methods": _document(scores), "rare": rare_json(scores.rare)})
+
+    def _say_plan(self, plan: "ComparisonPlan") -> None:
+        """Print what is compared."""
+        data, task = plan.division, plan.task
+        drawn = f" (K = {self.k}, drawn with seed {self.seed})" if self.k is not None else ""
+        held = f", {len(data.scored)} {data.scored_name} items only for the final score" if len(data.scored) else ""
+        items = f"{len(data.train)} training items of {len(data.train.classes)} classes{drawn}{held}"
+        for line in (items, *plan.changes):
+            console.remarks().print(line)
+        if self.classes:
+            console.say_prompts(task.labels, task.prompts)
+        else:
+            console.say_names(task.labels, task.names, task.recipe.template if task.encoder.has_text else None)
 
 
-def _document(methods: Sequence[str], scores: "MethodScores") -> list[dict[str, object]]:
+def _document(scores: "MethodScores") -> list[dict[str, object]]:
     """Return the table as JSON."""
     from texthead.runs.scores import score_of
 
@@ -124,26 +130,7 @@ def _document(methods: Sequence[str], scores: "MethodScores") -> list[dict[str, 
     def score(name: str, results: "Mapping[str, Evaluation]") -> dict[str, object] | None:
         return score_of(name, results[name])._asdict() if name in results else None
 
-    return [{"method": name, **{way: score(name, own) for way, own in ways.items()}} for name in methods]
-
-
-def _divided(dataset: "Dataset", command: Compare) -> "Division":
-    """Split the items into training and held-out ones, and print how many there are.
-
-    If the data has a test split, the validation split is ignored, with a note.
-    """
-    from texthead.data.dataset import splits_of
-    from texthead.data.division import divide_or_train
-
-    data = divide_or_train(dataset, seed=command.seed, k=command.k)
-    drawn = f" (K = {command.k}, drawn with seed {command.seed})" if command.k is not None else ""
-    held = f", {len(data.scored)} {data.scored_name} items only for the final score" if len(data.scored) else ""
-    console.remarks().print(f"{len(data.train)} training items of {len(data.train.classes)} classes{drawn}{held}")
-    console.say_notes(*data.notes)
-    ignored = splits_of(dataset).get("val", 0) if data.scored_name == "test" else 0
-    if ignored:
-        console.say_notes(f"{ignored} val item{'s are' if ignored > 1 else ' is'} not used")
-    return data
+    return [{"method": name, **{way: score(name, own) for way, own in ways.items()}} for name in scores.names]
 
 
 def _show_table(scores: "MethodScores") -> None:
@@ -164,33 +151,3 @@ def _show_table(scores: "MethodScores") -> None:
         console.results().print(f"{next(iter(scores.tested))}, {scores.rare}")
     for line in scores.lines:
         console.results().print(line)
-
-
-def _show_lead(default: str, scores: "MethodScores") -> None:
-    """Print the default method's result, and which other method is ahead of it in cross-validation."""
-    from texthead.data.class_shares import weighted_text
-    from texthead.evaluation.summary import kind_text, sentence
-
-    for own in scores.unfitted.values():
-        console.results().print(sentence(own, "labelled", how="by names alone"))
-    own, where = (scores.tested, scores.scored_name) if scores.tested else (scores.validated, "cross-validated")
-    if own:
-        console.results().print(f"{default}: {sentence(own[default], where)}")
-    if not scores.validated:
-        return
-    text = "each group in one fold" if scores.folds.grouped else "groups divided between folds, since there are too few"
-    grouped = len(set(scores.items.groups)) < len(scores.items.groups)
-    items = f"{len(scores.items.data)} {kind_text(item.path for item in scores.items.data.items)}"
-    how = f"{len(scores.folds.pairs)} folds of {items}{f', {text}' if grouped else ''}"
-    if scores.weights is not None:
-        how += weighted_text(scores.weights)
-    lead = scores.lead
-    if lead is None or lead.low <= 0:
-        console.results().print(
-            f"in cross-validation no method is {'clearly ' * (lead is not None)}ahead of it ({how})"
-        )
-        return
-    console.results().print(
-        f"in cross-validation {lead.rival} is ahead of it by {lead.points:.1f} points (95 %: {lead.low:.1f} to "
-        f"{lead.high:.1f}; {how}); texthead train --method {lead.rival} saves it as a run"
-    )

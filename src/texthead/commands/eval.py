@@ -8,7 +8,6 @@ from texthead.cli import console
 from texthead.cli.options import BaselineOptions, ScoredRun, SplitName, TemplateOptions
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import option
-from texthead.errors import DataError
 
 if TYPE_CHECKING:
     from texthead.prediction.run_evaluation import EvaluationPlan
@@ -57,10 +56,6 @@ class Eval(ScoredRun):
         from texthead.parallel.distributed import rank
         from texthead.prediction.run_evaluation import evaluate_run, write_items
 
-        if self.classes is not None and self.zero_shot:
-            raise DataError("--classes and --zero-shot both name the classes: give one")
-        self.prompts.check_used(self.classes is not None or self.zero_shot, "--classes or --zero-shot")
-        self.prompts.read_template()
         run, items = self.load(self.files)
         scores = evaluate_run(
             run,

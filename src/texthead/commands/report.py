@@ -23,7 +23,6 @@ class ReportCommand(LabelledRun):
 
     Args:
         split: split of DATA to score (default: test, else val, else the items that the run held out)
-        unknown: items that belong to no class of a calibrated run, to measure how many get a class
         out: HTML file to write (default: RUN/report.html)
         mistakes: number of the most confident wrong predictions to show, 0-12
         hits: number of the most confident correct predictions to show, 0-12
@@ -33,7 +32,6 @@ class ReportCommand(LabelledRun):
     JSON: ClassVar = "report, run, data, split, methods, rare, classes, skipped, notes, as texthead eval --json"
 
     split: SplitName | None = None
-    unknown: str | None = option(None, "DATA2")
     out: str | None = option(None, "FILE")
     mistakes: UpTo12 = option(4, "N")
     hits: UpTo12 = option(2, "N")
@@ -61,7 +59,6 @@ class ReportCommand(LabelledRun):
             self.files.reading(items.paths, self.beside.folder),
             out=self.out,
             split=self.split,
-            unknown=None if self.unknown is None else self.labelled.read(self.unknown),
             examples=Examples(self.mistakes, self.hits, self.saliency),
             baselines=self.beside.baselines,
             reporter=replace(console.reporter, event=_say),

@@ -19,6 +19,7 @@ from torch import Tensor
 from texthead.errors import DataError
 from texthead.evaluation.broader_names import Answers, Broader, answer_rows, answers, best_wrong, members
 from texthead.evaluation.reliability import Reliability, confidences, group_numbers, reliability
+from texthead.recipes import of_json
 from texthead.text.class_names import NONE
 
 _Scores = Float[Tensor, "items classes"]
@@ -102,25 +103,15 @@ class Measured(NamedTuple):
         """Return the fields as JSON values, under the keys of the file format."""
         return {**self._asdict(), "before": self.before._asdict(), "after": self.after._asdict()}
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Measured":
-        """Read what `to_json` wrote.
-
-        Raises:
-            ValueError: a number is out of range.
-        """
-        before, after = (Reliability.from_json(value[key]) for key in ("before", "after"))
-        accepted, size = value["unknown_accepted"], value["mean_set_size"]
-        if accepted is not None:
-            known, total = accepted  # ValueError unless there are two.
-            accepted = int(known), int(total)
-        rejected, covered = (None if value[key] is None else int(value[key]) for key in ("known_rejected", "covered"))
-        size = None if size is None else float(size)
-        valid = all(0 <= (count or 0) <= before.items for count in (rejected, covered))
-        valid = valid and (accepted is None or 0 <= accepted[0] <= accepted[1] > 0)
-        if not valid or not (size is None or (math.isfinite(size) and size >= 1)):
-            raise ValueError(f"counts out of range: {dict(value)}")
-        return cls(before, after, accepted, rejected, covered, size)
+    def check(self) -> None:
+        """Raise ValueError if a number that was read from a file is out of range."""
+        self.before.check()
+        self.after.check()
+        accepted, unknown = self.unknown_accepted or (0, 1)
+        counts, size = (self.known_rejected, self.covered), self.mean_set_size
+        valid = 0 <= accepted <= unknown > 0 and all(0 <= (count or 0) <= self.before.items for count in counts)
+        if not valid or not (size is None or 1 <= size < math.inf):
+            raise ValueError(f"counts out of range: {self}")
 
 
 @dataclass(frozen=True)
@@ -245,26 +236,15 @@ class Calibration:
         if value.get("format") != CALIBRATION_FORMAT:
             raise ValueError(f"has format {value.get('format')!r}, but this version reads format {CALIBRATION_FORMAT}")
         try:
-            threshold, coverage, measured = value["threshold"], value["coverage"], value["measured"]
-            calibration = cls(
-                float(value["temperature"]),
-                int(value["items"]),
-                None if threshold is None else Threshold(*(threshold[key] for key in Threshold._fields)),
-                None if coverage is None else Coverage(*(coverage[key] for key in Coverage._fields)),
-                classes=str(value["classes"]),
-                protocol=dict(value["protocol"]),
-                source=str(value["source"]),
-                content=frozenset(map(str, value["content"])),
-                measured=None if measured is None else Measured.from_json(measured),
-                level=None if value.get("level") is None else Level(**value["level"]),
-            )
-            numbers = [calibration.temperature, *(calibration.threshold or ()), *(calibration.coverage or ())]
-            numbers += map(float, (calibration.level or ())[:2])
-            valid = all(math.isfinite(number) and number >= 0 for number in numbers)
-            valid = valid and 0.9 * COLDEST < calibration.temperature < 1.1 * HOTTEST
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"is not a valid calibration ({type(error).__name__}: {error})") from None
-        if not valid:
+            calibration: Calibration = of_json(cls, {"level": None, **value})
+            if calibration.measured:
+                calibration.measured.check()
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"is not a valid calibration ({error})") from None
+        numbers = [calibration.temperature, *(calibration.threshold or ()), *(calibration.coverage or ())]
+        numbers += (calibration.level or ())[:2]
+        valid = all(0 <= number < math.inf for number in numbers)
+        if not valid or not 0.9 * COLDEST < calibration.temperature < 1.1 * HOTTEST:
             raise ValueError(f"holds a number out of range ({numbers})")
         return calibration
 

@@ -1,7 +1,7 @@
 """Reliability of probabilities: confidence bins, the expected calibration error, and its value by chance."""
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -41,22 +41,14 @@ class Reliability(NamedTuple):
         """The expected calibration error, in points 0-100."""
         return 100 * sum(n * abs((mean or 0) - (right or 0)) for n, mean, right in self.rows) / self.items
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Reliability":
-        """Read the fields from a JSON object.
-
-        Raises:
-            ValueError: a number is out of range.
-        """
-        rows = tuple((int(n), *(None if x is None else float(x) for x in rest)) for n, *rest in value["rows"])
-        result = cls(rows, *(float(value[key]) for key in ("low", "high", "chance")))  # pyright: ignore
-        valid = len(rows) > 0 and result.items > 0 and all(0 <= x <= 100 for x in result[1:])
-        for count, *means in rows:
+    def check(self) -> None:
+        """Raise ValueError if a number that was read from a file is out of range."""
+        valid = self.items > 0 and all(0 <= x <= 100 for x in self[1:])
+        for count, *means in self.rows:
             full = [mean for mean in means if mean is not None and 0 <= mean <= 1]
-            valid = valid and count >= 0 and len(means) == 2 and len(full) == (2 if count else 0)
+            valid = valid and count >= 0 and len(full) == (2 if count else 0)
         if not valid:
-            raise ValueError(f"bins or interval out of range: {result}")
-        return result
+            raise ValueError(f"bins or interval out of range: {self}")
 
 
 def confidences(scores: Float[Tensor, "items classes"]) -> Float[Tensor, " items"]:

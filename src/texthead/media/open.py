@@ -34,7 +34,9 @@ def reader_of(file: Path) -> type[Media]:
 
 def _of_packages() -> dict[str, Extension]:
     """Return the readers of installed packages, by suffix."""
-    return {f".{name.lower().lstrip('.')}": entry for name, entry in find(READER_GROUP).items()}
+    ours = {suffix.lstrip("."): reader.__module__ for suffix, reader in READERS.items()}
+    entries = find(READER_GROUP, ours).items()
+    return {f".{name.lower().lstrip('.')}": entry for name, entry in entries if not entry.ours}
 
 
 def _reader(entry: Extension) -> type[Media]:

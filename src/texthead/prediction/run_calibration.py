@@ -1,6 +1,6 @@
 """Calibrate a run on labelled items that it was not trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -110,48 +110,64 @@ def calibrate_run(
         return result.scores, items.pick(result.positions)
 
     scores, items = scored(plan.items, "score items")
-    unknown, unknown_items = scored(plan.unknown, "score unknown items") if len(plan.unknown) else (None, plan.unknown)
+    unknown = scored(plan.unknown, "score unknown items") if len(plan.unknown) else None
     targets = torch.tensor(label_indices(items, run.labels))
     weights = torch.from_numpy(item_weights(run.class_shares, run.labels, targets.numpy()))
-    threshold, sets, lines = check_guarantees(effective_items(weights), 0 if unknown is None else len(unknown), **rates)
+    fitted, lines = _fitted(run, scores, targets, weights, unknown, rates)
+    after = cross_fitted(scores, targets, weights, groups=items.groups)
+    measured = measure(fitted, scores, targets, after=after, unknown=unknown and unknown[0], groups=items.groups)
+    fitted = replace(
+        fitted,
+        protocol=protocol.to_json(),
+        source=f"{items.source} ({plan.split})",
+        content=frozenset(fingerprints([item.path for item in (*items.items, *plan.unknown.items)])) - {""},
+        measured=measured,
+    )
+    save_calibration(run, fitted)
+    answers = fitted.answered(scores, targets, items.groups)
+    return RunCalibration(fitted, measured, items, plan.split, scores, targets, lines, answers)
+
+
+def _fitted(
+    run: Run,
+    scores: Float[Tensor, "items classes"],
+    targets: Int[Tensor, " items"],
+    weights: Float[Tensor, " items"],
+    unknown: tuple[Float[Tensor, "unknown classes"], Dataset] | None,
+    rates: Mapping[str, float],
+) -> tuple[Calibration, list[str]]:
+    """Return (what the number of items allows; how they are weighted, and what their number does not allow)."""
+    worth = effective_items(weights)
+    threshold, sets, lines = check_guarantees(worth, len(unknown[0]) if unknown else 0, **rates)
+    wrong = rates["wrong"]
     broader = None if run.tree is None else run.tree.broader(run.labels)
-    if broader is not None and effective_items(weights) < min_items(wrong):
+    if broader is not None and worth < min_items(wrong):
         lines.append(
             f"no level for broader names: at most {100 * wrong:g} % wrong answers need at least {min_items(wrong)} "
-            f"items, got {effective_items(weights)}"
+            f"items, got {worth}"
         )
         broader = None
     counts = targets.bincount()[targets.bincount() > 0].tolist()
-    if effective_items(weights) < len(targets) and (not sets or are_unbalanced(counts)):
+    if worth < len(targets) and (not sets or are_unbalanced(counts)):
         shares = run.class_shares if isinstance(run.class_shares, str) else "a share for each class"
         lines.insert(
             0,
             f"temperature and sets count classes as `class_shares` says ({shares}), not as in these items "
-            f"({min(counts)} to {max(counts)} a class): for the sets, the {len(targets)} items are worth "
-            f"{effective_items(weights)}",
+            f"({min(counts)} to {max(counts)} a class): for the sets, the {len(targets)} items are worth {worth}",
         )
-    fitted = calibrate(
+    made = calibrate(
         scores,
         targets,
-        unknown=unknown if threshold else None,
-        false_accept=false_accept,
-        coverage=coverage if sets else None,
+        unknown=unknown[0] if unknown and threshold else None,
+        false_accept=rates["false_accept"],
+        coverage=rates["coverage"] if sets else None,
         weights=weights,
         classes=rows_digest(run.head.weight),
-        protocol=protocol.to_json(),
-        source=f"{items.source} ({plan.split})",
     )
-    if broader is not None:
-        strange = None if unknown is None else (unknown, _right_names(run, broader, unknown_items.labels))
-        fitted = with_level(fitted, scores, targets, broader, wrong=wrong, weights=weights, unknown=strange)
-    after = cross_fitted(scores, targets, weights, groups=items.groups)
-    measured = measure(fitted, scores, targets, after=after, unknown=unknown, groups=items.groups)
-    content = frozenset(fingerprints([item.path for item in (*items.items, *plan.unknown.items)])) - {""}
-    fitted = replace(fitted, measured=measured, content=content)
-    save_calibration(run, fitted)
-    return RunCalibration(
-        fitted, measured, items, plan.split, scores, targets, lines, fitted.answered(scores, targets, items.groups)
-    )
+    if broader is None:
+        return made, lines
+    strange = unknown and (unknown[0], _right_names(run, broader, unknown[1].labels))
+    return with_level(made, scores, targets, broader, wrong=wrong, weights=weights, unknown=strange), lines
 
 
 def _right_names(run: Run, broader: Broader, labels: Sequence[str]) -> Bool[Tensor, "items names"]:

@@ -11,6 +11,7 @@ from texthead.data.dataset import Dataset, Split
 from texthead.data.division import Division, unscored
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import zero_shot_note
+from texthead.errors import DataError
 from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import evaluate
@@ -103,10 +104,15 @@ def evaluate_run(
         reporter: gets progress, messages, and as an event the `EvaluationPlan`, before that takes time.
 
     Raises:
-        DataError: no such split, the run was trained on items of another split than train, or a label has no class.
+        DataError: no such split, the run was trained on items of another split than train, a label has no class, or
+            options exclude each other.
         MediaError: an item cannot be read and `reading` does not skip such items.
         RunError: `mix` is out of range.
     """
+    if classes is not None and zero_shot:
+        raise DataError("`classes` and `zero_shot` both name the classes: give one")
+    if template is not None and classes is None and not zero_shot:
+        raise DataError(f"`template` {template!r} has no effect without `classes` or `zero_shot`; give both")
     run, protocol = run if mix == 1 else mixed(run, mix), protocol or run.protocol
     items, name = choose_scored(run, held_out_items(run) if dataset is None else dataset, split)
     # `choose_scored` refuses training items in any other split.

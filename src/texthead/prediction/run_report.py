@@ -4,21 +4,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from texthead.data.dataset import Dataset, Split
-from texthead.errors import DataError
-from texthead.evaluation.calibration import Calibration
-from texthead.evaluation.evaluate import score
 from texthead.evaluation.frame_order import blind_to_order, order_test
 from texthead.features.reading import Reading
-from texthead.media.paths import fingerprints
 from texthead.parallel.progress import Reporter
 from texthead.prediction.run_evaluation import RunEvaluation, evaluate_run
+from texthead.report.mistakes import Examples as Examples
 from texthead.report.mistakes import mistake_strips
 from texthead.report.probabilities import calibration_report
 from texthead.report.run_page import write_report
 from texthead.runs.hub import check_own
 from texthead.runs.metrics import read_records
 from texthead.runs.run import CALIBRATION, Run
-from texthead.runs.scored_items import unknown_items
 from texthead.transfer.baselines import When
 
 
@@ -29,14 +25,6 @@ class RunReport(NamedTuple):
     scores: RunEvaluation
 
 
-class Examples(NamedTuple):
-    """The predictions that a report shows: the most confident wrong and correct ones, some with a saliency map."""
-
-    mistakes: int = 4
-    hits: int = 2
-    saliency: int = 4
-
-
 def report_run(
     run: Run,
     dataset: Dataset | None = None,
@@ -44,7 +32,6 @@ def report_run(
     *,
     out: str | Path | None = None,
     split: Split | None = None,
-    unknown: Dataset | None = None,
     examples: Examples = Examples(),
     baselines: When = "auto",
     reporter: Reporter = Reporter(),
@@ -56,13 +43,12 @@ def report_run(
         reading: with a cache, the test of the frame order and the next report encode nothing again.
         out: the HTML file; None for `report.html` in the run folder.
         split: as in `evaluate_run`.
-        unknown: items of none of the run's classes, to measure how many get a class.
         examples: the predictions to show.
         baselines: when to score zero-shot and a probe too.
-        reporter: gets progress, messages, skipped unknown items, and as events the `EvaluationPlan` and the scores.
+        reporter: gets progress, messages, and as events the `EvaluationPlan` and the scores.
 
     Raises:
-        DataError: as `evaluate_run`, or unknown items for a run without a threshold.
+        DataError: as `evaluate_run`.
         MediaError: an item cannot be read, and `reading` does not skip such items.
         RunError: the run folder is the cached copy of a run on a hub.
     """
@@ -72,9 +58,6 @@ def report_run(
     records = read_records(run.folder)
     calibration, why = run.calibration_for(protocol)
     lines = [f"{CALIBRATION}: {why}."] if calibration and why else []
-    if unknown is not None:
-        unknown, left_out = _unseen(run, calibration, why, unknown)
-        lines += left_out
     scores = evaluate_run(
         run,
         dataset,
@@ -86,49 +69,11 @@ def report_run(
         reporter=reporter,
     )
     reporter.event(scores)
-    unknown_scores = None
-    if unknown is not None:
-        paths = [item.path for item in unknown.items]
-        scored = score(run.model, paths, protocol, reading, reporter, "score unknown items")
-        unknown_scores = scored.scores
-        for error in scored.skipped:
-            reporter.skipped(error)
-    reliability = calibration_report(scores.raw, calibration=calibration, unknown=unknown_scores, lines=lines)
+    reliability = calibration_report(scores.raw, calibration=calibration, lines=lines)
     order = None
     if not blind_to_order(run.model, protocol.frames):
         order = order_test(run.model, scores.table.division.scored, protocol, reading, reporter=reporter)
-    strips = mistake_strips(
-        scores.raw,
-        protocol,
-        mistakes=examples.mistakes,
-        hits=examples.hits,
-        saliency_maps=examples.saliency,
-        engine=reading.engine,
-        model=run.model,
-        reporter=reporter,
-    )
+    strips = mistake_strips(scores.raw, protocol, examples, run.model, engine=reading.engine, reporter=reporter)
     sections = {"strips": strips, "order": order, "calibration_report": reliability, "answers": scores.answers}
     write_report(path, run.folder, run.model, records, scores.table, **sections)
     return RunReport(path, scores)
-
-
-def _unseen(run: Run, calibration: Calibration | None, why: str | None, unknown: Dataset) -> tuple[Dataset, list[str]]:
-    """Return (the unknown items that did not set the threshold; a line on the others).
-
-    Raises:
-        DataError: the run has no threshold for its present classes, or an item is not unknown or none is unseen.
-    """
-    if calibration is None or calibration.threshold is None:
-        reason = why.removesuffix("; calibrate again") if calibration and why else "the run has none"
-        raise DataError(
-            f"`unknown` {unknown.source} measures the threshold of the run, but {reason}; run `texthead calibrate RUN "
-            "DATA --unknown OTHERS`"
-        )
-    unknown = unknown_items(run, unknown)
-    contents = fingerprints([item.path for item in unknown.items])
-    unseen = unknown.pick([index for index, content in enumerate(contents) if content not in calibration.content])
-    seen, count = len(unknown) - len(unseen), len(unknown)
-    if not len(unseen):
-        raise DataError(f"`unknown` {unknown.source}: the threshold was set on all {count} items: give others")
-    left_out = f"{seen} of the {count} unknown items are left out: the threshold was set on them."
-    return unseen, [left_out] if seen else []

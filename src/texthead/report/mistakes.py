@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import UInt8
@@ -20,6 +21,15 @@ from texthead.report.strips import Strip, percent
 
 SIDE = 128  # short side of a displayed frame, in pixels
 
+
+class Examples(NamedTuple):
+    """The predictions that a report shows: the most confident wrong and correct ones, some with a saliency map."""
+
+    mistakes: int = 4
+    hits: int = 2
+    saliency: int = 4
+
+
 FAINT = 0.2  # heat is shown only if covering a region lowers the class's log-odds by at least this much
 
 
@@ -35,7 +45,7 @@ def clip_of(path: Path, protocol: Protocol) -> UInt8[Tensor, "frames 3 size size
     return views[0]
 
 
-def most_confident(result: Evaluation, *, mistakes: int, hits: int) -> list[int]:
+def most_confident(result: Evaluation, examples: Examples) -> list[int]:
     """Return the indices of the most confident wrong predictions, then of the correct ones.
 
     With several labels, a prediction is as sure as its surest wrong answer, or as its least sure one if all are right.
@@ -47,38 +57,36 @@ def most_confident(result: Evaluation, *, mistakes: int, hits: int) -> list[int]
     else:
         sure = result.scores.softmax(-1).amax(-1)
     order = torch.argsort(sure, descending=True, stable=True).tolist()
-    return [i for i in order if wrong[i]][:mistakes] + [i for i in order if not wrong[i]][:hits]
+    return [i for i in order if wrong[i]][: examples.mistakes] + [i for i in order if not wrong[i]][: examples.hits]
 
 
 def mistake_strips(
     result: Evaluation,
     protocol: Protocol,
-    *,
-    mistakes: int = 4,
-    hits: int = 2,
-    saliency_maps: int = 0,
+    examples: Examples = Examples(),
     model: Recognizer | None = None,
+    *,
     engine: EngineName = "eager",
     reporter: Reporter = Reporter(),
 ) -> list[Strip]:
     """Return the most confident wrong and correct predictions, with frames, top classes and the true class.
 
     Args:
-        saliency_maps: number of strips that get saliency from `model`, for the predicted class and the true one;
-            none with several labels.
+        model: draws the saliency maps, of the predicted class and the true one; without it there are none, as with
+            several labels.
         engine: runs the encoder; see `Reading`.
 
     Raises:
         MediaError: a file can no longer be read.
     """
     strips = []
-    chosen = most_confident(result, mistakes=mistakes, hits=hits)
-    if saliency_maps and model is not None and model.sees_clips:
+    chosen = most_confident(result, examples)
+    if examples.saliency and model is not None and model.sees_clips:
         passes = steps_of(model, protocol.frames) * CLIP_GRID**2
         reporter.note(f"each saliency map encodes its clip {passes} times; leave the maps out with `saliency=0`")
     with reporter.bar("draw examples", "clips") as progress:
         for number, item in enumerate(chosen):
-            strips.append(item_strip(result, item, protocol, model if number < saliency_maps else None, engine))
+            strips.append(item_strip(result, item, protocol, model if number < examples.saliency else None, engine))
             progress(number + 1, len(chosen))
     return strips
 

@@ -5,11 +5,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from texthead.evaluation.calibration import Calibration, Measured, measure
-from texthead.evaluation.intervals import grouped_interval, wilson_interval
+from texthead.evaluation.intervals import grouped_interval
 from texthead.evaluation.reliability import Reliability, reliability
 from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.media.paths import fingerprints
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _ERRORS = [f"calibration error {when} (points)" for when in ("before", "after", "by chance")]
+ACCEPTED, REJECTED, COVERED = "unknown items accepted", "known items rejected", "sets with the true label"
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class CalibrationReport:
         raw: reliability on the page's items, without a temperature.
         calibration: the parts of the run's calibration that are valid for the page, or None.
         here: measurements of the calibration on the page's items, without those it was fitted on; None if none remain.
-        intervals: of the rates in `here`, in percent, by name; items of one group count as dependent.
+        intervals: of the rates in `here`, in percent, by row of the table; items of one group count as dependent.
         lines: notes.
     """
 
@@ -58,11 +57,9 @@ class CalibrationReport:
             return [], []
         stated: dict[str, str | None] = dict.fromkeys(_ERRORS)
         if calibration.threshold:
-            stated["unknown items accepted"] = f"at most {100 * calibration.threshold.false_accept:g} %"
-            stated["known items rejected"] = None
+            stated |= {ACCEPTED: f"at most {100 * calibration.threshold.false_accept:g} %", REJECTED: None}
         if calibration.coverage:
-            stated["sets with the true label"] = f"at least {100 * calibration.coverage.level:g} %"
-            stated["labels per set"] = None
+            stated |= {COVERED: f"at least {100 * calibration.coverage.level:g} %", "labels per set": None}
         measured = {"calibration": calibration.measured, "here": self.here}
         columns = {
             f"{where}, {rates.before.items} items": _cells(rates, self.intervals if rates is self.here else {})
@@ -77,14 +74,12 @@ def calibration_report(
     result: Evaluation,
     *,
     calibration: Calibration | None = None,
-    unknown: Float[Tensor, "unknown classes"] | None = None,
     lines: Sequence[str] = (),
 ) -> CalibrationReport | None:
     """Measure the run's probabilities on the items of its page; None if these have several labels.
 
     Args:
         calibration: the parts that are valid for these scores.
-        unknown: scores of items outside the run's classes, other than those that set the threshold.
         lines: notes to show.
     """
     if isinstance(result, SeveralEvaluation):
@@ -104,32 +99,25 @@ def calibration_report(
     if fresh:
         scores, targets = result.scores[torch.tensor(fresh)], result.targets[torch.tensor(fresh)]
         groups = result.groups and [result.groups[index] for index in fresh]
-        here = measure(calibration, scores, targets, unknown=unknown, groups=groups)
-        if here.unknown_accepted:
-            intervals["unknown_accepted"] = wilson_interval(*here.unknown_accepted)
+        here = measure(calibration, scores, targets, groups=groups)
         if calibration.threshold:
-            intervals["known_rejected"] = grouped_interval(~calibration.is_known(scores).numpy(), groups)
+            intervals[REJECTED] = grouped_interval(~calibration.is_known(scores).numpy(), groups)
         if calibration.coverage:
-            intervals["covered"] = grouped_interval(calibration.holds(scores, targets).numpy(), groups)
+            intervals[COVERED] = grouped_interval(calibration.holds(scores, targets).numpy(), groups)
     return CalibrationReport(raw, calibration, here, intervals, tuple(notes))
 
 
 def _cells(rates: Measured, intervals: Mapping[str, tuple[float, float]]) -> dict[str, str]:
     """Return the cells of one column by row name."""
-
-    def rate(name: str, count: int, items: int) -> str:
-        low, high = intervals.get(name, (None, None))
-        return f"{100 * count / items:.1f} %" + ("" if low is None else f" ({low:.0f} to {high:.0f})")
-
     errors = [f"{each.error:.1f} ({each.low:.1f} to {each.high:.1f})" for each in (rates.before, rates.after)]
     cells = dict(zip(_ERRORS, (*errors, f"{rates.after.chance:.1f}"), strict=True))
-    items = rates.before.items
     if rates.unknown_accepted:
         accepted, unknown = rates.unknown_accepted
-        cells["unknown items accepted"] = f"{accepted} of {unknown}: {rate('unknown_accepted', accepted, unknown)}"
-    if rates.known_rejected is not None:
-        cells["known items rejected"] = rate("known_rejected", rates.known_rejected, items)
-    if rates.covered is not None:
-        cells["sets with the true label"] = rate("covered", rates.covered, items)
+        cells[ACCEPTED] = f"{accepted} of {unknown}: {100 * accepted / unknown:.1f} %"
+    for name, count in ((REJECTED, rates.known_rejected), (COVERED, rates.covered)):
+        if count is not None:
+            interval = " ({:.0f} to {:.0f})".format(*intervals[name]) if name in intervals else ""
+            cells[name] = f"{100 * count / rates.before.items:.1f} %{interval}"
+    if rates.mean_set_size is not None:
         cells["labels per set"] = f"{rates.mean_set_size:.2f}"
     return cells

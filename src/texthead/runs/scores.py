@@ -10,11 +10,9 @@ from texthead.errors import RunError
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.files import read_json, write_json
+from texthead.recipes import of_json
 
 SCORES = "scores.json"
-
-# Fields with an interval.
-_RATES = ("class_mean", "item_ap", "f1", "macro_f1", "exact")
 
 
 class Score(NamedTuple):
@@ -88,20 +86,12 @@ def score_from_json(value: Mapping[str, Any]) -> Score | SeveralScore:
     """Read a score from a JSON object.
 
     Raises:
-        KeyError, TypeError, ValueError: a key is missing, or a value has the wrong type or range.
+        TypeError, ValueError: a key is missing, or a value has the wrong type or range.
     """
-    kind = SeveralScore if "mean_ap" in value else Score
-    numbers: dict[str, Any] = {
-        key: _rate(*value[key]) if key in _RATES else float(value[key]) for key in kind._fields[2:]
-    }
-    score = kind(str(value["method"]), int(value["items"]), **numbers)
-    if score.items < 1 or not all(0 <= each <= 100 for each in np.hstack([*numbers.values()])):
+    score = of_json(SeveralScore if "mean_ap" in value else Score, value)
+    if score.items < 1 or not all(0 <= each <= 100 for each in np.hstack(score[2:])):
         raise ValueError(f"out of range: {score}")
     return score
-
-
-def _rate(percent: object, low: object, high: object) -> Rate:
-    return float(percent), float(low), float(high)  # pyright: ignore[reportArgumentType]
 
 
 class RunScores(NamedTuple):

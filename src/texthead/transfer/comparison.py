@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from texthead.data.class_shares import check_class_shares, shares_text, unbalanced_text
+from texthead.data.class_shares import check_class_shares, shares_text, unbalanced_text, weighted_text
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost, divide_or_train
 from texthead.encoders.encoder import Encoder
@@ -20,6 +20,7 @@ from texthead.errors import DataError, MediaError
 from texthead.evaluation.class_sizes import RareClasses
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation
+from texthead.evaluation.summary import kind_text, sentence
 from texthead.features.frames import check_any
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading, engines_text
@@ -167,6 +168,7 @@ class MethodScores:
         engine: the engines that computed the features.
         weights: what each cross-validated item counts, as `class_shares` says; None if all count the same.
         unfitted: the evaluation of zero-shot, which learns from no label, on the labelled items if there is no other.
+        names: the methods, the default first.
     """
 
     validated: dict[str, Evaluation]
@@ -179,6 +181,7 @@ class MethodScores:
     engine: str = ""
     weights: np.ndarray | None = None
     unfitted: Mapping[str, Evaluation] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
     @property
     def metric(self) -> str:
@@ -225,6 +228,26 @@ class MethodScores:
                 rows += [(title, *cells)] if any(cells) else []
         return rows
 
+    def summary(self) -> list[str]:
+        """Return the default's result in a line, and which other method is ahead of it in cross-validation."""
+        lines = [sentence(own, "labelled", how="by names alone") for own in self.unfitted.values()]
+        scores, where = (self.tested, self.scored_name) if self.tested else (self.validated, "cross-validated")
+        lines += [f"{name}: {sentence(own, where)}" for name, own in list(scores.items())[:1]]
+        if not self.validated:
+            return lines
+        items, lead = self.items, self.lead
+        how = f"{len(self.folds.pairs)} folds of {len(items.data)} {kind_text(items.data.paths)}"
+        if len(set(items.groups)) < len(items.groups):
+            few = "groups divided between folds, since there are too few"
+            how += f", {'each group in one fold' if self.folds.grouped else few}"
+        how += weighted_text(self.weights) if self.weights is not None else ""
+        if lead is None or lead.low <= 0:
+            clearly = "clearly " * (lead is not None)
+            return [*lines, f"in cross-validation no method is {clearly}ahead of it ({how})"]
+        points = f"{lead.points:.1f} points (95 %: {lead.low:.1f} to {lead.high:.1f}; {how})"
+        saved = f"texthead train --method {lead.rival} saves it as a run"
+        return [*lines, f"in cross-validation {lead.rival} is ahead of it by {points}; {saved}"]
+
     @property
     def rare(self) -> RareClasses | None:
         """The default's result on the held-out items of classes with few training items; None if there are none."""
@@ -243,14 +266,26 @@ class MethodScores:
         )
 
 
+class ComparisonPlan(NamedTuple):
+    """What is compared: the items, what the methods share, and a line for each recipe value that the data changed."""
+
+    division: Division
+    task: methods.Task
+    changes: Sequence[str]
+
+
 def compare(
     data: Dataset | Division,
     encoder: str = "mini",
     *,
-    task: methods.Task | None = None,
+    text: str | None = None,
+    classes: str | None = None,
+    clean: bool = True,
     k: int | None = None,
     seed: int = 0,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
     unlabelled: str | None = None,
+    device: torch.device | None = None,
     reading: Reading = Reading(cache=True),
     reporter: Reporter = Reporter(),
 ) -> MethodScores:
@@ -259,18 +294,25 @@ def compare(
     Items are encoded once for all methods.
 
     Args:
-        encoder: as `load_encoder` takes it.
-        task: encoder, classes and recipe, in place of `encoder`, `reading` and `reporter`.
+        data: labelled items; without splits, none are held out.
+        encoder, text, classes, clean, device: as in `load_task`.
         k: training items drawn for each class; all if None.
+        overrides: recipe values, such as frames, size, template and class_shares.
         unlabelled: folder of files like those to predict; they refine the probes if they help.
-        reporter: gets progress and messages.
+        reporter: gets progress, messages, and as an event the `ComparisonPlan`, before that takes time.
 
     Raises:
         DataError: a class has no readable training item, or no item can be read.
         MediaError: an item cannot be read, unless `reading` skips such items.
     """
     division = data if isinstance(data, Division) else divide_or_train(data, seed=seed, k=k)
-    task = task or load_task(division.train, encoder, overrides={"seed": seed}, reading=reading, reporter=reporter)[0]
+    unused = len(division.val or ()) if division.scored_name == "test" else 0
+    ignored = [f"{unused} val item{'s are' if unused > 1 else ' is'} not used"] * bool(unused)
+    for note in (*division.notes, *ignored):
+        reporter.note(note)
+    about = {"text": text, "classes": classes, "clean": clean, "overrides": {"seed": seed, **overrides}}
+    task, changes = load_task(division.train, encoder, **about, device=device, reading=reading, reporter=reporter)
+    reporter.event(ComparisonPlan(division, task, changes))
     shares = task.recipe.class_shares
     task, items, tests, skipped, lines, engine = _encode(task, task.methods[0], division, unlabelled)
     least, seed = methods.MIN_ITEMS, task.recipe.seed
@@ -307,8 +349,9 @@ def compare(
     if validated and tested:
         lines.append(methods.near_copies_line(validated[default], scored, tested[default], name))
     weights = task.weights(scored) if cv.pairs else None
+    lines = tuple(filter(None, lines))
     return MethodScores(
-        validated, tested, name, items, cv, skipped, tuple(filter(None, lines)), engine, weights, unfitted
+        validated, tested, name, items, cv, skipped, lines, engine, weights, unfitted, tuple(task.methods)
     )
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import torch
@@ -278,6 +279,36 @@ def test_a_head_with_more_than_rows_is_not_edited(folder):
     for change in (lambda: remove_classes(run, ["cat"]), lambda: merge_classes(run, ["cat", "dog"], "pet")):
         with refuses(RunError, folder, "PrototypeHead"):
             change()
+
+
+# A head of a package, which has a number for each class and inherits or defines `rows`.
+OWN_HEAD = """
+import torch
+import texthead as th
+
+class OwnHead(th.FrozenHead):
+    def __init__(self, weight, **options):
+        super().__init__(weight, **options)
+        self.offsets = torch.nn.Parameter(torch.zeros(len(weight)))
+    {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rows", "part"),
+    [
+        ("", "offsets"),
+        ("def rows(self): return self.lines", "AttributeError"),
+        ("def rows(self): return self.weight", f"(3, {SPEC.dim})"),
+    ],
+)
+def test_a_head_of_a_package_that_cannot_be_edited_is_one_line(tmp_path, install, rows, part):
+    install("own", "texthead.heads", "own = own:OwnHead", OWN_HEAD.format(rows))
+    head = resolve_name("own:OwnHead")(noise(3, SPEC.dim), names=NAMES)
+    run = load_run(put(tmp_path / "run", Recognizer(tiny_visual(), MeanPool(), head)))
+    with refuses(RunError, run.folder, "OwnHead", "train again", part) as caught:
+        remove_classes(run, ["a dog"])
+    assert "\n" not in str(caught.value)
 
 
 def test_opposite_rows_have_no_mean(make, tmp_path):

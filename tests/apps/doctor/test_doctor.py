@@ -176,7 +176,7 @@ def test_empty_clean_list_not_written(tmp_path: Path, doctor, monkeypatch) -> No
     )  # No process needs to start.
     manifest = write_manifest(tmp_path / "items.csv", [["a.mp4", "cat"]], "path,label")
     out, err = doctor(manifest, "--quick", "--fix", tmp_path / "new.csv", code=2)
-    prints(err, "fix", tmp_path / "new.csv")
+    prints(err, "no item", tmp_path / "new.csv")
     assert "unreadable" in out
     assert not (tmp_path / "new.csv").exists()
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import texthead as th
 from made import write_broken, write_image
 from messages import prints
 
@@ -44,6 +45,8 @@ def test_next_files_by_names_then_labels(folder: Path, works, tmp_path: Path) ->
     later = asked(out)
     assert {row["path"] for row in later} | {row["path"] for row in first} == {str(p) for p in folder.iterdir()}
     assert len(later) == 12, "no more than there are"
+    pool = th.label_pool(folder, COLOURS, labels, reading=th.Reading(cache=tmp_path / "cache"))
+    assert [(str(path), guess) for path, guess, _ in pool.next(20)] == [(row["path"], row["guess"]) for row in later]
     # A label that is not among the names becomes another class.
     labels.write_text(labels.read_text().replace(",red", ",crimson"))
     prints(works("label", folder, *options, "--out", labels, "--next", 20)[1], "crimson")
@@ -62,6 +65,7 @@ def test_a_manifest_of_groups_and_what_is_refused(folder: Path, works, refused, 
     refused("else.png", "label", folder, *options, "--out", labels, "--next", 1)
     refused("no such", "label", tmp_path / "nothing", *options)
     refused("--out labels.csv", "label", folder, *options)
+    refused("--classes", "label", folder, "--next", 3)
     refused(".csv", "label", folder, *options, "--out", tmp_path / "labels.txt")
     broken = write_broken(folder / "broken.mp4")
     refused(broken.name, "label", folder, *options, "--next", 1)

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def pool(tmp_path: Path) -> Pool:
     paths = [write_image(tmp_path / "files" / f"{i:02d}.png", truth(i), seed=i) for i in range(FILES - 1)]
     paths.append(write_video(tmp_path / "files" / f"{FILES - 1:02d}.mp4", "red"))
     features = MEANS[[index % 3 for index in range(FILES)]] + 0.3 * noise(FILES, DIM, seed=2)
-    return Pool(Dataset(tuple(Item(path, "") for path in paths), str(tmp_path / "files")), features)
+    files = Dataset(tuple(Item(path, "") for path in paths), str(tmp_path / "files"))
+    return Pool(files, features, COLOURS, encode=rows)
 
 
 def rows(names: list[str]) -> Tensor:
@@ -54,8 +56,8 @@ def opened(pool: Pool, tmp_path: Path) -> Iterator[Open]:
     """Return a function that opens another session of the same files and labels."""
     sessions: list[LabelSession] = []
 
-    def one(names: tuple[str, ...] = COLOURS, **options: bool) -> LabelSession:
-        sessions.append(LabelSession(pool, names, rows, tmp_path / "labels.csv", **options))
+    def one(names: tuple[str, ...] = COLOURS, *, several: bool = False) -> LabelSession:
+        sessions.append(LabelSession(replace(pool, names=names, several=several), tmp_path / "labels.csv"))
         return sessions[-1]
 
     yield one
@@ -237,7 +239,8 @@ def test_only_files_without_any_class_so_far(opened: Open, pool: Pool, tmp_path:
     session.label("ann", 4)
     fitted(session)
     assert session.next("ann") is not None
-    labelled = items_so_far(tmp_path / "labels.csv", pool.files)
+    labelled, paths = items_so_far(tmp_path / "labels.csv", pool.files)
+    assert labelled.paths == paths
     assert (labelled.several, [item.path for item in labelled.items]) == (
         True,
         [pool.files.items[index].path for index in (3, 4)],
@@ -389,21 +392,25 @@ def test_requests_by_hand_are_refused_in_one_line(page: TestClient, action: str,
     assert len(ask(page, action, 400, **body)["error"].splitlines()) == 1
 
 
-def test_training_is_a_command_whose_lines_are_shown(page: TestClient, tmp_path: Path) -> None:
+def test_training_is_a_command_whose_lines_are_shown(page: TestClient, opened: Open, tmp_path: Path) -> None:
+    other = page_of(opened(), tmp_path / "labels.csv")
     assert ask(page, "train", how="quick")["training"]["run"] == str(tmp_path / "labels-quick")
-    assert "wait" in ask(page, "train", 400, how="quick")["error"]
+    assert all("wait" in ask(each, "train", 400, how="quick")["error"] for each in (page, other))
+    assert ask(other, "state")["training"] is None
     until(lambda: ask(page, "state")["training"]["done"])
     training = ask(page, "state")["training"]
     assert training["failed"]
     assert any("no-such-command" in line for line in training["lines"])
+    assert ask(other, "train", how="quick")["training"]["run"] == str(tmp_path / "labels-quick")
 
 
 def test_file_names_of_all_kinds(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"\xff")
     names = (" lead.png", os.fsdecode(b"\xfe.png"), "\u202egnp.exe.png")
     items = tuple(Item(write_image(folder / name, "red"), "") for name in names)
-    pool, labels_csv, seen = Pool(Dataset(items, str(folder)), noise(3, DIM)), folder / "labels.csv", set[str]()
-    with closing(LabelSession(pool, ("red",), rows, labels_csv)) as session:
+    pool = Pool(Dataset(items, str(folder)), noise(3, DIM), ("red",), encode=rows)
+    labels_csv, seen = folder / "labels.csv", set[str]()
+    with closing(LabelSession(pool, labels_csv)) as session:
         page = page_of(session, labels_csv)
         while item := ask(page, "next")["item"]:
             seen.add(item["name"])

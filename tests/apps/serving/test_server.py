@@ -1,13 +1,19 @@
 """Connections of clients that never send a whole request, or leave before it ends; files that are replaced."""
 
+import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from subprocess import PIPE
+from urllib import request as http
 
 import pytest
 from starlette.requests import Request
@@ -128,3 +134,34 @@ def test_few_pictures_are_made_at_once(tmp_path: Path) -> None:
         answers = [*pool.map(lambda number: ask(page, f"HEAD /preview/{number}"), range(15))]
     assert {answer.headers["content-type"] for answer in answers} == {"image/webp"}
     assert max(most) == DECODERS
+
+
+HANGS_UP = """
+import os, signal, sys, time
+from contextlib import suppress
+from texthead.apps.serving.server import listening_socket, page_app, serve
+from texthead.parallel.signals import ended_by_signals
+
+def act(action, body):
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(0.3)
+    return {"label": "written"}
+
+with ended_by_signals(str) as ending:
+    with suppress(KeyboardInterrupt), listening_socket("127.0.0.1", 0) as listening:
+        serve(listening, page_app([], "127.0.0.1", act=act), "127.0.0.1", lambda page: print(page, flush=True))
+sys.exit(ending.code)
+"""
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_lets_a_request_finish() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # These tests may run under nohup.
+    process = subprocess.Popen([sys.executable, "-c", HANGS_UP], stdout=PIPE, stderr=PIPE, text=True)
+    signal.signal(signal.SIGHUP, before)
+    with process:
+        address = process.stdout.readline().strip()
+        request = http.Request(f"{address}/api/label", b"{}", {"content-type": "application/json", "origin": address})
+        with http.urlopen(request) as response:
+            assert json.load(response) == {"label": "written"}
+        assert (*process.communicate(timeout=60), process.returncode) == ("", "", 129)

@@ -5,7 +5,8 @@ Each edit returns a new run and does not change the old one; `save_classes` writ
 
 import difflib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.data import Labels
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError, RunError, TextheadError, line_of
 from texthead.files import new_folder, write_json
 from texthead.media import MediaPath
 from texthead.runs import CALIBRATION, ENCODER, SCORES, Edit, Run, load_run, save_model, saved_split
@@ -177,13 +178,30 @@ def _rows(run: Run) -> Float[Tensor, "classes rows numbers"]:
     Raises:
         RunError: the head cannot be edited.
     """
-    rows = run.head.rows()
+    with _code_of_head(run):
+        rows = run.head.rows()
+        if rows is not None and (rows.ndim != 3 or len(rows) != len(run.labels)):
+            raise ValueError(f"`rows` has the shape {tuple(rows.shape)}, not (classes, rows, numbers)")
     if rows is None:
-        raise RunError(
-            f"{run.folder}: the classes of a {type(run.head).__name__} cannot be edited; train again with the new "
-            "classes"
-        )
+        raise RunError(_cannot_edit(run))
     return rows
+
+
+@contextmanager
+def _code_of_head(run: Run) -> Iterator[None]:
+    """Raise RunError for an error of the head, whose class may be of a package and have state of its own."""
+    try:
+        yield
+    except TextheadError:
+        raise
+    except Exception as error:
+        raise RunError(f"{_cannot_edit(run)} (its `rows` and `state_of`: {line_of(error, kind=True)})") from error
+
+
+def _cannot_edit(run: Run) -> str:
+    return (
+        f"{run.folder}: the classes of a {type(run.head).__name__} cannot be edited; train again with the new classes"
+    )
 
 
 def _text_rows(
@@ -277,7 +295,8 @@ def _edited(run: Run, rows: Float[Tensor, "classes rows numbers"], entries: Sequ
     assert run.classes is not None
     prompts = [entry["prompt"] for entry in entries]
     labels = [entry["label"] for entry in entries]
-    head = run.head.with_rows(rows, labels, None if None in prompts else prompts)
+    with _code_of_head(run):
+        head = run.head.with_rows(rows, labels, None if None in prompts else prompts)
     edits = (*run.edits, edit)
     record = {"run": str(MediaPath(run.folder).resolved()), "edits": [each.text for each in edits]}
     classes = {"template": run.classes["template"], "classes": list(entries), "edited": record}

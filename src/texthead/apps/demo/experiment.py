@@ -28,7 +28,7 @@ from texthead.models import (
 )
 from texthead.parallel import Reporter, pick_device
 from texthead.recipes import Recipe
-from texthead.report import Report, item_strip, mistake_strips, plot_confusion, plot_correlations
+from texthead.report import Examples, Report, item_strip, mistake_strips, plot_confusion, plot_correlations
 from texthead.training import Execution, RunInfo, train
 from texthead.transfer import evaluation_of, logistic_head
 
@@ -320,7 +320,7 @@ def _report(bench: Bench, outcome: Outcome, learned: Recognizer) -> None:
         strip = item_strip(result, 0, bench.protocol)
         report.figure(strip.picture(), f"The first test clip of {kind}: {strip.name}.")
     report.section("Most confident mistakes on unseen classes")
-    for strip in mistake_strips(outcome.unseen, bench.protocol, hits=0):
+    for strip in mistake_strips(outcome.unseen, bench.protocol, Examples(hits=0)):
         report.figure(strip.picture(), f"{strip.name}.")
     report.section("Confusions")
     seen = outcome.seen

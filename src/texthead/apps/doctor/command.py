@@ -22,6 +22,7 @@ from texthead.cli import (
 )
 from texthead.errors import DataError, listed, on_one_line
 from texthead.files import unused
+from texthead.media import MediaPath
 from texthead.text import read_classes
 
 if TYPE_CHECKING:
@@ -77,6 +78,10 @@ class Doctor:
     def check(self) -> None:
         """Raise DataError if DATA does not exist, or --fix or --out cannot be written."""
         self.labelled.check(self.data)
+        if self.fix and MediaPath(self.data).address:
+            raise DataError(
+                f"--fix {self.fix}: a manifest cannot name clips of remote shards; copy them to this machine first"
+            )
         if self.fix and (Path(self.fix).suffix.lower() != ".csv" or Path(self.fix).exists()):
             raise DataError(f"--fix {self.fix}: must be a new .csv file; existing files are not changed")
         check_outputs(self, fix=".csv", out="/")
@@ -87,13 +92,8 @@ class Doctor:
         from texthead.apps.doctor.examine import EncoderSettings, diagnose
         from texthead.data import check_no_separator
         from texthead.features import Reading
-        from texthead.media import MediaPath
 
         fix = None if self.fix is None else Path(self.fix)
-        if fix and MediaPath(self.data).address:
-            raise DataError(
-                f"--fix {fix}: a manifest cannot name clips of remote shards; copy them to this machine first"
-            )
         dataset = self.labelled.read_noted(self.data)
         if fix:
             check_no_separator(dataset.classes)
@@ -133,7 +133,7 @@ class Doctor:
         if diagnosis.findings:
             _print_findings(diagnosis)
         console.doing("writing the report")
-        page = diagnosis.write(Path(self.out)) if self.out else None
+        page = diagnosis.write(self.out) if self.out else None
         (console.results if page else console.notes)().print(
             f"report: {page}" if page else "more: --verbose prints tables, --out FOLDER a page"
         )
@@ -181,8 +181,6 @@ def _write_list(path: Path, diagnosis: "Diagnosis") -> None:
     """Write the list of the sound items; with --verbose print a line for each item left out."""
     items, left_out = diagnosis.dataset.items, diagnosis.left_out
     count = diagnosis.write_sound(path)
-    if not count:
-        raise DataError(f"--fix {path}: no item would be left; nothing is written")
     for position, why in left_out.items():
         console.details().print(f"left out: {items[position].path}: {why}")
     names = listed([items[position].path.name for position in left_out], 3)

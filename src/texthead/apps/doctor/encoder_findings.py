@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -61,8 +61,7 @@ def rows_of(encoder: Encoder, class_prompts: Sequence[str | Sequence[str]]) -> F
 # ---- swapped names
 
 
-@dataclass(frozen=True)
-class Swap:
+class Swap(NamedTuple):
     """Two classes, by index, whose items are closer to the other's text row than to their own.
 
     `gain` is the difference of mean cosines, summed over both classes; `error` is its standard error over groups.
@@ -86,19 +85,18 @@ def swaps(
         targets: class of each item.
         groups: group of each item, such as a scene.
     """
-    gains = swap_gains(cosines, targets)
-    candidates = []
-    for first, second in np.argwhere(np.triu(gains > SWAP_MARGIN, k=1)).tolist():
-        gain, error = float(gains[first, second]), _error(cosines, targets, groups, first, second)
-        if gain > ERRORS * error:
-            candidates.append(Swap(first, second, gain, error))
-    taken: set[int] = set()
-    kept = []
-    for swap in sorted(candidates, key=lambda swap: -swap.gain):
-        if not taken & {swap.first, swap.second}:
-            kept.append(swap)
-            taken |= {swap.first, swap.second}
-    return kept
+    gains, members, taken, result = swap_gains(cosines, targets), np.asarray(groups), set[int](), list[Swap]()
+    pairs = np.argwhere(np.triu(gains > SWAP_MARGIN, k=1)).tolist()
+    for first, second in sorted(pairs, key=lambda pair: -gains[pair[0], pair[1]]):
+        errors = []  # The errors of the two classes are independent.
+        for own, other in ((first, second), (second, first)):
+            items = np.flatnonzero(targets == own)
+            errors.append(standard_error(cosines[items, other] - cosines[items, own], members[items].tolist()))
+        gain, error = float(gains[first, second]), math.hypot(*errors)
+        if gain > ERRORS * error and taken.isdisjoint((first, second)):
+            result.append(Swap(first, second, gain, error))
+            taken |= {first, second}
+    return result
 
 
 def swap_gains(
@@ -115,17 +113,6 @@ def swap_gains(
     straight = np.diag(means)
     gains = means + means.T - straight[:, None] - straight[None, :]
     return np.where(np.isnan(gains), -np.inf, gains)
-
-
-def _error(
-    cosines: Float[np.ndarray, "items classes"], targets: np.ndarray, groups: Sequence[str], first: int, second: int
-) -> float:
-    """Return the standard error of a gain; the errors of the two classes are independent."""
-    errors = []
-    for own, other in ((first, second), (second, first)):
-        items = np.flatnonzero(targets == own)
-        errors.append(standard_error(cosines[items, other] - cosines[items, own], np.asarray(groups)[items].tolist()))
-    return math.hypot(*errors)
 
 
 def swapped(
@@ -166,19 +153,24 @@ def class_findings(
     Args:
         seen: mean feature of each item.
     """
-    errors = too_long(encoder, class_prompts)
-    labels = [label for index, label in enumerate(sentences) if index not in errors]
-    result = [Finding("serious", "name too long", list(sentences)[index], problem) for index, problem in errors.items()]
-    if not labels:
+    errors, names = too_long(encoder, class_prompts), list(sentences)
+    result = [Finding("serious", "name too long", names[index], problem) for index, problem in errors.items()]
+    encoded = [index for index in range(len(names)) if index not in errors]
+    if not encoded:
         return result
-    rows = rows_of(encoder, [strings for index, strings in enumerate(class_prompts) if index not in errors])
+    labels, rows = [names[index] for index in encoded], rows_of(encoder, [class_prompts[index] for index in encoded])
     result += synonym_findings(labels, rows @ rows.T, above=ROWS_ALIKE)
     index_of = {label: index for index, label in enumerate(labels)}
-    labelled = [index for index, item in enumerate(items) if item.label in index_of]
-    if labelled:
-        labelled_items, features = [items[index] for index in labelled], np.stack([seen[index] for index in labelled])
-        targets = [index_of[item.label] for item in labelled_items]
-        result += swap_findings(labels, swapped(rows, features, targets, labelled_items))
+    judged = [(item, features) for item, features in zip(items, seen, strict=True) if item.label in index_of]
+    if not judged:
+        return result
+    own, features = zip(*judged, strict=True)
+    for swap in swapped(rows, np.stack(features), [index_of[item.label] for item in own], own):
+        detail = (
+            f"with {labels[swap.second]}: items of both classes fit the other's name better "
+            f"(by {swap.gain:.2f} in cosine, standard error {swap.error:.2f}); check some labels"
+        )
+        result.append(Finding("serious", "names look swapped", labels[swap.first], detail))
     return result
 
 
@@ -196,18 +188,4 @@ def synonym_findings(
             "describe both in sentences (`classes`, a .json file), or merge them if they mean the same",
         )
         for cosine, i, j in sorted(pairs, reverse=True)
-    ]
-
-
-def swap_findings(labels: Sequence[str], swaps: Sequence[Swap]) -> list[Finding]:
-    """Return a finding for each swap."""
-    return [
-        Finding(
-            "serious",
-            "names look swapped",
-            labels[swap.first],
-            f"with {labels[swap.second]}: items of both classes fit the other's name better "
-            f"(by {swap.gain:.2f} in cosine, standard error {swap.error:.2f}); check some labels",
-        )
-        for swap in swaps
     ]

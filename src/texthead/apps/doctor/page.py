@@ -11,7 +11,7 @@ from texthead.apps.doctor.facts import Facts
 from texthead.apps.doctor.findings import Finding, Severity, cleaned_rows, plural
 from texthead.apps.doctor.overview import Overview
 from texthead.data import Dataset
-from texthead.errors import listed
+from texthead.errors import DataError, listed
 from texthead.files import write_csv, write_json
 from texthead.report import render, write_html
 
@@ -107,18 +107,24 @@ class Diagnosis:
             "left_out": [{"path": paths[index], "why": reason} for index, reason in self.left_out.items()],
         }
 
-    def write(self, folder: Path) -> Path:
+    def write(self, folder: str | Path) -> Path:
         """Write `doctor.json` and `doctor.html` to a folder, and return the path of the page."""
-        write_json(folder / "doctor.json", self.to_json())
-        write_html(folder / "doctor.html", self.html())
-        return folder / "doctor.html"
+        page = Path(folder) / "doctor.html"
+        write_json(page.with_suffix(".json"), self.to_json())
+        write_html(page, self.html())
+        return page
 
-    def write_sound(self, path: Path) -> int:
-        """Write a list of the items that are not left out, if there are any, and return their number."""
-        columns, rows = cleaned_rows(self.dataset.items, self.left_out, path.parent)
+    def write_sound(self, path: str | Path) -> int:
+        """Write a list of the items that are not left out, and return their number.
+
+        Raises:
+            DataError: no item would be left.
+        """
+        columns, rows = cleaned_rows(self.dataset.items, self.left_out, Path(path).parent)
         columns[columns.index("label")] = "labels" if self.dataset.several else "label"
-        if rows:
-            write_csv(path, columns, rows)
+        if not rows:
+            raise DataError(f"{path}: no item would be left; nothing is written")
+        write_csv(Path(path), columns, rows)
         return len(rows)
 
     def html(self) -> str:

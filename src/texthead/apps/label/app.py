@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from texthead.apps.label.session import FileToLabel, LabelSession
 from texthead.apps.serving import MEDIA_TYPES, page_app
 from texthead.errors import DataError
-from texthead.files import unused
+from texthead.files import lock, unused
 from texthead.media import MediaPath
 
 How = Literal["quick", "fine-tune"]
@@ -26,7 +26,9 @@ _LONGEST_WHO = 40
 
 
 class Training:
-    """Run one training at a time, in a separate process.
+    """Run one training on a CSV of labels at a time, in a separate process.
+
+    The process holds a lock beside the CSV, so that a second page on the same labels cannot start one either.
 
     Args:
         arguments: returns the arguments of `texthead` for a kind of training and the new run's folder.
@@ -45,16 +47,16 @@ class Training:
         """Start training on the current labels.
 
         Raises:
-            DataError: a training is still running.
+            RunError: a training is still running, of this page or another one.
         """
-        with self._turn:
-            if self._process is not None and self._process.poll() is None:
-                raise DataError(f"{self._run}: is still training; wait until it is finished")
-            name = f"{self._labels_csv.stem}-{'quick' if how == 'quick' else 'tuned'}"
-            self._run = unused(self._labels_csv.with_name(name))
+        csv = self._labels_csv
+        busy = f"{csv}: a training on these labels is still running; wait until it is finished"
+        with self._turn, lock(csv.with_name(f".{csv.name}.training.lock"), busy) as held:
+            self._run = unused(csv.with_name(f"{csv.stem}-{'quick' if how == 'quick' else 'tuned'}"))
             self._lines.clear()
             command = [sys.executable, "-m", "texthead", *self._arguments(how, self._run)]
-            self._process = Popen(command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, text=True, errors="replace")
+            pipes = {"stdin": DEVNULL, "stdout": PIPE, "stderr": STDOUT, "text": True, "errors": "replace"}
+            self._process = Popen(command, **pipes, pass_fds=[held.fileno()])
             threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
 
     def _read(self, process: Popen[str]) -> None:

@@ -1,6 +1,5 @@
 """`texthead label`: label the files of a folder in the browser, the most useful ones first."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -20,17 +19,13 @@ from texthead.cli import (
     console,
     option,
 )
-from texthead.errors import DataError, listed
+from texthead.errors import DataError
 from texthead.files import csv_text, unused
 from texthead.media import MediaPath
 from texthead.text import read_names
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
     from texthead.apps.label.labelling import Pool
-    from texthead.encoders import Encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +75,8 @@ class Label:
             raise DataError("label needs --out labels.csv, the file to write labels to, or --next 20 to list files")
         if self.next is None and self.tool.export is not None:
             raise DataError(f"--export {self.tool.export} needs --next, such as --next 20")
+        if self.next is not None and self.classes is None and self.out is None:
+            raise DataError("label has no class to start with: name some with --classes 'a, b'")
         if self.next is None and console.prints_json():
             raise DataError("--json needs --next, such as --next 20")
         check_outputs(self, export=".json .xml")
@@ -92,99 +89,79 @@ class Label:
             self.server.check_installed("label")
             password = self.server.password()
 
-        from texthead.apps.label.label_file import check_csv, paths_in
-        from texthead.apps.label.labelling import cut_files, encode_files, items_so_far, root_of, with_parts
-        from texthead.data import Dataset, Labels, read_files
-        from texthead.encoders import load_encoder
-        from texthead.text import flat
+        from texthead.apps.label import label_pool
+        from texthead.apps.label.label_file import check_csv
+        from texthead.data import read_files
 
         if self.next is None:
             check_csv(Path(self.out or ""))
-        files = read_files(self.data)
+        files, template = read_files(self.data), self.prompts.read_template() or "{}"
         console.say_notes(*files.notes)
-        out = None if self.out is None else Path(self.out)
-        paths = [] if out is None else paths_in(out, root_of(out, files))
-        labelled = Dataset(()) if out is None else items_so_far(out, with_parts(files, paths))
-        several = self.several or labelled.several
-        if self.several and labelled and not labelled.several:
-            raise DataError(f"--several: {out} has one label per file; give another file, or leave --several out")
-        names = [] if self.classes is None else read_names(self.classes)
-        more = sorted(set(labelled.classes) - set(names))
-        if names and more:
-            console.say_notes(f"{self.out} has classes that --classes lacks, which are added: {listed(more)}")
-        classes = [*names, *more]
-        if not classes and (self.next is not None or self.text is not None):
-            raise DataError("label has no class to start with: name some with --classes 'a, b'")
-        if classes:
-            console.say_names(classes, self.prompts.names_for(classes), self.prompts.read_template() or "{}")
         console.doing(f"loading the encoder {self.encoder}")
-        encoder = load_encoder(self.encoder, text=self.text, prompts=flat(self._prompts(classes)), lazy=True)
-        encoder.visual.to(self.files.pick_device())
-        reading = self.files.reading(files.paths, self.features.folder)
-        files = cut_files(files, encoder, reading, above=self.cut_above, known=paths, reporter=console.reporter)
-        pool = encode_files(files, encoder, reading, console.reporter)
+        pool = label_pool(
+            files,
+            [] if self.classes is None else read_names(self.classes),
+            self.out,
+            several=self.several,
+            cut_above=self.cut_above,
+            encoder=self.encoder,
+            text=self.text,
+            template=template,
+            clean=self.prompts.clean,
+            seed=self.seed,
+            device=self.files.pick_device(),
+            reading=self.files.reading(files.paths, self.features.folder),
+            reporter=console.reporter,
+        )
+        if pool.classes:
+            console.say_names(pool.classes, self.prompts.names_for(pool.classes), template)
         console.say_skipped(pool.skipped)
         if self.next is None:
-            self._serve(pool, names, encoder, password, several=several)
-            if Path(str(self.out)).is_file():
-                console.next_command("texthead", "train", self.out, "--out", unused(Path("run")))
-            return
+            self._serve(pool, password)
+        else:
+            self._list(pool, self.next)
+
+    def _list(self, pool: "Pool", count: int) -> None:
+        """Print the files to label next, and export them."""
+        from texthead.data import Labels
+
         console.doing("choosing the next files")
-        prompts = dict(zip(classes, self._prompts(classes), strict=True))
-        labels = {item.path: item.label for item in labelled.items}
-        suggestions = pool.next(encoder, prompts, labels, self.next, several=several, seed=self.seed)
-        console.notes().print(f"{len(labelled)} of {len(files)} files have labels; the next to label:")
+        suggestions, labelled = pool.next(count), pool.labelled.items
+        files = len(pool.files) + len(pool.skipped)
+        console.notes().print(f"{len(labelled)} of {files} files have labels; the next to label:")
         if not console.prints_json():
             rows = [(path, guess, f"{probability:.3f}") for path, guess, probability in suggestions]
             console.write(csv_text([("path", "guess", "probability"), *rows], "\n"), end="")
-        console.show_json(
-            {"labelled": len(labelled), "files": len(files), "next": [each._asdict() for each in suggestions]}
-        )
-        item_of = {item.path: item for item in files.items}
-        items = [*(item_of[path] for path, _, _ in suggestions), *labelled.items]
+        console.show_json({"labelled": len(labelled), "files": files, "next": [each._asdict() for each in suggestions]})
+        item_of = {item.path: item for item in pool.files.items}
         guesses = {
-            path: [(name, sure) for name in Labels((guess,), several).sets[0]] for path, guess, sure in suggestions
+            path: [(name, sure) for name in Labels((guess,), pool.several).sets[0]] for path, guess, sure in suggestions
         }
-        self.tool.write(items, guesses, classes, data=Path(self.data), model=self.encoder, several=several)
-        flags = ("--several",) if several else ()
-        console.next_command(
-            "texthead", "label", self.data, "--classes", ", ".join(classes), *flags, "--out", self.out or "labels.csv"
-        )
+        items, about = [*(item_of[each.path] for each in suggestions), *labelled], {"several": pool.several}
+        self.tool.write(items, guesses, pool.classes, data=Path(self.data), model=self.encoder, **about)
+        words = [self.data, "--classes", ", ".join(pool.classes), *["--several"] * pool.several]
+        console.next_command("texthead", "label", *words, "--out", self.out or "labels.csv")
 
-    def _prompts(self, classes: Sequence[str]) -> list[str | tuple[str, ...]]:
-        """Return what the text encoder reads for each class."""
-        from texthead.text import class_prompts
-
-        template = self.prompts.read_template() or "{}"
-        if not classes:
-            return []
-        return class_prompts(template, self.prompts.names_for(list(classes)), [None] * len(classes))
-
-    def _serve(
-        self, pool: "Pool", classes: Sequence[str], encoder: "Encoder", password: str | None, *, several: bool
-    ) -> None:
+    def _serve(self, pool: "Pool", password: str | None) -> None:
         """Serve the page until it is interrupted."""
         import torch
 
         from texthead.apps.label.app import Training, label_app
         from texthead.apps.label.session import LabelSession
-        from texthead.models import known_rows
-
-        def rows(names: list[str]) -> "Float[Tensor, 'classes dim']":
-            return known_rows(encoder, names, self._prompts(names))
 
         # The fits are small: more threads would only wait for each other.
         torch.set_num_threads(1)
         labels_csv = Path(self.out or "")
         training = Training(self._training, labels_csv)
         with self.server.listening(password) as serve:
-            encode = rows if encoder.has_text else None
-            session = LabelSession(pool, classes, encode, labels_csv, several=several, seed=self.seed)
+            session = LabelSession(pool, labels_csv)
             try:
                 serve(label_app(session, training, self.server.host, password))
             finally:
                 session.close()
                 training.close()
+        if labels_csv.is_file():
+            console.next_command("texthead", "train", labels_csv, "--out", unused(Path("run")))
 
     def _training(self, how: Literal["quick", "fine-tune"], run: Path) -> list[str]:
         """Return the arguments of the command that trains on the labels."""

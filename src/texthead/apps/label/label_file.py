@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.data import Dataset, Labels, manifest_rows, read_dataset, row_path
+from texthead.data import Dataset, Labels, manifest_rows, row_path
 from texthead.errors import DataError
 from texthead.files import in_turn, open_plain, read_value, replacing, sync_folder, write_csv
 from texthead.media import MediaPath
@@ -62,20 +62,12 @@ def check_csv(path: Path) -> None:
         raise DataError(f"{path}: is a link, a pipe, a device or a folder; give a file that ends in .csv")
 
 
-def paths_in(path: Path, root: Path | None = None) -> list[Path]:
-    """Return the paths in a CSV of labels and in its list of unusable files; missing files have none.
-
-    Args:
-        path: the CSV, or a labelling tool's `.json`.
-        root: the base folder of relative paths in a `.json`.
-
-    Raises:
-        DataError: a file cannot be read.
-    """
-    if path.suffix.lower() == ".json":
-        return [item.path for item in read_dataset(path, root=root).items] if path.exists() else []
-    existing = [each for each in (path, _bad_list(path)) if each.suffix.lower() == ".csv" and each.exists()]
-    return [row_path(row, each, line) for each in existing for line, row in manifest_rows(each, ("path",))]
+def bad_paths(csv: Path) -> list[Path]:
+    """Return the paths in the list of unusable files beside a CSV of labels; none for other files."""
+    bad = _bad_list(csv)
+    if csv.suffix.lower() != ".csv" or not bad.exists():
+        return []
+    return [row_path(row, bad, line) for line, row in manifest_rows(bad, ("path",))]
 
 
 def _bad_list(path: Path) -> Path:

@@ -1,7 +1,7 @@
 """Unlabelled files and windows of long videos, their features, the labels so far, and the files to label next."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,16 +9,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from texthead.apps.label.label_file import bad_paths
 from texthead.apps.label.selection import Similarities, guesses
 from texthead.apps.label_studio import document_root
 from texthead.apps.search import encode_windows
 from texthead.data import Dataset, Item, Labels, manifest_rows, read_dataset, read_files
-from texthead.encoders import Encoder
-from texthead.errors import DataError, MediaError
+from texthead.encoders import Encoder, load_encoder
+from texthead.errors import DataError, MediaError, listed
 from texthead.features import FrozenEncoder, Reading, check_any
 from texthead.media import MediaPath, Span, Video, spans_by_file
 from texthead.models import known_rows
 from texthead.parallel import Reporter
+from texthead.text import class_prompts, clean_names, flat
 from texthead.transfer import QUICK_FRAMES
 
 
@@ -35,19 +37,34 @@ class Suggestion(NamedTuple):
 
 @dataclass(frozen=True)
 class Pool:
-    """Files with their features.
+    """Files to label, their features, and the labels so far.
 
     Attributes:
-        files: the readable files.
+        files: the readable files, with windows of long videos in place of these.
         features: the mean feature of each.
-        skipped: errors of the others.
-        encoder: the encoder of the features; None if unknown.
+        names: the classes to start with.
+        labelled: the files that have labels.
+        several: whether a file may have several labels or none.
+        encode: returns the text rows of class names; None for an encoder without text.
+        seed: as in `Similarities`.
+        skipped: errors of unreadable files.
+        frozen: the encoder of the features; None if unknown.
     """
 
     files: Dataset
     features: Float[Tensor, "files dim"]
+    names: tuple[str, ...] = ()
+    labelled: Dataset = field(default_factory=lambda: Dataset(()))
+    several: bool = False
+    encode: Callable[[Sequence[str]], Float[Tensor, "classes dim"]] | None = None
+    seed: int = 0
     skipped: tuple[MediaError, ...] = ()
-    encoder: FrozenEncoder | None = None
+    frozen: FrozenEncoder | None = None
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes to start with, then those of the labels so far."""
+        return [*self.names, *(name for name in self.labelled.classes if name not in self.names)]
 
     @property
     def groups(self) -> list[str] | None:
@@ -55,79 +72,123 @@ class Pool:
         grouped = any(item.group or item.media.is_part for item in self.files.items)
         return self.files.groups if grouped else None
 
-    def next(
-        self,
-        encoder: Encoder,
-        prompts: Mapping[str, str | Sequence[str]],
-        known: Mapping[Path, str],
-        count: int,
-        *,
-        several: bool = False,
-        seed: int = 0,
-    ) -> list[Suggestion]:
-        """Return the files to label next, most informative first.
+    def similarities(self, labelled: Sequence[int]) -> Similarities:
+        """Return the similarities between the files, of which those at `labelled` have labels."""
+        return Similarities(self.features, labelled, groups=self.groups, several=self.several, seed=self.seed)
 
-        Args:
-            prompts: the prompts of each class.
-            known: the labels so far.
-            several, seed: as in `Similarities`.
+    def next(self, count: int) -> list[Suggestion]:
+        """Return up to `count` files to label next, the most informative first.
+
+        Raises:
+            DataError: there is no class yet.
         """
-        classes, labelled = list(prompts), [i for i, item in enumerate(self.files.items) if item.path in known]
-        texts = tuple(known[self.files.items[i].path] for i in labelled)
-        targets = Labels(texts, several).targets(classes)
-        rows = known_rows(encoder, list(prompts), list(prompts.values())) if encoder.has_text else None
+        classes, label_of = self.classes, {item.path: item.label for item in self.labelled.items}
+        if not classes:
+            raise DataError("there is no class to start with: name some with `classes`, such as 'a, b'")
+        labelled = [i for i, item in enumerate(self.files.items) if item.path in label_of]
+        texts = tuple(label_of[self.files.items[i].path] for i in labelled)
+        targets = Labels(texts, self.several).targets(classes)
+        rows = self.encode and self.encode(classes)
         probabilities = guesses(rows, self.features, labelled, targets, classes=len(classes))
-        about = {"groups": self.groups, "several": several, "seed": seed}
-        chosen = Similarities(self.features, labelled, **about).next(probabilities, labelled, count)
-        if several:
+        if self.several:
             sure = torch.maximum(probabilities, 1 - probabilities).amin(-1)
             sets = [[name for name, p in zip(classes, row, strict=True) if p >= 0.5] for row in probabilities.tolist()]
             names = [*map(Labels.join, sets)]
         else:
             sure, best = probabilities.max(-1)
             names = [classes[index] for index in best.tolist()]
+        chosen = self.similarities(labelled).next(probabilities, labelled, count)
         return [Suggestion(self.files.items[i].path, names[i], float(sure[i])) for i in chosen]
 
 
-def with_parts(files: Dataset, paths: Sequence[Path]) -> Dataset:
-    """Return the files, and those of the paths that are parts of them."""
-    item_of = {item.media.resolved(): item for item in files.items}
-    parts = [
-        (item_of.get(MediaPath(media.file).resolved()), media.span) for media in map(MediaPath, paths) if media.is_part
-    ]
-    items = [replace(item, path=item.media.part(span).path) for item, span in parts if item is not None]
-    return replace(files, items=(*files.items, *items))
+def label_pool(
+    data: str | Path | Dataset,
+    classes: Sequence[str] = (),
+    labels: str | Path | None = None,
+    *,
+    several: bool = False,
+    cut_above: float = 20.0,
+    encoder: str = "mini",
+    text: str | None = None,
+    template: str | Sequence[str] = "{}",
+    clean: bool = True,
+    seed: int = 0,
+    device: torch.device | None = None,
+    reading: Reading = Reading(cache=True),
+    reporter: Reporter = Reporter(),
+) -> Pool:
+    """Return files to label with their features, as `texthead label` does; its `next(20)` are those to label next.
 
-
-def root_of(path: Path, files: Dataset) -> Path | None:
-    """Return the base folder of the paths in a labelling tool's `.json`; None for other files."""
-    if path.suffix.lower() != ".json":
-        return None
-    return document_root(Path(files.source), (item.path for item in files.items))
-
-
-def items_so_far(labels_path: Path, files: Dataset) -> Dataset:
-    """Return the labelled files of a manifest or a tool's `.json`; none if that does not exist.
-
-    Paths of Label Studio are relative to the `document_root` of the files.
+    Args:
+        data: a folder of videos and images, a CSV or TSV with the column path, or files that were read.
+        classes: names of classes to start with.
+        labels: the labels so far: a CSV (path,label), which need not exist, or a labelling tool's `.json`.
+        several: whether a file may have several labels or none; also if `labels` has several per file.
+        cut_above: cut videos longer than this, in seconds, into windows of 2 to 10 seconds.
+        encoder, text: as in `load_encoder`.
+        template: prompts for the class names.
+        clean: whether to write class names like `push_up` as words in prompts.
+        seed: random seed of the sample of 5,000 files, if there are more.
+        device: device of the encoder; the CPU if None.
+        reading: how files are read and encoded.
+        reporter: gets progress and messages.
 
     Raises:
-        DataError: the manifest or `.json` cannot be read, or lists a file that is not in `files`.
+        DataError: a labelled file is not in `data`, `labels` or `classes` break a rule, or no file can be read.
+        MediaError: a file cannot be read and `reading` does not skip such files.
     """
-    if not labels_path.exists():
-        return Dataset(())
+    files = data if isinstance(data, Dataset) else read_files(data)
+    labelled, known = items_so_far(None if labels is None else Path(labels), files)
+    if several and labelled and not labelled.several:
+        raise DataError(f"`several`: {labels} has one label per file; give another file, or leave `several` out")
+    if more := [name for name in labelled.classes if classes and name not in classes]:
+        reporter.note(f"{labels} has classes that `classes` lacks, which are added: {listed(more)}")
+    names = tuple(dict.fromkeys([*classes, *labelled.classes]))
+    if text is not None and not names:
+        raise DataError(f"`text` {text} needs a class to start with: name some with `classes`, such as 'a, b'")
+
+    def prompts(names: Sequence[str]) -> list[str | tuple[str, ...]]:
+        own = clean_names(list(names)) if clean and names else names
+        return class_prompts(template, own, [None] * len(names))
+
+    def rows(names: Sequence[str]) -> Float[Tensor, "classes dim"]:
+        return known_rows(model, names, prompts(names))
+
+    model = load_encoder(encoder, text=text, prompts=flat(prompts(names)), lazy=True)
+    model.visual.to(device or torch.device("cpu"))
+    files = cut_files(files, model, reading, above=cut_above, known=known, reporter=reporter)
+    pool = encode_files(files, model, reading, reporter)
+    several = several or labelled.several
+    pool = replace(pool, names=tuple(classes), labelled=labelled, several=several, seed=seed)
+    return replace(pool, encode=rows) if model.has_text else pool
+
+
+def items_so_far(path: Path | None, files: Dataset) -> tuple[Dataset, list[Path]]:
+    """Return the labelled files of a manifest or a tool's `.json`, and the paths that it and its bad list name.
+
+    Paths of Label Studio are relative to the `document_root` of the files. A file that does not exist names none.
+
+    Raises:
+        DataError: it cannot be read, or lists a file that is neither in `files` nor a part of one.
+    """
+    if path is None:
+        return Dataset(()), []
+    labelled = Dataset(())
+    if path.exists():
+        root = document_root(Path(files.source), files.paths) if path.suffix.lower() == ".json" else None
+        labelled = _without_labels(path) or read_dataset(path, root=root)
     path_of = {item.media.resolved(): item.path for item in files.items}
-    labelled: list[Item] = []
-    dataset = _without_labels(labels_path) or read_dataset(labels_path, root=root_of(labels_path, files))
-    for item in dataset.items:
-        path = path_of.get(item.media.resolved())
-        if path is None:
+    items: list[Item] = []
+    for item in labelled.items:
+        own, whole = path_of.get(item.media.resolved()), path_of.get(MediaPath(item.media.file).resolved())
+        if own is None and whole is not None:  # a part of a file
+            own = MediaPath(whole).part(item.media.span).path
+        if own is None:
             raise DataError(
-                f"{labels_path}: labels {item.path}, which is not in {files.source}: "
-                "give the data that the labels belong to"
+                f"{path}: labels {item.path}, which is not in {files.source}: give the data that the labels belong to"
             )
-        labelled.append(replace(item, path=path))
-    return replace(dataset, items=tuple(labelled))
+        items.append(replace(item, path=own))
+    return replace(labelled, items=tuple(items)), [*labelled.paths, *bad_paths(path)]
 
 
 def _without_labels(labels_csv: Path) -> Dataset | None:
@@ -197,4 +258,4 @@ def encode_files(files: Dataset, encoder: Encoder, reading: Reading, reporter: R
     frozen = FrozenEncoder(encoder, protocol, reading, reporter)
     encoded = frozen.files(paths)
     check_any(paths, encoded.positions, encoded.skipped)
-    return Pool(files.pick(encoded.positions), encoded.features, encoded.skipped, frozen)
+    return Pool(files.pick(encoded.positions), encoded.features, skipped=encoded.skipped, frozen=frozen)

@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from texthead.apps.doctor import findings_about_files, suspicious_labels
 from texthead.apps.label.label_file import LabelFile, LabelState, Mark
 from texthead.apps.label.labelling import Pool
 from texthead.apps.label.learning_curve import LearningCurve, learning_curve
-from texthead.apps.label.selection import Similarities, guesses
+from texthead.apps.label.selection import guesses
 from texthead.data import Dataset, Labels, check_no_separator
 from texthead.errors import DataError, TextheadError
 from texthead.media import MediaPath
@@ -82,34 +82,21 @@ class LabelSession:
     is chosen with the latest finished fit.
 
     Args:
-        names: the initial classes.
-        encode: returns the text rows of classes; None if the encoder has no text encoder.
+        pool: the files. If they may have several labels, accuracy and doubtful labels are not estimated.
         labels_csv: the CSV of labels.
-        several: whether a file may have several labels or none. Accuracy and doubtful labels are then not estimated.
     """
 
-    def __init__(
-        self,
-        pool: Pool,
-        names: Sequence[str],
-        encode: Callable[[list[str]], Float[Tensor, "classes dim"]] | None,
-        labels_csv: Path,
-        *,
-        several: bool = False,
-        seed: int = 0,
-    ):
+    def __init__(self, pool: Pool, labels_csv: Path):
         self.pool = pool
-        self.several = several
+        self.several = pool.several
         self.labels_csv = labels_csv
-        self._file = LabelFile(labels_csv, pool.files, several=several)
-        self._names = list(names)
-        check_no_separator(names)
-        self._encode, self._rows = encode, dict[str, Tensor]()
-        self._seed = seed
+        self._file = LabelFile(labels_csv, pool.files, several=pool.several)
+        self._names = list(pool.names)
+        check_no_separator(pool.names)
+        self._rows = dict[str, Tensor]()
         self._groups = pool.groups
         labels = self._file.read()
-        about = {"groups": self._groups, "several": several, "seed": seed}
-        self._coverage = Similarities(pool.features, list(labels.of), **about)
+        self._coverage = pool.similarities(list(labels.of))
         self._people = defaultdict[str, _Person](_Person)
         self._turn = threading.RLock()
         self._wake, self._closed = threading.Event(), False
@@ -141,11 +128,11 @@ class LabelSession:
         return FittedLabels(labels, classes, guesses(*about, classes=len(classes)))
 
     def _rows_of(self, classes: Sequence[str]) -> Float[Tensor, "classes dim"] | None:
-        if self._encode is None or not classes:
+        if self.pool.encode is None or not classes:
             return None
         new = [name for name in classes if name not in self._rows]
         if new:
-            self._rows |= dict(zip(new, self._encode(new), strict=True))
+            self._rows |= dict(zip(new, self.pool.encode(new), strict=True))
         return torch.stack([self._rows[name] for name in classes])
 
     def _fit_in_background(self) -> None:
@@ -173,7 +160,7 @@ class LabelSession:
             targets,
             classes=len(fit.classes),
             groups=groups,
-            seed=self._seed,
+            seed=self.pool.seed,
         )
         judged = suspicious_labels(self.pool.features[labelled], targets, groups)
         doubts: dict[int, tuple[Guesses, str]] = {}
@@ -376,7 +363,7 @@ class LabelSession:
             return
         items = tuple(replace(self.pool.files.items[index], label=labels.of[index]) for index in labelled)
         data = Dataset(items, str(self.labels_csv), several=self.several)
-        stills = self.pool.encoder.stills([item.path for item in items]) if self.pool.encoder else ()
+        stills = self.pool.frozen.stills([item.path for item in items]) if self.pool.frozen else ()
         features = self.pool.features[labelled].numpy()
         findings = findings_about_files(data, features, stills=stills, seconds=READ_SECONDS)
         with self._turn:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -245,6 +246,20 @@ def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[st
             await super().startup(sockets)
             if not self.should_exit:
                 ready(address)
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """Let SIGHUP too end the requests and then the server, unless it is ignored (nohup)."""
+            before = signal.getsignal(signal.SIGHUP)
+            with super().capture_signals():
+                if not callable(before):
+                    yield
+                    return
+                signal.signal(signal.SIGHUP, self.handle_exit)
+                try:
+                    yield
+                finally:
+                    signal.signal(signal.SIGHUP, before)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
