@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from installed import Install
+from texthead import extensions
 from texthead.cli import main as cli
 
 CODE = '''
@@ -112,6 +113,17 @@ def test_an_entry_with_a_name_of_ours_is_ignored_with_a_note(install: Install, w
     for kind, name in names.items():
         note = f"{kind.removesuffix('s')} '{name}' of package loud-{kind} is ignored: texthead has its own; rename it"
         assert f"note: {note}\n" in err
+
+
+def test_a_package_installed_later_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook, in which it is installed after the first search."""
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "later" not in extensions.find("texthead.heads")
+    about = tmp_path / "later-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: later\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[texthead.heads]\nlater = later:Head\n")
+    assert extensions.find("texthead.heads")["later"].packages == ("later",)
 
 
 def test_two_packages_with_one_command(install: Install, wrong) -> None:

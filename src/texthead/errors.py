@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import UnionType
 from typing import Literal
 
 Fault = Literal["missing", "empty", "unreadable", "sound only", "cut short", "damaged", "changing size"]
@@ -49,6 +50,18 @@ def listed(values: Sequence[str], most: int = 8) -> str:
 def either(values: Sequence[str]) -> str:
     """Join alternatives: `a, b or c`."""
     return " or ".join(filter(None, (", ".join(values[:-1]), values[-1])))
+
+
+def check_argument(name: str, value: object, kind: type | UnionType, maker: str) -> None:
+    """Raise DataError unless an argument has its type; a path in place of what it names is a common mistake."""
+    if not isinstance(value, kind):
+        raise DataError(f"`{name}` must be what th.{maker} returns, got {value!r}")
+
+
+def check_no_text(name: str, value: object) -> None:
+    """Raise DataError for one text in place of a list of texts: its letters would be the values."""
+    if isinstance(value, str):
+        raise DataError(f"`{name}` must be a list, got the text {value!r}: write [{value!r}]")
 
 
 def line_of(error: BaseException, most: int = 300, *, kind: bool = False) -> str:

@@ -106,6 +106,14 @@ def test_cache_reused_unless_incomplete(tmp_path, own_cache):
     assert second.stat().st_mtime_ns == 1, "it was not written again"
 
 
+def test_the_name_of_another_type_is_not_believed(tmp_path):
+    given = [Path(path).read_bytes() for path in images(tmp_path, "a.png", "b.jpg")]
+    columns = {"image": [{"bytes": given[0], "path": "x.mp4"}, {"bytes": given[1], "path": "x.gif"}], "label": [0, 1]}
+    dataset = read_dataset(save(tmp_path / "i", columns, image=library.Image(decode=False), label=CLASSES))
+    assert [item.path.suffix for item in dataset.items] == [".png", ".png"]
+    assert [item.media.open().check() for item in dataset.items] == [1, 1]
+
+
 def test_broken_bytes_fail_on_read(tmp_path):
     broken = write_broken(tmp_path / "x.mp4").read_bytes()
     columns = {"image": [{"bytes": broken, "path": None}, {"bytes": broken, "path": "a/b.JPG"}], "label": [0, 1]}

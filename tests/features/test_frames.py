@@ -11,11 +11,12 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from made import PIXELS, SPEC, tiny_visual, write_broken, write_frames, write_image, write_video
+from made import PIXELS, SPEC, encode, pictures, tiny_visual, write_broken, write_frames, write_image, write_video
 from messages import prints, refuses
 from texthead.data.sampling import evenly
 from texthead.data.transforms import view_crops
@@ -25,7 +26,7 @@ from texthead.features import frames as module
 from texthead.features.cache import FeatureCache, encoder_key, open_cache
 from texthead.features.frames import FrameFeatures, frame_features, readable
 from texthead.features.reading import Reading
-from texthead.media.paths import MediaPath
+from texthead.media.paths import MediaPath, Span
 from texthead.parallel import loaders
 from texthead.parallel.progress import Reporter
 
@@ -213,6 +214,27 @@ def test_a_file_replaced_while_it_is_read_is_not_cached(visual: Visual, cache: F
     (red,) = read(visual, [path], cache)
     assert torch.equal(red, read(visual, [path])[0])
     assert not torch.allclose(blue, red, atol=1e-3)
+
+
+def test_a_file_replaced_after_its_frame_times_is_not_cached(
+    visual: Visual, cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part is found by the times of its file's frames, here 40 at 10 a second, then 80 at 20."""
+    path = encode(tmp_path / "film.mp4", [frame for n in range(4) for frame in pictures("red", 10, n)], rate=10)
+    new = encode(tmp_path / "new.mp4", [frame for n in range(8) for frame in pictures("blue", 10, n)], rate=20)
+    part, frame_times = MediaPath(path).part(Span(2, 3)).path, module.frame_times
+
+    def replaced(*arguments: Any) -> list[Any]:
+        times = [*frame_times(*arguments)]
+        new.replace(path)
+        return times
+
+    monkeypatch.setattr(module, "frame_times", replaced)
+    read(visual, [part], cache)
+    monkeypatch.undo()
+    for each, last in ((part, 19), (path, 79)):
+        (features,) = read(visual, [each], cache, lambda _, last=last: [0, last])
+        assert torch.equal(features, read(visual, [each], None, lambda _, last=last: [0, last])[0])
 
 
 def test_a_copied_folder_of_frames_hits(visual: Visual, cache: FeatureCache, tmp_path: Path, monkeypatch) -> None:

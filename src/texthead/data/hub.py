@@ -161,6 +161,8 @@ def _files(rows: Any, column: str, where: str) -> list[Path]:
 
 
 def _suffix(name: str | None, kind: str) -> str:
-    """Return the suffix of the name, or for a type of column one whose reader tells the format from the content."""
-    named = Path(name or "").suffix.lower()
-    return named if MediaPath(f"x{named}").is_media else {"Image": ".png"}.get(kind, ".mp4")
+    """Return the suffix of the name if it is one of the column's type, else one whose reader looks at the content."""
+    media = MediaPath(f"x{Path(name or '').suffix.lower()}")
+    if media.is_media and media.is_image == (kind == "Image"):
+        return media.path.suffix
+    return ".png" if kind == "Image" else ".mp4"

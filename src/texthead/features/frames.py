@@ -5,7 +5,7 @@ change in any of them changes the key, so features are never stale. A part of a 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -245,30 +245,37 @@ def _look_up(
     addresses = [_Address("", range(0), 0)] * len(paths)
     if cache is None:
         return entries, addresses
-    with_parts: dict[Path, None] = {}
-    for media in map(MediaPath, paths):
-        with suppress(MediaError):
-            media.check_part()
-            with_parts.update({media.file: None} if media.is_part else {})
-    times = dict(zip(with_parts, frame_times(cache, [*with_parts], reading), strict=True))
+    # Stamps are taken before frame times are read, so that a file that is replaced in between is noticed.
+    stamped: list[tuple[int, MediaPath, str, str]] = []
     for position, media in enumerate(map(MediaPath, paths)):
         try:
             media.check_part()
             stamp = media.stamp()
-            digest = cache.digest(media.file) + (AS_PICTURE if media.is_image else "")
-            length = cache.length(digest) or 0
-            frames = range(length)
-            if media.is_part:
+            stamped.append((position, media, cache.digest(media.file) + (AS_PICTURE if media.is_image else ""), stamp))
+        except MediaError as error:
+            entries[position] = _named(error, media)
+    files = [*dict.fromkeys(media.file for _, media, _, _ in stamped if media.is_part)]
+    times = dict(zip(files, frame_times(cache, files, reading), strict=True))
+    for position, media, digest, stamp in stamped:
+        length = cache.length(digest) or 0
+        frames = range(length)
+        if media.is_part:
+            try:
                 if isinstance(seconds := times[media.file], MediaError):
                     raise seconds
                 length, frames = len(seconds), media.frames(seconds)
-        except MediaError as error:
-            entries[position] = MediaError(media.path, error.problem, error.fault) if media.is_part else error
-            continue
+            except MediaError as error:
+                entries[position] = _named(error, media)
+                continue
         addresses[position] = _Address(digest, frames, length, stamp)
         entries[position] = look_up(cache, position, addresses[position]) if length else None
     cache.say_misfits(reporter)
     return entries, addresses
+
+
+def _named(error: MediaError, media: MediaPath) -> MediaError:
+    """Return the error of a part's file as that of the part."""
+    return MediaError(media.path, error.problem, error.fault) if media.is_part else error
 
 
 def frame_times(

@@ -11,7 +11,7 @@ from texthead.data.dataset import Dataset, Split
 from texthead.data.division import Division, unscored
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import zero_shot_note
-from texthead.errors import DataError
+from texthead.errors import DataError, check_argument
 from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import evaluate
@@ -109,6 +109,9 @@ def evaluate_run(
         MediaError: an item cannot be read and `reading` does not skip such items.
         RunError: `mix` is out of range.
     """
+    check_argument("run", run, Run, "load_run")
+    if dataset is not None:
+        check_argument("dataset", dataset, Dataset, "read_dataset")
     if classes is not None and zero_shot:
         raise DataError("`classes` and `zero_shot` both name the classes: give one")
     if template is not None and classes is None and not zero_shot:

@@ -16,7 +16,7 @@ from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost, divide_or_train
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder, zero_shot_note
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, check_argument
 from texthead.evaluation.class_sizes import RareClasses
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation
@@ -305,6 +305,7 @@ def compare(
         DataError: a class has no readable training item, or no item can be read.
         MediaError: an item cannot be read, unless `reading` skips such items.
     """
+    check_argument("data", data, Dataset | Division, "read_dataset")
     division = data if isinstance(data, Division) else divide_or_train(data, seed=seed, k=k)
     unused = len(division.val or ()) if division.scored_name == "test" else 0
     ignored = [f"{unused} val item{'s are' if unused > 1 else ' is'} not used"] * bool(unused)

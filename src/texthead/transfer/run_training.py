@@ -15,7 +15,7 @@ from texthead.data.dataset import Dataset, splits_of
 from texthead.data.division import Division, divide
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import load_encoder
-from texthead.errors import DataError
+from texthead.errors import DataError, check_argument
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
@@ -189,6 +189,7 @@ def train_run(
         MediaError: an item cannot be read, unless `reading` skips such items.
         RunError: `out` holds a run, none to resume, or one with other options.
     """
+    check_argument("data", data, Dataset, "read_dataset")
     for name, value in (("method", options.method), ("unlabelled", options.unlabelled)):
         if value and (resume or ranks() > 1):
             raise DataError(f"`{name}` {value} fits a new run in one process: leave it out, or `resume` and torchrun")

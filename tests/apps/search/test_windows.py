@@ -25,7 +25,7 @@ from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.media.paths import MediaPath, Span
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.models.temporal import JoinedFrames, MeanPool, TemporalTransformer
 from texthead.parallel.progress import Reporter
 
 PROTOCOL = Protocol(2, PIXELS)
@@ -154,6 +154,15 @@ def test_features_of_another_dimension_are_made_again(files: list[Path], keeper:
     after = keeper(files[:3])
     prints(keeper.notes[0], keeper.file, before.features.shape[1] - 1, before.features.shape[1])
     assert torch.equal(after.features, before.features)
+
+
+def test_features_of_joined_frames_are_kept(files: list[Path], keeper: Keeper) -> None:
+    """A clip's feature is as long as its frames together."""
+    keeper.model.temporal = JoinedFrames()
+    before = keeper(files)
+    assert before.features.shape[1] == PROTOCOL.frames * keeper.model.spec.dim
+    assert torch.equal(keeper(files).features, before.features)
+    assert (keeper.new, keeper.notes, keeper.frames) == ([], [], 0)
 
 
 def test_a_pipe_in_place_of_the_file(files: list[Path], keeper: Keeper) -> None:

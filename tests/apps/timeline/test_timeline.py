@@ -1,5 +1,6 @@
 """Each frame is encoded once, at its time stamp; a pipe gives the same bits as a file; memory does not grow."""
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from io import BufferedReader
@@ -267,6 +268,25 @@ def test_windows_that_make_no_sense(name: str, value: Any):
         Sliding(**{name: value})
     with refuses(DataError, "window", 108000, 10000):
         Sliding(window=3600.0, rate=30.0)
+
+
+@pytest.mark.parametrize(
+    ("option", "out", "video", "rule"),
+    [
+        ("overlay", "film.mp4", "film.mp4", "is the video"),
+        ("srt", "film.mp4", "film.mp4", "must end in .srt"),
+        ("manifest", "events.txt", "film.mp4", "must end in .csv"),
+        ("manifest", "events.csv", "-", "needs a file"),
+        ("overlay", "events.mp4", "rtsp://camera", "needs a file"),
+    ],
+)
+def test_files_that_cannot_be_written_are_refused_first(
+    joined: Path, tmp_path: Path, option: str, out: str, video: str, rule: str
+) -> None:
+    film = shutil.copy2(joined, tmp_path / "film.mp4")
+    with refuses(DataError, f"`{option}` {tmp_path / out}", rule):
+        find_events(colour_model(), tmp_path / video if video == "film.mp4" else video, **{option: tmp_path / out})
+    assert film.read_bytes() == joined.read_bytes()
 
 
 def test_pictures_have_no_timeline(tmp_path: Path):

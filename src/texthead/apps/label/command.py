@@ -75,7 +75,7 @@ class Label:
             raise DataError("label needs --out labels.csv, the file to write labels to, or --next 20 to list files")
         if self.next is None and self.tool.export is not None:
             raise DataError(f"--export {self.tool.export} needs --next, such as --next 20")
-        if self.next is not None and self.classes is None and self.out is None:
+        if self.next is not None and self.classes is None and not (self.out and Path(self.out).exists()):
             raise DataError("label has no class to start with: name some with --classes 'a, b'")
         if self.next is None and console.prints_json():
             raise DataError("--json needs --next, such as --next 20")

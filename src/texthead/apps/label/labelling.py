@@ -15,7 +15,7 @@ from texthead.apps.label_studio import document_root
 from texthead.apps.search import encode_windows
 from texthead.data import Dataset, Item, Labels, manifest_rows, read_dataset, read_files
 from texthead.encoders import Encoder, load_encoder
-from texthead.errors import DataError, MediaError, listed
+from texthead.errors import DataError, MediaError, check_no_text, listed
 from texthead.features import FrozenEncoder, Reading, check_any
 from texthead.media import MediaPath, Span, Video, spans_by_file
 from texthead.models import known_rows
@@ -83,8 +83,10 @@ class Pool:
             DataError: there is no class yet.
         """
         classes, label_of = self.classes, {item.path: item.label for item in self.labelled.items}
+        if count < 1:
+            raise DataError(f"`count` must be at least 1, got {count}")
         if not classes:
-            raise DataError("there is no class to start with: name some with `classes`, such as 'a, b'")
+            raise DataError("there is no class to start with: name some with `classes`")
         labelled = [i for i, item in enumerate(self.files.items) if item.path in label_of]
         texts = tuple(label_of[self.files.items[i].path] for i in labelled)
         targets = Labels(texts, self.several).targets(classes)
@@ -137,6 +139,7 @@ def label_pool(
         DataError: a labelled file is not in `data`, `labels` or `classes` break a rule, or no file can be read.
         MediaError: a file cannot be read and `reading` does not skip such files.
     """
+    check_no_text("classes", classes)
     files = data if isinstance(data, Dataset) else read_files(data)
     labelled, known = items_so_far(None if labels is None else Path(labels), files)
     if several and labelled and not labelled.several:
@@ -145,7 +148,7 @@ def label_pool(
         reporter.note(f"{labels} has classes that `classes` lacks, which are added: {listed(more)}")
     names = tuple(dict.fromkeys([*classes, *labelled.classes]))
     if text is not None and not names:
-        raise DataError(f"`text` {text} needs a class to start with: name some with `classes`, such as 'a, b'")
+        raise DataError(f"`text` {text} needs a class to start with: name some with `classes`")
 
     def prompts(names: Sequence[str]) -> list[str | tuple[str, ...]]:
         own = clean_names(list(names)) if clean and names else names

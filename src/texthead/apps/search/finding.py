@@ -8,7 +8,7 @@ from texthead.apps.search.index import open_index
 from texthead.apps.search.marks import Marks
 from texthead.apps.search.search import Results, query_name, query_row, search
 from texthead.encoders import Encoder
-from texthead.errors import DataError
+from texthead.errors import DataError, check_no_text
 from texthead.features import Reading
 from texthead.parallel import Reporter
 from texthead.runs import Run
@@ -47,8 +47,12 @@ def find_moments(
         MediaError: the example cannot be read.
         RunError: a file cannot be written.
     """
+    for argument, value in (("avoid", avoid), ("export", export)):
+        check_no_text(argument, value)
     if save and not marks:
         raise DataError(f"`save` {save} learns from marks: give `marks`")
+    if marks and not save and not Path(marks).exists():
+        reporter.note(f"`marks` {marks} does not exist yet: the hits are ranked by the query")
     index, name = open_index(data, model, reading, reporter=reporter), query_name(query)
     taught = Marks(index, name, query_row(index, query), Path(marks), reporter) if marks else None
     results = search(index, taught.head() if taught and taught.hit else query, avoid=avoid, top=top)

@@ -80,8 +80,8 @@ def encode_windows(
     model = as_model(model)
     protocol = protocol or model.protocol
     names, stamps = [str(path) for path in paths], [MediaPath(path).stamp() for path in paths]
-    # The temporal module of steps in order concatenates frames.
-    dim = model.spec.dim * (protocol.frames if isinstance(model.temporal, nn.Flatten) else 1)
+    # Other temporal modules may join the frames, or have any width.
+    dim = model.spec.dim if isinstance(model.temporal, MeanPool) else None
     old, old_stamps = (None, []) if file is None else _read(file, dim, reporter)
     if old and (old.paths, old_stamps) == (names, stamps) and all(stamps):
         return old
@@ -140,7 +140,7 @@ def _collected(paths: list[str], entries: Iterator[Encoded | MediaError], folder
     return Windows(paths, problems, *tensors)
 
 
-def _read(file: Path, dim: int, reporter: Reporter) -> tuple[Windows | None, list[str]]:
+def _read(file: Path, dim: int | None, reporter: Reporter) -> tuple[Windows | None, list[str]]:
     """Return the windows in a file, and the stamps of their files; None if there is no file, or it is damaged."""
     if not file.is_file():  # Opening a pipe could block.
         return None, []
@@ -159,7 +159,7 @@ def _read(file: Path, dim: int, reporter: Reporter) -> tuple[Windows | None, lis
             and ((spans[:, 0] >= 0) & (spans[:, 0] < spans[:, 1])).all()
         ):
             raise ValueError("its values do not fit together")
-        if count and features.shape[1] != dim:
+        if count and dim is not None and features.shape[1] != dim:
             raise ValueError(f"its features have {features.shape[1]} dimensions, those of the encoder {dim}")
         return Windows(paths, problems, *tensors), stamps
     except (SafetensorError, OSError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:

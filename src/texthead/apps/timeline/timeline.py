@@ -32,10 +32,10 @@ from texthead.apps.timeline.events import (
     of_all_classes,
     subtitles,
 )
-from texthead.apps.timeline.inputs import PIPE, is_live
+from texthead.apps.timeline.inputs import PIPE, is_live, is_stream
 from texthead.apps.timeline.streams import LiveStream, PipedVideo
 from texthead.data import Protocol, Views, check_no_separator, view_crops
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, check_argument
 from texthead.evaluation import NONE, Calibration, average_views, check_scores
 from texthead.features import Engine
 from texthead.files import replacing, write_csv
@@ -399,9 +399,12 @@ def find_events(
         reporter: gets progress, notes, and as events each `EventChange` and, before files are written, the result.
 
     Raises:
+        DataError: a file to write has another ending, is the video, or needs a file in place of a stream.
         MediaError: the file is not a video, or cannot be read to its end.
         RunError: a file cannot be written.
     """
+    check_argument("run", run, Run | Recognizer, "load_run")
+    _check_files(str(path), srt=(srt, ".srt"), manifest=(manifest, ".csv"), overlay=(overlay, ".mp4"))
     model, protocol = run.model, protocol_of(run, protocol)
     sliding, rule = sliding or Sliding(), rule or rule_for(model)
     if manifest is not None:
@@ -431,6 +434,20 @@ def find_events(
         with open_timed(path) as video:
             write_overlay(Path(overlay), video, result, curve, reporter=reporter)
     return result
+
+
+def _check_files(video: str, **outputs: tuple[str | Path | None, str]) -> None:
+    """Raise DataError for a file to write that has not its ending, is the video, or cannot be made of a stream."""
+    for name, (file, ending) in outputs.items():
+        if file is None:
+            continue
+        if Path(file).suffix.lower() != ending:
+            raise DataError(f"`{name}` {file}: must end in {ending}")
+        if is_stream(video):
+            if name != "srt":
+                raise DataError(f"`{name}` {file}: needs a file, not a stream; save the stream and give its file")
+        elif Path(file).resolve() == MediaPath(MediaPath(video).file).resolved().path:
+            raise DataError(f"`{name}` {file}: is the video; name another file")
 
 
 def _write_manifest(out: Path, events: Events, begin: float, *, several: bool) -> None:
