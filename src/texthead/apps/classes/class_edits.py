@@ -195,7 +195,7 @@ def _code_of_head(run: Run) -> Iterator[None]:
     except TextheadError:
         raise
     except Exception as error:
-        raise RunError(f"{_cannot_edit(run)} (its rows and state_of: {line_of(error, kind=True)})") from error
+        raise RunError(f"{_cannot_edit(run)} (of its rows and state: {line_of(error, kind=True)})") from error
 
 
 def _cannot_edit(run: Run) -> str:
