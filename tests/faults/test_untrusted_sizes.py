@@ -36,6 +36,7 @@ from texthead.files import read_json
 from texthead.media import shard, video
 from texthead.media.paths import MediaPath
 from texthead.media.video_stream import VideoStream
+from texthead.parallel.progress import Reporter
 from texthead.runs.folder import load_weights
 from texthead.runs.run import load_run
 from texthead.text import prompts
@@ -396,5 +397,5 @@ def test_one_endless_line(tmp_path: Path, byte: bytes) -> None:
     fails_cheaply(lambda: read_dataset(manifest), "a.csv")
     fails_cheaply(lambda: read_labels(manifest), "a.csv")
     fails_cheaply(lambda: read_dataset(text, labels=labels), "a.txt")
-    fails_cheaply(lambda: list(_files_of(manifest)()), "a.csv")
-    fails_cheaply(lambda: list(_files_of(text)()), "a.txt")
+    fails_cheaply(lambda: list(_files_of(manifest, Reporter())()), "a.csv")
+    fails_cheaply(lambda: list(_files_of(text, Reporter())()), "a.txt")
