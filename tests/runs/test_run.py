@@ -206,7 +206,7 @@ def test_another_models_weights_are_refused_and_change_nothing(run: Path) -> Non
     assert_same_weights(before, other.state_dict())
     save_model(
         run / "model.safetensors",
-        Recognizer(tiny_visual(), make_temporal(), FrozenHead(noise(4, SPEC.dim), names="abcd")),
+        Recognizer(tiny_visual(), make_temporal(), FrozenHead(noise(4, SPEC.dim), names=[*"abcd"])),
     )
     assert_refused(run, "'head.weight'", (4, 256), (3, 256))
 
