@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from texthead.apps.search.exports import export_hits
+from texthead.apps.search.exports import check_kind, export_hits
 from texthead.apps.search.index import open_index
 from texthead.apps.search.marks import Marks
 from texthead.apps.search.search import Results, query_name, query_row, search
@@ -51,15 +51,17 @@ def find_moments(
         check_no_text(argument, value)
     if save and not marks:
         raise DataError(f"`save` {save} learns from marks: give `marks`")
+    files = [(kind, Path(out)) for kind, _, out in (each.partition(":") for each in export)]
+    for kind, _ in files:
+        check_kind(kind)
     if marks and not save and not Path(marks).exists():
-        reporter.note(f"`marks` {marks} does not exist yet: the hits are ranked by the query")
+        reporter.note(f"`marks` {marks} does not exist: the hits are ranked by the query alone; check the path")
     index, name = open_index(data, model, reading, reporter=reporter), query_name(query)
     taught = Marks(index, name, query_row(index, query), Path(marks), reporter) if marks else None
     results = search(index, taught.head() if taught and taught.hit else query, avoid=avoid, top=top)
     reporter.event(results)
     about = {"name": name, "data": Path(data), "model": index.source}
-    places = [each.partition(":") for each in export]
-    lines = [export_hits(results.hits, kind, Path(out), **about) for kind, _, out in places]
+    lines = [export_hits(results.hits, kind, out, **about) for kind, out in files]
     if save and taught:
         taught.save_run(save)
         lines.append(f"{save}: a run of {name!r} and 'other', learned from {len(taught.hit)} marks")

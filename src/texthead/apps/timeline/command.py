@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.apps.timeline.inputs import PIPE, is_live, is_stream
+from texthead.apps.timeline.inputs import PIPE, check_files, is_live, is_stream
 from texthead.cli import (
     EncodingOptions,
     ModelOptions,
@@ -84,15 +84,11 @@ class TimelineCommand:
         self.printed.check()
         if not is_stream(path):
             MediaPath(path).check()
-        elif self.overlay:
-            problem = "reads the video twice, which a stream does not allow"
-            raise DataError(f"--overlay {problem}; save the stream and give its file")
-        elif self.manifest:
-            raise DataError("--manifest lists parts of a file, not of a stream; save the stream and give its file")
         if path == PIPE and sys.stdin.isatty():
             raise DataError(
                 "- reads a video from a pipe, and this is a terminal: cat clip.mkv | texthead timeline ... -"
             )
+        check_files(path, self.srt, self.manifest, self.overlay)
         check_outputs(self, srt=".srt", manifest=".csv", overlay=".mp4")
         if self.overlay:
             check_extra("plots", "--overlay")

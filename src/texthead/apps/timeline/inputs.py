@@ -1,4 +1,9 @@
-"""What names a stream: `-` for a pipe, a camera, or the address of a live stream."""
+"""What names a stream (`-` for a pipe, a camera, or the address of a live stream), and the files that are written."""
+
+from pathlib import Path
+
+from texthead.errors import DataError
+from texthead.media import MediaPath
 
 PIPE = "-"
 
@@ -24,3 +29,18 @@ def is_live(path: str) -> bool:
 def is_stream(path: str) -> bool:
     """Return whether a path is a pipe or `is_live`."""
     return path == PIPE or is_live(path)
+
+
+def check_files(video: str, srt: str | Path | None, manifest: str | Path | None, overlay: str | Path | None) -> None:
+    """Raise DataError for a file to write that has another ending, is the video, or cannot be made of a stream."""
+    files = (("srt", srt, ".srt"), ("manifest", manifest, ".csv"), ("overlay", overlay, ".mp4"))
+    for name, file, ending in files:
+        if file is None:
+            continue
+        if Path(file).suffix.lower() != ending:
+            raise DataError(f"`{name}` {file}: must end in {ending}")
+        if is_stream(video):
+            if name != "srt":
+                raise DataError(f"`{name}` {file}: needs a file, not a stream; save the stream and give its file")
+        elif Path(file).resolve() == MediaPath(MediaPath(video).file).resolved().path:
+            raise DataError(f"`{name}` {file}: is the video; name another file")

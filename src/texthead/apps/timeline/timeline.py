@@ -32,7 +32,7 @@ from texthead.apps.timeline.events import (
     of_all_classes,
     subtitles,
 )
-from texthead.apps.timeline.inputs import PIPE, is_live, is_stream
+from texthead.apps.timeline.inputs import PIPE, check_files, is_live
 from texthead.apps.timeline.streams import LiveStream, PipedVideo
 from texthead.data import Protocol, Views, check_no_separator, view_crops
 from texthead.errors import DataError, MediaError, check_argument
@@ -404,7 +404,7 @@ def find_events(
         RunError: a file cannot be written.
     """
     check_argument("run", run, Run | Recognizer, "load_run")
-    _check_files(str(path), srt=(srt, ".srt"), manifest=(manifest, ".csv"), overlay=(overlay, ".mp4"))
+    check_files(str(path), srt, manifest, overlay)
     model, protocol = run.model, protocol_of(run, protocol)
     sliding, rule = sliding or Sliding(), rule or rule_for(model)
     if manifest is not None:
@@ -434,20 +434,6 @@ def find_events(
         with open_timed(path) as video:
             write_overlay(Path(overlay), video, result, curve, reporter=reporter)
     return result
-
-
-def _check_files(video: str, **outputs: tuple[str | Path | None, str]) -> None:
-    """Raise DataError for a file to write that has not its ending, is the video, or cannot be made of a stream."""
-    for name, (file, ending) in outputs.items():
-        if file is None:
-            continue
-        if Path(file).suffix.lower() != ending:
-            raise DataError(f"`{name}` {file}: must end in {ending}")
-        if is_stream(video):
-            if name != "srt":
-                raise DataError(f"`{name}` {file}: needs a file, not a stream; save the stream and give its file")
-        elif Path(file).resolve() == MediaPath(MediaPath(video).file).resolved().path:
-            raise DataError(f"`{name}` {file}: is the video; name another file")
 
 
 def _write_manifest(out: Path, events: Events, begin: float, *, several: bool) -> None:
