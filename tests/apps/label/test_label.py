@@ -87,3 +87,6 @@ def test_next_files_for_several_labels(folder: Path, works, refused, tmp_path: P
     assert asked(works("label", folder, *options, "--several", "--out", labels, "--next", 9)[0]) == rows
     labels.write_text("path,label\nfiles/00.png,red\n")
     refused("--several", "label", folder, *options, "--several", "--out", labels, "--next", 1)
+    cache = tmp_path / "unused"
+    refused("no class", "label", folder, "--out", tmp_path / "new.csv", "--next", 1, "--cache", cache)
+    assert not cache.exists(), "nothing was encoded"

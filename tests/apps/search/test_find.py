@@ -65,6 +65,7 @@ def test_marks_teach_a_run(folder: Path, works, refused) -> None:
     Path("marks.csv").write_text("\n".join(["path,label", *rows]) + "\n")
     _, err = works("find", "green", folder, "--run", "run", "--marks", "marks.csv", "--save", "taught")
     assert "next: texthead predict taught" in err
+    prints(works("find", "green", folder, "--run", "run", "--marks", "none.csv")[1], "none.csv does not exist")
     answers = json.loads(works("predict", "taught", folder / "13.png", folder / "14.png", "--json")[0])
     assert [answer["top"][0]["name"] for answer in answers] == ["green", "other"]
     refused("--marks", "find", "red", folder, "--save", "new", "--run", "run")
