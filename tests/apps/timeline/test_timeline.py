@@ -273,7 +273,7 @@ def test_windows_that_make_no_sense(name: str, value: Any):
 @pytest.mark.parametrize(
     ("option", "out", "video", "rule"),
     [
-        ("overlay", "film.mp4", "film.mp4", "is the video"),
+        ("overlay", "film.mp4", "film.mp4", "is the input video"),
         ("srt", "film.mp4", "film.mp4", "must end in .srt"),
         ("manifest", "events.txt", "film.mp4", "must end in .csv"),
         ("manifest", "events.csv", "-", "needs a file"),

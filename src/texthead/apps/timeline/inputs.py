@@ -43,4 +43,4 @@ def check_files(video: str, srt: str | Path | None, manifest: str | Path | None,
             if name != "srt":
                 raise DataError(f"`{name}` {file}: needs a file, not a stream; save the stream and give its file")
         elif Path(file).resolve() == MediaPath(MediaPath(video).file).resolved().path:
-            raise DataError(f"`{name}` {file}: is the video; name another file")
+            raise DataError(f"`{name}` {file}: is the input video; name another file")
