@@ -13,7 +13,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -88,9 +88,9 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises:
         RunError: `out` exists, or cannot be written.
     """
-    if out.exists():
-        raise RunError(f"{out}: already exists; choose another folder, or remove it")
     try:
+        if out.exists():
+            raise RunError(f"{out}: already exists; choose another folder, or remove it")
         out.parent.mkdir(parents=True, exist_ok=True)
         with scratch_folder(out.parent, f".{out.name}.") as temporary:
             folder = temporary / "folder"
@@ -252,12 +252,18 @@ def locked(folder: Path) -> Iterator[None]:
 def in_turn(path: Path) -> Iterator[None]:
     """Hold the lock of a file that several processes change, `.NAME.lock` beside it; wait while another has it.
 
+    The folder is locked too: that lock holds if somebody removes `.NAME.lock`, which alone works across a network.
+
     Raises:
         RunError: another process holds it for ten seconds, as a stopped one does, or the folder cannot be written.
     """
     problem = f"{path}: in use by another process for {_TURN:g} seconds; end that process or let it go on"
     try:
-        with lock(path.with_name(f".{path.name}.lock"), problem, _TURN):
+        with lock(path.with_name(f".{path.name}.lock"), problem, _TURN), ExitStack() as opened:
+            folder = os.open(path.parent, os.O_RDONLY)
+            opened.callback(os.close, folder)
+            with suppress(OSError):  # Not every file system can lock a folder.
+                _wait_for(folder, problem, _TURN)
             yield
     except OSError as error:
         raise RunError(f"{path.parent}: cannot be written ({error.strerror or error}); choose another") from None
@@ -269,22 +275,27 @@ def lock(path: Path, problem: str, seconds: float = 0.0) -> TextIO:
     Raises:
         RunError: another process still holds it, with `problem`, or the folder cannot be written.
     """
-    until = time.monotonic() + seconds
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            file = open_plain(path, "a")  # Opened each time: it may have been removed meanwhile.
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return file
-            except BlockingIOError:
-                file.close()
-            if time.monotonic() >= until:
-                raise RunError(problem)
-            time.sleep(0.005)
+        with ExitStack() as opened:
+            file = opened.enter_context(open_plain(path, "a"))
+            _wait_for(file.fileno(), problem, seconds)
+            opened.pop_all()
+        return file
     except OSError as error:
         problem = error.strerror or str(error)
         raise RunError(f"{path.parent}: cannot be written ({problem}); choose another folder") from None
+
+
+def _wait_for(descriptor: int, problem: str, seconds: float) -> None:
+    """Lock a file or folder; raise RunError with `problem` if another process holds its lock for so long."""
+    until = time.monotonic() + seconds
+    while True:
+        with suppress(BlockingIOError):
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if time.monotonic() >= until:
+            raise RunError(problem)
+        time.sleep(0.005)
 
 
 def open_plain(path: Path, mode: Literal["r", "a"], *, links: bool = False, **options: Any) -> TextIO:
