@@ -92,11 +92,11 @@ def check_fields(values: object, rules: Iterable[Rule] = (), error: type[Texthea
                 raise error(f"`{key}` must be {rule}, got {value!r}")
 
 
-def check_types(kind: type, values: Mapping[str, Any], error: type[TextheadError] = RunError) -> None:
-    """Raise `error` if a value has another type than its field of a dataclass: 4.0 and true are no whole numbers."""
+def check_types(kind: type, values: Mapping[str, Any], error: type[TextheadError] = RunError, remedy: str = "") -> None:
+    """Raise `error` if a value has another type than its field of a class: 4.0 and true are no whole numbers."""
     for key, hint in get_type_hints(kind).items():
         if key in values and not _fits(values[key], hint):
-            raise error(f"`{key}` must be {_in_words(hint)}, got {values[key]!r}")
+            raise error(f"`{key}` must be {_in_words(hint)}, got {values[key]!r}{remedy}")
 
 
 def of_json(hint: Any, value: Any, name: str = "the value") -> Any:

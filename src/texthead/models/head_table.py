@@ -1,14 +1,14 @@
 """The heads by name: texthead's own, and those that installed packages add as entry points."""
 
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from torch import nn
 
 from texthead.errors import RunError
 from texthead.extensions import Extension, find, find_one
 from texthead.models.head_rows import RowKind
-from texthead.models.heads import Head
-from texthead.recipes import HEAD_GROUP, HEADS, check_head
+from texthead.models.heads import Config, Head, Names, Prompts
+from texthead.recipes import HEAD_GROUP, HEADS, check_head, check_types
 
 # The heads that a run can hold: also those that training cannot start with.
 _SAVED = HEADS | {
@@ -16,6 +16,23 @@ _SAVED = HEADS | {
     for name in ("FrozenHead", "TrainableHead", "TemplatesHead", "ProbeHead", "StepsHead")
 }
 _SAVED["SeveralHead"] = "texthead.models.several_head:SeveralHead"
+
+
+class _Entries(TypedDict):
+    """What `recipe.json` may store about the head of an installed package."""
+
+    kind: str
+    center: bool
+    text: str | None
+    text_map: tuple[int, int] | None
+
+
+class _OwnEntries(_Entries):
+    """What `recipe.json` may store about texthead's own heads."""
+
+    after: str
+    draw: bool
+    pooling: Literal["features", "probabilities"]
 
 
 def head_kind(name: str) -> tuple[RowKind | type[Head], Extension]:
@@ -48,6 +65,17 @@ def saved_kind(name: str) -> type[Head]:
     if not (isinstance(kind, type) and issubclass(kind, Head)):
         raise RunError(entry.broken("is no subclass of Head"))
     return kind
+
+
+def head_of_json(about: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> Head:
+    """Return the head that `head_json` described, to load weights into.
+
+    Raises:
+        RunError: as `saved_kind`, or an entry has another type.
+    """
+    kind = saved_kind(about["type"])
+    check_types(_OwnEntries if about["type"] in _SAVED else _Entries, about, remedy="; restore it from a copy")
+    return kind.from_config(about, names, dim=dim, prompts=prompts)
 
 
 def as_head(head: nn.Module) -> Head:

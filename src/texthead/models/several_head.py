@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder
-from texthead.models.head_table import head_json, saved_kind
+from texthead.models.head_table import head_json, head_of_json
 from texthead.models.heads import Config, Head, Names, Prompts, check_count
 
 
@@ -51,10 +51,8 @@ class SeveralHead(Head):
     @classmethod
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "SeveralHead":
         """Return the head described by `config`, to load weights into."""
-        inner, zeros = config["head"], torch.zeros(len(names))
-        return cls(
-            saved_kind(inner["type"]).from_config(inner, names, dim=dim, prompts=prompts), bias=zeros, thresholds=zeros
-        )
+        zeros = torch.zeros(len(names))
+        return cls(head_of_json(config["head"], names, dim=dim, prompts=prompts), bias=zeros, thresholds=zeros)
 
     def rows(self) -> Float[Tensor, "classes rows numbers"] | None:
         """Return a copy of each class's rows, each followed by the class's bias and threshold."""

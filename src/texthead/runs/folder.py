@@ -19,7 +19,7 @@ from texthead.encoders.lazy import state_of
 from texthead.encoders.weights import misfit, sized_as
 from texthead.errors import RunError, without_password
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
-from texthead.models.head_table import as_head, head_json, saved_kind
+from texthead.models.head_table import as_head, head_json, head_of_json
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import as_temporal
@@ -167,15 +167,14 @@ def empty_head(about: dict, classes: dict, dim: int, shapes: Mapping[str, tuple[
     """Build the head that `recipe.json` describes, without its weights; it may be about as large as `shapes` together.
 
     Raises:
-        RunError: no installed package has such a head, or the package is broken.
+        RunError: as `head_of_json`.
         EncoderError: the head is much larger than the saved tensors.
     """
     names = [entry["label"] for entry in classes["classes"]]
     prompts = [entry["prompt"] for entry in classes["classes"]]
-    kind = saved_kind(about["type"])
     with sized_as(shapes.values(), f"head {about['type']!r}"):
-        kind.from_config(about, names, dim=dim)
-    return kind.from_config(about, names, dim=dim, prompts=None if None in prompts else prompts)
+        head_of_json(about, names, dim=dim)
+    return head_of_json(about, names, dim=dim, prompts=None if None in prompts else prompts)
 
 
 def check_resumable(folder: Path) -> None:
