@@ -1,7 +1,6 @@
 """Checks of output paths before a command runs: they can be written, and are no inputs."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,7 @@ def check_outputs(command: Any, **endings: str) -> None:
     """Raise DataError if an output file of a command is one of its inputs, or as `check_out_file`.
 
     Args:
-        endings: endings of the file of each option, as plot=".png .svg .pdf", or "/" for a folder; an option may be a
-            list of KIND:PATH.
+        endings: endings of the file of each option, as plot=".png .svg .pdf", or "/" for a folder.
     """
     values, written = values_of(command), {}
     for name, ends in endings.items():
@@ -87,13 +85,10 @@ def _check_folder(flag: str, path: Path) -> None:
         raise DataError(f"{flag}: {there} cannot be written to ({why}); name another folder")
 
 
-def _paths(value: str | Sequence[str] | None) -> list[Path]:
+def _paths(value: str | None) -> list[Path]:
     """Return the files named by an option's value."""
-    if not isinstance(value, str):
-        texts = (each if each.startswith(_TOOL) else each.partition(":")[2] for each in value or ())
-        return [path for text in texts for path in _paths(text)]
-    path = Path(value.removeprefix(_TOOL))
-    return [path, path.with_suffix(".xml")] if value.startswith(_TOOL) else [path]
+    path = Path((value or "").removeprefix(_TOOL))
+    return [path, path.with_suffix(".xml")] if value and value.startswith(_TOOL) else [path] * bool(value)
 
 
 def _inputs(values: dict[str, Any]) -> list[Path]:

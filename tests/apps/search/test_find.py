@@ -2,13 +2,16 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import PIL.Image
 import pytest
 
+import texthead as th
 from made import joined_colours, write_colour_run, write_image
-from messages import prints
+from messages import prints, refuses
+from texthead.errors import TextheadError
 
 COLOURS = ("red", "green", "blue")
 
@@ -92,4 +95,17 @@ def test_what_is_refused(folder: Path, refused) -> None:
 def test_an_export_does_not_replace_a_file_of_the_folder(folder: Path, refused) -> None:
     photo, before = folder / "00.png", (folder / "00.png").read_bytes()
     refused("is an input", "find", "red", folder, "--run", "run", "--export", f"sheet:{photo}")
+    os.mkfifo("pipe.csv")
+    for each in (
+        f"sheet:{photo}",
+        f"csv:{photo}",
+        f"label-studio:{photo}",
+        "csv:pipe.csv",
+        f"csv:{folder}",
+        "csv:run/a",
+    ):
+        with refuses(TextheadError, each):
+            th.find_moments("red", folder, export=[each])
+    with refuses(TextheadError, "written twice"):
+        th.find_moments("red", folder, export=["csv:a.csv", "csv:../" + Path.cwd().name + "/a.csv"])
     assert photo.read_bytes() == before

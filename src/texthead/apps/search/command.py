@@ -93,16 +93,12 @@ class Find:
         if self.page and self.export:
             raise DataError(f"--export {self.export[0]}: the page exports by itself; leave it out")
         if self.export:
-            from texthead.apps.search.exports import check_kind
+            from texthead.apps.search.exports import check_exports
 
-            for each in self.export:
-                check_kind(each.partition(":")[0])
-        files = [each for each in self.export if not each.startswith("clips:")]
-        check_outputs(replace(self, export=files), marks=".csv", export=".csv .jsonl .png .json .xml")
-        folders = [each.partition(":")[2] for each in self.export if each not in files]
-        for folder in map(Path, folders if self.page or not self.save else [*folders, self.save]):
-            if folder.exists():
-                raise RunError(f"{folder}: already exists; choose another folder, or remove it")
+            check_exports(self.export, [data, self.like, self.marks])
+        check_outputs(self, marks=".csv")
+        if self.save and not self.page and Path(self.save).exists():
+            raise RunError(f"{self.save}: already exists; choose another folder, or remove it")
 
     def _words_and_data(self) -> tuple[str, str]:
         """Return (the words, or "", the folder or manifest).

@@ -8,13 +8,15 @@ from pathlib import Path
 from texthead.apps.search.copying import copy
 from texthead.apps.search.search import Hit
 from texthead.apps.serving import contact_sheet
+from texthead.cli import check_out_file
 from texthead.data import Item
-from texthead.errors import DataError, MediaError, either, listed
+from texthead.errors import DataError, MediaError, RunError, either, listed
 from texthead.extensions import find
 from texthead.files import new_folder, replacing, write_csv
 from texthead.media import MediaPath, Span
 
-HIT_FORMATS = ("csv", "jsonl", "sheet", "clips")
+# Format -> ending of its file.
+HIT_FORMATS = {"csv": ".csv", "jsonl": ".jsonl", "sheet": ".png", "clips": ""}
 
 HIT_COLUMNS = ("path", "start", "end", "score", "probability", "copies")
 
@@ -35,7 +37,6 @@ def export_hits(
     Raises:
         TextheadError: the output cannot be written, or no such tool is installed, or it cannot have these files.
     """
-    check_kind(kind)
     items = [Item(MediaPath(hit.path).part(Span(hit.start, hit.end)).path, "") for hit in hits]
     if kind == "clips":
         return copy_clips(items, out)
@@ -65,10 +66,30 @@ def export_hits(
     return f"{out}: {len(hits)} hit{'s' * (len(hits) != 1)}"
 
 
-def check_kind(kind: str) -> None:
-    """Raise DataError unless hits can be exported in this format."""
-    if kind not in (kinds := [*HIT_FORMATS, *find("texthead.tools")]):
-        raise DataError(f"`export` must be {either(kinds)}, got {kind!r}")
+def check_exports(export: Sequence[str], inputs: Sequence[str | Path | None]) -> list[tuple[str, Path]]:
+    """Return the (kind, path) of each KIND:PATH.
+
+    Raises:
+        DataError: there is no such kind, or the file has another ending, cannot be written or is an input.
+        RunError: the folder of clips exists.
+    """
+    kinds, files = [*HIT_FORMATS, *find("texthead.tools")], list[tuple[str, Path]]()
+    taken = {MediaPath(MediaPath(each).file).resolved().path for each in inputs if each}
+    for each in export:
+        kind, _, text = each.partition(":")
+        out, flag = Path(text), f"`export` {each}"
+        if kind not in kinds:
+            raise DataError(f"`export` must be {either(kinds)}, got {kind!r}")
+        if kind == "clips" and out.exists():
+            raise RunError(f"{flag}: already exists; choose another folder, or remove it")
+        if kind != "clips":
+            check_out_file(flag, out, HIT_FORMATS.get(kind, ".csv .json .jsonl .xml"))
+        replaces = kind == "sheet" and out.exists() and taken & {*out.resolve().parents}
+        if replaces or out.resolve() in taken:
+            raise DataError(f"{flag}: is an input, or written twice; name another file")
+        taken.add(out.resolve())
+        files.append((kind, out))
+    return files
 
 
 def copy_clips(items: Sequence[Item], out: Path) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from texthead.apps.search.exports import check_kind, export_hits
+from texthead.apps.search.exports import check_exports, export_hits
 from texthead.apps.search.index import open_index
 from texthead.apps.search.marks import Marks
 from texthead.apps.search.search import Results, query_name, query_row, search
@@ -41,19 +41,16 @@ def find_moments(
         reporter: gets progress, notes, unreadable files, and as an event the results before files are written.
 
     Raises:
-        DataError: there is no such data, no file in it can be read, the marks have another label, or `save` without
-            `marks`.
+        DataError: there is no such data, no file in it can be read, the marks have another label, `save` without
+            `marks`, or an `export` of another kind or ending, or that is an input.
         EncoderError: the encoder has no text encoder.
         MediaError: the example cannot be read.
         RunError: a file cannot be written.
     """
-    for argument, value in (("avoid", avoid), ("export", export)):
-        check_no_text(argument, value)
+    check_no_text("avoid", avoid)
     if save and not marks:
         raise DataError(f"`save` {save} learns from marks: give `marks`")
-    files = [(kind, Path(out)) for kind, _, out in (each.partition(":") for each in export)]
-    for kind, _ in files:
-        check_kind(kind)
+    files = check_exports(export, [data, marks, query if isinstance(query, Path) else None])
     if marks and not save and not Path(marks).exists():
         reporter.note(f"`marks` {marks} does not exist: the hits are ranked by the query alone; check the path")
     index, name = open_index(data, model, reading, reporter=reporter), query_name(query)
