@@ -1,5 +1,6 @@
 """Commands of installed packages: listed, run, and when broken an error of one line."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,10 @@ def test_a_package_installed_later_is_found(tmp_path: Path, monkeypatch: pytest.
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: later\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("[texthead.heads]\nlater = later:Head\n")
     assert extensions.find("texthead.heads")["later"].packages == ("later",)
+    # What an interrupted `pip uninstall` leaves.
+    (about / "METADATA").unlink()
+    os.utime(tmp_path, (0, 0))
+    assert extensions.find("texthead.heads")["later"].package == "unknown"
 
 
 def test_two_packages_with_one_command(install: Install, wrong) -> None:

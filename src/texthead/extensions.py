@@ -105,7 +105,7 @@ def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extensi
     """
     kind = _kind(group)
     extensions = {name: Extension(kind, name, value, (OURS,)) for name, value in (ours or {}).items()}
-    packages = [(entry.dist.name if entry.dist else "unknown", entry) for entry in _installed(group)]
+    packages = [((entry.dist and entry.dist.name) or "unknown", entry) for entry in _installed(group)]
     for package, entry in sorted(packages, key=lambda each: each[0] != OURS):
         before = extensions.get(entry.name)
         if before is None:
