@@ -67,13 +67,9 @@ def check_head(name: str) -> None:
 
 def check_clip_size(frames: int, size: int, resize: int) -> None:
     """Raise RunError if a crop, the short side before it, or all frames of a clip are too large."""
-    if not (1 <= size <= MOST_SIDE and 1 <= resize <= MOST_SIDE):
-        raise RunError(f"`size` and `resize` must be from 1 to {MOST_SIDE:,} pixels, got {size} and {resize}")
-    if frames * size**2 > MOST_PIXELS:
-        raise RunError(
-            f"{frames:,} frames of {size:,} pixels a side exceed the limit of {MOST_PIXELS:,} pixels per clip; use "
-            "fewer frames or a smaller size"
-        )
+    if not (1 <= size <= MOST_SIDE and 1 <= resize <= MOST_SIDE and frames * size**2 <= MOST_PIXELS):
+        rule = f"from 1 to {MOST_SIDE:,} pixels, with at most {MOST_PIXELS:,} pixels in a clip's {frames:,} frames"
+        raise RunError(f"`size` and `resize` must be {rule}, got {size} and {resize}; use smaller ones or fewer frames")
 
 
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

@@ -33,9 +33,6 @@ _MOST_BESIDE, _MOST_TENSORS_BESIDE = 10_000_000, 1000
 # Limits for a network whose weights are not known yet; each layer of a transformer has about 16 tensors.
 _MOST_VALUES, _MOST_TENSORS = 10**12, 10_000
 
-# Suffixes of files that libraries read into memory.
-_TEXTS = (".jinja", ".json", ".model", ".txt")
-
 # Keys in a config whose value is the length of a list that libraries allocate.
 _COUNTS, _MOST_COUNTED = re.compile(r"^num_|layer|depth|stages"), 100_000
 
@@ -165,24 +162,21 @@ def check_folder(folder: Path) -> None:
     paths = sorted(folder.iterdir())
     names = {repr(path.name) for path in paths}
     for path in paths:
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise EncoderError(f"{path}: is not a regular file; replace it with one, or remove it")
-        if path.suffix in _TEXTS and path.is_file() and path.stat().st_size > MOST_BYTES_OF_LISTS:
+        if path.is_dir() or not path.exists():
+            continue
+        is_text = path.suffix in (".jinja", ".json", ".model", ".txt")  # Libraries read these into memory.
+        if not path.is_file() or (is_text and path.stat().st_size > MOST_BYTES_OF_LISTS):
             raise EncoderError(
-                f"{path}: has {path.stat().st_size:,} bytes, the limit is {MOST_BYTES_OF_LISTS:,}; save the model again"
+                f"{path}: is not a file of at most {MOST_BYTES_OF_LISTS:,} bytes; save the model again, or remove it"
             )
-        if path.name.endswith(".index.json"):
-            shards = _values(path).get("weight_map")
-            if isinstance(shards, dict) and (lost := {*map(repr, shards.values())} - names):
-                raise EncoderError(f"{path}: lists {min(lost)}, which must be a file beside it; save the model again")
-    _check_counts(folder / "config.json", _values(folder / "config.json"))
-
-
-def _values(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; empty if it is invalid, which the library that reads it reports."""
-    with suppress(RunError):
-        return read_json(path, most=MOST_BYTES_OF_LISTS)
-    return {}
+        values: dict[str, Any] = {}
+        if path.name == "config.json" or path.name.endswith(".index.json"):
+            with suppress(RunError):  # The library that reads it reports invalid JSON.
+                values = read_json(path, most=MOST_BYTES_OF_LISTS)
+        _check_counts(path, values)
+        shards = values.get("weight_map")
+        if isinstance(shards, dict) and (lost := {*map(repr, shards.values())} - names):
+            raise EncoderError(f"{path}: lists {min(lost)}, which must be a file beside it; save the model again")
 
 
 def _check_counts(path: Path, values: object) -> None:
@@ -228,13 +222,9 @@ def sized_as(shapes: Collection[Sequence[int]] | None, source: str) -> Iterator[
 
 def is_torchscript(path: Path) -> bool:
     """Return whether the file is a TorchScript archive: a zip with data.pkl and constants.pkl."""
-    if not zipfile.is_zipfile(path):
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = {PurePosixPath(name).name for name in archive.namelist()}
-    except zipfile.BadZipFile:
-        return False
+    names = set[str]()
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        names = {PurePosixPath(name).name for name in archive.namelist()}
     return {"data.pkl", "constants.pkl"} <= names
 
 
