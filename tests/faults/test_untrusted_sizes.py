@@ -33,7 +33,7 @@ from texthead.encoders.openclip import save_openclip
 from texthead.encoders.text_only import sentences
 from texthead.encoders.weights import read_tensors
 from texthead.files import read_json
-from texthead.media import shard, video
+from texthead.media import limits, shard, video
 from texthead.media.paths import MediaPath
 from texthead.media.video_stream import VideoStream
 from texthead.parallel.progress import Reporter
@@ -201,9 +201,9 @@ def test_a_header_that_lists_many_millions_of_samples(tmp_path: Path, name: str,
 def test_more_packets_than_a_header_may_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a frame count in the header, frames are counted as packets are listed."""
     path = write_video(tmp_path / "a.mkv", "red", frames=9)
-    monkeypatch.setattr(video, "MAX_FRAMES", 8)
-    fails_cheaply(lambda: MediaPath(path).open().check(), "a.mkv", "8 frames")
-    monkeypatch.setattr(video, "MAX_FRAMES", 9)
+    monkeypatch.setattr(limits, "MAX_FRAMES", 8)
+    fails_cheaply(lambda: MediaPath(path).open().check(), "a.mkv", "9 frames", "1 and 8")
+    monkeypatch.setattr(limits, "MAX_FRAMES", 9)
     assert MediaPath(path).open().check() == 9
 
 

@@ -24,8 +24,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from texthead.errors import Fault, MediaError, RunError
 from texthead.extras import needs
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files
-from texthead.media.limits import changed_size, check_file, check_scans, check_size
-from texthead.media.mp4_header import boxes
+from texthead.media.limits import check_file, check_scans, check_size, max_megapixels
+from texthead.media.mp4_header import boxes, unsigned
 from texthead.media.reader import Media, Picture
 
 # The formats that Pillow may open.
@@ -46,10 +46,10 @@ _PICTURE = 7.0
 # four planes of 16 bits and RGBA. libheif: the same, or for RGB of 8 bits three planes and part of RGB. OpenJPEG: four
 # per channel, and two in Pillow's copy. libjpeg, if it holds all coefficients: two.
 _DECODERS = {"WEBP": (12, 0), "AVIF": (12, 0), "HEIF": (12, 0), "JPEG2000": (0, 6), "JPEG": (0, 2), "MPO": (0, 2)}
-_HEIF_OF_8_BITS = 4.0
+_DECODERS["HEIF of 8 bits"] = (4, 0)
 
-# Tiles and layers of a HEIF picture; one of 200 megapixels has 768.
-MAX_PIECES = 1024
+# Pixels that a tile or layer of HEIF or AVIF counts at least; phones make tiles of twice as many.
+_LEAST_PIXELS = 2**17
 
 # Images are converted to RGB in bands of this many pixels.
 _BAND_PIXELS = 2**20
@@ -122,14 +122,14 @@ class Image(Media):
                 image = self._as(_FORMATS)
             except PIL.UnidentifiedImageError:
                 formats = _formats_of(self._data or _head(self.path))
-                if formats == ("HEIF",):  # Opening it may already visit all pieces.
-                    _check_pieces(self.path, self._data or self.path.read_bytes())
+                if formats in (("HEIF",), ("AVIF",)):  # Opening it may already visit all parts.
+                    _check_parts(self.path, self._data or self.path.read_bytes())
                 image = self._as(formats)
         check_size(self.path, *image.size)
         return image
 
     def _sizes(self, image: PIL.Image.Image) -> Iterator[tuple[int, int]]:
-        """Yield the size of the picture, and those of the pieces of HEIF or AVIF: it may show a fraction of a tile."""
+        """Yield the size of the picture, and those of the parts of HEIF or AVIF: it may show a fraction of a tile."""
         yield image.size
         if image.format in ("HEIF", "AVIF"):
             for size in re.finditer(rb"ispe\0{4}(.{4})(.{4})", self._data or self.path.read_bytes(), re.DOTALL):
@@ -164,20 +164,17 @@ class FrameFolder(Media):
         Raises: MediaError for a damaged image, or one whose size differs from the first one read.
         """
         for index in sorted(wanted):
-            picture, shape = self._read(self._files[index])
-            self.shape = self.shape or shape
-            if shape != self.shape:
-                problem = f"{changed_size(self.shape, shape)} (at {self._files[index].name})"
-                raise MediaError(self.path, problem, "changing size")
-            yield index, picture
+            yield index, self._read(self._files[index])
 
-    def _read(self, file: Path) -> tuple[Picture, tuple[int, ...]]:
+    def _read(self, file: Path) -> Picture:
         try:
             check_file(file)
             with Image(file) as image:
                 image.enough = self.enough
                 picture = dict(image.pictures({0}))[0]
-                return picture, image.shape or picture.shape
+            self.shape = self.shape or image.shape
+            self._check_same_size(self.shape or (), image.shape or ())
+            return picture
         except MediaError as error:
             raise MediaError(self.path, f"frame {file.name}: {error.problem}", error.fault) from error
 
@@ -290,12 +287,12 @@ def _bytes_a_pixel(path: Path, image: PIL.Image.Image, scale: int) -> float:
 
     Raises: MediaError for a JPEG of too many scans.
     """
-    held, (decoder, of_channel) = 0.0, _DECODERS.get(image.format or "", (0, 0))
+    of_8_bits = (image.format, image.mode, image.info.get("bit_depth")) == ("HEIF", "RGB", 8)
+    format_name = "HEIF of 8 bits" if of_8_bits else image.format or ""
+    held, (decoder, of_channel) = 0.0, _DECODERS.get(format_name, (0, 0))
     decoder += of_channel * len(image.getbands())
     if isinstance(image, tiff.TiffImageFile):
         decoder = _strip(image)
-    elif image.format == "HEIF" and (image.mode, image.info.get("bit_depth")) == ("RGB", 8):
-        decoder = _HEIF_OF_8_BITS
     elif isinstance(image, JpegImageFile):
         assert image.fp is not None, "the image must not be loaded yet"
         decoder = 0.0 if _is_one_scan(path, image, image.fp) else decoder
@@ -330,25 +327,36 @@ def _strip(image: tiff.TiffImageFile) -> float:
     return size
 
 
-def _check_pieces(path: Path, data: bytes) -> None:
-    """Raise MediaError if a HEIF file has a picture of over MAX_PIECES pieces, each counted as often as it is used.
+def _check_parts(path: Path, data: bytes) -> None:
+    """Raise MediaError if a picture of HEIF or AVIF has parts of too many pixels; each counts as often as it is used.
 
-    Its tiles and layers may have pieces too, so a few kilobytes can describe any number.
+    Its tiles and layers may have parts too, so a few kilobytes can describe any number.
     """
-    width, pieces_of = 2, defaultdict[bytes, list[bytes]](list)
-    for kind, start, end in boxes(io.BytesIO(data), 0, len(data), {b"meta": 4, b"iref": 4}):
+    file, width, sizes = io.BytesIO(data), 2, [0]
+    used, parts = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)
+    for kind, start, end in boxes(file, 0, len(data), {b"meta": 4, b"iref": 4, b"iprp": 0}):
+        end = min(end, len(data))
         if kind == b"iref":
             width = 4 if data[start] else 2
         elif kind == b"dimg":
-            offsets = range(start + width + 2, min(end, len(data)), width)
-            pieces_of[data[start : start + width]] += [data[offset : offset + width] for offset in offsets]
+            offsets = range(start + width + 2, end, width)
+            parts[unsigned(file, start, width)] += [unsigned(file, at, width) for at in offsets]
+        elif kind == b"ipco":
+            own = boxes(file, start, end)
+            sizes += [unsigned(file, at + 4) * unsigned(file, at + 8) if name == b"ispe" else 0 for name, at, _ in own]
+        elif kind == b"ipma":
+            long, wide, at = 4 if data[start] else 2, 1 + data[start + 3] % 2, start + 8
+            while at < end:
+                item, first, at = unsigned(file, at, long), at + long + 1, at + long + 1 + wide * data[at + long]
+                used[item] += [unsigned(file, each, wide) % 2 ** (8 * wide - 1) for each in range(first, at, wide)]
 
     @cache
-    def count(item: bytes) -> int:
-        return 1 + sum(map(count, pieces_of.get(item, ())))
+    def pixels(item: int) -> int:
+        own = [sizes[index] for index in used[item] if index < len(sizes)]
+        return max([_LEAST_PIXELS, *own]) + sum(map(pixels, parts[item]))
 
-    if (most := max(map(count, [*pieces_of]), default=0)) > MAX_PIECES:
-        raise MediaError(path, f"has a picture of {most} parts, the limit is {MAX_PIECES}; save it again as one")
+    if (most := max(map(pixels, [*parts]), default=0) // 10**6) > max_megapixels():
+        raise MediaError(path, f"has parts of {most} megapixels, the limit is {max_megapixels()}; save it as one")
 
 
 @contextmanager

@@ -111,9 +111,3 @@ class Clock:
         if time.thread_time() > self._until:
             problem = f"takes more than {MAX_SECONDS:.0f} s to decode; cut it into shorter files or scale it down"
             raise MediaError(self._path, problem)
-
-
-def changed_size(before: tuple[int, ...], after: tuple[int, ...]) -> str:
-    """Return the message for frames whose size changes between these two, each (height, width, ...)."""
-    sizes = f"{before[1]}x{before[0]} to {after[1]}x{after[0]}"
-    return f"its frames change size from {sizes}; encode it again at one size"

@@ -46,9 +46,9 @@ def boxes(
     Boxes of the kinds in `nested` contain boxes, after so many bytes.
     """
     while at + 8 <= end:
-        size, kind, start = _number(file, at), _bytes(file, at + 4, 4), at + 8
+        size, kind, start = unsigned(file, at), _bytes(file, at + 4, 4), at + 8
         if size == 1:
-            size, start = int.from_bytes(_bytes(file, at + 8, 8)), at + 16
+            size, start = unsigned(file, at + 8, 8), at + 16
         at = at + size if size else end
         if at < start:
             return
@@ -61,7 +61,7 @@ def _entries(file: BufferedIOBase, track: Mapping[bytes, Sequence[tuple[int, int
     """Return an upper bound on the entries that FFmpeg would create for a track; each edit can repeat all samples."""
 
     def numbers(offset: int, *kinds: bytes) -> list[int]:
-        return [_number(file, start + offset) for kind in kinds for start, _ in track.get(kind, ())]
+        return [unsigned(file, start + offset) for kind in kinds for start, _ in track.get(kind, ())]
 
     entries = sum(numbers(8, b"stsz", b"stz2"))
     handlers = {_bytes(file, start + 8, 4) for start, _ in track.get(b"hdlr", ())}
@@ -69,7 +69,7 @@ def _entries(file: BufferedIOBase, track: Mapping[bytes, Sequence[tuple[int, int
     if {*numbers(4, b"stts"), *numbers(12, b"stts")} == {1} and b"soun" in handlers and b"vide" not in handlers:
         in_chunk = 0
         for start, end in track.get(b"stsc", ()):
-            runs = _bytes(file, start + 8, 12 * min(_number(file, start + 4), (end - start - 8) // 12))
+            runs = _bytes(file, start + 8, 12 * min(unsigned(file, start + 4), (end - start - 8) // 12))
             in_chunk = max(in_chunk, int(np.frombuffer(runs, ">u4")[1::3].max(initial=0)))
         entries = sum(numbers(4, b"stco", b"co64")) * ceil(in_chunk / _SOUND_SAMPLES)
     return max([1, *numbers(4, b"elst")]) * entries + sum(numbers(4, b"trun"))
@@ -80,5 +80,6 @@ def _bytes(file: BufferedIOBase, at: int, count: int) -> bytes:
     return file.read(max(0, count))
 
 
-def _number(file: BufferedIOBase, at: int) -> int:
-    return int.from_bytes(_bytes(file, at, 4))
+def unsigned(file: BufferedIOBase, at: int, count: int = 4) -> int:
+    """Return the whole number in so many bytes of a file."""
+    return int.from_bytes(_bytes(file, at, count))

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from texthead.errors import DataError, MediaError, TextheadError, line_of
 from texthead.extensions import OURS
-from texthead.media.limits import changed_size
 
 Picture = UInt8[np.ndarray, "height width 3"]
 
@@ -205,7 +204,9 @@ class Media(ABC, Closing):
 
     def _check_same_size(self, before: tuple[int, ...], after: tuple[int, ...]) -> None:
         if after != before:
-            raise MediaError(self.path, changed_size(before, after), "changing size")
+            sizes = f"{before[1]}x{before[0]} to {after[1]}x{after[0]}"
+            problem = f"its frames change size from {sizes}; encode it again at one size"
+            raise MediaError(self.path, problem, "changing size")
 
 
 class Part(Media):

@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from texthead.errors import MediaError
-from texthead.media.limits import MAX_FRAMES, Clock
+from texthead.media.limits import Clock, check_frames
 from texthead.media.mp4_header import claimed_samples
 from texthead.media.reader import Media, Picture, Take
 from texthead.media.video_stream import VideoStream, decoder_faults
@@ -283,9 +283,9 @@ def check_claims(path: Path, data: bytes | None) -> None:
     """Raise MediaError if the header of the file, or of its content `data`, claims more samples than MAX_FRAMES."""
     with path.open("rb") if data is None else io.BytesIO(data) as file:
         claimed = claimed_samples(file)
-    if claimed > MAX_FRAMES:
-        claim = "is compressed or too long" if claimed == sys.maxsize else f"claims {claimed} samples"
-        raise MediaError(path, f"its header {claim}, the limit is {MAX_FRAMES}; cut it up or encode it again")
+    if claimed == sys.maxsize:
+        raise MediaError(path, "its header is compressed or too long; encode it again")
+    check_frames(path, max(1, claimed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,8 +314,7 @@ def list_packets(video: VideoStream) -> tuple[list[_Entry], list[Packet] | None]
         hidden = packet.is_discard or (vp8 and not memoryview(packet)[0] & 0x10)
         timing = packet.pts, packet.dts, packet.duration or 0
         entries.append(_Entry(*timing, packet.size, is_key=packet.is_keyframe, is_shown=not hidden))
-        if len(entries) > MAX_FRAMES:
-            raise MediaError(video.path, f"has more than {MAX_FRAMES} frames; cut it into shorter files")
+        check_frames(video.path, len(entries))
         size += packet.size + _PACKET_BYTES
         if held is not None:
             held.append(packet)
