@@ -20,7 +20,7 @@ from texthead.features import FrozenEncoder, Reading, check_any
 from texthead.media import MediaPath, Span, Video, spans_by_file
 from texthead.models import known_rows
 from texthead.parallel import Reporter
-from texthead.text import class_prompts, clean_names, flat
+from texthead.text import check_names, class_prompts, clean_names, flat
 from texthead.transfer import QUICK_FRAMES
 
 
@@ -147,6 +147,8 @@ def label_pool(
     if more := [name for name in labelled.classes if classes and name not in classes]:
         reporter.note(f"{labels} has classes that `classes` lacks, which are added: {listed(more)}")
     names = tuple(dict.fromkeys([*classes, *labelled.classes]))
+    if names:
+        check_names(names)
     if text is not None and not names:
         raise DataError(f"`text` {text} needs a class to start with: name some with `classes`")
 

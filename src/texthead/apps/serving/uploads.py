@@ -83,11 +83,10 @@ class Uploads:
             async with await anyio.open_file(path, "wb") as file:
                 async for chunk in request.stream():
                     await file.write(chunk)
-        except OSError as error:
+        except BaseException as error:
             self._remove(token)
-            raise DataError(f"{name}: cannot be stored ({error.strerror}); free some disk space") from None
-        except BaseException:
-            self._remove(token)
+            if isinstance(error, OSError):
+                raise DataError(f"{name}: cannot be stored ({error.strerror}); free some disk space") from None
             raise
         asyncio.get_running_loop().call_later(_SECONDS_KEPT, self._remove, token)
         return JSONResponse({"file": token, "type": MEDIA_TYPES.get(path.suffix.lower())})

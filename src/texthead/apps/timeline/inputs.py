@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from texthead.cli import check_out_file
 from texthead.errors import DataError
 from texthead.media import MediaPath
 
@@ -32,13 +33,12 @@ def is_stream(path: str) -> bool:
 
 
 def check_files(video: str, srt: str | Path | None, manifest: str | Path | None, overlay: str | Path | None) -> None:
-    """Raise DataError for a file to write that has another ending, is the video, or cannot be made of a stream."""
+    """Raise DataError for a file to write as `check_out_file`, or that is the video or cannot be made of a stream."""
     files = (("srt", srt, ".srt"), ("manifest", manifest, ".csv"), ("overlay", overlay, ".mp4"))
     for name, file, ending in files:
         if file is None:
             continue
-        if Path(file).suffix.lower() != ending:
-            raise DataError(f"`{name}` {file}: must end in {ending}")
+        check_out_file(f"`{name}` {file}", Path(file), ending)
         if is_stream(video):
             if name != "srt":
                 raise DataError(f"`{name}` {file}: needs a file, not a stream; save the stream and give its file")
