@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from installed import Install
+from messages import refuses
 from texthead import extensions
 from texthead.cli import main as cli
+from texthead.errors import RunError
 
 CODE = '''
 from dataclasses import dataclass
@@ -129,6 +131,11 @@ def test_a_package_installed_later_is_found(tmp_path: Path, monkeypatch: pytest.
     (about / "METADATA").unlink()
     os.utime(tmp_path, (0, 0))
     assert extensions.find("texthead.heads")["later"].package == "unknown"
+    for damaged in (b"\xff", b"[texthead.heads]\nlater\n"):
+        (about / "entry_points.txt").write_bytes(damaged)
+        os.utime(tmp_path, (len(damaged), len(damaged)))
+        with refuses(RunError, "metadata", "reinstall"):
+            extensions.find("texthead.heads")
 
 
 def test_two_packages_with_one_command(install: Install, wrong) -> None:

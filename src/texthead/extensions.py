@@ -102,10 +102,16 @@ def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extensi
     Args:
         group: name of the group of entry points, such as "texthead.encoders".
         ours: {name: value} of texthead's own entries.
+
+    Raises:
+        RunError: the metadata of a package cannot be read.
     """
     kind = _kind(group)
     extensions = {name: Extension(kind, name, value, (OURS,)) for name, value in (ours or {}).items()}
-    packages = [((entry.dist and entry.dist.name) or "unknown", entry) for entry in _installed(group)]
+    try:
+        packages = [(getattr(entry.dist, "name", "") or "unknown", entry) for entry in _installed(group)]
+    except Exception as problem:  # Damaged metadata may raise anything.
+        raise RunError(f"metadata of an installed package is damaged ({line_of(problem)}); reinstall it") from problem
     for package, entry in sorted(packages, key=lambda each: each[0] != OURS):
         before = extensions.get(entry.name)
         if before is None:

@@ -283,8 +283,7 @@ def lock(path: Path, problem: str, seconds: float = 0.0) -> TextIO:
             opened.pop_all()
         return file
     except OSError as error:
-        problem = error.strerror or str(error)
-        raise RunError(f"{path.parent}: cannot be written ({problem}); choose another folder") from None
+        raise RunError(f"{path.parent}: cannot be written ({error.strerror or error}); choose another folder") from None
 
 
 def _wait_for(descriptor: int, problem: str, seconds: float) -> None:
