@@ -24,8 +24,8 @@ def is_hidden(name: str) -> bool:
 def media_below(folder: Path, others: list[str] | None = None) -> Iterator[str]:
     """Yield the names of the videos and images in a folder and its subfolders, sorted, without hidden ones (`.name`).
 
-    Broken links are included, and `folder/*` of a folder without read permission: reading them raises an error later.
-    Links to folders are not followed.
+    Links that are broken or may not be followed are included, and `folder/*` of a folder without read permission:
+    reading them raises an error later. Links to folders are not followed.
 
     Args:
         others: gets the names of the files that are not media, without hidden ones and those of the system.
@@ -47,13 +47,13 @@ def media_below(folder: Path, others: list[str] | None = None) -> Iterator[str]:
             folders.add(entry.name)
         elif os.path.splitext(entry.name)[1].lower() in suffixes or MediaPath(entry.name).is_media:  # noqa: PTH122
             files.append(entry.name)
-        elif others is not None and entry.is_file() and not is_hidden(entry.name):
+        elif others is not None and os.path.isfile(entry) and not is_hidden(entry.name):  # noqa: PTH113
             others.append(entry.name)
     for name in sorted([*files, *folders]):
         path = folder / name
         if name in folders:
             yield from media_below(path, others)
-        elif not path.is_dir():
+        elif not os.path.isdir(path):  # noqa: PTH112
             yield str(path)
 
 
