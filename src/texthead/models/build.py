@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import torch
-from torch import nn
 
 from texthead.encoders.encoder import Visual
 from texthead.encoders.spec import VisualSpec
@@ -14,15 +13,7 @@ from texthead.models.head_rows import RowInputs, RowKind, variant_rows
 from texthead.models.head_table import head_kind
 from texthead.models.heads import FrozenHead, Head, TemplatesHead, TrainableHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import (
-    AttentivePool,
-    MeanPool,
-    Temporal,
-    TemporalTransformer,
-    VJEPA2Pool,
-    make_temporal,
-    network,
-)
+from texthead.models.temporal import AttentivePool, MeanPool, Temporal, TemporalTransformer, VJEPA2Pool, make_temporal
 from texthead.recipes import Recipe
 
 # The most steps, rows and columns of features that attentive pooling sees.
@@ -162,45 +153,3 @@ def _published_heads(spec: VisualSpec) -> int | None:
     """
     width = json.loads(spec.config).get("text_width")
     return None if width is None or spec.dim % max(1, width // 64) else max(1, width // 64)
-
-
-def checkpoint_blocks(visual: Visual, on: bool) -> None:
-    """Switch gradient checkpointing of the encoder's blocks on or off.
-
-    Raises: RunError if the encoder does not support it.
-    """
-    switch = getattr(visual.net, "set_grad_checkpointing", None)
-    if switch is not None:
-        switch(on)
-    if on and not any(getattr(module, "grad_checkpointing", False) for module in visual.modules()):
-        raise RunError(f"{visual.spec.source} does not support gradient checkpointing: leave out `grad_checkpointing`")
-
-
-def drop_patches(visual: nn.Module, fraction: float) -> None:
-    """Set patch dropout of a ViT: in training, drop this fraction of patches at random per frame; 0 turns it off.
-
-    Raises:
-        RunError: the encoder does not support patch dropout.
-    """
-    net = network(visual)
-    if not fraction:
-        for name in ("patch_dropout", "patch_drop"):
-            if hasattr(getattr(net, name, None), "prob"):
-                getattr(net, name).prob = 0.0
-        return
-    import open_clip.transformer
-    from timm.layers.patch_dropout import PatchDropout, PatchDropoutWithIndices
-    from timm.models.eva import Eva
-    from timm.models.vision_transformer import VisionTransformer
-
-    if isinstance(net, open_clip.transformer.VisionTransformer):
-        net.patch_dropout = open_clip.transformer.PatchDropout(fraction).train(net.training)
-    elif isinstance(net, VisionTransformer):
-        net.patch_drop = PatchDropout(fraction, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
-    elif isinstance(net, Eva):
-        net.patch_drop = PatchDropoutWithIndices(fraction, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
-    else:
-        raise RunError(
-            f"{type(net).__name__} does not support `patch_dropout`; use a ViT of open_clip or timm, or leave "
-            "out `patch_dropout`"
-        )
