@@ -12,7 +12,6 @@ from texthead.data.dataset import Dataset, label_indices
 from texthead.data.division import Division, check_no_class_lost
 from texthead.data.protocol import Pixels, Views
 from texthead.data.sampling import evenly
-from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
 from texthead.features.frames import Entry, features_of_clips, frame_features, readable
 from texthead.features.frozen import FrozenEncoder, FrozenItems
@@ -40,7 +39,7 @@ def feature_clips(
 
     Raises: MediaError if an item cannot be read.
     """
-    paths, visual = [item.path for item in dataset.items], as_visual(model.visual)
+    paths, visual = [item.path for item in dataset.items], model.visual_encoder
     paths, errors = paths[share(len(paths), rank(), ranks())], list[MediaError]()
 
     def without_errors(entries: Iterable[Entry | MediaError]) -> Iterator[Entry]:

@@ -7,7 +7,7 @@ from functools import reduce
 import torch
 from torch import nn
 
-from texthead.encoders.encoder import Visual, as_visual
+from texthead.encoders.encoder import Visual
 from texthead.errors import EncoderError, RunError
 from texthead.extras import needs
 from texthead.models.recognizer import Recognizer
@@ -36,7 +36,7 @@ def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
         EncoderError: the encoder has no such part.
         RunError: peft is not installed, or the encoder has no such switch.
     """
-    visual = as_visual(model.visual)
+    visual = model.visual_encoder
     _checkpoint_blocks(visual, recipe.grad_checkpointing and not recipe.freeze_encoder)
     drop_patches(visual, 0.0 if recipe.freeze_encoder else recipe.patch_dropout)
     with ExitStack() as after:
