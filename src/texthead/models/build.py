@@ -39,7 +39,8 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
     if isinstance(rows, type):
         if trainable:
             raise DataError(f"head {kind} decides what it trains, so `train_head` does not apply; leave it out")
-        head = entry.call(rows.start, inputs)
+        with entry.faults():
+            head = rows.start(inputs)
         if not entry.ours:
             _check_head(head, entry, inputs)
         return head
@@ -55,7 +56,8 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
         draw, pooling = recipe.template_use == "drawn", recipe.template_pooling
         return TemplatesHead(variant_rows(encoder, inputs.prompts), draw=draw, pooling=pooling, **options)
     make = TrainableHead if trainable or rows.trained else FrozenHead
-    weight = entry.call(rows.make, inputs)
+    with entry.faults():
+        weight = rows.make(inputs)
     shape, expected = tuple(getattr(weight, "shape", ())), (len(inputs.labels), encoder.dim)
     if shape != expected:
         kind = f"rows of shape {shape}" if shape else f"a {type(weight).__name__}"
@@ -70,14 +72,10 @@ def _check_head(head: object, entry: Extension, inputs: RowInputs) -> None:
         raise RunError(entry.broken(f"has a `start` that returned a {type(head).__name__}, not a head"))
     if getattr(getattr(head, "weight", None), "shape", ())[:1] != (classes,):
         raise RunError(entry.broken(f"has no `weight` with one row for each of {classes} classes"))
-
-    def restored() -> Head:
+    with torch.no_grad(), entry.faults():
         again = type(head).from_config(json.loads(json.dumps(head.config())), head.names, dim=dim)
         again.load_state_dict(head.state_dict())
-        return again.eval()
-
-    with torch.no_grad():
-        shape = tuple(getattr(entry.call(entry.call(restored), torch.zeros(2, dim)), "shape", ()))
+        shape = tuple(getattr(again.eval()(torch.zeros(2, dim)), "shape", ()))
     if shape != (2, classes):
         raise RunError(entry.broken(f"returned scores of shape {shape} for 2 features, not {(2, classes)}"))
 
