@@ -52,8 +52,10 @@ class TrainClips(torch.utils.data.Dataset):
         epoch, position = key
         rng = np.random.default_rng([self.recipe.seed, epoch, position])
         try:
-            check_windows(self.paths[position], self.recipe.stride > 0)
-            with MediaPath(self.paths[position]).open() as media:
+            path = MediaPath(self.paths[position])
+            if self.recipe.stride:
+                path.check_windows()
+            with path.open() as media:
                 indices = random_window(media.num_frames, self.recipe.frames, self.recipe.stride, _randint(rng))
                 # Each call gets the same generator state, so all frames get the same crop; `each` goes on.
                 each = rng.spawn(1)[0]
@@ -67,13 +69,6 @@ class TrainClips(torch.utils.data.Dataset):
 
 def _randint(rng: np.random.Generator) -> Callable[[int], int]:
     return lambda n: int(rng.integers(n))
-
-
-def check_windows(path: str | Path, windows: bool) -> None:
-    """Raise MediaError if `windows` is set and the path is a prepared clip, which holds only some frames."""
-    if windows and MediaPath(path).is_member:
-        problem = "a prepared clip has no windows: use `stride=0`, `origin=first` or `origin=centre`, or its original"
-        raise MediaError(path, problem)
 
 
 class FileDataset(torch.utils.data.Dataset):
@@ -103,10 +98,11 @@ class ViewClips(FileDataset):
         super().__init__(partial(_views, protocol=protocol), [str(path) for path in paths])
 
 
-def _views(path: str, protocol: Protocol) -> UInt8[Tensor, "views frames 3 size size"]:
-    frames, views, pixels = protocol.frames, protocol.views, protocol.sizes
-    check_windows(path, views.of_windows)
-    with MediaPath(path).open() as media:
+def _views(name: str, protocol: Protocol) -> UInt8[Tensor, "views frames 3 size size"]:
+    path, frames, views, pixels = MediaPath(name), protocol.frames, protocol.views, protocol.sizes
+    if views.of_windows:
+        path.check_windows()
+    with path.open() as media:
         media.enough = pixels.enough
         clips = views.frame_indices(media.num_frames, frames)
         indices = sorted({index for clip in clips for index in clip})

@@ -284,6 +284,12 @@ class MediaPath:
             raise MediaError(self.path, "a prepared clip has no parts; prepare a manifest with start and end")
         _ = self.span
 
+    def check_windows(self) -> None:
+        """Raise MediaError for a prepared clip: it holds only some frames, so windows of frames cannot be chosen."""
+        if self.is_member:
+            remedy = "use `stride=0`, `origin=first` or `origin=centre`, or its original"
+            raise MediaError(self.path, f"a prepared clip has no windows: {remedy}")
+
     def frames(self, times: Sequence[float]) -> range:
         """Return the frame numbers, in the file, of the span.
 

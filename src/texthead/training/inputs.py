@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from texthead.data.clips import FrameBank, TrainFeatures, check_windows
+from texthead.data.clips import FrameBank, TrainFeatures
 from texthead.data.dataset import Dataset, label_indices
 from texthead.data.division import Division, check_no_class_lost
 from texthead.data.protocol import Pixels, Views
@@ -39,8 +39,8 @@ def feature_clips(
 
     Raises: MediaError if an item cannot be read.
     """
-    paths, visual = [item.path for item in dataset.items], model.visual_encoder
-    paths, errors = paths[share(len(paths), rank(), ranks())], list[MediaError]()
+    items, errors = dataset.items[share(len(dataset), rank(), ranks())], list[MediaError]()
+    paths, visual = [item.path for item in items], model.visual_encoder
 
     def without_errors(entries: Iterable[Entry | MediaError]) -> Iterator[Entry]:
         for entry in entries:
@@ -52,8 +52,8 @@ def feature_clips(
     bank: Sequence[Tensor | Sequence[Tensor]]
     with together():
         if model.sees_clips:
-            for path in paths if recipe.stride else ():
-                check_windows(path, windows=True)
+            for item in items if recipe.stride else ():
+                item.media.check_windows()
             choose = partial(Views(clips=2, stride=recipe.stride).frame_indices, num_frames=recipe.frames)
             bank = [*without_errors(features_of_clips(visual, paths, choose, pixels, reading, reporter))]
         else:
