@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from texthead.data.clips import FrameBank, TrainFeatures
-from texthead.data.dataset import Dataset, label_indices
+from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost
 from texthead.data.protocol import Pixels, Views
 from texthead.data.sampling import evenly
@@ -64,7 +64,7 @@ def feature_clips(
     if ranks() > 1:
         rows: list[Any] = [row for own in gather_list([bank]) for row in own]
         bank = rows if model.sees_clips else FrameBank(rows)
-    return TrainFeatures(bank, label_indices(dataset, model.names), frames=recipe.frames, seed=recipe.seed)
+    return TrainFeatures(bank, dataset.labelling.numbers(model.names), frames=recipe.frames, seed=recipe.seed)
 
 
 def readable_division(frozen: FrozenEncoder, division: Division) -> tuple[FrozenItems, Division]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.data.class_shares import check_class_shares, check_one_share, log_ratio
-from texthead.data.dataset import Dataset, label_indices
+from texthead.data.dataset import Dataset
 from texthead.errors import DataError
 from texthead.features.reading import engines_text
 from texthead.files import locked, read_json, write_json
@@ -66,7 +66,7 @@ def loss_shift(
             f"{train_set.source}: its files have {files}, and the head is for files with {head}: change one"
         )
     for dataset in [train_set] if val_set is None else [train_set, val_set]:
-        label_indices(dataset, model.names)
+        dataset.labelling.numbers(model.names)  # Checks that the head has all labels.
     check_class_shares(recipe.class_shares, model.names, unlabelled=False)
     if train_set.several:
         check_one_share(recipe.class_shares)

@@ -194,8 +194,7 @@ def train_run(
         if value and (resume or ranks() > 1):
             raise DataError(f"`{name}` {value} fits a new run in one process: leave it out, or `resume` and torchrun")
     check_out(Path(out), resume=resume)
-    workers = execution.workers or reading.workers
-    shared = {"workers": workers, "cache": reading.cache, "engine": reading.engine}
+    shared = {"workers": execution.workers or reading.workers, "cache": reading.cache, "engine": reading.engine}
     training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, reporter)
     plan = training.plan(data, device or torch.device("cpu"), allow_download)
     reporter.event(plan)
@@ -351,9 +350,8 @@ class _Training:
         reading = replace(self.reading, engine=exact)
         frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, self.reporter)
         compare = table is None and are_few(self.options.baselines, len(division.train))
-        items = None
-        several = division.train.several
-        if compare or several or needs_features(self.options.head, recipe) or reading.skip_unreadable:
+        items, needed = None, division.train.several or needs_features(self.options.head, recipe)
+        if compare or needed or reading.skip_unreadable:
             items, division = readable_division(frozen, division)
             for error in items.skipped:
                 self.reporter.skipped(error)
