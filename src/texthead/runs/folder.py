@@ -48,16 +48,16 @@ def describe(
     Raises:
         RunError: a head or temporal module that cannot be rebuilt from the folder alone.
     """
-    temporal, head = as_temporal(model.temporal), as_head(model.head)
+    classes = classes_json(as_head(model.head), names, recipe.template)
     about = {
         "format": RUN_FORMAT,
         "recipe": recipe.to_json(),
         "encoder": model.spec.to_json(),
         "pixels": asdict(pixels),
-        "temporal": temporal.config(),
-        "head": head_json(head),
+        "temporal": as_temporal(model.temporal).config(),
+        "head": head_json(as_head(model.head)),
     }
-    return about, classes_json(head, names, recipe.template)
+    return about, classes
 
 
 def classes_json(head: Head, names: Sequence[str] | None, template: str | Sequence[str]) -> dict[str, object]:
