@@ -117,9 +117,9 @@ class FeatureCache:
             ) from None
 
     def identify(self, media: MediaPath) -> tuple[str, str]:
-        """Return the SHA-256 of a file's bytes, cached while its stamp stays the same, and the stamp; a part's file's.
+        """Return the SHA-256 of a file's bytes, cached while its stamp stays the same, and the stamp, taken before.
 
-        For a folder of frames, the digest covers all files in frame order. The stamp is older than the digest.
+        For a part, both are those of its file. For a folder of frames, the digest covers all files in frame order.
 
         Raises:
             MediaError: the file cannot be read, or has no such part.

@@ -58,7 +58,7 @@ class FrameFeatures(NamedTuple):
 class _Address(NamedTuple):
     """Where the frames of a file or part are cached: the digest and frame count of the file, and frame indices in it.
 
-    `file_length` is 0 if the file has not been opened yet. `stamp` is older than the digest.
+    `file_length` is 0 if the file has not been opened yet. `stamp` was taken before the digest.
     """
 
     media: MediaPath
@@ -69,10 +69,10 @@ class _Address(NamedTuple):
 
     @property
     def is_current(self) -> bool:
-        """Whether the file has not been replaced since."""
+        """Whether the file is still the one that was looked up: its stamp has not changed."""
         return self.media.stamp() == self.stamp
 
-    def opened(self, length: int) -> "_Address":
+    def with_length(self, length: int) -> "_Address":
         """Return the address; if the file's length was unknown, fill it in."""
         return self if self.file_length else self._replace(frames=range(length), file_length=length)
 
@@ -164,7 +164,7 @@ def frame_features(
                 for done, (position, entry) in enumerate(encoded, start + len(chunk) - len(missing) + 1):
                     if cache and isinstance(entry, FrameFeatures):
                         if addresses[position].is_current:
-                            at = addresses[position].opened(entry.length)
+                            at = addresses[position].with_length(entry.length)
                             indices = [at.frames[i] for i in entry.indices]
                             cache.put(at.digest, at.file_length, indices, entry.features, engine.name, entry.still)
                         entry = entry._replace(still=b"")
@@ -224,7 +224,7 @@ def features_of_clips(
                 clips = (pictures[None, [position_of[index] for index in clip]].to(device) for clip in choose(length))
                 features = (clip_features(visual, clip)[0].to(number_type).cpu() for clip in clips)
                 if cache and addresses[position].is_current:
-                    address = addresses[position].opened(length)
+                    address = addresses[position].with_length(length)
                     entry = cached(cache, address)
                     cache.put(address.digest, address.file_length, (), torch.empty(0, 1))
                     for digest, tokens in zip(entry.digests, features, strict=True):

@@ -1,4 +1,4 @@
-"""AdamW with two learning rates, and the settings of each step."""
+"""AdamW with two learning rates, their schedule, and the settings of each step."""
 
 import math
 
