@@ -8,13 +8,14 @@ a video. The result of a window applies to the time around its middle, half a po
 
 import math
 import sys
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +23,6 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from texthead.apps.timeline.events import (
-    Curve,
     Event,
     EventFinder,
     Hysteresis,
@@ -294,24 +294,19 @@ def scores_over_time(
         # Warm up: the first pass takes seconds, during which a live stream would run on.
         size = protocol.sizes.size
         encoder(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=model.device))
-    # The end of a pipe or a stream is unknown, so there is no bar.
-    with reporter.bar("timeline", "s") if whole else nullcontext(silent) as progress:
-        for seconds, take in video.in_order():
-            yield from _step(video, timeline.feed, seconds, take)
-            progress(int(seconds), whole)
-    yield from _step(video, timeline.finish, video.duration_seconds)
+    try:
+        # The end of a pipe or a stream is unknown, so there is no bar.
+        with reporter.bar("timeline", "s") if whole else nullcontext(silent) as progress:
+            for seconds, take in video.in_order():
+                yield from timeline.feed(seconds, take)
+                progress(int(seconds), whole)
+        yield from timeline.finish(video.duration_seconds)
+    except DataError as error:  # Of time stamps.
+        raise MediaError(video.path, str(error)) from None
     if isinstance(video, LiveStream) and video.dropped:
         reporter.note(f"{video.dropped} frames were dropped to keep up with {video.source}")
     if isinstance(video, LiveStream) and video.fault:
         reporter.note(f"{video.source} ended with a fault ({video.fault})")
-
-
-def _step(video: TimedVideo, step: Callable[..., list[Stretch]], *arguments: Any) -> list[Stretch]:
-    """Run one step; re-raise time-stamp errors as MediaError naming the video."""
-    try:
-        return step(*arguments)
-    except DataError as error:
-        raise MediaError(video.path, str(error)) from None
 
 
 class EventChange(NamedTuple):
@@ -409,7 +404,7 @@ def find_events(
     sliding, rule = sliding or Sliding(), rule or rule_for(model)
     if manifest is not None:
         check_no_separator(model.names)
-    finder, curve, events = EventFinder(model.names, rule), Curve(model.names), list[Event]()
+    finder, events, curve = EventFinder(model.names, rule), list[Event](), list[Stretch]()
     with _open_any(str(path)) as video:
         stretches = scores_over_time(run, video, sliding=sliding, protocol=protocol, engine=engine, reporter=reporter)
         for stretch in chain(stretches, [None]):
@@ -417,7 +412,7 @@ def find_events(
             events += ended
             reporter.event(EventChange(ended, finder.open_events(), getattr(video, "dropped", 0)))
             if overlay is not None and stretch is not None:
-                curve.add(stretch)
+                curve.append(stretch._replace(scores=array("f", stretch.scores)))  # Four bytes per number.
         seconds, begin = video.duration_seconds, video.start_seconds if isinstance(video, Part) else 0.0
     calibration, _ = run.calibration_for(protocol)
     why = "" if any(event.known for event in events) else _why_none(finder, model.names, rule, calibration)
@@ -432,7 +427,7 @@ def find_events(
         from texthead.apps.timeline.overlay import write_overlay
 
         with open_timed(path) as video:
-            write_overlay(Path(overlay), video, result, curve, reporter=reporter)
+            write_overlay(Path(overlay), video, result, model.names, curve, reporter)
     return result
 
 
