@@ -50,6 +50,11 @@ class Event:
         """A CSV row with `COLUMNS`; times in seconds, to a thousandth."""
         return f"{self.start:.3f}", f"{self.end:.3f}", self.name, f"{self.mean:.6f}", f"{self.peak:.6f}"
 
+    def to_json(self) -> dict[str, object]:
+        """Return the event for JSON, unrounded; `name` is null for none of the classes."""
+        numbers = {key: getattr(self, key) for key in ("start", "end", "mean", "peak")}
+        return {"name": self.name if self.known else None, **numbers}
+
 
 @dataclass(frozen=True)
 class Hysteresis:
@@ -166,12 +171,6 @@ def of_all_classes(events: Iterable[Event], shortest: float = 0.0) -> list[Event
             name = Labels.join(event.name for event in on)
             joined.append(Event(name, start, end, min(each.mean for each in on), max(each.peak for each in on)))
     return joined
-
-
-def event_json(event: Event) -> dict[str, object]:
-    """Return the event for JSON, unrounded; `name` is null for none of the classes."""
-    numbers = {key: getattr(event, key) for key in ("start", "end", "mean", "peak")}
-    return {"name": event.name if event.known else None, **numbers}
 
 
 def subtitles(events: Iterable[Event]) -> str:

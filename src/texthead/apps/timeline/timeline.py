@@ -27,7 +27,6 @@ from texthead.apps.timeline.events import (
     EventFinder,
     Hysteresis,
     Stretch,
-    event_json,
     in_order,
     of_all_classes,
     subtitles,
@@ -316,18 +315,21 @@ class EventChange(NamedTuple):
         ended: events that are final.
         begun: name and start of events that have become long enough to be kept.
         dropped: number of frames of a live stream that were dropped so far.
+        stretch: the probabilities that made the change; None at the end.
     """
 
     ended: Sequence[Event]
     begun: Sequence[tuple[str, float]]
     dropped: int
+    stretch: Stretch | None
 
 
 class Events(list[Event]):
     """The events of a video sorted by start, in seconds from its first frame, and how they were found.
 
     Attributes:
-        none_of_these: times that a calibrated run rejects as none of its classes.
+        all: these events, and the times that a calibrated run rejects as none of its classes.
+        none_of_these: such times alone.
         seconds: length of the video.
         calibration: the valid part of the run's calibration.
         why_none: why there is no event.
@@ -343,9 +345,9 @@ class Events(list[Event]):
         calibration: Calibration | None = None,
         why_none: str = "",
     ):
-        events = in_order(events)
-        super().__init__(event for event in events if event.known)
-        self.none_of_these = [event for event in events if not event.known]
+        self.all = in_order(events)
+        super().__init__(event for event in self.all if event.known)
+        self.none_of_these = [event for event in self.all if not event.known]
         self.path, self.seconds, self.sliding, self.rule = path, seconds, sliding, rule
         self.calibration, self.why_none = calibration, why_none
 
@@ -359,12 +361,12 @@ class Events(list[Event]):
         limits = {"enter": rule.enter, "leave": rule.leave}
         settings |= limits if rule.thresholds is None else {"thresholds": {**rule.thresholds}}
         settings["min_length"] = rule.min_length
-        results: dict[str, object] = {"events": [*map(event_json, self)]}
+        results: dict[str, object] = {"events": [event.to_json() for event in self]}
         if calibration is not None:
             settings["temperature"] = calibration.temperature
             if calibration.threshold is not None:
                 settings["threshold"] = calibration.threshold.probability
-                results["none_of_these"] = [*map(event_json, self.none_of_these)]
+                results["none_of_these"] = [event.to_json() for event in self.none_of_these]
         return {"video": str(self.path), "seconds": self.seconds, **settings, **results}
 
 
@@ -410,7 +412,7 @@ def find_events(
         for stretch in chain(stretches, [None]):
             ended = finder.finish() if stretch is None else finder.add(stretch)
             events += ended
-            reporter.event(EventChange(ended, finder.open_events(), getattr(video, "dropped", 0)))
+            reporter.event(EventChange(ended, finder.open_events(), getattr(video, "dropped", 0), stretch))
             if overlay is not None and stretch is not None:
                 curve.append(stretch._replace(scores=array("f", stretch.scores)))  # Four bytes per number.
         seconds, begin = video.duration_seconds, video.start_seconds if isinstance(video, Part) else 0.0
