@@ -80,7 +80,7 @@ def test_kinds_by_name(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spread", "text"),
+    ("value", "text"),
     [
         (None, "-"),
         (Spread(75, 75, 75), "75"),
@@ -88,18 +88,12 @@ def test_kinds_by_name(name: str, kind: str) -> None:
         (Spread(2.5, 0.4, 12.0), "2.5 (0.4-12.0)"),
         (Spread(0.04, 0.04, 1234.5), "0.04 (0.04-1,234)"),
         (Spread(2.501, 2.5, 2.502), "2.5"),
+        *((0.48, "0.5 s"), (119.0, "119 s"), (400.0, "6.7 min"), (7100.0, "118 min"), (7200.0, "2.0 h")),
+        (1e7, "2,778 h"),
     ],
 )
-def test_a_spread_in_words(spread: Spread | None, text: str) -> None:
-    assert spread_text(spread) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.48, "0.5 s"), (119.0, "119 s"), (400.0, "6.7 min"), (7100.0, "118 min"), (7200.0, "2.0 h"), (1e7, "2,778 h")],
-)
-def test_a_duration_in_words(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+def test_a_spread_or_a_duration_in_words(value: Spread | float | None, text: str) -> None:
+    assert (duration(value) if isinstance(value, float) else spread_text(value)) == text
 
 
 def test_headline_of_common_facts() -> None:
