@@ -61,9 +61,7 @@ class Training:
 
     def _read(self, process: Popen[str]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            if line.strip():
-                self._lines.append(line.rstrip()[:_LETTERS])
+        self._lines.extend(line.rstrip()[:_LETTERS] for line in process.stdout if line.strip())
         process.wait()
 
     def state(self) -> dict[str, Any] | None:
