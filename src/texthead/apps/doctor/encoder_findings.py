@@ -133,10 +133,10 @@ def class_findings(
     Args:
         seen: mean feature of each item.
     """
-    result, encoded = list[Finding](), dict[str, str | Sequence[str]]()
+    text, result, encoded = encoder.text, list[Finding](), dict[str, str | Sequence[str]]()
     for name, strings in zip(sentences, class_prompts, strict=True):
         try:
-            encoder.text.tokenize(flat([strings]))
+            text.tokenize(flat([strings]))
             encoded[name] = strings
         except EncoderError as error:
             result.append(Finding("serious", "name too long", name, str(error)))
