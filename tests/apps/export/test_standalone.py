@@ -129,8 +129,11 @@ def test_a_video_gives_the_same_views(tmp_path, suffix, codec):
     path = write_video(tmp_path / f"a{suffix}", "red", frames=19, codec=codec)
     for frames, views in ((1, Views()), (8, Views(origin="centre")), (5, Views(3, 3)), (16, Views(2, 10, "dense"))):
         check_same(path, frames, views)
-    for count in (1, 2, 3):
-        check_same(write_video(tmp_path / f"{count}{suffix}", "blue", frames=count, codec=codec), 8, Views(2, 1))
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_a_short_video_gives_the_same_views(tmp_path, frames):
+    check_same(write_video(tmp_path / "a.mp4", "blue", frames=frames), 8, Views(2, 1))
 
 
 def test_a_variable_frame_rate_gives_the_same_views(tmp_path):
