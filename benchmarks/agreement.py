@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import texthead as th
 from benchmarks.rounds import table
-from texthead.apps.timeline.events import Hysteresis, event_json
+from texthead.apps.timeline.events import Hysteresis
 from texthead.apps.timeline.timeline import Sliding, find_events
 from texthead.cli import main as cli
 from texthead.recipes import EngineName
@@ -105,7 +105,7 @@ def events(folder: Path, videos: list[Path], engine: EngineName) -> str:
     """Return the events of each video in a line, as `timeline --json` prints them."""
     run = th.load_run(folder)
     results = (find_events(run, video, sliding=SLIDING, rule=RULE, engine=engine) for video in videos)
-    return "\n".join(json.dumps([event_json(event) for event in each]) for each in results)
+    return "\n".join(json.dumps([event.to_json() for event in each]) for each in results)
 
 
 def measure(data: Path, names: list[str]) -> str:

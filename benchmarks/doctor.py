@@ -183,13 +183,18 @@ def planted_swaps(encoder: Encoder, whole: Known, labels: Sequence[str]) -> tupl
     names = sorted(set(labels))
     true = np.array([names.index(label) for label in labels])
     rows = encoder_findings.rows_of(encoder, encoder_findings.prompts_of(dict.fromkeys(names), "{}", clean=True))
+    groups = [item.together for item in whole.items]
+
+    def swaps_of(targets: np.ndarray) -> list[encoder_findings.Swap]:
+        cosines = encoder_findings.centred_cosines(rows, whole.features, targets)
+        return encoder_findings.swaps(cosines, targets, groups)
+
     reported = hits = 0
     for first, second in combinations(range(len(names)), 2):
-        mixed = np.where(true == first, second, np.where(true == second, first, true))
-        swaps = encoder_findings.swapped(rows, whole.features, mixed.tolist(), whole.items)
+        swaps = swaps_of(np.where(true == first, second, np.where(true == second, first, true)))
         reported += len(swaps)
         hits += any({swap.first, swap.second} == {first, second} for swap in swaps)
-    return len(encoder_findings.swapped(rows, whole.features, true.tolist(), whole.items)), hits, reported - hits
+    return len(swaps_of(true)), hits, reported - hits
 
 
 def swaps(encoder: Encoder, first: tuple[str, str], whole: Known, labels: Sequence[str]) -> list[str]:

@@ -30,7 +30,7 @@ BROKEN = Facts(Path("b.mp4"), fault="cut short", frames=9, seconds=9.0, problem=
 def overview(*rows: tuple[Facts, str, str | None]) -> Overview:
     """Return the overview of (facts, label, split) rows."""
     items = [Item(facts.path, label, split) for facts, label, split in rows]  # pyright: ignore[reportArgumentType]
-    return overview_of(items, [facts for facts, _, _ in rows])
+    return overview_of(items, [facts for facts, _, _ in rows], [(label,) for _, label, _ in rows])
 
 
 def of_sizes(counts: Sequence[int]) -> Overview:
@@ -80,7 +80,7 @@ def test_kinds_by_name(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spread", "text"),
+    ("value", "text"),
     [
         (None, "-"),
         (Spread(75, 75, 75), "75"),
@@ -88,18 +88,12 @@ def test_kinds_by_name(name: str, kind: str) -> None:
         (Spread(2.5, 0.4, 12.0), "2.5 (0.4-12.0)"),
         (Spread(0.04, 0.04, 1234.5), "0.04 (0.04-1,234)"),
         (Spread(2.501, 2.5, 2.502), "2.5"),
+        *((0.48, "0.5 s"), (119.0, "119 s"), (400.0, "6.7 min"), (7100.0, "118 min"), (7200.0, "2.0 h")),
+        (1e7, "2,778 h"),
     ],
 )
-def test_a_spread_in_words(spread: Spread | None, text: str) -> None:
-    assert spread_text(spread) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.48, "0.5 s"), (119.0, "119 s"), (400.0, "6.7 min"), (7100.0, "118 min"), (7200.0, "2.0 h"), (1e7, "2,778 h")],
-)
-def test_a_duration_in_words(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+def test_a_spread_or_a_duration_in_words(value: Spread | float | None, text: str) -> None:
+    assert (duration(value) if isinstance(value, float) else spread_text(value)) == text
 
 
 def test_headline_of_common_facts() -> None:
@@ -149,31 +143,32 @@ def test_rows_of_largest_and_smallest_classes() -> None:
 # ---- which files are shown
 
 
-def read(labels: Sequence[str], unreadable: Sequence[int] = ()) -> list[Facts]:
-    """Return facts as they are read, with a fault for some files."""
-    return [replace(VIDEO, fault="damaged" if index in unreadable else None) for index in range(len(labels))]
+def examples(labels: Sequence[str], unreadable: Sequence[int] = ()) -> dict[str, list[int]]:
+    """Return the examples of videos, some of which have a fault."""
+    facts = [replace(VIDEO, fault="damaged" if index in unreadable else None) for index in range(len(labels))]
+    return example_positions([(label,) for label in labels], facts)
 
 
 def test_items_to_show_are_evenly_placed_in_each_class() -> None:
     labels = ["b", "a"] * 40 + ["c"]
-    result = example_positions(labels, read(labels))
+    result = examples(labels)
     assert list(result) == ["a", "b", "c"]
     assert result == {"a": [11, 31, 51, 71], "b": [10, 30, 50, 70], "c": [80]}
 
 
 def test_unreadable_file_is_replaced_by_another() -> None:
     labels = ["a"] * 80 + ["b"] * 5
-    before = example_positions(labels, read(labels))["a"]
-    after = example_positions(labels, read(labels, unreadable=[*before, 80]))
+    before = examples(labels)["a"]
+    after = examples(labels, unreadable=[*before, 80])
     assert (len(after["a"]), after["b"]) == (4, [81, 82, 83, 84])
     assert not set(after["a"]) & set(before)
-    assert "b" not in example_positions(labels, read(labels, unreadable=range(80, 85)))
+    assert "b" not in examples(labels, unreadable=range(80, 85))
 
 
 @pytest.mark.parametrize(("classes", "each", "pictured"), [(50, 4, 50), (51, 3, 51), (120, 1, 120), (1000, 1, 200)])
 def test_pictures_are_bounded(classes: int, each: int, pictured: int) -> None:
     labels = [f"{number:04d}" for number in range(classes) for _ in range(10)]
-    result = example_positions(labels, read(labels))
+    result = examples(labels)
     assert Counter(map(len, result.values())) == {each: pictured}
     assert sum(map(len, result.values())) <= 200
 

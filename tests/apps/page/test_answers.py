@@ -185,7 +185,7 @@ def test_answers_of_several_labels(tmp_path: Path, say) -> None:
     video = write_video(tmp_path / "red.mp4", "red", frames=30)
     timed = answerer(Question(video, asked="when"))
     assert [event.name for event in timed.events] == ["red"]
-    assert set(timed.rule.thresholds) == {"red", "green", "blue"}
+    assert set(timed.events.rule.thresholds) == {"red", "green", "blue"}
     # No class is above its threshold.
     write_several_run(tmp_path / "strict", (20.0, 20.0, 20.0))
     strict = answerer_of(tmp_path / "strict")

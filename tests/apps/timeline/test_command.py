@@ -25,7 +25,7 @@ from made import (
     write_timed,
 )
 from messages import prints
-from texthead.apps.timeline.events import Event, Hysteresis, event_json, in_order
+from texthead.apps.timeline.events import Event, Hysteresis
 from texthead.apps.timeline.timeline import Sliding, find_events, open_timed, scores_over_time
 from texthead.data.reading import read_dataset
 from texthead.evaluation.calibration import NONE
@@ -200,7 +200,7 @@ def unsure(world: Path) -> tuple[Path, list[Event]]:
     events = find_events(run, world / "a.mkv", rule=Hysteresis(min_length=0.3), sliding=sliding)
     assert events
     assert events.none_of_these
-    return folder, in_order([*events, *events.none_of_these])
+    return folder, events.all
 
 
 # The threshold equals the score of one window bit for bit, so the engine is fixed.
@@ -220,8 +220,8 @@ def test_a_calibrated_run_has_events_of_no_class(unsure, timeline, piped, tmp_pa
     assert NONE not in (tmp_path / "a.srt").read_text()
     content = json.loads(timeline(run, *HALF, "--json")[0])
     assert (content["temperature"], content["threshold"]) == (3.0, threshold)
-    assert content["events"] == [event_json(event) for event in expected if event.known]
-    assert content["none_of_these"] == [event_json(event) for event in expected if not event.known]
+    assert content["events"] == [event.to_json() for event in expected if event.known]
+    assert content["none_of_these"] == [event.to_json() for event in expected if not event.known]
     rows = list(csv.reader(io.StringIO(timeline(run, *HALF, "--csv")[0])))
     assert rows[1:] == [list(event.cells) for event in expected]
     # From a pipe, events are printed as they end.

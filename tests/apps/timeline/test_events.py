@@ -12,7 +12,6 @@ from texthead.apps.timeline.events import (
     EventFinder,
     Hysteresis,
     Stretch,
-    event_json,
     in_order,
     of_all_classes,
     subtitles,
@@ -87,7 +86,7 @@ def test_none_of_these_ends_event():
     assert [(e.name, e.start, e.end) for e in result] == [("a", 0.0, 1.0), ("a", 3.0, 4.0)]
     result = run_finder(rows, ["a", "b"], rule)
     assert result == [Event("none of these", 1.0, 3.0, 0.9, 0.9, known=False)]
-    assert event_json(result[0])["name"] is None
+    assert result[0].to_json()["name"] is None
     assert result[0].cells[2] == "none of these"
     assert subtitles([*result, Event("a", 3.0, 4.0, 0.9, 0.9)]).startswith("1\n00:00:03,000")
 
@@ -165,7 +164,7 @@ def test_subtitles_have_hours_and_a_comma():
 def test_csv_is_rounded_and_json_is_not():
     event = Event("a", 0.33333, 2.0, 0.123456789, 1.0)
     assert event.cells == ("0.333", "2.000", "a", "0.123457", "1.000000")
-    assert event_json(event) == {"name": "a", "start": 0.33333, "end": 2.0, "mean": 0.123456789, "peak": 1.0}
+    assert event.to_json() == {"name": "a", "start": 0.33333, "end": 2.0, "mean": 0.123456789, "peak": 1.0}
 
 
 def test_each_class_has_its_threshold() -> None:

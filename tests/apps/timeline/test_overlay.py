@@ -9,7 +9,7 @@ from PIL import ImageColor
 
 from made import pictures, write_timed
 from messages import refuses
-from texthead.apps.timeline.events import Curve, Event, Stretch
+from texthead.apps.timeline.events import Event, Stretch
 from texthead.apps.timeline.overlay import colours, enlarged, lanes, write_overlay
 from texthead.apps.timeline.timeline import open_timed
 from texthead.errors import MediaError, RunError
@@ -24,11 +24,9 @@ def drawn(folder: Path, events: list[Event]) -> Path:
 
 
 def overlaid(folder: Path, events: list[Event], source: Path) -> Path:
-    curve = Curve(["a cat", "a dog"])
-    curve.add(Stretch(0.0, 0.8, (0.5, 0.0)))
-    curve.add(Stretch(0.8, 1.95, (0.75, 0.25)))
+    stretches = Stretch(0.0, 0.8, (0.5, 0.0)), Stretch(0.8, 1.95, (0.75, 0.25))
     with open_timed(source) as video:
-        write_overlay(folder / "out" / "b.mp4", video, events, curve)
+        write_overlay(folder / "out" / "b.mp4", video, events, ["a cat", "a dog"], stretches)
     return folder / "out" / "b.mp4"
 
 

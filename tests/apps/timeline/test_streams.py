@@ -180,7 +180,7 @@ def test_a_stream_that_outruns_its_reader_drops_the_oldest(
     seen: list[float] = []
     with LiveStream("udp://127.0.0.1:9") as stream:
         for seconds, _ in stream.in_order():
-            assert len(stream._waiting) <= WAITING
+            assert stream._waiting.qsize() <= WAITING
             seen.append(seconds)
             time.sleep(0.01 if rate == 1000 else 0)
     assert seen == sorted(seen)

@@ -39,18 +39,6 @@ def prompts_of(sentences: OwnSentences, template: str | tuple[str, ...], *, clea
     return class_prompts(template, names, list(sentences.values()))
 
 
-def too_long(encoder: Encoder, class_prompts: Sequence[str | Sequence[str]]) -> dict[int, str]:
-    """Return the text encoder's errors for prompts that are too long, by class position."""
-    errors: dict[int, str] = {}
-    text = encoder.text
-    for index, strings in enumerate(class_prompts):
-        try:
-            text.tokenize(flat([strings]))
-        except EncoderError as error:
-            errors[index] = str(error)
-    return errors
-
-
 @torch.inference_mode()
 def rows_of(encoder: Encoder, class_prompts: Sequence[str | Sequence[str]]) -> Float[np.ndarray, "classes dim"]:
     """Return each class's text row minus the mean row of unrelated names, normalised to length 1."""
@@ -115,24 +103,16 @@ def swap_gains(
     return np.where(np.isnan(gains), -np.inf, gains)
 
 
-def swapped(
-    rows: Float[np.ndarray, "classes dim"], seen: Rows, targets: Sequence[int], items: Sequence[Item]
-) -> list[Swap]:
-    """Return pairs of classes whose items fit each other's names better than their own.
+def centred_cosines(
+    rows: Float[np.ndarray, "classes dim"], seen: Rows, targets: np.ndarray
+) -> Float[np.ndarray, "items classes"]:
+    """Return the cosine of each item's feature, centred on the mean of the class means, with each text row.
 
     Args:
         rows: text row of each class.
         seen: mean feature of each item.
         targets: class of each item.
     """
-    labels = np.asarray(targets)
-    return swaps(centred_cosines(rows, seen, labels), labels, [item.together for item in items])
-
-
-def centred_cosines(
-    rows: Float[np.ndarray, "classes dim"], seen: Rows, targets: np.ndarray
-) -> Float[np.ndarray, "items classes"]:
-    """Return the cosine of each item's feature, centred on the mean of the class means, with each text row."""
     centre = np.mean([seen[targets == target].mean(0) for target in np.unique(targets)], axis=0)
     directions = seen - centre
     return directions / np.linalg.norm(directions, axis=1, keepdims=True).clip(1e-12) @ rows.T
@@ -153,19 +133,24 @@ def class_findings(
     Args:
         seen: mean feature of each item.
     """
-    errors, names = too_long(encoder, class_prompts), list(sentences)
-    result = [Finding("serious", "name too long", names[index], problem) for index, problem in errors.items()]
-    encoded = [index for index in range(len(names)) if index not in errors]
+    text, result, encoded = encoder.text, list[Finding](), dict[str, str | Sequence[str]]()
+    for name, strings in zip(sentences, class_prompts, strict=True):
+        try:
+            text.tokenize(flat([strings]))
+            encoded[name] = strings
+        except EncoderError as error:
+            result.append(Finding("serious", "name too long", name, str(error)))
     if not encoded:
         return result
-    labels, rows = [names[index] for index in encoded], rows_of(encoder, [class_prompts[index] for index in encoded])
+    labels, rows = list(encoded), rows_of(encoder, list(encoded.values()))
     result += synonym_findings(labels, rows @ rows.T, above=ROWS_ALIKE)
     index_of = {label: index for index, label in enumerate(labels)}
-    judged = [(item, features) for item, features in zip(items, seen, strict=True) if item.label in index_of]
+    judged = [index for index, item in enumerate(items) if item.label in index_of]
     if not judged:
         return result
-    own, features = zip(*judged, strict=True)
-    for swap in swapped(rows, np.stack(features), [index_of[item.label] for item in own], own):
+    targets = np.array([index_of[items[index].label] for index in judged])
+    cosines = centred_cosines(rows, np.stack(seen)[judged], targets)
+    for swap in swaps(cosines, targets, [items[index].together for index in judged]):
         detail = (
             f"with {labels[swap.second]}: items of both classes fit the other's name better "
             f"(by {swap.gain:.2f} in cosine, standard error {swap.error:.2f}); check some labels"

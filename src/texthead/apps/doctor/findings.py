@@ -65,19 +65,18 @@ def file_findings(facts: Sequence[Facts], *, frames: int) -> list[Finding]:
     Args:
         frames: frames per clip; shorter videos repeat frames.
     """
-    findings = []
-    for position, fact in enumerate(facts):
-        path, items = str(fact.path), (position,)
-        if fact.fault:
-            findings.append(Finding("serious", fact.fault, path, fact.problem.removeprefix(f"{fact.fault}: "), items))
-            continue
-        for severity, fault, detail in _oddities(fact, frames):
-            findings.append(Finding(severity, fault, path, detail, items))
-    return findings
+    return [
+        Finding(severity, fault, str(fact.path), detail, (position,))
+        for position, fact in enumerate(facts)
+        for severity, fault, detail in _problems(fact, frames)
+    ]
 
 
-def _oddities(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]:
-    """Yield (severity, fault, detail) for a readable file."""
+def _problems(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]:
+    """Yield (severity, fault, detail) for a file."""
+    if fact.fault:
+        yield "serious", fact.fault, fact.problem.removeprefix(f"{fact.fault}: ")
+        return
     if fact.listed and fact.listed != fact.frames:
         detail = f"its header says {plural(fact.listed, 'frame')}, the file has {fact.frames}; texthead uses those"
         yield "note", "wrong frame count in header", detail
@@ -125,12 +124,10 @@ def plural(count: int, word: str) -> str:
 
 def copies(items: Sequence[Item], facts: Sequence[Facts]) -> list[Finding]:
     """Find files with the same bytes: in one class, under two labels, or in two splits."""
-    by_digest: dict[str, list[int]] = {}
+    by_digest = defaultdict[str, list[int]](list)
     for position, fact in enumerate(facts):
-        if fact.digest:
-            by_digest.setdefault(fact.digest, []).append(position)
-    groups = [tuple(group) for group in by_digest.values() if len(group) > 1]
-    return [_copy_finding(items, group) for group in groups]
+        by_digest[fact.digest].append(position)
+    return [_copy_finding(items, group) for digest, group in by_digest.items() if digest and len(group) > 1]
 
 
 def _copy_finding(items: Sequence[Item], group: Sequence[int]) -> Finding:
@@ -214,9 +211,9 @@ def overlaps(items: Sequence[Item]) -> list[Finding]:
     """Find files with overlapping parts under two labels or in two splits, one finding of each kind per file."""
     if not any(item.media.is_part for item in items):
         return []
-    by_file: dict[Path, list[int]] = {}
-    for position in range(len(items)):
-        by_file.setdefault(items[position].media.resolved().file, []).append(position)
+    by_file = defaultdict[Path, list[int]](list)
+    for position, item in enumerate(items):
+        by_file[item.media.resolved().file].append(position)
     kinds: tuple[tuple[str, Severity, str, str], ...] = (
         ("split", "serious", "in", "they share frames; change their times"),
         ("label", "warning", "labelled", "change their times, unless both really happen at once"),
@@ -249,10 +246,10 @@ def _overlapping(items: Sequence[Item], positions: Sequence[int]) -> list[tuple[
 
 def group_leaks(items: Sequence[Item]) -> list[Finding]:
     """Find groups in more than one split; the parts of a file form a group if the data names none."""
-    splits: dict[tuple[bool, str], set[str]] = {}
+    splits = defaultdict[tuple[bool, str], set[str]](set)
     for item in items:
         if item.split and (item.group or item.media.is_part):
-            splits.setdefault((item.group is not None, item.together), set()).add(item.split)
+            splits[item.group is not None, item.together].add(item.split)
     findings = []
     for (named, group), group_splits in splits.items():
         where = " and ".join(sorted(group_splits))

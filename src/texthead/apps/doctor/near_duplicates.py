@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse
-import scipy.sparse.csgraph
-from jaxtyping import Float, Int
+from jaxtyping import Float
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from texthead.apps.doctor.facts import EDGES, Appearance, Facts
 
@@ -37,8 +37,6 @@ class Likeness(NamedTuple):
 
 
 Alike = dict[tuple[int, int], Likeness]
-
-Pairs = tuple[Int[np.ndarray, "2 _"], Float[np.ndarray, " _"]]
 
 
 def alike(facts: Sequence[Facts], features: Mapping[int, Float[np.ndarray, " dim"]] | None = None) -> Alike:
@@ -121,31 +119,23 @@ def near_pairs(rows: Float[np.ndarray, "items dim"], above: float) -> list[tuple
     cosine 0 with all others. Time is quadratic in the number of rows, extra memory is not
     (docs/reference/reliability.md has both for 100,000).
     """
-    count, pairs = len(rows), (np.zeros((2, 0), int), np.zeros(0))
-    groups = np.arange(count)
-    for start in range(0, count, _BLOCK):
+    shape, groups = (len(rows), len(rows)), np.arange(len(rows))
+    forest = csr_array(shape)
+    for start in range(0, len(rows), _BLOCK):
         block = _unit(rows[start : start + _BLOCK])
-        for other in range(start, count, _BLOCK):
+        for other in range(start, len(rows), _BLOCK):
             cosines = block @ _unit(rows[other : other + _BLOCK]).T
             near = np.triu(cosines > above, k=1 + start - other)
             if near.any():
                 near &= groups[start : start + _BLOCK, None] != groups[other : other + _BLOCK]
             first, second = np.nonzero(near)
             if len(first):
-                more = np.stack([first + start, second + other]), cosines[first, second]
-                pairs, groups = _joined(pairs, more, count)
-    (first, second), cosines = pairs
-    return list(zip(first.tolist(), second.tolist(), cosines.tolist(), strict=True))
-
-
-def _joined(pairs: Pairs, more: Pairs, count: int) -> tuple[Pairs, Int[np.ndarray, " items"]]:
-    """Return (a maximum spanning forest of all pairs, the connected component of each item)."""
-    ends, cosines = (np.concatenate(both, axis=-1) for both in zip(pairs, more, strict=True))
-    # The closest pairs become the shortest edges; a length of 0 would mean no edge.
-    graph = scipy.sparse.csr_array((2 - cosines, tuple(ends)), (count, count))
-    tree = scipy.sparse.csgraph.minimum_spanning_tree(graph).tocoo()
-    groups = scipy.sparse.csgraph.connected_components(tree, directed=False)[1]
-    return (np.stack([tree.row, tree.col]), 2 - tree.data), groups
+                # The closest pairs become the shortest edges; a length of 0 would mean no edge.
+                lengths = 2 - cosines[first, second].astype(float)
+                forest = minimum_spanning_tree(forest + csr_array((lengths, (first + start, second + other)), shape))
+                groups = connected_components(forest, directed=False)[1]
+    pairs = forest.tocoo()
+    return list(zip(pairs.row.tolist(), pairs.col.tolist(), (2 - pairs.data).tolist(), strict=True))
 
 
 def _unit(rows: Float[np.ndarray, "items dim"]) -> Float[np.ndarray, "items dim"]:

@@ -1,6 +1,6 @@
 """Statistics of a dataset and its classes, and example files, from the facts of its files. Reads no files."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median_low
@@ -64,25 +64,23 @@ class Overview:
     classes: tuple[Summary, ...]
 
 
-def overview_of(
-    items: Sequence[Item], facts: Sequence[Facts], sets: Sequence[tuple[str, ...]] | None = None
-) -> Overview:
+def overview_of(items: Sequence[Item], facts: Sequence[Facts], sets: Sequence[tuple[str, ...]]) -> Overview:
     """Summarise items from the facts of their files.
 
     Args:
-        sets: the classes of each item; its label if None.
+        sets: the classes of each item.
     """
-    by_class = _by_class([item.label for item in items] if sets is None else sets)
-    classes = [_summary(name, [items[i] for i in where], [facts[i] for i in where]) for name, where in by_class.items()]
+    by_class = _by_class(sets).items()
+    classes = [_summary(name, [items[i] for i in where], [facts[i] for i in where]) for name, where in by_class]
     return Overview(_summary("all", items, facts), tuple(classes))
 
 
-def _by_class(labels: Sequence[str | tuple[str, ...]]) -> dict[str, list[int]]:
+def _by_class(sets: Sequence[tuple[str, ...]]) -> dict[str, list[int]]:
     """Return the positions of each class's items, sorted by size, then name."""
-    by_class: dict[str, list[int]] = {}
-    for position, label in enumerate(labels):
-        for name in [label] if isinstance(label, str) else label:
-            by_class.setdefault(name, []).append(position)
+    by_class = defaultdict[str, list[int]](list)
+    for position, names in enumerate(sets):
+        for name in names:
+            by_class[name].append(position)
     return dict(sorted(by_class.items(), key=lambda entry: (-len(entry[1]), entry[0])))
 
 
@@ -232,17 +230,18 @@ def size_text(summary: Summary) -> str:
 # ---- example files
 
 
-def example_positions(labels: Sequence[str | tuple[str, ...]], facts: Sequence[Facts]) -> dict[str, list[int]]:
+def example_positions(sets: Sequence[tuple[str, ...]], facts: Sequence[Facts]) -> dict[str, list[int]]:
     """Return the positions of the examples by class, largest class first: readable files, evenly spaced.
 
     At most 4 items per class and 200 in all are shown, so with more than 50 classes there are fewer per class, and with
     more than 200, which are evenly spaced from the largest to the smallest, some classes have none.
+
+    Args:
+        sets: the classes of each item.
     """
-    by_class = _by_class(labels)
-    names = list(by_class)
-    examples: dict[str, list[int]] = {}
-    for name in (names[i] for i in evenly(len(names), _IN_ALL)):
-        readable = [position for position in by_class[name] if facts[position].fault is None]
+    by_class, examples = list(_by_class(sets).items()), dict[str, list[int]]()
+    for name, positions in (by_class[i] for i in evenly(len(by_class), _IN_ALL)):
+        readable = [position for position in positions if facts[position].fault is None]
         if readable:
             examples[name] = [readable[i] for i in evenly(len(readable), _share(len(by_class)))]
     return examples

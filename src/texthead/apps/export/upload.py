@@ -83,7 +83,8 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
     write_json(folder / "split.json", {**split, "source": data_name(split)})
     for name in ("recipe.json", "classes.json", "calibration.json"):
         if (run.folder / name).is_file():
-            write_json(folder / name, _public(json.loads((run.folder / name).read_text(encoding="utf-8"))))
+            values = json.loads((run.folder / name).read_text(encoding="utf-8"))
+            write_json(folder / name, _without_folders({key: values[key] for key in values if key != "command"}))
     records = [record for record in read_records(run.folder) if record.get("kind") != "note"]
     if records:
         lines = "".join(f"{json.dumps(record)}\n" for record in records)
@@ -93,13 +94,8 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def _public(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a file's content without the command and passwords, and with file names in place of absolute paths."""
-    return {key: _without_folders(value) for key, value in values.items() if key != "command"}
-
-
 def _without_folders(value: Any) -> Any:
-    """Replace each absolute path in a JSON value by its file name."""
+    """Return a JSON value without passwords, and with file names in place of absolute paths."""
     if isinstance(value, dict):
         return {key: _without_folders(each) for key, each in value.items()}
     if isinstance(value, list):

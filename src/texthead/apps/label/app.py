@@ -61,9 +61,7 @@ class Training:
 
     def _read(self, process: Popen[str]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            if line.strip():
-                self._lines.append(line.rstrip()[:_LETTERS])
+        self._lines.extend(line.rstrip()[:_LETTERS] for line in process.stdout if line.strip())
         process.wait()
 
     def state(self) -> dict[str, Any] | None:
@@ -122,17 +120,14 @@ class _Actions:
         if action == "undo":
             return {"item": _json_of(session.undo(who)), "state": self.state(who)}
         review = bool(body.get("review"))
-        actions: dict[str, Callable[[], object]] = {
-            "next": lambda: None,
-            "label": lambda: session.label(who, _position(body), *self._classes(body), checked=review),
-            "skip": lambda: session.skip(who, _position(body)),
-            "bad": lambda: session.bad(who, _position(body)),
-            "keep": lambda: session.keep(who, _position(body)),
-            "rename": lambda: session.rename(_value(body, "old", str), _value(body, "new", str)),
-        }
-        if action not in actions:
+        if action in ("skip", "bad", "keep"):
+            getattr(session, action)(who, _position(body))
+        elif action == "label":
+            session.label(who, _position(body), *self._classes(body), checked=review)
+        elif action == "rename":
+            session.rename(_value(body, "old", str), _value(body, "new", str))
+        elif action != "next":
             raise DataError(f"no action {action[:20]!r}; reload the page")
-        actions[action]()
         if review and self._examining.acquire(blocking=False):
             threading.Thread(target=self._examine, daemon=True).start()
         return {"item": _json_of(session.review(who) if review else session.next(who)), "state": self.state(who)}
@@ -180,5 +175,5 @@ def _json_of(file: FileToLabel | None) -> dict[str, Any] | None:
         "part": [span.start, None if math.isinf(span.end) else span.end] if media.is_part else None,
         "path": str(file.path),
         "kind": file.kind if plays else "preview",
-        "guesses": [guess._asdict() for guess in file.guesses],
+        "guesses": [{"name": name, "probability": value} for name, value in file.guesses.items()],
     }

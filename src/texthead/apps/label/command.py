@@ -84,10 +84,7 @@ class Label:
             check_out_file(f"--out {self.out}", Path(self.out or ""), ".csv")
 
     def __call__(self) -> None:
-        password = None
-        if self.next is None:
-            self.server.check_installed("label")
-            password = self.server.password()
+        password = self.server.password("label") if self.next is None else None
 
         from texthead.apps.label import label_pool
         from texthead.apps.label.label_file import check_csv

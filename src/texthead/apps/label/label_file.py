@@ -115,12 +115,12 @@ class LabelFile:
 
     def put(self, position: int, mark: Mark) -> LabelState:
         """Replace the state of a file; an unusable file has no label."""
+        now = {"time": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        checked = {_CHECKED: "yes" if mark.checked else ""}
         with in_turn(self._csv):
-            if mark.label is None:
-                self._labels.remove(position)
-            else:
-                self._labels.put(position, {self._column: mark.label, _CHECKED: "yes" if mark.checked else ""})
-            self._bad.put(position, {}) if mark.bad else self._bad.remove(position)
+            label = None if mark.label is None else {self._column: mark.label, **checked, **now}
+            self._labels.change({position: label})
+            self._bad.change({position: now if mark.bad else None})
             return self._read()
 
     def rename(self, old: str, new: str) -> LabelState:
@@ -128,7 +128,7 @@ class LabelFile:
         with in_turn(self._csv):
             state = self._read()
             renamed = dict(zip(state.of, state.labelling.renamed({old: new}), strict=True))
-            self._labels.change(self._column, {i: new for i, new in renamed.items() if new != state.of[i]})
+            self._labels.change({i: {self._column: new} for i, new in renamed.items() if new != state.of[i]})
             return self._read()
 
     def claim(self, who: str, position: int | None) -> bool:
@@ -221,25 +221,17 @@ class _Table:
             self._columns += [name for name in row if name not in self._columns]
         return rows
 
-    def put(self, position: int, values: Mapping[str, str]) -> None:
-        """Write the row of a position with the current time; its other columns do not change."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        row = {"path": self._names[position], **self.read().get(position, {}), **values, "time": now}
-        self._columns += [key for key, value in values.items() if value and key not in self._columns]
-        self._write({**self.read(), position: row})
-
-    def change(self, column: str, values: Mapping[int, str]) -> None:
-        """Change values of a column, by position."""
-        if values:
-            rows = self.read()
-            self._write({**rows, **{position: {**rows[position], column: new} for position, new in values.items()}})
-
-    def remove(self, position: int) -> None:
-        """Remove the row of a position, if it has one."""
-        if position in self.read():
-            self._write({index: row for index, row in self.read().items() if index != position})
-
-    def _write(self, rows: dict[int, LabelRow]) -> None:
+    def change(self, changes: Mapping[int, Mapping[str, str] | None]) -> None:
+        """Change values of rows, by position; their other columns stay. None removes a row."""
+        rows = {**self.read()}
+        for position, values in changes.items():
+            if values is None:
+                rows.pop(position, None)
+            else:
+                rows[position] = {"path": self._names[position], **rows.get(position, {}), **values}
+                self._columns += [key for key, value in values.items() if value and key not in self._columns]
+        if rows == self._rows:
+            return
         if rows:
             write_csv(self._csv, self._columns, [[row.get(key, "") for key in self._columns] for row in rows.values()])
         else:

@@ -162,10 +162,9 @@ def label_pool(
     model = load_encoder(encoder, text=text, prompts=flat(prompts(names)), lazy=True)
     model.visual.to(device or torch.device("cpu"))
     files = cut_files(files, model, reading, above=cut_above, known=known, reporter=reporter)
-    pool = encode_files(files, model, reading, reporter)
+    pool, encode = encode_files(files, model, reading, reporter), rows if model.has_text else None
     several = several or labelled.several
-    pool = replace(pool, names=tuple(classes), labelled=labelled, several=several, seed=seed)
-    return replace(pool, encode=rows) if model.has_text else pool
+    return replace(pool, names=tuple(classes), labelled=labelled, several=several, encode=encode, seed=seed)
 
 
 def items_so_far(path: Path | None, files: Dataset) -> tuple[Dataset, list[Path]]:
@@ -228,14 +227,12 @@ def cut_files(
     with reporter.bar("look for long videos", "files") as progress:
         for done, item in enumerate(files.items, 1):
             labelled_spans = labelled.get(item.media.resolved().path, [])
-            windows: list[Span] = []
-            if Span() not in labelled_spans and _is_long(item.media, above):
-                windows = [
-                    Span(*span) for span in encode_windows(encoder, [item.path], protocol, reading).spans.tolist()
-                ]
-            free = [window for window in windows if not any(window.overlaps(span) for span in labelled_spans)]
-            spans = sorted({*free, *labelled_spans})
-            items += [replace(item, path=item.media.part(span).path) for span in spans] or [item]
+            spans = {*labelled_spans}
+            if Span() not in spans and _is_long(item.media, above):
+                windows = encode_windows(encoder, [item.path], protocol, reading).spans.tolist()
+                cuts = (Span(*window) for window in windows)
+                spans |= {cut for cut in cuts if not any(cut.overlaps(span) for span in labelled_spans)}
+            items += [replace(item, path=item.media.part(span).path) for span in sorted(spans)] or [item]
             progress(done, len(files))
     return replace(files, items=tuple(items))
 

@@ -4,7 +4,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,14 +29,8 @@ LONGEST_NAME = 200
 READ_SECONDS = 60.0
 
 
-class Guess(NamedTuple):
-    """A class and its probability, 0-1."""
-
-    name: str
-    probability: float
-
-
-Guesses = tuple[Guess, ...]
+# The probability of each class (0-1), the most probable first.
+Guesses = dict[str, float]
 
 
 class FileToLabel(NamedTuple):
@@ -44,7 +38,7 @@ class FileToLabel(NamedTuple):
 
     Args:
         position: its index in the data.
-        guesses: all classes, most probable first.
+        guesses: of all classes.
         label: its current label.
         why: the reason for a review.
         classes: the classes in its label.
@@ -67,12 +61,12 @@ class FittedLabels(NamedTuple):
     probabilities: Float[Tensor, "files classes"]
 
 
+@dataclass
 class _Person:
     """A person's actions, for undo, and the files they skipped."""
 
-    def __init__(self) -> None:
-        self.done: list[tuple[int, Mark]] = []
-        self.skipped: list[int] = []
+    done: list[tuple[int, Mark]] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
 
 
 class LabelSession:
@@ -220,22 +214,19 @@ class LabelSession:
     def _file_to_label(self, position: int, labels: LabelState) -> FileToLabel:
         """Return a file with its guesses, from a fit without it if its label is doubtful."""
         fit, path, label = self._fit, self.path(position), labels.of.get(position)
-        reasons: list[str] = []
+        probabilities = fit.probabilities[[position]]
+        if self.curves:
+            probabilities = self.curves[-1].calibrated(probabilities)
+        guesses, reasons = _sorted_guesses(fit.classes, probabilities[0]), list[str]()
         if position in self._doubtful and label is not None:
             guesses, reason = self._doubtful[position]
             reasons.append(reason)
-        else:
-            probabilities = fit.probabilities[position : position + 1]
-            if self.curves:
-                probabilities = self.curves[-1].calibrated(probabilities)
-            guesses = _sorted_guesses(fit.classes, probabilities[0])
         if position in self._findings and label is not None:
             reasons.append(self._findings[position])
-        classes = self.classes(labels)
-        unfitted = [Guess(name, 0.0) for name in classes if name not in {guess.name for guess in guesses}]
-        known = [guess for guess in guesses if guess.name in classes]
+        classes = self.classes(labels)  # Some may be newer than the fit.
+        guesses = {name: guesses.get(name, 0.0) for name in (*guesses, *classes) if name in classes}
         kind, why = MediaPath(path).reader.kind, "; ".join(reasons)
-        return FileToLabel(position, path, kind, (*known, *unfitted), label, why, labels.names(label))
+        return FileToLabel(position, path, kind, guesses, label, why, labels.names(label))
 
     def label(self, who: str, position: int, *names: str, checked: bool = False) -> None:
         """Label a file and write the label to disk; a new name creates a class.
@@ -269,8 +260,7 @@ class LabelSession:
 
     def bad(self, who: str, position: int) -> None:
         """Mark a file as bad, so that it is not shown again."""
-        with self._turn:
-            self._put(who, position, Mark(bad=True))
+        self._put(who, position, Mark(bad=True))
 
     def keep(self, who: str, position: int) -> None:
         """Confirm the label of a reviewed file; it is not reviewed again."""
@@ -291,9 +281,10 @@ class LabelSession:
         return self._file.read().mark(position)
 
     def _put(self, who: str, position: int, mark: Mark) -> None:
-        before = self._mark_of(position)
-        self._file.put(position, mark)
-        self._people[who].done.append((position, before))
+        with self._turn:
+            before = self._mark_of(position)
+            self._file.put(position, mark)
+            self._people[who].done.append((position, before))
         self._wake.set()
 
     def undo(self, who: str) -> FileToLabel | None:
@@ -416,5 +407,5 @@ def _gain(curve: LearningCurve) -> dict[str, Any]:
 
 
 def _sorted_guesses(classes: Sequence[str], probabilities: Float[Tensor, " classes"]) -> Guesses:
-    order = probabilities.argsort(descending=True, stable=True)
-    return tuple(Guess(classes[int(index)], float(probabilities[index])) for index in order)
+    order: list[int] = probabilities.argsort(descending=True, stable=True).tolist()
+    return {classes[index]: float(probabilities[index]) for index in order}

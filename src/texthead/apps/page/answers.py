@@ -8,17 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from texthead.apps.page.options import PageLimits
-from texthead.apps.timeline import (
-    Event,
-    EventFinder,
-    Hysteresis,
-    Sliding,
-    Stretch,
-    in_order,
-    open_timed,
-    rule_for,
-    scores_over_time,
-)
+from texthead.apps.timeline import EventChange, Events, Stretch, find_events
 from texthead.cli import EncodingOptions, TemplateOptions
 from texthead.encoders import Encoder, load_encoder
 from texthead.errors import DataError, MediaError, TextheadError
@@ -26,6 +16,7 @@ from texthead.evaluation import Calibration, cover
 from texthead.features import Reading
 from texthead.media import MediaPath
 from texthead.models import MeanPool, Recognizer
+from texthead.parallel import Reporter
 from texthead.prediction import Prediction, answering, names_notes, predict, usual_level, zero_shot
 from texthead.report import FAINT, clip_of
 from texthead.runs import Run, load_run
@@ -68,17 +59,15 @@ class TopClasses(NamedTuple):
 
 
 class VideoEvents(NamedTuple):
-    """The events of a video sorted by start, and the probabilities (0-1) over time of the most relevant classes.
+    """The events of a video, and the probabilities (0-1) over time of the most relevant classes.
 
-    Events include times of none of the classes. Row i of `scores` lasts from `ends[i - 1]` to `ends[i]` seconds.
+    Row i of `scores` lasts from `ends[i - 1]` to `ends[i]` seconds.
     """
 
-    events: tuple[Event, ...]
+    events: Events
     names: tuple[str, ...]
     ends: Float[np.ndarray, " stretches"]
     scores: Float[np.ndarray, "stretches names"]
-    sliding: Sliding
-    rule: Hysteresis
 
 
 class Saliency(NamedTuple):
@@ -171,15 +160,14 @@ class Answerer:
         Raises:
             MediaError: the file is not a video, or cannot be read to its end.
         """
-        model, sliding = self.model(question.names), Sliding()
-        rule = rule_for(model.model)
-        names = model.model.names
-        finder, events, stretches = EventFinder(names, rule), [], []
-        with open_timed(question.path) as video:
-            for stretch in scores_over_time(model, video, sliding=sliding, engine=self._encoding.engine):
-                events += finder.add(stretch)
-                stretches.append(stretch)
-        return _timeline(in_order(events + finder.finish()), stretches, names, sliding, rule)
+        model, stretches = self.model(question.names), list[Stretch]()
+
+        def keep(event: EventChange | Events) -> None:
+            if isinstance(event, EventChange) and event.stretch is not None:
+                stretches.append(event.stretch)
+
+        events = find_events(model, question.path, engine=self._encoding.engine, reporter=Reporter(event=keep))
+        return _timeline(events, stretches, model.model.names)
 
     def saliency(self, question: Question, length: int) -> Saliency:
         """Return the saliency of the predicted class of a file with `length` frames.
@@ -252,13 +240,10 @@ def video_length(path: Path, limits: PageLimits) -> tuple[float, int]:
         return seconds, media.num_frames
 
 
-def _timeline(
-    events: list[Event], stretches: list[Stretch], names: tuple[str, ...], sliding: Sliding, rule: Hysteresis
-) -> VideoEvents:
+def _timeline(events: Events, stretches: list[Stretch], names: tuple[str, ...]) -> VideoEvents:
     """Return the timeline of up to `LANES` classes: those with the longest events, then the highest scores."""
     scores = np.array([stretch.scores for stretch in stretches], np.float32)
-    known = [event for event in events if event.known]
-    seconds = [sum(event.end - event.start for event in known if event.name == name) for name in names]
+    seconds = [sum(event.end - event.start for event in events if event.name == name) for name in names]
     order = sorted(range(len(names)), key=lambda i: (-seconds[i], -float(scores[:, i].max())))[:LANES]
     ends = np.array([stretch.end for stretch in stretches], np.float32)
-    return VideoEvents(tuple(events), tuple(names[i] for i in order), ends, scores[:, order], sliding, rule)
+    return VideoEvents(events, tuple(names[i] for i in order), ends, scores[:, order])

@@ -40,8 +40,7 @@ class Ui:
         self.prompts.read_template()
 
     def __call__(self) -> None:
-        self.server.check_installed("ui")
-        password = self.server.password()
+        password = self.server.password("ui")
 
         console.doing("starting the page")
         from texthead.apps.page.answers import Answerer

@@ -12,7 +12,7 @@ from PIL import Image
 
 from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.page.options import PageLimits
-from texthead.apps.timeline import Event, Events, subtitles
+from texthead.apps.timeline import Event, subtitles
 from texthead.evaluation import NONE
 from texthead.files import csv_text
 from texthead.media import MediaPath
@@ -49,7 +49,7 @@ def timeline_html(timeline: VideoEvents) -> str:
     seconds = float(timeline.ends[-1])
     lanes = []
     for index, name in enumerate(timeline.names):
-        class_events = [event for event in timeline.events if event.known and event.name == name]
+        class_events = [event for event in timeline.events if event.name == name]
         lane = {
             "name": name,
             "colour": COLOURS[index % len(COLOURS)],
@@ -60,8 +60,9 @@ def timeline_html(timeline: VideoEvents) -> str:
         lanes.append(lane)
     row, column = np.unravel_index(timeline.scores.argmax(), timeline.scores.shape)
     best = timeline.names[column], float(timeline.scores[row, column]), timeline.ends[row - 1] if row else 0.0
-    ticks, rule = _ticks(seconds), timeline.rule
-    return _render("timeline", seconds=seconds, lanes=lanes, ticks=ticks, events=timeline.events, best=best, rule=rule)
+    events, ticks = timeline.events, _ticks(seconds)
+    about = {"lanes": lanes, "ticks": ticks, "events": events.all, "best": best, "rule": events.rule}
+    return _render("timeline", seconds=seconds, **about)
 
 
 def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " stretches"]) -> str:
@@ -104,12 +105,11 @@ def downloads_html(answer: TopClasses, timeline: VideoEvents | None) -> str:
     columns = csv_columns(answer.calibration, sets=False, several=answer.prediction.chosen is not None)
     files = [("CSV", f"{path.stem}.csv", "text/csv", csv_text([columns, *csv_rows([answer.prediction], columns)]))]
     if timeline is not None:
-        all_events = list(timeline.events)
-        about = answer.seconds, timeline.sliding, timeline.rule, answer.calibration
-        entry["timeline"] = Events(all_events, path, *about).to_json()
-        rows = csv_text([Event.COLUMNS, *(event.cells for event in all_events)])
+        events = timeline.events
+        entry["timeline"] = events.to_json()
+        rows = csv_text([Event.COLUMNS, *(event.cells for event in events.all)])
         files.append(("events as CSV", f"{path.stem}-events.csv", "text/csv", rows))
-        files.append(("as subtitles", f"{path.stem}.srt", "application/x-subrip", subtitles(all_events)))
+        files.append(("as subtitles", f"{path.stem}.srt", "application/x-subrip", subtitles(events)))
     json_text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
     files.insert(0, ("JSON", f"{path.stem}.json", "application/json", json_text))
     links = [

@@ -111,9 +111,7 @@ class Find:
         return "".join(self.inputs[:-1]).strip(), self.inputs[-1]
 
     def __call__(self) -> None:
-        if self.page:
-            self.server.check_installed("find --page")
-        password = self.server.password() if self.page else None
+        password = self.server.password("find --page") if self.page else None
         from texthead.apps.search.finding import find_moments
         from texthead.apps.search.index import open_index
         from texthead.features import Reading

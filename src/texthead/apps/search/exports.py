@@ -44,12 +44,10 @@ def export_hits(
         with replacing(out) as temporary:
             contact_sheet([item.path for item in items]).save(temporary, "PNG")
     elif kind in HIT_FORMATS:
-        ends = [None if math.isinf(hit.end) else hit.end for hit in hits]
-        paths = [MediaPath(hit.path).text_below(base or out.parent) for hit in hits]
-        rows = [
-            (path, hit.start, end, hit.score, hit.probability, "; ".join(hit.copies))
-            for path, hit, end in zip(paths, hits, ends, strict=True)
-        ]
+        rows = []
+        for hit in hits:
+            path, end = MediaPath(hit.path).text_below(base or out.parent), None if math.isinf(hit.end) else hit.end
+            rows.append((path, hit.start, end, hit.score, hit.probability, "; ".join(hit.copies)))
         if kind == "csv":
             write_csv(out, HIT_COLUMNS, rows)
         else:

@@ -28,16 +28,17 @@ class ServerOptions:
     port: NonNegativeInt = 7860
     password_file: str | None = option(None, "FILE")
 
-    def check_installed(self, command: str) -> None:
-        """Raise RunError if a package that serves the page is not installed."""
-        check_extra("ui", f"texthead {command}")
-
-    def password(self) -> str | None:
+    def password(self, command: str) -> str | None:
         """Return the password of the file, else a new one if other machines can reach the page, else None.
+
+        Args:
+            command: whose page it is, for messages.
 
         Raises:
             DataError: the file cannot be read, or its password is too short.
+            RunError: a package that serves the page is not installed.
         """
+        check_extra("ui", f"texthead {command}")
         from texthead.apps.serving.password import new_password, read_password
         from texthead.apps.serving.server import LOCAL
 

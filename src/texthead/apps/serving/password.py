@@ -3,7 +3,6 @@
 import hmac
 import secrets
 import time
-from collections import defaultdict, deque
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
@@ -78,7 +77,7 @@ class Password:
         self._password = password.encode()
         self._now = now
         self._known: dict[str, str] = {}  # The address of each token.
-        self._wrong: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._wrong: list[tuple[float, str]] = []  # Time and address of the wrong passwords of the last minute.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward requests of signed-in browsers; answer all others with the form."""
@@ -107,8 +106,7 @@ class Password:
         if self._tries(address) >= TRIES or (not known and self._tries("") >= TRIES_OF_ALL):
             return _form("Too many wrong passwords. Wait a minute.", 429)
         if not hmac.compare_digest(password, self._password):
-            for tried in {address, ""}:
-                self._wrong[tried].append(self._now())
+            self._wrong.append((self._now(), address))
             return _form("That is not the password.", 401)
         token = secrets.token_urlsafe(24)
         self._known[token] = address
@@ -120,12 +118,9 @@ class Password:
 
     def _tries(self, address: str) -> int:
         """Count the wrong passwords of the last minute from an address; "" for all addresses."""
-        for tried, times in list(self._wrong.items()):
-            while times and times[0] < self._now() - MINUTE:
-                times.popleft()
-            if not times:
-                del self._wrong[tried]
-        return len(self._wrong[address]) if address in self._wrong else 0
+        begin = self._now() - MINUTE
+        self._wrong = [(seconds, own) for seconds, own in self._wrong if seconds >= begin]
+        return sum(address in ("", own) for _, own in self._wrong)
 
 
 def _source(host: str) -> str:

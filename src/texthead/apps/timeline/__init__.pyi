@@ -6,6 +6,7 @@ from .events import Hysteresis as Hysteresis
 from .events import Stretch as Stretch
 from .events import in_order as in_order
 from .events import subtitles as subtitles
+from .timeline import EventChange as EventChange
 from .timeline import Events as Events
 from .timeline import Sliding as Sliding
 from .timeline import Timeline as Timeline

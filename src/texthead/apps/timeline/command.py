@@ -168,9 +168,7 @@ class _Printer:
             self._print_events(event.ended)
 
     def _print_lines(self, change: "EventChange") -> None:
-        from texthead.apps.timeline.events import event_json
-
-        lines = [{"event": "end", **event_json(event)} for event in change.ended if event.known]
+        lines = [{"event": "end", **event.to_json()} for event in change.ended if event.known]
         lines += [{"event": "begin", "name": name, "start": start} for name, start in change.begun]
         for line in lines:
             console.write(json.dumps(line | {"dropped": change.dropped}, ensure_ascii=False))
@@ -179,12 +177,10 @@ class _Printer:
 
     def _print_result(self, events: "Events") -> None:
         """Print all events in order, unless they were printed as they came."""
-        from texthead.apps.timeline.events import in_order
-
         if not self._lines and console.prints_json():
             console.show_json(events.to_json())
         elif not self._lines and not (self._live and self.begun):
-            self._print_events(in_order([*events, *events.none_of_these]))
+            self._print_events(events.all)
         if not events and not console.prints_json():
             console.notes().print(f"no event: {events.why_none}")
 

@@ -2,12 +2,13 @@
 
 import math
 import re
-from array import array
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool
 
 from texthead.data import Labels
 from texthead.errors import DataError, printable
@@ -23,27 +24,8 @@ class Stretch(NamedTuple):
 
     start: float
     end: float
-    scores: tuple[float, ...]
+    scores: Sequence[float]
     known: bool = True
-
-
-class Curve:
-    """The probability of each class over time, four bytes per number."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = names
-        self._ends: list[float] = []
-        self._rows: list[array] = []
-
-    def add(self, stretch: Stretch) -> None:
-        """Add the scores of the next stretch."""
-        self._ends.append(stretch.end)
-        self._rows.append(array("f", stretch.scores))
-
-    def at(self, seconds: float) -> dict[str, float]:
-        """Return the score of each class at a time; after the end, the last one."""
-        row = min(bisect_right(self._ends, seconds), len(self._rows) - 1)
-        return dict(zip(self._names, self._rows[row], strict=True))
 
 
 @dataclass(frozen=True)
@@ -67,6 +49,11 @@ class Event:
     def cells(self) -> tuple[str, ...]:
         """A CSV row with `COLUMNS`; times in seconds, to a thousandth."""
         return f"{self.start:.3f}", f"{self.end:.3f}", self.name, f"{self.mean:.6f}", f"{self.peak:.6f}"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the event for JSON, unrounded; `name` is null for none of the classes."""
+        numbers = {key: getattr(self, key) for key in ("start", "end", "mean", "peak")}
+        return {"name": self.name if self.known else None, **numbers}
 
 
 @dataclass(frozen=True)
@@ -105,65 +92,6 @@ class Hysteresis:
             )
 
 
-@dataclass(slots=True)
-class _Span:
-    """An unfinished event: `weighted` sums probability times duration over the `seconds` the class was on."""
-
-    start: float
-    end: float
-    weighted: float = 0.0
-    seconds: float = 0.0
-    peak: float = 0.0
-
-    def add(self, start: float, end: float, score: float) -> None:
-        self.end = end
-        self.weighted += score * (end - start)
-        self.seconds += end - start
-        self.peak = max(self.peak, score)
-
-
-@dataclass
-class _Class:
-    """The current event of one class: either on, or over but still waiting for its gap to be bridged."""
-
-    name: str
-    rule: Hysteresis
-    known: bool = True
-    _span: _Span | None = None
-    _on: bool = False
-    _announced: bool = False
-
-    def reached_by(self, score: float) -> bool:
-        """Return whether an event starts or continues at this probability."""
-        return score >= (self.rule.leave if self._on else self.rule.enter)
-
-    def add(self, start: float, end: float, score: float, *, on: bool) -> list[Event]:
-        """Add a stretch; return the event it finishes, if any."""
-        self._on = on
-        if on:
-            # An event that is over is still here only if the gap is short enough to be bridged.
-            self._span = self._span or _Span(start, end)
-            self._span.add(start, end, score)
-        elif self._span is not None and end - self._span.end >= self.rule.min_length:
-            return self.finish()
-        return []
-
-    def open_events(self) -> list[tuple[str, float]]:
-        """Return (name, start) of the current event once it is long enough to be kept; later calls return nothing."""
-        span = self._span if self._on and not self._announced else None
-        if span is None or span.end - span.start < self.rule.min_length:
-            return []
-        self._announced = True
-        return [(self.name, span.start)]
-
-    def finish(self) -> list[Event]:
-        """Return the last event if it is long enough."""
-        span, self._span, self._on, self._announced = self._span, None, False, False
-        if span is None or span.end - span.start < self.rule.min_length or not span.seconds:
-            return []
-        return [Event(self.name, span.start, span.end, span.weighted / span.seconds, span.peak, self.known)]
-
-
 class EventFinder:
     """Find events in a stream of stretches; memory is one unfinished event per class.
 
@@ -172,8 +100,14 @@ class EventFinder:
     """
 
     def __init__(self, names: Sequence[str], rule: Hysteresis):
-        self._classes = [_Class(name, rule.of(name)) for name in names]
-        self._none = _Class(NONE, rule, known=False)
+        rules = [*map(rule.of, names), rule]
+        self._names, self._shortest = [*names, NONE], rule.min_length
+        self._enter, self._leave = np.array([(each.enter, each.leave) for each in rules]).T
+        self._on, self._announced = np.zeros((2, len(rules)), bool)
+        # Of the event of each class, which is on or may be bridged: NaN if there is none. `_sum` is the sum of
+        # probability times duration over the `_seconds` that the class was on.
+        self._events = np.full((5, len(rules)), math.nan)
+        self._start, self._end, self._sum, self._seconds, self._peak = self._events
         self.highest: Stretch | None = None
 
     def add(self, stretch: Stretch) -> list[Event]:
@@ -183,20 +117,38 @@ class EventFinder:
 
         Worked example, one class, enter 0.6, leave 0.4, 1 s stretches: 0.5 0.7 0.5 0.3 gives one event from 1 to 3 s.
         """
-        finished: list[Event] = []
         start, end, scores, known = stretch
         self.highest = max(self.highest or stretch, stretch, key=lambda each: (each.known, max(each.scores)))
-        for each, score in zip(self._classes, scores, strict=True):
-            finished += each.add(start, end, score, on=known and each.reached_by(score))
-        return finished + self._none.add(start, end, max(scores), on=not known)
+        values = np.array([*scores, max(scores)])
+        self._on = (values >= np.where(self._on, self._leave, self._enter)) & known
+        self._on[-1] = not known
+        self._events[:, self._on & np.isnan(self._start)] = np.array([start, end, 0, 0, 0])[:, None]
+        self._end[self._on] = end
+        self._sum += values * (end - start) * self._on
+        self._seconds += (end - start) * self._on
+        self._peak[self._on] = np.maximum(self._peak, values)[self._on]
+        return self._finish(~self._on & (end - self._end >= self._shortest))
 
     def open_events(self) -> list[tuple[str, float]]:
         """Return (name, start) of events that have become long enough to be kept since the last call."""
-        return [event for each in self._classes for event in each.open_events()]
+        long = self._on & ~self._announced & (self._end - self._start >= self._shortest)
+        long[-1] = False
+        self._announced |= long
+        return [(self._names[i], float(self._start[i])) for i in np.flatnonzero(long)]
 
     def finish(self) -> list[Event]:
         """Return the events that are unfinished at the end."""
-        return [event for each in (*self._classes, self._none) for event in each.finish()]
+        return self._finish(np.ones_like(self._on))
+
+    def _finish(self, over: Bool[np.ndarray, " classes"]) -> list[Event]:
+        """Return the events of some classes that are long enough, and forget them all."""
+        long = np.flatnonzero(over & (self._end - self._start >= self._shortest) & (self._seconds > 0))
+        start, end, total, seconds, peak = self._events[:, long]
+        rows = np.stack([start, end, total / seconds, peak], 1).tolist()
+        none = len(self._names) - 1
+        events = [Event(self._names[i], *row, known=i < none) for i, row in zip(long.tolist(), rows, strict=True)]
+        self._events[:, over], self._on[over], self._announced[over] = math.nan, False, False
+        return events
 
 
 def in_order(events: Iterable[Event]) -> list[Event]:
@@ -219,12 +171,6 @@ def of_all_classes(events: Iterable[Event], shortest: float = 0.0) -> list[Event
             name = Labels.join(event.name for event in on)
             joined.append(Event(name, start, end, min(each.mean for each in on), max(each.peak for each in on)))
     return joined
-
-
-def event_json(event: Event) -> dict[str, object]:
-    """Return the event for JSON, unrounded; `name` is null for none of the classes."""
-    numbers = {key: getattr(event, key) for key in ("start", "end", "mean", "peak")}
-    return {"name": event.name if event.known else None, **numbers}
 
 
 def subtitles(events: Iterable[Event]) -> str:

@@ -1,5 +1,6 @@
 """Write a video with its events: current names with bars at the top, a timeline at the bottom."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from texthead.apps.timeline.events import Curve, Event
+from texthead.apps.timeline.events import Event, Stretch
 from texthead.files import replacing
 from texthead.media import Media
 from texthead.parallel import Reporter
@@ -47,9 +48,18 @@ def lanes(events: Sequence[Event]) -> list[int]:
 
 
 def write_overlay(
-    out: Path, video: Media, events: Sequence[Event], curve: Curve, *, reporter: Reporter = Reporter()
+    out: Path,
+    video: Media,
+    events: Sequence[Event],
+    names: Sequence[str],
+    stretches: Sequence[Stretch],
+    reporter: Reporter = Reporter(),
 ) -> None:
     """Write every frame at its original time with the current events; no audio.
+
+    Args:
+        names: the classes.
+        stretches: their probabilities over time; after the last one, its own.
 
     Raises:
         MediaError: a frame cannot be read.
@@ -69,8 +79,9 @@ def write_overlay(
             if painter is None or stream is None:
                 painter = _Painter(picture.size, events, video.duration_seconds)
                 stream = _add_stream(container, picture.size, _rate(video))
-            scores = curve.at(seconds)
-            on = [(event.name, scores[event.name]) for event in events if event.start <= seconds < event.end]
+            row = bisect_right(stretches, seconds, hi=len(stretches) - 1, key=lambda stretch: stretch.end)
+            score_of = dict(zip(names, stretches[row].scores, strict=True))
+            on = [(event.name, score_of[event.name]) for event in events if event.start <= seconds < event.end]
             painter.draw(picture, on, seconds)
             container.mux(stream.encode(_timed(picture, seconds)))
             progress(number, video.num_frames)

@@ -6,13 +6,13 @@ missing or decreasing time stamps are an error.
 
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from io import BufferedReader
 from itertools import chain, dropwhile, islice
 from pathlib import Path
+from queue import Empty, Queue
 
 import av
 from av.error import FFmpegError
@@ -150,8 +150,7 @@ class LiveStream(Closing):
             raise MediaError(source, "has no video stream; check the address", "sound only")
         self._stream = stream
         self._rgb = UprightRgb(self.path)
-        self._waiting = deque[VideoFrame]()
-        self._changed = threading.Condition()
+        self._waiting = Queue[VideoFrame | None](WAITING)
         self._over, self._end, self.fault = False, 0.0, ""
 
     @property
@@ -168,7 +167,7 @@ class LiveStream(Closing):
         """
         threading.Thread(target=self._read, daemon=True).start()
         first = last = None
-        while (frame := self._next()) is not None:
+        while (frame := self._waiting.get()) is not None:
             if frame.pts is None or (last is not None and frame.pts <= last):
                 self.dropped += 1
                 continue
@@ -180,33 +179,22 @@ class LiveStream(Closing):
                 self.source, f"no frame of it decodes ({self.fault or 'it ended'}); check that it sends video"
             )
 
-    def _next(self) -> VideoFrame | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._over)
-            frame = self._waiting.popleft() if self._waiting else None
-            self._changed.notify_all()
-            return frame
-
     def _read(self) -> None:
+        """Decode the frames for `in_order`; None is the end."""
         begun, first = time.monotonic(), None
         try:
             for frame in self._decoded():
                 first = frame.time if first is None else first
-                with self._changed:
-                    early = (frame.time or 0.0) - (first or 0.0) > time.monotonic() - begun
-                    if early:
-                        self._changed.wait_for(lambda: self._over or len(self._waiting) < WAITING)
-                    if self._over:
-                        return
-                    if len(self._waiting) >= WAITING:
-                        self._waiting.popleft()
+                early = (frame.time or 0.0) - (first or 0.0) > time.monotonic() - begun
+                if self._waiting.full() and not early:
+                    with suppress(Empty):
+                        self._waiting.get_nowait()
                         self.dropped += 1
-                    self._waiting.append(frame)
-                    self._changed.notify_all()
+                self._waiting.put(frame)
+                if self._over:
+                    return
         finally:
-            with self._changed:
-                self._over = True
-                self._changed.notify_all()
+            self._waiting.put(None)
 
     def _decoded(self) -> Iterator[VideoFrame]:
         """Yield every frame that decodes, recording errors instead of raising them."""
@@ -228,7 +216,7 @@ class LiveStream(Closing):
 
     def close(self) -> None:
         """Stop reading the stream."""
-        with self._changed:
-            self._over = True
-            self._waiting.clear()
-            self._changed.notify_all()
+        self._over = True
+        with suppress(Empty):  # So that its thread does not wait any more.
+            while True:
+                self._waiting.get_nowait()

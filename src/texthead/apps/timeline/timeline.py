@@ -8,13 +8,14 @@ a video. The result of a window applies to the time around its middle, half a po
 
 import math
 import sys
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,12 +23,10 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from texthead.apps.timeline.events import (
-    Curve,
     Event,
     EventFinder,
     Hysteresis,
     Stretch,
-    event_json,
     in_order,
     of_all_classes,
     subtitles,
@@ -294,24 +293,19 @@ def scores_over_time(
         # Warm up: the first pass takes seconds, during which a live stream would run on.
         size = protocol.sizes.size
         encoder(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=model.device))
-    # The end of a pipe or a stream is unknown, so there is no bar.
-    with reporter.bar("timeline", "s") if whole else nullcontext(silent) as progress:
-        for seconds, take in video.in_order():
-            yield from _step(video, timeline.feed, seconds, take)
-            progress(int(seconds), whole)
-    yield from _step(video, timeline.finish, video.duration_seconds)
+    try:
+        # The end of a pipe or a stream is unknown, so there is no bar.
+        with reporter.bar("timeline", "s") if whole else nullcontext(silent) as progress:
+            for seconds, take in video.in_order():
+                yield from timeline.feed(seconds, take)
+                progress(int(seconds), whole)
+        yield from timeline.finish(video.duration_seconds)
+    except DataError as error:  # Of time stamps.
+        raise MediaError(video.path, str(error)) from None
     if isinstance(video, LiveStream) and video.dropped:
         reporter.note(f"{video.dropped} frames were dropped to keep up with {video.source}")
     if isinstance(video, LiveStream) and video.fault:
         reporter.note(f"{video.source} ended with a fault ({video.fault})")
-
-
-def _step(video: TimedVideo, step: Callable[..., list[Stretch]], *arguments: Any) -> list[Stretch]:
-    """Run one step; re-raise time-stamp errors as MediaError naming the video."""
-    try:
-        return step(*arguments)
-    except DataError as error:
-        raise MediaError(video.path, str(error)) from None
 
 
 class EventChange(NamedTuple):
@@ -321,18 +315,21 @@ class EventChange(NamedTuple):
         ended: events that are final.
         begun: name and start of events that have become long enough to be kept.
         dropped: number of frames of a live stream that were dropped so far.
+        stretch: the probabilities that made the change; None at the end.
     """
 
     ended: Sequence[Event]
     begun: Sequence[tuple[str, float]]
     dropped: int
+    stretch: Stretch | None
 
 
 class Events(list[Event]):
     """The events of a video sorted by start, in seconds from its first frame, and how they were found.
 
     Attributes:
-        none_of_these: times that a calibrated run rejects as none of its classes.
+        all: these events, and the times that a calibrated run rejects as none of its classes.
+        none_of_these: such times alone.
         seconds: length of the video.
         calibration: the valid part of the run's calibration.
         why_none: why there is no event.
@@ -348,9 +345,9 @@ class Events(list[Event]):
         calibration: Calibration | None = None,
         why_none: str = "",
     ):
-        events = in_order(events)
-        super().__init__(event for event in events if event.known)
-        self.none_of_these = [event for event in events if not event.known]
+        self.all = in_order(events)
+        super().__init__(event for event in self.all if event.known)
+        self.none_of_these = [event for event in self.all if not event.known]
         self.path, self.seconds, self.sliding, self.rule = path, seconds, sliding, rule
         self.calibration, self.why_none = calibration, why_none
 
@@ -364,12 +361,12 @@ class Events(list[Event]):
         limits = {"enter": rule.enter, "leave": rule.leave}
         settings |= limits if rule.thresholds is None else {"thresholds": {**rule.thresholds}}
         settings["min_length"] = rule.min_length
-        results: dict[str, object] = {"events": [*map(event_json, self)]}
+        results: dict[str, object] = {"events": [event.to_json() for event in self]}
         if calibration is not None:
             settings["temperature"] = calibration.temperature
             if calibration.threshold is not None:
                 settings["threshold"] = calibration.threshold.probability
-                results["none_of_these"] = [*map(event_json, self.none_of_these)]
+                results["none_of_these"] = [event.to_json() for event in self.none_of_these]
         return {"video": str(self.path), "seconds": self.seconds, **settings, **results}
 
 
@@ -409,15 +406,15 @@ def find_events(
     sliding, rule = sliding or Sliding(), rule or rule_for(model)
     if manifest is not None:
         check_no_separator(model.names)
-    finder, curve, events = EventFinder(model.names, rule), Curve(model.names), list[Event]()
+    finder, events, curve = EventFinder(model.names, rule), list[Event](), list[Stretch]()
     with _open_any(str(path)) as video:
         stretches = scores_over_time(run, video, sliding=sliding, protocol=protocol, engine=engine, reporter=reporter)
         for stretch in chain(stretches, [None]):
             ended = finder.finish() if stretch is None else finder.add(stretch)
             events += ended
-            reporter.event(EventChange(ended, finder.open_events(), getattr(video, "dropped", 0)))
+            reporter.event(EventChange(ended, finder.open_events(), getattr(video, "dropped", 0), stretch))
             if overlay is not None and stretch is not None:
-                curve.add(stretch)
+                curve.append(stretch._replace(scores=array("f", stretch.scores)))  # Four bytes per number.
         seconds, begin = video.duration_seconds, video.start_seconds if isinstance(video, Part) else 0.0
     calibration, _ = run.calibration_for(protocol)
     why = "" if any(event.known for event in events) else _why_none(finder, model.names, rule, calibration)
@@ -432,7 +429,7 @@ def find_events(
         from texthead.apps.timeline.overlay import write_overlay
 
         with open_timed(path) as video:
-            write_overlay(Path(overlay), video, result, curve, reporter=reporter)
+            write_overlay(Path(overlay), video, result, model.names, curve, reporter)
     return result
 
 
