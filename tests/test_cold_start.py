@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from texthead.cli import default_workers
 from texthead.cli import main as cli
-from texthead.cli.options import default_workers
 from texthead.encoders.lazy import LazyVisual
 from texthead.runs.run import keep_graph, load_run
 

@@ -14,9 +14,8 @@ from texthead import notebook
 from texthead.data.dataset import Dataset, Item
 from texthead.evaluation.results import WORST, Evaluation
 from texthead.features.frozen import FrozenItems
+from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
 from texthead.notebook import MOST_ROWS, NotebookBar, html_table, in_notebook
 from texthead.parallel.progress import Reporter, silent
 from texthead.prediction.formats import Prediction, Predictions

@@ -30,8 +30,7 @@ from texthead.data.reading import read_dataset
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError
 from texthead.files import read_json
-from texthead.runs.run import load_run
-from texthead.runs.scores import read_scores
+from texthead.runs import load_run, read_scores
 from training_runs import assert_same_weights, on_disk
 from worlds import images, video
 

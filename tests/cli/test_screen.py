@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from texthead.apps.classes.command import RemoveClasses, ShowClasses
+from texthead.cli import console
 from texthead.cli import main as cli
-from texthead.cli.console import console
 from texthead.cli.parser import options_of
 
 COMMANDS = {

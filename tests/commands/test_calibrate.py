@@ -22,14 +22,11 @@ from texthead.apps.classes.class_edits import remove_classes, rename_class
 from texthead.cli import main as cli
 from texthead.data.dataset import Dataset
 from texthead.errors import DataError, RunError
-from texthead.evaluation import calibration
-from texthead.evaluation.results import Evaluation
+from texthead.evaluation import Evaluation, calibration
+from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
 from texthead.recipes import Recipe
-from texthead.runs.folder import write_run
-from texthead.runs.run import load_run
+from texthead.runs import load_run, write_run
 from texthead.training.start import split_json
 
 PROTOCOL = th.Protocol(1, PIXELS)

@@ -13,15 +13,11 @@ import torch
 from made import write_broken
 from media_files import lossless
 from messages import prints, refuses
-from texthead.data import splits
+from texthead.data import Pixels, Protocol, Views, read_dataset, read_files, splits
 from texthead.data.clips import FrameBank, TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, splits_of
-from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.data.reading import read_dataset, read_files
 from texthead.errors import DataError, MediaError, TextheadError
-from texthead.media import reader
-from texthead.media.paths import MediaPath
-from texthead.media.video import Video
+from texthead.media import MediaPath, Video, reader
 from texthead.recipes import Recipe
 
 WIDTH, HEIGHT = 48, 32

@@ -34,25 +34,19 @@ from made import (
     write_video,
 )
 from messages import prints, refuses
+from texthead.data import Dataset, Item, Protocol, Views, evenly, read_dataset
 from texthead.data import prepare as shards
 from texthead.data.clips import TrainClips, ViewClips
-from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import ShardOptions as Options
 from texthead.data.prepare import prepare
-from texthead.data.protocol import Protocol, Views
-from texthead.data.reading import read_dataset
-from texthead.data.sampling import evenly
 from texthead.errors import DataError, MediaError, RunError
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.files import locked
-from texthead.media import limits, stored_clip
+from texthead.media import MediaPath, find_media, limits, stored_clip
 from texthead.media import shard as shard_files
-from texthead.media.find import find_media
-from texthead.media.paths import MediaPath
 from texthead.media.shard import member, padded, read_member
+from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
 from texthead.runs.run import load_run

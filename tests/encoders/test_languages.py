@@ -13,9 +13,8 @@ import torch
 import texthead as th
 from messages import prints, refuses
 from text_models import image_only
-from texthead.encoders import mini
+from texthead.encoders import load_encoder, mini
 from texthead.encoders.encoder import Text
-from texthead.encoders.load import load_encoder
 from texthead.encoders.multilingual import multilingual_e5
 from texthead.encoders.pairing import pair, residual
 from texthead.errors import EncoderError

@@ -20,10 +20,8 @@ from torch import Tensor
 from made import frames, noise
 from messages import refuses
 from text_models import TEXT, TOWERS
-from texthead.data.protocol import Pixels
-from texthead.data.transforms import view_crops
-from texthead.encoders.encoder import Encoder, Visual, build_visual
-from texthead.encoders.load import load_encoder, spec_of
+from texthead.data import Pixels, view_crops
+from texthead.encoders import Encoder, Visual, build_visual, load_encoder, spec_of
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError
 

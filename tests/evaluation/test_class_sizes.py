@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from texthead.evaluation.intervals import grouped_interval, wilson_interval
-from texthead.evaluation.results import Evaluation
+from texthead.evaluation import Evaluation, grouped_interval, wilson_interval
 
 
 def evaluation(targets: list[int], right: list[bool], names: str = "abcd") -> Evaluation:

@@ -12,17 +12,12 @@ from torch import nn
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
 from messages import refuses
-from texthead.data.dataset import Dataset, Item
-from texthead.data.protocol import Protocol, Views
-from texthead.data.transforms import view_crops
+from texthead.data import Dataset, Item, Protocol, Views, view_crops
 from texthead.errors import DataError, MediaError, RunError
-from texthead.evaluation.average_precision import mean_average_precision
+from texthead.evaluation import Evaluation, mean_average_precision
 from texthead.evaluation.evaluate import average_views, evaluate, score
-from texthead.evaluation.results import Evaluation
-from texthead.features import frames
-from texthead.features.reading import Reading
-from texthead.media.paths import MediaPath
-from texthead.media.reader import Media
+from texthead.features import Reading, frames
+from texthead.media import Media, MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer

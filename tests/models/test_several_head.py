@@ -8,11 +8,10 @@ import torch
 from made import SPEC, noise, tiny_visual, write_untrained
 from texthead.encoders.encoder import Encoder, Text
 from texthead.errors import DataError
+from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead, Head, LinearHead, ProbeHead, TemplatesHead, TrainableHead
 from texthead.models.prompt_head import PromptHead
-from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
-from texthead.models.temporal import MeanPool
 from texthead.runs.run import load_run
 
 NAMES = ["dog", "frisbee", "cat"]

@@ -11,9 +11,8 @@ from made import SPEC, noise, tiny_visual
 from messages import refuses
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, RunError
-from texthead.models.head_rows import known_rows, text_rows
+from texthead.models import Recognizer, known_rows, text_rows
 from texthead.models.heads import FrozenHead, StepsHead, TemplatesHead, align, text_head
-from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import MeanPool, NormedMean, TemporalTransformer
 from texthead.text.prompts import Steps

@@ -18,15 +18,12 @@ from benchmarks.process_group import processes
 from made import frames, noise
 from messages import refuses
 from ranked import NAMES, RECIPE, objective_for, pair, weights
-from texthead.data.dataset import Dataset
-from texthead.data.protocol import Protocol
+from texthead.data import Dataset, Protocol
 from texthead.encoders.load import load_encoder
 from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
-from texthead.models.head_rows import text_rows
+from texthead.models import MeanPool, Recognizer, text_rows
 from texthead.models.heads import FrozenHead, LinearHead
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
 from texthead.training.execution import Execution, Shard

@@ -51,9 +51,7 @@ from texthead.data.batches import epoch_batches
 from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset
 from texthead.encoders.load import load_encoder
-from texthead.models.build import make_temporal_for
-from texthead.models.heads import text_head
-from texthead.models.recognizer import Recognizer
+from texthead.models import Recognizer, make_temporal_for, text_head
 from texthead.parallel.distributed import rank, ranks, sum_numbers
 from texthead.recipes import Recipe, text4vis
 from texthead.training.execution import Execution

@@ -23,25 +23,22 @@ from torch import Tensor, nn
 from made import PIXELS, SPEC, Trap, held_by_another, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
 from run_folders import contents
+from texthead.data import Dataset, Item, Protocol, Views
 from texthead.data.batches import EpochBatches
 from texthead.data.clips import TrainClips
-from texthead.data.dataset import Dataset, Item
-from texthead.data.protocol import Protocol, Views
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
-from texthead.models.build import make_temporal_for
+from texthead.models import MeanPool, Recognizer, make_temporal_for
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe, paper
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.run import load_run
+from texthead.training import Execution, RunInfo
 from texthead.training import optimizer as optimizing
-from texthead.training.execution import Execution, RunInfo
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import set_training
 from texthead.training.train import train
