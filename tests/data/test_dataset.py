@@ -300,13 +300,10 @@ def test_manifest_next_to_class_folders(tmp_path):
     write_manifest(root, "path\tlabel\nrun/a.mp4\trun\n", "more.tsv")
     with refuses(DataError, root, "labels.csv, more.tsv"):
         read_dataset(root)
-
-
-def test_frames_and_paths_written_otherwise_count_as_listed(tmp_path):
-    root = touch(tmp_path, "run/a.mp4", "clip/img_1.jpg", "clip/img_2.jpg")
+    root = touch(tmp_path / "other", "run/a.mp4", "clip/img_1.jpg", "clip/img_2.jpg")
     rows = ["path,label", "./clip/../run/a.mp4,run", f"{root.absolute()}/clip/img_{{:d}}.jpg,jump"]
     write_manifest(root, "\n".join(rows), "labels.csv")
-    assert read_dataset(root).notes == (f"{root}: read from its manifest labels.csv",)
+    assert read_dataset(root).notes == (f"{root}: read from its manifest labels.csv",), "all files are listed"
 
 
 def test_odd_files_and_folders_beside_classes_are_noted(tmp_path):

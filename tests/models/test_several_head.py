@@ -37,9 +37,6 @@ def test_probabilities_do_not_compete() -> None:
     assert model.probabilities(torch.zeros(2, 3)).tolist() == [[0.5] * 3] * 2
     assert not Recognizer(torch.nn.Identity(), MeanPool(), model.head.head).several
     assert model.head.chosen(torch.zeros(1, 3)).tolist() == [[True, True, False]]
-
-
-def test_biases_and_thresholds_are_one_per_class() -> None:
     with pytest.raises(DataError, match="3 class names for 2 rows"):
         several(rows=2)
 
