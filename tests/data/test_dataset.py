@@ -209,16 +209,11 @@ def test_folders_of_splits(tmp_path):
     assert {item.path.stem: f"{item.label} {item.split}" for item in dataset.items} == expected
     (note,) = dataset.notes
     prints(note, tmp_path, "2 files in folders below class folders belong to these classes", "2023/may/d.mp4")
-
-
-def test_a_folder_beside_splits_is_no_class(tmp_path):
-    touch(tmp_path, "training/run/a.mp4", "valid/run/b.mp4", "extra/run/c.mp4")
-    with refuses(DataError, tmp_path, "training, valid are splits", "extra is none"):
-        read_dataset(tmp_path)
-
-
-def test_a_class_may_be_called_train_or_like_a_manifest(tmp_path):
-    dataset = read_dataset(touch(tmp_path, "train/1/a.mp4", "run.csv/b.mp4", "test/c.mp4"))
+    touch(tmp_path / "beside", "training/run/a.mp4", "valid/run/b.mp4", "extra/run/c.mp4")
+    with refuses(DataError, tmp_path / "beside", "training, valid are splits", "extra is none"):
+        read_dataset(tmp_path / "beside")
+    # A class may be called train, or like a manifest.
+    dataset = read_dataset(touch(tmp_path / "classes", "train/1/a.mp4", "run.csv/b.mp4", "test/c.mp4"))
     labels = [(item.label, item.split) for item in dataset.items]
     assert labels == [("run.csv", None), ("test", None), ("train", None)]
 

@@ -114,7 +114,11 @@ def test_clips_hold_evenly_placed_frames_of_their_source(source: Dataset, ready:
         # Some frames are nearly identical.
         assert (distances.diagonal() < 1.05 * distances.min(-1).values).all(), "its own frame is the nearest"
         assert apart.diagonal().mean(0).abs().max() < 1, "grey levels: no range is squeezed or shifted"
-        assert MediaPath(after.path).open().check() == len(expected)
+        with MediaPath(before.path).open() as video, MediaPath(after.path).open() as clip:
+            assert clip.check() == len(expected)
+            times = [video.times[index] for index in evenly(video.num_frames, 32)] if video.times else []
+            assert clip.times == pytest.approx([time - times[0] for time in times], abs=1e-3)
+            assert bool(clip.duration_seconds) == bool(times)
 
 
 def test_every_frame_is_a_key_frame_and_an_image_is_a_plain_jpeg(ready: Path) -> None:
@@ -149,9 +153,7 @@ def test_tar_reads_clips_and_metadata(source: Dataset, ready: Path) -> None:
     assert (seen[1]["frames"], seen[1]["source_frames"]) == (evenly(40, 32), 40)
     assert seen[1]["seconds"][1] - seen[1]["seconds"][0] == pytest.approx(0.1)
     assert seen[8]["extra"] == [["camera", "left"]]
-
-
-def test_the_index_is_that_of_webdatasets_indexed_reader(ready: Path) -> None:
+    # The index is that of webdataset's indexed reader.
     index = json.loads((ready / "shards.json").read_text())
     assert index["__kind__"] == "wids-shard-index-v1"
     listed = [(shard["url"], shard["nsamples"], shard["filesize"]) for shard in index["shardlist"]]
@@ -165,12 +167,6 @@ def test_frames_are_scaled_down_and_never_up(source: Dataset, tmp_path: Path) ->
         frames = decode(item.path)
         assert frames.shape[2:] == (24, 24)
         assert len(frames) <= 4
-
-
-def test_options_out_of_range() -> None:
-    for option, value in [("frames", 0), ("short_side", 15), ("quality", 0), ("quality", 96), ("clips", 0)]:
-        with refuses(DataError, option, value):
-            Options(**{option: value})
 
 
 # ---- resuming after a stop
@@ -225,7 +221,10 @@ def test_a_folder_with_something_else_in_it_is_refused(source: Dataset, tmp_path
         prepare(source, tmp_path / name)
 
 
-def test_unsuitable_out_folders_refused(source: Dataset, ready: Path, tmp_path: Path) -> None:
+def test_unsuitable_options_and_folders_are_refused(source: Dataset, ready: Path, tmp_path: Path) -> None:
+    for option, value in [("frames", 0), ("short_side", 15), ("quality", 0), ("quality", 96), ("clips", 0)]:
+        with refuses(DataError, option, value):
+            Options(**{option: value})
     with refuses(DataError, "s3://bucket/shards"):
         prepare(source, Path("s3://bucket/shards"))
     write_video(tmp_path / "red" / "a.mp4", "red")
@@ -335,14 +334,6 @@ def test_any_frames_in_any_order(ready: Path) -> None:
         for indices in ([], [-1], [32]):
             with pytest.raises(DataError):
                 media.frames_at(indices)
-
-
-def test_times_are_those_of_the_source(source: Dataset, ready: Path) -> None:
-    for before, after in zip(source.items, read_dataset(ready).items, strict=True):
-        with MediaPath(before.path).open() as video, MediaPath(after.path).open() as clip:
-            times = [video.times[index] for index in evenly(video.num_frames, 32)] if video.times else []
-            assert clip.times == pytest.approx([time - times[0] for time in times], abs=1e-3)
-            assert bool(clip.duration_seconds) == bool(times)
 
 
 def test_only_the_wanted_frames_are_read(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
