@@ -244,12 +244,10 @@ def uncut(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_losses_do_not_depend_on_the_number_of_workers(data: Dataset, uncut: Path, tmp_path: Path) -> None:
     torch.manual_seed(2)  # earlier draws in the process don't matter either
-    train_short(data, tmp_path, execution=Execution(2))
-    assert_same_run(tmp_path, uncut)
-
-
-def test_another_seed_is_another_run(data: Dataset, uncut: Path, tmp_path: Path) -> None:
-    assert len({*losses(on_disk(uncut)), *losses(train_short(data, tmp_path, seed=4))}) == 4 * STEPS
+    train_short(data, tmp_path / "workers", execution=Execution(2))
+    assert_same_run(tmp_path / "workers", uncut)
+    other = losses(train_short(data, tmp_path / "seed", seed=4))
+    assert len({*losses(on_disk(uncut)), *other}) == 4 * STEPS, "another seed is another run"
 
 
 RESUMED = [
@@ -399,20 +397,17 @@ def test_a_run_is_resumed_as_it_was_begun_only(
     assert contents(stopped) == before
 
 
-def test_resume_needs_run_folder(stopped: Path, data: Dataset, tmp_path: Path) -> None:
+def test_resume_needs_run_folder(stopped: Path, again: Path, data: Dataset, tmp_path: Path) -> None:
     before = contents(stopped)
-    with refuses(RunError, tmp_path / "run", "resume"):
-        train_short(data, tmp_path / "run", resume=True)
-    with refuses(RunError, stopped, "resume"):
-        train_short(data, stopped)
-    assert contents(stopped) == before
-
-
-def test_a_run_of_another_format_is_not_resumed(data: Dataset, again: Path) -> None:
+    with refuses(RunError, tmp_path / "none", "resume"):
+        train_short(data, tmp_path / "none", resume=True)
     about = json.loads((again / "recipe.json").read_text())
     (again / "recipe.json").write_text(json.dumps({**about, "format": 2}))
     with refuses(RunError, again, "format 2", "now 1"):
         train_short(data, again, resume=True)
+    with refuses(RunError, stopped, "resume"):
+        train_short(data, stopped)
+    assert contents(stopped) == before
 
 
 def edit(shard: Path, *, drop: str = "", **tensors: Tensor) -> None:
