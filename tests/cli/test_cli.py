@@ -526,8 +526,15 @@ def test_argument_order_and_unused_arguments(world, refused, tmp_path):
         ("epochs", "train", data, "--out", tmp_path / "run", "--epochs", 0),
         ("held-out", "train", data, "--out", tmp_path / "run", "--held-out", 2),
         ("freeze", "train", data, "--out", tmp_path / "run", "--freeze", ""),
-        (("--compile", "--freeze-encoder"), "train", data, "--out", tmp_path / "run", "--freeze-encoder", "--compile"),
-        (("--compile", "--tune lora"), "train", data, "--out", tmp_path / "run", "--tune", "lora", "--compile"),
+        (
+            ("--compile", "--freeze-encoder"),
+            "train",
+            data,
+            *world.fast(tmp_path / "run"),
+            "--freeze-encoder",
+            "--compile",
+        ),
+        (("--compile", "--tune lora"), "train", data, *world.fast(tmp_path / "run"), "--tune", "lora", "--compile"),
         ("'blue'", "train", images(tmp_path / "single", ["blue", "red"], 1), *world.fast(tmp_path / "run")),
     ):
         refused(parts, *command)
