@@ -503,7 +503,7 @@ def test_missing_and_mistyped_options(refused, say, tmp_path):
 
 
 def test_argument_order_and_unused_arguments(world, refused, tmp_path):
-    data, item, run = world.images, world.images / "red" / "0.png", world.run
+    data, item, run, fast = world.images, world.images / "red" / "0.png", world.run, world.fast(tmp_path / "run")
     for parts, *command in (
         (f"eval {run} {data}", "eval", data, run),
         (run, "predict", item, run, "--classes", "a lake, a tree"),
@@ -526,16 +526,9 @@ def test_argument_order_and_unused_arguments(world, refused, tmp_path):
         ("epochs", "train", data, "--out", tmp_path / "run", "--epochs", 0),
         ("held-out", "train", data, "--out", tmp_path / "run", "--held-out", 2),
         ("freeze", "train", data, "--out", tmp_path / "run", "--freeze", ""),
-        (
-            ("--compile", "--freeze-encoder"),
-            "train",
-            data,
-            *world.fast(tmp_path / "run"),
-            "--freeze-encoder",
-            "--compile",
-        ),
-        (("--compile", "--tune lora"), "train", data, *world.fast(tmp_path / "run"), "--tune", "lora", "--compile"),
-        ("'blue'", "train", images(tmp_path / "single", ["blue", "red"], 1), *world.fast(tmp_path / "run")),
+        (("--compile", "--freeze-encoder"), "train", data, *fast, "--freeze-encoder", "--compile"),
+        (("--compile", "--tune lora"), "train", data, *fast, "--tune", "lora", "--compile"),
+        ("'blue'", "train", images(tmp_path / "single", ["blue", "red"], 1), *fast),
     ):
         refused(parts, *command)
     assert not (tmp_path / "run").exists()
