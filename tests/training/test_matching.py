@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 
 import ranked
-from benchmarks.process_group import processes
 from made import frames, noise
 from messages import refuses
 from ranked import NAMES, RECIPE, objective_for, pair, weights
@@ -48,13 +47,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(scope="module")
 def val(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return ranked.write_media(tmp_path_factory.mktemp("val"), 5, first=20)
-
-
-@pytest.fixture(scope="module")
-def two() -> Iterator[Two]:
-    """A function that runs one of `ranked` in two processes."""
-    with processes(2) as run:
-        yield run
 
 
 # --- the loss by hand
