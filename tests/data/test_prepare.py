@@ -336,20 +336,6 @@ def test_any_frames_in_any_order(ready: Path) -> None:
                 media.frames_at(indices)
 
 
-def test_only_the_wanted_frames_are_read(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = read_dataset(ready).items[1].path
-    asked: list[tuple[int, int]] = []
-    read = stored_clip.read_ranges
-    monkeypatch.setattr(stored_clip, "read_ranges", lambda at, ranges: asked.extend(ranges) or read(at, ranges))
-    with MediaPath(path).open() as media:
-        media.frames_at([3, 4, 30])
-    place, frames = member(path), listed(path)
-    (_, head), (first, both), (second, one) = asked
-    assert head == tarfile.BLOCKSIZE + padded(place.table) + tarfile.BLOCKSIZE
-    assert (first, both) == (place.offset + frames[3][0], frames[4][0] + frames[4][1] - frames[3][0])
-    assert (second, one) == (place.offset + frames[30][0], frames[30][1])
-
-
 # ---- damage
 
 
