@@ -91,21 +91,6 @@ def test_the_targets_leave_the_published_mass_on_the_positive() -> None:
     assert result.numpy() == pytest.approx(np.array(expected), abs=5e-6)
 
 
-def test_same_label_in_one_hot_and_multi_positive() -> None:
-    """Two pairs have equal rows and are perfectly separated from a third pair; only one_hot ignores their labels."""
-    rows, one, two = (
-        torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]),
-        torch.tensor([4, 4, 1]),
-        torch.tensor([4, 5, 1]),
-    )
-    for labels in (one, two):
-        result = matching_loss(rows, rows, labels, scale=100.0, targets="one_hot")
-        assert result.item() == pytest.approx(2 / 3 * math.log(2), abs=1e-6)
-    # At a scale of 10 the prediction is softmax(10 G) itself.
-    assert matching_loss(rows, rows, one, scale=10.0, targets="multi_positive").item() == pytest.approx(0, abs=1e-6)
-    assert matching_loss(rows, rows, two, scale=10.0, targets="multi_positive").item() > 0.4
-
-
 def test_a_batch_of_every_class_once_is_the_recognition_loss() -> None:
     """Eq. 2 equals Eq. 3 if the batch's texts are the classifier."""
     head = FrozenHead(noise(3, 8), names=NAMES, scale=20.0, center=noise(8, seed=2))
