@@ -1,6 +1,6 @@
 """Shared fixtures; beartype checks every annotation in texthead, tensor shapes included, while the tests run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -67,6 +67,15 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no reference data at {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Callable[..., list]]:
+    """A function that runs another in two processes, and returns both results."""
+    from benchmarks.process_group import processes  # Import only after the hook above.
+
+    with processes(2) as run:
+        yield run
 
 
 @pytest.fixture

@@ -27,19 +27,16 @@ import torch
 from fsspec import asyn
 from torch import Tensor, nn
 
-from texthead.data.dataset import Dataset, Item
-from texthead.data.protocol import Pixels
-from texthead.data.transforms import view_crops
+from texthead.data import Dataset, Item, Pixels, view_crops
 from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import TextheadError
 from texthead.evaluation.calibration import Calibration, Threshold
 from texthead.files import cache_dir
 from texthead.media.stored_clip import frame_table
+from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
-from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
-from texthead.models.temporal import MeanPool
 from texthead.parallel.startup import keep_freed_memory
 from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest, write_run

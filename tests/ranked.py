@@ -16,10 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from made import PIXELS, SMALL, SPEC, noise, write_video
-from texthead.data.dataset import Dataset, Item
-from texthead.data.protocol import Protocol, Views
-from texthead.encoders.encoder import Encoder
-from texthead.encoders.load import load_encoder
+from texthead.data import Dataset, Item, Protocol, Views
+from texthead.encoders import Encoder, load_encoder
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead, TrainableHead, text_head

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from made import COLOURS, PIXELS, SPEC, noise, tiny_visual, write_image, write_video
 from texthead.files import write_json
+from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
 from texthead.prediction.formats import CSV_COLUMNS
 from texthead.recipes import Recipe
 from texthead.runs.folder import describe, save_model

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from texthead.cli import default_workers
 from texthead.cli import main as cli
-from texthead.cli.options import default_workers
 from texthead.encoders.lazy import LazyVisual
 from texthead.runs.run import keep_graph, load_run
 
@@ -51,15 +51,19 @@ def test_help_without_torch_and_numpy(arguments, tmp_path):
     ("arguments", "problem"),
     [
         (["predict", "RUN", "gone.mp4"], "gone.mp4"),
-        (["predict", "gone", "IMAGE"], "gone"),
+        (["predict", "gone", "IMAGE"], "gone: does not exist"),
         (["predict", "RUN", "IMAGE", "--top", "0"], "--top"),
         (["timeline", "RUN", "gone.mp4"], "gone.mp4"),
         (["eval", "RUN", "gone"], "gone"),
         (["eval", "IMAGES", "RUN"], "RUN comes before DATA"),
-        (["calibrate", "gone", "IMAGES"], "gone"),
-        (["report", "gone"], "gone"),
-        (["export", "gone", "--out", "out"], "gone"),
-        (["classes", "gone", "remove", "red", "--out", "out"], "gone"),
+        (["eval", "gone", "IMAGES"], "gone: does not exist"),
+        (["bulk", "gone", "IMAGES", "--out", "out", "--classes", "a, b"], "gone: does not exist"),
+        (["timeline", "gone", "IMAGE"], "gone: does not exist"),
+        (["ui", "gone"], "gone: does not exist"),
+        (["calibrate", "gone", "IMAGES"], "gone: does not exist"),
+        (["report", "gone"], "gone: does not exist"),
+        (["export", "gone", "--out", "out"], "gone: does not exist"),
+        (["classes", "gone", "remove", "red", "--out", "out"], "gone: does not exist"),
         (["compare", "gone"], "gone"),
         (["train", "gone", "--out", "out"], "gone"),
         (["doctor", "gone.txt"], "gone.txt"),

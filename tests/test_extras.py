@@ -100,12 +100,8 @@ def test_an_import_that_fails_names_the_extra() -> None:
         import nowhere.inside  # noqa: F401  # pyright: ignore
     with refuses(DataError, "no such name", 'pip install "texthead[ui]"'), needs("ui", "the page", DataError):
         raise ImportError("no such name")
-
-
-def test_modules_and_their_extras() -> None:
     assert (extra_of("matplotlib.figure"), extra_of("numpy")) == ("plots", None)
-    assert is_installed("numpy")
-    assert not is_installed("nowhere_at_all")
+    assert (is_installed("numpy"), is_installed("nowhere_at_all")) == (True, False)
 
 
 def test_every_extra_of_users_is_in_all_and_has_its_modules() -> None:

@@ -14,9 +14,8 @@ from texthead import notebook
 from texthead.data.dataset import Dataset, Item
 from texthead.evaluation.results import WORST, Evaluation
 from texthead.features.frozen import FrozenItems
+from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
 from texthead.notebook import MOST_ROWS, NotebookBar, html_table, in_notebook
 from texthead.parallel.progress import Reporter, silent
 from texthead.prediction.formats import Prediction, Predictions
@@ -46,25 +45,16 @@ def test_a_table_escapes_all_its_text() -> None:
     assert "\\x1b" in html_table(["name"], [["\x1b[31m"]])
 
 
-def test_number_alignment_and_empty_cells() -> None:
-    html = html_table(["name", "n", "rate"], [["a", 1, 66.666], ["b", None, None]])
+def test_numbers_are_aligned_and_long_tables_are_cut() -> None:
+    html = html_table(["name", "n", "rate"], [["a", 1, 66.666], ["b", None, None]], caption="c", notes=["d"])
     assert html.count("text-align: right") == 6
     assert ">66.7</td>" in html
     assert html.count("></td>") == 2
-
-
-def test_long_tables_are_cut_with_a_line() -> None:
+    assert "color: inherit" in html
+    assert not [colour for colour in ("#", "white", "black") if colour in html], "dark pages stay readable"
     html = html_table(["n"], [[number] for number in range(MOST_ROWS + 5)])
     assert html.count("<td") == MOST_ROWS
     assert "5 more rows" in html
-
-
-def test_no_colour_is_set_so_that_dark_pages_stay_readable() -> None:
-    html = html_table(["n"], [[1]], caption="c", notes=["d"])
-    assert "color: inherit" in html
-    assert "#" not in html
-    assert "white" not in html
-    assert "black" not in html
 
 
 def evaluation(names: tuple[str, ...], targets: list[int], answers: list[int]) -> Evaluation:

@@ -30,8 +30,7 @@ from texthead.data.reading import read_dataset
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError
 from texthead.files import read_json
-from texthead.runs.run import load_run
-from texthead.runs.scores import read_scores
+from texthead.runs import load_run, read_scores
 from training_runs import assert_same_weights, on_disk
 from worlds import images, video
 
@@ -105,22 +104,6 @@ def test_many_files_are_printed_on_a_line_each(world, works):
     assert float(best) + float(second) == pytest.approx(100, abs=0.2)
     assert len(works("predict", world.run, world.images, "--top", 1, "--workers", 0)[0].splitlines()) == 2 * len(files)
     assert len(works("predict", world.run, *files[:5], "--workers", 0)[0].splitlines()) == 3 * 5
-
-
-def test_items_of_other_classes_are_refused_by_every_command(world, refused):
-    rows = [
-        *world.manifest.read_text().splitlines(),
-        *(f"images/red/{i}.png,{name},test" for i, name in ((5, "sky"), (6, "sea"))),
-    ]
-    path = world.manifest.with_name("more.csv")
-    path.write_text("\n".join(rows) + "\n")
-    for command in (("train", path, "--out", world.root / "other"), ("compare", path)):
-        refused((path, "2 of 4 test items are of classes without training items (sea, sky)"), *command)
-    for command in ("eval", "report"):
-        refused(
-            (path, "2 of 4 items", "not among the 2 classes (sea, sky)"), command, world.run, path, "--split", "test"
-        )
-    assert not (world.root / "other").exists()
 
 
 def test_predict_prints_what_it_could_read_and_names_the_rest(world, say, works, refused, tmp_path):
@@ -527,7 +510,7 @@ def test_missing_and_mistyped_options(refused, say, tmp_path):
 
 
 def test_argument_order_and_unused_arguments(world, refused, tmp_path):
-    data, item, run = world.images, world.images / "red" / "0.png", world.run
+    data, item, run, fast = world.images, world.images / "red" / "0.png", world.run, world.fast(tmp_path / "run")
     for parts, *command in (
         (f"eval {run} {data}", "eval", data, run),
         (run, "predict", item, run, "--classes", "a lake, a tree"),
@@ -550,7 +533,9 @@ def test_argument_order_and_unused_arguments(world, refused, tmp_path):
         ("epochs", "train", data, "--out", tmp_path / "run", "--epochs", 0),
         ("held-out", "train", data, "--out", tmp_path / "run", "--held-out", 2),
         ("freeze", "train", data, "--out", tmp_path / "run", "--freeze", ""),
-        ("'blue'", "train", images(tmp_path / "single", ["blue", "red"], 1), *world.fast(tmp_path / "run")),
+        (("--compile", "--freeze-encoder"), "train", data, *fast, "--freeze-encoder", "--compile"),
+        (("--compile", "--tune lora"), "train", data, *fast, "--tune", "lora", "--compile"),
+        ("'blue'", "train", images(tmp_path / "single", ["blue", "red"], 1), *fast),
     ):
         refused(parts, *command)
     assert not (tmp_path / "run").exists()
@@ -616,18 +601,6 @@ def test_unreadable_training_and_held_out_files(world, works, refused, tmp_path)
     prints(works("eval", run, root, *world.run_options(), "--skip-unreadable")[0], "unreadable and not counted: 1")
 
 
-@pytest.mark.slow
-def test_encoders_and_views(world, refused, tmp_path):
-    train = ["train", world.images, *world.fast(tmp_path / "run")]
-    refused("'maxi'", *train, "--encoder", "maxi")
-    refused(("--compile", "--freeze-encoder"), *train, "--freeze-encoder", "--compile")
-    refused(("--compile", "--tune lora"), *train, "--tune", "lora", "--compile")
-    refused(("--patch-dropout", "1.0"), *train, "--patch-dropout", "1.0")
-    refused(("crops", "got 2"), "eval", world.run, world.images, "--views", "2x2")
-    refused(("views", "'many'"), "predict", world.run, world.images, "--views", "many")
-    assert not (tmp_path / "run").exists()
-
-
 def test_runs_that_do_not_fit(world, refused, tmp_path):
     before = {path: path.read_bytes() for path in world.run.rglob("*") if path.is_file()}
     train, new = ["train", world.images, *world.fast(world.run)], tmp_path / "new"
@@ -636,21 +609,6 @@ def test_runs_that_do_not_fit(world, refused, tmp_path):
     assert {path: path.read_bytes() for path in world.run.rglob("*") if path.is_file()} == before
     refused((new, "resume"), "train", world.images, *world.fast(new), "--resume")
     assert not new.exists()
-
-
-@pytest.mark.parametrize(
-    "command", ["bulk", "calibrate", "classes", "eval", "export", "predict", "report", "timeline", "ui"]
-)
-def test_a_run_that_is_not_there(world, refused, tmp_path, command):
-    gone, data = tmp_path / "gone", world.images
-    more = {
-        "bulk": [data, "--out", tmp_path / "out", "--classes", "a, b"],
-        "classes": ["list"],
-        "export": ["--out", tmp_path / "out"],
-        "report": [],
-        "ui": [],
-    }.get(command, [data])
-    assert "recipe.json" not in refused((gone, "does not exist"), command, gone, *more)
 
 
 def test_encoders_are_listed_by_name(works, refused):

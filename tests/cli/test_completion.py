@@ -29,7 +29,7 @@ def completes(tmp_path_factory: pytest.TempPathFactory):
     return run
 
 
-def test_commands_options_and_values(completes) -> None:
+def test_commands_options_and_values(completes, wrong) -> None:
     assert completes("") >= set(cli.COMMANDS)
     assert completes("pre") == {"prepare", "predict"}
     assert completes("--") == {"--help", "--version", "--print-completion"}
@@ -38,11 +38,9 @@ def test_commands_options_and_values(completes) -> None:
     assert completes("train", "videos", "--tem") == {"--temporal", "--template", "--template-use", "--template-pooling"}
     assert completes("train", "videos", "--recipe", "p") == {"paper"}
     assert "--json" not in completes("ui", "--")
-
-
-def test_actions_of_classes(completes) -> None:
     assert completes("classes", "run", "re") == {"rename", "remove"}
     assert completes("classes", "run", "merge", "red", "--in") == {"--into"}
+    assert "fish" in wrong("--print-completion", "tcsh")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -51,7 +49,3 @@ def test_every_command_and_option_is_in_the_script(works, shell: str) -> None:
     assert err == ""
     for word in (*cli.COMMANDS, "rename", "quiet", "skip-unreadable", "checkpoint-every"):
         assert word in out
-
-
-def test_a_shell_that_is_not_known(wrong) -> None:
-    assert "fish" in wrong("--print-completion", "tcsh")

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from made import write_image
-from texthead.cli import flag_names
-from texthead.cli.console import console
+from texthead.cli import console, flag_names
 from texthead.cli.flag_names import PARAMETER, speak_of, with_flags
 from texthead.cli.main import COMMANDS, command_of
 from texthead.cli.parser import actions_of, options_of

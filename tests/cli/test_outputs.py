@@ -35,6 +35,12 @@ def test_an_output_is_of_its_kind_and_no_input(world, refused, photo, tmp_path):
     refused(("--overlay", "input"), "timeline", video, "--classes", "a, b", "--overlay", video)
     assert (photo.read_bytes(), (run / "model.safetensors").read_bytes()) == (before, weights)
     assert names.read_text().startswith("id,name")
+    tasks = tmp_path / "tasks.json"
+    tasks.write_text('{"a": null, "b": null}')
+    refused(("--export", "input"), "predict", video, "--classes", tasks, "--export", f"label-studio:{tasks}")
+    (tmp_path / "predict.json").write_text("{}")
+    (tmp_path / "slice-000000.csv").write_text("path\n")
+    refused(("--out", "texthead's own"), *score, tmp_path / "slice-000000.csv")
 
 
 def test_unwritable_outputs(world, refused, tmp_path):
@@ -59,12 +65,6 @@ def test_a_folder_that_is_a_file_is_refused_before_the_work(command, world, refu
     assert world.manifest.read_bytes() == before
 
 
-def test_export_must_not_overwrite_input(world, refused, tmp_path):
-    video, tasks = world.videos / "red" / "0.mp4", tmp_path / "tasks.json"
-    tasks.write_text('{"a": null, "b": null}')
-    refused(("--export", "input"), "predict", video, "--classes", tasks, "--export", f"label-studio:{tasks}")
-
-
 @pytest.mark.slow
 def test_a_command_that_is_repeated_replaces_its_output(world, works, tmp_path):
     tasks = tmp_path / "tasks.json"
@@ -74,18 +74,6 @@ def test_a_command_that_is_repeated_replaces_its_output(world, works, tmp_path):
     tasks.write_bytes(b"older")
     works("predict", world.run, world.images, *export)
     assert tasks.read_bytes() == first
-
-
-def test_files_of_other_folders_of_texthead_stay(refused, world, tmp_path):
-    (tmp_path / "predict.json").write_text("{}")
-    (tmp_path / "slice-000000.csv").write_text("path\n")
-    refused(("--out", "texthead's own"), "eval", world.run, world.manifest, "--out", tmp_path / "slice-000000.csv")
-
-
-def test_a_refused_prepare_leaves_nothing_in_the_folder(refused, world, tmp_path):
-    (tmp_path / "letter.txt").write_text("mine")
-    refused("letter.txt", "prepare", world.manifest, "--out", tmp_path, "--workers", 0)
-    assert os.listdir(tmp_path) == ["letter.txt"]
 
 
 @pytest.mark.slow

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from texthead.apps.classes.command import RemoveClasses, ShowClasses
+from texthead.cli import console
 from texthead.cli import main as cli
-from texthead.cli.console import console
 from texthead.cli.parser import options_of
 
 COMMANDS = {
@@ -64,13 +64,14 @@ def test_json_is_one_document_with_the_documented_keys(world, say, tmp_path: Pat
     assert set(entry) <= documented(name)
 
 
-def test_quiet_and_json_of_every_command() -> None:
+def test_quiet_and_json_of_every_command(world, wrong) -> None:
     for name in cli.COMMANDS:
         kind = cli.command_of(name)
         for each in getattr(kind, "ACTIONS", (kind,)):
             options = {option.name for option in options_of(each)}
             assert {"quiet", "verbose"} <= options
             assert ("json" in options) == (name not in {"ui", "demo"})
+    assert "--next" in wrong("label", world.images, "--out", "labels.csv", "--json"), "a page has none"
 
 
 def test_numbers_are_unrounded_and_finite(capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,10 +93,6 @@ def test_quiet_leaves_the_result_and_the_skipped_files(world, say, tmp_path: Pat
     assert [line.partition(":")[0] for line in notes.splitlines()] == ["note", "next"]
     _, _, err = say("doctor", tmp_path, "--quick", "--quiet", "--workers", 0)
     assert err.startswith("texthead: ")
-
-
-def test_a_page_has_no_json(world, wrong) -> None:
-    assert "--next" in wrong("label", world.images, "--out", "labels.csv", "--json")
 
 
 # --- the first screen -----------------------------------------------------------------------------------------------

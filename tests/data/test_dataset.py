@@ -13,15 +13,11 @@ import torch
 from made import write_broken
 from media_files import lossless
 from messages import prints, refuses
-from texthead.data import splits
+from texthead.data import Pixels, Protocol, Views, read_dataset, read_files, splits
 from texthead.data.clips import FrameBank, TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, splits_of
-from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.data.reading import read_dataset, read_files
 from texthead.errors import DataError, MediaError, TextheadError
-from texthead.media import reader
-from texthead.media.paths import MediaPath
-from texthead.media.video import Video
+from texthead.media import MediaPath, Video, reader
 from texthead.recipes import Recipe
 
 WIDTH, HEIGHT = 48, 32
@@ -213,16 +209,11 @@ def test_folders_of_splits(tmp_path):
     assert {item.path.stem: f"{item.label} {item.split}" for item in dataset.items} == expected
     (note,) = dataset.notes
     prints(note, tmp_path, "2 files in folders below class folders belong to these classes", "2023/may/d.mp4")
-
-
-def test_a_folder_beside_splits_is_no_class(tmp_path):
-    touch(tmp_path, "training/run/a.mp4", "valid/run/b.mp4", "extra/run/c.mp4")
-    with refuses(DataError, tmp_path, "training, valid are splits", "extra is none"):
-        read_dataset(tmp_path)
-
-
-def test_a_class_may_be_called_train_or_like_a_manifest(tmp_path):
-    dataset = read_dataset(touch(tmp_path, "train/1/a.mp4", "run.csv/b.mp4", "test/c.mp4"))
+    touch(tmp_path / "beside", "training/run/a.mp4", "valid/run/b.mp4", "extra/run/c.mp4")
+    with refuses(DataError, tmp_path / "beside", "training, valid are splits", "extra is none"):
+        read_dataset(tmp_path / "beside")
+    # A class may be called train, or like a manifest.
+    dataset = read_dataset(touch(tmp_path / "classes", "train/1/a.mp4", "run.csv/b.mp4", "test/c.mp4"))
     labels = [(item.label, item.split) for item in dataset.items]
     assert labels == [("run.csv", None), ("test", None), ("train", None)]
 
@@ -304,13 +295,10 @@ def test_manifest_next_to_class_folders(tmp_path):
     write_manifest(root, "path\tlabel\nrun/a.mp4\trun\n", "more.tsv")
     with refuses(DataError, root, "labels.csv, more.tsv"):
         read_dataset(root)
-
-
-def test_frames_and_paths_written_otherwise_count_as_listed(tmp_path):
-    root = touch(tmp_path, "run/a.mp4", "clip/img_1.jpg", "clip/img_2.jpg")
+    root = touch(tmp_path / "other", "run/a.mp4", "clip/img_1.jpg", "clip/img_2.jpg")
     rows = ["path,label", "./clip/../run/a.mp4,run", f"{root.absolute()}/clip/img_{{:d}}.jpg,jump"]
     write_manifest(root, "\n".join(rows), "labels.csv")
-    assert read_dataset(root).notes == (f"{root}: read from its manifest labels.csv",)
+    assert read_dataset(root).notes == (f"{root}: read from its manifest labels.csv",), "all files are listed"
 
 
 def test_odd_files_and_folders_beside_classes_are_noted(tmp_path):

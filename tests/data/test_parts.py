@@ -7,12 +7,9 @@ import pytest
 from made import joined_colours, write_frames, write_image
 from messages import refuses
 from texthead.apps.label.labelling import items_so_far
+from texthead.data import Dataset, Item, Pixels, Protocol, Views, read_dataset, read_files, with_validation
 from texthead.data.clips import TrainClips, ViewClips
-from texthead.data.dataset import Dataset, Item
-from texthead.data.division import with_validation
 from texthead.data.prepare import ShardOptions, prepare
-from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.data.reading import read_dataset, read_files
 from texthead.errors import DataError, MediaError
 from texthead.media.paths import MediaPath
 from texthead.recipes import Recipe

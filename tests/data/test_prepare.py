@@ -22,9 +22,6 @@ from file_server import Ranged, served
 from made import (
     COLOURS,
     PIXELS,
-    SMALL,
-    SPEC,
-    noise,
     put_stored,
     stored,
     tiny_visual,
@@ -34,30 +31,18 @@ from made import (
     write_video,
 )
 from messages import prints, refuses
+from texthead.data import Dataset, Item, Protocol, Views, evenly, read_dataset
 from texthead.data import prepare as shards
 from texthead.data.clips import TrainClips, ViewClips
-from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import ShardOptions as Options
 from texthead.data.prepare import prepare
-from texthead.data.protocol import Protocol, Views
-from texthead.data.reading import read_dataset
-from texthead.data.sampling import evenly
 from texthead.errors import DataError, MediaError, RunError
 from texthead.features.cache import FeatureCache, encoder_key
-from texthead.files import locked
-from texthead.media import limits, stored_clip
+from texthead.media import MediaPath, find_media, limits, stored_clip
 from texthead.media import shard as shard_files
-from texthead.media.find import find_media
-from texthead.media.paths import MediaPath
 from texthead.media.shard import member, padded, read_member
-from texthead.models.heads import FrozenHead
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
-from texthead.runs.run import load_run
-from texthead.training.execution import RunInfo
-from texthead.training.train import train
 
 FEW = Options(clips=3)
 
@@ -129,7 +114,11 @@ def test_clips_hold_evenly_placed_frames_of_their_source(source: Dataset, ready:
         # Some frames are nearly identical.
         assert (distances.diagonal() < 1.05 * distances.min(-1).values).all(), "its own frame is the nearest"
         assert apart.diagonal().mean(0).abs().max() < 1, "grey levels: no range is squeezed or shifted"
-        assert MediaPath(after.path).open().check() == len(expected)
+        with MediaPath(before.path).open() as video, MediaPath(after.path).open() as clip:
+            assert clip.check() == len(expected)
+            times = [video.times[index] for index in evenly(video.num_frames, 32)] if video.times else []
+            assert clip.times == pytest.approx([time - times[0] for time in times], abs=1e-3)
+            assert bool(clip.duration_seconds) == bool(times)
 
 
 def test_every_frame_is_a_key_frame_and_an_image_is_a_plain_jpeg(ready: Path) -> None:
@@ -164,9 +153,7 @@ def test_tar_reads_clips_and_metadata(source: Dataset, ready: Path) -> None:
     assert (seen[1]["frames"], seen[1]["source_frames"]) == (evenly(40, 32), 40)
     assert seen[1]["seconds"][1] - seen[1]["seconds"][0] == pytest.approx(0.1)
     assert seen[8]["extra"] == [["camera", "left"]]
-
-
-def test_the_index_is_that_of_webdatasets_indexed_reader(ready: Path) -> None:
+    # The index is that of webdataset's indexed reader.
     index = json.loads((ready / "shards.json").read_text())
     assert index["__kind__"] == "wids-shard-index-v1"
     listed = [(shard["url"], shard["nsamples"], shard["filesize"]) for shard in index["shardlist"]]
@@ -180,12 +167,6 @@ def test_frames_are_scaled_down_and_never_up(source: Dataset, tmp_path: Path) ->
         frames = decode(item.path)
         assert frames.shape[2:] == (24, 24)
         assert len(frames) <= 4
-
-
-def test_options_out_of_range() -> None:
-    for option, value in [("frames", 0), ("short_side", 15), ("quality", 0), ("quality", 96), ("clips", 0)]:
-        with refuses(DataError, option, value):
-            Options(**{option: value})
 
 
 # ---- resuming after a stop
@@ -235,19 +216,20 @@ def test_a_folder_with_something_else_in_it_is_refused(source: Dataset, tmp_path
     (tmp_path / name).write_text("mine")
     with refuses(DataError, name, "prepare.json"):
         prepare(source, tmp_path, FEW)
-    assert (tmp_path / name).read_text() == "mine"
+    assert (os.listdir(tmp_path), (tmp_path / name).read_text()) == ([name], "mine")
     with pytest.raises(RunError, match=name):
         prepare(source, tmp_path / name)
 
 
-def test_unsuitable_out_folders_refused(source: Dataset, ready: Path, tmp_path: Path) -> None:
+def test_unsuitable_options_and_folders_are_refused(source: Dataset, ready: Path, tmp_path: Path) -> None:
+    for option, value in [("frames", 0), ("short_side", 15), ("quality", 0), ("quality", 96), ("clips", 0)]:
+        with refuses(DataError, option, value):
+            Options(**{option: value})
     with refuses(DataError, "s3://bucket/shards"):
         prepare(source, Path("s3://bucket/shards"))
     write_video(tmp_path / "red" / "a.mp4", "red")
     with refuses(DataError, tmp_path / "shards"):
         prepare(read_dataset(tmp_path), tmp_path / "shards")
-    with locked(tmp_path / "s"), refuses(RunError, tmp_path / "s"):
-        prepare(source, tmp_path / "s")
     for data, options in ((source, replace(FEW, quality=80)), (source.pick(range(9)), FEW)):
         with refuses(DataError, ready, "other data or with other options"):
             prepare(data, ready, options)
@@ -352,28 +334,6 @@ def test_any_frames_in_any_order(ready: Path) -> None:
         for indices in ([], [-1], [32]):
             with pytest.raises(DataError):
                 media.frames_at(indices)
-
-
-def test_times_are_those_of_the_source(source: Dataset, ready: Path) -> None:
-    for before, after in zip(source.items, read_dataset(ready).items, strict=True):
-        with MediaPath(before.path).open() as video, MediaPath(after.path).open() as clip:
-            times = [video.times[index] for index in evenly(video.num_frames, 32)] if video.times else []
-            assert clip.times == pytest.approx([time - times[0] for time in times], abs=1e-3)
-            assert bool(clip.duration_seconds) == bool(times)
-
-
-def test_only_the_wanted_frames_are_read(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = read_dataset(ready).items[1].path
-    asked: list[tuple[int, int]] = []
-    read = stored_clip.read_ranges
-    monkeypatch.setattr(stored_clip, "read_ranges", lambda at, ranges: asked.extend(ranges) or read(at, ranges))
-    with MediaPath(path).open() as media:
-        media.frames_at([3, 4, 30])
-    place, frames = member(path), listed(path)
-    (_, head), (first, both), (second, one) = asked
-    assert head == tarfile.BLOCKSIZE + padded(place.table) + tarfile.BLOCKSIZE
-    assert (first, both) == (place.offset + frames[3][0], frames[4][0] + frames[4][1] - frames[3][0])
-    assert (second, one) == (place.offset + frames[30][0], frames[30][1])
 
 
 # ---- damage
@@ -641,16 +601,3 @@ def test_command_lists_new_and_existing_shards(tmp_path: Path, works: Callable) 
     for said in (("4 clips, ", " MB", "2 shards"), ("2 shards, 2 of them",)):
         printed, _ = works("prepare", tmp_path / "clips.csv", "--out", out, "--clips", 2, "--workers", 1)
         assert all(part in printed for part in said), printed
-
-
-def test_run_recognises_items_in_shards(source: Dataset, ready: Path, tmp_path: Path):
-    places, recipe = [0, 1, 3, 4], replace(SMALL, epochs=1, warmup=0.5)
-    originals, shards = source.pick(places), read_dataset(ready).pick(places)
-    for trained, other in ((originals, shards), (shards, originals)):
-        head = FrozenHead(noise(2, SPEC.dim), names=sorted(set(originals.labels)))
-        model, out = Recognizer(tiny_visual(), MeanPool(), head), tmp_path / str(trained is shards)
-        train(model, trained.pick(range(3)), None, recipe, out=out, info=RunInfo(held_out=trained.pick([3])))
-        run = load_run(out)
-        for items in (trained.items, other.items):
-            assert [run.was_trained_on(item.path) for item in items] == [True, True, True, False]
-            assert [run.was_held_out(item.path) for item in items] == [False, False, False, True]

@@ -38,9 +38,7 @@ def test_a_label_file(tmp_path):
         labels = read_labels(write(tmp_path / "labels.csv", newline.join(lines), encoding))
         assert (labels.path, labels.ids, labels.names) == (tmp_path / "labels.csv", ("0", "1", "2", "3"), names)
     assert labels.name_of("1") == "walking, fast"
-
-
-def test_ids_may_be_words_and_columns_in_another_order(tmp_path):
+    # Ids may be words, and the columns in another order.
     labels = read_labels(write(tmp_path / "a.csv", "Name, ID,more\ntench,n01440764,x\ngoldfish,n01443537,y\n"))
     assert (labels.ids, labels.names) == (("n01440764", "n01443537"), ("tench", "goldfish"))
     with refuses(DataError, "a.csv", "'n0'", 2):

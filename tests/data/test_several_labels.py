@@ -10,11 +10,10 @@ import torch
 
 from made import items, write_image
 from messages import prints, refuses
-from texthead.data.dataset import Dataset, Item
+from texthead.data import Dataset, Item, read_dataset
 from texthead.data.division import divide, divide_or_train, with_validation
 from texthead.data.labels import Labels, split_labels
 from texthead.data.prepare import prepare
-from texthead.data.reading import read_dataset
 from texthead.errors import DataError
 
 
@@ -49,13 +48,10 @@ def test_a_label_of_several_is_sorted_text_that_can_be_read_back() -> None:
         Labels.join(["a;b"])
 
 
-def test_classes_are_counted_once_per_item_that_has_them() -> None:
+def test_which_classes_an_item_has_and_how_many_have_each() -> None:
     assert SEVERAL.counts == {"dog": 3, "frisbee": 1, "cat": 1}
     assert SEVERAL.strata == ["frisbee", "dog", "", "cat"]
     assert Labels(("a; b", "c")).counts == {"a; b": 1, "c": 1}
-
-
-def test_targets_say_which_classes_an_item_has() -> None:
     names = ["cat", "dog", "frisbee"]
     expected = torch.tensor([[0, 1, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]]).bool()
     assert torch.equal(SEVERAL.targets(names), expected)

@@ -21,10 +21,8 @@ from benchmarks.rounds import peak_mb
 from made import noise, write_image, write_video
 from messages import prints, refuses
 from texthead.apps.timeline.timeline import Sliding, find_events
+from texthead.data import Dataset, Item, Protocol, Views, view_crops
 from texthead.data.clips import TrainFeatures
-from texthead.data.dataset import Dataset, Item
-from texthead.data.protocol import Protocol, Views
-from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Encoder, Visual, build_visual, clip_features
 from texthead.encoders.load import load_encoder
 from texthead.encoders.spec import VisualSpec
@@ -32,8 +30,7 @@ from texthead.errors import DataError, EncoderError, MediaError, RunError, Texth
 from texthead.evaluation.evaluate import evaluate, score
 from texthead.evaluation.frame_order import order_test
 from texthead.evaluation.saliency import cover
-from texthead.features.frozen import FrozenEncoder
-from texthead.features.reading import Reading
+from texthead.features import FrozenEncoder, Reading
 from texthead.media.paths import MediaPath
 from texthead.models.build import with_grid_for
 from texthead.models.heads import FrozenHead

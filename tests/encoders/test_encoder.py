@@ -15,9 +15,7 @@ from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
 from texthead.encoders.load import load_encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError
-from texthead.models.heads import text_head
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
+from texthead.models import MeanPool, Recognizer, text_head
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
 

@@ -16,8 +16,7 @@ from transformers import AutoTokenizer, CLIPModel, CLIPTokenizerFast, GemmaToken
 from families import CONFIGS, STATISTICS, WITH_TEXT, WORDS, save_family
 from made import noise, write_clip_folder
 from messages import refuses
-from texthead.encoders.encoder import build_visual
-from texthead.encoders.load import load_encoder, spec_of
+from texthead.encoders import build_visual, load_encoder, spec_of
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import sized_as
 from texthead.errors import EncoderError

@@ -17,9 +17,9 @@ from torch import Tensor
 from made import frames, noise
 from messages import refuses
 from texthead.data.transforms import view_crops
+from texthead.encoders import load_encoder
 from texthead.encoders import mini as module
 from texthead.encoders.encoder import Text
-from texthead.encoders.load import load_encoder
 from texthead.encoders.mini import MINI_SPECS, Bridge, fit_bridge, imagenet_texts
 from texthead.encoders.text_only import sentences
 from texthead.errors import EncoderError

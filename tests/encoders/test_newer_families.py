@@ -12,8 +12,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenize
 
 from families import STATISTICS, WORDS, write_tokenizer
 from made import frames, noise
-from texthead.encoders.encoder import build_visual
-from texthead.encoders.load import load_encoder, spec_of
+from texthead.encoders import build_visual, load_encoder, spec_of
 
 PROMPTS = ["a cat", "two dogs"]
 

@@ -90,13 +90,6 @@ def test_a_broken_entry_point_is_one_line(install: Install, code: str, value: st
     assert dict(known_encoders())["grid:..."] == "package grids"
 
 
-def test_two_packages_with_one_prefix(install: Install):
-    install("grids", "grid")
-    install("others", "grid")
-    with refuses(EncoderError, "'grid'", "grids", "others"):
-        load_encoder("grid:2")
-
-
 def test_an_encoder_must_have_the_source_that_it_was_loaded_by(install: Install):
     install("grids", "net")
     with refuses(EncoderError, "'net:2'", "'grid:2'"):

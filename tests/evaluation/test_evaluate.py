@@ -12,17 +12,12 @@ from torch import nn
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
 from messages import refuses
-from texthead.data.dataset import Dataset, Item
-from texthead.data.protocol import Protocol, Views
-from texthead.data.transforms import view_crops
+from texthead.data import Dataset, Item, Protocol, Views, view_crops
 from texthead.errors import DataError, MediaError, RunError
-from texthead.evaluation.average_precision import mean_average_precision
+from texthead.evaluation import Evaluation, mean_average_precision
 from texthead.evaluation.evaluate import average_views, evaluate, score
-from texthead.evaluation.results import Evaluation
-from texthead.features import frames
-from texthead.features.reading import Reading
-from texthead.media.paths import MediaPath
-from texthead.media.reader import Media
+from texthead.features import Reading, frames
+from texthead.media import Media, MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
@@ -233,18 +228,6 @@ def test_items_are_scored_in_parts(monkeypatch):
         result.append(score(model, [Path(f"{i}") for i in range(7)], Protocol(1, PIXELS, pooling="logits")).scores)
     # On some processors other sizes use other kernels, and the last bits differ.
     torch.testing.assert_close(result[0], result[1], rtol=0, atol=1e-4)
-
-
-def test_average_precision_by_hand() -> None:
-    # Class 0 ranks items 0, 1, 2, 3 and has items 0 and 2: (1/1 + 2/3) / 2.
-    # Class 1 ranks items 3, 2, 1, 0 and has items 1 and 3: (1/1 + 2/3) / 2. Class 2 ranks its item 0 first: 1.
-    scores = torch.tensor([[0.9, 0.1, 0.8], [0.8, 0.2, 0.5], [0.7, 0.3, 0.4], [0.6, 0.4, 0.3]])
-    hot = torch.tensor([[1, 0, 1], [0, 1, 0], [1, 0, 0], [0, 1, 0]]).bool()
-    assert mean_average_precision(scores, hot) == pytest.approx(100 * (5 / 6 + 5 / 6 + 1) / 3)
-    # Labels instead of one-hot rows: class 0 has items 1 and 2, class 1 has items 0 and 3.
-    assert mean_average_precision(scores, torch.tensor([1, 0, 0, 1])) == pytest.approx(
-        100 * ((1 / 2 + 2 / 3) / 2 + (1 / 1 + 2 / 4) / 2) / 2
-    )
 
 
 def test_a_class_without_an_item_is_left_out() -> None:

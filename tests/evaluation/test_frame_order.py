@@ -8,9 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from made import COLOURS, PIXELS, SPEC, tiny_visual, write_broken
-from texthead.data.clips import ViewClips
-from texthead.data.dataset import Dataset, Item
-from texthead.data.protocol import Protocol, Views
+from texthead.data import Dataset, Item, Protocol, ViewClips, Views
 from texthead.encoders.encoder import Visual
 from texthead.errors import MediaError
 from texthead.evaluation.evaluate import evaluate

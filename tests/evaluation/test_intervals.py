@@ -16,18 +16,6 @@ from texthead.evaluation.intervals import (
 
 
 @pytest.mark.parametrize(
-    ("right", "items", "expected"),
-    # Closed forms: k = 0 gives 0 .. z²/(n + z²), k = n its mirror image.
-    [(8, 10, (49.02, 94.33)), (0, 10, (0.0, 27.75)), (10, 10, (72.25, 100.0)), (50, 100, (40.38, 59.62))],
-)
-def test_wilson_interval(right, items, expected):
-    low, high = wilson_interval(right, items)
-    assert (low, high) == pytest.approx(expected, abs=0.005)
-    assert 0 <= low <= high <= 100
-    assert not f"{low:.1f}".startswith("-")
-
-
-@pytest.mark.parametrize(
     ("first", "second", "items", "expected"),
     [(6, 1, 40, (-0.79, 24.60)), (0, 0, 10, (-16.33, 16.33)), (1, 6, 40, (-24.60, 0.79))],
 )

@@ -12,9 +12,8 @@ from run_folders import changed
 from texthead.data.prepare import prepare
 from texthead.data.reading import read_dataset
 from texthead.errors import MediaError
+from texthead.media import MediaPath, find_names
 from texthead.media.addresses import allow_addresses, allowed_address
-from texthead.media.find import find_names
-from texthead.media.paths import MediaPath
 
 VARIABLE = "TEXTHEAD_ADDRESSES"
 

@@ -25,8 +25,7 @@ from texthead.apps.bulk.bulk import open_slices, predict_slices
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import prepare
 from texthead.errors import MediaError
-from texthead.media import limits
-from texthead.media.paths import MediaPath
+from texthead.media import MediaPath, limits
 from texthead.runs.run import Run, load_run
 
 SECONDS = 20.0

@@ -44,11 +44,9 @@ from media_files import box, heic, tiled
 from texthead.apps.page.answers import About
 from texthead.apps.page.app import ui_app
 from texthead.apps.page.options import PageLimits
-from texthead.apps.search.index import Index
-from texthead.apps.search.windows import encode_windows
-from texthead.data.dataset import Dataset, Item
+from texthead.apps.search import Index, encode_windows
+from texthead.data import Dataset, Item, read_dataset
 from texthead.data.prepare import ShardOptions, prepare
-from texthead.data.reading import read_dataset
 from texthead.encoders.encoder import Visual
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import read_checkpoint, read_tensors
@@ -61,8 +59,7 @@ from texthead.media.paths import MediaPath
 from texthead.parallel.worker_pool import StatefulWorker
 from texthead.runs.folder import load_weights
 from texthead.runs.run import load_run, save_calibration
-from texthead.text import prompts
-from texthead.text.class_names import clean_names, read_names
+from texthead.text import clean_names, prompts, read_names
 from texthead.text.class_tree import read_tree
 from texthead.text.label_files import read_labels
 

@@ -18,13 +18,10 @@ import pytest
 from safetensors.torch import load_file
 
 from made import PIXELS
-from texthead.data.dataset import Dataset
-from texthead.data.protocol import Protocol
-from texthead.data.sampling import evenly
+from texthead.data import Dataset, Protocol, evenly
 from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
-from texthead.features.frames import frame_features
-from texthead.features.reading import Reading
+from texthead.features import Reading, frame_features
 from texthead.parallel.progress import Reporter
 from texthead.training.execution import Execution
 from texthead.training.train import train

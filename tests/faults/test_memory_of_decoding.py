@@ -21,14 +21,12 @@ from media_files import box, heic, tiled
 from messages import refuses
 from texthead.apps.doctor.facts import facts_of, thumbnail_of
 from texthead.apps.serving.previews import preview
+from texthead.data import Dataset, Item, Pixels, Protocol, Views
 from texthead.data.clips import TrainClips, ViewClips
-from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import ShardOptions, encoded, motion_jpeg
-from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.errors import MediaError
-from texthead.media.image import Image
+from texthead.media import Image, MediaPath
 from texthead.media.limits import BYTES_A_MEGAPIXEL, MAX_MEGAPIXELS, MAX_SCANS, set_max_megapixels
-from texthead.media.paths import MediaPath
 from texthead.recipes import Recipe
 
 # The pictures, plus loaded code and the crop.

@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_image
-from texthead.data.protocol import Protocol
-from texthead.data.reading import read_dataset
+from texthead.data import Protocol, read_dataset
 from texthead.evaluation.evaluate import evaluate
+from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
 from texthead.prediction.predict import predictions
 
 # Complete parts, of which one is in memory at a time.

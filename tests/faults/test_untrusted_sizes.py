@@ -25,22 +25,17 @@ from safetensors.torch import load_file
 from made import encode, pictures, taken, write_image, write_small_run, write_video, write_with_sound
 from text_models import bert
 from texthead.apps.bulk.bulk import _files_of
-from texthead.data.dataset import Dataset
+from texthead.data import Dataset, read_dataset
 from texthead.data.prepare import ShardOptions, prepare
-from texthead.data.reading import read_dataset
-from texthead.encoders.load import load_encoder
-from texthead.encoders.openclip import save_openclip
+from texthead.encoders import load_encoder, save_openclip
 from texthead.encoders.text_only import sentences
 from texthead.encoders.weights import read_tensors
 from texthead.files import read_json
-from texthead.media import limits, shard, video
-from texthead.media.paths import MediaPath
-from texthead.media.video_stream import VideoStream
+from texthead.media import MediaPath, VideoStream, limits, shard, video
 from texthead.parallel.progress import Reporter
 from texthead.runs.folder import load_weights
 from texthead.runs.run import load_run
-from texthead.text import prompts
-from texthead.text.class_names import read_names
+from texthead.text import prompts, read_names
 from texthead.text.label_files import read_labels
 
 MEGABYTE = 2**20

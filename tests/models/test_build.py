@@ -21,8 +21,7 @@ from messages import refuses
 from run_folders import put
 from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.classes.class_edits import remove_classes
-from texthead.data import splits
-from texthead.data.protocol import Pixels
+from texthead.data import Pixels, splits
 from texthead.encoders.encoder import Encoder, Text, Visual
 from texthead.encoders.load import spec_of
 from texthead.encoders.openclip import openclip_tower

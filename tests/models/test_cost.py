@@ -5,12 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from texthead.encoders.encoder import build_visual
-from texthead.encoders.openclip import tower_spec
-from texthead.models.cost import Costs
+from texthead.encoders import build_visual, tower_spec
+from texthead.models import Costs, MeanPool, Recognizer, make_temporal
 from texthead.models.heads import FrozenHead, LinearHead
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool, make_temporal
 
 
 def model(name: str, temporal: str = "mean", classes: int = 0) -> Recognizer:

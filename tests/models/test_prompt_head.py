@@ -16,11 +16,9 @@ from texthead.encoders.encoder import Encoder, Text
 from texthead.encoders.load import load_encoder
 from texthead.encoders.pairing import pair
 from texthead.errors import DataError, EncoderError, RunError
-from texthead.models import prompt_head
+from texthead.models import MeanPool, Recognizer, prompt_head
 from texthead.models.head_rows import text_weights
 from texthead.models.prompt_head import PromptHead, random_context, template_context
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
 from texthead.recipes import Recipe
 from texthead.runs.run import load_run
 

@@ -8,11 +8,10 @@ import torch
 from made import SPEC, noise, tiny_visual, write_untrained
 from texthead.encoders.encoder import Encoder, Text
 from texthead.errors import DataError
+from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead, Head, LinearHead, ProbeHead, TemplatesHead, TrainableHead
 from texthead.models.prompt_head import PromptHead
-from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
-from texthead.models.temporal import MeanPool
 from texthead.runs.run import load_run
 
 NAMES = ["dog", "frisbee", "cat"]
@@ -38,9 +37,6 @@ def test_probabilities_do_not_compete() -> None:
     assert model.probabilities(torch.zeros(2, 3)).tolist() == [[0.5] * 3] * 2
     assert not Recognizer(torch.nn.Identity(), MeanPool(), model.head.head).several
     assert model.head.chosen(torch.zeros(1, 3)).tolist() == [[True, True, False]]
-
-
-def test_biases_and_thresholds_are_one_per_class() -> None:
     with pytest.raises(DataError, match="3 class names for 2 rows"):
         several(rows=2)
 

@@ -35,13 +35,6 @@ Two = Callable[..., list]
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[Two]:
-    """A function that runs one of `ranked` in two processes."""
-    with processes(2) as run:
-        yield run
-
-
-@pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Nine items: with batches of 4, the last batch has 1 item, fewer than the two processes."""
     return ranked.write_media(tmp_path_factory.mktemp("media"), 9)

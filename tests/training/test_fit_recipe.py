@@ -8,10 +8,8 @@ import pytest
 from made import items
 from messages import prints, refuses
 from texthead import recipes
-from texthead.data.dataset import Dataset
-from texthead.data.protocol import Pixels
-from texthead.encoders.encoder import Encoder, Visual
-from texthead.encoders.load import load_encoder
+from texthead.data import Dataset, Pixels
+from texthead.encoders import Encoder, Visual, load_encoder
 from texthead.errors import RunError
 from texthead.training.fit_recipe import adapt_recipe, check_overrides_are_used
 

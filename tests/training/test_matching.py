@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,30 +10,24 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
-from torch import Tensor
 
 import ranked
-from benchmarks.process_group import processes
 from made import frames, noise
 from messages import refuses
 from ranked import NAMES, RECIPE, objective_for, pair, weights
-from texthead.data.dataset import Dataset
-from texthead.data.protocol import Protocol
+from texthead.data import Dataset, Protocol
 from texthead.encoders.load import load_encoder
 from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
-from texthead.models.head_rows import text_rows
+from texthead.models import MeanPool, Recognizer, text_rows
 from texthead.models.heads import FrozenHead, LinearHead
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
 from texthead.training.execution import Execution, Shard
 from texthead.training.matching import Matching, matching_loss, target_mass
 from texthead.training.optimizer import parameter_groups
 from texthead.training.train import train
-from training_runs import Stop, assert_close, assert_same_weights, losses, stop_after, timeless
+from training_runs import Stop, assert_close, assert_same_weights, losses, stop_after
 
 Two = Callable[..., list]
 TARGETS = ("one_hot", "multi_positive")
@@ -53,13 +47,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(scope="module")
 def val(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return ranked.write_media(tmp_path_factory.mktemp("val"), 5, first=20)
-
-
-@pytest.fixture(scope="module")
-def two() -> Iterator[Two]:
-    """A function that runs one of `ranked` in two processes."""
-    with processes(2) as run:
-        yield run
 
 
 # --- the loss by hand
@@ -104,39 +91,12 @@ def test_the_targets_leave_the_published_mass_on_the_positive() -> None:
     assert result.numpy() == pytest.approx(np.array(expected), abs=5e-6)
 
 
-def test_same_label_in_one_hot_and_multi_positive() -> None:
-    """Two pairs have equal rows and are perfectly separated from a third pair; only one_hot ignores their labels."""
-    rows, one, two = (
-        torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]),
-        torch.tensor([4, 4, 1]),
-        torch.tensor([4, 5, 1]),
-    )
-    for labels in (one, two):
-        result = matching_loss(rows, rows, labels, scale=100.0, targets="one_hot")
-        assert result.item() == pytest.approx(2 / 3 * math.log(2), abs=1e-6)
-    # At a scale of 10 the prediction is softmax(10 G) itself.
-    assert matching_loss(rows, rows, one, scale=10.0, targets="multi_positive").item() == pytest.approx(0, abs=1e-6)
-    assert matching_loss(rows, rows, two, scale=10.0, targets="multi_positive").item() > 0.4
-
-
 def test_a_batch_of_every_class_once_is_the_recognition_loss() -> None:
     """Eq. 2 equals Eq. 3 if the batch's texts are the classifier."""
     head = FrozenHead(noise(3, 8), names=NAMES, scale=20.0, center=noise(8, seed=2))
     features, labels = noise(3, 8, seed=1), torch.tensor([2, 0, 1])
     result = matching_loss(head.directions(features), head.weight[labels], labels, scale=20.0, targets="one_hot")
     assert result.item() == pytest.approx(F.cross_entropy(head(features), labels).item(), rel=1e-5)
-
-
-@pytest.mark.parametrize("targets", TARGETS)
-@pytest.mark.parametrize("labels", [[0, 1, 2, 3], [0, 1, 1, 0]])
-def test_gradients_are_those_of_finite_differences(targets: str, labels: list[int]) -> None:
-    video, text = (noise(4, 3, seed=seed).double().requires_grad_(True) for seed in (1, 2))
-    scale = torch.tensor(4.0, dtype=torch.float64, requires_grad=True)
-
-    def loss(video: Tensor, text: Tensor, scale: Tensor) -> Tensor:
-        return matching_loss(video, text, torch.tensor(labels), scale=scale, targets=targets)
-
-    assert torch.autograd.gradcheck(loss, (video, text, scale))
 
 
 @pytest.mark.parametrize("targets", TARGETS)
@@ -297,20 +257,6 @@ def train_online(source: str, data: Dataset, val: Dataset, out: Path, **options)
 
 
 @pytest.mark.slow
-def test_resumed_online_text_matches_bitwise(source: str, data: Dataset, val: Dataset, tmp_path: Path) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    expected, tuned = train_online(source, data, val, whole)
-    with pytest.raises(Stop):
-        train_online(source, data, val, cut, reporter=stop_after(9 + 4))
-    result, again = train_online(source, data, val, cut, resume=True)
-    assert timeless(result) == timeless(expected)
-    assert_same_weights(again, tuned)
-    assert_same_weights(*(load_file(out / "model.safetensors") for out in (whole, cut)))
-    (shard,) = (cut / "state").glob("step-*/*.safetensors")
-    assert any(key.startswith("objective.text.") for key in load_file(shard))
-
-
-@pytest.mark.slow
 def test_resuming_with_another_objective_is_refused(source: str, data: Dataset, val: Dataset, tmp_path: Path) -> None:
     with pytest.raises(Stop):
         train_online(source, data, val, tmp_path, reporter=stop_after(9 + 4))
@@ -391,15 +337,3 @@ def test_online_text_resumes_with_other_process_count(
     result, own = ranked.trained_matching(*args, {"resume": True})
     assert losses(result) == pytest.approx(losses(expected), abs=1e-9)
     assert_close(own, tuned, 1e-7)
-
-
-@pytest.mark.slow
-def test_no_gather_matches_two_micro_batches(two: Two, source: str, data: Dataset, tmp_path: Path) -> None:
-    """Table 6's rows without gather: in one process, `accumulate` takes the place of processes."""
-    eight = data.pick(range(8))  # both halves of each batch have two items
-    recipe = replace(RECIPE, accumulate=2)
-    expected, tuned = ranked.trained_matching(source, eight, None, recipe, tmp_path / "one", True, {})
-    result = two(ranked.trained_matching, source, eight, None, RECIPE, tmp_path / "two", True, {})
-    for records, own in result:
-        assert losses(records) == pytest.approx(losses(expected), abs=1e-5)
-        assert_close(own, tuned, 1e-5)

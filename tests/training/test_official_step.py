@@ -31,7 +31,7 @@ enlarges to steps of the usual size.
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +45,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import ranked
-from benchmarks.process_group import processes
 from ranked import NAMES
 from texthead.data.batches import epoch_batches
 from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset
 from texthead.encoders.load import load_encoder
-from texthead.models.build import make_temporal_for
-from texthead.models.heads import text_head
-from texthead.models.recognizer import Recognizer
+from texthead.models import Recognizer, make_temporal_for, text_head
 from texthead.parallel.distributed import rank, ranks, sum_numbers
 from texthead.recipes import Recipe, text4vis
 from texthead.training.execution import Execution
@@ -237,13 +234,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, str, str]:
     stages = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}
     sources = ranked.write_encoder(vit, quick_gelu=True, layers=2), ranked.write_encoder(resnet, **stages)
     return ranked.write_media(media, 56), *sources
-
-
-@pytest.fixture(scope="module")
-def two() -> Iterator[Two]:
-    """A function that runs another in two processes."""
-    with processes(2) as run:
-        yield run
 
 
 def assert_same(result: Outcome, expected: Outcome, *, loss: float = 1e-5, weights: float = 1e-4) -> None:

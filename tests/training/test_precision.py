@@ -25,8 +25,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe, small
-from texthead.training import precision
-from texthead.training.execution import Execution
+from texthead.training import Execution, precision
 from texthead.training.precision import PrecisionTrial, choose_precision, try_both
 from texthead.training.step import set_training
 from texthead.training.train import train

@@ -8,6 +8,7 @@ import math
 import pickle
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -23,28 +24,27 @@ from torch import Tensor, nn
 from made import PIXELS, SPEC, Trap, held_by_another, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
 from run_folders import contents
+from texthead.data import Dataset, Item, Protocol, Views
 from texthead.data.batches import EpochBatches
 from texthead.data.clips import TrainClips
-from texthead.data.dataset import Dataset, Item
-from texthead.data.protocol import Protocol, Views
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
-from texthead.models.build import make_temporal_for
+from texthead.models import MeanPool, Recognizer, make_temporal_for
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
+from texthead.models.several_head import SeveralHead
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe, paper
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.run import load_run
+from texthead.training import Execution, RunInfo
 from texthead.training import optimizer as optimizing
-from texthead.training.execution import Execution, RunInfo
+from texthead.training.matching import Matching
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import set_training
-from texthead.training.train import train
+from texthead.training.train import READ_EVERY, train
 from training_runs import (
     NAMES,
     RECIPE,
@@ -244,12 +244,10 @@ def uncut(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_losses_do_not_depend_on_the_number_of_workers(data: Dataset, uncut: Path, tmp_path: Path) -> None:
     torch.manual_seed(2)  # earlier draws in the process don't matter either
-    train_short(data, tmp_path, execution=Execution(2))
-    assert_same_run(tmp_path, uncut)
-
-
-def test_another_seed_is_another_run(data: Dataset, uncut: Path, tmp_path: Path) -> None:
-    assert len({*losses(on_disk(uncut)), *losses(train_short(data, tmp_path, seed=4))}) == 4 * STEPS
+    train_short(data, tmp_path / "workers", execution=Execution(2))
+    assert_same_run(tmp_path / "workers", uncut)
+    other = losses(train_short(data, tmp_path / "seed", seed=4))
+    assert len({*losses(on_disk(uncut)), *other}) == 4 * STEPS, "another seed is another run"
 
 
 RESUMED = [
@@ -399,20 +397,17 @@ def test_a_run_is_resumed_as_it_was_begun_only(
     assert contents(stopped) == before
 
 
-def test_resume_needs_run_folder(stopped: Path, data: Dataset, tmp_path: Path) -> None:
+def test_resume_needs_run_folder(stopped: Path, again: Path, data: Dataset, tmp_path: Path) -> None:
     before = contents(stopped)
-    with refuses(RunError, tmp_path / "run", "resume"):
-        train_short(data, tmp_path / "run", resume=True)
-    with refuses(RunError, stopped, "resume"):
-        train_short(data, stopped)
-    assert contents(stopped) == before
-
-
-def test_a_run_of_another_format_is_not_resumed(data: Dataset, again: Path) -> None:
+    with refuses(RunError, tmp_path / "none", "resume"):
+        train_short(data, tmp_path / "none", resume=True)
     about = json.loads((again / "recipe.json").read_text())
     (again / "recipe.json").write_text(json.dumps({**about, "format": 2}))
     with refuses(RunError, again, "format 2", "now 1"):
         train_short(data, again, resume=True)
+    with refuses(RunError, stopped, "resume"):
+        train_short(data, stopped)
+    assert contents(stopped) == before
 
 
 def edit(shard: Path, *, drop: str = "", **tensors: Tensor) -> None:
@@ -775,3 +770,41 @@ def test_no_cache_for_frames_with_context(data: Dataset, val: Dataset, tmp_path:
     cache = tmp_path / "cache"
     plain = evaluate(model, val, Protocol(2, PIXELS))
     assert torch.equal(evaluate(model, val, Protocol(2, PIXELS), Reading(cache=cache)).scores, plain.scores)
+
+
+# --- on a GPU, each value read from it within a step waits for all the work queued before
+
+
+@pytest.mark.parametrize("kind", ["one label", "several labels", "matching", "cached features"])
+def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors of the device meta have no values: the first call that needs one raises."""
+    passes: list[None] = []
+
+    def to_meta(model: Recognizer, clips: object, batches: object, recipe: Recipe, *_: object, **__: object) -> Recipe:
+        model.to("meta").temporal.register_forward_hook(lambda *_: passes.append(None))
+        return recipe
+
+    monkeypatch.setattr(training, "choose_precision", to_meta)  # The clips are made by then.
+    # Neither autocast nor fused kernels know meta.
+    adamw = torch.optim.AdamW
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(torch.optim, "AdamW", lambda groups, fused, **options: adamw(groups, **options))
+    several = kind == "several labels"
+    head = FrozenHead(draw(2, SPEC.dim), names=NAMES, scale=10.0)
+    model = make_model(head=head)
+    if several:
+        model.head = SeveralHead(head, bias=torch.zeros(2), thresholds=torch.zeros(2))
+    items = (Item(write_image(tmp_path / f"{i}.png", NAMES[i % 2]), NAMES[i % 2], "train") for i in range(2))
+    data = Dataset(tuple(items), "made here", several=several).repeat(2 * READ_EVERY)
+    recipe = replace(RECIPE, batch=2, accumulate=2, epochs=1, warmup=0.5, freeze_encoder=kind == "cached features")
+    with pytest.raises(NotImplementedError, match="meta"):
+        train(
+            model,
+            data,
+            None,
+            recipe,
+            out=tmp_path / "run",
+            objective=Matching() if kind == "matching" else None,
+            execution=Execution(checkpoint_every=0),
+        )
+    assert len(passes) == 2 * READ_EVERY

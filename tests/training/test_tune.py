@@ -11,13 +11,11 @@ import torch
 from made import SPEC, noise, write_clip_folder, write_video
 from messages import prints, refuses
 from texthead.data.dataset import Dataset, Item
-from texthead.encoders.encoder import build_visual
-from texthead.encoders.load import load_encoder
+from texthead.encoders import build_visual, load_encoder
 from texthead.errors import EncoderError, RunError
 from texthead.evaluation.evaluate import evaluate
+from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
 from texthead.runs.mixture import mixed
