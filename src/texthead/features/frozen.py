@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, checked
 from texthead.features.cache import open_cache
 from texthead.features.frames import readable
 from texthead.features.reading import Reading
@@ -83,6 +83,7 @@ class FrozenEncoder:
         reporter: gets progress and messages; by default a terminal or notebook shows a bar.
     """
 
+    @checked
     def __init__(
         self,
         encoder: Encoder,
