@@ -10,6 +10,7 @@ import pytest
 import texthead as th
 from messages import refuses
 from texthead.errors import DataError, PositiveInt, checked, listed
+from texthead.text import class_prompts
 
 CALLS = {
     "th.train_run('labels.csv', 'run')": "`data` must be what th.read_dataset returns, got 'labels.csv'",
@@ -78,5 +79,10 @@ def test_public_functions_can_be_pickled() -> None:
     assert pickle.loads(pickle.dumps(th.predict)) is th.predict
 
 
-def test_a_misspelt_name_is_said() -> None:
+def test_lists_that_belong_together_have_one_length() -> None:
+    with refuses(DataError, "2 in `names` and 1 in `prompts`"):
+        class_prompts("{}", ["a", "b"], [None])
+
+
+def test_what_a_misspelt_name_resembles() -> None:
     assert listed(["frizbee", "cat"], known=["frisbee", "dog"]) == "frizbee: did you mean frisbee?, cat"
