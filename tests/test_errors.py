@@ -20,6 +20,7 @@ CALLS = {
     "th.find_moments('a bird', 'clips', avoid='a plane')": "`avoid` must be a list, got the text 'a plane': write ['a plane']",
     "th.find_moments('a bird', 'clips', top=0)": "`top` must be a whole number, 1 or more, got 0",
     "th.find_moments('a bird', 'clips', top=2.0)": "`top` must be a whole number, 1 or more, got 2.0",
+    "th.find_moments('a bird', 'clips', export=['csv'])": "`export` must be KIND:PATH, got 'csv': name the file or folder to write",
     "th.search('clips', 'a bird')": "`index` must be what th.open_index returns, got 'clips'",
     "th.label_pool('clips', 'a bird')": "`classes` must be a list, got the text 'a bird': write ['a bird']",
     "th.label_pool('clips', ['a bird'], cut_above=-1)": "`cut_above` must be a number above 0, got -1",

@@ -136,7 +136,6 @@ _WORDS |= {tuple: "a list", frozenset: "a list", Mapping: "a mapping", dict: "a 
 
 # Types of the core and the applications, by name: a path in place of what it names is a common mistake.
 _MAKERS = {"Run": "load_run", "Dataset": "read_dataset", "Encoder": "load_encoder", "Index": "open_index"}
-_MAKERS |= {"Slices": "open_slices"}
 
 _hints = cache(get_type_hints)
 

@@ -96,6 +96,7 @@ class FrozenEncoder:
         self.reading = reading
         self.reporter = reporter
 
+    @checked
     def files(self, paths: str | Path | Sequence[str | Path], title: str = "encode files") -> FrozenFiles:
         """Return the features of the readable files.
 
@@ -126,6 +127,7 @@ class FrozenEncoder:
             self.files([path for path in paths if MediaPath(path).is_image and cache.still(path) is None])
             return [*map(cache.still, paths)]
 
+    @checked
     def items(self, dataset: Dataset, labels: Sequence[str] | None = None, title: str = "encode items") -> FrozenItems:
         """Return the readable items with their features and targets.
 

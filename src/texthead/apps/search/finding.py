@@ -50,8 +50,10 @@ def find_moments(
     if save and not marks:
         raise DataError(f"`save` {save} learns from marks: give `marks`")
     files = [(kind, Path(out)) for kind, _, out in (each.partition(":") for each in export)]
-    for kind, _ in files:
+    for kind, out in files:
         check_kind(kind)
+        if not out.name:
+            raise DataError(f"`export` must be KIND:PATH, got {kind!r}: name the file or folder to write")
     if marks and not save and not Path(marks).exists():
         reporter.note(f"`marks` {marks} does not exist: the hits are ranked by the query alone; check the path")
     index, name = open_index(data, model, reading, reporter=reporter), query_name(query)

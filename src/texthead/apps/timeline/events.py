@@ -95,8 +95,7 @@ class Hysteresis:
         return Hysteresis(self.thresholds[name], self.thresholds[name], self.min_length)
 
     def __post_init__(self) -> None:
-        length = ("min_length",), lambda value: 0 <= value < math.inf, "0 seconds or more"
-        check_fields(self, [length], DataError)
+        check_fields(self, [(("min_length",), lambda value: 0 <= value < math.inf, "0 seconds or more")], DataError)
         if self.leave > self.enter:
             raise DataError(
                 f"`leave` must be at most `enter` ({self.enter}), got {self.leave}; otherwise events would end at once"
