@@ -1,25 +1,89 @@
-"""A path in place of what it names, and one text in place of a list, are one line with the rule."""
+"""Arguments of another type or value than their annotation are one line: the value, the rule and the remedy."""
 
+import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+import texthead as th
+from messages import refuses
+from texthead.errors import DataError, PositiveInt, checked, listed
+from texthead.text import class_prompts
 
 CALLS = {
     "th.train_run('labels.csv', 'run')": "`data` must be what th.read_dataset returns, got 'labels.csv'",
-    "th.compare('clips')": "`data` must be what th.read_dataset returns, got 'clips'",
+    "th.compare('clips')": "`data` must be what th.read_dataset returns or of type Division, got 'clips'",
     "th.evaluate_run('run')": "`run` must be what th.load_run returns, got 'run'",
-    "th.find_events('run', 'film.mp4')": "`run` must be what th.load_run returns, got 'run'",
+    "th.find_events('run', 'film.mp4')": "`run` must be what th.load_run returns or of type Recognizer, got 'run'",
     "th.find_moments('a bird', 'clips', avoid='a plane')": "`avoid` must be a list, got the text 'a plane': write ['a plane']",
+    "th.find_moments('a bird', 'clips', top=0)": "`top` must be a whole number, 1 or more, got 0",
+    "th.find_moments('a bird', 'clips', top=2.0)": "`top` must be a whole number, 1 or more, got 2.0",
+    "th.find_moments('a bird', 'clips', export=['csv'])": "`export` must be KIND:PATH, got 'csv': name the file or folder to write",
+    "th.search('clips', 'a bird')": "`index` must be what th.open_index returns, got 'clips'",
     "th.label_pool('clips', 'a bird')": "`classes` must be a list, got the text 'a bird': write ['a bird']",
+    "th.label_pool('clips', ['a bird'], cut_above=-1)": "`cut_above` must be a number above 0, got -1",
+    "th.label_pool('clips', {'a bird'})": "`classes` must be a list of text, got {'a bird'}",
+    "th.calibrate(np.zeros((2, 3)), [0, 1])": "`scores` must be of type Float[Tensor, 'items classes'], got float64 of shape (2, 3)",
+    "th.calibrate(torch.zeros(2, 3), torch.zeros(2).long(), false_accept=1.0)": "`false_accept` must be a number between 0 and 1, got 1.0",
+    "th.read_dataset(None)": "`source` must be text or a path, got None",
+    "th.load_run(['run'])": "`folder` must be text or a path, got ['run']",
+    "th.load_encoder('mini', text=3)": "`text` must be text, got 3",
+    "th.set_max_megapixels(0)": "`limit` must be a whole number, 1 or more, got 0",
+    "th.Reading(batch=0)": "`batch` must be a whole number, 1 or more, got 0",
+    "th.Reading(engine='fast')": "`engine` must be auto, eager, onnxruntime, onnxruntime:cuda, onnxruntime:openvino, onnxruntime:coreml, onnxruntime:directml, compiled, bf16 or int8, got 'fast'",
+    "th.RunOptions(k=0)": "`k` must be a whole number, 1 or more, got 0",
+    "th.Views(np.float64(4))": "`clips` must be a whole number, 1 or more, got np.float64(4.0)",
+    "th.Views(True)": "`clips` must be a whole number, 1 or more, got True",
+    "th.recipes.small(epochs='3')": "`epochs` must be a whole number, 1 or more, got '3'",
+    "th.Recipe('own', epochs='3')": "`epochs` must be a whole number, 1 or more, got '3'",
+    "th.Sliding(batch=np.int8(0))": "`batch` must be a whole number, 1 or more, got np.int8(0)",
+}
+
+# Values of NumPy, and what is stored.
+OWN = {
+    "th.Views(np.int64(4), np.uint8(3)).clips": "int 4",
+    "th.Recipe('own', epochs=np.int32(20)).epochs": "int 20",
+    "th.Recipe('own', lr=np.float32(0.5)).lr": "float 0.5",
+    "th.Recipe('own', area=[np.float16(0.25), 1]).area": "tuple (0.25, 1)",
+    "th.Hysteresis(thresholds={'dog': np.float32(0.5)}).thresholds['dog']": "float 0.5",
 }
 
 
 @pytest.mark.slow
 def test_arguments_of_the_wrong_kind() -> None:
     """In a process of its own: here every call is checked for types."""
-    lines = "import texthead as th\n"
+    lines = "import numpy as np\nimport torch\nimport texthead as th\n"
     for call in CALLS:
         lines += f"try:\n    {call}\nexcept th.TextheadError as error:\n    print(error)\n"
+    for value in OWN:
+        lines += f"value = {value}\nprint(type(value).__name__, value)\n"
     result = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
-    assert result.stdout.splitlines() == [*CALLS.values()], result.stderr
+    assert result.stdout.splitlines() == [*CALLS.values(), *OWN.values()], result.stderr
+
+
+@checked
+def joined(names: list[str], *more: str, times: PositiveInt = 1) -> str:
+    return " ".join([*names, *more] * times)
+
+
+def test_a_checked_function_is_called_as_before() -> None:
+    assert joined(["a"], "b", times=np.int64(2)) == "a b a b"
+    with refuses(DataError, "`times` must be a whole number, 1 or more, got 0"):
+        joined(["a"], times=0)
+    with pytest.raises(TypeError, match=r"joined\(\) missing 1 required positional argument"):
+        joined()  # pyright: ignore[reportCallIssue]
+
+
+def test_public_functions_can_be_pickled() -> None:
+    assert pickle.loads(pickle.dumps(th.predict)) is th.predict
+
+
+def test_lists_that_belong_together_have_one_length() -> None:
+    with refuses(DataError, "2 in `names` and 1 in `prompts`"):
+        class_prompts("{}", ["a", "b"], [None])
+
+
+def test_what_a_misspelt_name_resembles() -> None:
+    assert listed(["frizbee", "cat"], known=["frisbee", "dog"]) == "frizbee: did you mean frisbee?, cat"

@@ -106,7 +106,7 @@ def test_a_package_cannot_replace_a_command(install: Install, works) -> None:
 
 
 def test_an_entry_with_a_name_of_ours_is_ignored_with_a_note(install: Install, works, world, tmp_path) -> None:
-    names = {"commands": "train", "encoders": "mini", "heads": "text", "sources": "folders", "readers": "png"}
+    names = {"commands": "train", "encoders": "mini", "heads": "text", "sources": "folders", "readers": "PNG"}
     for kind, name in names.items():
         install(f"loud-{kind}", name, "raise SystemExit(3)", f"loud_{kind}", f"texthead.{kind}")
     _, err = works("train", world.images, "--out", tmp_path / "run", "--tune", "none", "--baselines", "never")

@@ -45,7 +45,7 @@ def test_recipe_name_command_and_changes(name):
     assert recipe.name == name
     changed = RECIPES[name](frames=16, seed=7)
     assert changed == replace(recipe, frames=16, seed=7)
-    with pytest.raises(TypeError, match="framez"):
+    with refuses(RunError, "framez", "did you mean frames?"):
         RECIPES[name](framez=16)
     with pytest.raises(FrozenInstanceError):
         recipe.frames = 16

@@ -24,6 +24,7 @@ order_test                               test whether predictions depend on the 
 """
 
 import os
+from types import FunctionType
 
 import lazy_loader
 
@@ -35,9 +36,18 @@ _public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> object:
-    """Return a public name, imported on first use, or `__version__`, that of the installed package."""
+    """Return a public name, imported on first use, or `__version__`, that of the installed package.
+
+    Public functions check the types of their arguments.
+    """
     if name != "__version__":
-        return _public(name)
+        value = _public(name)
+        if isinstance(value, FunctionType):
+            from texthead.errors import checked
+
+            value = globals()[name] = checked(value)
+            value.__module__ = __name__  # Where pickle finds it.
+        return value
     from importlib.metadata import PackageNotFoundError, version
 
     try:

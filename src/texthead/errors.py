@@ -1,10 +1,20 @@
-"""The exceptions that users see. Each message is one line with the value, the rule and the remedy."""
+"""The exceptions that users see, and the checks of options, fields and arguments that raise them.
 
+Each message is one line with the value, the rule and the remedy.
+"""
+
+import difflib
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
+from functools import cache, wraps
+from itertools import repeat
+from numbers import Integral, Real
+from operator import is_
 from pathlib import Path
-from types import UnionType
-from typing import Literal
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Fault = Literal["missing", "empty", "unreadable", "sound only", "cut short", "damaged", "changing size"]
 
@@ -41,27 +51,25 @@ def printable(text: str) -> str:
     return without_password(escaped(text))
 
 
-def listed(values: Sequence[str], most: int = 8) -> str:
-    """Join the first `most` values and count the rest: `a, b and 3 more`."""
+def listed(values: Sequence[str], most: int = 8, known: Sequence[str] = ()) -> str:
+    """Join the first `most` values and count the rest: `a, b and 3 more`.
+
+    Args:
+        known: names; a value that resembles one of them is followed by a question.
+    """
     more = f" and {len(values) - most} more" if len(values) > most else ""
-    return f"{', '.join(values[:most])}{more}"
+    return f"{', '.join(f'{value}{did_you_mean(value, known)}' for value in values[:most])}{more}"
+
+
+def did_you_mean(word: str, candidates: Sequence[str]) -> str:
+    """Return the end of a message on an unknown word: the candidate that is most like it, if any is."""
+    near = difflib.get_close_matches(word, candidates, 1)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def either(values: Sequence[str]) -> str:
     """Join alternatives: `a, b or c`."""
     return " or ".join(filter(None, (", ".join(values[:-1]), values[-1])))
-
-
-def check_argument(name: str, value: object, kind: type | UnionType, maker: str) -> None:
-    """Raise DataError unless an argument has its type; a path in place of what it names is a common mistake."""
-    if not isinstance(value, kind):
-        raise DataError(f"`{name}` must be what th.{maker} returns, got {value!r}")
-
-
-def check_no_text(name: str, value: object) -> None:
-    """Raise DataError for one text in place of a list of texts: its letters would be the values."""
-    if isinstance(value, str):
-        raise DataError(f"`{name}` must be a list, got the text {value!r}: write [{value!r}]")
 
 
 def line_of(error: BaseException, most: int = 300, *, kind: bool = False) -> str:
@@ -112,3 +120,166 @@ class EncoderError(TextheadError):
 
 class RunError(TextheadError):
     """A run folder, checkpoint, recipe or parameter that is invalid or does not match the task."""
+
+
+# ---- checks
+
+# Numbers with a range: the rule in words, and its test.
+NonNegativeInt = Annotated[int, "a whole number, 0 or more", lambda number: number >= 0]
+PositiveInt = Annotated[int, "a whole number, 1 or more", lambda number: number >= 1]
+PositiveFloat = Annotated[float, "a number above 0", lambda number: number > 0]
+Share = Annotated[float, "a number from 0 to 1", lambda number: 0 <= number <= 1]
+OpenShare = Annotated[float, "a number between 0 and 1", lambda number: 0 < number < 1]
+
+_WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+_WORDS |= {tuple: "a list", frozenset: "a list", Mapping: "a mapping", dict: "a mapping"}
+
+# Types of the core and the applications, by name: a path in place of what it names is a common mistake.
+_MAKERS = {"Run": "load_run", "Dataset": "read_dataset", "Encoder": "load_encoder", "Index": "open_index"}
+
+_hints = cache(get_type_hints)
+
+# Fields of a dataclass, the condition that each value must meet, and the condition in words.
+Rule = tuple[tuple[str, ...], Callable[[Any], bool], str]
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+def checked(function: FunctionT) -> FunctionT:
+    """Return a function that raises DataError for an argument of another type than its annotation."""
+    signature = inspect.signature(function)
+    names = [each.name for each in signature.parameters.values() if each.kind is not each.VAR_POSITIONAL]
+
+    @wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        from jaxtyping import jaxtyped
+
+        try:
+            given = signature.bind(*args, **options)
+        except TypeError:
+            return function(*args, **options)  # Python's message names the function.
+        values = {name: given.arguments[name] for name in names if name in given.arguments}
+        with jaxtyped("context"):  # Axes of the same name have the same length.
+            given.arguments |= check_types(function, values, DataError)
+        return function(*given.args, **given.kwargs)
+
+    return call  # pyright: ignore[reportReturnType]
+
+
+def check_fields(values: object, rules: Iterable[Rule] = (), error: type[TextheadError] = RunError) -> None:
+    """Raise `error` if a field of a dataclass has another type than its annotation, or breaks a rule.
+
+    NumPy numbers become Python's own, and lists become tuples where tuples are declared.
+    """
+    for key, value in check_types(type(values), vars(values), error).items():
+        object.__setattr__(values, key, value)
+    for keys, holds, rule in rules:
+        for key in keys:
+            if not holds(value := getattr(values, key)):
+                raise error(f"`{key}` must be {rule}, got {value!r}")
+
+
+def check_types(
+    kind: Any, values: Mapping[str, Any], error: type[TextheadError] = RunError, remedy: str = ""
+) -> dict[str, Any]:
+    """Return values of the fields of a class, or of the arguments of a function, as `converted` does."""
+    hints = _hints(kind, include_extras=True)
+    return {key: converted(key, values[key], hint, error, remedy) for key, hint in hints.items() if key in values}
+
+
+def check_as_many(**lists: Sequence[object]) -> None:
+    """Raise DataError unless lists have the same length."""
+    if len({*map(len, lists.values())}) > 1:
+        counts = " and ".join(f"{len(values)} in `{name}`" for name, values in lists.items())
+        raise DataError(f"got {counts}: give one for each")
+
+
+def of_json(hint: Any, value: Any, name: str = "the value") -> Any:
+    """Return a JSON value as the type of a field; objects become NamedTuples or dataclasses, lists tuples or sets.
+
+    Args:
+        hint: the type; a union is of one type and None.
+        name: the field, for messages.
+
+    Raises:
+        RunError: a value is missing, or has another type.
+    """
+    kind, args = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return None if value is None else of_json(args[0], value, name)
+    if isinstance(value, Mapping) and kind is None and hint not in _WORDS:
+        hints = get_type_hints(hint)
+        if missing := sorted(hints.keys() - value.keys()):
+            raise RunError(f"lacks {missing[0]!r}")
+        return hint(**{key: of_json(each, value[key], key) for key, each in hints.items()})
+    if isinstance(value, list) and kind in (tuple, frozenset):
+        hints = args if kind is tuple and ... not in args else args[:1] * len(value)
+        if len(hints) == len(value):
+            return kind(map(of_json, hints, value, repeat(name)))
+    value = converted(name, value, hint, RunError)
+    return float(value) if hint is float else value
+
+
+def converted(name: str, value: Any, hint: Any, error: type[TextheadError] = DataError, remedy: str = "") -> Any:
+    """Return a value as the type that is declared for it, or raise `error`.
+
+    4.0 and True are not whole numbers. NumPy numbers become Python's own, a path becomes text if only text is allowed,
+    and arrays, columns of tables and generators become lists.
+    """
+    try:
+        return _converted(value, hint)
+    except TypeError:
+        with suppress(TypeError):
+            if isinstance(value, str) and _converted([value], hint):
+                raise error(f"`{name}` must be a list, got the text {value!r}: write [{value!r}]") from None
+        array = getattr(value, "ndim", 0) and f"{getattr(value, 'dtype', 'a table')} of shape {tuple(value.shape)}"
+        raise error(f"`{name}` must be {in_words(hint)}, got {array or repr(value):.80}{remedy}") from None
+
+
+def _converted(value: Any, hint: Any) -> Any:
+    """Return a value as a type; raise TypeError if it has another."""
+    kind, args = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType):
+        for each in sorted(args, key=lambda each: each is str):  # A path stays a path where one is allowed.
+            with suppress(TypeError):
+                return _converted(value, each)
+    elif kind is Annotated:
+        value = _converted(value, args[0])
+        if args[2](value):
+            return value
+    elif kind is Literal and isinstance(value, str) and value in args:
+        return value
+    elif kind in (int, float):
+        if isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool):
+            return value if type(value) in (int, float) else kind(value)
+    elif kind is str and isinstance(value, Path):
+        return str(value)
+    elif kind is tuple and isinstance(value, tuple | list):
+        hints = args[:1] * len(value) if ... in args else args
+        if len(value) == len(hints):
+            return tuple(map(_converted, value, hints))
+    elif kind is Sequence:
+        if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | Set):
+            items = value if isinstance(value, Sequence) else list(value)
+            fits = [_converted(each, args[0]) for each in items]
+            return items if all(map(is_, items, fits)) else fits
+    elif kind is Mapping and args and isinstance(value, Mapping):
+        return {_converted(key, args[0]): _converted(each, args[1]) for key, each in value.items()}
+    elif kind is Any or isinstance(value, kind):
+        return value
+    raise TypeError
+
+
+def in_words(hint: Any) -> str:
+    """Return what values of a type are, in words; None is left out, as it is the value that is not given."""
+    kind, args = get_origin(hint) or hint, get_args(hint)
+    if kind is Literal:
+        return either(args)
+    if kind is Annotated:
+        return args[1]
+    if kind in (Union, UnionType):
+        return either([in_words(each) for each in args if each is not NoneType])
+    if kind is Sequence:
+        return f"a list of {in_words(args[0])}"
+    name = getattr(kind, "__name__", str(kind))
+    return _WORDS.get(kind) or (f"what th.{_MAKERS[name]} returns" if name in _MAKERS else f"of type {name}")

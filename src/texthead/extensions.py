@@ -114,11 +114,13 @@ def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extensi
     except Exception as problem:  # Damaged metadata may raise anything.
         raise RunError(f"metadata of an installed package is damaged ({line_of(problem)}); reinstall it") from problem
     for package, entry in sorted(packages, key=lambda each: each[0] != OURS):
-        before = extensions.get(entry.name)
+        # A reader's name is a suffix, whose case does not matter.
+        name = entry.name.lower().lstrip(".") if kind == "reader" else entry.name
+        before = extensions.get(name)
         if before is None:
-            extensions[entry.name] = Extension(kind, entry.name, entry.value, (package,))
+            extensions[name] = Extension(kind, name, entry.value, (package,))
         elif not before.ours:
-            extensions[entry.name] = Extension(kind, entry.name, entry.value, (*before.packages, package))
+            extensions[name] = Extension(kind, name, entry.value, (*before.packages, package))
         elif package != OURS:
             _ignored[f"{kind} {entry.name!r} of package {package} is ignored: texthead has its own; rename it"] = None
     return extensions

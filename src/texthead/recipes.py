@@ -1,13 +1,21 @@
 """Recipes: functions that return all hyper-parameters of a run as a frozen `Recipe`. Imports no torch."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from itertools import repeat
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
-from texthead.errors import RunError, TextheadError, either
+from texthead.errors import (
+    NonNegativeInt,
+    PositiveInt,
+    Rule,
+    RunError,
+    Share,
+    check_fields,
+    check_types,
+    did_you_mean,
+    either,
+)
 from texthead.extensions import find, find_one
 
 # The heads that training can start with: rows, or subclasses of `models.heads.Head`. The entry points of installed
@@ -72,89 +80,12 @@ def check_clip_size(frames: int, size: int, resize: int) -> None:
         raise RunError(f"`size` and `resize` must be {rule}, got {size} and {resize}; use smaller ones or fewer frames")
 
 
-_WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-_WORDS |= {NoneType: "null", tuple: "a list", frozenset: "a list", Mapping: "a mapping"}
-
-# Fields of a dataclass, the condition that each value must meet, and the condition in words.
-Rule = tuple[tuple[str, ...], Callable[[Any], bool], str]
-
-
-def check_fields(values: object, rules: Iterable[Rule] = (), error: type[TextheadError] = RunError) -> None:
-    """Raise `error` if a field of a dataclass has another type than its annotation, or breaks a rule."""
-    check_types(type(values), vars(values), error)
-    for keys, holds, rule in rules:
-        for key in keys:
-            if not holds(value := getattr(values, key)):
-                raise error(f"`{key}` must be {rule}, got {value!r}")
-
-
-def check_types(kind: type, values: Mapping[str, Any], error: type[TextheadError] = RunError, remedy: str = "") -> None:
-    """Raise `error` if a value has another type than its field of a class: 4.0 and true are no whole numbers."""
-    for key, hint in get_type_hints(kind).items():
-        if key in values and not _fits(values[key], hint):
-            raise error(f"`{key}` must be {_in_words(hint)}, got {values[key]!r}{remedy}")
-
-
-def of_json(hint: Any, value: Any, name: str = "the value") -> Any:
-    """Return a JSON value as the type of a field; objects become NamedTuples or dataclasses, lists tuples or sets.
-
-    Args:
-        hint: the type; a union is of one type and None.
-        name: the field, for messages.
-
-    Raises:
-        RunError: a value is missing, or has another type.
-    """
-    kind, args = get_origin(hint), get_args(hint)
-    if kind in (Union, UnionType):
-        return None if value is None else of_json(args[0], value, name)
-    if isinstance(value, Mapping) and kind is None and hint not in _WORDS:
-        hints = get_type_hints(hint)
-        if missing := sorted(hints.keys() - value.keys()):
-            raise RunError(f"lacks {missing[0]!r}")
-        return hint(**{key: of_json(each, value[key], key) for key, each in hints.items()})
-    if isinstance(value, list) and kind in (tuple, frozenset):
-        hints = args if kind is tuple and ... not in args else args[:1] * len(value)
-        if len(hints) == len(value):
-            return kind(map(of_json, hints, value, repeat(name)))
-    if not _fits(value, hint):
-        raise RunError(f"`{name}` must be {_in_words(hint)}, got {value!r}")
-    return float(value) if hint is float else value  # pyright: ignore[reportArgumentType]
-
-
-def _fits(value: object, hint: Any) -> bool:
-    kind, args = get_origin(hint), get_args(hint)
-    if kind in (Union, UnionType):
-        return any(_fits(value, each) for each in args)
-    if kind is Literal:
-        return value in args
-    if isinstance(value, tuple | list) and kind is tuple:
-        hints = args[:1] * len(value) if ... in args else args
-        return len(value) == len(hints) and all(map(_fits, value, hints))
-    if isinstance(value, bool):
-        return hint is bool
-    return isinstance(value, float | int if hint is float else kind or hint)
-
-
-def _in_words(hint: Any) -> str:
-    kind, args = get_origin(hint), get_args(hint)
-    if kind is Literal:
-        return either(args)
-    if kind in (Union, UnionType):
-        return either([*map(_in_words, args)])
-    return _WORDS.get(kind or hint) or hint.__name__
-
-
 _RULES: list[Rule] = [
     (("frames",), lambda frames: 1 <= frames <= MOST_FRAMES, f"from 1 to {MOST_FRAMES:,}"),
     (("size", "test_size"), lambda side: side is None or 16 <= side <= MOST_SIDE, f"from 16 to {MOST_SIDE:,} pixels"),
-    (("stride", "rand_augment", "context", "seed"), lambda count: count >= 0, "at least 0"),
-    (("epochs", "batch", "schedule_every", "layers"), lambda count: count >= 1, "at least 1"),
-    (("width",), lambda width: width is None or width >= 1, "at least 1"),
     (("lr", "lr_new"), lambda rate: 0 <= rate <= MOST_RATE, f"from 0 to {MOST_RATE:g}"),
     (("area",), lambda area: 0 < area[0] <= area[1] <= 1, "above 0 and at most 1, low end first"),
     (("ratio",), lambda ratio: 0 < ratio[0] <= ratio[1] < math.inf, "above 0 and finite, low end first"),
-    (("flip", "gray", "mix"), lambda fraction: 0 <= fraction <= 1, "from 0 to 1"),
     (("patch_dropout", "beta1", "beta2"), lambda fraction: 0 <= fraction < 1, "at least 0 and below 1"),
     (("rand_magnitude",), lambda strength: 0 <= strength <= 30, "from 0 to 30"),
     (("weight_decay", "clip_norm"), lambda number: 0 <= number < math.inf, "at least 0 and finite"),
@@ -250,20 +181,20 @@ class Recipe:
     resize: int | None = None
     decode: Decode = "exact"
     origin: Literal["first", "centre", "middle", "dense"] = "first"
-    stride: int = 0
+    stride: NonNegativeInt = 0
     pooling: Literal["features", "logits", "probabilities"] = "features"
     crops_along: Literal["width", "long-side"] = "width"
     crop: Literal["random", "resized", "multi-scale"] = "random"
     crop_interpolation: Literal["encoder", "bilinear", "bicubic"] = "encoder"
     area: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: float = 0.0
-    gray: float = 0.0
-    rand_augment: int = 0
+    flip: Share = 0.0
+    gray: Share = 0.0
+    rand_augment: NonNegativeInt = 0
     rand_magnitude: int = 9
     rand_policy: Literal["clip", "frame"] = "clip"
-    epochs: int = 30
-    batch: int = 128
+    epochs: PositiveInt = 30
+    batch: PositiveInt = 128
     accumulate: int = 1
     lr: float = 5e-6
     lr_new: float = 5e-5
@@ -271,13 +202,13 @@ class Recipe:
     beta1: float = 0.9
     beta2: float = 0.999
     warmup: float = 5.0
-    schedule_every: int = 1
+    schedule_every: PositiveInt = 1
     clip_norm: float = 0.0
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     freeze_batchnorm: bool = False
     freeze_encoder: bool = False
     tune: Literal["all", "lora", "norm", "projection", "none"] = "all"
-    mix: float = 1.0
+    mix: Share = 1.0
     grad_checkpointing: bool = False
     patch_dropout: float = 0.0
     scale: float | None = None
@@ -285,21 +216,21 @@ class Recipe:
     center: bool = False
     temporal: Literal["mean", "transformer", "attentive", "vjepa2", "conv", "token-conv"] = "transformer"
     conv_start: Literal["shift", "identity"] = "shift"
-    width: int | None = None
-    layers: int = 6
+    width: PositiveInt | None = None
+    layers: PositiveInt = 6
     template: str | tuple[str, ...] = "{}"
     template_use: Literal["mean", "drawn"] = "mean"
     template_pooling: Literal["features", "probabilities"] = "features"
-    context: int = 0
+    context: NonNegativeInt = 0
     class_shares: ClassShares = "labels"
-    seed: int = 0
+    seed: NonNegativeInt = 0
 
     def __post_init__(self):
         if self.tune == "none":
             object.__setattr__(self, "freeze_encoder", True)
+        check_fields(self, _RULES)
         low, partly = self.size or 1, self.tune not in ("all", "none")
         rules = [
-            *_RULES,
             (("resize",), lambda side: side is None or low <= side <= MOST_SIDE, f"from {low} to {MOST_SIDE:,} pixels"),
             (("accumulate",), lambda steps: 1 <= steps <= self.batch, f"from 1 to `batch` ({self.batch})"),
             (
@@ -313,6 +244,7 @@ class Recipe:
 
     def with_epochs(self, epochs: int) -> "Recipe":
         """Return the recipe with another number of epochs and the same fraction of warm-up."""
+        check_types(Recipe, {"epochs": epochs})
         return replace(self, epochs=epochs, warmup=self.warmup * epochs / self.epochs)
 
     def to_json(self) -> dict[str, object]:
@@ -332,9 +264,15 @@ class Recipe:
             raise RunError(f"recipe has no option {unknown[0]!r}: known are {', '.join(sorted(names))}")
         if missing:
             raise RunError(f"recipe lacks {', '.join(missing)}: it must set every option, there are no defaults")
-        check_types(Recipe, values)
-        tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        return Recipe(**{**values, **tuples})
+        return Recipe(**check_types(Recipe, values))
+
+
+def _changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with other values; raise RunError for an option that recipes do not have."""
+    names = [field.name for field in fields(Recipe)]
+    for unknown in sorted(changes.keys() - {*names}):
+        raise RunError(f"recipe has no option {unknown!r}{did_you_mean(unknown, names) or ': th.Recipe lists them'}")
+    return replace(recipe, **changes)
 
 
 def paper(**changes) -> Recipe:
@@ -348,7 +286,7 @@ def paper(**changes) -> Recipe:
     Warm-up is five epochs, whatever the number of epochs.
     """
     resize = None if "size" in changes else 256
-    return replace(Recipe(name="paper", resize=resize, template="a video of a person {}."), **changes)
+    return _changed(Recipe(name="paper", resize=resize, template="a video of a person {}."), changes)
 
 
 def text4vis(**changes) -> Recipe:
@@ -379,7 +317,7 @@ def text4vis(**changes) -> Recipe:
         schedule_every=10,
         template="a video of a person {}.",
     )
-    return replace(base, **changes)
+    return _changed(base, changes)
 
 
 def small(**changes) -> Recipe:
@@ -413,7 +351,7 @@ def small(**changes) -> Recipe:
         width=256,
         layers=2,
     )
-    return replace(base.with_epochs(changes.get("epochs", base.epochs)), **changes)
+    return _changed(base.with_epochs(changes.get("epochs", base.epochs)), changes)
 
 
 RECIPES = {"paper": paper, "text4vis": text4vis, "small": small}

@@ -86,9 +86,6 @@ def test_the_fewest_items_of_a_promise(rate, items):
     if items > 1:
         with refuses(DataError, f"{rate:g}", items, items - 1, f"{1 / items:.3f}"):
             calibration.threshold_for(values[1:], false_accept=rate)
-    for wrong in (0.0, 1.0, -0.1, math.nan):
-        with refuses(DataError, f"{wrong:g}"):
-            calibration.threshold_for(values, false_accept=wrong)
 
 
 @pytest.mark.parametrize("change", [-1, 1])

@@ -5,6 +5,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
+import texthead as th
 from messages import refuses
 from texthead.apps.doctor.facts import read_facts
 from texthead.data.clips import ViewClips
@@ -40,7 +41,7 @@ def test_workers_of_every_kind_use_the_limit_of_this_process(picture: Path) -> N
 
 def test_a_limit_below_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with refuses(DataError, "got 0"):
-        set_max_megapixels(0)
+        th.set_max_megapixels(0)
     monkeypatch.setenv("TEXTHEAD_MAX_MEGAPIXELS", "many")
     with refuses(DataError, "TEXTHEAD_MAX_MEGAPIXELS", "'many'"):
         max_megapixels()

@@ -17,7 +17,7 @@ from messages import refuses
 from ranked import NAMES, RECIPE, objective_for, pair, weights
 from texthead.data import Dataset, Protocol
 from texthead.encoders.load import load_encoder
-from texthead.errors import RunError
+from texthead.errors import DataError, RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.models import MeanPool, Recognizer, text_rows
 from texthead.models.heads import FrozenHead, LinearHead
@@ -124,8 +124,8 @@ def test_an_empty_batch_has_no_loss(targets: str) -> None:
 def test_what_does_not_fit_is_an_error() -> None:
     with refuses(RunError, 3, 2):
         matching_loss.__wrapped__(noise(3, 4), noise(2, 4), torch.arange(3), scale=1.0)
-    with refuses(RunError, "targets", *TARGETS, "'nce'"):
-        Matching.__init__.__wrapped__(Matching.__new__(Matching), None, targets="nce")
+    with refuses(DataError, "targets", *TARGETS, "'nce'"):
+        Matching(targets="nce")
 
 
 # --- the objective

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+import texthead as th
 from made import SPEC, noise, write_clip_folder, write_video
 from messages import prints, refuses
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders import build_visual, load_encoder
-from texthead.errors import EncoderError, RunError
+from texthead.errors import DataError, EncoderError, RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
@@ -135,7 +136,7 @@ def test_half_of_a_fine_tuned_encoder(clip: str, data: Dataset, tmp_path: Path) 
     assert_same_weights(load_run(tmp_path / "half").model.state_dict(), half.state_dict())
     for name, tensor in half.state_dict().items():
         assert torch.allclose(tensor, (before[name] + tuned.state_dict()[name]) / 2, atol=1e-7)
-    with refuses(RunError, "mix", 1.5):
-        mixed(run, 1.5)
+    with refuses(DataError, "`mix` must be a number from 0 to 1, got 1.5"):
+        th.evaluate_run(run, mix=1.5)
     with refuses(RunError, run.folder, "mix"):
         mixed(replace(run, spec=replace(run.spec, source=f"openclip:local-dir:{run.folder}/encoder")), 0.5)

@@ -13,7 +13,7 @@ from typing import Any
 
 from texthead.cli import parser, system
 from texthead.cli.flag_names import speak_of, with_flags
-from texthead.errors import DataError, RunError, TextheadError, either, line_of, printable
+from texthead.errors import DataError, RunError, TextheadError, did_you_mean, either, line_of, printable
 from texthead.extensions import Extension, find, ignored, package_of
 from texthead.extras import extra_of, missing
 from texthead.media.addresses import allow_addresses, allowed_address
@@ -94,7 +94,7 @@ def command_of(name: str) -> type:
     """
     extensions = commands()
     if name not in extensions:
-        near = parser.did_you_mean(name, [*extensions])
+        near = did_you_mean(name, [*extensions])
         raise DataError(f"there is no command {name!r}{near} (see texthead --help)")
     return _loaded(extensions[name])
 

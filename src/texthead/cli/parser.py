@@ -25,7 +25,6 @@ options holds are read by the same function, `Option.read`.
 
 import argparse
 import dataclasses
-import difflib
 import json
 import shutil
 import sys
@@ -39,12 +38,11 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 
 from docstring_parser.google import parse
 
-from texthead.errors import DataError, RunError, either, line_of
+from texthead.errors import DataError, RunError, converted, did_you_mean, either, in_words, line_of
+from texthead.errors import NonNegativeInt as NonNegativeInt
+from texthead.errors import PositiveFloat as PositiveFloat
+from texthead.errors import PositiveInt as PositiveInt
 
-# Numbers whose range the parser checks: the rule in words, and its test.
-NonNegativeInt = Annotated[int, "a whole number, 0 or more", lambda number: number >= 0]
-PositiveInt = Annotated[int, "a whole number, 1 or more", lambda number: number >= 1]
-PositiveFloat = Annotated[float, "a number above 0", lambda number: number > 0]
 # More examples would make the report too large to send.
 UpTo12 = Annotated[int, "a whole number from 0 to 12", lambda number: 0 <= number <= 12]
 
@@ -89,40 +87,29 @@ def extra(default: Any = dataclasses.MISSING) -> Any:
 # ---- one option
 
 
-_KINDS: dict[Any, tuple[str, Callable[[str], Any]]] = {
-    bool: ("true or false", {"true": True, "false": False}.__getitem__),
-    float: ("a number", float),
-    int: ("a whole number", int),
-    str: ("text", str),
-}
+_READ: dict[Any, Callable[[str], Any]] = {float: float, int: int, str: str}
+_READ[bool] = {"true": True, "false": False}.__getitem__
 
 
-def _kind(hint: Any) -> tuple[str, Callable[[str], Any]]:
-    """Return what values of a type must be, in words, and the function that reads one.
+def _base(hint: Any) -> Any:
+    """Return the type as which a text is read for a value of a type.
 
     Raises:
         TypeError: an option cannot have such a type.
     """
-    if get_origin(hint) is Literal:
-        return either(get_args(hint)), {value: value for value in get_args(hint)}.__getitem__
-    if get_origin(hint) is tuple:
-        reads = [_kind(each)[1] for each in get_args(hint)]
-        text = f"{len(reads)} numbers, such as 0.35,1.0"
-        return text, lambda typed: tuple(
-            read(word) for read, word in zip(reads, typed.strip("[]").split(","), strict=True)
-        )
-    if get_origin(hint) is Annotated:
-        base, text, holds = get_args(hint)
-        return text, lambda typed: _checked(base(typed), holds)
-    if hint not in _KINDS:
+    kind, args = get_origin(hint), get_args(hint)
+    base = str if kind is Literal else args[0] if kind in (Annotated, tuple) else hint
+    if base not in _READ:
         raise TypeError(f"an option cannot be a {hint}; make it a text, a number, a bool or a Literal")
-    return _KINDS[hint]
+    return base
 
 
-def _checked(value: Any, holds: Callable[[Any], bool]) -> Any:
-    if not holds(value):
-        raise ValueError(value)
-    return value
+def _read(text: str, hint: Any) -> Any:
+    """Return the value that a text stands for; raise KeyError or ValueError if it has another type."""
+    if get_origin(hint) is tuple:
+        words = zip(text.strip("[]").split(","), get_args(hint), strict=True)
+        return tuple(_read(word, each) for word, each in words)
+    return converted("option", _READ[_base(hint)](text), hint)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,7 +146,7 @@ class Option:
         kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         first = next(kind for kind in kinds if kind is not NoneType)
         one = get_args(first)[0] if get_origin(first) is list else first
-        _kind(one)
+        _base(one)
         return cls(name=name.removesuffix("_"), hint=one, optional=NoneType in kinds, **more)
 
     @property
@@ -205,10 +192,11 @@ class Option:
             raise ArgumentTypeError("is empty: give it a value, or leave it out")
         if text == "null" and self.optional and self.hint is not str:
             return None
-        rule, convert = _kind(self.hint)
         try:
-            return convert(text)
+            return _read(text, self.hint)
         except (KeyError, ValueError):
+            several = get_origin(self.hint) is tuple
+            rule = f"{len(get_args(self.hint))} numbers, such as 0.35,1.0" if several else in_words(self.hint)
             raise ArgumentTypeError(f"must be {rule}, got {text or 'nothing'}") from None
 
     def read_plain(self, value: Any) -> Any:
@@ -448,12 +436,6 @@ def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
     if "config" in values:
         values = read_config(command, Path(values.pop("config"))) | values
     return values
-
-
-def did_you_mean(word: str, candidates: Sequence[str]) -> str:
-    """Return the end of a message on an unknown word: the candidate that is most like it, if any is."""
-    near = difflib.get_close_matches(word, candidates, 1)
-    return f": did you mean {near[0]}?" if near else ""
 
 
 _ABOUT_CONFIG = ("config", "print_config")

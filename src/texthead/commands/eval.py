@@ -8,6 +8,7 @@ from texthead.cli import console
 from texthead.cli.options import BaselineOptions, ScoredRun, SplitName, TemplateOptions
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import option
+from texthead.errors import Share
 
 if TYPE_CHECKING:
     from texthead.prediction.run_evaluation import EvaluationPlan
@@ -39,7 +40,7 @@ class Eval(ScoredRun):
     classes: str | None = option(None, "NAMES")
     zero_shot: bool = False
     prompts: TemplateOptions = TemplateOptions()
-    mix: float = 1.0
+    mix: Share = 1.0
     at_least: float | None = option(None, "PROBABILITY")
     split: SplitName | None = None
     beside: BaselineOptions = BaselineOptions()

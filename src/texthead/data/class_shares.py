@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from texthead.errors import DataError, either
+from texthead.errors import DataError, did_you_mean, either
 from texthead.files import read_value, without_twins
 from texthead.recipes import CLASS_SHARES, ClassShares
 
@@ -57,7 +57,8 @@ def check_class_shares(shares: ClassShares, labels: Sequence[str], *, unlabelled
             raise DataError(f"`class_shares` lacks class {label!r}: give a share for each of the {len(labels)} classes")
     for label, share in shares.items():
         if label not in labels:
-            raise DataError(f"`class_shares` has {label!r}, which is not a class of the data: remove or rename it")
+            near = did_you_mean(label, labels) or ": remove or rename it"
+            raise DataError(f"`class_shares` has {label!r}, which is not a class of the data{near}")
         number = isinstance(share, int | float) and not isinstance(share, bool)
         if not (number and 0 < share < math.inf):
             raise DataError(f"`class_shares` must be above 0, got {share!r} for class {label!r}: correct it")

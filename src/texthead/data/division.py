@@ -92,7 +92,7 @@ def unscored(held_out: Dataset, name: str, classes: Iterable[str]) -> list[str]:
         raise DataError(f"{held_out.source}: {problem}; give some of them such labels, or leave them out")
     if not others:
         return []
-    count, lost = f"{len(others)} of {len(held_out)} {name} items", listed(sorted(set().union(*others)))
+    count, lost = f"{len(others)} of {len(held_out)} {name} items", listed(sorted(set().union(*others)), known=[*known])
     if not held_out.several:
         problem = f"{count} are of classes without training items ({lost})"
         raise DataError(f"{held_out.source}: {problem}; add such items, correct the labels, or leave these items out")

@@ -25,14 +25,13 @@ from torch import Tensor
 from texthead.data.dataset import Dataset, Item
 from texthead.data.sampling import evenly
 from texthead.data.transforms import short_side
-from texthead.errors import DataError, MediaError, RunError
+from texthead.errors import DataError, MediaError, NonNegativeInt, PositiveInt, Rule, RunError, check_fields
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, replacing, write_json
 from texthead.media.paths import MediaPath, fingerprints
 from texthead.media.shard import INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE, SHARD_FORMAT
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
 from texthead.parallel.progress import Reporter
 from texthead.parallel.worker_pool import FailedTask, run_tasks
-from texthead.recipes import Rule, check_fields
 
 # Frame times are stored in milliseconds.
 _DIGITS = 3
@@ -46,7 +45,6 @@ MARK, LOCK = "prepare.json", ".lock"
 
 
 _RULES: list[Rule] = [
-    (("frames", "clips"), lambda count: count >= 1, "at least 1"),
     (("short_side",), lambda side: 16 <= side <= 16_384, "16 to 16384 pixels"),
     (("quality",), lambda quality: 1 <= quality <= 95, "1 to 95"),
 ]
@@ -65,10 +63,10 @@ class ShardOptions:
     Raises: DataError for a number out of range.
     """
 
-    frames: int = 32
+    frames: PositiveInt = 32
     short_side: int = 256
     quality: int = 85
-    clips: int = 256
+    clips: PositiveInt = 256
 
     def __post_init__(self) -> None:
         check_fields(self, _RULES, DataError)
@@ -134,10 +132,10 @@ class _Done(NamedTuple):
 
 def prepare(
     dataset: Dataset,
-    out: Path,
+    out: str | Path,
     options: ShardOptions | None = None,
     *,
-    workers: int = 1,
+    workers: NonNegativeInt = 1,
     skip_unreadable: bool = False,
     reporter: Reporter = Reporter(),
 ) -> Prepared:
@@ -159,7 +157,7 @@ def prepare(
             `skip_unreadable`. All other files are in shards by then.
         RunError: the disk is full or read-only, another process prepares into `out`, or a worker process died.
     """
-    options, source = options or ShardOptions(), Path(dataset.source)
+    options, source, out = options or ShardOptions(), Path(dataset.source), Path(out)
     if address := MediaPath(out).address:
         raise DataError(f"{out}: must be a local folder; give one, and copy it to {address} afterwards")
     if dataset.source and source.is_dir() and out.resolve().is_relative_to(source.resolve()):

@@ -5,20 +5,13 @@ from typing import Any, Literal
 
 from texthead.data import sampling
 from texthead.data.sampling import CROP_COUNTS, Along, Origin
-from texthead.errors import DataError
-from texthead.recipes import Decode, Recipe, Rule, check_fields
+from texthead.errors import DataError, NonNegativeInt, PositiveInt, check_fields
+from texthead.recipes import Decode, Recipe
 
 Pooling = Literal["features", "logits", "probabilities"]
 
 # A reduced decode keeps at least this many times the short side that frames are resized to.
 _KEPT = 2
-
-
-_RULES: list[Rule] = [
-    (("clips",), lambda count: count >= 1, "at least 1"),
-    (("crops",), CROP_COUNTS.__contains__, "1, 3, 5 or 10"),
-    (("stride",), lambda frames: frames >= 0, "at least 0"),
-]
 
 
 @dataclass(frozen=True)
@@ -34,14 +27,14 @@ class Views:
         stride.
     """
 
-    clips: int = 1
+    clips: PositiveInt = 1
     crops: int = 1
     origin: Origin = "first"
     along: Along = "width"
-    stride: int = 0
+    stride: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
-        check_fields(self, _RULES, DataError)
+        check_fields(self, [(("crops",), CROP_COUNTS.__contains__, "1, 3, 5 or 10")], DataError)
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Views":
@@ -147,13 +140,13 @@ class Protocol:
     Raises: DataError for frames below 1 or an unknown pooling.
     """
 
-    frames: int = 8
+    frames: PositiveInt = 8
     pixels: Pixels | None = None
     views: Views = Views()
     pooling: Pooling = "features"
 
     def __post_init__(self) -> None:
-        check_fields(self, [(("frames",), lambda frames: frames >= 1, "at least 1")], DataError)
+        check_fields(self, error=DataError)
 
     @property
     def sizes(self) -> Pixels:

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.errors import EncoderError, RunError, line_of
-from texthead.recipes import Recipe, check_clip_size, check_types
+from texthead.errors import EncoderError, RunError, check_types, line_of
+from texthead.recipes import Recipe, check_clip_size
 
 # Steps, rows and columns.
 Grid = tuple[int, int, int]

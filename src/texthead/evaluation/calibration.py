@@ -16,10 +16,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from texthead.errors import DataError
+from texthead.errors import DataError, OpenShare, of_json
 from texthead.evaluation.broader_names import Answers, Broader, answer_rows, answers, best_wrong, members
 from texthead.evaluation.reliability import Reliability, confidences, group_numbers, reliability
-from texthead.recipes import of_json
 from texthead.text.class_names import NONE
 
 _Scores = Float[Tensor, "items classes"]
@@ -254,8 +253,8 @@ def calibrate(
     targets: _Targets,
     *,
     unknown: Float[Tensor, "unknown classes"] | None = None,
-    false_accept: float = 0.05,
-    coverage: float | None = 0.9,
+    false_accept: OpenShare = 0.05,
+    coverage: OpenShare | None = 0.9,
     weights: _Weights = None,
     classes: str = "",
     protocol: Mapping[str, Any] | None = None,
@@ -429,14 +428,7 @@ def min_items(rate: float) -> int:
 def check_guarantees(
     items: int, unknown: int, *, false_accept: float, coverage: float, wrong: float = 0.05
 ) -> tuple[bool, bool, list[str]]:
-    """Return (enough items for a threshold, enough items for sets, a line for each that is missing).
-
-    Raises:
-        DataError: a rate is not between 0 and 1.
-    """
-    for name, rate in (("false_accept", false_accept), ("coverage", coverage), ("wrong", wrong)):
-        if not 0 < rate < 1:
-            raise DataError(f"`{name}` must be between 0 and 1, got {rate:g}")
+    """Return (enough items for a threshold, enough items for sets, a line for each that is missing)."""
     threshold, sets = unknown >= min_items(false_accept), items >= min_items(1 - coverage)
     lines: list[str] = []
     if not unknown:
@@ -460,10 +452,8 @@ def _rank(items: int, rate: float, what: str) -> int:
     That is ceil((items + 1)(1 - rate)). For 19 items and 0.05 it is the last; 18 items allow no rate below 1 in 19.
 
     Raises:
-        DataError: the rate is not between 0 and 1, or too low for so many items.
+        DataError: the rate is too low for so many items.
     """
-    if not 0 < rate < 1:
-        raise DataError(f"{what} must be between 0 and 1, got {rate:g}")
     if items < min_items(rate):
         raise DataError(
             f"{what} of {rate:g} needs at least {min_items(rate)} items, got {items}: the lowest possible with {items} "

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from texthead.errors import PositiveInt
+
 _BINS, _DRAWS = 10, 1000
 _Numbers = Float[np.ndarray, " items"]
 _Hits = Bool[np.ndarray, " items"]
@@ -82,7 +84,7 @@ def _bin(confidences: Float[np.ndarray, " items"], bins: int) -> Int[np.ndarray,
     return (np.ceil(confidences * bins) - 1).clip(0, bins - 1).astype(np.int64)
 
 
-def expected_calibration_error(confidences: _Numbers, correct: _Hits, bins: int = _BINS) -> float:
+def expected_calibration_error(confidences: _Numbers, correct: _Hits, bins: PositiveInt = _BINS) -> float:
     """Return the expected calibration error in points 0-100: the mean gap of confidence and accuracy over bins.
 
     Bins are weighted by their items. With few items the error is above zero by chance alone (see `chance_error`).

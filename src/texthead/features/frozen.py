@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, checked
 from texthead.features.cache import open_cache
 from texthead.features.frames import readable
 from texthead.features.reading import Reading
@@ -83,6 +83,7 @@ class FrozenEncoder:
         reporter: gets progress and messages; by default a terminal or notebook shows a bar.
     """
 
+    @checked
     def __init__(
         self,
         encoder: Encoder,
@@ -95,6 +96,7 @@ class FrozenEncoder:
         self.reading = reading
         self.reporter = reporter
 
+    @checked
     def files(self, paths: str | Path | Sequence[str | Path], title: str = "encode files") -> FrozenFiles:
         """Return the features of the readable files.
 
@@ -125,6 +127,7 @@ class FrozenEncoder:
             self.files([path for path in paths if MediaPath(path).is_image and cache.still(path) is None])
             return [*map(cache.still, paths)]
 
+    @checked
     def items(self, dataset: Dataset, labels: Sequence[str] | None = None, title: str = "encode items") -> FrozenItems:
         """Return the readable items with their features and targets.
 

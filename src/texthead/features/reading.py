@@ -3,9 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
-from texthead.errors import DataError
+from texthead.errors import DataError, NonNegativeInt, PositiveInt, check_fields
 from texthead.parallel.distributed import gather_list
 from texthead.recipes import EngineName
 
@@ -30,17 +29,14 @@ class Reading:
     Raises: DataError for a batch below 1, or an unknown engine.
     """
 
-    workers: int = 0
-    batch: int = 1
+    workers: NonNegativeInt = 0
+    batch: PositiveInt = 1
     cache: str | Path | bool = False
     skip_unreadable: bool = False
     engine: EngineName = "eager"
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise DataError(f"`batch` must be at least 1, got {self.batch}")
-        if self.engine not in get_args(EngineName):
-            raise DataError(f"`engine` must be one of {', '.join(get_args(EngineName))}, got {self.engine!r}")
+        check_fields(self, error=DataError)
 
 
 def engines_text(used: Collection[str]) -> str:

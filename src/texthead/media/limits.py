@@ -6,7 +6,7 @@ import stat
 import time
 from pathlib import Path
 
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, PositiveInt
 from texthead.media.addresses import hint_on_path
 
 # Default of `max_megapixels`: a small file can claim any size, so it is checked before allocating.
@@ -42,15 +42,13 @@ def max_megapixels() -> int:
     return int(text)
 
 
-def set_max_megapixels(limit: int) -> None:
+def set_max_megapixels(limit: PositiveInt) -> None:
     """Set the memory limit for decoding one file in this process and its workers, in millions of three-byte pixels.
 
     The default is 179: 537 MB. Larger files are unreadable.
 
     Raises: DataError if the limit is below 1.
     """
-    if limit < 1:
-        raise DataError(f"`max_megapixels` must be at least 1, got {limit}")
     os.environ[_VARIABLE] = str(limit)
 
 

@@ -36,7 +36,7 @@ def _of_packages() -> dict[str, Extension]:
     """Return the readers of installed packages, by suffix."""
     ours = {suffix.lstrip("."): reader.__module__ for suffix, reader in READERS.items()}
     entries = find(READER_GROUP, ours).items()
-    return {f".{name.lower().lstrip('.')}": entry for name, entry in entries if not entry.ours}
+    return {f".{name}": entry for name, entry in entries if not entry.ours}
 
 
 def _reader(entry: Extension) -> type[Media]:

@@ -15,13 +15,15 @@ from torch import Tensor
 
 from texthead.data import splits
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError, RunError, listed
+from texthead.errors import DataError, PositiveInt, RunError, Share, listed
 from texthead.recipes import Recipe
 from texthead.text.class_names import check_names, clean_name
 from texthead.text.prompts import Steps, class_prompts, fill_templates, flat
 
+_Rows = Float[Tensor, "classes dim"]
 
-def random_weights(classes: int, dim: int, *, generator: torch.Generator) -> Float[Tensor, "classes dim"]:
+
+def random_weights(classes: PositiveInt, dim: PositiveInt, *, generator: torch.Generator) -> _Rows:
     """Return rows of independent standard normal numbers.
 
     Source: Eq. 4; "Random normal matrix" in Table 1.
@@ -29,7 +31,7 @@ def random_weights(classes: int, dim: int, *, generator: torch.Generator) -> Flo
     return torch.randn(classes, dim, generator=generator)
 
 
-def orthogonal_weights(classes: int, dim: int, *, generator: torch.Generator) -> Float[Tensor, "classes dim"]:
+def orthogonal_weights(classes: PositiveInt, dim: PositiveInt, *, generator: torch.Generator) -> _Rows:
     """Return the first rows of the orthogonal factor of a random normal dim x dim matrix: W W^T = I.
 
     Source: Eq. 5; "Random orthogonal matrix" in Table 1.
@@ -50,7 +52,7 @@ def lda_weights(
     features: Float[Tensor, "items dim"],
     labels: Int[Tensor, " items"],
     *,
-    shrinkage: float | Literal["auto"] | None = "auto",
+    shrinkage: Share | Literal["auto"] | None = "auto",
     centred: bool = True,
 ) -> Float[Tensor, "classes dim"]:
     """Return the rows of Fisher's linear discriminant, S_w^-1 (mu_c - mu), one per class; the intercept is dropped.
@@ -105,9 +107,7 @@ def text_rows(encoder: Encoder, prompts: Sequence[str | Sequence[str]]) -> Float
     return prompt_rows(encoder.encode_text, prompts).detach()
 
 
-def known_rows(
-    encoder: Encoder, names: Sequence[str], prompts: Sequence[str | Sequence[str]]
-) -> Float[Tensor, "classes dim"]:
+def known_rows(encoder: Encoder, names: Sequence[str], prompts: Sequence[str | Sequence[str]]) -> _Rows:
     """Return the rows of `text_rows`, each as long as the text encoder knows its class: from 0 to 1.
 
     The length is the familiarity of the best-known prompt, or of the bare name if a prompt contains it, since the

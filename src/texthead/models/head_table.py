@@ -4,11 +4,11 @@ from typing import Any, Literal, TypedDict
 
 from torch import nn
 
-from texthead.errors import RunError
+from texthead.errors import RunError, check_types
 from texthead.extensions import Extension, find, find_one
 from texthead.models.head_rows import RowKind
 from texthead.models.heads import Config, Head, Names, Prompts
-from texthead.recipes import HEAD_GROUP, HEADS, check_head, check_types
+from texthead.recipes import HEAD_GROUP, HEADS, check_head
 
 # The heads that a run can hold: also those that training cannot start with.
 _SAVED = HEADS | {

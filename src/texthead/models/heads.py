@@ -10,7 +10,7 @@ from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError, PositiveFloat, RunError, checked
 from texthead.models.head_rows import RowInputs, text_rows, variant_rows
 from texthead.text.class_names import check_names
 from texthead.text.prompts import Steps, fill_templates
@@ -206,19 +206,18 @@ class CosineHead(Head):
         DataError: names and rows differ in number, a row is zero, or the scale is not positive.
     """
 
+    @checked
     def __init__(
         self,
         weight: Real[Tensor, "classes dim"],
         *,
         names: Sequence[str],
-        scale: float = 100.0,
+        scale: PositiveFloat = 100.0,
         kind: str = "own",
         **options: Any,
     ):
         super().__init__(names, kind, **options)
         check_count(names, weight)
-        if scale <= 0:
-            raise DataError(f"`scale` must be positive, got {scale}")
         weight = weight.detach().float()
         rows = weight
         if not weight.is_meta:  # Meta tensors hold no values to check, and `norm` takes a second to import for them.

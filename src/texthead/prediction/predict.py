@@ -12,7 +12,7 @@ from torch import Tensor
 from texthead.data.protocol import Pooling, Protocol
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import zero_shot_note
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, PositiveInt
 from texthead.evaluation.broader_names import name_probabilities
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import head_scores
@@ -73,7 +73,7 @@ def predict(
     protocol: Protocol | None = None,
     reading: Reading = Reading(),
     *,
-    top: int = 5,
+    top: PositiveInt = 5,
     sets: bool = False,
     at_least: float | None = None,
     unlabelled: str | Path | Sequence[str | Path] = (),

@@ -11,7 +11,7 @@ from torch import Tensor
 from texthead.data.class_shares import are_unbalanced, item_weights
 from texthead.data.dataset import Dataset, Split
 from texthead.data.protocol import Protocol
-from texthead.errors import DataError
+from texthead.errors import DataError, OpenShare
 from texthead.evaluation.broader_names import Answers, Broader
 from texthead.evaluation.calibration import (
     Calibration,
@@ -67,9 +67,9 @@ def calibrate_run(
     reading: Reading = Reading(),
     *,
     split: Split | None = None,
-    false_accept: float = 0.05,
-    coverage: float = 0.9,
-    wrong: float = 0.05,
+    false_accept: OpenShare = 0.05,
+    coverage: OpenShare = 0.9,
+    wrong: OpenShare = 0.05,
     reporter: Reporter = Reporter(),
 ) -> RunCalibration:
     """Fit a temperature, a rejection threshold and prediction sets, and write them into the run, as `calibrate` does.
@@ -97,7 +97,6 @@ def calibrate_run(
             f"{run.folder}: calibrate is for runs with one label per file; the probabilities and thresholds of this "
             "one come from its cross-validated training items"
         )
-    check_guarantees(0, 0, **rates)  # Report wrong rates before scoring items.
     check_own(run.folder)
     dataset, protocol = held_out_items(run) if dataset is None else dataset, protocol or run.protocol
     plan = calibration_items(run, dataset, others, split)

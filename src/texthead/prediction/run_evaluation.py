@@ -11,7 +11,7 @@ from texthead.data.dataset import Dataset, Split
 from texthead.data.division import Division, unscored
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import zero_shot_note
-from texthead.errors import DataError, check_argument
+from texthead.errors import DataError, Share
 from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import evaluate
@@ -80,7 +80,7 @@ def evaluate_run(
     zero_shot: bool = False,
     template: str | None = None,
     clean: bool = True,
-    mix: float = 1.0,
+    mix: Share = 1.0,
     at_least: float | None = None,
     baselines: When = "auto",
     cache: str | Path | bool = False,
@@ -107,11 +107,8 @@ def evaluate_run(
         DataError: no such split, the run was trained on items of another split than train, a label has no class, or
             options exclude each other.
         MediaError: an item cannot be read and `reading` does not skip such items.
-        RunError: `mix` is out of range.
+        RunError: `mix` is given for an imported run.
     """
-    check_argument("run", run, Run, "load_run")
-    if dataset is not None:
-        check_argument("dataset", dataset, Dataset, "read_dataset")
     if classes is not None and zero_shot:
         raise DataError("`classes` and `zero_shot` both name the classes: give one")
     if template is not None and classes is None and not zero_shot:

@@ -31,11 +31,9 @@ def mixed(run: Run, mix: float) -> Run:
     Temporal module, head and logit scale do not change. The calibration is dropped, since it is for other weights.
 
     Raises:
-        RunError: `mix` is not from 0 to 1, or the run is imported, so that its pretrained encoder is not known.
+        RunError: the run is imported, so that its pretrained encoder is not known.
         EncoderError: the pretrained encoder cannot be loaded.
     """
-    if not 0 <= mix <= 1:
-        raise RunError(f"`mix` must be from 0 to 1, got {mix}")
     if run.carries_encoder:
         raise RunError(f"{run.folder}: an imported run has no pretrained encoder to mix with: leave out `mix`")
     model = copy.deepcopy(run.model)

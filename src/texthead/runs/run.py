@@ -29,7 +29,7 @@ from texthead.encoders.lazy import SMALL, LazyVisual, known_digest, note_digest,
 from texthead.encoders.load import keeps_graph, load_encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import sized_as
-from texthead.errors import DataError, RunError, TextheadError, line_of, listed
+from texthead.errors import DataError, RunError, TextheadError, check_types, line_of, listed
 from texthead.evaluation.calibration import Calibration
 from texthead.features.engine import StoredGraph
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
@@ -39,7 +39,7 @@ from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import make_temporal
 from texthead.notebook import html_table
-from texthead.recipes import ClassShares, Recipe, check_clip_size, check_types
+from texthead.recipes import ClassShares, Recipe, check_clip_size
 from texthead.runs.folder import (
     ENCODER,
     RUN_FORMAT,

@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, get_type_hints
 
-from texthead.errors import RunError, TextheadError, line_of
+from texthead.errors import RunError, TextheadError, check_types, line_of
 from texthead.files import read_json
 from texthead.media.paths import MediaPath
-from texthead.recipes import check_types
 from texthead.text.class_names import check_names
 
 

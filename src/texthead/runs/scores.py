@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from texthead.errors import RunError
+from texthead.errors import RunError, of_json
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.files import read_json, write_json
-from texthead.recipes import of_json
 
 SCORES = "scores.json"
 

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from os.path import isfile
 from pathlib import Path
 
-from texthead.errors import DataError, check_no_text, escaped
+from texthead.errors import DataError, converted, escaped
 from texthead.files import read_text
 from texthead.text.label_files import read_labels
 
@@ -73,7 +73,7 @@ def check_names(names: Sequence[str]) -> None:
     than blanks, invisible characters and the encoding of accents. Joiners (U+200C, U+200D) in emoji and between
     letters that are not Latin count as a difference.
     """
-    check_no_text("names", names)
+    names = converted("names", names, Sequence[str])
     if not names:
         raise DataError("no class names given: at least one is needed")
     for position, name in enumerate(names):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.errors import DataError, listed
+from texthead.errors import DataError, check_as_many, listed
 from texthead.files import read_value, without_twins
 from texthead.text.class_names import check_names, clean_name, clean_names, read_names, text_lines
 
@@ -91,6 +91,7 @@ def class_prompts(
     Raises:
         DataError: the template does not contain exactly one `{}`, or a class has an empty sentence or an empty list.
     """
+    check_as_many(names=names, prompts=sentences)
     filled = fill_templates(template, names)
     own_prompts = [own if own is None or isinstance(own, Steps) else tuple(flat([own])) for own in sentences]
     for name, own in zip(names, own_prompts, strict=True):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from texthead.data.dataset import Dataset
-from texthead.errors import RunError
+from texthead.errors import NonNegativeInt, check_fields
 from texthead.parallel.distributed import gather_list, rank
 from texthead.recipes import EngineName
 
@@ -34,16 +34,15 @@ class Execution:
     Raises: RunError for a checkpoint_every below 0.
     """
 
-    workers: int = 0
+    workers: NonNegativeInt = 0
     cache: str | Path | bool = False
     shard: Shard = "ddp"
     compiled: bool = False
-    checkpoint_every: int | None = None
+    checkpoint_every: NonNegativeInt | None = None
     engine: EngineName = "eager"
 
     def __post_init__(self) -> None:
-        if self.checkpoint_every is not None and self.checkpoint_every < 0:
-            raise RunError(f"`checkpoint_every` must be 0 (no checkpoints) or more steps, got {self.checkpoint_every}")
+        check_fields(self)
 
     def is_due(self, step: int, steps_per_epoch: int, saved: float, *, frozen: bool, last: bool) -> bool:
         """Return whether to write a checkpoint after a step; `saved` is the monotonic time of the last one."""

@@ -1,7 +1,7 @@
 """Matching: contrast each video with the texts of its batch, not with all classes (Eq. 2; Table 6)."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from texthead.encoders.encoder import Text
-from texthead.errors import RunError, either
+from texthead.errors import RunError, checked
 from texthead.models.head_rows import prompt_rows
 from texthead.models.heads import FrozenHead, as_frozen
 from texthead.models.recognizer import Recognizer
@@ -52,7 +52,6 @@ def matching_loss(
     Raises:
         RunError: `targets` is unknown, or the numbers of videos, texts and labels differ.
     """
-    _check_targets(targets)
     if not len(video) == len(text) == len(labels):
         raise RunError(f"{len(video)} videos, {len(text)} texts, {len(labels)} labels: give one of each per pair")
     # Logits at a scale of 100 need more than half precision.
@@ -82,11 +81,6 @@ def target_mass(labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch batch"]:
     return (10.0 * (labels[:, None] == labels[None, :])).softmax(-1)
 
 
-def _check_targets(targets: str) -> None:
-    if targets not in get_args(Targets):
-        raise RunError(f"targets must be {either(get_args(Targets))}, got {targets!r}")
-
-
 class Matching(nn.Module):
     """The matching loss as the objective of `train`, with a trained or frozen text encoder.
 
@@ -107,9 +101,9 @@ class Matching(nn.Module):
         EncoderError: the text encoder passes no gradients.
     """
 
+    @checked
     def __init__(self, text: Text | None = None, *, targets: Targets = "multi_positive", gather: bool = False):
         super().__init__()
-        _check_targets(targets)
         if text is not None:
             text.check_gradients()
         self.text = None if text is None else text.requires_grad_(True)

@@ -16,7 +16,7 @@ from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost, divide_or_train
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder, zero_shot_note
-from texthead.errors import DataError, MediaError, check_argument
+from texthead.errors import DataError, MediaError, NonNegativeInt, PositiveInt
 from texthead.evaluation.class_sizes import RareClasses
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation
@@ -30,6 +30,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import MeanPool
 from texthead.notebook import html_table
+from texthead.parallel.device import pick_device
 from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName, small
 from texthead.runs.folder import write_run
@@ -57,7 +58,7 @@ def load_task(
     classes: str | None = None,
     clean: bool = True,
     overrides: Mapping[str, Any] = MappingProxyType({}),
-    device: torch.device | None = None,
+    device: str | torch.device | None = None,
     reading: Reading = Reading(cache=True),
     reporter: Reporter = Reporter(),
 ) -> tuple[methods.Task, list[str]]:
@@ -78,7 +79,7 @@ def load_task(
     )
     prompts = class_prompts(template or small().template, names, sentences)
     encoder = load_encoder(source, text=text, prompts=flat(prompts), lazy=True)
-    encoder.visual.to(device or torch.device("cpu"))
+    encoder.visual.to(pick_device(str(device or "cpu")))
     task, changes = make_task(encoder, train_set, names, sentences, overrides, reading, reporter)
     return task, [*lines, *changes]
 
@@ -281,11 +282,11 @@ def compare(
     text: str | None = None,
     classes: str | None = None,
     clean: bool = True,
-    k: int | None = None,
-    seed: int = 0,
+    k: PositiveInt | None = None,
+    seed: NonNegativeInt = 0,
     overrides: Mapping[str, Any] = MappingProxyType({}),
     unlabelled: str | None = None,
-    device: torch.device | None = None,
+    device: str | torch.device | None = None,
     reading: Reading = Reading(cache=True),
     reporter: Reporter = Reporter(),
 ) -> MethodScores:
@@ -305,7 +306,6 @@ def compare(
         DataError: a class has no readable training item, or no item can be read.
         MediaError: an item cannot be read, unless `reading` skips such items.
     """
-    check_argument("data", data, Dataset | Division, "read_dataset")
     division = data if isinstance(data, Division) else divide_or_train(data, seed=seed, k=k)
     unused = len(division.val or ()) if division.scored_name == "test" else 0
     ignored = [f"{unused} val item{'s are' if unused > 1 else ' is'} not used"] * bool(unused)

@@ -15,7 +15,7 @@ from texthead.data.dataset import Dataset
 from texthead.data.division import Division, divide
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import load_encoder
-from texthead.errors import DataError, check_argument
+from texthead.errors import DataError, PositiveInt, Share, check_fields
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
@@ -23,6 +23,7 @@ from texthead.models.build import make_recognizer, needs_features, takes_sentenc
 from texthead.models.head_rows import RowInputs
 from texthead.models.head_table import as_head, head_kind
 from texthead.models.recognizer import Recognizer
+from texthead.parallel.device import pick_device
 from texthead.parallel.distributed import rank, ranks
 from texthead.parallel.progress import Reporter
 from texthead.parallel.signals import Interrupted
@@ -76,8 +77,8 @@ class RunOptions:
     text: str | None = None
     classes: str | None = None
     clean: bool = True
-    k: int | None = None
-    held_out: float | None = None
+    k: PositiveInt | None = None
+    held_out: Share | None = None
     method: MethodName | None = None
     fine_tune: bool | None = None
     head: str = "text"
@@ -89,6 +90,7 @@ class RunOptions:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_overrides_are_used(RECIPES[self.recipe], self.overrides, self.head)
         for name, value in (("unlabelled", self.unlabelled), ("method", self.method)):
             if value and self.fine_tune:
@@ -164,7 +166,7 @@ def train_run(
     execution: Execution = Execution(),
     *,
     resume: bool = False,
-    device: torch.device | None = None,
+    device: str | torch.device | None = None,
     allow_download: bool = True,
     command: dict[str, object] | None = None,
     reporter: Reporter = Reporter(),
@@ -189,14 +191,13 @@ def train_run(
         MediaError: an item cannot be read, unless `reading` skips such items.
         RunError: `out` holds a run, none to resume, or one with other options.
     """
-    check_argument("data", data, Dataset, "read_dataset")
     for name, value in (("method", options.method), ("unlabelled", options.unlabelled)):
         if value and (resume or ranks() > 1):
             raise DataError(f"`{name}` {value} fits a new run in one process: leave it out, or `resume` and torchrun")
     check_out(Path(out), resume=resume)
     shared = {"workers": execution.workers or reading.workers, "cache": reading.cache, "engine": reading.engine}
     training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, reporter)
-    plan = training.plan(data, device or torch.device("cpu"), allow_download)
+    plan = training.plan(data, pick_device(str(device or "cpu")), allow_download)
     reporter.event(plan)
     if training.must_tune:
         reporter.event(Choice(True, "option", "fine_tune=True", changes=plan.changes))

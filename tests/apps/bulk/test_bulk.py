@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import texthead as th
 from benchmarks.process_group import processes
 from made import SPEC, noise, tiny_visual, write_broken, write_frames, write_several_run
 from messages import prints, refuses
@@ -269,7 +270,7 @@ def test_numbers_out_of_range(run: Run, manifest: Path, tmp_path: Path) -> None:
         with refuses(DataError, "rank", ranks - 1, rank):
             predict_slices(slices, rank=rank, ranks=ranks)
     with refuses(DataError, "ranks", 0):
-        predict_slices(slices, rank=0, ranks=0)
+        th.predict_slices(slices, rank=0, ranks=0)
 
 
 def test_unreadable_files_stop_a_process_or_are_rows(run: Run, folder: Path, tmp_path: Path) -> None:

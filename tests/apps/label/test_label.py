@@ -48,8 +48,9 @@ def test_next_files_by_names_then_labels(folder: Path, works, tmp_path: Path) ->
     pool = th.label_pool(folder, COLOURS, labels, reading=th.Reading(cache=tmp_path / "cache"))
     assert [(str(path), guess) for path, guess, _ in pool.next(20)] == [(row["path"], row["guess"]) for row in later]
     # A label that is not among the names becomes another class.
-    labels.write_text(labels.read_text().replace(",red", ",crimson"))
-    prints(works("label", folder, *options, "--out", labels, "--next", 20)[1], "crimson")
+    labels.write_text(labels.read_text().replace(",red", ",crimson").replace(",green", ",gren"))
+    err = works("label", folder, *options, "--out", labels, "--next", 20)[1]
+    prints(err, "are added", "crimson", "gren: did you mean green?")
 
 
 @pytest.mark.slow

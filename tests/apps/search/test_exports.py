@@ -15,9 +15,10 @@ from messages import prints, refuses
 from texthead.apps.search.copying import copy
 from texthead.apps.search.exports import HIT_COLUMNS, export_hits
 from texthead.apps.search.search import Hit
-from texthead.data.reading import manifest_rows
+from texthead.data import Dataset, Item, manifest_rows
+from texthead.data.prepare import prepare
 from texthead.errors import MediaError, RunError
-from texthead.media import MediaPath
+from texthead.media import MediaPath, find_media
 
 ABOUT = {"name": "a red thing", "model": "mini"}
 
@@ -82,6 +83,14 @@ def test_clips_are_cut_where_they_can_be(hits: list[Hit], tmp_path: Path) -> Non
     assert (tmp_path / "clips" / names[3]).read_bytes() == hits[3].path.read_bytes()
     with refuses(RunError, "already exists"):
         exported(hits, "clips", tmp_path / "clips")
+
+
+def test_clips_in_shards_are_left_out_in_one_line(hits: list[Hit], tmp_path: Path) -> None:
+    prepare(Dataset((Item(hits[0].path, "film"), Item(hits[3].path, "photo"))), tmp_path / "shards")
+    stored = [hits[0]._replace(path=path, start=0.0, end=math.inf) for path in find_media(tmp_path / "shards")]
+    line = exported([hits[1], stored[0], stored[0]._replace(start=1.0), stored[1]], "clips", tmp_path / "clips")
+    prints(line, "1 clips and photos", "skipped", f"{stored[0].path}: ", "#t=1: ", f"{stored[1].path}: ")
+    assert [path.name for path in (tmp_path / "clips").iterdir()] == ["001-film-4-end.mp4"]
 
 
 def test_tasks_have_the_hits_as_guesses(hits: list[Hit], tmp_path: Path) -> None:

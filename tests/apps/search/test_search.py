@@ -90,7 +90,7 @@ def test_words_rank_windows_by_deviations_of_the_folder() -> None:
     both = search(index, ("a kite", "thing 7"), top=8)
     assert {80, 7} <= {*windows(both)} | {81}
     with refuses(DataError, "top", "0"):
-        search(index, "a kite", top=0)
+        th.search(index, "a kite", top=0)
     for empty in (" ", [], ["a kite", ""]):
         with refuses(DataError, "empty"):
             search(index, empty)

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from texthead.data import Pooling, Protocol, manifest_rows, row_path
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, check_fields
 from texthead.evaluation import Calibration, head_scores
 from texthead.features import Reading, item_features, readable, weights_key
 from texthead.files import lines, read_json, replacing, write_csv, write_json
@@ -35,7 +35,7 @@ from texthead.models import Recognizer
 from texthead.parallel import Reporter, silent
 from texthead.parallel import ranks as processes_in_group
 from texthead.prediction import check_has_sets, csv_columns, csv_rows, entry_scores, predictions_of, protocol_of
-from texthead.recipes import INEXACT, EngineName, check_fields
+from texthead.recipes import INEXACT, EngineName
 from texthead.runs import Run
 
 BULK_FORMAT = 1
@@ -75,14 +75,14 @@ class SliceOptions:
     Raises: DataError for a number below 1.
     """
 
-    slice: int = 1000
-    top: int = 5
+    slice: PositiveInt = 1000
+    top: PositiveInt = 5
     scores: bool = False
-    batch: int = 1
+    batch: PositiveInt = 1
     sets: bool = False
 
     def __post_init__(self) -> None:
-        check_fields(self, [(("slice", "top", "batch"), lambda value: value >= 1, "at least 1")], DataError)
+        check_fields(self, error=DataError)
 
 
 @dataclass(frozen=True)
@@ -220,10 +220,10 @@ def open_slices(
 def predict_slices(
     slices: Slices,
     *,
-    rank: int = 0,
-    ranks: int = 1,
+    rank: NonNegativeInt = 0,
+    ranks: PositiveInt = 1,
     skip_unreadable: bool = False,
-    workers: int = 0,
+    workers: NonNegativeInt = 0,
     engine: EngineName = "eager",
     done: Callable[[Slice], object] = silent,
 ) -> State:
@@ -277,8 +277,6 @@ def own_share(rank: int | None, ranks: int | None) -> tuple[int, int]:
 
 def check_rank(rank: int, ranks: int) -> None:
     """Raise DataError unless 0 <= rank < ranks."""
-    if ranks < 1:
-        raise DataError(f"`ranks` must be at least 1, got {ranks}")
     if not 0 <= rank < ranks:
         raise DataError(f"`rank` must be from 0 to {ranks - 1} for {ranks} processes, got {rank}")
 

@@ -15,7 +15,7 @@ import torch
 
 from texthead.apps.bulk.bulk import Slice, Slices, State
 from texthead.data import Protocol, ViewClips
-from texthead.errors import MediaError, RunError
+from texthead.errors import MediaError, PositiveInt, RunError
 from texthead.extras import needs
 from texthead.features import encode_views, readable
 from texthead.models import Recognizer
@@ -26,7 +26,7 @@ from texthead.prediction import entry_scores
 def predict_on_ray(
     slices: Slices,
     *,
-    actors: int = 1,
+    actors: PositiveInt = 1,
     gpus: float | None = None,
     skip_unreadable: bool = False,
     done: Callable[[Slice], object] = silent,

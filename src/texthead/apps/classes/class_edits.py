@@ -3,7 +3,6 @@
 Each edit returns a new run and does not change the old one; `save_classes` writes it to a new folder.
 """
 
-import difflib
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.data import Labels
-from texthead.errors import DataError, RunError, TextheadError, line_of
+from texthead.errors import DataError, RunError, TextheadError, check_as_many, did_you_mean, line_of, listed
 from texthead.files import new_folder, write_json
 from texthead.media import MediaPath
 from texthead.runs import CALIBRATION, ENCODER, SCORES, Edit, Run, load_run, save_model, saved_split
@@ -54,6 +53,7 @@ def add_classes(
     _check_new(run, labels)
     _check_text(run)
     names = names or labels
+    check_as_many(labels=labels, names=names)
     added, used = _text_rows(run, labels, names, template, prompts or [None] * len(names))
     _check_distinct(run, rows, run.labels, added, labels)
     more = [_entry(*each, row="text") for each in zip(labels, names, used, strict=True)]
@@ -228,9 +228,8 @@ def _text_rows(
 def _index(run: Run, label: str) -> int:
     if label in run.labels:
         return run.labels.index(label)
-    near = difflib.get_close_matches(label, run.labels, 1)
-    first = f"it has {', '.join(run.labels[:8])}{', ...' if len(run.labels) > 8 else ''}"
-    raise DataError(f"{run.folder}: has no class {label!r}: {f'did you mean {near[0]!r}?' if near else first}")
+    near = did_you_mean(repr(label), [*map(repr, run.labels)]) or f": it has {listed(run.labels)}"
+    raise DataError(f"{run.folder}: has no class {label!r}{near}")
 
 
 def _check_new(run: Run, labels: Sequence[str]) -> None:

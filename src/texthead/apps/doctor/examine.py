@@ -16,7 +16,7 @@ from texthead.apps.doctor.page import Diagnosis
 from texthead.apps.doctor.wrong_labels import LEAST_AGREEMENT, JudgedLabels, suspicious_labels
 from texthead.data import Dataset
 from texthead.encoders import load_encoder, zero_shot_note
-from texthead.errors import RunError
+from texthead.errors import NonNegativeInt, PositiveFloat, PositiveInt, RunError
 from texthead.features import FrozenEncoder, Reading, Still
 from texthead.parallel import Reporter, pick_device, run_tasks
 from texthead.recipes import small
@@ -48,12 +48,12 @@ def diagnose(
     dataset: Dataset,
     classes: OwnSentences | None = None,
     *,
-    k: int | None = None,
-    frames: int = 8,
+    k: PositiveInt | None = None,
+    frames: PositiveInt = 8,
     clean: bool = True,
     encoder_settings: EncoderSettings | None = EncoderSettings(),
-    limit: float = 120.0,
-    workers: int = 1,
+    limit: PositiveFloat = 120.0,
+    workers: NonNegativeInt = 1,
     pictures: bool = False,
     reporter: Reporter = Reporter(),
 ) -> Diagnosis:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from texthead.data import Dataset, Item
 from texthead.encoders import load_encoder
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, check_types
 from texthead.features import FrozenEncoder, FrozenItems, Reading, readable, weights_key
 from texthead.recipes import EngineName, MethodName, Recipe
 from texthead.text import class_prompts, clean_names
@@ -66,18 +66,18 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         encoder: str = "mini",
         class_names: Mapping[Any, str | Sequence[str]] | None = None,
         template: str = "{}",
-        class_shares: str | Mapping[Any, Any] = "equal",
-        frames: int | None = None,
-        size: int | None = None,
+        class_shares: Literal["equal", "labels"] | Mapping[Any, Any] = "equal",
+        frames: PositiveInt | None = None,
+        size: PositiveInt | None = None,
         cache: str | Path | None = None,
-        workers: int = 0,
+        workers: NonNegativeInt = 0,
         engine: EngineName = "auto",
     ):
         self.method: MethodName = method
         self.encoder = encoder
         self.class_names = class_names
         self.template = template
-        self.class_shares = class_shares
+        self.class_shares: str | Mapping[Any, Any] = class_shares
         self.frames = frames
         self.size = size
         self.cache = cache
@@ -86,8 +86,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: Files, y: Iterable[Any]) -> "TextHeadClassifier":
         """Fit to files and their labels, one each or a table of 0 and 1, and return self."""
-        if self.method not in get_args(MethodName):
-            raise DataError(f"`method` must be one of {', '.join(get_args(MethodName))}, got {self.method!r}")
+        check_types(TextHeadClassifier.__init__, self.get_params(deep=False), DataError)
         paths, labels = _paths(X), _labels(y)
         if labels.ndim == 2 and len(labels) == len(paths) and np.isin(labels, (0, 1)).all():
             self.classes_, numbers = np.asarray(getattr(y, "columns", range(labels.shape[1]))), labels.astype(bool)
@@ -175,9 +174,6 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         """Return the class shares, of labels as text."""
         if not isinstance(self.class_shares, str):
             return {str(label): share for label, share in self.class_shares.items()}
-        if self.class_shares not in ("equal", "labels"):
-            choices = "equal, labels or the share of each label"
-            raise DataError(f"`class_shares` must be {choices}, got {self.class_shares!r}")
         return self.class_shares
 
     @torch.inference_mode()

@@ -15,11 +15,11 @@ from texthead.apps.label_studio import document_root
 from texthead.apps.search import encode_windows
 from texthead.data import Dataset, Item, Labels, manifest_rows, read_dataset, read_files
 from texthead.encoders import Encoder, load_encoder
-from texthead.errors import DataError, MediaError, check_no_text, listed
+from texthead.errors import DataError, MediaError, NonNegativeInt, PositiveFloat, PositiveInt, checked, listed
 from texthead.features import FrozenEncoder, Reading, check_any
 from texthead.media import MediaPath, Span, Video, spans_by_file
 from texthead.models import known_rows
-from texthead.parallel import Reporter
+from texthead.parallel import Reporter, pick_device
 from texthead.text import check_names, class_prompts, clean_names, flat
 from texthead.transfer import QUICK_FRAMES
 
@@ -76,15 +76,14 @@ class Pool:
         """Return the similarities between the files, of which those at `labelled` have labels."""
         return Similarities(self.features, labelled, groups=self.groups, several=self.several, seed=self.seed)
 
-    def next(self, count: int) -> list[Suggestion]:
+    @checked
+    def next(self, count: PositiveInt) -> list[Suggestion]:
         """Return up to `count` files to label next, the most informative first.
 
         Raises:
             DataError: there is no class yet.
         """
         classes, label_of = self.classes, {item.path: item.label for item in self.labelled.items}
-        if count < 1:
-            raise DataError(f"`count` must be at least 1, got {count}")
         if not classes:
             raise DataError("there is no class to start with: name some with `classes`")
         labelled = [i for i, item in enumerate(self.files.items) if item.path in label_of]
@@ -109,13 +108,13 @@ def label_pool(
     labels: str | Path | None = None,
     *,
     several: bool = False,
-    cut_above: float = 20.0,
+    cut_above: PositiveFloat = 20.0,
     encoder: str = "mini",
     text: str | None = None,
     template: str | Sequence[str] = "{}",
     clean: bool = True,
-    seed: int = 0,
-    device: torch.device | None = None,
+    seed: NonNegativeInt = 0,
+    device: str | torch.device | None = None,
     reading: Reading = Reading(cache=True),
     reporter: Reporter = Reporter(),
 ) -> Pool:
@@ -139,13 +138,12 @@ def label_pool(
         DataError: a labelled file is not in `data`, `labels` or `classes` break a rule, or no file can be read.
         MediaError: a file cannot be read and `reading` does not skip such files.
     """
-    check_no_text("classes", classes)
     files = data if isinstance(data, Dataset) else read_files(data)
     labelled, known = items_so_far(None if labels is None else Path(labels), files)
     if several and labelled and not labelled.several:
         raise DataError(f"`several`: {labels} has one label per file; give another file, or leave `several` out")
     if more := [name for name in labelled.classes if classes and name not in classes]:
-        reporter.note(f"{labels} has classes that `classes` lacks, which are added: {listed(more)}")
+        reporter.note(f"{labels} has classes that `classes` lacks, which are added: {listed(more, known=classes)}")
     names = tuple(dict.fromkeys([*classes, *labelled.classes]))
     if names:
         check_names(names)
@@ -160,7 +158,7 @@ def label_pool(
         return known_rows(model, names, prompts(names))
 
     model = load_encoder(encoder, text=text, prompts=flat(prompts(names)), lazy=True)
-    model.visual.to(device or torch.device("cpu"))
+    model.visual.to(pick_device(str(device or "cpu")))
     files = cut_files(files, model, reading, above=cut_above, known=known, reporter=reporter)
     pool, encode = encode_files(files, model, reading, reporter), rows if model.has_text else None
     several = several or labelled.several

@@ -8,7 +8,7 @@ from texthead.apps.search.index import open_index
 from texthead.apps.search.marks import Marks
 from texthead.apps.search.search import Results, query_name, query_row, search
 from texthead.encoders import Encoder
-from texthead.errors import DataError, check_no_text
+from texthead.errors import DataError, PositiveInt
 from texthead.features import Reading
 from texthead.parallel import Reporter
 from texthead.runs import Run
@@ -21,7 +21,7 @@ def find_moments(
     reading: Reading = Reading(cache=True, engine="auto"),
     *,
     avoid: Sequence[str] = (),
-    top: int = 20,
+    top: PositiveInt = 20,
     marks: str | Path | None = None,
     save: str | Path | None = None,
     export: Sequence[str] = (),
@@ -47,7 +47,6 @@ def find_moments(
         MediaError: the example cannot be read.
         RunError: a file cannot be written.
     """
-    check_no_text("avoid", avoid)
     if save and not marks:
         raise DataError(f"`save` {save} learns from marks: give `marks`")
     files = check_exports(export, [data, marks, query if isinstance(query, Path) else None])

@@ -14,7 +14,7 @@ from torch import Tensor
 from texthead.apps.search.windows import as_model, encode_windows
 from texthead.data import read_files
 from texthead.encoders import Encoder, load_encoder
-from texthead.errors import MediaError, RunError, check_argument
+from texthead.errors import MediaError, RunError, converted
 from texthead.features import Reading, check_any
 from texthead.files import cache_dir
 from texthead.media import MediaPath, Span
@@ -126,7 +126,7 @@ def open_index(
         RunError: the index cannot be written.
     """
     model = load_encoder("mini", lazy=True) if model is None else model
-    check_argument("model", model, Encoder | Run, "load_encoder or th.load_run")
+    converted("model", model, Encoder | Run)
     run = as_model(model)
     files = read_files(data)
     for note in files.notes:

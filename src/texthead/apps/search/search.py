@@ -18,7 +18,7 @@ from torch import Tensor
 from texthead.apps.search.index import Index
 from texthead.apps.search.marks import CALIBRATED
 from texthead.apps.search.windows import encode_windows
-from texthead.errors import DataError, MediaError, RunError
+from texthead.errors import DataError, MediaError, PositiveInt, RunError
 from texthead.evaluation import Calibration
 from texthead.features import Reading
 from texthead.files import cache_dir, replacing
@@ -97,7 +97,7 @@ def search(
     query: str | Sequence[str] | Path | Head,
     *,
     avoid: str | Path | Sequence[str | Path] = (),
-    top: int = 20,
+    top: PositiveInt = 20,
 ) -> Results:
     """Return the windows that fit a query best, and whether the best one fits better than chance.
 
@@ -114,8 +114,6 @@ def search(
         EncoderError: the encoder has no text encoder.
         MediaError: an example cannot be read.
     """
-    if top < 1:
-        raise DataError(f"`top` must be at least 1, got {top}")
     run, head, column = index.run, query if isinstance(query, Head) else None, 0
     if run and isinstance(query, str) and query in run.labels:
         head, column = run.head, run.labels.index(query)

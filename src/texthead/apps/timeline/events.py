@@ -11,9 +11,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from texthead.data import Labels
-from texthead.errors import DataError, printable
+from texthead.errors import DataError, Share, check_fields, printable
 from texthead.evaluation import NONE
-from texthead.recipes import check_fields
 
 
 class Stretch(NamedTuple):
@@ -71,8 +70,8 @@ class Hysteresis:
     Raises: DataError for thresholds outside 0..1, a `leave` above `enter`, or a negative length.
     """
 
-    enter: float = 0.7
-    leave: float = 0.4
+    enter: Share = 0.7
+    leave: Share = 0.4
     min_length: float = 1.0
     thresholds: Mapping[str, float] | None = None
 
@@ -83,9 +82,7 @@ class Hysteresis:
         return Hysteresis(self.thresholds[name], self.thresholds[name], self.min_length)
 
     def __post_init__(self) -> None:
-        shares = ("enter", "leave"), lambda value: 0 <= value <= 1, "between 0 and 1"
-        length = ("min_length",), lambda value: 0 <= value < math.inf, "0 seconds or more"
-        check_fields(self, [shares, length], DataError)
+        check_fields(self, [(("min_length",), lambda value: 0 <= value < math.inf, "0 seconds or more")], DataError)
         if self.leave > self.enter:
             raise DataError(
                 f"`leave` must be at most `enter` ({self.enter}), got {self.leave}; otherwise events would end at once"

@@ -34,7 +34,7 @@ from texthead.apps.timeline.events import (
 from texthead.apps.timeline.inputs import PIPE, check_files, is_live
 from texthead.apps.timeline.streams import LiveStream, PipedVideo
 from texthead.data import Protocol, Views, check_no_separator, view_crops
-from texthead.errors import DataError, MediaError, check_argument
+from texthead.errors import DataError, MediaError, PositiveFloat, PositiveInt, check_fields, checked
 from texthead.evaluation import NONE, Calibration, average_views, check_scores
 from texthead.features import Engine
 from texthead.files import replacing, write_csv
@@ -42,7 +42,7 @@ from texthead.media import Media, MediaPath, Part, Take
 from texthead.models import Recognizer
 from texthead.parallel import Reporter, silent
 from texthead.prediction import apply_calibration, protocol_of
-from texthead.recipes import EngineName, check_fields
+from texthead.recipes import EngineName
 from texthead.runs import Run
 
 # A longer gap is probably a wrong time stamp, and every grid point in it would be scored.
@@ -64,13 +64,12 @@ class Sliding:
     Raises: DataError if a number is not above 0, or the window has more than 10,000 points.
     """
 
-    window: float = 1.0
-    rate: float = 8.0
-    batch: int = 1
+    window: PositiveFloat = 1.0
+    rate: PositiveFloat = 8.0
+    batch: PositiveInt = 1
 
     def __post_init__(self) -> None:
-        above_0 = ("window", "rate"), lambda value: 0 < value < math.inf, "above 0"
-        check_fields(self, [above_0, (("batch",), lambda value: value >= 1, "at least 1")], DataError)
+        check_fields(self, error=DataError)
         if self.window * self.rate > MAX_WINDOW_FRAMES:
             raise DataError(
                 f"`window={self.window:g}` at `rate={self.rate:g}` is {self.window * self.rate:.0f} frames, more than "
@@ -96,6 +95,7 @@ class Timeline:
     is encoded as a whole.
     """
 
+    @checked
     def __init__(
         self,
         model: Recognizer,
@@ -400,7 +400,6 @@ def find_events(
         MediaError: the file is not a video, or cannot be read to its end.
         RunError: a file cannot be written.
     """
-    check_argument("run", run, Run | Recognizer, "load_run")
     check_files(str(path), srt, manifest, overlay)
     model, protocol = run.model, protocol_of(run, protocol)
     sliding, rule = sliding or Sliding(), rule or rule_for(model)
