@@ -232,7 +232,8 @@ def converted(name: str, value: Any, hint: Any, error: type[TextheadError] = Dat
         with suppress(TypeError):
             if isinstance(value, str) and _converted([value], hint):
                 raise error(f"`{name}` must be a list, got the text {value!r}: write [{value!r}]") from None
-        array = getattr(value, "ndim", 0) and f"{getattr(value, 'dtype', 'a table')} of shape {tuple(value.shape)}"
+        shape = getattr(value, "shape", ())
+        array = f"{getattr(value, 'dtype', 'a table')} of shape {tuple(shape)}" if shape else ""
         raise error(f"`{name}` must be {in_words(hint)}, got {array or repr(value):.80}{remedy}") from None
 
 
@@ -251,7 +252,7 @@ def _converted(value: Any, hint: Any) -> Any:
         return value
     elif kind in (int, float):
         if isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool):
-            return value if type(value) in (int, float) else kind(value)
+            return value if type(value) in (int, float) else kind(value)  # pyright: ignore[reportArgumentType]
     elif kind is str and isinstance(value, Path):
         return str(value)
     elif kind is tuple and isinstance(value, tuple | list):
