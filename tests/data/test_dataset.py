@@ -69,6 +69,7 @@ def test_a_csv(tmp_path):
         ("clips.csv", "path,label\n/data/a.mp4,run\n", "/data/a.mp4", "run"),
         ("clips.csv", "path,label\nclips/v1/img_{:05d}.jpg,run\n", "clips/v1/img_{:05d}.jpg", "run"),
         ("clips.csv", "\ufeffpath,label\r\nvélo.mp4,vélo\r\n", "vélo.mp4", "vélo"),
+        ("clips.csv", '\ufeffPath;label\r\nvélo.mp4;"run, fast"\r\n', "vélo.mp4", "run, fast"),
     ],
 )
 def test_forms_of_a_manifest(tmp_path, name, text, path, label):
@@ -104,6 +105,7 @@ def test_splits_groups_and_other_columns_are_kept(tmp_path):
         ("path,label,split\na.mp4,run,rest\n", ["clips.csv:2", "'rest'"]),
         ("path,label\na.mp4,run\nb.mp4,run,fast\n", ["clips.csv:3"]),
         ("path,label\na.mp4,run\nb.mp4\n", ["clips.csv:3"]),
+        ("path;label\na.mp4;run;fast\n", ["clips.csv:2", "';'"]),
         ("path,label\na.mp4,\n", ["clips.csv:2", "label"]),
         ("path,label\n ,run\n", ["clips.csv:2", "path"]),
         ("path,label\na.mp4,run\n./a.mp4,run\n", ["a.mp4", 2, "run"]),
