@@ -255,7 +255,8 @@ def test_paths_with_backslashes_get_a_hint(tmp_path):
 def test_an_empty_class_folder(tmp_path, others):
     touch(tmp_path, "run/a.mp4", *others)
     (tmp_path / "empty").mkdir(exist_ok=True)
-    with refuses(DataError, tmp_path / "empty"):
+    (tmp_path / "later").mkdir()
+    with refuses(DataError, tmp_path / "empty", tmp_path / "later"):
         read_dataset(tmp_path)
 
 

@@ -303,15 +303,18 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
     broken: list[Path] = []  # Links that are broken or circular; pipes.
     nested: list[Path] = []
     others: list[str] = []
+    empty: list[str] = []
     for folder, split in roots:
         for class_folder in _folders(folder):
             inside = [*map(Path, media_below(class_folder, others))]
             media = [p for p in inside if p.is_file()]
             if not media:
-                raise DataError(f"{class_folder}: class has no video or image; add one or remove the folder")
+                empty.append(str(class_folder))
             broken += [p for p in inside if not p.is_file()]
             nested += [p for p in media if p.parent != class_folder]
             items += [Item(p, _label_of(p, class_folder, tree), split) for p in media]
+    if empty:
+        raise DataError(f"{listed(empty)}: class has no video or image; add one or remove the folder")
     above = {root, *(folder for folder, _ in roots)}
     beside = sorted(p for folder in above for p in folder.iterdir() if not p.is_dir() and not is_hidden(p.name))
     stray = [p for p in beside if MediaPath(p.name).is_media]
