@@ -251,6 +251,11 @@ def test_paths_with_backslashes_get_a_hint(tmp_path):
             problem()
 
 
+def test_a_run_beside_class_folders_is_no_class(tmp_path):
+    touch(tmp_path, "run/a.mp4", "pasta/b.mp4", "pasta/recipe.json", "trained/recipe.json", "trained/report.html")
+    assert read_dataset(tmp_path).labels == ["pasta", "run"]
+
+
 @pytest.mark.parametrize("others", [[], ["empty/notes.txt"], ["empty/.deeper/a.mp4"]])
 def test_an_empty_class_folder(tmp_path, others):
     touch(tmp_path, "run/a.mp4", *others)

@@ -308,7 +308,7 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
         for class_folder in _folders(folder):
             inside = [*map(Path, media_below(class_folder, others))]
             media = [p for p in inside if p.is_file()]
-            if not media:
+            if not media and not (class_folder / "recipe.json").is_file():  # A run is no class.
                 empty.append(str(class_folder))
             broken += [p for p in inside if not p.is_file()]
             nested += [p for p in media if p.parent != class_folder]
