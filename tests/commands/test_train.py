@@ -149,6 +149,8 @@ def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tm
     data, out = read_dataset(coloured), tmp_path / "own"
     trained = th.train_run(data, out, th.RunOptions(method="probe"), th.Reading(cache=cache))
     assert torch.equal(trained.model.head.weight, load_run(tmp_path / "run").head.weight)
+    prints(repr(trained), "top-1")
+    assert "Conv2d" not in repr(trained)
     assert trained.table.scores() == read_scores(out) == read_scores(tmp_path / "run")
     with refuses(RunError, "own"):
         th.train_run(data, out, th.RunOptions(method="probe"))

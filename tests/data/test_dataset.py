@@ -65,6 +65,7 @@ def test_a_csv(tmp_path):
         ("clips.csv", "path,label\n/data/a.mp4,run\n", "/data/a.mp4", "run"),
         ("clips.csv", "path,label\nclips/v1/img_{:05d}.jpg,run\n", "clips/v1/img_{:05d}.jpg", "run"),
         ("clips.csv", "\ufeffpath,label\r\nvélo.mp4,vélo\r\n", "vélo.mp4", "vélo"),
+        ("clips.csv", '\ufeffPath;label\r\nvélo.mp4;"run, fast"\r\n', "vélo.mp4", "run, fast"),
     ],
 )
 def test_forms_of_a_manifest(tmp_path, name, text, path, label):
@@ -100,6 +101,7 @@ def test_splits_groups_and_other_columns_are_kept(tmp_path):
         ("path,label,split\na.mp4,run,rest\n", ["clips.csv:2", "'rest'"]),
         ("path,label\na.mp4,run\nb.mp4,run,fast\n", ["clips.csv:3"]),
         ("path,label\na.mp4,run\nb.mp4\n", ["clips.csv:3"]),
+        ("path;label\na.mp4;run;fast\n", ["clips.csv:2", "';'"]),
         ("path,label\na.mp4,\n", ["clips.csv:2", "label"]),
         ("path,label\n ,run\n", ["clips.csv:2", "path"]),
         ("path,label\na.mp4,run\n./a.mp4,run\n", ["a.mp4", 2, "run"]),
@@ -240,11 +242,17 @@ def test_paths_with_backslashes_get_a_hint(tmp_path):
             problem()
 
 
+def test_a_run_beside_class_folders_is_no_class(tmp_path):
+    touch(tmp_path, "run/a.mp4", "pasta/b.mp4", "pasta/recipe.json", "trained/recipe.json", "trained/report.html")
+    assert read_dataset(tmp_path).labels == ["pasta", "run"]
+
+
 @pytest.mark.parametrize("others", [[], ["empty/notes.txt"], ["empty/.deeper/a.mp4"]])
 def test_an_empty_class_folder(tmp_path, others):
     touch(tmp_path, "run/a.mp4", *others)
     (tmp_path / "empty").mkdir(exist_ok=True)
-    with refuses(DataError, tmp_path / "empty"):
+    (tmp_path / "later").mkdir()
+    with refuses(DataError, tmp_path / "empty", tmp_path / "later"):
         read_dataset(tmp_path)
 
 

@@ -111,6 +111,12 @@ def test_the_column_labels_holds_several_or_none(tmp_path: Path) -> None:
     assert labels_of(manifest(tmp_path, "path,labels\na.jpg,dog\nb.jpg,cat\n")) == {"a.jpg": "dog", "b.jpg": "cat"}
 
 
+def test_a_table_with_semicolons_between_columns(tmp_path: Path) -> None:
+    labels = {"a.jpg": "dog; frisbee", "b.jpg": "dog", "c.jpg": ""}
+    assert labels_of(manifest(tmp_path, 'path;labels\na.jpg;"dog; frisbee"\nb.jpg;dog\nc.jpg;\n')) == labels
+    assert labels_of(manifest(tmp_path, "path;dog;frisbee\na.jpg;1;1\nb.jpg;1;0\nc.jpg;0;0\n")) == labels
+
+
 def test_semicolons_in_the_column_label(tmp_path: Path) -> None:
     path = manifest(tmp_path, "path,label\na.jpg,dog; frisbee\nb.jpg,dog\n")
     assert labels_of(path) == {"a.jpg": "dog; frisbee", "b.jpg": "dog"}

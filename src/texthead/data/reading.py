@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from inspect import signature
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -194,7 +194,9 @@ def _head(path: Path) -> tuple[list[str], list[str]]:
     """Return (the columns of a manifest, those that are classes); none if it cannot be read."""
     rows: list[list[str]] = []
     with suppress(OSError, csv.Error), path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = [*islice(csv.reader(lines(file), delimiter=_MANIFEST_SUFFIXES[path.suffix.lower()]), 2)]
+        text = lines(file)
+        header = next(text, "")
+        rows = [*islice(csv.reader(chain([header], text), delimiter=_delimiter(path, header)), 2)]
     columns, first = ([_column_name(name) for name in row] for row in [*rows, [], []][:2])
     return columns, forms.class_columns(columns, first)
 
@@ -231,14 +233,16 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
     Raises:
         DataError: the file is not a CSV or TSV, a column is missing, or a row breaks a rule.
     """
-    delimiter = _MANIFEST_SUFFIXES.get(path.suffix.lower())
-    if delimiter is None:
+    if path.suffix.lower() not in _MANIFEST_SUFFIXES:
         raise DataError(f"{path}: not a manifest; expected a .csv or .tsv with {','.join(needed)}, or a .txt list")
     named = " and ".join(needed)
     try:
         # A file name need not be UTF-8; `write_csv` writes its raw bytes, and surrogateescape reads them back.
         with open_plain(path, "r", links=True, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.DictReader(lines(file), delimiter=delimiter, strict=True)
+            text = lines(file)
+            header = next(text, "")
+            delimiter = _delimiter(path, header)
+            reader = csv.DictReader(chain([header], text), delimiter=delimiter, strict=True)
             columns = reader.fieldnames = [_column_name(name) for name in reader.fieldnames or []]
             _check_utf8(dict(zip(columns, columns, strict=True)), path)
             twice = [name for name, count in Counter(columns).items() if count > 1]
@@ -252,7 +256,8 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
             for row in reader:
                 where = f"{path}:{reader.line_num}"
                 if None in row or None in row.values():
-                    raise DataError(f"{where}: the number of fields differs from the header; quote fields with commas")
+                    problem = "the number of fields differs from the header"
+                    raise DataError(f"{where}: {problem}; put fields with {delimiter!r} in double quotes")
                 if not all(row[column].strip() for column in needed):
                     remedy = "; if files may have no label, name the column 'labels'" if "label" in needed else ""
                     raise DataError(f"{where}: {named} must not be empty{remedy}")
@@ -271,6 +276,13 @@ def _check_utf8(row: dict[str, str], manifest: Path) -> None:
         if wrong and not (column == "path" and (manifest.parent / value).exists()):
             problem = f"byte 0x{ord(wrong[0]) - 0xDC00:x} is not UTF-8"
             raise DataError(f"{manifest}: not a readable manifest ({problem}); save it as UTF-8 with a header line")
+
+
+def _delimiter(path: Path, header: str) -> str:
+    """Return what separates the columns of a table: also semicolons, as spreadsheets of many countries save a CSV."""
+    usual = _MANIFEST_SUFFIXES[path.suffix.lower()]
+    names = next(csv.reader([header], delimiter=";"), [])
+    return ";" if usual == "," and len(names) > 1 and "path" in map(_column_name, names) else usual
 
 
 def _column_name(column: str) -> str:
@@ -293,15 +305,18 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
     broken: list[Path] = []  # Links that are broken or circular; pipes.
     nested: list[Path] = []
     others: list[str] = []
+    empty: list[str] = []
     for folder, split in roots:
         for class_folder in _folders(folder):
             inside = [*map(Path, media_below(class_folder, others))]
             media = [p for p in inside if p.is_file()]
-            if not media:
-                raise DataError(f"{class_folder}: class has no video or image; add one or remove the folder")
+            if not media and not (class_folder / "recipe.json").is_file():  # A run is no class.
+                empty.append(str(class_folder))
             broken += [p for p in inside if not p.is_file()]
             nested += [p for p in media if p.parent != class_folder]
             items += [Item(p, _label_of(p, class_folder, tree), split) for p in media]
+    if empty:
+        raise DataError(f"{listed(empty)}: class has no video or image; add one or remove the folder")
     above = {root, *(folder for folder, _ in roots)}
     beside = sorted(p for folder in above for p in folder.iterdir() if not p.is_dir() and not is_hidden(p.name))
     stray = [p for p in beside if MediaPath(p.name).is_media]

@@ -146,7 +146,7 @@ class TrainedRun:
     """
 
     out: Path
-    model: Recognizer
+    model: Recognizer = field(repr=False)
     table: ScoreTable
     protocol: Protocol
     reading: Reading

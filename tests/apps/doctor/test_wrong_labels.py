@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from made import noise
+from messages import prints
 from texthead.apps.doctor import suspicious_labels
+from texthead.apps.doctor.examine import _first_to_check
 from texthead.apps.doctor.findings import Finding, label_findings
-from texthead.apps.doctor.wrong_labels import PENALTY, _scores_by_others
-from texthead.data import Item
+from texthead.apps.doctor.wrong_labels import PENALTY, JudgedLabels, SuspiciousLabel, _scores_by_others
+from texthead.data import Dataset, Item
 
 CLASSES, EACH, DIM = 5, 48, 32
 TRUE = torch.arange(CLASSES * EACH) % CLASSES
@@ -92,3 +94,16 @@ def test_a_finding_names_the_better_class_once() -> None:
     (finding,) = label_findings(items, range(len(items)), list("abcde"), listed, beside=beside)
     assert (finding.severity, finding.about, finding.items) == ("warning", "3.jpg", (3,))
     assert "labelled e, but fits d better" in finding.detail
+
+
+def test_the_first_label_to_check_has_no_finding_about_it() -> None:
+    items = tuple(Item(Path(name), label) for name, label in (("gone", "x"), ("a", "x"), ("b", "y")))
+    ranked = (SuspiciousLabel(0, 1, np.array([0.2, 0.8])), SuspiciousLabel(1, 0, np.array([0.7, 0.3])))
+    judged = JudgedLabels(ranked, agreement=0.9)
+
+    def first(*known: int) -> str:
+        return _first_to_check(judged, [1, 2], Dataset(items), {*known})
+
+    prints(first(), "no label", "2 items", "check a first (fits y)")
+    prints(first(1), "no other label", "1 item ", "check b first (fits x)")
+    prints(first(1, 2), "no other label looks wrong")

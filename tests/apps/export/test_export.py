@@ -388,3 +388,18 @@ def test_files_that_are_checked_are_from_the_whole_list(tmp_path):
     indices = [int(path.stem) for path in parity._held_out(run)[0]]
     assert len(indices) == parity.CHECKED
     assert indices[-1] >= 61
+
+
+def test_numbers_of_the_card_are_for_its_classes(world, tmp_path):
+    images = [str(write_image(tmp_path / f"{name}.png", name)) for name in ("red", "green")]
+    split = {"held_out": images, "held_out_labels": ["red", None]}  # None: of a removed class.
+    assert parity._held_out(run_of(tmp_path / "run", "frozen", "mean", split=split)) == ([Path(images[0])], ["red"])
+    run = load_run(world.run)
+    edited = replace(run, classes={**run.classes, "edited": {"from": "run", "edits": []}})
+    for each, measured, accuracy in (
+        (run, True, True),
+        (edited, False, True),
+        (replace(run, classes=None), False, False),
+    ):
+        card = card_of(each)
+        assert ("model-index" in card, "Accuracy: " in card) == (measured, accuracy)

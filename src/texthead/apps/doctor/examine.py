@@ -117,9 +117,8 @@ def diagnose(
             judged = JudgedLabels(unjudged="labels are not judged: that is for files with one label each")
         else:
             judged = suspicious_labels(encoded.features, some.labelling.targets(dataset.classes), some.groups)
-        notes += filter(
-            None, [judged.unjudged, _first_to_check(judged, [str(item.path) for item in some.items], dataset)]
-        )
+        first = _first_to_check(judged, seen, dataset, findings.questioned(result))
+        notes += filter(None, [judged.unjudged, first])
         result += findings.label_findings(items, seen, dataset.classes, judged.listed, beside=result)
         for label in judged.listed:
             likely[seen[label.item]] = replace(items[seen[label.item]], label=dataset.classes[label.better])
@@ -163,15 +162,22 @@ def _frozen(settings: EncoderSettings, dataset: Dataset, frames: int, reporter: 
     return FrozenEncoder(encoder, protocol, reading, reporter)
 
 
-def _first_to_check(judged: JudgedLabels, names: Sequence[str], dataset: Dataset) -> str:
-    """Return a note on the most suspicious label if none is listed, since single wrong ones are hard to tell."""
-    doubtful = [label for label in judged.ranked if int(label.fits.argmax()) == label.better]
+def _first_to_check(judged: JudgedLabels, seen: Sequence[int], dataset: Dataset, known: set[int]) -> str:
+    """Return a note on the most suspicious label if none is listed, since single wrong ones are hard to tell.
+
+    Args:
+        seen: position among the items of each judged one.
+        known: positions of items whose label a finding already questions, as that of a copy with another label.
+    """
+    others = [label for label in judged.ranked if seen[label.item] not in known]
+    doubtful = [label for label in others if int(label.fits.argmax()) == label.better]
+    label = "other label" if known else "label"
     if judged.listed or not judged.ranked or judged.agreement < LEAST_AGREEMENT:
         return ""
     if not doubtful:
-        return "no label looks wrong: each item fits its own class best"
+        return f"no {label} looks wrong: each item fits its own class best"
     first = doubtful[0]
     return (
-        f"no label is wrong beyond doubt; of {plural(len(doubtful), 'item')} that fit another class better, check "
-        f"{names[first.item]} first (fits {dataset.classes[first.better]})"
+        f"no {label} is wrong beyond doubt; of {plural(len(doubtful), 'item')} that fit another class better, check "
+        f"{dataset.items[seen[first.item]].path} first (fits {dataset.classes[first.better]})"
     )

@@ -322,6 +322,12 @@ def folder_findings(items: Sequence[Item]) -> list[Finding]:
     return findings
 
 
+def questioned(findings: Iterable[Finding]) -> set[int]:
+    """Return the positions of the items whose label a finding already questions."""
+    two = ("one file, two labels", "folder of another class")
+    return {position for finding in findings if finding.fault in two for position in finding.items}
+
+
 def label_findings(
     items: Sequence[Item],
     positions: Sequence[int],
@@ -336,9 +342,7 @@ def label_findings(
         positions: position among `items` of each judged item.
         beside: the findings so far.
     """
-    two = ("one file, two labels", "folder of another class")
-    known = {position for finding in beside if finding.fault in two for position in finding.items}
-    findings = []
+    known, findings = questioned(beside), []
     for position, label in ((positions[label.item], label) for label in labels):
         if position not in known:
             item = items[position]

@@ -41,7 +41,9 @@ def model_card(
     task = "image-classification" if protocol.frames == 1 else "video-classification"
     scores, data = read_scores(run.folder), data_name(saved_split(run.folder))
     results, published = None, figures_of(run.spec.source)
-    if scores:
+    edited = bool(run.classes and run.classes.get("edited"))
+    measured = scores is not None and run.classes is not None and not edited  # For the classes of the card.
+    if scores and measured:
         metric, value = scores.methods[-1].metric, scores.methods[-1].rate[0]
         kind = "accuracy" if metric == "top-1" else metric
         items = f"{data}, {scores.scored} items"
@@ -51,7 +53,7 @@ def model_card(
             library_name="texthead" if address else "pytorch" if file.endswith(".pt2") else "onnx",
             pipeline_tag=task,
             tags=["texthead"],
-            model_name=name if scores else None,
+            model_name=name if measured else None,
             eval_results=results,
         ),
         template_path=str(_TEMPLATE),
@@ -70,7 +72,7 @@ def model_card(
         int8=int8,
         scores=scores,
         validation=_last_validation(run),
-        edited=bool(run.classes and run.classes.get("edited")),
+        edited=edited,
         classes=classes_of(run)["classes"],
         packages=", ".join(f"{package} {version(package)}" for package in ("texthead", "torch", "av")),
         weights=MediaPath(run.folder / "model.safetensors").fingerprint(),

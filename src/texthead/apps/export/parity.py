@@ -85,11 +85,12 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
 
 
 def _held_out(run: Run) -> tuple[list[Path], list[str]]:
-    """Return some held-out files of the run that still exist, evenly spaced, and their labels."""
+    """Return some held-out files of the run's classes that still exist, evenly spaced, and their labels."""
     split = read_json(run.folder / "split.json", most=MOST_BYTES_OF_LISTS)
     rows = zip(map(Path, split["held_out"]), split["held_out_labels"], strict=True)
     # `predict.py` reads only images and videos.
-    readable = [(path, label) for path, label in rows if MediaPath(path).reader in (Image, Video)]
+    known = [(path, label) for path, label in rows if label is not None]  # None: of a removed class.
+    readable = [(path, label) for path, label in known if MediaPath(path).reader in (Image, Video)]
     existing = [(path, label) for path, label in readable if path.is_file()]
     chosen = [existing[index] for index in evenly(len(existing), CHECKED)]
     return [path for path, _ in chosen], [label for _, label in chosen]
