@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 OURS = "texthead"
 KINDS = ("commands", "encoders", "heads", "readers", "sources", "tools")
 
-_ignored: dict[str, None] = {}  # Lines, each once.
-
 
 @dataclass(frozen=True)
 class Extension:
@@ -103,8 +101,24 @@ def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extensi
         group: name of the group of entry points, such as "texthead.encoders".
         ours: {name: value} of texthead's own entries.
     """
-    kind = _kind(group)
-    extensions = {name: Extension(kind, name, value, (OURS,)) for name, value in (ours or {}).items()}
+    return _entries(group, ours or {})[0]
+
+
+def ignored(group: str, table: str | None = None) -> list[str]:
+    """Return a line for each entry that `find` ignores, as its name is one of texthead's own.
+
+    Args:
+        table: where texthead's own entries are, as `module:object`; imported only if a package adds to the group.
+    """
+    if all(entry.dist and entry.dist.name == OURS for entry in _installed(group)):
+        return []
+    return _entries(group, resolve_name(table) if table else {})[1]
+
+
+def _entries(group: str, ours: Mapping[str, str]) -> tuple[dict[str, Extension], list[str]]:
+    """Return (the entries of a group by their names, a line for each that is ignored)."""
+    kind, lines = _kind(group), list[str]()
+    extensions = {name: Extension(kind, name, value, (OURS,)) for name, value in ours.items()}
     packages = [(entry.dist.name if entry.dist else "unknown", entry) for entry in _installed(group)]
     for package, entry in sorted(packages, key=lambda each: each[0] != OURS):
         before = extensions.get(entry.name)
@@ -113,20 +127,13 @@ def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extensi
         elif not before.ours:
             extensions[entry.name] = Extension(kind, entry.name, entry.value, (*before.packages, package))
         elif package != OURS:
-            _ignored[f"{kind} {entry.name!r} of package {package} is ignored: texthead has its own; rename it"] = None
-    return extensions
+            lines.append(f"{kind} {entry.name!r} of package {package} is ignored: texthead has its own; rename it")
+    return extensions, lines
 
 
 def find_one(group: str, name: str, ours: Mapping[str, str]) -> Extension | None:
     """Return the entry of a group with this name, None if there is none."""
     return find(group, ours).get(name)
-
-
-def ignored() -> list[str]:
-    """Return a line for each entry that `find` ignored since the last call, as its name is one of texthead's own."""
-    lines = [*_ignored]
-    _ignored.clear()
-    return lines
 
 
 def code_of_packages(*groups: str) -> str:

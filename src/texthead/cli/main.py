@@ -54,6 +54,16 @@ GROUPS = {
 }
 COMMANDS = {name: target for group in GROUPS.values() for name, target in group.items()}
 
+# Where texthead's own entries of each group are.
+TABLES = {
+    "texthead.commands": "texthead.cli.main:COMMANDS",
+    "texthead.encoders": "texthead.encoders.encoder:BUILT_IN",
+    "texthead.heads": "texthead.models.head_table:SAVED",
+    "texthead.readers": "texthead.media.open:OUR_READERS",
+    "texthead.sources": "texthead.data.sources:SOURCES",
+    "texthead.tools": None,
+}
+
 SHELLS = ("bash", "zsh", "fish")
 
 FIRST_SCREEN = """\
@@ -189,7 +199,8 @@ def _run(command: type, values: dict[str, Any]) -> int:
         if hasattr(built, "check"):
             built.check()  # Report mistakes before the slow import of torch.
         code = built() or 0
-        console.say_notes(*ignored())
+        for group, table in TABLES.items():
+            console.say_notes(*ignored(group, table))
         return code
 
 
