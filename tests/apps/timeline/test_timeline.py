@@ -273,10 +273,10 @@ def test_windows_that_make_no_sense(name: str, value: Any):
 @pytest.mark.parametrize(
     ("what", "out", "video", "rule"),
     [
-        ("overlay", "film.mp4", "film.mp4", "is the input video"),
+        ("`overlay`", "film.mp4", "film.mp4", "is the input video"),
         ("`export`", "events.txt", "film.mp4", "must end in .srt, .csv or .mp4"),
-        ("manifest", "events.csv", "-", "needs a file"),
-        ("overlay", "events.mp4", "rtsp://camera", "needs a file"),
+        ("`manifest`", "events.csv", "-", "needs a file"),
+        ("`overlay`", "events.mp4", "rtsp://camera", "needs a file"),
     ],
 )
 def test_files_that_cannot_be_written_are_refused_first(

@@ -15,7 +15,7 @@ from texthead.apps.doctor.findings import Finding, Severity, plural
 from texthead.apps.doctor.page import Diagnosis
 from texthead.apps.doctor.wrong_labels import LEAST_AGREEMENT, JudgedLabels, suspicious_labels
 from texthead.data import Dataset
-from texthead.encoders import AnyEncoder, Encoder, EncoderOptions, zero_shot_note
+from texthead.encoders import Encoder, EncoderOptions, zero_shot_note
 from texthead.errors import RunError
 from texthead.features import FrozenEncoder, FrozenFiles, Reading, Still
 from texthead.parallel import Reporter, run_tasks
@@ -28,7 +28,7 @@ _ENCODED_FRAMES = 4
 def diagnose(
     dataset: Dataset,
     classes: OwnSentences | None = None,
-    encoder: AnyEncoder = "mini",
+    encoder: str | Encoder | EncoderOptions = "mini",
     *,
     quick: bool = False,
     k: int | None = None,

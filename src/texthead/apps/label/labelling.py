@@ -14,7 +14,7 @@ from texthead.apps.label.selection import Similarities, guesses
 from texthead.apps.label_studio import document_root
 from texthead.apps.search import encode_windows
 from texthead.data import Dataset, Item, Labels, manifest_rows, read_dataset, read_files
-from texthead.encoders import AnyEncoder, Encoder, EncoderOptions
+from texthead.encoders import Encoder, EncoderOptions
 from texthead.errors import DataError, MediaError, check_no_text, listed
 from texthead.features import FrozenEncoder, Reading, check_any
 from texthead.media import MediaPath, Span, Video, spans_by_file
@@ -113,7 +113,7 @@ def label_pool(
     *,
     several: bool = False,
     cut_above: float = 20.0,
-    encoder: AnyEncoder = "mini",
+    encoder: str | Encoder | EncoderOptions = "mini",
     reading: Reading = Reading(cache=True),
     reporter: Reporter = Reporter(),
 ) -> Pool:

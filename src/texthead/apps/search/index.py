@@ -13,7 +13,7 @@ from torch import Tensor
 
 from texthead.apps.search.windows import as_model, encode_windows
 from texthead.data import read_files
-from texthead.encoders import AnyEncoder, Encoder, EncoderOptions
+from texthead.encoders import Encoder, EncoderOptions
 from texthead.errors import MediaError, RunError
 from texthead.features import Reading, check_any
 from texthead.files import cache_dir
@@ -105,7 +105,7 @@ class Index:
 
 def open_index(
     data: str | Path,
-    model: AnyEncoder | Run = "mini",
+    model: str | Encoder | EncoderOptions | Run = "mini",
     reading: Reading = Reading(cache=True, engine="auto"),
     *,
     reporter: Reporter = Reporter(),

@@ -49,7 +49,7 @@ def exports(video: str, files: Iterable[str | Path]) -> dict[Path, str]:
             raise DataError(f"`export` {file}: must end in {either([*EXPORTS])}")
         if is_stream(video):
             if kind != "subtitles":
-                raise DataError(f"{kind} {file}: needs a file, not a stream; save the stream and give its file")
+                raise DataError(f"`{kind}` {file}: needs a file, not a stream; save the stream and give its file")
         elif file.resolve() == MediaPath(MediaPath(video).file).resolved().path:
-            raise DataError(f"{kind} {file}: is the input video; name another file")
+            raise DataError(f"`{kind}` {file}: is the input video; name another file")
     return kinds
