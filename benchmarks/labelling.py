@@ -31,7 +31,7 @@ from texthead.apps.label.labelling import Pool, encode_files
 from texthead.apps.label.learning_curve import learning_curve
 from texthead.apps.label.selection import Similarities, guesses, margin_uncertainty
 from texthead.apps.label.session import LabelSession
-from texthead.data.dataset import Dataset, Item, label_indices
+from texthead.data.dataset import Dataset, Item
 from texthead.features.reading import Reading
 from texthead.text.class_names import clean_names
 
@@ -138,7 +138,7 @@ class World:
         splits = []
         for split in (data.split("train"), data.split("test")):
             pool = encode_files(replace(split, notes=()), encoder, Reading(engine="auto"))
-            splits.append((pool.features, torch.tensor(label_indices(split, data.classes))))
+            splits.append((pool.features, torch.tensor(split.labelling.numbers(data.classes))))
         rows = th.text_weights(encoder, list(clean_names(data.classes)), template="{}")
         return World(splits[0], splits[1], rows)
 

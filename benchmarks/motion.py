@@ -37,7 +37,7 @@ from texthead.encoders.multilingual import multilingual_e5
 from texthead.encoders.pairing import fitted_map
 from texthead.models.heads import FrozenHead, TrainableHead
 from texthead.models.temporal import AttentivePool, MeanPool, VJEPA2Pool
-from texthead.recipes import lr_factor, step_epoch
+from texthead.training.optimizer import lr_factor, step_epoch
 from texthead.transfer.closed_form import text_probe_head
 
 FRAMES, SIZE, DIM, BATCH = 17, 32, 96, 32

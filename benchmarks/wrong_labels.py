@@ -25,7 +25,6 @@ from benchmarks.choosing import SETS as CHOOSING_SETS
 from texthead.apps.label.labelling import Pool
 from texthead.apps.label.selection import Similarities
 from texthead.apps.label.session import LabelSession
-from texthead.data.dataset import label_indices
 from texthead.files import write_csv
 from texthead.transfer.closed_form import class_center
 
@@ -92,7 +91,7 @@ def main() -> None:
     for name in options.sets:
         data = th.read_dataset(options.data / SETS[name])
         data = data.split("train") if options.page else data
-        features, y = encoded(data), torch.tensor(label_indices(data, data.classes))
+        features, y = encoded(data), torch.tensor(data.labelling.numbers(data.classes))
         near, rows = nearest(features, y), list[list[object]]()
         if options.page:
             order = Similarities(features).next(torch.full((len(y), 2), 0.5), [], 200)

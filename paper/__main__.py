@@ -52,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             from paper.report import write
 
-            write(options.results, options.scale, options.out, options.page, seeds=options.seeds)
+            home = FOLDER.parent if options.results == FOLDER else options.results
+            out, page = options.out or home / "RESULTS.md", options.page or home / "results.html"
+            write(options.results, options.scale, out, page, seeds=options.seeds)
         sys.stdout.flush()
     except BrokenPipeError:
         return reader_gone()
@@ -126,12 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     reporting.add_argument(
         "--seeds", type=int, help="number of seeds; default: the last look of each claim at mini, 1 at full"
     )
-    reporting.add_argument(
-        "--out", type=Path, default=FOLDER.parent / "RESULTS.md", help="Markdown file; default: paper/RESULTS.md"
-    )
-    reporting.add_argument(
-        "--page", type=Path, default=FOLDER.parent / "results.html", help="HTML file; default: paper/results.html"
-    )
+    place = "in paper, or in the folder of --results"
+    reporting.add_argument("--out", type=Path, help=f"Markdown file; default: RESULTS.md {place}")
+    reporting.add_argument("--page", type=Path, help=f"HTML file; default: results.html {place}")
     pruning = add("unused", help="list finished rows that no experiment asks for any more")
     pruning.add_argument("--scale", choices=SCALES, default="mini", help="scale of the rows; default: mini")
     pruning.add_argument("--remove", action="store_true", help="remove these rows from their files")

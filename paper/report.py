@@ -37,7 +37,7 @@ def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | No
     """Write the finished rows of a scale to `out` (Markdown) and `page` (HTML).
 
     Raises:
-        RunError: no row of this scale is finished, or a file cannot be written.
+        RunError: no row of this scale is finished or asked for, or a file cannot be written.
     """
     store = Store(results, scale)
     if not store.lines:
@@ -55,6 +55,8 @@ def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | No
         counts[name] = (len(result.keys & store.lines.keys()), len(result.keys), missing_rows(name, setting))
         keys[name] = result.keys
         sections.append(result.section)
+    if not any(finished for finished, *_ in counts.values()):
+        raise RunError(f"{store.folder}: no experiment asks for these rows; `python -m paper unused` lists them")
     head = heading(store, keys, scale)
     with replacing(out) as temporary:
         temporary.write_text(markdown(sections, head, counts, scale), encoding="utf-8")

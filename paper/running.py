@@ -183,8 +183,8 @@ def _make_shared(rows: Sequence[Row], setting: Setting, pool: ProcessPoolExecuto
     sized = sorted({row.encoder for row in rows if row.encoder.startswith("tinyclip")})
     towers = sorted({name.partition("@")[0] for name in sized})
     if towers:
-        names = ", ".join(towers)
-        say(f"  small CLIPs: {names}; training each takes 6 to 8 minutes on one core, once; cached in {runtime.folder}")
+        long = "6 to 8 minutes on one core" if runtime.scale == "mini" else "seconds"
+        say(f"  small CLIPs: {', '.join(towers)}; training each takes {long}, once; cached in {runtime.folder}")
     for wave in (towers, [name for name in sized if name not in towers]):
         for folder in pool.map(fit.tiny_folder, wave, [runtime] * len(wave)):
             say(f"  small CLIP: {folder.name}")

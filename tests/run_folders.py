@@ -13,7 +13,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.prediction.formats import CSV_COLUMNS
 from texthead.recipes import Recipe
-from texthead.runs.folder import classes_json, describe, save_model
+from texthead.runs.folder import describe, save_model
 from texthead.runs.run import Run, load_run
 
 RECIPE = Recipe(name="test", frames=3, size=32, resize=36, area=(0.25, 1.0), warmup=0.5, epochs=1, template="a {}.")
@@ -26,8 +26,8 @@ def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
     held_out = {"held_out": ["/b.mp4"], "held_out_labels": ["x"], "held_out_content": [CONTENT["b"]]}
     split = {"source": "", **train, **held_out, "held_out_groups": [None]}
     write_json(folder / "split.json", split)
-    write_json(folder / "classes.json", classes_json(model.head, None, recipe.template))
-    write_json(folder / "recipe.json", describe(model, recipe, PIXELS))
+    for name, content in zip(("recipe.json", "classes.json"), describe(model, recipe, PIXELS), strict=True):
+        write_json(folder / name, content)
     save_model(folder / "model.safetensors", model)
     return folder
 

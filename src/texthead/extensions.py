@@ -10,8 +10,8 @@ Each group has a table of texthead's own entries in the same form; `find` return
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -77,10 +77,11 @@ class Extension:
             raise self.error(self.broken(f"has no function {' or '.join(missing)}"))
         return loaded
 
-    def call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Call a function of the entry and return its result; raise `error` for one of a package's code."""
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """Turn an error of a package's code into `error`, which names the package."""
         try:
-            return function(*args, **options)
+            yield
         except Exception as problem:
             if self.ours or isinstance(problem, TextheadError):
                 raise

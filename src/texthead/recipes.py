@@ -421,30 +421,3 @@ def small(**changes) -> Recipe:
 
 
 RECIPES = {"paper": paper, "text4vis": text4vis, "small": small}
-
-
-def lr_factor(epoch: float, *, epochs: float, warmup: float) -> float:
-    """Return the fraction of the peak learning rate at a fractional epoch: linear up to 1, half a cosine down to 0.
-
-    lr_factor(2.5, epochs=30, warmup=5) = 0.5; lr_factor(17.5, epochs=30, warmup=5) = 0.5.
-
-    Source: Sec. 4.1, "a cosine learning rate schedule with a 5-epoch linear warmup".
-    """
-    if epoch < warmup:
-        return epoch / warmup
-    return (1 + math.cos(math.pi * (epoch - warmup) / (epochs - warmup))) / 2
-
-
-def step_epoch(step: int, *, steps_per_epoch: int, schedule_every: int) -> float:
-    """Return the fractional epoch whose learning rate optimiser step `step` (from 0) uses.
-
-    If `schedule_every` is 1, the middle of the step, so that neither the first nor the last step has rate 0. Else as
-    in the published code: steps 0, n - 1, 2n - 1, ... of an epoch set the rate to that of their start, so that the
-    first n - 1 updates have rate 0.
-
-    step_epoch(8, steps_per_epoch=100, schedule_every=10) = 0; steps 9 to 18 give 0.09.
-    """
-    if schedule_every == 1:
-        return (step + 0.5) / steps_per_epoch
-    epoch, within = divmod(step, steps_per_epoch)
-    return epoch + max(0, (within + 1) // schedule_every * schedule_every - 1) / steps_per_epoch

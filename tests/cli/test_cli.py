@@ -16,7 +16,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from made import write_broken, write_frames, write_video
+from made import write_broken, write_clip_folder, write_frames, write_video
 from media_files import truncate
 from messages import prints
 from pages import Page, assert_self_contained
@@ -204,6 +204,13 @@ def test_predict_without_run_from_names_file(works, tmp_path):
     prints(note, "names alone", "not calibrated")
     prints(prompt, "'a photo of a fire engine.'", 1)
     assert suggested == f"next: texthead label {tmp_path} --classes {names} --out labels.csv"
+
+
+def test_the_next_command_has_the_same_encoder(world, works, tmp_path):
+    names, encoder = ("--classes", "red, blue"), ("--encoder", f"hf:{write_clip_folder(tmp_path)}")
+    for words in (("predict", world.images / "red"), ("label", world.images / "red", "--next", 1)):
+        _, err = works(*words, *names, *encoder)
+        assert err.splitlines()[-1].endswith(f"--out labels.csv {' '.join(encoder)}")
 
 
 @pytest.mark.parametrize("end", ["TSV", "txt"])

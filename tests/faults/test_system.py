@@ -180,6 +180,7 @@ def test_shared_memory_is_full(tmp_path: Path) -> None:
     assert "/dev/shm" in done.stderr.splitlines()[-1]
 
 
-def test_warnings_as_errors(folder: Path) -> None:
-    done = texthead(folder, "predict", "run", "in", before="PYTHONWARNINGS=error")
+@pytest.mark.parametrize("words", [("predict", "run", "in"), ("encoders", "mini")])
+def test_warnings_as_errors(words: tuple[str, ...], folder: Path) -> None:
+    done = texthead(folder, *words, before="PYTHONWARNINGS=error")
     assert (done.returncode, "Warning" in done.stderr, "Traceback" in done.stderr) == (0, False, False), done.stderr

@@ -188,13 +188,13 @@ def test_a_changed_picture_misses(
     path = write_frames(tmp_path / name, "red", 9)
     changed = tmp_path / name.format(6)
     (red,) = read(visual, [path], cache)
-    before, digest = changed.stat(), cache.digest(path)
+    before, digest = changed.stat(), cache.identify(MediaPath(path))[0]
     time.sleep(0.02)  # file times have a resolution of a few milliseconds
     write_image(changed, "blue")
     assert changed.stat().st_size == before.st_size
     if keep_time:
         os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert cache.digest(path) != digest
+    assert cache.identify(MediaPath(path))[0] != digest
     (blue,) = read(visual, [path], cache)
     (expected,) = read(visual, [path])
     assert torch.equal(blue, expected)
@@ -242,7 +242,7 @@ def test_a_copied_folder_of_frames_hits(visual: Visual, cache: FeatureCache, tmp
     other = write_frames(tmp_path / "elsewhere" / "{:d}.png", "red", 9, first=0)
     (before,) = read(visual, [path], cache)
     forbid_decoding(monkeypatch)
-    assert cache.digest(path) == cache.digest(other)
+    assert cache.identify(MediaPath(path))[0] == cache.identify(MediaPath(other))[0]
     assert all(torch.equal(features, before) for features in read(visual, [path, other], cache))
 
 

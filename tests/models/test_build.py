@@ -27,7 +27,7 @@ from texthead.encoders.encoder import Encoder, Text, Visual
 from texthead.encoders.load import spec_of
 from texthead.encoders.openclip import openclip_tower
 from texthead.errors import DataError, RunError
-from texthead.models.build import drop_patches, make_head, make_temporal_for
+from texthead.models.build import make_head, make_temporal_for
 from texthead.models.head_rows import (
     RowInputs,
     RowKind,
@@ -51,6 +51,7 @@ from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.recipes import HEADS, WITHOUT_TEXT, Recipe
 from texthead.runs.run import load_run
 from texthead.training.step import encoder_blocks
+from texthead.training.tune import drop_patches
 from training_runs import RECIPE, assert_same_weights, copied, draw
 
 

@@ -208,6 +208,20 @@ def test_truncated_result_names_line(tmp_path, capsys):
     prints(capsys.readouterr().err, f"{file}:2")
 
 
+def test_a_report_of_own_rows_stays_beside_them(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr("paper.report.write", lambda *places, seeds: written.append(places))
+    assert main(["report", "--results", str(tmp_path)]) == main(["report", "--page", "page.html"]) == 0
+    assert written[0] == (tmp_path, "mini", tmp_path / "RESULTS.md", tmp_path / "results.html")
+    assert written[1] == (ROOT / "paper/results", "mini", ROOT / "paper/RESULTS.md", Path("page.html"))
+
+
+def test_rows_that_no_experiment_asks_for_are_no_report(tmp_path, capsys):
+    Store(tmp_path, "mini").add("table1", Job("text", 0, Row("emoji")), "k1", RESULT, 1.0)
+    assert main(["report", "--results", str(tmp_path)]) == 2
+    prints(capsys.readouterr().err, f"{tmp_path / 'mini'}", "unused")
+
+
 def test_table_8_without_defect_rows(tmp_path):
     captions = []
     for processes in (0, 8):

@@ -162,8 +162,10 @@ class CommandOutput:
         if self._screen.verbose or not self._screen.line.tell(message):
             self.notes().print(message)
 
-    def next_command(self, *words: object) -> None:
-        """Suggest the command to type next; its words are quoted for a shell."""
+    def next_command(self, *words: object, encoder: str | None = None, text: str | None = None) -> None:
+        """Suggest the command to type next, with the encoder if it is not the default; words are quoted for a shell."""
+        given = {"--encoder": None if encoder == "mini" else encoder, "--text": text}
+        words += tuple(word for name, value in given.items() if value is not None for word in (name, value))
         skip = ["--skip-unreadable"] * (self._screen.skips and words[1] in ("train", "report", "label"))
         self._screen.next = " ".join(shlex.quote(str(word)) for word in (*words, *skip))
 

@@ -102,7 +102,8 @@ class Predict:
         if run_folder is None:
             folder = Path(self.inputs[0])
             folder = folder if folder.is_dir() else folder.parent
-            console.next_command("texthead", "label", folder, "--classes", self.model.classes, "--out", "labels.csv")
+            source, words = self.model.source, ("--classes", self.model.classes, "--out", "labels.csv")
+            console.next_command("texthead", "label", folder, *words, encoder=source.encoder, text=source.text)
         else:
             console.next_command("texthead", "ui", run_folder)
             sys.stdout.flush()

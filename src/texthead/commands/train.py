@@ -257,7 +257,7 @@ class Train:
         division, inputs = plan.division, plan.inputs
         console.say_notes(*plan.notes)
         share = f"{100 * (self.held_out or HELD_OUT):g} % of each class, at least one"
-        drawn = f" (drawn with seed {inputs.recipe.seed}, {share})" if plan.drawn else ""
+        drawn = f" (drawn with seed {inputs.recipe.seed}, {share})" if division.drawn else ""
         scored = f"{len(division.scored)} {division.scored_name} items" if len(division.scored) else "none"
         console.remarks().print(
             f"{len(division.train)} training items of {len(inputs.labels)} classes, {scored} to score{drawn}"

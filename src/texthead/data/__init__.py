@@ -7,7 +7,7 @@ reading          read a dataset from class folders, a manifest, a list, shards o
 rows             rows of tables and JSON lists -> items
 published_lists  the list formats of Text4Vis, ActionCLIP and ViFi-CLIP
 hub              Hugging Face datasets -> labelled files
-splits           seeded draws: K-shot, fractions, held-out items, unseen classes
+splits           seeded draws: K-shot, fractions, held-out items
 division         divide a dataset into training, validation and scored items
 class_shares     how frequent each class is in what will be predicted
 sampling         frame indices and crop positions

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from texthead.data.dataset import Dataset, label_indices
+from texthead.data.dataset import Dataset
 from texthead.data.protocol import Pixels, Protocol
 from texthead.data.sampling import random_in_segment, random_window
 from texthead.data.transforms import augment, view_crops
@@ -36,7 +36,7 @@ class TrainClips(torch.utils.data.Dataset):
 
     def __init__(self, dataset: Dataset, names: Sequence[str], recipe: Recipe, pixels: Pixels):
         self.paths = [str(item.path) for item in dataset.items]  # Strings pickle faster than items.
-        self.targets = label_indices(dataset, names)
+        self.targets = dataset.labelling.numbers(names)
         self.recipe = recipe
         self.pixels = pixels
 
@@ -52,8 +52,7 @@ class TrainClips(torch.utils.data.Dataset):
         epoch, position = key
         rng = np.random.default_rng([self.recipe.seed, epoch, position])
         try:
-            check_windows(self.paths[position], self.recipe.stride > 0)
-            with MediaPath(self.paths[position]).open() as media:
+            with MediaPath(self.paths[position]).open(windows=self.recipe.stride > 0) as media:
                 indices = random_window(media.num_frames, self.recipe.frames, self.recipe.stride, _randint(rng))
                 # Each call gets the same generator state, so all frames get the same crop; `each` goes on.
                 each = rng.spawn(1)[0]
@@ -67,13 +66,6 @@ class TrainClips(torch.utils.data.Dataset):
 
 def _randint(rng: np.random.Generator) -> Callable[[int], int]:
     return lambda n: int(rng.integers(n))
-
-
-def check_windows(path: str | Path, windows: bool) -> None:
-    """Raise MediaError if `windows` is set and the path is a prepared clip, which holds only some frames."""
-    if windows and MediaPath(path).is_member:
-        problem = "a prepared clip has no windows: use `stride=0`, `origin=first` or `origin=centre`, or its original"
-        raise MediaError(path, problem)
 
 
 class FileDataset(torch.utils.data.Dataset):
@@ -105,8 +97,7 @@ class ViewClips(FileDataset):
 
 def _views(path: str, protocol: Protocol) -> UInt8[Tensor, "views frames 3 size size"]:
     frames, views, pixels = protocol.frames, protocol.views, protocol.sizes
-    check_windows(path, views.of_windows)
-    with MediaPath(path).open() as media:
+    with MediaPath(path).open(windows=views.of_windows) as media:
         media.enough = pixels.enough
         clips = views.frame_indices(media.num_frames, frames)
         indices = sorted({index for clip in clips for index in clip})

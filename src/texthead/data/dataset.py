@@ -309,12 +309,3 @@ def splits_of(dataset: Dataset) -> dict[str, int]:
     """Return the number of items of each split present."""
     counts = Counter(item.split for item in dataset.items)
     return {name: counts[name] for name in get_args(Split) if counts[name]}
-
-
-def label_indices(dataset: Dataset, names: Sequence[str]) -> list[int]:
-    """Return the index of each item's label in `names`; with several labels, the numbers of `Labels.table`.
-
-    Raises:
-        DataError: a label is not in `names`.
-    """
-    return dataset.labelling.numbers(names)

@@ -12,13 +12,17 @@ HELD_OUT = 0.2
 
 @dataclass(frozen=True)
 class Division:
-    """Items for training, for validation after each epoch, and for scoring at the end; `notes` are about the draw."""
+    """Items for training, for validation after each epoch, and for scoring at the end.
+
+    `notes` are about the division; `drawn` is whether the items to score were drawn.
+    """
 
     train: Dataset
     val: Dataset | None
     scored: Dataset
     scored_name: str
     notes: tuple[str, ...] = ()
+    drawn: bool = False
 
 
 def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None) -> Division:
@@ -48,7 +52,7 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
     notes += [line for split, items in others.items() for line in unscored(items, split, train.classes)]
     others = {split: items.with_classes(train.classes) for split, items in others.items()}
     name = "test" if "test" in counts else "val"
-    return Division(train, others.get("val"), others.get(name, dataset.pick([])), name, tuple(notes))
+    return Division(train, others.get("val"), others.get(name, dataset.pick([])), name, tuple(notes), not own)
 
 
 def divide_or_train(dataset: Dataset, *, seed: int, k: int | None) -> Division:

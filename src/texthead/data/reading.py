@@ -86,7 +86,8 @@ def read_dataset(
         if option not in (*used, "labels"):
             kind = "class folders" if option == "tree" else "lists (.txt)"
             raise DataError(f"`{option}` {str(value)!r} is for {kind}, but {source} is none; leave it out")
-    dataset = entry.call(read, str(source), **{name: options[name] for name in used})
+    with entry.faults():
+        dataset = read(str(source), **{name: options[name] for name in used})
     if not isinstance(dataset, Dataset):
         raise RunError(entry.broken(f"returned a {type(dataset).__name__}, not a Dataset"))
     path = Path(source)
@@ -136,8 +137,9 @@ def _reader_of(source: str) -> tuple[Extension, Callable[..., Dataset]]:
     for entry in sorted(entries, key=lambda entry: entry.ours and entry.name not in {*SOURCES} - {"json"}):
         try:
             module = entry.load(SOURCE_FUNCTIONS)
-            if entry.call(module.accepts, source):
-                return entry, module.read
+            with entry.faults():
+                if module.accepts(source):
+                    return entry, module.read
         except RunError as error:  # A broken package matters only if nothing else accepts the source.
             problem = problem or error
     raise problem or unknown_source(Path(source))

@@ -83,8 +83,8 @@ def load_encoder(
         return _lazy(source, load, keep_text=keep_text)
     extension, module, rest = _resolve(source)
     block = partial(downloads, source, partial(_location, source), allowed=allow_download)
-    with block():
-        encoder = extension.call(module.load, rest)
+    with block(), extension.faults():
+        encoder = module.load(rest)
     if not extension.ours:
         _check_package(encoder, source)
     if text is not None:
@@ -188,7 +188,8 @@ def spec_of(source: str) -> VisualSpec:
         EncoderError: the source or architecture is unknown.
     """
     extension, module, rest = _resolve(source)
-    return extension.call(module.spec, rest)
+    with extension.faults():
+        return module.spec(rest)
 
 
 def names_encoder(word: str) -> bool:

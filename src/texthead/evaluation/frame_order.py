@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from texthead.data.dataset import Dataset, label_indices
+from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.evaluation.intervals import lead_interval
 from texthead.features.frames import readable
@@ -90,7 +90,7 @@ def order_test(
     """
     frames = protocol.frames
     orders = [list(range(frames)), list(reversed(range(frames))), *(shuffled(frames, seed) for seed in seeds)]
-    targets = torch.tensor(label_indices(dataset, model.names))
+    targets = torch.tensor(dataset.labelling.numbers(model.names))
     if not model.sees_frames_apart:  # The cache holds features of frames in order.
         reading = replace(reading, cache=False)
     paths = [item.path for item in dataset.items]

@@ -116,34 +116,35 @@ class FeatureCache:
                 "space, or set `cache` or TEXTHEAD_CACHE to another folder"
             ) from None
 
-    def digest(self, path: Path) -> str:
-        """Return the SHA-256 of a file's bytes, cached while its stamp stays the same.
+    def identify(self, media: MediaPath) -> tuple[str, str]:
+        """Return the SHA-256 of a file's bytes, cached while its stamp stays the same, and the stamp, taken before.
 
-        For a folder of frames, the digest covers all files in frame order.
+        For a part, both are those of its file. For a folder of frames, the digest covers all files in frame order.
 
         Raises:
-            MediaError: the file cannot be read.
+            MediaError: the file cannot be read, or has no such part.
         """
+        media.check_part()
+        path, stamp = media.file, media.stamp()
         media = MediaPath(path)
         if media.is_member:
-            return media.digest()
+            return media.digest(), stamp
         for file in media.files():
             check_file(file)
         try:
-            stamp = media.stamp()
             # SQLite cannot store a name that is not UTF-8 as text.
             name = str(media.resolved()).encode("utf-8", "backslashreplace").decode("utf-8")
             with self._faults():
                 query = "SELECT stamp, digest, checksum FROM files WHERE path = ?"
                 row = self._db.execute(query, (name,)).fetchone()
             if row and row[0] == stamp and self._fits(row[2], row[1], name, stamp):
-                return row[1]
+                return row[1], stamp
             digest = media.digest()
         except OSError as error:
             raise MediaError(path, f"cannot be read ({error.strerror}); check the path") from None
         with self._faults(), self._db:
             self._replace("files", name, stamp, digest, self._checksum(digest, name, stamp))
-        return digest
+        return digest, stamp
 
     def length(self, digest: str) -> int | None:
         """Return the number of frames of a file, or None if it is not cached."""
@@ -158,7 +159,8 @@ class FeatureCache:
     def still(self, path: Path) -> tuple[str, Still] | None:
         """Return the SHA-256 of an image's bytes and its still; None if it is not cached, or for another file."""
         with suppress(MediaError):
-            digest = self.digest(path) if MediaPath(path).is_image else ""
+            media = MediaPath(path)
+            digest = self.identify(media)[0] if media.is_image else ""
             if isinstance(row := self._value("stills", digest + AS_PICTURE), bytes):
                 return digest, Still.from_bytes(row)
         return None

@@ -58,14 +58,23 @@ class FrameFeatures(NamedTuple):
 class _Address(NamedTuple):
     """Where the frames of a file or part are cached: the digest and frame count of the file, and frame indices in it.
 
-    `file_length` is 0 if the file has not been opened yet. With another stamp than `stamp`, which is older than the
-    digest, a file has been replaced.
+    `file_length` is 0 if the file has not been opened yet. `stamp` was taken before the digest.
     """
 
-    digest: str
-    frames: range
-    file_length: int
+    media: MediaPath
+    digest: str = ""
+    frames: range = range(0)
+    file_length: int = 0
     stamp: str = ""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the file is still the one that was looked up: its stamp has not changed."""
+        return self.media.stamp() == self.stamp
+
+    def with_length(self, length: int) -> "_Address":
+        """Return the address; if the file's length was unknown, fill it in."""
+        return self if self.file_length else self._replace(frames=range(length), file_length=length)
 
 
 def _times(path: Path) -> Float[Tensor, " frames"]:
@@ -143,21 +152,21 @@ def frame_features(
                 chunk = paths[start : start + FILES_OF_CHUNK]
                 entries, addresses = _look_up(cache, chunk, look_up, reading, reporter)
                 missing = [position for position, entry in enumerate(entries) if entry is None]
-                missing_paths, chosen = [chunk[i] for i in missing], [chooses[start + i] for i in missing]
-                loader = _frame_loader(missing_paths, chosen, pixels, reading.workers, visual.mean.device)
+                chosen = [chooses[start + i] for i in missing]
+                loader = _frame_loader([chunk[i] for i in missing], chosen, pixels, reading.workers, visual.mean.device)
                 if engine is None:
                     # An estimate: lengths are unknown, so count each video as a long one, and later files as one frame.
-                    pairs = zip(missing_paths, chosen, strict=True)
-                    count = sum(1 if MediaPath(path).is_image else len(set(each(10_000))) for path, each in pairs)
+                    pairs = zip(missing, chosen, strict=True)
+                    count = sum(1 if addresses[i].media.is_image else len(set(each(10_000))) for i, each in pairs)
                     count += len(paths) - start - len(chunk)
                     engine = Engine(visual, reading.engine, count, reporter, classify)
                 encoded = zip(missing, _encode(visual, engine, loader), strict=True)
                 for done, (position, entry) in enumerate(encoded, start + len(chunk) - len(missing) + 1):
                     if cache and isinstance(entry, FrameFeatures):
-                        if MediaPath(chunk[position]).stamp() == addresses[position].stamp:
-                            digest, frames, file_length, _ = _with_length(addresses[position], entry.length)
-                            indices = [frames[i] for i in entry.indices]
-                            cache.put(digest, file_length, indices, entry.features, engine.name, entry.still)
+                        if addresses[position].is_current:
+                            at = addresses[position].with_length(entry.length)
+                            indices = [at.frames[i] for i in entry.indices]
+                            cache.put(at.digest, at.file_length, indices, entry.features, engine.name, entry.still)
                         entry = entry._replace(still=b"")
                     entries[position] = entry
                     progress(done, len(paths))
@@ -214,8 +223,8 @@ def features_of_clips(
                 # One clip at a time, to save memory.
                 clips = (pictures[None, [position_of[index] for index in clip]].to(device) for clip in choose(length))
                 features = (clip_features(visual, clip)[0].to(number_type).cpu() for clip in clips)
-                if cache and MediaPath(paths[position]).stamp() == addresses[position].stamp:
-                    address = _with_length(addresses[position], length)
+                if cache and addresses[position].is_current:
+                    address = addresses[position].with_length(length)
                     entry = cached(cache, address)
                     cache.put(address.digest, address.file_length, (), torch.empty(0, 1))
                     for digest, tokens in zip(entry.digests, features, strict=True):
@@ -242,21 +251,20 @@ def _look_up(
         reading: how to open files whose frame times are not cached yet.
     """
     entries: list[Entry | MediaError | None] = [None] * len(paths)
-    addresses = [_Address("", range(0), 0)] * len(paths)
+    addresses = [_Address(MediaPath(path)) for path in paths]
     if cache is None:
         return entries, addresses
     # Stamps are taken before frame times are read, so that a file that is replaced in between is noticed.
-    stamped: list[tuple[int, MediaPath, str, str]] = []
-    for position, media in enumerate(map(MediaPath, paths)):
+    identified: list[tuple[int, MediaPath, str, str]] = []
+    for position, media in enumerate(address.media for address in addresses):
         try:
-            media.check_part()
-            stamp = media.stamp()
-            stamped.append((position, media, cache.digest(media.file) + (AS_PICTURE if media.is_image else ""), stamp))
+            digest, stamp = cache.identify(media)
+            identified.append((position, media, digest + (AS_PICTURE if media.is_image else ""), stamp))
         except MediaError as error:
             entries[position] = _named(error, media)
-    files = [*dict.fromkeys(media.file for _, media, _, _ in stamped if media.is_part)]
+    files = [*dict.fromkeys(media.file for _, media, _, _ in identified if media.is_part)]
     times = dict(zip(files, frame_times(cache, files, reading), strict=True))
-    for position, media, digest, stamp in stamped:
+    for position, media, digest, stamp in identified:
         length = cache.length(digest) or 0
         frames = range(length)
         if media.is_part:
@@ -267,7 +275,7 @@ def _look_up(
             except MediaError as error:
                 entries[position] = _named(error, media)
                 continue
-        addresses[position] = _Address(digest, frames, length, stamp)
+        addresses[position] = _Address(media, digest, frames, length, stamp)
         entries[position] = look_up(cache, position, addresses[position]) if length else None
     cache.say_misfits(reporter)
     return entries, addresses
@@ -289,10 +297,10 @@ def frame_times(
         if cache is None:
             return None
         try:
-            before[path] = MediaPath(path).stamp(), cache.digest(path)
+            before[path] = cache.identify(MediaPath(path))
         except MediaError as error:
             return error
-        return cache.times(before[path][1])
+        return cache.times(before[path][0])
 
     missing = [path for path in paths if cached(path) is None]
     opened = iter(data_loader(FileDataset(_times, missing), reading.workers, batch_size=None))
@@ -301,14 +309,9 @@ def frame_times(
         times = next(opened) if path in waiting else cached(path)
         if isinstance(times, Tensor):
             times = times.tolist()
-            if cache is not None and MediaPath(path).stamp() == before[path][0]:
-                cache.put_times(before[path][1], times)
+            if cache is not None and MediaPath(path).stamp() == before[path][1]:
+                cache.put_times(before[path][0], times)
         yield [] if times is None else times
-
-
-def _with_length(address: _Address, length: int) -> _Address:
-    """Return the address; if the file's length was unknown, fill it in."""
-    return address if address.file_length else address._replace(frames=range(length), file_length=length)
 
 
 def _size_text(spec: VisualSpec, clips: Sequence[Sequence[int]], files: int, where: str) -> str:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels, Protocol
-from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
 from texthead.features.engine import Classify, Engine
 from texthead.features.frames import (
@@ -186,10 +185,10 @@ def _cached_features(
     rest = pixels_of(model, protocol), reading, reporter
     entries: Iterable[Sequence[Tensor] | FrameFeatures | MediaError]
     if model.sees_clips:
-        entries = features_of_clips(as_visual(model.visual), paths, choose, *rest)
+        entries = features_of_clips(model.visual_encoder, paths, choose, *rest)
     else:
         frames = partial(frames_of_clips, choose=choose)
-        entries = frame_features(as_visual(model.visual), paths, frames, *rest, _classify_of(model))
+        entries = frame_features(model.visual_encoder, paths, frames, *rest, _classify_of(model))
     features: list[Tensor | MediaError] = []
     for entry in entries:
         if isinstance(entry, FrameFeatures):

@@ -226,10 +226,13 @@ class MediaPath:
             return self._member().source if self.is_member else file_fingerprint(self.file)
         return ""
 
-    def open(self) -> "Media":
+    def open(self, *, windows: bool = False) -> "Media":
         """Open the video, image or frame folder; use it as a context manager.
 
         The name selects the reader.
+
+        Args:
+            windows: whether windows of its frames are to be chosen, as in `check_windows`.
 
         Raises:
             MediaError: a file is missing, empty, cut short, without frames, too large, or in an unknown format; a frame
@@ -238,6 +241,8 @@ class MediaPath:
         from texthead.media.open import open_file
         from texthead.media.reader import Part, named_as
 
+        if windows:
+            self.check_windows()
         if not self.is_part:
             return open_file(self.file, in_shard=self.is_member)
         self.check_part()
@@ -283,6 +288,12 @@ class MediaPath:
         if self.is_member:
             raise MediaError(self.path, "a prepared clip has no parts; prepare a manifest with start and end")
         _ = self.span
+
+    def check_windows(self) -> None:
+        """Raise MediaError for a prepared clip: it holds only some frames, so windows of frames cannot be chosen."""
+        if self.is_member:
+            remedy = "use `stride=0`, `origin=first` or `origin=centre`, or its original"
+            raise MediaError(self.path, f"a prepared clip has no windows: {remedy}")
 
     def frames(self, times: Sequence[float]) -> range:
         """Return the frame numbers, in the file, of the span.

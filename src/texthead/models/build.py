@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import torch
-from torch import nn
 
 from texthead.encoders.encoder import Visual
 from texthead.encoders.spec import VisualSpec
@@ -14,15 +13,7 @@ from texthead.models.head_rows import RowInputs, RowKind, variant_rows
 from texthead.models.head_table import head_kind
 from texthead.models.heads import FrozenHead, Head, TemplatesHead, TrainableHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import (
-    AttentivePool,
-    MeanPool,
-    Temporal,
-    TemporalTransformer,
-    VJEPA2Pool,
-    make_temporal,
-    network,
-)
+from texthead.models.temporal import AttentivePool, MeanPool, Temporal, TemporalTransformer, VJEPA2Pool, make_temporal
 from texthead.recipes import Recipe
 
 # The most steps, rows and columns of features that attentive pooling sees.
@@ -48,7 +39,8 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
     if isinstance(rows, type):
         if trainable:
             raise DataError(f"head {kind} decides what it trains, so `train_head` does not apply; leave it out")
-        head = entry.call(rows.start, inputs)
+        with entry.faults():
+            head = rows.start(inputs)
         if not entry.ours:
             _check_head(head, entry, inputs)
         return head
@@ -64,7 +56,8 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
         draw, pooling = recipe.template_use == "drawn", recipe.template_pooling
         return TemplatesHead(variant_rows(encoder, inputs.prompts), draw=draw, pooling=pooling, **options)
     make = TrainableHead if trainable or rows.trained else FrozenHead
-    weight = entry.call(rows.make, inputs)
+    with entry.faults():
+        weight = rows.make(inputs)
     shape, expected = tuple(getattr(weight, "shape", ())), (len(inputs.labels), encoder.dim)
     if shape != expected:
         kind = f"rows of shape {shape}" if shape else f"a {type(weight).__name__}"
@@ -79,14 +72,10 @@ def _check_head(head: object, entry: Extension, inputs: RowInputs) -> None:
         raise RunError(entry.broken(f"has a `start` that returned a {type(head).__name__}, not a head"))
     if getattr(getattr(head, "weight", None), "shape", ())[:1] != (classes,):
         raise RunError(entry.broken(f"has no `weight` with one row for each of {classes} classes"))
-
-    def restored() -> Head:
+    with torch.no_grad(), entry.faults():
         again = type(head).from_config(json.loads(json.dumps(head.config())), head.names, dim=dim)
         again.load_state_dict(head.state_dict())
-        return again.eval()
-
-    with torch.no_grad():
-        shape = tuple(getattr(entry.call(entry.call(restored), torch.zeros(2, dim)), "shape", ()))
+        shape = tuple(getattr(again.eval()(torch.zeros(2, dim)), "shape", ()))
     if shape != (2, classes):
         raise RunError(entry.broken(f"returned scores of shape {shape} for 2 features, not {(2, classes)}"))
 
@@ -162,45 +151,3 @@ def _published_heads(spec: VisualSpec) -> int | None:
     """
     width = json.loads(spec.config).get("text_width")
     return None if width is None or spec.dim % max(1, width // 64) else max(1, width // 64)
-
-
-def checkpoint_blocks(visual: Visual, on: bool) -> None:
-    """Switch gradient checkpointing of the encoder's blocks on or off.
-
-    Raises: RunError if the encoder does not support it.
-    """
-    switch = getattr(visual.net, "set_grad_checkpointing", None)
-    if switch is not None:
-        switch(on)
-    if on and not any(getattr(module, "grad_checkpointing", False) for module in visual.modules()):
-        raise RunError(f"{visual.spec.source} does not support gradient checkpointing: leave out `grad_checkpointing`")
-
-
-def drop_patches(visual: nn.Module, fraction: float) -> None:
-    """Set patch dropout of a ViT: in training, drop this fraction of patches at random per frame; 0 turns it off.
-
-    Raises:
-        RunError: the encoder does not support patch dropout.
-    """
-    net = network(visual)
-    if not fraction:
-        for name in ("patch_dropout", "patch_drop"):
-            if hasattr(getattr(net, name, None), "prob"):
-                getattr(net, name).prob = 0.0
-        return
-    import open_clip.transformer
-    from timm.layers.patch_dropout import PatchDropout, PatchDropoutWithIndices
-    from timm.models.eva import Eva
-    from timm.models.vision_transformer import VisionTransformer
-
-    if isinstance(net, open_clip.transformer.VisionTransformer):
-        net.patch_dropout = open_clip.transformer.PatchDropout(fraction).train(net.training)
-    elif isinstance(net, VisionTransformer):
-        net.patch_drop = PatchDropout(fraction, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
-    elif isinstance(net, Eva):
-        net.patch_drop = PatchDropoutWithIndices(fraction, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
-    else:
-        raise RunError(
-            f"{type(net).__name__} does not support `patch_dropout`; use a ViT of open_clip or timm, or leave "
-            "out `patch_dropout`"
-        )

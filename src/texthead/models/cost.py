@@ -69,13 +69,14 @@ class Costs:
 @contextmanager
 def _countable_attention() -> Iterator[None]:
     """Disable what the FLOP counter does not see into: the fused path of attention, and products of oneDNN."""
-    before = torch.backends.mha.get_fastpath_enabled()
+    before = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
     torch.backends.mha.set_fastpath_enabled(False)
+    torch.backends.mkldnn.enabled = False  # Its context manager `flags` also sets TF32, which warns without a GPU.
     try:
-        with torch.backends.mkldnn.flags(enabled=False):
-            yield
+        yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+        torch.backends.mha.set_fastpath_enabled(before[0])
+        torch.backends.mkldnn.enabled = before[1]
 
 
 TIMED_STEPS = 5

@@ -70,13 +70,18 @@ class Recognizer(nn.Module):
         return self.spec.protocol()
 
     @property
-    def spec(self) -> VisualSpec:
-        """What the encoder takes and gives.
+    def visual_encoder(self) -> Visual:
+        """The visual encoder.
 
         Raises:
-            EncoderError: the encoder is no `Visual`, so that its input size and normalisation are unknown.
+            EncoderError: it is no `Visual`, so that its input size and normalisation are unknown.
         """
-        return as_visual(self.visual).spec
+        return as_visual(self.visual)
+
+    @property
+    def spec(self) -> VisualSpec:
+        """What the encoder takes and gives; raises as `visual_encoder`."""
+        return self.visual_encoder.spec
 
     def calibration_for(self, _: Protocol) -> tuple[None, None]:
         """Return that there is no calibration, which only a run can have."""
@@ -108,7 +113,7 @@ class Recognizer(nn.Module):
         `visual` is the identity.
         """
         if self.sees_clips:
-            return self.temporal(clip_features(as_visual(self.visual), clips))
+            return self.temporal(clip_features(self.visual_encoder, clips))
         temporal = self.temporal
         with temporal.over(clips.shape[1]) if isinstance(temporal, EncoderConv) else nullcontext():
             frames = self.visual(clips.flatten(0, 1))
@@ -152,7 +157,7 @@ class Recognizer(nn.Module):
 
     def features_digest(self) -> str:
         """Return a digest of the weights that features depend on, and not the head's; a lazy encoder is not built."""
-        return weights_key(self.temporal, f"{self.temporal} {weights_digest(as_visual(self.visual))}")
+        return weights_key(self.temporal, f"{self.temporal} {weights_digest(self.visual_encoder)}")
 
     def on_features(self) -> "Recognizer":
         """Return a model for cached features, of frames or of clips, with the same temporal module and head (shared).

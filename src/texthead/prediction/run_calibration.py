@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from texthead.data.class_shares import are_unbalanced, item_weights
-from texthead.data.dataset import Dataset, Split, label_indices
+from texthead.data.dataset import Dataset, Split
 from texthead.data.protocol import Protocol
 from texthead.errors import DataError
 from texthead.evaluation.broader_names import Answers, Broader
@@ -114,7 +114,7 @@ def calibrate_run(
 
     scores, items = scored(plan.items, "score items")
     unknown = scored(plan.unknown, "score unknown items") if len(plan.unknown) else None
-    targets = torch.tensor(label_indices(items, run.labels))
+    targets = torch.tensor(items.labelling.numbers(run.labels))
     weights = torch.from_numpy(item_weights(run.class_shares, run.labels, targets.numpy()))
     fitted, lines = _fitted(run, scores, targets, weights, unknown, rates)
     after = cross_fitted(scores, targets, weights, groups=items.groups)

@@ -37,13 +37,19 @@ _SPLIT_LISTS = (
 )
 
 
-def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, object]:
-    """Return the content of `recipe.json`.
+def describe(
+    model: Recognizer, recipe: Recipe, pixels: Pixels, names: Sequence[str] | None = None
+) -> tuple[dict[str, object], dict[str, object]]:
+    """Return the contents of `recipe.json` and `classes.json`.
+
+    Args:
+        names: the class names, as the text encoder reads them; the labels themselves if None.
 
     Raises:
         RunError: a head or temporal module that cannot be rebuilt from the folder alone.
     """
-    return {
+    classes = classes_json(as_head(model.head), names, recipe.template)
+    about = {
         "format": RUN_FORMAT,
         "recipe": recipe.to_json(),
         "encoder": model.spec.to_json(),
@@ -51,6 +57,7 @@ def describe(model: Recognizer, recipe: Recipe, pixels: Pixels) -> dict[str, obj
         "temporal": as_temporal(model.temporal).config(),
         "head": head_json(as_head(model.head)),
     }
+    return about, classes
 
 
 def classes_json(head: Head, names: Sequence[str] | None, template: str | Sequence[str]) -> dict[str, object]:
@@ -89,10 +96,11 @@ def write_run(
         split: the content of `split.json`; lists that it lacks are empty.
         about: more content of `recipe.json`.
     """
+    recipe_json, classes = describe(model, recipe, pixels, names)
     write_json(out / "split.json", {**dict.fromkeys(_SPLIT_LISTS, ()), **split})
-    write_json(out / "classes.json", classes_json(as_head(model.head), names, recipe.template))
+    write_json(out / "classes.json", classes)
     save_model(out / "model.safetensors", model)
-    write_json(out / "recipe.json", {**describe(model, recipe, pixels), "command": None, **about})
+    write_json(out / "recipe.json", {**recipe_json, "command": None, **about})
 
 
 def rows_digest(rows: Float[Tensor, "classes dim"]) -> str:

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.encoders.encoder import Encoder, as_visual, build_visual
+from texthead.encoders.encoder import Encoder, build_visual
 from texthead.encoders.lazy import SMALL, LazyVisual, known_digest, note_digest, weights_digest
 from texthead.encoders.load import keeps_graph, load_encoder
 from texthead.encoders.spec import VisualSpec
@@ -413,7 +413,7 @@ def keep_graph(folder: Path, model: Recognizer, side: int) -> None:
     Args:
         side: of the frames, in pixels.
     """
-    visual = as_visual(model.visual)
+    visual = model.visual_encoder
     if not model.sees_frames_apart or model.device.type != "cpu" or not keeps_graph(visual.spec.source):
         return
     digest = weights_digest(visual)

@@ -7,12 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from texthead.data.clips import FrameBank, TrainFeatures, check_windows
-from texthead.data.dataset import Dataset, label_indices
+from texthead.data.clips import FrameBank, TrainFeatures
+from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost
 from texthead.data.protocol import Pixels, Views
 from texthead.data.sampling import evenly
-from texthead.encoders.encoder import as_visual
 from texthead.errors import MediaError
 from texthead.features.frames import Entry, features_of_clips, frame_features, readable
 from texthead.features.frozen import FrozenEncoder, FrozenItems
@@ -40,8 +39,8 @@ def feature_clips(
 
     Raises: MediaError if an item cannot be read.
     """
-    paths, visual = [item.path for item in dataset.items], as_visual(model.visual)
-    paths, errors = paths[share(len(paths), rank(), ranks())], list[MediaError]()
+    items, errors = dataset.items[share(len(dataset), rank(), ranks())], list[MediaError]()
+    paths, visual = [item.path for item in items], model.visual_encoder
 
     def without_errors(entries: Iterable[Entry | MediaError]) -> Iterator[Entry]:
         for entry in entries:
@@ -53,8 +52,8 @@ def feature_clips(
     bank: Sequence[Tensor | Sequence[Tensor]]
     with together():
         if model.sees_clips:
-            for path in paths if recipe.stride else ():
-                check_windows(path, windows=True)
+            for item in items if recipe.stride else ():
+                item.media.check_windows()
             choose = partial(Views(clips=2, stride=recipe.stride).frame_indices, num_frames=recipe.frames)
             bank = [*without_errors(features_of_clips(visual, paths, choose, pixels, reading, reporter))]
         else:
@@ -65,7 +64,7 @@ def feature_clips(
     if ranks() > 1:
         rows: list[Any] = [row for own in gather_list([bank]) for row in own]
         bank = rows if model.sees_clips else FrameBank(rows)
-    return TrainFeatures(bank, label_indices(dataset, model.names), frames=recipe.frames, seed=recipe.seed)
+    return TrainFeatures(bank, dataset.labelling.numbers(model.names), frames=recipe.frames, seed=recipe.seed)
 
 
 def readable_division(frozen: FrozenEncoder, division: Division) -> tuple[FrozenItems, Division]:

@@ -1,4 +1,6 @@
-"""AdamW with two learning rates, and the settings of each step."""
+"""AdamW with two learning rates, their schedule, and the settings of each step."""
+
+import math
 
 import torch
 from torch import nn
@@ -6,7 +8,7 @@ from torch import nn
 from texthead.errors import RunError
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank
-from texthead.recipes import Recipe, lr_factor, step_epoch
+from texthead.recipes import Recipe
 from texthead.training.step import Trained, by_kind
 
 
@@ -59,3 +61,30 @@ def begin_step(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, step
     on_cpu = optimizer.param_groups[0]["params"][0].device.type == "cpu"
     seed = torch.default_generator.manual_seed if on_cpu else torch.manual_seed  # The latter asks all back ends.
     seed(recipe.seed * 1_000_003 + step + rank() * 2_654_435_769)
+
+
+def lr_factor(epoch: float, *, epochs: float, warmup: float) -> float:
+    """Return the fraction of the peak learning rate at a fractional epoch: linear up to 1, half a cosine down to 0.
+
+    lr_factor(2.5, epochs=30, warmup=5) = 0.5; lr_factor(17.5, epochs=30, warmup=5) = 0.5.
+
+    Source: Sec. 4.1, "a cosine learning rate schedule with a 5-epoch linear warmup".
+    """
+    if epoch < warmup:
+        return epoch / warmup
+    return (1 + math.cos(math.pi * (epoch - warmup) / (epochs - warmup))) / 2
+
+
+def step_epoch(step: int, *, steps_per_epoch: int, schedule_every: int) -> float:
+    """Return the fractional epoch whose learning rate optimiser step `step` (from 0) uses.
+
+    If `schedule_every` is 1, the middle of the step, so that neither the first nor the last step has rate 0. Else as
+    in the published code: steps 0, n - 1, 2n - 1, ... of an epoch set the rate to that of their start, so that the
+    first n - 1 updates have rate 0.
+
+    step_epoch(8, steps_per_epoch=100, schedule_every=10) = 0; steps 9 to 18 give 0.09.
+    """
+    if schedule_every == 1:
+        return (step + 0.5) / steps_per_epoch
+    epoch, within = divmod(step, steps_per_epoch)
+    return epoch + max(0, (within + 1) // schedule_every * schedule_every - 1) / steps_per_epoch

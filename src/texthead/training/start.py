@@ -12,16 +12,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.data.class_shares import check_class_shares, check_one_share, log_ratio
-from texthead.data.dataset import Dataset, label_indices
+from texthead.data.dataset import Dataset
 from texthead.errors import DataError
 from texthead.features.reading import engines_text
 from texthead.files import locked, read_json, write_json
 from texthead.media.paths import fingerprints
-from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, rank, same_as_first, together
 from texthead.recipes import EngineName, Recipe
-from texthead.runs.folder import classes_json, describe
+from texthead.runs.folder import describe
 from texthead.training.checkpoints import begin, load_state
 from texthead.training.execution import Execution, RunInfo
 from texthead.training.matching import Matching
@@ -67,7 +66,7 @@ def loss_shift(
             f"{train_set.source}: its files have {files}, and the head is for files with {head}: change one"
         )
     for dataset in [train_set] if val_set is None else [train_set, val_set]:
-        label_indices(dataset, model.names)
+        dataset.labelling.numbers(model.names)  # Checks that the head has all labels.
     check_class_shares(recipe.class_shares, model.names, unlabelled=False)
     if train_set.several:
         check_one_share(recipe.class_shares)
@@ -95,8 +94,8 @@ def run_folder(
     """
     pixels = model.spec.pixels(recipe)
     objective_json = {} if objective is None else {"objective": objective.config()}
-    about = json.loads(json.dumps({**describe(model, recipe, pixels), "command": info.command, **objective_json}))
-    classes = classes_json(as_head(model.head), info.names, recipe.template)
+    about, classes = describe(model, recipe, pixels, info.names)
+    about = json.loads(json.dumps({**about, "command": info.command, **objective_json}))
     options = (resume, execution.checkpoint_every, execution.shard, execution.compiled)
     check_same("recipes, models or training items", (about, classes, train_set.items, options))
     for module in [model] if objective is None else [model, objective.to(model.device)]:

@@ -7,11 +7,11 @@ from functools import reduce
 import torch
 from torch import nn
 
-from texthead.encoders.encoder import Visual, as_visual
-from texthead.errors import EncoderError
+from texthead.encoders.encoder import Visual
+from texthead.errors import EncoderError, RunError
 from texthead.extras import needs
-from texthead.models.build import checkpoint_blocks, drop_patches
 from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import network
 from texthead.recipes import Recipe
 
 # Query, key and value weights of attention: in torch and open_clip, in timm, or as three layers.
@@ -36,8 +36,8 @@ def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
         EncoderError: the encoder has no such part.
         RunError: peft is not installed, or the encoder has no such switch.
     """
-    visual = as_visual(model.visual)
-    checkpoint_blocks(visual, recipe.grad_checkpointing and not recipe.freeze_encoder)
+    visual = model.visual_encoder
+    _checkpoint_blocks(visual, recipe.grad_checkpointing and not recipe.freeze_encoder)
     drop_patches(visual, 0.0 if recipe.freeze_encoder else recipe.patch_dropout)
     with ExitStack() as after:
         if recipe.tune not in ("all", "none"):
@@ -50,6 +50,48 @@ def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
             for parameter in _norms(visual) if recipe.tune == "norm" else _projection(visual):
                 parameter.requires_grad_(True)
         return after.pop_all()
+
+
+def _checkpoint_blocks(visual: Visual, on: bool) -> None:
+    """Switch gradient checkpointing of the encoder's blocks on or off.
+
+    Raises: RunError if the encoder does not support it.
+    """
+    switch = getattr(visual.net, "set_grad_checkpointing", None)
+    if switch is not None:
+        switch(on)
+    if on and not any(getattr(module, "grad_checkpointing", False) for module in visual.modules()):
+        raise RunError(f"{visual.spec.source} does not support gradient checkpointing: leave out `grad_checkpointing`")
+
+
+def drop_patches(visual: nn.Module, fraction: float) -> None:
+    """Set patch dropout of a ViT: in training, drop this fraction of patches at random per frame; 0 turns it off.
+
+    Raises:
+        RunError: the encoder does not support patch dropout.
+    """
+    net = network(visual)
+    if not fraction:
+        for name in ("patch_dropout", "patch_drop"):
+            if hasattr(getattr(net, name, None), "prob"):
+                getattr(net, name).prob = 0.0
+        return
+    import open_clip.transformer
+    from timm.layers.patch_dropout import PatchDropout, PatchDropoutWithIndices
+    from timm.models.eva import Eva
+    from timm.models.vision_transformer import VisionTransformer
+
+    if isinstance(net, open_clip.transformer.VisionTransformer):
+        net.patch_dropout = open_clip.transformer.PatchDropout(fraction).train(net.training)
+    elif isinstance(net, VisionTransformer):
+        net.patch_drop = PatchDropout(fraction, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
+    elif isinstance(net, Eva):
+        net.patch_drop = PatchDropoutWithIndices(fraction, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
+    else:
+        raise RunError(
+            f"{type(net).__name__} does not support `patch_dropout`; use a ViT of open_clip or timm, or leave "
+            "out `patch_dropout`"
+        )
 
 
 def _norms(visual: Visual) -> list[nn.Parameter]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from texthead.data.class_shares import check_class_shares, unbalanced_text, weighted_text
-from texthead.data.dataset import Dataset, splits_of
+from texthead.data.dataset import Dataset
 from texthead.data.division import Division, divide
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import AnyEncoder, EncoderOptions
@@ -97,15 +97,15 @@ class TrainingPlan(NamedTuple):
 
     Attributes:
         division: the items for training and for scoring.
-        drawn: whether the items to score were drawn.
         inputs: encoder, labels, class names and recipe.
         notes: on the data and the class names.
+        changes: recipe values that were adapted to the data.
     """
 
     division: Division
-    drawn: bool
     inputs: RowInputs
     notes: tuple[str, ...]
+    changes: Sequence[str]
 
 
 class Choice(NamedTuple):
@@ -194,17 +194,17 @@ def train_run(
         if value and (resume or ranks() > 1):
             raise DataError(f"`{name}` {value} fits a new run in one process: leave it out, or `resume` and torchrun")
     check_out(Path(out), resume=resume)
-    workers = execution.workers or reading.workers
-    shared = {"workers": workers, "cache": reading.cache, "engine": reading.engine}
+    shared = {"workers": execution.workers or reading.workers, "cache": reading.cache, "engine": reading.engine}
     encoder = EncoderOptions.of(options.encoder)
     options = replace(options, encoder=encoder, overrides=encoder.with_template(options.overrides))
     training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, reporter)
-    inputs, division, changes = training.plan(data)
+    plan = training.plan(data)
+    reporter.event(plan)
     if training.must_tune:
-        reporter.event(Choice(True, "option", "fine_tune=True", changes=changes))
-        trained = training.fine_tune(training.start(inputs, division))
+        reporter.event(Choice(True, "option", "fine_tune=True", changes=plan.changes))
+        trained = training.fine_tune(training.start(plan.inputs, plan.division))
     else:
-        trained = training.choose(inputs, division, changes)
+        trained = training.choose(plan)
     if data.tree is not None and rank() == 0:
         save_tree(trained.out, data.tree)
     return trained
@@ -237,11 +237,10 @@ class _Training:
         """Whether to fine-tune without a trial."""
         return self.resume or bool(self.options.fine_tune) or ranks() > 1
 
-    def plan(self, data: Dataset) -> tuple[RowInputs, Division, Sequence[str]]:
-        """Return the inputs of a head, the divided data, and the recipe values that were adapted to them."""
+    def plan(self, data: Dataset) -> TrainingPlan:
+        """Divide the data, load the encoder, and adapt the recipe to both."""
         options, make = self.options, RECIPES[self.options.recipe]
         recipe = make(**options.overrides)
-        drawn = not splits_of(data) and options.held_out != 0
         division = divide(data, seed=recipe.seed, held_out=options.held_out, k=options.k)
         labels, chosen = division.train.classes, EncoderOptions.of(options.encoder)
         check_class_shares(recipe.class_shares, labels, unlabelled=bool(options.unlabelled))
@@ -269,12 +268,11 @@ class _Training:
         if self.must_tune:  # `fit_method` counts the readable items.
             counts = [] if division.train.several else [*division.train.labelling.counts.values()]
             lines += filter(None, [unbalanced_text(recipe.class_shares, counts)])
-        self.reporter.event(TrainingPlan(division, drawn, inputs, (*data.notes, *division.notes, *lines)))
-        return inputs, division, changes
+        return TrainingPlan(division, inputs, (*data.notes, *division.notes, *lines), changes)
 
-    def choose(self, inputs: RowInputs, division: Division, changes: Sequence[str]) -> TrainedRun:
+    def choose(self, plan: TrainingPlan) -> TrainedRun:
         """Fit a method on the frozen encoder, and fine-tune if a trial says so."""
-        options = self.options
+        options, division, inputs = self.options, plan.division, plan.inputs
         values = {key: value for key, value in options.overrides.items() if key != "tune"}
         names, sentences = inputs.names or inputs.labels, inputs.sentences or []
         task, _ = make_task(inputs.encoder, division.train, names, sentences, values, self.reading, self.reporter)
@@ -289,7 +287,7 @@ class _Training:
             start = self.start(inputs, replace(division, train=quick.items.data), quick.table)
             choice = self._try(quick, start)
             if choice.tuned:
-                self.reporter.event(choice._replace(changes=changes))
+                self.reporter.event(choice._replace(changes=plan.changes))
                 command = self.command
                 if command and options.unlabelled:
                     # Fine-tuning is resumed with the estimated class shares, without unlabelled files.
@@ -351,9 +349,8 @@ class _Training:
         reading = replace(self.reading, engine=exact)
         frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, self.reporter)
         compare = table is None and are_few(self.options.baselines, len(division.train))
-        items = None
-        several = division.train.several
-        if compare or several or needs_features(self.options.head, recipe) or reading.skip_unreadable:
+        items, needed = None, division.train.several or needs_features(self.options.head, recipe)
+        if compare or needed or reading.skip_unreadable:
             items, division = readable_division(frozen, division)
             for error in items.skipped:
                 self.reporter.skipped(error)

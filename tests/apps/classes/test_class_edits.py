@@ -336,7 +336,7 @@ def test_an_edited_run_is_not_resumed(folder):
     run = saved(rename_class(load_run(folder), "a dog", "hound"))
     with refuses(RunError, run.folder, "edited"):
         saved_options(run.folder)
-    about = json.loads(json.dumps(describe(run.model, RECIPE, PIXELS)))
+    about = json.loads(json.dumps(describe(run.model, RECIPE, PIXELS)[0]))
     with refuses(RunError, run.folder, "edited"):
         begin(run.folder, about, {}, {}, resume=True)
 

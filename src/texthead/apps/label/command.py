@@ -136,7 +136,8 @@ class Label:
         items, about = [*(item_of[each.path] for each in suggestions), *labelled], {"several": pool.several}
         self.tool.write(items, guesses, pool.classes, data=Path(self.data), model=self.encoder, **about)
         words = [self.data, "--classes", ", ".join(pool.classes), *["--several"] * pool.several]
-        console.next_command("texthead", "label", *words, "--out", self.out or "labels.csv")
+        words += ["--out", self.out or "labels.csv"]
+        console.next_command("texthead", "label", *words, encoder=self.encoder, text=self.text)
 
     def _serve(self, pool: "Pool", password: str | None) -> None:
         """Serve the page until it is interrupted."""
@@ -157,7 +158,8 @@ class Label:
                 session.close()
                 training.close()
         if labels_csv.is_file():
-            console.next_command("texthead", "train", labels_csv, "--out", unused(Path("run")))
+            words = ("texthead", "train", labels_csv, "--out", unused(Path("run")))
+            console.next_command(*words, encoder=self.encoder, text=self.text)
 
     def _training(self, how: Literal["quick", "fine-tune"], run: Path) -> list[str]:
         """Return the arguments of the command that trains on the labels."""

@@ -130,8 +130,8 @@ class TimelineCommand:
             console.notes().print(f"{kind}: {file}")
         if events and not self.overlay and not is_stream(path):
             classes = () if self.model.classes is None else ("--classes", self.model.classes)
-            overlay = unused(Path("events.mp4"))
-            console.next_command("texthead", "timeline", *self.inputs, *classes, "--overlay", overlay)
+            words, source = (*classes, "--overlay", unused(Path("events.mp4"))), self.model.source
+            console.next_command("texthead", "timeline", *self.inputs, *words, encoder=source.encoder, text=source.text)
 
 
 def _run_and_video(command: TimelineCommand) -> tuple[str | None, str]:
