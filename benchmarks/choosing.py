@@ -26,6 +26,7 @@ from torch.nn.functional import normalize
 import texthead as th
 from texthead.data import splits
 from texthead.data.dataset import Dataset
+from texthead.encoders.load import EncoderOptions
 from texthead.evaluation.intervals import lead_interval
 from texthead.features.frozen import FrozenItems
 from texthead.recipes import MethodName
@@ -59,7 +60,7 @@ Right = Bool[np.ndarray, " tests"]
 
 def task_of(dataset: Dataset) -> Task:
     """Return what `texthead compare` prepares with its defaults."""
-    return load_task(dataset, "mini")[0]
+    return load_task(dataset, EncoderOptions())[0]
 
 
 def items_of(task: Task, dataset: Dataset) -> FrozenItems:

@@ -18,7 +18,6 @@ Install = Callable[..., Path]
 def install(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Return a function that installs a package with one module and one entry point."""
     monkeypatch.setattr(extensions, "_installed", lambda group: entry_points(group=group))
-    monkeypatch.setattr(extensions, "_ignored", {})
     folder = tmp_path_factory.mktemp("packages")
     monkeypatch.syspath_prepend(folder)
 

@@ -11,9 +11,16 @@ import torch
 
 from made import noise, tiny_visual, write_image
 from texthead import notebook
+from texthead.apps.doctor.findings import Finding
+from texthead.apps.doctor.overview import overview_of
+from texthead.apps.doctor.page import Diagnosis
+from texthead.apps.doctor.wrong_labels import JudgedLabels
+from texthead.apps.timeline.events import Event, Hysteresis
+from texthead.apps.timeline.timeline import Events, Sliding
 from texthead.data.dataset import Dataset, Item
+from texthead.evaluation.calibration import Calibration, Coverage, Threshold
 from texthead.evaluation.results import WORST, Evaluation
-from texthead.features.frozen import FrozenItems
+from texthead.features.frozen import FrozenFiles, FrozenItems
 from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
 from texthead.notebook import MOST_ROWS, NotebookBar, html_table, in_notebook
@@ -70,6 +77,8 @@ ITEMS = FrozenItems(
     Dataset(tuple(Item(Path(f"{name}.png"), "a") for name in "abcd")), torch.zeros(4, 1), torch.zeros(4).long()
 )
 VALIDATED = {HOSTILE: evaluation((HOSTILE, "b"), [0, 0, 0, 0], [0, 0, 1, 0])}
+LEAK = Finding("serious", "leak", HOSTILE, "is in two splits", (0, 1))
+FAULTY = Diagnosis(ITEMS.data, (), overview_of((), ()), [LEAK], {}, lines=("no labels are judged",))
 SCORES = MethodScores(VALIDATED, TESTED, "test", ITEMS, Folds([([], [0, 1, 2, 3])], True))
 
 
@@ -92,6 +101,11 @@ SCORES = MethodScores(VALIDATED, TESTED, "test", ITEMS, Folds([([], [0, 1, 2, 3]
             Predictions([Prediction(Path("a.png"), TOP), UNREADABLE]),
             ("(75.0 %)", ">c (4.0 %)<", "not readable: no image"),
         ),
+        (
+            Events([Event(HOSTILE, 0.5, 2.25, 0.75, 0.8)], "film.mp4", 9.0, Sliding(), Hysteresis()),
+            ("film.mp4: 1 events", ">0.5</td>", ">75 %</td>"),
+        ),
+        (FAULTY, ("4 items of 1 class: 1 serious, 0 warnings, 0 notes", ">leak</td>", "no labels are judged")),
         (SCORES, (">cross-validated</th>", ">test</th>", "75.0 (30.1-95.4)", "50.0 (15.0-85.0)")),
     ],
     ids=lambda value: type(value).__name__,
@@ -115,6 +129,11 @@ def test_results_have_a_short_text_too() -> None:
     result = evaluation(("a", "b"), [0, 0, 1, 1], [0, 0, 0, 1])
     assert repr(result) == "Evaluation(4 items of 2 classes, top-1 75.0 %, 95 % interval 30.1-95.4)"
     assert repr(evaluation(("a", "b"), [0, 0, 0, 1], [0, 0, 1, 1])).count("mean over classes 83.3 % (") == 1
+    assert repr(ITEMS) == "FrozenItems(Dataset('': 4 items of 1 classes), 1 features, 0 unreadable)"
+    assert repr(FrozenFiles([0], torch.zeros(1, 3))) == "FrozenFiles(1 files, 3 features, 0 unreadable)"
+    made = Calibration(1.234, 40, Threshold(0.05, 0.5, 20), Coverage(0.9, 1.0), content=frozenset(map(str, range(99))))
+    assert repr(made) == "Calibration(temperature 1.23 from 40 items, threshold, sets)"
+    assert repr(JudgedLabels(agreement=0.9)) == "JudgedLabels(0 to check, 90 % of 0 labels agree with the other items)"
     assert repr(SCORES) == f"MethodScores(top-1 in percent, cross-validated: {HOSTILE} 75.0, test: {HOSTILE} 50.0)"
 
 

@@ -1,6 +1,7 @@
 """Image and video classifiers from class names and a few labels; the embeddings of the names are the weights.
 
 load_encoder, text_head, Recognizer      load an encoder; make a head of text embeddings; assemble the model
+EncoderOptions                           an encoder with its template and device, for compare, train_run, label_pool ...
 read_dataset, train, load_run, evaluate, predict
 train_run, evaluate_run, report_run, calibrate_run, compare, diagnose    what the commands of these names do
 prepare, ShardOptions                    decode videos once into shards that load fast

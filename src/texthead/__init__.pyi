@@ -32,6 +32,7 @@ from .data.protocol import Views as Views
 from .data.reading import read_dataset as read_dataset
 from .encoders.encoder import Encoder as Encoder
 from .encoders.encoder import Visual as Visual
+from .encoders.load import EncoderOptions as EncoderOptions
 from .encoders.load import load_encoder as load_encoder
 from .encoders.spec import VisualSpec as VisualSpec
 from .errors import TextheadError as TextheadError

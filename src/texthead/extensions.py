@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 OURS = "texthead"
 KINDS = ("commands", "encoders", "heads", "readers", "sources", "tools")
 
-_ignored: dict[str, None] = {}  # Lines, each once.
-
 
 @dataclass(frozen=True)
 class Extension:
@@ -107,13 +105,36 @@ def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extensi
     Raises:
         RunError: the metadata of a package cannot be read.
     """
-    kind = _kind(group)
-    extensions = {name: Extension(kind, name, value, (OURS,)) for name, value in (ours or {}).items()}
+    return _entries(group, ours or {})[0]
+
+
+def ignored(group: str, table: str | None = None) -> list[str]:
+    """Return a line for each entry that `find` ignores, as its name is one of texthead's own.
+
+    Args:
+        table: where texthead's own entries are, as `module:object`; imported only if a package adds to the group.
+    """
     try:
-        packages = [(getattr(entry.dist, "name", "") or "unknown", entry) for entry in _installed(group)]
+        if all(package == OURS for package, _ in _packages(group)):
+            return []
+    except RunError as problem:
+        return [str(problem)]
+    return _entries(group, resolve_name(table) if table else {})[1]
+
+
+def _packages(group: str) -> "list[tuple[str, EntryPoint]]":
+    """Return (package, entry point) of a group; raise RunError if the metadata of a package cannot be read."""
+    try:
+        return [(getattr(entry.dist, "name", "") or "unknown", entry) for entry in _installed(group)]
     except Exception as problem:  # Damaged metadata may raise anything.
         raise RunError(f"metadata of an installed package is damaged ({line_of(problem)}); reinstall it") from problem
-    for package, entry in sorted(packages, key=lambda each: each[0] != OURS):
+
+
+def _entries(group: str, ours: Mapping[str, str]) -> tuple[dict[str, Extension], list[str]]:
+    """Return (the entries of a group by their names, a line for each that is ignored)."""
+    kind, lines = _kind(group), list[str]()
+    extensions = {name: Extension(kind, name, value, (OURS,)) for name, value in ours.items()}
+    for package, entry in sorted(_packages(group), key=lambda each: each[0] != OURS):
         # A reader's name is a suffix, whose case does not matter.
         name = entry.name.lower().lstrip(".") if kind == "reader" else entry.name
         before = extensions.get(name)
@@ -122,20 +143,13 @@ def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extensi
         elif not before.ours:
             extensions[name] = Extension(kind, name, entry.value, (*before.packages, package))
         elif package != OURS:
-            _ignored[f"{kind} {entry.name!r} of package {package} is ignored: texthead has its own; rename it"] = None
-    return extensions
+            lines.append(f"{kind} {entry.name!r} of package {package} is ignored: texthead has its own; rename it")
+    return extensions, lines
 
 
 def find_one(group: str, name: str, ours: Mapping[str, str]) -> Extension | None:
     """Return the entry of a group with this name, None if there is none."""
     return find(group, ours).get(name)
-
-
-def ignored() -> list[str]:
-    """Return a line for each entry that `find` ignored since the last call, as its name is one of texthead's own."""
-    lines = [*_ignored]
-    _ignored.clear()
-    return lines
 
 
 def code_of_packages(*groups: str) -> str:

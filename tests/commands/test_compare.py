@@ -10,10 +10,12 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from made import write_broken, write_video
+import texthead as th
+from made import colour_encoder, write_broken, write_video
 from messages import prints
 from text_models import bert
 from texthead.runs.run import load_run
+from texthead.transfer.comparison import ComparisonPlan
 from worlds import split_colours
 
 SMALL = ("--size", 32, "--workers", 0)
@@ -33,6 +35,21 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def compare(works, cache: Path) -> Callable[..., tuple[str, str]]:
     """Return a function that runs a comparison that must succeed and returns (standard output, standard error)."""
     return lambda *arguments: works("compare", *arguments, "--cache", cache, "--verbose", *SMALL)
+
+
+def test_a_loaded_encoder_and_its_template(images: Path) -> None:
+    plans: list[ComparisonPlan] = []
+    encoder = th.EncoderOptions(colour_encoder(), template="a {} square")
+    options = {"k": 2, "overrides": {"seed": 1}, "reading": th.Reading()}
+    scores = th.compare(th.read_dataset(images), encoder, **options, reporter=th.Reporter(event=plans.append))
+    task, draw = plans[0].task, [item.path.name for item in plans[0].division.train.items]
+    assert (task.prompts[0], task.recipe.seed) == ("a blue square", 1)
+    assert scores.tested["text-probe"].top1 > 50
+    th.compare(
+        th.read_dataset(images), encoder.source, k=2, reading=th.Reading(), reporter=th.Reporter(event=plans.append)
+    )
+    assert plans[1].task.prompts[0] == "blue"
+    assert draw != [item.path.name for item in plans[1].division.train.items], "seed 0"
 
 
 @pytest.mark.slow

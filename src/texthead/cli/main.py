@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import is_dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -53,6 +54,16 @@ GROUPS = {
     },
 }
 COMMANDS = {name: target for group in GROUPS.values() for name, target in group.items()}
+
+# Where texthead's own entries of each group are.
+TABLES = {
+    "texthead.commands": "texthead.cli.main:COMMANDS",
+    "texthead.encoders": "texthead.encoders.encoder:BUILT_IN",
+    "texthead.heads": "texthead.models.head_table:SAVED",
+    "texthead.readers": "texthead.media.open:OUR_READERS",
+    "texthead.sources": "texthead.data.sources:SOURCES",
+    "texthead.tools": None,
+}
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -189,7 +200,7 @@ def _run(command: type, values: dict[str, Any]) -> int:
         if hasattr(built, "check"):
             built.check()  # Report mistakes before the slow import of torch.
         code = built() or 0
-        console.say_notes(*ignored())
+        console.say_notes(*dict.fromkeys(chain(*map(ignored, TABLES, TABLES.values()))))
         return code
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from texthead.cli.console import console
-from texthead.cli.options import DownloadOptions, EncoderOptions, TemplateOptions
+from texthead.cli.options import DownloadOptions, SourceOptions, TemplateOptions
 from texthead.cli.parser import option
 from texthead.errors import DataError
 from texthead.text.prompts import check_template_fills, class_prompts, flat, read_classes
@@ -30,7 +30,7 @@ class ModelOptions:
     """
 
     classes: str | None = option(None, "NAMES")
-    source: EncoderOptions = EncoderOptions()
+    source: SourceOptions = SourceOptions()
     downloads: DownloadOptions = DownloadOptions()
     prompts: TemplateOptions = TemplateOptions()
 

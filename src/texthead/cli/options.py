@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from texthead.data.dataset import Dataset, Item
     from texthead.data.protocol import Protocol
+    from texthead.encoders.load import EncoderOptions
     from texthead.features.reading import Reading
     from texthead.runs.run import Run
 
@@ -183,6 +184,12 @@ class TemplateOptions(NameOptions):
         """Return the template, or the templates of a file, or None."""
         return None if self.template is None else read_template(self.template)
 
+    def encoder(self, source: str, text: str | None, device: "torch.device") -> "EncoderOptions":
+        """Return which encoder reads the class names, and how."""
+        from texthead.encoders.load import EncoderOptions
+
+        return EncoderOptions(source, text=text, template=self.read_template(), clean=self.clean, device=device)
+
     def check_used(self, other: bool, how: str) -> None:
         """Raise DataError if a template is given but no new head is made (`other` is false)."""
         if self.template is not None and not other:
@@ -325,7 +332,7 @@ class BaselineOptions(CacheOptions):
 
 
 @dataclass(frozen=True)
-class EncoderOptions:
+class SourceOptions:
     """The encoder of predictions without a run.
 
     Args:

@@ -75,21 +75,17 @@ class Compare:
         values = {
             "frames": self.frames,
             "size": self.size,
-            "template": self.prompts.read_template(),
+            "seed": self.seed,
             "class_shares": read_class_shares(self.class_shares),
         }
         data = divide_or_train(self.labelled.read_noted(self.data), seed=self.seed, k=self.k)
         console.doing(f"loading the encoder {self.encoder}")
         scores = compare(
             data,
-            self.encoder,
-            text=self.text,
+            self.prompts.encoder(self.encoder, self.text, self.files.pick_device()),
             classes=self.classes,
-            clean=self.prompts.clean,
-            seed=self.seed,
             overrides={key: value for key, value in values.items() if value is not None},
             unlabelled=self.unlabelled,
-            device=self.files.pick_device(),
             reading=self.files.reading([*data.train.paths, *data.scored.paths], self.features.folder),
             reporter=replace(console.reporter, event=self._say_plan),
         )

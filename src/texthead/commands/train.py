@@ -167,7 +167,7 @@ class Train:
         from texthead.training.execution import Execution
         from texthead.transfer.run_training import train_run
 
-        options, device = self._options(), self.files.pick_device()
+        options = self._options()
         console.doing(f"reading {self.data}")
         dataset = self._read()
         console.doing(f"loading the encoder {self.encoder}")
@@ -180,9 +180,6 @@ class Train:
                 self.files.processes(), shard=self.shard, compiled=self.compile, checkpoint_every=self.checkpoint_every
             ),
             resume=self.resume,
-            device=device,
-            # On resuming, the run folder names the encoder, and the run may be someone else's.
-            allow_download=not self.resume or self.downloads.allow_download,
             command=self.run_options,
             reporter=replace(console.reporter, event=self._say),
         )
@@ -194,6 +191,7 @@ class Train:
         Raises:
             DataError: options that exclude fine-tuning, and others that ask for it.
         """
+        from texthead.encoders.load import EncoderOptions
         from texthead.transfer.run_training import RunOptions
 
         tuning = self.tuning_option
@@ -203,7 +201,15 @@ class Train:
         ):
             if value and tuning:
                 raise DataError(f"{name} {value} {purpose}, and {tuning} asks for fine-tuning: give one of the two")
-        own = {"clean": self.naming.clean, "fine_tune": True if tuning else None, "overrides": self.overrides}
+        encoder = EncoderOptions(
+            self.encoder,
+            text=self.text,
+            clean=self.naming.clean,
+            device=self.files.pick_device(),
+            # On resuming, the run folder names the encoder, and the run may be someone else's.
+            allow_download=not self.resume or self.downloads.allow_download,
+        )
+        own = {"encoder": encoder, "fine_tune": True if tuning else None, "overrides": self.overrides}
         values = values_of(self) | own
         return RunOptions(**{field.name: values[field.name] for field in fields(RunOptions)})
 

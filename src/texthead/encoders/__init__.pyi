@@ -6,6 +6,7 @@ from .encoder import Visual as Visual
 from .encoder import as_visual as as_visual
 from .encoder import build_visual as build_visual
 from .figures import figures_of as figures_of
+from .load import EncoderOptions as EncoderOptions
 from .load import load_encoder as load_encoder
 from .load import spec_of as spec_of
 from .load import zero_shot_note as zero_shot_note

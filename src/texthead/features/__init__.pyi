@@ -9,6 +9,7 @@ from .frames import frame_features as frame_features
 from .frames import frame_times as frame_times
 from .frames import readable as readable
 from .frozen import FrozenEncoder as FrozenEncoder
+from .frozen import FrozenFiles as FrozenFiles
 from .frozen import FrozenItems as FrozenItems
 from .reading import Reading as Reading
 from .stills import Still as Still

@@ -39,6 +39,10 @@ class FrozenFiles:
     features: Float[Tensor, "files dim"]
     skipped: tuple[MediaError, ...] = ()
 
+    def __repr__(self) -> str:
+        count, dim = self.features.shape
+        return f"FrozenFiles({count} files, {dim} features, {len(self.skipped)} unreadable)"
+
 
 @dataclass(frozen=True)
 class FrozenItems:
@@ -55,6 +59,9 @@ class FrozenItems:
     features: Float[Tensor, "items dim"]
     targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"]
     skipped: tuple[MediaError, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"FrozenItems({self.data}, {self.features.shape[1]} features, {len(self.skipped)} unreadable)"
 
     @property
     def several(self) -> bool:

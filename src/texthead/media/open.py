@@ -18,6 +18,9 @@ READER_GROUP = "texthead.readers"
 READERS: dict[str, type[Media]] = {suffix: reader for reader in (Image, Video) for suffix in reader.suffixes}
 
 
+OUR_READERS = {suffix.lstrip("."): reader.__module__ for suffix, reader in READERS.items()}
+
+
 def reader_of(file: Path) -> type[Media]:
     """Return the reader for a file, by its name alone; a file with an unknown suffix is opened as a video.
 
@@ -34,8 +37,7 @@ def reader_of(file: Path) -> type[Media]:
 
 def _of_packages() -> dict[str, Extension]:
     """Return the readers of installed packages, by suffix."""
-    ours = {suffix.lstrip("."): reader.__module__ for suffix, reader in READERS.items()}
-    entries = find(READER_GROUP, ours).items()
+    entries = find(READER_GROUP, OUR_READERS).items()
     return {f".{name}": entry for name, entry in entries if not entry.ours}
 
 

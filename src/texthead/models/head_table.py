@@ -11,11 +11,11 @@ from texthead.models.heads import Config, Head, Names, Prompts
 from texthead.recipes import HEAD_GROUP, HEADS, check_head
 
 # The heads that a run can hold: also those that training cannot start with.
-_SAVED = HEADS | {
+SAVED = HEADS | {
     name: f"texthead.models.heads:{name}"
     for name in ("FrozenHead", "TrainableHead", "TemplatesHead", "ProbeHead", "StepsHead")
 }
-_SAVED["SeveralHead"] = "texthead.models.several_head:SeveralHead"
+SAVED["SeveralHead"] = "texthead.models.several_head:SeveralHead"
 
 
 class _Entries(TypedDict):
@@ -58,7 +58,7 @@ def saved_kind(name: str) -> type[Head]:
     Raises:
         RunError: no installed package has such a head, or the package is broken.
     """
-    entry = find_one(HEAD_GROUP, name, _SAVED)
+    entry = find_one(HEAD_GROUP, name, SAVED)
     if entry is None:
         raise RunError(f"head {name!r} is of no installed package: install the package that the run was trained with")
     kind = entry.load()
@@ -74,7 +74,7 @@ def head_of_json(about: Config, names: Names, *, dim: int, prompts: Prompts | No
         RunError: as `saved_kind`, or an entry has another type.
     """
     kind = saved_kind(about["type"])
-    check_types(_OwnEntries if about["type"] in _SAVED else _Entries, about, remedy="; restore it from a copy")
+    check_types(_OwnEntries if about["type"] in SAVED else _Entries, about, remedy="; restore it from a copy")
     return kind.from_config(about, names, dim=dim, prompts=prompts)
 
 
@@ -100,6 +100,6 @@ def head_json(head: Head) -> dict[str, Any]:
 def _name_of(kind: type[Head]) -> str | None:
     """Return the name of a class in the table, None if it has none; no other package is imported."""
     package = kind.__module__.partition(".")[0]
-    entries = find(HEAD_GROUP, _SAVED).values()
+    entries = find(HEAD_GROUP, SAVED).values()
     in_package = [entry for entry in entries if entry.value.replace(":", ".").startswith(f"{package}.")]
     return next((entry.name for entry in in_package if entry.load() is kind), None)

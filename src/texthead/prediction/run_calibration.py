@@ -58,6 +58,9 @@ class RunCalibration(NamedTuple):
     lines: list[str]
     answers: Answers | None
 
+    def __repr__(self) -> str:
+        return f"RunCalibration({self.calibration}, {self.split} items of {self.items})"
+
 
 def calibrate_run(
     run: Run,

@@ -48,6 +48,31 @@ class EvaluationPlan(NamedTuple):
     names: Sequence[str] = ()
     prompts: Sequence[str | tuple[str, ...]] = ()
 
+    @property
+    def scored(self) -> Run:
+        """The run that is scored: the one with the new head, if there is one."""
+        return self.other or self.run
+
+    def with_head(self, classes: str | None, template: str | None, *, clean: bool) -> "EvaluationPlan":
+        """Return the plan with a new text head; the arguments are as for `evaluate_run`."""
+        run, items = self.run, self.items
+        made = labelled_classes(items.classes, items.source, classes, template=template, clean=clean)
+        new = None if template is None else read_template(template)
+        other = run.with_classes(made.labels, names=made.names, template=new, prompts=made.sentences)
+        other.model.to(run.model.device)
+        prompts = class_prompts(new or run.recipe.template, made.names, made.sentences)
+        return self._replace(other=other, names=made.names, prompts=prompts)
+
+    def baselines(self, items: Dataset, when: When, reading: Reading, reporter: Reporter) -> ScoreTable:
+        """Return the scores of the baselines: zero-shot and a probe, or with a new head zero-shot before training."""
+        if self.other is None:
+            division = Division(training_items(self.run), None, items, self.split)
+            return eval_baselines(self.run, division, when, reading, reporter)
+        division = Division(items.pick([]), None, items, self.split)
+        table = before_training(self.run, self.other.model, division, when, reading, reporter)
+        table.lines += filter(None, [zero_shot_note(self.run.spec.source, self.names)])
+        return table
+
 
 class RunEvaluation(NamedTuple):
     """Scores of a run beside baselines.
@@ -67,6 +92,12 @@ class RunEvaluation(NamedTuple):
     engine: str
     notes: list[str]
     answers: Answers | None = None
+
+    def __repr__(self) -> str:
+        return f"RunEvaluation({self.result}, {self.table})"
+
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
 
 
 def evaluate_run(
@@ -119,42 +150,36 @@ def evaluate_run(
     trained_on = sum(run.was_trained_on(item.path) for item in items.items) if split == "train" else 0
     plan = EvaluationPlan(run, items, name, trained_on)
     if classes is not None or zero_shot:
-        made = labelled_classes(items.classes, items.source, classes, template=template, clean=clean)
-        new_template = None if template is None else read_template(template)
-        other = run.with_classes(made.labels, names=made.names, template=new_template, prompts=made.sentences)
-        other.model.to(run.model.device)
-        prompts = class_prompts(new_template or run.recipe.template, made.names, made.sentences)
-        plan = plan._replace(other=other, names=made.names, prompts=prompts)
-    answered = plan.other or run
-    level = usual_level(answered, protocol) if at_least is None else at_least
-    calibration = answering(answered, protocol, level)
+        plan = plan.with_head(classes, template, clean=clean)
+    level = usual_level(plan.scored, protocol) if at_least is None else at_least
+    calibration = answering(plan.scored, protocol, level)
     reporter.event(plan)
     lost = unscored(items, name, run.labels) if items.several and plan.other is None else []
     items = items.with_classes(run.labels) if lost else items
-    engines, model = set[str](), answered.model
-    result = raw = evaluate(model, items, protocol, reading, reporter=replace(reporter, used=engines.add))
-    cached = replace(reading, cache=cache)
-    engine = engines_text(engines)
-    division = Division(training_items(run) if plan.other is None else items.pick([]), None, items, name)
+    engines = set[str]()
+    raw = evaluate(plan.scored.model, items, protocol, reading, reporter=replace(reporter, used=engines.add))
+    result, title, lines, notes = raw, "this run, new text head", [], []
+    temperature, engine = "", engines_text(engines)
     if plan.other is None:
-        result, temperature, lines, notes = _calibrated(run, protocol, result, items)
-        table = eval_baselines(run, division, baselines, cached, reporter)
+        result, temperature, lines, notes = _calibrated(run, protocol, raw, items)
         title = f"this run ({run.head.title})"
-    else:
-        temperature, lines, notes = "", [], []
-        table = before_training(run, model, division, baselines, cached, reporter)
-        title = "this run, new text head"
-        lines += filter(None, [zero_shot_note(run.spec.source, plan.names)])
-    frames, suffix, views = run.recipe.frames, "", f", mix {mix:g}" if mix != 1 else ""
-    if protocol.frames != frames:
-        suffix, views = f", {frames} frames", f", {protocol.frames} frames{views}"
-    if protocol.views.count > 1:
-        suffix, views = f", 1 view{suffix}", f", {protocol.views} views, mean of {protocol.pooling}{views}"
+    table = plan.baselines(items, baselines, replace(reading, cache=cache), reporter)
+    suffix, views = _views(protocol, run, mix)
     table.rows = [(f"{method}{suffix}", score) for method, score in table.rows]
     table.add(f"{title}{views}{temperature}{_changes(protocol, run.protocol)}", result)
     table.lines += lines
     answers = calibration.answered(raw.scores, raw.targets, raw.groups) if calibration else None
     return RunEvaluation(result, raw, table, engine, [*lost, *notes], answers)
+
+
+def _views(protocol: Protocol, run: Run, mix: float) -> tuple[str, str]:
+    """Return how the baselines, and how the run looks at the items, to append to the titles of their results."""
+    frames, suffix, views = run.recipe.frames, "", f", mix {mix:g}" if mix != 1 else ""
+    if protocol.frames != frames:
+        suffix, views = f", {frames} frames", f", {protocol.frames} frames{views}"
+    if protocol.views.count > 1:
+        suffix, views = f", 1 view{suffix}", f", {protocol.views} views, mean of {protocol.pooling}{views}"
+    return suffix, views
 
 
 def _changes(protocol: Protocol, before: Protocol) -> str:

@@ -14,6 +14,7 @@ from texthead.features.reading import Reading
 from texthead.models.head_table import as_head
 from texthead.models.heads import StepsHead
 from texthead.models.recognizer import Recognizer
+from texthead.notebook import html_table
 from texthead.parallel.distributed import gather_list, rank
 from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName
@@ -57,6 +58,14 @@ class ScoreTable:
     def pairs(self) -> list[tuple[str, str]]:
         """Return (method, result as text) pairs for the report."""
         return [(method, r.text()) for method, r in self.rows]
+
+    def __repr__(self) -> str:
+        rates = (f"{name}: {result.metric} {result.rate[0]:.1f} %" for name, result in self.rows)
+        return f"ScoreTable({', '.join(rates)})"
+
+    def _repr_html_(self) -> str:
+        scored = f"{self.division.scored_name} items" if self.rows else "no items are held out"
+        return html_table(("method", scored), self.pairs())
 
     @property
     def rare(self) -> RareClasses | None:

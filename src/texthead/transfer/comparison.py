@@ -15,8 +15,8 @@ from texthead.data.class_shares import check_class_shares, shares_text, unbalanc
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost, divide_or_train
 from texthead.encoders.encoder import Encoder
-from texthead.encoders.load import load_encoder, zero_shot_note
-from texthead.errors import DataError, MediaError, NonNegativeInt, PositiveInt
+from texthead.encoders.load import AnyEncoder, EncoderOptions, zero_shot_note
+from texthead.errors import DataError, MediaError, PositiveInt
 from texthead.evaluation.class_sizes import RareClasses
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation
@@ -30,13 +30,12 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import MeanPool
 from texthead.notebook import html_table
-from texthead.parallel.device import pick_device
 from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName, small
 from texthead.runs.folder import write_run
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
-from texthead.text.prompts import class_prompts, classes_to_train, flat
+from texthead.text.prompts import class_prompts, classes_to_train
 from texthead.training.fit_recipe import adapt_recipe
 from texthead.training.start import split_json
 from texthead.transfer import methods
@@ -52,34 +51,25 @@ QUICK_FRAMES = 4
 
 def load_task(
     train_set: Dataset,
-    source: str,
-    *,
-    text: str | None = None,
+    options: EncoderOptions,
     classes: str | None = None,
-    clean: bool = True,
     overrides: Mapping[str, Any] = MappingProxyType({}),
-    device: str | torch.device | None = None,
     reading: Reading = Reading(cache=True),
     reporter: Reporter = Reporter(),
 ) -> tuple[methods.Task, list[str]]:
     """Return (encoder, prompts and recipe that all methods share; a line for each value that the data changed).
 
     Args:
-        source: the encoder, as in `load_encoder`.
-        text: a text-only encoder in place of the encoder's own text encoder, as in `load_encoder`.
         classes: a file of class names or prompts for the labels, as in `read_classes`.
-        clean: whether to clean labels for use as class names, such as removing underscores.
         overrides: recipe values, as in `make_task`.
-        device: device of the encoder; the CPU if None.
         reporter: gets progress and messages.
     """
+    overrides = options.with_template(overrides)
     template = overrides.get("template")
     names, sentences, lines = classes_to_train(
-        train_set.classes, train_set.source, classes, template=template, clean=clean
+        train_set.classes, train_set.source, classes, template=template, clean=options.clean
     )
-    prompts = class_prompts(template or small().template, names, sentences)
-    encoder = load_encoder(source, text=text, prompts=flat(prompts), lazy=True)
-    encoder.visual.to(pick_device(str(device or "cpu")))
+    encoder = options.load(class_prompts(template or small().template, names, sentences))
     task, changes = make_task(encoder, train_set, names, sentences, overrides, reading, reporter)
     return task, [*lines, *changes]
 
@@ -277,16 +267,12 @@ class ComparisonPlan(NamedTuple):
 
 def compare(
     data: Dataset | Division,
-    encoder: str = "mini",
+    encoder: AnyEncoder = "mini",
     *,
-    text: str | None = None,
     classes: str | None = None,
-    clean: bool = True,
     k: PositiveInt | None = None,
-    seed: NonNegativeInt = 0,
     overrides: Mapping[str, Any] = MappingProxyType({}),
     unlabelled: str | None = None,
-    device: str | torch.device | None = None,
     reading: Reading = Reading(cache=True),
     reporter: Reporter = Reporter(),
 ) -> MethodScores:
@@ -296,9 +282,10 @@ def compare(
 
     Args:
         data: labelled items; without splits, none are held out.
-        encoder, text, classes, clean, device: as in `load_task`.
+        encoder: an encoder, its name, or options that also say its template and device.
+        classes: a file of class names or prompts for the labels, as in `read_classes`.
         k: training items drawn for each class; all if None.
-        overrides: recipe values, such as frames, size, template and class_shares.
+        overrides: recipe values, such as frames, size, seed and class_shares.
         unlabelled: folder of files like those to predict; they refine the probes if they help.
         reporter: gets progress, messages, and as an event the `ComparisonPlan`, before that takes time.
 
@@ -306,13 +293,13 @@ def compare(
         DataError: a class has no readable training item, or no item can be read.
         MediaError: an item cannot be read, unless `reading` skips such items.
     """
-    division = data if isinstance(data, Division) else divide_or_train(data, seed=seed, k=k)
+    division = data if isinstance(data, Division) else divide_or_train(data, seed=overrides.get("seed", 0), k=k)
     unused = len(division.val or ()) if division.scored_name == "test" else 0
     ignored = [f"{unused} val item{'s are' if unused > 1 else ' is'} not used"] * bool(unused)
     for note in (*division.notes, *ignored):
         reporter.note(note)
-    about = {"text": text, "classes": classes, "clean": clean, "overrides": {"seed": seed, **overrides}}
-    task, changes = load_task(division.train, encoder, **about, device=device, reading=reading, reporter=reporter)
+    options = EncoderOptions.of(encoder)
+    task, changes = load_task(division.train, options, classes, overrides, reading, reporter)
     reporter.event(ComparisonPlan(division, task, changes))
     shares = task.recipe.class_shares
     task, items, tests, skipped, lines, engine = _encode(task, task.methods[0], division, unlabelled)

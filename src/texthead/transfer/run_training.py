@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 
 from texthead.data.class_shares import check_class_shares, unbalanced_text, weighted_text
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, divide
 from texthead.data.protocol import Protocol
-from texthead.encoders.load import load_encoder
+from texthead.encoders.load import AnyEncoder, EncoderOptions
 from texthead.errors import DataError, PositiveInt, Share, check_fields
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.frozen import FrozenEncoder
@@ -23,7 +22,6 @@ from texthead.models.build import make_recognizer, needs_features, takes_sentenc
 from texthead.models.head_rows import RowInputs
 from texthead.models.head_table import as_head, head_kind
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.device import pick_device
 from texthead.parallel.distributed import rank, ranks
 from texthead.parallel.progress import Reporter
 from texthead.parallel.signals import Interrupted
@@ -31,7 +29,7 @@ from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName
 from texthead.runs.run import save_tree
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
-from texthead.text.prompts import class_prompts, classes_to_train, flat
+from texthead.text.prompts import class_prompts, classes_to_train
 from texthead.training.execution import Execution, RunInfo
 from texthead.training.fit_recipe import adapt_recipe, check_overrides_are_used
 from texthead.training.inputs import readable_division
@@ -53,9 +51,8 @@ class RunOptions:
     """What kind of run to train.
 
     Args:
-        encoder, text: as `load_encoder` takes them.
+        encoder: an encoder, its name, or options that also say its template and device.
         classes: file of class names or prompts for the labels, as in `read_classes`.
-        clean: whether to clean labels for use as class names, such as removing underscores.
         k: training items drawn for each class; all if None.
         held_out: share of each class to hold out for scoring if the data has no splits; 0 for none, None for 0.2.
         method: method to fit on the frozen encoder, without fine-tuning; None for the default one.
@@ -73,10 +70,8 @@ class RunOptions:
         RunError: recipe values that are out of range or have no effect.
     """
 
-    encoder: str = "mini"
-    text: str | None = None
+    encoder: AnyEncoder = "mini"
     classes: str | None = None
-    clean: bool = True
     k: PositiveInt | None = None
     held_out: Share | None = None
     method: MethodName | None = None
@@ -91,7 +86,8 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_overrides_are_used(RECIPES[self.recipe], self.overrides, self.head)
+        overrides = EncoderOptions.of(self.encoder).with_template(self.overrides)
+        check_overrides_are_used(RECIPES[self.recipe], overrides, self.head)
         for name, value in (("unlabelled", self.unlabelled), ("method", self.method)):
             if value and self.fine_tune:
                 raise DataError(f"`{name}` {value} is for a head on the frozen encoder: leave out it or `fine_tune`")
@@ -153,6 +149,13 @@ class TrainedRun:
     records: Sequence[dict] = ()
     tuned: bool = False
 
+    def __repr__(self) -> str:
+        how = "fine-tuned" if self.tuned else "on the frozen encoder"
+        return f"TrainedRun({str(self.out)!r}, {how}, {self.table})"
+
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
+
 
 # The plan, a fitted method, a choice, the model to fine-tune.
 TrainingEvent = TrainingPlan | FittedMethod | Choice | Recognizer
@@ -166,8 +169,6 @@ def train_run(
     execution: Execution = Execution(),
     *,
     resume: bool = False,
-    device: str | torch.device | None = None,
-    allow_download: bool = True,
     command: dict[str, object] | None = None,
     reporter: Reporter = Reporter(),
 ) -> TrainedRun:
@@ -181,8 +182,6 @@ def train_run(
         reading: how files are read and encoded.
         execution: how fine-tuning is executed; cache and engine are those of `reading`, and workers by default.
         resume: continue the fine-tuning of the run in `out`, with the options that it was started with.
-        device: device to compute on; the CPU if None.
-        allow_download: whether the encoder may be downloaded.
         command: the options to save in the run folder.
         reporter: gets progress, messages, skipped files, the records of fine-tuning and each `TrainingEvent`.
 
@@ -196,8 +195,10 @@ def train_run(
             raise DataError(f"`{name}` {value} fits a new run in one process: leave it out, or `resume` and torchrun")
     check_out(Path(out), resume=resume)
     shared = {"workers": execution.workers or reading.workers, "cache": reading.cache, "engine": reading.engine}
+    encoder = EncoderOptions.of(options.encoder)
+    options = replace(options, encoder=encoder, overrides=encoder.with_template(options.overrides))
     training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, reporter)
-    plan = training.plan(data, pick_device(str(device or "cpu")), allow_download)
+    plan = training.plan(data)
     reporter.event(plan)
     if training.must_tune:
         reporter.event(Choice(True, "option", "fine_tune=True", changes=plan.changes))
@@ -236,36 +237,33 @@ class _Training:
         """Whether to fine-tune without a trial."""
         return self.resume or bool(self.options.fine_tune) or ranks() > 1
 
-    def plan(self, data: Dataset, device: torch.device, allow_download: bool) -> TrainingPlan:
+    def plan(self, data: Dataset) -> TrainingPlan:
         """Divide the data, load the encoder, and adapt the recipe to both."""
         options, make = self.options, RECIPES[self.options.recipe]
         recipe = make(**options.overrides)
         division = divide(data, seed=recipe.seed, held_out=options.held_out, k=options.k)
-        labels = division.train.classes
+        labels, chosen = division.train.classes, EncoderOptions.of(options.encoder)
         check_class_shares(recipe.class_shares, labels, unlabelled=bool(options.unlabelled))
         names, sentences, lines = classes_to_train(
             labels,
             division.train.source,
             options.classes,
             template=options.overrides.get("template"),
-            clean=options.clean,
+            clean=chosen.clean,
         )
         if any(sentences) and not takes_sentences(options.head):
             raise DataError(f"head {options.head} does not use sentences: remove them from {options.classes}")
-        prompts = flat(class_prompts(recipe.template, names, sentences))
-        about = {"text": options.text, "prompts": prompts, "allow_download": allow_download}
-        encoder = load_encoder(options.encoder, **about, lazy=not self.must_tune)
+        encoder = chosen.load(class_prompts(recipe.template, names, sentences), lazy=not self.must_tune)
         if self.must_tune and division.train.several and head_kind(options.head)[0].items:
             raise DataError(
                 f"head {options.head} is fitted to files with one label each, and these have several: take another head"
             )
         if self.must_tune and head_kind(options.head)[0].of_text and not encoder.has_text:
             raise DataError(
-                f"head {options.head}: {options.encoder} has no text encoder: give it one (`text`), or take another "
+                f"head {options.head}: {encoder.source} has no text encoder: give it one (`text`), or take another "
                 f"head: {WITHOUT_TEXT}"
             )
         recipe, changes = adapt_recipe(make, options.overrides, division.train, encoder)
-        encoder.visual.to(device)
         inputs = RowInputs(encoder, labels, recipe, names=names, sentences=sentences)
         if self.must_tune:  # `fit_method` counts the readable items.
             counts = [] if division.train.several else [*division.train.labelling.counts.values()]

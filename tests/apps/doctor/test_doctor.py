@@ -19,7 +19,7 @@ from media_files import truncate, x264
 from messages import prints
 from pages import Page, assert_self_contained
 from texthead import read_dataset
-from texthead.apps.doctor import EncoderSettings, diagnose
+from texthead.apps.doctor import diagnose
 from texthead.apps.doctor.facts import STOPPED, Facts, read_facts
 from texthead.features import Reading
 
@@ -249,14 +249,14 @@ def test_wrong_labels_are_found_and_named_once(shared, tmp_path: Path, cache: Pa
     rows.append(["again.jpg", data.items[45].label])
     dataset = read_dataset(write_manifest(tmp_path / "items.csv", rows, "path,label"))
     reading = Reading(cache=cache, skip_unreadable=True)
-    diagnosis = diagnose(dataset, encoder_settings=EncoderSettings(reading=reading))
+    diagnosis = diagnose(dataset, reading=reading)
     accused = [Path(each.about).name for each in diagnosis.findings if each.fault == "label may be wrong"]
     assert len({*accused} & wrong) >= 5
     assert len({*accused} - wrong) <= len(accused) / 3
     assert "45.jpg" in accused
     alike = [each.fault for each in diagnosis.findings if Path(each.about).name == "45.jpg"]
     assert sorted(alike) == ["label may be wrong", "near duplicate"]
-    quick = diagnose(dataset, encoder_settings=None)
+    quick = diagnose(dataset, quick=True)
     assert "labels are not judged" in quick.lines[0]
     assert quick.lines[0] in str(quick.to_json()["notes"])
     assert "labels are not judged" in quick.html()

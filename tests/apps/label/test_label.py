@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import texthead as th
-from made import write_broken, write_image
+from made import colour_encoder, write_broken, write_image
 from messages import prints
 
 COLOURS = ("red", "green", "blue")
@@ -18,6 +18,14 @@ def folder(tmp_path: Path) -> Path:
     for index in range(18):
         write_image(tmp_path / "files" / f"{index:02d}.png", COLOURS[index % 3], seed=index)
     return tmp_path / "files"
+
+
+def test_a_pool_of_a_loaded_encoder_has_a_short_text(folder: Path) -> None:
+    encoder = th.EncoderOptions(colour_encoder(), template="a {} square")
+    pool = th.label_pool(folder, COLOURS, encoder=encoder, reading=th.Reading())
+    assert repr(pool) == f"Pool('{folder}': 18 files, 0 of them labelled, 3 classes)"
+    guesses = {path.name: guess for path, guess, _ in pool.next(18)}
+    assert guesses == {f"{index:02d}.png": COLOURS[index % 3] for index in range(18)}
 
 
 def asked(output: str) -> list[dict[str, str]]:

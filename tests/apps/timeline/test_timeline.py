@@ -272,23 +272,22 @@ def test_windows_that_make_no_sense(name: str, value: Any):
 
 
 @pytest.mark.parametrize(
-    ("option", "out", "video", "rule"),
+    ("what", "out", "video", "rule"),
     [
-        ("overlay", "film.mp4", "film.mp4", "is the input video"),
-        ("srt", "film.mp4", "film.mp4", "must end in .srt"),
-        ("srt", "pipe.srt", "film.mp4", "is a device or pipe"),
-        ("manifest", "events.txt", "film.mp4", "must end in .csv"),
-        ("manifest", "events.csv", "-", "needs a file"),
-        ("overlay", "events.mp4", "rtsp://camera", "needs a file"),
+        ("`overlay`", "film.mp4", "film.mp4", "is the input video"),
+        ("`export`", "events.txt", "film.mp4", "must end in .srt, .csv or .mp4"),
+        ("`export`", "pipe.srt", "film.mp4", "is a device or pipe"),
+        ("`manifest`", "events.csv", "-", "needs a file"),
+        ("`overlay`", "events.mp4", "rtsp://camera", "needs a file"),
     ],
 )
 def test_files_that_cannot_be_written_are_refused_first(
-    joined: Path, tmp_path: Path, option: str, out: str, video: str, rule: str
+    joined: Path, tmp_path: Path, what: str, out: str, video: str, rule: str
 ) -> None:
     film = shutil.copy2(joined, tmp_path / "film.mp4")
     os.mkfifo(tmp_path / "pipe.srt")
-    with refuses(DataError, f"`{option}` {tmp_path / out}", rule):
-        find_events(colour_model(), tmp_path / video if video == "film.mp4" else video, **{option: tmp_path / out})
+    with refuses(DataError, f"{what} {tmp_path / out}", rule):
+        find_events(colour_model(), tmp_path / video if video == "film.mp4" else video, export=[tmp_path / out])
     assert film.read_bytes() == joined.read_bytes()
 
 

@@ -98,6 +98,9 @@ class Slices:
     options: SliceOptions
     calibration: Calibration | None = None
 
+    def __repr__(self) -> str:
+        return f"Slices({str(self.out)!r}: {self.count} slices of {self.request['files']} files)"
+
     @property
     def count(self) -> int:
         """The number of slices."""

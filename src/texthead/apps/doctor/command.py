@@ -89,27 +89,27 @@ class Doctor:
     def __call__(self) -> int:
         """Return the exit code."""
         console.doing(f"reading {self.data}")
-        from texthead.apps.doctor.examine import EncoderSettings, diagnose
+        from texthead.apps.doctor.examine import diagnose
         from texthead.data import check_no_separator
         from texthead.features import Reading
+        from texthead.recipes import small
 
         fix = None if self.fix is None else Path(self.fix)
         dataset = self.labelled.read_noted(self.data)
         if fix:
             check_no_separator(dataset.classes)
         reading = Reading(self.workers, cache=self.features.folder, engine=self.encoding.engine)
-        template = self.prompts.read_template() or "{}"
-        settings = EncoderSettings(self.encoder, self.size, template, self.encoding.device, reading)
+        encoder = self.prompts.encoder(self.encoder, None, self.encoding.pick_device())
         console.doing("comparing files, splits and names")
         diagnosis = diagnose(
             dataset,
             read_classes(self.classes) if self.classes else None,
+            encoder,
+            quick=self.quick,
             k=self.k,
-            frames=self.frames,
-            clean=self.prompts.clean,
-            encoder_settings=None if self.quick else settings,
+            recipe=small(size=self.size, frames=self.frames),
             limit=float(self.limit),
-            workers=self.workers,
+            reading=reading,
             pictures=self.out is not None,
             reporter=console.reporter,
         )

@@ -33,7 +33,7 @@ OwnSentences = Mapping[str, tuple[str, ...] | None]
 Rows = Float[np.ndarray, "items dim"]
 
 
-def prompts_of(sentences: OwnSentences, template: str | tuple[str, ...], *, clean: bool) -> list[str | tuple[str, ...]]:
+def prompts_of(sentences: OwnSentences, template: str | Sequence[str], *, clean: bool) -> list[str | tuple[str, ...]]:
     """Return the prompts of each class; a label that cleaning would leave empty is used unchanged."""
     names = [clean_name(label) or label if clean else label for label in sentences]
     return class_prompts(template, names, list(sentences.values()))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -10,50 +10,31 @@ from jaxtyping import Float
 
 from texthead.apps.doctor import encoder_findings, findings, near_duplicates, overview
 from texthead.apps.doctor.encoder_findings import OwnSentences
-from texthead.apps.doctor.facts import read_facts, thumbnail_of
+from texthead.apps.doctor.facts import Facts, read_facts, thumbnail_of
 from texthead.apps.doctor.findings import Finding, Severity, plural
 from texthead.apps.doctor.page import Diagnosis
 from texthead.apps.doctor.wrong_labels import LEAST_AGREEMENT, JudgedLabels, suspicious_labels
 from texthead.data import Dataset
-from texthead.encoders import load_encoder, zero_shot_note
-from texthead.errors import NonNegativeInt, PositiveFloat, PositiveInt, RunError
-from texthead.features import FrozenEncoder, Reading, Still
-from texthead.parallel import Reporter, pick_device, run_tasks
-from texthead.recipes import small
+from texthead.encoders import Encoder, EncoderOptions, zero_shot_note
+from texthead.errors import PositiveFloat, PositiveInt, RunError
+from texthead.features import FrozenEncoder, FrozenFiles, Reading, Still
+from texthead.parallel import Reporter, run_tasks
+from texthead.recipes import Recipe, small
 
 # Frames of a video that are encoded; with 8, the same swaps are found.
 _ENCODED_FRAMES = 4
 
 
-@dataclass(frozen=True)
-class EncoderSettings:
-    """The encoder and how it is applied.
-
-    Args:
-        encoder: source, as for `load_encoder`.
-        size: side of the crop in pixels; None for the encoder's own.
-        template: one or more prompt templates.
-        device: auto, cpu, cuda or cuda:N.
-        reading: how files are read; unreadable ones are left out.
-    """
-
-    encoder: str = "mini"
-    size: int | None = None
-    template: str | tuple[str, ...] = "{}"
-    device: str = "auto"
-    reading: Reading = Reading(engine="auto", cache=True)
-
-
 def diagnose(
     dataset: Dataset,
     classes: OwnSentences | None = None,
+    encoder: str | Encoder | EncoderOptions = "mini",
     *,
+    quick: bool = False,
     k: PositiveInt | None = None,
-    frames: PositiveInt = 8,
-    clean: bool = True,
-    encoder_settings: EncoderSettings | None = EncoderSettings(),
+    recipe: Recipe | None = None,
     limit: PositiveFloat = 120.0,
-    workers: NonNegativeInt = 1,
+    reading: Reading = Reading(workers=1, cache=True, engine="auto"),
     pictures: bool = False,
     reporter: Reporter = Reporter(),
 ) -> Diagnosis:
@@ -61,72 +42,66 @@ def diagnose(
 
     Args:
         classes: class names, each with its sentences or None; the labels if None.
+        encoder: an encoder, its name, or options that also say its template and device.
+        quick: whether to skip the checks that need an encoder.
         k: training items that each class must have.
-        frames: frames per clip.
-        clean: whether to split labels like `push_up` into words.
-        encoder_settings: None skips the checks that need an encoder.
+        recipe: frames and sizes of the clips to train on; 8 frames at the encoder's own size if None.
         limit: seconds per file.
-        workers: number of processes that decode files.
+        reading: how files are read; unreadable ones are findings. At least one other process decodes.
         pictures: whether to keep pictures of a few items for the page.
         reporter: gets progress and messages.
     """
     items, classes = dataset.items, dict.fromkeys(dataset.classes) if classes is None else classes
     sets = dataset.labelling.sets
     labelled = [replace(item, label=name) for item, names in zip(items, sets, strict=True) for name in names]
+    options, recipe = EncoderOptions.of(encoder), recipe or small(size=None)
+    reading = replace(reading, workers=max(1, reading.workers))
+    prompts = encoder_findings.prompts_of(classes, options.template or "{}", clean=options.clean)
     # First, since it may be missing.
-    frozen = _frozen(encoder_settings, dataset, frames, reporter) if encoder_settings else None
+    frozen = None if quick else _frozen(options.load(prompts, lazy=False), dataset, recipe, reading, reporter)
     stills: Sequence[tuple[str, Still] | None] = ()
     with suppress(RunError):  # A reader that crashes or hangs has ended a worker: `read_facts` names its file.
         stills = frozen.stills([item.path for item in items]) if frozen else stills
-    facts = read_facts(dataset, workers=workers, seconds=limit, stills=stills, reporter=reporter)
+    facts = read_facts(dataset, workers=reading.workers, seconds=limit, stills=stills, reporter=reporter)
     if pictures:
         shown = [i for each in overview.example_positions(sets, facts).values() for i in each]
-        paths = [items[i].path for i in shown]
-        for task, picture in run_tasks(thumbnail_of, paths, workers=workers, seconds=limit):
-            if isinstance(picture, bytes):
-                facts[shown[task]] = replace(facts[shown[task]], thumbnail=picture)
+        _add_thumbnails(facts, shown, workers=reading.workers, seconds=limit)
     result = [
-        *findings.file_findings(facts, frames=frames),
+        *findings.file_findings(facts, frames=recipe.frames),
         *findings.copies(items, facts),
         *findings.overlaps(items),
         *findings.group_leaks(items),
         *([] if dataset.several else findings.folder_findings(items)),
         *findings.count_findings(labelled, k=k),
-        *findings.name_findings(list(classes), clean=clean),
+        *findings.name_findings(list(classes), clean=options.clean),
         *findings.unknown_labels(dataset.classes, list(classes)),
     ]
     features: dict[int, np.ndarray] = {}
     notes: list[str] = []
-    likely = list(items)
-    if encoder_settings is None or frozen is None:
+    likely, source = list(items), None
+    if frozen is None:
         notes.append("labels are not judged: that needs an encoder")
     else:
-        encoder, readable = frozen.encoder, [index for index, fact in enumerate(facts) if fact.fault is None]
-        encoded = frozen.files([items[index].path for index in readable])
-        features = dict(zip([readable[i] for i in encoded.positions], encoded.features.numpy(), strict=True))
+        encoder, source = frozen.encoder, frozen.encoder.source
+        seen = _items_seen(frozen, dataset, facts)
+        features = dict(zip(seen.positions, seen.features.numpy(), strict=True))
         if encoder.has_text:
-            prompts = encoder_findings.prompts_of(classes, encoder_settings.template, clean=clean)
             own_items = [items[index] for index in features]
             result += encoder_findings.class_findings(encoder, classes, prompts, own_items, list(features.values()))
             notes += filter(None, [zero_shot_note(encoder.source, list(classes))])
         else:
             notes.append(f"{encoder.source} has no text encoder; class names are not checked against the files")
-        seen = list(features)
-        some = dataset.pick(seen)
-        if dataset.several:
-            judged = JudgedLabels(unjudged="labels are not judged: that is for files with one label each")
-        else:
-            judged = suspicious_labels(encoded.features, some.labelling.targets(dataset.classes), some.groups)
-        first = _first_to_check(judged, seen, dataset, findings.questioned(result))
+        judged = _judge(dataset, seen)
+        first = _first_to_check(judged, seen.positions, dataset, findings.questioned(result))
         notes += filter(None, [judged.unjudged, first])
-        result += findings.label_findings(items, seen, dataset.classes, judged.listed, beside=result)
+        result += findings.label_findings(items, seen.positions, dataset.classes, judged.listed, beside=result)
         for label in judged.listed:
-            likely[seen[label.item]] = replace(items[seen[label.item]], label=dataset.classes[label.better])
+            position = seen.positions[label.item]
+            likely[position] = replace(items[position], label=dataset.classes[label.better])
     # With the likely labels, so that a copy whose label is questioned above is not reported for its two labels too.
     result += findings.near_copies(likely, facts, near_duplicates.alike(facts, features))
     result.sort(key=lambda each: (get_args(Severity).index(each.severity), each.fault))
     counts, left_out = overview.overview_of(items, facts, sets), findings.left_out(items, result)
-    source = None if encoder_settings is None else encoder_settings.encoder
     return Diagnosis(dataset, facts, counts, result, left_out, source, tuple(notes))
 
 
@@ -151,25 +126,47 @@ def findings_about_files(
     return [*single, *(each for each in copied if each.severity == "serious")]
 
 
-def _frozen(settings: EncoderSettings, dataset: Dataset, frames: int, reporter: Reporter) -> FrozenEncoder:
+def _frozen(encoder: Encoder, dataset: Dataset, recipe: Recipe, reading: Reading, reporter: Reporter) -> FrozenEncoder:
     """Return the encoder as it is applied to the items; other processes decode, since a reader may crash."""
-    encoder = load_encoder(settings.encoder, keep_text=True)
-    encoder.visual.to(pick_device(settings.device)).eval()
+    encoder.keep_text = True
+    encoder.visual.eval()
     spec = encoder.visual.spec
-    protocol = spec.protocol(frames=1 if dataset.only_images else min(frames, _ENCODED_FRAMES))
-    protocol = replace(protocol, pixels=spec.pixels(small(size=settings.size)))
-    reading = replace(settings.reading, skip_unreadable=True, workers=max(1, settings.reading.workers))
-    return FrozenEncoder(encoder, protocol, reading, reporter)
+    protocol = spec.protocol(frames=1 if dataset.only_images else min(recipe.frames, _ENCODED_FRAMES))
+    protocol = replace(protocol, pixels=spec.pixels(recipe))
+    return FrozenEncoder(encoder, protocol, replace(reading, skip_unreadable=True), reporter)
 
 
-def _first_to_check(judged: JudgedLabels, seen: Sequence[int], dataset: Dataset, known: set[int]) -> str:
+def _items_seen(frozen: FrozenEncoder, dataset: Dataset, facts: Sequence[Facts]) -> FrozenFiles:
+    """Return the features of the items without a fault, and the positions of those that can be encoded."""
+    sound = [position for position, fact in enumerate(facts) if fact.fault is None]
+    encoded = frozen.files([dataset.items[position].path for position in sound])
+    return replace(encoded, positions=[sound[position] for position in encoded.positions])
+
+
+def _judge(dataset: Dataset, seen: FrozenFiles) -> JudgedLabels:
+    """Return the labels of the encoded items, judged by their features; not if a file may have several."""
+    if dataset.several:
+        return JudgedLabels(unjudged="labels are not judged: that is for files with one label each")
+    some = dataset.pick(seen.positions)
+    return suspicious_labels(seen.features, some.labelling.targets(dataset.classes), some.groups)
+
+
+def _add_thumbnails(facts: list[Facts], positions: Sequence[int], *, workers: int, seconds: float) -> None:
+    """Add the pictures of the items at these positions."""
+    paths = [facts[position].path for position in positions]
+    for task, picture in run_tasks(thumbnail_of, paths, workers=workers, seconds=seconds):
+        if isinstance(picture, bytes):
+            facts[positions[task]] = replace(facts[positions[task]], thumbnail=picture)
+
+
+def _first_to_check(judged: JudgedLabels, positions: Sequence[int], dataset: Dataset, known: set[int]) -> str:
     """Return a note on the most suspicious label if none is listed, since single wrong ones are hard to tell.
 
     Args:
-        seen: position among the items of each judged one.
+        positions: of the items that were judged.
         known: positions of items whose label a finding already questions, as that of a copy with another label.
     """
-    others = [label for label in judged.ranked if seen[label.item] not in known]
+    others = [label for label in judged.ranked if positions[label.item] not in known]
     doubtful = [label for label in others if int(label.fits.argmax()) == label.better]
     label = "other label" if known else "label"
     if judged.listed or not judged.ranked or judged.agreement < LEAST_AGREEMENT:
@@ -179,5 +176,5 @@ def _first_to_check(judged: JudgedLabels, seen: Sequence[int], dataset: Dataset,
     first = doubtful[0]
     return (
         f"no {label} is wrong beyond doubt; of {plural(len(doubtful), 'item')} that fit another class better, check "
-        f"{dataset.items[seen[first.item]].path} first (fits {dataset.classes[first.better]})"
+        f"{dataset.items[positions[first.item]].path} first (fits {dataset.classes[first.better]})"
     )

@@ -13,6 +13,7 @@ from texthead.apps.doctor.overview import Overview
 from texthead.data import Dataset
 from texthead.errors import DataError, listed
 from texthead.files import write_csv, write_json
+from texthead.notebook import html_table
 from texthead.report import render, write_html
 
 # Examples of a fault on the terminal; rows of a table on the page, so that browsers can cope.
@@ -38,6 +39,13 @@ class Diagnosis:
     left_out: dict[int, str]
     encoder: str | None = None
     lines: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Diagnosis({self.dataset.source!r}: {self.headline()})"
+
+    def _repr_html_(self) -> str:
+        rows = [(each.severity, each.fault, each.about, each.detail) for each in self.findings]
+        return html_table(("severity", "fault", "about", "detail"), rows, caption=self.headline(), notes=self.lines)
 
     @property
     def is_serious(self) -> bool:

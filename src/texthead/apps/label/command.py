@@ -1,6 +1,6 @@
 """`texthead label`: label the files of a folder in the browser, the most useful ones first."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -101,15 +101,11 @@ class Label:
             self.out,
             several=self.several,
             cut_above=self.cut_above,
-            encoder=self.encoder,
-            text=self.text,
-            template=template,
-            clean=self.prompts.clean,
-            seed=self.seed,
-            device=self.files.pick_device(),
+            encoder=self.prompts.encoder(self.encoder, self.text, self.files.pick_device()),
             reading=self.files.reading(files.paths, self.features.folder),
             reporter=console.reporter,
         )
+        pool = replace(pool, seed=self.seed)
         if pool.classes:
             console.say_names(pool.classes, self.prompts.names_for(pool.classes), template)
         console.say_skipped(pool.skipped)

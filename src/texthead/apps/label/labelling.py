@@ -14,13 +14,13 @@ from texthead.apps.label.selection import Similarities, guesses
 from texthead.apps.label_studio import document_root
 from texthead.apps.search import encode_windows
 from texthead.data import Dataset, Item, Labels, manifest_rows, read_dataset, read_files
-from texthead.encoders import Encoder, load_encoder
-from texthead.errors import DataError, MediaError, NonNegativeInt, PositiveFloat, PositiveInt, checked, listed
+from texthead.encoders import Encoder, EncoderOptions
+from texthead.errors import DataError, MediaError, PositiveFloat, PositiveInt, checked, listed
 from texthead.features import FrozenEncoder, Reading, check_any
 from texthead.media import MediaPath, Span, Video, spans_by_file
 from texthead.models import known_rows
-from texthead.parallel import Reporter, pick_device
-from texthead.text import check_names, class_prompts, clean_names, flat
+from texthead.parallel import Reporter
+from texthead.text import check_names
 from texthead.transfer import QUICK_FRAMES
 
 
@@ -60,6 +60,10 @@ class Pool:
     seed: int = 0
     skipped: tuple[MediaError, ...] = ()
     frozen: FrozenEncoder | None = None
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.files)} files, {len(self.labelled)} of them labelled, {len(self.classes)} classes"
+        return f"Pool({self.files.source!r}: {counts}{f', {len(self.skipped)} unreadable' if self.skipped else ''})"
 
     @property
     def classes(self) -> list[str]:
@@ -109,12 +113,7 @@ def label_pool(
     *,
     several: bool = False,
     cut_above: PositiveFloat = 20.0,
-    encoder: str = "mini",
-    text: str | None = None,
-    template: str | Sequence[str] = "{}",
-    clean: bool = True,
-    seed: NonNegativeInt = 0,
-    device: str | torch.device | None = None,
+    encoder: str | Encoder | EncoderOptions = "mini",
     reading: Reading = Reading(cache=True),
     reporter: Reporter = Reporter(),
 ) -> Pool:
@@ -126,11 +125,7 @@ def label_pool(
         labels: the labels so far: a CSV (path,label), which need not exist, or a labelling tool's `.json`.
         several: whether a file may have several labels or none; also if `labels` has several per file.
         cut_above: cut videos longer than this, in seconds, into windows of 2 to 10 seconds.
-        encoder, text: as in `load_encoder`.
-        template: prompts for the class names.
-        clean: whether to write class names like `push_up` as words in prompts.
-        seed: random seed of the sample of 5,000 files, if there are more.
-        device: device of the encoder; the CPU if None.
+        encoder: an encoder, its name, or options that also say its template and device.
         reading: how files are read and encoded.
         reporter: gets progress and messages.
 
@@ -147,22 +142,18 @@ def label_pool(
     names = tuple(dict.fromkeys([*classes, *labelled.classes]))
     if names:
         check_names(names)
-    if text is not None and not names:
-        raise DataError(f"`text` {text} needs a class to start with: name some with `classes`")
-
-    def prompts(names: Sequence[str]) -> list[str | tuple[str, ...]]:
-        own = clean_names(list(names)) if clean and names else names
-        return class_prompts(template, own, [None] * len(names))
+    options = EncoderOptions.of(encoder)
+    if options.text is not None and not names:
+        raise DataError(f"`text` {options.text} needs a class to start with: name some with `classes`")
 
     def rows(names: Sequence[str]) -> Float[Tensor, "classes dim"]:
-        return known_rows(model, names, prompts(names))
+        return known_rows(model, names, options.prompts(names))
 
-    model = load_encoder(encoder, text=text, prompts=flat(prompts(names)), lazy=True)
-    model.visual.to(pick_device(str(device or "cpu")))
+    model = options.load(options.prompts(names))
     files = cut_files(files, model, reading, above=cut_above, known=known, reporter=reporter)
     pool, encode = encode_files(files, model, reading, reporter), rows if model.has_text else None
     several = several or labelled.several
-    return replace(pool, names=tuple(classes), labelled=labelled, several=several, encode=encode, seed=seed)
+    return replace(pool, names=tuple(classes), labelled=labelled, several=several, encode=encode)
 
 
 def items_so_far(path: Path | None, files: Dataset) -> tuple[Dataset, list[Path]]:

@@ -23,7 +23,7 @@ from texthead.media import MediaPath, Span
 if TYPE_CHECKING:
     from texthead.apps.search.index import Index
     from texthead.apps.search.search import Results
-    from texthead.encoders import Encoder
+    from texthead.encoders import EncoderOptions
     from texthead.runs import Run
 
 
@@ -117,17 +117,16 @@ class Find:
         from texthead.features import Reading
 
         words, data = self._words_and_data()
-        model = self._model()
         reading = Reading(default_workers(), cache=self.features.folder, engine=self.encoding.engine)
+        model = self._model()
         console.doing("searching")
+        index = open_index(data, model, reading, reporter=console.reporter)
         if self.page:
-            self._serve(open_index(data, model, reading, reporter=console.reporter), words, password)
+            self._serve(index, words, password)
             return
         results = find_moments(
             Path(self.like) if self.like else words,
-            data,
-            model,
-            reading,
+            index,
             avoid=[text.strip() for text in (self.not_ or "").split(",") if text.strip()],
             top=self.top,
             marks=self.marks,
@@ -140,9 +139,9 @@ class Find:
         if self.save:
             console.next_command("texthead", "predict", self.save, data)
 
-    def _model(self) -> "Encoder | Run":
-        """Return the run or the encoder, on the device."""
-        from texthead.encoders import load_encoder
+    def _model(self) -> "EncoderOptions | Run":
+        """Return the run on the device, or the encoder to load."""
+        from texthead.encoders import EncoderOptions
         from texthead.runs import load_run
 
         device = self.encoding.pick_device()
@@ -150,9 +149,7 @@ class Find:
             run = load_run(run_argument(self.run))
             run.model.to(device)
             return run
-        encoder = load_encoder(self.encoder or "mini", text=self.text, lazy=True)
-        encoder.visual.to(device)
-        return encoder
+        return EncoderOptions(self.encoder or "mini", text=self.text, device=device)
 
     def _print(self, results: "Results") -> None:
         """Print whether the best hit stands out, and the hits."""

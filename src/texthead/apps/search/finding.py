@@ -4,21 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from texthead.apps.search.exports import check_exports, export_hits
-from texthead.apps.search.index import open_index
+from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.marks import Marks
 from texthead.apps.search.search import Results, query_name, query_row, search
-from texthead.encoders import Encoder
 from texthead.errors import DataError, PositiveInt
-from texthead.features import Reading
 from texthead.parallel import Reporter
-from texthead.runs import Run
 
 
 def find_moments(
     query: str | Path,
-    data: str | Path,
-    model: Encoder | Run | None = None,
-    reading: Reading = Reading(cache=True, engine="auto"),
+    data: str | Path | Index,
     *,
     avoid: Sequence[str] = (),
     top: PositiveInt = 20,
@@ -31,7 +26,7 @@ def find_moments(
 
     Args:
         query: words, or the path of an image or a clip as an example.
-        data, model, reading: as for `open_index`.
+        data: a folder of videos and images, a manifest, or an index, which says the encoder or the run.
         avoid: words that hits should not resemble; without marks only.
         top: the number of hits.
         marks: CSV file of hits and misses (path, label), whose labels are the words and "other"; if it has hits or
@@ -49,14 +44,16 @@ def find_moments(
     """
     if save and not marks:
         raise DataError(f"`save` {save} learns from marks: give `marks`")
-    files = check_exports(export, [data, marks, query if isinstance(query, Path) else None])
+    folder = data.data if isinstance(data, Index) else data
+    files = check_exports(export, [folder, marks, query if isinstance(query, Path) else None])
     if marks and not save and not Path(marks).exists():
         reporter.note(f"`marks` {marks} does not exist: the hits are ranked by the query alone; check the path")
-    index, name = open_index(data, model, reading, reporter=reporter), query_name(query)
+    index = data if isinstance(data, Index) else open_index(data, reporter=reporter)
+    name = query_name(query)
     taught = Marks(index, name, query_row(index, query), Path(marks), reporter) if marks else None
     results = search(index, taught.head() if taught and taught.hit else query, avoid=avoid, top=top)
     reporter.event(results)
-    about = {"name": name, "data": Path(data), "model": index.source}
+    about = {"name": name, "data": index.data, "model": index.source}
     lines = [export_hits(results.hits, kind, out, **about) for kind, out in files]
     if save and taught:
         taught.save_run(save)

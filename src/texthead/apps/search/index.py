@@ -13,8 +13,8 @@ from torch import Tensor
 
 from texthead.apps.search.windows import as_model, encode_windows
 from texthead.data import read_files
-from texthead.encoders import Encoder, load_encoder
-from texthead.errors import MediaError, RunError, converted
+from texthead.encoders import Encoder, EncoderOptions
+from texthead.errors import MediaError, RunError
 from texthead.features import Reading, check_any
 from texthead.files import cache_dir
 from texthead.media import MediaPath, Span
@@ -105,7 +105,7 @@ class Index:
 
 def open_index(
     data: str | Path,
-    model: Encoder | Run | None = None,
+    model: str | Encoder | EncoderOptions | Run = "mini",
     reading: Reading = Reading(cache=True, engine="auto"),
     *,
     reporter: Reporter = Reporter(),
@@ -117,7 +117,7 @@ def open_index(
 
     Args:
         data: a folder of videos and images, or a manifest as `read_files` reads it.
-        model: an encoder, lazily loaded if you like, or a run; `mini` if None.
+        model: an encoder, its name, options with its text encoder and device, or a run.
         reading: how files are read. Unreadable ones are always left out, and tried again when they change.
         reporter: gets progress, messages and unreadable files.
 
@@ -125,8 +125,7 @@ def open_index(
         DataError: there is no such data, or no file in it can be read.
         RunError: the index cannot be written.
     """
-    model = load_encoder("mini", lazy=True) if model is None else model
-    converted("model", model, Encoder | Run)
+    model = model if isinstance(model, Run) else EncoderOptions.of(model).load(())
     run = as_model(model)
     files = read_files(data)
     for note in files.notes:

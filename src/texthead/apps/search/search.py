@@ -22,8 +22,9 @@ from texthead.errors import DataError, MediaError, PositiveInt, RunError
 from texthead.evaluation import Calibration
 from texthead.features import Reading
 from texthead.files import cache_dir, replacing
-from texthead.media import MediaPath
+from texthead.media import MediaPath, Span
 from texthead.models import Head, known_rows, text_rows
+from texthead.notebook import html_table
 from texthead.prediction import apply_calibration
 
 # The best hit stands out if a smaller share of words for things that are not there fits as well. LOG.md, 2026-11-29.
@@ -90,6 +91,13 @@ class Results(NamedTuple):
     fits: bool
     note: str
     written: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Results({len(self.hits)} hits{f', {self.note}' if self.note else ''})"
+
+    def _repr_html_(self) -> str:
+        rows = [(MediaPath(hit.path).part(Span(hit.start, hit.end)), hit.score) for hit in self.hits]
+        return html_table(("moment or photo", "score"), rows, caption=self.note)
 
 
 def search(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.apps.timeline.inputs import PIPE, check_files, is_live, is_stream
+from texthead.apps.timeline.inputs import PIPE, exports, is_live, is_stream
 from texthead.cli import (
     EncodingOptions,
     ModelOptions,
@@ -88,10 +88,15 @@ class TimelineCommand:
             raise DataError(
                 "- reads a video from a pipe, and this is a terminal: cat clip.mkv | texthead timeline ... -"
             )
-        check_files(path, self.srt, self.manifest, self.overlay)
         check_outputs(self, srt=".srt", manifest=".csv", overlay=".mp4")
+        exports(path, self._files)
         if self.overlay:
             check_extra("plots", "--overlay")
+
+    @property
+    def _files(self) -> list[Path]:
+        """The files to write."""
+        return [Path(file) for file in (self.manifest, self.srt, self.overlay) if file]
 
     def __call__(self) -> None:
         from texthead.apps.timeline.events import Hysteresis
@@ -105,7 +110,6 @@ class TimelineCommand:
         model = self.model.load(run_folder, self.encoding.pick_device())
         printer = _Printer(path, csv=self.printed.csv)
         console.doing("looking for events")
-        files = {name: getattr(self, name) for name in ("manifest", "srt", "overlay")}
         try:
             events = find_events(
                 model,
@@ -113,7 +117,7 @@ class TimelineCommand:
                 rule=rule if own else rule_for(model.model, rule),
                 sliding=sliding,
                 engine=self.encoding.engine,
-                **files,
+                export=self._files,
                 reporter=replace(console.reporter, event=printer.print),
             )
         except MediaError as error:
@@ -122,9 +126,8 @@ class TimelineCommand:
             problem = f"{error.problem}; the events above are from the part before that"
             raise MediaError(error.path, problem, error.fault) from error
         noted_calibration(model, model.protocol)
-        for name, file in files.items():
-            if file:
-                console.notes().print(f"{'subtitles' if name == 'srt' else name}: {file}")
+        for file, kind in exports(path, self._files).items():
+            console.notes().print(f"{kind}: {file}")
         if events and not self.overlay and not is_stream(path):
             classes = () if self.model.classes is None else ("--classes", self.model.classes)
             words, source = (*classes, "--overlay", unused(Path("events.mp4"))), self.model.source

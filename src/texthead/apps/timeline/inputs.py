@@ -1,5 +1,6 @@
 """What names a stream (`-` for a pipe, a camera, or the address of a live stream), and the files that are written."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from texthead.cli import check_out_file
@@ -32,15 +33,23 @@ def is_stream(path: str) -> bool:
     return path == PIPE or is_live(path)
 
 
-def check_files(video: str, srt: str | Path | None, manifest: str | Path | None, overlay: str | Path | None) -> None:
-    """Raise DataError for a file to write as `check_out_file`, or that is the video or cannot be made of a stream."""
-    files = (("srt", srt, ".srt"), ("manifest", manifest, ".csv"), ("overlay", overlay, ".mp4"))
-    for name, file, ending in files:
-        if file is None:
-            continue
-        check_out_file(f"`{name}` {file}", Path(file), ending)
+# What is written to a file, by its ending.
+EXPORTS = {".srt": "subtitles", ".csv": "manifest", ".mp4": "overlay"}
+
+
+def exports(video: str, files: Iterable[str | Path]) -> dict[Path, str]:
+    """Return what each file to write gets, a value of `EXPORTS`.
+
+    Raises:
+        DataError: as `check_out_file`, or a file is the video or cannot be made of a stream.
+    """
+    kinds: dict[Path, str] = {}
+    for file in map(Path, files):
+        check_out_file(f"`export` {file}", file, " ".join(EXPORTS))
+        kind = kinds[file] = EXPORTS[file.suffix.lower()]
         if is_stream(video):
-            if name != "srt":
-                raise DataError(f"`{name}` {file}: needs a file, not a stream; save the stream and give its file")
-        elif Path(file).resolve() == MediaPath(MediaPath(video).file).resolved().path:
-            raise DataError(f"`{name}` {file}: is the input video; name another file")
+            if kind != "subtitles":
+                raise DataError(f"`{kind}` {file}: needs a file, not a stream; save the stream and give its file")
+        elif file.resolve() == MediaPath(MediaPath(video).file).resolved().path:
+            raise DataError(f"`{kind}` {file}: is the input video; name another file")
+    return kinds

@@ -31,7 +31,7 @@ from texthead.apps.timeline.events import (
     of_all_classes,
     subtitles,
 )
-from texthead.apps.timeline.inputs import PIPE, check_files, is_live
+from texthead.apps.timeline.inputs import PIPE, exports, is_live
 from texthead.apps.timeline.streams import LiveStream, PipedVideo
 from texthead.data import Protocol, Views, check_no_separator, view_crops
 from texthead.errors import DataError, MediaError, PositiveFloat, PositiveInt, check_fields, checked
@@ -40,6 +40,7 @@ from texthead.features import Engine
 from texthead.files import replacing, write_csv
 from texthead.media import Media, MediaPath, Part, Take
 from texthead.models import Recognizer
+from texthead.notebook import html_table
 from texthead.parallel import Reporter, silent
 from texthead.prediction import apply_calibration, protocol_of
 from texthead.recipes import EngineName
@@ -351,6 +352,12 @@ class Events(list[Event]):
         self.path, self.seconds, self.sliding, self.rule = path, seconds, sliding, rule
         self.calibration, self.why_none = calibration, why_none
 
+    def _repr_html_(self) -> str:
+        rows = [(each.name, each.start, each.end, f"{100 * each.mean:.0f} %") for each in self]
+        return html_table(
+            ("event", "start (s)", "end (s)", "probability"), rows, caption=f"{self.path}: {len(self)} events"
+        )
+
     def to_json(self) -> dict[str, object]:
         """Return the events for JSON, with the settings.
 
@@ -378,9 +385,7 @@ def find_events(
     sliding: Sliding | None = None,
     protocol: Protocol | None = None,
     engine: EngineName = "eager",
-    srt: str | Path | None = None,
-    manifest: str | Path | None = None,
-    overlay: str | Path | None = None,
+    export: Sequence[str | Path] = (),
     reporter: Reporter = Reporter(),
 ) -> Events:
     """Return the events in a video sorted by start, as `texthead timeline` does; times in seconds from the first frame.
@@ -390,9 +395,8 @@ def find_events(
     Args:
         path: a video, the address of a stream, a camera, or - for a pipe into standard input.
         rule: when events begin and end; the default one if None, with several labels with the threshold of each class.
-        srt: file of subtitles to write.
-        manifest: CSV file to write, with the events as labelled parts of the video.
-        overlay: video to write (.mp4), with names and probabilities drawn in.
+        export: files to write: subtitles (.srt), the events as labelled parts of the video (.csv), or the video with
+            names and probabilities drawn in (.mp4).
         reporter: gets progress, notes, and as events each `EventChange` and, before files are written, the result.
 
     Raises:
@@ -400,10 +404,10 @@ def find_events(
         MediaError: the file is not a video, or cannot be read to its end.
         RunError: a file cannot be written.
     """
-    check_files(str(path), srt, manifest, overlay)
+    files = exports(str(path), export)
     model, protocol = run.model, protocol_of(run, protocol)
     sliding, rule = sliding or Sliding(), rule or rule_for(model)
-    if manifest is not None:
+    if "manifest" in files.values():
         check_no_separator(model.names)
     finder, events, curve = EventFinder(model.names, rule), list[Event](), list[Stretch]()
     with _open_any(str(path)) as video:
@@ -412,23 +416,24 @@ def find_events(
             ended = finder.finish() if stretch is None else finder.add(stretch)
             events += ended
             reporter.event(EventChange(ended, finder.open_events(), getattr(video, "dropped", 0), stretch))
-            if overlay is not None and stretch is not None:
+            if "overlay" in files.values() and stretch is not None:
                 curve.append(stretch._replace(scores=array("f", stretch.scores)))  # Four bytes per number.
         seconds, begin = video.duration_seconds, video.start_seconds if isinstance(video, Part) else 0.0
     calibration, _ = run.calibration_for(protocol)
     why = "" if any(event.known for event in events) else _why_none(finder, model.names, rule, calibration)
     result = Events(events, path, seconds, sliding, rule, calibration, why)
     reporter.event(result)
-    if manifest is not None:
-        _write_manifest(Path(manifest), result, begin, several=model.several)
-    if srt is not None:
-        with replacing(Path(srt)) as temporary:
-            temporary.write_text(subtitles(result), encoding="utf-8")
-    if overlay is not None:
-        from texthead.apps.timeline.overlay import write_overlay
+    for file, kind in files.items():
+        if kind == "manifest":
+            _write_manifest(file, result, begin, several=model.several)
+        elif kind == "subtitles":
+            with replacing(file) as temporary:
+                temporary.write_text(subtitles(result), encoding="utf-8")
+        else:
+            from texthead.apps.timeline.overlay import write_overlay
 
-        with open_timed(path) as video:
-            write_overlay(Path(overlay), video, result, model.names, curve, reporter)
+            with open_timed(path) as video:
+                write_overlay(file, video, result, model.names, curve, reporter)
     return result
 
 
