@@ -78,7 +78,7 @@ ITEMS = FrozenItems(
 )
 VALIDATED = {HOSTILE: evaluation((HOSTILE, "b"), [0, 0, 0, 0], [0, 0, 1, 0])}
 LEAK = Finding("serious", "leak", HOSTILE, "is in two splits", (0, 1))
-FAULTY = Diagnosis(ITEMS.data, (), overview_of((), ()), [LEAK], {}, lines=("no labels are judged",))
+FAULTY = Diagnosis(ITEMS.data, (), overview_of((), (), ()), [LEAK], {}, lines=("no labels are judged",))
 SCORES = MethodScores(VALIDATED, TESTED, "test", ITEMS, Folds([([], [0, 1, 2, 3])], True))
 
 

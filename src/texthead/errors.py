@@ -282,5 +282,7 @@ def in_words(hint: Any) -> str:
         return either([in_words(each) for each in args if each is not NoneType])
     if kind is Sequence:
         return f"a list of {in_words(args[0])}"
+    if kind is tuple and args and ... not in args:
+        return f"a list of {len(args)} values"
     name = getattr(kind, "__name__", str(kind))
     return _WORDS.get(kind) or (f"what th.{_MAKERS[name]} returns" if name in _MAKERS else f"of type {name}")
