@@ -22,7 +22,7 @@ from paper.rows import Job, Row
 from paper.worlds import smoke
 from texthead import recipes
 from texthead.data import Dataset, Pixels, Protocol, Views, evenly
-from texthead.encoders import as_visual, minilm_folder
+from texthead.encoders import minilm_folder
 from texthead.errors import DataError, RunError
 from texthead.evaluation import Evaluation, mean_average_precision
 from texthead.features import Reading, frame_features
@@ -91,7 +91,7 @@ class Bench:
 
     def model(self, start: th.Recognizer | None = None) -> th.Recognizer:
         """Build the untrained model around a copy of the pretrained encoder, or around the encoder of `start`."""
-        visual = copy.deepcopy(self.encoder.visual) if start is None else as_visual(start.visual)
+        visual = copy.deepcopy(self.encoder.visual) if start is None else start.visual_encoder
         temporal = make_temporal_for(self.recipe, visual) if start is None else start.temporal
         return th.Recognizer(visual, temporal, self.head()).to(device())
 

@@ -3,7 +3,6 @@
 from .classifier import load_classifier as load_classifier
 from .encoder import Encoder as Encoder
 from .encoder import Visual as Visual
-from .encoder import as_visual as as_visual
 from .encoder import build_visual as build_visual
 from .figures import figures_of as figures_of
 from .load import EncoderOptions as EncoderOptions

@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead.data import Pixels, Protocol
-from texthead.encoders import as_visual
 from texthead.errors import MediaError
 from texthead.features import Reading, frame_features, frame_times, item_features, open_cache
 from texthead.media import MediaPath, Span
@@ -84,7 +83,7 @@ class _Cutter:
 
     def sampled(self, files: Sequence[MediaPath]) -> list[_Sampled]:
         """Return the files with the frames to sample from each; None for a file that is not cut."""
-        visual, reading = as_visual(self.model.visual), self.reading
+        visual, reading = self.model.visual_encoder, self.reading
         cache = open_cache(visual, self.pixels, reading.cache, reading.engine)
         whole = [not (media.is_part or media.is_member or media.is_image) and media.reader.one_file for media in files]
         times = frame_times(cache, [media.path for media, cut_it in zip(files, whole, strict=True) if cut_it], reading)
@@ -99,7 +98,7 @@ class _Cutter:
         """Yield windows of similar frames, each with the mean of its frames."""
         paths, grids = [media.path for media, _ in files], [grid for _, grid in files]
         choose = [partial(_chosen, grid=grid, protocol=self.protocol) for grid in grids]
-        visual = as_visual(self.model.visual)
+        visual = self.model.visual_encoder
         entries = frame_features(visual, paths, choose, self.pixels, self.reading, reporter)
         for grid, entry in zip(grids, entries, strict=True):
             if isinstance(entry, MediaError):
