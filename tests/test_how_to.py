@@ -1,4 +1,4 @@
-"""Recipes of docs/how-to: a server around an exported folder, and its Dockerfile."""
+"""Recipes of docs/how-to: what goes to a tracker, a server around an exported folder, and its Dockerfile."""
 
 import json
 import re
@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 import urllib.error
 import urllib.request
 import uuid
@@ -27,6 +28,33 @@ CARD = ROOT / "src" / "texthead" / "apps" / "export" / "model_card.md"
 def blocks(name: str, language: str) -> list[str]:
     """Return the blocks of a page in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", (HOW_TO / name).read_text(encoding="utf-8"), re.M | re.S)
+
+
+RECORDS = (
+    {"kind": "train", "epoch": 0, "step": 1, "loss": 1.5, "train_top1": 50.0, "lr": 1e-4, "clips_per_second": 9.0},
+    {"kind": "note", "text": "resumed"},
+    {"kind": "val", "epoch": 0, "step": 1, "top1": 80.0, "top5": 100.0, "count": 5},
+)
+
+
+@pytest.mark.parametrize(("block", "tracker"), [(0, "mlflow"), (1, "wandb")])
+def test_a_tracker_gets_the_numbers_of_each_record(monkeypatch: pytest.MonkeyPatch, block: int, tracker: str) -> None:
+    logged: list[tuple[dict, int]] = []
+
+    def log(values: dict, step: int) -> None:
+        logged.append((values, step))
+
+    monkeypatch.setitem(sys.modules, tracker, types.SimpleNamespace(log_metrics=log, log=log))
+    source = blocks("track-experiments.md", "python")[block]
+    names: dict = {}
+    exec(source[: source.index("options =")], names)
+    reporter = th.Reporter(record=names[f"to_{tracker}"])
+    for record in RECORDS:
+        reporter.record(dict(record))
+    assert [step for _, step in logged] == [1, 1]
+    assert (logged[0][0]["train/loss"], logged[1][0]["val/top1"]) == (1.5, 80.0)
+    if tracker == "mlflow":  # It takes numbers only.
+        assert all(isinstance(value, int | float) for values, _ in logged for value in values.values())
 
 
 def docker_lines() -> list[tuple[str, str]]:

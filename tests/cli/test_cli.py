@@ -106,6 +106,22 @@ def test_many_files_are_printed_on_a_line_each(world, works):
     assert len(works("predict", world.run, *files[:5], "--workers", 0)[0].splitlines()) == 3 * 5
 
 
+def test_items_of_other_classes_are_refused_by_every_command(world, refused):
+    rows = [
+        *world.manifest.read_text().splitlines(),
+        *(f"images/red/{i}.png,{name},test" for i, name in ((5, "sky"), (6, "sea"))),
+    ]
+    path = world.manifest.with_name("more.csv")
+    path.write_text("\n".join(rows) + "\n")
+    for command in (("train", path, "--out", world.root / "other"), ("compare", path)):
+        refused((path, "2 of 4 test items are of classes without training items (sea, sky)"), *command)
+    for command in ("eval", "report"):
+        refused(
+            (path, "2 of 4 items", "not among the 2 classes (sea, sky)"), command, world.run, path, "--split", "test"
+        )
+    assert not (world.root / "other").exists()
+
+
 def test_predict_prints_what_it_could_read_and_names_the_rest(world, say, works, refused, tmp_path):
     folder = Path(shutil.copytree(world.images, tmp_path / "mixed"))
     write_broken(folder / "red" / "bad.mp4")
@@ -601,6 +617,16 @@ def test_unreadable_training_and_held_out_files(world, works, refused, tmp_path)
     prints(works("eval", run, root, *world.run_options(), "--skip-unreadable")[0], "unreadable and not counted: 1")
 
 
+@pytest.mark.slow
+def test_encoders_and_views(world, refused, tmp_path):
+    train = ["train", world.images, *world.fast(tmp_path / "run")]
+    refused("'maxi'", *train, "--encoder", "maxi")
+    refused(("--patch-dropout", "1.0"), *train, "--patch-dropout", "1.0")
+    refused(("crops", "got 2"), "eval", world.run, world.images, "--views", "2x2")
+    refused(("views", "'many'"), "predict", world.run, world.images, "--views", "many")
+    assert not (tmp_path / "run").exists()
+
+
 def test_runs_that_do_not_fit(world, refused, tmp_path):
     before = {path: path.read_bytes() for path in world.run.rglob("*") if path.is_file()}
     train, new = ["train", world.images, *world.fast(world.run)], tmp_path / "new"
@@ -609,6 +635,21 @@ def test_runs_that_do_not_fit(world, refused, tmp_path):
     assert {path: path.read_bytes() for path in world.run.rglob("*") if path.is_file()} == before
     refused((new, "resume"), "train", world.images, *world.fast(new), "--resume")
     assert not new.exists()
+
+
+@pytest.mark.parametrize(
+    "command", ["bulk", "calibrate", "classes", "eval", "export", "predict", "report", "timeline", "ui"]
+)
+def test_a_run_that_is_not_there(world, refused, tmp_path, command):
+    gone, data = tmp_path / "gone", world.images
+    more = {
+        "bulk": [data, "--out", tmp_path / "out", "--classes", "a, b"],
+        "classes": ["list"],
+        "export": ["--out", tmp_path / "out"],
+        "report": [],
+        "ui": [],
+    }.get(command, [data])
+    assert "recipe.json" not in refused((gone, "does not exist"), command, gone, *more)
 
 
 def test_encoders_are_listed_by_name(works, refused):

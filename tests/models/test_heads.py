@@ -342,6 +342,19 @@ def test_templates_are_drawn_for_each_class_in_training_only():
     assert torch.equal(head.eval()(features), TemplatesHead(variants, names=names(4))(features))
 
 
+def test_a_text_head_of_several_templates(letters):
+    given, templates = ["run", "jump"], ("a {}.", "{} now")
+    head = text_head(letters, given, template=templates)
+    each = [text_weights(letters, given, template=one) for one in templates]
+    assert torch.allclose(head.weight, F.normalize(each[0] + each[1], dim=-1), atol=1e-6)
+    assert head.prompts == (("a run.", "run now"), ("a jump.", "jump now"))
+    assert isinstance(head, FrozenHead)
+    apart = text_head(letters, given, template=templates, pooling="probabilities")
+    assert isinstance(apart, TemplatesHead)
+    assert torch.allclose(apart.variants, torch.stack(each), atol=1e-6)
+    assert (apart.kind, apart.prompts) == ("text", head.prompts)
+
+
 # ---- Fig. 1
 
 

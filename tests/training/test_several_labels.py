@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from made import SPEC, write_image
 from messages import refuses
@@ -18,7 +19,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
 from texthead.runs.run import load_run
 from texthead.training.train import train
-from training_runs import NAMES, RECIPE, assert_same_weights, draw, losses, make_model
+from training_runs import NAMES, RECIPE, Stop, assert_same_weights, draw, losses, make_model, stop_after, timeless
 
 SHORT = replace(RECIPE, epochs=3, batch=4, frames=1, precision="fp32")
 LABELS = ("red", "blue; red", "", "blue", "red", "blue; red", "blue", "")
@@ -62,6 +63,15 @@ def test_rows_stay_biases_learn_and_the_run_is_restored(data: Dataset, tmp_path:
     run = load_run(tmp_path / "run")
     assert run.model.several
     assert_same_weights(run.model.state_dict(), after)
+
+
+def test_a_resumed_run_equals_one_that_was_not_stopped(data: Dataset, tmp_path: Path) -> None:
+    whole = train(model(), data, None, SHORT, out=tmp_path / "whole")
+    with pytest.raises(Stop):
+        train(model(), data, None, SHORT, out=tmp_path / "run", reporter=stop_after(12))
+    resumed = train(model(), data, None, SHORT, out=tmp_path / "run", resume=True)
+    assert timeless(resumed) == timeless(whole)
+    assert_same_weights(*(load_file(tmp_path / name / "model.safetensors") for name in ("run", "whole")))
 
 
 def test_head_and_labels_are_of_one_kind(data: Dataset, tmp_path: Path) -> None:
