@@ -63,6 +63,7 @@ def test_help_without_torch_and_numpy(arguments, tmp_path):
         (["calibrate", "gone", "IMAGES"], "gone: does not exist"),
         (["report", "gone"], "gone: does not exist"),
         (["export", "gone", "--out", "out"], "gone: does not exist"),
+        (["classes", "gone", "list"], "gone: does not exist"),
         (["classes", "gone", "remove", "red", "--out", "out"], "gone: does not exist"),
         (["compare", "gone"], "gone"),
         (["train", "gone", "--out", "out"], "gone"),

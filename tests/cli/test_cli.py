@@ -637,21 +637,6 @@ def test_runs_that_do_not_fit(world, refused, tmp_path):
     assert not new.exists()
 
 
-@pytest.mark.parametrize(
-    "command", ["bulk", "calibrate", "classes", "eval", "export", "predict", "report", "timeline", "ui"]
-)
-def test_a_run_that_is_not_there(world, refused, tmp_path, command):
-    gone, data = tmp_path / "gone", world.images
-    more = {
-        "bulk": [data, "--out", tmp_path / "out", "--classes", "a, b"],
-        "classes": ["list"],
-        "export": ["--out", tmp_path / "out"],
-        "report": [],
-        "ui": [],
-    }.get(command, [data])
-    assert "recipe.json" not in refused((gone, "does not exist"), command, gone, *more)
-
-
 def test_encoders_are_listed_by_name(works, refused):
     out, err = works("encoders", "vit-b-16/OPENAI")
     cells = out.rstrip("\n").split("\t")

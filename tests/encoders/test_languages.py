@@ -131,7 +131,7 @@ def test_photos_are_named_in_four_languages(shared: Path, works, tmp_path: Path)
         assert "Schuhe" in out.splitlines()[1]
 
 
-def test_the_first_use_shows_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_use_shows_its_progress() -> None:
     words = Text(torch.nn.Identity(), len, lambda count: torch.arange(count, dtype=torch.float32)[:, None], None)
     seen: list[tuple[int, int]] = []
     with step_bars(lambda title, unit: nullcontext(lambda *counts: seen.append(counts))):
