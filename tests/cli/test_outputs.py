@@ -76,12 +76,6 @@ def test_a_command_that_is_repeated_replaces_its_output(world, works, tmp_path):
     assert tasks.read_bytes() == first
 
 
-def test_a_refused_prepare_leaves_nothing_in_the_folder(refused, world, tmp_path):
-    (tmp_path / "letter.txt").write_text("mine")
-    refused("letter.txt", "prepare", world.manifest, "--out", tmp_path, "--workers", 0)
-    assert os.listdir(tmp_path) == ["letter.txt"]
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root, and setpriv of util-linux")
 def test_a_folder_that_may_not_be_listed_is_no_empty_one(tmp_path):

@@ -23,10 +23,6 @@ def run_at_home(home: Path, *command: object) -> None:
     assert not written
 
 
-def test_the_library_turns_telemetry_off(tmp_path):
-    run_at_home(tmp_path, "-c", "import texthead, onnxruntime")
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_command_turns_telemetry_off(tmp_path, workers):
     photo = write_image(tmp_path / "photo.png", "red")
