@@ -205,11 +205,16 @@ def test_predict_without_run_from_names_file(works, tmp_path):
     assert suggested == f"next: texthead label {tmp_path} --classes {names} --out labels.csv"
 
 
-def test_the_next_command_has_the_same_encoder(world, works, tmp_path):
+def test_the_next_command_has_the_same_encoder(world, works, say, tmp_path):
     names, encoder = ("--classes", "red, blue"), ("--encoder", f"hf:{write_clip_folder(tmp_path)}")
     for words in (("predict", world.images / "red"), ("label", world.images / "red", "--next", 1)):
         _, err = works(*words, *names, *encoder)
         assert err.splitlines()[-1].endswith(f"--out labels.csv {' '.join(encoder)}")
+    copied = tmp_path / "copied.csv"
+    copied.write_text(world.manifest.read_text() + f"{world.images / 'red' / '0.png'},blue,train\n")
+    for data, end in ((world.manifest, "--tune none --out run"), (copied, "--fix clean.csv")):
+        _, _, err = say("doctor", data, "--quick", *encoder)
+        assert err.splitlines()[-1].endswith(f"{data} {end} {' '.join(encoder)}")
 
 
 @pytest.mark.parametrize("end", ["TSV", "txt"])

@@ -108,8 +108,9 @@ def test_first_screen_fits_a_terminal(say) -> None:
     assert f"all {len(cli.COMMANDS)} commands" in out
 
 
-def test_help_lists_every_command_in_its_group(say) -> None:
-    code, out, err = say("--help")
+@pytest.mark.parametrize("word", ["--help", "help"])
+def test_help_lists_every_command_in_its_group(say, word: str) -> None:
+    code, out, err = say(word)
     assert (code, err) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
     assert re.findall(r"^  (\w+) {2,}\S", out, re.MULTILINE) == list(cli.COMMANDS)

@@ -99,6 +99,7 @@ def test_report_of_other_data_without_curves(tmp_path, refused, works):
     """Like an imported run, this one has no items of its own: a report needs data."""
     run, out = write_small_run(tmp_path / "run"), tmp_path / "page.html"
     refused((run, "report"), "report", run, "--workers", 0)
+    refused((tmp_path, "texthead train DATA --out run` makes one"), "report", tmp_path)
     for seed in range(20, 23):
         write_image(tmp_path / "more" / "a" / f"{seed}.png", "green", seed)
     _, err = works(

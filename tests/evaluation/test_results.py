@@ -188,13 +188,17 @@ def test_the_mean_over_classes_by_hand() -> None:
     ],
 )
 def test_rare_classes_have_at_most_a_third_of_the_mean(counts: tuple[int, ...], rare: str) -> None:
-    result = RESULT.rare(dict(zip("abcd", counts, strict=True)))
+    targets, answers = torch.tensor([0] * 10 + [1, 1, 2, 2, 3, 3]), [0] * 10 + [1, 0, 2, 0, 3, 0]
+    scored = Evaluation(tuple("abcd"), [Path("x")] * 16, targets, torch.eye(4)[answers])
+    result = scored.rare(dict(zip("abcd", counts, strict=True)))
     assert ", ".join(result.names if result else ()) == rare
     if result:
-        assert result.recall == (50.0, *wilson_interval(1, 2))
+        assert result.recall == (50.0, *wilson_interval(len(result.names), 2 * len(result.names)))
 
 
 def test_the_figure_of_rare_classes() -> None:
-    line = "rare classes (2 to 3 training items: b, c): 50.0 % (95 % interval 9.5-90.5) of 2 items"
-    assert str(RESULT.rare({"a": 30, "b": 2, "c": 3})) == line
+    line = "rare classes (3 training items: c): 50.0 % (95 % interval 9.5-90.5) of 2 items"
+    assert str(RESULT.rare({"a": 30, "b": 2, "c": 3})) == line  # No item of b is scored.
+    both = with_one_label([0] * 10 + [1, 2], [True] * 11 + [False]).rare({"a": 30, "b": 2, "c": 3})
+    assert str(both) == line.replace("3 training items: c", "2 to 3 training items: b, c")
     assert str(RESULT.rare({"a": 30, "b": 2, "c": 30})) == "rare classes (2 training items: b): no item to score"

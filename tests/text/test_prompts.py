@@ -261,6 +261,15 @@ def test_typed_names_are_lines_or_stand_between_commas(tmp_path, monkeypatch):
             typed_names(text)
 
 
+def test_semicolons_do_not_separate_typed_names(tmp_path):
+    for read in (typed_names, read_names):
+        with refuses(DataError, "'dress; hat'", "separate names with commas"):
+            read("dress; hat")
+        assert read("black; white, hat") == ["black; white", "hat"]
+    (tmp_path / "names.txt").write_text("black; white")
+    assert read_names(str(tmp_path / "names.txt")) == ["black; white"]
+
+
 # --- classes of a run -----------------------------------------------------------------------------------------------
 
 

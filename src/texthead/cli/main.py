@@ -262,7 +262,7 @@ def _call(arguments: list[str], ending: Ending) -> int:
     if not arguments:
         print(FIRST_SCREEN, end="")
         return 0
-    if arguments in (["-h"], ["--help"]):
+    if arguments in (["-h"], ["--help"], ["help"]):
         print(full_help())
         return 0
     if arguments[0].startswith("-"):

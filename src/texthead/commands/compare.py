@@ -94,8 +94,8 @@ class Compare:
             console.results().print(line)
         _show_table(scores)
         console.remarks().print(f"frozen encoder: {scores.engine}")
-        words = ("texthead", "train", self.data, "--tune", "none", "--out", unused(Path("run")))
-        console.next_command(*words, encoder=self.encoder, text=self.text)
+        words = ("--tune", "none", "--out", unused(Path("run")))
+        console.next_command("texthead", "train", self.data, *words, encoder=self.encoder, text=self.text)
         about = {"data": self.data, "encoder": self.encoder, "engine": scores.engine, "items": len(scores.items.data)}
         split = scores.scored_name if scores.tested else None
         console.show_json({**about, "split": split, "methods": _document(scores), "rare": rare_json(scores.rare)})

@@ -22,7 +22,7 @@ class RareClasses(NamedTuple):
     """The result on the classes with few training items.
 
     Attributes:
-        names: their names.
+        names: of those with a scored item; of all if none has one.
         least, most: training items of the rarest and of the most frequent of them.
         items: number of scored items of these classes.
         recall: share of these that are correct; None without any.

@@ -144,6 +144,7 @@ class Evaluation:
         rare = [index for index, name in enumerate(self.names) if 0 < trained.get(name, 0) <= limit]
         if not rare:
             return None
+        rare = [index for index in rare if index in self.targets] or rare
         names, among = tuple(self.names[index] for index in rare), np.isin(self.targets.numpy(), rare)
         counts = [trained[name] for name in names]
         recall = rate_among(self.right, among, self.groups)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, get_type_hints
 
 from texthead.errors import RunError, TextheadError, check_types, line_of
-from texthead.files import read_json
+from texthead.files import read_json, unused
 from texthead.media.paths import MediaPath
 from texthead.text.class_names import check_names
 
@@ -69,7 +69,8 @@ def check_run(folder: str | Path) -> None:
     """Raise RunError if a path is not a run."""
     check_run_exists(folder)
     if not is_run(folder):
-        raise RunError(f"{folder}: not a run (no recipe.json in it); `texthead train DATA --out {folder}` makes one")
+        new = unused(Path("run"))
+        raise RunError(f"{folder}: not a run (no recipe.json in it); `texthead train DATA --out {new}` makes one")
 
 
 def check_out(out: Path, *, resume: bool) -> None:

@@ -182,6 +182,9 @@ def test_damaged_or_large_files_and_no_media_are_refused(tmp_path):
         ours, alone = both(tmp_path / name, 4, Views())
         assert isinstance(ours, MediaError), name
         assert isinstance(alone, standalone.Refused), name
+    for path, problem in ((tmp_path / "none.mp4", "does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(standalone.Refused, match=problem):
+            standalone.read_clips(path, {})
 
 
 @pytest.mark.slow

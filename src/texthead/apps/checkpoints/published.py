@@ -10,7 +10,7 @@ from torch import Tensor
 
 from texthead.data import Along, Origin
 from texthead.encoders import clip_tensors, read_checkpoint
-from texthead.errors import EncoderError
+from texthead.errors import EncoderError, listed
 
 Kind = Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"]
 
@@ -157,7 +157,7 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
     unknown = [key for key in clip if not key.startswith(_CLIP) or any(name in key for name in _ACROSS)]
     if unknown := sorted([*unknown, *(key for key in fusion if not key.startswith(_FUSION))]):
         raise EncoderError(
-            f"{path}: has {len(unknown)} weights of unsupported modules ({', '.join(unknown[:3])}); use a model with "
+            f"{path}: has weights of unsupported modules ({listed(unknown, 3)}); use a model with "
             "mean pooling, the temporal transformer, TokenShift or TokenT1D"
         )
     _check_numbers(path, clip | fusion)

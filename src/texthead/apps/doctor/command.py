@@ -120,9 +120,11 @@ class Doctor:
         if by_hand and (fix or not diagnosis.left_out):
             console.results().print(f"to mend by hand, since leaving out files does not: {listed(by_hand, 3)}")
         elif fix or not diagnosis.is_serious:
-            console.next_command("texthead", "train", fix or self.data, "--tune", "none", "--out", unused(Path("run")))
+            data, run = fix or self.data, unused(Path("run"))
+            console.next_command("texthead", "train", data, "--tune", "none", "--out", run, encoder=self.encoder)
         else:
-            console.next_command("texthead", "doctor", self.data, "--fix", unused(Path("clean.csv")))
+            clean = unused(Path("clean.csv"))
+            console.next_command("texthead", "doctor", self.data, "--fix", clean, encoder=self.encoder)
         return int(diagnosis.is_serious)
 
     def _show(self, diagnosis: "Diagnosis") -> None:

@@ -237,6 +237,8 @@ def kernel(x: np.ndarray, a: float | None) -> np.ndarray:
 
 def read_clips(path: Path, settings: dict) -> np.ndarray:
     """Return the model's input for a file, (clips, frames, height, width, channels), with short side `resize`."""
+    if path.is_dir() or not path.exists():
+        raise Refused("is a folder; name the files in it" if path.is_dir() else "does not exist; check the path")
     try:
         if path.suffix.lower() in IMAGES:
             clips, pictures = frame_indices(1, settings), {0: read_image(path, settings["enough"])}

@@ -155,8 +155,8 @@ class Label:
                 session.close()
                 training.close()
         if labels_csv.is_file():
-            words = ("texthead", "train", labels_csv, "--out", unused(Path("run")))
-            console.next_command(*words, encoder=self.encoder, text=self.text)
+            words = ("--out", unused(Path("run")))
+            console.next_command("texthead", "train", labels_csv, *words, encoder=self.encoder, text=self.text)
 
     def _training(self, how: Literal["quick", "fine-tune"], run: Path) -> list[str]:
         """Return the arguments of the command that trains on the labels."""
