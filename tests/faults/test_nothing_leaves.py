@@ -8,6 +8,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,7 @@ def test_the_library_contacts_nobody(world, folder):
     assert not outside(trace, folder)
 
 
+@pytest.mark.skipif(version("onnxruntime") < "1.32", reason="onnxruntime before 1.32 has no telemetry to be seen")
 def test_the_trace_sees_what_a_native_thread_asks_for(folder):
     """Without texthead, onnxruntime looks up an address and writes a device id."""
     trace = traced([sys.executable, "-c", f"import time, onnxruntime; time.sleep({SECONDS})"], folder)
