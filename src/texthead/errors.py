@@ -179,6 +179,13 @@ def check_fields(values: object, rules: Iterable[Rule] = (), error: type[Texthea
                 raise error(f"`{key}` must be {rule}, got {value!r}")
 
 
+class CheckedFields:
+    """Base class of dataclasses whose fields have the types of their annotations; else they raise DataError."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, error=DataError)
+
+
 def check_types(
     kind: Any, values: Mapping[str, Any], error: type[TextheadError] = RunError, remedy: str = ""
 ) -> dict[str, Any]:

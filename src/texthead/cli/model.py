@@ -71,9 +71,7 @@ class ModelOptions:
 
         if run_folder is not None:
             run = load_run(run_folder, allow_download=self.downloads.allow_download)
-            run = with_classes(run, self.classes, self.prompts)
-            run.model.to(device)
-            return run
+            return with_classes(run, self.classes, self.prompts).to(device)
         assert self.classes is not None
         labels, names, sentences = _read_classes(self.classes, self.prompts)
         prompts = class_prompts(self.prompts.read_template() or "{}", names, sentences)

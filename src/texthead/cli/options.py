@@ -345,7 +345,7 @@ class SourceOptions:
 
     def check_no_run(self, run: str) -> None:
         """Raise DataError if an encoder is given with a run, which has its own."""
-        for name, value in (("encoder", self.encoder), ("text", self.text)):
+        for name, value in vars(self).items():
             if value is not None:
                 raise DataError(f"--{name} {value}: run {run} has its own encoder; leave it out")
 
@@ -399,8 +399,7 @@ class LabelledRun:
         from texthead.runs.run import load_run
         from texthead.runs.scored_items import held_out_items
 
-        run = load_run(self.run, allow_download=self.downloads.allow_download)
-        run.model.to(files.pick_device())
+        run = load_run(self.run, allow_download=self.downloads.allow_download).to(files.pick_device())
         tree = self.labelled.tree
         run = run if tree in (None, "folders") else run.with_tree(read_tree(Path(tree)))
         dataset = held_out_items(run) if self.data is None else self.labelled.read(self.data)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import av
 import numpy as np
@@ -25,7 +25,7 @@ from torch import Tensor
 from texthead.data.dataset import Dataset, Item
 from texthead.data.sampling import evenly
 from texthead.data.transforms import short_side
-from texthead.errors import DataError, MediaError, NonNegativeInt, PositiveInt, Rule, RunError, check_fields
+from texthead.errors import CheckedFields, DataError, MediaError, NonNegativeInt, PositiveInt, RunError
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, replacing, write_json
 from texthead.media.paths import MediaPath, fingerprints
 from texthead.media.shard import INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE, SHARD_FORMAT
@@ -44,14 +44,8 @@ _MOST_SECONDS = 10 * 86_400.0
 MARK, LOCK = "prepare.json", ".lock"
 
 
-_RULES: list[Rule] = [
-    (("short_side",), lambda side: 16 <= side <= 16_384, "16 to 16384 pixels"),
-    (("quality",), lambda quality: 1 <= quality <= 95, "1 to 95"),
-]
-
-
 @dataclass(frozen=True)
-class ShardOptions:
+class ShardOptions(CheckedFields):
     """How clips are stored.
 
     Attributes:
@@ -64,12 +58,9 @@ class ShardOptions:
     """
 
     frames: PositiveInt = 32
-    short_side: int = 256
-    quality: int = 85
+    short_side: Annotated[int, "16 to 16384 pixels", lambda side: 16 <= side <= 16_384] = 256
+    quality: Annotated[int, "1 to 95", lambda quality: 1 <= quality <= 95] = 85
     clips: PositiveInt = 256
-
-    def __post_init__(self) -> None:
-        check_fields(self, _RULES, DataError)
 
 
 class Unreadable(NamedTuple):

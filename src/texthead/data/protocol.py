@@ -1,11 +1,11 @@
 """Test settings: frames, sizes, views, and what is averaged over the views."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from texthead.data import sampling
 from texthead.data.sampling import CROP_COUNTS, Along, Origin
-from texthead.errors import DataError, NonNegativeInt, PositiveInt, check_fields
+from texthead.errors import CheckedFields, DataError, NonNegativeInt, PositiveInt, check_fields
 from texthead.recipes import Decode, Recipe
 
 Pooling = Literal["features", "logits", "probabilities"]
@@ -15,7 +15,7 @@ _KEPT = 2
 
 
 @dataclass(frozen=True)
-class Views:
+class Views(CheckedFields):
     """The test views of a video: `clips` in time times `crops` in space, such as "4x3".
 
     `origin` is the frame taken from each segment: "first" as in the published Text4Vis code, "centre" as in ViFi-CLIP,
@@ -28,13 +28,10 @@ class Views:
     """
 
     clips: PositiveInt = 1
-    crops: int = 1
+    crops: Annotated[int, "1, 3, 5 or 10", CROP_COUNTS.__contains__] = 1
     origin: Origin = "first"
     along: Along = "width"
     stride: NonNegativeInt = 0
-
-    def __post_init__(self) -> None:
-        check_fields(self, [(("crops",), CROP_COUNTS.__contains__, "1, 3, 5 or 10")], DataError)
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Views":
@@ -127,7 +124,7 @@ class Pixels:
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Protocol(CheckedFields):
     """How items are read in testing.
 
     Args:
@@ -144,9 +141,6 @@ class Protocol:
     pixels: Pixels | None = None
     views: Views = Views()
     pooling: Pooling = "features"
-
-    def __post_init__(self) -> None:
-        check_fields(self, error=DataError)
 
     @property
     def sizes(self) -> Pixels:

@@ -3,13 +3,15 @@
 import json
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.errors import EncoderError, RunError, check_types, line_of
 from texthead.recipes import Recipe, check_clip_size
 
 # Steps, rows and columns.
+_Channels = tuple[float, float, float]
+
 Grid = tuple[int, int, int]
 
 
@@ -40,10 +42,10 @@ class VisualSpec:
     architecture: str
     dim: int
     size: int
-    crop: float
+    crop: Annotated[float, "above 0 and at most 1", lambda crop: 0 < crop <= 1]
     interpolation: Literal["bilinear", "bicubic"]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Annotated[_Channels, "three finite numbers", lambda means: all(map(math.isfinite, means))]
+    std: Annotated[_Channels, "three numbers above 0", lambda stds: all(0 < each < math.inf for each in stds)]
     activation: str = ""
     channels_last: bool = False
     any_size: bool = False
@@ -133,16 +135,10 @@ class VisualSpec:
             plain |= {"config": json.dumps(values["config"])}
             if "tokens" in plain:  # Runs of earlier versions.
                 plain["grid"] = (plain.pop("tokens"), 1, 1)
-            check_types(VisualSpec, plain)
+            check_types(VisualSpec, plain, remedy="; restore the file")
             spec = VisualSpec(**plain)
-            for key, value, is_valid in (
-                ("mean", spec.mean, all(-math.inf < each < math.inf for each in spec.mean)),
-                ("std", spec.std, all(0 < each < math.inf for each in spec.std)),
-                ("crop", spec.crop, 0 < spec.crop <= 1),
-                ("grid", (spec.grid, spec.finest), _are_grids(spec.grid, spec.finest)),
-            ):
-                if not is_valid:
-                    raise EncoderError(f"visual encoder description: {key} {value} is out of range; restore the file")
+            if not _are_grids(spec.grid, spec.finest):
+                raise RunError(f"`grid` {spec.grid} and `finest` {spec.finest} are out of range; restore the file")
             return spec
         except (KeyError, TypeError, RunError) as error:
             raise EncoderError(f"visual encoder description is not valid in this version ({line_of(error)})") from None

@@ -4,13 +4,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from texthead.errors import DataError, NonNegativeInt, PositiveInt, check_fields
+from texthead.errors import CheckedFields, NonNegativeInt, PositiveInt
 from texthead.parallel.distributed import gather_list
 from texthead.recipes import EngineName
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(CheckedFields):
     """How files are read.
 
     Args:
@@ -34,9 +34,6 @@ class Reading:
     cache: str | Path | bool = False
     skip_unreadable: bool = False
     engine: EngineName = "eager"
-
-    def __post_init__(self) -> None:
-        check_fields(self, error=DataError)
 
 
 def engines_text(used: Collection[str]) -> str:

@@ -311,6 +311,11 @@ class Run:
         head = self.head.with_names(encoder, names, labels=labels, prompts=filled)
         return replace(self, model=self.model.with_head(head), classes=None, calibration=None, edits=())
 
+    def to(self, device: str | torch.device) -> "Run":
+        """Move the model to a device, and return this run."""
+        self.model.to(device)
+        return self
+
     def __repr__(self) -> str:
         # Not the whole model and all files, which notebooks save with their outputs.
         return f"Run({str(self.folder)!r}, {len(self.labels)} classes)"

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from texthead.data import Pooling, Protocol, manifest_rows, row_path
-from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, check_fields
+from texthead.errors import CheckedFields, DataError, NonNegativeInt, PositiveInt, RunError
 from texthead.evaluation import Calibration, head_scores
 from texthead.features import Reading, item_features, readable, weights_key
 from texthead.files import lines, read_json, replacing, write_csv, write_json
@@ -61,7 +61,7 @@ class State(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SliceOptions:
+class SliceOptions(CheckedFields):
     """Size and content of the slices.
 
     Args:
@@ -80,9 +80,6 @@ class SliceOptions:
     scores: bool = False
     batch: PositiveInt = 1
     sets: bool = False
-
-    def __post_init__(self) -> None:
-        check_fields(self, error=DataError)
 
 
 @dataclass(frozen=True)

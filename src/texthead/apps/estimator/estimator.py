@@ -1,6 +1,7 @@
 """A scikit-learn estimator that classifies videos and images by path."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from texthead.transfer import Task
 Files = str | Path | Iterable[Any]
 
 
+@dataclass(eq=False, repr=False)
 class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     """A classifier of files on a frozen encoder: `fit(paths, labels).predict(paths)`.
 
@@ -59,34 +61,21 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         MediaError: a file cannot be read.
     """
 
-    def __init__(
-        self,
-        method: MethodName = "text-probe",
-        *,
-        encoder: str = "mini",
-        class_names: Mapping[Any, str | Sequence[str]] | None = None,
-        template: str = "{}",
-        class_shares: Literal["equal", "labels"] | Mapping[Any, Any] = "equal",
-        frames: PositiveInt | None = None,
-        size: PositiveInt | None = None,
-        cache: str | Path | None = None,
-        workers: NonNegativeInt = 0,
-        engine: EngineName = "auto",
-    ):
-        self.method: MethodName = method
-        self.encoder = encoder
-        self.class_names = class_names
-        self.template = template
-        self.class_shares: str | Mapping[Any, Any] = class_shares
-        self.frames = frames
-        self.size = size
-        self.cache = cache
-        self.workers = workers
-        self.engine: EngineName = engine
+    method: MethodName = "text-probe"
+    _: KW_ONLY
+    encoder: str = "mini"
+    class_names: Mapping[Any, str | Sequence[str]] | None = None
+    template: str = "{}"
+    class_shares: Literal["equal", "labels"] | Mapping[Any, Any] = "equal"
+    frames: PositiveInt | None = None
+    size: PositiveInt | None = None
+    cache: str | Path | None = None
+    workers: NonNegativeInt = 0
+    engine: EngineName = "auto"
 
     def fit(self, X: Files, y: Iterable[Any]) -> "TextHeadClassifier":
         """Fit to files and their labels, one each or a table of 0 and 1, and return self."""
-        check_types(TextHeadClassifier.__init__, self.get_params(deep=False), DataError)
+        check_types(TextHeadClassifier, self.get_params(deep=False), DataError)
         paths, labels = _paths(X), _labels(y)
         if labels.ndim == 2 and len(labels) == len(paths) and np.isin(labels, (0, 1)).all():
             self.classes_, numbers = np.asarray(getattr(y, "columns", range(labels.shape[1]))), labels.astype(bool)

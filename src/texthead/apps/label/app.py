@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from texthead.apps.label.session import FileToLabel, LabelSession
 from texthead.apps.serving import MEDIA_TYPES, page_app
-from texthead.errors import DataError
+from texthead.errors import DataError, converted
 from texthead.files import lock, unused
 from texthead.media import MediaPath
 
@@ -108,10 +108,7 @@ class _Actions:
         """
         session, who = self._session, _checked_person(body.get("who"))
         if action == "train":
-            how = body.get("how")
-            if how not in ("quick", "fine-tune"):
-                raise DataError(f"training must be quick or fine-tune, got {how!r}")
-            self._training.begin(how)
+            self._training.begin(_value(body, "how", How))
             return {"training": self._training.state()}
         if action == "state":
             if body.get("position") is not None:
@@ -134,9 +131,8 @@ class _Actions:
 
     def _classes(self, body: dict[str, Any]) -> list[str]:
         """Return the classes of a label: one, or with several labels any number."""
-        if not self._session.several:
-            return [_value(body, "label", str)]
-        return [_value({"name": name}, "name", str) for name in _value(body, "classes", list)]
+        several = self._session.several
+        return _value(body, "classes", Sequence[str]) if several else [_value(body, "label", str)]
 
     def _examine(self) -> None:
         try:
@@ -155,12 +151,9 @@ def _position(body: dict[str, Any]) -> int:
     return _value(body, "position", int)
 
 
-def _value(body: dict[str, Any], name: str, kind: type) -> Any:
+def _value(body: dict[str, Any], name: str, kind: Any) -> Any:
     """Return a value of a request; raise DataError if it is of another type."""
-    value = body.get(name)
-    if type(value) is not kind:
-        raise DataError(f"{name} must be {kind.__name__}, got {type(value).__name__}; reload the page")
-    return value
+    return converted(name, body.get(name), kind, remedy="; reload the page")
 
 
 def _json_of(file: FileToLabel | None) -> dict[str, Any] | None:

@@ -110,9 +110,7 @@ class Answerer:
     ):
         self._source, self._prompts, self._encoding, self._limits = encoder or "mini", prompts, encoding, limits
         self._device = encoding.pick_device()
-        self._run = None if run is None else load_run(run, allow_download=allow_download)
-        if self._run is not None:
-            self._run.model.to(self._device)
+        self._run = None if run is None else load_run(run, allow_download=allow_download).to(self._device)
         self._last: tuple[tuple[str, ...], Run | Recognizer] | None = None
 
     def __call__(self, question: Question | None) -> Answer:

@@ -146,9 +146,7 @@ class Find:
 
         device = self.encoding.pick_device()
         if self.run:
-            run = load_run(run_argument(self.run))
-            run.model.to(device)
-            return run
+            return load_run(run_argument(self.run)).to(device)
         return EncoderOptions(self.encoder or "mini", text=self.text, device=device)
 
     def _print(self, results: "Results") -> None:
