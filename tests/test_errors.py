@@ -1,15 +1,17 @@
 """Arguments of another type or value than their annotation are one line: the value, the rule and the remedy."""
 
+import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import texthead as th
 from messages import refuses
-from texthead.errors import DataError, PositiveInt, checked, listed
+from texthead.errors import DataError, PositiveInt, checked, converted, listed
 from texthead.text import class_prompts
 
 CALLS = {
@@ -74,6 +76,19 @@ def test_a_checked_function_is_called_as_before() -> None:
         joined(["a"], times=0)
     with pytest.raises(TypeError, match=r"joined\(\) missing 1 required positional argument"):
         joined()  # pyright: ignore[reportCallIssue]
+
+
+def test_entries_of_a_folder_are_paths(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    with os.scandir(tmp_path) as entries:
+        entry = next(entries)
+    assert converted("data", entry, str | Path) == tmp_path / "a.png"
+    assert converted("data", entry, str) == str(tmp_path / "a.png")
+    assert converted("data", tmp_path, str | Path) is tmp_path
+    with os.scandir(os.fsencode(tmp_path)) as entries:
+        entry = next(entries)
+    with refuses(DataError, "`data` must be text or a path, got <DirEntry b'a.png'>"):
+        converted("data", entry, str | Path)
 
 
 def test_public_functions_can_be_pickled() -> None:

@@ -12,6 +12,7 @@ from functools import cache, wraps
 from itertools import repeat
 from numbers import Integral, Real
 from operator import is_
+from os import PathLike
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -260,8 +261,8 @@ def _converted(value: Any, hint: Any) -> Any:
     elif kind in (int, float):
         if isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool):
             return value if type(value) in (int, float) else kind(value)  # pyright: ignore[reportArgumentType]
-    elif kind is str and isinstance(value, Path):
-        return str(value)
+    elif kind in (str, Path) and isinstance(value, PathLike):
+        return value if isinstance(value, kind) else kind(Path(value))
     elif kind is tuple and isinstance(value, tuple | list):
         hints = args[:1] * len(value) if ... in args else args
         if len(value) == len(hints):
