@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import texthead as th
 from messages import refuses
@@ -76,6 +77,11 @@ def test_a_checked_function_is_called_as_before() -> None:
         joined(["a"], times=0)
     with pytest.raises(TypeError, match=r"joined\(\) missing 1 required positional argument"):
         joined()  # pyright: ignore[reportCallIssue]
+
+
+def test_a_compiled_model_is_of_its_own_kind() -> None:
+    compiled = torch.compile(torch.nn.Linear(1, 1))
+    assert converted("model", compiled, torch.nn.Linear) is compiled
 
 
 def test_entries_of_a_folder_are_paths(tmp_path: Path) -> None:

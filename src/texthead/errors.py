@@ -274,7 +274,7 @@ def _converted(value: Any, hint: Any) -> Any:
             return items if all(map(is_, items, fits)) else fits
     elif kind is Mapping and args and isinstance(value, Mapping):
         return {_converted(key, args[0]): _converted(each, args[1]) for key, each in value.items()}
-    elif kind is Any or isinstance(value, kind):
+    elif kind is Any or isinstance(getattr(value, "_orig_mod", value), kind):  # `torch.compile` wraps a model.
         return value
     raise TypeError
 

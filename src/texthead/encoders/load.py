@@ -109,7 +109,7 @@ class EncoderOptions:
         text, allow_download: as for `load_encoder`.
         template: prompt of the class names, with one `{}`, or several prompts, whose rows are averaged; `{}` if None.
         clean: whether to write class names like `push_up` as words in prompts.
-        device: device to compute on: auto, cpu, cuda or cuda:N.
+        device: device to compute on: cpu, cuda, cuda:N, or auto for a GPU if there is one.
     """
 
     source: str | Encoder = "mini"
@@ -117,7 +117,7 @@ class EncoderOptions:
     text: str | None = None
     template: str | Sequence[str] | None = None
     clean: bool = True
-    device: str | torch.device = "cpu"
+    device: str | torch.device = "auto"
     allow_download: bool = True
 
     def __post_init__(self) -> None:
