@@ -53,26 +53,6 @@ class EvaluationPlan(NamedTuple):
         """The run that is scored: the one with the new head, if there is one."""
         return self.other or self.run
 
-    def with_head(self, classes: str | None, template: str | None, *, clean: bool) -> "EvaluationPlan":
-        """Return the plan with a new text head; the arguments are as for `evaluate_run`."""
-        run, items = self.run, self.items
-        made = labelled_classes(items.classes, items.source, classes, template=template, clean=clean)
-        new = None if template is None else read_template(template)
-        other = run.with_classes(made.labels, names=made.names, template=new, prompts=made.sentences)
-        other.model.to(run.model.device)
-        prompts = class_prompts(new or run.recipe.template, made.names, made.sentences)
-        return self._replace(other=other, names=made.names, prompts=prompts)
-
-    def baselines(self, items: Dataset, when: When, reading: Reading, reporter: Reporter) -> ScoreTable:
-        """Return the scores of the baselines: zero-shot and a probe, or with a new head zero-shot before training."""
-        if self.other is None:
-            division = Division(training_items(self.run), None, items, self.split)
-            return eval_baselines(self.run, division, when, reading, reporter)
-        division = Division(items.pick([]), None, items, self.split)
-        table = before_training(self.run, self.other.model, division, when, reading, reporter)
-        table.lines += filter(None, [zero_shot_note(self.run.spec.source, self.names)])
-        return table
-
 
 class RunEvaluation(NamedTuple):
     """Scores of a run beside baselines.
@@ -150,7 +130,12 @@ def evaluate_run(
     trained_on = sum(run.was_trained_on(item.path) for item in items.items) if split == "train" else 0
     plan = EvaluationPlan(run, items, name, trained_on)
     if classes is not None or zero_shot:
-        plan = plan.with_head(classes, template, clean=clean)
+        made = labelled_classes(items.classes, items.source, classes, template=template, clean=clean)
+        new = None if template is None else read_template(template)
+        other = run.with_classes(made.labels, names=made.names, template=new, prompts=made.sentences)
+        other.model.to(run.model.device)
+        prompts = class_prompts(new or run.recipe.template, made.names, made.sentences)
+        plan = plan._replace(other=other, names=made.names, prompts=prompts)
     level = usual_level(plan.scored, protocol) if at_least is None else at_least
     calibration = answering(plan.scored, protocol, level)
     reporter.event(plan)
@@ -160,10 +145,14 @@ def evaluate_run(
     raw = evaluate(plan.scored.model, items, protocol, reading, reporter=replace(reporter, used=engines.add))
     result, title, lines, notes = raw, "this run, new text head", [], []
     temperature, engine = "", engines_text(engines)
+    cached, left = replace(reading, cache=cache), training_items(run) if plan.other is None else items.pick([])
+    division = Division(left, None, items, name)
     if plan.other is None:
         result, temperature, lines, notes = _calibrated(run, protocol, raw, items)
-        title = f"this run ({run.head.title})"
-    table = plan.baselines(items, baselines, replace(reading, cache=cache), reporter)
+        title, table = f"this run ({run.head.title})", eval_baselines(run, division, baselines, cached, reporter)
+    else:
+        table = before_training(run, plan.other.model, division, baselines, cached, reporter)
+        lines += filter(None, [zero_shot_note(run.spec.source, plan.names)])
     suffix, views = _views(protocol, run, mix)
     table.rows = [(f"{method}{suffix}", score) for method, score in table.rows]
     table.add(f"{title}{views}{temperature}{_changes(protocol, run.protocol)}", result)
