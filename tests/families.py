@@ -1,5 +1,6 @@
 """Small random models of transformers' families, each saved in its own format with its processor and tokenizer."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def save_family(folder: Path, kind: str) -> PreTrainedModel:
         pytest.skip(f"this version of transformers has no {kind}")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = AutoModel.from_config(AutoConfig.for_model(kind, **CONFIGS[kind])).eval()
+        model = AutoModel.from_config(AutoConfig.for_model(kind, **copy.deepcopy(CONFIGS[kind]))).eval()
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.ndim <= 1:  # Biases of 0 and scales of 1 would hide a mistake.
