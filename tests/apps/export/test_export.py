@@ -225,7 +225,7 @@ def test_other_classes(world, say, tmp_path):
     _, out, _ = say("predict", world.run, path, "--classes", "a kite, a bird", "--json")
     predictor = standalone.Predictor(tmp_path / "out")
     check_pairs(json.loads(out)[0]["top"], predictor.predict(path, 5)["top"])
-    with refuses(standalone.Refused, "directory"):
+    with refuses(standalone.Refused, "is a folder"):
         predictor.predict(path.parent, 5)
 
 
@@ -284,7 +284,7 @@ def test_predict_py_reports_what_it_cannot_read_and_goes_on(exported, tmp_path):
     assert done.returncode == 2
     lines = done.stdout.splitlines()
     assert lines[0:5:2] == list(map(str, paths))
-    prints(lines[3], "No such file or directory")
+    prints(lines[3], "does not exist")
     assert [line.count("%") for line in lines] == [0] * 5 + [1] * len(NAMES)
     assert "Traceback" not in done.stderr
 
