@@ -78,6 +78,8 @@ def check_exports(export: Sequence[str], inputs: Sequence[str | Path | None]) ->
         out, flag = Path(text), f"`export` {each}"
         if kind not in kinds:
             raise DataError(f"`export` must be {either(kinds)}, got {kind!r}")
+        if not text:
+            raise DataError(f"`export` must be KIND:PATH, got {each!r}: name the file or folder to write")
         if kind == "clips" and out.exists():
             raise RunError(f"{flag}: already exists; choose another folder, or remove it")
         if kind != "clips":
