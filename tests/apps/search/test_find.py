@@ -83,7 +83,7 @@ def test_what_is_refused(folder: Path, refused) -> None:
     refused("leave it out", "find", "red", folder, "--page", "--export", "csv:hits.csv")
     refused("must be csv", "find", "red", folder, "--export", "gif:hits.gif", "--run", "run")
     refused(".csv", "find", "red", folder, "--marks", "marks.txt")
-    refused("must end in", "find", "red", folder, "--export", "csv")
+    refused("name the file", "find", "red", folder, "--export", "csv")
     refused("another file", "find", "red", folder, "--export", "csv:hits.csv", "--marks", "hits.csv")
     refused("already exists", "find", "red", folder, "--export", f"clips:{folder}")
     for flag in ("--encoder", "--text"):
