@@ -34,9 +34,9 @@ def counted() -> Iterator[list[Path]]:
     opened: list[Path] = []
     original = MediaPath.open
 
-    def opening(media: MediaPath) -> Media:
+    def opening(media: MediaPath, **options: bool) -> Media:
         opened.append(media.path)
-        return original(media)
+        return original(media, **options)
 
     with mock.patch.object(MediaPath, "open", opening):
         yield opened
