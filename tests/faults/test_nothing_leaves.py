@@ -16,6 +16,7 @@ import open_clip
 import pytest
 import timm
 import torch
+from packaging.version import Version
 from safetensors.torch import save_file
 
 from made import write_clip_folder, write_video
@@ -116,7 +117,9 @@ def test_the_library_contacts_nobody(world, folder):
     assert not outside(trace, folder)
 
 
-@pytest.mark.skipif(version("onnxruntime") < "1.32", reason="onnxruntime before 1.32 has no telemetry to be seen")
+@pytest.mark.skipif(
+    Version(version("onnxruntime")) < Version("1.32"), reason="onnxruntime before 1.32 has no telemetry to be seen"
+)
 def test_the_trace_sees_what_a_native_thread_asks_for(folder):
     """Without texthead, onnxruntime looks up an address and writes a device id."""
     trace = traced([sys.executable, "-c", f"import time, onnxruntime; time.sleep({SECONDS})"], folder)

@@ -87,8 +87,10 @@ def _check_folder(flag: str, path: Path) -> None:
 
 def _paths(value: str | None) -> list[Path]:
     """Return the files named by an option's value."""
-    path = Path((value or "").removeprefix(_TOOL))
-    return [path, path.with_suffix(".xml")] if value and value.startswith(_TOOL) else [path] * bool(value)
+    if not value:
+        return []
+    path = Path(value.removeprefix(_TOOL))
+    return [path, path.with_suffix(".xml")] if value.startswith(_TOOL) else [path]
 
 
 def _inputs(values: dict[str, Any]) -> list[Path]:
