@@ -1,5 +1,7 @@
 """Shared fixtures; beartype checks every annotation in texthead, tensor shapes included, while the tests run."""
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +22,10 @@ install_import_hook(
     ],
     "beartype.beartype",
 )
+
+# Commands cache features; tests must not share the user's.
+_CACHE = tempfile.TemporaryDirectory(prefix="texthead-tests-")
+os.environ["TEXTHEAD_CACHE"] = _CACHE.name
 
 # The processes that results are compared with use one thread too. Set once for the whole run: oneDNN reuses kernels
 # prepared for another number of threads, which changes the last bits.

@@ -93,7 +93,7 @@ def cache(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_later_prediction_builds_no_network(world, cache, works):
     files = sorted(world.images.rglob("*.png"))[:3]
     done = imported(["predict", world.run, *files], NETWORKS | OTHERS | WORKERS, cache)
-    assert done.stdout == works("predict", world.run, *files, "--engine", "eager")[0]
+    assert done.stdout == works("predict", world.run, *files)[0]
 
 
 # Each command with the heavy modules that it uses when no text is new: scipy fits heads, sklearn divides for

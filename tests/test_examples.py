@@ -78,13 +78,28 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-QUICK = ("--epochs", 1, "--warmup", 0, "--frames", 1, "--size", 32, "--test-size", 32, "--batch", 4, "--workers", 0)
+QUICK = (
+    "--set",
+    "epochs=1",
+    "--set",
+    "warmup=0",
+    "--set",
+    "frames=1",
+    "--set",
+    "size=32",
+    "--set",
+    "test_size=32",
+    "--set",
+    "batch=4",
+    "--workers",
+    0,
+)
 
 
 @pytest.mark.slow
 def test_rows_of_a_head_and_an_encoder_of_packages(use: Use, photos: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    use("train", photos, "--encoder", "grid:2", "--head", "signs", "--out", run, *QUICK, "--baselines", "never")
+    use("train", photos, "--encoder", "grid:2", "--head", "signs", "--out", run, *QUICK)
     about = json.loads((run / "recipe.json").read_text())
     assert (about["head"]["kind"], about["encoder"]["source"]) == ("signs", "grid:2")
     assert "a kite" in use("predict", run, photos / "a kite" / "0.png", "--workers", 0)
@@ -93,7 +108,7 @@ def test_rows_of_a_head_and_an_encoder_of_packages(use: Use, photos: Path, tmp_p
 @pytest.mark.slow
 def test_a_head_of_a_package_is_trained_and_used_by_all_commands(use: Use, photos: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    use("train", photos, "--head", "biased", "--out", run, *QUICK, "--baselines", "never")
+    use("train", photos, "--head", "biased", "--out", run, *QUICK)
     assert json.loads((run / "recipe.json").read_text())["head"]["type"] == "biased"
     assert "images are right" in use("eval", run, photos, "--workers", 0)
     export = photos.with_name("guesses.json")
@@ -117,5 +132,5 @@ def test_files_of_a_packages_type_are_trained_on_by_workers(use: Use, tmp_path: 
         for seed in range(3):
             np.save(tmp_path / "clips" / label / f"{seed}.npy", np.stack(pictures(colour, 6, seed)))
     run, clip = tmp_path / "run", tmp_path / "clips" / "a kite" / "0.npy"
-    use("train", tmp_path / "clips", "--tune", "all", "--out", run, *QUICK, "--workers", 2, "--baselines", "never")
+    use("train", tmp_path / "clips", "--tune", "all", "--out", run, *QUICK, "--workers", 2)
     assert str(clip) in use("predict", run, clip, "--json")

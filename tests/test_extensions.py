@@ -109,7 +109,7 @@ def test_an_entry_with_a_name_of_ours_is_ignored_with_a_note(install: Install, w
     names = {"commands": "train", "encoders": "mini", "heads": "text", "sources": "folders", "readers": "PNG"}
     for kind, name in names.items():
         install(f"loud-{kind}", name, "raise SystemExit(3)", f"loud_{kind}", f"texthead.{kind}")
-    _, err = works("train", world.images, "--out", tmp_path / "run", "--tune", "none", "--baselines", "never")
+    _, err = works("train", world.images, "--out", tmp_path / "run", "--tune", "none")
     for kind, name in names.items():
         note = f"{kind.removesuffix('s')} '{name}' of package loud-{kind} is ignored: texthead has its own; rename it"
         assert f"note: {note}\n" in err

@@ -51,11 +51,12 @@ class World:
 
     def fast(self, out: Path | str) -> list[str]:
         """Return options for a quick training run into `out`."""
-        return [*self.run_options(), "--size", "32", "--epochs", "2", "--warmup", "1", "--verbose", "--out", str(out)]
+        quick = [word for value in ("size=32", "epochs=2", "warmup=1") for word in ("--set", value)]
+        return [*self.run_options(), "--tune", "all", *quick, "--verbose", "--out", str(out)]
 
     def run_options(self) -> list[str]:
         """Return options for a quick evaluation."""
-        return ["--workers", "0", "--cache", str(self.root / "cache")]
+        return ["--workers", "0"]
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,8 @@ def section(command: type) -> str:
     """Return the section of one command."""
     lines = [f"## texthead {name_of(command)}", "", escaped(description_of(command)), ""]
     lines += ["```text", re.sub(r"\n\s+", "\n", usage_of(command)), "```", ""]
+    if hasattr(command, "JSON"):
+        lines += [f"`--json`: {escaped(command.JSON)}.", ""]
     rows = []
     for option in options_of(command):
         # The default of `workers` depends on the machine.

@@ -115,7 +115,7 @@ def downloads(source: str, location: Callable[[], str], *, allowed: bool) -> Ite
             ) from None
         raise EncoderError(
             f"the run needs encoder {source}, which is not on this machine and would be downloaded from {location()}: "
-            "if you trust the run, load it with `allow_download=True`"
+            "if you trust the run, load it once with th.load_run(RUN, allow_download=True)"
         ) from None
 
 

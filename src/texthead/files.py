@@ -12,6 +12,7 @@ import shutil
 import stat
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, partial
@@ -20,7 +21,7 @@ from typing import Any, Literal, TextIO
 
 from safetensors import SafetensorError
 
-from texthead.errors import RunError
+from texthead.errors import DataError, RunError
 
 # Limit for files of names and options: a larger one is the wrong file. Lists have one line per item.
 MOST_BYTES = 16 * 2**20
@@ -364,6 +365,41 @@ def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"{key!r:.80} occurs twice in an object")
         unique[key] = value
     return unique
+
+
+def read_yaml(path: Path, form: str) -> dict[str, Any]:
+    """Return the mapping in a YAML file. It holds texts, lists and mappings only: `no` and 010 stay texts.
+
+    Args:
+        form: an example of such a file, for messages.
+
+    Raises:
+        DataError: the file is missing, is no YAML mapping, has a key twice, or an alias.
+    """
+    import yaml
+
+    # Aliases could stand for any number of lists.
+    class Loader(yaml.BaseLoader):
+        def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+            if self.check_event(yaml.AliasEvent):
+                raise ValueError("aliases are not read: write each name once")
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+            names = [str(key.value) for key, _ in node.value]
+            if twice := [name for name, count in Counter(names).items() if count > 1]:
+                raise ValueError(f"the key {twice[0]!r} occurs twice; join the two")
+            return super().construct_mapping(node, deep)
+
+    try:
+        value = yaml.load(read_text(path), Loader)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; use a YAML file such as {form}") from None
+    except (OSError, RecursionError, ValueError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); use {form}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected a mapping such as {form}, found {type(value).__name__}")
+    return value
 
 
 def lines(file: TextIO) -> Iterator[str]:

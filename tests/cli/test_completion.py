@@ -34,9 +34,9 @@ def test_commands_options_and_values(completes, wrong) -> None:
     assert completes("pre") == {"prepare", "predict"}
     assert completes("--") == {"--help", "--version", "--print-completion"}
     assert completes("--print-completion", "") == {"bash", "zsh", "fish"}
-    assert completes("train", "videos", "--out") == {"--out"}
-    assert completes("train", "videos", "--tem") == {"--temporal", "--template", "--template-use", "--template-pooling"}
-    assert completes("train", "videos", "--recipe", "p") == {"paper"}
+    assert completes("train", "videos", "--ou") == {"--out"}
+    assert completes("train", "videos", "--re") == {"--recipe", "--resume"}
+    assert completes("train", "videos", "--tune", "l") == {"lora"}
     assert "--json" not in completes("ui", "--")
     assert completes("classes", "run", "re") == {"rename", "remove"}
     assert completes("classes", "run", "merge", "red", "--in") == {"--into"}
@@ -47,5 +47,5 @@ def test_commands_options_and_values(completes, wrong) -> None:
 def test_every_command_and_option_is_in_the_script(works, shell: str) -> None:
     out, err = works("--print-completion", shell)
     assert err == ""
-    for word in (*cli.COMMANDS, "rename", "quiet", "skip-unreadable", "checkpoint-every"):
+    for word in (*cli.COMMANDS, "rename", "quiet", "skip-unreadable", "print-recipe"):
         assert word in out

@@ -43,9 +43,9 @@ def test_parameters_become_flags_of_the_command_or_of_train() -> None:
     assert with_flags(text) == text
     speak_of(lambda: command_of("eval"), lambda: command_of("train"))
     assert with_flags(text) == (
-        "class --labels: --tune none, --skip-unreadable or --no-freeze-encoder; (--names verbatim) `fine_tune`"
+        "class `labels`: --tune none, --skip-unreadable or --set freeze_encoder=False; (`clean=False`) `fine_tune`"
     )
-    assert with_flags("`template='a {}'` and `data`; `split=train`") == "--template 'a {}' and DATA; --split train"
+    assert with_flags("`template='a {}'` and `data`; `split=train`") == "--set template='a {}' and DATA; --split train"
     same = "'`top`' a/`names`.jpg `names`.jpg `names`_2 `path n_frames label` `Dataset` run's top"
     assert with_flags(same) == same
 
@@ -54,8 +54,8 @@ def test_errors_and_notes_have_flags(say, tmp_path: Path, capsys: pytest.Capture
     for name in ("`top`", "b"):
         for i in range(3):
             write_image(tmp_path / "data" / name / f"{i}.png", "red", seed=i)
-    code, _, err = say("train", tmp_path / "data", "--out", tmp_path / "run", "--frames", "0")
-    assert (code, err) == (2, "texthead: --frames must be from 1 to 1,024, got 0\n")
+    code, _, err = say("train", tmp_path / "data", "--out", tmp_path / "run", "--set", "frames=0")
+    assert (code, err) == (2, "texthead: --set frames must be from 1 to 1,024, got 0\n")
     code, _, err = say("train", tmp_path / "data", "--out", tmp_path / "run", "--k", "3")
     assert (code, err) == (2, "texthead: class '`top`' has 2 items, fewer than --k 3; lower it, or add items\n")
     speak_of(lambda: command_of("eval"))

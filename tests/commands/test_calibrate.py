@@ -121,7 +121,7 @@ def test_calibrate_counts_classes_as_the_run_assumes(run, data):
 
 @pytest.mark.slow
 def test_calibrate_uses_validation_scores(run, data, works):
-    out, err = works("calibrate", run, data, "--workers", 0, "--engine", "eager", "--verbose")
+    out, err = works("calibrate", run, data, "--workers", 0, "--verbose")
     prints(err, 42, "val", "3 of", "3 classes")
     prints(err, 22, "sand")
     prints(err, "note: ", 42, "val")
@@ -321,7 +321,7 @@ def test_parts_of_before_and_after_are_not_mixed(run, data, works, refused, tmp_
 
 @pytest.mark.slow
 def test_eval_prints_guarantees_and_caveats(calibrated, data, works, tmp_path):
-    known = ("eval", calibrated, data.parent / "known.csv", "--workers", 0, "--baselines", "never")
+    known = ("eval", calibrated, data.parent / "known.csv", "--workers", 0)
     out, _ = works(*known, "--out", tmp_path / "items.csv", "--verbose")
     made = load_run(calibrated).calibration
     before = evaluated(calibrated, th.read_dataset(data).split("test"))
@@ -384,7 +384,7 @@ def test_a_damaged_calibration_is_a_line(calibrated, data, wrong, text):
 
 def reported(works, run: Path, *arguments: object) -> tuple[str, list[list[str]]]:
     """Write the report; return its text and the table of stated and measured rates."""
-    works("report", run, *arguments, "--workers", 0, "--saliency", 0, "--mistakes", 0, "--baselines", "never")
+    works("report", run, *arguments, "--workers", 0, "--saliency", 0, "--mistakes", 0)
     page = Page((run / "report.html").read_text(encoding="utf-8"))
     heads = [place for place, row in enumerate(page.rows) if row and not row[0]]
     return " ".join(page.strings), page.rows[heads[-1] :] if heads else []
@@ -468,7 +468,7 @@ def test_answers_reach_a_given_probability(run, data, tree, works, refused):
     rows = [row for row in table(works(*arguments, "--csv")[0]) if row["rank"] == "1"]
     assert {row["answer"] for row in rows} >= {"sea", calibration.NONE}
     assert all((float(row["probability"]) >= 0.999) == (row["answer"] == row["name"]) for row in rows)
-    how = ("--split", "val", "--workers", 0, "--baselines", "never", "--json")
+    how = ("--split", "val", "--workers", 0, "--json")
     scored = ("eval", run, data.parent / "known.csv", *how)
     assert json.loads(works(*scored)[0])["answers"] is None
     answered = json.loads(works(*scored, "--tree", tree, "--at-least", 0.95)[0])["answers"]

@@ -18,7 +18,7 @@ from texthead.runs.run import load_run
 from texthead.transfer.comparison import ComparisonPlan
 from worlds import split_colours
 
-SMALL = ("--size", 32, "--workers", 0)
+SMALL = ("--set", "size=32", "--workers", 0)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def compare(works, cache: Path) -> Callable[..., tuple[str, str]]:
     """Return a function that runs a comparison that must succeed and returns (standard output, standard error)."""
-    return lambda *arguments: works("compare", *arguments, "--cache", cache, "--verbose", *SMALL)
+    return lambda *arguments: works("compare", *arguments, "--verbose", *SMALL)
 
 
 def test_a_loaded_encoder_and_its_template(images: Path) -> None:
@@ -104,9 +104,9 @@ def test_unbalanced_labels_are_mentioned_if_that_matters(images, compare, tmp_pa
     out, _ = compare(few)
     prints(out, "labels are unbalanced, 2 to 5 a class", "--class-shares")
     prints(out, "1 of 3 classes have fewer than 3 items")
-    prints(compare(few, "--class-shares", "labels")[0], "2 to 5 a class", "predictions assume the same shares")
+    prints(compare(few, "--set", "class_shares=labels")[0], "2 to 5 a class", "predictions assume the same shares")
     assert "unbalanced" not in compare(images)[0]
-    out, _ = compare(few, "--class-shares", "estimate", "--unlabelled", images.parent)
+    out, _ = compare(few, "--set", "class_shares=estimate", "--unlabelled", images.parent)
     prints(out, "estimated class shares", "red", "green", "blue")
 
 
@@ -115,7 +115,7 @@ def test_videos_need_no_split(compare, tmp_path):
     for place, colour in enumerate(("red", "green")):
         for number in range(3):
             write_video(tmp_path / colour / f"{number}.mp4", colour, seed=10 * place + number)
-    out, err = compare(tmp_path, "--frames", 2)
+    out, err = compare(tmp_path, "--set", "frames=2")
     prints(err, "6 training", 2)
     assert "note: " not in err
     assert "3 folds" in out
@@ -149,7 +149,7 @@ def test_unreadable_items_are_an_error_or_listed(images, compare, refused, tmp_p
 
 
 def test_mistakes_are_one_line(images, refused):
-    for parts, *arguments in ((("frames", 4), "--frames", 4), (("'blue'", 5, 6), "--k", 6)):
+    for parts, *arguments in ((("frames", 4), "--set", "frames=4"), (("'blue'", 5, 6), "--k", 6)):
         refused(parts, "compare", images, *arguments, *SMALL)
 
 

@@ -67,15 +67,15 @@ def test_choose_scored(trained, tmp_path):
 
 def test_items_that_were_trained_on_are_counted(trained, works):
     data, folder = trained
-    _, err = works("eval", folder, data, "--split", "train", "--baselines", "never", "--workers", 0)
+    _, err = works("eval", folder, data, "--split", "train", "--workers", 0)
     prints(err, "note: ", 8)
-    _, err = works("eval", folder, data, "--baselines", "never", "--workers", 0)
+    _, err = works("eval", folder, data, "--workers", 0)
     assert "note: " not in err
 
 
 def test_json_has_the_split_the_scores_and_each_class(trained, works, tmp_path):
     data, folder = trained
-    rows, how = tmp_path / "rows.csv", ("--baselines", "never", "--workers", 0)
+    rows, how = tmp_path / "rows.csv", ("--workers", 0)
     out, err = works("eval", folder, data, *how, "--json", "--out", rows)
     assert str(rows) in err
     with rows.open() as file:

@@ -56,8 +56,8 @@ def test_parts_train_what_no_whole_file_could(
     scenes: Path, works: Callable, refused: Callable, cache: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    options = ("--cache", cache, "--workers", 0)
-    works("train", scenes, "--tune", "none", "--baselines", "never", "--out", out, *options)
+    options = ("--workers", 0)
+    works("train", scenes, "--tune", "none", "--out", out, *options)
     split = json.loads((out / "split.json").read_text())
     assert len(split["train"]) == len(set(split["train_content"])) == 12
     assert split["train"][0] == str(scenes.parent / "0.mkv#t=,1")
@@ -114,7 +114,7 @@ def test_doctor(scenes: Path, say: Callable) -> None:
 
 
 def test_label(scenes: Path, works: Callable, cache: Path) -> None:
-    options = ("--classes", "red,blue", "--next", 3, "--cache", cache, "--workers", 0)
+    options = ("--classes", "red,blue", "--next", 3, "--workers", 0)
     rows = list(csv.DictReader(works("label", scenes, *options)[0].splitlines()))
     assert len(rows) == 3
     assert all("#t=" in row["path"] for row in rows)

@@ -26,7 +26,7 @@ from training_runs import make_model
 
 HOSTILE = "<script>alert('x')<_script>"
 LABELS = [HOSTILE if colour == "red" else colour for colour in COLOURS]
-QUICK = ("--workers", 0, "--baselines", "never")
+QUICK = ("--workers", 0)
 
 
 def trained(root: Path, write, end: str, *more: str) -> tuple[Path, Path]:
@@ -34,7 +34,7 @@ def trained(root: Path, write, end: str, *more: str) -> tuple[Path, Path]:
     for label, colour in zip(LABELS, COLOURS, strict=True):
         for seed in range(6):
             write(root / "data" / label / f"{seed}{end}", colour, seed=seed)
-    typed = ["train", str(root / "data"), "--out", str(root / "run"), "--cache", str(root / "cache"), *more]
+    typed = ["train", str(root / "data"), "--out", str(root / "run"), *more]
     options = "--size 32 --epochs 3 --workers 0 --freeze-encoder --baselines never --held-out 0.34"
     assert cli.main([*typed, *options.split()]) == 0
     return root / "data", root / "run"
@@ -128,7 +128,7 @@ def test_a_report_after_edits_has_the_new_names(run, works, tmp_path):
 @pytest.mark.slow
 def test_order_test_in_train_and_report(tmp_path, works):
     """With a frozen encoder the frames are already encoded; the report written again has the same numbers."""
-    _, run = trained(tmp_path, write_video, ".mp4", "--temporal", "transformer", "--frames", "3")
+    _, run = trained(tmp_path, write_video, ".mp4", "--set", "temporal=transformer", "--set", "frames=3")
     _, first = page_of(run / "report.html")
     works("report", run, "--out", tmp_path / "again.html", *QUICK, "--saliency", 1)
     _, again = page_of(tmp_path / "again.html")

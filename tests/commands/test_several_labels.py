@@ -17,7 +17,7 @@ from texthead.errors import DataError
 from texthead.runs.scored_items import held_out_items, training_items, unknown_items
 
 COLOURS = ("red", "green", "blue")
-FROZEN = ("--workers", "0", "--baselines", "never")
+FROZEN = ("--workers", "0")
 
 
 def halves(path: Path, names: list[str], seed: int) -> Path:
@@ -108,7 +108,7 @@ def test_doctor_counts_each_label_of_a_file(labels: Path, works, say, tmp_path: 
 
 
 def test_doctor_does_not_judge_several_labels(labels: Path, say, tmp_path: Path) -> None:
-    _, out, _ = say("doctor", labels, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "doctor")
+    _, out, _ = say("doctor", labels, "--workers", 0, "--out", tmp_path / "doctor")
     prints(out, "labels are not judged", "one label each")
     assert (tmp_path / "doctor" / "doctor.html").is_file()
 
@@ -160,7 +160,7 @@ def test_what_needs_one_label_is_refused_in_one_line(run: Path, labels: Path, re
     train = ("train", labels, "--out", tmp_path / "out", "--workers", 0)
     (tmp_path / "shares.json").write_text('{"red": 2, "green": 1, "blue": 1}')
     refused("one label each", *train, "--tune", "none", "--class-shares", tmp_path / "shares.json")
-    refused("one label each", *train, "--tune", "all", "--head", "lda", "--epochs", 1)
+    refused("one label each", *train, "--tune", "all", "--head", "lda", "--set", "epochs=1")
     refused("one label each", *train, "--unlabelled", run.parent)
 
 

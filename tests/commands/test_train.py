@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from texthead.transfer.trial import TuningTrial
 
 import texthead as th
 from made import write_image
@@ -16,7 +17,6 @@ from texthead.errors import DataError, RunError
 from texthead.files import write_csv
 from texthead.runs.run import load_run
 from texthead.runs.scores import read_scores, score_of
-from texthead.transfer.trial import TuningTrial
 from worlds import images, split_colours
 
 
@@ -29,7 +29,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_few_items_a_class_leave_the_text_probe(few: Path, works: Callable, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    out, err = works("train", few, "--workers", 0, "--cache", tmp_path / "cache", "--out", run)
+    out, err = works("train", few, "--workers", 0, "--out", run)
     assert out.startswith("100 % of 2 held-out images are right")
     assert "the run is the text-probe: class 'blue' has 2 training items" in err
     assert not (run / "metrics.jsonl").exists()
@@ -45,8 +45,8 @@ def test_few_items_a_class_leave_the_text_probe(few: Path, works: Callable, tmp_
 @pytest.mark.slow
 def test_tune_none_keeps_text_probe(few: Path, works: Callable, tmp_path: Path) -> None:
     data = images(tmp_path / "more", ["blue", "red"], 8)
-    options = ("--tune", "none", "--baselines", "never", "--unlabelled", few, "--workers", 0)
-    out, err = works("train", data, *options, "--cache", tmp_path / "cache", "--out", tmp_path / "run", "--verbose")
+    options = ("--tune", "none", "--unlabelled", few, "--workers", 0)
+    out, err = works("train", data, *options, "--out", tmp_path / "run", "--verbose")
     assert "the run is the text-probe: --tune none" in err
     assert "│ zero-shot" not in out
     assert load_run(tmp_path / "run").head.kind == "text and items, unlabelled files"
@@ -62,7 +62,7 @@ def test_an_interrupted_trial_leaves_the_text_probe(
     monkeypatch.setattr("texthead.transfer.run_training.try_tuning", stop)
     monkeypatch.setattr("texthead.transfer.run_training.NOTHING_TO_GAIN", 1.1)
     data = images(tmp_path / "data", ["blue", "red"], 5)
-    _, err = works("train", data, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "run")
+    _, err = works("train", data, "--workers", 0, "--out", tmp_path / "run")
     prints(
         err,
         "fine-tuning can gain 0 points at most",
@@ -75,7 +75,7 @@ def test_an_interrupted_trial_leaves_the_text_probe(
     assert (about["chosen"], about["recipe"]["tune"]) == ("text-probe", "none")
     assert "interrupted" in about["why"]
     monkeypatch.undo()
-    _, err = works("train", data, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "again")
+    _, err = works("train", data, "--workers", 0, "--out", tmp_path / "again")
     assert "cross-validated, 100.0 % of the training items are correct" in err
 
 
@@ -88,8 +88,8 @@ def test_estimated_shares_stay_when_fine_tuning_is_resumed(
     monkeypatch.setattr("texthead.transfer.run_training.NOTHING_TO_GAIN", 1.1)
     run, data = tmp_path / "run", images(tmp_path / "data", ["blue", "red"], 5)
     files = images(tmp_path / "files", ["red"], 12)
-    options = ("--unlabelled", files, "--class-shares", "estimate", "--workers", 0)
-    _, err = works("train", data, *options, "--cache", tmp_path / "cache", "--out", run)
+    options = ("--unlabelled", files, "--set", "class_shares=estimate", "--workers", 0)
+    _, err = works("train", data, *options, "--out", run)
     prints(err, "estimated class shares: red", "blue")
     about = json.loads((run / "recipe.json").read_text())
     shares = about["recipe"]["class_shares"]
@@ -106,7 +106,7 @@ def test_fine_tuning_chosen_if_ahead(shared: Path, works: Callable, tmp_path: Pa
     rows = [(item.path, item.label, item.split) for item in signs.with_classes(signs.classes[5:]).items]
     write_csv(data, ["path", "label", "split"], rows)
     # On the 150 test items, the draw of seed 0 is a tie (90.0 %) and that of seed 1 a lead of 4.0 points.
-    _, err = works("train", data, "--k", 16, "--seed", 1, "--cache", tmp_path / "cache", "--out", run)
+    _, err = works("train", data, "--k", 16, "--seed", 1, "--out", run)
     prints(err, "cross-validated training items, fine-tuning classifies", "fine-tuning on all of them")
     scores = read_scores(run)
     assert scores is not None
@@ -124,7 +124,7 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["text-probe", "probe", "zero-shot", "zero-shot-centred"])
 def test_each_method_can_be_a_run(method: str, coloured: Path, works: Callable, tmp_path: Path) -> None:
-    run, options = tmp_path / "run", ("--size", 32, "--workers", 0, "--cache", tmp_path / "cache")
+    run, options = tmp_path / "run", ("--set", "size=32", "--workers", 0)
     _, err = works("train", coloured, "--tune", "none", "--method", method, "--out", run, *options, "--verbose")
     prints(err, f"the run is the {method}: --method {method}")
     loaded = load_run(run)
@@ -144,7 +144,7 @@ def test_each_method_can_be_a_run(method: str, coloured: Path, works: Callable, 
 @pytest.mark.slow
 def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    options = ("--tune", "none", "--method", "probe", "--engine", "eager", "--workers", 0, "--cache", cache)
+    options = ("--tune", "none", "--method", "probe", "--workers", 0)
     works("train", coloured, "--out", tmp_path / "run", *options)
     data, out = read_dataset(coloured), tmp_path / "own"
     trained = th.train_run(data, out, th.RunOptions(method="probe"), th.Reading(cache=cache))
@@ -168,12 +168,12 @@ def test_a_text_probe_predicts_and_is_edited(
     coloured: Path, works: Callable, refused: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, cache, red = tmp_path / "run", tmp_path / "cache", coloured.parent / "red7.png"
-    works("train", coloured, "--tune", "none", "--out", run, "--workers", 0, "--cache", cache)
+    works("train", coloured, "--tune", "none", "--out", run, "--workers", 0)
     assert "red" in works("predict", run, red, "--workers", 0)[0]
     head = load_run(run).head
     assert head.kind == "text and items"
     monkeypatch.setenv("COLUMNS", "120")  # Wide enough for the method's name on one line.
-    evaluation = works("eval", run, coloured, "--cache", cache, "--workers", 0, "--verbose")
+    evaluation = works("eval", run, coloured, "--workers", 0, "--verbose")
     assert "this run (text-probe)" in evaluation[0]
     works("classes", run, "rename", "red", "crimson", "--out", tmp_path / "renamed")
     works("classes", tmp_path / "renamed", "remove", "green", "--out", tmp_path / "cut")
@@ -195,7 +195,7 @@ def test_one_item_a_class_and_sentences(coloured: Path, works: Callable, refused
     sentences, run = tmp_path / "classes.json", tmp_path / "run"
     # They describe other classes, so they recognise none better than by chance, whichever items are drawn.
     sentences.write_text(json.dumps({"red": ["a lawn", "something green"], "green": "something blue", "blue": None}))
-    options = ("--size", 32, "--k", 1, "--workers", 0, "--cache", tmp_path / "cache", "--method", "text-probe")
+    options = ("--set", "size=32", "--k", 1, "--workers", 0, "--method", "text-probe")
     _, err = works("train", coloured, "--classes", sentences, "--out", run, *options, "--verbose")
     assert "'a lawn', 'something green'" in err
     assert load_run(run).head.kind == "items"
@@ -204,7 +204,7 @@ def test_one_item_a_class_and_sentences(coloured: Path, works: Callable, refused
 
 @pytest.mark.slow
 def test_all_items_are_for_training_if_none_is_held_out(few: Path, works: Callable, tmp_path: Path) -> None:
-    options = ("--tune", "none", "--held-out", 0, "--workers", 0, "--cache", tmp_path / "cache")
+    options = ("--tune", "none", "--held-out", 0, "--workers", 0)
     out, _ = works("train", few, *options, "--out", tmp_path / "run")
     prints(out, "trained on all 6 images of 2 classes", "no score")
     assert len(load_run(tmp_path / "run").trained_on) == 6
@@ -213,7 +213,13 @@ def test_all_items_are_for_training_if_none_is_held_out(few: Path, works: Callab
 
 
 def test_what_trains_nothing_excludes_fine_tuning(few: Path, refused: Callable, tmp_path: Path) -> None:
-    for option in (("--epochs", 2), ("--head", "linear"), ("--tune", "all"), ("--recipe", "paper"), ("--compile",)):
+    for option in (
+        ("--set", "epochs=2"),
+        ("--head", "linear"),
+        ("--tune", "all"),
+        ("--recipe", "paper"),
+        ("--compile",),
+    ):
         for name, value in (("--method", "probe"), ("--unlabelled", few)):
             refused((f"{name} {value}", option[0]), "train", few, *option, name, value, "--out", tmp_path / "run")
     refused(("--method", "best"), "train", few, "--method", "best", "--out", tmp_path / "run")

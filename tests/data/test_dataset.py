@@ -171,13 +171,12 @@ def test_class_folders(tmp_path):
     assert (dataset.classes, dataset.notes, splits_of(dataset)) == (["jump", "run"], (), {})
 
 
-@pytest.mark.parametrize("source", ["folders", "labels.csv", "several.csv", "labels.json", "tree"])
+@pytest.mark.parametrize("source", ["folders", "labels.csv", "several.csv", "tree"])
 def test_an_invisible_class_name_is_an_error_in_all_sources(tmp_path, source):
     touch(tmp_path, "dog/a.png", "\u200b/b.png")
     tables = {
         "labels.csv": "path,label\ndog/a.png,dog\n\u200b/b.png,\u200b\n",
         "several.csv": "path,labels\ndog/a.png,dog\n\u200b/b.png,dog; \u200b\n",
-        "labels.json": '[{"path": "dog/a.png", "label": "dog"}, {"path": "\u200b/b.png", "label": "\u200b"}]',
     }
     for name, text in tables.items():
         write_manifest(tmp_path, text, name) if name == source else None
@@ -409,9 +408,11 @@ def test_label_file_names_folders_and_manifest(tmp_path):
 def test_options_of_lists_belong_to_lists(tmp_path, option):
     root = touch(tmp_path / "data", "run/a.mp4")
     path = write_manifest(tmp_path, "path,label\na.mp4,run\n")
-    for source in (root, path, "datasets:somewhere"):
+    for source in (root, "datasets:somewhere"):
         with refuses(DataError, option, "'x'", source):
             read_dataset(source, **{option: "x"})
+    with refuses(DataError, "x", "folder" if option == "root" else option.partition("_")[0]):
+        read_dataset(path, **{option: "x"})
 
 
 # ---- what a dataset can do

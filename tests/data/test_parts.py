@@ -68,8 +68,8 @@ def test_rows_that_break_a_rule(manifest, row: str, said: tuple[str, ...]) -> No
 def test_a_part_is_listed_once(manifest) -> None:
     with refuses(DataError, "a.mkv#t=1,2", "2 times"):
         read_dataset(manifest("path,start,end,label", "a.mkv,1,2,red", "a.mkv,1.0,2.00,red"))
-    both = read_dataset(manifest("path,start,end,label", "a.mkv,1,2,red", "a.mkv,1.0,2.00,blue"))
-    assert [(item.media.times, item.label) for item in both.items] == [("#t=1,2", "blue; red")]
+    with refuses(DataError, "a.mkv#t=1,2", "2 times", "'blue; red'"):
+        read_dataset(manifest("path,start,end,label", "a.mkv,1,2,red", "a.mkv,1.0,2.00,blue"))
     overlapping = read_dataset(manifest("path,start,end,label", "a.mkv,1,2,red", "a.mkv,1,3,blue"))
     assert len(overlapping) == 2
 

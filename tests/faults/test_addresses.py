@@ -105,7 +105,7 @@ def test_a_run_asks_nobody_for_the_items_that_it_names(world, server, asked, tmp
     code, printed, requests = asked("train", f"{server}/shards", *world.run_options(), "--tune", "none", "--out", run)
     assert (code, requests > 0) == (0, True), printed
     quick = ("--workers", "0")
-    for command in (("eval", run), ("calibrate", run), ("report", run, "--baselines", "never")):
+    for command in (("eval", run), ("calibrate", run), ("report", run)):
         code, printed, requests = asked(*command, *quick)
         assert (code, requests, "--allow-addresses" in printed) == (2, 0, True), printed
         code, printed, requests = asked(*command, *quick, "--allow-addresses")

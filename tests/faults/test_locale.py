@@ -65,8 +65,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, label in enumerate(LABELS):
         for i in range(4):
             write_image(folder / "data" / label / f"{label}{i}.png", ("red", "blue", "green")[number], i)
-    words = ["train", folder / "data", "--encoder", "mini", "--size", 32, "--epochs", 1, "--warmup", 0, "--workers", 0]
-    words += ["--baselines", "never", "--precision", "fp32", "--out", folder / "run"]
+    words = [
+        "train",
+        folder / "data",
+        "--encoder",
+        "mini",
+        "--set",
+        "size=32",
+        "--set",
+        "epochs=1",
+        "--set",
+        "warmup=0",
+        "--workers",
+        0,
+    ]
+    words += ["--set", "precision=fp32", "--out", folder / "run"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEXTHEAD_CACHE", str(with_bridge(folder / "cache")))
         assert cli.main([*map(str, words)]) == 0
@@ -102,8 +115,20 @@ def test_every_command_that_prints_names(data: Path, tmp_path: Path, locale: str
 def run_each(run: Callable[..., subprocess.CompletedProcess[bytes]], out: Path) -> None:
     """Run the commands that print names."""
     picture, quick = f"data/{LABELS[0]}/{LABELS[0]}0.png", ("--workers", 0)
-    train = ("--encoder", "mini", "--size", 32, "--epochs", 1, "--warmup", 0, "--precision", "fp32", *quick)
-    ends_well(run("train", "data", *train, "--baselines", "never", "--out", out))
+    train = (
+        "--encoder",
+        "mini",
+        "--set",
+        "size=32",
+        "--set",
+        "epochs=1",
+        "--set",
+        "warmup=0",
+        "--set",
+        "precision=fp32",
+        *quick,
+    )
+    ends_well(run("train", "data", *train, "--out", out))
     assert [row["label"] for row in read_json(out / "classes.json")["classes"]] == sorted(LABELS)
     assert all("\\u" not in line for line in (out / "split.json").read_text(encoding="utf-8").splitlines())
     page = (out / "report.html").read_text(encoding="utf-8")

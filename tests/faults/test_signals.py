@@ -16,8 +16,8 @@ from texthead.data.dataset import Dataset
 from training_runs import free_port
 
 SECONDS = 60.0
-QUICK = ("--encoder", "mini", "--size", 32, "--frames", 2, "--baselines", "never", "--precision", "fp32")
-TRAIN = (*QUICK, "--epochs", 2000, "--workers", 2, "--checkpoint-every", 1, "--out", "run")
+QUICK = ("--encoder", "mini", "--set", "size=32", "--set", "frames=2", "--set", "precision=fp32")
+TRAIN = (*QUICK, "--set", "epochs=2000", "--workers", 2, "--checkpoint-every", 1, "--out", "run")
 
 ALONE = """
 import signal, sys, time

@@ -27,8 +27,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     save_file(timm.create_model("test_vit", num_classes=0).state_dict(), root / "vit.safetensors")
     words = ["train", str(root / "data"), "--encoder", f"timm:test_vit/{root / 'vit.safetensors'}"]
-    words += ["--head", "linear", "--epochs", "1", "--warmup", "0", "--baselines", "never", "--workers", "0"]
-    assert main([*words, "--cache", str(root / "cache"), "--out", str(root / "run")]) == 0
+    words += ["--head", "linear", "--set", "epochs=1", "--set", "warmup=0", "--workers", "0"]
+    assert main([*words, "--out", str(root / "run")]) == 0
     return root
 
 

@@ -79,7 +79,7 @@ def decoded(tmp_path: Path, shared: Path, install: Install, monkeypatch, say) ->
 def test_commands_decode_each_photo_once_in_all(order: str, tmp_path: Path, decoded) -> None:
     """Beside that, pages decode what they show."""
     photos, run = tmp_path / "photos", tmp_path / "run"
-    cache = ("--cache", tmp_path / "cache", "--workers", 1)
+    cache = ("--workers", 1)
     commands = {
         "train": ("train", photos, "--tune", "none", "--out", run, *cache),
         "report": ("report", run, photos, *cache),
@@ -101,7 +101,7 @@ def test_commands_decode_each_photo_once_in_all(order: str, tmp_path: Path, deco
 @pytest.mark.slow
 def test_a_crashing_reader_is_named_and_the_others_go_on(tmp_path: Path, decoded, say) -> None:
     shutil.copy(tmp_path / "photos/hat/0.photo", tmp_path / "photos/hat/crash.photo")
-    decoded("doctor", tmp_path / "photos", "--cache", tmp_path / "cache", "--workers", 1, "--out", tmp_path / "page")
+    decoded("doctor", tmp_path / "photos", "--workers", 1, "--out", tmp_path / "page")
     report = json.loads((tmp_path / "page/doctor.json").read_text())
     assert [f["fault"] for f in report["findings"] if f["severity"] == "serious"] == [STOPPED]
     assert report["overview"]["whole"]["unreadable"] == 1

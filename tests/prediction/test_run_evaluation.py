@@ -34,7 +34,7 @@ def test_other_classes(world, works, classes):
         run, data, None, READING, reporter=th.Reporter(event=plans.append), baselines="never", **how
     )
     names = ["--classes", classes] if classes else ["--zero-shot"]
-    options = [*names, "--template", "a {} thing", "--baselines", "never", "--verbose", *world.run_options()]
+    options = [*names, "--set", "template=a {} thing", "--verbose", *world.run_options()]
     out, err = works("eval", world.run, world.images, *options)
     ((method, result),) = scores.table.rows
     assert method == "this run, new text head"

@@ -37,11 +37,11 @@ def clips(tmp_path: Path) -> Path:
 def test_predict_and_eval(world, works, classes, clips):
     videos = [clips.parent / f"{name}.mkv" for name in ORDERS]
     for model in ([], [world.run]):
-        out, err = works("predict", *model, *videos, "--classes", classes, "--frames", "4", "--json", "--verbose")
+        out, err = works("predict", *model, *videos, "--classes", classes, "--set", "frames=4", "--json", "--verbose")
         answers = [file["top"] for file in json.loads(out)]
         assert [[pair["name"] for pair in top] for top in answers] == [["forth", "back"], ["back", "forth"]]
         assert "'a red wall' > 'a blue wall'" in err
-    options = ["--classes", classes, "--frames", "4", "--json", *world.run_options()]
+    options = ["--classes", classes, "--set", "frames=4", "--json", *world.run_options()]
     (method,) = json.loads(works("eval", world.run, clips, *options)[0])["methods"]
     assert (method["items"], method["top1"]) == (2, 100)
 

@@ -35,7 +35,7 @@ def rounded(value: float) -> float:
 @pytest.mark.slow
 def test_scalars_equal_the_metrics_also_after_a_resume(world: World, say, tmp_path):
     run, typed = tmp_path / "run", ["train", world.manifest]
-    code, _, err = say(*typed, *world.fast(run), "--baselines", "never", "--tensorboard")
+    code, _, err = say(*typed, *world.fast(run), "--tensorboard")
     assert code == 0, err
     whole = read_scalars(run / "tensorboard")
     assert {"train/loss", "val/top1"} <= set(whole)

@@ -6,9 +6,9 @@ command line prints its flag: --skip-unreadable, --tune none.
 
 import re
 from collections.abc import Callable
-from itertools import chain
 
 from texthead.cli.parser import options_of
+from texthead.cli.recipe_file import recipe_options
 
 # In backquotes, and not part of a path (`size`.jpg) or of a quoted value.
 PARAMETER = re.compile(r"(?<![^\s(])`([a-z][a-z_0-9]*)(?:=([^`\n]+))?`(?!\.?[^\s.,;:)])")
@@ -31,10 +31,11 @@ def with_flags(text: str) -> str:
 
 def _flag(match: re.Match[str]) -> str:
     name, value = _ALIASES.get((match[1], match[2]), (match[1], match[2]))
-    options = chain.from_iterable(options_of(command()) for command in _commands)
-    option = next((each for each in options if each.name == name), None)
+    options = {each.name: each for command in reversed(_commands) for each in options_of(command())}
+    option = options.get(name)
     if option is None:
-        return match[0]
+        of_recipe = "set" in options and name in recipe_options()
+        return f"--set {name}{'' if value is None else f'={value}'}" if of_recipe else match[0]
     if option.is_switch:
         return option.labels[-1] if value == "False" else option.label
     return option.label if value is None or option.positional else f"{option.label} {value}"

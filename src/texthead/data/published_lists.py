@@ -53,10 +53,14 @@ def read_list(
     if not source.is_file():
         raise unknown_source(source)
     if labels is None:
-        raise DataError(f"{source}: labels in a list are numbers; give `labels`, a CSV with id,name in the same order")
+        raise DataError(
+            f"{source}: labels in a list are numbers; describe it in a .yaml file with 'list: {source.name}' and "
+            "'labels: names.csv' (id,name in the same order)"
+        )
     entries = _entries(source)
     _check_labels(source, entries, labels)
-    end = _path_end(source, entries[0], frame_template, suffix)
+    end = path_end(frame_template, suffix)
+    _check_end(source, entries[0], end)
     root = source.parent if root is None else root
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {source} are relative to")
@@ -102,27 +106,35 @@ def _check_labels(source: Path, entries: Sequence[ListedFile], labels: ClassIds)
             raise DataError(f"{source}:{entry.line}: {problem}; {hint}")
 
 
-def _path_end(source: Path, first: ListedFile, frame_template: str | None, suffix: str | None) -> str:
-    """Return what to append to each path."""
+def path_end(frame_template: str | None, suffix: str | None) -> str:
+    """Return what a file name of frames, or a suffix, appends to each path.
+
+    Raises:
+        DataError: both are given, or one has another form.
+    """
     if frame_template is not None and suffix is not None:
-        raise DataError("`frame_template` is for folders of frames, `suffix` for videos; give only one of them")
+        raise DataError("`frames` is for folders of frames, `suffix` for files; give one of the two")
     if frame_template is not None:
-        if first.frames is None:
-            raise DataError(f"{source}: lines are `file label`; leave out `frame_template` {frame_template!r}")
         if not MediaPath(frame_template).is_template or frame_template == EVERY:
             example = "img_{:05d}.jpg"
-            raise DataError(f"`frame_template` must have one placeholder, as in {example}, got {frame_template!r}")
+            raise DataError(f"`frames` must have one placeholder, as in {example}, got {frame_template!r}")
         return f"/{frame_template}"
-    if suffix is not None:
-        if not re.fullmatch(r"\.\w+", suffix):
-            raise DataError(f"`suffix` must be a dot and letters, such as .avi, got {suffix!r}")
-        if first.path.lower().endswith(suffix.lower()):
-            raise DataError(f"{source}: its paths end in {suffix} already ({first.path}): leave out `suffix`")
-        return suffix
-    if first.frames is not None:
+    if suffix is not None and not re.fullmatch(r"\.\w+", suffix):
+        raise DataError(f"`suffix` must be a dot and letters, such as .avi, got {suffix!r}")
+    return suffix or ""
+
+
+def _check_end(source: Path, first: ListedFile, end: str) -> None:
+    """Raise DataError if an ending does not fit the lines of a list."""
+    if end.startswith("/") and first.frames is None:
+        raise DataError(f"{source}: lines are `file label`; remove `frames`")
+    if end and first.path.lower().endswith(end.lower()):
+        raise DataError(f"{source}: its paths end in {end} already ({first.path}): remove `suffix`")
+    if not end and first.frames is not None:
         problem = "lines are `path n_frames label`"
-        raise DataError(f"{source}: {problem}: give `frame_template` (img_{{:05d}}.jpg) or for videos `suffix` (.avi)")
-    return ""
+        raise DataError(
+            f"{source}: {problem}: add `frames: img_{{:05d}}.jpg` or for videos `suffix: .avi` to the YAML file"
+        )
 
 
 def _label_notes(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> list[str]:

@@ -1,4 +1,4 @@
-"""Read a dataset from class folders, manifests, published lists, hub datasets, shards or labelling tools.
+"""Read a dataset from class folders, manifests, published lists, YAML files, hub datasets or shards.
 
 Files without labels come from a folder or a manifest.
 """
@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from inspect import signature
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from texthead.data import rows as forms
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item, Split
 from texthead.data.hub import read_hub
-from texthead.data.published_lists import read_list
+from texthead.data.published_lists import path_end, read_list
 from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
 from texthead.errors import DataError, RunError, listed
 from texthead.extensions import Extension, find
@@ -29,10 +30,12 @@ from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
 from texthead.parallel.progress import Reporter
 from texthead.text.class_names import check_names
-from texthead.text.class_tree import FOLDERS
-from texthead.text.label_files import read_labels
+from texthead.text.class_tree import FOLDERS, ClassTree
+from texthead.text.label_files import ClassIds, read_labels
 
-_SEVERAL_LABELS = "; several labels go into a column 'labels' (dog; frisbee), or into columns of 0 or 1, one per class"
+_SEVERAL_LABELS = "; several labels go into a column 'labels', such as 'dog; frisbee'"
+
+_OWN_NAMES = "; a .yaml file with 'list: FILE' and 'columns: {path: NAME, label: NAME}' reads other names"
 
 # What surrogateescape reads bytes as that are not UTF-8.
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
@@ -43,11 +46,12 @@ _MANIFEST_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 def read_dataset(
     source: str | Path,
     *,
-    labels: str | Path | None = None,
+    labels: str | Path | ClassIds | None = None,
     root: str | Path | None = None,
     frame_template: str | None = None,
     suffix: str | None = None,
-    tree: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    tree: str | Path | ClassTree | None = None,
 ) -> Dataset:
     """Read a dataset from any kind of source that `sources.py` lists, or that an installed package reads.
 
@@ -56,35 +60,36 @@ def read_dataset(
     - A manifest (CSV or TSV), or a folder that holds one.
     - A `.txt` list with lines `path n_frames label` or `file label`.
     - `datasets:...`: a folder that Hugging Face `datasets` saved or can load, or a dataset of its hub.
-    - A `.json` or `.jsonl` list of objects with `path` and `label`, or a `.json` exported by Label Studio.
+    - A YAML file that names a list, its columns and where its files are (data_file.py).
     - A folder of prepared shards, or its address, such as `http://host/shards`. The clips come in the order of the
       original data, so that seeded draws are the same.
 
     Args:
-        labels: a CSV with `id,name`, or `imagenet`. The labels of a list are row numbers in it; in other sources a
-            label is an id, replaced by its name.
-        root: the folder that paths in a list or `.json` are relative to; the file's own if None.
+        labels: a CSV with `id,name`, or `imagenet`. The labels of a `.txt` list are row numbers in it; in other sources
+            a label is an id, replaced by its name.
+        root: the folder that paths in a list or manifest are relative to; the file's own if None.
         frame_template: for lists of folders of frames: the file name of a frame, such as "img_{:05d}.jpg".
-        suffix: for lists of videos without a suffix: the suffix, such as ".avi".
-        tree: a YAML file with the broader names above the classes (see `read_tree`), or "folders": each folder with
-            files is a class, below the folders that it is in. If None, labels such as `animal/dog/pug` and a column
-            `parent` are read as a tree.
+        suffix: for lists of files without a suffix: the suffix, such as ".avi".
+        columns: name of a manifest's column for `path`, `label` and others, such as {"path": "image_id"}.
+        tree: the broader names above the classes, or a YAML file of them (see `read_tree`), or "folders": each folder
+            with files is a class, below the folders that it is in. If None, labels such as `animal/dog/pug` and a
+            column `parent` are read as a tree.
 
     Raises:
         DataError: the path does not exist, holds no labelled file, a manifest, list or label file breaks a rule, or an
             option does not apply to the source.
         MediaError: the source names an address, and you have not called `allow_addresses`.
     """
-    named = read_labels(Path(labels)) if labels is not None else None
+    named = read_labels(Path(labels)) if isinstance(labels, str | Path) else labels
     folder = None if root is None else Path(root)
-    options = {"labels": named, "root": folder, "frame_template": frame_template, "suffix": suffix}
+    options = {"labels": named, "root": folder, "frame_template": frame_template, "suffix": suffix, "columns": columns}
     options |= {"tree": FOLDERS} if tree == FOLDERS else {}
     options = {name: value for name, value in options.items() if value is not None}
     entry, read = _reader_of(str(source))
     used = options.keys() & signature(read).parameters.keys()
     for option, value in options.items():
         if option not in (*used, "labels"):
-            kind = "class folders" if option == "tree" else "lists (.txt)"
+            kind = "class folders" if option == "tree" else "lists (.csv, .tsv, .txt)"
             raise DataError(f"`{option}` {str(value)!r} is for {kind}, but {source} is none; leave it out")
     with entry.faults():
         dataset = read(str(source), **{name: options[name] for name in used})
@@ -132,9 +137,9 @@ def read_files(source: str | Path) -> Dataset:
 def _reader_of(source: str) -> tuple[Extension, Callable[..., Dataset]]:
     """Return the first entry of the table that accepts the source, and its `read`."""
     problem = None
-    # Packages come before our lists in JSON, and our applications last, since Label Studio's accepts every `.json`.
+    # Packages come before our applications.
     entries = find(SOURCE_GROUP, SOURCES).values()
-    for entry in sorted(entries, key=lambda entry: entry.ours and entry.name not in {*SOURCES} - {"json"}):
+    for entry in sorted(entries, key=lambda entry: entry.ours and entry.name not in SOURCES):
         try:
             module = entry.load(SOURCE_FUNCTIONS)
             with entry.faults():
@@ -170,10 +175,8 @@ def _read_folder(source: str, tree: str | None = None) -> Dataset:
         raise DataError(f"{path}: is a run, not data; name a folder of class folders or a CSV with path,label")
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         raise DataError(f"{path}: was saved by Hugging Face datasets; name it as {HUB_PREFIX}{path}")
-    tables = {p: _head(p) for p in sorted(path.iterdir()) if p.suffix.lower() in _MANIFEST_SUFFIXES}
-    tables = {p: (columns, classes) for p, (columns, classes) in tables.items() if "path" in columns}
-    manifests = [p for p, (columns, _) in tables.items() if {"label", "labels"} & {*columns}]
-    manifests = manifests or [p for p, (_, classes) in tables.items() if classes and len(tables) == 1]
+    tables = [p for p in sorted(path.iterdir()) if p.suffix.lower() in _MANIFEST_SUFFIXES]
+    manifests = [p for p in tables if "path" in (columns := _head(p)) and {"label", "labels"} & {*columns}]
     if len(manifests) > 1:
         names = ", ".join(manifest.name for manifest in manifests)
         raise DataError(f"{path}: {len(manifests)} manifests ({names}); name the one to read")
@@ -190,45 +193,48 @@ def _normal(path: str | Path) -> Path:
     return Path(os.path.normpath(Path(path).absolute()))
 
 
-def _head(path: Path) -> tuple[list[str], list[str]]:
-    """Return (the columns of a manifest, those that are classes); none if it cannot be read."""
-    rows: list[list[str]] = []
+def _head(path: Path, names: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """Return the columns of a manifest; none if it cannot be read."""
     with suppress(OSError, csv.Error), path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        text = lines(file)
-        header = next(text, "")
-        rows = [*islice(csv.reader(chain([header], text), delimiter=_delimiter(path, header)), 2)]
-    columns, first = ([_column_name(name) for name in row] for row in [*rows, [], []][:2])
-    return columns, forms.class_columns(columns, first)
+        header = next(lines(file), "")
+        row = next(csv.reader([header], delimiter=_delimiter(path, header, names)), [])
+        return [_column_name(name, names) for name in row]
+    return []
 
 
-def _read_manifest(source: str) -> Dataset:
+def _read_manifest(
+    source: str,
+    root: Path | None = None,
+    suffix: str | None = None,
+    frame_template: str | None = None,
+    columns: Mapping[str, str] = MappingProxyType({}),
+) -> Dataset:
     path = Path(source)
     try:
         check_lines(path)
     except OSError as error:
         raise DataError(f"{path}: {error}; split it up, or predict with `texthead bulk`, row by row") from None
-    columns, classes = _head(path)
-    if {"label", "labels"} <= {*columns}:
+    found = _head(path, columns)
+    if {"label", "labels"} <= {*found}:
         raise DataError(f"{path}: has the columns label and labels, which could differ; rename one of them")
-    several = bool(classes) or "labels" in columns
-    if classes:
-        check_names([name.strip() for name in classes])
-    rows = manifest_rows(path, ("path",) if several else ("path", "label"))
-    rows = forms.with_labels(rows, classes, path) if classes else rows
-    items = [forms.row_item(row, path, line) for line, row in rows]
-    if "labels" in columns:
+    several, end = "labels" in found, path_end(frame_template, suffix)
+    if root is not None and not root.is_dir():
+        raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {path} start from")
+    rows = manifest_rows(path, ("path", "labels") if several else ("path", "label"), columns)
+    items = [forms.row_item({**row, "path": f"{row['path']}{end}"}, path, line, root) for line, row in rows]
+    if several:
         forms.check_separator(items, source)
-    dataset = forms.dataset_of(items, source, several=several)
-    unused = sorted({name.strip() for name in classes} - {*dataset.classes})
-    notes = [f"{path}: no file has the label {listed(unused)}, which is not a class"] if unused else []
-    return replace(dataset, notes=tuple(notes))
+    return forms.dataset_of(items, source, several=several)
 
 
-def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def manifest_rows(
+    path: Path, needed: Sequence[str], names: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, row) for each row of a CSV or TSV; a row has a value for every column.
 
     Args:
-        needed: columns that must exist and must not be empty in any row.
+        needed: columns that must exist; but for `labels`, they must not be empty in any row.
+        names: our name of a column -> its name in the file.
 
     Raises:
         DataError: the file is not a CSV or TSV, a column is missing, or a row breaks a rule.
@@ -241,24 +247,25 @@ def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict
         with open_plain(path, "r", links=True, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             text = lines(file)
             header = next(text, "")
-            delimiter = _delimiter(path, header)
+            delimiter = _delimiter(path, header, names)
             reader = csv.DictReader(chain([header], text), delimiter=delimiter, strict=True)
-            columns = reader.fieldnames = [_column_name(name) for name in reader.fieldnames or []]
+            columns = reader.fieldnames = [_column_name(name, names) for name in reader.fieldnames or []]
             _check_utf8(dict(zip(columns, columns, strict=True)), path)
             twice = [name for name, count in Counter(columns).items() if count > 1]
             if twice:
                 raise DataError(f"{path}: two columns are called {twice[0]!r}; rename or remove one")
             missing = set(needed) - set(columns)
             if missing:
-                problem = f"no column {sorted(missing)[0]!r}, got {', '.join(columns) or 'none'}"
+                name = sorted(missing)[0]
+                problem = f"no column {names.get(name, name)!r}, got {', '.join(columns) or 'none'}"
                 rule = f"the first line must name {named}, with {delimiter!r} between columns"
-                raise DataError(f"{path}: {problem}; {rule}{_SEVERAL_LABELS if 'label' in missing else ''}")
+                raise DataError(f"{path}: {problem}; {rule}{_SEVERAL_LABELS if 'label' in missing else ''}{_OWN_NAMES}")
             for row in reader:
                 where = f"{path}:{reader.line_num}"
                 if None in row or None in row.values():
                     problem = "the number of fields differs from the header"
                     raise DataError(f"{where}: {problem}; put fields with {delimiter!r} in double quotes")
-                if not all(row[column].strip() for column in needed):
+                if not all(row[column].strip() for column in needed if column != "labels"):
                     remedy = "; if files may have no label, name the column 'labels'" if "label" in needed else ""
                     raise DataError(f"{where}: {named} must not be empty{remedy}")
                 if "\0" in "".join(row.values()):
@@ -278,17 +285,20 @@ def _check_utf8(row: dict[str, str], manifest: Path) -> None:
             raise DataError(f"{manifest}: not a readable manifest ({problem}); save it as UTF-8 with a header line")
 
 
-def _delimiter(path: Path, header: str) -> str:
+def _delimiter(path: Path, header: str, names: Mapping[str, str]) -> str:
     """Return what separates the columns of a table: also semicolons, as spreadsheets of many countries save a CSV."""
     usual = _MANIFEST_SUFFIXES[path.suffix.lower()]
-    names = next(csv.reader([header], delimiter=";"), [])
-    return ";" if usual == "," and len(names) > 1 and "path" in map(_column_name, names) else usual
+    row = next(csv.reader([header], delimiter=";"), [])
+    return ";" if usual == "," and len(row) > 1 and "path" in (_column_name(each, names) for each in row) else usual
 
 
-def _column_name(column: str) -> str:
-    """Return the known column for a spelling such as `Path` or ` label`; any other name unchanged."""
+def _column_name(column: str, names: Mapping[str, str]) -> str:
+    """Return our name of a column, from `names` or a spelling such as `Path` or ` label`; any other name unchanged."""
+    own = next((name for name, theirs in names.items() if theirs == column.strip()), None)
     name = column.strip().lower()
-    return name if name in forms.ROW_COLUMNS else column
+    if own or name not in forms.ROW_COLUMNS:
+        return own or column
+    return f"{column} of the list" if name in names else name
 
 
 def _read_class_folders(root: Path, tree: str | None) -> Dataset:
@@ -375,17 +385,19 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         own = [item for item in dataset.items if os.path.normpath(item.path) == path]
         labels = ", ".join(sorted({item.label for item in own}))
         where = "" if len({(item.split, item.group) for item in own}) == 1 else ", in different splits or groups"
-        raise DataError(f"{dataset.source}: {path} is listed {count} times (labels: {labels}){where}; list it once")
+        joined = "; ".join(sorted({item.label for item in own}))
+        remedy = f"list it once{'' if ', ' not in labels else f', with all its labels in one cell: {joined!r}'}"
+        raise DataError(f"{dataset.source}: {path} is listed {count} times (labels: {labels}){where}; {remedy}")
     without = sum(item.split is None for item in dataset.items)
     if 0 < without < len(dataset.items):
         count = f"{without} of {len(dataset)} items have no split"
         raise DataError(f"{dataset.source}: {count}; give all items a split, or none")
-    items = tuple(replace(item, name=item.name or _name(item.path, root)) for item in dataset.items)
+    items = tuple(replace(item, name=item.name or item_name(item.path, root)) for item in dataset.items)
     notes = (*dataset.notes, forms.several_note(dataset)) if dataset.several else dataset.notes
     return replace(dataset, items=items, notes=notes)
 
 
-def _name(path: Path, root: Path) -> str:
+def item_name(path: Path, root: Path) -> str:
     """Return a path relative to `root`, so that data keeps its names when it is moved; absolute if not below it."""
     return os.path.normpath(path.relative_to(root) if path.is_relative_to(root) else MediaPath(path).text_below(root))
 
@@ -395,5 +407,4 @@ lists = _Source(_is_list, read_list)
 hub = _Source(lambda source: source.startswith(HUB_PREFIX), read_hub)
 shards = _Source(lambda source: MediaPath(source).has_shards(), _read_shards)
 manifests = _Source(_is_table, _read_manifest)
-json = _Source(forms.is_json_list, forms.read_json_list)
 folders = _Source(lambda source: Path(source).is_dir(), _read_folder)

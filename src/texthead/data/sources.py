@@ -14,7 +14,8 @@ HUB_PREFIX = "datasets:"
 # `suffix`, the caller may give the option of this name. Installed packages add theirs as entry points of this group.
 SOURCE_GROUP = "texthead.sources"
 SOURCE_FUNCTIONS = ("accepts", "read")
-SOURCES = {name: f"texthead.data.reading:{name}" for name in ("lists", "hub", "shards", "manifests", "json", "folders")}
+SOURCES = {name: f"texthead.data.reading:{name}" for name in ("lists", "hub", "shards", "manifests", "folders")}
+SOURCES["yaml"] = "texthead.data.data_file"
 
 
 def check_source(source: str | Path) -> None:
@@ -29,7 +30,7 @@ def unknown_source(path: Path) -> DataError:
     """Return the error for a source that nothing reads."""
     if path.suffix.lower() == ".txt":
         return DataError(f"{path}: no such list; check the path")
-    kinds = "class folders, a CSV or .jsonl with path,label, a .txt list, a .json of Label Studio"
+    kinds = "class folders, a CSV with path,label, a YAML file that describes other data"
     missing = MediaPath(path).surely_missing()
     problem = "no such file or folder; give" if missing else "holds labels in no known form; expected"
     others = "".join(f", what {name} reads" for name, entry in find(SOURCE_GROUP).items() if not entry.ours)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from texthead.errors import DataError, listed
-from texthead.files import read_text
+from texthead.files import read_yaml
 from texthead.text.class_names import check_names, clean_name, names_above
 
 # In place of a file: nested folders are a tree.
@@ -108,29 +108,15 @@ def read_tree(path: Path) -> ClassTree:
     Raises:
         DataError: the file is missing, no YAML, or not of this form.
     """
-    import yaml
+    return tree_of(read_yaml(path, FORM), path)
 
-    # It makes nothing but texts (`no` is a name), lists and mappings. Aliases could stand for any number of lists.
-    class Loader(yaml.BaseLoader):
-        def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-            if self.check_event(yaml.AliasEvent):
-                raise ValueError("aliases are not read: write each name once")
-            return super().compose_node(parent, index)
 
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-            names = [str(key.value) for key, _ in node.value]
-            if twice := [name for name, count in Counter(names).items() if count > 1]:
-                raise ValueError(f"the name {twice[0]!r} has two lists in one place: join them")
-            return super().construct_mapping(node, deep)
+def tree_of(value: Mapping[str, Any], path: Path) -> ClassTree:
+    """Return the tree in a mapping of a file.
 
-    try:
-        value = yaml.load(read_text(path), Loader)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such tree; use a YAML file such as {FORM}") from None
-    except (OSError, RecursionError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); use {FORM}") from None
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: expected a mapping such as {FORM}, found {type(value).__name__}")
+    Raises:
+        DataError: a class or a name has two places in it.
+    """
     pairs = [*_ancestors_of(value, ())]
     labels = [label for label, _ in pairs]
     if twice := [label for label, count in Counter(labels).items() if count > 1]:

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,11 @@ def read_labels(path: Path) -> ClassIds:
         ) from None
     if not rows:
         raise DataError(f"{path}: has no classes; add one row per class")
+    return ids_of(path, rows)
+
+
+def ids_of(path: Path, rows: Sequence[tuple[str, str]]) -> ClassIds:
+    """Return pairs of an id and a name, of a file; raise DataError if an id or a name occurs twice."""
     ids, names = zip(*rows, strict=True)
     for what, values in (("id", ids), ("name", names)):
         value, count = Counter(values).most_common(1)[0]

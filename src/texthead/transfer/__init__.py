@@ -5,7 +5,6 @@ several       heads of several labels: fit, probabilities, threshold
 methods       the methods on a frozen encoder, and their cross-validation
 baselines     score zero-shot and a probe as baselines of a run
 comparison    compare the methods, or save one as a run
-trial         test on training items whether fine-tuning beats the text-probe
 run_training  train a run: fit a method, and fine-tune if that is better
 transductive  refine the scores of a batch with its unlabelled files
 """

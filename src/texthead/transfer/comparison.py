@@ -236,7 +236,7 @@ class MethodScores:
             clearly = "clearly " * (lead is not None)
             return [*lines, f"in cross-validation no method is {clearly}ahead of it ({how})"]
         points = f"{lead.points:.1f} points (95 %: {lead.low:.1f} to {lead.high:.1f}; {how})"
-        saved = f"texthead train --method {lead.rival} saves it as a run"
+        saved = f"in Python, `method={lead.rival}` of th.RunOptions saves it as a run"
         return [*lines, f"in cross-validation {lead.rival} is ahead of it by {points}; {saved}"]
 
     @property
@@ -363,12 +363,8 @@ class FittedMethod:
     lines: tuple[str, ...]
     engine: str
 
-    def save(self, out: str | Path, why: str = "") -> Recognizer:
-        """Write the method as a run with its scores, and return the model.
-
-        Args:
-            why: the reason for choosing the method, for `recipe.json`.
-        """
+    def save(self, out: str | Path) -> Recognizer:
+        """Write the method as a run with its scores, and return the model."""
         out, encoder, table = Path(out), self.task.encoder, self.table
         head = self.task.fit(self.name, self.items)
         inner = head.head if isinstance(head, SeveralHead) else head
@@ -380,7 +376,7 @@ class FittedMethod:
                 table.rows[-1] = f"this run ({self.name})", table.rows[-1][1]
                 write_scores(out, table.scores())
             split = split_json(self.items.data, table.division.scored)
-            about = {"chosen": self.name, "why": why, "engine": self.engine}
+            about = {"chosen": self.name, "engine": self.engine}
             pixels = self.task.frozen.protocol.sizes
             write_run(out, model, self.task.recipe, pixels, self.task.names, split, **about)
         return model

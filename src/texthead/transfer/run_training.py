@@ -1,15 +1,15 @@
-"""Train a run: fit a method on the frozen encoder, and fine-tune if that is better."""
+"""Train a run: fit a method on the frozen encoder, or fine-tune it."""
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
+import torch
 
-from texthead.data.class_shares import check_class_shares, unbalanced_text, weighted_text
+from texthead.data.class_shares import check_class_shares, unbalanced_text
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, divide
 from texthead.data.protocol import Protocol
@@ -24,8 +24,7 @@ from texthead.models.head_table import as_head, head_kind
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank, ranks
 from texthead.parallel.progress import Reporter
-from texthead.parallel.signals import Interrupted
-from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName
+from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe
 from texthead.runs.run import save_tree
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
@@ -38,12 +37,8 @@ from texthead.training.tensorboard import TensorBoardLog
 from texthead.training.train import train
 from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
 from texthead.transfer.comparison import FittedMethod, fit_method, make_task
-from texthead.transfer.methods import MIN_ITEMS, Task, cross_validated, folds, near_copies_line
+from texthead.transfer.methods import Task
 from texthead.transfer.several import as_several
-from texthead.transfer.trial import try_tuning
-
-# Cross-validated top-1 from which on fine-tuning could gain two points at most.
-NOTHING_TO_GAIN = 0.98
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +51,11 @@ class RunOptions:
         k: training items drawn for each class; all if None.
         held_out: share of each class to hold out for scoring if the data has no splits; 0 for none, None for 0.2.
         method: method to fit on the frozen encoder, without fine-tuning; None for the default one.
-        fine_tune: whether to fine-tune; if None, a trial decides between that and the method.
+        fine_tune: whether to fine-tune the encoder, the paper's method, instead of fitting a head to frozen features.
         head: kind of the fine-tuned run's head.
         train_head: whether to train the rows of the head too.
         recipe: recipe of the fine-tuned run.
-        overrides: recipe values; tune="none" also means no fine-tuning unless `fine_tune` is set.
+        overrides: recipe values.
         unlabelled: folder of files like those to predict; they refine the method.
         baselines: when to score other methods too.
         tensorboard: whether to write the metrics of fine-tuning into the folder `tensorboard` of the run, too.
@@ -75,7 +70,7 @@ class RunOptions:
     k: PositiveInt | None = None
     held_out: Share | None = None
     method: MethodName | None = None
-    fine_tune: bool | None = None
+    fine_tune: bool = False
     head: str = "text"
     train_head: bool = False
     recipe: Literal["small", "paper", "text4vis"] = "small"
@@ -109,26 +104,6 @@ class TrainingPlan(NamedTuple):
     changes: Sequence[str]
 
 
-class Choice(NamedTuple):
-    """Whether to fine-tune.
-
-    Attributes:
-        tuned: None if a trial is to decide.
-        reason: "option" for options that leave no choice.
-        why: the reason as text.
-        method: the method that is fitted already, if any.
-        changes: recipe values that were adapted to the data, for fine-tuning.
-    """
-
-    tuned: bool | None
-    reason: Literal[
-        "option", "no text", "few items", "several labels", "nothing to gain", "undecided", "trial", "interrupted"
-    ]
-    why: str
-    method: MethodName | None = None
-    changes: Sequence[str] = ()
-
-
 @dataclass(frozen=True)
 class TrainedRun:
     """A run after training.
@@ -157,8 +132,8 @@ class TrainedRun:
         return self.table._repr_html_()
 
 
-# The plan, a fitted method, a choice, the model to fine-tune.
-TrainingEvent = TrainingPlan | FittedMethod | Choice | Recognizer
+# The plan, a fitted method, the model to fine-tune.
+TrainingEvent = TrainingPlan | FittedMethod | Recognizer
 
 
 def train_run(
@@ -174,8 +149,7 @@ def train_run(
 ) -> TrainedRun:
     """Train a run and score it beside baselines, as `texthead train` does.
 
-    A method is fitted on the frozen encoder in seconds. Then fine-tuning is tried on folds of the training items, and
-    the better of the two becomes the run; an interrupt (Ctrl-C) of that trial keeps the method.
+    By default, fit a method on the frozen encoder, in seconds; with `options.fine_tune`, fine-tune the encoder.
 
     Args:
         out: the run folder.
@@ -201,13 +175,26 @@ def train_run(
     plan = training.plan(data)
     reporter.event(plan)
     if training.must_tune:
-        reporter.event(Choice(True, "option", "fine_tune=True", changes=plan.changes))
         trained = training.fine_tune(training.start(plan.inputs, plan.division))
     else:
-        trained = training.choose(plan)
+        trained = training.fit(plan)
     if data.tree is not None and rank() == 0:
         save_tree(trained.out, data.tree)
     return trained
+
+
+def _seconds_a_clip(model: Recognizer, recipe: Recipe) -> float:
+    """Return the seconds of a forward and backward pass of a grey clip, the faster of two; the model stays as it is."""
+    side = recipe.size or model.spec.size
+    clip = torch.zeros(1, recipe.frames, 3, side, side, dtype=torch.uint8, device=model.device)
+    training, seconds = model.training, []
+    for _ in range(2):
+        start = time.perf_counter()
+        model.eval()(clip).sum().backward()
+        seconds.append(time.perf_counter() - start)
+    model.zero_grad()
+    model.train(training)
+    return min(seconds)
 
 
 class _Start(NamedTuple):
@@ -234,8 +221,8 @@ class _Training:
 
     @property
     def must_tune(self) -> bool:
-        """Whether to fine-tune without a trial."""
-        return self.resume or bool(self.options.fine_tune) or ranks() > 1
+        """Whether to fine-tune."""
+        return self.resume or self.options.fine_tune or ranks() > 1
 
     def plan(self, data: Dataset) -> TrainingPlan:
         """Divide the data, load the encoder, and adapt the recipe to both."""
@@ -270,72 +257,17 @@ class _Training:
             lines += filter(None, [unbalanced_text(recipe.class_shares, counts)])
         return TrainingPlan(division, inputs, (*data.notes, *division.notes, *lines), changes)
 
-    def choose(self, plan: TrainingPlan) -> TrainedRun:
-        """Fit a method on the frozen encoder, and fine-tune if a trial says so."""
+    def fit(self, plan: TrainingPlan) -> TrainedRun:
+        """Fit a method on the frozen encoder."""
         options, division, inputs = self.options, plan.division, plan.inputs
         values = {key: value for key, value in options.overrides.items() if key != "tune"}
         names, sentences = inputs.names or inputs.labels, inputs.sentences or []
         task, _ = make_task(inputs.encoder, division.train, names, sentences, values, self.reading, self.reporter)
-        quick = fit_method(task, division, options.method, baselines=options.baselines, unlabelled=options.unlabelled)
-        self.reporter.event(quick)
-        choice = self._before_trial(quick)
-        if choice.tuned is None:
-            self.reporter.event(choice)
-            if inputs.recipe.class_shares == "estimate":
-                estimated = quick.task.recipe.class_shares
-                inputs = replace(inputs, recipe=replace(inputs.recipe, class_shares=estimated))
-            start = self.start(inputs, replace(division, train=quick.items.data), quick.table)
-            choice = self._try(quick, start)
-            if choice.tuned:
-                self.reporter.event(choice._replace(changes=plan.changes))
-                command = self.command
-                if command and options.unlabelled:
-                    # Fine-tuning is resumed with the estimated class shares, without unlabelled files.
-                    command = {**command, "unlabelled": None, "class_shares": inputs.recipe.class_shares}
-                return replace(self, command=command).fine_tune(start)
-        self.reporter.event(choice)
-        model, reading = quick.save(self.out, choice.why), task.frozen.reading
+        fitted = fit_method(task, division, options.method, baselines=options.baselines, unlabelled=options.unlabelled)
+        self.reporter.event(fitted)
+        model, reading = fitted.save(self.out), task.frozen.reading
         reading = replace(reading, workers=0, skip_unreadable=False, engine="eager")
-        return TrainedRun(self.out, model, quick.table, task.frozen.protocol, reading)
-
-    def _before_trial(self, quick: FittedMethod) -> Choice:
-        """Return why fine-tuning is not tried, or that it is."""
-        options, name = self.options, quick.name
-        if options.method or options.fine_tune is not None or options.overrides.get("tune") == "none":
-            return Choice(False, "option", f"method={options.method}" if options.method else "tune=none", name)
-        if quick.items.several:
-            return Choice(False, "several labels", "with several labels fine-tuning is not tried by itself", name)
-        if not quick.task.encoder.has_text:
-            return Choice(False, "no text", "the encoder has no text encoder to fine-tune against", name)
-        counts = quick.items.targets.bincount()
-        label, count = quick.task.labels[int(counts.argmin())], int(counts.min())
-        if count < MIN_ITEMS:
-            few = f"class {label!r} has {count} training item{'s' * (count > 1)}"
-            return Choice(False, "few items", f"{few}, and a trial of fine-tuning needs {MIN_ITEMS}", name)
-        cv = folds(quick.items, seed=quick.task.recipe.seed)
-        validated = cross_validated(partial(quick.task.fit, name), quick.items, cv)
-        weights = quick.task.weights(quick.items)
-        rate = np.average(validated.right, weights=weights)
-        table = quick.table
-        if table.rows:
-            line = near_copies_line(validated, quick.items, table.rows[-1][1], table.division.scored_name)
-            table.lines += [line] * bool(line)
-        why = f"cross-validated, {100 * rate:.1f} % of the training items are correct{weighted_text(weights)}"
-        if rate >= NOTHING_TO_GAIN:
-            return Choice(False, "nothing to gain", why, name)
-        why += f", so fine-tuning can gain {100 * (1 - rate):.0f} points at most; trying it takes minutes"
-        return Choice(None, "undecided", why, name)
-
-    def _try(self, quick: FittedMethod, start: _Start) -> Choice:
-        """Decide by a trial."""
-        about = (partial(quick.task.fit, quick.name), quick.items, start.inputs, start.protocol)
-        try:
-            trial = try_tuning(*about, workers=self.execution.workers, reporter=self.reporter)
-        except Interrupted:  # SIGTERM and SIGHUP end the command; Ctrl-C ends the trial.
-            raise
-        except KeyboardInterrupt:
-            return Choice(False, "interrupted", "the trial of fine-tuning was interrupted", quick.name)
-        return Choice(trial.tuned_is_ahead, "trial", str(trial), quick.name)
+        return TrainedRun(self.out, model, fitted.table, task.frozen.protocol, reading)
 
     def start(self, inputs: RowInputs, division: Division, table: ScoreTable | None = None) -> _Start:
         """Prepare fine-tuning: encode the training items if the head or a baseline needs their features.
@@ -374,6 +306,9 @@ class _Training:
             assert inputs.targets is not None
             model = model.with_head(as_several(as_head(model.head), inputs.features, inputs.targets))
         self.reporter.event(model)
+        if not self.resume and not inputs.recipe.freeze_encoder:
+            minutes = _seconds_a_clip(model, inputs.recipe) * len(division.train) * inputs.recipe.epochs / 60
+            self.reporter.say(f"fine-tuning takes about {max(1, round(minutes))} minutes here, plus reading the files")
 
         def record(values: dict) -> None:
             self.reporter.record(values)

@@ -343,9 +343,7 @@ class Predictor:
         if self.exact is not None:
             gap = np.abs(self.probabilities(scores) - self.probabilities(self.exact(clips))).max()
             if not gap <= TOLERANCE:
-                raise Unusable(
-                    f"probabilities differ from the CPU's by {gap:.0e}, above {TOLERANCE:.0e}; leave out --engine"
-                )
+                raise Unusable(f"probabilities differ from the CPU's by {gap:.0e}, above {TOLERANCE:.0e}; use the CPU")
             self.exact = None
         if scores.shape != (1, len(self.names)) or not np.isfinite(scores.max()):
             raise ValueError(f"the model must give a score for each of {len(self.names)} classes, got {scores}")

@@ -1,0 +1,95 @@
+"""Recipes on the command line: by name or from a YAML file, with changes, and as YAML to edit."""
+
+from argparse import ArgumentTypeError
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
+
+from texthead.cli.parser import Option, texts_of
+from texthead.errors import DataError, did_you_mean, either
+from texthead.files import read_yaml
+from texthead.recipes import RECIPES, Recipe
+from texthead.text.prompts import read_template
+
+
+class ChosenRecipe(NamedTuple):
+    """A recipe by the name of its function, and the values that differ from it."""
+
+    name: str
+    values: dict[str, Any]
+
+
+@cache
+def recipe_options() -> dict[str, Option]:
+    """Return the keys of a recipe with their types and descriptions."""
+    hints, texts = get_type_hints(Recipe, include_extras=True), texts_of(Recipe)
+    names = [field.name for field in fields(Recipe) if field.name != "name"]
+    return {name: Option.of(name, hints[name], text=texts[name], default=None) for name in names}
+
+
+def choose_recipe(source: str, changes: Sequence[str]) -> ChosenRecipe:
+    """Return the recipe of a name or a YAML file, with changes such as "epochs=10".
+
+    Raises:
+        DataError: there is no such recipe or key, a key occurs twice, or a value has another type.
+        RunError: a value is out of range.
+    """
+    name, values = (source, {}) if source in RECIPES else _read_file(Path(source))
+    given: dict[str, Any] = {}
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals:
+            raise DataError(f"--set {change}: needs a key and a value, such as --set epochs=10")
+        if key in given:
+            raise DataError(f"--set {change}: {key} is set twice; set it once")
+        given[key] = _value(f"--set {change}", key, text)
+    values |= given
+    RECIPES[name](**values)
+    return ChosenRecipe(name, values)
+
+
+def _read_file(path: Path) -> ChosenRecipe:
+    """Return the recipe in a YAML file: its keys, and in `base` the recipe of all others (small if absent)."""
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        near = did_you_mean(str(path), [*RECIPES])
+        raise DataError(f"--recipe must be {', '.join(RECIPES)} or a .yaml file, got {str(path)!r}{near}")
+    values = read_yaml(path, "'base: small' and 'epochs: 10', a key a line")
+    base = values.pop("base", "small")
+    if base not in [*RECIPES]:
+        raise DataError(f"{path}: base must be {either([*RECIPES])}, got {base!r}")
+    plain = {key: "null" if value in ("", "~") else value for key, value in values.items()}
+    return ChosenRecipe(base, {key: _value(str(path), key, value) for key, value in plain.items()})
+
+
+def _value(where: str, key: str, value: object) -> Any:
+    """Return the value of a recipe's key from a text, or from what a YAML file holds."""
+    option = recipe_options().get(key)
+    if option is None:
+        remedy = did_you_mean(key, [*recipe_options()]) or "; --print-recipe lists them"
+        raise DataError(f"{where}: recipes have no key {key!r}{remedy}")
+    try:
+        if key == "template":
+            return tuple(map(str, value)) if isinstance(value, list) else read_template(str(value))
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        return option.read(text)
+    except ArgumentTypeError as error:
+        raise DataError(f"{where}: {key} {error}") from None
+
+
+def recipe_text(chosen: ChosenRecipe) -> str:
+    """Return a recipe as a YAML file for `--recipe`, each key with its meaning."""
+    import yaml
+
+    recipe = RECIPES[chosen.name](**chosen.values)
+    lines = [f"# texthead train DATA --tune all --recipe FILE.yaml. Keys that you remove come from {chosen.name}.", ""]
+    lines.append(f"base: {chosen.name}")
+    for key, option in recipe_options().items():
+        value = getattr(recipe, key)
+        plain = list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+        text = (
+            yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=1000).removesuffix("...\n").strip()
+        )
+        lines.append(f"{key}: {text}  # {option.text.partition(';')[0].partition('. ')[0].rstrip('.')}")
+    return "\n".join(lines) + "\n"
