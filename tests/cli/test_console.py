@@ -15,13 +15,16 @@ from texthead.parallel.device import pick_device
 from texthead.runs.run import load_run
 
 
-def test_pick_device():
+def test_pick_device(monkeypatch: pytest.MonkeyPatch):
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with refuses(RunError, "device", "'abacus'"):
         pick_device("abacus")
     with pytest.raises(RunError) as caught:  # Part of the message comes from torch.
         pick_device("cuda:99")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert pick_device("auto") == torch.device("mps")
     assert "'cuda:99'" in str(caught.value)
 
 

@@ -1,13 +1,12 @@
-"""`texthead train` with only data: the text-probe first, and the better of the two methods at the end."""
+"""`texthead train`: a text-probe in seconds, fine-tuning if asked, and what Python does alike."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from texthead.transfer.trial import TuningTrial
 
 import texthead as th
 from made import write_image
@@ -27,11 +26,11 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_few_items_a_class_leave_the_text_probe(few: Path, works: Callable, tmp_path: Path) -> None:
+def test_the_default_is_a_text_probe_on_frozen_features(few: Path, works: Callable, tmp_path: Path) -> None:
     run = tmp_path / "run"
     out, err = works("train", few, "--workers", 0, "--out", run)
     assert out.startswith("100 % of 2 held-out images are right")
-    assert "the run is the text-probe: class 'blue' has 2 training items" in err
+    assert "--tune all" not in err
     assert not (run / "metrics.jsonl").exists()
     assert (run / "report.html").is_file()
     scores = read_scores(run)
@@ -43,76 +42,32 @@ def test_few_items_a_class_leave_the_text_probe(few: Path, works: Callable, tmp_
 
 
 @pytest.mark.slow
-def test_tune_none_keeps_text_probe(few: Path, works: Callable, tmp_path: Path) -> None:
+def test_unlabelled_files_refine_the_head(few: Path, works: Callable, tmp_path: Path) -> None:
     data = images(tmp_path / "more", ["blue", "red"], 8)
-    options = ("--tune", "none", "--unlabelled", few, "--workers", 0)
-    out, err = works("train", data, *options, "--out", tmp_path / "run", "--verbose")
-    assert "the run is the text-probe: --tune none" in err
-    assert "│ zero-shot" not in out
+    works("train", data, "--unlabelled", few, "--workers", 0, "--out", tmp_path / "run")
     assert load_run(tmp_path / "run").head.kind == "text and items, unlabelled files"
 
 
 @pytest.mark.slow
-def test_an_interrupted_trial_leaves_the_text_probe(
-    works: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_fine_tuning_says_its_cost_and_is_named_where_it_may_gain(
+    shared: Path, works: Callable, tmp_path: Path
 ) -> None:
-    def stop(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("texthead.transfer.run_training.try_tuning", stop)
-    monkeypatch.setattr("texthead.transfer.run_training.NOTHING_TO_GAIN", 1.1)
-    data = images(tmp_path / "data", ["blue", "red"], 5)
-    _, err = works("train", data, "--workers", 0, "--out", tmp_path / "run")
-    prints(
-        err,
-        "fine-tuning can gain 0 points at most",
-        "trying it takes minutes",
-        "(Ctrl-C keeps",
-        "--tune all would skip this trial",
-    )
-    assert "the run is the text-probe: the trial of fine-tuning was interrupted" in err
-    about = json.loads((tmp_path / "run" / "recipe.json").read_text())
-    assert (about["chosen"], about["recipe"]["tune"]) == ("text-probe", "none")
-    assert "interrupted" in about["why"]
-    monkeypatch.undo()
-    _, err = works("train", data, "--workers", 0, "--out", tmp_path / "again")
-    assert "cross-validated, 100.0 % of the training items are correct" in err
-
-
-@pytest.mark.slow
-def test_estimated_shares_stay_when_fine_tuning_is_resumed(
-    works: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ahead = TuningTrial(np.array([False]), np.array([True]), ["0"], np.ones(1))
-    monkeypatch.setattr("texthead.transfer.run_training.try_tuning", lambda *_, **__: ahead)
-    monkeypatch.setattr("texthead.transfer.run_training.NOTHING_TO_GAIN", 1.1)
-    run, data = tmp_path / "run", images(tmp_path / "data", ["blue", "red"], 5)
-    files = images(tmp_path / "files", ["red"], 12)
-    options = ("--unlabelled", files, "--set", "class_shares=estimate", "--workers", 0)
-    _, err = works("train", data, *options, "--out", run)
-    prints(err, "estimated class shares: red", "blue")
-    about = json.loads((run / "recipe.json").read_text())
-    shares = about["recipe"]["class_shares"]
-    assert shares["red"] > 0.5
-    assert (about["command"]["class_shares"], about["command"]["unlabelled"]) == (shares, None)
-    works("train", data, "--out", run, "--resume", "--workers", 0)
-
-
-@pytest.mark.slow
-def test_fine_tuning_chosen_if_ahead(shared: Path, works: Callable, tmp_path: Path) -> None:
     """Five hand signs, for which text embeddings are useless and the encoder is weak."""
     run, data = tmp_path / "run", tmp_path / "signs.csv"
     signs = read_dataset(shared / "image" / "handdigits" / "images.csv")
     rows = [(item.path, item.label, item.split) for item in signs.with_classes(signs.classes[5:]).items]
     write_csv(data, ["path", "label", "split"], rows)
+    typed = ("train", data, "--k", 16, "--seed", 1)
+    _, err = works(*typed, "--out", tmp_path / "quick")
+    prints(err, "with 16 training files a class, fine-tuning mini may gain", f"texthead train {data} --tune all --out")
     # On the 150 test items, the draw of seed 0 is a tie (90.0 %) and that of seed 1 a lead of 4.0 points.
-    _, err = works("train", data, "--k", 16, "--seed", 1, "--out", run)
-    prints(err, "cross-validated training items, fine-tuning classifies", "fine-tuning on all of them")
-    scores = read_scores(run)
-    assert scores is not None
-    *_, quick, own = scores.methods
-    assert (quick.method, own.method) == ("text-probe", "this run (text head)")
-    assert own.top1 > quick.top1
+    _, err = works(*typed, "--tune", "all", "--out", run)
+    prints(err, "fine-tuning: 50 steps, 10 epochs of 80 clips", "fine-tuning takes about", "minute")
+    quick, own = (read_scores(folder) for folder in (tmp_path / "quick", run))
+    assert quick is not None
+    assert own is not None
+    assert own.methods[-1].method == "this run (text head)"
+    assert own.methods[-1].top1 > quick.methods[-1].top1
     assert th.load_run(run).head.kind == "text"
 
 
@@ -123,10 +78,9 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["text-probe", "probe", "zero-shot", "zero-shot-centred"])
-def test_each_method_can_be_a_run(method: str, coloured: Path, works: Callable, tmp_path: Path) -> None:
-    run, options = tmp_path / "run", ("--set", "size=32", "--workers", 0)
-    _, err = works("train", coloured, "--tune", "none", "--method", method, "--out", run, *options, "--verbose")
-    prints(err, f"the run is the {method}: --method {method}")
+def test_each_method_can_be_a_run(method: Any, coloured: Path, tmp_path: Path) -> None:
+    run, data = tmp_path / "run", read_dataset(coloured)
+    th.train_run(data, run, th.RunOptions(method=method, overrides={"size": 32, "tune": "none"}))
     loaded = load_run(run)
     about = json.loads((run / "recipe.json").read_text())
     assert (about["chosen"], about["recipe"]["size"], about["pixels"]["size"]) == (method, 32, 32)
@@ -143,14 +97,12 @@ def test_each_method_can_be_a_run(method: str, coloured: Path, works: Callable, 
 
 @pytest.mark.slow
 def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    options = ("--tune", "none", "--method", "probe", "--workers", 0)
-    works("train", coloured, "--out", tmp_path / "run", *options)
+    works("train", coloured, "--out", tmp_path / "run", "--workers", 0)
     data, out = read_dataset(coloured), tmp_path / "own"
-    trained = th.train_run(data, out, th.RunOptions(method="probe"), th.Reading(cache=cache))
-    rate = f"this run (probe): top-1 {trained.table.rows[-1][1].top1:.1f} %"
+    trained = th.train_run(data, out)
+    rate = f"this run (text-probe): top-1 {trained.table.rows[-1][1].top1:.1f} %"
     prints(repr(trained), f"TrainedRun('{out}', on the frozen encoder, ScoreTable(", f"{rate}))")
-    assert "this run (probe)" in trained._repr_html_()
+    assert "this run (text-probe)" in trained._repr_html_()
     assert torch.equal(trained.model.head.weight, load_run(tmp_path / "run").head.weight)
     prints(repr(trained), "top-1")
     assert "Conv2d" not in repr(trained)
@@ -167,7 +119,7 @@ def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tm
 def test_a_text_probe_predicts_and_is_edited(
     coloured: Path, works: Callable, refused: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, cache, red = tmp_path / "run", tmp_path / "cache", coloured.parent / "red7.png"
+    run, red = tmp_path / "run", coloured.parent / "red7.png"
     works("train", coloured, "--tune", "none", "--out", run, "--workers", 0)
     assert "red" in works("predict", run, red, "--workers", 0)[0]
     head = load_run(run).head
@@ -195,7 +147,7 @@ def test_one_item_a_class_and_sentences(coloured: Path, works: Callable, refused
     sentences, run = tmp_path / "classes.json", tmp_path / "run"
     # They describe other classes, so they recognise none better than by chance, whichever items are drawn.
     sentences.write_text(json.dumps({"red": ["a lawn", "something green"], "green": "something blue", "blue": None}))
-    options = ("--set", "size=32", "--k", 1, "--workers", 0, "--method", "text-probe")
+    options = ("--set", "size=32", "--k", 1, "--workers", 0)
     _, err = works("train", coloured, "--classes", sentences, "--out", run, *options, "--verbose")
     assert "'a lawn', 'something green'" in err
     assert load_run(run).head.kind == "items"
@@ -210,16 +162,3 @@ def test_all_items_are_for_training_if_none_is_held_out(few: Path, works: Callab
     assert len(load_run(tmp_path / "run").trained_on) == 6
     assert read_scores(tmp_path / "run") is None
     assert "│" not in out
-
-
-def test_what_trains_nothing_excludes_fine_tuning(few: Path, refused: Callable, tmp_path: Path) -> None:
-    for option in (
-        ("--set", "epochs=2"),
-        ("--head", "linear"),
-        ("--tune", "all"),
-        ("--recipe", "paper"),
-        ("--compile",),
-    ):
-        for name, value in (("--method", "probe"), ("--unlabelled", few)):
-            refused((f"{name} {value}", option[0]), "train", few, *option, name, value, "--out", tmp_path / "run")
-    refused(("--method", "best"), "train", few, "--method", "best", "--out", tmp_path / "run")

@@ -222,6 +222,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         system.open_streams()
         # Child processes would import modules from the current folder first: a `random.py` there would run.
         os.environ.setdefault("PYTHONSAFEPATH", "1")
+        # Apple's GPU lacks some operations, which the CPU then computes.
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
         wait_asleep()
         freeze_imports()
     system.print_every_name()

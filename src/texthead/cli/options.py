@@ -191,7 +191,7 @@ class EncodingOptions(DecodingOptions):
     """Where frames are encoded.
 
     Args:
-        device: auto, cpu, cuda or cuda:N
+        device: auto, cpu, cuda, cuda:N or mps
     """
 
     device: str = option("auto", "NAME")

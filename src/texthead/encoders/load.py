@@ -109,7 +109,7 @@ class EncoderOptions:
         text, allow_download: as for `load_encoder`.
         template: prompt of the class names, with one `{}`, or several prompts, whose rows are averaged; `{}` if None.
         clean: whether to write class names like `push_up` as words in prompts.
-        device: device to compute on: cpu, cuda, cuda:N, or auto for a GPU if there is one.
+        device: device to compute on: cpu, cuda, cuda:N, mps, or auto for a GPU if there is one.
     """
 
     source: str | Encoder = "mini"

@@ -7,7 +7,7 @@ from texthead.parallel.distributed import ranks
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is this process's CUDA device if there is one, else the CPU.
+    """Return the device of that name; "auto" is this process's CUDA device or Apple's GPU if there is one, else the CPU.
 
     Raises:
         RunError: the device does not exist, or several processes would share one GPU.
@@ -15,7 +15,8 @@ def pick_device(name: str) -> torch.device:
     if ranks() > 1 and name.startswith("cuda:"):
         raise RunError(f"`device={name}`: each of {ranks()} processes uses its own GPU: leave it out")
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        gpu = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else None
+        return torch.device(gpu or "cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -23,5 +24,5 @@ def pick_device(name: str) -> torch.device:
         problem = str(error).splitlines()[0]
         if problem.startswith("Expected one of"):  # torch lists twenty kinds, most of them exotic.
             problem = "no such device type"
-        raise RunError(f"device {name!r} cannot be used ({problem}): use auto, cpu, cuda or cuda:N") from None
+        raise RunError(f"device {name!r} cannot be used ({problem}): use auto, cpu, cuda, cuda:N or mps") from None
     return device
