@@ -1,7 +1,8 @@
-"""Serve a web application in a thread, and send it raw requests."""
+"""Serve a web application in a thread, send it raw requests, and open a page without a browser."""
 
 import http.client
 import logging
+import re
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ from contextlib import closing, contextmanager
 from typing import NamedTuple
 
 import uvicorn
+from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
 from texthead.apps.serving.server import listening_socket, server_config
@@ -23,12 +25,12 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def serving(app: ASGIApp) -> Iterator[Served]:
+def serving(app: ASGIApp, port: int = 0) -> Iterator[Served]:
     """Serve a page until the end of the block."""
     log: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: log.append(logging.Formatter().format(record))
-    with listening_socket("127.0.0.1", 0) as listening:
+    with listening_socket("127.0.0.1", port) as listening:
         server = uvicorn.Server(server_config(app))
         logging.getLogger("uvicorn.error").addHandler(handler)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -80,3 +82,12 @@ def ask(served: Served, line: str, *headers: str, body: bytes = b"") -> Answer:
 def post(served: Served, path: str, body: bytes) -> Answer:
     """Send a body with its length."""
     return ask(served, f"POST {path}", f"Content-Length: {len(body)}", body=body)
+
+
+def opened(app: ASGIApp) -> TestClient:
+    """Return a client that has opened a page, and acts as a tab of it."""
+    client = TestClient(app, base_url="http://127.0.0.1")
+    start = re.search('data-start="([^"]+)"', client.get("/").text)
+    assert start
+    client.headers["x-start"] = start[1]
+    return client

@@ -242,9 +242,7 @@ def test_marks_and_the_undo_belong_to_the_words(address: str, browser: Callable)
     when(driver, lambda: text(driver, "marks") == "red: 1 hit, 0 misses.")
     assert "to mark" in text(driver, "status")
     assert driver.find_element(By.CSS_SELECTOR, "#sure h2").text == "Best"
-    first, second = (
-        {still.get_attribute("data-window") for still in stills(driver, part)} for part in ("sure", "unsure")
-    )
+    first, second = ({still.get_attribute("data-key") for still in stills(driver, part)} for part in ("sure", "unsure"))
     assert not first & second
 
 

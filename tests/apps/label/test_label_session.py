@@ -15,6 +15,7 @@ from torch import Tensor
 
 from made import noise, write_image, write_video
 from messages import refuses
+from served_pages import opened as opened_page
 from texthead.apps.label.app import Training, label_app
 from texthead.apps.label.label_file import LabelFile
 from texthead.apps.label.labelling import Pool, items_so_far
@@ -335,7 +336,7 @@ def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
 def page_of(session: LabelSession, labels_csv: Path) -> TestClient:
     """Return the page of a session; its training command does not exist."""
     training = Training(lambda how, run: ["no-such-command", how, str(run)], labels_csv)
-    return TestClient(label_app(session, training, "127.0.0.1"), base_url="http://127.0.0.1")
+    return opened_page(label_app(session, training, "127.0.0.1"))
 
 
 @pytest.fixture
@@ -350,39 +351,44 @@ def ask(page: TestClient, action: str, status: int = 200, **body: object) -> dic
 
 
 def test_the_page_and_its_files(page: TestClient, pool: Pool) -> None:
+    names = [item.path.name for item in pool.files.items]
+    key_of = dict[int, str]()
+    while len(key_of) < FILES:
+        item = ask(page, "next")["item"]
+        key_of[names.index(item["name"])] = item["key"]
+        ask(page, "bad", key=item["key"])
     for path, kind in (("/", "text/html"), ("/label.js", "text/javascript"), ("/label.css", "text/css")):
         assert page.get(path).headers["content-type"].startswith(kind)
-    assert page.get("/media/3").content == pool.files.items[3].path.read_bytes()
-    part = page.get(f"/media/{FILES - 1}", headers={"Range": "bytes=4-7"})
+    assert page.get(f"/media/{key_of[3]}").content == pool.files.items[3].path.read_bytes()
+    part = page.get(f"/media/{key_of[FILES - 1]}", headers={"Range": "bytes=4-7"})
     assert (part.status_code, part.content) == (206, b"ftyp")
     for position in (0, FILES - 1):
-        assert page.get(f"/preview/{position}").content[8:12] == b"WEBP"
-    for path in ("/media/-1", "/media/x", "/docs", "/label.html", "/.labels.csv.lock"):
+        assert page.get(f"/preview/{key_of[position]}").content[8:12] == b"WEBP"
+    for path in ("/docs", "/label.html", "/.labels.csv.lock"):
         assert page.get(path).status_code == 404
-    for path in ("/media/99", "/preview/99"):
-        assert page.get(path).status_code == 400
+    for path in ("/media/0", "/preview/0", "/still/x", "/media/..%2Flabels.csv"):
+        assert page.get(path).status_code in (400, 404)
 
 
 def test_keys_are_answered_with_the_next_file(page: TestClient) -> None:
     item = ask(page, "next")["item"]
     assert item["kind"] in ("image", "video")
     assert len(item["guesses"]) == 3
-    answer = ask(page, "label", position=item["position"], label="red")
-    assert answer["item"]["position"] != item["position"]
+    answer = ask(page, "label", key=item["key"], label="red")
+    assert answer["item"]["key"] != item["key"]
     assert answer["state"]["labelled"] == 1
-    assert ask(page, "undo")["item"]["position"] == item["position"]
-    assert ask(page, "bad", position=item["position"])["state"]["bad"] == 1
+    assert ask(page, "undo")["item"]["key"] == item["key"]
+    assert ask(page, "bad", key=item["key"])["state"]["bad"] == 1
     assert ask(page, "next", review=True)["item"] is None
-    assert ask(page, "state", position=2)["training"] is None
+    assert ask(page, "state", key=item["key"])["training"] is None
 
 
 @pytest.mark.parametrize(
     ("action", "body"),
     [
         *(("state", {"who": who}) for who in ("", "a b", "a" * 99, None)),
-        *(("label", {"position": position, "label": "x"}) for position in ("1", True, 1.0, None, FILES)),
-        ("label", {"position": 1, "label": 5}),
-        ("state", {"position": -1}),
+        *(("label", {"key": key, "label": "x"}) for key in ("1", 1, True, None, ["x"], "../x")),
+        *((action, {"key": "x"}) for action in ("state", "skip", "bad", "keep")),
         ("train", {"how": "rm"}),
         ("no-such", {}),
     ],
@@ -413,7 +419,7 @@ def test_file_names_of_all_kinds(tmp_path: Path) -> None:
         page = page_of(session, labels_csv)
         while item := ask(page, "next")["item"]:
             seen.add(item["name"])
-            ask(page, "label", position=item["position"], label="red")
+            ask(page, "label", key=item["key"], label="red")
         assert ask(page, "train", how="quick")["training"]["run"] == str(folder / "labels-quick")
     assert seen == {*names[:2], "\\u202egnp.exe.png"}
     assert len(LabelFile(labels_csv, pool.files).read().of) == len(read_dataset(labels_csv)) == len(names)

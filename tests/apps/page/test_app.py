@@ -97,7 +97,7 @@ def test_a_file_is_asked_about_by_its_token(held: StatefulWorker, tmp_path: Path
         assert "red.png" in Page(last["named"]).strings
         assert client.get("/").text.startswith("<!doctype html>")
         for name in ("page.js", "page.css"):
-            assert client.get(f"/{name}").headers["cache-control"] == "no-cache"
+            assert client.get(f"/{name}").headers["cache-control"] == "no-store"
         # Names cannot be classes: the answer comes without waiting for a turn.
         twice = client.post("/ask", json={"file": sent["file"], "names": "a cat, a cat", "parts": []})
         assert twice.status_code == 400

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from made import colour_encoder, write_album, write_image
 from messages import prints
+from served_pages import opened
 from texthead.apps.search.app import SearchSession, search_app
 from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.search import Hit, Results
@@ -41,7 +42,7 @@ def client(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     example = write_image(tmp_path / "example.png", "green", seed=99)
     first = {"words": "red", "like": str(example)}
     session = SearchSession(index, tmp_path / "uploads", first, tmp_path / "marks.csv", None, 6)
-    with TestClient(search_app(session, "127.0.0.1"), base_url="http://127.0.0.1") as client:
+    with opened(search_app(session, "127.0.0.1")) as client:
         yield client
 
 
@@ -74,32 +75,32 @@ def test_words_and_examples(client: TestClient, ask: Ask) -> None:
     token = client.post("/upload?name=blue.png", content=blue.read_bytes()).json()["file"]
     hits = ask("search", like=token)["hits"]
     assert names(hits)[0] in ("blue", "film.mp4")
-    assert hits[0]["path"] not in [hit["path"] for hit in ask("search", like=hits[0]["window"])["hits"]]
+    assert hits[0]["path"] not in [hit["path"] for hit in ask("search", hit=hits[0]["key"])["hits"]]
 
 
-def test_a_hit_is_shown_by_its_picture_and_its_file(client: TestClient, ask: Ask, index: Index) -> None:
+def test_a_hit_is_shown_by_its_picture_and_its_file(client: TestClient, ask: Ask) -> None:
     hits = ask("search", words="green")["hits"]
     film = next(hit for hit in hits if "film" in hit["path"])
     assert film["kind"] == "video"
     assert "#t=" in film["path"]
-    still, preview = (client.get(f"/{name}/{film['window']}") for name in ("still", "preview"))
+    still, preview = (client.get(f"/{name}/{film['key']}") for name in ("still", "preview"))
     assert PIL.Image.open(io.BytesIO(still.content)).size == (48, 48)
     assert PIL.Image.open(io.BytesIO(preview.content)).n_frames > 1
-    media = client.get(f"/media/{film['window']}", headers={"range": "bytes=0-9"})
+    media = client.get(f"/media/{film['key']}", headers={"range": "bytes=0-9"})
     assert (media.status_code, media.headers["content-type"], len(media.content)) == (206, "video/mp4", 10)
-    for number in (len(index), 10**9):
+    for number in ("0", film["key"][:-1], "x"):
         assert client.get(f"/still/{number}").status_code == 400
-    # The numbers of windows are others in the next search of another folder.
-    assert {client.get(at).headers["cache-control"] for at in ("/search.js", "/still/0")} == {"no-cache"}
+    for address in ("/", "/search.js", f"/still/{film['key']}", f"/media/{film['key']}"):
+        assert client.get(address).headers["cache-control"] == "no-store"
 
 
 def test_marks_teach_the_search_and_are_saved_as_a_run(ask: Ask, tmp_path: Path) -> None:
-    index = {hit["window"]: hit for words in ("blue", "green") for hit in ask("search", words=words)["hits"]}
-    index |= {hit["window"]: hit for hit in ask("search", words="a red thing")["hits"]}
-    marked, marks = dict[int, bool](), {}
-    for window, hit in index.items():
-        marked[window] = names([hit]) == ["red"]
-        marks = ask("mark", window=window, hit=marked[window])["marks"]
+    index = {hit["key"]: hit for words in ("blue", "green") for hit in ask("search", words=words)["hits"]}
+    index |= {hit["key"]: hit for hit in ask("search", words="a red thing")["hits"]}
+    marked, marks = dict[str, bool](), {}
+    for key, hit in index.items():
+        marked[key] = names([hit]) == ["red"]
+        marks = ask("mark", key=key, hit=marked[key])["marks"]
     hits = sum(marked.values())
     counts = {"hits": hits, "misses": len(marked) - hits, "new": len(marked)}
     assert marks == {"name": "a red thing", "file": "marks.csv", **counts}
@@ -108,11 +109,11 @@ def test_marks_teach_the_search_and_are_saved_as_a_run(ask: Ask, tmp_path: Path)
     assert names(found["hits"][:3]) == ["red"] * 3
     assert found["unsure"]
     # Nothing is in both lists, and hits are likelier than not.
-    assert not {hit["window"] for hit in found["hits"]} & {hit["window"] for hit in found["unsure"]}
+    assert not {hit["key"] for hit in found["hits"]} & {hit["key"] for hit in found["unsure"]}
     assert all(hit["probability"] >= 0.5 for hit in found["hits"])
     assert all(hit["mark"] is None for hit in found["unsure"])
     # Take one back.
-    taken = ask("mark", window=next(iter(marked)), hit=None)["marks"]
+    taken = ask("mark", key=next(iter(marked)), hit=None)["marks"]
     assert taken["hits"] + taken["misses"] == len(marked) - 1
     assert len(read_dataset(tmp_path / "marks.csv").items) == len(marked) - 1
     prints(ask("save")["line"], "a-red-thing")
@@ -147,13 +148,13 @@ def test_marks_belong_to_their_words(index: Index, tmp_path: Path, kept: bool) -
     assert session.act("state", {})["words"] == ""
     red, marks = session.act("search", {"words": "red"})["hits"], {}
     for hit in red:
-        marks = session.act("mark", {"window": hit["window"], "hit": names([hit]) == ["red"]})["marks"]
+        marks = session.act("mark", {"key": hit["key"], "hit": names([hit]) == ["red"]})["marks"]
     found = session.act("search", {"words": "a  blue thing"})
     assert found["unsure"] == []
     assert [hit["mark"] for hit in found["hits"]] == [None] * 6
     file = "marks-a-blue-thing.csv" if kept else ""
     assert found["marks"] == {"name": "a blue thing", "hits": 0, "misses": 0, "new": 0, "file": file}
-    session.act("mark", {"window": found["hits"][0]["window"], "hit": False})
+    session.act("mark", {"key": found["hits"][0]["key"], "hit": False})
     # Back, and after a restart: what the marks teach.
     for now in [session, *([started()] if kept else [])]:
         again = now.act("search", {"words": "red" if now is session else now.act("state", {})["words"]})
@@ -167,8 +168,8 @@ def test_marks_belong_to_their_words(index: Index, tmp_path: Path, kept: bool) -
 
 def test_a_name_with_slashes_stays_in_the_folder(ask: Ask, tmp_path: Path) -> None:
     hits = ask("search", words="../../red /etc")["hits"]
-    ask("mark", window=hits[0]["window"], hit=True)
-    ask("mark", window=hits[-1]["window"], hit=False)
+    ask("mark", key=hits[0]["key"], hit=True)
+    ask("mark", key=hits[-1]["key"], hit=False)
     ask("save")
     assert os.listdir(tmp_path / "here") == ["red-etc"]
 
@@ -190,8 +191,8 @@ def test_hits_or_the_marked_ones_are_exported(
     # Relative to the folder of the command.
     assert rows[1].startswith(Path(hits[0]["path"].partition("#t=")[0]).name)
     monkeypatch.chdir(tmp_path / "here")
-    ask("mark", window=hits[1]["window"], hit=True)
-    ask("mark", window=hits[2]["window"], hit=False)
+    ask("mark", key=hits[1]["key"], hit=True)
+    ask("mark", key=hits[2]["key"], hit=False)
     assert len(lines("jsonl")[1]) == 1
     assert ask("export", kind="sheet")["line"] == "hits.png: 1 hit"
     for kind, files in (("clips", 1), ("label-studio", 2)):
@@ -208,9 +209,10 @@ def test_hits_or_the_marked_ones_are_exported(
     [
         ("search", {}),
         ("search", {"words": "  "}),
-        *(("search", {"like": like}) for like in (-1, 10**6, "x", "/etc/passwd", 1.5, [1], {})),
-        *(("mark", {"window": window, "hit": True}) for window in (None, -1, 10**6, "0", True, 0.0)),
-        *(("mark", {"window": 0, "hit": hit}) for hit in ("yes", 2, [])),
+        *(("search", {"like": like}) for like in (-1, 0, "x", "/etc/passwd", 1.5, [1], {})),
+        *(("search", {"hit": key}) for key in (-1, 0, "x", "/etc/passwd", True, [1], {})),
+        *(("mark", {"key": key, "hit": True}) for key in (None, -1, 0, "0", True, ["x"])),
+        *(("mark", {"hit": hit}) for hit in ("yes", 2, [])),
         *((action, {}) for action in ("next", "save", "export", "nothing", "__class__")),
         ("export", {"kind": "../x"}),
         ("export", {"kind": ["csv"]}),
@@ -226,7 +228,7 @@ def test_requests_by_hand_are_refused_in_one_line(ask: Ask, action: str, body: d
 
 def test_without_an_example_there_is_none_to_begin_with(index: Index, tmp_path: Path) -> None:
     app = search_app(SearchSession(index, tmp_path, {"words": "red", "like": ""}, None, None, 6), "127.0.0.1")
-    with TestClient(app, base_url="http://127.0.0.1") as client:
+    with opened(app) as client:
         answer = client.post("/api/search", json={"like": True})
         assert (answer.status_code, len(answer.json()["error"].splitlines())) == (400, 1)
 
@@ -235,7 +237,7 @@ def test_a_name_that_is_not_utf_8_is_shown_marked_and_exported(tmp_path: Path, m
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
     write_image(tmp_path / "files" / "plain.png", "red").rename(tmp_path / "files" / os.fsdecode(b"caf\xe9.png"))
     session = SearchSession(open_index(tmp_path / "files", colour_encoder()), tmp_path, {}, None, None, 6)
-    with TestClient(search_app(session, "127.0.0.1"), base_url="http://127.0.0.1") as client:
+    with opened(search_app(session, "127.0.0.1")) as client:
         hits = client.post("/api/search", json={"words": "red"}).json()["hits"]
         assert hits[0]["path"].endswith("caf\udce9.png")
         assert client.post("/api/export", json={"kind": "clips"}).status_code == 200
@@ -247,7 +249,7 @@ def test_examples_of_one_name_are_told_apart(client: TestClient, ask: Ask, tmp_p
         picture = write_image(tmp_path / "image.png", colour, seed=78).read_bytes()
         token = client.post("/upload?name=image.png", content=picture).json()["file"]
         found.append(ask("search", like=token))
-        ask("mark", window=found[-1]["hits"][0]["window"], hit=True)
+        ask("mark", key=found[-1]["hits"][0]["key"], hit=True)
     assert [(names(each["hits"])[0], each["marks"]["name"]) for each in found] == [
         ("red", "image"),
         ("blue", "image again"),
@@ -255,11 +257,38 @@ def test_examples_of_one_name_are_told_apart(client: TestClient, ask: Ask, tmp_p
 
 
 def test_a_page_does_not_mark_what_another_page_has_searched_for(ask: Ask) -> None:
-    ask("search", words="red")
+    key = ask("search", words="red")["hits"][0]["key"]
     ask("search", words="blue")
-    prints(ask("mark", status=400, name="red", window=0, hit=True)["error"], "'blue'", "search again")
-    assert ask("mark", name="blue", window=0, hit=True)["marks"]["hits"] == 1
+    prints(ask("mark", status=400, name="red", key=key, hit=True)["error"], "'blue'", "search again")
+    assert ask("mark", name="blue", key=key, hit=True)["marks"]["hits"] == 1
 
 
 def test_marks_need_a_search(ask: Ask) -> None:
-    prints(ask("mark", status=400, window=0, hit=True)["error"], "search first")
+    prints(ask("mark", status=400, key="x", hit=True)["error"], "search first")
+
+
+def test_a_tab_of_the_last_start_marks_nothing(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page of another folder at the same address; both have a file film.mp4."""
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
+    write_album(tmp_path / "others", 6)
+    csv, pages = tmp_path / "marks.csv", []
+    for each in (index, open_index(tmp_path / "others", colour_encoder())):
+        pages.append(opened(search_app(SearchSession(each, tmp_path, {}, csv, None, 6), "127.0.0.1")))
+    first, page = pages
+    hits, own = (each.post("/api/search", json={"words": "red"}).json()["hits"] for each in pages)
+    assert not {hit["key"] for hit in hits} & {hit["key"] for hit in own}
+    page.post("/api/mark", json={"key": own[0]["key"], "hit": True})
+    marks = csv.read_text()
+    tab = TestClient(page.app, base_url=page.base_url, headers={"x-start": first.headers["x-start"]})
+    for key in (hits[0]["key"], own[1]["key"]):
+        for kind in ("media", "still", "preview"):
+            assert tab.get(f"/{kind}/{hits[0]['key']}").status_code == 400
+        for action in ("mark", "next", "save", "export", "search", "state"):
+            answer = tab.post(f"/api/{action}", json={"key": key, "hit": True, "kind": "csv", "words": "red"})
+            assert answer.status_code == 400
+            prints(answer.json()["error"], "reload")
+    # Nor does the page mark what it does not show, or what has changed since.
+    os.utime(own[1]["path"].partition("#")[0], ns=(1, 1))
+    for key in (hits[0]["key"], own[1]["key"]):
+        prints(page.post("/api/mark", json={"key": key, "hit": True}).json()["error"], "reload")
+    assert csv.read_text() == marks

@@ -22,8 +22,9 @@ from starlette.routing import Route
 
 from made import write_image
 from served_pages import Served, ask, connect, serving
-from texthead.apps.serving import server
+from texthead.apps.serving import previews, server
 from texthead.apps.serving.server import DECODERS, page_app
+from texthead.apps.serving.shown import ShownFiles
 
 HEAD = b"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n\r\n"
 
@@ -104,34 +105,37 @@ def test_disconnected_client_prints_nothing(served: Served) -> None:
 def test_a_file_that_is_replaced_is_not_served(tmp_path: Path, replace: Callable[[Path, Path], object]) -> None:
     for folder in ("data", "secret"):
         write_image(tmp_path / folder / "a.png", "red")
-    file = tmp_path / "data" / "a.png"
+    file, shown = tmp_path / "data" / "a.png", ShownFiles()
     link = tmp_path / "link.png"
     link.symlink_to(write_image(tmp_path / "b.png", "red"))
-    app = page_app([], "localhost", media=[file, link].__getitem__, files=[file, link])
-    with serving(app) as page:
+    keys = [shown.key(number, path) for number, path in enumerate([file, link])]
+    with serving(page_app([], "localhost", shown=shown)) as page:
         file.unlink()
         replace(file, tmp_path / "secret" / "a.png")
         for name in ("media", "preview", "still"):
-            answer = ask(page, f"GET /{name}/0")
+            answer = ask(page, f"GET /{name}/{keys[0]}")
             assert (answer.status, len(answer.text.splitlines())) == (400, 1), answer.text
-            assert ask(page, f"HEAD /{name}/1").status == 200, "a link from the start"
+            assert ask(page, f"HEAD /{name}/{keys[1]}").status == 200, "a link from the start"
         assert page.log == []
 
 
-def test_few_pictures_are_made_at_once(tmp_path: Path) -> None:
+def test_few_pictures_are_made_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [write_image(tmp_path / f"{index}.png", "red", seed=index) for index in range(15)]
-    running, most, lock = set[int](), list[int](), threading.Lock()
+    running, most, lock = set[Path](), list[int](), threading.Lock()
 
-    def media(number: int) -> Path:
+    def slow(path: Path) -> tuple[str, bytes]:
         with lock:
-            running.add(number)
+            running.add(path)
             most.append(len(running))
         time.sleep(0.05)
-        running.remove(number)
-        return files[number]
+        running.remove(path)
+        return "image/webp", b""
 
-    with serving(page_app([], "localhost", media=media, files=files)) as page, ThreadPoolExecutor(15) as pool:
-        answers = [*pool.map(lambda number: ask(page, f"HEAD /preview/{number}"), range(15))]
+    monkeypatch.setattr(previews, "preview", slow)
+    shown = ShownFiles()
+    keys = [shown.key(number, file) for number, file in enumerate(files)]
+    with serving(page_app([], "localhost", shown=shown)) as page, ThreadPoolExecutor(15) as pool:
+        answers = [*pool.map(lambda key: ask(page, f"HEAD /preview/{key}"), keys)]
     assert {answer.headers["content-type"] for answer in answers} == {"image/webp"}
     assert max(most) == DECODERS
 
@@ -139,6 +143,7 @@ def test_few_pictures_are_made_at_once(tmp_path: Path) -> None:
 HANGS_UP = """
 import os, signal, sys, time
 from contextlib import suppress
+from pathlib import Path
 from texthead.apps.serving.server import listening_socket, page_app, serve
 from texthead.parallel.signals import ended_by_signals
 
@@ -149,19 +154,22 @@ def act(action, body):
 
 with ended_by_signals(str) as ending:
     with suppress(KeyboardInterrupt), listening_socket("127.0.0.1", 0) as listening:
-        serve(listening, page_app([], "127.0.0.1", act=act), "127.0.0.1", lambda page: print(page, flush=True))
+        serve(listening, page_app([], "127.0.0.1", page=Path(sys.argv[1]), act=act), "127.0.0.1", lambda page: print(page, flush=True))
 sys.exit(ending.code)
 """
 
 
 @pytest.mark.slow
-def test_a_closed_terminal_lets_a_request_finish() -> None:
+def test_a_closed_terminal_lets_a_request_finish(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<html>")
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # These tests may run under nohup.
-    process = subprocess.Popen([sys.executable, "-c", HANGS_UP], stdout=PIPE, stderr=PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", HANGS_UP, str(page)], stdout=PIPE, stderr=PIPE, text=True)
     signal.signal(signal.SIGHUP, before)
     with process:
         address = process.stdout.readline().strip()
-        request = http.Request(f"{address}/api/label", b"{}", {"content-type": "application/json", "origin": address})
+        start = http.urlopen(address).read().decode().split('"')[1]
+        request = http.Request(f"{address}/api/label", b"{}", {"x-start": start, "origin": address})
         with http.urlopen(request) as response:
             assert json.load(response) == {"label": "written"}
         assert (*process.communicate(timeout=60), process.returncode) == ("", "", 129)

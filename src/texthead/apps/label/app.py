@@ -12,7 +12,7 @@ from typing import Any, Literal
 from starlette.types import ASGIApp
 
 from texthead.apps.label.session import FileToLabel, LabelSession
-from texthead.apps.serving import MEDIA_TYPES, page_app
+from texthead.apps.serving import MEDIA_TYPES, ShownFiles, page_app
 from texthead.errors import DataError, converted
 from texthead.files import lock, unused
 from texthead.media import MediaPath
@@ -82,8 +82,8 @@ class Training:
 def label_app(session: LabelSession, training: Training, host: str, password: str | None = None) -> ASGIApp:
     """Return the page with its guard and, if given, a password."""
     actions = _Actions(session, training)
-    page, files = Path(__file__).with_name("label.html"), [item.media.file for item in session.pool.files.items]
-    return page_app([], host, password, page=page, act=actions.act, media=session.path, files=files)
+    page = Path(__file__).with_name("label.html")
+    return page_app([], host, password, page=page, act=actions.act, shown=actions.shown)
 
 
 class _Actions:
@@ -92,6 +92,7 @@ class _Actions:
     def __init__(self, session: LabelSession, training: Training):
         self._session = session
         self._training = training
+        self.shown = ShownFiles()
         self._examining = threading.Lock()
 
     def state(self, who: str) -> dict[str, Any]:
@@ -111,28 +112,53 @@ class _Actions:
             self._training.begin(_value(body, "how", How))
             return {"training": self._training.state()}
         if action == "state":
-            if body.get("position") is not None:
-                session.renew(who, _position(body))
+            if body.get("key") is not None:
+                session.renew(who, self.shown.number(body["key"]))
             return self.state(who)
         if action == "undo":
-            return {"item": _json_of(session.undo(who)), "state": self.state(who)}
+            return {"item": self._json_of(session.undo(who)), "state": self.state(who)}
         review = bool(body.get("review"))
-        if action in ("skip", "bad", "keep"):
-            getattr(session, action)(who, _position(body))
+        if action in ("skip", "bad"):
+            getattr(session, action)(who, self.shown.number(body.get("key")))
+        elif action == "keep":
+            session.keep(who, self.shown.unchanged(body.get("key"))[0])
         elif action == "label":
-            session.label(who, _position(body), *self._classes(body), checked=review)
+            position, _ = self.shown.unchanged(body.get("key"))
+            session.label(who, position, *self._classes(body), checked=review)
         elif action == "rename":
             session.rename(_value(body, "old", str), _value(body, "new", str))
         elif action != "next":
             raise DataError(f"no action {action[:20]!r}; reload the page")
         if review and self._examining.acquire(blocking=False):
             threading.Thread(target=self._examine, daemon=True).start()
-        return {"item": _json_of(session.review(who) if review else session.next(who)), "state": self.state(who)}
+        item = session.review(who) if review else session.next(who)
+        return {"item": self._json_of(item), "state": self.state(who)}
 
     def _classes(self, body: dict[str, Any]) -> list[str]:
         """Return the classes of a label: one, or with several labels any number."""
         several = self._session.several
         return _value(body, "classes", Sequence[str]) if several else [_value(body, "label", str)]
+
+    def _json_of(self, file: FileToLabel | None) -> dict[str, Any] | None:
+        """Return what the page shows of a file."""
+        if file is None:
+            return None
+        media = MediaPath(file.path)
+        plays = media.file.suffix.lower() in MEDIA_TYPES and file.kind in ("image", "video")
+        span, part = media.span, None
+        if media.is_part:
+            part = [span.start, None if math.isinf(span.end) else span.end]
+        return {
+            "key": self.shown.key(file.position, file.path),
+            "name": file.path.name,
+            "path": str(file.path),
+            "part": part,
+            "kind": file.kind if plays else "preview",
+            "guesses": [{"name": name, "probability": value} for name, value in file.guesses.items()],
+            "label": file.label,
+            "classes": file.classes,
+            "why": file.why,
+        }
 
     def _examine(self) -> None:
         try:
@@ -147,26 +173,6 @@ def _checked_person(value: object) -> str:
     return value
 
 
-def _position(body: dict[str, Any]) -> int:
-    return _value(body, "position", int)
-
-
 def _value(body: dict[str, Any], name: str, kind: Any) -> Any:
     """Return a value of a request; raise DataError if it is of another type."""
     return converted(name, body.get(name), kind, remedy="; reload the page")
-
-
-def _json_of(file: FileToLabel | None) -> dict[str, Any] | None:
-    if file is None:
-        return None
-    media = MediaPath(file.path)
-    plays = media.file.suffix.lower() in MEDIA_TYPES and file.kind in ("image", "video")
-    span = media.span
-    return {
-        **file._asdict(),
-        "name": file.path.name,
-        "part": [span.start, None if math.isinf(span.end) else span.end] if media.is_part else None,
-        "path": str(file.path),
-        "kind": file.kind if plays else "preview",
-        "guesses": [{"name": name, "probability": value} for name, value in file.guesses.items()],
-    }

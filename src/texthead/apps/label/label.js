@@ -39,7 +39,7 @@ const showError = (text) => {
 const ask = async (action, body = {}) => {
   const answer = await fetch(`/api/${action}`, {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: { "content-type": "application/json", "x-start": document.documentElement.dataset.start },
     body: JSON.stringify({ who, review, ...body }),
   });
   const result = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
@@ -100,15 +100,15 @@ const show = (next) => {
 };
 
 const picture = (file) => {
-  const small = `/preview/${file.position}`;
-  const media = element("img", { alt: file.name, src: file.kind === "preview" ? small : `/media/${file.position}` });
+  const small = `/preview/${file.key}`;
+  const media = element("img", { alt: file.name, src: file.kind === "preview" ? small : `/media/${file.key}` });
   media.addEventListener("error", () => unplayable(media, small), { once: true });
   return media;
 };
 
 const video = (file) => {
   const media = element("video", { autoplay: true, muted: true, loop: !file.part, playsInline: true, controls: true });
-  media.src = `/media/${file.position}`;
+  media.src = `/media/${file.key}`;
   media.tabIndex = -1;
   if (file.part) {
     const [start, end] = file.part;
@@ -117,7 +117,7 @@ const video = (file) => {
     media.addEventListener("ended", again);
     media.addEventListener("timeupdate", () => { if (end !== null && media.currentTime >= end) again(); });
   }
-  const instead = () => unplayable(media, `/preview/${file.position}`);
+  const instead = () => unplayable(media, `/preview/${file.key}`);
   media.addEventListener("error", instead, { once: true });
   // Browsers play only the audio if they cannot decode the video.
   media.addEventListener("loadeddata", () => { if (!media.videoWidth) instead(); }, { once: true });
@@ -193,7 +193,7 @@ const choice = (guess, place) => {
 
 const choose = (guess) => {
   if (!several) {
-    if (item) act("label", { position: item.position, label: guess.name }, `${item.name}: ${guess.name}`);
+    if (item) act("label", { key: item.key, label: guess.name }, `${item.name}: ${guess.name}`);
     return;
   }
   if (busy) return;
@@ -218,12 +218,12 @@ const enter = () => {
 const done = () => {
   if (!item) return;
   const classes = [...chosen].sort();
-  act("label", { position: item.position, classes }, `${item.name}: ${classes.join("; ") || "none"}`);
+  act("label", { key: item.key, classes }, `${item.name}: ${classes.join("; ") || "none"}`);
 };
 
-const skip = () => item && act(review ? "keep" : "skip", { position: item.position }, review ? "Kept." : "Skipped.");
+const skip = () => item && act(review ? "keep" : "skip", { key: item.key }, review ? "Kept." : "Skipped.");
 
-const bad = () => item && act("bad", { position: item.position }, `${item.name}: marked as bad`);
+const bad = () => item && act("bad", { key: item.key }, `${item.name}: marked as bad`);
 
 const undo = () => act("undo", {}, "Undone.");
 
@@ -370,7 +370,7 @@ for (const button of $("train").children) {
 
 const poll = async () => {
   try {
-    showState(await ask("state", { position: item && item.position }));
+    showState(await ask("state", { key: item && item.key }));
   } catch {
     // The next action reports what is wrong.
   }

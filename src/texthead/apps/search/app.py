@@ -16,10 +16,9 @@ from texthead.apps.search.exports import export_hits
 from texthead.apps.search.index import Index
 from texthead.apps.search.marks import Marks, marked_words
 from texthead.apps.search.search import Hit, Results, query_name, query_row, search
-from texthead.apps.serving import MEDIA_TYPES, Uploads, page_app
+from texthead.apps.serving import MEDIA_TYPES, ShownFiles, Uploads, page_app
 from texthead.errors import DataError, MediaError, printable
 from texthead.files import unused
-from texthead.media import MediaPath
 
 # What is exported, and the name of its file in a folder; clips are that folder.
 _EXPORTS = {"csv": "hits.csv", "jsonl": "hits.jsonl", "label-studio": "hits.json", "sheet": "hits.png", "clips": ""}
@@ -53,16 +52,7 @@ class SearchSession:
         self.uploads, self.exported, self.lock = Uploads(folder, _MOST_BYTES), folder, threading.Lock()
         self.marks, self.wishes = Marks(index, "a hit", index.features[0]), dict[str, Marks]()
         self.shown, self.seen, self.known = list[Hit](), dict[int, Hit](), dict[int, bool]()
-
-    def path(self, window: Any) -> Path:
-        """Return the file of a window, or the part of a video.
-
-        Raises:
-            DataError: there is no such window.
-        """
-        if type(window) is not int or not 0 <= window < len(self.index):
-            raise DataError(f"no moment {window!r}; reload the page")
-        return self.index.media(window).path
+        self.files = ShownFiles()
 
     def act(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
         """Run an action of the page; return what changes.
@@ -92,12 +82,15 @@ class SearchSession:
         return {**self.last, "about": f"{name}: {len(self.index):,} moments and photos in {files:,} files"}
 
     def on_search(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Search for words, or like an example: a window, an uploaded file, or (True) the one to begin with."""
+        """Search for words, or like an example: a hit, an uploaded file, or (True) the one to begin with."""
         words, like = " ".join(str(body.get("words") or "").replace(";", ",").split()), body.get("like")
-        if not words and like is None:
+        query: str | Path = words
+        if body.get("hit") is not None:
+            like, query = True, self.files.unchanged(body["hit"])[1]
+        elif like is not None:
+            query = Path(self.first.get("like", "")) if like is True else self.uploads.path(like)
+        elif not words:
             raise DataError("nothing to search for; type words, or give an example")
-        examples = {bool: lambda: Path(self.first.get("like", "")), int: lambda: self.path(like)}
-        query = words if like is None else examples.get(type(like), lambda: self.uploads.path(like))()
         wish, name = str(query), words or query_name(query)
         names = {marks.name for other, marks in self.wishes.items() if other != wish}
         while name in names:
@@ -121,11 +114,11 @@ class SearchSession:
         return self.page(results, [hit for hit in likely if hit.window not in unsure], unsure)
 
     def on_mark(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Mark a window as a hit or a miss, or remove its mark."""
-        hit = body.get("hit")
-        if not isinstance(hit, bool | None) or not self.path(body.get("window")):
+        """Mark a moment or photo as a hit or a miss, or remove its mark."""
+        key, hit = body.get("key"), body.get("hit")
+        if not isinstance(hit, bool | None):
             raise DataError(f"a mark is a hit or a miss, got {hit!r}; reload the page")
-        self.marks.put(body["window"], hit)
+        self.marks.put(self.files.number(key) if hit is None else self.files.unchanged(key)[0], hit)
         return {}
 
     def on_save(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -175,7 +168,8 @@ class SearchSession:
         plays = MEDIA_TYPES.get(media.file.suffix.lower(), "").startswith("video")
         kind = "image" if media.is_image else "video" if plays else "preview"
         shown = {"path": str(media), "kind": kind, "mark": self.marks.hit.get(hit.window)}
-        return shown | {name: getattr(hit, name) for name in ("window", "copies", "score", "probability")}
+        shown["key"] = self.files.key(hit.window, media.path)
+        return shown | {name: getattr(hit, name) for name in ("copies", "score", "probability")}
 
 
 def _hyphens(name: str) -> str:
@@ -192,6 +186,5 @@ def search_app(session: SearchSession, host: str, password: str | None = None) -
         return FileResponse(session.exported, filename=session.exported.name)
 
     page, uploads = Path(__file__).with_name("search.html"), session.uploads
-    files = {MediaPath(path).file for path in session.index.paths}
     routes = [Route("/export", exported), *uploads.routes]
-    return page_app(routes, host, password, uploads.limits, page=page, act=session.act, media=session.path, files=files)
+    return page_app(routes, host, password, uploads.limits, page=page, act=session.act, shown=session.files)

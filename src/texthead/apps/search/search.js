@@ -16,7 +16,7 @@ const NARROW = matchMedia("(max-width: 50rem)");
 // Marks after which the page asks for the next page.
 const ENOUGH = 10;
 
-// The hits by window, the example that is searched for, the marks to undo, and the still that the keys act on.
+// The hits by key, the example that is searched for, the marks to undo, and the still that the keys act on.
 const hits = new Map();
 let like = null;
 const undone = [];
@@ -50,7 +50,7 @@ const checked = async (answer) => {
 };
 
 // One action at a time; returns nothing if it fails or another one is running.
-const act = async (action, body = {}, doing = "") => {
+const act = async (action, more = {}, doing = "") => {
   if (busy) return undefined;
   busy = true;
   showError("");
@@ -59,8 +59,9 @@ const act = async (action, body = {}, doing = "") => {
     $("lists").setAttribute("aria-busy", "true");
   }
   try {
-    const send = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ name: wish, ...body }) };
-    return await checked(await fetch(`/api/${action}`, send));
+    const headers = { "content-type": "application/json", "x-start": document.documentElement.dataset.start };
+    const body = JSON.stringify({ name: wish, ...more });
+    return await checked(await fetch(`/api/${action}`, { method: "POST", headers, body }));
   } catch (error) {
     showStatus("");
     showError(error instanceof TypeError ? "The server does not answer. Is texthead find still running?" : error.message);
@@ -75,7 +76,7 @@ const act = async (action, body = {}, doing = "") => {
 
 const search = async () => {
   if (busy) return;
-  const body = { words: $("words").value, avoid: $("avoid").value, like: like && like.from };
+  const body = { words: $("words").value, avoid: $("avoid").value, like: like && like.from, hit: like && like.hit };
   const answer = await act("search", body, "Searching \u2026");
   if (answer) show(answer);
   else clear();
@@ -206,8 +207,8 @@ const card = (hit, place, isSure) => {
   score.textContent = hit.probability === null ? ` ${(Math.round(10 * hit.score) / 10 || 0).toFixed(1)} \u03c3` : ` ${Math.round(100 * hit.probability)} %`;
   score.title = hit.probability === null ? "standard deviations above the mean of the folder" : "probability";
   const still = element("button", { type: "button", className: "still", tabIndex: -1 });
-  still.dataset.window = hit.window;
-  const image = element("img", { alt: "", loading: "lazy", src: `/still/${hit.window}` });
+  still.dataset.key = hit.key;
+  const image = element("img", { alt: "", loading: "lazy", src: `/still/${hit.key}` });
   image.addEventListener("error", () => image.replaceWith(element("span", { className: "failed", textContent: "no picture" })));
   still.append(image);
   if (time) still.append(element("span", { className: "time", textContent: time }));
@@ -232,7 +233,7 @@ const card = (hit, place, isSure) => {
     row.append(element("details", {}, summary, element("ul", {}, ...copies)));
     tabs.push(summary);
   }
-  hits.set(hit.window, Object.assign(hit, { row, still, time, buttons, image, tabs }));
+  hits.set(hit.key, Object.assign(hit, { row, still, time, buttons, image, tabs }));
   still.addEventListener("focus", () => setCurrent(still));
   row.addEventListener("focusin", () => { if (current !== still) setCurrent(still); });
   let rest = 0;
@@ -270,14 +271,14 @@ const play = (hit) => {
   const { image } = hit;
   if (hit.kind === "image" || hit.still.dataset.plays || !image.isConnected) return;
   hit.still.dataset.plays = "yes";
-  const animated = () => { if (hit.still.dataset.plays) image.src = `/preview/${hit.window}`; };
+  const animated = () => { if (hit.still.dataset.plays) image.src = `/preview/${hit.key}`; };
   if (hit.kind === "preview") {
     animated();
     return;
   }
   const end = hit.end === null ? "" : `,${hit.end}`;
   const video = element("video", { muted: true, autoplay: true, playsInline: true });
-  video.src = `/media/${hit.window}#t=${hit.start}${end}`;
+  video.src = `/media/${hit.key}#t=${hit.start}${end}`;
   video.poster = image.src;
   const again = () => {
     video.currentTime = hit.start;
@@ -308,18 +309,18 @@ const stop = (hit) => {
     // Ends the request for the rest of the file.
     video.removeAttribute("src");
     video.load();
-  } else hit.image.src = `/still/${hit.window}`;
+  } else hit.image.src = `/still/${hit.key}`;
 };
 
 // ---- marks
 
 const mark = async (hit, value, undo = false) => {
   const before = hit.mark;
-  const answer = await act("mark", { window: hit.window, hit: value });
+  const answer = await act("mark", { key: hit.key, hit: value });
   if (!answer) return;
   if (!undo) undone.push([hit, before]);
   hit.mark = value;
-  if (hits.get(hit.window) === hit) showMark(hit);
+  if (hits.get(hit.key) === hit) showMark(hit);
   showMarks(answer.marks);
   const count = answer.marks.new;
   const what = value === null ? "no mark" : value ? "hit" : "miss";
@@ -346,7 +347,7 @@ const undo = () => {
     showStatus("Nothing to undo.");
     return;
   }
-  const hit = hits.get(last[0].window) || last[0];
+  const hit = hits.get(last[0].key) || last[0];
   if (hit.still.isConnected) hit.still.focus();
   mark(hit, last[1], true);
 };
@@ -362,7 +363,7 @@ const copy = async (hit) => {
 };
 
 const more = (hit) => {
-  setLike({ from: hit.window, name: `${hit.name} ${hit.time}` });
+  setLike({ hit: hit.key, name: `${hit.name} ${hit.time}` });
   search();
 };
 
@@ -418,7 +419,7 @@ const move = (key) => {
 };
 
 const markAndGo = (value) => {
-  const hit = hits.get(Number(current.dataset.window));
+  const hit = hits.get(current.dataset.key);
   if (busy) return;
   mark(hit, value);
   move("ArrowRight");
@@ -434,7 +435,7 @@ document.addEventListener("keydown", (event) => {
   }
   // Letters act on the stills, or where nothing has the focus.
   if (event.target !== document.body && !event.target.closest("#lists")) return;
-  const hit = current && hits.get(Number(current.dataset.window));
+  const hit = current && hits.get(current.dataset.key);
   const does = {
     "/": () => {
       $("words").focus();

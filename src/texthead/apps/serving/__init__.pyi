@@ -7,4 +7,5 @@ from .server import MEDIA_TYPES as MEDIA_TYPES
 from .server import file_route as file_route
 from .server import json_body as json_body
 from .server import page_app as page_app
+from .shown import ShownFiles as ShownFiles
 from .uploads import Uploads as Uploads

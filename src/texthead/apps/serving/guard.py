@@ -19,6 +19,8 @@ _HEADERS = {
     # With no-referrer, the page's own forms would have the origin null.
     "referrer-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
+    # A page of another folder may be at this address next.
+    "cache-control": "no-store",
 }
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:@/\[\]]+)(:\d+)?")

@@ -3,10 +3,10 @@
 import asyncio
 import json
 import logging
-import os
+import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,22 +17,27 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from texthead.apps.serving.guard import Guard
 from texthead.apps.serving.password import Password
+from texthead.apps.serving.shown import ShownFiles
 from texthead.cli import console
 from texthead.errors import DataError, RunError, TextheadError, printable
+from texthead.media import MediaPath
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 STYLE = "/base.css"
 
+# The header in which a page sends which start of the server it is of.
+_START = "x-start"
+
 # Files of pages.
-_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+_TYPES = {".js": "text/javascript", ".css": "text/css"}
 
 # Files of users that browsers show.
 MEDIA_TYPES = {
@@ -111,8 +116,7 @@ def page_app(
     *,
     page: Path | None = None,
     act: Callable[[str, dict[str, Any]], Mapping[str, Any]] | None = None,
-    media: Callable[[int], Path] | None = None,
-    files: Iterable[Path] = (),
+    shown: ShownFiles | None = None,
 ) -> ASGIApp:
     """Return a page with the shared style, the guard and, if given, a password.
 
@@ -122,63 +126,64 @@ def page_app(
         most_bytes: limits of the body, by address, where it is not 1 MiB.
         page: an HTML file to serve at `/`, with its .js and .css.
         act: answers an action, POST `/api/ACTION`, and its JSON object with another one; it runs in a thread.
-        media: returns the path of a file by its number: `/media/N` is the file, and `/preview/N` and `/still/N` are
-            small pictures of it.
-        files: all files that `media` names, or names parts of. They are served while they lead to where they lead now.
+        shown: its files: `/media/KEY` is a file, and `/preview/KEY` and `/still/KEY` are small pictures of it.
     """
-    pages = [file_route("/", page)] if page else []
+    start = secrets.token_urlsafe(12)
+    pages = [_page_route(page, start)] if page else []
     pages += [file_route(f"/{page.stem}{kind}", page.with_suffix(kind)) for kind in (".js", ".css")] if page else []
-    pages += [_action_route(act)] if act else []
+    pages += [_action_route(act, start)] if act else []
     style = file_route(STYLE, Path(__file__).with_name("base.css"))
-    all_routes = [style, *routes, *pages, *(_media_routes(media, files) if media else [])]
+    all_routes = [style, *routes, *pages, *(_media_routes(shown) if shown else [])]
     app = Starlette(routes=all_routes, exception_handlers={TextheadError: _error_response, OSError: _error_response})
     app.router.redirect_slashes = False
     guarded = app if password is None else Password(app, password, [STYLE])
     return Guard(guarded, LOCAL if host in LOCAL else None, most_bytes or {})
 
 
-def _action_route(act: Callable[[str, dict[str, Any]], Mapping[str, Any]]) -> Route:
+def _page_route(page: Path, start: str) -> Route:
+    """Return the route of an HTML file, whose script sends `start` with each action."""
+    markup = page.read_text(encoding="utf-8").replace("<html", f'<html data-start="{start}"', 1)
+    return Route("/", lambda _: HTMLResponse(markup))
+
+
+def _action_route(act: Callable[[str, dict[str, Any]], Mapping[str, Any]], start: str) -> Route:
     async def answer(request: Request) -> Response:
+        # A tab that was left open would act on the files and labels of another command.
+        if request.headers.get(_START) != start:
+            raise DataError("texthead was started again since this page was opened; reload the page")
         body = await json_body(request)
         return _json(await run_in_threadpool(act, request.path_params["action"], body))
 
     return Route("/api/{action}", answer, methods=["POST"])
 
 
-def _media_routes(media: Callable[[int], Path], files: Iterable[Path]) -> list[Route]:
+def _media_routes(shown: ShownFiles) -> list[Route]:
     """Return the routes of files and of their pictures, of which the last ones stay in memory."""
     from texthead.apps.serving.previews import preview
-    from texthead.media import MediaPath
 
-    cached, decoders = lru_cache(maxsize=512)(preview), anyio.CapacityLimiter(DECODERS)
-    files = {*files}
-    links = {file: os.path.realpath(file) for file in files if os.path.islink(file)}  # noqa: PTH114
-    folders = {folder: os.path.realpath(folder) for folder in {file.parent for file in files}}
+    @lru_cache(maxsize=512)
+    def cached(_key: str, path: Path, *pictures: int) -> tuple[str, bytes]:
+        return preview(path, *pictures)
 
-    def path_of(request: Request) -> Path:
-        path = media(request.path_params["number"])
-        file = MediaPath(path).file
-        # A file that somebody replaces by a link could be any file of the user.
-        if os.path.realpath(file) != links.get(file, str(Path(folders[file.parent], file.name))):
-            raise DataError(f"{file.name}: leads to another file than when the page was started; start it again")
-        return path
+    decoders = anyio.CapacityLimiter(DECODERS)
 
     def file(request: Request) -> Response:
-        return media_response(MediaPath(path_of(request)).file)
+        return media_response(MediaPath(shown.unchanged(request.path_params["key"])[1]).file)
 
     async def small(request: Request, *, pictures: tuple[int, ...] = ()) -> Response:
+        key = request.path_params["key"]
         # Without threads of its own, requests that wait would take those of all others.
-        kind, data = await anyio.to_thread.run_sync(lambda: cached(path_of(request), *pictures), limiter=decoders)
-        return Response(data, media_type=kind, headers={"cache-control": "no-cache"})
+        make = partial(cached, key, shown.unchanged(key)[1], *pictures)
+        kind, data = await anyio.to_thread.run_sync(make, limiter=decoders)
+        return Response(data, media_type=kind)
 
     addresses = {"media": file, "preview": small, "still": partial(small, pictures=(1,))}
-    return [Route(f"/{name}/{{number:int}}", endpoint) for name, endpoint in addresses.items()]
+    return [Route(f"/{name}/{{key}}", endpoint) for name, endpoint in addresses.items()]
 
 
 def file_route(address: str, path: Path) -> Route:
-    """Return the route of a file of the page. Without this header, browsers would keep it after an update."""
-    headers = {"cache-control": "no-cache"}
-    return Route(address, lambda _: FileResponse(path, media_type=_TYPES[path.suffix], headers=headers))
+    """Return the route of a file of the page."""
+    return Route(address, lambda _: FileResponse(path, media_type=_TYPES[path.suffix]))
 
 
 def media_response(path: Path) -> Response:
