@@ -66,7 +66,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(4):
             write_image(folder / "data" / label / f"{label}{i}.png", ("red", "blue", "green")[number], i)
     words = ["train", folder / "data", "--encoder", "mini", "--size", 32, "--epochs", 1, "--warmup", 0, "--workers", 0]
-    words += ["--baselines", "never", "--precision", "fp32", "--out", folder / "run"]
+    words += ["--baselines", "never", "--out", folder / "run"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEXTHEAD_CACHE", str(with_bridge(folder / "cache")))
         assert cli.main([*map(str, words)]) == 0
@@ -102,7 +102,7 @@ def test_every_command_that_prints_names(data: Path, tmp_path: Path, locale: str
 def run_each(run: Callable[..., subprocess.CompletedProcess[bytes]], out: Path) -> None:
     """Run the commands that print names."""
     picture, quick = f"data/{LABELS[0]}/{LABELS[0]}0.png", ("--workers", 0)
-    train = ("--encoder", "mini", "--size", 32, "--epochs", 1, "--warmup", 0, "--precision", "fp32", *quick)
+    train = ("--encoder", "mini", "--size", 32, "--epochs", 1, "--warmup", 0, *quick)
     ends_well(run("train", "data", *train, "--baselines", "never", "--out", out))
     assert [row["label"] for row in read_json(out / "classes.json")["classes"]] == sorted(LABELS)
     assert all("\\u" not in line for line in (out / "split.json").read_text(encoding="utf-8").splitlines())

@@ -16,7 +16,7 @@ from texthead.data.dataset import Dataset
 from training_runs import free_port
 
 SECONDS = 60.0
-QUICK = ("--encoder", "mini", "--size", 32, "--frames", 2, "--baselines", "never", "--precision", "fp32")
+QUICK = ("--encoder", "mini", "--size", 32, "--frames", 2, "--baselines", "never")
 TRAIN = (*QUICK, "--epochs", 2000, "--workers", 2, "--checkpoint-every", 1, "--out", "run")
 
 ALONE = """
