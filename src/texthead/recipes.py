@@ -41,14 +41,7 @@ CLASS_SHARES = ("equal", "labels", "estimate")
 ClassShares = str | Mapping[str, Any]
 
 # Engines that compute the features of a frozen encoder (features/engine.py).
-OnnxName = Literal[
-    "onnxruntime", "onnxruntime:cuda", "onnxruntime:openvino", "onnxruntime:coreml", "onnxruntime:directml"
-]
-
-EngineName = Literal["auto", "eager", OnnxName, "compiled", "bf16", "int8"]
-
-# Engines whose features differ from the encoder's own, so that they have a cache of their own.
-INEXACT: tuple[EngineName, ...] = ("bf16", "int8")
+EngineName = Literal["auto", "eager", "onnxruntime", "onnxruntime:cuda"]
 
 # How still images are decoded, except for training crops.
 Decode = Literal["reduced", "exact"]

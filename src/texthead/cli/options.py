@@ -259,8 +259,7 @@ class EncodingOptions(DecodingOptions):
 
     Args:
         device: device to compute on: auto, cpu, cuda or cuda:N
-        engine: how a frozen encoder is run: eager (plain torch), onnxruntime (on a CPU, or with another execution
-            provider), compiled (torch.compile), bf16 (not exact) or int8 (8 bits, not exact, for ViTs on a CPU); auto
+        engine: how a frozen encoder is run: eager (plain torch), onnxruntime (on a CPU), or onnxruntime:cuda; auto
             takes onnxruntime on a CPU for many frames, else eager
     """
 
