@@ -3,8 +3,8 @@
     python -m benchmarks engine [--rounds 5]
 
 `mini` with its own weights at 128 and 224 pixels, a ViT-B/32 of open_clip and one of timm with random weights: eager
-torch, eager torch with batch norms folded into convolutions, onnxruntime, bfloat16, and for the ViTs int8, eight frames
-at a time. The last column is the one-time cost of the graph: export, quantisation and comparison of features.
+torch, eager torch with batch norms folded into convolutions, and onnxruntime, eight frames at a time. The last column
+is the one-time cost of the graph: export and comparison of features.
 """
 
 import copy
@@ -24,7 +24,6 @@ from texthead.encoders.encoder import Visual, build_visual
 from texthead.encoders.lazy import weights_digest
 from texthead.encoders.load import spec_of
 from texthead.features.engine import Engine, StoredGraph
-from texthead.recipes import EngineName
 
 FRAMES = 8
 
@@ -60,17 +59,14 @@ def measure(source: str, size: int, rounds: int) -> list[list[str]]:
     """Return the rows of an encoder at a size."""
     visual = visual_of(source)
     frames = torch.randint(0, 256, (FRAMES, 3, size, size), dtype=torch.uint8)
-    export: dict[str, float] = {}
-    graphs: tuple[EngineName, ...] = ("onnxruntime",) if source == "mini" else ("onnxruntime", "int8")
-    for engine in graphs:
-        begun = now()
-        StoredGraph.of(weights_digest(visual), size, engine).make(visual, frames)
-        export[engine] = since(begun).cpu
+    begun = now()
+    StoredGraph.of(weights_digest(visual), size).make(visual, frames)
+    export = since(begun).cpu
     engines: dict[str, Callable[[Tensor], Tensor]] = {"eager": visual}
     fused = folded(visual)
     if fused is not None:
         engines["eager, batch norms folded"] = fused
-    engines |= {name: Engine(visual, name) for name in (*graphs, "bf16")}
+    engines["onnxruntime"] = Engine(visual, "onnxruntime")
     with torch.inference_mode():
         ways = {name: timed(lambda encode=encode: encode(frames), per=FRAMES) for name, encode in engines.items()}
         costs = interleaved(ways, rounds)
@@ -85,7 +81,7 @@ def measure(source: str, size: int, rounds: int) -> list[list[str]]:
             spread(ratios(costs, "eager", name)),
             spread(ratios(costs, "onnxruntime", name)),
             f"{max(0.0, float(gaps[name])):.0e}",
-            f"{export[name]:.1f}" if name in export else "-",
+            f"{export:.1f}" if name == "onnxruntime" else "-",
         ]
         for name in engines
     ]

@@ -1,11 +1,11 @@
-"""Changed answers, accuracy, size and time of exported runs, in float32 and with int8 weights.
+"""Changed answers, accuracy, size and time of exported runs.
 
     python -m benchmarks.export --data ../shared/data
 
-Each set's run is trained on a frozen `mini` and exported three times; the run in torch and each folder's model score
-the whole test split, all on the same pixels and with one thread. The interval is Wilson's. Times are CPU milliseconds
-per clip, medians over the split, of the model alone. The last rows are a ViT-B/32 tower with random weights, for size
-and time only.
+Each set's run is trained on a frozen `mini` and exported in both formats; the run in torch and each folder's model
+score the whole test split, all on the same pixels and with one thread. The interval is Wilson's. Times are CPU
+milliseconds per clip, medians over the split, of the model alone. The last rows are a ViT-B/32 tower with random
+weights, for size and time only.
 """
 
 import argparse
@@ -40,11 +40,7 @@ SETS = {
     "clothing": ("image/clothing/images.csv", ["--head", "cosine"]),
     "airborne": ("video/airborne/clips.csv", []),
 }
-WAYS: tuple[tuple[str, To, bool], ...] = (
-    ("onnx", "onnx", False),
-    ("onnx, int8", "onnx", True),
-    ("torch", "torch", False),
-)
+WAYS: tuple[To, ...] = ("onnx", "torch")
 
 Score = Callable[[np.ndarray], np.ndarray]
 
@@ -114,12 +110,12 @@ def rows_of(name: str, data: th.Dataset, run: Run, scratch: Path) -> list[str]:
     expected, base = scored(scorer_of(run, protocol), clips)
     run_size = (run.folder / "model.safetensors").stat().st_size / 1e6
     lines = [row(name, "the run, torch", expected, expected, truth, run_size, f"{base:.1f} (1.0x)")]
-    for way, to, int8 in WAYS:
-        folder = scratch / f"{name} {way}"
-        th.export(run, folder, to=to, int8=int8)
+    for to in WAYS:
+        folder = scratch / f"{name} {to}"
+        th.export(run, folder, to=to)
         exported, spent = scored(folder_of(folder, to), clips)
         size = (folder / MODELS[to]).stat().st_size / 1e6
-        lines.append(row(name, way, exported, expected, truth, size, f"{spent:.1f} ({base / spent:.1f}x)"))
+        lines.append(row(name, to, exported, expected, truth, size, f"{spent:.1f} ({base / spent:.1f}x)"))
     return lines
 
 
@@ -152,13 +148,10 @@ def vit_rows(scratch: Path, clips: int = 12) -> list[str]:
     _, base = scored(scorer_of(run, protocol), noise)
     run_size = (run.folder / "model.safetensors").stat().st_size / 1e6
     lines = [f"| ViT-B/32, random | the run, torch | | | | {run_size:.1f} | {base:.1f} (1.0x) |"]
-    for way, to, int8 in WAYS[:2]:
-        folder = scratch / f"vit {way}"
-        th.export(run, folder, to=to, int8=int8)
-        _, spent = scored(folder_of(folder, to), noise)
-        size = (folder / MODELS[to]).stat().st_size / 1e6
-        lines.append(f"| ViT-B/32, random | {way} | | | | {size:.1f} | {spent:.1f} ({base / spent:.1f}x) |")
-    return lines
+    th.export(run, scratch / "vit onnx", to="onnx")
+    _, spent = scored(folder_of(scratch / "vit onnx", "onnx"), noise)
+    size = (scratch / "vit onnx" / MODELS["onnx"]).stat().st_size / 1e6
+    return [*lines, f"| ViT-B/32, random | onnx | | | | {size:.1f} | {spent:.1f} ({base / spent:.1f}x) |"]
 
 
 def main() -> None:

@@ -3,9 +3,7 @@
     python -m benchmarks step [--rounds 5]
 
 All train `mini` at 112 pixels on the same batches of 4 clips of 8 frames in memory: a fixed tensor replaces decoding,
-so only the loops are compared. The plain loop (forward, backward, step) is the lower bound, in float32 and in bfloat16.
-The precision that `small` chooses on this CPU has its own table: for `mini`, and for a ViT-B/32 of open_clip with
-random weights.
+so only the loops are compared. The plain loop (forward, backward, step) is the lower bound. All compute in float32.
 Matching learns from the texts of its batch (Eq. 2); online, its text encoder (MiniLM and the bridge) is trained too. Of
 two processes with one thread each takes half of every batch; with gather each uses the texts of both.
 
@@ -15,7 +13,6 @@ the ratios within each round. Memory is the peak of a new process that runs one 
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,7 +25,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 import texthead as th
-from benchmarks.engine import visual_of
 from benchmarks.process_group import RunInAll, processes
 from benchmarks.rounds import (
     Cost,
@@ -42,12 +38,10 @@ from benchmarks.rounds import (
     now,
     peak_mb,
     ratios,
-    spread,
     table,
 )
 from texthead.data.clips import TrainClips
 from texthead.models.temporal import MeanPool
-from texthead.training.precision import try_both
 from texthead.training.step import set_training
 
 CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 4
@@ -55,19 +49,13 @@ CLASSES, SIZE, FRAMES, BATCH, STEPS = 8, 112, 8, 4, 4
 FEW = 3
 NAMES = ("archery", "a bird", "a boat", "juggling", "a kite", "running", "skating", "tennis")
 OURS, BARE, ONLINE, TRAINER = "texthead", "plain PyTorch loop", "matching, online", "transformers Trainer"
-OURS_HALF, BARE_HALF = "texthead, bf16", "plain PyTorch loop, bf16"
-# Of a trial of both precisions: encoder, pixels, frames of a clip; batches are those of `small`.
-TRIALS = (("mini", 128, 1), ("mini", 128, 8), ("openclip:ViT-B-32", 224, 1))
 # The paper's times for Table 6, over those of its own method.
 PAPER = {"online, gather": 2.0, "offline, gather": 2.0, "online, no gather": 1.06, "offline, no gather": 1.0}
 
 
-def recipe(half: bool = False) -> th.Recipe:
+def recipe() -> th.Recipe:
     """Return the recipe of all rows."""
-    precision = "bf16" if half else "fp32"
-    return th.recipes.small(
-        frames=FRAMES, temporal="mean", size=SIZE, epochs=1, warmup=0.5, batch=BATCH, precision=precision
-    )
+    return th.recipes.small(frames=FRAMES, temporal="mean", size=SIZE, epochs=1, warmup=0.5, batch=BATCH)
 
 
 def make_model() -> tuple[th.Encoder, th.Recognizer]:
@@ -101,7 +89,7 @@ def a_step(marks: Sequence[Cost]) -> Cost:
     return Cost(*((end - start) / (len(marks) - 2) for start, end in zip(first, last, strict=True)))
 
 
-def ours(folder: Path, steps: int, text: str | None = None, gather: bool = False, half: bool = False) -> Cost:
+def ours(folder: Path, steps: int, text: str | None = None, gather: bool = False) -> Cost:
     """Measure a step inside texthead's loop; `text` is "online" or "offline" for the matching paradigm."""
     clip, data = clip_and_data(folder, steps)
     encoder, model = make_model()
@@ -111,11 +99,11 @@ def ours(folder: Path, steps: int, text: str | None = None, gather: bool = False
         tempfile.TemporaryDirectory() as out,
         mock.patch.object(TrainClips, "__getitem__", lambda self, key: (clip, self.targets[key[1]], key[1])),
     ):
-        th.train(model, data, None, recipe(half), out=out, objective=objective)
+        th.train(model, data, None, recipe(), out=out, objective=objective)
     return a_step(marks)
 
 
-def bare(folder: Path, steps: int, half: bool = False) -> Cost:
+def bare(folder: Path, steps: int) -> Cost:
     """Measure a step of the plain loop."""
     chosen = recipe()
     clip, data = clip_and_data(folder, steps)
@@ -127,9 +115,7 @@ def bare(folder: Path, steps: int, half: bool = False) -> Cost:
     optimizer = torch.optim.AdamW(trained, lr=chosen.lr, weight_decay=chosen.weight_decay)
     targets, batch = torch.arange(len(data)) % CLASSES, torch.stack([clip] * BATCH)
     for start in range(0, len(data), BATCH):
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            logits = model(batch)
-        F.cross_entropy(logits.float(), targets[start : start + BATCH]).backward()
+        F.cross_entropy(model(batch), targets[start : start + BATCH]).backward()
         nn.utils.clip_grad_norm_(trained, chosen.clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -207,8 +193,6 @@ def rows() -> tuple[dict[str, Run], dict[str, Run]]:
     one: dict[str, Run] = {
         OURS: ours,
         BARE: bare,
-        OURS_HALF: partial(ours, half=True),
-        BARE_HALF: partial(bare, half=True),
         ONLINE: partial(ours, text="online"),
         "matching, offline": partial(ours, text="offline"),
     }
@@ -273,37 +257,15 @@ def _table(costs: Costs, memory: dict[str, float]) -> str:
     headers += ["paper's ratio", "peak MB"]
     text = table(headers, lines)
     if BARE in costs:
-        over, half = (judge(ratios(costs, *pair), at_most=1.05) for pair in ((OURS, BARE), (OURS_HALF, BARE_HALF)))
-        text += f"\n\n- texthead / plain PyTorch loop, CPU time: {over[0]} ({over[1]})"
-        text += f"\n- texthead / plain PyTorch loop, both in bf16, CPU time: {half[0]} ({half[1]})"
+        ratio, verdict = judge(ratios(costs, OURS, BARE), at_most=1.05)
+        text += f"\n\n- texthead / plain PyTorch loop, CPU time: {ratio} ({verdict})"
     return text
 
 
-def measure_trials(rounds: int, trials: Sequence[tuple[str, int, int]] = TRIALS, batch: int = 8) -> str:
-    """Return the table of trials of both precisions, by CPU time; seconds are medians."""
-    lines = []
-    for source, size, frames in trials:
-        visual = visual_of(source)
-        weight = th.random_weights(CLASSES, visual.spec.dim, generator=torch.Generator().manual_seed(0))
-        model = th.Recognizer(visual, MeanPool(), th.FrozenHead(weight, names=NAMES, scale=30.0))
-        clips = torch.from_numpy(
-            np.random.default_rng(0).integers(0, 256, (batch, frames, 3, size, size), dtype=np.uint8)
-        )
-        arguments = (model, clips, torch.arange(batch) % CLASSES, th.recipes.small())
-        outcomes = [try_both(*arguments, clock=time.process_time) for _ in range(rounds)]
-        single, half = (statistics.median(trial.seconds[index] for trial in outcomes) for index in (0, 1))
-        faster = spread([trial.seconds[0] / trial.seconds[1] for trial in outcomes])
-        chosen = "/".join(sorted({trial.chosen for trial in outcomes}))
-        numbers = (f"{single:.2f}", f"{half:.2f}", faster, f"{outcomes[0].cosine:.4f}", chosen)
-        lines.append([f"{source}, {batch} clips of {frames} x {size} pixels", *numbers])
-    return table(["encoder", "fp32 CPU-s", "bf16 CPU-s", "speed-up", "gradient's cosine", "chosen"], lines)
-
-
 def section(rounds: int, _: Path) -> Section:
-    """Measure loops and precisions."""
+    """Measure the loops."""
     text, rows = measure(rounds)
     about = (
         f"`mini`, {BATCH} clips of {FRAMES} frames of {SIZE} pixels, {torch.get_num_threads()} threads in one process."
     )
-    trials = f"### Float32 and bfloat16\n\n{measure_trials(rounds)}"
-    return Section(f"## A training step\n\n{about}\n\n{text}\n\n{trials}", rows)
+    return Section(f"## A training step\n\n{about}\n\n{text}", rows)

@@ -15,14 +15,18 @@ from paper.rows import Row
 Scale = Literal["smoke", "mini", "full"]
 
 # --- the paper's setting (Sec. 4.1): ViT-B/16, 8 frames, 30 epochs, batch 128
-_HALF = {"precision": "bf16", "grad_checkpointing": True}
-KINETICS = Row("k400", encoder="openclip:ViT-B-16/openai", recipe="paper", changes={"temporal": "transformer", **_HALF})
+KINETICS = Row(
+    "k400",
+    encoder="openclip:ViT-B-16/openai",
+    recipe="paper",
+    changes={"temporal": "transformer", "grad_checkpointing": True},
+)
 KINETICS_MEAN = KINETICS.changed(temporal="mean")
 IMAGENET = Row(
     "imagenet",
     encoder="openclip:ViT-B-16/openai",
     recipe="paper",
-    changes={"frames": 1, "epochs": 10, "template": "a photo of a {}.", **_HALF},
+    changes={"frames": 1, "epochs": 10, "template": "a photo of a {}.", "grad_checkpointing": True},
 )
 
 # --- the stand-ins

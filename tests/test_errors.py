@@ -35,7 +35,7 @@ CALLS = {
     "th.load_encoder('mini', text=3)": "`text` must be text, got 3",
     "th.set_max_megapixels(0)": "`limit` must be a whole number, 1 or more, got 0",
     "th.Reading(batch=0)": "`batch` must be a whole number, 1 or more, got 0",
-    "th.Reading(engine='fast')": "`engine` must be auto, eager, onnxruntime, onnxruntime:cuda, onnxruntime:openvino, onnxruntime:coreml, onnxruntime:directml, compiled, bf16 or int8, got 'fast'",
+    "th.Reading(engine='fast')": "`engine` must be auto, eager, onnxruntime or onnxruntime:cuda, got 'fast'",
     "th.RunOptions(k=0)": "`k` must be a whole number, 1 or more, got 0",
     "th.Views(np.float64(4))": "`clips` must be a whole number, 1 or more, got np.float64(4.0)",
     "th.Views(True)": "`clips` must be a whole number, 1 or more, got True",

@@ -157,7 +157,7 @@ def test_predictions_show_three_classes_and_what_is_none_of_them() -> None:
 # --- a run, and progress bars
 
 
-RECIPE = small(frames=1, size=32, epochs=2, batch=2, precision="fp32", temporal="mean")
+RECIPE = small(frames=1, size=32, epochs=2, batch=2, temporal="mean")
 
 
 def test_a_run_shows_classes_recipe_and_scores(tmp_path: Path) -> None:

@@ -41,14 +41,7 @@ CLASS_SHARES = ("equal", "labels", "estimate")
 ClassShares = str | Mapping[str, Any]
 
 # Engines that compute the features of a frozen encoder (features/engine.py).
-OnnxName = Literal[
-    "onnxruntime", "onnxruntime:cuda", "onnxruntime:openvino", "onnxruntime:coreml", "onnxruntime:directml"
-]
-
-EngineName = Literal["auto", "eager", OnnxName, "compiled", "bf16", "int8"]
-
-# Engines whose features differ from the encoder's own, so that they have a cache of their own.
-INEXACT: tuple[EngineName, ...] = ("bf16", "int8")
+EngineName = Literal["auto", "eager", "onnxruntime", "onnxruntime:cuda"]
 
 # How still images are decoded, except for training crops.
 Decode = Literal["reduced", "exact"]
@@ -142,8 +135,8 @@ class Recipe:
         warmup: epochs of linear warm-up; cosine decay follows.
         schedule_every: steps between changes of the learning rate.
         clip_norm: largest gradient norm (0: no limit).
-        precision: precision of the forward pass; weights stay float32. "auto" is bf16 if a trial on the first batch
-            finds it faster, else fp32.
+        precision: precision of the forward pass; weights stay float32. None is bf16 on a GPU that has it, else fp32,
+            also on a CPU, where bf16 may be a hundred times slower.
         freeze_batchnorm: keep the pretrained batch-norm statistics.
         freeze_encoder: train only the temporal module and the head, on frame features that are encoded once.
         tune: encoder weights to fine-tune: all of them, low-rank adapters of its attention, scales and biases of its
@@ -204,7 +197,7 @@ class Recipe:
     warmup: float = 5.0
     schedule_every: PositiveInt = 1
     clip_norm: float = 0.0
-    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    precision: Literal["fp32", "bf16"] | None = None
     freeze_batchnorm: bool = False
     freeze_encoder: bool = False
     tune: Literal["all", "lora", "norm", "projection", "none"] = "all"
@@ -343,7 +336,6 @@ def small(**changes) -> Recipe:
         weight_decay=0.05,
         warmup=1.0,
         clip_norm=1.0,
-        precision="auto",
         freeze_batchnorm=True,
         learn_scale=False,
         center=True,

@@ -39,7 +39,6 @@ from made import write_image
 from messages import prints, refuses
 from texthead.apps.doctor.findings import Finding
 from texthead.data.protocol import Pixels
-from texthead.evaluation.intervals import paired_interval
 
 
 def rows_of(table: str) -> dict[str, list[str]]:
@@ -133,20 +132,8 @@ def test_the_machine_is_described_without_name_and_path() -> None:
 
 def test_single_run_scripts_need_no_extra() -> None:
     scripts = {path.stem for path in Path(run.__file__).parent.glob("*.py")}
-    helpers, long = {"__init__", "__main__", "rounds", "videos", "ffmpeg"}, {"fewshot", "export", "int8"}
+    helpers, long = {"__init__", "__main__", "rounds", "videos", "ffmpeg"}, {"fewshot", "export"}
     assert set(run.SECTIONS) <= scripts - helpers - long
-
-
-def test_int8_cost_paired_over_items() -> None:
-    int8 = pytest.importorskip("benchmarks.int8", reason="the extra onnx")
-    right = np.arange(40) < 30
-    worse, same = right & (np.arange(40) != 3), right.copy()
-    runs = [int8.Costs(right, worse, 2, 0.25, (1.0, 0.3), 0.99), int8.Costs(right, same, 0, 0.125, (1.0, 0.3), 0.999)]
-    low, high = paired_interval(0.5, 0.0, 40)
-    loss = f"1.25 ({low:.2f} to {high:.2f})"
-    assert (
-        int8.row("drawn", runs) == f"| drawn | 40 | 75.0/72.5 75.0/75.0 | {loss} | 2 0 | 0.25 | 0.9900 | 1.0 -> 0.3 |"
-    )
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +258,6 @@ SMALLEST: dict[str, tuple[Callable[[Path], str], set[str]]] = {
         lambda _: step.measure(0, steps=step.FEW, memory=False).text,
         {title for rows in step.rows() for title in rows},
     ),
-    "precisions": (lambda _: step.measure_trials(1, [("mini", 32, 1)], batch=2), {"mini, 2 clips of 1 x 32 pixels"}),
     "reading": (
         lambda folder: reading.measure(folder, [videos.drawn(1, 0)], 0, memory=True).text,
         {

@@ -242,14 +242,14 @@ def find_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]
 
 
 def engine_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
-    """Yield the record and the graph of an encoder with 8-bit weights; a damaged graph is made again."""
+    """Yield the record and the graph of an encoder; a damaged graph is made again."""
     spec = VisualSpec("a", "timm:a", 64, 32, 0.9, "bicubic", (0.5,) * 3, (0.2,) * 3, "gelu", False, True)
     visual = Visual(VisionTransformer(32, 16, num_classes=0, embed_dim=64, depth=1, num_heads=2), spec).eval()
     images = frames(4, 32)
-    Engine(visual, "int8")(images)
+    Engine(visual, "onnxruntime")(images)
     (graph,) = (cache_dir() / "engines").glob("*.onnx")
     for path in (graph.with_suffix(".json"), graph):
-        yield path, lambda _: Engine(visual, "int8")(images)
+        yield path, lambda _: Engine(visual, "onnxruntime")(images)
 
 
 def question_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:

@@ -17,6 +17,8 @@ from texthead.files import read_json
 
 LABELS = ("кот", "狗", "🦆")
 
+QUICK = ("--set", "size=32", "--set", "epochs=1", "--set", "warmup=0")
+
 # Environment variables that set Python's output encoding.
 LOCALES = {
     "ascii": {"LC_ALL": "C", "PYTHONUTF8": "0"},
@@ -65,21 +67,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, label in enumerate(LABELS):
         for i in range(4):
             write_image(folder / "data" / label / f"{label}{i}.png", ("red", "blue", "green")[number], i)
-    words = [
-        "train",
-        folder / "data",
-        "--encoder",
-        "mini",
-        "--set",
-        "size=32",
-        "--set",
-        "epochs=1",
-        "--set",
-        "warmup=0",
-        "--workers",
-        0,
-    ]
-    words += ["--set", "precision=fp32", "--out", folder / "run"]
+    words = ["train", folder / "data", "--encoder", "mini", "--tune", "all", *QUICK, "--workers", 0]
+    words += ["--out", folder / "run"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEXTHEAD_CACHE", str(with_bridge(folder / "cache")))
         assert cli.main([*map(str, words)]) == 0
@@ -115,20 +104,7 @@ def test_every_command_that_prints_names(data: Path, tmp_path: Path, locale: str
 def run_each(run: Callable[..., subprocess.CompletedProcess[bytes]], out: Path) -> None:
     """Run the commands that print names."""
     picture, quick = f"data/{LABELS[0]}/{LABELS[0]}0.png", ("--workers", 0)
-    train = (
-        "--encoder",
-        "mini",
-        "--set",
-        "size=32",
-        "--set",
-        "epochs=1",
-        "--set",
-        "warmup=0",
-        "--set",
-        "precision=fp32",
-        *quick,
-    )
-    ends_well(run("train", "data", *train, "--out", out))
+    ends_well(run("train", "data", "--encoder", "mini", "--tune", "all", *QUICK, *quick, "--out", out))
     assert [row["label"] for row in read_json(out / "classes.json")["classes"]] == sorted(LABELS)
     assert all("\\u" not in line for line in (out / "split.json").read_text(encoding="utf-8").splitlines())
     page = (out / "report.html").read_text(encoding="utf-8")

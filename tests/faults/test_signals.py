@@ -16,7 +16,7 @@ from texthead.data.dataset import Dataset
 from training_runs import free_port
 
 SECONDS = 60.0
-QUICK = ("--encoder", "mini", "--set", "size=32", "--set", "frames=2", "--set", "precision=fp32")
+QUICK = ("--encoder", "mini", "--tune", "all", "--set", "size=32", "--set", "frames=2")
 TRAIN = (*QUICK, "--set", "epochs=2000", "--workers", 2, "--checkpoint-every", 1, "--out", "run")
 
 ALONE = """

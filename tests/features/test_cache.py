@@ -92,7 +92,7 @@ def test_times_that_were_edited_are_missing(tmp_path: Path, value: str) -> None:
 
 
 def test_rows_of_another_width_than_the_encoder_are_misfits(visual: Visual, tmp_path: Path) -> None:
-    dim, cache = visual.spec.dim, open_cache(visual, PIXELS, tmp_path, "eager")
+    dim, cache = visual.spec.dim, open_cache(visual, PIXELS, tmp_path)
     assert cache is not None
     for count in (dim, dim - 1, 2 * dim):
         cache.put("a", 2, [0, 1], torch.ones(2, count))

@@ -18,7 +18,6 @@ from texthead.encoders.load import load_encoder, spec_of
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
 from texthead.features import engine as engines
-from texthead.features.cache import open_cache
 from texthead.features.engine import Engine, StoredGraph
 from texthead.features.frames import frame_features
 from texthead.features.reading import Reading, engines_text
@@ -27,7 +26,7 @@ from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TokenConv
 from texthead.parallel.progress import Reporter
-from texthead.recipes import EngineName, OnnxName
+from texthead.recipes import EngineName
 
 MANY = 10_000
 
@@ -193,12 +192,11 @@ def test_without_the_packages_torch_runs_it(mini, cache, package, monkeypatch):
 # --- execution providers
 
 
-@pytest.mark.parametrize("engine", [name for name in engines.PROVIDERS if ":" in name])
-def test_a_provider_that_is_not_installed(mini, cache, monkeypatch, engine):
-    provider, _, package = engines.PROVIDERS[engine]
+def test_a_provider_that_is_not_installed(mini, cache, monkeypatch):
+    provider, _, package = engines.PROVIDERS["onnxruntime:cuda"]
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
-    with refuses(RunError, f"`engine={engine}`", provider, "CPUExecutionProvider", f"install {package}"):
-        Engine(mini, engine)(frames(64))
+    with refuses(RunError, "`engine=onnxruntime:cuda`", provider, "CPUExecutionProvider", f"install {package}"):
+        Engine(mini, "onnxruntime:cuda")(frames(64))
     assert not list(cache.glob("*"))
 
 
@@ -211,8 +209,7 @@ def test_a_provider_that_does_not_start_is_tried_again(mini, cache, monkeypatch)
 
 
 def test_every_provider_is_an_engine_with_graphs_of_its_own():
-    assert [*engines.PROVIDERS] == [*get_args(OnnxName)]
-    assert set(engines.PROVIDERS) < set(get_args(EngineName))
+    assert {*engines.PROVIDERS, "auto", "eager"} == {*get_args(EngineName)}
     paths = {StoredGraph.of("weights", 64, engine).path for engine in engines.PROVIDERS}
     assert len(paths) == len(engines.PROVIDERS)
 
@@ -226,54 +223,7 @@ def test_a_session_gets_arrays_and_gives_tensors():
     assert engines._run_session(Session(), frames(8).transpose(2, 3)).shape == (8, 3)
 
 
-def test_bf16_is_another_feature_with_a_cache_of_its_own(mini, tmp_path, monkeypatch):
-    lines: list[str] = []
-    encode = Engine(mini, "bf16", reporter=Reporter(note=lines.append))
-    with torch.inference_mode():
-        gap = one_minus_cosine(encode(frames(64)), mini(frames(64)))
-    assert 1e-6 < gap < 1e-2
-    prints(lines[0], f"lowest {1 - gap:.4f}")
-    monkeypatch.setattr(engines, "LEAST_COSINE", 1.1)
-    with pytest.raises(RunError, match="bf16"):
-        Engine(mini, "bf16")(frames(64))
-
-
-def test_int8_has_a_cache_and_a_graph_of_its_own(cache, tmp_path, monkeypatch):
-    visual, lines = build_visual(spec_of("timm:vit_tiny_patch16_224")).eval(), []
-    graphs, x, pixels = [], frames(224), Pixels(224, 224, "bicubic")
-    for share in (8, 0):
-        classify = (lambda features: features.argmax(-1) > -1) if share else (lambda features: features[:, 0])
-        encode = Engine(visual, "int8", reporter=Reporter(note=lines.append), classify=classify)
-        with torch.inference_mode():
-            gap = one_minus_cosine(encode(x), visual(x))
-        assert 1e-6 < gap < 1e-2
-        prints(lines[-1], f"lowest {1 - gap:.4f}", f"first 8 frames, {share} with the same prediction")
-        graphs.append([path.read_bytes() for path in cache.glob("*.onnx")])
-        monkeypatch.setattr(engines, "_export", lambda *_: pytest.fail("it is kept"))
-    assert len(graphs[0]) == 1
-    assert graphs[0] == graphs[1]
-    assert (len(lines), encode.name) == (2, "int8")
-    for engine in ("auto", "onnxruntime", "bf16", "int8"):
-        open_cache(visual, pixels, tmp_path / "features", engine)
-    assert len({path.stem for path in (tmp_path / "features").iterdir()}) == 3
-
-
-@pytest.mark.parametrize(
-    ("engine", "parts"), [("int8", ["mini", "convolutions", "`engine=auto`"]), ("compiled", ["a GPU", "cpu"])]
-)
-def test_an_engine_that_is_not_for_this_encoder_or_device(mini, engine, parts):
-    with refuses(RunError, f"`engine={engine}`", *parts):
-        Engine(mini, engine)(frames(64))
-
-
-def test_a_new_graph_names_the_gain_of_bf16(mini):
-    record = {"exact": True, "gap": 1e-12}
-    prints(engines._message({**record, "bf16": [1.63, 4e-5]}, "onnxruntime"), "1e-12", "`engine=bf16`", "1.6", "4e-05")
-    assert "bf16" not in engines._message(record, "onnxruntime")
-    assert engines._gain_of_bf16(mini, mini, frames(64)) is None
-
-
-def test_exact_engines_share_a_cache_and_bf16_has_its_own(mini, tmp_path):
+def test_engines_share_a_cache(mini, tmp_path):
     path, pixels, used = write_image(tmp_path / "a.png", "red"), Pixels(64, 64, "bicubic"), list[str]()
 
     def feature(engine):
@@ -283,10 +233,8 @@ def test_exact_engines_share_a_cache_and_bf16_has_its_own(mini, tmp_path):
 
     exact = feature("onnxruntime")
     assert torch.equal(feature("eager"), exact)
-    assert not torch.equal(feature("bf16"), exact)
-    feature("bf16")
-    assert used == ["onnxruntime", "onnxruntime", "bf16", "bf16"]
-    assert engines_text(used) == "bf16, onnxruntime"
+    assert used == ["onnxruntime", "onnxruntime"]
+    assert engines_text(["onnxruntime", "eager", *used]) == "eager, onnxruntime"
     assert engines_text([]) == "eager"
 
 

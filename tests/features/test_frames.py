@@ -262,7 +262,7 @@ def test_a_folder_of_frames_with_a_gap_or_a_pipe_is_a_value(
 
 def test_cache_folder_from_environment(visual: Visual, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "here"))
-    cache = open_cache(visual, PIXELS, True, "eager")
+    cache = open_cache(visual, PIXELS, True)
     assert cache is not None
     cache.put("a", 1, [0], torch.ones(1, 3))
     assert (tmp_path / "here" / "features" / f"{encoder_key(visual, PIXELS)}.sqlite").is_file()

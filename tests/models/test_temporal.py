@@ -9,7 +9,6 @@ from functools import cache
 import pytest
 import timm
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import VJEPA2Config
 from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2AttentivePooler
@@ -19,7 +18,6 @@ from messages import refuses
 from texthead.encoders.encoder import Visual, build_visual
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
-from texthead.models.linear import Linear
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import (
     AttentivePool,
@@ -465,12 +463,3 @@ def test_vjepa2_pooling_starts_with_small_outputs():
     assert all(weight.grad is not None for weight in module.parameters())
     with refuses(RunError, 100, 3):
         VJEPA2Pool(100, heads=3)
-
-
-def test_second_derivatives_are_those_of_torch() -> None:
-    layer, x = Linear(64, 48), torch.randn(40, 64, requires_grad=True)
-    results = []
-    for function in (layer, lambda rows: F.linear(rows, layer.weight, layer.bias)):
-        (grad,) = torch.autograd.grad(function(x).pow(2).sum(), x, create_graph=True)
-        results.append(torch.autograd.grad(grad.pow(2).sum(), [x, layer.weight]))
-    torch.testing.assert_close(*results)

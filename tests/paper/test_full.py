@@ -133,7 +133,7 @@ def test_a_matching_row_runs_under_torchrun_on_all_processes(runtime, encoder, g
         online=online,
         processes=8,
         alone=True,
-    ).changed(epochs=1, frames=2, precision="fp32", grad_checkpointing=False)
+    ).changed(epochs=1, frames=2, grad_checkpointing=False)
     two = replace(runtime, accumulate=1, processes=2)
     result, seconds = launched(Job("row", 0, row), two)
     assert (result["steps"], result["items"], result["count"]) == (1, 6, 3)

@@ -163,7 +163,7 @@ def test_a_hub_that_refuses_is_one_line(client, world, tmp_path):
         done = client(*words, HF_ENDPOINT="http://127.0.0.1:9")
         assert done.code == 2
         assert len(done.err.strip().splitlines()) == 1
-    for options in (["--int8"], ["--out", tmp_path / "out"], ["--classes", "a, b"]):
+    for options in (["--out", tmp_path / "out"], ["--classes", "a, b"]):
         done = client("export", world.run, "--to", "hub:me/colours", *options)
         assert done.code == 2
         prints(done.err, options[0])

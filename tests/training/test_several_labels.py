@@ -21,7 +21,7 @@ from texthead.runs.run import load_run
 from texthead.training.train import train
 from training_runs import NAMES, RECIPE, Stop, assert_same_weights, draw, losses, make_model, stop_after, timeless
 
-SHORT = replace(RECIPE, epochs=3, batch=4, frames=1, precision="fp32")
+SHORT = replace(RECIPE, epochs=3, batch=4, frames=1)
 LABELS = ("red", "blue; red", "", "blue", "red", "blue; red", "blue", "")
 
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from made import PIXELS, SPEC, Trap, held_by_another, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
 from run_folders import contents
+from texthead import recipes
 from texthead.data import Dataset, Item, Protocol, Views
 from texthead.data.batches import EpochBatches
 from texthead.data.clips import TrainClips
@@ -43,7 +44,7 @@ from texthead.training import Execution, RunInfo
 from texthead.training import optimizer as optimizing
 from texthead.training.matching import Matching
 from texthead.training.optimizer import parameter_groups
-from texthead.training.step import set_training
+from texthead.training.step import ParallelModel, precision_on, set_training
 from texthead.training.train import READ_EVERY, train
 from training_runs import (
     NAMES,
@@ -225,6 +226,23 @@ def test_bf16_is_the_forward_pass_and_weights_stay_float32(data: Dataset, tmp_pa
     assert half != full
     assert half == pytest.approx(full, rel=0.1)
     assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+
+
+def test_precision_is_bf16_only_on_a_gpu_that_has_it_or_if_set(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for native in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)  # noqa: B023
+        precisions = [precision_on(torch.device(kind)) for kind in ("cpu", "cuda", "mps")]
+        assert precisions == ["fp32", "bf16" if native else "fp32", "fp32"]
+    assert all(recipes.RECIPES[name]().precision is None for name in recipes.RECIPES)
+    model, seen = make_model(), list[torch.dtype]()
+    model.temporal.register_forward_hook(lambda _module, _inputs, out: seen.append(out.dtype))
+    train(model, data, None, ONE, out=tmp_path)
+    assert set(seen) == {torch.float32}
+    assert json.loads((tmp_path / "recipe.json").read_text())["recipe"]["precision"] == "fp32"
+    with refuses(RunError, "`precision` 'fp32', not 'bf16'"):
+        train(make_model(), data, None, replace(ONE, precision="bf16"), out=tmp_path, resume=True)
 
 
 # --- the same run, however it is interrupted ------------------------------------------------------------------------
@@ -699,7 +717,7 @@ def test_the_folder_holds_what_prediction_needs(
     recipe = replace(ONE, origin="centre")
     records = train(model, data, val, recipe, out=tmp_path, info=RunInfo(["Blue", "Red"], val))
     run = load_run(tmp_path)
-    assert (run.recipe, run.spec, run.pixels, run.labels) == (recipe, SPEC, PIXELS, NAMES)
+    assert (run.recipe, run.spec, run.pixels, run.labels) == (replace(recipe, precision="fp32"), SPEC, PIXELS, NAMES)
     assert run.trained_on == {str(item.path.resolve()) for item in data.items}
     assert run.held_out == tuple(str(item.path.resolve()) for item in val.items)
     split, classes = (json.loads((tmp_path / name).read_text()) for name in ("split.json", "classes.json"))
@@ -780,11 +798,11 @@ def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch:
     """Tensors of the device meta have no values: the first call that needs one raises."""
     passes: list[None] = []
 
-    def to_meta(model: Recognizer, clips: object, batches: object, recipe: Recipe, *_: object, **__: object) -> Recipe:
+    def to_meta(model: Recognizer, *rest: Any) -> ParallelModel:
         model.to("meta").temporal.register_forward_hook(lambda *_: passes.append(None))
-        return recipe
+        return ParallelModel(model, *rest)
 
-    monkeypatch.setattr(training, "choose_precision", to_meta)  # The clips are made by then.
+    monkeypatch.setattr(training, "ParallelModel", to_meta)  # The clips are made by then.
     # Neither autocast nor fused kernels know meta.
     adamw = torch.optim.AdamW
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())

@@ -22,7 +22,7 @@ from texthead.files import cache_dir
 from texthead.media.limits import check_file
 from texthead.media.paths import MediaPath
 from texthead.parallel.progress import Reporter
-from texthead.recipes import INEXACT, EngineName
+from texthead.recipes import EngineName
 
 _FORMAT = 1
 
@@ -280,17 +280,16 @@ class CachedClips(Sequence):
         return features.view(-1, self.dim)
 
 
-def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool, engine: EngineName) -> FeatureCache | None:
+def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool) -> FeatureCache | None:
     """Return the cache of an encoder and preprocessing in a folder; None if there is no folder.
 
     Args:
         folder: True for the folder `features` in the user's cache folder, False for none.
-        engine: the engine; features of an inexact one (bf16, int8) have a cache of their own.
     """
     if not folder:
         return None
     code = code_of_packages("texthead.encoders", "texthead.readers")  # It may change with the same weights and files.
-    key = "-".join([encoder_key(visual, pixels), *([engine] if engine in INEXACT else []), *([code] if code else [])])
+    key = "-".join([encoder_key(visual, pixels), *([code] if code else [])])
     folder, spec = cache_dir() / "features" if folder is True else Path(folder), visual.spec
     return FeatureCache(key, folder, spec.number_type, spec.dim if spec.frames == 1 else None)
 

@@ -1,18 +1,13 @@
 """Engines: ways to run a frozen encoder.
 
 eager        the encoder in plain torch
-onnxruntime  an exported graph of the encoder in onnxruntime, on the CPU; `onnxruntime:cuda` and its like run it with
-             another of onnxruntime's execution providers
-compiled     the encoder through torch.compile, on a GPU
-bf16         a copy of the encoder in bfloat16: not exact
-int8         the graph with 8-bit weights and matrix products, on the CPU: not exact
+onnxruntime  an exported graph of the encoder in onnxruntime, on the CPU; `onnxruntime:cuda` runs it on a GPU
 
 `auto` chooses onnxruntime on a CPU if there are enough frames to pay for the graph and the graph reproduces the
 encoder's features, else eager. The graph is stored, with the result of the comparison, in the folder `engines` of
 `cache_dir()`.
 """
 
-import copy
 import hashlib
 import io
 import logging
@@ -26,7 +21,6 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from time import process_time
 from typing import Any
 
 import torch
@@ -34,25 +28,16 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from texthead.encoders.encoder import Visual, as_visual
+from texthead.encoders.encoder import Visual
 from texthead.encoders.lazy import LazyVisual, weights_digest
 from texthead.encoders.load import keeps_graph
 from texthead.errors import RunError
-from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, scratch_folder, write_json
+from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, write_json
 from texthead.parallel.progress import Reporter
-from texthead.recipes import INEXACT, EngineName
+from texthead.recipes import EngineName
 
 # Largest 1 - cosine of features that count as equal.
 EXACT = 1e-6
-
-# Smallest mean cosine allowed for inexact engines.
-LEAST_COSINE = 0.998
-
-# Frames on which inexact engines are compared; more if more come at once.
-_COMPARED = 8
-
-# Smallest speed-up of bf16 over onnxruntime, in CPU time, that is worth a remark.
-_WORTH = 1.3
 
 # Minimum number of frames, plus frames per million weights: to look for a stored graph and open it (for ViT-B/32 this
 # costs 1.4 CPU-s and saves 0.024 per frame); to export one.
@@ -67,14 +52,9 @@ _FORMAT = 1
 PROVIDERS: Mapping[EngineName, tuple[str, dict[str, str], str]] = {
     "onnxruntime": ("CPUExecutionProvider", {}, "onnxruntime"),
     "onnxruntime:cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}, "onnxruntime-gpu"),
-    "onnxruntime:openvino": ("OpenVINOExecutionProvider", {"precision": "ACCURACY"}, "onnxruntime-openvino"),
-    "onnxruntime:coreml": ("CoreMLExecutionProvider", {}, "onnxruntime on macOS"),
-    "onnxruntime:directml": ("DmlExecutionProvider", {}, "onnxruntime-directml"),
 }
 
 Encode = Callable[[UInt8[Tensor, "frames 3 height width"]], Float[Tensor, "frames dim"]]
-
-Classify = Callable[[Float[Tensor, "frames dim"]], Tensor]
 
 
 class Engine:
@@ -84,10 +64,7 @@ class Engine:
         visual: the frozen encoder. Modules other than `Visual` run in plain torch.
         wanted: "auto", or the engine to use.
         frames: estimate of the total number of frames; `auto` exports a graph only for many.
-        reporter: gets the engine's name when it is chosen, and messages: a new graph, inexact features, too little GPU
-            memory.
-        classify: features of frames -> the predictions of each, of which an inexact engine's message gives the share
-            that stays the same.
+        reporter: gets the engine's name when it is chosen, and messages: a new graph, too little GPU memory.
 
     Attributes:
         name: the engine in use; "eager" before the first frames.
@@ -99,14 +76,11 @@ class Engine:
         wanted: EngineName = "auto",
         frames: int = 0,
         reporter: Reporter = Reporter(),
-        classify: Classify | None = None,
     ):
         self.name: EngineName = "eager"
         self._reporter = reporter
-        self._visual, self._frames, self._classify = visual, frames, classify
+        self._visual, self._frames = visual, frames
         self._most = sys.maxsize  # Frames at once; halved when the GPU runs out of memory.
-        # Exact and other features of an inexact engine's first frames.
-        self._compared: list[tuple[Tensor, Tensor]] = []
         self._wanted: EngineName = wanted
         self._encode: Encode | None = None
 
@@ -134,60 +108,22 @@ class Engine:
         if self._encode is None:
             self._encode = self._choose(frames)
             self._reporter.used(self.name)
-        features = self._encode(frames)
-        if self.name in INEXACT and sum(len(exact) for exact, _ in self._compared) < self._enough:
-            self._compare(frames, features)
-        return features
-
-    @property
-    def _enough(self) -> int:
-        """On how many frames an inexact engine is compared: half of few, since some may be unreadable."""
-        return min(_COMPARED, max(1, self._frames // 2))
-
-    @torch.inference_mode()
-    def _compare(self, frames: UInt8[Tensor, "frames 3 size size"], features: Float[Tensor, "frames dim"]) -> None:
-        """Compare features with the encoder's own; say how they agree once that is known of enough frames.
-
-        Raises:
-            RunError: they differ too much.
-        """
-        self._compared.append((self._visual(frames), features))
-        exact, other = (torch.cat(each) for each in zip(*self._compared, strict=True))
-        cosines = _cosines(exact, other)
-        if not cosines.mean() >= LEAST_COSINE:
-            raise RunError(
-                f"`engine={self.name}`: the mean cosine similarity to exact features is {float(cosines.mean()):.4f}, "
-                f"below {LEAST_COSINE} ({as_visual(self._visual).spec.source}); use `engine=auto`"
-            )
-        if len(exact) < self._enough:
-            return
-        over = f"first {len(exact)} frames" if len(exact) > 1 else "first frame"
-        values = f"mean {float(cosines.mean()):.4f}, lowest {float(cosines.min()):.4f} over the {over}"
-        if self._classify is not None:
-            same = self._classify(exact) == self._classify(other)
-            values += f", {int(same.reshape(len(exact), -1).all(1).sum())} with the same prediction"
-        self._reporter.note(f"engine {self.name}: cosine similarity to exact features: {values}")
+        return self._encode(frames)
 
     def _choose(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Encode:
         visual: nn.Module = self._visual
         wanted: EngineName = self._wanted
         if not isinstance(visual, Visual) or wanted == "eager":
             return visual
-        if visual.mean.device.type != "cpu" and wanted in ("auto", "onnxruntime", "int8"):
+        if visual.mean.device.type != "cpu" and wanted in ("auto", "onnxruntime"):
             if wanted != "auto":
                 raise RunError(f"`engine={wanted}` is for the CPU, not for {visual.mean.device}; use `engine=auto`")
             return visual
-        if wanted == "compiled":
-            encode = _compiled(visual)
-        elif wanted == "bf16":
-            encode = _in_bf16(visual)
-        else:
-            session = _session_for(visual, frames, self._frames, wanted, self._reporter)
-            if session is None:
-                return visual
-            encode = partial(_run_session, session)
+        session = _session_for(visual, frames, self._frames, wanted, self._reporter)
+        if session is None:
+            return visual
         self.name = "onnxruntime" if wanted == "auto" else wanted
-        return encode
+        return partial(_run_session, session)
 
 
 def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineName, reporter: Reporter) -> Any:
@@ -201,11 +137,6 @@ def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineNa
     engine: EngineName = "onnxruntime" if automatic else wanted
     if not automatic:
         _check_provider(engine)
-    if engine == "int8" and _convolutional(visual):
-        raise RunError(
-            f"`engine=int8` is for encoders of matrix products (ViTs), and {visual.spec.source} has most weights in "
-            "convolutions, where it gains little; use `engine=auto`"
-        )
     stored = StoredGraph.of(weights_digest(visual), frames.shape[-1], engine)
     record = stored.record() if kept else None
     if record is None and (not automatic or expected >= _enough_frames(visual, *_MAKE)):
@@ -225,7 +156,7 @@ def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineNa
 
 def _check_provider(engine: EngineName) -> None:
     """Raise RunError unless onnxruntime and onnx are installed, with the execution provider of this engine."""
-    name, _, package = _provider(engine)
+    name, _, package = PROVIDERS[engine]
     if not _installed():
         raise RunError(f"`engine={engine}`: onnxruntime and onnx are not installed; install {package} and onnx")
     import onnxruntime
@@ -237,25 +168,11 @@ def _check_provider(engine: EngineName) -> None:
         )
 
 
-def _provider(engine: EngineName) -> tuple[str, dict[str, str], str]:
-    return PROVIDERS["onnxruntime" if engine == "int8" else engine]
-
-
 def _message(record: dict[str, Any], engine: EngineName) -> str:
     """Return a message about a new graph."""
     if not record["exact"]:
         return f"engine: torch, since {engine} does not reproduce this encoder's features"
-    hint = "; `engine=bf16` would be {:.1f} times as fast (1 - cosine {:.0e})" if "bf16" in record else ""
-    return (
-        f"engine: {engine} (1 - cosine {record['gap']:.0e}; graph stored for this encoder and size)"
-        f"{hint.format(*record.get('bf16', ()))}"
-    )
-
-
-def _convolutional(visual: Visual) -> bool:
-    """Return whether most weights of an encoder are in convolutions."""
-    convolutions = sum(module.weight.numel() for module in visual.modules() if isinstance(module, nn.Conv2d))
-    return 2 * convolutions > sum(weight.numel() for weight in visual.parameters())
+    return f"engine: {engine} (1 - cosine {record['gap']:.0e}; graph stored for this encoder and size)"
 
 
 def _enough_frames(visual: Visual, frames: int, more: int) -> int:
@@ -276,8 +193,8 @@ class StoredGraph:
     @classmethod
     def of(cls, weights: str, size: int, engine: EngineName = "onnxruntime") -> "StoredGraph":
         """Return the entry for weights with this digest, square frames of `size` pixels, this processor and engine."""
-        versions = map(_version, ("torch", "onnxruntime", _provider(engine)[2]))
-        about = (_FORMAT, weights, size, _processor(), _provider(engine), *versions, *({engine} & {*INEXACT}))
+        provider = PROVIDERS[engine]
+        about = (_FORMAT, weights, size, _processor(), provider, *map(_version, ("torch", "onnxruntime", provider[2])))
         path = cache_dir() / "engines" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}.json"
         return cls(path, engine)
 
@@ -309,27 +226,20 @@ class StoredGraph:
     def make(self, visual: Visual, frames: UInt8[Tensor, "frames 3 size size"]) -> dict[str, Any] | None:
         """Export the encoder, compare its features with the graph's, store graph and record, and return the record.
 
-        An int8 graph is not compared here, but each time that it is used, with the frames at hand.
-
         None if the packages are missing or the folder cannot be written.
         """
         if not _installed():
             return None
         data = _export(visual, frames.shape[-1])
-        if data is not None and self.engine == "int8":
-            data = _quantised(data)
         session = None if data is None else _open_session(data, self.engine)
         if data is not None and session is None and self.engine != "onnxruntime":
             return None  # Its libraries may be installed later.
         record: dict[str, Any] = {"exact": False, "graph": ""}
-        if session is not None and self.engine != "int8":
-            encode = partial(_run_session, session)
-            record["gap"] = _gap(visual, encode, frames)
+        if session is not None:
+            record["gap"] = _gap(visual, partial(_run_session, session), frames)
             record["exact"] = record["gap"] <= EXACT
-            if record["exact"] and (gain := _gain_of_bf16(visual, encode, frames)):
-                record["bf16"] = gain
         try:
-            if data is not None and session is not None and (record["exact"] or self.engine == "int8"):
+            if data is not None and record["exact"]:
                 record["graph"] = hashlib.sha256(data).hexdigest()
                 with replacing(self.graph, sync=False) as temporary:
                     temporary.write_bytes(data)
@@ -392,7 +302,7 @@ def _open_session(data: bytes, engine: EngineName = "onnxruntime") -> Any:
         options.log_severity_level = 4
         # Spinning threads would take CPU time from decoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        name, settings, _ = _provider(engine)
+        name, settings, _ = PROVIDERS[engine]
         session = onnxruntime.InferenceSession(data, options, providers=[(name, settings)])
         # If a provider does not start, for want of its libraries, onnxruntime takes the CPU's.
         return session if session.get_providers()[0] == name else None
@@ -502,55 +412,5 @@ def _stdout_discarded() -> Iterator[None]:
 @torch.inference_mode()
 def _gap(eager: Encode, other: Encode, frames: UInt8[Tensor, "frames 3 size size"]) -> float:
     """Return the largest 1 - cosine between two engines' features, for all frames in a batch and for one alone."""
-    return max(1 - float(_cosines(eager(each), other(each)).min()) for each in (frames, frames[:1]))
-
-
-def _cosines(a: Float[Tensor, "frames dim"], b: Float[Tensor, "frames dim"]) -> Float[Tensor, " frames"]:
-    return F.cosine_similarity(a.double(), b.double(), dim=-1)
-
-
-# ---- compiled, bf16 and int8
-
-
-def _compiled(visual: Visual) -> Encode:
-    """Return the encoder through torch.compile.
-
-    Raises:
-        RunError: on a CPU, where it takes a minute and gains nothing.
-    """
-    if visual.mean.device.type == "cpu":
-        raise RunError("`engine=compiled` is for a GPU, but the device is cpu; use `engine=auto`")
-    return torch.compile(visual, dynamic=True)
-
-
-def _in_bf16(visual: Visual) -> Encode:
-    """Return a bfloat16 copy of the encoder with the same normalisation."""
-    net = copy.deepcopy(visual.net).to(torch.bfloat16).eval()
-    return lambda frames: net(visual.normalised(frames).to(torch.bfloat16)).float()
-
-
-def _quantised(data: bytes) -> bytes:
-    """Return a graph with 8-bit weights in its matrix products; activations get their ranges at run time."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    kind: dict[str, Any] = {"op_types_to_quantize": ["MatMul", "Gemm"], "weight_type": QuantType.QInt8}
-    with scratch_folder() as folder, quiet():
-        model, small = folder / "model.onnx", folder / "int8.onnx"
-        model.write_bytes(data)
-        quantize_dynamic(str(model), str(small), per_channel=True, **kind)
-        return small.read_bytes()
-
-
-@torch.inference_mode()
-def _gain_of_bf16(visual: Visual, exact: Encode, frames: UInt8[Tensor, "frames 3 size size"]) -> list[float] | None:
-    """Return the speed-up of bf16 in CPU time and its 1 - mean cosine; None if it is not worth it on this processor."""
-    if "bf16" not in _processor() or _convolutional(visual):
-        return None
-    half, seconds, features = _in_bf16(visual), [], []
-    half(frames)  # oneDNN prepares its weights.
-    for encode in (exact, half):
-        start = process_time()
-        features.append(encode(frames))
-        seconds.append(process_time() - start)
-    gain, gap = seconds[0] / seconds[1], 1 - float(_cosines(*features).mean())
-    return [gain, gap] if gain >= _WORTH and 1 - gap >= LEAST_COSINE else None
+    pairs = ((eager(each).double(), other(each).double()) for each in (frames, frames[:1]))
+    return max(1 - float(F.cosine_similarity(*pair, dim=-1).min()) for pair in pairs)

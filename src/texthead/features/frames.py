@@ -22,7 +22,7 @@ from texthead.encoders.encoder import Visual, clip_features
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, MediaError
 from texthead.features.cache import AS_PICTURE, CachedClips, FeatureCache, open_cache
-from texthead.features.engine import Classify, Engine
+from texthead.features.engine import Engine
 from texthead.features.reading import Reading
 from texthead.features.stills import Still
 from texthead.media.paths import MediaPath
@@ -118,7 +118,6 @@ def frame_features(
     pixels: Pixels,
     reading: Reading = Reading(),
     reporter: Reporter = Reporter(),
-    classify: Classify | None = None,
 ) -> Iterator[FrameFeatures | MediaError]:
     """Yield, for each file, the frame features at the indices that `choose` returns for its length, or its MediaError.
 
@@ -127,7 +126,6 @@ def frame_features(
 
     Args:
         choose: one function for all files, or one for each; picklable if the reading has workers.
-        classify: as for `Engine`.
 
     Raises:
         TextheadError: the cache cannot be used.
@@ -144,7 +142,7 @@ def frame_features(
             reporter.used(name)
         return FrameFeatures(length, indices, features)
 
-    cache, engine = open_cache(visual, pixels, reading.cache, reading.engine), None
+    cache, engine = open_cache(visual, pixels, reading.cache), None
     used = closing(cache) if cache else nullcontext()  # An open one keeps two megabytes.
     with worker_faults(), used, reporter.bar("encode", "files") as progress:
         for start in range(0, len(paths), FILES_OF_CHUNK):
@@ -159,7 +157,7 @@ def frame_features(
                     pairs = zip(missing, chosen, strict=True)
                     count = sum(1 if addresses[i].media.is_image else len(set(each(10_000))) for i, each in pairs)
                     count += len(paths) - start - len(chunk)
-                    engine = Engine(visual, reading.engine, count, reporter, classify)
+                    engine = Engine(visual, reading.engine, count, reporter)
                 encoded = zip(missing, _encode(visual, engine, loader), strict=True)
                 for done, (position, entry) in enumerate(encoded, start + len(chunk) - len(missing) + 1):
                     if cache and isinstance(entry, FrameFeatures):
@@ -201,7 +199,7 @@ def features_of_clips(
         reporter.used("eager")
         return clips
 
-    cache = open_cache(visual, pixels, reading.cache, reading.engine)
+    cache = open_cache(visual, pixels, reading.cache)
     with reporter.bar("encode", "files") as progress:
         entries, addresses = _look_up(cache, paths, look_up, reading, reporter)
         missing = [position for position, entry in enumerate(entries) if entry is None]

@@ -127,7 +127,7 @@ class FrozenEncoder:
         """
         visual, paths = self.encoder.visual, path_list(paths)
         pixels = self.protocol.pixels or visual.spec.pixels()
-        cache = open_cache(visual, pixels, self.reading.cache, self.reading.engine)
+        cache = open_cache(visual, pixels, self.reading.cache)
         if cache is None:
             return [None] * len(paths)
         with closing(cache):

@@ -22,9 +22,8 @@ class Reading(CheckedFields):
             With one crop and an encoder of single frames, cached frames are not decoded.
         skip_unreadable: leave out unreadable files instead of raising MediaError.
         engine: how to run an encoder of single frames: "eager" for plain torch; "auto" for onnxruntime on a CPU if
-            there are many frames and its features are equal (1 - cosine up to 1e-6), else eager; or the name of an
-            engine, of which only "bf16" and "int8" change the features ("int8" differently with the frames encoded
-            together); "onnxruntime:cuda" and its like are execution providers.
+            there are many frames and its features are equal (1 - cosine up to 1e-6), else eager; "onnxruntime", or
+            "onnxruntime:cuda" on a GPU, to use it in any case or fail.
 
     Raises: DataError for a batch below 1, or an unknown engine.
     """

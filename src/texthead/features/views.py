@@ -13,7 +13,7 @@ from torch import Tensor
 from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels, Protocol
 from texthead.errors import MediaError
-from texthead.features.engine import Classify, Engine
+from texthead.features.engine import Engine
 from texthead.features.frames import (
     FILES_OF_CHUNK,
     FrameFeatures,
@@ -25,7 +25,7 @@ from texthead.features.frames import (
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
 from texthead.models.build import ATTENDED
-from texthead.models.recognizer import AllFrames, Recognizer
+from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
 from texthead.parallel.loaders import data_loader, worker_faults
 from texthead.parallel.progress import Reporter, silent
@@ -108,7 +108,7 @@ def _view_features(
     features: list[Tensor | MediaError] = []
     frames = sum(1 if MediaPath(path).is_image else protocol.frames for path in paths)
     count = frames * protocol.views.count
-    engine = Engine(model.visual, reading.engine, count, reporter, _classify_of(model))
+    engine = Engine(model.visual, reading.engine, count, reporter)
     with reporter.bar("encode", "files") as progress:
         pinned = {"pin_memory": model.device.type == "cuda"}
         for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=_one_frame, **pinned):
@@ -126,18 +126,6 @@ def _one_frame(
 ) -> list[UInt8[Tensor, "views _ 3 size size"] | MediaError]:
     """Return the entries with one frame of each picture: torch cannot pin views that repeat it."""
     return [each if isinstance(each, MediaError) or each.stride(1) else each[:, :1] for each in entries]
-
-
-def _classify_of(model: Recognizer) -> Classify | None:
-    """Return what predicts each frame as a clip of its own; None if the model has no classes, or needs whole clips."""
-    if not hasattr(model.head, "names") or isinstance(model.temporal, AllFrames) or not model.sees_frames_apart:
-        return None
-
-    def classify(features: Float[Tensor, "frames dim"]) -> Tensor:
-        scores = model.head(model.temporal(features[:, None].to(model.device))).cpu()
-        return scores.argmax(-1) if model.thresholds is None else scores >= model.thresholds
-
-    return classify
 
 
 def _encode(
@@ -188,7 +176,7 @@ def _cached_features(
         entries = features_of_clips(model.visual_encoder, paths, choose, *rest)
     else:
         frames = partial(frames_of_clips, choose=choose)
-        entries = frame_features(model.visual_encoder, paths, frames, *rest, _classify_of(model))
+        entries = frame_features(model.visual_encoder, paths, frames, *rest)
     features: list[Tensor | MediaError] = []
     for entry in entries:
         if isinstance(entry, FrameFeatures):

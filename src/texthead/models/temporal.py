@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from texthead.errors import RunError, TextheadError
-from texthead.models.linear import Linear, attend
 
 
 class Temporal(nn.Module):
@@ -98,9 +97,9 @@ class Block(nn.Module):
         self.ln_1 = nn.LayerNorm(width, eps=1e-12)
         self.mlp = nn.Sequential(
             OrderedDict(
-                c_fc=Linear(width, mlp_ratio * width),
+                c_fc=nn.Linear(width, mlp_ratio * width),
                 gelu=QuickGELU(),
-                c_proj=Linear(mlp_ratio * width, width),
+                c_proj=nn.Linear(mlp_ratio * width, width),
             )
         )
         self.ln_2 = nn.LayerNorm(width, eps=1e-12)
@@ -108,7 +107,8 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch frames width"]) -> Float[Tensor, "batch frames width"]:
         """Return the residual stream after attention and MLP."""
-        x = x + self.drop(attend(self.attn, self.ln_1(x)))
+        y = self.ln_1(x)
+        x = x + self.drop(self.attn(y, y, y, need_weights=False)[0])
         return x + self.drop(self.mlp(self.ln_2(x)))
 
 
@@ -168,8 +168,8 @@ class TemporalTransformer(Temporal):
         self.frame_position_embeddings = nn.Embedding(max_frames, inner)
         blocks = [Block(inner, heads, mlp_ratio, dropout) for _ in range(layers)]
         self.transformer = nn.ModuleDict({"resblocks": nn.Sequential(*blocks)})
-        self.project_in = nn.Identity() if width is None else nn.Sequential(nn.LayerNorm(dim), Linear(dim, inner))
-        self.project_out = nn.Identity() if width is None else Linear(inner, dim)
+        self.project_in = nn.Identity() if width is None else nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, inner))
+        self.project_out = nn.Identity() if width is None else nn.Linear(inner, dim)
         self.reset()
 
     def reset(self, generator: torch.Generator | None = None) -> None:
@@ -256,7 +256,7 @@ class AttentivePool(Temporal):
         self.options = {"dim": dim, "width": width, "heads": heads, "mlp_ratio": mlp_ratio, "max_frames": max_frames}
         self.query = nn.Parameter(torch.zeros(1, 1, inner))
         self.positions = nn.Parameter(torch.zeros(max_frames, inner))
-        self.project_in = nn.Sequential(nn.LayerNorm(dim), Linear(dim, inner))
+        self.project_in = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, inner))
         self.attn = nn.MultiheadAttention(inner, heads, batch_first=True)
         self.mlp = nn.Sequential(
             nn.LayerNorm(inner), nn.Linear(inner, mlp_ratio * inner), nn.GELU(), nn.Linear(mlp_ratio * inner, inner)

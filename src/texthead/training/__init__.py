@@ -5,7 +5,6 @@ execution    options of `train`: execution, metadata of the run
 start        validate the inputs and create the run folder
 inputs       features of a frozen encoder for training
 step         forward and backward pass on one or several processes (DDP, FSDP2)
-precision    choose the precision for "auto" by a trial
 tune         select the encoder weights to train
 optimizer    AdamW with two learning rates
 checkpoints  write and load checkpoints

@@ -37,8 +37,6 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
             f"{about['format']}): finish it with that version, or train into another folder"
         )
     started = before.get("recipe", {})
-    if about["recipe"]["precision"] == "auto":  # Resolved when the run was started.
-        about = {**about, "recipe": {**about["recipe"], "precision": started.get("precision")}}
     for key, value in {**about["recipe"], "objective": about.get("objective")}.items():
         was = before.get(key) if key == "objective" else started.get(key)
         if was != value:

@@ -4,6 +4,7 @@ import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -17,6 +18,12 @@ from texthead.parallel.distributed import peer_faults, ranks, sum_gradients
 from texthead.recipes import Recipe
 from texthead.training.execution import Execution
 from texthead.training.matching import Matching
+
+
+def precision_on(device: torch.device) -> Literal["fp32", "bf16"]:
+    """Return the precision of a recipe that sets none: bf16 on a GPU with native bfloat16, else fp32."""
+    half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if half else "fp32"
 
 
 class Trained(nn.Module):

@@ -35,9 +35,8 @@ from texthead.training.execution import Execution, RunInfo
 from texthead.training.inputs import feature_clips
 from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step, make_optimizer
-from texthead.training.precision import choose_precision
 from texthead.training.start import check_trainable, engine_of, loss_shift, record_engines, run_folder
-from texthead.training.step import ParallelModel, Trained, clip_gradients, set_training
+from texthead.training.step import ParallelModel, Trained, clip_gradients, precision_on, set_training
 from texthead.training.tune import tuned
 
 # Steps between two reads of the losses from a GPU.
@@ -89,6 +88,7 @@ def train(
     reporter = reporter if first else Reporter().counting(silent)
     trained = Trained(model.on_features() if recipe.freeze_encoder else model, objective)
     check_trainable(model, trained, recipe, execution)
+    recipe = replace(recipe, precision=recipe.precision or precision_on(model.device))
     shift = loss_shift(model, train_set, val_set, recipe)
     pretrained = copy.deepcopy(model.visual.state_dict()) if recipe.mix < 1 else {}
     with (
@@ -109,8 +109,6 @@ def train(
         batches = epoch_batches(len(clips), recipe)
         clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else execution.workers, model.device)
         total, steps = recipe.epochs * len(clips), batches.steps_per_epoch
-        tries = not (objective or train_set.several)
-        recipe = choose_precision(model, clips, batches, recipe, execution, out, tries=tries, reporter=reporter)
 
         # --- parallel model and optimiser: pretrained parts at lr, new parts at lr_new
         parallel = ParallelModel(model, trained, clips.blank, recipe, execution)
@@ -137,7 +135,8 @@ def train(
             # --- epoch
             batches.epoch, done = epoch, epoch * len(clips) + batches.first_step * recipe.batch
             set_training(parallel.trained.model, recipe)
-            metrics, micro_batches = _StepMetrics(log, train_set, epoch, tries, out), iter(clip_loader)
+            one_label = not (objective or train_set.several)
+            metrics, micro_batches = _StepMetrics(log, train_set, epoch, one_label, out), iter(clip_loader)
             for items, micro in batches.steps():
                 # --- step: forward and backward, micro-batch by micro-batch
                 begin_step(optimizer, recipe, step, steps)

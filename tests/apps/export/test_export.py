@@ -159,8 +159,8 @@ def calibrated(run, **changes):
     return save_calibration(run, replace(made, **changes))
 
 
-def thresholds_of(run, *, promises: bool = True) -> dict:
-    return exporting.thresholds(*exporting.exportable_calibration(run, run.protocol, promises=promises))
+def thresholds_of(run) -> dict:
+    return exporting.thresholds(*exporting.exportable_calibration(run, run.protocol))
 
 
 def test_a_calibration_comes_along(tmp_path):
@@ -169,15 +169,15 @@ def test_a_calibration_comes_along(tmp_path):
     assert thresholds_of(run)["temperature"] == 1.0
     held = thresholds_of(calibrated(run))
     assert (held["temperature"], held["threshold"]["probability"], held["coverage"]["quantile"]) == (1.5, 0.6, 1.25)
-    for changes in ({"classes": "other"}, {"protocol": {"frames": 99}}, {}):
-        held = thresholds_of(calibrated(run, **changes), promises=bool(changes))
+    for changes in ({"classes": "other"}, {"protocol": {"frames": 99}}):
+        held = thresholds_of(calibrated(run, **changes))
         assert (held["temperature"], held["threshold"], held["coverage"]) == (1.5, None, None), changes
         assert held["why"]
 
 
 def card_of(run, made: Calibration | None = None) -> str:
     far = Parity((1,), 0.5, 0.25, 4, True, 3, 2, 1)
-    card = model_card(run, run.protocol, "name", made, exported=("model.onnx", far, None))
+    card = model_card(run, run.protocol, "name", made, exported=("model.onnx", far))
     about = ModelCard(card).data
     task = "image-classification" if run.protocol.frames == 1 else "video-classification"
     assert (about.library_name, about.pipeline_tag, about.tags) == ("onnx", task, ["texthead"])
@@ -191,8 +191,9 @@ def test_card_lists_exported_calibration(tmp_path, promises):
     scores = torch.tensor([[3.0, 0.0]] * 30 + [[0.4, 0.0]] * 10)
     result = measure(run.calibration, scores, torch.zeros(40, dtype=torch.long), unknown=scores[:5] / 100)
     run = save_calibration(run, replace(run.calibration, measured=result))
-    made, _ = exporting.exportable_calibration(run, run.protocol, promises=promises)
-    card = card_of(run, made)
+    made, _ = exporting.exportable_calibration(run, run.protocol)
+    assert made is not None
+    card = card_of(run, made if promises else made.without_promises())
     assert ("0.600" in prints(card, "32x32 pixels")) == promises
     assert ("10 of" in prints(card, "temperature 1.5", 40, "held")) == promises
 
@@ -289,8 +290,8 @@ def test_predict_py_reports_what_it_cannot_read_and_goes_on(exported, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("pooling", "int8"), [("features", False), ("probabilities", False), ("features", True)])
-def test_a_run_of_several_labels(say, tmp_path, pooling, int8):
+@pytest.mark.parametrize("pooling", ["features", "probabilities"])
+def test_a_run_of_several_labels(say, tmp_path, pooling):
     paths = [write_image(tmp_path / f"{name}.png", name) for name in NAMES]
     paths.append(write_video(tmp_path / "a.mp4", "red", frames=9))
     labels = ["red; green", "", "blue", "red"]
@@ -301,7 +302,7 @@ def test_a_run_of_several_labels(say, tmp_path, pooling, int8):
     split |= {"train": split["held_out"], "train_labels": split["held_out_labels"]}
     run = run_of(tmp_path / "run", "several", "mean", split=split)
     protocol = replace(run.protocol, views=Views(2, 3), pooling=pooling)
-    measured = export(run, tmp_path / "out", protocol=protocol, int8=int8)
+    measured = export(run, tmp_path / "out", protocol=protocol)
     assert measured.files == 4
     thresholds = json.loads((tmp_path / "out" / "thresholds.json").read_text())
     assert thresholds["several"] == {"red": 0.5, "green": -0.25, "blue": 0.0}
@@ -309,8 +310,6 @@ def test_a_run_of_several_labels(say, tmp_path, pooling, int8):
     for part in ("sigmoid(scores", "exactly the same classes", "yes-or-no question", "threshold of each class"):
         prints(card, part)
     assert "softmax" not in card
-    if int8:
-        return
     check_scores(tmp_path / "out", run, protocol)
     assert measured.agree == 4
     predictor = standalone.Predictor(tmp_path / "out")
@@ -329,30 +328,10 @@ def test_a_run_of_several_labels(say, tmp_path, pooling, int8):
         assert done.stdout.split() == out.split()
 
 
-@pytest.mark.slow
-def test_int8_convolutional_smaller_with_cost(world, say, tmp_path):
-    code, out, _ = say("export", world.run, "--out", tmp_path / "int8", "--int8")
-    assert code == 0
-    prints(out, "held-out", "right")
-    whole, small = (world.run / "model.safetensors", tmp_path / "int8" / "model.onnx")
-    assert small.stat().st_size < whole.stat().st_size / 2
-    assert "static" in (tmp_path / "int8" / "README.md").read_text()
-
-
-@pytest.mark.slow
-def test_int8_of_a_vit_is_dynamic(tmp_path):
-    run = run_of(tmp_path / "run", "frozen", "mean", spec=VIT)
-    calibrated(run)
-    assert 0 < export(run, tmp_path / "out", int8=True).probabilities < 0.2
-    assert "dynamic" in (tmp_path / "out" / "README.md").read_text()
-    assert json.loads((tmp_path / "out" / "thresholds.json").read_text())["threshold"] is None
-
-
 def test_mistakes_are_one_line(world, wrong, tmp_path, monkeypatch):
     new = tmp_path / "new"
     assert str(tmp_path) in wrong("export", world.run, "--out", tmp_path)
     assert str(tmp_path) in wrong("export", tmp_path, "--out", new)
-    assert "int8" in wrong("export", world.run, "--out", new, "--to", "torch", "--int8")
     assert "template" in wrong("export", world.run, "--out", new, "--template", "a {}.")
     assert "--out" in wrong("export", world.run)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
@@ -361,11 +340,9 @@ def test_mistakes_are_one_line(world, wrong, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_int8_refused_without_files_or_parity(tmp_path, monkeypatch):
+def test_refused_without_parity(tmp_path, monkeypatch):
     """The tolerance is so small that the last bits exceed it."""
     run = run_of(tmp_path / "run", "frozen", "mean")
-    with refuses(RunError, "int8"):
-        export(run, tmp_path / "out", int8=True)
     monkeypatch.setattr(parity, "TOLERANCE", 1e-12)
     with refuses(RunError, "1e-12"):
         export(run, tmp_path / "out")

@@ -35,7 +35,7 @@ from texthead.models import Recognizer
 from texthead.parallel import Reporter, silent
 from texthead.parallel import ranks as processes_in_group
 from texthead.prediction import check_has_sets, csv_columns, csv_rows, entry_scores, predictions_of, protocol_of
-from texthead.recipes import INEXACT, EngineName
+from texthead.recipes import EngineName
 from texthead.runs import Run
 
 BULK_FORMAT = 1
@@ -236,19 +236,15 @@ def predict_slices(
         rank: number of this process, from 0 to `ranks` - 1. Processes never wait for each other.
         skip_unreadable: write a row with the reason for each unreadable file, instead of raising.
         workers: data-loader workers.
-        engine: runs the encoder, see `Reading`; must be exact, so that all processes get the same features.
+        engine: runs the encoder, see `Reading`.
         done: called with each slice written.
 
     Raises:
-        DataError: `rank` or `engine` is invalid, or the folder now has another request.
+        DataError: `rank` is invalid, or the folder now has another request.
         MediaError: a file cannot be read and `skip_unreadable` is off; earlier slices stay.
         RunError: the folder cannot be written, or this process is in a process group.
     """
     check_rank(rank, ranks)
-    if engine in INEXACT:
-        raise DataError(
-            f"`engine={engine}` is not exact, so processes would get different features; use an exact engine for slices"
-        )
     if processes_in_group() > 1:
         raise RunError("predict_slices does not work in a process group; start none, and set `rank` and `ranks`")
     for number, paths in slices.unfinished(rank, ranks):

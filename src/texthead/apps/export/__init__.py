@@ -2,7 +2,6 @@
 
 command     texthead export
 export      write the folder
-int8        8-bit weights of an ONNX graph
 parity      compare the exported model with the run
 model_card  the model card of an exported or uploaded run
 scorer      the exported module: crops, encoder, temporal module, head

@@ -38,7 +38,6 @@ class Export:
         out: folder to make
         to: format of the model, onnx or torch; or hub:ORG/NAME to upload the run with a model card
         private: make the repository on the Hub private
-        int8: store weights in 8 bits; the model card gives the drop in accuracy on held-out files
         classes: class names to use instead of the run's: 'a kite, a bird', names.txt or classes.json
     """
 
@@ -52,7 +51,6 @@ class Export:
     out: str | None = option(None, "FOLDER")
     to: str = option("onnx", "TARGET")
     private: bool = False
-    int8: bool = False
     classes: str | None = option(None, "NAMES")
     prompts: TemplateOptions = TemplateOptions()
     protocol: ProtocolOptions = ProtocolOptions()
@@ -103,13 +101,13 @@ class Export:
         assert self.out is not None
         out = Path(self.out)
         self.prompts.check_used(self.classes is not None, "--classes")
-        to = check_export(out, self.to, int8=self.int8)
+        to = check_export(out, self.to)
         run = load_run(self.run, allow_download=self.downloads.allow_download)
         run = with_classes(run, self.classes, self.prompts)
         protocol = self.protocol.on(run.protocol)
         console.doing("writing the model (about a minute)")
-        parity = export_run(run, out, to=to, int8=self.int8, protocol=protocol, reporter=console.reporter)
-        for line in parity_lines(parity, int8=self.int8, several=run.model.several):
+        parity = export_run(run, out, to=to, protocol=protocol, reporter=console.reporter)
+        for line in parity_lines(parity, several=run.model.several):
             console.results().print(line)
         size = sum(file.stat().st_size for file in out.iterdir())
         console.results().print(f"{out}: {size / 1e6:.1f} MB with predict.py and the model card README.md")
@@ -117,7 +115,7 @@ class Export:
         console.next_command("python", out / "predict.py", "FILE")
 
 
-def parity_lines(parity: "Parity", *, int8: bool, several: bool = False) -> list[str]:
+def parity_lines(parity: "Parity", *, several: bool = False) -> list[str]:
     """Return lines on how far the written model is from the run."""
     frames = ", ".join(map(str, parity.frames))
     lines = [
@@ -128,5 +126,5 @@ def parity_lines(parity: "Parity", *, int8: bool, several: bool = False) -> list
         return [*lines, "no held-out file of the run exists, so the model was not compared on files"]
     what = "exactly the same classes" if several else "the same top-1 class"
     agreement = f"{what} as the run for {parity.agree} of {parity.files} held-out files"
-    cost = f"; {parity.right} right, {parity.right_before} before" if int8 or parity.agree < parity.files else ""
+    cost = f"; {parity.right} right, {parity.right_before} before" if parity.agree < parity.files else ""
     return [*lines, agreement + cost]

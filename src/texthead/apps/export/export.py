@@ -9,27 +9,23 @@ README.md                  model card
 """
 
 import shutil
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch.export import Dim
 
 from texthead.apps.export import standalone
-from texthead.apps.export.int8 import quantise
 from texthead.apps.export.model_card import classes_of, model_card
 from texthead.apps.export.parity import Parity, check_parity, parity
 from texthead.apps.export.scorer import Scorer
-from texthead.data import Protocol, evenly
+from texthead.data import Protocol
 from texthead.errors import RunError, line_of
 from texthead.evaluation import Calibration
 from texthead.extras import needs
 from texthead.features import quiet
-from texthead.files import new_folder, scratch_folder, write_json
-from texthead.media import MediaPath
+from texthead.files import new_folder, write_json
 from texthead.models import StepsHead
 from texthead.parallel import Reporter
 from texthead.prediction import protocol_of
@@ -39,16 +35,12 @@ To = Literal["onnx", "torch"]
 
 MODELS: dict[To, str] = {"onnx": "model.onnx", "torch": "model.pt2"}
 
-# Frames of training files that set the ranges of static quantisation; their activations are in memory together.
-CALIBRATION_FRAMES = 64
-
 
 def export(
     run: Run,
     out: str | Path,
     *,
     to: To = "onnx",
-    int8: bool = False,
     protocol: Protocol | None = None,
     reporter: Reporter = Reporter(),
 ) -> Parity:
@@ -58,8 +50,6 @@ def export(
 
     Args:
         to: an ONNX model for onnxruntime, or a torch.export program.
-        int8: quantise the weights to 8 bits; the model card states the effect. Rejection threshold and prediction sets
-            are then omitted, because they are valid only for the run's own scores.
         protocol: frames, views and sizes; None for the run's own.
         reporter: gets progress.
 
@@ -67,38 +57,35 @@ def export(
         RunError: the folder exists, a package is missing, or the model cannot be exported or gives different scores.
     """
     out = Path(out)
-    check_export(out, to, int8=int8)
+    check_export(out, to)
     if isinstance(run.head, StepsHead):
         raise RunError("steps in order cannot be exported; use lists of sentences, or `texthead predict`")
     model, protocol = run.model, protocol_of(run, protocol)
     scorer = Scorer(model.cpu(), protocol).eval()
     with new_folder(out) as folder:
         settings = preprocessing(scorer, to)
-        quantisation = _write_model(folder, scorer, run, settings, to, int8)
+        _write_model(folder / MODELS[to], scorer)
         write_json(folder / "preprocessing.json", settings)
         write_json(folder / "classes.json", classes_of(run))
-        calibration, reason = exportable_calibration(run, protocol, promises=not int8)
+        calibration, reason = exportable_calibration(run, protocol)
         limits = thresholds(calibration, reason)
         if model.thresholds is not None:
             limits["several"] = dict(zip(model.names, model.thresholds.tolist(), strict=True))
         write_json(folder / "thresholds.json", limits)
         shutil.copyfile(standalone.__file__, folder / "predict.py")
         measured = parity(folder, scorer, run, reporter)
-        if not int8:
-            check_parity(measured)
-        card = model_card(run, protocol, out.name, calibration, exported=(MODELS[to], measured, quantisation))
+        check_parity(measured)
+        card = model_card(run, protocol, out.name, calibration, exported=(MODELS[to], measured))
         (folder / "README.md").write_text(card, encoding="utf-8")
     return measured
 
 
-def check_export(out: Path, to: str, *, int8: bool) -> To:
+def check_export(out: Path, to: str) -> To:
     """Return `to`; raise RunError if the export cannot be written to `out`."""
     if to not in MODELS:
         raise RunError(f"`to` must be {', '.join(MODELS)} or hub:ORG/NAME, got {to!r}")
     if out.exists():
         raise RunError(f"{out}: already exists; choose another folder, or remove it")
-    if int8 and to == "torch":
-        raise RunError("`int8` needs onnxruntime; use `to=onnx`, or leave out `int8`")
     if to == "onnx":
         with needs("onnx", "export to ONNX"):
             import onnx  # noqa: F401
@@ -110,44 +97,16 @@ def check_export(out: Path, to: str, *, int8: bool) -> To:
 # ---- content of the folder
 
 
-def _write_model(folder: Path, scorer: Scorer, run: Run, settings: dict, to: To, int8: bool) -> str | None:
-    """Write the model; return the method of quantisation, or None."""
+def _write_model(file: Path, scorer: Scorer) -> None:
+    """Write the model as an ONNX graph or a torch.export program."""
     program = trace_scorer(scorer)
-    file = folder / MODELS[to]
-    if to == "torch":
+    if file.suffix == ".pt2":
         torch.export.save(program, file)
-        return None
+        return
     with quiet():
         written = torch.onnx.export(program, (), input_names=["clips"], output_names=["scores"], verbose=False)
     assert written is not None
-    if not int8:
-        written.save(file)
-        return None
-    with scratch_folder(folder) as scratch, quiet():
-        full = scratch / "full.onnx"
-        written.save(full)
-        return quantise(full, file, lambda: _training_clips(run, settings))
-
-
-def _training_clips(run: Run, settings: dict) -> list[dict[str, np.ndarray]]:
-    """Read inputs of the model: clips of some training files that still exist, evenly spaced.
-
-    Raises:
-        RunError: there are none.
-    """
-    files = sorted({MediaPath(path).file for path in run.trained_on}, key=str)
-    existing = [path for path in files if path.is_file()]
-    most = max(4, CALIBRATION_FRAMES // (settings["frames"] * settings["views"]["clips"] * settings["views"]["crops"]))
-    clips = []
-    for index in evenly(len(existing), most):
-        with suppress(standalone.Refused, OSError):
-            clips.append({"clips": standalone.read_clips(existing[index], settings)[None]})
-    if not clips:
-        raise RunError(
-            "`int8` of a convolutional encoder needs some of the run's training files, and none exists any more; "
-            "restore them, or leave out `int8`"
-        )
-    return clips
+    written.save(file)
 
 
 def trace_scorer(scorer: Scorer) -> torch.export.ExportedProgram:
@@ -210,11 +169,9 @@ def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
     }
 
 
-def exportable_calibration(run: Run, protocol: Protocol, *, promises: bool) -> tuple[Calibration | None, str | None]:
-    """Return (calibration to export, reason why only its temperature); without `promises`, only the temperature."""
+def exportable_calibration(run: Run, protocol: Protocol) -> tuple[Calibration | None, str | None]:
+    """Return (calibration to export, reason why only its temperature)."""
     calibration, reason = run.calibration_for(protocol)
-    if calibration is not None and reason is None and not promises:
-        return calibration.without_promises(), "threshold and sets are valid only for scores without int8"
     if calibration is not None and calibration.level is not None:
         return replace(calibration, level=None), "broader names are not exported: the folder answers with classes alone"
     return calibration, reason

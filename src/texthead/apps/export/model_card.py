@@ -24,7 +24,7 @@ def model_card(
     name: str,
     made: Calibration | None,
     *,
-    exported: tuple[str, Parity, str | None] | None = None,
+    exported: tuple[str, Parity] | None = None,
     address: str | None = None,
 ) -> str:
     """Return the card as Markdown with front matter.
@@ -34,10 +34,10 @@ def model_card(
         protocol: its evaluation protocol.
         name: title of the card.
         made: the part of the run's calibration that is published.
-        exported: the model's file, its differences from the run, and the method of quantisation or None.
+        exported: the model's file, and its differences from the run.
         address: where the run is published, if it is not exported.
     """
-    file, parity, int8 = exported or ("", None, None)
+    file, parity = exported or ("", None)
     task = "image-classification" if protocol.frames == 1 else "video-classification"
     scores, data = read_scores(run.folder), data_name(saved_split(run.folder))
     results, published = None, figures_of(run.spec.source)
@@ -69,7 +69,6 @@ def model_card(
         address=address,
         file=file,
         parity=parity,
-        int8=int8,
         scores=scores,
         validation=_last_validation(run),
         edited=edited,

@@ -41,9 +41,6 @@ NONE = "none of these"
 PROVIDERS: dict[str, tuple[str, dict[str, str], str]] = {
     "onnxruntime": ("CPUExecutionProvider", {}, "onnxruntime"),
     "onnxruntime:cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}, "onnxruntime-gpu"),
-    "onnxruntime:openvino": ("OpenVINOExecutionProvider", {"precision": "ACCURACY"}, "onnxruntime-openvino"),
-    "onnxruntime:coreml": ("CoreMLExecutionProvider", {}, "onnxruntime on macOS"),
-    "onnxruntime:directml": ("DmlExecutionProvider", {}, "onnxruntime-directml"),
 }
 
 # Largest difference in probability from the CPU's engine.

@@ -84,7 +84,7 @@ class _Cutter:
     def sampled(self, files: Sequence[MediaPath]) -> list[_Sampled]:
         """Return the files with the frames to sample from each; None for a file that is not cut."""
         visual, reading = self.model.visual_encoder, self.reading
-        cache = open_cache(visual, self.pixels, reading.cache, reading.engine)
+        cache = open_cache(visual, self.pixels, reading.cache)
         whole = [not (media.is_part or media.is_member or media.is_image) and media.reader.one_file for media in files]
         times = frame_times(cache, [media.path for media, cut_it in zip(files, whole, strict=True) if cut_it], reading)
         return [(media, _grid(next(times)) if cut_it else None) for media, cut_it in zip(files, whole, strict=True)]

@@ -19,7 +19,6 @@ from texthead.features import Reading, check_any
 from texthead.files import cache_dir
 from texthead.media import MediaPath, Span
 from texthead.parallel import Reporter
-from texthead.recipes import INEXACT
 from texthead.runs import Run
 
 # Windows that are compared at once: in single precision they fit in the caches of a processor.
@@ -130,8 +129,7 @@ def open_index(
     files = read_files(data)
     for note in files.notes:
         reporter.note(note)
-    inexact = reading.engine in INEXACT and reading.engine
-    key = str(MediaPath(data).resolved()), run.model.features_digest(), run.protocol, inexact
+    key = str(MediaPath(data).resolved()), run.model.features_digest(), run.protocol
     file = cache_dir() / "indexes" / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.safetensors"
     paths = [item.path for item in files.items]
     index = Index(Path(data), model, *encode_windows(run.model, paths, run.protocol, reading, reporter, file=file))
