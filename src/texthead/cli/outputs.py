@@ -1,7 +1,7 @@
 """Checks of output paths before a command runs: they can be written, and are no inputs."""
 
-import os
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from texthead.cli.parser import values_of
@@ -80,9 +80,11 @@ def _check_folder(flag: str, path: Path) -> None:
         raise DataError(f"{flag}: cannot be made ({error.strerror}); name another folder") from None
     if not there.is_dir():
         raise DataError(f"{flag}: {there} is not a folder; name another folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        why = "Read-only file system" if os.statvfs(there).f_flag & os.ST_RDONLY else "Permission denied"
-        raise DataError(f"{flag}: {there} cannot be written to ({why}); name another folder")
+    try:
+        with TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise DataError(f"{flag}: {there} cannot be written to ({error.strerror}); name another folder") from None
 
 
 def _paths(value: str | None) -> list[Path]:
