@@ -1,6 +1,8 @@
 """What differs between operating systems: signals, processes, limits, and how files are replaced and synced."""
 
 import os
+import re
+import shlex
 import signal
 import sys
 import threading
@@ -9,8 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Seconds to wait on Windows for other programs, as virus scanners, to close a file that is to be replaced.
-_CLOSING_SECONDS = 2.0
+# Seconds to wait on Windows for other programs, such as virus scanners, to close a file that is to be replaced.
+_CLOSING_SECONDS = 2.0 if sys.platform == "win32" else 0.0
+
+# The flag with which opening a pipe does not wait for its other end.
+NONBLOCKING: int = getattr(os, "O_NONBLOCK", 0)
 
 # How data-loader workers start: a fork server has imported torch once for all of them.
 START_METHOD = "spawn" if sys.platform == "win32" else "forkserver"
@@ -64,6 +69,10 @@ if sys.platform == "win32":
 
     def sync_folder(folder: Path) -> None:
         """Do nothing: Windows has no call for it."""
+
+    def quoted(word: str) -> str:
+        """Return a word of a command line, for cmd and PowerShell."""
+        return word if re.fullmatch(r"[\w.:/\\=+,-]+", word) else f'"{word}"'
 
 else:
     import ctypes
@@ -121,13 +130,15 @@ else:
         finally:
             os.close(descriptor)
 
+    quoted = shlex.quote
+
 
 def replace(source: Path, target: Path) -> None:
     """Rename a file or folder, over a file of that name.
 
     Windows refuses while a program has one of the files open; that is tried again for two seconds.
     """
-    until = time.monotonic() + (_CLOSING_SECONDS if sys.platform == "win32" else 0.0)
+    until = time.monotonic() + _CLOSING_SECONDS
     while True:
         try:
             source.replace(target)

@@ -94,7 +94,7 @@ def measure_speed(model: Recognizer, frames: int, size: int, device: torch.devic
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) / 1e9
     else:
-        import resource
+        import resource  # noqa: TID251
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     return 1 / statistics.median(seconds[1:]), peak
