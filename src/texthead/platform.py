@@ -17,6 +17,9 @@ _CLOSING_SECONDS = 2.0 if sys.platform == "win32" else 0.0
 # The flag with which opening a pipe does not wait for its other end.
 NONBLOCKING: int = getattr(os, "O_NONBLOCK", 0)
 
+# Whether a file can be replaced while a process has it mapped into memory.
+MAPPED_FILES_ARE_REPLACEABLE = sys.platform != "win32"
+
 # How data-loader workers start: a fork server has imported torch once for all of them.
 START_METHOD = "spawn" if sys.platform == "win32" else "forkserver"
 
@@ -69,6 +72,10 @@ if sys.platform == "win32":
 
     def sync_folder(folder: Path) -> None:
         """Do nothing: Windows has no call for it."""
+
+    def is_reserved(path: Path) -> bool:
+        """Return whether the path has a name that no file can have: of a device, as `nul`, or with a last dot."""
+        return os.path.isreserved(path) if sys.version_info >= (3, 13) else path.is_reserved()
 
     def quoted(word: str) -> str:
         """Return a word of a command line, for cmd and PowerShell."""
@@ -129,6 +136,10 @@ else:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def is_reserved(path: Path) -> bool:
+        """Return False: a file can have any name."""
+        return False
 
     quoted = shlex.quote
 

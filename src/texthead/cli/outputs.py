@@ -7,6 +7,7 @@ from typing import Any
 from texthead.cli.parser import values_of
 from texthead.errors import DataError, either
 from texthead.media.paths import MediaPath
+from texthead.platform import is_reserved
 
 # A file that marks a folder made by texthead, and the endings of the files that texthead reads from there.
 _OWN = {
@@ -31,7 +32,10 @@ def check_outputs(command: Any, **endings: str) -> None:
     values, written = values_of(command), {}
     for name, ends in endings.items():
         for path in _paths(values.pop(name)):
-            flag, real = f"--{name} {path}", path.resolve()
+            flag = f"--{name} {path}"
+            if is_reserved(path):
+                raise DataError(f"{flag}: Windows reserves this name; choose another")
+            real = path.resolve()
             if ends == "/":
                 _check_folder(flag, path)
                 continue
