@@ -208,6 +208,10 @@ def test_a_stopped_process_that_holds_a_lock_is_an_error(tmp_path: Path, monkeyp
     with in_turn(path), refuses(RunError, str(path), "in use by another process"), in_turn(path):
         pytest.fail("two hold the lock")
     with in_turn(path):
+        (tmp_path / ".labels.csv.lock").unlink()
+        with refuses(RunError, str(path), "in use by another process"), in_turn(path):
+            pytest.fail("two hold the lock")
+    with in_turn(path):
         pass
 
 
