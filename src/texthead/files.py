@@ -1,27 +1,29 @@
 """Atomic file writes, JSON and CSV files, size limits for files that are read, and the cache folder."""
 
 import csv
-import errno
-import fcntl
 import hashlib
 import io
 import json
 import os
+import platform as system
 import re
 import shutil
-import stat
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from safetensors import SafetensorError
 
 from texthead.errors import DataError, RunError
+from texthead.platform import is_running, replace
+
+if TYPE_CHECKING:
+    from filelock import AcquireReturnProxy, FileLock
 
 # Limit for files of names and options: a larger one is the wrong file. Lists have one line per item.
 MOST_BYTES = 16 * 2**20
@@ -68,9 +70,9 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         # safetensors replaces the file by one that only its owner can read.
         temporary.chmod(mode)
         if sync:
-            with temporary.open("rb") as file:
+            with temporary.open("r+b") as file:  # Windows syncs only files opened for writing.
                 os.fsync(file.fileno())
-        temporary.replace(path)
+        replace(temporary, path)
     except (OSError, RuntimeError, SafetensorError) as error:
         fault = _fault(error)
         if isinstance(fault, KeyboardInterrupt):
@@ -97,7 +99,7 @@ def new_folder(out: Path) -> Iterator[Path]:
             folder = temporary / "folder"
             folder.mkdir()
             yield folder
-            folder.rename(out)
+            replace(folder, out)
     except OSError as error:
         raise RunError(f"{out}: cannot be written ({error.strerror or error}); choose another folder") from error
 
@@ -112,7 +114,7 @@ def scratch_folder(where: Path | None = None, prefix: str = "") -> Iterator[Path
     """
     where = Path(tempfile.gettempdir()) if where is None else where
     remove_leftovers(where)
-    with tempfile.TemporaryDirectory(prefix=f"{prefix}{_own_mark()}-", dir=where) as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{prefix}{_own_mark()}-", dir=where, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
@@ -132,7 +134,7 @@ def _own_mark() -> str:
 @cache
 def _machine() -> str:
     """Return an id of this machine or container, since process ids are unique only within one."""
-    names = [os.uname().nodename]
+    names = [system.node()]
     with suppress(OSError):
         names += [str(Path("/proc/self/ns/pid").stat().st_ino), Path("/proc/sys/kernel/random/boot_id").read_text()]
     return hashlib.sha256(" ".join(names).encode()).hexdigest()[:8]
@@ -163,13 +165,7 @@ def _clean_once(folder: Path, process: int) -> None:
 def _is_leftover(entry: os.DirEntry[str], machine: str, process: int) -> bool:
     if machine != _machine():
         return time.time() - entry.stat(follow_symlinks=False).st_mtime > _DAY
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:  # Another user's process.
-        return False
-    return False
+    return not is_running(process)
 
 
 def _fault(error: BaseException) -> BaseException:
@@ -180,19 +176,10 @@ def _fault(error: BaseException) -> BaseException:
     return cause or error
 
 
-def sync_folder(folder: Path) -> None:
-    """Sync the entries of a folder to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_json(path: Path, value: object) -> None:
     """Write a value to a JSON file atomically. Bytes of paths that are not UTF-8 are escaped."""
     # The error handler writes `\\udce9`, as JSON does.
-    with replacing(path) as temp, temp.open("w", encoding="utf-8", errors="backslashreplace") as file:
+    with replacing(path) as temp, temp.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         json.dump(value, file, indent=1, ensure_ascii=False)
         file.write("\n")
 
@@ -253,49 +240,37 @@ def locked(folder: Path) -> Iterator[None]:
 def in_turn(path: Path) -> Iterator[None]:
     """Hold the lock of a file that several processes change, `.NAME.lock` beside it; wait while another has it.
 
-    The folder is locked too: that lock holds if somebody removes `.NAME.lock`, which alone works across a network.
+    A second lock in the cache folder holds if somebody removes that file, which alone works across a network.
 
     Raises:
         RunError: another process holds it for ten seconds, as a stopped one does, or the folder cannot be written.
     """
     problem = f"{path}: in use by another process for {_TURN:g} seconds; end that process or let it go on"
-    try:
-        with lock(path.with_name(f".{path.name}.lock"), problem, _TURN), ExitStack() as opened:
-            folder = os.open(path.parent, os.O_RDONLY)
-            opened.callback(os.close, folder)
-            with suppress(OSError):  # Not every file system can lock a folder.
-                _wait_for(folder, problem, _TURN)
-            yield
-    except OSError as error:
-        raise RunError(f"{path.parent}: cannot be written ({error.strerror or error}); choose another") from None
+    second = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
+    with (
+        lock(path.with_name(f".{path.name}.lock"), problem, _TURN),
+        lock(cache_dir() / "locks" / f"{second}.lock", problem, _TURN),
+    ):
+        yield
 
 
-def lock(path: Path, problem: str, seconds: float = 0.0) -> TextIO:
-    """Return an open file with a lock on it, until it is closed; wait `seconds` if another process holds the lock.
+def lock(path: Path, problem: str, seconds: float = 0.0) -> "AcquireReturnProxy[FileLock]":
+    """Return the lock of a file, held until the end of a `with` block; wait `seconds` if another process holds it.
 
     Raises:
         RunError: another process still holds it, with `problem`, or the folder cannot be written.
     """
+    from filelock import FileLock, Timeout
+
     try:
+        _check_plain(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as opened:
-            file = opened.enter_context(open_plain(path, "a"))
-            _wait_for(file.fileno(), problem, seconds)
-            opened.pop_all()
-        return file
+        own = FileLock(path, seconds, thread_local=False, poll_interval=0.005, fallback_to_soft=False)
+        return own.acquire()
+    except Timeout:
+        raise RunError(problem) from None
     except OSError as error:
         raise RunError(f"{path.parent}: cannot be written ({error.strerror or error}); choose another folder") from None
-
-
-def _wait_for(descriptor: int, problem: str, seconds: float) -> None:
-    """Lock a file or folder; raise RunError with `problem` if another process holds its lock for so long."""
-    until = time.monotonic() + seconds
-    while True:
-        with suppress(BlockingIOError):
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if time.monotonic() >= until:
-            raise RunError(problem)
-        time.sleep(0.005)
 
 
 def open_plain(path: Path, mode: Literal["r", "a"], *, links: bool = False, **options: Any) -> TextIO:
@@ -309,21 +284,15 @@ def open_plain(path: Path, mode: Literal["r", "a"], *, links: bool = False, **op
         RunError: it is a pipe, a device, a folder or a link.
         OSError: as `open`.
     """
+    _check_plain(path, links=links)
+    return path.open(mode, **{"encoding": "utf-8", **options})
 
-    def opened(name: str, flags: int) -> int:
-        descriptor = os.open(name, flags | os.O_NONBLOCK | (0 if links else os.O_NOFOLLOW), 0o666)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), name)
-        return descriptor
 
-    try:
-        return open(path, mode, opener=opened, **{"encoding": "utf-8", **options})
-    except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
-            raise
+def _check_plain(path: Path, *, links: bool = False) -> None:
+    """Raise RunError if a path exists and is not a file, or is a link, unless `links` may be read."""
+    if (path.is_symlink() and not links) or (path.exists() and not path.is_file()):
         kinds = "a pipe, a device or a folder" if links else "a link, a pipe, a device or a folder"
-        raise RunError(f"{path}: is {kinds}, but must be a file; remove it or choose another name") from None
+        raise RunError(f"{path}: is {kinds}, but must be a file; remove it or choose another name")
 
 
 def read_text(path: Path, *, most: int = MOST_BYTES) -> str:

@@ -230,14 +230,18 @@ def test_only_a_split_that_the_data_has_can_be_taken(tmp_path):
         read_dataset(write_manifest(tmp_path, "path,label\na.mp4,run\n")).split("train")
 
 
-def test_paths_with_backslashes_get_a_hint(tmp_path):
-    touch(tmp_path, "run/a.mp4", "c\\d.mp4")
-    path = write_manifest(tmp_path, "path,label\nrun\\a.mp4,run\n")
-    with refuses(DataError, "clips.csv:2", r"'run\\a.mp4'", "write / between folders"):
-        read_dataset(path)
+def test_a_list_from_windows(tmp_path):
+    """A backslash separates folders, unless a file has it in its name."""
+    touch(tmp_path, "run/a b.mp4", "c\\d.mp4")
+    text = "path,label\r\nrun\\a b.mp4#t=1,2,run\r\nc\\d.mp4,run\r\n".replace(
+        "run\\a b.mp4#t=1,2", '"run\\a b.mp4#t=1,2"'
+    )
+    first, second = read_dataset(write_manifest(tmp_path, text)).items
+    assert (first.path, first.name) == (tmp_path / "run" / "a b.mp4#t=1,2", "run/a b.mp4#t=1,2")
+    assert second.path == tmp_path / "c\\d.mp4"
     assert len(read_dataset(write_manifest(tmp_path, "path,label\nc\\d.mp4,run\nrun\\gone.mp4,run\n"))) == 2
-    for problem in (MediaPath(rf"{tmp_path}/run\a.mp4").check, MediaPath(rf"{tmp_path}/run\a.mp4").open):
-        with refuses(TextheadError, r"run\a.mp4", "write / between folders"):
+    for problem in (MediaPath(rf"{tmp_path}/run\a b.mp4").check, MediaPath(rf"{tmp_path}/run\a b.mp4").open):
+        with refuses(TextheadError, r"run\a b.mp4", "write / between folders"):
             problem()
 
 

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,6 +18,7 @@ from texthead.cli.status_line import ProgressBar, StatusLine
 from texthead.cli.system import of_system
 from texthead.errors import MediaError, listed, on_one_line, printable
 from texthead.parallel.progress import Reporter, step_bars
+from texthead.platform import quoted
 from texthead.text import prompts
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class CommandOutput:
         given = {"--encoder": None if encoder == "mini" else encoder, "--text": text}
         words += tuple(word for name, value in given.items() if value is not None for word in (name, value))
         skip = ["--skip-unreadable"] * (self._screen.skips and words[1] in ("train", "report", "label"))
-        self._screen.next = " ".join(shlex.quote(str(word)) for word in (*words, *skip))
+        self._screen.next = " ".join(quoted(str(word)) for word in (*words, *skip))
 
     @staticmethod
     def error_line(error: Exception) -> str:

@@ -1,12 +1,13 @@
 """Checks of output paths before a command runs: they can be written, and are no inputs."""
 
-import os
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from texthead.cli.parser import values_of
 from texthead.errors import DataError, either
 from texthead.media.paths import MediaPath
+from texthead.platform import is_reserved
 
 # A file that marks a folder made by texthead, and the endings of the files that texthead reads from there.
 _OWN = {
@@ -31,7 +32,10 @@ def check_outputs(command: Any, **endings: str) -> None:
     values, written = values_of(command), {}
     for name, ends in endings.items():
         for path in _paths(values.pop(name)):
-            flag, real = f"--{name} {path}", path.resolve()
+            flag = f"--{name} {path}"
+            if is_reserved(path):
+                raise DataError(f"{flag}: Windows reserves this name; choose another")
+            real = path.resolve()
             if ends == "/":
                 _check_folder(flag, path)
                 continue
@@ -80,9 +84,11 @@ def _check_folder(flag: str, path: Path) -> None:
         raise DataError(f"{flag}: cannot be made ({error.strerror}); name another folder") from None
     if not there.is_dir():
         raise DataError(f"{flag}: {there} is not a folder; name another folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        why = "Read-only file system" if os.statvfs(there).f_flag & os.ST_RDONLY else "Permission denied"
-        raise DataError(f"{flag}: {there} cannot be written to ({why}); name another folder")
+    try:
+        with TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise DataError(f"{flag}: {there} cannot be written to ({error.strerror}); name another folder") from None
 
 
 def _paths(value: str | None) -> list[Path]:

@@ -4,13 +4,13 @@ import codecs
 import errno
 import json
 import os
-import resource
 import sys
 import threading
 from io import TextIOWrapper
 from pathlib import Path
 
 from texthead.errors import RunError, printable
+from texthead.platform import process_limit
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
@@ -34,7 +34,7 @@ def name_files_in_utf8() -> None:
     """
     if codecs.lookup(sys.getfilesystemencoding()).name == "ascii" and sys.orig_argv:
         output = os.environ.get("PYTHONIOENCODING", "ascii")
-        environment = {**os.environb, b"PYTHONUTF8": b"1", b"PYTHONIOENCODING": os.fsencode(output)}
+        environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": output}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
@@ -60,7 +60,7 @@ def check_process() -> None:
         Path.cwd()
     except FileNotFoundError:
         raise RunError("the current folder does not exist any more: change to another") from None
-    limit, done = resource.getrlimit(resource.RLIMIT_NPROC)[0], threading.Event()
+    limit, done = process_limit(), threading.Event()
     try:
         # Libraries start as many, and without them end the process or send it SIGINT.
         for _ in range(2 * (os.cpu_count() or 1) if 0 <= limit < _FEW else 0):

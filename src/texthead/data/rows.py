@@ -8,7 +8,6 @@ from pathlib import Path
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.labels import SEPARATOR, Labels, split_labels
 from texthead.errors import DataError, MediaError
-from texthead.media.addresses import hint_on_path
 from texthead.media.paths import MediaPath, Span
 
 # The known columns of a manifest.
@@ -19,7 +18,7 @@ def row_path(row: dict[str, str], manifest: Path, line: int, root: Path | None =
     """Return the path of a manifest's row: a file, a folder as a clip of its images, or a part of a video.
 
     A part is given by the columns `start` and `end`, in seconds, or by a path such as `match.mp4#t=3,7.5`. Blanks
-    around the path are part of it only if there is such a file.
+    around the path are part of it only if there is such a file, and so is \\, which else separates folders.
 
     Raises:
         DataError: the times break a rule, or the file is not a video.
@@ -28,8 +27,9 @@ def row_path(row: dict[str, str], manifest: Path, line: int, root: Path | None =
     path = MediaPath(root / row["path"])
     if row["path"] != row["path"].strip() and not os.path.lexists(path.file):
         path = MediaPath(root / row["path"].strip())
-    if "\\" in row["path"] and not path.exists() and (hint := hint_on_path(path.file)):
-        raise DataError(f"{manifest}:{line}: no such file {row['path']!r}; {hint}")
+    if "\\" in row["path"] and not path.exists():  # A list from Windows.
+        other = MediaPath(root / row["path"].strip().replace("\\", "/"))
+        path = other if other.exists() else path
     start, end = ((row.get(name) or "").strip() for name in ("start", "end"))
     if not (start or end or path.is_part):
         return path.clip().path

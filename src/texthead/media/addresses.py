@@ -29,7 +29,7 @@ def address(path: str | Path) -> str | None:
 
     `Path("http://host/shards")` collapses to `http:/host/shards`; its address is `http://host/shards`.
     """
-    text = str(path)
+    text = path.as_posix() if isinstance(path, Path) else path
     found = _REMOTE.match(text)
     return f"{found[1]}://{text[found.end() :]}" if found and not Path(path).exists() else None
 

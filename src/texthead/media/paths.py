@@ -83,7 +83,7 @@ class MediaPath:
     def __init__(self, path: str | Path):
         path = path if isinstance(path, Path) else Path(path)  # Datasets have millions of paths; a copy takes time.
         file, fragment, times = str(path).rpartition(_FRAGMENT)
-        part = fragment != "" and "/" not in times
+        part = fragment != "" and not {"/", os.sep} & {*times}
         object.__setattr__(self, "path", path)
         object.__setattr__(self, "file", Path(file) if part else path)
         object.__setattr__(self, "times", fragment + times if part else "")
@@ -342,9 +342,9 @@ class MediaPath:
         return self if self.address else MediaPath(os.path.realpath(self.file) + self.times)
 
     def text_below(self, folder: Path) -> str:
-        """Return the path as written in a list in a folder: relative to the folder if it is below it, else absolute."""
+        """Return the path as a list in a folder has it, with /: relative to it if it is below, else absolute."""
         whole, start = self.path.absolute(), folder.absolute()
-        return str(whole.relative_to(start) if whole.is_relative_to(start) else whole)
+        return (whole.relative_to(start) if whole.is_relative_to(start) else whole).as_posix()
 
     def _member(self) -> "Member":
         from texthead.media.shard import member

@@ -24,6 +24,7 @@ from texthead.errors import DataError, MediaError, line_of
 from texthead.extras import needs
 from texthead.files import MOST_BYTES_OF_LISTS, read_value
 from texthead.media.addresses import address, allow_addresses, allowed_address
+from texthead.platform import NONBLOCKING
 
 INDEX = "shards.json"
 
@@ -125,7 +126,7 @@ def read_ranges(path: Path, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes
 def _ranges(tar: Path, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
     if address(tar) is None:
         # Opening a pipe does not wait for its other end; seeking in it is an error.
-        with open(tar, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        with open(tar, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | NONBLOCKING)) as file:
             for offset, size in ranges:
                 file.seek(offset)
                 yield file.read(size)

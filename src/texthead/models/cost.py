@@ -1,6 +1,5 @@
 """Parameters and multiply-adds of a recogniser, exact and by the paper's convention, from the architecture alone."""
 
-import resource
 import statistics
 import time
 from collections.abc import Iterator
@@ -93,5 +92,7 @@ def measure_speed(model: Recognizer, frames: int, size: int, device: torch.devic
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) / 1e9
     else:
+        import resource  # noqa: TID251
+
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     return 1 / statistics.median(seconds[1:]), peak

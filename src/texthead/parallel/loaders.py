@@ -1,9 +1,9 @@
 """Data-loader workers: start-up, errors for dead workers, a time limit for workers that hang."""
 
 import atexit
+import math
 import multiprocessing
 import os
-import signal
 import threading
 import time
 import traceback
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from texthead.errors import RunError
 from texthead.parallel.signals import interrupts_held
 from texthead.parallel.startup import begin_server, keep_freed_memory
+from texthead.platform import START_METHOD, unblock_interrupts
 
 # Start and end of torch's error message for a dead worker.
 _DEAD_START, _DEAD_END = "DataLoader worker", "exited unexpectedly"
@@ -32,9 +33,10 @@ _REQUESTING = ("multiprocessing.forkserver", "multiprocessing.resource_sharer")
 def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
     """Return a data loader with `workers` workers, none for no items; with 0 this process decodes.
 
-    A fork server starts the workers. If this process forked them, locks that its threads hold at that moment (of a
-    process group, autograd or a GPU) would stay locked in the workers for ever. So workers inherit nothing but `items`
-    and the options, which are pickled for each of them, and this process's environment variables of texthead.
+    A fork server starts the workers, on Windows this process. If this process forked them, locks that its threads hold
+    at that moment (of a process group, autograd or a GPU) would stay locked in the workers for ever. So workers inherit
+    nothing but `items` and the options, which are pickled for each of them, and this process's environment variables of
+    texthead.
     """
     if workers and len(items):  # pyright: ignore[reportArgumentType]
         begin_server()
@@ -42,7 +44,7 @@ def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
         atexit.register(_await_feeders)
         options |= {
             "num_workers": workers,
-            "multiprocessing_context": multiprocessing.get_context("forkserver"),
+            "multiprocessing_context": multiprocessing.get_context(START_METHOD),
             "worker_init_fn": partial(_begin, variables=own_variables()),
         }
     return _Loader(items, **options)
@@ -79,15 +81,29 @@ def _begin(number: int, *, variables: dict[str, str]) -> None:
     keep_freed_memory()
     # By default a batch for which shared memory has no room is dropped, and the parent process waits for it for ever.
     Queue._on_queue_feeder_error = staticmethod(lambda *_: os._exit(1))  # pyright: ignore[reportAttributeAccessIssue]
-    # torch only watches the fork server, which lives as long as any of its workers.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP})
+    threading.Thread(target=_watch, daemon=True).start()
+    unblock_interrupts()
 
 
-def _end_with_parent() -> None:
+class _Limit:
+    """The CPU time of this process, in seconds, at which `_watch` ends it."""
+
+    seconds = math.inf
+
+
+# Seconds between two looks at them.
+_LOOK_SECONDS = 1.0
+
+
+def _watch() -> None:
+    """End this worker with its parent process, or by `end_after`.
+
+    torch only watches the fork server, which lives as long as any of its workers.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
+    while parent.is_alive() and time.process_time() < _Limit.seconds:
+        parent.join(_LOOK_SECONDS)
     os._exit(1)
 
 
@@ -118,7 +134,7 @@ def _in_request(error: BaseException) -> bool:
 def end_after(seconds: float) -> None:
     """Limit this worker's CPU time until the next call, in seconds; do nothing outside a worker.
 
-    After that the system kills the worker. Time spent waiting, for a slow disk or while stopped, does not count.
+    After that the worker ends itself. Time spent waiting, for a slow disk or while stopped, does not count.
     """
     if get_worker_info() is not None:
-        signal.setitimer(signal.ITIMER_PROF, seconds)
+        _Limit.seconds = time.process_time() + seconds

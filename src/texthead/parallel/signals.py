@@ -1,4 +1,4 @@
-"""Make SIGTERM and SIGHUP end a program as Ctrl-C does, even if it is stuck in a call that never returns."""
+"""Make SIGTERM, SIGHUP and Ctrl-Break end a program as Ctrl-C does, even if it is stuck in a call."""
 
 import math
 import os
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-_NUMBERS: tuple[int, ...] = (signal.SIGTERM, signal.SIGHUP)
+from texthead.platform import ENDING, interrupt_main
 
 # A closing terminal and a system shutdown send several signals. Signals after this time interrupt the clean-up too.
 _SAME_END_SECONDS = 8.0
@@ -31,7 +31,7 @@ _AGAIN_SECONDS = 0.05
 
 
 class Interrupted(KeyboardInterrupt):
-    """An interrupt by SIGTERM or SIGHUP."""
+    """An interrupt by one of the signals `ENDING`."""
 
 
 class Ending:
@@ -52,8 +52,8 @@ class Ending:
 
     @property
     def code(self) -> int:
-        """The exit code, as a shell gives it: 143 for SIGTERM, 129 for SIGHUP, 130 for Ctrl-C."""
-        return 128 + (self.number or signal.SIGINT)
+        """The exit code, as a shell gives it: 143 for SIGTERM, 129 for SIGHUP, 130 for Ctrl-C and Ctrl-Break."""
+        return ENDING.get(self.number or 0, 128 + signal.SIGINT)
 
     @property
     def interrupted(self) -> bool:
@@ -83,16 +83,16 @@ class Ending:
                         time.sleep(_AGAIN_SECONDS)
                         self._last = -math.inf
                         if not self.over:
-                            signal.pthread_kill(threading.main_thread().ident or 0, self.number or signal.SIGINT)
+                            interrupt_main(self.number or signal.SIGINT)
                     elif signal.getsignal(number) == self.arrive and not self._arrived.wait(_STUCK_SECONDS):
                         # The main thread may hold the lock of sys.stderr.
                         os.write(2, f"{self.line()}\n".encode(errors="backslashreplace"))
-                        os._exit(128 + number)
+                        os._exit(ENDING[number])
 
 
 @contextmanager
 def ended_by_signals(line: Callable[[], str]) -> Iterator[Ending]:
-    """Raise KeyboardInterrupt in the block if SIGTERM or SIGHUP arrives; ignored signals stay ignored.
+    """Raise KeyboardInterrupt in the block if a signal of `ENDING` arrives; ignored signals stay ignored.
 
     A program uses this once, in its main thread; its child processes have their own handlers.
 
@@ -100,7 +100,7 @@ def ended_by_signals(line: Callable[[], str]) -> Iterator[Ending]:
         line: returns the line to print if the main thread is stuck; the block may replace it in the yielded `Ending`.
     """
     ending = Ending(line)
-    caught = [number for number in _NUMBERS if signal.getsignal(number) == signal.SIG_DFL]
+    caught = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():
         caught = []
     if not caught:
@@ -138,7 +138,7 @@ def interrupts_held() -> Iterator[None]:
         yield
         return
     arrived: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *_NUMBERS)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
     acting = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number in acting:
         signal.signal(number, lambda number, _: arrived.append(number))

@@ -1,13 +1,12 @@
 """The fork server of data-loader workers, started without importing torch here."""
 
 import atexit
-import ctypes
 import gc
 import os
-import signal
 import sys
 import tempfile
-from contextlib import suppress
+
+from texthead.platform import START_METHOD, interrupts_blocked, kill, set_malloc
 
 # Parameters of mallopt in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -21,10 +20,12 @@ _MODULES = ("texthead.data.batches", "texthead.features.frames")
 
 
 def begin_server() -> None:
-    """Start the fork server unless it is running; it imports its modules in parallel to this process.
+    """Start the fork server if workers need it and it is not running; it imports its modules meanwhile.
 
     The server and the resource tracker ignore SIGINT and SIGHUP, since workers need both until this process ends.
     """
+    if START_METHOD != "forkserver":
+        return
     from multiprocessing import forkserver
 
     # Each worker runs the command's script again, which imports this.
@@ -32,11 +33,8 @@ def begin_server() -> None:
     forkserver.set_forkserver_preload([*_MODULES, *program])
     begin_tracker()  # Before the mask is set: it unblocks SIGINT.
     _choose_socket_folder()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-    try:
+    with interrupts_blocked():
         forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _choose_socket_folder() -> None:
@@ -53,14 +51,13 @@ def _choose_socket_folder() -> None:
 
 
 def begin_tracker() -> None:
-    """Start multiprocessing's resource tracker, ignoring SIGHUP, unless it is running."""
+    """Start multiprocessing's resource tracker, ignoring SIGHUP, unless it is running; Windows has none."""
+    if START_METHOD != "forkserver":
+        return
     from multiprocessing import resource_tracker
 
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    try:
+    with interrupts_blocked(and_ctrl_c=False):
         resource_tracker.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_processes() -> None:
@@ -68,15 +65,15 @@ def end_processes() -> None:
 
     Those that are still starting would print errors about semaphores that no longer exist.
     """
-    from multiprocessing import active_children, forkserver
+    from multiprocessing import active_children
 
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise an error for each of its workers.
-    server = getattr(forkserver._forkserver, "_forkserver_pid", None)  # pyright: ignore
-    if server is not None:
-        with suppress(OSError):
-            os.kill(server, signal.SIGKILL)
-    for process in active_children():
-        process.kill()
+    processes = [process.pid for process in active_children()]
+    if START_METHOD == "forkserver":
+        from multiprocessing import forkserver
+
+        processes.insert(0, getattr(forkserver._forkserver, "_forkserver_pid", None))  # pyright: ignore
+    for process in filter(None, processes):
+        kill(process)
 
 
 def wait_asleep() -> None:
@@ -115,5 +112,4 @@ def keep_freed_memory(most: int = 1 << 30) -> bool:
     of a step's time on a CPU (LOG.md). Results and peak memory stay the same. Programs call this before they compute;
     a library should not decide it for its process.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and all(mallopt(option, most) == 1 for option in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))
+    return all(set_malloc(option, most) for option in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))

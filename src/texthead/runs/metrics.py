@@ -48,7 +48,7 @@ class MetricsLog:
         """Flush all lines to disk, so that a checkpoint never refers to lines that a crash lost."""
         if not self.write:
             return
-        with self.path.open("rb") as file:
+        with self.path.open("r+b") as file:  # Windows syncs only files opened for writing.
             os.fsync(file.fileno())
 
     def cut(self, count: int) -> None:

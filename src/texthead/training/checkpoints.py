@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from texthead.errors import RunError, line_of
-from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, sync_folder, write_json
+from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
 from texthead.parallel.distributed import rank, ranks, same_as_first, together
+from texthead.platform import sync_folder
 from texthead.runs.folder import check_resumable
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.saved import is_run

@@ -410,13 +410,13 @@ def draw_set(
     # Renamed to drawn.json at the very end: until then it marks the folder as an unfinished draw.
     note = out / "drawing.json"
     out.mkdir(parents=True, exist_ok=True)
-    note.write_text(described)
+    note.write_text(described, encoding="utf-8")
     with reporter.bar("draw videos", "clips") as progress:
         for done, item in enumerate(items, start=1):
             write_video(out / item.path, draw(item))
             progress(done, len(items))
     if credit is not None:
-        (out / "CREDITS.txt").write_text(credit + "\n")
+        (out / "CREDITS.txt").write_text(credit + "\n", encoding="utf-8")
     write_csv(out / MANIFEST, columns, [[getattr(item, column) for column in columns] for item in items])
     note.replace(out / "drawn.json")
     return out / MANIFEST
@@ -441,7 +441,7 @@ def _already_drawn(out: Path, described: str, items: Sequence[Any]) -> bool:
     if not out.is_dir() or not any(out.iterdir()):
         return False
     notes = [path for path in (out / "drawn.json", out / "drawing.json") if path.is_file()]
-    noted = {path.name for path in notes if path.read_text(errors="replace") == described}
+    noted = {path.name for path in notes if path.read_text(encoding="utf-8", errors="replace") == described}
     if "drawn.json" in noted:
         for path in (MANIFEST, *(item.path for item in items)):
             if not (out / path).is_file():

@@ -9,6 +9,7 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, Popen
 from typing import Any, Literal
 
+from filelock import AcquireReturnProxy
 from starlette.types import ASGIApp
 
 from texthead.apps.label.session import FileToLabel, LabelSession
@@ -51,18 +52,24 @@ class Training:
         """
         csv = self._labels_csv
         busy = f"{csv}: a training on these labels is still running; wait until it is finished"
-        with self._turn, lock(csv.with_name(f".{csv.name}.training.lock"), busy) as held:
+        with self._turn:
+            held = lock(csv.with_name(f".{csv.name}.training.lock"), busy)
             self._run = unused(csv.with_name(f"{csv.stem}-{'quick' if how == 'quick' else 'tuned'}"))
             self._lines.clear()
             command = [sys.executable, "-m", "texthead", *self._arguments(how, self._run)]
             pipes = {"stdin": DEVNULL, "stdout": PIPE, "stderr": STDOUT, "text": True, "errors": "replace"}
-            self._process = Popen(command, **pipes, pass_fds=[held.fileno()])
-            threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
+            try:
+                self._process = Popen(command, **pipes)
+            except OSError:
+                held.lock.release()
+                raise
+            threading.Thread(target=self._read, args=(self._process, held), daemon=True).start()
 
-    def _read(self, process: Popen[str]) -> None:
+    def _read(self, process: Popen[str], held: AcquireReturnProxy) -> None:
         assert process.stdout is not None
-        self._lines.extend(line.rstrip()[:_LETTERS] for line in process.stdout if line.strip())
-        process.wait()
+        with held:
+            self._lines.extend(line.rstrip()[:_LETTERS] for line in process.stdout if line.strip())
+            process.wait()
 
     def state(self) -> dict[str, Any] | None:
         """Return the run's folder, last lines of output, and whether it is done or failed; None before the first."""

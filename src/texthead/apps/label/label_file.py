@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from texthead.data import Dataset, Labels, manifest_rows, row_path
 from texthead.errors import DataError
-from texthead.files import in_turn, open_plain, read_value, replacing, sync_folder, write_csv
+from texthead.files import in_turn, open_plain, read_value, replacing, write_csv
 from texthead.media import MediaPath
+from texthead.platform import sync_folder
 
 # Seconds until a claim on a file expires.
 CLAIMED = 300.0

@@ -112,7 +112,7 @@ def _address(path: Path, root: Path) -> str:
     if not absolute.is_relative_to(root):
         raise DataError(f"{path}: not inside {root}, the folder that Label Studio serves; move the files there")
     # File names may not be valid UTF-8, so their bytes are quoted.
-    return f"{LOCAL}/?d={quote(os.fsencode(absolute.relative_to(root)))}"
+    return f"{LOCAL}/?d={quote(os.fsencode(absolute.relative_to(root).as_posix()))}"
 
 
 def _media_kind(files: Iterable[Path]) -> str:

@@ -53,7 +53,7 @@ def export_hits(
         else:
             with replacing(out) as temporary:
                 lines = [json.dumps(dict(zip(HIT_COLUMNS, row, strict=True))) + "\n" for row in rows]
-                temporary.write_text("".join(lines))
+                temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
     else:
         sure = (hit.score if hit.probability is None else hit.probability for hit in hits)
         guesses = {item.path: [(name, value)] for item, value in zip(items, sure, strict=True)}

@@ -22,6 +22,7 @@ from texthead.files import replacing
 from texthead.media import MediaPath, Span
 from texthead.models import MeanPool, Recognizer
 from texthead.parallel import Reporter
+from texthead.platform import MAPPED_FILES_ARE_REPLACEABLE
 
 ModelT = TypeVar("ModelT")
 
@@ -147,6 +148,8 @@ def _read(file: Path, dim: int | None, reporter: Reporter) -> tuple[Windows | No
     try:
         with safe_open(file, "pt") as saved:
             texts, *tensors = (saved.get_tensor(name) for name in ("texts", "file_of", "spans", "features"))
+        if not MAPPED_FILES_ARE_REPLACEABLE:
+            tensors = [tensor.clone() for tensor in tensors]
         paths, problems, stamps = json.loads(texts.numpy().tobytes())
         (file_of, spans, features), count = tensors, len(tensors[0])
         kinds = [(each.dtype, tuple(each.shape)) for each in (file_of, spans, features[:, :0])]

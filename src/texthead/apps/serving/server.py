@@ -255,16 +255,17 @@ def serve(listening: socket.socket, app: ASGIApp, host: str, ready: Callable[[st
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
             """Let SIGHUP too end the requests and then the server, unless it is ignored (nohup)."""
-            before = signal.getsignal(signal.SIGHUP)
+            hung_up = getattr(signal, "SIGHUP", signal.SIGINT)
+            before = signal.getsignal(hung_up)
             with super().capture_signals():
                 if not callable(before):
                     yield
                     return
-                signal.signal(signal.SIGHUP, self.handle_exit)
+                signal.signal(hung_up, self.handle_exit)
                 try:
                     yield
                 finally:
-                    signal.signal(signal.SIGHUP, before)
+                    signal.signal(hung_up, before)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

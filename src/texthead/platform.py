@@ -1,0 +1,160 @@
+"""What differs between operating systems: signals, processes, limits, and how files are replaced and synced."""
+
+import os
+import re
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+# Seconds to wait on Windows for other programs, such as virus scanners, to close a file that is to be replaced.
+_CLOSING_SECONDS = 2.0 if sys.platform == "win32" else 0.0
+
+# The flag with which opening a pipe does not wait for its other end.
+NONBLOCKING: int = getattr(os, "O_NONBLOCK", 0)
+
+# Whether a file can be replaced while a process has it mapped into memory.
+MAPPED_FILES_ARE_REPLACEABLE = sys.platform != "win32"
+
+# How data-loader workers start: a fork server has imported torch once for all of them.
+START_METHOD = "spawn" if sys.platform == "win32" else "forkserver"
+
+if sys.platform == "win32":
+    import _thread
+    import ctypes
+
+    # The signals other than Ctrl-C that end a program, and its exit code then.
+    ENDING: dict[int, int] = {signal.SIGBREAK: 128 + signal.SIGINT}
+
+    # The right to wait for a process, and the codes of its calls.
+    _SYNCHRONIZE, _ACCESS_DENIED, _TIMEOUT = 0x100000, 5, 258
+
+    def is_running(process: int) -> bool:
+        """Return whether a process exists. `os.kill(process, 0)` would end it."""
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel.OpenProcess.restype = ctypes.c_void_p
+        handle = kernel.OpenProcess(_SYNCHRONIZE, False, ctypes.c_ulong(process))
+        if not handle:
+            return ctypes.get_last_error() == _ACCESS_DENIED
+        try:
+            return kernel.WaitForSingleObject(ctypes.c_void_p(handle), 0) == _TIMEOUT
+        finally:
+            kernel.CloseHandle(ctypes.c_void_p(handle))
+
+    def process_limit() -> int:
+        """Return the limit of processes and threads; -1 for none."""
+        return -1
+
+    def interrupt_main(number: int) -> None:
+        """Send a signal to the main thread."""
+        _thread.interrupt_main(number)
+
+    @contextmanager
+    def interrupts_blocked(*, and_ctrl_c: bool = True) -> Iterator[None]:
+        """Do nothing: processes inherit no signal mask."""
+        yield
+
+    def unblock_interrupts() -> None:
+        """Do nothing: processes inherit no signal mask."""
+
+    def kill(process: int) -> None:
+        """End a process at once."""
+        with suppress(OSError):
+            os.kill(process, signal.SIGTERM)
+
+    def set_malloc(option: int, value: int) -> bool:
+        """Return False: this is an option of glibc."""
+        return False
+
+    def sync_folder(folder: Path) -> None:
+        """Do nothing: Windows has no call for it."""
+
+    def is_reserved(path: Path) -> bool:
+        """Return whether the path has a name that no file can have: of a device, as `nul`, or with a last dot."""
+        return os.path.isreserved(path) if sys.version_info >= (3, 13) else path.is_reserved()
+
+    def quoted(word: str) -> str:
+        """Return a word of a command line, for cmd and PowerShell."""
+        return word if re.fullmatch(r"[\w.:/\\=+,-]+", word) else f'"{word}"'
+
+else:
+    import ctypes
+    import resource
+
+    ENDING: dict[int, int] = {signal.SIGTERM: 128 + signal.SIGTERM, signal.SIGHUP: 128 + signal.SIGHUP}
+
+    def is_running(process: int) -> bool:
+        """Return whether a process exists."""
+        try:
+            os.kill(process, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:  # Another user's process.
+            return True
+        return True
+
+    def process_limit() -> int:
+        """Return the limit of processes and threads; -1 for none."""
+        return resource.getrlimit(resource.RLIMIT_NPROC)[0]
+
+    def interrupt_main(number: int) -> None:
+        """Send a signal to the main thread; it interrupts a system call there."""
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    @contextmanager
+    def interrupts_blocked(*, and_ctrl_c: bool = True) -> Iterator[None]:
+        """Let processes that the block starts ignore SIGHUP, and Ctrl-C."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, *([signal.SIGINT] if and_ctrl_c else [])})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def unblock_interrupts() -> None:
+        """Let a process that was started within `interrupts_blocked` have its signals again."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP})
+
+    def kill(process: int) -> None:
+        """End a process at once; torch's handler would raise an error for each of its workers that ends."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        with suppress(OSError):
+            os.kill(process, signal.SIGKILL)
+
+    def set_malloc(option: int, value: int) -> bool:
+        """Set an option of glibc's malloc; return whether it was set."""
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        return mallopt is not None and mallopt(option, value) == 1
+
+    def sync_folder(folder: Path) -> None:
+        """Sync the entries of a folder to disk."""
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def is_reserved(path: Path) -> bool:
+        """Return False: a file can have any name."""
+        return False
+
+    quoted = shlex.quote
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename a file or folder, over a file of that name.
+
+    Windows refuses while a program has one of the files open; that is tried again for two seconds.
+    """
+    until = time.monotonic() + _CLOSING_SECONDS
+    while True:
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(0.02)

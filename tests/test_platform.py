@@ -1,0 +1,146 @@
+"""What differs between systems: processes, locks, renaming, and how Windows spells paths."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from messages import refuses
+from texthead.errors import RunError
+from texthead.files import in_turn, locked
+from texthead.media.addresses import address
+from texthead.media.paths import MediaPath
+from texthead.parallel import loaders
+from texthead.parallel.loaders import data_loader, end_after, worker_faults
+from texthead.platform import is_running, replace
+
+
+def test_is_running() -> None:
+    assert is_running(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    assert not is_running(process.pid)
+    assert not is_running(2**31 - 1)
+    assert not is_running(10**12)
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from texthead.files import in_turn, locked
+with (in_turn if sys.argv[2] == "turn" else locked)(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(params=["turn", "folder"])
+def holder(request: pytest.FixtureRequest, tmp_path: Path):
+    """Return another process that holds a lock, the path that it locks, and the function that does."""
+    path, lock = (tmp_path / "labels.csv", in_turn) if request.param == "turn" else (tmp_path, locked)
+    words = [sys.executable, "-c", HOLD, str(path), request.param]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process, path, lock
+        process.kill()
+
+
+def test_two_processes_hold_no_lock_together(holder, monkeypatch: pytest.MonkeyPatch) -> None:
+    process, path, lock = holder
+    monkeypatch.setattr("texthead.files._TURN", 0.2)
+    with refuses(RunError, str(path), "in use by another process"), lock(path):
+        pytest.fail("two hold the lock")
+    process.stdin.close()
+    process.wait()
+    with lock(path):
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_free(holder) -> None:
+    process, path, lock = holder
+    process.kill()
+    process.wait()
+    with lock(path):
+        pass
+
+
+def test_one_waits_for_its_turn(holder) -> None:
+    process, path, lock = holder
+    if lock is locked:
+        pytest.skip("it does not wait")
+    threading.Timer(0.3, process.stdin.close).start()
+    start = time.monotonic()
+    with lock(path):
+        assert time.monotonic() - start > 0.2
+
+
+def test_a_file_that_another_program_has_open_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows then refuses to replace it."""
+    source, target, calls, real = tmp_path / "new", tmp_path / "old", [], Path.replace
+    source.write_text("new")
+
+    def busy(path: Path, other: Path) -> None:
+        calls.append(path)
+        if len(calls) < 3:
+            raise PermissionError(13, "used by another process")
+        real(path, other)
+
+    monkeypatch.setattr(Path, "replace", busy)
+    with pytest.raises(PermissionError):
+        replace(source, target)
+    monkeypatch.setattr("texthead.platform._CLOSING_SECONDS", 2.0)
+    replace(source, target)
+    assert (len(calls), target.read_text()) == (3, "new")
+
+
+class Hanging(torch.utils.data.Dataset):
+    """An item whose reading never ends, in a worker with a time limit; the others describe their process."""
+
+    def __init__(self, hangs: bool):
+        self.hangs = hangs
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, position: int) -> tuple[int, bool]:
+        end_after(0.2)
+        while self.hangs:
+            pass
+        return os.getpid(), "multiprocessing.forkserver" in sys.modules
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_of_each_start_method(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows spawns them."""
+    monkeypatch.setattr(loaders, "START_METHOD", method)
+    pids = {pid for pid, _ in data_loader(Hanging(False), 1, batch_size=None)}
+    assert len(pids) == 1
+    assert os.getpid() not in pids
+    with refuses(RunError, "a data-loader worker has ended", "fewer `workers`"), worker_faults():
+        list(data_loader(Hanging(True), 1, batch_size=None))
+
+
+@pytest.mark.parametrize(
+    "path", [r"C:\a\b.mp4", "C:/a/b.mp4#t=1,2", r"\\server\clips\b.mp4", r"D:\http\x.jpg", "c:x.jpg"]
+)
+def test_a_drive_is_no_scheme(path: str) -> None:
+    assert address(path) is None
+    assert address(Path(path)) is None
+
+
+def test_an_address_as_a_path() -> None:
+    """On Windows its text has backslashes."""
+    assert address(Path("http://host/shards/a.tar")) == "http://host/shards/a.tar"
+
+
+def test_times_in_the_name_of_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not MediaPath("a#t=1,2/b.mp4").is_part
+    monkeypatch.setattr(os, "sep", "\\")
+    assert not MediaPath("a#t=1,2\\b.mp4").is_part
+    part = MediaPath("C:\\my clips\\käfer.mp4#t=1,2")
+    assert (str(part.file), part.times, part.span) == ("C:\\my clips\\käfer.mp4", "#t=1,2", (1, 2))
