@@ -471,8 +471,6 @@ def read_config(command: type, path: Path) -> dict[str, Any]:
             raise DataError(f"--config {path}: {name} occurs twice; set it once")
         try:
             values[name] = options[name].read_plain(_plain(value))
-            if name == "allow_addresses" and values[name]:
-                raise DataError("must be given on the command line: a file cannot allow what it names itself")
         except DataError as error:
             raise DataError(f"--config {path}: {name} {error}") from None
     return values

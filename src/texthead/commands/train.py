@@ -14,6 +14,7 @@ from texthead.cli.parser import Option, PositiveInt, argument, build, extra, opt
 from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
 from texthead.extras import check_extra, is_installed, missing
+from texthead.media.addresses import address
 from texthead.recipes import RECIPES, MethodName, Recipe, check_head, small
 from texthead.runs.saved import check_out
 from texthead.text import prompts
@@ -123,7 +124,7 @@ class Train:
     @property
     def run_options(self) -> dict[str, Any]:
         """The options and recipe values that --resume reads from the run folder."""
-        elsewhere = {"data", "out", "resume", "allow_download", "allow_addresses", "shard", "compile", "tensorboard"}
+        elsewhere = {"data", "out", "resume", "allow_download", "shard", "compile", "tensorboard"}
         elsewhere |= {"cache", "workers", "device"}
         return {key: value for key, value in values_of(self).items() if key not in elsewhere} | dict(self.overrides)
 
@@ -342,6 +343,8 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         file = out / "recipe.json"
         if key not in options:
             raise RunError(f"{file}: invalid option {key!r}; restore the file from a copy")
+        if key == "unlabelled" and address(str(value)):
+            raise RunError(f"{file}: {value} is an address, which a run may not name; download its files")
         if key == "template" and isinstance(value, list) and all(isinstance(each, str) for each in value):
             values[key] = tuple(value)  # The templates of a file.
             continue
