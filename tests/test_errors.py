@@ -33,7 +33,6 @@ CALLS = {
     "th.read_dataset(None)": "`source` must be text or a path, got None",
     "th.load_run(['run'])": "`folder` must be text or a path, got ['run']",
     "th.load_encoder('mini', text=3)": "`text` must be text, got 3",
-    "th.set_max_megapixels(0)": "`limit` must be a whole number, 1 or more, got 0",
     "th.Reading(batch=0)": "`batch` must be a whole number, 1 or more, got 0",
     "th.Reading(engine='fast')": "`engine` must be auto, eager, onnxruntime or onnxruntime:cuda, got 'fast'",
     "th.RunOptions(k=0)": "`k` must be a whole number, 1 or more, got 0",

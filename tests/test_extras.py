@@ -76,15 +76,6 @@ def test_training_without_plots_leaves_out_the_page_alone(world, tmp_path) -> No
 
 
 @pytest.mark.slow
-def test_addresses_without_their_extra_are_one_line() -> None:
-    command = [sys.executable, "-c", WITHOUT, "aiohttp", "doctor", "http://127.0.0.1:9/shards"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stdout) == (2, ""), done.stderr
-    assert done.stderr.endswith('pip install "texthead[remote]"\n')
-    assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.slow
 def test_a_module_of_an_extra_that_no_check_foresees_is_one_line(tmp_path) -> None:
     code = WITHOUT.replace("from texthead.cli.main import main", "import texthead.commands.encoders as command\n"
         "def fail(self): import matplotlib\ncommand.Encoders.__call__ = fail\nfrom texthead.cli.main import main")  # fmt: skip

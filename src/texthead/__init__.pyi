@@ -45,8 +45,6 @@ from .evaluation.frame_order import order_test as order_test
 from .evaluation.reliability import expected_calibration_error as expected_calibration_error
 from .features.frozen import FrozenEncoder as FrozenEncoder
 from .features.reading import Reading as Reading
-from .media.addresses import allow_addresses as allow_addresses
-from .media.limits import set_max_megapixels as set_max_megapixels
 from .models.head_rows import RowKind as RowKind
 from .models.head_rows import class_correlation as class_correlation
 from .models.head_rows import lda_weights as lda_weights

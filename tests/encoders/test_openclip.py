@@ -209,19 +209,6 @@ def test_pixels_of_a_photo_are_open_clip_s(name, tag):
 # ---- other forms
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_openai_archives_read_without_code(published, tmp_path):
-    model = reference("tiny-vit", published / "tiny-vit.pt", force_quick_gelu=True)
-    traced = torch.jit.trace(model, (normalised(frames(1, 32)), torch.ones(1, 16, dtype=torch.long)), check_trace=False)
-    path = tmp_path / "vit.pt"
-    traced.half().save(str(path))
-    encoder = load_encoder(f"openclip:tiny-vit/{path}")
-    assert encoder.visual.spec.activation == "quick_gelu", "such archives are OpenAI's"
-    assert all(parameter.dtype == torch.float32 for parameter in encoder.visual.parameters())
-    # The archive shares its tensors with the model, which is therefore in half precision now.
-    assert_same(encoder, model.float())
-
-
 def test_a_folder_in_open_clip_s_format(published, tmp_path):
     config = {"embed_dim": 24, "text_cfg": TEXT, **TOWERS["tiny-vit"], "quick_gelu": True}
 

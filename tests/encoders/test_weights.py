@@ -2,7 +2,6 @@
 
 import pickle
 import warnings
-import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch import nn
 
 from made import noise
 from messages import refuses
-from texthead.encoders.weights import is_torchscript, read_tensors
+from texthead.encoders.weights import read_tensors
 from texthead.errors import EncoderError
 
 TENSORS = {"a.weight": noise(3, 4), "b": noise(2, seed=1).half(), "c": torch.arange(5)}
@@ -37,40 +36,11 @@ def test_checkpoints_of_training_programs(tmp_path: Path, wrapper: str | None, p
         assert equal(read_tensors(tmp_path / name), TENSORS)
 
 
-class Small(nn.Module):
-    """A module with parameters, buffers, children, a view and an empty tensor."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Sequential(nn.Conv2d(3, 4, 2), nn.BatchNorm2d(4))
-        self.scale = nn.Parameter(torch.tensor(2.5))
-        self.part = nn.Parameter(noise(6, 5).T[1:4])
-        self.register_buffer("empty", torch.empty(0, 3))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.conv(x).mean() * self.scale + self.part.sum()
-
-
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("half", [False, True])
-def test_torchscript_gives_equal_tensors(tmp_path: Path, half: bool) -> None:
-    model = Small().eval()
-    archive = torch.jit.script(model)
-    archive = archive.half() if half else archive
-    archive.save(str(tmp_path / "a.pt"))
-    assert is_torchscript(tmp_path / "a.pt")
-    assert equal(read_tensors(tmp_path / "a.pt"), dict(archive.state_dict()))
-
-
-def test_a_tensor_that_leads_outside_its_storage_is_refused(tmp_path: Path) -> None:
-    archive = torch.jit.script(Small().eval())
-    archive.save(str(tmp_path / "a.pt"))
-    with zipfile.ZipFile(tmp_path / "a.pt") as source, zipfile.ZipFile(tmp_path / "b.pt", "w") as cut:
-        for name in source.namelist():
-            content = source.read(name)
-            cut.writestr(name, content[: len(content) // 2] if "/data/" in name else content)
-    with refuses(EncoderError, tmp_path / "b.pt"):
-        read_tensors(tmp_path / "b.pt")
+def test_torchscript_is_refused(tmp_path: Path) -> None:
+    torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "a.pt"))
+    with refuses(EncoderError, tmp_path / "a.pt", "openclip:ViT-B-16/openai"):
+        read_tensors(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("content", [b"", b"junk" * 100, b"PK\x03\x04" + b"junk" * 100, b"\x80\x02N."])
@@ -88,7 +58,6 @@ def test_what_is_no_weights(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "none.pt")
     torch.save({"x": torch.ones(3)}, tmp_path / "zip.pt")
     (tmp_path / "zip.pt").write_bytes((tmp_path / "zip.pt").read_bytes().replace(b"PK\x01\x02", b"PK\x07\x07"))
-    assert not is_torchscript(tmp_path / "zip.pt")
     for name in ("list.pt", "none.pt", "zip.pt", "gone.pt"):
         with refuses(EncoderError, tmp_path / name):
             read_tensors(tmp_path / name)

@@ -15,7 +15,6 @@ from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels, Protocol
 from texthead.errors import MediaError
 from texthead.media import image as images
-from texthead.media.limits import set_max_megapixels
 from texthead.media.paths import MediaPath
 
 
@@ -87,21 +86,6 @@ def test_a_folder_of_photos_is_reduced_and_of_one_size(tmp_path: Path) -> None:
         assert media.frames_at([0, 1]).shape == (2, 3, 120, 160)
         with refuses(MediaError, "640x480", "1280x960", "3.jpg"):
             media.frames_at([0, 2])
-
-
-def test_memory_is_counted_as_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reduced baseline JPEG takes little; one of several scans holds all coefficients at any size."""
-    monkeypatch.setenv("TEXTHEAD_MAX_MEGAPIXELS", "179")  # Restored at the end.
-    set_max_megapixels(3)
-    baseline, several = photo(tmp_path / "a.jpg", 2000, 1496), photo(tmp_path / "b.jpg", 2000, 1496, progressive=True)
-    assert read(baseline, 100).shape == (187, 250, 3)
-    for path, enough in ((baseline, 0), (several, 100)):
-        with refuses(MediaError, "takes the memory of", "the limit is 3"):
-            read(path, enough)
-    stored = baseline.read_bytes()
-    baseline.write_bytes(stored + bytes(10**7))  # All of it is read.
-    with refuses(MediaError, "takes the memory of 4 megapixels"):
-        read(baseline, 100)
 
 
 @pytest.mark.parametrize("enough", [0, 30])

@@ -14,11 +14,10 @@ from typing import Any
 
 from texthead.cli import parser, system
 from texthead.cli.flag_names import speak_of, with_flags
-from texthead.errors import DataError, RunError, TextheadError, did_you_mean, either, line_of, printable
+from texthead.errors import DataError, MediaError, RunError, TextheadError, did_you_mean, either, line_of, printable
 from texthead.extensions import Extension, find, ignored, package_of
 from texthead.extras import extra_of, missing
-from texthead.media.addresses import allow_addresses, allowed_address
-from texthead.media.limits import set_max_megapixels
+from texthead.media.limits import watch
 from texthead.parallel.signals import Ending, ended_by_signals
 from texthead.parallel.startup import end_processes, freeze_imports, keep_freed_memory, wait_asleep
 
@@ -189,14 +188,6 @@ def _run(command: type, values: dict[str, Any]) -> int:
     flags = {name: bool(values.pop(name, False)) for name in ("quiet", "verbose", "json")}
     with console.screen(**flags, skips=bool(values.get("skip_unreadable"))):
         built = command.from_values(values) if hasattr(command, "from_values") else parser.build(command, values)
-        options = parser.values_of(built)
-        if "max_megapixels" in options:
-            set_max_megapixels(options["max_megapixels"])
-        allow_addresses("*" if options.get("allow_addresses") else "")
-        # Options that a resumed run gives are of a file.
-        for value in options.values():
-            for text in value if isinstance(value, list) else [value]:
-                allowed_address(str(text))
         if hasattr(built, "check"):
             built.check()  # Report mistakes before the slow import of torch.
         code = built() or 0
@@ -209,6 +200,12 @@ def _interrupted(name: str | None = None, values: Mapping[str, Any] | None = Non
     begun = name == "train" and values is not None and (Path(values["out"]) / "recipe.json").is_file()
     data = f"`texthead train {values['data']} --out {values['out']} --resume`" if values and begun else ""
     return printable(f"texthead: interrupted{f'; {data} continues' if data else ''}")
+
+
+def _stuck(error: MediaError) -> None:
+    """End the process, in which a library does not return."""
+    parser.print_error(printable(str(error)))
+    os._exit(2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -226,6 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
         wait_asleep()
         freeze_imports()
+        watch(_stuck)
     system.print_every_name()
     speak_of()
     with ended_by_signals(_interrupted) as ending:
@@ -280,8 +278,6 @@ def _call(arguments: list[str], ending: Ending) -> int:
         return 0
     name, words = arguments[0], arguments[1:]
     command = command_of(name)
-    named = [word.partition("=")[2] if word.startswith("--") else word for word in words]
-    allow_addresses(*(word for word in named if word != "*"))  # A name or a pattern of files, not the permission.
     values = parser.read_words(command, words)
     if values.get("print_recipe"):
         from texthead.cli.recipe_file import choose_recipe, recipe_text

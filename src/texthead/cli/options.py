@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from texthead.cli.console import console
-from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, name_of, option
+from texthead.cli.parser import NonNegativeInt, argument, name_of, option
 from texthead.data.sources import check_source
 from texthead.errors import DataError, either
 from texthead.extensions import find
-from texthead.media.limits import max_megapixels
 from texthead.media.paths import MediaPath
 from texthead.recipes import EngineName
 from texthead.runs.saved import check_run, is_run
@@ -174,20 +173,7 @@ class ProtocolOptions:
 
 
 @dataclass(frozen=True)
-class DecodingOptions:
-    """Limits of reading and decoding.
-
-    Args:
-        max_megapixels: refuse files that need more than N million RGB pixels (3 bytes each) in memory at once
-        allow_addresses: read addresses (http://, s3://) that lists and runs name too, not only those of this command
-    """
-
-    max_megapixels: PositiveInt = option(max_megapixels, "N")
-    allow_addresses: bool = False
-
-
-@dataclass(frozen=True)
-class EncodingOptions(DecodingOptions):
+class EncodingOptions:
     """Where frames are encoded.
 
     Args:

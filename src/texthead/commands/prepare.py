@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import DataOptions, DecodingOptions, default_workers
+from texthead.cli.options import DataOptions, default_workers
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.files import unused
-from texthead.media.paths import MediaPath
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +41,11 @@ class Prepare:
     clips: PositiveInt = 256
     skip_unreadable: bool = False
     workers: NonNegativeInt = option(default_workers)
-    decoding: DecodingOptions = DecodingOptions()
 
     def check(self) -> None:
         """Raise DataError if DATA does not exist, or --out cannot be written."""
         check_source(self.data)
-        if MediaPath(self.out).address is None:
-            check_outputs(self, out="/")
+        check_outputs(self, out="/")
 
     def __call__(self) -> None:
         console.doing(f"reading {self.data}")

@@ -17,6 +17,7 @@ from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError, Share
 from texthead.extras import check_extra, is_installed, missing
 from texthead.files import unused
+from texthead.media.addresses import address
 from texthead.recipes import check_head
 from texthead.runs.saved import check_out
 
@@ -274,6 +275,9 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := [key for key in saved if key not in known]:
         raise RunError(f"{file}: invalid option {unknown[0]!r}; restore the file from a copy")
     try:
+        for key in ("val", "unlabelled"):
+            if address(str(saved.get(key))):
+                raise DataError(f"{key} {saved[key]} is an address, which a run may not name; download its files")
         name, values = saved.pop("chosen")
         started = choose_recipe(name, [])._replace(values=_checked_values(values))
         for change in choose_recipe(name, given.get("set", ())).values.items():

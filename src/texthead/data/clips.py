@@ -17,7 +17,9 @@ from texthead.data.protocol import Pixels, Protocol
 from texthead.data.sampling import random_in_segment, random_window
 from texthead.data.transforms import augment, view_crops
 from texthead.errors import MediaError
+from texthead.media.limits import PICTURE_SECONDS
 from texthead.media.paths import MediaPath
+from texthead.parallel.loaders import Items
 from texthead.recipes import Recipe
 
 
@@ -68,7 +70,7 @@ def _randint(rng: np.random.Generator) -> Callable[[int], int]:
     return lambda n: int(rng.integers(n))
 
 
-class FileDataset(torch.utils.data.Dataset):
+class FileDataset(Items[Any]):
     """What a function returns for each file, given the file's values of all columns.
 
     For an unreadable file the MediaError is returned instead, so that the caller decides.
@@ -80,6 +82,11 @@ class FileDataset(torch.utils.data.Dataset):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def lost(self, position: int) -> MediaError:
+        """Return the error for a file whose reading ends its process."""
+        problem = f"reading it takes more than {PICTURE_SECONDS:.0f} s, crashes, or needs too much memory"
+        return MediaError(Path(self.rows[position][0]), f"{problem}; leave it out or save it again")
 
     def __getitem__(self, position: int) -> Any | MediaError:
         try:

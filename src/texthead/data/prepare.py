@@ -27,6 +27,7 @@ from texthead.data.sampling import evenly
 from texthead.data.transforms import short_side
 from texthead.errors import CheckedFields, DataError, MediaError, NonNegativeInt, PositiveInt, RunError
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, replacing, write_json
+from texthead.media.addresses import address
 from texthead.media.paths import MediaPath, fingerprints
 from texthead.media.shard import INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE, SHARD_FORMAT
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
@@ -149,8 +150,8 @@ def prepare(
         RunError: the disk is full or read-only, another process prepares into `out`, or a worker process died.
     """
     options, source, out = options or ShardOptions(), Path(dataset.source), Path(out)
-    if address := MediaPath(out).address:
-        raise DataError(f"{out}: must be a local folder; give one, and copy it to {address} afterwards")
+    if url := address(out):
+        raise DataError(f"{out}: must be a local folder; give one, and copy it to {url} afterwards")
     if dataset.source and source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{out}: is inside {source}, whose folders are classes; put shards elsewhere")
     tasks = _tasks(dataset, out, options)

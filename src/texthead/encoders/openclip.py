@@ -15,7 +15,7 @@ from texthead.downloads import check_url, faults
 from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.timm_visual import check_architecture
-from texthead.encoders.weights import check_folder, clip_tensors, fill, is_torchscript, read_tensors, sized_as
+from texthead.encoders.weights import check_folder, clip_tensors, fill, read_tensors, sized_as
 from texthead.errors import EncoderError
 from texthead.files import read_value, replacing, write_json
 
@@ -170,15 +170,14 @@ def _by_name(source: str, rest: str) -> Published:
 def _is_quick(source: str, name: str, config: dict, path: Path) -> bool:
     """Return whether the weights in a file were trained with QuickGELU instead of GELU.
 
-    OpenAI's weights were. Its archives are TorchScript or have its `input_resolution`; copies have "openai" in their
-    name.
+    OpenAI's weights were. They have its `input_resolution`, or "openai" in their name.
 
     Raises:
         EncoderError: the file does not tell, and the architecture is published with both.
     """
     import open_clip
 
-    if config.get("quick_gelu") or is_torchscript(path) or "openai" in path.name.lower():
+    if config.get("quick_gelu") or "openai" in path.name.lower():
         return True
     both = f"{name}-quickgelu" in open_clip.list_models()
     if not both or _plain(name) != name:

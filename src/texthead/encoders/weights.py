@@ -1,7 +1,6 @@
-"""Read tensors from untrusted files: safetensors, torch checkpoints, TorchScript archives. Never runs their code."""
+"""Read tensors from safetensors and torch checkpoints, without running code that they hold."""
 
 import math
-import pickle
 import re
 import threading
 import warnings
@@ -9,7 +8,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -72,8 +71,8 @@ def clip_tensors(values: dict) -> dict[str, Tensor]:
 def read_checkpoint(path: Path) -> dict:
     """Return the content of a weights file, on the CPU.
 
-    It may be `.safetensors`; a file that `torch.load` reads with `weights_only=True`, also with yacs settings, which
-    become plain dicts; or a TorchScript archive (OpenAI's CLIP files), of which only the tensors are read.
+    It may be `.safetensors`, or a file that `torch.load` reads with `weights_only=True`, also with yacs settings, which
+    become plain dicts.
 
     Raises:
         EncoderError: the file is missing, damaged, of another kind, or needs to run code.
@@ -86,8 +85,6 @@ def read_checkpoint(path: Path) -> dict:
         _check_unpacked(path)
         if path.suffix == ".safetensors":
             content: Any = load_file(path)
-        elif is_torchscript(path):
-            content = _read_torchscript(path)
         else:
             # ViFi-CLIP's files contain yacs settings, which are read as plain dicts.
             plain: list[Any] = [(OrderedDict, "yacs.config.CfgNode")]
@@ -98,8 +95,8 @@ def read_checkpoint(path: Path) -> dict:
         # torch's own messages have many lines and suggest unsafe loading.
         kind = type(error).__name__
         raise EncoderError(
-            f"{path}: cannot be read as weights ({kind}); download it again, or give safetensors, a torch checkpoint "
-            "of tensors or TorchScript"
+            f"{path}: cannot be read as weights ({kind}); download it again, or give safetensors or a torch checkpoint "
+            "of tensors (openclip:ViT-B-16/openai and its like in place of OpenAI's TorchScript)"
         ) from None
     if not isinstance(content, dict):
         raise EncoderError(f"{path}: contains a {type(content).__name__}, expected tensors by name")
@@ -218,68 +215,3 @@ def sized_as(shapes: Collection[Sequence[int]] | None, source: str) -> Iterator[
         hooks.callback(nn.modules.module.register_module_parameter_registration_hook(count).remove)
         hooks.callback(nn.modules.module.register_module_buffer_registration_hook(count).remove)
         yield
-
-
-def is_torchscript(path: Path) -> bool:
-    """Return whether the file is a TorchScript archive: a zip with data.pkl and constants.pkl."""
-    names = set[str]()
-    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        names = {PurePosixPath(name).name for name in archive.namelist()}
-    return {"data.pkl", "constants.pkl"} <= names
-
-
-class _Inert:
-    """Placeholder for every class in a TorchScript archive: stores its state and does nothing."""
-
-    def __init__(self, *_: object):
-        self.state: object = None
-
-    def __setstate__(self, state: object) -> None:
-        self.state = state
-
-
-def _rebuild(storage: Tensor, offset: int, size: tuple, stride: tuple, *_: object) -> Tensor:
-    """Return a view of its storage; torch rejects strides that lead outside."""
-    return torch.as_strided(storage, size, stride, offset)
-
-
-class _TensorsOnly(pickle.Unpickler):
-    """An unpickler for tensors and ordered dicts only; every other class becomes `_Inert`."""
-
-    def __init__(self, archive: zipfile.ZipFile, root: str):
-        super().__init__(archive.open(f"{root}/data.pkl"))
-        self._archive = archive
-        self._root = root
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in (("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_tensor")):
-            return _rebuild
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if module == "torch" and name.endswith("Storage"):
-            return getattr(torch, name)._dtype  # `dtype` warns that such storages are deprecated.
-        return type(name, (_Inert,), {})
-
-    def persistent_load(self, pid: Any) -> Tensor:
-        _, kind, key, _, _ = pid
-        content = bytearray(self._archive.read(f"{self._root}/data/{int(key)}"))
-        return torch.frombuffer(content, dtype=kind) if content else torch.empty(0, dtype=kind)
-
-
-def _read_torchscript(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of the archive's module tree, with the names of its state dict."""
-    with zipfile.ZipFile(path) as archive:
-        (data,) = (name for name in archive.namelist() if PurePosixPath(name).name == "data.pkl")
-        tree = _TensorsOnly(archive, str(PurePosixPath(data).parent)).load()
-    tensors: dict[str, Tensor] = {}
-
-    def walk(node: object, prefix: str) -> None:
-        state = node.state if isinstance(node, _Inert) else None
-        for name, value in state.items() if isinstance(state, dict) else ():
-            if isinstance(value, Tensor):
-                tensors[f"{prefix}{name}"] = value
-            else:
-                walk(value, f"{prefix}{name}.")
-
-    walk(tree, "")
-    return tensors

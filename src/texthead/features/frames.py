@@ -13,7 +13,6 @@ from typing import NamedTuple, TypeVar
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from texthead.data.clips import FileDataset
 from texthead.data.protocol import Pixels
@@ -27,7 +26,7 @@ from texthead.features.reading import Reading
 from texthead.features.stills import Still
 from texthead.media.paths import MediaPath
 from texthead.parallel.distributed import ranks
-from texthead.parallel.loaders import data_loader, worker_faults
+from texthead.parallel.loaders import read_each
 from texthead.parallel.progress import Reporter
 
 Choose = Callable[[int], list[int]]
@@ -102,13 +101,13 @@ def _frames(path: str, choose: Choose, pixels: Pixels) -> _Frames:
         return media.num_frames, indices, crops, still
 
 
-def _frame_loader(
+def _read_frames(
     paths: Sequence[Path], choose: Sequence[Choose], pixels: Pixels, workers: int, device: torch.device
-) -> DataLoader:
-    """Return a loader of what `_frames` returns for each file, or its MediaError."""
+) -> Iterator[_Frames | MediaError]:
+    """Yield what `_frames` returns for each file, or its MediaError."""
     # Strings pickle faster than paths.
     frames = FileDataset(partial(_frames, pixels=pixels), [str(path) for path in paths], choose)
-    return data_loader(frames, workers, batch_size=None, pin_memory=device.type == "cuda")
+    return read_each(frames, workers, pin_memory=device.type == "cuda")
 
 
 def frame_features(
@@ -144,14 +143,14 @@ def frame_features(
 
     cache, engine = open_cache(visual, pixels, reading.cache), None
     used = closing(cache) if cache else nullcontext()  # An open one keeps two megabytes.
-    with worker_faults(), used, reporter.bar("encode", "files") as progress:
+    with used, reporter.bar("encode", "files") as progress:
         for start in range(0, len(paths), FILES_OF_CHUNK):
             with torch.inference_mode():
                 chunk = paths[start : start + FILES_OF_CHUNK]
                 entries, addresses = _look_up(cache, chunk, look_up, reading, reporter)
                 missing = [position for position, entry in enumerate(entries) if entry is None]
                 chosen = [chooses[start + i] for i in missing]
-                loader = _frame_loader([chunk[i] for i in missing], chosen, pixels, reading.workers, visual.mean.device)
+                loader = _read_frames([chunk[i] for i in missing], chosen, pixels, reading.workers, visual.mean.device)
                 if engine is None:
                     # An estimate: lengths are unknown, so count each video as a long one, and later files as one frame.
                     pairs = zip(missing, chosen, strict=True)
@@ -171,7 +170,6 @@ def frame_features(
             yield from (entry for entry in entries if entry is not None)
 
 
-@worker_faults()
 @torch.inference_mode()
 def features_of_clips(
     visual: Visual,
@@ -210,7 +208,7 @@ def features_of_clips(
         number_type = getattr(torch, visual.spec.number_type)
         chosen = [partial(frames_of_clips, choose=choose)] * len(missing)
         was_training, device = visual.training, visual.mean.device
-        loader = _frame_loader([paths[i] for i in missing], chosen, pixels, reading.workers, device)
+        loader = _read_frames([paths[i] for i in missing], chosen, pixels, reading.workers, device)
         visual.eval()
         read = zip(missing, loader, strict=True)
         for done, (position, entry) in enumerate(read, len(paths) - len(missing) + 1):
@@ -301,7 +299,7 @@ def frame_times(
         return cache.times(before[path][0])
 
     missing = [path for path in paths if cached(path) is None]
-    opened = iter(data_loader(FileDataset(_times, missing), reading.workers, batch_size=None))
+    opened = read_each(FileDataset(_times, missing), reading.workers)
     waiting = {*missing}
     for path in paths:
         times = next(opened) if path in waiting else cached(path)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ from texthead.media.paths import MediaPath
 from texthead.models.build import ATTENDED
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
-from texthead.parallel.loaders import data_loader, worker_faults
+from texthead.parallel.loaders import read_each
 from texthead.parallel.progress import Reporter, silent
 
 
@@ -99,7 +100,6 @@ def pixels_of(model: Recognizer, protocol: Protocol) -> Pixels:
     return protocol.pixels or model.spec.pixels()
 
 
-@worker_faults()
 def _view_features(
     model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, reporter: Reporter
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
@@ -111,7 +111,8 @@ def _view_features(
     engine = Engine(model.visual, reading.engine, count, reporter)
     with reporter.bar("encode", "files") as progress:
         pinned = {"pin_memory": model.device.type == "cuda"}
-        for entries in data_loader(clips, reading.workers, batch_size=reading.batch, collate_fn=_one_frame, **pinned):
+        read = read_each(clips, reading.workers, collate_fn=_one_frame, **pinned)
+        while entries := [*islice(read, reading.batch)]:
             views = [
                 each if isinstance(each, MediaError) else each.expand(-1, protocol.frames, -1, -1, -1)
                 for each in entries
@@ -122,10 +123,10 @@ def _view_features(
 
 
 def _one_frame(
-    entries: Sequence[UInt8[Tensor, "views frames 3 size size"] | MediaError],
-) -> list[UInt8[Tensor, "views _ 3 size size"] | MediaError]:
-    """Return the entries with one frame of each picture: torch cannot pin views that repeat it."""
-    return [each if isinstance(each, MediaError) or each.stride(1) else each[:, :1] for each in entries]
+    entry: UInt8[Tensor, "views frames 3 size size"] | MediaError,
+) -> UInt8[Tensor, "views _ 3 size size"] | MediaError:
+    """Return the entry with one frame if it is a picture: torch cannot pin views that repeat it."""
+    return entry if isinstance(entry, MediaError) or entry.stride(1) else entry[:, :1]
 
 
 def _encode(

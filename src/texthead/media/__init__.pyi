@@ -5,7 +5,6 @@ from .find import find_names as find_names
 from .image import Image as Image
 from .limits import check_frames as check_frames
 from .limits import check_size as check_size
-from .mp4_header import boxes as boxes
 from .open import media_suffixes as media_suffixes
 from .paths import MediaPath as MediaPath
 from .paths import Span as Span

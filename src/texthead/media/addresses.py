@@ -1,74 +1,66 @@
-"""Remote addresses, for fsspec.
+"""Files at remote addresses, which only an argument may name: they are copied to this machine, through fsspec.
 
-What the caller or the command line names is read. An address in a file (a list, a run) is an error unless the user
-allows it, since the file may be a stranger's.
+An address in a list or a run is a missing file.
 """
 
-import os
 import re
+import shutil
+import tempfile
+from functools import cache
+from itertools import count
 from pathlib import Path
-from urllib.parse import unquote
 
-from texthead.errors import MediaError, either
+from texthead.errors import MediaError, line_of
 
-# Schemes of fsspec. It can chain others (`simplecache::`, `reference::`), which write copies or read a file that names
-# more addresses; those are not addresses here.
-SCHEMES = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "sftp", "hf", "memory")
+# A scheme of fsspec, without chains of them (`simplecache::`); pathlib makes `http:/host` of `http://host`.
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(?!.*::)")
 
-_REMOTE = re.compile(rf"({'|'.join(SCHEMES)}):/+(?!.*::)")
-
-# Any scheme, or chain of them.
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+(::|:/)")
-
-# Where allowed addresses are stored, one per line: processes that are started later inherit the environment.
-_VARIABLE = "TEXTHEAD_ADDRESSES"
+_numbers = count()
 
 
 def address(path: str | Path) -> str | None:
     """Return the URL of a remote path, for fsspec; None for a local path.
 
-    `Path("http://host/shards")` collapses to `http:/host/shards`; its address is `http://host/shards`.
+    `Path("http://host/a.mp4")` collapses to `http:/host/a.mp4`; its address is `http://host/a.mp4`.
     """
     text = path.as_posix() if isinstance(path, Path) else path
-    found = _REMOTE.match(text)
-    return f"{found[1]}://{text[found.end() :]}" if found and not Path(path).exists() else None
+    match = _ADDRESS.match(text)
+    return f"{match[1]}://{text[match.end() :]}" if match and not Path(path).exists() else None
 
 
-def allow_addresses(*names: str | Path) -> None:
-    """Let files name these addresses and what is below them, in this process and its workers; the text "*" allows all.
-
-    Addresses that are arguments themselves, as in `read_dataset("http://host/shards")`, are always read. Names that are
-    no addresses are ignored.
-    """
-    for name in names:
-        folder = (
-            path.parent.parent if (path := Path(name)).parent.suffix == ".tar" else path
-        )  # The index is beside a shard.
-        url = "*" if name == "*" else address(folder)
-        if url and url not in (known := _allowed()):
-            os.environ[_VARIABLE] = "\n".join([*known, url])
-
-
-def _allowed() -> list[str]:
-    return os.environ.get(_VARIABLE, "").splitlines()
-
-
-def allowed_address(path: str | Path) -> str | None:
-    """Return the URL of a remote path, as `address`.
+def local_copy(path: Path) -> Path:
+    """Return the path, or for an address a copy of its file, which is removed when the program ends.
 
     Raises:
-        MediaError: it comes from a file, and is not allowed.
+        MediaError: the address cannot be read.
     """
-    if (url := address(path)) is None or "*" in (allowed := _allowed()):
-        return url
-    if ".." in unquote(url).split("/") or not any(f"{url}/".startswith(f"{each.rstrip('/')}/") for each in allowed):
-        problem = "the address comes from a file, and only those that you name yourself are read; if you trust the file"
-        raise MediaError(path, f"{problem}, allow it with `allow_addresses`")
-    return url
+    url = address(path)
+    if url is None:
+        return path
+    import fsspec
+
+    target = Path(_folder().name) / str(next(_numbers)) / path.name
+    target.parent.mkdir()
+    try:
+        with fsspec.open(url, "rb") as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file)  # pyright: ignore[reportArgumentType]
+    except Exception as error:  # fsspec's file systems raise the errors of their libraries.
+        problem = f"the address cannot be read ({line_of(error, kind=True)}); download the file, and name your copy"
+        raise MediaError(path, problem) from None
+    return target
+
+
+@cache
+def _folder() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="texthead-")
 
 
 def hint_on_path(path: Path) -> str:
-    """Return what to do about a path that does not exist, but does with / for \\, or has a scheme; else ""."""
+    """Return what to do about a path that does not exist, but does with / for \\, or is an address; else ""."""
     if "\\" in str(path) and Path(str(path).replace("\\", "/")).exists():
         return "with / in place of \\ it exists: write / between folders"
-    return f"addresses begin with {either(SCHEMES)}, followed by ://" if _SCHEME.match(str(path)) else ""
+    return (
+        "an address is read only as an argument: download the file"
+        if re.match(r"[a-z][a-z0-9+.-]+(::|:/)", str(path))
+        else ""
+    )

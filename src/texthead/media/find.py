@@ -6,7 +6,7 @@ from pathlib import Path
 
 from texthead.errors import DataError, listed
 from texthead.files import path_list
-from texthead.media.addresses import allow_addresses
+from texthead.media.addresses import local_copy
 from texthead.media.frame_folder import EVERY
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
@@ -77,19 +77,20 @@ def find_names(inputs: str | Path | Sequence[str | Path], reporter: Reporter = R
 
     They are strings, since a `Path` takes four times the memory.
 
-    A template such as `v1/img_{:05d}.jpg` is one clip. A folder of prepared shards gives all its clips. Hidden files
-    and folders are skipped unless they are inputs themselves.
+    A template such as `v1/img_{:05d}.jpg` is one clip. A folder of prepared shards gives all its clips. The file at an
+    address, such as `https://host/a.mp4`, is copied here. Hidden files and folders are skipped unless they are inputs
+    themselves.
 
     Args:
         reporter: gets a note on files in the folders that are not media.
 
     Raises:
         DataError: a path does not exist, or a folder has no video or image.
+        MediaError: an address cannot be read.
     """
     names: list[str] = []
     others: list[str] = []
-    for path in path_list(inputs):
-        allow_addresses(path)
+    for path in map(local_copy, path_list(inputs)):
         media = MediaPath(path)
         if media.has_shards():
             names += [str(row[0]) for row in read_rows(path)[0]]

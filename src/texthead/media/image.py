@@ -3,14 +3,11 @@
 import ctypes
 import io
 import math
-import re
 import warnings
-from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.ExifTags
@@ -18,14 +15,13 @@ import PIL.features
 import PIL.Image
 import simplejpeg
 from jaxtyping import UInt8
-from PIL import TiffImagePlugin as tiff
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from texthead.errors import Fault, MediaError, RunError
 from texthead.extras import needs
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files
-from texthead.media.limits import check_file, check_scans, check_size, max_megapixels
-from texthead.media.mp4_header import boxes, unsigned
+from texthead.media.limits import PICTURE_SECONDS, PIXELS_VARIABLE, check_file, check_size, max_pixels, timed
 from texthead.media.reader import Media, Picture
 
 # The formats that Pillow may open.
@@ -35,23 +31,7 @@ _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 _HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 
-# Bytes per pixel that every image takes: in Pillow's memory and RGB; later RGB, and an upright copy or one channel in
-# float32.
-_IN_USE = 8.0
-
-# Bytes per pixel of the image in Pillow's memory and of its RGB copy, which some decoders hold memory beside.
-_PICTURE = 7.0
-
-# Bytes per pixel in decoders, and of each channel. libwebp: two RGBA canvases and the returned image. libavif:
-# four planes of 16 bits and RGBA. libheif: the same, or for RGB of 8 bits three planes and part of RGB. OpenJPEG: four
-# per channel, and two in Pillow's copy. libjpeg, if it holds all coefficients: two.
-_DECODERS = {"WEBP": (12, 0), "AVIF": (12, 0), "HEIF": (12, 0), "JPEG2000": (0, 6), "JPEG": (0, 2), "MPO": (0, 2)}
-_DECODERS["HEIF of 8 bits"] = (4, 0)
-
-# Pixels that a tile or layer of HEIF or AVIF counts at least; phones make tiles of twice as many.
-_LEAST_PIXELS = 2**17
-
-# Images are converted to RGB in bands of this many pixels.
+# Images are converted to RGB in bands of this many pixels: converting them whole would hold two more copies.
 _BAND_PIXELS = 2**20
 
 
@@ -85,19 +65,15 @@ class Image(Media):
     def pictures(self, wanted: Collection[int]) -> Iterator[tuple[int, Picture]]:
         """Yield the image if it is wanted.
 
-        Raises: MediaError for a damaged image, or one that takes too much memory.
+        Raises: MediaError for a damaged image.
         """
         image, self._image = self._image or self._open(), None
         with image:
             width, height = image.size
             scale = _scale(image, self.enough)
-            with _pillow_faults(self.path):
-                each = _bytes_a_pixel(self.path, image, scale)
-            for size in self._sizes(image):
-                check_size(self.path, *size, each)
-            with _pillow_faults(self.path):
+            with _pillow_faults(self.path), timed(self.path, PICTURE_SECONDS):
                 # Pillow turns a .tif upright while it decodes; a .png may have its orientation at its end.
-                turned = isinstance(image, tiff.TiffImageFile) and _orientation(image) != 1
+                turned = isinstance(image, TiffImageFile) and _orientation(image) != 1
                 picture = _jpeg(image, scale)
                 if picture is None:
                     image.draft(None, (width // scale, height // scale))
@@ -117,23 +93,14 @@ class Image(Media):
         return self._turned
 
     def _open(self) -> PIL.Image.Image:
-        with _pillow_faults(self.path):
+        max_pixels()  # Sets Pillow's limit.
+        with _pillow_faults(self.path), timed(self.path, PICTURE_SECONDS):
             try:
                 image = self._as(_FORMATS)
             except PIL.UnidentifiedImageError:
-                formats = _formats_of(self._data or _head(self.path))
-                if formats in (("HEIF",), ("AVIF",)):  # Opening it may already visit all parts.
-                    _check_parts(self.path, self._data or self.path.read_bytes())
-                image = self._as(formats)
+                image = self._as(_formats_of(self._data or _head(self.path)))
         check_size(self.path, *image.size)
         return image
-
-    def _sizes(self, image: PIL.Image.Image) -> Iterator[tuple[int, int]]:
-        """Yield the size of the picture, and those of the parts of HEIF or AVIF: it may show a fraction of a tile."""
-        yield image.size
-        if image.format in ("HEIF", "AVIF"):
-            for size in re.finditer(rb"ispe\0{4}(.{4})(.{4})", self._data or self.path.read_bytes(), re.DOTALL):
-                yield int.from_bytes(size[1]), int.from_bytes(size[2])
 
     def _as(self, formats: tuple[str, ...]) -> PIL.Image.Image:
         return PIL.Image.open(self.path if self._data is None else io.BytesIO(self._data), formats=formats)
@@ -234,7 +201,7 @@ def _jpeg(image: PIL.Image.Image, scale: int) -> Picture | None:
 
 
 def _rgb_picture(image: PIL.Image.Image) -> Picture:
-    """Return the stored image in RGB, converted band by band: converting it whole would hold two more copies."""
+    """Return the stored image in RGB, converted band by band."""
     if image.format == "TIFF":
         _silence_libtiff()
     if image.mode in ("I", "F"):
@@ -279,86 +246,6 @@ def _upright(picture: Picture, orientation: int) -> UInt8[np.ndarray, "new_heigh
     return np.ascontiguousarray(pixels).view(np.uint8).reshape(*pixels.shape, 3)
 
 
-def _bytes_a_pixel(path: Path, image: PIL.Image.Image, scale: int) -> float:
-    """Return the bytes per stored pixel held while an image, which is open and not loaded yet, is read.
-
-    Args:
-        scale: what its sides are divided by while decoding.
-
-    Raises: MediaError for a JPEG of too many scans.
-    """
-    of_8_bits = (image.format, image.mode, image.info.get("bit_depth")) == ("HEIF", "RGB", 8)
-    format_name = "HEIF of 8 bits" if of_8_bits else image.format or ""
-    held, (decoder, of_channel) = 0.0, _DECODERS.get(format_name, (0, 0))
-    decoder += of_channel * len(image.getbands())
-    if isinstance(image, tiff.TiffImageFile):
-        decoder = _strip(image)
-    elif isinstance(image, JpegImageFile):
-        assert image.fp is not None, "the image must not be loaded yet"
-        decoder = 0.0 if _is_one_scan(path, image, image.fp) else decoder
-        held = image.fp.seek(0, io.SEEK_END) / (image.width * image.height)
-    return max(_IN_USE / scale**2, decoder + _PICTURE / scale**2, decoder + held + 3 / scale**2)
-
-
-def _is_one_scan(path: Path, image: JpegImageFile, file: Any) -> bool:
-    """Return whether the first scan of a JPEG has all of it; otherwise libjpeg holds all coefficients.
-
-    Pillow has read up to the end of the header of that scan: a marker and six more bytes, and two for each channel.
-
-    Raises: MediaError for a JPEG of too many scans.
-    """
-    if image.format == "MPO":  # Pillow has gone back to the start.
-        JpegImageFile(file)
-    file.seek(-8 - 2 * len(image.layer), io.SEEK_CUR)
-    if file.read(2) == b"\xff\xda" and not image.info.get("progressive"):
-        return True
-    check_scans(path, file.read())
-    return False
-
-
-def _strip(image: tiff.TiffImageFile) -> float:
-    """Return the bytes that all stored strips or tiles have per pixel of the image, which need not fill its tiles."""
-    tags = image.tag_v2
-    bits = tags.get(tiff.BITSPERSAMPLE, (1,))
-    # libtiff decodes a JPEG strip to four bytes per pixel.
-    size = max(4.0, max(len(bits), tags.get(tiff.SAMPLESPERPIXEL, 1)) * max(bits) / 8)
-    for side, tag in ((tags[tiff.IMAGEWIDTH], tiff.TILEWIDTH), (tags[tiff.IMAGELENGTH], tiff.TILELENGTH)):
-        size *= math.ceil(side / tags.get(tag, side)) * tags.get(tag, side) / side
-    return size
-
-
-def _check_parts(path: Path, data: bytes) -> None:
-    """Raise MediaError if a picture of HEIF or AVIF has parts of too many pixels; each counts as often as it is used.
-
-    Its tiles and layers may have parts too, so a few kilobytes can describe any number.
-    """
-    file, width, sizes = io.BytesIO(data), 2, [0]
-    used, parts = defaultdict[int, list[int]](list), defaultdict[int, list[int]](list)
-    for kind, start, end in boxes(file, 0, len(data), {b"meta": 4, b"iref": 4, b"iprp": 0}):
-        end = min(end, len(data))
-        if kind == b"iref":
-            width = 4 if data[start] else 2
-        elif kind == b"dimg":
-            offsets = range(start + width + 2, end, width)
-            parts[unsigned(file, start, width)] += [unsigned(file, at, width) for at in offsets]
-        elif kind == b"ipco":
-            own = boxes(file, start, end)
-            sizes += [unsigned(file, at + 4) * unsigned(file, at + 8) if name == b"ispe" else 0 for name, at, _ in own]
-        elif kind == b"ipma":
-            long, wide, at = 4 if data[start] else 2, 1 + data[start + 3] % 2, start + 8
-            while at < end:
-                item, first, at = unsigned(file, at, long), at + long + 1, at + long + 1 + wide * data[at + long]
-                used[item] += [unsigned(file, each, wide) % 2 ** (8 * wide - 1) for each in range(first, at, wide)]
-
-    @cache
-    def pixels(item: int) -> int:
-        own = [sizes[index] for index in used[item] if index < len(sizes)]
-        return max([_LEAST_PIXELS, *own]) + sum(map(pixels, parts[item]))
-
-    if (most := max(map(pixels, [*parts]), default=0) // 10**6) > max_megapixels():
-        raise MediaError(path, f"has parts of {most} megapixels, the limit is {max_megapixels()}; save it as one")
-
-
 @contextmanager
 def _pillow_faults(path: Path) -> Iterator[None]:
     """Turn Pillow's errors into MediaError and ignore its warnings."""
@@ -366,7 +253,9 @@ def _pillow_faults(path: Path) -> Iterator[None]:
         with warnings.catch_warnings(action="ignore"):
             yield
     except PIL.Image.DecompressionBombError as error:
-        raise MediaError(path, f"claims too many pixels ({error}); scale it down") from error
+        limit = max_pixels()
+        problem = f"has over {2 * limit:,} pixels, the limit is {limit:,}; scale it down or set {PIXELS_VARIABLE}"
+        raise MediaError(path, problem) from error
     except MediaError:
         raise
     except RunError as error:

@@ -1,55 +1,43 @@
-"""Limits and checks for every clip: size, memory, frame numbers, existing file."""
+"""Limits for every file: pixels, frames and seconds; and the check that it exists."""
 
-import math
 import os
 import stat
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from texthead.errors import DataError, MediaError, PositiveInt
+from texthead.errors import DataError, MediaError
 from texthead.media.addresses import hint_on_path
 
-# Default of `max_megapixels`: a small file can claim any size, so it is checked before allocating.
-MAX_MEGAPIXELS = 179
+# The limit on pixels; processes that are started later inherit the environment.
+PIXELS_VARIABLE = "TEXTHEAD_MAX_PIXELS"
 
-# Where the limit is stored: processes that are started later inherit the environment.
-_VARIABLE = "TEXTHEAD_MAX_MEGAPIXELS"
-
-BYTES_A_MEGAPIXEL = 3 * 10**6
-
-# Frames of a file, or samples in the header of a video: 38 hours at 30 frames per second.
+# 38 hours at 30 frames per second.
 MAX_FRAMES = 2**22
 
 # Long side over short side. Images are resized by their short side: 16,000 x 1 pixels would become 4 million x 256.
 MAX_RATIO = 1000
 
-# Scans of a JPEG. Each visits all coefficients again, however few bytes it has: up to 1.2 s for 1,000 megapixels.
-# libjpeg writes 10 scans, or 18 in CMYK.
-MAX_SCANS = 64
-
-# Limit for the CPU time of a call that reads a file, in seconds: a few kilobytes can take a day to decode.
-MAX_SECONDS = 600.0
+# Seconds that a call may take to read a file, and to read a picture, which its decoder does in one step.
+MAX_SECONDS, PICTURE_SECONDS = 600.0, 60.0
 
 
-def max_megapixels() -> int:
-    """Return the memory limit for decoding one file, in the decoder and in RGB: millions of three-byte pixels.
+def max_pixels() -> int:
+    """Return the most pixels of a picture or frame: TEXTHEAD_MAX_PIXELS, or Pillow's MAX_IMAGE_PIXELS (89 million).
 
-    Raises: DataError if the environment variable TEXTHEAD_MAX_MEGAPIXELS is not a number of at least 1.
+    If the variable is set, Pillow's limit is set to it.
+
+    Raises: DataError if the variable is not a number of at least 1.
     """
-    text = os.environ.get(_VARIABLE, str(MAX_MEGAPIXELS))
-    if not text.isdecimal() or int(text) < 1:
-        raise DataError(f"{_VARIABLE} must be a whole number of at least 1, got {text!r}; change or unset it")
-    return int(text)
+    from PIL import Image
 
-
-def set_max_megapixels(limit: PositiveInt) -> None:
-    """Set the memory limit for decoding one file in this process and its workers, in millions of three-byte pixels.
-
-    The default is 179: 537 MB. Larger files are unreadable.
-
-    Raises: DataError if the limit is below 1.
-    """
-    os.environ[_VARIABLE] = str(limit)
+    if text := os.environ.get(PIXELS_VARIABLE):
+        if not text.isdecimal() or int(text) < 1:
+            raise DataError(f"{PIXELS_VARIABLE} must be a whole number of at least 1, got {text!r}; change or unset it")
+        Image.MAX_IMAGE_PIXELS = int(text)
+    return Image.MAX_IMAGE_PIXELS or 2**31
 
 
 def check_file(path: Path) -> None:
@@ -69,33 +57,26 @@ def check_file(path: Path) -> None:
         raise MediaError(path, "the file is empty (0 bytes); download or copy it again", "empty")
 
 
-def check_size(path: Path, width: int, height: int, each: float = 3.0) -> None:
-    """Raise MediaError for a picture or frame that is empty, too long, or takes more memory than `max_megapixels()`.
-
-    Args:
-        each: bytes per pixel that are held at once while it is decoded; 3 are those of the picture in RGB.
-    """
-    claim = f"claims {width}x{height} pixels"
+def check_size(path: Path, width: int, height: int) -> None:
+    """Raise MediaError for a picture or frame that is empty, too long, or has more pixels than `max_pixels()`."""
+    size = f"has {width}x{height} pixels"
     if min(width, height) < 1:
-        raise MediaError(path, f"{claim}, which is empty; make it again")
+        raise MediaError(path, f"{size}, which is empty; make it again")
     if max(width, height) > MAX_RATIO * min(width, height):
-        raise MediaError(path, f"{claim}, one side more than {MAX_RATIO} times the other; crop it")
-    held, limit = math.ceil(width * height * each / BYTES_A_MEGAPIXEL), max_megapixels()
-    if held > limit:
-        memory = f"decoding takes the memory of {held} megapixels, the limit is {limit}"
-        raise MediaError(path, f"{claim}, and {memory}; scale it down or raise `max_megapixels`")
-
-
-def check_scans(path: Path, jpeg: bytes) -> None:
-    """Raise MediaError if a JPEG may have more than MAX_SCANS scans."""
-    if (scans := jpeg.count(b"\xff\xda\0")) > MAX_SCANS:
-        raise MediaError(path, f"has {scans} scans, the limit for a JPEG is {MAX_SCANS}; save it again")
+        raise MediaError(path, f"{size}, one side more than {MAX_RATIO} times the other; crop it")
+    if width * height > (limit := max_pixels()):
+        raise MediaError(path, f"{size}, the limit is {limit:,} in all; scale it down or set {PIXELS_VARIABLE}")
 
 
 def check_frames(path: Path, count: int) -> None:
     """Raise MediaError unless a file has 1 to MAX_FRAMES frames."""
     if not 1 <= count <= MAX_FRAMES:
-        raise MediaError(path, f"claims {count} frames, the limits are 1 and {MAX_FRAMES}; cut or export it again")
+        raise MediaError(path, f"has {count} frames, the limits are 1 and {MAX_FRAMES}; cut or export it again")
+
+
+def too_slow(path: Path, seconds: float) -> MediaError:
+    """Return the error for a file that takes too long."""
+    return MediaError(path, f"takes more than {seconds:.0f} s to read; cut it into shorter files or scale it down")
 
 
 class Clock:
@@ -107,5 +88,41 @@ class Clock:
     def check(self) -> None:
         """Raise MediaError if the time is over."""
         if time.thread_time() > self._until:
-            problem = f"takes more than {MAX_SECONDS:.0f} s to decode; cut it into shorter files or scale it down"
-            raise MediaError(self._path, problem)
+            raise too_slow(self._path, MAX_SECONDS)
+
+
+# ---- files that a library never returns from
+
+_Reading = tuple[Path, float, float, float]
+
+_open: dict[int, _Reading] = {}
+
+
+@contextmanager
+def timed(path: Path, seconds: float) -> Iterator[None]:
+    """Let `watch` see that this thread reads a file in the block, for at most so many seconds."""
+    thread = threading.get_ident()
+    before, _open[thread] = _open.get(thread), (path, seconds, time.monotonic(), time.process_time())
+    try:
+        yield
+    finally:
+        _open.pop(thread)
+        if before:
+            _open[thread] = before
+
+
+def watch(end: Callable[[MediaError], object]) -> None:
+    """Start a thread that calls `end` once a file is read for too long in this process.
+
+    The decoders run in C, where no exception reaches them. Both clocks must have passed the limit: other threads use
+    this process's CPU time, and a computer that sleeps uses none.
+    """
+
+    def look() -> None:
+        while True:
+            time.sleep(1.0)
+            for path, seconds, began, used in [*_open.values()]:
+                if min(time.monotonic() - began, time.process_time() - used) > seconds:
+                    end(too_slow(path, seconds))
+
+    threading.Thread(target=look, daemon=True).start()

@@ -6,7 +6,7 @@ from texthead.errors import RunError
 from texthead.extensions import Extension, find
 from texthead.media.frame_folder import is_template
 from texthead.media.image import FrameFolder, Image
-from texthead.media.limits import MAX_SECONDS, check_file, check_frames
+from texthead.media.limits import MAX_SECONDS, PICTURE_SECONDS, check_file, check_frames, timed
 from texthead.media.reader import Media, faults_of
 from texthead.media.shard import member, read_member
 from texthead.media.stored_clip import StoredClip
@@ -65,17 +65,16 @@ def open_file(path: Path, *, in_shard: bool) -> Media:
     Raises:
         MediaError: as `MediaPath.open`.
     """
-    # Opening and reading have their own time limits; only a single call that never returns can take longer.
-    end_after(3 * MAX_SECONDS)
     reader = reader_of(path)
-    if reader.one_file and in_shard:
-        entry = member(path)
-        data = None if entry.table else read_member(path, entry)
-        with faults_of(reader, path):
-            return StoredClip(path, entry) if data is None else reader(path, data)
-    if reader.one_file:
-        check_file(path)
-    with faults_of(reader, path):
+    # Videos have their own time limit, between packets; only a single call that never returns can take longer.
+    seconds = PICTURE_SECONDS if reader.kind == "image" else 3 * MAX_SECONDS
+    end_after(seconds)
+    with timed(path, seconds), faults_of(reader, path):
+        if reader.one_file and in_shard:
+            entry = member(path)
+            return StoredClip(path, entry) if entry.table else reader(path, read_member(path, entry))
+        if reader.one_file:
+            check_file(path)
         media = reader(path)
         check_frames(path, media.num_frames)  # Another package's reader may forget it.
-    return media
+        return media

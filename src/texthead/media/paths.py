@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from texthead.errors import DataError, MediaError
-from texthead.media.addresses import address, allowed_address, hint_on_path
+from texthead.media.addresses import address, hint_on_path
 from texthead.media.fingerprints import file_digest, file_fingerprint, frames_fingerprint, joined_digest
 from texthead.media.frame_folder import EVERY, frame_files, is_template
 
@@ -68,7 +68,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True, init=False)
 class MediaPath:
-    """What a path names: a file, a part of a video, a frame folder's template, a clip in a shard, or an address.
+    """What a path names: a file, a part of a video, a frame folder's template, or a clip in a shard.
 
     Attributes:
         path: the whole path.
@@ -110,11 +110,6 @@ class MediaPath:
         return parent.suffix == ".tar" and not parent.is_dir()
 
     @property
-    def address(self) -> str | None:
-        """The URL of a remote path, for fsspec; None for a local path."""
-        return address(self.path)
-
-    @property
     def reader(self) -> "type[Media]":
         """The reader, chosen by the name alone; a file with an unknown suffix is opened as a video.
 
@@ -140,16 +135,11 @@ class MediaPath:
     # ---- its file
 
     def exists(self) -> bool:
-        """Return whether the file, a template's folder, or a clip in a shard exists.
-
-        Raises:
-            MediaError: as `allowed_address`.
-        """
+        """Return whether the file, a template's folder, or a clip in a shard exists."""
         if self.is_template:
             return self.file.parent.exists()
         if not self.is_member:
             return self.file.exists()
-        allowed_address(self.file)
         try:
             self._member()
         except MediaError:
@@ -157,22 +147,22 @@ class MediaPath:
         return True
 
     def surely_missing(self) -> bool:
-        """Return whether the path does not exist locally and cannot be remote, a template or in a shard."""
-        elsewhere = address(self.file) is not None or self.is_template or self.file.parent.suffix == ".tar"
+        """Return whether the path does not exist, and is neither a template nor in a shard."""
+        elsewhere = self.is_template or self.file.parent.suffix == ".tar"
         return not elsewhere and not self.file.exists()
 
     def check(self) -> None:
-        """Raise DataError if the path is surely missing, or a file has the name of a part."""
+        """Raise DataError if an argument is surely missing and no address, or a file has the name of a part."""
         if self.is_part and self.path.exists():
             raise DataError(f"{self}: {_FRAGMENT} in a name marks a part of {self.file.name}; rename the file")
-        if self.surely_missing():
+        if self.surely_missing() and address(self.file) is None:
             raise DataError(f"{self}: no such file or folder; {hint_on_path(self.file) or 'check the path'}")
 
     def has_shards(self) -> bool:
-        """Return whether a folder has prepared shards; a remote address is assumed to, unless it is one clip."""
+        """Return whether a folder has prepared shards."""
         from texthead.media.shard import INDEX
 
-        return not self.is_member and (self.address is not None or (self.path / INDEX).is_file())
+        return (self.path / INDEX).is_file()
 
     def files(self) -> list[Path]:
         """Return the files of the frames, in order, of a frame folder, else the file alone.
@@ -186,7 +176,7 @@ class MediaPath:
         """Return size, and times of modification and change, of the file, or of a clip's shard; "" if it has none.
 
         For a frame folder, return a digest over its files. Copying tools may restore the modification time, but not the
-        change time. Remote files have no stamp, nor have those that cannot be looked up.
+        change time. Files that cannot be looked up have no stamp.
         """
         try:
             files = [self.file.parent] if self.is_member else self.files()
@@ -337,9 +327,9 @@ class MediaPath:
         return MediaPath(self.path / EVERY) if not self.is_media and os.path.isdir(self.path) else self  # noqa: PTH112
 
     def resolved(self) -> "MediaPath":
-        """Return the absolute path with links resolved; a part keeps its times, a remote path is unchanged."""
+        """Return the absolute path with links resolved; a part keeps its times."""
         # Unlike `Path.resolve`, realpath accepts links to themselves.
-        return self if self.address else MediaPath(os.path.realpath(self.file) + self.times)
+        return MediaPath(os.path.realpath(self.file) + self.times)
 
     def text_below(self, folder: Path) -> str:
         """Return the path as a list in a folder has it, with /: relative to it if it is below, else absolute."""

@@ -1,29 +1,23 @@
-"""Clips in tar shards, local or remote through fsspec: `SHARDS/shard-000003.tar/000000781.avi`.
+"""Clips in tar shards: `SHARDS/shard-000003.tar/000000781.avi`.
 
 A shard is a tar in WebDataset's format. A JSON index beside it lists the offset, size and digest of each clip. An
 image is read at once and its digest checked; a video follows a table of its frames (`texthead.media.stored_clip`).
-Remote paths are `Path`s too, in which pathlib turns `://` into `:/`.
 """
 
 import hashlib
-import json
 import os
 import re
 import tarfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import fsspec
 import numpy as np
 
 from texthead.errors import DataError, MediaError, line_of
-from texthead.extras import needs
 from texthead.files import MOST_BYTES_OF_LISTS, read_value
-from texthead.media.addresses import address, allow_addresses, allowed_address
 from texthead.platform import NONBLOCKING
 
 INDEX = "shards.json"
@@ -34,9 +28,6 @@ _SPLITS = (None, "train", "val", "test")
 
 # Shard indices cached in memory, 68 bytes per clip; with more shards some are read repeatedly.
 _CACHED_INDICES = 8192
-
-# Seconds to wait before each retry of a failed request.
-_PAUSES = (0.2, 1.0, 5.0)
 
 _READERS = 16
 
@@ -77,11 +68,11 @@ def member(path: Path) -> Member:
     """
     index = path.parent.with_suffix(".json")
     try:
-        stat = None if allowed_address(path) else index.stat()
+        stat = index.stat()
     except OSError as error:
         raise MediaError(path, f"its shard's index cannot be read ({error.strerror}); prepare it again") from None
     # The stamp detects shards that are rewritten while this process runs.
-    first, rows = _members(str(path.parent), stat and (stat.st_size, stat.st_mtime_ns))
+    first, rows = _members(str(path.parent), (stat.st_size, stat.st_mtime_ns))
     at = int(path.stem) - first if path.stem.isdecimal() else -1
     if not 0 <= at < len(rows):
         raise MediaError(path, f"not one of the {len(rows)} clips in the shard's index; check the path")
@@ -106,37 +97,23 @@ def read_member(path: Path, entry: Member) -> bytes:
 
 
 def read_ranges(path: Path, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
-    """Yield the bytes of each (offset, size) of the shard of a clip; remote requests run in parallel.
+    """Yield the bytes of each (offset, size) of the shard of a clip.
 
     Raises:
-        MediaError: the shard cannot be read, or its server sends more than requested.
+        MediaError: the shard cannot be read.
     """
+
+    def opened(name: str, flags: int) -> int:
+        """Open a file; opening a pipe does not wait for its other end, and seeking in it is an error."""
+        return os.open(name, flags | NONBLOCKING)
+
     try:
-        for (_, size), read in zip(ranges, _ranges(path.parent, ranges), strict=True):
-            if len(read) > size:
-                problem = "its server ignores range requests and sends the whole shard; use a server that supports them"
-                raise MediaError(path, problem)
-            yield read
-    except (MediaError, DataError):
-        raise
-    except Exception as error:  # fsspec's file systems raise the errors of their libraries.
-        raise MediaError(path, f"its shard cannot be read ({line_of(error)}); prepare or copy it again") from None
-
-
-def _ranges(tar: Path, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
-    if address(tar) is None:
-        # Opening a pipe does not wait for its other end; seeking in it is an error.
-        with open(tar, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | NONBLOCKING)) as file:
+        with open(path.parent, "rb", buffering=0, opener=opened) as file:
             for offset, size in ranges:
                 file.seek(offset)
                 yield file.read(size)
-    elif len(ranges) == 1:
-        yield _read(tar, *ranges[0])
-    else:
-        with ThreadPoolExecutor(min(_READERS, len(ranges))) as pool:
-            # In groups, to bound the memory.
-            for start in range(0, len(ranges), _READERS):
-                yield from pool.map(lambda each: _read(tar, *each), ranges[start : start + _READERS])
+    except OSError as error:
+        raise MediaError(path, f"its shard cannot be read ({line_of(error)}); prepare or copy it again") from None
 
 
 def padded(size: int) -> int:
@@ -162,7 +139,6 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
         DataError: there are no shards, their format is unknown, or an index is invalid.
     """
     root = Path(source)
-    allow_addresses(root)
     index = _json(root / INDEX)
     own = index.get("texthead")
     if not isinstance(own, dict) or own.get("format") != SHARD_FORMAT:
@@ -244,7 +220,7 @@ def _must_match(pattern: str, text: object) -> str:
 
 
 @lru_cache(maxsize=_CACHED_INDICES)
-def _members(shard: str, stamp: tuple[int, int] | None) -> tuple[int, np.ndarray]:
+def _members(shard: str, stamp: tuple[int, int]) -> tuple[int, np.ndarray]:
     """Return the first key of a shard and its members, which follow it, cached as long as its `stamp` is the same."""
     tar = Path(shard)
     try:
@@ -258,20 +234,15 @@ def _members(shard: str, stamp: tuple[int, int] | None) -> tuple[int, np.ndarray
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file, local or remote.
+    """Return the object in a JSON file.
 
     Raises:
         DataError: the file cannot be read or is not an object.
     """
     try:
-        if address(path) is None:
-            if path.exists() and not path.is_file():  # Reading a pipe could block.
-                raise ValueError("it is not a file")
-            value = read_value(path, most=MOST_BYTES_OF_LISTS)
-        elif len(text := _read(path, 0, MOST_BYTES_OF_LISTS + 1)) <= MOST_BYTES_OF_LISTS:
-            value = json.loads(text)
-        else:
-            raise ValueError(f"has more than {MOST_BYTES_OF_LISTS:,} bytes, the limit for such a file")
+        if path.exists() and not path.is_file():  # Reading a pipe could block.
+            raise ValueError("it is not a file")
+        value = read_value(path, most=MOST_BYTES_OF_LISTS)
     except DataError:
         raise
     except Exception as error:
@@ -280,32 +251,3 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(value).__name__}; prepare the shards again")
     return value
-
-
-def _read(path: Path, offset: int, size: int) -> bytes:
-    """Read `size` bytes of a remote file from an offset, with retries; one byte more if the server sends more."""
-    remote = allowed_address(path)
-    assert remote is not None, "local files are opened directly"
-    for pause in _PAUSES:
-        try:
-            return _fetched(remote, offset, size)
-        except (FileNotFoundError, ImportError, ValueError):
-            raise
-        except Exception:
-            time.sleep(pause)
-    return _fetched(remote, offset, size)
-
-
-def _fetched(remote: str, offset: int, size: int) -> bytes:
-    if not remote.startswith(("http://", "https://")):
-        system, inner = fsspec.core.url_to_fs(remote)
-        return system.cat_file(inner, start=offset, end=offset + size)
-    # A server may ignore the range and send any amount, so the response is read as a stream.
-    with needs("remote", remote, DataError):
-        system, inner = fsspec.core.url_to_fs(remote)
-    headers = {**system.kwargs.get("headers", {}), "Range": f"bytes={offset}-{offset + size - 1}"}
-    received = bytearray()
-    with system.open(inner, block_size=0, size=1, headers=headers) as file:
-        while len(received) <= size and (chunk := file.read(size + 1 - len(received))):
-            received += chunk
-    return bytes(received)

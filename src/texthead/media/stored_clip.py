@@ -20,23 +20,18 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from texthead.errors import MediaError, line_of
-from texthead.media.addresses import address
-from texthead.media.limits import Clock, check_scans, check_size
+from texthead.media.limits import Clock, check_size
 from texthead.media.reader import Media, Picture
 from texthead.media.shard import BLOCK, Member, check_header, padded, read_ranges
 
 TABLE_SUFFIX = ".frames.json"
 
-# Frames at most this many bytes apart are read at once. Locally that covers the container's chunk headers; remotely, it
-# is what one more request would cost in time.
-_GAP, _REMOTE_GAP = 64, 2**14
+# Frames at most this many bytes apart are read at once, which covers the container's chunk headers.
+_GAP = 64
 
 _MOST_AT_ONCE = 2**22
 
 _MOST_SECONDS = 2**31
-
-# The image, and the coefficients of a progressive JPEG.
-_BYTES_A_PIXEL = 9.0
 
 
 class _Table(NamedTuple):
@@ -95,10 +90,9 @@ class StoredClip(Media):
             except Exception as error:  # The libraries may raise anything.
                 raise self._damaged(index, error) from None
             if (height, width, 3) != shape:
-                check_size(self.path, width, height, _BYTES_A_PIXEL)
+                check_size(self.path, width, height)
                 self._check_same_size(shape or (height, width), (height, width))
                 shape = (height, width, 3)
-            check_scans(self.path, data)
             if not batch:
                 out = np.empty((max(1, min(left, most // math.prod(shape))), *shape), np.uint8)
             try:
@@ -132,9 +126,9 @@ class StoredClip(Media):
     def _runs(self, wanted: Sequence[int]) -> Iterator[list[int]]:
         """Yield the frames in runs that are each read at once."""
         begins, ends, *_ = self._table
-        gap, run = _REMOTE_GAP if address(self.path) else _GAP, [wanted[0]]
+        run = [wanted[0]]
         for index in wanted[1:]:
-            if begins[index] - ends[run[-1]] > gap or ends[index] - begins[run[0]] > _MOST_AT_ONCE:
+            if begins[index] - ends[run[-1]] > _GAP or ends[index] - begins[run[0]] > _MOST_AT_ONCE:
                 yield run
                 run = []
             run.append(index)

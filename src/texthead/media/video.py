@@ -5,8 +5,6 @@ only the packets from the last keyframe to a wanted frame are decoded. Each file
 in parallel instead.
 """
 
-import io
-import sys
 from bisect import bisect_right
 from collections.abc import Collection, Container, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,7 +17,6 @@ from av.video.frame import VideoFrame
 
 from texthead.errors import MediaError
 from texthead.media.limits import Clock, check_frames
-from texthead.media.mp4_header import claimed_samples
 from texthead.media.reader import Media, Picture, Take
 from texthead.media.video_stream import VideoStream, decoder_faults
 
@@ -45,7 +42,6 @@ class Video(Media):
         super().__init__(path, data)
         self._data = data
         self._clock = Clock(self.path)
-        check_claims(path, data)
         self._video = VideoStream(path, data)
         try:
             self._entries, self._held = list_packets(self._video)
@@ -277,15 +273,6 @@ class Video(Media):
             # Compare sizes too, since after a seek an .mpg may be split into packets differently.
             wanted = (entry.pts, entry.dts, entry.size)
             yield from dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, video.packets())
-
-
-def check_claims(path: Path, data: bytes | None) -> None:
-    """Raise MediaError if the header of the file, or of its content `data`, claims more samples than MAX_FRAMES."""
-    with path.open("rb") if data is None else io.BytesIO(data) as file:
-        claimed = claimed_samples(file)
-    if claimed == sys.maxsize:
-        raise MediaError(path, "its header is compressed or too long; encode it again")
-    check_frames(path, max(1, claimed))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,13 @@ recording, .mov those that its edit list hides). Instead a file is
 - damaged, on reading, if a frame on the way to a wanted one does not decode. `check` reads all of them.
 """
 
+import ctypes
 import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,17 +24,13 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.sidedata.sidedata import Type
 from av.stream import Disposition
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
 from texthead.errors import Fault, MediaError
-from texthead.media.limits import BYTES_A_MEGAPIXEL, check_scans, check_size, max_megapixels
+from texthead.media.limits import check_size, max_pixels
 from texthead.media.reader import Closing
-
-# Decoders of FFmpeg whose packets are JPEGs.
-_SCANNED = frozenset({"mjpeg", "mjpegb", "amv", "jpegls", "smvjpeg", "sp5x", "thp"})
 
 # Containers only: playlists and plain text can make FFmpeg open other files, even over the network.
 _CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
@@ -45,8 +43,10 @@ _TITLES: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"m
 # A file counts as cut short if its claimed duration exceeds that of its packets by more than this.
 _MISSING_SECONDS, _MISSING_SHARE = 0.5, 0.05
 
-# Frames that a decoder holds if frames refer to others; bits per pixel if the pixel format is not known yet.
-_HELD_FRAMES, _BITS_A_PIXEL = 3, 12
+
+# The most bytes of one allocation in FFmpeg, whose default is 2 GiB. A header of a kilobyte can claim a billion frames,
+# of which FFmpeg makes a table; here it may have 22 million rows.
+_MOST_BYTES = 2**29
 
 
 @runtime_checkable
@@ -73,12 +73,13 @@ class VideoStream(Closing):
         end: the latest end of a packet so far, in ticks.
 
     Raises:
-        MediaError: it cannot be opened, has no video, or frames whose decoding would hold more than `max_megapixels()`.
+        MediaError: it cannot be opened, has no video, or frames of more than `max_pixels()`.
     """
 
     def __init__(self, path: Path, data: bytes | Readable | None = None):
         self.path, self.rgb, self.count, self.end = path, UprightRgb(path), 0, 0
         self._whole, self._last_is_whole = 0, True
+        _limit_allocations()
         with decoder_faults(path):
             # Absolute, so that a name like "http:x.mp4" is a file.
             source = str(path.absolute()) if data is None else io.BytesIO(data) if isinstance(data, bytes) else data
@@ -87,14 +88,13 @@ class VideoStream(Closing):
             self.stream = self._best_stream()
             self._base = self.stream.time_base or Fraction(0)
             self.context = self.stream.codec_context
-            each = _bytes_a_pixel(self.context)
             if self.context.width or self.context.height:  # Through a pipe they may be unknown until the first frame.
-                check_size(path, self.context.width, self.context.height, each)
+                check_size(path, self.context.width, self.context.height)
         except BaseException:
             self.close()
             raise
         self.context.thread_count = 1
-        self.context.options = {"max_pixels": str(int(max_megapixels() * BYTES_A_MEGAPIXEL / each))}
+        self.context.options = {"max_pixels": str(max_pixels())}
 
     def _best_stream(self) -> av.VideoStream:
         with decoder_faults(self.path):
@@ -128,8 +128,6 @@ class VideoStream(Closing):
 
         Raises: MediaError for a damaged frame.
         """
-        if packet is not None and self.context.name in _SCANNED:
-            check_scans(self.path, bytes(packet))
         try:
             frames = self.context.decode(packet)
         except FFmpegError as error:
@@ -194,11 +192,12 @@ class VideoStream(Closing):
         self.container.close()
 
 
-def _bytes_a_pixel(context: VideoCodecContext) -> float:
-    """Return the bytes per pixel that decoding holds: the decoder's frames and two RGB pictures."""
-    bits = context.format.padded_bits_per_pixel if context.format else 0
-    frames = 1 if context.codec.intra_only else _HELD_FRAMES
-    return frames * (bits or _BITS_A_PIXEL) / 8 + 6
+@cache
+def _limit_allocations() -> None:
+    """Limit the memory that the FFmpeg in PyAV's wheels allocates at once; another one keeps its own limit."""
+    folder = Path(av.__file__).parent
+    for library in (*folder.parent.glob("av.libs/*avutil*"), *folder.glob(".dylibs/*avutil*")):
+        ctypes.CDLL(str(library)).av_max_alloc(ctypes.c_size_t(_MOST_BYTES))
 
 
 class UprightRgb:

@@ -7,7 +7,7 @@ from texthead.parallel.distributed import ranks
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is this process's CUDA device or Apple's GPU if there is one, else the CPU.
+    """Return the device of that name; "auto" is this process's CUDA device, else Apple's GPU, else the CPU.
 
     Raises:
         RunError: the device does not exist, or several processes would share one GPU.

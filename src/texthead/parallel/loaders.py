@@ -7,18 +7,24 @@ import os
 import threading
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.queues import Queue
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, Subset, get_worker_info
 
 from texthead.errors import RunError
 from texthead.parallel.signals import interrupts_held
 from texthead.parallel.startup import begin_server, keep_freed_memory
 from texthead.platform import START_METHOD, unblock_interrupts
+
+Item = TypeVar("Item")
+
+# Items that torch sends to a worker in advance; items that may be lost, if all are.
+_PREFETCHED, _MOST_LOST = 2, 3
 
 # Start and end of torch's error message for a dead worker.
 _DEAD_START, _DEAD_END = "DataLoader worker", "exited unexpectedly"
@@ -48,6 +54,46 @@ def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
             "worker_init_fn": partial(_begin, variables=own_variables()),
         }
     return _Loader(items, **options)
+
+
+class Items(Dataset, ABC, Generic[Item]):
+    """Items to read by position."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+    @abstractmethod
+    def lost(self, position: int) -> Item:
+        """Return what stands for an item whose reading ends its worker."""
+
+
+def read_each(items: Items[Item], workers: int, **options: Any) -> Iterator[Item]:
+    """Yield each item in order, and `items.lost(position)` for one whose reading ends its worker.
+
+    The items that a lost worker may have been reading are read again, each in a worker of its own.
+
+    Raises:
+        RunError: workers end before any item is read.
+    """
+    done = alone = lost = 0
+    while done < len(items):
+        count = 1 if done < alone else len(items) - done
+        part = Subset(items, range(done, done + count))
+        try:
+            with worker_faults():
+                for item in data_loader(part, min(workers, count), batch_size=None, **options):
+                    done += 1
+                    yield item
+        except LostWorkerError:
+            if count > 1:
+                alone = done + _PREFETCHED * workers
+                continue
+            lost += 1
+            if lost == done + 1 >= _MOST_LOST:
+                raise
+            yield items.lost(done)
+            done += 1
 
 
 def own_variables() -> dict[str, str]:
@@ -107,9 +153,13 @@ def _watch() -> None:
     os._exit(1)
 
 
+class LostWorkerError(RunError):
+    """A data-loader worker has ended."""
+
+
 @contextmanager
 def worker_faults() -> Iterator[None]:
-    """Raise RunError if a loader's worker ends in the block: killed, out of memory, or by `end_after`."""
+    """Raise LostWorkerError if a loader's worker ends in the block: killed, out of memory, or by `end_after`."""
     try:
         yield
     except (RuntimeError, OSError, EOFError) as error:
@@ -122,7 +172,7 @@ def worker_faults() -> Iterator[None]:
             raise
         why = "out of memory or of space in /dev/shm (use fewer `workers`), or stuck on a file that doctor names"
         problem = f"a data-loader worker has ended{detail}: {why}"
-        raise RunError(f"{problem}; `resume` continues an interrupted run") from None
+        raise LostWorkerError(f"{problem}; `resume` continues an interrupted run") from None
 
 
 def _in_request(error: BaseException) -> bool:

@@ -60,8 +60,7 @@ def is_run(path: str | Path) -> bool:
 
 def check_run_exists(path: str | Path) -> None:
     """Raise RunError if the path of a run does not exist."""
-    media = MediaPath(path)
-    if not (media.address or media.exists()):
+    if not MediaPath(path).exists():
         raise RunError(f"{path}: does not exist; check the path (`texthead train` makes runs)")
 
 

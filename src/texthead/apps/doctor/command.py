@@ -22,7 +22,6 @@ from texthead.cli import (
 )
 from texthead.errors import DataError, listed, on_one_line
 from texthead.files import unused
-from texthead.media import MediaPath
 from texthead.text import read_classes
 
 if TYPE_CHECKING:
@@ -78,10 +77,6 @@ class Doctor:
     def check(self) -> None:
         """Raise DataError if DATA does not exist, or --fix or --out cannot be written."""
         self.labelled.check(self.data)
-        if self.fix and MediaPath(self.data).address:
-            raise DataError(
-                f"--fix {self.fix}: a manifest cannot name clips of remote shards; copy them to this machine first"
-            )
         if self.fix and (Path(self.fix).suffix.lower() != ".csv" or Path(self.fix).exists()):
             raise DataError(f"--fix {self.fix}: must be a new .csv file; existing files are not changed")
         check_outputs(self, fix=".csv", out="/")

@@ -16,7 +16,7 @@ from jaxtyping import Float, Float16, UInt8
 from texthead.data import Dataset, Views, evenly
 from texthead.errors import MediaError
 from texthead.features import Still, colours_of, edges_of, grey_of
-from texthead.media import Media, MediaPath, boxes
+from texthead.media import Media, MediaPath
 from texthead.parallel import FailedTask, Reporter, run_tasks
 
 # The fault of a file that crashes its worker or exceeds the time limit.
@@ -134,12 +134,18 @@ def bytes_missing(path: Path) -> int:
     path = MediaPath(path).file
     if not path.is_file():
         return 0
-    size = end = path.stat().st_size
+    size, end = path.stat().st_size, 0
     with path.open("rb") as file:
-        for number, (kind, _, stop) in enumerate(boxes(file, 0, size)):
-            if number == 0 and kind not in _FIRST_BOXES:
+        while end + 8 <= size:
+            file.seek(end)
+            head = file.read(16)
+            if end == 0 and head[4:8] not in _FIRST_BOXES:
                 return 0
-            end = stop
+            length = int.from_bytes(head[:4])
+            length = int.from_bytes(head[8:]) if length == 1 else length or size - end
+            if length < 8:
+                break
+            end += length
     return max(0, end - size)
 
 

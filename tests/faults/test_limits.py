@@ -1,0 +1,136 @@
+"""What is promised of any file: pixels, frames and seconds are limited, and a file that ends its process is named.
+
+`crafted.py` has many more files, and measures them.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from crafted import CRAFTED, scans
+from lost import names, read_or_end
+from made import taken, write_small_run, write_video
+from media_files import heic
+from messages import refuses
+from texthead.apps.doctor.facts import read_facts
+from texthead.data import Dataset, Item, Pixels, Protocol
+from texthead.data.clips import FileDataset, ViewClips
+from texthead.errors import DataError, MediaError, RunError
+from texthead.media import MediaPath, limits
+from texthead.media.limits import max_pixels
+from texthead.parallel.loaders import read_each
+
+CLAIMS = [name for name in CRAFTED if name.startswith("claims")]
+
+
+@pytest.fixture(autouse=True)
+def usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", PIL.Image.MAX_IMAGE_PIXELS)  # Restored at the end.
+    monkeypatch.delenv("TEXTHEAD_MAX_PIXELS", raising=False)
+
+
+def test_what_claims_too_much_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
+    for name in CLAIMS:
+        CRAFTED[name](tmp_path / name)
+
+    def read_all() -> None:
+        for name in CLAIMS:
+            with refuses(MediaError, tmp_path / name):
+                MediaPath(tmp_path / name).open().check()
+
+    message, grown = taken(read_all)
+    assert message == "no error"
+    assert grown < 150 * 2**20
+
+
+@pytest.mark.parametrize("name", [name for name in CRAFTED if name.startswith("lists 80 million")])
+def test_a_header_of_many_millions_of_samples(tmp_path: Path, name: str) -> None:
+    """It used to take FFmpeg 5.8 GB."""
+    CRAFTED[name](tmp_path / name)
+    message, grown = taken(lambda: MediaPath(tmp_path / name).open().check(), 2**33)
+    assert message == "no error" or message.startswith(f"MediaError: {tmp_path / name}: ")
+    assert grown < 2**31
+
+
+def test_the_variable_sets_the_limit_here_and_in_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    PIL.Image.new("RGB", (1000, 1000), "red").save(tmp_path / "a.png")
+    path, video = tmp_path / "a.png", write_video(tmp_path / "a.mp4", "red")
+    data, protocol = Dataset((Item(path, "red"),), "here"), Protocol(1, Pixels(32, 32, "bicubic"))
+    for limit in (10**6, 10**6 - 1):
+        monkeypatch.setenv("TEXTHEAD_MAX_PIXELS", str(limit))
+        (view,) = read_each(ViewClips([path], protocol), 1)
+        (facts,) = read_facts(data, workers=1, seconds=60.0)
+        assert isinstance(view, MediaError) == (facts.fault is not None) == (limit < 10**6), facts.problem
+    monkeypatch.setenv("TEXTHEAD_MAX_PIXELS", "100")
+    for small in (path, video):
+        with refuses(MediaError, small, "the limit is", "100", "TEXTHEAD_MAX_PIXELS"):
+            MediaPath(small).open()
+    monkeypatch.setenv("TEXTHEAD_MAX_PIXELS", "many")
+    with refuses(DataError, "TEXTHEAD_MAX_PIXELS", "'many'"):
+        max_pixels()
+
+
+def test_frames_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_video(tmp_path / "a.mkv", "red", frames=9)
+    monkeypatch.setattr(limits, "MAX_FRAMES", 8)
+    with refuses(MediaError, path, "9 frames", "1 and 8"):
+        MediaPath(path).open()
+    monkeypatch.setattr(limits, "MAX_FRAMES", 9)
+    assert MediaPath(path).open().check() == 9
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_files_that_end_their_process_are_named_and_the_others_read(workers: int) -> None:
+    items = FileDataset(read_or_end, names(20, lost={7, 12}))
+    read = [*read_each(items, workers)]
+    assert [i for i, each in enumerate(read) if isinstance(each, MediaError)] == [7, 12]
+    assert read[7].path == Path("7 lost")
+    assert "crashes" in read[7].problem
+    assert [int(each) for i, each in enumerate(read) if i not in (7, 12)] == [i for i in range(20) if i not in (7, 12)]
+
+
+def test_workers_that_all_end_are_one_error() -> None:
+    with refuses(RunError, "data-loader worker", "workers"):
+        [*read_each(FileDataset(read_or_end, names(20, lost=set(range(20)))), 1)]
+
+
+@pytest.mark.slow
+def test_a_picture_that_takes_too_long_ends_in_one_line(tmp_path: Path) -> None:
+    path, run = tmp_path / "a.jpg", write_small_run(tmp_path / "run")
+    path.write_bytes(scans(6000, 16_000))
+    quick = "from texthead.media import image, open; image.PICTURE_SECONDS = open.PICTURE_SECONDS = 1.0;"
+    code = f"import sys; {quick} from texthead.cli.main import main; sys.exit(main())"
+
+    command = [sys.executable, "-c", code, "predict", run, path, "--workers", "0"]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"texthead: {path}: takes more than 1 s to read; cut it into shorter files or scale it down\n"
+
+
+def test_watch_ends_a_call_that_does_not_return(tmp_path: Path) -> None:
+    code = "import os, time; from pathlib import Path; from texthead.media.limits import timed, watch\n"
+    code += "watch(lambda error: (print(error, flush=True), os._exit(2)))\n"
+    code += "with timed(Path('b'), 0.0): pass\nwith timed(Path('a'), 0.2):\n while True: pass"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout[:20], done.stderr) == (2, "a: takes more than 0", "")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "MPO"])
+def test_large_photos_of_phones_are_whole(tmp_path: Path, form: str) -> None:
+    """Phones also add a smaller picture to the file (MPO)."""
+    path, more = tmp_path / "a.jpg", [PIL.Image.new("RGB", (64, 48))] if form == "MPO" else []
+    PIL.Image.new("RGB", (8192, 6144), "red").save(path, form, save_all=bool(more), append_images=more)
+    with MediaPath(path).open() as media:
+        ((_, picture),) = media.pictures({0})
+    assert picture.shape == (6144, 8192, 3)
+
+
+def test_a_heic_that_shows_part_of_a_tile(tmp_path: Path) -> None:
+    pytest.importorskip("pi_heif")
+    path = heic(tmp_path / "a.heic", np.zeros((64, 64, 3), np.uint8), shown=(32, 48))
+    with MediaPath(path).open() as media:
+        assert dict(media.pictures({0}))[0].shape == (48, 32, 3)
