@@ -31,8 +31,7 @@ def test_an_output_is_of_its_kind_and_no_input(world, refused, photo, tmp_path):
     refused(("--out", "input"), *score, link)
     refused(("--out", ".html"), "report", run, "--out", run / "recipe.json")
     video = world.videos / "red" / "0.mp4"
-    refused(("--manifest", "input"), "timeline", video, "--classes", names, "--manifest", names)
-    refused(("--overlay", "input"), "timeline", video, "--classes", "a, b", "--overlay", video)
+    refused(("--out", "input"), "timeline", video, "--classes", names, "--out", names)
     assert (photo.read_bytes(), (run / "model.safetensors").read_bytes()) == (before, weights)
     assert names.read_text().startswith("id,name")
     tasks = tmp_path / "tasks.json"
