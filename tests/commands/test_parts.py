@@ -72,8 +72,9 @@ def test_parts_train_what_no_whole_file_could(
     overlap.write_text("path,start,end,label\n0.mkv,0.5,1.5,red\n7.mkv,0.1,0.9,red\n")
     refused(("1 of 2", "0.mkv#t=0.5,1.5"), "eval", out, overlap, *options)
     part = scenes.parent / "8.mkv#t=1,2"
-    best, _ = works("predict", out, part, scenes.parent / "9.mkv#t=1,2", "--top", 1, "--csv")
-    assert [(row["path"], row["name"]) for row in csv.DictReader(best.splitlines())] == [
+    best = tmp_path / "best.csv"
+    works("predict", out, part, scenes.parent / "9.mkv#t=1,2", "--top", 1, "--out", best)
+    assert [(row["path"], row["name"]) for row in read(best)] == [
         (str(part), "red"),
         (str(scenes.parent / "9.mkv#t=1,2"), "blue"),
     ]

@@ -152,16 +152,6 @@ def test_a_data_set_asks_nobody_for_its_files(server, asked, tmp_path, card, cha
     assert (code, requests, chain or "--allow-addresses" in printed) == (2, 0, chain or True), printed
 
 
-def test_a_task_of_label_studio_asks_nobody(server, asked, tmp_path, monkeypatch):
-    clip = f"{server}/shards/shard-000000.tar/000000000.jpg".replace("://", ":/")
-    choice = {"type": "choices", "from_name": "a", "to_name": "image", "value": {"choices": ["red"]}}
-    tasks = [{"data": {"image": clip}, "annotations": [{"result": [choice]}]}]
-    (tmp_path / "tasks.json").write_text(json.dumps(tasks))
-    monkeypatch.chdir(tmp_path)
-    code, printed, requests = asked("doctor", "tasks.json", "--quick")
-    assert (code, requests) == (2, 0), printed
-
-
 def test_what_a_program_names_is_read(server, shards):
     clip = f"{server}/shards/shard-000000.tar/000000000.jpg"
     assert not MediaPath(clip).surely_missing()

@@ -52,7 +52,7 @@ calibrate probed
 predict probed {data}/photos --engine onnxruntime
 predict {data}/photos --classes red,blue --encoder openclip:local-dir:{data}/pair
 bulk probed {data}/photos --out bulk
-find red {data}/photos --export sheet:sheet.png
+find red {data}/photos --out hits.csv
 timeline {data}/film.mp4 --classes red,blue --out events.edl
 export probed --out exported
 classes probed list

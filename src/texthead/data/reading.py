@@ -1,4 +1,4 @@
-"""Read a dataset from class folders, manifests, published lists, hub datasets, shards or labelling tools.
+"""Read a dataset from class folders, manifests, published lists, hub datasets or shards.
 
 Files without labels come from a folder or a manifest.
 """
@@ -56,7 +56,7 @@ def read_dataset(
     - A manifest (CSV or TSV), or a folder that holds one.
     - A `.txt` list with lines `path n_frames label` or `file label`.
     - `datasets:...`: a folder that Hugging Face `datasets` saved or can load, or a dataset of its hub.
-    - A `.json` or `.jsonl` list of objects with `path` and `label`, or a `.json` exported by Label Studio.
+    - A `.json` or `.jsonl` list of objects with `path` and `label`.
     - A folder of prepared shards, or its address, such as `http://host/shards`. The clips come in the order of the
       original data, so that seeded draws are the same.
 
@@ -132,7 +132,7 @@ def read_files(source: str | Path) -> Dataset:
 def _reader_of(source: str) -> tuple[Extension, Callable[..., Dataset]]:
     """Return the first entry of the table that accepts the source, and its `read`."""
     problem = None
-    # Packages come before our lists in JSON, and our applications last, since Label Studio's accepts every `.json`.
+    # Packages come before our lists in JSON.
     entries = find(SOURCE_GROUP, SOURCES).values()
     for entry in sorted(entries, key=lambda entry: entry.ours and entry.name not in {*SOURCES} - {"json"}):
         try:

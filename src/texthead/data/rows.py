@@ -178,7 +178,7 @@ def several_note(dataset: Dataset) -> str:
 
 
 def is_json_list(source: str) -> bool:
-    """Return whether the first object of a `.json` or `.jsonl` file names a file, and is no task of Label Studio."""
+    """Return whether the first object of a `.json` or `.jsonl` file names a file."""
     path, first = Path(source), None
     if path.suffix.lower() in (".json", ".jsonl") and path.is_file():
         with suppress(OSError, ValueError, RecursionError), path.open(encoding="utf-8-sig") as file:

@@ -29,7 +29,7 @@ def unknown_source(path: Path) -> DataError:
     """Return the error for a source that nothing reads."""
     if path.suffix.lower() == ".txt":
         return DataError(f"{path}: no such list; check the path")
-    kinds = "class folders, a CSV or .jsonl with path,label, a .txt list, a .json of Label Studio"
+    kinds = "class folders, a CSV or .jsonl with path,label, a .txt list"
     missing = MediaPath(path).surely_missing()
     problem = "no such file or folder; give" if missing else "holds labels in no known form; expected"
     others = "".join(f", what {name} reads" for name, entry in find(SOURCE_GROUP).items() if not entry.ours)

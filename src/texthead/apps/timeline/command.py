@@ -82,7 +82,7 @@ class TimelineCommand:
         if "enter" in own:
             own.setdefault("leave", min(Hysteresis.leave, own["enter"]))
         rule, sliding = Hysteresis(**own, min_length=self.min_length), Sliding(self.window)
-        encoding = EncodingOptions(self.device)
+        encoding = EncodingOptions(device=self.device)
         model = self.model.load(run_folder, encoding.pick_device())
         rule = rule if own else rule_for(model.model, rule)
         console.doing("looking for events")
