@@ -83,7 +83,7 @@ def outputs(set_file: Path, run: Path, folder: Path) -> Iterator[tuple[str, list
         names.write_text("\n".join(data.classes))
         head, other = ["--classes", names, "--names", "verbatim"], ["--zero-shot", "--names", "verbatim"]
     paths = [item.path for item in data.items]
-    for title, options in (("predict", []), ("predict --csv", ["--csv"])):
+    for title, options in (("predict", []), ("predict --json", ["--json"])):
         yield title, [printed("predict", run, *paths, *head, *options, "--engine", engine) for engine in ENGINES]
     evals = [_eval(run, set_file, other, folder, engine) for engine in ENGINES]
     yield "eval --json", [text for text, _ in evals]
@@ -125,9 +125,9 @@ def measure(data: Path, names: list[str]) -> str:
                 print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
         real = sorted((data / "decode" / "real").glob("*")) if not names else []
         if real:
-            pairs = [printed("predict", run, *real, "--csv", "--skip-unreadable", "--engine", e) for e in ENGINES]
+            pairs = [printed("predict", run, *real, "--json", "--skip-unreadable", "--engine", e) for e in ENGINES]
             diff = differences(*pairs)
-            rows.append(["decode/real", "predict --csv", str(diff.lines), str(diff.differing), f"{diff.gap:g}"])
+            rows.append(["decode/real", "predict --json", str(diff.lines), str(diff.differing), f"{diff.gap:g}"])
     head = ["set", "command", "lines", "differing lines", "largest difference"]
     return "\n".join([f"## Engines: {' and '.join(ENGINES)}\n", table(head, rows), *reworded])
 

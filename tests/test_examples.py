@@ -111,10 +111,7 @@ def test_a_head_of_a_package_is_trained_and_used_by_all_commands(use: Use, photo
     use("train", photos, "--head", "biased", "--out", run, *QUICK)
     assert json.loads((run / "recipe.json").read_text())["head"]["type"] == "biased"
     assert "images are right" in use("eval", run, photos, "--workers", 0)
-    export = photos.with_name("guesses.json")
-    assert "a kite" in use("predict", run, photos / "a kite" / "0.png", "--workers", 0, "--export", f"guesses:{export}")
-    (row,) = json.loads(export.read_text())["files"]
-    assert max(row["guesses"], key=row["guesses"].get) == "a kite"
+    assert "a kite" in use("predict", run, photos / "a kite" / "0.png", "--workers", 0)
     use("report", run, "--workers", 0)
     use("export", run, "--out", tmp_path / "exported")
 

@@ -37,7 +37,6 @@ sys.exit(main(sys.argv[1:]))
     ("extra", "arguments"),
     [
         ("plots", ["report", "RUN"]),
-        ("plots", ["timeline", "IMAGE", "--classes", "a kite, a bird", "--overlay", "OUT.mp4"]),
         ("demo", ["demo", "--quick", "--out", "OUT"]),
         ("ui", ["ui", "RUN"]),
         ("ui", ["label", "IMAGES", "--classes", "a kite, a bird", "--out", "OUT.csv"]),

@@ -16,7 +16,7 @@ from texthead.apps.doctor.overview import overview_of
 from texthead.apps.doctor.page import Diagnosis
 from texthead.apps.doctor.wrong_labels import JudgedLabels
 from texthead.apps.timeline.events import Event, Hysteresis
-from texthead.apps.timeline.timeline import Events, Sliding
+from texthead.apps.timeline.results import Events
 from texthead.data.dataset import Dataset, Item
 from texthead.evaluation.calibration import Calibration, Coverage, Threshold
 from texthead.evaluation.results import WORST, Evaluation
@@ -102,7 +102,7 @@ SCORES = MethodScores(VALIDATED, TESTED, "test", ITEMS, Folds([([], [0, 1, 2, 3]
             ("(75.0 %)", ">c (4.0 %)<", "not readable: no image"),
         ),
         (
-            Events([Event(HOSTILE, 0.5, 2.25, 0.75, 0.8)], "film.mp4", 9.0, Sliding(), Hysteresis()),
+            Events([Event(HOSTILE, 0.5, 2.25, 0.75, 0.8)], "film.mp4", Hysteresis(), seconds=9.0),
             ("film.mp4: 1 events", ">0.5</td>", ">75 %</td>"),
         ),
         (FAULTY, ("4 items of 1 class: 1 serious, 0 warnings, 0 notes", ">leak</td>", "no labels are judged")),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 OURS = "texthead"
-KINDS = ("commands", "encoders", "heads", "readers", "sources", "tools")
+KINDS = ("commands", "encoders", "heads", "readers", "sources")
 
 
 @dataclass(frozen=True)

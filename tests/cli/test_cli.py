@@ -2,7 +2,6 @@
 
 import csv
 import importlib
-import io
 import json
 import os
 import re
@@ -84,13 +83,14 @@ def test_predict_own_classes_without_text_encoder(world, works, monkeypatch):
     assert re.fullmatch(r" +\d+\.\d %  blue", second)
 
 
-def test_predict_json_csv_and_top(world, works):
+def test_predict_json_csv_and_top(world, works, tmp_path):
     entries = json.loads(works("predict", world.run, world.images, "--json", "--workers", 0)[0])
     assert [e["path"] for e in entries] == [str(p) for p in sorted(world.images.rglob("*.png"))]
     assert all(sum(t["probability"] for t in e["top"]) == pytest.approx(1, abs=1e-5) for e in entries)
     assert all(Path(e["path"]).parent.name == e["top"][0]["name"] for e in entries)
-    out, _ = works("predict", world.run, world.images, "--csv", "--top", 1, "--workers", 0)
-    rows = list(csv.DictReader(io.StringIO(out)))
+    out = tmp_path / "predictions.csv"
+    works("predict", world.run, world.images, "--out", out, "--top", 1, "--workers", 0)
+    rows = list(csv.DictReader(out.open()))
     assert [(r["path"], r["rank"], r["name"]) for r in rows] == [(e["path"], "1", e["top"][0]["name"]) for e in entries]
 
 
@@ -407,8 +407,8 @@ def test_eval_of_other_labels(world, works, refused, tmp_path):
 
 
 def test_files_may_stand_on_both_sides_of_an_option() -> None:
-    values = read_words(Predict, ["run", "--top", "2", "a.mp4", "b.mp4", "--csv"])
-    assert (values["inputs"], values["top"], values["csv"]) == (["run", "a.mp4", "b.mp4"], 2, True)
+    values = read_words(Predict, ["run", "--top", "2", "a.mp4", "b.mp4", "--sets"])
+    assert (values["inputs"], values["top"], values["sets"]) == (["run", "a.mp4", "b.mp4"], 2, True)
     with pytest.raises(DataError, match="unrecognized arguments: --tpo"):
         read_words(Predict, ["run", "--tpo", "2", "a.mp4"])
 
@@ -554,7 +554,7 @@ def test_argument_order_and_unused_arguments(world, refused, tmp_path):
         (run, "eval", run, run),
         (data, "train", data, "--out", data),
         (("encoder", "mini", run), "predict", run, item, "--encoder", "mini"),
-        (("json", "csv"), "predict", run, item, "--json", "--csv"),
+        (("json", "out"), "predict", run, item, "--json", "--out", "new.csv"),
         (("'a lake'", 2), "predict", run, item, "--classes", "a lake, a lake"),
         ("", "predict", run, item, "--classes", ""),
         ("", "eval", run, data, "--classes", ""),
@@ -690,7 +690,7 @@ def test_encoder_without_text_trains(world, works, refused, tmp_path):
     out, _ = works(*train, "--head", "linear")
     assert "│ probe" in out
     assert "zero-shot" not in out
-    assert len(works("predict", tmp_path / "run", item, "--csv")[0].splitlines()) == 3
+    assert len(json.loads(works("predict", tmp_path / "run", item, "--json")[0])[0]["top"]) == 2
     refused("text", "predict", tmp_path / "run", item, "--classes", "a, b")
 
 

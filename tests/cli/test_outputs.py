@@ -31,13 +31,10 @@ def test_an_output_is_of_its_kind_and_no_input(world, refused, photo, tmp_path):
     refused(("--out", "input"), *score, link)
     refused(("--out", ".html"), "report", run, "--out", run / "recipe.json")
     video = world.videos / "red" / "0.mp4"
-    refused(("--manifest", "input"), "timeline", video, "--classes", names, "--manifest", names)
-    refused(("--overlay", "input"), "timeline", video, "--classes", "a, b", "--overlay", video)
+    refused(("--out", "input"), "timeline", video, "--classes", names, "--out", names)
     assert (photo.read_bytes(), (run / "model.safetensors").read_bytes()) == (before, weights)
     assert names.read_text().startswith("id,name")
-    tasks = tmp_path / "tasks.json"
-    tasks.write_text('{"a": null, "b": null}')
-    refused(("--export", "input"), "predict", video, "--classes", tasks, "--export", f"label-studio:{tasks}")
+    refused(("--out", "input"), "predict", video, "--classes", names, "--out", names)
     (tmp_path / "predict.json").write_text("{}")
     (tmp_path / "slice-000000.csv").write_text("path\n")
     refused(("--out", "texthead's own"), *score, tmp_path / "slice-000000.csv")
@@ -62,17 +59,6 @@ def test_a_folder_that_is_a_file_is_refused_before_the_work(command, world, refu
     before = world.manifest.read_bytes()
     refused((world.manifest, "not a folder"), name, world.manifest, *options, "--out", world.manifest)
     assert world.manifest.read_bytes() == before
-
-
-@pytest.mark.slow
-def test_a_command_that_is_repeated_replaces_its_output(world, works, tmp_path):
-    tasks = tmp_path / "tasks.json"
-    export = ("--workers", 0, "--export", f"label-studio:{tasks}")
-    works("predict", world.run, world.images, *export)
-    first = tasks.read_bytes()
-    tasks.write_bytes(b"older")
-    works("predict", world.run, world.images, *export)
-    assert tasks.read_bytes() == first
 
 
 @pytest.mark.slow

@@ -1,12 +1,12 @@
 """Calibration of a run: fitted by calibrate, used by predict (also in parts) and eval."""
 
 import csv
-import io
 import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -96,8 +96,12 @@ def evaluated(run: Path, dataset: Dataset) -> Evaluation:
     return th.evaluate(load_run(run).model, dataset, PROTOCOL)
 
 
-def table(out: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(out)))
+def table(works, *arguments: object) -> list[dict[str, str]]:
+    """Return the rows of the CSV that `predict` writes."""
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "predictions.csv"
+        works(*arguments, "--out", out)
+        return list(csv.DictReader(out.open()))
 
 
 def test_calibrate_counts_classes_as_the_run_assumes(run, data):
@@ -255,24 +259,24 @@ def test_predict_prints_which_names_are_in_the_set(calibrated, data, works):
         # The item that set the quantile lies on the edge.
         inside = [bool(v >= 0.9999 * share * p.top[0][1]) for _, v in p.top]
         assert inside == [place < p.set_size for place in range(3)]
-    rows = table(works(*arguments, "--top", 1, "--csv")[0])
+    rows = table(works, *arguments, "--top", 1)
     assert [r["name"] for r in rows if r["in_set"] == "yes"] == [name for entry in entries for name in entry["set"]]
     assert {r["answer"] for r in rows if r["rank"] == "1"} <= {*KNOWN, calibration.NONE}
     assert works(*arguments)[0].count("  set: fire") == sum(entry["set"][0] == "fire" for entry in entries)
 
 
 def test_calibration_keeps_order(run, data, works):
-    arguments = ("predict", run, data.parent / "grass", "--csv", "--workers", 0)
-    before = table(works(*arguments)[0])
+    arguments = ("predict", run, data.parent / "grass", "--workers", 0)
+    before = table(works, *arguments)
     works("calibrate", run, data, "--workers", 0)
-    after = table(works(*arguments)[0])
+    after = table(works, *arguments)
     assert list(before[0]) == ["path", "rank", "name", "probability", "error"]
     assert list(after[0]) == [*before[0], "answer"]
     assert [(r["path"], r["name"]) for r in after] == [(r["path"], r["name"]) for r in before]
     sure = [sum(float(r["probability"]) for r in rows if r["rank"] == "1") for rows in (before, after)]
     assert sure[1] < sure[0]
     (run / "calibration.json").unlink()
-    assert table(works(*arguments)[0]) == before
+    assert table(works, *arguments) == before
 
 
 def test_unreadable_file_has_no_prediction(calibrated, data, works, tmp_path):
@@ -282,7 +286,7 @@ def test_unreadable_file_has_no_prediction(calibrated, data, works, tmp_path):
     bad, good = json.loads(works(*arguments, "--json")[0])
     assert set(bad) == {"path", "top", "error"}
     assert good["set"]
-    rows = table(works(*arguments, "--csv")[0])
+    rows = table(works, *arguments)
     assert [(r["answer"], r["in_set"]) for r in rows if r["error"]] == [("", "")]
 
 
@@ -309,7 +313,7 @@ def test_parts_of_before_and_after_are_not_mixed(run, data, works, refused, tmp_
     works(*many, sure)
     refused((sure, "calibration"), *many, sure, "--sets")
     works(*many, tmp_path / "sets", "--sets")
-    rows = [row for part in sorted((tmp_path / "sets").glob("slice-*.csv")) for row in table(part.read_text())]
+    rows = [row for part in sorted((tmp_path / "sets").glob("slice-*.csv")) for row in csv.DictReader(part.open())]
     predictions = th.predict(load_run(run), [item.path for item in th.read_dataset(few).items], sets=True)
     # Neither `predict` with single files nor a manifest sorts them.
     assert [(r["path"], r["name"], r["in_set"] == "yes") for r in rows] == [
@@ -447,7 +451,7 @@ def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works
         expected = next(((name, value) for name, value, limit in names if value >= limit), (None, None))
         assert (entry["answer"], entry.get("answer_probability")) == (expected[0], pytest.approx(expected[1]))
     works("bulk", run, files[0], "--out", run.parent / "many", "--workers", 0, "--slice", 4)
-    rows = [row for part in sorted((run.parent / "many").glob("slice-*.csv")) for row in table(part.read_text())]
+    rows = [row for part in sorted((run.parent / "many").glob("slice-*.csv")) for row in csv.DictReader(part.open())]
     assert [row["answer"] for row in rows if row["rank"] == "1"] == [
         entry["answer"] or calibration.NONE for entry in entries[:32]
     ]
@@ -465,7 +469,7 @@ def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works
 def test_answers_reach_a_given_probability(run, data, tree, works, refused):
     """Without a tree, the best class or none of these; eval counts the answers of each kind."""
     arguments = ("predict", run, data.parent / "sea", "--workers", 0, "--at-least", 0.999)
-    rows = [row for row in table(works(*arguments, "--csv")[0]) if row["rank"] == "1"]
+    rows = [row for row in table(works, *arguments) if row["rank"] == "1"]
     assert {row["answer"] for row in rows} >= {"sea", calibration.NONE}
     assert all((float(row["probability"]) >= 0.999) == (row["answer"] == row["name"]) for row in rows)
     how = ("--split", "val", "--workers", 0, "--json")

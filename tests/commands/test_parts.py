@@ -72,8 +72,9 @@ def test_parts_train_what_no_whole_file_could(
     overlap.write_text("path,start,end,label\n0.mkv,0.5,1.5,red\n7.mkv,0.1,0.9,red\n")
     refused(("1 of 2", "0.mkv#t=0.5,1.5"), "eval", out, overlap, *options)
     part = scenes.parent / "8.mkv#t=1,2"
-    best, _ = works("predict", out, part, scenes.parent / "9.mkv#t=1,2", "--top", 1, "--csv")
-    assert [(row["path"], row["name"]) for row in csv.DictReader(best.splitlines())] == [
+    best = tmp_path / "best.csv"
+    works("predict", out, part, scenes.parent / "9.mkv#t=1,2", "--top", 1, "--out", best)
+    assert [(row["path"], row["name"]) for row in read(best)] == [
         (str(part), "red"),
         (str(scenes.parent / "9.mkv#t=1,2"), "blue"),
     ]
@@ -124,10 +125,9 @@ def test_label(scenes: Path, works: Callable, cache: Path) -> None:
 def test_events_become_a_manifest_that_trains(run: Path, works: Callable, refused: Callable, tmp_path: Path) -> None:
     video = joined_colours(tmp_path / "a.mkv", ["red", "blue", "green"])
     manifest = tmp_path / "events.csv"
-    options = ("--window", 0.5, "--rate", 10)
-    works("timeline", run, video, *options, "--manifest", manifest)
+    works("timeline", run, video, "--window", 0.5, "--out", manifest)
     rows = read(manifest)
-    assert list(rows[0]) == ["path", "start", "end", "label", "probability"]
+    assert list(rows[0]) == ["path", "start", "end", "label", "mean", "peak"]
     assert [(row["path"], row["label"]) for row in rows] == [("a.mkv", name) for name in ("red", "blue", "green")]
     assert [float(row["start"]) for row in rows] == pytest.approx([0, 2, 4], abs=0.3)
     dataset = read_dataset(manifest)
@@ -136,13 +136,8 @@ def test_events_become_a_manifest_that_trains(run: Path, works: Callable, refuse
     ] == dataset.labels
     # For a part, the manifest's times are those of the file.
     part = tmp_path / "part.csv"
-    out, _ = works(
-        "timeline", run, f"{video}#t=0.5,5.5", *options, "--manifest", part, "--csv", "--overlay", tmp_path / "o.mp4"
-    )
-    assert [float(row["start"]) for row in csv.DictReader(out.splitlines())] == pytest.approx([0, 1.5, 3.5], abs=0.3)
+    out, _ = works("timeline", run, f"{video}#t=0.5,5.5", "--window", 0.5, "--out", part, "--json")
+    assert [event["start"] for event in json.loads(out)["events"]] == pytest.approx([0, 1.5, 3.5], abs=0.3)
     assert [float(row["start"]) for row in read(part)] == pytest.approx([0.5, 2, 4], abs=0.3)
     assert float(read(part)[-1]["end"]) == pytest.approx(5.5, abs=0.01)
-    with MediaPath(tmp_path / "o.mp4").open() as overlay:
-        assert overlay.duration_seconds == pytest.approx(5, abs=0.11)
-    refused(("--manifest", ".csv"), "timeline", run, video, "--manifest", tmp_path / "events.json")
-    refused(("--manifest", "file"), "timeline", run, "-", "--manifest", manifest)
+    refused(("--out", ".csv"), "timeline", run, video, "--out", tmp_path / "events.json")

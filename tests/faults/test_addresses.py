@@ -1,6 +1,5 @@
 """Lists, runs and data sets make no request; the address of a file that is an argument is read."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -74,15 +73,6 @@ def test_a_data_set_asks_nobody_for_its_files(server, asked, tmp_path, card, cha
     (tmp_path / card).write_text(f"---\n{lines}---\n" if card.endswith(".md") else lines)
     code, printed, requests = asked("train", f"datasets:{tmp_path}", "--out", tmp_path / "run")
     assert (code, requests, "no file of the folder" in printed) == (2, 0, True), printed
-
-
-def test_a_task_of_label_studio_asks_nobody(server, asked, tmp_path, monkeypatch):
-    choice = {"type": "choices", "from_name": "a", "to_name": "image", "value": {"choices": ["red"]}}
-    tasks = [{"data": {"image": f"{server}/a.png"}, "annotations": [{"result": [choice]}]}]
-    (tmp_path / "tasks.json").write_text(json.dumps(tasks))
-    monkeypatch.chdir(tmp_path)
-    code, printed, requests = asked("doctor", "tasks.json", "--quick")
-    assert (code, requests) == (2, 0), printed
 
 
 def test_an_argument_is_read(server, asked, tmp_path):

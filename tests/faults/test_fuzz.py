@@ -41,6 +41,7 @@ from made import (
     write_video,
 )
 from media_files import box, heic, tiled
+from texthead.apps.label_studio.exports import read_export
 from texthead.apps.page.answers import About
 from texthead.apps.page.app import ui_app
 from texthead.apps.page.options import PageLimits
@@ -419,21 +420,19 @@ ANNOTATIONS = [{"result": [{"value": {"choices": ["x"]}}]}]
 EXPORTS = (
     [{"id": 1, "data": {"image": "a.png", "split": "val"}, "annotations": ANNOTATIONS}],
     [{"id": 1, "data": {"image": "/data/upload/1/a.png", "group": "g"}, "annotations": ANNOTATIONS}],
-    {"samples": [{"filepath": "a.png", "tags": ["val"], "ground_truth": {"_cls": "Classification", "label": "x"}}]},
-    {"classes": ["x"], "labels": {"a": 0, "/a.png": [{"label": "x", "confidence": 0.5}]}},
 )
 
 
 @every
 @given(st.sampled_from(EXPORTS), st.integers(0, 2**32), st.integers(1, 3))
-def test_exports_of_labelling_tools(tmp_path: Path, value: object, seed: int, changes: int) -> None:
+def test_exports_of_label_studio(tmp_path: Path, value: object, seed: int, changes: int) -> None:
     rng = random.Random(seed)
     (tmp_path / "a.png").touch()
     content = json.dumps({"all": value}).encode()
     for _ in range(changes):
         content = mutated_json(content, rng) if json.loads(content) else content
     path = written(tmp_path / "a.json", json.dumps(json.loads(content).get("all")))
-    survives(lambda: read_dataset(path))
+    survives(lambda: read_export(path, tmp_path, tmp_path))
 
 
 VALUES = st.recursive(

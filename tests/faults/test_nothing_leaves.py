@@ -52,8 +52,8 @@ calibrate probed
 predict probed {data}/photos --engine onnxruntime
 predict {data}/photos --classes red,blue --encoder openclip:local-dir:{data}/pair
 bulk probed {data}/photos --out bulk
-find red {data}/photos --export sheet:sheet.png
-timeline {data}/film.mp4 --classes red,blue --overlay events.mp4
+find red {data}/photos --out hits.csv
+timeline {data}/film.mp4 --classes red,blue --out events.edl
 export probed --out exported
 classes probed list
 encoders ViT-B-16

@@ -8,7 +8,7 @@ doctor        check a data set before training
 estimator     a scikit-learn estimator on files
 export        a run as a folder that predicts without texthead
 label         label files in the browser, the most useful ones first
-label_studio  labelled data from Label Studio, and files for it
+label_studio  Label Studio: its exports as our CSV, and our CSV as its tasks
 page          the page that names what is in a dropped file
 search        search a folder by words or by example
 serving       what pages share: the server, its guard and its password

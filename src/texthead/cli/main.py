@@ -27,6 +27,7 @@ GROUPS = {
     "data": {
         "doctor": "texthead.apps.doctor.command:Doctor",
         "label": "texthead.apps.label.command:Label",
+        "label-studio": "texthead.apps.label_studio.command:LabelStudio",
         "prepare": "texthead.commands.prepare:Prepare",
     },
     "train": {
@@ -61,7 +62,6 @@ TABLES = {
     "texthead.heads": "texthead.models.head_table:SAVED",
     "texthead.readers": "texthead.media.open:OUR_READERS",
     "texthead.sources": "texthead.data.sources:SOURCES",
-    "texthead.tools": None,
 }
 
 SHELLS = ("bash", "zsh", "fish")

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from texthead.cli.console import console
 from texthead.cli.parser import NonNegativeInt, argument, name_of, option
 from texthead.data.sources import check_source
-from texthead.errors import DataError, either
-from texthead.extensions import find
+from texthead.errors import DataError
 from texthead.media.paths import MediaPath
 from texthead.recipes import EngineName
 from texthead.runs.saved import check_run, is_run
 from texthead.text.class_names import clean_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
     import torch
 
-    from texthead.data.dataset import Dataset, Item
+    from texthead.data.dataset import Dataset
     from texthead.data.protocol import Protocol
     from texthead.encoders.load import EncoderOptions
     from texthead.features.reading import Reading
@@ -75,64 +74,6 @@ class DataOptions:
 
 
 @dataclass(frozen=True)
-class ToolOptions:
-    """Files for a labelling tool, with their labels and guesses.
-
-    Args:
-        export: also write the files and guesses for a labelling tool: label-studio:TASKS.json (with TASKS.xml, its
-            labelling configuration)
-    """
-
-    export: str | None = option(None, "TOOL:PATH")
-
-    def check(self) -> None:
-        """Raise DataError for a tool or path that cannot be exported to."""
-        if self.export is not None:
-            tool, path = self._tool()
-            tool.check(path)
-
-    def _tool(self) -> tuple[Any, Path]:
-        """Return the module that writes the tool's files, and the path.
-
-        Raises:
-            DataError: no such tool, or no path.
-        """
-        name, _, path = (self.export or "").partition(":")
-        tools = find("texthead.tools")
-        if name not in tools or not path:
-            sources = either([f"{tool}:PATH" for tool in sorted(tools)])
-            raise DataError(f"--export must be {sources}, got {self.export!r}")
-        return tools[name].load(("check", "write")), Path(path)
-
-    def write(
-        self,
-        items: "Sequence[Item]",
-        guesses: "Mapping[Path, Sequence[tuple[str, float]]]",
-        classes: "Sequence[str]",
-        *,
-        data: Path,
-        model: str,
-        several: bool = False,
-    ) -> None:
-        """Write the files, if a tool is named, and say how to import them.
-
-        Args:
-            data: the folder or manifest of the files.
-            guesses: the names of each file, with their probabilities.
-            model: name of the model that made the guesses.
-            several: whether files have several labels.
-        """
-        if self.export is None:
-            return
-        tool, path = self._tool()
-        console.notes().print(
-            tool.write(path, items, guesses, classes, data=data, model=model, several=several), markup=False
-        )
-
-
-@dataclass(frozen=True)
-class TemplateOptions:
-    """How class names become prompts."""
 
     template: ClassVar = None
     clean: ClassVar = True
@@ -303,19 +244,3 @@ class ScoredRun(LabelledRun):
 
     protocol: ProtocolOptions = ProtocolOptions()
     files: ReadingOptions = ReadingOptions()
-
-
-@dataclass(frozen=True)
-class PrintOptions:
-    """How to print results.
-
-    Args:
-        csv: print the result as CSV
-    """
-
-    csv: bool = False
-
-    def check(self) -> None:
-        """Raise DataError for --csv with --json."""
-        if self.csv and console.prints_json():
-            raise DataError("--json and --csv exclude each other: give one")

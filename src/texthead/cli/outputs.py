@@ -20,8 +20,6 @@ _OWN = {
 # Greatest depth of files in such a folder.
 _DEPTH = 3
 
-_TOOL = "label-studio:"
-
 
 def check_outputs(command: Any, **endings: str) -> None:
     """Raise DataError if an output file of a command is one of its inputs, or as `check_out_file`.
@@ -31,17 +29,17 @@ def check_outputs(command: Any, **endings: str) -> None:
     """
     values, written = values_of(command), {}
     for name, ends in endings.items():
-        for path in _paths(values.pop(name)):
-            flag = f"--{name} {path}"
-            if is_reserved(path):
-                raise DataError(f"{flag}: Windows reserves this name; choose another")
-            real = path.resolve()
-            if ends == "/":
-                _check_folder(flag, path)
-                continue
-            check_out_file(flag, path, ends)
-            if written.setdefault(real, flag) != flag:
-                raise DataError(f"{flag}: is the file of {written[real]}; name another file")
+        if not (value := values.pop(name)):
+            continue
+        path, flag = Path(value), f"--{name} {value}"
+        if is_reserved(path):
+            raise DataError(f"{flag}: Windows reserves this name; choose another")
+        if ends == "/":
+            _check_folder(flag, path)
+            continue
+        check_out_file(flag, path, ends)
+        if written.setdefault(path.resolve(), flag) != flag:
+            raise DataError(f"{flag}: is the file of {written[path.resolve()]}; name another file")
     for source in _inputs(values):
         for path, flag in written.items():
             within = source.is_dir() and source in path.parents and path.exists() and path.suffix not in _TEXTS
@@ -89,14 +87,6 @@ def _check_folder(flag: str, path: Path) -> None:
             pass
     except OSError as error:
         raise DataError(f"{flag}: {there} cannot be written to ({error.strerror}); name another folder") from None
-
-
-def _paths(value: str | None) -> list[Path]:
-    """Return the files named by an option's value."""
-    if not value:
-        return []
-    path = Path(value.removeprefix(_TOOL))
-    return [path, path.with_suffix(".xml")] if value.startswith(_TOOL) else [path]
 
 
 def _inputs(values: dict[str, Any]) -> list[Path]:

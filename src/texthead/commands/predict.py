@@ -1,11 +1,10 @@
 """`texthead predict`: predict the classes of files, with a run or zero-shot."""
 
-import csv
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
@@ -15,17 +14,17 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 from texthead.cli import console
 from texthead.cli.flag_names import with_flags
 from texthead.cli.model import ModelOptions, noted_calibration
-from texthead.cli.options import PrintOptions, ProtocolOptions, ReadingOptions, ToolOptions, run_argument
+from texthead.cli.options import ProtocolOptions, ReadingOptions, run_argument
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import PositiveInt, argument, option
 from texthead.errors import DataError, listed, on_one_line
 from texthead.media.paths import MediaPath
-from texthead.runs.saved import is_run
 
 if TYPE_CHECKING:
     from texthead.evaluation.calibration import Calibration
     from texthead.models.recognizer import Recognizer
     from texthead.prediction.formats import Prediction
+    from texthead.prediction.prediction_file import PredictionFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +48,9 @@ class Predict:
             order)
         unlabelled: folder of files like those to predict; all are scored as one batch, in which similar files help
             each other
+        out: file to write the predictions to as they come, instead of printing them: a CSV with a row per class
+            (path,rank,name,probability,error), or JSON lines with an object per file; files already in it are not
+            predicted again
     """
 
     JSON: ClassVar = (
@@ -65,16 +67,17 @@ class Predict:
     unlabelled: str | None = option(None, "FOLDER")
     frame_template: str | None = option(None, "NAME")
     protocol: ProtocolOptions = ProtocolOptions()
-    printed: PrintOptions = PrintOptions()
-    tool: ToolOptions = ToolOptions()
+    out: str | None = option(None, "FILE.csv|.jsonl")
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
-        self.printed.check()
-        self.tool.check()
+        if self.out and console.prints_json():
+            raise DataError("--json and --out exclude each other: give one")
+        if self.out and self.unlabelled and Path(self.out).exists():
+            raise DataError(f"--out {self.out} exists, and --unlabelled scores all files at once: name another file")
         self._run_and_inputs()
-        check_outputs(self, export=".json .xml")
+        check_outputs(self, out=".csv .jsonl")
 
     def __call__(self) -> int:
         """Return the exit code."""
@@ -91,12 +94,16 @@ class Predict:
         others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
         reading = replace(self.files.reading([*inputs, *others]), skip_unreadable=True)
         unreadable: list[str] = []
-        best: dict[Path, Sequence[tuple[str, float]]] = {}
         options = {"top": self.top or _TOP, "sets": self.sets, "at_least": self.at_least, "unlabelled": others}
-        results = predictions(model, inputs, protocol, reading, **options, reporter=console.reporter)
-        self._print(self._recorded(results, unreadable, best), calibration, several=model.model.several)
-        if self.tool.export is not None:
-            self._export(best, model.model)
+        file = self._open(calibration, several=model.model.several) if self.out else None
+        if file:
+            inputs = _without(inputs, file.done)
+        if inputs:
+            results = predictions(model, inputs, protocol, reading, **options, reporter=console.reporter)
+            results = _recorded(results, unreadable)
+            self._write_to(file, results) if file else self._print(results, calibration)
+        elif file:
+            file.close()
         batch = "probabilities are not calibrated with --unlabelled" if self.unlabelled else ""
         console.say_notes(batch, _threshold_line(model.model))
         if run_folder is None:
@@ -135,35 +142,40 @@ class Predict:
             MediaPath(path).check()
         return run, _inputs(rest, self.frame_template)
 
-    def _recorded(
-        self, predictions: "Iterable[Prediction]", unreadable: list[str], best: dict[Path, Sequence[tuple[str, float]]]
-    ) -> "Iterator[Prediction]":
-        """Yield the predictions; collect the paths of unreadable files and, for --export, the names of the others."""
-        for prediction in predictions:
-            if prediction.error:
-                unreadable.append(str(prediction.path))
-            elif self.tool.export is not None:
-                best[prediction.path] = prediction.labels
-            yield prediction
+    def _open(self, calibration: "Calibration | None", *, several: bool) -> "PredictionFile":
+        """Return the file to write predictions to; print how many it has."""
+        from texthead.prediction.formats import csv_columns
+        from texthead.prediction.prediction_file import PredictionFile
 
-    def _print(self, predictions: "Iterator[Prediction]", calibration: "Calibration | None", *, several: bool) -> None:
+        columns = csv_columns(calibration, sets=self.sets, several=several)
+        file = PredictionFile(Path(self.out or ""), columns, calibration)
+        if file.done:
+            console.notes().print(f"{self.out}: already has the predictions of {len(file.done)} files")
+        return file
+
+    def _write_to(self, file: "PredictionFile", predictions: "Iterator[Prediction]") -> None:
+        """Write each prediction as it comes."""
+        before = len(file.done)
+        with closing(file):
+            for prediction in predictions:
+                file.write(prediction)
+        console.notes().print(f"{self.out}: predictions of {len(file.done) - before} files")
+
+    def _print(self, predictions: "Iterator[Prediction]", calibration: "Calibration | None") -> None:
         """Print the predictions once all are made, so that nothing is printed if no file can be read.
 
         They are held in a file, not in memory.
         """
-        plain = console.prints_json() or self.printed.csv
-        show = console.write if plain else partial(console.results().print, flags=False)
+        show = console.write if console.prints_json() else partial(console.results().print, flags=False)
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            self._write(predictions, file, calibration, several=several)
+            self._write(predictions, file, calibration)
             file.seek(0)
             for line in file:
                 show(line.removesuffix("\n"))
 
-    def _write(
-        self, predictions: "Iterator[Prediction]", file: TextIO, calibration: "Calibration | None", *, several: bool
-    ) -> None:
-        """Write each prediction as it comes: as JSON, CSV or text; many files as one line each."""
-        from texthead.prediction.formats import csv_columns, csv_rows, json_entry
+    def _write(self, predictions: "Iterator[Prediction]", file: TextIO, calibration: "Calibration | None") -> None:
+        """Write each prediction as it comes: as JSON or text; many files as one line each."""
+        from texthead.prediction.formats import json_entry
 
         if console.prints_json():
             entries = (
@@ -172,25 +184,25 @@ class Predict:
             # Without the brackets of its own list.
             file.writelines(f"{',' if number else '['}{entry[1:-2]}" for number, entry in enumerate(entries))
             file.write("\n]\n")
-        elif self.printed.csv:
-            columns = csv_columns(calibration, sets=self.sets, several=several)
-            csv.writer(file).writerows(chain([columns], csv_rows(predictions, columns)))
         else:
             first = list(islice(predictions, _FEW_FILES + 1))
             short = len(first) > _FEW_FILES and self.top is None and not self.sets
             file.writelines(map(_line if short else _lines, chain(first, predictions)))
 
-    def _export(self, best: dict[Path, Sequence[tuple[str, float]]], model: "Recognizer") -> None:
-        """Write the files and their predictions for a labelling tool."""
-        from texthead.data.dataset import Item
 
-        first, *_ = inputs = [path for path in self.inputs if not is_run(path)]
-        data = Path(first)
-        if len(inputs) > 1 or not data.is_dir():
-            data = Path(os.path.commonpath([os.path.abspath(path.parent) for path in best]))  # noqa: PTH100
-        source = "zero-shot" if first == self.inputs[0] else Path(self.inputs[0]).name
-        items = [Item(path, "") for path in best]
-        self.tool.write(items, best, model.names, data=data, model=source, several=model.several)
+def _without(inputs: Sequence[str | Path], done: set[str]) -> list[str | Path]:
+    """Return the files of the inputs that are not done; the inputs themselves if none is."""
+    from texthead.media.find import find_names
+
+    return [name for name in find_names(inputs) if name not in done] if done else [*inputs]
+
+
+def _recorded(predictions: "Iterable[Prediction]", unreadable: list[str]) -> "Iterator[Prediction]":
+    """Yield the predictions; collect the paths of unreadable files."""
+    for prediction in predictions:
+        if prediction.error:
+            unreadable.append(str(prediction.path))
+        yield prediction
 
 
 def _threshold_line(model: "Recognizer") -> str:

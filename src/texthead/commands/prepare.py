@@ -20,8 +20,8 @@ class Prepare:
     shard.
 
     Args:
-        data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
-            prepare wrote, or datasets:FOLDER_OR_ID (Hugging Face)
+        data: labelled items: class folders, CSV or TSV, a .txt list, shards that texthead prepare wrote, or
+            datasets:FOLDER_OR_ID (Hugging Face)
         out: the folder of shards to make or to continue
         frames: frames per clip, evenly placed
         short_side: short side in pixels that larger frames are scaled down to

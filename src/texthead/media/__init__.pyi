@@ -9,10 +9,8 @@ from .open import media_suffixes as media_suffixes
 from .paths import MediaPath as MediaPath
 from .paths import Span as Span
 from .paths import spans_by_file as spans_by_file
-from .reader import Closing as Closing
 from .reader import Media as Media
 from .reader import Part as Part
 from .reader import Take as Take
 from .video import Video as Video
-from .video_stream import UprightRgb as UprightRgb
 from .video_stream import VideoStream as VideoStream

@@ -2,7 +2,6 @@
 
 import io
 import os
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -180,27 +179,20 @@ def test_hits_or_the_marked_ones_are_exported(
     assert client.get("/export").status_code == 400
     hits = ask("search", words="red")["hits"]
 
-    def lines(kind: str) -> tuple[str, list[str]]:
-        prints(ask("export", kind=kind)["line"], "hits")
+    def lines() -> tuple[str, list[str]]:
+        prints(ask("export")["line"], "hit")
         answer = client.get("/export")
         return answer.headers["content-disposition"], answer.text.splitlines()
 
     monkeypatch.chdir(index.data)
-    name, rows = lines("csv")
+    name, rows = lines()
     assert ('filename="hits.csv"' in name, len(rows)) == (True, 7)
     # Relative to the folder of the command.
     assert rows[1].startswith(Path(hits[0]["path"].partition("#t=")[0]).name)
     monkeypatch.chdir(tmp_path / "here")
-    ask("mark", key=hits[1]["key"], hit=True)
-    ask("mark", key=hits[2]["key"], hit=False)
-    assert len(lines("jsonl")[1]) == 1
-    assert ask("export", kind="sheet")["line"] == "hits.png: 1 hit"
-    for kind, files in (("clips", 1), ("label-studio", 2)):
-        prints(ask("export", kind=kind)["line"], f"hits-{kind}.zip: ")
-        answer = client.get("/export")
-        assert f'filename="hits-{kind}.zip"' in answer.headers["content-disposition"]
-        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
-            assert len([file for file in archive.namelist() if not file.endswith("/")]) == files
+    ask("mark", window=hits[1]["window"], hit=True)
+    ask("mark", window=hits[2]["window"], hit=False)
+    assert len(lines()[1]) == 2
     assert os.listdir(tmp_path / "here") == []
 
 
@@ -214,8 +206,6 @@ def test_hits_or_the_marked_ones_are_exported(
         *(("mark", {"key": key, "hit": True}) for key in (None, -1, 0, "0", True, ["x"])),
         *(("mark", {"hit": hit}) for hit in ("yes", 2, [])),
         *((action, {}) for action in ("next", "save", "export", "nothing", "__class__")),
-        ("export", {"kind": "../x"}),
-        ("export", {"kind": ["csv"]}),
     ],
 )
 def test_requests_by_hand_are_refused_in_one_line(ask: Ask, action: str, body: dict[str, Any]) -> None:
@@ -240,7 +230,7 @@ def test_a_name_that_is_not_utf_8_is_shown_marked_and_exported(tmp_path: Path, m
     with opened(search_app(session, "127.0.0.1")) as client:
         hits = client.post("/api/search", json={"words": "red"}).json()["hits"]
         assert hits[0]["path"].endswith("caf\udce9.png")
-        assert client.post("/api/export", json={"kind": "clips"}).status_code == 200
+        assert client.post("/api/export", json={}).status_code == 200
 
 
 def test_examples_of_one_name_are_told_apart(client: TestClient, ask: Ask, tmp_path: Path) -> None:

@@ -270,7 +270,7 @@ def test_other_commands_take_the_run_and_the_csv(folder: Path, tmp_path: Path, w
     taught(opened(folder), marks_csv).save_run(run)
     out, _ = works("predict", run, folder / "red5.mp4")
     assert RED in out
-    first, *_ = csv.DictReader(works("timeline", run, folder / "film.mp4", "--csv")[0].splitlines())
+    first, *_ = json.loads(works("timeline", run, folder / "film.mp4", "--json")[0])["events"]
     assert first["name"] == RED
     assert float(first["end"]) == pytest.approx(8, abs=1.5)
     others = folder / "others.csv"

@@ -1,15 +1,8 @@
-"""`texthead timeline` on files and pipes: what is printed and written, and every user error in one line."""
+"""`texthead timeline`: what is printed and written, and every user error in one line."""
 
 import csv
-import http.server
-import io
 import json
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,12 +20,10 @@ from made import (
 from messages import prints
 from texthead.apps.timeline.events import Event, Hysteresis
 from texthead.apps.timeline.timeline import Sliding, find_events, open_timed, scores_over_time
-from texthead.data.reading import read_dataset
 from texthead.evaluation.calibration import NONE
-from texthead.media.paths import MediaPath
 from texthead.runs.run import load_run
 
-SHORT = ("--window", 0.5, "--rate", 10)
+SHORT = ("--window", 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +34,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     whole = joined_colours(root / "a.mkv", ["red", "blue", "green"]).read_bytes()
     (root / "broken.mkv").write_bytes(whole[: len(whole) * 3 // 4])
     return root
-
-
-@pytest.fixture
-def piped(world: Path, say, monkeypatch) -> Callable[..., tuple[int, str, str]]:
-    """Return a function that runs the command on a video piped into its standard input."""
-
-    def run(*arguments: object, name: str = "a.mkv") -> tuple[int, str, str]:
-        with subprocess.Popen(["cat", str(world / name)], stdout=subprocess.PIPE) as cat:
-            monkeypatch.setattr("sys.stdin", cat.stdout)
-            return say("timeline", *arguments)
-
-    return run
 
 
 @pytest.fixture
@@ -70,103 +49,45 @@ def test_events_are_a_table(timeline):
     assert [row[-1] for row in rows] == ["red", "blue", "green"]
     assert [float(row[0]) for row in rows] == pytest.approx([0, 2, 4], abs=0.3)
     assert [float(row[1]) for row in rows] == pytest.approx([2, 4, 6], abs=0.3)
-    prints(err, 10, "0.5 s", 2)
+    prints(err, 8, "0.5 s", 2)
 
 
-def test_json_csv_and_subtitles_hold_the_same(world, timeline, tmp_path):
-    srt, overlay = tmp_path / "new" / "a.srt", tmp_path / "b.mp4"
-    out, err = timeline("run", *SHORT, "--json", "--srt", srt, "--overlay", overlay)
+def test_json_csv_subtitles_and_cuts_hold_the_same(world, timeline, tmp_path):
+    table, srt, edl = tmp_path / "a.csv", tmp_path / "new" / "a.srt", tmp_path / "a.edl"
+    out, err = timeline("run", *SHORT, "--json", "--out", srt)
     content = json.loads(out)
     assert (content["video"], content["seconds"]) == (str(world / "a.mkv"), 6.0)
-    assert (content["window"], content["rate"]) == (0.5, 10.0)
+    assert (content["window"], content["rate"]) == (0.5, 8.0)
     assert not {"temperature", "threshold", "none_of_these"} & set(content)
     prints(err, "note: ", world / "run", "not calibrated")
-    rows = csv.DictReader(io.StringIO(timeline("run", *SHORT, "--csv")[0]))
+    assert str(srt) in err
     events = [(event["name"], event["start"], event["end"]) for event in content["events"]]
-    assert [(row["name"], float(row["start"]), float(row["end"])) for row in rows] == events
     cues = [cue.split("\n") for cue in srt.read_text().strip().split("\n\n")]
     assert [cue[2] for cue in cues] == ["red", "blue", "green"]
     assert [cue[1].replace(",", ".") for cue in cues] == [f"00:00:{a:06.3f} --> 00:00:{b:06.3f}" for _, a, b in events]
-    assert str(overlay) in err
-    with MediaPath(overlay).open() as drawn, MediaPath(world / "a.mkv").open() as source:
-        assert drawn.num_frames == source.num_frames == 60
-        assert drawn.frames_at([0]).shape[-2:] == (240, 240)
-
-
-def test_a_pipe_prints_what_a_file_prints(world, timeline, piped):
-    expected, _ = timeline("run", *SHORT)
-    code, out, err = piped(world / "run", "-", *SHORT)
-    assert code == 0, err
-    assert out == expected
-
-
-@pytest.fixture
-def served(world: Path) -> Iterator[str]:
-    """The address of the video, served at twice its playback speed."""
-    content = (world / "a.mkv").read_bytes()
-
-    class Sender(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            for start in range(0, len(content), len(content) // 30):
-                with suppress(OSError):
-                    self.wfile.write(content[start : start + len(content) // 30])
-                time.sleep(0.1)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sender) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/camera"
-        server.shutdown()
-
-
-@pytest.mark.slow
-def test_a_stream_prints_lines_as_events_begin_and_end(world, works, timeline, served, tmp_path):
-    out, _ = works("timeline", world / "run", served, *SHORT, "--srt", tmp_path / "a.srt")
-    lines = [json.loads(line) for line in out.splitlines()]
-    assert [(line["event"], line["name"]) for line in lines] == [
-        (what, name) for name in ("red", "blue", "green") for what in ("begin", "end")
+    timeline("run", *SHORT, "--out", table)
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert list(rows[0]) == ["path", "start", "end", "label", "mean", "peak"]
+    assert [(row["label"], float(row["start"]), float(row["end"])) for row in rows] == [
+        (name, round(start, 3), round(end, 3)) for name, start, end in events
     ]
-    events = json.loads(timeline("run", *SHORT, "--json")[0])["events"]
-    ended = [{key: line[key] for key in events[0]} for line in lines if line["event"] == "end"]
-    for result, expected in zip(ended, events, strict=True):
-        assert result == pytest.approx(expected, abs=0.15)
-    assert [line["start"] for line in lines if line["event"] == "begin"] == [event["start"] for event in ended]
-    assert {line["dropped"] for line in lines} == {0}
-    rows = list(csv.DictReader(io.StringIO(works("timeline", world / "run", served, *SHORT, "--csv")[0])))
-    assert [row["name"] for row in rows] == ["red", "blue", "green"]
-    assert (tmp_path / "a.srt").read_text().count("-->") == 3
-
-
-def test_a_stream_that_is_not_there(world, refused, served):
-    refused("check that it runs", "timeline", world / "run", "rtsp://127.0.0.1:9/none", *SHORT)
-    refused("save the stream", "timeline", world / "run", served, "--overlay", world / "b.mp4")
-
-
-@pytest.mark.slow
-def test_a_pipe_prints_events_while_the_video_still_runs(world):
-    """The writer ends the stream only after the first event has been read."""
-    content = (world / "a.mkv").read_bytes()
-    command = [sys.executable, "-m", "texthead", "timeline", world / "run", "-", *SHORT, "--csv", "--device", "cpu"]
-    with subprocess.Popen([str(x) for x in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        # Less than one of the six seconds is held back.
-        process.stdin.write(content[: -len(content) // 12])
-        process.stdin.flush()
-        assert process.stdout.readline().startswith(b"start,")
-        assert b",red," in process.stdout.readline()
-        process.stdin.write(content[-len(content) // 12 :])
-        process.stdin.close()
-        assert [line.split(b",")[2] for line in process.stdout.read().splitlines()] == [b"blue", b"green"]
+    assert {(tmp_path / row["path"]).resolve() for row in rows} == {world / "a.mkv"}
+    timeline("run", *SHORT, "--out", edl)
+    title, _, _, *cuts = edl.read_text().splitlines()
+    assert title == "TITLE: a.mkv"
+    cuts = [line.split() for line in cuts if line[:3].isdigit()]
+    assert [cut[:4] for cut in cuts] == [[f"00{number}", "AX", "V", "C"] for number in (1, 2, 3)]
+    codes = [
+        [f"00:00:{frame // 10:02d}:{frame % 10:02d}" for frame in (round(a * 10), round(b * 10))] for _, a, b in events
+    ]
+    assert [cut[4:6] for cut in cuts] == codes, "ten frames per second"
+    assert [cut[6] for cut in cuts[1:]] == [cut[7] for cut in cuts[:-1]], "one after the other"
 
 
 def test_zero_shot_needs_no_run(world, works):
-    rule = ("--enter", 0, "--leave", 0, "--window", 2, "--rate", 1)
-    out, _ = works("timeline", world / "a.mkv", "--classes", "a bird, a strawberry", *rule, "--csv")
-    assert {row["name"] for row in csv.DictReader(io.StringIO(out))} == {"a bird", "a strawberry"}
+    rule = ("--enter", 0, "--leave", 0, "--window", 2)
+    out, _ = works("timeline", world / "a.mkv", "--classes", "a bird, a strawberry", *rule, "--json")
+    assert {event["name"] for event in json.loads(out)["events"]} == {"a bird", "a strawberry"}
 
 
 def no_event(err: str) -> str:
@@ -180,8 +101,6 @@ def test_no_event_is_explained(timeline):
     out, err = timeline("run", *SHORT, "--min-length", 60)
     assert out == ""
     prints(err, "min-length", "60 s")
-    out, _ = timeline("run", *SHORT, "--min-length", 60, "--csv")
-    assert out == "start,end,name,mean,peak\r\n"
     out, _ = timeline("run", *SHORT, "--min-length", 60, "--json")
     assert json.loads(out)["events"] == []
 
@@ -193,7 +112,7 @@ def test_no_event_is_explained(timeline):
 def unsure(world: Path) -> tuple[Path, list[Event]]:
     """A run calibrated to reject half of the windows, and the events that it finds in the video."""
     folder = calibrate_run(write_colour_run(world / "unsure"), temperature=3.0, threshold=0.0)
-    sliding = Sliding(0.5, 10.0)
+    sliding = Sliding(0.5)
     with open_timed(world / "a.mkv") as video:
         best = sorted(max(stretch.scores) for stretch in scores_over_time(load_run(folder), video, sliding=sliding))
     run = load_run(calibrate_run(folder, temperature=3.0, threshold=best[len(best) // 2]))
@@ -203,14 +122,13 @@ def unsure(world: Path) -> tuple[Path, list[Event]]:
     return folder, events.all
 
 
-# The threshold equals the score of one window bit for bit, so the engine is fixed.
-HALF = (*SHORT, "--min-length", 0.3, "--engine", "eager")
+HALF = (*SHORT, "--min-length", 0.3)
 
 
 @pytest.mark.slow
-def test_a_calibrated_run_has_events_of_no_class(unsure, timeline, piped, tmp_path):
+def test_a_calibrated_run_has_events_of_no_class(unsure, timeline, tmp_path):
     run, expected = unsure
-    out, err = timeline(run, *HALF, "--srt", tmp_path / "a.srt")
+    out, err = timeline(run, *HALF, "--out", tmp_path / "a.srt")
     rows = [(float(row.split()[0]), row.partition(" %  ")[2].partition(" %  ")[2]) for row in out.splitlines()[1:]]
     assert rows == [(pytest.approx(event.start, abs=0.006), event.name) for event in expected]
     threshold = load_run(run).calibration.threshold.probability
@@ -222,12 +140,6 @@ def test_a_calibrated_run_has_events_of_no_class(unsure, timeline, piped, tmp_pa
     assert (content["temperature"], content["threshold"]) == (3.0, threshold)
     assert content["events"] == [event.to_json() for event in expected if event.known]
     assert content["none_of_these"] == [event.to_json() for event in expected if not event.known]
-    rows = list(csv.reader(io.StringIO(timeline(run, *HALF, "--csv")[0])))
-    assert rows[1:] == [list(event.cells) for event in expected]
-    # From a pipe, events are printed as they end.
-    _, out, _ = piped(run, "-", *HALF, "--csv")
-    rows = list(csv.reader(io.StringIO(out)))
-    assert sorted(rows[1:], key=lambda row: float(row[0])) == [list(event.cells) for event in expected]
 
 
 def test_no_event_by_threshold_or_temperature(world, timeline):
@@ -246,27 +158,10 @@ def test_no_event_by_threshold_or_temperature(world, timeline):
 
 def test_a_broken_file_gives_no_events(world, say, tmp_path):
     out = tmp_path / "a.srt"
-    code, printed, err = say("timeline", world / "run", world / "broken.mkv", *SHORT, "--csv", "--srt", out)
+    code, printed, err = say("timeline", world / "run", world / "broken.mkv", *SHORT, "--out", out)
     assert (code, printed) == (2, "")
     assert str(world / "broken.mkv") in err.splitlines()[-1]
     assert not out.exists()
-
-
-def test_a_pipe_that_breaks_names_its_events(world, piped, tmp_path):
-    code, out, err = piped(world / "run", "-", *SHORT, "--srt", tmp_path / "a.srt", name="broken.mkv")
-    assert code == 2
-    assert "red" in out
-    assert "green" not in out
-    prints(err, "texthead: ", "standard input")
-    assert not (tmp_path / "a.srt").exists()
-
-
-def test_a_pipe_that_is_no_video(world, piped):
-    (world / "text").write_text("no video\n" * 999)
-    code, out, err = piped(world / "run", "-", name="text")
-    assert (code, out) == (2, "")
-    (line,) = err.splitlines()
-    prints(line, "standard input")
 
 
 def test_names_that_do_not_go_together(world, refused):
@@ -279,7 +174,7 @@ def test_names_that_do_not_go_together(world, refused):
         ((video, "recipe.json"), video, video),
         (world / "none.mkv", run, world / "none.mkv"),
         (("leave", 0.7, "enter", 0.6), run, video, "--enter", 0.6, "--leave", 0.7),
-        (("rate", "fast"), run, video, "--rate", "fast"),
+        (("window", "long"), run, video, "--window", "long"),
         # This run's encoder has no text.
         ("'tiny'", run, video, "--classes", "a bird, a cat"),
         (world / "b.png", run, write_image(world / "b.png", "red")),
@@ -290,10 +185,10 @@ def test_names_that_do_not_go_together(world, refused):
 def test_places_that_cannot_be_written(world, refused, tmp_path):
     run, video, file = world / "run", world / "a.mkv", tmp_path / "file"
     file.write_text("a file")
-    refused(("overlay", "b.avi", ".mp4"), "timeline", run, video, "--overlay", tmp_path / "b.avi")
-    for path in (tmp_path, video, file / "a.srt"):
-        refused(("srt", path), "timeline", run, video, "--srt", path)
-    refused("overlay", "timeline", run, "-", "--overlay", tmp_path / "b.mp4")
+    (tmp_path / "folder.srt").mkdir()
+    refused(("out", "b.avi", ".edl"), "timeline", run, video, "--out", tmp_path / "b.avi")
+    for path in (tmp_path / "folder.srt", file / "a.srt"):
+        refused(("out", path), "timeline", run, video, "--out", path)
     assert video.read_bytes()[:4] == b"\x1a\x45\xdf\xa3"
 
 
@@ -314,8 +209,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_events_of_several_labels_overlap(several: Path, works, tmp_path: Path) -> None:
-    options = (*SHORT, "--srt", tmp_path / "a.srt", "--manifest", tmp_path / "a.csv", "--overlay", tmp_path / "a.mp4")
-    out, err = works("timeline", several / "run", several / "a.mkv", "--json", *options)
+    out, err = works("timeline", several / "run", several / "a.mkv", "--json", *SHORT, "--out", tmp_path / "a.srt")
     content = json.loads(out)
     assert content["thresholds"] == {"red": 0.5, "green": 0.5, "blue": 0.5}
     assert not {"enter", "leave", "threshold"} & set(content)
@@ -325,9 +219,6 @@ def test_events_of_several_labels_overlap(several: Path, works, tmp_path: Path) 
     for (_, *times), expected in zip(events, ([0, 4], [2, 4], [4, 6]), strict=True):
         assert times == pytest.approx(expected, abs=0.4)
     assert (tmp_path / "a.srt").read_text().count("-->") == 3
-    parts = read_dataset(tmp_path / "a.csv")
-    assert parts.labelling.sets[:2] == [("red",), ("green", "red")]
-    assert parts.labelling.sets[-1] == ("blue",)
     # The thresholds of classes give way to those that are named.
     out, _ = works("timeline", several / "run", several / "a.mkv", "--json", *SHORT, "--enter", 0.99)
     content = json.loads(out)

@@ -13,7 +13,6 @@ from texthead.apps.timeline.events import (
     Hysteresis,
     Stretch,
     in_order,
-    of_all_classes,
     subtitles,
 )
 from texthead.errors import DataError
@@ -172,15 +171,3 @@ def test_each_class_has_its_threshold() -> None:
     rows = stretches([0.3, 0.4, 0.2, 0.2, 0.2], [0.5, 0.8, 0.9, 0.79, 0.1])
     result = events_in(rows, ["a", "b"], rule)
     assert [(event.name, event.start, event.end) for event in result] == [("a", 0.0, 2.0), ("b", 1.0, 3.0)]
-
-
-def test_parts_of_events_that_overlap_have_all_their_names() -> None:
-    events = [Event("frisbee", 2.0, 5.0, 0.7, 0.8), Event("dog", 1.0, 4.0, 0.6, 0.9), Event("dog", 7.0, 8.0, 0.5, 0.6)]
-    assert of_all_classes(events) == [
-        Event("dog", 1.0, 2.0, 0.6, 0.9),
-        Event("dog; frisbee", 2.0, 4.0, 0.6, 0.9),
-        Event("frisbee", 4.0, 5.0, 0.7, 0.8),
-        Event("dog", 7.0, 8.0, 0.5, 0.6),
-    ]
-    assert [event.name for event in of_all_classes(events, shortest=1.5)] == ["dog; frisbee"]
-    assert of_all_classes([]) == []

@@ -1,10 +1,6 @@
-"""Each frame is encoded once, at its time stamp; a pipe gives the same bits as a file; memory does not grow."""
+"""Each frame is encoded once, at its time stamp; memory does not grow."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Callable
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +25,13 @@ from made import (
 )
 from messages import refuses
 from texthead.apps.timeline.events import Hysteresis, Stretch
-from texthead.apps.timeline.streams import PipedVideo
-from texthead.apps.timeline.timeline import Sliding, TimedVideo, Timeline, find_events, open_timed, scores_over_time
+from texthead.apps.timeline.timeline import Sliding, Timeline, find_events, open_timed, scores_over_time
 from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.evaluate import average_views
 from texthead.media.paths import MediaPath
+from texthead.media.reader import Media
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import TemporalConv, TemporalTransformer
@@ -67,7 +63,7 @@ def ordered_model() -> Recognizer:
     return Recognizer(tiny_visual(), temporal, head).eval()
 
 
-def score(model: Recognizer | Run, video: TimedVideo, *, frames: int = 2, **sliding: Any) -> list[Stretch]:
+def score(model: Recognizer | Run, video: Media, *, frames: int = 2, **sliding: Any) -> list[Stretch]:
     options: dict[str, Any] = {} if isinstance(model, Run) else {"protocol": Protocol(frames, PIXELS)}
     return list(scores_over_time(model, video, sliding=Sliding(**sliding), **options))
 
@@ -209,16 +205,6 @@ def test_none_of_these_makes_no_event(joined: Path, load: Callable[..., Run]):
     assert find_events(strict, joined, sliding=sliding, rule=Hysteresis(0.0, 0.0, 0.0)) == []
 
 
-@pytest.mark.slow
-def test_a_pipe_gives_the_scores_of_the_file_to_the_bit(joined: Path, load: Callable[..., Run]):
-    for model in (load(temperature=3.0, threshold=0.9), ordered_model()):
-        expected = score_file(model, joined, window=0.7, rate=9.0)
-        with subprocess.Popen(["cat", str(joined)], stdout=subprocess.PIPE) as cat:
-            assert isinstance(cat.stdout, BufferedReader)
-            with PipedVideo(cat.stdout, Path("pipe")) as video:
-                assert score(model, video, window=0.7, rate=9.0) == expected
-
-
 @pytest.mark.parametrize("batch", [1, 4])
 def test_stretches_come_as_soon_as_they_are_known(batch: int):
     """Results lag a frame by half a window, one point and a batch; one window is held, however long the stream."""
@@ -234,14 +220,14 @@ def test_stretches_come_as_soon_as_they_are_known(batch: int):
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_stream(tmp_path: Path):
+def test_memory_does_not_grow_with_the_video(tmp_path: Path):
     """400 pictures of 230 kB are 92 MB; the process grows by a few pictures, and no more for 400 than for 100."""
     still = [np.kron(np.random.default_rng(i).integers(0, 256, (15, 20, 3)), np.ones((16, 16, 1))) for i in range(3)]
     grown = {}
 
     def watch(path: Path) -> None:
         torch.set_num_threads(1)
-        with path.open("rb") as file, PipedVideo(file, path) as video:
+        with open_timed(path) as video:
             assert len(score(colour_model(), video, window=1.0, rate=5.0)) > 10
 
     for count in (100, 400):
@@ -269,26 +255,6 @@ def test_windows_that_make_no_sense(name: str, value: Any):
         Sliding(**{name: value})
     with refuses(DataError, "window", 108000, 10000):
         Sliding(window=3600.0, rate=30.0)
-
-
-@pytest.mark.parametrize(
-    ("what", "out", "video", "rule"),
-    [
-        ("`overlay`", "film.mp4", "film.mp4", "is the input video"),
-        ("`export`", "events.txt", "film.mp4", "must end in .srt, .csv or .mp4"),
-        ("`export`", "pipe.srt", "film.mp4", "is a device or pipe"),
-        ("`manifest`", "events.csv", "-", "needs a file"),
-        ("`overlay`", "events.mp4", "rtsp://camera", "needs a file"),
-    ],
-)
-def test_files_that_cannot_be_written_are_refused_first(
-    joined: Path, tmp_path: Path, what: str, out: str, video: str, rule: str
-) -> None:
-    film = shutil.copy2(joined, tmp_path / "film.mp4")
-    os.mkfifo(tmp_path / "pipe.srt")
-    with refuses(DataError, f"{what} {tmp_path / out}", rule):
-        find_events(colour_model(), tmp_path / video if video == "film.mp4" else video, export=[tmp_path / out])
-    assert film.read_bytes() == joined.read_bytes()
 
 
 def test_pictures_have_no_timeline(tmp_path: Path):

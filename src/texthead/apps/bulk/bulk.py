@@ -1,7 +1,7 @@
 """Predict millions of files in slices, by any number of independent processes.
 
 predict.json              the request: files, model, protocol and options
-slice-000012.csv           predictions for the slice's files, as printed by `texthead predict --csv`
+slice-000012.csv           predictions for the slice's files, as in the CSV of `texthead predict --out`
 slice-000012.safetensors   with `scores`: one row per file, NaN if it could not be read
 slice-000012.json          written last: number of files, and how many could not be read
 

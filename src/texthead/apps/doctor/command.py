@@ -39,8 +39,8 @@ class Doctor:
     long, or the same as another; two classes whose names look swapped. Otherwise it is 0.
 
     Args:
-        data: labelled items: class folders, CSV or TSV, a .txt list, a .json of a labelling tool, shards that texthead
-            prepare wrote, or datasets:FOLDER_OR_ID (Hugging Face)
+        data: labelled items: class folders, CSV or TSV, a .txt list, shards that texthead prepare wrote, or
+            datasets:FOLDER_OR_ID (Hugging Face)
         classes: class names to check instead of the labels: 'a, b', names.txt or classes.json
         k: number of training items that each class must have
         quick: check files, splits and class names only, without an encoder

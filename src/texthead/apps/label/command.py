@@ -12,7 +12,6 @@ from texthead.cli import (
     PositiveInt,
     ReadingOptions,
     TemplateOptions,
-    ToolOptions,
     argument,
     check_out_file,
     check_outputs,
@@ -41,8 +40,7 @@ class Label:
             in seconds, and group for files that belong together
         classes: classes to start with: 'a, b' or names.txt; the page can add more
         several: a file may have several classes, or none of them; labels are in the column labels ('dog; frisbee')
-        out: CSV file (path,label) to write labels to; labels already in it are used. With --next, labels can also be
-            read from a .json of Label Studio
+        out: CSV file (path,label) to write labels to; labels already in it are used
         next: number of files to list instead of opening the page
         cut_above: cut videos longer than this, in seconds, into windows of 2 to 10 seconds
         encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
@@ -63,23 +61,19 @@ class Label:
     prompts: TemplateOptions = TemplateOptions()
     server: ServerOptions = ServerOptions()
     seed: NonNegativeInt = 0
-    tool: ToolOptions = ToolOptions()
     features: CacheOptions = CacheOptions()
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
         """Raise DataError if DATA does not exist or options exclude each other."""
         MediaPath(self.data).check()
-        self.tool.check()
         if self.next is None and self.out is None:
             raise DataError("label needs --out labels.csv, the file to write labels to, or --next 20 to list files")
-        if self.next is None and self.tool.export is not None:
-            raise DataError(f"--export {self.tool.export} needs --next, such as --next 20")
         if self.next is not None and self.classes is None and not (self.out and Path(self.out).exists()):
             raise DataError("label has no class to start with: name some with --classes 'a, b'")
         if self.next is None and console.prints_json():
             raise DataError("--json needs --next, such as --next 20")
-        check_outputs(self, export=".json .xml")
+        check_outputs(self)
         if self.next is None:
             check_out_file(f"--out {self.out}", Path(self.out or ""), ".csv")
 
@@ -115,9 +109,7 @@ class Label:
             self._list(pool, self.next)
 
     def _list(self, pool: "Pool", count: int) -> None:
-        """Print the files to label next, and export them."""
-        from texthead.data import Labels
-
+        """Print the files to label next."""
         console.doing("choosing the next files")
         suggestions, labelled = pool.next(count), pool.labelled.items
         files = len(pool.files) + len(pool.skipped)
@@ -126,12 +118,6 @@ class Label:
             rows = [(path, guess, f"{probability:.3f}") for path, guess, probability in suggestions]
             console.write(csv_text([("path", "guess", "probability"), *rows], "\n"), end="")
         console.show_json({"labelled": len(labelled), "files": files, "next": [each._asdict() for each in suggestions]})
-        item_of = {item.path: item for item in pool.files.items}
-        guesses = {
-            path: [(name, sure) for name in Labels((guess,), pool.several).sets[0]] for path, guess, sure in suggestions
-        }
-        items, about = [*(item_of[each.path] for each in suggestions), *labelled], {"several": pool.several}
-        self.tool.write(items, guesses, pool.classes, data=Path(self.data), model=self.encoder, **about)
         words = [self.data, "--classes", ", ".join(pool.classes), *["--several"] * pool.several]
         words += ["--out", self.out or "labels.csv"]
         console.next_command("texthead", "label", *words, encoder=self.encoder, text=self.text)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from texthead.apps.label.label_file import bad_paths
 from texthead.apps.label.selection import Similarities, guesses
-from texthead.apps.label_studio import document_root
 from texthead.apps.search import encode_windows
 from texthead.data import Dataset, Item, Labels, manifest_rows, read_dataset, read_files
 from texthead.encoders import Encoder, EncoderOptions
@@ -122,7 +121,7 @@ def label_pool(
     Args:
         data: a folder of videos and images, a CSV or TSV with the column path, or files that were read.
         classes: names of classes to start with.
-        labels: the labels so far: a CSV (path,label), which need not exist, or a labelling tool's `.json`.
+        labels: the labels so far: a CSV (path,label), which need not exist.
         several: whether a file may have several labels or none; also if `labels` has several per file.
         cut_above: cut videos longer than this, in seconds, into windows of 2 to 10 seconds.
         encoder: an encoder, its name, or options that also say its template and device.
@@ -157,9 +156,9 @@ def label_pool(
 
 
 def items_so_far(path: Path | None, files: Dataset) -> tuple[Dataset, list[Path]]:
-    """Return the labelled files of a manifest or a tool's `.json`, and the paths that it and its bad list name.
+    """Return the labelled files of a manifest, and the paths that it and its bad list name.
 
-    Paths of Label Studio are relative to the `document_root` of the files. A file that does not exist names none.
+    A file that does not exist names none.
 
     Raises:
         DataError: it cannot be read, or lists a file that is neither in `files` nor a part of one.
@@ -168,8 +167,7 @@ def items_so_far(path: Path | None, files: Dataset) -> tuple[Dataset, list[Path]
         return Dataset(()), []
     labelled = Dataset(())
     if path.exists():
-        root = document_root(Path(files.source), files.paths) if path.suffix.lower() == ".json" else None
-        labelled = _without_labels(path) or read_dataset(path, root=root)
+        labelled = _without_labels(path) or read_dataset(path)
     path_of = {item.media.resolved(): item.path for item in files.items}
     items: list[Item] = []
     for item in labelled.items:

@@ -1,9 +1,6 @@
-"""Labelled data from Label Studio, and files for it.
+"""Label Studio: its exports as our CSV, and our CSV as its tasks.
 
-tasks            Label Studio tasks -> labelled files
-labelling_tools  labels and guesses for Label Studio
+command  texthead label-studio
+exports  JSON exports -> rows of a CSV
+tasks    rows of a CSV -> tasks with labels and predictions, and the labelling configuration
 """
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from texthead.apps.page.options import PageLimits
-from texthead.apps.timeline import EventChange, Events, Stretch, find_events
+from texthead.apps.timeline import Events, Stretch, find_events
 from texthead.cli import EncodingOptions, TemplateOptions
 from texthead.encoders import Encoder, load_encoder
 from texthead.errors import DataError, MediaError, TextheadError
@@ -159,12 +159,9 @@ class Answerer:
             MediaError: the file is not a video, or cannot be read to its end.
         """
         model, stretches = self.model(question.names), list[Stretch]()
-
-        def keep(event: EventChange | Events) -> None:
-            if isinstance(event, EventChange) and event.stretch is not None:
-                stretches.append(event.stretch)
-
-        events = find_events(model, question.path, engine=self._encoding.engine, reporter=Reporter(event=keep))
+        events = find_events(
+            model, question.path, engine=self._encoding.engine, reporter=Reporter(event=stretches.append)
+        )
         return _timeline(events, stretches, model.model.names)
 
     def saliency(self, question: Question, length: int) -> Saliency:

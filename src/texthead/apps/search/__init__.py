@@ -3,12 +3,11 @@
 command  texthead find
 index    the features of a folder's windows, in one file
 windows  the windows of many files and their features, kept in one file
-copying  copy files, and parts of videos without decoding
 cutting  videos -> windows of similar frames, and their features
 search   rank the windows of an index by a query, and compare the best one with chance
 marks    hits and misses: a CSV, a head, what to mark next, and a run
 finding  all that the command does, in one call
-exports  hits as CSV, JSON lines, contact sheet, clips or tasks of a labelling tool
+exports  hits as CSV
 app      the page of `texthead find --page`, with search.html, search.js and search.css
 """
 

@@ -1,7 +1,6 @@
 """The page of `texthead find --page` as a web application: search.html with its script and style, and a JSON API."""
 
 import re
-import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +11,13 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from texthead.apps.search.exports import export_hits
+from texthead.apps.search.exports import write_hits
 from texthead.apps.search.index import Index
 from texthead.apps.search.marks import Marks, marked_words
 from texthead.apps.search.search import Hit, Results, query_name, query_row, search
 from texthead.apps.serving import MEDIA_TYPES, ShownFiles, Uploads, page_app
 from texthead.errors import DataError, MediaError, printable
 from texthead.files import unused
-
-# What is exported, and the name of its file in a folder; clips are that folder.
-_EXPORTS = {"csv": "hits.csv", "jsonl": "hits.jsonl", "label-studio": "hits.json", "sheet": "hits.png", "clips": ""}
 
 # Size of the largest example, in bytes.
 _MOST_BYTES = 200 * 2**20
@@ -128,20 +124,14 @@ class SearchSession:
         self.marks.save_run(out)
         return {"line": f"{out}: a run with the classes {name} and other; use it: texthead predict {out} FILE"}
 
-    def on_export(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Export the marked hits, or without any what the page shows; several files as a .zip."""
-        kind, marked = str(body.get("kind")), [window for window, hit in self.marks.hit.items() if hit]
+    def on_export(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Write the marked hits, or without any what the page shows, as a CSV to download."""
+        marked = [window for window, hit in self.marks.hit.items() if hit]
         hits = [self.seen.get(window) or self.hit(window) for window in marked] or self.shown
-        if kind not in _EXPORTS or not hits:
-            raise DataError(f"nothing to export as {kind[:20]!r}; search first")
-        folder = self.folder / f"hits-{kind}"
-        shutil.rmtree(folder, ignore_errors=True)
-        about = {"name": self.marks.name, "data": self.index.data, "model": self.index.source}
-        line = export_hits(hits, kind, folder / _EXPORTS[kind], **about, base=Path())
-        line, files = line.replace(f"{folder}/", "").removeprefix(f"{folder}: "), [*folder.iterdir()]
-        zipped = kind == "clips" or len(files) > 1
-        self.exported = Path(shutil.make_archive(str(folder), "zip", folder)) if zipped else files[0]
-        return {"line": f"{self.exported.name}: {line}" if zipped else line}
+        if not hits:
+            raise DataError("no hits to save as a CSV; search first")
+        self.exported = self.folder / "hits.csv"
+        return {"line": write_hits(hits, self.exported, base=Path()).replace(f"{self.folder}/", "")}
 
     def csv_of(self, name: str) -> Path | None:
         """Return the CSV for marks of a name: that of the command, or one beside it if that has other marks."""

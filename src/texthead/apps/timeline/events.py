@@ -4,13 +4,11 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
 
-from texthead.data import Labels
 from texthead.errors import DataError, Share, check_fields, printable
 from texthead.evaluation import NONE
 
@@ -100,7 +98,7 @@ class EventFinder:
         rules = [*map(rule.of, names), rule]
         self._names, self._shortest = [*names, NONE], rule.min_length
         self._enter, self._leave = np.array([(each.enter, each.leave) for each in rules]).T
-        self._on, self._announced = np.zeros((2, len(rules)), bool)
+        self._on = np.zeros(len(rules), bool)
         # Of the event of each class, which is on or may be bridged: NaN if there is none. `_sum` is the sum of
         # probability times duration over the `_seconds` that the class was on.
         self._events = np.full((5, len(rules)), math.nan)
@@ -126,13 +124,6 @@ class EventFinder:
         self._peak[self._on] = np.maximum(self._peak, values)[self._on]
         return self._finish(~self._on & (end - self._end >= self._shortest))
 
-    def open_events(self) -> list[tuple[str, float]]:
-        """Return (name, start) of events that have become long enough to be kept since the last call."""
-        long = self._on & ~self._announced & (self._end - self._start >= self._shortest)
-        long[-1] = False
-        self._announced |= long
-        return [(self._names[i], float(self._start[i])) for i in np.flatnonzero(long)]
-
     def finish(self) -> list[Event]:
         """Return the events that are unfinished at the end."""
         return self._finish(np.ones_like(self._on))
@@ -144,30 +135,13 @@ class EventFinder:
         rows = np.stack([start, end, total / seconds, peak], 1).tolist()
         none = len(self._names) - 1
         events = [Event(self._names[i], *row, known=i < none) for i, row in zip(long.tolist(), rows, strict=True)]
-        self._events[:, over], self._on[over], self._announced[over] = math.nan, False, False
+        self._events[:, over], self._on[over] = math.nan, False
         return events
 
 
 def in_order(events: Iterable[Event]) -> list[Event]:
     """Return the events sorted by start, end and name."""
     return sorted(events, key=lambda event: (event.start, event.end, event.name))
-
-
-def of_all_classes(events: Iterable[Event], shortest: float = 0.0) -> list[Event]:
-    """Return an event for each time between starts and ends in which events are on, named after all these.
-
-    Its mean is the lowest of theirs, its peak the highest. Times shorter than `shortest` seconds are left out.
-
-    Worked example: "dog" from 1 to 4 s and "frisbee" from 2 to 5 s give "dog" from 1 to 2 s, "dog; frisbee" from 2 to
-    4 s, and "frisbee" from 4 to 5 s.
-    """
-    events, joined = list(events), []
-    for start, end in pairwise(sorted({time for event in events for time in (event.start, event.end)})):
-        on = [event for event in events if event.start <= start < event.end]
-        if on and end - start >= shortest:
-            name = Labels.join(event.name for event in on)
-            joined.append(Event(name, start, end, min(each.mean for each in on), max(each.peak for each in on)))
-    return joined
 
 
 def subtitles(events: Iterable[Event]) -> str:

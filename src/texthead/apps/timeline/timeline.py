@@ -7,41 +7,25 @@ a video. The result of a window applies to the time around its middle, half a po
 """
 
 import math
-import sys
-from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from texthead.apps.timeline.events import (
-    Event,
-    EventFinder,
-    Hysteresis,
-    Stretch,
-    in_order,
-    of_all_classes,
-    subtitles,
-)
-from texthead.apps.timeline.inputs import PIPE, exports, is_live
-from texthead.apps.timeline.streams import LiveStream, PipedVideo
-from texthead.data import Protocol, Views, check_no_separator, view_crops
+from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch
+from texthead.apps.timeline.results import Events, why_none
+from texthead.data import Protocol, Views, view_crops
 from texthead.errors import DataError, MediaError, PositiveFloat, PositiveInt, check_fields, checked
 from texthead.evaluation import NONE, Calibration, average_views, check_scores
 from texthead.features import Engine
-from texthead.files import replacing, write_csv
 from texthead.media import Media, MediaPath, Part, Take
 from texthead.models import Recognizer
-from texthead.notebook import html_table
-from texthead.parallel import Reporter, silent
+from texthead.parallel import Reporter
 from texthead.prediction import apply_calibration, protocol_of
 from texthead.recipes import EngineName
 from texthead.runs import Run
@@ -219,9 +203,6 @@ def rule_for(model: Recognizer, rule: Hysteresis | None = None) -> Hysteresis:
     return replace(rule, thresholds=dict(zip(model.names, model.thresholds.sigmoid().tolist(), strict=True)))
 
 
-TimedVideo = Media | PipedVideo | LiveStream
-
-
 def open_timed(path: str | Path) -> Media:
     """Open the video at `path`.
 
@@ -237,18 +218,9 @@ def open_timed(path: str | Path) -> Media:
     return media
 
 
-def _open_any(path: str) -> TimedVideo:
-    """Open a video, a camera or an address, or - for standard input."""
-    if is_live(path):
-        return LiveStream(path)
-    if path != PIPE:
-        return open_timed(path)
-    return PipedVideo(open(sys.stdin.fileno(), "rb", closefd=False), Path("standard input"))
-
-
 def scores_over_time(
     run: Run | Recognizer,
-    video: TimedVideo,
+    video: Media,
     *,
     sliding: Sliding | None = None,
     protocol: Protocol | None = None,
@@ -262,10 +234,10 @@ def scores_over_time(
 
     Args:
         run: a run or a bare model, as for `predict`.
-        video: a file from `open_timed`, or a pipe; the same frames give bit-identical stretches.
+        video: from `open_timed`; the same frames give bit-identical stretches.
         protocol: as for `predict`; its views are ignored.
         engine: runs the encoder; see `Reading`.
-        reporter: gets progress in seconds if the end of the video is known, messages, and notes on what makes scores
+        reporter: gets progress in seconds, messages, and notes on what makes scores
             slow or inexact.
 
     Raises:
@@ -287,94 +259,17 @@ def scores_over_time(
             f"windows whose best probability is not above {calibration.threshold.probability:.3f} are {NONE} and "
             "make no event; the threshold was set on whole clips, so its rate may not hold for windows"
         )
-    whole = math.ceil(video.duration_seconds) if isinstance(video, Media) else 0
+    whole = math.ceil(video.duration_seconds)
     encoder = Engine(model.visual, engine, int(whole * sliding.rate), reporter)
     timeline = Timeline(model, protocol, sliding, calibration, encoder)
-    if isinstance(video, LiveStream) and model.sees_frames_apart:
-        # Warm up: the first pass takes seconds, during which a live stream would run on.
-        size = protocol.sizes.size
-        encoder(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=model.device))
     try:
-        # The end of a pipe or a stream is unknown, so there is no bar.
-        with reporter.bar("timeline", "s") if whole else nullcontext(silent) as progress:
+        with reporter.bar("timeline", "s") as progress:
             for seconds, take in video.in_order():
                 yield from timeline.feed(seconds, take)
                 progress(int(seconds), whole)
         yield from timeline.finish(video.duration_seconds)
     except DataError as error:  # Of time stamps.
         raise MediaError(video.path, str(error)) from None
-    if isinstance(video, LiveStream) and video.dropped:
-        reporter.note(f"{video.dropped} frames were dropped to keep up with {video.source}")
-    if isinstance(video, LiveStream) and video.fault:
-        reporter.note(f"{video.source} ended with a fault ({video.fault})")
-
-
-class EventChange(NamedTuple):
-    """What has changed in a video that is being scored.
-
-    Attributes:
-        ended: events that are final.
-        begun: name and start of events that have become long enough to be kept.
-        dropped: number of frames of a live stream that were dropped so far.
-        stretch: the probabilities that made the change; None at the end.
-    """
-
-    ended: Sequence[Event]
-    begun: Sequence[tuple[str, float]]
-    dropped: int
-    stretch: Stretch | None
-
-
-class Events(list[Event]):
-    """The events of a video sorted by start, in seconds from its first frame, and how they were found.
-
-    Attributes:
-        all: these events, and the times that a calibrated run rejects as none of its classes.
-        none_of_these: such times alone.
-        seconds: length of the video.
-        calibration: the valid part of the run's calibration.
-        why_none: why there is no event.
-    """
-
-    def __init__(
-        self,
-        events: Iterable[Event],
-        path: str | Path,
-        seconds: float,
-        sliding: Sliding,
-        rule: Hysteresis,
-        calibration: Calibration | None = None,
-        why_none: str = "",
-    ):
-        self.all = in_order(events)
-        super().__init__(event for event in self.all if event.known)
-        self.none_of_these = [event for event in self.all if not event.known]
-        self.path, self.seconds, self.sliding, self.rule = path, seconds, sliding, rule
-        self.calibration, self.why_none = calibration, why_none
-
-    def _repr_html_(self) -> str:
-        rows = [(each.name, each.start, each.end, f"{100 * each.mean:.0f} %") for each in self]
-        return html_table(
-            ("event", "start (s)", "end (s)", "probability"), rows, caption=f"{self.path}: {len(self)} events"
-        )
-
-    def to_json(self) -> dict[str, object]:
-        """Return the events for JSON, with the settings.
-
-        For a calibrated run, includes the temperature and, with a threshold, the times of none of the classes.
-        """
-        rule, calibration = self.rule, self.calibration
-        settings: dict[str, object] = {"window": self.sliding.window, "rate": self.sliding.rate}
-        limits = {"enter": rule.enter, "leave": rule.leave}
-        settings |= limits if rule.thresholds is None else {"thresholds": {**rule.thresholds}}
-        settings["min_length"] = rule.min_length
-        results: dict[str, object] = {"events": [event.to_json() for event in self]}
-        if calibration is not None:
-            settings["temperature"] = calibration.temperature
-            if calibration.threshold is not None:
-                settings["threshold"] = calibration.threshold.probability
-                results["none_of_these"] = [event.to_json() for event in self.none_of_these]
-        return {"video": str(self.path), "seconds": self.seconds, **settings, **results}
 
 
 def find_events(
@@ -385,7 +280,6 @@ def find_events(
     sliding: Sliding | None = None,
     protocol: Protocol | None = None,
     engine: EngineName = "eager",
-    export: Sequence[str | Path] = (),
     reporter: Reporter = Reporter(),
 ) -> Events:
     """Return the events in a video sorted by start, as `texthead timeline` does; times in seconds from the first frame.
@@ -393,73 +287,33 @@ def find_events(
     Windows that a calibrated run rejects as none of its classes make no event.
 
     Args:
-        path: a video, the address of a stream, a camera, or - for a pipe into standard input.
         rule: when events begin and end; the default one if None, with several labels with the threshold of each class.
-        export: files to write: subtitles (.srt), the events as labelled parts of the video (.csv), or the video with
-            names and probabilities drawn in (.mp4).
-        reporter: gets progress, notes, and as events each `EventChange` and, before files are written, the result.
+        reporter: gets progress and notes, and as events each `Stretch` of probabilities.
 
     Raises:
-        DataError: a file to write has another ending, is the video, or needs a file in place of a stream.
         MediaError: the file is not a video, or cannot be read to its end.
-        RunError: a file cannot be written.
     """
-    files = exports(str(path), export)
     model, protocol = run.model, protocol_of(run, protocol)
     sliding, rule = sliding or Sliding(), rule or rule_for(model)
-    if "manifest" in files.values():
-        check_no_separator(model.names)
-    finder, events, curve = EventFinder(model.names, rule), list[Event](), list[Stretch]()
-    with _open_any(str(path)) as video:
-        stretches = scores_over_time(run, video, sliding=sliding, protocol=protocol, engine=engine, reporter=reporter)
-        for stretch in chain(stretches, [None]):
-            ended = finder.finish() if stretch is None else finder.add(stretch)
-            events += ended
-            reporter.event(EventChange(ended, finder.open_events(), getattr(video, "dropped", 0), stretch))
-            if "overlay" in files.values() and stretch is not None:
-                curve.append(stretch._replace(scores=array("f", stretch.scores)))  # Four bytes per number.
-        seconds, begin = video.duration_seconds, video.start_seconds if isinstance(video, Part) else 0.0
+    finder, events = EventFinder(model.names, rule), list[Event]()
+    with open_timed(path) as video:
+        for stretch in scores_over_time(
+            run, video, sliding=sliding, protocol=protocol, engine=engine, reporter=reporter
+        ):
+            reporter.event(stretch)
+            events += finder.add(stretch)
+        seconds, fps = video.duration_seconds, video.num_frames / video.duration_seconds
+        begin = video.start_seconds if isinstance(video, Part) else 0.0
+    events += finder.finish()
     calibration, _ = run.calibration_for(protocol)
-    why = "" if any(event.known for event in events) else _why_none(finder, model.names, rule, calibration)
-    result = Events(events, path, seconds, sliding, rule, calibration, why)
-    reporter.event(result)
-    for file, kind in files.items():
-        if kind == "manifest":
-            _write_manifest(file, result, begin, several=model.several)
-        elif kind == "subtitles":
-            with replacing(file) as temporary:
-                temporary.write_text(subtitles(result), encoding="utf-8")
-        else:
-            from texthead.apps.timeline.overlay import write_overlay
-
-            with open_timed(path) as video:
-                write_overlay(file, video, result, model.names, curve, reporter)
-    return result
-
-
-def _write_manifest(out: Path, events: Events, begin: float, *, several: bool) -> None:
-    """Write the events as labelled parts of the video; `begin` is the time of its first frame in the file."""
-    file = MediaPath(MediaPath(events.path).file).text_below(out.parent)
-    rows = [
-        (file, f"{begin + part.start:.3f}", f"{begin + part.end:.3f}", part.name, f"{part.mean:.6f}")
-        for part in (of_all_classes(events, events.rule.min_length) if several else events)
-    ]
-    write_csv(out, ("path", "start", "end", "labels" if several else "label", "probability"), rows)
-
-
-def _why_none(finder: EventFinder, names: Sequence[str], rule: Hysteresis, calibration: Calibration | None) -> str:
-    """Return why there is no event."""
-    best = finder.highest
-    assert best is not None, "every video has one stretch at least"
-    top = max(best.scores)
-    if not best.known and calibration is not None and calibration.threshold is not None:
-        why = f"none is above the threshold {calibration.threshold.probability:.3f} of calibration.json"
-    elif rule.thresholds is not None:
-        why = f"none stayed above the threshold of its class for `min_length={rule.min_length:g}` s"
-    elif top >= rule.enter:
-        why = f"none lasted `min_length={rule.min_length:g}` s"
-    else:
-        why = f"none reached `enter={rule.enter:g}`"
-        if calibration is not None and calibration.temperature > 1:
-            why += f" after temperature {calibration.temperature:.3g}, which lowers all probabilities; lower `enter`"
-    return f"{why}; the highest was {names[best.scores.index(top)]!r} with {top:.3f} at {best.start:.2f} s"
+    return Events(
+        events,
+        path,
+        rule,
+        seconds=seconds,
+        begin=begin,
+        fps=fps,
+        settings={"window": sliding.window, "rate": sliding.rate},
+        calibration=calibration,
+        why_none="" if any(event.known for event in events) else why_none(finder, model.names, rule, calibration),
+    )

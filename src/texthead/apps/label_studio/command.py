@@ -1,0 +1,64 @@
+"""`texthead label-studio`: turn exports of Label Studio into a CSV, and a CSV into its tasks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from texthead.cli import argument, check_outputs, console, option
+from texthead.errors import DataError
+from texthead.files import csv_text
+from texthead.media import MediaPath
+from texthead.text import read_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelStudio:
+    """Turn a JSON export of Label Studio into a CSV, or a CSV into its tasks.
+
+    From a .json, write the CSV that train, eval, doctor and label read. From a .csv with labels, predictions (texthead
+    predict --out) or guesses (texthead label --next), write tasks, and beside them the labelling configuration (.xml).
+
+    Args:
+        file: a JSON export of Label Studio, or a CSV or TSV with the column path
+        out: the file to write, .csv from an export and .json from a CSV
+        root: folder that Label Studio serves local files from, its LOCAL_FILES_DOCUMENT_ROOT (default: the folder of
+            the export, or the parent of the folder that holds all files)
+        classes: further classes to choose from: 'a, b' or names.txt
+    """
+
+    USAGE: ClassVar = (
+        "texthead label-studio EXPORT.json --out labels.csv [--root FOLDER]\n"
+        "       texthead label-studio FILE.csv --out tasks.json [--root FOLDER] [--classes NAMES]"
+    )
+
+    file: str = argument("FILE")
+    out: str = option(metavar="FILE.csv|.json")
+    root: str | None = option(None, "FOLDER")
+    classes: str | None = option(None, "NAMES")
+
+    def check(self) -> None:
+        """Raise DataError if a path does not exist, or the output is of the input's kind."""
+        MediaPath(self.file).check()
+        if self.root is not None and not Path(self.root).is_dir():
+            raise DataError(f"--root {self.root}: no such folder; name the folder that Label Studio serves files from")
+        check_outputs(self, out=".csv" if self._is_export else ".json")
+
+    @property
+    def _is_export(self) -> bool:
+        return Path(self.file).suffix.lower() == ".json"
+
+    def __call__(self) -> None:
+        from texthead.apps.label_studio.exports import read_export
+        from texthead.apps.label_studio.tasks import write_tasks
+        from texthead.files import replacing
+
+        source, out, root = Path(self.file), Path(self.out), self.root and Path(self.root)
+        if self._is_export:
+            rows, notes = read_export(source, out.parent, root or source.parent)
+            console.say_notes(*notes)
+            with replacing(out) as temporary:
+                temporary.write_text(csv_text(rows), encoding="utf-8", errors="surrogateescape", newline="")
+            console.notes().print(f"{out}: {len(rows) - 1} labelled files and parts of files")
+            return
+        classes = [] if self.classes is None else read_names(self.classes)
+        console.notes().print(write_tasks(source, out, root or None, classes), markup=False)

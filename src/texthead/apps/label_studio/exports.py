@@ -1,0 +1,130 @@
+"""Read JSON exports of Label Studio as rows of a CSV."""
+
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from texthead.data import Labels
+from texthead.errors import DataError, listed
+from texthead.files import MOST_BYTES_OF_LISTS, read_value
+from texthead.media import MediaPath, Span
+
+# A labelled range: its ends, and whether they are frames, numbered from 1, or seconds; None for the whole file.
+Range = tuple[float, float, bool] | None
+
+
+def read_export(source: Path, folder: Path, root: Path) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Return the rows of a CSV in `folder`, the first with the columns, and notes for the user.
+
+    A file or range has several labels if any annotation has several choices. Cancelled annotations are ignored. If
+    annotations of a task differ, those marked as ground truth count.
+
+    Args:
+        root: the folder that paths in the export are relative to.
+
+    Raises:
+        DataError: the file is no export, no file has a label, or a task breaks a rule.
+    """
+    try:
+        tasks = read_value(source, most=MOST_BYTES_OF_LISTS)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{source}: cannot be read as JSON ({error}); export it again") from None
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) and task.get("data") for task in tasks):
+        raise DataError(f"{source}: not a JSON export of Label Studio (JSON-MIN is not read); export as JSON")
+    found, unlabelled = list[tuple[Path, tuple[str, ...], str, str]](), 0
+    for number, task in enumerate(tasks, 1):
+        where = f"{source}: task {task.get('id', number)}"
+        try:
+            labels, file = _labels(where, task), _file(where, task["data"], root)
+            parts = [(_part(file, each), tuple(sorted(names))) for each, names in labels.items()]
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{where}: cannot be read ({error!r}); export the project as JSON again") from None
+        unlabelled += not parts
+        found += [(*part, str(task["data"].get("split") or ""), str(task["data"].get("group") or "")) for part in parts]
+    several = any(len(names) > 1 for _, names, *_ in found)
+    kept = [each for each in found if each[1] or several]
+    unlabelled += len(found) - len(kept)
+    if not any(names for _, names, *_ in kept):
+        raise DataError(f"{source}: none of its files has a label; label some, and export again")
+    rows = [("path", "start", "end", "labels" if several else "label", "split", "group")]
+    for path, names, split, group in kept:
+        media = MediaPath(path)
+        label = Labels.join(names) if several else names[0]
+        rows.append((MediaPath(media.file).text_below(folder), *media.span.cells(), label, split, group))
+    return rows, [f"{source}: {unlabelled} files have no label and are left out"] if unlabelled else []
+
+
+def _labels(where: str, task: dict[str, Any]) -> dict[Range, set[str]]:
+    """Return the labels of each labelled range of a task, or of its file (none without a choice)."""
+    answers = list[tuple[bool, dict[Range, set[str]]]]()
+    for annotation in task.get("annotations") or []:
+        labels = defaultdict[Range, set[str]](set)
+        for result in annotation.get("result") or []:
+            value = result["value"]
+            if "choices" in value:
+                labels[None].update(value["choices"])
+            elif "timelinelabels" in value:
+                for each in value["ranges"]:
+                    labels[float(each["start"]), float(each["end"]), True].update(value["timelinelabels"])
+            elif "labels" in value and "start" in value and "text" not in value:
+                labels[float(value["start"]), float(value["end"]), False].update(value["labels"])
+            else:
+                kind = result.get("type")
+                raise DataError(f"{where}: a label of type {kind!r} is for no file or range of time; remove it")
+        if not annotation.get("was_cancelled"):
+            answers.append((annotation.get("ground_truth") is True, dict(labels) or {None: set()}))
+    truths = [labels for truth, labels in answers if truth] or [labels for _, labels in answers]
+    if any(labels != truths[0] for labels in truths):
+        different = listed([" and ".join(sorted(set().union(*each.values()))) or "no label" for each in truths])
+        raise DataError(f"{where}: annotations differ ({different}); mark one as ground truth, or remove the others")
+    if truths and len(truths[0]) > 1 and None in truths[0]:
+        raise DataError(f"{where}: has labels for the whole file and for ranges; keep those of one kind")
+    return truths[0] if truths else {}
+
+
+def _file(where: str, data: dict[str, Any], root: Path) -> Path:
+    """Return the file of a task: an address of Label Studio, a file address, or a path below `root`."""
+    addresses = [value for key in ("video", "image", *data) if isinstance(value := data.get(key), str)]
+    paths = [path for each in addresses if MediaPath(path := _path(each)).is_media]
+    if not paths:
+        raise DataError(f"{where}: data names no video or image; the field must be called video or image")
+    if urlsplit(paths[0]).netloc:
+        raise DataError(f"{where}: {paths[0]} is a remote address; download the file, and write its path there")
+    # Uploads lie below Label Studio's media folder, below its upload folder, or are found by their names.
+    places = [root / paths[0], root / "upload" / paths[0], root / Path(paths[0]).name]
+    return next((path for path in places if os.path.exists(path)), places[0])  # noqa: PTH110 - a name may be too long
+
+
+def _path(address: str) -> str:
+    """Return the path in an address of Label Studio; other addresses and paths unchanged."""
+    url = urlsplit(address)
+    if url.path.rstrip("/").endswith("/data/local-files"):
+        return os.path.normpath("/" + parse_qs(url.query, errors="surrogateescape")["d"][-1]).lstrip("/")
+    uploaded = url.path.partition("/data/upload/")[2]
+    return unquote(uploaded) if uploaded else unquote(url.path) if url.scheme == "file" else address
+
+
+def _part(file: Path, labelled: Range) -> Path:
+    """Return the labelled part of a file.
+
+    Worked example, 10 frames per second: frames 1 to 10 are the part from 0 to 1 s.
+
+    Raises:
+        ValueError: frames outside the video, or an end before the start.
+    """
+    if labelled is None:
+        return file
+    start, end, in_frames = labelled
+    if not in_frames:
+        return MediaPath(file).part(Span.read(str(start), str(end))).path
+    with MediaPath(file).open() as media:
+        times, rate = media.times, media.num_frames / media.duration_seconds
+    # Players count the frames of the longest track, which may be the sound.
+    if not 1 <= start <= min(end, len(times)) or end > len(times) + rate:
+        raise ValueError(f"frames {start:g} to {end:g} of {len(times)}: correct the range, or the player's frameRate")
+    last = f"{times[int(end)]:.3f}" if end < len(times) else ""
+    return MediaPath(file).part(Span.read(f"{times[int(start) - 1]:.3f}", last)).path

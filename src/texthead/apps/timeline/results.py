@@ -1,0 +1,131 @@
+"""The events of a video, and the files they are saved to: a CSV, subtitles, or a list of cuts for an editor."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, in_order, subtitles
+from texthead.errors import on_one_line
+from texthead.evaluation import Calibration
+from texthead.files import replacing, write_csv
+from texthead.media import MediaPath
+from texthead.notebook import html_table
+
+# Endings of the files that `Events.save` writes.
+ENDINGS = ".csv .srt .edl"
+
+
+class Events(list[Event]):
+    """The events of a video sorted by start, in seconds from its first frame, and how they were found.
+
+    Attributes:
+        all: these events, and the times that a calibrated run rejects as none of its classes.
+        none_of_these: such times alone.
+        seconds: length of the video.
+        begin: time of its first frame in the file, in seconds; above 0 for a part.
+        fps: mean number of frames per second.
+        settings: length of the window in seconds and frames encoded per second.
+        calibration: the valid part of the run's calibration.
+        why_none: why there is no event.
+    """
+
+    def __init__(
+        self,
+        events: Iterable[Event],
+        path: str | Path,
+        rule: Hysteresis,
+        *,
+        seconds: float,
+        begin: float = 0.0,
+        fps: float = 25.0,
+        settings: Mapping[str, float] | None = None,
+        calibration: Calibration | None = None,
+        why_none: str = "",
+    ):
+        self.all = in_order(events)
+        super().__init__(event for event in self.all if event.known)
+        self.none_of_these = [event for event in self.all if not event.known]
+        self.path, self.rule, self.seconds, self.begin, self.fps = path, rule, seconds, begin, fps
+        self.settings, self.calibration, self.why_none = settings or {}, calibration, why_none
+
+    def _repr_html_(self) -> str:
+        rows = [(each.name, each.start, each.end, f"{100 * each.mean:.0f} %") for each in self]
+        return html_table(
+            ("event", "start (s)", "end (s)", "probability"), rows, caption=f"{self.path}: {len(self)} events"
+        )
+
+    def save(self, file: str | Path) -> None:
+        """Write the events, without times of none of the classes, to a file; its ending decides the format.
+
+        - .csv: `path,start,end,label,mean,peak`, labelled parts of the video that `read_dataset` reads
+        - .srt: subtitles
+        - .edl: a list of cuts (CMX 3600) for a video editor
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        file = Path(file)
+        if file.suffix.lower() == ".csv":
+            video = MediaPath(MediaPath(self.path).file).text_below(file.parent)
+            rows = ((video, self._in_file(each.start), self._in_file(each.end), *each.cells[2:]) for each in self)
+            write_csv(file, ("path", "start", "end", "label", "mean", "peak"), rows)
+            return
+        with replacing(file) as temporary:
+            text = subtitles(self) if file.suffix.lower() == ".srt" else self.edit_list()
+            temporary.write_text(text, encoding="utf-8")
+
+    def _in_file(self, seconds: float) -> str:
+        return f"{self.begin + seconds:.3f}"
+
+    def edit_list(self) -> str:
+        """Return the events as cuts of the file, one after the other, in the format CMX 3600.
+
+        Worked example: at 25 frames per second an event from 2 to 3.4 s has source times 00:00:02:00 and 00:00:03:10.
+        """
+        name = on_one_line(Path(MediaPath(self.path).file).name)
+        lines, recorded = [f"TITLE: {name}", "FCM: NON-DROP FRAME"], 0
+        for number, event in enumerate(self, 1):
+            start, end = (round((self.begin + seconds) * self.fps) for seconds in (event.start, event.end))
+            times = [start, end, recorded, recorded := recorded + end - start]
+            lines += ["", f"{number:03d}  AX       V     C        {' '.join(map(self._timecode, times))}"]
+            lines += [f"* FROM CLIP NAME: {name}", f"* COMMENT: {on_one_line(event.name)}"]
+        return "\n".join([*lines, ""])
+
+    def _timecode(self, frame: int) -> str:
+        seconds, frames = divmod(frame, max(1, round(self.fps)))
+        return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{frames:02d}"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the events for JSON, with the settings.
+
+        For a calibrated run, includes the temperature and, with a threshold, the times of none of the classes.
+        """
+        rule, calibration = self.rule, self.calibration
+        settings: dict[str, object] = {**self.settings}
+        limits = {"enter": rule.enter, "leave": rule.leave}
+        settings |= limits if rule.thresholds is None else {"thresholds": {**rule.thresholds}}
+        settings["min_length"] = rule.min_length
+        results: dict[str, object] = {"events": [event.to_json() for event in self]}
+        if calibration is not None:
+            settings["temperature"] = calibration.temperature
+            if calibration.threshold is not None:
+                settings["threshold"] = calibration.threshold.probability
+                results["none_of_these"] = [event.to_json() for event in self.none_of_these]
+        return {"video": str(self.path), "seconds": self.seconds, **settings, **results}
+
+
+def why_none(finder: EventFinder, names: Sequence[str], rule: Hysteresis, calibration: Calibration | None) -> str:
+    """Return why there is no event."""
+    best = finder.highest
+    assert best is not None, "every video has one stretch at least"
+    top = max(best.scores)
+    if not best.known and calibration is not None and calibration.threshold is not None:
+        why = f"none is above the threshold {calibration.threshold.probability:.3f} of calibration.json"
+    elif rule.thresholds is not None:
+        why = f"none stayed above the threshold of its class for `min_length={rule.min_length:g}` s"
+    elif top >= rule.enter:
+        why = f"none lasted `min_length={rule.min_length:g}` s"
+    else:
+        why = f"none reached `enter={rule.enter:g}`"
+        if calibration is not None and calibration.temperature > 1:
+            why += f" after temperature {calibration.temperature:.3g}, which lowers all probabilities; lower `enter`"
+    return f"{why}; the highest was {names[best.scores.index(top)]!r} with {top:.3f} at {best.start:.2f} s"

@@ -1,0 +1,71 @@
+"""A CSV or JSON-lines file of predictions that is written as they come and that a later call continues."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from texthead.errors import DataError
+from texthead.evaluation.calibration import Calibration
+from texthead.files import csv_text, replacing
+from texthead.prediction.formats import Prediction, csv_rows, json_entry
+
+
+class PredictionFile:
+    """A file of predictions: CSV with `columns`, or JSON lines, as its ending says.
+
+    Each prediction is written in one call, so that an interruption leaves at most a half-written last line. That line
+    is dropped, with what else there is of its file.
+
+    Attributes:
+        done: the paths of the predictions that the file has.
+
+    Raises:
+        DataError: there is such a file with other content.
+        RunError: it cannot be written.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], calibration: Calibration | None = None):
+        self._columns, self._calibration, self._is_csv = columns, calibration, path.suffix.lower() == ".csv"
+        kept = self._complete(path)
+        self.done = {name for name, _ in kept}
+        with replacing(path) as temporary:
+            header = [csv_text([columns])] if self._is_csv else []
+            temporary.write_bytes("".join([*header, *(line for _, line in kept)]).encode("utf-8", "surrogateescape"))
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, prediction: Prediction) -> None:
+        """Add a prediction: its rows, or its line."""
+        text = (
+            csv_text(csv_rows([prediction], self._columns))
+            if self._is_csv
+            else json.dumps(json_entry(prediction, self._calibration), ensure_ascii=False) + "\n"
+        )
+        self._file.write(text.encode("utf-8", "surrogateescape"))
+        self.done.add(str(prediction.path))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _complete(self, path: Path) -> list[tuple[str, str]]:
+        """Return (path, line) of the predictions in the file that are complete."""
+        if not path.exists():
+            return []
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        try:
+            if not self._is_csv:
+                lines = text.splitlines(keepends=True)
+                return [(json.loads(line)["path"], line) for line in lines if line.endswith("\n")]
+            rows = [*csv.reader(io.StringIO(text, newline=""))]
+            if rows and not text.endswith("\n"):
+                rows.pop()
+                cut = rows[-1][:1] if len(rows) > 1 else None
+                while len(rows) > 1 and rows[-1][:1] == cut:
+                    rows.pop()
+            if rows and rows[0] != [*self._columns]:
+                raise DataError(f"{path}: has other columns, {','.join(rows[0])[:200]}; name another file")
+            return [(row[0], csv_text([row])) for row in rows[1:]]
+        except (ValueError, KeyError, TypeError, IndexError, csv.Error) as error:
+            raise DataError(f"{path}: is no file of predictions ({error}); name another file") from None
