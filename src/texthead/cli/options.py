@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from texthead.cli.console import console
 from texthead.cli.parser import NonNegativeInt, argument, name_of, option
@@ -74,6 +74,8 @@ class DataOptions:
 
 
 @dataclass(frozen=True)
+class TemplateOptions:
+    """How class names become prompts."""
 
     template: ClassVar = None
     clean: ClassVar = True

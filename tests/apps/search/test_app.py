@@ -190,8 +190,8 @@ def test_hits_or_the_marked_ones_are_exported(
     # Relative to the folder of the command.
     assert rows[1].startswith(Path(hits[0]["path"].partition("#t=")[0]).name)
     monkeypatch.chdir(tmp_path / "here")
-    ask("mark", window=hits[1]["window"], hit=True)
-    ask("mark", window=hits[2]["window"], hit=False)
+    ask("mark", key=hits[1]["key"], hit=True)
+    ask("mark", key=hits[2]["key"], hit=False)
     assert len(lines()[1]) == 2
     assert os.listdir(tmp_path / "here") == []
 
