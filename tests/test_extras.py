@@ -38,7 +38,7 @@ sys.exit(main(sys.argv[1:]))
     [
         ("plots", ["report", "RUN"]),
         ("plots", ["timeline", "IMAGE", "--classes", "a kite, a bird", "--overlay", "OUT.mp4"]),
-        ("demo", ["demo", "--quick", "--out", "OUT"]),
+        ("demo", ["demo", "--out", "OUT"]),
         ("ui", ["ui", "RUN"]),
         ("ui", ["label", "IMAGES", "--classes", "a kite, a bird", "--out", "OUT.csv"]),
         ("datasets", ["doctor", "datasets:nowhere"]),
