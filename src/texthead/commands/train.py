@@ -361,4 +361,4 @@ def _format_value(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, tuple):
         return f"[{', '.join(f'{number:.3g}' for number in value)}]"
-    return "the encoder's" if value is None else str(value)
+    return "automatic" if value is None else str(value)
