@@ -37,7 +37,7 @@ sys.exit(main(sys.argv[1:]))
     ("extra", "arguments"),
     [
         ("plots", ["report", "RUN"]),
-        ("demo", ["demo", "--quick", "--out", "OUT"]),
+        ("demo", ["demo", "--out", "OUT"]),
         ("ui", ["ui", "RUN"]),
         ("ui", ["label", "IMAGES", "--classes", "a kite, a bird", "--out", "OUT.csv"]),
         ("datasets", ["doctor", "datasets:nowhere"]),

@@ -242,7 +242,7 @@ def main() -> None:
     options = parser.parse_args()
     work = options.work.absolute()
     work.mkdir(parents=True)
-    run("demo", "--quick", "--out", work / "demo", cwd=work)
+    run("demo", "--out", work / "demo", cwd=work)
     report(work, "demo", work / "demo" / "report.html")
     sort_clips(work / "demo" / "videos", work / "clips")
     label_page(work, work / "clips")

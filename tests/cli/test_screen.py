@@ -70,7 +70,7 @@ def test_quiet_and_json_of_every_command(world, wrong) -> None:
         for each in getattr(kind, "ACTIONS", (kind,)):
             options = {option.name for option in options_of(each)}
             assert {"quiet", "verbose"} <= options
-            assert ("json" in options) == (name not in {"ui", "demo"})
+            assert ("json" in options) == (name not in {"ui"})
     assert "--next" in wrong("label", world.images, "--out", "labels.csv", "--json"), "a page has none"
 
 

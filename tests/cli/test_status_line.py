@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 from rich.console import Console
@@ -83,6 +84,50 @@ def test_long_text_is_cut_to_the_terminal(terminal: Terminal, monkeypatch: pytes
         line.show("loading an encoder whose name is much too long for this terminal")
         wait_for(terminal, "loading an encoder whose name…")
     assert "too long" not in terminal.getvalue()
+
+
+class FakeTime:
+    """A clock that waiting moves, and what happens while it waits; it ends when nothing more happens."""
+
+    def __init__(self, *happenings: Callable[[], object]):
+        self.now, self.happenings = 0.0, list(happenings)
+
+    def wait(self, seconds: float) -> bool:
+        self.now += seconds
+        if self.happenings:
+            self.happenings.pop(0)()
+            return False
+        return True
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_log_gets_a_line_every_ten_seconds(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    stream, progress = Terminal() if terminal else io.StringIO(), ProgressBar("encode", "clips")
+    line = StatusLine(stream, shown=True)
+    clock = FakeTime(lambda: None, lambda: line._bars.append(progress), lambda: progress(320, 1200), line._bars.clear)
+    monkeypatch.setattr(status_line.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(line, "_ended", clock)
+    line._what, line._since = "loading the run", 0.0
+    line._log()
+    lines = ["loading the run ... 10 s", "encode ...", "encode: 320 of 1,200 clips", "loading the run ... 40 s"]
+    assert stream.getvalue().splitlines() == lines
+    assert clock.now == 50
+
+
+@pytest.mark.parametrize(("shown", "lines"), [(True, ["reading ..."]), (False, [])])
+def test_a_log_of_a_command(shown: bool, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_line, "_LOG", 0.05)
+    stream = io.StringIO()
+    with StatusLine(stream, shown=shown) as line:
+        line.show("reading")
+        time.sleep(0.5)
+        line.end()
+        time.sleep(0.1)
+        before = stream.getvalue()
+        time.sleep(0.2)
+    assert sorted({*stream.getvalue().splitlines()}) == lines
+    assert stream.getvalue() == before
 
 
 # --- a real terminal ------------------------------------------------------------------------------------------------

@@ -117,6 +117,26 @@ def embedded(minilm) -> list[Tensor]:
     return [minilm(texts) for texts in imagenet_texts()]
 
 
+@pytest.mark.slow
+def test_the_embeddings_in_the_package_are_minilm_s(embedded):
+    digest = module.texts_digest(module.minilm_folder() / "model.safetensors")
+    stored = module.embedded_texts(digest)
+    assert stored is not None, "MiniLM or timm has changed: run python -m tools.bridge"
+    assert module.embedded_texts("of another version") is None
+    for own, fresh in zip(stored, embedded, strict=True):
+        assert torch.allclose(own, fresh, atol=2e-4)
+    new, rows = embedded[1][:200] + 0.1 * noise(200, 384), read_classifier("mini")[0]
+    ours, exact = (fit_bridge(views, rows)(new) for views in (stored, embedded))
+    assert F.cosine_similarity(ours, exact).min() > 0.999999
+    assert module.EMBEDDED.stat().st_size < 2e6
+
+
+def test_the_first_text_of_mini_needs_no_other_texts(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path))
+    monkeypatch.setattr(module, "_views", None)
+    assert load_encoder("mini").encode_text(["a kite"]).shape == (1, 1280)
+
+
 @functools.cache
 def read_classifier(source: str) -> tuple[Tensor, Tensor]:
     """Return the rows and bias of a size's own ImageNet classifier."""

@@ -61,7 +61,7 @@ doctor {data}/photos --out checked
 prepare {data}/photos --out shards
 import {data}/checkpoint.pt --activation gelu --classes red,blue --out imported
 label {data}/photos --classes red,blue --next 3
-demo --quick --out demo
+demo --out demo
 """
 
 PROGRAM_OF_COMMANDS = """

@@ -1,13 +1,15 @@
 """One line on a terminal that shows what a command is doing: a step with its seconds, or a bar and its last message.
 
-A terminal without control characters (TERM=dumb) or with NO_COLOR gets a plain line for each step instead.
+A terminal without control characters (TERM=dumb) or with NO_COLOR gets a plain line for each step instead. There, and
+where there is no terminal, such as in a log, a plain line every ten seconds says how far long work is.
 """
 
 import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
 from types import TracebackType
 from typing import TextIO
 
@@ -17,8 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column
 from rich.text import Text
 
-# Seconds before a step is shown, and over which a rate is measured.
-_SHORT, _WINDOW = 0.3, 30.0
+# Seconds before a step is shown, over which a rate is measured, and between two lines of a log.
+_SHORT, _WINDOW, _LOG = 0.3, 30.0, 10.0
 
 
 class _Terminal(Console):
@@ -49,9 +51,11 @@ class ProgressBar:
             speed_estimate_period=_WINDOW,
         )
         self._task = self.progress.add_task(title, total=None, unit=unit)
-        self.message = ""
+        self._title, self._unit = title, unit
+        self.message, self.text = "", f"{title} ..."
 
     def __call__(self, done: int, total: int) -> None:
+        self.text = f"{self._title}: {done:,} of {total:,} {self._unit}"
         self.progress.update(self._task, completed=done, total=total)
 
 
@@ -61,7 +65,9 @@ class StatusLine:
     def __init__(self, stream: TextIO | None = None, *, shown: bool):
         self._stream: TextIO = stream or sys.stderr
         self._plain = os.environ.get("TERM") in (None, "", "dumb", "unknown") or bool(os.environ.get("NO_COLOR"))
-        self._shown = shown and self._stream.isatty()
+        self._shown = shown
+        self._on_terminal = self._stream.isatty()
+        self._ended = Event()
         self._bars: list[ProgressBar] = []
         self._what, self._since = "starting", time.monotonic()
         self._live = Live(
@@ -74,8 +80,10 @@ class StatusLine:
         )
 
     def __enter__(self) -> "StatusLine":
-        if self._shown and not self._plain:
+        if self._shown and self._on_terminal and not self._plain:
             self._live.start()
+        elif self._shown:
+            Thread(target=self._log, daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -84,12 +92,21 @@ class StatusLine:
     def end(self) -> None:
         """Clear the line and draw no more."""
         self._shown = False
+        self._ended.set()
         self._live.stop()
+
+    def _log(self) -> None:
+        """Write a line on what is going on every ten seconds."""
+        while not self._ended.wait(_LOG):
+            line = self._bars[-1].text if self._bars else self._step()
+            with suppress(OSError, ValueError):  # The stream is closed.
+                self._stream.write(f"{line}\n")
+                self._stream.flush()
 
     def show(self, what: str) -> None:
         """Show a step that has no count."""
         self._what, self._since = what, time.monotonic()
-        if self._shown and self._plain:
+        if self._shown and self._on_terminal and self._plain:
             self._stream.write(f"{what} ...\n")
             self._stream.flush()
 
@@ -125,6 +142,9 @@ class StatusLine:
         if self._bars:
             bar = self._bars[-1]
             return Group(bar.progress.get_renderable(), *[Text(bar.message)] * (bar.message != ""))
+        short = time.monotonic() - self._since <= _SHORT
+        return Text("" if short else self._step(), no_wrap=True, overflow="ellipsis")
+
+    def _step(self) -> str:
         seconds = time.monotonic() - self._since
-        text = f"{self._what} ..." + (f" {int(seconds)} s" if seconds >= 1 else "")
-        return Text(text if seconds > _SHORT else "", no_wrap=True, overflow="ellipsis")
+        return f"{self._what} ..." + (f" {int(seconds)} s" if seconds >= 1 else "")

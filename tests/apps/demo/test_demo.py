@@ -1,9 +1,7 @@
 """The demo reproduces the paper's comparison through the real pipeline."""
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -21,15 +19,14 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     monkeypatch.setattr(
         experiment, "run_demo", lambda *args, **options: outcomes.append(run_demo(*args, **options)) or outcomes[0]
     )
-    monkeypatch.setattr(experiment, "DEMO_SEEDS", 1)
-    Demo(out=str(tmp_path), workers=1, device="cpu")()
+    Demo(out=str(tmp_path))()
     rows = outcomes[0].rows
-    text = rows["text, frozen"].mean(0)
+    text = rows["text, frozen"]
     assert text[0] >= 54
     assert text[1] >= 60
     # Text rows classify unseen combinations far above chance (8.3) and better than the other heads.
-    assert text[1] > rows["orthogonal, frozen"].mean(0)[1] + 10
-    assert text[1] > rows["vision-only, learned"].mean(0)[1] + 10
+    assert text[1] > rows["orthogonal, frozen"][1] + 10
+    assert text[1] > rows["vision-only, learned"][1] + 10
     out = capsys.readouterr().out.splitlines()
     summary = outcomes[0].summary()
     assert out[: len(summary)] == summary
@@ -37,14 +34,9 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     page = Page((tmp_path / "report.html").read_text())
     assert page.strings[2 : 2 + len(summary)] == summary
     assert all(link.startswith(("data:", "#")) for link in page.attributes("src") + page.attributes("href"))
-    before, run = (load_run(tmp_path / "runs" / name) for name in ("text-0", "fine-tuned"))
-    # Fine-tuning changed the encoder, and not the head.
-    assert torch.equal(before.model.head.weight, run.model.head.weight)
-    weights = zip(before.model.visual.parameters(), run.model.visual.parameters(), strict=True)
-    assert not all(torch.equal(*pair) for pair in weights)
-    file = next((tmp_path / "videos").rglob("*.mp4"))
+    run, file = load_run(tmp_path / "runs" / "text"), next((tmp_path / "videos").rglob("*.mp4"))
     assert len(predict(run, [file])[0].top) == 5
-    assert len(json.loads((tmp_path / "runs" / "fine-tuned" / "split.json").read_text())["train"]) == 288
+    assert len(run.trained_on) == 288
 
 
 def test_the_demo_says_what_is_hard_and_shows_clips():
@@ -53,7 +45,9 @@ def test_the_demo_says_what_is_hard_and_shows_clips():
     seen = Evaluation(names[1:], paths[:2], torch.tensor([0, 1]), torch.tensor([[3.0, 0], [0, 3]]))
     scores = torch.tensor([[0.0, 0, 3], [0, 3, 0], [0, 3, 0], [3, 0, 0]])
     unseen = Evaluation(names, paths, torch.zeros(4, dtype=torch.long), scores)
-    rows = {name: np.array([[50.0, 40, 30]]) for name in ("zero-shot-centred", "probe", "vision-only, learned")}
+    rows: dict[str, experiment.Row] = dict.fromkeys(
+        ("zero-shot-centred", "probe", "vision-only, learned"), (50.0, 40.0, 30.0)
+    )
     outcome = experiment.Outcome([], rows, None, Path("run"), seen, unseen)
     first, second, hard, right, wrong = outcome.summary()
     assert first.startswith("100 % (95 %: 34 to 100) of 2 test clips of 2 seen classes are right")
