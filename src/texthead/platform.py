@@ -55,11 +55,16 @@ if sys.platform == "win32":
 
     @contextmanager
     def interrupts_blocked(*, and_ctrl_c: bool = True) -> Iterator[None]:
-        """Do nothing: processes inherit no signal mask."""
-        yield
+        """Let processes that the block starts ignore Ctrl-C, as this one does in the block."""
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.SetConsoleCtrlHandler(None, and_ctrl_c)
+        try:
+            yield
+        finally:
+            kernel.SetConsoleCtrlHandler(None, False)
 
     def unblock_interrupts() -> None:
-        """Do nothing: processes inherit no signal mask."""
+        """Do nothing: workers end with their parent."""
 
     def kill(process: int) -> None:
         """End a process at once."""

@@ -9,7 +9,7 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from multiprocessing.queues import Queue
 from typing import Any, Generic, TypeVar
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, get_worker_info
 from texthead.errors import RunError
 from texthead.parallel.signals import interrupts_held
 from texthead.parallel.startup import begin_server, keep_freed_memory
-from texthead.platform import START_METHOD, unblock_interrupts
+from texthead.platform import START_METHOD, interrupts_blocked, unblock_interrupts
 
 Item = TypeVar("Item")
 
@@ -105,7 +105,8 @@ class _Loader(DataLoader):
     """A data loader that delays interrupts until all its workers have started; an interrupted start prints errors."""
 
     def __iter__(self) -> Any:
-        with interrupts_held():
+        spawns = START_METHOD == "spawn" and self.num_workers > 0
+        with interrupts_held(), interrupts_blocked() if spawns else nullcontext():
             return super().__iter__()
 
 
