@@ -60,7 +60,6 @@ def lists(folder: Path, clip: str) -> dict[str, Path]:
         "list.tsv": "\n".join(["path\tlabel", *map("\t".join, rows)]),
         "list.jsonl": "\n".join(json.dumps({"path": path, "label": label}) for path, label in rows),
         "list.txt": "\n".join(f"{path} {label == 'blue':d}" for path, label in rows),
-        "paths.txt": "\n".join(path for path, _ in rows),
         "names.csv": "id,name\n0,red\n1,blue",
     }
     for name, text in texts.items():
@@ -73,7 +72,6 @@ def test_lists_of_the_current_folder_ask_nobody(world, server, asked, monkeypatc
     named = lists(tmp_path, f"{chain}{server}/shards/shard-000000.tar/00000000{{}}.jpg")
     monkeypatch.chdir(tmp_path)
     fast = (*world.run_options(), "--tune", "none")
-    classes = ("--classes", "red, blue")
     commands = [
         ("train", named["list.csv"], *fast, "--out", "run"),
         ("train", named["list.tsv"], *fast, "--out", "run"),
@@ -84,14 +82,11 @@ def test_lists_of_the_current_folder_ask_nobody(world, server, asked, monkeypatc
         ("prepare", named["list.csv"], "--out", "shards", "--workers", "0"),
         ("prepare", named["list.csv"], "--out", "shards", "--workers", "1"),
         ("doctor", named["list.csv"], "--quick"),
-        ("bulk", named["list.csv"], *classes, "--out", "bulk", "--workers", "0"),
-        ("bulk", named["paths.txt"], *classes, "--out", "bulk", "--workers", "1"),
     ]
     for command in commands:
         code, printed, requests = asked(*command)
         assert (code in (1, 2), requests) == (True, 0), (command, printed)
-        # Lists of `bulk` name files only.
-        assert chain or command[0] == "bulk" or "--allow-addresses" in printed, (command, printed)
+        assert chain or "--allow-addresses" in printed, (command, printed)
     code, printed, requests = asked("find", "red", named["list.csv"])
     assert (code, requests, chain or "--allow-addresses" in printed) == (0, 0, chain or True), printed
     if not chain:

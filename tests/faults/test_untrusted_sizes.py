@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 
 from made import encode, pictures, taken, write_image, write_small_run, write_video, write_with_sound
 from text_models import bert
-from texthead.apps.bulk.bulk import _files_of
+from texthead.apps.bulk.bulk import _names
 from texthead.data import Dataset, read_dataset
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.encoders import load_encoder, save_openclip
@@ -392,5 +392,5 @@ def test_one_endless_line(tmp_path: Path, byte: bytes) -> None:
     fails_cheaply(lambda: read_dataset(manifest), "a.csv")
     fails_cheaply(lambda: read_labels(manifest), "a.csv")
     fails_cheaply(lambda: read_dataset(text, labels=labels), "a.txt")
-    fails_cheaply(lambda: list(_files_of(manifest, Reporter())()), "a.csv")
-    fails_cheaply(lambda: list(_files_of(text, Reporter())()), "a.txt")
+    fails_cheaply(lambda: list(_names(manifest, Reporter())), "a.csv")
+    fails_cheaply(lambda: list(_names(text, Reporter())), "a.txt")

@@ -17,7 +17,7 @@ say more:
 
 JSON       the keys of the result: adds --json
 CONFIG     true: adds --config
-PROCESSES  "shared": the processes of torchrun do the work together; "apart": each does its own; else there is one
+PROCESSES  "shared": the processes of torchrun do the work together; else there is one
 
 `options_of` describes the options of a command; argparse only splits the words. What is typed and what a file of
 options holds are read by the same function, `Option.read`.
