@@ -1,11 +1,9 @@
 """Load tests: answers lost or wrong under many clients while processes are killed again and again.
 
     python -m benchmarks.load page --minutes 30 --clients 5
-    python -m benchmarks.load predict --files 100000 --processes 3 --kills 10
     python -m benchmarks.load label --writers 3 --kills 10
 
 page     clients of one `texthead ui` each send their own files; its model process is killed every minute.
-predict  processes of one `texthead bulk`; one is killed and replaced, again and again.
 label    pages of `texthead label` that write into one CSV, each with a client; one is killed and restarted.
 
 Models and files are made here. The last line is JSON; exit code 1 if something was lost, wrong or duplicated.
@@ -215,43 +213,6 @@ def page(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     return {**counts, "MB": [round(memory[0]), round(memory[-1])], "tracebacks": traces, "reasons": seen, "bad": bad}
 
 
-# ---- many files in slices
-
-
-def predict(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Return counts of rows, of files with no row or two, and of files whose row differs from an equal picture's."""
-    run, paths = small_run(folder / "run"), pictures(folder / "files", options.files)
-    (folder / "files.txt").write_text("".join(f"{path}\n" for path in paths))
-    out, size = folder / "out", max(1, min(500, options.files // 50))
-    words = ("bulk", run, folder / "files.txt", "--out", out, "--workers", 0, "--engine", "eager")
-
-    def begin(rank: int) -> subprocess.Popen[str]:
-        arguments = ("--slice", size, "--top", 1, "--rank", rank, "--ranks", options.processes)
-        return start(folder / "log.txt", *words, *arguments, stdout=subprocess.DEVNULL)
-
-    begun, killed = time.monotonic(), 0
-    running = [begin(rank) for rank in range(options.processes)]
-    with ended(running):
-        while any(process.poll() is None for process in running):
-            time.sleep(0.05)
-            done = len([*out.glob("slice-*.json")])
-            alive = [rank for rank, process in enumerate(running) if process.poll() is None]
-            if alive and killed < options.kills and done * size > (killed + 1) * options.files / (options.kills + 1):
-                rank = random.choice(alive)
-                running[rank].kill()
-                running[rank].wait()
-                running[rank], killed = begin(rank), killed + 1
-                print(f"{time.strftime('%H:%M:%S')} {done} slices, process {rank} killed", flush=True)
-    rows = [row for each in sorted(out.glob("slice-*.csv")) for row in csv.DictReader(each.open(newline=""))]
-    times = Counter(row["path"] for row in rows)
-    lost, twice = sum(not times[str(path)] for path in paths), sum(count > 1 for count in times.values())
-    kinds = {(int(Path(row["path"]).stem) % PICTURES, row["name"], row["probability"]) for row in rows}
-    wrong, seconds = len(kinds) - min(PICTURES, len(paths)), round(time.monotonic() - begun)
-    failed = sum(process.returncode != 0 for process in running)
-    result = {"rows": len(rows), "kills": killed, "lost": lost, "twice": twice, "wrong": wrong, "failed": failed}
-    return {**result, "seconds": seconds, "bad": lost + twice + wrong + failed}
-
-
 # ---- labels
 
 
@@ -320,7 +281,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kinds = parser.add_subparsers(dest="kind", required=True)
     for name, numbers in (
         ("page", {"minutes": 30.0, "clients": 5, "every": 60.0}),
-        ("predict", {"files": 100_000, "processes": 3, "kills": 10}),
         ("label", {"writers": 3, "kills": 10, "every": 10.0}),
     ):
         kind = kinds.add_parser(name)
@@ -328,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             kind.add_argument(f"--{option}", type=type(number), default=number)
     options = parser.parse_args(arguments)
     with ended_by_signals(lambda: "interrupted"), tempfile.TemporaryDirectory() as folder:
-        result = {"page": page, "predict": predict, "label": label}[options.kind](Path(folder), options)
+        result = {"page": page, "label": label}[options.kind](Path(folder), options)
     print(json.dumps(result))
     return int(result["bad"] > 0)
 

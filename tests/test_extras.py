@@ -42,7 +42,7 @@ sys.exit(main(sys.argv[1:]))
         ("ui", ["label", "IMAGES", "--classes", "a kite, a bird", "--out", "OUT.csv"]),
         ("datasets", ["doctor", "datasets:nowhere"]),
         ("datasets", ["train", "datasets:nowhere", "--out", "OUT"]),
-        ("ray", ["bulk", "RUN", "MANIFEST", "--out", "OUT", "--ray", "2"]),
+        ("ray", ["bulk", "RUN", "MANIFEST", "--out", "OUT"]),
         ("onnx", ["export", "RUN", "--out", "OUT"]),
         ("tensorboard", ["train", "IMAGES", "--out", "OUT", "--tensorboard"]),
         ("lora", ["train", "IMAGES", "--out", "OUT", "--tune", "lora"]),

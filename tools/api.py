@@ -29,7 +29,6 @@ PAGES = {
     "apps.label": "Files to label",
     "apps.search": "Search",
     "apps.timeline": "Events in videos",
-    "apps.bulk": "Millions of files",
     "apps.classes": "Classes of a run",
     "apps.export": "Export",
     "errors": "Errors",

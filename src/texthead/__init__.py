@@ -7,7 +7,6 @@ train_run, evaluate_run, report_run, calibrate_run, compare, diagnose    what th
 prepare, ShardOptions                    decode videos once into shards that load fast
 find_events, Timeline, Sliding, Hysteresis    locate events in a video, or in frames that are fed one by one
 find_moments, open_index, search         search a folder of videos and images by words or by example
-open_slices, predict_slices                predict millions of files with any number of processes; predict_on_ray
 recipes                                  functions that return all hyper-parameters
 export, push_to_hub                      write a run as a folder that predicts without texthead; upload it to a hub
 TextHeadClassifier                       a scikit-learn estimator that takes media files

@@ -1,10 +1,6 @@
 """The public names, and where each lives."""
 
 from . import recipes as recipes
-from .apps.bulk.bulk import SliceOptions as SliceOptions
-from .apps.bulk.bulk import open_slices as open_slices
-from .apps.bulk.bulk import predict_slices as predict_slices
-from .apps.bulk.bulk_on_ray import predict_on_ray as predict_on_ray
 from .apps.classes.class_edits import add_classes as add_classes
 from .apps.classes.class_edits import merge_classes as merge_classes
 from .apps.classes.class_edits import remove_classes as remove_classes

@@ -21,7 +21,6 @@ ASK, UPLOAD = "/ask", "/upload"
     "arguments",
     [
         ["page", "--minutes", "0.5", "--clients", "3", "--every", "10"],
-        ["predict", "--files", "300", "--kills", "2"],
         ["label", "--writers", "2", "--kills", "2", "--every", "3"],
     ],
 )

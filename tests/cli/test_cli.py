@@ -222,7 +222,6 @@ def test_a_list_is_no_file_to_name(world, works, refused, tmp_path, end):
     clips.write_text(f"path\n{item}\n" if end == "TSV" else f"{item}\n")
     refused((clips, "texthead bulk"), "predict", world.run, item, clips, "--workers", 0)
     refused("texthead bulk", "predict", clips, "--classes", "a bird, a cat")
-    works("bulk", world.run, clips, "--out", tmp_path / "named", "--workers", 0)
     refused(f"gone.{end}", "predict", world.run, tmp_path / f"gone.{end}")
 
 

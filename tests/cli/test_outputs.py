@@ -36,8 +36,7 @@ def test_an_output_is_of_its_kind_and_no_input(world, refused, photo, tmp_path):
     assert names.read_text().startswith("id,name")
     refused(("--out", "input"), "predict", video, "--classes", names, "--out", names)
     (tmp_path / "predict.json").write_text("{}")
-    (tmp_path / "slice-000000.csv").write_text("path\n")
-    refused(("--out", "texthead's own"), *score, tmp_path / "slice-000000.csv")
+    refused(("--out", "texthead's own"), "label-studio", world.manifest, "--out", tmp_path / "tasks.json")
 
 
 def test_unwritable_outputs(world, refused, tmp_path):

@@ -15,7 +15,7 @@ from texthead.cli.parser import options_of
 
 COMMANDS = {
     "predict": ["predict", "RUN", "IMAGE"],
-    "bulk": ["bulk", "RUN", "IMAGES", "--out", "NEW"],
+    "bulk": ["bulk", "RUN", "IMAGES", "--out", "NEW", "--processes", "1"],
     "timeline": ["timeline", "RUN", "VIDEO"],
     "eval": ["eval", "RUN", "IMAGES", "--per-class"],
     "report": ["report", "COPY", "--saliency", "0"],
@@ -31,7 +31,7 @@ COMMANDS = {
     "train": ["train", "IMAGES", "--out", "NEW", "--tune", "none"],
     "export": ["export", "RUN", "--out", "NEW", "--to", "torch"],
 }
-SLOW = {"export", "train", "compare", "report"}
+SLOW = {"bulk", "export", "train", "compare", "report"}
 
 
 def documented(command: str) -> set[str]:
@@ -104,7 +104,14 @@ def test_first_screen_fits_a_terminal(say) -> None:
     lines = out.splitlines()
     assert len(lines) < 24
     assert max(map(len, lines)) <= 80
-    assert re.findall(r"^  (\w+) {2,}\S", out, re.MULTILINE) == ["train", "predict", "compare", "label", "report", "ui"]
+    assert re.findall(r"^  (\w[\w-]*) {2,}\S", out, re.MULTILINE) == [
+        "train",
+        "predict",
+        "compare",
+        "label",
+        "report",
+        "ui",
+    ]
     assert f"all {len(cli.COMMANDS)} commands" in out
 
 
@@ -113,7 +120,7 @@ def test_help_lists_every_command_in_its_group(say, word: str) -> None:
     code, out, err = say(word)
     assert (code, err) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
-    assert re.findall(r"^  (\w+) {2,}\S", out, re.MULTILINE) == list(cli.COMMANDS)
+    assert re.findall(r"^  (\w[\w-]*) {2,}\S", out, re.MULTILINE) == list(cli.COMMANDS)
     assert [line[:-1] for line in out.splitlines() if re.fullmatch(r"[a-z ]+:", line)] == [*cli.GROUPS, "options"]
 
 

@@ -292,35 +292,7 @@ def test_unreadable_file_has_no_prediction(calibrated, data, works, tmp_path):
 
 def test_sets_need_calibration(run, data):
     with refuses(DataError, "sets", "calibrate"):
-        th.open_slices(load_run(run), data, run.parent / "parts", options=th.SliceOptions(sets=True))
-
-
-@pytest.mark.slow
-def test_parts_of_before_and_after_are_not_mixed(run, data, works, refused, tmp_path):
-    first, *lines = data.read_text().splitlines()
-    few = data.parent / "few.csv"
-    few.write_text("\n".join([first, *lines[::5]]) + "\n")
-    parts, sure = tmp_path / "parts", tmp_path / "sure"
-    many = ("bulk", run, few, "--slice", 10, "--workers", 0, "--out")
-    works(*many, parts)
-    request = json.loads((parts / "predict.json").read_text())
-    # A folder started before calibrations existed can be continued.
-    assert request.pop("calibration", "missing") is None
-    (parts / "predict.json").write_text(json.dumps(request))
-    works(*many, parts)
-    works("calibrate", run, data, "--workers", 0)
-    refused((parts, "calibration"), *many, parts)
-    works(*many, sure)
-    refused((sure, "calibration"), *many, sure, "--sets")
-    works(*many, tmp_path / "sets", "--sets")
-    rows = [row for part in sorted((tmp_path / "sets").glob("slice-*.csv")) for row in csv.DictReader(part.open())]
-    predictions = th.predict(load_run(run), [item.path for item in th.read_dataset(few).items], sets=True)
-    # Neither `predict` with single files nor a manifest sorts them.
-    assert [(r["path"], r["name"], r["in_set"] == "yes") for r in rows] == [
-        (str(p.path), name, place < p.set_size) for p in predictions for place, (name, _) in enumerate(p.top)
-    ]
-    (run / "calibration.json").unlink()
-    refused((sure, "calibration"), *many, sure)
+        list(th.predict(load_run(run), data.parent / "sea", sets=True))
 
 
 @pytest.mark.slow
@@ -450,11 +422,6 @@ def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works
         names = [(best["name"], best["probability"], level.probability), ("cool", both, lower)]
         expected = next(((name, value) for name, value, limit in names if value >= limit), (None, None))
         assert (entry["answer"], entry.get("answer_probability")) == (expected[0], pytest.approx(expected[1]))
-    works("bulk", run, files[0], "--out", run.parent / "many", "--workers", 0, "--slice", 4)
-    rows = [row for part in sorted((run.parent / "many").glob("slice-*.csv")) for row in csv.DictReader(part.open())]
-    assert [row["answer"] for row in rows if row["rank"] == "1"] == [
-        entry["answer"] or calibration.NONE for entry in entries[:32]
-    ]
     out = works("predict", run, files[0], "--workers", 0)[0]
     assert out.count("% cool (best: ") == sum(entry["answer"] == "cool" for entry in entries[:32])
     works("classes", run, "merge", "sea", "grass", "--into", "water", "--out", run.parent / "merged")

@@ -9,7 +9,6 @@ import pytest
 
 import texthead as th
 from made import joined_colours, pictures, write_colour_run, write_timed
-from run_folders import table
 from texthead.data.reading import read_dataset
 from texthead.files import write_csv
 from texthead.media.paths import MediaPath
@@ -81,17 +80,6 @@ def test_parts_train_what_no_whole_file_could(
     works("report", out, *options, "--out", tmp_path / "report.html")
     refused("a.mkv#t=1,2", "predict", out, scenes.parent / "a.mkv#t=1,2")
     refused(("9.mkv#t=7,8", "1.900"), "predict", out, scenes.parent / "9.mkv#t=7,8")
-
-
-def test_many_parts(scenes: Path, run: Path, works: Callable, tmp_path: Path) -> None:
-    out = tmp_path / "parts"
-    works("bulk", run, scenes, "--out", out, "--top", 1, "--slice", 7, "--workers", 0)
-    rows = [(path, name) for path, _, name, *_ in table(out)]
-    assert rows == [(str(item.path), item.label) for item in read_dataset(scenes).items]
-    listed = tmp_path / "list.txt"
-    listed.write_text(f"{scenes.parent / '0.mkv#t=1,2'}\n{scenes.parent / '1.mkv#t=1,2'}\n")
-    works("bulk", run, listed, "--out", tmp_path / "two", "--top", 1, "--workers", 0)
-    assert [name for _, _, name, *_ in table(tmp_path / "two")] == ["red", "blue"]
 
 
 @pytest.mark.slow

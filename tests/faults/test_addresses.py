@@ -51,7 +51,6 @@ def test_lists_ask_nobody(world, server, asked, monkeypatch, tmp_path, chain):
         ("train", "list.yaml", *fast),
         ("doctor", "list.csv", "--quick"),
         ("prepare", "list.csv", "--out", "shards", "--workers", "0"),
-        ("bulk", "list.csv", "--classes", "red, blue", "--out", "bulk", "--workers", "0"),
     ):
         code, printed, requests = asked(*command)
         assert (code in (1, 2), requests) == (True, 0), (command, printed)

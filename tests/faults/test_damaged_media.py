@@ -21,11 +21,12 @@ import pytest
 from made import sound, write_frames, write_image, write_small_run, write_video
 from media_files import damage, encode
 from messages import refuses
-from texthead.apps.bulk.bulk import open_slices, predict_slices
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import prepare
 from texthead.errors import MediaError
+from texthead.features.reading import Reading
 from texthead.media import MediaPath, limits
+from texthead.prediction.predict import predict
 from texthead.runs.run import Run, load_run
 
 SECONDS = 20.0
@@ -159,13 +160,10 @@ def test_it_is_an_error_everywhere(kind: str, run: Run, tmp_path: Path, request:
     assert [entry.path for entry in lost] == [str(path)]
 
     whole = write_video(tmp_path / "whole.mp4", "blue")
-    (tmp_path / "list.txt").write_text(f"{path}\n{whole}\n")
-    state = predict_slices(open_slices(run, tmp_path / "list.txt", tmp_path / "named"), skip_unreadable=True)
-    assert (state.files, state.finished) == (2, 1)
-    assert state.unreadable == 1 or kind in MAY_PASS
-    if kind not in MAY_PASS:
-        with pytest.raises(MediaError, match="skip_unreadable"):
-            predict_slices(open_slices(run, tmp_path / "list.txt", tmp_path / "again"))
+    if path.is_file():
+        errors = [each.error for each in predict(run, [path, whole], reading=Reading(skip_unreadable=True))]
+        assert errors[1] is None
+        assert errors[0] or kind in MAY_PASS
     assert time.perf_counter() - started < SECONDS
 
 

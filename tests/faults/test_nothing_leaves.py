@@ -51,7 +51,6 @@ report probed --out report.html
 calibrate probed
 predict probed {data}/photos --engine onnxruntime
 predict {data}/photos --classes red,blue --encoder openclip:local-dir:{data}/pair
-bulk probed {data}/photos --out bulk
 find red {data}/photos --out hits.csv
 timeline {data}/film.mp4 --classes red,blue --out events.edl
 export probed --out exported
@@ -140,7 +139,7 @@ def test_a_cluster_of_ray_serves_this_machine_alone(world, folder):
     """Its processes talk to each other; one reads the resolver's settings without looking anything up."""
     pytest.importorskip("ray", reason="Ray is not installed")
     program = PROGRAM_OF_COMMANDS.format(seconds=MORE_SECONDS)
-    command = f"bulk {world.run} {world.images} --out bulk --ray 1"
+    command = f"bulk {world.run} {world.images} --out bulk --processes 1"
     trace = traced([sys.executable, "-c", program, command], folder)
     assert any("sa_family" in call.arguments for call in trace.contacts)
     others = [call for call in trace.contacts if "sa_family" in call.arguments and not LOOPBACK.search(call.arguments)]

@@ -1,6 +1,6 @@
 """Applications, each with its command, on the public names of the core.
 
-bulk          predictions of millions of files by many processes
+bulk          predictions of millions of files on Ray
 checkpoints   runs from published checkpoints of Text4Vis, BIKE and others
 classes       add, rename, remove and merge the classes of a run
 demo          the demo: drawn videos, and heads compared on them

@@ -86,7 +86,7 @@ No labels yet? Class names are enough:
 
   texthead predict new.jpg --classes 'a dress, a hat, shoes'
 
-texthead --help lists all 18 commands, texthead COMMAND --help their options.
+texthead --help lists all 19 commands, texthead COMMAND --help their options.
 """
 
 
@@ -132,7 +132,7 @@ def full_help() -> str:
             except RunError as error:
                 text = str(error)
             more = wrap(text, 64) or [""]
-            lines += [f"  {name:<11}{more[0]}", *(f"{'':13}{line}" for line in more[1:])]
+            lines += [f"  {name:<14}{more[0]}", *(f"{'':16}{line}" for line in more[1:])]
     lines += ["", "options:", "  --help                    print this", "  --version                 print the version"]
     lines += [f"  --print-completion SHELL  print completion for {either(SHELLS)}", ""]
     return "\n".join([*lines, "texthead COMMAND --help lists the options of a command."])
@@ -159,7 +159,7 @@ def completion(shell: str) -> str:
 
 
 def _group(name: str, command: type) -> AbstractContextManager[None]:
-    """Join the process group that torchrun started, if it did, unless each process of the command works alone.
+    """Join the process group that torchrun started, if it did.
 
     Raises:
         RunError: the command runs in one process, or something other than torchrun started the processes.
@@ -167,13 +167,12 @@ def _group(name: str, command: type) -> AbstractContextManager[None]:
     size = os.environ.get("WORLD_SIZE", "1")
     if not size.isdecimal():
         raise RunError(f"WORLD_SIZE must be a whole number, got {size!r}: start this with torchrun, or unset it")
-    processes = getattr(command, "PROCESSES", "one")
-    if processes == "apart" or int(size) < 2:
+    if int(size) < 2:
         return nullcontext()
     if "LOCAL_RANK" not in os.environ:
         why = "LOCAL_RANK is not set, so each process would do all the work alone"
         raise RunError(f"WORLD_SIZE is {size} and {why}: start it with torchrun, or unset WORLD_SIZE")
-    if processes != "shared":
+    if getattr(command, "PROCESSES", "one") != "shared":
         raise RunError(f"{name} runs in one process: start it without torchrun")
     from texthead.parallel.distributed import launched
 

@@ -14,7 +14,7 @@ _OWN = {
     "recipe.json": (".json", ".safetensors"),
     "preprocessing.json": (".json",),
     "shards.json": (".json",),
-    "predict.json": (".json", ".safetensors", ".csv"),
+    "predict.json": (".json", ".parquet"),
 }
 
 # Greatest depth of files in such a folder.

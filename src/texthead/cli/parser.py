@@ -16,7 +16,7 @@ import torch inside their functions, so that help is fast. Every command has --q
 say more:
 
 JSON       the keys of the result: adds --json
-PROCESSES  "shared": the processes of torchrun do the work together; "apart": each does its own; else there is one
+PROCESSES  "shared": the processes of torchrun do the work together; else there is one
 
 `options_of` describes the options of a command; argparse only splits the words.
 """

@@ -79,7 +79,7 @@ def k_shot_per_process(labels: Sequence[str], k: int, *, names: Sequence[str], p
         DataError: a class has fewer than k items, or `processes` is below 1.
     """
     if processes < 1:
-        raise DataError(f"processes must be at least 1, got {processes}")
+        raise DataError(f"`processes` must be at least 1, got {processes}")
     # Process 0 uses the same seeds as `k_shot`.
     draws = [_shuffled(labels, names, seed, *([process] if process else [])) for process in range(processes)]
     return sorted({position for draw in draws for position in _first(k, draw)})

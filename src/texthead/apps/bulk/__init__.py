@@ -1,8 +1,8 @@
-"""Predictions of millions of files by many processes.
+"""Predictions of millions of files on Ray.
 
-command      texthead bulk
-bulk         millions of files, in slices, by any number of processes
-bulk_on_ray  the same slices on a Ray cluster
+command  texthead bulk
+bulk     files -> Parquet files of predictions, on a Ray cluster or on a temporary one of this machine
+cluster  connect to Ray
 """
 
 import lazy_loader

@@ -26,6 +26,8 @@ class LabelStudio:
         classes: further classes to choose from: 'a, b' or names.txt
     """
 
+    JSON: ClassVar = "out"
+
     USAGE: ClassVar = (
         "texthead label-studio EXPORT.json --out labels.csv [--root FOLDER]\n"
         "       texthead label-studio FILE.csv --out tasks.json [--root FOLDER] [--classes NAMES]"
@@ -58,7 +60,9 @@ class LabelStudio:
             console.say_notes(*notes)
             with replacing(out) as temporary:
                 temporary.write_text(csv_text(rows), encoding="utf-8", errors="surrogateescape", newline="")
-            console.notes().print(f"{out}: {len(rows) - 1} labelled files and parts of files")
-            return
-        classes = [] if self.classes is None else read_names(self.classes)
-        console.notes().print(write_tasks(source, out, root or None, classes), markup=False)
+            line = f"{out}: {len(rows) - 1} labelled files and parts of files"
+        else:
+            classes = [] if self.classes is None else read_names(self.classes)
+            line = write_tasks(source, out, root or None, classes)
+        console.notes().print(line, markup=False)
+        console.show_json({"out": self.out})
