@@ -34,11 +34,8 @@ HEADS = {
 # Methods that fit a head to the features of a frozen encoder, the default first.
 MethodName = Literal["text-probe", "probe", "zero-shot", "zero-shot-centred"]
 
-# How frequent classes are in what will be predicted: equally, as in the labels, as estimated from unlabelled files, or
-# the share of each class.
-CLASS_SHARES = ("equal", "labels", "estimate")
-
-ClassShares = str | Mapping[str, Any]
+# How frequent classes are in what will be predicted: equally, or as in the labels.
+ClassShares = Literal["equal", "labels"]
 
 # Engines that compute the features of a frozen encoder (features/engine.py).
 OnnxName = Literal[
@@ -91,11 +88,6 @@ _RULES: list[Rule] = [
     (("weight_decay", "clip_norm"), lambda number: 0 <= number < math.inf, "at least 0 and finite"),
     (("scale",), lambda scale: scale is None or 0 < scale < math.inf, "positive and finite"),
     (("template",), bool, "one or more"),
-    (
-        ("class_shares",),
-        lambda shares: isinstance(shares, Mapping) or shares in CLASS_SHARES,
-        f"{either(CLASS_SHARES)}, or the share of each class",
-    ),
 ]
 
 
@@ -168,9 +160,9 @@ class Recipe:
         template_pooling: several templates in testing: the mean of their rows, or of their probabilities.
         context: number of learned context vectors before the name (head prompt), initialised at random (0: initialised
             with the template's words before {}).
-        class_shares: how frequent classes are in what will be predicted: equally (equal), as in the labels (labels), as
-            in unlabelled files (estimate), or the share of each class (on the command line, a .json of class: share);
-            fine-tuning adds log(label share / class share) to the logits in its loss (Menon et al., ICLR 2021).
+        class_shares: how frequent classes are in what will be predicted: equally (equal), or as in the labels (labels);
+            for equal shares, fine-tuning adds log(label share x classes) to the logits in its loss (Menon et al., ICLR
+            2021).
         seed: random seed.
     """
 

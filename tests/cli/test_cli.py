@@ -574,12 +574,10 @@ def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
         if shown.progress.tasks[0].fields["unit"] == "clips" and done > total / 2:
             raise KeyboardInterrupt
 
-    shares = tmp_path / "shares.json"
-    shares.write_text('{"blue": 2, "red": 2}')
     train = ["train", world.images, *world.fast(run)]
     with monkeypatch.context() as patch:
         patch.setattr(ProgressBar, "__call__", stopping)
-        code, _, err = say(*train, "--class-shares", shares)
+        code, _, err = say(*train, "--class-shares", "labels")
     assert code == 130
     assert "--resume" in err.splitlines()[-1]
     assert not (run / "model.safetensors").exists()
@@ -587,7 +585,7 @@ def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
     refused((run, "lr", 0.0003, 0.5), *train, "--resume", "--lr", 0.5)
     resume = ["train", world.images, "--out", run, "--resume"]
     refused((run, "head", "text", "normal"), *resume, "--head", "normal")
-    refused((run, "--class-shares", "'red': 2", "equal"), *resume, "--class-shares", "equal")
+    refused((run, "--class-shares", "labels", "equal"), *resume, "--class-shares", "equal")
     # The options that the run was started with need not be typed again.
     _, err = works(*resume, "--workers", 0)
     prints(err, "resume", "epoch 1 of 2")

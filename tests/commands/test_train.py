@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -16,7 +15,6 @@ from texthead.errors import DataError, RunError
 from texthead.files import write_csv
 from texthead.runs.run import load_run
 from texthead.runs.scores import read_scores, score_of
-from texthead.transfer.trial import TuningTrial
 from worlds import images, split_colours
 
 
@@ -77,25 +75,6 @@ def test_an_interrupted_trial_leaves_the_text_probe(
     monkeypatch.undo()
     _, err = works("train", data, "--workers", 0, "--cache", tmp_path / "cache", "--out", tmp_path / "again")
     assert "cross-validated, 100.0 % of the training items are correct" in err
-
-
-@pytest.mark.slow
-def test_estimated_shares_stay_when_fine_tuning_is_resumed(
-    works: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ahead = TuningTrial(np.array([False]), np.array([True]), ["0"], np.ones(1))
-    monkeypatch.setattr("texthead.transfer.run_training.try_tuning", lambda *_, **__: ahead)
-    monkeypatch.setattr("texthead.transfer.run_training.NOTHING_TO_GAIN", 1.1)
-    run, data = tmp_path / "run", images(tmp_path / "data", ["blue", "red"], 5)
-    files = images(tmp_path / "files", ["red"], 12)
-    options = ("--unlabelled", files, "--class-shares", "estimate", "--workers", 0)
-    _, err = works("train", data, *options, "--cache", tmp_path / "cache", "--out", run)
-    prints(err, "estimated class shares: red", "blue")
-    about = json.loads((run / "recipe.json").read_text())
-    shares = about["recipe"]["class_shares"]
-    assert shares["red"] > 0.5
-    assert (about["command"]["class_shares"], about["command"]["unlabelled"]) == (shares, None)
-    works("train", data, "--out", run, "--resume", "--workers", 0)
 
 
 @pytest.mark.slow

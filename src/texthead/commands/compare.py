@@ -10,6 +10,7 @@ from texthead.cli.options import CacheOptions, DataOptions, ReadingOptions, Temp
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
 from texthead.files import unused
+from texthead.recipes import ClassShares
 
 if TYPE_CHECKING:
     from texthead.evaluation.results import Evaluation
@@ -32,8 +33,7 @@ class Compare:
         classes: file of class names that the text encoder reads instead of the labels: names.txt, one per line, or
             classes.json, which maps each name to a sentence, a list of sentences (averaged) or null
         unlabelled: folder of files like those to predict; they refine the probes
-        class_shares: how frequent classes are in what will be predicted: equal, as in the labels (labels), as in the
-            files of --unlabelled (estimate), or a .json of class: share
+        class_shares: how frequent classes are in what will be predicted: equally, or as in the labels
         k: number of training items per class, drawn at random
         frames: number of frames per clip (default: 4, or as many as the encoder takes at once)
         size: side of the square crop, in pixels (default: the encoder's own)
@@ -54,7 +54,7 @@ class Compare:
     classes: str | None = option(None, "FILE")
     prompts: TemplateOptions = TemplateOptions()
     unlabelled: str | None = option(None, "FOLDER")
-    class_shares: str = option("equal", "SHARES")
+    class_shares: ClassShares = "equal"
     k: int | None = None
     frames: PositiveInt | None = None
     size: PositiveInt | None = None
@@ -68,7 +68,6 @@ class Compare:
 
     def __call__(self) -> None:
         from texthead.cli.score_table import rare_json
-        from texthead.data.class_shares import read_class_shares
         from texthead.data.division import divide_or_train
         from texthead.transfer.comparison import compare
 
@@ -76,7 +75,7 @@ class Compare:
             "frames": self.frames,
             "size": self.size,
             "seed": self.seed,
-            "class_shares": read_class_shares(self.class_shares),
+            "class_shares": self.class_shares,
         }
         data = divide_or_train(self.labelled.read_noted(self.data), seed=self.seed, k=self.k)
         console.doing(f"loading the encoder {self.encoder}")

@@ -111,10 +111,6 @@ class Train:
         values = dict(values)
         if "template" in values:
             values["template"] = prompts.read_template(values["template"])
-        if "class_shares" in values:
-            from texthead.data.class_shares import read_class_shares  # It imports numpy.
-
-            values["class_shares"] = read_class_shares(values["class_shares"])
         if values.get("resume"):
             values |= _resumed(Path(values["out"]), values)
         overrides = {field.name: values[field.name] for field in fields(Recipe) if field.name in values}
@@ -344,9 +340,6 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
             raise RunError(f"{file}: invalid option {key!r}; restore the file from a copy")
         if key == "template" and isinstance(value, list) and all(isinstance(each, str) for each in value):
             values[key] = tuple(value)  # The templates of a file.
-            continue
-        if key == "class_shares" and isinstance(value, dict):
-            values[key] = value  # The shares of a file, or estimated ones.
             continue
         try:
             values[key] = options[key].read_plain(value)

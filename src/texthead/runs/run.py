@@ -39,7 +39,7 @@ from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import make_temporal
 from texthead.notebook import html_table
-from texthead.recipes import ClassShares, Recipe, check_clip_size
+from texthead.recipes import Recipe, check_clip_size
 from texthead.runs.folder import (
     ENCODER,
     RUN_FORMAT,
@@ -239,12 +239,6 @@ class Run:
         if self.classes is None:
             raise DataError("a tree is for the run's own classes: leave out `tree` or `classes`")
         return replace(self, classes={**self.classes, "tree": tree.with_labels(self.labels).above})
-
-    @property
-    def class_shares(self) -> ClassShares:
-        """The recipe's class shares; equal ones if its classes were edited since training."""
-        shares = self.recipe.class_shares
-        return shares if isinstance(shares, str) or {*shares} == {*self.labels} else "equal"
 
     def encoder(self, *, keep_text: bool = False) -> Encoder:
         """Return the pretrained encoder, with the text encoder that produced the head's rows.

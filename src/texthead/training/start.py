@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.data.class_shares import check_class_shares, check_one_share, log_ratio
+from texthead.data.class_shares import log_ratio
 from texthead.data.dataset import Dataset
 from texthead.errors import DataError
 from texthead.features.reading import engines_text
@@ -54,8 +54,7 @@ def loss_shift(
     Source: logit-adjusted loss (Menon et al., ICLR 2021).
 
     Raises:
-        DataError: there is no item, the head is for other items or lacks one of their labels, or `class_shares` do not
-            fit.
+        DataError: there is no item, or the head is for other items or lacks one of their labels.
     """
     if not len(train_set):
         raise DataError(f"{train_set.source}: no item to train on; it may have no split train, or none of the classes")
@@ -67,11 +66,8 @@ def loss_shift(
         )
     for dataset in [train_set] if val_set is None else [train_set, val_set]:
         dataset.labelling.numbers(model.names)  # Checks that the head has all labels.
-    check_class_shares(recipe.class_shares, model.names, unlabelled=False)
-    if train_set.several:
-        check_one_share(recipe.class_shares)
     counts, shares = train_set.labelling.counts, "labels" if train_set.several else recipe.class_shares
-    return -torch.from_numpy(log_ratio(shares, model.names, np.array([counts[name] for name in model.names]))).float()
+    return -torch.from_numpy(log_ratio(shares, np.array([counts[name] for name in model.names]))).float()
 
 
 @contextmanager

@@ -178,6 +178,5 @@ def eval_baselines(
     # The recorded prompts of a learned template have placeholders that other encoders cannot read.
     own_prompts = [None if run.head.learned_template else entry["prompt"] for entry in entries]
     prompts = class_prompts(run.recipe.template, names, own_prompts)
-    recipe = replace(run.recipe, class_shares=run.class_shares)
-    add_baselines(table, Task(frozen, run.labels, run.labels, prompts, recipe), items)
+    add_baselines(table, Task(frozen, run.labels, run.labels, prompts, run.recipe), items)
     return table

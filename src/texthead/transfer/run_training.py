@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from texthead.data.class_shares import check_class_shares, unbalanced_text, weighted_text
+from texthead.data.class_shares import unbalanced_text, weighted_text
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, divide
 from texthead.data.protocol import Protocol
@@ -243,7 +243,6 @@ class _Training:
         recipe = make(**options.overrides)
         division = divide(data, seed=recipe.seed, held_out=options.held_out, k=options.k)
         labels, chosen = division.train.classes, EncoderOptions.of(options.encoder)
-        check_class_shares(recipe.class_shares, labels, unlabelled=bool(options.unlabelled))
         names, sentences, lines = classes_to_train(
             labels,
             division.train.source,
@@ -281,17 +280,13 @@ class _Training:
         choice = self._before_trial(quick)
         if choice.tuned is None:
             self.reporter.event(choice)
-            if inputs.recipe.class_shares == "estimate":
-                estimated = quick.task.recipe.class_shares
-                inputs = replace(inputs, recipe=replace(inputs.recipe, class_shares=estimated))
             start = self.start(inputs, replace(division, train=quick.items.data), quick.table)
             choice = self._try(quick, start)
             if choice.tuned:
                 self.reporter.event(choice._replace(changes=plan.changes))
                 command = self.command
                 if command and options.unlabelled:
-                    # Fine-tuning is resumed with the estimated class shares, without unlabelled files.
-                    command = {**command, "unlabelled": None, "class_shares": inputs.recipe.class_shares}
+                    command = {**command, "unlabelled": None}  # Fine-tuning is resumed without unlabelled files.
                 return replace(self, command=command).fine_tune(start)
         self.reporter.event(choice)
         model, reading = quick.save(self.out, choice.why), task.frozen.reading

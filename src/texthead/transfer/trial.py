@@ -93,7 +93,7 @@ def try_tuning(
     cv = folds(items, seed=inputs.recipe.seed)
     assert inputs.features is not None
     assert inputs.targets is not None
-    weights = item_weights(inputs.recipe.class_shares, inputs.labels, items.targets.numpy())
+    weights = item_weights(inputs.recipe.class_shares, len(inputs.labels), items.targets.numpy())
     quick_right, tuned_right = cross_validated(quick, items, cv).right, np.zeros(len(weights), bool)
     to_gain, done = float(weights[~quick_right].sum()), list[int]()
     trial = TuningTrial(quick_right[:0], tuned_right[:0], [], weights[:0])
