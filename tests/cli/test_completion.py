@@ -35,7 +35,7 @@ def test_commands_options_and_values(completes, wrong) -> None:
     assert completes("--") == {"--help", "--version", "--print-completion"}
     assert completes("--print-completion", "") == {"bash", "zsh", "fish"}
     assert completes("train", "videos", "--out") == {"--out"}
-    assert completes("train", "videos", "--tem") == {"--temporal", "--template", "--template-use", "--template-pooling"}
+    assert completes("train", "videos", "--tem") == {"--temporal", "--template"}
     assert completes("train", "videos", "--recipe", "p") == {"paper"}
     assert "--json" not in completes("ui", "--")
     assert completes("classes", "run", "re") == {"rename", "remove"}

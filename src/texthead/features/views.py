@@ -25,7 +25,7 @@ from texthead.features.frames import (
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
 from texthead.models.build import ATTENDED
-from texthead.models.recognizer import AllFrames, Recognizer
+from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, share, together
 from texthead.parallel.loaders import data_loader, worker_faults
 from texthead.parallel.progress import Reporter, silent
@@ -130,7 +130,7 @@ def _one_frame(
 
 def _classify_of(model: Recognizer) -> Classify | None:
     """Return what predicts each frame as a clip of its own; None if the model has no classes, or needs whole clips."""
-    if not hasattr(model.head, "names") or isinstance(model.temporal, AllFrames) or not model.sees_frames_apart:
+    if not hasattr(model.head, "names") or not model.sees_frames_apart:
         return None
 
     def classify(features: Float[Tensor, "frames dim"]) -> Tensor:

@@ -23,7 +23,7 @@ from texthead.recipes import EngineName, Recipe
 from texthead.runs.folder import describe
 from texthead.training.checkpoints import begin, load_state
 from texthead.training.execution import Execution, RunInfo
-from texthead.training.matching import Matching
+from texthead.training.objective import Objective
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import Trained, check_execution
 
@@ -76,7 +76,7 @@ def run_folder(
     model: Recognizer,
     train_set: Dataset,
     recipe: Recipe,
-    objective: Matching | None,
+    objective: Objective | None,
     execution: Execution,
     info: RunInfo,
     *,
@@ -89,7 +89,9 @@ def run_folder(
     Raises: RunError as `train`, or if the processes have different runs or options.
     """
     pixels = model.spec.pixels(recipe)
-    objective_json = {} if objective is None else {"objective": objective.config()}
+    objective_json = (
+        {} if objective is None else {"objective": {**objective.config(), "trains_text": objective.trains_text}}
+    )
     about, classes = describe(model, recipe, pixels, info.names)
     about = json.loads(json.dumps({**about, "command": info.command, **objective_json}))
     options = (resume, execution.checkpoint_every, execution.shard, execution.compiled)
