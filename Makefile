@@ -7,11 +7,12 @@ DATA ?= ../shared/data
 .PHONY: install demo test test-slow test-all nightly test-browser test-oldest fuzz check lint types docs pictures commands messages licences constraints notebooks dist bench fewshot clean
 
 # Runs again only when the package's metadata changes.
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml paper/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	# Python 3.11 brings a pip that resolves in twice the time.
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --no-compile --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-deps --editable ./paper
 	# pip would compile on one core. Packages hold some files for other versions of Python, which do not compile.
 	$(BIN)/python -m compileall -qq -j 0 -x /tests/ $(VENV)/lib > $(VENV)/compileall.log 2>&1 || true
 	$(BIN)/pip install --quiet --upgrade --target $(VENV)/check-jsonschema 'check-jsonschema>=0.37'
@@ -55,6 +56,7 @@ $(VENV)-oldest/.installed: pyproject.toml tools/oldest.py
 	$(PYTHON) -m venv $(VENV)-oldest
 	$(PYTHON) tools/oldest.py > $(VENV)-oldest/constraints.txt
 	$(VENV)-oldest/bin/pip install --quiet --editable '.[dev]' --constraint $(VENV)-oldest/constraints.txt
+	$(VENV)-oldest/bin/pip install --quiet --no-deps --editable ./paper
 	touch $@
 
 test-oldest: $(VENV)-oldest/.installed

@@ -32,11 +32,11 @@ import torch.nn.functional as F
 import texthead as th
 from benchmarks import videos
 from benchmarks.rounds import table
+from paper.costs import Costs
 from texthead.data.clips import TrainClips
 from texthead.encoders.encoder import Visual, build_visual
 from texthead.encoders.openclip import tower_spec
 from texthead.features.engine import Engine
-from texthead.models.cost import Costs
 from texthead.training.step import set_training
 
 FRAMES, STORED, CLASSES = 8, 32, 400

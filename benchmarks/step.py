@@ -40,6 +40,7 @@ from benchmarks.rounds import (
     ratios,
     table,
 )
+from paper.matching import Matching
 from texthead.data.clips import TrainClips
 from texthead.models.temporal import MeanPool
 from texthead.training.step import set_training
@@ -94,7 +95,7 @@ def ours(folder: Path, steps: int, text: str | None = None, gather: bool = False
     clip, data = clip_and_data(folder, steps)
     encoder, model = make_model()
     marks = watched(model)
-    objective = th.Matching(encoder.text if text == "online" else None, gather=gather) if text else None
+    objective = Matching(encoder.text if text == "online" else None, gather=gather) if text else None
     with (
         tempfile.TemporaryDirectory() as out,
         mock.patch.object(TrainClips, "__getitem__", lambda self, key: (clip, self.targets[key[1]], key[1])),

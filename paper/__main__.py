@@ -21,6 +21,7 @@ from paper.unused import show
 from paper.worlds import Scale
 from texthead.cli import reader_gone
 from texthead.errors import RunError, TextheadError
+from texthead.extensions import find
 
 SCALES: tuple[Scale, ...] = ("mini", "full")  # smoke runs only test the code
 
@@ -247,6 +248,7 @@ def decide_all(options: argparse.Namespace) -> None:
     """Run more seeds until every claim is decided or the budget is spent."""
     from paper.deciding import decide
 
+    _check_installed()
     if not options.hours > 0:
         raise RunError(f"--hours must be above 0, got {options.hours}")
     setting = Setting(Runtime("mini", options.data, options.kept), seeds_of("mini"), options.workers)
@@ -254,8 +256,15 @@ def decide_all(options: argparse.Namespace) -> None:
         decide(setting, Store(options.results, "mini"), pool, options.hours, _say)
 
 
+def _check_installed() -> None:
+    """Raise RunError unless the heads of paper/ are registered, as those of any package are."""
+    if not {"normal", "orthogonal", "templates", "prompt"} <= find("texthead.heads").keys():
+        raise RunError("the heads of paper/ are not installed: `pip install -e ./paper` in the checkout")
+
+
 def run_all(options: argparse.Namespace) -> None:
     """Run one experiment, or all in order."""
+    _check_installed()
     names = NAMES if options.name == "all" else (options.name,)
     for name in names:
         module(name)

@@ -18,6 +18,9 @@ import texthead as th
 from paper import data, tinyclip
 from paper.class_draws import half_classes, unseen_classes
 from paper.data import Runtime
+from paper.heads import TemplatesHead
+from paper.matching import Matching
+from paper.prompt_head import PromptHead
 from paper.rows import Job, Row
 from paper.worlds import smoke
 from texthead import recipes
@@ -30,6 +33,8 @@ from texthead.models import RowInputs, as_head, class_correlation, make_head, ma
 from texthead.text import fill_templates
 from texthead.training import with_margin
 
+# Changes of a row that are options of the heads in paper/, not of a recipe.
+OF_HEADS = ("template_use", "context")
 HELD_OUT = 0.2
 HALVES = 10
 # Frames per forward pass in evaluation.
@@ -109,6 +114,10 @@ class Bench:
             lda_shrinkage="auto" if self.row.lda_shrinkage is None else self.row.lda_shrinkage,
             lda_centred=self.row.lda_centred,
         )
+        if self.row.head == "prompt":
+            return PromptHead.start(inputs, context=int(self.row.changes.get("context", 0)))  # pyright: ignore[reportArgumentType]
+        if self.row.changes.get("template_use") == "drawn":
+            return TemplatesHead.start(inputs)
         return make_head(self.row.head, inputs, trainable=self.row.train_head)
 
     def scores(self, model: th.Recognizer) -> dict[str, dict[str, Any]]:
@@ -215,7 +224,8 @@ def recipe_for(row: Row, items: int, seed: int) -> th.Recipe:
     """Build the row's recipe; `row.steps` sets the epochs, given the number of training items."""
     make: Callable[..., th.Recipe] = getattr(recipes, row.recipe)
     # The paper's loss, also with the recipe `small`.
-    changes = {"class_shares": "labels", **row.changes, "seed": seed}
+    own = {key: value for key, value in row.changes.items() if key not in OF_HEADS}
+    changes: dict[str, Any] = {"class_shares": "labels", **own, "seed": seed}
     epochs = changes.pop("epochs", None)
     recipe = make(**changes)
     if row.steps is not None:
@@ -234,7 +244,7 @@ def train(bench: Bench, model: th.Recognizer, watch: "Watch | None" = None) -> l
     objective = None
     if row.matching:
         text = bench.encoder.text if row.online else None
-        objective = th.Matching(text, targets=row.matching, gather=row.gather)
+        objective = Matching(text, targets=row.matching, gather=row.gather)
     with tempfile.TemporaryDirectory() as folder:
         return th.train(
             model,

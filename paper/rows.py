@@ -15,10 +15,11 @@ class Row:
         data: data set name, as in `paper.data`.
         encoder: an argument of `load_encoder`, or "tinyclip-vit", "tinyclip-vit@SIZE", "tinyclip-resnet".
         text: a text-only encoder for the classifier rows, mapped to the visual width; "minilm" is the one in `mini`.
-        recipe, changes: a function of `texthead.recipes`, and the fields of its recipe to override.
+        recipe, changes: a function of `texthead.recipes`, and the fields of its recipe to override; also options of
+            heads in paper/, such as `context`.
         steps: minimum number of optimizer steps; sets the epochs. None keeps the recipe's epochs.
         full_length: repeat the few items until an epoch is as long as with all items, as the published code does.
-        head, train_head: as in `texthead train`.
+        head, train_head: as in `texthead train`, with the heads in paper/.
         head_rate: learning rate of new modules relative to the encoder's; None is the recipe's.
         lda_items: maximum items per class for fitting LDA.
         lda_shrinkage: shrinkage of LDA's within-class covariance; None is Ledoit and Wolf's estimate.

@@ -6,7 +6,7 @@ Issue:   whether the scene predicts a data set's classes, which the published co
 Answer:  three linear probes on the run's visual encoder, mean over frames: trained and tested on whole clips, on the
          middle frame, and on the background, which is the median over the clip's frames of every pixel. So a low
          number is not an input that the classifier never saw. The median removes what covers a pixel in less than
-         half of the frames. Then the run itself with frames in order, shuffled and reversed (`texthead.order_test`).
+         half of the frames. Then the run itself with frames in order, shuffled and reversed (`paper.frame_order`).
 Here:    not run at full scale: neither weights nor videos are here. Without RUN: moving drawings, whose classes are a
          thing and its motion. Backgrounds say nothing, but the median keeps traces of the motion: 54.2 % (12 classes,
          10 training and 10 test clips of each; chance 8.3 %).
@@ -19,10 +19,11 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 import texthead as th
+from paper.frame_order import blind_to_order, order_test
 from paper.questions import Inputs, lead, rate
 from paper.section import Section, Table
 from texthead.errors import RunError
-from texthead.evaluation import Evaluation, blind_to_order
+from texthead.evaluation import Evaluation
 from texthead.transfer import logistic_head
 
 LEAST, PER_CLASS = 3, 60
@@ -92,7 +93,7 @@ def answer(inputs: Inputs) -> Section:
         rows = [["in any order", rate(right, groups), "does not see the order", "-"]]
     else:
         rows = [["in order", rate(right, groups), "-", "-"]]
-        for row in th.order_test(run.model, scored, protocol, inputs.reading).rows:
+        for row in order_test(run.model, scored, protocol, inputs.reading).rows:
             cost = lead(-row.lost, -row.high, -row.low)
             rows.append([row.order, f"{row.top1:.1f}", cost, f"{row.changed:.1f}"])
         notes.append("Other answer: percent of items with another prediction than in order, right or wrong.")

@@ -25,6 +25,7 @@ from jaxtyping import Float, Int, UInt8
 from open_clip.model import resize_pos_embed
 from torch import Tensor, nn
 
+from paper.matching import matching_loss
 from paper.shapes import (
     FORMS,
     OPPOSITES,
@@ -42,7 +43,6 @@ from texthead.encoders import Visual, load_encoder, openai_tokenizer, openclip_t
 from texthead.errors import EncoderError
 from texthead.files import cache_dir, read_json, write_json
 from texthead.parallel import Reporter
-from texthead.training import matching_loss
 
 Tower = Literal["vit", "resnet"]
 

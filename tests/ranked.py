@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from made import PIXELS, SMALL, SPEC, noise, write_video
+from paper.matching import Matching
 from texthead.data import Dataset, Item, Protocol, Views
 from texthead.encoders import Encoder, load_encoder
 from texthead.evaluation.evaluate import evaluate
@@ -38,7 +39,6 @@ from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
 from texthead.training.execution import Execution, Shard
 from texthead.training.inputs import feature_clips
-from texthead.training.matching import Matching
 from texthead.training.optimizer import begin_step
 from texthead.training.step import Trained, is_cut
 from texthead.training.train import train

@@ -11,14 +11,11 @@ recipes                                  functions that return all hyper-paramet
 export, push_to_hub                      write a run as a folder that predicts without texthead; upload it to a hub
 TextHeadClassifier                       a scikit-learn estimator that takes media files
 FrozenHead, TrainableHead, LinearHead    the first two take weight rows of your own
-TemplatesHead, PromptHead                several templates; a learned prompt
 add_classes, rename_class, remove_classes, merge_classes, save_classes
 text_weights, text_rows, random_weights, orthogonal_weights, lda_weights, class_correlation
 MeanPool, TemporalTransformer, AttentivePool, TemporalConv, TokenConv
-Matching, matching_loss                  contrastive loss against the texts of the batch, for comparison
 Protocol, Reading, Views, average_views, mean_average_precision
 FrozenEncoder                            features of files, for heads of your own
-order_test                               test whether predictions depend on the order of frames
 
 `__init__.pyi` lists the public names. Each is imported on first use, since most import torch.
 """

@@ -37,7 +37,6 @@ from .evaluation.calibration import Calibration as Calibration
 from .evaluation.calibration import calibrate as calibrate
 from .evaluation.evaluate import average_views as average_views
 from .evaluation.evaluate import evaluate as evaluate
-from .evaluation.frame_order import order_test as order_test
 from .evaluation.reliability import expected_calibration_error as expected_calibration_error
 from .features.frozen import FrozenEncoder as FrozenEncoder
 from .features.reading import Reading as Reading
@@ -50,10 +49,8 @@ from .models.head_rows import text_rows as text_rows
 from .models.head_rows import text_weights as text_weights
 from .models.heads import FrozenHead as FrozenHead
 from .models.heads import LinearHead as LinearHead
-from .models.heads import TemplatesHead as TemplatesHead
 from .models.heads import TrainableHead as TrainableHead
 from .models.heads import text_head as text_head
-from .models.prompt_head import PromptHead as PromptHead
 from .models.recognizer import Recognizer as Recognizer
 from .models.temporal import AttentivePool as AttentivePool
 from .models.temporal import MeanPool as MeanPool
@@ -70,8 +67,6 @@ from .runs.run import load_run as load_run
 from .runs.run import save_calibration as save_calibration
 from .training.execution import Execution as Execution
 from .training.execution import RunInfo as RunInfo
-from .training.matching import Matching as Matching
-from .training.matching import matching_loss as matching_loss
 from .training.train import train as train
 from .transfer.comparison import compare as compare
 from .transfer.run_training import RunOptions as RunOptions

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 OURS = "texthead"
-KINDS = ("commands", "encoders", "heads", "readers", "sources")
+KINDS = ("augmentations", "commands", "encoders", "heads", "losses", "readers", "sources", "temporal")
 
 
 @dataclass(frozen=True)
@@ -198,4 +198,5 @@ def _entry_points(_: tuple[tuple[str, int], ...]) -> Any:  # SelectableGroups in
 
 
 def _kind(group: str) -> str:
-    return group.rpartition(".")[2].removesuffix("s")
+    kind = group.rpartition(".")[2]
+    return {"losses": "loss", "temporal": "temporal module"}.get(kind, kind.removesuffix("s"))

@@ -16,29 +16,45 @@ from texthead.errors import (
     did_you_mean,
     either,
 )
-from texthead.extensions import find, find_one
+from texthead.extensions import Extension, find
 
-# The heads that training can start with: rows, or subclasses of `models.heads.Head`. The entry points of installed
-# packages in this group add more.
-HEAD_GROUP = "texthead.heads"
+# The heads that training can start with: rows, or subclasses of `models.heads.Head`.
 HEADS = {
     "text": "texthead.models.head_rows:text",
     "lda": "texthead.models.head_rows:lda",
-    "normal": "texthead.models.head_rows:normal",
-    "orthogonal": "texthead.models.head_rows:orthogonal",
     "cosine": "texthead.models.head_rows:cosine",
-    "prompt": "texthead.models.prompt_head:PromptHead",
     "linear": "texthead.models.heads:LinearHead",
+}
+
+# Subclasses of `models.temporal.Temporal`, functions of a model that return a `training.objective.Objective`, and
+# functions of a clip.
+TEMPORALS = {
+    "mean": "texthead.models.temporal:MeanPool",
+    "transformer": "texthead.models.temporal:TemporalTransformer",
+    "attentive": "texthead.models.temporal:AttentivePool",
+    "vjepa2": "texthead.models.temporal:VJEPA2Pool",
+    "conv": "texthead.models.temporal:TemporalConv",
+    "token-conv": "texthead.models.temporal:TokenConv",
+}
+LOSSES = {"cross-entropy": "texthead.training.objective:cross_entropy"}
+AUGMENTATIONS = {
+    "none": "texthead.data.transforms:unchanged",
+    "rand-augment": "texthead.data.transforms:rand_augment",
+}
+
+# What an option names: the group of the entry points by which installed packages add more, and our own.
+NAMED = {
+    "head": ("texthead.heads", HEADS),
+    "temporal": ("texthead.temporal", TEMPORALS),
+    "loss": ("texthead.losses", LOSSES),
+    "augment": ("texthead.augmentations", AUGMENTATIONS),
 }
 
 # Methods that fit a head to the features of a frozen encoder, the default first.
 MethodName = Literal["text-probe", "probe", "zero-shot", "zero-shot-centred"]
 
-# How frequent classes are in what will be predicted: equally, as in the labels, as estimated from unlabelled files, or
-# the share of each class.
-CLASS_SHARES = ("equal", "labels", "estimate")
-
-ClassShares = str | Mapping[str, Any]
+# How frequent classes are in what will be predicted: equally, or as in the labels.
+ClassShares = Literal["equal", "labels"]
 
 # Engines that compute the features of a frozen encoder (features/engine.py).
 EngineName = Literal["auto", "eager", "onnxruntime", "onnxruntime:cuda"]
@@ -47,7 +63,7 @@ EngineName = Literal["auto", "eager", "onnxruntime", "onnxruntime:cuda"]
 Decode = Literal["reduced", "exact"]
 
 # Heads for an encoder without a text tower.
-WITHOUT_TEXT = ", ".join(kind for kind in HEADS if kind not in ("text", "prompt"))
+WITHOUT_TEXT = ", ".join(kind for kind in HEADS if kind != "text")
 
 # Frames of a clip, and its side in pixels. Larger values are mistakes, or meant to exhaust memory.
 MOST_FRAMES = 1024
@@ -59,11 +75,17 @@ MOST_RATE = 1e30  # Learning rate; AdamW's floats overflow above.
 MOST_PIXELS = 2**28  # 0.8 GB of frames, as 1,024 of 512 x 512
 
 
-def check_head(name: str) -> None:
-    """Raise RunError unless texthead or an installed package has a head of this name; nothing is imported."""
-    if find_one(HEAD_GROUP, name, HEADS) is None:
-        heads = [head for head, extension in find(HEAD_GROUP, HEADS).items() if head in HEADS or not extension.ours]
-        raise RunError(f"`head` must be {either(heads)}, or a head of a package that you install, got {name!r}")
+def named(option: str, name: str) -> Extension:
+    """Return the entry that an option of `NAMED` names, texthead's own or a package's; nothing is imported.
+
+    Raises:
+        RunError: no installed package has it.
+    """
+    entries = find(*NAMED[option])
+    if name not in entries:
+        known = [each for each, entry in entries.items() if each in NAMED[option][1] or not entry.ours]
+        raise RunError(f"`{option}` must be {either(known)}, or from a package that you install, got {name!r}")
+    return entries[name]
 
 
 def check_clip_size(frames: int, size: int, resize: int) -> None:
@@ -79,16 +101,10 @@ _RULES: list[Rule] = [
     (("lr", "lr_new"), lambda rate: 0 <= rate <= MOST_RATE, f"from 0 to {MOST_RATE:g}"),
     (("area",), lambda area: 0 < area[0] <= area[1] <= 1, "above 0 and at most 1, low end first"),
     (("ratio",), lambda ratio: 0 < ratio[0] <= ratio[1] < math.inf, "above 0 and finite, low end first"),
-    (("patch_dropout", "beta1", "beta2"), lambda fraction: 0 <= fraction < 1, "at least 0 and below 1"),
-    (("rand_magnitude",), lambda strength: 0 <= strength <= 30, "from 0 to 30"),
+    (("patch_dropout",), lambda fraction: 0 <= fraction < 1, "at least 0 and below 1"),
     (("weight_decay", "clip_norm"), lambda number: 0 <= number < math.inf, "at least 0 and finite"),
     (("scale",), lambda scale: scale is None or 0 < scale < math.inf, "positive and finite"),
     (("template",), bool, "one or more"),
-    (
-        ("class_shares",),
-        lambda shares: isinstance(shares, Mapping) or shares in CLASS_SHARES,
-        f"{either(CLASS_SHARES)}, or the share of each class",
-    ),
 ]
 
 
@@ -120,18 +136,15 @@ class Recipe:
         ratio: range of the random box's width over height.
         flip: probability of mirroring a clip.
         gray: probability of converting a clip to greyscale.
-        rand_augment: RandAugment operations per training clip or frame; 0 is none.
-        rand_magnitude: strength of RandAugment operations, from 0 to 30.
-        rand_policy: RandAugment drawn once per clip from torchvision's 14 operations, or anew for every frame from 16
-            of an older package, Invert and Cutout among them.
+        augment: what training clips go through before they are cropped: nothing (none), torchvision's RandAugment
+            (rand-augment), or what an installed package has under this name; rand-augment draws two operations per
+            clip.
         epochs: passes over the training items.
         batch: clips per optimiser step.
         accumulate: forward and backward passes per optimiser step; each takes batch / accumulate clips, rounded up.
         lr: peak learning rate of pretrained weights and of the logit scale.
         lr_new: peak learning rate of the temporal module and of a trainable head.
         weight_decay: weight decay of AdamW.
-        beta1: beta1 of AdamW.
-        beta2: beta2 of AdamW.
         warmup: epochs of linear warm-up; cosine decay follows.
         schedule_every: steps between changes of the learning rate.
         clip_norm: largest gradient norm (0: no limit).
@@ -151,19 +164,17 @@ class Recipe:
         temporal: module between frames and head, or convolutions over frames inside the encoder; "attentive" is
             a learned query over the frames, or over the grid of a video encoder, "vjepa2" the probe of V-JEPA 2, which
             has self-attention before it, "conv" is for the last stages of a convolutional encoder, "token-conv" for the
-            class tokens of a ViT; images (one frame) always use "mean".
-        conv_start: initial temporal convolutions: a shift of a quarter of the channels each way, or the identity.
+            class tokens of a ViT, or what an installed package has under this name; images (one frame) always use
+            "mean".
         width: width of the temporal transformer's blocks, or of attentive pooling; None is the feature dimension.
         layers: blocks of the temporal transformer, or self-attention layers of "vjepa2" (published: 3).
         template: prompt for the class names, with one {} for the name, or several of them (on the command line, a .txt
             file with one per line).
-        template_use: several templates in training: the mean of their rows, or one drawn per class and pass.
-        template_pooling: several templates in testing: the mean of their rows, or of their probabilities.
-        context: number of learned context vectors before the name (head prompt), initialised at random (0: initialised
-            with the template's words before {}).
-        class_shares: how frequent classes are in what will be predicted: equally (equal), as in the labels (labels), as
-            in unlabelled files (estimate), or the share of each class (on the command line, a .json of class: share);
-            fine-tuning adds log(label share / class share) to the logits in its loss (Menon et al., ICLR 2021).
+        loss: the loss of fine-tuning: the cross-entropy over all classes, or what an installed package has under this
+            name.
+        class_shares: how frequent classes are in what will be predicted: equally (equal), or as in the labels (labels);
+            for equal shares, fine-tuning adds log(label share x classes) to the logits in its loss (Menon et al., ICLR
+            2021).
         seed: random seed.
     """
 
@@ -183,17 +194,13 @@ class Recipe:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: Share = 0.0
     gray: Share = 0.0
-    rand_augment: NonNegativeInt = 0
-    rand_magnitude: int = 9
-    rand_policy: Literal["clip", "frame"] = "clip"
+    augment: str = "none"
     epochs: PositiveInt = 30
     batch: PositiveInt = 128
     accumulate: int = 1
     lr: float = 5e-6
     lr_new: float = 5e-5
     weight_decay: float = 0.2
-    beta1: float = 0.9
-    beta2: float = 0.999
     warmup: float = 5.0
     schedule_every: PositiveInt = 1
     clip_norm: float = 0.0
@@ -207,14 +214,11 @@ class Recipe:
     scale: float | None = None
     learn_scale: bool = True
     center: bool = False
-    temporal: Literal["mean", "transformer", "attentive", "vjepa2", "conv", "token-conv"] = "transformer"
-    conv_start: Literal["shift", "identity"] = "shift"
+    temporal: str = "transformer"
     width: PositiveInt | None = None
     layers: PositiveInt = 6
     template: str | tuple[str, ...] = "{}"
-    template_use: Literal["mean", "drawn"] = "mean"
-    template_pooling: Literal["features", "probabilities"] = "features"
-    context: NonNegativeInt = 0
+    loss: str = "cross-entropy"
     class_shares: ClassShares = "labels"
     seed: NonNegativeInt = 0
 
@@ -265,7 +269,10 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     names = [field.name for field in fields(Recipe)]
     for unknown in sorted(changes.keys() - {*names}):
         raise RunError(f"recipe has no option {unknown!r}{did_you_mean(unknown, names) or ': th.Recipe lists them'}")
-    return replace(recipe, **changes)
+    changed = replace(recipe, **changes)
+    for option in ("temporal", "loss", "augment"):
+        named(option, getattr(changed, option))
+    return changed
 
 
 def paper(**changes) -> Recipe:
@@ -285,14 +292,12 @@ def paper(**changes) -> Recipe:
 def text4vis(**changes) -> Recipe:
     """Return the settings of the published logs.
 
-    Command: as `paper`, with --recipe text4vis. The released code: the same with --rand-augment 0.
+    Command: as `paper`, with --recipe text4vis. The released code: the same with --augment none.
     Expected: 81.40 top-1 on Kinetics-400, one view (the published log's number; 8 GPUs x 32 clips). No number is
     published for the released code, which comments out RandAugment.
     Differences from `paper`: batch 256, RandAugment with two operations of strength 9, bilinear random resized crops,
     flips, a fifth of the clips gray, and a learning rate that starts at 0 and changes every tenth step only.
-    RandAugment is drawn anew for every frame, as the logs of Kinetics-400 print it; its operations and their ranges are
-    those of an older package, inferred and from memory, not confirmed (--rand-policy clip: torchvision's, once per
-    clip).
+    RandAugment is torchvision's, drawn once per clip; the logs of Kinetics-400 print one that is drawn for every frame.
     For something-something the published code squashes frames to 320x240 pixels, cuts as --crop multi-scale and swaps
     the labels of three pairs of classes in flipped clips. --crop multi-scale --resize 240 comes closest: it keeps the
     shape of frames, and flips are off because class names say left or right.
@@ -304,8 +309,7 @@ def text4vis(**changes) -> Recipe:
         crop_interpolation="bilinear",
         flip=0.5,
         gray=0.2,
-        rand_augment=2,
-        rand_policy="frame",
+        augment="rand-augment",
         batch=256,
         schedule_every=10,
         template="a video of a person {}.",

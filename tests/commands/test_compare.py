@@ -106,8 +106,6 @@ def test_unbalanced_labels_are_mentioned_if_that_matters(images, compare, tmp_pa
     prints(out, "1 of 3 classes have fewer than 3 items")
     prints(compare(few, "--set", "class_shares=labels")[0], "2 to 5 a class", "predictions assume the same shares")
     assert "unbalanced" not in compare(images)[0]
-    out, _ = compare(few, "--set", "class_shares=estimate", "--unlabelled", images.parent)
-    prints(out, "estimated class shares", "red", "green", "blue")
 
 
 @pytest.mark.slow

@@ -126,17 +126,6 @@ def test_a_report_after_edits_has_the_new_names(run, works, tmp_path):
 
 
 @pytest.mark.slow
-def test_order_test_in_train_and_report(tmp_path, works):
-    """With a frozen encoder the frames are already encoded; the report written again has the same numbers."""
-    _, run = trained(tmp_path, write_video, ".mp4", "--set", "temporal=transformer", "--set", "frames=3")
-    _, first = page_of(run / "report.html")
-    works("report", run, "--out", tmp_path / "again.html", *QUICK, "--saliency", 1)
-    _, again = page_of(tmp_path / "again.html")
-    assert len(orders(first)) == 3
-    assert orders(first) == orders(again)
-
-
-@pytest.mark.slow
 def test_what_cannot_be_reported_is_one_line(images, run, tmp_path, refused):
     split = json.loads((run / "split.json").read_text())
     gone = tmp_path / "gone.png"

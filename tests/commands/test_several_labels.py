@@ -148,8 +148,6 @@ def test_what_needs_one_label_is_refused_in_one_line(run: Path, labels: Path, re
         refused("one label per file", "predict", run, run.parent, option, *value, "--workers", 0)
     refused("one label per file", "predict", run, run.parent, "--at-least", 0.9, "--workers", 0)
     train = ("train", labels, "--out", tmp_path / "out", "--workers", 0)
-    (tmp_path / "shares.json").write_text('{"red": 2, "green": 1, "blue": 1}')
-    refused("one label each", *train, "--tune", "none", "--class-shares", tmp_path / "shares.json")
     refused("one label each", *train, "--tune", "all", "--head", "lda", "--set", "epochs=1")
     refused("one label each", *train, "--unlabelled", run.parent)
 

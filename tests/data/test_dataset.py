@@ -17,7 +17,7 @@ from texthead.data import Pixels, Protocol, Views, read_dataset, read_files, spl
 from texthead.data.clips import FrameBank, TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, splits_of
 from texthead.errors import DataError, MediaError, TextheadError
-from texthead.media import MediaPath, Video, reader
+from texthead.media import MediaPath, Video
 from texthead.recipes import Recipe
 
 WIDTH, HEIGHT = 48, 32
@@ -571,13 +571,6 @@ def test_frames_of_a_training_clip_are_a_stride_apart(filmed):
     assert found == {tuple(range(start, start + 8, 2)) for start in range(5)}
     # If the window is longer than the video, the frames are spread as without a stride.
     assert read_numbers(train_clips(filmed, stride=4)[0, 2][0]) == read_numbers(train_clips(filmed)[0, 2][0])
-
-
-def test_rand_augment_per_frame_ignores_how_frames_are_decoded(filmed, monkeypatch):
-    clips = train_clips(filmed, rand_augment=2, rand_policy="frame")
-    together = [clips[epoch, 2][0] for epoch in range(4)]
-    monkeypatch.setattr(reader, "_BATCH_BYTES", 1)
-    assert all(torch.equal(clips[epoch, 2][0], clip) for epoch, clip in enumerate(together))
 
 
 def test_each_repetition_of_an_item_is_drawn_anew(filmed):

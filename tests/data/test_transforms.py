@@ -1,20 +1,17 @@
 """One crop box per clip, the same random draws for any output, and exact pixels without scaling."""
 
 import numpy as np
-import PIL.Image
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ImageEnhance, ImageOps
-from sklearn.datasets import load_sample_image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from messages import refuses
 from texthead.data.protocol import Pixels
-from texthead.data.transforms import _multi_scale, _operations, _rand_augment_frames, augment, view_crops
+from texthead.data.transforms import _multi_scale, augment, view_crops
 from texthead.errors import DataError
 from texthead.recipes import Recipe
 
@@ -192,7 +189,7 @@ def test_multi_scale_boxes_are_the_published_ones():
 
 def test_rand_augment_is_torchvisions_drawn_once_a_clip():
     frames = clip(40, 40, 4)
-    spec = spec_of(40, 40, **PLAIN, rand_augment=2)
+    spec = spec_of(40, 40, **PLAIN, augment="rand-augment")
     out = augment(frames, *spec, np.random.default_rng(3))
     with torch.random.fork_rng():
         torch.manual_seed(int(np.random.default_rng(3).integers(2**63)))
@@ -204,102 +201,6 @@ def test_rand_augment_is_torchvisions_drawn_once_a_clip():
     different = [augment(frames, *spec, np.random.default_rng(seed)) for seed in range(6)]
     assert torch.equal(before, torch.random.get_rng_state())
     assert len({tuple(one.flatten()[:200].tolist()) for one in different}) > 1
-
-
-# With less contrast than the original, which AutoContrast would not change.
-PHOTO = ImageEnhance.Contrast(PIL.Image.fromarray(load_sample_image("china.jpg")).resize((341, 256))).enhance(0.7)
-
-
-def pixels_of(picture: PIL.Image.Image) -> torch.Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
-
-
-def moved(*terms: float) -> PIL.Image.Image:
-    return PHOTO.transform(PHOTO.size, PIL.Image.Transform.AFFINE, terms)
-
-
-# The operations of the package as Pillow has them.
-WITH_PILLOW = {
-    "AutoContrast": lambda _: ImageOps.autocontrast(PHOTO),
-    "Equalize": lambda _: ImageOps.equalize(PHOTO),
-    "Invert": lambda _: ImageOps.invert(PHOTO),
-    "Rotate": PHOTO.rotate,
-    "Posterize": lambda bits: ImageOps.posterize(PHOTO, max(1, int(bits))),
-    "Solarize": lambda least: ImageOps.solarize(PHOTO, least),
-    "SolarizeAdd": lambda added: PHOTO.point(lambda value: value + int(added) if value < 128 else value),
-    "Color": lambda factor: ImageEnhance.Color(PHOTO).enhance(factor),
-    "Contrast": lambda factor: ImageEnhance.Contrast(PHOTO).enhance(factor),
-    "Brightness": lambda factor: ImageEnhance.Brightness(PHOTO).enhance(factor),
-    "Sharpness": lambda factor: ImageEnhance.Sharpness(PHOTO).enhance(factor),
-    "ShearX": lambda slope: moved(1, slope, 0, 0, 1, 0),
-    "ShearY": lambda slope: moved(1, 0, 0, slope, 1, 0),
-    "TranslateX": lambda pixels: moved(1, 0, -pixels, 0, 1, 0),
-    "TranslateY": lambda pixels: moved(1, 0, 0, 0, 1, -pixels),
-}
-
-
-@pytest.mark.parametrize("name", WITH_PILLOW)
-def test_an_operation_per_frame_is_pillows(name):
-    least, most, operation = _operations()[name]
-    for magnitude in (0, 9, 30):
-        value = least + (most - least) * magnitude / 30
-        actual, expected = operation(pixels_of(PHOTO), value, 0.5, 0.5), pixels_of(WITH_PILLOW[name](value))
-        assert actual.dtype == torch.uint8
-        # At the edges of a turned picture, one pixel of a thousand is another's neighbour.
-        assert ((actual.int() - expected.int()).abs() > 1).float().mean() < 2e-3
-        same = magnitude == 0 and name in ("Rotate", "SolarizeAdd", "ShearX", "ShearY", "TranslateX", "TranslateY")
-        assert torch.equal(actual, pixels_of(PHOTO)) == (same or (name, magnitude) == ("Solarize", 30))
-
-
-def test_cutout_covers_a_square_that_may_reach_over_the_edge():
-    assert set(_operations()) == {*WITH_PILLOW, "Cutout"}
-    least, most, cut_out = _operations()["Cutout"]
-    assert (least, most) == (0, 40)
-    photo = pixels_of(PHOTO)
-    for across, down, left, top, right, bottom in [
-        (0.5, 0.5, 150, 108, 190, 148),
-        (0.0, 0.0, 0, 0, 20, 20),
-        (1.0, 1.0, 321, 236, 341, 256),
-    ]:
-        expected = photo.clone()
-        expected[..., top:bottom, left:right] = torch.tensor([125, 123, 114])[:, None, None]
-        assert torch.equal(cut_out(photo, 40.0, across, down), expected)
-    assert torch.equal(cut_out(photo, 0.0, 0.5, 0.5), photo)
-
-
-def test_rand_augment_per_frame_draws_anew_for_every_frame():
-    frames = pixels_of(PHOTO).expand(12, -1, -1, -1)
-    per_clip, per_frame = (
-        spec_of(256, 256, **PLAIN, rand_augment=2, rand_policy=policy) for policy in ("clip", "frame")
-    )
-    still = augment(frames, *per_clip, np.random.default_rng(0))
-    assert (still == still[:1]).all()
-    out = augment(frames, *per_frame, np.random.default_rng(0))
-    # Two of 16 operations, some with a sign or a place: equal pairs are rare.
-    assert len({frame.numpy().tobytes() for frame in out}) >= 11
-    # The crop is that of the clip, and a clip that comes in parts has the same draws.
-    assert torch.equal(out, augment(frames, *per_frame, np.random.default_rng(0)))
-    each = np.random.default_rng(0).spawn(1)[0]
-    parts = [augment(part, *per_frame, np.random.default_rng(0), each) for part in frames.split([5, 1, 6])]
-    assert torch.equal(torch.cat(parts), out)
-
-
-def test_every_operation_per_frame_takes_any_picture():
-    for magnitude in (0, 30):
-        spec = spec_of(1, 1, **PLAIN, rand_augment=3, rand_magnitude=magnitude, rand_policy="frame")
-        for shape in ((1, 1), (2, 300), (7, 5)):
-            assert augment(clip(*shape, 60), *spec, np.random.default_rng(0)).shape == (60, 3, 1, 1)
-
-
-def test_operations_per_frame_are_equally_likely_and_signed():
-    """A bright column shows which way TranslateX moves it: 30 pixels at strength 9."""
-    frames = torch.zeros(1600, 3, 1, 64, dtype=torch.uint8)
-    frames[..., 32] = 200
-    _, recipe = spec_of(1, 1, rand_augment=1, rand_policy="frame")
-    out = _rand_augment_frames(frames, recipe, np.random.default_rng(0))
-    columns = out[:, 0, 0].argmax(-1).tolist()
-    # One of 16 operations, half of the times each way: 50, with a standard deviation of 7.
-    assert all(25 < columns.count(column) < 75 for column in (2, 62))
 
 
 def test_box_interpolation_differs_from_frame():

@@ -285,3 +285,11 @@ def test_scores_that_are_no_numbers_are_an_error() -> None:
     features[1] = torch.nan
     with refuses(RunError, "1 of 3"):
         module.head_scores(make_model(), features, pooling="features")
+
+
+def test_no_probability_is_too_small_for_the_mean():
+    scores = torch.tensor([[0.0, -50.0, -300.0, -301.0], [0.0, -60.0, -299.0, -310.0]])
+    mean = average_views(scores[None], torch.nn.Identity(), pooling="probabilities")[0]
+    assert mean.argsort(descending=True).tolist() == [0, 1, 2, 3]
+    expected = (scores.double().softmax(-1).mean(0)).log()
+    assert torch.allclose(mean.double(), expected, atol=1e-4)

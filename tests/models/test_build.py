@@ -31,7 +31,6 @@ from texthead.models.head_rows import (
     RowInputs,
     RowKind,
     lda_weights,
-    orthogonal_weights,
     random_weights,
     text_weights,
 )
@@ -41,10 +40,8 @@ from texthead.models.heads import (
     Head,
     LinearHead,
     ProbeHead,
-    TemplatesHead,
     TrainableHead,
 )
-from texthead.models.prompt_head import PromptHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.recipes import HEADS, WITHOUT_TEXT, Recipe
@@ -126,7 +123,7 @@ def test_each_head_of_ours_is_in_a_table() -> None:
         assert entry.ours
         assert isinstance(kind, RowKind) or kind.start is not Head.start
     assert [name for name in HEADS if not head_kind(name)[0].of_text] == WITHOUT_TEXT.split(", ")
-    with refuses(RunError, "text, lda, normal", "'signs'"):
+    with refuses(RunError, "text, lda, cosine", "'signs'"):
         head_kind("signs")
 
 
@@ -205,10 +202,46 @@ def test_a_broken_package_is_one_line_when_its_head_is_used(
     code: str, parts: list[object], encoder: Encoder, install: Install
 ) -> None:
     install("signs", "texthead.heads", "signs = signs:signs", code)
-    make("normal", encoder, LABELS, RECIPE)
+    make("cosine", encoder, LABELS, RECIPE)
     with refuses(RunError, "head 'signs'", "package signs", *parts) as caught:
         make("signs", encoder, LABELS, RECIPE)
     assert "\n" not in str(caught.value)
+
+
+LAST = """
+import torch
+import texthead as th
+from texthead.models import Temporal
+
+class Last(Temporal):
+    kind = "last"
+    def __init__(self, dim):
+        super().__init__()
+        self.options = {"dim": dim}
+        self.bias = torch.nn.Parameter(torch.zeros(dim))
+    @classmethod
+    def start(cls, recipe, visual):
+        return cls(visual.spec.dim)
+    def forward(self, features):
+        return features[:, -1] + self.bias
+"""
+
+
+@torch.no_grad()
+def test_a_package_adds_a_temporal_module(tmp_path: Path, install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = install("last-frame", "texthead.temporal", "last = last_frame:Last", LAST)
+    module = make_temporal_for(replace(RECIPE, temporal="last"), tiny_visual())
+    module.bias.add_(1.0)
+    model = Recognizer(tiny_visual(), module, FrozenHead(noise(2, SPEC.dim), names=["a", "b"]))
+    folder, clips = put(tmp_path / "run", model), draw(2, 3, SPEC.dim)
+    assert torch.equal(load_run(folder).model.temporal(clips), clips[:, -1] + 1)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(packages)])
+    with refuses(RunError, "'last'", "package that you install"):
+        load_run(folder)
+    with refuses(RunError, "`temporal`", "token-conv", "'last'"):
+        make_temporal_for(replace(RECIPE, temporal="last"), tiny_visual())
+    with refuses(RunError, "Last", "texthead.temporal"):
+        put(tmp_path / "other", model)
 
 
 OPTIONS = {"names": LABELS, "center": noise(SPEC.dim), "text_source": "text:x", "text_map": noise(7, SPEC.dim)}
@@ -220,8 +253,6 @@ OPTIONS = {"names": LABELS, "center": noise(SPEC.dim), "text_source": "text:x", 
     [
         FrozenHead(noise(3, SPEC.dim), scale=7.0, prompts=["a", ["b", "c"], "d"], **OPTIONS),
         TrainableHead(noise(3, SPEC.dim), kind="cosine", names=LABELS),
-        TemplatesHead(noise(2, 3, SPEC.dim), draw=True, pooling="probabilities", kind="text", **OPTIONS),
-        PromptHead(None, context=noise(2, 5), after=".", rows=noise(3, SPEC.dim), **OPTIONS),
         LinearHead(SPEC.dim, names=LABELS),
         ProbeHead(noise(3, SPEC.dim), bias=noise(3), center=noise(SPEC.dim), names=LABELS),
         SpottingHead(noise(3, SPEC.dim), words=noise(3, 4, SPEC.dim), prompts=["a", "b", "d"], names=LABELS),
@@ -238,8 +269,7 @@ def test_a_head_with_other_rows_scores_as_before(head: Head) -> None:
     assert rows is not None
     turned = head.with_rows(rows[[2, 0]], ["juggling", "cello"])
     assert (type(turned), turned.names) == (type(head), ("juggling", "cello"))
-    if not isinstance(head, TemplatesHead):  # it averages probabilities, which depend on the removed classes
-        assert torch.allclose(turned(features), head(features)[:, [2, 0]], atol=1e-5)
+    assert torch.allclose(turned(features), head(features)[:, [2, 0]], atol=1e-5)
     assert torch.equal(turned.rows(), rows[[2, 0]])
     assert len(head.names) == 3, "the head itself stays"
 
@@ -257,16 +287,13 @@ def test_a_text_head_is_made_of_the_names_prompts(encoder: Encoder) -> None:
     assert make("text", encoder, LABELS, replace(RECIPE, scale=7.0)).scale == pytest.approx(7.0)
 
 
-def test_random_orthogonal_and_learned_heads_come_from_the_seed(encoder: Encoder) -> None:
+def test_learned_heads_come_from_the_seed(encoder: Encoder) -> None:
     def generator() -> torch.Generator:
         return torch.Generator().manual_seed(3)
 
     normal = F.normalize(random_weights(3, SPEC.dim, generator=generator()), dim=-1)
-    orthogonal = F.normalize(orthogonal_weights(3, SPEC.dim, generator=generator()), dim=-1)
     linear = LinearHead(SPEC.dim, names=LABELS, generator=generator()).weight
     for kind, rows, made in [
-        ("normal", normal, FrozenHead),
-        ("orthogonal", orthogonal, FrozenHead),
         ("cosine", normal, TrainableHead),
         ("linear", linear, LinearHead),
     ]:
@@ -298,7 +325,7 @@ def test_an_lda_head_is_made_of_at_most_sixty_items_a_class(encoder: Encoder) ->
         make("lda", encoder, LABELS, RECIPE)
 
 
-@pytest.mark.parametrize("kind", ["text", "normal", "orthogonal", "lda"])
+@pytest.mark.parametrize("kind", ["text", "lda"])
 def test_fixed_rows_can_be_trained_from(encoder: Encoder, kind: str) -> None:
     options = {"features": draw(12, SPEC.dim, seed=7), "targets": torch.arange(12) % 3}
     frozen, free = (make(kind, encoder, LABELS, RECIPE, trainable=trainable, **options) for trainable in (False, True))
@@ -311,7 +338,7 @@ def test_fixed_rows_can_be_trained_from(encoder: Encoder, kind: str) -> None:
 def test_center_is_mean_of_training_features(encoder: Encoder) -> None:
     features, targets = 2 + draw(12, SPEC.dim, seed=7), torch.arange(12) % 3
     recipe = replace(RECIPE, center=True)
-    for kind in ("text", "normal", "cosine"):
+    for kind in ("text", "cosine"):
         head = make(kind, encoder, LABELS, recipe, features=features, targets=targets)
         np.testing.assert_allclose(head.center.numpy(), features.double().numpy().mean(0), rtol=1e-5)
         without = make(kind, encoder, LABELS, RECIPE, features=features, targets=targets)
@@ -321,25 +348,13 @@ def test_center_is_mean_of_training_features(encoder: Encoder) -> None:
         make("text", encoder, LABELS, recipe)
 
 
-def test_several_templates_are_one_mean_row_or_stay_apart(encoder: Encoder) -> None:
+def test_several_templates_are_one_mean_row(encoder: Encoder) -> None:
     recipe = replace(RECIPE, template=("a {}.", "{} now"))
     plain = make("text", encoder, LABELS, recipe)
     assert type(plain) is FrozenHead
     assert plain.prompts[0] == ("a PlayingCello.", "PlayingCello now")
     assert torch.equal(plain.weight, text_weights(encoder, LABELS, template=("a {}.", "{} now")))
     assert type(make("text", encoder, LABELS, recipe, trainable=True)) is TrainableHead
-    for changes in ({"template_use": "drawn"}, {"template_pooling": "probabilities"}):
-        head = make("text", encoder, LABELS, replace(recipe, **changes))
-        assert isinstance(head, TemplatesHead)
-        assert head.draw == ("template_use" in changes)
-        assert head.pooling == changes.get("template_pooling", "features")
-        assert torch.allclose(head.variants[1], text_weights(encoder, LABELS, template="{} now"), atol=1e-6)
-        with refuses(DataError, "template"):
-            make("text", encoder, LABELS, replace(RECIPE, **changes))
-        with refuses(DataError, "train"):
-            make("text", encoder, LABELS, replace(recipe, **changes), trainable=True)
-    with refuses(DataError, "prompt", 2):
-        make("prompt", encoder, LABELS, recipe)
 
 
 # --- patch dropout

@@ -24,9 +24,7 @@ from texthead.models.heads import (
     CosineHead,
     FrozenHead,
     LinearHead,
-    TemplatesHead,
     TrainableHead,
-    mean_probability,
     text_head,
 )
 
@@ -301,47 +299,6 @@ def test_a_text_head_takes_the_encoder_s_scale_and_center(letters):
 # ---- several templates
 
 
-def test_template_pooling_of_rows_or_probabilities():
-    variants, features = noise(3, 4, 8), noise(5, 8, seed=1)
-    rows = F.normalize(variants, dim=-1)
-    options = {"names": names(4), "scale": 7.0, "center": noise(8, seed=2)}
-    plain = FrozenHead(rows.mean(0), **options)
-    head = TemplatesHead(variants, **options)
-    assert torch.equal(head(features), plain(features))
-    apart = TemplatesHead(variants, pooling="probabilities", **options)
-    assert torch.equal(apart.train()(features), plain(features)), "that is for testing"
-    apart.eval()
-    each = torch.stack([FrozenHead(one, **options)(features).softmax(-1) for one in variants])
-    assert torch.allclose(apart(features).softmax(-1), each.mean(0), atol=1e-6)
-    assert torch.allclose(apart(features.unflatten(0, (5, 1)))[:, 0], apart(features))
-    assert not [name for name, _ in head.named_parameters() if name != "log_scale"]
-
-
-def test_no_probability_is_too_small_for_the_mean():
-    scores = torch.tensor([[0.0, -50.0, -300.0, -301.0], [0.0, -60.0, -299.0, -310.0]])
-    mean = mean_probability(scores, dim=0)
-    assert mean.argsort(descending=True).tolist() == [0, 1, 2, 3]
-    expected = (scores.double().softmax(-1).mean(0)).log()
-    assert torch.allclose(mean.double(), expected, atol=1e-4)
-
-
-def test_templates_are_drawn_for_each_class_in_training_only():
-    variants, features = noise(3, 4, 8), noise(1, 8, seed=1)
-    head = TemplatesHead(variants, draw=True, names=names(4)).train()
-    each = torch.stack([FrozenHead(one, names=names(4))(features)[0] for one in variants])
-    seen = set()
-    for seed in range(60):
-        torch.manual_seed(seed)
-        drawn = head(features)[0]
-        torch.manual_seed(seed)
-        assert torch.equal(head(features)[0], drawn)
-        which = [int((each[:, c] - drawn[c]).abs().argmin()) for c in range(4)]
-        assert torch.allclose(each[which, range(4)], drawn, atol=1e-4)
-        seen.add(tuple(which))
-    assert len(seen) > 30, "each class draws for itself"
-    assert torch.equal(head.eval()(features), TemplatesHead(variants, names=names(4))(features))
-
-
 def test_a_text_head_of_several_templates(letters):
     given, templates = ["run", "jump"], ("a {}.", "{} now")
     head = text_head(letters, given, template=templates)
@@ -349,10 +306,6 @@ def test_a_text_head_of_several_templates(letters):
     assert torch.allclose(head.weight, F.normalize(each[0] + each[1], dim=-1), atol=1e-6)
     assert head.prompts == (("a run.", "run now"), ("a jump.", "jump now"))
     assert isinstance(head, FrozenHead)
-    apart = text_head(letters, given, template=templates, pooling="probabilities")
-    assert isinstance(apart, TemplatesHead)
-    assert torch.allclose(apart.variants, torch.stack(each), atol=1e-6)
-    assert (apart.kind, apart.prompts) == ("text", head.prompts)
 
 
 # ---- Fig. 1

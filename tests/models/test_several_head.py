@@ -9,8 +9,7 @@ from made import SPEC, noise, tiny_visual, write_untrained
 from texthead.encoders.encoder import Encoder, Text
 from texthead.errors import DataError
 from texthead.models import MeanPool, Recognizer
-from texthead.models.heads import FrozenHead, Head, LinearHead, ProbeHead, TemplatesHead, TrainableHead
-from texthead.models.prompt_head import PromptHead
+from texthead.models.heads import FrozenHead, Head, LinearHead, ProbeHead, TrainableHead
 from texthead.models.several_head import SeveralHead
 from texthead.runs.run import load_run
 
@@ -47,14 +46,12 @@ def heads() -> dict[str, Head]:
     return {
         "frozen": FrozenHead(rows, names=NAMES, scale=20.0, center=center, prompts=prompts),
         "trainable": TrainableHead(rows, names=NAMES, scale=20.0),
-        "templates": TemplatesHead(noise(4, 3, SPEC.dim), names=NAMES, scale=20.0),
-        "prompt": PromptHead(None, NAMES, context=noise(2, 8), after="", read=NAMES, rows=rows, scale=20.0),
         "linear": LinearHead(SPEC.dim, names=NAMES),
         "probe": ProbeHead(rows, bias=noise(3, seed=2), center=center, names=NAMES),
     }
 
 
-@pytest.mark.parametrize("kind", ["frozen", "trainable", "templates", "prompt", "linear", "probe"])
+@pytest.mark.parametrize("kind", ["frozen", "trainable", "linear", "probe"])
 def test_a_run_keeps_head_bias_and_thresholds(kind: str, tmp_path: Path) -> None:
     bias, thresholds = torch.tensor([-3.0, -4.0, -5.0]), torch.tensor([0.5, -0.25, 0.0])
     head, features = SeveralHead(heads()[kind], bias=bias, thresholds=thresholds).eval(), noise(5, SPEC.dim, seed=3)

@@ -12,7 +12,6 @@ import torch
 from messages import prints
 from pages import SCRIPT, Page, assert_self_contained
 from texthead.evaluation.calibration import calibrate
-from texthead.evaluation.frame_order import OrderTest, Reordered
 from texthead.evaluation.reliability import confidences, expected_calibration_error
 from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.recipes import small
@@ -71,7 +70,6 @@ def full_page() -> str:
             Strip("other.mp4", FRAMES, [("archery", 0.75)], [SCRIPT], 9, **wrong),
         ],
         prompts={name: f"a video of a person {name}." for name in NAMES},
-        order=OrderTest(20, 60.0, (0, 1), (Reordered("reversed", 20.0, 40.0, 15.5, 60.25, 50.0),)),
         edited=f"renamed 'a' to '{SCRIPT}'",
     )
 
@@ -79,13 +77,13 @@ def full_page() -> str:
 def test_run_report_holds_everything_and_runs_nothing(full_page):
     page = Page(full_page)
     assert_self_contained(full_page, page)
-    assert page.attributes("href") == [f"#section-{number}" for number in range(1, 12)]
+    assert page.attributes("href") == [f"#section-{number}" for number in range(1, 11)]
     # The result, its pictures, numbers, how the run was made; the rows of the head last.
     assert page.strings[2:4] == ["60 % of 20 test images are right", f"archery is often called {SCRIPT}"]
-    links = page.strings[5:16]
+    links = page.strings[5:15]
     assert links == [
         *("Confusions", "Most confident mistakes", "Most confident correct predictions", "Methods", "Classes"),
-        *("Frame order", "Training", "Recipe", "Edits", "Prompts", "Rows of the head"),
+        *("Training", "Recipe", "Edits", "Prompts", "Rows of the head"),
     ]
     assert [string for string in page.strings if string in links] == links * 2
     assert {"clip.mp4", "other.mp4"} <= set(page.strings)
@@ -181,13 +179,6 @@ def test_a_calibration_without_measurement_threshold_and_sets():
     assert page.rows[2][2].startswith(f"{error:.1f} (")
     assert "edited." in page.strings
     prints(page.text, f"temperature of {made.temperature:.3g}")
-
-
-@pytest.mark.parametrize("low", [0.5, -0.5])
-def test_frame_order_has_a_sentence_if_it_matters(low):
-    page = build_page(order=OrderTest(40, 60.0, (0,), (Reordered("reversed", 47.5, 12.5, low, 24.0, 30.0),)))
-    assert ("reversed frames lose 12.5 points" in page.text) == (low > 0)
-    prints(page.text, 40, "seeds 0")
 
 
 def test_a_page_of_noisy_frames_can_still_be_sent():

@@ -10,7 +10,6 @@ from messages import prints, refuses
 from texthead.errors import DataError
 from texthead.text.class_names import check_names, clean_name, clean_names, mirrored_names, read_names, typed_names
 from texthead.text.prompts import (
-    Steps,
     check_template,
     class_prompts,
     classes_to_train,
@@ -159,11 +158,6 @@ def test_classes_with_sentences_from_a_file(tmp_path):
         ('{"a": ["x", null]}', ["'a'", "null"]),
         ('{"a": 3}', ["'a'", 3]),
         ('{"a": {"b": "c"}}', ["'a'", '{"b": "c"}']),
-        ('{"a": {"steps": []}}', ["'a'", "[]"]),
-        ('{"a": {"steps": null}}', ["'a'", "two steps"]),
-        ('{"a": {"steps": ["x"]}}', ["'a'", "two steps"]),
-        ('{"a": {"steps": ["x", ["y"]]}}', ["'a'", '["y"]']),
-        ('{"a": {"steps": ["x", "y"], "more": 1}}', ["'a'", "more"]),
         ('{"a": "x", "a": "y"}', ["'a'"]),
         ('{"": "x"}', ["1 of 1"]),
         ("{}", []),
@@ -177,18 +171,6 @@ def test_a_file_without_usable_classes(tmp_path, content, parts):
     with refuses(DataError, path, *parts) as caught:
         read_classes(str(path))
     assert "\n" not in str(caught.value)
-
-
-def test_steps_in_order_stay_apart_from_sentences(tmp_path):
-    path = tmp_path / "classes.json"
-    path.write_text('{"drink": {"steps": [" lift a cup", "drink"]}, "eat": ["eat", "a meal"], "sit": null}')
-    classes = read_classes(str(path))
-    assert [type(sentences) for sentences in classes.values()] == [Steps, tuple, type(None)]
-    prompts = class_prompts("a video of {}", list(classes), list(classes.values()))
-    assert prompts == [("lift a cup", "drink"), ("eat", "a meal"), "a video of sit"]
-    assert [type(prompt) for prompt in prompts] == [Steps, tuple, str]
-    with refuses(DataError, "'a'"):
-        class_prompts("{}", ["a"], [Steps(("x", " "))])
 
 
 def test_a_missing_or_odd_file_of_classes(tmp_path):

@@ -69,12 +69,8 @@ def test_adapt_to_few_items(mini):
 @pytest.mark.parametrize(
     ("changes", "head", "parts"),
     [
-        ({"conv_start": "identity"}, "text", ("start", "temporal")),
-        ({"rand_policy": "frame"}, "text", ("rand_policy", "rand_augment")),
         ({"temporal": "vjepa2", "width": 64}, "text", ("width", "attentive")),
         ({"temporal": "attentive", "layers": 3}, "text", ("layers", "vjepa2")),
-        ({"context": 4}, "text", ("context", "prompt")),
-        ({"template_use": "drawn"}, "linear", ("template", "text")),
         ({"grad_checkpointing": True, "freeze_encoder": True}, "text", ("grad", "freeze")),
         ({"patch_dropout": 0.5, "freeze_encoder": True}, "text", ("dropout", "freeze")),
         ({"mix": 0.5, "tune": "none"}, "text", ("mix", "freeze")),
@@ -85,6 +81,4 @@ def test_an_option_that_would_do_nothing_is_an_error(changes, head, parts):
     with refuses(RunError, *parts):
         check_overrides_are_used(recipes.small, changes, head)
     check_overrides_are_used(recipes.small, {}, head)
-    used = {"temporal": "conv", "conv_start": "identity", "context": 4}
-    check_overrides_are_used(recipes.small, used, "prompt")
     check_overrides_are_used(recipes.small, {"temporal": "vjepa2", "layers": 3}, head)

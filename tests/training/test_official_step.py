@@ -45,6 +45,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import ranked
+from paper.matching import Matching
 from ranked import NAMES
 from texthead.data.batches import epoch_batches
 from texthead.data.clips import TrainClips
@@ -54,7 +55,6 @@ from texthead.models import Recognizer, make_temporal_for, text_head
 from texthead.parallel.distributed import rank, ranks, sum_numbers
 from texthead.recipes import Recipe, text4vis
 from texthead.training.execution import Execution
-from texthead.training.matching import Matching
 from texthead.training.train import train
 
 # The loss of each step; weights and batch-norm statistics before the first and after the last step.
@@ -224,7 +224,7 @@ def by_train(source: str, data: Dataset, recipe: Recipe, out: Path, gather: Gath
 
 def recipe_of(**changes: Any) -> Recipe:
     few: dict[str, Any] = {"epochs": 3, "warmup": 1.0, "batch": 4, "frames": 3, "layers": 2}
-    return text4vis(**few, scale=100.0, rand_augment=0, **changes)
+    return text4vis(**few, scale=100.0, augment="none", **changes)
 
 
 @pytest.fixture(scope="module")

@@ -80,5 +80,3 @@ def test_head_and_labels_are_of_one_kind(data: Dataset, tmp_path: Path) -> None:
     single = replace(data, several=False, items=tuple(replace(item, label="red") for item in data.items))
     with refuses(DataError, "one label each", "several labels"):
         train(model(), single, None, SHORT, out=tmp_path / "run")
-    with refuses(DataError, "class_shares", "one label each"):
-        train(model(), data, None, replace(SHORT, class_shares={"red": 0.5, "blue": 0.5}), out=tmp_path / "run")

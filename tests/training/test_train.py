@@ -21,8 +21,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from installed import Install
 from made import PIXELS, SPEC, Trap, held_by_another, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
+from paper.matching import Matching
 from run_folders import contents
 from texthead import recipes
 from texthead.data import Dataset, Item, Protocol, Views
@@ -37,12 +39,11 @@ from texthead.models import MeanPool, Recognizer, make_temporal_for
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.models.several_head import SeveralHead
 from texthead.parallel.progress import Reporter
-from texthead.recipes import Recipe, paper
+from texthead.recipes import ClassShares, Recipe, paper
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.run import load_run
 from texthead.training import Execution, RunInfo
 from texthead.training import optimizer as optimizing
-from texthead.training.matching import Matching
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import ParallelModel, precision_on, set_training
 from texthead.training.train import READ_EVERY, train
@@ -164,11 +165,8 @@ def test_a_frozen_encoder_is_left_as_it_is(data: Dataset, tmp_path: Path, kind: 
 # --- against a loop in plain PyTorch --------------------------------------------------------------------------------
 
 
-def bare_losses(model: Recognizer, data: Dataset, shares: tuple[float, float]) -> list[float]:
-    """Return the losses of RECIPE in plain PyTorch, with the rates of Sec. 4.1 written out.
-
-    Both classes have half of the labels; the loss is adjusted from there to the class shares.
-    """
+def bare_losses(model: Recognizer, data: Dataset, shift: tuple[float, float]) -> list[float]:
+    """Return the losses of RECIPE in plain PyTorch, with the rates of Sec. 4.1 written out."""
     recipe = Recipe("test", frames=2, crop="resized", area=(0.5, 1.0), flip=0.5, seed=3)
     clips = TrainClips(data, NAMES, recipe, PIXELS)
     old, new = [*model.visual.parameters(), model.head.log_scale], [*model.temporal.parameters()]
@@ -185,7 +183,7 @@ def bare_losses(model: Recognizer, data: Dataset, shares: tuple[float, float]) -
             factor = at if at < 1 else 0.5 + 0.5 * math.cos(math.pi * (at - 1) / 3)
             optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = 1e-3 * factor, 2e-3 * factor
             batch = [clips[epoch, int(i)] for i in picked]
-            logits = model(torch.stack([clip for clip, _, _ in batch])) + torch.log(0.5 / torch.tensor(shares))
+            logits = model(torch.stack([clip for clip, _, _ in batch])) + torch.tensor(shift)
             loss = F.cross_entropy(logits, torch.tensor([t for _, t, _ in batch]))
             optimizer.zero_grad()
             loss.backward()
@@ -196,14 +194,19 @@ def bare_losses(model: Recognizer, data: Dataset, shares: tuple[float, float]) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.1)])
+@pytest.mark.parametrize(
+    ("shares", "shift"), [("labels", (0.0, 0.0)), ("equal", (math.log(0.4 / 0.5), math.log(0.6 / 0.5)))]
+)
 def test_losses_and_rates_are_those_of_a_bare_loop(
-    shares: tuple[float, float], data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shares: ClassShares, shift: tuple[float, float], data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = spy_on_adamw(monkeypatch)
-    recipe = replace(RECIPE, class_shares=dict(zip(NAMES, shares, strict=True)))
+    items = list(data.items)
+    first = next(number for number, item in enumerate(items) if item.label == NAMES[0])
+    items[first] = replace(items[first], label=NAMES[1])  # 4 and 6 labels.
+    data, recipe = replace(data, items=tuple(items)), replace(RECIPE, class_shares=shares)
     records = train(make_model(), data, None, recipe, out=tmp_path)
-    expected = bare_losses(make_model(), data, shares)
+    expected = bare_losses(make_model(), data, shift)
     first, last = records[0]["loss"], records[-1]["loss"]
     assert repr(records) == f"TrainingRecords({4 * STEPS} steps: loss {first:.3g} to {last:.3g})"
     assert losses(records) == pytest.approx(expected, abs=1e-6)
@@ -669,8 +672,6 @@ def test_untrainable_models_refused_before_run(data: Dataset, tmp_path: Path) ->
     odd = replace(data, items=(*data.items, Item(data.items[0].path.parent / "20.mp4", "violet")))
     for name in ("train_set", "val_set"):
         refuse(DataError, "violet", 2, **{name: odd})
-    refuse(DataError, "class_shares", "'red'", recipe=replace(RECIPE, class_shares={"blue": 1.0}))
-    refuse(DataError, "class_shares", "estimate", recipe=replace(RECIPE, class_shares="estimate"))
     with refuses(RunError, "checkpoint_every", -1):
         Execution(checkpoint_every=-1)
     for learn_scale in (False, True):  # a logit scale alone changes no prediction
@@ -757,6 +758,38 @@ def test_run_on_features_records_engine(data: Dataset, tmp_path: Path, monkeypat
             train(make_model(), data, None, recipe, out=out, resume=True, execution=Execution(engine=engine))
     assert engines == ["onnxruntime", "eager"]
     assert json.loads((out / "recipe.json").read_text()) == about
+
+
+# --- a loss of a package
+
+
+SMOOTHED = """
+import torch.nn.functional as F
+from texthead.training import Objective
+
+class Smoothed(Objective):
+    def __init__(self, model):
+        super().__init__()
+    def config(self):
+        return {"smoothing": 0.0}
+    def forward(self, model, clips, labels):
+        return F.cross_entropy(model(clips), labels.to(model.device), ignore_index=-1)
+"""
+
+
+def test_a_package_adds_a_loss(data: Dataset, tmp_path: Path, install: Install) -> None:
+    install("smoothed", "texthead.losses", "smoothed = smoothed:Smoothed\nwrong = smoothed:len", SMOOTHED)
+    expected, records = (
+        train(make_model(), data, None, replace(RECIPE, epochs=1, warmup=0.5, loss=loss), out=tmp_path / loss)
+        for loss in ("cross-entropy", "smoothed")
+    )
+    assert losses(records) == pytest.approx(losses(expected), abs=1e-6)
+    about = json.loads((tmp_path / "smoothed" / "recipe.json").read_text())
+    assert about["objective"] == {"smoothing": 0.0, "trains_text": False}
+    for loss, parts in (("wrong", ("loss 'wrong'", "package smoothed")), ("no", ("`loss`", "cross-entropy"))):
+        with refuses(RunError, *parts):
+            train(make_model(), data, None, replace(RECIPE, loss=loss), out=tmp_path / loss)
+        assert not (tmp_path / loss).exists()
 
 
 # --- convolutions inside the encoder, and gradient checkpointing

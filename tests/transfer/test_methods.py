@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from texthead.evaluation.results import Evaluation
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.heads import ProbeHead
 from texthead.recipes import ClassShares, MethodName, Recipe
-from texthead.transfer import comparison, methods
+from texthead.transfer import methods
 from texthead.transfer.closed_form import logistic_head
 from texthead.transfer.comparison import fit_method
 from texthead.transfer.methods import (
@@ -31,7 +31,6 @@ from texthead.transfer.methods import (
     names_line,
     near_copies_line,
 )
-from texthead.transfer.transductive import estimate_shares
 
 
 def few(counts: dict[str, int], groups: list[str] | None = None) -> FrozenItems:
@@ -137,25 +136,11 @@ def test_class_shares_move_the_biases_alone(method: MethodName) -> None:
         assert isinstance(head, ProbeHead)
         return head
 
-    labels, equal, uneven = (fitted(items, shares) for shares in ("labels", "equal", {"a": 9, "b": 1}))
-    for head, ratio in ((equal, [2.0, 2 / 3]), (uneven, [0.9 / 0.25, 0.1 / 0.75])):
-        assert torch.equal(head.weight, labels.weight)
-        assert (head.bias - labels.bias).tolist() == pytest.approx(np.log(ratio), abs=1e-5)
+    labels, equal = (fitted(items, shares) for shares in ("labels", "equal"))
+    assert torch.equal(equal.weight, labels.weight)
+    assert (equal.bias - labels.bias).tolist() == pytest.approx(np.log([2.0, 2 / 3]), abs=1e-5)
     # With equally many labels, equal shares change no bit.
     assert torch.equal(fitted(even, "labels").bias, fitted(even, "equal").bias)
-
-
-def test_shares_are_estimated_from_the_unlabelled_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    items, files = few({"a": 4, "b": 12}), few({"a": 180, "b": 20})
-    monkeypatch.setattr(FrozenEncoder, "items", lambda *_: items)
-    monkeypatch.setattr(FrozenEncoder, "files", lambda *_: SimpleNamespace(**vars(files), positions=[0]))
-    monkeypatch.setattr(comparison, "find_media", lambda *_: ["a.png"])
-    task = task_of(class_shares="estimate")
-    fitted = fit_method(task, Division(items.data, None, items.data.pick([]), ""), "probe", unlabelled="folder")
-    estimated = estimate_shares(task.fit("probe", items)(files.features).detach())
-    assert fitted.task.recipe.class_shares == dict(zip("ab", estimated.tolist(), strict=True))
-    assert estimated[0] > 2 * estimated[1]
-    prints(fitted.lines[0], "estimated class shares: a ")
 
 
 def probe(items: FrozenItems) -> ProbeHead:

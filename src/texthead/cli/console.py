@@ -229,11 +229,11 @@ class CommandOutput:
             self.remarks().print(f"prompt: {by_class[0]!r}{more}")
             return
         few = [
-            f"{label}: {(' > ' if isinstance(prompt, prompts.Steps) else ', ').join(map(repr, prompts.flat([prompt])))}"
+            f"{label}: {', '.join(map(repr, prompts.flat([prompt])))}"
             for label, prompt in list(zip(labels, by_class, strict=True))[:4]
         ]
         more = f"; and {len(by_class) - 4} more" if len(by_class) > 4 else ""
-        self.remarks().print(f"prompts, averaged where a class has several, in order with >: {'; '.join(few)}{more}")
+        self.remarks().print(f"prompts, averaged where a class has several: {'; '.join(few)}{more}")
 
     def say_other_classes(self, run: "Run", by_class: Sequence[str | Sequence[str]]) -> None:
         """Print what a run loses when text rows replace its own."""
@@ -245,7 +245,7 @@ class CommandOutput:
         from texthead.encoders.pairing import residual
 
         head = run.head
-        if head.learned_template or head.text_map is None:
+        if head.text_map is None:
             return
         lost = residual(run.encoder().text, head.text_map.cpu(), prompts.flat(by_class))
         self.notes().print(

@@ -18,7 +18,7 @@ from texthead.errors import DataError, RunError, Share
 from texthead.extras import check_extra, is_installed, missing
 from texthead.files import unused
 from texthead.media.addresses import address
-from texthead.recipes import check_head
+from texthead.recipes import named
 from texthead.runs.saved import check_out
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Train:
 
     def check(self) -> None:
         """Raise DataError or RunError if DATA or the head does not exist, --out is in use, or a value is wrong."""
-        check_head(self.head)
+        named("head", self.head)
         check_source(self.data)
         check_outputs(self, out="/")
         check_out(Path(self.out), resume=self.resume)
@@ -175,7 +175,6 @@ class Train:
 
     def _say(self, event: "TrainingEvent") -> None:
         """Print what the training tells, and show what it does next."""
-        from texthead.models.head_table import as_head
         from texthead.transfer.comparison import FittedMethod
         from texthead.transfer.run_training import TrainingPlan
 
@@ -187,9 +186,6 @@ class Train:
             console.say_notes(*event.lines)
             console.doing("writing the run")
         else:
-            head = as_head(event.head)
-            if head.learned_template:
-                console.say_prompts(head.names, head.prompts or ())
             console.flush_notes()  # A training can take hours.
             console.doing("preparing the training")
 

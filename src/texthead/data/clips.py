@@ -30,7 +30,7 @@ class TrainClips(torch.utils.data.Dataset):
     attributes.
 
     Every draw is a function of (seed, epoch, position), so it does not depend on the workers or on earlier draws.
-    RandAugment per frame draws once for a frame that a short video repeats.
+    An augmentation that draws for every frame draws once for one that a short video repeats.
     Frames are spread over the video, or with a `stride` taken from a window with a random start.
 
     Source: Sec. 4.1, frames "uniformly sampled over the entire video", one random crop per clip.

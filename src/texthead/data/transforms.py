@@ -1,14 +1,12 @@
 """Crop, flip and grey a clip; uint8 in, uint8 out.
 
-All frames of a clip are treated alike, except by RandAugment with `rand_policy` "frame". Conversion to float and
-normalisation happen on the device, after the crop: there they cost nothing, here several times as much as the crop.
+All frames of a clip are treated alike, except by augmentations of packages. Conversion to float and normalisation
+happen on the device, after the crop: there they cost nothing, here several times as much as the crop.
 Everything is computed channels-last, the layout that decoding gives and that torch resizes two to three times as fast.
 Plain torch gives the same pixels as torchvision, whose import alone takes a second.
 """
 
 import math
-from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 import torch
@@ -18,7 +16,7 @@ from torch.nn.functional import interpolate
 
 from texthead.data.protocol import Pixels
 from texthead.data.sampling import Along, crop_offsets
-from texthead.recipes import Recipe
+from texthead.recipes import Recipe, named
 
 # Sides of a multi-scale crop, as fractions of the frame's short side, and its positions: (x, y) in quarters of the
 # margin.
@@ -37,10 +35,6 @@ _LARGE = 2**24
 # Draws of a box of random area and shape before falling back to a square.
 _ATTEMPTS = 10
 
-# RandAugment per frame: operations whose value has a random sign, and the colour of Cutout's square.
-_SIGNED = {"Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"}
-_CUT_OUT = (125, 123, 114)
-
 
 def augment(
     frames: UInt8[Tensor, "frames 3 height width"],
@@ -51,29 +45,29 @@ def augment(
 ) -> UInt8[Tensor, "frames 3 {pixels.size} {pixels.size}"]:
     """Return the clip with the recipe's random crop, flip and grey, drawn from `rng`, the same for all frames.
 
-    `rand_policy` "frame" draws from `frame_rng` for one frame after the other, so that a clip may come in parts; if
-    None, from a child of `rng`.
+    The recipe's `augment` is a function of frames, `rng` and `frame_rng`. A clip may come in parts: `rng` begins anew
+    for each, while `frame_rng` goes on, from frame to frame. If None, `frame_rng` is a child of `rng`.
 
     `crop` "random": the short side is scaled to `pixels.resize`, then a box of `pixels.size` is cut at random (Sec.
     4.1). "resized": a box with a fraction `area` of the frame and width / height within `ratio` (or transposed) is cut
     from the frame and scaled to `size`. "multi-scale": the short side is scaled to `resize`; each side of the box is
     one of four fractions of it (equal or adjacent ones), at one of 13 positions, and the box is scaled to `size`.
-    RandAugment (Cubuk et al. 2020) comes first. Each call takes the same number of draws, so that a generator shared by
-    several clips stays in step.
+    `augment` comes first, such as RandAugment (Cubuk et al. 2020). Each call takes the same number of draws from `rng`,
+    so that a generator shared by several clips stays in step.
 
     Source: Sec. 4.1 for "random"; the published code for "resized" (how area, shape and position are drawn) and for
-    "multi-scale" (its crop for Something-Something); the published logs for RandAugment.
+    "multi-scale" (its crop for Something-Something).
     Differs: the published code scales the whole frame to `resize` before it cuts a "resized" box. That resamples twice
-    and takes 8 ms instead of 5 (8 frames of 1280x720, area 0.4). RandAugment runs on frames scaled to `resize`, not on
+    and takes 8 ms instead of 5 (8 frames of 1280x720, area 0.4). `augment` gets frames scaled to `resize`, not
     full-size ones.
     """
     size = pixels.size
-    if recipe.rand_augment:
+    if recipe.augment != "none":
         frames = _short_side(frames, pixels.resize, pixels.interpolation)
-        if recipe.rand_policy == "clip":
-            frames = _rand_augment(frames, recipe, rng)
-        else:
-            frames = _rand_augment_frames(frames, recipe, frame_rng or rng.spawn(1)[0])
+        entry = named("augment", recipe.augment)
+        change = entry.load()
+        with entry.faults():
+            frames = change(frames, rng, frame_rng or rng.spawn(1)[0])
     attempts = rng.random((_ATTEMPTS, 3))
     across, down, flip, gray = rng.random(4)
     if recipe.crop == "resized":
@@ -177,81 +171,20 @@ def _multi_scale(
     return frames[..., top : top + box_height, left : left + box_width]
 
 
-def _rand_augment(
-    frames: UInt8[Tensor, "frames 3 height width"], recipe: Recipe, rng: np.random.Generator
+def rand_augment(
+    frames: UInt8[Tensor, "frames 3 height width"], rng: np.random.Generator, _: np.random.Generator
 ) -> UInt8[Tensor, "frames 3 height width"]:
-    """Return the clip after torchvision's RandAugment, which draws once for all frames."""
+    """Return the clip after torchvision's RandAugment, two operations of strength 9, drawn once for all frames."""
     from torchvision.transforms import v2
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**63)))
-        return v2.RandAugment(recipe.rand_augment, recipe.rand_magnitude)(frames)
+        return v2.RandAugment()(frames)
 
 
-def _rand_augment_frames(
-    frames: UInt8[Tensor, "frames 3 height width"], recipe: Recipe, rng: np.random.Generator
-) -> UInt8[Tensor, "frames 3 height width"]:
-    """Return the clip with each frame after its own draws of `rand_augment` operations, with replacement.
-
-    Source: the published logs of Kinetics-400, which print a transform of single frames.
-    """
-    operations = list(_operations().items())
-
-    def change(frame: Tensor) -> Tensor:
-        for choice, sign, across, down in rng.random((recipe.rand_augment, 4)):
-            name, (*ends, operation) = operations[int(choice * len(operations))]
-            value = _between((ends[0], ends[1]), recipe.rand_magnitude / 30)
-            frame = operation(frame, -value if name in _SIGNED and sign < 0.5 else value, across, down)
-        return frame
-
-    return torch.cat([change(frame) for frame in frames.split(1)])
-
-
-@cache
-def _operations() -> dict[str, tuple[float, float, Callable[[Tensor, float, float, float], Tensor]]]:
-    """Return 16 operations by name: values at magnitudes 0 and 30, and a function of (frame, value, across, down).
-
-    `across` and `down` are in 0..1 and place the square of Cutout. Geometric operations take the nearest pixel and
-    leave the rest black.
-
-    Source: the older stand-alone package for PyTorch, inferred to be that of the published logs. Its operations,
-    ranges, signs and colour are from memory, not confirmed.
-    """
-    from torchvision.transforms.v2 import functional as F
-
-    def shear(frame: Tensor, x: float = 0.0, y: float = 0.0) -> Tensor:
-        degrees = [math.degrees(math.atan(each)) for each in (x, y)]
-        return F.affine(frame, angle=0, translate=[0, 0], scale=1, shear=degrees, center=[0, 0])
-
-    def move(frame: Tensor, x: float = 0.0, y: float = 0.0) -> Tensor:
-        return F.affine(frame, angle=0, translate=[x, y], scale=1, shear=[0, 0])
-
-    def cut_out(frame: Tensor, side: float, across: float, down: float) -> Tensor:
-        height, width = frame.shape[-2:]
-        left, top = (max(0, round(share * of - side / 2)) for share, of in ((across, width), (down, height)))
-        right, bottom = round(across * width + side / 2), round(down * height + side / 2)
-        colour = torch.tensor(_CUT_OUT, dtype=torch.uint8)[:, None, None]
-        return F.erase(frame, top, left, bottom - top, right - left, colour)
-
-    return {
-        "AutoContrast": (0.0, 1.0, lambda frame, *_: F.autocontrast(frame)),
-        "Equalize": (0.0, 1.0, lambda frame, *_: F.equalize(frame)),
-        "Invert": (0.0, 1.0, lambda frame, *_: F.invert(frame)),
-        "Rotate": (0.0, 30.0, lambda frame, degrees, *_: F.rotate(frame, degrees)),
-        "Posterize": (0.0, 4.0, lambda frame, bits, *_: F.posterize(frame, max(1, int(bits)))),
-        # torchvision refuses a threshold above 255, which changes nothing.
-        "Solarize": (0.0, 256.0, lambda frame, least, *_: F.solarize(frame, least) if least <= 255 else frame),
-        "SolarizeAdd": (0.0, 110.0, lambda frame, added, *_: torch.where(frame < 128, frame + int(added), frame)),
-        "Color": (0.1, 1.9, lambda frame, factor, *_: F.adjust_saturation(frame, factor)),
-        "Contrast": (0.1, 1.9, lambda frame, factor, *_: F.adjust_contrast(frame, factor)),
-        "Brightness": (0.1, 1.9, lambda frame, factor, *_: F.adjust_brightness(frame, factor)),
-        "Sharpness": (0.1, 1.9, lambda frame, factor, *_: F.adjust_sharpness(frame, factor)),
-        "ShearX": (0.0, 0.3, lambda frame, slope, *_: shear(frame, x=slope)),
-        "ShearY": (0.0, 0.3, lambda frame, slope, *_: shear(frame, y=slope)),
-        "Cutout": (0.0, 40.0, cut_out),
-        "TranslateX": (0.0, 100.0, lambda frame, pixels, *_: move(frame, x=pixels)),
-        "TranslateY": (0.0, 100.0, lambda frame, pixels, *_: move(frame, y=pixels)),
-    }
+def unchanged(frames: Tensor, _: np.random.Generator, __: np.random.Generator) -> Tensor:
+    """Return the clip as it is."""
+    return frames
 
 
 def _short_side(

@@ -193,12 +193,6 @@ def spec_of(source: str) -> VisualSpec:
         return module.spec(rest)
 
 
-def names_encoder(word: str) -> bool:
-    """Return whether a word has the form of an encoder source: a known prefix and a rest."""
-    prefix, _, rest = word.partition(":")
-    return bool(rest and find_one(ENCODER_GROUP, prefix, BUILT_IN)) or word in mini.FORMS
-
-
 def zero_shot_note(source: str, names: Sequence[str]) -> str | None:
     """Return a warning about zero-shot action recognition with `mini`; None for other encoders or names of objects.
 

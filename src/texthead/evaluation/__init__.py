@@ -10,7 +10,6 @@ confusions         confused classes, and the similarity of their head rows
 reliability        bins and the expected calibration error
 calibration        temperature, rejection threshold, prediction sets, levels
 broader_names      answers with a name above the class
-frame_order        accuracy with shuffled and reversed frames
 saliency           occlusion maps: which regions of the frames a prediction depends on
 """
 

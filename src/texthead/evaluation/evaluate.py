@@ -1,5 +1,6 @@
 """Evaluate a model: features of views -> scores -> exact counts."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,6 @@ from texthead.evaluation.results import Evaluation, evaluation_for
 from texthead.features.frames import check_any, readable
 from texthead.features.reading import Reading
 from texthead.features.views import features_in_chunks
-from texthead.models.heads import mean_probability
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Reporter
 
@@ -43,7 +43,8 @@ def average_views(
     if getattr(head, "several", False):
         # The log-odds of the mean, from logarithms, since a probability near 1 is rounded to 1.
         return F.logsigmoid(scores).logsumexp(1) - F.logsigmoid(-scores).logsumexp(1)
-    return mean_probability(scores, dim=1)
+    # In log space, since small probabilities would be rounded to 0.
+    return scores.log_softmax(-1).logsumexp(1) - math.log(scores.shape[1])
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,14 @@ from typing import Any
 import torch
 
 from texthead.encoders.encoder import Visual
-from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, RunError
 from texthead.extensions import Extension
-from texthead.models.head_rows import RowInputs, RowKind, variant_rows
+from texthead.models.head_rows import RowInputs, RowKind
 from texthead.models.head_table import head_kind
-from texthead.models.heads import FrozenHead, Head, TemplatesHead, TrainableHead
+from texthead.models.heads import FrozenHead, Head, TrainableHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import AttentivePool, MeanPool, Temporal, TemporalTransformer, VJEPA2Pool, make_temporal
-from texthead.recipes import Recipe
+from texthead.models.temporal import MeanPool, Temporal, as_temporal
+from texthead.recipes import Recipe, named
 
 # The most steps, rows and columns of features that attentive pooling sees.
 ATTENDED = (8, 4, 4)
@@ -32,7 +31,7 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
         DataError: sentences were given for a head whose rows are not text, or options exclude each other.
         RunError: LDA or a center without features, or an unknown kind.
     """
-    recipe, encoder, sentences = inputs.recipe, inputs.encoder, any(inputs.sentences or [])
+    encoder, sentences = inputs.encoder, any(inputs.sentences or [])
     rows, entry = head_kind(kind)
     if sentences and not takes_sentences(kind):
         raise DataError(f"head {kind} does not use sentences; leave them out, or use the head text")
@@ -47,14 +46,6 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
     options: dict[str, Any] = inputs.options | {"kind": kind}
     if rows.of_text:
         options |= {"prompts": inputs.prompts, "text_source": encoder.text_source, "text_map": encoder.text_map}
-    if kind == "text" and keeps_templates_apart(recipe):
-        if sentences or trainable:
-            raise DataError(
-                "`template_use` and `template_pooling` need one row per template, but sentences are averaged and a "
-                "trainable head has one row per class; leave them out, or use a frozen head without sentences"
-            )
-        draw, pooling = recipe.template_use == "drawn", recipe.template_pooling
-        return TemplatesHead(variant_rows(encoder, inputs.prompts), draw=draw, pooling=pooling, **options)
     make = TrainableHead if trainable or rows.trained else FrozenHead
     with entry.faults():
         weight = rows.make(inputs)
@@ -109,45 +100,15 @@ def takes_sentences(kind: str) -> bool:
     return isinstance(rows, RowKind) and rows.of_text
 
 
-def keeps_templates_apart(recipe: Recipe) -> bool:
-    """Return whether the head needs one row per template, to draw rows in training or average probabilities in testing.
-
-    Raises:
-        DataError: the recipe has only one template.
-    """
-    needed = (recipe.template_use, recipe.template_pooling) != ("mean", "features")
-    if needed and (isinstance(recipe.template, str) or len(recipe.template) < 2):
-        raise DataError("`template_use` and `template_pooling` need several templates; give several, as a .txt")
-    return needed
-
-
 def make_temporal_for(recipe: Recipe, visual: Visual) -> Temporal:
     """Return the recipe's temporal module, initialised from its seed; for clips of one frame always `MeanPool`.
 
     Raises:
         RunError: the module does not fit the encoder.
     """
-    if recipe.temporal == "mean" or recipe.frames == 1:
+    if recipe.frames == 1:
         return MeanPool()
-    if recipe.temporal not in ("transformer", "attentive", "vjepa2"):
-        return make_temporal({"kind": recipe.temporal, "start": recipe.conv_start}, visual)
-    ratio = 4 if recipe.width is None else 2
-    if recipe.temporal == "vjepa2":
-        module = VJEPA2Pool(visual.spec.dim, recipe.layers)
-    elif recipe.temporal == "attentive":
-        tokens = visual.spec.tokens * max(1, recipe.frames // visual.spec.frames)
-        module = AttentivePool(visual.spec.dim, recipe.width, mlp_ratio=ratio, max_frames=max(128, tokens))
-    else:
-        heads = None if recipe.width else _published_heads(visual.spec)
-        module = TemporalTransformer(visual.spec.dim, recipe.layers, recipe.width, heads=heads, mlp_ratio=ratio)
-    module.reset(torch.Generator().manual_seed(recipe.seed))
-    return module
-
-
-def _published_heads(spec: VisualSpec) -> int | None:
-    """Return the number of attention heads of the paper's temporal transformer: text tower width / 64; None if unknown.
-
-    Source: published code: 8 for RN50, with feature dimension 1024 and text tower width 512.
-    """
-    width = json.loads(spec.config).get("text_width")
-    return None if width is None or spec.dim % max(1, width // 64) else max(1, width // 64)
+    entry = named("temporal", recipe.temporal)
+    kind = entry.load()
+    with entry.faults():
+        return as_temporal(kind.start(recipe, visual))

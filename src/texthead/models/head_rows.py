@@ -15,10 +15,10 @@ from torch import Tensor
 
 from texthead.data import splits
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError, PositiveInt, RunError, Share, listed
+from texthead.errors import DataError, PositiveInt, RunError, Share
 from texthead.recipes import Recipe
 from texthead.text.class_names import check_names, clean_name
-from texthead.text.prompts import Steps, class_prompts, fill_templates, flat
+from texthead.text.prompts import class_prompts, fill_templates, flat
 
 _Rows = Float[Tensor, "classes dim"]
 
@@ -41,7 +41,7 @@ def orthogonal_weights(classes: PositiveInt, dim: PositiveInt, *, generator: tor
     """
     if classes > dim:
         raise DataError(
-            f"{classes} classes > {dim} dimensions: at most {dim} rows can be orthogonal; use the normal or text head"
+            f"{classes} classes > {dim} dimensions: at most {dim} rows can be orthogonal; use random or text rows"
         )
     # Double precision, so that W W^T = I holds to float32 precision.
     square = torch.randn(dim, dim, generator=generator, dtype=torch.float64)
@@ -128,13 +128,8 @@ def prompt_rows(
     """Return rows as `text_rows` does, from any function that encodes prompts, with their gradient.
 
     Raises:
-        DataError: a class has no prompt, or `Steps`, of which the mean would lose the order.
+        DataError: a class has no prompt.
     """
-    if steps := next((prompt for prompt in prompts if isinstance(prompt, Steps)), None):
-        raise DataError(
-            f"steps in order ({listed(steps)}) are scored by `texthead predict`, `texthead eval` and "
-            "`texthead timeline` alone; give a list of sentences instead"
-        )
     prompt_lists = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     if not all(prompt_lists):
         raise DataError(f"class {prompt_lists.index([]) + 1} of {len(prompt_lists)} has no prompt; give it one")
@@ -157,22 +152,6 @@ def text_weights(
     """
     check_names(names)
     return text_rows(encoder, fill_templates(template, names))
-
-
-def variant_rows(encoder: Encoder, prompts: Sequence[str | Sequence[str]]) -> Float[Tensor, "templates classes dim"]:
-    """Return the text row of each prompt of each class: the first prompt of every class, then the second, and so on.
-
-    Raises:
-        DataError: classes have different numbers of prompts.
-    """
-    prompt_lists = [[prompt] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
-    counts = sorted({len(one) for one in prompt_lists})
-    if len(counts) > 1:
-        raise DataError(
-            f"classes have {counts[0]} to {counts[-1]} prompts; to average probabilities, give every class as many"
-        )
-    rows = text_rows(encoder, flat(prompt_lists))
-    return rows.unflatten(0, (len(prompt_lists), -1)).transpose(0, 1)
 
 
 def class_correlation(weight: Float[Tensor, "classes dim"]) -> Float[Tensor, "classes classes"]:
@@ -261,14 +240,8 @@ class RowKind(NamedTuple):
     trained: bool = False
 
 
-def normal(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
-    """Return rows of normal numbers, drawn from the recipe's seed."""
+def _normal(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
     return random_weights(len(inputs.labels), inputs.encoder.dim, generator=inputs.generator())
-
-
-def orthogonal(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
-    """Return orthogonal rows, drawn from the recipe's seed."""
-    return orthogonal_weights(len(inputs.labels), inputs.encoder.dim, generator=inputs.generator())
 
 
 def _text(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
@@ -285,4 +258,4 @@ def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
 
 text = RowKind(_text, of_text=True)
 lda = RowKind(_lda, items=2)
-cosine = RowKind(normal, trained=True)
+cosine = RowKind(_normal, trained=True)

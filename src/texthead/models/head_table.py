@@ -1,6 +1,6 @@
 """The heads by name: texthead's own, and those that installed packages add as entry points."""
 
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 from torch import nn
 
@@ -8,31 +8,22 @@ from texthead.errors import RunError, check_types
 from texthead.extensions import Extension, find, find_one
 from texthead.models.head_rows import RowKind
 from texthead.models.heads import Config, Head, Names, Prompts
-from texthead.recipes import HEAD_GROUP, HEADS, check_head
+from texthead.recipes import HEADS, NAMED, named
+
+HEAD_GROUP = NAMED["head"][0]
 
 # The heads that a run can hold: also those that training cannot start with.
-SAVED = HEADS | {
-    name: f"texthead.models.heads:{name}"
-    for name in ("FrozenHead", "TrainableHead", "TemplatesHead", "ProbeHead", "StepsHead")
-}
+SAVED = HEADS | {name: f"texthead.models.heads:{name}" for name in ("FrozenHead", "TrainableHead", "ProbeHead")}
 SAVED["SeveralHead"] = "texthead.models.several_head:SeveralHead"
 
 
 class _Entries(TypedDict):
-    """What `recipe.json` may store about the head of an installed package."""
+    """What `recipe.json` stores about every head."""
 
     kind: str
     center: bool
     text: str | None
     text_map: tuple[int, int] | None
-
-
-class _OwnEntries(_Entries):
-    """What `recipe.json` may store about texthead's own heads."""
-
-    after: str
-    draw: bool
-    pooling: Literal["features", "probabilities"]
 
 
 def head_kind(name: str) -> tuple[RowKind | type[Head], Extension]:
@@ -41,9 +32,7 @@ def head_kind(name: str) -> tuple[RowKind | type[Head], Extension]:
     Raises:
         RunError: no installed package has such a head, or the package is broken.
     """
-    check_head(name)
-    entry = find_one(HEAD_GROUP, name, HEADS)
-    assert entry is not None
+    entry = named("head", name)
     kind = entry.load()
     if isinstance(kind, RowKind) or (isinstance(kind, type) and issubclass(kind, Head)):
         return kind, entry
@@ -74,7 +63,7 @@ def head_of_json(about: Config, names: Names, *, dim: int, prompts: Prompts | No
         RunError: as `saved_kind`, or an entry has another type.
     """
     kind = saved_kind(about["type"])
-    check_types(_OwnEntries if about["type"] in SAVED else _Entries, about, remedy="; restore it from a copy")
+    check_types(_Entries, about, remedy="; restore it from a copy")
     return kind.from_config(about, names, dim=dim, prompts=prompts)
 
 

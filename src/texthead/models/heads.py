@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, PositiveFloat, RunError, checked
-from texthead.models.head_rows import RowInputs, text_rows, variant_rows
+from texthead.models.head_rows import RowInputs, text_rows
 from texthead.text.class_names import check_names
-from texthead.text.prompts import Steps, fill_templates
+from texthead.text.prompts import fill_templates
 
 Names = Sequence[str]
 
@@ -30,7 +30,6 @@ class Head(nn.Module):
         items: training items per class whose features `start` needs.
         frozen: whether the rows stay fixed in training.
         lengths_count: whether the length of a row affects the scores.
-        learned_template: whether the head has learned a template for class names.
         several: whether each class is a yes-or-no question (`SeveralHead`); else a file has one class.
         weight: one row per class.
         center: subtracted from the features before they are normalised; None subtracts nothing.
@@ -47,9 +46,7 @@ class Head(nn.Module):
     items: ClassVar[int] = 0
     frozen: ClassVar[bool] = False
     lengths_count: ClassVar[bool] = False
-    learned_template: ClassVar[bool] = False
     several: ClassVar[bool] = False
-    pooling: Literal["features", "probabilities"] = "features"
     weight: Tensor
     center: Tensor | None
     text_map: Tensor | None
@@ -136,7 +133,7 @@ class Head(nn.Module):
         Args:
             names: the text for the text encoder.
             labels: the head's class names; `names` if None.
-            prompts: one or more prompts per name; if None, the learned template, or the names themselves.
+            prompts: one or more prompts per name; if None, the names themselves.
         """
         head = text_head(
             encoder,
@@ -144,9 +141,7 @@ class Head(nn.Module):
             labels=labels,
             scale=self.scale,
             center=None if self.center is None else self.center.cpu(),
-            pooling=self.pooling,
             prompts=prompts,
-            ordered=True,
         )
         return head.to(self.weight.device)
 
@@ -164,7 +159,7 @@ class Head(nn.Module):
     @property
     def is_text(self) -> bool:
         """Whether the rows were text embeddings before training."""
-        return self.kind in ("text", "prompt")
+        return self.kind == "text" or self.of_text
 
     @property
     def takes_text(self) -> bool:
@@ -271,144 +266,6 @@ class TrainableHead(CosineHead):
 
     Source: Sec. 2.2, "the unfrozen results are given in the supplementary materials".
     """
-
-
-def as_frozen(head: nn.Module) -> FrozenHead:
-    """Return the head if it is a FrozenHead, with one row per class.
-
-    Raises:
-        RunError: the head is of another class.
-    """
-    if type(head) is not FrozenHead:  # A subclass may compute other scores.
-        raise RunError(f"matching needs a FrozenHead, got a {type(head).__name__}; make one with text_head")
-    return head
-
-
-def mean_probability(scores: Float[Tensor, "*shape classes"], dim: int) -> Tensor:
-    """Return the log of the mean over `dim` of the softmax probabilities, computed in log space to avoid underflow."""
-    return scores.log_softmax(dim=-1).logsumexp(dim=dim) - math.log(scores.shape[dim])
-
-
-class TemplatesHead(CosineHead):
-    """A frozen cosine head with one row for each template and class.
-
-    Args:
-        variants: a row for each template and class; `weight` is the mean direction of a class's rows.
-        draw: in training, each call draws one template's row for each class, with torch's generator; otherwise the mean
-            row is used.
-        pooling: in testing, "features" scores with the mean rows; "probabilities" averages the probabilities over
-            templates and returns their logarithm.
-        options: as for `CosineHead`.
-
-    Source: Table 4, "multiple fixed templates".
-    Differs: the paper does not say when templates are drawn or how they are tested; ActionCLIP averages probabilities.
-    """
-
-    frozen = True
-    variants: Tensor
-
-    def __init__(
-        self,
-        variants: Float[Tensor, "templates classes dim"],
-        *,
-        draw: bool = False,
-        pooling: Literal["features", "probabilities"] = "features",
-        **options: Any,
-    ):
-        rows = F.normalize(variants.detach().float(), dim=-1)
-        super().__init__(rows.mean(0), **options)
-        self.register_buffer("variants", rows)
-        self.draw = draw
-        self.pooling = pooling
-
-    def config(self) -> dict[str, object]:
-        """Return the head's entry in `recipe.json`."""
-        return {**super().config(), "templates": len(self.variants), "draw": self.draw, "pooling": self.pooling}
-
-    @classmethod
-    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "TemplatesHead":
-        """Return the head described by `config`, to load weights into."""
-        options = empty_options(config, dim)
-        return cls(torch.ones(options.pop("templates"), len(names), dim), names=names, prompts=prompts, **options)
-
-    def rows(self) -> Float[Tensor, "classes rows numbers"]:
-        """Return a copy of the rows of each class, one per template."""
-        return self.variants.transpose(0, 1).clone()
-
-    def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
-        """Return the entries of the state dict that hold `rows`."""
-        return {"weight": F.normalize(rows.mean(1), dim=-1), "variants": rows.transpose(0, 1)}
-
-    def encode_rows(self, encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows numbers"]:
-        """Return text rows for new classes, one per template."""
-        rows, needed = variant_rows(encoder, prompts).transpose(0, 1), len(self.variants)
-        if rows.shape[1] != needed:
-            raise DataError(
-                f"this head needs {needed} prompts per class, got {rows.shape[1]}; give that many per class, or none "
-                "to use the run's templates"
-            )
-        return rows
-
-    def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
-        """Return the logits of each class."""
-        if self.draw and self.training:
-            classes = len(self.names)
-            drawn = torch.randint(len(self.variants), (classes,)).to(features.device)
-            return self._logits(features, self.variants[drawn, torch.arange(classes, device=features.device)])
-        if self.training or self.pooling == "features":
-            return self._logits(features, self.weight)
-        logits = self._logits(features, self.variants.flatten(0, 1)).unflatten(-1, self.variants.shape[:2])
-        return mean_probability(logits, dim=-2)
-
-
-def align(similarity: Float[Tensor, "*batch frames steps"]) -> Float[Tensor, "*batch steps"]:
-    """Return the largest mean similarity of frames to steps in order, for the first step, the first two, and so on.
-
-    Every frame belongs to one step and every step has a frame: dynamic time warping. The mean over frames makes classes
-    with different numbers of steps comparable; minus infinity if there are fewer frames than steps.
-    """
-    first, *frames = similarity.unbind(-2)
-    best = F.pad(first[..., :1], (0, first.shape[-1] - 1), value=-torch.inf)
-    for frame in frames:
-        best = torch.maximum(best, F.pad(best[..., :-1], (1, 0), value=-torch.inf)) + frame
-    return best / similarity.shape[-2]
-
-
-class StepsHead(CosineHead):
-    """Scores = scale x mean cosine between frames and the steps of a class, by the best alignment in order (`align`).
-
-    The input is the concatenated features of a clip's frames. A class without steps has one, which is the mean cosine.
-
-    Args:
-        steps: the rows of each class's steps, from one on.
-        options: as for `CosineHead`.
-
-    Source: ActAlign (arXiv:2506.22967), without its smoothing and its language model.
-
-    Raises: DataError in scoring if a clip has fewer frames than a class has steps.
-    """
-
-    frozen = True
-    steps: Tensor
-    counts: Tensor
-
-    def __init__(self, steps: Sequence[Float[Tensor, "steps dim"]], *, prompts: Prompts, **options: Any):
-        super().__init__(torch.stack([rows.mean(0) for rows in steps]), **options)
-        self.prompts = tuple(prompts)
-        self.register_buffer("steps", nn.utils.rnn.pad_sequence([*steps], batch_first=True))
-        self.register_buffer("counts", torch.tensor([len(rows) for rows in steps]))
-
-    def forward(self, features: Float[Tensor, "*batch frames_dim"]) -> Float[Tensor, "*batch classes"]:
-        """Return the logits of each class."""
-        frames = self.directions(features.unflatten(-1, (-1, self.weight.shape[1])))
-        count, most = frames.shape[-2], self.steps.shape[1]
-        if count < most:
-            raise DataError(
-                f"{most} steps in order need as many frames, got {count}; use more `frames`, or fewer steps"
-            )
-        cosines = F.linear(frames, self.steps.flatten(0, 1)).unflatten(-1, self.steps.shape[:2]).transpose(-3, -2)
-        best = align(cosines)
-        return self.log_scale.exp() * best.gather(-1, (self.counts - 1).expand(best.shape[:-1])[..., None])[..., 0]
 
 
 class LinearHead(Head):
@@ -532,10 +389,8 @@ def text_head(
     template: str | Sequence[str] = "{}",
     scale: float | None = None,
     center: Float[Tensor, " dim"] | None = None,
-    pooling: Literal["features", "probabilities"] = "features",
     prompts: Prompts | None = None,
-    ordered: bool = False,
-) -> FrozenHead | TemplatesHead | StepsHead:
+) -> FrozenHead:
     """Return a frozen head of text rows.
 
     Args:
@@ -543,28 +398,17 @@ def text_head(
         labels: the head's class names; `names` if None.
         template: one or more templates; the rows are means over them.
         scale, center: the encoder's own if None.
-        pooling: for several prompts per class, "probabilities" averages probabilities instead of rows.
         prompts: one or more prompts per name, used instead of the template.
-        ordered: return a `StepsHead`, which takes the features of single frames, if a class has `Steps`.
-
-    Raises:
-        DataError: a class has `Steps`, and `ordered` is not set.
     """
     check_names(names)
     prompts = fill_templates(template, names) if prompts is None else prompts
-    options: dict[str, Any] = {
-        "names": names if labels is None else labels,
-        "scale": encoder.scale if scale is None else scale,
-        "center": encoder.center if center is None else center,
-        "kind": "text",
-        "prompts": prompts,
-        "text_source": encoder.text_source,
-        "text_map": encoder.text_map,
-    }
-    if ordered and any(isinstance(prompt, Steps) for prompt in prompts):
-        groups = [[*prompt] if isinstance(prompt, Steps) else [prompt] for prompt in prompts]
-        rows = text_rows(encoder, [step for group in groups for step in group])
-        return StepsHead(rows.split([len(group) for group in groups]), **options)
-    if pooling == "features":
-        return FrozenHead(text_rows(encoder, prompts), **options)
-    return TemplatesHead(variant_rows(encoder, prompts), pooling=pooling, **options)
+    return FrozenHead(
+        text_rows(encoder, prompts),
+        names=names if labels is None else labels,
+        scale=encoder.scale if scale is None else scale,
+        center=encoder.center if center is None else center,
+        kind="text",
+        prompts=prompts,
+        text_source=encoder.text_source,
+        text_map=encoder.text_map,
+    )

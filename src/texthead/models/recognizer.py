@@ -13,28 +13,7 @@ from texthead.encoders.encoder import Visual, as_visual, clip_features
 from texthead.encoders.lazy import weights_digest, weights_key
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
-from texthead.models.heads import StepsHead
-from texthead.models.temporal import EncoderConv, MeanPool
-
-
-class AllFrames(nn.Flatten):
-    """The features of a clip's frames, concatenated."""
-
-
-def temporal_for(head: nn.Module, temporal: nn.Module) -> nn.Module:
-    """Return the temporal module for a head: `AllFrames` for a `StepsHead`, which takes the place of the mean.
-
-    Raises:
-        RunError: a `StepsHead`, but the module is neither.
-    """
-    if isinstance(head, StepsHead) == isinstance(temporal, AllFrames):
-        return temporal
-    if type(temporal) not in (MeanPool, AllFrames):
-        kind = type(temporal).__name__
-        raise RunError(
-            f"steps in order are compared with single frames, not after {kind}; use a model with `temporal=mean`"
-        )
-    return AllFrames() if isinstance(head, StepsHead) else MeanPool()
+from texthead.models.temporal import EncoderConv
 
 
 class Recognizer(nn.Module):
@@ -126,17 +105,15 @@ class Recognizer(nn.Module):
     def with_head(self, head: nn.Module) -> "Recognizer":
         """Return a model with another head and the same encoder and temporal module (shared, not copied).
 
-        If the new head has steps in order, the frames are not averaged.
-
         Source: Tables 9 and 11: new names, same model.
 
         Raises:
-            RunError: the new head has another feature dimension, or as `temporal_for`.
+            RunError: the new head has another feature dimension.
         """
         old, new = (getattr(each.weight, "shape", (0, 0))[1] for each in (self.head, head))
         if old != new:
             raise RunError(f"head of dim {new} does not fit features of dim {old}; encode the names with this encoder")
-        return Recognizer(self.visual, temporal_for(head, self.temporal), head)
+        return Recognizer(self.visual, self.temporal, head)
 
     @property
     def device(self) -> torch.device:

@@ -31,9 +31,9 @@ class SeveralHead(Head):
     several = True
     thresholds: Tensor
     weight, center, text_source, text_map = map(_inner, ("weight", "center", "text_source", "text_map"))
-    kind, pooling = _inner("kind"), _inner("pooling")
+    kind = _inner("kind")
     title, scale, takes_text = map(_inner, ("title", "scale", "takes_text"))  # pyright: ignore[reportIncompatibleMethodOverride]
-    frozen, lengths_count, learned_template = map(_inner, ("frozen", "lengths_count", "learned_template"))
+    frozen, lengths_count = map(_inner, ("frozen", "lengths_count"))
 
     def __init__(self, head: Head, *, bias: Float[Tensor, " classes"], thresholds: Float[Tensor, " classes"]):
         nn.Module.__init__(self)  # All else belongs to the head inside.
@@ -74,10 +74,6 @@ class SeveralHead(Head):
         self, encoder: Encoder, names: Names, *, labels: Names | None = None, prompts: Prompts | None = None
     ) -> Head:
         """Return a head of text rows for other names; arguments as for `Head.with_names`."""
-        if prompts is None and self.learned_template:
-            head = self.head.with_names(encoder, names, labels=labels)
-            bias, thresholds = (each.mean().expand(len(names)) for each in (self.bias, self.thresholds))
-            return SeveralHead(head, bias=bias, thresholds=thresholds).to(self.weight.device)
         prompts = names if prompts is None else prompts
         head = self.with_rows(self.encode_rows(encoder, prompts), labels or names, prompts)
         head.prompts = tuple(each if isinstance(each, str) else tuple(each) for each in prompts)

@@ -1,5 +1,6 @@
 """Temporal modules: the features of a clip's frames -> one feature (Table 2)."""
 
+import json
 import math
 import re
 from collections import OrderedDict
@@ -14,7 +15,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from texthead.encoders.encoder import Visual
+from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError, TextheadError
+from texthead.extensions import find_one
+from texthead.recipes import NAMED, Recipe
 
 
 class Temporal(nn.Module):
@@ -27,6 +32,11 @@ class Temporal(nn.Module):
 
     kind: ClassVar[str]
     options: Mapping[str, object] = MappingProxyType({})
+
+    @classmethod
+    def start(cls, recipe: Recipe, visual: Visual) -> "Temporal":
+        """Return the module before training, initialised from the recipe's seed."""
+        return cls()
 
     def config(self) -> dict[str, object]:
         """Return the config that rebuilds this module."""
@@ -120,6 +130,25 @@ def _attention_heads(width: int, heads: int | None) -> int:
     return heads
 
 
+def _mlp_ratio(recipe: Recipe) -> int:
+    return 4 if recipe.width is None else 2
+
+
+def _drawn(module: Any, recipe: Recipe) -> Temporal:
+    """Return the module, initialised from the recipe's seed."""
+    module.reset(torch.Generator().manual_seed(recipe.seed))
+    return module
+
+
+def _published_heads(spec: VisualSpec) -> int | None:
+    """Return the number of attention heads of the paper's temporal transformer: text tower width / 64; None if unknown.
+
+    Source: published code: 8 for RN50, with feature dimension 1024 and text tower width 512.
+    """
+    width = json.loads(spec.config).get("text_width")
+    return None if width is None or spec.dim % max(1, width // 64) else max(1, width // 64)
+
+
 class TemporalTransformer(Temporal):
     """Pre-norm transformer blocks over frames with learned positions, a residual connection, then the mean over frames.
 
@@ -171,6 +200,13 @@ class TemporalTransformer(Temporal):
         self.project_in = nn.Identity() if width is None else nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, inner))
         self.project_out = nn.Identity() if width is None else nn.Linear(inner, dim)
         self.reset()
+
+    @classmethod
+    def start(cls, recipe: Recipe, visual: Visual) -> "Temporal":
+        """Return the module before training, initialised from the recipe's seed."""
+        heads = None if recipe.width else _published_heads(visual.spec)
+        sizes = visual.spec.dim, recipe.layers, recipe.width
+        return _drawn(cls(*sizes, heads=heads, mlp_ratio=_mlp_ratio(recipe)), recipe)
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Initialise the parameters: N(0, 0.02) for linear layers and positions, 0 for biases and a narrow output.
@@ -264,6 +300,13 @@ class AttentivePool(Temporal):
         self.project_out = nn.Linear(inner, dim)
         self.reset()
 
+    @classmethod
+    def start(cls, recipe: Recipe, visual: Visual) -> "Temporal":
+        """Return the module before training, initialised from the recipe's seed."""
+        tokens = visual.spec.tokens * max(1, recipe.frames // visual.spec.frames)
+        options = {"mlp_ratio": _mlp_ratio(recipe), "max_frames": max(128, tokens)}
+        return _drawn(cls(visual.spec.dim, recipe.width, **options), recipe)
+
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Initialise: N(0, 0.02), positions N(0, 0.3) as in a narrow transformer, 0 for biases and output."""
         for module in self.modules():
@@ -322,6 +365,11 @@ class VJEPA2Pool(Temporal):
         self.cross_attention_layer = pooler.cross_attention_layer
         self.self_attention_layers = pooler.self_attention_layers
         self.reset()
+
+    @classmethod
+    def start(cls, recipe: Recipe, visual: Visual) -> "Temporal":
+        """Return the module before training, initialised from the recipe's seed."""
+        return _drawn(cls(visual.spec.dim, recipe.layers), recipe)
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Initialise: N(0, 0.02) without its tails, 0 for biases; output layers smaller with depth."""
@@ -392,6 +440,11 @@ class EncoderConv(Temporal):
         self._frames: Count | None = None
         self._recorded: Count | None = None
         self._tokens: dict[int, Tensor] = {}
+
+    @classmethod
+    def start(cls, recipe: Recipe, visual: nn.Module) -> Temporal:
+        """Return the convolutions before training, which shift a quarter of the channels each way."""
+        return make_temporal({"kind": cls.kind}, visual)
 
     @contextmanager
     def over(self, frames: Count) -> Iterator[None]:
@@ -561,15 +614,35 @@ _MODULES: dict[str, type[Temporal]] = {
 }
 
 
+def _module(kind: str) -> type[Temporal] | None:
+    """Return the module of this kind, texthead's own or an installed package's; None if there is none.
+
+    Raises:
+        RunError: the package is broken.
+    """
+    if kind in _MODULES:
+        return _MODULES[kind]
+    entry = find_one(NAMED["temporal"][0], kind, {})
+    if entry is None:
+        return None
+    module = entry.load()
+    if not (isinstance(module, type) and issubclass(module, Temporal) and module.kind == kind):
+        raise RunError(entry.broken(f"is no subclass of Temporal with the `kind` {kind!r}"))
+    return module
+
+
 def as_temporal(module: nn.Module) -> Temporal:
     """Return the module if it can be restored from a run folder.
 
     Raises:
         RunError: the module is of another class.
     """
-    if not isinstance(module, Temporal) or type(module) not in _MODULES.values():
+    if not isinstance(module, Temporal) or type(module) is not _module(getattr(module, "kind", "")):
         kinds = ", ".join(kind.__name__ for kind in _MODULES.values())
-        raise RunError(f"temporal module must be one of {kinds} to be saved in a run, got {type(module).__name__}")
+        raise RunError(
+            f"temporal module must be one of {kinds} to be saved in a run, got {type(module).__name__}; install your "
+            f"class as an entry point of the group {NAMED['temporal'][0]}, under its `kind`"
+        )
     return module
 
 
@@ -580,13 +653,17 @@ def make_temporal(config: dict, visual: nn.Module) -> Temporal:
         RunError: the kind or an option is unknown, or the module does not fit the encoder.
     """
     options = {key: value for key, value in config.items() if key != "kind"}
-    if options.get("start", "shift") not in get_args(Start):
-        raise RunError(f"start of the temporal module must be shift or identity, got {options['start']!r}")
-    module = _MODULES.get(str(config.get("kind")))
+    module = _module(str(config.get("kind")))
     if module is None:
-        raise RunError(f"temporal module must be one of {', '.join(_MODULES)}, got {config.get('kind')!r}")
+        raise RunError(
+            f"temporal module must be one of {', '.join(_MODULES)}, or from a package that you install, got "
+            f"{config.get('kind')!r}"
+        )
+    inside = issubclass(module, EncoderConv)
+    if inside and options.get("start", "shift") not in get_args(Start):
+        raise RunError(f"start of the temporal module must be shift or identity, got {options['start']!r}")
     try:
-        return module(visual, **options) if issubclass(module, TemporalConv | TokenConv) else module(**options)
+        return module(visual, **options) if inside else module(**options)  # pyright: ignore[reportArgumentType, reportCallIssue]
     except TextheadError:
         raise
     except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError) as error:

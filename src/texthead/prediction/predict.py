@@ -23,7 +23,7 @@ from texthead.media.find import find_names
 from texthead.media.paths import MediaPath
 from texthead.models.head_rows import known_rows
 from texthead.models.heads import text_head
-from texthead.models.recognizer import Recognizer, temporal_for
+from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Reporter
 from texthead.prediction.formats import Prediction as Prediction
@@ -56,15 +56,13 @@ def zero_shot(
 ) -> Recognizer:
     """Return a zero-shot model: mean-pooled frame features and a text head, with `labels` as class names.
 
-    If a class has `Steps`, a prompt each, frames are aligned with them instead (`StepsHead`).
-
     The less the text encoder knows the names, the closer are the probabilities.
     """
     # Rounded, since text embeddings differ in the last bits with the prompts of their batch.
     lengths = known_rows(encoder, names, [flat([prompt]) for prompt in prompts]).norm(dim=1)
     known = max(round(float(lengths.mean()), 2), 0.01)
-    head = text_head(encoder, names, labels=labels, prompts=prompts, scale=encoder.scale * known, ordered=True)
-    return Recognizer(encoder.visual, temporal_for(head, MeanPool()), head)
+    head = text_head(encoder, names, labels=labels, prompts=prompts, scale=encoder.scale * known)
+    return Recognizer(encoder.visual, MeanPool(), head)
 
 
 def predict(

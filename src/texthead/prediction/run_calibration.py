@@ -114,7 +114,7 @@ def calibrate_run(
     scores, items = scored(plan.items, "score items")
     unknown = scored(plan.unknown, "score unknown items") if len(plan.unknown) else None
     targets = torch.tensor(items.labelling.numbers(run.labels))
-    weights = torch.from_numpy(item_weights(run.class_shares, run.labels, targets.numpy()))
+    weights = torch.from_numpy(item_weights(run.recipe.class_shares, len(run.labels), targets.numpy()))
     fitted, lines = _fitted(run, scores, targets, weights, unknown, rates)
     after = cross_fitted(scores, targets, weights, groups=items.groups)
     measured = measure(fitted, scores, targets, after=after, unknown=unknown and unknown[0], groups=items.groups)
@@ -151,11 +151,10 @@ def _fitted(
         broader = None
     counts = targets.bincount()[targets.bincount() > 0].tolist()
     if worth < len(targets) and (not sets or are_unbalanced(counts)):
-        shares = run.class_shares if isinstance(run.class_shares, str) else "a share for each class"
         lines.insert(
             0,
-            f"temperature and sets count classes as `class_shares` says ({shares}), not as in these items "
-            f"({min(counts)} to {max(counts)} a class): for the sets, the {len(targets)} items are worth {worth}",
+            f"temperature and sets count classes as `class_shares` says ({run.recipe.class_shares}), not as in these "
+            f"items ({min(counts)} to {max(counts)} a class): for the sets, the {len(targets)} items are worth {worth}",
         )
     made = calibrate(
         scores,

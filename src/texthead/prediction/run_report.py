@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from texthead.data.dataset import Dataset, Split
-from texthead.evaluation.frame_order import blind_to_order, order_test
 from texthead.features.reading import Reading
 from texthead.parallel.progress import Reporter
 from texthead.prediction.run_evaluation import RunEvaluation, evaluate_run
@@ -40,7 +39,7 @@ def report_run(
 
     Args:
         dataset: labelled items; None for those that the run held out.
-        reading: with a cache, the test of the frame order and the next report encode nothing again.
+        reading: with a cache, the next report encodes nothing again.
         out: the HTML file; None for `report.html` in the run folder.
         split: as in `evaluate_run`.
         examples: the predictions to show.
@@ -70,10 +69,7 @@ def report_run(
     )
     reporter.event(scores)
     reliability = calibration_report(scores.raw, calibration=calibration, lines=lines)
-    order = None
-    if not blind_to_order(run.model, protocol.frames):
-        order = order_test(run.model, scores.table.division.scored, protocol, reading, reporter=reporter)
     strips = mistake_strips(scores.raw, protocol, examples, run.model, engine=reading.engine, reporter=reporter)
-    sections = {"strips": strips, "order": order, "calibration_report": reliability, "answers": scores.answers}
+    sections = {"strips": strips, "calibration_report": reliability, "answers": scores.answers}
     write_report(path, run.folder, run.model, records, scores.table, **sections)
     return RunReport(path, scores)

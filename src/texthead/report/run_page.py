@@ -10,7 +10,6 @@ from jaxtyping import Float
 
 from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.confusions import ClassRow
-from texthead.evaluation.frame_order import OrderTest
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.files import read_json
@@ -27,7 +26,7 @@ from texthead.transfer.baselines import ScoreTable
 # The values of a recipe that a run without training steps uses.
 PROBE_VALUES = (
     *("frames", "size", "test_size", "resize", "origin", "stride", "pooling", "crops_along"),
-    *("center", "template", "template_pooling", "class_shares", "seed"),
+    *("center", "template", "class_shares", "seed"),
 )
 
 
@@ -57,7 +56,6 @@ def write_report(
     table: ScoreTable,
     *,
     strips: Sequence[Strip] = (),
-    order: OrderTest | None = None,
     calibration_report: CalibrationReport | None = None,
     answers: Answers | None = None,
 ) -> None:
@@ -66,7 +64,6 @@ def write_report(
     Args:
         records: the lines of `metrics.jsonl`.
         strips: example clips.
-        order: a test of frame order.
         calibration_report: how reliable the probabilities are.
         answers: how many items are answered with a class, and with broader names.
     """
@@ -84,7 +81,6 @@ def write_report(
         edited=_edited(**classes["edited"]) if "edited" in classes else "",
         prompts={label: text if isinstance(text, str) else " | ".join(text) for label, text in prompts.items()},
         strips=strips,
-        order=order,
         calibration_report=calibration_report,
         answers=answers,
     )

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from texthead.evaluation.frame_order import blind_to_order, order_test
 from texthead.parallel.distributed import rank
 from texthead.parallel.progress import Reporter
 from texthead.report.mistakes import mistake_strips
@@ -11,20 +10,14 @@ from texthead.report.probabilities import calibration_report
 from texthead.report.run_page import write_report
 from texthead.transfer.run_training import TrainedRun
 
-FEW_TO_REORDER = 500  # items; each takes about 15 ms on one core
-
 
 def write_training_report(trained: TrainedRun, reporter: Reporter = Reporter()) -> Path:
     """Write `report.html` into the folder of a run after training, without encoding frames again; return its path."""
-    path, table, reading, protocol = trained.out / "report.html", trained.table, trained.reading, trained.protocol
+    path, table, protocol = trained.out / "report.html", trained.table, trained.protocol
     sections: dict[str, Any] = {}
-    if table.rows:
-        few = reading.cache and len(table.division.scored) <= FEW_TO_REORDER
-        if few and not blind_to_order(trained.model, protocol.frames):
-            sections["order"] = order_test(trained.model, table.division.scored, protocol, reading, reporter=reporter)
-        if rank() == 0:
-            _, own = table.rows[-1]
-            sections |= {"strips": mistake_strips(own, protocol), "calibration_report": calibration_report(own)}
+    if table.rows and rank() == 0:
+        _, own = table.rows[-1]
+        sections |= {"strips": mistake_strips(own, protocol), "calibration_report": calibration_report(own)}
     if rank() == 0:
         write_report(path, trained.out, trained.model, trained.records, table, **sections)
     return path

@@ -39,7 +39,7 @@ from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import make_temporal
 from texthead.notebook import html_table
-from texthead.recipes import ClassShares, Recipe, check_clip_size
+from texthead.recipes import Recipe, check_clip_size
 from texthead.runs.folder import (
     ENCODER,
     RUN_FORMAT,
@@ -114,7 +114,7 @@ class Run:
         trained_on, held_out: paths of the training and held-out items; `trained_content` and `held_out_content` are
             their fingerprints.
         classes: the content of `classes.json`; None after `with_classes`, when the head is not the folder's.
-        text_tuned: whether the rows come from a text encoder that was trained with the run (online matching) and was
+        text_tuned: whether the rows come from a text encoder that was trained with the run and was
             not saved.
         calibration: the content of `calibration.json`; `calibration_for` returns the part that is valid.
         edits: class edits since the run was loaded; `class_edits.save_classes` writes them to a new folder.
@@ -240,12 +240,6 @@ class Run:
             raise DataError("a tree is for the run's own classes: leave out `tree` or `classes`")
         return replace(self, classes={**self.classes, "tree": tree.with_labels(self.labels).above})
 
-    @property
-    def class_shares(self) -> ClassShares:
-        """The recipe's class shares; equal ones if its classes were edited since training."""
-        shares = self.recipe.class_shares
-        return shares if isinstance(shares, str) or {*shares} == {*self.labels} else "equal"
-
     def encoder(self, *, keep_text: bool = False) -> Encoder:
         """Return the pretrained encoder, with the text encoder that produced the head's rows.
 
@@ -291,7 +285,7 @@ class Run:
         Args:
             labels: the labels to predict.
             names: the class name of each label for the text encoder; the labels themselves if None.
-            template: the run's own, which may be learned, if None.
+            template: the run's own if None.
             prompts: for each label a prompt, several whose rows are averaged, or None for the template.
             encoder: the result of `encoder()`, if already loaded.
 
@@ -302,12 +296,7 @@ class Run:
         """
         self.check_text_saved()
         encoder, names, own_prompts = encoder or self.encoder(), names or labels, prompts or [None] * len(labels)
-        if self.head.learned_template and template is None:
-            if any(own_prompts):
-                raise DataError(f"{self.folder}: has a learned template: give class names only, or a template")
-            filled = None
-        else:
-            filled = class_prompts(template or self.recipe.template, names, own_prompts)
+        filled = class_prompts(template or self.recipe.template, names, own_prompts)
         head = self.head.with_names(encoder, names, labels=labels, prompts=filled)
         return replace(self, model=self.model.with_head(head), classes=None, calibration=None, edits=())
 
@@ -468,7 +457,7 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
         trained_on, held_out = frozenset(split["train"]), tuple(split["held_out"])
         # Files that could not be read have an empty fingerprint.
         contents = [frozenset(split[key]) - {""} for key in ("train_content", "held_out_content")]
-        tuned = (about.get("objective") or {}).get("text") == "online"
+        tuned = (about.get("objective") or {}).get("trains_text") is True
     except TextheadError:
         raise
     except Exception as error:  # On damaged values, timm, open_clip and torch raise errors of nearly any type.

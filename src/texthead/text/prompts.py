@@ -13,10 +13,6 @@ from texthead.text.class_names import check_names, clean_name, clean_names, read
 _ARTICLES = re.compile(r"\b(?:an?|the) (?:an?|the) ", re.IGNORECASE)
 
 
-class Steps(tuple[str, ...]):
-    """Sentences of a class that happen one after the other, such as ("reach for the cup", "lift it", "drink")."""
-
-
 def check_template(template: str) -> None:
     """Raise DataError unless the template contains exactly one `{}`."""
     if template.count("{}") != 1:
@@ -84,7 +80,7 @@ def check_template_fills(template: object, classes: Mapping[str, object]) -> Non
 def class_prompts(
     template: str | Sequence[str], names: Sequence[str], sentences: Sequence[str | Sequence[str] | None]
 ) -> list[str | tuple[str, ...]]:
-    """Return the prompt, prompts or `Steps` of each class: its own sentences if it has any, else the filled template.
+    """Return the prompt or prompts of each class: its own sentences if it has any, else the filled template.
 
     class_prompts("a {}.", ["cat", "dog"], [None, ("a hound", "a puppy")]) is ["a cat.", ("a hound", "a puppy")].
 
@@ -93,7 +89,7 @@ def class_prompts(
     """
     check_as_many(names=names, prompts=sentences)
     filled = fill_templates(template, names)
-    own_prompts = [own if own is None or isinstance(own, Steps) else tuple(flat([own])) for own in sentences]
+    own_prompts = [own if own is None else tuple(flat([own])) for own in sentences]
     for name, own in zip(names, own_prompts, strict=True):
         if own is not None and not (own and all(sentence.strip() for sentence in own)):
             raise DataError(f"class {name!r} has an empty sentence or an empty list: add one, or use the template")
@@ -173,12 +169,12 @@ def classes_to_train(
 def read_classes(source: str) -> dict[str, tuple[str, ...] | None]:
     """Return the sentences of each label; None if the template makes its prompt.
 
-    A `.json` file is an object: label -> a sentence, a list of sentences, {"steps": [...]} for sentences in the order
-    in which they happen (`Steps`), or null for the template. `read_names` reads everything else.
+    A `.json` file is an object: label -> a sentence, a list of sentences, or null for the template. `read_names` reads
+    everything else.
 
     Raises:
-        DataError: the file is missing or another kind of file, a label occurs twice, or a class has an empty sentence,
-            an empty list or a single step.
+        DataError: the file is missing or another kind of file, a label occurs twice, or a class has an empty sentence
+            or an empty list.
     """
     path = Path(source)
     if path.suffix.lower() != ".json":
@@ -202,18 +198,11 @@ def read_classes(source: str) -> dict[str, tuple[str, ...] | None]:
 def _sentences(path: Path, label: str, value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
-    if isinstance(value, dict) and [*value] == ["steps"]:
-        steps = _sentences(path, label, value["steps"])
-        if not steps or len(steps) < 2:
-            raise DataError(
-                f"{path}: class {label!r} has fewer than two steps; list them in their order, or use a sentence"
-            )
-        return Steps(steps)
     sentences = value if isinstance(value, list) else [value]
     wrong = [each for each in sentences if not isinstance(each, str) or not each.strip()]
     if wrong or not sentences:
         raise DataError(
             f"{path}: class {label!r} has {json.dumps(wrong[0] if wrong else sentences, ensure_ascii=False)}: "
-            'use a sentence, a list of sentences, {"steps": [...]} for sentences in order, or null for the template'
+            "use a sentence, a list of sentences, or null for the template"
         )
     return tuple(str(each).strip() for each in sentences)

@@ -9,7 +9,7 @@ tune         select the encoder weights to train
 optimizer    AdamW with two learning rates
 checkpoints  write and load checkpoints
 fit_recipe   adapt a recipe to the data and the encoder
-matching     matching loss of Eq. 2: against the texts of a batch, not all classes
+objective    the loss of a recipe, and the base class of losses that packages add
 tensorboard  log metrics to TensorBoard
 """
 

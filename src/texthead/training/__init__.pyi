@@ -3,5 +3,5 @@
 from .execution import Execution as Execution
 from .execution import RunInfo as RunInfo
 from .fit_recipe import with_margin as with_margin
-from .matching import matching_loss as matching_loss
+from .objective import Objective as Objective
 from .train import train as train

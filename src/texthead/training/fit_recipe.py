@@ -9,7 +9,6 @@ from texthead.data.dataset import Dataset
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
-from texthead.models.build import keeps_templates_apart
 from texthead.recipes import Recipe
 from texthead.text.class_names import mirrored_names
 
@@ -88,17 +87,9 @@ def with_margin(recipe: Recipe, spec: VisualSpec) -> Recipe:
 def check_overrides_are_used(make: Callable[..., Recipe], overrides: Mapping[str, Any], head: str) -> None:
     """Raise RunError if an override has no effect with the other values and the kind of head."""
     recipe = make(**overrides)
-    if head == "text":
-        keeps_templates_apart(recipe)
     rules = {
-        "conv_start": (recipe.temporal in ("conv", "token-conv"), "`temporal=conv` or `temporal=token-conv`"),
         "width": (recipe.temporal in ("transformer", "attentive"), "`temporal=transformer` or `temporal=attentive`"),
         "layers": (recipe.temporal in ("transformer", "vjepa2"), "`temporal=transformer` or `temporal=vjepa2`"),
-        "rand_magnitude": (recipe.rand_augment > 0, "`rand_augment`"),
-        "rand_policy": (recipe.rand_augment > 0, "`rand_augment`"),
-        "context": (head == "prompt", "`head=prompt`"),
-        "template_use": (head == "text", "`head=text`"),
-        "template_pooling": (head == "text", "`head=text`"),
     }
     for name, (used, needed) in rules.items():
         if name in overrides and not used:

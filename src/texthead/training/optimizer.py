@@ -17,7 +17,6 @@ def make_optimizer(trained: Trained, recipe: Recipe) -> torch.optim.Optimizer:
     groups = parameter_groups(trained.model, recipe, trained.objective)
     return torch.optim.AdamW(
         [{**group, "params": kind} for group in groups for kind in by_kind(group["params"])],
-        betas=(recipe.beta1, recipe.beta2),
         weight_decay=recipe.weight_decay,
         fused=next(trained.parameters()).device.type in ("cpu", "cuda") or None,
     )

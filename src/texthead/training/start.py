@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.data.class_shares import check_class_shares, check_one_share, log_ratio
+from texthead.data.class_shares import log_ratio
 from texthead.data.dataset import Dataset
 from texthead.errors import DataError
 from texthead.features.reading import engines_text
@@ -23,7 +23,7 @@ from texthead.recipes import EngineName, Recipe
 from texthead.runs.folder import describe
 from texthead.training.checkpoints import begin, load_state
 from texthead.training.execution import Execution, RunInfo
-from texthead.training.matching import Matching
+from texthead.training.objective import Objective
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import Trained, check_execution
 
@@ -54,8 +54,7 @@ def loss_shift(
     Source: logit-adjusted loss (Menon et al., ICLR 2021).
 
     Raises:
-        DataError: there is no item, the head is for other items or lacks one of their labels, or `class_shares` do not
-            fit.
+        DataError: there is no item, or the head is for other items or lacks one of their labels.
     """
     if not len(train_set):
         raise DataError(f"{train_set.source}: no item to train on; it may have no split train, or none of the classes")
@@ -67,11 +66,8 @@ def loss_shift(
         )
     for dataset in [train_set] if val_set is None else [train_set, val_set]:
         dataset.labelling.numbers(model.names)  # Checks that the head has all labels.
-    check_class_shares(recipe.class_shares, model.names, unlabelled=False)
-    if train_set.several:
-        check_one_share(recipe.class_shares)
     counts, shares = train_set.labelling.counts, "labels" if train_set.several else recipe.class_shares
-    return -torch.from_numpy(log_ratio(shares, model.names, np.array([counts[name] for name in model.names]))).float()
+    return -torch.from_numpy(log_ratio(shares, np.array([counts[name] for name in model.names]))).float()
 
 
 @contextmanager
@@ -80,7 +76,7 @@ def run_folder(
     model: Recognizer,
     train_set: Dataset,
     recipe: Recipe,
-    objective: Matching | None,
+    objective: Objective | None,
     execution: Execution,
     info: RunInfo,
     *,
@@ -93,7 +89,9 @@ def run_folder(
     Raises: RunError as `train`, or if the processes have different runs or options.
     """
     pixels = model.spec.pixels(recipe)
-    objective_json = {} if objective is None else {"objective": objective.config()}
+    objective_json = (
+        {} if objective is None else {"objective": {**objective.config(), "trains_text": objective.trains_text}}
+    )
     about, classes = describe(model, recipe, pixels, info.names)
     about = json.loads(json.dumps({**about, "command": info.command, **objective_json}))
     options = (resume, execution.checkpoint_every, execution.shard, execution.compiled)

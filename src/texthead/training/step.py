@@ -17,7 +17,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import peer_faults, ranks, sum_gradients
 from texthead.recipes import Recipe
 from texthead.training.execution import Execution
-from texthead.training.matching import Matching
+from texthead.training.objective import Objective
 
 
 def precision_on(device: torch.device) -> Literal["fp32", "bf16"]:
@@ -31,10 +31,10 @@ class Trained(nn.Module):
 
     Args:
         model: the model to train; it takes frame features if the encoder is frozen.
-        objective: a loss of its own (Eq. 2); None if the loss is computed from the logits.
+        objective: a loss of its own; None if the loss is computed from the logits.
     """
 
-    def __init__(self, model: Recognizer, objective: Matching | None):
+    def __init__(self, model: Recognizer, objective: Objective | None):
         super().__init__()
         self.model = model
         self.objective = objective
@@ -141,7 +141,7 @@ def _uses_all(trained: Trained, blank: Tensor) -> bool:
     DDP either waits for all gradients, or searches for missing ones at each step and warns if none is missing. A tuned
     text encoder has unused weights, and a process without a clip encodes no text.
     """
-    if trained.objective is not None and trained.objective.text is not None:
+    if trained.objective is not None and trained.objective.trains_text:
         return False
     trained.model.train()
     keep_statistics(trained.model)

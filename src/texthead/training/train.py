@@ -33,7 +33,7 @@ from texthead.runs.mixture import mix_weights
 from texthead.training.checkpoints import restore, save_state
 from texthead.training.execution import Execution, RunInfo
 from texthead.training.inputs import feature_clips
-from texthead.training.matching import Matching
+from texthead.training.objective import Objective, make_objective
 from texthead.training.optimizer import begin_step, make_optimizer
 from texthead.training.start import check_trainable, engine_of, loss_shift, record_engines, run_folder
 from texthead.training.step import ParallelModel, Trained, clip_gradients, precision_on, set_training
@@ -51,7 +51,7 @@ def train(
     recipe: Recipe,
     *,
     out: str | Path,
-    objective: Matching | None = None,
+    objective: Objective | None = None,
     resume: bool = False,
     execution: Execution = Execution(),
     info: RunInfo = RunInfo(),
@@ -70,8 +70,8 @@ def train(
 
     Args:
         val_set: scored after every epoch; not used to select anything.
-        objective: a loss of its own (Eq. 2), which ignores `class_shares`; None for the cross-entropy of the logits,
-            or with several labels for the sum of the binary cross-entropies of the classes.
+        objective: a loss of its own, which ignores `class_shares`; None for the recipe's, by default the cross-entropy
+            of the logits, or with several labels the sum of the binary cross-entropies of the classes.
         resume: continue the run in `out` after its last checkpoint.
         reporter: gets progress, a message after each epoch, and the records of the metrics, in the first process.
 
@@ -86,6 +86,7 @@ def train(
     """
     out, first = Path(out), rank() == 0
     reporter = reporter if first else Reporter().counting(silent)
+    objective = objective or make_objective(recipe, model)
     trained = Trained(model.on_features() if recipe.freeze_encoder else model, objective)
     check_trainable(model, trained, recipe, execution)
     recipe = replace(recipe, precision=recipe.precision or precision_on(model.device))

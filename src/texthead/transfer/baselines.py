@@ -12,7 +12,6 @@ from texthead.evaluation.summary import sentence, weak_spots
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading
 from texthead.models.head_table import as_head
-from texthead.models.heads import StepsHead
 from texthead.models.recognizer import Recognizer
 from texthead.notebook import html_table
 from texthead.parallel.distributed import gather_list, rank
@@ -149,7 +148,7 @@ def before_training(
     order, which need single frames.
     """
     table = ScoreTable(division)
-    if run.carries_encoder or isinstance(model.head, StepsHead) or not are_few(when, len(division.scored)):
+    if run.carries_encoder or not are_few(when, len(division.scored)):
         return table
     tests = _pretrained(run, reading, reporter).items(division.scored, model.names, "encode scored items")
     table.add("zero-shot, before training", evaluation_of(as_head(model.head), tests))
@@ -175,9 +174,7 @@ def eval_baselines(
     items = strict.items(trained, run.labels, "encode training items")
     entries = run.classes["classes"]
     names = [entry["name"] for entry in entries]
-    # The recorded prompts of a learned template have placeholders that other encoders cannot read.
-    own_prompts = [None if run.head.learned_template else entry["prompt"] for entry in entries]
+    own_prompts = [entry["prompt"] for entry in entries]
     prompts = class_prompts(run.recipe.template, names, own_prompts)
-    recipe = replace(run.recipe, class_shares=run.class_shares)
-    add_baselines(table, Task(frozen, run.labels, run.labels, prompts, recipe), items)
+    add_baselines(table, Task(frozen, run.labels, run.labels, prompts, run.recipe), items)
     return table

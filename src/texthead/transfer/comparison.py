@@ -9,9 +9,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
-from texthead.data.class_shares import check_class_shares, shares_text, unbalanced_text, weighted_text
+from texthead.data.class_shares import unbalanced_text, weighted_text
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost, divide_or_train
 from texthead.encoders.encoder import Encoder
@@ -40,7 +39,6 @@ from texthead.training.fit_recipe import adapt_recipe
 from texthead.training.start import split_json
 from texthead.transfer import methods
 from texthead.transfer.baselines import ScoreTable, When, are_few
-from texthead.transfer.transductive import estimate_shares
 
 # Default number of frames per video.
 QUICK_FRAMES = 4
@@ -104,18 +102,13 @@ def _encode(
 ) -> tuple[methods.Task, FrozenItems, FrozenItems | None, tuple[MediaError, ...], list[str], str]:
     """Encode items and unlabelled files; return (task, training items, scored items, errors, lines, engines).
 
-    The task has the penalty, class shares and unlabelled files that suit the items; lines say what changed. The errors
-    are those of all unreadable files.
-
-    Args:
-        method: estimates the class shares of the files, if the recipe wants that.
+    The task has the penalty and unlabelled files that suit the items; lines say what changed. The errors are those of
+    all unreadable files.
 
     Raises:
-        DataError: a class has no readable training item, no item can be read, or the class shares do not fit the data.
+        DataError: a class has no readable training item, or no item can be read.
         MediaError: a file cannot be read, unless the task's reading skips such files.
     """
-    shares = task.recipe.class_shares
-    check_class_shares(shares, task.labels, unlabelled=bool(unlabelled))
     engines: set[str] = set()
     frozen = copy.copy(task.frozen)
     frozen.reporter = replace(frozen.reporter, used=engines.add)
@@ -129,12 +122,6 @@ def _encode(
         paths = find_media([unlabelled], frozen.reporter)
         files = frozen.files(paths, "encode unlabelled files")
         check_any(paths, files.positions, files.skipped)
-        if shares == "estimate":
-            with torch.inference_mode():
-                scores = task.fit(method, items)(files.features)
-            estimated = dict(zip(task.labels, estimate_shares(scores).tolist(), strict=True))
-            task = replace(task, recipe=replace(task.recipe, class_shares=estimated))
-            lines.append(f"estimated {shares_text(estimated)}")
         task, line = methods.check_unlabelled(replace(task, unlabelled=files.features), method, items)
         lines.append(line)
         skipped += files.skipped

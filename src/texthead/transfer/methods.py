@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from texthead.data.class_shares import check_one_share, item_weights, log_ratio, weighted_text
+from texthead.data.class_shares import item_weights, log_ratio, weighted_text
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.mini import MINI_SPECS
 from texthead.errors import DataError, listed
@@ -101,12 +101,11 @@ class Task:
         `class_shares` moves the biases of a fitted probe, while zero-shot has no label shares.
 
         Raises:
-            DataError: the items have several labels, and class shares or unlabelled files are given.
+            DataError: the items have several labels, and unlabelled files are given.
             EncoderError: the method needs text, and the encoder has none.
         """
         features, targets, shares = items.features, items.targets, self.recipe.class_shares
         if items.several:
-            check_one_share(shares)
             if self.unlabelled is not None:
                 raise DataError("`unlabelled` is for files with one label each, and these have several: leave it out")
             return fit_several(name, self.encoder, self.labels, self.prompts, features, targets, items.groups)
@@ -120,7 +119,7 @@ class Task:
             rows = known_rows(self.encoder, self.labels, self.prompts)
             head = text_probe_head(rows, features, targets, names=self.labels, penalty=self.penalty)
         counts = np.bincount(targets.numpy(), minlength=len(self.labels))
-        ratio, equal = (log_ratio(each, self.labels, counts) for each in (shares, "equal"))
+        ratio, equal = (log_ratio(each, counts) for each in (shares, "equal"))
         head.bias.data += torch.from_numpy(ratio - equal).float()
         return head if self.unlabelled is None else refined_head(head, self.unlabelled, features, targets)
 
@@ -128,7 +127,7 @@ class Task:
         """Return the weight of each item in a mean over items, for classes as frequent as `class_shares` says."""
         if items.several:
             return np.ones(len(items.data))
-        return item_weights(self.recipe.class_shares, self.labels, items.targets.numpy())
+        return item_weights(self.recipe.class_shares, len(self.labels), items.targets.numpy())
 
 
 def names_line(

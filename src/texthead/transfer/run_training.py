@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from texthead.data.class_shares import check_class_shares, unbalanced_text
+from texthead.data.class_shares import unbalanced_text
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, divide
 from texthead.data.protocol import Protocol
@@ -230,7 +230,6 @@ class _Training:
         recipe = make(**options.overrides)
         division = divide(data, seed=recipe.seed, held_out=options.held_out, k=options.k)
         labels, chosen = division.train.classes, EncoderOptions.of(options.encoder)
-        check_class_shares(recipe.class_shares, labels, unlabelled=bool(options.unlabelled))
         names, sentences, lines = classes_to_train(
             labels,
             division.train.source,

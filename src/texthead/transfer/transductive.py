@@ -18,7 +18,7 @@ from texthead.errors import DataError
 from texthead.models.heads import ProbeHead
 
 # LOG.md, 2026-11-29, has the searches behind these constants.
-EM_STEPS, SHARE_STEPS = 5, 30
+EM_STEPS = 5
 
 # Spread of the scores before the softmax of the assignments, which makes these nearly hard.
 SHARPNESS = 5.0
@@ -34,9 +34,7 @@ ANCHOR, MORE_ANCHOR = 3.0, 7.0
 
 # Effective fraction of the classes below which their shares count, and at which they count in full. Heads fitted to few
 # labels prefer some classes by mistake, so shares that differ a little mean nothing.
-# `estimate_shares` is more sensitive, because its caller expects shares that differ.
 ALL_OCCUR, FEW_OCCUR = 0.8, 0.5
-EQUAL_SHARES, OTHER_SHARES = 0.95, 0.75
 
 
 class Occurrence(NamedTuple):
@@ -144,32 +142,6 @@ def refine(
     all_weight, all_bias = torch.zeros(len(finite), x.shape[1]), torch.zeros(len(finite))
     all_weight[finite], all_bias[finite] = weight.float(), bias.float()
     return Refined(result, all_weight, all_bias, occurrence.trust)
-
-
-def estimate_shares(scores: Float[Tensor, "files classes"]) -> Float[Tensor, " classes"]:
-    """Return the estimated share of each class among unlabelled files; the shares sum to 1.
-
-    They are nearly equal unless they differ clearly, because heads fitted to few labels prefer some classes by mistake.
-    The logarithm of a share fits scores whose spread around each file's mean is about `SHARPNESS`; the scores of heads
-    fitted to few labels spread less, so it is too much for them.
-
-    Args:
-        scores: scores of the files by a head that assumes equal shares; minus infinity for classes that are never
-            predicted, whose share is 0.
-
-    Source: expectation maximisation of Saerens et al. (Neural Computation 2002).
-    Differs: the scores are scaled to one spread, because few labels make probabilities that are far too flat; a
-        Dirichlet prior; `Occurrence.trust`.
-
-    Raises:
-        DataError: no file.
-    """
-    finite = _predicted(scores)
-    head = scores[:, finite].double()
-    prior = torch.zeros(head.shape[1]).double()
-    for _ in range(SHARE_STEPS):
-        prior = _occurrence(_assigned(head, prior), EQUAL_SHARES, OTHER_SHARES).prior
-    return torch.zeros(len(finite)).masked_scatter(finite, prior.softmax(0).float())
 
 
 def _predicted(scores: Float[Tensor, "files classes"]) -> Bool[Tensor, " classes"]:

@@ -21,10 +21,9 @@ from texthead.encoders.load import load_encoder
 from texthead.encoders.pairing import pair
 from texthead.errors import DataError, RunError
 from texthead.files import read_json, write_json
-from texthead.models.head_rows import text_rows, variant_rows
+from texthead.models.head_rows import text_rows
 from texthead.models.head_table import head_json
-from texthead.models.heads import TEXT_AND_ITEMS, FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
-from texthead.models.prompt_head import PromptHead
+from texthead.models.heads import TEXT_AND_ITEMS, FrozenHead, LinearHead, ProbeHead, TrainableHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import MeanPool
@@ -33,7 +32,6 @@ from texthead.runs.folder import describe, saved_split
 from texthead.runs.run import Run, load_run, saved_options
 from texthead.runs.saved import row_source
 from texthead.runs.scored_items import choose_scored, held_out_items
-from texthead.text.prompts import fill_templates
 from texthead.training.checkpoints import begin
 
 NAMES = ("a cat", "a dog", "a boat")
@@ -438,58 +436,6 @@ TEMPLATES = ("a {}", "{} on a lake")
 def behind(encoder) -> dict:
     text = {"text_source": encoder.text_source, "text_map": encoder.text_map}
     return {"scale": 17.0, "center": noise(encoder.dim), **text}
-
-
-@pytest.mark.slow
-@torch.no_grad()
-def test_a_head_of_several_templates_is_edited_in_all_of_them(make, text: str, tmp_path: Path) -> None:
-    names = ("cat", "dog", "boat")
-    encoder = pair(image_only(), text, prompts=[*NAMES, "tree"])
-    prompts = fill_templates(TEMPLATES, names)
-    head = TemplatesHead(
-        variant_rows(encoder, prompts),
-        pooling="probabilities",
-        names=names,
-        kind="text",
-        prompts=prompts,
-        **behind(encoder),
-    )
-    folder = put(tmp_path / "several", Recognizer(tiny_visual(), MeanPool(), head))
-    run = load_run(folder)
-    before = scores(run).exp()
-    added = add_classes(run, ["tree"], template=TEMPLATES)
-    expected = variant_rows(encoder, fill_templates(TEMPLATES, ["tree"]))
-    assert torch.allclose(added.model.head.variants[:, 3:], expected, atol=1e-6)
-    # Existing rows stay bit-identical, and removing the class restores the probabilities.
-    assert torch.equal(added.model.head.variants[:, :3], run.model.head.variants)
-    again = saved(added)
-    assert torch.allclose(scores(again), scores(added), atol=1e-6)
-    back = saved(remove_classes(again, ["tree"]))
-    assert torch.allclose(scores(back).exp(), before, atol=1e-6)
-    merged = saved(merge_classes(back, ["cat", "dog"], "pet"))
-    rows = F.normalize(run.model.head.variants[:, :2].mean(1), dim=-1)
-    assert torch.allclose(F.normalize(merged.model.head.variants[:, -1], dim=-1), rows, atol=1e-6)
-    assert merged.labels == ("boat", "pet")
-    with refuses(DataError, folder, 2, "got 1"):
-        add_classes(load_run(folder), ["tree"], prompts=["a tree"])
-
-
-@torch.no_grad()
-def test_a_learned_template_is_put_before_added_names(make, text: str, tmp_path: Path) -> None:
-    names = ("cat", "dog", "boat")
-    encoder = pair(image_only(), text, prompts=[*NAMES, "tree"])
-    head = PromptHead(encoder.text, names, context=0.3 * noise(3, WIDTH), after=" on a lake", **behind(encoder))
-    folder = put(tmp_path / "learned", Recognizer(tiny_visual(), MeanPool(), head.eval()))
-    run = load_run(folder)
-    before = scores(run)
-    added = saved(add_classes(run, ["tree"]))
-    assert torch.allclose(added.model.head.weight[3:], head.with_names(encoder, ["tree"]).weight, atol=1e-6)
-    assert torch.allclose(scores(added)[:, :3], before, atol=1e-6 * 17)
-    assert added.model.head.prompts[3] == "[3 learned vectors] tree on a lake"
-    anew = saved(rename_class(added, "tree", "a", encode=True))
-    assert torch.allclose(anew.model.head.weight[3:], head.with_names(encoder, ["a"]).weight, atol=1e-6)
-    with refuses(DataError, folder, "template"):
-        add_classes(load_run(folder), ["tree"], prompts=["a tree"])
 
 
 def test_tuned_text_rows_refuse_untuned_row(make):

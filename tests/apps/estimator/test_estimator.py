@@ -148,7 +148,6 @@ def test_wrong_arguments(files, cache, tmp_path):
     for name, value, part in (
         ("method", "x", "'x'"),
         ("class_names", {"red": "a", "green": "b"}, "'blue'"),
-        ("class_shares", {"red": 1, "green": 1}, "'blue'"),
         ("class_shares", "estimate", "'estimate'"),
     ):
         with refuses(DataError, name, part):

@@ -26,8 +26,7 @@ from texthead.apps.export.scorer import Scorer
 from texthead.data.protocol import Protocol, Views
 from texthead.errors import RunError
 from texthead.evaluation.calibration import Calibration, Coverage, Threshold, measure
-from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TemplatesHead, TrainableHead
-from texthead.models.prompt_head import PromptHead
+from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TrainableHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import FrameTransformer, MeanPool, TemporalConv, TemporalTransformer, TokenConv
@@ -51,9 +50,6 @@ def heads(dim: int) -> dict[str, torch.nn.Module]:
     return {
         "frozen": FrozenHead(rows, names=NAMES, scale=20.0, center=center, kind="text", prompts=prompts),
         "trainable": TrainableHead(rows, names=NAMES, scale=20.0),
-        "templates": TemplatesHead(noise(4, 3, dim), names=NAMES, scale=20.0, pooling="probabilities"),
-        "templates' mean": TemplatesHead(noise(4, 3, dim), names=NAMES, scale=20.0, draw=True),
-        "prompt": PromptHead(None, NAMES, context=noise(2, 8), after="", read=NAMES, rows=rows, scale=20.0),
         "linear": LinearHead(dim, names=NAMES, generator=torch.Generator().manual_seed(0)),
         "probe": ProbeHead(rows, bias=noise(3, seed=2), center=center, names=NAMES),
         "several": SeveralHead(
@@ -116,15 +112,15 @@ def check_pairs(ours: list[dict], theirs: list[dict]) -> None:
 @pytest.mark.parametrize(
     ("head", "temporal", "to"),
     [
-        *((head, "mean", "onnx") for head in ("trainable", "templates' mean", "prompt", "probe")),
+        *((head, "mean", "onnx") for head in ("trainable", "probe")),
         ("linear", "conv", "onnx"),
         ("several", "mean", "torch"),
-        ("templates", "transformer", "onnx"),
+        ("several", "transformer", "onnx"),
         ("frozen", "full transformer", "onnx"),
         ("frozen", "token-conv", "onnx"),
         ("spotting", "frame transformer", "onnx"),
         ("probe", "conv", "torch"),
-        ("templates", "transformer", "torch"),
+        ("frozen", "transformer", "torch"),
     ],
 )
 def test_every_head_and_temporal_module(tmp_path, head, temporal, to):

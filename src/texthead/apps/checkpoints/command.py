@@ -34,7 +34,6 @@ class Import:
         frames: number of frames per clip (default: from the file name, such as 8 from f8)
         names: clean: write labels as words (horse_riding becomes horse riding); verbatim: leave them as they are
         template: prompt with one {} for the class name, or a .txt file with one prompt per line
-        template_pooling: what is averaged over templates
         pooling: what is averaged over the views (default: as published)
         origin: position of a frame within its segment of the video (default: as published)
         crops_along: side along which three crops are placed (default: as published)
@@ -59,7 +58,6 @@ class Import:
     frames: PositiveInt | None = None
     names: Literal["clean", "verbatim"] = "verbatim"
     template: str | None = None
-    template_pooling: Literal["features", "probabilities"] | None = None
     pooling: Literal["features", "logits", "probabilities"] | None = None
     origin: Literal["first", "centre", "middle", "dense"] | None = None
     crops_along: Literal["width", "long-side"] | None = None
@@ -101,7 +99,7 @@ class Import:
 
         labels = read_names(self.classes)
         names = clean_names(labels) if self.names == "clean" else labels
-        keys = ("interaction", "template_pooling", "origin", "pooling", "crops_along", "pixels", "interpolation")
+        keys = ("interaction", "origin", "pooling", "crops_along", "pixels", "interpolation")
         convention: dict[str, Any] = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
         if self.template is not None:
             convention["template"] = read_template(self.template)

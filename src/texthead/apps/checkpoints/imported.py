@@ -115,7 +115,6 @@ def import_published(
         crops_along=convention.crops_along,
         temporal=_temporal_kind(checkpoint, options.temporal, str(path), notes),
         template=convention.template,
-        template_pooling=convention.template_pooling,
     )
     quick_gelu = _is_quick(checkpoint, options.activation, str(path))
     config = published.model_config(checkpoint.clip, str(path), quick_gelu=quick_gelu)
@@ -156,11 +155,7 @@ def _convention(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> Conventio
         )
     if kind != "bike" and convention.interaction is not None:
         raise DataError(f"`interaction={convention.interaction}`: only BIKE's files have one, not {kind}; leave it out")
-    if not isinstance(convention.template, str):
-        return convention
-    if changes.get("template_pooling") == "probabilities":
-        raise DataError("`template_pooling=probabilities` needs several templates: give them in a .txt file")
-    return replace(convention, template_pooling="features")
+    return convention
 
 
 def _frames_of(path: Path, default: int | None, notes: list[str]) -> int:
@@ -297,11 +292,10 @@ def _head(encoder: Encoder, names: Sequence[str], labels: Sequence[str], convent
     Raises:
         DataError: several templates for a word-spotting head.
     """
-    template, pooling = convention.template, convention.template_pooling
     if convention.interaction == "vcs":
-        prompts = fill_templates(template, names)
+        prompts = fill_templates(convention.template, names)
         return spotting_head(encoder, labels, scale=scale, prompts=prompts)
-    return text_head(encoder, names, labels=labels, template=template, scale=scale, pooling=pooling)
+    return text_head(encoder, names, labels=labels, template=convention.template, scale=scale)
 
 
 def _architecture(tensors: list[Tensor], size: int, dim: int) -> str:

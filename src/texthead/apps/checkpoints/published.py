@@ -48,8 +48,8 @@ class Convention:
     """How the published results of a kind of checkpoint were measured.
 
     Attributes:
-        template: template or templates of the prompts.
-        template_pooling, origin, pooling, crops_along: as in a recipe.
+        template: template or templates of the prompts, whose rows are averaged.
+        origin, pooling, crops_along: as in a recipe.
         pixels: whose mean and standard deviation normalise the pixels.
         interpolation: interpolation of the resize before cropping.
         antialias: whether that resize is antialiased.
@@ -60,7 +60,6 @@ class Convention:
     """
 
     template: str | tuple[str, ...]
-    template_pooling: Literal["features", "probabilities"] = "features"
     origin: Origin = "centre"
     pooling: Literal["features", "logits", "probabilities"] = "features"
     crops_along: Along = "width"
@@ -85,7 +84,8 @@ CONVENTIONS: dict[Kind, Convention] = {
     # The published code averages softmaxes of unscaled cosines, which is close to averaging logits; these softmaxes are
     # not usable as probabilities.
     "bike": replace(_TEXT4VIS, template="This is a video about {}", pooling="logits"),
-    "actionclip": Convention(ACTIONCLIP_TEMPLATES, template_pooling="probabilities", origin="middle", test_scale=100.0),
+    # The published code averages the probabilities of the templates, not their rows.
+    "actionclip": Convention(ACTIONCLIP_TEMPLATES, origin="middle", test_scale=100.0),
     "vifi-clip": Convention(
         "a photo of a {}.",
         pooling="probabilities",

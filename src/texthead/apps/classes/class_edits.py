@@ -213,16 +213,11 @@ def _text_rows(
 ) -> tuple[Float[Tensor, "classes rows numbers"], list[str | tuple[str, ...]]]:
     """Return (text rows of classes for the run's head, the prompts that they were encoded from)."""
     head, encoder = run.head, run.encoder()
-    if not head.learned_template:
-        used = class_prompts(template or run.recipe.template, names, prompts)
-        try:
-            return head.encode_rows(encoder, used).to(head.weight), used
-        except DataError as error:
-            raise DataError(f"{run.folder}: {error}") from None
-    if template is not None or any(prompt is not None for prompt in prompts):
-        raise DataError(f"{run.folder}: has a learned template: give class names only, without prompts or a template")
-    learned = head.with_names(encoder, names, labels=labels)
-    return learned.rows(), list(learned.prompts or ())  # pyright: ignore[reportReturnType]
+    used = class_prompts(template or run.recipe.template, names, prompts)
+    try:
+        return head.encode_rows(encoder, used).to(head.weight), used
+    except DataError as error:
+        raise DataError(f"{run.folder}: {error}") from None
 
 
 def _index(run: Run, label: str) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from texthead import recipes
+from texthead import FrozenHead, orthogonal_weights, recipes
 from texthead.apps.demo import drawn_videos
 from texthead.data import Dataset, Protocol, evenly, read_dataset
 from texthead.encoders import Encoder, load_encoder, zero_shot_note
@@ -244,7 +244,11 @@ def _train_head(bench: Bench, kind: str) -> Recognizer:
     """Train one head and a temporal transformer on the frozen encoder's features."""
     recipe = bench.recipe
     inputs = RowInputs(encoder=bench.encoder, labels=bench.train.classes, recipe=recipe, features=bench.center[None])
-    head = make_head(kind, inputs)
+    if kind == "orthogonal":
+        rows = orthogonal_weights(len(inputs.labels), bench.encoder.dim, generator=inputs.generator())
+        head = FrozenHead(rows, kind=kind, **inputs.options)
+    else:
+        head = make_head(kind, inputs)
     model = Recognizer(bench.encoder.visual, make_temporal_for(recipe, bench.encoder.visual), head)
     model.to(next(bench.encoder.visual.parameters()).device)
     info, execution = RunInfo(held_out=bench.seen_test), Execution(cache=bench.reading.cache)

@@ -42,8 +42,8 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         class_names: for each label a class name for the template, or a list of prompts whose rows are averaged. None
             uses the cleaned labels.
         template: the prompt, with exactly one `{}`.
-        class_shares: how frequent classes are in what will be predicted: "equal" (also if labels are unbalanced), as
-            in the "labels", or the share of each label. It does not change zero-shot.
+        class_shares: how frequent classes are in what will be predicted: "equal" (also if labels are unbalanced), or
+            as in the "labels". It does not change zero-shot.
         frames: number of frames per video, spread evenly; their features are averaged.
         size: side of the crop in pixels; the encoder's own if None.
         cache: folder of the feature cache; $TEXTHEAD_CACHE or the user's cache folder if None.
@@ -57,7 +57,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
 
     Raises:
         DataError: in `fit` and `predict`: not a list of paths, another number of labels, labels of one class only, or
-            a label missing in `class_names` or `class_shares`.
+            a label missing in `class_names`.
         MediaError: a file cannot be read.
     """
 
@@ -66,7 +66,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     encoder: str = "mini"
     class_names: Mapping[Any, str | Sequence[str]] | None = None
     template: str = "{}"
-    class_shares: Literal["equal", "labels"] | Mapping[Any, Any] = "equal"
+    class_shares: Literal["equal", "labels"] = "equal"
     frames: PositiveInt | None = None
     size: PositiveInt | None = None
     cache: str | Path | None = None
@@ -82,7 +82,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         else:
             self.classes_, numbers = _numbered(labels, len(paths))
         names = tuple(str(label) for label in self.classes_)
-        frozen, recipe = self._frozen(), Recipe(name="estimator", class_shares=self._shares())
+        frozen, recipe = self._frozen(), Recipe(name="estimator", class_shares=self.class_shares)
         # The groups keep the parts of a video apart.
         data = Dataset(tuple(Item(path, "", group=str(path)) for path in paths))
         items = FrozenItems(data, self._features(frozen, paths), torch.from_numpy(numbers))
@@ -158,12 +158,6 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         values = [self.class_names[label] for label in self.classes_.tolist()]
         names = [value if isinstance(value, str) else label for label, value in zip(labels, values, strict=True)]
         return class_prompts(self.template, names, [None if isinstance(value, str) else value for value in values])
-
-    def _shares(self) -> str | dict[str, Any]:
-        """Return the class shares, of labels as text."""
-        if not isinstance(self.class_shares, str):
-            return {str(label): share for label, share in self.class_shares.items()}
-        return self.class_shares
 
     @torch.inference_mode()
     def _scores(self, X: Files) -> Float[Tensor, "files classes"]:

@@ -26,7 +26,6 @@ from texthead.evaluation import Calibration
 from texthead.extras import needs
 from texthead.features import quiet
 from texthead.files import new_folder, write_json
-from texthead.models import StepsHead
 from texthead.parallel import Reporter
 from texthead.prediction import protocol_of
 from texthead.runs import Run
@@ -58,8 +57,6 @@ def export(
     """
     out = Path(out)
     check_export(out, to)
-    if isinstance(run.head, StepsHead):
-        raise RunError("steps in order cannot be exported; use lists of sentences, or `texthead predict`")
     model, protocol = run.model, protocol_of(run, protocol)
     scorer = Scorer(model.cpu(), protocol).eval()
     with new_folder(out) as folder:

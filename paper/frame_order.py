@@ -1,4 +1,4 @@
-"""Does a data set need temporal order? Compare accuracy with frames in order, shuffled and reversed."""
+"""Whether a data set needs temporal order: compare accuracy with frames in order, shuffled and reversed."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -7,15 +7,10 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from texthead.data.dataset import Dataset
-from texthead.data.protocol import Protocol
-from texthead.evaluation.intervals import lead_interval
-from texthead.features.frames import readable
-from texthead.features.reading import Reading
-from texthead.features.views import item_features
-from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
-from texthead.parallel.progress import Reporter
+import texthead as th
+from texthead.evaluation import lead_interval
+from texthead.features import Reading, item_features, readable
+from texthead.parallel import Reporter
 
 ORDER_SEEDS = (0, 1, 2, 3, 4)
 
@@ -49,9 +44,9 @@ class OrderTest:
     rows: tuple[Reordered, ...]
 
 
-def blind_to_order(model: Recognizer, frames: int) -> bool:
+def blind_to_order(model: th.Recognizer, frames: int) -> bool:
     """Return whether the order of frames cannot matter to this model, or is not tested: with several labels."""
-    unordered = isinstance(model.temporal, MeanPool) and not model.sees_clips
+    unordered = isinstance(model.temporal, th.MeanPool) and not model.sees_clips
     return frames < 2 or model.several or unordered
 
 
@@ -65,9 +60,9 @@ def shuffled(frames: int, seed: int) -> list[int]:
 
 
 def order_test(
-    model: Recognizer,
-    dataset: Dataset,
-    protocol: Protocol,
+    model: th.Recognizer,
+    dataset: th.Dataset,
+    protocol: th.Protocol,
     reading: Reading = Reading(),
     *,
     seeds: Sequence[int] = ORDER_SEEDS,
@@ -118,10 +113,10 @@ def _percent(hits: Tensor) -> float:
     return 100 * float(hits.double().mean())
 
 
-def _in_orders(model: Recognizer, orders: Sequence[Sequence[int]]) -> Recognizer:
+def _in_orders(model: th.Recognizer, orders: Sequence[Sequence[int]]) -> th.Recognizer:
     """Return a model whose features are the scores of a clip in each order of its frames, concatenated."""
     if model.sees_frames_apart:
-        return Recognizer(model.visual, _ScoredInOrders(model.temporal, model.head, orders), nn.Identity())
+        return th.Recognizer(model.visual, _ScoredInOrders(model.temporal, model.head, orders), nn.Identity())
     return _EncodedInOrders(model, orders)
 
 
@@ -136,10 +131,10 @@ class _ScoredInOrders(nn.Module):
         return torch.cat([self.head(self.temporal(features[:, order])) for order in self.orders], dim=-1)
 
 
-class _EncodedInOrders(Recognizer):
+class _EncodedInOrders(th.Recognizer):
     """The whole model applied to frames in several orders."""
 
-    def __init__(self, model: Recognizer, orders: Sequence[Sequence[int]]):
+    def __init__(self, model: th.Recognizer, orders: Sequence[Sequence[int]]):
         super().__init__(model.visual, model.temporal, model.head)
         self.orders = orders
 

@@ -8,11 +8,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from made import COLOURS, PIXELS, SPEC, tiny_visual, write_broken
+from paper.frame_order import blind_to_order, order_test, shuffled
 from texthead.data import Dataset, Item, Protocol, ViewClips, Views
 from texthead.encoders.encoder import Visual
 from texthead.errors import MediaError
 from texthead.evaluation.evaluate import evaluate
-from texthead.evaluation.frame_order import blind_to_order, order_test, shuffled
 from texthead.evaluation.intervals import paired_interval
 from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead, LinearHead

@@ -10,15 +10,16 @@ from torch import Tensor
 
 from made import SPEC, noise, tiny_visual
 from messages import refuses
+from paper import prompt_head
+from paper.prompt_head import PromptHead, random_context, template_context
 from run_folders import put
 from text_models import bert, image_only
 from texthead.encoders.encoder import Encoder, Text
 from texthead.encoders.load import load_encoder
 from texthead.encoders.pairing import pair
 from texthead.errors import DataError, EncoderError, RunError
-from texthead.models import MeanPool, Recognizer, prompt_head
+from texthead.models import MeanPool, Recognizer
 from texthead.models.head_rows import text_weights
-from texthead.models.prompt_head import PromptHead, random_context, template_context
 from texthead.recipes import Recipe
 from texthead.runs.run import load_run
 
@@ -132,11 +133,11 @@ def test_run_applies_learned_template_to_other_names(tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.equal(run.model.head(features), head(features))
     assert isinstance(run.model.head, PromptHead)
-    assert run.model.head.prompts == tuple(f"[4 learned vectors] {name}." for name in NAMES)
+    assert run.model.head.prompts == tuple(f"{name}." for name in NAMES)
     with refuses(RunError, "text encoder"):
         run.model.head.train()(features)
     others = ["tree", "dog"]
-    other = run.with_classes(["arbre", "chien"], names=others).model.head
+    other = run.model.head.with_names(encoder, others, labels=["arbre", "chien"])
     expected = PromptHead(encoder.text, others, context=head.context.detach(), after=".").weight
     assert other.names == ("arbre", "chien")
     assert torch.allclose(other.weight, expected, atol=1e-5)
@@ -148,7 +149,7 @@ def test_run_applies_learned_template_to_other_names(tmp_path: Path) -> None:
 
 def test_what_cannot_be_learned_is_refused(small: Encoder) -> None:
     text = small.text
-    with refuses(DataError, "'{} on'", "context"):
+    with refuses(DataError, "'{} on'", "give some"):
         template_context(text, "{} on")
     with refuses(EncoderError, 14, 12):
         drawn_head(text, 11)

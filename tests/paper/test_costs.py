@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from paper.costs import Costs
 from texthead.encoders import build_visual, tower_spec
-from texthead.models import Costs, MeanPool, Recognizer, make_temporal
+from texthead.models import MeanPool, Recognizer, make_temporal
 from texthead.models.heads import FrozenHead, LinearHead
 
 

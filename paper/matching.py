@@ -1,20 +1,20 @@
 """Matching: contrast each video with the texts of its batch, not with all classes (Eq. 2; Table 6)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from texthead.encoders.encoder import Text
+import texthead as th
 from texthead.errors import RunError, checked
-from texthead.models.head_rows import prompt_rows
-from texthead.models.heads import FrozenHead, as_frozen
-from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import gather_rows
+from texthead.models import prompt_rows
+from texthead.parallel import gather_rows
+from texthead.training import Objective
 
+Text = Any  # `Encoder.text`.
 Targets = Literal["one_hot", "multi_positive"]
 
 # Classes encoded at once when all rows are refreshed.
@@ -81,7 +81,7 @@ def target_mass(labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch batch"]:
     return (10.0 * (labels[:, None] == labels[None, :])).softmax(-1)
 
 
-class Matching(nn.Module):
+class Matching(Objective):
     """The matching loss as the objective of `train`, with a trained or frozen text encoder.
 
     Args:
@@ -107,6 +107,7 @@ class Matching(nn.Module):
         if text is not None:
             text.check_gradients()
         self.text = None if text is None else text.requires_grad_(True)
+        self.trains_text = text is not None
         self.targets: Targets = targets
         self.gather = gather
 
@@ -115,7 +116,7 @@ class Matching(nn.Module):
         text = "offline" if self.text is None else "online"
         return {"kind": "matching", "text": text, "targets": self.targets, "gather": self.gather}
 
-    def check(self, model: Recognizer, *, accumulate: int) -> None:
+    def check(self, model: th.Recognizer, *, accumulate: int) -> None:
         """Raise RunError if the model has another head or one without prompts, or gather meets accumulation."""
         head = as_frozen(model.head)
         if self.text is not None and head.prompts is None:
@@ -129,7 +130,7 @@ class Matching(nn.Module):
             )
 
     def forward(
-        self, model: Recognizer, clips: Shaped[Tensor, "batch frames *frame"], labels: Int[Tensor, " batch"]
+        self, model: th.Recognizer, clips: Shaped[Tensor, "batch frames *frame"], labels: Int[Tensor, " batch"]
     ) -> Float[Tensor, ""]:
         """Return the mean loss of the batch, or with `gather` of the batches of all processes.
 
@@ -153,7 +154,7 @@ class Matching(nn.Module):
             gather=self.gather,
         )
 
-    def _rows(self, head: FrozenHead, labels: Tensor) -> Float[Tensor, "batch dim"]:
+    def _rows(self, head: th.FrozenHead, labels: Tensor) -> Float[Tensor, "batch dim"]:
         """Return the text row of each label, with each label encoded once."""
         if self.text is None or not len(labels):
             return head.weight[labels]
@@ -161,7 +162,7 @@ class Matching(nn.Module):
         return prompt_rows(self.text, _prompts(head, unique.tolist()))[inverse]
 
     @torch.no_grad()
-    def refresh(self, model: Recognizer) -> None:
+    def refresh(self, model: th.Recognizer) -> None:
         """Copy the current rows of the text encoder to the head; does nothing offline."""
         if self.text is not None:
             head = as_frozen(model.head)
@@ -169,6 +170,22 @@ class Matching(nn.Module):
             head.weight.copy_(torch.cat([prompt_rows(self.text, _prompts(head, chunk.tolist())) for chunk in chunks]))
 
 
-def _prompts(head: FrozenHead, rows: Sequence[int]) -> list[str | tuple[str, ...]]:
+def _prompts(head: th.FrozenHead, rows: Sequence[int]) -> list[str | tuple[str, ...]]:
     assert head.prompts is not None
     return [head.prompts[row] for row in rows]
+
+
+def as_frozen(head: nn.Module) -> th.FrozenHead:
+    """Return the head if it is a FrozenHead, with one row per class.
+
+    Raises:
+        RunError: the head is of another class.
+    """
+    if type(head) is not th.FrozenHead:  # A subclass may compute other scores.
+        raise RunError(f"matching needs a FrozenHead, got a {type(head).__name__}; make one with text_head")
+    return head
+
+
+def offline(_: th.Recognizer) -> Matching:
+    """Return matching with the head's frozen rows: `--loss matching`."""
+    return Matching()

@@ -1,6 +1,6 @@
 """A learnable template: vectors in front of the class name, through the frozen text encoder (Table 4)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,12 +9,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from texthead.encoders.encoder import Encoder, Text
+import texthead as th
 from texthead.errors import DataError, RunError
-from texthead.models.head_rows import RowInputs
-from texthead.models.heads import Config, CosineHead, Head, Names, Prompts, empty_options
-from texthead.text.class_names import check_names
-from texthead.text.prompts import check_template
+from texthead.models import CosineHead, Head, RowInputs, empty_options
+from texthead.text import check_names, fill_templates
+
+Prompts = Sequence[str | Sequence[str]]
+Text = Any  # `Encoder.text`.
 
 # Placeholder for a learned vector in a prompt: one token in every vocabulary that we know.
 _PLACEHOLDER = "x"
@@ -26,7 +27,8 @@ _CHUNK = 64
 class PromptHead(CosineHead):
     """A cosine head whose rows are text embeddings of learned vectors and the class name; only the vectors are trained.
 
-    In training the rows are recomputed at each call; in testing they are stored.
+    In training the rows are recomputed at each call; in testing they are stored. Other classes of its run have the rows
+    of the recipe's template; `with_names` without prompts returns those of the learned one.
 
     Args:
         text: the frozen text encoder; None gives a head that cannot be trained.
@@ -34,7 +36,7 @@ class PromptHead(CosineHead):
         after: the text after the class name, such as the template's final ".".
         read: the text for the text encoder, per name; the names themselves if None.
         rows: the rows if `text` is None.
-        prompts: the prompts to display; made from `read` if None.
+        prompts: the prompts to record; made from `read` if None.
         options: as for `CosineHead`.
 
     Source: Table 4, "learnable template + class name"; CoOp, with one context for all classes.
@@ -48,7 +50,6 @@ class PromptHead(CosineHead):
 
     of_text = True
     frozen = True
-    learned_template = True
 
     def __init__(
         self,
@@ -72,8 +73,8 @@ class PromptHead(CosineHead):
                 rows = _encoded(text, tokens, context, start)
         if rows is None:
             raise RunError("text and rows are both None; give the text encoder, or the rows that it made")
-        displayed = [f"[{vectors} learned vectors] {name}{after}" for name in (read or names)]
-        super().__init__(rows, names=names, kind="prompt", prompts=prompts or displayed, **options)
+        recorded = [f"{name}{after}" for name in (read or names)]
+        super().__init__(rows, names=names, kind="prompt", prompts=prompts or recorded, **options)
         self.context = nn.Parameter(context.detach().float().clone())
         self.after = after
         self._tokens = tokens
@@ -84,8 +85,11 @@ class PromptHead(CosineHead):
         self.register_buffer("_context_of_rows", self.context.detach().clone(), persistent=False)
 
     @classmethod
-    def start(cls, inputs: RowInputs) -> "PromptHead":
+    def start(cls, inputs: RowInputs, context: int = 0) -> "PromptHead":
         """Return the head before training: vectors drawn from the seed, or embeddings of the template's words.
+
+        Args:
+            context: number of vectors to draw; 0 starts with the template's words before the name.
 
         Raises:
             DataError: the recipe has several templates.
@@ -94,7 +98,7 @@ class PromptHead(CosineHead):
         first, *others = [recipe.template] if isinstance(recipe.template, str) else recipe.template
         if others:
             raise DataError(f"head prompt learns one template, got {1 + len(others)}; give one")
-        drawn = random_context(text, recipe.context, generator=inputs.generator()) if recipe.context else None
+        drawn = random_context(text, context, generator=inputs.generator()) if context else None
         return cls(
             text,
             context=template_context(text, first) if drawn is None else drawn,
@@ -110,7 +114,9 @@ class PromptHead(CosineHead):
         return {**super().config(), "context": list(self.context.shape), "after": self.after}
 
     @classmethod
-    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "PromptHead":
+    def from_config(
+        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: Prompts | None = None
+    ) -> "PromptHead":
         """Return the head described by `config`, without its text encoder, to load weights into."""
         options = {key: value for key, value in empty_options(config, dim).items() if key != "kind"}
         rows, context = torch.ones(len(names), dim), torch.zeros(options.pop("context"))
@@ -143,7 +149,12 @@ class PromptHead(CosineHead):
         return self._logits(features, self.learned_rows() if self.training else self.weight)
 
     def with_names(
-        self, encoder: Encoder, names: Names, *, labels: Names | None = None, prompts: Prompts | None = None
+        self,
+        encoder: th.Encoder,
+        names: Sequence[str],
+        *,
+        labels: Sequence[str] | None = None,
+        prompts: Prompts | None = None,
     ) -> Head:
         """Return a head for other names with the same center and scale, from the learned template or from `prompts`."""
         if prompts is not None:
@@ -174,12 +185,11 @@ def template_context(text: Text, template: str) -> Float[Tensor, "vectors width"
     Raises:
         DataError: the template has no words before `{}`.
     """
-    check_template(template)
+    fill_templates(template, ["x"])  # Checks it.
     tokens = _words(text, template.split("{}")[0])
     if not tokens:
         raise DataError(
-            f"template {template!r} has no words before {{}} for the learned vectors to start from; give some, or set "
-            "`context` to the number of vectors"
+            f"template {template!r} has no words before {{}} for the learned vectors to start from; give some"
         )
     with torch.no_grad():
         return text.embedding(torch.tensor(tokens)).float()

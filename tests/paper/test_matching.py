@@ -14,6 +14,7 @@ import torch.nn.functional as F
 import ranked
 from made import frames, noise
 from messages import refuses
+from paper.matching import Matching, matching_loss, target_mass
 from ranked import NAMES, RECIPE, objective_for, pair, weights
 from texthead.data import Dataset, Protocol
 from texthead.encoders.load import load_encoder
@@ -24,7 +25,6 @@ from texthead.models.heads import FrozenHead, LinearHead
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
 from texthead.training.execution import Execution, Shard
-from texthead.training.matching import Matching, matching_loss, target_mass
 from texthead.training.optimizer import parameter_groups
 from texthead.training.train import train
 from training_runs import Stop, assert_close, assert_same_weights, losses, stop_after
@@ -132,7 +132,7 @@ def test_an_empty_batch_has_no_loss(targets: str) -> None:
 
 def test_what_does_not_fit_is_an_error() -> None:
     with refuses(RunError, 3, 2):
-        matching_loss.__wrapped__(noise(3, 4), noise(2, 4), torch.arange(3), scale=1.0)
+        matching_loss(noise(3, 4), noise(2, 4), torch.arange(3), scale=1.0)
     with refuses(DataError, "targets", *TARGETS, "'nce'"):
         Matching(targets="nce")
 
@@ -238,7 +238,7 @@ def test_a_matching_run_is_read_back_as_any_other(
     assert all("train_top1" not in record for record in records)
     about = json.loads((tmp_path / "recipe.json").read_text())
     kind = {"kind": "matching", "text": "online" if online else "offline", "targets": "multi_positive"}
-    assert about["objective"] == {**kind, "gather": False}
+    assert about["objective"] == {**kind, "gather": False, "trains_text": online}
 
     if online:
         assert objective.text is not None
