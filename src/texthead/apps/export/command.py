@@ -100,10 +100,9 @@ class Export:
 
         assert self.out is not None
         out = Path(self.out)
-        self.prompts.check_used(self.classes is not None, "--classes")
         to = check_export(out, self.to)
-        run = load_run(self.run, allow_download=self.downloads.allow_download)
-        run = with_classes(run, self.classes, self.prompts)
+        run = load_run(self.run, allow_download=False)
+        run = with_classes(run, self.classes)
         protocol = self.protocol.on(run.protocol)
         console.doing("writing the model (about a minute)")
         parity = export_run(run, out, to=to, protocol=protocol, reporter=console.reporter)

@@ -146,8 +146,7 @@ class Label:
 
     def _training(self, how: Literal["quick", "fine-tune"], run: Path) -> list[str]:
         """Return the arguments of the command that trains on the labels."""
-        flags = {"--encoder": self.encoder, "--text": self.text, "--template": self.prompts.template}
-        flags |= {"--names": self.prompts.names, "--device": self.files.device, "--cache": self.features.cache}
+        flags = {"--encoder": self.encoder, "--text": self.text, "--device": self.files.device}
         options = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
-        quick = ["--tune", "none", "--held-out", "0"] if how == "quick" else []
+        quick = ["--held-out", "0"] if how == "quick" else ["--tune", "all"]
         return ["train", str(self.out), *quick, "--out", str(run), *options]
