@@ -8,6 +8,7 @@ import os
 import platform as system
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections import Counter
@@ -265,8 +266,8 @@ def lock(path: Path, problem: str, seconds: float = 0.0) -> "AcquireReturnProxy[
     try:
         _check_plain(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        own = FileLock(path, seconds, thread_local=False, poll_interval=0.005, fallback_to_soft=False)
-        return own.acquire()
+        # By default Windows would remove the file at the end, while another process opens it.
+        return FileLock(path, seconds, thread_local=False, poll_interval=0.005, preserve_lock_file=True).acquire()
     except Timeout:
         raise RunError(problem) from None
     except OSError as error:
@@ -290,7 +291,11 @@ def open_plain(path: Path, mode: Literal["r", "a"], *, links: bool = False, **op
 
 def _check_plain(path: Path, *, links: bool = False) -> None:
     """Raise RunError if a path exists and is not a file, or is a link, unless `links` may be read."""
-    if (path.is_symlink() and not links) or (path.exists() and not path.is_file()):
+    try:
+        mode = path.stat(follow_symlinks=links).st_mode
+    except OSError:  # Opening it reports why.
+        return
+    if not stat.S_ISREG(mode):
         kinds = "a pipe, a device or a folder" if links else "a link, a pipe, a device or a folder"
         raise RunError(f"{path}: is {kinds}, but must be a file; remove it or choose another name")
 
