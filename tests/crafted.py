@@ -23,7 +23,8 @@ from made import encode, pictures, sound, write_image, write_video, write_with_s
 from media_files import box, heic, tiled, truncate, x264
 from texthead.data.prepare import motion_jpeg
 
-SIDE, MOST = 60_000, 9400  # 88 megapixels, just below the limit.
+# Sides: claimed; of a picture and a frame just below the limit.
+SIDE, MOST, MOST_OF_FRAME = 60_000, 9400, 6680
 
 
 # ---- pictures
@@ -208,7 +209,7 @@ def tiny_packets(path: Path, count: int) -> None:
 
 def large_frames(path: Path) -> None:
     """Write frames at the limit of pixels, all of one colour."""
-    encode(path, 16 * [np.zeros((MOST, MOST, 3), np.uint8)], "mpeg4")
+    encode(path, 16 * [np.zeros((MOST_OF_FRAME, MOST_OF_FRAME, 3), np.uint8)], "mpeg4")
 
 
 CRAFTED: dict[str, Callable[[Path], object]] = {
@@ -237,7 +238,7 @@ CRAFTED: dict[str, Callable[[Path], object]] = {
     "claims 60,000 a side.bmp": partial(claimed, form="<ii"),
     "86 megapixels.heic": lambda path: heic(path, np.zeros((9280, 9280, 3), np.uint8)),
     "layers in layers.heic": layers_in_layers,
-    "756 bytes, 86 megapixels.gif": partial(gif, side=9300),
+    "756 bytes, 44 megapixels.gif": partial(gif, side=MOST_OF_FRAME),
     "claims 60,000 a side.gif": partial(gif, side=SIDE),
     "a million frames.gif": partial(gif, side=64, frames=10**6),
     "lists 80 million samples.mp4": partial(samples, count=8 * 10**7),
@@ -248,10 +249,10 @@ CRAFTED: dict[str, Callable[[Path], object]] = {
     "claims 30,000 a side.mp4": large_video,
     "claims 60,000 a side.avi": raw_video,
     "lasts 800 years.mp4": endless,
-    "16 frames of 88 megapixels.mp4": large_frames,
+    "16 frames of 44 megapixels.mp4": large_frames,
     "800,000 packets.avi": partial(tiny_packets, count=800_000),
     "16,000 scans a frame.avi": lambda path: path.write_bytes(
-        motion_jpeg(8 * [scans(8000, 16_000)], Fraction(8), height=8000, width=8000)
+        motion_jpeg(8 * [scans(6400, 16_000)], Fraction(8), height=6400, width=6400)
     ),
     "truncated.mp4": lambda path: truncate(x264(path, count=200), 0.6),
     "sound only.mp4": sound,

@@ -172,7 +172,7 @@ def test_every_block_has_a_language() -> None:
 def test_reliability_page_names_existing_tests() -> None:
     text = (DOCS / "reference" / "reliability.md").read_text(encoding="utf-8")
     named = re.findall(r'`(tests/[\w/]+\.py)(?:(?: -k |::)"?([\w ]+?)"?)?`', text)
-    assert len(named) > 30
+    assert len(named) > 15
     for file, picked in named:
         source = (ROOT / file).read_text(encoding="utf-8")
         for word in filter(None, re.split(" or | and ", picked)):

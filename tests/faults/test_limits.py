@@ -3,6 +3,8 @@
 `crafted.py` has many more files, and measures them.
 """
 
+import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -10,19 +12,25 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 
 from crafted import CRAFTED, scans
 from lost import names, read_or_end
 from made import taken, write_small_run, write_video
 from media_files import heic
 from messages import refuses
+from run_folders import changed
+from texthead import files
 from texthead.apps.doctor.facts import read_facts
-from texthead.data import Dataset, Item, Pixels, Protocol
+from texthead.data import Dataset, Item, Pixels, Protocol, read_dataset
 from texthead.data.clips import FileDataset, ViewClips
-from texthead.errors import DataError, MediaError, RunError
+from texthead.encoders.weights import read_tensors
+from texthead.errors import DataError, EncoderError, MediaError, RunError, TextheadError
+from texthead.files import read_json
 from texthead.media import MediaPath, limits
 from texthead.media.limits import max_pixels
 from texthead.parallel.loaders import read_each
+from texthead.runs.run import load_run
 
 CLAIMS = [name for name in CRAFTED if name.startswith("claims")]
 
@@ -66,8 +74,8 @@ def test_the_variable_sets_the_limit_here_and_in_workers(tmp_path: Path, monkeyp
         (facts,) = read_facts(data, workers=1, seconds=60.0)
         assert isinstance(view, MediaError) == (facts.fault is not None) == (limit < 10**6), facts.problem
     monkeypatch.setenv("TEXTHEAD_MAX_PIXELS", "100")
-    for small in (path, video):
-        with refuses(MediaError, small, "the limit is", "100", "TEXTHEAD_MAX_PIXELS"):
+    for small, limit in ((path, 100), (video, 50)):
+        with refuses(MediaError, small, f"the limit is {limit}", "TEXTHEAD_MAX_PIXELS"):
             MediaPath(small).open()
     monkeypatch.setenv("TEXTHEAD_MAX_PIXELS", "many")
     with refuses(DataError, "TEXTHEAD_MAX_PIXELS", "'many'"):
@@ -83,16 +91,17 @@ def test_frames_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert MediaPath(path).open().check() == 9
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_files_that_end_their_process_are_named_and_the_others_read(workers: int) -> None:
-    items = FileDataset(read_or_end, names(20, lost={7, 12}))
-    read = [*read_each(items, workers)]
-    assert [i for i, each in enumerate(read) if isinstance(each, MediaError)] == [7, 12]
-    assert read[7].path == Path("7 lost")
-    assert "crashes" in read[7].problem
-    assert [int(each) for i, each in enumerate(read) if i not in (7, 12)] == [i for i in range(20) if i not in (7, 12)]
+@pytest.mark.parametrize(
+    ("workers", "lost"), [(1, {3}), *(pytest.param(n, {7, 8, 19}, marks=pytest.mark.slow) for n in (1, 2))]
+)
+def test_files_that_end_their_process_are_named_and_the_others_read(workers: int, lost: set[int]) -> None:
+    read = [*read_each(FileDataset(read_or_end, names(20, lost)), workers)]
+    assert {i for i, each in enumerate(read) if isinstance(each, MediaError)} == lost
+    assert all(read[i].path == Path(f"{i} lost") and "crashes" in read[i].problem for i in lost)
+    assert [each for each in read if not isinstance(each, MediaError)] == [i for i in range(20) if i not in lost]
 
 
+@pytest.mark.slow
 def test_workers_that_all_end_are_one_error() -> None:
     with refuses(RunError, "data-loader worker", "workers"):
         [*read_each(FileDataset(read_or_end, names(20, lost=set(range(20)))), 1)]
@@ -112,9 +121,9 @@ def test_a_picture_that_takes_too_long_ends_in_one_line(tmp_path: Path) -> None:
 
 
 def test_watch_ends_a_call_that_does_not_return(tmp_path: Path) -> None:
-    code = "import os, time; from pathlib import Path; from texthead.media.limits import timed, watch\n"
+    code = "import os, time; from pathlib import Path; from texthead.media.limits import Timed, watch\n"
     code += "watch(lambda error: (print(error, flush=True), os._exit(2)))\n"
-    code += "with timed(Path('b'), 0.0): pass\nwith timed(Path('a'), 0.2):\n while True: pass"
+    code += "with Timed(Path('b'), 0.0): pass\nwith Timed(Path('a'), 0.2):\n while True: pass"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout[:20], done.stderr) == (2, "a: takes more than 0", "")
 
@@ -134,3 +143,44 @@ def test_a_heic_that_shows_part_of_a_tile(tmp_path: Path) -> None:
     path = heic(tmp_path / "a.heic", np.zeros((64, 64, 3), np.uint8), shown=(32, 48))
     with MediaPath(path).open() as media:
         assert dict(media.pictures({0}))[0].shape == (48, 32, 3)
+
+
+# ---- texts and weights
+
+
+def sparse(path: Path, size: int, content: bytes = b"") -> Path:
+    """Write a sparse file of a size: the content, then zeros."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.truncate(size)
+    return path
+
+
+def test_texts_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TextheadError, match="16,777,216"):
+        read_json(sparse(tmp_path / "a.json", files.MOST_BYTES + 1, b"{"))
+    with pytest.raises(TextheadError, match="1,048,576 characters"):
+        read_dataset(sparse(tmp_path / "a.csv", 2**21, b"path,label\na"))
+    monkeypatch.setattr(files, "MOST_ITEMS", 10)
+    (tmp_path / "b.csv").write_text("path,label\n" + "".join(f"{number}.png,a\n" for number in range(20)))
+    with pytest.raises(TextheadError, match="10 lines"):
+        read_dataset(tmp_path / "b.csv")
+
+
+def test_weights_are_as_large_as_their_file(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1).expand(2**20, 2**20)}, tmp_path / "a.pt")
+    about = json.dumps({"weight": {"dtype": "F32", "shape": [2**38], "data_offsets": [0, 2**40]}}).encode()
+    content = struct.pack("<Q", len(about)) + about
+    for path in (tmp_path / "a.pt", sparse(tmp_path / "a.safetensors", len(content) + 100, content)):
+        with refuses(EncoderError, path):
+            read_tensors(path)
+
+
+@pytest.mark.parametrize("key", ["dim", "width", "layers", "max_frames"])
+def test_a_run_whose_network_is_larger_than_its_weights(tmp_path: Path, key: str) -> None:
+    run = write_small_run(tmp_path / "run")
+    temporal = {"kind": "transformer", "dim": 256, "layers": 2, key: 10**9 if key == "layers" else 2**30}
+    changed(run, "recipe.json", lambda about: about.update(temporal=temporal))
+    message, grown = taken(lambda: load_run(run))
+    assert message.startswith(("RunError", "EncoderError")), message
+    assert grown < 150 * 2**20

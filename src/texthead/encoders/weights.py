@@ -23,9 +23,6 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 _PREFIX = "module."
 
-# Bytes that compression in a zip may save: code is compressed, tensors are not.
-_MOST_SAVED = 64 * 2**20
-
 # Values and tensors that a network may have in addition to its file: buffers, and parts that are built and dropped.
 _MOST_BESIDE, _MOST_TENSORS_BESIDE = 10_000_000, 1000
 
@@ -82,7 +79,6 @@ def read_checkpoint(path: Path) -> dict:
             f"{path}: {'is a folder, expected a file' if path.is_dir() else 'no such file; check the path'}"
         )
     try:
-        _check_unpacked(path)
         if path.suffix == ".safetensors":
             content: Any = load_file(path)
         else:
@@ -116,14 +112,6 @@ def _check_complete(path: Path, content: dict, depth: int = 3) -> None:
                 f"{path}: {key!r} claims shape {tuple(value.shape)}, but the file stores fewer values: use a "
                 "checkpoint with complete tensors"
             )
-
-
-def _check_unpacked(path: Path) -> None:
-    """Raise ValueError if the file is a zip that would unpack to much more; tensors are stored uncompressed."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size + _MOST_SAVED:
-                raise ValueError
 
 
 def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

@@ -21,7 +21,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from texthead.errors import Fault, MediaError, RunError
 from texthead.extras import needs
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files
-from texthead.media.limits import PICTURE_SECONDS, PIXELS_VARIABLE, check_file, check_size, max_pixels, timed
+from texthead.media.limits import PICTURE_SECONDS, PIXELS_VARIABLE, Timed, check_file, check_size, max_pixels
 from texthead.media.reader import Media, Picture
 
 # The formats that Pillow may open.
@@ -71,7 +71,7 @@ class Image(Media):
         with image:
             width, height = image.size
             scale = _scale(image, self.enough)
-            with _pillow_faults(self.path), timed(self.path, PICTURE_SECONDS):
+            with _pillow_faults(self.path), Timed(self.path, PICTURE_SECONDS):
                 # Pillow turns a .tif upright while it decodes; a .png may have its orientation at its end.
                 turned = isinstance(image, TiffImageFile) and _orientation(image) != 1
                 picture = _jpeg(image, scale)
@@ -94,7 +94,7 @@ class Image(Media):
 
     def _open(self) -> PIL.Image.Image:
         max_pixels()  # Sets Pillow's limit.
-        with _pillow_faults(self.path), timed(self.path, PICTURE_SECONDS):
+        with _pillow_faults(self.path), Timed(self.path, PICTURE_SECONDS):
             try:
                 image = self._as(_FORMATS)
             except PIL.UnidentifiedImageError:

@@ -4,8 +4,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from texthead.errors import DataError, MediaError
@@ -57,14 +56,23 @@ def check_file(path: Path) -> None:
         raise MediaError(path, "the file is empty (0 bytes); download or copy it again", "empty")
 
 
-def check_size(path: Path, width: int, height: int) -> None:
-    """Raise MediaError for a picture or frame that is empty, too long, or has more pixels than `max_pixels()`."""
+def max_frame_pixels() -> int:
+    """Return the most pixels of a frame of a video, half of a picture's: decoders hold several frames."""
+    return max_pixels() // 2
+
+
+def check_size(path: Path, width: int, height: int, most: int | None = None) -> None:
+    """Raise MediaError for a picture or frame that is empty, too long, or has too many pixels.
+
+    Args:
+        most: the limit on pixels; `max_pixels()` if None.
+    """
     size = f"has {width}x{height} pixels"
     if min(width, height) < 1:
         raise MediaError(path, f"{size}, which is empty; make it again")
     if max(width, height) > MAX_RATIO * min(width, height):
         raise MediaError(path, f"{size}, one side more than {MAX_RATIO} times the other; crop it")
-    if width * height > (limit := max_pixels()):
+    if width * height > (limit := most or max_pixels()):
         raise MediaError(path, f"{size}, the limit is {limit:,} in all; scale it down or set {PIXELS_VARIABLE}")
 
 
@@ -98,17 +106,24 @@ _Reading = tuple[Path, float, float, float]
 _open: dict[int, _Reading] = {}
 
 
-@contextmanager
-def timed(path: Path, seconds: float) -> Iterator[None]:
-    """Let `watch` see that this thread reads a file in the block, for at most so many seconds."""
-    thread = threading.get_ident()
-    before, _open[thread] = _open.get(thread), (path, seconds, time.monotonic(), time.process_time())
-    try:
-        yield
-    finally:
-        _open.pop(thread)
-        if before:
-            _open[thread] = before
+class Timed:
+    """A context manager that lets `watch` see that this thread reads a file, for at most so many seconds."""
+
+    __slots__ = ("_before", "_own", "_thread")
+
+    def __init__(self, path: Path, seconds: float):
+        self._own = path, seconds, time.monotonic(), time.process_time()
+
+    def __enter__(self) -> None:
+        self._thread = threading.get_ident()
+        self._before = _open.get(self._thread)
+        _open[self._thread] = self._own
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is None:
+            del _open[self._thread]
+        else:
+            _open[self._thread] = self._before
 
 
 def watch(end: Callable[[MediaError], object]) -> None:

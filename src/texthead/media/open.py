@@ -6,7 +6,7 @@ from texthead.errors import RunError
 from texthead.extensions import Extension, find
 from texthead.media.frame_folder import is_template
 from texthead.media.image import FrameFolder, Image
-from texthead.media.limits import MAX_SECONDS, PICTURE_SECONDS, check_file, check_frames, timed
+from texthead.media.limits import MAX_SECONDS, PICTURE_SECONDS, Timed, check_file, check_frames
 from texthead.media.reader import Media, faults_of
 from texthead.media.shard import member, read_member
 from texthead.media.stored_clip import StoredClip
@@ -69,7 +69,7 @@ def open_file(path: Path, *, in_shard: bool) -> Media:
     # Videos have their own time limit, between packets; only a single call that never returns can take longer.
     seconds = PICTURE_SECONDS if reader.kind == "image" else 3 * MAX_SECONDS
     end_after(seconds)
-    with timed(path, seconds), faults_of(reader, path):
+    with Timed(path, seconds), faults_of(reader, path):
         if reader.one_file and in_shard:
             entry = member(path)
             return StoredClip(path, entry) if entry.table else reader(path, read_member(path, entry))

@@ -29,7 +29,7 @@ from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
 from texthead.errors import Fault, MediaError
-from texthead.media.limits import check_size, max_pixels
+from texthead.media.limits import PICTURE_SECONDS, Timed, check_size, max_frame_pixels
 from texthead.media.reader import Closing
 
 # Containers only: playlists and plain text can make FFmpeg open other files, even over the network.
@@ -73,7 +73,7 @@ class VideoStream(Closing):
         end: the latest end of a packet so far, in ticks.
 
     Raises:
-        MediaError: it cannot be opened, has no video, or frames of more than `max_pixels()`.
+        MediaError: it cannot be opened, has no video, or frames of more than `max_frame_pixels()`.
     """
 
     def __init__(self, path: Path, data: bytes | Readable | None = None):
@@ -89,12 +89,13 @@ class VideoStream(Closing):
             self._base = self.stream.time_base or Fraction(0)
             self.context = self.stream.codec_context
             if self.context.width or self.context.height:  # Through a pipe they may be unknown until the first frame.
-                check_size(path, self.context.width, self.context.height)
+                check_size(path, self.context.width, self.context.height, max_frame_pixels())
         except BaseException:
             self.close()
             raise
         self.context.thread_count = 1
-        self.context.options = {"max_pixels": str(max_pixels())}
+        # FFmpeg counts rows that are rounded up to 64 pixels.
+        self.context.options = {"max_pixels": str(max_frame_pixels() * 11 // 10)}
 
     def _best_stream(self) -> av.VideoStream:
         with decoder_faults(self.path):
@@ -129,7 +130,8 @@ class VideoStream(Closing):
         Raises: MediaError for a damaged frame.
         """
         try:
-            frames = self.context.decode(packet)
+            with Timed(self.path, PICTURE_SECONDS):
+                frames = self.context.decode(packet)
         except FFmpegError as error:
             where = "at the end" if packet is None else self.where(packet.pts)
             problem = f"the frame {where} does not decode ({error.strerror}); download or encode the file again"

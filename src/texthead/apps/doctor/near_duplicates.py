@@ -116,8 +116,8 @@ def near_pairs(rows: Float[np.ndarray, "items dim"], above: float) -> list[tuple
     """Return (first, second, cosine) for pairs of rows whose cosine is above the threshold, first < second.
 
     The pairs are a maximum spanning forest of all such pairs: n rows that are all alike give n - 1. A row of zeros has
-    cosine 0 with all others. Time is quadratic in the number of rows, extra memory is not
-    (docs/reference/reliability.md has both for 100,000).
+    cosine 0 with all others. Time is quadratic in the number of rows (77 CPU-seconds for 100,000 of 512 numbers), extra
+    memory is not.
     """
     shape, groups = (len(rows), len(rows)), np.arange(len(rows))
     forest = csr_array(shape)
