@@ -95,6 +95,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
             photos += [f"photos/{label}/{i}.jpg,{label}"] * (label != "shoes")
         write_image(folder / "new" / f"{label}.jpg", colour, seed=9)
     (folder / "photos.csv").write_text("\n".join(photos) + "\n")
+    pairs = [f"{label}/{i},{label}" for label in PHOTOS for i in range(5)]
+    (folder / "species.csv").write_text("\n".join(["image_id,species", *pairs]) + "\n")
     # The photos have their colour as a second label, or none.
     snaps = [
         f"photos/{label}/{i}.jpg,{f'{label}; {colour}' if i else ''}"
