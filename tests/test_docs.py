@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ DOCS = ROOT / "docs"
 FETCHED = "openclip:ViT-B-16/openai"
 COLOURS = {"a kite in the air": "red", "a bird": "green", "an airplane": "blue"}
 PHOTOS = {"dress": "red", "hat": "green", "shoes": "blue"}
-TRAININGS = ("texthead train clips --freeze-encoder --out run", "texthead train clips.csv --freeze-encoder --out run")
+TRAININGS = ("texthead train clips --out run", "texthead train clips.csv --out run")
+RECIPE_ROW = r"^\| `(\w+)` \|.*\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$"
 # `python -m paper` needs the checkout.
 SETTINGS = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
 # Trackers write into the folder of the page; where they are not installed, modules with the same calls do nothing.
@@ -93,6 +95,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
             photos += [f"photos/{label}/{i}.jpg,{label}"] * (label != "shoes")
         write_image(folder / "new" / f"{label}.jpg", colour, seed=9)
     (folder / "photos.csv").write_text("\n".join(photos) + "\n")
+    pairs = [f"{label}/{i},{label}" for label in PHOTOS for i in range(5)]
+    (folder / "species.csv").write_text("\n".join(["image_id,species", *pairs]) + "\n")
     # The photos have their colour as a second label, or none.
     snaps = [
         f"photos/{label}/{i}.jpg,{f'{label}; {colour}' if i else ''}"
@@ -149,6 +153,9 @@ def test_each_command_on_a_page_is_run(name: str, programs: Path, prepared: Path
     shutil.copytree(prepared, folder)
     own = {**SETTINGS, "PATH": f"{programs}:{os.environ['PATH']}", "TEXTHEAD_CACHE": str(runs / "cache")}
     text = (ROOT / name).read_text(encoding="utf-8").replace(FETCHED, f"openclip:local-dir:{folder / 'small'}")
+    # A YAML block begins with the name of its file.
+    for block, file in re.findall(r"^```yaml\n(# (\S+)\n.*?)^```", text, re.MULTILINE | re.DOTALL):
+        (folder / file).write_text(block, encoding="utf-8")
     for words in commands(text):
         kept = runs / words[-1] if words[-1] in TRAININGS else None
         if kept and kept.exists():
@@ -165,8 +172,31 @@ def test_every_block_has_a_language() -> None:
     """Commands in a block without a language would not be tested."""
     for path in DOCS.rglob("*.md"):
         fences = re.findall(r"^```(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-        assert set(fences[::2]) <= {"sh", "text", "python", "json", "console", "dockerfile"}, path.name
+        assert set(fences[::2]) <= {"sh", "text", "python", "json", "yaml", "console", "dockerfile"}, path.name
         assert set(fences[1::2]) <= {""}, path.name
+
+
+def test_the_recipe_page_has_every_key_with_its_values() -> None:
+    page = (DOCS / "reference" / "recipes.md").read_text(encoding="utf-8")
+    rows = {key: (small, paper, logs) for key, small, paper, logs in re.findall(RECIPE_ROW, page, re.MULTILINE)}
+    recipes = [make() for make in (texthead.recipes.small, texthead.recipes.paper, texthead.recipes.text4vis)]
+    keys = [field.name for field in fields(texthead.Recipe) if field.name != "name"]
+    assert rows == {key: tuple(value_text(getattr(recipe, key)) for recipe in recipes) for key in keys}
+
+
+def value_text(value: object) -> str:
+    """Return a recipe's value as the page writes it."""
+    if isinstance(value, tuple):
+        return ", ".join(map(value_text, value))
+    words = {None: "null", True: "true", False: "false"}
+    text = (
+        words[value]
+        if value is None or isinstance(value, bool)
+        else f"{value:.3g}"
+        if isinstance(value, float)
+        else f"{value}"
+    )
+    return f"`{text}`" if "{" in text else text
 
 
 def test_reliability_page_names_existing_tests() -> None:

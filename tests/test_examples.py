@@ -79,6 +79,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 QUICK = (
+    "--tune",
+    "all",
     "--set",
     "epochs=1",
     "--set",
@@ -129,5 +131,5 @@ def test_files_of_a_packages_type_are_trained_on_by_workers(use: Use, tmp_path: 
         for seed in range(3):
             np.save(tmp_path / "clips" / label / f"{seed}.npy", np.stack(pictures(colour, 6, seed)))
     run, clip = tmp_path / "run", tmp_path / "clips" / "a kite" / "0.npy"
-    use("train", tmp_path / "clips", "--tune", "all", "--out", run, *QUICK, "--workers", 2)
+    use("train", tmp_path / "clips", "--out", run, *QUICK, "--workers", 2)
     assert str(clip) in use("predict", run, clip, "--json")

@@ -1,4 +1,4 @@
-"""An encoder for texthead: `texthead train DATA --encoder grid:2 --head linear`."""
+"""An encoder for texthead: `texthead train DATA --encoder grid:2`."""
 
 import torch
 
