@@ -12,6 +12,8 @@ import torch
 
 import texthead as th
 from messages import prints, refuses
+from paper.matching import Matching
+from paper.prompt_head import random_context
 from text_models import image_only
 from texthead.encoders import load_encoder, mini
 from texthead.encoders.encoder import Text
@@ -22,9 +24,7 @@ from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
 from texthead.files import read_json, write_json
 from texthead.models.heads import text_head
-from texthead.models.prompt_head import random_context
 from texthead.parallel.progress import step_bars
-from texthead.training.matching import Matching
 
 ENGLISH = (
     "dress, hat, jacket, trousers, shirt, shoes, shorts, skirt, T-shirt, coat, "
