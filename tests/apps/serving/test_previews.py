@@ -7,7 +7,7 @@ import PIL.Image
 
 from made import joined_colours, write_broken, write_image, write_video
 from messages import refuses
-from texthead.apps.serving import contact_sheet
+from texthead.apps.search.contact_sheet import contact_sheet
 from texthead.apps.serving.previews import preview
 from texthead.errors import MediaError
 from texthead.media import MediaPath

@@ -8,6 +8,7 @@ cutting  videos -> windows of similar frames, and their features
 search   rank the windows of an index by a query, and compare the best one with chance
 marks    hits and misses: a CSV, a head, what to mark next, and a run
 finding  all that the command does, in one call
+contact_sheet  one picture of many stills
 exports  hits as CSV, JSON lines, contact sheet, clips or tasks of a labelling tool
 app      the page of `texthead find --page`, with search.html, search.js and search.css
 """

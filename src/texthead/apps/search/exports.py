@@ -5,9 +5,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from texthead.apps.search.contact_sheet import contact_sheet
 from texthead.apps.search.copying import copy
 from texthead.apps.search.search import Hit
-from texthead.apps.serving import contact_sheet
 from texthead.cli import check_out_file
 from texthead.data import Item
 from texthead.errors import DataError, MediaError, RunError, either, listed
