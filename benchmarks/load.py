@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import HTTPCookieProcessor
 
 import numpy as np
 import PIL.Image
@@ -95,8 +96,28 @@ def start(log: Path, *words: object, **options: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(command, stderr=file, text=True, env=environment, **options)
 
 
+class Tab:
+    """A client of a page that has opened its link.
+
+    Args:
+        link: the address with the token.
+    """
+
+    def __init__(self, link: str):
+        self._address, self._opener = link.partition("/?")[0], urllib.request.build_opener(HTTPCookieProcessor())
+        with self._opener.open(link, timeout=SECONDS) as page:
+            start = re.search('data-start="([^"]+)"', page.read().decode())
+        self._headers = {"x-start": start[1] if start else ""}
+
+    def post(self, path: str, body: bytes) -> list[Any]:
+        """Send a request; return the JSON of each line of its answer."""
+        request = urllib.request.Request(f"{self._address}{path}", body, self._headers)
+        with self._opener.open(request, timeout=SECONDS) as response:
+            return [json.loads(line) for line in response]
+
+
 def start_page(log: Path, *words: object) -> tuple[subprocess.Popen[str], str]:
-    """Start a page; return its process and its address."""
+    """Start a page; return its process and its link."""
     process = start(log, *words, "--port", 0, stdout=subprocess.PIPE)
     assert process.stdout is not None
     address_match = re.search(r"http://\S+", process.stdout.readline())
@@ -124,13 +145,6 @@ def together(calls: Sequence[Callable[[], object]]) -> None:
         thread.join()
 
 
-def post(address: str, body: bytes, kind: str = "application/json") -> Any:
-    """Send a request; return the JSON of its answer."""
-    request = urllib.request.Request(address, body, {"content-type": kind})
-    with urllib.request.urlopen(request, timeout=SECONDS) as response:
-        return json.load(response)
-
-
 def megabytes(pid: int) -> float:
     """Return the memory of a process in MB, without its children."""
     (line,) = (x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmRSS"))
@@ -140,18 +154,16 @@ def megabytes(pid: int) -> float:
 # ---- the page of `texthead ui`
 
 
-def answer_of(address: str, path: Path) -> Any:
+def answer_of(tab: Tab, path: Path) -> Any:
     """Return the page's answer: {"top": ...} as in `predict --json`, or its one-line error.
 
     Raises:
         OSError, ValueError: there is no answer.
     """
-    uploaded = post(f"{address}/upload?name={path.name}", path.read_bytes(), "application/octet-stream")
+    (uploaded,) = tab.post(f"/upload?name={path.name}", path.read_bytes())
     question = {"file": uploaded["file"], "names": "", "parts": ["when"]}
-    request = urllib.request.Request(f"{address}/ask", json.dumps(question).encode())
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as stream:
-            steps = [json.loads(line) for line in stream]
+        steps = tab.post("/ask", json.dumps(question).encode())
     except urllib.error.HTTPError as error:
         return json.load(error)["error"]
     if "error" in steps[-1]:
@@ -167,24 +179,31 @@ def page(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         frames = np.stack([np.asarray(PIL.Image.open(path)) for path in paths[index : index + 20]])
         paths.append(folder / f"{index}.mp4")
         drawn_videos.write_video(paths[-1], frames)
-    # The first prediction stores a graph for later ones, whose last bits differ.
-    eager = ("--engine", "eager")
-    with start(folder / "log.txt", "predict", run, *paths, "--json", *eager, stdout=subprocess.PIPE) as process:
+    with start(folder / "log.txt", "predict", run, *paths, "--json", stdout=subprocess.PIPE) as process:
         expected = [entry["top"] for entry in json.loads(process.communicate()[0])]
     counts, reasons, memory = Counter[str](), Counter[str](), list[float]()
-    server, address = start_page(folder / "log.txt", "ui", run, *eager)
+    server, link = start_page(folder / "log.txt", "ui", run)
     until = time.monotonic() + 60 * options.minutes
 
+    def is_right(top: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:
+        # A graph that one of the processes stores changes the last bits.
+        pairs = [*zip(top, expected, strict=True)]
+        return all(one["name"] == other["name"] for one, other in pairs) and all(
+            abs(one["probability"] - other["probability"]) < 1e-4 for one, other in pairs
+        )
+
     def client(number: int) -> None:
+        tab = Tab(link)
         for turn in range(10**9):
             if time.monotonic() > until:
                 return
             index = (turn * options.clients + number) % len(paths)
             try:
-                answer = answer_of(address, paths[index])
-                outcome = (
-                    "refused" if isinstance(answer, str) else "right" if answer["top"] == expected[index] else "wrong"
-                )
+                answer = answer_of(tab, paths[index])
+                if isinstance(answer, str):
+                    outcome = "refused"
+                else:
+                    outcome = "right" if is_right(answer["top"], expected[index]) else "wrong"
                 reasons[re.sub(r"\S+\.(png|mp4)", "FILE", answer) if outcome == "refused" else ""] += 1
             except (OSError, ValueError) as error:
                 outcome = "lost"
@@ -218,7 +237,7 @@ def page(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def label(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return counts of labels that were acknowledged, and of those missing on disk."""
-    paths, labels_csv = pictures(folder / "files", 20 * options.writers), folder / "labels.csv"
+    paths, labels_csv = pictures(folder / "files", 400 * options.writers), folder / "labels.csv"
     names = [f"class {number}" for number in range(10)]
     shared = ("--classes", ", ".join(names), "--out", labels_csv, "--workers", 0, "--cache", folder / "cache")
 
@@ -227,24 +246,37 @@ def label(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
     pages, over, counts = [begin() for _ in range(options.writers)], threading.Event(), Counter[str]()
     # For each file: the last acknowledged label, and any label sent after it without acknowledgement.
-    allowed: list[set[str]] = [{""} for _ in paths]
+    allowed = {str(path): {""} for path in paths}
+
+    def act(tab: Tab, writer: int, action: str, **body: object) -> dict[str, Any] | None:
+        """Return the file to label next; None if each one has a label or is open elsewhere."""
+        (answer,) = tab.post(f"/api/{action}", json.dumps({"who": f"writer{writer}", **body}).encode())
+        return answer["item"]
 
     def write(writer: int) -> None:
-        turn = 0
+        link = pages[writer][1]
+        tab, file, turn = Tab(link), None, 0
         while not over.is_set():
-            turn, position = turn + 1, writer + options.writers * (turn % 20)
-            name = names[turn % 10]
-            allowed[position].add(name)
-            body = {"who": f"writer{writer}", "position": position, "label": name}
             try:
-                post(f"{pages[writer][1]}/api/label", json.dumps(body).encode())
-                allowed[position] = {name}
+                if link != pages[writer][1]:
+                    link = pages[writer][1]
+                    tab, file = Tab(link), None
+                file = file or act(tab, writer, "next")
+                if file is None:
+                    time.sleep(0.2)
+                    continue
+                turn, path = turn + 1, file["path"]
+                name = names[turn % 10]
+                allowed[path].add(name)
+                file = act(tab, writer, "label", key=file["key"], label=name)
+                allowed[path] = {name}
                 counts["acknowledged"] += 1
             except urllib.error.HTTPError as error:
                 counts["refused"] += 1
                 print(error.read().decode(), flush=True)
             except (OSError, ValueError):
                 counts["unanswered"] += 1
+                link = ""
                 time.sleep(0.2)
 
     def killer() -> None:
@@ -263,8 +295,7 @@ def label(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         with ended([process for process, _ in pages]):
             pass
     labels = {row["path"]: row["label"] for row in csv.DictReader(labels_csv.open(newline=""))}
-    on_disk = [labels.get(str(path.relative_to(folder)), "") for path in paths]
-    lost = sum(name not in own for name, own in zip(on_disk, allowed, strict=True))
+    lost = sum(labels.get(str(path.relative_to(folder)), "") not in allowed[str(path)] for path in paths)
     traces = (folder / "log.txt").read_text().count("Traceback")
     return {
         **counts,

@@ -12,32 +12,37 @@ from typing import NamedTuple
 
 import uvicorn
 from starlette.testclient import TestClient
-from starlette.types import ASGIApp
 
-from texthead.apps.serving.server import listening_socket, server_config
+from texthead.apps.serving.server import Guard, listening, server_config
 
 
 class Served(NamedTuple):
-    """A served page: its port, and what the server logged."""
+    """A served page: its port, its token, and what the server logged."""
 
     port: int
+    token: str
     log: list[str]
+
+    @property
+    def link(self) -> str:
+        """The address that a browser opens first."""
+        return f"http://127.0.0.1:{self.port}/?token={self.token}"
 
 
 @contextmanager
-def serving(app: ASGIApp, port: int = 0) -> Iterator[Served]:
+def serving(app: Guard, port: int = 0) -> Iterator[Served]:
     """Serve a page until the end of the block."""
     log: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: log.append(logging.Formatter().format(record))
-    with listening_socket("127.0.0.1", port) as listening:
+    with listening(port) as listener:
         server = uvicorn.Server(server_config(app))
         logging.getLogger("uvicorn.error").addHandler(handler)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         until(lambda: server.started)
         try:
-            yield Served(listening.getsockname()[1], log)
+            yield Served(listener.getsockname()[1], app.token, log)
         finally:
             server.should_exit = True
             thread.join()
@@ -65,13 +70,15 @@ def connect(served: Served, timeout: float = 30) -> socket.socket:
 
 
 def head(served: Served, line: str, *headers: str) -> bytes:
-    """Return the request line and headers."""
-    host = [] if any(header.lower().startswith("host:") for header in headers) else [f"Host: 127.0.0.1:{served.port}"]
-    return "".join(f"{part}\r\n" for part in (f"{line} HTTP/1.1", *host, *headers, "")).encode()
+    """Return the request line and headers, with those that a browser adds."""
+    names = {header.partition(":")[0].lower() for header in headers}
+    own = {"Host": f"127.0.0.1:{served.port}", "Cookie": f"texthead-{served.port}={served.token}"}
+    added = [f"{name}: {value}" for name, value in own.items() if name.lower() not in names]
+    return "".join(f"{part}\r\n" for part in (f"{line} HTTP/1.1", *added, *headers, "")).encode()
 
 
 def ask(served: Served, line: str, *headers: str, body: bytes = b"") -> Answer:
-    """Send a request unchanged, adding a Host header if it has none, and return the response."""
+    """Send a request unchanged, adding a host and the cookie if it has none, and return the response."""
     with closing(connect(served)) as connection:
         connection.sendall(head(served, line, *headers) + body)
         with closing(http.client.HTTPResponse(connection, method=line.split()[0])) as response:
@@ -84,10 +91,9 @@ def post(served: Served, path: str, body: bytes) -> Answer:
     return ask(served, f"POST {path}", f"Content-Length: {len(body)}", body=body)
 
 
-def opened(app: ASGIApp) -> TestClient:
-    """Return a client that has opened a page, and acts as a tab of it."""
+def opened(app: Guard) -> TestClient:
+    """Return a client that has opened the link of a page, and acts as a tab of it."""
     client = TestClient(app, base_url="http://127.0.0.1")
-    start = re.search('data-start="([^"]+)"', client.get("/").text)
-    assert start
-    client.headers["x-start"] = start[1]
+    start = re.search('data-start="([^"]+)"', client.get(f"/?token={app.token}").text)
+    client.headers["x-start"] = start[1] if start else ""
     return client

@@ -76,9 +76,9 @@ def serving_command(folder: Path, name: str, *arguments: object, port: int = 0) 
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            address = re.search(r"http://[\d.]+:\d+", line)
+            address = re.search(r"http://\S+", line)
             assert address, (line, (folder / "err.txt").read_text())
-            yield Served(address[0].replace("0.0.0.0", "127.0.0.1"), process.pid)
+            yield Served(address[0], process.pid)
         finally:
             process.terminate()
             process.wait(60)

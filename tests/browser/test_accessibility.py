@@ -98,19 +98,6 @@ def test_the_label_page(browser: Callable, tmp_path: Path) -> None:
     assert result == []
 
 
-@pytest.mark.parametrize(("width", "dark"), LOOKS)
-def test_the_sign_in(browser: Callable, run: Path, tmp_path: Path, width: int, dark: bool) -> None:
-    password = tmp_path / "password.txt"
-    password.write_text("a password\n")
-    with serving_command(tmp_path / "ui", "ui", run, "--password-file", password) as served:
-        driver = browser(width, dark=dark)
-        driver.get(served.address)
-        result = violations(driver)
-        driver.switch_to.active_element.send_keys("a password", Keys.ENTER)
-        until(driver, "#ask")
-    assert not result, "\n".join(result)
-
-
 def test_a_question_by_keys_alone(address: str, media: Path, browser: Callable) -> None:
     """Only the file is set by the driver: no page may open the browser's file dialog."""
     driver = opened(browser(), address)

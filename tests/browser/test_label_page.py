@@ -216,22 +216,6 @@ def test_windows_of_a_long_video_play_over_and_over(browser: Callable, tmp_path:
     assert (item.path.name, item.label) == (name, "red")
 
 
-def test_others_are_asked_for_a_password(folder: Path, browser: Callable, tmp_path: Path) -> None:
-    (tmp_path / "password.txt").write_text("correct horse\n")
-    options = ("--classes", "red, green", "--out", tmp_path / "labels.csv", "--workers", 0, "--host", "0.0.0.0")
-    options = (*options, "--password-file", tmp_path / "password.txt")
-    with serving_command(tmp_path / "server", "label", folder, *options) as served:
-        driver = browser()
-        driver.get(served.address)
-        press(driver, "wrong", Keys.ENTER)
-        when(driver, lambda: "not the password" in driver.page_source)
-        press(driver, "correct horse", Keys.ENTER)
-        when(driver, lambda: driver.find_elements(By.ID, "name") and text(driver, "name"))
-        label(driver, "red")
-    assert "correct horse" not in (tmp_path / "server" / "err.txt").read_text()
-    assert len(read_dataset(tmp_path / "labels.csv")) == 1
-
-
 def on(driver: WebDriver) -> set[str]:
     rows = driver.find_elements(By.CSS_SELECTOR, '#choices li[aria-selected="true"] > span:not(.share)')
     return {row.text.strip("\u2713 ") for row in rows}

@@ -2,11 +2,13 @@
 
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
+from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
@@ -56,7 +58,7 @@ def widths(driver: WebDriver, count: int) -> dict[str, int]:
     return shown
 
 
-def test_label_shows_each_file_under_its_name_and_old_tabs_label_nothing(browser: Callable, tmp_path: Path) -> None:
+def test_label_after_a_restart(browser: Callable, tmp_path: Path) -> None:
     folder, other, port, driver = tmp_path / "files", tmp_path / "other", free_port(), browser()
     of = {
         name: {f"{letter}.png": 40 + 2 * ord(letter) + more for letter in letters}
@@ -110,9 +112,7 @@ def played(driver: WebDriver, still: WebElement) -> tuple[int, int]:
     return width, when(driver, lambda: driver.execute_script(film, still))
 
 
-def test_find_plays_the_films_of_this_search_and_old_tabs_mark_nothing(
-    browser: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_find_after_a_restart(browser: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
     port, driver, tabs = free_port(), browser(), []
     for number, more in ((0, 0), (1, 100)):
@@ -123,9 +123,9 @@ def test_find_plays_the_films_of_this_search_and_old_tabs_mark_nothing(
         for name, width in of.items():
             film(data / name, width)
         session = SearchSession(open_index(data, colour_encoder()), scratch, {"words": "red"}, marks, None, 20)
-        with serving(search_app(session, "127.0.0.1"), port) as served:
+        with serving(search_app(session), port) as served:
             driver.switch_to.new_window("tab")
-            opened(driver, f"http://127.0.0.1:{served.port}")
+            opened(driver, served.link)
             shown = {name: played(driver, still) for name, still in zip(names(driver), stills(driver), strict=True)}
             assert shown == {name: (width, width) for name, width in of.items()}
             press(driver, "h")
@@ -141,3 +141,27 @@ def test_find_plays_the_films_of_this_search_and_old_tabs_mark_nothing(
             driver.switch_to.window(now)
             tabs.append(now)
         assert served.log == []
+
+
+def test_the_link_alone_opens_the_page(browser: Callable, tmp_path: Path) -> None:
+    driver, links = browser(), list[str]()
+    with ExitStack() as stack:
+        for number in range(2):
+            photo(tmp_path / f"files-{number}" / f"{number}.png", 50 + number)
+            options = ("--classes", "red", "--out", tmp_path / f"{number}.csv", "--workers", 0)
+            command = serving_command(tmp_path / f"server-{number}", "label", tmp_path / f"files-{number}", *options)
+            links.append(stack.enter_context(command).address)
+        for link in links:
+            address = link.partition("?")[0]
+            for refused in (address, f"{address}?token=x", f"{address}label.js"):
+                driver.get(refused)
+                assert driver.find_element(By.TAG_NAME, "body").text.startswith(
+                    "open the link that texthead has printed"
+                )
+        for link in links:
+            opened_label(driver, link)
+        # After the first visit the cookie is enough; no script can read it.
+        for number, link in enumerate(links):
+            opened_label(driver, link.partition("?")[0])
+            assert text(driver, "name") == f"{number}.png"
+            assert driver.execute_script("return document.cookie") == ""

@@ -40,8 +40,8 @@ def address(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "here")
     session = SearchSession(index, tmp_path / "uploads", {"words": "red"}, None, None, 20)
-    with serving(search_app(session, "127.0.0.1")) as served:
-        yield f"http://127.0.0.1:{served.port}"
+    with serving(search_app(session)) as served:
+        yield served.link
         assert served.log == []
 
 
@@ -186,7 +186,7 @@ def test_paths_are_copied_and_hits_exported(address: str, browser: Callable, tmp
     driver = opened(browser(), address)
     driver.execute_cdp_cmd(
         "Browser.grantPermissions",
-        {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": address},
+        {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": address.partition("/?")[0]},
     )
     film = stills(driver)[names(driver).index("film.mp4")]
     driver.execute_script("arguments[0].focus()", film)

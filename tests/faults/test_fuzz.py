@@ -24,7 +24,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from starlette.testclient import TestClient
 from timm.models.vision_transformer import VisionTransformer
 
 from made import (
@@ -41,10 +40,9 @@ from made import (
     write_video,
 )
 from media_files import box, heic, tiled
-from texthead.apps.label_studio.exports import read_export
+from served_pages import opened
 from texthead.apps.page.answers import About
 from texthead.apps.page.app import ui_app
-from texthead.apps.page.options import PageLimits
 from texthead.apps.search import Index, encode_windows
 from texthead.data import Dataset, Item, read_dataset
 from texthead.data.prepare import ShardOptions, prepare
@@ -258,8 +256,7 @@ def question_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], objec
     worker: Any = object.__new__(StatefulWorker)
     worker.run = lambda *_: DataError("no answer")
     (folder / "uploads").mkdir()
-    app = ui_app(worker, About("", ()), folder / "uploads", PageLimits(), "127.0.0.1")
-    client = TestClient(app, base_url="http://127.0.0.1")
+    client = opened(ui_app(worker, About("", ()), folder / "uploads"))
     file = client.post("/upload?name=a.png", content=b"a").json()["file"]
 
     def post(path: Path) -> None:

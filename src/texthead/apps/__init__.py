@@ -11,6 +11,6 @@ label         label files in the browser, the most useful ones first
 label_studio  Label Studio: its exports as our CSV, and our CSV as its tasks
 page          the page that names what is in a dropped file
 search        search a folder by words or by example
-serving       what pages share: the server, its guard and its password
+serving       what pages share: the server, its guard, their files
 timeline      events over time in videos and streams
 """

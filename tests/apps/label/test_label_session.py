@@ -336,7 +336,7 @@ def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
 def page_of(session: LabelSession, labels_csv: Path) -> TestClient:
     """Return the page of a session; its training command does not exist."""
     training = Training(lambda how, run: ["no-such-command", how, str(run)], labels_csv)
-    return opened_page(label_app(session, training, "127.0.0.1"))
+    return opened_page(label_app(session, training))
 
 
 @pytest.fixture

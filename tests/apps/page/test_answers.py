@@ -3,7 +3,6 @@
 import base64
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -23,10 +22,10 @@ from made import (
 )
 from messages import prints, refuses
 from pages import Page
+from texthead.apps.page import answers
 from texthead.apps.page.answers import MOST_CLASSES, About, Answerer, Question, video_length
 from texthead.apps.page.html import downloads_html, timeline_html, top_classes_html
-from texthead.apps.page.options import PageLimits
-from texthead.cli import EncodingOptions, TemplateOptions
+from texthead.cli import EncodingOptions
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.evaluation.calibration import NONE
@@ -43,19 +42,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_small_run(tmp_path_factory.mktemp("runs") / "run")
 
 
-def answerer_of(run: Path, **limits: Any) -> Answerer:
-    return Answerer(str(run), None, TemplateOptions(), EncodingOptions(device="cpu"), PageLimits(**limits))
+def answerer_of(run: Path) -> Answerer:
+    return Answerer(str(run), None, EncodingOptions(device="cpu"))
 
 
 @pytest.fixture(scope="module")
 def of_run(run: Path) -> Answerer:
-    return answerer_of(run, max_frames=40)
+    return answerer_of(run)
 
 
 # A graph that another process stores between two commands changes the last bits, so the engine is fixed.
 @pytest.fixture(scope="module")
 def zero_shot() -> Answerer:
-    return Answerer(None, None, TemplateOptions(), EncodingOptions(device="cpu", engine="eager"), PageLimits())
+    return Answerer(None, None, EncodingOptions(device="cpu", engine="eager"))
 
 
 def test_about_names_the_loaded_model(of_run: Answerer, zero_shot: Answerer) -> None:
@@ -134,17 +133,22 @@ def test_error_answer_names_file(of_run: Answerer, tmp_path: Path) -> None:
         of_run(Question(write_image(tmp_path / "red.png", "red"), asked="when"))
 
 
-def test_a_video_beyond_the_limits_is_not_looked_at(tmp_path: Path) -> None:
+def test_a_video_beyond_the_limits_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     video = write_video(tmp_path / "clip.mp4", "red", frames=30)
-    assert video_length(video, PageLimits(max_seconds=3.0, max_frames=30)) == (3, 30)
-    with refuses(MediaError, video.name, "3 s", "2.9 s"):
-        video_length(video, PageLimits(max_seconds=2.9))
+    monkeypatch.setattr(answers, "MOST_SECONDS", 3.0)
+    monkeypatch.setattr(answers, "MOST_FRAMES", 30)
+    assert video_length(video) == (3, 30)
+    monkeypatch.setattr(answers, "MOST_FRAMES", 29)
     with refuses(MediaError, video.name, 30, 29):
-        video_length(video, PageLimits(max_frames=29))
+        video_length(video)
+    monkeypatch.setattr(answers, "MOST_SECONDS", 2.9)
+    with refuses(MediaError, video.name, "3 s", "2.9 s"):
+        video_length(video)
 
 
 @pytest.mark.parametrize("part", ["names", "when", "where"])
-def test_limits_hold_for_every_part(of_run: Answerer, tmp_path: Path, part) -> None:
+def test_limits_hold_for_every_part(of_run: Answerer, tmp_path: Path, part, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "MOST_FRAMES", 40)
     video = write_video(tmp_path / "clip.mp4", "red", frames=41)
     with refuses(DataError, 41, 40):
         of_run(Question(video, asked=part))

@@ -8,27 +8,26 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 
 from made import write_broken, write_image, write_small_run, write_video
 from messages import prints, refuses
 from pages import Page
+from served_pages import opened
 from texthead.apps.page.answers import About, Answerer, Question
 from texthead.apps.page.app import MOST_TEXT, STATUS, answer_in_steps, open_model, ui_app
-from texthead.apps.page.options import PageLimits
-from texthead.cli import EncodingOptions, TemplateOptions, flag_names
+from texthead.cli import EncodingOptions, flag_names
 from texthead.cli.main import command_of
 from texthead.errors import EncoderError
 from texthead.parallel.worker_pool import StatefulWorker
 
-OPTIONS = (TemplateOptions(), EncodingOptions(device="cpu"), PageLimits())
+ENCODING = EncodingOptions(device="cpu")
 
 
 @pytest.fixture(scope="module")
 def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StatefulWorker]:
     """A small run in a process of its own."""
     run = write_small_run(tmp_path_factory.mktemp("runs") / "run")
-    with StatefulWorker(partial(Answerer, str(run), None, *OPTIONS)) as process:
+    with StatefulWorker(partial(Answerer, str(run), None, ENCODING)) as process:
         process.begin()
         yield process
 
@@ -72,7 +71,7 @@ def test_a_mistake_is_one_line(held: StatefulWorker, tmp_path: Path) -> None:
 
 
 def test_a_parameter_in_an_error_is_its_flag(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flag_names, "_commands", [lambda: command_of("ui")])
+    monkeypatch.setattr(flag_names, "_commands", [lambda: command_of("predict")])
     monkeypatch.setattr(StatefulWorker, "run", lambda *_: EncoderError("leave out `template`"))
     assert show(object.__new__(StatefulWorker), Path("a.jpg")) == [{"error": "leave out --template"}]
 
@@ -80,7 +79,7 @@ def test_a_parameter_in_an_error_is_its_flag(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_model_is_loaded_before_the_page(held: StatefulWorker) -> None:
     assert open_model(held) == About("Run run", ("a", "b"))
     with (
-        StatefulWorker(partial(Answerer, None, "nowhere", *OPTIONS)) as wrong,
+        StatefulWorker(partial(Answerer, None, "nowhere", ENCODING)) as wrong,
         refuses(EncoderError, "nowhere"),
     ):
         open_model(wrong)
@@ -89,8 +88,7 @@ def test_the_model_is_loaded_before_the_page(held: StatefulWorker) -> None:
 def test_a_file_is_asked_about_by_its_token(held: StatefulWorker, tmp_path: Path) -> None:
     image = write_image(tmp_path / "red.png", "red")
     (tmp_path / "uploads").mkdir()
-    app = ui_app(held, About("a model", ("a", "b")), tmp_path / "uploads", PageLimits(), "127.0.0.1")
-    with TestClient(app, base_url="http://127.0.0.1") as client:
+    with opened(ui_app(held, About("a model", ("a", "b")), tmp_path / "uploads")) as client:
         sent = client.post("/upload?name=red.png", content=image.read_bytes()).json()
         answer = client.post("/ask", json={"file": sent["file"], "names": "", "parts": []})
         _, last = map(json.loads, answer.text.splitlines())
@@ -118,8 +116,7 @@ QUESTION = {"file": "x", "names": "", "parts": []}
 )
 def test_a_request_by_hand_is_refused(tmp_path: Path, body: dict) -> None:
     (tmp_path / "red.png").touch()
-    app = ui_app(object.__new__(StatefulWorker), About("", ()), tmp_path, PageLimits(), "127.0.0.1")
-    with TestClient(app, base_url="http://127.0.0.1") as client:
+    with opened(ui_app(object.__new__(StatefulWorker), About("", ()), tmp_path)) as client:
         answer = client.post("/ask", content=json.dumps(body))
     assert answer.status_code == 400
     assert [*answer.json()] == ["error"]
@@ -127,7 +124,7 @@ def test_a_request_by_hand_is_refused(tmp_path: Path, body: dict) -> None:
 
 def _slow_where() -> Callable[..., object]:
     """Return a model of two classes that is slow to answer "where"."""
-    answer = Answerer(os.environ["SLOW_RUN"], None, *OPTIONS)
+    answer = Answerer(os.environ["SLOW_RUN"], None, ENCODING)
 
     def wait(question):
         if question.asked == "where":

@@ -41,7 +41,7 @@ def client(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     example = write_image(tmp_path / "example.png", "green", seed=99)
     first = {"words": "red", "like": str(example)}
     session = SearchSession(index, tmp_path / "uploads", first, tmp_path / "marks.csv", None, 6)
-    with opened(search_app(session, "127.0.0.1")) as client:
+    with opened(search_app(session)) as client:
         yield client
 
 
@@ -217,7 +217,7 @@ def test_requests_by_hand_are_refused_in_one_line(ask: Ask, action: str, body: d
 
 
 def test_without_an_example_there_is_none_to_begin_with(index: Index, tmp_path: Path) -> None:
-    app = search_app(SearchSession(index, tmp_path, {"words": "red", "like": ""}, None, None, 6), "127.0.0.1")
+    app = search_app(SearchSession(index, tmp_path, {"words": "red", "like": ""}, None, None, 6))
     with opened(app) as client:
         answer = client.post("/api/search", json={"like": True})
         assert (answer.status_code, len(answer.json()["error"].splitlines())) == (400, 1)
@@ -227,7 +227,7 @@ def test_a_name_that_is_not_utf_8_is_shown_marked_and_exported(tmp_path: Path, m
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
     write_image(tmp_path / "files" / "plain.png", "red").rename(tmp_path / "files" / os.fsdecode(b"caf\xe9.png"))
     session = SearchSession(open_index(tmp_path / "files", colour_encoder()), tmp_path, {}, None, None, 6)
-    with opened(search_app(session, "127.0.0.1")) as client:
+    with opened(search_app(session)) as client:
         hits = client.post("/api/search", json={"words": "red"}).json()["hits"]
         assert hits[0]["path"].endswith("caf\udce9.png")
         assert client.post("/api/export", json={}).status_code == 200
@@ -263,13 +263,14 @@ def test_a_tab_of_the_last_start_marks_nothing(index: Index, tmp_path: Path, mon
     write_album(tmp_path / "others", 6)
     csv, pages = tmp_path / "marks.csv", []
     for each in (index, open_index(tmp_path / "others", colour_encoder())):
-        pages.append(opened(search_app(SearchSession(each, tmp_path, {}, csv, None, 6), "127.0.0.1")))
+        pages.append(opened(search_app(SearchSession(each, tmp_path, {}, csv, None, 6))))
     first, page = pages
     hits, own = (each.post("/api/search", json={"words": "red"}).json()["hits"] for each in pages)
     assert not {hit["key"] for hit in hits} & {hit["key"] for hit in own}
     page.post("/api/mark", json={"key": own[0]["key"], "hit": True})
     marks = csv.read_text()
-    tab = TestClient(page.app, base_url=page.base_url, headers={"x-start": first.headers["x-start"]})
+    tab = opened(page.app)
+    tab.headers["x-start"] = first.headers["x-start"]
     for key in (hits[0]["key"], own[1]["key"]):
         for kind in ("media", "still", "preview"):
             assert tab.get(f"/{kind}/{hits[0]['key']}").status_code == 400

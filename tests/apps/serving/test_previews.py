@@ -5,9 +5,8 @@ from pathlib import Path
 
 import PIL.Image
 
-from made import joined_colours, write_broken, write_image, write_video
+from made import joined_colours, write_video
 from messages import refuses
-from texthead.apps.serving import contact_sheet
 from texthead.apps.serving.previews import preview
 from texthead.errors import MediaError
 from texthead.media import MediaPath
@@ -39,8 +38,3 @@ def test_a_broken_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(whole[:200])
     with refuses(MediaError, "broken.mp4"):
         preview(tmp_path / "broken.mp4", 1)
-
-
-def test_a_contact_sheet_leaves_room_for_what_cannot_be_read(tmp_path: Path) -> None:
-    paths = [write_broken(tmp_path / "broken.mp4"), write_image(tmp_path / "red.png", "red")]
-    assert contact_sheet(paths).width == 512

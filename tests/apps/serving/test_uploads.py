@@ -1,4 +1,4 @@
-"""Uploads on a real server: room for all together, unfinished and nameless files, an hour until removal."""
+"""Uploads on a real server: their names, how many stay, unfinished files."""
 
 import json
 from collections.abc import Iterator
@@ -9,11 +9,10 @@ from urllib.parse import quote
 import pytest
 from starlette.routing import Route
 
-from messages import refuses
+from messages import prints, refuses
 from served_pages import Answer, Served, ask, connect, head, post, serving, until
-from texthead.apps.serving import uploads as uploads_module
+from texthead.apps.serving.files import MOST_UPLOAD, UPLOAD, Uploads
 from texthead.apps.serving.server import page_app
-from texthead.apps.serving.uploads import UPLOAD, Uploads
 from texthead.errors import DataError
 
 MB = 2**20
@@ -21,15 +20,13 @@ NAMED = f"{UPLOAD}?name=clip.mp4"
 
 
 @pytest.fixture
-def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Uploads:
-    """Uploads of at most 1 MB, with room for two."""
-    monkeypatch.setattr(uploads_module, "_ROOM", 2)
-    return Uploads(tmp_path, MB)
+def uploads(tmp_path: Path) -> Uploads:
+    return Uploads(tmp_path)
 
 
 @pytest.fixture
 def served(uploads: Uploads) -> Iterator[Served]:
-    with serving(page_app(uploads.routes, "127.0.0.1", most_bytes=uploads.limits)) as page:
+    with serving(page_app(uploads.routes)) as page:
         yield page
 
 
@@ -76,26 +73,23 @@ def test_a_name_has_no_folders_and_an_end(served: Served, uploads: Uploads, tmp_
     assert served.log == []
 
 
-def test_all_uploads_have_room_together(served: Served, tmp_path: Path) -> None:
-    for content, status in ((b"a" * MB, 200), (b"b" * MB, 200), (b"c" * MB, 507)):
-        assert ask(served, f"POST {NAMED}", f"Content-Length: {MB}", body=content).status == status
-    assert sorted(path.read_bytes()[:1] for path in stored(tmp_path)) == [b"a", b"b"]
-
-
-def test_a_file_is_removed_after_an_hour_and_makes_room(
-    served: Served, uploads: Uploads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(uploads_module, "_SECONDS_KEPT", 0.2)
-    for _ in range(3):
-        sent = token(post(served, NAMED, bytes(MB)))
-        until(lambda: not [*tmp_path.iterdir()])
-        with refuses(DataError, "hour"):
-            uploads.path(sent)
-        assert ask(served, f"GET {UPLOAD}/{sent}").status == 400
+def test_the_last_files_stay(served: Served, uploads: Uploads, tmp_path: Path) -> None:
+    sent = [token(post(served, NAMED, b"%d" % number)) for number in range(12)]
+    assert sorted(int(path.read_bytes()) for path in stored(tmp_path)) == [*range(2, 12)]
+    assert len([*tmp_path.iterdir()]) == 10
+    assert uploads.path(sent[-1]).is_file()
     # The same line for what was never a token.
-    for other in (None, 5, ["x"], "../x", "\ud800"):
-        with refuses(DataError, "hour"):
+    for other in (sent[0], None, 5, ["x"], "../x", "\ud800"):
+        with refuses(DataError, "not here", "upload it again"):
             uploads.path(other)
+    assert ask(served, f"GET {UPLOAD}/{sent[0]}").status == 400
+
+
+def test_a_file_beyond_the_limit_is_refused_unread(served: Served, tmp_path: Path) -> None:
+    answer = ask(served, f"POST {NAMED}", f"Content-Length: {MOST_UPLOAD + 1}", body=b"a")
+    assert answer.status == 400
+    prints(json.loads(answer.text)["error"], "clip.mp4", "200 MB")
+    assert stored(tmp_path) == []
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(served: Served, tmp_path: Path) -> None:
@@ -103,8 +97,6 @@ def test_an_upload_that_breaks_off_leaves_nothing(served: Served, tmp_path: Path
     for connection in waiting:
         connection.sendall(head(served, f"POST {NAMED}", f"Content-Length: {MB}") + bytes(MB // 2))
     until(lambda: len(stored(tmp_path)) == 2)
-    # What is still arriving takes up room.
-    assert post(served, NAMED, b"a").status == 507
     for connection in waiting:
         with closing(connection):
             pass

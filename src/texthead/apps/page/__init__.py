@@ -3,6 +3,5 @@
 command  texthead ui
 app      the page of `texthead ui`, with page.css, page.js and templates/
 answers  predictions, timeline and saliency from a model
-options  limits of the page
 html     answers as HTML, from templates/
 """

@@ -7,9 +7,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from texthead.apps.page.options import PageLimits
 from texthead.apps.timeline import Events, Stretch, find_events
-from texthead.cli import EncodingOptions, TemplateOptions
+from texthead.cli import EncodingOptions
 from texthead.encoders import Encoder, load_encoder
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.evaluation import Calibration, cover
@@ -20,13 +19,16 @@ from texthead.parallel import Reporter
 from texthead.prediction import Prediction, answering, names_notes, predict, usual_level, zero_shot
 from texthead.report import FAINT, clip_of
 from texthead.runs import Run, load_run
-from texthead.text import class_prompts, flat
+from texthead.text import class_prompts, clean_names, flat
 
 TOP = 5
 
 LANES = 6
 
 MOST_CLASSES = 500
+
+# Length of the longest video.
+MOST_SECONDS, MOST_FRAMES = 300.0, 20_000
 
 
 class About(NamedTuple):
@@ -93,24 +95,12 @@ class Answerer:
     Args:
         run: a run; None for an encoder without training.
         encoder: the encoder without a run; None for `mini`.
-        prompts: how class names become prompts.
-        limits: limits of a question.
-        allow_download: whether the run's encoder may be downloaded.
     """
 
-    def __init__(
-        self,
-        run: str | None,
-        encoder: str | None,
-        prompts: TemplateOptions,
-        encoding: EncodingOptions,
-        limits: PageLimits,
-        *,
-        allow_download: bool = False,
-    ):
-        self._source, self._prompts, self._encoding, self._limits = encoder or "mini", prompts, encoding, limits
+    def __init__(self, run: str | None, encoder: str | None, encoding: EncodingOptions):
+        self._source, self._encoding = encoder or "mini", encoding
         self._device = encoding.pick_device()
-        self._run = None if run is None else load_run(run, allow_download=allow_download).to(self._device)
+        self._run = None if run is None else load_run(run).to(self._device)
         self._last: tuple[tuple[str, ...], Run | Recognizer] | None = None
 
     def __call__(self, question: Question | None) -> Answer:
@@ -122,7 +112,7 @@ class Answerer:
         if question is None:
             return self.about()
         try:
-            seconds, frames = video_length(question.path, self._limits)
+            seconds, frames = video_length(question.path)
             if question.asked == "names":
                 return self.top_classes(question, seconds, frames)
             return self.timeline(question) if question.asked == "when" else self.saliency(question, frames)
@@ -203,12 +193,11 @@ class Answerer:
         return self._last[1]
 
     def _with_names(self, labels: tuple[str, ...]) -> Run | Recognizer:
-        names = self._prompts.names_for(list(labels))
-        encoder, template = self._encoder, self._prompts.read_template()
+        names = clean_names(labels)
         if self._run is not None:
-            return self._run.with_classes(labels, names=names, template=template, encoder=encoder)
-        prompts = class_prompts(template or "{}", names, [None] * len(names))
-        return zero_shot(encoder, names, labels=labels, prompts=prompts).to(self._device)
+            return self._run.with_classes(labels, names=names, encoder=self._encoder)
+        prompts = class_prompts("{}", names, [None] * len(names))
+        return zero_shot(self._encoder, names, labels=labels, prompts=prompts).to(self._device)
 
     @cached_property
     def _encoder(self) -> Encoder:
@@ -218,7 +207,7 @@ class Answerer:
         return self._run.encoder(keep_text=True)
 
 
-def video_length(path: Path, limits: PageLimits) -> tuple[float, int]:
+def video_length(path: Path) -> tuple[float, int]:
     """Return (seconds, frames) of a video, or (0, 1) for an image.
 
     Raises:
@@ -226,12 +215,10 @@ def video_length(path: Path, limits: PageLimits) -> tuple[float, int]:
     """
     with MediaPath(path).open() as media:
         seconds = media.duration_seconds
-        if seconds > limits.max_seconds:
-            problem = f"{seconds:.0f} s long; this page allows {limits.max_seconds:g} s. Cut out a part"
-            raise MediaError(path, problem)
-        if media.num_frames > limits.max_frames:
-            problem = f"{media.num_frames} frames; this page allows {limits.max_frames}. Cut out a part"
-            raise MediaError(path, problem)
+        if seconds > MOST_SECONDS:
+            raise MediaError(path, f"{seconds:.0f} s long; this page allows {MOST_SECONDS:g} s. Cut out a part")
+        if media.num_frames > MOST_FRAMES:
+            raise MediaError(path, f"{media.num_frames} frames; this page allows {MOST_FRAMES}. Cut out a part")
         return seconds, media.num_frames
 
 

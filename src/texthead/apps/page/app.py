@@ -1,19 +1,18 @@
 """The page of `texthead ui` as a web application: a question about a file, answered part by part."""
 
+import json
 import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from texthead.apps.page.answers import About, Answer, Question, Saliency, TopClasses, VideoEvents
 from texthead.apps.page.html import downloads_html, page_html, saliency_html, timeline_html, top_classes_html
-from texthead.apps.page.options import PageLimits
-from texthead.apps.serving import RequestQueue, Uploads, file_route, json_body, page_app
+from texthead.apps.serving import Guard, Uploads, file_route, json_body, page_app
 from texthead.cli import console
 from texthead.errors import DataError, RunError, TextheadError
 from texthead.media import media_suffixes
@@ -23,6 +22,9 @@ from texthead.text import typed_names
 _HERE = Path(__file__).parent
 
 _LOAD_SECONDS = 600.0
+
+# Time for an answer.
+ANSWER_SECONDS = 300.0
 
 # Maximum length of the class names, in characters.
 MOST_TEXT = 20_000
@@ -46,33 +48,21 @@ def open_model(worker: StatefulWorker) -> About:
     return about
 
 
-def ui_app(
-    worker: StatefulWorker,
-    about: About,
-    folder: Path,
-    limits: PageLimits,
-    host: str,
-    password: str | None = None,
-) -> ASGIApp:
-    """Return the page for a model in another process, with its guard and, if given, a password.
+def ui_app(worker: StatefulWorker, about: About, folder: Path) -> Guard:
+    """Return the page for a model in another process, with its guard.
 
     Args:
         folder: an empty folder for uploads.
     """
-    uploads = Uploads(folder, limits.max_mb * 2**20)
-    queue = RequestQueue(limits.waiting)
-    markup = page_html(about, limits, sorted(media_suffixes()), MOST_TEXT)
-
-    async def page(_: Request) -> Response:
-        return HTMLResponse(markup, headers={"cache-control": "no-cache"})
+    uploads, markup = Uploads(folder), page_html(about, sorted(media_suffixes()), MOST_TEXT)
 
     async def ask(request: Request) -> Response:
-        question, wanted = _question(await json_body(request), uploads)
-        return queue.response(answer_in_steps(worker, question, wanted, limits.limit))
+        steps = answer_in_steps(worker, *_question(await json_body(request), uploads))
+        return StreamingResponse((json.dumps(step) + "\n" for step in steps), media_type="application/x-ndjson")
 
-    files = [file_route(f"/{name}", _HERE / name) for name in ("page.js", "page.css")]
-    routes = [Route("/", page), *files, *uploads.routes, Route("/ask", ask, methods=["POST"])]
-    return page_app(routes, host, password, uploads.limits)
+    files = [file_route(_HERE / name) for name in ("page.js", "page.css")]
+    page, answers = Route("/", lambda _: HTMLResponse(markup)), Route("/ask", ask, methods=["POST"])
+    return page_app([page, *files, *uploads.routes, answers])
 
 
 def _question(body: dict[str, Any], uploads: Uploads) -> tuple[Question, Sequence[str]]:
@@ -93,7 +83,7 @@ def _question(body: dict[str, Any], uploads: Uploads) -> tuple[Question, Sequenc
 
 
 def answer_in_steps(
-    worker: StatefulWorker, question: Question, wanted: Collection[str], limit: float
+    worker: StatefulWorker, question: Question, wanted: Collection[str], limit: float = ANSWER_SECONDS
 ) -> Iterator[dict[str, str]]:
     """Yield what changes on the page: its parts as HTML, and as text its status or an error.
 

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from functools import partial
 
-from texthead.apps.page.options import PageLimits
-from texthead.apps.serving import ServerOptions
-from texthead.cli import DownloadOptions, EncodingOptions, TemplateOptions, argument, console, run_argument
+from texthead.cli import EncodingOptions, NonNegativeInt, argument, console, run_argument
 from texthead.errors import DataError
+from texthead.extras import check_extra
 from texthead.files import scratch_folder
 from texthead.runs import check_run
 
@@ -16,42 +15,40 @@ class Ui:
     """Serve a page for the browser: drop a file, type class names, see which fit.
 
     The page takes videos and images and works offline. It reads only files that are dropped on it, and only this
-    machine can reach it unless --host is given.
+    machine can reach it.
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]; without one, type class names
         encoder: encoder to use without a run: mini (the default), openclip:..., hf:...
+        port: port to serve the page on; 0 takes any free one
+        device: device to compute on: auto, cpu, cuda or cuda:N
     """
 
     run: str | None = argument("RUN", nargs="?", read=run_argument)
-    downloads: DownloadOptions = DownloadOptions()
     encoder: str | None = None
-    prompts: TemplateOptions = TemplateOptions()
-    server: ServerOptions = ServerOptions()
-    limits: PageLimits = PageLimits()
-    encoding: EncodingOptions = EncodingOptions()
+    port: NonNegativeInt = 7860
+    device: str = "auto"
 
     def check(self) -> None:
-        """Raise RunError if RUN is no run, DataError if an encoder is given with it or there is no such template."""
+        """Raise RunError if RUN is no run, DataError if an encoder is given with it."""
         if self.run is not None:
             check_run(self.run)
             if self.encoder is not None:
                 raise DataError(f"--encoder {self.encoder}: run {self.run} has its own encoder; leave it out")
-        self.prompts.read_template()
 
     def __call__(self) -> None:
-        password = self.server.password("ui")
-
+        check_extra("ui", "texthead ui")
         console.doing("starting the page")
         from texthead.apps.page.answers import Answerer
         from texthead.apps.page.app import open_model, ui_app
+        from texthead.apps.serving import listening, serve
         from texthead.parallel import StatefulWorker
 
-        self.encoding.pick_device()
-        model = self.run, self.encoder, self.prompts, self.encoding, self.limits
+        encoding = EncodingOptions(device=self.device)
+        encoding.pick_device()
         with (
-            self.server.listening(password) as serve,
+            listening(self.port) as server,
             scratch_folder() as folder,
-            StatefulWorker(partial(Answerer, *model, allow_download=self.downloads.allow_download)) as worker,
+            StatefulWorker(partial(Answerer, self.run, self.encoder, encoding)) as worker,
         ):
-            serve(ui_app(worker, open_model(worker), folder, self.limits, self.server.host, password))
+            serve(server, ui_app(worker, open_model(worker), folder))

@@ -10,8 +10,8 @@ from jaxtyping import Float, UInt8
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
-from texthead.apps.page.options import PageLimits
+from texthead.apps.page.answers import MOST_SECONDS, About, Saliency, TopClasses, VideoEvents
+from texthead.apps.serving import MOST_UPLOAD
 from texthead.apps.timeline import Event, subtitles
 from texthead.evaluation import NONE
 from texthead.files import csv_text
@@ -27,7 +27,7 @@ def _render(name: str, **values: object) -> str:
     return environment("texthead.apps.page").get_template(f"{name}.html").render(values)
 
 
-def page_html(about: About, limits: PageLimits, suffixes: Sequence[str], most_text: int) -> str:
+def page_html(about: About, suffixes: Sequence[str], most_text: int) -> str:
     """Return the page without an answer.
 
     Args:
@@ -35,7 +35,8 @@ def page_html(about: About, limits: PageLimits, suffixes: Sequence[str], most_te
         most_text: length of the class names, in characters.
     """
     accept = ",".join(["image/*", "video/*", *suffixes])
-    return _render("page", about=about, limits=limits, most_text=most_text, accept=accept)
+    limits = {"megabytes": MOST_UPLOAD // 2**20, "seconds": MOST_SECONDS, "most_text": most_text}
+    return _render("page", about=about, accept=accept, **limits)
 
 
 def top_classes_html(answer: TopClasses) -> str:

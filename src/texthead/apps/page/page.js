@@ -167,7 +167,6 @@ async function* lines(response) {
 const show = (step) => {
   for (const part of PARTS) if (part in step) $(part).innerHTML = step[part];
   if ("status" in step) $("status").textContent = step.status;
-  if ("ahead" in step) $("status").textContent = `Waiting; requests ahead: ${step.ahead}`;
   const video = document.querySelector("#stage video");
   if (step.when && video) follow(video);
 };

