@@ -222,12 +222,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
         wait_asleep()
         freeze_imports()
-        watch(_stuck)
     system.print_every_name()
     speak_of()
     with ended_by_signals(_interrupted) as ending:
         try:
             system.check_process()
+            if argv is None:
+                watch(_stuck)
             code = _call(list(sys.argv[1:] if argv is None else argv), ending)
             sys.stdout.flush()
             return ending.code if ending.number else code
