@@ -553,8 +553,6 @@ def test_argument_order_and_unused_arguments(world, refused, tmp_path):
         ("epochs", "train", data, "--out", tmp_path / "run", "--epochs", 0),
         ("held-out", "train", data, "--out", tmp_path / "run", "--held-out", 2),
         ("freeze", "train", data, "--out", tmp_path / "run", "--freeze", ""),
-        (("--compile", "--freeze-encoder"), "train", data, *fast, "--freeze-encoder", "--compile"),
-        (("--compile", "--tune lora"), "train", data, *fast, "--tune", "lora", "--compile"),
         ("'blue'", "train", images(tmp_path / "single", ["blue", "red"], 1), *fast),
     ):
         refused(parts, *command)

@@ -213,7 +213,7 @@ def test_all_items_are_for_training_if_none_is_held_out(few: Path, works: Callab
 
 
 def test_what_trains_nothing_excludes_fine_tuning(few: Path, refused: Callable, tmp_path: Path) -> None:
-    for option in (("--epochs", 2), ("--head", "linear"), ("--tune", "all"), ("--recipe", "paper"), ("--compile",)):
+    for option in (("--epochs", 2), ("--head", "linear"), ("--tune", "all"), ("--recipe", "paper")):
         for name, value in (("--method", "probe"), ("--unlabelled", few)):
             refused((f"{name} {value}", option[0]), "train", few, *option, name, value, "--out", tmp_path / "run")
     refused(("--method", "best"), "train", few, "--method", "best", "--out", tmp_path / "run")

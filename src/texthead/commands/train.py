@@ -54,10 +54,6 @@ class Train:
             scores none (default: 0.2)
         resume: continue a run that was stopped
         checkpoint_every: steps between checkpoints (default: one epoch); --resume continues from the last one
-        shard: under torchrun: ddp keeps the whole model in each process, fsdp a part of every weight
-        compile: run the encoder through torch.compile: meant for GPUs; the first minutes are slower, and results may
-            differ in the last digits
-        tensorboard: also write the metrics into RUN/tensorboard (pip install "texthead[tensorboard]")
         unlabelled: folder of files like those to predict; they refine the text-probe
         recipe: recipe that gives the value of every option below that is not given
     """
@@ -81,9 +77,6 @@ class Train:
     held_out: float | None = None
     resume: bool = False
     checkpoint_every: PositiveInt | None = option(None, "STEPS")
-    shard: Literal["ddp", "fsdp"] = "ddp"
-    compile: bool = False
-    tensorboard: bool = False
     unlabelled: str | None = option(None, "FOLDER")
     beside: BaselineOptions = BaselineOptions()
     downloads: DownloadOptions = DownloadOptions()
@@ -123,14 +116,13 @@ class Train:
     @property
     def run_options(self) -> dict[str, Any]:
         """The options and recipe values that --resume reads from the run folder."""
-        elsewhere = {"data", "out", "resume", "allow_download", "allow_addresses", "shard", "compile", "tensorboard"}
+        elsewhere = {"data", "out", "resume", "allow_download", "allow_addresses"}
         elsewhere |= {"cache", "workers", "device"}
         return {key: value for key, value in values_of(self).items() if key not in elsewhere} | dict(self.overrides)
 
     @property
     def tuning_option(self) -> str | None:
         """The first option given that is about fine-tuning, or None; a method also uses text, frames and sizes."""
-        from texthead.parallel.distributed import ranks
 
         none = self.overrides.get("tune") == "none"
         of_method = ("frames", "size", "resize") if self.method or none else ()
@@ -145,9 +137,6 @@ class Train:
             "train_head": self.train_head,
             "resume": self.resume,
             "checkpoint_every": self.checkpoint_every is not None,
-            "shard": self.shard != "ddp" or ranks() > 1,
-            "compile": self.compile,
-            "tensorboard": self.tensorboard,
         }
         return next((f"--{name.replace('_', '-')}" for name, value in given.items() if value), None)
 
@@ -158,8 +147,6 @@ class Train:
         check_outputs(self, out="/")
         check_out(Path(self.out), resume=self.resume)
         RECIPES[self.recipe](**self.overrides)
-        if self.tensorboard:
-            check_extra("tensorboard", "--tensorboard")
         if self.overrides.get("tune") == "lora":
             check_extra("lora", "--tune lora")
 
@@ -176,9 +163,7 @@ class Train:
             self.out,
             options,
             self.files.reading(dataset.paths, self.beside.folder),
-            Execution(
-                self.files.processes(), shard=self.shard, compiled=self.compile, checkpoint_every=self.checkpoint_every
-            ),
+            Execution(self.files.processes(), checkpoint_every=self.checkpoint_every),
             resume=self.resume,
             command=self.run_options,
             reporter=replace(console.reporter, event=self._say),

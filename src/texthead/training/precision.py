@@ -144,7 +144,7 @@ def choose_precision(
 
 def _pays_off(model: Recognizer, batches: EpochBatches, recipe: Recipe, execution: Execution) -> bool:
     """Return whether a trial is worth it: a float32 encoder trains for enough steps on a CPU, or a GPU with bf16."""
-    if recipe.freeze_encoder or execution.compiled or batches.steps_per_epoch * recipe.epochs < FEWEST_STEPS:
+    if recipe.freeze_encoder or batches.steps_per_epoch * recipe.epochs < FEWEST_STEPS:
         return False
     weight = next(model.visual.parameters())
     able = torch.cuda.is_bf16_supported(including_emulation=False) if weight.is_cuda else weight.device.type == "cpu"
