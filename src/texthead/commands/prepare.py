@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import DataOptions, DecodingOptions, default_workers
+from texthead.cli.options import DataOptions, default_workers
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
@@ -27,7 +27,6 @@ class Prepare:
         frames: frames per clip, evenly placed
         short_side: short side in pixels that larger frames are scaled down to
         quality: JPEG quality, 1-95
-        clips: clips per shard
         skip_unreadable: leave out and list files that cannot be read
         workers: number of processes, each of which writes a shard at a time
     """
@@ -40,10 +39,8 @@ class Prepare:
     frames: PositiveInt = 32
     short_side: PositiveInt = 256
     quality: PositiveInt = 85
-    clips: PositiveInt = 256
     skip_unreadable: bool = False
     workers: NonNegativeInt = option(default_workers)
-    decoding: DecodingOptions = DecodingOptions()
 
     def check(self) -> None:
         """Raise DataError if DATA does not exist, or --out cannot be written."""
@@ -57,7 +54,7 @@ class Prepare:
         from texthead.media.shard import INDEX
 
         out = Path(self.out)
-        wanted = shards.ShardOptions(self.frames, self.short_side, self.quality, self.clips)
+        wanted = shards.ShardOptions(self.frames, self.short_side, self.quality)
         dataset = self.labelled.read_noted(self.data)
         done = shards.prepare(
             dataset, out, wanted, workers=self.workers, skip_unreadable=self.skip_unreadable, reporter=console.reporter
