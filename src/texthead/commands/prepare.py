@@ -26,7 +26,6 @@ class Prepare:
         frames: frames per clip, evenly placed
         short_side: short side in pixels that larger frames are scaled down to
         quality: JPEG quality, 1-95
-        clips: clips per shard
         skip_unreadable: leave out and list files that cannot be read
         workers: number of processes, each of which writes a shard at a time
     """
@@ -38,7 +37,6 @@ class Prepare:
     frames: PositiveInt = 32
     short_side: PositiveInt = 256
     quality: PositiveInt = 85
-    clips: PositiveInt = 256
     skip_unreadable: bool = False
     workers: NonNegativeInt = option(default_workers)
 
@@ -53,7 +51,7 @@ class Prepare:
         from texthead.media.shard import INDEX
 
         out = Path(self.out)
-        wanted = shards.ShardOptions(self.frames, self.short_side, self.quality, self.clips)
+        wanted = shards.ShardOptions(self.frames, self.short_side, self.quality)
         dataset = DataOptions().read_noted(self.data)
         done = shards.prepare(
             dataset, out, wanted, workers=self.workers, skip_unreadable=self.skip_unreadable, reporter=console.reporter

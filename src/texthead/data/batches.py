@@ -74,7 +74,7 @@ Batch = tuple[Tensor, Int[Tensor, " items"], list[int]]
 def collate(entries: Sequence[tuple[Tensor | MediaError, int, int]], *, blank: Tensor) -> Batch | MediaError:
     """Return (clips, label indices, positions) of a batch, or the error of its first unreadable item.
 
-    An empty micro-batch becomes one blank clip: DDP and FSDP need a forward and a backward pass on every process.
+    An empty micro-batch becomes one blank clip: DDP needs a forward and a backward pass on every process.
     """
     if not entries:
         return blank[None], torch.tensor([NO_ITEM]), []

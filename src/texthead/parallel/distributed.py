@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from jaxtyping import Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
 from texthead.errors import RunError
 
@@ -101,32 +101,6 @@ def sum_numbers(*own: int | float) -> tuple[int | float, ...]:
         return own
     gathered = gather_list([own])
     return tuple(sum(numbers) for numbers in zip(*gathered, strict=True))
-
-
-def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Sum gradients over the processes, in place; every process must pass the same parameters in the same order.
-
-    For parameters whose gradients torch does not reduce, such as those that FSDP does not shard. A missing gradient
-    counts as zero; a parameter without a gradient on any process stays without one.
-
-    Raises:
-        RunError: another process is gone.
-    """
-    trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    if ranks() == 1 or not trainable:
-        return
-    with torch.no_grad():
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in trainable]
-        has_grad = torch.tensor([float(p.grad is not None) for p in trainable]).to(grads[0])
-        # Many small reductions take longer than one large one.
-        flat = torch.cat([grad.flatten() for grad in grads] + [has_grad])
-        with peer_faults():
-            dist.all_reduce(flat)
-        sizes = [grad.numel() for grad in grads]
-        *chunks, counts = flat.split([*sizes, len(trainable)])
-        for parameter, grad, chunk, count in zip(trainable, grads, chunks, counts.tolist(), strict=True):
-            if count:
-                parameter.grad = grad.copy_(chunk.view_as(grad))
 
 
 def same_as_first(tensors: Iterable[Tensor]) -> None:

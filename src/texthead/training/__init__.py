@@ -4,13 +4,12 @@ train        the training loop
 execution    options of `train`: execution, metadata of the run
 start        validate the inputs and create the run folder
 inputs       features of a frozen encoder for training
-step         forward and backward pass on one or several processes (DDP, FSDP2)
+step         forward and backward pass on one or several processes (DDP)
 tune         select the encoder weights to train
 optimizer    AdamW with two learning rates
 checkpoints  write and load checkpoints
 fit_recipe   adapt a recipe to the data and the encoder
 objective    the loss of a recipe, and the base class of losses that packages add
-tensorboard  log metrics to TensorBoard
 """
 
 import lazy_loader

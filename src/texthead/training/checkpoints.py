@@ -132,7 +132,7 @@ def save_state(
     with together():
         log.sync()
         for name, tensor in module.state_dict().items():
-            if not torch.isfinite(_local(tensor)).all():
+            if not torch.isfinite(tensor).all():
                 raise RunError(
                     f"{name} is not finite after step {step}: lower `lr`; the previous checkpoint in {out / 'state'} "
                     "is kept"
@@ -205,7 +205,7 @@ def _tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, T
     for name, tensor in state.items():
         tensors[name] = tensor.detach().contiguous()
         # Tied weights have two names, but safetensors does not accept shared memory.
-        address = _local(tensors[name]).untyped_storage().data_ptr()
+        address = tensors[name].untyped_storage().data_ptr()
         if address in addresses:
             tensors[name] = tensors[name].clone()
         addresses.add(address)
@@ -231,11 +231,6 @@ def _empty_optimizer_state(
         if set(moments) != _ADAMW:
             raise KeyError(*(name for name, each in parameters.items() if each is parameter))
     return zeros
-
-
-def _local(tensor: Tensor) -> Tensor:
-    """Return this process's shard of a sharded tensor, else the tensor."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor  # pyright: ignore
 
 
 def _first_failure(error: BaseException) -> BaseException:

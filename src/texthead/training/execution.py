@@ -4,14 +4,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from texthead.data.dataset import Dataset
 from texthead.errors import NonNegativeInt, check_fields
 from texthead.parallel.distributed import gather_list, rank
 from texthead.recipes import EngineName
-
-Shard = Literal["ddp", "fsdp"]
 
 # Seconds between checkpoints of a run on cached features: the most work that a stop can lose.
 CHECKPOINT_SECONDS = 60
@@ -19,16 +16,14 @@ CHECKPOINT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Execution:
-    """How a run is executed. Apart from `compiled`, nothing here changes the trained model.
+    """How a run is executed; nothing here changes the trained model.
 
     Args:
         workers: data-loader workers; 0 decodes in this process.
         cache: folder of frame features, as in `Reading`; used if the recipe freezes the encoder.
-        shard: how several processes share a model: each holds all of it ("ddp") or a shard of every weight ("fsdp").
-        compiled: run the encoder through `torch.compile`, which changes last bits and the random numbers of dropout.
         checkpoint_every: steps between checkpoints, also within epochs. None: every epoch, but with a frozen encoder,
             where epochs are short, the first epoch end after a minute. The last step always writes one. 0: none at
-            all. A run can be resumed with another number of processes and another `shard`.
+            all. A run can be resumed with another number of processes.
         engine: the engine of a frozen encoder, as in `Reading`.
 
     Raises: RunError for a checkpoint_every below 0.
@@ -36,8 +31,6 @@ class Execution:
 
     workers: NonNegativeInt = 0
     cache: str | Path | bool = False
-    shard: Shard = "ddp"
-    compiled: bool = False
     checkpoint_every: NonNegativeInt | None = None
     engine: EngineName = "eager"
 

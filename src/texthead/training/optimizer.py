@@ -9,14 +9,13 @@ from texthead.errors import RunError
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank
 from texthead.recipes import Recipe
-from texthead.training.step import Trained, by_kind
+from texthead.training.step import Trained
 
 
 def make_optimizer(trained: Trained, recipe: Recipe) -> torch.optim.Optimizer:
     """Return AdamW over the groups of `parameter_groups`."""
-    groups = parameter_groups(trained.model, recipe, trained.objective)
     return torch.optim.AdamW(
-        [{**group, "params": kind} for group in groups for kind in by_kind(group["params"])],
+        parameter_groups(trained.model, recipe, trained.objective),
         weight_decay=recipe.weight_decay,
         fused=next(trained.parameters()).device.type in ("cpu", "cuda") or None,
     )

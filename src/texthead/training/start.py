@@ -25,7 +25,7 @@ from texthead.training.checkpoints import begin, load_state
 from texthead.training.execution import Execution, RunInfo
 from texthead.training.objective import Objective
 from texthead.training.optimizer import parameter_groups
-from texthead.training.step import Trained, check_execution
+from texthead.training.step import Trained
 
 
 def check_trainable(model: Recognizer, trained: Trained, recipe: Recipe, execution: Execution) -> None:
@@ -36,7 +36,6 @@ def check_trainable(model: Recognizer, trained: Trained, recipe: Recipe, executi
 
     Raises: as `train`.
     """
-    check_execution(execution, recipe)
     parameter_groups(trained.model, recipe, trained.objective)
     if trained.objective:
         trained.objective.check(model, accumulate=recipe.accumulate)
@@ -94,7 +93,7 @@ def run_folder(
     )
     about, classes = describe(model, recipe, pixels, info.names)
     about = json.loads(json.dumps({**about, "command": info.command, **objective_json}))
-    options = (resume, execution.checkpoint_every, execution.shard, execution.compiled)
+    options = (resume, execution.checkpoint_every)
     check_same("recipes, models or training items", (about, classes, train_set.items, options))
     for module in [model] if objective is None else [model, objective.to(model.device)]:
         same_as_first(module.state_dict().values())

@@ -1,8 +1,7 @@
-"""Forward and backward pass of a step, on one process or on several with DDP or FSDP2."""
+"""Forward and backward pass of a step, on one process or on several (DDP)."""
 
-import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Literal
 
@@ -12,11 +11,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from texthead.data.batches import NO_ITEM
-from texthead.errors import RunError
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import peer_faults, ranks, sum_gradients
+from texthead.parallel.distributed import peer_faults, ranks
 from texthead.recipes import Recipe
-from texthead.training.execution import Execution
 from texthead.training.objective import Objective
 
 
@@ -27,7 +24,7 @@ def precision_on(device: torch.device) -> Literal["fp32", "bf16"]:
 
 
 class Trained(nn.Module):
-    """A model and its objective, if any, as one module for DDP and FSDP.
+    """A model and its objective, if any, as one module for DDP.
 
     Args:
         model: the model to train; it takes frame features if the encoder is frozen.
@@ -49,41 +46,29 @@ class Trained(nn.Module):
 class ParallelModel:
     """A model trained by all processes; gradients are the sum over processes.
 
-    With "fsdp" a copy of the model is trained, in which each process holds a shard of every weight, of its gradient and
-    of AdamW's state; `publish` copies the full weights to the given model, which is evaluated and saved. The encoder's
-    blocks are sharded one by one, the rest together. The logit scale, a single number, and an objective's text encoder
-    are not sharded.
-
     Args:
-        trained: `model`, or the part of it that takes frame features, and the objective; with "fsdp" it gets the copy.
+        trained: the model, or the part of it that takes frame features, and the objective.
         blank: a clip, to determine which weights have a gradient.
 
     Attributes:
-        trained: the trained module, with the usual names of its weights; with "fsdp" they are shards.
+        trained: the trained module, with the usual names of its weights.
         device: the device for clips and labels.
         factor: factor of the loss before its backward pass, since DDP averages over processes.
     """
 
-    def __init__(self, model: Recognizer, trained: Trained, blank: Tensor, recipe: Recipe, execution: Execution):
-        self.device = next(model.parameters()).device
+    def __init__(self, trained: Trained, blank: Tensor, recipe: Recipe):
+        self.device = next(trained.model.parameters()).device
         self.factor = 1.0
         self._recipe = recipe
-        self._full_model = model if execution.shard == "fsdp" else None
         self.trained = trained
         self._run: nn.Module = trained
-        self._unsharded: list[nn.Parameter] = []
-        if self._full_model:
-            trained.model = copy.deepcopy(model)
-            self._unsharded = _shard(trained)
-        elif ranks() > 1:
+        if ranks() > 1:
             unused = not _uses_all(trained, blank)
             # `broadcast_buffers` is deprecated; its replacement is not in torch 2.11 and does more than needed.
             with warnings.catch_warnings(action="ignore", category=FutureWarning):
                 # Batch-norm statistics stay local until a checkpoint.
                 self._run = DistributedDataParallel(trained, broadcast_buffers=False, find_unused_parameters=unused)
             self.factor = float(ranks())
-        if execution.compiled:  # In place, so that the names of weights do not change.
-            trained.model.visual.compile()
 
     @contextmanager
     def micro_batch(self, count: int, *, last: bool) -> Iterator[None]:
@@ -92,15 +77,11 @@ class ParallelModel:
         Raises: RunError if another process has died.
         """
         run = self._run
-        if self._full_model is not None:
-            run.set_requires_gradient_sync(last)  # pyright: ignore[reportCallIssue]
         if not count:
             keep_statistics(self.trained.model)  # Batch norms must not learn from a blank clip.
         local = run.no_sync() if isinstance(run, DistributedDataParallel) and not last else nullcontext()
         with peer_faults(computes=True) if ranks() > 1 else nullcontext(), local:
             yield
-        if last:
-            sum_gradients(self._unsharded)
         if not count:
             set_training(self.trained.model, self._recipe)
 
@@ -109,30 +90,6 @@ class ParallelModel:
         half = self._recipe.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
             return self._run(clips, labels)
-
-    def publish(self) -> None:
-        """Copy the trained weights to the given model, if a copy is trained.
-
-        Raises: RunError if another process has died.
-        """
-        if self._full_model is None:
-            return
-        with torch.no_grad(), peer_faults(computes=True):
-            target = self._full_model.state_dict()
-            for name, tensor in self.trained.model.state_dict().items():
-                target[name].copy_(_unshard(tensor))
-
-
-def check_execution(execution: Execution, recipe: Recipe) -> None:
-    """Raise RunError for FSDP on one process, or to shard or compile an encoder that is frozen or has adapters."""
-    if execution.shard == "fsdp" and ranks() == 1:
-        start = "start `torchrun --nproc-per-node N -m texthead train`, or leave out `shard`"
-        raise RunError(f"`shard=fsdp` needs several processes, got one: {start}")
-    for chosen, option in ((execution.shard == "fsdp", "`shard=fsdp`"), (execution.compiled, "`compile`")):
-        if chosen and recipe.freeze_encoder:
-            raise RunError(f"{option} has no effect with `freeze_encoder`, which does not train the encoder: use one")
-        if chosen and recipe.tune == "lora":
-            raise RunError(f"{option} does not support the adapters of `tune=lora`: use one of the two")
 
 
 def _uses_all(trained: Trained, blank: Tensor) -> bool:
@@ -165,67 +122,3 @@ def keep_statistics(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
-
-
-def _shard(trained: Trained) -> list[nn.Parameter]:
-    """Shard the weights over the processes, in place; return the trained weights that are not sharded."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import FSDPModule, fully_shard
-
-    mesh = init_device_mesh(next(trained.parameters()).device.type, (ranks(),))
-    text = [] if trained.objective is None else [*trained.objective.parameters()]
-    unsharded = [*(parameter for parameter in trained.model.parameters() if not parameter.dim()), *text]
-    with peer_faults(computes=True):
-        for module in [*encoder_blocks(trained.model.visual), trained]:
-            fully_shard(module, mesh=mesh, ignored_params=set(unsharded))
-    for module in trained.modules():
-        if isinstance(module, FSDPModule):
-            module.set_gradient_divide_factor(1.0)  # The sum, not the mean,
-            module.set_force_sum_reduction_for_comms(True)  # by an operation that gloo supports.
-    return [parameter for parameter in unsharded if parameter.requires_grad]
-
-
-def encoder_blocks(visual: nn.Module) -> list[nn.Module]:
-    """Return the longest sequence of blocks of one class, such as the blocks of a ViT or the stages of a network.
-
-    Stages that are plain sequences are replaced by their blocks, since timm bypasses such stages when it checkpoints
-    gradients. Returns an empty list if there is no sequence.
-    """
-    sequences = [list(module) for module in visual.modules() if isinstance(module, nn.ModuleList | nn.Sequential)]
-    uniform = [blocks for blocks in sequences if len({type(block) for block in blocks}) == 1]
-    trained = (blocks for blocks in uniform if all(list(block.parameters()) for block in blocks))
-    longest = max(trained, key=len, default=[])
-    return [inner for block in longest for inner in (block if isinstance(block, nn.Sequential) else [block])]
-
-
-def is_cut(tensor: Tensor) -> bool:
-    """Return whether a tensor is a DTensor, of which this process holds a shard."""
-    # Checked by attribute, since importing the class takes a second.
-    return hasattr(tensor, "full_tensor")
-
-
-def _unshard(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor() if is_cut(tensor) else tensor  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def by_kind(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
-    """Return [unsharded, sharded] parameters without empty lists, since torch cannot process both in one call."""
-    kinds = [[p for p in parameters if is_cut(p) == cut] for cut in (False, True)]
-    return [kind for kind in kinds if kind]
-
-
-def clip_gradients(parameters: Sequence[nn.Parameter], norm: float) -> None:
-    """Clip the total norm of all gradients to `norm`, in place; for sharded parameters, the norm over all shards.
-
-    Raises:
-        RunError: another process has died.
-    """
-    kinds = by_kind([parameter for parameter in parameters if parameter.grad is not None])
-    if not any(is_cut(parameter) for parameter in parameters):
-        nn.utils.clip_grad_norm_(parameters, norm)
-        return
-    with peer_faults(computes=True):
-        norms = [_unshard(nn.utils.get_total_norm([p.grad for p in kind if p.grad is not None])) for kind in kinds]
-    total = torch.linalg.vector_norm(torch.stack(norms))
-    for kind in kinds:
-        nn.utils.clip_grads_with_norm_(kind, norm, total)

@@ -36,7 +36,7 @@ from texthead.training.inputs import feature_clips
 from texthead.training.objective import Objective, make_objective
 from texthead.training.optimizer import begin_step, make_optimizer
 from texthead.training.start import check_trainable, engine_of, loss_shift, record_engines, run_folder
-from texthead.training.step import ParallelModel, Trained, clip_gradients, precision_on, set_training
+from texthead.training.step import ParallelModel, Trained, precision_on, set_training
 from texthead.training.tune import tuned
 
 # Steps between two reads of the losses from a GPU.
@@ -112,7 +112,7 @@ def train(
         total, steps = recipe.epochs * len(clips), batches.steps_per_epoch
 
         # --- parallel model and optimiser: pretrained parts at lr, new parts at lr_new
-        parallel = ParallelModel(model, trained, clips.blank, recipe, execution)
+        parallel = ParallelModel(trained, clips.blank, recipe)
         shift = shift.to(parallel.device)
         table = train_set.labelling.table(model.names).float().to(shift) if train_set.several else shift
         optimizer = make_optimizer(parallel.trained, recipe)
@@ -125,7 +125,6 @@ def train(
         log = MetricsLog(out / "metrics.jsonl", write=first, reporter=reporter)
         validate = partial(_validate, model, val_set, protocol, reading, log)
         first_epoch, step = (0, 0) if state is None else restore(state, parallel.trained, optimizer, log, out)
-        parallel.publish()
         batches.first_step, saved = step - first_epoch * steps, time.monotonic()
         if batches.first_step:
             reporter.say(f"resumed after step {batches.first_step} of {steps} of epoch {first_epoch + 1}")
@@ -176,7 +175,7 @@ def train(
 
                 # --- update
                 if recipe.clip_norm:
-                    clip_gradients(weights, recipe.clip_norm)
+                    torch.nn.utils.clip_grad_norm_(weights, recipe.clip_norm)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 progress(done, total)
@@ -190,7 +189,6 @@ def train(
 
             # --- validation, after the checkpoint, so that an unreadable item does not lose the epoch
             batches.first_step = 0
-            parallel.publish()
             mean = _mean_loss(log.records, epoch, recipe.batch, len(clips))
             reporter.say(f"epoch {epoch + 1} of {recipe.epochs}: loss {mean:.3g}{validate(epoch, step)}")
 

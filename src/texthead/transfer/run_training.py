@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -33,7 +32,6 @@ from texthead.training.execution import Execution, RunInfo
 from texthead.training.fit_recipe import adapt_recipe, check_overrides_are_used
 from texthead.training.inputs import readable_division
 from texthead.training.start import engine_of
-from texthead.training.tensorboard import TensorBoardLog
 from texthead.training.train import train
 from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
 from texthead.transfer.comparison import FittedMethod, fit_method, make_task
@@ -58,7 +56,6 @@ class RunOptions:
         overrides: recipe values.
         unlabelled: folder of files like those to predict; they refine the method.
         baselines: when to score other methods too.
-        tensorboard: whether to write the metrics of fine-tuning into the folder `tensorboard` of the run, too.
 
     Raises:
         DataError: a method or unlabelled files with `fine_tune`.
@@ -77,7 +74,6 @@ class RunOptions:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     unlabelled: str | None = None
     baselines: When = "auto"
-    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -297,7 +293,6 @@ class _Training:
     def fine_tune(self, start: _Start) -> TrainedRun:
         """Train the run and score it."""
         (inputs, division, table, protocol, reading), options = start, self.options
-        log = TensorBoardLog(self.out / "tensorboard") if options.tensorboard and rank() == 0 else None
         visual = inputs.encoder.visual
         model = make_recognizer(options.head, inputs, trainable=options.train_head).to(visual.mean.device)
         if division.train.several:
@@ -309,23 +304,17 @@ class _Training:
             minutes = _seconds_a_clip(model, inputs.recipe) * len(division.train) * inputs.recipe.epochs / 60
             self.reporter.say(f"fine-tuning takes about {max(1, round(minutes))} minutes here, plus reading the files")
 
-        def record(values: dict) -> None:
-            self.reporter.record(values)
-            if log:
-                log.add(values)
-
-        with log or nullcontext():
-            records = train(
-                model,
-                division.train,
-                division.val,
-                inputs.recipe,
-                out=self.out,
-                resume=self.resume,
-                execution=replace(self.execution, engine=reading.engine),
-                info=RunInfo(inputs.names, division.scored, self.command),
-                reporter=replace(self.reporter, record=record),
-            )
+        records = train(
+            model,
+            division.train,
+            division.val,
+            inputs.recipe,
+            out=self.out,
+            resume=self.resume,
+            execution=replace(self.execution, engine=reading.engine),
+            info=RunInfo(inputs.names, division.scored, self.command),
+            reporter=self.reporter,
+        )
         # The cache holds features of the encoder before training.
         reading = reading if inputs.recipe.freeze_encoder else replace(reading, cache=False)
         if len(division.scored):

@@ -305,8 +305,8 @@ def _edited(run: Run, rows: Float[Tensor, "classes rows numbers"], entries: Sequ
 def save_classes(run: Run, out: str | Path) -> Run:
     """Write an edited run to a new folder, and return the run loaded from there.
 
-    The original run does not change. Its checkpoints, report and TensorBoard files describe the old classes and
-    are not copied. In the new `split.json`, items have their new labels; items of removed classes have no label, but
+    The original run does not change. Its checkpoints and report describe the old classes and are
+    not copied. In the new `split.json`, items have their new labels; items of removed classes have no label, but
     are still recorded as trained on or held out.
 
     Raises:
