@@ -13,7 +13,6 @@ STUB = ROOT / "src" / "texthead" / "__init__.pyi"
 # In the order in which a program uses them.
 PAGES = {
     "data": "Data",
-    "media": "Media",
     "encoders": "Encoders",
     "models": "Models",
     "recipes": "Recipes",

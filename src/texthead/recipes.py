@@ -96,7 +96,7 @@ _RULES: list[Rule] = [
 class Recipe:
     """All hyper-parameters of a run, saved as `recipe.json` in its folder.
 
-    The first clause of each description is its help on the command line.
+    The first clause of each description is its comment in `--print-recipe`.
 
     Args:
         name: name of the function that made the recipe.
@@ -162,8 +162,8 @@ class Recipe:
         context: number of learned context vectors before the name (head prompt), initialised at random (0: initialised
             with the template's words before {}).
         class_shares: how frequent classes are in what will be predicted: equally (equal), as in the labels (labels), as
-            in unlabelled files (estimate), or the share of each class (on the command line, a .json of class: share);
-            fine-tuning adds log(label share / class share) to the logits in its loss (Menon et al., ICLR 2021).
+            in unlabelled files (estimate), or in Python the share of each class; fine-tuning adds log(label share /
+            class share) to the logits in its loss (Menon et al., ICLR 2021).
         seed: random seed.
     """
 
@@ -285,16 +285,16 @@ def paper(**changes) -> Recipe:
 def text4vis(**changes) -> Recipe:
     """Return the settings of the published logs.
 
-    Command: as `paper`, with --recipe text4vis. The released code: the same with --rand-augment 0.
+    Command: as `paper`, with --recipe text4vis. The released code: the same with --set rand_augment=0.
     Expected: 81.40 top-1 on Kinetics-400, one view (the published log's number; 8 GPUs x 32 clips). No number is
     published for the released code, which comments out RandAugment.
     Differences from `paper`: batch 256, RandAugment with two operations of strength 9, bilinear random resized crops,
     flips, a fifth of the clips gray, and a learning rate that starts at 0 and changes every tenth step only.
     RandAugment is drawn anew for every frame, as the logs of Kinetics-400 print it; its operations and their ranges are
-    those of an older package, inferred and from memory, not confirmed (--rand-policy clip: torchvision's, once per
+    those of an older package, inferred and from memory, not confirmed (rand_policy=clip: torchvision's, once per
     clip).
-    For something-something the published code squashes frames to 320x240 pixels, cuts as --crop multi-scale and swaps
-    the labels of three pairs of classes in flipped clips. --crop multi-scale --resize 240 comes closest: it keeps the
+    For something-something the published code squashes frames to 320x240 pixels, cuts as crop=multi-scale and swaps
+    the labels of three pairs of classes in flipped clips. crop=multi-scale with resize=240 comes closest: it keeps the
     shape of frames, and flips are off because class names say left or right.
     """
     base = Recipe(
@@ -316,7 +316,7 @@ def text4vis(**changes) -> Recipe:
 def small(**changes) -> Recipe:
     """Return the default settings, for little data on a laptop.
 
-    Command: texthead train DATA --out run
+    Command: texthead train DATA --tune all --out run
     Expected: see BENCHMARKS.md (two CPU cores, no GPU).
     Warm-up is a tenth of the epochs unless set. If `size` is set, testing uses it too.
     """
