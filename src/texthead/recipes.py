@@ -112,7 +112,7 @@ _RULES: list[Rule] = [
 class Recipe:
     """All hyper-parameters of a run, saved as `recipe.json` in its folder.
 
-    The first clause of each description is its help on the command line.
+    The first clause of each description is its comment in `--print-recipe`.
 
     Args:
         name: name of the function that made the recipe.
@@ -292,14 +292,14 @@ def paper(**changes) -> Recipe:
 def text4vis(**changes) -> Recipe:
     """Return the settings of the published logs.
 
-    Command: as `paper`, with --recipe text4vis. The released code: the same with --augment none.
+    Command: as `paper`, with --recipe text4vis. The released code: the same with --set augment=none.
     Expected: 81.40 top-1 on Kinetics-400, one view (the published log's number; 8 GPUs x 32 clips). No number is
     published for the released code, which comments out RandAugment.
     Differences from `paper`: batch 256, RandAugment with two operations of strength 9, bilinear random resized crops,
     flips, a fifth of the clips gray, and a learning rate that starts at 0 and changes every tenth step only.
     RandAugment is torchvision's, drawn once per clip; the logs of Kinetics-400 print one that is drawn for every frame.
-    For something-something the published code squashes frames to 320x240 pixels, cuts as --crop multi-scale and swaps
-    the labels of three pairs of classes in flipped clips. --crop multi-scale --resize 240 comes closest: it keeps the
+    For something-something the published code squashes frames to 320x240 pixels, cuts as crop=multi-scale and swaps
+    the labels of three pairs of classes in flipped clips. crop=multi-scale with resize=240 comes closest: it keeps the
     shape of frames, and flips are off because class names say left or right.
     """
     base = Recipe(
@@ -320,7 +320,7 @@ def text4vis(**changes) -> Recipe:
 def small(**changes) -> Recipe:
     """Return the default settings, for little data on a laptop.
 
-    Command: texthead train DATA --out run
+    Command: texthead train DATA --tune all --out run
     Expected: see BENCHMARKS.md (two CPU cores, no GPU).
     Warm-up is a tenth of the epochs unless set. If `size` is set, testing uses it too.
     """
