@@ -91,6 +91,7 @@ def test_a_file_that_another_program_has_open_for_a_moment(tmp_path: Path, monke
         real(path, other)
 
     monkeypatch.setattr(Path, "replace", busy)
+    monkeypatch.setattr("texthead.platform._CLOSING_SECONDS", 0.0)
     with pytest.raises(PermissionError):
         replace(source, target)
     monkeypatch.setattr("texthead.platform._CLOSING_SECONDS", 2.0)
