@@ -55,7 +55,7 @@ def install(install: Install) -> Install:
 
 def test_a_command_of_a_package_is_listed_completed_and_run(install: Install, works, wrong) -> None:
     install()
-    assert "from packages:\n  shout      print words in capitals\n" in works("--help")[0]
+    assert "from packages:\n  shout         print words in capitals\n" in works("--help")[0]
     assert "--times" in works("--print-completion", "fish")[0]
     assert works("shout", "a", "kite", "--times", "2") == ("A KITE\nA KITE\n", "")
     assert "--times must be a whole number, 1 or more, got 0" in wrong("shout", "a", "--times", "0")

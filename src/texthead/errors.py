@@ -123,6 +123,10 @@ class RunError(TextheadError):
     """A run folder, checkpoint, recipe or parameter that is invalid or does not match the task."""
 
 
+class LostWorkerError(RunError):
+    """A data-loader worker that has ended."""
+
+
 # ---- checks
 
 # Numbers with a range: the rule in words, and its test.

@@ -400,14 +400,14 @@ def test_report_repeats_calibration_measurements(calibrated, data, tmp_path, wor
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    (tmp_path / "tree.yaml").write_text("cool: [sea, grass, sand]\n")
-    return tmp_path / "tree.yaml"
+def tree(tmp_path: Path, data: Path) -> Path:
+    (tmp_path / "data.yaml").write_text(f"list: {data}\ntree: {{cool: [sea, grass, sand]}}\n")
+    return tmp_path / "data.yaml"
 
 
 def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works, refused):
     """Sand has a place in the tree, so that "cool" is a right answer for it, and broader names need less."""
-    out, _ = works("calibrate", run, data, "--workers", 0, "--tree", tree, "--wrong", 0.1, "--false-accept", 0.2)
+    out, _ = works("calibrate", run, tree, "--workers", 0, "--wrong", 0.1, "--false-accept", 0.2)
     prints(out, "at most 10 % wrong answers to new items", "at most 20 % to unknown ones")
     loaded = load_run(run)
     assert loaded.tree.above == {"sea": ("cool",), "grass": ("cool",), "sand": ("cool",), "fire": ()}
@@ -429,7 +429,6 @@ def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works
     works("classes", run, "rename", "sea", "ocean", "--out", run.parent / "renamed")
     assert load_run(run.parent / "renamed").tree.ancestors("ocean") == ("cool",)
     refused("'cool' is a class and a name", "classes", run, "rename", "sea", "cool", "--out", run.parent / "no")
-    refused("no such tree", "calibrate", run, data, "--tree", "other.yaml")
     refused("wrong", "calibrate", run, data, "--wrong", 5)
 
 
@@ -442,7 +441,8 @@ def test_answers_reach_a_given_probability(run, data, tree, works, refused):
     how = ("--split", "val", "--workers", 0, "--json")
     scored = ("eval", run, data.parent / "known.csv", *how)
     assert json.loads(works(*scored)[0])["answers"] is None
-    answered = json.loads(works(*scored, "--tree", tree, "--at-least", 0.95)[0])["answers"]
+    tree.write_text(tree.read_text().replace(str(data), str(data.parent / "known.csv")))
+    answered = json.loads(works("eval", run, tree, *how, "--at-least", 0.95)[0])["answers"]
     kinds = {row["answer"]: row for row in answered["rows"]}
     assert kinds["class"]["items"] + kinds["broader name"]["items"] + kinds[calibration.NONE]["items"] == 42
     assert kinds["right answer"]["items"] <= kinds["any answer"]["items"]

@@ -18,7 +18,7 @@ from texthead.runs.run import load_run
 from texthead.transfer.comparison import ComparisonPlan
 from worlds import split_colours
 
-SMALL = ("--set", "size=32", "--workers", 0)
+SMALL = ("--workers", 0)
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +102,8 @@ def test_unbalanced_labels_are_mentioned_if_that_matters(images, compare, tmp_pa
     few = images.with_name("few.csv")
     few.write_text("\n".join(row for row in rows if not row.startswith(("red2", "red3", "red4", "blue4"))))
     out, _ = compare(few)
-    prints(out, "labels are unbalanced, 2 to 5 a class", "--class-shares")
+    prints(out, "labels are unbalanced, 2 to 5 a class", "class_shares=labels")
     prints(out, "1 of 3 classes have fewer than 3 items")
-    prints(compare(few, "--set", "class_shares=labels")[0], "2 to 5 a class", "predictions assume the same shares")
     assert "unbalanced" not in compare(images)[0]
 
 
@@ -113,7 +112,7 @@ def test_videos_need_no_split(compare, tmp_path):
     for place, colour in enumerate(("red", "green")):
         for number in range(3):
             write_video(tmp_path / colour / f"{number}.mp4", colour, seed=10 * place + number)
-    out, err = compare(tmp_path, "--set", "frames=2")
+    out, err = compare(tmp_path)
     prints(err, "6 training", 2)
     assert "note: " not in err
     assert "3 folds" in out
@@ -147,8 +146,7 @@ def test_unreadable_items_are_an_error_or_listed(images, compare, refused, tmp_p
 
 
 def test_mistakes_are_one_line(images, refused):
-    for parts, *arguments in ((("frames", 4), "--set", "frames=4"), (("'blue'", 5, 6), "--k", 6)):
-        refused(parts, "compare", images, *arguments, *SMALL)
+    refused(("'blue'", 5, 6), "compare", images, "--k", 6, *SMALL)
 
 
 @pytest.mark.slow
@@ -159,6 +157,6 @@ def test_rows_of_a_text_only_encoder(images, compare, works, tmp_path):
     encoder = ("--encoder", f"timm:resnet10t/{tmp_path / 'a.safetensors'}")
     assert "text-probe" not in compare(images, *encoder)[0]
     assert "text-probe" in compare(images, *encoder, "--text", text)[0]
-    works("train", images, *encoder, "--text", text, "--method", "text-probe", "--out", run, *SMALL)
+    works("train", images, *encoder, "--text", text, "--out", run, *SMALL)
     assert load_run(run).head.text_source == text
     works("predict", run, images.parent / "red0.png", "--classes", "a cat, a dog")

@@ -49,9 +49,7 @@ def test_unlabelled_files_refine_the_head(few: Path, works: Callable, tmp_path: 
 
 
 @pytest.mark.slow
-def test_fine_tuning_says_its_cost_and_is_named_where_it_may_gain(
-    shared: Path, works: Callable, tmp_path: Path
-) -> None:
+def test_fine_tuning_says_its_cost_and_where_it_may_gain(shared: Path, works: Callable, tmp_path: Path) -> None:
     """Five hand signs, for which text embeddings are useless and the encoder is weak."""
     run, data = tmp_path / "run", tmp_path / "signs.csv"
     signs = read_dataset(shared / "image" / "handdigits" / "images.csv")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from texthead.data.class_shares import are_unbalanced, item_weights, log_ratio, unbalanced_text, weighted_text
+from texthead.data.labels import are_unbalanced, item_weights, log_ratio, unbalanced_text, weighted_text
 
 
 def test_classes_without_items_do_not_count() -> None:

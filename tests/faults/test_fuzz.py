@@ -41,6 +41,7 @@ from made import (
 )
 from media_files import box, heic, tiled
 from served_pages import opened
+from texthead.apps.label_studio.exports import read_export
 from texthead.apps.page.answers import About
 from texthead.apps.page.app import ui_app
 from texthead.apps.search import Index, encode_windows
@@ -189,8 +190,6 @@ def weights_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object
     yield folder / "a.pt", read_tensors
     torch.save(net.state_dict(), folder / "b.pt", _use_new_zipfile_serialization=False)
     yield folder / "b.pt", read_checkpoint
-    torch.jit.trace(net.eval(), torch.zeros(1, 3)).save(str(folder / "c.pt"))
-    yield folder / "c.pt", read_tensors
 
 
 def shards_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:

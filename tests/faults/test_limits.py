@@ -94,7 +94,7 @@ def test_frames_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("workers", "lost"), [(1, {3}), *(pytest.param(n, {7, 8, 19}, marks=pytest.mark.slow) for n in (1, 2))]
 )
-def test_files_that_end_their_process_are_named_and_the_others_read(workers: int, lost: set[int]) -> None:
+def test_files_that_end_their_process_are_named(workers: int, lost: set[int]) -> None:
     read = [*read_each(FileDataset(read_or_end, names(20, lost)), workers)]
     assert {i for i, each in enumerate(read) if isinstance(each, MediaError)} == lost
     assert all(read[i].path == Path(f"{i} lost") and "crashes" in read[i].problem for i in lost)

@@ -169,9 +169,7 @@ def test_shared_memory_is_full(tmp_path: Path) -> None:
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", mounted], capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.stderr.splitlines()[-1].startswith(
-        "texthead.parallel.loaders.LostWorkerError: a data-loader worker has ended"
-    )
+    assert done.stderr.splitlines()[-1].startswith("texthead.errors.LostWorkerError: a data-loader worker has ended")
     assert "/dev/shm" in done.stderr.splitlines()[-1]
 
 

@@ -24,12 +24,15 @@ def run_at_home(home: Path, *command: object) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_command_turns_telemetry_off(tmp_path, workers):
+def test_onnxruntime_has_no_telemetry(tmp_path, workers):
     photo = write_image(tmp_path / "photo.png", "red")
     home = tmp_path / "home"
     home.mkdir()
-    options = ["--classes", "red, blue", "--engine", "onnxruntime", "--workers", workers]
-    run_at_home(home, "-m", "texthead", "predict", photo, *options)
+    code = (
+        "import texthead as th; encoder = th.load_encoder('mini'); model = th.Recognizer(encoder.visual, th.MeanPool(), th.text_head(encoder, ['red', 'blue']))\n"
+        f"th.predict(model, {str(photo)!r}, None, th.Reading({workers}, engine='onnxruntime'))"
+    )
+    run_at_home(home, "-c", f"if __name__ == '__main__':\n {code.replace(chr(10), '; ')}")
 
 
 def test_an_export_turns_telemetry_off(tmp_path):

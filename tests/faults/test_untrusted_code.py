@@ -27,7 +27,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     save_file(timm.create_model("test_vit", num_classes=0).state_dict(), root / "vit.safetensors")
     words = ["train", str(root / "data"), "--encoder", f"timm:test_vit/{root / 'vit.safetensors'}"]
-    words += ["--head", "linear", "--set", "epochs=1", "--set", "warmup=0", "--workers", "0"]
+    words += ["--tune", "all", "--head", "linear", "--set", "epochs=1", "--set", "warmup=0", "--workers", "0"]
     assert main([*words, "--out", str(root / "run")]) == 0
     return root
 
@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 FILES = {
     "import": "import {file} --classes a,b --out {out}",
     "openclip": "predict {data} --classes a,b --encoder openclip:ViT-B-32/{file} --workers 0",
-    "timm": "train {data} --head linear --encoder timm:test_vit/{file} --out {out}",
+    "timm": "train {data} --tune all --head linear --encoder timm:test_vit/{file} --out {out}",
     "compare": "compare {data} --encoder timm:test_vit/{file}",
 }
 
@@ -118,7 +118,7 @@ YAML = [
 @pytest.mark.parametrize("payload", YAML)
 @pytest.mark.parametrize("key", ["epochs", "template", "unknown"])
 def test_options_in_yaml(trained: Path, wrong: Callable[..., str], tmp_path: Path, key: str, payload: str) -> None:
-    config = tmp_path / "options.yaml"
-    config.write_text(f"{key}: {payload.format(tmp_path / 'ran')}\n")
-    assert key in wrong("train", trained / "data", "--out", tmp_path / "run", "--config", config)
+    recipe = tmp_path / "options.yaml"
+    recipe.write_text(f"{key}: {payload.format(tmp_path / 'ran')}\n")
+    assert "options.yaml" in wrong("train", trained / "data", "--out", tmp_path / "run", "--recipe", recipe)
     assert [path.name for path in tmp_path.iterdir()] == ["options.yaml"]

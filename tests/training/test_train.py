@@ -45,7 +45,7 @@ from texthead.runs.run import load_run
 from texthead.training import Execution, RunInfo
 from texthead.training import optimizer as optimizing
 from texthead.training.optimizer import parameter_groups
-from texthead.training.step import ParallelModel, precision_on, set_training
+from texthead.training.step import ParallelModel, Trained, precision_on, set_training
 from texthead.training.train import READ_EVERY, train
 from training_runs import (
     NAMES,
@@ -831,9 +831,9 @@ def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch:
     """Tensors of the device meta have no values: the first call that needs one raises."""
     passes: list[None] = []
 
-    def to_meta(model: Recognizer, *rest: Any) -> ParallelModel:
-        model.to("meta").temporal.register_forward_hook(lambda *_: passes.append(None))
-        return ParallelModel(model, *rest)
+    def to_meta(trained: Trained, *rest: Any) -> ParallelModel:
+        trained.to("meta").model.temporal.register_forward_hook(lambda *_: passes.append(None))
+        return ParallelModel(trained, *rest)
 
     monkeypatch.setattr(training, "ParallelModel", to_meta)  # The clips are made by then.
     # Neither autocast nor fused kernels know meta.

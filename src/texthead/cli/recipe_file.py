@@ -11,7 +11,7 @@ from texthead.cli.parser import Option, texts_of
 from texthead.errors import DataError, did_you_mean, either
 from texthead.files import read_yaml
 from texthead.recipes import RECIPES, Recipe
-from texthead.text.prompts import read_template
+from texthead.text.prompts import fill_templates, read_template
 
 
 class ChosenRecipe(NamedTuple):
@@ -71,11 +71,15 @@ def _value(where: str, key: str, value: object) -> Any:
         raise DataError(f"{where}: recipes have no key {key!r}{remedy}")
     try:
         if key == "template":
-            return tuple(map(str, value)) if isinstance(value, list) else read_template(str(value))
+            if not isinstance(value, list):
+                return read_template(str(value))
+            fill_templates(templates := tuple(map(str, value)), ["x"])
+            return templates
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         return option.read(text)
-    except ArgumentTypeError as error:
-        raise DataError(f"{where}: {key} {error}") from None
+    except (ArgumentTypeError, DataError) as error:
+        problem = str(error) if key == "template" else f"{key} {error}"
+        raise DataError(f"{where}: {problem}") from None
 
 
 def recipe_text(chosen: ChosenRecipe) -> str:

@@ -1,15 +1,15 @@
 """Labelled files -> datasets, splits and batches of clips.
 
 dataset          items with labels, splits and groups
-labels           what items are labelled with: one class each, or several
+labels           what items are labelled with: one class each, or several; the shares of classes
 sources          check that a data source exists, without reading it
 reading          read a dataset from class folders, a manifest, a list, shards or a hub
-rows             rows of tables and JSON lists -> items
+rows             rows of tables -> items
+data_file        data sets described by a YAML file
 published_lists  the list formats of Text4Vis, ActionCLIP and ViFi-CLIP
 hub              Hugging Face datasets -> labelled files
 splits           seeded draws: K-shot, fractions, held-out items
 division         divide a dataset into training, validation and scored items
-class_shares     how frequent each class is in what will be predicted
 sampling         frame indices and crop positions
 protocol         test settings: frames, sizes, views, pooling
 transforms       crop, flip and grey a clip

@@ -25,19 +25,19 @@ from texthead.files import read_yaml
 from texthead.text.class_tree import FOLDERS, ClassTree, tree_of
 from texthead.text.label_files import ClassIds, ids_of
 
-ENDINGS = (".yaml", ".yml")
+_ENDINGS = (".yaml", ".yml")
 
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
+_SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
-KEYS = ("list", *SPLITS, "root", "columns", "suffix", "frames", "labels", "tree")
+_KEYS = ("list", *_SPLITS, "root", "columns", "suffix", "frames", "labels", "tree")
 
-FORM = "'list: images.csv' and 'columns: {path: image_id, label: species}'"
+_FORM = "'list: images.csv' and 'columns: {path: image_id, label: species}'"
 
 
 def accepts(source: str) -> bool:
     """Return whether this is a YAML file."""
     path = Path(source)
-    return path.suffix.lower() in ENDINGS and path.is_file()
+    return path.suffix.lower() in _ENDINGS and path.is_file()
 
 
 def read(source: str) -> Dataset:
@@ -47,11 +47,11 @@ def read(source: str) -> Dataset:
         DataError: a key is unknown, has another form or no effect, or a list breaks a rule.
     """
     path = Path(source)
-    values = read_yaml(path, FORM)
+    values = read_yaml(path, _FORM)
     for key in values:
-        if key not in KEYS:
-            raise DataError(f"{path}: has no key {key!r}{did_you_mean(key, KEYS) or ': it has ' + ', '.join(KEYS)}")
-    lists = {key: _text(path, key, values[key]) for key in ("list", *SPLITS) if key in values}
+        if key not in _KEYS:
+            raise DataError(f"{path}: has no key {key!r}{did_you_mean(key, _KEYS) or ': it has ' + ', '.join(_KEYS)}")
+    lists = {key: _text(path, key, values[key]) for key in ("list", *_SPLITS) if key in values}
     if not lists or ("list" in lists and len(lists) > 1):
         raise DataError(
             f"{path}: needs the key list, or train and if wanted val and test, got {', '.join(lists) or 'none'}"

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from texthead.data.class_shares import are_unbalanced
+from texthead.data.labels import are_unbalanced
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.average_precision import average_precision
 from texthead.evaluation.class_sizes import RARE, RareClasses, class_weights

@@ -16,12 +16,12 @@ from typing import Any, Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset, Subset, get_worker_info
 
-from texthead.errors import RunError
+from texthead.errors import LostWorkerError
 from texthead.parallel.signals import interrupts_held
 from texthead.parallel.startup import begin_server, keep_freed_memory
 from texthead.platform import START_METHOD, interrupts_blocked, unblock_interrupts
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 # Items that torch sends to a worker in advance; items that may be lost, if all are.
 _PREFETCHED, _MOST_LOST = 2, 3
@@ -56,7 +56,7 @@ def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
     return _Loader(items, **options)
 
 
-class Items(Dataset, ABC, Generic[Item]):
+class Items(Dataset, ABC, Generic[_Item]):
     """Items to read by position."""
 
     @abstractmethod
@@ -64,11 +64,11 @@ class Items(Dataset, ABC, Generic[Item]):
         """Return the number of items."""
 
     @abstractmethod
-    def lost(self, position: int) -> Item:
+    def lost(self, position: int) -> _Item:
         """Return what stands for an item whose reading ends its worker."""
 
 
-def read_each(items: Items[Item], workers: int, **options: Any) -> Iterator[Item]:
+def read_each(items: Items[_Item], workers: int, **options: Any) -> Iterator[_Item]:
     """Yield each item in order, and `items.lost(position)` for one whose reading ends its worker.
 
     The items that a lost worker may have been reading are read again, each in a worker of its own.
@@ -152,10 +152,6 @@ def _watch() -> None:
     while parent.is_alive() and time.process_time() < _Limit.seconds:
         parent.join(_LOOK_SECONDS)
     os._exit(1)
-
-
-class LostWorkerError(RunError):
-    """A data-loader worker has ended."""
 
 
 @contextmanager

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from texthead.data.class_shares import are_unbalanced, item_weights
 from texthead.data.dataset import Dataset, Split
+from texthead.data.labels import are_unbalanced, item_weights
 from texthead.data.protocol import Protocol
 from texthead.errors import DataError, OpenShare
 from texthead.evaluation.broader_names import Answers, Broader

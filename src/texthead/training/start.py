@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.data.class_shares import log_ratio
 from texthead.data.dataset import Dataset
+from texthead.data.labels import log_ratio
 from texthead.errors import DataError
 from texthead.features.reading import engines_text
 from texthead.files import locked, read_json, write_json

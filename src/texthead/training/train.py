@@ -283,3 +283,17 @@ class _StepMetrics:
             f"loss is {loss} at step {step.step} (rates {rates}; items {paths}, ...): lower `lr`; "
             f"the last checkpoint in {self.out / 'state'} is kept"
         )
+
+
+def seconds_a_clip(model: Recognizer, recipe: Recipe) -> float:
+    """Return the seconds of a forward and backward pass of a grey clip, the faster of two; the model stays as it is."""
+    side = recipe.size or model.spec.size
+    clip = torch.zeros(1, recipe.frames, 3, side, side, dtype=torch.uint8, device=model.device)
+    training, seconds = model.training, []
+    for _ in range(2):
+        start = time.perf_counter()
+        model.eval()(clip).sum().backward()
+        seconds.append(time.perf_counter() - start)
+    model.zero_grad()
+    model.train(training)
+    return min(seconds)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from texthead.data.division import Division
 from texthead.encoders.load import zero_shot_note
+from texthead.errors import EncoderError
 from texthead.evaluation.class_sizes import RareClasses, class_weights
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import sentence, weak_spots
@@ -169,7 +170,11 @@ def eval_baselines(
             f"zero-shot and probe are left out: {len(missing)} training files are missing (the first: {missing[0]})"
         )
         return table
-    frozen = _pretrained(run, reading, reporter)
+    try:
+        frozen = _pretrained(run, reading, reporter)
+    except EncoderError as error:
+        table.lines.append(f"zero-shot and probe are left out: {error}")
+        return table
     strict = FrozenEncoder(frozen.encoder, run.protocol, replace(reading, skip_unreadable=False), reporter)
     items = strict.items(trained, run.labels, "encode training items")
     entries = run.classes["classes"]

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from texthead.data.class_shares import unbalanced_text, weighted_text
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost, divide_or_train
+from texthead.data.labels import unbalanced_text, weighted_text
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import AnyEncoder, EncoderOptions, zero_shot_note
 from texthead.errors import DataError, MediaError, PositiveInt

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from texthead.data.class_shares import item_weights, log_ratio, weighted_text
+from texthead.data.labels import item_weights, log_ratio, weighted_text
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.mini import MINI_SPECS
 from texthead.errors import DataError, listed

@@ -1,16 +1,13 @@
 """Train a run: fit a method on the frozen encoder, or fine-tune it."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import torch
-
-from texthead.data.class_shares import unbalanced_text
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, divide
+from texthead.data.labels import unbalanced_text
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import AnyEncoder, EncoderOptions
 from texthead.errors import DataError, PositiveInt, Share, check_fields
@@ -23,7 +20,7 @@ from texthead.models.head_table import as_head, head_kind
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank, ranks
 from texthead.parallel.progress import Reporter
-from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe
+from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName
 from texthead.runs.run import save_tree
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
@@ -32,7 +29,7 @@ from texthead.training.execution import Execution, RunInfo
 from texthead.training.fit_recipe import adapt_recipe, check_overrides_are_used
 from texthead.training.inputs import readable_division
 from texthead.training.start import engine_of
-from texthead.training.train import train
+from texthead.training.train import seconds_a_clip, train
 from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
 from texthead.transfer.comparison import FittedMethod, fit_method, make_task
 from texthead.transfer.methods import Task
@@ -179,20 +176,6 @@ def train_run(
     return trained
 
 
-def _seconds_a_clip(model: Recognizer, recipe: Recipe) -> float:
-    """Return the seconds of a forward and backward pass of a grey clip, the faster of two; the model stays as it is."""
-    side = recipe.size or model.spec.size
-    clip = torch.zeros(1, recipe.frames, 3, side, side, dtype=torch.uint8, device=model.device)
-    training, seconds = model.training, []
-    for _ in range(2):
-        start = time.perf_counter()
-        model.eval()(clip).sum().backward()
-        seconds.append(time.perf_counter() - start)
-    model.zero_grad()
-    model.train(training)
-    return min(seconds)
-
-
 class _Start(NamedTuple):
     """What fine-tuning starts from."""
 
@@ -301,7 +284,7 @@ class _Training:
             model = model.with_head(as_several(as_head(model.head), inputs.features, inputs.targets))
         self.reporter.event(model)
         if not self.resume and not inputs.recipe.freeze_encoder:
-            minutes = _seconds_a_clip(model, inputs.recipe) * len(division.train) * inputs.recipe.epochs / 60
+            minutes = seconds_a_clip(model, inputs.recipe) * len(division.train) * inputs.recipe.epochs / 60
             self.reporter.say(f"fine-tuning takes about {max(1, round(minutes))} minutes here, plus reading the files")
 
         records = train(

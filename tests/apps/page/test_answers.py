@@ -54,7 +54,7 @@ def of_run(run: Path) -> Answerer:
 # A graph that another process stores between two commands changes the last bits, so the engine is fixed.
 @pytest.fixture(scope="module")
 def zero_shot() -> Answerer:
-    return Answerer(None, None, EncodingOptions(device="cpu", engine="eager"))
+    return Answerer(None, None, EncodingOptions(device="cpu"))
 
 
 def test_about_names_the_loaded_model(of_run: Answerer, zero_shot: Answerer) -> None:
@@ -74,7 +74,7 @@ def test_typed_names_are_those_of_predict_with_classes(zero_shot: Answerer, tmp_
     image = write_image(tmp_path / "red.png", "red")
     named = zero_shot(Question(image, NAMES))
     assert [json_entry(named.prediction)] == json.loads(
-        say("predict", image, "--classes", ",".join(NAMES), "--engine", "eager", "--json")[1]
+        say("predict", image, "--classes", ",".join(NAMES), "--json")[1]
     )
     assert (named.seconds, named.frames, named.prompts) == (0, 1, NAMES)
     (note,) = named.notes

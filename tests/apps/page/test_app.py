@@ -72,8 +72,8 @@ def test_a_mistake_is_one_line(held: StatefulWorker, tmp_path: Path) -> None:
 
 def test_a_parameter_in_an_error_is_its_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flag_names, "_commands", [lambda: command_of("predict")])
-    monkeypatch.setattr(StatefulWorker, "run", lambda *_: EncoderError("leave out `template`"))
-    assert show(object.__new__(StatefulWorker), Path("a.jpg")) == [{"error": "leave out --template"}]
+    monkeypatch.setattr(StatefulWorker, "run", lambda *_: EncoderError("leave out `at_least`"))
+    assert show(object.__new__(StatefulWorker), Path("a.jpg")) == [{"error": "leave out --at-least"}]
 
 
 def test_the_model_is_loaded_before_the_page(held: StatefulWorker) -> None:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.apps.timeline.results import ENDINGS
 from texthead.cli import (
     EncodingOptions,
     ModelOptions,
@@ -66,7 +65,7 @@ class TimelineCommand:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
         path = self._run_and_video()[1]
         MediaPath(path).check()
-        check_outputs(self, out=ENDINGS)
+        check_outputs(self, out=".csv .srt .edl")
 
     @property
     def model(self) -> ModelOptions:
