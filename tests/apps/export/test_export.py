@@ -18,6 +18,7 @@ from markdown_it import MarkdownIt
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
 from texthead.apps.checkpoints.spotting_head import SpottingHead
+from texthead.apps.checkpoints.templates_head import MeanProbabilityHead
 from texthead.apps.export import parity, standalone
 from texthead.apps.export.export import export
 from texthead.apps.export.model_card import code, model_card
@@ -57,6 +58,7 @@ def heads(dim: int) -> dict[str, torch.nn.Module]:
             bias=torch.tensor([-0.5, 0.0, 0.5]),
             thresholds=torch.tensor([0.5, -0.25, 0.0]),
         ),
+        "mean-probability": MeanProbabilityHead(noise(2, 3, dim), names=NAMES, scale=20.0),
         "spotting": SpottingHead(rows, words=noise(3, 5, dim), names=NAMES, scale=20.0),
     }
 
