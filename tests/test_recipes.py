@@ -96,7 +96,6 @@ def test_every_hyper_parameter_is_explained():
         ("scale", 0.0),
         ("weight_decay", -0.1),
         ("clip_norm", -1.0),
-        ("patch_dropout", 1.0),
         ("seed", -1),
         ("crop", "center"),
         ("origin", "center"),

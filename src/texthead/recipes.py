@@ -101,7 +101,6 @@ _RULES: list[Rule] = [
     (("lr", "lr_new"), lambda rate: 0 <= rate <= MOST_RATE, f"from 0 to {MOST_RATE:g}"),
     (("area",), lambda area: 0 < area[0] <= area[1] <= 1, "above 0 and at most 1, low end first"),
     (("ratio",), lambda ratio: 0 < ratio[0] <= ratio[1] < math.inf, "above 0 and finite, low end first"),
-    (("patch_dropout",), lambda fraction: 0 <= fraction < 1, "at least 0 and below 1"),
     (("weight_decay", "clip_norm"), lambda number: 0 <= number < math.inf, "at least 0 and finite"),
     (("scale",), lambda scale: scale is None or 0 < scale < math.inf, "positive and finite"),
     (("template",), bool, "one or more"),
@@ -154,10 +153,7 @@ class Recipe:
         freeze_encoder: train only the temporal module and the head, on frame features that are encoded once.
         tune: encoder weights to fine-tune: all of them, low-rank adapters of its attention, scales and biases of its
             norms, its last projection, or none.
-        mix: weight of the fine-tuned encoder in the saved one, from 0 to 1; the rest is the pretrained one.
         grad_checkpointing: recompute blocks in the backward pass: less memory, a third more time.
-        patch_dropout: fraction of a ViT's patches dropped from each frame in training, for speed; drawn anew each
-            time.
         scale: initial logit scale; None is the encoder's.
         learn_scale: train the logit scale.
         center: subtract the mean feature of the training items, from the pretrained encoder, in a cosine head.
@@ -208,9 +204,7 @@ class Recipe:
     freeze_batchnorm: bool = False
     freeze_encoder: bool = False
     tune: Literal["all", "lora", "norm", "projection", "none"] = "all"
-    mix: Share = 1.0
     grad_checkpointing: bool = False
-    patch_dropout: float = 0.0
     scale: float | None = None
     learn_scale: bool = True
     center: bool = False

@@ -632,7 +632,7 @@ def test_unreadable_training_and_held_out_files(world, works, refused, tmp_path)
 def test_encoders_and_views(world, refused, tmp_path):
     train = ["train", world.images, *world.fast(tmp_path / "run")]
     refused("'maxi'", *train, "--encoder", "maxi")
-    refused(("patch_dropout", "1.0"), *train, "--set", "patch_dropout=1.0")
+    refused(("flip", "1.5"), *train, "--set", "flip=1.5")
     refused(("crops", "got 2"), "eval", world.run, world.images, "--views", "2x2")
     refused(("views", "'many'"), "predict", world.run, world.images, "--views", "many")
     assert not (tmp_path / "run").exists()

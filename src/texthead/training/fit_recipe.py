@@ -96,10 +96,7 @@ def check_overrides_are_used(make: Callable[..., Recipe], overrides: Mapping[str
             raise RunError(f"`{name}` has no effect without {needed}: add that, or leave out `{name}`")
     if recipe.tune == "none" and overrides.get("freeze_encoder") is False:
         raise RunError("`tune=none` freezes the encoder, but `freeze_encoder=False` trains it: leave out one of them")
-    for name, changed in (
-        ("grad_checkpointing", recipe.grad_checkpointing),
-        ("patch_dropout", recipe.patch_dropout),
-        ("mix", recipe.mix != 1),
-    ):
-        if changed and recipe.freeze_encoder:
-            raise RunError(f"`{name}` has no effect with `freeze_encoder`, which trains no encoder: leave one out")
+    if recipe.grad_checkpointing and recipe.freeze_encoder:
+        raise RunError(
+            "`grad_checkpointing` has no effect with `freeze_encoder`, which trains no encoder: leave one out"
+        )

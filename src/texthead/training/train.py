@@ -1,6 +1,5 @@
 """The training loop."""
 
-import copy
 import math
 import time
 from collections.abc import Sequence
@@ -29,7 +28,6 @@ from texthead.parallel.progress import Reporter, silent
 from texthead.recipes import Recipe
 from texthead.runs.folder import save_model
 from texthead.runs.metrics import MetricsLog, TrainingRecords
-from texthead.runs.mixture import mix_weights
 from texthead.training.checkpoints import restore, save_state
 from texthead.training.execution import Execution, RunInfo
 from texthead.training.inputs import feature_clips
@@ -91,7 +89,6 @@ def train(
     check_trainable(model, trained, recipe, execution)
     recipe = replace(recipe, precision=recipe.precision or precision_on(model.device))
     shift = loss_shift(model, train_set, val_set, recipe)
-    pretrained = copy.deepcopy(model.visual.state_dict()) if recipe.mix < 1 else {}
     with (
         tuned(model, recipe) as tuning,
         run_folder(out, model, train_set, recipe, objective, execution, info, resume=resume) as state,
@@ -194,10 +191,8 @@ def train(
             mean = _mean_loss(log.records, epoch, recipe.batch, len(clips))
             reporter.say(f"epoch {epoch + 1} of {recipe.epochs}: loss {mean:.3g}{validate(epoch, step)}")
 
-        # --- finish: merge adapters into the weights, and mix these with the pretrained ones
+        # --- finish: merge adapters into the weights
         tuning.close()
-        if pretrained:
-            mix_weights(model.visual, pretrained, recipe.mix)
         model.eval()  # Learned templates update their rows on leaving training mode.
         with together():
             if first:
