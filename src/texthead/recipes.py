@@ -150,9 +150,9 @@ class Recipe:
         precision: precision of the forward pass; weights stay float32. None is bf16 on a GPU that has it, else fp32,
             also on a CPU, where bf16 may be a hundred times slower.
         freeze_batchnorm: keep the pretrained batch-norm statistics.
-        freeze_encoder: train only the temporal module and the head, on frame features that are encoded once.
         tune: encoder weights to fine-tune: all of them, low-rank adapters of its attention, scales and biases of its
-            norms, its last projection, or none.
+            norms, its last projection, or none; with none, the temporal module and the head are trained on frame
+            features that are encoded once.
         grad_checkpointing: recompute blocks in the backward pass: less memory, a third more time.
         scale: initial logit scale; None is the encoder's.
         learn_scale: train the logit scale.
@@ -202,7 +202,6 @@ class Recipe:
     clip_norm: float = 0.0
     precision: Literal["fp32", "bf16"] | None = None
     freeze_batchnorm: bool = False
-    freeze_encoder: bool = False
     tune: Literal["all", "lora", "norm", "projection", "none"] = "all"
     grad_checkpointing: bool = False
     scale: float | None = None
@@ -217,10 +216,8 @@ class Recipe:
     seed: NonNegativeInt = 0
 
     def __post_init__(self):
-        if self.tune == "none":
-            object.__setattr__(self, "freeze_encoder", True)
         check_fields(self, _RULES)
-        low, partly = self.size or 1, self.tune not in ("all", "none")
+        low = self.size or 1
         rules = [
             (("resize",), lambda side: side is None or low <= side <= MOST_SIDE, f"from {low} to {MOST_SIDE:,} pixels"),
             (("accumulate",), lambda steps: 1 <= steps <= self.batch, f"from 1 to `batch` ({self.batch})"),
@@ -229,9 +226,13 @@ class Recipe:
                 lambda epochs: 0 <= epochs < self.epochs,
                 f"at least 0 and less than `epochs` ({self.epochs}), such as {self.epochs / 10:g}",
             ),
-            (("freeze_encoder",), lambda frozen: not (partly and frozen), f"off with `tune={self.tune}`"),
         ]
         check_fields(self, rules)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder stays as it is, so that its features are computed once."""
+        return self.tune == "none"
 
     def with_epochs(self, epochs: int) -> "Recipe":
         """Return the recipe with another number of epochs and the same fraction of warm-up."""

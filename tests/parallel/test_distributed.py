@@ -164,7 +164,7 @@ def test_processes_with_different_inputs_refuse(two: Two, data: Dataset, tmp_pat
 KINDS = {
     "accumulated, blocks run again": ({"accumulate": 2, "grad_checkpointing": True}, "ddp"),
     "more processes than items": ({"batch": 1, "epochs": 1}, "ddp"),
-    "encoder frozen": ({"freeze_encoder": True}, "ddp"),
+    "encoder frozen": ({"tune": "none"}, "ddp"),
     "norms alone": ({"tune": "norm"}, "ddp"),
     "cut, accumulated, blocks run again": ({"accumulate": 2, "grad_checkpointing": True}, "fsdp"),
     "cut, more processes than items": ({"batch": 1, "epochs": 1}, "fsdp"),
@@ -290,7 +290,7 @@ def test_dropout_draws_apart(two: Two) -> None:
 def test_an_unreadable_item_of_one_process_stops_both(two: Two, data: Dataset, tmp_path: Path) -> None:
     broken = write_broken(tmp_path / "broken.mp4")
     odd = Dataset((*data.items[:4], Item(broken, "red"), *data.items[4:]), "made here")
-    for changes in ({}, {"freeze_encoder": True}):
+    for changes in ({}, {"tune": "none"}):
         begun = time.perf_counter()
         messages = two(ranked.message_of, ranked.train_plain, odd, tmp_path / f"run{len(changes)}", changes)
         assert all(str(broken) in message for message in messages)
@@ -353,7 +353,7 @@ def test_killed_process_is_error_in_other(data: Dataset, tmp_path: Path, shard: 
 
 def test_unshardable_model_refused_before_run(two: Two, data: Dataset, tmp_path: Path) -> None:
     args = (ranked.train_plain, data, tmp_path / "run")
-    frozen = two(ranked.message_of, *args, {"freeze_encoder": True}, "fsdp")
+    frozen = two(ranked.message_of, *args, {"tune": "none"}, "fsdp")
     for message in (ranked.message_of(*args, {}, "fsdp"), *frozen):
         assert message.startswith("RunError: ")
         assert "shard=fsdp" in message

@@ -18,7 +18,6 @@ from texthead.evaluation.evaluate import evaluate
 from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
 from texthead.parallel.progress import Reporter
-from texthead.recipes import Recipe
 from texthead.runs.mixture import mixed
 from texthead.runs.run import load_run
 from texthead.training.train import train
@@ -116,12 +115,6 @@ def test_lora_without_peft(clip: str, data: Dataset, tmp_path: Path, monkeypatch
     monkeypatch.setitem(sys.modules, "peft", None)
     with refuses(RunError, 'pip install "texthead[lora]"'):
         train(model_of(clip), data, None, replace(ONE, tune="lora"), out=tmp_path)
-
-
-def test_none_is_a_frozen_encoder() -> None:
-    assert Recipe("test", tune="none").freeze_encoder
-    with refuses(RunError, "freeze_encoder", "norm"):
-        Recipe("test", tune="norm", freeze_encoder=True)
 
 
 @pytest.mark.slow

@@ -129,8 +129,8 @@ def check_execution(execution: Execution, recipe: Recipe) -> None:
         start = "start `torchrun --nproc-per-node N -m texthead train`, or leave out `shard`"
         raise RunError(f"`shard=fsdp` needs several processes, got one: {start}")
     for chosen, option in ((execution.shard == "fsdp", "`shard=fsdp`"), (execution.compiled, "`compile`")):
-        if chosen and recipe.freeze_encoder:
-            raise RunError(f"{option} has no effect with `freeze_encoder`, which does not train the encoder: use one")
+        if chosen and recipe.frozen:
+            raise RunError(f"{option} has no effect with `tune=none`, which does not train the encoder: use one")
         if chosen and recipe.tune == "lora":
             raise RunError(f"{option} does not support the adapters of `tune=lora`: use one of the two")
 
