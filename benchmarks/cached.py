@@ -93,7 +93,7 @@ def measure(rounds: int, clips: int, frames: int = FRAMES, size: int = 224, reci
     with tempfile.TemporaryDirectory() as name:
         drawn = drawn_videos.draw_videos(Path(name) / "videos", train=clips, test=clips, frames=frames, size=size)
         data = th.read_dataset(drawn)
-        experiment = Experiment(data, recipe or th.recipes.small(freeze_encoder=True))
+        experiment = Experiment(data, recipe or th.recipes.small(tune="none"))
         for number in range(rounds):
             caches = Path(name) / f"kept-{number}"
             first, second = (experiment.run(caches, costs, which) for which in (FIRST, SECOND))

@@ -74,7 +74,7 @@ def experiment(folder: Path) -> tuple[Cost, float]:
     visual = small_visual()
     start = now()
     data = th.read_dataset(folder)
-    recipe = th.recipes.small(size=32, frames=1, temporal="mean", epochs=1, batch=64, freeze_encoder=True, center=False)
+    recipe = th.recipes.small(size=32, frames=1, temporal="mean", epochs=1, batch=64, tune="none", center=False)
     pixels = visual.spec.pixels(recipe)
     model = th.Recognizer(visual, MeanPool(), th.LinearHead(visual.spec.dim, names=data.classes))
     with tempfile.TemporaryDirectory() as name:

@@ -176,7 +176,7 @@ def joins(
 def trained(data: Dataset, out: Path) -> Run:
     """Train a run of the small recipe on a frozen encoder."""
     encoder = th.load_encoder("mini")
-    recipe = th.recipes.small(freeze_encoder=True)
+    recipe = th.recipes.small(tune="none")
     protocol = th.Protocol(recipe.frames, encoder.visual.spec.pixels(recipe), th.Views(origin="centre"))
     center = th.FrozenEncoder(encoder, protocol).items(data).features.mean(0)
     head = th.text_head(encoder, data.classes, center=center)

@@ -28,7 +28,8 @@ from texthead.recipes import Recipe
 FRAMES, SIZE, RESIZE = 8, 224, 256
 SIDES = ((340, 256), (427, 320))
 PIXELS = Pixels(SIZE, RESIZE, "bicubic")
-TRAIN = Recipe("benchmark", crop="resized", flip=0.5, gray=0.2)
+TRAIN = Recipe("benchmark", crop="text4vis", flip=0.5)
+RATIO, GRAY = (3 / 4, 4 / 3), 0.2
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _MEAN, _STD = (255 * torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
 OURS, TORCHVISION, PUBLISHED = "texthead", "torchvision v2", "published pipeline (Pillow)"
@@ -47,7 +48,7 @@ def published_train(pictures: Sequence[Image.Image], rng: np.random.Generator) -
     flip, gray = rng.random(2)
     if flip < TRAIN.flip:
         pictures = [ImageOps.mirror(picture) for picture in pictures]
-    if gray < TRAIN.gray:
+    if gray < GRAY:
         pictures = [ImageOps.grayscale(picture).convert("RGB") for picture in pictures]
     return _floats(pictures)
 
@@ -69,7 +70,7 @@ def _resized(pictures: Sequence[Image.Image]) -> list[Image.Image]:
 def _box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
     """Draw a box of 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3; the largest square if none fits."""
     for _ in range(10):
-        area, shape = width * height * rng.uniform(*TRAIN.area), rng.uniform(*TRAIN.ratio)
+        area, shape = width * height * rng.uniform(*TRAIN.area), rng.uniform(*RATIO)
         across, down = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
         if rng.random() < 0.5:
             across, down = down, across
@@ -94,8 +95,8 @@ def chains(frames: UInt8[Tensor, "frames 3 height width"]) -> dict[str, dict[str
     rng = np.random.default_rng(0)
     pictures = [Image.fromarray(picture) for picture in frames.permute(0, 2, 3, 1).contiguous().numpy()]
     bicubic = v2.InterpolationMode.BICUBIC
-    crop = v2.RandomResizedCrop(SIZE, scale=TRAIN.area, ratio=TRAIN.ratio, interpolation=bicubic, antialias=True)
-    train = v2.Compose([crop, v2.RandomHorizontalFlip(TRAIN.flip), v2.RandomGrayscale(TRAIN.gray)])
+    crop = v2.RandomResizedCrop(SIZE, scale=TRAIN.area, ratio=RATIO, interpolation=bicubic, antialias=True)
+    train = v2.Compose([crop, v2.RandomHorizontalFlip(TRAIN.flip), v2.RandomGrayscale(GRAY)])
     test = v2.Compose([v2.Resize(RESIZE, interpolation=bicubic, antialias=True), v2.CenterCrop(SIZE)])
     return {
         "training": {

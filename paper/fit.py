@@ -151,7 +151,7 @@ class Bench:
             ),
             Reading(
                 batch=max(1, FRAMES_TOGETHER // (self.recipe.frames * Views.parse(views).count)),
-                cache=self.cache if self.recipe.freeze_encoder else False,
+                cache=self.cache if self.recipe.frozen else False,
             ),
         )
 
@@ -225,6 +225,11 @@ def recipe_for(row: Row, items: int, seed: int) -> th.Recipe:
     make: Callable[..., th.Recipe] = getattr(recipes, row.recipe)
     # The paper's loss, also with the recipe `small`.
     own = {key: value for key, value in row.changes.items() if key not in OF_HEADS}
+    # Finished rows keep the names of values under which they were measured.
+    if own.pop("freeze_encoder", False):
+        own["tune"] = "none"
+    if own.pop("ratio", None):
+        own["crop"] = "square"
     changes: dict[str, Any] = {"class_shares": "labels", **own, "seed": seed}
     epochs = changes.pop("epochs", None)
     recipe = make(**changes)

@@ -123,8 +123,8 @@ def trained(
     data: Dataset, val: Dataset | None, changes: dict, out: Path, options: dict | None = None
 ) -> tuple[list[dict], dict[str, Tensor], list[str]]:
     """Train and return (records, weights, messages); each process starts from different weights."""
-    model = plain_model(temporal=not changes.get("freeze_encoder"), seed=rank())
-    if not changes.get("freeze_encoder"):
+    model = plain_model(temporal=changes.get("tune") != "none", seed=rank())
+    if changes.get("tune") != "none":
         model = model.double()
     lines: list[str] = []
     reporter = Reporter(say=lines.append)

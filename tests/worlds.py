@@ -49,10 +49,10 @@ class World:
     manifest: Path
     run: Path
 
-    def fast(self, out: Path | str) -> list[str]:
+    def fast(self, out: Path | str, tune: str = "all") -> list[str]:
         """Return options for a quick training run into `out`."""
         quick = [word for value in ("size=32", "epochs=2", "warmup=1") for word in ("--set", value)]
-        return [*self.run_options(), "--tune", "all", *quick, "--verbose", "--out", str(out)]
+        return [*self.run_options(), "--tune", tune, *quick, "--verbose", "--out", str(out)]
 
     def run_options(self) -> list[str]:
         """Return options for a quick evaluation."""

@@ -100,8 +100,6 @@ _RULES: list[Rule] = [
     (("size", "test_size"), lambda side: side is None or 16 <= side <= MOST_SIDE, f"from 16 to {MOST_SIDE:,} pixels"),
     (("lr", "lr_new"), lambda rate: 0 <= rate <= MOST_RATE, f"from 0 to {MOST_RATE:g}"),
     (("area",), lambda area: 0 < area[0] <= area[1] <= 1, "above 0 and at most 1, low end first"),
-    (("ratio",), lambda ratio: 0 < ratio[0] <= ratio[1] < math.inf, "above 0 and finite, low end first"),
-    (("patch_dropout",), lambda fraction: 0 <= fraction < 1, "at least 0 and below 1"),
     (("weight_decay", "clip_norm"), lambda number: 0 <= number < math.inf, "at least 0 and finite"),
     (("scale",), lambda scale: scale is None or 0 < scale < math.inf, "positive and finite"),
     (("template",), bool, "one or more"),
@@ -129,13 +127,12 @@ class Recipe:
             encoder's stride if it is a video encoder that defines one.
         pooling: what is averaged over views in testing.
         crops_along: direction in which three test crops are placed.
-        crop: training crop: size x size from the resized frame ("random"), a box of random area and shape ("resized"),
-            or one of ten shapes and 13 places ("multi-scale", used for the data set Something-Something).
-        crop_interpolation: resampling of a training crop; "encoder" is the encoder's own.
+        crop: training crop: size x size from the resized frame ("random"), a box of random area whose sides are to each
+            other as 3:4 at most ("resized") or equal ("square"); or as in the published code: a resized box scaled
+            bilinearly, a fifth of the clips gray ("text4vis"), also with one of ten shapes at 13 places ("multi-scale",
+            used for the data set Something-Something).
         area: range of the random box's area, as a fraction of the frame.
-        ratio: range of the random box's width over height.
         flip: probability of mirroring a clip.
-        gray: probability of converting a clip to greyscale.
         augment: what training clips go through before they are cropped: nothing (none), torchvision's RandAugment
             (rand-augment), or what an installed package has under this name; rand-augment draws two operations per
             clip.
@@ -151,13 +148,10 @@ class Recipe:
         precision: precision of the forward pass; weights stay float32. None is bf16 on a GPU that has it, else fp32,
             also on a CPU, where bf16 may be a hundred times slower.
         freeze_batchnorm: keep the pretrained batch-norm statistics.
-        freeze_encoder: train only the temporal module and the head, on frame features that are encoded once.
         tune: encoder weights to fine-tune: all of them, low-rank adapters of its attention, scales and biases of its
-            norms, its last projection, or none.
-        mix: weight of the fine-tuned encoder in the saved one, from 0 to 1; the rest is the pretrained one.
+            norms, its last projection, or none; with none, the temporal module and the head are trained on frame
+            features that are encoded once.
         grad_checkpointing: recompute blocks in the backward pass: less memory, a third more time.
-        patch_dropout: fraction of a ViT's patches dropped from each frame in training, for speed; drawn anew each
-            time.
         scale: initial logit scale; None is the encoder's.
         learn_scale: train the logit scale.
         center: subtract the mean feature of the training items, from the pretrained encoder, in a cosine head.
@@ -188,12 +182,9 @@ class Recipe:
     stride: NonNegativeInt = 0
     pooling: Literal["features", "logits", "probabilities"] = "features"
     crops_along: Literal["width", "long-side"] = "width"
-    crop: Literal["random", "resized", "multi-scale"] = "random"
-    crop_interpolation: Literal["encoder", "bilinear", "bicubic"] = "encoder"
+    crop: Literal["random", "resized", "square", "text4vis", "multi-scale"] = "random"
     area: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: Share = 0.0
-    gray: Share = 0.0
     augment: str = "none"
     epochs: PositiveInt = 30
     batch: PositiveInt = 128
@@ -206,11 +197,8 @@ class Recipe:
     clip_norm: float = 0.0
     precision: Literal["fp32", "bf16"] | None = None
     freeze_batchnorm: bool = False
-    freeze_encoder: bool = False
     tune: Literal["all", "lora", "norm", "projection", "none"] = "all"
-    mix: Share = 1.0
     grad_checkpointing: bool = False
-    patch_dropout: float = 0.0
     scale: float | None = None
     learn_scale: bool = True
     center: bool = False
@@ -223,10 +211,8 @@ class Recipe:
     seed: NonNegativeInt = 0
 
     def __post_init__(self):
-        if self.tune == "none":
-            object.__setattr__(self, "freeze_encoder", True)
         check_fields(self, _RULES)
-        low, partly = self.size or 1, self.tune not in ("all", "none")
+        low = self.size or 1
         rules = [
             (("resize",), lambda side: side is None or low <= side <= MOST_SIDE, f"from {low} to {MOST_SIDE:,} pixels"),
             (("accumulate",), lambda steps: 1 <= steps <= self.batch, f"from 1 to `batch` ({self.batch})"),
@@ -235,9 +221,13 @@ class Recipe:
                 lambda epochs: 0 <= epochs < self.epochs,
                 f"at least 0 and less than `epochs` ({self.epochs}), such as {self.epochs / 10:g}",
             ),
-            (("freeze_encoder",), lambda frozen: not (partly and frozen), f"off with `tune={self.tune}`"),
         ]
         check_fields(self, rules)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder stays as it is, so that its features are computed once."""
+        return self.tune == "none"
 
     def with_epochs(self, epochs: int) -> "Recipe":
         """Return the recipe with another number of epochs and the same fraction of warm-up."""
@@ -295,8 +285,9 @@ def text4vis(**changes) -> Recipe:
     Command: as `paper`, with --recipe text4vis. The released code: the same with --set augment=none.
     Expected: 81.40 top-1 on Kinetics-400, one view (the published log's number; 8 GPUs x 32 clips). No number is
     published for the released code, which comments out RandAugment.
-    Differences from `paper`: batch 256, RandAugment with two operations of strength 9, bilinear random resized crops,
-    flips, a fifth of the clips gray, and a learning rate that starts at 0 and changes every tenth step only.
+    Differences from `paper`: batch 256, RandAugment with two operations of strength 9, crops of random area and shape
+    that are scaled bilinearly, flips, a fifth of the clips gray, and a learning rate that starts at 0 and changes every
+    tenth step only.
     RandAugment is torchvision's, drawn once per clip; the logs of Kinetics-400 print one that is drawn for every frame.
     For something-something the published code squashes frames to 320x240 pixels, cuts as crop=multi-scale and swaps
     the labels of three pairs of classes in flipped clips. crop=multi-scale with resize=240 comes closest: it keeps the
@@ -305,10 +296,8 @@ def text4vis(**changes) -> Recipe:
     base = Recipe(
         name="text4vis",
         resize=None if "size" in changes else 256,
-        crop="resized",
-        crop_interpolation="bilinear",
+        crop="text4vis",
         flip=0.5,
-        gray=0.2,
         augment="rand-augment",
         batch=256,
         schedule_every=10,

@@ -228,7 +228,7 @@ def test_cached_grids_give_the_losses_of_grids_in_memory() -> None:
 
 @pytest.mark.nightly("benchmarks/cached.py")
 def test_cached_features_give_equal_logits() -> None:
-    recipe = th.recipes.small(freeze_encoder=True, frames=2, size=32, epochs=1)
+    recipe = th.recipes.small(tune="none", frames=2, size=32, epochs=1)
     rows = rows_of(cached.measure(1, 1, frames=2, size=32, recipe=recipe).text)
     for title in (cached.TRAINED, cached.SCORED):
         assert "1 of 1" in rows[f"{title}: {cached.SECOND}"][-1]

@@ -228,11 +228,11 @@ def test_a_list_is_no_file_to_name(world, works, refused, tmp_path, end):
 @pytest.mark.slow
 def test_csv_with_splits_from_train_to_eval(world, works, tmp_path):
     run, rows = tmp_path / "run", tmp_path / "rows.csv"
-    out, err = works("train", world.manifest, *world.fast(run), "--set", "freeze_encoder=true")
+    out, err = works("train", world.manifest, *world.fast(run, tune="none"), "--head", "linear")
     line = prints(err, "6 training", "2 test")
     assert "seed" not in line  # Nothing is sampled at random.
     for text in (out, (run / "report.html").read_text()):
-        assert "this run (text head)" in text
+        assert "this run (linear head)" in text
     split = read_json(run / "split.json")
     assert sorted(Path(p).stem for p in split["train"]) == ["0", "0", "1", "1", "2", "2"]
     assert [Path(p).stem for p in split["held_out"]] == ["4", "4"]
@@ -613,7 +613,7 @@ def test_unreadable_training_and_held_out_files(world, works, refused, tmp_path)
     images(root / "val", ["blue", "red"], 2)
     held, odd = root / "val" / "red" / "1.png", root / "train" / "red" / "odd.mp4"
     held.write_bytes(b"")
-    train = ["train", root, *world.fast(run), "--set", "freeze_encoder=true"]
+    train = ["train", root, *world.fast(run, tune="none")]
     refused((held, "--skip-unreadable"), *train)
     truncate(video(odd, "red", frames=12), 0.5)
     refused((odd, "--skip-unreadable"), *train)
@@ -632,7 +632,7 @@ def test_unreadable_training_and_held_out_files(world, works, refused, tmp_path)
 def test_encoders_and_views(world, refused, tmp_path):
     train = ["train", world.images, *world.fast(tmp_path / "run")]
     refused("'maxi'", *train, "--encoder", "maxi")
-    refused(("patch_dropout", "1.0"), *train, "--set", "patch_dropout=1.0")
+    refused(("flip", "1.5"), *train, "--set", "flip=1.5")
     refused(("crops", "got 2"), "eval", world.run, world.images, "--views", "2x2")
     refused(("views", "'many'"), "predict", world.run, world.images, "--views", "many")
     assert not (tmp_path / "run").exists()

@@ -39,11 +39,11 @@ def plain(text: str) -> str:
 
 
 def test_parameters_become_flags_of_the_command_or_of_train() -> None:
-    text = "class `labels`: `tune=none`, `skip_unreadable` or `freeze_encoder=False`; (`clean=False`) `fine_tune`"
+    text = "class `labels`: `tune=none`, `skip_unreadable` or `center=False`; (`clean=False`) `fine_tune`"
     assert with_flags(text) == text
     speak_of(lambda: command_of("eval"), lambda: command_of("train"))
     assert with_flags(text) == (
-        "class `labels`: --tune none, --skip-unreadable or --set freeze_encoder=False; (`clean=False`) `fine_tune`"
+        "class `labels`: --tune none, --skip-unreadable or --set center=False; (`clean=False`) `fine_tune`"
     )
     assert with_flags("`template='a {}'` and `data`; `split=train`") == "--set template='a {}' and DATA; --split train"
     same = "'`top`' a/`names`.jpg `names`.jpg `names`_2 `path n_frames label` `Dataset` run's top"

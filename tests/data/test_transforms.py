@@ -10,12 +10,13 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from messages import refuses
+from texthead.data import transforms
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import _multi_scale, augment, view_crops
 from texthead.errors import DataError
 from texthead.recipes import Recipe
 
-PLAIN = {"flip": 0.0, "gray": 0.0}
+PLAIN = {"flip": 0.0}
 
 
 def spec_of(size: int, resize: int, crop: str = "random", *, interpolation: str = "bicubic", **values):
@@ -40,7 +41,7 @@ def gradient(height: int, width: int) -> torch.Tensor:
     return torch.stack([red, green, torch.zeros_like(red)])[None].to(torch.uint8)
 
 
-@pytest.mark.parametrize("crop", ["random", "resized", "multi-scale"])
+@pytest.mark.parametrize("crop", ["random", "resized", "square", "text4vis", "multi-scale"])
 @pytest.mark.parametrize("shape", [(60, 80), (80, 60), (20, 90), (33, 33), (1, 1)])
 def test_shape_type_and_memory(crop, shape):
     # Without scaling, the crop of a single frame is a view of the input and must be copied.
@@ -51,9 +52,9 @@ def test_shape_type_and_memory(crop, shape):
         assert out.untyped_storage().nbytes() == out.numel()
 
 
-@pytest.mark.parametrize("crop", ["random", "resized", "multi-scale"])
+@pytest.mark.parametrize("crop", ["random", "resized", "square", "text4vis", "multi-scale"])
 def test_frames_share_crop_from_generator(crop):
-    spec = spec_of(32, 40, crop, gray=0.5)
+    spec = spec_of(32, 40, crop)
     rng = np.random.default_rng(0)
     for _ in range(10):
         out = augment(clip(same=True), *spec, rng)
@@ -69,14 +70,13 @@ def test_frames_share_crop_from_generator(crop):
 @given(
     height=st.integers(1, 50),
     width=st.integers(1, 50),
-    crop=st.sampled_from(["random", "resized", "multi-scale"]),
+    crop=st.sampled_from(["random", "resized", "square", "text4vis", "multi-scale"]),
     flip=st.sampled_from([0.0, 1.0]),
-    gray=st.sampled_from([0.0, 1.0]),
 )
 @settings(max_examples=40, deadline=None)
-def test_every_call_takes_the_same_draws(height, width, crop, flip, gray):
+def test_every_call_takes_the_same_draws(height, width, crop, flip):
     rng, other = np.random.default_rng(3), np.random.default_rng(3)
-    augment(clip(height, width, 1), *spec_of(8, 8, crop, flip=flip, gray=gray), rng)
+    augment(clip(height, width, 1), *spec_of(8, 8, crop, flip=flip), rng)
     augment(clip(10, 10, 1), *spec_of(8, 8), other)
     assert rng.random() == other.random()
 
@@ -85,7 +85,7 @@ def test_nothing_to_do_changes_nothing():
     frames = clip(48, 48)
     rng = np.random.default_rng(0)
     assert torch.equal(augment(frames, *spec_of(48, 48, **PLAIN), rng), frames)
-    whole = spec_of(48, 48, "resized", area=(1.0, 1.0), ratio=(1.0, 1.0), **PLAIN)
+    whole = spec_of(48, 48, "square", area=(1.0, 1.0), **PLAIN)
     assert torch.equal(augment(frames, *whole, rng), frames)
     assert torch.equal(view_crops(frames, square(48))[0], frames)
 
@@ -100,30 +100,40 @@ def test_random_boxes_reach_every_place():
 
 def test_resized_boxes_keep_to_area_and_ratio():
     rng = np.random.default_rng(0)
-    spec = spec_of(64, 64, "resized", area=(0.2, 0.5), ratio=(0.5, 2.0), **PLAIN)
+    spec = spec_of(64, 64, "resized", area=(0.2, 0.5), **PLAIN)
     for _ in range(50):
         out = augment(gradient(200, 250), *spec, rng)[0].int()
         # The span between the outermost pixel centres is 63/64 of the box, up to rounding.
         width, height = (int(c.max() - c.min()) * 64 / 63 for c in out[:2])
         assert 0.17 < width * height / (200 * 250) < 0.55
-        assert 0.45 < width / height < 2.2
+        assert 0.7 < width / height < 1.42
     # A box that never fits becomes the largest square.
-    spec = spec_of(10, 10, "resized", area=(1.0, 1.0), ratio=(1.0, 1.0), **PLAIN)
+    spec = spec_of(10, 10, "square", area=(1.0, 1.0), **PLAIN)
     out = augment(gradient(10, 40), *spec, rng)[0]
     assert out[1].tolist() == gradient(10, 10)[0, 1].tolist()
     assert (out[0].diff(dim=1) == 1).all()
 
 
-@pytest.mark.parametrize("crop", ["random", "resized", "multi-scale"])
-def test_flip_mirrors_and_gray_levels(crop):
-    plain, flipped, gray = (
-        augment(clip(), *spec_of(32, 40, crop, flip=flip, gray=gray), np.random.default_rng(5))
-        for flip, gray in [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]
+@pytest.mark.parametrize("crop", ["random", "resized", "square", "text4vis", "multi-scale"])
+def test_flip_mirrors(crop):
+    plain, flipped = (
+        augment(clip(), *spec_of(32, 40, crop, flip=flip), np.random.default_rng(5)) for flip in (0.0, 1.0)
     )
     assert torch.equal(flipped, plain.flip(-1))
-    assert torch.equal(gray, gray[:, :1].expand_as(gray))
-    weighted = (plain * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)
-    assert (gray[:, 0] - weighted).abs().max() <= 0.501
+
+
+@pytest.mark.parametrize("crop", ["text4vis", "multi-scale"])
+def test_a_fifth_of_the_clips_are_gray(crop, monkeypatch):
+    rng = np.random.default_rng(0)
+    clips = [augment(clip(40, 40, 1), *spec_of(8, 40, crop), rng) for _ in range(1000)]
+    assert abs(sum(bool((each == each[:, :1]).all()) for each in clips) - 200) < 50
+    plain, gray = [], []
+    for share, made in ((0.0, plain), (1.0, gray)):
+        monkeypatch.setattr(transforms, "_GRAY", share)
+        made.append(augment(clip(), *spec_of(32, 40, crop), np.random.default_rng(5)))
+    weighted = (plain[0] * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)
+    assert torch.equal(gray[0], gray[0][:, :1].expand_as(gray[0]))
+    assert (gray[0][:, 0] - weighted).abs().max() <= 0.501
 
 
 def test_flips_come_as_often_as_asked():
@@ -203,11 +213,12 @@ def test_rand_augment_is_torchvisions_drawn_once_a_clip():
     assert len({tuple(one.flatten()[:200].tolist()) for one in different}) > 1
 
 
-def test_box_interpolation_differs_from_frame():
-    box = {"area": (0.5, 0.5), "ratio": (1.0, 1.0), "flip": 0.0}
+def test_box_interpolation_differs_from_frame(monkeypatch):
+    monkeypatch.setattr(transforms, "_GRAY", 0.0)
+    box = {"area": (0.5, 0.5), "flip": 0.0}
     bicubic, bilinear, all_bilinear = (
-        augment(clip(40, 40, 1), *spec_of(20, 40, "resized", **box, **more), np.random.default_rng(0))
-        for more in ({}, {"crop_interpolation": "bilinear"}, {"interpolation": "bilinear"})
+        augment(clip(40, 40, 1), *spec_of(20, 40, crop, **box, **more), np.random.default_rng(0))
+        for crop, more in (("resized", {}), ("text4vis", {}), ("resized", {"interpolation": "bilinear"}))
     )
     assert not torch.equal(bicubic, bilinear)
     assert torch.equal(bilinear, all_bilinear)

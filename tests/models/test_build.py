@@ -46,7 +46,6 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.recipes import HEADS, WITHOUT_TEXT, Recipe
 from texthead.runs.run import load_run
-from texthead.training.tune import drop_patches
 from training_runs import RECIPE, assert_same_weights, copied, draw
 
 
@@ -370,33 +369,6 @@ def tower(kind: str) -> Visual:
             options = {"img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 64, "num_heads": 2, "num_classes": 0}
             net = timm.create_model(kind, **options)
     return Visual(net, replace(SPEC, architecture=kind, size=32)).eval()
-
-
-@pytest.mark.parametrize("kind", ["openclip", "vit_tiny_patch16_224", "eva02_tiny_patch14_224"])
-def test_patch_dropout_in_training_only(kind: str) -> None:
-    visual, seen = tower(kind), []
-    blocks = next(
-        each for each in visual.modules() if isinstance(each, nn.ModuleList | nn.Sequential) and len(each) == 2
-    )
-    blocks[0].register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
-    frames = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    plain, names = visual(frames), list(visual.state_dict())
-    drop_patches(visual, 0.75)
-    assert torch.equal(visual(frames), plain)
-    visual.train()
-    torch.manual_seed(1)
-    first = visual(frames)
-    torch.manual_seed(1)
-    assert torch.equal(visual(frames), first), "drawn from the seed of the step"
-    assert not torch.equal(visual(frames), first)
-    drop_patches(visual, 0.0)
-    assert torch.equal(visual(frames), plain)
-    assert seen == [17, 17, 5, 5, 5, 17], "the class token and a quarter of 16 patches"
-    assert list(visual.state_dict()) == names
-    bare = tiny_visual()
-    drop_patches(bare, 0.0)
-    with refuses(RunError, "EfficientNet", "patch"):
-        drop_patches(bare, 0.5)
 
 
 # --- attention

@@ -159,7 +159,7 @@ def test_processes_with_different_inputs_refuse(two: Two, data: Dataset, tmp_pat
 KINDS = {
     "accumulated, blocks run again": {"accumulate": 2, "grad_checkpointing": True},
     "more processes than items": {"batch": 1, "epochs": 1},
-    "encoder frozen": {"freeze_encoder": True},
+    "encoder frozen": {"tune": "none"},
     "norms alone": {"tune": "norm"},
 }
 
@@ -276,7 +276,7 @@ def test_dropout_draws_apart(two: Two) -> None:
 def test_an_unreadable_item_of_one_process_stops_both(two: Two, data: Dataset, tmp_path: Path) -> None:
     broken = write_broken(tmp_path / "broken.mp4")
     odd = Dataset((*data.items[:4], Item(broken, "red"), *data.items[4:]), "made here")
-    for changes in ({}, {"freeze_encoder": True}):
+    for changes in ({}, {"tune": "none"}):
         begun = time.perf_counter()
         messages = two(ranked.message_of, ranked.train_plain, odd, tmp_path / f"run{len(changes)}", changes)
         assert all(str(broken) in message for message in messages)

@@ -238,7 +238,7 @@ def test_another_models_weights_are_refused_and_change_nothing(run: Path) -> Non
         ("split.json", lambda v: v["held_out_groups"].append("a"), ["held_out_groups", "values"]),
         ("split.json", lambda v: v.pop("train"), ["train"]),
         ("split.json", lambda v: v.pop("held_out_labels"), ["held_out_labels"]),
-        ("recipe.json", lambda v: v["recipe"].pop("patch_dropout"), ["patch_dropout"]),
+        ("recipe.json", lambda v: v["recipe"].pop("clip_norm"), ["clip_norm"]),
         ("recipe.json", lambda v: v["encoder"].update(std=[1.0, -1.0, 1.0]), ["std", "-1"]),
         ("recipe.json", lambda v: v["encoder"].update(crop=float("nan")), ["crop", "nan"]),
         ("recipe.json", lambda v: v["recipe"].update(frames=0), ["frames", "1,024", "got 0"]),

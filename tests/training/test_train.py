@@ -155,7 +155,7 @@ def test_set_training_reaches_dropout_but_not_frozen_batch_norms() -> None:
 def test_a_frozen_encoder_is_left_as_it_is(data: Dataset, tmp_path: Path, kind: type[nn.Module]) -> None:
     model = make_model(head=kind(draw(2, SPEC.dim), names=NAMES))
     before = copied(model)
-    train(model, data, None, replace(ONE, freeze_encoder=True), out=tmp_path)
+    train(model, data, None, replace(ONE, tune="none"), out=tmp_path)
     after = copied(model)
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"temporal", "head"}
@@ -274,7 +274,7 @@ def test_losses_do_not_depend_on_the_number_of_workers(data: Dataset, uncut: Pat
 RESUMED = [
     pytest.param({}, id="fine-tuned"),
     pytest.param({"accumulate": 2}, id="accumulated"),
-    pytest.param({"freeze_encoder": True, "precision": "bf16", "clip_norm": 0.0}, id="encoder frozen, bf16"),
+    pytest.param({"tune": "none", "precision": "bf16", "clip_norm": 0.0}, id="encoder frozen, bf16"),
     pytest.param({"freeze_batchnorm": False, "precision": "bf16"}, id="batch norms move, bf16", marks=pytest.mark.slow),
 ]
 
@@ -340,7 +340,7 @@ def test_checkpoints_change_nothing(data: Dataset, uncut: Path, tmp_path: Path, 
 
 
 def test_short_epochs_on_kept_features_share_a_checkpoint(data: Dataset, tmp_path: Path) -> None:
-    recipe = replace(RECIPE, epochs=3, freeze_encoder=True)
+    recipe = replace(RECIPE, epochs=3, tune="none")
     with pytest.raises(Stop):
         train(make_model(), data, None, recipe, out=tmp_path, reporter=stop_after(20))
     assert not list((tmp_path / "state").glob("step-*"))
@@ -399,7 +399,7 @@ def test_thread_count_change_is_noted(data: Dataset, again: Path) -> None:
         ("recipe", lambda recipe: replace(recipe, lr=2e-3), ("lr", 0.001, 0.002)),
         ("recipe", lambda recipe: replace(recipe, epochs=3), ("epochs", 2, 3)),
         ("recipe", lambda recipe: replace(recipe, area=(0.4, 1.0)), ("area", [0.5, 1.0], [0.4, 1.0])),
-        ("recipe", lambda recipe: replace(recipe, freeze_encoder=True), ("freeze_encoder", False, True)),
+        ("recipe", lambda recipe: replace(recipe, tune="none"), ("tune", "all", "none")),
         ("visual", lambda _: tiny_visual(spec=replace(SPEC, mean=(0.4, 0.5, 0.5))), ()),
         ("temporal", lambda _: MeanPool(), ()),
         ("head", lambda _: TrainableHead(draw(2, SPEC.dim), names=NAMES, scale=10.0), ()),
@@ -537,7 +537,7 @@ def test_the_published_schedule_changes_at_every_tenth_step_only(
     """With 12 steps per epoch, the rate is set at the first and the tenth step of each epoch."""
     seen = spy_on_adamw(monkeypatch)
     twelve = replace(data, items=(*data.items, *(replace(item, path=item.path) for item in data.items[:2])))
-    recipe = replace(RECIPE, schedule_every=10, epochs=2, batch=1, freeze_encoder=True, lr_new=0.5, learn_scale=False)
+    recipe = replace(RECIPE, schedule_every=10, epochs=2, batch=1, tune="none", lr_new=0.5, learn_scale=False)
     records = train(make_model(), twelve, None, recipe, out=tmp_path)
     # Warm-up takes the first epoch, half a cosine the second.
     late = 0.5 * (1 + math.cos(math.pi * 9 / 12)) / 2
@@ -633,7 +633,7 @@ def test_an_unreadable_item_is_an_error_with_its_path(
 ) -> None:
     broken = write_broken(tmp_path / "broken.mp4")
     items = (*data.items[:4], Item(broken, "red"), *data.items[4:])
-    recipe = replace(RECIPE, freeze_encoder=frozen)
+    recipe = replace(RECIPE, tune="none" if frozen else "all")
     path, message = None, ""
     try:
         train(
@@ -675,12 +675,12 @@ def test_untrainable_models_refused_before_run(data: Dataset, tmp_path: Path) ->
     with refuses(RunError, "checkpoint_every", -1):
         Execution(checkpoint_every=-1)
     for learn_scale in (False, True):  # a logit scale alone changes no prediction
-        recipe = replace(RECIPE, freeze_encoder=True, learn_scale=learn_scale, temporal="mean")
+        recipe = replace(RECIPE, tune="none", learn_scale=learn_scale, temporal="mean")
         refuse(RunError, "temporal", model=make_model(temporal=MeanPool()), recipe=recipe)
     model, recipe = convolved(grad_checkpointing=True)
     model.visual.net.set_grad_checkpointing = lambda on: None
     refuse(RunError, "tiny", "checkpointing", model=model, recipe=recipe)
-    model, recipe = convolved(freeze_encoder=True)
+    model, recipe = convolved(tune="none")
     refuse(RunError, "TemporalConv", "temporal", model=model, recipe=recipe)
 
 
@@ -736,7 +736,7 @@ def test_the_folder_holds_what_prediction_needs(
 def test_features_for_a_frozen_encoder_are_kept(
     data: Dataset, val: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = replace(RECIPE, epochs=2, freeze_encoder=True)
+    recipe = replace(RECIPE, epochs=2, tune="none")
     cache = tmp_path / "cache"
     plain = train(make_model(), data, val, recipe, out=tmp_path / "plain")
     first = train(make_model(), data, val, recipe, out=tmp_path / "first", execution=Execution(cache=cache))
@@ -747,7 +747,7 @@ def test_features_for_a_frozen_encoder_are_kept(
 
 
 def test_run_on_features_records_engine(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe, out = replace(RECIPE, epochs=2, freeze_encoder=True), tmp_path / "run"
+    recipe, out = replace(RECIPE, epochs=2, tune="none"), tmp_path / "run"
     train(make_model(), data, None, recipe, out=out, execution=Execution(engine="onnxruntime"))
     about = json.loads((out / "recipe.json").read_text())
     assert about["engine"] == "onnxruntime"
@@ -847,7 +847,9 @@ def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch:
         model.head = SeveralHead(head, bias=torch.zeros(2), thresholds=torch.zeros(2))
     items = (Item(write_image(tmp_path / f"{i}.png", NAMES[i % 2]), NAMES[i % 2], "train") for i in range(2))
     data = Dataset(tuple(items), "made here", several=several).repeat(2 * READ_EVERY)
-    recipe = replace(RECIPE, batch=2, accumulate=2, epochs=1, warmup=0.5, freeze_encoder=kind == "cached features")
+    recipe = replace(
+        RECIPE, batch=2, accumulate=2, epochs=1, warmup=0.5, tune="none" if kind == "cached features" else "all"
+    )
     with pytest.raises(NotImplementedError, match="meta"):
         train(
             model,

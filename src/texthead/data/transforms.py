@@ -32,6 +32,10 @@ _LUMA = (0.299, 0.587, 0.114)
 # From this many pixels on (two 4K frames), channels are scaled one by one to save memory.
 _LARGE = 2**24
 
+# Limits of width / height of a box, and the share of gray clips in the published code.
+_RATIOS = {"resized": (3 / 4, 4 / 3), "text4vis": (3 / 4, 4 / 3), "square": (1.0, 1.0)}
+_GRAY = 0.2
+
 # Draws of a box of random area and shape before falling back to a square.
 _ATTEMPTS = 10
 
@@ -43,19 +47,20 @@ def augment(
     rng: np.random.Generator,
     frame_rng: np.random.Generator | None = None,
 ) -> UInt8[Tensor, "frames 3 {pixels.size} {pixels.size}"]:
-    """Return the clip with the recipe's random crop, flip and grey, drawn from `rng`, the same for all frames.
+    """Return the clip with the recipe's random crop, flip and gray, drawn from `rng`, the same for all frames.
 
     The recipe's `augment` is a function of frames, `rng` and `frame_rng`. A clip may come in parts: `rng` begins anew
     for each, while `frame_rng` goes on, from frame to frame. If None, `frame_rng` is a child of `rng`.
 
     `crop` "random": the short side is scaled to `pixels.resize`, then a box of `pixels.size` is cut at random (Sec.
-    4.1). "resized": a box with a fraction `area` of the frame and width / height within `ratio` (or transposed) is cut
-    from the frame and scaled to `size`. "multi-scale": the short side is scaled to `resize`; each side of the box is
-    one of four fractions of it (equal or adjacent ones), at one of 13 positions, and the box is scaled to `size`.
+    4.1). "resized": a box with a fraction `area` of the frame and width / height within 3/4 to 4/3 (or transposed) is
+    cut from the frame and scaled to `size`; "square": width equals height; "text4vis": the box is scaled bilinearly,
+    and a fifth of the clips are gray. "multi-scale": as the latter, but the short side is scaled to `resize`, and each
+    side of the box is one of four fractions of it (equal or adjacent ones), at one of 13 positions.
     `augment` comes first, such as RandAugment (Cubuk et al. 2020). Each call takes the same number of draws from `rng`,
     so that a generator shared by several clips stays in step.
 
-    Source: Sec. 4.1 for "random"; the published code for "resized" (how area, shape and position are drawn) and for
+    Source: Sec. 4.1 for "random"; the published code for "text4vis" (how area, shape and position are drawn) and for
     "multi-scale" (its crop for Something-Something).
     Differs: the published code scales the whole frame to `resize` before it cuts a "resized" box. That resamples twice
     and takes 8 ms instead of 5 (8 frames of 1280x720, area 0.4). `augment` gets frames scaled to `resize`, not
@@ -70,18 +75,18 @@ def augment(
             frames = change(frames, rng, frame_rng or rng.spawn(1)[0])
     attempts = rng.random((_ATTEMPTS, 3))
     across, down, flip, gray = rng.random(4)
-    if recipe.crop == "resized":
+    if recipe.crop in ("resized", "square", "text4vis"):
         width, height = _box_size(frames.shape[-1], frames.shape[-2], recipe, attempts)
         clip = _cut(frames, width, height, across, down)
     else:
         clip = _short_side(frames, pixels.resize, pixels.interpolation)
         many = recipe.crop == "multi-scale"
         clip = _multi_scale(clip, size, across, down) if many else _cut(clip, size, size, across, down)
-    of_box = pixels.interpolation if recipe.crop_interpolation == "encoder" else recipe.crop_interpolation
-    clip = _scale(clip, (size, size), of_box)
+    published = recipe.crop in ("text4vis", "multi-scale")
+    clip = _scale(clip, (size, size), "bilinear" if published else pixels.interpolation)
     if flip < recipe.flip:
         clip = clip.flip(-1)
-    if gray < recipe.gray:
+    if published and gray < _GRAY:
         clip = _gray(clip)
     # A cut is a view: without a copy, the worker would send the whole clip. A single frame cut only in height counts as
     # contiguous.
@@ -124,7 +129,7 @@ def _box_size(width: int, height: int, recipe: Recipe, attempts: np.ndarray) -> 
     """Return (width, height) of the first drawn box that fits, or of the largest square if none does."""
     for area, shape, swap in attempts:
         pixels = width * height * _between(recipe.area, area)
-        ratio = _between(recipe.ratio, shape)
+        ratio = _between(_RATIOS[recipe.crop], shape)
         across, down = max(1, round(math.sqrt(pixels * ratio))), max(1, round(math.sqrt(pixels / ratio)))
         if swap < 0.5:
             across, down = down, across

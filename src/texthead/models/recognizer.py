@@ -145,7 +145,7 @@ class Recognizer(nn.Module):
         if isinstance(self.temporal, EncoderConv):
             raise RunError(
                 f"{type(self.temporal).__name__} works inside the encoder, so a frame's feature depends on its "
-                "neighbours; leave out `freeze_encoder`, or use `temporal=mean` or `temporal=transformer`"
+                "neighbours; use another `tune` than none, or `temporal=mean` or `temporal=transformer`"
             )
         return Recognizer(nn.Identity(), self.temporal, self.head)
 

@@ -316,7 +316,7 @@ class Run:
         epochs = "" if recipe.tune == "none" else f", {recipe.epochs} epochs"
         rows: list[tuple[str, object]] = [
             ("classes", f"{len(self.labels)}: {listed(self.labels)}"),
-            ("encoder", f"{self.spec.source}, {'frozen' if recipe.freeze_encoder else f'trained ({recipe.tune})'}"),
+            ("encoder", f"{self.spec.source}, {'frozen' if recipe.frozen else f'trained ({recipe.tune})'}"),
             ("model", f"{temporal}, head {self.head.kind}"),
             ("recipe", f"{recipe.name}: {recipe.frames} frames, {self.pixels.size} pixels{epochs}"),
             ("prompt", recipe.template if isinstance(recipe.template, str) else listed(recipe.template, most=3)),

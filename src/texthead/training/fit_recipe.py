@@ -44,9 +44,9 @@ def adapt_recipe(
         notes.append(
             f"{spec.source} was trained on frames {spec.stride} apart: stride {recipe.stride} -> {spec.stride}"
         )
-    if recipe.stride and recipe.freeze_encoder and spec.unit == "frame":
+    if recipe.stride and recipe.frozen and spec.unit == "frame":
         why = "with a frozen encoder, frames are spread evenly over the video"
-        raise RunError(f"`stride={recipe.stride}`: {why}: leave out `stride` or `freeze_encoder`")
+        raise RunError(f"`stride={recipe.stride}`: {why}: leave out `stride` or `tune=none`")
     if spec.unit == "frame" and train_set.only_images and recipe.frames > 1:
         if "frames" in overrides:
             raise RunError(f"`frames={recipe.frames}`: all items are images, of one frame; leave out `frames`")
@@ -94,12 +94,5 @@ def check_overrides_are_used(make: Callable[..., Recipe], overrides: Mapping[str
     for name, (used, needed) in rules.items():
         if name in overrides and not used:
             raise RunError(f"`{name}` has no effect without {needed}: add that, or leave out `{name}`")
-    if recipe.tune == "none" and overrides.get("freeze_encoder") is False:
-        raise RunError("`tune=none` freezes the encoder, but `freeze_encoder=False` trains it: leave out one of them")
-    for name, changed in (
-        ("grad_checkpointing", recipe.grad_checkpointing),
-        ("patch_dropout", recipe.patch_dropout),
-        ("mix", recipe.mix != 1),
-    ):
-        if changed and recipe.freeze_encoder:
-            raise RunError(f"`{name}` has no effect with `freeze_encoder`, which trains no encoder: leave one out")
+    if recipe.grad_checkpointing and recipe.frozen:
+        raise RunError("`grad_checkpointing` has no effect with `tune=none`, which trains no encoder: leave one out")

@@ -42,8 +42,8 @@ def parameter_groups(model: Recognizer, recipe: Recipe, objective: nn.Module | N
     groups = [group for group in groups if group["params"]]
     if all(p is scale for group in groups for p in group["params"]):
         raise RunError(
-            "nothing to train: encoder and head are frozen, and mean pooling has no parameters; leave out "
-            "`freeze_encoder`, use `temporal=transformer` or a trainable head, or `texthead train --tune none`"
+            "nothing to train: encoder and head are frozen, and mean pooling has no parameters; use "
+            "`temporal=transformer`, a trainable head or another `tune` than none"
         )
     return groups
 

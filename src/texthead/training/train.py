@@ -1,6 +1,5 @@
 """The training loop."""
 
-import copy
 import math
 import time
 from collections.abc import Sequence
@@ -29,7 +28,6 @@ from texthead.parallel.progress import Reporter, silent
 from texthead.recipes import Recipe
 from texthead.runs.folder import save_model
 from texthead.runs.metrics import MetricsLog, TrainingRecords
-from texthead.runs.mixture import mix_weights
 from texthead.training.checkpoints import restore, save_state
 from texthead.training.execution import Execution, RunInfo
 from texthead.training.inputs import feature_clips
@@ -87,11 +85,10 @@ def train(
     out, first = Path(out), rank() == 0
     reporter = reporter if first else Reporter().counting(silent)
     objective = objective or make_objective(recipe, model)
-    trained = Trained(model.on_features() if recipe.freeze_encoder else model, objective)
+    trained = Trained(model.on_features() if recipe.frozen else model, objective)
     check_trainable(model, trained, recipe, execution)
     recipe = replace(recipe, precision=recipe.precision or precision_on(model.device))
     shift = loss_shift(model, train_set, val_set, recipe)
-    pretrained = copy.deepcopy(model.visual.state_dict()) if recipe.mix < 1 else {}
     with (
         tuned(model, recipe) as tuning,
         run_folder(out, model, train_set, recipe, objective, execution, info, resume=resume) as state,
@@ -100,7 +97,7 @@ def train(
         # --- data: pixels, or features of a frozen encoder
         protocol = model.spec.protocol(recipe)
         reading, engines = Reading(execution.workers), set[str]()
-        if recipe.freeze_encoder:
+        if recipe.frozen:
             reading = replace(reading, cache=execution.cache, engine=engine_of(out, execution.engine))
             noted = replace(reporter, used=engines.add)
             clips = feature_clips(model, train_set, recipe, protocol.sizes, reading, noted)
@@ -108,7 +105,7 @@ def train(
         else:
             clips = TrainClips(train_set, model.names, recipe, model.spec.training_pixels(recipe))
         batches = epoch_batches(len(clips), recipe)
-        clip_loader = loader(clips, batches, 0 if recipe.freeze_encoder else execution.workers, model.device)
+        clip_loader = loader(clips, batches, 0 if recipe.frozen else execution.workers, model.device)
         total, steps = recipe.epochs * len(clips), batches.steps_per_epoch
 
         # --- parallel model and optimiser: pretrained parts at lr, new parts at lr_new
@@ -168,7 +165,7 @@ def train(
                         progress(done + sum(map(len, taken)), total)
                 step, done = step + 1, done + items
                 ended, last = done == (epoch + 1) * len(clips), done == total
-                due = execution.is_due(step, steps, saved, frozen=recipe.freeze_encoder, last=last)
+                due = execution.is_due(step, steps, saved, frozen=recipe.frozen, last=last)
                 rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
                 numbers = torch.stack([*shares, right])
                 metrics.add(_Step(step, items, rates, taken, numbers), now=ended or due)
@@ -192,10 +189,8 @@ def train(
             mean = _mean_loss(log.records, epoch, recipe.batch, len(clips))
             reporter.say(f"epoch {epoch + 1} of {recipe.epochs}: loss {mean:.3g}{validate(epoch, step)}")
 
-        # --- finish: merge adapters into the weights, and mix these with the pretrained ones
+        # --- finish: merge adapters into the weights
         tuning.close()
-        if pretrained:
-            mix_weights(model.visual, pretrained, recipe.mix)
         model.eval()  # Learned templates update their rows on leaving training mode.
         with together():
             if first:

@@ -25,7 +25,7 @@ _PROJECTIONS = ("proj", "attnpool.c_proj", "head.proj", "model.visual_projection
 def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
     """Freeze the encoder except for the part that the recipe trains; `close` merges adapters and unfreezes it.
 
-    Also sets the encoder's training-only switches: gradient checkpointing and patch dropout.
+    Also switches gradient checkpointing on or off, and off the patch dropout of a published config.
 
     Source: LayerNorm and batch norm alone: 2SFS (Farina et al. 2025). The last projection: ProLIP (Fahes et al. 2024).
     Adapters: CLIP-LoRA (Zanella and Ben Ayed 2024), rank 2 and scale 1 / sqrt(2) on query, key and value.
@@ -37,8 +37,8 @@ def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
         RunError: peft is not installed, or the encoder has no such switch.
     """
     visual = model.visual_encoder
-    _checkpoint_blocks(visual, recipe.grad_checkpointing and not recipe.freeze_encoder)
-    drop_patches(visual, 0.0 if recipe.freeze_encoder else recipe.patch_dropout)
+    _checkpoint_blocks(visual, recipe.grad_checkpointing and not recipe.frozen)
+    _keep_patches(visual)
     with ExitStack() as after:
         if recipe.tune not in ("all", "none"):
             for parameter in visual.parameters():
@@ -64,34 +64,12 @@ def _checkpoint_blocks(visual: Visual, on: bool) -> None:
         raise RunError(f"{visual.spec.source} does not support gradient checkpointing: leave out `grad_checkpointing`")
 
 
-def drop_patches(visual: nn.Module, fraction: float) -> None:
-    """Set patch dropout of a ViT: in training, drop this fraction of patches at random per frame; 0 turns it off.
-
-    Raises:
-        RunError: the encoder does not support patch dropout.
-    """
+def _keep_patches(visual: Visual) -> None:
+    """Switch off the patch dropout of a ViT, which the configs of some published models have."""
     net = network(visual)
-    if not fraction:
-        for name in ("patch_dropout", "patch_drop"):
-            if hasattr(getattr(net, name, None), "prob"):
-                getattr(net, name).prob = 0.0
-        return
-    import open_clip.transformer
-    from timm.layers.patch_dropout import PatchDropout, PatchDropoutWithIndices
-    from timm.models.eva import Eva
-    from timm.models.vision_transformer import VisionTransformer
-
-    if isinstance(net, open_clip.transformer.VisionTransformer):
-        net.patch_dropout = open_clip.transformer.PatchDropout(fraction).train(net.training)
-    elif isinstance(net, VisionTransformer):
-        net.patch_drop = PatchDropout(fraction, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
-    elif isinstance(net, Eva):
-        net.patch_drop = PatchDropoutWithIndices(fraction, num_prefix_tokens=net.num_prefix_tokens).train(net.training)
-    else:
-        raise RunError(
-            f"{type(net).__name__} does not support `patch_dropout`; use a ViT of open_clip or timm, or leave "
-            "out `patch_dropout`"
-        )
+    for name in ("patch_dropout", "patch_drop"):
+        if hasattr(getattr(net, name, None), "prob"):
+            getattr(net, name).prob = 0.0
 
 
 def _norms(visual: Visual) -> list[nn.Parameter]:

@@ -255,7 +255,7 @@ class _Training:
         recipe, encoder, wanted = inputs.recipe, inputs.encoder, self.reading.engine
         # Engines differ in last bits, on which trained weights depend, so all features come from one engine.
         engine = engine_of(self.out, wanted) if self.resume else wanted
-        exact = "eager" if engine == "auto" and not recipe.freeze_encoder else engine
+        exact = "eager" if engine == "auto" and not recipe.frozen else engine
         reading = replace(self.reading, engine=exact)
         frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, self.reporter)
         compare = table is None and are_few(self.options.baselines, len(division.train))
@@ -283,7 +283,7 @@ class _Training:
             assert inputs.targets is not None
             model = model.with_head(as_several(as_head(model.head), inputs.features, inputs.targets))
         self.reporter.event(model)
-        if not self.resume and not inputs.recipe.freeze_encoder:
+        if not self.resume and not inputs.recipe.frozen:
             minutes = seconds_a_clip(model, inputs.recipe) * len(division.train) * inputs.recipe.epochs / 60
             self.reporter.say(f"fine-tuning takes about {max(1, round(minutes))} minutes here, plus reading the files")
 
@@ -299,7 +299,7 @@ class _Training:
             reporter=self.reporter,
         )
         # The cache holds features of the encoder before training.
-        reading = reading if inputs.recipe.freeze_encoder else replace(reading, cache=False)
+        reading = reading if inputs.recipe.frozen else replace(reading, cache=False)
         if len(division.scored):
             scored = evaluate(model, division.scored, protocol, reading, reporter=self.reporter)
             table.add(f"this run ({options.head} head)", scored)

@@ -18,6 +18,7 @@ from markdown_it import MarkdownIt
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
 from texthead.apps.checkpoints.spotting_head import SpottingHead
+from texthead.apps.checkpoints.templates_head import MeanProbabilityHead
 from texthead.apps.export import parity, standalone
 from texthead.apps.export.export import export
 from texthead.apps.export.model_card import code, model_card
@@ -57,6 +58,7 @@ def heads(dim: int) -> dict[str, torch.nn.Module]:
             bias=torch.tensor([-0.5, 0.0, 0.5]),
             thresholds=torch.tensor([0.5, -0.25, 0.0]),
         ),
+        "mean-probability": MeanProbabilityHead(noise(2, 3, dim), names=NAMES, scale=20.0),
         "spotting": SpottingHead(rows, words=noise(3, 5, dim), names=NAMES, scale=20.0),
     }
 
@@ -119,6 +121,7 @@ def check_pairs(ours: list[dict], theirs: list[dict]) -> None:
         ("frozen", "full transformer", "onnx"),
         ("frozen", "token-conv", "onnx"),
         ("spotting", "frame transformer", "onnx"),
+        ("mean-probability", "mean", "onnx"),
         ("probe", "conv", "torch"),
         ("frozen", "transformer", "torch"),
     ],
@@ -138,7 +141,7 @@ def test_every_head_and_temporal_module(tmp_path, head, temporal, to):
     [("features", Views(2, 3)), ("logits", Views(2, 3, "centre", "long-side")), ("probabilities", Views(1, 10))],
 )
 def test_views_are_cut_and_averaged_inside(tmp_path, pooling, views):
-    run = run_of(tmp_path / "run", "templates", "mean")
+    run = run_of(tmp_path / "run", "mean-probability", "mean")
     protocol = replace(run.protocol, views=views, pooling=pooling)
     export(run, tmp_path / "out", protocol=protocol)
     check_scores(tmp_path / "out", run, protocol)

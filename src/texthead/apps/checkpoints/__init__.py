@@ -1,7 +1,12 @@
 """Runs from published checkpoints of Text4Vis, BIKE and others, and from video classifiers of transformers.
 
-command        texthead import
-imported       import a published checkpoint, or a video classifier of transformers, as a run
-published      checkpoints of Text4Vis, ActionCLIP, ViFi-CLIP and BIKE
-spotting_head  a head that weighs frames per class: BIKE's video concept spotting
+command         texthead import
+imported        import a published checkpoint, or a video classifier of transformers, as a run
+published       checkpoints of Text4Vis, ActionCLIP, ViFi-CLIP and BIKE
+spotting_head   a head that weighs frames per class: BIKE's video concept spotting
+templates_head  a head that averages the probabilities of templates: ActionCLIP's
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,6 +12,7 @@ from torch import Tensor
 from texthead.apps.checkpoints import published
 from texthead.apps.checkpoints.published import Checkpoint, Convention, Kind, Pooled
 from texthead.apps.checkpoints.spotting_head import spotting_head
+from texthead.apps.checkpoints.templates_head import MeanProbabilityHead
 from texthead.data import Pixels
 from texthead.encoders import (
     Encoder,
@@ -292,10 +293,12 @@ def _head(encoder: Encoder, names: Sequence[str], labels: Sequence[str], convent
     Raises:
         DataError: several templates for a word-spotting head.
     """
+    prompts = fill_templates(convention.template, names)
     if convention.interaction == "vcs":
-        prompts = fill_templates(convention.template, names)
         return spotting_head(encoder, labels, scale=scale, prompts=prompts)
-    return text_head(encoder, names, labels=labels, template=convention.template, scale=scale)
+    if convention.template_pooling == "probabilities" and not isinstance(convention.template, str):
+        return MeanProbabilityHead.of_prompts(encoder, prompts, names=labels, scale=scale)
+    return text_head(encoder, names, labels=labels, prompts=prompts, scale=scale)
 
 
 def _architecture(tensors: list[Tensor], size: int, dim: int) -> str:

@@ -48,7 +48,8 @@ class Convention:
     """How the published results of a kind of checkpoint were measured.
 
     Attributes:
-        template: template or templates of the prompts, whose rows are averaged.
+        template: template or templates of the prompts.
+        template_pooling: what is averaged over several templates: rows ("features"), or probabilities.
         origin, pooling, crops_along: as in a recipe.
         pixels: whose mean and standard deviation normalise the pixels.
         interpolation: interpolation of the resize before cropping.
@@ -60,6 +61,7 @@ class Convention:
     """
 
     template: str | tuple[str, ...]
+    template_pooling: Literal["features", "probabilities"] = "features"
     origin: Origin = "centre"
     pooling: Literal["features", "logits", "probabilities"] = "features"
     crops_along: Along = "width"
@@ -84,8 +86,7 @@ CONVENTIONS: dict[Kind, Convention] = {
     # The published code averages softmaxes of unscaled cosines, which is close to averaging logits; these softmaxes are
     # not usable as probabilities.
     "bike": replace(_TEXT4VIS, template="This is a video about {}", pooling="logits"),
-    # The published code averages the probabilities of the templates, not their rows.
-    "actionclip": Convention(ACTIONCLIP_TEMPLATES, origin="middle", test_scale=100.0),
+    "actionclip": Convention(ACTIONCLIP_TEMPLATES, template_pooling="probabilities", origin="middle", test_scale=100.0),
     "vifi-clip": Convention(
         "a photo of a {}.",
         pooling="probabilities",

@@ -155,7 +155,7 @@ def demo_recipe() -> Recipe:
         warmup=3.0,
         scale=30.0,
         clip_norm=0.0,
-        freeze_encoder=True,
+        tune="none",
         seed=SEED,
     )
 

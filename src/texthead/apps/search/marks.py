@@ -175,8 +175,8 @@ class Marks:
             model, recipe, own = run.model.with_head(head), run.recipe, run.protocol
         else:
             model = Recognizer(self.index.encoder.visual, MeanPool(), head)
-            own, fixed = model.protocol, {"tune": "none", "freeze_encoder": True}
-            recipe = Recipe("find", own.frames, origin=own.views.origin, stride=own.views.stride, **fixed)
+            own = model.protocol
+            recipe = Recipe("find", own.frames, origin=own.views.origin, stride=own.views.stride, tune="none")
         train = [str(self.index.media(window).resolved()) for window in self.hit]
         labels = [self.name if hit else OTHER for hit in self.hit.values()]
         source = str(self.csv or self.index.data)
