@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: install demo test test-slow test-all nightly test-browser test-oldest fuzz check lint types docs pictures commands messages licences constraints notebooks dist bench fewshot clean
+.PHONY: install demo test test-pythons test-slow test-all nightly test-browser test-oldest fuzz check lint types docs pictures commands messages licences constraints notebooks dist bench fewshot clean
 
 # Runs again only when the package's metadata changes.
 $(VENV)/.installed: pyproject.toml paper/pyproject.toml
@@ -26,6 +26,11 @@ demo: $(VENV)/.installed
 # Two processes of one thread each; the tests of a file stay in one process, since they share fixtures.
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=25
+
+# The quick tests on other versions of Python, each in an environment of its own.
+PYTHONS ?= python3.12 python3.13
+test-pythons:
+	for python in $(PYTHONS); do $(MAKE) test PYTHON=$$python VENV=$(VENV)-$$(basename $$python) || exit 1; done
 
 # The slow tests, and the nightly ones of files that changed since the last `make nightly` (tests/nightly.json).
 test-slow: $(VENV)/.installed
