@@ -36,6 +36,10 @@ TEMPORALS = {
     "conv": "texthead.models.temporal:TemporalConv",
     "token-conv": "texthead.models.temporal:TokenConv",
 }
+# What may follow the name of a temporal module, as in "transformer:layers=2,width=256".
+SIZES = {"transformer": ("layers", "width"), "attentive": ("width",), "vjepa2": ("layers",)}
+# What the recipe `small` takes for a name alone.
+SMALL = {"transformer": "transformer:layers=2,width=256", "attentive": "attentive:width=256"}
 LOSSES = {"cross-entropy": "texthead.training.objective:cross_entropy"}
 AUGMENTATIONS = {
     "none": "texthead.data.transforms:unchanged",
@@ -86,6 +90,25 @@ def named(option: str, name: str) -> Extension:
         known = [each for each, entry in entries.items() if each in NAMED[option][1] or not entry.ours]
         raise RunError(f"`{option}` must be {either(known)}, or from a package that you install, got {name!r}")
     return entries[name]
+
+
+def temporal_sizes(temporal: str) -> tuple[str, dict[str, int]]:
+    """Return the name of a temporal module and its sizes.
+
+    "transformer:layers=2,width=256" gives ("transformer", {"layers": 2, "width": 256}).
+
+    Raises:
+        RunError: the module has no such size, or it is no positive whole number.
+    """
+    name, colon, text = (each.strip() for each in temporal.partition(":"))
+    sizes: dict[str, int] = {}
+    for part in text.split(",") if colon else ():
+        key, _, number = (each.strip() for each in part.partition("="))
+        if key not in SIZES.get(name, ()) or not number.isdecimal() or int(number) < 1:
+            known = [f"{name}:{each}=NUMBER" for each in SIZES.get(name, ())]
+            raise RunError(f"`temporal` must be {either([name, *known])}, with numbers from 1 on, got {temporal!r}")
+        sizes[key] = int(number)
+    return name, sizes
 
 
 def check_clip_size(frames: int, size: int, resize: int) -> None:
@@ -159,9 +182,8 @@ class Recipe:
             a learned query over the frames, or over the grid of a video encoder, "vjepa2" the probe of V-JEPA 2, which
             has self-attention before it, "conv" is for the last stages of a convolutional encoder, "token-conv" for the
             class tokens of a ViT, or what an installed package has under this name; images (one frame) always use
-            "mean".
-        width: width of the temporal transformer's blocks, or of attentive pooling; None is the feature dimension.
-        layers: blocks of the temporal transformer, or self-attention layers of "vjepa2" (published: 3).
+            "mean". Sizes follow a colon: "transformer:layers=6,width=512" (blocks, and their width instead of the
+            feature's), "attentive:width=512", "vjepa2:layers=3" (self-attention layers).
         template: prompt for the class names, with one {} for the name, or several of them (on the command line, a .txt
             file with one per line).
         loss: the loss of fine-tuning: the cross-entropy over all classes, or what an installed package has under this
@@ -203,8 +225,6 @@ class Recipe:
     learn_scale: bool = True
     center: bool = False
     temporal: str = "transformer"
-    width: PositiveInt | None = None
-    layers: PositiveInt = 6
     template: str | tuple[str, ...] = "{}"
     loss: str = "cross-entropy"
     class_shares: ClassShares = "labels"
@@ -216,6 +236,11 @@ class Recipe:
         rules = [
             (("resize",), lambda side: side is None or low <= side <= MOST_SIDE, f"from {low} to {MOST_SIDE:,} pixels"),
             (("accumulate",), lambda steps: 1 <= steps <= self.batch, f"from 1 to `batch` ({self.batch})"),
+            (
+                ("grad_checkpointing",),
+                lambda on: not (on and self.frozen),
+                "off with `tune=none`, which trains no encoder",
+            ),
             (
                 ("warmup",),
                 lambda epochs: 0 <= epochs < self.epochs,
@@ -260,8 +285,12 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     for unknown in sorted(changes.keys() - {*names}):
         raise RunError(f"recipe has no option {unknown!r}{did_you_mean(unknown, names) or ': th.Recipe lists them'}")
     changed = replace(recipe, **changes)
-    for option in ("temporal", "loss", "augment"):
-        named(option, getattr(changed, option))
+    for option, name in (
+        ("temporal", temporal_sizes(changed.temporal)[0]),
+        ("loss", changed.loss),
+        ("augment", changed.augment),
+    ):
+        named(option, name)
     return changed
 
 
@@ -311,8 +340,10 @@ def small(**changes) -> Recipe:
 
     Command: texthead train DATA --out run
     Expected: see BENCHMARKS.md (two CPU cores, no GPU).
-    Warm-up is a tenth of the epochs unless set. If `size` is set, testing uses it too.
+    Warm-up is a tenth of the epochs unless set. If `size` is set, testing uses it too. A transformer has two blocks of
+    width 256, and attentive pooling this width, unless `temporal` has sizes.
     """
+    temporal = changes.get("temporal", "transformer")
     base = Recipe(
         name="small",
         size=128,
@@ -333,9 +364,8 @@ def small(**changes) -> Recipe:
         learn_scale=False,
         center=True,
         class_shares="equal",
-        width=256,
-        layers=2,
     )
+    changes = {**changes, "temporal": SMALL.get(temporal, temporal)}
     return _changed(base.with_epochs(changes.get("epochs", base.epochs)), changes)
 
 

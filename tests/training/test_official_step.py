@@ -53,7 +53,7 @@ from texthead.data.dataset import Dataset
 from texthead.encoders.load import load_encoder
 from texthead.models import Recognizer, make_temporal_for, text_head
 from texthead.parallel.distributed import rank, ranks, sum_numbers
-from texthead.recipes import Recipe, text4vis
+from texthead.recipes import Recipe, temporal_sizes, text4vis
 from texthead.training.execution import Execution
 from texthead.training.train import train
 
@@ -113,8 +113,10 @@ class Official(nn.Module):
             self.logit_scale.fill_(math.log(100))
             self.rows = clip.encode_text(_tokens(range(len(NAMES))))
         self.fusion = nn.Identity()
-        if recipe.temporal == "transformer":
-            self.fusion = Transf(self.rows.shape[1], len(clip.ln_final.weight) // 64, recipe.layers)
+        if temporal_sizes(recipe.temporal)[0] == "transformer":
+            self.fusion = Transf(
+                self.rows.shape[1], len(clip.ln_final.weight) // 64, temporal_sizes(recipe.temporal)[1]["layers"]
+            )
         if recipe.temporal == "token-conv":
             for i, block in enumerate(blocks := self.visual.transformer.resblocks):
                 blocks[i] = TokenT1D(block, recipe.frames)
@@ -223,8 +225,8 @@ def by_train(source: str, data: Dataset, recipe: Recipe, out: Path, gather: Gath
 
 
 def recipe_of(**changes: Any) -> Recipe:
-    few: dict[str, Any] = {"epochs": 3, "warmup": 1.0, "batch": 4, "frames": 3, "layers": 2}
-    return text4vis(**few, scale=100.0, augment="none", **changes)
+    few: dict[str, Any] = {"epochs": 3, "warmup": 1.0, "batch": 4, "frames": 3, "temporal": "transformer:layers=2"}
+    return text4vis(**{**few, "scale": 100.0, "augment": "none", **changes})
 
 
 @pytest.fixture(scope="module")
