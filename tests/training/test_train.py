@@ -537,7 +537,7 @@ def test_the_published_schedule_changes_at_every_tenth_step_only(
     """With 12 steps per epoch, the rate is set at the first and the tenth step of each epoch."""
     seen = spy_on_adamw(monkeypatch)
     twelve = replace(data, items=(*data.items, *(replace(item, path=item.path) for item in data.items[:2])))
-    recipe = replace(RECIPE, schedule_every=10, epochs=2, batch=1, tune="none", lr_new=0.5, learn_scale=False)
+    recipe = replace(RECIPE, name="text4vis", epochs=2, batch=1, tune="none", lr_new=0.5, learn_scale=False)
     records = train(make_model(), twelve, None, recipe, out=tmp_path)
     # Warm-up takes the first epoch, half a cosine the second.
     late = 0.5 * (1 + math.cos(math.pi * 9 / 12)) / 2
