@@ -124,7 +124,7 @@ _RULES: list[Rule] = [
     (("lr", "lr_new"), lambda rate: 0 <= rate <= MOST_RATE, f"from 0 to {MOST_RATE:g}"),
     (("area",), lambda area: 0 < area[0] <= area[1] <= 1, "above 0 and at most 1, low end first"),
     (("weight_decay", "clip_norm"), lambda number: 0 <= number < math.inf, "at least 0 and finite"),
-    (("scale",), lambda scale: scale is None or 0 < scale < math.inf, "positive and finite"),
+    (("scale",), lambda scale: scale in (None, "learned") or 0 < scale < math.inf, "learned, or positive and finite"),
     (("template",), bool, "one or more"),
 ]
 
@@ -174,8 +174,8 @@ class Recipe:
             norms, its last projection, or none; with none, the temporal module and the head are trained on frame
             features that are encoded once.
         grad_checkpointing: recompute blocks in the backward pass: less memory, a third more time.
-        scale: initial logit scale; None is the encoder's.
-        learn_scale: train the logit scale.
+        scale: logit scale: the encoder's at first, then trained ("learned"), a number that stays, or None for the
+            encoder's.
         center: subtract the mean feature of the training items, from the pretrained encoder, in a cosine head.
         temporal: module between frames and head, or convolutions over frames inside the encoder; "attentive" is
             a learned query over the frames, or over the grid of a video encoder, "vjepa2" the probe of V-JEPA 2, which
@@ -219,8 +219,7 @@ class Recipe:
     freeze_batchnorm: bool = False
     tune: Literal["all", "lora", "norm", "projection", "none"] = "all"
     grad_checkpointing: bool = False
-    scale: float | None = None
-    learn_scale: bool = True
+    scale: float | Literal["learned"] | None = "learned"
     center: bool = False
     temporal: str = "transformer"
     template: str | tuple[str, ...] = "{}"
@@ -363,7 +362,7 @@ def small(**changes) -> Recipe:
         warmup=1.0,
         clip_norm=1.0,
         freeze_batchnorm=True,
-        learn_scale=False,
+        scale=None,
         center=True,
         class_shares="equal",
     )

@@ -207,7 +207,7 @@ def _divergence(logits: Tensor, labels: Tensor) -> Tensor:
 
 def ours(source: str, recipe: Recipe, gather: Gather) -> tuple[Recognizer, Matching | None]:
     encoder = load_encoder(source)
-    head = text_head(encoder, NAMES, template=recipe.template, scale=recipe.scale)
+    head = text_head(encoder, NAMES, template=recipe.template, scale=100.0)
     model = Recognizer(encoder.visual, make_temporal_for(recipe, encoder.visual), head)
     return model, None if gather is None else Matching(encoder.text, gather=gather)
 
@@ -226,7 +226,7 @@ def by_train(source: str, data: Dataset, recipe: Recipe, out: Path, gather: Gath
 
 def recipe_of(**changes: Any) -> Recipe:
     few: dict[str, Any] = {"epochs": 3, "warmup": 1.0, "batch": 4, "frames": 3, "temporal": "transformer:layers=2"}
-    return text4vis(**{**few, "scale": 100.0, "augment": "none", **changes})
+    return text4vis(**{**few, "augment": "none", **changes})
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,8 @@ def _value(where: str, key: str, value: object) -> Any:
     try:
         if key == "template":
             return tuple(map(str, value)) if isinstance(value, list) else read_template(str(value))
+        if key == "scale" and value == "learned":
+            return value
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         return option.read(text)
     except ArgumentTypeError as error:
