@@ -180,7 +180,7 @@ def trained(data: Dataset, out: Path) -> Run:
     protocol = th.Protocol(recipe.frames, encoder.visual.spec.pixels(recipe), th.Views(origin="centre"))
     center = th.FrozenEncoder(encoder, protocol).items(data).features.mean(0)
     head = th.text_head(encoder, data.classes, center=center)
-    temporal = th.TemporalTransformer(encoder.dim, layers=recipe.layers, width=recipe.width)
+    temporal = th.TemporalTransformer(encoder.dim, layers=2, width=256)
     temporal.reset(torch.Generator().manual_seed(0))
     model = th.Recognizer(encoder.visual, temporal, head)
     th.train(model, data, None, recipe, out=out)

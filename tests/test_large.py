@@ -39,7 +39,7 @@ data, visual = th.read_dataset(table), th.load_encoder(source).visual.with_grid(
 head = th.LinearHead(visual.spec.dim, names=data.classes)
 model = th.Recognizer(visual, th.AttentivePool(visual.spec.dim, 256), head)
 recipe = th.recipes.small(
-    temporal="attentive", width=256, tune="none", frames=64, size=256, test_size=None, epochs=2
+    temporal="attentive:width=256", tune="none", frames=64, size=256, test_size=None, epochs=2
 )
 lines = []
 reporter = th.Reporter(say=lines.append)

@@ -7,7 +7,7 @@ import pytest
 
 from messages import refuses
 from texthead.errors import RunError
-from texthead.recipes import RECIPES, Recipe, paper, small, text4vis
+from texthead.recipes import RECIPES, Recipe, paper, small, temporal_sizes, text4vis
 
 # ---- the values
 
@@ -15,19 +15,20 @@ from texthead.recipes import RECIPES, Recipe, paper, small, text4vis
 def test_what_the_paper_states():
     recipe = paper()
     assert (recipe.epochs, recipe.warmup, recipe.batch, recipe.lr) == (30, 5, 128, 5e-6)
-    assert (recipe.frames, recipe.template, recipe.layers) == (8, "a video of a person {}.", 6)
-    assert (recipe.temporal, recipe.width, recipe.flip) == ("transformer", None, 0)
+    assert (recipe.frames, recipe.template) == (8, "a video of a person {}.")
+    assert (recipe.temporal, recipe.flip) == ("transformer", 0)
 
 
 def test_what_the_published_logs_and_code_do():
     recipe = text4vis()
     changed = {
-        "name": "text4vis", "crop": "text4vis", "flip": 0.5, "batch": 256, "schedule_every": 10,
+        "name": "text4vis", "crop": "text4vis", "flip": 0.5, "batch": 256,
         "augment": "rand-augment",
     }  # fmt: skip
     assert recipe == replace(paper(), **changed)
     assert (recipe.lr, recipe.lr_new, recipe.weight_decay) == (5e-6, 5e-5, 0.2)
     assert (recipe.area, recipe.clip_norm) == ((0.08, 1.0), 0)
+    assert (recipe.schedule_every, paper().schedule_every) == (10, 1)
 
 
 @pytest.mark.parametrize("make", [paper, text4vis])
@@ -87,9 +88,6 @@ def test_every_hyper_parameter_is_explained():
         ("area", (0.5, 0.4)),
         ("warmup", 30.0),  # of 30 epochs
         ("warmup", -1.0),
-        ("schedule_every", 0),
-        ("layers", 0),
-        ("width", 0),
         ("scale", 0.0),
         ("weight_decay", -0.1),
         ("clip_norm", -1.0),
@@ -123,10 +121,21 @@ def test_names_of_parts_are_checked(option, known):
 @pytest.mark.parametrize(
     "change",
     [{"frames": 1}, {"size": 16}, {"size": None}, {"accumulate": 128}, {"lr": 0.0}, {"flip": 1.0}, {"warmup": 0.0},
-     {"scale": None}, {"layers": 1}, {"width": 1}, {"clip_norm": 0.0}, {"seed": 0}],
+     {"scale": None}, {"clip_norm": 0.0}, {"seed": 0}],
 )  # fmt: skip
 def test_the_edges_of_the_rules_are_inside(change):
     assert all(getattr(paper(**change), key) == value for key, value in change.items())
+
+
+def test_sizes_of_a_temporal_module():
+    assert temporal_sizes(" transformer: layers = 2, width=256") == ("transformer", {"layers": 2, "width": 256})
+    assert temporal_sizes("mean") == ("mean", {})
+    for temporal in ("attentive:layers=3", "vjepa2:width=64", "mean:layers=1", "transformer:layers=0", "transformer:"):
+        with refuses(RunError, "`temporal`", temporal):
+            paper(temporal=temporal)
+    assert [small(temporal=name).temporal for name in ("attentive", "vjepa2")] == ["attentive:width=256", "vjepa2"]
+    assert small(temporal="transformer:layers=6").temporal == "transformer:layers=6"
+    assert small().temporal == small(temporal="transformer").temporal == "transformer:layers=2,width=256"
 
 
 # ---- JSON

@@ -14,7 +14,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import TemporalTransformer
 from texthead.parallel.progress import Reporter
 
-RECIPE = replace(SMALL, decode="reduced", temporal="transformer", width=32, layers=1)
+RECIPE = replace(SMALL, decode="reduced", temporal="transformer:layers=1,width=32")
 NAMES = ("blue", "red")
 draw = noise
 

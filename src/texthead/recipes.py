@@ -36,6 +36,10 @@ TEMPORALS = {
     "conv": "texthead.models.temporal:TemporalConv",
     "token-conv": "texthead.models.temporal:TokenConv",
 }
+# What may follow the name of a temporal module, as in "transformer:layers=2,width=256".
+SIZES = {"transformer": ("layers", "width"), "attentive": ("width",), "vjepa2": ("layers",)}
+# What the recipe `small` takes for a name alone.
+SMALL = {"transformer": "transformer:layers=2,width=256", "attentive": "attentive:width=256"}
 LOSSES = {"cross-entropy": "texthead.training.objective:cross_entropy"}
 AUGMENTATIONS = {
     "none": "texthead.data.transforms:unchanged",
@@ -88,6 +92,25 @@ def named(option: str, name: str) -> Extension:
     return entries[name]
 
 
+def temporal_sizes(temporal: str) -> tuple[str, dict[str, int]]:
+    """Return the name of a temporal module and its sizes.
+
+    "transformer:layers=2,width=256" gives ("transformer", {"layers": 2, "width": 256}).
+
+    Raises:
+        RunError: the module has no such size, or it is no positive whole number.
+    """
+    name, colon, text = (each.strip() for each in temporal.partition(":"))
+    sizes: dict[str, int] = {}
+    for part in text.split(",") if colon else ():
+        key, _, number = (each.strip() for each in part.partition("="))
+        if key not in SIZES.get(name, ()) or not number.isdecimal() or int(number) < 1:
+            known = [f"{name}:{each}=NUMBER" for each in SIZES.get(name, ())]
+            raise RunError(f"`temporal` must be {either([name, *known])}, with numbers from 1 on, got {temporal!r}")
+        sizes[key] = int(number)
+    return name, sizes
+
+
 def check_clip_size(frames: int, size: int, resize: int) -> None:
     """Raise RunError if a crop, the short side before it, or all frames of a clip are too large."""
     if not (1 <= size <= MOST_SIDE and 1 <= resize <= MOST_SIDE and frames * size**2 <= MOST_PIXELS):
@@ -101,7 +124,7 @@ _RULES: list[Rule] = [
     (("lr", "lr_new"), lambda rate: 0 <= rate <= MOST_RATE, f"from 0 to {MOST_RATE:g}"),
     (("area",), lambda area: 0 < area[0] <= area[1] <= 1, "above 0 and at most 1, low end first"),
     (("weight_decay", "clip_norm"), lambda number: 0 <= number < math.inf, "at least 0 and finite"),
-    (("scale",), lambda scale: scale is None or 0 < scale < math.inf, "positive and finite"),
+    (("scale",), lambda scale: scale in (None, "learned") or 0 < scale < math.inf, "learned, or positive and finite"),
     (("template",), bool, "one or more"),
 ]
 
@@ -143,7 +166,6 @@ class Recipe:
         lr_new: peak learning rate of the temporal module and of a trainable head.
         weight_decay: weight decay of AdamW.
         warmup: epochs of linear warm-up; cosine decay follows.
-        schedule_every: steps between changes of the learning rate.
         clip_norm: largest gradient norm (0: no limit).
         precision: precision of the forward pass; weights stay float32. None is bf16 on a GPU that has it, else fp32,
             also on a CPU, where bf16 may be a hundred times slower.
@@ -152,16 +174,15 @@ class Recipe:
             norms, its last projection, or none; with none, the temporal module and the head are trained on frame
             features that are encoded once.
         grad_checkpointing: recompute blocks in the backward pass: less memory, a third more time.
-        scale: initial logit scale; None is the encoder's.
-        learn_scale: train the logit scale.
+        scale: logit scale: the encoder's at first, then trained ("learned"), a number that stays, or None for the
+            encoder's.
         center: subtract the mean feature of the training items, from the pretrained encoder, in a cosine head.
         temporal: module between frames and head, or convolutions over frames inside the encoder; "attentive" is
             a learned query over the frames, or over the grid of a video encoder, "vjepa2" the probe of V-JEPA 2, which
             has self-attention before it, "conv" is for the last stages of a convolutional encoder, "token-conv" for the
             class tokens of a ViT, or what an installed package has under this name; images (one frame) always use
-            "mean".
-        width: width of the temporal transformer's blocks, or of attentive pooling; None is the feature dimension.
-        layers: blocks of the temporal transformer, or self-attention layers of "vjepa2" (published: 3).
+            "mean". Sizes follow a colon: "transformer:layers=6,width=512" (blocks, and their width instead of the
+            feature's), "attentive:width=512", "vjepa2:layers=3" (self-attention layers).
         template: prompt for the class names, with one {} for the name, or several of them (on the command line, a .txt
             file with one per line).
         loss: the loss of fine-tuning: the cross-entropy over all classes, or what an installed package has under this
@@ -193,18 +214,14 @@ class Recipe:
     lr_new: float = 5e-5
     weight_decay: float = 0.2
     warmup: float = 5.0
-    schedule_every: PositiveInt = 1
     clip_norm: float = 0.0
     precision: Literal["fp32", "bf16"] | None = None
     freeze_batchnorm: bool = False
     tune: Literal["all", "lora", "norm", "projection", "none"] = "all"
     grad_checkpointing: bool = False
-    scale: float | None = None
-    learn_scale: bool = True
+    scale: float | Literal["learned"] | None = "learned"
     center: bool = False
     temporal: str = "transformer"
-    width: PositiveInt | None = None
-    layers: PositiveInt = 6
     template: str | tuple[str, ...] = "{}"
     loss: str = "cross-entropy"
     class_shares: ClassShares = "labels"
@@ -217,6 +234,11 @@ class Recipe:
             (("resize",), lambda side: side is None or low <= side <= MOST_SIDE, f"from {low} to {MOST_SIDE:,} pixels"),
             (("accumulate",), lambda steps: 1 <= steps <= self.batch, f"from 1 to `batch` ({self.batch})"),
             (
+                ("grad_checkpointing",),
+                lambda on: not (on and self.frozen),
+                "off with `tune=none`, which trains no encoder",
+            ),
+            (
                 ("warmup",),
                 lambda epochs: 0 <= epochs < self.epochs,
                 f"at least 0 and less than `epochs` ({self.epochs}), such as {self.epochs / 10:g}",
@@ -228,6 +250,11 @@ class Recipe:
     def frozen(self) -> bool:
         """Whether the encoder stays as it is, so that its features are computed once."""
         return self.tune == "none"
+
+    @property
+    def schedule_every(self) -> int:
+        """Steps between changes of the learning rate: 10 in the published code, which `text4vis` follows."""
+        return 10 if self.name == "text4vis" else 1
 
     def with_epochs(self, epochs: int) -> "Recipe":
         """Return the recipe with another number of epochs and the same fraction of warm-up."""
@@ -260,8 +287,12 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     for unknown in sorted(changes.keys() - {*names}):
         raise RunError(f"recipe has no option {unknown!r}{did_you_mean(unknown, names) or ': th.Recipe lists them'}")
     changed = replace(recipe, **changes)
-    for option in ("temporal", "loss", "augment"):
-        named(option, getattr(changed, option))
+    for option, name in (
+        ("temporal", temporal_sizes(changed.temporal)[0]),
+        ("loss", changed.loss),
+        ("augment", changed.augment),
+    ):
+        named(option, name)
     return changed
 
 
@@ -300,7 +331,6 @@ def text4vis(**changes) -> Recipe:
         flip=0.5,
         augment="rand-augment",
         batch=256,
-        schedule_every=10,
         template="a video of a person {}.",
     )
     return _changed(base, changes)
@@ -311,8 +341,10 @@ def small(**changes) -> Recipe:
 
     Command: texthead train DATA --tune all --out run
     Expected: see BENCHMARKS.md (two CPU cores, no GPU).
-    Warm-up is a tenth of the epochs unless set. If `size` is set, testing uses it too.
+    Warm-up is a tenth of the epochs unless set. If `size` is set, testing uses it too. A transformer has two blocks of
+    width 256, and attentive pooling this width, unless `temporal` has sizes.
     """
+    temporal = changes.get("temporal", "transformer")
     base = Recipe(
         name="small",
         size=128,
@@ -330,12 +362,11 @@ def small(**changes) -> Recipe:
         warmup=1.0,
         clip_norm=1.0,
         freeze_batchnorm=True,
-        learn_scale=False,
+        scale=None,
         center=True,
         class_shares="equal",
-        width=256,
-        layers=2,
     )
+    changes = {**changes, "temporal": SMALL.get(temporal, temporal)}
     return _changed(base.with_epochs(changes.get("epochs", base.epochs)), changes)
 
 

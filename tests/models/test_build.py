@@ -69,15 +69,17 @@ def test_temporal_module_from_recipe_and_seed() -> None:
     visual = tiny_visual()
     assert isinstance(make_temporal_for(replace(RECIPE, temporal="mean"), visual), MeanPool)
     assert isinstance(make_temporal_for(replace(RECIPE, frames=1), visual), MeanPool)
-    full = make_temporal_for(replace(RECIPE, width=None, layers=2), visual)
-    narrow = make_temporal_for(replace(RECIPE, width=128), visual)
+    full = make_temporal_for(replace(RECIPE, temporal="transformer:layers=2"), visual)
+    narrow = make_temporal_for(replace(RECIPE, temporal="transformer:layers=1,width=128"), visual)
     assert isinstance(full, TemporalTransformer)
     assert isinstance(narrow, TemporalTransformer)
     assert (full.options["layers"], full.options["width"], full.options["heads"]) == (2, None, 4)
     assert (narrow.options["layers"], narrow.options["width"], narrow.options["heads"]) == (1, 128, 2)
     torch.manual_seed(999)
-    assert_same_weights(copied(make_temporal_for(replace(RECIPE, width=128), visual)), copied(narrow))
-    other = copied(make_temporal_for(replace(RECIPE, width=128, seed=4), visual))
+    assert_same_weights(
+        copied(make_temporal_for(replace(RECIPE, temporal="transformer:layers=1,width=128"), visual)), copied(narrow)
+    )
+    other = copied(make_temporal_for(replace(RECIPE, temporal="transformer:layers=1,width=128", seed=4), visual))
     assert not torch.equal(other["project_in.1.weight"], copied(narrow)["project_in.1.weight"])
     clip = draw(3, 2, 256)
     torch.testing.assert_close(narrow(clip), clip.mean(1))
@@ -90,7 +92,7 @@ def test_the_temporal_transformer_has_the_published_heads(architecture: str, hea
     """The width of CLIP's text tower divided by 64, as in the published checkpoints."""
     spec = spec_of(f"openclip:{architecture}")
     spec = replace(SPEC, dim=spec.dim, config=spec.config)
-    module = make_temporal_for(replace(RECIPE, width=None, layers=1), Visual(nn.Identity(), spec))
+    module = make_temporal_for(replace(RECIPE, temporal="transformer:layers=1"), Visual(nn.Identity(), spec))
     assert isinstance(module, TemporalTransformer)
     assert module.options["heads"] == heads
 

@@ -284,7 +284,7 @@ def test_a_frozen_encoder_is_matched_on_its_features(source: str, data: Dataset,
     """Only the text encoder is trained."""
     model, objective = pair(source)[0].float(), Matching(load_encoder(source).text)
     before = weights(model.visual)
-    recipe = replace(RECIPE, tune="none", learn_scale=False)
+    recipe = replace(RECIPE, tune="none", scale=None)
     train(model, data, None, recipe, out=tmp_path, objective=objective)
     assert_same_weights(weights(model.visual), before)
     rows = F.normalize(objective.text(["a video of red."]).detach(), dim=-1)  # pyright: ignore[reportOptionalCall]

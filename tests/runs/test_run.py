@@ -246,7 +246,7 @@ def test_another_models_weights_are_refused_and_change_nothing(run: Path) -> Non
         ("recipe.json", lambda v: v["recipe"].update(seed=True), ["`seed`", "whole number", "got True"]),
         ("recipe.json", lambda v: v["recipe"].update(lr=True), ["`lr`", "a number", "got True"]),
         ("recipe.json", lambda v: v["recipe"].update(size="32"), ["`size`", "a whole number", "got '32'"]),
-        ("recipe.json", lambda v: v["recipe"].update(learn_scale=1), ["`learn_scale`", "true or false", "got 1"]),
+        ("recipe.json", lambda v: v["recipe"].update(center=1), ["`center`", "true or false", "got 1"]),
         ("recipe.json", lambda v: v["recipe"].update(area=0.5), ["`area`", "a list", "got 0.5"]),
         ("recipe.json", lambda v: v["pixels"].update(size=32.0), ["`size`", "whole number", "got 32.0"]),
         ("recipe.json", lambda v: v["pixels"].update(squash=0), ["`squash`", "true or false", "got 0"]),

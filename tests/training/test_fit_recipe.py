@@ -11,7 +11,7 @@ from texthead import recipes
 from texthead.data import Dataset, Pixels
 from texthead.encoders import Encoder, Visual, load_encoder
 from texthead.errors import RunError
-from texthead.training.fit_recipe import adapt_recipe, check_overrides_are_used
+from texthead.training.fit_recipe import adapt_recipe
 
 
 @pytest.fixture(scope="module")
@@ -64,18 +64,3 @@ def test_adapt_to_few_items(mini):
     changed, _ = adapt_recipe(recipes.small, {"warmup": 2.0}, many(5), mini)
     assert (changed.epochs, changed.warmup) == (40, 2.0)
     assert adapt_recipe(recipes.paper, {}, many(5), mini) == (recipes.paper(), [])
-
-
-@pytest.mark.parametrize(
-    ("changes", "head", "parts"),
-    [
-        ({"temporal": "vjepa2", "width": 64}, "text", ("width", "attentive")),
-        ({"temporal": "attentive", "layers": 3}, "text", ("layers", "vjepa2")),
-        ({"grad_checkpointing": True, "tune": "none"}, "text", ("grad", "tune=none")),
-    ],
-)
-def test_an_option_that_would_do_nothing_is_an_error(changes, head, parts):
-    with refuses(RunError, *parts):
-        check_overrides_are_used(recipes.small, changes, head)
-    check_overrides_are_used(recipes.small, {}, head)
-    check_overrides_are_used(recipes.small, {"temporal": "vjepa2", "layers": 3}, head)

@@ -53,7 +53,7 @@ from texthead.data.dataset import Dataset
 from texthead.encoders.load import load_encoder
 from texthead.models import Recognizer, make_temporal_for, text_head
 from texthead.parallel.distributed import rank, ranks, sum_numbers
-from texthead.recipes import Recipe, text4vis
+from texthead.recipes import Recipe, temporal_sizes, text4vis
 from texthead.training.execution import Execution
 from texthead.training.train import train
 
@@ -113,8 +113,10 @@ class Official(nn.Module):
             self.logit_scale.fill_(math.log(100))
             self.rows = clip.encode_text(_tokens(range(len(NAMES))))
         self.fusion = nn.Identity()
-        if recipe.temporal == "transformer":
-            self.fusion = Transf(self.rows.shape[1], len(clip.ln_final.weight) // 64, recipe.layers)
+        if temporal_sizes(recipe.temporal)[0] == "transformer":
+            self.fusion = Transf(
+                self.rows.shape[1], len(clip.ln_final.weight) // 64, temporal_sizes(recipe.temporal)[1]["layers"]
+            )
         if recipe.temporal == "token-conv":
             for i, block in enumerate(blocks := self.visual.transformer.resblocks):
                 blocks[i] = TokenT1D(block, recipe.frames)
@@ -205,7 +207,7 @@ def _divergence(logits: Tensor, labels: Tensor) -> Tensor:
 
 def ours(source: str, recipe: Recipe, gather: Gather) -> tuple[Recognizer, Matching | None]:
     encoder = load_encoder(source)
-    head = text_head(encoder, NAMES, template=recipe.template, scale=recipe.scale)
+    head = text_head(encoder, NAMES, template=recipe.template, scale=100.0)
     model = Recognizer(encoder.visual, make_temporal_for(recipe, encoder.visual), head)
     return model, None if gather is None else Matching(encoder.text, gather=gather)
 
@@ -223,8 +225,8 @@ def by_train(source: str, data: Dataset, recipe: Recipe, out: Path, gather: Gath
 
 
 def recipe_of(**changes: Any) -> Recipe:
-    few: dict[str, Any] = {"epochs": 3, "warmup": 1.0, "batch": 4, "frames": 3, "layers": 2}
-    return text4vis(**few, scale=100.0, augment="none", **changes)
+    few: dict[str, Any] = {"epochs": 3, "warmup": 1.0, "batch": 4, "frames": 3, "temporal": "transformer:layers=2"}
+    return text4vis(**{**few, "augment": "none", **changes})
 
 
 @pytest.fixture(scope="module")
@@ -258,10 +260,10 @@ def distances(new: dict[str, Tensor], old: dict[str, Tensor]) -> dict[str, Tenso
     return {name: each.norm() for name, each in change.items()}
 
 
-SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in (("token-conv", None), ("transformer", False))]
+SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in (("token-conv", None), ("transformer:layers=2", False))]
 
 
-@pytest.mark.parametrize(("temporal", "gather"), [("transformer", None), *SLOW])
+@pytest.mark.parametrize(("temporal", "gather"), [("transformer:layers=2", None), *SLOW])
 def test_steps_of_one_process(made: tuple, tmp_path: Path, temporal: str, gather: Gather) -> None:
     (data, vit, _), recipe = made, recipe_of(temporal=temporal)
     assert_same(by_train(vit, data, recipe, tmp_path / "run", gather), by_loop(vit, data, recipe, gather))

@@ -133,7 +133,7 @@ def test_the_frozen_rows_stay_and_every_encoder_parameter_moves(data: Dataset, t
 def test_logit_scale_and_batch_norms_follow_recipe(data: Dataset, tmp_path: Path, on: bool) -> None:
     model = make_model()
     before = copied(model)
-    train(model, data, None, replace(ONE, learn_scale=on, freeze_batchnorm=not on), out=tmp_path)
+    train(model, data, None, replace(ONE, scale="learned" if on else None, freeze_batchnorm=not on), out=tmp_path)
     after = copied(model)
     statistics = [name for name in before if "running_" in name]
     assert len(statistics) > 10
@@ -537,7 +537,7 @@ def test_the_published_schedule_changes_at_every_tenth_step_only(
     """With 12 steps per epoch, the rate is set at the first and the tenth step of each epoch."""
     seen = spy_on_adamw(monkeypatch)
     twelve = replace(data, items=(*data.items, *(replace(item, path=item.path) for item in data.items[:2])))
-    recipe = replace(RECIPE, schedule_every=10, epochs=2, batch=1, tune="none", lr_new=0.5, learn_scale=False)
+    recipe = replace(RECIPE, name="text4vis", epochs=2, batch=1, tune="none", lr_new=0.5, scale=None)
     records = train(make_model(), twelve, None, recipe, out=tmp_path)
     # Warm-up takes the first epoch, half a cosine the second.
     late = 0.5 * (1 + math.cos(math.pi * 9 / 12)) / 2
@@ -555,7 +555,7 @@ def test_groups_hold_each_trained_parameter_once_at_its_own_rate() -> None:
     visual, scale = [*map(id, model.visual.parameters())], id(model.head.log_scale)
     assert [*map(id, old["params"])] == [*visual, scale]
     assert {*map(id, new["params"])} == {*map(id, model.temporal.parameters()), id(model.head.weight)}
-    assert [*map(id, parameter_groups(model, replace(RECIPE, learn_scale=False))[0]["params"])] == visual
+    assert [*map(id, parameter_groups(model, replace(RECIPE, scale=None))[0]["params"])] == visual
     linear = make_model(head=LinearHead(SPEC.dim, names=NAMES), temporal=MeanPool())
     for recipe, rate in ((paper(), 5e-5), (paper(lr_new=5e-3), 5e-3)):
         old, new = parameter_groups(linear, recipe)
@@ -674,8 +674,8 @@ def test_untrainable_models_refused_before_run(data: Dataset, tmp_path: Path) ->
         refuse(DataError, "violet", 2, **{name: odd})
     with refuses(RunError, "checkpoint_every", -1):
         Execution(checkpoint_every=-1)
-    for learn_scale in (False, True):  # a logit scale alone changes no prediction
-        recipe = replace(RECIPE, tune="none", learn_scale=learn_scale, temporal="mean")
+    for scale in (None, "learned"):  # a logit scale alone changes no prediction
+        recipe = replace(RECIPE, tune="none", scale=scale, temporal="mean")
         refuse(RunError, "temporal", model=make_model(temporal=MeanPool()), recipe=recipe)
     model, recipe = convolved(grad_checkpointing=True)
     model.visual.net.set_grad_checkpointing = lambda on: None

@@ -24,7 +24,7 @@ from texthead.training.train import train
 from training_runs import NAMES, RECIPE, Stop, assert_same_weights, copied, on_disk, stop_after, timeless
 
 # No weight decay, so only gradients move parameters.
-ONE = replace(RECIPE, epochs=1, warmup=0.5, learn_scale=False, weight_decay=0.0, clip_norm=0.0)
+ONE = replace(RECIPE, epochs=1, warmup=0.5, scale=None, weight_decay=0.0, clip_norm=0.0)
 
 
 VIT = replace(SPEC, source="vit", architecture="timm:test_vit", dim=64, size=160, any_size=False)

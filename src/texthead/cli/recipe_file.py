@@ -75,6 +75,8 @@ def _value(where: str, key: str, value: object) -> Any:
                 return read_template(str(value))
             fill_templates(templates := tuple(map(str, value)), ["x"])
             return templates
+        if key == "scale" and value == "learned":
+            return value
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         return option.read(text)
     except (ArgumentTypeError, DataError) as error:

@@ -13,7 +13,7 @@ from texthead.models.head_table import head_kind
 from texthead.models.heads import FrozenHead, Head, TrainableHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, Temporal, as_temporal
-from texthead.recipes import Recipe, named
+from texthead.recipes import Recipe, named, temporal_sizes
 
 # The most steps, rows and columns of features that attentive pooling sees.
 ATTENDED = (8, 4, 4)
@@ -86,7 +86,9 @@ def make_recognizer(
 
 def with_grid_for(temporal: str, visual: Visual) -> Visual:
     """Return the encoder; one of clips gives attentive pooling a grid of features, other modules one feature a step."""
-    return visual.with_grid(ATTENDED if temporal in ("attentive", "vjepa2") else (visual.spec.grid[0], 1, 1))
+    return visual.with_grid(
+        ATTENDED if temporal_sizes(temporal)[0] in ("attentive", "vjepa2") else (visual.spec.grid[0], 1, 1)
+    )
 
 
 def needs_features(kind: str, recipe: Recipe) -> bool:
@@ -108,7 +110,7 @@ def make_temporal_for(recipe: Recipe, visual: Visual) -> Temporal:
     """
     if recipe.frames == 1:
         return MeanPool()
-    entry = named("temporal", recipe.temporal)
+    entry = named("temporal", temporal_sizes(recipe.temporal)[0])
     kind = entry.load()
     with entry.faults():
         return as_temporal(kind.start(recipe, visual))

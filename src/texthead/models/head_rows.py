@@ -205,7 +205,8 @@ class RowInputs:
     @property
     def options(self) -> dict[str, Any]:
         """The options of a cosine head for these labels: `names`, `scale` and `center`."""
-        scale = self.recipe.scale or self.encoder.scale
+        given = self.recipe.scale
+        scale = self.encoder.scale if given in (None, "learned") else given
         return {"names": self.labels, "scale": scale, "center": self.center}
 
     @property

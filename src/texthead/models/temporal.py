@@ -19,7 +19,7 @@ from texthead.encoders.encoder import Visual
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError, TextheadError
 from texthead.extensions import find_one
-from texthead.recipes import NAMED, Recipe
+from texthead.recipes import NAMED, Recipe, temporal_sizes
 
 
 class Temporal(nn.Module):
@@ -126,12 +126,14 @@ def _attention_heads(width: int, heads: int | None) -> int:
     """Return the number of heads, width / 64 by default; raise RunError if it does not divide the width."""
     heads = heads or max(1, width // 64)
     if width % heads:
-        raise RunError(f"`width={width}` is not divisible by {heads} heads; choose another `width` or number of heads")
+        raise RunError(f"`width={width}` is not divisible by {heads} heads; choose another width or number of heads")
     return heads
 
 
-def _mlp_ratio(recipe: Recipe) -> int:
-    return 4 if recipe.width is None else 2
+def _sizes(recipe: Recipe) -> dict[str, int]:
+    """Return the options of a module for the recipe's sizes: a narrow module has a narrow MLP."""
+    _, sizes = temporal_sizes(recipe.temporal)
+    return sizes | {"mlp_ratio": 2 if "width" in sizes else 4}
 
 
 def _drawn(module: Any, recipe: Recipe) -> Temporal:
@@ -204,9 +206,9 @@ class TemporalTransformer(Temporal):
     @classmethod
     def start(cls, recipe: Recipe, visual: Visual) -> "Temporal":
         """Return the module before training, initialised from the recipe's seed."""
-        heads = None if recipe.width else _published_heads(visual.spec)
-        sizes = visual.spec.dim, recipe.layers, recipe.width
-        return _drawn(cls(*sizes, heads=heads, mlp_ratio=_mlp_ratio(recipe)), recipe)
+        sizes = _sizes(recipe)
+        heads = None if "width" in sizes else _published_heads(visual.spec)
+        return _drawn(cls(visual.spec.dim, heads=heads, **sizes), recipe)
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Initialise the parameters: N(0, 0.02) for linear layers and positions, 0 for biases and a narrow output.
@@ -304,8 +306,7 @@ class AttentivePool(Temporal):
     def start(cls, recipe: Recipe, visual: Visual) -> "Temporal":
         """Return the module before training, initialised from the recipe's seed."""
         tokens = visual.spec.tokens * max(1, recipe.frames // visual.spec.frames)
-        options = {"mlp_ratio": _mlp_ratio(recipe), "max_frames": max(128, tokens)}
-        return _drawn(cls(visual.spec.dim, recipe.width, **options), recipe)
+        return _drawn(cls(visual.spec.dim, max_frames=max(128, tokens), **_sizes(recipe)), recipe)
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Initialise: N(0, 0.02), positions N(0, 0.3) as in a narrow transformer, 0 for biases and output."""
@@ -369,7 +370,7 @@ class VJEPA2Pool(Temporal):
     @classmethod
     def start(cls, recipe: Recipe, visual: Visual) -> "Temporal":
         """Return the module before training, initialised from the recipe's seed."""
-        return _drawn(cls(visual.spec.dim, recipe.layers), recipe)
+        return _drawn(cls(visual.spec.dim, **temporal_sizes(recipe.temporal)[1]), recipe)
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Initialise: N(0, 0.02) without its tails, 0 for biases; output layers smaller with depth."""

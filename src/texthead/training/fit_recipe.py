@@ -82,17 +82,3 @@ def with_margin(recipe: Recipe, spec: VisualSpec) -> Recipe:
     """
     too_small = recipe.size is None and recipe.resize is not None and recipe.resize < spec.size
     return replace(recipe, resize=spec.size) if too_small else recipe
-
-
-def check_overrides_are_used(make: Callable[..., Recipe], overrides: Mapping[str, Any], head: str) -> None:
-    """Raise RunError if an override has no effect with the other values and the kind of head."""
-    recipe = make(**overrides)
-    rules = {
-        "width": (recipe.temporal in ("transformer", "attentive"), "`temporal=transformer` or `temporal=attentive`"),
-        "layers": (recipe.temporal in ("transformer", "vjepa2"), "`temporal=transformer` or `temporal=vjepa2`"),
-    }
-    for name, (used, needed) in rules.items():
-        if name in overrides and not used:
-            raise RunError(f"`{name}` has no effect without {needed}: add that, or leave out `{name}`")
-    if recipe.grad_checkpointing and recipe.frozen:
-        raise RunError("`grad_checkpointing` has no effect with `tune=none`, which trains no encoder: leave one out")

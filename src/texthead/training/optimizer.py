@@ -31,7 +31,7 @@ def parameter_groups(model: Recognizer, recipe: Recipe, objective: nn.Module | N
     """
     scale = getattr(model.head, "log_scale", None)
     if scale is not None:
-        scale.requires_grad_(recipe.learn_scale)
+        scale.requires_grad_(recipe.scale == "learned")
     old = [*model.visual.parameters(), *([scale] if scale is not None else [])]
     old += [] if objective is None else objective.parameters()
     new = [*model.temporal.parameters(), *(p for p in model.head.parameters() if p is not scale)]

@@ -37,7 +37,7 @@ def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
         RunError: peft is not installed, or the encoder has no such switch.
     """
     visual = model.visual_encoder
-    _checkpoint_blocks(visual, recipe.grad_checkpointing and not recipe.frozen)
+    _checkpoint_blocks(visual, recipe.grad_checkpointing)
     _keep_patches(visual)
     with ExitStack() as after:
         if recipe.tune not in ("all", "none"):

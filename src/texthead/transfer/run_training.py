@@ -26,7 +26,7 @@ from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
 from texthead.text.prompts import class_prompts, classes_to_train
 from texthead.training.execution import Execution, RunInfo
-from texthead.training.fit_recipe import adapt_recipe, check_overrides_are_used
+from texthead.training.fit_recipe import adapt_recipe
 from texthead.training.inputs import readable_division
 from texthead.training.start import engine_of
 from texthead.training.train import seconds_a_clip, train
@@ -56,7 +56,7 @@ class RunOptions:
 
     Raises:
         DataError: a method or unlabelled files with `fine_tune`.
-        RunError: recipe values that are out of range or have no effect.
+        RunError: recipe values that are out of range.
     """
 
     encoder: AnyEncoder = "mini"
@@ -75,7 +75,7 @@ class RunOptions:
     def __post_init__(self) -> None:
         check_fields(self)
         overrides = EncoderOptions.of(self.encoder).with_template(self.overrides)
-        check_overrides_are_used(RECIPES[self.recipe], overrides, self.head)
+        RECIPES[self.recipe](**overrides)
         for name, value in (("unlabelled", self.unlabelled), ("method", self.method)):
             if value and self.fine_tune:
                 raise DataError(f"`{name}` {value} is for a head on the frozen encoder: leave out it or `fine_tune`")
