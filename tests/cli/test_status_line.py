@@ -2,13 +2,13 @@
 
 import io
 import os
-import pty
 import re
 import select
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from posix import needs_posix
 
 import pytest
 from rich.console import Console
@@ -150,6 +150,9 @@ with console.screen(quiet=QUIET):
 
 def on_a_terminal(quiet: bool, **variables: str) -> str:
     """Return everything that a program writes to a terminal, without colours."""
+    needs_posix("terminals that a program makes")
+    import pty
+
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **variables}
     if "NO_COLOR" not in variables:

@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from posix import mkfifo
 
 import av
 import numpy as np
@@ -437,7 +438,7 @@ def test_a_shard_or_an_index_that_is_gone(copy: Path) -> None:
     with pytest.raises(DataError, match=r"shard-000001\.json"):
         read_dataset(copy)
     for name in ("shard-000000.tar", "shard-000001.json"):  # Reading does not wait for the pipe.
-        os.mkfifo(copy / name)
+        mkfifo(copy / name)
     with pytest.raises(MediaError, match="cannot be read"):
         MediaPath(copy / "shard-000000.tar" / "000000000.avi").open()
     with pytest.raises(DataError, match="not a file"):

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from posix import mkfifo, symlink
 
 import numpy as np
 import PIL.Image
@@ -77,10 +77,10 @@ def frames(number: int, change: Writer) -> Writer:
 MADE: dict[str, tuple[str, Writer, str]] = {
     "missing": ("a.mp4", lambda path: None, "missing"),
     "a folder": ("a.mp4", Path.mkdir, "unreadable: .*folder"),
-    "a link to nothing": ("a.mp4", lambda path: path.symlink_to("gone"), "missing"),
-    "a link to itself": ("a.mp4", lambda path: path.symlink_to(path), "missing"),
-    "a pipe that nobody writes to": ("a.mp4", os.mkfifo, "missing: .*pipe"),
-    "a device without end": ("a.mp4", lambda path: path.symlink_to("/dev/zero"), "missing: .*device"),
+    "a link to nothing": ("a.mp4", lambda path: symlink(path, "gone"), "missing"),
+    "a link to itself": ("a.mp4", lambda path: symlink(path, path), "missing"),
+    "a pipe that nobody writes to": ("a.mp4", mkfifo, "missing: .*pipe"),
+    "a device without end": ("a.mp4", lambda path: symlink(path, "/dev/zero"), "missing: .*device"),
     "empty": ("a.mp4", filled(b""), "empty"),
     "text": ("a.mp4", filled(b"no video\n" * 100), "unreadable: .*video"),
     "noise": ("a.mkv", filled(np.random.default_rng(0).bytes(20_000)), "unreadable: .*video"),

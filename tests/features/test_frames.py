@@ -5,12 +5,12 @@ import itertools
 import multiprocessing
 import os
 import shutil
-import signal
 import sqlite3
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from posix import kill, mkfifo
 from typing import Any
 
 import pytest
@@ -252,7 +252,7 @@ def test_a_folder_of_frames_with_a_gap_or_a_pipe_is_a_value(
     path, third = write_frames(tmp_path / "img_{:05d}.png", "red", 5), tmp_path / "img_00003.png"
     third.unlink()
     (gap,) = frame_features(visual, [path], choose, PIXELS, Reading(cache=cache.path.parent))
-    os.mkfifo(third)
+    mkfifo(third)
     (pipe,) = frame_features(visual, [path], choose, PIXELS, Reading(cache=cache.path.parent))
     for error, named in ((gap, path), (pipe, third)):
         assert isinstance(error, MediaError)
@@ -335,7 +335,7 @@ def test_a_killed_writer_leaves_whole_files(tmp_path: Path) -> None:
     writer.start()
     assert started.wait(60)
     assert writer.pid is not None
-    os.kill(writer.pid, signal.SIGKILL)
+    kill(writer.pid)
     writer.join()
     cache = FeatureCache("key", tmp_path)
     kept = list(itertools.takewhile(lambda i: cache.length(str(i)) is not None, itertools.count()))

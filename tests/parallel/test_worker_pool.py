@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from posix import kill
 
 import pytest
 
@@ -118,7 +119,7 @@ def test_idle_dead_worker_is_replaced() -> None:
         assert held.run("a", 30.0) == "A 1"
         process = held._worker.process
         assert process.pid
-        os.kill(process.pid, signal.SIGKILL)
+        kill(process.pid)
         process.join()
         assert held.run("b", 30.0) == "B 1"
 

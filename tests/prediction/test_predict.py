@@ -1,9 +1,9 @@
 """Predictions for files: each file once, in order, with the model's own probabilities."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from posix import mkfifo, symlink
 from typing import Any
 
 import pytest
@@ -101,8 +101,8 @@ def test_hidden_files_are_found_only_by_name(tmp_path: Path) -> None:
 
 
 def test_missing_files_are_errors_when_read(tmp_path: Path) -> None:
-    (tmp_path / "lost.mp4").symlink_to("nowhere.mp4")
-    os.mkfifo(tmp_path / "pipe.mp4")
+    symlink(tmp_path / "lost.mp4", "nowhere.mp4")
+    mkfifo(tmp_path / "pipe.mp4")
     write_video(tmp_path / "there.mp4", "red", frames=2)
     assert find_media([tmp_path]) == [tmp_path / name for name in ("lost.mp4", "pipe.mp4", "there.mp4")]
     result = predict(make_run(1), [tmp_path], reading=Reading(skip_unreadable=True))
@@ -114,7 +114,7 @@ def test_missing_files_are_errors_when_read(tmp_path: Path) -> None:
 
 def test_links_that_cannot_be_looked_up(tmp_path: Path) -> None:
     for name in ("long.mp4", "long.xyz"):
-        (tmp_path / name).symlink_to(300 * "x")
+        symlink(tmp_path / name, 300 * "x")
     assert find_media([tmp_path]) == [tmp_path / "long.mp4"]
 
 

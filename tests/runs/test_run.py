@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from posix import mkfifo
 from typing import Any
 
 import pytest
@@ -155,7 +156,7 @@ def test_a_missing_file_and_a_pipe_in_its_place(run: Path, name: str) -> None:
     (run / name).unlink()
     assert_refused(run, name)
     assert_refused(run / "missing", "does not exist")
-    os.mkfifo(run / name)
+    mkfifo(run / name)
     assert_refused(run)
 
 

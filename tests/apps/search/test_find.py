@@ -2,8 +2,8 @@
 
 import csv
 import json
-import os
 from pathlib import Path
+from posix import mkfifo
 
 import pytest
 
@@ -88,7 +88,7 @@ def test_an_output_does_not_replace_a_file_of_the_folder(folder: Path, refused) 
     listed, before = folder / "files.csv", "path\n00.png\n"
     listed.write_text(before)
     refused("is an input", "find", "red", listed, "--run", "run", "--out", listed)
-    os.mkfifo("pipe.csv")
+    mkfifo("pipe.csv")
     for out in (folder / "00.png", Path("pipe.csv"), folder, Path("run/a"), listed):
         with refuses(TextheadError, out):
             th.find_moments("red", listed, out=out)

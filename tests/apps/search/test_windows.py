@@ -6,6 +6,7 @@ import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from posix import mkfifo
 
 import pytest
 import torch
@@ -168,7 +169,7 @@ def test_features_of_joined_frames_are_kept(files: list[Path], keeper: Keeper) -
 def test_a_pipe_in_place_of_the_file(files: list[Path], keeper: Keeper) -> None:
     """Opening it does not wait."""
     keeper.file.parent.mkdir(parents=True, exist_ok=True)
-    os.mkfifo(keeper.file)
+    mkfifo(keeper.file)
     assert len(keeper(files).file_of)
     assert keeper.file.is_file()
 
