@@ -1,7 +1,6 @@
 """Shared fixtures; beartype checks every annotation in texthead, tensor shapes included, while the tests run."""
 
 import os
-import posix
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
+import platforms
 from tools.tree import PACKAGES, TOP
 
 ROOT = Path(__file__).parents[1]
@@ -63,11 +63,11 @@ FIRST = (
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {ROOT / name: index for index, name in enumerate(FIRST)}
-    posix.skips(items)
+    platforms.skips(items)
     items.sort(key=lambda item: ranks.get(item.path, len(FIRST)))
 
 
-if posix.WINDOWS:
+if platforms.WINDOWS:
     # Wine takes seconds to load a module that an example needs.
     hypothesis.settings.register_profile(
         "windows", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None

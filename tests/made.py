@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from posix import WINDOWS, needs_posix
 
 import av
 import numpy as np
@@ -27,6 +26,7 @@ import torch
 from fsspec import asyn
 from torch import Tensor, nn
 
+from platforms import WINDOWS, needs_posix
 from texthead.data import Dataset, Item, Pixels, view_crops
 from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
 from texthead.encoders.spec import VisualSpec

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from posix import mkfifo, symlink
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 
 from made import write_frames
 from messages import refuses
+from platforms import mkfifo, symlink
 from texthead.errors import RunError
 from texthead.files import cache_dir, in_turn, locked, new_folder, read_json, remove_leftovers, replacing, write_json
 from texthead.media.paths import MediaPath, fingerprints

@@ -5,11 +5,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from posix import mkfifo, symlink, user
 
 import pytest
 
 from made import write_image
+from platforms import mkfifo, symlink, user
 
 CAPABILITIES = "-dac_override,-dac_read_search"
 

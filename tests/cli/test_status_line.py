@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from posix import needs_posix
 
 import pytest
 from rich.console import Console
 
+from platforms import needs_posix
 from texthead.cli import status_line
 from texthead.cli.status_line import ProgressBar, StatusLine
 

@@ -3,7 +3,6 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from posix import mkfifo, symlink
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from made import write_broken
 from media_files import lossless
 from messages import prints, refuses
+from platforms import mkfifo, symlink
 from texthead.data import Pixels, Protocol, Views, read_dataset, read_files, splits
 from texthead.data.clips import FrameBank, TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, splits_of

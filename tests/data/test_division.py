@@ -1,10 +1,10 @@
 """Which items train, which validate and which are scored."""
 
 from dataclasses import replace
-from posix import symlink
 
 from made import items, write_frames, write_image
 from messages import prints, refuses
+from platforms import symlink
 from texthead.data.division import divide, divide_or_train, with_validation
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError

@@ -10,7 +10,6 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from posix import mkfifo
 
 import av
 import numpy as np
@@ -30,6 +29,7 @@ from made import (
     write_video,
 )
 from messages import prints, refuses
+from platforms import mkfifo
 from texthead.data import Dataset, Item, Protocol, Views, evenly, read_dataset
 from texthead.data import prepare as shards
 from texthead.data.clips import TrainClips, ViewClips

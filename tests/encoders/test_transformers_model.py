@@ -3,13 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from posix import mkfifo, symlink
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from made import write_clip_folder
 from messages import refuses
+from platforms import mkfifo, symlink
 from text_models import bert
 from texthead.encoders.figures import published_figures
 from texthead.encoders.hugging_face import known, location

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from posix import mkfifo, symlink
 
 import numpy as np
 import PIL.Image
@@ -21,6 +20,7 @@ import pytest
 from made import sound, write_frames, write_image, write_small_run, write_video
 from media_files import damage, encode
 from messages import refuses
+from platforms import mkfifo, symlink
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import prepare
 from texthead.errors import MediaError

@@ -12,13 +12,13 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
-from posix import kill
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from made import PIXELS
+from platforms import kill
 from texthead.data import Dataset, Protocol, evenly
 from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate

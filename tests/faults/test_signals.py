@@ -1,7 +1,6 @@
 """SIGTERM and SIGHUP end a command as Ctrl-C does: one line, its exit code, and nothing left behind."""
 
 import os
-import posix
 import signal
 import subprocess
 import sys
@@ -12,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import platforms
 from made import with_bridge
 from texthead.data.dataset import Dataset
 from training_runs import free_port
 
-posix.module("signals of processes and their groups")
+platforms.module("signals of processes and their groups")
 
 SECONDS = 60.0
 QUICK = ("--encoder", "mini", "--tune", "all", "--set", "size=32", "--set", "frames=2")

@@ -1,7 +1,6 @@
 """System errors are one line, and no code in the current folder is run."""
 
 import os
-import posix
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import platforms
 from made import write_colour_run, write_image, write_video
 from texthead.errors import MediaError
 from texthead.media.limits import check_file
@@ -29,7 +29,7 @@ def texthead(folder: Path, *words: object, before: str = "", by: str = "") -> su
     program = folder / "bin" / "program.py"
     program.parent.mkdir(exist_ok=True)
     program.write_text(f"{PROGRAM}\n")
-    if posix.WINDOWS:
+    if platforms.WINDOWS:
         return _without_shell(program, words, before, environment)
     command = f'{before} exec {by} "{sys.executable}" "{program}" {" ".join(map(str, words))}'
     environment = {**os.environ, "TEXTHEAD_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
@@ -131,16 +131,16 @@ sys.exit(main())
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    posix.user() == 0 and subprocess.run(["which", "setpriv"], capture_output=True, check=False).returncode != 0,
+    platforms.user() == 0 and subprocess.run(["which", "setpriv"], capture_output=True, check=False).returncode != 0,
     reason="root may enter any folder; setpriv of util-linux would make it ordinary",
 )
 def test_a_folder_that_one_may_not_enter(folder: Path) -> None:
     closed = folder / "closed"
     write_image(closed / "a.png", "red", 1)
-    by = ORDINARY if posix.user() == 0 else ""
-    if posix.user() == 0:
+    by = ORDINARY if platforms.user() == 0 else ""
+    if platforms.user() == 0:
         os.chown(closed, 65534, 65534)
-    closed.chmod(0o700 if posix.user() == 0 else 0)
+    closed.chmod(0o700 if platforms.user() == 0 else 0)
     try:
         commands = "predict run closed/a.png", "predict closed/run in/0.png", "train closed --out x"
         for words in (*commands, "eval run closed/x.csv"):

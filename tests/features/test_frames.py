@@ -10,7 +10,6 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from posix import kill, mkfifo
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ import torch
 
 from made import PIXELS, SPEC, encode, pictures, tiny_visual, write_broken, write_frames, write_image, write_video
 from messages import prints, refuses
+from platforms import kill, mkfifo
 from texthead.data.sampling import evenly
 from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual

@@ -3,7 +3,6 @@
 import itertools
 import math
 from pathlib import Path
-from posix import symlink
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import torch
 
 from made import encode, pictures, write_frames, write_image, write_timed
 from messages import refuses
+from platforms import symlink
 from texthead.errors import DataError, MediaError
 from texthead.media.find import find_media
 from texthead.media.paths import MediaPath, Span

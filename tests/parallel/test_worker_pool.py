@@ -5,11 +5,11 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from posix import kill
 
 import pytest
 
 from messages import prints, refuses
+from platforms import kill
 from texthead.errors import DataError, RunError
 from texthead.parallel.worker_pool import StatefulWorker, run_tasks
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from posix import mkfifo, symlink
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_frames, write_image, write_video
 from messages import refuses
+from platforms import mkfifo, symlink
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from posix import mkfifo
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from safetensors.torch import load, save_file
 
 from made import PIXELS, SPEC, disk_of, frames, held_by_another, noise, tiny_visual
 from messages import refuses
+from platforms import mkfifo
 from run_folders import RECIPE, changed, put
 from texthead.encoders import mini
 from texthead.errors import RunError, TextheadError

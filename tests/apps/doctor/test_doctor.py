@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from posix import symlink
 from textwrap import wrap
 
 import numpy as np
@@ -19,6 +18,7 @@ from made import sound, write_broken, write_image, write_video
 from media_files import truncate, x264
 from messages import prints
 from pages import Page, assert_self_contained
+from platforms import symlink
 from texthead import read_dataset
 from texthead.apps.doctor import diagnose
 from texthead.apps.doctor.facts import STOPPED, Facts, read_facts

@@ -6,12 +6,12 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from posix import kill, mkfifo, symlink
 
 import pytest
 
 from made import write_image
 from messages import refuses
+from platforms import kill, mkfifo, symlink
 from texthead.apps.label.label_file import CLAIMED, LabelFile, Mark
 from texthead.data.dataset import Dataset, Item
 from texthead.data.reading import read_dataset

@@ -3,13 +3,13 @@
 import csv
 import json
 from pathlib import Path
-from posix import mkfifo
 
 import pytest
 
 import texthead as th
 from made import joined_colours, write_colour_run, write_image
 from messages import prints, refuses
+from platforms import mkfifo
 from texthead.errors import TextheadError
 
 COLOURS = ("red", "green", "blue")

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from posix import symlink
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from torch.nn.functional import normalize
 import texthead as th
 from made import calibrate_run, joined_colours, noise, tiny_visual, write_broken, write_colour_run, write_image
 from messages import refuses
+from platforms import symlink
 from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.search import Hit, Results, common_words, search
 from texthead.encoders.encoder import Encoder, Text

@@ -6,7 +6,6 @@ import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from posix import mkfifo
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from torch import nn
 from families import save_family
 from made import COLOURS, PIXELS, encode, pictures, tiny_visual, write_broken, write_frames, write_image
 from messages import prints
+from platforms import mkfifo
 from texthead.apps.search import windows as kept
 from texthead.apps.search.cutting import windows_of
 from texthead.apps.search.windows import Windows, encode_windows

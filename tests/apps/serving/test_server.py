@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from posix import mkfifo, symlink
 
 import pytest
 from starlette.requests import Request
@@ -17,6 +16,7 @@ from starlette.routing import Route
 
 from made import write_image
 from messages import refuses
+from platforms import mkfifo, symlink
 from served_pages import ask, connect, head, serving
 from texthead.apps.serving import previews
 from texthead.apps.serving.files import ShownFiles
