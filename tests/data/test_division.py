@@ -1,6 +1,7 @@
 """Which items train, which validate and which are scored."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from made import items, write_frames, write_image
 from messages import prints, refuses

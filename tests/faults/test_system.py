@@ -29,11 +29,11 @@ def texthead(folder: Path, *words: object, before: str = "", by: str = "") -> su
     program = folder / "bin" / "program.py"
     program.parent.mkdir(exist_ok=True)
     program.write_text(f"{PROGRAM}\n")
-    if platforms.WINDOWS:
-        return _without_shell(program, words, before, environment)
     command = f'{before} exec {by} "{sys.executable}" "{program}" {" ".join(map(str, words))}'
     environment = {**os.environ, "TEXTHEAD_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONSAFEPATH", None)
+    if platforms.WINDOWS:
+        return _without_shell(program, words, before, environment)
     return subprocess.run(["/bin/sh", "-c", command], cwd=folder, env=environment, check=False, **CAUGHT)
 
 
