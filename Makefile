@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: install demo test test-pythons test-slow test-all nightly test-browser test-oldest fuzz check lint types docs pictures commands messages licences constraints notebooks dist bench fewshot clean
+.PHONY: install demo test test-pythons test-slow test-all nightly test-browser test-oldest test-windows fuzz check lint types docs pictures commands messages licences constraints notebooks dist bench fewshot clean
 
 # Runs again only when the package's metadata changes.
 $(VENV)/.installed: pyproject.toml paper/pyproject.toml
@@ -66,6 +66,12 @@ $(VENV)-oldest/.installed: pyproject.toml tools/oldest.py
 
 test-oldest: $(VENV)-oldest/.installed
 	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/pytest -n 2 --dist loadfile --durations=25
+
+# The quick tests with Python for Windows on Wine; one of the nightly runs, half an hour. WINPYTHON runs that Python; the
+# default is installed if ../shared/windows/setup.sh is there.
+WINPYTHON ?= build/windows/winpython
+test-windows: $(VENV)/.installed
+	$(BIN)/python -m tools.windows $(WINPYTHON)
 
 # Over 100,000 damaged files, and thousands of random lists and names; give another SEED each time.
 SEED ?= 1

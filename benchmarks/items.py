@@ -13,7 +13,6 @@ import gc
 import json
 import os
 import pickle
-import resource
 import statistics
 import tempfile
 import time
@@ -52,12 +51,16 @@ class Cost(NamedTuple):
 
 def resident() -> int:
     """Return the resident memory of this process in bytes."""
+    import resource  # Windows lacks it.
+
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def cost(make: Callable[[], object]) -> tuple[Cost, object]:
     """Call `make`; return its cost and its result."""
+    import resource  # Windows lacks it.
+
     before = resident()
     started = time.process_time()
     made = make()

@@ -7,7 +7,6 @@ all of them alike. Two methods are compared by the ratios of their costs within 
 import argparse
 import importlib
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
@@ -55,6 +54,8 @@ Clock = Literal["wall", "cpu"]
 
 def now() -> Cost:
     """Read both clocks; a difference of two readings is a cost."""
+    import resource  # Windows lacks it.
+
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Cost(time.perf_counter(), time.process_time() + children.ru_utime + children.ru_stime)
 
@@ -153,6 +154,8 @@ def own_peak_mb() -> float:
     if status.is_file():
         # Not getrusage: its peak includes that of the process that started this one.
         return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+    import resource  # Windows lacks it.
+
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 

@@ -1,7 +1,6 @@
 """Jobs in separate processes: rows whose time and memory are measured, and multi-GPU rows at full scale."""
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -63,6 +62,8 @@ def _fit(job: Job, runtime: Runtime) -> dict[str, Any]:
 
 def _peak() -> int:
     """Return this process's peak memory so far in MB: GPU memory if it has a GPU, else resident memory."""
+    import resource  # Windows lacks it.
+
     import torch
 
     if torch.cuda.is_available():

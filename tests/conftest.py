@@ -5,10 +5,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from jaxtyping import install_import_hook
 
+import platforms
 from tools.tree import PACKAGES, TOP
 
 ROOT = Path(__file__).parents[1]
@@ -61,8 +63,16 @@ FIRST = (
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {ROOT / name: index for index, name in enumerate(FIRST)}
+    platforms.skips(items)
     items.sort(key=lambda item: ranks.get(item.path, len(FIRST)))
 
+
+if platforms.WINDOWS:
+    # Wine takes seconds to load a module that an example needs.
+    hypothesis.settings.register_profile(
+        "windows", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None
+    )
+    hypothesis.settings.load_profile("windows")
 
 SHARED = ROOT.parent / "shared" / "data"
 

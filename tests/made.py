@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import os
 import pickle
-import resource
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import torch
 from fsspec import asyn
 from torch import Tensor, nn
 
+from platforms import WINDOWS, needs_posix
 from texthead.data import Dataset, Item, Pixels, view_crops
 from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
 from texthead.encoders.spec import VisualSpec
@@ -95,7 +95,10 @@ def with_bridge(cache: Path) -> Path:
     shared = cache_dir() / "bridge"
     shared.mkdir(parents=True, exist_ok=True)
     cache.mkdir(parents=True, exist_ok=True)
-    (cache / "bridge").symlink_to(shared)
+    if WINDOWS:
+        shutil.copytree(shared, cache / "bridge", dirs_exist_ok=True)
+    else:
+        (cache / "bridge").symlink_to(shared)
     return cache
 
 
@@ -354,6 +357,9 @@ def taken(call: Callable[[], object], most: int = 2**30) -> tuple[str, int]:
     def peak() -> int:
         (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
         return 1024 * int(line.split()[1])
+
+    needs_posix("limits and measures of a process's memory")
+    import resource
 
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()

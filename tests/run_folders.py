@@ -19,10 +19,15 @@ RECIPE = Recipe(name="test", frames=3, size=32, resize=36, area=(0.25, 1.0), war
 CONTENT = {name: hashlib.sha256(b"1" + name.encode()).hexdigest()[:32] for name in "ab"}
 
 
+def at(name: str) -> str:
+    """Return the absolute path of a clip at the root, or of the drive."""
+    return str(Path(f"/{name}.mp4").absolute())
+
+
 def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
     """Write the files of a run folder."""
-    train = {"train": ["/a.mp4", "/c.mp4"], "train_labels": ["x", "x"], "train_content": [CONTENT["a"], ""]}
-    held_out = {"held_out": ["/b.mp4"], "held_out_labels": ["x"], "held_out_content": [CONTENT["b"]]}
+    train = {"train": [at("a"), at("c")], "train_labels": ["x", "x"], "train_content": [CONTENT["a"], ""]}
+    held_out = {"held_out": [at("b")], "held_out_labels": ["x"], "held_out_content": [CONTENT["b"]]}
     split = {"source": "", **train, **held_out, "held_out_groups": [None]}
     write_json(folder / "split.json", split)
     for name, content in zip(("recipe.json", "classes.json"), describe(model, recipe, PIXELS), strict=True):

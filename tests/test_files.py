@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from made import write_frames
 from messages import refuses
+from platforms import mkfifo, symlink
 from texthead.errors import RunError
 from texthead.files import cache_dir, in_turn, locked, new_folder, read_json, remove_leftovers, replacing, write_json
 from texthead.media.paths import MediaPath, fingerprints
@@ -109,7 +110,7 @@ def test_a_fingerprint_of_a_folder_of_frames(tmp_path: Path, monkeypatch: pytest
     assert len(MediaPath(first).fingerprint()) == 32
     longer = write_frames(tmp_path / "longer" / template, "red", 31)
     blue = write_frames(tmp_path / "blue" / template, "blue", 30)
-    named = write_frames(tmp_path / "named" / "{:05d}.png", "red", 30)
+    named = write_frames(Path(f"{tmp_path}/named/{{:05d}}.png"), "red", 30)
     assert len({MediaPath(path).fingerprint() for path in (first, longer, blue, named)}) == 4
     shutil.copy(tmp_path / "blue" / "img_00030.png", tmp_path / "copies" / "second")
     assert MediaPath(copy).fingerprint() != MediaPath(first).fingerprint(), "the last frame is always looked at"
@@ -143,7 +144,7 @@ folder = Path(sys.argv[1])
 with replacing(folder / "a.json") as a, new_folder(folder / "b") as b, scratch_folder(folder) as c:
     for path in (a, b / "file", c / "file"):
         path.write_text("half")
-    os.kill(os.getpid(), signal.SIGKILL)
+    kill(os.getpid())
 """
 
 
@@ -215,7 +216,7 @@ def test_a_stopped_process_that_holds_a_lock_is_an_error(tmp_path: Path, monkeyp
         pass
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("target")])
+@pytest.mark.parametrize("make", [mkfifo, os.mkdir, lambda path: symlink(path, "target")])
 def test_what_is_no_file_is_neither_locked_nor_appended_to(tmp_path: Path, make: Callable[[Path], None]) -> None:
     log = MetricsLog(tmp_path / "metrics.jsonl")
     for path in (tmp_path / ".lock", log.path):

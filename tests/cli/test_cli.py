@@ -347,7 +347,7 @@ def test_published_list_and_resumed_run(world, published, works, refused, tmp_pa
 def test_mistakes_with_lists(world, published, refused, tmp_path):
     listed, fast = published / "train_rgb.txt", world.fast(tmp_path / "run")
     data, no_frames = frames_of(published, "train"), described(published, "train", root="frames")
-    clip = published / "frames/red/--v_Red_g04_c01" / "{:02d}.png"
+    clip = Path(f"{published}/frames/red/--v_Red_g04_c01/{{:02d}}.png")
     for parts, *command in (
         ((listed, "'labels: names.csv'"), "train", listed, *fast),
         ((listed, "frames: img_", "suffix"), "train", no_frames, *fast),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from made import write_image
+from platforms import mkfifo, symlink, user
 
 CAPABILITIES = "-dac_override,-dac_read_search"
 
@@ -27,7 +28,7 @@ def test_an_output_is_of_its_kind_and_no_input(world, refused, photo, tmp_path):
     refused(("--out", ".csv"), *score, run / "model.safetensors")
     refused(("--out", "input"), *score, world.manifest)
     link = tmp_path / "link.csv"
-    link.symlink_to(world.manifest)
+    symlink(link, world.manifest)
     refused(("--out", "input"), *score, link)
     refused(("--out", ".html"), "report", run, "--out", run / "recipe.json")
     video = world.videos / "red" / "0.mp4"
@@ -41,7 +42,7 @@ def test_an_output_is_of_its_kind_and_no_input(world, refused, photo, tmp_path):
 
 def test_unwritable_outputs(world, refused, tmp_path):
     pipe, folder = tmp_path / "pipe.csv", tmp_path / "folder.csv"
-    os.mkfifo(pipe)
+    mkfifo(pipe)
     folder.mkdir()
     score = ("eval", world.run, world.manifest, "--out")
     refused(("--out", "device or pipe"), *score, pipe)
@@ -61,7 +62,7 @@ def test_a_folder_that_is_a_file_is_refused_before_the_work(command, world, refu
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root, and setpriv of util-linux")
+@pytest.mark.skipif(user() != 0 or not shutil.which("setpriv"), reason="needs root, and setpriv of util-linux")
 def test_a_folder_that_may_not_be_listed_is_no_empty_one(tmp_path):
     write_image(tmp_path / "open" / "a.png", "red")
     write_image(tmp_path / "closed" / "b.png", "red")

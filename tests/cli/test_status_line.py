@@ -2,7 +2,6 @@
 
 import io
 import os
-import pty
 import re
 import select
 import subprocess
@@ -13,6 +12,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
+from platforms import needs_posix
 from texthead.cli import status_line
 from texthead.cli.status_line import ProgressBar, StatusLine
 
@@ -150,6 +150,9 @@ with console.screen(quiet=QUIET):
 
 def on_a_terminal(quiet: bool, **variables: str) -> str:
     """Return everything that a program writes to a terminal, without colours."""
+    needs_posix("terminals that a program makes")
+    import pty
+
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **variables}
     if "NO_COLOR" not in variables:

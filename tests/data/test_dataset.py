@@ -13,6 +13,7 @@ import torch
 from made import write_broken
 from media_files import lossless
 from messages import prints, refuses
+from platforms import mkfifo, symlink
 from texthead.data import Pixels, Protocol, Views, read_dataset, read_files, splits
 from texthead.data.clips import FrameBank, TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, splits_of
@@ -120,12 +121,17 @@ def test_a_manifest_that_breaks_a_rule(tmp_path, text, parts):
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_whose_name_is_not_utf8_is_found_by_its_bytes(tmp_path):
+def test_a_manifest_that_is_not_utf8(tmp_path):
     touch(tmp_path, "a.mp4")
     for text in ("path,label\na.mp4,vélo\n", "path,label,é\na.mp4,run,1\n", "path,label\nvélo.mp4,run\n"):
         path = write_manifest(tmp_path, text, encoding="latin-1")
         with refuses(DataError, path, "0xe9"):
             read_dataset(path)
+
+
+@pytest.mark.posix("names of files that are no text")
+def test_a_name_that_is_not_utf8_is_found_by_its_bytes(tmp_path):
+    path = write_manifest(tmp_path, "path,label\nvélo.mp4,run\n", encoding="latin-1")
     name = os.fsdecode("vélo.mp4".encode("latin-1"))
     touch(tmp_path, name)
     assert read_dataset(path).items == (Item(tmp_path / name, "run"),)
@@ -143,9 +149,9 @@ def test_blanks_around_a_path(tmp_path):
 
 def test_a_link_that_leads_nowhere_is_noted(tmp_path):
     touch(tmp_path, "run/a.mp4", "jump/b.mp4")
-    (tmp_path / "run/gone.mp4").symlink_to("nowhere.mp4")
-    (tmp_path / "run/circle.mp4").symlink_to("circle.mp4")
-    os.mkfifo(tmp_path / "run/pipe.mp4")
+    symlink(tmp_path / "run/gone.mp4", "nowhere.mp4")
+    symlink(tmp_path / "run/circle.mp4", "circle.mp4")
+    mkfifo(tmp_path / "run/pipe.mp4")
     dataset = read_dataset(tmp_path)
     assert len(dataset) == 2
     (note,) = dataset.notes
@@ -187,6 +193,7 @@ def test_an_invisible_class_name_is_an_error_in_all_sources(tmp_path, source):
         read_dataset(tmp_path / source if source in tables else tmp_path, tree=tree if source == "tree" else None)
 
 
+@pytest.mark.posix("names that end in a blank")
 def test_blanks_around_the_names_of_folders_are_no_part_of_them(tmp_path):
     touch(tmp_path, "blue /a.png", "blue/b.png", " red/c.png")
     assert read_dataset(tmp_path).classes == ["blue", "red"]
@@ -209,7 +216,7 @@ def test_folders_of_splits(tmp_path):
     expected = {"a": "run train", "b": "jump train", "c": "run test", "d": "run val"}
     assert {item.path.stem: f"{item.label} {item.split}" for item in dataset.items} == expected
     (note,) = dataset.notes
-    prints(note, tmp_path, "2 files in folders below class folders belong to these classes", "2023/may/d.mp4")
+    prints(note, tmp_path, "2 files in folders below class folders belong to these classes", Path("2023/may/d.mp4"))
     touch(tmp_path / "beside", "training/run/a.mp4", "valid/run/b.mp4", "extra/run/c.mp4")
     with refuses(DataError, tmp_path / "beside", "training, valid are splits", "extra is none"):
         read_dataset(tmp_path / "beside")
@@ -240,6 +247,11 @@ def test_a_list_from_windows(tmp_path):
     assert (first.path, first.name) == (tmp_path / "run" / "a b.mp4#t=1,2", "run/a b.mp4#t=1,2")
     assert second.path == tmp_path / "c\\d.mp4"
     assert len(read_dataset(write_manifest(tmp_path, "path,label\nc\\d.mp4,run\nrun\\gone.mp4,run\n"))) == 2
+
+
+@pytest.mark.posix("names of files that have a backslash")
+def test_a_path_from_windows(tmp_path):
+    touch(tmp_path, "run/a b.mp4")
     for problem in (MediaPath(rf"{tmp_path}/run\a b.mp4").check, MediaPath(rf"{tmp_path}/run\a b.mp4").open):
         with refuses(TextheadError, r"run\a b.mp4", "write / between folders"):
             problem()
@@ -279,7 +291,7 @@ def test_files_that_are_not_used_are_noted(tmp_path, others, parts):
 
 @pytest.mark.parametrize("names", [["a.mp4", "b.png"], ["train/a.mp4", "val/b.png", "notes.txt"]])
 def test_unsorted_files(tmp_path, names):
-    with refuses(DataError, tmp_path, "its 2", names[0], "path,label"):
+    with refuses(DataError, tmp_path, "its 2", Path(names[0]), "path,label"):
         read_dataset(touch(tmp_path, *names))
 
 

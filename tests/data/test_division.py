@@ -1,9 +1,11 @@
 """Which items train, which validate and which are scored."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from made import items, write_frames, write_image
 from messages import prints, refuses
+from platforms import symlink
 from texthead.data.division import divide, divide_or_train, with_validation
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError
@@ -92,7 +94,7 @@ def test_sources_with_splits_of_their_own():
 
 def test_an_item_in_both_sources_is_refused(tmp_path):
     write_image(tmp_path / "a" / "1.png", "red")
-    (tmp_path / "link").symlink_to(tmp_path / "a")
+    symlink(tmp_path / "link", tmp_path / "a")
     train_set = items((str(tmp_path / "a/1"), "a", None), ("x", "a", None), suffix=".png")
     val_set = items((str(tmp_path / "link/1"), "a", None), ("x", "a", None), ("y", "a", None), suffix=".png")
     with refuses(DataError, "2 of 3", tmp_path / "link/1.png"):
@@ -114,7 +116,7 @@ def test_copies_are_noted(tmp_path):
     (copies,) = dataset.notes
     prints(copies, "1 of 2", tmp_path / "two/a/two.png")
     assert [item.label for item in dataset.split("val").items] == ["c"]
-    clips = [write_frames(tmp_path / name / "{:03d}.png", "red") for name in ("v1", "v2")]
+    clips = [write_frames(Path(f"{tmp_path}/{name}/{{:03d}}.png"), "red") for name in ("v1", "v2")]
     with refuses(DataError, "1 of 1", "val"):
         with_validation(*(items((str(path.with_suffix("")), "a", None), suffix=".png") for path in clips))
     # Missing files are not copies of each other.

@@ -29,6 +29,7 @@ from made import (
     write_video,
 )
 from messages import prints, refuses
+from platforms import mkfifo
 from texthead.data import Dataset, Item, Protocol, Views, evenly, read_dataset
 from texthead.data import prepare as shards
 from texthead.data.clips import TrainClips, ViewClips
@@ -437,7 +438,7 @@ def test_a_shard_or_an_index_that_is_gone(copy: Path) -> None:
     with pytest.raises(DataError, match=r"shard-000001\.json"):
         read_dataset(copy)
     for name in ("shard-000000.tar", "shard-000001.json"):  # Reading does not wait for the pipe.
-        os.mkfifo(copy / name)
+        mkfifo(copy / name)
     with pytest.raises(MediaError, match="cannot be read"):
         MediaPath(copy / "shard-000000.tar" / "000000000.avi").open()
     with pytest.raises(DataError, match="not a file"):

@@ -25,7 +25,7 @@ def read(path: Path, labels: ClassIds, root: Path | None = None, **options: str)
     """Read a list; return ((path relative to the root or the list's folder, name) pairs, notes)."""
     dataset = read_list(path, labels, root, **options)
     items, notes = [(item.path, item.label) for item in dataset.items], list(dataset.notes)
-    return [(str(item.relative_to(root or path.parent)), name) for item, name in items], notes
+    return [(item.relative_to(root or path.parent).as_posix(), name) for item, name in items], notes
 
 
 # ---- label files
@@ -69,7 +69,7 @@ def test_no_label_file(tmp_path):
         read_labels(tmp_path / "none.csv")
     open_quote = write(tmp_path / "quote.csv", 'id,name\n0,"a\n')
     for path in (tmp_path, open_quote, write(tmp_path / "latin.csv", "id,name\n0,élan\n", "latin-1")):
-        with pytest.raises(DataError, match=str(path)):
+        with refuses(DataError, path):
             read_labels(path)
 
 
@@ -125,7 +125,7 @@ def test_a_list_without_its_folder_or_not_as_utf8(tmp_path):
     path = write(tmp_path / "a.txt", "a.mp4 0\n")
     with refuses(DataError, tmp_path / "gone", "root", path):
         read(path, named("run"), root=tmp_path / "gone")
-    with pytest.raises(DataError, match=str(path)):
+    with refuses(DataError, path):
         read(write(path, "é.mp4 0\n", "latin-1"), named("run"))
 
 

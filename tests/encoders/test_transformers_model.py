@@ -1,7 +1,6 @@
 """Untrusted transformers and open_clip folders: no file blocks, and no unbounded network is built."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from made import write_clip_folder
 from messages import refuses
+from platforms import mkfifo, symlink
 from text_models import bert
 from texthead.encoders.figures import published_figures
 from texthead.encoders.hugging_face import known, location
@@ -42,7 +42,7 @@ def change(file: Path, *keys: str, value: object) -> None:
 
 
 def device(path: Path) -> None:
-    path.symlink_to("/dev/zero")
+    symlink(path, "/dev/zero")
 
 
 def sparse(path: Path) -> None:
@@ -50,7 +50,7 @@ def sparse(path: Path) -> None:
         file.truncate(7 * 10**9)
 
 
-@pytest.mark.parametrize("put", [os.mkfifo, device, sparse])
+@pytest.mark.parametrize("put", [mkfifo, device, sparse])
 @pytest.mark.parametrize("name", ["config.json", "vocab.txt", "preprocessor_config.json", "model.safetensors"])
 def test_a_file_that_is_none_or_too_large(clip: Path, words: Path, put: Callable[[Path], None], name: str) -> None:
     for folder, load in ((clip, lambda: load_encoder(f"hf:{clip}")), (words, lambda: sentences(words))):
@@ -62,7 +62,7 @@ def test_a_file_that_is_none_or_too_large(clip: Path, words: Path, put: Callable
 
 @pytest.mark.parametrize("name", ["open_clip_config.json", "tokenizer.json", "open_clip_model.safetensors"])
 def test_a_pipe_in_a_folder_of_open_clip(tmp_path: Path, name: str) -> None:
-    os.mkfifo(tmp_path / name)
+    mkfifo(tmp_path / name)
     with refuses(EncoderError, tmp_path / name):
         load_encoder(f"openclip:local-dir:{tmp_path}")
 

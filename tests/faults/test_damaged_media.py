@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ import pytest
 from made import sound, write_frames, write_image, write_small_run, write_video
 from media_files import damage, encode
 from messages import refuses
+from platforms import mkfifo, symlink
 from texthead.data.dataset import Dataset, Item
 from texthead.data.prepare import prepare
 from texthead.errors import MediaError
@@ -77,10 +77,10 @@ def frames(number: int, change: Writer) -> Writer:
 MADE: dict[str, tuple[str, Writer, str]] = {
     "missing": ("a.mp4", lambda path: None, "missing"),
     "a folder": ("a.mp4", Path.mkdir, "unreadable: .*folder"),
-    "a link to nothing": ("a.mp4", lambda path: path.symlink_to("gone"), "missing"),
-    "a link to itself": ("a.mp4", lambda path: path.symlink_to(path), "missing"),
-    "a pipe that nobody writes to": ("a.mp4", os.mkfifo, "missing: .*pipe"),
-    "a device without end": ("a.mp4", lambda path: path.symlink_to("/dev/zero"), "missing: .*device"),
+    "a link to nothing": ("a.mp4", lambda path: symlink(path, "gone"), "missing"),
+    "a link to itself": ("a.mp4", lambda path: symlink(path, path), "missing"),
+    "a pipe that nobody writes to": ("a.mp4", mkfifo, "missing: .*pipe"),
+    "a device without end": ("a.mp4", lambda path: symlink(path, "/dev/zero"), "missing: .*device"),
     "empty": ("a.mp4", filled(b""), "empty"),
     "text": ("a.mp4", filled(b"no video\n" * 100), "unreadable: .*video"),
     "noise": ("a.mkv", filled(np.random.default_rng(0).bytes(20_000)), "unreadable: .*video"),

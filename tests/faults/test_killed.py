@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from made import PIXELS
+from platforms import kill
 from texthead.data import Dataset, Protocol, evenly
 from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
@@ -115,7 +115,7 @@ def kill_a_worker(after: int) -> Reporter:
     def progress(done: int, total: int) -> None:
         if done >= after and not killed:
             killed.append(multiprocessing.active_children()[0].pid or 0)
-            os.kill(killed[0], signal.SIGKILL)
+            kill(killed[0])
 
     return Reporter().counting(progress)
 
@@ -199,7 +199,7 @@ def test_killed_rank_then_resume(data: Dataset, whole: tuple[list[object], Path]
             time.sleep(0.01)
         ranks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert len(ranks) == 2
-        os.kill(int(ranks[which]), signal.SIGKILL)
+        kill(int(ranks[which]))
         started = time.perf_counter()
         _, err = process.communicate(timeout=SECONDS)
         assert time.perf_counter() - started < SECONDS

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import platforms
 from made import with_bridge
 from texthead.data.dataset import Dataset
 from training_runs import free_port
+
+platforms.module("signals of processes and their groups")
 
 SECONDS = 60.0
 QUICK = ("--encoder", "mini", "--tune", "all", "--set", "size=32", "--set", "frames=2")

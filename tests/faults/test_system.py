@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+import platforms
 from made import write_colour_run, write_image, write_video
 from texthead.errors import MediaError
 from texthead.media.limits import check_file
@@ -18,6 +20,9 @@ _READ = "-dac_override,-dac_read_search"
 ORDINARY = f"setpriv --bounding-set {_READ} --inh-caps {_READ}"
 
 
+CAUGHT = {"capture_output": True, "text": True, "timeout": 300}
+
+
 def texthead(folder: Path, *words: object, before: str = "", by: str = "") -> subprocess.CompletedProcess[str]:
     """Run texthead in a shell in a folder, after `before` (like `cd there;`) and through `by` (like `setpriv`)."""
     # Like the installed program: modules are searched in its own folder first, not in the current one.
@@ -27,8 +32,18 @@ def texthead(folder: Path, *words: object, before: str = "", by: str = "") -> su
     command = f'{before} exec {by} "{sys.executable}" "{program}" {" ".join(map(str, words))}'
     environment = {**os.environ, "TEXTHEAD_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONSAFEPATH", None)
-    caught = {"capture_output": True, "text": True, "timeout": 300}
-    return subprocess.run(["/bin/sh", "-c", command], cwd=folder, env=environment, check=False, **caught)
+    if platforms.WINDOWS:
+        return _without_shell(program, words, before, environment)
+    return subprocess.run(["/bin/sh", "-c", command], cwd=folder, env=environment, check=False, **CAUGHT)
+
+
+def _without_shell(
+    program: Path, words: Sequence[object], before: str, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    name, _, value = before.partition("=")
+    command = [sys.executable, str(program), *" ".join(map(str, words)).split()]
+    more = {name: value} if name else {}
+    return subprocess.run(command, cwd=program.parents[1], env=environment | more, check=False, **CAUGHT)
 
 
 def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
@@ -64,6 +79,7 @@ def test_no_file_of_the_current_folder_is_run(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.posix("a shell that closes streams")
 @pytest.mark.parametrize("closed", [">&-", "<&-", ">&- 2>&- <&-"])
 def test_streams_that_are_closed(folder: Path, closed: str) -> None:
     done = texthead(folder, "classes run list --quiet", closed)
@@ -75,12 +91,13 @@ def test_output_on_a_full_disk(folder: Path) -> None:
     refused(texthead(folder, "classes run list --json > /dev/full"), "No space left")
 
 
+@pytest.mark.posix("a current folder that can be removed")
 def test_a_current_folder_that_is_gone(folder: Path) -> None:
     refused(texthead(folder, "encoders", before="mkdir -p gone; cd gone; rmdir ../gone;"), "current folder")
 
 
 def test_a_world_size_that_is_no_number(folder: Path) -> None:
-    refused(texthead(folder, "train in --out x", before="WORLD_SIZE=y; export WORLD_SIZE;"), "'y'")
+    refused(texthead(folder, "train in --out x", before="WORLD_SIZE=y"), "'y'")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +106,7 @@ def test_a_world_size_that_is_no_number(folder: Path) -> None:
 def test_an_interrupt_while_modules_are_imported_is_one_line(module: str, error: str) -> None:
     """torch imports numpy again after an interrupt, which is an ImportError."""
     program = f"""
-import os, signal, sys, time
+import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell's jobs in the background ignore it.
 from texthead.__main__ import main
 
@@ -98,7 +115,7 @@ class Interrupt:
     def find_spec(name, *_):
         if name == "{module}":
             try:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
                 time.sleep(9)
             except KeyboardInterrupt:
                 time.sleep(0.2)
@@ -114,16 +131,16 @@ sys.exit(main())
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    os.geteuid() == 0 and subprocess.run(["which", "setpriv"], capture_output=True, check=False).returncode != 0,
+    platforms.user() == 0 and subprocess.run(["which", "setpriv"], capture_output=True, check=False).returncode != 0,
     reason="root may enter any folder; setpriv of util-linux would make it ordinary",
 )
 def test_a_folder_that_one_may_not_enter(folder: Path) -> None:
     closed = folder / "closed"
     write_image(closed / "a.png", "red", 1)
-    by = ORDINARY if os.geteuid() == 0 else ""
-    if os.geteuid() == 0:
+    by = ORDINARY if platforms.user() == 0 else ""
+    if platforms.user() == 0:
         os.chown(closed, 65534, 65534)
-    closed.chmod(0o700 if os.geteuid() == 0 else 0)
+    closed.chmod(0o700 if platforms.user() == 0 else 0)
     try:
         commands = "predict run closed/a.png", "predict closed/run in/0.png", "train closed --out x"
         for words in (*commands, "eval run closed/x.csv"):
@@ -145,6 +162,7 @@ def test_python_without_docstrings(folder: Path) -> None:
     assert texthead(folder, "predict", "run", "in/0.png", before="PYTHONOPTIMIZE=1").returncode == 0
 
 
+@pytest.mark.posix("limits of threads")
 def test_no_thread_can_be_started(folder: Path) -> None:
     caps = "--inh-caps -all,+dac_override --ambient-caps +dac_override"  # The limit holds for users other than root.
     by = f"prlimit --nproc=1 setpriv --reuid 65534 --clear-groups {caps}"
@@ -163,6 +181,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.posix("shared memory in a file system")
 def test_shared_memory_is_full(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(LOADER)
     mounted = f"mount -t tmpfs -o size=128k tmpfs /dev/shm && exec {sys.executable} {tmp_path / 'program.py'}"

@@ -5,7 +5,6 @@ import itertools
 import multiprocessing
 import os
 import shutil
-import signal
 import sqlite3
 import threading
 import time
@@ -18,6 +17,7 @@ import torch
 
 from made import PIXELS, SPEC, encode, pictures, tiny_visual, write_broken, write_frames, write_image, write_video
 from messages import prints, refuses
+from platforms import kill, mkfifo
 from texthead.data.sampling import evenly
 from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual
@@ -252,7 +252,7 @@ def test_a_folder_of_frames_with_a_gap_or_a_pipe_is_a_value(
     path, third = write_frames(tmp_path / "img_{:05d}.png", "red", 5), tmp_path / "img_00003.png"
     third.unlink()
     (gap,) = frame_features(visual, [path], choose, PIXELS, Reading(cache=cache.path.parent))
-    os.mkfifo(third)
+    mkfifo(third)
     (pipe,) = frame_features(visual, [path], choose, PIXELS, Reading(cache=cache.path.parent))
     for error, named in ((gap, path), (pipe, third)):
         assert isinstance(error, MediaError)
@@ -335,7 +335,7 @@ def test_a_killed_writer_leaves_whole_files(tmp_path: Path) -> None:
     writer.start()
     assert started.wait(60)
     assert writer.pid is not None
-    os.kill(writer.pid, signal.SIGKILL)
+    kill(writer.pid)
     writer.join()
     cache = FeatureCache("key", tmp_path)
     kept = list(itertools.takewhile(lambda i: cache.length(str(i)) is not None, itertools.count()))

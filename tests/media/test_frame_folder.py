@@ -76,7 +76,7 @@ def test_a_folder_that_does_not_fit(tmp_path, names, parts):
 
 
 def test_no_folder(tmp_path):
-    for path in (tmp_path / "gone" / "{:05d}.jpg", touch(tmp_path, "file") / "file" / "{:05d}.jpg"):
+    for path in (Path(f"{tmp_path}/gone/{{:05d}}.jpg"), Path(f"{touch(tmp_path, 'file')}/file/{{:05d}}.jpg")):
         with refuses(MediaError, path, "cannot be listed"):
             frame_files(path)
 
@@ -92,5 +92,5 @@ def test_a_folder_is_listed_once_and_no_file_is_looked_at(tmp_path, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", scandir)
         patch.setattr(Path, "stat", lambda *_, **__: pytest.fail("a file was looked at"))
-        assert len(frame_files(tmp_path / "{:05d}.jpg")) == 50
+        assert len(frame_files(Path(f"{tmp_path}/{{:05d}}.jpg"))) == 50
     assert listed == [tmp_path]

@@ -489,7 +489,7 @@ def test_frame_folder_matches_lossless_video(tmp_path, name, template, first):
 
 
 def test_only_wanted_pictures_are_read_and_each_once(tmp_path, monkeypatch):
-    path = write_frames(tmp_path / "{:03d}.png", "red", 9)
+    path = write_frames(Path(f"{tmp_path}/{{:03d}}.png"), "red", 9)
     opened = []
 
     class Counted(Image):
@@ -505,7 +505,7 @@ def test_only_wanted_pictures_are_read_and_each_once(tmp_path, monkeypatch):
 
 
 def test_a_damaged_frame_is_an_error_of_the_clip(tmp_path):
-    path = write_frames(tmp_path / "{:03d}.png", "red", 5)
+    path = write_frames(Path(f"{tmp_path}/{{:03d}}.png"), "red", 5)
     (tmp_path / "003.png").write_bytes(b"")
     (tmp_path / "004.png").write_bytes(b"no picture")
     with MediaPath(path).open() as media:
@@ -517,10 +517,10 @@ def test_a_damaged_frame_is_an_error_of_the_clip(tmp_path):
 
 
 def test_frames_of_two_sizes_or_of_a_video(tmp_path):
-    path = write_frames(tmp_path / "{:03d}.png", "red", 5)
+    path = write_frames(Path(f"{tmp_path}/{{:03d}}.png"), "red", 5)
     PIL.Image.new("RGB", (32, 48)).save(tmp_path / "004.png")
     for read in (lambda media: media.frames_at([0, 3]), Media.check):
         with refuses(MediaError, "48x48", "32x48", "004.png"):
             read(MediaPath(path).open())
     with refuses(MediaError, "'.mp4'"):
-        MediaPath(tmp_path / "{:03d}.mp4").open()
+        MediaPath(Path(f"{tmp_path}/{{:03d}}.mp4")).open()

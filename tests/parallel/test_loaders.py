@@ -8,7 +8,6 @@ import threading
 import time
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import DupFd
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from texthead.errors import RunError
 from texthead.parallel.loaders import _await_feeders, worker_faults
 
 
+@pytest.mark.posix("a fork server")
 def test_a_server_forks_the_processes() -> None:
     workers = facts(2)
     assert len({fact.pid for fact in workers}) == 2
@@ -76,10 +76,13 @@ def test_workers_end_with_parent() -> None:
 
 def offer(pipe: Connection) -> None:
     """Send a file descriptor, as torch's workers send a clip, and wait."""
+    from multiprocessing.reduction import DupFd
+
     pipe.send(DupFd(0))
     pipe.recv()
 
 
+@pytest.mark.posix("file descriptors that are sent to another process")
 def test_a_worker_that_is_gone_before_its_clip_was_fetched() -> None:
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
@@ -92,6 +95,7 @@ def test_a_worker_that_is_gone_before_its_clip_was_fetched() -> None:
         os.close(offered.detach())
 
 
+@pytest.mark.posix("a fork server")
 def test_a_worker_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fork server ends after the request."""
     monkeypatch.setattr("os.read", lambda *_: b"")

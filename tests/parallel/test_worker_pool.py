@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from messages import prints, refuses
+from platforms import kill
 from texthead.errors import DataError, RunError
 from texthead.parallel.worker_pool import StatefulWorker, run_tasks
 
@@ -118,7 +119,7 @@ def test_idle_dead_worker_is_replaced() -> None:
         assert held.run("a", 30.0) == "A 1"
         process = held._worker.process
         assert process.pid
-        os.kill(process.pid, signal.SIGKILL)
+        kill(process.pid)
         process.join()
         assert held.run("b", 30.0) == "B 1"
 

@@ -1,6 +1,5 @@
 """Predictions for files: each file once, in order, with the model's own probabilities."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_frames, write_image, write_video
 from messages import refuses
+from platforms import mkfifo, symlink
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError
@@ -101,8 +101,8 @@ def test_hidden_files_are_found_only_by_name(tmp_path: Path) -> None:
 
 
 def test_missing_files_are_errors_when_read(tmp_path: Path) -> None:
-    (tmp_path / "lost.mp4").symlink_to("nowhere.mp4")
-    os.mkfifo(tmp_path / "pipe.mp4")
+    symlink(tmp_path / "lost.mp4", "nowhere.mp4")
+    mkfifo(tmp_path / "pipe.mp4")
     write_video(tmp_path / "there.mp4", "red", frames=2)
     assert find_media([tmp_path]) == [tmp_path / name for name in ("lost.mp4", "pipe.mp4", "there.mp4")]
     result = predict(make_run(1), [tmp_path], reading=Reading(skip_unreadable=True))
@@ -114,7 +114,7 @@ def test_missing_files_are_errors_when_read(tmp_path: Path) -> None:
 
 def test_links_that_cannot_be_looked_up(tmp_path: Path) -> None:
     for name in ("long.mp4", "long.xyz"):
-        (tmp_path / name).symlink_to(300 * "x")
+        symlink(tmp_path / name, 300 * "x")
     assert find_media([tmp_path]) == [tmp_path / "long.mp4"]
 
 

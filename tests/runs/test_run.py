@@ -16,7 +16,8 @@ from safetensors.torch import load, save_file
 
 from made import PIXELS, SPEC, disk_of, frames, held_by_another, noise, tiny_visual
 from messages import refuses
-from run_folders import RECIPE, changed, put
+from platforms import mkfifo
+from run_folders import RECIPE, at, changed, put
 from texthead.encoders import mini
 from texthead.errors import RunError, TextheadError
 from texthead.files import locked, write_json
@@ -102,7 +103,7 @@ def test_a_saved_and_moved_run_gives_the_same_logits_bit_for_bit(
         assert torch.equal(run.model(clips), expected)
     assert not run.model.training
     assert (run.recipe, run.spec, run.pixels, run.labels) == (RECIPE, SPEC, PIXELS, NAMES)
-    assert (run.trained_on, run.held_out) == ({"/a.mp4", "/c.mp4"}, ("/b.mp4",))
+    assert (run.trained_on, run.held_out) == ({at("a"), at("c")}, (at("b"),))
     assert type(run.model.head) is type(model.head)
     assert run.model.head.kind == model.head.kind
     assert getattr(run.model.head, "prompts", None) == getattr(model.head, "prompts", None)
@@ -155,7 +156,7 @@ def test_a_missing_file_and_a_pipe_in_its_place(run: Path, name: str) -> None:
     (run / name).unlink()
     assert_refused(run, name)
     assert_refused(run / "missing", "does not exist")
-    os.mkfifo(run / name)
+    mkfifo(run / name)
     assert_refused(run)
 
 

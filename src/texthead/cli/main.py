@@ -84,7 +84,7 @@ prediction:
 
 No labels yet? Class names are enough:
 
-  texthead predict new.jpg --classes 'a dress, a hat, shoes'
+  texthead predict new.jpg --classes "a dress, a hat, shoes"
 
 texthead --help lists all 19 commands, texthead COMMAND --help their options.
 """

@@ -19,7 +19,7 @@ class Eval(ScoredRun):
     """Score a run on labelled data.
 
     Args:
-        classes: score other classes: 'a, b', names.txt or classes.json
+        classes: score other classes: "a, b", names.txt or classes.json
         at_least: probability that an answer must reach, 0-1, as in predict
         mix: share of the trained encoder in its mean with the pretrained one
         split: train, val or test (default: test, else val, else held out)

@@ -225,11 +225,11 @@ _LISTS = (".csv", ".tsv", ".txt")
 
 def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
     """Return the inputs; with a template, folders become the clips of frames in them."""
-    from texthead.media.frame_folder import clips_below
+    from texthead.media.frame_folder import clips_below, is_frame_template
 
     if template is None:
         return [*inputs]
-    if not MediaPath(template).is_template:
+    if not is_frame_template(template):
         raise DataError(
             "--frame-template must be * or have a place for the frame's number, such as img_{:05d}.jpg, "
             f"got {template!r}"

@@ -21,6 +21,11 @@ def is_template(path: Path) -> bool:
     return path.name == EVERY or len(_NUMBER.findall(path.name)) == 1
 
 
+def is_frame_template(name: str) -> bool:
+    """Return whether a file name is a template. `Path("{:05d}.jpg")` has the drive `{:` on Windows."""
+    return is_template(Path(f"folder/{name}"))
+
+
 def frame_file(path: Path, number: int) -> Path:
     """Return the path of one frame: `v1/img_{:05d}.jpg` and 7 give `v1/img_00007.jpg`."""
     before, width, after = _NUMBER.split(path.name)
@@ -34,7 +39,7 @@ def clips_below(folder: Path, template: str) -> list[Path]:
         MediaError: neither the folder nor its subfolders have a matching file.
     """
     folders = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    clips = [each / template for each in folders if _matching(each / template)]
+    clips = [clip for each in folders if _matching(clip := Path(f"{each}/{template}"))]
     if not clips:
         raise MediaError(folder, f"no file in it or in its subfolders matches {template}; check both")
     return clips[:1] if clips[0].parent == folder else clips

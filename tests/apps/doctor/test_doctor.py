@@ -18,6 +18,7 @@ from made import sound, write_broken, write_image, write_video
 from media_files import truncate, x264
 from messages import prints
 from pages import Page, assert_self_contained
+from platforms import symlink
 from texthead import read_dataset
 from texthead.apps.doctor import diagnose
 from texthead.apps.doctor.facts import STOPPED, Facts, read_facts
@@ -223,7 +224,7 @@ def test_a_photo_saved_again_in_another_split_is_a_near_leak(shared, tmp_path: P
     data = read_dataset(shared / "image" / "clothing" / "images.csv").split("train")
     photos, rows = data.k_shot(4, seed=0).items, []
     for number, item in enumerate(photos):
-        (tmp_path / f"{number}.jpg").symlink_to(item.path)
+        symlink(tmp_path / f"{number}.jpg", item.path)
         rows.append([f"{number}.jpg", item.label, "train"])
     for number, name in ((3, "smaller.jpg"), (20, "mirrored.jpg")):
         with PIL.Image.open(photos[number].path) as photo:
@@ -241,7 +242,7 @@ def test_wrong_labels_are_found_and_named_once(shared, tmp_path: Path, cache: Pa
     data = read_dataset(shared / "image" / "objects" / "images.csv").split("train").k_shot(8, seed=0)
     names, rows, wrong = data.classes, [], {f"{number}.jpg" for number in range(5, 160, 20)}
     for number, item in enumerate(data.items):
-        (tmp_path / f"{number}.jpg").symlink_to(item.path)
+        symlink(tmp_path / f"{number}.jpg", item.path)
         false = names[names.index(item.label) - 1]
         rows.append([f"{number}.jpg", false if f"{number}.jpg" in wrong else item.label])
     with PIL.Image.open(data.items[45].path) as photo:

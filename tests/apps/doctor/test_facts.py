@@ -45,7 +45,7 @@ def test_a_thumbnail_is_a_small_jpeg_of_a_frame_in_the_middle(tmp_path: Path) ->
     with PIL.Image.open(io.BytesIO(thumbnail_of(lossless(tmp_path / "a.mkv", brightness))), formats=("JPEG",)) as image:
         assert image.size == (96, 29)
         assert np.asarray(image).mean() == pytest.approx(80, abs=6)
-    folder = write_frames(tmp_path / "f" / "{:05d}.png", "blue")
+    folder = write_frames(Path(f"{tmp_path}/f/{{:05d}}.png"), "blue")
     with PIL.Image.open(io.BytesIO(thumbnail_of(folder)), formats=("JPEG",)) as image:
         assert image.size == (48, 48)
     # Even a very thin picture has a thumbnail.
@@ -63,9 +63,9 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, tuple[str, st
     picture, empty = folder / "cut.jpg", folder / "empty.mp4"
     PIL.Image.fromarray(scene(1, 640, 480)[0]).save(picture)
     empty.touch()
-    frames = write_frames(folder / "frames" / "{:03d}.png", "red")
+    frames = write_frames(Path(f"{folder}/frames/{{:03d}}.png"), "red")
     write_image(folder / "frames" / "003.png", "red").write_bytes(b"no picture")
-    sizes = write_frames(folder / "sizes" / "{:03d}.png", "red")
+    sizes = write_frames(Path(f"{folder}/sizes/{{:03d}}.png"), "red")
     PIL.Image.new("RGB", (20, 20)).save(folder / "sizes" / "004.png")
     cut = truncate(x264(folder / "cut.mp4", container_options={"movflags": "faststart"}), 0.6)
     return {

@@ -153,5 +153,5 @@ def test_wrong_arguments(files, cache, tmp_path):
         with refuses(DataError, name, part):
             classifier(cache).set_params(**{name: value}).fit(paths, labels)
     broken = write_broken(tmp_path / "a.mp4")
-    with pytest.raises(MediaError, match=str(broken)):
+    with refuses(MediaError, broken):
         classifier(cache).fit([*paths, str(broken)], [*labels, "red"])

@@ -3,7 +3,6 @@
 import csv
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from made import write_image
 from messages import refuses
+from platforms import kill, mkfifo, symlink
 from texthead.apps.label.label_file import CLAIMED, LabelFile, Mark
 from texthead.data.dataset import Dataset, Item
 from texthead.data.reading import read_dataset
@@ -96,7 +96,7 @@ def test_a_list_of_something_else_is_refused(files: Dataset, tmp_path: Path) -> 
     labels_csv.write_text("path,label\nfiles/01.png,cat\nfiles/../files/01.png,dog\n")
     with refuses(DataError, "twice", "labels.csv:3"):
         LabelFile(labels_csv, files)
-    os.mkfifo(tmp_path / "pipe.csv")
+    mkfifo(tmp_path / "pipe.csv")
     with refuses(DataError, "pipe.csv"):
         LabelFile(tmp_path / "pipe.csv", files)
     with refuses(DataError, "labels.txt", ".csv"):
@@ -104,7 +104,7 @@ def test_a_list_of_something_else_is_refused(files: Dataset, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["labels.csv", "labels.bad.csv", ".labels.csv.lock"])
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("target")])
+@pytest.mark.parametrize("make", [mkfifo, os.mkdir, lambda path: symlink(path, "target")])
 def test_a_pipe_a_folder_or_a_link_in_place_of_a_file(
     files: Dataset, tmp_path: Path, name: str, make: Callable[[Path], None]
 ) -> None:
@@ -118,7 +118,7 @@ def test_a_pipe_a_folder_or_a_link_in_place_of_a_file(
 
 
 def test_claims_in_a_pipe_are_nobodys(files: Dataset, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / ".labels.csv.claims")
+    mkfifo(tmp_path / ".labels.csv.claims")
     assert LabelFile(tmp_path / "labels.csv", files).claim("ann", 3)
 
 
@@ -182,7 +182,7 @@ def test_killed_writers_lose_no_acknowledged_label(files: Dataset, tmp_path: Pat
         assert all(writer.is_alive() for writer in writers)
     for writer in writers:
         assert writer.pid
-        os.kill(writer.pid, signal.SIGKILL)
+        kill(writer.pid)
         writer.join()
     result = LabelFile(labels_csv, files).read().of
     for own in lists:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 import texthead as th
 from made import joined_colours, write_colour_run, write_image
 from messages import prints, refuses
+from platforms import mkfifo
 from texthead.errors import TextheadError
 
 COLOURS = ("red", "green", "blue")
@@ -88,7 +88,7 @@ def test_an_output_does_not_replace_a_file_of_the_folder(folder: Path, refused) 
     listed, before = folder / "files.csv", "path\n00.png\n"
     listed.write_text(before)
     refused("is an input", "find", "red", listed, "--run", "run", "--out", listed)
-    os.mkfifo("pipe.csv")
+    mkfifo("pipe.csv")
     for out in (folder / "00.png", Path("pipe.csv"), folder, Path("run/a"), listed):
         with refuses(TextheadError, out):
             th.find_moments("red", listed, out=out)

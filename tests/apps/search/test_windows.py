@@ -15,6 +15,7 @@ from torch import nn
 from families import save_family
 from made import COLOURS, PIXELS, encode, pictures, tiny_visual, write_broken, write_frames, write_image
 from messages import prints
+from platforms import mkfifo
 from texthead.apps.search import windows as kept
 from texthead.apps.search.cutting import windows_of
 from texthead.apps.search.windows import Windows, encode_windows
@@ -168,7 +169,7 @@ def test_features_of_joined_frames_are_kept(files: list[Path], keeper: Keeper) -
 def test_a_pipe_in_place_of_the_file(files: list[Path], keeper: Keeper) -> None:
     """Opening it does not wait."""
     keeper.file.parent.mkdir(parents=True, exist_ok=True)
-    os.mkfifo(keeper.file)
+    mkfifo(keeper.file)
     assert len(keeper(files).file_of)
     assert keeper.file.is_file()
 

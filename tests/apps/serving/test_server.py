@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from made import write_image
 from messages import refuses
+from platforms import mkfifo, symlink
 from served_pages import ask, connect, head, serving
 from texthead.apps.serving import previews
 from texthead.apps.serving.files import ShownFiles
@@ -46,12 +47,12 @@ def test_a_port_that_is_taken_or_none_is_refused() -> None:
 @pytest.mark.parametrize(
     "replace",
     [
-        lambda file, secret: file.symlink_to(secret),
-        lambda file, secret: file.symlink_to(file),
-        lambda file, secret: file.symlink_to("a" * 3000),
-        lambda file, secret: os.mkfifo(file),
+        lambda file, secret: symlink(file, secret),
+        lambda file, secret: symlink(file, file),
+        lambda file, secret: symlink(file, "a" * 3000),
+        lambda file, secret: mkfifo(file),
         lambda file, secret: file.mkdir(),
-        lambda file, secret: (file.parent.rmdir(), file.parent.symlink_to(secret.parent)),
+        lambda file, secret: (file.parent.rmdir(), symlink(file.parent, secret.parent)),
         lambda file, secret: write_image(file, "blue", seed=1),
         lambda file, secret: None,
     ],
@@ -62,7 +63,7 @@ def test_a_file_that_is_replaced_is_not_served(tmp_path: Path, replace: Callable
         write_image(tmp_path / folder / "a.png", "red")
     file, shown = tmp_path / "data" / "a.png", ShownFiles()
     link = tmp_path / "link.png"
-    link.symlink_to(write_image(tmp_path / "b.png", "red"))
+    symlink(link, write_image(tmp_path / "b.png", "red"))
     keys = [shown.key(number, path) for number, path in enumerate([file, link])]
     with serving(page_app([], shown=shown)) as page:
         file.unlink()
@@ -79,7 +80,7 @@ def test_a_file_that_is_replaced_is_not_served(tmp_path: Path, replace: Callable
 
 def test_keys_name_one_part_of_one_content_of_one_path(tmp_path: Path) -> None:
     shown = ShownFiles()
-    (tmp_path / "link").symlink_to(tmp_path / "a")
+    symlink(tmp_path / "link", tmp_path / "a")
     paths = [tmp_path / name for name in ("a", "b", "link", "a#t=1,2", "a#t=1,3", "b#t=1,2", "\udcff", "gone")]
     for path in paths[:2]:
         path.write_bytes(b"1")

@@ -32,7 +32,7 @@ class Bulk:
             path (and start and end of parts, in seconds), .txt with one path per line, a folder, or shards that
             texthead prepare wrote
         out: folder to write the predictions to
-        classes: class names to choose from: 'a helicopter, a bird', names.txt or classes.json; required without RUN
+        classes: class names to choose from: "a helicopter, a bird", names.txt or classes.json; required without RUN
         top: number of classes per file
         sets: also write each file's prediction set, which contains the correct class at the rate given to texthead
             calibrate --coverage

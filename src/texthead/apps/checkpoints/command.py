@@ -20,7 +20,7 @@ class Import:
 
     Args:
         file: a published .pt or .pth file, hf:FOLDER or hf:ORG/NAME; code in it does not run
-        classes: class names in the order used in training: CSV with id,name, names.txt or 'a, b' (default: those in the
+        classes: class names in the order used in training: CSV with id,name, names.txt or "a, b" (default: those in the
             configuration of an hf: model)
         out: run folder to make
         kind: project that published the file, if texthead cannot tell from its keys

@@ -41,7 +41,7 @@ class Doctor:
     Args:
         data: labelled items: class folders, CSV or TSV, a .txt list, shards that texthead prepare wrote, or
             datasets:FOLDER_OR_ID (Hugging Face)
-        classes: class names to check instead of the labels: 'a, b', names.txt or classes.json
+        classes: class names to check instead of the labels: "a, b", names.txt or classes.json
         k: number of training items that each class must have
         quick: check files, splits and class names only, without an encoder
         encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)

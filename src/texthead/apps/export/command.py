@@ -38,7 +38,7 @@ class Export:
         out: folder to make
         to: format of the model, onnx or torch; or hub:ORG/NAME to upload the run with a model card
         private: make the repository on the Hub private
-        classes: class names to use instead of the run's: 'a kite, a bird', names.txt or classes.json
+        classes: class names to use instead of the run's: "a kite, a bird", names.txt or classes.json
     """
 
     JSON: ClassVar = (

@@ -38,7 +38,7 @@ class Label:
     Args:
         data: a folder of videos and images, or a CSV or TSV with the column path and optionally start and end of parts
             in seconds, and group for files that belong together
-        classes: classes to start with: 'a, b' or names.txt; the page can add more
+        classes: classes to start with: "a, b" or names.txt; the page can add more
         several: a file may have several classes, or none of them; labels are in the column labels ('dog; frisbee')
         out: CSV file (path,label) to write labels to; labels already in it are used
         next: number of files to list instead of opening the page
@@ -71,7 +71,7 @@ class Label:
         if self.next is None and self.out is None:
             raise DataError("label needs --out labels.csv, the file to write labels to, or --next 20 to list files")
         if self.next is not None and self.classes is None and not (self.out and Path(self.out).exists()):
-            raise DataError("label has no class to start with: name some with --classes 'a, b'")
+            raise DataError('label has no class to start with: name some with --classes "a, b"')
         if self.next is None and console.prints_json():
             raise DataError("--json needs --next, such as --next 20")
         check_outputs(self)

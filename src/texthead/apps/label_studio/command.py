@@ -23,7 +23,7 @@ class LabelStudio:
         out: the file to write, .csv from an export and .json from a CSV
         root: folder that Label Studio serves local files from, its LOCAL_FILES_DOCUMENT_ROOT (default: the folder of
             the export, or the parent of the folder that holds all files)
-        classes: further classes to choose from: 'a, b' or names.txt
+        classes: further classes to choose from: "a, b" or names.txt
     """
 
     JSON: ClassVar = "out"

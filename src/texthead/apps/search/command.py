@@ -35,9 +35,9 @@ class Find:
     near copies are one result. If the best one does not stand out, the first line says so.
 
     Args:
-        inputs: what to find, in words: 'a red kite on the beach'; then a folder, or a CSV or TSV with the column path
+        inputs: what to find, in words: "a red kite on the beach"; then a folder, or a CSV or TSV with the column path
             and optionally start and end of parts in seconds
-        not_: words for what is not meant: 'a bird, a plane'
+        not_: words for what is not meant: "a bird, a plane"
         like: a photo, a video or a part of one (film.mp4#t=3,7.5) to find similar ones, instead of words
         top: number of results
         page: open a page for the browser: search, mark hits and misses, search again with what was learned

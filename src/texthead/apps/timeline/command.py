@@ -31,7 +31,7 @@ class TimelineCommand:
 
     Args:
         inputs: a run folder or hub:ORG/NAME (optional), then a video
-        classes: class names to choose from: 'a helicopter, a bird', names.txt or classes.json; required without RUN
+        classes: class names to choose from: "a helicopter, a bird", names.txt or classes.json; required without RUN
         encoder: encoder to use without a run: mini (the default), openclip:..., hf:...
         window: length of the window that is scored, in seconds
         enter: probability at which an event begins, 0-1 (default: 0.7; with several labels the threshold of its class,

@@ -1,0 +1,79 @@
+"""Run the quick tests with Python for Windows, on Wine: `make test-windows`.
+
+python -m tools.windows build/windows/winpython
+
+The tests are those of a fresh copy of the tracked files, and texthead is an installed wheel.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SETUP = ROOT.parent / "shared" / "windows" / "setup.sh"
+
+# What the tests import. `languages` has no wheel, `ray` is large.
+EXTRAS = ("datasets", "demo", "heic", "lora", "onnx", "paper", "plots", "ui")
+TOOLS = ("beartype", "hypothesis", "packaging", "pytest-xdist")
+
+# `paper`, `benchmarks` and `browser` measure and run what Linux has.
+ROOMS = (
+    *("text", "data", "media", "models", "evaluation", "runs", "training", "transfer", "prediction", "features"),
+    *("report", "cli", "commands", "apps", "encoders", "faults", "parallel"),
+)
+
+
+def requirements() -> str:
+    """Return a pyproject.toml that depends on all that the tests need."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *(line for extra in EXTRAS for line in extras[extra])]
+    needed += [line for line in extras["dev"] if line.startswith(TOOLS)]
+    lines = [f'  "{line}",' for line in needed if not line.startswith("texthead")]
+    return "\n".join(["[project]", "dependencies = [", *lines, "]\n"])
+
+
+def set_up(python: Path) -> None:
+    """Install Python for Windows, if it is missing, and what the tests import."""
+    if python.exists():
+        return
+    if not SETUP.exists():
+        raise SystemExit(f"no Python for Windows at {python}; give WINPYTHON, a program that runs it")
+    python.parent.mkdir(parents=True, exist_ok=True)
+    (python.parent / "pyproject.toml").write_text(requirements(), encoding="utf-8")
+    subprocess.run(["bash", SETUP, python.parent, python.parent / "pyproject.toml"], check=True)
+
+
+def copy(to: Path) -> Path:
+    """Copy the tracked files, and install the wheels of texthead and paper; return the folder of the wheels."""
+    shutil.rmtree(to, ignore_errors=True)
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        (to / "checkout" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, to / "checkout" / name)
+    if (ROOT.parent / "shared").is_dir():
+        (to / "shared").symlink_to(ROOT.parent / "shared")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*install, "--target", to / "packages", ROOT, ROOT / "paper"], check=True)
+    return to / "packages"
+
+
+def main(python: Path) -> int:
+    """Run the tests; return pytest's exit code."""
+    set_up(python)
+    fresh = ROOT / "build" / "windows-test"
+    packages = copy(fresh)
+    # Wine refuses AMX, which torch takes if the processor has it.
+    settings = {"OMP_NUM_THREADS": "1", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}
+    settings["PYTHONPATH"] = "Z:" + str(packages).replace("/", "\\")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | settings
+    files = [f"tests/{room}" for room in ROOMS] + sorted(f"tests/{path.name}" for path in ROOT.glob("tests/test_*.py"))
+    command = [python, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider", "-rfEs", *files]
+    return subprocess.run(command, cwd=fresh / "checkout", env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).absolute()))
