@@ -424,8 +424,6 @@ def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works
         assert (entry["answer"], entry.get("answer_probability")) == (expected[0], pytest.approx(expected[1]))
     out = works("predict", run, files[0], "--workers", 0)[0]
     assert out.count("% cool (best: ") == sum(entry["answer"] == "cool" for entry in entries[:32])
-    works("classes", run, "merge", "sea", "grass", "--into", "water", "--out", run.parent / "merged")
-    assert load_run(run.parent / "merged").tree.ancestors("water") == ("cool",)
     works("classes", run, "rename", "sea", "ocean", "--out", run.parent / "renamed")
     assert load_run(run.parent / "renamed").tree.ancestors("ocean") == ("cool",)
     refused("'cool' is a class and a name", "classes", run, "rename", "sea", "cool", "--out", run.parent / "no")
