@@ -360,7 +360,7 @@ def test_a_damaged_calibration_is_a_line(calibrated, data, wrong, text):
 
 def reported(works, run: Path, *arguments: object) -> tuple[str, list[list[str]]]:
     """Write the report; return its text and the table of stated and measured rates."""
-    works("report", run, *arguments, "--workers", 0, "--saliency", 0, "--mistakes", 0)
+    works("report", run, *arguments, "--workers", 0)
     page = Page((run / "report.html").read_text(encoding="utf-8"))
     heads = [place for place, row in enumerate(page.rows) if row and not row[0]]
     return " ".join(page.strings), page.rows[heads[-1] :] if heads else []

@@ -212,7 +212,7 @@ class CommandOutput:
         """Note the class names that were cleaned; with --verbose print the prompt of the first class."""
         changed = [f"{label} -> {name}" for label, name in zip(labels, names, strict=True) if label != name]
         if changed:
-            self.say_notes(f"class names cleaned: {listed(changed)} (--names verbatim keeps them)")
+            self.say_notes(f"class names cleaned: {listed(changed)}")
         if template is not None:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             one = template if isinstance(template, str) else template[0]
