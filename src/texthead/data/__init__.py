@@ -3,6 +3,7 @@
 dataset          items with labels, splits and groups
 labels           what items are labelled with: one class each, or several
 sources          check that a data source exists, without reading it
+data_file        the YAML file that describes data
 reading          read a dataset from class folders, a manifest, a list, shards or a hub
 rows             rows of tables and JSON lists -> items
 published_lists  the list formats of Text4Vis, ActionCLIP and ViFi-CLIP
