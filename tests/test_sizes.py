@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tools.sizes import code_lines, sizes
+from tools.sizes import BUDGETS, ROOT, code_lines, sizes, surface
 
 MODULE = '''"""A module of
 two lines.
@@ -40,3 +40,9 @@ def test_each_part_is_counted_by_its_folder(tmp_path: Path) -> None:
     (tmp_path / "tests" / "media" / "test_open.py").write_text(MODULE)
     parts = {"core": 16, "command line": 8, "commands": 8, "applications": 16}
     assert sizes(tmp_path) == {"src": 48, **parts, "tests, all lines": len(MODULE.splitlines())}
+
+
+def test_each_budget_is_of_a_number_that_is_counted() -> None:
+    counts = surface(ROOT)
+    assert all(counts.values())
+    assert {*BUDGETS} <= {"src", "core", "tests, all lines", *counts}

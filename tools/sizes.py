@@ -1,12 +1,14 @@
-"""Print how large the code and its tests are: python -m tools.sizes
+"""Print how large the code, its surface and its tests are, beside the budget of each: python -m tools.sizes
 
 Code lines are those of Python without docstrings, comments and empty lines.
 """
 
 import ast
+import dataclasses
 import io
 import tokenize
 from pathlib import Path
+from typing import get_args
 
 ROOT = Path(__file__).parents[1]
 # Of src/texthead; the core is what is in none of them.
@@ -40,6 +42,45 @@ def sizes(root: Path) -> dict[str, int]:
     return {**counts, "tests, all lines": sum(len(text.splitlines()) for text in tests)}
 
 
+def surface(root: Path) -> dict[str, int]:
+    """Return how much of the installed package a user can meet."""
+    import texthead
+    from texthead.cli.main import COMMANDS, command_of
+    from texthead.cli.parser import actions_of, options_of
+    from texthead.recipes import HEADS, EngineName, Recipe
+
+    def options(name: str) -> int:
+        command = command_of(name)
+        every = [each for part in (command, *actions_of(command).values()) for each in options_of(part)]
+        return sum(not each.positional and each.name != "print_recipe" for each in every)
+
+    faces = (root / "src" / "texthead").rglob("*/*.pyi")
+    inside = [node for face in faces for node in ast.parse(face.read_text()).body if isinstance(node, ast.ImportFrom)]
+    return {
+        "options": sum(map(options, COMMANDS)),
+        "options of train": options("train"),
+        "recipe fields": len(dataclasses.fields(Recipe)) - 1,  # without its name
+        "public names": len(texthead.__all__),
+        "names in faces": sum(len(node.names) for node in inside),
+        "engines": len(get_args(EngineName)),
+        "heads to choose": len(HEADS),
+    }
+
+
+# At most so many.
+BUDGETS = {
+    "src": 22_000,
+    "core": 13_500,
+    "tests, all lines": 36_000,
+    "options": 200,
+    "options of train": 20,
+    "public names": 45,
+    "names in faces": 200,
+    "engines": 4,
+}
+
+
 if __name__ == "__main__":
-    for name, count in sizes(ROOT).items():
-        print(f"{name:<18}{count:>8,}")
+    for name, count in {**sizes(ROOT), **surface(ROOT)}.items():
+        budget = f"{BUDGETS[name]:>10,}" if name in BUDGETS else ""
+        print(f"{name:<18}{count:>8,}{budget}")

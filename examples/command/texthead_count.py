@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from texthead.cli import DataOptions, argument
+from texthead.cli import argument
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,11 +14,12 @@ class Count:
     """
 
     data: str = argument("DATA")
-    labelled: DataOptions = DataOptions()
 
     def __call__(self) -> None:
         from texthead.cli import console
+        from texthead.data import read_dataset
 
-        dataset = self.labelled.read_noted(self.data)
+        dataset = read_dataset(self.data)
+        console.say_notes(*dataset.notes)
         for label in dataset.classes:
             console.results().print(f"{label}: {dataset.labels.count(label)}")

@@ -11,7 +11,7 @@ recipes                                  functions that return all hyper-paramet
 export, push_to_hub                      write a run as a folder that predicts without texthead; upload it to a hub
 TextHeadClassifier                       a scikit-learn estimator that takes media files
 FrozenHead, TrainableHead, LinearHead    the first two take weight rows of your own
-add_classes, rename_class, remove_classes, merge_classes, save_classes
+add_classes, rename_class, remove_classes, save_classes
 text_weights, text_rows, random_weights, orthogonal_weights, lda_weights, class_correlation
 MeanPool, TemporalTransformer, AttentivePool, TemporalConv, TokenConv
 Protocol, Reading, Views, average_views, mean_average_precision

@@ -2,7 +2,6 @@
 
 from . import recipes as recipes
 from .apps.classes.class_edits import add_classes as add_classes
-from .apps.classes.class_edits import merge_classes as merge_classes
 from .apps.classes.class_edits import remove_classes as remove_classes
 from .apps.classes.class_edits import rename_class as rename_class
 from .apps.classes.class_edits import save_classes as save_classes

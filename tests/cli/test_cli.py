@@ -650,34 +650,30 @@ def test_runs_that_do_not_fit(world, refused, tmp_path):
     assert not new.exists()
 
 
-def test_encoders_are_listed_by_name(works, refused):
-    out, err = works("encoders", "vit-b-16/OPENAI")
-    cells = out.rstrip("\n").split("\t")
-    assert cells[0] == "openclip:ViT-B-16/openai"
-    assert cells[2:6] == ["image-text", "149620000", "224", "68.34"]
+def test_encoders_are_listed_those_on_this_machine_first(works, monkeypatch, tmp_path):
+    weights = tmp_path / "models--timm--PE-Core-S-16-384" / "snapshots" / "1" / "model.bin"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(bytes(2_000_000))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path))
+    out, err = works("encoders")
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [row[0] for row in rows[:2]] == ["mini", "openclip:PE-Core-S-16-384/meta"]
+    (row,) = (row for row in rows if row[0] == "openclip:ViT-B-16/openai")
+    assert row[2:6] == ["image-text", "149620000", "224", "68.34"]
+    assert all(part in " ".join(err.split()) for part in ("feature cache: ", "/features, 0 GB; delete this folder"))
+    (result,) = (
+        row for row in json.loads(works("encoders", "--json")[0]) if row["source"] == "openclip:PE-Core-B-16/meta"
+    )
+    assert (result["kinetics"], result["parameters"], result["download"]) == (65.6, 447_660_000, 4 * 447_660_000)
+    assert not result["here"]
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    out, err = works("encoders")
+    figures = ("87.2 M", "384", "ImageNet 72.7", "Kinetics 55.0", "on this machine")
+    assert [cell for cell in ("openclip:PE-Core", "image-text", "apache-2.0", *figures) if cell not in out] == []
+    prints(err, "others", "grep")
     prints(err, "mini:lite2", "openclip:ARCH/TAG")
     prints(err, "zero-shot", "https://github.com/mlfoundations/open_clip")
-    refused("'nonsense'", "encoders", "nonsense")
-    (result,) = json.loads(works("encoders", "PE-Core-B-16", "--json")[0])
-    assert (result["kinetics"], result["parameters"], result["download"]) == (65.6, 447_660_000, 4 * 447_660_000)
-
-
-def test_the_best_encoder_under_a_number_of_parameters(works, refused, monkeypatch):
-    out, _ = works("encoders", "--best-under", "100M")
-    assert out.startswith("openclip:MobileCLIP2-S2/dfndr2b\t")
-    out, _ = works("encoders", "videoprism", "--best-under", "1b", "--by", "kinetics")
-    assert [line.split("\t")[0].rpartition("/")[2] for line in out.splitlines()] == [
-        "videoprism-lvt-large-f8r288",
-        "videoprism-lvt-base-f16r288",
-    ]
-    refused(("--best-under", "'many'"), "encoders", "--best-under", "many")
-    refused(("--best-under", "1M"), "encoders", "--best-under", "1M")
-    refused(("--best-under", "'mini'", "100M"), "encoders", "mini", "--best-under", "100M")
-    refused(("'kinetics'", "--best-under"), "encoders", "--by", "kinetics")
-    monkeypatch.setattr("rich.console.Console.is_terminal", True)
-    out, _ = works("encoders", "PE-Core-S")
-    figures = ("87.2 M", "384", "ImageNet 72.7", "Kinetics 55.0", "about 349 MB")
-    assert [cell for cell in ("openclip:PE-Core", "image-text", "apache-2.0", *figures) if cell not in out] == []
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def test_commands_options_and_values(completes, wrong) -> None:
     assert completes("train", "videos", "--tune", "l") == {"lora"}
     assert "--json" not in completes("ui", "--")
     assert completes("classes", "run", "re") == {"rename", "remove"}
-    assert completes("classes", "run", "merge", "red", "--in") == {"--into"}
+    assert completes("classes", "run", "add", "red", "--se") == {"--sentence"}
     assert "fish" in wrong("--print-completion", "tcsh")
 
 

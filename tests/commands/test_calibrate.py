@@ -360,7 +360,7 @@ def test_a_damaged_calibration_is_a_line(calibrated, data, wrong, text):
 
 def reported(works, run: Path, *arguments: object) -> tuple[str, list[list[str]]]:
     """Write the report; return its text and the table of stated and measured rates."""
-    works("report", run, *arguments, "--workers", 0, "--saliency", 0, "--mistakes", 0)
+    works("report", run, *arguments, "--workers", 0)
     page = Page((run / "report.html").read_text(encoding="utf-8"))
     heads = [place for place, row in enumerate(page.rows) if row and not row[0]]
     return " ".join(page.strings), page.rows[heads[-1] :] if heads else []
@@ -424,8 +424,6 @@ def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works
         assert (entry["answer"], entry.get("answer_probability")) == (expected[0], pytest.approx(expected[1]))
     out = works("predict", run, files[0], "--workers", 0)[0]
     assert out.count("% cool (best: ") == sum(entry["answer"] == "cool" for entry in entries[:32])
-    works("classes", run, "merge", "sea", "grass", "--into", "water", "--out", run.parent / "merged")
-    assert load_run(run.parent / "merged").tree.ancestors("water") == ("cool",)
     works("classes", run, "rename", "sea", "ocean", "--out", run.parent / "renamed")
     assert load_run(run.parent / "renamed").tree.ancestors("ocean") == ("cool",)
     refused("'cool' is a class and a name", "classes", run, "rename", "sea", "cool", "--out", run.parent / "no")

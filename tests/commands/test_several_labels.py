@@ -86,12 +86,11 @@ def test_doctor_counts_each_label_of_a_file(labels: Path, works, say, tmp_path: 
     more = [(str(labels.parent / path), text) for path, text, _ in rows[:8]] + [("copy.png", "red"), ("red/a.png", "")]
     halves(tmp_path / "red" / "a.png", ["green"], 40)
     manifest = write_rows(tmp_path / "more.csv", more)
-    code, out, _ = say("doctor", manifest, "--quick", "--workers", 0, "--k", 5, "--json")
+    code, out, _ = say("doctor", manifest, "--quick", "--workers", 0, "--json")
     assert code == 1
     faults = {finding["fault"]: finding for finding in json.loads(out)["findings"]}
     assert "folder of another class" not in faults
     prints(faults["one file, two labels"]["detail"], "green; red and red")
-    prints(faults["too few items"]["detail"], "K is 5")
     code, out, _ = say("doctor", manifest, "--quick", "--workers", 0, "--fix", tmp_path / "clean.csv")
     clean = read_dataset(tmp_path / "clean.csv")
     assert (clean.several, len(clean)) == (True, 8)

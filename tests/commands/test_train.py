@@ -136,7 +136,6 @@ def test_a_text_probe_predicts_and_is_edited(
     assert torch.equal(wider.weight[:-1], head.weight)
     assert torch.isclose(wider.weight[-1].norm(), 1.25 * head.weight.norm(dim=1).mean())
     assert "red" in works("predict", tmp_path / "wider", red, "--workers", 0)[0]
-    refused("linear", "classes", run, "merge", "blue", "red", "--into", "colour", "--out", tmp_path / "none")
     assert torch.equal(after.with_classes(["a tree", "a house"]).head.center, head.center)
 
 

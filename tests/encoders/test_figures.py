@@ -1,11 +1,7 @@
-"""Published encoders: a table whose rows can be loaded, and the best within a parameter budget."""
+"""Published encoders: a table whose rows can be loaded."""
 
-import pytest
-
-from messages import refuses
-from texthead.encoders.figures import FIGURE_SOURCES, EncoderFigures, best_under, figures_of, published_figures
+from texthead.encoders.figures import FIGURE_SOURCES, EncoderFigures, figures_of, published_figures
 from texthead.encoders.load import known_encoders, published_encoders
-from texthead.errors import EncoderError
 
 
 def test_figures_name_encoder_and_source() -> None:
@@ -42,25 +38,3 @@ def test_figures_of_weights_and_architecture() -> None:
     unknown = figures_of("grid:...", "package grids")
     assert unknown == EncoderFigures(source="grid:...", weights="package grids")
     assert unknown.download is None
-
-
-def test_the_best_under_a_number_of_parameters() -> None:
-    listed = published_encoders()
-    result = best_under(listed, "100M", "imagenet")
-    assert [encoder.source for encoder in result[:2]] == [
-        "openclip:MobileCLIP2-S2/dfndr2b",
-        "openclip:MobileCLIP-S2/datacompdr",
-    ]
-    for limit in ("100000k", "0.1B", "0.1g", "100000000"):
-        assert best_under(listed, limit, "imagenet") == result
-    videos = best_under(listed, "700M", "kinetics")
-    assert videos[0].source == "openclip:PE-Core-L-14-336/meta"
-    assert {encoder.kind for encoder in videos} == {"image-text", "video-text"}
-    assert all((encoder.parameters or 0) <= 7e8 for encoder in videos)
-    assert best_under(listed, "1M", "imagenet") == []
-
-
-@pytest.mark.parametrize("limit", ["", "0", "0.0M", "-1M", "M", "1T", "1e8", "many", "1.M", "\u0661M"])
-def test_a_number_of_parameters_that_is_none(limit: str) -> None:
-    with refuses(EncoderError, repr(limit), "100M"):
-        best_under([], limit, "imagenet")

@@ -2,7 +2,7 @@
 
 bulk          predictions of millions of files on Ray
 checkpoints   runs from published checkpoints of Text4Vis, BIKE and others
-classes       add, rename, remove and merge the classes of a run
+classes       add, rename and remove the classes of a run
 demo          the demo: drawn videos, and heads compared on them
 doctor        check a data set before training
 estimator     a scikit-learn estimator on files

@@ -3,7 +3,7 @@
 main         find a command by its name and run it
 parser       parse a command line; errors on one line
 options      options of several commands
-recipe_file  recipes by name or from a YAML file, with changes
+recipe_file  recipes by name or from a YAML file
 flag_names   parameters in messages, as flags
 console      print results, notes, JSON and the next command
 outputs      checks of output paths before a command runs

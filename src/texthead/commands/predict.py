@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 from texthead.cli import console
 from texthead.cli.flag_names import with_flags
 from texthead.cli.model import ModelOptions, noted_calibration
-from texthead.cli.options import ProtocolOptions, ReadingOptions, run_argument
+from texthead.cli.options import ReadingOptions, ViewOptions, run_argument
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import PositiveInt, argument, option
 from texthead.errors import DataError, listed, on_one_line
@@ -31,26 +31,17 @@ if TYPE_CHECKING:
 class Predict:
     """Predict the classes of videos and images.
 
-    With a run, choose among its classes, or those of --classes; without a run, --classes is required and the encoder
-    compares the files with the class names (zero-shot). match.mp4#t=3,7.5 is a part of a video, in seconds.
-
-    The exit code is 1 if some of the files cannot be read: the others are predicted, and these are named on standard
-    error. With --skip-unreadable it is 0.
+    With a run, choose among its classes, or those of --classes; without a run, --classes is required (zero-shot).
+    match.mp4#t=3,7.5 is a part of a video, in seconds; 'folder/*' is one clip of frames. The exit code is 1 if files
+    cannot be read, which are listed, and 0 with --skip-unreadable.
 
     Args:
-        inputs: a run folder or hub:ORG/NAME, then files and folders; or only files and folders
-        at_least: probability that an answer must reach, 0-1: the most specific name that does, of a run with a tree
-            also a broader name, else none of these
-        top: number of classes to print per file (default: 5; with more than five files 2, on one line)
-        sets: also print each file's prediction set, which contains the correct class at the rate given to texthead
-            calibrate --coverage
-        frame_template: read a folder as one clip whose frames have such names: img_{:05d}.jpg, or * (any name, natural
-            order)
-        unlabelled: folder of files like those to predict; all are scored as one batch, in which similar files help
-            each other
-        out: file to write the predictions to as they come, instead of printing them: a CSV with a row per class
-            (path,rank,name,probability,error), or JSON lines with an object per file; files already in it are not
-            predicted again
+        inputs: a run folder or hub:ORG/NAME, then files and folders; or only these
+        top: classes per file (default: 5; for more than five files 2)
+        sets: also print sets that hold the right class as often as calibrated
+        at_least: probability that an answer must reach, 0-1
+        unlabelled: files like those to predict, scored with them as one batch
+        out: file to write predictions to, as they come: .csv or .jsonl
     """
 
     JSON: ClassVar = (
@@ -63,11 +54,10 @@ class Predict:
     model: ModelOptions = ModelOptions()
     top: PositiveInt | None = option(None, "N")
     sets: bool = False
-    at_least: float | None = option(None, "PROBABILITY")
-    unlabelled: str | None = option(None, "FOLDER")
-    frame_template: str | None = option(None, "NAME")
-    protocol: ProtocolOptions = ProtocolOptions()
-    out: str | None = option(None, "FILE.csv|.jsonl")
+    at_least: float | None = option(None, "P")
+    unlabelled: str | None = option(None, "FILES")
+    protocol: ViewOptions = ViewOptions()
+    out: str | None = option(None, "FILE")
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
@@ -91,7 +81,7 @@ class Predict:
         calibration = None if self.unlabelled else noted_calibration(model, protocol)
         if self.at_least is not None:
             calibration = answering(model, protocol, self.at_least, refined=self.unlabelled is not None)
-        others = _inputs([self.unlabelled], self.frame_template) if self.unlabelled else []
+        others = [self.unlabelled] if self.unlabelled else []
         reading = replace(self.files.reading([*inputs, *others]), skip_unreadable=True)
         unreadable: list[str] = []
         options = {"top": self.top or _TOP, "sets": self.sets, "at_least": self.at_least, "unlabelled": others}
@@ -140,7 +130,7 @@ class Predict:
                     "column 'path', or a .txt with one path per line"
                 )
             MediaPath(path).check()
-        return run, _inputs(rest, self.frame_template)
+        return run, [*rest]
 
     def _open(self, calibration: "Calibration | None", *, several: bool) -> "PredictionFile":
         """Return the file to write predictions to; print how many it has."""
@@ -221,23 +211,6 @@ _FEW_FILES = 5
 
 # Endings of lists of files.
 _LISTS = (".csv", ".tsv", ".txt")
-
-
-def _inputs(inputs: Sequence[str], template: str | None) -> list[str | Path]:
-    """Return the inputs; with a template, folders become the clips of frames in them."""
-    from texthead.media.frame_folder import clips_below, is_frame_template
-
-    if template is None:
-        return [*inputs]
-    if not is_frame_template(template):
-        raise DataError(
-            "--frame-template must be * or have a place for the frame's number, such as img_{:05d}.jpg, "
-            f"got {template!r}"
-        )
-    paths: list[str | Path] = []
-    for each in inputs:
-        paths += clips_below(Path(each), template) if Path(each).is_dir() else [each]
-    return paths
 
 
 def _line(p: "Prediction") -> str:

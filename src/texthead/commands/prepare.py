@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import DataOptions, default_workers
+from texthead.cli.options import default_workers
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
 from texthead.data.sources import check_source
@@ -20,25 +20,24 @@ class Prepare:
     shard.
 
     Args:
-        data: labelled items: class folders, CSV or TSV, a .txt list, shards that texthead prepare wrote, or
-            datasets:FOLDER_OR_ID (Hugging Face)
-        out: the folder of shards to make or to continue
+        data: class folders, a CSV (path,label) or a YAML file
+        out: folder of shards to make or to continue
         frames: frames per clip, evenly placed
-        short_side: short side in pixels that larger frames are scaled down to
+        short_side: short side, in pixels, that larger frames are scaled to
         quality: JPEG quality, 1-95
-        skip_unreadable: leave out and list files that cannot be read
-        workers: number of processes, each of which writes a shard at a time
+        skip_unreadable: skip and list files that cannot be read
+        workers: processes that decode files (default: up to 8)
     """
 
     JSON: ClassVar = "shards, clips, bytes, parts, finished_before, unreadable [path, error]"
 
     data: str = argument("DATA")
     out: str = option(metavar="SHARDS")
-    frames: PositiveInt = 32
-    short_side: PositiveInt = 256
-    quality: PositiveInt = 85
+    frames: PositiveInt = option(32, "N")
+    short_side: PositiveInt = option(256, "N")
+    quality: PositiveInt = option(85, "N")
     skip_unreadable: bool = False
-    workers: NonNegativeInt = option(default_workers)
+    workers: NonNegativeInt | None = option(None, "N")
 
     def check(self) -> None:
         """Raise DataError if DATA does not exist, or --out cannot be written."""
@@ -48,13 +47,16 @@ class Prepare:
     def __call__(self) -> None:
         console.doing(f"reading {self.data}")
         from texthead.data import prepare as shards
+        from texthead.data.reading import read_dataset
         from texthead.media.shard import INDEX
 
         out = Path(self.out)
         wanted = shards.ShardOptions(self.frames, self.short_side, self.quality)
-        dataset = DataOptions().read_noted(self.data)
+        dataset = read_dataset(self.data)
+        console.say_notes(*dataset.notes)
+        workers = default_workers() if self.workers is None else self.workers
         done = shards.prepare(
-            dataset, out, wanted, workers=self.workers, skip_unreadable=self.skip_unreadable, reporter=console.reporter
+            dataset, out, wanted, workers=workers, skip_unreadable=self.skip_unreadable, reporter=console.reporter
         )
         for path, problem in done.unreadable:
             console.problems().print(f"not prepared: {path}: {problem}")

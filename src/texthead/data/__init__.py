@@ -3,6 +3,7 @@
 dataset          items with labels, splits and groups
 labels           what items are labelled with: one class each, or several; the shares of classes
 sources          check that a data source exists, without reading it
+data_file        the YAML file that describes data
 reading          read a dataset from class folders, a manifest, a list, shards or a hub
 rows             rows of tables -> items
 data_file        data sets described by a YAML file

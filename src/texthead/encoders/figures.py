@@ -9,16 +9,9 @@ mteb loads them too: mteb/models/model_implementations/videoprism_models.py).
 """
 
 import csv
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
-
-from texthead.errors import EncoderError
-
-By = Literal["imagenet", "kinetics"]
 
 # Sources of the accuracies, by their names in the table.
 FIGURE_SOURCES = {
@@ -29,8 +22,6 @@ FIGURE_SOURCES = {
     "siglip2": "https://github.com/google-research/big_vision/blob/main/big_vision/configs/proj/image_text/README_siglip2.md",
     "videoprism": "https://github.com/google-deepmind/videoprism",
 }
-
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9}
 
 # Bytes of a parameter in float32.
 _BYTES = 4
@@ -65,6 +56,7 @@ class EncoderFigures:
         kinetics: zero-shot top-1 on Kinetics-400, in percent.
         figures: source of these accuracies, a key of `FIGURE_SOURCES`.
         licence: licence of the weights.
+        here: whether the weights are on this machine.
     """
 
     source: str
@@ -76,6 +68,7 @@ class EncoderFigures:
     kinetics: float | None = None
     figures: str = ""
     licence: str = ""
+    here: bool = False
 
     @property
     def download(self) -> int | None:
@@ -100,7 +93,7 @@ def published_figures() -> dict[str, dict[str, str]]:
     return {row["source"]: {key: value for key, value in row.items() if value} for row in rows}
 
 
-def figures_of(source: str, weights: str = "") -> EncoderFigures:
+def figures_of(source: str, weights: str = "", *, here: bool = False) -> EncoderFigures:
     """Return the published facts on a source, from the rows of its architecture and its weights."""
     # The tag sets the activation, so both names of an architecture give the same encoder.
     plain = source.replace("-quickgelu/", "/")
@@ -116,36 +109,5 @@ def figures_of(source: str, weights: str = "") -> EncoderFigures:
         kinetics=float(cells["kinetics"]) if "kinetics" in cells else None,
         figures=cells.get("figures", ""),
         licence=cells.get("licence", ""),
+        here=here,
     )
-
-
-def best_under(encoders: Iterable[EncoderFigures], limit: str, by: By) -> list[EncoderFigures]:
-    """Return the encoders with a published accuracy and at most `limit` parameters, best first.
-
-    Args:
-        limit: number of parameters, such as "100M".
-        by: dataset of the accuracy.
-
-    Raises:
-        EncoderError: `limit` is not a number of parameters.
-    """
-    most = _count(limit)
-    fitting = [
-        encoder
-        for encoder in encoders
-        if getattr(encoder, by) is not None
-        and encoder.parameters is not None
-        and encoder.parameters <= most
-        and "-quickgelu/" not in encoder.source
-    ]
-    return sorted(fitting, key=lambda encoder: (-getattr(encoder, by), encoder.parameters))
-
-
-def _count(text: str) -> float:
-    """Return the number that "100M" or "1.5B" stands for."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGB]?)", text.strip().upper(), re.ASCII)
-    if match is None or not float(match[1]):
-        raise EncoderError(
-            f"`best_under` must be a number of parameters above 0, written as 100M, 1.5B or 400000, got {text!r}"
-        )
-    return float(match[1]) * _UNITS[match[2]]

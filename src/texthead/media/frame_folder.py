@@ -32,19 +32,6 @@ def frame_file(path: Path, number: int) -> Path:
     return path.parent / f"{before}{number:0{width or 1}d}{after}"
 
 
-def clips_below(folder: Path, template: str) -> list[Path]:
-    """Return the clips in a folder: the folder itself if it has files that match, else its subfolders that do.
-
-    Raises:
-        MediaError: neither the folder nor its subfolders have a matching file.
-    """
-    folders = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    clips = [clip for each in folders if _matching(clip := Path(f"{each}/{template}"))]
-    if not clips:
-        raise MediaError(folder, f"no file in it or in its subfolders matches {template}; check both")
-    return clips[:1] if clips[0].parent == folder else clips
-
-
 def _numbers(path: Path) -> dict[int, str]:
     """Return the file names that match a template, by frame number, from one listing of the folder."""
     before, width, after = _NUMBER.split(path.name)

@@ -29,7 +29,6 @@ class Head(nn.Module):
         of_text: whether `start` needs a text encoder.
         items: training items per class whose features `start` needs.
         frozen: whether the rows stay fixed in training.
-        lengths_count: whether the length of a row affects the scores.
         several: whether each class is a yes-or-no question (`SeveralHead`); else a file has one class.
         weight: one row per class.
         center: subtracted from the features before they are normalised; None subtracts nothing.
@@ -45,7 +44,6 @@ class Head(nn.Module):
     of_text: ClassVar[bool] = False
     items: ClassVar[int] = 0
     frozen: ClassVar[bool] = False
-    lengths_count: ClassVar[bool] = False
     several: ClassVar[bool] = False
     weight: Tensor
     center: Tensor | None
@@ -280,8 +278,6 @@ class LinearHead(Head):
     Source: Eq. 1, exactly.
     """
 
-    lengths_count = True
-
     def __init__(self, dim: int, *, names: Sequence[str], generator: torch.Generator | None = None, bias: bool = False):
         super().__init__(names, "linear")
         bound = 1 / math.sqrt(dim)
@@ -331,8 +327,6 @@ class ProbeHead(Head):
     Raises:
         DataError: names and rows differ in number.
     """
-
-    lengths_count = True
 
     def __init__(
         self,

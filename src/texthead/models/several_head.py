@@ -31,9 +31,8 @@ class SeveralHead(Head):
     several = True
     thresholds: Tensor
     weight, center, text_source, text_map = map(_inner, ("weight", "center", "text_source", "text_map"))
-    kind = _inner("kind")
+    kind, frozen = map(_inner, ("kind", "frozen"))
     title, scale, takes_text = map(_inner, ("title", "scale", "takes_text"))  # pyright: ignore[reportIncompatibleMethodOverride]
-    frozen, lengths_count = map(_inner, ("frozen", "lengths_count"))
 
     def __init__(self, head: Head, *, bias: Float[Tensor, " classes"], thresholds: Float[Tensor, " classes"]):
         nn.Module.__init__(self)  # All else belongs to the head inside.

@@ -7,7 +7,6 @@ from texthead.data.dataset import Dataset, Split
 from texthead.features.reading import Reading
 from texthead.parallel.progress import Reporter
 from texthead.prediction.run_evaluation import RunEvaluation, evaluate_run
-from texthead.report.mistakes import Examples as Examples
 from texthead.report.mistakes import mistake_strips
 from texthead.report.probabilities import calibration_report
 from texthead.report.run_page import write_report
@@ -31,7 +30,6 @@ def report_run(
     *,
     out: str | Path | None = None,
     split: Split | None = None,
-    examples: Examples = Examples(),
     baselines: When = "auto",
     reporter: Reporter = Reporter(),
 ) -> RunReport:
@@ -42,7 +40,6 @@ def report_run(
         reading: with a cache, the next report encodes nothing again.
         out: the HTML file; None for `report.html` in the run folder.
         split: as in `evaluate_run`.
-        examples: the predictions to show.
         baselines: when to score zero-shot and a probe too.
         reporter: gets progress, messages, and as events the `EvaluationPlan` and the scores.
 
@@ -69,7 +66,7 @@ def report_run(
     )
     reporter.event(scores)
     reliability = calibration_report(scores.raw, calibration=calibration, lines=lines)
-    strips = mistake_strips(scores.raw, protocol, examples, run.model, engine=reading.engine, reporter=reporter)
+    strips = mistake_strips(scores.raw, protocol, model=run.model, engine=reading.engine, reporter=reporter)
     sections = {"strips": strips, "calibration_report": reliability, "answers": scores.answers}
     write_report(path, run.folder, run.model, records, scores.table, **sections)
     return RunReport(path, scores)

@@ -59,10 +59,9 @@ def logits(model: Any, clips: Tensor) -> Tensor:
 @torch.inference_mode()
 def test_a_run_of_a_classifier_has_its_logits(kind: str, tmp_path: Path) -> None:
     published = classifier(tmp_path / "model", kind)
-    _, labels = import_classifier(f"hf:{tmp_path / 'model'}", tmp_path / "run", clean=True)
+    _, labels = import_classifier(f"hf:{tmp_path / 'model'}", tmp_path / "run")
     run = load_run(tmp_path / "run")
     assert (labels, run.labels) == (NAMES, tuple(NAMES))
-    assert [entry["name"] for entry in run.classes["classes"]][2] == "push up"
     clips = noise(2, FRAMES, 3, 32, 32)
     assert torch.allclose(run.model(clips), logits(published, clips), atol=1e-4)
     modules = {"vjepa2": VJEPA2Pool, "videomae": NormedMean, "videomae-first": FirstToken}

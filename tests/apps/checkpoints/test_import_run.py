@@ -295,10 +295,7 @@ def import_file(works, classes: Path, tmp_path: Path) -> Callable[..., str]:
 def predict(works, video: Path, tmp_path: Path) -> Callable[..., Tensor]:
     """Return a function that predicts the video with the run and returns the probabilities of NAMES."""
 
-    def run(*options: object, folder: str = "run", again: bool = False) -> Tensor:
-        if again:  # The command line writes labels as words.
-            answers = th.predict(load_run(tmp_path / folder).with_classes(NAMES), [video], top=3)
-            return torch.tensor([dict(answers[0].top)[name] for name in NAMES])
+    def run(*options: object, folder: str = "run") -> Tensor:
         (entry,) = json.loads(works("predict", tmp_path / folder, video, "--json", "--top", 3, *options)[0])
         probabilities = {each["name"]: each["probability"] for each in entry["top"]}
         return torch.tensor([probabilities[name] for name in NAMES])
@@ -306,7 +303,13 @@ def predict(works, video: Path, tmp_path: Path) -> Callable[..., Tensor]:
     return run
 
 
-FOUR = ("--frames", 4, "--resize", 48)
+def with_own_names(folder: Path, video: Path) -> Tensor:
+    """Return the probabilities of NAMES, encoded again as they are."""
+    top = dict(th.predict(load_run(folder).with_classes(NAMES), [video], top=3)[0].top)
+    return torch.tensor([top[name] for name in NAMES])
+
+
+FOUR = ("--frames", 4, "--set", "resize=48")
 FIRST = [i * 19 // 4 for i in range(4)]  # 0 4 9 14
 CENTRE = [2, 7, 11, 16]  # the centres of segments of 4.75 frames
 MIDDLE = [1, 6, 11, 16]  # the middle frame of each segment
@@ -316,7 +319,7 @@ PERSON, PHOTO = "a video of a person {}.", "a photo of a {}."
 @torch.no_grad()
 def test_text4vis(tmp_path: Path, video: Path, base, import_file, predict) -> None:
     w = text4vis(tmp_path / "k400-vitb-16-f4.pt", TINY)
-    err = import_file(tmp_path / "k400-vitb-16-f4.pt", "--encoder", base[0], "--resize", 48)
+    err = import_file(tmp_path / "k400-vitb-16-f4.pt", "--encoder", base[0], "--set", "resize=48")
     for part in ("text4vis", "4 frames", "logit scale 100"):
         prints(err, part)
     rows = text_rows(base[1], PERSON)
@@ -374,7 +377,7 @@ def test_text4vis_modules_with_and_without_a_transformer(
     ("interaction", "transformer"), [(None, True), ("dp", False), ("dp", True), ("vcs", False), ("vcs", True)]
 )
 def test_text4vis_by_matching_and_four_configurations_of_bike(
-    tmp_path: Path, import_file, refused_file, predict, interaction: str | None, transformer: bool
+    tmp_path: Path, video: Path, import_file, refused_file, predict, interaction: str | None, transformer: bool
 ) -> None:
     """The keys are the same, and do not show how BIKE compares frames with text."""
     path, head = tmp_path / "x.pt", fusion(TINY, 9) if transformer else {}
@@ -394,15 +397,14 @@ def test_text4vis_by_matching_and_four_configurations_of_bike(
     scores = run.model(clips) / 100
     assert torch.allclose(scores, cosines.pop(interaction or "dp"), atol=1e-5)
     assert not torch.allclose(scores, cosines.popitem()[1], atol=1e-3)
-    own_names = predict(again=True)
-    assert torch.allclose(own_names, predict(), atol=1e-4)
+    assert torch.allclose(with_own_names(tmp_path / "run", video), predict(), atol=1e-4)
 
 
 def test_interactions_are_bike_s_and_spotting_has_one_template(tmp_path: Path, refused_file) -> None:
     save_model(tmp_path / "x.pt", clip(TINY, 0), fusion_model_state_dict=fusion(TINY, 9))
     (tmp_path / "two.txt").write_text("a video of {}\na clip of {}\n")
     spotted = ("--interaction", "vcs")
-    refused_file("template", tmp_path / "x.pt", "--kind", "bike", *spotted, "--template", tmp_path / "two.txt")
+    refused_file("template", tmp_path / "x.pt", "--kind", "bike", *spotted, "--set", f"template={tmp_path / 'two.txt'}")
     refused_file(("interaction", "text4vis-nce"), tmp_path / "x.pt", "--kind", "text4vis-nce", *spotted)
 
 
@@ -410,7 +412,7 @@ def test_interactions_are_bike_s_and_spotting_has_one_template(tmp_path: Path, r
 @torch.no_grad()
 def test_actionclip(tmp_path: Path, video: Path, import_file, predict) -> None:
     w, head = actionclip(tmp_path / "vit-32-4f.pt", TINY)
-    import_file(tmp_path / "vit-32-4f.pt", "--resize", 48)
+    import_file(tmp_path / "vit-32-4f.pt", "--set", "resize=48")
     head = below(head, "module.")
     frames = encode_image(w, looked_at(video, MIDDLE, [(8, 8)], 32, CLIP_PIXELS)[0])[None]
     feature = unit(transf(head, frames, 2))
@@ -419,15 +421,14 @@ def test_actionclip(tmp_path: Path, video: Path, import_file, predict) -> None:
     expected = torch.stack(each).mean(0)
     assert torch.allclose(predict(), expected, atol=1e-4)
     # Other names use the file's own text tower, with the same templates.
-    again = predict(again=True)
-    assert torch.allclose(again, expected, atol=1e-4)
+    assert torch.allclose(with_own_names(tmp_path / "run", video), expected, atol=1e-4)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("template", [PHOTO, "{}"])
 def test_vifi_clip(tmp_path: Path, video: Path, base, import_file, predict, template: str) -> None:
     saved = vifi(tmp_path / "ckpt_epoch_10.pth", TINY)
-    own = [] if template == PHOTO else ["--template", template]
+    own = [] if template == PHOTO else ["--set", f"template={template}"]
     import_file(tmp_path / "ckpt_epoch_10.pth", "--encoder", base[0], *FOUR, *own)
     image, text = vifi_towers(saved, base[1]["token_embedding.weight"])
     rows = text_rows(text, template)
@@ -530,7 +531,7 @@ def test_resize_of_each_kind() -> None:
 
 
 @pytest.mark.slow
-def test_an_imported_run_lives_on_its_own(tmp_path: Path, import_file, predict, works) -> None:
+def test_an_imported_run_lives_on_its_own(tmp_path: Path, video: Path, import_file, predict, works) -> None:
     path, moved = tmp_path / "x-4f.pt", tmp_path / "moved"
     actionclip(path, TINY)
     import_file(path)
@@ -538,8 +539,7 @@ def test_an_imported_run_lives_on_its_own(tmp_path: Path, import_file, predict, 
     path.unlink()
     (tmp_path / "run").rename(moved)
     assert torch.equal(predict(folder="moved"), before)
-    own_names = predict(folder="moved", again=True)
-    assert torch.allclose(own_names, before, atol=1e-5)
+    assert torch.allclose(with_own_names(moved, video), before, atol=1e-5)
     for name, colour in zip(NAMES, ("red", "green", "blue"), strict=True):
         write_video(tmp_path / "data" / name / "a.mp4", colour)
     assert "2x3 views" in works("eval", moved, tmp_path / "data", "--views", "2x3", "--workers", 0)[0]
@@ -634,9 +634,11 @@ def test_unsupported_files_and_options_are_errors(tmp_path: Path, refused_file) 
     refused_file("text.pt", tmp_path / "text.pt")
     actionclip(path, TINY)
     for value in ("x", "inf"):
-        refused_file(("scale", f"'{value}'"), path, "--test-scale", value)
-    refused_file("'no place'", path, "--template", "no place")
-    refused_file(("resize", "31", "32"), path, "--resize", 31)
+        refused_file(("scale", f"'{value}'"), path, "--set", f"test_scale={value}")
+    refused_file("'no place'", path, "--set", "template=no place")
+    refused_file(("resize", "31", "32"), path, "--set", "resize=31")
+    refused_file(("pooling", "probabilities", "mean"), path, "--set", "pooling=mean")
+    refused_file(("pool=mean", "pooling"), path, "--set", "pool=mean")
     refused_file("frames", path, frames=None)
 
 

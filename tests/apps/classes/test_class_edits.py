@@ -15,7 +15,7 @@ from made import PIXELS, SPEC, noise, tiny_visual, write_image
 from messages import refuses
 from run_folders import RECIPE, changed, contents, put
 from text_models import bert, image_only
-from texthead.apps.classes.class_edits import add_classes, merge_classes, remove_classes, rename_class, save_classes
+from texthead.apps.classes.class_edits import add_classes, remove_classes, rename_class, save_classes
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders.load import load_encoder
 from texthead.encoders.pairing import pair
@@ -174,46 +174,16 @@ def test_removed_classes(make, head):
         remove_classes(after, ["a boat"])
 
 
-@pytest.mark.parametrize(("head", "kind"), [(FrozenHead, "text"), (TrainableHead, "text"), (FrozenHead, "normal")])
-@pytest.mark.parametrize(
-    ("merged", "into", "order"),
-    [
-        (["a cat", "a dog"], "pet", ("a boat", "pet")),
-        (["a dog", "a cat"], "a dog", ("a dog", "a boat")),
-        (["a boat", "a cat"], "a boat", ("a dog", "a boat")),
-        (["a cat", "a boat", "a dog"], "a dog", ("a dog",)),
-    ],
-)
-def test_merged_classes(make, head, kind, merged, into, order):
-    before = load_run(make(head, kind))
-    after = saved(merge_classes(before, merged, into))
-    assert after.labels == order
-    same(before, after, tuple(label for label in NAMES if label not in merged))
-    rows = F.normalize(before.model.head.weight.detach(), dim=-1)[[NAMES.index(label) for label in merged]]
-    expected = F.normalize(rows.mean(0), dim=-1)
-    assert torch.allclose(after.model.head.weight[order.index(into)], expected, atol=1e-6)
-    prompts = [f"a {label}." for label in merged] if kind == "text" else None
-    assert entry(after, into)["prompt"] == prompts
-    assert entry(after, into)["row"] == f"mean of {', '.join(merged)}"
-    assert entry(after, into)["name"] == into
-
-
-def test_prompts_of_merged_classes_are_one_list(folder):
-    run = rename_class(load_run(folder), "a cat", "cats", prompt=["a cat", "cat cat"])
-    assert entry(merge_classes(run, ["cats", "a dog"], "pets"), "pets")["prompt"] == ["a cat", "cat cat", "a a dog."]
-
-
 def test_edits_of_edits(folder):
     before = load_run(folder)
     run = remove_classes(rename_class(add_classes(before, ["tree"]), "tree", "oak"), ["a dog"])
-    run = saved(merge_classes(run, ["a cat", "oak"], "a cat"))
+    run = saved(run)
     assert read_json(run.folder / "classes.json")["edited"]["edits"] == [
         "added 'tree'",
         "renamed 'tree' to 'oak'",
         "removed 'a dog'",
-        "merged 'a cat', 'oak' into 'a cat'",
     ]
-    same(before, run, ("a boat",))
+    same(before, run, ("a cat", "a boat"))
     other = {k: v for k, v in load_file(run.folder / "model.safetensors").items() if k != "head.weight"}
     state = before.model.state_dict()
     assert len(other) == len(state) - 1
@@ -233,9 +203,6 @@ def test_no_text_row_beside_rows_that_are_none(make, head, kind):
         with refuses(RunError, run.folder, repr(kind)):
             edit()
     assert row_source(head_json(run.head), entry(run, "a cat")) == ("trained" if kind in ("cosine", "linear") else kind)
-    if head is LinearHead:
-        with refuses(RunError, run.folder, "linear"):
-            merge_classes(run, ["a cat", "a dog"], "pet")
 
 
 @pytest.mark.parametrize(
@@ -248,7 +215,6 @@ def test_no_text_row_beside_rows_that_are_none(make, head, kind):
         (lambda run: add_classes(run, ["x", "y"], prompts=["a tree"] * 2), ["'y'", "'x'"]),
         (lambda run: add_classes(run, ["x"], prompts=[[]]), ["'x'"]),
         (lambda run: add_classes(run, ["x"], prompts=[" "]), ["'x'"]),
-        (lambda run: add_classes(run, ["x"], template="a"), ["template", "'a'"]),
         (lambda run: rename_class(run, "a dgo", "x"), ["'a dgo'", "'a dog'"]),
         (lambda run: rename_class(run, "zebra", "x"), ["'zebra'", "a cat, a dog, a boat"]),
         (lambda run: rename_class(run, "a dog", "a cat"), ["'a cat'"]),
@@ -257,10 +223,6 @@ def test_no_text_row_beside_rows_that_are_none(make, head, kind):
         (lambda run: rename_class(run, "a dog", "x", prompt="a a cat."), ["'x'", "'a cat'"]),
         (lambda run: remove_classes(run, ["a cta"]), ["'a cat'"]),
         (lambda run: remove_classes(run, list(NAMES)), [3]),
-        (lambda run: merge_classes(run, ["a cat"], "x"), ["'a cat'"]),
-        (lambda run: merge_classes(run, ["a cat", "a cat"], "x"), ["'a cat'", 2]),
-        (lambda run: merge_classes(run, ["a cat", "a dog"], "a boat"), ["'a boat'"]),
-        (lambda run: merge_classes(run, ["a cat", "a doge"], "x"), ["'a dog'"]),
     ],
 )
 def test_what_cannot_be_edited(folder, edit, parts):
@@ -274,9 +236,8 @@ def test_a_head_with_more_than_rows_is_not_edited(folder):
 
     run = load_run(folder)
     run.model.head.__class__ = PrototypeHead
-    for change in (lambda: remove_classes(run, ["cat"]), lambda: merge_classes(run, ["cat", "dog"], "pet")):
-        with refuses(RunError, folder, "PrototypeHead"):
-            change()
+    with refuses(RunError, folder, "PrototypeHead"):
+        remove_classes(run, ["cat"])
 
 
 # A head of a package, which has a number for each class and inherits or defines `rows`.
@@ -307,14 +268,6 @@ def test_a_head_of_a_package_that_cannot_be_edited_is_one_line(tmp_path, install
     with refuses(RunError, run.folder, "OwnHead", "train again", part) as caught:
         remove_classes(run, ["a dog"])
     assert "\n" not in str(caught.value)
-
-
-def test_opposite_rows_have_no_mean(make, tmp_path):
-    row = noise(1, 256)
-    head = FrozenHead(torch.cat([row, -row, noise(1, 256, seed=2)]), names=NAMES)
-    run = load_run(put(tmp_path / "own", Recognizer(tiny_visual(), MeanPool(), head)))
-    with refuses(DataError, "'a cat', 'a dog'"):
-        merge_classes(run, ["a cat", "a dog"], "x")
 
 
 def test_other_classes_are_not_the_folder_s(folder):
@@ -350,9 +303,6 @@ def test_split_follows_renamed_classes(folder):
     split = read_json(last.folder / "split.json")
     assert (split["train_labels"], split["held_out_labels"]) == (["a dog", None], ["a boat"])
     assert (last.trained_on, last.trained_content) == (run.trained_on, run.trained_content)
-    merged = saved(merge_classes(run, ["hound", "a boat"], "either"))
-    split = read_json(merged.folder / "split.json")
-    assert (split["train_labels"], split["held_out_labels"]) == (["either", "a dog"], ["either"])
 
 
 def test_items_of_removed_classes(folder, tmp_path):
@@ -440,7 +390,7 @@ def behind(encoder) -> dict:
 
 def test_tuned_text_rows_refuse_untuned_row(make):
     run = replace(load_run(make()), text_tuned=True)
-    for edit in (lambda: add_classes(run, ["a kite"]), lambda: rename_class(run, "a cat", "a kite", encode=True)):
+    for edit in (lambda: add_classes(run, ["a kite"]), lambda: rename_class(run, "a cat", "a kite", prompt="a kite")):
         with refuses(RunError, run.folder, "text encoder"):
             edit()
     assert remove_classes(run, run.labels[:1]).labels == run.labels[1:]
@@ -484,7 +434,5 @@ def test_classes_of_several_labels_keep_bias_and_threshold(several: Path, tmp_pa
     assert (split["train_labels"], split["held_out_labels"]) == (["a puppy", "a puppy"], [""])
     with refuses(DataError, "a dog", "same embedding"):
         add_classes(run, ["dog"], prompts=["a a dog."])
-    with refuses(RunError, "several labels", "merge"):
-        merge_classes(run, ["a cat", "a dog"], "a pet")
     other = run.with_classes(["a bird", "a tree"])
     assert other.head.thresholds.tolist() == [1.0, 1.0]

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import texthead as th
 from messages import prints
 from texthead import predict
-from texthead.cli import main as cli
 from texthead.runs.run import load_run
 from worlds import images
 
@@ -24,10 +24,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return images(tmp_path_factory.mktemp("classes"), list(LABELS), 5)
 
 
-def train(data: Path, out: Path, *options: str) -> Path:
-    """Train a run on frozen features."""
-    plain = ["--size", "32", "--epochs", "2", "--workers", "0", "--baselines", "never"]
-    assert cli.main(["train", str(data), "--out", str(out), "--cache", str(out.parent / "c"), *plain, *options]) == 0
+def train(data: Path, out: Path, *, train_head: bool = False, **recipe: object) -> Path:
+    """Fine-tune a run with these values of its recipe."""
+    options = th.RunOptions(fine_tune=True, train_head=train_head, overrides={"size": 32, **recipe}, baselines="never")
+    th.train_run(th.read_dataset(data), out, options)
     return out
 
 
@@ -35,10 +35,9 @@ def train(data: Path, out: Path, *options: str) -> Path:
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A run with a frozen text head that recognises the colours, and one with a trained head."""
     root = tmp_path_factory.mktemp("runs")
-    rates = ["--epochs", "4", "--warmup", "1"]
     return {
-        "text": train(data, root / "text", *rates),
-        "trained": train(data, root / "trained", "--freeze-encoder", "--train-head"),
+        "text": train(data, root / "text", epochs=4, warmup=1.0),
+        "trained": train(data, root / "trained", epochs=2, freeze_encoder=True, train_head=True),
     }
 
 
@@ -102,58 +101,39 @@ def test_every_edit_from_start_to_end(run, data, works, edit):
     assert max(renamed, key=renamed.__getitem__) == "crimson"
     assert odds(renamed, "crimson", "blue") == pytest.approx(odds(before, "red", "blue"), abs=1e-3)
 
-    new, out, _ = edit(new, "rename", "archery", "shooting", "--encode", "--template", "a photo of {}")
+    new, out, _ = edit(new, "rename", "archery", "shooting", "--sentence", "a photo of shooting")
     prints(out, "'archery'", "'shooting'", "'a photo of shooting'")
-
-    new, out, _ = edit(new, "merge", "blue", "green", "--into", "cold")
-    prints(out, "'blue', 'green'", "'cold'", 6)
-    merged = new
-    new, out, _ = edit(new, "remove", "bow", "a boat")
-    prints(out, "'bow', 'a boat'", 4)
+    encoded = new
+    new, out, _ = edit(new, "remove", "bow", "a boat", "green")
+    prints(out, "'bow', 'a boat', 'green'", 4)
     last = predicted(works, new, path)
-    assert set(last) == {"crimson", "shooting", "a_kite", "cold"}
+    assert set(last) == {"crimson", "shooting", "a_kite", "blue"}
 
     out, _ = works("classes", new, "list")
     assert [line.split("│")[2].strip() for line in out.splitlines() if line.startswith("│")] == [
-        "crimson", "shooting", "a_kite", "cold",
+        "blue", "crimson", "shooting", "a_kite",
     ]  # fmt: skip
-    for value in ("a photo of shooting", "blue | green", "mean of blue, green", "'bow'", merged):
+    for value in ("a photo of shooting", "'bow'", encoded):
         assert str(value) in out
     listed = json.loads(works("classes", new, "list", "--json")[0])
     assert [(c["label"], c["name"], c["row"]) for c in listed["classes"]] == [
+        ("blue", "blue", "text"),
         ("crimson", "red", "text"),
         ("shooting", "shooting", "text"),
         ("a_kite", "a kite", "text"),
-        ("cold", "cold", "mean of blue, green"),
     ]
-    assert listed["edited"] == {"run": str(merged), "edits": ["removed 'bow', 'a boat'"]}
+    assert listed["edited"] == {"run": str(encoded), "edits": ["removed 'bow', 'a boat', 'green'"]}
     assert json.loads(works("classes", run, "list", "--json")[0])["edited"] is None
-    new, _, _ = edit(new, "rename", "cold", "cold", "--sentence", "something blue", "--sentence", "something green")
+    new, _, _ = edit(new, "rename", "blue", "blue", "--sentence", "something blue", "--sentence", "something green")
     assert "'something blue | something green'" in works("classes", new, "list")[0]
 
 
 @pytest.mark.slow
-def test_classes_from_a_file(run, edit, tmp_path, wrong):
-    (tmp_path / "more.json").write_text('{"archery": ["a bow", "an archer"], "a_kite": null, "boat": "a ship"}')
-    new, _, _ = edit(run, "add", "--from", tmp_path / "more.json", "--template", "a photo of {}")
-    (tmp_path / "names.txt").write_text("null\n[x]\n1: 2\n")
-    new, _, _ = edit(new, "add", "--from", tmp_path / "names.txt", "--names", "verbatim")
-    # Names that YAML would read as other values remain names, also on the command line.
-    new, _, _ = edit(new, "add", "1", "true")
+def test_names_that_read_as_other_values_stay_names(run, edit):
+    new, _, _ = edit(run, "add", "1", "true", "null")
     new, _, _ = edit(new, "rename", "1", "2.0")
     new, _, _ = edit(new, "remove", "null")
-    prompts = {c["label"]: c["prompt"] for c in json.loads((new / "classes.json").read_text())["classes"]}
-    assert prompts == {
-        "blue": "blue", "green": "green", "red": "red",
-        "archery": ["a bow", "an archer"], "a_kite": "a photo of a kite", "boat": "a ship",
-        "[x]": "[x]", "1: 2": "1: 2", "2.0": "1", "true": "true",
-    }  # fmt: skip
-    assert load_run(new).labels == tuple(prompts)
-    none = tmp_path / "none"
-    assert "'archery'" in wrong("classes", new, "add", "--from", tmp_path / "more.json", "--out", none)
-    (tmp_path / "x.json").write_text("[]")
-    assert "x.json" in wrong("classes", new, "add", "--from", tmp_path / "x.json", "--out", none)
-    assert not none.exists()
+    assert load_run(new).labels == (*LABELS, "2.0", "true")
 
 
 # --- heads that are not frozen text ------------------------------------------------------------------------------------
@@ -175,7 +155,7 @@ def score(
     works: Callable, run: Path, data: Path, out: Path, *options: object
 ) -> tuple[list[tuple[str, str]], str, str]:
     """Return (label and best name of each item, standard output, standard error) of an evaluation."""
-    text, err = works("eval", run, data, "--workers", 0, "--cache", run.parent / "c", "--out", out, *options)
+    text, err = works("eval", run, data, "--workers", 0, "--out", out, *options)
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
     return [(row["label"], row["predicted"]) for row in rows], text, err
 
@@ -193,20 +173,19 @@ def test_an_edited_run_is_scored_on_data_with_its_names(run, data, works, wrong,
     assert [label for label, _ in before] == [*LABELS]
     new, _, _ = edit(run, "rename", "red", "crimson")
     assert "(red)" in wrong("eval", new, data, "--workers", 0)
-    new, _, _ = edit(new, "merge", "blue", "green", "--into", "cold")
-    other = relabelled(data, {"blue": "cold", "green": "cold", "red": "crimson"}, tmp_path / "merged.csv")
-    merged, out, _ = score(works, new, other, tmp_path / "1.csv")
-    assert [label for label, _ in merged] == ["cold", "cold", "crimson"]
+    other = relabelled(data, {"blue": "blue", "green": "green", "red": "crimson"}, tmp_path / "renamed.csv")
+    renamed, out, _ = score(works, new, other, tmp_path / "1.csv")
+    assert [label for label, _ in renamed] == ["blue", "green", "crimson"]
     assert "labels alone" in out, "the training items have their new labels"
     more, _, _ = edit(new, "add", "a kite", "a boat")
     _, out, _ = score(works, more, other, tmp_path / "2.csv")
     assert "labels alone" in out, "classes without a training item score minus infinity there"
 
-    left, _, _ = edit(more, "remove", "cold")
+    left, _, _ = edit(more, "remove", "blue", "green")
     other = relabelled(data, {"red": "crimson"}, tmp_path / "left.csv")
     assert [label for label, _ in score(works, left, other, tmp_path / "3.csv")[0]] == ["crimson"]
     # The name is free again: the run's old items of that name do not belong to the new class.
-    free, _, _ = edit(left, "rename", "a boat", "cold")
+    free, _, _ = edit(left, "rename", "a boat", "blue")
     assert json.loads((free / "split.json").read_text())["train_labels"].count(None) == 8
     none, _, _ = edit(free, "remove", "crimson")
     other = relabelled(data, {"red": "a kite"}, tmp_path / "none.csv")
@@ -215,26 +194,23 @@ def test_an_edited_run_is_scored_on_data_with_its_names(run, data, works, wrong,
 
 
 @pytest.mark.slow
-def test_several_sentences_per_class(run, data, works, wrong, tmp_path):
-    path, own = tmp_path / "classes.json", tmp_path / "own.json"
+def test_several_sentences_per_class(run, data, works, tmp_path):
+    path = tmp_path / "classes.json"
     path.write_text('{"red": ["something red", "a red wall"], "blue": "a blue wall", "green": null}')
-    own.write_text('{"red": "a red wall", "blue": ["x"]}')
     item, quick = data / "red" / "0.png", ["--workers", 0]
     result = json.loads(works("predict", item, "--classes", path, "--json", *quick)[0])[0]["top"]
     assert {each["name"] for each in result} == {*LABELS}
-    ours = json.loads(works("predict", run, item, "--classes", path, "--json", "--template", "a {} thing", *quick)[0])
+    ours = json.loads(works("predict", run, item, "--classes", path, "--json", *quick)[0])
     direct = load_run(run).with_classes(
-        ["red", "blue", "green"], prompts=[["something red", "a red wall"], "a blue wall", "a green thing"]
+        ["red", "blue", "green"], prompts=[["something red", "a red wall"], "a blue wall", "green"]
     )
-    assert direct.model.head.prompts == (("something red", "a red wall"), "a blue wall", "a green thing")
+    assert direct.model.head.prompts == (("something red", "a red wall"), "a blue wall", "green")
     for name, value in predict(direct, [item])[0].top:
         assert {each["name"]: each["probability"] for each in ours[0]["top"]}[name] == pytest.approx(value, abs=1e-5)
     rows, out, err = score(works, run, data, tmp_path / "eval.csv", "--classes", path)
     assert len(rows) == 3
     assert err == ""
     assert "names alone" in out
-    for command in (["predict", run, item], ["eval", run, data]):
-        assert "template 'a {}'" in wrong(*command, "--classes", own, "--template", "a {}", *quick)
 
 
 # --- user errors -----------------------------------------------------------------------------------------------------
@@ -245,17 +221,12 @@ def test_several_sentences_per_class(run, data, works, wrong, tmp_path):
     [
         ([], "RUN"),
         (["list", "--jsn"], "--json"),
-        (["add"], "--from"),
-        (["add", "x", "--from", "y.txt"], "--from"),
-        (["add", "--from", "y.json"], "--from y.json"),
-        (["add", "--from", "y.txt", "--sentence", "z"], "--sentence"),
+        (["add"], "NAME"),
         (["add", "x", "y", "--sentence", "z"], "--sentence"),
-        (["add", "x", "--sentence", "z", "--template", "a {}"], "template 'a {}'"),
         (["rename", "red"], "NEW"),
-        (["rename", "red", "x", "--template", "a {}"], "--encode"),
+        (["rename", "red", "red"], "'red'"),
         (["remove"], "NAME"),
         (["remove", "gren"], "'green'"),
-        (["merge", "red", "blue"], "--into"),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(run, wrong, tmp_path, arguments, part):
@@ -272,6 +243,6 @@ def test_an_edit_needs_a_folder_of_its_own(run, wrong):
 
 
 def test_no_action_and_no_run(trained, wrong, data):
-    assert "list, add, rename, remove or merge" in wrong("classes", trained["text"], "lst")
+    assert "list, add, rename or remove" in wrong("classes", trained["text"], "lst")
     assert "recipe.json" in wrong("classes", data, "list")
     assert "RUN" in wrong("classes")

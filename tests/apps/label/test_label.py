@@ -34,7 +34,7 @@ def asked(output: str) -> list[dict[str, str]]:
 
 @pytest.mark.slow
 def test_next_files_by_names_then_labels(folder: Path, works, tmp_path: Path) -> None:
-    options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
+    options = ("--classes", "red,green,blue")
     out, err = works("label", folder, *options, "--next", 6)
     prints(err, "0 of 18 files")
     first = asked(out)
@@ -53,7 +53,7 @@ def test_next_files_by_names_then_labels(folder: Path, works, tmp_path: Path) ->
     later = asked(out)
     assert {row["path"] for row in later} | {row["path"] for row in first} == {str(p) for p in folder.iterdir()}
     assert len(later) == 12, "no more than there are"
-    pool = th.label_pool(folder, COLOURS, labels, reading=th.Reading(cache=tmp_path / "cache"))
+    pool = th.label_pool(folder, COLOURS, labels, reading=th.Reading(cache=True))
     assert [(str(path), guess) for path, guess, _ in pool.next(20)] == [(row["path"], row["guess"]) for row in later]
     # A label that is not among the names becomes another class.
     labels.write_text(labels.read_text().replace(",red", ",crimson").replace(",green", ",gren"))
@@ -66,7 +66,7 @@ def test_a_manifest_of_groups_and_what_is_refused(folder: Path, works, refused, 
     manifest = tmp_path / "files.csv"
     names = [f"files/{index:02d}.png,{'one' if index else 'other'}" for index in range(18)]
     manifest.write_text("\n".join(["path,group", *names]) + "\n")
-    options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
+    options = ("--classes", "red,green,blue")
     rows = asked(works("label", manifest, *options, "--next", 2)[0])
     assert str(folder / "00.png") in {row["path"] for row in rows}, "the one file of the other group"
     labels = tmp_path / "labels.csv"
@@ -77,13 +77,12 @@ def test_a_manifest_of_groups_and_what_is_refused(folder: Path, works, refused, 
     refused("--classes", "label", folder, "--next", 3)
     refused(".csv", "label", folder, *options, "--out", tmp_path / "labels.txt")
     broken = write_broken(folder / "broken.mp4")
-    refused(broken.name, "label", folder, *options, "--next", 1)
-    prints(works("label", folder, *options, "--next", 1, "--skip-unreadable")[1], broken.name)
+    prints(works("label", folder, *options, "--next", 1)[1], broken.name)
 
 
 @pytest.mark.slow
-def test_next_files_for_several_labels(folder: Path, works, refused, tmp_path: Path) -> None:
-    options = ("--classes", "red,green,blue", "--cache", tmp_path / "cache", "--workers", 0)
+def test_next_files_for_several_labels(folder: Path, works, refused, tmp_path: Path, monkeypatch) -> None:
+    options = ("--classes", "red,green,blue")
     labels = tmp_path / "labels.csv"
     labels.write_text("path,labels\n" + "".join(f"files/{i:02d}.png,{COLOURS[i % 3]}; a square\n" for i in range(9)))
     out, err = works("label", folder, *options, "--out", labels, "--next", 9)
@@ -93,9 +92,10 @@ def test_next_files_for_several_labels(folder: Path, works, refused, tmp_path: P
     assert {Path(row["path"]).name for row in rows} == {f"{index:02d}.png" for index in range(9, 18)}
     assert all("a square" in row["guess"].split("; ") for row in rows)
     assert all(0.5 <= float(row["probability"]) <= 1 for row in rows)
-    assert asked(works("label", folder, *options, "--several", "--out", labels, "--next", 9)[0]) == rows
+    assert asked(works("label", folder, *options, "--multilabel", "--out", labels, "--next", 9)[0]) == rows
     labels.write_text("path,label\nfiles/00.png,red\n")
-    refused("--several", "label", folder, *options, "--several", "--out", labels, "--next", 1)
+    refused("--multilabel", "label", folder, *options, "--multilabel", "--out", labels, "--next", 1)
     cache = tmp_path / "unused"
-    refused("no class", "label", folder, "--out", tmp_path / "new.csv", "--next", 1, "--cache", cache)
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(cache))
+    refused("no class", "label", folder, "--out", tmp_path / "new.csv", "--next", 1)
     assert not cache.exists(), "nothing was encoded"

@@ -28,17 +28,14 @@ class Bulk:
     --skip-unreadable it is 0.
 
     Args:
-        inputs: a run folder or hub:ORG/NAME (or --classes instead), then the files to predict: CSV or TSV with a column
-            path (and start and end of parts, in seconds), .txt with one path per line, a folder, or shards that
-            texthead prepare wrote
+        inputs: a run folder or hub:ORG/NAME, then a CSV (path), .txt list, folder or shards
         out: folder to write the predictions to
-        classes: class names to choose from: "a helicopter, a bird", names.txt or classes.json; required without RUN
-        top: number of classes per file
-        sets: also write each file's prediction set, which contains the correct class at the rate given to texthead
-            calibrate --coverage
-        processes: number of processes that encode (default: one per GPU, or without any one per two processors)
-        batch: number of files encoded at once; more is faster and may change the last digits
-        skip_unreadable: exit with 0 although files cannot be read
+        classes: class names: "a, b", names.txt or classes.json
+        top: classes per file
+        sets: also write sets that hold the right class as often as calibrated
+        processes: processes that encode (default: one per GPU or two cores)
+        batch: files encoded at once; more may change the last digits
+        skip_unreadable: skip and list files that cannot be read
     """
 
     JSON: ClassVar = "out, files, before, unreadable"
@@ -48,10 +45,10 @@ class Bulk:
     inputs: list[str] = argument("RUN_OR_FILES", nargs="+", read=run_argument)
     out: str = option(metavar="FOLDER")
     classes: str | None = option(None, "NAMES")
-    top: PositiveInt = 5
+    top: PositiveInt = option(5, "N")
     sets: bool = False
     processes: PositiveInt | None = option(None, "N")
-    batch: PositiveInt = 1
+    batch: PositiveInt = option(1, "N")
     skip_unreadable: bool = False
 
     def check(self) -> None:

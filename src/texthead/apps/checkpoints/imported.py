@@ -34,7 +34,7 @@ from texthead.media import MediaPath
 from texthead.models import Head, LinearHead, Recognizer, Temporal, TokenConv, make_temporal, text_head
 from texthead.recipes import Recipe
 from texthead.runs import ENCODER, HERE, is_run, write_run
-from texthead.text import clean_names, fill_templates
+from texthead.text import fill_templates
 
 # Tokens of CLIP's tokenizer.
 _CLIP_WORDS = 49_408
@@ -87,15 +87,14 @@ class Imported(NamedTuple):
 
 
 def import_published(
-    path: Path, out: Path, labels: Sequence[str], names: Sequence[str], options: ImportOptions = ImportOptions()
+    path: Path, out: Path, labels: Sequence[str], options: ImportOptions = ImportOptions()
 ) -> Imported:
     """Write a checkpoint of OpenAI's CLIP, Text4Vis, BIKE, ActionCLIP or ViFi-CLIP as a run.
 
     Args:
         path: the checkpoint; code in it is not executed.
         out: the run folder to create.
-        labels: the labels to predict.
-        names: the class name of each label, as the text encoder reads it.
+        labels: the class names, as the text encoder reads them.
         options: settings that differ from the kind's convention.
 
     Raises:
@@ -128,7 +127,7 @@ def import_published(
     shift, spotting = options.temporal == "token-shift", convention.interaction == "vcs"
     temporal = _temporal(checkpoint, visual, config, str(path), shift=shift, spotting=spotting)
     scale = float(checkpoint.clip["logit_scale"].exp()) if convention.test_scale is None else convention.test_scale
-    head = _head(encoder, names, labels, convention, scale)
+    head = _head(encoder, labels, convention, scale)
     short = convention.resize(spec.size)
     pixels = Pixels(spec.size, short, spec.interpolation, antialias=convention.antialias).with_resize(options.resize)
     file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": MediaPath(path).fingerprint()}
@@ -138,7 +137,7 @@ def import_published(
             raise RunError(f"{out}: another process has written a run there; choose another folder")
         if saved is not None:
             save_openclip(out / ENCODER, *saved)
-        write_run(out, Recognizer(visual, temporal, head).eval(), recipe, pixels, names, split, imported=file)
+        write_run(out, Recognizer(visual, temporal, head).eval(), recipe, pixels, labels, split, imported=file)
     below = " over TokenShift" if shift else " over TokenT1D" if checkpoint.token_convs else ""
     over = ("transformer" if checkpoint.temporal else "frames" if spotting else "mean of frames") + below
     details = filter(None, [over, convention.interaction, "quick-gelu" if quick_gelu else "gelu"])
@@ -287,18 +286,18 @@ def _temporal(
     return convs
 
 
-def _head(encoder: Encoder, names: Sequence[str], labels: Sequence[str], convention: Convention, scale: float) -> Head:
+def _head(encoder: Encoder, labels: Sequence[str], convention: Convention, scale: float) -> Head:
     """Return the head of the kind's convention.
 
     Raises:
         DataError: several templates for a word-spotting head.
     """
-    prompts = fill_templates(convention.template, names)
+    prompts = fill_templates(convention.template, labels)
     if convention.interaction == "vcs":
         return spotting_head(encoder, labels, scale=scale, prompts=prompts)
     if convention.template_pooling == "probabilities" and not isinstance(convention.template, str):
         return MeanProbabilityHead.of_prompts(encoder, prompts, names=labels, scale=scale)
-    return text_head(encoder, names, labels=labels, prompts=prompts, scale=scale)
+    return text_head(encoder, labels, prompts=prompts, scale=scale)
 
 
 def _architecture(tensors: list[Tensor], size: int, dim: int) -> str:
@@ -317,9 +316,7 @@ def _tower_text(config: dict) -> str:
 # ---- video classifiers of transformers
 
 
-def import_classifier(
-    source: str, out: Path, labels: Sequence[str] | None = None, *, clean: bool = False
-) -> tuple[str, list[str]]:
+def import_classifier(source: str, out: Path, labels: Sequence[str] | None = None) -> tuple[str, list[str]]:
     """Write a `...ForVideoClassification` of transformers as a run, and return (its title, the labels).
 
     The run has the model's own pooling, on the grid of all tokens unless it is a mean, and a linear head with a bias.
@@ -327,7 +324,6 @@ def import_classifier(
     Args:
         source: `hf:FOLDER` or `hf:ORG/NAME[@REVISION]`.
         labels: the labels, in the order of the classifier's rows; the model's own if None.
-        clean: write the class names, as a text encoder reads them, as words: horse_riding as horse riding.
 
     Raises:
         RunError: the folder already holds a run.
@@ -339,7 +335,6 @@ def import_classifier(
     visual, config, tensors, clip, logits = load_classifier(source)
     own = [name for _, name in sorted(config.id2label.items())]
     labels = own if labels is None else labels
-    names = clean_names(labels) if clean else labels
     if len(labels) != len(own):
         raise DataError(f"{len(labels)} class names for the {len(own)} classes of {source}; give one per class")
     pooling = _pooling(config, visual.spec.dim, source)
@@ -362,7 +357,7 @@ def import_classifier(
         temporal="vjepa2" if config.model_type == "vjepa2" else "mean",
     )
     with locked(out):
-        write_run(out, model, recipe, visual.spec.pixels(), names, {"source": f"imported from {source}"})
+        write_run(out, model, recipe, visual.spec.pixels(), labels, {"source": f"imported from {source}"})
     return f"{source}: {config.architectures[0]}, {visual.spec.frames} frames, {len(labels)} classes", [*labels]
 
 

@@ -1,7 +1,7 @@
-"""Add, rename, remove and merge the classes of a run.
+"""Add, rename and remove the classes of a run.
 
 command      texthead classes
-class_edits  add, rename, remove and merge classes
+class_edits  add, rename and remove classes
 """
 
 import lazy_loader

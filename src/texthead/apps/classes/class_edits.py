@@ -1,4 +1,4 @@
-"""Add, rename, remove and merge classes of a finished run; the rows of all other classes stay bit-identical.
+"""Add, rename and remove classes of a finished run; the rows of all other classes stay bit-identical.
 
 Each edit returns a new run and does not change the old one; `save_classes` writes it to a new folder.
 """
@@ -36,13 +36,12 @@ def add_classes(
     labels: Sequence[str],
     *,
     names: Sequence[str] | None = None,
-    template: str | Sequence[str] | None = None,
     prompts: Sequence[str | Sequence[str] | None] | None = None,
 ) -> Run:
     """Return the run with text rows for more classes, appended to those it has.
 
     Args:
-        labels, names, template, prompts: as in `Run.with_classes`.
+        labels, names, prompts: as in `Run.with_classes`.
 
     Raises:
         RunError: the head's rows are not text, so text rows cannot be added to them.
@@ -54,7 +53,7 @@ def add_classes(
     _check_text(run)
     names = names or labels
     check_as_many(labels=labels, names=names)
-    added, used = _text_rows(run, labels, names, template, prompts or [None] * len(names))
+    added, used = _text_rows(run, labels, names, prompts or [None] * len(names))
     _check_distinct(run, rows, run.labels, added, labels)
     more = [_entry(*each, row="text") for each in zip(labels, names, used, strict=True)]
     return _edited(run, torch.cat([rows, added]), [*entries, *more], Edit(f"added {_quoted(labels)}", {}))
@@ -66,16 +65,12 @@ def rename_class(
     new: str,
     *,
     name: str | None = None,
-    encode: bool = False,
-    template: str | Sequence[str] | None = None,
     prompt: str | Sequence[str] | None = None,
 ) -> Run:
-    """Return the run with another label for a class. Its row stays unless `encode` or `prompt` is given.
+    """Return the run with another label for a class. Its row stays unless `prompt` is given.
 
     Args:
         name: the class name to record with the prompt; `new` if None.
-        encode: encode the row again from the template.
-        template: the run's own if None.
         prompt: encode the row again from one string, or from several whose rows are averaged.
 
     Raises:
@@ -87,12 +82,12 @@ def rename_class(
     check_names([new])
     if new != old:
         _check_new(run, [new])
-    elif prompt is None and not encode:
-        raise DataError(f"class {old!r} already has this label; give another, or set `encode` to encode its row again")
+    elif prompt is None:
+        raise DataError(f"class {old!r} already has this label; give another, or a sentence for its row")
     before, text = entries[index], f"renamed {old!r} to {new!r}"
-    if prompt is not None or encode:
+    if prompt is not None:
         _check_text(run)
-        encoded, (used,) = _text_rows(run, [new], [name or new], template, [prompt])
+        encoded, (used,) = _text_rows(run, [new], [name or new], [prompt])
         others = [index != other for other in range(len(rows))]
         _check_distinct(run, rows[others], [label for label in run.labels if label != old], encoded, [new])
         rows[index] = encoded[0]
@@ -119,48 +114,6 @@ def remove_classes(run: Run, labels: Sequence[str]) -> Run:
         raise DataError(f"all {len(entries)} classes would be removed: at least one must remain")
     edit = Edit(f"removed {_quoted(labels)}", dict.fromkeys(labels))
     return _edited(run, rows[remaining], [entries[index] for index in remaining], edit)
-
-
-def merge_classes(run: Run, labels: Sequence[str], into: str) -> Run:
-    """Return the run with several classes merged: the new row is the mean of their unit-length rows.
-
-    It takes the place of `into` if that is one of them, else it comes last.
-
-    Raises:
-        DataError: fewer than two classes, no such class, `into` is another class, or the mean is zero.
-        RunError: a linear head, for which the lengths of rows matter, or a head for several labels.
-    """
-    entries, rows = _entries(run), _rows(run)
-    check_names(labels)
-    check_names([into])
-    if run.head.several:
-        problem = "each class of several labels has its own bias and threshold, so none can be merged"
-        raise RunError(f"{run.folder}: {problem}: merge them in the labels, and train again")
-    if run.head.lengths_count:
-        raise RunError(
-            f"{run.folder}: classes of a linear head cannot be merged, since the lengths of its rows matter: use a "
-            "cosine head, or train again"
-        )
-    merging = [_index(run, label) for label in labels]
-    if len(merging) < 2:
-        raise DataError(f"merge needs at least two classes, got {labels[0]!r}: name another")
-    if into not in labels:
-        _check_new(run, [into])
-    mean = F.normalize(rows[merging], dim=-1).mean(0)
-    if float(mean.norm(dim=-1).min()) < 1e-6:
-        raise DataError(f"the rows of {', '.join(map(repr, labels))} cancel out: their mean is zero; merge others")
-    merged, before = F.normalize(mean, dim=-1), [entries[index] for index in merging]
-    prompts = [entry["prompt"] for entry in before]
-    joined = None if None in prompts else flat(prompts)
-    name = next((entry["name"] for entry in before if entry["label"] == into), into)
-    new = _entry(into, name, joined, row=f"mean of {', '.join(labels)}")
-    others = [index for index in range(len(entries)) if index not in merging]
-    target = sum(index < _index(run, into) for index in others) if into in labels else len(others)
-    order = [*others[:target], -1, *others[target:]]
-    rows = torch.stack([merged if index < 0 else rows[index] for index in order])
-    entries = [new if index < 0 else entries[index] for index in order]
-    edit = Edit(f"merged {_quoted(labels)} into {into!r}", dict.fromkeys(labels, into))
-    return _edited(run, rows, entries, edit)
 
 
 # --- entries and rows
@@ -208,12 +161,11 @@ def _text_rows(
     run: Run,
     labels: Sequence[str],
     names: Sequence[str],
-    template: str | Sequence[str] | None,
     prompts: Sequence[str | Sequence[str] | None],
 ) -> tuple[Float[Tensor, "classes rows numbers"], list[str | tuple[str, ...]]]:
     """Return (text rows of classes for the run's head, the prompts that they were encoded from)."""
     head, encoder = run.head, run.encoder()
-    used = class_prompts(template or run.recipe.template, names, prompts)
+    used = class_prompts(run.recipe.template, names, prompts)
     try:
         return head.encode_rows(encoder, used).to(head.weight), used
     except DataError as error:
@@ -230,7 +182,7 @@ def _index(run: Run, label: str) -> int:
 def _check_new(run: Run, labels: Sequence[str]) -> None:
     for label in labels:
         if label in run.labels:
-            raise DataError(f"{run.folder}: already has a class {label!r}: choose another name, or rename or merge it")
+            raise DataError(f"{run.folder}: already has a class {label!r}: choose another name, or rename it")
 
 
 def _check_text(run: Run) -> None:
@@ -268,16 +220,13 @@ def _entry(label: str, name: str, prompt: str | Sequence[str] | None, *, row: st
 
 
 def _tree_after(tree: ClassTree, edit: Edit, labels: Sequence[str]) -> ClassTree:
-    """Return the tree after an edit: a new label is below the names that all labels which became it were below.
+    """Return the tree after an edit: a renamed class stays below the same names.
 
     Raises:
         DataError: a label is a broader name of the tree.
     """
     above = {label: tree.ancestors(label) for label in labels} | dict(tree.above)
-    for new in filter(None, edit.labels.values()):
-        ancestors = [tree.ancestors(old) for old, label in edit.labels.items() if label == new]
-        above[new] = tuple(name for name in ancestors[0] if all(name in names for names in ancestors))
-    return ClassTree(above)
+    return ClassTree(above | {new: tree.ancestors(old) for old, new in edit.labels.items() if new is not None})
 
 
 def _quoted(labels: Sequence[str]) -> str:

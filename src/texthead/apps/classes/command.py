@@ -1,14 +1,14 @@
-"""`texthead classes`: list the classes of a run, or write a run with classes added, renamed, removed or merged."""
+"""`texthead classes`: list the classes of a run, or write a run with classes added, renamed or removed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import DownloadOptions, TemplateOptions, argument, check_outputs, console, extra, option, run_argument
+from texthead.cli import argument, check_outputs, console, extra, option, run_argument
 from texthead.errors import DataError, RunError
 from texthead.runs import check_run, saved_classes
-from texthead.text import check_names, check_template_fills, clean_names, flat, read_classes
+from texthead.text import check_names, clean_names, flat
 
 if TYPE_CHECKING:
     from texthead.runs import Run
@@ -33,20 +33,6 @@ class EditedOptions:
             raise RunError(f"--out {self.out}: already exists; choose another folder, or remove it")
         check_outputs(self, out="/")
         return Path(self.out)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowOptions(TemplateOptions):
-    """Text for the row of a class.
-
-    Args:
-        sentence: sentence that the text encoder reads instead of the name, for one class; repeat the option to average
-            several
-        template: prompt with one {} for the name, or a .txt file with one prompt per line (default: the run's own)
-        names: clean: write labels as words (horse_riding becomes horse riding); verbatim: leave them as they are
-    """
-
-    sentence: list[str] | None = option(None, "TEXT", repeated=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,67 +64,43 @@ class AddClasses:
 
     Args:
         classes: class names, each an argument of its own
-        from_: file to read the class names from: names.txt, one per line, or classes.json, which maps each name to a
-            sentence, a list of sentences (averaged) or null
+        sentence: text to encode instead of the name of one class; repeat it to average several
     """
 
     NAME: ClassVar = "classes RUN add"
     JSON: ClassVar = EDITED_JSON
 
-    classes: list[str] = argument("NAME", nargs="*")
-    from_: str | None = option(None, "FILE")
-    row: RowOptions = RowOptions()
+    classes: list[str] = argument("NAME", nargs="+")
+    sentence: list[str] | None = option(None, "TEXT", repeated=True)
     edited: EditedOptions
 
     def edit(self, run: "Run") -> "Run":
         """Return the run with the classes added."""
         from texthead.apps.classes.class_edits import add_classes
 
-        sentences = self._sentences()
-        labels = list(sentences)
+        check_names(self.classes)
+        for name in self.classes:
+            if "," in name:
+                raise DataError(f"name {name!r} holds a comma: give every class as an argument of its own")
+        if self.sentence and len(self.classes) > 1:
+            raise DataError(f"--sentence describes one NAME, got {len(self.classes)}; add each separately")
         tree = run.tree
-        names = self.row.names_for([own.split("/")[-1] if tree and tree.ancestors(own) else own for own in labels])
-        added = add_classes(
-            run, labels, names=names, template=self.row.read_template(), prompts=list(sentences.values())
-        )
-        if self.row.clean:
-            clean_names(added.labels)  # Raises an error if a new name reads like an old one.
-        console.say_names(labels, names, None)
-        _say_rows(added, labels)
+        names = clean_names([own.split("/")[-1] if tree and tree.ancestors(own) else own for own in self.classes])
+        added = add_classes(run, self.classes, names=names, prompts=[self.sentence] * len(names))
+        clean_names(added.labels)  # Raises an error if a new name reads like an old one.
+        console.say_names(self.classes, names, None)
+        _say_rows(added, self.classes)
         return added
-
-    def _sentences(self) -> dict[str, tuple[str, ...] | None]:
-        """Return the classes to add, each with its sentences or None."""
-        if bool(self.classes) == (self.from_ is not None):
-            raise DataError("give either the classes to add or a file of them (--from FILE)")
-        if self.from_ is not None:
-            if self.row.sentence:
-                raise DataError("--sentence describes one NAME; with --from, put sentences into the .json")
-            if not Path(self.from_).is_file():
-                raise DataError(f"--from {self.from_}: no such file; give a names.txt, a CSV with id,name or a .json")
-            sentences = read_classes(self.from_)
-        else:
-            check_names(self.classes)
-            for name in self.classes:
-                if "," in name:
-                    raise DataError(f"name {name!r} holds a comma: give every class as an argument of its own")
-            sentences = dict.fromkeys(self.classes)
-        if self.row.sentence:
-            if len(sentences) > 1:
-                raise DataError(f"--sentence describes one NAME, got {len(sentences)}; add each separately")
-            sentences = {self.classes[0]: tuple(self.row.sentence)}
-        check_template_fills(self.row.template, sentences)
-        return sentences
 
 
 @dataclass(frozen=True, kw_only=True)
 class RenameClass:
-    """Rename a class. Its row stays, unless --encode or --sentence is given.
+    """Rename a class. Its row stays, unless --sentence is given.
 
     Args:
         old: a class of the run
         new: its new name
-        encode: make a new row from NEW
+        sentence: text to encode as the new row of the class; repeat it to average several
     """
 
     NAME: ClassVar = "classes RUN rename"
@@ -146,25 +108,18 @@ class RenameClass:
 
     old: str = argument("OLD")
     new: str = argument("NEW")
-    encode: bool = False
-    row: RowOptions = RowOptions()
+    sentence: list[str] | None = option(None, "TEXT", repeated=True)
     edited: EditedOptions
 
     def edit(self, run: "Run") -> "Run":
         """Return the run with the class renamed."""
         from texthead.apps.classes.class_edits import rename_class
 
-        anew = self.encode or bool(self.row.sentence)
-        self.row.check_used(anew, "--encode")
-        (name,) = self.row.names_for([self.new])
-        if not anew:
-            return rename_class(run, self.old, self.new, name=name)
-        sentences = tuple(self.row.sentence) if self.row.sentence else None
-        check_template_fills(self.row.template, {self.new: sentences})
-        template = self.row.read_template()
-        renamed = rename_class(run, self.old, self.new, name=name, encode=True, template=template, prompt=sentences)
-        console.say_names([self.new], [name], None)
-        _say_rows(renamed, [self.new])
+        (name,) = clean_names([self.new])
+        renamed = rename_class(run, self.old, self.new, name=name, prompt=self.sentence)
+        if self.sentence:
+            console.say_names([self.new], [name], None)
+            _say_rows(renamed, [self.new])
         return renamed
 
 
@@ -190,29 +145,6 @@ class RemoveClasses:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergeClasses:
-    """Merge several classes into one, whose row is the mean of theirs.
-
-    Args:
-        classes: classes of the run, at least two
-        into: name of the merged class: one of them, or a new one
-    """
-
-    NAME: ClassVar = "classes RUN merge"
-    JSON: ClassVar = EDITED_JSON
-
-    classes: list[str] = argument("NAME", nargs="+")
-    into: str = option(metavar="NAME")
-    edited: EditedOptions
-
-    def edit(self, run: "Run") -> "Run":
-        """Return the run with the classes merged."""
-        from texthead.apps.classes.class_edits import merge_classes
-
-        return merge_classes(run, self.classes, self.into)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Classes:
     """Show or edit the classes of a run.
 
@@ -223,11 +155,10 @@ class Classes:
     """
 
     USAGE: ClassVar = "texthead classes RUN [options]"  # Actions get their names from it.
-    ACTIONS: ClassVar = (ShowClasses, AddClasses, RenameClass, RemoveClasses, MergeClasses)
+    ACTIONS: ClassVar = (ShowClasses, AddClasses, RenameClass, RemoveClasses)
 
     run: str = argument("RUN", read=run_argument)
-    downloads: DownloadOptions = DownloadOptions()
-    action: ShowClasses | AddClasses | RenameClass | RemoveClasses | MergeClasses = extra()
+    action: ShowClasses | AddClasses | RenameClass | RemoveClasses = extra()
 
     def __call__(self) -> None:
         if isinstance(self.action, ShowClasses):
@@ -240,7 +171,7 @@ class Classes:
         from texthead.runs import CALIBRATION, load_run, rows_digest
 
         out = self.action.edited.new_folder()
-        run = self.action.edit(load_run(self.run, allow_download=self.downloads.allow_download))
+        run = self.action.edit(load_run(self.run, allow_download=False))
         save_classes(run, out)
         rows = rows_digest(run.head.weight)
         if run.calibration is not None and run.calibration.classes != rows:

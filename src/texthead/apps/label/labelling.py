@@ -14,13 +14,16 @@ from texthead.apps.label.selection import Similarities, guesses
 from texthead.apps.search import encode_windows
 from texthead.data import Dataset, Item, Labels, manifest_rows, read_dataset, read_files
 from texthead.encoders import Encoder, EncoderOptions
-from texthead.errors import DataError, MediaError, PositiveFloat, PositiveInt, checked, listed
+from texthead.errors import DataError, MediaError, PositiveInt, checked, listed
 from texthead.features import FrozenEncoder, Reading, check_any
 from texthead.media import MediaPath, Span, Video, spans_by_file
 from texthead.models import known_rows
 from texthead.parallel import Reporter
 from texthead.text import check_names
 from texthead.transfer import QUICK_FRAMES
+
+# Videos longer than this, in seconds, are cut into windows.
+_LONG_SECONDS = 20.0
 
 
 class Suggestion(NamedTuple):
@@ -45,7 +48,6 @@ class Pool:
         labelled: the files that have labels.
         several: whether a file may have several labels or none.
         encode: returns the text rows of class names; None for an encoder without text.
-        seed: as in `Similarities`.
         skipped: errors of unreadable files.
         frozen: the encoder of the features; None if unknown.
     """
@@ -56,7 +58,6 @@ class Pool:
     labelled: Dataset = field(default_factory=lambda: Dataset(()))
     several: bool = False
     encode: Callable[[Sequence[str]], Float[Tensor, "classes dim"]] | None = None
-    seed: int = 0
     skipped: tuple[MediaError, ...] = ()
     frozen: FrozenEncoder | None = None
 
@@ -77,7 +78,7 @@ class Pool:
 
     def similarities(self, labelled: Sequence[int]) -> Similarities:
         """Return the similarities between the files, of which those at `labelled` have labels."""
-        return Similarities(self.features, labelled, groups=self.groups, several=self.several, seed=self.seed)
+        return Similarities(self.features, labelled, groups=self.groups, several=self.several)
 
     @checked
     def next(self, count: PositiveInt) -> list[Suggestion]:
@@ -110,8 +111,7 @@ def label_pool(
     classes: Sequence[str] = (),
     labels: str | Path | None = None,
     *,
-    several: bool = False,
-    cut_above: PositiveFloat = 20.0,
+    multilabel: bool = False,
     encoder: str | Encoder | EncoderOptions = "mini",
     reading: Reading = Reading(cache=True),
     reporter: Reporter = Reporter(),
@@ -122,8 +122,7 @@ def label_pool(
         data: a folder of videos and images, a CSV or TSV with the column path, or files that were read.
         classes: names of classes to start with.
         labels: the labels so far: a CSV (path,label), which need not exist.
-        several: whether a file may have several labels or none; also if `labels` has several per file.
-        cut_above: cut videos longer than this, in seconds, into windows of 2 to 10 seconds.
+        multilabel: whether a file may have several labels or none; also if `labels` has several per file.
         encoder: an encoder, its name, or options that also say its template and device.
         reading: how files are read and encoded.
         reporter: gets progress and messages.
@@ -134,8 +133,8 @@ def label_pool(
     """
     files = data if isinstance(data, Dataset) else read_files(data)
     labelled, known = items_so_far(None if labels is None else Path(labels), files)
-    if several and labelled and not labelled.several:
-        raise DataError(f"`several`: {labels} has one label per file; give another file, or leave `several` out")
+    if multilabel and labelled and not labelled.several:
+        raise DataError(f"`multilabel`: {labels} has one label per file; give another file, or leave `multilabel` out")
     if more := [name for name in labelled.classes if classes and name not in classes]:
         reporter.note(f"{labels} has classes that `classes` lacks, which are added: {listed(more, known=classes)}")
     names = tuple(dict.fromkeys([*classes, *labelled.classes]))
@@ -149,9 +148,9 @@ def label_pool(
         return known_rows(model, names, options.prompts(names))
 
     model = options.load(options.prompts(names))
-    files = cut_files(files, model, reading, above=cut_above, known=known, reporter=reporter)
+    files = cut_files(files, model, reading, above=_LONG_SECONDS, known=known, reporter=reporter)
     pool, encode = encode_files(files, model, reading, reporter), rows if model.has_text else None
-    several = several or labelled.several
+    several = multilabel or labelled.several
     return replace(pool, names=tuple(classes), labelled=labelled, several=several, encode=encode)
 
 

@@ -154,7 +154,6 @@ class LabelSession:
             targets,
             classes=len(fit.classes),
             groups=groups,
-            seed=self.pool.seed,
         )
         judged = suspicious_labels(self.pool.features[labelled], targets, groups)
         doubts: dict[int, tuple[Guesses, str]] = {}

@@ -19,18 +19,17 @@ class LabelStudio:
     predict --out) or guesses (texthead label --next), write tasks, and beside them the labelling configuration (.xml).
 
     Args:
-        file: a JSON export of Label Studio, or a CSV or TSV with the column path
-        out: the file to write, .csv from an export and .json from a CSV
-        root: folder that Label Studio serves local files from, its LOCAL_FILES_DOCUMENT_ROOT (default: the folder of
-            the export, or the parent of the folder that holds all files)
+        file: a JSON export of Label Studio, or a CSV with the column path
+        out: file to write: .csv from an export, .json from a CSV
+        root: LOCAL_FILES_DOCUMENT_ROOT of Label Studio, if not the folder that holds the files
         classes: further classes to choose from: "a, b" or names.txt
     """
 
     JSON: ClassVar = "out"
 
     USAGE: ClassVar = (
-        "texthead label-studio EXPORT.json --out labels.csv [--root FOLDER]\n"
-        "       texthead label-studio FILE.csv --out tasks.json [--root FOLDER] [--classes NAMES]"
+        "texthead label-studio EXPORT.json --out labels.csv [options]\n"
+        "       texthead label-studio FILE.csv --out tasks.json [options]"
     )
 
     file: str = argument("FILE")

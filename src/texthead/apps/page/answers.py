@@ -133,7 +133,7 @@ class Answerer:
             TextheadError: the names are not valid classes.
         """
         model = self.model(question.names)
-        reading = Reading(engine=self._encoding.engine)
+        reading = Reading(engine="auto")
         at_least = usual_level(model, model.protocol)
         (prediction,) = predict(model, [question.path], reading=reading, top=TOP, at_least=at_least)
         prompts = getattr(model.model.head, "prompts", None) or ()
@@ -149,9 +149,7 @@ class Answerer:
             MediaError: the file is not a video, or cannot be read to its end.
         """
         model, stretches = self.model(question.names), list[Stretch]()
-        events = find_events(
-            model, question.path, engine=self._encoding.engine, reporter=Reporter(event=stretches.append)
-        )
+        events = find_events(model, question.path, engine="auto", reporter=Reporter(event=stretches.append))
         return _timeline(events, stretches, model.model.names)
 
     def saliency(self, question: Question, length: int) -> Saliency:
@@ -166,7 +164,7 @@ class Answerer:
         clip = clip_of(question.path, protocol)
         if length == 1 and isinstance(model.temporal, MeanPool) and not model.sees_clips:
             clip = clip[:1]  # Copies don't change the mean, and covering only one of them would have little effect.
-        saliency = cover(model, clip, engine=self._encoding.engine)
+        saliency = cover(model, clip, engine="auto")
         if calibration is not None:
             saliency = saliency.at_temperature(calibration.temperature)
         target = int(saliency.plain.argmax())

