@@ -93,7 +93,7 @@ def test_a_folder_that_may_not_be_listed_is_no_empty_one(tmp_path):
         ("scale: .inf\n", ("scale", "inf")),
         ("area: [nan, 1]\n", ("area", "nan")),
         ("area: [-1, 2]\n", ("area", "-1")),
-        ("ratio: [0, 0]\n", ("ratio", "0")),
+        ("area: [0, 0]\n", ("area", "0")),
     ],
 )
 def test_a_recipe_file_has_one_meaning(text, parts, world, refused, tmp_path):
