@@ -280,9 +280,9 @@ def _call(arguments: list[str], ending: Ending) -> int:
     command = command_of(name)
     values = parser.read_words(command, words)
     if values.get("print_recipe"):
-        from texthead.cli.recipe_file import choose_recipe, recipe_text
+        from texthead.cli.recipe_file import recipe_text
 
-        print(recipe_text(choose_recipe(values.get("recipe", "small"), values.get("set", ()))), end="")
+        print(recipe_text(command.from_values({"data": "", "out": "", **values}).chosen), end="")
         return 0
     parser.check_required(command, values)
     speak_of(lambda: parser.actions_of(command).get(values.get("action", ""), command), lambda: command_of("train"))

@@ -16,6 +16,7 @@ import torch inside their functions, so that help is fast. Every command has --q
 say more:
 
 JSON       the keys of the result: adds --json
+SECTIONS   titles in the help, and the options under each
 PROCESSES  "shared": the processes of torchrun do the work together; else there is one
 
 `options_of` describes the options of a command; argparse only splits the words.
@@ -359,9 +360,11 @@ def parser_of(command: type, make: Callable[..., Parser] = Parser, complete: Any
         usage=usage_of(command).replace("%", "%%"),
         description=_wrapped(description_of(command)),
     )
+    sections = {title: parser.add_argument_group(title) for title in getattr(command, "SECTIONS", ())}
+    section_of = {name: sections[title] for title, names in getattr(command, "SECTIONS", {}).items() for name in names}
     for each in options_of(command):
         try:
-            each.add_to(parser, complete)
+            each.add_to(section_of.get(each.name, parser), complete)
         except argparse.ArgumentError as error:
             raise RunError(f"{command.__module__}.{command.__qualname__}: {error}; rename the field") from None
     if actions := actions_of(command):

