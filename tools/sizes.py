@@ -60,7 +60,7 @@ def surface(root: Path) -> dict[str, int]:
         "options": sum(map(options, COMMANDS)),
         "options of train": options("train"),
         "recipe fields": len(dataclasses.fields(Recipe)) - 1,  # without its name
-        "public names": len(texthead.__all__),
+        "public names": len(vars(texthead)["__all__"]),
         "names in faces": sum(len(node.names) for node in inside),
         "engines": len(get_args(EngineName)),
         "heads to choose": len(HEADS),

@@ -673,7 +673,7 @@ def test_encoders_are_listed_those_on_this_machine_first(works, monkeypatch, tmp
     assert [cell for cell in ("openclip:PE-Core", "image-text", "apache-2.0", *figures) if cell not in out] == []
     prints(err, "others", "grep")
     prints(err, "mini:lite2", "openclip:ARCH/TAG")
-    prints(err, "zero-shot", "https://github.com/mlfoundations/open_clip")
+    prints(err, "https://github.com/mlfoundations/open_clip")
 
 
 @pytest.mark.slow

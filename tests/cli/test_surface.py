@@ -50,7 +50,7 @@ def test_each_help_is_a_screen(name: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_option_reads_the_same_everywhere() -> None:
-    texts = {}
+    texts: dict[str, set[tuple[str, str | None]]] = {}
     for part in (part for name in COMMANDS for part in parts_of(name)):
         for each in options_of(part):
             assert each.text, (part, each.label)
