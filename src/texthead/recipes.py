@@ -39,7 +39,7 @@ TEMPORALS = {
 # What may follow the name of a temporal module, as in "transformer:layers=2,width=256".
 SIZES = {"transformer": ("layers", "width"), "attentive": ("width",), "vjepa2": ("layers",)}
 # What the recipe `small` takes for a name alone.
-SMALL = {"transformer": "transformer:layers=2,width=256", "attentive": "attentive:width=256"}
+_OF_SMALL = {"transformer": "transformer:layers=2,width=256", "attentive": "attentive:width=256"}
 LOSSES = {"cross-entropy": "texthead.training.objective:cross_entropy"}
 AUGMENTATIONS = {
     "none": "texthead.data.transforms:unchanged",
@@ -366,7 +366,7 @@ def small(**changes) -> Recipe:
         center=True,
         class_shares="equal",
     )
-    changes = {**changes, "temporal": SMALL.get(temporal, temporal)}
+    changes = {**changes, "temporal": _OF_SMALL.get(temporal, temporal)}
     return _changed(base.with_epochs(changes.get("epochs", base.epochs)), changes)
 
 

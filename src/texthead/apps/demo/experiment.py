@@ -34,7 +34,7 @@ from texthead.transfer import evaluation_of, logistic_head
 UNSEEN, SEED = 12, 0
 
 # Of the logits.
-SCALE = 30.0
+HEAD_SCALE = 30.0
 
 CAPTION = "Top-1 in percent, of one seed."
 
@@ -80,7 +80,7 @@ class Bench:
         """Return the model with text rows for `names`, which may be classes without training clips."""
         head_center = as_head(model.head).center
         center = self.center if head_center is None else head_center
-        return model.with_head(text_head(self.encoder, names, scale=SCALE, center=center))
+        return model.with_head(text_head(self.encoder, names, scale=HEAD_SCALE, center=center))
 
     def row(self, model: Recognizer) -> Row:
         """Return top-1 in percent: seen classes; unseen classes among themselves; unseen classes among all classes."""
@@ -156,7 +156,7 @@ def demo_recipe() -> Recipe:
         epochs=28,
         batch=32,
         warmup=3.0,
-        scale=SCALE,
+        scale=HEAD_SCALE,
         clip_norm=0.0,
         tune="none",
         seed=SEED,
@@ -232,7 +232,7 @@ def _prepare(out: Path, workers: int, reporter: Reporter, doing: Callable[[str],
 def _simple_rows(bench: Bench) -> dict[str, Row]:
     """Score zero-shot and a logistic probe on frozen features; the probe cannot score unseen classes."""
     seen = bench.train.classes
-    head = text_head(bench.encoder, seen, scale=SCALE, center=bench.center)
+    head = text_head(bench.encoder, seen, scale=HEAD_SCALE, center=bench.center)
     plain = Recognizer(bench.encoder.visual, MeanPool(), head)
     frozen = FrozenEncoder(bench.encoder, bench.protocol, bench.reading, Reporter())
     items, tests = (frozen.items(data, seen) for data in (bench.train, bench.seen_test))
