@@ -308,7 +308,7 @@ def test_a_published_list_of_frames_from_train_to_predict(world, published, work
     assert all(split["train_content"])
     assert split["train"][0] == str((published / "frames/blue/--v_Blue_g00_c01" / TEMPLATE).resolve())
 
-    out, err = works("eval", run, *val, *world.run_options(), "--out", rows, "--verbose")
+    out, err = works("eval", run, val, *world.run_options(), "--out", rows, "--verbose")
     prints(err, "4 items", "held-out", 2)
     assert "│ probe" in out, "the training items are found again"
     clip = published / "frames/red/--v_Red_g04_c01" / TEMPLATE
@@ -459,20 +459,7 @@ def test_non_utf8_names_in_doctor_train_and_prepare(say, works, tmp_path):
     code, _, err = say("doctor", tmp_path / "clips", "--quick", "--fix", clean)
     assert code in (0, 1), err
     assert sum(item.path.stem == odd for item in read_dataset(clean).items) == 2
-    works(
-        "train",
-        clean,
-        "--out",
-        tmp_path / "run",
-        "--set",
-        "epochs=1",
-        "--set",
-        "size=32",
-        "--set",
-        "frames=2",
-        "--workers",
-        0,
-    )
+    works("train", clean, "--out", tmp_path / "run", "--workers", 0)
     works("prepare", clean, "--out", tmp_path / "shards", "--workers", 0)
 
 

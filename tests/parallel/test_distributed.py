@@ -364,8 +364,8 @@ def test_torchrun_trains_and_scores_as_one_process(run_command: Callable, tmp_pa
     logs, names, tables = {}, {}, []
     for kind, count in kinds.items():
         run = tmp_path / f"run-{kind[:3]}"  # names of equal length give tables of equal width
-        words = ("train", str(tmp_path / "data"), "--out", str(run), "--encoder", source, "--set", "size=32")
-        words += ("--set", "frames=2", "--set", "epochs=2", "--set", "batch=4", "--workers", "0", *options)
+        words = ("train", str(tmp_path / "data"), "--out", str(run), "--encoder", source, "--tune", "all")
+        words += ("--set", "size=32", "--set", "frames=2", "--set", "epochs=2", "--set", "batch=4", "--workers", "0")
         trained = run_command(*words, processes=count)
         assert trained.returncode == 0, trained.stderr
         assert trained.stdout.count("report: ") == 1, "the first process speaks for all"

@@ -59,7 +59,7 @@ COMMANDS = {name: target for group in GROUPS.values() for name, target in group.
 TABLES = {
     "texthead.commands": "texthead.cli.main:COMMANDS",
     "texthead.encoders": "texthead.encoders.encoder:BUILT_IN",
-    "texthead.heads": "texthead.models.head_table:SAVED",
+    "texthead.heads": "texthead.recipes:HEADS",
     "texthead.readers": "texthead.media.open:OUR_READERS",
     "texthead.sources": "texthead.data.sources:SOURCES",
 }

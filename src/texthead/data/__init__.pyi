@@ -19,4 +19,5 @@ from .sampling import Along as Along
 from .sampling import Origin as Origin
 from .sampling import crop_offsets as crop_offsets
 from .sampling import evenly as evenly
+from .sources import check_source as check_source
 from .transforms import view_crops as view_crops

@@ -16,6 +16,7 @@ from texthead.cli import (
     default_workers,
     option,
 )
+from texthead.data import check_source
 from texthead.errors import DataError, listed, on_one_line
 from texthead.files import unused
 from texthead.text import read_classes
@@ -57,7 +58,8 @@ class Doctor:
     encoding: EncodingOptions = EncodingOptions()
 
     def check(self) -> None:
-        """Raise DataError if --fix or --out cannot be written."""
+        """Raise DataError if DATA does not exist, or --fix or --out cannot be written."""
+        check_source(self.data)
         if self.fix and (Path(self.fix).suffix.lower() != ".csv" or Path(self.fix).exists()):
             raise DataError(f"--fix {self.fix}: must be a new .csv file; existing files are not changed")
         check_outputs(self, fix=".csv", out="/")
