@@ -1,7 +1,6 @@
 """The public names of the package, imported on first use."""
 
 from .clips import ViewClips as ViewClips
-from .dataset import SPLIT_NAMES as SPLIT_NAMES
 from .dataset import Dataset as Dataset
 from .dataset import Item as Item
 from .division import with_validation as with_validation
