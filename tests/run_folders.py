@@ -38,9 +38,9 @@ def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
 
 def changed(folder: Path, name: str, change: Callable[[dict], object]) -> None:
     """Apply `change` to the value in a JSON file."""
-    value = json.loads((folder / name).read_text())
+    value = json.loads((folder / name).read_text(encoding="utf-8"))
     change(value)
-    (folder / name).write_text(json.dumps(value))
+    (folder / name).write_text(json.dumps(value), encoding="utf-8")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
