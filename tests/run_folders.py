@@ -45,7 +45,7 @@ def changed(folder: Path, name: str, change: Callable[[dict], object]) -> None:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Return the contents of the files in a folder, by relative path."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def write_media(folder: Path) -> Path:
