@@ -49,7 +49,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "vivit": {**_BLOCKS, "image_size": 32, "num_frames": 4, "tubelet_size": [2, 8, 8]},
     "timesformer": {**_SEEN, "num_frames": 4},
     "dinov2": _SEEN,
-    "dinov3_vit": _SEEN,
+    "dinov3_vit": {
+        **_SEEN,
+        "num_register_tokens": 4,
+    },  # With 0, as by default, its safetensors file cannot be read on Windows.
     "vit": _SEEN,
     "vit_mae": _SEEN,
     "cvt": {"embed_dim": [8, 12, 16], "num_heads": [1, 2, 2], "depth": [1, 2, 3]},

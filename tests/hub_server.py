@@ -43,7 +43,9 @@ class Hub:
 
     def add_folder(self, repo: str, folder: Path) -> str:
         """Add the files of a folder as a commit."""
-        return self.commit(repo, {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
+        return self.commit(
+            repo, {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        )
 
     def at(self, repo: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
         """Return (id, files) of a branch's last commit or of a commit id, or None if there is none."""

@@ -26,7 +26,7 @@ import torch
 from fsspec import asyn
 from torch import Tensor, nn
 
-from platforms import WINDOWS, needs_posix
+from platforms import WINDOWS, needs_posix, user
 from texthead.data import Dataset, Item, Pixels, view_crops
 from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
 from texthead.encoders.spec import VisualSpec
@@ -223,9 +223,10 @@ def items(*rows: tuple[str, str, str | None], suffix: str = ".mp4") -> Dataset:
 @contextmanager
 def disk_of(folder: Path, kilobytes: int) -> Iterator[Path]:
     """Mount a file system of this size at the folder; skip the test if that is not possible."""
+    needs_posix("file systems that a test can mount")
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
-    if os.geteuid() or not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+    if user() or not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("a small file system cannot be mounted here")
     try:
         yield folder
@@ -236,7 +237,7 @@ def disk_of(folder: Path, kilobytes: int) -> Iterator[Path]:
 @contextmanager
 def held_by_another(folder: Path) -> Iterator[subprocess.Popen]:
     """Hold the lock of the folder in another process."""
-    program = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
+    program = "import filelock, sys; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True); input()"
     command = [sys.executable, "-c", program, str(folder / ".lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         other.stdout.readline()

@@ -38,14 +38,14 @@ def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
 
 def changed(folder: Path, name: str, change: Callable[[dict], object]) -> None:
     """Apply `change` to the value in a JSON file."""
-    value = json.loads((folder / name).read_text())
+    value = json.loads((folder / name).read_text(encoding="utf-8"))
     change(value)
-    (folder / name).write_text(json.dumps(value))
+    (folder / name).write_text(json.dumps(value), encoding="utf-8")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Return the contents of the files in a folder, by relative path."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def write_media(folder: Path) -> Path:

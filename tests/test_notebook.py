@@ -169,7 +169,7 @@ def test_a_run_shows_classes_recipe_and_scores(tmp_path: Path) -> None:
         tmp_path / "run", RunScores("test", (Score("this run", 4, 50.0, 15.0, 85.0, (50.0, 15.0, 85.0), 100.0, 3.0),))
     )
     run = load_run(tmp_path / "run")
-    assert repr(run) == f"Run('{tmp_path / 'run'}', 2 classes)"
+    assert repr(run) == f"Run({str(tmp_path / 'run')!r}, 2 classes)"
     html = escaped(run._repr_html_())
     for text in ("2: ", "small: 1 frames, 32 pixels, 2 epochs", "8 to train, 0 held out", "50.0 % (15.0-85.0), 4 test"):
         assert text in html

@@ -417,8 +417,8 @@ def test_frames_that_are_no_jpeg_or_of_two_sizes_are_refused(copy: Path) -> None
 
 
 def test_frames_that_take_too_long_are_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_SECONDS", 0.0)
-    with refuses(MediaError, read_dataset(copy).items[0].path, "more than 0 s"):
+    monkeypatch.setattr(limits, "MAX_SECONDS", -1.0)
+    with refuses(MediaError, read_dataset(copy).items[0].path, "more than -1 s"):
         decode(read_dataset(copy).items[0].path)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 
 from made import write_clip_folder
 from messages import refuses
@@ -53,11 +53,11 @@ def sparse(path: Path) -> None:
 @pytest.mark.parametrize("put", [mkfifo, device, sparse])
 @pytest.mark.parametrize("name", ["config.json", "vocab.txt", "preprocessor_config.json", "model.safetensors"])
 def test_a_file_that_is_none_or_too_large(clip: Path, words: Path, put: Callable[[Path], None], name: str) -> None:
-    for folder, load in ((clip, lambda: load_encoder(f"hf:{clip}")), (words, lambda: sentences(words))):
+    for folder, read in ((clip, lambda: load_encoder(f"hf:{clip}")), (words, lambda: sentences(words))):
         (folder / name).unlink(missing_ok=True)
         put(folder / name)
         with refuses(EncoderError, folder if name == "model.safetensors" else folder / name):
-            load()
+            read()
 
 
 @pytest.mark.parametrize("name", ["open_clip_config.json", "tokenizer.json", "open_clip_model.safetensors"])
@@ -83,7 +83,7 @@ def test_layers_and_labels_without_bounds(clip: Path, keys: tuple[str, ...], val
 
 def test_a_text_encoder_with_more_layers_than_its_weights(words: Path) -> None:
     """Layers without weights are refused, not initialised at random; a missing pooler is fine."""
-    weights = load_file(words / "model.safetensors")
+    weights = load((words / "model.safetensors").read_bytes())  # Windows replaces no mapped file.
     kept = {name: tensor for name, tensor in weights.items() if "pooler" not in name}
     assert len(kept) < len(weights)
     save_file(kept, words / "model.safetensors", {"format": "pt"})

@@ -84,9 +84,9 @@ def test_any_file_system_of_fsspec(tmp_path):
     fsspec.filesystem("memory").pipe_file("/photos/a.png", write_image(tmp_path / "b.png", "red").read_bytes())
     (name,) = find_names("memory://photos/a.png")
     assert Path(name).read_bytes() == (tmp_path / "b.png").read_bytes()
-    with refuses(MediaError, "memory:/photos/none.png", "FileNotFoundError", "download the file"):
+    with refuses(MediaError, Path("memory:/photos/none.png"), "FileNotFoundError", "download the file"):
         find_names("memory://photos/none.png")
-    with refuses(MediaError, "nowhere:/a.png"):
+    with refuses(MediaError, Path("nowhere:/a.png")):
         find_names("nowhere://a.png")
     with pytest.raises(Exception, match="no such file"):
         read_dataset("memory://photos")

@@ -17,6 +17,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+import platforms
 from made import sound, write_frames, write_image, write_small_run, write_video
 from media_files import damage, encode
 from messages import refuses
@@ -227,7 +228,9 @@ def test_no_library_prints_or_warns_on_its_own(
     upright = {name for name, size in sizes.items() if size == (64, 48)}
     assert upright == {"whole.jpg", "entries.jpg"}
     assert sizes.keys() == {path.name for path in (tmp_path / "in").iterdir()} - {"damaged.tif"}
-    assert capfd.readouterr().err == ""
+    lines = capfd.readouterr().err.splitlines()
+    # Pillow's wheels for Windows hold libtiff in a form that cannot be silenced.
+    assert [line for line in lines if not (platforms.WINDOWS and line.startswith("tempfile.tif: "))] == []
     assert not recwarn.list
 
 

@@ -86,6 +86,7 @@ def test_streams_that_are_closed(folder: Path, closed: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.posix("a device that is full")
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full, a device of Linux")
 def test_output_on_a_full_disk(folder: Path) -> None:
     refused(texthead(folder, "classes run list --json > /dev/full"), "No space left")

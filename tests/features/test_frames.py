@@ -17,7 +17,7 @@ import torch
 
 from made import PIXELS, SPEC, encode, pictures, tiny_visual, write_broken, write_frames, write_image, write_video
 from messages import prints, refuses
-from platforms import kill, mkfifo
+from platforms import WINDOWS, kill, mkfifo
 from texthead.data.sampling import evenly
 from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual
@@ -239,7 +239,7 @@ def test_a_file_replaced_after_its_frame_times_is_not_cached(
 
 def test_a_copied_folder_of_frames_hits(visual: Visual, cache: FeatureCache, tmp_path: Path, monkeypatch) -> None:
     path = write_frames(tmp_path / "v" / "img_{:05d}.png", "red", 9)
-    other = write_frames(tmp_path / "elsewhere" / "{:d}.png", "red", 9, first=0)
+    other = write_frames(Path(f"{tmp_path}/elsewhere/{{:d}}.png"), "red", 9, first=0)
     (before,) = read(visual, [path], cache)
     forbid_decoding(monkeypatch)
     assert cache.identify(MediaPath(path))[0] == cache.identify(MediaPath(other))[0]
@@ -305,7 +305,7 @@ def _write_many(folder: Path, name: int, barrier, errors) -> None:
 
 
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn" if WINDOWS else "fork")
     barrier, errors = context.Barrier(3), context.Queue()
     writers = [context.Process(target=_write_many, args=(tmp_path, name, barrier, errors)) for name in range(3)]
     for writer in writers:
@@ -329,7 +329,7 @@ def _write_until_killed(folder: Path, started) -> None:
 
 
 def test_a_killed_writer_leaves_whole_files(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn" if WINDOWS else "fork")
     started = context.Event()
     writer = context.Process(target=_write_until_killed, args=(tmp_path, started))
     writer.start()
@@ -347,8 +347,8 @@ def test_a_killed_writer_leaves_whole_files(tmp_path: Path) -> None:
 def test_the_bytes_of_a_video_under_other_names(
     visual: Visual, videos: list[Path], cache: FeatureCache, tmp_path: Path
 ) -> None:
-    """One name is not UTF-8; under a picture's name the cached features of the video are not used."""
-    names = [tmp_path / os.fsdecode(b"caf\xe9.mp4"), tmp_path / "video.jpg"]
+    """One name is not UTF-8, but on Windows; under a picture's name the cached features of the video are not used."""
+    names = [tmp_path / ("caf\xe9.mp4" if WINDOWS else os.fsdecode(b"caf\xe9.mp4")), tmp_path / "video.jpg"]
     for name in names:
         name.write_bytes(videos[0].read_bytes())
     for _ in range(2):

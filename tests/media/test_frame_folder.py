@@ -19,17 +19,17 @@ def touch(folder: Path, *names: str) -> Path:
 
 
 def test_a_template_has_one_place_for_a_number():
-    templates = ["img_{:05d}.jpg", "a/b/{:d}.png", "{:010d}x.bmp", "v/{:04d}.JPG", "v1/*"]
-    others = ["a.jpg", "{}.jpg", "{:05d}/a.jpg", "{:05d}_{:05d}.jpg", "%05d.jpg", "", "*.jpg", "*/a.jpg"]
-    others += ["{:5d}.jpg", "{:0d}.jpg", "{:05f}.jpg"]
+    templates = ["img_{:05d}.jpg", "a/b/{:d}.png", "v/{:010d}x.bmp", "v/{:04d}.JPG", "v1/*"]
+    others = ["a.jpg", "{}.jpg", "{:05d}/a.jpg", "v/{:05d}_{:05d}.jpg", "%05d.jpg", "", "*.jpg", "*/a.jpg"]
+    others += ["v/{:5d}.jpg", "v/{:0d}.jpg", "v/{:05f}.jpg"]
     assert all(MediaPath(name).is_template for name in templates)
     assert not any(MediaPath(name).is_template for name in others)
 
 
 def test_the_file_of_a_frame():
     assert frame_file(Path("v/img_{:05d}.jpg"), 7) == Path("v/img_00007.jpg")
-    assert frame_file(Path("{:d}.png"), 7) == Path("7.png")
-    assert frame_file(Path("{:02d}.png"), 123) == Path("123.png")
+    assert frame_file(Path("v/{:d}.png"), 7) == Path("v/7.png")
+    assert frame_file(Path("v/{:02d}.png"), 123) == Path("v/123.png")
     assert frame_file(Path("a{b}{:02d}"), 1) == Path("a{b}01")
 
 
@@ -43,7 +43,9 @@ def test_files_sorted_by_number(tmp_path, first):
 
 def test_unpadded_numbers_and_regex_characters(tmp_path):
     touch(tmp_path, *(f"{number}.png" for number in range(12)), "01.png", "00.png")
-    assert [file.name for file in frame_files(tmp_path / "{:d}.png")] == [f"{number}.png" for number in range(12)]
+    assert [file.name for file in frame_files(Path(f"{tmp_path}/{{:d}}.png"))] == [
+        f"{number}.png" for number in range(12)
+    ]
     touch(tmp_path, "a.(b)[1]+_01.png", "aX(b)[1]+_02.png")
     assert [file.name for file in frame_files(tmp_path / "a.(b)[1]+_{:02d}.png")] == ["a.(b)[1]+_01.png"]
 

@@ -261,9 +261,9 @@ def test_an_unreadable_file_is_an_error_or_a_row_with_the_reason(tree: Path) -> 
     with pytest.raises(MediaError, match="skip_unreadable") as caught:  # The message quotes the decoder.
         predict(make_run(2), [tree])
     assert caught.value.path == broken
-    with pytest.raises(DataError, match=r"^\S+/c\.mp4: cannot be read"):
+    with pytest.raises(DataError, match=r"^\S+[/\\]c\.mp4: cannot be read"):
         predict(make_run(2), [broken], reading=Reading(skip_unreadable=True))
-    with pytest.raises(DataError, match=r"none of 2 files can be read: \S+/c\.mp4: "):
+    with pytest.raises(DataError, match=r"none of 2 files can be read: \S+[/\\]c\.mp4: "):
         predict(make_run(2), [broken, text], reading=Reading(skip_unreadable=True))
     inputs = [tree, text, tree / "b.mp4"]
     result = predict(make_run(2), inputs, reading=Reading(skip_unreadable=True))

@@ -61,6 +61,6 @@ def hint_on_path(path: Path) -> str:
         return "with / in place of \\ it exists: write / between folders"
     return (
         "an address is read only as an argument: download the file"
-        if re.match(r"[a-z][a-z0-9+.-]+(::|:/)", str(path))
+        if re.match(r"[a-z][a-z0-9+.-]+(::|:/)", path.as_posix())
         else ""
     )

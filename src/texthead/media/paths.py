@@ -328,8 +328,9 @@ class MediaPath:
 
     def resolved(self) -> "MediaPath":
         """Return the absolute path with links resolved; a part keeps its times."""
-        # Unlike `Path.resolve`, realpath accepts links to themselves.
-        return MediaPath(os.path.realpath(self.file) + self.times)
+        # Unlike `Path.resolve`, realpath accepts links to themselves. On Windows `{:` would be a drive.
+        folder = os.path.join(os.path.realpath(self.file.parent), "") if self.is_template else ""  # noqa: PTH118
+        return MediaPath((folder + self.file.name if folder else os.path.realpath(self.file)) + self.times)
 
     def text_below(self, folder: Path) -> str:
         """Return the path as a list in a folder has it, with /: relative to it if it is below, else absolute."""

@@ -157,14 +157,14 @@ class _Worker:
 
     def outcome(self) -> object:
         """Return what the process has sent; FailedTask, after stopping it, if it took too long or has ended."""
-        if not self.pipe.poll():
-            self.stop()
-            return FailedTask(f"took longer than {self._allowed:g} s", late=True)
         try:
-            return self.pipe.recv()
+            if self.pipe.poll():  # On Windows it raises an error if the process has ended.
+                return self.pipe.recv()
         except (EOFError, OSError):
             self.stop()
             return FailedTask(f"its process ended (exit code {self.process.exitcode})")
+        self.stop()
+        return FailedTask(f"took longer than {self._allowed:g} s", late=True)
 
     def begin(self, position: int, task: object, seconds: float) -> None:
         """Send a task."""

@@ -44,7 +44,7 @@ def local_run(run: str | Path) -> Path:
 
 def check_own(folder: Path) -> None:
     """Raise RunError if a folder is in the hub client's cache, which must not be written to."""
-    if _CACHED.search(str(folder)):
+    if _CACHED.search(folder.as_posix()):
         name = display_name(folder).removeprefix(PREFIX)
         raise RunError(
             f"{PREFIX}{name} is the cached copy of a run on a hub and must not be changed: download the run to a "
@@ -54,5 +54,5 @@ def check_own(folder: Path) -> None:
 
 def display_name(folder: Path) -> str:
     """Return the name of a run for messages: its folder, or `hub:ORG/NAME` for a cached copy."""
-    cached = _CACHED.search(str(folder))
+    cached = _CACHED.search(folder.as_posix())
     return f"{PREFIX}{cached[1]}/{cached[2]}" if cached else str(folder)

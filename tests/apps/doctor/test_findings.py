@@ -211,5 +211,8 @@ def test_rows_of_a_cleaned_list(tmp_path: Path) -> None:
     ]
     columns, rows = doctor.cleaned_rows(items, [1], tmp_path)
     assert columns == ["path", "label", "split", "group", "source", "other"]
-    assert rows == [["in/a.mp4", "cat", "train", "g", "x", ""], ["/elsewhere/c.mp4", "dog", "test", "", "", "z"]]
+    assert rows == [
+        ["in/a.mp4", "cat", "train", "g", "x", ""],
+        [Path("/elsewhere/c.mp4").absolute().as_posix(), "dog", "test", "", "", "z"],
+    ]
     assert doctor.cleaned_rows([Item(Path("/x/a"), "cat")], [], tmp_path) == (["path", "label"], [["/x/a", "cat"]])

@@ -409,6 +409,7 @@ def test_training_is_a_command_whose_lines_are_shown(page: TestClient, opened: O
     assert ask(other, "train", how="quick")["training"]["run"] == str(tmp_path / "labels-quick")
 
 
+@pytest.mark.posix("names of files that are no text")
 def test_file_names_of_all_kinds(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"\xff")
     names = (" lead.png", os.fsdecode(b"\xfe.png"), "\u202egnp.exe.png")

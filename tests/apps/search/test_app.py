@@ -223,6 +223,7 @@ def test_without_an_example_there_is_none_to_begin_with(index: Index, tmp_path: 
         assert (answer.status_code, len(answer.json()["error"].splitlines())) == (400, 1)
 
 
+@pytest.mark.posix("names of files that are no text")
 def test_a_name_that_is_not_utf_8_is_shown_marked_and_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
     write_image(tmp_path / "files" / "plain.png", "red").rename(tmp_path / "files" / os.fsdecode(b"caf\xe9.png"))

@@ -1,10 +1,12 @@
 """Read JSON exports of Label Studio as rows of a CSV."""
 
 import os
+import posixpath
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.request import url2pathname
 
 from texthead.data import Labels
 from texthead.errors import DataError, listed
@@ -103,9 +105,10 @@ def _path(address: str) -> str:
     """Return the path in an address of Label Studio; other addresses and paths unchanged."""
     url = urlsplit(address)
     if url.path.rstrip("/").endswith("/data/local-files"):
-        return os.path.normpath("/" + parse_qs(url.query, errors="surrogateescape")["d"][-1]).lstrip("/")
+        below = Path(parse_qs(url.query, errors="surrogateescape")["d"][-1]).as_posix()
+        return posixpath.normpath(f"/{below}").lstrip("/")
     uploaded = url.path.partition("/data/upload/")[2]
-    return unquote(uploaded) if uploaded else unquote(url.path) if url.scheme == "file" else address
+    return unquote(uploaded) if uploaded else url2pathname(url.path) if url.scheme == "file" else address
 
 
 def _part(file: Path, labelled: Range) -> Path:

@@ -51,7 +51,7 @@ def write_tasks(source: Path, out: Path, root: Path | None, classes: Sequence[st
     for file, own in by_file.items():
         if not file.is_relative_to(root):
             raise DataError(f"{file}: not inside {root}, the folder that Label Studio serves; name a folder above it")
-        address = f"/data/local-files/?d={quote(os.fsencode(file.relative_to(root)))}"
+        address = f"/data/local-files/?d={quote(os.fsencode(file.relative_to(root).as_posix()))}"
         ranges, rate = _ranges(file, [*own]) if timed else ({}, {})
         task: dict[str, Any] = {"data": {**next(iter(own.values())).fields, kind: address, **rate}}
         labels = [_result(kind, row.labels, ranges.get(path)) for path, row in own.items() if row.labels]

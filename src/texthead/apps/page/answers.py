@@ -1,7 +1,7 @@
 """Answers to the page's questions about a file: top classes, their times, and saliency. No HTML here."""
 
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -123,7 +123,7 @@ class Answerer:
         """Describe the loaded model. Without a run, this loads the encoder, so that the first question is fast."""
         if self._run is None:
             return About(f"Encoder {self._encoder.source}, without training", ())
-        return About(f"Run {self._run.name.rpartition('/')[2]}", self._run.labels)
+        return About(f"Run {PurePath(self._run.name).name}", self._run.labels)
 
     def top_classes(self, question: Question, seconds: float, frames: int) -> TopClasses:
         """Return the top classes of the file; `seconds` and `frames` are passed through.
