@@ -311,7 +311,7 @@ def test_eval_prints_guarantees_and_caveats(calibrated, data, works, tmp_path):
     assert "ECE" in out
     assert f" {after.calibration_error:.1f} │ {after.count} │" in " ".join(out.split())
     best = after.scores.softmax(-1).max(-1).values
-    rows = table((tmp_path / "items.csv").read_text())
+    rows = list(csv.DictReader((tmp_path / "items.csv").open(encoding="utf-8")))
     assert [float(r["probability"]) for r in rows] == pytest.approx(best.tolist(), abs=1e-4)
     seen = "42 of these 42"
     assert seen not in out

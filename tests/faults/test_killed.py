@@ -184,7 +184,7 @@ def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list
         "--set",
         "batch=4",
     ]
-    words += ["--workers", 2, "--checkpoint-every", 1]
+    words += ["--workers", 2]
     with start(*words, "--out", folder / "run") as process:
         assert process.wait(300) == 0
     return words, folder / "run"

@@ -20,7 +20,7 @@ platforms.module("signals of processes and their groups")
 
 SECONDS = 60.0
 QUICK = ("--encoder", "mini", "--tune", "all", "--set", "size=32", "--set", "frames=2")
-TRAIN = (*QUICK, "--set", "epochs=2000", "--workers", 2, "--checkpoint-every", 1, "--out", "run")
+TRAIN = (*QUICK, "--set", "epochs=2000", "--workers", 2, "--out", "run")
 
 ALONE = """
 import signal, sys, time

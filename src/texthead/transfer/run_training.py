@@ -284,8 +284,11 @@ class _Training:
             model = model.with_head(as_several(as_head(model.head), inputs.features, inputs.targets))
         self.reporter.event(model)
         if not self.resume and not inputs.recipe.frozen:
-            minutes = seconds_a_clip(model, inputs.recipe) * len(division.train) * inputs.recipe.epochs / 60
-            self.reporter.say(f"fine-tuning takes about {max(1, round(minutes))} minutes here, plus reading the files")
+            minutes = max(
+                1, round(seconds_a_clip(model, inputs.recipe) * len(division.train) * inputs.recipe.epochs / 60)
+            )
+            span = "a minute" if minutes == 1 else f"{minutes} minutes"
+            self.reporter.say(f"fine-tuning takes about {span} here, plus reading the files")
 
         records = train(
             model,

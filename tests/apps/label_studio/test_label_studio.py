@@ -146,7 +146,7 @@ def test_parts_come_back_as_they_were(files: Path, works) -> None:
 @pytest.mark.slow
 def test_predictions_and_guesses_become_predictions(files: Path, works, world) -> None:
     works("predict", world.run, "my files", "--out", "predictions.csv", "--workers", 0)
-    out, _ = works("label", "my files", "--classes", "red,blue", "--next", 2, "--workers", 0)
+    out, _ = works("label", "my files", "--classes", "red,blue", "--next", 2)
     Path("next.csv").write_text(out)
     for name, count in (("predictions.csv", 3), ("next.csv", 2)):
         _, err = works("label-studio", name, "--out", "tasks.json")
