@@ -63,7 +63,7 @@ test-oldest: $(VENV)-oldest/.installed
 	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/pytest -n 2 --dist loadfile --durations=25
 
 # The quick tests with Python for Windows on Wine; one of the nightly runs, half an hour. WINPYTHON runs that Python; the
-# default is installed if ../shared/windows/setup.sh is there.
+# default is installed, if build/windows does not exist and ../shared/windows/setup.sh does.
 WINPYTHON ?= build/windows/winpython
 test-windows: $(VENV)/.installed
 	$(BIN)/python -m tools.windows $(WINPYTHON)
