@@ -1,10 +1,10 @@
-# make install: the environment.   make demo: install, then the demo.   make test: the quick tests.   make check: lint, types, all tests.
+# make install: the environment.   make demo: install, then the demo.   make test: the quick tests.   make check: lint, types, quick tests.   make nightly: the rest.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: install demo test test-pythons test-slow test-all nightly test-browser test-oldest test-windows fuzz check lint types docs pictures commands messages licences constraints notebooks dist bench fewshot clean
+.PHONY: install demo test test-pythons test-slow test-commands nightly test-browser test-oldest test-windows fuzz check lint types docs pictures commands messages licences constraints notebooks dist bench fewshot clean
 
 # Runs again only when the package's metadata changes.
 $(VENV)/.installed: pyproject.toml paper/pyproject.toml
@@ -32,19 +32,21 @@ PYTHONS ?= python3.12 python3.13
 test-pythons:
 	for python in $(PYTHONS); do $(MAKE) test PYTHON=$$python VENV=$(VENV)-$$(basename $$python) || exit 1; done
 
+# Files that take minutes come first (tests/conftest.py).
+PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40
+
+# The slow tests of commands, one story a command: CI runs them after the quick tests.
+test-commands: $(VENV)/.installed
+	$(PARALLEL) -m 'slow and not fuzz' tests/commands
+
 # The slow tests, and the nightly ones of files that changed since the last `make nightly` (tests/nightly.json).
 test-slow: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=25 -m '(slow or nightly) and not fuzz' --skip-unchanged
+	$(PARALLEL) -m '(slow or nightly) and not fuzz' --skip-unchanged
 
-# Both in one go, which shares fixtures; files that take minutes come first (tests/conftest.py).
-PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40
-test-all: $(VENV)/.installed
-	$(PARALLEL) -m 'not browser and not (slow and fuzz)' --skip-unchanged
-
-# What a change in src rarely breaks: pages of docs/, rows of the paper, benchmarks, demo, notebooks, wheel, locales.
+# All that CI leaves out: slow tests, pages of docs/, rows of the paper, faults, benchmarks, demo, notebooks, wheel, locales.
 # Commit tests/nightly.json, which it writes if all pass.
 nightly: $(VENV)/.installed
-	$(PARALLEL) -m nightly
+	$(PARALLEL) -m '(slow or nightly) and not fuzz'
 	$(BIN)/python -m tools.nightly
 
 # axe-core finds elements that a keyboard or a screen reader cannot use, and colours with too little contrast.
@@ -68,7 +70,7 @@ test-oldest: $(VENV)-oldest/.installed
 	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/pytest -n 2 --dist loadfile --durations=25
 
 # The quick tests with Python for Windows on Wine; one of the nightly runs, half an hour. WINPYTHON runs that Python; the
-# default is installed if ../shared/windows/setup.sh is there.
+# default is installed, if build/windows does not exist and ../shared/windows/setup.sh does.
 WINPYTHON ?= build/windows/winpython
 test-windows: $(VENV)/.installed
 	$(BIN)/python -m tools.windows $(WINPYTHON)
@@ -143,7 +145,8 @@ types: $(VENV)/.installed
 
 # pyright uses one core, so it runs beside the tests.
 check: lint
-	$(MAKE) -j 2 types test-all
+	$(MAKE) -j 2 types test
+	$(MAKE) test-commands
 
 # The libraries to compare with; the tables say which are missing. torchcodec's wheels from 0.14 on do not import with a CPU
 # build of torch; it has a folder of its own, since `datasets` would use it for videos if it could.

@@ -115,7 +115,7 @@ class Hanging(torch.utils.data.Dataset):
         return os.getpid(), "multiprocessing.forkserver" in sys.modules
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["spawn", pytest.param("forkserver", marks=pytest.mark.posix("a fork server"))])
 def test_workers_of_each_start_method(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows spawns them."""
     monkeypatch.setattr(loaders, "START_METHOD", method)

@@ -1,8 +1,8 @@
 """Run the quick tests with Python for Windows, on Wine: `make test-windows`.
 
-python -m tools.windows build/windows/winpython
+python -m tools.windows build/windows/winpython [TESTS...]
 
-The tests are those of a fresh copy of the tracked files, and texthead is an installed wheel.
+Without TESTS, all those below. They are read from a fresh copy of the tracked files; texthead is an installed wheel.
 """
 
 import os
@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+OWN = ROOT / "build" / "windows" / "winpython"
 SETUP = ROOT.parent / "shared" / "windows" / "setup.sh"
 
 # What the tests import. `languages` has no wheel, `ray` is large, and pi_heif of `heic` ends the process on Wine.
@@ -37,14 +38,17 @@ def requirements() -> str:
 
 
 def set_up(python: Path) -> None:
-    """Install Python for Windows, if it is missing, and what the tests import."""
+    """Install Python for Windows into build/windows if it is missing there; a Python elsewhere is never installed.
+
+    A folder without `winpython` may have been switched off, so it is left alone too.
+    """
     if python.exists():
         return
-    if not SETUP.exists():
+    if python != OWN or OWN.parent.exists() or not SETUP.exists():
         raise SystemExit(f"no Python for Windows at {python}; give WINPYTHON, a program that runs it")
-    python.parent.mkdir(parents=True, exist_ok=True)
-    (python.parent / "pyproject.toml").write_text(requirements(), encoding="utf-8")
-    subprocess.run(["bash", SETUP, python.parent, python.parent / "pyproject.toml"], check=True)
+    OWN.parent.mkdir(parents=True)
+    (OWN.parent / "pyproject.toml").write_text(requirements(), encoding="utf-8")
+    subprocess.run(["bash", SETUP, OWN.parent, OWN.parent / "pyproject.toml"], check=True)
 
 
 def copy(to: Path) -> Path:
@@ -61,7 +65,7 @@ def copy(to: Path) -> Path:
     return to / "packages"
 
 
-def main(python: Path) -> int:
+def main(python: Path, tests: list[str]) -> int:
     """Run the tests; return pytest's exit code."""
     set_up(python)
     fresh = ROOT / "build" / "windows-test"
@@ -71,9 +75,21 @@ def main(python: Path) -> int:
     settings["PYTHONPATH"] = "Z:" + str(packages).replace("/", "\\")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | settings
     files = [f"tests/{room}" for room in ROOMS] + sorted(f"tests/{path.name}" for path in ROOT.glob("tests/test_*.py"))
-    command = [python, "-m", "pytest", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider", "-rfEs", *files]
+    command = [
+        python,
+        "-m",
+        "pytest",
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        "-p",
+        "no:cacheprovider",
+        "-rfEs",
+        *(tests or files),
+    ]
     return subprocess.run(command, cwd=fresh / "checkout", env=environment, check=False).returncode
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).absolute()))
+    sys.exit(main(Path(sys.argv[1]).absolute(), sys.argv[2:]))

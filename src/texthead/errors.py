@@ -25,8 +25,8 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) i
 _CONTROLS |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
 
-# In `rtsp://user:password@camera`, and in what `Path` makes of it.
-_PASSWORD = re.compile(r"(:/{1,2}[^/\s:@]*):[^/\s]+@")
+# In `rtsp://user:password@camera`, and in what `Path` makes of it, on Windows too.
+_PASSWORD = re.compile(r"(:[/\\]{1,2}[^/\\\s:@]*):[^/\\\s]+@")
 
 
 def without_password(text: str) -> str:

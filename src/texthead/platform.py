@@ -82,6 +82,10 @@ if sys.platform == "win32":
         """Return whether the path has a name that no file can have: of a device, as `nul`, or with a last dot."""
         return os.path.isreserved(path) if sys.version_info >= (3, 13) else path.is_reserved()
 
+    def file_name(name: str) -> str:
+        """Return a name with `_` for what Windows allows in no name of a file."""
+        return re.sub(r'[<>:"|?*\x00-\x1f]|[. ]$', "_", name)
+
     def quoted(word: str) -> str:
         """Return a word of a command line, for cmd and PowerShell."""
         return word if re.fullmatch(r"[\w.:/\\=+,-]+", word) else f'"{word}"'
@@ -145,6 +149,10 @@ else:
     def is_reserved(path: Path) -> bool:
         """Return False: a file can have any name."""
         return False
+
+    def file_name(name: str) -> str:
+        """Return the name: a file can have any."""
+        return name
 
     quoted = shlex.quote
 

@@ -70,6 +70,7 @@ def echo(texts: tuple[list[str], ...], embeddings: list[Tensor], calls: list[int
     return Text(torch.nn.Identity(), list, encode, torch.nn.Identity())
 
 
+@pytest.mark.posix("a mapped file that can be written")
 def test_bridge_fitted_once_per_weights_and_rows(tmp_path, monkeypatch):
     views, rows = bridge_data()
     texts = tuple([f"{kind} {i}" for i in range(30)] for kind in ("name", "definition"))

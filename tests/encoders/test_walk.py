@@ -177,7 +177,11 @@ def test_every_architecture_of_open_clip_is_built(name: str) -> None:
     assert not tags or about.size == spec.size
 
 
-@pytest.mark.parametrize("kind", ["clip", "dinov3_vit", "pe_video", "dinat", "efficientloftr"])
+# It has an empty tensor.
+EMPTY = pytest.param("dinov3_vit", marks=pytest.mark.posix("transformers that reads empty tensors"))
+
+
+@pytest.mark.parametrize("kind", ["clip", EMPTY, "pe_video", "dinat", "efficientloftr"])
 def test_the_walk(kind: str, tmp_path: Path) -> None:
     message = outcome(tmp_path, kind)
     assert bool(message) == (kind in ("dinat", "efficientloftr")), message

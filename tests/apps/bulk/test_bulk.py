@@ -181,6 +181,7 @@ def test_a_list_that_breaks_a_rule(run: Run, tmp_path: Path, name: str, content:
         predict_many(run, tmp_path / name, tmp_path / "out")
 
 
+@pytest.mark.posix("names of files that are no text")
 def test_a_name_that_is_not_utf_8(run: Run, tmp_path: Path) -> None:
     write_video(tmp_path / "files" / "b\udcff.mp4", "red")
     with refuses(DataError, "rename the file"):

@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_pool_of_a_loaded_encoder_has_a_short_text(folder: Path) -> None:
     encoder = th.EncoderOptions(colour_encoder(), template="a {} square")
     pool = th.label_pool(folder, COLOURS, encoder=encoder, reading=th.Reading())
-    assert repr(pool) == f"Pool('{folder}': 18 files, 0 of them labelled, 3 classes)"
+    assert repr(pool) == f"Pool({str(folder)!r}: 18 files, 0 of them labelled, 3 classes)"
     guesses = {path.name: guess for path, guess, _ in pool.next(18)}
     assert guesses == {f"{index:02d}.png": COLOURS[index % 3] for index in range(18)}
 

@@ -39,6 +39,7 @@ def test_a_class_of_a_run_is_found_and_exported(folder: Path, works) -> None:
     assert [row["path"] for row in rows if row["start"] != "0.0"] in (["files/film.mp4"], [])
 
 
+@pytest.mark.posix("names of files that have line breaks")
 def test_hostile_names_and_words(folder: Path, works, refused) -> None:
     """A line break in a name begins no line; words that are not UTF-8 are an error."""
     name = folder / "a\n  1  +9.9  forged.png"

@@ -123,6 +123,7 @@ def test_the_best_hit_stands_out_only_for_what_is_there() -> None:
     assert "not estimated" in few.note
 
 
+@pytest.mark.posix("a mapped file that can be written")
 def test_common_words_are_encoded_again_only_after_a_change() -> None:
     words, other = Words(), Words("other")
     index = drawn(OTHERS, model=words.encoder)

@@ -10,6 +10,7 @@ import pytest
 from starlette.routing import Route
 
 from messages import prints, refuses
+from platforms import WINDOWS
 from served_pages import Answer, Served, ask, connect, head, post, serving, until
 from texthead.apps.serving.files import MOST_UPLOAD, UPLOAD, Uploads
 from texthead.apps.serving.server import page_app
@@ -59,7 +60,7 @@ def test_a_file_that_a_browser_might_run_is_not_shown(served: Served) -> None:
 
 def test_a_name_has_no_folders_and_an_end(served: Served, uploads: Uploads, tmp_path: Path) -> None:
     for name, expected in (
-        ("../../a #1?.png", "a #1?.png"),
+        ("../../a #1?.png", "a #1_.png" if WINDOWS else "a #1?.png"),
         ("C:\\files\\b.png", "b.png"),
         ("/etc/c\0d.png", "d.png"),
         ("ü" * 200 + ".png", "ü" * 98 + ".png"),
@@ -109,7 +110,7 @@ def test_a_full_disk_is_one_line(served: Served, uploads: Uploads, tmp_path: Pat
     tmp_path.rmdir()
     answer = post(served, NAMED, b"a")
     assert answer.status == 400
-    assert json.loads(answer.text)["error"].startswith("clip.mp4: cannot be stored (No such file or directory)")
+    assert json.loads(answer.text)["error"].startswith("clip.mp4: cannot be stored (")
     assert uploads._files == {}
     tmp_path.mkdir()
     assert served.log == []

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from texthead.errors import DataError
 from texthead.media import MediaPath
+from texthead.platform import file_name
 
 # Files of users that browsers show.
 MEDIA_TYPES = {f".{kind}": f"image/{kind}" for kind in ["jpeg", "png", "gif", "webp", "bmp", "avif"]}
@@ -136,4 +137,4 @@ def _file_name(name: str) -> str:
     name = re.split(r"[/\\\0]", name)[-1].encode(errors="replace")[-_NAME_BYTES:].decode(errors="ignore")
     if name in ("", ".", ".."):
         raise DataError(f"{name!r} is not the name of a file; rename it")
-    return name
+    return file_name(name)
