@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?= ../shared/data
 
-.PHONY: install demo test test-pythons test-slow test-commands nightly test-browser test-oldest test-windows fuzz check lint types docs pictures commands messages licences constraints notebooks dist bench fewshot clean
+.PHONY: install demo test test-pythons test-slow test-stories nightly test-browser test-oldest test-windows fuzz check lint types docs pictures commands messages licences constraints notebooks dist bench fewshot clean
 
 # Runs again only when the package's metadata changes.
 $(VENV)/.installed: pyproject.toml paper/pyproject.toml
@@ -35,9 +35,9 @@ test-pythons:
 # Files that take minutes come first (tests/conftest.py).
 PARALLEL = OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40
 
-# The slow tests of commands, one story a command: CI runs them after the quick tests.
-test-commands: $(VENV)/.installed
-	$(PARALLEL) -m 'slow and not fuzz' tests/commands
+# The slow tests of commands, training and runs, about 60: CI runs them after the quick tests.
+test-stories: $(VENV)/.installed
+	$(PARALLEL) -m 'slow and not fuzz' tests/commands tests/training tests/runs
 
 # The slow tests, and the nightly ones of files that changed since the last `make nightly` (tests/nightly.json).
 test-slow: $(VENV)/.installed
@@ -146,7 +146,7 @@ types: $(VENV)/.installed
 # pyright uses one core, so it runs beside the tests.
 check: lint
 	$(MAKE) -j 2 types test
-	$(MAKE) test-commands
+	$(MAKE) test-stories
 
 # The libraries to compare with; the tables say which are missing. torchcodec's wheels from 0.14 on do not import with a CPU
 # build of torch; it has a folder of its own, since `datasets` would use it for videos if it could.

@@ -103,7 +103,7 @@ def test_doctor(scenes: Path, say: Callable) -> None:
 
 
 def test_label(scenes: Path, works: Callable, cache: Path) -> None:
-    options = ("--classes", "red,blue", "--next", 3, "--workers", 0)
+    options = ("--classes", "red,blue", "--next", 3)
     rows = list(csv.DictReader(works("label", scenes, *options)[0].splitlines()))
     assert len(rows) == 3
     assert all("#t=" in row["path"] for row in rows)

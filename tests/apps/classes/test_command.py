@@ -37,7 +37,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     root = tmp_path_factory.mktemp("runs")
     return {
         "text": train(data, root / "text", epochs=4, warmup=1.0),
-        "trained": train(data, root / "trained", epochs=2, freeze_encoder=True, train_head=True),
+        "trained": train(data, root / "trained", epochs=2, tune="none", train_head=True),
     }
 
 
