@@ -1,0 +1,48 @@
+"""Predicting 3,000 clips takes no more memory than predicting a few hundred."""
+
+import multiprocessing
+import resource
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from made import COLOURS, write_small_run, write_video
+from texthead.prediction import predict
+from texthead.runs.run import load_run
+
+CLIPS, SLICE = 3000, 50
+
+
+def sizes_of(folder: Path) -> list[tuple[int, int]]:
+    """Return the process's resident bytes after each slice: (clips so far, bytes)."""
+    run = load_run(write_small_run(folder / "run"))
+    clips = [write_video(folder / f"{n}.mp4", [*COLOURS][n % 3], frames=6 + n % 20, seed=n) for n in range(60)]
+    sizes: list[tuple[int, int]] = []
+    for number in range(CLIPS // SLICE):
+        predict(run, [clips[(number * SLICE + place) % len(clips)] for place in range(SLICE)])
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        sizes.append((SLICE * (number + 1), pages * resource.getpagesize()))
+    return sizes
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_memory_stays_flat_over_three_thousand_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # A new process: after other tests, the heap varies by megabytes.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        sizes = pool.submit(sizes_of, tmp_path).result()
+    assert sizes[-1][0] == CLIPS
+    # The first slices fill caches.
+    size = np.array(sizes[10:])
+    # Neighbouring slices correlate, so average over five.
+    x, y = size[: len(size) // 5 * 5].reshape(-1, 5, 2).mean(1).T
+    (rate, _), covariance = np.polyfit(x, y, 1, cov=True)
+    half, growth = 1.96 * np.sqrt(covariance[0, 0]), (size[-1] - size[0])[1]
+    with capsys.disabled():
+        print(f"{rate:.0f} ± {half:.0f} bytes a clip over {CLIPS} clips, {growth / 2**20:.0f} MB in all")
+    # A leak of one small frame a clip would be 7 kB.
+    assert rate - half < 1000
+    assert growth < 20 * 2**20
