@@ -325,7 +325,7 @@ def test_resumed_run_matches_bitwise(
     order = np.random.default_rng([recipe.seed, 1]).permutation(10).tolist()
     assert [position for batch in drawn for epoch, position in batch if epoch == 1] == order[done:]
     if every:
-        prints(lines[0], "step 1", 3)
+        prints("\n".join(lines), "step 1", 3)
     assert records == on_disk(tmp_path)
     assert [record["kind"] for record in records] == 3 * ["train", "train", "train", "val"]
     assert_same_run(tmp_path, uncut)
