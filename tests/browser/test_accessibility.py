@@ -87,7 +87,7 @@ def test_a_report(run: Path, browser: Callable, width: int, dark: bool) -> None:
 def test_the_label_page(browser: Callable, tmp_path: Path) -> None:
     for index in range(6):
         write_image(tmp_path / "files" / f"{index}.png", ("red", "green")[index % 2], seed=index)
-    options = ("--classes", "red, green", "--out", tmp_path / "labels.csv", "--workers", 0)
+    options = ("--classes", "red, green", "--out", tmp_path / "labels.csv")
     with serving_command(tmp_path / "server", "label", tmp_path / "files", *options) as served:
         result = []
         for width, dark in LOOKS:

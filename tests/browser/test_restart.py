@@ -70,7 +70,7 @@ def test_label_after_a_restart(browser: Callable, tmp_path: Path) -> None:
             if not (data / name).exists():
                 photo(data / name, width)
         labels_csv = tmp_path / f"labels-{run}.csv"
-        options = ("--classes", "red, green", "--out", labels_csv, "--workers", 0)
+        options = ("--classes", "red, green", "--out", labels_csv)
         with serving_command(tmp_path / str(run), "label", data, *options, port=port) as served:
             # The browser still has the pictures and the tabs of the starts before.
             driver.switch_to.new_window("tab")
@@ -148,7 +148,7 @@ def test_the_link_alone_opens_the_page(browser: Callable, tmp_path: Path) -> Non
     with ExitStack() as stack:
         for number in range(2):
             photo(tmp_path / f"files-{number}" / f"{number}.png", 50 + number)
-            options = ("--classes", "red", "--out", tmp_path / f"{number}.csv", "--workers", 0)
+            options = ("--classes", "red", "--out", tmp_path / f"{number}.csv")
             command = serving_command(tmp_path / f"server-{number}", "label", tmp_path / f"files-{number}", *options)
             links.append(stack.enter_context(command).address)
         for link in links:
