@@ -275,7 +275,7 @@ def test_other_commands_take_the_run_and_the_csv(folder: Path, tmp_path: Path, w
     assert float(first["end"]) == pytest.approx(8, abs=1.5)
     others = folder / "others.csv"
     others.write_text(f"path,label\nred5.png,{RED}\nred5.mp4,{RED}\nblue5.png,{OTHER}\nblue5.mp4,{OTHER}\n")
-    assert "100" in works("eval", run, others, "--baselines", "never")[0]
+    assert "100" in works("eval", run, others)[0]
     others.unlink()
     works("export", run, "--out", tmp_path / "exported")
     works("label", folder, "--out", marks_csv, "--classes", RED, "--next", 2)
