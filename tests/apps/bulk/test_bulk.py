@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from made import write_broken, write_several_run, write_video
@@ -130,13 +131,15 @@ def test_an_actor_that_is_killed_is_replaced(run: Run, manifest: Path, tmp_path:
 @pytest.mark.usefixtures("cluster")
 def test_unreadable_files_are_rows_with_a_reason(run: Run, tmp_path: Path, say) -> None:
     good, broken = write_video(tmp_path / "good.mp4", "red"), write_broken(tmp_path / "broken.mp4")
-    (tmp_path / "a.txt").write_text(f"{good}\n{broken}\ngone.mp4\n")
+    PIL.Image.new("1", (20_000, 20_000)).save(tmp_path / "large.png")  # above Pillow's limit
+    (tmp_path / "a.txt").write_text(f"{good}\n{broken}\nlarge.png\ngone.mp4\n")
     command = ("bulk", run.folder, tmp_path / "a.txt", "--out", tmp_path / "out", "--batch", 3)
     code, out, _ = say(*command)
     assert code == 1
-    prints(out, tmp_path / "out", "3 files", "2 of them could not be read")
+    prints(out, tmp_path / "out", "4 files", "3 of them could not be read")
     errors = {Path(path).name: row["error"] for path, row in rows(tmp_path / "out").items()}
     assert errors["good.mp4"] is None
+    assert "limit" in errors["large.png"]
     assert errors["gone.mp4"]
     assert errors["broken.mp4"]
     assert say(*command, "--skip-unreadable")[0] == 0
