@@ -1,13 +1,21 @@
 """Small random models of transformers' families, each saved in its own format with its processor and tokenizer."""
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, BertTokenizerFast, PreTrainedModel
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModel,
+    BertTokenizerFast,
+    CLIPImageProcessor,
+    PreTrainedModel,
+)
+from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
+from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING
 
 WORDS = 20  # Maximum tokens per text.
 
@@ -65,8 +73,6 @@ WITH_TEXT += ("vision-text-dual-encoder", "xclip", "videoprism")
 
 STATISTICS = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
 
-_CROPPED = {**STATISTICS, "resample": 2, "size": {"shortest_edge": 40}, "do_center_crop": True}
-
 
 def save_family(folder: Path, kind: str) -> PreTrainedModel:
     """Save a small model of this type with its processor and tokenizer, and return it."""
@@ -80,19 +86,32 @@ def save_family(folder: Path, kind: str) -> PreTrainedModel:
                 if parameter.ndim <= 1:  # Biases of 0 and scales of 1 would hide a mistake.
                     parameter.add_(0.1 * torch.randn(parameter.shape))
     model.save_pretrained(folder)
-    side = 36 if "prism" in kind else 32
-    processor = {**_CROPPED, "crop_size": {"height": side, "width": side}, "image_processor_type": "CLIPImageProcessor"}
-    if kind == "siglip2":
-        patches = {"patch_size": 8, "max_num_patches": 16}
-        processor = {**STATISTICS, **patches, "image_processor_type": "Siglip2ImageProcessor"}
-    if kind in ("vjepa2", "videomae", "videoprism", "videoprism_vision_model"):
-        processor = {**processor, "video_processor_type": "VideoMAEVideoProcessor"}
-        (folder / "video_preprocessor_config.json").write_text(json.dumps(processor))
-    else:
-        (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    own_processor(kind, model.config).save_pretrained(folder)
     if kind in WITH_TEXT:
         write_tokenizer(folder)
     return model
+
+
+def own_processor(kind: str, config: Any) -> Any:
+    """Return the family's own processor of images or videos, with sizes that suit the small models."""
+    side = 36 if "prism" in kind else 32
+    videos = kind in ("vjepa2", "videomae", "videoprism", "videoprism_vision_model")
+    found: Any = (VIDEO_PROCESSOR_MAPPING if videos else IMAGE_PROCESSOR_MAPPING).get(type(config), None)
+    found = (found.get("torchvision") or found["pil"]) if isinstance(found, dict) else found
+    if found is None:  # A pair of any two models has no processor of its own.
+        found = CLIPImageProcessor
+    processor = found(**STATISTICS)
+    sizes = {key for key, value in dict(processor.size or {}).items() if value}
+    if kind == "siglip2":
+        processor.patch_size, processor.max_num_patches = 8, 16
+    elif sizes == {"shortest_edge"}:
+        crops = getattr(processor, "do_center_crop", False) and not hasattr(processor, "crop_pct")
+        processor.size = {"shortest_edge": 40 if crops else side}
+        processor.crop_size = {"height": side, "width": side}
+    else:
+        processor.size = {"height": side, "width": side}
+        processor.crop_size = {"height": side, "width": side}
+    return processor
 
 
 def write_tokenizer(folder: Path, **values: Any) -> None:

@@ -256,6 +256,13 @@ def frames(count: int, size: int, seed: int = 0) -> Tensor:
     return coarse.repeat_interleave(8, 2).repeat_interleave(8, 3)
 
 
+def smooth(*, height: int, width: int) -> Tensor:
+    """Return a picture of soft random blobs, in uint8, "3 height width"."""
+    coarse = torch.rand(1, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+    fine = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")
+    return (255 * fine[0]).clamp(0, 255).round().to(torch.uint8)
+
+
 def write_untrained(out: Path, model: Recognizer, frames: int = 2) -> Path:
     """Write a run folder for this model, with an empty split."""
     write_run(out, model, Recipe(name="test", frames=frames, size=32, resize=36), PIXELS, list(model.head.names))

@@ -13,11 +13,13 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPModel, CLIPTokenizerFast, GemmaTokenizer
 
-from families import CONFIGS, STATISTICS, WITH_TEXT, WORDS, save_family
-from made import noise, write_clip_folder
+from families import CONFIGS, STATISTICS, WITH_TEXT, WORDS, own_processor, save_family
+from made import noise, smooth, write_clip_folder
 from messages import refuses
+from texthead.data.transforms import view_crops
 from texthead.encoders import build_visual, load_encoder, spec_of
 from texthead.encoders.spec import VisualSpec
+from texthead.encoders.transformers_model import config_of
 from texthead.encoders.weights import sized_as
 from texthead.errors import EncoderError
 
@@ -52,6 +54,15 @@ def patches_of(inputs: Tensor) -> Tensor:
     return inputs.unflatten(2, (4, 8)).unflatten(4, (4, 8)).permute(0, 2, 4, 3, 5, 1).reshape(len(inputs), 16, -1)
 
 
+def processed(processor: Any, image: Any) -> Tensor:
+    """Return an image of height x width x 3 as the family's own processor prepares it."""
+    if hasattr(processor, "do_sample_frames"):
+        (pixels,) = processor([[image] * 2], do_sample_frames=False, return_tensors="pt").values()
+    else:
+        pixels = processor(image, return_tensors="pt")["pixel_values"]
+    return pixels.flatten(0, -4)[0]
+
+
 # How to compute each kind's features; the others use `get_image_features`.
 EXPECTED: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "xclip": lambda model, clips: tensor(model.get_video_features(clips))[:, None],
@@ -79,13 +90,12 @@ def test_features_of_a_family_are_transformers_own(kind: str, tmp_path: Path) ->
     encoder = load_encoder(f"hf:{tmp_path}")
     spec = encoder.visual.spec
     assert spec == spec_of(f"hf:{tmp_path}") == VisualSpec.from_json(json.loads(json.dumps(spec.to_json())))
-    scaled = 2 if kind == "vivit" else 1  # its processor first scales to -1..1
-    mean, std = (torch.tensor(each) for each in STATISTICS.values())
-    assert spec.mean == pytest.approx(((mean + scaled - 1) / scaled).tolist(), abs=1e-6)
-    assert spec.std == pytest.approx((std / scaled).tolist(), abs=1e-6)
-    size = 36 if "prism" in kind else 32
-    assert (spec.size, spec.crop, spec.squash) == ((32, 1, True) if kind == "siglip2" else (size, size / 40, False))
-    inputs = noise(2, *((spec.frames,) if spec.unit == "clip" else ()), 3, size, size)
+    if kind != "tipsv2":  # Its processor does not normalise.
+        scaled = 2 if kind == "vivit" else 1  # its processor first scales to -1..1
+        mean, std = (torch.tensor(each) for each in STATISTICS.values())
+        assert spec.mean == pytest.approx(((mean + scaled - 1) / scaled).tolist(), abs=1e-6)
+        assert spec.std == pytest.approx((std / scaled).tolist(), abs=1e-6)
+    inputs = noise(2, *((spec.frames,) if spec.unit == "clip" else ()), 3, spec.size, spec.size)
     features = encoder.visual(inputs)
     if kind == "siglip2":
         expected = tensor(model.get_image_features(patches_of(inputs), torch.ones(2, 16), torch.tensor([[4, 4]] * 2)))
@@ -103,6 +113,21 @@ def test_features_of_a_family_are_transformers_own(kind: str, tmp_path: Path) ->
     again.load_state_dict(encoder.visual.state_dict())
     # ViT-MAE shuffles the patches, so last bits differ.
     assert torch.allclose(again.eval()(inputs), features, rtol=0, atol=1e-5 if kind == "vit_mae" else 0)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CONFIGS if kind != "siglip2"])  # Its patches keep any shape.
+def test_pixels_of_a_family_are_those_of_its_processor(kind: str, tmp_path: Path) -> None:
+    """The processor's geometry is measured, so that no family's own rule (a `crop_pct`, a squash) is missed."""
+    save_family(tmp_path, kind)
+    spec = spec_of(f"hf:{tmp_path}")
+    processor = type(own_processor(kind, config_of(tmp_path))).from_pretrained(tmp_path)
+    mean, std = (torch.tensor(each)[:, None, None] for each in (spec.mean, spec.std))
+    for height, width in ((90, 60), (50, 80), (64, 64)):
+        image = smooth(height=height, width=width)
+        theirs = processed(processor, image.permute(1, 2, 0).numpy()) * std + mean
+        ours = view_crops(image[None], spec.pixels())[0, 0] / 255
+        assert theirs.shape == ours.shape
+        assert (theirs - ours).abs().mean() < 0.5 / 255
 
 
 @pytest.mark.parametrize("kind", WITH_TEXT)

@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from texthead.downloads import faults
 from texthead.encoders.encoder import Encoder, Text, Visual
 from texthead.encoders.figures import published_figures
+from texthead.encoders.geometry import coordinate_picture, measured_geometry
 from texthead.encoders.spec import Grid, VisualSpec
 from texthead.encoders.transformers_model import (
     OF_TEXTS,
@@ -189,32 +189,32 @@ def _preprocessing(processor: Any, source: str) -> dict[str, Any]:
         if getattr(processor, most, None):  # Use the largest square of at most this many patches.
             side = processor.patch_size * factor * math.isqrt(getattr(processor, most))
             processor.size = {"height": side, "width": side}
-    crop = dict(processor.crop_size or {}) if getattr(processor, "do_center_crop", False) else {}
     size = {key: value for key, value in dict(processor.size or {}).items() if value}
-    crop = {key: value for key, value in crop.items() if value}
     short = size.get("shortest_edge") or size.get("height")
-    sides = {*crop.values()} if crop else {short}
     resample = _INTERPOLATIONS.get(int(processor.resample))
-    if short is None or len(sides) != 1 or size.get("width", size.get("height")) != size.get("height"):
-        raise EncoderError(f"{source}: its images have size {size} and crop {crop}; only squares are supported")
+    if short is None:
+        raise EncoderError(f"{source}: its images have size {size}; only squares are supported")
     if resample is None:
         raise EncoderError(
             f"{source}: its images are resampled by {processor.resample!r}; only 2 (bilinear) and 3 (bicubic) work"
         )
-    (side,) = sides
-    if not all(isinstance(each, int) and 1 <= each <= MOST_SIDE for each in (side, short)):
+    crop = dict(getattr(processor, "crop_size", None) or {})
+    if not all(isinstance(each, int) and 1 <= each <= MOST_SIDE for each in (*size.values(), *crop.values()) if each):
         raise EncoderError(
             f"{source}: its images have size {size} and crop {crop}; sides must be from 1 to {MOST_SIDE:,} pixels"
         )
     mean, std = _statistics(processor)
-    return {
-        "size": side,
-        "crop": side / short,
-        "squash": "height" in size,
-        "interpolation": resample,
-        "mean": mean,
-        "std": std,
-    }
+    processed = _processed(processor, coordinate_picture())
+    height, width = processed.shape[-2:]
+    if processed.ndim == 2:  # Patches of the square above.
+        geometry = short, 1.0, True
+    elif not getattr(processor, "do_center_crop", False) and min(height, width) == short < max(height, width):
+        geometry = short, 1.0, False  # It takes any shape; ours is the central square.
+    else:
+        levels = 255 * (processed * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None])
+        geometry = measured_geometry(levels, resample, source)
+    sizes = dict(zip(("size", "crop", "squash"), geometry, strict=True))
+    return {**sizes, "interpolation": resample, "mean": mean, "std": std}
 
 
 def _statistics(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -231,15 +231,19 @@ def _statistics(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def _processed_grey(processor: Any, value: int) -> list[float]:
     """Return red, green and blue of a grey image after processing."""
-    picture = np.full((64, 64, 3), value, np.uint8)
+    pixels = _processed(processor, torch.full((3, 64, 64), value, dtype=torch.uint8))
+    return (pixels[0, :3] if pixels.ndim == 2 else pixels[:, pixels.shape[-2] // 2, pixels.shape[-1] // 2]).tolist()
+
+
+def _processed(processor: Any, picture: Tensor) -> Tensor:
+    """Return an image after processing: "3 height width", or "patches values" with the colours last."""
+    image = picture.permute(1, 2, 0).numpy()
     if hasattr(processor, "do_sample_frames"):
-        inputs = processor([[picture] * 2], do_sample_frames=False, return_tensors="pt")
+        inputs = processor([[image] * 2], do_sample_frames=False, return_tensors="pt")
     else:
-        inputs = processor(picture, return_tensors="pt")
+        inputs = processor(image, return_tensors="pt")
     pixels = inputs[next(key for key in inputs if key.startswith("pixel_values"))].float()
-    if pixels.ndim == 3:  # A list of patches with channels last.
-        return pixels[0, 0, :3].tolist()
-    return pixels.flatten(0, -4)[0, :, pixels.shape[-2] // 2, pixels.shape[-1] // 2].tolist()
+    return pixels[0] if pixels.ndim == 3 else pixels.flatten(0, -4)[0]
 
 
 def _processor(folder: Path, source: str, takes_clips: bool) -> Any:

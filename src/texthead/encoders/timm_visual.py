@@ -1,5 +1,7 @@
 """timm's image encoders, pretrained without text (Table 3)."""
 
+import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -95,15 +97,18 @@ def _described(source: str, name: str, net: Any) -> VisualSpec:
     _, height, width = data["input_size"]
     if height != width:
         raise EncoderError(f"{source!r} takes {height}x{width} pixels, only squares are supported: choose another")
+    if data["crop_mode"] == "border":
+        warnings.warn(f"{source}: its authors pad an image to a square; here its centre is cut out", stacklevel=2)
     return VisualSpec(
         source=source,
         architecture=f"timm:{name}",
         dim=int(getattr(net, "head_hidden_size", net.num_features)),
         size=height,
-        crop=float(data["crop_pct"]),
+        crop=height / math.floor(height / data["crop_pct"]),
         interpolation="bilinear" if data["interpolation"] == "bilinear" else "bicubic",
         mean=tuple(data["mean"]),
         std=tuple(data["std"]),
         activation="as timm builds it",
+        squash=data["crop_mode"] == "squash",
         any_size=not net.pretrained_cfg.get("fixed_input_size", False),
     )

@@ -1,0 +1,84 @@
+"""What an image processor or timm does to a picture is what an encoder's spec does."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+import transformers
+from PIL import Image
+from timm.data.config import resolve_data_config
+from timm.data.transforms_factory import create_transform
+from torch import Tensor
+
+from made import smooth
+from messages import refuses
+from texthead.data.protocol import Pixels
+from texthead.data.transforms import view_crops
+from texthead.encoders import spec_of
+from texthead.encoders.geometry import coordinate_picture, measured_geometry
+from texthead.errors import EncoderError
+
+# A processor and its changed values. Some crop from `size / crop_pct`, some squash, from a size on or always.
+PROCESSORS: list[tuple[str, dict[str, Any]]] = [
+    ("ConvNextImageProcessor", {"size": {"shortest_edge": 224}}),
+    ("ConvNextImageProcessor", {"size": {"shortest_edge": 384}}),
+    ("PoolFormerImageProcessor", {}),
+    ("LevitImageProcessor", {}),
+    ("EfficientNetImageProcessor", {"include_top": False}),
+    ("CLIPImageProcessor", {}),
+    ("ViTImageProcessor", {}),
+    ("MobileNetV2ImageProcessor", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "values"), PROCESSORS, ids=str)
+def test_a_measured_geometry_gives_the_processor_s_pixels(name: str, values: dict[str, Any]) -> None:
+    processor = getattr(transformers, name)(do_normalize=False, **values)
+
+    def processed(picture: Tensor) -> Tensor:
+        return 255 * processor(picture.permute(1, 2, 0).numpy(), return_tensors="pt")["pixel_values"][0]
+
+    interpolation = "bicubic" if int(processor.resample) == 3 else "bilinear"
+    size, crop, squash = measured_geometry(processed(coordinate_picture()), interpolation, name)
+    for height, width in ((300, 200), (240, 500), (230, 230)):
+        picture = smooth(height=height, width=width)
+        pixels = Pixels(size, round(size / crop), interpolation, squash)
+        assert (view_crops(picture[None], pixels)[0, 0] - processed(picture)).abs().mean() < 0.5
+
+
+def test_padded_and_oblong_pictures_are_refused() -> None:
+    padded = coordinate_picture()[:, :, 60:300].float()
+    padded[:, :40] = 0
+    with refuses(EncoderError, "hf:a", "crops the centre"):
+        measured_geometry(padded, "bicubic", "hf:a")
+    with refuses(EncoderError, "hf:a", 360, 240, "squares"):
+        measured_geometry(coordinate_picture().float(), "bicubic", "hf:a")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "convnext_tiny.fb_in22k_ft_in1k_384",  # Squashed.
+        "eva02_tiny_patch14_336.mim_in22k_ft_in1k",  # Squashed.
+        "vit_tiny_patch16_224",  # 224 / 0.9 is 248.9: 248 pixels.
+        "efficientnet_b1",
+        "resnet18",
+    ],
+)
+def test_pixels_of_timm_are_those_of_its_own_transform(name: str) -> None:
+    pretrained: Any = timm.get_pretrained_cfg(name)
+    transform: Any = create_transform(**resolve_data_config(pretrained_cfg=pretrained.to_dict()))
+    spec = spec_of(f"timm:{name}")
+    mean, std = (torch.tensor(each)[:, None, None] for each in (spec.mean, spec.std))
+    for height, width in ((600, 400), (480, 1000)):
+        picture = smooth(height=height, width=width)
+        image = Image.fromarray(np.ascontiguousarray(picture.permute(1, 2, 0).numpy()))
+        theirs = 255 * (transform(image) * std + mean)
+        assert (view_crops(picture[None], spec.pixels())[0, 0] - theirs).abs().mean() < 0.5
+
+
+def test_padding_of_timm_is_told() -> None:
+    with pytest.warns(UserWarning, match="pad an image"):
+        spec_of("timm:deepseek_vit_412m_enc")
