@@ -96,6 +96,7 @@ def write_family(folder: Path, config: Any) -> None:
         processor = each()
         if config.model_type in SIDES:
             processor.size = dict.fromkeys(("height", "width"), SIDES[config.model_type])
+            processor.do_resize = True
         size = {key: value for key, value in dict(processor.size or {}).items() if value}
         if isinstance(side, int) and len({*size.values()}) == 1 and "longest_edge" not in size:
             processor.size = dict.fromkeys(size, side)

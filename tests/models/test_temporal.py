@@ -445,19 +445,26 @@ def test_attentive_pooling_begins_as_the_mean_and_learns_order():
 @torch.inference_mode()
 def test_vjepa2_pooling_equals_transformers(layers: int):
     """The same weights by the same names give the same features."""
-    config = VJEPA2Config(hidden_size=64, num_attention_heads=4, num_pooler_layers=layers)
+    config = VJEPA2Config(hidden_size=64, num_attention_heads=4, num_pooler_layers=layers, layer_norm_eps=1e-5)
     published, features = moved(VJEPA2AttentivePooler(config).eval(), by=0.1), noise(3, 24, 64)
     module = VJEPA2Pool(64, layers, heads=4)
     module.load_state_dict(published.state_dict())
     torch.testing.assert_close(module(features), published(features), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("dim", "heads"), [(1024, 16), (1280, 16), (1408, 16), (24, 1)])  # ViT-L, -H, -g; a small one.
+def test_vjepa2_pooling_has_the_heads_of_the_published_probes(dim: int, heads: int):
+    with torch.device("meta"):
+        assert VJEPA2Pool(dim, 1).options["heads"] == heads
+
+
 def test_vjepa2_pooling_starts_with_small_outputs():
     module = VJEPA2Pool(128)
     module.reset(torch.Generator().manual_seed(0))
     stds = {name: float(weight.detach().std()) for name, weight in module.named_parameters() if weight.ndim == 2}
-    assert stds["cross_attention_layer.mlp.fc2.weight"] == pytest.approx(0.02 / 2**0.5, rel=0.05)
-    assert stds["self_attention_layers.1.self_attn.out_proj.weight"] == pytest.approx(0.02 / 6**0.5, rel=0.05)
+    outputs = [stds[f"self_attention_layers.{layer}.self_attn.out_proj.weight"] for layer in range(3)]
+    assert outputs == pytest.approx([0.0141, 0.0100, 0.0082], rel=0.05)
+    assert stds["cross_attention_layer.mlp.fc2.weight"] == pytest.approx(0.0082, rel=0.05)
     assert stds["self_attention_layers.2.mlp.fc1.weight"] == pytest.approx(0.02, rel=0.05)
     module(noise(2, 5, 128)).sum().backward()
     assert all(weight.grad is not None for weight in module.parameters())

@@ -341,9 +341,9 @@ class VJEPA2Pool(Temporal):
     Args:
         dim: dimension of a feature.
         layers: number of self-attention layers; 3 in the published probes.
-        heads: attention heads; None for dim / 64.
+        heads: attention heads; None for 16 as in the published probes, or for dim / 64 if 16 does not divide it.
 
-    Source: V-JEPA 2 (Assran et al. 2025), a probe of four layers; its code for the start.
+    Source: V-JEPA 2 (Assran et al. 2025), a probe of four layers; its code for the start and the norms' epsilon.
 
     Raises:
         RunError: the heads do not divide the dimension.
@@ -357,9 +357,11 @@ class VJEPA2Pool(Temporal):
         from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2AttentivePooler
 
         super().__init__()
-        heads = _attention_heads(dim, heads)
+        heads = _attention_heads(dim, heads or (None if dim % 16 else 16))
         self.options = {"dim": dim, "layers": layers, "heads": heads}
-        config = VJEPA2Config(hidden_size=dim, num_attention_heads=heads, num_pooler_layers=layers)
+        config = VJEPA2Config(
+            hidden_size=dim, num_attention_heads=heads, num_pooler_layers=layers, layer_norm_eps=1e-5
+        )
         config._attn_implementation = "sdpa"
         pooler = VJEPA2AttentivePooler(config)
         self.query_tokens = pooler.query_tokens
@@ -377,7 +379,8 @@ class VJEPA2Pool(Temporal):
         nn.init.trunc_normal_(self.query_tokens, std=0.02, generator=generator)
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
-                depth = int(name.split(".")[1]) + 2 if name.startswith("self") else 1
+                layers = max(1, len(self.self_attention_layers))
+                depth = int(name.split(".")[1]) + 1 if name.startswith("self") else layers
                 shrunk = name.endswith(("fc2", "out_proj"))
                 std = 0.02 / math.sqrt(2 * depth) if shrunk else 0.02
                 nn.init.trunc_normal_(module.weight, std=std, generator=generator)
