@@ -85,6 +85,18 @@ def test_exact_integers_equal_the_published_floats(num_frames, clips):
         assert clips_in_segments(length, num_frames, clips) == expected
 
 
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 7, 8, 12, 16, 32])
+def test_validation_frames_are_those_of_actionclip_and_vifi_clip(num_frames):
+    """Their arithmetic is in floats, which decide where a centre is a whole number; ActionCLIP's one frame is L // 2."""
+    for length in range(num_frames + 1, 700):
+        offset = (length / num_frames - 1) / 2.0
+        actionclip = [length // 2] if num_frames == 1 else [i * length / num_frames + offset for i in range(num_frames)]
+        assert middle_in_segment(length, num_frames) == np.array(actionclip).astype(int).tolist()
+        interval = (length - 1 + 1) / float(num_frames)
+        vifi = (np.arange(num_frames) * interval + interval / 2.0).astype(int)
+        assert centre_in_segment(length, num_frames) == vifi.tolist()
+
+
 # ---- worked examples of the docstrings
 
 
@@ -145,7 +157,9 @@ def test_the_middle_frame_is_that_of_actionclip(length, num_frames):
     first, centre = first_in_segment(length, num_frames), centre_in_segment(length, num_frames)
     assert all(0 <= start <= middle < length for start, middle in zip(first, centre, strict=True))
     found = middle_in_segment(length, num_frames)
-    if length <= num_frames:
+    if num_frames == 1:
+        assert found == [length // 2]
+    elif length <= num_frames:
         assert found == first
     else:
         s = Fraction(length, num_frames)

@@ -68,21 +68,27 @@ def centre_in_segment(length: int, num_frames: int) -> list[int]:
     Worked example, length 10, 3 frames: centres 1.67, 5, 8.33 give 1 5 8.
     Length 2, 3 frames: 0 1 1.
 
+    In floats, as its source: their rounding decides where a centre is a whole number. Length 24, 7 frames: the fourth is
+    11, not 12.
+
     Source: ViFi-CLIP's validation, used for its published results.
     """
-    return [(2 * i + 1) * length // (2 * num_frames) for i in range(num_frames)]
+    interval = length / num_frames
+    return [int(i * interval + interval / 2) for i in range(num_frames)]
 
 
 def middle_in_segment(length: int, num_frames: int) -> list[int]:
     """Return the middle frame of each of `num_frames` equal segments of s frames: i * s + (s - 1) / 2, rounded down.
 
-    If the video is no longer than the clip, return the first frame of each segment.
+    If the video is no longer than the clip, return the first frame of each segment; of one segment, frame length // 2.
 
     Worked example, length 10, 3 frames: s = 3.33, so 1.17, 4.5, 7.83 give 1 4 7 (`centre_in_segment`: 1 5 8).
     Length 2, 3 frames: 0 0 1.
 
     Source: ActionCLIP's validation, used for its published results.
     """
+    if num_frames == 1:
+        return [length // 2]
     if length <= num_frames:
         return first_in_segment(length, num_frames)
     return [(2 * i * length + length - num_frames) // (2 * num_frames) for i in range(num_frames)]

@@ -359,9 +359,7 @@ class VJEPA2Pool(Temporal):
         super().__init__()
         heads = _attention_heads(dim, heads or (None if dim % 16 else 16))
         self.options = {"dim": dim, "layers": layers, "heads": heads}
-        config = VJEPA2Config(
-            hidden_size=dim, num_attention_heads=heads, num_pooler_layers=layers, layer_norm_eps=1e-5
-        )
+        config = VJEPA2Config(hidden_size=dim, num_attention_heads=heads, num_pooler_layers=layers, layer_norm_eps=1e-5)
         config._attn_implementation = "sdpa"
         pooler = VJEPA2AttentivePooler(config)
         self.query_tokens = pooler.query_tokens

@@ -23,7 +23,7 @@ from made import noise, write_video
 from messages import prints
 from texthead.apps.checkpoints import published
 from texthead.apps.checkpoints.published import ACTIONCLIP_TEMPLATES, model_config, temporal_heads
-from texthead.encoders.openclip import save_openclip
+from texthead.encoders.openclip import openclip_tower, save_openclip
 from texthead.media.paths import MediaPath
 from texthead.runs.run import load_run
 
@@ -379,9 +379,10 @@ def test_text4vis_modules_with_and_without_a_transformer(
 def test_text4vis_by_matching_and_four_configurations_of_bike(
     tmp_path: Path, video: Path, import_file, refused_file, predict, interaction: str | None, transformer: bool
 ) -> None:
-    """The keys are the same, and do not show how BIKE compares frames with text."""
+    """The keys are the same, and do not show how BIKE compares frames with text; some files keep DDP's prefix."""
     path, head = tmp_path / "x.pt", fusion(TINY, 9) if transformer else {}
-    w = save_model(path, clip(TINY, 0), fusion_model_state_dict=head)
+    prefix = "module." if interaction == "vcs" else ""
+    w = save_model(path, clip(TINY, 0), fusion_model_state_dict=prefixed(prefix, head))
     kind, own, template = ("--kind", "bike"), ("--interaction", interaction), "This is a video about {}"
     if interaction:
         refused_file(("interaction", "dp", "vcs"), path, *kind)
@@ -466,6 +467,19 @@ def test_a_checkpoint_of_open_clip_s_training(tmp_path: Path, import_file, refus
     assert torch.allclose(run.model.visual(images), towers.encode_image(images), atol=1e-5)
     rows = unit(towers.encode_text(tokenizer()([PHOTO.format(name) for name in NAMES])))
     assert torch.allclose(unit(run.head.weight), rows, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-L-14", "ViT-H-14", "ViT-g-14", "ViT-bigG-14", "ViT-e-14"])
+def test_the_architecture_of_an_open_clip_vit_is_read_from_its_weights(name: str) -> None:
+    """Wide ones have other ratios of the hidden layer's width, and 16 heads."""
+    config: dict = open_clip.get_model_config(name) or {}
+    with torch.device("meta"):
+        theirs = openclip_tower(config)
+        tensors = {f"visual.{key}": value for key, value in theirs.state_dict().items()}
+        ours = openclip_tower(model_config(tensors, name, quick_gelu=False))
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
+    heads = [tower.transformer.resblocks[0].attn.num_heads for tower in (ours, theirs)]
+    assert heads[0] == heads[1]
 
 
 @torch.no_grad()
@@ -577,7 +591,7 @@ def test_an_unknown_head_is_refused_with_its_keys(tmp_path: Path, base, refused_
     text4vis(path, TINY, **{"temporal_head.lstm.weight": noise(3), "classifier.weight": noise(3, 3)})
     refused_file("classifier.weight, temporal_head.lstm.weight", path, "--encoder", base[0])
     for key, shape in (("shift.weight", (64, 1, 3)), ("transformer.cls_token", (1, 1, 64))):
-        save_model(path, clip(TINY, 0), fusion_model_state_dict={f"module.{key}": noise(*shape)})
+        save_model(path, half(clip(TINY, 0)), fusion_model_state_dict={f"module.{key}": noise(*shape)})
         refused_file(key, path)
     vifi(path, TINY, **{"module.prompt_learner.ctx": noise(4, 128)})
     refused_file("prompt_learner.ctx", path, "--encoder", base[0])

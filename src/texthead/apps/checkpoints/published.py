@@ -198,9 +198,11 @@ def _parts(content: dict, path: Path) -> tuple[tuple[Kind, ...], dict[str, Tenso
             raise EncoderError(
                 f"{path}: fusion_model_state_dict is a {type(fusion).__name__}, expected tensors by name"
             )
-        # Only ActionCLIP's code used DataParallel, which adds this prefix.
+        # ActionCLIP and BIKE may keep the prefix of (Distributed)DataParallel; only ActionCLIP stores half precision.
         parallel = bool(fusion) and all(str(key).startswith("module.") for key in fusion)
-        kinds: tuple[Kind, ...] = ("actionclip",) if parallel else ("text4vis-nce", "bike", "actionclip")
+        halves = any(isinstance(value, Tensor) and value.dtype == torch.float16 for value in model.values())
+        kinds: tuple[Kind, ...] = ("bike", "actionclip") if parallel else ("text4vis-nce", "bike", "actionclip")
+        kinds = ("actionclip",) if parallel and halves else kinds
         return kinds, clip_tensors(model), clip_tensors(fusion)
     elif any(str(key).startswith("visual.") for key in content) and "token_embedding.weight" in content:
         return ("openai",), clip_tensors(content), {}
@@ -256,6 +258,9 @@ def _vision_config(clip: dict[str, Tensor]) -> tuple[dict, int]:
         grid = round((len(clip["visual.positional_embedding"]) - 1) ** 0.5)
         layers = len({key.split(".")[3] for key in clip if key.startswith("visual.transformer.resblocks.")})
         vision = {"image_size": grid * patch, "layers": layers, "width": width, "patch_size": patch}
+        hidden = len(clip["visual.transformer.resblocks.0.mlp.c_fc.weight"])
+        if hidden != 4 * width:  # g-14, bigG-14 and e-14; open_clip rounds width * mlp_ratio down.
+            vision["mlp_ratio"] = (hidden + 0.5) / width
         if width > 1024:  # The keys do not show the heads: open_clip's wider ViTs (H-14 and H-16 among them) have 16.
             vision["head_width"] = width // 16
         return vision, clip["visual.proj"].shape[1]
