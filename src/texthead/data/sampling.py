@@ -68,8 +68,8 @@ def centre_in_segment(length: int, num_frames: int) -> list[int]:
     Worked example, length 10, 3 frames: centres 1.67, 5, 8.33 give 1 5 8.
     Length 2, 3 frames: 0 1 1.
 
-    In floats, as its source: their rounding decides where a centre is a whole number. Length 24, 7 frames: the fourth is
-    11, not 12.
+    In floats, as its source: their rounding decides where a centre is a whole number.
+    Length 24, 7 frames: the fourth is 11, not 12.
 
     Source: ViFi-CLIP's validation, used for its published results.
     """
