@@ -83,23 +83,35 @@ def test_all_files_have_the_same_rights(tmp_path: Path) -> None:
     assert tensors.stat().st_mode == plain.stat().st_mode
 
 
-def test_a_fingerprint_is_of_size_and_both_ends(tmp_path: Path) -> None:
-    content = bytes(range(256)) * 1024
-    first, copy, middle, end, longer = (tmp_path / name for name in ("first", "copy", "middle", "end", "longer"))
+@pytest.mark.parametrize("at", [0, 100_000, 2_000_000, 3_999_999])
+def test_a_fingerprint_is_of_every_byte_of_a_picture(at: int, tmp_path: Path) -> None:
+    """Uncompressed pictures may differ in few places, and share their borders."""
+    content = bytes(4_000_000)
+    first, copy, other, longer = (tmp_path / name for name in ("first", "copy", "other", "longer"))
     first.write_bytes(content)
     copy.write_bytes(content)
-    middle.write_bytes(content[:100_000] + b"x" + content[100_001:])
-    end.write_bytes(content[:-1] + b"x")
-    longer.write_bytes(content[:100_000] + b"x" + content[100_000:])
-    assert MediaPath(first).fingerprint() == MediaPath(copy).fingerprint()
-    assert MediaPath(first).fingerprint() == MediaPath(middle).fingerprint(), "the middle is not read"
-    assert len({MediaPath(path).fingerprint() for path in (first, end, longer)}) == 3
+    other.write_bytes(content[:at] + b"x" + content[at + 1 :])
+    longer.write_bytes(content + b"x")
+    found = [MediaPath(path).fingerprint() for path in (first, copy, other, longer)]
+    assert found[0] == found[1]
+    assert len({*found}) == 3
     assert MediaPath(tmp_path / "gone").fingerprint() == MediaPath(tmp_path).fingerprint() == ""
-    several = [MediaPath(first).fingerprint(), "", MediaPath(end).fingerprint()]
-    assert fingerprints([first, tmp_path / "gone", end]) == several
-    for size in (0, 1, 65_536, 65_537, 131_072):
+    assert fingerprints([first, tmp_path / "gone", other]) == [found[0], "", found[2]]
+    for size in (0, 1, 65_536, 65_537):
         (tmp_path / "small").write_bytes(content[:size])
         assert len(MediaPath(tmp_path / "small").fingerprint()) == 32
+
+
+def test_a_fingerprint_of_a_large_file_is_of_blocks_all_over_it(tmp_path: Path) -> None:
+    """A changed tenth is seen wherever it is."""
+    size = 40_000_000
+    prints = set()
+    for tenth in range(10):
+        content = bytearray(size)
+        content[tenth * size // 10 : (tenth + 1) * size // 10] = b"x" * (size // 10)
+        (tmp_path / "large").write_bytes(content)
+        prints.add(MediaPath(tmp_path / "large").fingerprint())
+    assert len(prints) == 10
 
 
 def test_a_fingerprint_of_a_folder_of_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from texthead.media.frame_folder import frame_files
 
-_END_BYTES = 1 << 16
+# Files of up to this many bytes are read whole; of larger ones as many bytes in blocks that are evenly spread.
+_WHOLE = 1 << 22
+_BLOCKS = 64
 
 
 def file_digest(file: Path) -> str:
@@ -29,15 +31,18 @@ def joined_digest(texts: Sequence[str]) -> str:
 
 
 def file_fingerprint(file: Path) -> str:
-    """Return a digest of a file's size and its first and last 64 kB; "" if it cannot be read."""
+    """Return a digest of a file's size and its bytes, for files above 4 MiB of 64 blocks; "" if it cannot be read."""
     if not file.is_file():  # Opening a pipe could block.
         return ""
     try:
         with file.open("rb") as opened:
             size = os.fstat(opened.fileno()).st_size
-            digest = hashlib.sha256(str(size).encode() + opened.read(_END_BYTES))
-            opened.seek(max(_END_BYTES, size - _END_BYTES))
-            digest.update(opened.read(_END_BYTES))
+            digest = hashlib.sha256(str(size).encode())
+            block = _WHOLE // _BLOCKS
+            for index in range(_BLOCKS):
+                if size > _WHOLE:
+                    opened.seek(index * (size - block) // (_BLOCKS - 1))
+                digest.update(opened.read(block))
     except OSError:
         return ""
     return digest.hexdigest()[:32]

@@ -201,7 +201,7 @@ class MediaPath:
         return joined_digest(digests) if self.is_template else digests[0]
 
     def fingerprint(self) -> str:
-        """Return a digest of the file's size and its first and last 64 kB; "" if it cannot be read.
+        """Return a digest of the file's size and bytes, of a large file those of 64 blocks; "" if it cannot be read.
 
         Copies have equal fingerprints whatever their names, so a run's files are recognised without reading them whole.
         For a frame folder it covers the names of all frames and the fingerprints of eight evenly spaced ones. A clip in

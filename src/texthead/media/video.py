@@ -5,13 +5,15 @@ only the packets from the last keyframe to a wanted frame are decoded. Each file
 in parallel instead.
 """
 
+import math
 from bisect import bisect_right
-from collections.abc import Collection, Container, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, dropwhile, islice
 from pathlib import Path
 
+import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
@@ -165,12 +167,14 @@ class Video(Media):
             return None
         return sorted(shown, key=self._pts)
 
-    def _count_frames(self) -> list[int]:
+    def _count_frames(self) -> list[float]:
         """Decode the whole file and return the presentation times of all frames, in ticks."""
         times = [frame.pts for frame in self._decode(self._keys[0], len(self._entries))]
         known = sorted({time for time in times if time is not None})
         if len(known) == len(times):
             return known
+        if mended := mended_times(times):
+            return mended
         self.has_times = False
         stream = self._video.stream
         rate = stream.average_rate or stream.guessed_rate
@@ -325,3 +329,23 @@ def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             merged.append((start, stop))
     return merged
+
+
+def mended_times(times: Sequence[int | None]) -> list[float]:
+    """Return ascending times: missing, repeated and backward ones spread evenly between their neighbours.
+
+    Worked example, 0 4 4 None 16: 4 to 16 in three steps give 0 4 8 12 16.
+
+    Returns: no times if fewer than half of them ascend.
+    """
+    kept, last = dict[int, int](), -math.inf
+    for index, time in enumerate(times):
+        if time is not None and time > last:
+            kept[index] = last = time
+    if len(kept) < max(2, len(times) / 2):
+        return []
+    step = float(np.median(np.diff([*kept.values()])))
+    (first, start), *_, (end, stop) = kept.items()
+    inner = np.interp(range(first, end + 1), [*kept], [*kept.values()]).tolist()
+    before = [start - step * (first - index) for index in range(first)]
+    return [*before, *inner, *(stop + step * (index - end) for index in range(end + 1, len(times)))]

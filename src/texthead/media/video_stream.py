@@ -145,7 +145,7 @@ class VideoStream(Closing):
                 raise MediaError(self.path, problem, "damaged")
             yield frame
 
-    def seconds(self, ticks: int) -> float:
+    def seconds(self, ticks: int | float) -> float:
         """Return a time in ticks as seconds."""
         # Not `ticks * base`: Fraction arithmetic would take as long as demuxing the file.
         return ticks * self._base.numerator / self._base.denominator

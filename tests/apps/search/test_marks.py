@@ -4,10 +4,14 @@ import csv
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -177,6 +181,23 @@ def test_marks_are_kept_in_a_csv_that_train_reads_and_resumed(folder: Path, tmp_
     assert again.hit == marks.hit
     assert notes == []
     assert torch.equal(odds(again), odds(marks))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.floats(0.001, 3600, allow_subnormal=False), min_size=2, max_size=8, unique_by=lambda x: round(x, 3)))
+def test_marks_at_any_time_are_found_again(times: list[float]) -> None:
+    """Times such as 2.3 and 7 / 3 have no exact binary or decimal form."""
+    cuts = sorted(times)
+    spans = torch.tensor([*pairwise(cuts), (cuts[-1], torch.inf)], dtype=torch.float64)
+    features, numbers = noise(len(spans), 4, seed=0).half(), torch.zeros(len(spans), dtype=torch.int64)
+    with TemporaryDirectory() as folder:
+        index = Index(
+            Path(folder), Encoder(tiny_visual(), None, scale=10.0), [f"{folder}/a.mp4"], {}, numbers, spans, features
+        )
+        marks = Marks(index, RED, torch.zeros(4), Path(folder) / "marks.csv")
+        for window in range(len(index)):
+            marks.put(window, window % 2 == 0)
+        assert Marks(index, RED, torch.zeros(4), Path(folder) / "marks.csv").hit == marks.hit
 
 
 def test_marks_of_other_files_stay_in_the_csv_with_a_line(folder: Path, tmp_path: Path) -> None:

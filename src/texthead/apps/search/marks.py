@@ -70,7 +70,9 @@ class Marks:
                     remedy = "search for these words, or give another file"
                     raise DataError(f"{csv} has marks of {label!r}, not of {self.name!r}: {remedy}")
                 number = number_of.get(media, number_of.get(MediaPath(media.file), -1))
-                same = (index.file_of == number) & (index.spans == torch.tensor(media.span)).all(1)
+                # A path has its times in decimals.
+                near = index.spans.isclose(torch.tensor(media.span, dtype=torch.float64), rtol=0, atol=1e-6)
+                same = (index.file_of == number) & near.all(1)
                 self.hit |= dict.fromkeys(same.nonzero()[:, 0].tolist(), label == self.name)
             if others := len(rows) - len(self.hit):
                 reporter.note(f"{csv}: {others} of {len(rows)} marks are not in {index.data}; they stay in the file")
