@@ -418,6 +418,17 @@ def test_a_run_is_resumed_as_it_was_begun_only(
     assert contents(stopped) == before
 
 
+def test_a_run_is_not_resumed_with_other_pictures_of_the_same_names(stopped: Path, data: Dataset) -> None:
+    path = data.items[9].path
+    picture = path.read_bytes()
+    try:
+        write_image(path, "blue", seed=1)
+        with refuses(RunError, stopped, path.name, "other content"):
+            train_short(data, stopped, resume=True)
+    finally:
+        path.write_bytes(picture)
+
+
 def test_resume_needs_run_folder(stopped: Path, again: Path, data: Dataset, tmp_path: Path) -> None:
     before = contents(stopped)
     with refuses(RunError, tmp_path / "none", "resume"):

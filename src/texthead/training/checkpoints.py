@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from texthead.errors import RunError, line_of
+from texthead.errors import RunError, line_of, listed
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
 from texthead.parallel.distributed import rank, ranks, same_as_first, together
 from texthead.platform import sync_folder
@@ -48,6 +48,11 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     before, about = ({key: value for key, value in each.items() if key not in ignored} for each in (before, about))
     if before != about or named != classes or not same_items:
         raise RunError(f"{out}: was started with another encoder, head or training items: resume with the same ones")
+    pairs = zip(split["train"], trained["train_content"], split["train_content"], strict=True)
+    if changed := [path for path, was, now in pairs if was != now]:
+        raise RunError(
+            f"{out}: was started with other content of {listed(changed, 2)}: restore it, or train into another folder"
+        )
     return load_state(out)
 
 
