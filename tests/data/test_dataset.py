@@ -280,6 +280,10 @@ def test_an_empty_class_folder(tmp_path, others):
             ["skipped 4 files that are not media: b.srt, c.srt, d.srt and 1 more"],
         ),
         (["a.mp4", "b.mp4", "run/.b.mp4"], ["2", "a.mp4"]),
+        (
+            ["__MACOSX/run/._a.mp4", "lost+found/1.mp4", "run/@eaDir/a.mp4", "$RECYCLE.BIN/b.mp4"],
+            ["skipped 4 folders of the system: $RECYCLE.BIN, @eaDir, __MACOSX and 1 more"],
+        ),
     ],
 )
 def test_files_that_are_not_used_are_noted(tmp_path, others, parts):

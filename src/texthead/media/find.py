@@ -15,6 +15,16 @@ from texthead.parallel.progress import Reporter
 # Files that Windows adds to folders; those of other systems are hidden.
 _OF_SYSTEM = frozenset({"desktop.ini", "ehthumbs.db", "thumbs.db"})
 
+# Folders that systems, archives and network drives add, in lower case: copies of files and what was deleted.
+_FOLDERS_OF_SYSTEM = frozenset(
+    {"__macosx", "lost+found", "@eadir", "#recycle", "$recycle.bin", "recycler", "system volume information"}
+)
+
+
+def is_of_system(name: str) -> bool:
+    """Return whether a folder is one that a system adds, which is left out with a line."""
+    return name.lower() in _FOLDERS_OF_SYSTEM
+
 
 def is_hidden(name: str) -> bool:
     """Return whether a file is hidden or one that a system adds, so that it is left out without a word."""
@@ -28,7 +38,8 @@ def media_below(folder: Path, others: list[str] | None = None) -> Iterator[str]:
     reading them raises an error later. Links to folders are not followed.
 
     Args:
-        others: gets the names of the files that are not media, without hidden ones and those of the system.
+        others: gets the names of the files that are not media, without hidden ones and those of the system, and of the
+            folders that a system added, with a slash at the end.
     """
     from texthead.media.open import media_suffixes
 
@@ -44,7 +55,10 @@ def media_below(folder: Path, others: list[str] | None = None) -> Iterator[str]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            folders.add(entry.name)
+            if not is_of_system(entry.name):
+                folders.add(entry.name)
+            elif others is not None:
+                others.append(f"{entry.name}/")
         elif os.path.splitext(entry.name)[1].lower() in suffixes or MediaPath(entry.name).is_media:  # noqa: PTH122
             files.append(entry.name)
         elif others is not None and os.path.isfile(entry) and not is_hidden(entry.name):  # noqa: PTH113
@@ -58,9 +72,13 @@ def media_below(folder: Path, others: list[str] | None = None) -> Iterator[str]:
 
 
 def skipped_note(others: Sequence[str]) -> list[str]:
-    """Return a note on the files of folders that are not media, if there are any."""
-    are = "s that are" if len(others) > 1 else " that is"
-    return [f"skipped {len(others)} file{are} not media: {listed(sorted(others), 3)}"] if others else []
+    """Return notes on the files of folders that are not media and on folders of the system, as from `media_below`."""
+    folders = sorted(name.rstrip("/") for name in others if name.endswith("/"))
+    files = sorted(name for name in others if not name.endswith("/"))
+    are = "s that are" if len(files) > 1 else " that is"
+    notes = [f"skipped {len(files)} file{are} not media: {listed(files, 3)}"] if files else []
+    the = "folders" if len(folders) > 1 else "folder"
+    return notes + ([f"skipped {len(folders)} {the} of the system: {listed(folders, 3)}"] if folders else [])
 
 
 def find_media(inputs: str | Path | Sequence[str | Path], reporter: Reporter = Reporter()) -> list[Path]:

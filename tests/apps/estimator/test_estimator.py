@@ -7,7 +7,7 @@ import joblib
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -129,6 +129,10 @@ def test_tables_and_columns(files, cache):
     column = np.array(files[0], dtype=object)[:, None]
     made = classifier(cache, "probe").fit(column, files[1])
     assert made.score(column, files[1]) == 1.0
+    with pytest.warns(DataConversionWarning):  # A table's only column of labels is one label each.
+        made.fit(files[0], np.array(files[1])[:, None])
+    assert made.classes_.tolist() == ["blue", "green", "red"]
+    assert made.score(files[0], files[1]) == 1.0
     assert [made.predict(one).tolist() for one in (files[0][0], Path(files[0][0]))] == [files[1][:1]] * 2
 
 

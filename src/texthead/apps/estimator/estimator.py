@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 from torch import Tensor
 
 from texthead.data import Dataset, Item
@@ -197,7 +197,9 @@ def _labels(values: Iterable[Any]) -> np.ndarray:
         DataError: they are lists of different lengths.
     """
     try:
-        return np.asarray(values)
+        labels = np.asarray(values)
+        # A column, such as a table's only one, is one label each, with scikit-learn's own warning.
+        return column_or_1d(labels, warn=True) if labels.ndim == 2 and labels.shape[1] == 1 else labels
     except ValueError:
         table = "or a table of 0 and 1, as MultiLabelBinarizer makes it"
         raise DataError(f"`labels` must be one per path, {table}; got lists of different lengths") from None
