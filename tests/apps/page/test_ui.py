@@ -24,7 +24,6 @@ def test_what_does_not_go_together_is_refused(refused, run: Path, tmp_path: Path
         ((run, "encoder"), run, "--encoder", "mini"),
         (("device", "'abacus'"), "--device", "abacus"),
         (("port", "got -1"), "--port", -1),
-        *((name, f"--{name}", "x") for name in ("host", "password-file", "max-mb", "waiting", "limit", "engine")),
     ):
         refused(parts, "ui", *arguments)
 
