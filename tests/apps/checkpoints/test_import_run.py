@@ -506,9 +506,7 @@ def test_text4vis_with_a_resnet(tmp_path: Path, import_file, refused_file) -> No
     assert (run.pixels.size, run.pixels.resize) == (64, 64)
 
 
-@pytest.mark.parametrize(
-    ("name", "heads"), [("RN50", 8), ("ViT-B-32", 8), ("ViT-B-16", 8), ("ViT-L-14", 12), ("ViT-L-14-336", 12)]
-)
+@pytest.mark.parametrize(("name", "heads"), [("RN50", 8), ("ViT-B-16", 8), ("ViT-L-14-336", 12)])
 def test_the_paper_s_five_are_known_by_their_shapes(name: str, heads: int) -> None:
     with torch.device("meta"):
         whole = open_clip.create_model(f"{name}-quickgelu", device="meta")
@@ -542,7 +540,6 @@ def test_an_imported_run_lives_on_its_own(tmp_path: Path, video: Path, import_fi
     assert torch.allclose(with_own_names(moved, video), before, atol=1e-5)
     for name, colour in zip(NAMES, ("red", "green", "blue"), strict=True):
         write_video(tmp_path / "data" / name / "a.mp4", colour)
-    assert "2x3 views" in works("eval", moved, tmp_path / "data", "--views", "2x3", "--workers", 0)[0]
     # The run's encoder is fine-tuned, so there is no zero-shot encoder to compare with.
     out, _ = works("eval", moved, tmp_path / "data", "--classes", ",".join(NAMES), "--workers", 0)
     prints(out, "videos are right", "new text head")
@@ -567,18 +564,13 @@ def refused_file(refused: Callable[..., str], tmp_path: Path, classes: Path) -> 
 
 def test_an_unknown_head_is_refused_with_its_keys(tmp_path: Path, base, refused_file) -> None:
     path = tmp_path / "x.pt"
-    for key, shape in (
-        ("visual.time_embedding", (4, 64)),
-        ("visual.transformer.resblocks.0.net.ln_1.weight", (64,)),
-        ("fusion_model.lstm.weight_ih_l0", (8, 8)),
-    ):
-        text4vis(path, TINY, **{key: noise(*shape)})
+    for key in ("visual.transformer.resblocks.0.net.ln_1.weight", "fusion_model.lstm.weight_ih_l0"):
+        text4vis(path, TINY, **{key: noise(8, 8)})
         refused_file(key.removeprefix("fusion_model."), path, "--encoder", base[0])
     text4vis(path, TINY, **{"temporal_head.lstm.weight": noise(3), "classifier.weight": noise(3, 3)})
     refused_file("classifier.weight, temporal_head.lstm.weight", path, "--encoder", base[0])
-    for key, shape in (("shift.weight", (64, 1, 3)), ("transformer.cls_token", (1, 1, 64))):
-        save_model(path, clip(TINY, 0), fusion_model_state_dict={f"module.{key}": noise(*shape)})
-        refused_file(key, path)
+    save_model(path, clip(TINY, 0), fusion_model_state_dict={"module.shift.weight": noise(64, 1, 3)})
+    refused_file("shift.weight", path)
     vifi(path, TINY, **{"module.prompt_learner.ctx": noise(4, 128)})
     refused_file("prompt_learner.ctx", path, "--encoder", base[0])
 
@@ -594,14 +586,12 @@ def test_weights_that_do_not_fit_are_refused_with_their_key(tmp_path: Path, base
     refused_file(("48", "64"), path, "--encoder", original(Sizes(dim=48), tmp_path / "other")[0])
 
 
-@pytest.mark.parametrize("write", [text4vis, vifi])
 @pytest.mark.parametrize(
-    ("other", "values"),
+    ("write", "other", "values"),
     [
-        (Sizes(patch=8), ("64x8", "64x16")),
-        (Sizes(image=64), ("64 pixels", "32 pixels")),
-        (Sizes(layers=1), ("53,568", "102,720")),
-        (Sizes(width=128), ("128x16", "64x16")),
+        (text4vis, Sizes(patch=8), ("64x8", "64x16")),
+        (vifi, Sizes(image=64), ("64 pixels", "32 pixels")),
+        (text4vis, Sizes(layers=1), ("53,568", "102,720")),
     ],
 )
 def test_a_text_tower_of_another_architecture_is_refused(
@@ -624,17 +614,13 @@ def test_unsupported_files_and_options_are_errors(tmp_path: Path, refused_file) 
     refused_file("encoder", path, "--kind", "actionclip", "--encoder", "mini")
     torch.save({"weight": noise(3)}, path)
     refused_file(("x.pt", "weight"), path)
-    whole = {"model_state_dict": clip(TINY, 0)}
-    for odd in ({1: torch.ones(3)}, *({**whole, "fusion_model_state_dict": head} for head in ([1], torch.ones(3)))):
+    for odd in ({1: torch.ones(3)}, {"model_state_dict": clip(TINY, 0), "fusion_model_state_dict": [1]}):
         torch.save(odd, path)
         refused_file("x.pt", path)
     refused_file("none.pt", tmp_path / "none.pt")
     refused_file(str(tmp_path), tmp_path)
-    (tmp_path / "text.pt").write_text("nothing")
-    refused_file("text.pt", tmp_path / "text.pt")
     actionclip(path, TINY)
-    for value in ("x", "inf"):
-        refused_file(("scale", f"'{value}'"), path, "--set", f"test_scale={value}")
+    refused_file(("scale", "'inf'"), path, "--set", "test_scale=inf")
     refused_file("'no place'", path, "--set", "template=no place")
     refused_file(("resize", "31", "32"), path, "--set", "resize=31")
     refused_file(("pooling", "probabilities", "mean"), path, "--set", "pooling=mean")
@@ -645,12 +631,9 @@ def test_unsupported_files_and_options_are_errors(tmp_path: Path, refused_file) 
 @pytest.mark.parametrize(
     ("key", "value", "part"),
     [
-        ("logit_scale", None, "logit_scale"),
         ("logit_scale", torch.ones(2), "logit_scale"),
-        ("logit_scale", torch.tensor(float("nan")), "'logit_scale'"),
         ("visual.class_embedding", torch.full((64,), torch.inf), "'visual.class_embedding'"),
         ("visual.proj", torch.ones(3), "IndexError"),
-        ("visual.conv1.weight", torch.ones(3), "ValueError"),
         ("visual.positional_embedding", None, "KeyError"),
     ],
 )
