@@ -15,7 +15,6 @@ from texthead.cli.parser import actions_of, options_of
 from tools import messages
 
 TYPED = {name: [command_of(name), *actions_of(command_of(name)).values()] for name in COMMANDS}
-OPTIONS = {option.name for command in chain(*TYPED.values()) for option in options_of(command)}
 JSON = {getattr(command, "JSON", "") for command in chain(*TYPED.values())}
 STRINGS = [(module, text) for module, text in messages.strings() if text not in JSON]
 
