@@ -1,7 +1,6 @@
 """The command line end to end: small real files, real runs, every user error as one line and exit code 2."""
 
 import csv
-import importlib
 import json
 import os
 import re
@@ -29,6 +28,7 @@ from texthead.data.reading import read_dataset
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError
 from texthead.files import read_json
+from texthead.prediction.predict import predict
 from texthead.runs import load_run, read_scores
 from training_runs import assert_same_weights, on_disk
 from worlds import images, video
@@ -132,6 +132,25 @@ def test_predict_prints_what_it_could_read_and_names_the_rest(world, say, works,
     assert "note: 1 of 5 unlabelled files cannot be read and are left out" in err.splitlines()
 
 
+def test_unlabelled_files_change_the_answer_and_count_once(world, works, refused, tmp_path):
+    item, others = world.images / "red" / "0.png", world.images / "blue"
+    alone, batch = (
+        json.loads(works("predict", world.run, item, "--json", "--workers", 0, *more)[0])
+        for more in ((), ("--unlabelled", others))
+    )
+    assert [entry["path"] for entry in batch] == [str(item)]
+    assert batch[0]["top"][0]["name"] == "red"
+    assert alone != batch
+    # Files that are both named and given as unlabelled.
+    every = [
+        json.loads(works("predict", world.run, world.images, "--unlabelled", f, "--json")[0])
+        for f in world.images.iterdir()
+    ]
+    assert every[0] == every[1]
+    (tmp_path / "empty").mkdir()
+    refused("empty", "predict", world.run, item, "--unlabelled", tmp_path / "empty")
+
+
 @pytest.mark.slow
 def test_train_on_sentences(world, tmp_path, works, refused):
     """Rows are the means of each class's sentence embeddings; the run keeps the sentences."""
@@ -158,6 +177,15 @@ def test_predict_run_with_other_classes(world, works):
     assert {line.split("%  ")[1] for line in out.splitlines()[1:]} == names
     prints(err, "mini", "openclip")
     assert "texthead calibrate" not in err
+
+
+def test_predict_run_with_sentences_for_its_classes(world, works, tmp_path):
+    path, item, sentences = tmp_path / "classes.json", world.images / "red" / "0.png", ["something red", "a red wall"]
+    path.write_text(json.dumps({"red": sentences, "blue": None}))
+    (entry,) = json.loads(works("predict", world.run, item, "--classes", path, "--json", "--workers", 0)[0])
+    direct = load_run(world.run).with_classes(["red", "blue"], prompts=[sentences, "blue"])
+    expected = dict(predict(direct, [item])[0].top)
+    assert {each["name"]: each["probability"] for each in entry["top"]} == pytest.approx(expected, abs=1e-5)
 
 
 def test_predict_without_run_from_names_file(works, tmp_path):
@@ -254,25 +282,6 @@ def test_mistakes_with_lists(world, published, refused, tmp_path):
     ):
         refused(parts, *command)
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.slow
-def test_hugging_face_dataset_from_train_to_eval(world, works, tmp_path, monkeypatch):
-    library = importlib.import_module("datasets")
-    # Not TEXTHEAD_CACHE: the cached features of `mini` would be computed again.
-    monkeypatch.setattr("texthead.data.hub.cache_dir", lambda: tmp_path / "cache")
-    parts = {}
-    for split, numbers in (("train", range(3)), ("validation", range(3, 5))):
-        columns = {"image": [str(world.images / c / f"{i}.png") for c in ("blue", "red") for i in numbers]}
-        columns["label"] = [index for index in (0, 1) for _ in numbers]  # pyright: ignore[reportArgumentType]
-        kinds = {"image": library.Image(), "label": library.ClassLabel(names=["blue", "red"])}
-        parts[split] = library.Dataset.from_dict(columns, features=library.Features(kinds))
-    library.DatasetDict(parts).save_to_disk(tmp_path / "saved")
-    run, source = tmp_path / "run", f"datasets:{tmp_path / 'saved'}"
-    prints(works("train", source, *world.fast(run))[1], "6 training", 2, "4 val")
-    # The cache can be deleted at any time.
-    shutil.rmtree(tmp_path / "cache")
-    prints(works("eval", run, source, *world.run_options())[0], "4 held-out images")
 
 
 # --- options and recipes --------------------------------------------------------------------------------------------
@@ -605,9 +614,8 @@ def test_resume_with_other_options(tmp_path, refused, key, value):
 
 
 def test_mix_scores_between_encoders(world, works, refused):
-    tops = {}
-    for mix in ("0", "0.5", "1"):
+    for mix, named in (("0.5", True), ("1", False)):
         out, _ = works("eval", world.run, world.images, "--mix", mix, *world.run_options())
-        (tops[mix],) = (line for line in out.splitlines() if "images are right" in line)
-    assert ["mix" in tops[mix] for mix in tops] == [True, True, False]
+        (line,) = (line for line in out.splitlines() if "images are right" in line)
+        assert ("mix" in line) == named
     refused(("mix", "1.5"), "eval", world.run, world.images, "--mix", "1.5", *world.run_options())

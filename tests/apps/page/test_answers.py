@@ -10,12 +10,14 @@ import pytest
 
 from made import (
     calibrate_run,
+    noise,
     side_by_side,
     sound,
     write_broken,
     write_image,
     write_several_run,
     write_small_run,
+    write_untrained,
     write_video,
 )
 from messages import prints, refuses
@@ -24,8 +26,12 @@ from texthead.apps.page import answers
 from texthead.apps.page.answers import MOST_CLASSES, About, Answerer, Question, video_length
 from texthead.apps.page.html import downloads_html, timeline_html, top_classes_html
 from texthead.cli import EncodingOptions
+from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.evaluation.calibration import NONE
+from texthead.models.heads import FrozenHead
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
 from texthead.prediction.formats import json_entry
 
 NAMES = ("a red thing", "a lake", "a tree")
@@ -75,6 +81,20 @@ def test_typed_names_are_those_of_predict_with_classes(zero_shot: Answerer, tmp_
     assert "not calibrated" in note
     (note,) = zero_shot(Question(image, NAMES[:1])).notes
     assert "a single class always gets 100 %" in note
+
+
+@pytest.mark.slow
+def test_notes_on_typed_names_list_what_the_run_loses(tmp_path: Path) -> None:
+    visual = load_encoder("mini").visual
+    model = Recognizer(visual, MeanPool(), FrozenHead(noise(2, visual.spec.dim), names=["a", "b"], kind="normal"))
+    run = calibrate_run(write_untrained(tmp_path / "run", model), temperature=2.0, threshold=0.5)
+    image = write_image(tmp_path / "red.png", "red")
+    answerer = answerer_of(run)
+    own, typed = answerer(Question(image)), answerer(Question(image, ("jumping", "running")))
+    assert (own.notes, typed.calibration) == ((), None)
+    assert own.calibration is not None
+    for note, part in zip(typed.notes, ("normal", "calibrated", "mini"), strict=True):
+        prints(note, part)
 
 
 def test_events_are_those_of_timeline(of_run: Answerer, run: Path, tmp_path: Path, say) -> None:
