@@ -132,7 +132,7 @@ RESULTS = {
     "eval": ("% of", ["eval", "RUN"]),
     "calibrate": ("temperature", ["calibrate", "COPY"]),
     "report": ("% of", ["report", "COPY"]),
-    "doctor": (" 0 serious", ["doctor", "IMAGES", "--quick"]),
+    "doctor": ("10 items of 2 classes: ", ["doctor", "IMAGES"]),
 }
 
 
