@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 import texthead as th
 from made import colour_encoder, write_broken
 from messages import prints
+from text_models import bert
 from texthead.transfer.comparison import ComparisonPlan
 from worlds import split_colours
 
@@ -120,6 +121,7 @@ def test_an_encoder_without_text_has_only_the_probe(images, compare, tmp_path):
     assert "zero-shot" not in out
     assert "text" not in out
     prints(out, "probe ", "labels alone")
+    assert "text-probe" in compare(items, "--encoder", source, "--text", bert(tmp_path / "bert", 16))[0]
 
 
 @pytest.mark.slow

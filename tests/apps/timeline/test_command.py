@@ -96,12 +96,16 @@ def test_no_event_is_explained(timeline):
 # --- a calibrated run
 
 
-def test_no_event_by_threshold_or_temperature(world, timeline):
+def test_no_event_by_threshold_or_temperature(world, timeline, tmp_path):
     run = calibrate_run(write_colour_run(world / "strict"), temperature=1.0, threshold=1.0)
     out, err = timeline(run, *SHORT)
     assert [row.split()[:2] for row in out.splitlines()[1:]] == [["0.00", "6.00"]]
     line = no_event(err)
     prints(line, "1.000", "calibration.json")
+    content = json.loads(timeline(run, *SHORT, "--json", "--out", tmp_path / "a.srt")[0])
+    assert (content["threshold"], content["temperature"], content["events"]) == (1.0, 1.0, [])
+    assert [(event["start"], event["end"]) for event in content["none_of_these"]] == [(0.0, 6.0)]
+    assert (tmp_path / "a.srt").read_text() == ""
     run = calibrate_run(write_colour_run(world / "warm"), temperature=100.0, threshold=0.0)
     line = no_event(timeline(run, *SHORT)[1])
     prints(line, "enter", 0.7, "temperature 100")
