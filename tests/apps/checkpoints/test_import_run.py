@@ -66,7 +66,9 @@ def weights_of(make: Callable[[], torch.nn.Module], seed: int) -> Tensors:
         return {key: value + 0.1 * noise(*value.shape, seed=seed) for key, value in make().state_dict().items()}
 
 
+@cache
 def clip(s: Sizes, seed: int) -> Tensors:
+    """Return the weights of both towers; nobody changes them."""
     return weights_of(lambda: model_of(s), seed) | {"logit_scale": torch.tensor(3.9)}
 
 
@@ -320,7 +322,7 @@ PERSON, PHOTO = "a video of a person {}.", "a photo of a {}."
 def test_text4vis(tmp_path: Path, video: Path, base, import_file, predict) -> None:
     w = text4vis(tmp_path / "k400-vitb-16-f4.pt", TINY)
     err = import_file(tmp_path / "k400-vitb-16-f4.pt", "--encoder", base[0], "--set", "resize=48")
-    for part in ("text4vis", "4 frames", "logit scale 100"):
+    for part in (": text4vis", "4 frames", "logit scale 100"):
         prints(err, part)
     rows = text_rows(base[1], PERSON)
     head = below(w, "fusion_model.")
@@ -540,6 +542,7 @@ def test_an_imported_run_lives_on_its_own(tmp_path: Path, video: Path, import_fi
     assert torch.allclose(with_own_names(moved, video), before, atol=1e-5)
     for name, colour in zip(NAMES, ("red", "green", "blue"), strict=True):
         write_video(tmp_path / "data" / name / "a.mp4", colour)
+    assert "2x3 views" in works("eval", moved, tmp_path / "data", "--views", "2x3", "--workers", 0)[0]
     # The run's encoder is fine-tuned, so there is no zero-shot encoder to compare with.
     out, _ = works("eval", moved, tmp_path / "data", "--classes", ",".join(NAMES), "--workers", 0)
     prints(out, "videos are right", "new text head")
