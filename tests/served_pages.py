@@ -30,12 +30,12 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def serving(app: Guard, port: int = 0) -> Iterator[Served]:
+def serving(app: Guard) -> Iterator[Served]:
     """Serve a page until the end of the block."""
     log: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: log.append(logging.Formatter().format(record))
-    with listening(port) as listener:
+    with listening(0) as listener:
         server = uvicorn.Server(server_config(app))
         logging.getLogger("uvicorn.error").addHandler(handler)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

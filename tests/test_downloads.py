@@ -3,11 +3,12 @@
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from huggingface_hub import constants, is_offline_mode
 
-from hub_server import hub_server
+from file_server import served
 from messages import prints, refuses
 from texthead import downloads
 from texthead.data.hub import read_hub
@@ -52,8 +53,8 @@ def test_a_hub_that_does_not_answer_is_named_at_once(load, error, endpoint: str,
     assert not is_offline_mode()
 
 
-def test_a_server_that_answers_with_an_error_is_reached() -> None:
-    with hub_server() as hub, downloads.cache_without_network(f"{hub.address}/me/none") as problem:
+def test_a_server_that_answers_with_an_error_is_reached(tmp_path: Path) -> None:
+    with served(tmp_path / "none") as address, downloads.cache_without_network(f"{address}/me/none") as problem:
         assert problem == ""
         assert not is_offline_mode()
 

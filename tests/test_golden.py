@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from golden.make import draw
+from golden.draw import draw
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
 from tools import flags, messages

@@ -66,10 +66,10 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def serving_command(folder: Path, name: str, *arguments: object, port: int = 0) -> Iterator[Served]:
+def serving_command(folder: Path, name: str, *arguments: object) -> Iterator[Served]:
     """Serve the page of a command; `folder` is made, for its temporary files. A test may kill the process."""
     folder.mkdir()
-    command = [sys.executable, "-m", "texthead", name, "--port", str(port), *map(str, arguments)]
+    command = [sys.executable, "-m", "texthead", name, "--port", "0", *map(str, arguments)]
     with (folder / "err.txt").open("w") as err:
         environ = environment(TMPDIR=str(folder))
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True, env=environ)

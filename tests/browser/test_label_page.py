@@ -183,16 +183,6 @@ def test_a_killed_server_loses_no_label(served: Served, browser: Callable, tmp_p
     when(driver, lambda: "still running" in text(driver, "error"))
 
 
-def test_two_people_have_different_files(served: Served, browser: Callable) -> None:
-    one, other = (opened(browser(), served.address) for _ in range(2))
-    assert text(one, "name") != text(other, "name")
-    for _ in range(3):
-        label(one, "red")
-        label(other, "green")
-        assert text(one, "name") != text(other, "name")
-    when(one, lambda: text(one, "labelled") == "6")
-
-
 def test_windows_of_a_long_video_play_over_and_over(browser: Callable, tmp_path: Path) -> None:
     frames = [frame for colour in COLOURS for frame in pictures(colour, 1, 0) * 40]
     encode(tmp_path / "films" / "film.mp4", frames, rate=5)

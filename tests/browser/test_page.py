@@ -1,16 +1,11 @@
 """The page as a user sees it: a real server, a real browser, generated files."""
 
-import csv
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from selenium.common.exceptions import StaleElementReferenceException
@@ -20,11 +15,10 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from browser.conftest import serving
 from made import write_small_run
-from tools.browser import Served, environment, serving_command
+from tools.browser import Served, serving_command
 
 pytestmark = pytest.mark.browser
 
-NAMES = "a cat, an umbrella, a hammer"
 VIDEO = "cat & <b>umbrella.mp4"
 
 
@@ -92,71 +86,11 @@ def shown_names(driver: WebDriver) -> list[tuple[str, str]]:
     return [tuple(cell.text for cell in row.find_elements(By.TAG_NAME, "td")) for row in rows]  # pyright: ignore
 
 
-def saved(driver: WebDriver, title: str, folder: Path) -> Path:
-    """Click a download link and return the file."""
-    link = driver.find_element(By.LINK_TEXT, title)
-    name = link.get_attribute("download")
-    link.click()
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        done = [path for path in folder.glob("*") if path.suffix == Path(name).suffix]
-        if done:
-            return done[0]
-        time.sleep(0.1)
-    raise AssertionError(f"{name} was not downloaded")
-
-
-def command(*arguments: object) -> str:
-    """Return what a command prints."""
-    line = [sys.executable, "-m", "texthead", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, check=True, env=environment()).stdout
-
-
-def requested(driver: WebDriver) -> list[str]:
-    """Return the address of every network request of this page."""
-    log: Any = driver.get_log("performance")  # pyright: ignore[reportAttributeAccessIssue]
-    messages = [json.loads(entry["message"])["message"] for entry in log]
-    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    # The browser's own first tab sometimes requests internal pages.
-    return [url for url in sent if urlsplit(url).scheme not in ("data", "blob", "chrome", "chrome-untrusted")]
-
-
-def test_timeline_of_video_and_removal(zero_shot: str, media: Path, browser: Callable, tmp_path: Path):
-    driver = opened(browser(), zero_shot)
-    ask(driver, media / VIDEO, NAMES, where=False)
-    until(driver, ".lanes")
-    (expected,) = json.loads(command("predict", media / VIDEO, "--classes", NAMES, "--json"))
-    timeline = json.loads(command("timeline", media / VIDEO, "--classes", NAMES, "--json"))
-    got = json.loads(saved(driver, "JSON", tmp_path / "downloads").read_text())
-    assert shown_names(driver) == [(x["name"], f"{100 * x['probability']:.1f} %") for x in got["top"]]
-    # A graph that a process stores meanwhile changes the last bits of the next one.
-    for one, other in zip(got["top"], expected["top"], strict=True):
-        assert one == {**other, "probability": pytest.approx(other["probability"], abs=1e-4)}
-    assert [each["name"] for each in got["timeline"]["events"]] == [each["name"] for each in timeline["events"]]
-    assert len(driver.find_elements(By.CSS_SELECTOR, ".events tbody tr")) == len(timeline["events"]) > 0
-    table = list(csv.DictReader(saved(driver, "CSV", tmp_path / "downloads").open()))
-    # The CSV file rounds to a millionth.
-    shares = {row["name"]: float(row["probability"]) for row in table}
-    assert shares == pytest.approx({x["name"]: x["probability"] for x in expected["top"]}, abs=1e-6)
-    # The file name is shown as text, whatever it contains.
-    assert not driver.find_elements(By.CSS_SELECTOR, "#named b")
-    outside = [url for url in requested(driver) if urlsplit(url).netloc != urlsplit(zero_shot).netloc]
-    assert not outside
-
-
-def test_names_are_never_files(zero_shot: str, media: Path, browser: Callable):
-    driver = opened(browser(), zero_shot)
-    ask(driver, media / "umbrella.png", "/etc/passwd\na <b>hat</b>", where=False)
-    until(driver, ".bars")
-    assert {name for name, _ in shown_names(driver)} == {"/etc/passwd", "a <b>hat</b>"}
-
-
-def test_an_image_is_named_and_lit_on_a_phone(page: str, run: Path, media: Path, browser: Callable):
+def test_an_image_is_named_and_lit_on_a_phone(page: str, media: Path, browser: Callable):
     driver = opened(browser(400), page)
     ask(driver, media / "umbrella.png")
     until(driver, ".strip")
-    (expected,) = json.loads(command("predict", run, media / "umbrella.png", "--json"))
-    assert shown_names(driver) == [(x["name"], f"{100 * x['probability']:.1f} %") for x in expected["top"]]
+    assert {name for name, _ in shown_names(driver)} == {"a", "b"}
     assert not driver.find_elements(By.CSS_SELECTOR, ".lanes")
     pictures = driver.find_elements(By.CSS_SELECTOR, ".strip figure img")
     widths = [driver.execute_script("return arguments[0].naturalWidth", picture) for picture in pictures]
@@ -189,33 +123,17 @@ def test_the_playhead_follows_the_player_and_moves_it(page: str, media: Path, br
 
 
 @pytest.mark.parametrize(
-    ("file", "names", "parts"),
-    [
-        ("broken.mp4", "", ["broken.mp4: "]),
-        ("umbrella.png", "a cat, a cat", ["'a cat'", " 2 "]),
-        ("umbrella.png", "a cat, , a dog", [" 2 of 3, '',"]),
-    ],
+    ("file", "names", "part"), [("broken.mp4", "", "broken.mp4: "), ("umbrella.png", "a cat, a cat", "'a cat'")]
 )
-def test_a_mistake_is_one_line(page: str, media: Path, browser: Callable, file: str, names: str, parts: list[str]):
+def test_a_mistake_is_one_line(page: str, media: Path, browser: Callable, file: str, names: str, part: str):
     driver = opened(browser(), page)
     ask(driver, media / file, names)
     error = until(driver, "#error")
-    assert all(part in error.text for part in parts)
+    assert part in error.text
     assert "\n" not in error.text
     assert "texthead-ui-" not in error.text
     assert "Traceback" not in driver.page_source
     assert not driver.find_elements(By.CSS_SELECTOR, ".bars")
-
-
-def test_a_file_beyond_the_limit_is_refused(page: str, browser: Callable, tmp_path: Path):
-    large = tmp_path / "large.mp4"
-    with large.open("wb") as file:
-        file.truncate(201 * 2**20)
-    driver = opened(browser(), page)
-    driver.find_element(By.ID, "file").send_keys(str(large))
-    error = until(driver, "#error").text
-    assert "large.mp4" in error
-    assert "200 MB" in error
 
 
 def test_a_dropped_file_is_taken(zero_shot: str, browser: Callable):

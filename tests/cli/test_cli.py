@@ -1,7 +1,6 @@
 """The command line end to end: small real files, real runs, every user error as one line and exit code 2."""
 
 import csv
-import importlib
 import json
 import os
 import re
@@ -15,7 +14,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from made import write_broken, write_clip_folder, write_frames, write_video
+from made import write_broken, write_clip_folder, write_frames
 from media_files import truncate
 from messages import prints
 from pages import Page, assert_self_contained
@@ -29,6 +28,7 @@ from texthead.data.reading import read_dataset
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError
 from texthead.files import read_json
+from texthead.prediction.predict import predict
 from texthead.runs import load_run, read_scores
 from training_runs import assert_same_weights, on_disk
 from worlds import images, video
@@ -74,24 +74,12 @@ def test_predict_own_classes_without_text_encoder(world, works, monkeypatch):
     monkeypatch.setattr("texthead.encoders.mini.sentences", refuse)
     item = world.images / "red" / "0.png"
     out, err = works("predict", world.run, item, "--workers", 0)
-    assert [prints(err, world.run, "not calibrated", "texthead calibrate"), f"next: texthead ui {world.run}"] == (
-        err.splitlines()
-    )
+    lines = [line for line in err.splitlines() if not line.startswith("saving")]  # On a busy machine.
+    assert lines == [prints(err, world.run, "not calibrated", "texthead calibrate"), f"next: texthead ui {world.run}"]
     path, first, second = out.splitlines()
     assert path == str(item)
     assert re.fullmatch(r" +\d+\.\d %  red", first)
     assert re.fullmatch(r" +\d+\.\d %  blue", second)
-
-
-def test_predict_json_csv_and_top(world, works, tmp_path):
-    entries = json.loads(works("predict", world.run, world.images, "--json", "--workers", 0)[0])
-    assert [e["path"] for e in entries] == [str(p) for p in sorted(world.images.rglob("*.png"))]
-    assert all(sum(t["probability"] for t in e["top"]) == pytest.approx(1, abs=1e-5) for e in entries)
-    assert all(Path(e["path"]).parent.name == e["top"][0]["name"] for e in entries)
-    out = tmp_path / "predictions.csv"
-    works("predict", world.run, world.images, "--out", out, "--top", 1, "--workers", 0)
-    rows = list(csv.DictReader(out.open()))
-    assert [(r["path"], r["rank"], r["name"]) for r in rows] == [(e["path"], "1", e["top"][0]["name"]) for e in entries]
 
 
 def test_many_files_are_printed_on_a_line_each(world, works):
@@ -144,7 +132,7 @@ def test_predict_prints_what_it_could_read_and_names_the_rest(world, say, works,
     assert "note: 1 of 5 unlabelled files cannot be read and are left out" in err.splitlines()
 
 
-def test_predict_a_batch_with_unlabelled_files(world, works, refused, tmp_path):
+def test_unlabelled_files_change_the_answer_and_count_once(world, works, refused, tmp_path):
     item, others = world.images / "red" / "0.png", world.images / "blue"
     alone, batch = (
         json.loads(works("predict", world.run, item, "--json", "--workers", 0, *more)[0])
@@ -153,7 +141,7 @@ def test_predict_a_batch_with_unlabelled_files(world, works, refused, tmp_path):
     assert [entry["path"] for entry in batch] == [str(item)]
     assert batch[0]["top"][0]["name"] == "red"
     assert alone != batch
-    # Files that are both named and given as unlabelled count once.
+    # Files that are both named and given as unlabelled.
     every = [
         json.loads(works("predict", world.run, world.images, "--unlabelled", f, "--json")[0])
         for f in world.images.iterdir()
@@ -161,7 +149,6 @@ def test_predict_a_batch_with_unlabelled_files(world, works, refused, tmp_path):
     assert every[0] == every[1]
     (tmp_path / "empty").mkdir()
     refused("empty", "predict", world.run, item, "--unlabelled", tmp_path / "empty")
-    refused(("sets", "unlabelled"), "predict", world.run, item, "--unlabelled", others, "--sets")
 
 
 @pytest.mark.slow
@@ -192,6 +179,15 @@ def test_predict_run_with_other_classes(world, works):
     assert "texthead calibrate" not in err
 
 
+def test_predict_run_with_sentences_for_its_classes(world, works, tmp_path):
+    path, item, sentences = tmp_path / "classes.json", world.images / "red" / "0.png", ["something red", "a red wall"]
+    path.write_text(json.dumps({"red": sentences, "blue": None}))
+    (entry,) = json.loads(works("predict", world.run, item, "--classes", path, "--json", "--workers", 0)[0])
+    direct = load_run(world.run).with_classes(["red", "blue"], prompts=[sentences, "blue"])
+    expected = dict(predict(direct, [item])[0].top)
+    assert {each["name"]: each["probability"] for each in entry["top"]} == pytest.approx(expected, abs=1e-5)
+
+
 def test_predict_without_run_from_names_file(works, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("a fire engine\n\na lake\n")
@@ -204,16 +200,12 @@ def test_predict_without_run_from_names_file(works, tmp_path):
     assert suggested == f"next: texthead label {tmp_path} --classes {names} --out labels.csv"
 
 
-def test_the_next_command_has_the_same_encoder(world, works, say, tmp_path):
-    names, encoder = ("--classes", "red, blue"), ("--encoder", f"hf:{write_clip_folder(tmp_path)}")
-    for words in (("predict", world.images / "red"), ("label", world.images / "red", "--next", 1)):
-        _, err = works(*words, *names, *encoder)
-        assert err.splitlines()[-1].endswith(f"--out labels.csv {' '.join(encoder)}")
-    copied = tmp_path / "copied.csv"
-    copied.write_text(world.manifest.read_text() + f"{world.images / 'red' / '0.png'},blue,train\n")
-    for data, end in ((world.manifest, "--tune none --out run"), (copied, "--fix clean.csv")):
-        _, _, err = say("doctor", data, "--quick", *encoder)
-        assert err.splitlines()[-1].endswith(f"{data} {end} {' '.join(encoder)}")
+def test_the_next_command_has_the_same_encoder(world, works, tmp_path):
+    encoder = ("--encoder", f"hf:{write_clip_folder(tmp_path)}")
+    _, err = works("predict", world.images / "red" / "0.png", "--classes", "red, blue", *encoder)
+    assert err.splitlines()[-1].endswith(f"--out labels.csv {' '.join(encoder)}")
+    _, err = works("doctor", world.manifest, "--quick", "--workers", 0, *encoder)
+    assert err.splitlines()[-1].endswith(f"{world.manifest} --tune none --out run {' '.join(encoder)}")
 
 
 @pytest.mark.parametrize("end", ["TSV", "txt"])
@@ -225,76 +217,34 @@ def test_a_list_is_no_file_to_name(world, works, refused, tmp_path, end):
     refused(f"gone.{end}", "predict", world.run, tmp_path / f"gone.{end}")
 
 
-@pytest.mark.slow
-def test_csv_with_splits_from_train_to_eval(world, works, tmp_path):
-    run, rows = tmp_path / "run", tmp_path / "rows.csv"
-    out, err = works("train", world.manifest, *world.fast(run, tune="none"), "--head", "linear")
-    line = prints(err, "6 training", "2 test")
-    assert "seed" not in line  # Nothing is sampled at random.
-    for text in (out, (run / "report.html").read_text()):
-        assert "this run (linear head)" in text
-    split = read_json(run / "split.json")
-    assert sorted(Path(p).stem for p in split["train"]) == ["0", "0", "1", "1", "2", "2"]
-    assert [Path(p).stem for p in split["held_out"]] == ["4", "4"]
-    scored, _ = works("eval", run, world.manifest, "--out", rows)
-    prints(scored, "2 test images")
-    assert [r["label"] for r in table(rows)] == ["blue", "red"]
-    prints(works("eval", run, world.manifest, "--split", "val")[0], "2 held-out images")
-
-
-@pytest.mark.slow
-def test_videos_with_temporal_transformer(world, works, tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    run = tmp_path / "run"
-    out, err = works(
-        "train", world.videos, *world.fast(run), "--set", "frames=2", "--set", "temporal=transformer:layers=1"
-    )
-    prints(err, "4 training", "2 val")
-    assert "│ probe" in out
-    about = read_json(run / "recipe.json")
-    assert (about["temporal"]["kind"], about["recipe"]["frames"]) == ("transformer", 2)
-    assert len(json.loads(works("predict", run, world.videos, "--workers", 0, "--views", "2x1", "--json")[0])) == 6
-    out, _ = works("eval", run, world.videos, "--views", "2x3", "--workers", 0, "--verbose")
-    assert "probe, 1 view" in " ".join(out.split())
-    assert "this run (text head), 2x3 views, mean of features" in out
-
-
 # --- lists, label files, frame folders, datasets --------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Clips as frame folders and as videos, with lists and a label file in the format of published benchmarks."""
+    """Clips as frame folders, with lists and a label file in the format of published benchmarks."""
     root = tmp_path_factory.mktemp("published")
     for split, numbers in (("train", range(3)), ("val", range(3, 5))):
-        lines, files = "", ""
+        lines = ""
         for label, colour, i in ((label, colour, i) for label, colour in enumerate(("blue", "red")) for i in numbers):
             name = f"{colour}/--v_{colour.title()}_g{i:02d}_c01"
             write_frames(root / "frames" / name / TEMPLATE, colour, 6, seed=i)
-            write_video(root / "videos" / f"{name}.avi", colour, 6, seed=i)
             lines += f"{name} 6 {label}\r\n"
-            files += f"{name}.avi {label}\n"
         (root / f"{split}_rgb.txt").write_text(lines)
-        (root / f"{split}_video.txt").write_text(files)
     (root / "labels.csv").write_text("id,name\r\n0,Blue\r\n1,Red\r\n")
     return root
 
 
-def described(published: Path, split: str, **more: str) -> Path:
+def frames_of(published: Path, split: str, template: str = f"frames: '{TEMPLATE}'\n") -> Path:
     """Return a YAML file that describes the list of a split."""
-    values = {"list": f"{split}_rgb.txt", "labels": "labels.csv", **more}
-    path = published / f"{split}-{'-'.join(more)}.yaml"
-    path.write_text("".join(f"{key}: {value}\n" for key, value in values.items()))
+    path = published / f"{split}-{bool(template)}.yaml"
+    path.write_text(f"list: {split}_rgb.txt\nlabels: labels.csv\nroot: frames\n{template}")
     return path
-
-
-def frames_of(published: Path, split: str) -> Path:
-    return described(published, split, root="frames", frames=f"'{TEMPLATE}'")
 
 
 @pytest.mark.slow
 def test_a_published_list_of_frames_from_train_to_predict(world, published, works, tmp_path):
-    run, rows, val = tmp_path / "a", tmp_path / "rows.csv", frames_of(published, "val")
+    run, rows, val = tmp_path / "run", tmp_path / "rows.csv", frames_of(published, "val")
     fast = ["--set", "frames=3", "--set", "temporal=transformer:layers=1"]
     out, err = works("train", frames_of(published, "train"), "--val", val, *world.fast(run), *fast)
     prints(err, "6 training", 2, "4 val")
@@ -318,35 +268,10 @@ def test_a_published_list_of_frames_from_train_to_predict(world, published, work
     assert scored[str(clip)]["predicted"] == entry["top"][0]["name"]
     assert float(scored[str(clip)]["probability"]) == pytest.approx(entry["top"][0]["probability"], abs=1e-4)
 
-    # A manifest of copies of the same clips gives the same run and the same scores, bit for bit.
-    copies = Path(shutil.copytree(published / "frames", tmp_path / "copies"))
-    manifest, lines = copies / "items.csv", []
-    for name in ("train", "val"):
-        each = map(str.split, (published / f"{name}_rgb.txt").read_text().splitlines())
-        lines += [f"{path}/{TEMPLATE},{('Blue', 'Red')[int(n)]},{name}" for path, _, n in each]
-    manifest.write_text("\n".join(["path,label,split", *lines]) + "\n")
-    works("train", manifest, *world.fast(tmp_path / "b"), *fast)
-    assert_same_weights(*(weights(tmp_path / run) for run in "ab"))
-    before = [row["label"] + row["predicted"] + row["probability"] for row in table(rows)]
-    works("eval", run, manifest, "--out", rows)
-    assert [row["label"] + row["predicted"] + row["probability"] for row in table(rows)] == before
-
-
-@pytest.mark.slow
-def test_published_list_and_resumed_run(world, published, works, refused, tmp_path):
-    run, fast = tmp_path / "run", ["--set", "frames=2", "--set", "temporal=mean"]
-    # With a suffix, the list of frame folders names the same videos.
-    data, val = (described(published, split, root="videos", suffix=".avi") for split in ("train", "val"))
-    works("train", data, "--val", val, *world.fast(run), *fast)
-    prints(works("eval", run, val, "--verbose", "--workers", 0)[1], "4 items", "held-out")
-    resume = ["train", data, "--out", run, "--resume"]
-    prints(works(*resume, "--workers", 0)[0], "4 held-out")
-    refused((val, "other"), *resume, "--val", "other.yaml")
-
 
 def test_mistakes_with_lists(world, published, refused, tmp_path):
     listed, fast = published / "train_rgb.txt", world.fast(tmp_path / "run")
-    data, no_frames = frames_of(published, "train"), described(published, "train", root="frames")
+    data, no_frames = frames_of(published, "train"), frames_of(published, "train", template="")
     clip = Path(f"{published}/frames/red/--v_Red_g04_c01/{{:02d}}.png")
     for parts, *command in (
         ((listed, "'labels: names.csv'"), "train", listed, *fast),
@@ -357,51 +282,6 @@ def test_mistakes_with_lists(world, published, refused, tmp_path):
     ):
         refused(parts, *command)
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.slow
-def test_hugging_face_dataset_from_train_to_eval(world, works, tmp_path, monkeypatch):
-    library = importlib.import_module("datasets")
-    # Not TEXTHEAD_CACHE: the cached features of `mini` would be computed again.
-    monkeypatch.setattr("texthead.data.hub.cache_dir", lambda: tmp_path / "cache")
-    parts = {}
-    for split, numbers in (("train", range(3)), ("validation", range(3, 5))):
-        columns = {"image": [str(world.images / c / f"{i}.png") for c in ("blue", "red") for i in numbers]}
-        columns["label"] = [index for index in (0, 1) for _ in numbers]  # pyright: ignore[reportArgumentType]
-        kinds = {"image": library.Image(), "label": library.ClassLabel(names=["blue", "red"])}
-        parts[split] = library.Dataset.from_dict(columns, features=library.Features(kinds))
-    library.DatasetDict(parts).save_to_disk(tmp_path / "saved")
-    run, source = tmp_path / "run", f"datasets:{tmp_path / 'saved'}"
-    prints(works("train", source, *world.fast(run))[1], "6 training", 2, "4 val")
-    # The cache can be deleted at any time.
-    shutil.rmtree(tmp_path / "cache")
-    prints(works("eval", run, source, *world.run_options())[0], "4 held-out images")
-
-
-def test_eval_scores_held_out_items(world, works, tmp_path):
-    rows = tmp_path / "rows.csv"
-    out, err = works(
-        "eval", world.run, world.images, "--views", "1x3", *world.run_options(), "--out", rows, "--verbose"
-    )
-    prints(err, "2 items", "held-out", "2 classes")
-    held_out = read_json(world.run / "split.json")["held_out"]
-    assert [str(Path(r["path"]).resolve()) for r in table(rows)] == held_out
-    cells = " ".join(out.replace("│", " ").split())
-    assert "zero-shot" in cells
-    assert "probe," in cells
-
-
-@pytest.mark.slow
-def test_eval_of_other_labels(world, works, refused, tmp_path):
-    evaluate = ["eval", world.run, images(tmp_path / "other", ["green", "red"], 2, seed=50)]
-    zero_shot = [*evaluate, *world.run_options(), "--classes", "green, red"]
-    refused(("(green)", "classes"), *evaluate, *world.run_options())
-    out, _ = works(*zero_shot)
-    prints(out, "4 labelled images", "names alone (before training)")
-    assert "zero-shot, before training, 1 view" in works(*zero_shot, "--views", "2x3", "--verbose")[0]
-    three = works(*evaluate, *world.run_options(), "--classes", "green, red, a lake", "--verbose")
-    prints(three[1], "4 items", "2 classes")
-    assert "'blue'" not in refused("'green'", *evaluate, "--classes", "red, a lake")
 
 
 # --- options and recipes --------------------------------------------------------------------------------------------
@@ -543,6 +423,8 @@ def test_argument_order_and_unused_arguments(world, refused, tmp_path):
         (data, "train", data, "--out", data),
         (("encoder", "mini", run), "predict", run, item, "--encoder", "mini"),
         (("json", "out"), "predict", run, item, "--json", "--out", "new.csv"),
+        (("sets", "unlabelled"), "predict", run, item, "--unlabelled", data, "--sets"),
+        (("views", "'many'"), "predict", run, data, "--views", "many"),
         (("'a lake'", 2), "predict", run, item, "--classes", "a lake, a lake"),
         ("", "predict", run, item, "--classes", ""),
         ("", "eval", run, data, "--classes", ""),
@@ -615,16 +497,6 @@ def test_unreadable_training_and_held_out_files(world, works, refused, tmp_path)
     prints(out, "unreadable and not counted: 1")
     refused(held, "eval", run, root, *world.run_options())
     prints(works("eval", run, root, *world.run_options(), "--skip-unreadable")[0], "unreadable and not counted: 1")
-
-
-@pytest.mark.slow
-def test_encoders_and_views(world, refused, tmp_path):
-    train = ["train", world.images, *world.fast(tmp_path / "run")]
-    refused("'maxi'", *train, "--encoder", "maxi")
-    refused(("flip", "1.5"), *train, "--set", "flip=1.5")
-    refused(("crops", "got 2"), "eval", world.run, world.images, "--views", "2x2")
-    refused(("views", "'many'"), "predict", world.run, world.images, "--views", "many")
-    assert not (tmp_path / "run").exists()
 
 
 def test_runs_that_do_not_fit(world, refused, tmp_path):
@@ -731,17 +603,7 @@ def test_processes_without_torchrun_are_error(world, refused, monkeypatch) -> No
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("cache", "elsewhere"),
-        ("workers", -5),
-        ("text", 5),
-        ("encoder", [1]),
-        ("no_such", 1),
-        ("held_out", "x"),
-        *(("chosen", value) for value in (5, ["best", {}], ["small", 3], ["small", {"epohcs": 3}])),
-        *(("chosen", ["small", {key: value}]) for key, value in (("epochs", [1]), ("area", "wide"), ("template", 5))),
-    ],
+    ("key", "value"), [("no_such", 1), ("text", 5), ("chosen", ["best", {}]), ("chosen", ["small", {"epohcs": 3}])]
 )
 def test_resume_with_other_options(tmp_path, refused, key, value):
     run = tmp_path / "run"
@@ -752,9 +614,8 @@ def test_resume_with_other_options(tmp_path, refused, key, value):
 
 
 def test_mix_scores_between_encoders(world, works, refused):
-    tops = {}
-    for mix in ("0", "0.5", "1"):
+    for mix, named in (("0.5", True), ("1", False)):
         out, _ = works("eval", world.run, world.images, "--mix", mix, *world.run_options())
-        (tops[mix],) = (line for line in out.splitlines() if "images are right" in line)
-    assert ["mix" in tops[mix] for mix in tops] == [True, True, False]
+        (line,) = (line for line in out.splitlines() if "images are right" in line)
+        assert ("mix" in line) == named
     refused(("mix", "1.5"), "eval", world.run, world.images, "--mix", "1.5", *world.run_options())

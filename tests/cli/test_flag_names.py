@@ -9,13 +9,12 @@ import pytest
 
 from made import write_image
 from texthead.cli import console, flag_names
-from texthead.cli.flag_names import PARAMETER, speak_of, with_flags
+from texthead.cli.flag_names import speak_of, with_flags
 from texthead.cli.main import COMMANDS, command_of
 from texthead.cli.parser import actions_of, options_of
 from tools import messages
 
 TYPED = {name: [command_of(name), *actions_of(command_of(name)).values()] for name in COMMANDS}
-OPTIONS = {option.name for command in chain(*TYPED.values()) for option in options_of(command)}
 JSON = {getattr(command, "JSON", "") for command in chain(*TYPED.values())}
 STRINGS = [(module, text) for module, text in messages.strings() if text not in JSON]
 
@@ -28,14 +27,6 @@ def _silent(monkeypatch: pytest.MonkeyPatch) -> None:
 def labels(name: str) -> set[str]:
     """Return the flags of a command and its actions."""
     return {label for command in TYPED[name] for option in options_of(command) for label in option.labels}
-
-
-def plain(text: str) -> str:
-    """Return a message without what is in backquotes, and without its values."""
-    text = re.sub("`[^`]*`", "", text)
-    while (less := re.sub(r"\{[^{}]+\}", "", text)) != text:
-        text = less
-    return text
 
 
 def test_parameters_become_flags_of_the_command_or_of_train() -> None:
@@ -63,30 +54,6 @@ def test_errors_and_notes_have_flags(say, tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().err == "note: pass --split train\n"
     console.results().print("90 %  `split`", flags=False)
     assert capsys.readouterr().out == "90 %  `split`\n"
-
-
-def test_each_parameter_in_a_message_is_marked() -> None:
-    """Outside of backquotes are no names with underscores, no name=value, and no name after "leave out" or the like."""
-    names = "|".join(sorted(OPTIONS, key=len, reverse=True))
-    long = "|".join(sorted(name for name in OPTIONS if "_" in name))
-    verbs = "leave out|pass|set|lower|raise"
-    python = re.compile(
-        rf"(?<![\w./`{{-])(?:(?:{long})|(?:{names})=[\w'{{]\S*)(?![\w`/.])"
-        rf"|\b(?:{verbs}) (?:{names})(?=[,;:)]|$)|(?:^|; )(?:{names}) must\b|\((?:{names})\)"
-    )
-    wrong = [f"{module}: {text}" for module, text in STRINGS if python.search(plain(text))]
-    assert not wrong, "\n".join(wrong)
-
-
-def test_each_marked_parameter_exists() -> None:
-    """It is an option, or a parameter of a function or a field of a class in the same module or a public one."""
-    source = "".join(path.read_text("utf-8") for path in messages.SOURCE.rglob("*.py"))
-    nodes = [*ast.walk(ast.parse(source))]
-    parameters = {node.arg for node in nodes if isinstance(node, ast.arg)}
-    parameters |= {ast.unparse(node.target) for node in nodes if isinstance(node, ast.AnnAssign)}
-    marked = {match[1] for _, text in STRINGS for match in PARAMETER.finditer(text)}
-    assert len(marked) > 50
-    assert marked <= OPTIONS | parameters
 
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")

@@ -1,7 +1,5 @@
 """Outputs never replace an input, a file of another kind or a file of a run; each is refused before any work."""
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from made import write_image
-from platforms import mkfifo, symlink, user
-
-CAPABILITIES = "-dac_override,-dac_read_search"
+from platforms import mkfifo, symlink
 
 
 @pytest.fixture
@@ -61,19 +57,6 @@ def test_a_folder_that_is_a_file_is_refused_before_the_work(command, world, refu
     assert world.manifest.read_bytes() == before
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(user() != 0 or not shutil.which("setpriv"), reason="needs root, and setpriv of util-linux")
-def test_a_folder_that_may_not_be_listed_is_no_empty_one(tmp_path):
-    write_image(tmp_path / "open" / "a.png", "red")
-    write_image(tmp_path / "closed" / "b.png", "red")
-    os.chown(tmp_path / "closed", 65534, -1)
-    (tmp_path / "closed").chmod(0o700)
-    setpriv = ["setpriv", "--bounding-set", CAPABILITIES, "--inh-caps", CAPABILITIES]
-    code = f"from texthead.media.find import find_names; print(*find_names([{str(tmp_path)!r}]), sep='\\n')"
-    result = subprocess.run([*setpriv, sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert result.split() == [str(tmp_path / "closed" / "*"), str(tmp_path / "open" / "a.png")]
-
-
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
@@ -83,17 +66,11 @@ def test_a_folder_that_may_not_be_listed_is_no_empty_one(tmp_path):
         ("warmup: 1:30\n", ("warmup", "1:30")),
         ("epochs: null\n", ("epochs", "null")),
         ("epochs: [1, 2]\n", ("epochs", "1,2")),
-        ("epochs: {a: 1}\n", ("epochs", "whole number")),
         ("lr: ~\n", ("lr", "null")),
         ("base: best\n", ("base", "small", "best")),
         ("- epochs\n", ("mapping",)),
         ("template: no\n", ("template", "'no'")),
         ("lr: inf\n", ("lr", "inf")),
-        ("clip_norm: inf\n", ("clip_norm", "inf")),
-        ("scale: .inf\n", ("scale", "inf")),
-        ("area: [nan, 1]\n", ("area", "nan")),
-        ("area: [-1, 2]\n", ("area", "-1")),
-        ("area: [0, 0]\n", ("area", "0")),
     ],
 )
 def test_a_recipe_file_has_one_meaning(text, parts, world, refused, tmp_path):
@@ -103,18 +80,17 @@ def test_a_recipe_file_has_one_meaning(text, parts, world, refused, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("option", "rule"),
-    [("--set=size=", "whole number"), ("--held-out=", "number"), ("--set=lr=1e38", "lr")],
+    ("option", "name", "rule"),
+    [
+        ("--set=size=", "size", "whole number"),
+        ("--held-out=", "held-out", "number"),
+        ("--set=lr=1e38", "lr", "lr"),
+        ("--set=clip_norm=inf", "clip_norm", "inf"),
+        ("--set=scale=inf", "scale", "inf"),
+    ],
 )
-def test_numbers_that_are_typed(option, rule, world, refused, tmp_path):
-    refused(
-        (option.strip("=").rpartition("=")[2].partition("1e")[0].lstrip("-"), rule),
-        "train",
-        world.images,
-        "--out",
-        tmp_path / "run",
-        option,
-    )
+def test_numbers_that_are_typed(option, name, rule, world, refused, tmp_path):
+    refused((name, rule), "train", world.images, "--out", tmp_path / "run", option)
     assert not (tmp_path / "run").exists()
 
 

@@ -132,6 +132,7 @@ RESULTS = {
     "eval": ("% of", ["eval", "RUN"]),
     "calibrate": ("temperature", ["calibrate", "COPY"]),
     "report": ("% of", ["report", "COPY"]),
+    "doctor": ("10 items of 2 classes: ", ["doctor", "IMAGES"]),
 }
 
 

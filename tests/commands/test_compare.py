@@ -11,10 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 import texthead as th
-from made import colour_encoder, write_broken, write_video
+from made import colour_encoder, write_broken
 from messages import prints
 from text_models import bert
-from texthead.runs.run import load_run
 from texthead.transfer.comparison import ComparisonPlan
 from worlds import split_colours
 
@@ -107,17 +106,6 @@ def test_unbalanced_labels_are_mentioned_if_that_matters(images, compare, tmp_pa
     assert "unbalanced" not in compare(images)[0]
 
 
-@pytest.mark.slow
-def test_videos_need_no_split(compare, tmp_path):
-    for place, colour in enumerate(("red", "green")):
-        for number in range(3):
-            write_video(tmp_path / colour / f"{number}.mp4", colour, seed=10 * place + number)
-    out, err = compare(tmp_path)
-    prints(err, "6 training", 2)
-    assert "note: " not in err
-    assert "3 folds" in out
-
-
 def test_an_encoder_without_text_has_only_the_probe(images, compare, tmp_path):
     torch.manual_seed(0)
     net = timm.create_model("test_efficientnet", pretrained=False)
@@ -133,6 +121,7 @@ def test_an_encoder_without_text_has_only_the_probe(images, compare, tmp_path):
     assert "zero-shot" not in out
     assert "text" not in out
     prints(out, "probe ", "labels alone")
+    assert "text-probe" in compare(items, "--encoder", source, "--text", bert(tmp_path / "bert", 16))[0]
 
 
 @pytest.mark.slow
@@ -147,16 +136,3 @@ def test_unreadable_items_are_an_error_or_listed(images, compare, refused, tmp_p
 
 def test_mistakes_are_one_line(images, refused):
     refused(("'blue'", 5, 6), "compare", images, "--k", 6, *SMALL)
-
-
-@pytest.mark.slow
-def test_rows_of_a_text_only_encoder(images, compare, works, tmp_path):
-    text, run = bert(tmp_path / "bert", 16), tmp_path / "run"
-    torch.manual_seed(0)
-    save_file(timm.create_model("resnet10t", num_classes=0).state_dict(), tmp_path / "a.safetensors")
-    encoder = ("--encoder", f"timm:resnet10t/{tmp_path / 'a.safetensors'}")
-    assert "text-probe" not in compare(images, *encoder)[0]
-    assert "text-probe" in compare(images, *encoder, "--text", text)[0]
-    works("train", images, *encoder, "--text", text, "--out", run, *SMALL)
-    assert load_run(run).head.text_source == text
-    works("predict", run, images.parent / "red0.png", "--classes", "a cat, a dog")

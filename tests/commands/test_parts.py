@@ -103,8 +103,9 @@ def test_doctor(scenes: Path, say: Callable) -> None:
 
 
 def test_label(scenes: Path, works: Callable, cache: Path) -> None:
-    options = ("--classes", "red,blue", "--next", 3)
-    rows = list(csv.DictReader(works("label", scenes, *options)[0].splitlines()))
+    few = scenes.with_name("few.csv")
+    few.write_text("".join(scenes.read_text().splitlines(keepends=True)[:9]))
+    rows = list(csv.DictReader(works("label", few, "--classes", "red,blue", "--next", 3)[0].splitlines()))
     assert len(rows) == 3
     assert all("#t=" in row["path"] for row in rows)
     assert len({MediaPath(row["path"]).file for row in rows}) == 3, "from as many files as there are"

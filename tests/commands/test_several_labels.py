@@ -75,9 +75,11 @@ def test_labels_that_the_run_lacks_are_not_scored(run: Path, works, refused, tmp
     refused("one label per file", "calibrate", run, "--workers", 0)
 
 
-def test_doctor_counts_each_label_of_a_file(labels: Path, works, say, tmp_path: Path) -> None:
-    out, _ = works("doctor", labels, "--quick", "--workers", 0, "--json")
-    report = json.loads(out)
+def test_doctor_counts_each_label_of_a_file_and_judges_none(labels: Path, say, tmp_path: Path) -> None:
+    _, out, _ = say("doctor", labels, "--workers", 0, "--out", tmp_path / "doctor")
+    prints(out, "labels are not judged", "one label each")
+    assert (tmp_path / "doctor" / "doctor.html").is_file()
+    report = json.loads((tmp_path / "doctor" / "doctor.json").read_text())
     assert report["classes"] == sorted(COLOURS)
     assert [summary["items"] for summary in report["overview"]["classes"]] == [24, 24, 24]
     assert report["overview"]["whole"]["items"] == 48
@@ -86,20 +88,13 @@ def test_doctor_counts_each_label_of_a_file(labels: Path, works, say, tmp_path: 
     more = [(str(labels.parent / path), text) for path, text, _ in rows[:8]] + [("copy.png", "red"), ("red/a.png", "")]
     halves(tmp_path / "red" / "a.png", ["green"], 40)
     manifest = write_rows(tmp_path / "more.csv", more)
-    code, out, _ = say("doctor", manifest, "--quick", "--workers", 0, "--json")
+    clean = tmp_path / "clean.csv"
+    code, out, _ = say("doctor", manifest, "--quick", "--workers", 0, "--json", "--fix", clean)
     assert code == 1
     faults = {finding["fault"]: finding for finding in json.loads(out)["findings"]}
     assert "folder of another class" not in faults
     prints(faults["one file, two labels"]["detail"], "green; red and red")
-    code, out, _ = say("doctor", manifest, "--quick", "--workers", 0, "--fix", tmp_path / "clean.csv")
-    clean = read_dataset(tmp_path / "clean.csv")
-    assert (clean.several, len(clean)) == (True, 8)
-
-
-def test_doctor_does_not_judge_several_labels(labels: Path, say, tmp_path: Path) -> None:
-    _, out, _ = say("doctor", labels, "--workers", 0, "--out", tmp_path / "doctor")
-    prints(out, "labels are not judged", "one label each")
-    assert (tmp_path / "doctor" / "doctor.html").is_file()
+    assert (read_dataset(clean).several, len(read_dataset(clean))) == (True, 8)
 
 
 def test_methods_are_compared_by_map(labels: Path, works) -> None:

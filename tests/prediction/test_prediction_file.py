@@ -70,6 +70,7 @@ def test_predict_continues_its_file(world, works, refused, tmp_path: Path) -> No
     _, err = works(*arguments, *files[:2])
     prints(err, "predictions.csv: predictions of 2 files")
     first = out.read_bytes()
+    assert first.splitlines()[0] == b"path,rank,name,probability,error", "no answer without a calibration"
     printed, err = works(*arguments, world.images)
     assert printed == ""
     prints(err, "already has the predictions of 2 files")

@@ -101,7 +101,7 @@ def test_strip_and_saliency_show_same_frames():
 def test_names_are_text_not_formulas(frames):
     heats = {name: np.zeros((frames, 7, 7)) for name in HOSTILE}
     strip = strip_of(clip(frames), [(name, 0.1) for name in HOSTILE], (HOSTILE[0],), heats=heats)
-    draw(strip.picture())
+    assert len(read_texts(draw(strip.picture()).axes[-1])) == 2 * len(HOSTILE)
     draw(strip.heat_picture())
 
 

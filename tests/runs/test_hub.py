@@ -1,22 +1,20 @@
-"""Runs on a hub, with its real client and a local server; encoders that a run may not download."""
+"""Runs on a hub, with a folder in place of its client; encoders that a run may not download."""
 
+import hashlib
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import shutil
+import socket
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import pytest
-from huggingface_hub import ModelCard, constants
+from huggingface_hub import constants
 
 from families import save_family
-from hub_server import TOKEN, Hub, hub_server
 from made import write_image
 from messages import prints, refuses
 from run_folders import changed, put
+from texthead import downloads
 from texthead.apps.export.upload import push_to_hub
 from texthead.encoders.load import load_encoder
 from texthead.errors import EncoderError, RunError
@@ -24,149 +22,87 @@ from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.runs.hub import check_own, display_name, local_run
+from texthead.runs.mixture import mixed
 from texthead.runs.run import load_run
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
+class Hub:
+    """The hub's client: branches are folders as in its cache, and what it was asked for is kept."""
 
+    def __init__(self, folder: Path):
+        self.folder, self.asked = folder, dict[str, object]()
 
-@dataclass
-class Client:
-    """A user of a hub, with their own cache."""
+    def branch(self, name: str, revision: str | None) -> Path:
+        number = hashlib.sha1(f"{name} {revision}".encode()).hexdigest()
+        folder = self.folder / f"models--{name.replace('/', '--')}" / "snapshots" / number
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
-    hub: Hub
-    home: Path
+    def create_repo(self, repo_id: str, **options: object) -> SimpleNamespace:
+        self.asked |= options
+        return SimpleNamespace(repo_id=repo_id)
 
-    def __call__(self, *arguments: object, **environment: str) -> Done:
-        """Run a command of texthead and return its exit code and output."""
-        return self._start("-m", "texthead", *map(str, arguments), **environment)
+    def create_branch(self, repo_id: str, **options: object) -> None:
+        self.asked |= options
 
-    def python(self, code: str, *arguments: object, **environment: str) -> Done:
-        """Run a program."""
-        return self._start("-c", code, *map(str, arguments), **environment)
+    def upload_folder(self, *, repo_id: str, folder_path: Path, revision: str | None, **options: object) -> object:
+        self.asked |= options
+        shutil.copytree(folder_path, self.branch(repo_id, revision), dirs_exist_ok=True)
+        return SimpleNamespace(commit_url=f"https://hub/{repo_id}/commit/{revision}")
 
-    def _start(self, *arguments: str, **environment: str) -> Done:
-        own = {"HF_ENDPOINT": self.hub.address, "HF_HOME": str(self.home), "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            env={**os.environ, **own, **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Done(done.returncode, done.stdout, done.stderr)
+    def download(self, name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        assert {"recipe.json", "model.safetensors", "encoder/*"} <= {*allow_patterns}
+        return str(self.branch(name, revision))
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[Client]:
-    with hub_server() as hub:
-        yield Client(hub, tmp_path / "hf")
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    hub = Hub(tmp_path / "hub")
+    monkeypatch.setattr("texthead.apps.export.upload.HfApi", lambda token: hub)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", hub.download)
+    monkeypatch.setattr(downloads, "_problem", lambda _: "")
+    return hub
 
 
-def requests(hub: Hub) -> list[str]:
-    """Return and clear the requests for files and repositories."""
-    seen = [each for each in hub.requests if "/me/" in each]
-    hub.requests.clear()
-    return seen
-
-
-def shares(out: str) -> dict[str, float]:
-    """Return the class probabilities of the only file in a command's JSON."""
-    (entry,) = json.loads(out)
-    return {each["name"]: each["probability"] for each in entry["top"]}
-
-
-def assert_is_the_card_of(run: Path, text: str) -> None:
-    """Check data, classes, prompts, scores and encoder in a model card."""
-    about = ModelCard(text).data
-    assert (about.library_name, about.pipeline_tag, about.tags) == ("texthead", "image-classification", ["texthead"])
-    scores = json.loads((run / "scores.json").read_text())["methods"][-1]
-    (result,) = about.eval_results
-    assert result.metric_value == pytest.approx(scores["top1"], abs=0.01)
-    assert f"of {scores['items']} (95 % interval {scores['low']:.1f}-{scores['high']:.1f})" in text
-    assert "- `blue`: `blue`" in text
-    assert f"Encoder `{load_run(run).spec.source}`" in text
-    assert "texthead predict hub:me/colours" in text
-    assert "pretrained on ImageNet-1k" in text
-    assert "licence apache-2.0" in text
-
-
-@pytest.mark.slow
-def test_a_run_goes_to_a_hub_and_comes_back(client, world):
+def test_a_run_goes_to_a_hub_and_comes_back(hub: Hub, world, works, refused) -> None:
     """Without paths; training items are recognised by their content."""
     picture = sorted(world.images.rglob("*.png"))[0]
-    done = client("export", world.run, "--to", "hub:me/colours")
-    assert done.code == 0, done.err
-    files = client.hub.at("me/colours", "main")[1]
+    works("export", world.run, "--to", "hub:me/colours", "--private")
+    assert (hub.asked["private"], hub.asked["exist_ok"], hub.asked["create_pr"]) == (True, True, False)
+    files = {path.name: path.read_bytes() for path in hub.branch("me/colours", None).iterdir()}
     assert {"recipe.json", "classes.json", "split.json", "model.safetensors", "README.md"} <= set(files)
-    assert not [name for name in files if name.startswith("state/") or name == "report.html"]
+    assert not {"state", "report.html"} & set(files)
     folders = [str(world.images.parent).encode(), str(world.run.parent).encode()]
     assert [name for name, data in files.items() if any(folder in data for folder in folders)] == []
-    assert_is_the_card_of(world.run, files["README.md"].decode())
-    here = client("predict", world.run, picture, "--json")
-    there = client("predict", "hub:me/colours", picture, "--json")
-    assert there.code == 0, there.err
-    requests(client.hub)
-    offline = client("predict", "hub:me/colours", picture, "--json", HF_HUB_OFFLINE="1")
+    prints(files["README.md"].decode(), "texthead predict hub:me/colours")
+    here, there = (json.loads(works("predict", run, picture, "--json")[0]) for run in (world.run, "hub:me/colours"))
     # Later predictions use a cached graph, whose last bits differ.
-    for other in (there, offline):
-        assert shares(other.out) == pytest.approx(shares(here.out), abs=1e-6)
-    assert requests(client.hub) == []
-    refused = client("calibrate", "hub:me/colours", world.images)
-    assert refused.code == 2
-    prints(refused.err, "hub:me/colours", "hf download me/colours")
-    code = (
-        "import sys, texthead as th; from pathlib import Path\n"
-        "run = th.load_run('hub:me/colours')\n"
-        "print(len(run.trained_on), [run.was_trained_on(Path(path)) for path in sys.argv[1:]])"
-    )
-    split = json.loads((world.run / "split.json").read_text())
-    done = client.python(code, split["train"][0], split["held_out"][0])
-    assert done.out.split(maxsplit=1) == [str(len(split["train"])), "[True, False]\n"]
+    for ours, theirs in zip(here[0]["top"], there[0]["top"], strict=True):
+        assert theirs == {**ours, "probability": pytest.approx(ours["probability"], abs=1e-6)}
+    refused(("hub:me/colours", "hf download me/colours"), "calibrate", "hub:me/colours", world.images)
+    run, split = load_run("hub:me/colours"), json.loads((world.run / "split.json").read_text())
+    assert len(run.trained_on) == len(split["train"])
+    assert [run.was_trained_on(Path(split[part][0])) for part in ("train", "held_out")] == [True, False]
 
 
-@pytest.mark.slow
-def test_branches_and_revisions(client, world):
-    code = (
-        "import sys, texthead as th\n"
-        "run = th.load_run(sys.argv[1])\n"
-        "print(th.push_to_hub(run, 'me/colours', private=True, branch='next', commit_message='Colours'))"
-    )
-    done = client.python(code, world.run)
-    number = client.hub.at("me/colours", "next")[0]
-    assert done.out.strip() == f"{client.hub.address}/me/colours/commit/{number}"
-    assert client.hub.private == {"me/colours": True}
-    listed = client("classes", f"hub:me/colours@{number}", "list")
-    assert listed.code == 0, listed.err
-    assert listed.out == client("classes", "hub:me/colours@next", "list").out
-    assert "blue" in listed.out
-    empty = client("classes", "hub:me/colours", "list")
-    assert empty.code == 2
-    prints(empty.err, "hub:me/colours", "recipe.json")
+def test_branches_and_revisions(hub: Hub, world, works, refused) -> None:
+    url = push_to_hub(load_run(world.run), "me/colours", branch="next", commit_message="Colours")
+    assert url == "https://hub/me/colours/commit/next"
+    assert (hub.asked["branch"], hub.asked["commit_message"], hub.asked["private"]) == ("next", "Colours", None)
+    assert "blue" in works("classes", "hub:me/colours@next", "list")[0]
+    refused(("hub:me/colours", "recipe.json"), "classes", "hub:me/colours", "list")
 
 
-@pytest.mark.slow
-def test_a_hub_that_refuses_is_one_line(client, world, tmp_path):
-    picture = write_image(tmp_path / "a.png", "red")
-    for name in ("me/none", "me/none@v1"):
-        done = client("predict", f"hub:{name}", picture)
-        assert done.code == 2
-        prints(done.err, f"hub:{name}", "RepositoryNotFoundError")
-    done = client("export", world.run, "--to", "hub:me/colours", HF_TOKEN="hf_wrong")
-    assert done.code == 2
-    prints(done.err, "hub:me/colours", "401")
-    for words in (("predict", "hub:me/none", picture), ("export", world.run, "--to", "hub:me/none")):
-        done = client(*words, HF_ENDPOINT="http://127.0.0.1:9")
-        assert done.code == 2
-        assert len(done.err.strip().splitlines()) == 1
-    for options in (["--out", tmp_path / "out"], ["--classes", "a, b"]):
-        done = client("export", world.run, "--to", "hub:me/colours", *options)
-        assert done.code == 2
-        prints(done.err, options[0])
+def test_a_hub_that_refuses_is_one_line(hub: Hub, world, refused, tmp_path: Path, monkeypatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("401 Client Error\n\nInvalid token\nand more")
+
+    for options in (("--out", tmp_path / "out"), ("--classes", "a, b")):
+        refused(options[0], "export", world.run, "--to", "hub:me/colours", *options)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    monkeypatch.setattr(hub, "create_repo", refuse)
+    for words in (("predict", "hub:me/none@v1", world.images), ("export", world.run, "--to", "hub:me/none")):
+        refused(("hub:me/none", "the hub refused", "401 Client Error Invalid token)"), *words)
 
 
 def test_names_of_runs():
@@ -193,39 +129,40 @@ def test_a_run_with_other_classes_is_not_uploaded(world):
 
 
 @pytest.fixture
-def strange(client: Client, tmp_path: Path) -> Path:
-    """An untrusted run whose encoder `hf:me/clip` is on the hub."""
+def strange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An untrained run whose encoder `hf:me/clip` is on the hub, not here."""
     save_family(tmp_path / "clip", "clip")
-    client.hub.add_folder("me/clip", tmp_path / "clip")
     encoder = load_encoder(f"hf:{tmp_path / 'clip'}")
     head = text_head(encoder, ["a cat", "a dog"])
     run = put(tmp_path / "run", Recognizer(encoder.visual, MeanPool(), head))
     changed(run, "recipe.json", lambda about: about["encoder"].update(source="hf:me/clip"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))  # The user's may hold the same texts.
     return run
 
 
-@pytest.mark.slow
-def test_hub_run_asks_before_download(client, strange, tmp_path):
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The hosts that were looked up; none is found."""
+    hosts: list[object] = []
+
+    def look_up(host: object, *_: object, **__: object) -> None:
+        hosts.append(host)
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return hosts
+
+
+def test_a_run_asks_before_its_encoder_is_downloaded(strange, looked_up, works, refused, tmp_path):
     picture = write_image(tmp_path / "a.png", "red")
-    named = ("predict", strange, picture, "--classes", "a kite, a bird", "--json")
-    assert client("predict", strange, picture).code == 0
-    own = {"TEXTHEAD_CACHE": str(tmp_path / "cache")}  # The user's may hold the same texts.
-    done = client(*named, **own)
-    assert done.code == 2
-    prints(done.err, "hf:me/clip", f"{client.hub.address}/me/clip", "th.load_run(RUN, allow_download=True)")
-    assert requests(client.hub) == []
-
-
-@pytest.mark.slow
-def test_a_text_encoder_and_a_mix_ask_too(client, strange, tmp_path):
-    code = (
-        "import sys, texthead as th\nfrom texthead.runs.mixture import mixed\n"
-        "for ask in (lambda run: run.encoder().encode_text(['a kite']), lambda run: mixed(run, 0.5)):\n"
-        "    try:\n        ask(th.load_run(sys.argv[1]))\n"
-        "    except th.TextheadError as error:\n        print('allow_download' in str(error))"
-    )
-    assert client.python(code, strange).out.split() == ["True", "True"]
-    assert requests(client.hub) == []
+    works("predict", strange, picture)
+    parts = ("hf:me/clip", f"{constants.ENDPOINT}/me/clip", "th.load_run(RUN, allow_download=True)")
+    refused(parts, "predict", strange, picture, "--classes", "a kite, a bird")
+    for ask in (lambda: load_run(strange).encoder().encode_text(["a kite"]), lambda: mixed(load_run(strange), 0.5)):
+        with refuses(EncoderError, "allow_download"):
+            ask()
+    assert looked_up == []
 
 
 OPENCLIP = ("openclip:ViT-B-32/openai", "openclip:hf-hub:me/clip")
@@ -248,11 +185,9 @@ def test_a_missing_file_is_no_download(tmp_path):
     assert load_encoder("mini", allow_download=False).encode_text(["a kite"]).shape == (1, 1280)
 
 
-@pytest.mark.slow
-def test_a_crafted_description_of_an_encoder_downloads_nothing(client, strange, tmp_path):
+def test_a_crafted_description_of_an_encoder_downloads_nothing(strange, looked_up, refused, tmp_path):
     """transformers would fetch the backbone that a configuration names."""
     config = {"model_type": "detr", "use_timm_backbone": True, "backbone": "resnet50", "use_pretrained_backbone": True}
     changed(strange, "recipe.json", lambda about: about["encoder"].update(config=config))
-    done = client("predict", strange, write_image(tmp_path / "a.png", "red"))
-    assert done.code == 2
-    assert [each for each in client.hub.requests if "resolve" in each or "/api/models" in each] == []
+    refused("", "predict", strange, write_image(tmp_path / "a.png", "red"))
+    assert looked_up == []

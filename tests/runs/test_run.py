@@ -14,13 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load, save_file
 
-from made import PIXELS, SPEC, disk_of, frames, held_by_another, noise, tiny_visual
+from made import PIXELS, SPEC, frames, noise, tiny_visual
 from messages import refuses
 from platforms import mkfifo
 from run_folders import RECIPE, at, changed, put
 from texthead.encoders import mini
 from texthead.errors import RunError, TextheadError
-from texthead.files import locked, write_json
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
@@ -161,13 +160,13 @@ def test_a_missing_file_and_a_pipe_in_its_place(run: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "classes.json", "split.json"])
-@pytest.mark.parametrize("content", [b'{"format": 1, ', b"", b"\xff\xfe\x00", b"[1, 2]", b"3"])
+@pytest.mark.parametrize("content", [b'{"format": 1, ', b"\xff\xfe\x00", b"[1, 2]"])
 def test_a_file_that_is_no_json_object(run: Path, name: str, content: bytes) -> None:
     (run / name).write_bytes(content)
     assert_refused(run, name, "JSON")
 
 
-@pytest.mark.parametrize("keep", [0, 5, 400, -1])
+@pytest.mark.parametrize("keep", [0, 400])
 def test_a_truncated_weights_file(run: Path, keep: int) -> None:
     path = run / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
@@ -180,16 +179,12 @@ CONV = "visual.net.conv_stem.weight"
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        *((lambda w, key=key: w.pop(key), [repr(key), "none"]) for key in (CONV, "temporal.project_in.1.bias")),
+        (lambda w: w.pop(CONV), [repr(CONV), "none"]),
         (lambda w: w.update(more=torch.zeros(2)), ["'more'", (2,), "none"]),
         (lambda w: w[CONV].fill_(math.nan), [repr(CONV)]),
-        (lambda w: w[CONV].fill_(math.inf), [repr(CONV)]),
-        *(
-            (lambda w, key=key: w.update({key: w[key].int()}), [f"'{key}' is of type torch.int32", "torch.float32"])
-            for key in (CONV, "head.weight")
-        ),
+        (lambda w: w.update({CONV: w[CONV].int()}), [f"'{CONV}' is of type torch.int32", "torch.float32"]),
     ],
-    ids=["missing", "missing-2", "surplus", "no_numbers", "no_numbers-2", "whole_numbers", "whole_numbers-2"],
+    ids=["missing", "surplus", "no_numbers", "whole_numbers"],
 )
 def test_wrong_weights(run: Path, change: Callable, parts: list[object]) -> None:
     path = run / "model.safetensors"
@@ -218,40 +213,25 @@ def test_another_models_weights_are_refused_and_change_nothing(run: Path) -> Non
         ("recipe.json", lambda v: v.update(format=2), ["format 2", "reads 1"]),
         ("recipe.json", lambda v: v.pop("format"), ["has no 'format'"]),
         ("recipe.json", lambda v: v["pixels"].update(sise=3), ["sise"]),
-        ("recipe.json", lambda v: v["pixels"].pop("size"), ["size"]),
-        ("recipe.json", lambda v: v.pop("encoder"), ["encoder"]),
         ("recipe.json", lambda v: v.pop("head"), ["head"]),
         ("recipe.json", lambda v: v["head"].update(type="OtherHead"), ["OtherHead"]),
         ("recipe.json", lambda v: v["head"].update(kind=5), ["`kind`", "text", "got 5", "restore"]),
-        ("recipe.json", lambda v: v["head"].update(text=2.5), ["`text`", "must be text", "got 2.5", "restore"]),
-        ("recipe.json", lambda v: v["head"].update(center=[1]), ["`center`", "true or false", "got [1]", "restore"]),
         ("recipe.json", lambda v: v["head"].update(text_map=[3]), ["`text_map`", "a list of 2 values, got [3]"]),
         ("classes.json", lambda v: v.pop("classes"), ["classes"]),
-        ("classes.json", lambda v: v["classes"][0].pop("label"), ["label"]),
         ("classes.json", lambda v: v["classes"].pop(), ["head.weight"]),
         ("classes.json", lambda v: v["classes"][0].update(name=None), ["classes.json", "`name`", "text", "None"]),
         ("classes.json", lambda v: v["classes"][0].update(prompt=5), ["`prompt`", "text or a list", "got 5"]),
         ("classes.json", lambda v: v["classes"][0].update(label=""), ["classes.json", "no visible character"]),
         ("classes.json", lambda v: v.update(edited={"run": 3, "edits": []}), ["`run`", "text", "got 3"]),
-        ("recipe.json", lambda v: v.update(objective=5), ["recipe.json", "int"]),
         ("split.json", lambda v: v["held_out"].append(3), ["held_out", "list of texts"]),
-        ("split.json", lambda v: v.update(held_out_groups=[[1]]), ["held_out_groups", "list of texts"]),
         ("split.json", lambda v: v["held_out_groups"].append("a"), ["held_out_groups", "values"]),
         ("split.json", lambda v: v.pop("train"), ["train"]),
         ("split.json", lambda v: v.pop("held_out_labels"), ["held_out_labels"]),
         ("recipe.json", lambda v: v["recipe"].pop("clip_norm"), ["clip_norm"]),
         ("recipe.json", lambda v: v["encoder"].update(std=[1.0, -1.0, 1.0]), ["std", "-1"]),
         ("recipe.json", lambda v: v["encoder"].update(crop=float("nan")), ["crop", "nan"]),
-        ("recipe.json", lambda v: v["recipe"].update(frames=0), ["frames", "1,024", "got 0"]),
-        ("recipe.json", lambda v: v["recipe"].update(frames=4.0), ["`frames`", "whole number", "got 4.0"]),
-        ("recipe.json", lambda v: v["recipe"].update(seed=True), ["`seed`", "whole number", "got True"]),
-        ("recipe.json", lambda v: v["recipe"].update(lr=True), ["`lr`", "a number", "got True"]),
         ("recipe.json", lambda v: v["recipe"].update(size="32"), ["`size`", "a whole number", "got '32'"]),
-        ("recipe.json", lambda v: v["recipe"].update(center=1), ["`center`", "true or false", "got 1"]),
-        ("recipe.json", lambda v: v["recipe"].update(area=0.5), ["`area`", "a list", "got 0.5"]),
         ("recipe.json", lambda v: v["pixels"].update(size=32.0), ["`size`", "whole number", "got 32.0"]),
-        ("recipe.json", lambda v: v["pixels"].update(squash=0), ["`squash`", "true or false", "got 0"]),
-        ("recipe.json", lambda v: v["encoder"].update(frames=True), ["`frames`", "whole number", "got True"]),
         # Clips that would take all memory.
         ("recipe.json", lambda v: v["recipe"].update(frames=10**9), ["frames", "1,024"]),
         ("recipe.json", lambda v: v["pixels"].update(size=10**6, resize=10**6), ["4,096", 10**6]),
@@ -311,18 +291,6 @@ def test_a_disk_fault_keeps_the_old_weights(
     assert os.listdir(tmp_path) == ["model.safetensors"]
 
 
-def test_a_full_disk_keeps_what_is_there(tmp_path: Path) -> None:
-    with disk_of(tmp_path / "disk", kilobytes=256) as disk:
-        save_model(disk / "model.safetensors", torch.nn.Linear(100, 100))
-        before = (disk / "model.safetensors").read_bytes()
-        with refuses(RunError, disk / "model.safetensors", "No space left"):
-            save_model(disk / "model.safetensors", torch.nn.Linear(1000, 1000))
-        with refuses(RunError, disk / "a.json", "No space left"):
-            write_json(disk / "a.json", ["x" * 1_000_000])
-        assert os.listdir(disk) == ["model.safetensors"]
-        assert (disk / "model.safetensors").read_bytes() == before
-
-
 def test_checkpoint_of_tied_and_sliced_weights(tmp_path: Path) -> None:
     module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
     module[1].weight = module[0].weight
@@ -346,18 +314,3 @@ def test_checkpoint_of_tied_and_sliced_weights(tmp_path: Path) -> None:
     assert_same_weights(module.state_dict(), before)
     assert torch.equal(optimizer.state[module[0].weight]["exp_avg"], average)
     assert module[1].weight is module[0].weight
-
-
-def test_unusable_or_locked_folder(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with refuses(RunError, tmp_path / "file" / "run" / "a.json"):
-        write_json(tmp_path / "file" / "run" / "a.json", {})
-    with refuses(RunError, tmp_path / "file"), locked(tmp_path / "file"):
-        pass
-    with held_by_another(tmp_path) as other:
-        with refuses(RunError, tmp_path), locked(tmp_path):
-            pass
-        other.kill()  # a dead process releases its lock
-        other.wait()
-        with locked(tmp_path), refuses(RunError, tmp_path), locked(tmp_path):
-            pass

@@ -66,7 +66,9 @@ def weights_of(make: Callable[[], torch.nn.Module], seed: int) -> Tensors:
         return {key: value + 0.1 * noise(*value.shape, seed=seed) for key, value in make().state_dict().items()}
 
 
+@cache
 def clip(s: Sizes, seed: int) -> Tensors:
+    """Return the weights of both towers; nobody changes them."""
     return weights_of(lambda: model_of(s), seed) | {"logit_scale": torch.tensor(3.9)}
 
 
@@ -320,7 +322,7 @@ PERSON, PHOTO = "a video of a person {}.", "a photo of a {}."
 def test_text4vis(tmp_path: Path, video: Path, base, import_file, predict) -> None:
     w = text4vis(tmp_path / "k400-vitb-16-f4.pt", TINY)
     err = import_file(tmp_path / "k400-vitb-16-f4.pt", "--encoder", base[0], "--set", "resize=48")
-    for part in ("text4vis", "4 frames", "logit scale 100"):
+    for part in (": text4vis", "4 frames", "logit scale 100"):
         prints(err, part)
     rows = text_rows(base[1], PERSON)
     head = below(w, "fusion_model.")
@@ -520,9 +522,7 @@ def test_text4vis_with_a_resnet(tmp_path: Path, import_file, refused_file) -> No
     assert (run.pixels.size, run.pixels.resize) == (64, 64)
 
 
-@pytest.mark.parametrize(
-    ("name", "heads"), [("RN50", 8), ("ViT-B-32", 8), ("ViT-B-16", 8), ("ViT-L-14", 12), ("ViT-L-14-336", 12)]
-)
+@pytest.mark.parametrize(("name", "heads"), [("RN50", 8), ("ViT-B-16", 8), ("ViT-L-14-336", 12)])
 def test_the_paper_s_five_are_known_by_their_shapes(name: str, heads: int) -> None:
     with torch.device("meta"):
         whole = open_clip.create_model(f"{name}-quickgelu", device="meta")
@@ -581,18 +581,13 @@ def refused_file(refused: Callable[..., str], tmp_path: Path, classes: Path) -> 
 
 def test_an_unknown_head_is_refused_with_its_keys(tmp_path: Path, base, refused_file) -> None:
     path = tmp_path / "x.pt"
-    for key, shape in (
-        ("visual.time_embedding", (4, 64)),
-        ("visual.transformer.resblocks.0.net.ln_1.weight", (64,)),
-        ("fusion_model.lstm.weight_ih_l0", (8, 8)),
-    ):
-        text4vis(path, TINY, **{key: noise(*shape)})
+    for key in ("visual.transformer.resblocks.0.net.ln_1.weight", "fusion_model.lstm.weight_ih_l0"):
+        text4vis(path, TINY, **{key: noise(8, 8)})
         refused_file(key.removeprefix("fusion_model."), path, "--encoder", base[0])
     text4vis(path, TINY, **{"temporal_head.lstm.weight": noise(3), "classifier.weight": noise(3, 3)})
     refused_file("classifier.weight, temporal_head.lstm.weight", path, "--encoder", base[0])
-    for key, shape in (("shift.weight", (64, 1, 3)), ("transformer.cls_token", (1, 1, 64))):
-        save_model(path, half(clip(TINY, 0)), fusion_model_state_dict={f"module.{key}": noise(*shape)})
-        refused_file(key, path)
+    save_model(path, half(clip(TINY, 0)), fusion_model_state_dict={"module.shift.weight": noise(64, 1, 3)})
+    refused_file("shift.weight", path)
     vifi(path, TINY, **{"module.prompt_learner.ctx": noise(4, 128)})
     refused_file("prompt_learner.ctx", path, "--encoder", base[0])
 
@@ -608,14 +603,12 @@ def test_weights_that_do_not_fit_are_refused_with_their_key(tmp_path: Path, base
     refused_file(("48", "64"), path, "--encoder", original(Sizes(dim=48), tmp_path / "other")[0])
 
 
-@pytest.mark.parametrize("write", [text4vis, vifi])
 @pytest.mark.parametrize(
-    ("other", "values"),
+    ("write", "other", "values"),
     [
-        (Sizes(patch=8), ("64x8", "64x16")),
-        (Sizes(image=64), ("64 pixels", "32 pixels")),
-        (Sizes(layers=1), ("53,568", "102,720")),
-        (Sizes(width=128), ("128x16", "64x16")),
+        (text4vis, Sizes(patch=8), ("64x8", "64x16")),
+        (vifi, Sizes(image=64), ("64 pixels", "32 pixels")),
+        (text4vis, Sizes(layers=1), ("53,568", "102,720")),
     ],
 )
 def test_a_text_tower_of_another_architecture_is_refused(
@@ -638,17 +631,13 @@ def test_unsupported_files_and_options_are_errors(tmp_path: Path, refused_file) 
     refused_file("encoder", path, "--kind", "actionclip", "--encoder", "mini")
     torch.save({"weight": noise(3)}, path)
     refused_file(("x.pt", "weight"), path)
-    whole = {"model_state_dict": clip(TINY, 0)}
-    for odd in ({1: torch.ones(3)}, *({**whole, "fusion_model_state_dict": head} for head in ([1], torch.ones(3)))):
+    for odd in ({1: torch.ones(3)}, {"model_state_dict": clip(TINY, 0), "fusion_model_state_dict": [1]}):
         torch.save(odd, path)
         refused_file("x.pt", path)
     refused_file("none.pt", tmp_path / "none.pt")
     refused_file(str(tmp_path), tmp_path)
-    (tmp_path / "text.pt").write_text("nothing")
-    refused_file("text.pt", tmp_path / "text.pt")
     actionclip(path, TINY)
-    for value in ("x", "inf"):
-        refused_file(("scale", f"'{value}'"), path, "--set", f"test_scale={value}")
+    refused_file(("scale", "'inf'"), path, "--set", "test_scale=inf")
     refused_file("'no place'", path, "--set", "template=no place")
     refused_file(("resize", "31", "32"), path, "--set", "resize=31")
     refused_file(("pooling", "probabilities", "mean"), path, "--set", "pooling=mean")
@@ -659,12 +648,9 @@ def test_unsupported_files_and_options_are_errors(tmp_path: Path, refused_file) 
 @pytest.mark.parametrize(
     ("key", "value", "part"),
     [
-        ("logit_scale", None, "logit_scale"),
         ("logit_scale", torch.ones(2), "logit_scale"),
-        ("logit_scale", torch.tensor(float("nan")), "'logit_scale'"),
         ("visual.class_embedding", torch.full((64,), torch.inf), "'visual.class_embedding'"),
         ("visual.proj", torch.ones(3), "IndexError"),
-        ("visual.conv1.weight", torch.ones(3), "ValueError"),
         ("visual.positional_embedding", None, "KeyError"),
     ],
 )

@@ -20,7 +20,7 @@ from texthead.data.dataset import Dataset, Item
 from texthead.encoders.load import load_encoder
 from texthead.encoders.pairing import pair
 from texthead.errors import DataError, RunError
-from texthead.files import read_json, write_json
+from texthead.files import read_json
 from texthead.models.head_rows import text_rows
 from texthead.models.head_table import head_json
 from texthead.models.heads import TEXT_AND_ITEMS, FrozenHead, LinearHead, ProbeHead, TrainableHead
@@ -376,33 +376,12 @@ def test_nothing_is_made_where_something_is(folder, monkeypatch):
 # --- heads with several templates, and with a learned one
 
 
-def scores(run: Run) -> torch.Tensor:
-    return run.model.head(noise(5, SPEC.dim, seed=11))
-
-
-TEMPLATES = ("a {}", "{} on a lake")
-
-
-def behind(encoder) -> dict:
-    text = {"text_source": encoder.text_source, "text_map": encoder.text_map}
-    return {"scale": 17.0, "center": noise(encoder.dim), **text}
-
-
 def test_tuned_text_rows_refuse_untuned_row(make):
     run = replace(load_run(make()), text_tuned=True)
     for edit in (lambda: add_classes(run, ["a kite"]), lambda: rename_class(run, "a cat", "a kite", prompt="a kite")):
         with refuses(RunError, run.folder, "text encoder"):
             edit()
     assert remove_classes(run, run.labels[:1]).labels == run.labels[1:]
-
-
-@pytest.mark.parametrize("part", ["train", "held_out"])
-def test_a_split_whose_lists_differ_in_length(folder, part):
-    split = read_json(folder / "split.json")
-    split |= {part: ["a.png", "b.png"], f"{part}_labels": ["a cat"]}
-    write_json(folder / "split.json", split)
-    with refuses(RunError, folder / "split.json", part, 2, 1):
-        saved_split(folder)
 
 
 @pytest.fixture

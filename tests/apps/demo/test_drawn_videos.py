@@ -155,19 +155,6 @@ def test_a_clip_is_a_function_of_its_generator():
     assert (one[0] != one[-1]).any()
 
 
-def test_a_flat_background_leaves_the_motion_as_it_is():
-    outline = (clip_on_grey("spider", "jumping", seed=5) < 30).all(axis=-1)
-    assert outline.sum() > 100
-    assert painted("jumping", "1F577", 5, 8, 112)[outline].max() < 40
-
-
-@pytest.mark.parametrize("change", [{"frames": 1}, {"size": 49}, {"size": 16}])
-def test_what_cannot_be_drawn_is_an_error(change: dict[str, Any]):
-    options: dict[str, Any] = {"picture": "1F431", "seed": 0, "frames": 4, "size": 48, **change}
-    with refuses(DataError, *change, *change.values()):
-        painted("jumping", **options)
-
-
 @pytest.mark.parametrize("change", [{"train": 0}, {"test": 0}, {"seed": -1}, {"frames": 1}, {"size": 33}])
 def test_numbers_out_of_range_are_errors(tmp_path: Path, change: dict[str, int]):
     with refuses(DataError, *change, *change.values()):
@@ -175,9 +162,9 @@ def test_numbers_out_of_range_are_errors(tmp_path: Path, change: dict[str, int])
     assert not (tmp_path / "draw").exists()
 
 
-@pytest.mark.parametrize("size", [32, 34, 50, 98])
+@pytest.mark.parametrize("size", [32, 98])
 def test_any_even_size_can_be_drawn(size: int):
-    for seed in range(12):
+    for seed in range(4):
         assert painted("growing", "1F697", seed, 3, size).shape == (3, size, size, 3)
 
 

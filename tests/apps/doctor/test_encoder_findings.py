@@ -73,6 +73,14 @@ def test_findings_on_names_hold_the_fault_of_each(mini: Encoder) -> None:
     assert only.fault == "name too long"
 
 
+def test_names_that_are_near_synonyms_are_found(mini: Encoder) -> None:
+    names = ["couch", "sofa", "volcano"]
+    items = [Item(Path(name), name) for name in names]
+    seen = [5 + row for row in encoder_findings.rows_of(mini, names)]
+    (alike,) = encoder_findings.class_findings(mini, dict.fromkeys(names), names, items, seen)
+    assert (alike.fault, alike.about) == ("near-synonyms", "couch")
+
+
 def test_synonyms_come_closest_first() -> None:
     cosines = np.array([[1, 0.9, 0.2], [0.9, 1, 0.95], [0.2, 0.95, 1]])
     result = encoder_findings.synonym_findings(["a", "b", "c"], cosines, above=0.8)

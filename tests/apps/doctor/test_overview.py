@@ -15,7 +15,6 @@ from texthead.apps.doctor.overview import (
     Spread,
     duration,
     example_positions,
-    examples_text,
     overview_of,
     overview_table,
     spread_text,
@@ -96,21 +95,6 @@ def test_a_spread_or_a_duration_in_words(value: Spread | float | None, text: str
     assert (duration(value) if isinstance(value, float) else spread_text(value)) == text
 
 
-def test_headline_of_common_facts() -> None:
-    prints(
-        overview_table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20).headline, "2 images", "2 classes", "64x48"
-    )
-    videos = [(replace(VIDEO, width=64 + number), "a", None) for number in range(2)]
-    prints(overview_table(overview(*videos), 20).headline, "2 videos", "1 class", "60 frames", "2.4 s")
-    prints(
-        overview_table(overview(*videos, (IMAGE, "b", None)), 20).headline,
-        "2 videos, 1 image",
-        "2 classes",
-        "61 frames",
-        "2.4 s",
-    )
-
-
 def test_columns_that_tell_nothing_are_left_out() -> None:
     images = overview_table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20)
     assert overview((IMAGE, "a", None)).whole.splits == {"none": 1}
@@ -171,11 +155,3 @@ def test_pictures_are_bounded(classes: int, each: int, pictured: int) -> None:
     result = examples(labels)
     assert Counter(map(len, result.values())) == {each: pictured}
     assert sum(map(len, result.values())) <= 200
-
-
-def test_the_choice_of_pictures_is_described() -> None:
-    few = overview((VIDEO, "a", None), (VIDEO, "b", None))
-    prints(examples_text(few, 2), 4)
-    prints(examples_text(few, 1), "1 of 2")
-    prints(examples_text(of_sizes([1] * 60), 60), 3)
-    prints(examples_text(of_sizes([1] * 250), 200), "50 of 250")

@@ -91,15 +91,14 @@ def test_a_sound_folder_predicts(folder, image):
 
 
 DAMAGES = [
-    *(("preprocessing", ("format",), value) for value in (2, None, ...)),
-    *(("preprocessing", ("frames",), value) for value in (0, "1", ...)),
-    *(("preprocessing", ("views",), value) for value in (None, ...)),
-    *(("preprocessing", ("resize",), value) for value in (float("nan"), "256", ...)),
+    ("preprocessing", ("format",), 2),
+    *(("preprocessing", ("frames",), value) for value in (0, ...)),
+    ("preprocessing", ("views",), None),
+    ("preprocessing", ("resize",), float("nan")),
     ("preprocessing", ("model",), "model2.onnx"),
-    ("classes", ("classes",), {"a": 1}),
     ("classes", ("classes", 1, "label"), ...),
-    *(("thresholds", ("temperature",), value) for value in (0, float("nan"), "x", ...)),
-    *(("thresholds", ("threshold",), value) for value in ({"probability": "x"}, {})),
+    *(("thresholds", ("temperature",), value) for value in (0, "x")),
+    ("thresholds", ("threshold",), {}),
 ]
 
 
@@ -109,26 +108,22 @@ def test_damaged_settings(folder, image, capfd, name, keys, value):
     fails(folder, image, capfd)
 
 
-@pytest.mark.parametrize("name", ["preprocessing.json", "classes.json", "thresholds.json", "model.onnx"])
-@pytest.mark.parametrize("content", [None, b"", b"no file of an export"])
-def test_a_damaged_file(folder, image, capfd, name, content):
-    if content is None:
-        (folder / name).unlink()
-    else:
-        (folder / name).write_bytes(content)
+@pytest.mark.parametrize("name", ["classes.json", "model.onnx"])
+def test_a_damaged_file(folder, image, capfd, name):
+    (folder / name).write_bytes(b"no file of an export")
+    fails(folder, image, capfd)
+    (folder / name).unlink()
     fails(folder, image, capfd)
 
 
-@pytest.mark.parametrize("part", [slice(2), slice(1, None)], ids=["first", "last"])
-def test_another_number_of_classes_than_scores(folder, image, capfd, part):
+def test_another_number_of_classes_than_scores(folder, image, capfd):
     values = json.loads((folder / "classes.json").read_text())
-    change(folder / "classes.json", "classes", value=values["classes"][part])
+    change(folder / "classes.json", "classes", value=values["classes"][:2])
     assert "2 classes" in fails(folder, image, capfd)
 
 
 ANSWERS = {
     "NaN": np.full((1, 3), np.nan, np.float32),
-    "inf": np.array([[np.inf, 0, -np.inf]], np.float32),
     "all -inf": np.full((1, 3), -np.inf, np.float32),
     "seven items": np.ones((7, 3), np.float32),
     "one axis": np.ones(3, np.float32),

@@ -123,8 +123,9 @@ def test_views_of_a_picture_of_extreme_values(tmp_path, squash):
         check_same(tmp_path / "a.png", 2, Views(1, crops), Pixels(40, 48, "bicubic", squash))
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".mov", ".ts"])
-@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mp4", "libx264"), (".mkv", "mpeg4"), (".avi", "mpeg4"), (".ts", "libx264")]
+)
 def test_a_video_gives_the_same_views(tmp_path, suffix, codec):
     path = write_video(tmp_path / f"a{suffix}", "red", frames=19, codec=codec)
     for frames, views in ((1, Views()), (8, Views(origin="centre")), (5, Views(3, 3)), (16, Views(2, 10, "dense"))):
@@ -159,14 +160,14 @@ def test_an_image_of_any_mode_gives_the_same_views(tmp_path, mode):
     check_same(path, 1, Views())
 
 
-@pytest.mark.parametrize("suffix", [".bmp", ".jpg", ".png", ".webp", ".tif"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_an_image_turned_by_exif_gives_the_same_views(tmp_path, suffix, orientation):
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_an_image_turned_by_exif_gives_the_same_views(tmp_path, suffix):
     picture = PIL.Image.fromarray(np.random.default_rng(3).integers(0, 256, (40, 56, 3), dtype=np.uint8))
-    exif = PIL.Image.Exif()
-    exif[PIL.ExifTags.Base.Orientation] = orientation
-    picture.save(tmp_path / f"a{suffix}", exif=exif)
-    check_same(tmp_path / f"a{suffix}", 1, Views(1, 3))
+    for orientation in range(1, 9):
+        exif = PIL.Image.Exif()
+        exif[PIL.ExifTags.Base.Orientation] = orientation
+        picture.save(tmp_path / f"a{suffix}", exif=exif)
+        check_same(tmp_path / f"a{suffix}", 1, Views(1, 3))
 
 
 def test_damaged_or_large_files_and_no_media_are_refused(tmp_path):

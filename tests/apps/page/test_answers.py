@@ -146,7 +146,7 @@ def test_a_video_beyond_the_limits_is_not_looked_at(tmp_path: Path, monkeypatch:
         video_length(video)
 
 
-@pytest.mark.parametrize("part", ["names", "when", "where"])
+@pytest.mark.parametrize("part", ["when", "where"])
 def test_limits_hold_for_every_part(of_run: Answerer, tmp_path: Path, part, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "MOST_FRAMES", 40)
     video = write_video(tmp_path / "clip.mp4", "red", frames=41)

@@ -108,9 +108,9 @@ QUESTION = {"file": "x", "names": "", "parts": []}
 @pytest.mark.parametrize(
     "body",
     [
-        *({**QUESTION, "file": file} for file in (None, "x", "/etc/passwd", "../red.png", 5, ["x"], {"a": 1}, "\0")),
-        *({**QUESTION, "names": names} for names in (None, 5, ["x"], {"a": 1}, "x" * (MOST_TEXT + 1), "\ud800")),
-        *({**QUESTION, "parts": parts} for parts in (None, "when", ["no"], [[1]], 5, [None], {"when": 1})),
+        *({**QUESTION, "file": file} for file in (None, "/etc/passwd")),
+        *({**QUESTION, "names": names} for names in (None, ["x"], "x" * (MOST_TEXT + 1))),
+        *({**QUESTION, "parts": parts} for parts in ("when", ["no"], [[1]])),
         {},
     ],
 )

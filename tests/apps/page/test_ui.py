@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -24,15 +23,8 @@ def test_what_does_not_go_together_is_refused(refused, run: Path, tmp_path: Path
         ((run, "encoder"), run, "--encoder", "mini"),
         (("device", "'abacus'"), "--device", "abacus"),
         (("port", "got -1"), "--port", -1),
-        *((name, f"--{name}", "x") for name in ("host", "password-file", "max-mb", "waiting", "limit", "engine")),
     ):
         refused(parts, "ui", *arguments)
-
-
-def test_a_port_that_is_taken_is_refused(refused, run: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        refused((port, "--port"), "ui", run, "--port", port)
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """The index of a folder: what is encoded, when it is built again, and what it holds."""
 
 import math
-import os
 from pathlib import Path
 
 import pytest
@@ -14,34 +13,14 @@ from made import COLOURS, encode, noise, pictures, tiny_visual, write_broken, wr
 from texthead.apps.search.index import Index, open_index
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError
-from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
 from texthead.parallel.progress import Reporter
 
-
-class Opened:
-    """Opens the index of one folder again and again; counts frames that were encoded, and keeps the notes."""
-
-    def __init__(self, data: Path):
-        self.data, self.notes, self.encoded = data, list[str](), 0
-        self.encoder = Encoder(tiny_visual(), None, scale=10.0)
-        self.encoder.visual.net.register_forward_pre_hook(self._count)
-
-    def _count(self, _: object, inputs: tuple[torch.Tensor]) -> None:
-        self.encoded += len(inputs[0])
-
-    def __call__(self, model: object = None, **reading: object) -> Index:
-        self.notes, self.encoded = [], 0
-        how = Reading(**{"cache": True, **reading})
-        return open_index(self.data, model or self.encoder, how, reporter=Reporter(note=self.notes.append))
-
-    @property
-    def file(self) -> Path:
-        return next((Path(os.environ["TEXTHEAD_CACHE"]) / "indexes").glob("*.safetensors"))
+ENCODER = Encoder(tiny_visual(), None, scale=10.0)
 
 
 @pytest.fixture
-def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opened:
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a film of eight seconds each of three colours, a clip of a second, an image and a broken file."""
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
     frames = [frame for colour in COLOURS for frame in pictures(colour, 1, 0) * 40]
@@ -49,29 +28,29 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opened:
     encode(tmp_path / "files" / "short.mp4", pictures("red", 5, 1), rate=5)
     write_image(tmp_path / "files" / "below" / "a.png", "red")
     write_broken(tmp_path / "files" / "broken.mp4")
-    return Opened(tmp_path / "files")
+    return tmp_path / "files"
 
 
 def names(index: Index) -> list[str]:
     return [index.media(window).path.relative_to(index.data).as_posix() for window in range(len(index))]
 
 
-def test_an_index_has_images_clips_and_the_scenes_of_films(opened: Opened) -> None:
-    index = opened()
+def test_an_index_has_images_clips_and_the_scenes_of_films(files: Path) -> None:
+    (files / "notes.txt").write_text("")
+    notes: list[str] = []
+    index = open_index(files, ENCODER, reporter=Reporter(note=notes.append))
+    assert "notes.txt" in notes[0]
     image, *film, clip = names(index)
-    assert (image, clip, opened.encoded) == ("below/a.png", "short.mp4", 1 + 24 + 4)
+    assert (image, clip) == ("below/a.png", "short.mp4")
     assert {"8", "16"} <= {name.partition("#t=")[2].partition(",")[0] for name in film}
     (error,) = index.skipped
     assert error.path.name == "broken.mp4"
     with MediaPath(index.media(1).path).open() as part:
         assert part.num_frames > 1
-    again = opened()
-    assert (opened.encoded, names(again)) == (0, names(index))
-    assert torch.equal(again.features, index.features)
 
 
-def test_cosines_are_of_centred_features_in_single_precision(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    index = opened()
+def test_cosines_are_of_centred_features_in_single_precision(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = open_index(files, ENCODER)
     monkeypatch.setattr("texthead.apps.search.index._AT_ONCE", 2)
     features = index.features.double()
     rows = noise(3, features.shape[1])
@@ -80,40 +59,34 @@ def test_cosines_are_of_centred_features_in_single_precision(opened: Opened, mon
     assert torch.allclose(index.cosines(rows).double(), expected, atol=1e-5)
 
 
-def test_a_run_has_an_index_of_its_own_for_its_weights(opened: Opened, tmp_path: Path) -> None:
-    opened()
+def test_a_run_has_an_index_of_its_own_for_its_weights(files: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "cache" / "indexes"
+    open_index(files, ENCODER)
     run = th.load_run(write_colour_run(tmp_path / "run"))
-    index = opened(run)
+    index = open_index(files, run)
     assert index.run is run
-    assert len([*opened.file.parent.iterdir()]) == 2, "another protocol"
+    assert len([*kept.glob("*.safetensors")]) == 2, "another protocol"
     features = th.FrozenEncoder(Encoder(run.model.visual, None, scale=1.0), run.protocol).files(index.media(0).path)
     assert torch.allclose(index.features[0].float(), features.features[0], rtol=2e-3)
     weights = tmp_path / "run" / "model.safetensors"
     tensors = load(weights.read_bytes())  # Windows replaces no mapped file.
     save_file({name: 1.5 * tensor for name, tensor in tensors.items()}, weights)
-    opened(th.load_run(tmp_path / "run"))
-    assert len([*opened.file.parent.iterdir()]) == 3
+    open_index(files, th.load_run(tmp_path / "run"))
+    assert len([*kept.glob("*.safetensors")]) == 3
 
 
-def test_a_manifest_selects_parts_and_moved_ones_are_encoded(opened: Opened) -> None:
-    manifest = opened.data / "parts.csv"
+def test_a_manifest_selects_parts(files: Path) -> None:
+    manifest = files / "parts.csv"
     manifest.write_text("path,start,end\nfilm.mp4,1,9\nfilm.mp4,12,\nbelow/a.png,,\n")
-    opened.data = manifest
-    index = opened()
+    index = open_index(manifest, ENCODER)
     assert index.spans.tolist() == [[1, 9], [12, math.inf], [0, math.inf]]
     assert [index.media(window).path.name for window in range(3)] == ["film.mp4#t=1,9", "film.mp4#t=12", "a.png"]
-    manifest.write_text("path,start,end\nfilm.mp4,1,9\nfilm.mp4,13,\nbelow/a.png,,\n")
-    assert opened().spans[1].tolist() == [13, math.inf]
+    manifest.write_text(manifest.read_text().replace("12", "13"))
+    assert open_index(manifest, ENCODER).spans[1].tolist() == [13, math.inf]
 
 
-def test_no_readable_file_is_an_error(opened: Opened, tmp_path: Path) -> None:
-    opened.data = tmp_path / "others"
-    write_broken(opened.data / "a.mp4")
+def test_no_readable_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
+    write_broken(tmp_path / "others" / "a.mp4")
     with pytest.raises(DataError, match=r"a\.mp4"):
-        opened()
-
-
-def test_notes_of_the_folder_are_reported(opened: Opened) -> None:
-    (opened.data / "notes.txt").write_text("")
-    opened()
-    assert "notes.txt" in opened.notes[0]
+        open_index(tmp_path / "others", ENCODER)

