@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from texthead.data.clips import FileDataset
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual, clip_features
@@ -26,7 +25,7 @@ from texthead.features.reading import Reading
 from texthead.features.stills import Still
 from texthead.media.paths import MediaPath
 from texthead.parallel.distributed import ranks
-from texthead.parallel.loaders import read_each
+from texthead.parallel.loaders import FileDataset, read_each
 from texthead.parallel.progress import Reporter
 
 Choose = Callable[[int], list[int]]
