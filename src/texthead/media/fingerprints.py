@@ -43,14 +43,14 @@ def file_fingerprint(file: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def frames_fingerprint(template: Path, most: int = 8) -> str:
-    """Return a digest of the names of all frames and the fingerprints of evenly spaced ones; "" if one is unreadable.
+def frames_fingerprint(template: Path) -> str:
+    """Return a digest of the names of all frames and the fingerprints of eight of them; "" if one is unreadable.
 
     Raises:
         MediaError: the folder or one of its frames is missing.
     """
     frames = frame_files(template)
     last = len(frames) - 1
-    prints = [file_fingerprint(frames[i]) for i in sorted({i * last // (most - 1) for i in range(most)})]
+    prints = [file_fingerprint(frames[i]) for i in sorted({k * last // 7 for k in range(8)})]
     digest = hashlib.sha256("/".join([frame.name for frame in frames] + prints).encode())
     return digest.hexdigest()[:32] if all(prints) else ""

@@ -2,7 +2,6 @@
 
 from .device import pick_device as pick_device
 from .distributed import gather_list as gather_list
-from .distributed import gather_rows as gather_rows
 from .distributed import launched as launched
 from .distributed import rank as rank
 from .distributed import ranks as ranks
