@@ -146,7 +146,7 @@ def frame_features(
         for start in range(0, len(paths), FILES_OF_CHUNK):
             with torch.inference_mode():
                 chunk = paths[start : start + FILES_OF_CHUNK]
-                entries, addresses = _look_up(cache, chunk, look_up, reading, reporter)
+                entries, addresses = _look_up(cache, chunk, look_up, reading)
                 missing = [position for position, entry in enumerate(entries) if entry is None]
                 chosen = [chooses[start + i] for i in missing]
                 loader = _read_frames([chunk[i] for i in missing], chosen, pixels, reading.workers, visual.mean.device)
@@ -198,7 +198,7 @@ def features_of_clips(
 
     cache = open_cache(visual, pixels, reading.cache)
     with reporter.bar("encode", "files") as progress:
-        entries, addresses = _look_up(cache, paths, look_up, reading, reporter)
+        entries, addresses = _look_up(cache, paths, look_up, reading)
         missing = [position for position, entry in enumerate(entries) if entry is None]
         clips = choose(10_000)
         # Not again for test items, or the next thousand files.
@@ -237,7 +237,6 @@ def _look_up(
     paths: Sequence[Path],
     look_up: Callable[[FeatureCache, int, _Address], Entry | None],
     reading: Reading,
-    reporter: Reporter,
 ) -> tuple[list[Entry | MediaError | None], list[_Address]]:
     """Return each path's cached entry (None if missing) or the error of an unreadable file, and each path's address.
 
@@ -272,7 +271,6 @@ def _look_up(
                 continue
         addresses[position] = _Address(media, digest, frames, length, stamp)
         entries[position] = look_up(cache, position, addresses[position]) if length else None
-    cache.say_misfits(reporter)
     return entries, addresses
 
 
