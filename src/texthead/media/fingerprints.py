@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from texthead.media.frame_folder import frame_files
@@ -21,11 +20,6 @@ def file_digest(file: Path) -> str:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def joined_digest(texts: Sequence[str]) -> str:
-    """Return the SHA-256 over several texts, such as the digests of a folder's files in order."""
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def file_fingerprint(file: Path) -> str:
