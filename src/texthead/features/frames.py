@@ -41,16 +41,16 @@ _Frames = tuple[int, list[int], UInt8[Tensor, "frames 3 size size"], bytes]
 FILES_OF_CHUNK = 1000
 
 
-class FrameFeatures(NamedTuple):
-    """The features of chosen frames of one file, by ascending frame index; `length` is the file's frame count.
+class _Encoded(NamedTuple):
+    """The features of frames of one file, by ascending frame index; `length` is the file's frame count.
 
-    `still` is the stored `Still` of an image that was decoded for these features.
+    `still` is the stored `Still` of an image.
     """
 
     length: int
     indices: list[int]
     features: Float[Tensor, "frames dim"]
-    still: bytes = b""
+    still: bytes
 
 
 class _Address(NamedTuple):
@@ -116,8 +116,8 @@ def frame_features(
     pixels: Pixels,
     reading: Reading = Reading(),
     reporter: Reporter = Reporter(),
-) -> Iterator[FrameFeatures | MediaError]:
-    """Yield, for each file, the frame features at the indices that `choose` returns for its length, or its MediaError.
+) -> Iterator[Float[Tensor, "frames dim"] | MediaError]:
+    """Yield, for each file, the features of the frames that `choose` returns for its length, or its MediaError.
 
     The centre crop of each frame is encoded once; cached frames are not decoded. A thousand files are encoded at once,
     which bounds the memory. The reading's `batch` and `skip_unreadable` are not used.
@@ -130,15 +130,12 @@ def frame_features(
     """
     chooses = [choose] * len(paths) if callable(choose) else choose
 
-    def look_up(cache: FeatureCache, position: int, address: _Address) -> FrameFeatures | None:
-        length = len(address.frames)
-        indices = sorted(set(chooses[start + position](length)))
+    def look_up(cache: FeatureCache, position: int, address: _Address) -> Tensor | None:
+        indices = chooses[start + position](len(address.frames))
         features = cache.get(address.digest, [address.frames[i] for i in indices]) if indices else None
-        if features is None:
-            return None
-        for name in cache.engines(address.digest):
+        for name in cache.engines(address.digest) if features is not None else ():
             reporter.used(name)
-        return FrameFeatures(length, indices, features)
+        return features
 
     cache, engine = open_cache(visual, pixels, reading.cache), None
     used = closing(cache) if cache else nullcontext()  # An open one keeps two megabytes.
@@ -158,12 +155,14 @@ def frame_features(
                     engine = Engine(visual, reading.engine, count, reporter)
                 encoded = zip(missing, _encode(visual, engine, loader), strict=True)
                 for done, (position, entry) in enumerate(encoded, start + len(chunk) - len(missing) + 1):
-                    if cache and isinstance(entry, FrameFeatures):
-                        if addresses[position].is_current:
-                            at = addresses[position].with_length(entry.length)
-                            indices = [at.frames[i] for i in entry.indices]
-                            cache.put(at.digest, at.file_length, indices, entry.features, engine.name, entry.still)
-                        entry = entry._replace(still=b"")
+                    if isinstance(entry, _Encoded):
+                        length, indices, features, still = entry
+                        if cache and addresses[position].is_current:
+                            at = addresses[position].with_length(length)
+                            cached = [at.frames[i] for i in indices]
+                            cache.put(at.digest, at.file_length, cached, features, engine.name, still)
+                        row_of = {index: row for row, index in enumerate(indices)}
+                        entry = features[[row_of[i] for i in chooses[start + position](length)]]
                     entries[position] = entry
                     progress(done, len(paths))
             yield from (entry for entry in entries if entry is not None)
@@ -350,18 +349,18 @@ def _encode(visual: Visual, engine: Engine, entries: Iterable[_Frames | MediaErr
     visual.eval()
     device = visual.mean.device
     waiting: list[_Frames | MediaError] = []
-    running: list[Iterator[FrameFeatures | MediaError]] = []
+    running: list[Iterator[_Encoded | MediaError]] = []
 
-    def start() -> Iterator[FrameFeatures | MediaError]:
+    def start() -> Iterator[_Encoded | MediaError]:
         group = waiting.copy()
         waiting.clear()
         frames = [entry[2].to(device, non_blocking=True) for entry in group if not isinstance(entry, MediaError)]
         encoded = [engine(chunk).float() for chunk in torch.cat(frames).split(frames_at_once(device))] if frames else ()
 
-        def finish() -> Iterator[FrameFeatures | MediaError]:
+        def finish() -> Iterator[_Encoded | MediaError]:
             rows = iter(torch.cat([*encoded]).cpu().split([len(chunk) for chunk in frames]) if frames else ())
             for entry in group:
-                yield entry if isinstance(entry, MediaError) else FrameFeatures(*entry[:2], next(rows), entry[3])
+                yield entry if isinstance(entry, MediaError) else _Encoded(*entry[:2], next(rows), entry[3])
 
         return finish()
 
