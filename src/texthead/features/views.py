@@ -179,9 +179,9 @@ def _cached_features(
         entries = frame_features(model.visual_encoder, paths, frames, *rest)
     features: list[Tensor | MediaError] = []
     for entry in entries:
-        if not isinstance(entry, MediaError):
-            whole = isinstance(entry, Tensor)  # The frames of all clips, else a tensor for each clip.
-            clips = entry.unflatten(0, (-1, protocol.frames)) if whole else torch.stack([*entry]).float()
-            entry = model.temporal(clips.to(model.device)).cpu()
-        features.append(entry)
+        if isinstance(entry, MediaError):
+            features.append(entry)
+        else:  # The frames of all clips in one tensor, or a tensor for each clip.
+            clips = entry.unflatten(0, (-1, protocol.frames)) if isinstance(entry, Tensor) else torch.stack([*entry])
+            features.append(model.temporal(clips.float().to(model.device)).cpu())
     return features
