@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 import texthead as th
 from texthead.errors import RunError, checked
 from texthead.models import prompt_rows
-from texthead.parallel import gather_rows
+from texthead.parallel import gather_list, rank, ranks
 from texthead.training import Objective
 
 Text = Any  # `Encoder.text`.
@@ -71,6 +72,36 @@ def matching_loss(
         target = target_mass(labels).to(logits)
         sides = [F.kl_div(side.log_softmax(-1), target, reduction="sum") for side in (logits, logits.T)]
         return (sides[0] + sides[1]) / (2 * pairs)
+
+
+def gather_rows(rows: Shaped[Tensor, "own *row"]) -> Shaped[Tensor, "all *row"]:
+    """Return the rows of all processes, in rank order, on every process; a process may have any number, or none.
+
+    Differentiable: if each process runs backward from a loss of all rows, a row gets the sum of the gradients of all
+    these losses, so weight the losses accordingly. All processes run backward together, so a process without rows
+    needs an empty tensor that requires a gradient if the others' tensors do.
+    """
+    return rows if ranks() == 1 else _GatherRows.apply(rows)  # pyright: ignore[reportReturnType]
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        counts = gather_list([len(rows)])
+        # all_gather needs tensors of equal size.
+        padded = rows.new_zeros(max(counts), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        chunks = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(chunks, padded)
+        start = sum(counts[: rank()])
+        ctx.own = slice(start, start + len(rows))
+        return torch.cat([chunk[:count] for chunk, count in zip(chunks, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        total = grads[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total[ctx.own]
 
 
 def target_mass(labels: Int[Tensor, " batch"]) -> Float[Tensor, "batch batch"]:

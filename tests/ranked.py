@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from made import PIXELS, SMALL, SPEC, noise, write_video
-from paper.matching import Matching
+from paper.matching import Matching, gather_rows
 from texthead.data import Dataset, Item, Protocol, Views
 from texthead.encoders import Encoder, load_encoder
 from texthead.evaluation.evaluate import evaluate
@@ -27,7 +27,6 @@ from texthead.models.temporal import AttentivePool, MeanPool
 from texthead.parallel.distributed import (
     check_same,
     gather_list,
-    gather_rows,
     rank,
     ranks,
     same_as_first,

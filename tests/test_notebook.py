@@ -3,14 +3,13 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
 from made import noise, tiny_visual, write_image
-from texthead import notebook
 from texthead.apps.doctor.findings import Finding
 from texthead.apps.doctor.overview import overview_of
 from texthead.apps.doctor.page import Diagnosis
@@ -23,7 +22,7 @@ from texthead.evaluation.results import WORST, Evaluation
 from texthead.features.frozen import FrozenFiles, FrozenItems
 from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
-from texthead.notebook import MOST_ROWS, NotebookBar, html_table, in_notebook
+from texthead.notebook import MOST_ROWS, html_table, in_notebook
 from texthead.parallel.progress import Reporter, silent
 from texthead.prediction.formats import Prediction, Predictions
 from texthead.recipes import small
@@ -176,32 +175,20 @@ def test_a_run_shows_classes_recipe_and_scores(tmp_path: Path) -> None:
 
 
 class Shell(ModuleType):
-    """A fake IPython module that records what it displays."""
+    """A fake IPython module with a kernel."""
 
     def __init__(self) -> None:
         super().__init__("IPython")
-        self.shown: list[dict[str, str]] = []
         self.kernel: object | None = object()
-        self.display = ModuleType("IPython.display")
-        vars(self.display)["display"] = self._display
 
     def get_ipython(self) -> Any:
         return self
 
-    def _display(self, data: dict[str, str], *, raw: bool, display_id: bool) -> Any:
-        assert raw
-        assert display_id
-        self.shown.append(data)
-        return SimpleNamespace(update=lambda data, raw: self.shown.append(data))
-
 
 @pytest.fixture
 def shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
-    """A notebook in which every update of a progress bar is drawn."""
     shell = Shell()
     monkeypatch.setitem(sys.modules, "IPython", shell)
-    monkeypatch.setitem(sys.modules, "IPython.display", shell.display)
-    monkeypatch.setattr(notebook, "REFRESH_SECONDS", 0.0)
     return shell
 
 
@@ -215,32 +202,30 @@ def test_only_a_kernel_is_a_notebook(shell: Shell, monkeypatch: pytest.MonkeyPat
     assert not in_notebook()
 
 
-def test_a_bar_is_drawn_escaped_and_removed_even_after_an_error(shell: Shell) -> None:
-    with pytest.raises(ZeroDivisionError), Reporter().bar(HOSTILE, "files") as bar:
-        bar(1, 2)
+def test_a_bar_is_drawn_and_removed_even_after_an_error(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("texthead.parallel.progress._DELAY_SECONDS", 0)
+    with pytest.raises(ZeroDivisionError), Reporter().bar("read", "files") as bar:
         bar(2, 2)
         raise ZeroDivisionError
-    first, second, last = shell.shown
-    assert first["text/plain"] == f"{HOSTILE}: 1 of 2 files"
-    assert 'value="2" max="2"' in second["text/html"]
-    escaped(second["text/html"])
-    assert not any(last.values())
+    *_, drawn, cleared, last = capsys.readouterr().err.split("\r")
+    assert drawn.startswith("read: ")
+    assert cleared.strip() == last == ""
 
 
-def test_short_work_shows_no_bar(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notebook, "REFRESH_SECONDS", 60.0)
-    bar = NotebookBar("read", "files")
-    bar(1, 1)
-    bar.close()
-    assert shell.shown == []
+def test_short_work_shows_no_bar(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    with Reporter().bar("read", "files") as bar:
+        bar(1, 1)
+    assert capsys.readouterr().err.strip() == ""
 
 
-def test_the_caller_s_function_is_called_instead(shell: Shell) -> None:
+def test_the_caller_s_function_is_called_instead(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[tuple[int, int]] = []
     with Reporter().counting(lambda *done: seen.append(done)).bar("read", "files") as progress:
         progress(1, 2)
     assert seen == [(1, 2)]
-    assert shell.shown == []
+    assert capsys.readouterr().err == ""
 
 
 def test_outside_a_notebook_nothing_is_shown() -> None:

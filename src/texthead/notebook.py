@@ -1,20 +1,14 @@
-"""What a notebook shows: tables of results, and a progress bar while work goes on. Without Jupyter it needs nothing."""
+"""Tables of results as a notebook shows them. Without Jupyter it needs nothing."""
 
-import importlib
 import sys
-import time
 import warnings
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 from texthead.errors import printable
 
 # Longer tables are cut, with a line on what is left out.
 MOST_ROWS = 20
-
-# Between two pictures of a progress bar, and before the first: work that takes less time shows none.
-REFRESH_SECONDS = 0.5
 
 # No colour is set, so that text and lines fit light and dark pages.
 _TABLE = "border-collapse: collapse; color: inherit; background: transparent"
@@ -64,47 +58,5 @@ def in_notebook() -> bool:
 
 
 if in_notebook():
-    # tqdm, which transformers imports, asks for ipywidgets in every notebook without them; nothing here needs them.
+    # Without ipywidgets tqdm shows text, and need not say so.
     warnings.filterwarnings("ignore", message="IProgress not found")
-
-
-class NotebookBar:
-    """A progress bar below the cell that runs: called with (done, total), and closed when the work ends.
-
-    IPython alone draws it: a bar of rich needs ipywidgets, and a text bar of tqdm stays in the saved notebook as lines
-    of standard error.
-    """
-
-    def __init__(self, title: str, unit: str):
-        self._title, self._unit = title, unit
-        self._drawn = time.monotonic()
-        self._handle: Any = None
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._drawn < REFRESH_SECONDS:
-            return
-        self._drawn = now
-        line = f"{self._title}: {done:,} of {total:,} {self._unit}"
-        bar = f'<progress value="{done}" max="{max(total, 1)}" style="vertical-align: middle"></progress>'
-        self._show({"text/plain": line, "text/html": f"<div>{bar} {_text(line)}</div>"})
-
-    def close(self) -> None:
-        """Remove the bar."""
-        if self._handle is not None:
-            self._show({"text/plain": "", "text/html": ""})
-
-    def _show(self, data: dict[str, str]) -> None:
-        if self._handle is None:
-            self._handle = importlib.import_module("IPython.display").display(data, raw=True, display_id=True)
-        else:
-            self._handle.update(data, raw=True)
-
-
-class TerminalBar(NotebookBar):
-    """The same as a line on a terminal, which is cleared when the work ends."""
-
-    def _show(self, data: dict[str, str]) -> None:
-        self._handle = sys.stderr
-        self._handle.write(f"\r{data['text/plain'][:79]:<79}\r")
-        self._handle.flush()

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import struct
-import sys
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,7 @@ import PIL.Image
 import pytest
 import torch
 
+from lost import encoded_or_end
 from made import (
     COLOURS,
     PIXELS,
@@ -234,12 +234,15 @@ def test_unsuitable_options_and_folders_are_refused(source: Dataset, ready: Path
             prepare(data, ready, options)
 
 
-def test_a_process_that_ends_is_an_error_in_one_line(
+@pytest.mark.slow
+def test_a_file_that_ends_its_process_is_named(
     source: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "_write", sys.exit)
-    with refuses(RunError, "process ended", "workers"):
-        prepare(source, tmp_path / "s", FEW, workers=2)
+    monkeypatch.setattr(shards, "encoded", encoded_or_end)
+    done = prepare(source, tmp_path / "s", FEW, workers=2, skip_unreadable=True)
+    assert [Path(entry.path).name for entry in done.unreadable] == ["3.mp4"]
+    assert "crashes" in done.unreadable[0].problem
+    assert len(read_dataset(tmp_path / "s")) == len(source) - 1
 
 
 def test_unreadable_files_error_or_listed(source: Dataset, tmp_path: Path) -> None:

@@ -423,22 +423,20 @@ def test_training_reads_grids_from_the_cache(
     assert torch.equal(pickle.loads(pickle.dumps(clips))[0, 3][0], entry[0])
 
 
-def test_damaged_grids_are_encoded_again(visual: Visual, data: Dataset, tmp_path: Path) -> None:
+def test_lost_grids_are_encoded_again(visual: Visual, data: Dataset, tmp_path: Path) -> None:
     """Those that are lost during training are an error."""
-    messages: list[str] = []
-    pixels, reading, reporter = visual.spec.pixels(), Reading(cache=tmp_path), Reporter(note=messages.append)
+    pixels, reading = visual.spec.pixels(), Reading(cache=tmp_path)
 
     def clips() -> TrainFeatures:
-        return feature_clips(grid_model(visual), data, grid_recipe(), pixels, reading, reporter)
+        return feature_clips(grid_model(visual), data, grid_recipe(), pixels, reading)
 
-    first, edit = clips()[0, 2][0], "UPDATE frames SET feature = zeroblob(length(feature))"
+    first = clips()[0, 2][0]
     (path,) = tmp_path.glob("*.sqlite")
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute(edit)
+        db.execute("DELETE FROM frames")
         again = clips()
-        prints(messages[0], path, "wrong checksum")
         assert torch.equal(again[0, 2][0], first)
-        db.execute(edit)
+        db.execute("DELETE FROM frames")
         with refuses(TextheadError, path, "cache"):
             again[0, 2]
 

@@ -56,7 +56,7 @@ from texthead.extras import is_installed
 from texthead.features.engine import Engine
 from texthead.files import cache_dir, read_json
 from texthead.media.paths import MediaPath
-from texthead.parallel.worker_pool import StatefulWorker
+from texthead.parallel import StatefulWorker
 from texthead.runs.folder import load_weights
 from texthead.runs.run import load_run, save_calibration
 from texthead.text import clean_names, prompts, read_names
@@ -250,10 +250,15 @@ def engine_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]
         yield path, lambda _: Engine(visual, "onnxruntime")(images)
 
 
+def refuse(*_: object) -> None:
+    """Stand for a model without an answer."""
+    raise DataError("no answer")
+
+
 def question_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
     """Yield a question that a browser sends to the page; its model has no answer."""
     worker: Any = object.__new__(StatefulWorker)
-    worker.run = lambda *_: DataError("no answer")
+    worker.run = refuse
     (folder / "uploads").mkdir()
     client = opened(ui_app(worker, About("", ()), folder / "uploads"))
     file = client.post("/upload?name=a.png", content=b"a").json()["file"]

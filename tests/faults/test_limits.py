@@ -23,13 +23,13 @@ from run_folders import changed
 from texthead import files
 from texthead.apps.doctor.facts import read_facts
 from texthead.data import Dataset, Item, Pixels, Protocol, read_dataset
-from texthead.data.clips import FileDataset, ViewClips
+from texthead.data.clips import ViewClips
 from texthead.encoders.weights import read_tensors
 from texthead.errors import DataError, EncoderError, MediaError, RunError, TextheadError
 from texthead.files import read_json
 from texthead.media import MediaPath, limits
 from texthead.media.limits import max_pixels
-from texthead.parallel.loaders import read_each
+from texthead.parallel.loaders import FileDataset, read_each
 from texthead.runs.run import load_run
 
 CLAIMS = [name for name in CRAFTED if name.startswith("claims")]
@@ -71,7 +71,7 @@ def test_the_variable_sets_the_limit_here_and_in_workers(tmp_path: Path, monkeyp
     for limit in (10**6, 10**6 - 1):
         monkeypatch.setenv("TEXTHEAD_MAX_PIXELS", str(limit))
         (view,) = read_each(ViewClips([path], protocol), 1)
-        (facts,) = read_facts(data, workers=1, seconds=60.0)
+        (facts,) = read_facts(data, workers=1)
         assert isinstance(view, MediaError) == (facts.fault is not None) == (limit < 10**6), facts.problem
     monkeypatch.setenv("TEXTHEAD_MAX_PIXELS", "100")
     for small, limit in ((path, 100), (video, 50)):

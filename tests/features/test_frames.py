@@ -24,7 +24,7 @@ from texthead.encoders.encoder import Visual
 from texthead.errors import MediaError, TextheadError
 from texthead.features import frames as module
 from texthead.features.cache import FeatureCache, encoder_key, open_cache
-from texthead.features.frames import FrameFeatures, frame_features, readable
+from texthead.features.frames import frame_features, readable
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath, Span
 from texthead.parallel import loaders
@@ -46,8 +46,8 @@ def read(
     """Return the features of files that can all be read."""
     reading = Reading(cache=cache.path.parent if cache else False)
     entries = [*frame_features(visual, paths, choose, pixels, reading, reporter)]
-    assert all(isinstance(entry, FrameFeatures) for entry in entries)
-    return [entry.features for entry in entries if isinstance(entry, FrameFeatures)]
+    assert all(isinstance(entry, torch.Tensor) for entry in entries)
+    return [entry for entry in entries if isinstance(entry, torch.Tensor)]
 
 
 def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,14 +67,12 @@ def test_evenly_gives_all_frames_or_segment_centres() -> None:
 def test_features_are_the_encoders_own(visual: Visual, videos: list[Path]) -> None:
     result = [*frame_features(visual, videos, choose, PIXELS)]
     for path, entry in zip(videos, result, strict=True):
-        assert isinstance(entry, FrameFeatures)
+        assert isinstance(entry, torch.Tensor)
         with MediaPath(path).open() as media:
-            indices = evenly(media.num_frames, 4)
-            frames = media.frames_at(indices)
-            assert (entry.length, entry.indices) == (media.num_frames, indices)
+            frames = media.frames_at(evenly(media.num_frames, 4))
         with torch.no_grad():
             expected = visual(view_crops(frames, PIXELS)[0])
-        torch.testing.assert_close(entry.features, expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(entry, expected, rtol=1e-5, atol=1e-5)
     red, _, blue = read(visual, videos)
     assert not torch.allclose(red, blue, atol=1e-3)
     assert not torch.allclose(red[0], red[1], atol=1e-4), "frames of one video differ"
@@ -84,8 +82,10 @@ def test_chosen_indices_are_sorted_and_once(visual: Visual, videos: list[Path], 
     for _ in ("computed", "kept"):
         chosen, reading = (lambda length: [3, 1, 1, length - 1]), Reading(cache=cache.path.parent)
         (entry,) = frame_features(visual, videos[:1], chosen, PIXELS, reading)
-        assert isinstance(entry, FrameFeatures)
-        assert (entry.length, entry.indices, entry.features.shape) == (6, [1, 3, 5], (3, 256))
+        assert isinstance(entry, torch.Tensor)
+        assert entry.shape == (4, 256)
+        (whole,) = frame_features(visual, videos[:1], lambda length: [*range(length)], PIXELS, reading)
+        assert torch.equal(entry, whole[[3, 1, 1, 5]]), "as chosen"
 
 
 @pytest.mark.parametrize(("workers", "cached"), [(0, False), (2, False), (0, True)])
@@ -108,8 +108,8 @@ def test_small_batches_keep_order_and_errors_are_values(
     assert caught.value.path == missing  # pyright: ignore[reportAttributeAccessIssue]
     for position in positions:
         entry, (alone,) = entries[position], read(visual, [paths[position]])
-        assert isinstance(entry, FrameFeatures)
-        torch.testing.assert_close(entry.features, alone, rtol=1e-5, atol=1e-5)
+        assert isinstance(entry, torch.Tensor)
+        torch.testing.assert_close(entry, alone, rtol=1e-5, atol=1e-5)
     read(visual, [write_video(broken, "red")], cache)  # errors are not cached
 
 
@@ -124,11 +124,10 @@ def test_a_hit_is_bit_identical_and_opens_no_file(
     monkeypatch.setattr(loaders, "begin_server", lambda: pytest.fail("workers start for no file"))
     again = [*frame_features(visual, [*videos, other], choose, PIXELS, Reading(2, cache=cache.path.parent))]
     for a, b in zip([*first, first[0]], again, strict=True):
-        assert isinstance(a, FrameFeatures)
-        assert isinstance(b, FrameFeatures)
-        assert (a.length, a.indices) == (b.length, b.indices)
-        assert torch.equal(a.features, b.features)
-        assert b.features.dtype == torch.float32
+        assert isinstance(a, torch.Tensor)
+        assert isinstance(b, torch.Tensor)
+        assert torch.equal(a, b)
+        assert b.dtype == torch.float32
 
 
 def test_cache_hits_for_subset_of_frames(
@@ -265,7 +264,7 @@ def test_cache_folder_from_environment(visual: Visual, tmp_path: Path, monkeypat
     cache = open_cache(visual, PIXELS, True)
     assert cache is not None
     cache.put("a", 1, [0], torch.ones(1, 3))
-    assert (tmp_path / "here" / "features" / f"{encoder_key(visual, PIXELS)}.sqlite").is_file()
+    assert (tmp_path / "here" / "features" / f"{encoder_key(visual, PIXELS)}.2.sqlite").is_file()
 
 
 def test_full_disk_is_error_and_keeps_cache(tmp_path: Path) -> None:
@@ -281,7 +280,7 @@ def test_full_disk_is_error_and_keeps_cache(tmp_path: Path) -> None:
 
 def test_opening_waits_for_a_process_that_writes(tmp_path: Path) -> None:
     """SQLite's switch to write-ahead logging fails at once, despite the timeout, while another process writes."""
-    other = sqlite3.connect(tmp_path / "key.sqlite", isolation_level=None, check_same_thread=False)
+    other = sqlite3.connect(tmp_path / "key.2.sqlite", isolation_level=None, check_same_thread=False)
     other.execute("CREATE TABLE theirs(x)")
     other.execute("BEGIN IMMEDIATE")
     later = threading.Timer(0.3, other.execute, ["COMMIT"])
@@ -353,5 +352,5 @@ def test_the_bytes_of_a_video_under_other_names(
         name.write_bytes(videos[0].read_bytes())
     for _ in range(2):
         video, picture = frame_features(visual, names, choose, PIXELS, Reading(cache=cache.path.parent))
-        assert isinstance(video, FrameFeatures)
+        assert isinstance(video, torch.Tensor)
         assert isinstance(picture, MediaError)

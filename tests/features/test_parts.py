@@ -13,7 +13,7 @@ from texthead.data.sampling import evenly
 from texthead.encoders.encoder import Visual
 from texthead.errors import MediaError
 from texthead.features.cache import FeatureCache
-from texthead.features.frames import FrameFeatures, frame_features
+from texthead.features.frames import frame_features
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
 
@@ -40,10 +40,10 @@ def encoded(visual: Visual, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def read(visual: Visual, paths: list[Path], cache: FeatureCache, workers: int = 0) -> list[FrameFeatures]:
+def read(visual: Visual, paths: list[Path], cache: FeatureCache, workers: int = 0) -> list[torch.Tensor]:
     entries = [*frame_features(visual, paths, every, PIXELS, Reading(workers, cache=cache.path.parent))]
-    assert all(isinstance(entry, FrameFeatures) for entry in entries), entries
-    return [entry for entry in entries if isinstance(entry, FrameFeatures)]
+    assert all(isinstance(entry, torch.Tensor) for entry in entries), entries
+    return [entry for entry in entries if isinstance(entry, torch.Tensor)]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -56,13 +56,12 @@ def test_a_file_makes_its_parts_free(
     result = read(visual, parts, cache, workers)
     assert sum(encoded) == 20, "nothing was encoded again"
     for entry, (first, stop) in zip(result, ((5, 10), (12, 20), (0, 3)), strict=True):
-        assert (entry.length, entry.indices) == (stop - first, list(range(stop - first)))
-        assert torch.equal(entry.features, whole.features[first:stop])
+        assert torch.equal(entry, whole[first:stop])
 
     # Frame times are cached, so other parts need not open the file either.
     monkeypatch.setattr(MediaPath, "open", lambda media: pytest.fail(f"{media} was opened"))
     (other,) = read(visual, [Path(f"{video}#t=1.5,1.7")], cache)
-    assert torch.equal(other.features, whole.features[15:17])
+    assert torch.equal(other, whole[15:17])
 
 
 def test_parts_make_their_file_free(visual: Visual, video: Path, cache: FeatureCache, encoded: list[int]) -> None:
@@ -70,10 +69,10 @@ def test_parts_make_their_file_free(visual: Visual, video: Path, cache: FeatureC
     assert sum(encoded) == 20
     (whole,) = read(visual, [video], cache)
     assert sum(encoded) == 20
-    assert (whole.length, whole.indices) == (20, list(range(20)))
-    assert torch.equal(whole.features, torch.cat([half.features for half in halves]))
+    assert len(whole) == 20
+    assert torch.equal(whole, torch.cat(halves))
     (overlap,) = read(visual, [Path(f"{video}#t=0.8,1.2")], cache)
-    assert torch.equal(overlap.features, whole.features[8:12])
+    assert torch.equal(overlap, whole[8:12])
 
 
 @pytest.mark.slow
@@ -86,7 +85,7 @@ def test_a_part_that_cannot_be_read_is_a_value(
         *errors, part = frame_features(
             visual, list(map(Path, names)), every, PIXELS, Reading(cache=kept.path.parent if kept else False)
         )
-        assert isinstance(part, FrameFeatures)
+        assert isinstance(part, torch.Tensor)
         for error, name in zip(errors, names, strict=False):
             assert isinstance(error, MediaError)
             assert error.path == Path(name)

@@ -64,6 +64,7 @@ def decoded(tmp_path: Path, shared: Path, install: Install, monkeypatch, say) ->
             shutil.copy(path, tmp_path / "photos" / name / f"{number}.photo")
     log = tmp_path / "log"
     monkeypatch.setenv("TEXTHEAD_DECODED", str(log))
+    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "cache"))
 
     def run(*arguments: object) -> Counter[str]:
         log.write_text("")
@@ -79,12 +80,12 @@ def decoded(tmp_path: Path, shared: Path, install: Install, monkeypatch, say) ->
 def test_commands_decode_each_photo_once_in_all(order: str, tmp_path: Path, decoded) -> None:
     """Beside that, pages decode what they show."""
     photos, run = tmp_path / "photos", tmp_path / "run"
-    cache = ("--workers", 1)
+    workers = ("--workers", 1)
     commands = {
-        "train": ("train", photos, "--tune", "none", "--out", run, *cache),
-        "report": ("report", run, photos, *cache),
-        "doctor": ("doctor", photos, *cache),
-        "label": ("label", photos, "--classes", ", ".join(CLASSES), "--next", 3, *cache),
+        "train": ("train", photos, "--tune", "none", "--out", run, *workers),
+        "report": ("report", run, photos, *workers),
+        "doctor": ("doctor", photos, *workers),
+        "label": ("label", photos, "--classes", ", ".join(CLASSES), "--next", 3),
     }
     first, *others = order.split()
     counts = decoded(*commands[first])
@@ -100,7 +101,8 @@ def test_commands_decode_each_photo_once_in_all(order: str, tmp_path: Path, deco
 
 @pytest.mark.slow
 def test_a_crashing_reader_is_named_and_the_others_go_on(tmp_path: Path, decoded, say) -> None:
-    shutil.copy(tmp_path / "photos/hat/0.photo", tmp_path / "photos/hat/crash.photo")
+    # Other bytes than the photo's, whose features would be those of this file too.
+    (tmp_path / "photos/hat/crash.photo").write_bytes((tmp_path / "photos/hat/0.photo").read_bytes() + b"0")
     decoded("doctor", tmp_path / "photos", "--workers", 1, "--out", tmp_path / "page")
     report = json.loads((tmp_path / "page/doctor.json").read_text())
     assert [f["fault"] for f in report["findings"] if f["severity"] == "serious"] == [STOPPED]

@@ -5,7 +5,6 @@ from copy import deepcopy
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +16,8 @@ from texthead.data.protocol import Pixels, Protocol
 from texthead.data.sampling import random_in_segment, random_window
 from texthead.data.transforms import augment, view_crops
 from texthead.errors import MediaError
-from texthead.media.limits import PICTURE_SECONDS
 from texthead.media.paths import MediaPath
-from texthead.parallel.loaders import Items
+from texthead.parallel.loaders import FileDataset
 from texthead.recipes import Recipe
 
 
@@ -68,31 +66,6 @@ class TrainClips(torch.utils.data.Dataset):
 
 def _randint(rng: np.random.Generator) -> Callable[[int], int]:
     return lambda n: int(rng.integers(n))
-
-
-class FileDataset(Items[Any]):
-    """What a function returns for each file, given the file's values of all columns.
-
-    For an unreadable file the MediaError is returned instead, so that the caller decides.
-    """
-
-    def __init__(self, read: Callable[..., Any], *columns: Sequence):
-        self.read = read
-        self.rows = list(zip(*columns, strict=True))
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def lost(self, position: int) -> MediaError:
-        """Return the error for a file whose reading ends its process."""
-        problem = f"reading it takes more than {PICTURE_SECONDS:.0f} s, crashes, or needs too much memory"
-        return MediaError(Path(self.rows[position][0]), f"{problem}; leave it out or save it again")
-
-    def __getitem__(self, position: int) -> Any | MediaError:
-        try:
-            return self.read(*self.rows[position])
-        except MediaError as error:
-            return error
 
 
 class ViewClips(FileDataset):

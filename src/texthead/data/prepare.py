@@ -31,16 +31,13 @@ from texthead.media.addresses import address
 from texthead.media.paths import MediaPath, fingerprints
 from texthead.media.shard import INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE, SHARD_FORMAT
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
+from texthead.parallel.loaders import FileDataset, read_each
 from texthead.parallel.progress import Reporter
-from texthead.parallel.worker_pool import FailedTask, run_tasks
 
 # Frame times are stored in milliseconds.
 _DIGITS = 3
 
 _ORDER_SEED = 0
-
-# Time limit for a shard; files have their own.
-_MOST_SECONDS = 10 * 86_400.0
 
 MARK, LOCK = "prepare.json", ".lock"
 
@@ -127,7 +124,7 @@ def prepare(
     out: str | Path,
     options: ShardOptions | None = None,
     *,
-    workers: NonNegativeInt = 1,
+    workers: NonNegativeInt = 0,
     skip_unreadable: bool = False,
     reporter: Reporter = Reporter(),
 ) -> Prepared:
@@ -137,7 +134,7 @@ def prepare(
     back, they come in the dataset's order. Each shard lists its unreadable files.
 
     Args:
-        workers: number of processes; each writes one shard at a time.
+        workers: data-loader workers, which encode the clips; 0 encodes in this process.
         skip_unreadable: finish without the unreadable files. Otherwise shards with unreadable files are written again
             the next time, like shards whose source files have changed.
         reporter: gets progress.
@@ -147,7 +144,7 @@ def prepare(
             options.
         MediaError: files cannot be read, or their clips would exceed the size limit of shards, unless
             `skip_unreadable`. All other files are in shards by then.
-        RunError: the disk is full or read-only, another process prepares into `out`, or a worker process died.
+        RunError: the disk is full or read-only, another process prepares into `out`, or workers end at once.
     """
     options, source, out = options or ShardOptions(), Path(dataset.source), Path(out)
     if url := address(out):
@@ -159,12 +156,15 @@ def prepare(
     with locked(out), reporter.bar("prepare", "clips") as progress:
         _begin(dataset, out, options)
         finished = {task.number: done for task in tasks if (done := _finished(task, skip_unreadable)) is not None}
-        skipped, clips = len(finished), sum(len(task.items) for task in tasks if task.number in finished)
-        progress(clips, len(dataset))
-        for number, done in _written([task for task in tasks if task.number not in finished], workers):
-            finished[number] = done
-            clips += len(tasks[number].items)
-            progress(clips, len(dataset))
+        skipped, left = len(finished), [task for task in tasks if task.number not in finished]
+        paths = [str(item.path) for task in left for _, item, _ in task.items]
+        clips = read_each(FileDataset(partial(encoded, options=options), paths), workers)
+        stored = len(dataset) - len(paths)
+        progress(stored, len(dataset))
+        for task in left:
+            finished[task.number] = _write(task, clips)
+            stored += len(task.items)
+            progress(stored, len(dataset))
         shards = [finished[task.number] for task in tasks]
         lost = [Unreadable(*entry) for shard in shards for entry in shard.unreadable]
         if lost and not skip_unreadable:
@@ -239,34 +239,17 @@ def _finished(task: _Task, skip_unreadable: bool) -> _Done | None:
 # ---- writing
 
 
-def _written(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[int, _Done]]:
-    """Write the shards; yield (number, record) of each when it is finished.
-
-    Raises:
-        RunError: a worker process ended, for example for lack of memory, or a shard cannot be written.
-    """
-    if workers <= 1 or len(tasks) <= 1:
-        yield from ((task.number, _write(task)) for task in tasks)
-        return
-    for position, done in run_tasks(_write, tasks, workers=workers, seconds=_MOST_SECONDS):
-        if isinstance(done, FailedTask):
-            raise RunError(f"a shard cannot be written ({done.reason}); use fewer `workers`")
-        yield tasks[position].number, done
-
-
-def _write(task: _Task) -> _Done:
-    """Write a shard and its index, each atomically; return its record."""
+def _write(task: _Task, encoded_clips: Iterator[Clip | MediaError]) -> _Done:
+    """Write the next clips as a shard and its index, each atomically; return its record."""
     clips, unreadable = [], []
     first = task.number * task.options.clips
     task.listing.unlink(missing_ok=True)  # It describes the previous tar.
     with replacing(task.tar) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
-        for position, item, fingerprint in task.items:
-            try:
-                if not fingerprint:
-                    raise MediaError(item.path, "could not be read at the start; run the command again")
-                clip = encoded(item.path, task.options)
-            except MediaError as error:
-                unreadable.append([str(error.path), error.problem])
+        for (position, item, fingerprint), clip in zip(task.items, encoded_clips, strict=False):
+            if not (fingerprint or isinstance(clip, MediaError)):
+                clip = MediaError(item.path, "could not be read at the start; run the command again")
+            if isinstance(clip, MediaError):
+                unreadable.append([str(clip.path), clip.problem])
                 continue
             key, row = f"{first + len(clips):09d}", _row(position, item)
             _add(archive, f"{key}.json", json.dumps({**row, **clip.about}).encode())
@@ -309,7 +292,7 @@ def _write_index(dataset: Dataset, out: Path, options: ShardOptions, shards: Seq
 # ---- one clip
 
 
-def encoded(path: Path, options: ShardOptions) -> Clip:
+def encoded(path: str, options: ShardOptions) -> Clip:
     """Encode one file as a clip.
 
     Raises:

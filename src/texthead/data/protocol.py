@@ -1,6 +1,6 @@
 """Test settings: frames, sizes, views, and what is averaged over the views."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from texthead.data import sampling
@@ -113,14 +113,6 @@ class Pixels:
     def enough(self) -> int:
         """The short side, in pixels, that a still image keeps at least when it is decoded; 0 for its full size."""
         return _KEPT * self.resize if self.decode == "reduced" and self.antialias else 0
-
-    def with_resize(self, resize: int | None) -> "Pixels":
-        """Return a copy with another short side before cropping, or with this one if `resize` is None.
-
-        Raises:
-            DataError: the short side is smaller than the crop.
-        """
-        return replace(self, resize=resize or self.resize)
 
 
 @dataclass(frozen=True)

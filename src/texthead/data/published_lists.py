@@ -10,7 +10,7 @@ from texthead.data.dataset import Dataset
 from texthead.data.sources import unknown_source
 from texthead.errors import DataError
 from texthead.files import MOST_BYTES_OF_LISTS, check_lines, read_text
-from texthead.media.frame_folder import EVERY, frame_file, is_frame_template
+from texthead.media.frame_folder import EVERY, frame_file, is_template
 from texthead.text.label_files import ClassIds
 
 # Fields are separated by one space; a path may contain spaces, so the numbers are matched from the right.
@@ -114,7 +114,8 @@ def path_end(frame_template: str | None, suffix: str | None) -> str:
     if frame_template is not None and suffix is not None:
         raise DataError("`frames` is for folders of frames, `suffix` for files; give one of the two")
     if frame_template is not None:
-        if not is_frame_template(frame_template) or frame_template == EVERY:
+        # In a folder, since `Path("{:05d}.jpg")` has the drive `{:` on Windows.
+        if frame_template == EVERY or not is_template(Path(f"folder/{frame_template}")):
             example = "img_{:05d}.jpg"
             raise DataError(f"`frames` must have one placeholder, as in {example}, got {frame_template!r}")
         return f"/{frame_template}"

@@ -154,18 +154,6 @@ class _Source(NamedTuple):
     read: Callable[..., Dataset]
 
 
-def _is_list(source: str) -> bool:
-    return source.lower().endswith(".txt") and not Path(source).is_dir()
-
-
-def _read_shards(source: str) -> Dataset:
-    return Dataset.of_rows(source, *read_rows(Path(source)))
-
-
-def _is_table(source: str) -> bool:
-    return Path(source).suffix.lower() in _MANIFEST_SUFFIXES and Path(source).is_file()
-
-
 def _read_folder(source: str, tree: str | None = None) -> Dataset:
     path = Path(source)
     if (path / "recipe.json").is_file():
@@ -400,8 +388,13 @@ def item_name(path: Path, root: Path) -> str:
 
 
 # Named in `sources.SOURCES`.
-lists = _Source(_is_list, read_list)
+lists = _Source(lambda source: source.lower().endswith(".txt") and not Path(source).is_dir(), read_list)
 hub = _Source(lambda source: source.startswith(HUB_PREFIX), read_hub)
-shards = _Source(lambda source: MediaPath(source).has_shards(), _read_shards)
-manifests = _Source(_is_table, _read_manifest)
+shards = _Source(
+    lambda source: MediaPath(source).has_shards(),
+    lambda source: Dataset.of_rows(source, *read_rows(Path(source))),
+)
+manifests = _Source(
+    lambda source: Path(source).suffix.lower() in _MANIFEST_SUFFIXES and Path(source).is_file(), _read_manifest
+)
 folders = _Source(lambda source: Path(source).is_dir(), _read_folder)

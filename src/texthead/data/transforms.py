@@ -95,10 +95,10 @@ def augment(
 
 
 def short_side(
-    frames: UInt8[Tensor, "frames 3 height width"], most: int, interpolation: str = "bicubic"
+    frames: UInt8[Tensor, "frames 3 height width"], most: int
 ) -> UInt8[Tensor, "frames 3 new_height new_width"]:
     """Return the clip with its short side scaled down to `most` pixels; a smaller clip unchanged."""
-    return frames if min(frames.shape[-2:]) <= most else _short_side(frames, most, interpolation)
+    return frames if min(frames.shape[-2:]) <= most else _short_side(frames, most, "bicubic")
 
 
 def view_crops(

@@ -1,11 +1,10 @@
 """Features on disk, keyed by encoder, preprocessing and file content."""
 
 import sqlite3
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,18 +20,18 @@ from texthead.features.stills import Still
 from texthead.files import cache_dir
 from texthead.media.limits import check_file
 from texthead.media.paths import MediaPath
-from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
 
-_FORMAT = 1
+# The end of the files' names, with the number of the tables' form.
+_SUFFIX = ".2.sqlite"
 
 _TABLES = {
-    "files": "path TEXT PRIMARY KEY, stamp TEXT, digest TEXT, checksum INTEGER",
-    "lengths": "digest TEXT PRIMARY KEY, length INTEGER, checksum INTEGER",
-    "frames": "digest TEXT, frame INTEGER, feature BLOB, checksum INTEGER, PRIMARY KEY(digest, frame)",
+    "files": "path TEXT PRIMARY KEY, stamp TEXT, digest TEXT",
+    "lengths": "digest TEXT PRIMARY KEY, length INTEGER",
+    "frames": "digest TEXT, frame INTEGER, feature BLOB, PRIMARY KEY(digest, frame)",
     # Frame times of a file in seconds; they give the frames of its parts without opening it.
-    "times": "digest TEXT PRIMARY KEY, seconds BLOB, checksum INTEGER",
-    "stills": "digest TEXT PRIMARY KEY, still BLOB, checksum INTEGER",
+    "times": "digest TEXT PRIMARY KEY, seconds BLOB",
+    "stills": "digest TEXT PRIMARY KEY, still BLOB",
     "engines": "digest TEXT, engine TEXT, PRIMARY KEY(digest, engine)",
 }
 
@@ -43,28 +42,22 @@ AS_PICTURE = " as a picture"
 class FeatureCache:
     """Frame features of one encoder and preprocessing in one SQLite file.
 
-    Safe for several processes; a killed process leaves whole rows or none. Each row has a checksum over its key and
-    content. Rows with a wrong checksum, for example after manual edits, count as missing; `misfits` counts them. A
-    pickled cache is opened again.
+    Safe for several processes; a killed process leaves whole rows or none. A pickled cache is opened again.
 
     Args:
         number_type: how features are stored, "float32" or "float16".
-        numbers: how many numbers a feature has; rows with fewer or more are misfits. None for any, all as many.
 
     Raises:
         TextheadError: the file cannot be written (full or read-only disk).
     """
 
-    def __init__(self, key: str, folder: Path, number_type: str = "float32", numbers: int | None = None):
+    def __init__(self, key: str, folder: Path, number_type: str = "float32"):
         self.key = key
         self.number_type = number_type
-        self.numbers = numbers
-        self.misfits = 0
-        self.path = folder / f"{key}.sqlite"
+        self.path = folder / f"{key}{_SUFFIX}"
         with self._faults():
             folder.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=60)
-            self._db.text_factory = partial(str, encoding="utf-8", errors="replace")  # Damaged text must not raise.
             try:
                 self._db.execute("PRAGMA journal_mode=WAL")
             except sqlite3.OperationalError as error:
@@ -75,36 +68,18 @@ class FeatureCache:
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._make_tables()
 
-    def __reduce__(self) -> tuple[type["FeatureCache"], tuple[str, Path, str, int | None]]:
-        return FeatureCache, (self.key, self.path.parent, self.number_type, self.numbers)
+    def __reduce__(self) -> tuple[type["FeatureCache"], tuple[str, Path, str]]:
+        return FeatureCache, (self.key, self.path.parent, self.number_type)
 
     def _make_tables(self) -> None:
         """Create the tables in one transaction, since other processes may do the same."""
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
         tables = self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        if version == _FORMAT and {name for (name,) in tables} >= {*_TABLES}:
+        if {name for (name,) in tables} >= {*_TABLES}:
             return
-        if version not in (0, _FORMAT):
-            raise TextheadError(
-                f"{self.path}: was written by another version of texthead (format {version}, this version reads "
-                f"{_FORMAT}); name another folder in `cache` or TEXTHEAD_CACHE"
-            )
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             for table, columns in _TABLES.items():
                 self._db.execute(f"CREATE TABLE IF NOT EXISTS {table}({columns})")
-            self._db.execute(f"PRAGMA user_version = {_FORMAT}")
-
-    def _checksum(self, value: str | int | bytes, *key: str) -> int:
-        """Return the checksum of a value stored under a key of this cache."""
-        start = zlib.crc32(repr((self.key, *key)).encode())
-        return zlib.crc32(value if isinstance(value, bytes) else str(value).encode(), start)
-
-    def _fits(self, checksum: object, value: object, *key: str) -> bool:
-        """Return whether a value matches its checksum; count mismatches."""
-        fits = isinstance(value, str | int | bytes) and checksum == self._checksum(value, *key)
-        self.misfits += not fits
-        return fits
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -135,71 +110,57 @@ class FeatureCache:
             # SQLite cannot store a name that is not UTF-8 as text.
             name = str(media.resolved()).encode("utf-8", "backslashreplace").decode("utf-8")
             with self._faults():
-                query = "SELECT stamp, digest, checksum FROM files WHERE path = ?"
-                row = self._db.execute(query, (name,)).fetchone()
-            if row and row[0] == stamp and self._fits(row[2], row[1], name, stamp):
+                row = self._db.execute("SELECT stamp, digest FROM files WHERE path = ?", (name,)).fetchone()
+            if row and row[0] == stamp:
                 return row[1], stamp
             digest = media.digest()
         except OSError as error:
             raise MediaError(path, f"cannot be read ({error.strerror}); check the path") from None
         with self._faults(), self._db:
-            self._replace("files", name, stamp, digest, self._checksum(digest, name, stamp))
+            self._replace("files", name, stamp, digest)
         return digest, stamp
 
     def length(self, digest: str) -> int | None:
         """Return the number of frames of a file, or None if it is not cached."""
-        length = self._value("lengths", digest)
-        return length if isinstance(length, int) else None
+        return self._value("lengths", digest)
 
     def times(self, digest: str) -> list[float] | None:
         """Return the frame times of a file in seconds, or None if they are not cached."""
         seconds = self._value("times", digest)
-        return np.frombuffer(seconds, np.float64).tolist() if isinstance(seconds, bytes) else None
+        return None if seconds is None else np.frombuffer(seconds, np.float64).tolist()
 
     def still(self, path: Path) -> tuple[str, Still] | None:
         """Return the SHA-256 of an image's bytes and its still; None if it is not cached, or for another file."""
         with suppress(MediaError):
             media = MediaPath(path)
             digest = self.identify(media)[0] if media.is_image else ""
-            if isinstance(row := self._value("stills", digest + AS_PICTURE), bytes):
+            if (row := self._value("stills", digest + AS_PICTURE)) is not None:
                 return digest, Still.from_bytes(row)
         return None
 
-    def _value(self, table: str, digest: str) -> object:
-        """Return what a table holds for a file; None if nothing, or it does not match its checksum."""
+    def _value(self, table: str, digest: str) -> Any:
+        """Return what a table holds for a file; None if nothing."""
         with self._faults():
             row = self._db.execute(f"SELECT * FROM {table} WHERE digest = ?", (digest,)).fetchone()
-        return row[1] if row and self._fits(row[2], row[1], digest) else None
+        return row and row[1]
 
     def _replace(self, table: str, *row: object) -> None:
         self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", row)
 
     def put_times(self, digest: str, seconds: Sequence[float]) -> None:
         """Store the frame times of a file, in seconds."""
-        blob = np.asarray(seconds, np.float64).tobytes()
         with self._faults(), self._db:
-            self._replace("times", digest, blob, self._checksum(blob, digest))
+            self._replace("times", digest, np.asarray(seconds, np.float64).tobytes())
 
     def get(self, digest: str, indices: Sequence[int]) -> Float[Tensor, "frames dim"] | None:
-        """Return the features of the frames in order, or None if any is missing or damaged."""
+        """Return the features of the frames in order, or None if any is missing."""
         with self._faults():
             # For a part, read only its range of frames.
-            query = "SELECT frame, feature, checksum FROM frames WHERE digest = ? AND frame BETWEEN ? AND ?"
-            selected = self._db.execute(query, (digest, min(indices), max(indices))).fetchall()
-        rows = {frame: (feature, checksum) for frame, feature, checksum in selected}
+            query = "SELECT frame, feature FROM frames WHERE digest = ? AND frame BETWEEN ? AND ?"
+            rows = dict(self._db.execute(query, (digest, min(indices), max(indices))).fetchall())
         if not all(index in rows for index in indices):
             return None
-        start, features = self._checksum("", digest), [rows[index][0] for index in indices]
-        fits = [
-            isinstance(feature, bytes) and _row_checksum(feature, index, start) == rows[index][1]
-            for index, feature in zip(indices, features, strict=True)
-        ]
-        size = self.numbers and self.numbers * np.dtype(self.number_type).itemsize
-        misfits = fits.count(False) or len({size or len(features[0]), *map(len, features)}) - 1
-        self.misfits += misfits
-        if misfits:
-            return None
-        return torch.from_numpy(np.stack([np.frombuffer(feature, self.number_type) for feature in features]))
+        return torch.from_numpy(np.stack([np.frombuffer(rows[index], self.number_type) for index in indices]))
 
     def count(self) -> int:
         """Return the number of cached features of frames or clips."""
@@ -210,7 +171,7 @@ class FeatureCache:
         """Return the recorded engines that computed features of a file."""
         with self._faults():
             rows = self._db.execute("SELECT engine FROM engines WHERE digest = ?", (digest,)).fetchall()
-        return [engine for (engine,) in rows if isinstance(engine, str)]
+        return [engine for (engine,) in rows]
 
     def put(
         self,
@@ -223,32 +184,17 @@ class FeatureCache:
     ) -> None:
         """Store features of frames of a file, its length, the engine that computed them, and the still of an image."""
         blobs = [row.tobytes() for row in features.float().cpu().numpy().astype(self.number_type)]
-        start = self._checksum("", digest)
         with self._faults(), self._db:
-            self._replace("lengths", digest, length, self._checksum(length, digest))
-            pairs = zip(indices, blobs, strict=True)
-            rows = ((digest, index, blob, _row_checksum(blob, index, start)) for index, blob in pairs)
-            self._db.executemany("INSERT OR REPLACE INTO frames VALUES (?, ?, ?, ?)", rows)
+            self._replace("lengths", digest, length)
+            rows = ((digest, index, blob) for index, blob in zip(indices, blobs, strict=True))
+            self._db.executemany("INSERT OR REPLACE INTO frames VALUES (?, ?, ?)", rows)
             self._db.execute("INSERT OR IGNORE INTO engines VALUES (?, ?)", (digest, engine))
             if still:
-                self._replace("stills", digest, still, self._checksum(still, digest))
-
-    def say_misfits(self, reporter: Reporter) -> None:
-        """Report the number of damaged rows since the last call."""
-        if self.misfits:
-            reporter.note(
-                f"{self.path}: {self.misfits} rows were damaged or edited (wrong checksum); they are recomputed"
-            )
-        self.misfits = 0
+                self._replace("stills", digest, still)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
-
-
-def _row_checksum(feature: bytes, index: int, start: int) -> int:
-    """Return the checksum of a frame's feature; `start` is the checksum of the file's digest."""
-    return zlib.crc32(feature, (start + index) & 0xFFFFFFFF)
 
 
 class CachedClips(Sequence):
@@ -274,7 +220,7 @@ class CachedClips(Sequence):
         features = self.cache.get(self.digests[position], [0])
         if features is None:
             raise TextheadError(
-                f"{self.cache.path}: features of a clip are missing or damaged; start again, with a `cache` folder "
+                f"{self.cache.path}: features of a clip are missing; start again, with a `cache` folder "
                 "that all processes share"
             )
         return features.view(-1, self.dim)
@@ -290,8 +236,7 @@ def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool) -> Fea
         return None
     code = code_of_packages("texthead.encoders", "texthead.readers")  # It may change with the same weights and files.
     key = "-".join([encoder_key(visual, pixels), *([code] if code else [])])
-    folder, spec = cache_dir() / "features" if folder is True else Path(folder), visual.spec
-    return FeatureCache(key, folder, spec.number_type, spec.dim if spec.frames == 1 else None)
+    return FeatureCache(key, cache_dir() / "features" if folder is True else Path(folder), visual.spec.number_type)
 
 
 def encoder_key(visual: Visual, pixels: Pixels) -> str:

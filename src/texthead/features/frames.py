@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from texthead.data.clips import FileDataset
 from texthead.data.protocol import Pixels
 from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual, clip_features
@@ -26,7 +25,7 @@ from texthead.features.reading import Reading
 from texthead.features.stills import Still
 from texthead.media.paths import MediaPath
 from texthead.parallel.distributed import ranks
-from texthead.parallel.loaders import read_each
+from texthead.parallel.loaders import FileDataset, read_each
 from texthead.parallel.progress import Reporter
 
 Choose = Callable[[int], list[int]]
@@ -42,16 +41,16 @@ _Frames = tuple[int, list[int], UInt8[Tensor, "frames 3 size size"], bytes]
 FILES_OF_CHUNK = 1000
 
 
-class FrameFeatures(NamedTuple):
-    """The features of chosen frames of one file, by ascending frame index; `length` is the file's frame count.
+class _Encoded(NamedTuple):
+    """The features of frames of one file, by ascending frame index; `length` is the file's frame count.
 
-    `still` is the stored `Still` of an image that was decoded for these features.
+    `still` is the stored `Still` of an image.
     """
 
     length: int
     indices: list[int]
     features: Float[Tensor, "frames dim"]
-    still: bytes = b""
+    still: bytes
 
 
 class _Address(NamedTuple):
@@ -117,8 +116,8 @@ def frame_features(
     pixels: Pixels,
     reading: Reading = Reading(),
     reporter: Reporter = Reporter(),
-) -> Iterator[FrameFeatures | MediaError]:
-    """Yield, for each file, the frame features at the indices that `choose` returns for its length, or its MediaError.
+) -> Iterator[Float[Tensor, "frames dim"] | MediaError]:
+    """Yield, for each file, the features of the frames that `choose` returns for its length, or its MediaError.
 
     The centre crop of each frame is encoded once; cached frames are not decoded. A thousand files are encoded at once,
     which bounds the memory. The reading's `batch` and `skip_unreadable` are not used.
@@ -131,15 +130,12 @@ def frame_features(
     """
     chooses = [choose] * len(paths) if callable(choose) else choose
 
-    def look_up(cache: FeatureCache, position: int, address: _Address) -> FrameFeatures | None:
-        length = len(address.frames)
-        indices = sorted(set(chooses[start + position](length)))
+    def look_up(cache: FeatureCache, position: int, address: _Address) -> Tensor | None:
+        indices = chooses[start + position](len(address.frames))
         features = cache.get(address.digest, [address.frames[i] for i in indices]) if indices else None
-        if features is None:
-            return None
-        for name in cache.engines(address.digest):
+        for name in cache.engines(address.digest) if features is not None else ():
             reporter.used(name)
-        return FrameFeatures(length, indices, features)
+        return features
 
     cache, engine = open_cache(visual, pixels, reading.cache), None
     used = closing(cache) if cache else nullcontext()  # An open one keeps two megabytes.
@@ -147,7 +143,7 @@ def frame_features(
         for start in range(0, len(paths), FILES_OF_CHUNK):
             with torch.inference_mode():
                 chunk = paths[start : start + FILES_OF_CHUNK]
-                entries, addresses = _look_up(cache, chunk, look_up, reading, reporter)
+                entries, addresses = _look_up(cache, chunk, look_up, reading)
                 missing = [position for position, entry in enumerate(entries) if entry is None]
                 chosen = [chooses[start + i] for i in missing]
                 loader = _read_frames([chunk[i] for i in missing], chosen, pixels, reading.workers, visual.mean.device)
@@ -159,12 +155,14 @@ def frame_features(
                     engine = Engine(visual, reading.engine, count, reporter)
                 encoded = zip(missing, _encode(visual, engine, loader), strict=True)
                 for done, (position, entry) in enumerate(encoded, start + len(chunk) - len(missing) + 1):
-                    if cache and isinstance(entry, FrameFeatures):
-                        if addresses[position].is_current:
-                            at = addresses[position].with_length(entry.length)
-                            indices = [at.frames[i] for i in entry.indices]
-                            cache.put(at.digest, at.file_length, indices, entry.features, engine.name, entry.still)
-                        entry = entry._replace(still=b"")
+                    if isinstance(entry, _Encoded):
+                        length, indices, features, still = entry
+                        if cache and addresses[position].is_current:
+                            at = addresses[position].with_length(length)
+                            cached = [at.frames[i] for i in indices]
+                            cache.put(at.digest, at.file_length, cached, features, engine.name, still)
+                        row_of = {index: row for row, index in enumerate(indices)}
+                        entry = features[[row_of[i] for i in chooses[start + position](length)]]
                     entries[position] = entry
                     progress(done, len(paths))
             yield from (entry for entry in entries if entry is not None)
@@ -199,7 +197,7 @@ def features_of_clips(
 
     cache = open_cache(visual, pixels, reading.cache)
     with reporter.bar("encode", "files") as progress:
-        entries, addresses = _look_up(cache, paths, look_up, reading, reporter)
+        entries, addresses = _look_up(cache, paths, look_up, reading)
         missing = [position for position, entry in enumerate(entries) if entry is None]
         clips = choose(10_000)
         # Not again for test items, or the next thousand files.
@@ -238,7 +236,6 @@ def _look_up(
     paths: Sequence[Path],
     look_up: Callable[[FeatureCache, int, _Address], Entry | None],
     reading: Reading,
-    reporter: Reporter,
 ) -> tuple[list[Entry | MediaError | None], list[_Address]]:
     """Return each path's cached entry (None if missing) or the error of an unreadable file, and each path's address.
 
@@ -273,7 +270,6 @@ def _look_up(
                 continue
         addresses[position] = _Address(media, digest, frames, length, stamp)
         entries[position] = look_up(cache, position, addresses[position]) if length else None
-    cache.say_misfits(reporter)
     return entries, addresses
 
 
@@ -353,18 +349,18 @@ def _encode(visual: Visual, engine: Engine, entries: Iterable[_Frames | MediaErr
     visual.eval()
     device = visual.mean.device
     waiting: list[_Frames | MediaError] = []
-    running: list[Iterator[FrameFeatures | MediaError]] = []
+    running: list[Iterator[_Encoded | MediaError]] = []
 
-    def start() -> Iterator[FrameFeatures | MediaError]:
+    def start() -> Iterator[_Encoded | MediaError]:
         group = waiting.copy()
         waiting.clear()
         frames = [entry[2].to(device, non_blocking=True) for entry in group if not isinstance(entry, MediaError)]
         encoded = [engine(chunk).float() for chunk in torch.cat(frames).split(frames_at_once(device))] if frames else ()
 
-        def finish() -> Iterator[FrameFeatures | MediaError]:
+        def finish() -> Iterator[_Encoded | MediaError]:
             rows = iter(torch.cat([*encoded]).cpu().split([len(chunk) for chunk in frames]) if frames else ())
             for entry in group:
-                yield entry if isinstance(entry, MediaError) else FrameFeatures(*entry[:2], next(rows), entry[3])
+                yield entry if isinstance(entry, MediaError) else _Encoded(*entry[:2], next(rows), entry[3])
 
         return finish()
 

@@ -17,7 +17,6 @@ from texthead.errors import MediaError
 from texthead.features.engine import Engine
 from texthead.features.frames import (
     FILES_OF_CHUNK,
-    FrameFeatures,
     features_of_clips,
     frame_features,
     frames_at_once,
@@ -172,7 +171,7 @@ def _cached_features(
     model.eval()
     choose = partial(protocol.views.frame_indices, num_frames=protocol.frames)
     rest = pixels_of(model, protocol), reading, reporter
-    entries: Iterable[Sequence[Tensor] | FrameFeatures | MediaError]
+    entries: Iterable[Tensor | Sequence[Tensor] | MediaError]
     if model.sees_clips:
         entries = features_of_clips(model.visual_encoder, paths, choose, *rest)
     else:
@@ -180,11 +179,9 @@ def _cached_features(
         entries = frame_features(model.visual_encoder, paths, frames, *rest)
     features: list[Tensor | MediaError] = []
     for entry in entries:
-        if isinstance(entry, FrameFeatures):
-            position_of = {index: i for i, index in enumerate(entry.indices)}
-            clips = [[position_of[index] for index in clip] for clip in choose(entry.length)]
-            entry = entry.features[torch.tensor(clips)]
-        elif not isinstance(entry, MediaError):
-            entry = torch.stack([*entry]).float()
-        features.append(entry if isinstance(entry, MediaError) else model.temporal(entry.to(model.device)).cpu())
+        if isinstance(entry, MediaError):
+            features.append(entry)
+        else:  # The frames of all clips in one tensor, or a tensor for each clip.
+            clips = entry.unflatten(0, (-1, protocol.frames)) if isinstance(entry, Tensor) else torch.stack([*entry])
+            features.append(model.temporal(clips.float().to(model.device)).cpu())
     return features

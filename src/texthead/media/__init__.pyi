@@ -13,4 +13,3 @@ from .reader import Media as Media
 from .reader import Part as Part
 from .reader import Take as Take
 from .video import Video as Video
-from .video_stream import VideoStream as VideoStream

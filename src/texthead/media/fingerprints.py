@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from texthead.media.frame_folder import frame_files
@@ -25,11 +24,6 @@ def file_digest(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def joined_digest(texts: Sequence[str]) -> str:
-    """Return the SHA-256 over several texts, such as the digests of a folder's files in order."""
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
-
-
 def file_fingerprint(file: Path) -> str:
     """Return a digest of a file's size and its bytes, for files above 4 MiB of 64 blocks; "" if it cannot be read."""
     if not file.is_file():  # Opening a pipe could block.
@@ -48,14 +42,14 @@ def file_fingerprint(file: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def frames_fingerprint(template: Path, most: int = 8) -> str:
-    """Return a digest of the names of all frames and the fingerprints of evenly spaced ones; "" if one is unreadable.
+def frames_fingerprint(template: Path) -> str:
+    """Return a digest of the names of all frames and the fingerprints of eight of them; "" if one is unreadable.
 
     Raises:
         MediaError: the folder or one of its frames is missing.
     """
     frames = frame_files(template)
     last = len(frames) - 1
-    prints = [file_fingerprint(frames[i]) for i in sorted({i * last // (most - 1) for i in range(most)})]
+    prints = [file_fingerprint(frames[i]) for i in sorted({k * last // 7 for k in range(8)})]
     digest = hashlib.sha256("/".join([frame.name for frame in frames] + prints).encode())
     return digest.hexdigest()[:32] if all(prints) else ""

@@ -21,11 +21,6 @@ def is_template(path: Path) -> bool:
     return path.name == EVERY or len(_NUMBER.findall(path.name)) == 1
 
 
-def is_frame_template(name: str) -> bool:
-    """Return whether a file name is a template. `Path("{:05d}.jpg")` has the drive `{:` on Windows."""
-    return is_template(Path(f"folder/{name}"))
-
-
 def frame_file(path: Path, number: int) -> Path:
     """Return the path of one frame: `v1/img_{:05d}.jpg` and 7 give `v1/img_00007.jpg`."""
     before, width, after = _NUMBER.split(path.name)
@@ -54,10 +49,6 @@ def _natural(name: str) -> tuple[list[str | int], str]:
     return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
 
 
-def _matching(path: Path) -> dict[int, str]:
-    return _images(path.parent) if path.name == EVERY else _numbers(path)
-
-
 def frame_files(path: Path) -> list[Path]:
     """Return the files that match a template, ordered by frame number, from one listing of the folder.
 
@@ -66,7 +57,7 @@ def frame_files(path: Path) -> list[Path]:
             or `*` matches images with different suffixes.
     """
     try:
-        frames = _matching(path)
+        frames = _images(path.parent) if path.name == EVERY else _numbers(path)
     except OSError as error:
         raise MediaError(path, f"its folder cannot be listed ({error.strerror}); check the path") from None
     if not frames:

@@ -32,20 +32,16 @@ def reader_of(file: Path) -> type[Media]:
         return FrameFolder
     if suffix in READERS or suffix not in (packages := _of_packages()):
         return READERS.get(suffix, Video)
-    return _reader(packages[suffix])
+    reader = packages[suffix].load()
+    if not (isinstance(reader, type) and issubclass(reader, Media)):
+        raise RunError(packages[suffix].broken("is no subclass of Media"))
+    return reader
 
 
 def _of_packages() -> dict[str, Extension]:
     """Return the readers of installed packages, by suffix."""
     entries = find(READER_GROUP, OUR_READERS).items()
     return {f".{name}": entry for name, entry in entries if not entry.ours}
-
-
-def _reader(entry: Extension) -> type[Media]:
-    reader = entry.load()
-    if not (isinstance(reader, type) and issubclass(reader, Media)):
-        raise RunError(entry.broken("is no subclass of Media"))
-    return reader
 
 
 def media_suffixes() -> frozenset[str]:

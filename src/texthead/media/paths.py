@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from texthead.errors import DataError, MediaError
 from texthead.media.addresses import address, hint_on_path
-from texthead.media.fingerprints import file_digest, file_fingerprint, frames_fingerprint, joined_digest
+from texthead.media.fingerprints import file_digest, file_fingerprint, frames_fingerprint
 from texthead.media.frame_folder import EVERY, frame_files, is_template
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class MediaPath:
         if self.is_member:
             return self._member().sha256
         digests = [*map(file_digest, self.files())]
-        return joined_digest(digests) if self.is_template else digests[0]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest() if self.is_template else digests[0]
 
     def fingerprint(self) -> str:
         """Return a digest of the file's size and bytes, of a large file those of 64 blocks; "" if it cannot be read.

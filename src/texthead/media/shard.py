@@ -243,9 +243,7 @@ def _json(path: Path) -> dict[str, Any]:
         if path.exists() and not path.is_file():  # Reading a pipe could block.
             raise ValueError("it is not a file")
         value = read_value(path, most=MOST_BYTES_OF_LISTS)
-    except DataError:
-        raise
-    except Exception as error:
+    except (OSError, ValueError) as error:
         problem = f"cannot be read ({line_of(error)}); check the path, or prepare the shards again"
         raise DataError(f"{path}: {problem}") from None
     if not isinstance(value, dict):

@@ -121,23 +121,6 @@ class Video(Media):
         """Whether the container turns or mirrors the picture; decodes the first frame."""
         return any(self._video.rgb.turns(frame) for frame in islice(self._decode(self._keys[0], len(self._entries)), 1))
 
-    def packets_of(self, frames: range) -> tuple[range, int, list[float]]:
-        """Return (positions, ticks, seconds) of the packets that a range of frames needs, from a keyframe on.
-
-        If only decoding tells the order of the frames, packets of the first or last few may be missing.
-
-        The ticks are when the first packet is decoded; the seconds are of the first packet and of each frame.
-        """
-        positions = [*frames] if self._order is None else [self._order[i] for i in frames]
-        if self._order is None:
-            start = self._keys[max(0, bisect_right(self._keys, positions[0]) - 1)]
-        else:
-            start = min(map(self._keyframe_before, positions))
-        entries = [self._entries[i] for i in (start, *positions)]
-        stamps = [(entry.dts if entry.pts is None else entry.pts) or 0 for entry in entries]
-        first = entries[0].dts or entries[0].pts or 0
-        return range(start, max(positions) + 1), first, [*map(self._video.seconds, stamps)]
-
     def close(self) -> None:
         """Close the decoder and the file."""
         self._video.close()

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import av
 import numpy as np
@@ -49,22 +49,13 @@ _MISSING_SECONDS, _MISSING_SHARE = 0.5, 0.05
 _MOST_BYTES = 2**29
 
 
-@runtime_checkable
-class Readable(Protocol):
-    """An object with `read(size)`."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes, and none at the end."""
-        ...
-
-
 class VideoStream(Closing):
-    """The best video stream of a file or pipe: its packets in stored order, and what the decoder makes of them.
+    """The best video stream of a file: its packets in stored order, and what the decoder makes of them.
 
     The decoder has one thread and a limit on the frame size. Cover art does not count as video.
 
     Args:
-        data: the content, or an object to read it from, if it is not the file at `path`.
+        data: the content, if it is not that of the file at `path`.
 
     Attributes:
         container, stream, context: PyAV's objects.
@@ -76,19 +67,19 @@ class VideoStream(Closing):
         MediaError: it cannot be opened, has no video, or frames of more than `max_frame_pixels()`.
     """
 
-    def __init__(self, path: Path, data: bytes | Readable | None = None):
+    def __init__(self, path: Path, data: bytes | None = None):
         self.path, self.rgb, self.count, self.end = path, UprightRgb(path), 0, 0
         self._whole, self._last_is_whole = 0, True
         _limit_allocations()
         with decoder_faults(path):
             # Absolute, so that a name like "http:x.mp4" is a file.
-            source = str(path.absolute()) if data is None else io.BytesIO(data) if isinstance(data, bytes) else data
+            source = str(path.absolute()) if data is None else io.BytesIO(data)
             self.container = av.open(source, options=_OPEN_OPTIONS, **_TITLES)
         try:
             self.stream = self._best_stream()
             self._base = self.stream.time_base or Fraction(0)
             self.context = self.stream.codec_context
-            if self.context.width or self.context.height:  # Through a pipe they may be unknown until the first frame.
+            if self.context.width or self.context.height:  # They may be unknown until the first frame.
                 check_size(path, self.context.width, self.context.height, max_frame_pixels())
         except BaseException:
             self.close()
@@ -190,7 +181,7 @@ class VideoStream(Closing):
         return container.duration / av.time_base
 
     def close(self) -> None:
-        """Close the container; a pipe stays open."""
+        """Close the container."""
         self.container.close()
 
 

@@ -8,16 +8,18 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Shaped
 from torch import Tensor
 
 from texthead.errors import RunError
 
 T = TypeVar("T")
+
+# For how long a process waits for the others, whose features may not be cached. If one fails, torchrun ends them all.
+_TIMEOUT = timedelta(hours=4)
 
 
 def rank() -> int:
@@ -54,41 +56,6 @@ def gather_list(own: Sequence[T]) -> list[T]:
     with peer_faults():
         dist.all_gather_object(gathered, list(own))
     return [item for items in gathered for item in items]
-
-
-def gather_rows(rows: Shaped[Tensor, "own *row"]) -> Shaped[Tensor, "all *row"]:
-    """Return the rows of all processes, in rank order, on every process; a process may have any number, or none.
-
-    Differentiable: if each process runs backward from a loss of all rows, a row gets the sum of the gradients of all
-    these losses, so weight the losses accordingly. All processes run backward together, so a process without rows
-    needs an empty tensor that requires a gradient if the others' tensors do.
-
-    Raises:
-        RunError: another process is gone.
-    """
-    return rows if ranks() == 1 else _GatherRows.apply(rows)  # pyright: ignore[reportReturnType]
-
-
-class _GatherRows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        counts = gather_list([len(rows)])
-        # all_gather needs tensors of equal size.
-        padded = rows.new_zeros(max(counts), *rows.shape[1:])
-        padded[: len(rows)] = rows
-        chunks = [torch.empty_like(padded) for _ in counts]
-        with peer_faults():
-            dist.all_gather(chunks, padded)
-        start = sum(counts[: rank()])
-        ctx.own = slice(start, start + len(rows))
-        return torch.cat([chunk[:count] for chunk, count in zip(chunks, counts, strict=True)])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        total = grads[0].clone(memory_format=torch.contiguous_format)
-        with peer_faults():
-            dist.all_reduce(total)
-        return total[ctx.own]
 
 
 def sum_numbers(*own: int | float) -> tuple[int | float, ...]:
@@ -170,14 +137,10 @@ def peer_faults(*, computes: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def launched(*, timeout: float = 4 * 3600.0) -> Iterator[None]:
+def launched() -> Iterator[None]:
     """Open the process group of `torchrun` for the block.
 
     Each process uses the GPU of its local rank if there are GPUs. Tensors on GPUs use NCCL, others gloo.
-
-    Args:
-        timeout: seconds that a process waits for the others. It must be long, since their features may not be cached.
-            If one process fails, torchrun ends them all anyway.
 
     Raises:
         RunError: the group cannot be started.
@@ -186,7 +149,7 @@ def launched(*, timeout: float = 4 * 3600.0) -> Iterator[None]:
     try:
         if cuda:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(seconds=timeout))
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=_TIMEOUT)
     except (RuntimeError, ValueError, KeyError) as error:
         first = str(error).strip().splitlines()[0][:200]
         raise RunError(f"the group of torchrun's processes cannot start ({first}); see `torchrun --help`") from None

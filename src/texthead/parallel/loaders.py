@@ -7,23 +7,20 @@ import os
 import threading
 import time
 import traceback
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from multiprocessing.queues import Queue
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, Subset, get_worker_info
 
-from texthead.errors import LostWorkerError
+from texthead.errors import LostWorkerError, MediaError
 from texthead.parallel.signals import interrupts_held
 from texthead.parallel.startup import begin_server, keep_freed_memory
 from texthead.platform import START_METHOD, interrupts_blocked, unblock_interrupts
 
-_Item = TypeVar("_Item")
-
-# Items that torch sends to a worker in advance; items that may be lost, if all are.
+# Files that torch sends to a worker in advance; files that may be lost, if all are.
 _PREFETCHED, _MOST_LOST = 2, 3
 
 # Start and end of torch's error message for a dead worker.
@@ -56,35 +53,43 @@ def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
     return _Loader(items, **options)
 
 
-class Items(Dataset, ABC, Generic[_Item]):
-    """Items to read by position."""
+class FileDataset(Dataset):
+    """What a function returns for each file, given the file's values of all columns, of which the first is its path.
 
-    @abstractmethod
+    For an unreadable file the MediaError is returned instead, so that the caller decides.
+    """
+
+    def __init__(self, read: Callable[..., Any], *columns: Sequence):
+        self.read = read
+        self.rows = list(zip(*columns, strict=True))
+
     def __len__(self) -> int:
-        """Return the number of items."""
+        return len(self.rows)
 
-    @abstractmethod
-    def lost(self, position: int) -> _Item:
-        """Return what stands for an item whose reading ends its worker."""
+    def __getitem__(self, position: int) -> Any | MediaError:
+        try:
+            return self.read(*self.rows[position])
+        except MediaError as error:
+            return error
 
 
-def read_each(items: Items[_Item], workers: int, **options: Any) -> Iterator[_Item]:
-    """Yield each item in order, and `items.lost(position)` for one whose reading ends its worker.
+def read_each(files: FileDataset, workers: int, **options: Any) -> Iterator[Any | MediaError]:
+    """Yield the result for each file in order, and a MediaError for a file whose reading ends its worker.
 
-    The items that a lost worker may have been reading are read again, each in a worker of its own.
+    The files that a lost worker may have been reading are read again, each in a worker of its own.
 
     Raises:
-        RunError: workers end before any item is read.
+        RunError: workers end before any file is read.
     """
     done = alone = lost = 0
-    while done < len(items):
-        count = 1 if done < alone else len(items) - done
-        part = Subset(items, range(done, done + count))
+    while done < len(files):
+        count = 1 if done < alone else len(files) - done
+        part = Subset(files, range(done, done + count))
         try:
             with worker_faults():
-                for item in data_loader(part, min(workers, count), batch_size=None, **options):
+                for result in data_loader(part, min(workers, count), batch_size=None, **options):
                     done += 1
-                    yield item
+                    yield result
         except LostWorkerError:
             if count > 1:
                 alone = done + _PREFETCHED * workers
@@ -92,7 +97,8 @@ def read_each(items: Items[_Item], workers: int, **options: Any) -> Iterator[_It
             lost += 1
             if lost == done + 1 >= _MOST_LOST:
                 raise
-            yield items.lost(done)
+            problem = "reading it takes too long, crashes, or needs too much memory"
+            yield MediaError(files.rows[done][0], f"{problem}; leave it out or save it again")
             done += 1
 
 

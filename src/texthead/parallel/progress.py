@@ -1,13 +1,16 @@
-"""What the library reports while it works. It prints nothing itself, except for a bar in a notebook."""
+"""What the library reports while it works. It prints nothing itself, except for bars in a notebook or on a terminal."""
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 from texthead.errors import MediaError
-from texthead.notebook import NotebookBar, TerminalBar, in_notebook
+from texthead.notebook import in_notebook
+
+# Work that takes less time shows no bar.
+_DELAY_SECONDS = 0.5
 
 # Called with (items done, items in all).
 Progress = Callable[[int, int], None]
@@ -17,14 +20,26 @@ def silent(*_: object) -> None:
     """Show nothing."""
 
 
+@contextmanager
+def terminal_bar(title: str, unit: str) -> Iterator[Progress]:
+    """Open a bar in a notebook or on a terminal, which goes when the work ends; elsewhere it shows nothing."""
+    if not (in_notebook() or sys.stderr.isatty()):
+        yield silent
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(desc=title, unit=f" {unit}", leave=False, delay=_DELAY_SECONDS) as bar:
+
+        def count(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield count
+
+
 def _notebook_bar(title: str, unit: str) -> AbstractContextManager[Progress]:
     """Open a bar in a notebook; elsewhere it shows nothing."""
-    return closing(NotebookBar(title, unit)) if in_notebook() else nullcontext(silent)
-
-
-def terminal_bar(title: str, unit: str) -> AbstractContextManager[Progress]:
-    """Open a bar in a notebook or on a terminal; elsewhere it shows nothing."""
-    return _notebook_bar(title, unit) if in_notebook() or not sys.stderr.isatty() else closing(TerminalBar(title, unit))
+    return terminal_bar(title, unit) if in_notebook() else nullcontext(silent)
 
 
 _openers: list[Callable[[str, str], AbstractContextManager[Progress]]] = [terminal_bar]

@@ -59,7 +59,7 @@ def feature_clips(
         else:
             choose = partial(evenly, most=2 * recipe.frames)
             entries = frame_features(visual, paths, choose, pixels, reading, reporter)
-            bank = FrameBank(entry.features for entry in without_errors(entries))
+            bank = FrameBank(without_errors(entries))
     readable(gather_list(errors), skip=False)
     if ranks() > 1:
         rows: list[Any] = [row for own in gather_list([bank]) for row in own]

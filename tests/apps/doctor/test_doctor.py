@@ -19,7 +19,7 @@ from pages import Page, assert_self_contained
 from platforms import symlink
 from texthead import read_dataset
 from texthead.apps.doctor import diagnose
-from texthead.apps.doctor.facts import STOPPED, Facts, read_facts
+from texthead.apps.doctor.facts import Facts
 from texthead.features import Reading
 
 
@@ -172,14 +172,6 @@ def test_exit_code_0_and_shards_examined(tmp_path: Path, doctor, findings, works
     serious = [f for f in findings(shards, "--quick", "--fix", tmp_path / "new.csv") if f["severity"] == "serious"]
     assert [finding["fault"] for finding in serious] == ["damaged"]
     assert len(read_dataset(tmp_path / "new.csv")) == 3
-
-
-@pytest.mark.slow
-def test_a_file_that_takes_too_long_is_named(tmp_path: Path) -> None:
-    write_video(tmp_path / "data" / "red" / "0.mp4", "red")
-    (facts,) = read_facts(read_dataset(tmp_path / "data"), workers=1, seconds=0.0)
-    assert facts.fault == STOPPED
-    prints(facts.problem or "", "0 s", "limit")
 
 
 # ---- with `mini`, on real files

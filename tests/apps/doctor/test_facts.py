@@ -10,7 +10,7 @@ import pytest
 from made import sound, write_broken, write_frames, write_image
 from media_files import damage, encode, lossless, remux, scene, truncate, x264
 from messages import prints
-from texthead.apps.doctor.facts import Facts, bytes_missing, facts_of, thumbnail_of, uneven_share
+from texthead.apps.doctor.facts import STOPPED, Facts, bytes_missing, facts_of, thumbnail_of, uneven_share
 from texthead.media.paths import MediaPath
 
 
@@ -88,6 +88,16 @@ def test_a_fault_is_a_fact(faults: dict[Path, tuple[str, str, bool]]) -> None:
         assert (facts.fault, facts.appearance, bool(facts.digest)) == (fault, None, opens), path
         assert facts.problem
         assert part in facts.problem
+
+
+def test_an_error_of_a_library_is_a_fact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def divide(*_: object) -> None:
+        raise ZeroDivisionError("of a library")
+
+    monkeypatch.setattr(MediaPath, "open", divide)
+    facts = facts_of(tmp_path / "a.mp4")
+    assert facts.fault == STOPPED
+    prints(facts.problem, "ZeroDivisionError: of a library")
 
 
 def test_truncated_file_without_index_is_cut_short(plain: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from texthead.apps.page.app import MOST_TEXT, STATUS, answer_in_steps, open_mode
 from texthead.cli import EncodingOptions, flag_names
 from texthead.cli.main import command_of
 from texthead.errors import EncoderError
-from texthead.parallel.worker_pool import StatefulWorker
+from texthead.parallel import StatefulWorker
 
 ENCODING = EncodingOptions(device="cpu")
 
@@ -72,7 +72,11 @@ def test_a_mistake_is_one_line(held: StatefulWorker, tmp_path: Path) -> None:
 
 def test_a_parameter_in_an_error_is_its_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flag_names, "_commands", [lambda: command_of("predict")])
-    monkeypatch.setattr(StatefulWorker, "run", lambda *_: EncoderError("leave out `at_least`"))
+
+    def refuse(*_: object) -> None:
+        raise EncoderError("leave out `at_least`")
+
+    monkeypatch.setattr(StatefulWorker, "run", refuse)
     assert show(object.__new__(StatefulWorker), Path("a.jpg")) == [{"error": "leave out --at-least"}]
 
 

@@ -128,8 +128,8 @@ def import_published(
     temporal = _temporal(checkpoint, visual, config, str(path), shift=shift, spotting=spotting)
     scale = float(checkpoint.clip["logit_scale"].exp()) if convention.test_scale is None else convention.test_scale
     head = _head(encoder, labels, convention, scale)
-    short = convention.resize(spec.size)
-    pixels = Pixels(spec.size, short, spec.interpolation, antialias=convention.antialias).with_resize(options.resize)
+    short = options.resize or convention.resize(spec.size)
+    pixels = Pixels(spec.size, short, spec.interpolation, antialias=convention.antialias)
     file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": MediaPath(path).fingerprint()}
     split = {"source": f"imported from {file['name']}"}  # The training items are unknown.
     with locked(out):

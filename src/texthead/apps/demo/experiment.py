@@ -224,7 +224,7 @@ def _prepare(out: Path, workers: int, reporter: Reporter, doing: Callable[[str],
     choose, reading = partial(evenly, most=2 * recipe.frames), Reading(workers, cache=True, engine="auto")
     entries = [*frame_features(encoder.visual, paths, choose, protocol.sizes, reading, reporter)]
     readable(entries, skip=False)
-    frames = [entry.features.mean(0) for entry in entries[: len(train_set)] if not isinstance(entry, MediaError)]
+    frames = [entry.mean(0) for entry in entries[: len(train_set)] if not isinstance(entry, MediaError)]
     sets, center = (train_set, test.with_classes(seen), test.with_classes(sorted(unseen))), torch.stack(frames).mean(0)
     return Bench(out, encoder, recipe, protocol, reading, *sets, data.classes, center, reporter)
 

@@ -18,7 +18,7 @@ from texthead.data import Dataset
 from texthead.encoders import Encoder, EncoderOptions, zero_shot_note
 from texthead.errors import RunError
 from texthead.features import FrozenEncoder, FrozenFiles, Reading, Still
-from texthead.parallel import Reporter, run_tasks
+from texthead.parallel import FileDataset, Reporter, read_each
 from texthead.recipes import small
 
 # Frames of a video that are encoded; with 8, the same swaps are found.
@@ -26,9 +26,6 @@ _ENCODED_FRAMES = 4
 
 # Clips to train on: 8 frames at the encoder's own size.
 _RECIPE = small(size=None)
-
-# Time limit per file, in seconds.
-_SECONDS = 120.0
 
 
 def diagnose(
@@ -62,10 +59,10 @@ def diagnose(
     stills: Sequence[tuple[str, Still] | None] = ()
     with suppress(RunError):  # A reader that crashes or hangs has ended a worker: `read_facts` names its file.
         stills = frozen.stills([item.path for item in items]) if frozen else stills
-    facts = read_facts(dataset, workers=reading.workers, seconds=_SECONDS, stills=stills, reporter=reporter)
+    facts = read_facts(dataset, workers=reading.workers, stills=stills, reporter=reporter)
     if pictures:
         shown = [i for each in overview.example_positions(sets, facts).values() for i in each]
-        _add_thumbnails(facts, shown, workers=reading.workers, seconds=_SECONDS)
+        _add_thumbnails(facts, shown, reading.workers)
     result = [
         *findings.file_findings(facts, frames=_RECIPE.frames),
         *findings.copies(items, facts),
@@ -110,16 +107,14 @@ def findings_about_files(
     features: Float[np.ndarray, "items dim"],
     *,
     stills: Sequence[tuple[str, Still] | None] = (),
-    seconds: float,
 ) -> list[Finding]:
     """Return warnings about single files, and serious findings about copies.
 
     Args:
         features: of the items.
         stills: as for `read_facts`.
-        seconds: time limit per file.
     """
-    items, facts = dataset.items, read_facts(dataset, workers=1, seconds=seconds, stills=stills)
+    items, facts = dataset.items, read_facts(dataset, workers=1, stills=stills)
     pairs = near_duplicates.alike(facts, dict(enumerate(features)))
     copied = [*findings.copies(items, facts), *findings.near_copies(items, facts, pairs)]
     single = [each for each in findings.file_findings(facts, frames=1) if each.severity != "note"]
@@ -151,12 +146,12 @@ def _judge(dataset: Dataset, seen: FrozenFiles) -> JudgedLabels:
     return suspicious_labels(seen.features, some.labelling.targets(dataset.classes), some.groups)
 
 
-def _add_thumbnails(facts: list[Facts], positions: Sequence[int], *, workers: int, seconds: float) -> None:
+def _add_thumbnails(facts: list[Facts], positions: Sequence[int], workers: int) -> None:
     """Add the pictures of the items at these positions."""
-    paths = [facts[position].path for position in positions]
-    for task, picture in run_tasks(thumbnail_of, paths, workers=workers, seconds=seconds):
+    files = FileDataset(thumbnail_of, [facts[position].path for position in positions])
+    for position, picture in zip(positions, read_each(files, workers), strict=True):
         if isinstance(picture, bytes):
-            facts[positions[task]] = replace(facts[positions[task]], thumbnail=picture)
+            facts[position] = replace(facts[position], thumbnail=picture)
 
 
 def _first_to_check(judged: JudgedLabels, positions: Sequence[int], dataset: Dataset, known: set[int]) -> str:

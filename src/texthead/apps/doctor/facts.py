@@ -14,12 +14,12 @@ import PIL.Image
 from jaxtyping import Float, Float16, UInt8
 
 from texthead.data import Dataset, Views, evenly
-from texthead.errors import MediaError
+from texthead.errors import MediaError, line_of
 from texthead.features import Still, colours_of, edges_of, grey_of
 from texthead.media import Media, MediaPath
-from texthead.parallel import FailedTask, Reporter, run_tasks
+from texthead.parallel import FileDataset, Reporter, read_each
 
-# The fault of a file that crashes its worker or exceeds the time limit.
+# The fault of a file that crashes its reader or exceeds the time limit.
 STOPPED = "reader crashed or hung"
 
 COMPARED_FRAMES, SIDE = 4, 16
@@ -116,6 +116,9 @@ def facts_of(path: Path) -> Facts:
         return replace(facts, fault="missing", problem="no such file; check the path")
     except OSError as error:
         return replace(facts, fault="unreadable", problem=f"cannot be read ({error.strerror}); check its permissions")
+    except Exception as error:  # Libraries may raise anything; the finding says what.
+        problem = f"stopped its reader ({line_of(error, kind=True)}); encode it again, or leave it out"
+        return replace(facts, fault=STOPPED, problem=problem)
 
 
 def facts_of_still(path: Path, digest: str, still: Still) -> Facts:
@@ -198,7 +201,6 @@ def read_facts(
     dataset: Dataset,
     *,
     workers: int,
-    seconds: float,
     stills: Sequence[tuple[str, Still] | None] = (),
     reporter: Reporter = Reporter(),
 ) -> list[Facts]:
@@ -207,8 +209,7 @@ def read_facts(
     Files with a still are not decoded.
 
     Args:
-        workers: number of processes.
-        seconds: time limit per file.
+        workers: data-loader workers.
         stills: of each item, its SHA-256 and still, or None.
         reporter: gets progress.
 
@@ -219,13 +220,10 @@ def read_facts(
     known = zip(paths, stills or [None] * len(paths), strict=True)
     result = [facts_of_still(path, *still) if still else Facts(path) for path, still in known]
     left = [position for position, facts in enumerate(result) if not facts.digest]
-    tasks = [paths[position] for position in left]
+    read = read_each(FileDataset(facts_of, [paths[position] for position in left]), workers)
     with reporter.bar("read", "files") as progress:
-        for done, (task, facts) in enumerate(run_tasks(facts_of, tasks, workers=workers, seconds=seconds), 1):
-            position = left[task]
-            if isinstance(facts, FailedTask):
-                remedy = "raise the limit" if facts.late else "encode it again"
-                facts = Facts(paths[position], fault=STOPPED, problem=f"{facts.reason}; {remedy}, or leave it out")
-            result[position] = facts
+        for done, (position, facts) in enumerate(zip(left, read, strict=True), 1):
+            lost = isinstance(facts, MediaError)
+            result[position] = Facts(facts.path, fault=STOPPED, problem=facts.problem) if lost else facts
             progress(done, len(left))
     return result

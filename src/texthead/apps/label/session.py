@@ -25,9 +25,6 @@ from texthead.text import check_names
 # Maximum length of a typed class name, in characters.
 LONGEST_NAME = 200
 
-# Time limit for reading a file, in seconds.
-READ_SECONDS = 60.0
-
 
 # The probability of each class (0-1), the most probable first.
 Guesses = dict[str, float]
@@ -355,7 +352,7 @@ class LabelSession:
         data = Dataset(items, str(self.labels_csv), several=self.several)
         stills = self.pool.frozen.stills([item.path for item in items]) if self.pool.frozen else ()
         features = self.pool.features[labelled].numpy()
-        findings = findings_about_files(data, features, stills=stills, seconds=READ_SECONDS)
+        findings = findings_about_files(data, features, stills=stills)
         with self._turn:
             self._checked = set(labelled)
             self._findings = {

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from texthead.apps.timeline import Events, Stretch, find_events
 from texthead.cli import EncodingOptions
 from texthead.encoders import Encoder, load_encoder
-from texthead.errors import DataError, MediaError, TextheadError
+from texthead.errors import DataError, MediaError
 from texthead.evaluation import Calibration, cover
 from texthead.features import Reading
 from texthead.media import MediaPath
@@ -86,7 +86,7 @@ class Saliency(NamedTuple):
     faint: bool
 
 
-Answer = About | TopClasses | VideoEvents | Saliency | TextheadError
+Answer = About | TopClasses | VideoEvents | Saliency
 
 
 class Answerer:

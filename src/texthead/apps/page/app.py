@@ -14,9 +14,9 @@ from texthead.apps.page.answers import About, Answer, Question, Saliency, TopCla
 from texthead.apps.page.html import downloads_html, page_html, saliency_html, timeline_html, top_classes_html
 from texthead.apps.serving import Guard, Uploads, file_route, json_body, page_app
 from texthead.cli import console
-from texthead.errors import DataError, RunError, TextheadError
+from texthead.errors import DataError, LostWorkerError, RunError, TextheadError
 from texthead.media import media_suffixes
-from texthead.parallel import FailedTask, StatefulWorker
+from texthead.parallel import StatefulWorker
 from texthead.text import typed_names
 
 _HERE = Path(__file__).parent
@@ -39,13 +39,7 @@ def open_model(worker: StatefulWorker) -> About:
     Raises:
         TextheadError: the model cannot be loaded.
     """
-    worker.begin()
-    about = worker.run(None, _LOAD_SECONDS)
-    if isinstance(about, TextheadError):
-        raise about
-    if not isinstance(about, About):
-        raise RunError(f"the model was not loaded: {about.reason}")
-    return about
+    return worker.run(None, _LOAD_SECONDS)
 
 
 def ui_app(worker: StatefulWorker, about: About, folder: Path) -> Guard:
@@ -118,11 +112,9 @@ def _ask_model(worker: StatefulWorker, question: Question, until: float, limit: 
     Raises:
         TextheadError: the question is invalid, takes too long, or kills the process.
     """
-    answer = worker.run(question, until - time.monotonic())
-    if isinstance(answer, FailedTask):
+    try:
+        return worker.run(question, until - time.monotonic())
+    except LostWorkerError as error:
         late = time.monotonic() >= until
-        reason = f"took longer than {limit:g} s, the limit of this page" if late else answer.reason
-        raise RunError(f"{question.path.name}: {reason}; try a shorter or smaller file")
-    if isinstance(answer, TextheadError):
-        raise answer
-    return answer
+        reason = f"took longer than {limit:g} s, the limit of this page" if late else error
+        raise RunError(f"{question.path.name}: {reason}; try a shorter or smaller file") from None

@@ -104,12 +104,10 @@ class _Cutter:
             if isinstance(entry, MediaError):
                 yield entry
             elif not isinstance(grid, _Grid) or grid.step < EVERY:
-                yield [Span()], entry.features.mean(0, keepdim=True)
+                yield [Span()], entry.mean(0, keepdim=True)
             else:
-                row_of = {index: row for row, index in enumerate(entry.indices)}
-                features = entry.features[[row_of[index] for index in grid.frames]]
-                starts = cut(features)
-                windows = features.split(np.diff([*starts, len(features)]).tolist())
+                starts = cut(entry)
+                windows = entry.split(np.diff([*starts, len(entry)]).tolist())
                 yield _spans(starts, grid.step), torch.stack([window.mean(0) for window in windows])
 
     def _of_equal_length(self, files: Sequence[_Sampled], reporter: Reporter) -> Iterator[Encoded | MediaError]:
