@@ -36,6 +36,7 @@ from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, check_fields, line_of
 from texthead.extensions import Extension, find, find_one
 from texthead.media.paths import MediaPath
+from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.device import pick_device
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts, flat
@@ -56,6 +57,7 @@ def keeps_graph(source: str) -> bool:
     return source != FUNCTIONS and (entry is None or entry.ours)
 
 
+@apart_from_caller()
 def load_encoder(
     source: str,
     *,

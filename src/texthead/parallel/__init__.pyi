@@ -1,5 +1,6 @@
 """The public names of the package, imported on first use."""
 
+from .caller import apart_from_caller as apart_from_caller
 from .device import pick_device as pick_device
 from .distributed import gather_list as gather_list
 from .distributed import launched as launched

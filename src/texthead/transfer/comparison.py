@@ -29,6 +29,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import MeanPool
 from texthead.notebook import html_table
+from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName, small
 from texthead.runs.folder import write_run
@@ -252,6 +253,7 @@ class ComparisonPlan(NamedTuple):
     changes: Sequence[str]
 
 
+@apart_from_caller()
 def compare(
     data: Dataset | Division,
     encoder: AnyEncoder = "mini",

@@ -18,6 +18,7 @@ from texthead.models.build import make_recognizer, needs_features, takes_sentenc
 from texthead.models.head_rows import RowInputs
 from texthead.models.head_table import as_head, head_kind
 from texthead.models.recognizer import Recognizer
+from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.distributed import rank, ranks
 from texthead.parallel.progress import Reporter
 from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName
@@ -129,6 +130,7 @@ class TrainedRun:
 TrainingEvent = TrainingPlan | FittedMethod | Recognizer
 
 
+@apart_from_caller()
 def train_run(
     data: Dataset,
     out: str | Path,

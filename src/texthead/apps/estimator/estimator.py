@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 from torch import Tensor
 
@@ -105,7 +106,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         """Return the best label of each file; if fitted to a table of 0 and 1, such a table."""
         scores = self._scores(X)
         if self.head_.several:
-            return (scores >= torch.as_tensor(self.head_.thresholds)).int().numpy()
+            return (scores >= torch.as_tensor(self.head_.thresholds)).long().numpy()
         return self.classes_[scores.argmax(-1).numpy()]
 
     def __sklearn_tags__(self) -> Any:
@@ -184,6 +185,10 @@ def _numbered(labels: np.ndarray, paths: int) -> tuple[np.ndarray, np.ndarray]:
     missing = [index for index, label in enumerate(labels.tolist(), 1) if label is None or label != label]
     if missing:
         raise DataError(f"path {missing[0]} of {paths} has no label: give it one, or leave it out")
+    try:
+        check_classification_targets(labels)
+    except ValueError as error:
+        raise DataError(f"{error}; `labels` must be names or whole numbers") from None
     classes, numbers = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise DataError(f"all labels are {classes.tolist()[0]!r}: a classifier needs at least 2 classes")

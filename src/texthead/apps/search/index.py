@@ -18,7 +18,7 @@ from texthead.errors import MediaError, RunError
 from texthead.features import Reading, check_any
 from texthead.files import cache_dir
 from texthead.media import MediaPath, Span
-from texthead.parallel import Reporter
+from texthead.parallel import Reporter, apart_from_caller
 from texthead.runs import Run
 
 # Windows that are compared at once: in single precision they fit in the caches of a processor.
@@ -102,6 +102,7 @@ class Index:
             yield memory[: len(chunk)].copy_(chunk)
 
 
+@apart_from_caller()
 def open_index(
     data: str | Path,
     model: str | Encoder | EncoderOptions | Run = "mini",

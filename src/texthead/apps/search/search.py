@@ -25,6 +25,7 @@ from texthead.files import cache_dir, replacing
 from texthead.media import MediaPath, Span
 from texthead.models import Head, known_rows, text_rows
 from texthead.notebook import html_table
+from texthead.parallel import apart_from_caller
 from texthead.prediction import apply_calibration
 
 # The best hit stands out if a smaller share of words for things that are not there fits as well. LOG.md, 2026-11-29.
@@ -100,6 +101,7 @@ class Results(NamedTuple):
         return html_table(("moment or photo", "score"), rows, caption=self.note)
 
 
+@apart_from_caller()
 def search(
     index: Index,
     query: str | Sequence[str] | Path | Head,
