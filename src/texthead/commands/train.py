@@ -1,6 +1,5 @@
 """`texthead train`: split the data, train, and score the run beside the baselines."""
 
-import math
 import shlex
 import sys
 from collections.abc import Mapping
@@ -222,9 +221,6 @@ class Train:
         if self.fine_tunes:
             for line in plan.changes:
                 console.remarks().print(line)
-            recipe, clips = inputs.recipe, len(division.train)
-            steps = recipe.epochs * math.ceil(clips / recipe.batch)
-            console.remarks().print(f"fine-tuning: {steps} steps, {recipe.epochs} epochs of {clips} clips")
         sentences = any(inputs.sentences or ())
         template = inputs.recipe.template if takes_sentences(self.head) and not sentences else None
         console.say_names(inputs.labels, inputs.names or inputs.labels, template)
