@@ -40,7 +40,7 @@ from texthead.training.execution import Execution
 from texthead.training.inputs import feature_clips
 from texthead.training.optimizer import begin_step
 from texthead.training.step import Trained
-from texthead.training.train import train
+from texthead.training.train import fine_tune
 from training_runs import make_model
 
 NAMES = ("blue", "green", "red")
@@ -112,7 +112,7 @@ def trained_matching(
     """Train with this objective and return (records, weights); `options` are those of `train`."""
     model, encoder = pair(source)
     objective = objective_for(encoder, online=online, **settings)
-    records = train(model, data, val, recipe, out=out, objective=objective, **(options or {}))
+    records = fine_tune(model, data, val, recipe, out=out, objective=objective, **(options or {}))
     return records, weights(model, objective)
 
 
@@ -128,7 +128,7 @@ def trained(
         model = model.double()
     lines: list[str] = []
     reporter = Reporter(say=lines.append)
-    records = train(model, data, val, replace(RECIPE, **changes), out=out, reporter=reporter, **(options or {}))
+    records = fine_tune(model, data, val, replace(RECIPE, **changes), out=out, reporter=reporter, **(options or {}))
     return records, weights(model), lines
 
 
@@ -141,7 +141,7 @@ def trained_on_grids(
         torch.manual_seed(1)
         temporal = AttentivePool(visual.spec.dim, 16)
     model = Recognizer(visual, temporal, FrozenHead(noise(2, visual.spec.dim), names=("red", "blue"), scale=10.0))
-    records = train(model, data, None, recipe, out=out, execution=Execution(cache=cache))
+    records = fine_tune(model, data, None, recipe, out=out, execution=Execution(cache=cache))
     clips = feature_clips(model, data, recipe, visual.spec.pixels(), Reading(cache=cache))
     return [record["loss"] for record in records], type(clips.bank[-1]).__name__
 
@@ -197,7 +197,7 @@ def drawn(step: int) -> float:
 
 
 def train_plain(data: Dataset, out: Path, changes: dict) -> None:
-    train(plain_model().double(), data, None, replace(RECIPE, **changes), out=out)
+    fine_tune(plain_model().double(), data, None, replace(RECIPE, **changes), out=out)
 
 
 def train_own_batch(data: Dataset, out: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 import texthead as th
 from texthead.features.reading import Reading
-from texthead.prediction.run_evaluation import EvaluationPlan
+from texthead.prediction.run_evaluation import EvaluationPlan, evaluate_run
 
 READING = Reading(engine="auto")
 
@@ -14,7 +14,7 @@ READING = Reading(engine="auto")
 def test_the_held_out_items(world, works):
     run = th.load_run(world.run)
     plans: list[EvaluationPlan] = []
-    scores = th.evaluate_run(run, reading=READING, reporter=th.Reporter(event=plans.append))
+    scores = evaluate_run(run, reading=READING, reporter=th.Reporter(event=plans.append))
     printed = json.loads(works("eval", world.run, *world.run_options(), "--json")[0])
     assert [method for method, _ in scores.table.rows] == [row["method"] for row in printed["methods"]]
     assert [result.top1 for _, result in scores.table.rows] == [row["top1"] for row in printed["methods"]]
@@ -31,7 +31,7 @@ def test_other_classes(world, works, classes):
     plans: list[EvaluationPlan] = []
     how = {"classes": classes, "zero_shot": classes is None, "template": "a {} thing"}
     report = th.Reporter(event=plans.append)
-    scores = th.evaluate_run(run, data, None, READING, reporter=report, baselines="never", **how)
+    scores = evaluate_run(run, data, None, READING, reporter=report, baselines="never", **how)
     ((method, result),) = scores.table.rows
     assert method == "this run, new text head"
     (plan,) = plans

@@ -142,13 +142,13 @@ class Train:
 
     def __call__(self) -> None:
         from texthead.training.execution import Execution
-        from texthead.transfer.run_training import train_run
+        from texthead.transfer.run_training import train
 
         options = self._options()
         console.doing(f"reading {self.data}")
         dataset = self._read()
         console.doing(f"loading the encoder {self.encoder}")
-        trained = train_run(
+        trained = train(
             dataset,
             self.out,
             options,

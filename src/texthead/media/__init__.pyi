@@ -1,6 +1,5 @@
 """The public names of the package, imported on first use."""
 
-from .find import find_media as find_media
 from .find import find_names as find_names
 from .image import Image as Image
 from .limits import check_frames as check_frames
@@ -13,4 +12,3 @@ from .reader import Media as Media
 from .reader import Part as Part
 from .reader import Take as Take
 from .video import Video as Video
-from .video_stream import VideoStream as VideoStream

@@ -5,11 +5,8 @@ from .distributed import gather_list as gather_list
 from .distributed import gather_rows as gather_rows
 from .distributed import launched as launched
 from .distributed import rank as rank
-from .distributed import ranks as ranks
 from .loaders import own_variables as own_variables
-from .progress import Progress as Progress
 from .progress import Reporter as Reporter
-from .progress import silent as silent
 from .startup import keep_freed_memory as keep_freed_memory
 from .worker_pool import FailedTask as FailedTask
 from .worker_pool import StatefulWorker as StatefulWorker

@@ -30,7 +30,7 @@ from texthead.training.execution import Execution, RunInfo
 from texthead.training.fit_recipe import adapt_recipe
 from texthead.training.inputs import readable_division
 from texthead.training.start import engine_of
-from texthead.training.train import seconds_a_clip, train
+from texthead.training.train import fine_tune, seconds_a_clip
 from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
 from texthead.transfer.comparison import FittedMethod, fit_method, make_task
 from texthead.transfer.methods import Task
@@ -130,7 +130,7 @@ class TrainedRun:
 TrainingEvent = TrainingPlan | FittedMethod | Recognizer
 
 
-def train_run(
+def train(
     data: Dataset,
     out: str | Path,
     options: RunOptions = RunOptions(),
@@ -189,7 +189,7 @@ class _Start(NamedTuple):
 
 @dataclass(frozen=True)
 class _Training:
-    """The steps of `train_run`."""
+    """The steps of `train`."""
 
     out: Path
     options: RunOptions
@@ -285,7 +285,7 @@ class _Training:
             model = model.with_head(as_several(as_head(model.head), inputs.features, inputs.targets))
         self.reporter.event(model)
         self._say_cost(model, inputs.recipe, len(division.train))
-        records = train(
+        records = fine_tune(
             model,
             division.train,
             division.val,

@@ -27,7 +27,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(data: Path, out: Path, *, train_head: bool = False, **recipe: object) -> Path:
     """Fine-tune a run with these values of its recipe."""
     options = th.RunOptions(fine_tune=True, train_head=train_head, overrides={"size": 32, **recipe}, baselines="never")
-    th.train_run(th.read_dataset(data), out, options)
+    th.train(th.read_dataset(data), out, options)
     return out
 
 

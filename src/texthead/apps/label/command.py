@@ -71,8 +71,8 @@ class Label:
     def __call__(self) -> None:
         if self.next is None:
             check_extra("ui", "texthead label")
-        from texthead.apps.label import label_pool
         from texthead.apps.label.label_file import check_csv
+        from texthead.apps.label.labelling import label_pool
         from texthead.data import read_files
         from texthead.encoders import EncoderOptions
         from texthead.features import Reading
