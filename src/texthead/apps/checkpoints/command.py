@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from texthead.cli import PositiveInt, argument, check_outputs, console, option
-from texthead.errors import DataError, either
+from texthead.cli import argument, check_outputs, console, option
+from texthead.errors import DataError, PositiveInt, either
 from texthead.text import read_names, read_template
 
 
