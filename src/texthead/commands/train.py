@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,12 +11,12 @@ from texthead.cli import console
 from texthead.cli.options import DataOption, EncoderOption, ReadingOptions, TextOption
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import build, extra, option, values_of
-from texthead.cli.recipe_file import ChosenRecipe, choose_recipe, recipe_options
-from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, Share
+from texthead.cli.recipe_file import ChosenRecipe, choose_recipe
+from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, Share, TextheadError, check_types
 from texthead.extras import check_extra, is_installed, missing
 from texthead.files import unused
 from texthead.media.addresses import address
-from texthead.recipes import named
+from texthead.recipes import RECIPES, Recipe, named
 from texthead.runs.saved import check_out
 
 if TYPE_CHECKING:
@@ -165,9 +165,17 @@ class Train(DataOption, EncoderOption, TextOption, ReadingOptions):
             # On resuming, the run folder names the encoder, and the run may be someone else's.
             allow_download=not self.resume,
         )
-        values = values_of(self) | {"encoder": encoder, "fine_tune": self.fine_tunes}
-        values |= {"recipe": self.chosen.name, "overrides": self.chosen.values}
-        return RunOptions(**{field.name: values[field.name] for field in fields(RunOptions) if field.name in values})
+        return RunOptions(
+            encoder=encoder,
+            classes=self.classes,
+            k=self.k,
+            held_out=self.held_out,
+            fine_tune=self.fine_tunes,
+            head=self.head,
+            recipe=self.chosen.name,
+            overrides=self.chosen.values,
+            unlabelled=self.unlabelled,
+        )
 
     def _read(self) -> "Dataset":
         """Return the labelled files of DATA, with those of --val held out."""
@@ -280,28 +288,13 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         for key in ("val", "unlabelled"):
             if address(str(saved.get(key))):
                 raise DataError(f"{key} {saved[key]} is an address, which a run may not name; download its files")
-        name, values = saved.pop("chosen")
-        started = choose_recipe(name, [])._replace(values=_checked_values(values))
-        for change in choose_recipe(name, given.get("set", ())).values.items():
-            if change not in started.values.items():
-                raise RunError(f"{out}: was started without --set {change[0]}={change[1]}: leave it out to resume")
-        return {**_checked_options(saved), "chosen": started}
-    except (DataError, KeyError, TypeError, ValueError) as error:
+        name, changes = saved.pop("chosen")
+        RECIPES[name](**changes)
+        chosen = ChosenRecipe(name, check_types(Recipe, changes))
+        options = check_types(Train, saved)
+    except (TextheadError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{file}: invalid options ({error}); restore the file from a copy") from None
-
-
-def _checked_options(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options of a run folder; raise DataError for a value of another type."""
-    from texthead.errors import check_types
-
-    return check_types(Train, saved, DataError)
-
-
-def _checked_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values of a recipe from a run folder; raise DataError for an unknown key or a value of another type."""
-    from texthead.errors import check_types
-    from texthead.recipes import Recipe
-
-    if unknown := [key for key in values if key not in recipe_options()]:
-        raise DataError(f"recipes have no key {unknown[0]!r}")
-    return check_types(Recipe, values, DataError)
+    for key, value in choose_recipe(name, given.get("set", ())).values.items():
+        if (key, value) not in chosen.values.items():
+            raise RunError(f"{out}: was started without --set {key}={value}: leave it out to resume")
+    return {**options, "chosen": chosen}
