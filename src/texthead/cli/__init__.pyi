@@ -21,5 +21,4 @@ from .outputs import check_outputs as check_outputs
 from .parser import argument as argument
 from .parser import extra as extra
 from .parser import option as option
-from .parser import values_of as values_of
 from .system import reader_gone as reader_gone

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from texthead.cli.console import console
 from texthead.cli.parser import argument, name_of, option
 from texthead.data.sources import check_source
-from texthead.errors import DataError, NonNegativeInt
+from texthead.errors import DataError, NonNegativeInt, PositiveInt
 from texthead.media.paths import MediaPath
 from texthead.runs.saved import check_run, is_run
 
@@ -226,6 +226,21 @@ class DataOption:
     def check(self) -> None:
         """Raise DataError if DATA does not exist."""
         check_source(self.data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData(DataOption):
+    """The labelled files to train on, and files without labels.
+
+    Args:
+        k: train on K files of each class, drawn at random
+        classes: names of the labels: names.txt or classes.json
+        unlabelled: files like those to predict, which refine the head
+    """
+
+    k: PositiveInt | None = option(None, "K")
+    classes: str | None = option(None, "FILE")
+    unlabelled: str | None = option(None, "FILES")
 
 
 @dataclass(frozen=True, kw_only=True)

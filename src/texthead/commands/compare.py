@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import DataOption, ReadingOptions, TextOption
+from texthead.cli.options import ReadingOptions, TextOption, TrainingData
 from texthead.cli.parser import option
-from texthead.errors import NonNegativeInt, PositiveInt
+from texthead.errors import NonNegativeInt
 from texthead.files import unused
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare(DataOption, TextOption, ReadingOptions):
+class Compare(TrainingData, TextOption, ReadingOptions):
     """Compare methods on a frozen encoder in seconds.
 
     A text-probe is a linear head from class names and labelled files, which train writes; a probe is logistic
@@ -26,10 +26,7 @@ class Compare(DataOption, TextOption, ReadingOptions):
 
     Args:
         encoder: mini (default), openclip:..., hf:...; repeatable
-        classes: names of the labels: names.txt or classes.json
-        k: train on K files of each class, drawn at random
         seed: random seed
-        unlabelled: files like those to predict, which refine the probes
     """
 
     JSON: ClassVar = (
@@ -40,10 +37,7 @@ class Compare(DataOption, TextOption, ReadingOptions):
     )
 
     encoder: list[str] = option(list, "NAME", repeated=True)
-    classes: str | None = option(None, "FILE")
-    k: PositiveInt | None = option(None, "K")
     seed: NonNegativeInt = option(0, "N")
-    unlabelled: str | None = option(None, "FILES")
 
     def __call__(self) -> None:
         from texthead.data.division import divide_or_train

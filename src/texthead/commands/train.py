@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from texthead.cli import console
-from texthead.cli.options import DataOption, EncoderOption, ReadingOptions, TextOption
+from texthead.cli.options import EncoderOption, ReadingOptions, TextOption, TrainingData
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import build, extra, option, values_of
 from texthead.cli.recipe_file import ChosenRecipe, choose_recipe
-from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, Share, TextheadError, check_types
+from texthead.errors import DataError, NonNegativeInt, RunError, Share, TextheadError, check_types
 from texthead.extras import check_extra, is_installed, missing
 from texthead.files import unused
 from texthead.media.addresses import address
@@ -28,7 +28,7 @@ FROZEN = ("frames", "size", "resize", "decode", "template", "class_shares", "see
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(DataOption, EncoderOption, TextOption, ReadingOptions):
+class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
     """Train a classifier on labelled photos or videos, and write it as a run.
 
     In seconds, it fits a linear head to a frozen encoder; with --tune all it fine-tunes the encoder, in minutes. The
@@ -38,9 +38,6 @@ class Train(DataOption, EncoderOption, TextOption, ReadingOptions):
         out: run folder to make
         val: labelled files to score on; DATA only trains
         held_out: share of each class to score on (default: 0.2)
-        k: train on K files of each class, drawn at random
-        classes: names of the labels: names.txt or classes.json
-        unlabelled: files like those to predict, which refine the head
         tune: weights to fine-tune: none (default), all, lora, norm
         head: text, linear, cosine or lda
         recipe: small, paper, text4vis or a YAML file
@@ -63,9 +60,6 @@ class Train(DataOption, EncoderOption, TextOption, ReadingOptions):
     out: str = option(metavar="RUN")
     val: str | None = option(None, "DATA2")
     held_out: Share | None = option(None, "SHARE")
-    k: PositiveInt | None = option(None, "K")
-    classes: str | None = option(None, "FILE")
-    unlabelled: str | None = option(None, "FILES")
     tune: Literal["none", "all", "lora", "norm"] | None = option(None, "WHAT")
     head: str = option("text", "NAME")
     recipe: str = option("small", "NAME")

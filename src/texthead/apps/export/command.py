@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import ClassesOption, RunOption, check_outputs, console, option, values_of, with_classes
+from texthead.cli import ClassesOption, RunOption, check_outputs, console, option, with_classes
 from texthead.errors import DataError
 from texthead.extras import check_extra
 from texthead.runs import check_run
@@ -41,8 +41,8 @@ class Export(RunOption, ClassesOption):
         """Raise RunError if RUN is no run, DataError if options exclude each other."""
         check_run(self.run)
         if self.to.startswith(_HUB):
-            plain = values_of(Export(run=self.run, to=self.to, private=self.private))
-            for name, value in values_of(self).items():
+            plain = vars(Export(run=self.run, to=self.to, private=self.private))
+            for name, value in vars(self).items():
                 if value != plain[name]:
                     raise DataError(f"--{name.replace('_', '-')}: {self.to} takes the run as it is; leave it out")
         elif self.out is None:
