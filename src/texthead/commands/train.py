@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -159,17 +159,9 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             # On resuming, the run folder names the encoder, and the run may be someone else's.
             allow_download=not self.resume,
         )
-        return RunOptions(
-            encoder=encoder,
-            classes=self.classes,
-            k=self.k,
-            held_out=self.held_out,
-            fine_tune=self.fine_tunes,
-            head=self.head,
-            recipe=self.chosen.name,
-            overrides=self.chosen.values,
-            unlabelled=self.unlabelled,
-        )
+        values = values_of(self) | {"encoder": encoder, "fine_tune": self.fine_tunes}
+        values |= {"recipe": self.chosen.name, "overrides": self.chosen.values}
+        return RunOptions(**{field.name: values[field.name] for field in fields(RunOptions) if field.name in values})
 
     def _read(self) -> "Dataset":
         """Return the labelled files of DATA, with those of --val held out."""
