@@ -150,7 +150,7 @@ def bare(model: th.Recognizer, recipe: th.Recipe, device: torch.device, steps: i
 
 
 def trained(model: th.Recognizer, recipe: th.Recipe, folders: list[Path], workers: int, steps: int) -> float:
-    """Run `texthead.train` on folders of frames with some workers; with none, on one clip in memory."""
+    """Run `texthead.fine_tune` on folders of frames with some workers; with none, on one clip in memory."""
     device, side, first = model.device, model.spec.size, workers * AHEAD + 3
     items = (th.Item(path / "img_{:05d}.jpg", model.names[i], "train") for i, path in enumerate(folders))
     data = th.Dataset(tuple(items)).repeat(-(-(first + steps + 1) * recipe.batch // len(folders)))
@@ -165,7 +165,7 @@ def trained(model: th.Recognizer, recipe: th.Recipe, folders: list[Path], worker
     patched = nullcontext() if workers else mock.patch.object(TrainClips, "__getitem__", read)
     execution = th.Execution(workers=workers, checkpoint_every=0)
     with tempfile.TemporaryDirectory() as out, patched:
-        th.train(model, data, None, recipe, out=out, execution=execution)
+        th.fine_tune(model, data, None, recipe, out=out, execution=execution)
     hook.remove()
     return seconds(marks, first)
 

@@ -1,4 +1,4 @@
-"""Compare a training step of `texthead.train` with a plain loop, the matching paradigm and the transformers Trainer.
+"""Compare a step of `texthead.fine_tune` with a plain loop, the matching paradigm and the transformers Trainer.
 
     python -m benchmarks step [--rounds 5]
 
@@ -100,7 +100,7 @@ def ours(folder: Path, steps: int, text: str | None = None, gather: bool = False
         tempfile.TemporaryDirectory() as out,
         mock.patch.object(TrainClips, "__getitem__", lambda self, key: (clip, self.targets[key[1]], key[1])),
     ):
-        th.train(model, data, None, recipe(), out=out, objective=objective)
+        th.fine_tune(model, data, None, recipe(), out=out, objective=objective)
     return a_step(marks)
 
 

@@ -183,7 +183,7 @@ def trained(data: Dataset, out: Path) -> Run:
     temporal = th.TemporalTransformer(encoder.dim, layers=2, width=256)
     temporal.reset(torch.Generator().manual_seed(0))
     model = th.Recognizer(encoder.visual, temporal, head)
-    th.train(model, data, None, recipe, out=out)
+    th.fine_tune(model, data, None, recipe, out=out)
     return th.load_run(out)
 
 

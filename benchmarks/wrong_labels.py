@@ -22,6 +22,7 @@ from torch import Tensor
 
 import texthead as th
 from benchmarks.choosing import SETS as CHOOSING_SETS
+from texthead.apps.doctor import suspicious_labels
 from texthead.apps.label.labelling import Pool
 from texthead.apps.label.selection import Similarities
 from texthead.apps.label.session import LabelSession
@@ -103,9 +104,9 @@ def main() -> None:
                     sums = np.array([[len(wrong), len(own), len(own & wrong)] for own, wrong in found]).sum(0)
                     rows.append([name, len(some), kind, *sums])
         for kind in () if options.page else KINDS:
-            recalls, listed, right, clean = [], [], 0, th.suspicious_labels(features, y, data.groups)
+            recalls, listed, right, clean = [], [], 0, suspicious_labels(features, y, data.groups)
             for labels, wrong in (planted(near, y, kind, draw) for draw in range(options.draws)):
-                judged = th.suspicious_labels(features, labels, data.groups)
+                judged = suspicious_labels(features, labels, data.groups)
                 ranked = [label.item for label in judged.ranked]
                 recalls.append([100 * len(wrong & {*ranked[: round(d * len(wrong))]}) / len(wrong) for d in DEPTHS])
                 listed.append(len(judged.listed))

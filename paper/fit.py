@@ -251,7 +251,7 @@ def train(bench: Bench, model: th.Recognizer, watch: "Watch | None" = None) -> l
         text = bench.encoder.text if row.online else None
         objective = Matching(text, targets=row.matching, gather=row.gather)
     with tempfile.TemporaryDirectory() as folder:
-        return th.train(
+        return th.fine_tune(
             model,
             bench.train,
             None,

@@ -183,7 +183,7 @@ def stand_in(row: Row, runtime: Runtime) -> Path:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent) as folder:
             made, execution = Path(folder) / out.name, th.Execution(cache=bench.cache, checkpoint_every=0)
-            th.train(bench.model(), bench.train, None, bench.recipe, out=made, execution=execution)
+            th.fine_tune(bench.model(), bench.train, None, bench.recipe, out=made, execution=execution)
             made.replace(out)
     return out
 

@@ -25,9 +25,9 @@ import texthead as th
 from paper.fit import device, half_scores
 from paper.questions import Inputs, lead, rate
 from paper.section import Section, Table
-from texthead.data import Origin, Pooling
 from texthead.evaluation import Evaluation, head_scores
 from texthead.models import make_temporal_for
+from texthead.recipes import Origin, Pooling
 from texthead.text import clean_name
 
 TEMPLATES = ("a video of a person {}.", "a photo of a {}.", "a video of {}.", "{}")

@@ -39,7 +39,7 @@ from texthead.training.execution import Execution
 from texthead.training.inputs import feature_clips
 from texthead.training.optimizer import begin_step
 from texthead.training.step import Trained
-from texthead.training.train import train
+from texthead.training.train import fine_tune
 from training_runs import make_model
 
 NAMES = ("blue", "green", "red")
@@ -111,7 +111,7 @@ def trained_matching(
     """Train with this objective and return (records, weights); `options` are those of `train`."""
     model, encoder = pair(source)
     objective = objective_for(encoder, online=online, **settings)
-    records = train(model, data, val, recipe, out=out, objective=objective, **(options or {}))
+    records = fine_tune(model, data, val, recipe, out=out, objective=objective, **(options or {}))
     return records, weights(model, objective)
 
 
@@ -127,7 +127,7 @@ def trained(
         model = model.double()
     lines: list[str] = []
     reporter = Reporter(say=lines.append)
-    records = train(model, data, val, replace(RECIPE, **changes), out=out, reporter=reporter, **(options or {}))
+    records = fine_tune(model, data, val, replace(RECIPE, **changes), out=out, reporter=reporter, **(options or {}))
     return records, weights(model), lines
 
 
@@ -140,7 +140,7 @@ def trained_on_grids(
         torch.manual_seed(1)
         temporal = AttentivePool(visual.spec.dim, 16)
     model = Recognizer(visual, temporal, FrozenHead(noise(2, visual.spec.dim), names=("red", "blue"), scale=10.0))
-    records = train(model, data, None, recipe, out=out, execution=Execution(cache=cache))
+    records = fine_tune(model, data, None, recipe, out=out, execution=Execution(cache=cache))
     clips = feature_clips(model, data, recipe, visual.spec.pixels(), Reading(cache=cache))
     return [record["loss"] for record in records], type(clips.bank[-1]).__name__
 
@@ -196,7 +196,7 @@ def drawn(step: int) -> float:
 
 
 def train_plain(data: Dataset, out: Path, changes: dict) -> None:
-    train(plain_model().double(), data, None, replace(RECIPE, **changes), out=out)
+    fine_tune(plain_model().double(), data, None, replace(RECIPE, **changes), out=out)
 
 
 def train_own_batch(data: Dataset, out: Path) -> None:

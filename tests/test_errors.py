@@ -16,9 +16,9 @@ from texthead.errors import DataError, PositiveInt, checked, converted, listed
 from texthead.text import class_prompts
 
 CALLS = {
-    "th.train_run('labels.csv', 'run')": "`data` must be what th.read_dataset returns, got 'labels.csv'",
+    "th.train('labels.csv', 'run')": "`data` must be what th.read_dataset returns, got 'labels.csv'",
     "th.compare('clips')": "`data` must be what th.read_dataset returns or of type Division, got 'clips'",
-    "th.evaluate_run('run')": "`run` must be what th.load_run returns, got 'run'",
+    "th.calibrate_run('run')": "`run` must be what th.load_run returns, got 'run'",
     "th.find_events('run', 'film.mp4')": "`run` must be what th.load_run returns or of type Recognizer, got 'run'",
     "th.find_moments('a bird', 'clips', avoid='a plane')": "`avoid` must be a list, got the text 'a plane': write ['a plane']",
     "th.find_moments('a bird', 'clips', top=0)": "`top` must be a whole number, 1 or more, got 0",
@@ -26,8 +26,8 @@ CALLS = {
     "th.search('clips', 'a bird')": "`index` must be what th.open_index returns, got 'clips'",
     "th.label_pool('clips', 'a bird')": "`classes` must be a list, got the text 'a bird': write ['a bird']",
     "th.label_pool('clips', {'a bird'})": "`classes` must be a list of text, got {'a bird'}",
-    "th.calibrate(np.zeros((2, 3)), [0, 1])": "`scores` must be of type Float[Tensor, 'items classes'], got float64 of shape (2, 3)",
-    "th.calibrate(torch.zeros(2, 3), torch.zeros(2).long(), false_accept=1.0)": "`false_accept` must be a number between 0 and 1, got 1.0",
+    "checked(calibrate)(np.zeros((2, 3)), [0, 1])": "`scores` must be of type Float[Tensor, 'items classes'], got float64 of shape (2, 3)",
+    "checked(calibrate)(torch.zeros(2, 3), torch.zeros(2).long(), false_accept=1.0)": "`false_accept` must be a number between 0 and 1, got 1.0",
     "th.read_dataset(None)": "`source` must be text or a path, got None",
     "th.load_run(['run'])": "`folder` must be text or a path, got ['run']",
     "th.load_encoder('mini', text=3)": "`text` must be text, got 3",
@@ -55,6 +55,7 @@ OWN = {
 def test_arguments_of_the_wrong_kind() -> None:
     """In a process of its own: here every call is checked for types."""
     lines = "import numpy as np\nimport torch\nimport texthead as th\n"
+    lines += "from texthead.errors import checked\nfrom texthead.evaluation import calibrate\n"
     for call in CALLS:
         lines += f"try:\n    {call}\nexcept th.TextheadError as error:\n    print(error)\n"
     for value in OWN:

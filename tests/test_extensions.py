@@ -15,11 +15,12 @@ CODE = '''
 from dataclasses import dataclass
 
 from texthead.cli.options import ReadingOptions
-from texthead.cli.parser import PositiveInt, argument, option
+from texthead.cli.parser import argument, option
+from texthead.errors import PositiveInt
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shout:
+class Shout(ReadingOptions):
     """Print words in capitals.
 
     Args:
@@ -29,7 +30,6 @@ class Shout:
 
     words: list[str] = argument("WORD", nargs="+")
     times: PositiveInt = option(1, "N")
-    files: ReadingOptions = ReadingOptions()
 
     def __call__(self) -> None:
         for _ in range(self.times):

@@ -28,7 +28,7 @@ from texthead.prediction.formats import Prediction, Predictions
 from texthead.recipes import small
 from texthead.runs.run import load_run
 from texthead.runs.scores import RunScores, Score, write_scores
-from texthead.training.train import train
+from texthead.training.train import fine_tune
 from texthead.transfer.comparison import MethodScores
 from texthead.transfer.methods import Folds
 
@@ -163,7 +163,7 @@ def test_a_run_shows_classes_recipe_and_scores(tmp_path: Path) -> None:
     labels, visual = (HOSTILE, "red"), tiny_visual()
     data = Dataset(tuple(Item(write_image(tmp_path / f"{i}.png", "red", i), labels[i % 2]) for i in range(8)))
     model = Recognizer(visual, MeanPool(), FrozenHead(noise(2, visual.spec.dim), names=labels))
-    train(model, data, None, RECIPE, out=tmp_path / "run")
+    fine_tune(model, data, None, RECIPE, out=tmp_path / "run")
     write_scores(
         tmp_path / "run", RunScores("test", (Score("this run", 4, 50.0, 15.0, 85.0, (50.0, 15.0, 85.0), 100.0, 3.0),))
     )

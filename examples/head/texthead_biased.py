@@ -3,6 +3,7 @@
 import torch
 
 import texthead as th
+from texthead.models import text_rows
 
 
 class BiasedHead(th.FrozenHead):
@@ -15,7 +16,7 @@ class BiasedHead(th.FrozenHead):
     @classmethod
     def start(cls, inputs):
         """Return the head before training."""
-        return cls(th.text_rows(inputs.encoder, inputs.prompts), kind="biased", **inputs.options)
+        return cls(text_rows(inputs.encoder, inputs.prompts), kind="biased", **inputs.options)
 
     def config(self):
         """Return what `recipe.json` stores about the head, from which `from_config` makes it again."""

@@ -1,20 +1,22 @@
 """Image and video classifiers from class names and a few labels; the embeddings of the names are the weights.
 
-load_encoder, text_head, Recognizer      load an encoder; make a head of text embeddings; assemble the model
-EncoderOptions                           an encoder with its template and device, for compare, train_run, label_pool ...
-read_dataset, train, load_run, evaluate, predict
-train_run, evaluate_run, report_run, calibrate_run, compare, diagnose    what the commands of these names do
+read_dataset, train, load_run, predict  labelled files -> a run -> predictions; RunOptions says what kind of run
+report_run, calibrate_run, compare, diagnose    what the commands of these names do
 prepare, ShardOptions                    decode videos once into shards that load fast
 find_events, Timeline, Sliding, Hysteresis    locate events in a video, or in frames that are fed one by one
 find_moments, open_index, search         search a folder of videos and images by words or by example
-recipes                                  functions that return all hyper-parameters
+label_pool                               which files to label next
 export, push_to_hub                      write a run as a folder that predicts without texthead; upload it to a hub
 TextHeadClassifier                       a scikit-learn estimator that takes media files
-FrozenHead, TrainableHead, LinearHead    the first two take weight rows of your own
 add_classes, rename_class, remove_classes, save_classes
-text_weights, text_rows, random_weights, orthogonal_weights, lda_weights, class_correlation
+load_encoder, text_head, Recognizer      load an encoder; make a head of text embeddings; assemble the model
+fine_tune, evaluate                      train a model that you assembled, and score it
+recipes                                  functions that return all hyper-parameters
+EncoderOptions                           an encoder with its template and device, for compare, train, label_pool ...
+FrozenHead, TrainableHead, LinearHead    the first two take weight rows of your own
+text_weights, random_weights, orthogonal_weights, lda_weights, class_correlation
 MeanPool, TemporalTransformer, AttentivePool, TemporalConv, TokenConv
-Protocol, Reading, Views, average_views, mean_average_precision
+Protocol, Views, Reading                 how items are looked at, and how files are read
 FrozenEncoder                            features of files, for heads of your own
 
 `__init__.pyi` lists the public names. Each is imported on first use, since most import torch.

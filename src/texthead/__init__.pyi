@@ -6,7 +6,6 @@ from .apps.classes.class_edits import remove_classes as remove_classes
 from .apps.classes.class_edits import rename_class as rename_class
 from .apps.classes.class_edits import save_classes as save_classes
 from .apps.doctor.examine import diagnose as diagnose
-from .apps.doctor.wrong_labels import suspicious_labels as suspicious_labels
 from .apps.estimator.estimator import TextHeadClassifier as TextHeadClassifier
 from .apps.export.export import export as export
 from .apps.export.upload import push_to_hub as push_to_hub
@@ -31,20 +30,14 @@ from .encoders.load import EncoderOptions as EncoderOptions
 from .encoders.load import load_encoder as load_encoder
 from .encoders.spec import VisualSpec as VisualSpec
 from .errors import TextheadError as TextheadError
-from .evaluation.average_precision import mean_average_precision as mean_average_precision
 from .evaluation.calibration import Calibration as Calibration
-from .evaluation.calibration import calibrate as calibrate
-from .evaluation.evaluate import average_views as average_views
 from .evaluation.evaluate import evaluate as evaluate
-from .evaluation.reliability import expected_calibration_error as expected_calibration_error
 from .features.frozen import FrozenEncoder as FrozenEncoder
 from .features.reading import Reading as Reading
-from .models.head_rows import RowKind as RowKind
 from .models.head_rows import class_correlation as class_correlation
 from .models.head_rows import lda_weights as lda_weights
 from .models.head_rows import orthogonal_weights as orthogonal_weights
 from .models.head_rows import random_weights as random_weights
-from .models.head_rows import text_rows as text_rows
 from .models.head_rows import text_weights as text_weights
 from .models.heads import FrozenHead as FrozenHead
 from .models.heads import LinearHead as LinearHead
@@ -59,16 +52,13 @@ from .models.temporal import TokenConv as TokenConv
 from .parallel.progress import Reporter as Reporter
 from .prediction.predict import predict as predict
 from .prediction.run_calibration import calibrate_run as calibrate_run
-from .prediction.run_evaluation import evaluate_run as evaluate_run
 from .prediction.run_report import report_run as report_run
 from .recipes import Recipe as Recipe
 from .runs.run import load_run as load_run
-from .runs.run import save_calibration as save_calibration
 from .training.execution import Execution as Execution
-from .training.execution import RunInfo as RunInfo
-from .training.train import train as train
+from .training.train import fine_tune as fine_tune
 from .transfer.comparison import compare as compare
 from .transfer.run_training import RunOptions as RunOptions
-from .transfer.run_training import train_run as train_run
+from .transfer.run_training import train as train
 
 __version__: str

@@ -63,6 +63,15 @@ ClassShares = Literal["equal", "labels"]
 # Engines that compute the features of a frozen encoder (features/engine.py).
 EngineName = Literal["auto", "eager", "onnxruntime", "onnxruntime:cuda"]
 
+# Which frame of each segment a test clip takes, or windows of 128 frames.
+Origin = Literal["first", "centre", "middle", "dense"]
+
+# The direction in which three test crops are placed.
+Along = Literal["width", "long-side"]
+
+# What is averaged over the views of an item.
+Pooling = Literal["features", "logits", "probabilities"]
+
 # How still images are decoded, except for training crops.
 Decode = Literal["reduced", "exact"]
 
@@ -199,10 +208,10 @@ class Recipe:
     test_size: int | None = None
     resize: int | None = None
     decode: Decode = "exact"
-    origin: Literal["first", "centre", "middle", "dense"] = "first"
+    origin: Origin = "first"
     stride: NonNegativeInt = 0
-    pooling: Literal["features", "logits", "probabilities"] = "features"
-    crops_along: Literal["width", "long-side"] = "width"
+    pooling: Pooling = "features"
+    crops_along: Along = "width"
     crop: Literal["random", "resized", "square", "text4vis", "multi-scale"] = "random"
     area: tuple[float, float] = (0.08, 1.0)
     flip: Share = 0.0

@@ -60,7 +60,7 @@ def test_fine_tuning_says_its_cost_and_where_it_may_gain(shared: Path, works: Ca
     prints(err, "with 16 training files a class, fine-tuning mini may gain", f"texthead train {data} --tune all --out")
     # On the 150 test items, the draw of seed 0 is a tie (90.0 %) and that of seed 1 a lead of 4.0 points.
     _, err = works(*typed, "--tune", "all", "--out", run)
-    prints(err, "fine-tuning takes about", "minute")
+    prints(err, "fine-tuning: 50 steps, 10 epochs of 80 clips", "about", "minute")
     quick, own = (read_scores(folder) for folder in (tmp_path / "quick", run))
     assert quick is not None
     assert own is not None
@@ -78,7 +78,7 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("method", ["text-probe", "probe", "zero-shot", "zero-shot-centred"])
 def test_each_method_can_be_a_run(method: Any, coloured: Path, tmp_path: Path) -> None:
     run, data = tmp_path / "run", read_dataset(coloured)
-    th.train_run(data, run, th.RunOptions(method=method, overrides={"size": 32, "tune": "none"}))
+    th.train(data, run, th.RunOptions(method=method, overrides={"size": 32, "tune": "none"}))
     loaded = load_run(run)
     about = json.loads((run / "recipe.json").read_text())
     assert (about["chosen"], about["recipe"]["size"], about["pixels"]["size"]) == (method, 32, 32)
@@ -97,7 +97,7 @@ def test_each_method_can_be_a_run(method: Any, coloured: Path, tmp_path: Path) -
 def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tmp_path: Path) -> None:
     works("train", coloured, "--out", tmp_path / "run", "--workers", 0)
     data, out = read_dataset(coloured), tmp_path / "own"
-    trained = th.train_run(data, out)
+    trained = th.train(data, out)
     rate = f"this run (text-probe): top-1 {trained.table.rows[-1][1].top1:.1f} %"
     prints(repr(trained), f"TrainedRun('{out}', on the frozen encoder, ScoreTable(", f"{rate}))")
     assert "this run (text-probe)" in trained._repr_html_()
@@ -106,9 +106,9 @@ def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tm
     assert "Conv2d" not in repr(trained)
     assert trained.table.scores() == read_scores(out) == read_scores(tmp_path / "run")
     with refuses(RunError, "own"):
-        th.train_run(data, out, th.RunOptions(method="probe"))
+        th.train(data, out, th.RunOptions(method="probe"))
     with refuses(DataError, "zero-shot"):
-        th.train_run(data, tmp_path / "new", th.RunOptions(method="zero-shot", unlabelled=str(coloured.parent)))
+        th.train(data, tmp_path / "new", th.RunOptions(method="zero-shot", unlabelled=str(coloured.parent)))
     with refuses(DataError, "`method` probe", "fine_tune"):
         th.RunOptions(method="probe", fine_tune=True)
 

@@ -37,7 +37,7 @@ from texthead.data.prepare import ShardOptions as Options
 from texthead.data.prepare import prepare
 from texthead.errors import DataError, MediaError, RunError
 from texthead.features.cache import FeatureCache, encoder_key
-from texthead.media import MediaPath, find_media, limits
+from texthead.media import MediaPath, limits
 from texthead.media import shard as shard_files
 from texthead.media.shard import member, padded, read_member
 from texthead.parallel.progress import Reporter

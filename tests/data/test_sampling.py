@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from messages import refuses
 from texthead.data.protocol import Views
 from texthead.data.sampling import (
-    Origin,
     centre_in_segment,
     clips_in_segments,
     crop_offsets,
@@ -22,6 +21,7 @@ from texthead.data.sampling import (
     random_window,
 )
 from texthead.errors import DataError
+from texthead.recipes import Origin
 
 LENGTH = st.integers(1, 2000)
 FRAMES = st.integers(1, 40)

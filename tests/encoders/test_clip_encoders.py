@@ -42,7 +42,7 @@ from texthead.runs.run import load_run
 from texthead.training.execution import Execution
 from texthead.training.fit_recipe import adapt_recipe
 from texthead.training.inputs import feature_clips
-from texthead.training.train import train
+from texthead.training.train import fine_tune
 
 FRAMES, NAMES = 4, ("red", "blue")
 
@@ -166,7 +166,7 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     run_recipe = replace(recipe, tune="none", **changes)
     model = recognizer(visual, AttentivePool(32, 16))
     cache = tmp_path / "cache"
-    train(model, data, data, run_recipe, out=tmp_path / "run", execution=Execution(cache=cache))
+    fine_tune(model, data, data, run_recipe, out=tmp_path / "run", execution=Execution(cache=cache))
     assert load_run(tmp_path / "run").protocol.views == Views(origin="centre", stride=2)
     frames = replace(visual.spec, frames=1, stride=0)
     with refuses(RunError, "stride=3", "tune=none"):
@@ -189,7 +189,7 @@ def test_from_training_to_predictions(
     visual = Visual(load_encoder(encoder.source).visual.net, encoder.visual.spec)
     model = recognizer(visual, module)
     cache = tmp_path / "cache" if frozen else False
-    train(model, data, data, recipe, out=tmp_path / "run", execution=Execution(cache=cache))
+    fine_tune(model, data, data, recipe, out=tmp_path / "run", execution=Execution(cache=cache))
     run = load_run(tmp_path / "run")
     path = data.items[0].path
     (result,) = predict(run, [path])
@@ -320,7 +320,7 @@ def test_training_of_a_transformers_tower_warns_of_nothing(
     blocks = [module for module in visual.modules() if hasattr(module, "gradient_checkpointing")]
     for on in (True, False):
         recipe = grid_recipe(tune="all", epochs=1, grad_checkpointing=on)
-        train(grid_model(visual), data, None, recipe, out=tmp_path / str(on))
+        fine_tune(grid_model(visual), data, None, recipe, out=tmp_path / str(on))
         assert {block.gradient_checkpointing for block in blocks} == {on}
     assert not [warning.message for warning in recwarn if "checkpointing" in str(warning.message)]
 
@@ -411,7 +411,7 @@ def test_training_reads_grids_from_the_cache(
         if name == "cached":
             monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was decoded again"))
         model, execution = grid_model(visual), Execution(cache=folder)
-        records = train(model, data, None, recipe, out=tmp_path / name, execution=execution)
+        records = fine_tune(model, data, None, recipe, out=tmp_path / name, execution=execution)
         weights.append([[record["loss"] for record in records], *model.temporal.state_dict().values()])
     for losses, *tensors in weights[1:]:
         assert losses == weights[0][0]
@@ -446,7 +446,7 @@ def test_two_processes_train_on_grids_as_one(encoder: Encoder, data: Dataset, tm
     """With a cache, where each reads what the other has encoded, and without."""
     recipe = grid_recipe()
     model = grid_model(encoder.visual)
-    expected = [record["loss"] for record in train(model, data, None, recipe, out=tmp_path / "one")]
+    expected = [record["loss"] for record in fine_tune(model, data, None, recipe, out=tmp_path / "one")]
     with processes(2) as run:
         for cache in (False, tmp_path / "cache"):
             out = tmp_path / f"two {bool(cache)}"

@@ -42,7 +42,7 @@ def test_package_encoder_trains_and_loads(install: Install, tmp_path: Path):
     data = th.read_dataset(tmp_path / "clips")
     head = th.TrainableHead(torch.randn(2, 12), names=data.classes, kind="normal")
     model = th.Recognizer(encoder.visual, th.MeanPool(), head)
-    th.train(model, data, None, th.recipes.small(frames=2, epochs=1), out=tmp_path / "run")
+    th.fine_tune(model, data, None, th.recipes.small(frames=2, epochs=1), out=tmp_path / "run")
     run = th.load_run(tmp_path / "run")
     assert run.spec == encoder.visual.spec
     for key, value in model.state_dict().items():

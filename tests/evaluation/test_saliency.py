@@ -11,7 +11,8 @@ from messages import refuses
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError
 from texthead.evaluation.saliency import Covered, cover, saliency
-from texthead.models import LinearHead, Recognizer
+from texthead.models import Recognizer
+from texthead.models.heads import LinearHead
 from texthead.models.temporal import MeanPool, TemporalConv, TemporalTransformer
 from texthead.transfer.closed_form import logistic_head
 

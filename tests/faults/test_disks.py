@@ -18,7 +18,7 @@ from texthead.errors import RunError, TextheadError
 from texthead.features.cache import FeatureCache
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
-from texthead.training.train import train
+from texthead.training.train import fine_tune
 from training_runs import RECIPE, make_model, timeless
 
 
@@ -34,14 +34,14 @@ def read_only(disk: Path) -> Iterator[None]:
 def test_checkpoints_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:
     """A real disk on which one checkpoint fits and a second does not."""
     recipe = replace(RECIPE, epochs=2)
-    expected = train(make_model(), data, None, recipe, out=tmp_path / "whole")
+    expected = fine_tune(make_model(), data, None, recipe, out=tmp_path / "whole")
     size = sum(path.stat().st_size for path in (tmp_path / "whole" / "state").rglob("*") if path.is_file())
     with disk_of(tmp_path / "disk", kilobytes=int(1.6 * size / 1024)) as disk:
         with refuses(RunError, disk / "run" / "state" / "step-6", "No space left"):
-            train(make_model(), data, None, recipe, out=disk / "run")
+            fine_tune(make_model(), data, None, recipe, out=disk / "run")
         assert sorted(path.name for path in (disk / "run" / "state").iterdir()) == ["last.json", "step-3"]
         shutil.copytree(disk / "run", tmp_path / "larger")
-    result = train(make_model(), data, None, recipe, out=tmp_path / "larger", resume=True)
+    result = fine_tune(make_model(), data, None, recipe, out=tmp_path / "larger", resume=True)
     assert timeless(result) == timeless(expected)
 
 
@@ -65,13 +65,13 @@ def test_a_run_folder_that_is_read_only(data: Dataset, tmp_path: Path, wrong: Ca
     """Prediction works; writing is a one-line error and changes nothing."""
     with disk_of(tmp_path / "disk", kilobytes=4096) as disk:
         run = write_small_run(disk / "run")
-        train(make_model(), data, None, replace(RECIPE, epochs=1, warmup=0.5), out=disk / "begun")
+        fine_tune(make_model(), data, None, replace(RECIPE, epochs=1, warmup=0.5), out=disk / "begun")
         before = contents(disk)
         with read_only(disk):
             assert len(predict(load_run(run), [data.items[0].path])) == 1
             for out in (disk / "begun", disk / "new"):
                 with refuses(RunError, out, "Read-only file system"):
-                    train(make_model(), data, None, replace(RECIPE, epochs=2), out=out, resume=out.exists())
+                    fine_tune(make_model(), data, None, replace(RECIPE, epochs=2), out=out, resume=out.exists())
             assert "Read-only file system" in wrong("classes", run, "rename", "a", "c", "--out", disk / "c")
             with refuses(RunError, disk / "shards", "Read-only file system"):
                 prepare(data, disk / "shards")

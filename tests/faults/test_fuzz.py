@@ -44,7 +44,8 @@ from served_pages import opened
 from texthead.apps.label_studio.exports import read_export
 from texthead.apps.page.answers import About
 from texthead.apps.page.app import ui_app
-from texthead.apps.search import Index, encode_windows
+from texthead.apps.search import encode_windows
+from texthead.apps.search.index import Index
 from texthead.data import Dataset, Item, read_dataset
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.encoders.encoder import Visual

@@ -25,7 +25,7 @@ from texthead.evaluation.evaluate import evaluate
 from texthead.features import Reading, frame_features
 from texthead.parallel.progress import Reporter
 from texthead.training.execution import Execution
-from texthead.training.train import train
+from texthead.training.train import fine_tune
 from training_runs import RECIPE, assert_same_weights, free_port, make_model, on_disk, timeless
 
 SECONDS = 60.0
@@ -43,12 +43,12 @@ def test_repeatedly_killed_run_matches_uninterrupted(data: Dataset, tmp_path: Pa
     """Kill it ten times at random moments: creating the folder, in a step, or writing a checkpoint."""
     recipe, out = replace(RECIPE, epochs=8), tmp_path / "run"
     every = Execution(checkpoint_every=1)
-    expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole", execution=every)
+    expected = fine_tune(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole", execution=every)
     rng = random.Random(f"moments {saving}")
 
     def go_on() -> list[dict]:
         begun = (out / "recipe.json").is_file()
-        return train(make_model(dropout=0.4), data, None, recipe, out=out, resume=begun, execution=every)
+        return fine_tune(make_model(dropout=0.4), data, None, recipe, out=out, resume=begun, execution=every)
 
     def wait(process: multiprocessing.process.BaseProcess, before: set[str]) -> None:
         """Wait for a random time, or until at most 10 ms after the next checkpoint starts."""
@@ -89,7 +89,7 @@ def calls(
     recipe = replace(RECIPE, epochs=3)
     training = {"execution": Execution(2), "reporter": reporter, "resume": resume}
     return {
-        "train": lambda: train(model, data, None, recipe, out=out, **training),
+        "train": lambda: fine_tune(model, data, None, recipe, out=out, **training),
         "score": lambda: evaluate(model, data, PROTOCOL, READING, reporter=reporter),
         "encode": lambda: [*frame_features(model.visual, paths, first, PIXELS, READING, reporter)],
     }
@@ -123,7 +123,7 @@ def kill_a_worker(after: int) -> Reporter:
 @pytest.mark.slow
 def test_killed_loader_worker_then_resume(data: Dataset, tmp_path: Path) -> None:
     recipe, out = replace(RECIPE, epochs=3), tmp_path / "run"
-    expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole")
+    expected = fine_tune(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole")
     ends_in_time(calls(data, out, reporter=kill_a_worker(after=14))["train"], "resume")
     assert timeless(calls(data, out, resume=True)["train"]()) == timeless(expected)
 

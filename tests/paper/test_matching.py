@@ -26,7 +26,7 @@ from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
 from texthead.training.execution import Execution
 from texthead.training.optimizer import parameter_groups
-from texthead.training.train import train
+from texthead.training.train import fine_tune
 from training_runs import Stop, assert_close, assert_same_weights, losses, stop_after
 
 Two = Callable[..., list]
@@ -211,7 +211,7 @@ def test_unsuitable_model_refused_before_run(source: str, data: Dataset, tmp_pat
         (model, cut, Matching(gather=True), ("accumulate=2", "gather")),
     ):
         with refuses(RunError, *parts):
-            train(odd, data, None, recipe, out=tmp_path / "run", objective=objective)
+            fine_tune(odd, data, None, recipe, out=tmp_path / "run", objective=objective)
     assert not (tmp_path / "run").exists()
 
 
@@ -229,7 +229,7 @@ def test_a_matching_run_is_read_back_as_any_other(
     objective = Matching(encoder.text if online else None, targets="multi_positive")
     before, text = weights(model), weights(objective)
     recipe = replace(RECIPE, weight_decay=0.0, clip_norm=0.0)
-    records = train(model, data, val, recipe, out=tmp_path, objective=objective)
+    records = fine_tune(model, data, val, recipe, out=tmp_path, objective=objective)
     after = weights(model)
     moved = [key for key in before if not torch.equal(before[key], after[key])]
     assert len(moved) > 10
@@ -262,7 +262,7 @@ def test_a_matching_run_is_read_back_as_any_other(
 def train_online(source: str, data: Dataset, val: Dataset, out: Path, **options):
     encoder = load_encoder(source)
     model, objective = pair(source)[0].float(), Matching(encoder.text)
-    return train(model, data, val, RECIPE, out=out, objective=objective, **options), weights(model, objective)
+    return fine_tune(model, data, val, RECIPE, out=out, objective=objective, **options), weights(model, objective)
 
 
 @pytest.mark.slow
@@ -277,7 +277,7 @@ def test_resuming_with_another_objective_is_refused(source: str, data: Dataset, 
         (Matching(encoder.text, gather=True), "'gather': True"),
     ):
         with refuses(RunError, tmp_path, "objective", part):
-            train(model.float(), data, val, RECIPE, out=tmp_path, objective=other, resume=True)
+            fine_tune(model.float(), data, val, RECIPE, out=tmp_path, objective=other, resume=True)
 
 
 def test_a_frozen_encoder_is_matched_on_its_features(source: str, data: Dataset, tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_a_frozen_encoder_is_matched_on_its_features(source: str, data: Dataset,
     model, objective = pair(source)[0].float(), Matching(load_encoder(source).text)
     before = weights(model.visual)
     recipe = replace(RECIPE, tune="none", scale=None)
-    train(model, data, None, recipe, out=tmp_path, objective=objective)
+    fine_tune(model, data, None, recipe, out=tmp_path, objective=objective)
     assert_same_weights(weights(model.visual), before)
     rows = F.normalize(objective.text(["a video of red."]).detach(), dim=-1)  # pyright: ignore[reportOptionalCall]
     torch.testing.assert_close(model.head.weight[2:], rows, rtol=0, atol=1e-6)
@@ -299,7 +299,7 @@ def test_no_gather_matches_per_process(source: str, data: Dataset, tmp_path: Pat
         recipe = replace(RECIPE, batch=8, epochs=1, **changes)
         objective, seen = objective_for(encoder, online=False, targets="one_hot"), []
         objective.register_forward_hook(lambda _, __, loss, seen=seen: seen.append(loss.item()))
-        records = train(model, data, None, recipe, out=tmp_path / name, objective=objective)
+        records = fine_tune(model, data, None, recipe, out=tmp_path / name, objective=objective)
         result[name] = losses(records)[0], seen
     assert result["parts"][0] == pytest.approx(np.mean(result["parts"][1][:2]), rel=1e-9)
     assert result["parts"][0] < result["whole"][0] - 0.2, "fewer negatives"

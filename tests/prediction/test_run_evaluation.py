@@ -2,11 +2,9 @@
 
 import json
 
-import pytest
-
 import texthead as th
 from texthead.features.reading import Reading
-from texthead.prediction.run_evaluation import EvaluationPlan
+from texthead.prediction.run_evaluation import EvaluationPlan, evaluate_run
 
 READING = Reading(engine="auto")
 
@@ -14,7 +12,7 @@ READING = Reading(engine="auto")
 def test_the_held_out_items(world, works):
     run = th.load_run(world.run)
     plans: list[EvaluationPlan] = []
-    scores = th.evaluate_run(run, reading=READING, reporter=th.Reporter(event=plans.append))
+    scores = evaluate_run(run, reading=READING, reporter=th.Reporter(event=plans.append))
     printed = json.loads(works("eval", world.run, *world.run_options(), "--json")[0])
     assert [method for method, _ in scores.table.rows] == [row["method"] for row in printed["methods"]]
     assert [result.top1 for _, result in scores.table.rows] == [row["top1"] for row in printed["methods"]]
@@ -25,18 +23,16 @@ def test_the_held_out_items(world, works):
     assert (plan.split, len(plan.items), plan.trained_on, plan.other) == ("held-out", scores.result.count, 0, None)
 
 
-@pytest.mark.parametrize("classes", [None, "blue, red, green"])
-def test_other_classes(world, works, classes):
+def test_other_classes(world, works):
     run, data = th.load_run(world.run), th.read_dataset(world.images)
     plans: list[EvaluationPlan] = []
-    how = {"classes": classes, "zero_shot": classes is None, "template": "a {} thing"}
     report = th.Reporter(event=plans.append)
-    scores = th.evaluate_run(run, data, None, READING, reporter=report, baselines="never", **how)
+    scores = evaluate_run(run, data, None, READING, classes="blue, red, green", baselines="never", reporter=report)
     ((method, result),) = scores.table.rows
     assert method == "this run, new text head"
     (plan,) = plans
-    assert list(plan.prompts) == [f"a {name} thing" for name in plan.names]
-    assert len(plan.names) == len(result.names) == (3 if classes else 2)
+    assert list(plan.prompts) == plan.names == ["blue", "red", "green"]
+    assert len(result.names) == 3
 
 
 def test_the_command_scores_other_classes(world, works):

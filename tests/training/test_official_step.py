@@ -55,7 +55,7 @@ from texthead.models import Recognizer, make_temporal_for, text_head
 from texthead.parallel.distributed import rank, ranks, sum_numbers
 from texthead.recipes import Recipe, temporal_sizes, text4vis
 from texthead.training.execution import Execution
-from texthead.training.train import train
+from texthead.training.train import fine_tune
 
 # The loss of each step; weights and batch-norm statistics before the first and after the last step.
 Outcome = tuple[list[float], dict[str, Tensor], dict[str, Tensor]]
@@ -220,7 +220,7 @@ def by_train(source: str, data: Dataset, recipe: Recipe, out: Path, gather: Gath
         return {name: tensor.clone() for name, tensor in both.items() if name != "head.weight"}
 
     before, unsaved = state(), Execution(checkpoint_every=0)
-    records = train(model, data, None, recipe, out=out, objective=objective, execution=unsaved)
+    records = fine_tune(model, data, None, recipe, out=out, objective=objective, execution=unsaved)
     return [record["loss"] for record in records], before, state()
 
 

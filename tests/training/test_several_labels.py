@@ -18,7 +18,7 @@ from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
 from texthead.runs.run import load_run
-from texthead.training.train import train
+from texthead.training.train import fine_tune
 from training_runs import NAMES, RECIPE, Stop, assert_same_weights, draw, losses, make_model, stop_after, timeless
 
 SHORT = replace(RECIPE, epochs=3, batch=4, frames=1)
@@ -42,7 +42,7 @@ def model() -> Recognizer:
 
 def test_the_loss_is_binary_cross_entropy_summed_over_classes(data: Dataset, tmp_path: Path) -> None:
     one_step = replace(SHORT, epochs=1, warmup=0.0, batch=8, flip=0.0, lr=0.0, lr_new=0.0)
-    records = train(model(), data, data, one_step, out=tmp_path / "run")
+    records = fine_tune(model(), data, data, one_step, out=tmp_path / "run")
     before = model().eval()
     scored = evaluate(before, data, load_run(tmp_path / "run").protocol)
     assert isinstance(scored, SeveralEvaluation)
@@ -55,7 +55,7 @@ def test_the_loss_is_binary_cross_entropy_summed_over_classes(data: Dataset, tmp
 def test_rows_stay_biases_learn_and_the_run_is_restored(data: Dataset, tmp_path: Path) -> None:
     trained = model()
     before = {key: value.clone() for key, value in trained.state_dict().items()}
-    records = train(trained, data, None, SHORT, out=tmp_path / "run")
+    records = fine_tune(trained, data, None, SHORT, out=tmp_path / "run")
     assert losses(records)[-1] < losses(records)[0]
     after = trained.state_dict()
     assert torch.equal(after["head.head.weight"], before["head.head.weight"])
@@ -66,17 +66,17 @@ def test_rows_stay_biases_learn_and_the_run_is_restored(data: Dataset, tmp_path:
 
 
 def test_a_resumed_run_equals_one_that_was_not_stopped(data: Dataset, tmp_path: Path) -> None:
-    whole = train(model(), data, None, SHORT, out=tmp_path / "whole")
+    whole = fine_tune(model(), data, None, SHORT, out=tmp_path / "whole")
     with pytest.raises(Stop):
-        train(model(), data, None, SHORT, out=tmp_path / "run", reporter=stop_after(12))
-    resumed = train(model(), data, None, SHORT, out=tmp_path / "run", resume=True)
+        fine_tune(model(), data, None, SHORT, out=tmp_path / "run", reporter=stop_after(12))
+    resumed = fine_tune(model(), data, None, SHORT, out=tmp_path / "run", resume=True)
     assert timeless(resumed) == timeless(whole)
     assert_same_weights(*(load_file(tmp_path / name / "model.safetensors") for name in ("run", "whole")))
 
 
 def test_head_and_labels_are_of_one_kind(data: Dataset, tmp_path: Path) -> None:
     with refuses(DataError, "several labels", "one label each"):
-        train(make_model(), data, None, SHORT, out=tmp_path / "run")
+        fine_tune(make_model(), data, None, SHORT, out=tmp_path / "run")
     single = replace(data, several=False, items=tuple(replace(item, label="red") for item in data.items))
     with refuses(DataError, "one label each", "several labels"):
-        train(model(), single, None, SHORT, out=tmp_path / "run")
+        fine_tune(model(), single, None, SHORT, out=tmp_path / "run")

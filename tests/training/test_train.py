@@ -46,7 +46,7 @@ from texthead.training import Execution, RunInfo
 from texthead.training import optimizer as optimizing
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import ParallelModel, Trained, precision_on, set_training
-from texthead.training.train import READ_EVERY, train
+from texthead.training.train import READ_EVERY, fine_tune
 from training_runs import (
     NAMES,
     RECIPE,
@@ -119,7 +119,7 @@ def test_the_frozen_rows_stay_and_every_encoder_parameter_moves(data: Dataset, t
         model = make_model(head=FrozenHead(draw(2, SPEC.dim), names=NAMES, center=0.1 * draw(SPEC.dim, seed=1)))
     before, parameters = copied(model), dict(model.named_parameters())
     # No weight decay, so only gradients move parameters.
-    train(model, data, None, replace(ONE, weight_decay=0.0, clip_norm=0.0), out=tmp_path)
+    fine_tune(model, data, None, replace(ONE, weight_decay=0.0, clip_norm=0.0), out=tmp_path)
     after = copied(model)
     assert torch.equal(after["head.weight"], before["head.weight"])
     assert torch.equal(after["head.center"], before["head.center"])
@@ -133,7 +133,7 @@ def test_the_frozen_rows_stay_and_every_encoder_parameter_moves(data: Dataset, t
 def test_logit_scale_and_batch_norms_follow_recipe(data: Dataset, tmp_path: Path, on: bool) -> None:
     model = make_model()
     before = copied(model)
-    train(model, data, None, replace(ONE, scale="learned" if on else None, freeze_batchnorm=not on), out=tmp_path)
+    fine_tune(model, data, None, replace(ONE, scale="learned" if on else None, freeze_batchnorm=not on), out=tmp_path)
     after = copied(model)
     statistics = [name for name in before if "running_" in name]
     assert len(statistics) > 10
@@ -155,7 +155,7 @@ def test_set_training_reaches_dropout_but_not_frozen_batch_norms() -> None:
 def test_a_frozen_encoder_is_left_as_it_is(data: Dataset, tmp_path: Path, kind: type[nn.Module]) -> None:
     model = make_model(head=kind(draw(2, SPEC.dim), names=NAMES))
     before = copied(model)
-    train(model, data, None, replace(ONE, tune="none"), out=tmp_path)
+    fine_tune(model, data, None, replace(ONE, tune="none"), out=tmp_path)
     after = copied(model)
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"temporal", "head"}
@@ -205,7 +205,7 @@ def test_losses_and_rates_are_those_of_a_bare_loop(
     first = next(number for number, item in enumerate(items) if item.label == NAMES[0])
     items[first] = replace(items[first], label=NAMES[1])  # 4 and 6 labels.
     data, recipe = replace(data, items=tuple(items)), replace(RECIPE, class_shares=shares)
-    records = train(make_model(), data, None, recipe, out=tmp_path)
+    records = fine_tune(make_model(), data, None, recipe, out=tmp_path)
     expected = bare_losses(make_model(), data, shift)
     first, last = records[0]["loss"], records[-1]["loss"]
     assert repr(records) == f"TrainingRecords({4 * STEPS} steps: loss {first:.3g} to {last:.3g})"
@@ -223,8 +223,8 @@ def test_bf16_is_the_forward_pass_and_weights_stay_float32(data: Dataset, tmp_pa
     model = make_model()
     seen: list[torch.dtype] = []
     model.temporal.register_forward_hook(lambda _module, _inputs, out: seen.append(out.dtype))
-    half = losses(train(model, data, None, replace(ONE, precision="bf16"), out=tmp_path / "bf16"))
-    full = losses(train(make_model(), data, None, ONE, out=tmp_path / "fp32"))
+    half = losses(fine_tune(model, data, None, replace(ONE, precision="bf16"), out=tmp_path / "bf16"))
+    full = losses(fine_tune(make_model(), data, None, ONE, out=tmp_path / "fp32"))
     assert set(seen) == {torch.bfloat16}
     assert half != full
     assert half == pytest.approx(full, rel=0.1)
@@ -241,18 +241,18 @@ def test_precision_is_bf16_only_on_a_gpu_that_has_it_or_if_set(
     assert all(recipes.RECIPES[name]().precision is None for name in recipes.RECIPES)
     model, seen = make_model(), list[torch.dtype]()
     model.temporal.register_forward_hook(lambda _module, _inputs, out: seen.append(out.dtype))
-    train(model, data, None, ONE, out=tmp_path)
+    fine_tune(model, data, None, ONE, out=tmp_path)
     assert set(seen) == {torch.float32}
     assert json.loads((tmp_path / "recipe.json").read_text())["recipe"]["precision"] == "fp32"
     with refuses(RunError, "`precision` 'fp32', not 'bf16'"):
-        train(make_model(), data, None, replace(ONE, precision="bf16"), out=tmp_path, resume=True)
+        fine_tune(make_model(), data, None, replace(ONE, precision="bf16"), out=tmp_path, resume=True)
 
 
 # --- the same run, however it is interrupted ------------------------------------------------------------------------
 
 
 def train_short(data: Dataset, out: Path, *, seed: int = SHORT.seed, **options) -> list[dict]:
-    return train(make_model(dropout=0.4), data, None, replace(SHORT, seed=seed), out=out, **options)
+    return fine_tune(make_model(dropout=0.4), data, None, replace(SHORT, seed=seed), out=out, **options)
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +289,7 @@ def whole(
 ) -> tuple[Recipe, Path, dict[str, Tensor]]:
     """Return (recipe, run folder, weights) of an uninterrupted run of three epochs."""
     recipe, out, model = replace(RECIPE, epochs=3, **request.param), tmp_path_factory.mktemp("whole"), make_free_model()
-    train(model, data, val, recipe, out=out)
+    fine_tune(model, data, val, recipe, out=out)
     return recipe, out, copied(model)
 
 
@@ -309,7 +309,7 @@ def test_resumed_run_matches_bitwise(
     )  # saves a checkpoint every epoch on features too
     with pytest.raises(Stop):  # in the third step of the second epoch
         options = {"reporter": stop_after(20), "execution": Execution(checkpoint_every=every)}
-        train(make_free_model(), data, val, recipe, out=tmp_path, **options)
+        fine_tune(make_free_model(), data, val, recipe, out=tmp_path, **options)
     assert not (tmp_path / "model.safetensors").exists()
     assert len(losses(on_disk(tmp_path))) == 2 * STEPS
 
@@ -318,7 +318,7 @@ def test_resumed_run_matches_bitwise(
     monkeypatch.setattr(EpochBatches, "__iter__", lambda self: (drawn.append(b) or b for b in draw_all(self)))
     reporter = Reporter(say=lines.append).counting(lambda *done: seen.append(done), "train")
     execution = Execution(0 if every else 1)
-    records = train(model, data, val, recipe, out=tmp_path, resume=True, execution=execution, reporter=reporter)
+    records = fine_tune(model, data, val, recipe, out=tmp_path, resume=True, execution=execution, reporter=reporter)
     done = 4 if every else 0  # items of the second epoch at the last checkpoint
     ends = [4, 8, 10] if recipe.accumulate == 1 else [2, 4, 6, 8, 10]
     assert seen == [(10 * epoch + end, 30) for epoch in (1, 2) for end in ends if 10 * epoch + end > 10 + done]
@@ -342,9 +342,9 @@ def test_checkpoints_change_nothing(data: Dataset, uncut: Path, tmp_path: Path, 
 def test_short_epochs_on_kept_features_share_a_checkpoint(data: Dataset, tmp_path: Path) -> None:
     recipe = replace(RECIPE, epochs=3, tune="none")
     with pytest.raises(Stop):
-        train(make_model(), data, None, recipe, out=tmp_path, reporter=stop_after(20))
+        fine_tune(make_model(), data, None, recipe, out=tmp_path, reporter=stop_after(20))
     assert not list((tmp_path / "state").glob("step-*"))
-    train(make_model(), data, None, recipe, out=tmp_path, resume=True)
+    fine_tune(make_model(), data, None, recipe, out=tmp_path, resume=True)
     assert [path.name for path in (tmp_path / "state").glob("step-*")] == ["step-9"]
 
 
@@ -358,7 +358,7 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, un
 def test_resuming_a_finished_run_changes_nothing(data: Dataset, uncut: Path) -> None:
     before, model = contents(uncut), make_model(dropout=0.4)
     idle = Reporter().counting(lambda *_: pytest.fail("a step was made"))
-    assert train(model, data, None, SHORT, out=uncut, resume=True, reporter=idle) == on_disk(uncut)
+    assert fine_tune(model, data, None, SHORT, out=uncut, resume=True, reporter=idle) == on_disk(uncut)
     assert contents(uncut) == before
     assert_same_weights(copied(model), load_file(uncut / "model.safetensors"))
 
@@ -414,7 +414,7 @@ def test_a_run_is_resumed_as_it_was_begun_only(
     begun[part] = change(begun[part])
     model = Recognizer(begun["visual"], begun["temporal"], begun["head"])
     with refuses(RunError, stopped, *parts):
-        train(model, begun["data"], None, begun["recipe"], out=stopped, resume=True)
+        fine_tune(model, begun["data"], None, begun["recipe"], out=stopped, resume=True)
     assert contents(stopped) == before
 
 
@@ -549,7 +549,7 @@ def test_the_published_schedule_changes_at_every_tenth_step_only(
     seen = spy_on_adamw(monkeypatch)
     twelve = replace(data, items=(*data.items, *(replace(item, path=item.path) for item in data.items[:2])))
     recipe = replace(RECIPE, name="text4vis", epochs=2, batch=1, tune="none", lr_new=0.5, scale=None)
-    records = train(make_model(), twelve, None, recipe, out=tmp_path)
+    records = fine_tune(make_model(), twelve, None, recipe, out=tmp_path)
     # Warm-up takes the first epoch, half a cosine the second.
     late = 0.5 * (1 + math.cos(math.pi * 9 / 12)) / 2
     expected = 9 * [0.0] + 3 * [0.5 * 9 / 12] + 9 * [0.5] + 3 * [late]
@@ -584,8 +584,8 @@ def test_accumulated_gradient_matches_batch(
 ) -> None:
     seen = spy_on_adamw(monkeypatch)
     recipe = replace(ONE, batch=batch, clip_norm=0.0)
-    whole = train(make_model(), data, None, recipe, out=tmp_path / "whole")
-    parts = train(make_model(), data, None, replace(recipe, accumulate=accumulate), out=tmp_path / "parts")
+    whole = fine_tune(make_model(), data, None, recipe, out=tmp_path / "whole")
+    parts = fine_tune(make_model(), data, None, replace(recipe, accumulate=accumulate), out=tmp_path / "parts")
     assert losses(parts) == pytest.approx(losses(whole), rel=1e-3)
     assert losses(parts)[0] == pytest.approx(losses(whole)[0], rel=1e-5)
     steps = len(whole)
@@ -614,7 +614,7 @@ def test_non_finite_loss_keeps_checkpoint(data: Dataset, tmp_path: Path, monkeyp
     _, second, _ = batches
     items = [data.items[position].path for _, position in second[:3]]
     with refuses(RunError, "step 5", "1e+32, 2e+32", *items) as caught:
-        train(make_model(), data, None, replace(RECIPE, clip_norm=0.0), out=tmp_path / "run")
+        fine_tune(make_model(), data, None, replace(RECIPE, clip_norm=0.0), out=tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert_is_the_checkpoint_of_the_first_epoch(tmp_path / "run" / "state")
     assert not (tmp_path / "run" / "model.safetensors").exists()
@@ -633,7 +633,7 @@ def test_overflowed_weights_not_saved(data: Dataset, tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(torch.optim.AdamW, "step", overflow)
     with refuses(RunError, "step 6", tmp_path / "state"):
-        train(make_model(), data, None, RECIPE, out=tmp_path)
+        fine_tune(make_model(), data, None, RECIPE, out=tmp_path)
     assert_is_the_checkpoint_of_the_first_epoch(tmp_path / "state")
 
 
@@ -647,7 +647,7 @@ def test_an_unreadable_item_is_an_error_with_its_path(
     recipe = replace(RECIPE, tune="none" if frozen else "all")
     path, message = None, ""
     try:
-        train(
+        fine_tune(
             make_model(), replace(data, items=items), None, recipe, out=tmp_path / "run", execution=Execution(workers)
         )
     except MediaError as error:
@@ -663,11 +663,11 @@ def test_unreadable_validation_item_costs_no_epoch(data: Dataset, val: Dataset, 
     path = tmp_path / "late.mp4"
     late = replace(val, items=(*val.items, Item(path, "red")))
     with refuses(MediaError, path):
-        train(make_model(), data, late, SHORT, out=tmp_path / "run")
+        fine_tune(make_model(), data, late, SHORT, out=tmp_path / "run")
     assert json.loads((tmp_path / "run" / "state" / "last.json").read_text())["epoch"] == 1
     shutil.copy(val.items[0].path, path)
-    train(make_model(), data, late, SHORT, out=tmp_path / "run", resume=True)
-    train(make_model(), data, late, SHORT, out=tmp_path / "whole")
+    fine_tune(make_model(), data, late, SHORT, out=tmp_path / "run", resume=True)
+    fine_tune(make_model(), data, late, SHORT, out=tmp_path / "whole")
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
@@ -676,7 +676,7 @@ def test_untrainable_models_refused_before_run(data: Dataset, tmp_path: Path) ->
     def refuse(kind: type[Exception], *parts: object, model: Recognizer | None = None, **options) -> None:
         given = {"train_set": data, "val_set": None, "recipe": RECIPE, **options}
         with refuses(kind, *parts):
-            train(model or make_model(), **given, out=tmp_path / "run")
+            fine_tune(model or make_model(), **given, out=tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
     refuse(DataError, data.source, train_set=data.pick([]))
@@ -727,7 +727,7 @@ def test_the_folder_holds_what_prediction_needs(
     head = FrozenHead(draw(2, SPEC.dim), names=NAMES, prompts=["a blue thing", "a red thing"])
     model = make_model(head=head)
     recipe = replace(ONE, origin="centre")
-    records = train(model, data, val, recipe, out=tmp_path, info=RunInfo(["Blue", "Red"], val))
+    records = fine_tune(model, data, val, recipe, out=tmp_path, info=RunInfo(["Blue", "Red"], val))
     run = load_run(tmp_path)
     assert (run.recipe, run.spec, run.pixels, run.labels) == (replace(recipe, precision="fp32"), SPEC, PIXELS, NAMES)
     assert run.trained_on == {str(item.path.resolve()) for item in data.items}
@@ -749,24 +749,24 @@ def test_features_for_a_frozen_encoder_are_kept(
 ) -> None:
     recipe = replace(RECIPE, epochs=2, tune="none")
     cache = tmp_path / "cache"
-    plain = train(make_model(), data, val, recipe, out=tmp_path / "plain")
-    first = train(make_model(), data, val, recipe, out=tmp_path / "first", execution=Execution(cache=cache))
+    plain = fine_tune(make_model(), data, val, recipe, out=tmp_path / "plain")
+    first = fine_tune(make_model(), data, val, recipe, out=tmp_path / "first", execution=Execution(cache=cache))
     monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was opened"))
-    again = train(make_model(), data, val, recipe, out=tmp_path / "again", execution=Execution(cache=cache))
+    again = fine_tune(make_model(), data, val, recipe, out=tmp_path / "again", execution=Execution(cache=cache))
     assert timeless(again) == timeless(first)
     assert losses(first) == pytest.approx(losses(plain), abs=1e-4)
 
 
 def test_run_on_features_records_engine(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, out = replace(RECIPE, epochs=2, tune="none"), tmp_path / "run"
-    train(make_model(), data, None, recipe, out=out, execution=Execution(engine="onnxruntime"))
+    fine_tune(make_model(), data, None, recipe, out=out, execution=Execution(engine="onnxruntime"))
     about = json.loads((out / "recipe.json").read_text())
     assert about["engine"] == "onnxruntime"
     engines = []
     monkeypatch.setattr(training, "feature_clips", lambda *given: engines.append(given[-2].engine) or 1 / 0)
     for engine in ("auto", "eager"):
         with pytest.raises(ZeroDivisionError):
-            train(make_model(), data, None, recipe, out=out, resume=True, execution=Execution(engine=engine))
+            fine_tune(make_model(), data, None, recipe, out=out, resume=True, execution=Execution(engine=engine))
     assert engines == ["onnxruntime", "eager"]
     assert json.loads((out / "recipe.json").read_text()) == about
 
@@ -791,7 +791,7 @@ class Smoothed(Objective):
 def test_a_package_adds_a_loss(data: Dataset, tmp_path: Path, install: Install) -> None:
     install("smoothed", "texthead.losses", "smoothed = smoothed:Smoothed\nwrong = smoothed:len", SMOOTHED)
     expected, records = (
-        train(make_model(), data, None, replace(RECIPE, epochs=1, warmup=0.5, loss=loss), out=tmp_path / loss)
+        fine_tune(make_model(), data, None, replace(RECIPE, epochs=1, warmup=0.5, loss=loss), out=tmp_path / loss)
         for loss in ("cross-entropy", "smoothed")
     )
     assert losses(records) == pytest.approx(losses(expected), abs=1e-6)
@@ -799,7 +799,7 @@ def test_a_package_adds_a_loss(data: Dataset, tmp_path: Path, install: Install) 
     assert about["objective"] == {"smoothing": 0.0, "trains_text": False}
     for loss, parts in (("wrong", ("loss 'wrong'", "package smoothed")), ("no", ("`loss`", "cross-entropy"))):
         with refuses(RunError, *parts):
-            train(make_model(), data, None, replace(RECIPE, loss=loss), out=tmp_path / loss)
+            fine_tune(make_model(), data, None, replace(RECIPE, loss=loss), out=tmp_path / loss)
         assert not (tmp_path / loss).exists()
 
 
@@ -816,7 +816,7 @@ def test_encoder_convolutions_train_and_load(data: Dataset, val: Dataset, tmp_pa
     model, recipe = convolved()
     before = copied(model.temporal)
     assert all(key.startswith("convs.") for key in before)
-    train(model, data, val, recipe, out=tmp_path / "run")
+    fine_tune(model, data, val, recipe, out=tmp_path / "run")
     assert not any(torch.equal(before[key], tensor) for key, tensor in copied(model.temporal).items())
     run = load_run(tmp_path / "run")
     assert run.model.temporal.config() == {"kind": "conv", "start": "shift"}
@@ -862,7 +862,7 @@ def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch:
         RECIPE, batch=2, accumulate=2, epochs=1, warmup=0.5, tune="none" if kind == "cached features" else "all"
     )
     with pytest.raises(NotImplementedError, match="meta"):
-        train(
+        fine_tune(
             model,
             data,
             None,

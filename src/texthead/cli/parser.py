@@ -1,7 +1,7 @@
 """A command is a frozen dataclass: its fields are options, their docs the help, and `__call__` does it.
 
-    @dataclass(frozen=True)
-    class Evaluate:
+    @dataclass(frozen=True, kw_only=True)
+    class Evaluate(ReadingOptions):
         '''Score a run on labelled data.
 
         Args:
@@ -9,9 +9,8 @@
         '''
 
         run: str = argument("RUN")
-        files: ReadingOptions = ReadingOptions()
 
-Fields that are dataclasses are groups of options that commands share; their flags stay flat (`--workers`). Commands
+Options that commands share stand in base classes, such as `ReadingOptions`, whose methods act on them. Commands
 import torch inside their functions, so that help is fast. Every command has --quiet and --verbose. Class attributes
 say more:
 
@@ -24,6 +23,7 @@ PROCESSES  "shared": the processes of torchrun do the work together; else there 
 
 import argparse
 import dataclasses
+import inspect
 import shutil
 import sys
 from argparse import SUPPRESS, ArgumentTypeError
@@ -36,9 +36,6 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 from docstring_parser.google import parse
 
 from texthead.errors import DataError, RunError, converted, did_you_mean, either, in_words
-from texthead.errors import NonNegativeInt as NonNegativeInt
-from texthead.errors import PositiveFloat as PositiveFloat
-from texthead.errors import PositiveInt as PositiveInt
 
 
 def argument(metavar: str, *, nargs: str | None = None, read: Callable[[str], Any] | None = None) -> Any:
@@ -247,31 +244,30 @@ def options_of(command: type) -> list[Option]:
     return options
 
 
-def _fields_of(holder: type) -> Iterator[Option]:
-    """Yield the options of a command or of a group.
+# The last options in the help of a command.
+_LAST = ("device", "workers", "skip_unreadable")
+
+
+def _fields_of(command: type) -> Iterator[Option]:
+    """Yield the options of a command: arguments, its own options, then those of its base classes.
 
     Raises:
         RunError: a field has a type that an option cannot have.
     """
-    hints, groups, texts = get_type_hints(holder, include_extras=True), groups_of(holder), texts_of(holder)
-    for field in dataclasses.fields(holder):
-        if field.name in groups:
-            yield from _fields_of(groups[field.name])
-        elif not field.metadata.get("extra"):
-            factory = field.default_factory
-            default = field.default if factory is dataclasses.MISSING else factory()
-            more = {key: value for key, value in field.metadata.items() if key != "read"}
-            text = texts.get(field.name, "")
-            try:
-                yield Option.of(field.name, hints[field.name], default=default, text=text, **more)
-            except TypeError as error:
-                raise RunError(f"{holder.__module__}.{holder.__name__}.{field.name}: {error}") from None
-
-
-def groups_of(command: type) -> dict[str, type]:
-    """Return the fields of a command that are groups of options."""
-    hints = get_type_hints(command)
-    return {f.name: hints[f.name] for f in dataclasses.fields(command) if dataclasses.is_dataclass(hints[f.name])}
+    hints, texts = get_type_hints(command, include_extras=True), texts_of(command)
+    fields = [field for field in dataclasses.fields(command) if not field.metadata.get("extra")]
+    arguments = [field.name for field in fields if field.metadata.get("positional")]
+    own_first = [name for kind in command.__mro__ for name in inspect.get_annotations(kind)]
+    order = [*arguments, *(name for name in own_first if name not in _LAST), *_LAST]
+    for field in sorted(fields, key=lambda field: order.index(field.name)):
+        factory = field.default_factory
+        default = field.default if factory is dataclasses.MISSING else factory()
+        more = {key: value for key, value in field.metadata.items() if key != "read"}
+        text = texts.get(field.name, "")
+        try:
+            yield Option.of(field.name, hints[field.name], default=default, text=text, **more)
+        except TypeError as error:
+            raise RunError(f"{command.__module__}.{command.__name__}.{field.name}: {error}") from None
 
 
 def texts_of(holder: type) -> dict[str, str]:
@@ -409,15 +405,9 @@ def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
 
 
 def values_of(command: Any) -> dict[str, Any]:
-    """Return the options of a command and of its groups, with their values."""
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(command):
-        value = getattr(command, field.name)
-        if dataclasses.is_dataclass(value):
-            values |= values_of(value)
-        elif not field.metadata.get("extra"):
-            values[field.name.removesuffix("_")] = value
-    return values
+    """Return the options of a command with their values."""
+    fields = (field for field in dataclasses.fields(command) if not field.metadata.get("extra"))
+    return {field.name.removesuffix("_"): getattr(command, field.name) for field in fields}
 
 
 def check_required(command: type, values: Mapping[str, Any]) -> None:
@@ -434,24 +424,22 @@ def check_required(command: type, values: Mapping[str, Any]) -> None:
 
 
 def build(command: type, values: Mapping[str, Any], **more: Any) -> Any:
-    """Return the command with its options and groups; options without a value have their defaults.
+    """Return the command with its options; those without a value have their defaults.
 
     Args:
         more: fields that are no options.
     """
     if actions := actions_of(command):
         more["action"] = build(actions[values["action"]], values)
-    groups = groups_of(command)
-    built = {name: build(group, values) for name, group in groups.items()}
     fields = {}
     for field in dataclasses.fields(command):
         name = field.name.removesuffix("_")
-        if name in values and field.name not in (*groups, *more):
+        if name in values and field.name not in more:
             read, value = field.metadata.get("read"), values[name]
             if read and value is not None:
                 value = [read(each) for each in value] if isinstance(value, list) else read(value)
             fields[field.name] = value
-    return command(**fields, **built, **more)
+    return command(**fields, **more)
 
 
 def print_error(line: str) -> None:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import ScoredRun, SplitName
+from texthead.cli.options import LabelledRun, ReadingOptions, SplitName, ViewsOption
 from texthead.cli.parser import option
 from texthead.errors import OpenShare, listed
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibrate(ScoredRun):
+class Calibrate(LabelledRun, ViewsOption, ReadingOptions):
     """Fit a temperature, a rejection threshold and prediction sets on held-out items, and write them into the run.
 
     A run with broader names above its classes also gets a level: predict answers with the most specific name that
@@ -48,13 +48,13 @@ class Calibrate(ScoredRun):
         from texthead.runs.run import CALIBRATION
 
         rates = {"false_accept": self.false_accept, "coverage": self.coverage, "wrong": self.wrong}
-        run, items = self.load(self.files)
+        run, items = self.load()
         made = calibrate_run(
             run,
             items,
             None if self.unknown is None else read_dataset(self.unknown),
-            self.protocol.on(run.protocol),
-            self.files.reading(items.paths),
+            self.protocol_of(run.protocol),
+            self.reading(items.paths),
             split=self.split,
             **rates,
             reporter=replace(console.reporter, event=partial(_say_plan, run)),

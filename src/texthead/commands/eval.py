@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import ScoredRun, SplitName
+from texthead.cli.options import (
+    ClassesOption,
+    LabelledRun,
+    ReadingOptions,
+    SplitOption,
+    ThresholdOption,
+    ViewsOption,
+)
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import option
 from texthead.errors import Share
@@ -15,14 +22,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Eval(ScoredRun):
+class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption, ReadingOptions):
     """Score a run on labelled data.
 
     Args:
-        classes: class names: "a, b", names.txt or classes.json
-        at_least: probability that an answer must reach, 0-1
         mix: share of the trained encoder in its mean with the pretrained one
-        split: train, val or test (default: test, else val, else held out)
         per_class: also print each class, and confused pairs
         out: also write a CSV file with one line per item
     """
@@ -35,15 +39,12 @@ class Eval(ScoredRun):
         "several labels per file mean_ap, item_ap, f1, macro_f1, exact in place of top1, class_mean, top5"
     )
 
-    classes: str | None = option(None, "NAMES")
     mix: Share = option(1.0, "SHARE")
-    at_least: float | None = option(None, "P")
-    split: SplitName | None = option(None, "NAME")
     per_class: bool = False
     out: str | None = option(None, "FILE")
 
     def check(self) -> None:
-        """Raise DataError or RunError as `ScoredRun`, or if --out cannot be written."""
+        """Raise DataError or RunError as `LabelledRun`, or if --out cannot be written."""
         super().check()
         check_outputs(self, out=".csv")
 
@@ -52,12 +53,12 @@ class Eval(ScoredRun):
         from texthead.parallel.distributed import rank
         from texthead.prediction.run_evaluation import evaluate_run, write_items
 
-        run, items = self.load(self.files)
+        run, items = self.load()
         scores = evaluate_run(
             run,
             items,
-            self.protocol.on(run.protocol),
-            self.files.reading(items.paths),
+            self.protocol_of(run.protocol),
+            self.reading(items.paths),
             split=self.split,
             classes=self.classes,
             mix=self.mix,

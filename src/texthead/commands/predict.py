@@ -14,10 +14,17 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 from texthead.cli import console
 from texthead.cli.flag_names import with_flags
 from texthead.cli.model import ModelOptions, noted_calibration
-from texthead.cli.options import ReadingOptions, ViewOptions, run_argument
+from texthead.cli.options import (
+    ReadingOptions,
+    SourceOption,
+    TextOption,
+    ThresholdOption,
+    ViewsOption,
+    run_argument,
+)
 from texthead.cli.outputs import check_outputs
-from texthead.cli.parser import PositiveInt, argument, option
-from texthead.errors import DataError, listed, on_one_line
+from texthead.cli.parser import argument, option
+from texthead.errors import DataError, PositiveInt, listed, on_one_line
 from texthead.media.paths import MediaPath
 
 if TYPE_CHECKING:
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict:
+class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOption, ReadingOptions):
     """Predict the classes of videos and images.
 
     With a run, choose among its classes, or those of --classes; without a run, --classes is required (zero-shot).
@@ -39,7 +46,6 @@ class Predict:
         inputs: a run folder or hub:ORG/NAME, then files and folders; or only these
         top: classes per file (default: 5; for more than five files 2)
         sets: also print sets that hold the right class as often as calibrated
-        at_least: probability that an answer must reach, 0-1
         unlabelled: files like those to predict, scored with them as one batch
         out: file to write predictions to, as they come: .csv or .jsonl
     """
@@ -51,14 +57,10 @@ class Predict:
     USAGE: ClassVar = "texthead predict [RUN] FILE_OR_FOLDER... [--classes NAMES] [options]"
 
     inputs: list[str] = argument("RUN_OR_FILE", nargs="+", read=run_argument)
-    model: ModelOptions = ModelOptions()
     top: PositiveInt | None = option(None, "N")
     sets: bool = False
-    at_least: float | None = option(None, "P")
     unlabelled: str | None = option(None, "FILES")
-    protocol: ViewOptions = ViewOptions()
     out: str | None = option(None, "FILE")
-    files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
@@ -75,14 +77,14 @@ class Predict:
         from texthead.runs.run import keep_graph
 
         run_folder, inputs = self._run_and_inputs()
-        model = self.model.load(run_folder, self.files.pick_device())
-        protocol = self.protocol.on(model.protocol)
+        model = self.load(run_folder, self.pick_device())
+        protocol = self.protocol_of(model.protocol)
         # The threshold holds for files that are scored alone.
         calibration = None if self.unlabelled else noted_calibration(model, protocol)
         if self.at_least is not None:
             calibration = answering(model, protocol, self.at_least, refined=self.unlabelled is not None)
         others = [self.unlabelled] if self.unlabelled else []
-        reading = replace(self.files.reading([*inputs, *others]), skip_unreadable=True)
+        reading = replace(self.reading([*inputs, *others]), skip_unreadable=True)
         unreadable: list[str] = []
         options = {"top": self.top or _TOP, "sets": self.sets, "at_least": self.at_least, "unlabelled": others}
         file = self._open(calibration, several=model.model.several) if self.out else None
@@ -99,14 +101,14 @@ class Predict:
         if run_folder is None:
             folder = Path(self.inputs[0])
             folder = folder if folder.is_dir() else folder.parent
-            source, words = self.model.source, ("--classes", self.model.classes, "--out", "labels.csv")
-            console.next_command("texthead", "label", folder, *words, encoder=source.encoder, text=source.text)
+            words = ("--classes", self.classes, "--out", "labels.csv")
+            console.next_command("texthead", "label", folder, *words, encoder=self.encoder, text=self.text)
         else:
             console.next_command("texthead", "ui", run_folder)
             sys.stdout.flush()
             console.doing("saving the encoder's graph for the next prediction")
             keep_graph(Path(run_folder), model.model, protocol.sizes.size)
-        if unreadable and not self.files.skip_unreadable:
+        if unreadable and not self.skip_unreadable:
             s = "s" * (len(unreadable) > 1)
             console.problems().print(
                 f"texthead: {len(unreadable)} file{s} cannot be read: {on_one_line(listed(unreadable, 3))}"
@@ -120,7 +122,7 @@ class Predict:
         Raises:
             DataError, RunError: options exclude each other, or a path does not exist.
         """
-        run, rest = self.model.split(self.inputs, "all files")
+        run, rest = self.run_and_files(self.inputs, "all files")
         if run is not None and not rest:
             raise DataError(f"{run} is a run: name files or folders after it")
         for path in rest:

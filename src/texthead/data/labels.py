@@ -89,7 +89,7 @@ class Labels:
         if unknown := self.counts.keys() - {*names}:
             count = sum(not unknown.isdisjoint(own) for own in self.sets)
             some = f"{count} of {len(self.texts)} items have labels that are not among the {len(names)} classes"
-            remedy = "make a new head for the data's labels (`zero_shot`), rename the labels, or leave these items out"
+            remedy = "make a new head for other class names (`classes`), rename the labels, or leave these items out"
             raise DataError(f"{self.source}: {some} ({listed(sorted(unknown))}); {remedy}")
         numbers = {text: number for number, text in enumerate(self._keys(names))}
         return [numbers[text] for text in (self.within(names) if self.several else self.texts)]

@@ -4,11 +4,9 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from texthead.data import sampling
-from texthead.data.sampling import CROP_COUNTS, Along, Origin
+from texthead.data.sampling import CROP_COUNTS
 from texthead.errors import CheckedFields, DataError, NonNegativeInt, PositiveInt, check_fields
-from texthead.recipes import Decode, Recipe
-
-Pooling = Literal["features", "logits", "probabilities"]
+from texthead.recipes import Along, Decode, Origin, Pooling, Recipe
 
 # A reduced decode keeps at least this many times the short side that frames are resized to.
 _KEPT = 2

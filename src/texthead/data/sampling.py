@@ -6,13 +6,10 @@ a video is shorter than a clip, frames repeat.
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 from texthead.errors import DataError
-
-Origin = Literal["first", "centre", "middle", "dense"]
-
-Along = Literal["width", "long-side"]
+from texthead.recipes import Along
 
 CROP_COUNTS = (1, 3, 5, 10)
 

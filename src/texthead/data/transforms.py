@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from texthead.data.protocol import Pixels
-from texthead.data.sampling import Along, crop_offsets
-from texthead.recipes import Recipe, named
+from texthead.data.sampling import crop_offsets
+from texthead.recipes import Along, Recipe, named
 
 # Sides of a multi-scale crop, as fractions of the frame's short side, and its positions: (x, y) in quarters of the
 # margin.

@@ -3,6 +3,7 @@
 from .average_precision import mean_average_precision as mean_average_precision
 from .calibration import NONE as NONE
 from .calibration import Calibration as Calibration
+from .calibration import calibrate as calibrate
 from .calibration import fit_temperature as fit_temperature
 from .evaluate import average_views as average_views
 from .evaluate import check_scores as check_scores

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from texthead.data.dataset import Dataset
-from texthead.data.protocol import Pooling, Protocol
+from texthead.data.protocol import Protocol
 from texthead.errors import MediaError, RunError
 from texthead.evaluation.results import Evaluation, evaluation_for
 from texthead.features.frames import check_any, readable
@@ -19,6 +19,7 @@ from texthead.features.reading import Reading
 from texthead.features.views import features_in_chunks
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Reporter
+from texthead.recipes import Pooling
 
 # Items scored at once.
 _CHUNK = 256

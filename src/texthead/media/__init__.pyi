@@ -1,6 +1,5 @@
 """The public names of the package, imported on first use."""
 
-from .find import find_media as find_media
 from .find import find_names as find_names
 from .image import Image as Image
 from .limits import check_frames as check_frames

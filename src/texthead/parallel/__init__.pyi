@@ -5,12 +5,9 @@ from .device import pick_device as pick_device
 from .distributed import gather_list as gather_list
 from .distributed import launched as launched
 from .distributed import rank as rank
-from .distributed import ranks as ranks
 from .loaders import FileDataset as FileDataset
 from .loaders import own_variables as own_variables
 from .loaders import read_each as read_each
-from .progress import Progress as Progress
 from .progress import Reporter as Reporter
-from .progress import silent as silent
 from .startup import keep_freed_memory as keep_freed_memory
 from .worker import StatefulWorker as StatefulWorker

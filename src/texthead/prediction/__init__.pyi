@@ -14,3 +14,4 @@ from .predict import predictions_of as predictions_of
 from .predict import protocol_of as protocol_of
 from .predict import usual_level as usual_level
 from .predict import zero_shot as zero_shot
+from .run_evaluation import evaluate_run as evaluate_run

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.data.protocol import Pooling, Protocol
+from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import zero_shot_note
 from texthead.errors import DataError, MediaError, PositiveInt
@@ -29,6 +29,7 @@ from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter
 from texthead.prediction.formats import Prediction as Prediction
 from texthead.prediction.formats import Predictions
+from texthead.recipes import Pooling
 from texthead.runs.run import Run
 from texthead.text.prompts import flat
 from texthead.transfer.transductive import refine

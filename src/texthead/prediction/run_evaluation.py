@@ -11,7 +11,7 @@ from texthead.data.dataset import Dataset, Split
 from texthead.data.division import Division, unscored
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import zero_shot_note
-from texthead.errors import DataError, Share
+from texthead.errors import Share
 from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import evaluate
@@ -25,7 +25,7 @@ from texthead.prediction.predict import answering, usual_level
 from texthead.runs.mixture import mixed
 from texthead.runs.run import CALIBRATION, Run
 from texthead.runs.scored_items import choose_scored, held_out_items, training_items
-from texthead.text.prompts import class_prompts, labelled_classes, read_template
+from texthead.text.prompts import class_prompts, labelled_classes
 from texthead.transfer.baselines import ScoreTable, When, before_training, eval_baselines
 
 
@@ -90,9 +90,6 @@ def evaluate_run(
     *,
     split: Split | None = None,
     classes: str | None = None,
-    zero_shot: bool = False,
-    template: str | None = None,
-    clean: bool = True,
     mix: Share = 1.0,
     at_least: float | None = None,
     baselines: When = "auto",
@@ -106,9 +103,6 @@ def evaluate_run(
         protocol: frames, views and sizes; None for the run's own.
         split: split of the data to score; None for test, else val, else the items that the run held out, else all.
         classes: class names of a new text head: names with commas, or a file.
-        zero_shot: make a new text head with the labels of the data as its classes.
-        template: prompt of the new head, or a file of prompts; None for the run's.
-        clean: write labels as words.
         mix: share of the run's encoder weights; the rest comes from the pretrained encoder.
         at_least: probability that an answer must reach, as in `predictions`; None for the calibration's level, or for
             a run with a tree and no level 0.9.
@@ -117,26 +111,20 @@ def evaluate_run(
         reporter: gets progress, messages, and as an event the `EvaluationPlan`, before that takes time.
 
     Raises:
-        DataError: no such split, the run was trained on items of another split than train, a label has no class, or
-            options exclude each other.
+        DataError: no such split, the run was trained on items of another split than train, or a label has no class.
         MediaError: an item cannot be read and `reading` does not skip such items.
         RunError: `mix` is given for an imported run.
     """
-    if classes is not None and zero_shot:
-        raise DataError("`classes` and `zero_shot` both name the classes: give one")
-    if template is not None and classes is None and not zero_shot:
-        raise DataError(f"`template` {template!r} has no effect without `classes` or `zero_shot`; give both")
     run, protocol = run if mix == 1 else mixed(run, mix), protocol or run.protocol
     items, name = choose_scored(run, held_out_items(run) if dataset is None else dataset, split)
     # `choose_scored` refuses training items in any other split.
     trained_on = sum(run.was_trained_on(item.path) for item in items.items) if split == "train" else 0
     plan = EvaluationPlan(run, items, name, trained_on)
-    if classes is not None or zero_shot:
-        made = labelled_classes(items.classes, items.source, classes, template=template, clean=clean)
-        new = None if template is None else read_template(template)
-        other = run.with_classes(made.labels, names=made.names, template=new, prompts=made.sentences)
+    if classes is not None:
+        made = labelled_classes(items.classes, items.source, classes)
+        other = run.with_classes(made.labels, names=made.names, prompts=made.sentences)
         other.model.to(run.model.device)
-        prompts = class_prompts(new or run.recipe.template, made.names, made.sentences)
+        prompts = class_prompts(run.recipe.template, made.names, made.sentences)
         plan = plan._replace(other=other, names=made.names, prompts=prompts)
     level = usual_level(plan.scored, protocol) if at_least is None else at_least
     calibration = answering(plan.scored, protocol, level)

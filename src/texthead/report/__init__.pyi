@@ -4,10 +4,7 @@ from .class_maps import plot_confusion as plot_confusion
 from .class_maps import plot_correlations as plot_correlations
 from .figures import COLOURS as COLOURS
 from .figures import FIGURE_WIDTH as FIGURE_WIDTH
-from .figures import font_file as font_file
-from .figures import plot_curves as plot_curves
 from .figures import short as short
-from .figures import without_glyph as without_glyph
 from .html import Report as Report
 from .html import environment as environment
 from .html import render as render

@@ -84,7 +84,7 @@ def saved_options(
     if not isinstance(started, dict):
         raise RunError(
             f"{folder}: cannot be resumed from the command line: it has no training loop, or was started from Python; "
-            "in the latter case use `train(..., resume=True)`"
+            "in the latter case use `fine_tune(..., resume=True)`"
         )
     for key in started.keys() & options.keys():
         value = options[key]

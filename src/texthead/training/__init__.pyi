@@ -4,4 +4,4 @@ from .execution import Execution as Execution
 from .execution import RunInfo as RunInfo
 from .fit_recipe import with_margin as with_margin
 from .objective import Objective as Objective
-from .train import train as train
+from .train import fine_tune as fine_tune

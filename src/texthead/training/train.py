@@ -42,7 +42,7 @@ READ_EVERY = 10
 
 
 @worker_faults()
-def train(
+def fine_tune(
     model: Recognizer,
     train_set: Dataset,
     val_set: Dataset | None,

@@ -1,5 +1,6 @@
 """Train a run: fit a method on the frozen encoder, or fine-tune it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.distributed import rank, ranks
 from texthead.parallel.progress import Reporter
-from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName
+from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe
 from texthead.runs.run import save_tree
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
@@ -30,7 +31,7 @@ from texthead.training.execution import Execution, RunInfo
 from texthead.training.fit_recipe import adapt_recipe
 from texthead.training.inputs import readable_division
 from texthead.training.start import engine_of
-from texthead.training.train import seconds_a_clip, train
+from texthead.training.train import fine_tune, seconds_a_clip
 from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
 from texthead.transfer.comparison import FittedMethod, fit_method, make_task
 from texthead.transfer.methods import Task
@@ -131,7 +132,7 @@ TrainingEvent = TrainingPlan | FittedMethod | Recognizer
 
 
 @apart_from_caller()
-def train_run(
+def train(
     data: Dataset,
     out: str | Path,
     options: RunOptions = RunOptions(),
@@ -190,7 +191,7 @@ class _Start(NamedTuple):
 
 @dataclass(frozen=True)
 class _Training:
-    """The steps of `train_run`."""
+    """The steps of `train`."""
 
     out: Path
     options: RunOptions
@@ -285,14 +286,8 @@ class _Training:
             assert inputs.targets is not None
             model = model.with_head(as_several(as_head(model.head), inputs.features, inputs.targets))
         self.reporter.event(model)
-        if not self.resume and not inputs.recipe.frozen:
-            minutes = max(
-                1, round(seconds_a_clip(model, inputs.recipe) * len(division.train) * inputs.recipe.epochs / 60)
-            )
-            span = "a minute" if minutes == 1 else f"{minutes} minutes"
-            self.reporter.say(f"fine-tuning takes about {span} here, plus reading the files")
-
-        records = train(
+        self._say_cost(model, inputs.recipe, len(division.train))
+        records = fine_tune(
             model,
             division.train,
             division.val,
@@ -311,3 +306,12 @@ class _Training:
             if rank() == 0:
                 write_scores(self.out, table.scores())
         return TrainedRun(self.out, model, table, protocol, reading, records, tuned=True)
+
+    def _say_cost(self, model: Recognizer, recipe: Recipe, clips: int) -> None:
+        """Report how many steps fine-tuning takes, and about how long if the encoder is trained from the start."""
+        steps, estimate = recipe.epochs * math.ceil(clips / recipe.batch), ""
+        if not self.resume and not recipe.frozen:
+            minutes = max(1, round(seconds_a_clip(model, recipe) * clips * recipe.epochs / 60))
+            span = "a minute" if minutes == 1 else f"{minutes} minutes"
+            estimate = f"; about {span} here, plus reading the files"
+        self.reporter.say(f"fine-tuning: {steps} steps, {recipe.epochs} epochs of {clips} clips{estimate}")

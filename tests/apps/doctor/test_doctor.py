@@ -18,7 +18,7 @@ from messages import prints
 from pages import Page, assert_self_contained
 from platforms import symlink
 from texthead import read_dataset
-from texthead.apps.doctor import diagnose
+from texthead.apps.doctor.examine import diagnose
 from texthead.apps.doctor.facts import Facts
 from texthead.features import Reading
 

@@ -20,11 +20,12 @@ from texthead.apps.export.export import preprocessing
 from texthead.apps.export.scorer import Scorer
 from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.data.sampling import CROP_COUNTS, Along, Origin
+from texthead.data.sampling import CROP_COUNTS
 from texthead.data.transforms import view_crops
 from texthead.errors import MediaError
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
+from texthead.recipes import Along, Origin
 
 FILE = Path(standalone.__file__)
 PIXELS = Pixels(32, 36, "bicubic")

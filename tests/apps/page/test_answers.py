@@ -25,7 +25,6 @@ from pages import Page
 from texthead.apps.page import answers
 from texthead.apps.page.answers import MOST_CLASSES, About, Answerer, Question, video_length
 from texthead.apps.page.html import downloads_html, timeline_html, top_classes_html
-from texthead.cli import EncodingOptions
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, MediaError, TextheadError
 from texthead.evaluation.calibration import NONE
@@ -43,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answerer_of(run: Path) -> Answerer:
-    return Answerer(str(run), None, EncodingOptions(device="cpu"))
+    return Answerer(str(run), None, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,7 @@ def of_run(run: Path) -> Answerer:
 # A graph that another process stores between two commands changes the last bits, so the engine is fixed.
 @pytest.fixture(scope="module")
 def zero_shot() -> Answerer:
-    return Answerer(None, None, EncodingOptions(device="cpu"))
+    return Answerer(None, None, "cpu")
 
 
 def test_about_names_the_loaded_model(of_run: Answerer, zero_shot: Answerer) -> None:

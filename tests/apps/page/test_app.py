@@ -15,19 +15,17 @@ from pages import Page
 from served_pages import opened
 from texthead.apps.page.answers import About, Answerer, Question
 from texthead.apps.page.app import MOST_TEXT, STATUS, answer_in_steps, open_model, ui_app
-from texthead.cli import EncodingOptions, flag_names
+from texthead.cli import flag_names
 from texthead.cli.main import command_of
 from texthead.errors import EncoderError
 from texthead.parallel import StatefulWorker
-
-ENCODING = EncodingOptions(device="cpu")
 
 
 @pytest.fixture(scope="module")
 def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StatefulWorker]:
     """A small run in a process of its own."""
     run = write_small_run(tmp_path_factory.mktemp("runs") / "run")
-    with StatefulWorker(partial(Answerer, str(run), None, ENCODING)) as process:
+    with StatefulWorker(partial(Answerer, str(run), None, "cpu")) as process:
         process.begin()
         yield process
 
@@ -83,7 +81,7 @@ def test_a_parameter_in_an_error_is_its_flag(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_model_is_loaded_before_the_page(held: StatefulWorker) -> None:
     assert open_model(held) == About("Run run", ("a", "b"))
     with (
-        StatefulWorker(partial(Answerer, None, "nowhere", ENCODING)) as wrong,
+        StatefulWorker(partial(Answerer, None, "nowhere", "cpu")) as wrong,
         refuses(EncoderError, "nowhere"),
     ):
         open_model(wrong)
@@ -128,7 +126,7 @@ def test_a_request_by_hand_is_refused(tmp_path: Path, body: dict) -> None:
 
 def _slow_where() -> Callable[..., object]:
     """Return a model of two classes that is slow to answer "where"."""
-    answer = Answerer(os.environ["SLOW_RUN"], None, ENCODING)
+    answer = Answerer(os.environ["SLOW_RUN"], None, "cpu")
 
     def wait(question):
         if question.asked == "where":

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from texthead.cli import (
     ModelOptions,
-    PositiveInt,
+    SkipOption,
     argument,
     check_outputs,
     console,
@@ -13,14 +13,14 @@ from texthead.cli import (
     option,
     run_argument,
 )
-from texthead.errors import DataError
+from texthead.errors import DataError, PositiveInt
 from texthead.extras import check_extra
 from texthead.media import MediaPath
 from texthead.runs import check_run_exists
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bulk:
+class Bulk(ModelOptions, SkipOption):
     """Predict the classes of millions of files on Ray, and write them as Parquet files.
 
     Ray uses the cluster at RAY_ADDRESS, or the processors of this machine. After an interruption, the same command
@@ -30,12 +30,10 @@ class Bulk:
     Args:
         inputs: a run folder or hub:ORG/NAME, then a CSV (path), .txt list, folder or shards
         out: folder to write the predictions to
-        classes: class names: "a, b", names.txt or classes.json
         top: classes per file
         sets: also write sets that hold the right class as often as calibrated
         processes: processes that encode (default: one per GPU or two cores)
         batch: files encoded at once; more may change the last digits
-        skip_unreadable: skip and list files that cannot be read
     """
 
     JSON: ClassVar = "out, files, before, unreadable"
@@ -44,12 +42,10 @@ class Bulk:
 
     inputs: list[str] = argument("RUN_OR_FILES", nargs="+", read=run_argument)
     out: str = option(metavar="FOLDER")
-    classes: str | None = option(None, "NAMES")
     top: PositiveInt = option(5, "N")
     sets: bool = False
     processes: PositiveInt | None = option(None, "N")
     batch: PositiveInt = option(1, "N")
-    skip_unreadable: bool = False
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
@@ -59,7 +55,7 @@ class Bulk:
 
     def _run_and_source(self) -> tuple[str | None, str]:
         """Return (the run or None, the source of the files)."""
-        run, sources = ModelOptions(self.classes).split(self.inputs, "the files")
+        run, sources = self.run_and_files(self.inputs, "the files")
         if not sources:
             raise DataError(f"{run} is a run: name the list, folder or shards of files after it")
         if len(sources) > 1:
@@ -78,7 +74,7 @@ class Bulk:
         from texthead.apps.bulk.bulk import predict_many
 
         run, source = self._run_and_source()
-        model = ModelOptions(self.classes).load(run, torch.device("cpu"))
+        model = self.load(run, torch.device("cpu"))
         noted_calibration(model, model.protocol)
         about = {"top": self.top, "sets": self.sets, "processes": self.processes, "batch": self.batch}
         console.doing("predicting on Ray")

@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
-from texthead.cli import PositiveInt, argument, check_outputs, console, option
-from texthead.errors import DataError, either
+from texthead.cli import argument, check_outputs, console, option
+from texthead.errors import DataError, PositiveInt, either
+from texthead.recipes import Along, Origin, Pooling
 from texthead.text import read_names, read_template
 
 
@@ -105,9 +106,9 @@ class Import:
 
 # Ways to test, with what converts their values.
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "pooling": ("features", "logits", "probabilities"),
-    "origin": ("first", "centre", "middle", "dense"),
-    "crops_along": ("width", "long-side"),
+    "pooling": get_args(Pooling),
+    "origin": get_args(Origin),
+    "crops_along": get_args(Along),
     "pixels": ("clip", "imagenet"),
     "interpolation": ("bilinear", "bicubic"),
 }

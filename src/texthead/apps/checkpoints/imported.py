@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from texthead import LinearHead, TokenConv
 from texthead.apps.checkpoints import published
 from texthead.apps.checkpoints.published import Checkpoint, Convention, Kind, Pooled
 from texthead.apps.checkpoints.spotting_head import spotting_head
@@ -31,7 +32,7 @@ from texthead.encoders import (
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.files import locked
 from texthead.media import MediaPath
-from texthead.models import Head, LinearHead, Recognizer, Temporal, TokenConv, make_temporal, text_head
+from texthead.models import Head, Recognizer, Temporal, make_temporal, text_head
 from texthead.recipes import Recipe
 from texthead.runs import ENCODER, HERE, is_run, write_run
 from texthead.text import fill_templates

@@ -8,9 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from texthead.data import Along, Origin
 from texthead.encoders import clip_tensors, read_checkpoint
 from texthead.errors import EncoderError, listed
+from texthead.recipes import Along, Origin, Pooling
 
 Kind = Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"]
 
@@ -63,7 +63,7 @@ class Convention:
     template: str | tuple[str, ...]
     template_pooling: Literal["features", "probabilities"] = "features"
     origin: Origin = "centre"
-    pooling: Literal["features", "logits", "probabilities"] = "features"
+    pooling: Pooling = "features"
     crops_along: Along = "width"
     pixels: Literal["clip", "imagenet"] = "clip"
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"

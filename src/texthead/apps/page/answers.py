@@ -8,14 +8,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from texthead.apps.timeline import Events, Stretch, find_events
-from texthead.cli import EncodingOptions
 from texthead.encoders import Encoder, load_encoder
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import Calibration, cover
 from texthead.features import Reading
 from texthead.media import MediaPath
 from texthead.models import MeanPool, Recognizer
-from texthead.parallel import Reporter
+from texthead.parallel import Reporter, pick_device
 from texthead.prediction import Prediction, answering, names_notes, predict, usual_level, zero_shot
 from texthead.report import FAINT, clip_of
 from texthead.runs import Run, load_run
@@ -97,9 +96,8 @@ class Answerer:
         encoder: the encoder without a run; None for `mini`.
     """
 
-    def __init__(self, run: str | None, encoder: str | None, encoding: EncodingOptions):
-        self._source, self._encoding = encoder or "mini", encoding
-        self._device = encoding.pick_device()
+    def __init__(self, run: str | None, encoder: str | None, device: str):
+        self._source, self._device = encoder or "mini", pick_device(device)
         self._run = None if run is None else load_run(run).to(self._device)
         self._last: tuple[tuple[str, ...], Run | Recognizer] | None = None
 

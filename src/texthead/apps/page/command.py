@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from functools import partial
 
-from texthead.cli import EncodingOptions, NonNegativeInt, argument, console, option, run_argument
-from texthead.errors import DataError
+from texthead.cli import DeviceOption, PortOption, SourceOption, argument, check_no_encoder, console, run_argument
 from texthead.extras import check_extra
 from texthead.files import scratch_folder
 from texthead.runs import check_run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ui:
+class Ui(SourceOption, PortOption, DeviceOption):
     """Serve a page for the browser: drop a file, type class names, see which fit.
 
     The page takes videos and images and works offline. It reads only files that are dropped on it, and only this
@@ -19,22 +18,15 @@ class Ui:
 
     Args:
         run: a run folder, or hub:ORG/NAME[@REVISION]
-        encoder: without a run: mini (default), openclip:..., hf:...
-        port: port to serve the page on; 0 takes any free one
-        device: auto, cpu, cuda, cuda:N or mps
     """
 
     run: str | None = argument("RUN", nargs="?", read=run_argument)
-    encoder: str | None = option(None, "NAME")
-    port: NonNegativeInt = option(7860, "N")
-    device: str = option("auto", "NAME")
 
     def check(self) -> None:
         """Raise RunError if RUN is no run, DataError if an encoder is given with it."""
         if self.run is not None:
             check_run(self.run)
-            if self.encoder is not None:
-                raise DataError(f"--encoder {self.encoder}: run {self.run} has its own encoder; leave it out")
+            check_no_encoder(self, self.run)
 
     def __call__(self) -> None:
         check_extra("ui", "texthead ui")
@@ -44,11 +36,10 @@ class Ui:
         from texthead.apps.serving import listening, serve
         from texthead.parallel import StatefulWorker
 
-        encoding = EncodingOptions(device=self.device)
-        encoding.pick_device()
+        self.pick_device()
         with (
             listening(self.port) as server,
             scratch_folder() as folder,
-            StatefulWorker(partial(Answerer, self.run, self.encoder, encoding)) as worker,
+            StatefulWorker(partial(Answerer, self.run, self.encoder, self.device)) as worker,
         ):
             serve(server, ui_app(worker, open_model(worker), folder))

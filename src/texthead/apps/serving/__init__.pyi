@@ -4,7 +4,6 @@ from .files import MEDIA_TYPES as MEDIA_TYPES
 from .files import MOST_UPLOAD as MOST_UPLOAD
 from .files import ShownFiles as ShownFiles
 from .files import Uploads as Uploads
-from .previews import preview as preview
 from .server import Guard as Guard
 from .server import file_route as file_route
 from .server import json_body as json_body

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import (
-    EncodingOptions,
+    DeviceOption,
     ModelOptions,
-    SourceOptions,
+    SourceOption,
     argument,
     check_outputs,
     console,
@@ -24,21 +24,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimelineCommand:
+class TimelineCommand(ModelOptions, SourceOption, DeviceOption):
     """Find the events in a video: their class, start and end, in seconds.
 
     A window slides over the video, or over a part of it (match.mp4#t=3,7.5, in seconds).
 
     Args:
         inputs: a run folder or hub:ORG/NAME (optional), then a video
-        classes: class names: "a, b", names.txt or classes.json
-        encoder: without a run: mini (default), openclip:..., hf:...
         window: length of the window that is scored, in seconds
         enter: probability at which an event begins, 0-1 (default: 0.7)
         leave: probability below which an event ends, 0-1 (default: 0.4)
         min_length: shortest event, and shortest gap within one, in seconds
         out: also write the events: a CSV of parts, .srt or .edl
-        device: auto, cpu, cuda, cuda:N or mps
     """
 
     JSON: ClassVar = (
@@ -49,25 +46,17 @@ class TimelineCommand:
     USAGE: ClassVar = "texthead timeline [RUN] VIDEO [--classes NAMES] [options]"
 
     inputs: list[str] = argument("RUN_OR_VIDEO", nargs="*", read=run_argument)
-    classes: str | None = option(None, "NAMES")
-    encoder: str | None = None
     window: float = option(1.0, "SECONDS")
     enter: float | None = option(None, "PROBABILITY")
     leave: float | None = option(None, "PROBABILITY")
     min_length: float = option(1.0, "SECONDS")
     out: str | None = option(None, "FILE.csv|.srt|.edl")
-    device: str = option("auto", "NAME")
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
         path = self._run_and_video()[1]
         MediaPath(path).check()
         check_outputs(self, out=".csv .srt .edl")
-
-    @property
-    def model(self) -> ModelOptions:
-        """The model that scores the video."""
-        return ModelOptions(self.classes, SourceOptions(self.encoder))
 
     def __call__(self) -> None:
         from texthead.apps.timeline.events import Hysteresis
@@ -78,8 +67,7 @@ class TimelineCommand:
         if "enter" in own:
             own.setdefault("leave", min(Hysteresis.leave, own["enter"]))
         rule, sliding = Hysteresis(**own, min_length=self.min_length), Sliding(self.window)
-        encoding = EncodingOptions(device=self.device)
-        model = self.model.load(run_folder, encoding.pick_device())
+        model = self.load(run_folder, self.pick_device())
         rule = rule if own else rule_for(model.model, rule)
         console.doing("looking for events")
         reporter = replace(console.reporter, event=lambda _: None)
@@ -99,11 +87,11 @@ class TimelineCommand:
         """Return (the run or None, the video).
 
         Raises:
-            DataError: no video, more than one, or as `ModelOptions.split`.
+            DataError: no video, more than one, or as `ModelOptions.run_and_files`.
         """
         if not self.inputs:
             raise DataError("timeline needs VIDEO (see texthead timeline --help)")
-        first, rest = self.model.split(self.inputs, "the video")
+        first, rest = self.run_and_files(self.inputs, "the video")
         if not rest:
             raise DataError(f"{first} is a run: name a video after it (see texthead timeline --help)")
         if len(rest) > 1:
