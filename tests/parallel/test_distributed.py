@@ -1,6 +1,5 @@
 """Several processes give one process's results: the parts, then training and evaluation in two real processes."""
 
-import json
 import math
 import os
 import re
@@ -26,7 +25,7 @@ from texthead.data.dataset import Dataset, Item
 from texthead.errors import RunError
 from texthead.runs.run import load_run
 from texthead.training.execution import Execution
-from training_runs import assert_close, free_port, losses, on_disk
+from training_runs import assert_close, counts_of, free_port, losses, on_disk
 
 pytestmark = pytest.mark.slow
 
@@ -226,7 +225,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
     run, (before, after) = tmp_path / "run", move
     begun = Execution(checkpoint_every=2)
     crews[before](ranked.stopped, 5, ranked.trained, data, None, {}, run, {"execution": begun})
-    assert json.loads((run / "state" / "last.json").read_text())["step"] == 4
+    assert counts_of(run)["step"] == 4
     for records, weights, lines in crews[after](
         ranked.trained, data, None, {}, run, {"execution": begun, "resume": True}
     ):

@@ -5,7 +5,6 @@ Encoders are small but real (timm's networks for tests, `mini` at 32 pixels), an
 
 import json
 import math
-import pickle
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -22,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from installed import Install
-from made import PIXELS, SPEC, Trap, held_by_another, tiny_visual, write_broken, write_image, write_video
+from made import PIXELS, SPEC, held_by_another, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
 from paper.matching import Matching
 from run_folders import contents
@@ -53,6 +52,7 @@ from training_runs import (
     Stop,
     assert_same_weights,
     copied,
+    counts_of,
     draw,
     losses,
     make_model,
@@ -336,16 +336,16 @@ def test_resumed_run_matches_bitwise(
 def test_checkpoints_change_nothing(data: Dataset, uncut: Path, tmp_path: Path, every: int) -> None:
     train_short(data, tmp_path, execution=Execution(checkpoint_every=every))
     assert_same_run(tmp_path, uncut)
-    assert len([*tmp_path.glob("state/step-*")]) == (every > 0)
+    assert (tmp_path / "state" / "last.safetensors").exists() == (every > 0)
 
 
 def test_short_epochs_on_kept_features_share_a_checkpoint(data: Dataset, tmp_path: Path) -> None:
     recipe = replace(RECIPE, epochs=3, tune="none")
     with pytest.raises(Stop):
         train(make_model(), data, None, recipe, out=tmp_path, reporter=stop_after(20))
-    assert not list((tmp_path / "state").glob("step-*"))
+    assert not (tmp_path / "state").exists()
     train(make_model(), data, None, recipe, out=tmp_path, resume=True)
-    assert [path.name for path in (tmp_path / "state").glob("step-*")] == ["step-9"]
+    assert counts_of(tmp_path)["step"] == 9
 
 
 def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, uncut: Path, tmp_path: Path) -> None:
@@ -379,10 +379,8 @@ def again(stopped: Path, tmp_path: Path) -> Path:
 
 
 def test_thread_count_change_is_noted(data: Dataset, again: Path) -> None:
-    pointer = again / "state" / "last.json"
-    counts = json.loads(pointer.read_text())
-    assert counts["threads"] == torch.get_num_threads()
-    pointer.write_text(json.dumps({**counts, "threads": 7}))
+    assert counts_of(again)["threads"] == torch.get_num_threads()
+    edit(again / "state" / "last.safetensors", threads=7)
     records = train_short(data, again, resume=True)
     (note,) = (record for record in records if record["kind"] == "note")
     prints(note["text"], torch.get_num_threads(), 7)
@@ -431,63 +429,41 @@ def test_resume_needs_run_folder(stopped: Path, again: Path, data: Dataset, tmp_
     assert contents(stopped) == before
 
 
-def edit(shard: Path, *, drop: str = "", **tensors: Tensor) -> None:
+def edit(file: Path, *, drop: str = "", step: str = str(STEPS), threads: int = 1, **tensors: Tensor) -> None:
     # Copies, because the tensors are mapped from the file that is overwritten.
-    others = {key: tensor.clone() for key, tensor in load_file(shard).items() if key != drop}
-    save_file({**others, **tensors}, shard)
-
-
-def point(pointer: Path, step: str) -> None:
-    pointer.write_text(json.dumps({**json.loads(pointer.read_text()), "step": step}))
+    others = {key: tensor.clone() for key, tensor in load_file(file).items() if key != drop}
+    counts = {**counts_of(file.parents[1]), "step": step, "threads": threads}
+    save_file({**others, **tensors}, file, {key: str(value) for key, value in counts.items() if value != drop})
 
 
 # Pickles are tested in faults/test_untrusted_code.py.
-SPOILED: dict[str, Callable[[Path, Path], object]] = {
-    "empty": lambda shard, _: shard.write_bytes(b""),
-    "cut short": lambda shard, _: shard.write_bytes(shard.read_bytes()[:-100]),
-    "text": lambda shard, _: shard.write_text("no checkpoint at all"),
-    "no file": lambda shard, _: shard.unlink(),
-    "no folder": lambda shard, _: shutil.rmtree(shard.parent),
-    "a tensor is missing": lambda shard, _: edit(shard, drop="model.head.weight"),
-    "the optimiser lacks a count of steps": lambda shard, _: edit(shard, drop="optimizer.model.head.log_scale.step"),
-    "the optimiser lacks an average": lambda shard, _: edit(shard, drop="optimizer.model.head.log_scale.exp_avg"),
-    "a tensor too many": lambda shard, _: edit(shard, more=torch.zeros(1)),
-    "another shape": lambda shard, _: edit(shard, **{"model.head.weight": torch.zeros(7, 7)}),
-    "another optimiser": lambda shard, _: edit(shard, **{"optimizer.model.none.exp_avg": torch.zeros(1)}),
-    "another model": lambda shard, _: save_file(nn.Linear(2, 2).state_dict(), shard),
-    "a pointer of text": lambda _, pointer: pointer.write_text("step 3"),
-    "a pointer without a number": lambda _, pointer: point(pointer, "3"),
-    "a pointer with a place": lambda _, pointer: point(pointer, "../step-3"),
-    "half a pointer": lambda _, pointer: pointer.write_text('{"step": 3}'),
+SPOILED: dict[str, Callable[[Path], object]] = {
+    "empty": lambda file: file.write_bytes(b""),
+    "cut short": lambda file: file.write_bytes(file.read_bytes()[:-100]),
+    "text": lambda file: file.write_text("no checkpoint at all"),
+    "a tensor is missing": lambda file: edit(file, drop="model.head.weight"),
+    "the optimiser lacks a count of steps": lambda file: edit(file, drop="optimizer.model.head.log_scale.step"),
+    "the optimiser lacks an average": lambda file: edit(file, drop="optimizer.model.head.log_scale.exp_avg"),
+    "a tensor too many": lambda file: edit(file, more=torch.zeros(1)),
+    "another shape": lambda file: edit(file, **{"model.head.weight": torch.zeros(7, 7)}),
+    "an average of another shape": lambda file: edit(
+        file, **{"optimizer.model.head.log_scale.exp_avg": torch.zeros(7)}
+    ),
+    "another optimiser": lambda file: edit(file, **{"optimizer.model.none.exp_avg": torch.zeros(1)}),
+    "another model": lambda file: save_file(nn.Linear(2, 2).state_dict(), file),
+    "a count is no number": lambda file: edit(file, step="../3"),
+    "a count is missing": lambda file: edit(file, step="none", drop="none"),
 }
 
 
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED.keys())
-def test_a_checkpoint_that_is_none_is_refused(
-    data: Dataset, again: Path, spoil: Callable[[Path, Path], object], request: pytest.FixtureRequest
-) -> None:
-    pointer, (shard,) = again / "state" / "last.json", again.glob("state/step-*/*.safetensors")
-    spoil(shard, pointer)
-    wrong = pointer if "pointer" in request.node.name else shard.parent
-    with refuses(RunError, wrong) as caught:
+def test_a_checkpoint_that_is_none_is_refused(data: Dataset, again: Path, spoil: Callable[[Path], object]) -> None:
+    file = again / "state" / "last.safetensors"
+    spoil(file)
+    with refuses(RunError, file) as caught:
         train_short(data, again, resume=True)
     assert "\n" not in str(caught.value)
     assert not (again / "model.safetensors").exists()
-
-
-def test_stray_checkpoint_files_ignored(data: Dataset, uncut: Path, again: Path, tmp_path: Path) -> None:
-    """Half of the next checkpoint, partial files of a killed process, and a file that torch would unpickle."""
-    state = again / "state"
-    shutil.copytree(state / "step-3", state / "step-6")
-    (state / "step-6" / "shard-00002-model-00001-of-00001.safetensors").write_bytes(b"half")
-    (state / "step-4").mkdir()
-    (state / ".last.json.vm.20780").write_text('{"step"')
-    (state / "step-3" / ".metadata").write_bytes(pickle.dumps(Trap(tmp_path / "executed")))
-    train_short(data, again, resume=True)
-    assert_same_run(again, uncut)
-    assert sorted(path.name for path in state.iterdir()) == ["last.json", "step-6"]
-    assert len([*(state / "step-6").iterdir()]) == 1
-    assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "split.json", "classes.json", "metrics.jsonl"])
@@ -588,11 +564,10 @@ def test_accumulated_gradient_matches_batch(
 # --- errors ---------------------------------------------------------------------------------------------------------
 
 
-def assert_is_the_checkpoint_of_the_first_epoch(state: Path) -> None:
-    counts = json.loads((state / "last.json").read_text())
+def assert_is_the_checkpoint_of_the_first_epoch(out: Path) -> None:
+    counts = counts_of(out)
     assert (counts["epoch"], counts["step"]) == (1, STEPS)
-    (shard,) = (state / f"step-{STEPS}").iterdir()
-    assert all(bool(tensor.isfinite().all()) for tensor in load_file(shard).values())
+    assert all(bool(tensor.isfinite().all()) for tensor in load_file(out / "state" / "last.safetensors").values())
 
 
 def test_non_finite_loss_keeps_checkpoint(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -605,7 +580,7 @@ def test_non_finite_loss_keeps_checkpoint(data: Dataset, tmp_path: Path, monkeyp
     with refuses(RunError, "step 5", "1e+32, 2e+32", *items) as caught:
         train(make_model(), data, None, replace(RECIPE, clip_norm=0.0), out=tmp_path / "run")
     assert "\n" not in str(caught.value)
-    assert_is_the_checkpoint_of_the_first_epoch(tmp_path / "run" / "state")
+    assert_is_the_checkpoint_of_the_first_epoch(tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert len(on_disk(tmp_path / "run")) == STEPS + 1, "no number that JSON can't hold is logged"
 
@@ -623,7 +598,7 @@ def test_overflowed_weights_not_saved(data: Dataset, tmp_path: Path, monkeypatch
     monkeypatch.setattr(torch.optim.AdamW, "step", overflow)
     with refuses(RunError, "step 6", tmp_path / "state"):
         train(make_model(), data, None, RECIPE, out=tmp_path)
-    assert_is_the_checkpoint_of_the_first_epoch(tmp_path / "state")
+    assert_is_the_checkpoint_of_the_first_epoch(tmp_path)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -653,7 +628,7 @@ def test_unreadable_validation_item_costs_no_epoch(data: Dataset, val: Dataset, 
     late = replace(val, items=(*val.items, Item(path, "red")))
     with refuses(MediaError, path):
         train(make_model(), data, late, SHORT, out=tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "state" / "last.json").read_text())["epoch"] == 1
+    assert counts_of(tmp_path / "run")["epoch"] == 1
     shutil.copy(val.items[0].path, path)
     train(make_model(), data, late, SHORT, out=tmp_path / "run", resume=True)
     train(make_model(), data, late, SHORT, out=tmp_path / "whole")

@@ -142,7 +142,7 @@ def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = boo
     Raises:
         RunError: the file is missing, damaged, of another model or type, or holds NaN or inf.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         weights = {key: file.get_tensor(key) for key in filter(keep, file.keys())}
         if problem := misfit(model, weights):
             raise RunError(f"{path}: {problem} of the run: restore the file from a copy or train again")
@@ -155,12 +155,12 @@ def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = boo
 
 def saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of each tensor in a safetensors file, by name; raise RunError if it is missing or damaged."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[Any]:
     """Open a safetensors file; raise RunError if it is missing or damaged."""
     if not path.is_file():
         raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with `resume`)")

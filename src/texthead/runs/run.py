@@ -6,7 +6,7 @@ classes.json       one entry per class: label, name, prompt; the tree, if any: t
 split.json         training and held-out files
 metrics.jsonl      one line per optimiser step and per validation
 model.safetensors  all weights, including the head's rows
-state/             checkpoints to resume from
+state/             the checkpoint to resume from
 encoder/           imported runs only: image and text towers of the checkpoint, in open_clip's format
 scores.json        final scores of `texthead train`, with baselines
 calibration.json   temperature, threshold and prediction sets of `texthead calibrate`

@@ -63,8 +63,7 @@ def train(
     If `torch.distributed` has a process group, each process takes its share of every batch, and the weights equal
     those of a run on one process except for the last bits (but processes draw their own dropout, and batch norms that
     are not frozen see their own share; the statistics of the first process are kept). The first process writes the
-    folder, but every process writes its part of checkpoints, so all need access to the folder. An error in one process
-    stops all.
+    folder; to resume, all read it. An error in one process stops all.
 
     Args:
         val_set: scored after every epoch; not used to select anything.
