@@ -38,7 +38,6 @@ from texthead.encoders.transformers_model import (
     traced,
     without_text,
 )
-from texthead.encoders.weights import sized_as
 from texthead.errors import EncoderError, line_of
 from texthead.recipes import MOST_SIDE
 
@@ -143,8 +142,7 @@ def _spec(source: str, folder: Path) -> VisualSpec:
     # Most video towers have the number of frames that they were trained on.
     frames = int(getattr(vision, "num_frames", 0) or getattr(vision, "frames_per_clip", 0) or 0)
     try:
-        with sized_as(None, source):
-            model = empty(config)
+        model = empty(config)
         takes_clips = frames > 1 or (takes_videos(model) and not embeds_sequences(config))
         processor = _processor(folder, source, takes_clips)
         if takes_clips:

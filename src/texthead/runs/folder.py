@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from texthead.data.protocol import Pixels
 from texthead.encoders.lazy import state_of
-from texthead.encoders.weights import misfit, sized_as
+from texthead.encoders.weights import misfit
 from texthead.errors import RunError, without_password
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
 from texthead.models.head_table import as_head, head_json, head_of_json
@@ -153,12 +153,6 @@ def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = boo
         model.load_state_dict(weights)
 
 
-def saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor in a safetensors file, by name; raise RunError if it is missing or damaged."""
-    with opened(path) as file:
-        return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-
-
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """Open a safetensors file; raise RunError if it is missing or damaged."""
@@ -171,17 +165,10 @@ def opened(path: Path) -> Iterator[Any]:
         raise RunError(f"{path}: cannot be read ({error}); restore it from a copy or train again") from None
 
 
-def empty_head(about: dict, classes: dict, dim: int, shapes: Mapping[str, tuple[int, ...]]) -> Head:
-    """Build the head that `recipe.json` describes, without its weights; it may be about as large as `shapes` together.
-
-    Raises:
-        RunError: as `head_of_json`.
-        EncoderError: the head is much larger than the saved tensors.
-    """
+def empty_head(about: dict, classes: dict, dim: int) -> Head:
+    """Build the head that `recipe.json` describes, without its weights; raise RunError as `head_of_json`."""
     names = [entry["label"] for entry in classes["classes"]]
     prompts = [entry["prompt"] for entry in classes["classes"]]
-    with sized_as(shapes.values(), f"head {about['type']!r}"):
-        head_of_json(about, names, dim=dim)
     return head_of_json(about, names, dim=dim, prompts=None if None in prompts else prompts)
 
 

@@ -28,7 +28,6 @@ from texthead.encoders.encoder import Encoder, build_visual
 from texthead.encoders.lazy import SMALL, LazyVisual, known_digest, note_digest, weights_digest
 from texthead.encoders.load import keeps_graph, load_encoder
 from texthead.encoders.spec import VisualSpec
-from texthead.encoders.weights import sized_as
 from texthead.errors import DataError, RunError, TextheadError, check_types, line_of, listed
 from texthead.evaluation.calibration import Calibration
 from texthead.features.engine import StoredGraph
@@ -47,7 +46,6 @@ from texthead.runs.folder import (
     empty_head,
     load_weights,
     rows_digest,
-    saved_shapes,
     saved_split,
 )
 from texthead.runs.hub import check_own, display_name, local_run
@@ -368,16 +366,13 @@ def _model(
 ) -> Recognizer:
     """Load the model of a run; if a graph of its encoder is saved, the network is not built until needed."""
     weights = folder / WEIGHTS
-    shapes = saved_shapes(weights)
     digest = known_digest(_files(folder))
     if digest is not None and StoredGraph.of(digest, pixels.size).graph.is_file():
         visual = LazyVisual(spec, partial(_network, weights, spec), digest, weights)
     else:
-        with sized_as(shapes.values(), str(folder / "recipe.json")):
-            make_temporal(about["temporal"], build_visual(spec))
         visual = build_visual(spec)
     with in_file(folder / "recipe.json"):
-        head = empty_head(about["head"], classes, spec.dim, shapes)
+        head = empty_head(about["head"], classes, spec.dim)
     model = Recognizer(visual, make_temporal(about["temporal"], visual), head)
     if isinstance(visual, LazyVisual):
         rest = nn.ModuleDict({"temporal": model.temporal, "head": model.head})
