@@ -64,8 +64,7 @@ from .prediction.run_report import report_run as report_run
 from .recipes import Recipe as Recipe
 from .runs.run import load_run as load_run
 from .runs.run import save_calibration as save_calibration
-from .training.execution import Execution as Execution
-from .training.execution import RunInfo as RunInfo
+from .training.start import RunInfo as RunInfo
 from .training.train import train as train
 from .transfer.comparison import compare as compare
 from .transfer.run_training import RunOptions as RunOptions

@@ -23,7 +23,6 @@ from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features import Reading, frame_features
 from texthead.parallel.progress import Reporter
-from texthead.training.execution import Execution
 from texthead.training.train import train
 from training_runs import RECIPE, assert_same_weights, free_port, make_model, on_disk, timeless
 
@@ -41,13 +40,12 @@ def unfinished(out: Path) -> set[Path]:
 def test_repeatedly_killed_run_matches_uninterrupted(data: Dataset, tmp_path: Path, saving: bool) -> None:
     """Kill it ten times at random moments: creating the folder, in a step, or writing a checkpoint."""
     recipe, out = replace(RECIPE, epochs=8), tmp_path / "run"
-    every = Execution(checkpoint_every=1)
-    expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole", execution=every)
+    expected = train(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole", checkpoint_every=1)
     rng = random.Random(f"moments {saving}")
 
     def go_on() -> list[dict]:
         begun = (out / "recipe.json").is_file()
-        return train(make_model(dropout=0.4), data, None, recipe, out=out, resume=begun, execution=every)
+        return train(make_model(dropout=0.4), data, None, recipe, out=out, resume=begun, checkpoint_every=1)
 
     def wait(process: multiprocessing.process.BaseProcess, before: set[str]) -> None:
         """Wait for a random time, or until at most 10 ms after the next checkpoint starts."""
@@ -85,7 +83,7 @@ def calls(
     """Return the calls that read data with two workers."""
     model, paths, first = make_model(dropout=0.4), [item.path for item in data.items], partial(evenly, most=1)
     recipe = replace(RECIPE, epochs=3)
-    training = {"execution": Execution(2), "reporter": reporter, "resume": resume}
+    training = {"reading": READING, "reporter": reporter, "resume": resume}
     return {
         "train": lambda: train(model, data, None, recipe, out=out, **training),
         "score": lambda: evaluate(model, data, PROTOCOL, READING, reporter=reporter),

@@ -24,7 +24,6 @@ from texthead.models import MeanPool, Recognizer, text_rows
 from texthead.models.heads import FrozenHead, LinearHead
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
-from texthead.training.execution import Execution
 from texthead.training.optimizer import parameter_groups
 from texthead.training.train import train
 from training_runs import Stop, assert_close, assert_same_weights, counts_of, losses, stop_after
@@ -338,7 +337,7 @@ def test_online_text_resumes_with_other_process_count(two: Two, source: str, dat
     recipe, settings = replace(RECIPE, epochs=2, warmup=0.5), {"gather": True}
     expected, tuned = ranked.trained_matching(source, data, None, recipe, tmp_path / "one", True, settings)
     args = (source, data, None, recipe, tmp_path / "run", True, settings)
-    two(ranked.stopped, 5, ranked.trained_matching, *args, {"execution": Execution(checkpoint_every=2)})
+    two(ranked.stopped, 5, ranked.trained_matching, *args, {"checkpoint_every": 2})
     assert counts_of(tmp_path / "run")["step"] == 4
     result, own = ranked.trained_matching(*args, {"resume": True})
     assert losses(result) == pytest.approx(losses(expected), abs=1e-9)

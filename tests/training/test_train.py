@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+import texthead as th
 from installed import Install
 from made import PIXELS, SPEC, held_by_another, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
@@ -41,7 +42,7 @@ from texthead.parallel.progress import Reporter
 from texthead.recipes import ClassShares, Recipe, paper
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.run import load_run
-from texthead.training import Execution, RunInfo
+from texthead.training import RunInfo
 from texthead.training import optimizer as optimizing
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import ParallelModel, Trained, precision_on, set_training
@@ -265,7 +266,7 @@ def uncut(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_losses_do_not_depend_on_the_number_of_workers(data: Dataset, uncut: Path, tmp_path: Path) -> None:
     torch.manual_seed(2)  # earlier draws in the process don't matter either
-    train_short(data, tmp_path / "workers", execution=Execution(2))
+    train_short(data, tmp_path / "workers", reading=Reading(2))
     assert_same_run(tmp_path / "workers", uncut)
     other = losses(train_short(data, tmp_path / "seed", seed=4))
     assert len({*losses(on_disk(uncut)), *other}) == 4 * STEPS, "another seed is another run"
@@ -305,10 +306,10 @@ def test_resumed_run_matches_bitwise(
 ) -> None:
     recipe, uncut, weights = whole
     monkeypatch.setattr(
-        "texthead.training.execution.CHECKPOINT_SECONDS", 0
+        "texthead.training.checkpoints.CHECKPOINT_SECONDS", 0
     )  # saves a checkpoint every epoch on features too
     with pytest.raises(Stop):  # in the third step of the second epoch
-        options = {"reporter": stop_after(20), "execution": Execution(checkpoint_every=every)}
+        options = {"reporter": stop_after(20), "checkpoint_every": every}
         train(make_free_model(), data, val, recipe, out=tmp_path, **options)
     assert not (tmp_path / "model.safetensors").exists()
     assert len(losses(on_disk(tmp_path))) == 2 * STEPS
@@ -317,8 +318,8 @@ def test_resumed_run_matches_bitwise(
     model, seen, drawn, lines, draw_all = make_free_model(), [], [], [], EpochBatches.__iter__
     monkeypatch.setattr(EpochBatches, "__iter__", lambda self: (drawn.append(b) or b for b in draw_all(self)))
     reporter = Reporter(say=lines.append).counting(lambda *done: seen.append(done), "train")
-    execution = Execution(0 if every else 1)
-    records = train(model, data, val, recipe, out=tmp_path, resume=True, execution=execution, reporter=reporter)
+    reading = Reading(0 if every else 1)
+    records = train(model, data, val, recipe, out=tmp_path, resume=True, reading=reading, reporter=reporter)
     done = 4 if every else 0  # items of the second epoch at the last checkpoint
     ends = [4, 8, 10] if recipe.accumulate == 1 else [2, 4, 6, 8, 10]
     assert seen == [(10 * epoch + end, 30) for epoch in (1, 2) for end in ends if 10 * epoch + end > 10 + done]
@@ -334,7 +335,7 @@ def test_resumed_run_matches_bitwise(
 
 @pytest.mark.parametrize("every", [0, 1, 3, 100])
 def test_checkpoints_change_nothing(data: Dataset, uncut: Path, tmp_path: Path, every: int) -> None:
-    train_short(data, tmp_path, execution=Execution(checkpoint_every=every))
+    train_short(data, tmp_path, checkpoint_every=every)
     assert_same_run(tmp_path, uncut)
     assert (tmp_path / "state" / "last.safetensors").exists() == (every > 0)
 
@@ -611,9 +612,7 @@ def test_an_unreadable_item_is_an_error_with_its_path(
     recipe = replace(RECIPE, tune="none" if frozen else "all")
     path, message = None, ""
     try:
-        train(
-            make_model(), replace(data, items=items), None, recipe, out=tmp_path / "run", execution=Execution(workers)
-        )
+        train(make_model(), replace(data, items=items), None, recipe, out=tmp_path / "run", reading=Reading(workers))
     except MediaError as error:
         # Not pytest.raises, which keeps the frames: the workers would live on and shut down slowly.
         path, message = error.path, str(error)
@@ -647,8 +646,8 @@ def test_untrainable_models_refused_before_run(data: Dataset, tmp_path: Path) ->
     odd = replace(data, items=(*data.items, Item(data.items[0].path.parent / "20.mp4", "violet")))
     for name in ("train_set", "val_set"):
         refuse(DataError, "violet", 2, **{name: odd})
-    with refuses(RunError, "checkpoint_every", -1):
-        Execution(checkpoint_every=-1)
+    with refuses(DataError, "checkpoint_every", -1):
+        th.train(make_model(), data, None, RECIPE, out=tmp_path / "run", checkpoint_every=-1)
     for scale in (None, "learned"):  # a logit scale alone changes no prediction
         recipe = replace(RECIPE, tune="none", scale=scale, temporal="mean")
         refuse(RunError, "temporal", model=make_model(temporal=MeanPool()), recipe=recipe)
@@ -714,23 +713,23 @@ def test_features_for_a_frozen_encoder_are_kept(
     recipe = replace(RECIPE, epochs=2, tune="none")
     cache = tmp_path / "cache"
     plain = train(make_model(), data, val, recipe, out=tmp_path / "plain")
-    first = train(make_model(), data, val, recipe, out=tmp_path / "first", execution=Execution(cache=cache))
+    first = train(make_model(), data, val, recipe, out=tmp_path / "first", reading=Reading(cache=cache))
     monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was opened"))
-    again = train(make_model(), data, val, recipe, out=tmp_path / "again", execution=Execution(cache=cache))
+    again = train(make_model(), data, val, recipe, out=tmp_path / "again", reading=Reading(cache=cache))
     assert timeless(again) == timeless(first)
     assert losses(first) == pytest.approx(losses(plain), abs=1e-4)
 
 
 def test_run_on_features_records_engine(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, out = replace(RECIPE, epochs=2, tune="none"), tmp_path / "run"
-    train(make_model(), data, None, recipe, out=out, execution=Execution(engine="onnxruntime"))
+    train(make_model(), data, None, recipe, out=out, reading=Reading(engine="onnxruntime"))
     about = json.loads((out / "recipe.json").read_text())
     assert about["engine"] == "onnxruntime"
     engines = []
     monkeypatch.setattr(training, "feature_clips", lambda *given: engines.append(given[-2].engine) or 1 / 0)
     for engine in ("auto", "eager"):
         with pytest.raises(ZeroDivisionError):
-            train(make_model(), data, None, recipe, out=out, resume=True, execution=Execution(engine=engine))
+            train(make_model(), data, None, recipe, out=out, resume=True, reading=Reading(engine=engine))
     assert engines == ["onnxruntime", "eager"]
     assert json.loads((out / "recipe.json").read_text()) == about
 
@@ -833,6 +832,6 @@ def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch:
             recipe,
             out=tmp_path / "run",
             objective=Matching() if kind == "matching" else None,
-            execution=Execution(checkpoint_every=0),
+            checkpoint_every=0,
         )
     assert len(passes) == 2 * READ_EVERY

@@ -142,7 +142,6 @@ class Train:
             check_extra("lora", "--tune lora")
 
     def __call__(self) -> None:
-        from texthead.training.execution import Execution
         from texthead.transfer.run_training import train_run
 
         options = self._options()
@@ -154,7 +153,7 @@ class Train:
             self.out,
             options,
             self.files.reading(dataset.paths, True),
-            Execution(self.files.processes()),
+            workers=self.files.processes(),
             resume=self.resume,
             command=self.run_options,
             reporter=replace(console.reporter, event=self._say),

@@ -80,17 +80,6 @@ class Visual(nn.Module):
         return frames.contiguous(memory_format=torch.channels_last) if self.spec.channels_last else frames
 
 
-def as_visual(module: nn.Module) -> Visual:
-    """Return the module if it is a Visual.
-
-    Raises:
-        EncoderError: it is another module, whose input size and normalisation are unknown.
-    """
-    if not isinstance(module, Visual):
-        raise EncoderError(f"visual encoder is a {type(module).__name__}: wrap it as Visual(net, spec)")
-    return module
-
-
 def clip_features(
     visual: Visual, clips: Shaped[Tensor, "batch frames 3 height width"]
 ) -> Float[Tensor, "batch tokens dim"]:

@@ -19,7 +19,7 @@ from texthead.encoders.lazy import state_of
 from texthead.encoders.weights import misfit
 from texthead.errors import RunError, without_password
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
-from texthead.models.head_table import as_head, head_json, head_of_json
+from texthead.models.head_table import as_head, head_json
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import as_temporal
@@ -163,13 +163,6 @@ def opened(path: Path) -> Iterator[Any]:
             yield file
     except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
         raise RunError(f"{path}: cannot be read ({error}); restore it from a copy or train again") from None
-
-
-def empty_head(about: dict, classes: dict, dim: int) -> Head:
-    """Build the head that `recipe.json` describes, without its weights; raise RunError as `head_of_json`."""
-    names = [entry["label"] for entry in classes["classes"]]
-    prompts = [entry["prompt"] for entry in classes["classes"]]
-    return head_of_json(about, names, dim=dim, prompts=None if None in prompts else prompts)
 
 
 def check_resumable(folder: Path) -> None:

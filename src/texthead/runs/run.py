@@ -28,12 +28,12 @@ from texthead.encoders.encoder import Encoder, build_visual
 from texthead.encoders.lazy import SMALL, LazyVisual, known_digest, note_digest, weights_digest
 from texthead.encoders.load import keeps_graph, load_encoder
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import DataError, RunError, TextheadError, check_types, line_of, listed
+from texthead.errors import DataError, RunError, TextheadError, line_of, listed
 from texthead.evaluation.calibration import Calibration
 from texthead.features.engine import StoredGraph
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
 from texthead.media.paths import MediaPath, Span, spans_by_file
-from texthead.models.head_table import as_head
+from texthead.models.head_table import as_head, head_of_json
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import make_temporal
@@ -43,7 +43,6 @@ from texthead.runs.folder import (
     ENCODER,
     RUN_FORMAT,
     check_resumable,
-    empty_head,
     load_weights,
     rows_digest,
     saved_split,
@@ -371,8 +370,9 @@ def _model(
         visual = LazyVisual(spec, partial(_network, weights, spec), digest, weights)
     else:
         visual = build_visual(spec)
+    names, prompts = ([entry[key] for entry in classes["classes"]] for key in ("label", "prompt"))
     with in_file(folder / "recipe.json"):
-        head = empty_head(about["head"], classes, spec.dim)
+        head = head_of_json(about["head"], names, dim=spec.dim, prompts=None if None in prompts else prompts)
     model = Recognizer(visual, make_temporal(about["temporal"], visual), head)
     if isinstance(visual, LazyVisual):
         rest = nn.ModuleDict({"temporal": model.temporal, "head": model.head})
@@ -442,7 +442,6 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
     try:
         with in_file(folder / "recipe.json"):
             spec, recipe = VisualSpec.from_json(about["encoder"]), Recipe.from_json(about["recipe"])
-            check_types(Pixels, about["pixels"])
             pixels = Pixels(**about["pixels"])
             check_clip_size(recipe.frames, pixels.size, pixels.resize)
         # Runs can be moved.

@@ -7,7 +7,6 @@ from .class_names import mirrored_names as mirrored_names
 from .class_names import read_names as read_names
 from .class_names import typed_names as typed_names
 from .class_tree import ClassTree as ClassTree
-from .prompts import check_template_fills as check_template_fills
 from .prompts import class_prompts as class_prompts
 from .prompts import fill_templates as fill_templates
 from .prompts import flat as flat

@@ -1,5 +1,6 @@
 """Write and load the checkpoint that a run resumes from: one safetensors file."""
 
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -9,10 +10,33 @@ from torch import Tensor, nn
 
 from texthead.errors import RunError
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing
-from texthead.parallel.distributed import rank, ranks, same_as_first, together
+from texthead.parallel.distributed import gather_list, rank, ranks, same_as_first, together
 from texthead.runs.folder import check_resumable, load_weights, opened
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.saved import is_run
+
+# Seconds between checkpoints of a run on cached features: the most work that a stop can lose.
+CHECKPOINT_SECONDS = 60
+
+
+def is_due(every: int | None, step: int, steps_per_epoch: int, saved: float, *, frozen: bool, last: bool) -> bool:
+    """Return whether to write a checkpoint after a step.
+
+    Args:
+        every: `checkpoint_every` of `train`.
+        saved: the monotonic time of the last checkpoint.
+        frozen: whether the encoder is frozen.
+        last: whether the step is the last one.
+    """
+    if every == 0:
+        return False
+    if last:
+        return True
+    due = step % (every or steps_per_epoch) == 0
+    if every or not frozen:
+        return due
+    # All processes must agree, so they use the clock of the first.
+    return due and any(gather_list([time.monotonic() - saved >= CHECKPOINT_SECONDS] if rank() == 0 else [False]))
 
 
 def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -> dict | None:
