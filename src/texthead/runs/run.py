@@ -28,7 +28,7 @@ from texthead.encoders.encoder import Encoder, build_visual
 from texthead.encoders.lazy import SMALL, LazyVisual, known_digest, note_digest, weights_digest
 from texthead.encoders.load import keeps_graph, load_encoder
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import DataError, RunError, TextheadError, line_of, listed
+from texthead.errors import DataError, RunError, TextheadError, check_types, line_of, listed
 from texthead.evaluation.calibration import Calibration
 from texthead.features.engine import StoredGraph
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
@@ -442,6 +442,7 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
     try:
         with in_file(folder / "recipe.json"):
             spec, recipe = VisualSpec.from_json(about["encoder"]), Recipe.from_json(about["recipe"])
+            check_types(Pixels, about["pixels"])
             pixels = Pixels(**about["pixels"])
             check_clip_size(recipe.frames, pixels.size, pixels.resize)
         # Runs can be moved.
