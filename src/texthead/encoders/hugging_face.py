@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from texthead.downloads import faults
-from texthead.encoders.encoder import Encoder, Text, Visual
+from texthead.encoders.encoder import Encoder, Text, Visual, check_lengths
 from texthead.encoders.figures import published_figures
 from texthead.encoders.spec import Grid, VisualSpec
 from texthead.encoders.transformers_model import (
@@ -278,9 +278,7 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
 
     def tokenize(prompts: Sequence[str]) -> Any:
         texts = [clean(prompt) for prompt in prompts]
-        for prompt, tokens in zip(prompts, tokenizer(texts)["input_ids"], strict=True):
-            if len(tokens) > limit:
-                raise EncoderError(f"prompt {prompt[:40]!r}... has {len(tokens)} tokens > {limit}: shorten it")
+        check_lengths(prompts, map(len, tokenizer(texts)["input_ids"]), limit)
         return tokenizer(texts, **padding, return_tensors="pt")
 
     def encode(tokens: Any) -> Tensor:

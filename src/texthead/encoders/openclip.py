@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from texthead.downloads import check_url, faults
-from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
+from texthead.encoders.encoder import Encoder, Text, Visual, build_visual, check_lengths
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.timm_visual import check_architecture
 from texthead.encoders.weights import clip_tensors, fill, read_tensors
@@ -338,11 +338,9 @@ def _load_text(published: Published) -> Text:
 
     def tokenize(prompts: Sequence[str]) -> Tensor:
         padding = tokenizer([""], context_length=4 * limit)[0, -1]
-        for prompt in prompts:
-            # The tokenizer truncates silently at its limit, so count with a larger one.
-            used = int((tokenizer([prompt], context_length=4 * limit)[0] != padding).nonzero().max()) + 1
-            if used > limit:
-                raise EncoderError(f"prompt {prompt[:40]!r}... has {used} tokens > {limit}: shorten it")
+        # The tokenizer truncates silently at its limit, so count with a larger one.
+        counted = (tokenizer([prompt], context_length=4 * limit)[0] != padding for prompt in prompts)
+        check_lengths(prompts, (int(used.nonzero().max()) + 1 for used in counted), limit)
         return tokenizer(list(prompts))
 
     inner = net.text if custom else net
