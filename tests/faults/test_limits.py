@@ -16,6 +16,7 @@ from lost import names, read_or_end
 from made import taken, write_small_run, write_video
 from media_files import heic
 from messages import refuses
+from run_folders import changed
 from texthead import files
 from texthead.apps.doctor.facts import read_facts
 from texthead.data import Dataset, Item, Pixels, Protocol, read_dataset
@@ -25,6 +26,7 @@ from texthead.files import read_json
 from texthead.media import MediaPath, limits
 from texthead.media.limits import max_pixels
 from texthead.parallel.loaders import read_each
+from texthead.runs.run import load_run
 
 CLAIMS = [name for name in CRAFTED if name.startswith("claims")]
 
@@ -159,3 +161,13 @@ def test_texts_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "b.csv").write_text("path,label\n" + "".join(f"{number}.png,a\n" for number in range(20)))
     with pytest.raises(TextheadError, match="10 lines"):
         read_dataset(tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize("key", ["dim", "width", "layers", "max_frames"])
+def test_a_run_whose_network_is_larger_than_its_weights(tmp_path: Path, key: str) -> None:
+    run = write_small_run(tmp_path / "run")
+    temporal = {"kind": "transformer", "dim": 256, "layers": 2, key: 10**9 if key == "layers" else 2**30}
+    changed(run, "recipe.json", lambda about: about.update(temporal=temporal))
+    message, grown = taken(lambda: load_run(run))
+    assert message.startswith(("RunError", "EncoderError")), message
+    assert grown < 150 * 2**20
