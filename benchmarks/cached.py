@@ -57,7 +57,7 @@ class Experiment:
             model = self.model()
             with tempfile.TemporaryDirectory() as out:
                 if task == TRAINED:
-                    th.fine_tune(model, self.train_set, None, self.recipe, out=out, execution=th.Execution(cache=cache))
+                    th.fine_tune(model, self.train_set, None, self.recipe, out=out, reading=th.Reading(cache=cache))
                 scored = th.evaluate(
                     model, self.test_set, th.Protocol(self.recipe.frames, self.pixels), th.Reading(cache=cache)
                 )

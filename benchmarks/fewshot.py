@@ -62,7 +62,7 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
         head = make_head(kind, inputs)
         model = th.Recognizer(encoder.visual, MeanPool(), head)
         with tempfile.TemporaryDirectory() as folder:
-            th.fine_tune(model, train_set, None, head_recipe, out=folder, execution=th.Execution(workers=1))
+            th.fine_tune(model, train_set, None, head_recipe, out=folder, reading=th.Reading(workers=1))
         rows[title] = th.evaluate(model, test, protocol, th.Reading(workers=1)).top1
     return rows
 

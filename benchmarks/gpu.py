@@ -163,9 +163,9 @@ def trained(model: th.Recognizer, recipe: th.Recipe, folders: list[Path], worker
         return clip, clips.targets[key[1]], key[1]
 
     patched = nullcontext() if workers else mock.patch.object(TrainClips, "__getitem__", read)
-    execution = th.Execution(workers=workers, checkpoint_every=0)
+    reading = th.Reading(workers=workers)
     with tempfile.TemporaryDirectory() as out, patched:
-        th.fine_tune(model, data, None, recipe, out=out, execution=execution)
+        th.fine_tune(model, data, None, recipe, out=out, reading=reading, checkpoint_every=0)
     hook.remove()
     return seconds(marks, first)
 

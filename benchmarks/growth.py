@@ -79,7 +79,7 @@ def experiment(folder: Path) -> tuple[Cost, float]:
     model = th.Recognizer(visual, MeanPool(), th.LinearHead(visual.spec.dim, names=data.classes))
     with tempfile.TemporaryDirectory() as name:
         cache = Path(name) / "kept"
-        th.fine_tune(model, data, None, recipe, out=Path(name) / "run", execution=th.Execution(cache=cache))
+        th.fine_tune(model, data, None, recipe, out=Path(name) / "run", reading=th.Reading(cache=cache))
         th.evaluate(model, data, th.Protocol(1, pixels), th.Reading(cache=cache))
     return since(start), own_peak_mb()
 

@@ -82,7 +82,7 @@ Rates = dict[str, float]
 def tree_of(name: str) -> ClassTree:
     """Return the tree of a set."""
     pairs = [(label, above) for above, labels in TREES[name].items() for label in labels.split(", ")]
-    return ClassTree.of_parents(pairs)
+    return ClassTree({label: tuple(above.split("/")) for label, above in pairs})
 
 
 def percent(values: Tensor) -> float:

@@ -259,7 +259,8 @@ def train(bench: Bench, model: th.Recognizer, watch: "Watch | None" = None) -> l
             out=Path(folder) / "run",
             objective=objective,
             # The run folder is temporary and never resumed.
-            execution=th.Execution(cache=bench.cache, checkpoint_every=0),
+            reading=th.Reading(cache=bench.cache),
+            checkpoint_every=0,
             reporter=th.Reporter().counting(watch, "train") if watch else th.Reporter(),
         )
 

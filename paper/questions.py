@@ -182,8 +182,8 @@ def stand_in(row: Row, runtime: Runtime) -> Path:
         bench = replace(bench, train=train, features=features, targets=train.labelling.targets(known))
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-            made, execution = Path(folder) / out.name, th.Execution(cache=bench.cache, checkpoint_every=0)
-            th.fine_tune(bench.model(), bench.train, None, bench.recipe, out=made, execution=execution)
+            made, reading = Path(folder) / out.name, th.Reading(cache=bench.cache)
+            th.fine_tune(bench.model(), bench.train, None, bench.recipe, out=made, reading=reading, checkpoint_every=0)
             made.replace(out)
     return out
 

@@ -35,7 +35,6 @@ from texthead.parallel.distributed import (
 )
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
-from texthead.training.execution import Execution
 from texthead.training.inputs import feature_clips
 from texthead.training.optimizer import begin_step
 from texthead.training.step import Trained
@@ -140,7 +139,7 @@ def trained_on_grids(
         torch.manual_seed(1)
         temporal = AttentivePool(visual.spec.dim, 16)
     model = Recognizer(visual, temporal, FrozenHead(noise(2, visual.spec.dim), names=("red", "blue"), scale=10.0))
-    records = fine_tune(model, data, None, recipe, out=out, execution=Execution(cache=cache))
+    records = fine_tune(model, data, None, recipe, out=out, reading=Reading(cache=cache))
     clips = feature_clips(model, data, recipe, visual.spec.pixels(), Reading(cache=cache))
     return [record["loss"] for record in records], type(clips.bank[-1]).__name__
 

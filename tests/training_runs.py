@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from made import SMALL, SPEC, noise, tiny_visual
@@ -55,6 +56,12 @@ def timeless(records: list[dict]) -> list[dict]:
 
 def on_disk(out: Path) -> list[dict]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def counts_of(out: Path) -> dict[str, int]:
+    """Return the counts of a run's checkpoint."""
+    with safe_open(out / "state" / "last.safetensors", "pt") as file:
+        return {key: int(value) for key, value in file.metadata().items()}
 
 
 def assert_same_weights(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:

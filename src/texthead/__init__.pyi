@@ -55,7 +55,6 @@ from .prediction.run_calibration import calibrate_run as calibrate_run
 from .prediction.run_report import report_run as report_run
 from .recipes import Recipe as Recipe
 from .runs.run import load_run as load_run
-from .training.execution import Execution as Execution
 from .training.train import fine_tune as fine_tune
 from .transfer.comparison import compare as compare
 from .transfer.run_training import RunOptions as RunOptions

@@ -338,31 +338,24 @@ def test_odd_files_and_folders_beside_classes_are_noted(tmp_path):
 # ---- trees
 
 
-def labelled(folder: Path, labels: dict[str, str], column: str = "note") -> Path:
-    """Write a CSV of images of these labels, with another column."""
-    rows = [f"{index}.png,{label},{more}" for index, (label, more) in enumerate(labels.items())]
-    return write_manifest(folder, "\n".join([f"path,label,{column}", *rows]), "items.csv")
+def labelled(folder: Path, *labels: str) -> Path:
+    """Write a CSV of images of these labels."""
+    rows = [f"{index}.png,{label}" for index, label in enumerate(labels)]
+    return write_manifest(folder, "\n".join(["path,label", *rows]), "items.csv")
 
 
-def test_labels_and_parents_make_a_tree_with_a_note(tmp_path: Path):
-    data = read_dataset(labelled(tmp_path, {"animal/dog": "", "animal/cat": "", "kite": ""}))
+def test_labels_make_a_tree_with_a_note(tmp_path: Path):
+    data = read_dataset(labelled(tmp_path, "animal/dog", "animal/cat", "kite"))
     assert data.tree
     assert data.tree.above == {"animal/dog": ("animal",), "animal/cat": ("animal",), "kite": ()}
     assert data.notes[-1] == "the 3 classes form a tree with 1 broader name (animal); not in it: kite"
-    data = read_dataset(labelled(tmp_path, {"dog": "animal", "cat": "animal", "kite": ""}, "parent"))
-    assert data.tree
-    assert data.tree.above == {"cat": ("animal",), "dog": ("animal",), "kite": ()}
-    data = read_dataset(labelled(tmp_path, {"TV/monitor": "", "kite": ""}))
+    data = read_dataset(labelled(tmp_path, "TV/monitor", "kite"))
     assert data.tree is None
     assert not data.notes
-    # A column `parent` that is no tree is only noted.
-    data = read_dataset(labelled(tmp_path, {"dog": "animal", "cat": "dog"}, "parent"))
-    assert data.tree is None
-    assert "'dog' is a class and a name above classes" in data.notes[-1]
 
 
 def test_a_file_is_the_tree_of_the_labels(tmp_path: Path):
-    path, tree = labelled(tmp_path, {"dog": "", "cat": "", "kite": ""}), tmp_path / "tree.yaml"
+    path, tree = labelled(tmp_path, "dog", "cat", "kite"), tmp_path / "tree.yaml"
     tree.write_text("animal: [dog, cat, bird]")
     data = read_dataset(path, tree=tree)
     assert data.tree

@@ -39,7 +39,6 @@ from texthead.parallel.progress import Reporter
 from texthead.prediction.predict import predict
 from texthead.recipes import Recipe, small
 from texthead.runs.run import load_run
-from texthead.training.execution import Execution
 from texthead.training.fit_recipe import adapt_recipe
 from texthead.training.inputs import feature_clips
 from texthead.training.train import fine_tune
@@ -166,7 +165,7 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     run_recipe = replace(recipe, tune="none", **changes)
     model = recognizer(visual, AttentivePool(32, 16))
     cache = tmp_path / "cache"
-    fine_tune(model, data, data, run_recipe, out=tmp_path / "run", execution=Execution(cache=cache))
+    fine_tune(model, data, data, run_recipe, out=tmp_path / "run", reading=Reading(cache=cache))
     assert load_run(tmp_path / "run").protocol.views == Views(origin="centre", stride=2)
     frames = replace(visual.spec, frames=1, stride=0)
     with refuses(RunError, "stride=3", "tune=none"):
@@ -189,7 +188,7 @@ def test_from_training_to_predictions(
     visual = Visual(load_encoder(encoder.source).visual.net, encoder.visual.spec)
     model = recognizer(visual, module)
     cache = tmp_path / "cache" if frozen else False
-    fine_tune(model, data, data, recipe, out=tmp_path / "run", execution=Execution(cache=cache))
+    fine_tune(model, data, data, recipe, out=tmp_path / "run", reading=Reading(cache=cache))
     run = load_run(tmp_path / "run")
     path = data.items[0].path
     (result,) = predict(run, [path])
@@ -410,8 +409,8 @@ def test_training_reads_grids_from_the_cache(
     for name, folder in (("memory", False), ("encoded", cache), ("cached", cache)):
         if name == "cached":
             monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was decoded again"))
-        model, execution = grid_model(visual), Execution(cache=folder)
-        records = fine_tune(model, data, None, recipe, out=tmp_path / name, execution=execution)
+        model, reading = grid_model(visual), Reading(cache=folder)
+        records = fine_tune(model, data, None, recipe, out=tmp_path / name, reading=reading)
         weights.append([[record["loss"] for record in records], *model.temporal.state_dict().values()])
     for losses, *tensors in weights[1:]:
         assert losses == weights[0][0]

@@ -1,7 +1,6 @@
-"""Untrusted transformers and open_clip folders: no file blocks, and no unbounded network is built."""
+"""Folders of transformers models: incomplete weights, odd sizes, indices and revisions."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ from safetensors.torch import load, load_file, save_file
 
 from made import write_clip_folder
 from messages import refuses
-from platforms import mkfifo, symlink
 from text_models import bert
 from texthead.encoders.figures import published_figures
 from texthead.encoders.hugging_face import known, location
@@ -17,8 +15,6 @@ from texthead.encoders.load import load_encoder, spec_of
 from texthead.encoders.text_only import sentences
 from texthead.encoders.transformers_model import folder_of
 from texthead.errors import EncoderError
-
-HIGH = 10_000_000
 
 
 @pytest.fixture
@@ -41,46 +37,6 @@ def change(file: Path, *keys: str, value: object) -> None:
     file.write_text(json.dumps(values))
 
 
-def device(path: Path) -> None:
-    symlink(path, "/dev/zero")
-
-
-def sparse(path: Path) -> None:
-    with path.open("wb") as file:
-        file.truncate(7 * 10**9)
-
-
-@pytest.mark.parametrize("put", [mkfifo, device, sparse])
-@pytest.mark.parametrize("name", ["config.json", "vocab.txt", "preprocessor_config.json", "model.safetensors"])
-def test_a_file_that_is_none_or_too_large(clip: Path, words: Path, put: Callable[[Path], None], name: str) -> None:
-    for folder, read in ((clip, lambda: load_encoder(f"hf:{clip}")), (words, lambda: sentences(words))):
-        (folder / name).unlink(missing_ok=True)
-        put(folder / name)
-        with refuses(EncoderError, folder if name == "model.safetensors" else folder / name):
-            read()
-
-
-@pytest.mark.parametrize("name", ["open_clip_config.json", "tokenizer.json", "open_clip_model.safetensors"])
-def test_a_pipe_in_a_folder_of_open_clip(tmp_path: Path, name: str) -> None:
-    mkfifo(tmp_path / name)
-    with refuses(EncoderError, tmp_path / name):
-        load_encoder(f"openclip:local-dir:{tmp_path}")
-
-
-@pytest.mark.parametrize(
-    "keys", [("num_labels",), ("vision_config", "num_hidden_layers"), ("text_config", "num_hidden_layers")]
-)
-@pytest.mark.parametrize("value", [HIGH, 100_000])
-def test_layers_and_labels_without_bounds(clip: Path, keys: tuple[str, ...], value: int) -> None:
-    """Also in `spec_of`, which needs no weights and does not build the text half."""
-    change(clip / "config.json", *keys, value=value)
-    refused = value == HIGH or keys != ("num_labels",)
-    for call in (load_encoder, spec_of):
-        if refused and (call is load_encoder or value == HIGH or keys[0] == "vision_config"):
-            with refuses(EncoderError, clip):
-                call(f"hf:{clip}")
-
-
 def test_a_text_encoder_with_more_layers_than_its_weights(words: Path) -> None:
     """Layers without weights are refused, not initialised at random; a missing pooler is fine."""
     weights = load((words / "model.safetensors").read_bytes())  # Windows replaces no mapped file.
@@ -88,10 +44,9 @@ def test_a_text_encoder_with_more_layers_than_its_weights(words: Path) -> None:
     assert len(kept) < len(weights)
     save_file(kept, words / "model.safetensors", {"format": "pt"})
     assert sentences(words)(["a cat"]).shape == (1, 16)
-    for value, part in ((3, "encoder.layer.2"), (100_000, "tensors"), (HIGH, str(HIGH))):
-        change(words / "config.json", "num_hidden_layers", value=value)
-        with refuses(EncoderError, words, part):
-            sentences(words)
+    change(words / "config.json", "num_hidden_layers", value=3)
+    with refuses(EncoderError, words, "encoder.layer.2"):
+        sentences(words)
 
 
 @pytest.mark.parametrize("side", [100_000, 2.5])

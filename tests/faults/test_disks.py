@@ -19,7 +19,7 @@ from texthead.features.cache import FeatureCache
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
 from texthead.training.train import fine_tune
-from training_runs import RECIPE, make_model, timeless
+from training_runs import RECIPE, counts_of, make_model, timeless
 
 
 @contextmanager
@@ -37,9 +37,10 @@ def test_checkpoints_on_a_full_disk(data: Dataset, tmp_path: Path) -> None:
     expected = fine_tune(make_model(), data, None, recipe, out=tmp_path / "whole")
     size = sum(path.stat().st_size for path in (tmp_path / "whole" / "state").rglob("*") if path.is_file())
     with disk_of(tmp_path / "disk", kilobytes=int(1.6 * size / 1024)) as disk:
-        with refuses(RunError, disk / "run" / "state" / "step-6", "No space left"):
+        with refuses(RunError, disk / "run" / "state" / "last.safetensors", "No space left"):
             fine_tune(make_model(), data, None, recipe, out=disk / "run")
-        assert sorted(path.name for path in (disk / "run" / "state").iterdir()) == ["last.json", "step-3"]
+        assert [path.name for path in (disk / "run" / "state").iterdir()] == ["last.safetensors"]
+        assert counts_of(disk / "run")["step"] == 3
         shutil.copytree(disk / "run", tmp_path / "larger")
     result = fine_tune(make_model(), data, None, recipe, out=tmp_path / "larger", resume=True)
     assert timeless(result) == timeless(expected)

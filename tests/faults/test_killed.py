@@ -1,6 +1,5 @@
 """kill -9: saved data stays, half-written data is never used, and no process waits for a dead one."""
 
-import json
 import multiprocessing
 import os
 import random
@@ -24,7 +23,6 @@ from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features import Reading, frame_features
 from texthead.parallel.progress import Reporter
-from texthead.training.execution import Execution
 from texthead.training.train import fine_tune
 from training_runs import RECIPE, assert_same_weights, free_port, make_model, on_disk, timeless
 
@@ -32,9 +30,9 @@ SECONDS = 60.0
 PROTOCOL, READING = Protocol(2, PIXELS), Reading(workers=2)
 
 
-def saves(out: Path) -> set[str]:
-    """Return the names of the checkpoint folders, complete or not."""
-    return {path.name for path in out.glob("state/step-*")}
+def unfinished(out: Path) -> set[Path]:
+    """Return the checkpoints that are being written, or were when their process was killed."""
+    return {*out.glob("state/.last.safetensors.*")}
 
 
 @pytest.mark.slow
@@ -42,27 +40,26 @@ def saves(out: Path) -> set[str]:
 def test_repeatedly_killed_run_matches_uninterrupted(data: Dataset, tmp_path: Path, saving: bool) -> None:
     """Kill it ten times at random moments: creating the folder, in a step, or writing a checkpoint."""
     recipe, out = replace(RECIPE, epochs=8), tmp_path / "run"
-    every = Execution(checkpoint_every=1)
-    expected = fine_tune(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole", execution=every)
+    expected = fine_tune(make_model(dropout=0.4), data, None, recipe, out=tmp_path / "whole", checkpoint_every=1)
     rng = random.Random(f"moments {saving}")
 
     def go_on() -> list[dict]:
         begun = (out / "recipe.json").is_file()
-        return fine_tune(make_model(dropout=0.4), data, None, recipe, out=out, resume=begun, execution=every)
+        return fine_tune(make_model(dropout=0.4), data, None, recipe, out=out, resume=begun, checkpoint_every=1)
 
     def wait(process: multiprocessing.process.BaseProcess, before: set[str]) -> None:
         """Wait for a random time, or until at most 10 ms after the next checkpoint starts."""
         if not saving:
             process.join(rng.uniform(0.01, 0.5))
             return
-        while process.is_alive() and saves(out) <= before:
+        while process.is_alive() and unfinished(out) <= before:
             time.sleep(0.0005)
         time.sleep(rng.uniform(0.0, 0.01))
 
-    killed = unfinished = 0
+    killed = halves = 0
     while killed < 10:
         process = multiprocessing.get_context("fork").Process(target=go_on)
-        before = saves(out)
+        before = unfinished(out)
         process.start()
         wait(process, before)
         process.kill()
@@ -73,12 +70,11 @@ def test_repeatedly_killed_run_matches_uninterrupted(data: Dataset, tmp_path: Pa
             out = tmp_path / f"run{killed}"
             continue
         killed += 1
-        pointer = out / "state" / "last.json"
-        whole = {f"step-{json.loads(pointer.read_text())['step']}"} if pointer.is_file() else set()
-        unfinished += bool(saves(out) - whole)
+        halves += bool(unfinished(out))
     assert timeless(go_on()) == timeless(expected) == timeless(on_disk(out))
     assert_same_weights(load_file(out / "model.safetensors"), load_file(tmp_path / "whole" / "model.safetensors"))
-    assert not saving or unfinished, "some kills left half a checkpoint"
+    assert not saving or halves, "some kills left half a checkpoint"
+    assert not unfinished(out)
 
 
 def calls(
@@ -87,7 +83,7 @@ def calls(
     """Return the calls that read data with two workers."""
     model, paths, first = make_model(dropout=0.4), [item.path for item in data.items], partial(evenly, most=1)
     recipe = replace(RECIPE, epochs=3)
-    training = {"execution": Execution(2), "reporter": reporter, "resume": resume}
+    training = {"reading": READING, "reporter": reporter, "resume": resume}
     return {
         "train": lambda: fine_tune(model, data, None, recipe, out=out, **training),
         "score": lambda: evaluate(model, data, PROTOCOL, READING, reporter=reporter),
@@ -195,7 +191,7 @@ def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list
 def test_killed_rank_then_resume(data: Dataset, whole: tuple[list[object], Path], tmp_path: Path, which: int) -> None:
     (words, expected), out = whole, tmp_path / "run"
     with start(*words, "--out", out) as process:
-        while not (out / "state" / "last.json").is_file() and process.poll() is None:
+        while not (out / "state" / "last.safetensors").is_file() and process.poll() is None:
             time.sleep(0.01)
         ranks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert len(ranks) == 2

@@ -3,8 +3,6 @@
 `crafted.py` has many more files, and measures them.
 """
 
-import json
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-import torch
 
 from crafted import CRAFTED, scans
 from lost import names, read_or_end
@@ -24,8 +21,7 @@ from texthead import files
 from texthead.apps.doctor.facts import read_facts
 from texthead.data import Dataset, Item, Pixels, Protocol, read_dataset
 from texthead.data.clips import ViewClips
-from texthead.encoders.weights import read_tensors
-from texthead.errors import DataError, EncoderError, MediaError, RunError, TextheadError
+from texthead.errors import DataError, MediaError, RunError, TextheadError
 from texthead.files import read_json
 from texthead.media import MediaPath, limits
 from texthead.media.limits import max_pixels
@@ -165,15 +161,6 @@ def test_texts_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "b.csv").write_text("path,label\n" + "".join(f"{number}.png,a\n" for number in range(20)))
     with pytest.raises(TextheadError, match="10 lines"):
         read_dataset(tmp_path / "b.csv")
-
-
-def test_weights_are_as_large_as_their_file(tmp_path: Path) -> None:
-    torch.save({"a": torch.zeros(1).expand(2**20, 2**20)}, tmp_path / "a.pt")
-    about = json.dumps({"weight": {"dtype": "F32", "shape": [2**38], "data_offsets": [0, 2**40]}}).encode()
-    content = struct.pack("<Q", len(about)) + about
-    for path in (tmp_path / "a.pt", sparse(tmp_path / "a.safetensors", len(content) + 100, content)):
-        with refuses(EncoderError, path):
-            read_tensors(path)
 
 
 @pytest.mark.parametrize("key", ["dim", "width", "layers", "max_frames"])

@@ -139,7 +139,7 @@ def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
 
 
 COMMANDS = {
-    "train": (("train", "DATA", *TRAIN), "run/state/last.json"),
+    "train": (("train", "DATA", *TRAIN), "run/state/last.safetensors"),
     "prepare": (("prepare", "DATA", "--out", "shards", "--workers", 2), "shards/.*texthead-tmp*"),
     "compare": (("compare", "DATA", "--encoder", "mini", "--workers", 2), "cache/*"),
 }
@@ -167,7 +167,7 @@ def test_a_command_ends_and_leaves_nothing(
     assert not any(word in err for word in ("Traceback", "resource_tracker", "Error"))
     if name == "train":
         assert lines[-1].endswith("--resume` continues")
-        assert (tmp_path / "run" / "state" / "last.json").is_file()
+        assert (tmp_path / "run" / "state" / "last.safetensors").is_file()
     none_left(process, tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_ranks_end_with_a_line(data: Dataset, tmp_path: Path, which: str) -> Non
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port(), "-m", "texthead"]
     with_bridge(tmp_path / "cache")
     with started([*launcher, "train", data.source, *TRAIN], tmp_path) as process:
-        wait_for(process, (tmp_path / "run" / "state" / "last.json").is_file)
+        wait_for(process, (tmp_path / "run" / "state" / "last.safetensors").is_file)
         ranks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         if which == "launcher":
             process.terminate()

@@ -24,10 +24,9 @@ from texthead.models import MeanPool, Recognizer, text_rows
 from texthead.models.heads import FrozenHead, LinearHead
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
-from texthead.training.execution import Execution
 from texthead.training.optimizer import parameter_groups
 from texthead.training.train import fine_tune
-from training_runs import Stop, assert_close, assert_same_weights, losses, stop_after
+from training_runs import Stop, assert_close, assert_same_weights, counts_of, losses, stop_after
 
 Two = Callable[..., list]
 TARGETS = ("one_hot", "multi_positive")
@@ -338,8 +337,8 @@ def test_online_text_resumes_with_other_process_count(two: Two, source: str, dat
     recipe, settings = replace(RECIPE, epochs=2, warmup=0.5), {"gather": True}
     expected, tuned = ranked.trained_matching(source, data, None, recipe, tmp_path / "one", True, settings)
     args = (source, data, None, recipe, tmp_path / "run", True, settings)
-    two(ranked.stopped, 5, ranked.trained_matching, *args, {"execution": Execution(checkpoint_every=2)})
-    assert json.loads((tmp_path / "run" / "state" / "last.json").read_text())["step"] == 4
+    two(ranked.stopped, 5, ranked.trained_matching, *args, {"checkpoint_every": 2})
+    assert counts_of(tmp_path / "run")["step"] == 4
     result, own = ranked.trained_matching(*args, {"resume": True})
     assert losses(result) == pytest.approx(losses(expected), abs=1e-9)
     assert_close(own, tuned, 1e-7)

@@ -1,6 +1,5 @@
 """Several processes give one process's results: the parts, then training and evaluation in two real processes."""
 
-import json
 import math
 import os
 import re
@@ -25,8 +24,7 @@ from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset, Item
 from texthead.errors import RunError
 from texthead.runs.run import load_run
-from texthead.training.execution import Execution
-from training_runs import assert_close, free_port, losses, on_disk
+from training_runs import assert_close, counts_of, free_port, losses, on_disk
 
 pytestmark = pytest.mark.slow
 
@@ -224,11 +222,10 @@ def test_a_run_goes_on_with_another_number_of_processes(
     """Resume within the second epoch. The order of sums differs, so losses and weights may differ by 1e-5."""
     crews = {1: lambda run, *args: [run(*args)], 2: two, 4: four}
     run, (before, after) = tmp_path / "run", move
-    begun = Execution(checkpoint_every=2)
-    crews[before](ranked.stopped, 5, ranked.trained, data, None, {}, run, {"execution": begun})
-    assert json.loads((run / "state" / "last.json").read_text())["step"] == 4
+    crews[before](ranked.stopped, 5, ranked.trained, data, None, {}, run, {"checkpoint_every": 2})
+    assert counts_of(run)["step"] == 4
     for records, weights, lines in crews[after](
-        ranked.trained, data, None, {}, run, {"execution": begun, "resume": True}
+        ranked.trained, data, None, {}, run, {"checkpoint_every": 2, "resume": True}
     ):
         assert all("1 of 3" in line for line in lines[:1]), "the step after which it goes on"
         notes = [record["text"] for record in records if record["kind"] == "note"]

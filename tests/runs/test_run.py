@@ -142,7 +142,7 @@ def test_custom_head_or_module_refused() -> None:
     own = Means(noise(3, SPEC.dim), names=NAMES)
     with refuses(RunError, "Means", "FrozenHead(rows, names="):
         describe(Recognizer(tiny_visual(), MeanPool(), own), RECIPE, PIXELS)
-    with refuses(RunError, "Last", "MeanPool, TemporalTransformer"):
+    with refuses(RunError, "a Last", "texthead.temporal"):
         describe(Recognizer(tiny_visual(), Last(), make_head()), RECIPE, PIXELS)
 
 

@@ -65,13 +65,9 @@ def test_what_is_no_tree_is_refused(tmp_path: Path, text: str, message: str):
         read_tree(tmp_path / "other.yaml")
 
 
-def test_parents_are_names_or_paths():
-    tree = ClassTree.of_parents([("pug", "animal/dog"), ("siamese", "animal"), ("kite", "")])
-    assert tree.above == {"pug": ("animal", "dog"), "siamese": ("animal",), "kite": ()}
+def test_a_name_has_one_place():
     with refuses(DataError, "'dog' is below 'animal' and no name"):
-        ClassTree.of_parents([("pug", "animal/dog"), ("beagle", "dog")])
-    with refuses(DataError, "'pug' has two parents"):
-        ClassTree.of_parents([("pug", "dog"), ("pug", "cat")])
+        ClassTree({"pug": ("animal", "dog"), "beagle": ("dog",)})
 
 
 def test_a_broader_name_covers_several_classes_but_not_all():

@@ -54,7 +54,6 @@ from texthead.encoders.load import load_encoder
 from texthead.models import Recognizer, make_temporal_for, text_head
 from texthead.parallel.distributed import rank, ranks, sum_numbers
 from texthead.recipes import Recipe, temporal_sizes, text4vis
-from texthead.training.execution import Execution
 from texthead.training.train import fine_tune
 
 # The loss of each step; weights and batch-norm statistics before the first and after the last step.
@@ -219,8 +218,8 @@ def by_train(source: str, data: Dataset, recipe: Recipe, out: Path, gather: Gath
         both = {**model.state_dict(), **({} if objective is None else objective.state_dict())}
         return {name: tensor.clone() for name, tensor in both.items() if name != "head.weight"}
 
-    before, unsaved = state(), Execution(checkpoint_every=0)
-    records = fine_tune(model, data, None, recipe, out=out, objective=objective, execution=unsaved)
+    before = state()
+    records = fine_tune(model, data, None, recipe, out=out, objective=objective, checkpoint_every=0)
     return [record["loss"] for record in records], before, state()
 
 

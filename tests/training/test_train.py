@@ -5,7 +5,6 @@ Encoders are small but real (timm's networks for tests, `mini` at 32 pixels), an
 
 import json
 import math
-import pickle
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -21,8 +20,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+import texthead as th
 from installed import Install
-from made import PIXELS, SPEC, Trap, held_by_another, tiny_visual, write_broken, write_image, write_video
+from made import PIXELS, SPEC, held_by_another, tiny_visual, write_broken, write_image, write_video
 from messages import prints, refuses
 from paper.matching import Matching
 from run_folders import contents
@@ -42,7 +42,7 @@ from texthead.parallel.progress import Reporter
 from texthead.recipes import ClassShares, Recipe, paper
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.run import load_run
-from texthead.training import Execution, RunInfo
+from texthead.training import RunInfo
 from texthead.training import optimizer as optimizing
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import ParallelModel, Trained, precision_on, set_training
@@ -53,6 +53,7 @@ from training_runs import (
     Stop,
     assert_same_weights,
     copied,
+    counts_of,
     draw,
     losses,
     make_model,
@@ -265,7 +266,7 @@ def uncut(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_losses_do_not_depend_on_the_number_of_workers(data: Dataset, uncut: Path, tmp_path: Path) -> None:
     torch.manual_seed(2)  # earlier draws in the process don't matter either
-    train_short(data, tmp_path / "workers", execution=Execution(2))
+    train_short(data, tmp_path / "workers", reading=Reading(2))
     assert_same_run(tmp_path / "workers", uncut)
     other = losses(train_short(data, tmp_path / "seed", seed=4))
     assert len({*losses(on_disk(uncut)), *other}) == 4 * STEPS, "another seed is another run"
@@ -305,10 +306,10 @@ def test_resumed_run_matches_bitwise(
 ) -> None:
     recipe, uncut, weights = whole
     monkeypatch.setattr(
-        "texthead.training.execution.CHECKPOINT_SECONDS", 0
+        "texthead.training.checkpoints.CHECKPOINT_SECONDS", 0
     )  # saves a checkpoint every epoch on features too
     with pytest.raises(Stop):  # in the third step of the second epoch
-        options = {"reporter": stop_after(20), "execution": Execution(checkpoint_every=every)}
+        options = {"reporter": stop_after(20), "checkpoint_every": every}
         fine_tune(make_free_model(), data, val, recipe, out=tmp_path, **options)
     assert not (tmp_path / "model.safetensors").exists()
     assert len(losses(on_disk(tmp_path))) == 2 * STEPS
@@ -317,8 +318,8 @@ def test_resumed_run_matches_bitwise(
     model, seen, drawn, lines, draw_all = make_free_model(), [], [], [], EpochBatches.__iter__
     monkeypatch.setattr(EpochBatches, "__iter__", lambda self: (drawn.append(b) or b for b in draw_all(self)))
     reporter = Reporter(say=lines.append).counting(lambda *done: seen.append(done), "train")
-    execution = Execution(0 if every else 1)
-    records = fine_tune(model, data, val, recipe, out=tmp_path, resume=True, execution=execution, reporter=reporter)
+    reading = Reading(0 if every else 1)
+    records = fine_tune(model, data, val, recipe, out=tmp_path, resume=True, reading=reading, reporter=reporter)
     done = 4 if every else 0  # items of the second epoch at the last checkpoint
     ends = [4, 8, 10] if recipe.accumulate == 1 else [2, 4, 6, 8, 10]
     assert seen == [(10 * epoch + end, 30) for epoch in (1, 2) for end in ends if 10 * epoch + end > 10 + done]
@@ -334,18 +335,18 @@ def test_resumed_run_matches_bitwise(
 
 @pytest.mark.parametrize("every", [0, 1, 3, 100])
 def test_checkpoints_change_nothing(data: Dataset, uncut: Path, tmp_path: Path, every: int) -> None:
-    train_short(data, tmp_path, execution=Execution(checkpoint_every=every))
+    train_short(data, tmp_path, checkpoint_every=every)
     assert_same_run(tmp_path, uncut)
-    assert len([*tmp_path.glob("state/step-*")]) == (every > 0)
+    assert (tmp_path / "state" / "last.safetensors").exists() == (every > 0)
 
 
 def test_short_epochs_on_kept_features_share_a_checkpoint(data: Dataset, tmp_path: Path) -> None:
     recipe = replace(RECIPE, epochs=3, tune="none")
     with pytest.raises(Stop):
         fine_tune(make_model(), data, None, recipe, out=tmp_path, reporter=stop_after(20))
-    assert not list((tmp_path / "state").glob("step-*"))
+    assert not (tmp_path / "state").exists()
     fine_tune(make_model(), data, None, recipe, out=tmp_path, resume=True)
-    assert [path.name for path in (tmp_path / "state").glob("step-*")] == ["step-9"]
+    assert counts_of(tmp_path)["step"] == 9
 
 
 def test_a_run_stopped_before_its_first_checkpoint_starts_anew(data: Dataset, uncut: Path, tmp_path: Path) -> None:
@@ -379,10 +380,8 @@ def again(stopped: Path, tmp_path: Path) -> Path:
 
 
 def test_thread_count_change_is_noted(data: Dataset, again: Path) -> None:
-    pointer = again / "state" / "last.json"
-    counts = json.loads(pointer.read_text())
-    assert counts["threads"] == torch.get_num_threads()
-    pointer.write_text(json.dumps({**counts, "threads": 7}))
+    assert counts_of(again)["threads"] == torch.get_num_threads()
+    edit(again / "state" / "last.safetensors", threads=7)
     records = train_short(data, again, resume=True)
     (note,) = (record for record in records if record["kind"] == "note")
     prints(note["text"], torch.get_num_threads(), 7)
@@ -442,63 +441,41 @@ def test_resume_needs_run_folder(stopped: Path, again: Path, data: Dataset, tmp_
     assert contents(stopped) == before
 
 
-def edit(shard: Path, *, drop: str = "", **tensors: Tensor) -> None:
+def edit(file: Path, *, drop: str = "", step: str = str(STEPS), threads: int = 1, **tensors: Tensor) -> None:
     # Copies, because the tensors are mapped from the file that is overwritten.
-    others = {key: tensor.clone() for key, tensor in load_file(shard).items() if key != drop}
-    save_file({**others, **tensors}, shard)
-
-
-def point(pointer: Path, step: str) -> None:
-    pointer.write_text(json.dumps({**json.loads(pointer.read_text()), "step": step}))
+    others = {key: tensor.clone() for key, tensor in load_file(file).items() if key != drop}
+    counts = {**counts_of(file.parents[1]), "step": step, "threads": threads}
+    save_file({**others, **tensors}, file, {key: str(value) for key, value in counts.items() if value != drop})
 
 
 # Pickles are tested in faults/test_untrusted_code.py.
-SPOILED: dict[str, Callable[[Path, Path], object]] = {
-    "empty": lambda shard, _: shard.write_bytes(b""),
-    "cut short": lambda shard, _: shard.write_bytes(shard.read_bytes()[:-100]),
-    "text": lambda shard, _: shard.write_text("no checkpoint at all"),
-    "no file": lambda shard, _: shard.unlink(),
-    "no folder": lambda shard, _: shutil.rmtree(shard.parent),
-    "a tensor is missing": lambda shard, _: edit(shard, drop="model.head.weight"),
-    "the optimiser lacks a count of steps": lambda shard, _: edit(shard, drop="optimizer.model.head.log_scale.step"),
-    "the optimiser lacks an average": lambda shard, _: edit(shard, drop="optimizer.model.head.log_scale.exp_avg"),
-    "a tensor too many": lambda shard, _: edit(shard, more=torch.zeros(1)),
-    "another shape": lambda shard, _: edit(shard, **{"model.head.weight": torch.zeros(7, 7)}),
-    "another optimiser": lambda shard, _: edit(shard, **{"optimizer.model.none.exp_avg": torch.zeros(1)}),
-    "another model": lambda shard, _: save_file(nn.Linear(2, 2).state_dict(), shard),
-    "a pointer of text": lambda _, pointer: pointer.write_text("step 3"),
-    "a pointer without a number": lambda _, pointer: point(pointer, "3"),
-    "a pointer with a place": lambda _, pointer: point(pointer, "../step-3"),
-    "half a pointer": lambda _, pointer: pointer.write_text('{"step": 3}'),
+SPOILED: dict[str, Callable[[Path], object]] = {
+    "empty": lambda file: file.write_bytes(b""),
+    "cut short": lambda file: file.write_bytes(file.read_bytes()[:-100]),
+    "text": lambda file: file.write_text("no checkpoint at all"),
+    "a tensor is missing": lambda file: edit(file, drop="model.head.weight"),
+    "the optimiser lacks a count of steps": lambda file: edit(file, drop="optimizer.model.head.log_scale.step"),
+    "the optimiser lacks an average": lambda file: edit(file, drop="optimizer.model.head.log_scale.exp_avg"),
+    "a tensor too many": lambda file: edit(file, more=torch.zeros(1)),
+    "another shape": lambda file: edit(file, **{"model.head.weight": torch.zeros(7, 7)}),
+    "an average of another shape": lambda file: edit(
+        file, **{"optimizer.model.head.log_scale.exp_avg": torch.zeros(7)}
+    ),
+    "another optimiser": lambda file: edit(file, **{"optimizer.model.none.exp_avg": torch.zeros(1)}),
+    "another model": lambda file: save_file(nn.Linear(2, 2).state_dict(), file),
+    "a count is no number": lambda file: edit(file, step="../3"),
+    "a count is missing": lambda file: edit(file, step="none", drop="none"),
 }
 
 
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED.keys())
-def test_a_checkpoint_that_is_none_is_refused(
-    data: Dataset, again: Path, spoil: Callable[[Path, Path], object], request: pytest.FixtureRequest
-) -> None:
-    pointer, (shard,) = again / "state" / "last.json", again.glob("state/step-*/*.safetensors")
-    spoil(shard, pointer)
-    wrong = pointer if "pointer" in request.node.name else shard.parent
-    with refuses(RunError, wrong) as caught:
+def test_a_checkpoint_that_is_none_is_refused(data: Dataset, again: Path, spoil: Callable[[Path], object]) -> None:
+    file = again / "state" / "last.safetensors"
+    spoil(file)
+    with refuses(RunError, file) as caught:
         train_short(data, again, resume=True)
     assert "\n" not in str(caught.value)
     assert not (again / "model.safetensors").exists()
-
-
-def test_stray_checkpoint_files_ignored(data: Dataset, uncut: Path, again: Path, tmp_path: Path) -> None:
-    """Half of the next checkpoint, partial files of a killed process, and a file that torch would unpickle."""
-    state = again / "state"
-    shutil.copytree(state / "step-3", state / "step-6")
-    (state / "step-6" / "shard-00002-model-00001-of-00001.safetensors").write_bytes(b"half")
-    (state / "step-4").mkdir()
-    (state / ".last.json.vm.20780").write_text('{"step"')
-    (state / "step-3" / ".metadata").write_bytes(pickle.dumps(Trap(tmp_path / "executed")))
-    train_short(data, again, resume=True)
-    assert_same_run(again, uncut)
-    assert sorted(path.name for path in state.iterdir()) == ["last.json", "step-6"]
-    assert len([*(state / "step-6").iterdir()]) == 1
-    assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "split.json", "classes.json", "metrics.jsonl"])
@@ -599,11 +576,10 @@ def test_accumulated_gradient_matches_batch(
 # --- errors ---------------------------------------------------------------------------------------------------------
 
 
-def assert_is_the_checkpoint_of_the_first_epoch(state: Path) -> None:
-    counts = json.loads((state / "last.json").read_text())
+def assert_is_the_checkpoint_of_the_first_epoch(out: Path) -> None:
+    counts = counts_of(out)
     assert (counts["epoch"], counts["step"]) == (1, STEPS)
-    (shard,) = (state / f"step-{STEPS}").iterdir()
-    assert all(bool(tensor.isfinite().all()) for tensor in load_file(shard).values())
+    assert all(bool(tensor.isfinite().all()) for tensor in load_file(out / "state" / "last.safetensors").values())
 
 
 def test_non_finite_loss_keeps_checkpoint(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -616,7 +592,7 @@ def test_non_finite_loss_keeps_checkpoint(data: Dataset, tmp_path: Path, monkeyp
     with refuses(RunError, "step 5", "1e+32, 2e+32", *items) as caught:
         fine_tune(make_model(), data, None, replace(RECIPE, clip_norm=0.0), out=tmp_path / "run")
     assert "\n" not in str(caught.value)
-    assert_is_the_checkpoint_of_the_first_epoch(tmp_path / "run" / "state")
+    assert_is_the_checkpoint_of_the_first_epoch(tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert len(on_disk(tmp_path / "run")) == STEPS + 1, "no number that JSON can't hold is logged"
 
@@ -634,7 +610,7 @@ def test_overflowed_weights_not_saved(data: Dataset, tmp_path: Path, monkeypatch
     monkeypatch.setattr(torch.optim.AdamW, "step", overflow)
     with refuses(RunError, "step 6", tmp_path / "state"):
         fine_tune(make_model(), data, None, RECIPE, out=tmp_path)
-    assert_is_the_checkpoint_of_the_first_epoch(tmp_path / "state")
+    assert_is_the_checkpoint_of_the_first_epoch(tmp_path)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -648,7 +624,7 @@ def test_an_unreadable_item_is_an_error_with_its_path(
     path, message = None, ""
     try:
         fine_tune(
-            make_model(), replace(data, items=items), None, recipe, out=tmp_path / "run", execution=Execution(workers)
+            make_model(), replace(data, items=items), None, recipe, out=tmp_path / "run", reading=Reading(workers)
         )
     except MediaError as error:
         # Not pytest.raises, which keeps the frames: the workers would live on and shut down slowly.
@@ -664,7 +640,7 @@ def test_unreadable_validation_item_costs_no_epoch(data: Dataset, val: Dataset, 
     late = replace(val, items=(*val.items, Item(path, "red")))
     with refuses(MediaError, path):
         fine_tune(make_model(), data, late, SHORT, out=tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "state" / "last.json").read_text())["epoch"] == 1
+    assert counts_of(tmp_path / "run")["epoch"] == 1
     shutil.copy(val.items[0].path, path)
     fine_tune(make_model(), data, late, SHORT, out=tmp_path / "run", resume=True)
     fine_tune(make_model(), data, late, SHORT, out=tmp_path / "whole")
@@ -683,8 +659,8 @@ def test_untrainable_models_refused_before_run(data: Dataset, tmp_path: Path) ->
     odd = replace(data, items=(*data.items, Item(data.items[0].path.parent / "20.mp4", "violet")))
     for name in ("train_set", "val_set"):
         refuse(DataError, "violet", 2, **{name: odd})
-    with refuses(RunError, "checkpoint_every", -1):
-        Execution(checkpoint_every=-1)
+    with refuses(DataError, "checkpoint_every", -1):
+        th.train(make_model(), data, None, RECIPE, out=tmp_path / "run", checkpoint_every=-1)
     for scale in (None, "learned"):  # a logit scale alone changes no prediction
         recipe = replace(RECIPE, tune="none", scale=scale, temporal="mean")
         refuse(RunError, "temporal", model=make_model(temporal=MeanPool()), recipe=recipe)
@@ -750,23 +726,23 @@ def test_features_for_a_frozen_encoder_are_kept(
     recipe = replace(RECIPE, epochs=2, tune="none")
     cache = tmp_path / "cache"
     plain = fine_tune(make_model(), data, val, recipe, out=tmp_path / "plain")
-    first = fine_tune(make_model(), data, val, recipe, out=tmp_path / "first", execution=Execution(cache=cache))
+    first = fine_tune(make_model(), data, val, recipe, out=tmp_path / "first", reading=Reading(cache=cache))
     monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was opened"))
-    again = fine_tune(make_model(), data, val, recipe, out=tmp_path / "again", execution=Execution(cache=cache))
+    again = fine_tune(make_model(), data, val, recipe, out=tmp_path / "again", reading=Reading(cache=cache))
     assert timeless(again) == timeless(first)
     assert losses(first) == pytest.approx(losses(plain), abs=1e-4)
 
 
 def test_run_on_features_records_engine(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, out = replace(RECIPE, epochs=2, tune="none"), tmp_path / "run"
-    fine_tune(make_model(), data, None, recipe, out=out, execution=Execution(engine="onnxruntime"))
+    fine_tune(make_model(), data, None, recipe, out=out, reading=Reading(engine="onnxruntime"))
     about = json.loads((out / "recipe.json").read_text())
     assert about["engine"] == "onnxruntime"
     engines = []
     monkeypatch.setattr(training, "feature_clips", lambda *given: engines.append(given[-2].engine) or 1 / 0)
     for engine in ("auto", "eager"):
         with pytest.raises(ZeroDivisionError):
-            fine_tune(make_model(), data, None, recipe, out=out, resume=True, execution=Execution(engine=engine))
+            fine_tune(make_model(), data, None, recipe, out=out, resume=True, reading=Reading(engine=engine))
     assert engines == ["onnxruntime", "eager"]
     assert json.loads((out / "recipe.json").read_text()) == about
 
@@ -869,6 +845,6 @@ def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch:
             recipe,
             out=tmp_path / "run",
             objective=Matching() if kind == "matching" else None,
-            execution=Execution(checkpoint_every=0),
+            checkpoint_every=0,
         )
     assert len(passes) == 2 * READ_EVERY

@@ -127,7 +127,6 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             check_extra("lora", "--tune lora")
 
     def __call__(self) -> None:
-        from texthead.training.execution import Execution
         from texthead.transfer.run_training import train
 
         options = self._options()
@@ -139,7 +138,7 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             self.out,
             options,
             self.reading(dataset.paths, True),
-            Execution(self.processes()),
+            workers=self.processes(),
             resume=self.resume,
             command=self.run_options,
             reporter=replace(console.reporter, event=self._say),

@@ -228,7 +228,7 @@ class Dataset:
 
         Args:
             source: the tree or a file of it, see `read_tree`; "folders" for labels that are paths of folders. With
-                None, the tree is read from a column `parent`, or from labels such as `animal/dog/pug`.
+                None, the tree is read from labels such as `animal/dog/pug`.
 
         Raises:
             DataError: the file or the folders are no tree of these classes, or the items have several labels.
@@ -240,19 +240,14 @@ class Dataset:
                 raise DataError(f"{self.source}: a tree is for files with one label each, and these have several")
             return self
         classes = self.classes
-        parents = {(item.label, value.strip()) for item in self.items for key, value in item.extra if key == "parent"}
         try:
-            if source is not None and source != FOLDERS:
+            if source is None or source == FOLDERS:
+                tree = ClassTree.of_labels(classes)
+            else:
                 tree = source if isinstance(source, ClassTree) else read_tree(Path(source))
                 tree = tree.with_labels(classes)
-            elif any(parent for _, parent in parents):
-                tree = ClassTree.of_parents(parents)
-            else:
-                tree = ClassTree.of_labels(classes)
         except DataError as error:
-            if source is not None:
-                raise DataError(f"{self.source}: {error}") from None
-            return replace(self, notes=(*self.notes, f"the column parent is not read as a tree: {error}"))
+            raise DataError(f"{self.source}: {error}") from None
         if tree is None:
             if source == FOLDERS:
                 raise DataError(f"{self.source}: its folders are no tree, as none holds two classes; leave out `tree`")

@@ -70,8 +70,8 @@ def read_dataset(
         suffix: for lists of files without a suffix: the suffix, such as ".avi".
         columns: name of a manifest's column for `path`, `label` and others, such as {"path": "image_id"}.
         tree: the broader names above the classes, or a YAML file of them (see `read_tree`), or "folders": each folder
-            with files is a class, below the folders that it is in. If None, labels such as `animal/dog/pug` and a
-            column `parent` are read as a tree.
+            with files is a class, below the folders that it is in. If None, labels such as `animal/dog/pug` are
+            read as a tree.
 
     Raises:
         DataError: the path does not exist, holds no labelled file, a manifest, list or label file breaks a rule, or an

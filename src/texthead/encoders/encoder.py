@@ -1,7 +1,7 @@
 """The two towers of an encoder: g_V (frames -> features) with its preprocessing, and g_T (prompts -> embeddings)."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -80,17 +80,6 @@ class Visual(nn.Module):
         return frames.contiguous(memory_format=torch.channels_last) if self.spec.channels_last else frames
 
 
-def as_visual(module: nn.Module) -> Visual:
-    """Return the module if it is a Visual.
-
-    Raises:
-        EncoderError: it is another module, whose input size and normalisation are unknown.
-    """
-    if not isinstance(module, Visual):
-        raise EncoderError(f"visual encoder is a {type(module).__name__}: wrap it as Visual(net, spec)")
-    return module
-
-
 def clip_features(
     visual: Visual, clips: Shaped[Tensor, "batch frames 3 height width"]
 ) -> Float[Tensor, "batch tokens dim"]:
@@ -112,6 +101,13 @@ def clip_features(
     if features.requires_grad or visual.spec.number_type == "float32":
         return features
     return features.clamp(-65504, 65504).half().float()
+
+
+def check_lengths(prompts: Sequence[str], counts: Iterable[int], limit: int) -> None:
+    """Raise EncoderError if a prompt has more tokens than a text encoder takes; `counts` are those of each prompt."""
+    for prompt, count in zip(prompts, counts, strict=True):
+        if count > limit:
+            raise EncoderError(f"prompt {prompt[:40]!r}... has {count} tokens > {limit}: shorten it")
 
 
 class Text(nn.Module):

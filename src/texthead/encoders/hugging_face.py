@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from texthead.downloads import faults
-from texthead.encoders.encoder import Encoder, Text, Visual
+from texthead.encoders.encoder import Encoder, Text, Visual, check_lengths
 from texthead.encoders.figures import published_figures
 from texthead.encoders.geometry import coordinate_picture, measured_geometry
 from texthead.encoders.spec import Grid, VisualSpec
@@ -38,7 +38,6 @@ from texthead.encoders.transformers_model import (
     traced,
     without_text,
 )
-from texthead.encoders.weights import sized_as
 from texthead.errors import EncoderError, line_of
 from texthead.recipes import MOST_SIDE
 
@@ -143,8 +142,7 @@ def _spec(source: str, folder: Path) -> VisualSpec:
     # Most video towers have the number of frames that they were trained on.
     frames = int(getattr(vision, "num_frames", 0) or getattr(vision, "frames_per_clip", 0) or 0)
     try:
-        with sized_as(None, source):
-            model = empty(config)
+        model = empty(config)
         takes_clips = frames > 1 or (takes_videos(model) and not embeds_sequences(config))
         processor = _processor(folder, source, takes_clips)
         if takes_clips:
@@ -284,9 +282,7 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
 
     def tokenize(prompts: Sequence[str]) -> Any:
         texts = [clean(prompt) for prompt in prompts]
-        for prompt, tokens in zip(prompts, tokenizer(texts)["input_ids"], strict=True):
-            if len(tokens) > limit:
-                raise EncoderError(f"prompt {prompt[:40]!r}... has {len(tokens)} tokens > {limit}: shorten it")
+        check_lengths(prompts, map(len, tokenizer(texts)["input_ids"]), limit)
         return tokenizer(texts, **padding, return_tensors="pt")
 
     def encode(tokens: Any) -> Tensor:

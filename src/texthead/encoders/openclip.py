@@ -8,14 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from texthead.downloads import check_url, faults
-from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
+from texthead.encoders.encoder import Encoder, Text, Visual, build_visual, check_lengths
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.timm_visual import check_architecture
-from texthead.encoders.weights import check_folder, clip_tensors, fill, read_tensors, sized_as
+from texthead.encoders.weights import clip_tensors, fill, read_tensors
 from texthead.errors import EncoderError
 from texthead.files import read_value, replacing, write_json
 
@@ -209,8 +210,6 @@ def _from_folder(source: str, folder: Path) -> Published:
 
 def _folder_config(folder: Path) -> tuple[dict, dict]:
     """Return (model config, preprocessing) from a folder."""
-    if folder.is_dir():
-        check_folder(folder)
     file = folder / "open_clip_config.json"
     try:
         config = read_value(file)
@@ -234,7 +233,7 @@ def assemble(published: Published) -> Encoder:
     spec = tower_spec(published.source, published.config, published.preprocess)
     tensors = _named(published)
     own = {key.removeprefix("visual."): value for key, value in tensors.items() if key.startswith("visual.")}
-    with sized_as([tensor.shape for tensor in own.values()], spec.source):
+    with torch.device("meta"):
         net = build_visual(spec).net
     # Some towers compute buffers in their constructor that are not in the file, so they cannot stay on "meta".
     if any(name not in net.state_dict() for name, _ in net.named_buffers()):
@@ -324,8 +323,6 @@ def _load_text(published: Published) -> Text:
     vision = open_clip.CLIPVisionCfg(layers=1, width=64, head_width=64, patch_size=16, image_size=16)
     tensors = _named(published)
     with faults(published.source, "go online once, so that the files of its text tower can be downloaded"):
-        with sized_as([tensor.shape for tensor in tensors.values()], published.source):
-            make(config["embed_dim"], vision, text)
         net = make(config["embed_dim"], vision, text)
         tokenizer = published.tokenizer()
     del net.visual
@@ -341,11 +338,9 @@ def _load_text(published: Published) -> Text:
 
     def tokenize(prompts: Sequence[str]) -> Tensor:
         padding = tokenizer([""], context_length=4 * limit)[0, -1]
-        for prompt in prompts:
-            # The tokenizer truncates silently at its limit, so count with a larger one.
-            used = int((tokenizer([prompt], context_length=4 * limit)[0] != padding).nonzero().max()) + 1
-            if used > limit:
-                raise EncoderError(f"prompt {prompt[:40]!r}... has {used} tokens > {limit}: shorten it")
+        # The tokenizer truncates silently at its limit, so count with a larger one.
+        counted = (tokenizer([prompt], context_length=4 * limit)[0] != padding for prompt in prompts)
+        check_lengths(prompts, (int(used.nonzero().max()) + 1 for used in counted), limit)
         return tokenizer(list(prompts))
 
     inner = net.text if custom else net

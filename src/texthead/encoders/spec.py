@@ -9,10 +9,12 @@ from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.errors import EncoderError, RunError, check_types, line_of
 from texthead.recipes import Recipe, check_clip_size
 
-# Steps, rows and columns.
 _Channels = tuple[float, float, float]
 
+# Steps, rows and columns, and how many there may be of each.
 Grid = tuple[int, int, int]
+
+_MOST_CELLS = 1000
 
 
 @dataclass(frozen=True)
@@ -137,15 +139,9 @@ class VisualSpec:
                 plain["grid"] = (plain.pop("tokens"), 1, 1)
             check_types(VisualSpec, plain, remedy="; restore the file")
             spec = VisualSpec(**plain)
-            if not _are_grids(spec.grid, spec.finest):
+            most = spec.finest or (_MOST_CELLS,) * 3
+            if not all(1 <= cells <= finest <= _MOST_CELLS for cells, finest in zip(spec.grid, most, strict=True)):
                 raise RunError(f"`grid` {spec.grid} and `finest` {spec.finest} are out of range; restore the file")
             return spec
         except (KeyError, TypeError, RunError) as error:
             raise EncoderError(f"visual encoder description is not valid in this version ({line_of(error)})") from None
-
-
-def _are_grids(grid: Grid, finest: Grid | None) -> bool:
-    """Return whether a grid has three integers, each from 1 to the one of the finest grid, which is at most 1000."""
-    most = finest or (1000, 1000, 1000)
-    cells = zip(grid, most, strict=False)
-    return len(grid) == len(most) == 3 and all(type(a) is type(b) is int and 1 <= a <= b <= 1000 for a, b in cells)

@@ -10,9 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from texthead.downloads import faults
-from texthead.encoders.encoder import Text
+from texthead.encoders.encoder import Text, check_lengths
 from texthead.encoders.transformers_model import REMEDY, check_complete, folder_of, loaded, mean_embedding
-from texthead.errors import EncoderError
 
 # Sentences per batch.
 BATCH = 64
@@ -42,9 +41,7 @@ def sentences(source: str | Path, *, limit: int | None = None) -> Text:
 
     def tokenize(prompts: Sequence[str]) -> list[list[int]]:
         tokens: list[list[int]] = tokenizer(list(prompts))["input_ids"]
-        for prompt, ids in zip(prompts, tokens, strict=True):
-            if len(ids) > most:
-                raise EncoderError(f"prompt {prompt[:40]!r}... has {len(ids)} tokens > {most}: shorten it")
+        check_lengths(prompts, map(len, tokens), most)
         return tokens
 
     def encode(tokens: Sequence[Sequence[int]]) -> Float[Tensor, "prompts width"]:

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from texthead.encoders.figures import published_figures
 from texthead.encoders.spec import VisualSpec
-from texthead.encoders.weights import check_folder, read_tensors, sized_as
+from texthead.encoders.weights import check_index
 from texthead.errors import EncoderError
 
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
@@ -40,11 +39,11 @@ def folder_of(source: str | Path, *, weights: bool = True) -> Path:
     """Return a local folder, or the hub client's cached copy of `ORG/NAME` or `ORG/NAME@REVISION`, with its weights.
 
     Raises:
-        EncoderError: the folder does not exist and the source is not a name on the hub, or `check_folder` fails.
+        EncoderError: the folder does not exist and the source is not a name on the hub, or `check_index` fails.
         Others, of the hub client, for a name that it cannot download.
     """
     if Path(source).is_dir():
-        check_folder(Path(source))
+        check_index(Path(source))
         return Path(source)
     if not _NAME.fullmatch(str(source)):
         raise EncoderError(f"{source}: neither a folder nor an ORG/NAME on the hub; check the path")
@@ -61,7 +60,7 @@ def folder_of(source: str | Path, *, weights: bool = True) -> Path:
                 f"{revision or 'main'!r}; name one that has (hf:{name}@REVISION, a branch, commit or refs/pr/NUMBER), "
                 "or another repository with the model in transformers' format"
             )
-    check_folder(folder)
+    check_index(folder)
     return folder
 
 
@@ -129,13 +128,12 @@ def loaded(folder: Path, source: str, kind: str = "AutoModel") -> tuple[Any, set
         kind: the class in transformers that chooses the model.
 
     Raises:
-        EncoderError: the network is much larger than its weights, or their shapes differ.
+        EncoderError: the shapes of weights differ from those in the configuration.
         Others, of transformers, for files that it cannot read.
     """
     import transformers
 
     transformers.logging.disable_progress_bar()
-    check_folder_size(folder, source, kind)
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # Missing weights are errors below; a classifier's are not used.
     try:
@@ -165,22 +163,6 @@ def check_complete(model: nn.Module, missing: set[str], source: str) -> None:
         raise EncoderError(
             f"{source}: its weights lack {len(lost)} tensors ({lost[0]!r}); take config and weights from the same model"
         )
-
-
-def check_folder_size(folder: Path, source: str, kind: str = "AutoModel") -> None:
-    """Raise EncoderError if the network is much larger than its weights, or they are missing or unreadable."""
-    import transformers
-
-    shapes: list[Sequence[int]] = []
-    for path in folder.glob("*.safetensors"):
-        with safe_open(path, "pt") as file:
-            shapes += [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
-    if not shapes:
-        shapes = [value.shape for path in folder.glob("pytorch_model*.bin") for value in read_tensors(path).values()]
-    if not shapes:
-        raise EncoderError(f"{folder}: has no model.safetensors or pytorch_model.bin; write it with save_pretrained")
-    with sized_as(shapes, source):
-        getattr(transformers, kind).from_config(config_of(folder))
 
 
 # ---- the visual tower

@@ -71,15 +71,13 @@ def _check_head(head: object, entry: Extension, inputs: RowInputs) -> None:
         raise RunError(entry.broken(f"returned scores of shape {shape} for 2 features, not {(2, classes)}"))
 
 
-def make_recognizer(
-    kind: str, inputs: RowInputs, *, visual: Visual | None = None, trainable: bool = False
-) -> Recognizer:
-    """Return the model before training: encoder (or `visual`), the recipe's temporal module, a head of this kind.
+def make_recognizer(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Recognizer:
+    """Return the model before training: the encoder, the recipe's temporal module, a head of this kind.
 
     Raises:
         DataError, RunError: as `make_head` and `make_temporal_for`.
     """
-    visual = with_grid_for(inputs.recipe.temporal, visual or inputs.encoder.visual)
+    visual = with_grid_for(inputs.recipe.temporal, inputs.encoder.visual)
     temporal = make_temporal_for(inputs.recipe, visual)
     return Recognizer(visual, temporal, make_head(kind, inputs, trainable=trainable))
 

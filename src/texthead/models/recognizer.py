@@ -9,10 +9,10 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from texthead.data.protocol import Protocol
-from texthead.encoders.encoder import Visual, as_visual, clip_features
+from texthead.encoders.encoder import Visual, clip_features
 from texthead.encoders.lazy import weights_digest, weights_key
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import RunError
+from texthead.errors import EncoderError, RunError
 from texthead.models.temporal import EncoderConv
 
 
@@ -55,7 +55,9 @@ class Recognizer(nn.Module):
         Raises:
             EncoderError: it is no `Visual`, so that its input size and normalisation are unknown.
         """
-        return as_visual(self.visual)
+        if not isinstance(self.visual, Visual):
+            raise EncoderError(f"visual encoder is a {type(self.visual).__name__}: wrap it as Visual(net, spec)")
+        return self.visual
 
     @property
     def spec(self) -> VisualSpec:

@@ -606,13 +606,9 @@ def _token_blocks(visual: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
     )
 
 
-# Modules by their `kind` in `recipe.json`.
-_MODULES: dict[str, type[Temporal]] = {
-    module.kind: module
-    for module in (
-        *(MeanPool, TemporalTransformer, FrameTransformer, AttentivePool, VJEPA2Pool, TemporalConv, TokenConv),
-        *(NormedMean, FirstToken, JoinedFrames),
-    )
+# Those with which training cannot start, by their `kind` in `recipe.json`.
+_IMPORTED = {
+    module.kind: f"{__name__}:{module.__name__}" for module in (NormedMean, FirstToken, JoinedFrames, FrameTransformer)
 }
 
 
@@ -622,9 +618,8 @@ def _module(kind: str) -> type[Temporal] | None:
     Raises:
         RunError: the package is broken.
     """
-    if kind in _MODULES:
-        return _MODULES[kind]
-    entry = find_one(NAMED["temporal"][0], kind, {})
+    group, ours = NAMED["temporal"]
+    entry = find_one(group, kind, ours | _IMPORTED)
     if entry is None:
         return None
     module = entry.load()
@@ -640,9 +635,8 @@ def as_temporal(module: nn.Module) -> Temporal:
         RunError: the module is of another class.
     """
     if not isinstance(module, Temporal) or type(module) is not _module(getattr(module, "kind", "")):
-        kinds = ", ".join(kind.__name__ for kind in _MODULES.values())
         raise RunError(
-            f"temporal module must be one of {kinds} to be saved in a run, got {type(module).__name__}; install your "
+            f"a {type(module).__name__} cannot be saved in a run: use a temporal module of texthead, or install your "
             f"class as an entry point of the group {NAMED['temporal'][0]}, under its `kind`"
         )
     return module
@@ -658,8 +652,8 @@ def make_temporal(config: dict, visual: nn.Module) -> Temporal:
     module = _module(str(config.get("kind")))
     if module is None:
         raise RunError(
-            f"temporal module must be one of {', '.join(_MODULES)}, or from a package that you install, got "
-            f"{config.get('kind')!r}"
+            f"temporal module must be one of {', '.join(NAMED['temporal'][1])}, or from a package that you install, "
+            f"got {config.get('kind')!r}"
         )
     inside = issubclass(module, EncoderConv)
     if inside and options.get("start", "shift") not in get_args(Start):

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from texthead.data.protocol import Pixels
 from texthead.encoders.lazy import state_of
-from texthead.encoders.weights import misfit, sized_as
+from texthead.encoders.weights import misfit
 from texthead.errors import RunError, without_password
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
-from texthead.models.head_table import as_head, head_json, head_of_json
+from texthead.models.head_table import as_head, head_json
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import as_temporal
@@ -142,7 +142,7 @@ def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = boo
     Raises:
         RunError: the file is missing, damaged, of another model or type, or holds NaN or inf.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         weights = {key: file.get_tensor(key) for key in filter(keep, file.keys())}
         if problem := misfit(model, weights):
             raise RunError(f"{path}: {problem} of the run: restore the file from a copy or train again")
@@ -155,12 +155,12 @@ def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = boo
 
 def saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of each tensor in a safetensors file, by name; raise RunError if it is missing or damaged."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[Any]:
     """Open a safetensors file; raise RunError if it is missing or damaged."""
     if not path.is_file():
         raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with `resume`)")
@@ -169,20 +169,6 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
         raise RunError(f"{path}: cannot be read ({error}); restore it from a copy or train again") from None
-
-
-def empty_head(about: dict, classes: dict, dim: int, shapes: Mapping[str, tuple[int, ...]]) -> Head:
-    """Build the head that `recipe.json` describes, without its weights; it may be about as large as `shapes` together.
-
-    Raises:
-        RunError: as `head_of_json`.
-        EncoderError: the head is much larger than the saved tensors.
-    """
-    names = [entry["label"] for entry in classes["classes"]]
-    prompts = [entry["prompt"] for entry in classes["classes"]]
-    with sized_as(shapes.values(), f"head {about['type']!r}"):
-        head_of_json(about, names, dim=dim)
-    return head_of_json(about, names, dim=dim, prompts=None if None in prompts else prompts)
 
 
 def check_resumable(folder: Path) -> None:

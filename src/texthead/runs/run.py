@@ -6,7 +6,7 @@ classes.json       one entry per class: label, name, prompt; the tree, if any: t
 split.json         training and held-out files
 metrics.jsonl      one line per optimiser step and per validation
 model.safetensors  all weights, including the head's rows
-state/             checkpoints to resume from
+state/             the checkpoint to resume from
 encoder/           imported runs only: image and text towers of the checkpoint, in open_clip's format
 scores.json        final scores of `texthead train`, with baselines
 calibration.json   temperature, threshold and prediction sets of `texthead calibrate`
@@ -34,7 +34,7 @@ from texthead.evaluation.calibration import Calibration
 from texthead.features.engine import StoredGraph
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
 from texthead.media.paths import MediaPath, Span, spans_by_file
-from texthead.models.head_table import as_head
+from texthead.models.head_table import as_head, head_of_json
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import make_temporal
@@ -45,7 +45,6 @@ from texthead.runs.folder import (
     ENCODER,
     RUN_FORMAT,
     check_resumable,
-    empty_head,
     load_weights,
     rows_digest,
     saved_shapes,
@@ -369,16 +368,19 @@ def _model(
 ) -> Recognizer:
     """Load the model of a run; if a graph of its encoder is saved, the network is not built until needed."""
     weights = folder / WEIGHTS
-    shapes = saved_shapes(weights)
+    shapes = saved_shapes(weights).values()
     digest = known_digest(_files(folder))
     if digest is not None and StoredGraph.of(digest, pixels.size).graph.is_file():
         visual = LazyVisual(spec, partial(_network, weights, spec), digest, weights)
     else:
-        with sized_as(shapes.values(), str(folder / "recipe.json")):
+        with sized_as(shapes, str(folder / "recipe.json")):
             make_temporal(about["temporal"], build_visual(spec))
         visual = build_visual(spec)
+    names, prompts = ([entry[key] for entry in classes["classes"]] for key in ("label", "prompt"))
     with in_file(folder / "recipe.json"):
-        head = empty_head(about["head"], classes, spec.dim, shapes)
+        with sized_as(shapes, f"head {about['head']['type']!r}"):
+            head_of_json(about["head"], names, dim=spec.dim)
+        head = head_of_json(about["head"], names, dim=spec.dim, prompts=None if None in prompts else prompts)
     model = Recognizer(visual, make_temporal(about["temporal"], visual), head)
     if isinstance(visual, LazyVisual):
         rest = nn.ModuleDict({"temporal": model.temporal, "head": model.head})

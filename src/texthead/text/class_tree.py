@@ -47,20 +47,6 @@ class ClassTree:
         return cls(above) if any(above.values()) else None
 
     @classmethod
-    def of_parents(cls, pairs: Iterable[tuple[str, str]]) -> "ClassTree":
-        """Return the tree of pairs of a label and its parent, `dog` or `animal/dog`; an empty parent is none.
-
-        Raises:
-            DataError: a class has two parents, or a name two parents.
-        """
-        above: dict[str, tuple[str, ...]] = {}
-        for label, parent in pairs:
-            names = tuple(name for each in parent.split("/") if (name := each.strip()))
-            if above.setdefault(label, names) != names:
-                raise DataError(f"class {label!r} has two parents, {'/'.join(above[label])!r} and {parent!r}")
-        return cls(above)
-
-    @classmethod
     def of_json(cls, value: Mapping[str, Sequence[str]] | None) -> "ClassTree | None":
         """Return the tree that a run's `classes.json` holds, or None."""
         return None if value is None else cls({str(label): tuple(map(str, names)) for label, names in value.items()})

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,12 +71,6 @@ def read_template(text: str) -> str | tuple[str, ...]:
     return lines
 
 
-def check_template_fills(template: object, classes: Mapping[str, object]) -> None:
-    """Raise DataError if a template is set (not None) and every class has its own sentences."""
-    if template is not None and classes and None not in classes.values():
-        raise DataError(f"`template` {template!r} has no effect: every class has its own sentences; leave it out")
-
-
 def class_prompts(
     template: str | Sequence[str], names: Sequence[str], sentences: Sequence[str | Sequence[str] | None]
 ) -> list[str | tuple[str, ...]]:
@@ -130,7 +124,8 @@ def labelled_classes(
     names = clean_names(originals) if clean else originals
     if file is None:
         return LabelledClasses(originals, names, [None] * len(names))
-    check_template_fills(template, classes)
+    if template is not None and classes and None not in classes.values():
+        raise DataError(f"`template` {template!r} has no effect: every class has its own sentences; leave it out")
     index_of = {name: i for i, name in enumerate(names)} | {name: i for i, name in enumerate(originals)}
     data_labels = list(originals)
     taken: dict[int, str] = {}

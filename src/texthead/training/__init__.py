@@ -1,8 +1,7 @@
 """Fine-tune a model on clips.
 
 train        the training loop
-execution    options of `train`: execution, metadata of the run
-start        validate the inputs and create the run folder
+start        validate the inputs and create the run folder with its metadata
 inputs       features of a frozen encoder for training
 step         forward and backward pass on one or several processes (DDP)
 tune         select the encoder weights to train

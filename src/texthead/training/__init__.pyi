@@ -1,7 +1,6 @@
 """The public names of the package, imported on first use."""
 
-from .execution import Execution as Execution
-from .execution import RunInfo as RunInfo
 from .fit_recipe import with_margin as with_margin
 from .objective import Objective as Objective
+from .start import RunInfo as RunInfo
 from .train import fine_tune as fine_tune

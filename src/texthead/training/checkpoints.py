@@ -1,22 +1,42 @@
-"""Write and load the checkpoints that a run resumes from."""
+"""Write and load the checkpoint that a run resumes from: one safetensors file."""
 
-import shutil
-import warnings
-from collections.abc import Mapping
+import time
+from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from texthead.errors import RunError, line_of, listed
-from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
-from texthead.parallel.distributed import rank, ranks, same_as_first, together
-from texthead.platform import sync_folder
-from texthead.runs.folder import check_resumable
+from texthead.errors import RunError, listed
+from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing
+from texthead.parallel.distributed import gather_list, rank, ranks, same_as_first, together
+from texthead.runs.folder import check_resumable, load_weights, opened
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.saved import is_run
+
+# Seconds between checkpoints of a run on cached features: the most work that a stop can lose.
+CHECKPOINT_SECONDS = 60
+
+
+def is_due(every: int | None, step: int, steps_per_epoch: int, saved: float, *, frozen: bool, last: bool) -> bool:
+    """Return whether to write a checkpoint after a step.
+
+    Args:
+        every: `checkpoint_every` of `train`.
+        saved: the monotonic time of the last checkpoint.
+        frozen: whether the encoder is frozen.
+        last: whether the step is the last one.
+    """
+    if every == 0:
+        return False
+    if last:
+        return True
+    due = step % (every or steps_per_epoch) == 0
+    if every or not frozen:
+        return due
+    # All processes must agree, so they use the clock of the first.
+    return due and any(gather_list([time.monotonic() - saved >= CHECKPOINT_SECONDS] if rank() == 0 else [False]))
 
 
 def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -> dict | None:
@@ -56,11 +76,6 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     return load_state(out)
 
 
-_POINTER = "last.json"
-
-# The file of a checkpoint of one process, as torch names it.
-_ONLY_FILE = "shard-00001-model-00001-of-00001.safetensors"
-
 _COUNTS = {"epoch", "step", "records", "threads", "processes"}
 
 # Prefix of optimiser state; names of weights begin with "model." or "objective.".
@@ -69,19 +84,24 @@ _OPTIMIZER = "optimizer."
 _ADAMW = {"step", "exp_avg", "exp_avg_sq"}
 
 
+def _file(out: Path) -> Path:
+    return out / "state" / "last.safetensors"
+
+
 def load_state(out: Path) -> dict[str, int] | None:
     """Return the counts of the last checkpoint; None if there is none yet.
 
     Raises:
         RunError: the file is damaged or not of a checkpoint.
     """
-    path = out / "state" / _POINTER
+    path = _file(out)
     if not path.exists():
         return None
-    state = read_json(path)
-    if set(state) != _COUNTS or not all(type(value) is int for value in state.values()):
-        raise _bad_checkpoint(path, KeyError())
-    return state
+    with opened(path) as file:
+        counts = file.metadata() or {}
+    if set(counts) != _COUNTS or not all(value.isdecimal() for value in counts.values()):
+        raise _not_of_this_run(path)
+    return {key: int(value) for key, value in counts.items()}
 
 
 def restore(
@@ -92,25 +112,9 @@ def restore(
     Raises:
         RunError: the checkpoint is damaged or of another model, or the metrics file lacks steps before it.
     """
-    # The import takes a second, and prediction imports this module too.
-    from torch.distributed.checkpoint.api import CheckpointException
-    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
-    from torch.distributed.checkpoint.state_dict_loader import load
-
-    folder = _folder(out, state["step"])
-    try:
-        # Safetensors, since torch's own format starts with a pickle, which can run code.
-        reader = HuggingFaceStorageReader(str(folder))
-        saved = reader.read_metadata().state_dict_metadata
-        expected = {**module.state_dict(), **_empty_optimizer_state(saved, module, optimizer)}
-        if set(saved) != set(expected):
-            raise KeyError(*sorted(set(saved) ^ set(expected))[:1])
-        with warnings.catch_warnings(action="ignore", category=UserWarning):  # Of a single process.
-            load(expected, storage_reader=reader, no_dist=ranks() == 1)
-        # AdamW expects `step` on a particular device; reloading the state dict moves it there.
-        optimizer.load_state_dict(optimizer.state_dict())
-    except (Exception, CheckpointException) as error:  # On damaged files, torch raises errors of nearly any type.
-        raise _bad_checkpoint(folder, _first_failure(error)) from None
+    load_weights(_file(out), module, lambda key: not key.startswith(_OPTIMIZER))
+    moments = _saved_moments(_file(out), module, optimizer)
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     log.cut(state["records"])
     for name, now in (("threads", torch.get_num_threads()), ("processes", ranks())):
         if now != state[name]:
@@ -119,22 +123,41 @@ def restore(
     return state["epoch"], state["step"]
 
 
+def _saved_moments(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Tensor]]:
+    """Return AdamW's state in a checkpoint by the index of the weight, as `Optimizer.load_state_dict` takes it.
+
+    A weight that never had a gradient has none.
+    """
+    saved: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    with opened(path) as file:
+        for name in file.keys():  # noqa: SIM118
+            weight, _, key = name.removeprefix(_OPTIMIZER).rpartition(".")
+            if name.startswith(_OPTIMIZER):
+                saved[weight][key] = file.get_tensor(name).clone()  # The tensor itself is mapped from the file.
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments = {index: saved.pop(names[each]) for index, each in enumerate(trained) if names[each] in saved}
+    shapes = {index: {"step": (), **dict.fromkeys(_ADAMW - {"step"}, trained[index].shape)} for index in moments}
+    if saved or shapes != {index: {key: each.shape for key, each in own.items()} for index, own in moments.items()}:
+        raise _not_of_this_run(path)
+    return moments
+
+
 def save_state(
     out: Path, module: nn.Module, optimizer: torch.optim.Optimizer, log: MetricsLog, *, epoch: int, step: int
 ) -> None:
-    """Write a checkpoint; each process writes a part of it.
+    """Write a checkpoint in the first process, in place of the last one.
 
-    A checkpoint is a folder of safetensors files; a small file next to it names the last complete folder and is
-    replaced at the end. An incomplete folder of an earlier stop is overwritten. The metrics so far are flushed to disk
-    first. All processes take the batch-norm statistics of the first.
+    The metrics so far are flushed to disk first. All processes take the batch-norm statistics of the first.
 
     Raises:
         RunError: a weight is not finite (a step can overflow although its loss is finite), or the disk is full; the
             previous checkpoint is kept.
     """
     same_as_first(module.buffers())
-    folder, tensors = _folder(out, step), _tensors(module, optimizer)
     with together():
+        if rank() > 0:
+            return
         log.sync()
         for name, tensor in module.state_dict().items():
             if not torch.isfinite(tensor).all():
@@ -142,62 +165,10 @@ def save_state(
                     f"{name} is not finite after step {step}: lower `lr`; the previous checkpoint in {out / 'state'} "
                     "is kept"
                 )
-        if rank() == 0:
-            _empty(folder)
-    _write(folder, tensors)
-    counts = {"epoch": epoch, "step": step, "records": len(log.records)}
-    with together():
-        if rank() == 0:
-            sync_folder(folder)
-            sync_folder(folder.parent)
-            current = {"threads": torch.get_num_threads(), "processes": ranks()}
-            write_json(folder.parent / _POINTER, {**counts, **current})
-            for old in folder.parent.iterdir():
-                if old == folder or old.name == _POINTER:
-                    continue
-                if old.is_dir():
-                    shutil.rmtree(old)
-                else:  # A temporary file of a process that was killed.
-                    old.unlink()
-
-
-def _folder(out: Path, step: int) -> Path:
-    return out / "state" / f"step-{step}"
-
-
-def _empty(folder: Path) -> None:
-    """Create an empty folder, and remove the old one."""
-    try:
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be written ({error.strerror}); the previous checkpoint is kept") from None
-
-
-def _write(folder: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors to files in a folder, each process a part of them."""
-    if ranks() == 1:  # torch's writer takes three times as long, and its import half a second.
-        try:
-            with replacing(folder / _ONLY_FILE) as temp:
-                save_file(tensors, temp)
-        except RunError as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise RunError(f"{error}; the previous checkpoint is kept") from None
-        return
-    from torch.distributed.checkpoint.api import CheckpointException
-    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
-    from torch.distributed.checkpoint.state_dict_saver import save
-
-    try:
-        save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
-    except CheckpointException as error:
-        failure = _first_failure(error)
-        if rank() == 0:
-            shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(failure, KeyboardInterrupt):
-            raise failure from None
-        raise RunError(f"{folder}: cannot be written ({line_of(failure)}); the previous checkpoint is kept") from None
+        counts = {"epoch": epoch, "step": step, "records": len(log.records)}
+        counts |= {"threads": torch.get_num_threads(), "processes": ranks()}
+        with replacing(_file(out)) as temp:
+            save_file(_tensors(module, optimizer), temp, {key: str(value) for key, value in counts.items()})
 
 
 def _tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -217,36 +188,5 @@ def _tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, T
     return tensors
 
 
-def _empty_optimizer_state(
-    saved: Mapping[str, Any], module: nn.Module, optimizer: torch.optim.Optimizer
-) -> dict[str, Tensor]:
-    """Fill AdamW's state with zeros for the entries of a checkpoint, and return these tensors by name.
-
-    Raises: KeyError if the checkpoint has only a part of the state of a weight.
-    """
-    parameters, zeros = dict(module.named_parameters()), {}
-    for name, about in saved.items():
-        if not name.startswith(_OPTIMIZER):
-            continue
-        weight, _, key = name.removeprefix(_OPTIMIZER).rpartition(".")
-        parameter = parameters[weight]
-        count = torch.zeros(about.size, dtype=about.properties.dtype)
-        zeros[name] = optimizer.state[parameter][key] = count if key == "step" else torch.zeros_like(parameter)
-    for parameter, moments in optimizer.state.items():
-        if set(moments) != _ADAMW:
-            raise KeyError(*(name for name, each in parameters.items() if each is parameter))
-    return zeros
-
-
-def _first_failure(error: BaseException) -> BaseException:
-    """Return the error of the first failed process from an error that torch gathered."""
-    failures = getattr(error, "failures", None)
-    return next(iter(failures.values()))[0] if failures else error
-
-
-def _bad_checkpoint(path: Path, error: BaseException) -> RunError:
-    # Only the type, since torch's messages span many lines.
-    return RunError(
-        f"{path}: not a checkpoint of this run ({type(error).__name__}): restore it from a copy, or choose another "
-        "folder"
-    )
+def _not_of_this_run(path: Path) -> RunError:
+    return RunError(f"{path}: not a checkpoint of this run: restore it from a copy, or choose another folder")

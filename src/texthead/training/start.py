@@ -1,8 +1,9 @@
 """Before the first step: validate model, data and recipe, and create or reopen the run folder."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -22,13 +23,27 @@ from texthead.parallel.distributed import check_same, rank, same_as_first, toget
 from texthead.recipes import EngineName, Recipe
 from texthead.runs.folder import describe
 from texthead.training.checkpoints import begin, load_state
-from texthead.training.execution import Execution, RunInfo
 from texthead.training.objective import Objective
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import Trained
 
 
-def check_trainable(model: Recognizer, trained: Trained, recipe: Recipe, execution: Execution) -> None:
+@dataclass(frozen=True)
+class RunInfo:
+    """Metadata for the run folder that training itself does not need.
+
+    Args:
+        names: class names of the labels, as the text encoder reads them; the labels themselves if None.
+        held_out: items for a later test.
+        command: options of the command that calls `train`.
+    """
+
+    names: Sequence[str] | None = None
+    held_out: Dataset | None = None
+    command: dict[str, object] | None = None
+
+
+def check_trainable(model: Recognizer, trained: Trained, recipe: Recipe) -> None:
     """Validate model and recipe before the run folder is created.
 
     Args:
@@ -76,10 +91,10 @@ def run_folder(
     train_set: Dataset,
     recipe: Recipe,
     objective: Objective | None,
-    execution: Execution,
     info: RunInfo,
     *,
     resume: bool,
+    checkpoint_every: int | None,
 ) -> Iterator[dict[str, int] | None]:
     """Lock the run folder in the first process, and yield the state to resume from, None for a new run.
 
@@ -93,8 +108,7 @@ def run_folder(
     )
     about, classes = describe(model, recipe, pixels, info.names)
     about = json.loads(json.dumps({**about, "command": info.command, **objective_json}))
-    options = (resume, execution.checkpoint_every)
-    check_same("recipes, models or training items", (about, classes, train_set.items, options))
+    check_same("recipes, models or training items", (about, classes, train_set.items, resume, checkpoint_every))
     for module in [model] if objective is None else [model, objective.to(model.device)]:
         same_as_first(module.state_dict().values())
     state = None

@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from texthead.data.batches import NO_ITEM, epoch_batches, loader, read
 from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
-from texthead.errors import RunError
+from texthead.errors import NonNegativeInt, RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
@@ -28,12 +28,11 @@ from texthead.parallel.progress import Reporter, silent
 from texthead.recipes import Recipe
 from texthead.runs.folder import save_model
 from texthead.runs.metrics import MetricsLog, TrainingRecords
-from texthead.training.checkpoints import restore, save_state
-from texthead.training.execution import Execution, RunInfo
+from texthead.training.checkpoints import is_due, restore, save_state
 from texthead.training.inputs import feature_clips
 from texthead.training.objective import Objective, make_objective
 from texthead.training.optimizer import begin_step, make_optimizer
-from texthead.training.start import check_trainable, engine_of, loss_shift, record_engines, run_folder
+from texthead.training.start import RunInfo, check_trainable, engine_of, loss_shift, record_engines, run_folder
 from texthead.training.step import ParallelModel, Trained, precision_on, set_training
 from texthead.training.tune import tuned
 
@@ -51,7 +50,8 @@ def fine_tune(
     out: str | Path,
     objective: Objective | None = None,
     resume: bool = False,
-    execution: Execution = Execution(),
+    reading: Reading = Reading(),
+    checkpoint_every: NonNegativeInt | None = None,
     info: RunInfo = RunInfo(),
     reporter: Reporter = Reporter(),
 ) -> TrainingRecords:
@@ -63,14 +63,17 @@ def fine_tune(
     If `torch.distributed` has a process group, each process takes its share of every batch, and the weights equal
     those of a run on one process except for the last bits (but processes draw their own dropout, and batch norms that
     are not frozen see their own share; the statistics of the first process are kept). The first process writes the
-    folder, but every process writes its part of checkpoints, so all need access to the folder. An error in one process
-    stops all.
+    folder; to resume, all read it. An error in one process stops all.
 
     Args:
         val_set: scored after every epoch; not used to select anything.
         objective: a loss of its own, which ignores `class_shares`; None for the recipe's, by default the cross-entropy
             of the logits, or with several labels the sum of the binary cross-entropies of the classes.
         resume: continue the run in `out` after its last checkpoint.
+        reading: how files are read; cache and engine are those of a frozen encoder. Unreadable files are errors.
+        checkpoint_every: steps between checkpoints, also within epochs. None: every epoch, but with a frozen encoder,
+            where epochs are short, the first epoch end after a minute. The last step always writes one. 0: none at
+            all. A run can be resumed with another number of processes.
         reporter: gets progress, a message after each epoch, and the records of the metrics, in the first process.
 
     Source: Eq. 3, Sec. 4.1.
@@ -86,32 +89,34 @@ def fine_tune(
     reporter = reporter if first else Reporter().counting(silent)
     objective = objective or make_objective(recipe, model)
     trained = Trained(model.on_features() if recipe.frozen else model, objective)
-    check_trainable(model, trained, recipe, execution)
+    check_trainable(model, trained, recipe)
     recipe = replace(recipe, precision=recipe.precision or precision_on(model.device))
     shift = loss_shift(model, train_set, val_set, recipe)
     with (
         tuned(model, recipe) as tuning,
-        run_folder(out, model, train_set, recipe, objective, execution, info, resume=resume) as state,
+        run_folder(
+            out, model, train_set, recipe, objective, info, resume=resume, checkpoint_every=checkpoint_every
+        ) as state,
         reporter.bar("train", "clips") as progress,
     ):
         # --- data: pixels, or features of a frozen encoder
-        protocol = model.spec.protocol(recipe)
-        reading, engines = Reading(execution.workers), set[str]()
+        protocol, engines = model.spec.protocol(recipe), set[str]()
         if recipe.frozen:
-            reading = replace(reading, cache=execution.cache, engine=engine_of(out, execution.engine))
+            reading = replace(reading, engine=engine_of(out, reading.engine), skip_unreadable=False)
             noted = replace(reporter, used=engines.add)
             clips = feature_clips(model, train_set, recipe, protocol.sizes, reading, noted)
             record_engines(out, engines)
         else:
+            reading = Reading(reading.workers)
             clips = TrainClips(train_set, model.names, recipe, model.spec.training_pixels(recipe))
         batches = epoch_batches(len(clips), recipe)
-        clip_loader = loader(clips, batches, 0 if recipe.frozen else execution.workers, model.device)
+        clip_loader = loader(clips, batches, 0 if recipe.frozen else reading.workers, model.device)
         total, steps = recipe.epochs * len(clips), batches.steps_per_epoch
 
         # --- parallel model and optimiser: pretrained parts at lr, new parts at lr_new
         parallel = ParallelModel(trained, clips.blank, recipe)
         shift = shift.to(parallel.device)
-        table = train_set.labelling.table(model.names).float().to(shift) if train_set.several else shift
+        table = train_set.labelling.table(model.names).float().to(shift) if train_set.several else None
         optimizer = make_optimizer(parallel.trained, recipe)
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         if recipe.tune != "all":
@@ -146,26 +151,18 @@ def fine_tune(
                         labels = labels.to(parallel.device, non_blocking=True)
                     with parallel.micro_batch(len(positions), last=not left):
                         output = parallel(inputs, labels)
-                        if objective:
-                            share = output * (len(positions) / items)
-                        elif train_set.several:
-                            weight = labels[:, None].ne(NO_ITEM).float()
-                            answers = table[labels.clamp(0)], weight
-                            share = (
-                                F.binary_cross_entropy_with_logits(output.float(), *answers, reduction="sum") / items
-                            )
-                        else:
-                            logits = output.float() + shift
-                            share = F.cross_entropy(logits, labels, reduction="sum", ignore_index=NO_ITEM) / items
-                            right += (output.argmax(-1) == labels).sum()
+                        summed = output * len(positions) if objective else _loss(output, labels, shift, table)
+                        share = summed / items
                         (share * parallel.factor).backward()
+                    if one_label:
+                        right += (output.argmax(-1) == labels).sum()
                     shares.append(share.detach())
                     taken.append(positions)
                     if left:
                         progress(done + sum(map(len, taken)), total)
                 step, done = step + 1, done + items
                 ended, last = done == (epoch + 1) * len(clips), done == total
-                due = execution.is_due(step, steps, saved, frozen=recipe.frozen, last=last)
+                due = is_due(checkpoint_every, step, steps, saved, frozen=recipe.frozen, last=last)
                 rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
                 numbers = torch.stack([*shares, right])
                 metrics.add(_Step(step, items, rates, taken, numbers), now=ended or due)
@@ -196,6 +193,24 @@ def fine_tune(
             if first:
                 save_model(out / "model.safetensors", model)
     return TrainingRecords(log.records)
+
+
+def _loss(
+    output: Float[Tensor, "batch classes"],
+    labels: Int[Tensor, " batch"],
+    shift: Float[Tensor, " classes"],
+    table: Float[Tensor, "numbers classes"] | None,
+) -> Float[Tensor, ""]:
+    """Return the summed loss of a micro-batch.
+
+    Args:
+        shift: `loss_shift`.
+        table: with several labels, the classes that each of the `labels` stands for.
+    """
+    if table is None:
+        return F.cross_entropy(output.float() + shift, labels, reduction="sum", ignore_index=NO_ITEM)
+    weight = labels[:, None].ne(NO_ITEM).float()
+    return F.binary_cross_entropy_with_logits(output.float(), table[labels.clamp(0)], weight, reduction="sum")
 
 
 def _validate(

@@ -145,8 +145,7 @@ def before_training(
 ) -> ScoreTable:
     """Score the pretrained encoder with the same head rows: "w/o train" in Tables 9 and 11.
 
-    The table is empty for imported runs, whose pretrained encoder is not known, for too many items, and for steps in
-    order, which need single frames.
+    The table is empty for imported runs, whose pretrained encoder is not known, and for too many items.
     """
     table = ScoreTable(division)
     if run.carries_encoder or not are_few(when, len(division.scored)):

@@ -11,7 +11,7 @@ from texthead.data.division import Division, divide
 from texthead.data.labels import unbalanced_text
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import AnyEncoder, EncoderOptions
-from texthead.errors import DataError, PositiveInt, Share, check_fields
+from texthead.errors import DataError, NonNegativeInt, PositiveInt, Share, check_fields
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
@@ -27,10 +27,9 @@ from texthead.runs.run import save_tree
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
 from texthead.text.prompts import class_prompts, classes_to_train
-from texthead.training.execution import Execution, RunInfo
 from texthead.training.fit_recipe import adapt_recipe
 from texthead.training.inputs import readable_division
-from texthead.training.start import engine_of
+from texthead.training.start import RunInfo, engine_of
 from texthead.training.train import fine_tune, seconds_a_clip
 from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
 from texthead.transfer.comparison import FittedMethod, fit_method, make_task
@@ -137,8 +136,8 @@ def train(
     out: str | Path,
     options: RunOptions = RunOptions(),
     reading: Reading = Reading(cache=True),
-    execution: Execution = Execution(),
     *,
+    workers: NonNegativeInt | None = None,
     resume: bool = False,
     command: dict[str, object] | None = None,
     reporter: Reporter = Reporter(),
@@ -150,7 +149,7 @@ def train(
     Args:
         out: the run folder.
         reading: how files are read and encoded.
-        execution: how fine-tuning is executed; cache and engine are those of `reading`, and workers by default.
+        workers: data-loader workers of fine-tuning; those of `reading` if None.
         resume: continue the fine-tuning of the run in `out`, with the options that it was started with.
         command: the options to save in the run folder.
         reporter: gets progress, messages, skipped files, the records of fine-tuning and each `TrainingEvent`.
@@ -164,29 +163,15 @@ def train(
         if value and (resume or ranks() > 1):
             raise DataError(f"`{name}` {value} fits a new run in one process: leave it out, or `resume` and torchrun")
     check_out(Path(out), resume=resume)
-    shared = {"workers": execution.workers or reading.workers, "cache": reading.cache, "engine": reading.engine}
     encoder = EncoderOptions.of(options.encoder)
     options = replace(options, encoder=encoder, overrides=encoder.with_template(options.overrides))
-    training = _Training(Path(out), options, reading, replace(execution, **shared), resume, command, reporter)
+    training = _Training(Path(out), options, reading, workers or reading.workers, resume, command, reporter)
     plan = training.plan(data)
     reporter.event(plan)
-    if training.must_tune:
-        trained = training.fine_tune(training.start(plan.inputs, plan.division))
-    else:
-        trained = training.fit(plan)
+    trained = training.fine_tune(plan) if training.must_tune else training.fit(plan)
     if data.tree is not None and rank() == 0:
         save_tree(trained.out, data.tree)
     return trained
-
-
-class _Start(NamedTuple):
-    """What fine-tuning starts from."""
-
-    inputs: RowInputs
-    division: Division
-    table: ScoreTable
-    protocol: Protocol
-    reading: Reading
 
 
 @dataclass(frozen=True)
@@ -196,7 +181,7 @@ class _Training:
     out: Path
     options: RunOptions
     reading: Reading
-    execution: Execution
+    workers: int
     resume: bool
     command: dict[str, object] | None
     reporter: Reporter
@@ -250,35 +235,37 @@ class _Training:
         reading = replace(reading, workers=0, skip_unreadable=False, engine="eager")
         return TrainedRun(self.out, model, fitted.table, task.frozen.protocol, reading)
 
-    def start(self, inputs: RowInputs, division: Division, table: ScoreTable | None = None) -> _Start:
-        """Prepare fine-tuning: encode the training items if the head or a baseline needs their features.
+    def start(self, plan: TrainingPlan) -> tuple[RowInputs, Division, ScoreTable, FrozenEncoder]:
+        """Prepare fine-tuning: score the baselines, and encode the training items if the head needs their features.
 
-        Without a `table` of the baselines' scores, score zero-shot and a probe.
+        Returns: what the head is made from, the readable items, the baselines' scores, and the encoder before training.
         """
+        division, inputs = plan.division, plan.inputs
         recipe, encoder, wanted = inputs.recipe, inputs.encoder, self.reading.engine
         # Engines differ in last bits, on which trained weights depend, so all features come from one engine.
         engine = engine_of(self.out, wanted) if self.resume else wanted
         exact = "eager" if engine == "auto" and not recipe.frozen else engine
         reading = replace(self.reading, engine=exact)
         frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, self.reporter)
-        compare = table is None and are_few(self.options.baselines, len(division.train))
+        compare = are_few(self.options.baselines, len(division.train))
         items, needed = None, division.train.several or needs_features(self.options.head, recipe)
         if compare or needed or reading.skip_unreadable:
             items, division = readable_division(frozen, division)
             for error in items.skipped:
                 self.reporter.skipped(error)
-        table = table or ScoreTable(division)
+        table = ScoreTable(division)
         if compare and items is not None and len(division.scored):
             labels, names = tuple(inputs.labels), tuple(inputs.names or inputs.labels)
             add_baselines(table, Task(frozen, labels, names, inputs.prompts, recipe), items)
         targets = items.targets if items else division.train.labelling.targets(inputs.labels)
         features = items.features if items else None
         inputs = replace(inputs, features=features, targets=targets, items=division.train.names)
-        return _Start(inputs, division, table, frozen.protocol, reading)
+        return inputs, division, table, frozen
 
-    def fine_tune(self, start: _Start) -> TrainedRun:
+    def fine_tune(self, plan: TrainingPlan) -> TrainedRun:
         """Train the run and score it."""
-        (inputs, division, table, protocol, reading), options = start, self.options
+        (inputs, division, table, frozen), options = self.start(plan), self.options
+        protocol, reading = frozen.protocol, frozen.reading
         visual = inputs.encoder.visual
         model = make_recognizer(options.head, inputs, trainable=options.train_head).to(visual.mean.device)
         if division.train.several:
@@ -294,7 +281,7 @@ class _Training:
             inputs.recipe,
             out=self.out,
             resume=self.resume,
-            execution=replace(self.execution, engine=reading.engine),
+            reading=replace(reading, workers=self.workers),
             info=RunInfo(inputs.names, division.scored, self.command),
             reporter=self.reporter,
         )

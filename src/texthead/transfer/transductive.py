@@ -167,14 +167,12 @@ def _assigned(
     return (SHARPNESS / _spread(scores) * scores + prior).softmax(1)
 
 
-def _occurrence(
-    assigned: Float[Tensor, "files classes"], most: float = ALL_OCCUR, fewest: float = FEW_OCCUR
-) -> Occurrence:
+def _occurrence(assigned: Float[Tensor, "files classes"]) -> Occurrence:
     """Estimate which classes occur; one more file in each keeps small batches near equal shares."""
     counts = assigned.sum(0) + 1
     logs = (counts / counts.sum()).log()
     present = float((-(logs.exp() * logs).sum()).exp())
-    trust = min(max((most - present / len(logs)) / (most - fewest), 0.0), 1.0)
+    trust = min(max((ALL_OCCUR - present / len(logs)) / (ALL_OCCUR - FEW_OCCUR), 0.0), 1.0)
     return Occurrence(trust * logs, present, trust)
 
 

@@ -329,7 +329,7 @@ def test_an_edit_is_a_new_run_and_the_old_one_stays(folder):
     source = "openclip:local-dir:{run}/encoder"  # as in an imported run
     changed(folder, "recipe.json", lambda about: about["encoder"].update(source=source))
     carried = "encoder/open_clip_config.json"
-    for name in ("metrics.jsonl", "scores.json", "report.html", "state/last.json", carried):
+    for name in ("metrics.jsonl", "scores.json", "report.html", "state/last.safetensors", carried):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("{}")
     before, new = contents(folder), folder.parent / "new"

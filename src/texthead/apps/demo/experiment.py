@@ -28,7 +28,7 @@ from texthead.models import (
 from texthead.parallel import Reporter, pick_device
 from texthead.recipes import Recipe
 from texthead.report import Examples, Report, item_strip, mistake_strips, plot_confusion, plot_correlations
-from texthead.training import Execution, RunInfo, fine_tune
+from texthead.training import RunInfo, fine_tune
 from texthead.transfer import evaluation_of, logistic_head
 
 UNSEEN, SEED = 12, 0
@@ -254,10 +254,10 @@ def _train_head(bench: Bench, kind: str) -> Recognizer:
         head = make_head(kind, inputs)
     model = Recognizer(bench.encoder.visual, make_temporal_for(recipe, bench.encoder.visual), head)
     model.to(next(bench.encoder.visual.parameters()).device)
-    info, execution = RunInfo(held_out=bench.seen_test), Execution(cache=bench.reading.cache)
+    info, reading = RunInfo(held_out=bench.seen_test), Reading(cache=bench.reading.cache)
     with bench.reporter.bar(f"train: {kind} head", "clips") as progress:
         own = Reporter().counting(progress, "train")
-        fine_tune(model, bench.train, None, recipe, out=bench.runs / kind, execution=execution, info=info, reporter=own)
+        fine_tune(model, bench.train, None, recipe, out=bench.runs / kind, reading=reading, info=info, reporter=own)
     return model
 
 
