@@ -11,7 +11,7 @@ from torch import Tensor
 
 from texthead.apps.checkpoints import published
 from texthead.apps.checkpoints.published import Checkpoint, Convention, Kind, Pooled
-from texthead.apps.checkpoints.spotting_head import spotting_head
+from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.checkpoints.templates_head import MeanProbabilityHead
 from texthead.data import Pixels
 from texthead.encoders import (
@@ -294,7 +294,7 @@ def _head(encoder: Encoder, labels: Sequence[str], convention: Convention, scale
     """
     prompts = fill_templates(convention.template, labels)
     if convention.interaction == "vcs":
-        return spotting_head(encoder, labels, scale=scale, prompts=prompts)
+        return SpottingHead.of_prompts(encoder, prompts, names=labels, scale=scale)
     if convention.template_pooling == "probabilities" and not isinstance(convention.template, str):
         return MeanProbabilityHead.of_prompts(encoder, prompts, names=labels, scale=scale)
     return text_head(encoder, labels, prompts=prompts, scale=scale)

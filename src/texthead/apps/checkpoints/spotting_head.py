@@ -8,17 +8,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from texthead.apps.checkpoints.templates_head import Prompts, PromptsHead
 from texthead.encoders import Encoder
 from texthead.errors import DataError
 from texthead.models import CosineHead, text_rows
-
-_Prompts = Sequence[str | Sequence[str]]
 
 # Temperature of the softmax over frames.
 _TEMPERATURE = 0.01
 
 
-class SpottingHead(CosineHead):
+class SpottingHead(PromptsHead):
     """Scores = scale x sum over frames of (weight of the frame for the class) x cosine(frame, row of the class).
 
     The weight is the softmax over frames of 100 x cosine(frame, word), averaged over the words of the class's prompt.
@@ -32,7 +31,6 @@ class SpottingHead(CosineHead):
     Source: BIKE (Wu et al., CVPR 2023), video concept spotting, and its published code.
     """
 
-    frozen = True
     words: Tensor
 
     def __init__(
@@ -41,13 +39,25 @@ class SpottingHead(CosineHead):
         super().__init__(weight, **options)
         self.register_buffer("words", F.normalize(words.detach().float(), dim=-1))
 
+    @classmethod
+    def of_prompts(cls, encoder: Encoder, prompts: Prompts, **options: Any) -> "SpottingHead":
+        """Return a head from one prompt for each class.
+
+        Raises:
+            DataError: a class has several prompts.
+            EncoderError: the text encoder does not return word embeddings.
+        """
+        single = _single(prompts)
+        rows, words = text_rows(encoder, single), encoder.text.words(single)
+        return cls(rows, words=words, kind="text", prompts=single, **options)
+
     def config(self) -> dict[str, object]:
         """Return the head's entry in `recipe.json`."""
         return {**super().config(), "words": self.words.shape[1]}
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: _Prompts | None = None
+        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: Prompts | None = None
     ) -> CosineHead:
         """Return the head described by `config`, to load weights into."""
         words = torch.ones(len(names), config["words"], dim)
@@ -61,23 +71,11 @@ class SpottingHead(CosineHead):
         """Return the entries of the state dict that hold `rows`."""
         return {"weight": rows[:, 0], "words": rows[:, 1:]}
 
-    def encode_rows(self, encoder: Encoder, prompts: _Prompts) -> Float[Tensor, "classes rows numbers"]:
+    def encode_rows(self, encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows numbers"]:
         """Return text rows for new classes, followed by the words of their prompts."""
         single = _single(prompts)
         words = F.normalize(encoder.text.words(single), dim=-1)
         return torch.cat([text_rows(encoder, single)[:, None], words], dim=1)
-
-    def with_names(
-        self,
-        encoder: Encoder,
-        names: Sequence[str],
-        *,
-        labels: Sequence[str] | None = None,
-        prompts: _Prompts | None = None,
-    ) -> "SpottingHead":
-        """Return a head for other names, with the same scale."""
-        head = spotting_head(encoder, labels or names, scale=self.scale, prompts=prompts or names)
-        return head.to(self.weight.device)
 
     def forward(self, features: Float[Tensor, "*batch frames_dim"]) -> Float[Tensor, "*batch classes"]:
         """Return the logits of each class."""
@@ -88,25 +86,7 @@ class SpottingHead(CosineHead):
         return self.log_scale.exp() * (weight * F.linear(frames, self.weight)).sum(dim=-2)
 
 
-def spotting_head(encoder: Encoder, labels: Sequence[str], *, scale: float, prompts: _Prompts) -> SpottingHead:
-    """Return a spotting head for labels, from one prompt per class.
-
-    Raises:
-        DataError: a class has several prompts.
-        EncoderError: the text encoder does not return word embeddings.
-    """
-    single = _single(prompts)
-    return SpottingHead(
-        text_rows(encoder, single),
-        words=encoder.text.words(single),
-        names=labels,
-        scale=scale,
-        kind="text",
-        prompts=single,
-    )
-
-
-def _single(prompts: _Prompts) -> list[str]:
+def _single(prompts: Prompts) -> list[str]:
     """Return the prompts; raise DataError unless there is one per class."""
     groups = [[prompt] if isinstance(prompt, str) else prompt for prompt in prompts]
     if any(len(group) != 1 for group in groups):

@@ -1,4 +1,4 @@
-"""ActionCLIP's classifier: the mean of the probabilities that each template gives."""
+"""Heads with several text rows per class, and ActionCLIP's: the mean of the probabilities that each template gives."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,38 @@ from texthead.errors import DataError
 from texthead.models import CosineHead, empty_options, text_rows
 from texthead.text import flat
 
-_Prompts = Sequence[str | Sequence[str]]
+Prompts = Sequence[str | Sequence[str]]
 
 
-class MeanProbabilityHead(CosineHead):
+class PromptsHead(CosineHead):
+    """A frozen cosine head with several text rows for each class."""
+
+    frozen = True
+
+    @classmethod
+    def of_prompts(cls, encoder: Encoder, prompts: Prompts, **options: Any) -> "PromptsHead":
+        """Return a head with the rows of prompts; `options` as for `CosineHead`.
+
+        Raises:
+            DataError: a class has too few or too many prompts.
+        """
+        raise NotImplementedError
+
+    def with_names(
+        self,
+        encoder: Encoder,
+        names: Sequence[str],
+        *,
+        labels: Sequence[str] | None = None,
+        prompts: Prompts | None = None,
+    ) -> "PromptsHead":
+        """Return a head for other names, with the same center and scale."""
+        center = None if self.center is None else self.center.cpu()
+        options = {"names": labels or names, "scale": self.scale, "center": center}
+        return self.of_prompts(encoder, prompts or names, **options).to(self.weight.device)
+
+
+class MeanProbabilityHead(PromptsHead):
     """Scores = log of the mean over templates of the probabilities, softmax(scale x cosine(features, row)).
 
     Args:
@@ -27,7 +55,6 @@ class MeanProbabilityHead(CosineHead):
     Source: ActionCLIP (Wang et al., arXiv:2109.08472), its published code.
     """
 
-    frozen = True
     variants: Tensor
 
     def __init__(self, variants: Float[Tensor, "templates classes dim"], **options: Any):
@@ -36,7 +63,7 @@ class MeanProbabilityHead(CosineHead):
         self.register_buffer("variants", rows)
 
     @classmethod
-    def of_prompts(cls, encoder: Encoder, prompts: _Prompts, **options: Any) -> "MeanProbabilityHead":
+    def of_prompts(cls, encoder: Encoder, prompts: Prompts, **options: Any) -> "MeanProbabilityHead":
         """Return a head with a row for each prompt of each class.
 
         Raises:
@@ -52,7 +79,7 @@ class MeanProbabilityHead(CosineHead):
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: _Prompts | None = None
+        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: Prompts | None = None
     ) -> CosineHead:
         """Return the head described by `config`, to load weights into."""
         options = empty_options(config, dim)
@@ -66,7 +93,7 @@ class MeanProbabilityHead(CosineHead):
         """Return the entries of the state dict that hold `rows`."""
         return {"weight": F.normalize(rows.mean(1), dim=-1), "variants": rows.transpose(0, 1)}
 
-    def encode_rows(self, encoder: Encoder, prompts: _Prompts) -> Float[Tensor, "classes rows numbers"]:
+    def encode_rows(self, encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows numbers"]:
         """Return text rows for new classes, one per template."""
         rows, needed = _rows(encoder, prompts), len(self.variants)
         if rows.shape[1] != needed:
@@ -76,26 +103,13 @@ class MeanProbabilityHead(CosineHead):
             )
         return rows
 
-    def with_names(
-        self,
-        encoder: Encoder,
-        names: Sequence[str],
-        *,
-        labels: Sequence[str] | None = None,
-        prompts: _Prompts | None = None,
-    ) -> "MeanProbabilityHead":
-        """Return a head for other names, with the same center and scale."""
-        center = None if self.center is None else self.center.cpu()
-        options = {"names": labels or names, "scale": self.scale, "center": center}
-        return type(self).of_prompts(encoder, prompts or names, **options).to(self.weight.device)
-
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
         """Return the logarithm of the mean probability of each class."""
         logits = self._logits(features, self.variants.flatten(0, 1)).unflatten(-1, self.variants.shape[:2])
         return logits.log_softmax(dim=-1).logsumexp(dim=-2) - math.log(len(self.variants))
 
 
-def _rows(encoder: Encoder, prompts: _Prompts) -> Float[Tensor, "classes templates dim"]:
+def _rows(encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes templates dim"]:
     """Return the text row of each prompt of each class.
 
     Raises:
