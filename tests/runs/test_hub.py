@@ -134,7 +134,7 @@ def test_branches_and_revisions(client, world):
     code = (
         "import sys, texthead as th\n"
         "run = th.load_run(sys.argv[1])\n"
-        "print(th.push_to_hub(run, 'me/colours', private=True, branch='next', commit_message='Colours'))"
+        "print(th.push_to_hub(run, 'me/colours', private=True, branch='next'))"
     )
     done = client.python(code, world.run)
     number = client.hub.at("me/colours", "next")[0]
