@@ -5,7 +5,7 @@ EncoderOptions                           an encoder with its template and device
 read_dataset, train, load_run, evaluate, predict
 train_run, evaluate_run, report_run, calibrate_run, compare, diagnose    what the commands of these names do
 prepare, ShardOptions                    decode videos once into shards that load fast
-find_events, Timeline, Sliding, Hysteresis    locate events in a video, or in frames that are fed one by one
+find_events, Sliding, Hysteresis         locate events in a video
 find_moments, open_index, search         search a folder of videos and images by words or by example
 recipes                                  functions that return all hyper-parameters
 export, push_to_hub                      write a run as a folder that predicts without texthead; upload it to a hub

@@ -6,5 +6,4 @@ from .events import Stretch as Stretch
 from .events import subtitles as subtitles
 from .results import Events as Events
 from .timeline import Sliding as Sliding
-from .timeline import Timeline as Timeline
 from .timeline import find_events as find_events
