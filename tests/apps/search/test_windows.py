@@ -3,13 +3,11 @@
 import math
 import os
 import shutil
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from families import save_family
@@ -116,11 +114,7 @@ def test_only_new_and_changed_files_are_opened(files: list[Path], keeper: Keeper
     assert not torch.equal(changed.features[changed.file_of == 1], moved.features[moved.file_of == 1])
 
 
-# In a file: the positions of the last three windows' files, and a time at the end of a file.
-ORDER, INFINITE = bytes(4) + b"\x01\0\0\0\x02\0\0\0", struct.pack("<d", math.inf)
-
-
-@pytest.mark.parametrize("harm", ["truncated", "empty", "header", "texts", "number", "kind", "below 0", "time"])
+@pytest.mark.parametrize("harm", ["truncated", "empty", "header", "texts"])
 def test_a_damaged_file_is_made_again(files: list[Path], keeper: Keeper, harm: str) -> None:
     before = keeper(files)
     data = keeper.file.read_bytes()
@@ -129,10 +123,6 @@ def test_a_damaged_file_is_made_again(files: list[Path], keeper: Keeper, harm: s
         "empty": b"",
         "header": data[:20] + b"?" + data[21:],
         "texts": data.replace(b"film.mp4", b'film"mp4'),
-        "kind": data.replace(b'"F16"', b'"I16"'),
-        "number": data.replace(ORDER, ORDER[:-4] + b"\x09\0\0\0"),
-        "below 0": data.replace(ORDER, b"\xff" * 4 + ORDER[4:]),
-        "time": data.replace(INFINITE, b"\xff" * 8, 1),
     }[harm]
     assert damaged != data
     keeper.file.unlink()  # It is still mapped.
@@ -145,16 +135,6 @@ def test_a_damaged_file_is_made_again(files: list[Path], keeper: Keeper, harm: s
     assert torch.equal(after.features, before.features)
     keeper(files)
     assert not keeper.notes
-
-
-def test_features_of_another_dimension_are_made_again(files: list[Path], keeper: Keeper) -> None:
-    before = keeper(files)
-    tensors = {name: tensor.clone() for name, tensor in load_file(keeper.file).items()}
-    keeper.file.unlink()  # It is still mapped.
-    save_file({**tensors, "features": tensors["features"][:, 1:].contiguous()}, keeper.file)
-    after = keeper(files[:3])
-    prints(keeper.notes[0], keeper.file, before.features.shape[1] - 1, before.features.shape[1])
-    assert torch.equal(after.features, before.features)
 
 
 def test_features_of_joined_frames_are_kept(files: list[Path], keeper: Keeper) -> None:
