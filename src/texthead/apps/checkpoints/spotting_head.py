@@ -8,10 +8,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.apps.checkpoints.templates_head import Prompts, PromptsHead
+from texthead.apps.checkpoints.templates_head import PromptsHead
 from texthead.encoders import Encoder
 from texthead.errors import DataError
 from texthead.models import CosineHead, text_rows
+
+_Prompts = Sequence[str | Sequence[str]]
 
 # Temperature of the softmax over frames.
 _TEMPERATURE = 0.01
@@ -40,7 +42,7 @@ class SpottingHead(PromptsHead):
         self.register_buffer("words", F.normalize(words.detach().float(), dim=-1))
 
     @classmethod
-    def of_prompts(cls, encoder: Encoder, prompts: Prompts, **options: Any) -> "SpottingHead":
+    def of_prompts(cls, encoder: Encoder, prompts: _Prompts, **options: Any) -> "SpottingHead":
         """Return a head from one prompt for each class.
 
         Raises:
@@ -57,7 +59,7 @@ class SpottingHead(PromptsHead):
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: Prompts | None = None
+        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: _Prompts | None = None
     ) -> CosineHead:
         """Return the head described by `config`, to load weights into."""
         words = torch.ones(len(names), config["words"], dim)
@@ -71,7 +73,7 @@ class SpottingHead(PromptsHead):
         """Return the entries of the state dict that hold `rows`."""
         return {"weight": rows[:, 0], "words": rows[:, 1:]}
 
-    def encode_rows(self, encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows numbers"]:
+    def encode_rows(self, encoder: Encoder, prompts: _Prompts) -> Float[Tensor, "classes rows numbers"]:
         """Return text rows for new classes, followed by the words of their prompts."""
         single = _single(prompts)
         words = F.normalize(encoder.text.words(single), dim=-1)
@@ -86,7 +88,7 @@ class SpottingHead(PromptsHead):
         return self.log_scale.exp() * (weight * F.linear(frames, self.weight)).sum(dim=-2)
 
 
-def _single(prompts: Prompts) -> list[str]:
+def _single(prompts: _Prompts) -> list[str]:
     """Return the prompts; raise DataError unless there is one per class."""
     groups = [[prompt] if isinstance(prompt, str) else prompt for prompt in prompts]
     if any(len(group) != 1 for group in groups):

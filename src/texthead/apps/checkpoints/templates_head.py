@@ -14,7 +14,7 @@ from texthead.errors import DataError
 from texthead.models import CosineHead, empty_options, text_rows
 from texthead.text import flat
 
-Prompts = Sequence[str | Sequence[str]]
+_Prompts = Sequence[str | Sequence[str]]
 
 
 class PromptsHead(CosineHead):
@@ -23,7 +23,7 @@ class PromptsHead(CosineHead):
     frozen = True
 
     @classmethod
-    def of_prompts(cls, encoder: Encoder, prompts: Prompts, **options: Any) -> "PromptsHead":
+    def of_prompts(cls, encoder: Encoder, prompts: _Prompts, **options: Any) -> "PromptsHead":
         """Return a head with the rows of prompts; `options` as for `CosineHead`.
 
         Raises:
@@ -37,7 +37,7 @@ class PromptsHead(CosineHead):
         names: Sequence[str],
         *,
         labels: Sequence[str] | None = None,
-        prompts: Prompts | None = None,
+        prompts: _Prompts | None = None,
     ) -> "PromptsHead":
         """Return a head for other names, with the same center and scale."""
         center = None if self.center is None else self.center.cpu()
@@ -63,7 +63,7 @@ class MeanProbabilityHead(PromptsHead):
         self.register_buffer("variants", rows)
 
     @classmethod
-    def of_prompts(cls, encoder: Encoder, prompts: Prompts, **options: Any) -> "MeanProbabilityHead":
+    def of_prompts(cls, encoder: Encoder, prompts: _Prompts, **options: Any) -> "MeanProbabilityHead":
         """Return a head with a row for each prompt of each class.
 
         Raises:
@@ -79,7 +79,7 @@ class MeanProbabilityHead(PromptsHead):
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: Prompts | None = None
+        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: _Prompts | None = None
     ) -> CosineHead:
         """Return the head described by `config`, to load weights into."""
         options = empty_options(config, dim)
@@ -93,7 +93,7 @@ class MeanProbabilityHead(PromptsHead):
         """Return the entries of the state dict that hold `rows`."""
         return {"weight": F.normalize(rows.mean(1), dim=-1), "variants": rows.transpose(0, 1)}
 
-    def encode_rows(self, encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows numbers"]:
+    def encode_rows(self, encoder: Encoder, prompts: _Prompts) -> Float[Tensor, "classes rows numbers"]:
         """Return text rows for new classes, one per template."""
         rows, needed = _rows(encoder, prompts), len(self.variants)
         if rows.shape[1] != needed:
@@ -109,7 +109,7 @@ class MeanProbabilityHead(PromptsHead):
         return logits.log_softmax(dim=-1).logsumexp(dim=-2) - math.log(len(self.variants))
 
 
-def _rows(encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes templates dim"]:
+def _rows(encoder: Encoder, prompts: _Prompts) -> Float[Tensor, "classes templates dim"]:
     """Return the text row of each prompt of each class.
 
     Raises:
