@@ -3,7 +3,7 @@
 read_dataset, train, load_run, predict  labelled files -> a run -> predictions; RunOptions says what kind of run
 report_run, calibrate_run, compare, diagnose    what the commands of these names do
 prepare, ShardOptions                    decode videos once into shards that load fast
-find_events, Timeline, Sliding, Hysteresis    locate events in a video, or in frames that are fed one by one
+find_events, Sliding, Hysteresis         locate events in a video
 find_moments, open_index, search         search a folder of videos and images by words or by example
 label_pool                               which files to label next
 export, push_to_hub                      write a run as a folder that predicts without texthead; upload it to a hub

@@ -15,7 +15,6 @@ from .apps.search.index import open_index as open_index
 from .apps.search.search import search as search
 from .apps.timeline.events import Hysteresis as Hysteresis
 from .apps.timeline.timeline import Sliding as Sliding
-from .apps.timeline.timeline import Timeline as Timeline
 from .apps.timeline.timeline import find_events as find_events
 from .data.dataset import Dataset as Dataset
 from .data.dataset import Item as Item

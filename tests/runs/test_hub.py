@@ -86,9 +86,9 @@ def test_a_run_goes_to_a_hub_and_comes_back(hub: Hub, world, works, refused) -> 
 
 
 def test_branches_and_revisions(hub: Hub, world, works, refused) -> None:
-    url = push_to_hub(load_run(world.run), "me/colours", branch="next", commit_message="Colours")
+    url = push_to_hub(load_run(world.run), "me/colours", branch="next")
     assert url == "https://hub/me/colours/commit/next"
-    assert (hub.asked["branch"], hub.asked["commit_message"], hub.asked["private"]) == ("next", "Colours", None)
+    assert (hub.asked["branch"], hub.asked["private"]) == ("next", None)
     assert "blue" in works("classes", "hub:me/colours@next", "list")[0]
     refused(("hub:me/colours", "recipe.json"), "classes", "hub:me/colours", "list")
 

@@ -84,7 +84,7 @@ class FirstToken(Temporal):
 class JoinedFrames(Temporal, nn.Flatten):
     """The features of a clip's frames, concatenated.
 
-    Source: BIKE without a temporal transformer, whose head weights the frames for each class (`spotting_head`).
+    Source: BIKE without a temporal transformer, whose head weights the frames for each class (`SpottingHead`).
     """
 
     kind = "frames"
@@ -247,7 +247,7 @@ class TemporalTransformer(Temporal):
 class FrameTransformer(TemporalTransformer):
     """`TemporalTransformer` without the mean: returns the features of a clip's frames, concatenated.
 
-    Source: BIKE, whose head weights the frames for each class (`spotting_head`).
+    Source: BIKE, whose head weights the frames for each class (`SpottingHead`).
     """
 
     kind = "frame-transformer"

@@ -1,4 +1,4 @@
-"""Exported folders that are damaged, or run by another engine: what predict.py refuses is one line."""
+"""Exported folders that are damaged: what predict.py refuses is one line."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,6 @@ from texthead.apps.export import standalone
 from texthead.apps.export.export import preprocessing
 from texthead.apps.export.scorer import Scorer
 from texthead.data.protocol import Pixels, Protocol
-from texthead.features import engine as engines
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 
@@ -74,14 +73,13 @@ def change(file: Path, *keys: str | int, value: object) -> None:
     file.write_text(json.dumps(values))
 
 
-def fails(folder: Path, image: Path, capfd: pytest.CaptureFixture[str], engine: str = "onnxruntime") -> str:
+def fails(folder: Path, image: Path, capfd: pytest.CaptureFixture[str]) -> str:
     """Run predict.py on the folder; check that it prints one line and nothing else, and return it."""
-    assert standalone.main([str(image), "--model", str(folder), "--engine", engine]) == 2
+    assert standalone.main([str(image), "--model", str(folder)]) == 2
     out, err = capfd.readouterr()
     assert out == ""
     (line,) = err.splitlines()
-    if engine == "onnxruntime":
-        prints(line, folder, "export it again")
+    prints(line, folder, "export it again")
     return line
 
 
@@ -141,33 +139,3 @@ def test_a_model_that_gives_no_scores(folder, image, capfd, name):
 def test_minus_infinity_keeps_a_class_from_being_named(folder, image):
     write_constant(folder, np.array([[1, -np.inf, 2]], np.float32))
     assert standalone.Predictor(folder).predict(image, 3)["top"][-1] == {"name": "hat", "probability": 0.0}
-
-
-# ---- CUDA's execution provider of onnxruntime
-
-
-def test_the_engines_are_texthead_s():
-    assert engines.PROVIDERS == standalone.PROVIDERS
-
-
-def test_a_provider_that_is_not_installed(folder, image, capfd):
-    line = fails(folder, image, capfd, "onnxruntime:cuda")
-    prints(line, "predict.py", "CUDAExecutionProvider", "CPUExecutionProvider", "install onnxruntime-gpu")
-
-
-def test_another_engine_must_agree_with_the_cpu(folder, image, capfd, monkeypatch):
-    load, gap = standalone.load_model, np.float32([0.1, 0, 0])
-
-    def other(file, engine="onnxruntime"):
-        model = load(file)
-        return model if engine == "onnxruntime" else lambda clips: model(clips) + gap
-
-    monkeypatch.setattr(standalone, "load_model", other)
-    prints(fails(folder, image, capfd, "onnxruntime:cuda"), "differ from the CPU's by", "above 1e-04")
-    gap[0] = 0
-    assert standalone.main([str(image), "--model", str(folder), "--engine", "onnxruntime:cuda"]) == 0
-
-
-def test_a_torch_program_has_no_provider(tmp_path):
-    with pytest.raises(standalone.Unusable, match=r"model\.pt2"):
-        standalone.load_model(tmp_path / "model.pt2", "onnxruntime:cuda")

@@ -47,7 +47,7 @@ def test_every_name_is_text() -> None:
     event = Event(EVIL, 0.0, 1.0, 0.9, 0.9)
     lit = Saliency(EVIL, np.zeros((1, 8, 8, 3), np.uint8), np.ones((1, 7, 7), np.float32), 0.9, 0.1, False)
     for html in (
-        page_html(About(EVIL, (EVIL,)), [".mp4"], 10),
+        page_html(About(EVIL, (EVIL,)), [".mp4"]),
         top_classes_html(named(EVIL, f"{EVIL}.png")),
         timeline_html(timed(event, names=(EVIL, "b"))),
         saliency_html(lit),
@@ -62,13 +62,12 @@ def test_every_name_is_text() -> None:
 
 
 def test_the_page_names_its_model_and_its_limits() -> None:
-    page = Page(page_html(About("Run x", ("a cat", "b")), [".mp4", ".npy"], 500))
+    page = Page(page_html(About("Run x", ("a cat", "b")), [".mp4", ".npy"]))
     prints(page.text, "Run x", "a cat, b")
-    prints(page.text, "200 MB", "300 s")
+    prints(page.text, "200 MB")
     prints(page.text, "2 classes")
     assert [file["accept"] for file in page.all("input") if file["type"] == "file"] == ["image/*,video/*,.mp4,.npy"]
-    assert page.attributes("maxlength") == ["500"]
-    alone = Page(page_html(About("Encoder x", ()), [], 500))
+    alone = Page(page_html(About("Encoder x", ()), []))
     assert "Leave empty" not in alone.text
 
 

@@ -1,6 +1,6 @@
 """Each frame is encoded once, at its time stamp; one window is held, however long the video."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from made import (
 )
 from messages import refuses
 from texthead.apps.timeline.events import Hysteresis, Stretch
-from texthead.apps.timeline.timeline import Sliding, Timeline, find_events, open_timed, scores_over_time
+from texthead.apps.timeline.timeline import Sliding, find_events, open_timed, scores_over_time, stretches_of
 from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError
@@ -127,12 +127,10 @@ def test_time_stamps_decide_and_not_numbers(tmp_path: Path):
 def test_frame_counts_while_on_screen():
     decoded: list[float] = []
     picture = np.full((48, 48, 3), 90, np.uint8)
-    line = Timeline(colour_model(), PROTOCOL, Sliding(1.0, 4.0))
-    result: list[Stretch] = []
     # Points are at 0, 0.25, 0.5 ...: no point shows the frame at 0.1 s; those from 0.5 to 1.25 s show the one at 0.3 s.
-    for seconds in (0.0, 0.1, 0.2, 0.3, 1.3, 1.5):
-        result += line.feed(seconds, lambda seconds=seconds: decoded.append(seconds) or picture)
-    result += line.finish(2.0)
+    times = (0.0, 0.1, 0.2, 0.3, 1.3, 1.5)
+    frames = [(seconds, lambda seconds=seconds: decoded.append(seconds) or picture) for seconds in times]
+    result = [*stretches_of(frames, 2.0, colour_model(), PROTOCOL, Sliding(1.0, 4.0))]
     assert decoded == [0.0, 0.2, 0.3, 1.5]
     assert len(result) == 8 - 4 + 1
     assert result[-1].end == 2.0
@@ -198,27 +196,25 @@ def test_window_answers_match_predict(joined: Path, load: Callable[..., Run]):
 
 @pytest.mark.parametrize("batch", [1, 4])
 def test_stretches_come_as_soon_as_they_are_known(batch: int):
-    """Results lag a frame by half a window, one point and a batch; one window is held, however long the stream."""
-    line = Timeline(colour_model(), PROTOCOL, Sliding(1.0, 10.0, batch))
-    picture = np.full((48, 48, 3), 90, np.uint8)
-    known = 0
-    for i in range(500):
-        stretches = line.feed(i / 25, lambda: picture)
-        known += len(stretches)
-        assert all(i / 25 - stretch.end < 0.5 + (1 + batch) / 10 for stretch in stretches)
-        assert line.held <= 1 + batch + 10
-    assert known > 180
+    """Results lag a frame by half a window, one point and a batch, so no more than these is in memory."""
+    picture, now = np.full((48, 48, 3), 90, np.uint8), [0.0]
+
+    def frames() -> Iterator[tuple[float, Callable[[], Any]]]:
+        for now[0] in (i / 25 for i in range(500)):
+            yield now[0], lambda: picture
+
+    sliding = Sliding(1.0, 10.0, batch)
+    lags = [now[0] - each.end for each in stretches_of(frames(), 20.0, colour_model(), PROTOCOL, sliding)]
+    assert len(lags) > 180
+    assert max(lags) < 0.5 + (1 + batch) / 10
 
 
 def test_times_must_rise_and_not_by_hours():
     picture = np.zeros((48, 48, 3), np.uint8)
     for before, after in ((1.0, 1.0), (1.0, 0.5), (0.0, 3601.0)):
-        line = Timeline(colour_model(), PROTOCOL, Sliding())
-        line.feed(before, lambda: picture)
+        frames = [(before, lambda: picture), (after, lambda: picture)]
         with refuses(DataError, f"{before:.2f} s", f"{after:.2f} s"):
-            line.feed(after, lambda: picture)
-    with refuses(DataError, "frame"):
-        Timeline(colour_model(), PROTOCOL, Sliding()).finish(1.0)
+            [*stretches_of(frames, after + 1, colour_model(), PROTOCOL, Sliding())]
 
 
 @pytest.mark.parametrize(("name", "value"), [("window", 0.0), ("rate", -1.0), ("rate", float("inf")), ("batch", 0)])

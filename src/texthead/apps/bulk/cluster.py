@@ -18,9 +18,10 @@ def cluster() -> Iterator[Any]:
     Raises:
         RunError: Ray is not installed or cannot start.
     """
-    # Ray would send usage statistics, and a cluster started here would serve other machines. It reads the second
-    # variable at its import.
+    # Ray would send usage statistics, report each step on stderr, and a cluster started here would serve other
+    # machines. It reads the last two variables at its import.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DATA_LOG_LEVEL", "WARNING")
     address = os.environ.get("RAY_ADDRESS", "local")
     if address == "local":
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -33,12 +34,14 @@ def cluster() -> Iterator[Any]:
             # Even without statistics, Ray asks three clouds by HTTP whether it runs there; this proxy does not exist.
             proxies = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""} if address == "local" else {}
             with patch.dict(os.environ, proxies):
-                ray.init(address, include_dashboard=False, logging_level=logging.WARNING, log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+                ray.init(address, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        except Exception as error:  # A node that is slow to start raises a bare one.
             cause = str(error).strip().splitlines()[0]
             raise RunError(f"Ray cannot start ({cause}); check RAY_ADDRESS, the address of the cluster") from None
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
+    # It warns that there are no progress bars; other warnings, such as of too small a cluster, stay.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     try:
         with ray.data.DataContext.current(context):
             yield ray

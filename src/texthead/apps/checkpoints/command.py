@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 from texthead.cli import argument, check_outputs, console, option
-from texthead.errors import DataError, PositiveInt, either
-from texthead.recipes import Along, Origin, Pooling
+from texthead.errors import DataError, PositiveInt, converted, either
 from texthead.text import read_names, read_template
 
 
@@ -76,16 +76,26 @@ class Import:
             if Path(self.file).is_dir():
                 raise DataError(f"{self.file} is a folder: write hf:{self.file} for a classifier of transformers")
             raise DataError(f"{self.file}: has no class names; give them with --classes")
-        from texthead.apps.checkpoints.imported import ImportOptions, import_published
+        from texthead.apps.checkpoints.imported import import_published
 
         labels = read_names(self.classes)
-        convention = _settings(self.set)
-        resize = convention.pop("resize", None)
+        changes = _settings(self.set)
+        resize = changes.pop("resize", None)
         if self.interaction is not None:
-            convention["interaction"] = self.interaction
-        own = (self.kind, self.encoder, self.frames, resize, convention, self.temporal, self.activation)
+            changes["interaction"] = self.interaction
         console.doing(f"importing {self.file}")
-        made = import_published(Path(self.file), Path(self.out), labels, ImportOptions(*own))
+        made = import_published(
+            Path(self.file),
+            Path(self.out),
+            labels,
+            kind=self.kind,
+            base=self.encoder,
+            frames=self.frames,
+            resize=resize,
+            pooled=self.temporal,
+            activation=self.activation,
+            changes=changes,
+        )
         console.notes().print(made.title)
         console.say_notes(*made.notes)
         console.say_prompts(labels, made.prompts)
@@ -104,31 +114,27 @@ class Import:
         console.next_command("texthead", "predict", self.out, "FILE")
 
 
-# Ways to test, with what converts their values.
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "pooling": get_args(Pooling),
-    "origin": get_args(Origin),
-    "crops_along": get_args(Along),
-    "pixels": ("clip", "imagenet"),
-    "interpolation": ("bilinear", "bicubic"),
-}
-_READERS: dict[str, Callable[[str], Any]] = {"template": read_template, "resize": int, "test_scale": float}
-
-
 def _settings(changes: Sequence[str]) -> dict[str, Any]:
     """Return the values of texts such as "pooling=logits"; raise DataError for an unknown key or a wrong value."""
+    from texthead.apps.checkpoints.published import Convention
+
+    choices = ("pooling", "origin", "crops_along", "pixels", "interpolation")
+    numbers: dict[str, Callable[[str], float]] = {"resize": int, "test_scale": float}
+    scale = Annotated[float, "a finite number above 0", lambda number: 0 < number < math.inf]
+    hints = get_type_hints(Convention) | {"resize": PositiveInt, "test_scale": scale}
     values: dict[str, Any] = {}
     for change in changes:
         key, _, text = change.partition("=")
-        keys = [*_CHOICES, *_READERS]
-        if key not in keys:
+        if key == "template":
+            values[key] = read_template(text)
+        elif change == "test_scale=learned":
+            values[key] = None
+        elif key in (*choices, *numbers):
+            value: Any = text
+            with suppress(ValueError):
+                value = numbers.get(key, str)(text)
+            values[key] = converted(key, value, hints[key])
+        else:
+            keys = [*choices, "template", *numbers]
             raise DataError(f"--set {change}: must be {either(keys)} with its value, as pooling=logits")
-        if key in _CHOICES and text not in _CHOICES[key]:
-            raise DataError(f"--set {change}: {key} must be {either(_CHOICES[key])}, got {text!r}")
-        try:
-            values[key] = None if (key, text) == ("test_scale", "learned") else _READERS.get(key, str)(text)
-        except ValueError:
-            raise DataError(f"--set {change}: {key} must be a number, got {text!r}") from None
-        if key != "template" and isinstance(values[key], int | float) and not 0 < values[key] < math.inf:
-            raise DataError(f"--set {change}: {key} must be a number above 0, got {text!r}")
     return values

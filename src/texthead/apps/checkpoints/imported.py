@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from texthead import LinearHead, TokenConv
 from texthead.apps.checkpoints import published
 from texthead.apps.checkpoints.published import Checkpoint, Convention, Kind, Pooled
-from texthead.apps.checkpoints.spotting_head import spotting_head
+from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.checkpoints.templates_head import MeanProbabilityHead
 from texthead.data import Pixels
 from texthead.encoders import (
@@ -44,29 +44,6 @@ _CLIP_WORDS = 49_408
 _MOST_ERROR = 1e-3
 
 
-@dataclass(frozen=True)
-class ImportOptions:
-    """Settings that the checkpoint does not hold, or that differ from its kind's convention.
-
-    Args:
-        kind: the kind of checkpoint, if its keys do not tell.
-        activation: the activation of CLIP's towers, if the file does not tell.
-        encoder: the encoder that it was fine-tuned from, for parts of the text tower that are not in the file.
-        frames: frames per clip, if the file name does not tell.
-        resize: short side before cropping, in pixels; None for the kind's own.
-        convention: values that replace those of the kind's `Convention`.
-        temporal: the temporal module without weights that a Text4Vis file was trained with.
-    """
-
-    kind: Kind | None = None
-    encoder: str | None = None
-    frames: int | None = None
-    resize: int | None = None
-    convention: Mapping[str, Any] = field(default_factory=dict)
-    temporal: Pooled | None = None
-    activation: Literal["quick-gelu", "gelu"] | None = None
-
-
 class Imported(NamedTuple):
     """The result of an import.
 
@@ -88,7 +65,17 @@ class Imported(NamedTuple):
 
 
 def import_published(
-    path: Path, out: Path, labels: Sequence[str], options: ImportOptions = ImportOptions()
+    path: Path,
+    out: Path,
+    labels: Sequence[str],
+    *,
+    kind: Kind | None = None,
+    base: str | None = None,
+    frames: int | None = None,
+    resize: int | None = None,
+    pooled: Pooled | None = None,
+    activation: Literal["quick-gelu", "gelu"] | None = None,
+    changes: Mapping[str, Any],
 ) -> Imported:
     """Write a checkpoint of OpenAI's CLIP, Text4Vis, BIKE, ActionCLIP or ViFi-CLIP as a run.
 
@@ -96,7 +83,13 @@ def import_published(
         path: the checkpoint; code in it is not executed.
         out: the run folder to create.
         labels: the class names, as the text encoder reads them.
-        options: settings that differ from the kind's convention.
+        kind: the kind of checkpoint, if its keys do not tell.
+        base: the encoder that it was fine-tuned from, for parts of the text tower that are not in the file.
+        frames: frames per clip, if the file name does not tell.
+        resize: short side before cropping, in pixels; None for the kind's own.
+        pooled: the temporal module without weights that a Text4Vis file was trained with.
+        activation: the activation of CLIP's towers, if the file does not tell.
+        changes: values that replace those of the kind's `Convention`.
 
     Raises:
         RunError: the folder already holds a run.
@@ -105,31 +98,31 @@ def import_published(
     """
     if is_run(out):
         raise RunError(f"{out}: already holds a run; choose another folder")
-    checkpoint = published.read_published(path, options.kind)
-    convention = _convention(checkpoint, options.convention)
+    checkpoint = published.read_published(path, kind)
+    convention = _convention(checkpoint, changes)
     notes: list[str] = []
     recipe = Recipe(
         name=f"imported, {checkpoint.kind}",
-        frames=options.frames or _frames_of(path, 8 if checkpoint.kind == "openai" else None, notes),
+        frames=frames or _frames_of(path, 8 if checkpoint.kind == "openai" else None, notes),
         origin=convention.origin,
         pooling=convention.pooling,
         crops_along=convention.crops_along,
-        temporal=_temporal_kind(checkpoint, options.temporal, str(path), notes),
+        temporal=_temporal_kind(checkpoint, pooled, str(path), notes),
         template=convention.template,
     )
-    quick_gelu = _is_quick(checkpoint, options.activation, str(path))
+    quick_gelu = _is_quick(checkpoint, activation, str(path))
     config = published.model_config(checkpoint.clip, str(path), quick_gelu=quick_gelu)
-    encoder, saved = _encoder(checkpoint, config, str(path), options.encoder, notes)
+    encoder, saved = _encoder(checkpoint, config, str(path), base, notes)
     mean, std = published.PIXELS[convention.pixels]
     preprocess = {"mean": mean, "std": std, "interpolation": convention.interpolation}
     spec = tower_spec(encoder.source, config, preprocess)
     visual = build_visual(spec)
     fill(visual.net, {k[7:]: v for k, v in checkpoint.clip.items() if k.startswith("visual.")}, str(path))
-    shift, spotting = options.temporal == "token-shift", convention.interaction == "vcs"
+    shift, spotting = pooled == "token-shift", convention.interaction == "vcs"
     temporal = _temporal(checkpoint, visual, config, str(path), shift=shift, spotting=spotting)
     scale = float(checkpoint.clip["logit_scale"].exp()) if convention.test_scale is None else convention.test_scale
     head = _head(encoder, labels, convention, scale)
-    short = options.resize or convention.resize(spec.size)
+    short = resize or convention.resize(spec.size)
     pixels = Pixels(spec.size, short, spec.interpolation, antialias=convention.antialias)
     file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": MediaPath(path).fingerprint()}
     split = {"source": f"imported from {file['name']}"}  # The training items are unknown.
@@ -295,7 +288,7 @@ def _head(encoder: Encoder, labels: Sequence[str], convention: Convention, scale
     """
     prompts = fill_templates(convention.template, labels)
     if convention.interaction == "vcs":
-        return spotting_head(encoder, labels, scale=scale, prompts=prompts)
+        return SpottingHead.of_prompts(encoder, prompts, names=labels, scale=scale)
     if convention.template_pooling == "probabilities" and not isinstance(convention.template, str):
         return MeanProbabilityHead.of_prompts(encoder, prompts, names=labels, scale=scale)
     return text_head(encoder, labels, prompts=prompts, scale=scale)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from texthead.apps.checkpoints.templates_head import PromptsHead
 from texthead.encoders import Encoder
 from texthead.errors import DataError
 from texthead.models import CosineHead, text_rows
@@ -18,7 +19,7 @@ _Prompts = Sequence[str | Sequence[str]]
 _TEMPERATURE = 0.01
 
 
-class SpottingHead(CosineHead):
+class SpottingHead(PromptsHead):
     """Scores = scale x sum over frames of (weight of the frame for the class) x cosine(frame, row of the class).
 
     The weight is the softmax over frames of 100 x cosine(frame, word), averaged over the words of the class's prompt.
@@ -32,7 +33,6 @@ class SpottingHead(CosineHead):
     Source: BIKE (Wu et al., CVPR 2023), video concept spotting, and its published code.
     """
 
-    frozen = True
     words: Tensor
 
     def __init__(
@@ -40,6 +40,18 @@ class SpottingHead(CosineHead):
     ):
         super().__init__(weight, **options)
         self.register_buffer("words", F.normalize(words.detach().float(), dim=-1))
+
+    @classmethod
+    def of_prompts(cls, encoder: Encoder, prompts: _Prompts, **options: Any) -> "SpottingHead":
+        """Return a head from one prompt for each class.
+
+        Raises:
+            DataError: a class has several prompts.
+            EncoderError: the text encoder does not return word embeddings.
+        """
+        single = _single(prompts)
+        rows, words = text_rows(encoder, single), encoder.text.words(single)
+        return cls(rows, words=words, kind="text", prompts=single, **options)
 
     def config(self) -> dict[str, object]:
         """Return the head's entry in `recipe.json`."""
@@ -67,18 +79,6 @@ class SpottingHead(CosineHead):
         words = F.normalize(encoder.text.words(single), dim=-1)
         return torch.cat([text_rows(encoder, single)[:, None], words], dim=1)
 
-    def with_names(
-        self,
-        encoder: Encoder,
-        names: Sequence[str],
-        *,
-        labels: Sequence[str] | None = None,
-        prompts: _Prompts | None = None,
-    ) -> "SpottingHead":
-        """Return a head for other names, with the same scale."""
-        head = spotting_head(encoder, labels or names, scale=self.scale, prompts=prompts or names)
-        return head.to(self.weight.device)
-
     def forward(self, features: Float[Tensor, "*batch frames_dim"]) -> Float[Tensor, "*batch classes"]:
         """Return the logits of each class."""
         frames = self.directions(features.unflatten(-1, (-1, self.weight.shape[1])))
@@ -86,24 +86,6 @@ class SpottingHead(CosineHead):
         weights = [(F.linear(frames, word) / _TEMPERATURE).softmax(dim=-2) for word in self.words.unbind(1)]
         weight = sum(weights) / len(weights)
         return self.log_scale.exp() * (weight * F.linear(frames, self.weight)).sum(dim=-2)
-
-
-def spotting_head(encoder: Encoder, labels: Sequence[str], *, scale: float, prompts: _Prompts) -> SpottingHead:
-    """Return a spotting head for labels, from one prompt per class.
-
-    Raises:
-        DataError: a class has several prompts.
-        EncoderError: the text encoder does not return word embeddings.
-    """
-    single = _single(prompts)
-    return SpottingHead(
-        text_rows(encoder, single),
-        words=encoder.text.words(single),
-        names=labels,
-        scale=scale,
-        kind="text",
-        prompts=single,
-    )
 
 
 def _single(prompts: _Prompts) -> list[str]:

@@ -1,4 +1,4 @@
-"""ActionCLIP's classifier: the mean of the probabilities that each template gives."""
+"""Heads with several text rows per class, and ActionCLIP's: the mean of the probabilities that each template gives."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,35 @@ from texthead.text import flat
 _Prompts = Sequence[str | Sequence[str]]
 
 
-class MeanProbabilityHead(CosineHead):
+class PromptsHead(CosineHead):
+    """A frozen cosine head with several text rows for each class."""
+
+    frozen = True
+
+    @classmethod
+    def of_prompts(cls, encoder: Encoder, prompts: _Prompts, **options: Any) -> "PromptsHead":
+        """Return a head with the rows of prompts; `options` as for `CosineHead`.
+
+        Raises:
+            DataError: a class has too few or too many prompts.
+        """
+        raise NotImplementedError
+
+    def with_names(
+        self,
+        encoder: Encoder,
+        names: Sequence[str],
+        *,
+        labels: Sequence[str] | None = None,
+        prompts: _Prompts | None = None,
+    ) -> "PromptsHead":
+        """Return a head for other names, with the same center and scale."""
+        center = None if self.center is None else self.center.cpu()
+        options = {"names": labels or names, "scale": self.scale, "center": center}
+        return self.of_prompts(encoder, prompts or names, **options).to(self.weight.device)
+
+
+class MeanProbabilityHead(PromptsHead):
     """Scores = log of the mean over templates of the probabilities, softmax(scale x cosine(features, row)).
 
     Args:
@@ -27,7 +55,6 @@ class MeanProbabilityHead(CosineHead):
     Source: ActionCLIP (Wang et al., arXiv:2109.08472), its published code.
     """
 
-    frozen = True
     variants: Tensor
 
     def __init__(self, variants: Float[Tensor, "templates classes dim"], **options: Any):
@@ -75,19 +102,6 @@ class MeanProbabilityHead(CosineHead):
                 "to use the run's templates"
             )
         return rows
-
-    def with_names(
-        self,
-        encoder: Encoder,
-        names: Sequence[str],
-        *,
-        labels: Sequence[str] | None = None,
-        prompts: _Prompts | None = None,
-    ) -> "MeanProbabilityHead":
-        """Return a head for other names, with the same center and scale."""
-        center = None if self.center is None else self.center.cpu()
-        options = {"names": labels or names, "scale": self.scale, "center": center}
-        return type(self).of_prompts(encoder, prompts or names, **options).to(self.weight.device)
 
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
         """Return the logarithm of the mean probability of each class."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from texthead import FrozenHead, orthogonal_weights, recipes
+from texthead import recipes
 from texthead.apps.demo import drawn_videos
 from texthead.data import Dataset, Protocol, evenly, read_dataset
 from texthead.encoders import Encoder, load_encoder, zero_shot_note
@@ -20,14 +20,13 @@ from texthead.models import (
     Recognizer,
     RowInputs,
     as_head,
-    class_correlation,
     make_head,
     make_temporal_for,
     text_head,
 )
 from texthead.parallel import Reporter, pick_device
 from texthead.recipes import Recipe
-from texthead.report import Examples, Report, item_strip, mistake_strips, plot_confusion, plot_correlations
+from texthead.report import Examples, Report, item_strip, mistake_strips, plot_confusion
 from texthead.training import RunInfo, fine_tune
 from texthead.transfer import evaluation_of, logistic_head
 
@@ -43,7 +42,6 @@ Row = tuple[float, float | None, float | None]
 
 DEMO_HEADS = {
     "text, frozen": "text",
-    "orthogonal, frozen": "orthogonal",
     "vision-only, learned": "linear",
 }
 
@@ -203,7 +201,7 @@ def run_demo(
         seen=bench.evaluate(text, bench.seen_test),
         unseen=bench.evaluate(bench.with_text(text, bench.classes), bench.unseen_test),
     )
-    _report(bench, outcome, models["vision-only, learned"])
+    _report(bench, outcome)
     return outcome
 
 
@@ -247,12 +245,8 @@ def _train_head(bench: Bench, kind: str) -> Recognizer:
     """Train one head and a temporal transformer on the frozen encoder's features."""
     recipe = bench.recipe
     inputs = RowInputs(encoder=bench.encoder, labels=bench.train.classes, recipe=recipe, features=bench.center[None])
-    if kind == "orthogonal":
-        rows = orthogonal_weights(len(inputs.labels), bench.encoder.dim, generator=inputs.generator())
-        head = FrozenHead(rows, kind=kind, **inputs.options)
-    else:
-        head = make_head(kind, inputs)
-    model = Recognizer(bench.encoder.visual, make_temporal_for(recipe, bench.encoder.visual), head)
+    temporal = make_temporal_for(recipe, bench.encoder.visual)
+    model = Recognizer(bench.encoder.visual, temporal, make_head(kind, inputs))
     model.to(next(bench.encoder.visual.parameters()).device)
     info, reading = RunInfo(held_out=bench.seen_test), Reading(cache=bench.reading.cache)
     with bench.reporter.bar(f"train: {kind} head", "clips") as progress:
@@ -272,7 +266,7 @@ def _columns(bench: Bench) -> list[str]:
     return ["method", *(f"{split}, {ways}-way (chance {100 / ways:.1f})" for split, ways in ways)]
 
 
-def _report(bench: Bench, outcome: Outcome, learned: Recognizer) -> None:
+def _report(bench: Bench, outcome: Outcome) -> None:
     """Write `report.html`."""
     report = Report("texthead demo", "Frozen text rows as the classifier, on generated videos", outcome.summary())
     report.section("Examples")
@@ -299,14 +293,6 @@ def _report(bench: Bench, outcome: Outcome, learned: Recognizer) -> None:
     path = outcome.unseen.paths[0]
     new_names = f'texthead predict {outcome.run} {path} --classes "{path.parent.name.replace("-", " ")}, a dog running"'
     report.code(f"texthead predict {outcome.run} {path}\n{new_names}")
-    report.section("Rows of the heads")
-    text = text_head(bench.encoder, bench.classes)
-    for title, head, names, caption in (
-        ("text rows", text, bench.classes, "text rows (Fig. 1, left): classes share an object or a motion."),
-        ("learned rows", learned.head, bench.train.classes, "rows of the learned head (Fig. 1, right)."),
-    ):
-        rows = {title: class_correlation(head.weight.detach().cpu()).numpy()}  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
-        report.figure(plot_correlations(rows, names), f"Correlation of the {caption}")
     report.section("Credit")
     report.text(drawn_videos.CREDIT)
     report.write(bench.out / "report.html")

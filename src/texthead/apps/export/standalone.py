@@ -24,31 +24,20 @@ import numpy as np
 from av.sidedata.sidedata import Type
 from av.stream import Disposition
 
-IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-# Tried for these suffixes alone. Pillow reads no HEIF.
-MORE_FORMATS = {".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF", ".j2k": "JPEG2000", ".jp2": "JPEG2000"}
-IMAGES = frozenset({".bmp", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", *MORE_FORMATS})
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "TIFF", "WEBP")
+IMAGES = {".avif", ".bmp", ".heic", ".heif", ".j2k", ".jfif", ".jp2"}
+IMAGES |= {".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 # Only containers: playlists and text files can make FFmpeg open other files, even over the network.
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,gif,ogg,h264,hevc,m4v,ivf,mjpeg,dv,mxf,nut"
 
-# Limits on the size that a file may claim.
-MAX_SIDE, MAX_PIXELS, MAX_RATIO = 16_384, 89_478_485, 1000
+# Limits on the size that a file may claim; Pillow has the same on pixels.
+MAX_PIXELS, MAX_RATIO = 89_478_485, 1000
 
 NONE = "none of these"
 
-# Engine -> onnxruntime's execution provider, its options for float32, and the package that has it.
-PROVIDERS: dict[str, tuple[str, dict[str, str], str]] = {
-    "onnxruntime": ("CPUExecutionProvider", {}, "onnxruntime"),
-    "onnxruntime:cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}, "onnxruntime-gpu"),
-}
-
-# Largest difference in probability from the CPU's engine.
-TOLERANCE = 1e-4
-
-
-class Unusable(RuntimeError):
-    """An engine that cannot be used here, or that differs from the CPU's."""
+# The package onnxruntime-gpu has the first, which computes in float32 then.
+PROVIDERS = (("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider")
 
 
 class Refused(ValueError):
@@ -83,24 +72,15 @@ def windows(length: int, frames: int, clips: int, stride: int, window: int) -> l
     return [[(start + i * stride) % length for i in range(frames)] for start in starts]
 
 
-def check_size(width: int, height: int) -> None:
-    """Raise Refused if a picture exceeds the limits of this file; those of texthead depend on the memory."""
-    short, long = sorted((width, height))
-    if long > MAX_SIDE or width * height > MAX_PIXELS or long > MAX_RATIO * short:
-        raise Refused(f"claims {width}x{height} pixels, too many or too long; scale it down or crop it")
-
-
 def read_image(path: Path, enough: int) -> np.ndarray:
     """Return the picture as upright RGB; a JPEG at 1/2, 1/4 or 1/8 if that gives whole sides of `enough`."""
     import PIL.Image  # Here, since videos do without: it takes 23 ms of CPU time.
     import PIL.ImageOps
 
-    more = MORE_FORMATS.get(path.suffix.lower())
-    if more == "HEIF":
-        raise Refused("HEIC is not read here; save it as JPEG, or use texthead predict")
-    formats = [more] if more else IMAGE_FORMATS
-    with warnings.catch_warnings(action="ignore"), PIL.Image.open(path, formats=formats) as image:
-        check_size(*image.size)
+    with warnings.catch_warnings(action="ignore"):
+        warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+        image = PIL.Image.open(path, formats=FORMATS)
+    with warnings.catch_warnings(action="ignore"), image:
         if enough:
             common, short = math.gcd(*image.size), min(image.size)
             scale = max(scale for scale in (1, 2, 4, 8) if common % scale == 0 and scale * enough <= max(short, enough))
@@ -137,7 +117,6 @@ def read_video(path: Path, settings: dict) -> tuple[list[list[int]], dict[int, n
         needed, pictures, count = set(chain(*clips)), {}, 0
         for count, frame in enumerate(decoded(path), 1):
             if count - 1 in needed:
-                check_size(frame.width, frame.height)
                 pictures[count - 1] = upright(frame)
         if count == expected:
             return clips, pictures
@@ -250,6 +229,8 @@ def read_clips(path: Path, settings: dict) -> np.ndarray:
         raise Refused("its frames change size; encode it again at one size")
     height, width, _ = next(iter(pictures.values())).shape
     side, short = settings["resize"], min(height, width)
+    if max(height, width) > MAX_RATIO * short:
+        raise Refused(f"{width}x{height} pixels, one side more than {MAX_RATIO} times the other; crop it")
     size = (side, side) if settings["squash"] else (side * height // short, side * width // short)
     way = settings["interpolation"] == "bicubic", settings["antialias"]
     small = {index: scaled(picture, *size, *way) for index, picture in pictures.items()}
@@ -263,12 +244,9 @@ def read_clips(path: Path, settings: dict) -> np.ndarray:
 Model = Callable[[np.ndarray], np.ndarray]
 
 
-def load_model(file: Path, engine: str = "onnxruntime") -> Model:
-    """Load the model of the folder; raise Unusable if the engine cannot run it here."""
-    name, settings, package = PROVIDERS[engine]
+def load_model(file: Path) -> Model:
+    """Load the model of the folder."""
     if file.suffix == ".pt2":
-        if engine != "onnxruntime":
-            raise Unusable(f"{engine} runs a model.onnx, and this is {file.name}: export it with --to onnx")
         import torch
 
         program = torch.export.load(file).module()
@@ -278,11 +256,8 @@ def load_model(file: Path, engine: str = "onnxruntime") -> Model:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # Errors are also raised as exceptions.
-    with warnings.catch_warnings(action="ignore"):  # Without the provider, onnxruntime warns and takes the CPU's.
-        session = onnxruntime.InferenceSession(file, options, providers=[(name, settings)])
-    if session.get_providers()[0] != name:
-        has = ", ".join(onnxruntime.get_available_providers())
-        raise Unusable(f"{engine} needs {name}, and this onnxruntime has or starts {has} only; install {package}")
+    with warnings.catch_warnings(action="ignore"):  # Without the first provider, onnxruntime warns and takes the next.
+        session = onnxruntime.InferenceSession(file, options, providers=PROVIDERS)
     return lambda clips: np.asarray(session.run(None, {"clips": clips})[0])
 
 
@@ -292,10 +267,7 @@ class Predictor:
     # With several labels, the log-odds of each class from which on a file has it.
     several: np.ndarray | None = None
 
-    # The model on the CPU, until the first file has shown that the engine agrees with it.
-    exact: Model | None = None
-
-    def __init__(self, folder: Path, engine: str = "onnxruntime"):
+    def __init__(self, folder: Path):
         names = ("preprocessing", "classes", "thresholds")
         self.settings, classes, self.thresholds = (
             json.loads((folder / f"{name}.json").read_text("utf-8")) for name in names
@@ -308,8 +280,7 @@ class Predictor:
         if several := self.thresholds.get("several"):
             self.several = np.array([float(several[name]) for name in self.names])
         frame_indices(1, self.settings)  # So that damaged settings are no fault of a file.
-        self.model = load_model(folder / self.settings["model"], engine)
-        self.exact = None if engine == "onnxruntime" else load_model(folder / self.settings["model"])
+        self.model = load_model(folder / self.settings["model"])
 
     def probabilities(self, scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         """Return the probability of each class from the scores of files, in the last axis."""
@@ -333,15 +304,9 @@ class Predictor:
 
         Raises:
             Refused: the file cannot be read completely, or not to the pixels of `texthead predict`.
-            Unusable: the engine's probabilities of the first file differ from the CPU's.
         """
         clips = read_clips(path, self.settings)[None]
         scores = self.model(clips).astype(np.float64)
-        if self.exact is not None:
-            gap = np.abs(self.probabilities(scores) - self.probabilities(self.exact(clips))).max()
-            if not gap <= TOLERANCE:
-                raise Unusable(f"probabilities differ from the CPU's by {gap:.0e}, above {TOLERANCE:.0e}; use the CPU")
-            self.exact = None
         if scores.shape != (1, len(self.names)) or not np.isfinite(scores.max()):
             raise ValueError(f"the model must give a score for each of {len(self.names)} classes, got {scores}")
         (scores,) = scores
@@ -384,12 +349,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--top", type=int, default=5, help="classes per file (default: 5)")
     parser.add_argument("--json", action="store_true", help="JSON, one line per file")
-    parser.add_argument("--engine", choices=PROVIDERS, default="onnxruntime", help="what runs model.onnx")
     parser.add_argument("--model", type=Path, default=Path(__file__).parent, metavar="FOLDER", help="exported folder")
     options = parser.parse_args(argv)
     code = 0
     try:
-        predictor = Predictor(options.model, options.engine)
+        predictor = Predictor(options.model)
         for path in options.files:
             try:
                 result = predictor.predict(path, max(1, options.top))
@@ -399,9 +363,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except (ImportError, BrokenPipeError):
         raise
-    except Unusable as error:
-        print(f"predict.py: {error}", file=sys.stderr)
-        return 2
     except Exception as error:  # onnxruntime has an exception type for each error code.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"predict.py: {options.model}: cannot be used ({reason[:300]}); export it again", file=sys.stderr)

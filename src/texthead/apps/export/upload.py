@@ -22,11 +22,8 @@ def push_to_hub(
     run: Run,
     repo_id: str,
     *,
-    commit_message: str = "Upload a texthead run",
     private: bool | None = None,
-    token: str | None = None,
     branch: str | None = None,
-    create_pr: bool = False,
 ) -> str:
     """Upload the run with a model card, and return the URL of the commit; `load_run("hub:ORG/NAME")` loads it.
 
@@ -34,11 +31,8 @@ def push_to_hub(
 
     Args:
         repo_id: ORG/NAME, or NAME for your own account; created if it does not exist.
-        commit_message: message of the commit.
         private: whether a new repository is private; None for the account's default.
-        token: hub token; None for the one of `hf auth login` or HF_TOKEN.
         branch: branch to write to, created if it does not exist; None for the main one.
-        create_pr: open a pull request with the files.
 
     Raises:
         RunError: the run's classes are not saved in its folder, or the hub refuses.
@@ -49,7 +43,7 @@ def push_to_hub(
         raise RunError(
             f"{run.folder}: this run's classes differ from those saved in its folder; save it first, with save_classes"
         )
-    api, address = HfApi(token=token), f"hub:{repo_id}"
+    api, address = HfApi(), f"hub:{repo_id}"
     with hub_errors(address):
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if branch is not None:
@@ -57,13 +51,8 @@ def push_to_hub(
     with scratch_folder() as folder:
         write_public(run, folder, repo_id)
         with hub_errors(address):
-            commit = api.upload_folder(
-                repo_id=repo_id,
-                folder_path=folder,
-                commit_message=commit_message,
-                revision=branch,
-                create_pr=create_pr,
-            )
+            message = "Upload a texthead run"
+            commit = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message, revision=branch)
     return str(commit.commit_url)
 
 

@@ -24,11 +24,6 @@ TOP = 5
 
 LANES = 6
 
-MOST_CLASSES = 500
-
-# Length of the longest video.
-MOST_SECONDS, MOST_FRAMES = 300.0, 20_000
-
 
 class About(NamedTuple):
     """The loaded model: its title and its own classes (none without a run)."""
@@ -105,7 +100,7 @@ class Answerer:
         """Return the answer; for None, describe the loaded model.
 
         Raises:
-            TextheadError: the file cannot be read or exceeds a limit, or the names are not valid classes.
+            TextheadError: the file cannot be read, or the names are not valid classes.
         """
         if question is None:
             return self.about()
@@ -176,14 +171,12 @@ class Answerer:
         """Return the run with its own or the given classes, or a zero-shot model; the last model is cached.
 
         Raises:
-            TextheadError: the names are missing, too many, or not valid classes.
+            TextheadError: the names are missing, or not valid classes.
         """
         if not names and self._run is not None:
             return self._run
         if not names:
             raise DataError("no class names; type some, because this page has no run with classes of its own")
-        if len(names) > MOST_CLASSES:
-            raise DataError(f"{len(names)} class names; this page allows at most {MOST_CLASSES}")
         if self._last is None or self._last[0] != names:
             self._last = names, self._with_names(names)
         return self._last[1]
@@ -207,15 +200,10 @@ def video_length(path: Path) -> tuple[float, int]:
     """Return (seconds, frames) of a video, or (0, 1) for an image.
 
     Raises:
-        MediaError: the file cannot be read, or exceeds the limits.
+        MediaError: the file cannot be read.
     """
     with MediaPath(path).open() as media:
-        seconds = media.duration_seconds
-        if seconds > MOST_SECONDS:
-            raise MediaError(path, f"{seconds:.0f} s long; this page allows {MOST_SECONDS:g} s. Cut out a part")
-        if media.num_frames > MOST_FRAMES:
-            raise MediaError(path, f"{media.num_frames} frames; this page allows {MOST_FRAMES}. Cut out a part")
-        return seconds, media.num_frames
+        return media.duration_seconds, media.num_frames
 
 
 def _timeline(events: Events, stretches: list[Stretch], names: tuple[str, ...]) -> VideoEvents:

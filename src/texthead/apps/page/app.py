@@ -26,9 +26,6 @@ _LOAD_SECONDS = 600.0
 # Time for an answer.
 ANSWER_SECONDS = 300.0
 
-# Maximum length of the class names, in characters.
-MOST_TEXT = 20_000
-
 # What the page can ask for besides the top classes, and what it shows meanwhile.
 STATUS = {"when": "Computing the timeline …", "where": "Computing saliency …"}
 
@@ -48,7 +45,7 @@ def ui_app(worker: StatefulWorker, about: About, folder: Path) -> Guard:
     Args:
         folder: an empty folder for uploads.
     """
-    uploads, markup = Uploads(folder), page_html(about, sorted(media_suffixes()), MOST_TEXT)
+    uploads, markup = Uploads(folder), page_html(about, sorted(media_suffixes()))
 
     async def ask(request: Request) -> Response:
         steps = answer_in_steps(worker, *_question(await json_body(request), uploads))
@@ -66,8 +63,8 @@ def _question(body: dict[str, Any], uploads: Uploads) -> tuple[Question, Sequenc
         DataError: the request has no file, is not from the page, or the names are not valid classes.
     """
     names, wanted = body.get("names"), body.get("parts")
-    if not isinstance(names, str) or len(names) > MOST_TEXT:
-        raise DataError(f"the class names must be text of at most {MOST_TEXT} characters; shorten them")
+    if not isinstance(names, str):
+        raise DataError("the class names must be text; reload the page")
     if not (isinstance(wanted, list) and all(isinstance(each, str) and each in STATUS for each in wanted)):
         raise DataError(f"the parts of an answer are {' and '.join(STATUS)}; reload the page")
     if body.get("file") is None:

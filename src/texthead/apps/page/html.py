@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from texthead.apps.page.answers import MOST_SECONDS, About, Saliency, TopClasses, VideoEvents
+from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.serving import MOST_UPLOAD
 from texthead.apps.timeline import Event, subtitles
 from texthead.evaluation import NONE
@@ -27,16 +27,14 @@ def _render(name: str, **values: object) -> str:
     return environment("texthead.apps.page").get_template(f"{name}.html").render(values)
 
 
-def page_html(about: About, suffixes: Sequence[str], most_text: int) -> str:
+def page_html(about: About, suffixes: Sequence[str]) -> str:
     """Return the page without an answer.
 
     Args:
         suffixes: suffixes of the files that can be read.
-        most_text: length of the class names, in characters.
     """
     accept = ",".join(["image/*", "video/*", *suffixes])
-    limits = {"megabytes": MOST_UPLOAD // 2**20, "seconds": MOST_SECONDS, "most_text": most_text}
-    return _render("page", about=about, accept=accept, **limits)
+    return _render("page", about=about, accept=accept, megabytes=MOST_UPLOAD // 2**20)
 
 
 def top_classes_html(answer: TopClasses) -> str:

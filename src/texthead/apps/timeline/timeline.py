@@ -8,8 +8,9 @@ a video. The result of a window applies to the time around its middle, half a po
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, islice, pairwise, repeat
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch
 from texthead.apps.timeline.results import Events, why_none
 from texthead.data import Protocol, Views, view_crops
-from texthead.errors import DataError, MediaError, PositiveFloat, PositiveInt, check_fields, checked
+from texthead.errors import DataError, MediaError, PositiveFloat, PositiveInt, check_fields
 from texthead.evaluation import NONE, Calibration, average_views, check_scores
 from texthead.features import Engine
 from texthead.media import Media, MediaPath, Part, Take
@@ -34,6 +35,8 @@ from texthead.runs import Run
 MAX_GAP_SECONDS = 3600.0
 
 MAX_WINDOW_FRAMES = 10_000
+
+_Picture = UInt8[np.ndarray, "height width 3"]
 
 # Closer times are equal: frame times and grid points are rounded differently.
 _SAME_SECONDS = 1e-6
@@ -71,128 +74,100 @@ class Sliding:
         return Views(clips=max(1, self.points // frames), origin="centre")
 
 
-class Timeline:
-    """Turn a stream of frames into a stream of stretches with class probabilities.
+def stretches_of(
+    frames: Iterable[tuple[float, Take]],
+    end: float,
+    model: Recognizer,
+    protocol: Protocol,
+    sliding: Sliding,
+    calibration: Calibration | None = None,
+    engine: Engine | None = None,
+) -> Iterator[Stretch]:
+    """Yield class probabilities over time as soon as they are known.
 
     Memory is one frame, the frames of an incomplete batch and the features of one window, however long the video is.
 
     If the encoder convolves over frames, single frames have no features: the window then holds frames, and each window
     is encoded as a whole.
+
+    Worked example, 8 points per second, 16 points per window: the first window has points 0-15, 0 to 2 s. Its middle
+    is 1 s, so its scores apply from 0.9375 to 1.0625 s; as the first, it starts at 0.
+
+    Args:
+        frames: the time of each frame, and a function that returns its picture (height, width, 3; RGB), which is called
+            only if the frame is on screen at a grid point.
+        end: when the last frame ends, in seconds.
+
+    Raises:
+        DataError: a time is not later than the previous one, or more than an hour later.
     """
+    apart = model.eval().sees_frames_apart
+    encoder = (engine or model.visual) if apart else nn.Identity()
+    scorer = model.on_features() if apart else model
+    points = sliding.points
 
-    @checked
-    def __init__(
-        self,
-        model: Recognizer,
-        protocol: Protocol,
-        sliding: Sliding,
-        calibration: Calibration | None = None,
-        engine: Engine | None = None,
-    ):
-        apart = model.eval().sees_frames_apart
-        self._encoder = (engine or model.visual) if apart else nn.Identity()
-        self._scorer = model.on_features() if apart else model
-        self._model = model
-        self._protocol = protocol
-        self._sliding = sliding
-        self._calibration = calibration
-        self._shown: tuple[float, Take] | None = None
-        self._points = 0
-        self._encoded = 0
-        self._waiting: list[tuple[UInt8[Tensor, "3 size size"], int]] = []
-        self._window: deque[Tensor] = deque(maxlen=sliding.points)
-        self._last: Stretch | None = None
+    @torch.inference_mode()
+    def scored() -> tuple[tuple[float, ...], bool]:
+        """Return the probabilities of the window, and whether they are known."""
+        clips = sliding.views(protocol.frames).frame_indices(len(window), protocol.frames)
+        chosen = torch.tensor(clips, device=model.device)
+        features = scorer.features(torch.stack([*window])[chosen])
+        logits = average_views(features[None], scorer.head, pooling=protocol.pooling)
+        check_scores(logits)
+        if model.several:
+            return tuple(model.probabilities(logits.float())[0].tolist()), True
+        probabilities, (known,) = apply_calibration(logits.float(), calibration)
+        return tuple(probabilities[0].tolist()), known
 
-    @property
-    def held(self) -> int:
-        """The number of frames and features in memory."""
-        return (self._shown is not None) + len(self._waiting) + len(self._window)
+    window, last = deque[Tensor](maxlen=points), None
+    pictures = _on_screen(frames, end, sliding.rate)
+    for count, feature in enumerate(_features(pictures, encoder, protocol, sliding.batch, model.device), 1):
+        window.append(feature)
+        if len(window) == points:
+            if last is not None:
+                yield last
+            start = 0.0 if last is None else last.end
+            last = Stretch(start, (count + 0.5 - points / 2) / sliding.rate, *scored())
+    if last is None:
+        last = Stretch(0.0, end, *scored())
+    yield last._replace(end=max(end, last.start))
 
-    def feed(self, seconds: float, take: Take) -> list[Stretch]:
-        """Add a frame shown from `seconds` on; return the stretches that are now complete.
 
-        `take` returns the picture (height, width, 3; RGB). It is called only if the frame is on screen at a grid point.
-
-        Raises:
-            DataError: the time is not later than the previous one, or more than an hour later.
-        """
-        complete = self._until(seconds) if self._shown else []
-        self._shown = (seconds, take)
-        return complete
-
-    def finish(self, end: float) -> list[Stretch]:
-        """Return the last stretches of a video that ends at `end` seconds.
-
-        Raises:
-            DataError: there was no frame, or `end` is before the last frame or more than an hour after it.
-        """
-        if self._shown is None:
-            raise DataError("no frames, so there is no timeline; feed at least one")
-        # A frame at the very beginning counts, however short it is.
-        complete = self._until(max(end, self._shown[0] + 2 * _SAME_SECONDS)) + self._encode()
-        if len(self._window) < self._sliding.points:
-            self._score()
-        assert self._last is not None, "at least one point was fed, so at least one window was scored"
-        self._shown = None
-        return [*complete, self._last._replace(end=max(end, self._last.start))]
-
-    def _until(self, seconds: float) -> list[Stretch]:
-        """Keep the current frame on screen until `seconds`; return the stretches that are now complete."""
-        assert self._shown is not None, "only called where a frame is on the screen"
-        since, take = self._shown
+def _on_screen(frames: Iterable[tuple[float, Take]], end: float, rate: float) -> Iterator[tuple[_Picture, int]]:
+    """Yield the pictures that are on screen at grid points, each with the number of these points."""
+    points = 0
+    for (since, take), (seconds, after) in pairwise(chain(frames, [(end, None)])):
+        if after is None:  # A frame at the very beginning counts, however short it is.
+            seconds = max(end, since + 2 * _SAME_SECONDS)
         if not since < seconds <= since + MAX_GAP_SECONDS:
             rule = "times must increase by at most an hour; encode the video again, or cut it there"
             raise DataError(f"a frame at {since:.2f} s is followed by one at {seconds:.2f} s; {rule}")
-        due = math.ceil((seconds - _SAME_SECONDS) * self._sliding.rate)
-        if due <= self._points:
-            return []
-        self._waiting.append((self._crop(take()), due - self._points))
-        self._points = due
-        return self._encode() if len(self._waiting) >= self._sliding.batch else []
+        due = math.ceil((seconds - _SAME_SECONDS) * rate)
+        if take is not None and due > points:
+            yield take(), due - points
+            points = due
 
-    def _crop(self, picture: UInt8[np.ndarray, "height width 3"]) -> UInt8[Tensor, "3 size size"]:
-        # A copy, because decoded frames are read-only and rotated ones have negative strides.
-        frame = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
-        return view_crops(frame, self._protocol.sizes)[0, 0]
 
-    @torch.inference_mode()
-    def _encode(self) -> list[Stretch]:
-        """Encode the waiting frames; return the stretches that are now complete."""
-        if not self._waiting:
-            return []
-        pictures = torch.stack([picture for picture, _ in self._waiting]).to(self._model.device)
-        features = self._encoder(pictures)
-        counts = [count for _, count in self._waiting]
-        self._waiting.clear()
-        complete: list[Stretch] = []
-        for feature, count in zip(features, counts, strict=True):
-            for _ in range(count):
-                self._window.append(feature)
-                self._encoded += 1
-                complete += self._score() if len(self._window) == self._sliding.points else []
-        return complete
+def _features(
+    pictures: Iterator[tuple[_Picture, int]],
+    encoder: Callable[[Tensor], Tensor],
+    protocol: Protocol,
+    batch: int,
+    device: torch.device,
+) -> Iterator[Tensor]:
+    """Yield the feature of each grid point; a picture is encoded once."""
+    crops = ((_crop(picture, protocol), count) for picture, count in pictures)
+    while some := [*islice(crops, batch)]:
+        with torch.inference_mode():
+            features = encoder(torch.stack([crop for crop, _ in some]).to(device))
+        for feature, (_, count) in zip(features, some, strict=True):
+            yield from repeat(feature, count)
 
-    @torch.inference_mode()
-    def _score(self) -> list[Stretch]:
-        """Score the window; return the previous stretch, which is now known not to be the last.
 
-        Worked example, 8 points per second, 16 points per window: the first window has points 0-15, 0 to 2 s. Its
-        middle is 1 s, so its scores apply from 0.9375 to 1.0625 s; as the first, it starts at 0.
-        """
-        frames = self._protocol.frames
-        clips = self._sliding.views(frames).frame_indices(len(self._window), frames)
-        chosen = torch.tensor(clips, device=self._model.device)
-        features = self._scorer.features(torch.stack(list(self._window))[chosen])
-        logits = average_views(features[None], self._scorer.head, pooling=self._protocol.pooling)
-        check_scores(logits)
-        if self._model.several:
-            probabilities, known = self._model.probabilities(logits.float()), True
-        else:
-            probabilities, (known,) = apply_calibration(logits.float(), self._calibration)
-        before, start = self._last, 0.0 if self._last is None else self._last.end
-        end = (self._encoded + 0.5 - self._sliding.points / 2) / self._sliding.rate
-        self._last = Stretch(start, end, tuple(probabilities[0].tolist()), known)
-        return [] if before is None else [before]
+def _crop(picture: _Picture, protocol: Protocol) -> UInt8[Tensor, "3 size size"]:
+    # A copy, because decoded frames are read-only and rotated ones have negative strides.
+    frame = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+    return view_crops(frame, protocol.sizes)[0, 0]
 
 
 def rule_for(model: Recognizer, rule: Hysteresis | None = None) -> Hysteresis:
@@ -261,13 +236,12 @@ def scores_over_time(
         )
     whole = math.ceil(video.duration_seconds)
     encoder = Engine(model.visual, engine, int(whole * sliding.rate), reporter)
-    timeline = Timeline(model, protocol, sliding, calibration, encoder)
+    end = video.duration_seconds
     try:
         with reporter.bar("timeline", "s") as progress:
-            for seconds, take in video.in_order():
-                yield from timeline.feed(seconds, take)
-                progress(int(seconds), whole)
-        yield from timeline.finish(video.duration_seconds)
+            for stretch in stretches_of(video.in_order(), end, model, protocol, sliding, calibration, encoder):
+                progress(min(whole, int(stretch.end)), whole)
+                yield stretch
     except DataError as error:  # Of time stamps.
         raise MediaError(video.path, str(error)) from None
 
