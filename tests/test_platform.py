@@ -134,11 +134,6 @@ def test_a_drive_is_no_scheme(path: str) -> None:
     assert address(Path(path)) is None
 
 
-def test_an_address_as_a_path() -> None:
-    """On Windows its text has backslashes."""
-    assert address(Path("http://host/shards/a.tar")) == "http://host/shards/a.tar"
-
-
 def test_times_in_the_name_of_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not MediaPath("a#t=1,2/b.mp4").is_part
     monkeypatch.setattr(os, "sep", "\\")
