@@ -69,10 +69,9 @@ def test_the_lock_of_a_killed_process_is_free(holder) -> None:
         pass
 
 
+@pytest.mark.parametrize("holder", ["turn"], indirect=True)
 def test_one_waits_for_its_turn(holder) -> None:
     process, path, lock = holder
-    if lock is locked:
-        pytest.skip("it does not wait")
     threading.Timer(0.3, process.stdin.close).start()
     start = time.monotonic()
     with lock(path):

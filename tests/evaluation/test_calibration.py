@@ -22,6 +22,11 @@ from texthead.evaluation import calibration, reliability
 from texthead.transfer.closed_form import logistic_head, text_probe_head
 
 
+def slow(*cases: tuple[float, ...]) -> list:
+    """Return more cases of a test whose first is quick."""
+    return [pytest.param(*case, marks=pytest.mark.slow) for case in cases]
+
+
 @pytest.mark.parametrize("heat", [0.4, 1.0, 2.5, 8.0])
 def test_the_temperature_that_labels_were_drawn_with_is_found(heat):
     assert calibration.fit_temperature(*drawn_scores(8000, heat=heat)) == pytest.approx(heat, rel=0.08)
@@ -105,7 +110,7 @@ def test_thresholds_tolerate_last_bits(change):
     assert result.sum() == math.ceil(31 * 0.8)
 
 
-@pytest.mark.parametrize(("items", "rate"), [(19, 0.05), (30, 0.05), (59, 0.1), (200, 0.01)])
+@pytest.mark.parametrize(("items", "rate"), [(30, 0.05), *slow((19, 0.05), (59, 0.1), (200, 0.01))])
 def test_unknown_items_get_an_answer_as_often_as_promised(items, rate):
     """With one new item per draw, counts are binomial; the rate is less than 1 / (n + 1) below the nominal one."""
     draws, generator = 6000, torch.Generator().manual_seed(5)
@@ -125,7 +130,9 @@ def test_nine_of_ten_draws_keep_the_worst_rate():
     assert 0.05 < limit < 0.1
 
 
-@pytest.mark.parametrize(("items", "level", "heat"), [(9, 0.9, 0.3), (40, 0.9, 1.0), (99, 0.95, 3.0), (60, 0.5, 3.0)])
+@pytest.mark.parametrize(
+    ("items", "level", "heat"), [(60, 0.5, 3.0), *slow((9, 0.9, 0.3), (40, 0.9, 1.0), (99, 0.95, 3.0))]
+)
 def test_sets_hold_the_label_as_often_as_promised(items, level, heat):
     """With one new item per draw, counts are binomial; coverage is at most 1 / (n + 1) above the nominal one."""
     draws, held = 3000, 0
@@ -206,6 +213,7 @@ SCORES, TARGETS = drawn_scores(60, heat=2.0)
 UNKNOWN, _ = drawn_scores(40, seed=1)
 
 
+@pytest.mark.slow
 def test_sets_and_threshold_hold_on_real_photos(shared: Path):
     """Clothing photos, halved at random ten times: guarantees set on one half hold on the other within chance."""
     data = th.read_dataset(shared / "image" / "clothing" / "images.csv")
