@@ -50,8 +50,15 @@ def sparse(path: Path) -> None:
         file.truncate(7 * 10**9)
 
 
-@pytest.mark.parametrize("put", [mkfifo, device, sparse])
-@pytest.mark.parametrize("name", ["config.json", "vocab.txt", "preprocessor_config.json", "model.safetensors"])
+@pytest.mark.parametrize(
+    ("put", "name"),
+    [
+        (mkfifo, "config.json"),
+        (device, "vocab.txt"),
+        (sparse, "preprocessor_config.json"),
+        (mkfifo, "model.safetensors"),
+    ],
+)
 def test_a_file_that_is_none_or_too_large(clip: Path, words: Path, put: Callable[[Path], None], name: str) -> None:
     for folder, read in ((clip, lambda: load_encoder(f"hf:{clip}")), (words, lambda: sentences(words))):
         (folder / name).unlink(missing_ok=True)

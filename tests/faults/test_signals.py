@@ -99,8 +99,9 @@ def test_second_signal_is_no_interrupt(tmp_path: Path, number: signal.Signals) -
     assert (out.strip(), err, process.returncode) == ("whole", "", 128 + number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-@pytest.mark.parametrize("called", ["__del__", "weakref", "gc"])
+@pytest.mark.parametrize(
+    ("called", "number"), [("__del__", signal.SIGTERM), ("weakref", signal.SIGHUP), ("gc", signal.SIGINT)]
+)
 def test_a_signal_in_a_finaliser_ends_the_work(tmp_path: Path, number: signal.Signals, called: str) -> None:
     """Python only reports an exception that is raised there, and goes on."""
     begin = "print('there', flush=True), time.sleep(0.2)"
