@@ -332,7 +332,7 @@ def test_resumed_run_matches_bitwise(
     assert_same_weights(copied(model), weights)
 
 
-@pytest.mark.parametrize("every", [0, 1, 3, 100])
+@pytest.mark.parametrize("every", [0, 1, 3])
 def test_checkpoints_change_nothing(data: Dataset, uncut: Path, tmp_path: Path, every: int) -> None:
     train_short(data, tmp_path, execution=Execution(checkpoint_every=every))
     assert_same_run(tmp_path, uncut)
@@ -443,20 +443,15 @@ def point(pointer: Path, step: str) -> None:
 
 # Pickles are tested in faults/test_untrusted_code.py.
 SPOILED: dict[str, Callable[[Path, Path], object]] = {
-    "empty": lambda shard, _: shard.write_bytes(b""),
     "cut short": lambda shard, _: shard.write_bytes(shard.read_bytes()[:-100]),
-    "text": lambda shard, _: shard.write_text("no checkpoint at all"),
     "no file": lambda shard, _: shard.unlink(),
     "no folder": lambda shard, _: shutil.rmtree(shard.parent),
     "a tensor is missing": lambda shard, _: edit(shard, drop="model.head.weight"),
     "the optimiser lacks a count of steps": lambda shard, _: edit(shard, drop="optimizer.model.head.log_scale.step"),
-    "the optimiser lacks an average": lambda shard, _: edit(shard, drop="optimizer.model.head.log_scale.exp_avg"),
     "a tensor too many": lambda shard, _: edit(shard, more=torch.zeros(1)),
     "another shape": lambda shard, _: edit(shard, **{"model.head.weight": torch.zeros(7, 7)}),
     "another optimiser": lambda shard, _: edit(shard, **{"optimizer.model.none.exp_avg": torch.zeros(1)}),
-    "another model": lambda shard, _: save_file(nn.Linear(2, 2).state_dict(), shard),
     "a pointer of text": lambda _, pointer: pointer.write_text("step 3"),
-    "a pointer without a number": lambda _, pointer: point(pointer, "3"),
     "a pointer with a place": lambda _, pointer: point(pointer, "../step-3"),
     "half a pointer": lambda _, pointer: pointer.write_text('{"step": 3}'),
 }
@@ -626,8 +621,7 @@ def test_overflowed_weights_not_saved(data: Dataset, tmp_path: Path, monkeypatch
     assert_is_the_checkpoint_of_the_first_epoch(tmp_path / "state")
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("frozen", [False, True], ids=["fine-tuned", "frozen"])
+@pytest.mark.parametrize(("frozen", "workers"), [(False, 2), (True, 0)], ids=["fine-tuned", "frozen"])
 def test_an_unreadable_item_is_an_error_with_its_path(
     data: Dataset, tmp_path: Path, workers: int, frozen: bool
 ) -> None:
@@ -826,7 +820,13 @@ def test_no_cache_for_frames_with_context(data: Dataset, val: Dataset, tmp_path:
 # --- on a GPU, each value read from it within a step waits for all the work queued before
 
 
-@pytest.mark.parametrize("kind", ["one label", "several labels", "matching", "cached features"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "one label",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("several labels", "matching", "cached features")),
+    ],
+)
 def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors of the device meta have no values: the first call that needs one raises."""
     passes: list[None] = []
