@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import open_clip
+import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -53,6 +54,17 @@ def write_media(folder: Path, count: int, first: int = 0) -> Dataset:
     numbers = range(first, first + count)
     rows = [(write_video(folder / f"{i}.mp4", NAMES[i % 3], frames=3 + i % 3, seed=i), NAMES[i % 3]) for i in numbers]
     return Dataset(tuple(Item(path, label, "train") for path, label in rows), "made here")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Nine items: with batches of 4, the last batch has 1 item, fewer than two processes."""
+    return write_media(tmp_path_factory.mktemp("media"), 9)
+
+
+@pytest.fixture(scope="module")
+def val(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return write_media(tmp_path_factory.mktemp("val"), 5, first=20)
 
 
 def write_encoder(folder: Path, *, quick_gelu: bool = False, **vision: object) -> str:

@@ -40,21 +40,14 @@ def edit(cache: FeatureCache, *statements: str) -> None:
 
 EDITS = {
     "short": ("UPDATE frames SET feature = substr(feature, 1, 8) WHERE frame = 2",),
-    "no whole number": ("UPDATE frames SET feature = substr(feature, 1, 7) WHERE frame = 2",),
-    "empty": ("UPDATE frames SET feature = x'' WHERE frame = 2",),
     "null": ("UPDATE frames SET feature = NULL WHERE frame = 2",),
     "nan": ("UPDATE frames SET feature = CAST(x'0000c07f' || substr(feature, 5) AS BLOB) WHERE frame = 2",),
-    "no utf8": ("UPDATE frames SET feature = x'0000c07f' || substr(feature, 5) WHERE frame = 2",),
-    "text": ("UPDATE frames SET feature = 'a' WHERE frame = 2",),
-    "number": ("UPDATE frames SET feature = 7 WHERE frame = 2",),
     "another number": ("UPDATE frames SET feature = zeroblob(length(feature)) WHERE frame = 2",),
     "swapped frames": ("UPDATE frames SET frame = -1 WHERE frame = 2", "UPDATE frames SET frame = 2 WHERE frame = 3",
                        "UPDATE frames SET frame = 3 WHERE frame = -1"),
     "length of text": ("UPDATE lengths SET length = 'many'",),
-    "no length": ("UPDATE lengths SET length = NULL",),
     "another length": ("UPDATE lengths SET length = 3",),
     "another file's digest": ("UPDATE files SET digest = (SELECT max(digest) FROM files)",),
-    "no digest": ("UPDATE files SET digest = NULL",),
 }  # fmt: skip
 
 
@@ -82,7 +75,7 @@ def test_a_row_that_was_edited_is_made_again(
     assert len(messages) == 1, "they are whole again"
 
 
-@pytest.mark.parametrize("value", ["NULL", "x''", "x'00'", "'text'", "x'000000000000f87f'"])
+@pytest.mark.parametrize("value", ["NULL", "x'00'", "'text'", "x'000000000000f87f'"])
 def test_times_that_were_edited_are_missing(tmp_path: Path, value: str) -> None:
     cache = FeatureCache("key", tmp_path)
     cache.put_times("a", [0.0, 0.5])
