@@ -167,38 +167,29 @@ def stopped(steps: int, run: Callable, *args: object) -> None:
         if len(done) == steps:
             raise KeyError("stopped here")
 
-    torch.optim.AdamW.step = stop  # pyright: ignore[reportAttributeAccessIssue]
-    try:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyError, match="stopped here"):
+        patch.setattr(torch.optim.AdamW, "step", stop)
         run(*args)
-    except KeyError:
-        return
-    finally:
-        torch.optim.AdamW.step = step
-    raise AssertionError("was not stopped")
 
 
 def first_gradients(run: Callable, *args: object) -> dict[str, Tensor]:
     """Return the gradients of the first update of a training."""
-    step, make, result, made = torch.optim.AdamW.step, Trained.__init__, {}, []
+    make, made, result = Trained.__init__, [], {}
 
     def see(trained: Trained, *parts: object) -> None:
         make(trained, *parts)  # pyright: ignore[reportArgumentType]
         made.append(trained)
 
     def keep(_: torch.optim.AdamW) -> None:
-        for name, parameter in made[0].named_parameters():
-            if parameter.grad is not None:
-                result[name] = parameter.grad.clone()
+        named = made[0].named_parameters()
+        result.update((name, each.grad.clone()) for name, each in named if each.grad is not None)
         raise KeyError("seen")
 
-    torch.optim.AdamW.step, Trained.__init__ = keep, see  # pyright: ignore[reportAttributeAccessIssue]
-    try:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyError, match="seen"):
+        patch.setattr(torch.optim.AdamW, "step", keep)
+        patch.setattr(Trained, "__init__", see)
         run(*args)
-    except KeyError:
-        return result
-    finally:
-        torch.optim.AdamW.step, Trained.__init__ = step, make
-    raise AssertionError("no step was made")
+    return result
 
 
 def drawn(step: int) -> float:
