@@ -99,14 +99,18 @@ QUICK = [
 
 @pytest.mark.slow
 def test_all_examples_together(use: Use, photos: Path, tmp_path: Path) -> None:
-    """Its encoder, rows and head train and predict; its command counts what its source reads."""
+    """Rows on its encoder, and a head that all commands use; the command counts what the source reads."""
     image, run = photos / "a kite" / "0.png", tmp_path / "run"
-    for head, about in (("signs", {"kind": "signs"}), ("biased", {"type": "biased"})):
-        use("train", photos, "--encoder", "grid:2", "--head", head, "--out", run / head, *QUICK, "--workers", 0)
-        written = json.loads((run / head / "recipe.json").read_text())
-        assert about.items() <= written["head"].items()
-        assert written["encoder"]["source"] == "grid:2"
-        assert "a kite" in use("predict", run / head, image, "--workers", 0)
+    use("train", photos, "--encoder", "grid:2", "--head", "signs", "--out", tmp_path / "rows", *QUICK, "--workers", 0)
+    about = json.loads((tmp_path / "rows" / "recipe.json").read_text())
+    assert (about["head"]["kind"], about["encoder"]["source"]) == ("signs", "grid:2")
+    use("train", photos, "--head", "biased", "--out", run, *QUICK, "--workers", 0)
+    assert json.loads((run / "recipe.json").read_text())["head"]["type"] == "biased"
+    assert "images are right" in use("eval", run, photos, "--workers", 0)
+    for each in (tmp_path / "rows", run):
+        assert "a kite" in use("predict", each, image, "--workers", 0)
+    use("report", run, "--workers", 0)
+    use("export", run, "--out", tmp_path / "exported")
     assert "count" in use("--help")
     assert use("count", photos) == use("count", photos.with_suffix(".jsonl")) == "a bird: 4\na kite: 4\n"
 
