@@ -11,7 +11,7 @@ from made import COLOURS, write_video
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [(), ("--head", "linear", "--tune", "none")])
+@pytest.mark.parametrize("options", [("--tune", "all"), ("--head", "linear", "--tune", "none")])
 def test_two_processes_train_the_same_to_the_bit(tmp_path: Path, options: tuple[str, ...]) -> None:
     """The runs differ in hash seed and number of workers; one has a cold cache, one a warm cache."""
     for number in range(8):
