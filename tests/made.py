@@ -175,36 +175,21 @@ def write_frames(template: Path, colour: str, frames: int = 6, seed: int = 0, fi
     return template
 
 
-def _silence(samples: int, rate: int, kind: type[np.generic], sample_format: str) -> av.AudioFrame:
-    frame = av.AudioFrame.from_ndarray(np.zeros((1, samples), kind), sample_format, "mono")
-    frame.sample_rate = rate
-    return frame
-
-
 def sound(path: Path, cover: Path | None = None) -> Path:
     """Write a file with sound and no video; `cover` is a 48x48 JPEG to embed as its cover."""
     with av.open(str(path), "w", format="mp4") as container:
         audio = container.add_stream("aac", rate=8000)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        silence.sample_rate = 8000
         if cover:
             still = container.add_stream("mjpeg", rate=1)
             still.width, still.height, still.pix_fmt = 48, 48, "yuvj420p"
             still.disposition = av.stream.Disposition.attached_pic
-        container.mux([*audio.encode(_silence(1024, 8000, np.float32, "fltp")), *audio.encode(None)])
+        container.mux([*audio.encode(silence), *audio.encode(None)])
         if cover:
             packet = av.Packet(cover.read_bytes())
             packet.stream, packet.pts, packet.dts = still, 0, 0
             container.mux(packet)
-    return path
-
-
-def write_with_sound(path: Path, seconds: float) -> Path:
-    """Write a video of one frame with uncompressed sound at 48 kHz."""
-    with av.open(str(path), "w") as container:
-        picture, sound = container.add_stream("mpeg4", rate=25), container.add_stream("pcm_s16le", rate=48_000)
-        picture.width, picture.height, picture.pix_fmt = 48, 48, "yuv420p"
-        silence = _silence(round(48_000 * seconds), 48_000, np.int16, "s16")
-        container.mux(picture.encode(av.VideoFrame.from_ndarray(pictures("red", 1, 0)[0], format="rgb24")))
-        container.mux([*picture.encode(None), *sound.encode(silence), *sound.encode(None)])
     return path
 
 

@@ -1,7 +1,6 @@
 """Small videos that are hard to decode: motion, codecs, rotation, cuts and damage."""
 
 import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,12 +90,11 @@ def lossless(path: Path, frames: Sequence[np.ndarray]) -> Path:
     return made.encode(path, frames, "ffv1", pix_fmt="bgr0")
 
 
-def heic(path: Path, picture: np.ndarray, turn: bytes = b"", shown: tuple[int, int] | None = None) -> Path:
+def heic(path: Path, picture: np.ndarray, turn: bytes = b"") -> Path:
     """Write a picture of even sides as HEIC: the first frame of an HEVC video, as the one item of a container.
 
     Args:
         turn: one more property: `box(b"irot", b"\\1")` turns the picture to the left.
-        shown: width and height of a second item, which shows this part of the first as a grid of one tile.
     """
     # With B frames, x265 gives the packet of a single frame a random time, which .mkv may refuse.
     options = {"x265-params": "log-level=none:bframes=0"}
@@ -105,43 +103,20 @@ def heic(path: Path, picture: np.ndarray, turn: bytes = b"", shown: tuple[int, i
         config = container.streams.video[0].codec_context.extradata or b""
         data = b"".join(bytes(packet) for packet in container.demux(video=0) if packet.size)
     video.unlink()
-    full, sizes = bytes(4), [picture.shape[1::-1], *([shown] if shown else [])]
-    properties = [box(b"ispe", full + struct.pack(">2I", *size)) for size in sizes] + [box(b"hvcC", config), turn]
-    whole = (b"hvc1", data, bytes([1, len(sizes) + 1, len(sizes) + 2][: 3 if turn else 2]))
-    tiles = (b"grid", struct.pack(">4B2I", 0, 1, 0, 0, *(shown or (0, 0))), b"\2")
-    items = [whole, *([tiles] if shown else [])]
-    count = len(items)
-    used = b"".join(struct.pack(">HB", i, len(item[2])) + item[2] for i, item in enumerate(items, 1))
-    names = [
-        box(b"infe", b"\2" + bytes(3) + struct.pack(">2H", i, 0) + items[i - 1][0] + b"\0") for i in (1, 2)[:count]
-    ]
+    full, one = bytes(4), struct.pack(">H", 1)
+    size = box(b"ispe", full + struct.pack(">2I", *picture.shape[1::-1]))
+    used = bytes([3, 1, 2, 3]) if turn else bytes([2, 1, 2])
+    properties = box(b"ipco", size + box(b"hvcC", config) + turn)
+    properties += box(b"ipma", full + struct.pack(">IH", 1, 1) + used)
+    name = box(b"infe", b"\2" + bytes(3) + struct.pack(">2H", 1, 0) + b"hvc1\0")
 
     def head(start: int) -> bytes:
-        places, at = b"", start
-        for i, item in enumerate(items, 1):
-            places, at = places + struct.pack(">3H2I", i, 0, 1, at, len(item[1])), at + len(item[1])
-        place = box(b"iloc", full + struct.pack(">2BH", 0x44, 0, count) + places)
-        first = box(b"hdlr", full + bytes(4) + b"pict" + bytes(13)) + box(b"pitm", full + struct.pack(">H", count))
-        parts = [first, place, box(b"iinf", full + struct.pack(">H", count) + b"".join(names))]
-        parts += [box(b"iref", full + box(b"dimg", struct.pack(">3H", 2, 1, 1)))] if shown else []
-        parts += [
-            box(b"iprp", box(b"ipco", b"".join(properties)) + box(b"ipma", full + struct.pack(">I", count) + used))
-        ]
+        place = box(b"iloc", full + struct.pack(">2B2H2H2I", 0x44, 0, 1, 1, 0, 1, start, len(data)))
+        parts = [box(b"hdlr", full + bytes(4) + b"pict" + bytes(13)), box(b"pitm", full + one), place]
+        parts += [box(b"iinf", full + one + name), box(b"iprp", properties)]
         return box(b"ftyp", b"heic" + bytes(4) + b"mif1heic") + box(b"meta", full + b"".join(parts))
 
-    path.write_bytes(head(len(head(0)) + 8) + box(b"mdat", b"".join(item[1] for item in items)))
-    return path
-
-
-def tiled(path: Path, width: int, height: int, tile: tuple[int, int]) -> Path:
-    """Write a black, grey TIFF; its tiles are all at one place of the file."""
-    zeros, count = zlib.compress(bytes(tile[0] * tile[1]), 9), -(-width // tile[0]) * -(-height // tile[1])
-    lists = struct.pack(f"<{2 * count}I", *count * [8], *count * [len(zeros)])
-    tags = [(256, width), (257, height), (258, 8), (259, 8), (262, 1), (277, 1), (322, tile[0]), (323, tile[1])]
-    tags += [(324, 8 + len(zeros)), (325, 8 + len(zeros) + 4 * count)]
-    entries = [struct.pack("<2H2I", tag, 4, count if tag in (324, 325) else 1, value) for tag, value in tags]
-    head = struct.pack("<2sHI", b"II", 42, 8 + len(zeros) + len(lists))
-    path.write_bytes(head + zeros + lists + struct.pack("<H", len(tags)) + b"".join(entries) + bytes(4))
+    path.write_bytes(head(len(head(0)) + 8) + box(b"mdat", data))
     return path
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import open_clip
+import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -51,6 +52,17 @@ def write_media(folder: Path, count: int, first: int = 0) -> Dataset:
     numbers = range(first, first + count)
     rows = [(write_video(folder / f"{i}.mp4", NAMES[i % 3], frames=3 + i % 3, seed=i), NAMES[i % 3]) for i in numbers]
     return Dataset(tuple(Item(path, label, "train") for path, label in rows), "made here")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Nine items: with batches of 4, the last batch has 1 item, fewer than two processes."""
+    return write_media(tmp_path_factory.mktemp("media"), 9)
+
+
+@pytest.fixture(scope="module")
+def val(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return write_media(tmp_path_factory.mktemp("val"), 5, first=20)
 
 
 def write_encoder(folder: Path, *, quick_gelu: bool = False, **vision: object) -> str:
@@ -153,38 +165,29 @@ def stopped(steps: int, run: Callable, *args: object) -> None:
         if len(done) == steps:
             raise KeyError("stopped here")
 
-    torch.optim.AdamW.step = stop  # pyright: ignore[reportAttributeAccessIssue]
-    try:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyError, match="stopped here"):
+        patch.setattr(torch.optim.AdamW, "step", stop)
         run(*args)
-    except KeyError:
-        return
-    finally:
-        torch.optim.AdamW.step = step
-    raise AssertionError("was not stopped")
 
 
 def first_gradients(run: Callable, *args: object) -> dict[str, Tensor]:
     """Return the gradients of the first update of a training."""
-    step, make, result, made = torch.optim.AdamW.step, Trained.__init__, {}, []
+    make, made, result = Trained.__init__, [], {}
 
     def see(trained: Trained, *parts: object) -> None:
         make(trained, *parts)  # pyright: ignore[reportArgumentType]
         made.append(trained)
 
     def keep(_: torch.optim.AdamW) -> None:
-        for name, parameter in made[0].named_parameters():
-            if parameter.grad is not None:
-                result[name] = parameter.grad.clone()
+        named = made[0].named_parameters()
+        result.update((name, each.grad.clone()) for name, each in named if each.grad is not None)
         raise KeyError("seen")
 
-    torch.optim.AdamW.step, Trained.__init__ = keep, see  # pyright: ignore[reportAttributeAccessIssue]
-    try:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyError, match="seen"):
+        patch.setattr(torch.optim.AdamW, "step", keep)
+        patch.setattr(Trained, "__init__", see)
         run(*args)
-    except KeyError:
-        return result
-    finally:
-        torch.optim.AdamW.step, Trained.__init__ = step, make
-    raise AssertionError("no step was made")
+    return result
 
 
 def drawn(step: int) -> float:

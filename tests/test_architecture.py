@@ -47,15 +47,6 @@ def ours(tree: ast.AST) -> set[str]:
 IMPORTS = {name: ours(tree) for name, tree in TREES.items()}
 
 
-def test_the_reader_of_imports_reads_all_forms():
-    code = (
-        "from texthead.models import heads\nfrom texthead import __version__\nimport texthead.data.splits\n"
-        "from texthead.errors import DataError\ndef f():\n    from texthead.cli.main import main\n"
-        "if TYPE_CHECKING:\n    from texthead.runs import Run\nimport torch\n"
-    )
-    assert ours(ast.parse(code)) == {"models.heads", "data.splits", "errors", "cli.main", "runs.__init__"}
-
-
 def first(name: str) -> str:
     """Return the top-level package or module of a module."""
     return name.partition(".")[0]
@@ -172,17 +163,6 @@ def test_tests_mirror_the_packages():
     assert folders - beside <= set(ORDER)
 
 
-def test_no_module_imports_gradio():
-    imported = {
-        alias.name if isinstance(node, ast.Import) else node.module or ""
-        for tree in TREES.values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    }
-    assert not [name for name in imported if name.startswith(("gradio", "fastapi", "pydantic"))]
-
-
 def test_what_pages_share_knows_no_page():
     shared = [name for name in IMPORTS if package(name) == "apps.serving"]
     assert {package(other) for name in shared for other in IMPORTS[name]} & APPS == {"apps.serving"}
@@ -210,8 +190,7 @@ def test_the_library_does_without_the_experiments_on_it():
             assert not {module.partition(".")[0] for module in imported} & beside, name
 
 
-def test_every_import_of_ours_exists_and_none_is_in_a_ring():
-    assert set().union(*IMPORTS.values()) <= set(TREES)
+def test_no_import_is_in_a_ring():
     assert set(TopologicalSorter(IMPORTS).static_order()) >= set(IMPORTS)
 
 
@@ -278,21 +257,15 @@ def test_an_unknown_name_is_an_attribute_error():
 # ---- banned constructs
 
 
-@pytest.mark.parametrize("name", TREES)
-def test_no_habit_that_we_have_sworn_off(name):
-    for node in ast.walk(TREES[name]):
-        where = f"{name}.py:{getattr(node, 'lineno', 0)}"
-        assert not isinstance(node, ast.Global), f"{where}: global statement"
-        if isinstance(node, ast.ImportFrom):
-            assert node.module != "__future__", f"{where}: shapes in annotations must be there at run time"
-            assert all(alias.name != "*" for alias in node.names), f"{where}: star import"
-            assert node.level == 0, f"{where}: relative import"
-        if isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
+def test_torch_runs_nothing_that_a_file_says() -> None:
+    """Ruff bans `eval`, `exec` and pickles."""
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            assert called != "torch.jit.load", name
             if called == "torch.load":
                 options = {option.arg: ast.unparse(option.value) for option in node.keywords}
-                assert options.get("weights_only") == "True", f"{where}: torch.load can run what a file says"
-            assert called not in ("eval", "exec", "pickle.load", "pickle.loads", "torch.jit.load"), f"{where}: {called}"
+                assert options.get("weights_only") == "True", name
 
 
 # An option as typed, not `--text: #1d1d1f` or `var(--text)` in a style sheet.
@@ -323,11 +296,6 @@ def test_the_library_names_parameters_not_options(name):
         assert [text for text in other if OPTION.search(text)] == []
 
 
-def test_an_option_in_a_message_is_found():
-    code = "def f():\n    'Docs --size.'\n    raise ValueError(f'{1}: pass --size {2}', '--x: 1', 'a `texthead a --b`')"
-    assert [bool(OPTION.search(text)) for text in texts(ast.parse(code))] == [True, False, True]
-
-
 def test_only_training_goes_backward():
     calls = {
         name
@@ -336,13 +304,3 @@ def test_only_training_goes_backward():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "backward"
     }
     assert calls == {"training.train"}
-
-
-def test_every_public_function_and_class_says_what_comes_back():
-    bare = [
-        f"{name}.{node.name}"
-        for name, tree in TREES.items()
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_" and not ast.get_docstring(node)
-    ]
-    assert not bare

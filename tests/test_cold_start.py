@@ -1,8 +1,10 @@
 """What a command imports: no heavy module before it is needed."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,63 +21,66 @@ WORKERS = {"multiprocessing.forkserver"}
 HEAVY = NETWORKS | OTHERS | WORKERS | {"torch", "numpy", "av", "onnxruntime", "PIL", "fsspec"}
 
 
-def imported(arguments: list[object], unwanted: set[str], cache: Path, code: int = 0) -> subprocess.CompletedProcess:
-    """Run a command in a new process and check that it imports none of the unwanted modules."""
-    program = (
-        "import sys\n"
-        "from texthead.cli.main import main\n"
-        "try:\n    code = main(sys.argv[1:])\n"
-        "except SystemExit as stop:\n    code = stop.code\n"
-        f"print(sorted(set({sorted(unwanted)!r}) & set(sys.modules)), file=sys.stderr)\n"
-        "sys.exit(code)\n"
-    )
+PROGRAM = """
+import json, sys
+from texthead.cli.main import main
+commands, unwanted = json.loads(sys.argv[1])
+for words in commands:
+    try:
+        code = main(words)
+    except SystemExit as stop:
+        code = stop.code
+    print(code, sorted({*unwanted} & {*sys.modules}), file=sys.stderr)
+"""
+
+
+def imported(commands: Iterable[Sequence[object]], unwanted: set[str], cache: Path, code: int = 0) -> tuple[str, str]:
+    """Run commands in a new process, check that they import none of the unwanted modules, and return what they print."""
+    given = json.dumps([[[*map(str, words)] for words in commands], sorted(unwanted)])
     environment = {**os.environ, "TEXTHEAD_CACHE": str(cache)}
-    command = [sys.executable, "-c", program, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == code, done.stderr
-    assert done.stderr.splitlines()[-1] == "[]"
-    return done
+    command = [sys.executable, "-c", PROGRAM, given]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    ends = [line for line in done.stderr.splitlines() if line.endswith("]")]
+    assert ends == [f"{code} []"] * len(ends), done.stderr
+    return done.stdout, done.stderr.replace(f"{code} []\n", "")
 
 
-def test_classes_are_listed_without_torch_and_numpy(world, tmp_path):
-    done = imported(["classes", world.run, "list"], HEAVY, tmp_path)
-    assert "red" in done.stdout
+def test_classes_and_help_need_no_torch_and_numpy(world, tmp_path):
+    commands = [["classes", world.run, "list"], [], ["--help"], ["train", "--help"], ["ui", "--help"]]
+    out, _ = imported(commands, HEAVY, tmp_path)
+    assert "red" in out
+    assert all(option in out for option in ("--help", "--recipe", "--port"))
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["train", "--help"], ["ui", "--help"]])
-def test_help_without_torch_and_numpy(arguments, tmp_path):
-    assert "texthead" in imported(arguments, HEAVY, tmp_path).stdout
+MISSING = {
+    "predict RUN gone.mp4": "gone.mp4",
+    "predict gone IMAGE": "gone: does not exist",
+    "predict RUN IMAGE --top 0": "--top",
+    "timeline RUN gone.mp4": "gone.mp4",
+    "eval RUN gone": "gone",
+    "eval IMAGES RUN": "RUN comes before DATA",
+    "eval gone IMAGES": "gone: does not exist",
+    "bulk gone IMAGES --out out --classes a,b": "gone: does not exist",
+    "timeline gone IMAGE": "gone: does not exist",
+    "ui gone": "gone: does not exist",
+    "calibrate gone IMAGES": "gone: does not exist",
+    "report gone": "gone: does not exist",
+    "export gone --out out": "gone: does not exist",
+    "classes gone list": "gone: does not exist",
+    "classes gone remove red --out out": "gone: does not exist",
+    "compare gone": "gone",
+    "train gone --out out": "gone",
+    "doctor gone.txt": "gone.txt",
+    "prepare gone --out out": "gone",
+}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "problem"),
-    [
-        (["predict", "RUN", "gone.mp4"], "gone.mp4"),
-        (["predict", "gone", "IMAGE"], "gone: does not exist"),
-        (["predict", "RUN", "IMAGE", "--top", "0"], "--top"),
-        (["timeline", "RUN", "gone.mp4"], "gone.mp4"),
-        (["eval", "RUN", "gone"], "gone"),
-        (["eval", "IMAGES", "RUN"], "RUN comes before DATA"),
-        (["eval", "gone", "IMAGES"], "gone: does not exist"),
-        (["bulk", "gone", "IMAGES", "--out", "out", "--classes", "a, b"], "gone: does not exist"),
-        (["timeline", "gone", "IMAGE"], "gone: does not exist"),
-        (["ui", "gone"], "gone: does not exist"),
-        (["calibrate", "gone", "IMAGES"], "gone: does not exist"),
-        (["report", "gone"], "gone: does not exist"),
-        (["export", "gone", "--out", "out"], "gone: does not exist"),
-        (["classes", "gone", "list"], "gone: does not exist"),
-        (["classes", "gone", "remove", "red", "--out", "out"], "gone: does not exist"),
-        (["compare", "gone"], "gone"),
-        (["train", "gone", "--out", "out"], "gone"),
-        (["doctor", "gone.txt"], "gone.txt"),
-        (["prepare", "gone", "--out", "out"], "gone"),
-    ],
-)
-def test_missing_inputs_reported_before_torch(world, tmp_path, arguments, problem):
+def test_missing_inputs_reported_before_torch(world, tmp_path):
     named = {"RUN": world.run, "IMAGE": world.images / "red" / "0.png", "IMAGES": world.images}
-    done = imported([named.get(each, each) for each in arguments], HEAVY, tmp_path, code=2)
-    (line,) = done.stderr.splitlines()[:-1]
-    assert problem in line
+    commands = [[named.get(word, word) for word in words.split()] for words in MISSING]
+    _, err = imported(commands, HEAVY, tmp_path, code=2)
+    for line, problem in zip(err.splitlines(), MISSING.values(), strict=True):
+        assert problem in line
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +97,8 @@ def cache(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_later_prediction_builds_no_network(world, cache, works):
     files = sorted(world.images.rglob("*.png"))[:3]
-    done = imported(["predict", world.run, *files], NETWORKS | OTHERS | WORKERS, cache)
-    assert done.stdout == works("predict", world.run, *files)[0]
+    out, _ = imported([["predict", world.run, *files]], NETWORKS | OTHERS | WORKERS, cache)
+    assert out == works("predict", world.run, *files)[0]
 
 
 # Each command with the heavy modules that it uses when no text is new: scipy fits heads, sklearn divides for
@@ -123,7 +128,7 @@ def used(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("words", "needed"), LATER.items(), ids=[words[0] for words in LATER])
 def test_a_later_command_builds_no_network_and_starts_no_worker(world, used, tmp_path, words, needed):
     named = {"IMAGES": world.images, "RUN": used / "run", "NEW": tmp_path / "run"}
-    imported([named.get(word, word) for word in words], (NETWORKS | OTHERS | WORKERS) - needed, used / "cache")
+    imported([[named.get(word, word) for word in words]], (NETWORKS | OTHERS | WORKERS) - needed, used / "cache")
 
 
 @pytest.mark.slow

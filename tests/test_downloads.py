@@ -46,7 +46,6 @@ def endpoint(request, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     ids=["hf", "openclip", "openclip hub", "timm", "text", "run", "datasets"],
 )
 def test_a_hub_that_does_not_answer_is_named_at_once(load, error, endpoint: str, monkeypatch) -> None:
-    pytest.importorskip("datasets")
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"waited {seconds} s to try again"))
     with refuses(error, endpoint, "cannot be reached"):
         load()

@@ -79,7 +79,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-QUICK = (
+QUICK = [
     "--tune",
     "all",
     "--set",
@@ -94,33 +94,23 @@ QUICK = (
     "test_size=32",
     "--set",
     "batch=4",
-    "--workers",
-    0,
-)
+]
 
 
 @pytest.mark.slow
-def test_rows_of_a_head_and_an_encoder_of_packages(use: Use, photos: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    use("train", photos, "--encoder", "grid:2", "--head", "signs", "--out", run, *QUICK)
-    about = json.loads((run / "recipe.json").read_text())
+def test_all_examples_together(use: Use, photos: Path, tmp_path: Path) -> None:
+    """Rows on its encoder, and a head that all commands use; the command counts what the source reads."""
+    image, run = photos / "a kite" / "0.png", tmp_path / "run"
+    use("train", photos, "--encoder", "grid:2", "--head", "signs", "--out", tmp_path / "rows", *QUICK, "--workers", 0)
+    about = json.loads((tmp_path / "rows" / "recipe.json").read_text())
     assert (about["head"]["kind"], about["encoder"]["source"]) == ("signs", "grid:2")
-    assert "a kite" in use("predict", run, photos / "a kite" / "0.png", "--workers", 0)
-
-
-@pytest.mark.slow
-def test_a_head_of_a_package_is_trained_and_used_by_all_commands(use: Use, photos: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    use("train", photos, "--head", "biased", "--out", run, *QUICK)
+    use("train", photos, "--head", "biased", "--out", run, *QUICK, "--workers", 0)
     assert json.loads((run / "recipe.json").read_text())["head"]["type"] == "biased"
     assert "images are right" in use("eval", run, photos, "--workers", 0)
-    assert "a kite" in use("predict", run, photos / "a kite" / "0.png", "--workers", 0)
+    for each in (tmp_path / "rows", run):
+        assert "a kite" in use("predict", each, image, "--workers", 0)
     use("report", run, "--workers", 0)
     use("export", run, "--out", tmp_path / "exported")
-
-
-@pytest.mark.slow
-def test_a_command_and_a_source_of_a_package_count_the_items(use: Use, photos: Path) -> None:
     assert "count" in use("--help")
     assert use("count", photos) == use("count", photos.with_suffix(".jsonl")) == "a bird: 4\na kite: 4\n"
 

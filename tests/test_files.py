@@ -215,15 +215,6 @@ def test_leftovers_of_killed_workers_removed(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_a_stopped_process_that_holds_a_lock_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("texthead.files._TURN", 0.1)
-    path = tmp_path / "labels.csv"
-    with in_turn(path), refuses(RunError, str(path), "in use by another process"), in_turn(path):
-        pytest.fail("two hold the lock")
-    with in_turn(path):
-        pass
-
-
 @pytest.mark.posix("an open file that can be removed")
 def test_a_lock_whose_file_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("texthead.files._TURN", 0.1)

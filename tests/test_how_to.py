@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 
 import texthead as th
 from made import write_image, write_video
+from training_runs import free_port
 
 ROOT = Path(__file__).parents[1]
 HOW_TO = ROOT / "docs" / "how-to"
@@ -97,10 +97,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         copy = shutil.copytree if (folder / source).is_dir() else shutil.copy
         copy(folder / source, image / place)
     (command,) = [json.loads(words) for name, words in docker_lines() if name == "CMD"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words: list[str] = [{"0.0.0.0": "127.0.0.1", "8000": str(port)}.get(word, word) for word in map(str, command)]
+    port = free_port()
+    words: list[str] = [{"0.0.0.0": "127.0.0.1", "8000": port}.get(word, word) for word in map(str, command)]
     with subprocess.Popen([sys.executable, "-m", *words], cwd=image, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stderr is not None

@@ -96,16 +96,10 @@ def test_nightly_tests_of_changed_files_run(checkout: Path) -> None:
     assert selected(checkout, "--skip-unchanged")[0] == {"test_any"}
     (checkout / "tests" / "test_all.py").write_text(TESTS + "\n")
     assert selected(checkout, "--skip-unchanged")[0] == every
-
-
-def test_all_nightly_run_for_unknown_commit(checkout: Path) -> None:
-    (checkout / nightly.RECORD).write_text(json.dumps({"commit": "0" * 40}))
-    names, line = selected(checkout, "--skip-unchanged")
-    assert len(names) == 4
-    assert "all, since git does not know" in line
-
-
-def test_files_that_are_not_committed_are_not_recorded(checkout: Path) -> None:
-    (checkout / "src" / "code").write_text("new")
+    # A commit that git does not know, and files that are not committed.
     with pytest.raises(SystemExit, match="commit them"):
         nightly.record(checkout)
+    (checkout / nightly.RECORD).write_text(json.dumps({"commit": "0" * 40}))
+    names, line = selected(checkout, "--skip-unchanged")
+    assert names == every
+    assert "all, since git does not know" in line

@@ -74,8 +74,6 @@ def test_code_is_python_and_links_lead_to_files(path: Path) -> None:
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
     """Each cell gives the same kinds of output as the committed one."""
-    pytest.importorskip("nbclient")
-    pytest.importorskip("ipykernel")
     from tools.notebooks import run
 
     with_bridge(tmp_path / "cache")

@@ -69,10 +69,9 @@ def test_the_lock_of_a_killed_process_is_free(holder) -> None:
         pass
 
 
+@pytest.mark.parametrize("holder", ["turn"], indirect=True)
 def test_one_waits_for_its_turn(holder) -> None:
     process, path, lock = holder
-    if lock is locked:
-        pytest.skip("it does not wait")
     threading.Timer(0.3, process.stdin.close).start()
     start = time.monotonic()
     with lock(path):
@@ -132,11 +131,6 @@ def test_workers_of_each_start_method(method: str, monkeypatch: pytest.MonkeyPat
 def test_a_drive_is_no_scheme(path: str) -> None:
     assert address(path) is None
     assert address(Path(path)) is None
-
-
-def test_an_address_as_a_path() -> None:
-    """On Windows its text has backslashes."""
-    assert address(Path("http://host/shards/a.tar")) == "http://host/shards/a.tar"
 
 
 def test_times_in_the_name_of_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -373,12 +373,10 @@ def test_a_flipped_bit_or_a_shard_that_was_cut_short(copy: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        *({"frames": value} for value in ([], {}, None, 3, [[0, 1]], [[]], "abc", [[0, 1, "a", 2]])),
-        *({"first": value} for value in ([-1, 9, "a"], [0, 0, "a"], [0, 2**62, "a"], [2**70, 1, "a"], [0.5, 9, "a"])),
-        *({"first": value} for value in ([True, 9, "a"], [0, 9, None], [0, 9, "a"], ["0", "9", "a"])),
-        *({"seconds": value} for value in (None, [0], {"a": 1}, "abc", [0, 2, 1], [0, 1, float("nan")], 3)),
-        *({"seconds": value} for value in ([0, 1, 10**400], [-1, 0, 1], [0, 1, float("inf")], ["a", "b", "c"])),
-        *(b"[]", b"{", b"\xff", b"[" * 10**6),
+        *({"frames": value} for value in ([], None, [[0, 1]], "abc")),
+        *({"first": value} for value in ([-1, 9, "a"], [0, 2**62, "a"], [0.5, 9, "a"], [True, 9, "a"], [0, 9, None])),
+        *({"seconds": value} for value in (None, [0], [0, 2, 1], [0, 1, float("nan")], [-1, 0, 1], ["a", "b", "c"])),
+        *(b"[]", b"{", b"\xff"),
     ],
 )
 def test_a_table_that_breaks_a_rule_is_refused(copy: Path, change: dict | bytes) -> None:
@@ -460,14 +458,11 @@ def test_an_index_of_another_kind_is_refused(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *(("key", "/etc/passwd"), ("key", "../../000000000"), ("key", 0), ("key", "000000007"), ("suffix", "")),
-        *(("suffix", "/../x.mp4"), ("sha256", "zz"), ("print", ""), ("offset", -1), ("offset", "a"), ("size", None)),
-        *(("label", None), ("split", "tests"), ("group", 3), ("extra", [1]), ("extra", {"a": 1}), ("order", -1)),
-        *(("offset", value) for value in (2**62, 10**30, 1e3, True, 0, 600)),
-        *(("clips", value) for value in (3, None, "all", [1], [[]], {"key": 1}, [None])),
-        *(("size", value) for value in (-1, 2**30 + 1, 10**30, 5.0, 2**29)),
-        *(("suffix", ".avi/.."), ("order", 0.5), ("name", None), ("name", 7)),
-        *(("table", value) for value in (-1, 0, 2**24 + 1, 10**30, 5.0, "a", None, True, 2**23)),
+        *(("key", "../../000000000"), ("key", 0), ("key", "000000007"), ("suffix", ""), ("suffix", "/../x.mp4")),
+        *(("sha256", "zz"), ("print", ""), ("label", None), ("split", "tests"), ("group", 3), ("extra", [1])),
+        *(("order", -1), ("name", 7), ("clips", 3), ("clips", [1]), ("clips", [[]])),
+        *((key, value) for key in ("offset", "size", "table") for value in (-1, 10**30, 5.0, None)),
+        *(("offset", 600), ("offset", True), ("size", 2**29), ("table", 2**23)),
     ],
 )
 def test_an_index_that_breaks_a_rule_is_refused(copy: Path, key: str, value: object) -> None:
@@ -483,11 +478,9 @@ def test_an_index_that_breaks_a_rule_is_refused(copy: Path, key: str, value: obj
 @pytest.mark.parametrize(
     ("kind", "name", "is_named"),
     [
-        *((kind, "000000001.avi", True) for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE)),
-        *((kind, "000000001.avi", True) for kind in (tarfile.FIFOTYPE, tarfile.CHRTYPE)),
-        *((kind, "000000001.avi", False) for kind in (tarfile.GNUTYPE_SPARSE, tarfile.XHDTYPE, None)),
-        *((tarfile.REGTYPE, name, True) for name in ("../000000001.avi", "/etc/passwd", "a/../../b.avi")),
-        (tarfile.REGTYPE, "000000002.avi", True),
+        *((kind, "000000001.avi", True) for kind in (tarfile.SYMTYPE, tarfile.FIFOTYPE)),
+        *((kind, "000000001.avi", False) for kind in (tarfile.GNUTYPE_SPARSE, None)),
+        *((tarfile.REGTYPE, name, True) for name in ("../000000001.avi", "000000002.avi")),
     ],
 )
 def test_wrong_tar_members_refused(copy: Path, kind: bytes | None, name: str, is_named: bool) -> None:

@@ -125,8 +125,8 @@ def test_flip_mirrors(crop):
 @pytest.mark.parametrize("crop", ["text4vis", "multi-scale"])
 def test_a_fifth_of_the_clips_are_gray(crop, monkeypatch):
     rng = np.random.default_rng(0)
-    clips = [augment(clip(40, 40, 1), *spec_of(8, 40, crop), rng) for _ in range(1000)]
-    assert abs(sum(bool((each == each[:, :1]).all()) for each in clips) - 200) < 50
+    clips = [augment(clip(40, 40, 1), *spec_of(8, 40, crop), rng) for _ in range(300)]
+    assert abs(sum(bool((each == each[:, :1]).all()) for each in clips) - 60) < 28, "four standard deviations"
     plain, gray = [], []
     for share, made in ((0.0, plain), (1.0, gray)):
         monkeypatch.setattr(transforms, "_GRAY", share)
@@ -138,8 +138,8 @@ def test_a_fifth_of_the_clips_are_gray(crop, monkeypatch):
 
 def test_flips_come_as_often_as_asked():
     rng = np.random.default_rng(0)
-    flipped = sum(int(augment(gradient(8, 8), *spec_of(8, 8, flip=0.3), rng)[0, 0, 0, 0] == 7) for _ in range(1000))
-    assert 250 < flipped < 350
+    flipped = sum(int(augment(gradient(8, 8), *spec_of(8, 8, flip=0.3), rng)[0, 0, 0, 0] == 7) for _ in range(300))
+    assert 63 < flipped < 117
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])

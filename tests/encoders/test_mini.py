@@ -1,6 +1,6 @@
 """`mini` in all its sizes, from the installed wheels: features, text rows, and the bridge between them.
 
-The 2,000 ImageNet texts are embedded once per session (about 12 s).
+The slow tests embed the 2,000 ImageNet texts once per session (about 12 s); the others take the embeddings in the package.
 """
 
 import functools
@@ -118,11 +118,16 @@ def embedded(minilm) -> list[Tensor]:
     return [minilm(texts) for texts in imagenet_texts()]
 
 
+def packaged() -> list[Tensor]:
+    """Return the embeddings in the package, like `embedded`."""
+    stored = module.embedded_texts(module.texts_digest(module.minilm_folder() / "model.safetensors"))
+    assert stored is not None, "MiniLM or timm has changed: run python -m tools.bridge"
+    return stored
+
+
 @pytest.mark.slow
 def test_the_embeddings_in_the_package_are_minilm_s(embedded):
-    digest = module.texts_digest(module.minilm_folder() / "model.safetensors")
-    stored = module.embedded_texts(digest)
-    assert stored is not None, "MiniLM or timm has changed: run python -m tools.bridge"
+    stored = packaged()
     assert module.embedded_texts("of another version") is None
     for own, fresh in zip(stored, embedded, strict=True):
         assert torch.allclose(own, fresh, atol=2e-4)
@@ -164,13 +169,13 @@ def test_text_rows_of_each_size_are_its_own_bridge_over_minilm(minilm, embedded,
 @pytest.mark.parametrize(
     ("source", "by_name", "defined"), [("mini", 42, 61), ("mini:lite1", 40, 57), ("mini:lite2", 40, 57)]
 )
-def test_bridge_generalises_to_unseen_classes(embedded, source, by_name, defined):
+def test_bridge_generalises_to_unseen_classes(source, by_name, defined):
     """Fit on 800 classes and find each of the other 200 among those 200; by name and with definitions, in percent:
 
     mini 46.0 and 65.0, mini:lite1 49.5 and 63.5, mini:lite2 50.5 and 67.0; over all five folds 44.5 and 66.4, 45.0 and
     65.9, 46.8 and 67.4.
     """
-    held = torch.arange(1000) % 5 == 0
+    held, embedded = torch.arange(1000) % 5 == 0, packaged()
     rows = read_classifier(source)[0]
     bridge = fit_bridge([view[~held] for view in embedded], rows[~held])
     truth = F.normalize(rows[held] - rows[~held].mean(0), dim=-1)

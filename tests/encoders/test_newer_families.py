@@ -81,7 +81,7 @@ def test_embedding_gemma_averages_tokens_of_images_and_texts(tmp_path: Path) -> 
     assert torch.equal(again.eval()(images), encoder.visual(images))
 
 
-@pytest.mark.parametrize("kind", ["pe_video", "pe_audio_video"])
+@pytest.mark.parametrize("kind", ["pe_video", pytest.param("pe_audio_video", marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_features_and_rows_of_pe_video_are_those_of_its_forward(kind: str, tmp_path: Path) -> None:
     """PE-AV's video half has no use for sound."""

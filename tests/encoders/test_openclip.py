@@ -244,16 +244,6 @@ def test_a_folder_in_open_clip_s_format(published, tmp_path):
             load_encoder(source)
 
 
-def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):
-    # Otherwise the client retries for 90 seconds before it raises the same error.
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    for source in ("openclip:hf-hub:nobody/nothing", "openclip:ViT-B-32/laion2b_s34b_b79k", "timm:resnet50.a1_in1k"):
-        with pytest.raises(EncoderError) as caught:  # The message quotes the hub's client.
-            load_encoder(source)
-        assert repr(source) in str(caught.value)
-        assert "\n" not in str(caught.value)
-
-
 @pytest.mark.slow
 def test_only_the_image_tower_is_built_and_text_leaves_memory(published):
     source = f"openclip:tiny-vit/{published / 'tiny-vit.pt'}"

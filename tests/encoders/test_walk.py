@@ -182,7 +182,9 @@ def test_every_architecture_of_open_clip_is_built(name: str) -> None:
 EMPTY = pytest.param("dinov3_vit", marks=pytest.mark.posix("transformers that reads empty tensors"))
 
 
-@pytest.mark.parametrize("kind", ["clip", EMPTY, "pe_video", "dinat", "efficientloftr"])
+@pytest.mark.parametrize(
+    "kind", ["clip", EMPTY, pytest.param("pe_video", marks=pytest.mark.slow), "dinat", "efficientloftr"]
+)
 def test_the_walk(kind: str, tmp_path: Path) -> None:
     message = outcome(tmp_path, kind)
     assert bool(message) == (kind in ("dinat", "efficientloftr")), message

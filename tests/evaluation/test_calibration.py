@@ -23,6 +23,11 @@ from texthead.models import text_rows
 from texthead.transfer.closed_form import logistic_head, text_probe_head
 
 
+def slow(*cases: tuple[float, ...]) -> list:
+    """Return more cases of a test whose first is quick."""
+    return [pytest.param(*case, marks=pytest.mark.slow) for case in cases]
+
+
 @pytest.mark.parametrize("heat", [0.4, 1.0, 2.5, 8.0])
 def test_the_temperature_that_labels_were_drawn_with_is_found(heat):
     assert calibration.fit_temperature(*drawn_scores(8000, heat=heat)) == pytest.approx(heat, rel=0.08)
@@ -106,7 +111,7 @@ def test_thresholds_tolerate_last_bits(change):
     assert result.sum() == math.ceil(31 * 0.8)
 
 
-@pytest.mark.parametrize(("items", "rate"), [(19, 0.05), (30, 0.05), (59, 0.1), (200, 0.01)])
+@pytest.mark.parametrize(("items", "rate"), [(30, 0.05), *slow((19, 0.05), (59, 0.1), (200, 0.01))])
 def test_unknown_items_get_an_answer_as_often_as_promised(items, rate):
     """With one new item per draw, counts are binomial; the rate is less than 1 / (n + 1) below the nominal one."""
     draws, generator = 6000, torch.Generator().manual_seed(5)
@@ -126,7 +131,9 @@ def test_nine_of_ten_draws_keep_the_worst_rate():
     assert 0.05 < limit < 0.1
 
 
-@pytest.mark.parametrize(("items", "level", "heat"), [(9, 0.9, 0.3), (40, 0.9, 1.0), (99, 0.95, 3.0), (60, 0.5, 3.0)])
+@pytest.mark.parametrize(
+    ("items", "level", "heat"), [(60, 0.5, 3.0), *slow((9, 0.9, 0.3), (40, 0.9, 1.0), (99, 0.95, 3.0))]
+)
 def test_sets_hold_the_label_as_often_as_promised(items, level, heat):
     """With one new item per draw, counts are binomial; coverage is at most 1 / (n + 1) above the nominal one."""
     draws, held = 3000, 0
@@ -207,6 +214,7 @@ SCORES, TARGETS = drawn_scores(60, heat=2.0)
 UNKNOWN, _ = drawn_scores(40, seed=1)
 
 
+@pytest.mark.slow
 def test_sets_and_threshold_hold_on_real_photos(shared: Path):
     """Clothing photos, halved at random ten times: guarantees set on one half hold on the other within chance."""
     data = th.read_dataset(shared / "image" / "clothing" / "images.csv")
@@ -288,23 +296,17 @@ MEASURED = calibration.measure(MADE, SCORES, TARGETS).to_json()
     [
         ({"format": 9}, "9"),
         ({"temperature": 0}, r"\[0\.0,"),
-        ({"temperature": 1e-300}, "1e-300"),
         ({"temperature": math.inf}, "inf"),
-        ({"temperature": "warm"}, "'warm'"),
         ({"temperature": None}, "`temperature` must be a number, got None"),
         ({"threshold": {"probability": 0.5}}, "'false_accept'"),
         ({"threshold": {"false_accept": "a", "probability": 0.5, "unknown_items": 3}}, "'a'"),
         ({"coverage": {"level": 0.9, "quantile": math.nan}}, "nan"),
-        ({"coverage": [1, 2]}, r"\[1, 2\]"),
         ({"protocol": 3}, "a mapping, got 3"),
-        ({"content": 3}, "a list, got 3"),
         ({"measured": {"covered": 61}}, "covered=61"),
         ({"measured": {"unknown_accepted": [5, 4]}}, r"unknown_accepted=\(5, 4\)"),
-        ({"measured": {"unknown_accepted": [1]}}, "`unknown_accepted` must be a list"),
         ({"measured": {"mean_set_size": 0.5}}, r"mean_set_size=0\.5"),
         ({"measured": {"before": {"rows": [], "low": 0, "high": 1, "chance": 1}}}, r"rows=\(\)"),
         ({"measured": {"before": {"rows": [[3, 0.5, 1.5]], "low": 0, "high": 1, "chance": 1}}}, r"1\.5\)"),
-        ({"measured": {"before": {"rows": [[3, None, None]], "low": 0, "high": 1, "chance": 1}}}, "3, None"),
         ({"measured": {"after": {"rows": [[3, 0.5, 0.5]], "low": 0, "high": math.nan, "chance": 1}}}, "nan"),
     ],
 )

@@ -82,7 +82,7 @@ def test_the_three_averages_are_what_they_are_called() -> None:
     assert torch.equal(average_views(features, head), average_views(features, head, pooling="features"))
 
 
-@pytest.mark.parametrize("views", [Views(2, 3), Views(2, 3, "centre"), Views(1, 10), Views(3, 1, "dense")], ids=str)
+@pytest.mark.parametrize("views", [Views(2, 3, "centre"), Views(3, 1, "dense")], ids=str)
 def test_views_are_cut_encoded_and_averaged(data: Dataset, views: Views) -> None:
     model = make_model(temporal=transformer())
     paths = [item.path for item in data.items]
@@ -137,7 +137,7 @@ def test_labels_of_the_data_may_differ_from_the_heads_names(data: Dataset, monke
         evaluate(model, odd, PROTOCOL)
 
 
-@pytest.mark.parametrize("views", [Views(), Views(3), Views(2, 1, "centre"), Views(1, 3)], ids=str)
+@pytest.mark.parametrize("views", [Views(2, 1, "centre"), Views(1, 3)], ids=str)
 def test_the_cache_changes_no_score_and_decodes_once(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, views: Views
 ) -> None:
@@ -158,7 +158,7 @@ def test_the_cache_changes_no_score_and_decodes_once(
 
 
 @pytest.mark.parametrize("views", [Views(), Views(2, 3)])
-@pytest.mark.parametrize("batch", [2, 4, 7])
+@pytest.mark.parametrize("batch", [4, 7])
 def test_files_that_are_encoded_together_score_as_each_by_itself(
     data: Dataset, with_bad: Dataset, batch: int, views: Views
 ) -> None:
@@ -182,9 +182,9 @@ def test_a_training_model_is_scored_in_evaluation_mode(data: Dataset, tmp_path: 
     assert not result.scores.requires_grad
 
 
-@pytest.mark.parametrize(("cached", "workers"), [(False, 0), (True, 0), (False, 2)])
+@pytest.mark.parametrize("cached", [False, True])
 def test_unreadable_items_are_errors_or_listed_and_not_counted(
-    data: Dataset, with_bad: Dataset, tmp_path: Path, cached: bool, workers: int
+    data: Dataset, with_bad: Dataset, tmp_path: Path, cached: bool
 ) -> None:
     model, seen = make_model(), []
     reading = Reading(cache=tmp_path if cached else False)
@@ -193,7 +193,7 @@ def test_unreadable_items_are_errors_or_listed_and_not_counted(
         evaluate(model, with_bad, PROTOCOL, reading)
     assert caught.value.path == broken
     assert "1 more" in str(caught.value)
-    reading = replace(reading, workers=workers, skip_unreadable=True)
+    reading = replace(reading, skip_unreadable=True)
     result = evaluate(model, with_bad, PROTOCOL, reading, reporter=Reporter().counting(lambda *done: seen.append(done)))
     expected = evaluate(model, data, PROTOCOL)
     assert [error.path for error in result.skipped] == [broken, missing]

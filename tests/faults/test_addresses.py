@@ -75,7 +75,7 @@ def test_a_data_set_asks_nobody_for_its_files(server, asked, tmp_path, card, cha
 
 
 def test_an_argument_is_read(server, asked, tmp_path):
-    pytest.importorskip("aiohttp")
+    pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp, which texthead does not need")
     code, printed, requests = asked("predict", write_small_run(tmp_path / "run"), f"{server}/a.png", "--workers", "0")
     assert (code, requests > 0, "a.png" in printed) == (0, True, True), printed
 

@@ -166,21 +166,8 @@ def start(*words: object) -> subprocess.Popen:
 def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[object], Path]:
     """Return (a command's arguments, the run that it makes with two ranks and no kills)."""
     folder = tmp_path_factory.mktemp("whole")
-    words = [
-        "train",
-        data.source,
-        "--encoder",
-        "mini",
-        "--set",
-        "size=32",
-        "--set",
-        "frames=2",
-        "--set",
-        "epochs=4",
-        "--set",
-        "batch=4",
-    ]
-    words += ["--workers", 2]
+    options = "--encoder mini --set size=32 --set frames=2 --set epochs=4 --set batch=4 --workers 2"
+    words = ["train", data.source, *options.split()]
     with start(*words, "--out", folder / "run") as process:
         assert process.wait(300) == 0
     return words, folder / "run"

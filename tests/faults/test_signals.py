@@ -99,8 +99,9 @@ def test_second_signal_is_no_interrupt(tmp_path: Path, number: signal.Signals) -
     assert (out.strip(), err, process.returncode) == ("whole", "", 128 + number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-@pytest.mark.parametrize("called", ["__del__", "weakref", "gc"])
+@pytest.mark.parametrize(
+    ("called", "number"), [("__del__", signal.SIGTERM), ("weakref", signal.SIGHUP), ("gc", signal.SIGINT)]
+)
 def test_a_signal_in_a_finaliser_ends_the_work(tmp_path: Path, number: signal.Signals, called: str) -> None:
     """Python only reports an exception that is raised there, and goes on."""
     begin = "print('there', flush=True), time.sleep(0.2)"
@@ -172,22 +173,14 @@ def test_a_command_ends_and_leaves_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("which", ["launcher", "both", "first"])
-def test_ranks_end_with_a_line(data: Dataset, tmp_path: Path, which: str) -> None:
-    """SIGTERM to the launcher, or kill -9 of both ranks or of the first (the master)."""
+def test_ranks_end_with_a_line(data: Dataset, tmp_path: Path) -> None:
+    """SIGTERM goes to the launcher; ranks that are killed: test_killed.py."""
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port(), "-m", "texthead"]
     with_bridge(tmp_path / "cache")
     with started([*launcher, "train", data.source, *TRAIN], tmp_path) as process:
         wait_for(process, (tmp_path / "run" / "state" / "last.safetensors").is_file)
-        ranks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        if which == "launcher":
-            process.terminate()
-        else:
-            for rank in ranks[: 1 if which == "first" else 2]:
-                os.kill(int(rank), signal.SIGKILL)
+        process.terminate()
         _, err = process.communicate(timeout=SECONDS)
     assert process.returncode != 0
-    ours = [line for line in err.splitlines() if line.startswith("texthead: ")]
-    assert len(ours) == {"launcher": 2, "both": 0, "first": 1}[which], err
-    assert which == "launcher" or "SIGKILL" in err
+    assert len([line for line in err.splitlines() if line.startswith("texthead: ")]) == 2, err
     none_left(process, tmp_path)

@@ -3,9 +3,9 @@
 The small videos are made here; the real ones, from phones, webcams and old cameras, are in the shared folder.
 """
 
+import contextlib
 import itertools
 import re
-import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -282,23 +282,6 @@ def test_giant_pictures_refused(tmp_path, monkeypatch):
         assert catch(media.frames_at, [0]).fault == "damaged"
 
 
-def test_giant_pictures_inside_a_modest_container_are_refused(tmp_path):
-    # The .avi header claims 64x48; the JPEG pictures in it claim 12000x12000, half a gigabyte each.
-    path = tmp_path / "a.avi"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mjpeg", rate=RATE)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
-        for picture in scene(4):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    data = path.read_bytes()
-    start = b"\xff\xc0\x00\x11\x08"
-    assert start in data
-    path.write_bytes(data.replace(start + struct.pack(">HH", HEIGHT, WIDTH), start + struct.pack(">HH", 12000, 12000)))
-    with MediaPath(path).open() as media:
-        assert catch(media.frames_at, [0]).fault == "damaged"
-
-
 def test_wrong_indices(folder):
     path = x264(folder / "indices.mp4", count=12)
     with MediaPath(path).open() as media:
@@ -334,7 +317,7 @@ def test_avif_and_jpeg_2000_are_read_whatever_their_suffix(tmp_path, suffix):
 
 
 def test_heic_is_read_and_turned(tmp_path):
-    pytest.importorskip("pi_heif")
+    pytest.importorskip("pi_heif", reason="the extra heic is not installed")
     plain, turned = heic(tmp_path / "a.heic", scene(1)[0]), heic(tmp_path / "b.jpg", scene(1)[0], box(b"irot", b"\1"))
     with MediaPath(plain).open() as media:
         (picture,) = pictures(media, [0])
@@ -361,17 +344,19 @@ def test_transparent_pixels_get_their_stored_colour(tmp_path):
             assert pictures(media, [0])[0][0, 0].tolist() == [200, 0, 0]
 
 
-@pytest.mark.parametrize("suffix", sorted(Image.suffixes))
-@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "CMYK", "1"])
-def test_every_kind_of_image_becomes_rgb(tmp_path, suffix, mode):
-    image = PIL.Image.fromarray(scene(1)[0]).convert(mode)
-    path = tmp_path / f"a{suffix}"
-    try:
-        image.save(path)
-    except (OSError, KeyError, ValueError):
-        pytest.skip(f"{suffix} has no {mode}, or is read alone")
-    with MediaPath(path).open() as media:
-        assert media.frames_at([0]).shape == (1, 3, HEIGHT, WIDTH)
+@pytest.mark.parametrize("suffix", sorted(Image.suffixes - {".heic", ".heif"}))
+def test_every_kind_of_image_becomes_rgb(tmp_path, suffix):
+    """Of the modes that Pillow writes in its format."""
+    written = []
+    for mode in ("RGB", "L", "P", "RGBA", "LA", "CMYK", "1"):
+        path = tmp_path / f"{mode}{suffix}"
+        with contextlib.suppress(OSError, KeyError, ValueError):
+            PIL.Image.fromarray(scene(1)[0]).convert(mode).save(path)
+            written.append(path)
+    for path in written:
+        with MediaPath(path).open() as media:
+            assert media.frames_at([0]).shape == (1, 3, HEIGHT, WIDTH)
+    assert written
 
 
 @pytest.mark.parametrize(

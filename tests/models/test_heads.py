@@ -296,18 +296,6 @@ def test_a_text_head_takes_the_encoder_s_scale_and_center(letters):
     assert other.prompts == ("run",)
 
 
-# ---- several templates
-
-
-def test_a_text_head_of_several_templates(letters):
-    given, templates = ["run", "jump"], ("a {}.", "{} now")
-    head = text_head(letters, given, template=templates)
-    each = [text_weights(letters, given, template=one) for one in templates]
-    assert torch.allclose(head.weight, F.normalize(each[0] + each[1], dim=-1), atol=1e-6)
-    assert head.prompts == (("a run.", "run now"), ("a jump.", "jump now"))
-    assert isinstance(head, FrozenHead)
-
-
 # ---- Fig. 1
 
 

@@ -37,17 +37,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
     return ranked.write_encoder(tmp_path_factory.mktemp("encoder"))
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Nine items: with batches of 4, the last batch has 1 item."""
-    return ranked.write_media(tmp_path_factory.mktemp("media"), 9)
-
-
-@pytest.fixture(scope="module")
-def val(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return ranked.write_media(tmp_path_factory.mktemp("val"), 5, first=20)
-
-
 # --- the loss by hand
 
 

@@ -31,17 +31,6 @@ pytestmark = pytest.mark.slow
 Two = Callable[..., list]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Nine items: with batches of 4, the last batch has 1 item, fewer than the two processes."""
-    return ranked.write_media(tmp_path_factory.mktemp("media"), 9)
-
-
-@pytest.fixture(scope="module")
-def val(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return ranked.write_media(tmp_path_factory.mktemp("val"), 5, first=20)
-
-
 @pytest.mark.parametrize("many", [2, 3, 5])
 @pytest.mark.parametrize(("length", "batch", "accumulate"), [(10, 4, 1), (9, 4, 2), (3, 16, 1), (13, 6, 3), (1, 1, 1)])
 def test_processes_share_each_batch_of_one_process(length: int, batch: int, accumulate: int, many: int) -> None:

@@ -68,7 +68,7 @@ def test_a_run_goes_to_a_hub_and_comes_back(hub: Hub, world, works, refused) -> 
     """Without paths; training items are recognised by their content."""
     picture = sorted(world.images.rglob("*.png"))[0]
     works("export", world.run, "--to", "hub:me/colours", "--private")
-    assert (hub.asked["private"], hub.asked["exist_ok"], hub.asked["create_pr"]) == (True, True, False)
+    assert (hub.asked["private"], hub.asked["exist_ok"]) == (True, True)
     files = {path.name: path.read_bytes() for path in hub.branch("me/colours", None).iterdir()}
     assert {"recipe.json", "classes.json", "split.json", "model.safetensors", "README.md"} <= set(files)
     assert not {"state", "report.html"} & set(files)

@@ -333,7 +333,7 @@ def test_resumed_run_matches_bitwise(
     assert_same_weights(copied(model), weights)
 
 
-@pytest.mark.parametrize("every", [0, 1, 3, 100])
+@pytest.mark.parametrize("every", [0, 1, 3])
 def test_checkpoints_change_nothing(data: Dataset, uncut: Path, tmp_path: Path, every: int) -> None:
     train_short(data, tmp_path, checkpoint_every=every)
     assert_same_run(tmp_path, uncut)
@@ -450,19 +450,16 @@ def edit(file: Path, *, drop: str = "", step: str = str(STEPS), threads: int = 1
 
 # Pickles are tested in faults/test_untrusted_code.py.
 SPOILED: dict[str, Callable[[Path], object]] = {
-    "empty": lambda file: file.write_bytes(b""),
     "cut short": lambda file: file.write_bytes(file.read_bytes()[:-100]),
     "text": lambda file: file.write_text("no checkpoint at all"),
     "a tensor is missing": lambda file: edit(file, drop="model.head.weight"),
     "the optimiser lacks a count of steps": lambda file: edit(file, drop="optimizer.model.head.log_scale.step"),
-    "the optimiser lacks an average": lambda file: edit(file, drop="optimizer.model.head.log_scale.exp_avg"),
     "a tensor too many": lambda file: edit(file, more=torch.zeros(1)),
     "another shape": lambda file: edit(file, **{"model.head.weight": torch.zeros(7, 7)}),
     "an average of another shape": lambda file: edit(
         file, **{"optimizer.model.head.log_scale.exp_avg": torch.zeros(7)}
     ),
     "another optimiser": lambda file: edit(file, **{"optimizer.model.none.exp_avg": torch.zeros(1)}),
-    "another model": lambda file: save_file(nn.Linear(2, 2).state_dict(), file),
     "a count is no number": lambda file: edit(file, step="../3"),
     "a count is missing": lambda file: edit(file, step="none", drop="none"),
 }
@@ -613,8 +610,7 @@ def test_overflowed_weights_not_saved(data: Dataset, tmp_path: Path, monkeypatch
     assert_is_the_checkpoint_of_the_first_epoch(tmp_path)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("frozen", [False, True], ids=["fine-tuned", "frozen"])
+@pytest.mark.parametrize(("frozen", "workers"), [(False, 2), (True, 0)], ids=["fine-tuned", "frozen"])
 def test_an_unreadable_item_is_an_error_with_its_path(
     data: Dataset, tmp_path: Path, workers: int, frozen: bool
 ) -> None:
@@ -813,7 +809,13 @@ def test_no_cache_for_frames_with_context(data: Dataset, val: Dataset, tmp_path:
 # --- on a GPU, each value read from it within a step waits for all the work queued before
 
 
-@pytest.mark.parametrize("kind", ["one label", "several labels", "matching", "cached features"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "one label",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("several labels", "matching", "cached features")),
+    ],
+)
 def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors of the device meta have no values: the first call that needs one raises."""
     passes: list[None] = []

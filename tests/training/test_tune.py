@@ -1,7 +1,6 @@
 """Each `tune` trains the part of the encoder that it names, and nothing else moves by a bit; mixed weights."""
 
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,12 +108,6 @@ def test_an_encoder_without_the_part(source: str, tune: str, parts: tuple, data:
         fine_tune(model, data, None, replace(ONE, tune=tune, size=None, resize=None), out=tmp_path)
     assert all(parameter.requires_grad for parameter in model.visual.parameters())
     assert list(tmp_path.iterdir()) == []
-
-
-def test_lora_without_peft(clip: str, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "peft", None)
-    with refuses(RunError, 'pip install "texthead[lora]"'):
-        fine_tune(model_of(clip), data, None, replace(ONE, tune="lora"), out=tmp_path)
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """How a package's own processor resizes and crops images, measured with a picture whose colours are its coordinates."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -24,7 +26,7 @@ def coordinate_picture() -> UInt8[Tensor, "3 240 360"]:
 
 
 def measured_geometry(
-    levels: Float[Tensor, "3 height width"], interpolation: str, source: str
+    levels: Float[Tensor, "3 height width"], interpolation: Literal["bilinear", "bicubic"], source: str
 ) -> tuple[int, float, bool]:
     """Return (size, crop, squash) as in `VisualSpec`, with which `view_crops` gives what a processor gave.
 

@@ -5,6 +5,7 @@ from .device import pick_device as pick_device
 from .distributed import gather_list as gather_list
 from .distributed import launched as launched
 from .distributed import rank as rank
+from .distributed import ranks as ranks
 from .loaders import FileDataset as FileDataset
 from .loaders import own_variables as own_variables
 from .loaders import read_each as read_each
