@@ -1,6 +1,6 @@
 """RandAugment that is drawn anew for every frame, as the published logs of Kinetics-400 print it.
 
-`texthead train DATA --recipe text4vis --augment rand-augment-frames` uses it; no row of a table does.
+`texthead train DATA --recipe text4vis --set augment=rand-augment-frames` uses it; no row of a table does.
 """
 
 import math
@@ -46,8 +46,8 @@ def _operations() -> dict[str, tuple[float, float, Callable[[Tensor, float, floa
     `across` and `down` are in 0..1 and place the square of Cutout. Geometric operations take the nearest pixel and
     leave the rest black.
 
-    Source: the older stand-alone package for PyTorch, inferred to be that of the published logs. Its operations,
-    ranges, signs and colour are from memory, not confirmed.
+    Source: the older stand-alone package for PyTorch (github.com/ildoonet/pytorch-randaugment), inferred to be that of
+    the published logs.
     """
     from torchvision.transforms.v2 import functional as F
 
@@ -65,6 +65,9 @@ def _operations() -> dict[str, tuple[float, float, Callable[[Tensor, float, floa
         colour = torch.tensor(_CUT_OUT, dtype=torch.uint8)[:, None, None]
         return F.erase(frame, top, left, bottom - top, right - left, colour)
 
+    def solarize_add(frame: Tensor, added: float) -> Tensor:
+        return F.solarize((frame.float() + added).clamp(0, 255).to(torch.uint8), 128)
+
     return {
         "AutoContrast": (0.0, 1.0, lambda frame, *_: F.autocontrast(frame)),
         "Equalize": (0.0, 1.0, lambda frame, *_: F.equalize(frame)),
@@ -73,7 +76,7 @@ def _operations() -> dict[str, tuple[float, float, Callable[[Tensor, float, floa
         "Posterize": (0.0, 4.0, lambda frame, bits, *_: F.posterize(frame, max(1, int(bits)))),
         # torchvision refuses a threshold above 255, which changes nothing.
         "Solarize": (0.0, 256.0, lambda frame, least, *_: F.solarize(frame, least) if least <= 255 else frame),
-        "SolarizeAdd": (0.0, 110.0, lambda frame, added, *_: torch.where(frame < 128, frame + int(added), frame)),
+        "SolarizeAdd": (0.0, 110.0, lambda frame, added, *_: solarize_add(frame, added)),
         "Color": (0.1, 1.9, lambda frame, factor, *_: F.adjust_saturation(frame, factor)),
         "Contrast": (0.1, 1.9, lambda frame, factor, *_: F.adjust_contrast(frame, factor)),
         "Brightness": (0.1, 1.9, lambda frame, factor, *_: F.adjust_brightness(frame, factor)),
