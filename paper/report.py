@@ -174,15 +174,15 @@ def power_note(sections: Sequence[Section]) -> str:
     false = sorted(((100 * verdict_rate(v.differences, 0.0), v.claim) for v in known), reverse=True)
     worst = " and ".join(f"{rate:.1f} % ({claim})" for rate, claim in false[:2])
     found = (100 * fmean(verdict_rate(v.differences, float(true)) for v in points) for true in TRUE)
-    powers = ", ".join(f"{true} points in {rate:.0f} %" for true, rate in zip(TRUE, found, strict=True))
+    powers = ", ".join(f"{true:g} in {rate:.0f} %" for true, rate in zip(TRUE, found, strict=True))
     last, few = sum(seeds >= LOOKS[-1] for seeds in undecided), sum(seeds <= LOOKS[1] for seeds in undecided)
     return (
         f"Real differences are not quite normal: drawn anew from those of the {len(known)} claims with {RESAMPLED} "
         f"seeds or more, moved to a mean of zero, {fmean(rate for rate, _ in false):.1f} % of plans end in a false "
         f"verdict on average; the worst claims have {worst}. Power: moved to a true difference in all comparisons, up "
-        f"to {LOOKS[-1]} seeds decide {powers} of plans, on average over {len(points)} claims. So undecided does not "
-        f"mean equal: of {len(undecided)} undecided claims {last} had {LOOKS[-1]} seeds, and {few} stopped at "
-        f"{LOOKS[1]} or fewer."
+        f"to {LOOKS[-1]} seeds decide, by its points, {powers} of plans, on average over {len(points)} claims. So "
+        f"undecided does not mean equal: of {len(undecided)} undecided claims {last} had {LOOKS[-1]} seeds, and {few} "
+        f"stopped at {LOOKS[1]} or fewer."
     )
 
 

@@ -133,7 +133,7 @@ def test_a_run_says_all_names_above_their_thresholds(run: Path, works, tmp_path:
 
 
 @pytest.mark.slow
-def test_without_validation_items_a_tuned_run_has_the_threshold_of_frozen_folds(
+def test_without_validation_items_folds_set_the_threshold(
     run: Path, labels: Path, works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That of the untrained head may be anywhere."""

@@ -1,12 +1,14 @@
 """Intervals: closed forms, ends within bounds, and their coverage."""
 
 import itertools
+import json
 import math
 
 import numpy as np
 import pytest
 from scipy.stats import binom, multinomial
 
+from benchmarks.coverage import FILE, LEAST, PAGE, measure, page
 from texthead.evaluation.intervals import (
     binomial_interval,
     difference_interval,
@@ -159,3 +161,19 @@ def test_the_weighted_lead_covers_about_95_of_100(few, first, second) -> None:
         low, high = lead_interval(*leads, range(len(classes)), (1 / sizes)[classes])
         inside.append(low <= 50 * (sum(first) - sum(second)) <= high)
     assert 0.92 < np.mean(inside) <= 1
+
+
+def test_the_page_of_intervals_is_made_of_the_results() -> None:
+    stored = json.loads(FILE.read_text(encoding="utf-8"))
+    assert PAGE.read_text(encoding="utf-8") == page(stored["coverage"], stored["draws"])
+    assert min(min(shares.values()) for shares in stored["coverage"].values()) >= LEAST
+
+
+@pytest.mark.nightly(
+    "benchmarks/coverage.py", "src/texthead/evaluation/intervals.py", "src/texthead/evaluation/results.py"
+)
+def test_every_interval_covers_93_of_100() -> None:
+    """Of as many settings as on the page the lowest is below 93 by chance, but not by three errors."""
+    draws = 300
+    lowest = min(min(shares.values()) for shares in measure(draws).values())
+    assert lowest >= LEAST - 3 * (LEAST * (1 - LEAST) / draws) ** 0.5
