@@ -217,8 +217,8 @@ class Estimate(NamedTuple):
         labels = min(items, self.labels)
         # The share of labels that differ which gives the same error.
         differ = max(variance * labels / items + points**2, abs(points)) if items else 0.0
-        counts = (labels * (differ + side * points) / 2 for side in (1, -1))
-        return lead.value, *paired_interval(*counts, labels)
+        ahead, behind = (labels * (differ + side * points) / 2 for side in (1, -1))
+        return lead.value, *paired_interval(ahead, behind, labels)
 
     @property
     def _values(self) -> Float[np.ndarray, " items"]:

@@ -141,9 +141,7 @@ def _fitted(
 ) -> tuple[Calibration, list[str]]:
     """Return (what the number of items allows; how they are weighted, and what their number does not allow)."""
     worth, others = effective_items(weights, groups), unknown[1].groups if unknown else []
-    counts = tuple(
-        f" ({len(own)} items of {len(set(own))} groups)" * (len(set(own)) < len(own)) for own in (groups, others)
-    )
+    counts = _of_groups(groups), _of_groups(others)
     threshold, sets, lines = check_guarantees(worth, len(set(others)), **rates, counts=counts)
     wrong = rates["wrong"]
     broader = None if run.tree is None else run.tree.broader(run.labels)
@@ -176,6 +174,12 @@ def _fitted(
     strange = unknown and (unknown[0], _right_names(run, broader, unknown[1].labels))
     own = {"weights": weights, "groups": groups, "unknown": strange, "unknown_groups": others}
     return with_level(made, scores, targets, broader, wrong=wrong, **own), lines
+
+
+def _of_groups(groups: Sequence[str]) -> str:
+    """Return the words that follow a number of independent items; empty if each item is its own group."""
+    count = len(set(groups))
+    return f" ({len(groups)} items of {count} groups)" if count < len(groups) else ""
 
 
 def _right_names(run: Run, broader: Broader, labels: Sequence[str]) -> Bool[Tensor, "items names"]:
