@@ -30,7 +30,7 @@ from texthead.cli import main as cli
 from texthead.data.protocol import Pixels, Protocol
 from texthead.encoders.encoder import build_visual
 from texthead.encoders.spec import VisualSpec
-from texthead.evaluation.intervals import wilson_interval
+from texthead.evaluation.intervals import binomial_interval
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.runs.folder import write_run
@@ -94,7 +94,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 def row(name: str, way: str, exported: np.ndarray, base: np.ndarray, truth: np.ndarray, size: float, times: str) -> str:
     """Return a line of the table."""
     right, count = int((exported.argmax(1) == truth).sum()), len(truth)
-    low, high = wilson_interval(right, count)
+    low, high = binomial_interval(right, count)
     changed = int((exported.argmax(1) != base.argmax(1)).sum())
     far = float(np.abs(softmax(exported) - softmax(base)).max())
     accuracy = f"{100 * right / count:.1f} ({low:.1f}-{high:.1f})"

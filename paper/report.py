@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
+from statistics import fmean
 from typing import get_args
 
 from paper.claims import CLAIMS, EDITIONS, LEVEL, LOOKS, MARGIN, QUOTED, Answer
@@ -11,6 +12,7 @@ from paper.experiments import NAMES, label, module
 from paper.results import Store
 from paper.running import Setting, follow, outline, seeds_of
 from paper.section import Section, Table, Verdict
+from paper.simulating import verdict_rate
 from paper.worlds import Scale
 from texthead.errors import RunError
 from texthead.files import replacing
@@ -57,7 +59,7 @@ def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | No
         sections.append(result.section)
     if not any(finished for finished, *_ in counts.values()):
         raise RunError(f"{store.folder}: no experiment asks for these rows; `python -m paper unused` lists them")
-    head = heading(store, keys, scale)
+    head = [*heading(store, keys, scale), power_note(sections)]
     with replacing(out) as temporary:
         temporary.write_text(markdown(sections, head, counts, scale), encoding="utf-8")
     html(sections, head, counts, scale).write(page)
@@ -138,7 +140,7 @@ RULE_NOTE = (
     f"equivalent if at least one shows no difference of the margin (usually {MARGIN:g} points) or more, nor a clear "
     "smaller one, and the others are above zero; otherwise it is undecided. Claims that two methods are equally good "
     "hold if the difference is shown to be below the margin. The whole rule is in `paper/PLAN.md`: where there is no "
-    "difference, at most 5 % of claims get a false verdict."
+    "difference, at most 5 % of claims get a false verdict if differences between seeds are normal."
 )
 ITEMS_NOTE = (
     "Intervals are for new seeds on these test items. Read as if for other test items of the same kind, they would "
@@ -155,6 +157,33 @@ CLAIMS_NOTE = (
     "average out, or seeds. Both are unknown for rows that did not store which items are right. Other data may change "
     "any verdict."
 )
+
+# Seeds from which on the differences of a claim can be resampled, and true differences, in points, whose discovery
+# is simulated.
+RESAMPLED, TRUE = LOOKS[1], (1, 2, 3)
+
+
+def power_note(sections: Sequence[Section]) -> str:
+    """Return how often the rule gives false verdicts, and finds true differences, with the seeds' real differences."""
+    verdicts = [verdict for _, verdict in ordered(sections)]
+    known = [v for v in verdicts if min(map(len, v.differences), default=0) >= RESAMPLED]
+    points = [v for v in known if v.margin == MARGIN]
+    undecided = [v.looked for v in verdicts if v.answer == "undecided"]
+    if not points:
+        return f"No claim has {RESAMPLED} seeds, so how often the rule is wrong and what it finds cannot be simulated."
+    false = sorted(((100 * verdict_rate(v.differences, 0.0), v.claim) for v in known), reverse=True)
+    worst = " and ".join(f"{rate:.1f} % ({claim})" for rate, claim in false[:2])
+    found = (100 * fmean(verdict_rate(v.differences, float(true)) for v in points) for true in TRUE)
+    powers = ", ".join(f"{true:g} in {rate:.0f} %" for true, rate in zip(TRUE, found, strict=True))
+    last, few = sum(seeds >= LOOKS[-1] for seeds in undecided), sum(seeds <= LOOKS[1] for seeds in undecided)
+    return (
+        f"Real differences are not quite normal: drawn anew from those of the {len(known)} claims with {RESAMPLED} "
+        f"seeds or more, moved to a mean of zero, {fmean(rate for rate, _ in false):.1f} % of plans end in a false "
+        f"verdict on average; the worst claims have {worst}. Power: moved to a true difference in all comparisons, up "
+        f"to {LOOKS[-1]} seeds decide, by its points, {powers} of plans, on average over {len(points)} claims. So "
+        f"undecided does not mean equal: of {len(undecided)} undecided claims {last} had {LOOKS[-1]} seeds, and {few} "
+        f"stopped at {LOOKS[1]} or fewer."
+    )
 
 
 def claims(sections: Sequence[Section]) -> list[tuple[str, ...]]:

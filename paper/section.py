@@ -35,6 +35,8 @@ class Verdict:
         times: number of seeds of its rows per seed of a look.
         stands: whether the same verdict would be reached for other test items of the same kind; None if unknown.
         noise: share of the variance of the closest difference that is noise of single test items; None if unknown.
+        differences: the differences of each comparison, by seed.
+        margin: the equivalence margin.
     """
 
     number: int
@@ -47,6 +49,8 @@ class Verdict:
     times: int = 1
     stands: bool | None = None
     noise: float | None = None
+    differences: Sequence[Sequence[float]] = ()
+    margin: float = MARGIN
 
     @property
     def looked(self) -> int:
@@ -135,4 +139,6 @@ def judge(
         needed=seeds_needed(differences, margin, tested) if verdict == "undecided" else None,
         stands=None if None in noise else answer(elsewhere) == verdict,
         noise=None if main is None else noise[main],
+        differences=differences,
+        margin=margin,
     )

@@ -1,12 +1,12 @@
 """`python -m paper simulate`: how often the decision rule gives a false verdict where there is no difference."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from paper.claims import EDITIONS, LOOKS, answer, finding
-from paper.stats import Outcomes
+from paper.claims import EDITIONS, LEVEL, LOOKS, answer, finding, level_below
+from paper.stats import Outcomes, quantile
 
 SEEDS = LOOKS[-1]
 ITEMS = 200
@@ -40,6 +40,26 @@ def false_rate(
             for look in LOOKS
         )
     return false / repeats
+
+
+def verdict_rate(differences: Sequence[Sequence[float]], true: float, repeats: int = 2000) -> float:
+    """Return the share of simulated plans in which a claim gets a verdict, for a true difference in each comparison.
+
+    Seeds are drawn with replacement from those of the real differences, moved to the true mean; so they need not be
+    normal. Verdicts are those of `finding` and `answer`, without a margin.
+    """
+    count = min(map(len, differences))
+    real = np.array([list(each)[:count] for each in differences])
+    # A sample deviates less from its own mean than from the true one.
+    around = (real - real.mean(1, keepdims=True)) * math.sqrt(count / (count - 1)) + true
+    drawn = around[:, np.random.default_rng(0).integers(count, size=(repeats, SEEDS))]
+    decided = np.zeros(repeats, dtype=bool)
+    for look in LOOKS:
+        mean, error = drawn[..., :look].mean(-1), drawn[..., :look].std(-1, ddof=1) / math.sqrt(look)
+        above = mean > quantile(LEVEL, look - 1) * error
+        below = -mean > quantile(level_below(len(real)), look - 1) * error
+        decided |= above.all(0) | below.any(0)
+    return float(decided.mean())
 
 
 def missed_rates(repeats: int) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from messages import prints, refuses
 from texthead.cli.score_table import show_classes
 from texthead.data import Dataset, read_dataset
 from texthead.errors import DataError
-from texthead.evaluation import Evaluation, wilson_interval
+from texthead.evaluation import Evaluation, binomial_interval
 from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
 from texthead.recipes import Recipe
@@ -88,7 +88,7 @@ def test_json_has_the_split_the_scores_and_each_class(trained, works, tmp_path):
     assert found["engine"] == "eager"
     assert json.loads(works("eval", folder, *how, "--json")[0]) == found, "without data, those held out are scored"
     (own,), right = found["methods"], sum(label == predicted for label, predicted in items)
-    assert [own[key] for key in ("items", "top1", "low", "high")] == [2, 50 * right, *wilson_interval(right, 2)]
+    assert [own[key] for key in ("items", "top1", "low", "high")] == [2, 50 * right, *binomial_interval(right, 2)]
     for row, label in zip(found["classes"], ("blue", "red"), strict=True):
         hits, named = items.count((label, label)), sum(predicted == label for _, predicted in items)
         assert [row[key] for key in ("name", "items", "predicted")] == [label, 1, named]

@@ -170,6 +170,51 @@ def test_sets_need_items_and_labels_that_can_be_named():
         calibration.conformal_quantile(scores, torch.zeros_like(targets), coverage=0.9)
 
 
+@pytest.mark.parametrize(("groups", "size"), [(19, 5), (30, 20)])
+def test_guarantees_hold_for_items_of_new_groups(groups: int, size: int) -> None:
+    """Items of a scene share most of their score: ranks of single items miss the rates, those of groups keep them."""
+    draws, generator, rate = 600, torch.Generator().manual_seed(7), 0.05
+    own, missed = [i // size for i in range(groups * size)], torch.zeros(2, 2)
+    for _ in range(draws):
+        scenes = torch.randn(groups + 1, generator=generator)
+        values = scenes[:, None] + 0.3 * torch.randn(groups + 1, size, generator=generator)
+        known, new = values[:-1].flatten(), values[-1, 0]
+        # Two classes: the gap of a label is how far its score is below the other's.
+        scores, label = (torch.stack([each, torch.zeros_like(each)], -1) for each in (known, new)), 1
+        scores, fresh = scores
+        targets = torch.full((len(known),), label)
+        for row, keys in enumerate((None, own)):
+            limit = calibration.threshold_for(known.sigmoid(), keys, false_accept=rate)
+            quantile = calibration.conformal_quantile(scores, targets, groups=keys, coverage=1 - rate)
+            inside = calibration.label_sets(fresh[None], quantile)[0, label]
+            missed[row] += torch.tensor([float(new.sigmoid() > limit), float(not inside)])
+    alone, grouped = (missed / draws).tolist()
+    assert max(grouped) <= binom.ppf(0.999, draws, rate) / draws
+    assert min(alone) >= rate
+
+
+def test_a_group_counts_as_one_item() -> None:
+    scores, targets = drawn_scores(60)
+    films = [i % 3 for i in range(60)]
+    assert calibration.effective_items(torch.ones(60), films) == 3
+    for call in (
+        lambda: calibration.calibrate(scores, targets, groups=films),
+        lambda: calibration.calibrate(scores, targets, coverage=None, unknown=scores, unknown_groups=films),
+        lambda: calibration.risk_limit(scores.softmax(-1)[:, 0].double(), None, films, wrong=0.05),
+    ):
+        with refuses(DataError, "got 3"):
+            call()
+    line = calibration.check_guarantees(3, 3, false_accept=0.05, coverage=0.9, counts=("", " (60 items of 3 groups)"))[
+        2
+    ]
+    assert "got 3 (60 items of 3 groups)" in line[0]
+    # Groups of one item change no bit, and copies of each item none of the ranks.
+    once, twice = (calibration.calibrate(scores, targets, groups=[*range(60)]), torch.arange(60).repeat_interleave(2))
+    assert once == calibration.calibrate(scores, targets)
+    copies = calibration.calibrate(scores[twice], targets[twice], groups=twice.tolist())
+    assert copies.coverage == once.coverage
+
+
 @pytest.mark.slow
 def test_weighted_sets_hold_where_classes_become_more_frequent():
     """New items are equally of three classes, and hard ones are rare among those that set the quantile."""

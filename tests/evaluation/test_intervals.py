@@ -1,23 +1,54 @@
 """Intervals: closed forms, ends within bounds, and their coverage."""
 
+import itertools
+import json
 import math
 
 import numpy as np
 import pytest
+from scipy.stats import binom, multinomial
 
+from benchmarks.coverage import FILE, LEAST, PAGE, measure, page
 from texthead.evaluation.intervals import (
+    binomial_interval,
     difference_interval,
     grouped_interval,
     lead_interval,
     paired_interval,
     standard_error,
-    wilson_interval,
 )
+
+
+def test_the_rate_of_any_population_is_covered_in_95_of_100():
+    """By counting all samples; Wilson's interval has 83 at some rates, for any number of items."""
+    rates = np.concatenate([np.linspace(0.001, 0.05, 50), np.linspace(0.05, 0.5, 50)])
+    for items in (1, 2, 3, 5, 8, 10, 30, 100):
+        ends = np.array([binomial_interval(right, items) for right in range(items + 1)]) / 100
+        inside = (ends[:, :1] <= rates) & (rates <= ends[:, 1:])
+        shares = binom.pmf(np.arange(items + 1)[:, None], items, rates)
+        assert (inside * shares).sum(0).min() >= 0.95
+    assert binomial_interval(8, 10) == pytest.approx((44.39, 97.48), abs=0.005)
+    assert binomial_interval(0, 0) == (0, 100)
+
+
+@pytest.mark.parametrize("items", [3, 5, 8, 10, 20, 40])
+def test_any_lead_is_covered_in_93_of_100(items):
+    """As above; half an item added to the counts, in place of one, has 83 with few items."""
+    firsts, seconds = (each.ravel() for each in np.mgrid[: items + 1, : items + 1])
+    firsts, seconds = firsts[firsts + seconds <= items], seconds[firsts + seconds <= items]
+    ends = np.array([paired_interval(*pair, items) for pair in zip(firsts.tolist(), seconds.tolist(), strict=True)])
+    assert (ends[:, 0] < ends[:, 1]).all()
+    for first, second in itertools.product((0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7), (0, 0.01, 0.05, 0.1, 0.2)):
+        shares = multinomial.pmf(
+            np.c_[firsts, seconds, items - firsts - seconds], items, [first, second, 1 - first - second]
+        )
+        truth = 100 * (first - second)
+        assert shares[(ends[:, 0] <= truth + 1e-9) & (truth - 1e-9 <= ends[:, 1])].sum() >= 0.925
 
 
 @pytest.mark.parametrize(
     ("first", "second", "items", "expected"),
-    [(6, 1, 40, (-0.79, 24.60)), (0, 0, 10, (-16.33, 16.33)), (1, 6, 40, (-24.60, 0.79))],
+    [(6, 1, 40, (-1.62, 25.43)), (0, 0, 10, (-23.10, 23.10)), (1, 6, 40, (-25.43, 1.62)), (0, 0, 0, (-100, 100))],
 )
 def test_paired_interval_by_hand(first, second, items, expected):
     assert paired_interval(first, second, items) == pytest.approx(expected, abs=0.005)
@@ -26,18 +57,38 @@ def test_paired_interval_by_hand(first, second, items, expected):
 
 
 def test_difference_interval_of_the_literature():
-    """56 of 70 against 48 of 80: Newcombe 1998, Table II."""
-    rates = [(100 * right / items, *wilson_interval(right, items)) for right, items in ((56, 70), (48, 80))]
-    assert difference_interval(*rates) == pytest.approx((5.24, 33.39), abs=0.005)
+    """56 of 70 against 48 of 80: Newcombe 1998, Table II, from Wilson's intervals of both."""
+    rates = (80.0, 69.183, 87.695), (60.0, 49.045, 70.038)
+    assert difference_interval(*rates) == pytest.approx((5.24, 33.39), abs=0.01)
 
 
-@pytest.mark.parametrize("rates", [(0.2, 0.1, 0.7), (0.05, 0.05, 0.9), (0.3, 0.02, 0.68)])
-def test_the_paired_interval_covers_about_95_of_100(rates):
-    counts = np.random.default_rng(0).multinomial(40, rates, size=4000)
-    truth = 100 * (rates[0] - rates[1])
-    ends = [paired_interval(first, second, 40) for first, second, _ in counts.tolist()]
-    covered = np.mean([low <= truth <= high for low, high in ends])
-    assert 0.93 < covered < 0.99
+GROUPS = {"equal": np.full(40, 10), "one large": np.r_[100, np.full(39, 3)], "uneven": np.geomspace(1, 40, 40).round()}
+
+
+@pytest.mark.parametrize("sizes", GROUPS)
+@pytest.mark.parametrize("groups", [2, 4, 8, 30])
+def test_intervals_of_groups_cover_95_of_100(sizes: str, groups: int) -> None:
+    """Rates and leads whose items agree within their group: of independent items, 0 to 60 of 100 were covered."""
+    rng = np.random.default_rng(0)
+    items = GROUPS[sizes][:groups] if sizes == "one large" else GROUPS[sizes][np.linspace(0, 39, groups).astype(int)]
+    own = np.repeat(np.arange(groups), items.astype(int))
+    covered = []
+    for _ in range(400):
+        right = rng.random(len(own)) < rng.beta(2.4, 0.6, groups)[own]
+        lean, draw = rng.beta(0.5, 0.5, groups)[own], rng.random(len(own))
+        low, high = grouped_interval(right, own.tolist())
+        ahead = lead_interval(draw < 0.4 * lean, draw > 1 - 0.4 * (1 - lean), own.tolist())
+        covered.append((low <= 80 <= high, ahead[0] <= 0 <= ahead[1]))
+    assert (np.mean(covered, axis=0) >= 0.92).all()
+
+
+def test_methods_that_never_differ_are_not_surely_equal() -> None:
+    none = np.zeros(90, dtype=bool)
+    for groups in (9, 45, 90):
+        low, high = lead_interval(none, none, (np.arange(90) % groups).tolist())
+        assert high == -low == pytest.approx(paired_interval(0, 0, groups)[1])
+    assert lead_interval(none, none, ["one"] * 90) == (-100, 100)
+    assert grouped_interval(~none, ["one"] * 90) == (0, 100)
 
 
 def test_items_of_one_scene_count_as_one_where_they_agree() -> None:
@@ -52,29 +103,12 @@ def test_items_of_one_scene_count_as_one_where_they_agree() -> None:
     assert lower < low < high < higher
 
 
-def test_items_without_a_shared_error_have_the_wilson_interval() -> None:
+def test_items_without_a_shared_error_count_singly() -> None:
     right = np.array([True] * 8 + [False] * 2)
-    assert grouped_interval(right, range(10)) == wilson_interval(8, 10)
-    # Groups with equal rates show no group effect, so items count singly.
-    assert grouped_interval(np.array([True, False] * 3), list("aabbcc")) == wilson_interval(3, 6)
-    low, high = grouped_interval(np.ones(20, dtype=bool), range(20))
-    assert 80 < low < 90
-    assert high == pytest.approx(100.0)
-
-
-def test_the_grouped_interval_covers_about_95_of_100() -> None:
-    """Scenes of eight takes whose results correlate; the Wilson interval over all takes covers far less."""
-    rng = np.random.default_rng(0)
-    groups = np.repeat(np.arange(30), 8)
-    inside, alone = [], []
-    for _ in range(1000):
-        right = rng.random(240) < rng.beta(1.2, 0.8, 30)[groups]
-        low, high = grouped_interval(right, groups.tolist())
-        inside.append(low <= 60 <= high)
-        low, high = wilson_interval(int(right.sum()), 240)
-        alone.append(low <= 60 <= high)
-    assert 0.92 < np.mean(inside) < 0.98
-    assert np.mean(alone) < 0.8
+    assert grouped_interval(right, range(10)) == binomial_interval(8, 10)
+    # Groups with equal rates show no group effect, so items count singly, as far as 100 groups can tell.
+    low, high = grouped_interval(np.array([True, False] * 100), np.repeat(np.arange(100), 2).tolist())
+    assert (low, high) == pytest.approx(binomial_interval(100, 200), abs=0.2)
 
 
 def test_equal_weights_change_no_bit() -> None:
@@ -88,7 +122,14 @@ def test_equal_weights_change_no_bit() -> None:
 
 @pytest.mark.parametrize(
     ("few", "many", "rare", "frequent", "take"),
-    [(2, 20, 0.5, 0.95, 1), (2, 20, 0.9, 0.6, 1), (2, 20, 0.97, 0.97, 1), (1, 20, 0.5, 0.95, 1), (8, 80, 0.5, 0.9, 4)],
+    [
+        (2, 20, 0.5, 0.95, 1),
+        (2, 20, 0.9, 0.6, 1),
+        (2, 20, 0.97, 0.97, 1),
+        (1, 20, 0.5, 0.95, 1),
+        (1, 20, 0.3, 0.99, 1),
+        (8, 80, 0.5, 0.9, 4),
+    ],
 )
 def test_the_interval_of_a_class_mean_covers_95_of_100(few, many, rare, frequent, take) -> None:
     """Ten classes, of which five have few items; an item weighs one over the items of its class."""
@@ -101,7 +142,6 @@ def test_the_interval_of_a_class_mean_covers_95_of_100(few, many, rare, frequent
         drawn = rng.beta(3 * rates, 3 * (1 - rates)) if take > 1 else rates
         low, high = grouped_interval(rng.random(len(classes)) < drawn[groups], groups.tolist(), (1 / sizes)[classes])
         inside.append(low <= 50 * (rare + frequent) <= high)
-    # It counts differences between classes as chance, as an unweighted interval does: at most too wide.
     assert 0.925 < np.mean(inside) <= 1
 
 
@@ -120,4 +160,20 @@ def test_the_weighted_lead_covers_about_95_of_100(few, first, second) -> None:
         leads = draw < ahead, (draw >= ahead) & (draw < ahead + behind)
         low, high = lead_interval(*leads, range(len(classes)), (1 / sizes)[classes])
         inside.append(low <= 50 * (sum(first) - sum(second)) <= high)
-    assert 0.92 < np.mean(inside) < 0.98
+    assert 0.92 < np.mean(inside) <= 1
+
+
+def test_the_page_of_intervals_is_made_of_the_results() -> None:
+    stored = json.loads(FILE.read_text(encoding="utf-8"))
+    assert PAGE.read_text(encoding="utf-8") == page(stored["coverage"], stored["draws"])
+    assert min(min(shares.values()) for shares in stored["coverage"].values()) >= LEAST
+
+
+@pytest.mark.nightly(
+    "benchmarks/coverage.py", "src/texthead/evaluation/intervals.py", "src/texthead/evaluation/results.py"
+)
+def test_every_interval_covers_93_of_100() -> None:
+    """Of as many settings as on the page the lowest is below 93 by chance, but not by three errors."""
+    draws = 300
+    lowest = min(min(shares.values()) for shares in measure(draws).values())
+    assert lowest >= LEAST - 3 * (LEAST * (1 - LEAST) / draws) ** 0.5

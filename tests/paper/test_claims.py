@@ -6,17 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import nct
 from scipy.stats import t as student
 
 from paper import deciding
 from paper.claims import CLAIMS, EDITIONS, LEVEL, LOOKS, MARGIN, QUOTED, answer, finding, next_look, seeds_needed
 from paper.data import Runtime
-from paper.report import claims, summary, tally
+from paper.report import claims, power_note, summary, tally
 from paper.results import Store
 from paper.rows import Job, Row
 from paper.running import Setting
 from paper.section import Section, judge
-from paper.simulating import false_rate, independent, missed_rates, sharing, table
+from paper.simulating import false_rate, independent, missed_rates, sharing, table, verdict_rate
 from paper.stats import Outcomes, interval
 from paper.table1 import equal
 
@@ -136,6 +137,24 @@ def test_seeds_that_would_decide():
     low, zero = seeds(-4.0, 9.0, 6), seeds(0.0, 9.0, 6)
     numbers = [seeds_needed(differences) or 0 for differences in ([low], [low, zero], [zero])]
     assert numbers == sorted(set(numbers))
+
+
+def test_power_of_the_rule_with_real_differences():
+    """Normal differences give what the rule states; skewed ones more; a larger difference is found more often."""
+    rng = np.random.default_rng(0)
+    normal, skewed = rng.normal(size=40), rng.exponential(size=40)
+    assert verdict_rate([normal], 0.0) < 0.065
+    assert verdict_rate([skewed], 0.0) > verdict_rate([normal], 0.0)
+    powers = [verdict_rate([normal], true) for true in (0.0, 0.2, 0.5, 1.0)]
+    assert powers == sorted(powers)
+    assert powers[-1] > 0.99
+    # By the noncentral t of the last look alone, which is a lower bound.
+    degrees, shift = LOOKS[-1] - 1, 0.5 * LOOKS[-1] ** 0.5 / normal.std(ddof=1)
+    assert powers[2] >= nct.sf(student.ppf((1 + LEVEL) / 2, degrees), degrees, shift) - 0.03
+    note = power_note([Section("a", "A", verdicts=[judge(3, "x", [pair("a", 0.1, 5.0, 40)])])])
+    assert "the 1 claims with 10 seeds" in note
+    assert "of 1 undecided claims 1 had 40 seeds, and 0 stopped at 10 or fewer" in note
+    assert "No claim has 10 seeds" in power_note([Section("a", "A")])
 
 
 def test_looks_follow_one_another():

@@ -65,6 +65,18 @@ def test_rows_stay_biases_learn_and_the_run_is_restored(data: Dataset, tmp_path:
     assert_same_weights(run.model.state_dict(), after)
 
 
+def test_the_threshold_is_that_of_validation_items(data: Dataset, tmp_path: Path) -> None:
+    """A head that was far from its data before training says yes as often as items have labels after it."""
+    trained = model()
+    trained.head.thresholds.fill_(-50.0)
+    train(trained, data, data, replace(SHORT, epochs=20, lr_new=0.1), out=tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    scored = evaluate(run.model, data, run.protocol)
+    assert isinstance(scored, SeveralEvaluation)
+    assert scored.f1[0] > replace(scored, thresholds=-50.0).f1[0] + 10
+    assert scored.predicted.sum() <= 1.5 * scored.targets.sum()
+
+
 def test_a_resumed_run_equals_one_that_was_not_stopped(data: Dataset, tmp_path: Path) -> None:
     whole = fine_tune(model(), data, None, SHORT, out=tmp_path / "whole")
     with pytest.raises(Stop):

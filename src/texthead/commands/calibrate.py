@@ -115,7 +115,7 @@ def _promised(made: "RunCalibration") -> list[str]:
         right = int((away & (scores.argmax(1) == made.targets)).sum())
         worst = worst_false_accept(unknown, rate)
         lines.append(
-            f"threshold {limit:.3f}: at most {100 * rate:g} % of unknown items like these {unknown} get a class "
+            f"threshold {limit:.3f}: at most {100 * rate:g} % of unknown items like these get a class "
             f"(on average over draws of {unknown}; up to {100 * worst:.1f} % in 9 of 10 draws)"
         )
         lines.append(

@@ -2,11 +2,13 @@
 
 Everything is computed from the scores of held-out items. The temperature is fitted. The threshold and the sets are
 ranks among the held-out items, so their guarantees hold for small samples too, provided that new items are exchangeable
-with these: drawn from the same source in the same way. Where only the shares of the classes differ, items have weights:
-the share of their class in new items over that in these.
+with these: drawn from the same source in the same way. Items of one group (a film, a person) are not, so a group counts
+as one item, and the guarantees are for items of new groups. Where only the shares of the classes differ, items have
+weights: the share of their class in new items over that in these.
 """
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -45,7 +47,7 @@ class Threshold(NamedTuple):
     """The rejection threshold: an item is accepted if its best probability is above `probability`.
 
     `false_accept` (0-1) bounds the rate at which items of unknown classes are accepted; it was set from
-    `unknown_items` such items.
+    `unknown_items` independent ones, of which a group is one.
     """
 
     false_accept: float
@@ -262,6 +264,8 @@ def calibrate(
     false_accept: OpenShare = 0.05,
     coverage: OpenShare | None = 0.9,
     weights: _Weights = None,
+    groups: _Groups = None,
+    unknown_groups: _Groups = None,
     classes: str = "",
     protocol: Mapping[str, Any] | None = None,
     source: str = "",
@@ -273,6 +277,7 @@ def calibrate(
         false_accept: highest rate (0-1) at which such items may be accepted.
         coverage: lowest rate (0-1) at which the sets must hold the label; None for no sets.
         weights: what each item counts; None if all count the same.
+        groups, unknown_groups: the group of each item, which counts as one item; None if all are independent.
         classes, protocol, source: see `Calibration`.
 
     Raises:
@@ -281,10 +286,11 @@ def calibrate(
     temperature = fit_temperature(scores, targets, weights)
     threshold, sets = None, None
     if unknown is not None:
-        limit = threshold_for(confidences(unknown.double() / temperature), false_accept=false_accept)
-        threshold = Threshold(false_accept, limit, len(unknown))
+        sure = confidences(unknown.double() / temperature)
+        limit = threshold_for(sure, unknown_groups, false_accept=false_accept)
+        threshold = Threshold(false_accept, limit, effective_items(torch.ones(len(unknown)), unknown_groups))
     if coverage is not None:
-        sets = Coverage(coverage, conformal_quantile(scores, targets, weights, coverage=coverage))
+        sets = Coverage(coverage, conformal_quantile(scores, targets, weights, groups, coverage=coverage))
     return Calibration(temperature, len(scores), threshold, sets, classes, protocol or {}, source)
 
 
@@ -296,13 +302,15 @@ def with_level(
     *,
     wrong: float = 0.05,
     weights: _Weights = None,
+    groups: _Groups = None,
     unknown: tuple[Float[Tensor, "unknown classes"], Bool[Tensor, "unknown names"]] | None = None,
+    unknown_groups: _Groups = None,
 ) -> Calibration:
     """Return a calibration with a level of answers that is fitted to the same items.
 
     Args:
         wrong: highest expected share (0-1) of items whose answer is neither their class nor a name above it.
-        weights: as for `calibrate`.
+        weights, groups, unknown_groups: as for `calibrate`.
         unknown: scores of the unknown items that the threshold was set on, and which names are above their classes. If
             most items have such a name, the level keeps wrong answers to unknown items at the threshold's rate; it
             needs twice as many items. Else the threshold rejects unknown items.
@@ -316,12 +324,12 @@ def with_level(
         rate, (strange, strange_right) = made.threshold.false_accept, unknown
         in_tree = strange_right.any(1).double().mean() >= MOST_IN_TREE
         # Half of the wrong answers to unknown items may be classes, half broader names.
-        if in_tree and len(strange) >= min_items(rate / 2):
-            limit = risk_limit(risky, weights, wrong=wrong)
+        if in_tree and effective_items(torch.ones(len(strange)), unknown_groups) >= min_items(rate / 2):
+            limit = risk_limit(risky, weights, groups, wrong=wrong)
             wrong_names = best_wrong(made.apply(strange).softmax(-1), strange_right, broader)
-            own, other = (max(limit, risk_limit(each, None, wrong=rate / 2)) for each in wrong_names)
+            own, other = (max(limit, risk_limit(each, None, unknown_groups, wrong=rate / 2)) for each in wrong_names)
             return replace(made, level=Level(own, other, broader, wrong, rate, len(strange)))
-    limit = risk_limit(risky.masked_fill(~made.is_known(scores), 0.0), weights, wrong=wrong)
+    limit = risk_limit(risky.masked_fill(~made.is_known(scores), 0.0), weights, groups, wrong=wrong)
     return replace(made, level=Level(limit, limit, broader, wrong))
 
 
@@ -432,9 +440,20 @@ def min_items(rate: float) -> int:
 
 
 def check_guarantees(
-    items: int, unknown: int, *, false_accept: float, coverage: float, wrong: float = 0.05
+    items: int,
+    unknown: int,
+    *,
+    false_accept: float,
+    coverage: float,
+    wrong: float = 0.05,
+    counts: tuple[str, str] = ("", ""),
 ) -> tuple[bool, bool, list[str]]:
-    """Return (enough items for a threshold, enough items for sets, a line for each that is missing)."""
+    """Return (enough items for a threshold, enough items for sets, a line for each that is missing).
+
+    Args:
+        items, unknown: numbers of independent items, as from `effective_items`.
+        counts: what both are made of, as text to follow them: " (60 items of 3 groups)".
+    """
     threshold, sets = unknown >= min_items(false_accept), items >= min_items(1 - coverage)
     lines: list[str] = []
     if not unknown:
@@ -442,33 +461,17 @@ def check_guarantees(
     elif not threshold:
         lines.append(
             f"no threshold for {NONE!r}: a false-accept rate of {100 * false_accept:g} % needs at least "
-            f"{min_items(false_accept)} unknown items, got {unknown}, enough for {100 / (unknown + 1):.1f} %"
+            f"{min_items(false_accept)} unknown items, got {unknown}{counts[1]}, enough for {100 / (unknown + 1):.1f} %"
         )
     if not sets:
         lines.append(
             f"no prediction sets: a coverage of {100 * coverage:g} % needs at least {min_items(1 - coverage)} items, "
-            f"got {items}"
+            f"got {items}{counts[0]}"
         )
     return threshold, sets, lines
 
 
-def _rank(items: int, rate: float, what: str) -> int:
-    """Return the rank r, from 1, such that a new value exceeds the r-th smallest of `items` at most at `rate`.
-
-    That is ceil((items + 1)(1 - rate)). For 19 items and 0.05 it is the last; 18 items allow no rate below 1 in 19.
-
-    Raises:
-        DataError: the rate is too low for so many items.
-    """
-    if items < min_items(rate):
-        raise DataError(
-            f"{what} of {rate:g} needs at least {min_items(rate)} items, got {items}: the lowest possible with {items} "
-            f"is {1 / (items + 1):.3f}"
-        )
-    return math.ceil((items + 1) * (1 - rate) - 1e-9)
-
-
-def threshold_for(unknown: Float[Tensor, " items"], *, false_accept: float) -> float:
+def threshold_for(unknown: Float[Tensor, " items"], groups: _Groups = None, *, false_accept: float) -> float:
     """Return the rejection threshold: items whose best probability is above it are accepted.
 
     A new item of an unknown class, exchangeable with these, is accepted at most at rate `false_accept`. That rate is an
@@ -477,29 +480,41 @@ def threshold_for(unknown: Float[Tensor, " items"], *, false_accept: float) -> f
 
     Args:
         unknown: best probabilities of items of none of the classes.
+        groups: as for `calibrate`.
         false_accept: the highest rate, 0-1.
 
     Raises:
         DataError: too few items for that rate.
     """
-    rank = _rank(len(unknown), false_accept, "a false-accept rate")
-    return float((unknown.double().sort().values[rank - 1].logit() + _LOG_ODDS_MARGIN).sigmoid())
+    limit = torch.tensor(_quantile(unknown.double(), None, groups, false_accept, "a false-accept rate")).double()
+    return float((limit.logit() + _LOG_ODDS_MARGIN).sigmoid())
 
 
 def worst_false_accept(items: int, false_accept: float, *, confidence: float = 0.9) -> float:
     """Return the false-accept rate (0-1) that `threshold_for` stays below in a share `confidence` of such samples."""
     from scipy.stats import beta
 
-    rank = _rank(items, false_accept, "a false-accept rate")
+    rank = math.ceil((items + 1) * (1 - false_accept) - 1e-9)
     return float(beta.ppf(confidence, items + 1 - rank, rank))
 
 
-def effective_items(weights: Float[Tensor, " items"]) -> int:
-    """Return how many items these are worth for a guarantee: as many of the heaviest weigh as much."""
-    return int(float(weights.sum() / weights.max()) + 1e-9)
+def effective_items(weights: Float[Tensor, " items"], groups: _Groups = None) -> int:
+    """Return how many items these are worth for a guarantee: as many of the heaviest weigh as much.
+
+    A group weighs as much as the mean of its items: 60 items of 3 groups are worth 3.
+    """
+    return int(float(_shared(weights, groups).sum() / weights.max()) + 1e-9)
 
 
-def conformal_quantile(scores: _Scores, targets: _Targets, weights: _Weights = None, *, coverage: float) -> float:
+def _shared(weights: Float[Tensor, " items"], groups: _Groups) -> Float[Tensor, " items"]:
+    """Return the weight of each item over the number of items of its group."""
+    sizes = Counter(groups or ())
+    return weights if groups is None else weights / torch.tensor([sizes[group] for group in groups])
+
+
+def conformal_quantile(
+    scores: _Scores, targets: _Targets, weights: _Weights = None, groups: _Groups = None, *, coverage: float
+) -> float:
     """Return how far below the best score a label may be and still be in the set.
 
     This is the ceil((n + 1) coverage)-th smallest gap between the best score and the label's. The set of a new item,
@@ -509,8 +524,10 @@ def conformal_quantile(scores: _Scores, targets: _Targets, weights: _Weights = N
     Args:
         weights: what each item counts; None if all count the same. The new item counts as the heaviest of these, since
             its class is not known.
+        groups: the group of each item, which counts as one item; the new item is then of a new group.
 
-    Source: Vovk et al., split conformal prediction; with weights, Tibshirani et al. 2019, Podkopaev and Ramdas 2021.
+    Source: Vovk et al., split conformal prediction; with weights, Tibshirani et al. 2019, Podkopaev and Ramdas 2021;
+        with groups, Lee, Barber and Willett 2023 (hierarchical conformal prediction).
     Differs: usual sets threshold the probability and can be empty; these always hold the best label.
 
     Raises:
@@ -518,7 +535,7 @@ def conformal_quantile(scores: _Scores, targets: _Targets, weights: _Weights = N
     """
     table = scores.double()
     gaps = table.amax(1) - table.gather(1, targets[:, None].long())[:, 0]
-    quantile = _quantile(gaps, weights, 1 - coverage, "a prediction-set miss rate")
+    quantile = _quantile(gaps, weights, groups, 1 - coverage, "a prediction-set miss rate")
     if not math.isfinite(quantile):
         raise DataError(
             f"`coverage={coverage:g}` needs finite scores, but too many labels score minus infinity; lower it"
@@ -527,21 +544,31 @@ def conformal_quantile(scores: _Scores, targets: _Targets, weights: _Weights = N
     return quantile + _SCORE_MARGIN * float(table[table.isfinite()].abs().max())
 
 
-def _quantile(values: Float[Tensor, " items"], weights: _Weights, rate: float, what: str) -> float:
+def _quantile(values: Float[Tensor, " items"], weights: _Weights, groups: _Groups, rate: float, what: str) -> float:
     """Return the value that a new one, which counts as the heaviest, exceeds at most at this rate.
+
+    It is the smallest value that (items + 1)(1 - rate) of the items do not exceed. For 19 items and 0.05 it is the
+    largest; 18 items allow no rate below 1 in 19.
 
     Raises:
         DataError: too few items for that rate.
     """
     weights = torch.ones(len(values)).double() if weights is None else weights.double()
-    _rank(effective_items(weights), rate, what)
+    items = effective_items(weights, groups)
+    if items < min_items(rate):
+        raise DataError(
+            f"{what} of {rate:g} needs at least {min_items(rate)} items, got {items}: the lowest possible with {items} "
+            f"is {1 / (items + 1):.3f}"
+        )
     ordered, order = values.sort()
-    heaviest = weights.max()
+    heaviest, weights = weights.max(), _shared(weights, groups)
     reached = weights[order].cumsum(0) >= (1 - rate) * (weights.sum() + heaviest) - 1e-9 * heaviest
     return float(ordered[int(reached.int().argmax())])
 
 
-def risk_limit(best_wrong: Float[Tensor, " items"], weights: _Weights, *, wrong: float) -> float:
+def risk_limit(
+    best_wrong: Float[Tensor, " items"], weights: _Weights, groups: _Groups = None, *, wrong: float
+) -> float:
     """Return the lowest level (0-1) at which the expected share of new items with a wrong answer is at most `wrong`.
 
     Above the probability of an item's best wrong name its answer is not wrong: the item's class, a name above it, or
@@ -553,7 +580,7 @@ def risk_limit(best_wrong: Float[Tensor, " items"], weights: _Weights, *, wrong:
     Raises:
         DataError: too few items for that share.
     """
-    limit = torch.tensor(_quantile(best_wrong, weights, wrong, "a share of wrong answers")).double()
+    limit = torch.tensor(_quantile(best_wrong, weights, groups, wrong, "a share of wrong answers")).double()
     return float((limit.clamp(1e-12, 1 - 1e-12).logit() + _LOG_ODDS_MARGIN).sigmoid())
 
 

@@ -1,4 +1,4 @@
-"""Confidence intervals of a rate and of the difference of two rates, for few items too."""
+"""Confidence intervals of a rate and of the difference of two rates, for few items and few groups too."""
 
 import math
 from collections import defaultdict
@@ -17,16 +17,18 @@ _Weights = Float[np.ndarray, " items"] | None
 _Groups = Sequence[Hashable] | None
 
 
-def wilson_interval(right: int | float, items: int, z: float = Z) -> tuple[float, float]:
+def binomial_interval(right: int | float, items: int | float) -> tuple[float, float]:
     """Return the 95 % interval, in percent, of the rate of which `right` of `items` is a sample.
 
-    Wilson's score interval: it stays within 0..100 and holds for few items. 8 of 10 gives (49.0, 94.3).
+    It covers any rate in at least 95 of 100 samples, for few items too. 8 of 10 gives (44.4, 97.5), 0 of 0 (0, 100).
+
+    Source: Clopper and Pearson 1934; with numbers that are not whole, for grouped items, Korn and Graubard 1998.
     """
-    rate, weight = right / items, z * z / items
-    middle = (rate + weight / 2) / (1 + weight)
-    half = z * (rate * (1 - rate) / items + weight / (4 * items)) ** 0.5 / (1 + weight)
-    # Rounding errors can exceed the range.
-    return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
+    from scipy.stats import beta
+
+    low = float(beta.ppf(0.025, right, items - right + 1)) if right > 0 else 0.0
+    high = float(beta.ppf(0.975, right + 1, items - right)) if right < items else 1.0
+    return 100 * low, 100 * high
 
 
 def standard_error(values: Float[np.ndarray, " items"], groups: Sequence[Hashable], weights: _Weights = None) -> float:
@@ -41,38 +43,97 @@ def standard_error(values: Float[np.ndarray, " items"], groups: Sequence[Hashabl
     return math.sqrt(sum(s * s for s in sums.values()) * count / (count - 1)) / float(weights.sum())
 
 
+def independent_items(
+    values: Float[np.ndarray, " items"], variance: float, groups: Sequence[Hashable], weights: _Weights = None
+) -> float:
+    """Return how many independent items give an interval as wide as that of the mean of these grouped items.
+
+    It is the smaller of two numbers: by the correlation within groups (Kish's design effect), and by the jackknife
+    error of the mean, which leaves one group out at a time. Both are estimates from few groups, so the number is lower
+    by the square of the normal quantile over Student's t. If no value differs from another, it is the number of groups,
+    fewer if these differ in weight; it is 0 for a single group.
+
+    Args:
+        variance: of one item.
+        weights: what each item counts in the mean; None if all count the same.
+
+    Source of the degrees of freedom: Satterthwaite's, from the kurtosis of the groups' shares of the error.
+    """
+    from scipy.stats import t as student
+
+    if weights is not None:
+        counted = weights > 0
+        groups = [group for group, counts in zip(groups, counted, strict=True) if counts]
+        values, weights = values[counted], weights[counted]
+    number = {group: index for index, group in enumerate(dict.fromkeys(groups))}
+    own, count = np.array([number[group] for group in groups]), len(number)
+    if count < 2:
+        return 0.0
+    weights = np.ones(len(values)) if weights is None else weights
+    items, mass = np.bincount(own), np.bincount(own, weights)
+    total, means = mass.sum(), np.bincount(own, weights * values) / mass
+    away = mass * (means - np.average(values, weights=weights))
+    if np.ptp(values) < 1e-12:
+        return float(total**2 / (mass**2).sum())
+    # The correlation of two items of a group, by an analysis of variance.
+    between = float((items * (away / mass) ** 2).sum() / (count - 1))
+    within = float(((values - means[own]) ** 2).sum() / max(len(values) - count, 1))
+    size = (len(values) - (items**2).sum() / len(values)) / (count - 1)
+    correlation = min(max((between - within) / (between + (size - 1) * within), 0.0), 1.0)
+    alone = np.bincount(own, weights**2)
+    effective = float(total**2 / (correlation * mass**2 + (1 - correlation) * alone).sum())
+    # The means without a group differ from the mean by its share of the error.
+    moved = away / (total - mass)
+    square = float(((moved - moved.mean()) ** 2).sum())
+    if square * effective > 1e-12:
+        effective = min(effective, variance / (square * (count - 1) / count))
+    kurtosis = count * float((away**4).sum()) / float((away**2).sum()) ** 2 if away.any() else 3.0
+    freedom = 2 * count / max(kurtosis - (count - 3) / (count - 1), 1e-9)
+    return effective * (Z / float(student.ppf(0.975, min(max(freedom, 1.0), count - 1)))) ** 2
+
+
 def grouped_interval(right: _Hits, groups: _Groups, weights: _Weights = None) -> tuple[float, float]:
     """Return the 95 % interval of a rate in percent, where items of one group are dependent.
 
-    It is Wilson's interval for the effective number of items: the number of independent items with the same standard
-    error, at most all items. If all items are right or all are wrong, it is the number of groups; if every group has
-    the same rate, so that the error is 0, it is all items. Without groups, all items are independent.
+    It is the `binomial_interval` of as many `independent_items`. Without groups, all items are independent: those of
+    each weight have their own interval, and the rate that of a weighted sum.
 
     Args:
-        weights: what each item counts in the mean; None if all count the same. Unequal weights are worth fewer items:
-            (sum of weights)^2 / sum of squares.
-
-    Source of that number: Kish, Survey Sampling, 1965.
+        weights: what each item counts in the mean; None if all count the same.
     """
-    items, groups = len(right), range(len(right)) if groups is None else groups
-    (weights, most), count = _counted(weights, items), len(set(groups))
-    if count == most == items:
-        return wilson_interval(int(right.sum()), items)
-    rate, error = float(np.average(right, weights=weights)), standard_error(right.astype(float), groups, weights)
-    effective = count * most / items if rate in (0, 1) else most if not error else rate * (1 - rate) / error**2
-    independent = max(1, round(min(effective, most)))
-    return wilson_interval(rate * independent, independent)
+    if groups is None or len(set(groups)) == len(right):
+        strata = _strata(len(right), weights)
+        counts = [(share, int(right[own].sum()), int(own.sum())) for share, own in strata]
+        return _combined([(share, (100 * hits / of, *binomial_interval(hits, of))) for share, hits, of in counts])
+    rate = float(np.average(right, weights=weights))
+    items = independent_items(right.astype(float), rate * (1 - rate), groups, weights)
+    return binomial_interval(rate * items, items)
+
+
+def _strata(items: int, weights: _Weights) -> list[tuple[float, _Hits]]:
+    """Return (share of all weight, which items) of the items of each weight."""
+    if weights is None or not np.ptp(weights):
+        return [(1.0, np.ones(items, dtype=bool))]
+    every = [weights == weight for weight in np.unique(weights)]
+    return [(float(weights[own].sum() / weights.sum()), own) for own in every]
+
+
+def _combined(parts: Sequence[tuple[float, Rate]]) -> tuple[float, float]:
+    """Return the 95 % interval of a sum of (factor x rate), of rates of different items.
+
+    Source: MOVER (Zou and Donner 2008); for two rates Newcombe 1998, hybrid score interval.
+    """
+    if len(parts) == 1 and parts[0][0] == 1:
+        return parts[0][1][1:]
+    middle = sum(factor * rate for factor, (rate, _, _) in parts)
+    ends = [sorted((factor * (low - rate), factor * (high - rate))) for factor, (rate, low, high) in parts]
+    below, above = zip(*ends, strict=True)
+    return middle - math.hypot(*below), middle + math.hypot(*above)
 
 
 def rate_of(right: _Hits, groups: _Groups, weights: _Weights = None) -> Rate:
     """Return the mean of `right` in percent, with its interval as from `grouped_interval`."""
     return 100 * float(np.average(right, weights=weights)), *grouped_interval(right, groups, weights)
-
-
-def _counted(weights: Float[np.ndarray, " items"] | None, items: int) -> tuple[Float[np.ndarray, " items"], float]:
-    """Return (the weights, 1 if all are equal; how many items of equal weight these items are worth)."""
-    weights = np.ones(items) if weights is None or not np.ptp(weights) else weights
-    return weights, float(weights.sum() ** 2 / (weights**2).sum())
 
 
 def lead_interval(
@@ -83,60 +144,44 @@ def lead_interval(
 ) -> tuple[float, float]:
     """Return the 95 % interval of first minus second in points, where items of one group are dependent.
 
-    Independent items give `paired_interval`, for the effective number of items if they have weights; groups give the
-    normal interval of the cluster-robust standard error.
+    It is the `paired_interval` of as many `independent_items`; without groups, as in `grouped_interval`.
 
     Args:
         only_first, only_second: whether only that one was right on each item; for several draws, the share (0-1).
         weights: what each item counts in the mean; None if all count the same.
     """
-    items = len(only_first)
-    (weights, most), independent = _counted(weights, items), len(set(groups)) == items
-    if independent and most == items:
-        return paired_interval(float(only_first.sum()), float(only_second.sum()), items)
+    if len(set(groups)) == len(only_first):
+        parts = []
+        for share, own in _strata(len(only_first), weights):
+            first, second, items = float(only_first[own].sum()), float(only_second[own].sum()), int(own.sum())
+            parts.append((share, (100 * (first - second) / items, *paired_interval(first, second, items))))
+        return _combined(parts)
+    first, second = (float(np.average(each, weights=weights)) for each in (only_first, only_second))
     leads = only_first.astype(float) - only_second.astype(float)
-    middle, error = float(np.average(leads, weights=weights)), standard_error(leads, groups, weights)
-    if independent:
-        first, second = (float(np.average(each, weights=weights)) for each in (only_first, only_second))
-        effective = min(most, (first + second - middle**2) / error**2) if error else most
-        # Half an item of the heaviest is added: with half an average one, few heavy items are covered in 88 of 100.
-        added = 0.5 * most * float(weights.max() / weights.sum())
-        return paired_interval(first * effective, second * effective, effective, added=added)
-    half = Z * error
-    return 100 * max(middle - half, -1.0), 100 * min(middle + half, 1.0)
+    items = independent_items(leads, first + second - (first - second) ** 2, groups, weights)
+    return paired_interval(first * items, second * items, items)
 
 
-def paired_interval(
-    only_first: int | float, only_second: int | float, items: int | float, *, added: float = 0.5
-) -> tuple[float, float]:
+def paired_interval(only_first: int | float, only_second: int | float, items: int | float) -> tuple[float, float]:
     """Return the 95 % interval of first minus second in points, both scored on the same items.
 
-    Only the first was right on `only_first` items, only the second on `only_second`. Half an item (`added`) is added to
-    each of the four counts, so that the interval has a width even if no item differs: 6 and 1 of 40 give (-0.8, 24.6),
-    0 and 0 of 10 give (-16.3, 16.3). Counts may be means over several draws of the second; the interval is then
-    conservative.
+    Only the first was right on `only_first` items, only the second on `only_second`. One item is added to both counts,
+    so that the interval has a width even if no item differs: 6 and 1 of 40 give (-1.6, 25.4), 0 and 0 of 10 give
+    (-23.1, 23.1). Counts may be means over several draws of the second; the interval is then conservative.
 
-    Source: Agresti and Min 2005, adjusted Wald interval for matched pairs.
+    Source: Bonett and Price 2012, adjusted Wald interval for paired proportions.
     """
-    count = items + 4 * added
-    first, second = only_first + added, only_second + added
-    middle = (first - second) / count
-    half = Z * max((first + second) - (first - second) ** 2 / count, 0.0) ** 0.5 / count
+    first, second = ((each + 1) / (items + 2) for each in (only_first, only_second))
+    middle = first - second
+    half = Z * max((first + second - middle**2) / (items + 2), 0.0) ** 0.5
     return 100 * max(middle - half, -1.0), 100 * min(middle + half, 1.0)
 
 
 def difference_interval(first: Rate, second: Rate) -> tuple[float, float]:
-    """Return the 95 % interval of first minus second, rates of different items.
-
-    Source: Newcombe 1998, hybrid score interval.
-    """
-    (rate, low, high), (other, other_low, other_high) = first, second
-    return (
-        rate - other - math.hypot(rate - low, other_high - other),
-        rate - other + math.hypot(high - rate, other - other_low),
-    )
+    """Return the 95 % interval of first minus second, rates of different items."""
+    return _combined([(1.0, first), (-1.0, second)])
 
 
 def rate_text(hits: Bool[Tensor, " items"], groups: Sequence[Hashable] | None) -> str:
-    """Format the share of hits in percent with its 95 % interval, as `80.0 % (49.0-94.3)`."""
+    """Format the share of hits in percent with its 95 % interval, as `80.0 % (44.4-97.5)`."""
     return "{:.1f} % ({:.1f}-{:.1f})".format(*rate_of(hits.numpy(), groups))

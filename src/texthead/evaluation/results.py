@@ -1,6 +1,5 @@
 """The scores of a test: exact counts, every item once."""
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,14 +19,14 @@ from texthead.evaluation.class_sizes import RARE, RareClasses, class_weights
 from texthead.evaluation.confusions import ClassRow, class_rows, rate_among
 from texthead.evaluation.intervals import (
     Rate,
-    Z,
+    binomial_interval,
     grouped_interval,
+    independent_items,
     lead_interval,
+    paired_interval,
     rate_of,
-    standard_error,
-    wilson_interval,
 )
-from texthead.evaluation.reliability import confidences, expected_calibration_error
+from texthead.evaluation.reliability import confidences, expected_calibration_error, group_numbers
 from texthead.notebook import html_table
 
 # Classes that a notebook shows of an evaluation.
@@ -188,32 +187,43 @@ def _unreadable(skipped: Sequence[MediaError]) -> list[str]:
 
 
 class Estimate(NamedTuple):
-    """A statistic in percent, and each item's influence on it: the derivative with respect to the item's weight."""
+    """A statistic in percent, from the labels of items.
+
+    Attributes:
+        influence: each item's influence on it: the derivative with respect to the item's weight.
+        labels: number of independent labels that it is measured on, which limits what it can tell; for a mean over
+            classes the number if all had as many, with the same error.
+    """
 
     value: float
     influence: Float[np.ndarray, " items"]
-
-    @classmethod
-    def mean_of(cls, values: Float[np.ndarray, " items"]) -> "Estimate":
-        """Return the mean of values of items, 0-1; NaN does not count."""
-        known, mean = ~np.isnan(values), float(np.nanmean(values))
-        return cls(100 * mean, 100 * np.where(known, values - mean, 0.0) / known.sum())
-
-    def error(self, groups: Sequence[Hashable]) -> float:
-        """Return the cluster-robust standard error, in points."""
-        return standard_error(self.influence * len(self.influence), groups)
+    labels: float
 
     def rate(self, groups: Sequence[Hashable]) -> Rate:
         """Return the value and its 95 % interval, which holds what tests of this size have on average.
 
-        It is normal on the logit. Without any spread, as at 0 or 100, it is Wilson's interval for the number of groups.
+        It is the `binomial_interval` of the number of `independent_items`, at most that of the labels.
         """
-        share, count = self.value / 100, len(set(groups))
-        if not 0 < share < 1 or self.error(groups) < 1e-9:
-            return self.value, *wilson_interval(share * count, count)
-        width = min(Z * self.error(groups) / (100 * share * (1 - share)), 700)
-        low, high = (1 / (1 + (1 / share - 1) * math.exp(side * width)) for side in (1, -1))
-        return self.value, 100 * low, 100 * high
+        share = self.value / 100
+        items = min(independent_items(self._values, share * (1 - share), groups), self.labels)
+        return self.value, *binomial_interval(share * items, items)
+
+    def lead_over(self, other: "Estimate", groups: Sequence[Hashable]) -> Rate:
+        """Return by how much it is above another of the same labels, and the 95 % interval (`paired_interval`)."""
+        lead = Estimate(self.value - other.value, self.influence - other.influence, self.labels)
+        values, points = lead._values, lead.value / 100
+        variance = float(values.var())
+        items = independent_items(values, variance, groups)
+        labels = min(items, self.labels)
+        # The share of labels that differ which gives the same error.
+        differ = max(variance * labels / items + points**2, abs(points)) if items else 0.0
+        ahead, behind = (labels * (differ + side * points) / 2 for side in (1, -1))
+        return lead.value, *paired_interval(ahead, behind, labels)
+
+    @property
+    def _values(self) -> Float[np.ndarray, " items"]:
+        """Values of the items whose mean is the statistic, with the same error."""
+        return (self.value + len(self.influence) * self.influence) / 100
 
 
 @dataclass(frozen=True, repr=False)
@@ -249,10 +259,18 @@ class SeveralEvaluation(Evaluation):
         pairs = zip(self.scores.double().numpy().T, self.targets.numpy().T, strict=True)
         return [average_precision(*pair) if pair[1].any() else None for pair in pairs]
 
+    def _labels(self, has: Bool[np.ndarray, "items classes"]) -> float:
+        """Return the number of independent labels, one per class and group; see `Estimate`."""
+        numbers = group_numbers(self.groups, self.count)
+        counts = np.array([len(np.unique(numbers[own])) for own in has.T if own.any()])
+        return len(counts) ** 2 / float((1 / counts).sum()) if len(counts) else 0.0
+
     @property
     def class_ap(self) -> list[Rate | None]:
         """The average precision of each class in percent, and its 95 % interval; None for a class without items."""
-        return [each and Estimate(100 * each[0], 100 * each[1]).rate(self._groups) for each in self._precisions]
+        labels = [self._labels(own[:, None]) for own in self.targets.numpy().T]
+        pairs = zip(self._precisions, labels, strict=True)
+        return [each and Estimate(100 * each[0], 100 * each[1], count).rate(self._groups) for each, count in pairs]
 
     @cached_property
     def mean_ap(self) -> Estimate:
@@ -264,9 +282,8 @@ class SeveralEvaluation(Evaluation):
         every = [each for each in self._precisions if each]
         if not every:
             raise DataError(f"none of {self.count} scored items has a class of the model: mAP needs one that has")
-        return Estimate(
-            100 * float(np.mean([value for value, _ in every])), 100 * np.mean([of for _, of in every], axis=0)
-        )
+        value, influence = float(np.mean([each[0] for each in every])), np.mean([each[1] for each in every], axis=0)
+        return Estimate(100 * value, 100 * influence, self._labels(self.targets.numpy()))
 
     @property
     def rate(self) -> Rate:
@@ -278,36 +295,37 @@ class SeveralEvaluation(Evaluation):
     ) -> Rate:
         """Return the lead in mAP; arguments as for one label, without weights."""
         assert isinstance(other, SeveralEvaluation)
-        own, others = self.mean_ap, other.mean_ap
-        lead = Estimate(own.value - others.value, own.influence - others.influence)
-        half = min(Z * lead.error(groups), 100.0)
-        return lead.value, lead.value - half, lead.value + half
+        return self.mean_ap.lead_over(other.mean_ap, groups)
 
     @cached_property
     def item_ap(self) -> Rate:
         """The mean of the items' average precisions, of those with a label: how well each item's classes are ranked."""
         pairs = zip(self.scores.double().numpy(), self.targets.numpy(), strict=True)
         values = np.array([average_precision(*pair)[0] if pair[1].any() else np.nan for pair in pairs])
-        return Estimate.mean_of(values).rate(self._groups)
+        known, mean = ~np.isnan(values), float(np.nanmean(values))
+        influence = np.where(known, values - mean, 0.0) / known.sum()
+        return Estimate(100 * mean, 100 * influence, self._labels(known[:, None])).rate(self._groups)
 
     @cached_property
     def f1(self) -> Rate:
         """F1 of all yes-or-no answers together (micro) in percent, at the thresholds."""
         has, said = self.targets.numpy(), self.predicted
-        return self._f1((has & said).sum(1, keepdims=True), has.sum(1, keepdims=True) + said.sum(1, keepdims=True))
+        return self._f1(*(each.sum(1, keepdims=True) for each in (has & said, has + 1 * said, has | said)))
 
     @cached_property
     def macro_f1(self) -> Rate:
         """The mean of the F1 of the classes that have items."""
         has, said = (each[:, self.targets.any(0).numpy()] for each in (self.targets.numpy(), self.predicted))
-        return self._f1(has & said, has.astype(int) + said)
+        return self._f1(has & said, has + 1 * said, has)
 
-    def _f1(self, hits: np.ndarray, answers: np.ndarray) -> Rate:
+    def _f1(self, hits: np.ndarray, answers: np.ndarray, labels: np.ndarray) -> Rate:
         """Return the mean over columns of 2 x hits / answers, each summed over items."""
         totals = np.maximum(answers.sum(0), 1)
         values = 2 * hits.sum(0) / totals
         influence = (2 * hits - values * answers) / totals
-        return Estimate(100 * float(values.mean()), 100 * influence.mean(1)).rate(self._groups)
+        return Estimate(100 * float(values.mean()), 100 * influence.mean(1), self._labels(labels > 0)).rate(
+            self._groups
+        )
 
     @property
     def exact(self) -> Rate:

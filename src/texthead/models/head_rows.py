@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from texthead.data import splits
@@ -172,8 +172,8 @@ class RowInputs:
     Args:
         names: the text for the text encoder, per label; the labels themselves if None.
         sentences: per label, its own sentence, or several whose rows are averaged, or None for the template.
-        features, targets: pretrained features of the training items and their label indices; needed for LDA and for a
-            recipe with `center`.
+        features, targets: pretrained features of the training items and their label indices or masks; needed for LDA
+            and for a recipe with `center`.
         items: the names of these items, on which the draw for LDA depends; their numbers if None.
         lda_items: maximum number of items per class for LDA, drawn from the seed.
         lda_shrinkage, lda_centred: `shrinkage` and `centred` of `lda_weights`.
@@ -186,7 +186,7 @@ class RowInputs:
     names: Sequence[str] | None = None
     sentences: Sequence[str | Sequence[str] | None] | None = None
     features: Float[Tensor, "items dim"] | None = None
-    targets: Int[Tensor, " items"] | None = None
+    targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"] | None = None
     items: Sequence[str] | None = None
     lda_items: int = 60
     lda_shrinkage: float | Literal["auto"] = "auto"

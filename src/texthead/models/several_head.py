@@ -10,6 +10,9 @@ from texthead.encoders.encoder import Encoder
 from texthead.models.head_table import head_json, head_of_json
 from texthead.models.heads import Config, Head, Names, Prompts, check_count
 
+# The highest F1 (0-1) where it cannot be measured.
+_UNKNOWN_F1 = 0.5
+
 
 def _inner(name: str) -> Any:
     """Return a property with the value that the head inside has."""
@@ -77,6 +80,18 @@ class SeveralHead(Head):
         head = self.with_rows(self.encode_rows(encoder, prompts), labels or names, prompts)
         head.prompts = tuple(each if isinstance(each, str) else tuple(each) for each in prompts)
         return head
+
+    def set_threshold(self, log_odds: Float[Tensor, "items classes"], targets: Bool[Tensor, "items classes"]) -> None:
+        """Set the threshold, one for all classes, from the log-odds of items that the head was not fitted to.
+
+        It is half of the highest F1 that any threshold has on these items. That is optimal for exact probabilities
+        (Lipton, Elkan and Narayanaswamy, ECML 2014); the threshold of the highest F1 itself, for all classes or for
+        each, is worse on unseen items.
+        """
+        right = targets.flatten()[log_odds.flatten().argsort(descending=True, stable=True)].double()
+        ranks = torch.arange(1, len(right) + 1, device=right.device)
+        best = 2 * (right.cumsum(0) / (ranks + right.sum())).max() if right.any() else torch.tensor(_UNKNOWN_F1)
+        self.thresholds.fill_(float((best / 2).logit()))
 
     def chosen(self, scores: Float[Tensor, "*items classes"]) -> Bool[Tensor, "*items classes"]:
         """Return which classes each item is said to have."""

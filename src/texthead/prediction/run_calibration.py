@@ -117,7 +117,7 @@ def calibrate_run(
     unknown = scored(plan.unknown, "score unknown items") if len(plan.unknown) else None
     targets = torch.tensor(items.labelling.numbers(run.labels))
     weights = torch.from_numpy(item_weights(run.recipe.class_shares, len(run.labels), targets.numpy()))
-    fitted, lines = _fitted(run, scores, targets, weights, unknown, rates)
+    fitted, lines = _fitted(run, scores, targets, weights, items.groups, unknown, rates)
     after = cross_fitted(scores, targets, weights, groups=items.groups)
     measured = measure(fitted, scores, targets, after=after, unknown=unknown and unknown[0], groups=items.groups)
     fitted = replace(
@@ -137,26 +137,28 @@ def _fitted(
     scores: Float[Tensor, "items classes"],
     targets: Int[Tensor, " items"],
     weights: Float[Tensor, " items"],
+    groups: Sequence[str],
     unknown: tuple[Float[Tensor, "unknown classes"], Dataset] | None,
     rates: Mapping[str, float],
 ) -> tuple[Calibration, list[str]]:
     """Return (what the number of items allows; how they are weighted, and what their number does not allow)."""
-    worth = effective_items(weights)
-    threshold, sets, lines = check_guarantees(worth, len(unknown[0]) if unknown else 0, **rates)
+    worth, others = effective_items(weights, groups), unknown[1].groups if unknown else []
+    counts = _of_groups(groups), _of_groups(others)
+    threshold, sets, lines = check_guarantees(worth, len(set(others)), **rates, counts=counts)
     wrong = rates["wrong"]
     broader = None if run.tree is None else run.tree.broader(run.labels)
     if broader is not None and worth < min_items(wrong):
         lines.append(
             f"no level for broader names: at most {100 * wrong:g} % wrong answers need at least {min_items(wrong)} "
-            f"items, got {worth}"
+            f"items, got {worth}{counts[0]}"
         )
         broader = None
-    counts = targets.bincount()[targets.bincount() > 0].tolist()
-    if worth < len(targets) and (not sets or are_unbalanced(counts)):
+    sizes, alike = targets.bincount()[targets.bincount() > 0].tolist(), effective_items(weights)
+    if alike < len(targets) and (not sets or are_unbalanced(sizes)):
         lines.insert(
             0,
             f"temperature and sets count classes as `class_shares` says ({run.recipe.class_shares}), not as in these "
-            f"items ({min(counts)} to {max(counts)} a class): for the sets, the {len(targets)} items are worth {worth}",
+            f"items ({min(sizes)} to {max(sizes)} a class): for the sets, the {len(targets)} items are worth {alike}",
         )
     made = calibrate(
         scores,
@@ -165,12 +167,21 @@ def _fitted(
         false_accept=rates["false_accept"],
         coverage=rates["coverage"] if sets else None,
         weights=weights,
+        groups=groups,
+        unknown_groups=others,
         classes=rows_digest(run.head.weight),
     )
     if broader is None:
         return made, lines
     strange = unknown and (unknown[0], _right_names(run, broader, unknown[1].labels))
-    return with_level(made, scores, targets, broader, wrong=wrong, weights=weights, unknown=strange), lines
+    own = {"weights": weights, "groups": groups, "unknown": strange, "unknown_groups": others}
+    return with_level(made, scores, targets, broader, wrong=wrong, **own), lines
+
+
+def _of_groups(groups: Sequence[str]) -> str:
+    """Return the words that follow a number of independent items; empty if each item is its own group."""
+    count = len(set(groups))
+    return f" ({len(groups)} items of {count} groups)" if count < len(groups) else ""
 
 
 def _right_names(run: Run, broader: Broader, labels: Sequence[str]) -> Bool[Tensor, "items names"]:

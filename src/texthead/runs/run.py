@@ -322,8 +322,8 @@ class Run:
             ("prompt", recipe.template if isinstance(recipe.template, str) else listed(recipe.template, most=3)),
             ("files", f"{len(self.trained_on)} to train, {len(self.held_out)} held out"),
         ]
-        # They are of the classes in the folder.
-        scores = read_scores(self.folder) if self.classes and not self.edits else None
+        # They are of the classes that the run was trained with, also in the folder of an edited run.
+        scores = read_scores(self.folder) if self.classes and not self.classes.get("edited") else None
         scored, methods = scores or ("", ())
         for score in methods:
             rate = "{:.1f} % ({:.1f}-{:.1f})".format(*score.rate)

@@ -22,6 +22,7 @@ from texthead.errors import NonNegativeInt, RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
+from texthead.models.several_head import SeveralHead
 from texthead.parallel.distributed import gather_list, rank, sum_numbers, together
 from texthead.parallel.loaders import worker_faults
 from texthead.parallel.progress import Reporter, silent
@@ -66,7 +67,7 @@ def fine_tune(
     folder; to resume, all read it. An error in one process stops all.
 
     Args:
-        val_set: scored after every epoch; not used to select anything.
+        val_set: scored after every epoch; selects nothing but, with several labels, the head's threshold for yes.
         objective: a loss of its own, which ignores `class_shares`; None for the recipe's, by default the cross-entropy
             of the logits, or with several labels the sum of the binary cross-entropies of the classes.
         resume: continue the run in `out` after its last checkpoint.
@@ -222,11 +223,13 @@ def _validate(
     epoch: int,
     step: int,
 ) -> str:
-    """Score the validation items after an epoch, log the result, and return it as text."""
+    """Score the validation items after an epoch, log the result, and return it as text; set a head's threshold."""
     if not val_set:
         return ""
     scored = evaluate(model, val_set, protocol, reading, reporter=Reporter().counting(silent))
     rates = {"mean_ap": scored.rate[0]} if val_set.several else {"top1": scored.top1, "top5": scored.top5}
+    if isinstance(model.head, SeveralHead):
+        model.head.set_threshold(scored.scores, scored.targets)
     with together():
         log.add(kind="val", epoch=epoch, step=step, **rates, count=scored.count)
     return f", {scored.metric} {scored.rate[0]:.1f} on {scored.count} held-out items"

@@ -24,9 +24,6 @@ FACTOR, CERTAINTY = 3.0, 18.0
 # Share of its own log-odds among the labelled items that a class starts from; the rest is their mean over classes.
 START = 0.5
 
-# The highest F1 (0-1) where it cannot be measured.
-UNKNOWN_F1 = 0.5
-
 # Folds of the cross-validation, at most.
 MOST_FOLDS = 5
 
@@ -41,10 +38,6 @@ def fit_several(
     groups: Sequence[Hashable],
 ) -> SeveralHead:
     """Fit the head of a method; probabilities and the threshold come from items that are left out, group by group.
-
-    The threshold, one for all classes, is half of the highest F1 that any threshold has on these items. That is optimal
-    for exact probabilities (Lipton, Elkan and Narayanaswamy, ECML 2014); the threshold of the highest F1 itself, for
-    all classes or for each, is worse on unseen items.
 
     Args:
         names: the head's class names, the labels.
@@ -206,11 +199,10 @@ def _several(
     head: Head, log_odds: Float[np.ndarray, "items classes"], targets: Bool[np.ndarray, "items classes"], bias: float
 ) -> SeveralHead:
     """Return the head with the bias and the threshold for the items with these log-odds."""
-    right = targets.ravel()[np.argsort(-log_odds, axis=None, kind="stable")]
-    best = 2 * (np.cumsum(right) / (np.arange(1, len(right) + 1) + right.sum())).max() if right.any() else UNKNOWN_F1
-    threshold = float(np.log(best / 2) - np.log(1 - best / 2))
     full = torch.ones(len(head.names), device=head.weight.device)
-    return SeveralHead(head, bias=bias * full, thresholds=threshold * full)
+    several = SeveralHead(head, bias=bias * full, thresholds=full)
+    several.set_threshold(torch.from_numpy(log_odds), torch.from_numpy(targets))
+    return several
 
 
 # --- folds

@@ -240,7 +240,7 @@ def test_card_has_run_content_and_prompts(world):
     assert f"{own.top1:.1f} % of {own.items} (95 % interval {own.low:.1f}-{own.high:.1f})" in numbers
     assert "- `blue`: `blue`" in card
     assert "probabilities by 2.5e-01" in card
-    assert "Accuracy: 50.0 % of 4 (95 % interval 15.0-85.0); of the run itself: 25.0 % of 4" in card
+    assert "Accuracy: 50.0 % of 4 (95 % interval 6.8-93.2); of the run itself: 25.0 % of 4" in card
 
 
 @pytest.mark.parametrize("name", ["`code` | pipe", "``", "<b>a</b>", "a  bird"])

@@ -11,7 +11,7 @@ from texthead.apps.export.parity import Parity
 from texthead.data import Labels, Protocol
 from texthead.encoders import figures_of
 from texthead.errors import printable
-from texthead.evaluation import Calibration, wilson_interval
+from texthead.evaluation import Calibration, binomial_interval
 from texthead.media import MediaPath
 from texthead.runs import Run, classes_json, data_name, read_records, read_scores, saved_split
 
@@ -99,8 +99,8 @@ def _last_validation(run: Run) -> dict[str, Any] | None:
 
 
 def rate(right: int | float, count: int) -> str:
-    """Format a share in percent with its 95 % interval (Wilson)."""
-    low, high = wilson_interval(round(right), count)
+    """Format a share in percent with its 95 % interval."""
+    low, high = binomial_interval(round(right), count)
     return f"{100 * round(right) / count:.1f} % of {count} (95 % interval {low:.1f}-{high:.1f})"
 
 
