@@ -94,7 +94,7 @@ def _described(source: str, name: str, net: Any) -> VisualSpec:
     data = resolve_model_data_config(net)
     _, height, width = data["input_size"]
     if height != width:
-        raise EncoderError(f"{source!r} takes {height}x{width} pixels, only squares are supported: choose another")
+        raise EncoderError(f"'{source}' takes {height}x{width} pixels, only squares are supported: choose another")
     return VisualSpec(
         source=source,
         architecture=f"timm:{name}",

@@ -121,7 +121,7 @@ def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
         EncoderError: a name or shape differs, or there are integers where the network has floats.
     """
     if problem := misfit(net, tensors):
-        raise EncoderError(f"{source!r}: {problem}; use weights of this architecture")
+        raise EncoderError(f"'{source}': {problem}; use weights of this architecture")
     # Copy unaligned tensors of a mapped file, since kernels can round differently on them.
     aligned = {key: value.clone() if value.data_ptr() % 64 else value for key, value in tensors.items()}
     net.load_state_dict(aligned, assign=True)
@@ -145,7 +145,7 @@ def check_folder(folder: Path) -> None:
     Libraries would block on a pipe, and allocate as many layers or labels as a config says.
     """
     paths = sorted(folder.iterdir())
-    names = {repr(path.name) for path in paths}
+    names = {path.name for path in paths}
     for path in paths:
         if path.is_dir() or not path.exists():
             continue
@@ -160,8 +160,8 @@ def check_folder(folder: Path) -> None:
                 values = read_json(path, most=MOST_BYTES_OF_LISTS)
         _check_counts(path, values)
         shards = values.get("weight_map")
-        if isinstance(shards, dict) and (lost := {*map(repr, shards.values())} - names):
-            raise EncoderError(f"{path}: lists {min(lost)}, which must be a file beside it; save the model again")
+        if isinstance(shards, dict) and (lost := {*map(str, shards.values())} - names):
+            raise EncoderError(f"{path}: lists '{min(lost)}', which must be a file beside it; save the model again")
 
 
 def _check_counts(path: Path, values: object) -> None:

@@ -13,7 +13,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import torch
 
-from texthead.errors import RunError, TextheadError
+from texthead.errors import RunError, TextheadError, reason
 from texthead.parallel.startup import begin_tracker
 
 Job = TypeVar("Job")
@@ -207,5 +207,5 @@ def _serve(pipe: Connection, make: Callable[[], Callable]) -> None:
             except TextheadError as error:
                 answer = error
             except Exception as error:  # Libraries may raise anything on a damaged file.
-                answer = FailedTask(f"stopped its reader ({type(error).__name__}: {error})")
+                answer = FailedTask(f"stopped its reader ({type(error).__name__}: {reason(error)})")
             pipe.send(answer)
