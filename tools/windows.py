@@ -26,6 +26,15 @@ ROOMS = (
     *("report", "cli", "commands", "apps", "encoders", "faults", "parallel"),
 )
 
+# Wine resolves a path in dozens of calls to its server, and `inspect` does so for all modules when torch starts.
+START = """import inspect
+import ntpath
+import os
+from types import SimpleNamespace
+
+inspect.os = SimpleNamespace(**vars(os) | {"path": SimpleNamespace(**vars(ntpath) | {"realpath": ntpath.abspath})})
+"""
+
 
 def requirements() -> str:
     """Return a pyproject.toml that depends on all that the tests need."""
@@ -62,6 +71,7 @@ def copy(to: Path) -> Path:
         (to / "shared").symlink_to(ROOT.parent / "shared")
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*install, "--target", to / "packages", ROOT, ROOT / "paper"], check=True)
+    (to / "packages" / "sitecustomize.py").write_text(START, encoding="utf-8")
     return to / "packages"
 
 
@@ -72,22 +82,13 @@ def main(python: Path, tests: list[str]) -> int:
     packages = copy(fresh)
     # Wine refuses AMX, which torch takes if the processor has it.
     settings = {"OMP_NUM_THREADS": "1", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}
+    # Otherwise pytest looks up each file of the packages that bring plugins, which takes minutes on Wine.
+    settings["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     settings["PYTHONPATH"] = "Z:" + str(packages).replace("/", "\\")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | settings
     files = [f"tests/{room}" for room in ROOMS] + sorted(f"tests/{path.name}" for path in ROOT.glob("tests/test_*.py"))
-    command = [
-        python,
-        "-m",
-        "pytest",
-        "-n",
-        "2",
-        "--dist",
-        "loadfile",
-        "-p",
-        "no:cacheprovider",
-        "-rfEs",
-        *(tests or files),
-    ]
+    plugins = ["-p", "xdist", "-p", "_hypothesis_pytestplugin", "-p", "no:cacheprovider"]
+    command = [python, "-m", "pytest", *plugins, "-n", "2", "--dist", "loadfile", "-rfEs", *(tests or files)]
     return subprocess.run(command, cwd=fresh / "checkout", env=environment, check=False).returncode
 
 
