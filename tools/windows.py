@@ -58,6 +58,8 @@ def set_up(python: Path) -> None:
     OWN.parent.mkdir(parents=True)
     (OWN.parent / "pyproject.toml").write_text(requirements(), encoding="utf-8")
     subprocess.run(["bash", SETUP, OWN.parent, OWN.parent / "pyproject.toml"], check=True)
+    # dill pickles modules outside a folder of this name with all that they hold, which fails for pyarrow.
+    (OWN.parent / "site-packages").symlink_to("site")
 
 
 def copy(to: Path) -> Path:
@@ -84,7 +86,9 @@ def main(python: Path, tests: list[str]) -> int:
     settings = {"OMP_NUM_THREADS": "1", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}
     # Otherwise pytest looks up each file of the packages that bring plugins, which takes minutes on Wine.
     settings["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    settings["PYTHONPATH"] = "Z:" + str(packages).replace("/", "\\")
+    settings["PYTHONPATH"] = ";".join(
+        "Z:" + str(folder).replace("/", "\\") for folder in (packages, python.parent / "site-packages")
+    )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | settings
     files = [f"tests/{room}" for room in ROOMS] + sorted(f"tests/{path.name}" for path in ROOT.glob("tests/test_*.py"))
     plugins = ["-p", "xdist", "-p", "_hypothesis_pytestplugin", "-p", "no:cacheprovider"]
