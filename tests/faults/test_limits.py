@@ -7,6 +7,7 @@ import json
 import struct
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,13 +56,17 @@ def test_what_claims_too_much_is_refused_before_it_takes_memory(tmp_path: Path) 
     assert grown < 150 * 2**20
 
 
-@pytest.mark.parametrize("name", [name for name in CRAFTED if name.startswith("lists 80 million")])
-def test_a_header_of_many_millions_of_samples(tmp_path: Path, name: str) -> None:
+def test_a_header_of_many_millions_of_samples(tmp_path: Path) -> None:
     """It used to take FFmpeg 5.8 GB."""
-    CRAFTED[name](tmp_path / name)
-    message, grown = taken(lambda: MediaPath(tmp_path / name).open().check(), 2**33)
-    assert message == "no error" or message.startswith(f"MediaError: {tmp_path / name}: ")
-    assert grown < 2**31
+
+    def read(path: Path) -> None:
+        MediaPath(path).open().check()
+
+    for name in (name for name in CRAFTED if name.startswith("lists 80 million")):
+        CRAFTED[name](tmp_path / name)
+        message, grown = taken(partial(read, tmp_path / name), 2**33)
+        assert message == "no error" or message.startswith(f"MediaError: {tmp_path / name}: ")
+        assert grown < 2**31, name
 
 
 def test_the_variable_sets_the_limit_here_and_in_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,11 +181,10 @@ def test_weights_are_as_large_as_their_file(tmp_path: Path) -> None:
             read_tensors(path)
 
 
-@pytest.mark.parametrize("key", ["dim", "width", "layers", "max_frames"])
-def test_a_run_whose_network_is_larger_than_its_weights(tmp_path: Path, key: str) -> None:
-    run = write_small_run(tmp_path / "run")
-    temporal = {"kind": "transformer", "dim": 256, "layers": 2, key: 10**9 if key == "layers" else 2**30}
-    changed(run, "recipe.json", lambda about: about.update(temporal=temporal))
-    message, grown = taken(lambda: load_run(run))
-    assert message.startswith(("RunError", "EncoderError")), message
-    assert grown < 150 * 2**20
+def test_a_run_whose_network_is_larger_than_its_weights(tmp_path: Path) -> None:
+    run, temporal = write_small_run(tmp_path / "run"), {"kind": "transformer", "dim": 256, "layers": 2}
+    for key, value in {"dim": 2**30, "width": 2**30, "layers": 10**9, "max_frames": 2**30}.items():
+        changed(run, "recipe.json", partial(dict.update, temporal={**temporal, key: value}))
+        message, grown = taken(lambda: load_run(run))
+        assert message.startswith(("RunError", "EncoderError")), (key, message)
+        assert grown < 150 * 2**20, key
