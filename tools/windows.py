@@ -26,13 +26,14 @@ ROOMS = (
     *("report", "cli", "commands", "apps", "encoders", "faults", "parallel"),
 )
 
-# Wine resolves a path in dozens of calls to its server, and `inspect` does so for all modules when torch starts.
+# Wine looks a path up in dozens of calls to its server, and `inspect` does so for all modules when torch starts.
 START = """import inspect
 import ntpath
 import os
 from types import SimpleNamespace
 
-inspect.os = SimpleNamespace(**vars(os) | {"path": SimpleNamespace(**vars(ntpath) | {"realpath": ntpath.abspath})})
+quick = {"realpath": ntpath.abspath, "exists": lambda path: os.access(path, os.F_OK)}
+inspect.os = SimpleNamespace(**vars(os) | {"path": SimpleNamespace(**vars(ntpath) | quick)})
 """
 
 
