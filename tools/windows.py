@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[1]
 OWN = ROOT / "build" / "windows" / "winpython"
 SETUP = ROOT.parent / "shared" / "windows" / "setup.sh"
 
-# What the tests import. `languages` has no wheel, `ray` is large, and pi_heif of `heic` ends the process on Wine.
-EXTRAS = ("datasets", "demo", "lora", "onnx", "paper", "plots", "ui")
+# What the tests import. `languages` has no wheel, and pi_heif of `heic` ends the process on Wine.
+EXTRAS = ("datasets", "demo", "lora", "onnx", "paper", "plots", "ray", "ui")
 TOOLS = ("beartype", "hypothesis", "packaging", "pytest-xdist")
 
 # `paper`, `benchmarks` and `browser` measure and run what Linux has.
