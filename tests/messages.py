@@ -10,22 +10,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from platforms import WINDOWS
-
 
 @contextmanager
 def refuses(kind: type[Exception], *parts: object) -> Iterator[pytest.ExceptionInfo[Exception]]:
     """Expect an error of this kind whose message contains the parts, such as the offending value and the parameter."""
     with pytest.raises(kind) as caught:
         yield caught
-    message = plain(str(caught.value))
+    message = str(caught.value)
     missing = [str(part) for part in parts if str(part) not in message]
     assert not missing, f"{missing} not in: {message}"
-
-
-def plain(message: str) -> str:
-    """Return a message whose quoted paths have single backslashes, on Windows."""
-    return message.replace("\\\\", "\\") if WINDOWS else message
 
 
 def prints(text: str, *parts: object) -> str:

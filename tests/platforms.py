@@ -1,7 +1,7 @@
 """What Windows lacks, and what Wine lacks: tests that need it are skipped there, each with the reason.
 
 `@pytest.mark.posix("...")` marks a test that holds on POSIX systems alone; `mkfifo` and `symlink` skip the test that calls
-them. `WINE` lists the tests that hold on Windows, but not on Wine.
+them. `@pytest.mark.windows_lacks("...")` marks a test of a package that Windows does not have, or that fails there. `WINE` lists the tests that hold on Windows, but not on Wine.
 """
 
 import ctypes
@@ -30,6 +30,8 @@ def skips(items: list[pytest.Item]) -> None:
         name = item.nodeid.partition("[")[0].replace("\\", "/")
         if WINDOWS and (marker := item.get_closest_marker("posix")):
             item.add_marker(pytest.mark.skip(reason=f"POSIX: {marker.args[0]}"))
+        elif WINDOWS and (marker := item.get_closest_marker("windows_lacks")):
+            item.add_marker(pytest.mark.skip(reason=f"Windows lacks {marker.args[0]}"))
         elif wine and (call := WINE.get(name) or WINE.get(item.nodeid)):
             item.add_marker(pytest.mark.skip(reason=f"Wine: {call}"))
 
@@ -38,6 +40,12 @@ def needs_posix(what: str) -> None:
     """Skip the test on Windows."""
     if WINDOWS:
         pytest.skip(f"POSIX: {what}")
+
+
+def lacks_on_windows(what: str) -> None:
+    """Skip the test on Windows, where a package is missing or fails."""
+    if WINDOWS:
+        pytest.skip(f"Windows lacks {what}")
 
 
 def module(what: str) -> None:

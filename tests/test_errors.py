@@ -12,7 +12,7 @@ import torch
 
 import texthead as th
 from messages import refuses
-from texthead.errors import DataError, PositiveInt, checked, converted, listed
+from texthead.errors import DataError, PositiveInt, checked, converted, in_quotes, line_of, listed, reason
 from texthead.text import class_prompts
 
 CALLS = {
@@ -93,6 +93,17 @@ def test_entries_of_a_folder_are_paths(tmp_path: Path) -> None:
         entry = next(entries)
     with refuses(DataError, "`data` must be text or a path, got <DirEntry b'a.png'>"):
         converted("data", entry, str | Path)
+
+
+def test_paths_of_windows_are_as_they_are_typed() -> None:
+    path = r"C:\photos\new.jpg"
+    assert in_quotes(path) == rf"'{path}'"
+    assert in_quotes(Path("new.jpg")) == "'new.jpg'"
+    assert in_quotes(3) == "3"
+    refused = PermissionError(13, "Permission denied", path)
+    assert reason(refused) == "Permission denied"
+    assert line_of(refused, kind=True) == rf"PermissionError: {path}: Permission denied"
+    assert reason(ValueError("no time")) == line_of(ValueError("no time")) == "no time"
 
 
 def test_public_functions_can_be_pickled() -> None:

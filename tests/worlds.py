@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from made import write_image, write_video
-from messages import plain
 from texthead.cli import main as cli
 from texthead.files import write_csv
 
@@ -93,7 +92,7 @@ def refused(wrong: Callable[..., str]) -> Callable[..., str]:
     """Return a function that runs a command that must fail and returns its error line, which must contain `parts`."""
 
     def run(parts: object, *arguments: object) -> str:
-        line = plain(wrong(*arguments))
+        line = wrong(*arguments)
         missing = [part for part in (parts if isinstance(parts, tuple) else (parts,)) if str(part) not in line]
         assert not missing, f"{missing} not in: {line}"
         return line

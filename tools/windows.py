@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[1]
 OWN = ROOT / "build" / "windows" / "winpython"
 SETUP = ROOT.parent / "shared" / "windows" / "setup.sh"
 
-# What the tests import. `languages` has no wheel, `ray` is large, and pi_heif of `heic` ends the process on Wine.
-EXTRAS = ("datasets", "demo", "lora", "onnx", "paper", "plots", "ui")
+# What the tests import. `languages` has no wheel, and pi_heif of `heic` ends the process on Wine.
+EXTRAS = ("datasets", "demo", "lora", "onnx", "paper", "plots", "ray", "ui")
 TOOLS = ("beartype", "hypothesis", "packaging", "pytest-xdist")
 
 # `paper`, `benchmarks` and `browser` measure and run what Linux has.
@@ -25,6 +25,16 @@ ROOMS = (
     *("text", "data", "media", "models", "evaluation", "runs", "training", "transfer", "prediction", "features"),
     *("report", "cli", "commands", "apps", "encoders", "faults", "parallel"),
 )
+
+# Wine looks a path up in dozens of calls to its server, and `inspect` does so for all modules when torch starts.
+START = """import inspect
+import ntpath
+import os
+from types import SimpleNamespace
+
+quick = {"realpath": ntpath.abspath, "exists": lambda path: os.access(path, os.F_OK)}
+inspect.os = SimpleNamespace(**vars(os) | {"path": SimpleNamespace(**vars(ntpath) | quick)})
+"""
 
 
 def requirements() -> str:
@@ -49,6 +59,8 @@ def set_up(python: Path) -> None:
     OWN.parent.mkdir(parents=True)
     (OWN.parent / "pyproject.toml").write_text(requirements(), encoding="utf-8")
     subprocess.run(["bash", SETUP, OWN.parent, OWN.parent / "pyproject.toml"], check=True)
+    # dill pickles modules outside a folder of this name with all that they hold, which fails for pyarrow.
+    (OWN.parent / "site-packages").symlink_to("site")
 
 
 def copy(to: Path) -> Path:
@@ -62,6 +74,7 @@ def copy(to: Path) -> Path:
         (to / "shared").symlink_to(ROOT.parent / "shared")
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*install, "--target", to / "packages", ROOT, ROOT / "paper"], check=True)
+    (to / "packages" / "sitecustomize.py").write_text(START, encoding="utf-8")
     return to / "packages"
 
 
@@ -72,22 +85,15 @@ def main(python: Path, tests: list[str]) -> int:
     packages = copy(fresh)
     # Wine refuses AMX, which torch takes if the processor has it.
     settings = {"OMP_NUM_THREADS": "1", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}
-    settings["PYTHONPATH"] = "Z:" + str(packages).replace("/", "\\")
+    # Otherwise pytest looks up each file of the packages that bring plugins, which takes minutes on Wine.
+    settings["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    settings["PYTHONPATH"] = ";".join(
+        "Z:" + str(folder).replace("/", "\\") for folder in (packages, python.parent / "site-packages")
+    )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | settings
     files = [f"tests/{room}" for room in ROOMS] + sorted(f"tests/{path.name}" for path in ROOT.glob("tests/test_*.py"))
-    command = [
-        python,
-        "-m",
-        "pytest",
-        "-n",
-        "2",
-        "--dist",
-        "loadfile",
-        "-p",
-        "no:cacheprovider",
-        "-rfEs",
-        *(tests or files),
-    ]
+    plugins = ["-p", "xdist", "-p", "_hypothesis_pytestplugin", "-p", "no:cacheprovider"]
+    command = [python, "-m", "pytest", *plugins, "-n", "2", "--dist", "loadfile", "-rfEs", *(tests or files)]
     return subprocess.run(command, cwd=fresh / "checkout", env=environment, check=False).returncode
 
 

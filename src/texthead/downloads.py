@@ -33,7 +33,7 @@ def faults(source: str, remedy: str) -> Iterator[None]:
     except EncoderError:
         raise
     except Exception as error:  # They may raise anything.
-        raise EncoderError(f"{source!r}: cannot be loaded ({line_of(error, kind=True)}); {remedy}") from None
+        raise EncoderError(f"'{source}': cannot be loaded ({line_of(error, kind=True)}); {remedy}") from None
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def downloads(source: str, location: Callable[[], str], *, allowed: bool) -> Ite
             raise
         if allowed:
             raise EncoderError(
-                f"encoder {source!r} is not on this machine, and {problem}: connect to "
+                f"encoder '{source}' is not on this machine, and {problem}: connect to "
                 "the network once, or name a folder or file with its weights"
             ) from None
         raise EncoderError(

@@ -73,6 +73,16 @@ def either(values: Sequence[str]) -> str:
     return " or ".join(filter(None, (", ".join(values[:-1]), values[-1])))
 
 
+def in_quotes(value: object) -> str:
+    """Return a value for a message. Unlike `repr`, it leaves the backslashes of a path of Windows single."""
+    return f"'{value}'" if isinstance(value, str | Path) else repr(value)
+
+
+def reason(error: BaseException) -> str:
+    """Return why an error was raised; one of the system's without its file, whose backslashes `str` doubles."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def line_of(error: BaseException, most: int = 300, *, kind: bool = False) -> str:
     """Return the message of an error on one line, or the name of its class if it has none.
 
@@ -80,7 +90,8 @@ def line_of(error: BaseException, most: int = 300, *, kind: bool = False) -> str
         most: characters of the message that are kept.
         kind: put the class before the message: `KeyError: 'width'`.
     """
-    name, text = type(error).__name__, " ".join(str(error).split())[:most]
+    file = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+    name, text = type(error).__name__, " ".join(f"{file}{reason(error)}".split())[:most]
     if not text:
         return name
     return f"{name}: {text}" if kind else text
@@ -181,7 +192,7 @@ def check_fields(values: object, rules: Iterable[Rule] = (), error: type[Texthea
     for keys, holds, rule in rules:
         for key in keys:
             if not holds(value := getattr(values, key)):
-                raise error(f"`{key}` must be {rule}, got {value!r}")
+                raise error(f"`{key}` must be {rule}, got {in_quotes(value)}")
 
 
 class CheckedFields:
@@ -243,10 +254,10 @@ def converted(name: str, value: Any, hint: Any, error: type[TextheadError] = Dat
     except TypeError:
         with suppress(TypeError):
             if isinstance(value, str) and _converted([value], hint):
-                raise error(f"`{name}` must be a list, got the text {value!r}: write [{value!r}]") from None
+                raise error(f"`{name}` must be a list, got the text '{value}': write ['{value}']") from None
         shape = getattr(value, "shape", ())
         array = f"{getattr(value, 'dtype', 'a table')} of shape {tuple(shape)}" if shape else ""
-        raise error(f"`{name}` must be {in_words(hint)}, got {array or repr(value):.80}{remedy}") from None
+        raise error(f"`{name}` must be {in_words(hint)}, got {array or in_quotes(value):.80}{remedy}") from None
 
 
 def _converted(value: Any, hint: Any) -> Any:

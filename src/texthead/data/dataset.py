@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from texthead.data import splits
 from texthead.data.labels import Labels
-from texthead.errors import DataError, listed
+from texthead.errors import DataError, in_quotes, listed
 from texthead.media.paths import MediaPath
 from texthead.notebook import html_table
 from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
@@ -47,7 +47,7 @@ class Item:
     def __post_init__(self) -> None:
         if not (isinstance(self.path, Path) and isinstance(self.label, str) and self.split in _SPLITS):
             rule = "`path` must be a Path, `label` text, `split` train, val, test or None"
-            raise DataError(f"{rule}, got {self.path!r}, {self.label!r}, {self.split!r}: correct the item")
+            raise DataError(f"{rule}, got {in_quotes(self.path)}, {self.label!r}, {self.split!r}: correct the item")
 
     @property
     def media(self) -> MediaPath:

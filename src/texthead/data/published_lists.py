@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from texthead.data.dataset import Dataset
 from texthead.data.sources import unknown_source
-from texthead.errors import DataError
+from texthead.errors import DataError, reason
 from texthead.files import MOST_BYTES_OF_LISTS, check_lines, read_text
 from texthead.media.frame_folder import EVERY, frame_file, is_template
 from texthead.text.label_files import ClassIds
@@ -77,7 +77,7 @@ def _entries(source: Path) -> list[ListedFile]:
         check_lines(source)
         text = read_text(source, most=MOST_BYTES_OF_LISTS)
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{source}: not a readable list ({error}); save it as UTF-8, one item a line") from None
+        raise DataError(f"{source}: not a readable list ({reason(error)}); save it as UTF-8, one item a line") from None
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise DataError(f"{source}: the list is empty; expected lines `path n_frames label` or `file label`")
@@ -88,7 +88,7 @@ def _entries(source: Path) -> list[ListedFile]:
         match = pattern.fullmatch(line)
         if match is None:
             as_first = " like the first line" if number > lines[0][0] else " or `path n_frames label`"
-            raise DataError(f"{source}:{number}: {line!r} is not `{form}`{as_first}; the label must be a whole number")
+            raise DataError(f"{source}:{number}: '{line}' is not `{form}`{as_first}; the label must be a whole number")
         path, *counts, label = match.groups()
         entries.append(ListedFile(number, path, int(counts[0]) if counts else None, int(label)))
     return entries
@@ -117,10 +117,10 @@ def path_end(frame_template: str | None, suffix: str | None) -> str:
         # In a folder, since `Path("{:05d}.jpg")` has the drive `{:` on Windows.
         if frame_template == EVERY or not is_template(Path(f"folder/{frame_template}")):
             example = "img_{:05d}.jpg"
-            raise DataError(f"`frames` must have one placeholder, as in {example}, got {frame_template!r}")
+            raise DataError(f"`frames` must have one placeholder, as in {example}, got '{frame_template}'")
         return f"/{frame_template}"
     if suffix is not None and not re.fullmatch(r"\.\w+", suffix):
-        raise DataError(f"`suffix` must be a dot and letters, such as .avi, got {suffix!r}")
+        raise DataError(f"`suffix` must be a dot and letters, such as .avi, got '{suffix}'")
     return suffix or ""
 
 

@@ -21,7 +21,7 @@ from texthead.data.dataset import SPLIT_NAMES, Dataset, Item, Split
 from texthead.data.hub import read_hub
 from texthead.data.published_lists import path_end, read_list
 from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
-from texthead.errors import DataError, RunError, listed
+from texthead.errors import DataError, RunError, listed, reason
 from texthead.extensions import Extension, find
 from texthead.files import check_lines, lines, open_plain
 from texthead.media.find import find_media, is_hidden, is_of_system, media_below, skipped_note
@@ -87,7 +87,7 @@ def read_dataset(
     for option, value in options.items():
         if option not in (*used, "labels"):
             kind = "class folders" if option == "tree" else "lists (.csv, .tsv, .txt)"
-            raise DataError(f"`{option}` {str(value)!r} is for {kind}, but {source} is none; leave it out")
+            raise DataError(f"`{option}` '{value}' is for {kind}, but {source} is none; leave it out")
     with entry.faults():
         dataset = read(str(source), **{name: options[name] for name in used})
     if not isinstance(dataset, Dataset):
@@ -258,7 +258,9 @@ def manifest_rows(
                 _check_utf8(row, path)
                 yield reader.line_num, row
     except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a readable manifest ({error}); save it as UTF-8 with a header line") from None
+        raise DataError(
+            f"{path}: not a readable manifest ({reason(error)}); save it as UTF-8 with a header line"
+        ) from None
 
 
 def _check_utf8(row: dict[str, str], manifest: Path) -> None:

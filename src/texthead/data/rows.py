@@ -35,7 +35,7 @@ def row_path(row: dict[str, str], manifest: Path, line: int, root: Path | None =
         return path.clip().path
     where = f"{manifest}:{line}"
     if path.is_part and (start or end):
-        raise DataError(f"{where}: times are in the path {row['path']!r} and in start and end; leave one out")
+        raise DataError(f"{where}: times are in the path '{row['path']}' and in start and end; leave one out")
     try:
         part = path.part(path.span) if path.is_part else path.clip().part(Span.read(start, end))
         part.check_part()

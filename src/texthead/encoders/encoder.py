@@ -306,7 +306,7 @@ class Encoder:
             EncoderError: there is none.
         """
         if self.load_text is None:
-            raise EncoderError(f"{self.source!r} has no text encoder: add one (`text`), or take a head {WITHOUT_TEXT}")
+            raise EncoderError(f"'{self.source}' has no text encoder: add one (`text`), or take a head {WITHOUT_TEXT}")
         text = self._text or self.load_text()
         if self.keep_text:
             self._text = text
@@ -359,7 +359,7 @@ class Encoder:
         """Return the rows; raise EncoderError unless they have `dim` dimensions."""
         if rows.shape[-1] != self.dim:
             lengths = f"text embeddings have {rows.shape[-1]} dimensions, visual features {self.dim}"
-            raise EncoderError(f"{self.source!r}: {lengths}: they must be equal")
+            raise EncoderError(f"'{self.source}': {lengths}: they must be equal")
         return rows
 
 
@@ -378,7 +378,7 @@ def build_visual(spec: VisualSpec) -> Visual:
     if build is None:
         raise EncoderError(
             f"unknown architecture {spec.architecture!r}: not 'timm:NAME' or 'openclip', and no installed package "
-            f"has a build(spec) for it: install the package of {spec.source!r}"
+            f"has a build(spec) for it: install the package of '{spec.source}'"
         )
     return Visual(build(spec), spec)
 

@@ -247,7 +247,7 @@ def _resolve(source: str) -> tuple[Extension, ModuleType, str]:
     module = extension.load(ENCODER_FUNCTIONS) if extension else None
     if extension is None or module is None or not (rest or source in getattr(module, "FORMS", (prefix,))):
         folder = f"hf:{source}" if (Path(source) / "config.json").is_file() else ""
-        raise EncoderError(f"unknown encoder {source!r}: use {folder or forms()}")
+        raise EncoderError(f"unknown encoder '{source}': use {folder or forms()}")
     return extension, module, rest
 
 
@@ -255,14 +255,14 @@ def _check_package(encoder: object, source: str) -> None:
     """Raise EncoderError if a package's encoder could not be trained, or its runs could not be loaded."""
     if not isinstance(encoder, Encoder):
         raise EncoderError(
-            f"{source!r}: load returned a {type(encoder).__name__}; it must return Encoder(Visual(net, spec), ...)"
+            f"'{source}': load returned a {type(encoder).__name__}; it must return Encoder(Visual(net, spec), ...)"
         )
     spec = encoder.visual.spec
     if encoder.source != source:  # A run reloads its encoder by the source in the spec.
-        raise EncoderError(f"{source!r}: load returned source {encoder.source!r}; it must be {source!r}")
+        raise EncoderError(f"'{source}': load returned source '{encoder.source}'; it must be '{source}'")
     if builder_of(spec.architecture) is None:
         raise EncoderError(
-            f"{source!r}: architecture {spec.architecture!r} cannot be built when a run is loaded: add a function "
+            f"'{source}': architecture {spec.architecture!r} cannot be built when a run is loaded: add a function "
             "build(spec) to the module and start architecture with its prefix, or use 'timm:NAME' or 'openclip'"
         )
     clip = (spec.frames,) if spec.unit == "clip" else ()
@@ -273,13 +273,13 @@ def _check_package(encoder: object, source: str) -> None:
             raise ValueError("its features are not finite")
     except Exception as error:  # The network is the package's own and may raise anything.
         raise EncoderError(
-            f"{source!r}: its network fails on a black image of {spec.size}x{spec.size} pixels "
+            f"'{source}': its network fails on a black image of {spec.size}x{spec.size} pixels "
             f"({line_of(error, kind=True)}): repair the package that brings it, or uninstall it"
         ) from error
     expected = (1, *([spec.tokens] if clip else []), spec.dim)
     if features.shape != expected:
         raise EncoderError(
-            f"{source!r}: its network returns {tuple(features.shape)} for one input, but by its spec (dim={spec.dim}, "
+            f"'{source}': its network returns {tuple(features.shape)} for one input, but by its spec (dim={spec.dim}, "
             f"grid={spec.grid}) it must be {expected}; correct one of them"
         )
 

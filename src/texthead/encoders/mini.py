@@ -17,7 +17,7 @@ from texthead.encoders.encoder import Encoder, Text, build_visual
 from texthead.encoders.lazy import known_digest, note_digest
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.text_only import sentences
-from texthead.errors import EncoderError, RunError
+from texthead.errors import EncoderError, RunError, reason
 from texthead.extras import extra_of, install_command
 from texthead.files import cache_dir, replacing
 from texthead.parallel.progress import step_bar
@@ -223,7 +223,7 @@ def _load_bridge(words: Text, weights: Path, rows: Float[Tensor, "classes dim"])
             save_file(dict(bridge.named_buffers()), temp)
     except (OSError, TypeError, SafetensorError, RunError) as error:
         raise EncoderError(
-            f"cannot cache the bridge of mini in {path} ({error}): "
+            f"cannot cache the bridge of mini in {path} ({reason(error)}): "
             "free disk space, remove the file, or set TEXTHEAD_CACHE to another folder"
         ) from None
     return bridge
@@ -261,7 +261,7 @@ def spec(rest: str) -> VisualSpec:
     """
     source = f"mini:{rest}" if rest else "mini"
     if source not in MINI_SPECS:
-        raise EncoderError(f"unknown encoder {source!r}: use {', '.join(FORMS)}")
+        raise EncoderError(f"unknown encoder '{source}': use {', '.join(FORMS)}")
     return MINI_SPECS[source]
 
 

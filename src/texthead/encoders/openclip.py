@@ -150,7 +150,7 @@ def _by_name(source: str, rest: str) -> Published:
     tags = open_clip.list_pretrained_tags_by_model(_plain(name))
     if not weights:
         options = f"'openclip:{name}/TAG' (tags: {', '.join(tags)}) or " if tags else ""
-        raise EncoderError(f"{source!r} names no weights: use {options}'openclip:{name}/FILE'")
+        raise EncoderError(f"'{source}' names no weights: use {options}'openclip:{name}/FILE'")
     if weights in tags:
         with faults(source, "go online once, or use a file: openclip:ARCH/FILE"):
             published = open_clip.get_pretrained_cfg(name, weights)
@@ -161,7 +161,7 @@ def _by_name(source: str, rest: str) -> Published:
         path = Path(weights)
         if not path.is_file():
             raise EncoderError(
-                f"{weights!r} is neither a tag of {name} nor a file: check the path (absolute: openclip:{name}//...)"
+                f"'{weights}' is neither a tag of {name} nor a file: check the path (absolute: openclip:{name}//...)"
             )
         config["quick_gelu"] = _is_quick(source, name, config, path)
     tokenizer = partial(open_clip.get_tokenizer, _plain(name))
@@ -186,7 +186,7 @@ def _is_quick(source: str, name: str, config: dict, path: Path) -> bool:
     if "input_resolution" in read_tensors(path):
         return True
     raise EncoderError(
-        f"{source!r}: the file does not say whether its network has GELU or QuickGELU: use openclip:{name}-quickgelu/"
+        f"'{source}': the file does not say whether its network has GELU or QuickGELU: use openclip:{name}-quickgelu/"
         f"FILE for OpenAI's weights and models fine-tuned from them, openclip:{name}-gelu/FILE for open_clip's own"
     )
 
@@ -271,7 +271,7 @@ def tower_spec(source: str, config: dict, preprocess: dict) -> VisualSpec:
     if isinstance(size, list | tuple):
         if size[0] != size[1]:
             raise EncoderError(
-                f"{source!r} takes {size[0]}x{size[1]} pixels, only squares are supported: choose another"
+                f"'{source}' takes {size[0]}x{size[1]} pixels, only squares are supported: choose another"
             )
         size = size[0]
     mode = preprocess.get("resize_mode", "shortest")
@@ -307,7 +307,7 @@ def _named(published: Published) -> dict[str, Tensor]:
     try:
         tensors = convert_state_dict(None, tensors)  # pyright: ignore[reportArgumentType]
     except AttributeError:
-        raise EncoderError(f"{published.source!r}: only open_clip's own tags can be read in this file format") from None
+        raise EncoderError(f"'{published.source}': only open_clip's own tags can be read in this file format") from None
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
 

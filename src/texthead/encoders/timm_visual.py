@@ -96,7 +96,7 @@ def _described(source: str, name: str, net: Any) -> VisualSpec:
     data = resolve_model_data_config(net)
     _, height, width = data["input_size"]
     if height != width:
-        raise EncoderError(f"{source!r} takes {height}x{width} pixels, only squares are supported: choose another")
+        raise EncoderError(f"'{source}' takes {height}x{width} pixels, only squares are supported: choose another")
     if data["crop_mode"] == "border":
         warnings.warn(f"{source}: its authors pad an image to a square; here its centre is cut out", stacklevel=2)
     return VisualSpec(

@@ -99,7 +99,7 @@ def fill(net: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
         EncoderError: a name or shape differs, or there are integers where the network has floats.
     """
     if problem := misfit(net, tensors):
-        raise EncoderError(f"{source!r}: {problem}; use weights of this architecture")
+        raise EncoderError(f"'{source}': {problem}; use weights of this architecture")
     # Copy unaligned tensors of a mapped file, since kernels can round differently on them.
     aligned = {key: value.clone() if value.data_ptr() % 64 else value for key, value in tensors.items()}
     net.load_state_dict(aligned, assign=True)
@@ -119,12 +119,12 @@ def misfit(net: nn.Module, tensors: Mapping[str, Tensor]) -> str:
 
 def check_index(folder: Path) -> None:
     """Raise EncoderError if an index of weights in a folder names a file that is not beside it."""
-    names = {repr(path.name) for path in folder.iterdir()}
+    names = {path.name for path in folder.iterdir()}
     for path in sorted(folder.glob("*.index.json")):
         with suppress(RunError):  # The library that reads it reports invalid JSON.
             shards = read_json(path, most=MOST_BYTES_OF_LISTS).get("weight_map")
-            if isinstance(shards, dict) and (lost := {*map(repr, shards.values())} - names):
-                raise EncoderError(f"{path}: lists {min(lost)}, which must be a file beside it; save the model again")
+            if isinstance(shards, dict) and (lost := {*map(str, shards.values())} - names):
+                raise EncoderError(f"{path}: lists '{min(lost)}', which must be a file beside it; save the model again")
 
 
 @contextmanager

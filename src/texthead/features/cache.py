@@ -14,7 +14,7 @@ from torch import Tensor
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import Visual
 from texthead.encoders.lazy import weights_key
-from texthead.errors import MediaError, TextheadError
+from texthead.errors import MediaError, TextheadError, reason
 from texthead.extensions import code_of_packages
 from texthead.features.stills import Still
 from texthead.files import cache_dir
@@ -87,8 +87,8 @@ class FeatureCache:
             yield
         except (sqlite3.Error, OSError) as error:
             raise TextheadError(
-                f"{self.path}: feature cache cannot be used ({error}); remove the file if it is damaged, free disk "
-                "space, or set `cache` or TEXTHEAD_CACHE to another folder"
+                f"{self.path}: feature cache cannot be used ({reason(error)}); remove the file if it is damaged, free "
+                "disk space, or set `cache` or TEXTHEAD_CACHE to another folder"
             ) from None
 
     def identify(self, media: MediaPath) -> tuple[str, str]:

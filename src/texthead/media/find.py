@@ -6,7 +6,7 @@ from pathlib import Path
 
 from texthead.errors import DataError, listed
 from texthead.files import path_list
-from texthead.media.addresses import local_copy
+from texthead.media.addresses import hint_on_path, local_copy
 from texthead.media.frame_folder import EVERY
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
@@ -121,7 +121,7 @@ def find_names(inputs: str | Path | Sequence[str | Path], reporter: Reporter = R
             names.append(str(path))
         else:
             media.check()
-            raise DataError(f"{path}: no such file or folder; check the path")
+            raise DataError(f"{path}: no such file or folder; {hint_on_path(path) or 'check the path'}")
     for line in skipped_note(others):
         reporter.note(line)
     return names

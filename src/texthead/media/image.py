@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from texthead.errors import Fault, MediaError, RunError
+from texthead.errors import Fault, MediaError, RunError, reason
 from texthead.extras import needs
 from texthead.media.frame_folder import EVERY, IMAGE_SUFFIXES, frame_files
 from texthead.media.limits import PICTURE_SECONDS, PIXELS_VARIABLE, Timed, check_file, check_size, max_pixels
@@ -263,4 +263,5 @@ def _pillow_faults(path: Path) -> Iterator[None]:
     except Exception as error:  # Pillow may raise anything on damaged files.
         # Only the message distinguishes a truncated file from one that never was an image.
         fault: Fault = "cut short" if "truncated" in str(error) else "unreadable"
-        raise MediaError(path, f"cannot be read as an image ({error}); download or save it again", fault) from error
+        why = "its format is unknown" if isinstance(error, PIL.UnidentifiedImageError) else reason(error)
+        raise MediaError(path, f"cannot be read as an image ({why}); download or save it again", fault) from error

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, reason
 from texthead.media.addresses import hint_on_path
 
 # The limit on pixels; processes that are started later inherit the environment.
@@ -46,8 +46,8 @@ def check_file(path: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         raise MediaError(path, f"no such file; {hint_on_path(path) or 'check the path'}", "missing") from None
     except (OSError, ValueError) as error:  # No permission, a name that is too long, a cycle of links.
-        why = getattr(error, "strerror", None) or error
-        raise MediaError(path, f"cannot be looked up ({why}); check its name and rights", "missing") from None
+        problem = f"cannot be looked up ({reason(error)})"  # On Windows also an address with a question mark.
+        raise MediaError(path, f"{problem}; {hint_on_path(path) or 'check its name and rights'}", "missing") from None
     if stat.S_ISDIR(status.st_mode):
         raise MediaError(path, "a folder, not a file; name a file in it")
     if not stat.S_ISREG(status.st_mode):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from texthead.data.protocol import Pixels
 from texthead.encoders.lazy import state_of
 from texthead.encoders.weights import misfit
-from texthead.errors import RunError, without_password
+from texthead.errors import RunError, reason, without_password
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
 from texthead.models.head_table import as_head, head_json
 from texthead.models.heads import Head
@@ -168,7 +168,7 @@ def opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); restore it from a copy or train again") from None
+        raise RunError(f"{path}: cannot be read ({reason(error)}); restore it from a copy or train again") from None
 
 
 def check_resumable(folder: Path) -> None:

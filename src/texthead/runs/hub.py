@@ -31,7 +31,7 @@ def local_run(run: str | Path) -> Path:
         return Path(run)
     address = str(run).removeprefix(PREFIX)
     if not _NAME.fullmatch(address):
-        raise RunError(f"{run}: a run on a hub must be hub:ORG/NAME or hub:ORG/NAME@REVISION, got {address!r}")
+        raise RunError(f"{run}: a run on a hub must be hub:ORG/NAME or hub:ORG/NAME@REVISION, got '{address}'")
     from huggingface_hub import snapshot_download
 
     name, _, revision = address.partition("@")

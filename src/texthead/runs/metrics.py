@@ -5,7 +5,7 @@ import os
 from itertools import islice
 from pathlib import Path
 
-from texthead.errors import RunError
+from texthead.errors import RunError, reason
 from texthead.files import MOST_BYTES_OF_LISTS, lines, open_plain, read_text, replacing
 from texthead.parallel.progress import Reporter
 
@@ -58,7 +58,9 @@ class MetricsLog:
                 kept = [*islice(lines(file), count)]
             self.records = [json.loads(line) for line in kept]
         except (OSError, ValueError) as error:
-            raise RunError(f"{self.path}: cannot be read ({error}); restore it or choose another folder") from None
+            raise RunError(
+                f"{self.path}: cannot be read ({reason(error)}); restore it or choose another folder"
+            ) from None
         if len(kept) < count:
             raise RunError(
                 f"{self.path}: has {len(kept)} lines, the checkpoint needs {count}: restore it or choose another run"

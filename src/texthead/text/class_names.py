@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from os.path import isfile
 from pathlib import Path
 
-from texthead.errors import DataError, converted, escaped
+from texthead.errors import DataError, converted, escaped, reason
 from texthead.files import read_text
 from texthead.text.label_files import read_labels
 
@@ -169,7 +169,7 @@ def text_lines(path: Path, what: str) -> list[str]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file of {what}; use a .txt with one per line") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as text ({error}); use a .txt with one per line") from None
+        raise DataError(f"{path}: cannot be read as text ({reason(error)}); use a .txt with one per line") from None
 
 
 def read_names(source: str) -> list[str]:
@@ -189,7 +189,7 @@ def read_names(source: str) -> list[str]:
         names = [line.strip() for line in text_lines(path, "class names") if line.strip()]
     elif _FILE_NAME.fullmatch(source):
         raise DataError(
-            f"{source!r} looks like a file name, but there is no such file: check the path, or list class names"
+            f"'{source}' looks like a file name, but there is no such file: check the path, or list class names"
         )
     else:
         names = [name.strip() for name in source.split(",")]

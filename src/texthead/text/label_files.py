@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from texthead.errors import DataError
+from texthead.errors import DataError, reason
 from texthead.files import read_text
 
 
@@ -49,7 +49,7 @@ def read_labels(path: Path) -> ClassIds:
         raise DataError(f"{path}: no such label file; use a CSV with the columns id,name") from None
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: not a readable label file ({error}); save it as UTF-8 with the header id,name"
+            f"{path}: not a readable label file ({reason(error)}); save it as UTF-8 with the header id,name"
         ) from None
     if not rows:
         raise DataError(f"{path}: has no classes; add one row per class")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.errors import DataError, check_as_many, listed
+from texthead.errors import DataError, check_as_many, listed, reason
 from texthead.files import read_value, without_twins
 from texthead.text.class_names import check_names, clean_name, clean_names, read_names, text_lines
 
@@ -180,7 +180,7 @@ def read_classes(source: str) -> dict[str, tuple[str, ...] | None]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file of classes; use a .json such as {form}") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}); use a .json such as {form}") from None
+        raise DataError(f"{path}: cannot be read as JSON ({reason(error)}); use a .json such as {form}") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected an object such as {form}, found {type(value).__name__}")
     try:

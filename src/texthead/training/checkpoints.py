@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from texthead.errors import RunError, listed
+from texthead.errors import RunError, in_quotes, listed
 from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing
 from texthead.parallel.distributed import gather_list, rank, ranks, same_as_first, together
 from texthead.runs.folder import check_resumable, load_weights, opened
@@ -61,7 +61,9 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     for key, value in {**about["recipe"], "objective": about.get("objective")}.items():
         was = before.get(key) if key == "objective" else started.get(key)
         if was != value:
-            raise RunError(f"{out}: was started with `{key}` {was!r}, not {value!r}: resume with that value")
+            raise RunError(
+                f"{out}: was started with `{key}` {in_quotes(was)}, not {in_quotes(value)}: resume with that value"
+            )
     same_items = all(trained.get(key) == split[key] for key in ("train", "train_labels"))
     # The command may differ, and the engine is only known once features are computed.
     ignored = ("command", "engine")

@@ -66,7 +66,7 @@ def fit_several(
 def check_text(encoder: Encoder) -> None:
     """Raise EncoderError if the encoder has no text encoder, which all methods but the probe need."""
     if not encoder.has_text:
-        raise EncoderError(f"{encoder.source!r} has no text encoder: use `method=probe`")
+        raise EncoderError(f"'{encoder.source}' has no text encoder: use `method=probe`")
 
 
 def as_several(head: Head, features: Float[Tensor, "items dim"], hot: Bool[Tensor, "items classes"]) -> SeveralHead:

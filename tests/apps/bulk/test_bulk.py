@@ -66,6 +66,10 @@ def rounded(top: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
     return [(name, round(probability, 5)) for name, probability in top]
 
 
+def time_out(*_: object, **__: object) -> None:
+    raise Exception("The current node timed out during startup.\nMore.")
+
+
 @pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_one_line(
     run: Run, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -74,6 +78,10 @@ def test_a_cluster_that_is_not_there_is_one_line(
     pytest.importorskip("ray", reason="Ray is not installed")
     monkeypatch.setenv("RAY_ADDRESS", "nowhere")
     with pytest.raises(RunError, match="nowhere.*RAY_ADDRESS"):
+        predict_many(run, manifest, tmp_path / "out")
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setattr("ray.init", time_out)
+    with pytest.raises(RunError, match="timed out during startup.*RAY_ADDRESS"):
         predict_many(run, manifest, tmp_path / "out")
 
 

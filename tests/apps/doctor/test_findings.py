@@ -215,4 +215,6 @@ def test_rows_of_a_cleaned_list(tmp_path: Path) -> None:
         ["in/a.mp4", "cat", "train", "g", "x", ""],
         [Path("/elsewhere/c.mp4").absolute().as_posix(), "dog", "test", "", "", "z"],
     ]
-    assert doctor.cleaned_rows([Item(Path("/x/a"), "cat")], [], tmp_path) == (["path", "label"], [["/x/a", "cat"]])
+    outside = Path("/x/a").absolute()
+    rows = [[outside.as_posix(), "cat"]]
+    assert doctor.cleaned_rows([Item(outside, "cat")], [], tmp_path) == (["path", "label"], rows)

@@ -4,6 +4,7 @@ import csv
 import multiprocessing
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -102,18 +103,20 @@ def test_a_list_of_something_else_is_refused(files: Dataset, tmp_path: Path) -> 
         LabelFile(tmp_path / "labels.txt", files)
 
 
-@pytest.mark.parametrize("name", ["labels.csv", "labels.bad.csv", ".labels.csv.lock"])
 @pytest.mark.parametrize("make", [mkfifo, lambda path: symlink(path, "target")])
 def test_a_pipe_a_folder_or_a_link_in_place_of_a_file(
-    files: Dataset, tmp_path: Path, name: str, make: Callable[[Path], None]
+    files: Dataset, tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
-    labels = LabelFile(tmp_path / "labels.csv", files)
-    (tmp_path / name).unlink(missing_ok=True)
-    make(tmp_path / name)
-    for change in (labels.read, lambda: labels.put(3, Mark("cat")), lambda: LabelFile(tmp_path / "labels.csv", files)):
-        with refuses(DataError if name.endswith(".csv") else RunError, f"{name}: is a link, a pipe"):
-            change()
-    assert not (tmp_path / "target").exists()
+    for name in ("labels.csv", "labels.bad.csv", ".labels.csv.lock"):
+        path = tmp_path / name / "labels.csv"
+        path.parent.mkdir()
+        labels, instead = LabelFile(path, files), path.with_name(name)
+        instead.unlink(missing_ok=True)
+        make(instead)
+        for change in (labels.read, partial(labels.put, 3, Mark("cat")), partial(LabelFile, path, files)):
+            with refuses(DataError if name.endswith(".csv") else RunError, f"{name}: is a link, a pipe"):
+                change()
+        assert not path.with_name("target").exists()
 
 
 def test_claims_in_a_pipe_are_nobodys(files: Dataset, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from texthead.apps.bulk.cluster import cluster
 from texthead.data import Protocol, ViewClips, manifest_rows, row_path
-from texthead.errors import DataError, MediaError, PositiveInt, RunError, line_of
+from texthead.errors import DataError, MediaError, PositiveInt, RunError, line_of, reason
 from texthead.features import encode_views, weights_key
 from texthead.files import lines, read_json, write_json
 from texthead.media import MediaPath, find_names
@@ -179,7 +179,7 @@ def _lines(manifest: Path) -> Iterator[str]:
         with manifest.open(encoding="utf-8-sig") as file:
             yield from (os.path.join(manifest.parent, line.strip()) for line in lines(file) if line.strip())  # noqa: PTH118
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{manifest}: not a readable manifest ({error}); save it as UTF-8") from None
+        raise DataError(f"{manifest}: not a readable manifest ({reason(error)}); save it as UTF-8") from None
 
 
 def _written(out: Path) -> dict[str, bool]:

@@ -35,8 +35,8 @@ def cluster() -> Iterator[Any]:
             proxies = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""} if address == "local" else {}
             with patch.dict(os.environ, proxies):
                 ray.init(address, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-        except Exception as error:  # A node that is slow to start raises a bare one.
-            cause = str(error).strip().splitlines()[0]
+        except Exception as error:  # A process of Ray that does not start is a bare Exception.
+            cause = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise RunError(f"Ray cannot start ({cause}); check RAY_ADDRESS, the address of the cluster") from None
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False

@@ -203,7 +203,7 @@ def _encoder(
         theirs = _architecture([*encoder.visual.net.state_dict().values()], encoder.visual.spec.size, encoder.dim)
         if theirs != own:
             raise EncoderError(
-                f"{base!r} has another image tower ({theirs}) than {path} ({own}); pass `encoder`, the one it was "
+                f"'{base}' has another image tower ({theirs}) than {path} ({own}); pass `encoder`, the one it was "
                 "fine-tuned from"
             )
         if "ln_final.weight" not in tensors:

@@ -170,7 +170,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         paths, frozen = _paths(X), self._frozen()
         if self._key(frozen) != self.encoder_key_:
-            raise RunError(f"encoder {self.encoder!r} or its input size has changed since fit: fit again")
+            raise RunError(f"encoder '{self.encoder}' or its input size has changed since fit: fit again")
         return self.head_(self._features(frozen, paths))
 
 

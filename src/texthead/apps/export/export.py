@@ -80,7 +80,7 @@ def export(
 def check_export(out: Path, to: str) -> To:
     """Return `to`; raise RunError if the export cannot be written to `out`."""
     if to not in MODELS:
-        raise RunError(f"`to` must be {', '.join(MODELS)} or hub:ORG/NAME, got {to!r}")
+        raise RunError(f"`to` must be {', '.join(MODELS)} or hub:ORG/NAME, got '{to}'")
     if out.exists():
         raise RunError(f"{out}: already exists; choose another folder, or remove it")
     if to == "onnx":

@@ -223,7 +223,8 @@ def read_clips(path: Path, settings: dict) -> np.ndarray:
     except Refused:
         raise
     except Exception as error:  # On damaged files, FFmpeg and Pillow raise many types.
-        reason = getattr(error, "strerror", None) or error
+        unknown = type(error).__name__ == "UnidentifiedImageError"  # Its message would be the path again.
+        reason = "its format is unknown" if unknown else getattr(error, "strerror", None) or error
         raise Refused(f"cannot be read ({reason}); download or encode it again") from error
     if len({picture.shape for picture in pictures.values()}) > 1:
         raise Refused("its frames change size; encode it again at one size")

@@ -38,7 +38,7 @@ def push_to_hub(
         RunError: the run's classes are not saved in its folder, or the hub refuses.
     """
     if not re.fullmatch(r"([\w.-]+/)?[\w.-]+", repo_id):
-        raise RunError(f"{repo_id!r} is not the name of a repository: give NAME or ORG/NAME")
+        raise RunError(f"'{repo_id}' is not the name of a repository: give NAME or ORG/NAME")
     if run.classes is None or run.edits:
         raise RunError(
             f"{run.folder}: this run's classes differ from those saved in its folder; save it first, with save_classes"

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from urllib.request import url2pathname
 
 from texthead.data import Labels
-from texthead.errors import DataError, listed
+from texthead.errors import DataError, listed, reason
 from texthead.files import MOST_BYTES_OF_LISTS, read_value
 from texthead.media import MediaPath, Span
 
@@ -32,7 +32,7 @@ def read_export(source: Path, folder: Path, root: Path) -> tuple[list[tuple[str,
     try:
         tasks = read_value(source, most=MOST_BYTES_OF_LISTS)
     except (OSError, ValueError) as error:
-        raise DataError(f"{source}: cannot be read as JSON ({error}); export it again") from None
+        raise DataError(f"{source}: cannot be read as JSON ({reason(error)}); export it again") from None
     if not isinstance(tasks, list) or not all(isinstance(task, dict) and task.get("data") for task in tasks):
         raise DataError(f"{source}: not a JSON export of Label Studio (JSON-MIN is not read); export as JSON")
     found, unlabelled = list[tuple[Path, tuple[str, ...], str, str]](), 0

@@ -73,7 +73,7 @@ class Find(SourceOption, TextOption, PortOption, DeviceOption):
         if self.like is not None:
             MediaPath(self.like).check()
         if words and self.like:
-            raise DataError(f"--like {self.like} stands for words: leave out {words!r}")
+            raise DataError(f"--like {self.like} stands for words: leave out '{words}'")
         if not (words or self.like or self.page):
             raise DataError(f"find needs words before {data}, or --like FILE, or --page")
         if self.save and not (self.marks or self.page):

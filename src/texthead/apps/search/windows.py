@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from texthead.apps.search.cutting import Encoded, windows_of
 from texthead.data import Protocol
 from texthead.encoders import Encoder
-from texthead.errors import MediaError, RunError
+from texthead.errors import MediaError, RunError, reason
 from texthead.features import Reading
 from texthead.files import replacing
 from texthead.media import MediaPath, Span
@@ -151,5 +151,5 @@ def _read(file: Path, reporter: Reporter) -> tuple[Windows | None, list[str]]:
         paths, problems, stamps = json.loads(texts.numpy().tobytes())
         return Windows(paths, problems, *tensors), stamps
     except (SafetensorError, OSError, ValueError) as error:
-        reporter.note(f"{file}: damaged ({error}); it is made again")
+        reporter.note(f"{file}: damaged ({reason(error)}); it is made again")
         return None, []

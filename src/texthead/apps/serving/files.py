@@ -136,5 +136,5 @@ def _file_name(name: str) -> str:
     """
     name = re.split(r"[/\\\0]", name)[-1].encode(errors="replace")[-_NAME_BYTES:].decode(errors="ignore")
     if name in ("", ".", ".."):
-        raise DataError(f"{name!r} is not the name of a file; rename it")
+        raise DataError(f"'{name}' is not the name of a file; rename it")
     return file_name(name)
