@@ -68,10 +68,10 @@ def sizes_of(kind: str, groups: int) -> np.ndarray:
 def grouped_rates(kind: str, groups: int, rate: float, share: float) -> Draw:
     """Return a draw of items in groups; `share` (0-1) is the correlation of two items of a group."""
     own = np.repeat(np.arange(groups), sizes_of(kind, groups))
-    shape = np.array([rate, 1 - rate]) * (1 / share - 1)
+    right_shape, wrong_shape = rate * (1 / share - 1), (1 - rate) * (1 / share - 1)
 
     def draw(rng: np.random.Generator) -> tuple[float, float, float]:
-        right = rng.random(len(own)) < rng.beta(*shape, groups)[own]
+        right = rng.random(len(own)) < rng.beta(right_shape, wrong_shape, groups)[own]
         return *grouped_interval(right, own.tolist()), 100 * rate
 
     return draw

@@ -39,6 +39,7 @@ from texthead.errors import DataError, MediaError, RunError
 from texthead.features.cache import FeatureCache, encoder_key
 from texthead.media import MediaPath, limits
 from texthead.media import shard as shard_files
+from texthead.media.find import find_media
 from texthead.media.shard import member, padded, read_member
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe

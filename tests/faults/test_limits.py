@@ -1,5 +1,6 @@
 """What is promised of any file: pixels, frames and seconds are limited, and a file that ends its process is named."""
 
+import struct
 import subprocess
 import sys
 import zlib

