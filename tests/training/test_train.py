@@ -656,7 +656,7 @@ def test_untrainable_models_refused_before_run(data: Dataset, tmp_path: Path) ->
     for name in ("train_set", "val_set"):
         refuse(DataError, "violet", 2, **{name: odd})
     with refuses(DataError, "checkpoint_every", -1):
-        th.train(make_model(), data, None, RECIPE, out=tmp_path / "run", checkpoint_every=-1)
+        th.fine_tune(make_model(), data, None, RECIPE, out=tmp_path / "run", checkpoint_every=-1)
     for scale in (None, "learned"):  # a logit scale alone changes no prediction
         recipe = replace(RECIPE, tune="none", scale=scale, temporal="mean")
         refuse(RunError, "temporal", model=make_model(temporal=MeanPool()), recipe=recipe)

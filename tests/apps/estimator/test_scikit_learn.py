@@ -50,6 +50,7 @@ class OfRows(TextHeadClassifier):
 
 _PATHS = "samples are paths, so there are no numbers to check"
 _COUNT = "samples are paths, so there is no number of features"
+_TYPES = "these tests check the types of arguments when they are passed, not in fit"
 _WORDS = "the error is raised, in other words than scikit-learn's"
 
 EXPECTED = {
@@ -57,6 +58,7 @@ EXPECTED = {
     **dict.fromkeys(["check_complex_data", "check_dtype_object", "check_estimators_nan_inf"], _PATHS),
     **dict.fromkeys(["check_estimator_sparse_tag", "check_estimator_sparse_array"], _PATHS),
     **dict.fromkeys(["check_estimator_sparse_matrix", "check_estimators_empty_data_messages"], _PATHS),
+    **dict.fromkeys(["check_do_not_raise_errors_in_init_or_set_params", "check_classifier_data_not_an_array"], _TYPES),
     **dict.fromkeys(["check_fit2d_1sample", "check_fit2d_predict1d", "check_requires_y_none"], _WORDS),
 }
 
