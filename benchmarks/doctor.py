@@ -10,6 +10,7 @@ pair of classes. `mini`, 224 pixels, 4 frames of a video, the defaults of the co
 import argparse
 import io
 import json
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -18,6 +19,7 @@ from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import PIL.Image
@@ -121,8 +123,9 @@ def known(encoder: Encoder, items: Sequence[Item], cache: Path) -> Known:
 
 def reported_by_doctor(source: Path, cache: Path) -> Counter[str]:
     """Count the faults that `texthead doctor` reports for a set."""
-    with redirect_stdout(io.StringIO()) as out, suppress(SystemExit):
-        cli.main(["doctor", str(source), "--json", "--cache", str(cache), "--workers", "1"])
+    here = patch.dict(os.environ, TEXTHEAD_CACHE=str(cache.parent))
+    with here, redirect_stdout(io.StringIO()) as out, suppress(SystemExit):
+        cli.main(["doctor", str(source), "--json", "--workers", "1"])
     return Counter(finding["fault"] for finding in json.loads(out.getvalue())["findings"])
 
 
@@ -248,7 +251,7 @@ def measure(data: Path, names: Sequence[str], count: int, *, drawn: bool = True)
     encoder.visual.eval()
     asis, copied, swapped = [], [], []
     with tempfile.TemporaryDirectory() as folder:
-        cache = Path(folder) / "cache"
+        cache = Path(folder) / "features"  # The name that the command uses, so that both share features.
         for name in names:
             asis.append(untouched(name, data, cache))
             dataset = th.read_dataset(data / SETS[name])

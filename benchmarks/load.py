@@ -91,6 +91,7 @@ def pictures(folder: Path, files: int) -> list[Path]:
 def start(log: Path, *words: object, **options: Any) -> subprocess.Popen[str]:
     """Start `texthead` with one thread, so that probabilities are equal to the last digit."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1"}
+    environment["TEXTHEAD_CACHE"] = str(log.with_name("cache"))
     with log.open("a") as file:
         command = [sys.executable, "-m", "texthead", *map(str, words)]
         return subprocess.Popen(command, stderr=file, text=True, env=environment, **options)
@@ -239,7 +240,7 @@ def label(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return counts of labels that were acknowledged, and of those missing on disk."""
     paths, labels_csv = pictures(folder / "files", 400 * options.writers), folder / "labels.csv"
     names = [f"class {number}" for number in range(10)]
-    shared = ("--classes", ", ".join(names), "--out", labels_csv, "--workers", 0, "--cache", folder / "cache")
+    shared = ("--classes", ", ".join(names), "--out", labels_csv)
 
     def begin() -> tuple[subprocess.Popen[str], str]:
         return start_page(folder / "log.txt", "label", folder / "files", *shared)

@@ -207,7 +207,7 @@ def text_rows_of(names: tuple[str, ...]) -> Tensor:
 
 
 def probe(form: str, pooling: str, settings: Settings, rows: str, items: Items, seed: int) -> float:
-    """Train a probe on the training clips, as `train --freeze-encoder` does; return top-1 on the test clips."""
+    """Train a probe on the training clips, as `train` with a temporal module does; return top-1 on the test clips."""
     x, test = pooled(items.features, form), pooled(items.test, form)
     if pooling == "mean" and rows == "text":  # Nothing to train: the head that is fitted to text rows and items.
         return items.top1(

@@ -27,7 +27,7 @@ from benchmarks.rounds import Costs, Row, Section, interleaved, ratios, spread, 
 from benchmarks.startup import started, write_models
 
 DISTINCT, COPIES, GRAIN, ORIENTATION = 12, 8, 4.0, 0x0112
-PREDICT, EXACT, HAND = "`predict RUN PHOTOS`", "the same, `--decode exact`", "Pillow and onnxruntime by hand"
+PREDICT, EXACT, HAND = "`predict RUN PHOTOS`", "the same, `decode=exact`", "Pillow and onnxruntime by hand"
 SCRIPT, PARTS = "the same script, simplejpeg at a reduced size", "decoder and encoder alone"
 # The graph, the rows, the folder of photos, the mean and the standard deviation of one colour, the decoder.
 BY_HAND = """
@@ -152,7 +152,7 @@ def section(rounds: int, data: Path, distinct: int = DISTINCT) -> Section:
     ]
     head = ["", "method", "photos per CPU-second", "CPU time / that of `predict RUN PHOTOS`"]
     about = f"{count} photos of 12 megapixels, {size:.1f} MB each; encoding alone {len(photos)} of them; one thread."
-    said = f"Cosine of the features with those of `--decode exact`: mean {cosine.mean():.5f}, least {cosine.min():.5f}."
+    said = f"Cosine of the features with those of `decode=exact`: mean {cosine.mean():.5f}, least {cosine.min():.5f}."
     limits = {"whole command": SCRIPT, "encoding alone": PARTS}
     first = [
         Row(f"12-megapixel photos, {kind}", HAND, ratios(costs, HAND, PREDICT), ratios(costs, HAND, limit), limit, 2.5)

@@ -51,7 +51,7 @@ INPUTS = {
     "epochs": Input(30, "passes", "published code"),
     "shards": Input(195, "training clips (8 frames each) read per CPU-second from shards", VIDEOS),
     "originals": Input(24, "the same from the original videos, a key frame every 250 frames", VIDEOS),
-    "jpegs": Input(94, "the same from JPEG folders as in the published code; drawn videos", READING),
+    "jpegs": Input(138, "the same from JPEG folders as in the published code, short side 256", READING),
     "prepare": Input(13.5, "videos of 10 s, 340x256, prepared per CPU-second", VIDEOS),
     "original kB": Input(301, "kB of such a video", VIDEOS),
     "prepared kB": Input(367, "kB of the same in a shard, 32 frames", VIDEOS),

@@ -1,6 +1,6 @@
 """Write tests/golden/flags.txt, every option with its default, from the commands: python -m tools.flags
 
-Options that are added or removed belong in CHANGELOG.md.
+Look through the diff: names of options are what users type.
 """
 
 from dataclasses import MISSING

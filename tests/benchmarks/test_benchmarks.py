@@ -16,7 +16,6 @@ from PIL import Image
 import texthead as th
 from benchmarks import __main__ as run
 from benchmarks import (
-    agreement,
     cached,
     doctor,
     ffmpeg,
@@ -132,7 +131,7 @@ def test_the_machine_is_described_without_name_and_path() -> None:
 
 def test_single_run_scripts_need_no_extra() -> None:
     scripts = {path.stem for path in Path(run.__file__).parent.glob("*.py")}
-    helpers, long = {"__init__", "__main__", "rounds", "videos", "ffmpeg"}, {"fewshot", "export"}
+    helpers, long = {"__init__", "__main__", "rounds", "videos", "ffmpeg"}, {"fewshot"}
     assert set(run.SECTIONS) <= scripts - helpers - long
 
 
@@ -211,14 +210,6 @@ def test_photos_of_phones_take_every_way(shared: Path, monkeypatch: pytest.Monke
     assert [text.count(way) for way in (photos.PREDICT, photos.EXACT, photos.HAND)] == [3, 1, 2]
     assert float(text.split("least ")[1].rstrip(".")) > 0.99
     assert [row.other for row in rows] == [photos.HAND] * 2
-
-
-def test_printed_lines_are_compared_by_words_and_numbers() -> None:
-    same = agreement.differences("a 1.0 %\nb 20", "a 1.0 %\nb 20")
-    assert same == (2, 0, 0.0, [])
-    lines, differing, gap, reworded = agreement.differences("a 1.0 %\nb 20\nc 1\nd", "a 1.1 %\nb 19.5\ne 7\nd")
-    assert (lines, differing, reworded) == (4, 3, [("c 1", "e 7")])
-    assert gap == pytest.approx(0.5)
 
 
 def test_cached_grids_give_the_losses_of_grids_in_memory() -> None:

@@ -1,12 +1,16 @@
 """The experiment on pooling a video tower: single frames of its clips are alike, and all of it runs."""
 
 import json
+import re
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
 
 from benchmarks import motion, moving
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", moving.MOTIONS)
@@ -43,6 +47,24 @@ def test_the_sets_of_motions_and_shapes_do_not_overlap() -> None:
     parts = moving.TRAINED, moving.DEVELOPMENT, moving.JUDGED, moving.DEVELOPMENT_ORDERS, moving.JUDGED_ORDERS
     assert len(moving.MOTIONS) == sum(map(len, parts))
     assert not set(motion.SEEN_SHAPES) & set(motion.NEW_SHAPES)
+
+
+def test_the_page_of_video_encoders_has_the_stored_means() -> None:
+    page = (ROOT / "docs/how-to/video-encoders.md").read_text(encoding="utf-8").replace("**", "")
+    stored = json.loads((ROOT / "benchmarks/motion.json").read_text(encoding="utf-8"))
+    titles = {"mean of all tokens": "mean", "steps one after the other": "steps", "`": "", "vjepa2": "V-JEPA 2's"}
+    titles |= {"logistic regression": "logistic"}
+    rows = re.findall(r"^\| (.+?) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", page, re.MULTILINE)
+    assert len(rows) == 8
+    for title, *shown in rows:
+        for words, name in titles.items():
+            title = title.replace(words, name)
+        assert [f"{fmean(draws):.0f}" for draws in stored["names/orders"][title].values()] == shown, title
+    mean = "mean, linear, learned rows", "mean, linear, 40 steps, learned rows"
+    for judged, words in (("orders", "points"), ("motions", "on new motions")):
+        long, short = (stored[f"names/{judged}"][way] for way in mean)
+        lost = [fmean(long[k]) - fmean(short[k]) for k in long]
+        assert f"{min(lost):.0f} to {max(lost):.0f} {words}" in page
 
 
 @pytest.mark.slow

@@ -45,6 +45,10 @@ def test_the_inputs_are_the_measured_ones():
     assert (scale.of("split µs"), scale.of("split B")) == split[::2]
     assert scale.of("worker B") == table["the same items, sent to each loader worker"][1]
     assert scale.of("order B") == table["the order of an epoch"][1]
+    reading = (Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8")
+    row = re.search(r"JPEG folders, published pipeline, short side 256 \| ([\d.]+)", reading)
+    assert row
+    assert scale.of("jpegs") == round(float(row[1]))
 
 
 @pytest.mark.parametrize(

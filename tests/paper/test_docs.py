@@ -26,6 +26,21 @@ def test_every_equation_table_and_figure_has_a_line(kind, last):
     assert {*range(1, last + 1)} <= {*lines}
 
 
+def test_the_summary_has_the_numbers_of_the_claims():
+    evidence = (ROOT / "docs/explanation/evidence.md").read_text(encoding="utf-8")
+    summary = evidence.partition("## The paper's claims\n")[2].partition("\n## ")[0]
+    results = (ROOT / "paper/RESULTS.md").read_text(encoding="utf-8")
+    stated = re.findall(r"\b\d+(?= claims| hold| do not| the| are undecided)", " ".join(summary.split()))
+    counts = re.search(
+        r"(\d+) claims in \d+ groups: holds (\d+), does not hold (\d+), equivalent (\d+), undecided (\d+)", results
+    )
+    assert counts
+    assert stated == [*counts.groups()]
+    figures = re.findall(r"[-+]?\d+\.\d+ ±\d+\.\d+", summary)
+    assert len(figures) > 10
+    assert all(figure in results for figure in figures)
+
+
 def test_every_experiment_is_on_the_page():
     assert {name.removeprefix("paper.") for name in DOTTED} >= set(NAMES)
 

@@ -318,7 +318,7 @@ def _run_session(session: Any, frames: UInt8[Tensor, "frames 3 size size"]) -> F
 def _export(visual: Visual, size: int) -> bytes | None:
     """Return the graph of an encoder with its normalisation, for any number of frames; None if it cannot be exported.
 
-    torch's older exporter takes half a second for `mini`, the newer one ten seconds (LOG.md).
+    torch's older exporter takes half a second for `mini`, the newer one ten seconds.
     """
     was_training, written = visual.training, io.BytesIO()
     fast_path = torch.backends.mha.get_fastpath_enabled()
