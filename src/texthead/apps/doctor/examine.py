@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import get_args
 
 import numpy as np
-from jaxtyping import Float
 
 from texthead.apps.doctor import encoder_findings, findings, near_duplicates, overview
 from texthead.apps.doctor.encoder_findings import OwnSentences
@@ -14,7 +13,7 @@ from texthead.apps.doctor.facts import Facts, read_facts, thumbnail_of
 from texthead.apps.doctor.findings import Finding, Severity, plural
 from texthead.apps.doctor.page import Diagnosis
 from texthead.apps.doctor.wrong_labels import LEAST_AGREEMENT, JudgedLabels, suspicious_labels
-from texthead.data import Dataset
+from texthead.data import Dataset, Item
 from texthead.encoders import Encoder, EncoderOptions, zero_shot_note
 from texthead.errors import RunError
 from texthead.features import FrozenEncoder, FrozenFiles, Reading, Still
@@ -102,23 +101,10 @@ def diagnose(
     return Diagnosis(dataset, facts, counts, result, left_out, source, tuple(notes))
 
 
-def findings_about_files(
-    dataset: Dataset,
-    features: Float[np.ndarray, "items dim"],
-    *,
-    stills: Sequence[tuple[str, Still] | None] = (),
-) -> list[Finding]:
-    """Return warnings about single files, and serious findings about copies.
-
-    Args:
-        features: of the items.
-        stills: as for `read_facts`.
-    """
-    items, facts = dataset.items, read_facts(dataset, workers=1, stills=stills)
-    pairs = near_duplicates.alike(facts, dict(enumerate(features)))
-    copied = [*findings.copies(items, facts), *findings.near_copies(items, facts, pairs)]
+def findings_about_files(items: Sequence[Item], facts: Sequence[Facts]) -> list[Finding]:
+    """Return warnings about single files, and serious findings about exact copies, from the facts of the items."""
     single = [each for each in findings.file_findings(facts, frames=1) if each.severity != "note"]
-    return [*single, *(each for each in copied if each.severity == "serious")]
+    return [*single, *(each for each in findings.copies(items, facts) if each.severity == "serious")]
 
 
 def _frozen(encoder: Encoder, dataset: Dataset, reading: Reading, reporter: Reporter) -> FrozenEncoder:
