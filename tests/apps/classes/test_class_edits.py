@@ -310,7 +310,9 @@ def test_items_of_removed_classes(folder, tmp_path):
         write_image(tmp_path / f"{name}.png", "red")
     train, held_out = (str(tmp_path / f"{name}.png") for name in "ab")
     changed(
-        folder, "split.json", lambda split: split.update(train=[train], train_labels=["a dog"], held_out=[held_out])
+        folder,
+        "split.json",
+        lambda split: split.update(train=[train], train_labels=["a dog"], train_groups=[], held_out=[held_out]),
     )
     before = load_run(folder)
     assert held_out_items(before).labels == ["a boat"]
