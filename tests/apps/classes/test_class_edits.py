@@ -270,6 +270,16 @@ def test_a_head_of_a_package_that_cannot_be_edited_is_one_line(tmp_path, install
     assert "\n" not in str(caught.value)
 
 
+def test_other_classes_come_from_a_generator_too(folder):
+    run = load_run(folder)
+    other = run.with_classes((name for name in ("a tree", "a bird")), prompts=(None for _ in range(2)))
+    assert other.labels == ("a tree", "a bird")
+    assert torch.equal(other.head.weight, run.with_classes(["a tree", "a bird"]).head.weight)
+    for labels, *pieces in ((5, "labels", 5), ("a tree", "labels", "['a tree']"), ([3], "labels", "[3]")):
+        with refuses(DataError, *pieces):
+            run.with_classes(labels)
+
+
 def test_other_classes_are_not_the_folder_s(folder):
     run = load_run(folder)
     other = run.with_classes(["tree"])
