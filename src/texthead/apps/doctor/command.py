@@ -66,7 +66,7 @@ class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
         from texthead.features import Reading
 
         fix = None if self.fix is None else Path(self.fix)
-        dataset = read_dataset(self.data)
+        dataset = read_dataset(self.data, allow_empty=True)
         console.say_notes(*dataset.notes)
         if fix:
             check_no_separator(dataset.classes)
