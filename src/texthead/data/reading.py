@@ -76,8 +76,8 @@ def read_dataset(
         allow_empty: whether class folders without a file are listed in `empty`, in place of an error.
 
     Raises:
-        DataError: the path does not exist, holds no labelled file, a class folder is empty, a manifest, list or label file breaks a rule, or an
-            option does not apply to the source.
+        DataError: the path does not exist, holds no labelled file or an empty class folder, a manifest, list or label
+            file breaks a rule, or an option does not apply to the source.
     """
     named = read_labels(Path(labels)) if isinstance(labels, str | Path) else labels
     folder = None if root is None else Path(root)
