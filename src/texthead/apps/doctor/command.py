@@ -76,7 +76,7 @@ class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
             read_classes(self.classes) if self.classes else None,
             EncoderOptions(self.encoder, device=self.pick_device()),
             quick=self.quick,
-            reading=Reading(default_workers() if self.workers is None else self.workers, cache=True, engine="auto"),
+            reading=Reading(default_workers(wanted=self.workers), cache=True, engine="auto"),
             pictures=self.out is not None,
             reporter=console.reporter,
         )
