@@ -27,6 +27,7 @@ def at(name: str) -> str:
 def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
     """Write the files of a run folder."""
     train = {"train": [at("a"), at("c")], "train_labels": ["x", "x"], "train_content": [CONTENT["a"], ""]}
+    train["train_groups"] = [None, None]
     held_out = {"held_out": [at("b")], "held_out_labels": ["x"], "held_out_content": [CONTENT["b"]]}
     split = {"source": "", **train, **held_out, "held_out_groups": [None]}
     write_json(folder / "split.json", split)

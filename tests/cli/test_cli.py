@@ -28,6 +28,7 @@ from texthead.data.reading import read_dataset
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError
 from texthead.files import read_json
+from texthead.parallel.loaders import FileDataset, data_loader
 from texthead.prediction.predict import predict
 from texthead.runs import load_run, read_scores
 from training_runs import assert_same_weights, on_disk
@@ -352,6 +353,22 @@ def test_names_that_no_terminal_can_show(world, tmp_path):
     done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
     assert done.returncode == 0, done.stderr
     assert b"caf\\udce9.mp4" in done.stdout
+
+
+@pytest.mark.parametrize("allocate", [lambda: torch.empty(2**46), lambda: bytearray(2**62)])
+def test_too_little_memory_is_one_line(allocate, refused, monkeypatch):
+    monkeypatch.setattr("texthead.commands.encoders.Encoders.__call__", lambda _: allocate())
+    refused(("not enough memory", "size"), "encoders")
+
+
+def test_no_more_workers_than_processors_and_files(works, monkeypatch, tmp_path):
+    """A thousand would take the memory of the machine, and hours to start."""
+    data = images(tmp_path / "data", ["blue", "red"], 2)
+    monkeypatch.setattr("texthead.cli.options.os.cpu_count", lambda: 1)
+    _, err = works("doctor", data, "--quick", "--workers", 1000)
+    prints(err, "note: ", "--workers 1000", 1)
+    assert "note" not in works("doctor", data, "--quick", "--workers", 1)[1]
+    assert data_loader(FileDataset(str, ["a", "b"]), 1000).num_workers == 2
 
 
 def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):

@@ -168,7 +168,7 @@ def test_training_items_that_were_not_drawn_can_be_calibrated_on(run, data, work
     """As after `train --k`, only some items of the split were trained on; the other sea items share their group."""
     split = json.loads((run / "split.json").read_text())
     few = [place for place, path in enumerate(split["train"]) if int(Path(path).stem.removeprefix("train")) < 2]
-    for key in ("train", "train_labels", "train_content"):
+    for key in ("train", "train_labels", "train_content", "train_groups"):
         split[key] = [split[key][place] for place in few]
     (run / "split.json").write_text(json.dumps(split))
     head, *rows = data.read_text().splitlines()

@@ -41,6 +41,29 @@ def test_the_default_is_a_text_probe_on_frozen_features(few: Path, works: Callab
     assert works("predict", run, red, "--workers", 0, "--top", 1)[0].split()[-1] == "red"
 
 
+@pytest.mark.parametrize("own_splits", [True, False])
+def test_groups_in_two_splits_are_noted_once_by_train_and_by_eval(
+    own_splits: bool, few: Path, works: Callable, tmp_path: Path
+) -> None:
+    rows = [
+        (path, path.parent.name, "test" if i % 3 == 2 else "train") for i, path in enumerate(read_dataset(few).paths)
+    ]
+    grouped = [(*row, f"scene of {row[1]}" if row[1] == "red" else f"scene {i}") for i, row in enumerate(rows)]
+    columns, options = ["path", "label", "split", "group"], ("--workers", 0, "--verbose")
+    for name in ("train", "test"):
+        write_csv(tmp_path / f"{name}.csv", columns, [row for row in grouped if row[2] == name])
+    write_csv(tmp_path / "all.csv", columns, grouped)
+    train, test = [tmp_path / "all.csv"] * 2 if own_splits else [tmp_path / "train.csv", tmp_path / "test.csv"]
+    val = () if own_splits else ("--val", test)
+    _, err = works("train", train, *val, "--out", tmp_path / "run", *options)
+    note = f"1 of 2 {'test' if own_splits else 'val'} items share a group with training items"
+    assert err.count(note) == err.count("optimistic") == 1
+    _, err = works("eval", tmp_path / "run", test, *options)
+    assert err.count("1 of 2 test items share a group with training items") == err.count("optimistic") == 1
+    _, err = works("eval", tmp_path / "run", *options)
+    assert err.count("optimistic") == 1, "of the run's own held-out items"
+
+
 @pytest.mark.slow
 def test_unlabelled_files_refine_the_head(few: Path, works: Callable, tmp_path: Path) -> None:
     data = images(tmp_path / "more", ["blue", "red"], 8)

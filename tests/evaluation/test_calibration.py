@@ -33,6 +33,20 @@ def test_the_temperature_that_labels_were_drawn_with_is_found(heat):
     assert calibration.fit_temperature(*drawn_scores(8000, heat=heat)) == pytest.approx(heat, rel=0.08)
 
 
+@pytest.mark.parametrize(
+    ("targets", "pieces"),
+    [
+        (torch.full((40,), 3), (0, 2, "3 classes", 3)),
+        (torch.full((40,), -1), (0, 2, -1)),
+        (["red"] * 40, ("targets",)),
+    ],
+)
+def test_targets_that_are_no_class_are_one_line(targets: object, pieces: tuple[object, ...]) -> None:
+    scores, _ = drawn_scores(40, classes=3)
+    with refuses(DataError, *pieces):
+        calibration.calibrate(scores, targets)
+
+
 @given(st.integers(0, 10**6), st.integers(2, 60), st.integers(2, 9))
 @settings(max_examples=60, deadline=None)
 def test_no_other_temperature_is_likelier(seed, items, classes):

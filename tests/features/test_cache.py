@@ -2,16 +2,19 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
 
 from installed import Install
+from made import tiny_visual
 from messages import refuses
 from texthead.errors import TextheadError
 from texthead.extensions import code_of_packages
-from texthead.features.cache import FeatureCache
+from texthead.features.cache import FeatureCache, open_cache
 
 
 def text(path: Path) -> None:
@@ -51,3 +54,15 @@ def test_features_depend_on_the_code_of_packages(install: Install) -> None:
     assert code_of_packages(groups[0]) == ""
     (folder / "mine.py").write_text("VALUE = 2")
     assert code_of_packages(*groups) not in ("", before)
+
+
+@pytest.mark.parametrize("package", ["pillow", "av"])
+def test_features_depend_on_what_decodes(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    visual = tiny_visual()
+    with closing(open_cache(visual, visual.spec.pixels(), tmp_path)) as before:
+        monkeypatch.setattr("texthead.features.cache.version", lambda name: "0" if name == package else version(name))
+        with closing(open_cache(visual, visual.spec.pixels(), tmp_path)) as after:
+            assert before.path != after.path
+    monkeypatch.undo()
+    with closing(open_cache(visual, visual.spec.pixels(), tmp_path)) as again:
+        assert again.path == before.path

@@ -23,7 +23,7 @@ from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual
 from texthead.errors import MediaError, TextheadError
 from texthead.features import frames as module
-from texthead.features.cache import FeatureCache, encoder_key, open_cache
+from texthead.features.cache import FeatureCache, encoder_key, open_cache, software_key
 from texthead.features.frames import frame_features, readable
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath, Span
@@ -264,7 +264,7 @@ def test_cache_folder_from_environment(visual: Visual, tmp_path: Path, monkeypat
     cache = open_cache(visual, PIXELS, True)
     assert cache is not None
     cache.put("a", 1, [0], torch.ones(1, 3))
-    assert (tmp_path / "here" / "features" / f"{encoder_key(visual, PIXELS)}.2.sqlite").is_file()
+    assert (tmp_path / "here" / "features" / f"{encoder_key(visual, PIXELS)}-{software_key()}.2.sqlite").is_file()
 
 
 def test_full_disk_is_error_and_keeps_cache(tmp_path: Path) -> None:

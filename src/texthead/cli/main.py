@@ -247,6 +247,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             extra = extra_of(error.name or "") if isinstance(error, ModuleNotFoundError) else None
             if isinstance(error, ModuleNotFoundError) and extra:
                 line = missing("this command", error.name or "", extra)
+            elif system.is_out_of_memory(error):
+                line = f"not enough memory ({line_of(error)}); use a smaller `size`, fewer `frames`, or less data"
             elif not isinstance(error, TextheadError | OSError):
                 package = package_of(error)
                 if package is None or sys.flags.dev_mode:

@@ -32,12 +32,17 @@ SplitName = Literal["train", "val", "test"]
 _FILE, _BYTE, _START = 0.003, 3e-8, 4.0
 
 
-def default_workers(paths: "Iterable[str | Path] | None" = None) -> int:
-    """Return the number of processes that decode unless another is given.
+def default_workers(paths: "Iterable[str | Path] | None" = None, wanted: int | None = None) -> int:
+    """Return the number of processes that decode: what is wanted, up to one per processor, with a note; else a default.
 
     Args:
         paths: the files to decode, or folders of them: by their sizes 0 processes if that is faster. None if unknown.
     """
+    processors = os.cpu_count() or 1
+    if wanted is not None:
+        if wanted > processors:
+            console.say_notes(f"`workers` {wanted}: {processors} are used, one per processor")
+        return min(wanted, processors)
     if paths is not None:
         files = (MediaPath(path).file for path in paths)
         inside = (each for file in files for each in (file.rglob("*") if file.is_dir() else [file]))
@@ -46,7 +51,7 @@ def default_workers(paths: "Iterable[str | Path] | None" = None) -> int:
             sizes = [each.stat().st_size for each in islice(inside, math.ceil(_START / _FILE))]
             if _FILE * len(sizes) + _BYTE * sum(sizes) < _START:
                 return 0
-    return min(8, os.cpu_count() or 1)
+    return min(8, processors)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +116,7 @@ class ReadingOptions(SkipOption, DeviceOption):
 
     def processes(self, paths: "Iterable[str | Path] | None" = None) -> int:
         """Return the number of processes that decode; see `default_workers`."""
-        return default_workers(paths) if self.workers is None else self.workers
+        return default_workers(paths, self.workers)
 
     def reading(self, items: "Iterable[str | Path]", cache: Path | bool = False) -> "Reading":
         """Return how to read the items of a model."""

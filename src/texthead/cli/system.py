@@ -88,6 +88,12 @@ def reader_gone() -> int:
     return 128 + 13  # as by SIGPIPE
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory could not be allocated; torch has a class of its own for a GPU alone."""
+    by_torch = isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "out of memory" in str(error))
+    return isinstance(error, MemoryError) or by_torch
+
+
 def of_system(error: OSError) -> str:
     """Return the message for an error of the operating system."""
     if error.filename is None and error.errno == errno.ENOSPC:

@@ -50,7 +50,7 @@ class Prepare(DataOption, SkipOption):
         wanted = shards.ShardOptions(self.frames, self.short_side, self.quality)
         dataset = read_dataset(self.data)
         console.say_notes(*dataset.notes)
-        workers = default_workers() if self.workers is None else self.workers
+        workers = default_workers(wanted=self.workers)
         done = shards.prepare(
             dataset, out, wanted, workers=workers, skip_unreadable=self.skip_unreadable, reporter=console.reporter
         )

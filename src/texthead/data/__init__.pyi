@@ -3,6 +3,7 @@
 from .clips import ViewClips as ViewClips
 from .dataset import Dataset as Dataset
 from .dataset import Item as Item
+from .division import divide as divide
 from .division import with_validation as with_validation
 from .labels import Labels as Labels
 from .labels import check_no_separator as check_no_separator

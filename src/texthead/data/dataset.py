@@ -65,7 +65,7 @@ class Dataset:
     """Labelled files from one source.
 
     `notes` are messages for the user. With `several`, a file has any number of labels, of which each is a question of
-    its own; else it has one. `tree` has the names above the classes.
+    its own; else it has one. `tree` has the names above the classes. `empty` are class folders without a file.
     """
 
     items: tuple[Item, ...]
@@ -73,6 +73,7 @@ class Dataset:
     notes: tuple[str, ...] = field(default=(), compare=False)
     several: bool = False
     tree: ClassTree | None = None
+    empty: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def of_rows(cls, source: str | Path, rows: Sequence[tuple], notes: Iterable[str] = ()) -> "Dataset":

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from texthead.data.dataset import Dataset, splits_of
+from texthead.data.dataset import Dataset, Item, splits_of
 from texthead.errors import DataError, listed
 from texthead.media.paths import fingerprints, spans_by_file
 
@@ -51,6 +51,7 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
     notes = [*dataset.notes[earlier_notes:], *_check_classes(train)]
     notes += [line for split, items in others.items() for line in unscored(items, split, train.classes)]
     others = {split: items.with_classes(train.classes) for split, items in others.items()}
+    notes += [line for split, items in others.items() for line in shared_groups(train, items, split)]
     name = "test" if "test" in counts else "val"
     return Division(train, others.get("val"), others.get(name, dataset.pick([])), name, tuple(notes), not own)
 
@@ -97,6 +98,23 @@ def unscored(held_out: Dataset, name: str, classes: Iterable[str]) -> list[str]:
         problem = f"{count} are of classes without training items ({lost})"
         raise DataError(f"{held_out.source}: {problem}; add such items, correct the labels, or leave these items out")
     return [f"{count} have labels that are not among the classes ({lost}): these labels are not scored"]
+
+
+def shared_groups(train: Dataset, held_out: Dataset, name: str) -> list[str]:
+    """Return a note if held-out items are of a group, or parts of a file, that training items are of too.
+
+    Args:
+        name: name of the held-out items, such as "test".
+    """
+    grouped = [item for item in held_out.items if item.group or item.media.is_part]
+    trained = {_group_key(item) for item in train.items} if grouped else set[str]()
+    near = sum(_group_key(item) in trained for item in grouped)
+    remedy = "so scores are optimistic: put each group in one split"
+    return [f"{near} of {len(held_out)} {name} items share a group with training items, {remedy}"] if near else []
+
+
+def _group_key(item: Item) -> str:
+    return item.group or str(item.media.resolved().file)
 
 
 def check_no_class_lost(train: Dataset, readable: Dataset) -> None:

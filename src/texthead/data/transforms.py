@@ -29,8 +29,8 @@ _PLACES = (
 # Luma weights of red, green and blue in ITU-R BT.601, as in Pillow and torchvision.
 _LUMA = (0.299, 0.587, 0.114)
 
-# From this many pixels on (two 4K frames), channels are scaled one by one to save memory.
-_LARGE = 2**24
+# From this many pixels on (a 4K frame), channels are scaled one by one to save memory.
+_LARGE = 2**23
 
 # Limits of width / height of a box, and the share of gray clips in the published code.
 _RATIOS = {"resized": (3 / 4, 4 / 3), "text4vis": (3 / 4, 4 / 3), "square": (1.0, 1.0)}
@@ -217,12 +217,13 @@ def _scale(
     if antialias:
         return interpolate(frames, size, mode=interpolation, antialias=True)
     if frames[:, :1].numel() > _LARGE and frames.shape[1] > 1:
-        # Floats take four times the memory, so scale a large frame one channel at a time.
+        # Doubles take eight times the memory, so scale a large frame one channel at a time.
         channels = [_scale(channel, size, interpolation, antialias) for channel in frames.split(1, dim=1)]
         return torch.cat(channels, dim=1).contiguous(memory_format=torch.channels_last)
-    # Interpolate between the 4 or 16 nearest pixels, as OpenCV does. Floats, rounded, are exact; uint8 is not.
-    floats = interpolate(frames.float(), size, mode=interpolation, antialias=False)
-    return floats.round_().clamp_(0, 255).to(torch.uint8)
+    # Interpolate between the 4 or 16 nearest pixels, as OpenCV does. Doubles are rounded first to six digits, so that
+    # a half is one for whoever computes it, and its sum may have any order; in uint8 or float32 that decides the pixel.
+    doubles = interpolate(frames.double(), size, mode=interpolation, antialias=False)
+    return doubles.round_(decimals=6).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _gray(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 height width"]:

@@ -58,15 +58,20 @@ def _multi_hot(targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"], c
     """
     hot = targets
     if targets.ndim == 1 and len(targets):
-        if not 0 <= int(targets.min()) <= int(targets.max()) < classes:
-            raise DataError(
-                f"`labels` must be from 0 to {classes - 1} for scores of {classes} classes, got labels from "
-                f"{int(targets.min())} to {int(targets.max())}"
-            )
+        check_labels(targets, classes)
         hot = F.one_hot(targets.long(), classes).bool()
     if not hot.any():
         raise DataError("no item has a label: average precision needs at least one")
     return hot
+
+
+def check_labels(labels: Int[Tensor, " items"], classes: int) -> None:
+    """Raise DataError if a label, of at least one, is not the number of a class."""
+    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise DataError(
+            f"`targets` must be from 0 to {classes - 1} for scores of {classes} classes, got targets from "
+            f"{int(labels.min())} to {int(labels.max())}"
+        )
 
 
 def average_precision(

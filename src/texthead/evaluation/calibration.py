@@ -18,7 +18,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from texthead.errors import DataError, OpenShare, of_json
+from texthead.errors import DataError, OpenShare, checked, of_json
+from texthead.evaluation.average_precision import check_labels
 from texthead.evaluation.broader_names import Answers, Broader, answer_rows, answers, best_wrong, members
 from texthead.evaluation.reliability import Reliability, confidences, group_numbers, reliability
 from texthead.text.class_names import NONE
@@ -256,6 +257,7 @@ class Calibration:
         return calibration
 
 
+@checked
 def calibrate(
     scores: _Scores,
     targets: _Targets,
@@ -281,7 +283,7 @@ def calibrate(
         classes, protocol, source: see `Calibration`.
 
     Raises:
-        DataError: too few items for a rate (see `min_items`).
+        DataError: too few items for a rate (see `min_items`), or a label out of range.
     """
     temperature = fit_temperature(scores, targets, weights)
     threshold, sets = None, None
@@ -376,10 +378,11 @@ def fit_temperature(scores: _Scores, targets: _Targets, weights: _Weights = None
     Source: Guo et al., On Calibration of Modern Neural Networks, Sec. 4.2.
 
     Raises:
-        DataError: no item, or a label with a score of minus infinity.
+        DataError: no item, a label out of range, or a label with a score of minus infinity.
     """
     if not len(scores):
         raise DataError("no item to fit a temperature to: give at least one")
+    check_labels(targets, scores.shape[1])
     table = scores.double()
     true = table.gather(1, targets[:, None].long())[:, 0]
     if not true.isfinite().all():

@@ -1,8 +1,10 @@
 """Features on disk, keyed by encoder, preprocessing and file content."""
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ from texthead.recipes import EngineName
 
 # The end of the files' names, with the number of the tables' form.
 _SUFFIX = ".2.sqlite"
+
+# Raise it if the same files and weights give other features, since decoding or resizing changed.
+_FEATURES_FORMAT = 1
 
 _TABLES = {
     "files": "path TEXT PRIMARY KEY, stamp TEXT, digest TEXT",
@@ -234,9 +239,15 @@ def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool) -> Fea
     """
     if not folder:
         return None
-    code = code_of_packages("texthead.encoders", "texthead.readers")  # It may change with the same weights and files.
-    key = "-".join([encoder_key(visual, pixels), *([code] if code else [])])
+    key = f"{encoder_key(visual, pixels)}-{software_key()}"
     return FeatureCache(key, cache_dir() / "features" if folder is True else Path(folder), visual.spec.number_type)
+
+
+def software_key() -> str:
+    """Return a digest of the software that features depend on: what decodes files, and the code of packages."""
+    code = code_of_packages("texthead.encoders", "texthead.readers")
+    software = _FEATURES_FORMAT, *map(version, ("pillow", "av")), code
+    return hashlib.sha256(repr(software).encode()).hexdigest()[:16]
 
 
 def encoder_key(visual: Visual, pixels: Pixels) -> str:

@@ -34,7 +34,7 @@ _REQUESTING = ("multiprocessing.forkserver", "multiprocessing.resource_sharer")
 
 
 def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
-    """Return a data loader with `workers` workers, none for no items; with 0 this process decodes.
+    """Return a data loader with `workers` workers, at most one per item; with 0 this process decodes.
 
     A fork server starts the workers, on Windows this process. If this process forked them, locks that its threads hold
     at that moment (of a process group, autograd or a GPU) would stay locked in the workers for ever. So workers inherit
@@ -46,7 +46,7 @@ def data_loader(items: Dataset, workers: int, **options: Any) -> DataLoader:
         atexit.unregister(_await_feeders)  # So that it is registered once.
         atexit.register(_await_feeders)
         options |= {
-            "num_workers": workers,
+            "num_workers": min(workers, len(items)),  # pyright: ignore[reportArgumentType]
             "multiprocessing_context": multiprocessing.get_context(START_METHOD),
             "worker_init_fn": partial(_begin, variables=own_variables()),
         }

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from texthead.data.dataset import Dataset, Split
-from texthead.data.division import Division, unscored
+from texthead.data.division import Division, shared_groups, unscored
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import zero_shot_note
 from texthead.errors import Share
@@ -63,7 +63,8 @@ class RunEvaluation(NamedTuple):
         raw: the same without the temperature.
         table: the scores of all methods, the run's last.
         engine: names of the engines that encoded the items.
-        notes: labels that are not scored, and why only the temperature of the calibration is valid.
+        notes: items that share a group with training items, labels that are not scored, and why only the temperature of
+            the calibration is valid.
         answers: the run's answers with broader names; None without a tree.
     """
 
@@ -129,6 +130,7 @@ def evaluate_run(
     level = usual_level(plan.scored, protocol) if at_least is None else at_least
     calibration = answering(plan.scored, protocol, level)
     reporter.event(plan)
+    near = shared_groups(training_items(run), items, name) if split != "train" else []
     lost = unscored(items, name, run.labels) if items.several and plan.other is None else []
     items = items.with_classes(run.labels) if lost else items
     engines = set[str]()
@@ -148,7 +150,7 @@ def evaluate_run(
     table.add(f"{title}{views}{temperature}{_changes(protocol, run.protocol)}", result)
     table.lines += lines
     answers = calibration.answered(raw.scores, raw.targets, raw.groups) if calibration else None
-    return RunEvaluation(result, raw, table, engine, [*lost, *notes], answers)
+    return RunEvaluation(result, raw, table, engine, [*near, *lost, *notes], answers)
 
 
 def _views(protocol: Protocol, run: Run, mix: float) -> tuple[str, str]:

@@ -32,7 +32,7 @@ RUN_FORMAT = 1
 ENCODER = "encoder"
 
 _SPLIT_LISTS = (
-    *("train", "train_labels", "train_content"),
+    *("train", "train_labels", "train_content", "train_groups"),
     *("held_out", "held_out_labels", "held_out_content", "held_out_groups"),
 )
 

@@ -29,7 +29,7 @@ from texthead.encoders.lazy import SMALL, LazyVisual, known_digest, note_digest,
 from texthead.encoders.load import keeps_graph, load_encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import sized_as
-from texthead.errors import DataError, RunError, TextheadError, check_types, line_of, listed
+from texthead.errors import DataError, RunError, TextheadError, check_types, checked, line_of, listed
 from texthead.evaluation.calibration import Calibration
 from texthead.features.engine import StoredGraph
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
@@ -271,6 +271,7 @@ class Run:
         remedy = "predict without the run for zero-shot, or retrain with `head=text`"
         return [f"{trained}, so new class names may not work with it: {remedy}"]
 
+    @checked
     def with_classes(
         self,
         labels: Sequence[str],
@@ -292,6 +293,7 @@ class Run:
         Source: Tables 9 and 11: new class names for the same model.
 
         Raises:
+            DataError: there is no label, or lists differ in length.
             RunError: the text encoder was trained with the run and not saved.
         """
         self.check_text_saved()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from texthead.data.dataset import Dataset, Item, Split, splits_of
+from texthead.data.division import shared_groups
 from texthead.errors import DataError, listed
 from texthead.runs import run as runs
 from texthead.runs.folder import saved_split
@@ -38,8 +39,8 @@ def held_out_items(run: runs.Run) -> Dataset:
 def training_items(run: runs.Run) -> Dataset:
     """Return the items that a run was trained on, without those of removed classes; the files need not exist."""
     split = saved_split(run.folder)
-    pairs = zip(split["train"], split["train_labels"], strict=True)
-    items = tuple(Item(Path(path), label) for path, label in pairs if label is not None)
+    rows = zip(split["train"], split["train_labels"], split["train_groups"], strict=True)
+    items = tuple(Item(Path(path), label, group=group) for path, label, group in rows if label is not None)
     source = split.get("source") or str(run.folder)
     return Dataset(items, source, several="several" in split).with_classes(run.labels)
 
@@ -143,6 +144,7 @@ def calibration_items(run: runs.Run, dataset: Dataset, others: Dataset | None, s
     """
     split = split or ("val" if "val" in splits_of(dataset) else None)
     chosen, name, notes = _not_drawn(run, dataset) if split == "train" else (*choose_scored(run, dataset, split), [])
+    notes += shared_groups(training_items(run), chosen, name) if split != "train" else []
     known = chosen.with_classes(run.labels)
     if not len(known):
         raise DataError(f"{dataset.source}: none of {len(chosen)} items has a class of the run; give others")
@@ -170,10 +172,5 @@ def _not_drawn(run: runs.Run, dataset: Dataset) -> tuple[Dataset, str, list[str]
             f"`split=train`: the run was trained on all {len(train)} training items of {dataset.source}, but "
             "calibration needs unseen ones; give held-out items"
         )
-    grouped = [
-        (item, known) for item, known in zip(train.items, trained, strict=True) if item.group or item.media.is_part
-    ]
-    seen = {item.together for item, known in grouped if known}
-    near = sum(item.together in seen for item in unseen.items)
-    notes = [f"{near} of these {len(unseen)} items share a group with training items, so scores are optimistic"]
-    return unseen, "train, not drawn", notes if near else []
+    seen = train.pick([index for index, seen in enumerate(trained) if seen])
+    return unseen, "train, not drawn", shared_groups(seen, unseen, "undrawn training")

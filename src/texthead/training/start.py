@@ -154,6 +154,7 @@ def split_json(train_set: Dataset, held_out: Dataset | None) -> dict:
         "train": [str(item.media.resolved()) for item in train_set.items],
         "train_labels": [item.label for item in train_set.items],
         "train_content": fingerprints([item.path for item in train_set.items]),
+        "train_groups": [item.group for item in train_set.items],
         "held_out": [str(item.media.resolved()) for item in held_out_items],
         "held_out_labels": [item.label for item in held_out_items],
         "held_out_content": fingerprints([item.path for item in held_out_items]),

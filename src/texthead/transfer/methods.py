@@ -145,11 +145,9 @@ def names_line(
     unknown = [name for name, length in zip(names, known, strict=True) if length < UNKNOWN]
     lines = []
     if unknown:
-        verbs = ("is", "says") if len(unknown) == 1 else ("are", "say")
-        lines.append(
-            f"{len(unknown)} of {len(names)} class names {verbs[0]} unknown to the text encoder "
-            f"({listed(unknown, 5)}) and {verbs[1]} little"
-        )
+        are = "is" if len(unknown) == 1 else "are"
+        some = f"{len(unknown)} of {len(names)} class names {are} unknown to the text encoder"
+        lines.append(f"{some} ({listed(unknown, 5)})")
     if unknown and "text-probe" in scored and "probe" in scored:
         with_names, without = (scored[name].predicted for name in ("text-probe", "probe"))
         differ = (with_names != without).reshape(len(without), -1).any(1)

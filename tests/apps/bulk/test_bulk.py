@@ -12,6 +12,7 @@ from typing import Any
 import PIL.Image
 import pytest
 
+from installed import Install
 from made import write_broken, write_several_run, write_video
 from messages import prints, refuses
 from run_folders import make_run, write_manifest, write_media
@@ -199,7 +200,9 @@ def test_a_name_that_is_not_utf_8(run: Run, tmp_path: Path) -> None:
         predict_many(run, tmp_path / "files", tmp_path / "out")
 
 
-def test_a_folder_has_one_request(run: Run, manifest: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_folder_has_one_request(
+    run: Run, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install: Install
+) -> None:
     written = dict.fromkeys(_names(manifest, Reporter()), False)
     monkeypatch.setattr("texthead.apps.bulk.bulk._written", lambda _: written)
     out = tmp_path / "out"
@@ -209,6 +212,9 @@ def test_a_folder_has_one_request(run: Run, manifest: Path, tmp_path: Path, monk
         predict_many(run, manifest, out, top=2)
     with refuses(DataError, out, "another views"):
         predict_many(run, manifest, out, replace(run.protocol, views=Views(2, 1)))
+    install("mine", "texthead.temporal", "mine = mine", "VALUE = 1")
+    with refuses(DataError, out, "another code"):
+        predict_many(run, manifest, out)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").touch()
     with refuses(DataError, "notes.txt", MARK):

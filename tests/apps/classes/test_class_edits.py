@@ -280,6 +280,16 @@ def test_a_head_of_a_package_that_cannot_be_edited_is_one_line(tmp_path, install
     assert "\n" not in str(caught.value)
 
 
+def test_other_classes_come_from_a_generator_too(folder):
+    run = load_run(folder)
+    other = run.with_classes((name for name in ("a tree", "a bird")), prompts=(None for _ in range(2)))
+    assert other.labels == ("a tree", "a bird")
+    assert torch.equal(other.head.weight, run.with_classes(["a tree", "a bird"]).head.weight)
+    for labels, *pieces in ((5, "labels", 5), ("a tree", "labels", "['a tree']"), ([3], "labels", "[3]")):
+        with refuses(DataError, *pieces):
+            run.with_classes(labels)
+
+
 def test_other_classes_are_not_the_folder_s(folder):
     run = load_run(folder)
     other = run.with_classes(["tree"])
@@ -320,7 +330,9 @@ def test_items_of_removed_classes(folder, tmp_path):
         write_image(tmp_path / f"{name}.png", "red")
     train, held_out = (str(tmp_path / f"{name}.png") for name in "ab")
     changed(
-        folder, "split.json", lambda split: split.update(train=[train], train_labels=["a dog"], held_out=[held_out])
+        folder,
+        "split.json",
+        lambda split: split.update(train=[train], train_labels=["a dog"], train_groups=[], held_out=[held_out]),
     )
     before = load_run(folder)
     assert held_out_items(before).labels == ["a boat"]

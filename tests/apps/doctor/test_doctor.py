@@ -153,6 +153,36 @@ def test_empty_clean_list_not_written(tmp_path: Path, doctor, monkeypatch) -> No
     assert not (tmp_path / "new.csv").exists()
 
 
+def test_an_empty_class_folder_is_one_finding_of_several(tmp_path: Path, doctor, refused) -> None:
+    for colour in ("red", "green"):
+        for number in range(2):
+            write_image(tmp_path / "items" / colour / f"{number}.png", colour, seed=number)
+    write_broken(tmp_path / "items" / "red" / "broken.png")
+    (tmp_path / "items" / "blue").mkdir()
+    out, err = doctor(tmp_path / "items", "--quick")
+    prints(out, "serious, empty class folder", tmp_path / "items" / "blue")
+    prints(out, "broken.png")
+    doctor(tmp_path / "items", "--quick", "--fix", tmp_path / "new.csv")
+    (tmp_path / "items" / "red" / "broken.png").unlink()
+    out, err = doctor(tmp_path / "items", "--quick")
+    prints(out, "by hand", "empty class folder")
+    assert "texthead train" not in out + err
+    refused("blue", "train", tmp_path / "items", "--out", tmp_path / "run")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_data_that_train_refuses_is_not_named_to_it(broken: bool, tmp_path: Path, doctor, refused) -> None:
+    """One class, of which there may also be a second, without a readable file."""
+    for number in range(3):
+        write_image(tmp_path / "items" / "red" / f"{number}.png", "red", seed=number)
+    if broken:
+        write_broken(tmp_path / "items" / "green" / "a.png")
+    out, err = doctor(tmp_path / "items", "--quick", "--fix", tmp_path / "new.csv")
+    prints(out, "serious, cannot be trained on", "training items", "'red'")
+    assert "texthead train" not in out + err
+    refused("'red'", "train", tmp_path / "new.csv", "--out", tmp_path / "run")
+
+
 @pytest.mark.slow
 def test_exit_code_0_and_shards_examined(tmp_path: Path, doctor, findings, works) -> None:
     clips, shards = tmp_path / "clips", tmp_path / "shards"

@@ -291,6 +291,33 @@ def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     assert "two labels" in result.why
 
 
+def test_review_follows_the_labels(opened: Open, pool: Pool) -> None:
+    session, paths = opened(), pool.files.paths
+    for copy in (1, 4):
+        paths[copy].write_bytes(paths[0].read_bytes())
+    for position, label in ((0, "red"), (1, "red"), (4, "green")):
+        session.label("ann", position, label)
+    session.examine()
+    assert session.state("ann")["review"] == 3
+    assert "two labels" in session.review("ann").why
+    # A correction ends the conflict at once, and undo brings it back.
+    session.label("ann", 4, "red", checked=True)
+    assert session.review("ann") is None
+    assert "two labels" in session.undo("ann").why
+    session.label("ann", 4, "red")
+    # One that makes a conflict shows it, without examining the files again.
+    session.label("ann", 1, "blue", checked=True)
+    file = session.review("ann")
+    assert (file.position, "blue and red" in file.why) == (0, True)
+    # A file that is labelled later is examined then.
+    session.label("ann", 1, "red")
+    assert session.review("ann") is None
+    paths[7].write_bytes(paths[0].read_bytes())
+    session.label("ann", 7, "green")
+    session.examine()
+    assert session.state("ann")["review"] == 4
+
+
 def test_the_only_label_of_a_class_is_not_doubted(opened: Open) -> None:
     session = opened(("red", "green"))
     for index in range(20):

@@ -1,6 +1,7 @@
 """The index of a folder: what is encoded, when it is built again, and what it holds."""
 
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from safetensors.torch import load, save_file
 
 import texthead as th
+from installed import Install, example
 from made import COLOURS, encode, noise, pictures, tiny_visual, write_broken, write_colour_run, write_image
 from texthead.apps.search.index import Index, open_index
 from texthead.encoders.encoder import Encoder
@@ -72,6 +74,22 @@ def test_a_run_has_an_index_of_its_own_for_its_weights(files: Path, tmp_path: Pa
     tensors = load(weights.read_bytes())  # Windows replaces no mapped file.
     save_file({name: 1.5 * tensor for name, tensor in tensors.items()}, weights)
     open_index(files, th.load_run(tmp_path / "run"))
+    assert len([*kept.glob("*.safetensors")]) == 3
+
+
+def test_changed_code_of_an_encoder_and_another_decoder_encode_again(
+    files: Path, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = example("encoder")
+    folder = install("grids", "texthead.encoders", "grid = grids", code)
+    before = open_index(files, "grid:1").features.clone()
+    (folder / "grids.py").write_text(code.replace("AdaptiveAvgPool2d", "AdaptiveMaxPool2d"))
+    monkeypatch.delitem(sys.modules, "grids")
+    assert not torch.allclose(open_index(files, "grid:1").features, before, atol=0.1)
+    kept = files.parent / "cache" / "indexes"
+    assert len([*kept.glob("*.safetensors")]) == 2
+    monkeypatch.setattr("texthead.features.cache.version", lambda package: f"other {package}")
+    open_index(files, "grid:1")
     assert len([*kept.glob("*.safetensors")]) == 3
 
 

@@ -15,6 +15,7 @@ import torch
 from texthead.apps.bulk.cluster import cluster
 from texthead.data import Protocol, ViewClips, manifest_rows, row_path
 from texthead.errors import DataError, MediaError, PositiveInt, RunError, line_of, reason
+from texthead.extensions import code_of_packages
 from texthead.features import encode_views, weights_key
 from texthead.files import lines, read_json, write_json
 from texthead.media import MediaPath, find_names
@@ -75,7 +76,9 @@ def predict_many(
     if sets:
         check_has_sets(calibration)
     sure = None if calibration is None else {**calibration.to_json(with_items=False), "sets": sets}
-    request = {"model": weights_key(model, repr(model)), "labels": [*model.names], "top": top, "calibration": sure}
+    code = code_of_packages(*(f"texthead.{kind}" for kind in ("encoders", "heads", "readers", "temporal")))
+    request = {"model": weights_key(model, repr(model)), "code": code, "labels": [*model.names], "top": top}
+    request["calibration"] = sure
     _open_folder(out, request | protocol.to_json())
     names = dict.fromkeys(_names(MediaPath(source).resolved().path, reporter))
     if not names:

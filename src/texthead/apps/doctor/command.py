@@ -66,7 +66,7 @@ class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
         from texthead.features import Reading
 
         fix = None if self.fix is None else Path(self.fix)
-        dataset = read_dataset(self.data)
+        dataset = read_dataset(self.data, allow_empty=True)
         console.say_notes(*dataset.notes)
         if fix:
             check_no_separator(dataset.classes)
@@ -76,7 +76,7 @@ class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
             read_classes(self.classes) if self.classes else None,
             EncoderOptions(self.encoder, device=self.pick_device()),
             quick=self.quick,
-            reading=Reading(default_workers() if self.workers is None else self.workers, cache=True, engine="auto"),
+            reading=Reading(default_workers(wanted=self.workers), cache=True, engine="auto"),
             pictures=self.out is not None,
             reporter=console.reporter,
         )

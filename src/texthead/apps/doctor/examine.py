@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import get_args
 
 import numpy as np
-from jaxtyping import Float
 
 from texthead.apps.doctor import encoder_findings, findings, near_duplicates, overview
 from texthead.apps.doctor.encoder_findings import OwnSentences
@@ -14,9 +13,9 @@ from texthead.apps.doctor.facts import Facts, read_facts, thumbnail_of
 from texthead.apps.doctor.findings import Finding, Severity, plural
 from texthead.apps.doctor.page import Diagnosis
 from texthead.apps.doctor.wrong_labels import LEAST_AGREEMENT, JudgedLabels, suspicious_labels
-from texthead.data import Dataset
+from texthead.data import Dataset, Item, divide
 from texthead.encoders import Encoder, EncoderOptions, zero_shot_note
-from texthead.errors import RunError
+from texthead.errors import DataError, RunError
 from texthead.features import FrozenEncoder, FrozenFiles, Reading, Still
 from texthead.parallel import FileDataset, Reporter, read_each
 from texthead.recipes import small
@@ -69,7 +68,7 @@ def diagnose(
         *findings.overlaps(items),
         *findings.group_leaks(items),
         *([] if dataset.several else findings.folder_findings(items)),
-        *findings.count_findings(labelled),
+        *findings.count_findings(labelled, dataset.empty),
         *findings.name_findings(list(classes), clean=options.clean),
         *findings.unknown_labels(dataset.classes, list(classes)),
     ]
@@ -97,28 +96,28 @@ def diagnose(
             likely[position] = replace(items[position], label=dataset.classes[label.better])
     # With the likely labels, so that a copy whose label is questioned above is not reported for its two labels too.
     result += findings.near_copies(likely, facts, near_duplicates.alike(facts, features))
+    left_out, counts = findings.left_out(items, result), overview.overview_of(items, facts, sets)
+    if len(left_out) < len(items) and not {"empty class folder", "no training item"} & {each.fault for each in result}:
+        result += _refused(dataset.pick([position for position in range(len(items)) if position not in left_out]))
     result.sort(key=lambda each: (get_args(Severity).index(each.severity), each.fault))
-    counts, left_out = overview.overview_of(items, facts, sets), findings.left_out(items, result)
     return Diagnosis(dataset, facts, counts, result, left_out, source, tuple(notes))
 
 
-def findings_about_files(
-    dataset: Dataset,
-    features: Float[np.ndarray, "items dim"],
-    *,
-    stills: Sequence[tuple[str, Still] | None] = (),
-) -> list[Finding]:
-    """Return warnings about single files, and serious findings about copies.
-
-    Args:
-        features: of the items.
-        stills: as for `read_facts`.
-    """
-    items, facts = dataset.items, read_facts(dataset, workers=1, stills=stills)
-    pairs = near_duplicates.alike(facts, dict(enumerate(features)))
-    copied = [*findings.copies(items, facts), *findings.near_copies(items, facts, pairs)]
+def findings_about_files(items: Sequence[Item], facts: Sequence[Facts]) -> list[Finding]:
+    """Return warnings about single files, and serious findings about exact copies, from the facts of the items."""
     single = [each for each in findings.file_findings(facts, frames=1) if each.severity != "note"]
-    return [*single, *(each for each in copied if each.severity == "serious")]
+    return [*single, *(each for each in findings.copies(items, facts) if each.severity == "serious")]
+
+
+def _refused(dataset: Dataset) -> list[Finding]:
+    """Return a finding if `train` would refuse a dataset."""
+    try:
+        divide(dataset, seed=0, held_out=None, k=None)
+    except DataError as error:
+        return [
+            Finding("serious", "cannot be trained on", dataset.source, str(error).removeprefix(f"{dataset.source}: "))
+        ]
+    return []
 
 
 def _frozen(encoder: Encoder, dataset: Dataset, reading: Reading, reporter: Reporter) -> FrozenEncoder:

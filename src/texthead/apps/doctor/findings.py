@@ -265,10 +265,15 @@ def group_leaks(items: Sequence[Item]) -> list[Finding]:
 # ---- classes
 
 
-def count_findings(items: Sequence[Item]) -> list[Finding]:
-    """Find classes with no or few training items. Items without a split count as training items."""
+def count_findings(items: Sequence[Item], empty: Iterable[str] = ()) -> list[Finding]:
+    """Find classes with no or few training items. Items without a split count as training items.
+
+    Args:
+        empty: class folders without a file.
+    """
     train = Counter(item.label for item in items if item.split in (None, "train"))
-    findings = []
+    remedy = "has no video or image; add one or remove the folder"
+    findings = [Finding("serious", "empty class folder", folder, remedy) for folder in empty]
     for label in sorted({item.label for item in items}):
         count = train[label]
         if not count:

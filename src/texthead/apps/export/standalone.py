@@ -167,11 +167,11 @@ def upright(frame: av.VideoFrame) -> np.ndarray:
 
 def scaled(frame: np.ndarray, height: int, width: int, bicubic: bool, antialias: bool) -> np.ndarray:
     """Resize the frame as torch does: first the width, then the height."""
-    resize, values = (smooth, frame) if antialias else (sharp, frame.astype(np.float32))
+    resize, values = (smooth, frame) if antialias else (sharp, frame.astype(np.float64))
     for axis, new in ((1, width), (0, height)):
         if frame.shape[axis] != new:
             values = np.moveaxis(resize(np.moveaxis(values, axis, 0), new, bicubic), 0, axis)
-    return values if antialias else np.rint(values).clip(0, 255).astype(np.uint8)
+    return values if antialias else np.rint(values.round(6)).clip(0, 255).astype(np.uint8)
 
 
 def smooth(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
@@ -192,11 +192,11 @@ def smooth(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
 
 
 def sharp(rows: np.ndarray, new: int, bicubic: bool) -> np.ndarray:
-    """Resize float32 `rows` along the first axis to `new` entries, from the nearest ones alone."""
-    old, half = len(rows), np.float32(0.5)
-    centres = np.float32(old / new) * (np.arange(new, dtype=np.float32) + half) - half
+    """Resize float64 `rows` along the first axis to `new` entries, from the nearest ones alone."""
+    old = len(rows)
+    centres = old / new * (np.arange(new) + 0.5) - 0.5
     centres = centres if bicubic else centres.clip(0)
-    total = np.zeros((new, *rows.shape[1:]), np.float32)
+    total = np.zeros((new, *rows.shape[1:]))
     for tap in (-1, 0, 1, 2) if bicubic else (0, 1):
         indices = np.floor(centres) + tap
         weights = kernel(np.abs(centres - indices), -0.75 if bicubic else None)

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.apps.doctor import findings_about_files, suspicious_labels
+from texthead.apps.doctor import Facts, findings_about_files, read_facts, suspicious_labels
 from texthead.apps.label.label_file import LabelFile, LabelState, Mark
 from texthead.apps.label.labelling import Pool
 from texthead.apps.label.learning_curve import LearningCurve, learning_curve
 from texthead.apps.label.selection import guesses
-from texthead.data import Dataset, Labels, check_no_separator
+from texthead.data import Labels, check_no_separator
 from texthead.errors import DataError, TextheadError
 from texthead.media import MediaPath
 from texthead.text import check_names
@@ -93,8 +93,8 @@ class LabelSession:
         self._wake, self._closed = threading.Event(), False
         self.curves: list[LearningCurve] = []
         # Why a label looks wrong: the classes predicted from the other files, and the reason in words.
-        self._findings, self._doubtful = dict[int, str](), dict[int, tuple[Guesses, str]]()
-        self._checked: set[int] = set()
+        self._doubtful = dict[int, tuple[Guesses, str]]()
+        self._facts = dict[int, Facts]()
         self._fit = self._fitted(labels)
         self._measured: LabelState | None = None
         self._thread = threading.Thread(target=self._fit_in_background, daemon=True)
@@ -217,8 +217,8 @@ class LabelSession:
         if position in self._doubtful and label is not None:
             guesses, reason = self._doubtful[position]
             reasons.append(reason)
-        if position in self._findings and label is not None:
-            reasons.append(self._findings[position])
+        if label is not None:
+            reasons += filter(None, [self._findings(labels).get(position)])
         classes = self.classes(labels)  # Some may be newer than the fit.
         guesses = {name: guesses.get(name, 0.0) for name in (*guesses, *classes) if name in classes}
         kind, why = MediaPath(path).reader.kind, "; ".join(reasons)
@@ -339,25 +339,24 @@ class LabelSession:
             return None
 
     def _to_review(self, labels: LabelState) -> list[int]:
-        candidates = dict.fromkeys([*self._doubtful, *self._findings])
+        candidates = dict.fromkeys([*self._doubtful, *self._findings(labels)])
         return [position for position in candidates if position in labels.of and position not in labels.checked]
 
+    def _findings(self, labels: LabelState) -> dict[int, str]:
+        """Return what doctor finds about examined files with these labels, by position."""
+        facts = {position: facts for position, facts in self._facts.items() if position in labels.of}
+        items = [replace(self.pool.files.items[position], label=labels.of[position]) for position in facts]
+        findings, positions = findings_about_files(items, list(facts.values())), list(facts)
+        return {positions[i]: f"{finding.fault}: {finding.detail}" for finding in findings for i in finding.items}
+
     def examine(self) -> None:
-        """Check the labelled files like `doctor`: unreadable, one colour, copies with two labels."""
-        labels = self._file.read()
-        labelled = sorted(labels.of)
-        if set(labelled) == self._checked:
-            return
-        items = tuple(replace(self.pool.files.items[index], label=labels.of[index]) for index in labelled)
-        data = Dataset(items, str(self.labels_csv), several=self.several)
-        stills = self.pool.frozen.stills([item.path for item in items]) if self.pool.frozen else ()
-        features = self.pool.features[labelled].numpy()
-        findings = findings_about_files(data, features, stills=stills)
+        """Read new labelled files like `doctor`, to find unreadable ones, one colour, and copies with two labels."""
+        new = [position for position in sorted(self._file.read().of) if position not in self._facts]
+        files = self.pool.files.pick(new)
+        stills = self.pool.frozen.stills(files.paths) if self.pool.frozen else ()
+        facts = read_facts(files, workers=1, stills=stills)
         with self._turn:
-            self._checked = set(labelled)
-            self._findings = {
-                labelled[index]: f"{finding.fault}: {finding.detail}" for finding in findings for index in finding.items
-            }
+            self._facts = dict(sorted([*self._facts.items(), *zip(new, facts, strict=True)]))
 
     # ---- state
 

@@ -15,7 +15,8 @@ from texthead.apps.search.windows import as_model, encode_windows
 from texthead.data import read_files
 from texthead.encoders import Encoder, EncoderOptions
 from texthead.errors import MediaError, RunError
-from texthead.features import Reading, check_any
+from texthead.extensions import code_of_packages
+from texthead.features import Reading, check_any, software_key
 from texthead.files import cache_dir
 from texthead.media import MediaPath, Span
 from texthead.parallel import Reporter, apart_from_caller
@@ -130,7 +131,8 @@ def open_index(
     files = read_files(data)
     for note in files.notes:
         reporter.note(note)
-    key = str(MediaPath(data).resolved()), run.model.features_digest(), run.protocol
+    software = software_key(), code_of_packages("texthead.temporal")
+    key = str(MediaPath(data).resolved()), run.model.features_digest(), run.protocol, software
     file = cache_dir() / "indexes" / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.safetensors"
     paths = [item.path for item in files.items]
     index = Index(Path(data), model, *encode_windows(run.model, paths, run.protocol, reading, reporter, file=file))

@@ -34,7 +34,7 @@ CHANCE = 0.07
 # Log-odds of a class that every window has, or none.
 _SURE = 1e4
 
-# The text encoder hardly knows words whose row is shorter.
+# Words whose row is shorter are unknown to the text encoder.
 KNOWN = 0.5
 
 # With fewer windows, chance is not estimated.
@@ -147,7 +147,7 @@ def search(
     share = common_words(index).share_as_good(F.normalize(rows[0], dim=-1), index.features[hits[0].window])
     note = f"{max(round(100 * share), 1)} of 100 words for things that are not there would fit as well"
     if rows[0].norm() < KNOWN:
-        note += "; the text encoder hardly knows these words"
+        note += "; these words are unknown to the text encoder"
     if share > CHANCE:
         return Results(hits, False, f"nothing in this folder fits clearly better than chance: {note}")
     return Results(hits, True, f"the best hit stands out: {note}")
