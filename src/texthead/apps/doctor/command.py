@@ -77,7 +77,6 @@ class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
             EncoderOptions(self.encoder, device=self.pick_device()),
             quick=self.quick,
             reading=Reading(default_workers() if self.workers is None else self.workers, cache=True, engine="auto"),
-            pictures=self.out is not None,
             reporter=console.reporter,
         )
         self._show(diagnosis)
