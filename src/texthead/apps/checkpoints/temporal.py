@@ -3,9 +3,9 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from texthead import Recipe, TemporalTransformer, Visual
+from texthead import MeanPool, Recipe, TemporalTransformer, Visual
 from texthead.errors import RunError
-from texthead.models import MeanPool, Temporal
+from texthead.models import Temporal
 
 
 class _Imported(Temporal):

@@ -60,10 +60,9 @@ class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
     def __call__(self) -> int:
         """Return the exit code."""
         console.doing(f"reading {self.data}")
+        from texthead import EncoderOptions, Reading, read_dataset
         from texthead.apps.doctor.examine import diagnose
-        from texthead.data import check_no_separator, read_dataset
-        from texthead.encoders import EncoderOptions
-        from texthead.features import Reading
+        from texthead.data import check_no_separator
 
         fix = None if self.fix is None else Path(self.fix)
         dataset = read_dataset(self.data)

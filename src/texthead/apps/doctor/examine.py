@@ -8,17 +8,16 @@ from typing import get_args
 import numpy as np
 from jaxtyping import Float
 
+from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Reading, Reporter
 from texthead.apps.doctor import encoder_findings, findings, near_duplicates, overview
 from texthead.apps.doctor.encoder_findings import OwnSentences
 from texthead.apps.doctor.facts import Facts, read_facts
 from texthead.apps.doctor.findings import Finding, Severity, plural
 from texthead.apps.doctor.page import Diagnosis
 from texthead.apps.doctor.wrong_labels import LEAST_AGREEMENT, JudgedLabels, suspicious_labels
-from texthead.data import Dataset
-from texthead.encoders import Encoder, EncoderOptions, zero_shot_note
+from texthead.encoders import zero_shot_note
 from texthead.errors import RunError
-from texthead.features import FrozenEncoder, FrozenFiles, Reading, Still
-from texthead.parallel import Reporter
+from texthead.features import FrozenFiles, Still
 from texthead.recipes import small
 
 # Frames of a video that are encoded; with 8, the same swaps are found.

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float16, UInt8
 
-from texthead.data import Dataset, Views, evenly
+from texthead import Dataset, Reporter, Views
+from texthead.data import evenly
 from texthead.errors import MediaError, line_of
 from texthead.features import Still, colours_of, edges_of, grey_of
 from texthead.media import Media, MediaPath
-from texthead.parallel import FileDataset, Reporter, read_each
+from texthead.parallel import FileDataset, read_each
 
 # The fault of a file that crashes its reader or exceeds the time limit.
 STOPPED = "reader crashed or hung"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from statistics import median_low
 from typing import Literal, NamedTuple
 
+from texthead import Item
 from texthead.apps.doctor.facts import Facts
 from texthead.apps.doctor.findings import plural
-from texthead.data import Item
 
 _SPLITS = ("train", "val", "test", "none")
 

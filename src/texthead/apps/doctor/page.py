@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
+from texthead import Dataset
 from texthead.apps.doctor import overview
 from texthead.apps.doctor.facts import Facts
 from texthead.apps.doctor.findings import Finding, Severity, cleaned_rows, plural
 from texthead.apps.doctor.overview import Overview
-from texthead.data import Dataset
 from texthead.errors import DataError, listed
 from texthead.files import write_csv, write_json
 from texthead.report import render, write_html

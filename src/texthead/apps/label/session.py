@@ -12,12 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from texthead import Dataset
 from texthead.apps.doctor import findings_about_files, suspicious_labels
 from texthead.apps.label.label_file import LabelFile, LabelState, Mark
 from texthead.apps.label.labelling import Pool
 from texthead.apps.label.learning_curve import LearningCurve, learning_curve
 from texthead.apps.label.selection import guesses
-from texthead.data import Dataset, Labels, check_no_separator
+from texthead.data import Labels, check_no_separator
 from texthead.errors import DataError, TextheadError
 from texthead.media import MediaPath
 from texthead.text import check_names

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from texthead import Encoder, EncoderOptions, Reading, Reporter
 from texthead.apps.search.windows import as_model, encode_windows
 from texthead.data import read_files
-from texthead.encoders import Encoder, EncoderOptions
 from texthead.errors import MediaError, RunError
-from texthead.features import Reading, check_any
+from texthead.features import check_any
 from texthead.files import cache_dir
 from texthead.media import MediaPath, Span
-from texthead.parallel import Reporter, apart_from_caller
+from texthead.parallel import apart_from_caller
 from texthead.runs import Run
 
 # Windows that are compared at once: in single precision they fit in the caches of a processor.

@@ -15,12 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from texthead import Calibration, Reading
 from texthead.apps.search.index import Index
 from texthead.apps.search.marks import CALIBRATED
 from texthead.apps.search.windows import encode_windows
 from texthead.errors import DataError, MediaError, PositiveInt, RunError
-from texthead.evaluation import Calibration
-from texthead.features import Reading
 from texthead.files import cache_dir, replacing
 from texthead.media import MediaPath
 from texthead.models import Head, known_rows, text_rows

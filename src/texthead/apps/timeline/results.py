@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from texthead import Calibration
 from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, in_order, subtitles
 from texthead.errors import on_one_line
-from texthead.evaluation import Calibration
 from texthead.files import replacing, write_csv
 from texthead.media import MediaPath
 
