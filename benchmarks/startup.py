@@ -21,7 +21,7 @@ from PIL import Image
 import texthead as th
 from benchmarks import videos
 from benchmarks.rounds import Cost, Row, Section, interleaved, milliseconds, ratios, spread, table, timed
-from texthead.features import Reading
+from texthead import Reading
 from texthead.runs.folder import write_run
 
 WITH_TEXT = "import texthead; encoder = texthead.load_encoder('mini'); encoder.encode_text(['a cat'])"

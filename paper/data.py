@@ -24,8 +24,9 @@ from PIL import Image
 
 from paper import shapes, tinyclip
 from paper.worlds import Scale
+from texthead import Dataset, read_dataset
 from texthead.apps.demo import draw_videos
-from texthead.data import Dataset, read_dataset, with_validation
+from texthead.data import with_validation
 from texthead.errors import DataError
 from texthead.files import cache_dir, replacing
 

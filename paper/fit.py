@@ -23,13 +23,13 @@ from paper.matching import Matching
 from paper.prompt_head import PromptHead
 from paper.rows import Job, Row
 from paper.worlds import smoke
-from texthead import recipes
-from texthead.data import Dataset, Pixels, Protocol, Views, evenly
+from texthead import Dataset, Protocol, Reading, Views, class_correlation, recipes
+from texthead.data import Pixels, evenly
 from texthead.encoders import minilm_folder
 from texthead.errors import DataError, RunError
 from texthead.evaluation import Evaluation, mean_average_precision
-from texthead.features import Reading, frame_features
-from texthead.models import RowInputs, as_head, class_correlation, make_head, make_temporal_for, needs_features
+from texthead.features import frame_features
+from texthead.models import RowInputs, as_head, make_head, make_temporal_for, needs_features
 from texthead.text import fill_templates
 from texthead.training import with_margin
 

@@ -8,9 +8,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 import texthead as th
+from texthead import Reading, Reporter
 from texthead.evaluation import lead_interval
-from texthead.features import Reading, item_features, readable
-from texthead.parallel import Reporter
+from texthead.features import item_features, readable
 
 ORDER_SEEDS = (0, 1, 2, 3, 4)
 

@@ -19,7 +19,8 @@ from paper.costs import costs
 from paper.data import K600, VIDEOS
 from paper.fit import recipe_for
 from paper.rows import Job, Row
-from texthead.data import Pixels, Views
+from texthead import Views
+from texthead.data import Pixels
 from texthead.encoders import spec_of
 from texthead.errors import RunError
 from texthead.training import with_margin

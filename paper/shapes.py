@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw
 
+from texthead import Reporter
 from texthead.apps.demo import MOTIONS, RENDER, SPLITS, DrawnSplit, Placement, animate, cut_out, draw_set, draw_still
 from texthead.errors import DataError
-from texthead.parallel import Reporter
 
 COLOURS: MappingProxyType[str, tuple[int, int, int]] = MappingProxyType(
     {

@@ -38,11 +38,11 @@ from paper.shapes import (
     seen_pairs,
     unseen_pairs,
 )
+from texthead import Reporter, Visual, load_encoder
 from texthead.apps.demo import MOTIONS
-from texthead.encoders import Visual, load_encoder, openai_tokenizer, openclip_tensors, save_openclip, tower_spec
+from texthead.encoders import openai_tokenizer, openclip_tensors, save_openclip, tower_spec
 from texthead.errors import EncoderError
 from texthead.files import cache_dir, read_json, write_json
-from texthead.parallel import Reporter
 
 Tower = Literal["vit", "resnet"]
 

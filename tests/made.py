@@ -27,14 +27,14 @@ from fsspec import asyn
 from torch import Tensor, nn
 
 from platforms import WINDOWS, needs_posix, user
-from texthead.data import Dataset, Item, Pixels, view_crops
+from texthead import Dataset, Item, MeanPool, Recognizer
+from texthead.data import Pixels, view_crops
 from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import TextheadError
 from texthead.evaluation.calibration import Calibration, Threshold
 from texthead.files import cache_dir
 from texthead.media.stored_clip import frame_table
-from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
 from texthead.models.several_head import SeveralHead
 from texthead.parallel.startup import keep_freed_memory

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from made import PIXELS, SMALL, SPEC, noise, write_video
 from paper.matching import Matching, gather_rows
-from texthead.data import Dataset, Item, Protocol, Views
-from texthead.encoders import Encoder, load_encoder
+from texthead import Dataset, Encoder, Item, Protocol, Views, load_encoder
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead, TrainableHead, text_head

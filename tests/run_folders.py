@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from made import COLOURS, PIXELS, SPEC, noise, tiny_visual, write_image, write_video
+from texthead import MeanPool, Recognizer
 from texthead.files import write_json
-from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
 from texthead.prediction.formats import CSV_COLUMNS
 from texthead.recipes import Recipe

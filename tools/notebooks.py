@@ -1,6 +1,6 @@
 """Run the notebooks of notebooks/ and keep their outputs: python -m tools.notebooks [NAME...]
 
-What differs from run to run or from machine to machine is left out: times, versions, closed progress bars.
+What differs from run to run or from machine to machine is left out: times, versions, progress bars.
 """
 
 import os
@@ -26,17 +26,12 @@ def run(path: Path, folder: Path) -> nbformat.NotebookNode:
     """
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
-    client.execute(env={**os.environ, "TEXTHEAD_CACHE": str(folder / "cache"), "IPYTHONDIR": str(folder / "ipython")})
+    own = {"TEXTHEAD_CACHE": str(folder / "cache"), "IPYTHONDIR": str(folder / "ipython"), "TQDM_DISABLE": "1"}
+    client.execute(env={**os.environ, **own})
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({})
-        if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not _is_closed_bar(output)]
     return notebook
-
-
-def _is_closed_bar(output: nbformat.NotebookNode) -> bool:
-    return output.output_type == "display_data" and not any(output.data.values())
 
 
 def main(names: list[str]) -> None:

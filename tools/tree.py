@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "explanation" / "contributing.md"
 # The core, in import order: each may import only those before it.
-TOP = ("errors", "downloads", "extensions", "extras", "platform", "files", "notebook", "recipes")
+TOP = ("errors", "downloads", "extensions", "extras", "platform", "files", "recipes")
 PACKAGES = (
     "parallel",
     "text",

@@ -16,8 +16,8 @@ class Count:
     data: str = argument("DATA")
 
     def __call__(self) -> None:
+        from texthead import read_dataset
         from texthead.cli import console
-        from texthead.data import read_dataset
 
         dataset = read_dataset(self.data)
         console.say_notes(*dataset.notes)

@@ -17,16 +17,13 @@ import texthead as th
 from benchmarks import __main__ as run
 from benchmarks import (
     cached,
-    doctor,
     ffmpeg,
-    grids,
     growth,
     mini,
     peers,
     photos,
     reading,
     rounds,
-    search,
     startup,
     step,
     transforms,
@@ -34,9 +31,7 @@ from benchmarks import (
     views,
 )
 from benchmarks.rounds import Cost
-from made import write_image
 from messages import prints, refuses
-from texthead.apps.doctor.findings import Finding
 from texthead.data.protocol import Pixels
 
 
@@ -184,11 +179,10 @@ def test_published_chain_normalises_all_frames() -> None:
         np.testing.assert_allclose(result.mean((0, 2, 3)).numpy(), white, rtol=1e-4)
 
 
-def test_smallest_transforms_and_comparison() -> None:
+def test_smallest_transforms() -> None:
     text, (row,) = transforms.measure(1, 1, sides=[(260, 256)])
     assert text.count(transforms.PUBLISHED) == 2
     assert f"| {rounds.spread(row.ratios)} |" in text
-    assert min(cost for alike in (False, True) for cost in doctor.comparing(300, alike)) >= 0
 
 
 @pytest.mark.nightly("benchmarks/peers.py")
@@ -210,11 +204,6 @@ def test_photos_of_phones_take_every_way(shared: Path, monkeypatch: pytest.Monke
     assert [text.count(way) for way in (photos.PREDICT, photos.EXACT, photos.HAND)] == [3, 1, 2]
     assert float(text.split("least ")[1].rstrip(".")) > 0.99
     assert [row.other for row in rows] == [photos.HAND] * 2
-
-
-def test_cached_grids_give_the_losses_of_grids_in_memory() -> None:
-    rows = rows_of(grids.measure(1, 40, tokens=2))
-    assert "at most 2" in rows[grids.CACHED][-1]
 
 
 @pytest.mark.nightly("benchmarks/cached.py")
@@ -278,56 +267,3 @@ def test_memory_of_a_start(tmp_path: Path) -> None:
 def test_memory_of_a_step_is_that_of_new_processes(tmp_path: Path) -> None:
     step.clip_and_data(tmp_path, step.FEW)
     assert rounds.peak_mb(step.rows()[0][step.OURS], tmp_path, step.FEW) > 300
-
-
-def test_each_kind_of_copy_is_what_it_says(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 200, (40, 50, 3), np.uint8)
-    source = tmp_path / "a.png"
-    Image.fromarray(pixels.repeat(4, 0).repeat(4, 1)).save(source)
-    whole = videos.whole(source)[0].astype(int)
-    made = {}
-    for number, kind in enumerate(doctor.KINDS):
-        (tmp_path / str(number)).mkdir()
-        path = doctor.copied(source, kind, tmp_path / str(number))
-        assert (path.read_bytes() == source.read_bytes()) == (kind == doctor.SAME)
-        made[kind] = videos.whole(path)[0].astype(int)
-    assert made["half the size"].shape == (80, 100, 3)
-    assert made["10 % of each side cut off"].shape == (144, 180, 3)
-    assert made["4 % of each side cut off"].shape == (154, 192, 3)
-    assert made["brighter by a quarter"].mean() == pytest.approx(1.25 * whole.mean(), rel=0.02)
-    assert np.abs(made["mirrored"] - whole[:, ::-1]).mean() < np.abs(made["mirrored"] - whole).mean() / 4
-    assert 0 < np.abs(made[doctor.POOR] - whole).mean() < 40
-
-
-def test_copies_are_found_with_their_own_original_alone() -> None:
-    def finding(*items: int) -> Finding:
-        return Finding("serious", "near leak", "", "", items)
-
-    # Items 0-2 are originals; 3 is a copy of 0, and 4 a copy of 2.
-    assert doctor.found_together([finding(0, 3), finding(1, 4), finding(0, 2)], [0, 2], 3) == (1, 2)
-    assert doctor.found_together([finding(0, 3, 4), finding(2, 4)], [0, 2], 3) == (2, 1)
-    assert doctor.found_together([], [0, 2], 3) == (0, 0)
-
-
-@pytest.mark.nightly("benchmarks/doctor.py")
-def test_the_doctor_at_its_smallest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = ["path,label,split"]
-    for number, (colour, split) in enumerate(3 * [("red", "train"), ("blue", "test")]):
-        rows.append(f"{write_image(tmp_path / f'{number}.png', colour, seed=number).name},{colour},{split}")
-    (tmp_path / "items.csv").write_text("\n".join(rows))
-    monkeypatch.setitem(doctor.SETS, "small", "items.csv")
-    lines = doctor.measure(tmp_path, ["small"], 2, drawn=False).splitlines()
-    kinds = [line.strip("| ").split(" | ")[2:] for line in lines if line.startswith("| small")]
-    assert kinds[0][:2] == ["6", "15"]
-    assert kinds[1][:3] == [doctor.SAME, "2", "2"]
-    assert len(kinds) == 2 + len(doctor.KINDS)
-
-
-@pytest.mark.nightly("benchmarks/search.py")
-def test_search_measures_queries_encoding_and_half_precision(shared: Path) -> None:
-    (row,) = rows_of(search.measure_queries(1, [1000])).keys() - {"windows", "---"}
-    assert row == "1,000"
-    assert len(rows_of(search.measure_start(1))) == 6
-    assert {"`open_index`", "`predict`"} <= {*rows_of(search.measure_encoding(1, 1))}
-    same = rows_of(search.measure_half(shared, {"exercise": "video/exercise"}))["exercise"][1]
-    assert float(same.split()[0]) > 95

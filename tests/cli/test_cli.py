@@ -19,7 +19,7 @@ from media_files import truncate
 from messages import prints
 from pages import Page, assert_self_contained
 from text_models import bert
-from texthead import recipes
+from texthead import load_run, recipes
 from texthead.cli.console import ProgressBar
 from texthead.cli.parser import read_words
 from texthead.commands.predict import Predict
@@ -30,7 +30,7 @@ from texthead.errors import DataError
 from texthead.files import read_json
 from texthead.parallel.loaders import FileDataset, data_loader
 from texthead.prediction.predict import predict
-from texthead.runs import load_run, read_scores
+from texthead.runs import read_scores
 from training_runs import assert_same_weights, on_disk
 from worlds import images, video
 

@@ -18,15 +18,15 @@ import texthead as th
 from made import PIXELS, tiny_visual
 from messages import prints, refuses
 from pages import Page
+from texthead import MeanPool, Recognizer, load_run
 from texthead.apps.classes.class_edits import remove_classes, rename_class
 from texthead.cli import main as cli
 from texthead.data.dataset import Dataset
 from texthead.errors import DataError
 from texthead.evaluation import Evaluation, calibration
-from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
 from texthead.recipes import Recipe
-from texthead.runs import load_run, write_run
+from texthead.runs import write_run
 from texthead.training.start import split_json
 
 PROTOCOL = th.Protocol(1, PIXELS)

@@ -11,14 +11,13 @@ import torch
 
 from made import PIXELS, SPEC, items, noise, tiny_visual, write_image
 from messages import prints, refuses
+from texthead import Dataset, MeanPool, Recognizer, load_run, read_dataset
 from texthead.cli.score_table import show_classes
-from texthead.data import Dataset, read_dataset
 from texthead.errors import DataError
 from texthead.evaluation import Evaluation, binomial_interval
-from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
 from texthead.recipes import Recipe
-from texthead.runs import load_run, write_run
+from texthead.runs import write_run
 from texthead.runs.scored_items import choose_scored
 from texthead.training.start import split_json
 

@@ -14,7 +14,8 @@ from made import write_broken
 from media_files import lossless
 from messages import prints, refuses
 from platforms import mkfifo, symlink
-from texthead.data import Pixels, Protocol, Views, read_dataset, read_files, splits
+from texthead import Protocol, Views, read_dataset
+from texthead.data import Pixels, read_files, splits
 from texthead.data.clips import FrameBank, TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, splits_of
 from texthead.errors import DataError, MediaError, TextheadError

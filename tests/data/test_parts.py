@@ -6,8 +6,9 @@ import pytest
 
 from made import joined_colours, write_frames, write_image
 from messages import refuses
+from texthead import Dataset, Item, Protocol, Views, read_dataset
 from texthead.apps.label.labelling import items_so_far
-from texthead.data import Dataset, Item, Pixels, Protocol, Views, read_dataset, read_files, with_validation
+from texthead.data import Pixels, read_files, with_validation
 from texthead.data.clips import TrainClips, ViewClips
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.errors import DataError, MediaError

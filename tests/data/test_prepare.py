@@ -30,7 +30,8 @@ from made import (
 )
 from messages import prints, refuses
 from platforms import mkfifo
-from texthead.data import Dataset, Item, Protocol, Views, evenly, read_dataset
+from texthead import Dataset, Item, Protocol, Views, read_dataset
+from texthead.data import evenly
 from texthead.data import prepare as shards
 from texthead.data.clips import TrainClips, ViewClips
 from texthead.data.prepare import ShardOptions as Options

@@ -8,7 +8,7 @@ import torch
 
 from made import items, write_image
 from messages import prints, refuses
-from texthead.data import Dataset, Item, read_dataset
+from texthead import Dataset, Item, read_dataset
 from texthead.data.division import divide, divide_or_train, with_validation
 from texthead.data.labels import Labels, split_labels
 from texthead.data.prepare import prepare

@@ -20,8 +20,9 @@ from benchmarks.process_group import processes
 from benchmarks.rounds import peak_mb
 from made import noise, write_image, write_video
 from messages import prints, refuses
+from texthead import Dataset, FrozenEncoder, Item, Protocol, Reading, Views
 from texthead.apps.timeline.timeline import Sliding, find_events
-from texthead.data import Dataset, Item, Protocol, Views, view_crops
+from texthead.data import view_crops
 from texthead.data.clips import TrainFeatures
 from texthead.encoders.encoder import Encoder, Visual, build_visual, clip_features
 from texthead.encoders.load import load_encoder
@@ -29,7 +30,6 @@ from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, EncoderError, MediaError, RunError, TextheadError
 from texthead.evaluation.evaluate import evaluate, score
 from texthead.evaluation.saliency import cover
-from texthead.features import FrozenEncoder, Reading
 from texthead.media.paths import MediaPath
 from texthead.models.build import with_grid_for
 from texthead.models.heads import FrozenHead

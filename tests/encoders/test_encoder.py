@@ -10,12 +10,12 @@ from torch import Tensor
 
 from made import SPEC, frames, write_image, write_untrained
 from messages import refuses
+from texthead import MeanPool, Recognizer, text_head
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
 from texthead.encoders.load import load_encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError
-from texthead.models import MeanPool, Recognizer, text_head
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run
 

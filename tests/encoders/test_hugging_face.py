@@ -16,8 +16,9 @@ from transformers import AutoTokenizer, CLIPModel, CLIPTokenizerFast, GemmaToken
 from families import CONFIGS, STATISTICS, WITH_TEXT, WORDS, own_processor, save_family
 from made import noise, smooth, write_clip_folder
 from messages import refuses
+from texthead import load_encoder
 from texthead.data.transforms import view_crops
-from texthead.encoders import build_visual, load_encoder, spec_of
+from texthead.encoders import build_visual, spec_of
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.transformers_model import config_of
 from texthead.errors import EncoderError

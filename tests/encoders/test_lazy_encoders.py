@@ -8,7 +8,8 @@ import torch
 
 from families import save_family
 from made import frames
-from texthead.encoders import lazy, load_encoder
+from texthead import load_encoder
+from texthead.encoders import lazy
 from texthead.encoders.lazy import LazyEncoder
 from texthead.errors import EncoderError
 from texthead.models.head_rows import known_rows

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from made import frames, noise
 from messages import refuses
+from texthead import load_encoder
 from texthead.data.transforms import view_crops
-from texthead.encoders import load_encoder
 from texthead.encoders import mini as module
 from texthead.encoders.encoder import Text
 from texthead.encoders.mini import MINI_SPECS, Bridge, fit_bridge, imagenet_texts

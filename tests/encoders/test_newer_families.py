@@ -12,7 +12,8 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenize
 
 from families import STATISTICS, WORDS, write_tokenizer
 from made import frames, noise
-from texthead.encoders import build_visual, load_encoder, spec_of
+from texthead import load_encoder
+from texthead.encoders import build_visual, spec_of
 
 PROMPTS = ["a cat", "two dogs"]
 

@@ -20,8 +20,9 @@ from torch import Tensor
 from made import frames
 from messages import refuses
 from text_models import TEXT, TOWERS
+from texthead import Encoder, Visual, load_encoder
 from texthead.data import Pixels, view_crops
-from texthead.encoders import Encoder, Visual, build_visual, load_encoder, spec_of
+from texthead.encoders import build_visual, spec_of
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError
 

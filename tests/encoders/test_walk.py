@@ -19,7 +19,8 @@ from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPI
 from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING
 
 from made import noise
-from texthead.encoders import build_visual, figures_of, load_encoder, spec_of
+from texthead import load_encoder
+from texthead.encoders import build_visual, figures_of, spec_of
 from texthead.encoders.transformers_model import config_of, without_text
 from texthead.errors import EncoderError
 

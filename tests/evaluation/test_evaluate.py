@@ -12,11 +12,12 @@ from torch import nn
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, write_video
 from messages import refuses
-from texthead.data import Dataset, Item, Protocol, Views, view_crops
+from texthead import Dataset, Item, Protocol, Reading, Views
+from texthead.data import view_crops
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import Evaluation, mean_average_precision
 from texthead.evaluation.evaluate import average_views, evaluate, score
-from texthead.features import Reading, frames
+from texthead.features import frames
 from texthead.media import Media, MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer

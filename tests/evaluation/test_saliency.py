@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from made import tiny_visual
 from messages import refuses
+from texthead import Recognizer
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError
 from texthead.evaluation.saliency import Covered, cover, saliency
-from texthead.models import Recognizer
 from texthead.models.heads import LinearHead
 from texthead.models.temporal import MeanPool, TemporalConv, TemporalTransformer
 from texthead.transfer.closed_form import logistic_head

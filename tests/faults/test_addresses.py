@@ -10,7 +10,7 @@ from file_server import Requests, served
 from made import write_image, write_small_run
 from messages import refuses
 from run_folders import changed
-from texthead.data import read_dataset
+from texthead import read_dataset
 from texthead.errors import MediaError
 from texthead.media import find_names
 from texthead.media.addresses import address

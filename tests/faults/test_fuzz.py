@@ -34,8 +34,8 @@ from made import (
     write_video,
 )
 from media_files import box, heic
+from texthead import Dataset, Item, read_dataset
 from texthead.apps.label_studio.exports import read_export
-from texthead.data import Dataset, Item, read_dataset
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.encoders.weights import read_checkpoint, read_tensors
 from texthead.errors import TextheadError

@@ -18,10 +18,11 @@ from safetensors.torch import load_file
 
 from made import PIXELS
 from platforms import kill
-from texthead.data import Dataset, Protocol, evenly
+from texthead import Dataset, Protocol, Reading
+from texthead.data import evenly
 from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
-from texthead.features import Reading, frame_features
+from texthead.features import frame_features
 from texthead.parallel.progress import Reporter
 from texthead.training.train import fine_tune
 from training_runs import RECIPE, assert_same_weights, free_port, make_model, on_disk, timeless

@@ -14,9 +14,9 @@ from lost import names, read_or_end
 from made import taken, write_image, write_small_run, write_video
 from messages import refuses
 from run_folders import changed
-from texthead import files
+from texthead import Dataset, Item, Protocol, files, read_dataset
 from texthead.apps.doctor.facts import read_facts
-from texthead.data import Dataset, Item, Pixels, Protocol, read_dataset
+from texthead.data import Pixels
 from texthead.data.clips import ViewClips
 from texthead.errors import DataError, MediaError, RunError, TextheadError
 from texthead.files import read_json

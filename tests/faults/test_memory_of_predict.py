@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from made import COLOURS, write_small_run, write_video
-from texthead.prediction import predict
+from texthead import predict
 from texthead.runs.run import load_run
 
 CLIPS, SLICE = 3000, 50

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from made import SPEC, noise, tiny_visual, write_untrained
+from texthead import MeanPool, Recognizer
 from texthead.encoders.encoder import Encoder, Text
 from texthead.errors import DataError
-from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead, Head, LinearHead, ProbeHead, TrainableHead
 from texthead.models.several_head import SeveralHead
 from texthead.runs.run import load_run

@@ -15,6 +15,7 @@ from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2AttentivePooler
 
 from made import SPEC, noise
 from messages import refuses
+from texthead.apps.checkpoints.temporal import JoinedFrames
 from texthead.encoders.encoder import Visual, build_visual
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
@@ -22,7 +23,6 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import (
     AttentivePool,
     FrameConv,
-    JoinedFrames,
     MeanPool,
     TemporalConv,
     TemporalTransformer,

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from paper.costs import Costs
+from texthead import MeanPool, Recognizer
 from texthead.encoders import build_visual, tower_spec
-from texthead.models import MeanPool, Recognizer, make_temporal
+from texthead.models import make_temporal
 from texthead.models.heads import FrozenHead, LinearHead
 
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from made import COLOURS, PIXELS, SPEC, tiny_visual, write_broken
 from paper.frame_order import blind_to_order, order_test, shuffled
-from texthead.data import Dataset, Item, Protocol, ViewClips, Views
+from texthead import Dataset, Item, Protocol, Views
+from texthead.data import ViewClips
 from texthead.encoders.encoder import Visual
 from texthead.errors import MediaError
 from texthead.evaluation.evaluate import evaluate

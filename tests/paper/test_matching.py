@@ -16,11 +16,11 @@ from made import frames, noise
 from messages import refuses
 from paper.matching import Matching, matching_loss, target_mass
 from ranked import NAMES, RECIPE, objective_for, pair, weights
-from texthead.data import Dataset, Protocol
+from texthead import Dataset, MeanPool, Protocol, Recognizer
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, RunError
 from texthead.evaluation.evaluate import evaluate
-from texthead.models import MeanPool, Recognizer, text_rows
+from texthead.models import text_rows
 from texthead.models.heads import FrozenHead, LinearHead
 from texthead.prediction.predict import predict
 from texthead.runs.run import load_run

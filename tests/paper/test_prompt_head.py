@@ -14,11 +14,11 @@ from paper import prompt_head
 from paper.prompt_head import PromptHead, random_context, template_context
 from run_folders import put
 from text_models import bert, image_only
+from texthead import MeanPool, Recognizer
 from texthead.encoders.encoder import Encoder, Text
 from texthead.encoders.load import load_encoder
 from texthead.encoders.pairing import pair
 from texthead.errors import DataError, EncoderError, RunError
-from texthead.models import MeanPool, Recognizer
 from texthead.models.head_rows import text_weights
 from texthead.recipes import Recipe
 from texthead.runs.run import load_run

@@ -11,7 +11,7 @@ import texthead as th
 from made import SPEC, joined_colours, noise, tiny_visual
 from paper.steps import AllFrames, align, steps_head
 from run_folders import put
-from texthead.encoders import Encoder
+from texthead import Encoder
 from texthead.models import text_rows
 
 

@@ -17,7 +17,6 @@ def test_the_held_out_items(world, works):
     assert [method for method, _ in scores.table.rows] == [row["method"] for row in printed["methods"]]
     assert [result.top1 for _, result in scores.table.rows] == [row["top1"] for row in printed["methods"]]
     assert repr(scores) == f"RunEvaluation({scores.result}, {scores.table})"
-    assert f"{scores.table.rows[-1][1].top1:.1f} %" in scores._repr_html_()
     assert (scores.engine, scores.notes) == (printed["engine"], [])
     (plan,) = plans
     assert (plan.split, len(plan.items), plan.trained_on, plan.other) == ("held-out", scores.result.count, 0, None)

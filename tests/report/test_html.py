@@ -22,7 +22,7 @@ def small_figure() -> Figure:
 
 def macro(call: str, **values: object) -> str:
     """Render a call of one of the macros."""
-    source = '{% from "macros.html" import figures, table, tiles with context %}{{ CALL }}'.replace("CALL", call)
+    source = '{% from "macros.html" import figures, table with context %}{{ CALL }}'.replace("CALL", call)
     return environment("texthead.report").from_string(source).render(sections=[], **values)
 
 
@@ -104,17 +104,6 @@ def test_the_smallest_format_is_taken():
     assert [Image.open(io.BytesIO(data)).size for _, data in written[1:]] == [(600, 400)] * 2
 
 
-def test_tiles_are_small_pictures_in_groups():
-    file = io.BytesIO()
-    Image.new("RGB", (9, 6)).save(file, "jpeg")
-    groups = [("kite", [("kite/0.mp4", file.getvalue()), ("kite/1.mp4", file.getvalue())]), ("bird", [])]
-    page = Page(macro("tiles(groups)", groups=groups))
-    assert page.attributes("title") == page.attributes("alt") == ["kite/0.mp4", "kite/1.mp4"]
-    assert page.strings[-2:] == ["kite", "bird"]
-    data = str(page.attributes("src")[0]).removeprefix("data:image/jpeg;base64,")
-    assert base64.b64decode(data, validate=True) == file.getvalue()
-
-
 def test_every_string_is_escaped():
     report = Report(title=SCRIPT, subtitle=SCRIPT)
     for name in (SCRIPT, "b", "c"):
@@ -130,8 +119,6 @@ def test_every_string_is_escaped():
     # Title twice, subtitle, link, heading, text, code, three in the table, caption.
     assert page.strings.count(SCRIPT) == 11
     assert page.attributes("alt") == [SCRIPT]
-    tiles = Page(macro("tiles([(name, [(name, jpeg)])])", name=SCRIPT, jpeg=b""))
-    assert (tiles.strings, tiles.attributes("alt"), tiles.attributes("title")) == ([SCRIPT], [SCRIPT], [SCRIPT])
 
 
 # The surrogate stands for a byte that is not UTF-8, as in file names from os.fsdecode.

@@ -7,9 +7,8 @@ import pytest
 
 from made import items
 from messages import prints, refuses
-from texthead import recipes
-from texthead.data import Dataset, Pixels
-from texthead.encoders import Encoder, Visual, load_encoder
+from texthead import Dataset, Encoder, Visual, load_encoder, recipes
+from texthead.data import Pixels
 from texthead.errors import RunError
 from texthead.training.fit_recipe import adapt_recipe
 

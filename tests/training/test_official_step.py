@@ -47,11 +47,12 @@ from torch.nn.parallel import DistributedDataParallel
 import ranked
 from paper.matching import Matching
 from ranked import NAMES
+from texthead import Recognizer, text_head
 from texthead.data.batches import epoch_batches
 from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset
 from texthead.encoders.load import load_encoder
-from texthead.models import Recognizer, make_temporal_for, text_head
+from texthead.models import make_temporal_for
 from texthead.parallel.distributed import rank, ranks, sum_numbers
 from texthead.recipes import Recipe, temporal_sizes, text4vis
 from texthead.training.train import fine_tune

@@ -26,8 +26,7 @@ from made import PIXELS, SPEC, held_by_another, tiny_visual, write_broken, write
 from messages import prints, refuses
 from paper.matching import Matching
 from run_folders import contents
-from texthead import recipes
-from texthead.data import Dataset, Item, Protocol, Views
+from texthead import Dataset, Item, MeanPool, Protocol, Recognizer, Views, recipes
 from texthead.data.batches import EpochBatches
 from texthead.data.clips import TrainClips
 from texthead.encoders.load import load_encoder
@@ -35,7 +34,7 @@ from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
-from texthead.models import MeanPool, Recognizer, make_temporal_for
+from texthead.models import make_temporal_for
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.models.several_head import SeveralHead
 from texthead.parallel.progress import Reporter

@@ -9,11 +9,11 @@ import torch
 
 from made import SPEC, noise, write_clip_folder, write_video
 from messages import prints, refuses
+from texthead import MeanPool, Recognizer, load_encoder
 from texthead.data.dataset import Dataset, Item
-from texthead.encoders import build_visual, load_encoder
+from texthead.encoders import build_visual
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.evaluation.evaluate import evaluate
-from texthead.models import MeanPool, Recognizer
 from texthead.models.heads import FrozenHead
 from texthead.parallel.progress import Reporter
 from texthead.prediction import evaluate_run

@@ -1,17 +1,12 @@
 """The public names of the package, imported on first use."""
 
 from .clips import ViewClips as ViewClips
-from .dataset import Dataset as Dataset
-from .dataset import Item as Item
 from .division import divide as divide
 from .division import with_validation as with_validation
 from .labels import Labels as Labels
 from .labels import check_no_separator as check_no_separator
 from .protocol import Pixels as Pixels
-from .protocol import Protocol as Protocol
-from .protocol import Views as Views
 from .reading import manifest_rows as manifest_rows
-from .reading import read_dataset as read_dataset
 from .reading import read_files as read_files
 from .rows import row_path as row_path
 from .sampling import crop_offsets as crop_offsets

@@ -13,7 +13,6 @@ from texthead.data import splits
 from texthead.data.labels import Labels
 from texthead.errors import DataError, in_quotes, listed
 from texthead.media.paths import MediaPath
-from texthead.notebook import html_table
 from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
 
 Split = Literal["train", "val", "test"]
@@ -272,17 +271,6 @@ class Dataset:
     def __repr__(self) -> str:
         splits = "".join(f", {count} {split}" for split, count in splits_of(self).items())
         return f"Dataset({self.source!r}: {len(self)} items of {len(self.classes)} classes{splits})"
-
-    def _repr_html_(self) -> str:
-        """Return the number of items of each class and split, for a notebook."""
-        pairs = zip(self.labelling.sets, self.items, strict=True)
-        counts = Counter((name, item.split) for names, item in pairs for name in names)
-        splits: list[str | None] = [*splits_of(self)]
-        if any(item.split is None for item in self.items):
-            splits.append(None)
-        rows = [[name, *(counts[name, split] for split in splits)] for name in self.classes]
-        columns = ["class", *(split or ("no split" if len(splits) > 1 else "items") for split in splits)]
-        return html_table(columns, rows, caption=f"{len(self)} items of {len(rows)} classes", notes=self.notes)
 
 
 def _divisible(labels: Sequence[str], groups: Sequence[str]) -> tuple[list[int], list[str]]:

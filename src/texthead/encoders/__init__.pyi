@@ -1,12 +1,8 @@
 """The public names of the package, imported on first use."""
 
 from .classifier import load_classifier as load_classifier
-from .encoder import Encoder as Encoder
-from .encoder import Visual as Visual
 from .encoder import build_visual as build_visual
 from .figures import figures_of as figures_of
-from .load import EncoderOptions as EncoderOptions
-from .load import load_encoder as load_encoder
 from .load import spec_of as spec_of
 from .load import zero_shot_note as zero_shot_note
 from .mini import imagenet_texts as imagenet_texts

@@ -27,10 +27,6 @@ from texthead.evaluation.intervals import (
     rate_of,
 )
 from texthead.evaluation.reliability import confidences, expected_calibration_error, group_numbers
-from texthead.notebook import html_table
-
-# Classes that a notebook shows of an evaluation.
-WORST = 10
 
 
 @dataclass(frozen=True, repr=False)
@@ -164,26 +160,6 @@ class Evaluation:
         classes = len(self.names)
         cells = self.targets * classes + self.scores.argmax(1)
         return torch.bincount(cells, minlength=classes * classes).view(classes, classes).numpy()
-
-    def _repr_html_(self) -> str:
-        """Return the scores and the worst classes, for a notebook."""
-        top5 = f", top-5 {self.top5:.1f} %" if len(self.names) > 5 else ""
-        top1 = f"top-1 {self.top1:.1f} % (95 % interval {self.interval_text}){self.mean_text}"
-        caption = f"{top1}{top5}, {self.count} items"
-        rated = sorted([row for row in self.classes if row.recall], key=lambda row: (row.recall or ())[:1])
-        rows = []
-        for row in rated[:WORST]:
-            recall, low, high = row.recall or (0, 0, 0)
-            wrong = "{} ({})".format(*row.taken_for) if row.taken_for else None
-            rows.append([row.name, row.items, recall, f"{low:.1f}-{high:.1f}", wrong])
-        notes = [f"the {WORST} worst of {len(rated)} classes"] if len(rated) > WORST else []
-        notes += _unreadable(self.skipped)
-        columns = ("class", "items", "correct (%)", "95 % interval", "most often predicted instead")
-        return html_table(columns, rows, caption=caption, notes=notes)
-
-
-def _unreadable(skipped: Sequence[MediaError]) -> list[str]:
-    return [f"{len(skipped)} unreadable files are not counted"] if skipped else []
 
 
 class Estimate(NamedTuple):
@@ -364,15 +340,6 @@ class SeveralEvaluation(Evaluation):
     def rare(self, trained: Mapping[str, int]) -> RareClasses | None:
         """Return None: there is no single result of an item."""
         return None
-
-    def _repr_html_(self) -> str:
-        """Return the scores and each class, for a notebook."""
-        rows = [
-            [row.name, row.items, *(rate and rate[0] for rate in (row.recall, row.precision))] for row in self.classes
-        ]
-        rows.sort(key=lambda row: (row[2] is None, row[2]))
-        columns = ("class", "items", "recall (%)", "precision (%)")
-        return html_table(columns, rows, caption=self.text(" items"), notes=_unreadable(self.skipped))
 
     @property
     def calibration_error(self) -> float:

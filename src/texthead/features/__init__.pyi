@@ -9,10 +9,8 @@ from .frames import check_any as check_any
 from .frames import frame_features as frame_features
 from .frames import frame_times as frame_times
 from .frames import readable as readable
-from .frozen import FrozenEncoder as FrozenEncoder
 from .frozen import FrozenFiles as FrozenFiles
 from .frozen import FrozenItems as FrozenItems
-from .reading import Reading as Reading
 from .stills import Still as Still
 from .stills import colours_of as colours_of
 from .stills import edges_of as edges_of

@@ -5,7 +5,6 @@ from .build import make_temporal_for as make_temporal_for
 from .build import needs_features as needs_features
 from .head_rows import RowInputs as RowInputs
 from .head_rows import RowKind as RowKind
-from .head_rows import class_correlation as class_correlation
 from .head_rows import known_rows as known_rows
 from .head_rows import prompt_rows as prompt_rows
 from .head_rows import text_rows as text_rows
@@ -14,8 +13,5 @@ from .heads import CosineHead as CosineHead
 from .heads import Head as Head
 from .heads import ProbeHead as ProbeHead
 from .heads import empty_options as empty_options
-from .heads import text_head as text_head
-from .recognizer import Recognizer as Recognizer
-from .temporal import MeanPool as MeanPool
 from .temporal import Temporal as Temporal
 from .temporal import make_temporal as make_temporal

@@ -56,40 +56,6 @@ class MeanPool(Temporal):
         return features.mean(dim=1)
 
 
-class NormedMean(MeanPool):
-    """The mean over features, then a layer norm, as in VideoMAE's classifier."""
-
-    kind = "normed-mean"
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.options = {"dim": dim}
-        self.norm = nn.LayerNorm(dim)
-
-    def forward(self, features: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
-        """Return one feature per clip."""
-        return self.norm(features.mean(dim=1))
-
-
-class FirstToken(Temporal):
-    """The first feature of a clip, as in a classifier of VideoMAE without `use_mean_pooling`."""
-
-    kind = "first-token"
-
-    def forward(self, features: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
-        """Return one feature per clip."""
-        return features[:, 0]
-
-
-class JoinedFrames(Temporal, nn.Flatten):
-    """The features of a clip's frames, concatenated.
-
-    Source: BIKE without a temporal transformer, whose head weights the frames for each class (`SpottingHead`).
-    """
-
-    kind = "frames"
-
-
 class QuickGELU(nn.Module):
     """x * sigmoid(1.702 x), the activation of OpenAI's CLIP."""
 
@@ -242,19 +208,6 @@ class TemporalTransformer(Temporal):
         positions = self.frame_position_embeddings.weight[:frames]
         x = self.transformer["resblocks"](self.project_in(features) + positions)
         return features + self.project_out(x)
-
-
-class FrameTransformer(TemporalTransformer):
-    """`TemporalTransformer` without the mean: returns the features of a clip's frames, concatenated.
-
-    Source: BIKE, whose head weights the frames for each class (`SpottingHead`).
-    """
-
-    kind = "frame-transformer"
-
-    def forward(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch numbers"]:
-        """Return the concatenated frame features of each clip."""
-        return self.frames(features).flatten(1)
 
 
 class AttentivePool(Temporal):
@@ -606,12 +559,6 @@ def _token_blocks(visual: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
     )
 
 
-# Those with which training cannot start, by their `kind` in `recipe.json`.
-_IMPORTED = {
-    module.kind: f"{__name__}:{module.__name__}" for module in (NormedMean, FirstToken, JoinedFrames, FrameTransformer)
-}
-
-
 def _module(kind: str) -> type[Temporal] | None:
     """Return the module of this kind, texthead's own or an installed package's; None if there is none.
 
@@ -619,7 +566,7 @@ def _module(kind: str) -> type[Temporal] | None:
         RunError: the package is broken.
     """
     group, ours = NAMED["temporal"]
-    entry = find_one(group, kind, ours | _IMPORTED)
+    entry = find_one(group, kind, ours)
     if entry is None:
         return None
     module = entry.load()

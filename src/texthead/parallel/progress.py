@@ -1,13 +1,13 @@
 """What the library reports while it works. It prints nothing itself, except for bars in a notebook or on a terminal."""
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 from texthead.errors import MediaError
-from texthead.notebook import in_notebook
 
 # Work that takes less time shows no bar.
 _DELAY_SECONDS = 0.5
@@ -18,6 +18,17 @@ Progress = Callable[[int, int], None]
 
 def silent(*_: object) -> None:
     """Show nothing."""
+
+
+def in_notebook() -> bool:
+    """Return whether an IPython kernel runs this process, as in Jupyter; in a terminal, IPython has none."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+
+
+if in_notebook():
+    # Without ipywidgets tqdm shows text, and need not say so.
+    warnings.filterwarnings("ignore", message="IProgress not found")
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from .predict import apply_calibration as apply_calibration
 from .predict import check_has_sets as check_has_sets
 from .predict import entry_scores as entry_scores
 from .predict import names_notes as names_notes
-from .predict import predict as predict
 from .predict import predictions_of as predictions_of
 from .predict import protocol_of as protocol_of
 from .predict import usual_level as usual_level

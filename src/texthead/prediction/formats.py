@@ -6,13 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from texthead.evaluation.calibration import Calibration
-from texthead.notebook import html_table
 from texthead.text.class_names import NONE
 
 CSV_COLUMNS = ("path", "rank", "name", "probability", "error")
-
-# Names of a file that a notebook shows.
-MOST_NAMES = 3
 
 
 @dataclass(frozen=True)
@@ -53,23 +49,6 @@ class Prediction:
         if self.answer is None or self.answer[0] == self.top[0][0]:
             return ""
         return f"{100 * self.answer[1]:.1f} % {self.answer[0]}"
-
-
-class Predictions(list[Prediction]):
-    """A list of predictions that a notebook shows as a table."""
-
-    def _repr_html_(self) -> str:
-        ranks = range(max((min(len(prediction.top), MOST_NAMES) for prediction in self if prediction.top), default=1))
-        rows = []
-        for prediction in self:
-            names = [f"{name} ({100 * value:.1f} %)" for name, value in prediction.top[: len(ranks)]]
-            if prediction.in_place:
-                names[:1] = [f"{prediction.in_place} (best: {names[0]})"]
-            if prediction.error:
-                names = [f"not readable: {prediction.error}"]
-            rows.append([prediction.path, *names, *[None] * (len(ranks) - len(names))])
-        columns = ("file", *("prediction" if rank == 0 else str(rank + 1) for rank in ranks))
-        return html_table(columns, rows, caption=f"{len(self)} files")
 
 
 def json_entry(prediction: Prediction, calibration: Calibration | None = None) -> dict[str, Any]:

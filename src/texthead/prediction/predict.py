@@ -28,7 +28,6 @@ from texthead.models.temporal import MeanPool
 from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter
 from texthead.prediction.formats import Prediction as Prediction
-from texthead.prediction.formats import Predictions
 from texthead.recipes import Pooling
 from texthead.runs.run import Run
 from texthead.text.prompts import flat
@@ -79,10 +78,10 @@ def predict(
     at_least: float | None = None,
     unlabelled: str | Path | Sequence[str | Path] = (),
     reporter: Reporter = Reporter(),
-) -> Predictions:
-    """Return `predictions` as a list, which a notebook shows as a table; same arguments and errors."""
+) -> list[Prediction]:
+    """Return `predictions` as a list; same arguments and errors."""
     options = {"top": top, "sets": sets, "at_least": at_least, "unlabelled": unlabelled, "reporter": reporter}
-    return Predictions(predictions(run, inputs, protocol, reading, **options))
+    return list(predictions(run, inputs, protocol, reading, **options))
 
 
 def predictions(

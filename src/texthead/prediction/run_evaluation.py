@@ -78,9 +78,6 @@ class RunEvaluation(NamedTuple):
     def __repr__(self) -> str:
         return f"RunEvaluation({self.result}, {self.table})"
 
-    def _repr_html_(self) -> str:
-        return self.table._repr_html_()
-
 
 @apart_from_caller()
 def evaluate_run(

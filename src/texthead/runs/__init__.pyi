@@ -12,7 +12,6 @@ from .run import CALIBRATION as CALIBRATION
 from .run import HERE as HERE
 from .run import Edit as Edit
 from .run import Run as Run
-from .run import load_run as load_run
 from .saved import check_run as check_run
 from .saved import check_run_exists as check_run_exists
 from .saved import is_run as is_run

@@ -29,7 +29,7 @@ from texthead.encoders.lazy import SMALL, LazyVisual, known_digest, note_digest,
 from texthead.encoders.load import keeps_graph, load_encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import sized_as
-from texthead.errors import DataError, RunError, TextheadError, check_types, checked, line_of, listed
+from texthead.errors import DataError, RunError, TextheadError, check_types, checked, line_of
 from texthead.evaluation.calibration import Calibration
 from texthead.features.engine import StoredGraph
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
@@ -38,7 +38,6 @@ from texthead.models.head_table import as_head, head_of_json
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import make_temporal
-from texthead.notebook import html_table
 from texthead.parallel.caller import apart_from_caller
 from texthead.recipes import Recipe, check_clip_size
 from texthead.runs.folder import (
@@ -52,7 +51,6 @@ from texthead.runs.folder import (
 )
 from texthead.runs.hub import check_own, display_name, local_run
 from texthead.runs.saved import check_run, classes_file, in_file
-from texthead.runs.scores import read_scores
 from texthead.text.class_tree import ClassTree
 from texthead.text.prompts import class_prompts
 
@@ -310,27 +308,6 @@ class Run:
     def __repr__(self) -> str:
         # Not the whole model and all files, which notebooks save with their outputs.
         return f"Run({str(self.folder)!r}, {len(self.labels)} classes)"
-
-    def _repr_html_(self) -> str:
-        """Return classes, recipe and scores, for a notebook."""
-        recipe, temporal = self.recipe, type(self.model.temporal).__name__
-        # A head that is fitted in one go takes none.
-        epochs = "" if recipe.tune == "none" else f", {recipe.epochs} epochs"
-        rows: list[tuple[str, object]] = [
-            ("classes", f"{len(self.labels)}: {listed(self.labels)}"),
-            ("encoder", f"{self.spec.source}, {'frozen' if recipe.frozen else f'trained ({recipe.tune})'}"),
-            ("model", f"{temporal}, head {self.head.kind}"),
-            ("recipe", f"{recipe.name}: {recipe.frames} frames, {self.pixels.size} pixels{epochs}"),
-            ("prompt", recipe.template if isinstance(recipe.template, str) else listed(recipe.template, most=3)),
-            ("files", f"{len(self.trained_on)} to train, {len(self.held_out)} held out"),
-        ]
-        # They are of the classes that the run was trained with, also in the folder of an edited run.
-        scores = read_scores(self.folder) if self.classes and not self.classes.get("edited") else None
-        scored, methods = scores or ("", ())
-        for score in methods:
-            rate = "{:.1f} % ({:.1f}-{:.1f})".format(*score.rate)
-            rows.append((f"{score.metric} of {score.method}", f"{rate}, {score.items} {scored} items"))
-        return html_table(("", ""), rows, caption=f"run {self.folder}")
 
 
 def _saved_calibration(folder: Path) -> Calibration | None:

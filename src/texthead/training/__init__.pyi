@@ -3,4 +3,3 @@
 from .fit_recipe import with_margin as with_margin
 from .objective import Objective as Objective
 from .start import RunInfo as RunInfo
-from .train import fine_tune as fine_tune

@@ -14,7 +14,6 @@ from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
-from texthead.notebook import html_table
 from texthead.parallel.distributed import gather_list, rank
 from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName
@@ -62,10 +61,6 @@ class ScoreTable:
     def __repr__(self) -> str:
         rates = (f"{name}: {result.metric} {result.rate[0]:.1f} %" for name, result in self.rows)
         return f"ScoreTable({', '.join(rates)})"
-
-    def _repr_html_(self) -> str:
-        scored = f"{self.division.scored_name} items" if self.rows else "no items are held out"
-        return html_table(("method", scored), self.pairs())
 
     @property
     def rare(self) -> RareClasses | None:

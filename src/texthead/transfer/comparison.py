@@ -28,7 +28,6 @@ from texthead.media.find import find_media
 from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import MeanPool
-from texthead.notebook import html_table
 from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName, small
@@ -237,12 +236,6 @@ class MethodScores:
         columns = self.columns().items()
         columns_text = (f"{title}: {name} {own[0]:.1f}" for title, column in columns for name, own in column.items())
         return f"MethodScores({self.metric} in percent, {', '.join(columns_text)})"
-
-    def _repr_html_(self) -> str:
-        header, notes = ("method", *self.columns()), [str(self.rare)] if self.rare else ()
-        return html_table(
-            header, self.rows(), caption=f"frozen encoder: {self.metric} in percent (95 % interval)", notes=notes
-        )
 
 
 class ComparisonPlan(NamedTuple):

@@ -122,9 +122,6 @@ class TrainedRun:
         how = "fine-tuned" if self.tuned else "on the frozen encoder"
         return f"TrainedRun({str(self.out)!r}, {how}, {self.table})"
 
-    def _repr_html_(self) -> str:
-        return self.table._repr_html_()
-
 
 # The plan, a fitted method, the model to fine-tune.
 TrainingEvent = TrainingPlan | FittedMethod | Recognizer

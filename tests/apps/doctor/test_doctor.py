@@ -17,10 +17,9 @@ from media_files import truncate, x264
 from messages import prints
 from pages import Page, assert_self_contained
 from platforms import symlink
-from texthead import read_dataset
+from texthead import Reading, read_dataset
 from texthead.apps.doctor.examine import diagnose
 from texthead.apps.doctor.facts import Facts
-from texthead.features import Reading
 
 
 @pytest.fixture

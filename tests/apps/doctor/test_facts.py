@@ -1,6 +1,5 @@
 """Facts of files with each fault, generated here, and of real files."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from made import sound, write_broken, write_frames, write_image
 from media_files import damage, encode, lossless, remux, scene, truncate, x264
 from messages import prints
-from texthead.apps.doctor.facts import STOPPED, Facts, bytes_missing, facts_of, thumbnail_of, uneven_share
+from texthead.apps.doctor.facts import STOPPED, Facts, bytes_missing, facts_of, uneven_share
 from texthead.media.paths import MediaPath
 
 
@@ -38,20 +37,6 @@ def test_a_whole_image_and_other_codecs(tmp_path: Path) -> None:
     for suffix, codec in ((".avi", "mpeg4"), (".mpg", "mpeg2video")):
         facts = facts_of(encode(tmp_path / f"a{suffix}", codec))
         assert (facts.fault, facts.frames) == (None, 36)
-
-
-def test_a_thumbnail_is_a_small_jpeg_of_a_frame_in_the_middle(tmp_path: Path) -> None:
-    brightness = [np.full((60, 200, 3), 20 * level, np.uint8) for level in range(9)]
-    with PIL.Image.open(io.BytesIO(thumbnail_of(lossless(tmp_path / "a.mkv", brightness))), formats=("JPEG",)) as image:
-        assert image.size == (96, 29)
-        assert np.asarray(image).mean() == pytest.approx(80, abs=6)
-    folder = write_frames(Path(f"{tmp_path}/f/{{:05d}}.png"), "blue")
-    with PIL.Image.open(io.BytesIO(thumbnail_of(folder)), formats=("JPEG",)) as image:
-        assert image.size == (48, 48)
-    # Even a very thin picture has a thumbnail.
-    PIL.Image.new("RGB", (2000, 2)).save(tmp_path / "line.png")
-    assert thumbnail_of(tmp_path / "line.png")
-    assert not thumbnail_of(tmp_path / "missing.png")
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import pytest
 
 from made import taken
 from messages import prints
+from texthead import read_dataset
 from texthead.apps.doctor import near_duplicates
 from texthead.apps.doctor.facts import EDGES, Appearance, Facts, facts_of
-from texthead.data import read_dataset
 
 COLOURS = np.random.default_rng(5).integers(0, 256, (16, 16, 3), np.uint8)
 

@@ -1,7 +1,6 @@
 """The overview of a dataset, from made-up facts: numbers, text, rows and which files are shown."""
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from texthead.apps.doctor.overview import (
     Overview,
     Spread,
     duration,
-    example_positions,
     overview_of,
     overview_table,
     spread_text,
@@ -122,36 +120,3 @@ def test_rows_of_largest_and_smallest_classes() -> None:
     prints(overview_table(of_sizes([1, 1, 1]), 2).rows[2][0], "1 more", "1 item")
     assert len(overview_table(of_sizes([1] * 20), 20).rows) == 21
     assert len(overview_table(of_sizes([1] * 21), 20).rows) == 22
-
-
-# ---- which files are shown
-
-
-def examples(labels: Sequence[str], unreadable: Sequence[int] = ()) -> dict[str, list[int]]:
-    """Return the examples of videos, some of which have a fault."""
-    facts = [replace(VIDEO, fault="damaged" if index in unreadable else None) for index in range(len(labels))]
-    return example_positions([(label,) for label in labels], facts)
-
-
-def test_items_to_show_are_evenly_placed_in_each_class() -> None:
-    labels = ["b", "a"] * 40 + ["c"]
-    result = examples(labels)
-    assert list(result) == ["a", "b", "c"]
-    assert result == {"a": [11, 31, 51, 71], "b": [10, 30, 50, 70], "c": [80]}
-
-
-def test_unreadable_file_is_replaced_by_another() -> None:
-    labels = ["a"] * 80 + ["b"] * 5
-    before = examples(labels)["a"]
-    after = examples(labels, unreadable=[*before, 80])
-    assert (len(after["a"]), after["b"]) == (4, [81, 82, 83, 84])
-    assert not set(after["a"]) & set(before)
-    assert "b" not in examples(labels, unreadable=range(80, 85))
-
-
-@pytest.mark.parametrize(("classes", "each", "pictured"), [(50, 4, 50), (51, 3, 51), (120, 1, 120), (1000, 1, 200)])
-def test_pictures_are_bounded(classes: int, each: int, pictured: int) -> None:
-    labels = [f"{number:04d}" for number in range(classes) for _ in range(10)]
-    result = examples(labels)
-    assert Counter(map(len, result.values())) == {each: pictured}
-    assert sum(map(len, result.values())) <= 200

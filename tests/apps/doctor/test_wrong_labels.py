@@ -9,11 +9,11 @@ from torch import Tensor
 
 from made import noise
 from messages import prints
+from texthead import Dataset, Item
 from texthead.apps.doctor import suspicious_labels
 from texthead.apps.doctor.examine import _first_to_check
 from texthead.apps.doctor.findings import Finding, label_findings
 from texthead.apps.doctor.wrong_labels import PENALTY, JudgedLabels, SuspiciousLabel, _scores_by_others
-from texthead.data import Dataset, Item
 
 CLASSES, EACH, DIM = 5, 48, 32
 TRUE = torch.arange(CLASSES * EACH) % CLASSES

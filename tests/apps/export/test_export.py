@@ -20,6 +20,7 @@ from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_image, wr
 from messages import prints, refuses
 from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.checkpoints.templates_head import MeanProbabilityHead
+from texthead.apps.checkpoints.temporal import FrameTransformer
 from texthead.apps.export import parity, standalone
 from texthead.apps.export.export import export
 from texthead.apps.export.model_card import code, model_card
@@ -31,7 +32,7 @@ from texthead.evaluation.calibration import Calibration, Coverage, Threshold, me
 from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TrainableHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
-from texthead.models.temporal import FrameTransformer, MeanPool, TemporalConv, TemporalTransformer, TokenConv
+from texthead.models.temporal import MeanPool, TemporalConv, TemporalTransformer, TokenConv
 from texthead.prediction.predict import predict
 from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest, write_run

@@ -14,6 +14,7 @@ from families import save_family
 from made import COLOURS, PIXELS, encode, pictures, tiny_visual, write_broken, write_frames, write_image
 from messages import prints
 from platforms import mkfifo
+from texthead.apps.checkpoints.temporal import JoinedFrames
 from texthead.apps.search import windows as kept
 from texthead.apps.search.cutting import windows_of
 from texthead.apps.search.windows import Windows, encode_windows
@@ -24,7 +25,7 @@ from texthead.features.reading import Reading
 from texthead.features.views import item_features
 from texthead.media.paths import MediaPath, Span
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import JoinedFrames, MeanPool, TemporalTransformer
+from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.parallel.progress import Reporter
 
 PROTOCOL = Protocol(2, PIXELS)

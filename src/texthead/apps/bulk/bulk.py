@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from texthead import Protocol, Recognizer, Reporter
 from texthead.apps.bulk.cluster import cluster
-from texthead.data import Protocol, ViewClips, manifest_rows, row_path
+from texthead.data import ViewClips, manifest_rows, row_path
 from texthead.errors import DataError, MediaError, PositiveInt, RunError, line_of, reason
 from texthead.extensions import code_of_packages
 from texthead.features import encode_views, weights_key
 from texthead.files import lines, read_json, write_json
 from texthead.media import MediaPath, find_names
-from texthead.models import Recognizer
-from texthead.parallel import Reporter, own_variables
+from texthead.parallel import own_variables
 from texthead.prediction import check_has_sets, entry_scores, json_entry, predictions_of, protocol_of
 from texthead.runs import Run
 

@@ -4,6 +4,7 @@ command         texthead import
 imported        import a published checkpoint, or a video classifier of transformers, as a run
 published       checkpoints of Text4Vis, ActionCLIP, ViFi-CLIP and BIKE
 spotting_head   a head that weighs frames per class: BIKE's video concept spotting
+temporal        temporal modules of published classifiers, with which training cannot start
 templates_head  a head that averages the probabilities of templates: ActionCLIP's
 """
 

@@ -9,21 +9,18 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from texthead import LinearHead, TokenConv
+from texthead import Encoder, LinearHead, Recognizer, TokenConv, Visual, load_encoder, text_head
 from texthead.apps.checkpoints import published
 from texthead.apps.checkpoints.published import Checkpoint, Convention, Kind, Pooled
 from texthead.apps.checkpoints.spotting_head import SpottingHead
 from texthead.apps.checkpoints.templates_head import MeanProbabilityHead
 from texthead.data import Pixels
 from texthead.encoders import (
-    Encoder,
     Published,
-    Visual,
     assemble,
     build_visual,
     fill,
     load_classifier,
-    load_encoder,
     openai_tokenizer,
     openclip_tensors,
     save_openclip,
@@ -32,7 +29,7 @@ from texthead.encoders import (
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.files import locked
 from texthead.media import MediaPath
-from texthead.models import Head, Recognizer, Temporal, make_temporal, text_head
+from texthead.models import Head, Temporal, make_temporal
 from texthead.recipes import Recipe
 from texthead.runs import ENCODER, HERE, is_run, write_run
 from texthead.text import fill_templates

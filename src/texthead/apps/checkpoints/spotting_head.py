@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from texthead import Encoder
 from texthead.apps.checkpoints.templates_head import PromptsHead
-from texthead.encoders import Encoder
 from texthead.errors import DataError
 from texthead.models import CosineHead, text_rows
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.encoders import Encoder
+from texthead import Encoder
 from texthead.errors import DataError
 from texthead.models import CosineHead, empty_options, text_rows
 from texthead.text import flat

@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from texthead import load_run
 from texthead.data import Labels
 from texthead.errors import DataError, RunError, TextheadError, check_as_many, did_you_mean, line_of, listed
 from texthead.files import new_folder, write_json
 from texthead.media import MediaPath
-from texthead.runs import CALIBRATION, ENCODER, SCORES, Edit, Run, load_run, save_model, saved_split
+from texthead.runs import CALIBRATION, ENCODER, SCORES, Edit, Run, save_model, saved_split
 from texthead.text import ClassTree, check_names, class_prompts, flat
 
 # Two rows of the same text differ only by rounding errors; near synonyms are a thousand times further apart.

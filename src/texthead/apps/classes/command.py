@@ -160,8 +160,9 @@ class Classes(RunOption):
         check_run(self.run)
 
         console.doing(f"loading {self.run}")
+        from texthead import load_run
         from texthead.apps.classes.class_edits import save_classes
-        from texthead.runs import CALIBRATION, load_run, rows_digest
+        from texthead.runs import CALIBRATION, rows_digest
 
         out = self.action.new_folder()
         run = self.action.edit(load_run(self.run, allow_download=False))

@@ -22,10 +22,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFilter
 
+from texthead import Reporter
 from texthead.errors import DataError, NonNegativeInt, PositiveInt, checked
 from texthead.extras import check_extra, install_command
 from texthead.files import write_csv
-from texthead.parallel import Reporter
 
 CREDIT = (
     "Pictures: OpenMoji, https://openmoji.org, licence CC BY-SA 4.0 "

@@ -8,26 +8,33 @@ from pathlib import Path
 
 import torch
 
-from texthead import recipes
-from texthead.apps.demo import drawn_videos
-from texthead.data import Dataset, Protocol, evenly, read_dataset
-from texthead.encoders import Encoder, load_encoder, zero_shot_note
-from texthead.errors import MediaError
-from texthead.evaluation import Evaluation, evaluate
-from texthead.features import FrozenEncoder, Reading, frame_features, readable
-from texthead.models import (
+from texthead import (
+    Dataset,
+    Encoder,
+    FrozenEncoder,
     MeanPool,
+    Protocol,
+    Reading,
     Recognizer,
-    RowInputs,
-    as_head,
-    make_head,
-    make_temporal_for,
+    Reporter,
+    evaluate,
+    fine_tune,
+    load_encoder,
+    read_dataset,
+    recipes,
     text_head,
 )
-from texthead.parallel import Reporter, pick_device
+from texthead.apps.demo import drawn_videos
+from texthead.data import evenly
+from texthead.encoders import zero_shot_note
+from texthead.errors import MediaError
+from texthead.evaluation import Evaluation
+from texthead.features import frame_features, readable
+from texthead.models import RowInputs, as_head, make_head, make_temporal_for
+from texthead.parallel import pick_device
 from texthead.recipes import Recipe
 from texthead.report import Examples, Report, item_strip, mistake_strips, plot_confusion
-from texthead.training import RunInfo, fine_tune
+from texthead.training import RunInfo
 from texthead.transfer import evaluation_of, logistic_head
 
 UNSEEN, SEED = 12, 0

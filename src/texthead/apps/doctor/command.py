@@ -60,10 +60,9 @@ class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
     def __call__(self) -> int:
         """Return the exit code."""
         console.doing(f"reading {self.data}")
+        from texthead import EncoderOptions, Reading, read_dataset
         from texthead.apps.doctor.examine import diagnose
-        from texthead.data import check_no_separator, read_dataset
-        from texthead.encoders import EncoderOptions
-        from texthead.features import Reading
+        from texthead.data import check_no_separator
 
         fix = None if self.fix is None else Path(self.fix)
         dataset = read_dataset(self.data, allow_empty=True)
@@ -77,7 +76,6 @@ class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
             EncoderOptions(self.encoder, device=self.pick_device()),
             quick=self.quick,
             reading=Reading(default_workers(wanted=self.workers), cache=True, engine="auto"),
-            pictures=self.out is not None,
             reporter=console.reporter,
         )
         self._show(diagnosis)

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 
+from texthead import Encoder, Item
 from texthead.apps.doctor.findings import Finding
-from texthead.data import Item
-from texthead.encoders import Encoder, imagenet_texts
+from texthead.encoders import imagenet_texts
 from texthead.errors import EncoderError
 from texthead.evaluation import standard_error
 from texthead.models import text_rows

@@ -7,17 +7,17 @@ from typing import get_args
 
 import numpy as np
 
+from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, Reading, Reporter
 from texthead.apps.doctor import encoder_findings, findings, near_duplicates, overview
 from texthead.apps.doctor.encoder_findings import OwnSentences
-from texthead.apps.doctor.facts import Facts, read_facts, thumbnail_of
+from texthead.apps.doctor.facts import Facts, read_facts
 from texthead.apps.doctor.findings import Finding, Severity, plural
 from texthead.apps.doctor.page import Diagnosis
 from texthead.apps.doctor.wrong_labels import LEAST_AGREEMENT, JudgedLabels, suspicious_labels
-from texthead.data import Dataset, Item, divide
-from texthead.encoders import Encoder, EncoderOptions, zero_shot_note
+from texthead.data import divide
+from texthead.encoders import zero_shot_note
 from texthead.errors import DataError, RunError
-from texthead.features import FrozenEncoder, FrozenFiles, Reading, Still
-from texthead.parallel import FileDataset, Reporter, read_each
+from texthead.features import FrozenFiles, Still
 from texthead.recipes import small
 
 # Frames of a video that are encoded; with 8, the same swaps are found.
@@ -34,7 +34,6 @@ def diagnose(
     *,
     quick: bool = False,
     reading: Reading = Reading(workers=1, cache=True, engine="auto"),
-    pictures: bool = False,
     reporter: Reporter = Reporter(),
 ) -> Diagnosis:
     """Find what is wrong with a dataset, as `texthead doctor` does.
@@ -44,7 +43,6 @@ def diagnose(
         encoder: an encoder, its name, or options that also say its template and device.
         quick: whether to skip the checks that need an encoder.
         reading: how files are read; unreadable ones are findings. At least one other process decodes.
-        pictures: whether to keep pictures of a few items for the page.
         reporter: gets progress and messages.
     """
     items, classes = dataset.items, dict.fromkeys(dataset.classes) if classes is None else classes
@@ -59,9 +57,6 @@ def diagnose(
     with suppress(RunError):  # A reader that crashes or hangs has ended a worker: `read_facts` names its file.
         stills = frozen.stills([item.path for item in items]) if frozen else stills
     facts = read_facts(dataset, workers=reading.workers, stills=stills, reporter=reporter)
-    if pictures:
-        shown = [i for each in overview.example_positions(sets, facts).values() for i in each]
-        _add_thumbnails(facts, shown, reading.workers)
     result = [
         *findings.file_findings(facts, frames=_RECIPE.frames),
         *findings.copies(items, facts),
@@ -143,14 +138,6 @@ def _judge(dataset: Dataset, seen: FrozenFiles) -> JudgedLabels:
         return JudgedLabels(unjudged="labels are not judged: that is for files with one label each")
     some = dataset.pick(seen.positions)
     return suspicious_labels(seen.features, some.labelling.targets(dataset.classes), some.groups)
-
-
-def _add_thumbnails(facts: list[Facts], positions: Sequence[int], workers: int) -> None:
-    """Add the pictures of the items at these positions."""
-    files = FileDataset(thumbnail_of, [facts[position].path for position in positions])
-    for position, picture in zip(positions, read_each(files, workers), strict=True):
-        if isinstance(picture, bytes):
-            facts[position] = replace(facts[position], thumbnail=picture)
 
 
 def _first_to_check(judged: JudgedLabels, positions: Sequence[int], dataset: Dataset, known: set[int]) -> str:

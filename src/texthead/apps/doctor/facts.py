@@ -3,21 +3,20 @@
 Every frame is decoded once; 16 evenly spaced ones are analysed.
 """
 
-import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 from jaxtyping import Float, Float16, UInt8
 
-from texthead.data import Dataset, Views, evenly
+from texthead import Dataset, Reporter, Views
+from texthead.data import evenly
 from texthead.errors import MediaError, line_of
 from texthead.features import Still, colours_of, edges_of, grey_of
 from texthead.media import Media, MediaPath
-from texthead.parallel import FileDataset, Reporter, read_each
+from texthead.parallel import FileDataset, read_each
 
 # The fault of a file that crashes its reader or exceeds the time limit.
 STOPPED = "reader crashed or hung"
@@ -30,8 +29,6 @@ _ANALYSED_FRAMES = 16
 
 # Short side, in pixels, at which a still image is analysed at least; its grey levels are averaged to 64x64.
 _ENOUGH = 256
-
-_THUMBNAIL_SIDE, _THUMBNAIL_QUALITY = 96, 80
 
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
@@ -53,7 +50,6 @@ class Facts:
         width, height: of the upright picture, in pixels.
         turned: whether the container or EXIF rotates or mirrors the picture.
         uneven: share of gaps between frames that differ from the median gap by more than a quarter.
-        thumbnail: JPEG of a frame from the middle, at most 96 pixels on the long side; empty if not requested.
     """
 
     path: Path
@@ -68,7 +64,6 @@ class Facts:
     turned: bool = False
     uneven: float = 0.0
     appearance: "Appearance | None" = None
-    thumbnail: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -181,20 +176,6 @@ def uneven_share(seconds: Sequence[float]) -> float:
     """
     gaps = np.diff(seconds)
     return float((np.abs(gaps - np.median(gaps)) > _UNEVEN * np.median(gaps)).mean()) if len(gaps) else 0.0
-
-
-def thumbnail_of(path: Path) -> bytes:
-    """Return a small JPEG of a frame in the middle of a file; empty if it cannot be read."""
-    try:
-        with MediaPath(path).open() as media:
-            indices = evenly(media.num_frames, _ANALYSED_FRAMES)
-            (picture,) = media.frames_at([indices[len(indices) // 2]])
-    except (MediaError, OSError):
-        return b""
-    image, file = PIL.Image.fromarray(picture.permute(1, 2, 0).numpy()), io.BytesIO()
-    image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), PIL.Image.Resampling.BOX)
-    image.save(file, "jpeg", quality=_THUMBNAIL_QUALITY)
-    return file.getvalue()
 
 
 def read_facts(

@@ -8,11 +8,11 @@ from typing import Literal, get_args
 
 from scipy.cluster.hierarchy import DisjointSet
 
+from texthead import Item
 from texthead.apps.doctor.facts import STOPPED, Appearance, Facts
 from texthead.apps.doctor.names import is_code, is_foreign, run_together, same_names
 from texthead.apps.doctor.near_duplicates import Alike
 from texthead.apps.doctor.wrong_labels import SuspiciousLabel
-from texthead.data import Item
 from texthead.errors import Fault
 from texthead.media import MediaPath
 from texthead.text import clean_name, mirrored_names

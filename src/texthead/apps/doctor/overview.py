@@ -1,4 +1,4 @@
-"""Statistics of a dataset and its classes, and example files, from the facts of its files. Reads no files."""
+"""Statistics of a dataset and its classes, from the facts of its files. Reads no files."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from statistics import median_low
 from typing import Literal, NamedTuple
 
+from texthead import Item
 from texthead.apps.doctor.facts import Facts
 from texthead.apps.doctor.findings import plural
-from texthead.data import Item, evenly
 
 _SPLITS = ("train", "val", "test", "none")
-
-# Example pictures per class and in all.
-_PER_CLASS, _IN_ALL = 4, 200
 
 
 @dataclass(frozen=True)
@@ -225,40 +222,3 @@ def size_text(summary: Summary) -> str:
         return "-"
     width, height = summary.size
     return f"{width}x{height}" + (f" (1 of {summary.sizes:,})" if summary.sizes > 1 else "")
-
-
-# ---- example files
-
-
-def example_positions(sets: Sequence[tuple[str, ...]], facts: Sequence[Facts]) -> dict[str, list[int]]:
-    """Return the positions of the examples by class, largest class first: readable files, evenly spaced.
-
-    At most 4 items per class and 200 in all are shown, so with more than 50 classes there are fewer per class, and with
-    more than 200, which are evenly spaced from the largest to the smallest, some classes have none.
-
-    Args:
-        sets: the classes of each item.
-    """
-    by_class, examples = list(_by_class(sets).items()), dict[str, list[int]]()
-    for name, positions in (by_class[i] for i in evenly(len(by_class), _IN_ALL)):
-        readable = [position for position in positions if facts[position].fault is None]
-        if readable:
-            examples[name] = [readable[i] for i in evenly(len(readable), _share(len(by_class)))]
-    return examples
-
-
-def _share(classes: int) -> int:
-    """Return the number of pictures per class."""
-    return max(1, min(_PER_CLASS, _IN_ALL // max(classes, 1)))
-
-
-def examples_text(overview: Overview, pictured: int) -> str:
-    """Describe which items are shown; `pictured` is the number of classes with a picture.
-
-    Example: `Up to 3 items per class, evenly spaced in its list; videos by a middle frame.`
-    """
-    classes = len(overview.classes)
-    each = _share(classes)
-    text = f"Up to {each} items per class, evenly spaced in its list" if each > 1 else "One item per class"
-    text += "; videos by a middle frame" if set(overview.whole.kinds) != {"image"} else ""
-    return f"{text}; {classes - pictured:,} of {classes:,} classes have none." if classes > pictured else f"{text}."

@@ -6,14 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
+from texthead import Dataset
 from texthead.apps.doctor import overview
 from texthead.apps.doctor.facts import Facts
 from texthead.apps.doctor.findings import Finding, Severity, cleaned_rows, plural
 from texthead.apps.doctor.overview import Overview
-from texthead.data import Dataset
 from texthead.errors import DataError, listed
 from texthead.files import write_csv, write_json
-from texthead.notebook import html_table
 from texthead.report import render, write_html
 
 # Examples of a fault on the terminal; rows of a table on the page, so that browsers can cope.
@@ -42,10 +41,6 @@ class Diagnosis:
 
     def __repr__(self) -> str:
         return f"Diagnosis({self.dataset.source!r}: {self.headline()})"
-
-    def _repr_html_(self) -> str:
-        rows = [(each.severity, each.fault, each.about, each.detail) for each in self.findings]
-        return html_table(("severity", "fault", "about", "detail"), rows, caption=self.headline(), notes=self.lines)
 
     @property
     def is_serious(self) -> bool:
@@ -138,7 +133,6 @@ class Diagnosis:
     def html(self) -> str:
         """Render the page."""
         groups = self.groups()
-        examples = overview.example_positions(self.dataset.labelling.sets, self.facts)
         left_out = [(str(self.dataset.items[index].path), reason) for index, reason in self.left_out.items()]
         return render(
             "doctor.html",
@@ -151,11 +145,6 @@ class Diagnosis:
             folder=self._folder.absolute(),
             notes=[*self.dataset.notes, *self.lines],
             overview=overview.overview_table(self.overview, _ROWS),
-            pictured=overview.examples_text(self.overview, len(examples)),
-            pictures=[
-                (name, [(self.shorter(str(self.facts[i].path)), self.facts[i].thumbnail) for i in items])
-                for name, items in examples.items()
-            ],
             counts=[(severity, fault, len(group)) for (severity, fault), group in groups.items()],
             findings=[
                 (severity, fault, *self._first_rows([(finding.about, finding.detail) for finding in group]))

@@ -13,10 +13,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 from torch import Tensor
 
-from texthead.data import Dataset, Item
-from texthead.encoders import load_encoder
+from texthead import Dataset, FrozenEncoder, Item, Reading, load_encoder
 from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, check_types
-from texthead.features import FrozenEncoder, FrozenItems, Reading, readable, weights_key
+from texthead.features import FrozenItems, readable, weights_key
 from texthead.recipes import EngineName, MethodName, Recipe
 from texthead.text import class_prompts, clean_names
 from texthead.transfer import Task

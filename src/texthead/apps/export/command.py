@@ -63,8 +63,8 @@ class Export(RunOption, ClassesOption):
     def _upload(self) -> None:
         """Upload the run and print its address."""
         console.doing(f"loading {self.run}")
+        from texthead import load_run
         from texthead.apps.export.upload import push_to_hub
-        from texthead.runs import load_run
 
         run = load_run(self.run)
         console.doing(f"uploading the run to {self.to}")
@@ -76,9 +76,9 @@ class Export(RunOption, ClassesOption):
     def _write(self) -> None:
         """Write the folder and print how far its scores are from the run's."""
         console.doing(f"loading {self.run}")
+        from texthead import load_run
         from texthead.apps.export.export import check_export
         from texthead.apps.export.export import export as export_run
-        from texthead.runs import load_run
 
         assert self.out is not None
         out = Path(self.out)

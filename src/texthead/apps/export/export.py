@@ -16,17 +16,15 @@ from typing import Any, Literal
 import torch
 from torch.export import Dim
 
+from texthead import Calibration, Protocol, Reporter
 from texthead.apps.export import standalone
 from texthead.apps.export.model_card import classes_of, model_card
 from texthead.apps.export.parity import Parity, check_parity, parity
 from texthead.apps.export.scorer import Scorer
-from texthead.data import Protocol
 from texthead.errors import RunError, line_of
-from texthead.evaluation import Calibration
 from texthead.extras import needs
 from texthead.features import quiet
 from texthead.files import new_folder, write_json
-from texthead.parallel import Reporter
 from texthead.prediction import protocol_of
 from texthead.runs import Run
 

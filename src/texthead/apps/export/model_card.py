@@ -7,11 +7,12 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from texthead import Calibration, Protocol
 from texthead.apps.export.parity import Parity
-from texthead.data import Labels, Protocol
+from texthead.data import Labels
 from texthead.encoders import figures_of
 from texthead.errors import printable
-from texthead.evaluation import Calibration, binomial_interval
+from texthead.evaluation import binomial_interval
 from texthead.media import MediaPath
 from texthead.runs import Run, classes_json, data_name, read_records, read_scores, saved_split
 

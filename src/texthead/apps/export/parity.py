@@ -10,13 +10,13 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from texthead import Reporter
 from texthead.apps.export import standalone
 from texthead.apps.export.scorer import Scorer
 from texthead.data import Labels, ViewClips, evenly
 from texthead.errors import MediaError, RunError
 from texthead.files import MOST_BYTES_OF_LISTS, read_json
 from texthead.media import Image, MediaPath, Video
-from texthead.parallel import Reporter
 from texthead.runs import Run
 
 # Largest allowed difference in probability.

@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from texthead.data import Protocol, crop_offsets
+from texthead import Protocol, Recognizer
+from texthead.data import crop_offsets
 from texthead.evaluation import average_views
-from texthead.models import Recognizer
 
 
 class Scorer(nn.Module):

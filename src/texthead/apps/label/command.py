@@ -65,11 +65,10 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
     def __call__(self) -> None:
         if self.next is None:
             check_extra("ui", "texthead label")
+        from texthead import EncoderOptions, Reading
         from texthead.apps.label.label_file import check_csv
         from texthead.apps.label.labelling import label_pool
         from texthead.data import read_files
-        from texthead.encoders import EncoderOptions
-        from texthead.features import Reading
 
         if self.next is None:
             check_csv(Path(self.out or ""))

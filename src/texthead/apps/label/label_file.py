@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.data import Dataset, Labels, manifest_rows, row_path
+from texthead import Dataset
+from texthead.data import Labels, manifest_rows, row_path
 from texthead.errors import DataError
 from texthead.files import in_turn, open_plain, read_value, replacing, write_csv
 from texthead.media import MediaPath

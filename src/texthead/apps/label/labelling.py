@@ -9,16 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, Reading, Reporter, read_dataset
 from texthead.apps.label.label_file import bad_paths
 from texthead.apps.label.selection import Similarities, guesses
 from texthead.apps.search import encode_windows
-from texthead.data import Dataset, Item, Labels, manifest_rows, read_dataset, read_files
-from texthead.encoders import Encoder, EncoderOptions
+from texthead.data import Labels, manifest_rows, read_files
 from texthead.errors import DataError, MediaError, PositiveInt, checked, listed
-from texthead.features import FrozenEncoder, Reading, check_any
+from texthead.features import check_any
 from texthead.media import MediaPath, Span, Video, spans_by_file
 from texthead.models import known_rows
-from texthead.parallel import Reporter, apart_from_caller
+from texthead.parallel import apart_from_caller
 from texthead.text import check_names
 from texthead.transfer import QUICK_FRAMES
 

@@ -7,17 +7,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from texthead import Calibration, Encoder, MeanPool, Reading, Recognizer, Reporter, load_encoder, load_run, predict
 from texthead.apps.timeline import Events, Stretch, find_events
-from texthead.encoders import Encoder, load_encoder
 from texthead.errors import DataError, MediaError
-from texthead.evaluation import Calibration, cover
-from texthead.features import Reading
+from texthead.evaluation import cover
 from texthead.media import MediaPath
-from texthead.models import MeanPool, Recognizer
-from texthead.parallel import Reporter, pick_device
-from texthead.prediction import Prediction, answering, names_notes, predict, usual_level, zero_shot
+from texthead.parallel import pick_device
+from texthead.prediction import Prediction, answering, names_notes, usual_level, zero_shot
 from texthead.report import FAINT, clip_of
-from texthead.runs import Run, load_run
+from texthead.runs import Run
 from texthead.text import class_prompts, clean_names, flat
 
 TOP = 5

@@ -23,9 +23,9 @@ from texthead.files import scratch_folder
 from texthead.media import MediaPath, Span
 
 if TYPE_CHECKING:
+    from texthead import EncoderOptions
     from texthead.apps.search.index import Index
     from texthead.apps.search.search import Results
-    from texthead.encoders import EncoderOptions
     from texthead.runs import Run
 
 
@@ -101,9 +101,9 @@ class Find(SourceOption, TextOption, PortOption, DeviceOption):
     def __call__(self) -> None:
         if self.page:
             check_extra("ui", "texthead find --page")
+        from texthead import Reading
         from texthead.apps.search.finding import find_moments
         from texthead.apps.search.index import open_index
-        from texthead.features import Reading
 
         words, data = self._words_and_data()
         reading = Reading(default_workers(), cache=True, engine="auto")
@@ -130,8 +130,7 @@ class Find(SourceOption, TextOption, PortOption, DeviceOption):
 
     def _model(self) -> "EncoderOptions | Run":
         """Return the run on the device, or the encoder to load."""
-        from texthead.encoders import EncoderOptions
-        from texthead.runs import load_run
+        from texthead import EncoderOptions, load_run
 
         device = self.pick_device()
         if self.run:

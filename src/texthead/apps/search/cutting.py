@@ -14,12 +14,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.data import Pixels, Protocol
+from texthead import MeanPool, Protocol, Reading, Recognizer, Reporter
+from texthead.data import Pixels
 from texthead.errors import MediaError
-from texthead.features import Reading, frame_features, frame_times, item_features, open_cache
+from texthead.features import frame_features, frame_times, item_features, open_cache
 from texthead.media import MediaPath, Span
-from texthead.models import MeanPool, Recognizer
-from texthead.parallel import Reporter
 
 # Seconds between sampled frames, and the fewest and most of these in a window.
 EVERY, SHORTEST, LONGEST = 1.0, 2, 10

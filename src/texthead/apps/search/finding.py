@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from texthead import Reporter
 from texthead.apps.search.exports import check_hits_file, write_hits
 from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.marks import Marks
 from texthead.apps.search.search import Results, query_name, query_row, search
 from texthead.errors import DataError, PositiveInt
-from texthead.parallel import Reporter
 
 
 def find_moments(

@@ -11,15 +11,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from texthead import Encoder, EncoderOptions, Reading, Reporter
 from texthead.apps.search.windows import as_model, encode_windows
 from texthead.data import read_files
-from texthead.encoders import Encoder, EncoderOptions
 from texthead.errors import MediaError, RunError
 from texthead.extensions import code_of_packages
-from texthead.features import Reading, check_any, software_key
+from texthead.features import check_any, software_key
 from texthead.files import cache_dir
 from texthead.media import MediaPath, Span
-from texthead.parallel import Reporter, apart_from_caller
+from texthead.parallel import apart_from_caller
 from texthead.runs import Run
 
 # Windows that are compared at once: in single precision they fit in the caches of a processor.

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from texthead import Calibration, MeanPool, Recognizer, Reporter
 from texthead.apps.search.index import Index
 from texthead.data import manifest_rows, row_path
 from texthead.errors import DataError
-from texthead.evaluation import Calibration
 from texthead.files import in_turn, new_folder, write_csv, write_json
 from texthead.media import MediaPath
-from texthead.models import MeanPool, ProbeHead, Recognizer
-from texthead.parallel import Reporter
+from texthead.models import ProbeHead
 from texthead.recipes import Recipe
 from texthead.runs import CALIBRATION, rows_digest, write_run
 

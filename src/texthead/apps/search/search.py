@@ -15,16 +15,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from texthead import Calibration, Reading
 from texthead.apps.search.index import Index
 from texthead.apps.search.marks import CALIBRATED
 from texthead.apps.search.windows import encode_windows
 from texthead.errors import DataError, MediaError, PositiveInt, RunError
-from texthead.evaluation import Calibration
-from texthead.features import Reading
 from texthead.files import cache_dir, replacing
-from texthead.media import MediaPath, Span
+from texthead.media import MediaPath
 from texthead.models import Head, known_rows, text_rows
-from texthead.notebook import html_table
 from texthead.parallel import apart_from_caller
 from texthead.prediction import apply_calibration
 
@@ -95,10 +93,6 @@ class Results(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Results({len(self.hits)} hits{f', {self.note}' if self.note else ''})"
-
-    def _repr_html_(self) -> str:
-        rows = [(MediaPath(hit.path).part(Span(hit.start, hit.end)), hit.score) for hit in self.hits]
-        return html_table(("moment or photo", "score"), rows, caption=self.note)
 
 
 @apart_from_caller()

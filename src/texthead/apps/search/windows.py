@@ -13,15 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from texthead import Encoder, MeanPool, Protocol, Reading, Recognizer, Reporter
 from texthead.apps.search.cutting import Encoded, windows_of
-from texthead.data import Protocol
-from texthead.encoders import Encoder
 from texthead.errors import MediaError, RunError, reason
-from texthead.features import Reading
 from texthead.files import replacing
 from texthead.media import MediaPath, Span
-from texthead.models import MeanPool, Recognizer
-from texthead.parallel import Reporter
 from texthead.platform import MAPPED_FILES_ARE_REPLACEABLE
 
 ModelT = TypeVar("ModelT")

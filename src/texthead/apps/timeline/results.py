@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from texthead import Calibration
 from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, in_order, subtitles
 from texthead.errors import on_one_line
-from texthead.evaluation import Calibration
 from texthead.files import replacing, write_csv
 from texthead.media import MediaPath
-from texthead.notebook import html_table
 
 # Endings of the files that `Events.save` writes.
 ENDINGS = ".csv .srt .edl"
@@ -46,12 +45,6 @@ class Events(list[Event]):
         self.none_of_these = [event for event in self.all if not event.known]
         self.path, self.rule, self.seconds, self.begin, self.fps = path, rule, seconds, begin, fps
         self.settings, self.calibration, self.why_none = settings or {}, calibration, why_none
-
-    def _repr_html_(self) -> str:
-        rows = [(each.name, each.start, each.end, f"{100 * each.mean:.0f} %") for each in self]
-        return html_table(
-            ("event", "start (s)", "end (s)", "probability"), rows, caption=f"{self.path}: {len(self)} events"
-        )
 
     def save(self, file: str | Path) -> None:
         """Write the events, without times of none of the classes, to a file; its ending decides the format.

@@ -18,15 +18,14 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
+from texthead import Calibration, Protocol, Recognizer, Reporter, Views
 from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch
 from texthead.apps.timeline.results import Events, why_none
-from texthead.data import Protocol, Views, view_crops
+from texthead.data import view_crops
 from texthead.errors import DataError, MediaError, PositiveFloat, PositiveInt, check_fields
-from texthead.evaluation import NONE, Calibration, average_views, check_scores
+from texthead.evaluation import NONE, average_views, check_scores
 from texthead.features import Engine
 from texthead.media import Media, MediaPath, Part, Take
-from texthead.models import Recognizer
-from texthead.parallel import Reporter
 from texthead.prediction import apply_calibration, protocol_of
 from texthead.recipes import EngineName
 from texthead.runs import Run

@@ -1,0 +1,62 @@
+"""Temporal modules of published classifiers, with which training cannot start."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from texthead import MeanPool, Recipe, TemporalTransformer, Visual
+from texthead.errors import RunError
+from texthead.models import Temporal
+
+
+class _Imported(Temporal):
+    @classmethod
+    def start(cls, recipe: Recipe, visual: Visual) -> Temporal:
+        """Raise RunError."""
+        raise RunError(f"`temporal={cls.kind}` comes with a checkpoint, so training cannot start with it")
+
+
+class NormedMean(_Imported, MeanPool):
+    """The mean over features, then a layer norm, as in VideoMAE's classifier."""
+
+    kind = "normed-mean"
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.options = {"dim": dim}
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, features: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
+        """Return one feature per clip."""
+        return self.norm(features.mean(dim=1))
+
+
+class FirstToken(_Imported):
+    """The first feature of a clip, as in a classifier of VideoMAE without `use_mean_pooling`."""
+
+    kind = "first-token"
+
+    def forward(self, features: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch dim"]:
+        """Return one feature per clip."""
+        return features[:, 0]
+
+
+class JoinedFrames(_Imported, nn.Flatten):
+    """The features of a clip's frames, concatenated.
+
+    Source: BIKE without a temporal transformer, whose head weights the frames for each class (`SpottingHead`).
+    """
+
+    kind = "frames"
+
+
+class FrameTransformer(_Imported, TemporalTransformer):
+    """`TemporalTransformer` without the mean: returns the features of a clip's frames, concatenated.
+
+    Source: BIKE, whose head weights the frames for each class (`SpottingHead`).
+    """
+
+    kind = "frame-transformer"
+
+    def forward(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch numbers"]:
+        """Return the concatenated frame features of each clip."""
+        return self.frames(features).flatten(1)
