@@ -274,8 +274,8 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
             if address(str(saved.get(key))):
                 raise DataError(f"{key} {saved[key]} is an address, which a run may not name; download its files")
         name, changes = saved.pop("chosen")
-        RECIPES[name](**changes)
         chosen = ChosenRecipe(name, check_types(Recipe, changes))
+        RECIPES[name](**chosen.values)
         options = check_types(Train, saved)
     except (TextheadError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{file}: invalid options ({error}); restore the file from a copy") from None
