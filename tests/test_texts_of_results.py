@@ -24,7 +24,7 @@ def evaluation(targets: list[int], answers: list[int]) -> Evaluation:
 
 def test_evaluations() -> None:
     result = evaluation([0, 0, 1, 1], [0, 0, 0, 1])
-    assert repr(result) == "Evaluation(4 items of 2 classes, top-1 75.0 %, 95 % interval 30.1-95.4)"
+    assert repr(result) == "Evaluation(4 items of 2 classes, top-1 75.0 %, 95 % interval 19.4-99.4)"
     assert repr(evaluation([0, 0, 0, 1], [0, 0, 1, 1])).count("mean over classes 83.3 % (") == 1
     tested, validated = evaluation([0, 0, 1, 1], [0] * 4), evaluation([0, 0, 0, 0], [0, 0, 1, 0])
     scores = MethodScores({"probe": validated}, {"probe": tested}, "test", ITEMS, Folds([([], [0, 1, 2, 3])], True))

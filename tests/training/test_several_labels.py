@@ -69,7 +69,7 @@ def test_the_threshold_is_that_of_validation_items(data: Dataset, tmp_path: Path
     """A head that was far from its data before training says yes as often as items have labels after it."""
     trained = model()
     trained.head.thresholds.fill_(-50.0)
-    train(trained, data, data, replace(SHORT, epochs=20, lr_new=0.1), out=tmp_path / "run")
+    fine_tune(trained, data, data, replace(SHORT, epochs=20, lr_new=0.1), out=tmp_path / "run")
     run = load_run(tmp_path / "run")
     scored = evaluate(run.model, data, run.protocol)
     assert isinstance(scored, SeveralEvaluation)

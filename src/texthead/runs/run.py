@@ -191,7 +191,10 @@ class Run:
         calibration = self.calibration
         if calibration is None:
             name = self.name
-            own = f"probabilities of {name} are not calibrated; texthead calibrate {name} does that on held-out items"
+            how = f"calibrate {name} does that on held-out items"
+            if not self.held_out:
+                how = f"calibrate {name} DATA does that on labelled data"
+            own = f"probabilities of {name} are not calibrated; texthead {how}"
             # Those of several labels come from cross-validated items.
             return None, None if self.classes is None or self.model.several else own
         if calibration.classes != rows_digest(self.head.weight):

@@ -32,7 +32,6 @@ from texthead.runs.folder import describe, saved_split
 from texthead.runs.run import Run, load_run, saved_options
 from texthead.runs.saved import row_source
 from texthead.runs.scored_items import choose_scored, held_out_items
-from texthead.runs.scores import RunScores, Score, write_scores
 from texthead.training.checkpoints import begin
 
 NAMES = ("a cat", "a dog", "a boat")
@@ -109,15 +108,6 @@ def entry(run: Run, label: str) -> dict:
 
 
 # --- rows and scores -------------------------------------------------------------------------------------------------
-
-
-def test_scores_from_before_an_edit_are_not_shown(folder: Path) -> None:
-    write_scores(folder, RunScores("test", (Score("this run", 4, 83.7, 15.0, 95.0, (83.7, 15.0, 95.0), 100.0, 3.0),)))
-    run = load_run(folder)
-    assert "83.7" in run._repr_html_()
-    after = remove_classes(run, ["a dog"])
-    for edited in (after, saved(after)):
-        assert "83.7" not in edited._repr_html_()
 
 
 @pytest.mark.parametrize("head", [FrozenHead, TrainableHead])

@@ -97,11 +97,15 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
         console.doing("choosing the next files")
         suggestions, labelled = pool.next(count), pool.labelled.items
         files = len(pool.files) + len(pool.skipped)
-        console.notes().print(f"{len(labelled)} of {files} files have labels; the next to label:")
+        then = "; the next to label:" if suggestions else ""
+        console.notes().print(f"{len(labelled)} of {files} files have labels{then}")
         if not console.prints_json():
             rows = [(path, guess, f"{probability:.3f}") for path, guess, probability in suggestions]
             console.write(csv_text([("path", "guess", "probability"), *rows], "\n"), end="")
         console.show_json({"labelled": len(labelled), "files": files, "next": [each._asdict() for each in suggestions]})
+        if not suggestions and self.out and labelled:
+            console.next_command("texthead", "train", self.out, "--out", unused(Path("run")), encoder=self.encoder)
+            return
         words = [self.data, "--classes", ", ".join(pool.classes), *["--multilabel"] * pool.several]
         words += ["--out", self.out or "labels.csv"]
         console.next_command("texthead", "label", *words, encoder=self.encoder, text=self.text)

@@ -25,6 +25,7 @@ class LabelStudio:
         classes: further classes to choose from: "a, b" or names.txt
     """
 
+    NAME: ClassVar = "label-studio"
     JSON: ClassVar = "out"
 
     USAGE: ClassVar = (
