@@ -94,9 +94,7 @@ def test_commands_decode_each_photo_once_in_all(order: str, tmp_path: Path, deco
     assert sum(counts.values()) <= len(counts) + pictures[first]
     for name in others:
         assert sum(decoded(*commands[name]).values()) <= pictures[name], name
-    # 4 of each class; another encoder or size is another cache.
-    assert set(decoded(*commands["doctor"], "--out", tmp_path / "page").values()) == {1}
-    assert sum(decoded(*commands["doctor"], "--out", tmp_path / "page").values()) == 4 * len(CLASSES)
+    assert not decoded(*commands["doctor"], "--out", tmp_path / "page")
 
 
 @pytest.mark.slow
