@@ -32,6 +32,7 @@ LISTED = "5.24"
 # Reasons in the table, by a pattern in texthead's message.
 REASONS = {
     r"only squares are supported": "images of one square size are not what it takes",
+    r"neither crops": "its processor pads images, cuts them otherwise, or swaps colours",
     r"library but it was not found": "needs a package that texthead does not install",
     r"pretrained_cfg|timm model name": "a network of timm: `timm:NAME` loads it",
     r"required positional arg|must specify|have to specify|frame_idx|no attribute 'size'": "takes a prompt or a second "
