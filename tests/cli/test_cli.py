@@ -535,7 +535,8 @@ def test_encoders_are_listed_those_on_this_machine_first(works, monkeypatch, tmp
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path))
     out, err = works("encoders")
     rows = [line.split("\t") for line in out.splitlines()]
-    assert [row[0] for row in rows[:2]] == ["mini", "openclip:PE-Core-S-16-384/meta"]
+    first = ["mini", "mini:lite1", "mini:lite2", "openclip:PE-Core-S-16-384/meta"]  # All three packages are installed.
+    assert [row[0] for row in rows[:4]] == first
     (row,) = (row for row in rows if row[0] == "openclip:ViT-B-16/openai")
     assert row[2:6] == ["image-text", "149620000", "224", "68.34"]
     assert "feature cache: " in err

