@@ -3,6 +3,7 @@
 The bounds are below the measurements in docs/how-to/languages.md.
 """
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 

@@ -73,7 +73,7 @@ class StatefulWorker:
         except TimeoutError:
             reason = f"took longer than {seconds:g} s"
         except BrokenProcessPool:
-            self._process.join()
+            self._pool.shutdown()  # Its thread is the one that learns how the process ended.
             reason = f"its process ended (exit code {self._process.exitcode})"
         except Exception as error:  # Libraries may raise anything on a damaged file.
             raise LostWorkerError(f"stopped its reader ({line_of(error, kind=True)})") from None
