@@ -275,7 +275,7 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
                 raise DataError(f"{key} {saved[key]} is an address, which a run may not name; download its files")
         name, changes = saved.pop("chosen")
         chosen = ChosenRecipe(name, check_types(Recipe, changes))
-        RECIPES[name](**{**changes, **chosen.values})
+        RECIPES[name](**{**changes, **chosen.values})  # Refuses unknown keys and values out of range.
         options = check_types(Train, saved)
     except (TextheadError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{file}: invalid options ({error}); restore the file from a copy") from None

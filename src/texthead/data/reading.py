@@ -24,7 +24,7 @@ from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SO
 from texthead.errors import DataError, RunError, listed, reason
 from texthead.extensions import Extension, find
 from texthead.files import check_lines, lines, open_plain
-from texthead.media.find import find_media, is_hidden, is_of_system, media_below, skipped_note
+from texthead.media.find import find_media, is_hidden, is_system_folder, media_below, skipped_note
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
 from texthead.parallel.progress import Reporter
@@ -320,7 +320,7 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
     beside = sorted(p for folder in above for p in folder.iterdir() if not p.is_dir() and not is_hidden(p.name))
     stray = [p for p in beside if MediaPath(p.name).is_media]
     others += [p.name for p in beside if p not in stray]
-    others += [f"{p.name}/" for folder in above for p in folder.iterdir() if p.is_dir() and is_of_system(p.name)]
+    others += [f"{p.name}/" for folder in above for p in folder.iterdir() if p.is_dir() and is_system_folder(p.name)]
     notes = [f"{root}: {line}" for line in skipped_note(others)]
     if splits and roots[0][1] is None:
         notes.append(f"{root}: {splits[0].name} is a class here, since not all folders beside it are splits")
@@ -339,7 +339,9 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
 
 def _folders(folder: Path) -> list[Path]:
     """Return the folders in a folder, sorted, without hidden ones and those of the system."""
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and not is_of_system(p.name))
+    return sorted(
+        p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and not is_system_folder(p.name)
+    )
 
 
 def _label_of(file: Path, class_folder: Path, tree: str | Path | None) -> str:

@@ -1,4 +1,4 @@
-"""Frame indices of clips and positions of crops, in integer arithmetic.
+"""Frame indices of clips and positions of crops, in integer arithmetic but for `centre_in_segment`.
 
 `length` is the number of frames in the video, `num_frames` the number of frames per clip (T). Indices start at 0. If
 a video is shorter than a clip, frames repeat.

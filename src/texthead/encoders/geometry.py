@@ -14,8 +14,8 @@ from texthead.errors import EncoderError
 _HEIGHT, _WIDTH = 240, 360
 
 # Most grey levels by which the processor's picture and ours may differ on average, and one scale from another.
-_MOST_DIFFERENCE = 1.0
-_MOST_STRETCH = 0.02
+_MAX_DIFFERENCE = 1.0
+_MAX_STRETCH = 0.02
 
 
 def coordinate_picture() -> UInt8[Tensor, "3 240 360"]:
@@ -44,7 +44,7 @@ def measured_geometry(
     slopes = _slope(levels[0].mean(0)[middle]), _slope(levels[1].mean(1)[middle])
     sides = (_WIDTH, _HEIGHT)
     resized = [255 * side / (side - 1) / max(slope, 1e-6) for slope, side in zip(slopes, sides, strict=True)]
-    squash = abs(resized[0] / resized[1] - 1) < _MOST_STRETCH
+    squash = abs(resized[0] / resized[1] - 1) < _MAX_STRETCH
     differences = {}
     around = 2 + round(0.005 * height)
     for short in range(round(min(resized)) - around, round(min(resized)) + around + 1):
@@ -52,7 +52,7 @@ def measured_geometry(
             pixels = Pixels(height, short, interpolation, squash)
             ours = view_crops(coordinate_picture()[None], pixels)[0, 0]
             differences[short] = (ours - levels).abs().mean().item()
-    if not differences or min(differences.values()) > _MOST_DIFFERENCE:
+    if not differences or min(differences.values()) > _MAX_DIFFERENCE:
         raise EncoderError(
             f"{source}: its processor neither crops the centre of an image nor resizes it to a square: use another"
         )

@@ -16,14 +16,14 @@ from texthead.parallel.progress import Reporter
 _OF_SYSTEM = frozenset({"desktop.ini", "ehthumbs.db", "thumbs.db"})
 
 # Folders that systems, archives and network drives add, in lower case: copies of files and what was deleted.
-_FOLDERS_OF_SYSTEM = frozenset(
+_SYSTEM_FOLDERS = frozenset(
     {"__macosx", "lost+found", "@eadir", "#recycle", "$recycle.bin", "recycler", "system volume information"}
 )
 
 
-def is_of_system(name: str) -> bool:
+def is_system_folder(name: str) -> bool:
     """Return whether a folder is one that a system adds, which is left out with a line."""
-    return name.lower() in _FOLDERS_OF_SYSTEM
+    return name.lower() in _SYSTEM_FOLDERS
 
 
 def is_hidden(name: str) -> bool:
@@ -55,7 +55,7 @@ def media_below(folder: Path, others: list[str] | None = None) -> Iterator[str]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            if not is_of_system(entry.name):
+            if not is_system_folder(entry.name):
                 folders.add(entry.name)
             elif others is not None:
                 others.append(f"{entry.name}/")

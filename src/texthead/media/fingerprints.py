@@ -8,7 +8,7 @@ from pathlib import Path
 from texthead.media.frame_folder import frame_files
 
 # Files of up to this many bytes are read whole; of larger ones as many bytes in blocks that are evenly spread.
-_WHOLE = 1 << 22
+_MAX_WHOLE_BYTES = 1 << 22
 _BLOCKS = 64
 
 
@@ -32,9 +32,9 @@ def file_fingerprint(file: Path) -> str:
         with file.open("rb") as opened:
             size = os.fstat(opened.fileno()).st_size
             digest = hashlib.sha256(str(size).encode())
-            block = _WHOLE // _BLOCKS
+            block = _MAX_WHOLE_BYTES // _BLOCKS
             for index in range(_BLOCKS):
-                if size > _WHOLE:
+                if size > _MAX_WHOLE_BYTES:
                     opened.seek(index * (size - block) // (_BLOCKS - 1))
                 digest.update(opened.read(block))
     except OSError:

@@ -1,10 +1,9 @@
 """scikit-learn's own checks of an estimator, on rows of numbers that are drawn as pictures."""
 
 import hashlib
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import PIL.Image
@@ -13,18 +12,15 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from texthead import TextHeadClassifier
 
-FOLDER = Path(tempfile.gettempdir()) / "texthead-rows"
 
-
-def drawn(rows: Any) -> Any:
+def drawn(rows: Any, folder: Path) -> Any:
     """Return paths of pictures of rows of numbers; anything else as it is."""
     table = np.asarray(rows)
     if table.ndim != 2 or table.dtype.kind not in "fiu":
         return rows
-    FOLDER.mkdir(exist_ok=True)
     paths = []
     for row in table.astype(float):
-        path = FOLDER / f"{hashlib.sha256(row.tobytes()).hexdigest()[:32]}.png"
+        path = folder / f"{hashlib.sha256(row.tobytes()).hexdigest()[:32]}.png"
         if not path.exists():
             values = np.resize(128 + 40 * np.nan_to_num(row), (8, 8, 3)).clip(0, 255).astype(np.uint8)
             PIL.Image.fromarray(values).resize((32, 32), PIL.Image.Resampling.NEAREST).save(path)
@@ -33,14 +29,16 @@ def drawn(rows: Any) -> Any:
 
 
 class OfRows(TextHeadClassifier):
-    """The estimator, as one of rows of numbers."""
+    """The estimator, as one of rows of numbers; `folder` is for their pictures."""
+
+    folder: ClassVar[Path]
 
     def fit(self, X: Any, y: Any) -> "OfRows":
-        super().fit(drawn(X), y)
+        super().fit(drawn(X, self.folder), y)
         return self
 
     def _scores(self, X: Any) -> Any:
-        return super()._scores(drawn(X))
+        return super()._scores(drawn(X, self.folder))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -63,9 +61,12 @@ EXPECTED = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    OfRows.folder = tmp_path_factory.mktemp("rows")
+
+
 @pytest.mark.slow
-@parametrize_with_checks(
-    [OfRows(size=32, cache=str(FOLDER / "cache"))], expected_failed_checks=lambda _: EXPECTED, xfail_strict=True
-)
+@parametrize_with_checks([OfRows(size=32)], expected_failed_checks=lambda _: EXPECTED, xfail_strict=True)
 def test_scikit_learn_s_own_checks(estimator: OfRows, check: Callable[[OfRows], None]) -> None:
     check(estimator)
