@@ -37,15 +37,20 @@ _public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 def __getattr__(name: str) -> object:
     """Return a public name, imported on first use, or `__version__`, that of the installed package.
 
-    Public functions check the types of their arguments.
+    Public functions check the types of their arguments, and leave the caller's random state and environment alone;
+    only a generator that they are given moves on.
     """
     if name != "__version__":
         value = _public(name)
         if isinstance(value, FunctionType):
             from texthead.errors import checked
+            from texthead.parallel.caller import apart_from_caller
 
-            value = globals()[name] = checked(value)
+            value = checked(value)
+            if "generator" not in value.__annotations__:
+                value = apart_from_caller()(value)
             value.__module__ = __name__  # Where pickle finds it.
+            globals()[name] = value
         return value
     from importlib.metadata import PackageNotFoundError, version
 

@@ -1,6 +1,5 @@
 """Process groups under torchrun, data loaders, a worker with a model, and devices.
 
-caller       run a function with the caller's settings of torch unchanged
 distributed  ranks, shares, gathers and sums over a process group
 loaders      data loaders, errors for workers that die or hang
 startup      the server that forks loader workers; what a command sets in its process

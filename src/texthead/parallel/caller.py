@@ -16,10 +16,11 @@ def apart_from_caller() -> Iterator[None]:
     variables of OpenMP (KMP_*).
     """
     dtype, drawn, names = torch.get_default_dtype(), random.getstate(), {*os.environ}
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     torch.set_default_dtype(torch.float32)
     try:
         autocasts = (torch.autocast(kind, enabled=False) for kind in ("cpu", "cuda"))
-        with torch.random.fork_rng(devices=[]), next(autocasts), next(autocasts):
+        with torch.random.fork_rng(gpus), next(autocasts), next(autocasts):
             yield
     finally:
         torch.set_default_dtype(dtype)

@@ -25,7 +25,6 @@ from texthead.models.head_rows import known_rows
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter
 from texthead.prediction.formats import Prediction as Prediction
 from texthead.recipes import Pooling
@@ -66,7 +65,6 @@ def zero_shot(
     return Recognizer(encoder.visual, MeanPool(), head)
 
 
-@apart_from_caller()
 def predict(
     run: Run | Recognizer,
     inputs: str | Path | Sequence[str | Path],

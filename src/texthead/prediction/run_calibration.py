@@ -27,7 +27,6 @@ from texthead.evaluation.calibration import (
 from texthead.evaluation.evaluate import score
 from texthead.features.reading import Reading
 from texthead.media.paths import fingerprints
-from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter
 from texthead.runs.folder import rows_digest
 from texthead.runs.hub import check_own
@@ -63,7 +62,6 @@ class RunCalibration(NamedTuple):
         return f"RunCalibration({self.calibration}, {self.split} items of {self.items})"
 
 
-@apart_from_caller()
 def calibrate_run(
     run: Run,
     dataset: Dataset | None = None,

@@ -19,7 +19,6 @@ from texthead.evaluation.intervals import rate_text
 from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.features.reading import Reading, engines_text
 from texthead.files import write_csv
-from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter
 from texthead.prediction.predict import answering, usual_level
 from texthead.runs.mixture import mixed
@@ -79,7 +78,6 @@ class RunEvaluation(NamedTuple):
         return f"RunEvaluation({self.result}, {self.table})"
 
 
-@apart_from_caller()
 def evaluate_run(
     run: Run,
     dataset: Dataset | None = None,

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from texthead.data.dataset import Dataset, Split
 from texthead.features.reading import Reading
-from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter
 from texthead.prediction.run_evaluation import RunEvaluation, evaluate_run
 from texthead.report.mistakes import mistake_strips
@@ -24,7 +23,6 @@ class RunReport(NamedTuple):
     scores: RunEvaluation
 
 
-@apart_from_caller()
 def report_run(
     run: Run,
     dataset: Dataset | None = None,

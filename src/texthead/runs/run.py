@@ -38,7 +38,6 @@ from texthead.models.head_table import as_head, head_of_json
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import make_temporal
-from texthead.parallel.caller import apart_from_caller
 from texthead.recipes import Recipe, check_clip_size
 from texthead.runs.folder import (
     ENCODER,
@@ -407,7 +406,6 @@ def keep_graph(folder: Path, model: Recognizer, side: int) -> None:
         note_digest(_files(folder), digest)
 
 
-@apart_from_caller()
 def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
     """Load a run, ready to predict. Needs no text encoder and no pretrained weights.
 

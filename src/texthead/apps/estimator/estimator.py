@@ -16,6 +16,7 @@ from torch import Tensor
 from texthead import Dataset, FrozenEncoder, Item, Reading, load_encoder
 from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, check_types
 from texthead.features import FrozenItems, readable, weights_key
+from texthead.parallel import apart_from_caller
 from texthead.recipes import EngineName, MethodName, Recipe
 from texthead.text import class_prompts, clean_names
 from texthead.transfer import Task
@@ -73,6 +74,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     workers: NonNegativeInt = 0
     engine: EngineName = "auto"
 
+    @apart_from_caller()
     def fit(self, X: Files, y: Iterable[Any]) -> "TextHeadClassifier":
         """Fit to files and their labels, one each or a table of 0 and 1, and return self."""
         check_types(TextHeadClassifier, self.get_params(deep=False), DataError)
@@ -159,6 +161,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         names = [value if isinstance(value, str) else label for label, value in zip(labels, values, strict=True)]
         return class_prompts(self.template, names, [None if isinstance(value, str) else value for value in values])
 
+    @apart_from_caller()
     @torch.inference_mode()
     def _scores(self, X: Files) -> Float[Tensor, "files classes"]:
         """Return the score of each class for each file.

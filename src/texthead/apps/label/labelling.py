@@ -18,7 +18,6 @@ from texthead.errors import DataError, MediaError, PositiveInt, checked, listed
 from texthead.features import check_any
 from texthead.media import MediaPath, Span, Video, spans_by_file
 from texthead.models import known_rows
-from texthead.parallel import apart_from_caller
 from texthead.text import check_names
 from texthead.transfer import QUICK_FRAMES
 
@@ -106,7 +105,6 @@ class Pool:
         return [Suggestion(self.files.items[i].path, names[i], float(sure[i])) for i in chosen]
 
 
-@apart_from_caller()
 def label_pool(
     data: str | Path | Dataset,
     classes: Sequence[str] = (),

@@ -19,7 +19,6 @@ from texthead.extensions import code_of_packages
 from texthead.features import check_any, software_key
 from texthead.files import cache_dir
 from texthead.media import MediaPath, Span
-from texthead.parallel import apart_from_caller
 from texthead.runs import Run
 
 # Windows that are compared at once: in single precision they fit in the caches of a processor.
@@ -103,7 +102,6 @@ class Index:
             yield memory[: len(chunk)].copy_(chunk)
 
 
-@apart_from_caller()
 def open_index(
     data: str | Path,
     model: str | Encoder | EncoderOptions | Run = "mini",

@@ -23,7 +23,6 @@ from texthead.errors import DataError, MediaError, PositiveInt, RunError
 from texthead.files import cache_dir, replacing
 from texthead.media import MediaPath
 from texthead.models import Head, known_rows, text_rows
-from texthead.parallel import apart_from_caller
 from texthead.prediction import apply_calibration
 
 # The best hit stands out if a smaller share of words for things that are not there fits as well. LOG.md, 2026-11-29.
@@ -95,7 +94,6 @@ class Results(NamedTuple):
         return f"Results({len(self.hits)} hits{f', {self.note}' if self.note else ''})"
 
 
-@apart_from_caller()
 def search(
     index: Index,
     query: str | Sequence[str] | Path | Head,
