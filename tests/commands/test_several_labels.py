@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-import torch
 
 from made import pictures
 from messages import prints
@@ -15,9 +14,7 @@ from texthead import TextHeadClassifier, load_run, read_dataset
 from texthead.cli import main as cli
 from texthead.data.dataset import Dataset, Item
 from texthead.errors import DataError
-from texthead.models.several_head import SeveralHead
 from texthead.runs.scored_items import held_out_items, training_items, unknown_items
-from texthead.transfer.several import as_several
 
 COLOURS = ("red", "green", "blue")
 FROZEN = ("--workers", "0")
@@ -125,24 +122,6 @@ def test_a_run_says_all_names_above_their_thresholds(run: Path, works, tmp_path:
     rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
     assert {row["chosen"] for row in rows} == {"yes", "no"}
     assert [row["name"] for row in rows if row["path"] == str(picture) and row["chosen"] == "yes"] == entry["labels"]
-
-
-@pytest.mark.slow
-def test_without_validation_items_folds_set_the_threshold(
-    run: Path, labels: Path, works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """That of the untrained head may be anywhere."""
-
-    def far(*inputs: object) -> SeveralHead:
-        head = as_several(*inputs)
-        head.thresholds.fill_(-9.0)
-        return head
-
-    monkeypatch.setattr("texthead.transfer.run_training.as_several", far)
-    _, err = works("train", labels, "--tune", "all", "--set", "epochs=1", *FROZEN, "--out", tmp_path / "run")
-    prints(err, "no validation items", "cross-validated")
-    tuned, frozen = (load_run(path).model.head.thresholds for path in (tmp_path / "run", run))
-    torch.testing.assert_close(tuned, frozen, rtol=0, atol=0.2)
 
 
 def test_a_run_is_scored_and_reported(run: Path, labels: Path, works, tmp_path: Path) -> None:

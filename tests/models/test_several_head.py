@@ -67,3 +67,18 @@ def test_a_run_keeps_head_bias_and_thresholds(kind: str, tmp_path: Path) -> None
     assert swapped.thresholds.tolist() == [0.0, 0.5]
     assert torch.allclose(swapped(features), head(features)[:, [2, 0]], atol=1e-5)
     assert Recognizer(tiny_visual(), MeanPool(), heads()[kind]).thresholds is None
+
+
+@pytest.mark.parametrize(("factor", "bias"), [(1.0, 0.0), (0.4, -1.0), (3.0, 2.0)])
+def test_a_fitted_threshold_does_not_depend_on_how_sure_the_scores_are(factor: float, bias: float) -> None:
+    """Scores of a fine-tuned head may be less or more sure than the labels: the same items are chosen."""
+    log_odds = 2 * noise(4000, 3, seed=4) - 1.5
+    targets = torch.rand(log_odds.shape, generator=torch.Generator().manual_seed(5)) < log_odds.sigmoid()
+    exact, fitted = several(3), several(3)
+    exact.set_threshold(log_odds[:2000], targets[:2000])
+    fitted.fit_threshold(factor * log_odds[:2000] + bias, targets[:2000])
+    f1 = [
+        2 * float((chosen & targets[2000:]).sum() / (chosen.sum() + targets[2000:].sum()))
+        for chosen in (exact.chosen(log_odds[2000:]), fitted.chosen(factor * log_odds[2000:] + bias))
+    ]
+    assert f1[1] == pytest.approx(f1[0], abs=0.01)

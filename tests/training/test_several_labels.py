@@ -65,11 +65,12 @@ def test_rows_stay_biases_learn_and_the_run_is_restored(data: Dataset, tmp_path:
     assert_same_weights(run.model.state_dict(), after)
 
 
-def test_the_threshold_is_that_of_validation_items(data: Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("validated", [True, False])
+def test_the_threshold_is_that_of_items_after_training(data: Dataset, tmp_path: Path, validated: bool) -> None:
     """A head that was far from its data before training says yes as often as items have labels after it."""
     trained = model()
     trained.head.thresholds.fill_(-50.0)
-    fine_tune(trained, data, data, replace(SHORT, epochs=20, lr_new=0.1), out=tmp_path / "run")
+    fine_tune(trained, data, data if validated else None, replace(SHORT, epochs=20, lr_new=0.1), out=tmp_path / "run")
     run = load_run(tmp_path / "run")
     scored = evaluate(run.model, data, run.protocol)
     assert isinstance(scored, SeveralEvaluation)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from texthead.models.heads import Config, Head, Names, Prompts, check_count
 
 # The highest F1 (0-1) where it cannot be measured.
 _UNKNOWN_F1 = 0.5
+
+# The inverse variance of the factor of log-odds before any item.
+CERTAINTY = 18.0
 
 
 def _inner(name: str) -> Any:
@@ -93,6 +97,12 @@ class SeveralHead(Head):
         best = 2 * (right.cumsum(0) / (ranks + right.sum())).max() if right.any() else torch.tensor(_UNKNOWN_F1)
         self.thresholds.fill_(float((best / 2).logit()))
 
+    def fit_threshold(self, scores: Float[Tensor, "items classes"], targets: Bool[Tensor, "items classes"]) -> None:
+        """Set the threshold from the scores of items that the head was not fitted to, which need not be log-odds."""
+        factor, bias = log_odds_fit(scores.double().cpu().numpy(), targets.cpu().numpy())
+        self.set_threshold(factor * scores + bias, targets)
+        self.thresholds.sub_(bias).div_(factor)
+
     def chosen(self, scores: Float[Tensor, "*items classes"]) -> Bool[Tensor, "*items classes"]:
         """Return which classes each item is said to have."""
         return scores >= self.thresholds.to(scores)
@@ -100,3 +110,30 @@ class SeveralHead(Head):
     def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
         """Return the log-odds of each class."""
         return self.head(features) + self.bias
+
+
+def log_odds_fit(
+    scores: Float[np.ndarray, "items classes"], targets: Bool[np.ndarray, "items classes"], bias: float = 0.0
+) -> tuple[float, float]:
+    """Return (factor, bias) of the log-odds = factor x score + bias that make the labels most probable.
+
+    The factor is near 1 where items are few, and at least 0.1: one of 0 or less would reverse the order of the scores.
+
+    Args:
+        bias: the expected one, which is returned with a factor of 1 if no item has a class.
+
+    Source: Platt 1999, with a prior on the factor.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    def loss(both: np.ndarray) -> tuple[float, np.ndarray]:
+        odds, moved = both[0] * scores + both[1], both[0] - 1
+        error = expit(odds) - targets
+        value = (np.logaddexp(0, odds) - targets * odds).sum() + CERTAINTY * moved**2 / 2
+        return float(value), np.array([float((error * scores).sum()) + CERTAINTY * moved, error.sum()])
+
+    if not targets.any():
+        return 1.0, bias
+    factor, bias = minimize(loss, np.array([1.0, bias]), jac=True, method="BFGS").x.tolist()
+    return max(factor, 0.1), bias

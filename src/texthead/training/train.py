@@ -40,6 +40,9 @@ from texthead.training.tune import tuned
 # Steps between two reads of the losses from a GPU.
 READ_EVERY = 10
 
+# Training items that the threshold of several labels is chosen on, if there are no validation items.
+MAX_THRESHOLD_ITEMS = 1000
+
 
 @worker_faults()
 def fine_tune(
@@ -67,7 +70,8 @@ def fine_tune(
     folder; to resume, all read it. An error in one process stops all.
 
     Args:
-        val_set: scored after every epoch; selects nothing but, with several labels, the head's threshold for yes.
+        val_set: scored after every epoch; selects nothing but, with several labels, the head's threshold for yes. None:
+            that is chosen on training items, at most 1,000.
         objective: a loss of its own, which ignores `class_shares`; None for the recipe's, by default the cross-entropy
             of the logits, or with several labels the sum of the binary cross-entropies of the classes.
         resume: continue the run in `out` after its last checkpoint.
@@ -190,6 +194,11 @@ def fine_tune(
         # --- finish: merge adapters into the weights
         tuning.close()
         model.eval()  # Learned templates update their rows on leaving training mode.
+        if isinstance(model.head, SeveralHead) and not val_set:
+            known = replace(train_set, items=train_set.items[:: math.ceil(len(train_set) / MAX_THRESHOLD_ITEMS)])
+            scored = evaluate(model, known, protocol, reading, reporter=Reporter().counting(silent))
+            model.head.fit_threshold(scored.scores, scored.targets)
+            reporter.say("no validation items: the threshold for yes is the best for training items, so a little high")
         with together():
             if first:
                 save_model(out / "model.safetensors", model)
@@ -229,7 +238,7 @@ def _validate(
     scored = evaluate(model, val_set, protocol, reading, reporter=Reporter().counting(silent))
     rates = {"mean_ap": scored.rate[0]} if val_set.several else {"top1": scored.top1, "top5": scored.top5}
     if isinstance(model.head, SeveralHead):
-        model.head.set_threshold(scored.scores, scored.targets)
+        model.head.fit_threshold(scored.scores, scored.targets)
     with together():
         log.add(kind="val", epoch=epoch, step=step, **rates, count=scored.count)
     return f", {scored.metric} {scored.rate[0]:.1f} on {scored.count} held-out items"

@@ -34,7 +34,7 @@ from texthead.training.train import fine_tune, seconds_a_clip
 from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
 from texthead.transfer.comparison import FittedMethod, fit_method, make_task
 from texthead.transfer.methods import Task
-from texthead.transfer.several import as_several, fit_several
+from texthead.transfer.several import as_several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,15 +269,6 @@ class _Training:
             assert inputs.features is not None
             assert inputs.targets is not None
             head = as_several(as_head(model.head), inputs.features, inputs.targets)
-            if division.val is None:
-                method = "text-probe" if inputs.encoder.has_text else "probe"
-                own = inputs.features, inputs.targets, division.train.groups
-                folds = fit_several(method, inputs.encoder, inputs.labels, inputs.prompts, *own)
-                head.thresholds.copy_(folds.thresholds)
-                self.reporter.say(
-                    "no validation items: the threshold from which on a file has a class is that of a head on the "
-                    "frozen encoder, cross-validated"
-                )
             model = model.with_head(head)
         self.reporter.event(model)
         self._say_cost(model, inputs.recipe, len(division.train))

@@ -11,15 +11,15 @@ from texthead.encoders.encoder import Encoder
 from texthead.errors import EncoderError
 from texthead.models.head_rows import known_rows
 from texthead.models.heads import TEXT_AND_ITEMS, CosineHead, Head, ProbeHead, Prompts, text_head
-from texthead.models.several_head import SeveralHead
+from texthead.models.several_head import SeveralHead, log_odds_fit
 from texthead.recipes import MethodName
 from texthead.transfer.closed_form import RIDGE, TEXT_SHARE, probe_of, short_rows, span, units, weigh_scales
 
 # Fraction of their mean that is subtracted from the text rows: what all names have in common tells few classes apart.
 COMMON = 0.5
 
-# Factor of standardised scores to log-odds, and the inverse variance of its ratio to that, before any item.
-FACTOR, CERTAINTY = 3.0, 18.0
+# Factor of standardised scores to log-odds before any item.
+FACTOR = 3.0
 
 # Share of its own log-odds among the labelled items that a class starts from; the rest is their mean over classes.
 START = 0.5
@@ -170,21 +170,8 @@ def _calibrated(
         scores: of items that the head was not fitted to.
         factor, bias: the expected ones, which are kept if there is no positive item.
     """
-    from scipy.optimize import minimize
-    from scipy.special import expit
-
-    own = factor * scores
-
-    def loss(both: np.ndarray) -> tuple[float, np.ndarray]:
-        odds, moved = both[0] * own + both[1], both[0] - 1
-        error = expit(odds) - targets
-        value = (np.logaddexp(0, odds) - targets * odds).sum() + CERTAINTY * moved**2 / 2
-        return float(value), np.array([float((error * own).sum()) + CERTAINTY * moved, error.sum()])
-
-    if targets.any():
-        ratio, bias = minimize(loss, np.array([1.0, bias]), jac=True, method="BFGS").x.tolist()
-        # A factor of 0 or less would reverse the order of the scores.
-        factor *= max(ratio, 0.1)
+    ratio, bias = log_odds_fit(factor * scores, targets, bias)
+    factor *= ratio
     with torch.no_grad():
         if isinstance(head, CosineHead):
             head.log_scale.add_(float(np.log(factor)))
