@@ -104,6 +104,30 @@ def precisions(items: int, classes: int, share: float, signal: float) -> Draw:
     return draw
 
 
+def grouped_precisions(groups: int, items: int, classes: int, share: float, shared: float) -> Draw:
+    """Return a draw of (m)AP where the items of a group tend to have the same classes and alike scores.
+
+    Args:
+        items: of each group.
+        shared: correlation of a class's labels in a group, and standard deviation of what its scores have in common.
+    """
+    own = np.repeat(np.arange(groups), items)
+    has_shape, lacks_shape = share * (1 / shared - 1), (1 - share) * (1 / shared - 1)
+
+    def draw(rng: np.random.Generator) -> tuple[float, float, float]:
+        chance = rng.beta(has_shape, lacks_shape, (groups, classes))[own]
+        targets = rng.random(chance.shape) < chance
+        targets[0, 0] = True
+        common = shared * rng.normal(size=(groups, classes))[own]
+        scores = torch.tensor(targets + common + rng.normal(size=targets.shape))
+        names, paths = tuple(map(str, range(classes))), [Path("x")] * len(own)
+        found = SeveralEvaluation(names, paths, torch.tensor(targets), scores, groups=list(map(str, own)))
+        value, low, high = found.rate
+        return low, high, value
+
+    return draw
+
+
 def settings() -> Iterator[tuple[str, str, Draw]]:
     """Yield (kind of interval, setting, draw)."""
     for items, rate in itertools.product((5, 10, 30, 100), (0.5, 0.8, 0.95, 0.98)):
@@ -122,6 +146,9 @@ def settings() -> Iterator[tuple[str, str, Draw]]:
     for items, share, signal in itertools.product((10, 50, 200), (0.1, 0.3), (1.0, 2.0, 4.0)):
         yield "AP", f"{items} items, {share} of the class, signal {signal}", precisions(items, 1, share, signal)
         yield "mAP of 5 classes", f"{items} items, {share} each, signal {signal}", precisions(items, 5, share, signal)
+    for groups, items, classes, shared in itertools.product((2, 4, 10, 30), (5, 20), (1, 5), (0.3, 0.9)):
+        name = f"{groups} groups of {items}, {classes} classes, correlation {shared}"
+        yield "(m)AP of groups", name, grouped_precisions(groups, items, classes, 0.3, shared)
 
 
 def coverage(name: str, draw: Draw, draws: int) -> float:
