@@ -156,11 +156,17 @@ def test_a_page_listens_on_this_machine_alone(world, data, folder, page):
     own = environment(folder)
     with subprocess.Popen(command, env=own, cwd=folder / "work", stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        address = next(match[0] for line in process.stdout if (match := re.search(r"http://127\.0\.0\.1:\d+", line)))
-        assert urllib.request.urlopen(address, timeout=60).status == 200
-        time.sleep(MORE_SECONDS)
-        traced_process = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
-        subprocess.run(["kill", f"-{signal.SIGINT.value}", traced_process], check=True)
+        traced_process = None
+        try:
+            address = next(m[0] for line in process.stdout if (m := re.search(r"http://127\.0\.0\.1:\d+\S*", line)))
+            traced_process = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
+            assert urllib.request.urlopen(address, timeout=60).status == 200
+            time.sleep(MORE_SECONDS)
+        finally:
+            if traced_process:
+                subprocess.run(["kill", f"-{signal.SIGINT.value}", traced_process], check=True)
+            else:
+                process.kill()
         assert process.wait(60) == 0
     trace = trace_of(folder / "calls", folder / "work")
     assert not trace.contacts
