@@ -3,10 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from made import items, write_frames, write_image
 from messages import prints, refuses
 from platforms import symlink
-from texthead.data.division import divide, divide_or_train, with_validation
+from texthead.data.dataset import Dataset, Item
+from texthead.data.division import divide, divide_or_train, shared_groups, with_validation
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError
 
@@ -99,6 +102,21 @@ def test_an_item_in_both_sources_is_refused(tmp_path):
     val_set = items((str(tmp_path / "link/1"), "a", None), ("x", "a", None), ("y", "a", None), suffix=".png")
     with refuses(DataError, "2 of 3", tmp_path / "link/1.png"):
         with_validation(train_set, val_set)
+
+
+@pytest.mark.parametrize("train", ["v", "v#t=0,2"])
+@pytest.mark.parametrize("held", ["v", "v#t=2,4", "folder/../v#t=2,4"])
+def test_parts_of_one_file_share_a_group(train: str, held: str) -> None:
+    train_set, held_out = (
+        Dataset(tuple(Item(Path(name.replace("v", "v.mp4")), "a") for name in (own, f"{number}v")))
+        for number, own in enumerate((train, held))
+    )
+    notes = shared_groups(train_set, held_out, "test")
+    assert [note.split(",")[0] for note in notes] == (
+        ["1 of 2 test items share a group with training items"] * (train != held or "#" in train)
+    )
+    drawn = [item.together for item in (*train_set.items, *held_out.items)]
+    assert drawn[0] == drawn[2]
 
 
 def test_a_held_out_class_needs_training_items():

@@ -132,9 +132,21 @@ def test_a_list_without_its_folder_or_not_as_utf8(tmp_path):
 # ---- contradictions
 
 
+@pytest.mark.parametrize("ids", [("1", "0", "2"), ("2", "1", "0"), ("1", "0", "5")])
+def test_ids_that_a_list_may_mean_in_place_of_rows(tmp_path: Path, ids: tuple[str, ...]) -> None:
+    """A mapping in a YAML file says which name an id has; in a file, the published code takes the row."""
+    path, names = write(tmp_path / "a.txt", "a.mp4 0\nb.mp4 1\n"), ("run", "jump", "swim")
+    with refuses(DataError, "labels.csv", "ids or its rows", "labels: {1: cat"):
+        read(path, ClassIds(Path("labels.csv"), ids, names))
+    items, _ = read(path, ClassIds(Path("data.yaml"), ids, names, keyed=True))
+    assert [name for _, name in items] == [names[ids.index("0")], names[ids.index("1")]]
+    with refuses(DataError, "data.yaml", "'0'"):
+        read(path, ClassIds(Path("data.yaml"), ("1", "2", "3"), names, keyed=True))
+
+
 def test_ids_out_of_order_and_names_without_an_item_are_noted(tmp_path):
     path = write(tmp_path / "a.txt", "a.mp4 0\nb.mp4 1\n")
-    items, (order, unused) = read(path, ClassIds(Path("labels.csv"), ("1", "0", "2"), ("run", "jump", "swim")))
+    items, (order, unused) = read(path, ClassIds(Path("labels.csv"), ("1", "2", "3"), ("run", "jump", "swim")))
     assert [name for _, name in items] == ["run", "jump"]
     prints(order, "labels.csv", "row 0", "'1'")
     prints(unused, path, "1 of the 3", "labels.csv", "'swim'")

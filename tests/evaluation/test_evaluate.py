@@ -100,6 +100,14 @@ def test_views_are_cut_encoded_and_averaged(data: Dataset, views: Views) -> None
         torch.testing.assert_close(result.scores[i], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_of_equal_scores_the_first_class_is_the_answer_in_every_metric() -> None:
+    scores = torch.tensor([[1.0, 1.0, 0.0], [0.0, 2.0, 2.0], [3.0, -torch.inf, -torch.inf]])
+    result = Evaluation(("a", "b", "c"), [Path("x")] * 3, torch.tensor([0, 1, 2]), scores)
+    assert result.top1 == pytest.approx(100 * result.right.mean())
+    assert result.top1 == result.rate[0] == 100 * result.confusion().trace() / 3
+    assert result.top5 == result.top1, "a class of probability 0 is no answer"
+
+
 @pytest.mark.parametrize("classes", [2, 5, 11])
 def test_counts_are_exact(classes: int) -> None:
     rng = np.random.default_rng(classes)

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
 
 from benchmarks.coverage import FILE, LEAST, PAGE, measure, page
@@ -109,6 +111,15 @@ def test_items_without_a_shared_error_count_singly() -> None:
     # Groups with equal rates show no group effect, so items count singly, as far as 100 groups can tell.
     low, high = grouped_interval(np.array([True, False] * 100), np.repeat(np.arange(100), 2).tolist())
     assert (low, high) == pytest.approx(binomial_interval(100, 200), abs=0.2)
+
+
+@given(sizes=st.lists(st.integers(1, 12), min_size=2, max_size=8))
+def test_a_rate_is_within_0_and_100(sizes: list[int]) -> None:
+    """Also where shares of classes do not add up to exactly 1."""
+    weights = np.repeat(1 / np.array(sizes), sizes)
+    for right in (np.ones(len(weights), bool), np.zeros(len(weights), bool)):
+        low, high = grouped_interval(right, None, weights)
+        assert 0 <= low <= high <= 100
 
 
 def test_equal_weights_change_no_bit() -> None:

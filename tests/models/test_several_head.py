@@ -30,6 +30,16 @@ def test_new_classes_get_text_rows_and_the_mean_bias() -> None:
     assert (new.names, new.bias.tolist(), new.thresholds.tolist()) == (("kite", "bird"), [-1.0, -1.0], [1.0, 1.0])
 
 
+@pytest.mark.parametrize("center", [None, torch.ones(SPEC.dim)])
+def test_other_names_keep_the_center_of_the_head(center: torch.Tensor | None) -> None:
+    """Not that of the encoder: the same rows give the same scores."""
+    rows, features = torch.randn(3, SPEC.dim), noise(5, SPEC.dim)
+    text = Text(torch.nn.Identity(), list, lambda prompts: rows, torch.nn.Identity())
+    encoder = Encoder(tiny_visual(), lambda: text, scale=21.0, center=torch.full((SPEC.dim,), 9.0))
+    head = FrozenHead(rows, names=NAMES, scale=21.0, center=center)
+    torch.testing.assert_close(head.with_names(encoder, NAMES)(features), head(features))
+
+
 def test_probabilities_do_not_compete() -> None:
     model = Recognizer(torch.nn.Identity(), MeanPool(), several())
     assert model.several

@@ -116,7 +116,8 @@ def _columns(path: Path, value: object) -> dict[str, str]:
 
 def _labels(path: Path, value: object) -> ClassIds | str | Path:
     if isinstance(value, Mapping):
-        return ids_of(path, [(str(key), _text(path, f"labels: {key}", name)) for key, name in value.items()])
+        rows = [(str(key), _text(path, f"labels: {key}", name)) for key, name in value.items()]
+        return ids_of(path, rows, keyed=True)
     name = _text(path, "labels", value)
     return name if name == "imagenet" else _below(path, name)
 

@@ -3,6 +3,7 @@
 A dataset holds paths and labels; frames, size and sampling come from the recipe or from `Views`.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -56,7 +57,7 @@ class Item:
     @property
     def together(self) -> str:
         """The group key: the item's group if set, else the path of its file, shared by all parts of the file."""
-        return self.group or str(self.media.file)
+        return self.group or os.path.normpath(self.media.file)
 
 
 @dataclass(frozen=True, repr=False)

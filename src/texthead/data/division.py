@@ -106,9 +106,10 @@ def shared_groups(train: Dataset, held_out: Dataset, name: str) -> list[str]:
     Args:
         name: name of the held-out items, such as "test".
     """
-    grouped = [item for item in held_out.items if item.group or item.media.is_part]
-    trained = {_group_key(item) for item in train.items} if grouped else set[str]()
-    near = sum(_group_key(item) in trained for item in grouped)
+    if not any(item.group or item.media.is_part for item in (*train.items, *held_out.items)):
+        return []
+    trained = {_group_key(item) for item in train.items}
+    near = sum(_group_key(item) in trained for item in held_out.items)
     remedy = "so scores are optimistic: put each group in one split"
     return [f"{near} of {len(held_out)} {name} items share a group with training items, {remedy}"] if near else []
 

@@ -37,7 +37,8 @@ def read_list(
 ) -> Dataset:
     """Return the labelled files of a list, with notes on inconsistencies.
 
-    A label is the row of its name in the label file, whatever the file's ids, as in the published code.
+    A label is an id of a mapping in a YAML file. In a label file it is the row of the name, as in the published code;
+    where the ids of such a file could be meant as well, that is an error.
 
     Args:
         root: the folder that the paths are relative to; the list's own if None.
@@ -57,6 +58,8 @@ def read_list(
             "'labels: names.csv' (id,name in the same order)"
         )
     entries = _entries(source)
+    if labels.keyed:
+        entries = [entry._replace(label=labels.row_of(str(entry.label))) for entry in entries]
     _check_labels(source, entries, labels)
     end = path_end(frame_template, suffix)
     _check_end(source, entries[0], end)
@@ -95,6 +98,9 @@ def _entries(source: Path) -> list[ListedFile]:
 
 
 def _check_labels(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> None:
+    """Raise DataError for labels that are no rows of a label file, or may be rows or ids of it."""
+    if labels.keyed:
+        return
     most, numbers = len(labels.names) - 1, {entry.label for entry in entries}
     for entry in entries:
         if entry.label > most:
@@ -103,6 +109,16 @@ def _check_labels(source: Path, entries: Sequence[ListedFile], labels: ClassIds)
                 hint = f"the labels run from 1 to {most + 1}: subtract 1 from each"
             problem = f"label {entry.label} is outside 0 to {most}, the rows of {labels.path}"
             raise DataError(f"{source}:{entry.line}: {problem}; {hint}")
+    if _first_other_id(labels) is not None and {str(number) for number in numbers} <= {*labels.ids}:
+        raise DataError(
+            f"{labels.path}: the labels of {source} may be its ids or its rows, which differ: sort it and count its "
+            "ids from 0, or write a mapping of ids to names in the YAML file, as labels: {1: cat, 2: dog}"
+        )
+
+
+def _first_other_id(labels: ClassIds) -> int | None:
+    """Return the first row whose id is another number."""
+    return next((row for row, name in enumerate(labels.ids) if name != str(row)), None)
 
 
 def path_end(frame_template: str | None, suffix: str | None) -> str:
@@ -139,8 +155,8 @@ def _check_end(source: Path, first: ListedFile, end: str) -> None:
 
 def _label_notes(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> list[str]:
     notes: list[str] = []
-    row = next((row for row, name in enumerate(labels.ids) if name != str(row)), None)
-    if row is not None:
+    row = _first_other_id(labels)
+    if row is not None and not labels.keyed:
         problem = f"ids are not 0, 1, 2, ... (row {row} has id {labels.ids[row]!r}) and are not used"
         notes.append(f"{labels.path}: {problem}: a label in the list is a row of this file, counted from 0")
     unused = sorted(set(range(len(labels.names))) - {entry.label for entry in entries})

@@ -131,7 +131,7 @@ def check_scores(scores: Float[Tensor, "items classes"]) -> None:
 def evaluate(
     model: Recognizer,
     dataset: Dataset,
-    protocol: Protocol = Protocol(),
+    protocol: Protocol | None = None,
     reading: Reading = Reading(),
     *,
     labels: Sequence[str] | None = None,
@@ -142,6 +142,7 @@ def evaluate(
     All processes must call it, with the same model and data; each gets the whole result.
 
     Args:
+        protocol: frames, views and sizes; the model's own if None.
         labels: the data's label for each row of the head; the model's names if None.
         reporter: gets progress and messages.
 
@@ -150,6 +151,7 @@ def evaluate(
         MediaError: an item cannot be read and `reading` does not skip such items.
     """
     targets = dataset.labelling.targets(labels or model.names)
-    scored = score(model, [item.path for item in dataset.items], protocol, reading, reporter, "evaluate")
+    paths = [item.path for item in dataset.items]
+    scored = score(model, paths, protocol or model.protocol, reading, reporter, "evaluate")
     groups = dataset.pick(scored.positions).groups
     return evaluation_for(model.head, scored.paths, targets[scored.positions], scored.scores, scored.skipped, groups)

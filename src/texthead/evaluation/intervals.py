@@ -104,7 +104,8 @@ def grouped_interval(right: _Hits, groups: _Groups, weights: _Weights = None) ->
     if groups is None or len(set(groups)) == len(right):
         strata = _strata(len(right), weights)
         counts = [(share, int(right[own].sum()), int(own.sum())) for share, own in strata]
-        return _combined([(share, (100 * hits / of, *binomial_interval(hits, of))) for share, hits, of in counts])
+        low, high = _combined([(share, (100 * hits / of, *binomial_interval(hits, of))) for share, hits, of in counts])
+        return max(low, 0.0), min(high, 100.0)  # Sums of shares are rounded.
     rate = float(np.average(right, weights=weights))
     items = independent_items(right.astype(float), rate * (1 - rate), groups, weights)
     return binomial_interval(rate * items, items)

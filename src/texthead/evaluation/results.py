@@ -79,8 +79,9 @@ class Evaluation:
         return len(self.targets)
 
     def top(self, k: int) -> float:
-        """Percent of items whose label is among the k best scores."""
-        best = self.scores.topk(min(k, self.scores.shape[1]), dim=1).indices
+        """Percent of items whose label is among the k best scores; of equal scores the first are best."""
+        best = self.scores.argsort(dim=1, descending=True, stable=True)[:, :k]
+        best = best.where(self.scores.gather(1, best) > -torch.inf, -1)  # A class of probability 0 is no answer.
         return 100 * int((best == self.targets[:, None]).any(1).sum()) / self.count
 
     @property

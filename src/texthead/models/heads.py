@@ -141,6 +141,8 @@ class Head(nn.Module):
             center=None if self.center is None else self.center.cpu(),
             prompts=prompts,
         )
+        if self.center is None:  # Else `text_head` takes that of the encoder.
+            head.center = None
         return head.to(self.weight.device)
 
     def directions(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:

@@ -32,7 +32,7 @@ class Prediction:
     @property
     def named(self) -> str | None:
         """The answer: a broader name, or the best class; None for none of these."""
-        return (self.answer or self.top[0])[0] if self.known and self.top else None
+        return (self.answer or self.top[0])[0] if self.known and self.top and self.chosen != 0 else None
 
     @property
     def labels(self) -> tuple[tuple[str, float], ...]:

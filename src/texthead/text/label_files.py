@@ -13,21 +13,26 @@ from texthead.files import read_text
 
 @dataclass(frozen=True)
 class ClassIds:
-    """The ids and class names of a label file, in the order of its rows."""
+    """The ids and class names of a label file, in the order of its rows; `keyed` if a YAML file maps ids to names."""
 
     path: Path
     ids: tuple[str, ...]
     names: tuple[str, ...]
+    keyed: bool = False
 
     def name_of(self, label: str) -> str:
-        """Return the class name of an id.
+        """Return the class name of an id; raise DataError as `row_of` does."""
+        return self.names[self.row_of(label)]
+
+    def row_of(self, label: str) -> int:
+        """Return the row of an id.
 
         Raises:
             DataError: no row has this id.
         """
         if label not in self.ids:
             raise DataError(f"{self.path}: none of {len(self.ids)} rows has the id {label!r}; add the row {label},NAME")
-        return self.names[self.ids.index(label)]
+        return self.ids.index(label)
 
 
 def read_labels(path: Path) -> ClassIds:
@@ -56,14 +61,14 @@ def read_labels(path: Path) -> ClassIds:
     return ids_of(path, rows)
 
 
-def ids_of(path: Path, rows: Sequence[tuple[str, str]]) -> ClassIds:
+def ids_of(path: Path, rows: Sequence[tuple[str, str]], *, keyed: bool = False) -> ClassIds:
     """Return pairs of an id and a name, of a file; raise DataError if an id or a name occurs twice."""
     ids, names = zip(*rows, strict=True)
     for what, values in (("id", ids), ("name", names)):
         value, count = Counter(values).most_common(1)[0]
         if count > 1:
             raise DataError(f"{path}: {what} {value!r} occurs {count} times: each class needs its own")
-    return ClassIds(path, ids, names)
+    return ClassIds(path, ids, names, keyed)
 
 
 def _imagenet_labels() -> ClassIds:

@@ -212,6 +212,7 @@ def test_answers_and_sets_of_a_calibrated_model(tmp_path):
             "threshold": {"false_accept": 0.05, "probability": needed},
             "coverage": {"level": 0.9, "quantile": 1.5},
         }
+        assert predictor.predict(path, 1)["set"] == ["a", "b"], "`top` does not cut the set"
         result = predictor.predict(path, 2)
         assert [pair["name"] for pair in result["top"]] == ["a", "b"]
         assert [pair["probability"] for pair in result["top"]] == pytest.approx([0.866813, 0.117310], abs=1e-6)

@@ -315,16 +315,19 @@ class Predictor:
         (scores,) = scores
         values = self.probabilities(scores, self.thresholds["temperature"])
         order, count = self.ranked(scores)
-        order, chosen = order[: max(top, count)], [self.names[i] for i in order[:count]]
-        pairs = [{"name": self.names[i], "probability": round(float(values[i]), 6)} for i in order]
+        coverage, chosen, members = self.thresholds["coverage"], [self.names[i] for i in order[:count]], []
+        if coverage is not None:
+            members = [self.names[i] for i in order if scores[i] >= scores.max() - coverage["quantile"]]
+        best = order[: max(top, count, len(members))]
+        pairs = [{"name": self.names[i], "probability": round(float(values[i]), 6)} for i in best]
         result: dict[str, Any] = {"path": str(path), "top": pairs}
         if self.several is not None:
             result["labels"] = chosen
-        threshold, coverage = self.thresholds["threshold"], self.thresholds["coverage"]
+        threshold = self.thresholds["threshold"]
         if threshold is not None:
             result["answer"] = self.names[order[0]] if values.max() > threshold["probability"] else NONE
         if coverage is not None:
-            result["set"] = [self.names[i] for i in order if scores[i] >= scores.max() - coverage["quantile"]]
+            result["set"] = members
         return result
 
 
