@@ -15,6 +15,9 @@ PATHS = sorted(FOLDER.glob("*.ipynb"))
 MOST_BYTES = 300_000
 MACHINE = re.compile(r"/(tmp|home|root|Users|usr|work)/|site-packages|\b20\d\d-\d\d-\d\d\b|\b\d\d:\d\d:\d\d\b")
 
+# What a slow machine says every ten seconds.
+PROGRESS = re.compile(r"(.+: [\d,]+ of [\d,]+ \w+\n)+")
+
 Cell = dict[str, Any]
 
 
@@ -29,10 +32,10 @@ def kinds(cell: Cell) -> list[list[str]]:
 
 
 def assert_clean(cells: list[Cell]) -> None:
-    """Check that no cell failed or wrote to standard error."""
+    """Check that no cell failed or wrote more than progress to standard error."""
     for output in (output for cell in cells for output in cell["outputs"]):
         assert output["output_type"] != "error"
-        assert output.get("name") != "stderr", output["text"]
+        assert output.get("name") != "stderr" or PROGRESS.fullmatch("".join(output["text"])), output["text"]
 
 
 def test_all_are_there() -> None:

@@ -40,22 +40,22 @@ time.sleep({seconds})
 
 # Each line is a command; one process runs them in this order.
 COMMANDS = """
-train {data}/photos --out tuned --size 32 --epochs 1 --workers 1
+train {data}/photos --out tuned --tune all --set size=32 --set epochs=1 --workers 1
 train {data}/photos --out probed --tune none
 train {data}/photos --out clip --tune none --encoder hf:{data}/clip
-train {data}/photos --out linear --head linear --epochs 1 --encoder timm:test_vit/{data}/vit.safetensors
+train {data}/photos --out linear --head linear --tune all --set epochs=1 --encoder timm:test_vit/{data}/vit.safetensors
 train datasets:{data}/photos --out copied --tune none
 compare {data}/photos
 eval probed
 report probed --out report.html
 calibrate probed
-predict probed {data}/photos --engine onnxruntime
+predict probed {data}/photos
 predict {data}/photos --classes red,blue --encoder openclip:local-dir:{data}/pair
 find red {data}/photos --out hits.csv
 timeline {data}/film.mp4 --classes red,blue --out events.edl
 export probed --out exported
 classes probed list
-encoders ViT-B-16
+encoders
 doctor {data}/photos --out checked
 prepare {data}/photos --out shards
 import {data}/checkpoint.pt --activation gelu --classes red,blue --out imported

@@ -146,7 +146,7 @@ def test_strings_on_an_imported_file(tmp_path, answer):
         write_video(data / "videos" / f"{name}{i}.mp4", name, frames=9, seed=i)
     (data / "labels.csv").write_text("id,name\n0,ApplyEyeMakeup\n1,Archery\n2,TaiChi\n")
     (data / "full.txt").write_text("".join(f"{name}{i}.mp4 {[*COLOURS].index(name)}\n" for name, i in names))
-    options = f"--temporal mean --frames 4 --resize 40 --encoder openclip:local-dir:{tmp_path / 'base'}".split()
+    options = f"--temporal mean --frames 4 --set resize=40 --encoder openclip:local-dir:{tmp_path / 'base'}".split()
     words = "import", tmp_path / "k400-f4.pt", "--classes", data / "labels.csv", "--out", tmp_path / "run", *options
     assert cli.main([*map(str, words)]) == 0
     rows = answer("strings", tmp_path / "run", "--data", tmp_path / "ucf101-full")
