@@ -15,8 +15,8 @@ PATHS = sorted(FOLDER.glob("*.ipynb"))
 MOST_BYTES = 300_000
 MACHINE = re.compile(r"/(tmp|home|root|Users|usr|work)/|site-packages|\b20\d\d-\d\d-\d\d\b|\b\d\d:\d\d:\d\d\b")
 
-# What a slow machine says every ten seconds.
-PROGRESS = re.compile(r"(.+: [\d,]+ of [\d,]+ \w+\n)+")
+# What a slow machine says of work that takes seconds.
+PROGRESS = re.compile(r"((.+: [\d,]+ of [\d,]+ \w+|.+ \.\.\. \d+ s)\n)+")
 
 Cell = dict[str, Any]
 
