@@ -1,8 +1,8 @@
 """The public names of the package, imported on first use."""
 
-from .classifier import load_classifier as load_classifier
 from .encoder import build_visual as build_visual
 from .figures import figures_of as figures_of
+from .hugging_face import load_classifier as load_classifier
 from .load import spec_of as spec_of
 from .load import zero_shot_note as zero_shot_note
 from .mini import imagenet_texts as imagenet_texts
