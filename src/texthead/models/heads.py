@@ -52,7 +52,7 @@ class Head(nn.Module):
     frozen: ClassVar[bool] = False
     several: ClassVar[bool] = False
     weight: Tensor
-    bias: Tensor | None
+    bias: Any  # A tensor in some heads, None in others.
     center: Tensor | None
     text_map: Tensor | None
 
@@ -324,8 +324,6 @@ class ProbeHead(Head):
 
     The length of a row includes the scale.
     """
-
-    bias: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @classmethod
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":

@@ -32,7 +32,6 @@ class SeveralHead(Head):
     """
 
     several = True
-    bias: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]
     thresholds: Tensor
     weight, center, text_source, text_map = map(_inner, ("weight", "center", "text_source", "text_map"))
     kind, frozen = map(_inner, ("kind", "frozen"))
