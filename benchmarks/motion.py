@@ -33,8 +33,8 @@ from transformers import VideoMAEConfig, VideoMAEForPreTraining
 
 from benchmarks.moving import DEVELOPMENT, DEVELOPMENT_ORDERS, JUDGED, JUDGED_ORDERS, SHAPES, TRAINED, draw, draw_set
 from paper.stats import interval, paired
-from texthead.encoders.multilingual import multilingual_e5
 from texthead.encoders.pairing import fitted_map
+from texthead.encoders.text_only import multilingual_e5
 from texthead.models.heads import FrozenHead, TrainableHead
 from texthead.models.temporal import AttentivePool, MeanPool, VJEPA2Pool
 from texthead.training.optimizer import lr_factor, step_epoch

@@ -136,7 +136,7 @@ class Matching(Objective):
     def __init__(self, text: Text | None = None, *, targets: Targets = "multi_positive", gather: bool = False):
         super().__init__()
         if text is not None:
-            text.check_gradients()
+            _ = text.embedding  # Raises EncoderError if no gradients flow.
         self.text = None if text is None else text.requires_grad_(True)
         self.trains_text = text is not None
         self.targets: Targets = targets

@@ -21,7 +21,6 @@ from benchmarks.rounds import peak_mb
 from made import noise, write_image, write_video
 from messages import prints, refuses
 from texthead import Dataset, FrozenEncoder, Item, Protocol, Reading, Views
-from texthead.apps.timeline.timeline import Sliding, find_events
 from texthead.data import view_crops
 from texthead.data.clips import TrainFeatures
 from texthead.encoders.encoder import Encoder, Visual, build_visual, clip_features
@@ -34,9 +33,8 @@ from texthead.media.paths import MediaPath
 from texthead.models.build import with_grid_for
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import AttentivePool, MeanPool, TemporalTransformer, VJEPA2Pool
+from texthead.models.temporal import AttentivePool, MeanPool, VJEPA2Pool
 from texthead.parallel.progress import Reporter
-from texthead.prediction.predict import predict
 from texthead.recipes import Recipe, small
 from texthead.runs.run import load_run
 from texthead.training.fit_recipe import adapt_recipe
@@ -170,32 +168,6 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     frames = replace(visual.spec, frames=1, stride=0)
     with refuses(RunError, "stride=3", "tune=none"):
         adapt_recipe(small, {"stride": 3, "tune": "none"}, data, Encoder(Visual(visual.net, frames), None, scale=10.0))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("temporal", "frozen"),
-    [("mean", False), ("attentive", False), ("attentive", True), ("transformer", False), ("transformer", True)],
-)
-def test_from_training_to_predictions(
-    temporal: str, frozen: bool, encoder: Encoder, data: Dataset, tmp_path: Path
-) -> None:
-    sizes = {"size": 32, "test_size": None, "resize": 32, "frames": FRAMES}
-    options = {"mean": "", "attentive": ":width=16", "transformer": ":layers=1,width=16"}[temporal]
-    recipe = small(temporal=temporal + options, tune="none" if frozen else "all", epochs=2, **sizes)
-    modules = {"mean": MeanPool, "attentive": AttentivePool, "transformer": TemporalTransformer}
-    module = modules[temporal](*(() if temporal == "mean" else (32,)), **({} if temporal == "mean" else {"width": 16}))
-    visual = Visual(load_encoder(encoder.source).visual.net, encoder.visual.spec)
-    model = recognizer(visual, module)
-    cache = tmp_path / "cache" if frozen else False
-    fine_tune(model, data, data, recipe, out=tmp_path / "run", reading=Reading(cache=cache))
-    run = load_run(tmp_path / "run")
-    path = data.items[0].path
-    (result,) = predict(run, [path])
-    assert result.top == predict(run, [path], Protocol(FRAMES, visual.spec.pixels(), Views(origin="centre")))[0].top
-    covered = cover(run.model, torch.randint(0, 256, (FRAMES, 3, 32, 32), dtype=torch.uint8), grid=2)
-    assert covered.heat(0).shape == (FRAMES, 2, 2)
-    assert find_events(run, path, sliding=Sliding(0.5, rate=8.0)) is not None
 
 
 @pytest.mark.slow

@@ -18,8 +18,8 @@ from platforms import lacks_on_windows
 from text_models import image_only
 from texthead.encoders import mini
 from texthead.encoders.encoder import Text
-from texthead.encoders.multilingual import multilingual_e5
 from texthead.encoders.pairing import pair, residual
+from texthead.encoders.text_only import multilingual_e5
 from texthead.errors import EncoderError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading

@@ -178,16 +178,3 @@ def test_every_architecture_of_open_clip_is_built(name: str) -> None:
             model = (open_clip.CoCa if "multimodal_cfg" in config else kind)(**config)
             assert about.parameters == pytest.approx(sum(each.numel() for each in model.parameters()), rel=1e-3)
     assert not tags or about.size == spec.size
-
-
-# It has an empty tensor.
-EMPTY = pytest.param("dinov3_vit", marks=pytest.mark.windows_lacks("transformers that reads empty tensors"))
-
-
-@pytest.mark.parametrize(
-    "kind", ["clip", EMPTY, pytest.param("pe_video", marks=pytest.mark.slow), "dinat", "efficientloftr"]
-)
-def test_the_walk(kind: str, tmp_path: Path) -> None:
-    message = outcome(tmp_path, kind)
-    assert bool(message) == (kind in ("dinat", "efficientloftr")), message
-    assert not message or kind in table({kind: message})[0]

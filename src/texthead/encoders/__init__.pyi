@@ -1,11 +1,10 @@
 """The public names of the package, imported on first use."""
 
-from .classifier import load_classifier as load_classifier
 from .encoder import build_visual as build_visual
 from .figures import figures_of as figures_of
+from .hugging_face import load_classifier as load_classifier
 from .load import spec_of as spec_of
 from .load import zero_shot_note as zero_shot_note
-from .mini import imagenet_texts as imagenet_texts
 from .mini import minilm_folder as minilm_folder
 from .openclip import Published as Published
 from .openclip import assemble as assemble
@@ -13,6 +12,7 @@ from .openclip import openai_tokenizer as openai_tokenizer
 from .openclip import openclip_tensors as openclip_tensors
 from .openclip import save_openclip as save_openclip
 from .openclip import tower_spec as tower_spec
+from .text_only import imagenet_texts as imagenet_texts
 from .weights import clip_tensors as clip_tensors
 from .weights import fill as fill
 from .weights import read_checkpoint as read_checkpoint

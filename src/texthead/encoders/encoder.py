@@ -156,16 +156,11 @@ class Text(nn.Module):
         Raises:
             EncoderError: the encoder is not differentiable.
         """
-        self.check_gradients()
         (embedding,) = self._embedding
-        assert embedding is not None
-        return embedding
-
-    def check_gradients(self) -> None:
-        """Raise EncoderError if the encoder is not differentiable."""
-        if not self.is_differentiable:
+        if embedding is None:
             remedy = "use its frozen embeddings (`head=text`), or a text encoder in PyTorch"
             raise EncoderError(f"no gradients flow through this text encoder: {remedy}")
+        return embedding
 
     def forward(self, prompts: Sequence[str]) -> Float[Tensor, "prompts dim"]:
         """Return one embedding per prompt, not normalised.

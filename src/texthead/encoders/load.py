@@ -221,16 +221,11 @@ def known_encoders() -> list[tuple[str, str]]:
 def published_encoders() -> list[EncoderFigures]:
     """Return the facts on every published encoder, those on this machine first."""
     repositories = cached_repositories()
-    rows = [
-        figures_of(source, weights, here=_repository(weights) in repositories or weights.startswith(_INSTALLED))
-        for source, weights in known_encoders()
-    ]
+    rows: list[EncoderFigures] = []
+    for source, weights in known_encoders():
+        name = "/".join(weights.removeprefix("hub: ").split("/")[:2])  # ORG/NAME
+        rows.append(figures_of(source, weights, here=name in repositories or weights.startswith(_INSTALLED)))
     return sorted(rows, key=lambda row: not row.here)
-
-
-def _repository(weights: str) -> str:
-    """Return ORG/NAME of `hub: ORG/NAME/...`."""
-    return "/".join(weights.removeprefix("hub: ").split("/")[:2])
 
 
 def forms() -> str:

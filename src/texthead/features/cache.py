@@ -40,6 +40,9 @@ _TABLES = {
     "engines": "digest TEXT, engine TEXT, PRIMARY KEY(digest, engine)",
 }
 
+# What an encoder takes at once: a frame, by its index in the file, or a clip, by those of its frames.
+Unit = int | tuple[int, ...]
+
 # Ends the digest of an image: the same bytes read as a picture and as a video have different frames.
 AS_PICTURE = " as a picture"
 
@@ -71,20 +74,11 @@ class FeatureCache:
                     raise
             # After a power cut the last rows may be missing, never wrong; missing rows are recomputed.
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._make_tables()
+            for table, columns in _TABLES.items():
+                self._db.execute(f"CREATE TABLE IF NOT EXISTS {table}({columns})")
 
     def __reduce__(self) -> tuple[type["FeatureCache"], tuple[str, Path, str]]:
         return FeatureCache, (self.key, self.path.parent, self.number_type)
-
-    def _make_tables(self) -> None:
-        """Create the tables in one transaction, since other processes may do the same."""
-        tables = self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        if {name for (name,) in tables} >= {*_TABLES}:
-            return
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            for table, columns in _TABLES.items():
-                self._db.execute(f"CREATE TABLE IF NOT EXISTS {table}({columns})")
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -157,15 +151,14 @@ class FeatureCache:
         with self._faults(), self._db:
             self._replace("times", digest, np.asarray(seconds, np.float64).tobytes())
 
-    def get(self, digest: str, indices: Sequence[int]) -> Float[Tensor, "frames dim"] | None:
-        """Return the features of the frames in order, or None if any is missing."""
+    def get(self, digest: str, units: Sequence[Unit]) -> Float[Tensor, "units numbers"] | None:
+        """Return the features of the frames or clips in order, or None if any is missing."""
+        query = "SELECT feature FROM frames WHERE digest = ? AND frame = ?"
         with self._faults():
-            # For a part, read only its range of frames.
-            query = "SELECT frame, feature FROM frames WHERE digest = ? AND frame BETWEEN ? AND ?"
-            rows = dict(self._db.execute(query, (digest, min(indices), max(indices))).fetchall())
-        if not all(index in rows for index in indices):
+            rows = [self._db.execute(query, _key(digest, unit)).fetchone() for unit in units]
+        if None in rows:
             return None
-        return torch.from_numpy(np.stack([np.frombuffer(rows[index], self.number_type) for index in indices]))
+        return torch.from_numpy(np.stack([np.frombuffer(blob, self.number_type) for (blob,) in rows]))
 
     def count(self) -> int:
         """Return the number of cached features of frames or clips."""
@@ -182,16 +175,16 @@ class FeatureCache:
         self,
         digest: str,
         length: int,
-        indices: Sequence[int],
-        features: Float[Tensor, "frames dim"],
+        units: Sequence[Unit],
+        features: Float[Tensor, "units *tokens dim"],
         engine: EngineName = "eager",
         still: bytes = b"",
     ) -> None:
-        """Store features of frames of a file, its length, the engine that computed them, and the still of an image."""
+        """Store features of frames or clips of a file, its length, their engine, and the still of an image."""
         blobs = [row.tobytes() for row in features.float().cpu().numpy().astype(self.number_type)]
         with self._faults(), self._db:
             self._replace("lengths", digest, length)
-            rows = ((digest, index, blob) for index, blob in zip(indices, blobs, strict=True))
+            rows = ((*_key(digest, unit), blob) for unit, blob in zip(units, blobs, strict=True))
             self._db.executemany("INSERT OR REPLACE INTO frames VALUES (?, ?, ?)", rows)
             self._db.execute("INSERT OR IGNORE INTO engines VALUES (?, ?)", (digest, engine))
             if still:
@@ -202,27 +195,33 @@ class FeatureCache:
         self._db.close()
 
 
+def _key(digest: str, unit: Unit) -> tuple[str, int]:
+    """Return the digest and the frame under which the feature of a frame or clip is stored."""
+    return (digest, unit) if isinstance(unit, int) else (f"{digest} {[*unit]}", 0)
+
+
 class CachedClips(Sequence):
     """The features of a file's clips, each read from the cache when it is asked for.
 
     Args:
-        digests: the cache keys of the clips.
+        digest: the cache's digest of the file.
+        clips: the frames of each clip.
         dim: length of a feature.
 
     Raises:
         TextheadError: the cache has lost a clip.
     """
 
-    def __init__(self, cache: FeatureCache, digests: Sequence[str], dim: int):
+    def __init__(self, cache: FeatureCache, digest: str, clips: Sequence[Unit], dim: int):
         self.cache = cache
-        self.digests = digests
+        self.digest, self.clips = digest, clips
         self.dim = dim
 
     def __len__(self) -> int:
-        return len(self.digests)
+        return len(self.clips)
 
     def __getitem__(self, position: int) -> Float[Tensor, "tokens dim"]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        features = self.cache.get(self.digests[position], [0])
+        features = self.cache.get(self.digest, [self.clips[position]])
         if features is None:
             raise TextheadError(
                 f"{self.cache.path}: features of a clip are missing; start again, with a `cache` folder "

@@ -54,14 +54,14 @@ PROVIDERS: Mapping[EngineName, tuple[str, dict[str, str], str]] = {
     "onnxruntime:cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}, "onnxruntime-gpu"),
 }
 
-Encode = Callable[[UInt8[Tensor, "frames 3 height width"]], Float[Tensor, "frames dim"]]
+Encode = Callable[[Any], Float[Tensor, "units *tokens dim"]]
 
 
 class Engine:
     """Computes features of frames with one engine, chosen when the first frames arrive.
 
     Args:
-        visual: the frozen encoder. Modules other than `Visual` run in plain torch.
+        visual: the frozen encoder. Other modules and functions than `Visual` run in plain torch.
         wanted: "auto", or the engine to use.
         frames: estimate of the total number of frames; `auto` exports a graph only for many.
         reporter: gets the engine's name when it is chosen, and messages: a new graph, too little GPU memory.
@@ -72,7 +72,7 @@ class Engine:
 
     def __init__(
         self,
-        visual: nn.Module,
+        visual: nn.Module | Encode,
         wanted: EngineName = "auto",
         frames: int = 0,
         reporter: Reporter = Reporter(),
@@ -84,8 +84,8 @@ class Engine:
         self._wanted: EngineName = wanted
         self._encode: Encode | None = None
 
-    def __call__(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames dim"]:
-        """Return the features of frames, on the encoder's device; if a GPU has too little memory, encode in chunks.
+    def __call__(self, frames: UInt8[Tensor, "units *frames 3 height width"]) -> Float[Tensor, "units *tokens dim"]:
+        """Return the features of frames or clips on the encoder's device; if a GPU has too little memory, in chunks.
 
         Raises:
             RunError: the wanted engine cannot run this encoder here, or the GPU has no memory for a single frame.
@@ -110,8 +110,8 @@ class Engine:
             self._reporter.used(self.name)
         return self._encode(frames)
 
-    def _choose(self, frames: UInt8[Tensor, "frames 3 height width"]) -> Encode:
-        visual: nn.Module = self._visual
+    def _choose(self, frames: Tensor) -> Encode:
+        visual = self._visual
         wanted: EngineName = self._wanted
         if not isinstance(visual, Visual) or wanted == "eager":
             return visual
@@ -141,8 +141,11 @@ def _session_for(visual: Visual, frames: Tensor, expected: int, wanted: EngineNa
     record = stored.record() if kept else None
     if record is None and (not automatic or expected >= _enough_frames(visual, *_MAKE)):
         record = stored.make(visual, frames)
-        if record is not None and (automatic or record["exact"]):
-            reporter.note(_message(record, engine))
+        if record is not None and record["exact"]:
+            gap = f"1 - cosine {record['gap']:.0e}"
+            reporter.note(f"engine: {engine} ({gap}; graph stored for this encoder and size)")
+        elif record is not None and automatic:
+            reporter.note(f"engine: torch, since {engine} does not reproduce this encoder's features")
     if record is not None and record["graph"]:
         return stored.session(record) or (stored.session(made) if (made := stored.make(visual, frames)) else None)
     if automatic:
@@ -166,13 +169,6 @@ def _check_provider(engine: EngineName) -> None:
             f"`engine={engine}` needs {name}, and the installed onnxruntime has {', '.join(available)}; install "
             f"{package} in place of onnxruntime, or use `engine=auto`"
         )
-
-
-def _message(record: dict[str, Any], engine: EngineName) -> str:
-    """Return a message about a new graph."""
-    if not record["exact"]:
-        return f"engine: torch, since {engine} does not reproduce this encoder's features"
-    return f"engine: {engine} (1 - cosine {record['gap']:.0e}; graph stored for this encoder and size)"
 
 
 def _enough_frames(visual: Visual, frames: int, more: int) -> int:

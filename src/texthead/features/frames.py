@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -19,7 +20,7 @@ from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual, clip_features
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, MediaError
-from texthead.features.cache import AS_PICTURE, CachedClips, FeatureCache, open_cache
+from texthead.features.cache import AS_PICTURE, CachedClips, FeatureCache, Unit, open_cache
 from texthead.features.engine import Engine
 from texthead.features.reading import Reading
 from texthead.features.stills import Still
@@ -28,13 +29,10 @@ from texthead.parallel.distributed import ranks
 from texthead.parallel.loaders import FileDataset, read_each
 from texthead.parallel.progress import Reporter
 
-Choose = Callable[[int], list[int]]
+# Returns the frames of a file with so many frames, or for an encoder of whole clips the frames of each clip.
+Choose = Callable[[int], list[int]] | Callable[[int], list[list[int]]]
 
-ChooseClips = Callable[[int], list[list[int]]]
-
-Entry = TypeVar("Entry")
-
-_Frames = tuple[int, list[int], UInt8[Tensor, "frames 3 size size"], bytes]
+_Frames = tuple[int, UInt8[Tensor, "units *frames 3 size size"], bytes]
 
 
 # Files that are looked up, or encoded, before their features are handed on.
@@ -42,14 +40,13 @@ FILES_OF_CHUNK = 1000
 
 
 class _Encoded(NamedTuple):
-    """The features of frames of one file, by ascending frame index; `length` is the file's frame count.
+    """The features of the distinct frames or clips of one file, in ascending order; `length` is its frame count.
 
     `still` is the stored `Still` of an image.
     """
 
     length: int
-    indices: list[int]
-    features: Float[Tensor, "frames dim"]
+    features: Float[Tensor, "units *tokens dim"]
     still: bytes
 
 
@@ -74,6 +71,20 @@ class _Address(NamedTuple):
         """Return the address; if the file's length was unknown, fill it in."""
         return self if self.file_length else self._replace(frames=range(length), file_length=length)
 
+    def in_file(self, units: Iterable[Unit]) -> list[Unit]:
+        """Return frames or clips of a part as those of its file."""
+        frames = self.frames
+        return [frames[unit] if isinstance(unit, int) else tuple(frames[index] for index in unit) for unit in units]
+
+
+def _units(choose: Choose, length: int) -> list[Unit]:
+    """Return the frames or clips that are chosen from a file with so many frames."""
+    return [tuple(unit) if isinstance(unit, Sequence) else int(unit) for unit in choose(length)]
+
+
+def _distinct(units: Iterable[Unit]) -> list[Unit]:
+    return sorted({*units})  # pyright: ignore[reportArgumentType] - all are frames, or all are clips
+
 
 def _times(path: Path) -> Float[Tensor, " frames"]:
     """Return a file's frame times in seconds; nothing is decoded if the packets have times."""
@@ -82,7 +93,7 @@ def _times(path: Path) -> Float[Tensor, " frames"]:
 
 
 def _frames(path: str, choose: Choose, pixels: Pixels) -> _Frames:
-    """Return (length, indices, centre crops, an image's still) of the chosen frames of a file."""
+    """Return (length, centre crops of the distinct frames or clips in ascending order, an image's still) of a file."""
     still = b""
     with MediaPath(path).open() as media:
         media.enough = pixels.enough
@@ -95,9 +106,9 @@ def _frames(path: str, choose: Choose, pixels: Pixels) -> _Frames:
                 still = Still.of(picture, size, turned=media.turned).to_bytes()
             return view_crops(frames, pixels)[0]
 
-        indices = sorted(set(choose(media.num_frames)))
-        crops = media.frames_at(indices, crop)
-        return media.num_frames, indices, crops, still
+        units = _distinct(_units(choose, media.num_frames))
+        crops = media.frames_at(np.ravel(units).tolist(), crop)
+        return media.num_frames, crops.unflatten(0, np.shape(units)), still
 
 
 def _read_frames(
@@ -116,11 +127,14 @@ def frame_features(
     pixels: Pixels,
     reading: Reading = Reading(),
     reporter: Reporter = Reporter(),
-) -> Iterator[Float[Tensor, "frames dim"] | MediaError]:
+) -> Iterator[Any | MediaError]:
     """Yield, for each file, the features of the frames that `choose` returns for its length, or its MediaError.
 
     The centre crop of each frame is encoded once; cached frames are not decoded. A thousand files are encoded at once,
     which bounds the memory. The reading's `batch` and `skip_unreadable` are not used.
+
+    An encoder of whole clips gives a sequence with the features of each clip that `choose` returns. With a cache they
+    stay there, and each clip is read when it is asked for. The size of a grid is reported before encoding.
 
     Args:
         choose: one function for all files, or one for each; picklable if the reading has workers.
@@ -128,122 +142,75 @@ def frame_features(
     Raises:
         TextheadError: the cache cannot be used.
     """
-    chooses = [choose] * len(paths) if callable(choose) else choose
-
-    def look_up(cache: FeatureCache, position: int, address: _Address) -> Tensor | None:
-        indices = chooses[start + position](len(address.frames))
-        features = cache.get(address.digest, [address.frames[i] for i in indices]) if indices else None
-        for name in cache.engines(address.digest) if features is not None else ():
-            reporter.used(name)
-        return features
-
+    chooses, sees_clips = [choose] * len(paths) if callable(choose) else choose, visual.spec.unit == "clip"
     cache, engine = open_cache(visual, pixels, reading.cache), None
-    used = closing(cache) if cache else nullcontext()  # An open one keeps two megabytes.
+    # An open one keeps two megabytes, but clips are read from it later.
+    used = closing(cache) if cache and not sees_clips else nullcontext()
     with used, reporter.bar("encode", "files") as progress:
         for start in range(0, len(paths), FILES_OF_CHUNK):
             with torch.inference_mode():
-                chunk = paths[start : start + FILES_OF_CHUNK]
-                entries, addresses = _look_up(cache, chunk, look_up, reading)
+                part = slice(start, start + FILES_OF_CHUNK)
+                chunk, own = paths[part], chooses[part]
+                entries, addresses = _look_up(cache, visual, chunk, own, reading, reporter)
                 missing = [position for position, entry in enumerate(entries) if entry is None]
-                chosen = [chooses[start + i] for i in missing]
+                chosen = [own[i] for i in missing]
                 loader = _read_frames([chunk[i] for i in missing], chosen, pixels, reading.workers, visual.mean.device)
-                if engine is None:
+                later = len(paths) - start - len(chunk)
+                if engine is None and sees_clips:
+                    clips, where = _units(own[0], 10_000), "disk" if cache else "memory"
+                    count = (len(missing) + later) * len(clips)
+                    # Not again for test items, or the next thousand files.
+                    if visual.spec.tokens > visual.spec.grid[0] and count > (cache.count() if cache else 0):
+                        reporter.say(_size_text(visual.spec, len(np.ravel(clips[0])), count * ranks(), where))
+                    engine = Engine(partial(clip_features, visual), "eager", reporter=reporter)
+                elif engine is None:
                     # An estimate: lengths are unknown, so count each video as a long one, and later files as one frame.
                     pairs = zip(missing, chosen, strict=True)
                     count = sum(1 if addresses[i].media.is_image else len(set(each(10_000))) for i, each in pairs)
-                    count += len(paths) - start - len(chunk)
-                    engine = Engine(visual, reading.engine, count, reporter)
+                    engine = Engine(visual, reading.engine, count + later, reporter)
                 encoded = zip(missing, _encode(visual, engine, loader), strict=True)
                 for done, (position, entry) in enumerate(encoded, start + len(chunk) - len(missing) + 1):
                     if isinstance(entry, _Encoded):
-                        length, indices, features, still = entry
+                        length, features, still = entry
+                        units = _distinct(wanted := _units(own[position], length))
                         if cache and addresses[position].is_current:
                             at = addresses[position].with_length(length)
-                            cached = [at.frames[i] for i in indices]
-                            cache.put(at.digest, at.file_length, cached, features, engine.name, still)
-                        row_of = {index: row for row, index in enumerate(indices)}
-                        entry = features[[row_of[i] for i in chooses[start + position](length)]]
+                            cache.put(at.digest, at.file_length, at.in_file(units), features, engine.name, still)
+                            entry = _cached(cache, visual, at, own[position])
+                        else:
+                            row_of = {unit: row for row, unit in enumerate(units)}
+                            rows = [row_of[unit] for unit in wanted]
+                            entry = [features[row].clone() for row in rows] if sees_clips else features[rows]
                     entries[position] = entry
                     progress(done, len(paths))
             yield from (entry for entry in entries if entry is not None)
 
 
-@torch.inference_mode()
-def features_of_clips(
-    visual: Visual,
-    paths: Sequence[Path],
-    choose: ChooseClips,
-    pixels: Pixels,
-    reading: Reading = Reading(),
-    reporter: Reporter = Reporter(),
-) -> list[Sequence[Float[Tensor, "tokens dim"]] | MediaError]:
-    """Return, for each file, the features of the clips that `choose` returns for its length, or its MediaError.
-
-    For encoders that take whole clips; otherwise like `frame_features`. With a cache the features stay there, and each
-    clip is read when it is asked for. The size of a grid is reported before encoding.
-    """
-
-    def cached(cache: FeatureCache, address: _Address) -> CachedClips:
-        clips = choose(len(address.frames))
-        digests = [f"{address.digest} {[address.frames[index] for index in clip]}" for clip in clips]
-        return CachedClips(cache, digests, visual.spec.dim)
-
-    def look_up(cache: FeatureCache, _: int, address: _Address) -> Sequence[Tensor] | None:
-        clips = cached(cache, address)
-        if any(cache.get(digest, [0]) is None for digest in clips.digests):
-            return None
-        reporter.used("eager")
-        return clips
-
-    cache = open_cache(visual, pixels, reading.cache)
-    with reporter.bar("encode", "files") as progress:
-        entries, addresses = _look_up(cache, paths, look_up, reading)
-        missing = [position for position, entry in enumerate(entries) if entry is None]
-        clips = choose(10_000)
-        # Not again for test items, or the next thousand files.
-        if len(missing) * len(clips) > (cache.count() if cache else 0) and visual.spec.tokens > visual.spec.grid[0]:
-            reporter.say(_size_text(visual.spec, clips, len(missing) * ranks(), "disk" if cache else "memory"))
-        number_type = getattr(torch, visual.spec.number_type)
-        chosen = [partial(frames_of_clips, choose=choose)] * len(missing)
-        was_training, device = visual.training, visual.mean.device
-        loader = _read_frames([paths[i] for i in missing], chosen, pixels, reading.workers, device)
-        visual.eval()
-        read = zip(missing, loader, strict=True)
-        for done, (position, entry) in enumerate(read, len(paths) - len(missing) + 1):
-            if not isinstance(entry, MediaError):
-                reporter.used("eager")
-                length, indices, pictures, _ = entry
-                position_of = {index: i for i, index in enumerate(indices)}
-                # One clip at a time, to save memory.
-                clips = (pictures[None, [position_of[index] for index in clip]].to(device) for clip in choose(length))
-                features = (clip_features(visual, clip)[0].to(number_type).cpu() for clip in clips)
-                if cache and addresses[position].is_current:
-                    address = addresses[position].with_length(length)
-                    entry = cached(cache, address)
-                    cache.put(address.digest, address.file_length, (), torch.empty(0, 1))
-                    for digest, tokens in zip(entry.digests, features, strict=True):
-                        cache.put(digest, address.file_length, [0], tokens.flatten()[None])
-                else:
-                    entry = list(features)
-            entries[position] = entry
-            progress(done, len(paths))
-        visual.train(was_training)
-    return [entry for entry in entries if entry is not None]
+def _cached(
+    cache: FeatureCache, visual: Visual, address: _Address, choose: Choose
+) -> Float[Tensor, "frames dim"] | CachedClips | None:
+    """Return the cached features of the chosen frames or clips; None if one is missing."""
+    units = address.in_file(_units(choose, len(address.frames)))
+    features = cache.get(address.digest, units) if units else None
+    if features is None or visual.spec.unit == "frame":
+        return features
+    return CachedClips(cache, address.digest, units, visual.spec.dim)
 
 
 def _look_up(
     cache: FeatureCache | None,
+    visual: Visual,
     paths: Sequence[Path],
-    look_up: Callable[[FeatureCache, int, _Address], Entry | None],
+    chooses: Sequence[Choose],
     reading: Reading,
-) -> tuple[list[Entry | MediaError | None], list[_Address]]:
-    """Return each path's cached entry (None if missing) or the error of an unreadable file, and each path's address.
+    reporter: Reporter,
+) -> tuple[list[Any | MediaError | None], list[_Address]]:
+    """Return each path's cached features (None if missing) or the error of an unreadable file, and each path's address.
 
     Args:
-        look_up: returns the cached entry for a position and an address.
         reading: how to open files whose frame times are not cached yet.
     """
-    entries: list[Entry | MediaError | None] = [None] * len(paths)
+    entries: list[Any | MediaError | None] = [None] * len(paths)
     addresses = [_Address(MediaPath(path)) for path in paths]
     if cache is None:
         return entries, addresses
@@ -268,8 +235,10 @@ def _look_up(
             except MediaError as error:
                 entries[position] = _named(error, media)
                 continue
-        addresses[position] = _Address(media, digest, frames, length, stamp)
-        entries[position] = look_up(cache, position, addresses[position]) if length else None
+        address = addresses[position] = _Address(media, digest, frames, length, stamp)
+        entries[position] = _cached(cache, visual, address, chooses[position]) if length else None
+        for name in cache.engines(digest) if entries[position] is not None else ():
+            reporter.used(name)
     return entries, addresses
 
 
@@ -306,12 +275,12 @@ def frame_times(
         yield [] if times is None else times
 
 
-def _size_text(spec: VisualSpec, clips: Sequence[Sequence[int]], files: int, where: str) -> str:
-    """Return the size of a clip's grid, and of all of them: files with so many clips as `clips`."""
+def _size_text(spec: VisualSpec, frames: int, count: int, where: str) -> str:
+    """Return the size of the grid of a clip with so many frames, and of `count` of them."""
     steps, rows, columns = spec.grid
-    steps *= len(clips[0]) // spec.frames
+    steps *= frames // spec.frames
     half = spec.number_type == "float16"
-    size, count = (2 if half else 4) * steps * rows * columns * spec.dim, len(clips) * files
+    size = (2 if half else 4) * steps * rows * columns * spec.dim
     return (
         f"a clip's features take {_size(size)} ({steps} x {rows} x {columns} of {spec.dim} in "
         f"{'half' if half else 'single'} precision), "
@@ -326,11 +295,6 @@ def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
 
 
-def frames_of_clips(length: int, choose: ChooseClips) -> list[int]:
-    """Return the frame indices of all clips."""
-    return [index for clip in choose(length) for index in clip]
-
-
 def frames_at_once(device: torch.device) -> int:
     """Return the number of frames to encode at once without gradients.
 
@@ -341,32 +305,33 @@ def frames_at_once(device: torch.device) -> int:
 
 
 def _encode(visual: Visual, engine: Engine, entries: Iterable[_Frames | MediaError]):
-    """Yield the features of each entry in order; frames of consecutive entries are encoded together.
+    """Yield the features of each entry in order; frames of consecutive entries are encoded together, clips one by one.
 
     A GPU encodes them while the next entries are decoded.
     """
     was_training = visual.training
     visual.eval()
-    device = visual.mean.device
+    device, number_type = visual.mean.device, getattr(torch, visual.spec.number_type)
+    most = 1 if visual.spec.unit == "clip" else frames_at_once(device)
     waiting: list[_Frames | MediaError] = []
     running: list[Iterator[_Encoded | MediaError]] = []
 
     def start() -> Iterator[_Encoded | MediaError]:
         group = waiting.copy()
         waiting.clear()
-        frames = [entry[2].to(device, non_blocking=True) for entry in group if not isinstance(entry, MediaError)]
-        encoded = [engine(chunk).float() for chunk in torch.cat(frames).split(frames_at_once(device))] if frames else ()
+        frames = [entry[1].to(device, non_blocking=True) for entry in group if not isinstance(entry, MediaError)]
+        encoded = [engine(chunk).to(number_type) for chunk in torch.cat(frames).split(most)] if frames else ()
 
         def finish() -> Iterator[_Encoded | MediaError]:
             rows = iter(torch.cat([*encoded]).cpu().split([len(chunk) for chunk in frames]) if frames else ())
             for entry in group:
-                yield entry if isinstance(entry, MediaError) else _Encoded(*entry[:2], next(rows), entry[3])
+                yield entry if isinstance(entry, MediaError) else _Encoded(entry[0], next(rows), entry[2])
 
         return finish()
 
     for entry in entries:
         waiting.append(entry)
-        if sum(len(e[2]) for e in waiting if not isinstance(e, MediaError)) >= frames_at_once(device):
+        if sum(len(e[1]) for e in waiting if not isinstance(e, MediaError)) >= most:
             running.append(start())
             while len(running) > (device.type != "cpu"):
                 yield from running.pop(0)

@@ -1,7 +1,7 @@
 """The features of each item's views: after the temporal module, before the head."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -15,13 +15,7 @@ from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels, Protocol
 from texthead.errors import MediaError
 from texthead.features.engine import Engine
-from texthead.features.frames import (
-    FILES_OF_CHUNK,
-    features_of_clips,
-    frame_features,
-    frames_at_once,
-    frames_of_clips,
-)
+from texthead.features.frames import FILES_OF_CHUNK, frame_features, frames_at_once
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
 from texthead.models.build import ATTENDED
@@ -170,13 +164,9 @@ def _cached_features(
     """Return the feature of each view of each file, using the feature cache."""
     model.eval()
     choose = partial(protocol.views.frame_indices, num_frames=protocol.frames)
-    rest = pixels_of(model, protocol), reading, reporter
-    entries: Iterable[Tensor | Sequence[Tensor] | MediaError]
-    if model.sees_clips:
-        entries = features_of_clips(model.visual_encoder, paths, choose, *rest)
-    else:
-        frames = partial(frames_of_clips, choose=choose)
-        entries = frame_features(model.visual_encoder, paths, frames, *rest)
+    if not model.sees_clips:
+        choose = partial(_frames_of_clips, choose=choose)
+    entries = frame_features(model.visual_encoder, paths, choose, pixels_of(model, protocol), reading, reporter)
     features: list[Tensor | MediaError] = []
     for entry in entries:
         if isinstance(entry, MediaError):
@@ -185,3 +175,8 @@ def _cached_features(
             clips = entry.unflatten(0, (-1, protocol.frames)) if isinstance(entry, Tensor) else torch.stack([*entry])
             features.append(model.temporal(clips.float().to(model.device)).cpu())
     return features
+
+
+def _frames_of_clips(length: int, choose: Callable[[int], list[list[int]]]) -> list[int]:
+    """Return the frame indices of all clips."""
+    return [index for clip in choose(length) for index in clip]

@@ -7,15 +7,12 @@ import re
 import shutil
 import tempfile
 from functools import cache
-from itertools import count
 from pathlib import Path
 
 from texthead.errors import MediaError, line_of
 
 # A scheme of fsspec, without chains of them (`simplecache::`); pathlib makes `http:/host` of `http://host`.
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(?!.*::)")
-
-_numbers = count()
 
 
 def address(path: str | Path) -> str | None:
@@ -39,8 +36,7 @@ def local_copy(path: Path) -> Path:
         return path
     import fsspec
 
-    target = Path(_folder().name) / str(next(_numbers)) / path.name
-    target.parent.mkdir()
+    target = Path(tempfile.mkdtemp(dir=_folder().name)) / path.name
     try:
         with fsspec.open(url, "rb") as source, target.open("wb") as file:
             shutil.copyfileobj(source, file)  # pyright: ignore[reportArgumentType]

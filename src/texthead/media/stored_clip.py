@@ -7,17 +7,12 @@ every frame.
 
 import hashlib
 import json
-import math
 from collections.abc import Collection, Iterator, Sequence
 from operator import add, le
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import simplejpeg
-import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from texthead.errors import MediaError, line_of
 from texthead.media.limits import Clock, check_size
@@ -74,39 +69,19 @@ class StoredClip(Media):
 
         Raises: MediaError for a damaged frame.
         """
-        for (index,), frames in self._batches(wanted, 1):
-            yield index, frames[0].permute(1, 2, 0).numpy()
-
-    def _batches(
-        self, wanted: Collection[int], most: int
-    ) -> Iterator[tuple[list[int], UInt8[Tensor, "frames 3 height width"]]]:
-        """Yield what `Media._batches` does; frames are decoded into their batch, without a copy."""
-        left, batch, shape, clock = len(wanted), list[int](), (), Clock(self.path)
-        out = np.empty(0, np.uint8)
+        clock = Clock(self.path)
         for index, data in self._read(sorted(wanted)):
             clock.check()
             try:
                 height, width = map(int, simplejpeg.decode_jpeg_header(data)[:2])
-            except Exception as error:  # The libraries may raise anything.
-                raise self._damaged(index, error) from None
-            if (height, width, 3) != shape:
                 check_size(self.path, width, height)
-                self._check_same_size(shape or (height, width), (height, width))
-                shape = (height, width, 3)
-            if not batch:
-                out = np.empty((max(1, min(left, most // math.prod(shape))), *shape), np.uint8)
-            try:
-                simplejpeg.decode_jpeg(data, buffer=out[len(batch)])
-            except Exception as error:
-                raise self._damaged(index, error) from None
-            batch.append(index)
-            if len(batch) == len(out):
-                yield batch, torch.from_numpy(out).permute(0, 3, 1, 2)
-                left, batch = left - len(batch), []
-
-    def _damaged(self, index: int, error: Exception) -> MediaError:
-        problem = f"frame {index} does not decode ({line_of(error)}); prepare the shard again"
-        return MediaError(self.path, problem, "damaged")
+                picture = simplejpeg.decode_jpeg(data)
+            except MediaError:
+                raise
+            except Exception as error:  # The libraries may raise anything.
+                problem = f"frame {index} does not decode ({line_of(error)}); prepare the shard again"
+                raise MediaError(self.path, problem, "damaged") from None
+            yield index, picture
 
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Yield (index, bytes) of each wanted frame, ascending, after checking its digest."""

@@ -241,14 +241,6 @@ class RowKind(NamedTuple):
     trained: bool = False
 
 
-def _normal(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
-    return random_weights(len(inputs.labels), inputs.encoder.dim, generator=inputs.generator())
-
-
-def _text(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
-    return text_rows(inputs.encoder, inputs.prompts)
-
-
 def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
     features, targets = inputs.needed_features("head lda"), inputs.targets
     assert targets is not None
@@ -257,6 +249,8 @@ def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
     return lda_weights(features[picked], targets[picked], shrinkage=inputs.lda_shrinkage, centred=inputs.lda_centred)
 
 
-text = RowKind(_text, of_text=True)
+text = RowKind(lambda inputs: text_rows(inputs.encoder, inputs.prompts), of_text=True)
 lda = RowKind(_lda, items=2)
-cosine = RowKind(_normal, trained=True)
+cosine = RowKind(
+    lambda inputs: random_weights(len(inputs.labels), inputs.encoder.dim, generator=inputs.generator()), trained=True
+)

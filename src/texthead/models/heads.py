@@ -23,7 +23,13 @@ Config = Mapping[str, Any]
 
 
 class Head(nn.Module):
-    """Base class of the heads that a run can hold: a subclass with a name in the table of heads (`head_table.py`).
+    """A head that a run can hold: scores = W n(features - center) + bias, where n normalises to length 1.
+
+    A subclass has a name in the table of heads (`head_table.py`).
+
+    Args:
+        weight: one row per class.
+        bias: added to the scores; minus infinity for a class that is never predicted; None adds nothing.
 
     Attributes:
         of_text: whether `start` needs a text encoder.
@@ -31,14 +37,14 @@ class Head(nn.Module):
         frozen: whether the rows stay fixed in training.
         several: whether each class is a yes-or-no question (`SeveralHead`); else a file has one class.
         weight: one row per class.
-        center: subtracted from the features before they are normalised; None subtracts nothing.
+        center: subtracted from the features before they are normalised, without a gradient; None subtracts nothing.
         names: the class names, in row order.
         kind: where the rows came from: a key of `recipes.HEADS`, or your own word. It is saved with a run.
         prompts: the prompt of each text row, or the prompts whose mean it is.
         text_source, text_map: the text-only encoder that made the rows and its map into the feature space, if any.
 
     Raises:
-        DataError: an empty or repeated name.
+        DataError: an empty or repeated name, or names and rows differ in number.
     """
 
     of_text: ClassVar[bool] = False
@@ -46,14 +52,17 @@ class Head(nn.Module):
     frozen: ClassVar[bool] = False
     several: ClassVar[bool] = False
     weight: Tensor
+    bias: Any  # A tensor in some heads, None in others.
     center: Tensor | None
     text_map: Tensor | None
 
     def __init__(
         self,
-        names: Sequence[str],
-        kind: str,
+        weight: Real[Tensor, "classes dim"],
         *,
+        names: Sequence[str],
+        kind: str = "own",
+        bias: Float[Tensor, " classes"] | None = None,
         center: Float[Tensor, " dim"] | None = None,
         prompts: Prompts | None = None,
         text_source: str | None = None,
@@ -61,12 +70,18 @@ class Head(nn.Module):
     ):
         super().__init__()
         check_names(names)
+        check_count(names, weight)
         self.names = tuple(names)
         self.kind = kind
         self.prompts = None if prompts is None else tuple(p if isinstance(p, str) else tuple(p) for p in prompts)
         self.text_source = text_source
-        self.register_buffer("text_map", None if text_map is None else text_map.detach().float().clone())
-        self.register_buffer("center", None if center is None else center.detach().float().clone())
+        if self.frozen:
+            self.register_buffer("weight", _own(weight))
+        else:
+            self.weight = nn.Parameter(_own(weight))
+        self.bias = None if bias is None else nn.Parameter(_own(bias))
+        self.register_buffer("text_map", None if text_map is None else _own(text_map))
+        self.register_buffer("center", None if center is None else _own(center))
 
     @property
     def title(self) -> str:
@@ -93,13 +108,15 @@ class Head(nn.Module):
 
     @classmethod
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
-        """Return the head described by `config`, for features of length `dim`; load its weights afterwards."""
-        raise NotImplementedError
+        """Return the head described by `config`, for features of length `dim`; load its weights afterwards.
+
+        A subclass whose own entries in `config` are options of its constructor needs no method of its own.
+        """
+        return cls(torch.ones(len(names), dim), names=names, prompts=prompts, **empty_options(config, dim))
 
     def rows(self) -> Float[Tensor, "classes rows numbers"] | None:
         """Return a copy of each class's row or rows, with its bias; None if the classes cannot be edited."""
-        bias = getattr(self, "bias", None)
-        columns = [self.weight] if bias is None else [self.weight, bias[:, None]]
+        columns = [self.weight] if self.bias is None else [self.weight, self.bias[:, None]]
         return torch.cat(columns, dim=1).detach()[:, None]
 
     def state_of(self, rows: Float[Tensor, "classes rows numbers"]) -> dict[str, Tensor]:
@@ -151,6 +168,10 @@ class Head(nn.Module):
             features = features - self.center
         return F.normalize(features, dim=-1)
 
+    def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
+        """Return the scores of each class."""
+        return F.linear(self.directions(features), self.weight, self.bias)
+
     @property
     def scale(self) -> float | None:
         """The logit scale; None if the scores are not scaled cosines."""
@@ -165,6 +186,11 @@ class Head(nn.Module):
     def takes_text(self) -> bool:
         """Whether text rows can be added to the head's own rows."""
         return self.is_text
+
+
+def _own(values: Tensor) -> Tensor:
+    """Return a copy in float32, without its gradient."""
+    return values.detach().float().clone()
 
 
 def empty_options(config: Config, dim: int) -> dict[str, Any]:
@@ -192,13 +218,12 @@ class CosineHead(Head):
         weight: one row per class, of any length, integers allowed; rows are normalised here.
         names: the class names, in row order.
         scale: the initial logit scale, > 0.
-        kind: where the rows came from.
         options: as for `Head`.
 
     Differs: the paper writes W g_V(x); its code normalises the features and applies a scale, as here.
 
     Raises:
-        DataError: names and rows differ in number, a row is zero, or the scale is not positive.
+        DataError: as `Head`, a row is zero, or the scale is not positive.
     """
 
     @checked
@@ -208,33 +233,17 @@ class CosineHead(Head):
         *,
         names: Sequence[str],
         scale: PositiveFloat = 100.0,
-        kind: str = "own",
         **options: Any,
     ):
-        super().__init__(names, kind, **options)
-        check_count(names, weight)
-        weight = weight.detach().float()
-        rows = weight
-        if not weight.is_meta:  # Meta tensors hold no values to check, and `norm` takes a second to import for them.
-            lengths = weight.norm(dim=-1)
+        rows = weight.detach().float()
+        super().__init__(rows if rows.is_meta else F.normalize(rows, dim=-1), names=names, **options)
+        if not rows.is_meta:  # Meta tensors hold no values to check, and `norm` takes a second to import for them.
+            lengths = rows.norm(dim=-1)
             lost = ~((lengths > 0) & lengths.isfinite())
             if bool(lost.any()):
                 name = names[int(lost.int().argmax())]
                 raise DataError(f"row of {name!r} is zero or not finite; rows must have a direction")
-            rows = F.normalize(weight, dim=-1)
-        if self.frozen:
-            self.register_buffer("weight", rows)
-        else:
-            self.weight = nn.Parameter(rows)
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
-
-    @classmethod
-    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "CosineHead":
-        """Return the head described by `config`, to load weights into.
-
-        A subclass whose own entries in `config` are options of its constructor needs no method of its own.
-        """
-        return cls(torch.ones(len(names), dim), names=names, prompts=prompts, **empty_options(config, dim))
 
     @property
     def scale(self) -> float:
@@ -281,10 +290,9 @@ class LinearHead(Head):
     """
 
     def __init__(self, dim: int, *, names: Sequence[str], generator: torch.Generator | None = None, bias: bool = False):
-        super().__init__(names, "linear")
         bound = 1 / math.sqrt(dim)
-        self.weight = nn.Parameter(torch.empty(len(names), dim).uniform_(-bound, bound, generator=generator))
-        self.bias = nn.Parameter(torch.zeros(len(names))) if bias else None
+        rows = torch.empty(len(names), dim).uniform_(-bound, bound, generator=generator)
+        super().__init__(rows, names=names, kind="linear", bias=torch.zeros(len(names)) if bias else None)
 
     def config(self) -> dict[str, object]:
         """Return the head's entry in `recipe.json`."""
@@ -300,9 +308,9 @@ class LinearHead(Head):
         """Return a head of the right shape, to load weights into."""
         return cls(dim, names=names, bias=bool(config.get("bias")))
 
-    def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
-        """Return the logits of each class."""
-        return F.linear(features, self.weight, self.bias)
+    def directions(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        """Return the features as they are."""
+        return features
 
 
 # The kind of a `ProbeHead` that was fitted starting from text rows.
@@ -314,42 +322,15 @@ LONGER = 1.25
 
 
 class ProbeHead(Head):
-    """Scores = W n(features - center) + bias, where n normalises to length 1: a linear probe on frozen features.
+    """A linear probe on frozen features, with a center and a bias; `kind` is how it was fitted, in a word.
 
-    The center has no gradient.
-
-    Args:
-        weight: one row per class; its length includes the scale.
-        bias: added to the scores; minus infinity for a class that is never predicted.
-        center: subtracted from the features before they are normalised.
-        names: the class names, in row order.
-        kind: how the head was fitted, in a word.
-        options: as for `Head`.
-
-    Raises:
-        DataError: names and rows differ in number.
+    The length of a row includes the scale.
     """
-
-    def __init__(
-        self,
-        weight: Float[Tensor, "classes dim"],
-        *,
-        bias: Float[Tensor, " classes"],
-        center: Float[Tensor, " dim"],
-        names: Sequence[str],
-        kind: str = "probe",
-        **options: Any,
-    ):
-        super().__init__(names, kind, center=center, **options)
-        check_count(names, weight)
-        self.weight = nn.Parameter(weight.detach().float().clone())
-        self.bias = nn.Parameter(bias.detach().float().clone())
 
     @classmethod
     def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "Head":
         """Return a head of the right shape, to load weights into."""
-        options = {**empty_options(config, dim), "center": torch.zeros(dim)}
-        return cls(torch.zeros(len(names), dim), bias=torch.zeros(len(names)), names=names, **options)
+        return super().from_config({**config, "bias": torch.zeros(len(names))}, names, dim=dim, prompts=prompts)
 
     @property
     def title(self) -> str:
@@ -371,10 +352,6 @@ class ProbeHead(Head):
         text = text_rows(encoder, prompts).to(self.weight) * length
         bias = self.bias[self.bias.isfinite()].mean().expand(len(text), 1)
         return torch.cat([text, bias], dim=1)[:, None].detach()
-
-    def forward(self, features: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch classes"]:
-        """Return the logits of each class."""
-        return F.linear(self.directions(features), self.weight, self.bias)
 
 
 def text_head(

@@ -5,15 +5,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from torch import Tensor
-
 from texthead.data.clips import FrameBank, TrainFeatures
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost
 from texthead.data.protocol import Pixels, Views
 from texthead.data.sampling import evenly
 from texthead.errors import MediaError
-from texthead.features.frames import Entry, features_of_clips, frame_features, readable
+from texthead.features.frames import frame_features, readable
 from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
@@ -42,24 +40,22 @@ def feature_clips(
     items, errors = dataset.items[share(len(dataset), rank(), ranks())], list[MediaError]()
     paths, visual = [item.path for item in items], model.visual_encoder
 
-    def without_errors(entries: Iterable[Entry | MediaError]) -> Iterator[Entry]:
+    def without_errors(entries: Iterable[Any | MediaError]) -> Iterator[Any]:
         for entry in entries:
             if isinstance(entry, MediaError):
                 errors.append(entry)
             else:
                 yield entry
 
-    bank: Sequence[Tensor | Sequence[Tensor]]
     with together():
         if model.sees_clips:
             for item in items if recipe.stride else ():
                 item.media.check_windows()
             choose = partial(Views(clips=2, stride=recipe.stride).frame_indices, num_frames=recipe.frames)
-            bank = [*without_errors(features_of_clips(visual, paths, choose, pixels, reading, reporter))]
         else:
             choose = partial(evenly, most=2 * recipe.frames)
-            entries = frame_features(visual, paths, choose, pixels, reading, reporter)
-            bank = FrameBank(without_errors(entries))
+        entries = without_errors(frame_features(visual, paths, choose, pixels, reading, reporter))
+        bank: Sequence[Any] = [*entries] if model.sees_clips else FrameBank(entries)
     readable(gather_list(errors), skip=False)
     if ranks() > 1:
         rows: list[Any] = [row for own in gather_list([bank]) for row in own]

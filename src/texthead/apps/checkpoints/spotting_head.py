@@ -11,7 +11,7 @@ from torch import Tensor
 from texthead import Encoder
 from texthead.apps.checkpoints.templates_head import PromptsHead
 from texthead.errors import DataError
-from texthead.models import CosineHead, text_rows
+from texthead.models import Head, text_rows
 
 _Prompts = Sequence[str | Sequence[str]]
 
@@ -60,7 +60,7 @@ class SpottingHead(PromptsHead):
     @classmethod
     def from_config(
         cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: _Prompts | None = None
-    ) -> CosineHead:
+    ) -> Head:
         """Return the head described by `config`, to load weights into."""
         words = torch.ones(len(names), config["words"], dim)
         return super().from_config({**config, "words": words}, names, dim=dim, prompts=prompts)
