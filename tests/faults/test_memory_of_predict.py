@@ -1,7 +1,7 @@
 """Predicting 3,000 clips takes no more memory than predicting a few hundred."""
 
 import multiprocessing
-import resource
+import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -24,7 +24,7 @@ def sizes_of(folder: Path) -> list[tuple[int, int]]:
     for number in range(CLIPS // SLICE):
         predict(run, [clips[(number * SLICE + place) % len(clips)] for place in range(SLICE)])
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        sizes.append((SLICE * (number + 1), pages * resource.getpagesize()))
+        sizes.append((SLICE * (number + 1), pages * os.sysconf("SC_PAGESIZE")))
     return sizes
 
 

@@ -85,7 +85,8 @@ def test_chosen_indices_are_sorted_and_once(visual: Visual, videos: list[Path], 
         assert isinstance(entry, torch.Tensor)
         assert entry.shape == (4, 256)
         (whole,) = frame_features(visual, videos[:1], lambda length: [*range(length)], PIXELS, reading)
-        assert torch.equal(entry, whole[[3, 1, 1, 5]]), "as chosen"
+        # The last bits of a product may depend on its number of rows.
+        torch.testing.assert_close(entry, whole[[3, 1, 1, 5]], msg="as chosen")
 
 
 @pytest.mark.parametrize(("workers", "cached"), [(0, False), (2, False), (0, True)])

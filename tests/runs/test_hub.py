@@ -113,7 +113,7 @@ def test_names_of_runs():
     assert display_name(cached) == "hub:me/colours"
     with refuses(RunError, "me/colours"):
         check_own(cached)
-    assert display_name(Path("runs/a")) == "runs/a"
+    assert display_name(Path("runs/a")) == str(Path("runs/a"))
     check_own(Path("runs/a"))
 
 
