@@ -157,6 +157,11 @@ else:
     quoted = shlex.quote
 
 
+def processors() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def replace(source: Path, target: Path) -> None:
     """Rename a file or folder, over a file of that name.
 

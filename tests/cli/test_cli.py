@@ -364,7 +364,7 @@ def test_too_little_memory_is_one_line(allocate, refused, monkeypatch):
 def test_no_more_workers_than_processors_and_files(works, monkeypatch, tmp_path):
     """A thousand would take the memory of the machine, and hours to start."""
     data = images(tmp_path / "data", ["blue", "red"], 2)
-    monkeypatch.setattr("texthead.cli.options.os.cpu_count", lambda: 1)
+    monkeypatch.setattr("texthead.cli.options.processors", lambda: 1)
     _, err = works("doctor", data, "--quick", "--workers", 1000)
     prints(err, "note: ", "--workers 1000", 1)
     assert "note" not in works("doctor", data, "--quick", "--workers", 1)[1]

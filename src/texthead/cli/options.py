@@ -1,7 +1,6 @@
 """Options that commands share, as groups that can act on what they hold."""
 
 import math
-import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,6 +12,7 @@ from texthead.cli.parser import argument, name_of, option
 from texthead.data.sources import check_source
 from texthead.errors import DataError, NonNegativeInt, PositiveInt
 from texthead.media.paths import MediaPath
+from texthead.platform import processors
 from texthead.runs.saved import check_run, is_run
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def default_workers(paths: "Iterable[str | Path] | None" = None, wanted: int | N
     Args:
         paths: the files to decode, or folders of them: by their sizes 0 processes if that is faster. None if unknown.
     """
-    processors = os.cpu_count() or 1
+    most = processors()
     if wanted is not None:
-        if wanted > processors:
-            console.say_notes(f"`workers` {wanted}: {processors} are used, one per processor")
-        return min(wanted, processors)
+        if wanted > most:
+            console.say_notes(f"`workers` {wanted}: {most} are used, one per processor")
+        return min(wanted, most)
     if paths is not None:
         files = (MediaPath(path).file for path in paths)
         inside = (each for file in files for each in (file.rglob("*") if file.is_dir() else [file]))
@@ -51,7 +51,7 @@ def default_workers(paths: "Iterable[str | Path] | None" = None, wanted: int | N
             sizes = [each.stat().st_size for each in islice(inside, math.ceil(_START / _FILE))]
             if _FILE * len(sizes) + _BYTE * sum(sizes) < _START:
                 return 0
-    return min(8, processors)
+    return min(8, most)
 
 
 @dataclass(frozen=True, kw_only=True)

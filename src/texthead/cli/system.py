@@ -90,7 +90,8 @@ def reader_gone() -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether memory could not be allocated; torch has a class of its own for a GPU alone."""
-    said = ("allocate memory", "out of memory", "not enough memory")  # on Linux, on a GPU, on Windows
+    # On Linux, on a GPU, on Windows, and of oneDNN.
+    said = ("allocate memory", "out of memory", "not enough memory", "could not create a primitive")
     by_torch = isinstance(error, RuntimeError) and any(words in str(error) for words in said)
     return isinstance(error, MemoryError) or by_torch
 
