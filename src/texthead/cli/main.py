@@ -248,7 +248,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if isinstance(error, ModuleNotFoundError) and extra:
                 line = missing("this command", error.name or "", extra)
             elif system.is_out_of_memory(error):
-                line = f"not enough memory ({line_of(error)}); use a smaller `batch` or `size`, fewer `frames`, or less data"
+                remedy = "use a smaller `batch` or `size`, fewer `frames`, or less data"
+                line = f"not enough memory ({line_of(error)}); {remedy}"
             elif not isinstance(error, TextheadError | OSError):
                 package = package_of(error)
                 if package is None or sys.flags.dev_mode:
