@@ -143,6 +143,9 @@ def test_without_validation_items_folds_set_the_threshold(
     prints(err, "no validation items", "cross-validated")
     tuned, frozen = (load_run(path).model.head.thresholds for path in (tmp_path / "run", run))
     torch.testing.assert_close(tuned, frozen, rtol=0, atol=0.2)
+    labels.with_name("val.csv").write_text(labels.read_text().replace(",test", ",val"))
+    tune = ("--tune", "all", "--set", "epochs=1", *FROZEN, "--out", tmp_path / "val")
+    prints(works("train", labels.with_name("val.csv"), *tune)[0], "mAP", "threshold set on these items")
 
 
 def test_a_run_is_scored_and_reported(run: Path, labels: Path, works, tmp_path: Path) -> None:

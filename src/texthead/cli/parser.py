@@ -36,6 +36,7 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 from docstring_parser.google import parse
 
 from texthead.errors import DataError, RunError, converted, did_you_mean, either, in_words
+from texthead.recipes import Recipe
 
 
 def argument(metavar: str, *, nargs: str | None = None, read: Callable[[str], Any] | None = None) -> Any:
@@ -395,10 +396,20 @@ def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
         options = options_of(command)
         line = f"unrecognized arguments: {' '.join(filter(None, unknown))}"
         if unknown[0].startswith("-"):
-            flags = [label for each in options if not each.positional for label in each.labels]
-            line += did_you_mean(unknown[0].partition("=")[0], flags)
+            line += _meant(words[words.index(unknown[0]) :], options)
         raise DataError(f"{line} (see texthead {name_of(command)} --help)")
     return values
+
+
+def _meant(words: Sequence[str], options: Sequence[Option]) -> str:
+    """Return the end of a message on an unknown option, the first of the words: the option that was meant."""
+    flags = [label for each in options if not each.positional for label in each.labels]
+    flag, _, value = words[0].partition("=")
+    key = flag.lstrip("-").replace("-", "_")
+    if "--set" not in flags or key not in {field.name for field in dataclasses.fields(Recipe)} - {"name"}:
+        return did_you_mean(flag, flags)
+    value = value or next((word for word in words[1:2] if not word.startswith("--")), "VALUE")
+    return f": did you mean --set {key}={value}?"
 
 
 # ---- values -> command
