@@ -294,8 +294,13 @@ def test_files_may_stand_on_both_sides_of_an_option() -> None:
     assert (values["inputs"], values["top"], values["sets"]) == (["run", "a.mp4", "b.mp4"], 2, True)
     with pytest.raises(DataError, match="unrecognized arguments: --tpo"):
         read_words(Predict, ["run", "--tpo", "2", "a.mp4"])
-    for typed, meant in ((["--epochs", "5"], "epochs=5"), (["--class-shares=labels"], "class_shares=labels")):
-        with pytest.raises(DataError, match=f"did you mean --set {meant}"):
+    for typed, meant in (
+        (["--epochs", "5"], "--set epochs=5"),
+        (["--class-shares=labels"], "--set class_shares=labels"),
+        (["--test", "data2"], "--val"),
+        (["--see", "1"], "--seed"),
+    ):
+        with pytest.raises(DataError, match=f"did you mean {re.escape(meant)}"):
             read_words(Train, ["data", "--out", "run", *typed])
 
 

@@ -155,6 +155,7 @@ def test_what_is_fitted_is_printed_with_its_cost(run, data, works, refused, tmp_
     prints(err, "22 unknown", "sand", "22 copies")
     out, err = works("calibrate", run, known, "--workers", 0, "--views", "1x3")
     assert f"next: texthead eval {run} {known} --views 1x3" in err
+    assert f"next: texthead predict {run} " in works("calibrate", run, known, "--workers", 0, "--split", "test")[1]
     prints(out, "threshold", "unknown")
     assert load_run(run).calibration.threshold is None
     _, err = works("calibrate", run, known, "--workers", 0, "--unknown", data.parent / "sand")

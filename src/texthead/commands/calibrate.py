@@ -71,9 +71,10 @@ class Calibrate(LabelledRun, ViewsOption, ReadingOptions):
             console.say_notes(
                 f"these {items} cannot test the calibration, which is fitted to them: give others to eval and report"
             )
-        # A report scores a run with the views that it was trained with.
-        command, views = ("report", []) if self.views == "1x1" else ("eval", ["--views", self.views])
-        console.next_command("texthead", command, self.run, *filter(None, [self.data]), *views)
+        words: tuple[object, ...] = ("predict", self.run, made.items.items[0].path)
+        if made.split == "val" and self.data:  # The data has other items, which can test the calibration.
+            words = ("eval", self.run, self.data, *(["--views", self.views] if self.views != "1x1" else []))
+        console.next_command("texthead", *words)
 
 
 def _say_plan(run: "Run", plan: "CalibrationPlan") -> None:

@@ -85,7 +85,7 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
         calibration = None if self.unlabelled else noted_calibration(model, protocol)
         if self.at_least is not None:
             calibration = answering(model, protocol, self.at_least, refined=self.unlabelled is not None)
-        others = [self.unlabelled] if self.unlabelled else []
+        others = listed_files(self.unlabelled) if self.unlabelled else []
         reading = replace(self.reading([*inputs, *others]), skip_unreadable=True)
         unreadable: list[str] = []
         options = {"top": self.top or _TOP, "sets": self.sets, "at_least": self.at_least, "unlabelled": others}

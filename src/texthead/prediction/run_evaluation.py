@@ -204,7 +204,8 @@ def _calibrated(
         return result, "", [], []
     after = replace(result, scores=calibration.apply(result.scores))
     notes = [f"{run.folder / CALIBRATION}: {why}"] if why else []
-    return after, f", temperature {calibration.temperature:.3g}", _promises(calibration, result), notes
+    suffix = f", temperature {calibration.temperature:.3g}" if calibration.temperature != 1 else ""
+    return after, suffix, _promises(calibration, result), notes
 
 
 def _promises(calibration: Calibration, result: Evaluation) -> list[str]:
