@@ -62,6 +62,11 @@ def listed(values: Sequence[str], most: int = 8, known: Sequence[str] = ()) -> s
     return f"{', '.join(f'{value}{did_you_mean(value, known)}' for value in values[:most])}{more}"
 
 
+def plural(count: int, word: str) -> str:
+    """Return the number with its noun: `1 frame`, `1,200 frames`."""
+    return f"{count:,} {word}{'s' * (count != 1)}"
+
+
 def did_you_mean(word: str, candidates: Sequence[str]) -> str:
     """Return the end of a message on an unknown word: the candidate that is most like it, if any is."""
     near = difflib.get_close_matches(word, candidates, 1)

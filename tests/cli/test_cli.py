@@ -210,13 +210,13 @@ def test_the_next_command_has_the_same_encoder(world, works, tmp_path):
     assert err.splitlines()[-1].endswith(f"{world.manifest} --tune none --out run {' '.join(encoder)}")
 
 
-@pytest.mark.parametrize("end", ["TSV", "txt"])
-def test_a_list_is_no_file_to_name(world, works, refused, tmp_path, end):
-    clips, item = tmp_path / f"clips.{end}", world.images / "red" / "0.png"
-    clips.write_text(f"path\n{item}\n" if end == "TSV" else f"{item}\n")
+def test_a_list_without_columns_is_no_file_to_name(world, refused, tmp_path):
+    clips, item = tmp_path / "clips.txt", world.images / "red" / "0.png"
+    clips.write_text(f"{item}\n")
     refused((clips, "texthead bulk"), "predict", world.run, item, clips, "--workers", 0)
     refused("texthead bulk", "predict", clips, "--classes", "a bird, a cat")
-    refused(f"gone.{end}", "predict", world.run, tmp_path / f"gone.{end}")
+    for end in ("TSV", "txt", "yaml"):
+        refused(f"gone.{end}", "predict", world.run, tmp_path / f"gone.{end}")
 
 
 # --- lists, label files, frame folders, datasets --------------------------------------------------------------------
@@ -294,6 +294,14 @@ def test_files_may_stand_on_both_sides_of_an_option() -> None:
     assert (values["inputs"], values["top"], values["sets"]) == (["run", "a.mp4", "b.mp4"], 2, True)
     with pytest.raises(DataError, match="unrecognized arguments: --tpo"):
         read_words(Predict, ["run", "--tpo", "2", "a.mp4"])
+    for typed, meant in (
+        (["--epochs", "5"], "--set epochs=5"),
+        (["--class-shares=labels"], "--set class_shares=labels"),
+        (["--test", "data2"], "--val"),
+        (["--see", "1"], "--seed"),
+    ):
+        with pytest.raises(DataError, match=f"did you mean {re.escape(meant)}"):
+            read_words(Train, ["data", "--out", "run", *typed])
 
 
 def recipe_of(*arguments: str) -> recipes.Recipe:

@@ -73,8 +73,8 @@ def test_what_other_classes_lose_is_noted(tmp_path: Path, capsys: pytest.Capture
     """New classes get text rows among rows trained otherwise."""
     run = load_run(write_colour_run(tmp_path / "run"))
     assert not run.head.is_text
-    console.say_other_classes(run, ["a kite"])
+    console.say_other_classes(run, ["a kite"], ["a kite"])
     prints(capsys.readouterr().err, "text")
     run.model.head.kind = "text"  # pyright: ignore[reportArgumentType]
-    console.say_other_classes(run, ["a kite"])
+    console.say_other_classes(run, ["a kite"], ["a kite"])
     assert capsys.readouterr().err == ""

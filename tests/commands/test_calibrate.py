@@ -123,6 +123,20 @@ def test_calibrate_counts_classes_as_the_run_assumes(run, data):
     )
 
 
+def test_a_temperature_that_does_not_lower_the_error_is_not_used(run, data):
+    known = th.read_dataset(data).split("val").with_classes(KNOWN)
+    kinds = set()
+    for start in range(0, len(known), 6):
+        made = th.calibrate_run(load_run(run), known.pick(range(start, start + 6)), reading=th.Reading(workers=0))
+        before, after = made.measured.before.error, made.measured.after.error
+        assert after == before if made.unscaled else after < before
+        assert (made.calibration.temperature == 1) == bool(made.unscaled)
+        kinds.add(made.unscaled.partition(", ")[0].isalpha() if made.unscaled else "used")
+        if "cross-validated" in made.unscaled:
+            kinds.add("worse")
+    assert {"used", "worse"} <= kinds
+
+
 @pytest.mark.slow
 def test_what_is_fitted_is_printed_with_its_cost(run, data, works, refused, tmp_path):
     known, sand = data.parent / "known.csv", write_sand(data, tmp_path)
@@ -133,16 +147,19 @@ def test_what_is_fitted_is_printed_with_its_cost(run, data, works, refused, tmp_
     prints(err, 22, "sand")
     prints(err, "note: ", 42, "val")
     prints(out, f"temperature {made.temperature:.3g}", "calibration error")
-    prints(out, f"{made.threshold.probability:.3f}", "5 %", 22)
+    prints(out, f"{made.threshold.probability:.3f}", "5 %", "22 unknown items:")
     assert "false-accept" in out, "a threshold that rejects most of the known items has a line"
     assert "false-accept" not in works("calibrate", run, data, "--workers", 0, "--false-accept", 0.7)[0]
     # Unknown items come from the data or from a folder; the same ones count once, and without any is no threshold.
     _, err = works("calibrate", run, data, "--workers", 0, "--unknown", sand)
     prints(err, "22 unknown", "sand", "22 copies")
-    out, _ = works("calibrate", run, known, "--workers", 0)
+    out, err = works("calibrate", run, known, "--workers", 0, "--views", "1x3")
+    assert f"next: texthead eval {run} {known} --views 1x3" in err
+    assert f"next: texthead predict {run} " in works("calibrate", run, known, "--workers", 0, "--split", "test")[1]
     prints(out, "threshold", "unknown")
     assert load_run(run).calibration.threshold is None
-    refused("sand", "calibrate", run, known, "--workers", 0, "--unknown", data.parent / "sand")
+    _, err = works("calibrate", run, known, "--workers", 0, "--unknown", data.parent / "sand")
+    prints(err, "22 unknown", "sand")
     # Too few items for what is promised.
     out, _ = works("calibrate", run, data, "--workers", 0, "--false-accept", 0.02, "--coverage", 0.99)
     prints(out, "2 %", 49, 22, "4.3 %")
@@ -272,7 +289,16 @@ def test_eval_prints_guarantees_and_caveats(calibrated, data, works, tmp_path):
     assert [float(r["probability"]) for r in rows] == pytest.approx(best.tolist(), abs=1e-4)
     seen = "42 of these 42"
     assert seen not in out
-    prints(works(*known, "--split", "val")[0], seen)
+    out, _ = works(*known, "--split", "val")
+    prints(out, seen)
+    assert "90 %" not in out, "no rate of items that the calibration was fitted to"
+
+
+def test_eval_prints_one_threshold(calibrated, data, works):
+    out, _ = works("eval", calibrated, data.parent / "known.csv", "--workers", 0, "--at-least", 0.6)
+    prints(out, "answers that reach 0.6")
+    assert f"{load_run(calibrated).calibration.threshold.probability:.3f}" not in out
+    assert "broader" not in out
 
 
 # ---- where a calibration does not apply

@@ -67,8 +67,10 @@ def test_choose_scored(trained, tmp_path):
 def test_items_that_were_trained_on_are_counted(trained, works):
     data, folder = trained
     _, err = works("eval", folder, data, "--split", "train", "--workers", 0)
-    prints(err, "note: ", 8)
+    prints(err, "note: ", "8 of these 8")
     _, err = works("eval", folder, data, "--workers", 0)
+    prints(err, "note: ", "8 of these 10", "not scored")
+    _, err = works("eval", folder, "--workers", 0)
     assert "note: " not in err
 
 

@@ -156,6 +156,9 @@ def test_a_text_probe_predicts_and_is_edited(
     works("classes", run, "add", "a tie", "--out", tmp_path / "wider")
     wider = load_run(tmp_path / "wider").head
     assert torch.equal(wider.weight[:-1], head.weight)
+    files = (red, "--workers", 0)
+    prints(works("predict", run, "--classes", "red, a tie", *files)[1], "note: ", "red", "texthead classes", "add")
+    assert "texthead classes" not in works("predict", run, "--classes", "a tie, a hat", *files)[1]
     assert torch.isclose(wider.weight[-1].norm(), 1.25 * head.weight.norm(dim=1).mean())
     assert "red" in works("predict", tmp_path / "wider", red, "--workers", 0)[0]
     assert torch.equal(after.with_classes(["a tree", "a house"]).head.center, head.center)

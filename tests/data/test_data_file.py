@@ -7,7 +7,7 @@ import pytest
 from made import write_image
 from messages import refuses
 from texthead.data.dataset import Dataset
-from texthead.data.reading import read_dataset
+from texthead.data.reading import listed_files, read_dataset, read_files
 from texthead.errors import DataError
 
 
@@ -36,6 +36,8 @@ def test_columns_root_and_suffix_of_a_table_of_other_people(tmp_path: Path) -> N
     assert rows_of(data) == [("a.jpg", "a kite", "train"), ("b.jpg", "crow", "test")]
     assert data.items[0].path == tmp_path / "photos" / "a.jpg"
     assert data.notes == ()
+    files = read_files(tmp_path / "data.yaml")
+    assert (files.paths, files.classes, data.paths) == (data.paths, [""], [*listed_files(tmp_path / "data.yaml")])
 
 
 def test_a_list_and_a_folder_as_splits(tmp_path: Path) -> None:

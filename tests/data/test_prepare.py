@@ -93,7 +93,7 @@ def test_shards_keep_order_and_columns(source: Dataset, ready: Path) -> None:
     found = read_dataset(ready)
     assert [replace(item, path=Path()) for item in found.items] == [replace(i, path=Path()) for i in source.items]
     assert len({item.path for item in found.items}) == len(source)
-    assert found.names == source.names
+    assert found.names == source.names == [item.media.original for item in found.items]
     assert {path.name for path in ready.iterdir()} == {
         *(".lock", "prepare.json", "shards.json"),
         *(f"shard-{n:06d}.{end}" for n in range(4) for end in ("tar", "json")),
@@ -531,6 +531,6 @@ def test_command_lists_new_and_existing_shards(tmp_path: Path, works: Callable) 
     rows = [f"{write_video(tmp_path / f'{i}.mp4', colour, seed=i).name},{colour}" for i, colour in enumerate(colours)]
     (tmp_path / "clips.csv").write_text("\n".join(["path,label", *rows]))
     out = tmp_path / "shards"
-    for said in (("4 clips, ", " MB", "1 shards"), ("1 shards, 1 of them",)):
+    for said in (("4 clips, ", " MB", "1 shard:"), ("1 shard, 1 of them",)):
         printed, _ = works("prepare", tmp_path / "clips.csv", "--out", out, "--workers", 1)
         assert all(part in printed for part in said), printed

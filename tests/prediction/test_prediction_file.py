@@ -81,6 +81,18 @@ def test_predict_continues_its_file(world, works, refused, tmp_path: Path) -> No
     prints(works(*arguments, world.images)[1], f"already has the predictions of {len(files)} files")
     assert out.read_bytes() == before
     refused("exists", *arguments, files[0], "--unlabelled", world.images)
+    # Shards and lists name the same files; a clip in a shard has its original name.
+    (tmp_path / "data.yaml").write_text("list: data.csv\n")
+    rows = [f"{file},{file.parent.name}" for file in files]
+    (tmp_path / "data.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    for data in (tmp_path / "data.csv", tmp_path / "data.yaml"):
+        prints(works(*arguments, data)[1], f"already has the predictions of {len(files)} files")
+    works("prepare", tmp_path / "data.csv", "--out", tmp_path / "shards", "--workers", 1)
+    for _ in range(2):
+        _, err = works(*arguments[:-1], tmp_path / "named.csv", tmp_path / "shards")
+    prints(err, f"already has the predictions of {len(files)} files")
+    named = [row["path"] for row in csv.DictReader((tmp_path / "named.csv").open())]
+    assert sorted(named) == [*map(str, files)]
     lines = tmp_path / "predictions.jsonl"
     works("predict", world.run, *files[:3], "--workers", 0, "--out", lines)
     expected = json.loads(works("predict", world.run, *files[:3], "--workers", 0, "--json")[0])

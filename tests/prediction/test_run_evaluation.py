@@ -19,7 +19,7 @@ def test_the_held_out_items(world, works):
     assert repr(scores) == f"RunEvaluation({scores.result}, {scores.table})"
     assert (scores.engine, scores.notes) == (printed["engine"], [])
     (plan,) = plans
-    assert (plan.split, len(plan.items), plan.trained_on, plan.other) == ("held-out", scores.result.count, 0, None)
+    assert (plan.split, len(plan.items), plan.other) == ("held-out", scores.result.count, None)
 
 
 def test_other_classes(world, works):

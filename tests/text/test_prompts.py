@@ -147,6 +147,9 @@ def test_classes_with_sentences_from_a_file(tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("cat\n")
     assert read_classes(str(names)) == {"cat": None}
+    entries = [{"label": "a", "name": "cat", "prompt": None}, {"label": "b", "name": "b", "prompt": ["x", "y"]}]
+    path.write_text(json.dumps({"template": "{}", "classes": entries}))
+    assert read_classes(str(path)) == {"a": None, "b": ("x", "y")}, "the classes.json of a run"
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def with_classes(run: "Run", classes: str | None) -> "Run":
         return run
     labels, names, sentences = _read_classes(classes)
     prompts = class_prompts(run.recipe.template, names, sentences)
-    console.say_other_classes(run, prompts)
+    console.say_other_classes(run, labels, prompts)
     encoder = run.encoder()
     run = run.with_classes(labels, names=names, prompts=sentences, encoder=encoder)
     console.say_prompts(labels, run.head.prompts or ())

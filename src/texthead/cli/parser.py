@@ -36,6 +36,7 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 from docstring_parser.google import parse
 
 from texthead.errors import DataError, RunError, converted, did_you_mean, either, in_words
+from texthead.recipes import Recipe
 
 
 def argument(metavar: str, *, nargs: str | None = None, read: Callable[[str], Any] | None = None) -> Any:
@@ -392,13 +393,25 @@ def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
     values = vars(parsed)
     if unknown:
         command = actions_of(command).get(values.get("action", ""), command)
-        options = options_of(command)
         line = f"unrecognized arguments: {' '.join(filter(None, unknown))}"
         if unknown[0].startswith("-"):
-            flags = [label for each in options if not each.positional for label in each.labels]
-            line += did_you_mean(unknown[0].partition("=")[0], flags)
+            line += _meant(command, words[words.index(unknown[0]) :])
         raise DataError(f"{line} (see texthead {name_of(command)} --help)")
     return values
+
+
+def _meant(command: type, words: Sequence[str]) -> str:
+    """Return the end of a message on an unknown option, the first of the words: what was meant."""
+    flags = [label for each in options_of(command) if not each.positional for label in each.labels]
+    flag, _, value = words[0].partition("=")
+    key = flag.lstrip("-").replace("-", "_")
+    if meant := getattr(command, "ELSEWHERE", {}).get(flag):
+        return f": did you mean {meant}?"
+    if "--set" not in flags or key not in {field.name for field in dataclasses.fields(Recipe)} - {"name"}:
+        near = did_you_mean(flag.lstrip("-"), [each.lstrip("-") for each in flags if each.startswith("--")])
+        return near.replace("mean ", "mean --")
+    value = value or next((word for word in words[1:2] if not word.startswith("--")), "VALUE")
+    return f": did you mean --set {key}={value}?"
 
 
 # ---- values -> command

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from texthead.cli.console import console
-from texthead.errors import MediaError
+from texthead.errors import MediaError, plural
 from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.class_sizes import RareClasses
 from texthead.evaluation.confusions import wrong_pairs
@@ -132,4 +132,4 @@ def show_classes(result: Evaluation, most: int = 10) -> None:
         console.results().print(f"{result.names[truth]} taken for {result.names[predicted]}: {count} of {items}")
     if len(pairs) > most:
         more = len(pairs) - most
-        console.results().print(f"and {more} more pair{'s' * (more > 1)} (--out FILE writes all predictions)")
+        console.results().print(f"and {plural(more, 'more pair')} (--out FILE writes all predictions)")

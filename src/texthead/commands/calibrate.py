@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from texthead.cli import console
 from texthead.cli.options import LabelledRun, ReadingOptions, SplitName, ViewsOption
 from texthead.cli.parser import option
-from texthead.errors import OpenShare, listed
+from texthead.errors import OpenShare, listed, plural
 
 if TYPE_CHECKING:
     from texthead.prediction.run_calibration import CalibrationPlan, RunCalibration
@@ -23,7 +23,7 @@ class Calibrate(LabelledRun, ViewsOption, ReadingOptions):
 
     Args:
         split: train, val or test (default: val, else test, else held out); of train, the items that --k left out
-        unknown: labelled files of other classes than the run's
+        unknown: files of other classes than the run's: a folder, CSV or YAML file
         false_accept: share of unknown items that may get a class
         coverage: share of prediction sets that must hold the class
         wrong: share of wrong answers, with broader names
@@ -43,7 +43,7 @@ class Calibrate(LabelledRun, ViewsOption, ReadingOptions):
     def __call__(self) -> None:
         from texthead.cli.score_table import show_answers
         from texthead.data.dataset import splits_of
-        from texthead.data.reading import read_dataset
+        from texthead.data.reading import read_unknown
         from texthead.prediction.run_calibration import calibrate_run
         from texthead.runs.run import CALIBRATION
 
@@ -52,7 +52,7 @@ class Calibrate(LabelledRun, ViewsOption, ReadingOptions):
         made = calibrate_run(
             run,
             items,
-            None if self.unknown is None else read_dataset(self.unknown),
+            None if self.unknown is None else read_unknown(self.unknown),
             self.protocol_of(run.protocol),
             self.reading(items.paths),
             split=self.split,
@@ -68,8 +68,13 @@ class Calibrate(LabelledRun, ViewsOption, ReadingOptions):
         console.show_json({"run": self.run, "calibration": run.folder / CALIBRATION, **document})
         if splits_of(made.items):
             items = f"{len(made.items)} items ({made.split})"
-            console.say_notes(f"do not report scores on these {items}: the calibration is fitted to them")
-        console.next_command("texthead", "report", self.run, *filter(None, [self.data]))
+            console.say_notes(
+                f"these {items} cannot test the calibration, which is fitted to them: give others to eval and report"
+            )
+        words: tuple[object, ...] = ("predict", self.run, made.items.items[0].path)
+        if made.split == "val" and self.data:  # The data has other items, which can test the calibration.
+            words = ("eval", self.run, self.data, *(["--views", self.views] if self.views != "1x1" else []))
+        console.next_command("texthead", *words)
 
 
 def _say_plan(run: "Run", plan: "CalibrationPlan") -> None:
@@ -88,9 +93,8 @@ def _temperature(made: "RunCalibration") -> str:
     from texthead.evaluation import calibration
 
     temperature, measured = made.calibration.temperature, made.measured
-    right = int((made.scores.argmax(1) == made.targets).sum())
-    if right == made.calibration.items:
-        return f"temperature 1: all {right} items are correct, so no temperature can be fitted"
+    if made.unscaled:
+        return f"temperature 1: {made.unscaled}"
     how = "too confident" if temperature > 1 else "not confident enough"
     if temperature in (calibration.HOTTEST, calibration.COLDEST):
         how += "; this is the limit: the scores tell nothing about the labels, or everything"
@@ -114,9 +118,11 @@ def _promised(made: "RunCalibration") -> list[str]:
         away = ~fitted.is_known(scores)
         right = int((away & (scores.argmax(1) == made.targets)).sum())
         worst = worst_false_accept(unknown, rate)
+        items = (made.measured.unknown_accepted or (0, unknown))[1]
+        of_groups = f" of {plural(unknown, 'group')}" if unknown < items else ""
         lines.append(
-            f"threshold {limit:.3f}: at most {100 * rate:g} % of unknown items like these get a class "
-            f"(on average over draws of {unknown}; up to {100 * worst:.1f} % in 9 of 10 draws)"
+            f"threshold {limit:.3f} from {plural(items, 'unknown item')}{of_groups}: at most {100 * rate:g} % of "
+            f"unknown items like these get a class (on average over such draws; up to {100 * worst:.1f} % in 9 of 10)"
         )
         lines.append(
             f"  it rejects {rate_text(away, groups)} of the {count} items of the run's classes; for {right} of "

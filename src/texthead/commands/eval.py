@@ -83,18 +83,16 @@ class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption
         if self.out and rank() == 0:
             write_items(Path(self.out), scores.result)
             (console.notes() if console.prints_json() else console.results()).print(f"items: {self.out}")
-        if self.classes is None:
+        if self.classes is None and self.views == "1x1":  # A report has one view.
             console.next_command("texthead", "report", self.run, *filter(None, [self.data]))
 
 
 def _say_plan(plan: "EvaluationPlan") -> None:
     """Print what is scored."""
     count, classes, labels = len(plan.items), len(plan.items.classes), (plan.other or plan.run).labels
-    if plan.trained_on:
-        console.say_notes(f"the run was trained on {plan.trained_on} of these {count} items")
     among = f" among the {len(labels)} of the head" if len(labels) > classes else ""
     console.remarks().print(f"scoring {count} items ({plan.split}) of {classes} classes{among}")
     if plan.other is not None:
         console.say_names(labels, plan.names, None)
-        console.say_other_classes(plan.run, plan.prompts)
+        console.say_other_classes(plan.run, labels, plan.prompts)
         console.say_prompts(labels, plan.other.head.prompts or ())

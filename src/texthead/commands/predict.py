@@ -24,7 +24,7 @@ from texthead.cli.options import (
 )
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import argument, option
-from texthead.errors import DataError, PositiveInt, listed, on_one_line
+from texthead.errors import DataError, PositiveInt, listed, on_one_line, plural
 from texthead.media.paths import MediaPath
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
     cannot be read, which are listed, and 0 with --skip-unreadable.
 
     Args:
-        inputs: a run folder or hub:ORG/NAME, then files and folders; or only these
+        inputs: a run folder or hub:ORG/NAME, then files, folders, CSV or YAML files; or only these
         top: classes per file (default: 5; for more than five files 2)
         sets: also print sets that hold the right class as often as calibrated
         unlabelled: files like those to predict, scored with them as one batch
@@ -73,17 +73,19 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
 
     def __call__(self) -> int:
         """Return the exit code."""
+        from texthead.data.reading import listed_files
         from texthead.prediction.predict import answering, predictions
         from texthead.runs.run import keep_graph
 
         run_folder, inputs = self._run_and_inputs()
+        inputs = [file for path in inputs for file in listed_files(path)]
         model = self.load(run_folder, self.pick_device())
         protocol = self.protocol_of(model.protocol)
         # The threshold holds for files that are scored alone.
         calibration = None if self.unlabelled else noted_calibration(model, protocol)
         if self.at_least is not None:
             calibration = answering(model, protocol, self.at_least, refined=self.unlabelled is not None)
-        others = [self.unlabelled] if self.unlabelled else []
+        others = listed_files(self.unlabelled) if self.unlabelled else []
         reading = replace(self.reading([*inputs, *others]), skip_unreadable=True)
         unreadable: list[str] = []
         options = {"top": self.top or _TOP, "sets": self.sets, "at_least": self.at_least, "unlabelled": others}
@@ -109,10 +111,8 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
             console.doing("saving the encoder's graph for the next prediction")
             keep_graph(Path(run_folder), model.model, protocol.sizes.size)
         if unreadable and not self.skip_unreadable:
-            s = "s" * (len(unreadable) > 1)
-            console.problems().print(
-                f"texthead: {len(unreadable)} file{s} cannot be read: {on_one_line(listed(unreadable, 3))}"
-            )
+            files = plural(len(unreadable), "file")
+            console.problems().print(f"texthead: {files} cannot be read: {on_one_line(listed(unreadable, 3))}")
             return 1
         return 0
 
@@ -126,10 +126,10 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
         if run is not None and not rest:
             raise DataError(f"{run} is a run: name files or folders after it")
         for path in rest:
-            if Path(path).suffix.lower() in _LISTS and Path(path).is_file():
+            if Path(path).suffix.lower() == ".txt" and Path(path).is_file():
                 raise DataError(
-                    f"{path} is a list, not a video or image: use `texthead bulk`, which takes a CSV or TSV with a "
-                    "column 'path', or a .txt with one path per line"
+                    f"{path} is a list, not a video or image: write it as a CSV with a column 'path', or use "
+                    "`texthead bulk`, which takes a .txt with one path per line"
                 )
             MediaPath(path).check()
         return run, [*rest]
@@ -186,15 +186,15 @@ def _without(inputs: Sequence[str | Path], done: set[str]) -> list[str | Path]:
     """Return the files of the inputs that are not done; the inputs themselves if none is."""
     from texthead.media.find import find_names
 
-    return [name for name in find_names(inputs) if name not in done] if done else [*inputs]
+    return [name for name in find_names(inputs) if MediaPath(name).original not in done] if done else [*inputs]
 
 
 def _recorded(predictions: "Iterable[Prediction]", unreadable: list[str]) -> "Iterator[Prediction]":
-    """Yield the predictions; collect the paths of unreadable files."""
+    """Yield the predictions, clips in shards under their original names; collect the paths of unreadable files."""
     for prediction in predictions:
         if prediction.error:
             unreadable.append(str(prediction.path))
-        yield prediction
+        yield replace(prediction, path=Path(MediaPath(prediction.path).original))
 
 
 def _threshold_line(model: "Recognizer") -> str:
@@ -210,9 +210,6 @@ _TOP = 5
 
 # More files than this get one line each.
 _FEW_FILES = 5
-
-# Endings of lists of files.
-_LISTS = (".csv", ".tsv", ".txt")
 
 
 def _line(p: "Prediction") -> str:

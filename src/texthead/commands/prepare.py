@@ -8,7 +8,7 @@ from texthead.cli import console
 from texthead.cli.options import DataOption, SkipOption, default_workers
 from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import option
-from texthead.errors import NonNegativeInt, PositiveInt
+from texthead.errors import NonNegativeInt, PositiveInt, plural
 from texthead.files import unused
 
 
@@ -57,10 +57,11 @@ class Prepare(DataOption, SkipOption):
         for path, problem in done.unreadable:
             console.problems().print(f"not prepared: {path}: {problem}")
         before = f", {done.skipped} of them were finished before" if done.skipped else ""
-        lost = f"; {len(done.unreadable)} files could not be read" if done.unreadable else ""
+        lost = f"; {plural(len(done.unreadable), 'file')} could not be read" if done.unreadable else ""
+        kilobytes = done.bytes / max(1, done.clips) / 1e3
         console.results().print(
-            f"{done.clips} clips, {done.bytes / 1e6:.1f} MB ({done.bytes / max(1, done.clips) / 1e3:.0f} kB a clip), "
-            f"in {done.shards} shards{before}{lost}: {out / INDEX}"
+            f"{plural(done.clips, 'clip')}, {done.bytes / 1e6:.1f} MB ({kilobytes:.0f} kB a clip), "
+            f"in {plural(done.shards, 'shard')}{before}{lost}: {out / INDEX}"
         )
         unreadable = [{"path": path, "error": problem} for path, problem in done.unreadable]
         counts = {"clips": done.clips, "bytes": done.bytes, "parts": done.shards, "finished_before": done.skipped}

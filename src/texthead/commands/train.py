@@ -53,6 +53,8 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
         "fine-tuning": ("tune", "head", "recipe", "set", "print_recipe"),
         "running": ("out", "seed", "resume", "device", "workers", "skip_unreadable", "quiet", "verbose", "json"),
     }
+    # Options that people look for here.
+    ELSEWHERE: ClassVar = {"--method": "texthead compare", "--test": "--val"}
     PROCESSES: ClassVar = "shared"
     JSON: ClassVar = "run, report, tuned, data, split, methods, rare, classes, skipped, notes"
     USAGE: ClassVar = "texthead train DATA --out RUN [options]"

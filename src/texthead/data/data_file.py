@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from texthead.data.dataset import Dataset, Item, Split
-from texthead.data.reading import item_name, read_dataset
+from texthead.data.reading import YAML_SUFFIXES, item_name, read_dataset
 from texthead.data.rows import ROW_COLUMNS, several_note
 from texthead.data.sources import HUB_PREFIX, SOURCE_GROUP
 from texthead.errors import DataError, did_you_mean
@@ -24,8 +24,6 @@ from texthead.extensions import find
 from texthead.files import read_yaml
 from texthead.text.class_tree import FOLDERS, ClassTree, tree_of
 from texthead.text.label_files import ClassIds, ids_of
-
-_ENDINGS = (".yaml", ".yml")
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -37,7 +35,7 @@ _FORM = "'list: images.csv' and 'columns: {path: image_id, label: species}'"
 def accepts(source: str) -> bool:
     """Return whether this is a YAML file."""
     path = Path(source)
-    return path.suffix.lower() in _ENDINGS and path.is_file()
+    return path.suffix.lower() in YAML_SUFFIXES and path.is_file()
 
 
 def read(source: str) -> Dataset:

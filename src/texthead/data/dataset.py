@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from texthead.data import splits
 from texthead.data.labels import Labels
-from texthead.errors import DataError, in_quotes, listed
+from texthead.errors import DataError, in_quotes, listed, plural
 from texthead.media.paths import MediaPath
 from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
 
@@ -196,12 +196,19 @@ class Dataset:
     def with_drawn_split(self, share: float, *, seed: int) -> "Dataset":
         """Return the items with a held-out share of each class as "val" and the rest as "train"; groups stay whole.
 
-        A class with only one item or one group is used for training only, with a note.
+        A class with only one item or one group is used for training only, with a note. If all items are of one group,
+        such as the parts of one film, it is divided, with a note.
 
         Raises:
             DataError: no class has an item that can be held out.
         """
-        groups, names, labels = self.groups, self.names, self.labelling.strata
+        groups, names, labels, notes = self.groups, self.names, self.labelling.strata, list(self.notes)
+        if len(set(groups)) == 1 and len(set(names)) > 1:
+            notes.append(
+                f"all {len(self)} items are of one group ({groups[0]}), so held-out items resemble training items and "
+                "scores are optimistic: test on another group"
+            )
+            groups = names
         # Copies of a file stay together too.
         grouped = len(set(groups)) < len(groups)
         free, alone = _divisible(labels, groups)
@@ -213,9 +220,9 @@ class Dataset:
         held_out = splits.hold_out(free_labels, share, names=free_names, seed=seed, groups=free_groups)
         chosen = {free[position] for position in held_out}
         if self.several:
-            chosen -= self._needed_in_training(chosen)
+            chosen -= self._needed_in_training(chosen, groups)
         items = (replace(item, split="val" if i in chosen else "train") for i, item in enumerate(self.items))
-        notes, sets = list(self.notes), self.labelling.sets
+        sets = self.labelling.sets
         # With several labels, a class can be held out with items that were drawn for another of their classes.
         alone = sorted({*self.classes} - {name for position in chosen for name in sets[position]})
         if alone:
@@ -256,15 +263,15 @@ class Dataset:
         broader = tree.broader(classes)
         alone = [label for label in classes if not tree.ancestors(label)]
         outside = f"; not in it: {listed(alone)}" if alone else ""
-        count = f"{len(broader)} broader name{'s' * (len(broader) != 1)}"
+        count = plural(len(broader), "broader name")
         note = f"the {len(classes)} classes form a tree with {count} ({listed([*broader])}){outside}"
         if not broader:
             note = f"the tree has no name above two or more of the {len(classes)} classes, so it changes no answer"
         return replace(self, notes=(*self.notes, note), tree=tree)
 
-    def _needed_in_training(self, held_out: set[int]) -> set[int]:
+    def _needed_in_training(self, held_out: set[int], groups: Sequence[str]) -> set[int]:
         """Return the held-out positions of groups with a class that no other item has."""
-        sets, groups = self.labelling.sets, self.groups
+        sets = self.labelling.sets
         trained = {name for position, names in enumerate(sets) if position not in held_out for name in names}
         needed = {groups[position] for position in held_out if not trained.issuperset(sets[position])}
         return {position for position in held_out if groups[position] in needed}

@@ -51,7 +51,8 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
     notes = [*dataset.notes[earlier_notes:], *_check_classes(train)]
     notes += [line for split, items in others.items() for line in unscored(items, split, train.classes)]
     others = {split: items.with_classes(train.classes) for split, items in others.items()}
-    notes += [line for split, items in others.items() for line in shared_groups(train, items, split)]
+    if own:
+        notes += [line for split, items in others.items() for line in shared_groups(train, items, split)]
     name = "test" if "test" in counts else "val"
     return Division(train, others.get("val"), others.get(name, dataset.pick([])), name, tuple(notes), not own)
 

@@ -41,6 +41,8 @@ _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 _MANIFEST_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 
+YAML_SUFFIXES = (".yaml", ".yml")
+
 
 def read_dataset(
     source: str | Path,
@@ -114,15 +116,19 @@ def _renamed(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
 
 
 def read_files(source: str | Path) -> Dataset:
-    """Return files without labels: those in a folder and its subfolders, or in a manifest's column `path`.
+    """Return files without labels: those in a folder and its subfolders, a manifest's column `path`, or a YAML file.
 
     A manifest's columns `start` and `end` select parts of videos, `group` groups related files. Other columns are
-    ignored.
+    ignored. A YAML file is read as by `read_dataset`, without its labels.
 
     Raises:
         DataError: there is no such path, or no file in it.
     """
     manifest = Path(source)
+    if manifest.suffix.lower() in YAML_SUFFIXES and manifest.is_file():
+        dataset = read_dataset(source)
+        items = (Item(item.path, "", group=item.group) for item in dataset.items)
+        return Dataset(tuple(items), dataset.source, dataset.notes)
     if manifest.suffix.lower() not in _MANIFEST_SUFFIXES:
         notes: list[str] = []
         paths = find_media([manifest], Reporter(note=notes.append))
@@ -133,6 +139,22 @@ def read_files(source: str | Path) -> Dataset:
     paths = (forms.row_path(row, manifest, line) for line, row in rows)
     items = (Item(path, "", group=row.get("group") or None) for path, (_, row) in zip(paths, rows, strict=True))
     return Dataset(tuple(items), str(source))
+
+
+def read_unknown(source: str | Path) -> Dataset:
+    """Return labelled files, as `read_dataset`; those of a folder of files are of one class, named like the folder."""
+    folder, described = Path(source), (*_MANIFEST_SUFFIXES, ".json")
+    if not folder.is_dir() or any(p.is_dir() or p.suffix.lower() in described for p in folder.iterdir()):
+        return read_dataset(source)
+    files = read_files(source)
+    return _renamed(files, {"": folder.resolve().name})
+
+
+def listed_files(path: str | Path) -> list[str | Path]:
+    """Return the files that a manifest or a YAML file lists, as from `read_files`; any other path as it is."""
+    file = Path(path)
+    is_list = file.suffix.lower() in (*_MANIFEST_SUFFIXES, *YAML_SUFFIXES) and file.is_file()
+    return [*read_files(file).paths] if is_list else [path]
 
 
 def _reader_of(source: str) -> tuple[Extension, Callable[..., Dataset]]:

@@ -198,7 +198,7 @@ class Calibration:
         if self.level is None:
             return None
         own, other, broader, wrong, false_accept, _ = self.level
-        rule = f"answers that reach {own:.3g} (broader names {other:.3g})"
+        rule = f"answers that reach {own:.3g}{f' (broader names {other:.3g})' * (own != other)}"
         rule += f": at most {100 * wrong:g} % wrong answers to new items" if wrong else ""
         rule += f", at most {100 * false_accept:g} % to unknown ones" if false_accept else ""
         return Answers(rule, answer_rows(self.answers(scores), targets, broader, scores.shape[1], groups))
@@ -265,6 +265,7 @@ def calibrate(
     unknown: Float[Tensor, "unknown classes"] | None = None,
     false_accept: OpenShare = 0.05,
     coverage: OpenShare | None = 0.9,
+    temperature: float | None = None,
     weights: _Weights = None,
     groups: _Groups = None,
     unknown_groups: _Groups = None,
@@ -278,6 +279,7 @@ def calibrate(
         unknown: scores of items of none of the classes; without them no threshold is set.
         false_accept: highest rate (0-1) at which such items may be accepted.
         coverage: lowest rate (0-1) at which the sets must hold the label; None for no sets.
+        temperature: divisor of the scores; None to fit it.
         weights: what each item counts; None if all count the same.
         groups, unknown_groups: the group of each item, which counts as one item; None if all are independent.
         classes, protocol, source: see `Calibration`.
@@ -285,7 +287,7 @@ def calibrate(
     Raises:
         DataError: too few items for a rate (see `min_items`), or a label out of range.
     """
-    temperature = fit_temperature(scores, targets, weights)
+    temperature = fit_temperature(scores, targets, weights) if temperature is None else temperature
     threshold, sets = None, None
     if unknown is not None:
         sure = confidences(unknown.double() / temperature)
@@ -432,6 +434,28 @@ def cross_fitted(scores: _Scores, targets: _Targets, weights: _Weights = None, *
         out = fold == number
         fitted[out] /= fit_temperature(scores[~out], targets[~out], None if weights is None else weights[~out])
     return fitted
+
+
+def checked_temperature(
+    scores: _Scores, targets: _Targets, weights: _Weights = None, *, groups: _Groups = None
+) -> tuple[float, _Scores, str]:
+    """Return (the temperature, the cross-fitted scores, why the temperature is 1).
+
+    It is 1 if the fitted one does not lower the calibration error of the cross-fitted scores; else the reason is "".
+
+    Raises:
+        DataError: as `fit_temperature` and `cross_fitted`.
+    """
+    after = cross_fitted(scores, targets, weights, groups=groups)
+    temperature, count = fit_temperature(scores, targets, weights), len(targets)
+    if (scores.argmax(1) == targets).all():
+        return 1.0, scores, f"all {count} items are correct, so no temperature can be fitted"
+    before, error = (reliability(each, targets).error for each in (scores, after))
+    if error < before:
+        return temperature, after, ""
+    rates = f"{before:.1f} points before, {error:.1f} after, cross-validated"
+    problem = f"{temperature:.3g}, fitted on {count} items, does not lower the calibration error ({rates})"
+    return 1.0, scores, f"{problem}, so it is not used"
 
 
 # ---- guarantees from ranks

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from texthead.errors import listed
+from texthead.errors import listed, plural
 from texthead.evaluation.intervals import Rate
 
 # A class is rare if it has at most this share of the mean number of training items.
@@ -40,4 +40,4 @@ class RareClasses(NamedTuple):
         if self.recall is None:
             return f"{about}: no item to score"
         recall = "{:.1f} % (95 % interval {:.1f}-{:.1f})".format(*self.recall)
-        return f"{about}: {recall} of {self.items} item{'s' * (self.items > 1)}"
+        return f"{about}: {recall} of {plural(self.items, 'item')}"

@@ -73,6 +73,12 @@ class Evaluation:
         """Return the metric, the number of items with the name given to them, and the interval."""
         return f"{self.top1:.1f} % of {self.count}{items} (95 % interval {self.interval_text}){self.mean_text}"
 
+    def pick(self, positions: Sequence[int]) -> "Evaluation":
+        """Return the result on the items at the given positions."""
+        rows, paths = torch.tensor(positions, dtype=torch.long), [self.paths[position] for position in positions]
+        groups = self.groups and [self.groups[position] for position in positions]
+        return replace(self, paths=paths, targets=self.targets[rows], scores=self.scores[rows], groups=groups)
+
     @property
     def count(self) -> int:
         """Number of items that were scored."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from texthead.errors import plural
 from texthead.evaluation.confusions import wrong_pairs
 from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.media.paths import MediaPath
@@ -30,7 +31,7 @@ def sentence(
     """
     items = f"{result.count:,} {where} {kind_text(result.paths)}"
     groups = len(set(result.groups or ()))
-    of_groups = f", {groups} groups" if 0 < groups < result.count else ""
+    of_groups = f", {plural(groups, 'group')}" if 0 < groups < result.count else ""
     low, high = (number_text(each, result) for each in result.interval)
     about = f"(95 %: {low} to {high}{of_groups}{f'; {how}' * (how != '')})"
     unit = "" if isinstance(result, SeveralEvaluation) else " %"

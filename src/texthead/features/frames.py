@@ -19,7 +19,7 @@ from texthead.data.protocol import Pixels
 from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual, clip_features
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, plural
 from texthead.features.cache import AS_PICTURE, CachedClips, FeatureCache, Unit, open_cache
 from texthead.features.engine import Engine
 from texthead.features.reading import Reading
@@ -284,7 +284,7 @@ def _size_text(spec: VisualSpec, frames: int, count: int, where: str) -> str:
     return (
         f"a clip's features take {_size(size)} ({steps} x {rows} x {columns} of {spec.dim} in "
         f"{'half' if half else 'single'} precision), "
-        f"{_size(count * size)} of {where} for {count:,} clip{'s' * (count > 1)}"
+        f"{_size(count * size)} of {where} for {plural(count, 'clip')}"
     )
 
 

@@ -110,6 +110,15 @@ class MediaPath:
         return parent.suffix == ".tar" and not parent.is_dir()
 
     @property
+    def original(self) -> str:
+        """The name of a clip's source file, relative to its data, for a clip in a shard; else the path itself."""
+        if not self.is_member:
+            return str(self.path)
+        from texthead.media.shard import source_names
+
+        return source_names(self.file.parent)[self.file.name]
+
+    @property
     def reader(self) -> "type[Media]":
         """The reader, chosen by the name alone; a file with an unknown suffix is opened as a video.
 

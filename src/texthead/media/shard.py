@@ -80,6 +80,12 @@ def member(path: Path) -> Member:
     return Member(offset, size, table, sha256.hex(), source.hex())
 
 
+@lru_cache(maxsize=64)
+def source_names(shard: Path) -> dict[str, str]:
+    """Return the name that the source of each clip in a shard had in its data, by the clip's file name."""
+    return {f"{clip['key']}{clip['suffix']}": clip["name"] for clip in _clips(shard)}
+
+
 def read_member(path: Path, entry: Member) -> bytes:
     """Return the bytes of an image, after checking their digest and their name in the tar.
 

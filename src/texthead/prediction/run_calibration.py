@@ -11,14 +11,14 @@ from torch import Tensor
 from texthead.data.dataset import Dataset, Split
 from texthead.data.labels import are_unbalanced, item_weights
 from texthead.data.protocol import Protocol
-from texthead.errors import DataError, OpenShare
+from texthead.errors import DataError, OpenShare, plural
 from texthead.evaluation.broader_names import Answers, Broader
 from texthead.evaluation.calibration import (
     Calibration,
     Measured,
     calibrate,
     check_guarantees,
-    cross_fitted,
+    checked_temperature,
     effective_items,
     measure,
     min_items,
@@ -45,6 +45,7 @@ class RunCalibration(NamedTuple):
         split: name of the items.
         scores: the run's scores of these.
         targets: their label indices.
+        unscaled: why the temperature is 1; "" if it is fitted.
         lines: how the items are weighted, and which guarantee their number does not allow.
         answers: the answers to these items at the level; None without one.
     """
@@ -55,6 +56,7 @@ class RunCalibration(NamedTuple):
     split: str
     scores: Float[Tensor, "items classes"]
     targets: Int[Tensor, " items"]
+    unscaled: str
     lines: list[str]
     answers: Answers | None
 
@@ -77,6 +79,7 @@ def calibrate_run(
 ) -> RunCalibration:
     """Fit a temperature, a rejection threshold and prediction sets, and write them into the run, as `calibrate` does.
 
+    A temperature that does not lower the cross-validated calibration error is not used: it stays 1.
     A run with a tree (`Run.with_tree`) also gets a level for broader names, and the tree is written too.
 
     Args:
@@ -115,8 +118,8 @@ def calibrate_run(
     unknown = scored(plan.unknown, "score unknown items") if len(plan.unknown) else None
     targets = torch.tensor(items.labelling.numbers(run.labels))
     weights = torch.from_numpy(item_weights(run.recipe.class_shares, len(run.labels), targets.numpy()))
-    fitted, lines = _fitted(run, scores, targets, weights, items.groups, unknown, rates)
-    after = cross_fitted(scores, targets, weights, groups=items.groups)
+    temperature, after, unscaled = checked_temperature(scores, targets, weights, groups=items.groups)
+    fitted, lines = _fitted(run, temperature, scores, targets, weights, items.groups, unknown, rates)
     measured = measure(fitted, scores, targets, after=after, unknown=unknown and unknown[0], groups=items.groups)
     fitted = replace(
         fitted,
@@ -127,11 +130,12 @@ def calibrate_run(
     )
     save_calibration(run, fitted)
     answers = fitted.answered(scores, targets, items.groups)
-    return RunCalibration(fitted, measured, items, plan.split, scores, targets, lines, answers)
+    return RunCalibration(fitted, measured, items, plan.split, scores, targets, unscaled, lines, answers)
 
 
 def _fitted(
     run: Run,
+    temperature: float,
     scores: Float[Tensor, "items classes"],
     targets: Int[Tensor, " items"],
     weights: Float[Tensor, " items"],
@@ -164,6 +168,7 @@ def _fitted(
         unknown=unknown[0] if unknown and threshold else None,
         false_accept=rates["false_accept"],
         coverage=rates["coverage"] if sets else None,
+        temperature=temperature,
         weights=weights,
         groups=groups,
         unknown_groups=others,
@@ -179,7 +184,7 @@ def _fitted(
 def _of_groups(groups: Sequence[str]) -> str:
     """Return the words that follow a number of independent items; empty if each item is its own group."""
     count = len(set(groups))
-    return f" ({len(groups)} items of {count} groups)" if count < len(groups) else ""
+    return f" ({len(groups)} items of {plural(count, 'group')})" if count < len(groups) else ""
 
 
 def _right_names(run: Run, broader: Broader, labels: Sequence[str]) -> Bool[Tensor, "items names"]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from texthead.data.dataset import Dataset, Split
+from texthead.data.dataset import Dataset, Split, splits_of
 from texthead.data.division import Division, shared_groups, unscored
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import zero_shot_note
@@ -19,6 +19,7 @@ from texthead.evaluation.intervals import rate_text
 from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.features.reading import Reading, engines_text
 from texthead.files import write_csv
+from texthead.media.paths import MediaPath, fingerprints
 from texthead.parallel.progress import Reporter
 from texthead.prediction.predict import answering, usual_level
 from texthead.runs.mixture import mixed
@@ -35,7 +36,6 @@ class EvaluationPlan(NamedTuple):
         run: the run.
         items: the items to score.
         split: name of the items.
-        trained_on: number of items that the run was trained on.
         other: the run with a new text head; None to score its own head.
         names, prompts: class names and prompts of the new head.
     """
@@ -43,7 +43,6 @@ class EvaluationPlan(NamedTuple):
     run: Run
     items: Dataset
     split: str
-    trained_on: int
     other: Run | None = None
     names: Sequence[str] = ()
     prompts: Sequence[str | tuple[str, ...]] = ()
@@ -62,8 +61,8 @@ class RunEvaluation(NamedTuple):
         raw: the same without the temperature.
         table: the scores of all methods, the run's last.
         engine: names of the engines that encoded the items.
-        notes: items that share a group with training items, labels that are not scored, and why only the temperature of
-            the calibration is valid.
+        notes: training items that are scored or left out, items that share a group with training items, labels that
+            are not scored, and why only the temperature of the calibration is valid.
         answers: the run's answers with broader names; None without a tree.
     """
 
@@ -112,10 +111,9 @@ def evaluate_run(
         RunError: `mix` is given for an imported run.
     """
     run, protocol = run if mix == 1 else mixed(run, mix), protocol or run.protocol
-    items, name = choose_scored(run, held_out_items(run) if dataset is None else dataset, split)
-    # `choose_scored` refuses training items in any other split.
-    trained_on = sum(run.was_trained_on(item.path) for item in items.items) if split == "train" else 0
-    plan = EvaluationPlan(run, items, name, trained_on)
+    dataset = held_out_items(run) if dataset is None else dataset
+    items, name = choose_scored(run, dataset, split)
+    plan = EvaluationPlan(run, items, name)
     if classes is not None:
         made = labelled_classes(items.classes, items.source, classes)
         other = run.with_classes(made.labels, names=made.names, prompts=made.sentences)
@@ -126,6 +124,7 @@ def evaluate_run(
     calibration = answering(plan.scored, protocol, level)
     reporter.event(plan)
     near = shared_groups(training_items(run), items, name) if split != "train" else []
+    trained = _trained_notes(run, dataset, items, split)
     lost = unscored(items, name, run.labels) if items.several and plan.other is None else []
     items = items.with_classes(run.labels) if lost else items
     engines = set[str]()
@@ -135,7 +134,7 @@ def evaluate_run(
     cached, left = replace(reading, cache=cache), training_items(run) if plan.other is None else items.pick([])
     division = Division(left, None, items, name)
     if plan.other is None:
-        result, temperature, lines, notes = _calibrated(run, protocol, raw, items)
+        result, temperature, lines, notes = _calibrated(run, protocol, raw, calibration)
         title, table = f"this run ({run.head.title})", eval_baselines(run, division, baselines, cached, reporter)
     else:
         table = before_training(run, plan.other.model, division, baselines, cached, reporter)
@@ -145,7 +144,16 @@ def evaluate_run(
     table.add(f"{title}{views}{temperature}{_changes(protocol, run.protocol)}", result)
     table.lines += lines
     answers = calibration.answered(raw.scores, raw.targets, raw.groups) if calibration else None
-    return RunEvaluation(result, raw, table, engine, [*near, *lost, *notes], answers)
+    return RunEvaluation(result, raw, table, engine, [*trained, *near, *lost, *notes], answers)
+
+
+def _trained_notes(run: Run, dataset: Dataset, items: Dataset, split: Split | None) -> list[str]:
+    """Return a note on training items that are among the scored ones, or that are left out of data without splits."""
+    if split != "train" and (splits_of(dataset) or len(items) == len(dataset)):
+        return []  # `choose_scored` refuses training items in any other split.
+    among, effect = (items, "scored") if split == "train" else (dataset, "not scored")
+    trained = sum(run.was_trained_on(item.path) for item in among.items)
+    return [f"the run was trained on {trained} of these {len(among)} items: they are {effect}"] if trained else []
 
 
 def _views(protocol: Protocol, run: Run, mix: float) -> tuple[str, str]:
@@ -181,31 +189,34 @@ def write_items(path: Path, result: Evaluation) -> None:
     rows = []
     for file, own, best, p in zip(result.paths, true, said, values, strict=True):
         label, predicted = ("; ".join(result.names[index] for index in each) for each in (own, best))
-        rows.append((file, label, predicted, "; ".join(f"{p[index]:.4f}" for index in best)))
+        rows.append((MediaPath(file).original, label, predicted, "; ".join(f"{p[index]:.4f}" for index in best)))
     write_csv(path, ("path", "label", "predicted", "probability"), rows)
 
 
 def _calibrated(
-    run: Run, protocol: Protocol, result: Evaluation, items: Dataset
+    run: Run, protocol: Protocol, result: Evaluation, calibration: Calibration | None
 ) -> tuple[Evaluation, str, list[str], list[str]]:
     """Return (the result at the run's temperature, a suffix for its title, lines on threshold and sets, notes)."""
-    calibration, why = run.calibration_for(protocol)
-    if calibration is None:
+    own, why = run.calibration_for(protocol)
+    if own is None or calibration is None:
         return result, "", [], []
     after = replace(result, scores=calibration.apply(result.scores))
     notes = [f"{run.folder / CALIBRATION}: {why}"] if why else []
-    return after, f", temperature {calibration.temperature:.3g}", _promises(calibration, result, items), notes
+    suffix = f", temperature {calibration.temperature:.3g}" if calibration.temperature != 1 else ""
+    return after, suffix, _promises(calibration, result), notes
 
 
-def _promises(calibration: Calibration, result: Evaluation, items: Dataset) -> list[str]:
-    """Return lines on what threshold and sets do to these items, and on items used for the calibration."""
+def _promises(calibration: Calibration, result: Evaluation) -> list[str]:
+    """Return lines on what threshold and sets do to the items that were not used for the calibration."""
     lines: list[str] = []
-    seen = sum(item.media.fingerprint() in calibration.content for item in items.items)
-    if seen:
-        lines.append(
-            f"the calibration was fitted to {seen} of these {len(items)} items, so ECE, threshold and sets look too "
-            "good here; report them on other items"
-        )
+    new = [index for index, each in enumerate(fingerprints(result.paths)) if each not in calibration.content]
+    if len(new) < result.count:
+        rest = f"its rates are those of the other {len(new)}" if new else "give other data to test it"
+        seen = f"{result.count - len(new)} of these {result.count} items"
+        lines.append(f"the calibration was fitted to {seen}, which cannot test it: {rest}")
+        result = result.pick(new)
+    if not new:
+        return lines
     if calibration.threshold and not calibration.level:
         rejected = ~calibration.is_known(result.scores)
         right = int((rejected & (result.scores.argmax(1) == result.targets)).sum())

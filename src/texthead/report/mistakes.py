@@ -14,6 +14,7 @@ from texthead.data.transforms import short_side
 from texthead.errors import MediaError
 from texthead.evaluation.results import Evaluation, SeveralEvaluation
 from texthead.evaluation.saliency import CLIP_GRID, Covered, cover, steps_of
+from texthead.media.paths import MediaPath
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
@@ -116,7 +117,7 @@ def item_strip(
         rank = order.index(true[0]) + 1
     first = order[: max(3, said)]
     top = [(result.names[c], float(probabilities[c])) for c in first + [c for c in true if c not in first]]
-    name = "/".join(result.paths[item].parts[-2:])
+    name = "/".join(Path(MediaPath(result.paths[item]).original).parts[-2:])
     frames = short_side(clip, SIDE).permute(0, 2, 3, 1).contiguous().numpy()
     strip = Strip(name, frames, top, [result.names[c] for c in true], rank, said)
     if model is None or rank is None:

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import torch
-
 from texthead.evaluation.calibration import Calibration, Measured, measure
 from texthead.evaluation.intervals import grouped_interval
 from texthead.evaluation.reliability import Reliability, reliability
@@ -97,13 +95,12 @@ def calibration_report(
             "RUN DATA` to measure on other data."
         )
     if fresh:
-        scores, targets = result.scores[torch.tensor(fresh)], result.targets[torch.tensor(fresh)]
-        groups = result.groups and [result.groups[index] for index in fresh]
-        here = measure(calibration, scores, targets, groups=groups)
+        new = result.pick(fresh)
+        here = measure(calibration, new.scores, new.targets, groups=new.groups)
         if calibration.threshold:
-            intervals[REJECTED] = grouped_interval(~calibration.is_known(scores).numpy(), groups)
+            intervals[REJECTED] = grouped_interval(~calibration.is_known(new.scores).numpy(), new.groups)
         if calibration.coverage:
-            intervals[COVERED] = grouped_interval(calibration.holds(scores, targets).numpy(), groups)
+            intervals[COVERED] = grouped_interval(calibration.holds(new.scores, new.targets).numpy(), new.groups)
     return CalibrationReport(raw, calibration, here, intervals, tuple(notes))
 
 

@@ -29,7 +29,7 @@ from texthead.encoders.lazy import SMALL, LazyVisual, known_digest, note_digest,
 from texthead.encoders.load import keeps_graph, load_encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.weights import sized_as
-from texthead.errors import DataError, RunError, TextheadError, check_types, checked, line_of
+from texthead.errors import DataError, RunError, TextheadError, check_types, checked, line_of, listed
 from texthead.evaluation.calibration import Calibration
 from texthead.features.engine import StoredGraph
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, write_json
@@ -263,10 +263,13 @@ class Run:
                 "train with a frozen text encoder for that"
             )
 
-    def notes_on_other_classes(self) -> list[str]:
+    def notes_on_other_classes(self, labels: Sequence[str]) -> list[str]:
         """Return messages on what is lost if text rows of other classes replace the run's rows."""
         if self.head.takes_text:
-            return []
+            entries = self.classes["classes"] if self.classes else []
+            fitted = [each["label"] for each in entries if each["prompt"] is None and each["label"] in labels]
+            lost = f"`classes` makes all rows from text, also those of {listed(fitted)}, which {self.name} has learned"
+            return [f"{lost}; `texthead classes {self.name} add` keeps them"] if fitted else []
         trained = f"{self.folder} was trained with head {self.head.kind}, whose rows are not text"
         remedy = "predict without the run for zero-shot, or retrain with `head=text`"
         return [f"{trained}, so new class names may not work with it: {remedy}"]

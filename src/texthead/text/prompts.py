@@ -164,8 +164,8 @@ def classes_to_train(
 def read_classes(source: str) -> dict[str, tuple[str, ...] | None]:
     """Return the sentences of each label; None if the template makes its prompt.
 
-    A `.json` file is an object: label -> a sentence, a list of sentences, or null for the template. `read_names` reads
-    everything else.
+    A `.json` file is an object: label -> a sentence, a list of sentences, or null for the template; or the
+    `classes.json` of a run. `read_names` reads everything else.
 
     Raises:
         DataError: the file is missing or another kind of file, a label occurs twice, or a class has an empty sentence
@@ -183,6 +183,9 @@ def read_classes(source: str) -> dict[str, tuple[str, ...] | None]:
         raise DataError(f"{path}: cannot be read as JSON ({reason(error)}); use a .json such as {form}") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected an object such as {form}, found {type(value).__name__}")
+    entries = value.get("classes")
+    if isinstance(entries, list) and all(isinstance(each, dict) and {"label", "prompt"} <= {*each} for each in entries):
+        value = {each["label"]: each["prompt"] for each in entries}  # Of a run.
     try:
         check_names(list(value))
     except DataError as error:

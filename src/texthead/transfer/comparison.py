@@ -13,6 +13,7 @@ import numpy as np
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost, divide_or_train
 from texthead.data.labels import unbalanced_text, weighted_text
+from texthead.data.reading import listed_files
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import AnyEncoder, EncoderOptions, zero_shot_note
 from texthead.errors import DataError, MediaError, PositiveInt
@@ -119,7 +120,7 @@ def _encode(
     task, line = methods.choose_penalty(task, method, items)
     lines = [line]
     if unlabelled:
-        paths = find_media([unlabelled], frozen.reporter)
+        paths = find_media(listed_files(unlabelled), frozen.reporter)
         files = frozen.files(paths, "encode unlabelled files")
         check_any(paths, files.positions, files.skipped)
         task, line = methods.check_unlabelled(replace(task, unlabelled=files.features), method, items)

@@ -11,7 +11,7 @@ from texthead.data.division import Division, divide
 from texthead.data.labels import unbalanced_text
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import AnyEncoder, EncoderOptions
-from texthead.errors import DataError, NonNegativeInt, PositiveInt, Share, check_fields
+from texthead.errors import DataError, NonNegativeInt, PositiveInt, Share, check_fields, plural
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
@@ -287,7 +287,9 @@ class _Training:
         reading = reading if inputs.recipe.frozen else replace(reading, cache=False)
         if len(division.scored):
             scored = evaluate(model, division.scored, protocol, reading, reporter=self.reporter)
-            table.add(f"this run ({options.head} head)", scored)
+            # Validation items set the threshold of several labels.
+            reused = ", threshold set on these items" if scored.metric != "top-1" and division.val else ""
+            table.add(f"this run ({options.head} head){reused}", scored)
             if rank() == 0:
                 write_scores(self.out, table.scores())
         return TrainedRun(self.out, model, table, protocol, reading, records, tuned=True)
@@ -299,4 +301,5 @@ class _Training:
             minutes = max(1, round(seconds_a_clip(model, recipe) * clips * recipe.epochs / 60))
             span = "a minute" if minutes == 1 else f"{minutes} minutes"
             estimate = f"; about {span} here, plus reading the files"
-        self.reporter.say(f"fine-tuning: {steps} steps, {recipe.epochs} epochs of {clips} clips{estimate}")
+        of_clips = f"{plural(recipe.epochs, 'epoch')} of {plural(clips, 'clip')}"
+        self.reporter.say(f"fine-tuning: {plural(steps, 'step')}, {of_clips}{estimate}")

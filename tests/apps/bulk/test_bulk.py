@@ -167,7 +167,12 @@ def test_files_come_from_tables_lists_folders_and_shards(manifest: Path, tmp_pat
     files = [str(manifest.parent / line) for line in manifest.read_text().splitlines()[1:]]
     listed = manifest.with_name("files.txt")
     listed.write_text("\n".join(os.path.relpath(file, manifest.parent) for file in files) + "\n\n")
-    for source in (manifest, listed):
+    described = manifest.with_name("files.yaml")
+    manifest.with_name("labelled.csv").write_text(
+        "".join(f"{line}\n" for line in ["path,label", *(f"{file},a" for file in files)])
+    )
+    described.write_text("list: labelled.csv\n")
+    for source in (manifest, listed, described):
         assert [*_names(source, Reporter())] == files
     assert sorted(_names(manifest.parent, Reporter())) == sorted(files)
     prepare(Dataset(tuple(Item(Path(file), "a") for file in files[:2])), tmp_path / "shards")

@@ -1,6 +1,7 @@
 """`texthead label` on real files: first from names alone, then from the labels so far."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,9 @@ def test_next_files_by_names_then_labels(folder: Path, works, tmp_path: Path) ->
     assert {Path(row["path"]).parent for row in first} == {folder}
     assert {row["guess"] for row in first} <= set(COLOURS)
     assert all(0 < float(row["probability"]) <= 1 for row in first)
+    classes = tmp_path / "classes.json"
+    classes.write_text(json.dumps(dict.fromkeys(COLOURS)))
+    assert works("label", folder, "--classes", classes, "--next", 6)[0] == out
     labels = tmp_path / "labels.csv"
     with labels.open("w", newline="") as file:
         rows = csv.writer(file)

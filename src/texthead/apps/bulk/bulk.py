@@ -14,7 +14,7 @@ import torch
 
 from texthead import Protocol, Recognizer, Reporter
 from texthead.apps.bulk.cluster import cluster
-from texthead.data import ViewClips, manifest_rows, row_path
+from texthead.data import ViewClips, manifest_rows, read_files, row_path
 from texthead.errors import DataError, MediaError, PositiveInt, RunError, line_of, reason
 from texthead.extensions import code_of_packages
 from texthead.features import encode_views, weights_key
@@ -60,7 +60,7 @@ def predict_many(
 
     Args:
         source: a CSV or TSV with a column `path` (and `start` and `end` for parts of videos) or a `.txt` with one path
-            per line, relative to that file; a folder of videos and images; or prepared shards.
+            per line, relative to that file; a YAML file; a folder of videos and images; or prepared shards.
         sets: also write the prediction sets of a calibrated run.
         processes: processes that encode; one per GPU of the cluster if None, or without any one per two CPUs.
         batch: files encoded together; more is faster, but the last digits then depend on the other files.
@@ -167,6 +167,8 @@ def _names(source: Path, reporter: Reporter) -> Iterator[str]:
         raise DataError(f"{source}: no such manifest, folder or shards; check the path")
     elif source.suffix.lower() == ".txt":
         names = _lines(source)
+    elif source.suffix.lower() in (".yaml", ".yml"):
+        names = map(str, read_files(source).paths)
     else:
         names = (str(row_path(row, source, line)) for line, row in manifest_rows(source, ("path",)))
     for name in names:

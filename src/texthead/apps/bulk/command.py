@@ -28,7 +28,7 @@ class Bulk(ModelOptions, SkipOption):
     --skip-unreadable it is 0.
 
     Args:
-        inputs: a run folder or hub:ORG/NAME, then a CSV (path), .txt list, folder or shards
+        inputs: a run folder or hub:ORG/NAME, then a CSV (path), YAML, .txt list, folder or shards
         out: folder to write the predictions to
         top: classes per file
         sets: also write sets that hold the right class as often as calibrated

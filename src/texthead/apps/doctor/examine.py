@@ -11,12 +11,12 @@ from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, Read
 from texthead.apps.doctor import encoder_findings, findings, near_duplicates, overview
 from texthead.apps.doctor.encoder_findings import OwnSentences
 from texthead.apps.doctor.facts import Facts, read_facts
-from texthead.apps.doctor.findings import Finding, Severity, plural
+from texthead.apps.doctor.findings import Finding, Severity
 from texthead.apps.doctor.page import Diagnosis
 from texthead.apps.doctor.wrong_labels import LEAST_AGREEMENT, JudgedLabels, suspicious_labels
 from texthead.data import divide
 from texthead.encoders import zero_shot_note
-from texthead.errors import DataError, RunError
+from texthead.errors import DataError, RunError, plural
 from texthead.features import FrozenFiles, Still
 from texthead.recipes import small
 

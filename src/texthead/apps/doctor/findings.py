@@ -13,7 +13,7 @@ from texthead.apps.doctor.facts import STOPPED, Appearance, Facts
 from texthead.apps.doctor.names import is_code, is_foreign, run_together, same_names
 from texthead.apps.doctor.near_duplicates import Alike
 from texthead.apps.doctor.wrong_labels import SuspiciousLabel
-from texthead.errors import Fault
+from texthead.errors import Fault, plural
 from texthead.media import MediaPath
 from texthead.text import clean_name, mirrored_names
 
@@ -112,11 +112,6 @@ def _odd_appearance(fact: Facts, appearance: Appearance) -> Iterable[tuple[Sever
     if fact.frames > 1 and appearance.motion < _STILL:
         problem = f"frames differ by at most {appearance.motion:.2f} of 255 grey levels"
         yield "warning", "frozen", f"{problem}; leave it out if its class is a motion"
-
-
-def plural(count: int, word: str) -> str:
-    """Return the number with its noun: `1 frame`, `1,200 frames`."""
-    return f"{count:,} {word}{'s' * (count != 1)}"
 
 
 # ---- pairs and groups of files

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from texthead import Item
 from texthead.apps.doctor.facts import Facts
-from texthead.apps.doctor.findings import plural
+from texthead.errors import plural
 
 _SPLITS = ("train", "val", "test", "none")
 

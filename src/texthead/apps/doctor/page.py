@@ -9,9 +9,9 @@ from typing import get_args
 from texthead import Dataset
 from texthead.apps.doctor import overview
 from texthead.apps.doctor.facts import Facts
-from texthead.apps.doctor.findings import Finding, Severity, cleaned_rows, plural
+from texthead.apps.doctor.findings import Finding, Severity, cleaned_rows
 from texthead.apps.doctor.overview import Overview
-from texthead.errors import DataError, listed
+from texthead.errors import DataError, listed, plural
 from texthead.files import write_csv, write_json
 from texthead.report import render, write_html
 

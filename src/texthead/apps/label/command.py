@@ -20,7 +20,7 @@ from texthead.errors import DataError, PositiveInt
 from texthead.extras import check_extra
 from texthead.files import csv_text, unused
 from texthead.media import MediaPath
-from texthead.text import clean_names, read_names
+from texthead.text import clean_names, read_classes
 
 if TYPE_CHECKING:
     from texthead.apps.label.labelling import Pool
@@ -35,7 +35,7 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
 
     Args:
         data: a folder, or a CSV (path, and if you like start, end, group)
-        classes: classes to start with: "a, b" or names.txt
+        classes: classes to start with: "a, b", names.txt or classes.json
         multilabel: a file may have several classes, or none of them
         out: CSV file (path,label) to write labels to; those in it are used
         next: number of files to list instead of opening the page
@@ -77,7 +77,7 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
         console.doing(f"loading the encoder {self.encoder}")
         pool = label_pool(
             files,
-            [] if self.classes is None else read_names(self.classes),
+            [] if self.classes is None else [*read_classes(self.classes)],
             self.out,
             multilabel=self.multilabel,
             encoder=EncoderOptions(self.encoder, text=self.text, device=self.pick_device()),

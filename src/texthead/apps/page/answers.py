@@ -129,7 +129,7 @@ class Answerer:
         (prediction,) = predict(model, [question.path], reading=reading, top=TOP, at_least=at_least)
         prompts = getattr(model.model.head, "prompts", None) or ()
         calibration = answering(model, model.protocol, at_least)
-        lost = self._run.notes_on_other_classes() if self._run else []
+        lost = self._run.notes_on_other_classes(question.names) if self._run else []
         notes = (*lost, *names_notes(model)) if question.names else ()
         return TopClasses(prediction, seconds, frames, tuple(flat(prompts)), notes, calibration)
 

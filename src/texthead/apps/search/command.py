@@ -37,7 +37,7 @@ class Find(SourceOption, TextOption, PortOption, DeviceOption):
     near copies are one result. If the best one does not stand out, the first line says so.
 
     Args:
-        inputs: what to find: "a red kite on the beach"; then a folder or a CSV (path)
+        inputs: what to find: "a red kite on the beach"; then a folder, CSV (path) or YAML file
         not_: words for what is not meant: "a bird, a plane"
         like: find what is like this photo, video or film.mp4#t=3,7.5
         top: number of results

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from texthead.apps.search.search import Hit
 from texthead.cli import check_out_file
-from texthead.errors import DataError
+from texthead.errors import DataError, plural
 from texthead.files import write_csv
 from texthead.media import MediaPath
 
@@ -27,7 +27,7 @@ def write_hits(hits: Sequence[Hit], out: Path, base: Path | None = None) -> str:
         path, end = MediaPath(hit.path).text_below(base or out.parent), None if math.isinf(hit.end) else hit.end
         rows.append((path, hit.start, end, hit.score, hit.probability, "; ".join(hit.copies)))
     write_csv(out, HIT_COLUMNS, rows)
-    return f"{out}: {len(hits)} hit{'s' * (len(hits) != 1)}"
+    return f"{out}: {plural(len(hits), 'hit')}"
 
 
 def check_hits_file(out: str | Path, inputs: Sequence[str | Path | None]) -> None:
