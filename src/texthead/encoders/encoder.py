@@ -14,6 +14,7 @@ from texthead.downloads import no_downloads
 from texthead.encoders.spec import Grid, VisualSpec
 from texthead.errors import EncoderError
 from texthead.extensions import find_one
+from texthead.parallel.caller import apart_from_caller
 from texthead.recipes import WITHOUT_TEXT
 
 # The entry points of encoder modules, and the functions that each needs.
@@ -329,7 +330,7 @@ class Encoder:
             return self._checked(self.text(prompts))
         new = list(dict.fromkeys(prompt for prompt in prompts if prompt not in self._rows))
         if new:
-            with torch.no_grad():
+            with apart_from_caller(), torch.no_grad():
                 self._rows.update(zip(new, self._checked(self._embeddings(new)), strict=True))
         return torch.stack([self._rows[prompt] for prompt in prompts])
 

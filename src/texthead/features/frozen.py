@@ -22,6 +22,7 @@ from texthead.files import path_list
 from texthead.media.paths import MediaPath
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
+from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter, terminal_bar
 
 
@@ -104,6 +105,7 @@ class FrozenEncoder:
         self.reporter = reporter
 
     @checked
+    @apart_from_caller()
     def files(self, paths: str | Path | Sequence[str | Path], title: str = "encode files") -> FrozenFiles:
         """Return the features of the readable files.
 
