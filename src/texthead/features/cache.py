@@ -232,12 +232,12 @@ class CachedClips(Sequence):
 
 
 def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool) -> FeatureCache | None:
-    """Return the cache of an encoder and preprocessing in a folder; None if there is no folder.
+    """Return the cache of an encoder and preprocessing in a folder; None without a folder, or without a key of the encoder.
 
     Args:
         folder: True for the folder `features` in the user's cache folder, False for none.
     """
-    if not folder:
+    if not folder or visual.identity is not None:
         return None
     key = f"{encoder_key(visual, pixels)}-{software_key()}"
     return FeatureCache(key, cache_dir() / "features" if folder is True else Path(folder), visual.spec.number_type)
