@@ -28,7 +28,7 @@ from texthead.recipes import EngineName
 _SUFFIX = ".2.sqlite"
 
 # Raise it if the same files and weights give other features, since decoding or resizing changed.
-_FEATURES_FORMAT = 1
+_FEATURES_FORMAT = 2
 
 _TABLES = {
     "files": "path TEXT PRIMARY KEY, stamp TEXT, digest TEXT",
@@ -232,10 +232,11 @@ class CachedClips(Sequence):
 
 
 def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool) -> FeatureCache | None:
-    """Return the cache of an encoder and preprocessing in a folder; None without a folder, or without a key of the encoder.
+    """Return the cache of an encoder and preprocessing in a folder; None without a folder.
 
     Args:
-        folder: True for the folder `features` in the user's cache folder, False for none.
+        folder: True for the folder `features` in the user's cache folder, False for none. There is none for a visual
+            encoder with an `identity`.
     """
     if not folder or visual.identity is not None:
         return None

@@ -157,7 +157,7 @@ def frame_features(
                 for done, (position, entry) in enumerate(encoded, start + len(chunk) - len(missing) + 1):
                     if isinstance(entry, _Encoded):
                         length, indices, features, still = entry
-                        if cache and addresses[position].is_current:
+                        if cache and addresses[position].is_current and features.isfinite().all():
                             at = addresses[position].with_length(length)
                             cached = [at.frames[i] for i in indices]
                             cache.put(at.digest, at.file_length, cached, features, engine.name, still)
@@ -216,15 +216,15 @@ def features_of_clips(
                 position_of = {index: i for i, index in enumerate(indices)}
                 # One clip at a time, to save memory.
                 clips = (pictures[None, [position_of[index] for index in clip]].to(device) for clip in choose(length))
-                features = (clip_features(visual, clip)[0].to(number_type).cpu() for clip in clips)
-                if cache and addresses[position].is_current:
+                features = [clip_features(visual, clip)[0].to(number_type).cpu() for clip in clips]
+                if cache and addresses[position].is_current and all(each.isfinite().all() for each in features):
                     address = addresses[position].with_length(length)
                     entry = cached(cache, address)
                     cache.put(address.digest, address.file_length, (), torch.empty(0, 1))
                     for digest, tokens in zip(entry.digests, features, strict=True):
                         cache.put(digest, address.file_length, [0], tokens.flatten()[None])
                 else:
-                    entry = list(features)
+                    entry = features
             entries[position] = entry
             progress(done, len(paths))
         visual.train(was_training)

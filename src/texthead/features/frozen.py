@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError, MediaError, checked
+from texthead.errors import DataError, EncoderError, MediaError, checked
 from texthead.features.cache import open_cache
 from texthead.features.frames import readable
 from texthead.features.reading import Reading
@@ -114,9 +114,14 @@ class FrozenEncoder:
 
         Raises:
             MediaError: a file cannot be read, unless `reading` skips such files.
+            EncoderError: a feature is NaN or infinite.
         """
-        model = Recognizer(self.encoder.visual, MeanPool(), nn.Identity())
-        entries = item_features(model, path_list(paths), self.protocol, self.reading, self.reporter, title)
+        model, paths = Recognizer(self.encoder.visual, MeanPool(), nn.Identity()), path_list(paths)
+        entries = item_features(model, paths, self.protocol, self.reading, self.reporter, title)
+        for path, entry in zip(paths, entries, strict=True):
+            if isinstance(entry, Tensor) and not entry.isfinite().all():
+                problem = f"features of '{self.encoder.source}' are not finite"
+                raise EncoderError(f"{path}: {problem}: check the encoder, or leave out the file")
         positions, errors = readable(entries, skip=self.reading.skip_unreadable)
         means = [entry.mean(0) for entry in entries if not isinstance(entry, MediaError)]
         features = torch.stack(means) if means else torch.empty(0, self.encoder.dim)
