@@ -4,6 +4,7 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -19,7 +20,8 @@ def apart_from_caller() -> Iterator[None]:
     dtype, drawn, names = torch.get_default_dtype(), random.getstate(), {*os.environ}
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     # `torch.set_float32_matmul_precision` fails if the caller has set one backend by itself.
-    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv
+    backends: Any = torch.backends
+    backends = backends.cuda.matmul, backends.mkldnn.matmul, backends.mkldnn.conv
     precisions = [backend.fp32_precision for backend in backends]
     torch.set_default_dtype(torch.float32)
     for backend in backends:
