@@ -1,4 +1,4 @@
-"""Small videos that are hard to decode: motion, codecs, rotation, cuts and damage."""
+"""Small videos that are hard to decode: motion, codecs, rotation, cuts and damage; deep grey images."""
 
 import struct
 from collections.abc import Sequence
@@ -123,3 +123,20 @@ def heic(path: Path, picture: np.ndarray, turn: bytes = b"") -> Path:
 def box(kind: bytes, content: bytes) -> bytes:
     """Return a box of an MP4 or HEIF file."""
     return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+def write_grey_tiff(path: Path, values: np.ndarray, bits: int, *, white_is_zero: bool) -> Path:
+    """Write grey values from 0 (black) to 1 as an uncompressed TIFF of 8, 12 or 16 bits; the width is even."""
+    (height, width), most = values.shape, 2**bits - 1
+    stored = np.round((1 - values if white_is_zero else values) * most).astype("<u2" if bits > 8 else "u1")
+    data = stored.tobytes()
+    if bits == 12:  # Two values in three bytes.
+        first, second = stored.reshape(-1, 2).T
+        packed = (first >> 4, (first & 15) << 4 | second >> 8, second & 255)
+        data = np.stack(packed, 1).astype(np.uint8).tobytes()
+    # Sizes, bits, no compression, photometric, offset of the data after nine entries, channels, rows, bytes.
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: int(not white_is_zero), 273: 8 + 2 + 12 * 9 + 4}
+    tags |= {277: 1, 278: height, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    path.write_bytes(struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + data)
+    return path

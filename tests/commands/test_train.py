@@ -11,11 +11,13 @@ import torch
 import texthead as th
 from made import write_image
 from messages import prints, refuses
+from texthead.data.dataset import Dataset
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError, RunError
 from texthead.files import write_csv
 from texthead.runs.run import load_run
 from texthead.runs.scores import read_scores, score_of
+from texthead.transfer import run_training
 from worlds import images, split_colours
 
 
@@ -133,6 +135,21 @@ def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tm
         th.train(data, tmp_path / "new", th.RunOptions(method="zero-shot", unlabelled=str(coloured.parent)))
     with refuses(DataError, "`method` probe", "fine_tune"):
         th.RunOptions(method="probe", fine_tune=True)
+
+
+@pytest.mark.parametrize(("workers", "reading", "used"), [(None, 2, 2), (0, 2, 0), (1, 2, 1), (1, 0, 1)])
+def test_no_workers_are_not_those_of_the_reading(
+    workers: int | None, reading: int, used: int, coloured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Planned(Exception):
+        pass
+
+    def plan(training: run_training._Training, _: Dataset) -> None:
+        raise Planned(training.workers)
+
+    monkeypatch.setattr(run_training._Training, "plan", plan)
+    with pytest.raises(Planned, match=str(used)):
+        th.train(read_dataset(coloured), tmp_path / "run", reading=th.Reading(reading), workers=workers)
 
 
 @pytest.mark.slow

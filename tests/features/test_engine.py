@@ -17,6 +17,7 @@ from texthead.encoders.lazy import LazyVisual, weights_digest
 from texthead.encoders.load import load_encoder, spec_of
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
+from texthead.extras import version
 from texthead.features import engine as engines
 from texthead.features.engine import Engine, StoredGraph
 from texthead.features.frames import frame_features
@@ -158,8 +159,9 @@ def test_graph_key_has_weights_size_and_versions(mini, monkeypatch):
     assert own != StoredGraph.of(weights_digest(mini), 65)
     other = small_visual(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4)))
     assert own != StoredGraph.of(weights_digest(other), 64)
-    monkeypatch.setattr(engines, "_version", lambda _: "0.0")
-    assert own != StoredGraph.of(weights_digest(mini), 64)
+    for package in ("torch", "timm", "onnxruntime"):
+        monkeypatch.setattr(engines, "version", lambda name, other=package: "0" if name == other else version(name))
+        assert own != StoredGraph.of(weights_digest(mini), 64)
 
 
 class Odd(nn.Module):

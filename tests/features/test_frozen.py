@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from made import PIXELS, SPEC, tiny_visual, write_broken, write_image, write_video
 from messages import refuses
@@ -14,7 +14,7 @@ from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, EncoderError, MediaError
 from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
@@ -72,6 +72,24 @@ def test_unreadable_files_are_an_error_or_listed(encoder: Encoder, tmp_path: Pat
     assert frozen.files(paths[1:2]).features.shape == (0, encoder.dim)
     with refuses(DataError, "none of 1 items"):
         frozen.items(Dataset((Item(paths[1], "red"),), "made here"))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_are_neither_returned_nor_kept(bad: float, data: Dataset, tmp_path: Path) -> None:
+    encoder, paths = Encoder(tiny_visual(), None, scale=1.0), [item.path for item in data.items]
+    expected = FrozenEncoder(encoder, CENTRE).files(paths).features
+
+    def overflow(_: nn.Module, frames: tuple[Tensor, ...], features: Tensor) -> Tensor:
+        blue = frames[0].mean((2, 3)).argmax(1) == 2
+        return features.index_fill(0, blue.nonzero()[:1, 0], bad)
+
+    cached = FrozenEncoder(encoder, CENTRE, Reading(cache=tmp_path / "cache"))
+    hook = encoder.visual.net.register_forward_hook(overflow)
+    for frozen in (cached, FrozenEncoder(encoder, CENTRE), cached):
+        with refuses(EncoderError, "blue.mp4", "not finite"):
+            frozen.files(paths)
+    hook.remove()
+    assert torch.allclose(cached.files(paths).features, expected, atol=1e-5), "the overflow was kept"
 
 
 def test_the_default_is_the_fast_engine_with_a_bar(

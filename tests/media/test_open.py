@@ -33,6 +33,7 @@ from media_files import (
     scene,
     truncate,
     with_matrix,
+    write_grey_tiff,
     x264,
 )
 from messages import refuses
@@ -390,6 +391,23 @@ def test_sixteen_bit_grey_keeps_its_range(tmp_path):
     ramp = np.arange(0, 65536, 256, dtype=np.uint16).reshape(16, 16)
     with MediaPath(save_picture(tmp_path / "a.png", ramp)).open() as media:
         assert np.array_equal(pictures(media, [0])[0][..., 0].ravel(), np.arange(256))
+
+
+@pytest.mark.parametrize(("bits", "white_is_zero"), [(8, False), (8, True), (12, False), (16, False), (16, True)])
+def test_grey_of_any_depth_is_the_same_picture(tmp_path, bits, white_is_zero):
+    ramp = np.linspace(0, 1, 16 * 40).reshape(16, 40)
+    path = write_grey_tiff(tmp_path / "a.tif", ramp, bits, white_is_zero=white_is_zero)
+    with MediaPath(path).open() as media:
+        grey = pictures(media, [0])[0][..., 0]
+    assert np.abs(grey - 255 * ramp).max() <= 1
+    with av.open(str(path)) as file:  # FFmpeg reads them too.
+        theirs = next(file.decode(video=0)).to_ndarray() >> bits - 8
+    assert np.array_equal(grey, theirs)
+
+
+def test_twelve_bits_whose_zero_is_white_are_an_error(tmp_path):
+    path = write_grey_tiff(tmp_path / "a.tif", np.zeros((16, 40)), 12, white_is_zero=True)
+    assert catch(MediaPath(path).open).fault == "unreadable"
 
 
 def test_scripts_in_image_clothing_are_refused(tmp_path):

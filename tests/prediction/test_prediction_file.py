@@ -2,10 +2,12 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from made import write_broken
 from messages import prints, refuses
 from texthead.errors import DataError
 from texthead.prediction.formats import CSV_COLUMNS, Prediction, csv_rows, json_entry
@@ -18,9 +20,13 @@ PREDICTIONS = [
 ]
 
 
-def write(path: Path, *predictions: Prediction) -> set[str]:
+# Of two models.
+ONE, OTHER = ({"model": name, "labels": ["kite", "bird, small"], "top": 2, "views": (1, 1)} for name in "ab")
+
+
+def write(path: Path, *predictions: Prediction, request: dict[str, object] = ONE) -> set[str]:
     """Write the predictions that the file does not have; return those that it had."""
-    file = PredictionFile(path, CSV_COLUMNS)
+    file = PredictionFile(path, CSV_COLUMNS, request)
     done = {*file.done}
     for prediction in predictions:
         if str(prediction.path) not in done:
@@ -41,8 +47,8 @@ def test_a_file_cut_anywhere_is_continued_to_the_same_bytes(tmp_path: Path, suff
     else:
         lines = whole.decode("utf-8", "surrogateescape").splitlines()
         assert [json.loads(line) for line in lines] == [json_entry(each) for each in PREDICTIONS]
-    assert write(path, *PREDICTIONS) == {str(each.path) for each in PREDICTIONS}
-    assert path.read_bytes() == whole
+    assert write(path, *PREDICTIONS) == {"a.png", "c.png"}, "an error is tried again"
+    assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
     ends = {0}
     for count in range(1, len(PREDICTIONS)):
         write(tmp_path / f"part{suffix}", *PREDICTIONS[:count])
@@ -56,12 +62,68 @@ def test_a_file_cut_anywhere_is_continued_to_the_same_bytes(tmp_path: Path, suff
         assert path.read_bytes() == whole, size
 
 
-@pytest.mark.parametrize(("name", "text"), [("a.csv", "path,label\na,b\n"), ("a.jsonl", "[]\n"), ("a.jsonl", "text\n")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.csv", "path,label\na,b\n"), ("a.jsonl", "[]\n"), ("a.jsonl", '{"error": 1}\n'), ("a.jsonl", "text\n")],
+)
 def test_another_file_is_not_continued(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     with refuses(DataError, name, "name another file"):
         write(tmp_path / name, *PREDICTIONS)
     assert (tmp_path / name).read_text() == text
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_repaired_file_has_its_prediction_alone(tmp_path: Path, suffix: str) -> None:
+    first, repaired = (tmp_path / f"{name}{suffix}" for name in ("first", "repaired"))
+    now = [replace(each, top=PREDICTIONS[0].top, error=None) if each.error else each for each in PREDICTIONS]
+    write(first, *PREDICTIONS)
+    write(first, *now)
+    write(repaired, *now)
+    assert sorted(first.read_bytes().splitlines()) == sorted(repaired.read_bytes().splitlines())
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_only_the_request_that_began_a_file_continues_it(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    write(path, PREDICTIONS[1])
+    write(path, PREDICTIONS[0], request=OTHER)  # Nothing but errors is nothing.
+    before = path.read_bytes()
+    for key, value in {"model": "a", "labels": ["kite"], "top": 3, "views": (2, 1)}.items():
+        with refuses(DataError, path.name, f"another {key};"):
+            write(path, *PREDICTIONS, request={**OTHER, key: value})
+    assert path.read_bytes() == before
+    assert write(path, *PREDICTIONS, request=OTHER) == {"a.png"}
+    mark = tmp_path / f".a{suffix}.json"
+    mark.unlink()
+    with refuses(DataError, path.name, mark.name):
+        write(path, *PREDICTIONS, request=OTHER)
+    path.unlink()
+    assert write(path, *PREDICTIONS) == set()
+
+
+def test_predict_never_mixes_models_and_tries_errors_again(world, works, say, refused, tmp_path: Path) -> None:
+    files, out = sorted(world.images.rglob("*.png"))[:2], tmp_path / "predictions.csv"
+    broken = write_broken(tmp_path / "broken.png")
+    arguments = ("predict", "--workers", 0, "--out", out, *files, broken)
+
+    def answers() -> dict[str, str]:
+        return {row["path"]: row["name"] or row["error"] for row in csv.DictReader(out.open())}
+
+    for _ in range(2):
+        code, _, err = say(*arguments, "--classes", "hand, foot")
+        assert (code, len(answers())) == (1, 3)
+        prints(err, "1 file cannot be read", "broken.png")
+    works(*arguments, "--classes", "hand, foot", "--skip-unreadable")
+    before = out.read_bytes()
+    refused("another labels, model", *arguments, "--classes", "cat, dog")
+    refused("another model", "predict", world.run, *arguments[1:], "--classes", "hand, foot")
+    refused("another top", *arguments, "--classes", "hand, foot", "--top", 1)
+    refused("another", "predict", world.run, *arguments[1:])
+    assert out.read_bytes() == before
+    broken.write_bytes(files[0].read_bytes())
+    works(*arguments, "--classes", "hand, foot")
+    assert answers()[str(broken)] == answers()[str(files[0])]
 
 
 def test_predict_continues_its_file(world, works, refused, tmp_path: Path) -> None:

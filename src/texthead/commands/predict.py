@@ -28,6 +28,7 @@ from texthead.errors import DataError, PositiveInt, listed, on_one_line, plural
 from texthead.media.paths import MediaPath
 
 if TYPE_CHECKING:
+    from texthead.data.protocol import Protocol
     from texthead.evaluation.calibration import Calibration
     from texthead.models.recognizer import Recognizer
     from texthead.prediction.formats import Prediction
@@ -89,13 +90,18 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
         reading = replace(self.reading([*inputs, *others]), skip_unreadable=True)
         unreadable: list[str] = []
         options = {"top": self.top or _TOP, "sets": self.sets, "at_least": self.at_least, "unlabelled": others}
-        file = self._open(calibration, several=model.model.several) if self.out else None
+        file = self._open(model.model, protocol, calibration) if self.out else None
+        begun = file is not None and bool(file.done)
         if file:
             inputs = _without(inputs, file.done)
         if inputs:
             results = predictions(model, inputs, protocol, reading, **options, reporter=console.reporter)
             results = _recorded(results, unreadable)
-            self._write_to(file, results) if file else self._print(results, calibration)
+            try:
+                self._write_to(file, results) if file else self._print(results, calibration)
+            except DataError:  # None of the rest can be read, but some of all files could.
+                if not (begun and unreadable):
+                    raise
         elif file:
             file.close()
         batch = "probabilities are not calibrated with --unlabelled" if self.unlabelled else ""
@@ -134,13 +140,17 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
             MediaPath(path).check()
         return run, [*rest]
 
-    def _open(self, calibration: "Calibration | None", *, several: bool) -> "PredictionFile":
+    def _open(self, model: "Recognizer", protocol: "Protocol", calibration: "Calibration | None") -> "PredictionFile":
         """Return the file to write predictions to; print how many it has."""
+        from texthead.encoders.lazy import weights_key
         from texthead.prediction.formats import csv_columns
         from texthead.prediction.prediction_file import PredictionFile
 
-        columns = csv_columns(calibration, sets=self.sets, several=several)
-        file = PredictionFile(Path(self.out or ""), columns, calibration)
+        columns = csv_columns(calibration, sets=self.sets, several=model.several)
+        digest = weights_key(model.head, f"{model.head} {model.features_digest()}")
+        about = {"labels": model.names, "model": digest, "top": self.top or _TOP, "unlabelled": self.unlabelled}
+        about |= {"calibration": calibration and calibration.to_json(with_items=False), **protocol.to_json()}
+        file = PredictionFile(Path(self.out or ""), columns, about, calibration)
         if file.done:
             console.notes().print(f"{self.out}: already has the predictions of {len(file.done)} files")
         return file

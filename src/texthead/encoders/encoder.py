@@ -1,6 +1,7 @@
 """The two towers of an encoder: g_V (frames -> features) with its preprocessing, and g_T (prompts -> embeddings)."""
 
 import copy
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from texthead.downloads import no_downloads
 from texthead.encoders.spec import Grid, VisualSpec
 from texthead.errors import EncoderError
 from texthead.extensions import find_one
+from texthead.parallel.caller import apart_from_caller
 from texthead.recipes import WITHOUT_TEXT
 
 # The entry points of encoder modules, and the functions that each needs.
@@ -45,10 +47,16 @@ class Visual(nn.Module):
     """A network from frames to features with its own preprocessing.
 
     uint8 frames are scaled and normalised here, on the network's device; float frames must already be normalised.
+
+    Attributes:
+        identity: None if texthead or an installed package knows the architecture. Else a random number that is saved
+            with the weights, which do not tell what a function or a class of a notebook computes: features are not
+            cached then, and nothing that was made with another object is taken for its own.
     """
 
     mean: Tensor
     std: Tensor
+    identity: Tensor | None
 
     def __init__(self, net: nn.Module, spec: VisualSpec):
         super().__init__()
@@ -56,6 +64,8 @@ class Visual(nn.Module):
         self.spec = spec
         self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1) * 255, persistent=False)
+        known = find_one(ENCODER_GROUP, spec.architecture.partition(":")[0], BUILT_IN) is not None
+        self.register_buffer("identity", None if known else torch.tensor([*os.urandom(16)], dtype=torch.uint8))
 
     def forward(self, units: Shaped[Tensor, "units *frames 3 height width"]) -> Float[Tensor, "units *tokens dim"]:
         """Return one feature per frame, or `tokens` features per clip, not normalised."""
@@ -254,7 +264,9 @@ class Encoder:
         std: Sequence[float],
         scale: float = 100.0,
     ) -> "Encoder":
-        """Return an encoder made of two functions, for notebooks. Its runs cannot be loaded from their folder.
+        """Return an encoder made of two functions, for notebooks.
+
+        Its runs cannot be loaded from their folder, and its features are not cached: its code may change.
 
         Args:
             encode_images: normalised images -> one feature each; if it is a module, it is trained too.
@@ -324,7 +336,7 @@ class Encoder:
             return self._checked(self.text(prompts))
         new = list(dict.fromkeys(prompt for prompt in prompts if prompt not in self._rows))
         if new:
-            with torch.no_grad():
+            with apart_from_caller(), torch.no_grad():
                 self._rows.update(zip(new, self._checked(self._embeddings(new)), strict=True))
         return torch.stack([self._rows[prompt] for prompt in prompts])
 

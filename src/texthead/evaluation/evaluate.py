@@ -139,7 +139,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the model on every readable item, each exactly once on any number of processes.
 
-    All processes must call it, with the same model and data; each gets the whole result.
+    All processes must call it, with the same model and data; each gets the whole result. The model is left in
+    evaluation mode.
 
     Args:
         protocol: frames, views and sizes; the model's own if None.

@@ -4,7 +4,6 @@ import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from texthead.encoders.encoder import Visual
 from texthead.encoders.lazy import weights_key
 from texthead.errors import MediaError, TextheadError, reason
 from texthead.extensions import code_of_packages
+from texthead.extras import version
+from texthead.features.engine import NETWORKS
 from texthead.features.stills import Still
 from texthead.files import cache_dir
 from texthead.media.limits import check_file
@@ -28,7 +29,10 @@ from texthead.recipes import EngineName
 _SUFFIX = ".2.sqlite"
 
 # Raise it if the same files and weights give other features, since decoding or resizing changed.
-_FEATURES_FORMAT = 1
+_FEATURES_FORMAT = 2
+
+# The packages that decode files.
+_DECODERS = ("pillow", "av", "simplejpeg", "pi_heif")
 
 _TABLES = {
     "files": "path TEXT PRIMARY KEY, stamp TEXT, digest TEXT",
@@ -231,21 +235,22 @@ class CachedClips(Sequence):
 
 
 def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool) -> FeatureCache | None:
-    """Return the cache of an encoder and preprocessing in a folder; None if there is no folder.
+    """Return the cache of an encoder and preprocessing in a folder; None without a folder.
 
     Args:
-        folder: True for the folder `features` in the user's cache folder, False for none.
+        folder: True for the folder `features` in the user's cache folder, False for none. There is none for a visual
+            encoder with an `identity`.
     """
-    if not folder:
+    if not folder or visual.identity is not None:
         return None
     key = f"{encoder_key(visual, pixels)}-{software_key()}"
     return FeatureCache(key, cache_dir() / "features" if folder is True else Path(folder), visual.spec.number_type)
 
 
 def software_key() -> str:
-    """Return a digest of the software that features depend on: what decodes files, and the code of packages."""
+    """Return a digest of the software that features depend on: what decodes and encodes, and the code of packages."""
     code = code_of_packages("texthead.encoders", "texthead.readers")
-    software = _FEATURES_FORMAT, *map(version, ("pillow", "av")), code
+    software = _FEATURES_FORMAT, *map(version, (*_DECODERS, *NETWORKS)), code
     return hashlib.sha256(repr(software).encode()).hexdigest()[:16]
 
 

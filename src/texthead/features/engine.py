@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,16 @@ from texthead.encoders.encoder import Visual
 from texthead.encoders.lazy import LazyVisual, weights_digest
 from texthead.encoders.load import keeps_graph
 from texthead.errors import RunError
+from texthead.extras import version
 from texthead.files import ONNX_OUTSIDE, cache_dir, read_json, replacing, write_json
 from texthead.parallel.progress import Reporter
 from texthead.recipes import EngineName
 
 # Largest 1 - cosine of features that count as equal.
 EXACT = 1e-6
+
+# The packages whose code computes features in plain torch.
+NETWORKS = ("torch", "timm", "open_clip_torch", "transformers")
 
 # Minimum number of frames, plus frames per million weights: to look for a stored graph and open it (for ViT-B/32 this
 # costs 1.4 CPU-s and saves 0.024 per frame); to export one.
@@ -190,7 +193,8 @@ class StoredGraph:
     def of(cls, weights: str, size: int, engine: EngineName = "onnxruntime") -> "StoredGraph":
         """Return the entry for weights with this digest, square frames of `size` pixels, this processor and engine."""
         provider = PROVIDERS[engine]
-        about = (_FORMAT, weights, size, _processor(), provider, *map(_version, ("torch", "onnxruntime", provider[2])))
+        versions = map(version, (*NETWORKS, "onnxruntime", provider[2]))
+        about = (_FORMAT, weights, size, _processor(), provider, *versions)
         path = cache_dir() / "engines" / f"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}.json"
         return cls(path, engine)
 
@@ -264,12 +268,6 @@ def _processor() -> str:
         fields = ("vendor_id", "model name", "flags", "Features", "CPU part")
         return repr(dict(line.split(":", 1) for line in lines if line.startswith(fields)))
     return f"{platform.machine()} {platform.processor()}"
-
-
-def _version(package: str) -> str:
-    with suppress(PackageNotFoundError):
-        return version(package)
-    return ""
 
 
 def _installed() -> bool:

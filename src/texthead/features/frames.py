@@ -173,7 +173,7 @@ def frame_features(
                     if isinstance(entry, _Encoded):
                         length, features, still = entry
                         units = _distinct(wanted := _units(own[position], length))
-                        if cache and addresses[position].is_current:
+                        if cache and addresses[position].is_current and features.isfinite().all():
                             at = addresses[position].with_length(length)
                             cache.put(at.digest, at.file_length, at.in_file(units), features, engine.name, still)
                             entry = _cached(cache, visual, at, own[position])

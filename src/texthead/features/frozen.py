@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError, MediaError, checked
+from texthead.errors import DataError, EncoderError, MediaError, checked
 from texthead.features.cache import open_cache
 from texthead.features.frames import readable
 from texthead.features.reading import Reading
@@ -22,6 +22,7 @@ from texthead.files import path_list
 from texthead.media.paths import MediaPath
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
+from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.progress import Reporter, terminal_bar
 
 
@@ -104,6 +105,7 @@ class FrozenEncoder:
         self.reporter = reporter
 
     @checked
+    @apart_from_caller()
     def files(self, paths: str | Path | Sequence[str | Path], title: str = "encode files") -> FrozenFiles:
         """Return the features of the readable files.
 
@@ -112,9 +114,14 @@ class FrozenEncoder:
 
         Raises:
             MediaError: a file cannot be read, unless `reading` skips such files.
+            EncoderError: a feature is NaN or infinite.
         """
-        model = Recognizer(self.encoder.visual, MeanPool(), nn.Identity())
-        entries = item_features(model, path_list(paths), self.protocol, self.reading, self.reporter, title)
+        model, paths = Recognizer(self.encoder.visual, MeanPool(), nn.Identity()), path_list(paths)
+        entries = item_features(model, paths, self.protocol, self.reading, self.reporter, title)
+        for path, entry in zip(paths, entries, strict=True):
+            if isinstance(entry, Tensor) and not entry.isfinite().all():
+                problem = f"features of '{self.encoder.source}' are not finite"
+                raise EncoderError(f"{path}: {problem}: check the encoder, or leave out the file")
         positions, errors = readable(entries, skip=self.reading.skip_unreadable)
         means = [entry.mean(0) for entry in entries if not isinstance(entry, MediaError)]
         features = torch.stack(means) if means else torch.empty(0, self.encoder.dim)

@@ -16,7 +16,7 @@ import PIL.Image
 import simplejpeg
 from jaxtyping import UInt8
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from texthead.errors import Fault, MediaError, RunError, reason
 from texthead.extras import needs
@@ -38,9 +38,9 @@ _BAND_PIXELS = 2**20
 class Image(Media):
     """An image as a clip of one frame, in RGB, turned upright by its EXIF orientation.
 
-    Transparent pixels get the colour stored in them, often black or white: they are not blended. 16-bit grey keeps its
-    upper eight bits; an animated file gives its first image (but .gif is a video). An unreadable or unknown orientation
-    counts as upright.
+    Transparent pixels get the colour stored in them, often black or white: they are not blended. Grey of 12 or 16 bits
+    keeps its upper eight; an animated file gives its first image (but .gif is a video). An unreadable or unknown
+    orientation counts as upright.
 
     A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that gives whole sides of at least `enough`: libjpeg computes
     only those pixels, from the low frequencies of each block.
@@ -208,10 +208,14 @@ def _rgb_picture(image: PIL.Image.Image) -> Picture:
         raise ValueError(f"pixels of mode {image.mode} have no known range; save it with 8 bits per channel")
     image.load()
     width, height = image.size
+    shift, flip = 8, 0
+    if isinstance(image, TiffImageFile):  # Pillow leaves 12 bits and WhiteIsZero to its caller in grey of mode I;16.
+        bits, photometric = map(image.tag_v2.get, (BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION))
+        shift, flip = (bits or (16,))[0] - 8, 255 * (photometric == 0)
     out = np.empty((height, width, 3), np.uint8)
     rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):
-        out[top : top + rows] = np.asarray(_rgb(image.crop((0, top, width, min(top + rows, height)))))
+        out[top : top + rows] = _rgb(image.crop((0, top, width, min(top + rows, height))), shift, flip)
     return out
 
 
@@ -222,11 +226,12 @@ def _silence_libtiff() -> None:
         ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
 
 
-def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+def _rgb(image: PIL.Image.Image, shift: int, flip: int) -> Picture:
+    """Return the pixels in RGB; those of 16-bit grey are shifted to the right and then flipped."""
     if image.mode.startswith("I;16"):
         # Pillow would clip values at 255, to white.
-        image = PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert("RGB")
+        image = PIL.Image.fromarray(((np.asarray(image) >> shift) ^ flip).astype(np.uint8))
+    return np.asarray(image.convert("RGB"))
 
 
 def _orientation(image: PIL.Image.Image) -> int:

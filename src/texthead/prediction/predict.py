@@ -97,7 +97,7 @@ def predictions(
     """Yield the `top` classes of each file, in the order of `find_media`, with the run's calibration where valid.
 
     Args:
-        run: a run from `load_run`, or a bare model.
+        run: a run from `load_run`, or a bare model, which is left in evaluation mode.
         protocol: frames, views and sizes; see `protocol_of` for None.
         reading: workers, batch and engine.
         sets: include the size of the prediction set; `top` grows to contain it.

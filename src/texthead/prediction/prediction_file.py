@@ -3,12 +3,13 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from texthead.errors import DataError
 from texthead.evaluation.calibration import Calibration
-from texthead.files import csv_text, replacing
+from texthead.files import csv_text, read_json, replacing, write_json
 from texthead.prediction.formats import Prediction, csv_rows, json_entry
 
 
@@ -16,19 +17,30 @@ class PredictionFile:
     """A file of predictions: CSV with `columns`, or JSON lines, as its ending says.
 
     Each prediction is written in one call, so that an interruption leaves at most a half-written last line. That line
-    is dropped, with what else there is of its file.
+    is dropped, with what else there is of its file. Errors are dropped too, since their files may have been repaired.
+
+    Args:
+        request: all that predictions depend on besides the files, as JSON values. It is written to `.NAME.json` beside
+            the file, which is continued only with the same.
 
     Attributes:
         done: the paths of the predictions that the file has.
 
     Raises:
-        DataError: there is such a file with other content.
+        DataError: there is such a file with other content, or begun with another request.
         RunError: it cannot be written.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], calibration: Calibration | None = None):
+    def __init__(
+        self,
+        path: Path,
+        columns: Sequence[str],
+        request: Mapping[str, Any],
+        calibration: Calibration | None = None,
+    ):
         self._columns, self._calibration, self._is_csv = columns, calibration, path.suffix.lower() == ".csv"
         kept = self._complete(path)
+        _mark(path, request, begun=bool(kept))
         self.done = {name for name, _ in kept}
         with replacing(path) as temporary:
             header = [csv_text([columns])] if self._is_csv else []
@@ -50,14 +62,15 @@ class PredictionFile:
         self._file.close()
 
     def _complete(self, path: Path) -> list[tuple[str, str]]:
-        """Return (path, line) of the predictions in the file that are complete."""
+        """Return (path, line) of the predictions in the file that are complete and no errors."""
         if not path.exists():
             return []
         text = path.read_bytes().decode("utf-8", "surrogateescape")
         try:
             if not self._is_csv:
-                lines = text.splitlines(keepends=True)
-                return [(json.loads(line)["path"], line) for line in lines if line.endswith("\n")]
+                lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+                entries = [(entry["path"], "error" in entry) for entry in map(json.loads, lines)]
+                return [(name, line) for (name, error), line in zip(entries, lines, strict=True) if not error]
             rows = [*csv.reader(io.StringIO(text, newline=""))]
             if rows and not text.endswith("\n"):
                 rows.pop()
@@ -66,6 +79,20 @@ class PredictionFile:
                     rows.pop()
             if rows and rows[0] != [*self._columns]:
                 raise DataError(f"{path}: has other columns, {','.join(rows[0])[:200]}; name another file")
-            return [(row[0], csv_text([row])) for row in rows[1:]]
+            error = self._columns.index("error")
+            return [(row[0], csv_text([row])) for row in rows[1:] if not row[error]]
         except (ValueError, KeyError, TypeError, IndexError, csv.Error) as error:
             raise DataError(f"{path}: is no file of predictions ({error}); name another file") from None
+
+
+def _mark(path: Path, request: Mapping[str, Any], *, begun: bool) -> None:
+    """Write the request of a new file beside it; raise DataError if one that is begun has another."""
+    mark, request = path.with_name(f".{path.name}.json"), json.loads(json.dumps(request))
+    if not begun:
+        return write_json(mark, request)
+    if not mark.exists():
+        raise DataError(f"{path}: {mark.name}, which tells how it was begun, is missing; name another file")
+    old = read_json(mark)
+    if differ := [key for key in request if old.get(key) != request[key]]:
+        raise DataError(f"{path}: was begun with another {', '.join(differ)}; use that again, or name another file")
+    return None

@@ -38,6 +38,7 @@ from texthead.models.head_table import as_head, head_of_json
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import make_temporal
+from texthead.parallel.caller import apart_from_caller
 from texthead.recipes import Recipe, check_clip_size
 from texthead.runs.folder import (
     ENCODER,
@@ -275,6 +276,7 @@ class Run:
         return [f"{trained}, so new class names may not work with it: {remedy}"]
 
     @checked
+    @apart_from_caller()
     def with_classes(
         self,
         labels: Sequence[str],

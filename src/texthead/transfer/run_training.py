@@ -162,7 +162,8 @@ def train(
     check_out(Path(out), resume=resume)
     encoder = EncoderOptions.of(options.encoder)
     options = replace(options, encoder=encoder, overrides=encoder.with_template(options.overrides))
-    training = _Training(Path(out), options, reading, workers or reading.workers, resume, command, reporter)
+    workers = reading.workers if workers is None else workers
+    training = _Training(Path(out), options, reading, workers, resume, command, reporter)
     plan = training.plan(data)
     reporter.event(plan)
     trained = training.fine_tune(plan) if training.must_tune else training.fit(plan)

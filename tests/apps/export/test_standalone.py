@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from made import tiny_visual, write_image, write_video
-from media_files import with_matrix
+from media_files import with_matrix, write_grey_tiff
 from texthead.apps.export import standalone
 from texthead.apps.export.export import preprocessing
 from texthead.apps.export.scorer import Scorer
@@ -153,6 +153,12 @@ def test_an_image_of_any_mode_gives_the_same_views(tmp_path, mode):
         picture = PIL.Image.fromarray(rng.integers(0, 256, (40, 50, 4), dtype=np.uint8), "RGBA")
         (picture.convert("RGB") if mode == "CMYK" else picture).convert(mode).save(path)
     check_same(path, 1, Views())
+
+
+@pytest.mark.parametrize(("bits", "white_is_zero"), [(8, True), (12, False), (16, False), (16, True)])
+def test_grey_of_any_depth_gives_the_same_views(tmp_path, bits, white_is_zero):
+    ramp = np.linspace(0, 1, 40 * 56).reshape(40, 56)
+    check_same(write_grey_tiff(tmp_path / "a.tif", ramp, bits, white_is_zero=white_is_zero), 1, Views())
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])

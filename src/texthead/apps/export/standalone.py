@@ -89,7 +89,9 @@ def read_image(path: Path, enough: int) -> np.ndarray:
             image.draft(None, (image.width // scale, image.height // scale))  # Only JPEG has this.
         upright = PIL.ImageOps.exif_transpose(image)
         if upright.mode.startswith("I;16"):  # Pillow would clip values at 255, to white.
-            upright = PIL.Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            tags = getattr(image, "tag_v2", {})  # In TIFF, 258 are the bits, and 262 is 0 if zero is white.
+            grey = np.asarray(upright) >> tags.get(258, (16,))[0] - 8
+            upright = PIL.Image.fromarray((grey ^ 255 * (tags.get(262) == 0)).astype(np.uint8))
         if upright.mode in ("I", "F"):
             raise Refused(f"pixels of mode {upright.mode} have no known range; save it with 8 bits per channel")
         return np.asarray(upright.convert("RGB"))
