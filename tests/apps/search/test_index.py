@@ -69,7 +69,8 @@ def test_a_run_has_an_index_of_its_own_for_its_weights(files: Path, tmp_path: Pa
     assert index.run is run
     assert len([*kept.glob("*.safetensors")]) == 2, "another protocol"
     features = th.FrozenEncoder(Encoder(run.model.visual, None, scale=1.0), run.protocol).files(index.media(0).path)
-    assert torch.allclose(index.features[0].float(), features.features[0], rtol=2e-3)
+    # Features near 0 have the absolute error of the others, from engines and half precision.
+    assert torch.allclose(index.features[0].float(), features.features[0], rtol=2e-3, atol=1e-4)
     weights = tmp_path / "run" / "model.safetensors"
     tensors = load(weights.read_bytes())  # Windows replaces no mapped file.
     save_file({name: 1.5 * tensor for name, tensor in tensors.items()}, weights)
