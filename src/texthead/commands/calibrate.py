@@ -71,10 +71,11 @@ class Calibrate(LabelledRun, ViewsOption, ReadingOptions):
             console.say_notes(
                 f"these {items} cannot test the calibration, which is fitted to them: give others to eval and report"
             )
-        words: tuple[object, ...] = ("predict", self.run, made.items.items[0].path)
         if made.split == "val" and self.data:  # The data has other items, which can test the calibration.
-            words = ("eval", self.run, self.data, *(["--views", self.views] if self.views != "1x1" else []))
-        console.next_command("texthead", *words)
+            views = ["--views", self.views] if self.views != "1x1" else []
+            console.next_command("texthead", "eval", self.run, self.data, *views)
+        else:
+            console.next_command("texthead", "predict", self.run, made.items.items[0].path)
 
 
 def _say_plan(run: "Run", plan: "CalibrationPlan") -> None:
