@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,6 +156,11 @@ def test_predict_continues_its_file(world, works, refused, tmp_path: Path) -> No
     prints(err, f"already has the predictions of {len(files)} files")
     named = [row["path"] for row in csv.DictReader((tmp_path / "named.csv").open())]
     assert sorted(named) == [*map(str, files)]
+    # Other shards may have clips of the same names.
+    shutil.copytree(tmp_path / "shards", tmp_path / "others")
+    refused(("another shards", "name another file"), *arguments[:-1], tmp_path / "named.csv", tmp_path / "others")
+    both = (tmp_path / "shards", tmp_path / "others")
+    refused("may have clips of the same name", *arguments[:-1], tmp_path / "both.csv", *both)
     lines = tmp_path / "predictions.jsonl"
     works("predict", world.run, *files[:3], "--workers", 0, "--out", lines)
     expected = json.loads(works("predict", world.run, *files[:3], "--workers", 0, "--json")[0])

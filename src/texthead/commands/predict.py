@@ -90,7 +90,7 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
         reading = replace(self.reading([*inputs, *others]), skip_unreadable=True)
         unreadable: list[str] = []
         options = {"top": self.top or _TOP, "sets": self.sets, "at_least": self.at_least, "unlabelled": others}
-        file = self._open(model.model, protocol, calibration) if self.out else None
+        file = self._open(model.model, protocol, calibration, inputs) if self.out else None
         begun = file is not None and bool(file.done)
         if file:
             inputs = _without(inputs, file.done)
@@ -140,15 +140,31 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
             MediaPath(path).check()
         return run, [*rest]
 
-    def _open(self, model: "Recognizer", protocol: "Protocol", calibration: "Calibration | None") -> "PredictionFile":
-        """Return the file to write predictions to; print how many it has."""
+    def _open(
+        self,
+        model: "Recognizer",
+        protocol: "Protocol",
+        calibration: "Calibration | None",
+        inputs: "Sequence[str | Path]",
+    ) -> "PredictionFile":
+        """Return the file to write predictions to; print how many it has.
+
+        Raises:
+            DataError: clips come from several folders of shards, whose names may be the same.
+        """
         from texthead.encoders.lazy import weights_key
         from texthead.prediction.formats import csv_columns
         from texthead.prediction.prediction_file import PredictionFile
 
         columns = csv_columns(calibration, sets=self.sets, several=model.several)
         digest = weights_key(model.head, f"{model.head} {model.features_digest()}")
+        shards = [str(Path(path).resolve()) for path in inputs if MediaPath(path).has_shards()]
+        if shards[1:]:
+            raise DataError(
+                f"--out {self.out}: {shards[0]} and {shards[1]} may have clips of the same name: predict one alone"
+            )
         about = {"labels": model.names, "model": digest, "top": self.top or _TOP, "unlabelled": self.unlabelled}
+        about |= {"sets": self.sets, "shards": shards}
         about |= {"calibration": calibration and calibration.to_json(with_items=False), **protocol.to_json()}
         file = PredictionFile(Path(self.out or ""), columns, about, calibration)
         if file.done:

@@ -143,7 +143,7 @@ def evaluate(
     evaluation mode.
 
     Args:
-        protocol: frames, views and sizes; the model's own if None.
+        protocol: frames, views and sizes; the encoder's own if None. Pass `run.protocol` for those of a run.
         labels: the data's label for each row of the head; the model's names if None.
         reporter: gets progress and messages.
 

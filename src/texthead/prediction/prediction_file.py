@@ -68,7 +68,7 @@ class PredictionFile:
         text = path.read_bytes().decode("utf-8", "surrogateescape")
         try:
             if not self._is_csv:
-                lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+                lines = [f"{line}\n" for line in text.split("\n")[:-1]]
                 entries = [(entry["path"], "error" in entry) for entry in map(json.loads, lines)]
                 return [(name, line) for (name, error), line in zip(entries, lines, strict=True) if not error]
             rows = [*csv.reader(io.StringIO(text, newline=""))]

@@ -143,7 +143,8 @@ def evaluate_run(
     table.rows = [(f"{method}{suffix}", score) for method, score in table.rows]
     table.add(f"{title}{views}{temperature}{_changes(protocol, run.protocol)}", result)
     table.lines += lines
-    answers = calibration.answered(raw.scores, raw.targets, raw.groups) if calibration else None
+    new = _not_fitted(raw, calibration) if calibration else None
+    answers = calibration.answered(new.scores, new.targets, new.groups) if calibration and new else None
     return RunEvaluation(result, raw, table, engine, [*trained, *near, *lost, *notes], answers)
 
 
@@ -206,17 +207,25 @@ def _calibrated(
     return after, suffix, _promises(calibration, result), notes
 
 
+def _not_fitted(result: Evaluation, calibration: Calibration) -> Evaluation | None:
+    """Return the scores of items that the calibration was not fitted to: the result itself if it was to none."""
+    new = [index for index, each in enumerate(fingerprints(result.paths)) if each not in calibration.content]
+    return result if len(new) == result.count else result.pick(new) if new else None
+
+
 def _promises(calibration: Calibration, result: Evaluation) -> list[str]:
     """Return lines on what threshold and sets do to the items that were not used for the calibration."""
-    lines: list[str] = []
-    new = [index for index, each in enumerate(fingerprints(result.paths)) if each not in calibration.content]
-    if len(new) < result.count:
-        rest = f"its rates are those of the other {len(new)}" if new else "give other data to test it"
-        seen = f"{result.count - len(new)} of these {result.count} items"
-        lines.append(f"the calibration was fitted to {seen}, which cannot test it: {rest}")
-        result = result.pick(new)
+    lines, new = list[str](), _not_fitted(result, calibration)
+    if new is not result:
+        left = new.count if new else 0
+        rest = (
+            f"rates of threshold, sets and answers are those of the other {left}" if new else "give others to test it"
+        )
+        seen = f"{result.count - left} of these {result.count} items"
+        lines.append(f"the calibration was fitted to {seen}, for which its ECE is too low: {rest}")
     if not new:
         return lines
+    result = new
     if calibration.threshold and not calibration.level:
         rejected = ~calibration.is_known(result.scores)
         right = int((rejected & (result.scores.argmax(1) == result.targets)).sum())

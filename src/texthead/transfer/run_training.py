@@ -289,7 +289,8 @@ class _Training:
         if len(division.scored):
             scored = evaluate(model, division.scored, protocol, reading, reporter=self.reporter)
             # Validation items set the threshold of several labels.
-            reused = ", threshold set on these items" if scored.metric != "top-1" and division.val else ""
+            chose = scored.metric != "top-1" and division.scored_name == "val"
+            reused = ", threshold set on these items" if chose else ""
             table.add(f"this run ({options.head} head){reused}", scored)
             if rank() == 0:
                 write_scores(self.out, table.scores())

@@ -59,6 +59,10 @@ def test_next_files_by_names_then_labels(folder: Path, works, tmp_path: Path) ->
     assert len(later) == 12, "no more than there are"
     pool = th.label_pool(folder, COLOURS, labels, reading=th.Reading(cache=True))
     assert [(str(path), guess) for path, guess, _ in pool.next(20)] == [(row["path"], row["guess"]) for row in later]
+    labels.with_suffix(".bad.csv").write_text(f"path,time\n{later[0]['path']},\n")
+    pool = th.label_pool(folder, COLOURS, labels, reading=th.Reading(cache=True))
+    assert {str(path) for path, _, _ in pool.next(20)} == {row["path"] for row in later[1:]}, "bad files are not shown"
+    labels.with_suffix(".bad.csv").unlink()
     # A label that is not among the names becomes another class.
     labels.write_text(labels.read_text().replace(",red", ",crimson").replace(",green", ",gren"))
     err = works("label", folder, *options, "--out", labels, "--next", 20)[1]

@@ -119,6 +119,21 @@ def test_what_was_learned_is_guessed(opened: Open) -> None:
         session.skip("ann", file.position)
 
 
+def test_undo_leaves_what_another_person_or_tab_changed_later(opened: Open) -> None:
+    session = opened()
+    first = session.next("ann").position
+    session.label("ann", first, "red")
+    second = session.next("ann").position
+    session.label("ann", second, "red")
+    session.label("bert", second, "purple")
+    back = session.undo("ann")
+    assert (back.position, back.label) == (first, None)
+    assert session.undo("bert").label == "red"
+    session.label("ann", first, "red")
+    session.rename("red", "crimson")
+    assert (session.undo("ann").position, session.state("ann")["undo"]) == (first, False)
+
+
 def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
     session = opened()
     first = session.next("ann")

@@ -15,6 +15,7 @@ from texthead.apps.timeline.events import (
     in_order,
     subtitles,
 )
+from texthead.apps.timeline.results import Events
 from texthead.errors import DataError
 
 
@@ -147,3 +148,20 @@ def test_each_class_has_its_threshold() -> None:
     rows = stretches([0.3, 0.4, 0.2, 0.2, 0.2], [0.5, 0.8, 0.9, 0.79, 0.1])
     result = events_in(rows, ["a", "b"], rule)
     assert [(event.name, event.start, event.end) for event in result] == [("a", 0.0, 2.0), ("b", 1.0, 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("fps", "expected"),
+    [
+        (25.0, "01:00:02:00"),
+        (29.3, "01:00:02:00"),  # the mean of a video of variable rate
+        (15.63, "01:00:02:00"),
+        (30000 / 1001, "00:59:58:12"),  # non-drop: 3,602 s are 107,952 frames
+        (24000 / 1001, "00:59:58:10"),
+    ],
+)
+def test_timecodes_of_an_edit_list_are_times_of_the_video(fps: float, expected: str) -> None:
+    event = Event("a", 3602.0, 3603.0, 0.9, 0.9)
+    text = Events([event], "film.mp4", Hysteresis(), seconds=4000.0, fps=fps).edit_list()
+    (line,) = (line for line in text.splitlines() if line.startswith("001"))
+    assert line.split()[4] == expected

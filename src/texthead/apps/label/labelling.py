@@ -59,6 +59,7 @@ class Pool:
     encode: Callable[[Sequence[str]], Float[Tensor, "classes dim"]] | None = None
     skipped: tuple[MediaError, ...] = ()
     frozen: FrozenEncoder | None = None
+    bad: tuple[Path, ...] = ()
 
     def __repr__(self) -> str:
         counts = f"{len(self.files)} files, {len(self.labelled)} of them labelled, {len(self.classes)} classes"
@@ -101,7 +102,9 @@ class Pool:
         else:
             sure, best = probabilities.max(-1)
             names = [classes[index] for index in best.tolist()]
-        chosen = self.similarities(labelled).next(probabilities, labelled, count)
+        bad = {MediaPath(path).resolved() for path in self.bad}
+        without = [i for i, item in enumerate(self.files.items) if item.media.resolved() in bad] if bad else []
+        chosen = self.similarities(labelled).next(probabilities, labelled, count, without=without)
         return [Suggestion(self.files.items[i].path, names[i], float(sure[i])) for i in chosen]
 
 
@@ -150,7 +153,8 @@ def label_pool(
     files = cut_files(files, model, reading, above=_LONG_SECONDS, known=known, reporter=reporter)
     pool, encode = encode_files(files, model, reading, reporter), rows if model.has_text else None
     several = multilabel or labelled.several
-    return replace(pool, names=tuple(classes), labelled=labelled, several=several, encode=encode)
+    bad = tuple(bad_paths(Path(labels))) if labels else ()
+    return replace(pool, names=tuple(classes), labelled=labelled, several=several, encode=encode, bad=bad)
 
 
 def items_so_far(path: Path | None, files: Dataset) -> tuple[Dataset, list[Path]]:

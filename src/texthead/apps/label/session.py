@@ -62,7 +62,7 @@ class FittedLabels(NamedTuple):
 class _Person:
     """A person's actions, for undo, and the files they skipped."""
 
-    done: list[tuple[int, Mark]] = field(default_factory=list)
+    done: list[tuple[int, Mark, Mark]] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
 
 
@@ -269,7 +269,7 @@ class LabelSession:
         """Skip a file until no other is left for this person."""
         with self._turn:
             person = self._people[who]
-            person.done.append((position, self._mark_of(position)))
+            person.done.append((position, self._mark_of(position), self._mark_of(position)))
             person.skipped = [index for index in person.skipped if index != position] + [position]
 
     def _mark_of(self, position: int) -> Mark:
@@ -280,20 +280,24 @@ class LabelSession:
         with self._turn:
             before = self._mark_of(position)
             self._file.put(position, mark)
-            self._people[who].done.append((position, before))
+            self._people[who].done.append((position, before, self._mark_of(position)))
         self._wake.set()
 
     def undo(self, who: str) -> FileToLabel | None:
         """Undo this person's last action and return its file; None if there is nothing to undo.
+
+        What somebody else changed after it stays, and the action before is undone.
 
         Raises:
             RunError: the labels cannot be written.
         """
         with self._turn:
             person = self._people[who]
+            while person.done and self._mark_of(person.done[-1][0]) != person.done[-1][2]:
+                person.done.pop()
             if not person.done:
                 return None
-            position, before = person.done.pop()
+            position, before, _ = person.done.pop()
             person.skipped = [index for index in person.skipped if index != position]
             labels = self._file.put(position, before)
             self._file.claim(who, position)
@@ -318,7 +322,11 @@ class LabelSession:
             labels = self._file.rename(old, new)
             self._names = [*dict.fromkeys(new if name == old else name for name in self._names)]
             for person in self._people.values():
-                person.done = [(index, mark) for index, mark in person.done if old not in labels.names(mark.label)]
+                person.done = [
+                    (index, before, labels.mark(index) if old in labels.names(after.label) else after)
+                    for index, before, after in person.done
+                    if old not in labels.names(before.label)
+                ]
             self._fit = self._fitted(labels)
         self._wake.set()
 

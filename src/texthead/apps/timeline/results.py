@@ -77,11 +77,17 @@ class Events(list[Event]):
         name = on_one_line(Path(MediaPath(self.path).file).name)
         lines, recorded = [f"TITLE: {name}", "FCM: NON-DROP FRAME"], 0
         for number, event in enumerate(self, 1):
-            start, end = (round((self.begin + seconds) * self.fps) for seconds in (event.start, event.end))
+            start, end = (round((self.begin + seconds) * self._rate) for seconds in (event.start, event.end))
             times = [start, end, recorded, recorded := recorded + end - start]
             lines += ["", f"{number:03d}  AX       V     C        {' '.join(map(self._timecode, times))}"]
             lines += [f"* FROM CLIP NAME: {name}", f"* COMMENT: {on_one_line(event.name)}"]
         return "\n".join([*lines, ""])
+
+    @property
+    def _rate(self) -> float:
+        """The frames that a second of timecode counts: whole ones, but for 29.97 and alike, which count their own."""
+        whole = max(1.0, float(round(self.fps)))
+        return self.fps if abs(self.fps / whole - 1000 / 1001) < 1e-4 else whole
 
     def _timecode(self, frame: int) -> str:
         seconds, frames = divmod(frame, max(1, round(self.fps)))
