@@ -1,9 +1,16 @@
 """`evaluate_run` does in one call what `texthead eval` prints."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 import texthead as th
+from made import calibrate_run, write_colour_run, write_image
+from texthead.evaluation.calibration import Level
 from texthead.features.reading import Reading
+from texthead.media.paths import fingerprints
 from texthead.prediction.run_evaluation import EvaluationPlan, evaluate_run
 
 READING = Reading(engine="auto")
@@ -20,6 +27,27 @@ def test_the_held_out_items(world, works):
     assert (scores.engine, scores.notes) == (printed["engine"], [])
     (plan,) = plans
     assert (plan.split, len(plan.items), plan.other) == ("held-out", scores.result.count, None)
+
+
+@pytest.mark.parametrize("fitted", [0, 3, 9])
+def test_threshold_sets_and_answers_are_rated_on_items_that_did_not_fit_them(fitted: int, tmp_path: Path) -> None:
+    run = th.load_run(calibrate_run(write_colour_run(tmp_path / "run"), temperature=2.0, threshold=0.1))
+    for number in range(9):
+        colour = run.labels[number % 3]
+        write_image(tmp_path / "photos" / colour / f"{number}.png", colour, number)
+    data = th.read_dataset(tmp_path / "photos")
+    content = frozenset(fingerprints([item.path for item in data.items])[:fitted])
+    assert run.calibration is not None
+    run = replace(run, calibration=replace(run.calibration, content=content, level=Level(0.5, 0.9, {}, wrong=0.05)))
+    scores = evaluate_run(run, data, reading=Reading(), baselines="never")
+    rated = (
+        sum(row.items for row in scores.answers.rows if row.answer in ("class", "none of these"))
+        if scores.answers
+        else 0
+    )
+    assert rated == 9 - fitted
+    assert scores.result.count == 9
+    assert bool(fitted) == any(f"fitted to {fitted} of these 9 items" in line for line in scores.table.lines)
 
 
 def test_other_classes(world, works):
