@@ -8,6 +8,7 @@ import re
 import secrets
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -220,7 +221,9 @@ def serve(server: socket.socket, page: Guard) -> None:
     console.hide_progress()
     console.flush_notes()
     link = f"http://127.0.0.1:{server.getsockname()[1]}/?token={page.token}"
-    console.results().print(f"page: {link}  (Ctrl-C ends it)", soft_wrap=True)
-    sys.stdout.flush()
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt), warnings.catch_warnings():
+        # Of an interrupt before it began.
+        warnings.filterwarnings("ignore", "coroutine 'Server.serve' was never awaited", RuntimeWarning)
+        console.results().print(f"page: {link}  (Ctrl-C ends it)", soft_wrap=True)
+        sys.stdout.flush()
         _Server(server_config(page)).run(sockets=[server])
