@@ -212,7 +212,7 @@ def _without(inputs: Sequence[str | Path], done: set[str]) -> list[str | Path]:
     """Return the files of the inputs that are not done; the inputs themselves if none is."""
     from texthead.media.find import find_names
 
-    return [name for name in find_names(inputs) if MediaPath(name).original not in done] if done else [*inputs]
+    return [name for name in find_names(inputs) if str(Path(MediaPath(name).original)) not in done] if done else [*inputs]
 
 
 def _recorded(predictions: "Iterable[Prediction]", unreadable: list[str]) -> "Iterator[Prediction]":
