@@ -208,11 +208,12 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
             file.writelines(map(_line if short else _lines, chain(first, predictions)))
 
 
-def _without(inputs: Sequence[str | Path], done: set[str]) -> list[str | Path]:
+def _without(inputs: list[str | Path], done: set[str]) -> list[str | Path]:
     """Return the files of the inputs that are not done; the inputs themselves if none is."""
     from texthead.media.find import find_names
 
-    return [name for name in find_names(inputs) if str(Path(MediaPath(name).original)) not in done] if done else [*inputs]
+    # As a `Path`, since names in shards have slashes on Windows too.
+    return [name for name in find_names(inputs) if str(Path(MediaPath(name).original)) not in done] if done else inputs
 
 
 def _recorded(predictions: "Iterable[Prediction]", unreadable: list[str]) -> "Iterator[Prediction]":
