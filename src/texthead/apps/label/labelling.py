@@ -49,6 +49,7 @@ class Pool:
         encode: returns the text rows of class names; None for an encoder without text.
         skipped: errors of unreadable files.
         frozen: the encoder of the features; None if unknown.
+        bad: files marked as bad, which are not suggested.
     """
 
     files: Dataset

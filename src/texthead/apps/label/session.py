@@ -269,7 +269,8 @@ class LabelSession:
         """Skip a file until no other is left for this person."""
         with self._turn:
             person = self._people[who]
-            person.done.append((position, self._mark_of(position), self._mark_of(position)))
+            mark = self._mark_of(position)
+            person.done.append((position, mark, mark))
             person.skipped = [index for index in person.skipped if index != position] + [position]
 
     def _mark_of(self, position: int) -> Mark:
