@@ -91,7 +91,7 @@ def test_only_the_request_that_began_a_file_continues_it(tmp_path: Path, suffix:
     write(path, PREDICTIONS[0], request=OTHER)  # Nothing but errors is nothing.
     before = path.read_bytes()
     for key, value in {"model": "a", "labels": ["kite"], "top": 3, "views": (2, 1)}.items():
-        with refuses(DataError, path.name, f"another {key};"):
+        with refuses(DataError, path.name, f"different {key};"):
             write(path, *PREDICTIONS, request={**OTHER, key: value})
     assert path.read_bytes() == before
     assert write(path, *PREDICTIONS, request=OTHER) == {"a.png"}
@@ -117,10 +117,10 @@ def test_predict_never_mixes_models_and_tries_errors_again(world, works, say, re
         prints(err, "1 file cannot be read", "broken.png")
     works(*arguments, "--classes", "hand, foot", "--skip-unreadable")
     before = out.read_bytes()
-    refused("another labels, model", *arguments, "--classes", "cat, dog")
-    refused("another model", "predict", world.run, *arguments[1:], "--classes", "hand, foot")
-    refused("another top", *arguments, "--classes", "hand, foot", "--top", 1)
-    refused("another", "predict", world.run, *arguments[1:])
+    refused("different labels, model", *arguments, "--classes", "cat, dog")
+    refused("different model", "predict", world.run, *arguments[1:], "--classes", "hand, foot")
+    refused("different top", *arguments, "--classes", "hand, foot", "--top", 1)
+    refused("different", "predict", world.run, *arguments[1:])
     assert out.read_bytes() == before
     broken.write_bytes(files[0].read_bytes())
     works(*arguments, "--classes", "hand, foot")
@@ -158,7 +158,7 @@ def test_predict_continues_its_file(world, works, refused, tmp_path: Path) -> No
     assert sorted(named) == sorted(map(str, files))
     # Other shards may have clips of the same names.
     shutil.copytree(tmp_path / "shards", tmp_path / "others")
-    refused(("another shards", "name another file"), *arguments[:-1], tmp_path / "named.csv", tmp_path / "others")
+    refused(("different shards", "name another file"), *arguments[:-1], tmp_path / "named.csv", tmp_path / "others")
     both = (tmp_path / "shards", tmp_path / "others")
     refused("may have clips of the same name", *arguments[:-1], tmp_path / "both.csv", *both)
     lines = tmp_path / "predictions.jsonl"

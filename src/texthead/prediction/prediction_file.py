@@ -94,5 +94,5 @@ def _mark(path: Path, request: Mapping[str, Any], *, begun: bool) -> None:
         raise DataError(f"{path}: {mark.name}, which tells how it was begun, is missing; name another file")
     old = read_json(mark)
     if differ := [key for key in request if old.get(key) != request[key]]:
-        raise DataError(f"{path}: was begun with another {', '.join(differ)}; use that again, or name another file")
+        raise DataError(f"{path}: was begun with different {', '.join(differ)}; use that again, or name another file")
     return None
