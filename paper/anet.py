@@ -6,9 +6,8 @@ Cost:    under an hour on 32 GPUs for 16 frames (published log), after 54 hours 
 Paper:   not included. ViT-L/14, 16 frames, starting from a checkpoint trained on Kinetics-400, as here: the published
          code's README has 96.5 mAP, its log only top-1 (92.84 after the last epoch)
 Choices: the published code drops training instances of fewer than 8 frames (15,410 become 12,770), as --least-frames 8
-         does if train.txt has lines `folder n_frames label`. One label per video, as published;
-         `mean_average_precision` also takes several. The published code applies a second softmax to softmax scores
-         before ranking.
+         does if train.txt has lines `folder n_frames label`. One label per video, as published.
+         The published code applies a second softmax to softmax scores before ranking.
 Mini:    Table 1's text row on moving drawings
 """
 

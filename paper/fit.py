@@ -16,6 +16,7 @@ from torch import nn
 
 import texthead as th
 from paper import data, tinyclip
+from paper.average_precision import mean_average_precision
 from paper.class_draws import half_classes, unseen_classes
 from paper.data import Runtime
 from paper.heads import TemplatesHead
@@ -27,7 +28,7 @@ from texthead import Dataset, Protocol, Reading, Views, class_correlation, recip
 from texthead.data import Pixels, evenly
 from texthead.encoders import minilm_folder
 from texthead.errors import DataError, RunError
-from texthead.evaluation import Evaluation, mean_average_precision
+from texthead.evaluation import Evaluation
 from texthead.features import frame_features
 from texthead.models import RowInputs, as_head, make_head, make_temporal_for, needs_features
 from texthead.text import fill_templates

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw
 
 from texthead import Reporter
-from texthead.apps.demo import MOTIONS, RENDER, SPLITS, DrawnSplit, Placement, animate, cut_out, draw_set, draw_still
+from texthead.apps.demo import MOTIONS, RENDER, Placement, animate, cut_out, draw_set, draw_still
 from texthead.errors import DataError
 
 COLOURS: MappingProxyType[str, tuple[int, int, int]] = MappingProxyType(
@@ -308,7 +308,7 @@ class _Item:
 
     path: str
     label: str
-    split: DrawnSplit
+    split: Literal["train", "test"]
     colour: str
     shape: str
     motion: str
@@ -386,6 +386,6 @@ def _items(pairs: int, train: int, test: int) -> list[_Item]:
             key=(index, half, number),
         )
         for index, (pair, motion) in enumerate(itertools.product(video_pairs(pairs), MOTIONS))
-        for half, (split, count) in enumerate(zip(SPLITS, (train, test), strict=True))
+        for half, (split, count) in enumerate(zip(("train", "test"), (train, test), strict=True))
         for number in range(count)
     ]

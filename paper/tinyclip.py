@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from open_clip.model import resize_pos_embed
+from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 
 from paper.matching import matching_loss
@@ -40,7 +41,7 @@ from paper.shapes import (
 )
 from texthead import Reporter, Visual, load_encoder
 from texthead.apps.demo import MOTIONS
-from texthead.encoders import openai_tokenizer, openclip_tensors, save_openclip, tower_spec
+from texthead.encoders import openclip_tensors, save_openclip, tower_spec
 from texthead.errors import EncoderError
 from texthead.files import cache_dir, read_json, write_json
 
@@ -237,7 +238,7 @@ class _Vocabulary:
     """
 
     def __init__(self):
-        self._tokenize = openai_tokenizer()
+        self._tokenize = SimpleTokenizer()
         texts = [
             *FORMS,
             *(pair.name for pair in all_pairs()),

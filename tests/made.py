@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -308,23 +307,11 @@ class Trap:
 def traps(mark: Path) -> dict[str, Callable[[Path], object]]:
     """Return writers of malicious files by kind of file; a careless reader of such a file creates `mark`."""
 
-    def script(path: Path, inside: str) -> None:
-        """Write a TorchScript archive with one of its pickles replaced by the trap."""
-        torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(str(path))
-        with zipfile.ZipFile(path) as archive:
-            files = {name: archive.read(name) for name in archive.namelist()}
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, content in files.items():
-                inner = name.endswith(f"/{inside}")
-                archive.writestr(name, pickle.dumps(Trap(mark), protocol=2) if inner else content)
-
     tensors = {"a": torch.zeros(2), "trap": Trap(mark)}
     return {
         "a pickle": lambda path: path.write_bytes(pickle.dumps(Trap(mark))),
         "a torch file": lambda path: torch.save({"state_dict": tensors}, path),
         "an old torch file": lambda path: torch.save(tensors, path, _use_new_zipfile_serialization=False),
-        "TorchScript": lambda path: script(path, "data.pkl"),
-        "TorchScript's constants": lambda path: script(path, "constants.pkl"),
     }
 
 

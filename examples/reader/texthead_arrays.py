@@ -3,7 +3,7 @@
 import numpy as np
 
 from texthead.errors import MediaError
-from texthead.media import Media, check_frames, check_size
+from texthead.media import Media, check_size
 
 RATE = 4
 
@@ -23,7 +23,6 @@ class Arrays(Media):
             problem = f"holds {self._frames.dtype} {self._frames.shape}; save uint8 (frames, height, width, 3)"
             raise MediaError(path, problem)
         self.num_frames, height, width, _ = self._frames.shape
-        check_frames(path, self.num_frames)
         check_size(path, width, height)
         self.times = [index / RATE for index in range(self.num_frames)]
         self.duration_seconds = self.num_frames / RATE

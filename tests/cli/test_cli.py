@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from made import write_broken, write_clip_folder, write_frames
 from media_files import truncate
@@ -20,7 +20,6 @@ from messages import prints
 from pages import Page, assert_self_contained
 from text_models import bert
 from texthead import load_run, recipes
-from texthead.cli.console import ProgressBar
 from texthead.cli.parser import read_words
 from texthead.commands.predict import Predict
 from texthead.commands.train import Train
@@ -31,7 +30,7 @@ from texthead.files import read_json
 from texthead.parallel.loaders import FileDataset, data_loader
 from texthead.prediction.predict import predict
 from texthead.runs import read_scores
-from training_runs import assert_same_weights, on_disk
+from training_runs import on_disk
 from worlds import images, video
 
 TEMPLATE = "img_{:05d}.png"
@@ -40,10 +39,6 @@ TEMPLATE = "img_{:05d}.png"
 def table(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "model.safetensors")
 
 
 # --- end to end -----------------------------------------------------------------------------------------------------
@@ -467,37 +462,6 @@ def test_argument_order_and_unused_arguments(world, refused, tmp_path):
         refused(parts, *command)
     assert not (tmp_path / "run").exists()
     assert sorted(path.name for path in data.iterdir()) == ["blue", "red"]
-
-
-# --- stop and resume ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_resume_after_a_stop(world, say, works, refused, tmp_path, monkeypatch):
-    run = tmp_path / "run"
-
-    def stopping(shown: ProgressBar, done: int, total: int) -> None:
-        if shown.progress.tasks[0].fields["unit"] == "clips" and done > total / 2:
-            raise KeyboardInterrupt
-
-    train = ["train", world.images, *world.fast(run)]
-    with monkeypatch.context() as patch:
-        patch.setattr(ProgressBar, "__call__", stopping)
-        code, _, err = say(*train)
-    assert code == 130
-    assert "--resume" in err.splitlines()[-1]
-    assert not (run / "model.safetensors").exists()
-    refused(run, "predict", run, world.images)
-    refused((run, "lr=0.5"), *train, "--resume", "--set", "lr=0.5")
-    resume = ["train", world.images, "--out", run, "--resume"]
-    refused((run, "head", "text", "linear"), *resume, "--head", "linear")
-    # The options that the run was started with need not be typed again.
-    _, err = works(*resume, "--workers", 0)
-    prints(err, "resume", "epoch 1 of 2")
-    prints(err, "epoch 2 of 2", "loss")
-    assert_same_weights(weights(run), weights(world.run))
-    ours, theirs = ([r["loss"] for r in on_disk(folder) if "loss" in r] for folder in (run, world.run))
-    assert ours == theirs
 
 
 # --- user errors ----------------------------------------------------------------------------------------------------

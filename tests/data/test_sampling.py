@@ -1,6 +1,5 @@
 """The published frame numbers, and properties for any length."""
 
-from fractions import Fraction
 from typing import get_args
 
 import numpy as np
@@ -149,21 +148,6 @@ def test_random_frames_lie_one_in_each_segment(length, num_frames, seed):
         assert all(a <= index < b for a, index, b in zip(starts, drawn, starts[1:], strict=False))
     else:
         assert set(drawn) == set(range(length))
-
-
-@given(LENGTH, FRAMES)
-def test_the_middle_frame_is_that_of_actionclip(length, num_frames):
-    """int(i * s + (s - 1) / 2) for segments of s frames; the segments' starts for short videos."""
-    first, centre = first_in_segment(length, num_frames), centre_in_segment(length, num_frames)
-    assert all(0 <= start <= middle < length for start, middle in zip(first, centre, strict=True))
-    found = middle_in_segment(length, num_frames)
-    if num_frames == 1:
-        assert found == [length // 2]
-    elif length <= num_frames:
-        assert found == first
-    else:
-        s = Fraction(length, num_frames)
-        assert found == [int(i * s + (s - 1) / 2) for i in range(num_frames)]
 
 
 @given(LENGTH, FRAMES, CLIPS, st.sampled_from(["first", "centre", "middle", "dense"]))

@@ -15,7 +15,7 @@ from messages import refuses
 from texthead import Dataset, Item, Protocol, Reading, Views
 from texthead.data import view_crops
 from texthead.errors import DataError, MediaError, RunError
-from texthead.evaluation import Evaluation, mean_average_precision
+from texthead.evaluation import Evaluation
 from texthead.evaluation.evaluate import average_views, evaluate, score
 from texthead.features import frames
 from texthead.media import Media, MediaPath
@@ -237,49 +237,6 @@ def test_items_are_scored_in_parts(monkeypatch):
         result.append(score(model, [Path(f"{i}") for i in range(7)], Protocol(1, PIXELS, pooling="logits")).scores)
     # On some processors other sizes use other kernels, and the last bits differ.
     torch.testing.assert_close(result[0], result[1], rtol=0, atol=1e-4)
-
-
-def test_a_class_without_an_item_is_left_out() -> None:
-    scores, targets = noise(30, 5), torch.arange(30) % 3
-    assert mean_average_precision(scores, targets) == pytest.approx(mean_average_precision(scores[:, :3], targets))
-    hot = nn.functional.one_hot(targets, 5).bool()
-    assert mean_average_precision(scores, hot) == pytest.approx(mean_average_precision(scores, targets))
-
-
-def test_double_softmax_keeps_item_order() -> None:
-    probabilities = torch.tensor([[0.5, 0.5, 0.0], [0.5, 0.25, 0.25], [0.3, 0.4, 0.3]])
-    hot = torch.tensor([[0, 0, 0], [1, 0, 0], [0, 0, 0]]).bool()
-    # Items 0 and 1 tie for class 0; a second softmax (0.384 and 0.391) puts item 1 first.
-    assert mean_average_precision(probabilities, hot) == pytest.approx(50)
-    assert mean_average_precision(probabilities, hot, double_softmax=True) == pytest.approx(100)
-    order = probabilities.double().argsort(stable=True)
-    assert torch.equal(probabilities.double().softmax(-1).argsort(stable=True), order)
-    large = (5 * noise(200, 10)).softmax(-1)
-    labels = torch.arange(200) % 10
-    once, again = (mean_average_precision(large, labels, double_softmax=double) for double in (False, True))
-    assert once != again
-    assert again == pytest.approx(mean_average_precision(large.double().softmax(-1), labels))
-    # Small probabilities must not tie: in single precision exp(1e-8) is 1, and both items would score alike.
-    small = torch.tensor([[2e-8], [1e-8]])
-    probabilities = torch.cat([small, (1 - small) / 2, (1 - small) / 2], dim=1)
-    hot = torch.tensor([[1, 0, 0], [0, 0, 0]]).bool()
-    assert mean_average_precision(probabilities, hot, double_softmax=True) == pytest.approx(100)
-
-
-@pytest.mark.parametrize(
-    ("scores", "targets", "double_softmax", "part"),
-    [
-        (noise(2, 3), torch.tensor([0, 3]), False, "from 0 to 3"),
-        (noise(2, 3), torch.tensor([-1, 0]), False, "from -1 to 0"),
-        (noise(2, 3), torch.zeros(2, 3).bool(), False, "label"),
-        (torch.empty(0, 3), torch.empty(0).long(), False, "label"),
-        (torch.full((2, 3), -torch.inf), torch.tensor([0, 1]), False, "finite"),
-        (noise(2, 3), torch.tensor([0, 1]), True, "softmax"),
-    ],
-)
-def test_what_cannot_be_ranked(scores: torch.Tensor, targets: torch.Tensor, double_softmax: bool, part: str) -> None:
-    with refuses(DataError, part):
-        mean_average_precision(scores, targets, double_softmax=double_softmax)
 
 
 def test_the_calibration_error_is_of_the_best_probability():

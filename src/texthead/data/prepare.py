@@ -29,7 +29,7 @@ from texthead.errors import CheckedFields, DataError, MediaError, NonNegativeInt
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, replacing, write_json
 from texthead.media.addresses import address
 from texthead.media.paths import MediaPath, fingerprints
-from texthead.media.shard import INDEX, MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE, SHARD_FORMAT
+from texthead.media.shard import INDEX, SHARD_FORMAT
 from texthead.media.stored_clip import TABLE_SUFFIX, frame_table
 from texthead.parallel.loaders import FileDataset, read_each
 from texthead.parallel.progress import Reporter
@@ -142,8 +142,7 @@ def prepare(
     Raises:
         DataError: `out` is remote, is inside the class folders, or holds anything but shards of this data with these
             options.
-        MediaError: files cannot be read, or their clips would exceed the size limit of shards, unless
-            `skip_unreadable`. All other files are in shards by then.
+        MediaError: files cannot be read, unless `skip_unreadable`. All other files are in shards by then.
         RunError: the disk is full or read-only, another process prepares into `out`, or workers end at once.
     """
     options, source, out = options or ShardOptions(), Path(dataset.source), Path(out)
@@ -296,7 +295,7 @@ def encoded(path: str, options: ShardOptions) -> Clip:
     """Encode one file as a clip.
 
     Raises:
-        MediaError: the file cannot be read, or its clip would exceed the size limit of shards.
+        MediaError: the file cannot be read.
     """
     try:
         with MediaPath(path).open() as media:
@@ -308,17 +307,10 @@ def encoded(path: str, options: ShardOptions) -> Clip:
         raise MediaError(path, f"cannot be read ({error.strerror}); check its permissions") from None
     pictures = [jpeg(frame, options.quality) for frame in frames]
     if MediaPath(path).is_image and len(chosen) == 1:
-        clip = Clip(".jpg", pictures[0], b"", about)
-    else:
-        data = motion_jpeg(pictures, _rate(seconds), height=frames.shape[-2], width=frames.shape[-1])
-        about |= {"seconds": seconds} if seconds else {}
-        clip = Clip(".avi", data, frame_table(data, pictures, seconds), about)
-    limits = {"clip": (len(clip.data), MOST_BYTES_OF_CLIP), "table": (len(clip.table), MOST_BYTES_OF_TABLE)}
-    for what, (size, most) in limits.items():
-        if size > most:
-            problem = f"its {what} would have {size} bytes, at most {most}; lower `frames`, `short_side` or `quality`"
-            raise MediaError(path, problem)
-    return clip
+        return Clip(".jpg", pictures[0], b"", about)
+    data = motion_jpeg(pictures, _rate(seconds), height=frames.shape[-2], width=frames.shape[-1])
+    about |= {"seconds": seconds} if seconds else {}
+    return Clip(".avi", data, frame_table(data, pictures, seconds), about)
 
 
 def _rate(seconds: Sequence[float]) -> Fraction:

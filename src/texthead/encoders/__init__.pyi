@@ -8,7 +8,6 @@ from .load import zero_shot_note as zero_shot_note
 from .mini import minilm_folder as minilm_folder
 from .openclip import Published as Published
 from .openclip import assemble as assemble
-from .openclip import openai_tokenizer as openai_tokenizer
 from .openclip import openclip_tensors as openclip_tensors
 from .openclip import save_openclip as save_openclip
 from .openclip import tower_spec as tower_spec

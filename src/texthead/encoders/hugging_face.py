@@ -9,7 +9,6 @@ import math
 import string
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -29,11 +28,9 @@ from texthead.encoders.transformers_model import (
     check_complete,
     config_from,
     config_of,
-    embeds_sequences,
     empty,
     folder_of,
     loaded,
-    mean_embedding,
     named_revision,
     takes_videos,
     traced,
@@ -71,7 +68,7 @@ def load(rest: str) -> Encoder:
         folder = folder_of(rest)
         visual_spec = _spec(source, folder)
         model, missing = loaded(folder, source)
-        has_text = hasattr(model, OF_TEXTS) or embeds_sequences(model.config)
+        has_text = hasattr(model, OF_TEXTS)
         scale, bias = _scale_and_bias(model) if has_text else (_SCALE, 0.0)
         tower = Tower(model, visual_spec)
         check_complete(tower.model, missing, source)
@@ -144,7 +141,7 @@ def _spec(source: str, folder: Path) -> VisualSpec:
     frames = int(getattr(vision, "num_frames", 0) or getattr(vision, "frames_per_clip", 0) or 0)
     try:
         model = empty(config)
-        takes_clips = frames > 1 or (takes_videos(model) and not embeds_sequences(config))
+        takes_clips = frames > 1 or takes_videos(model)
         processor = _processor(folder, source, takes_clips)
         if takes_clips:
             frames = frames or getattr(processor, "num_frames", None) or _FRAMES
@@ -184,10 +181,9 @@ def _preprocessing(processor: Any, source: str) -> dict[str, Any]:
     Raises:
         EncoderError: its images are not squares.
     """
-    for most, factor in (("max_num_patches", 1), ("max_soft_tokens", getattr(processor, "pooling_kernel_size", 1))):
-        if getattr(processor, most, None):  # Use the largest square of at most this many patches.
-            side = processor.patch_size * factor * math.isqrt(getattr(processor, most))
-            processor.size = {"height": side, "width": side}
+    if most := getattr(processor, "max_num_patches", None):  # Use the largest square of at most this many patches.
+        side = processor.patch_size * math.isqrt(most)
+        processor.size = {"height": side, "width": side}
     size = {key: value for key, value in dict(processor.size or {}).items() if value}
     short = size.get("shortest_edge") or size.get("height")
     resample = _INTERPOLATIONS.get(int(processor.resample))
@@ -272,12 +268,11 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     clean = _cleaning(model.config.model_type)
-    embed = partial(mean_embedding, model) if embeds_sequences(model.config) else model.get_text_features
     config = getattr(model.config, "text_config", model.config)
     limit = min(getattr(config, "max_position_embeddings", _MOST_PADDED), tokenizer.model_max_length)
     padding = {"padding": "max_length", "max_length": limit} if limit <= _MOST_PADDED else {"padding": True}
     for name in [name for name, _ in model.named_children()]:
-        if name.startswith(("vision", "visual", "video", "embed_vision")):
+        if name.startswith(("vision", "visual", "video")):
             setattr(model, name, None)
     check_complete(model, missing, source)
 
@@ -289,7 +284,7 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
     def encode(tokens: Any) -> Tensor:
         device, rows = next(model.parameters()).device, []
         for start in range(0, len(tokens["input_ids"]), _BATCH):
-            output = embed(**{k: v[start : start + _BATCH].to(device) for k, v in tokens.items()})
+            output = model.get_text_features(**{k: v[start : start + _BATCH].to(device) for k, v in tokens.items()})
             output = output if isinstance(output, Tensor) else output.pooler_output
             rows.append(output if output.ndim == 2 else output[:, 0])
         return torch.cat(rows)

@@ -27,6 +27,13 @@ FORMS = ("openclip:ARCH/TAG", "openclip:ARCH/FILE", "openclip:local-dir:FOLDER",
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_model.pt")
 
 
+def _openai_tokenizer() -> Callable:
+    """Return the tokenizer of OpenAI's CLIP, shared by models fine-tuned from it."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer()
+
+
 @dataclass(frozen=True)
 class Published:
     """A published CLIP model.
@@ -36,14 +43,14 @@ class Published:
         config: open_clip's model config: embed_dim, vision_cfg, text_cfg, quick_gelu, ...
         preprocess: mean, std, interpolation, resize_mode, if they differ from OpenAI's.
         read: returns the tensors under open_clip's names.
-        tokenizer: returns a tokenizer, which takes prompts and `context_length`.
+        tokenizer: returns a tokenizer, which takes prompts and `context_length`; that of OpenAI's CLIP if not given.
     """
 
     source: str
     config: dict
     preprocess: dict
     read: Callable[[], dict[str, Tensor]]
-    tokenizer: Callable[[], Callable]
+    tokenizer: Callable[[], Callable] = _openai_tokenizer
 
 
 def load(rest: str) -> Encoder:
@@ -119,13 +126,6 @@ def save_openclip(folder: Path, config: dict, tensors: dict[str, Tensor]) -> Non
     write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": {}})
     with replacing(folder / _WEIGHTS[0]) as temp:
         save_file({key: value.contiguous() for key, value in tensors.items()}, temp)
-
-
-def openai_tokenizer() -> Callable:
-    """Return the tokenizer of OpenAI's CLIP, shared by models fine-tuned from it."""
-    from open_clip.tokenizer import SimpleTokenizer
-
-    return SimpleTokenizer()
 
 
 def _published(rest: str) -> Published:

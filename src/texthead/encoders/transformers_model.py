@@ -91,7 +91,7 @@ def config_from(text: str) -> Any:
 def without_text(config: Any) -> Any:
     """Shrink the text tower in a configuration to a minimum, if it has one, and return the configuration."""
     text = getattr(config, "text_config", None)
-    if text is not None and not embeds_sequences(config):
+    if text is not None:
         text.num_hidden_layers = 1
         text.vocab_size = min(text.vocab_size, 1000)
         for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
@@ -100,19 +100,8 @@ def without_text(config: Any) -> Any:
     return config
 
 
-def embeds_sequences(config: Any) -> bool:
-    """Return whether a model's embedding is the mean over one sequence of text and images (EmbeddingGemma 2)."""
-    text, vision = (getattr(config, name, None) for name in ("text_config", "vision_config"))
-    return hasattr(config, "image_token_id") and hasattr(text, "embedding_dim") and vision is not None
-
-
 def _plain(config: Any) -> Any:
-    """Return a configuration without sound, random masks, and attention implementations that are not torch's."""
-    video = getattr(config, "video_config", None)
-    if getattr(video, "text_config", None) is not None:  # PE-AV: PE-Video is its half without sound.
-        config = video
-    if embeds_sequences(config):
-        config.audio_config = None
+    """Return a configuration without random masks, and attention implementations that are not torch's."""
     if hasattr(config, "mask_ratio"):
         config.mask_ratio = 0.0
     for each in (config, *(getattr(config, name, None) for name in config.sub_configs)):
@@ -153,7 +142,7 @@ def loaded(folder: Path, source: str, kind: str = "AutoModel") -> tuple[Any, set
             f"{source}: {key!r} has shape {tuple(actual)} in the weights, {tuple(expected)} in the configuration; "
             "take both from the same model"
         )
-    return _whole(model).eval().requires_grad_(False), set(info["missing_keys"])
+    return model.eval().requires_grad_(False), set(info["missing_keys"])
 
 
 def check_complete(model: nn.Module, missing: set[str], source: str) -> None:
@@ -238,8 +227,6 @@ def takes_videos(model: nn.Module) -> bool:
 
 def _features(model: Any, pixels: Tensor) -> Float[Tensor, "units dim"] | Float[Tensor, "units patches dim"]:
     """Return the output for each frame or clip: a pooled feature, the class token, or the tokens of all patches."""
-    if embeds_sequences(model.config):
-        return mean_embedding(model, **_sequence(model.config, pixels))
     method = _method(model)
     run = getattr(model, method) if method else model
     output = run(**image_inputs(model, run, pixels))
@@ -261,30 +248,11 @@ def image_inputs(model: Any, run: Callable, pixels: Float[Tensor, "units *frames
     if "spatial_shapes" not in names:
         return {next((name for name in names if name.startswith("pixel_values")), next(iter(names))): pixels}
     # It takes images of any shape, as lists of patches (SigLIP 2, NaFlex).
-    patches = _patches(pixels, model.config.vision_config.patch_size)
+    side = model.config.vision_config.patch_size
+    patches = pixels.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 4, 5, 1).flatten(3)  # Colours last.
     shape = torch.tensor([patches.shape[1:3]] * len(pixels), device="cpu")  # The model reads it as Python ints.
     # Without a mask it uses all patches.
     return {"pixel_values": patches.flatten(1, 2), "pixel_attention_mask": None, "spatial_shapes": shape}
-
-
-def _patches(pixels: Float[Tensor, "units 3 height width"], side: int) -> Float[Tensor, "units rows columns values"]:
-    """Return the patches of images, with colours last."""
-    return pixels.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 4, 5, 1).flatten(3)
-
-
-def _sequence(config: Any, pixels: Float[Tensor, "units 3 height width"]) -> dict[str, Tensor]:
-    """Return images as the inputs of a model that embeds sequences: each is one, without a text."""
-    patches = _patches(pixels, config.vision_config.patch_size)
-    rows, columns = (torch.arange(count, device=pixels.device) for count in patches.shape[1:3])
-    positions = torch.stack([*torch.meshgrid(columns, rows, indexing="xy")], -1).flatten(0, 1)
-    text, count = config.text_config, len(positions) // config.vision_config.pooling_kernel_size**2
-    tokens = [config.boi_token_id, *[config.image_token_id] * count, config.eoi_token_id]
-    tokens = torch.tensor([text.bos_token_id, *tokens, text.eos_token_id], device=pixels.device)
-    return {
-        "input_ids": tokens.expand(len(pixels), -1),
-        "pixel_values": patches.flatten(1, 2),
-        "image_position_ids": positions.expand(len(pixels), -1, -1),
-    }
 
 
 def mean_embedding(model: Any, input_ids: Tensor, **inputs: Tensor) -> Float[Tensor, "sequences dim"]:
@@ -297,22 +265,8 @@ def _has_class_token(model: nn.Module) -> bool:
     return any(name.endswith("cls_token") for name, _ in model.named_parameters())
 
 
-def _whole(model: Any) -> Any:
-    """Add the methods of PE-Video, which transformers 5.24 defines within its constructor, and return the model."""
-    kind: Any = type(model)
-    if hasattr(model, "text_video_head") and not hasattr(kind, OF_TEXTS):
-        kind.get_text_features = lambda self, input_ids, attention_mask=None: self.text_video_head(
-            self.text_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state[:, 0]
-        )
-        kind.get_video_features = lambda self, pixel_values_videos: self.video_head(
-            self.video_encoder(pixel_values_videos).pooler_output
-        )
-    return model
-
-
 def _bare(model: Any) -> Any:
     """Remove the pooling layer after the class token, for which most published towers have no weights."""
-    model = _whole(model)
     if not _method(model) and _has_class_token(model) and hasattr(model, "pooler"):
         model.pooler = None
     return model
@@ -328,9 +282,6 @@ def empty(config: Any) -> nn.Module:
 
 def traced(model: nn.Module, frames: int, size: int) -> tuple[set[str], tuple[int, ...]]:
     """Return (names of the submodules that the features need, shape of the features) of a model on device "meta"."""
-    config: Any = model.config
-    if embeds_sequences(config):  # It cannot run on "meta".
-        return {name for name, _ in model.named_children()}, (1, config.text_config.embedding_dim)
     used: set[nn.Module] = set()
     hooks = [module.register_forward_hook(lambda module, *_: used.add(module)) for module in model.modules()]
     with torch.device("meta"), torch.no_grad():

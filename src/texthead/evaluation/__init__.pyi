@@ -1,6 +1,5 @@
 """The public names of the package, imported on first use."""
 
-from .average_precision import mean_average_precision as mean_average_precision
 from .calibration import NONE as NONE
 from .calibration import calibrate as calibrate
 from .calibration import fit_temperature as fit_temperature

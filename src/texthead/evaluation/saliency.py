@@ -21,6 +21,9 @@ from texthead.recipes import EngineName
 
 GRID = 7
 
+# Covering a region must lower the log-odds of a class by this much, or its heat, which is relative, would mislead.
+FAINT = 0.2
+
 # An encoder of clips encodes the whole clip for each region of each step: fewer regions, and at most as many steps.
 CLIP_GRID, CLIP_STEPS = 4, 8
 
@@ -51,6 +54,10 @@ class Covered(NamedTuple):
     def strength(self, target: int) -> float:
         """Return the largest drop of the log-odds of class `target`: 0.7 halves the odds, below 0.1 is negligible."""
         return float(self._drops(target).max())
+
+    def is_faint(self, target: int) -> bool:
+        """Return whether covering any one region hardly lowers class `target`, so that its heat would mislead."""
+        return self.strength(target) < FAINT
 
     def probabilities(self, target: int) -> tuple[float, float]:
         """Return the probability of class `target` without a cover and with its hottest region covered."""

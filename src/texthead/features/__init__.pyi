@@ -12,8 +12,5 @@ from .frames import readable as readable
 from .frozen import FrozenFiles as FrozenFiles
 from .frozen import FrozenItems as FrozenItems
 from .stills import Still as Still
-from .stills import colours_of as colours_of
-from .stills import edges_of as edges_of
-from .stills import grey_of as grey_of
 from .views import encode_views as encode_views
 from .views import item_features as item_features

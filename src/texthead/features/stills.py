@@ -34,9 +34,9 @@ class Still(NamedTuple):
     @classmethod
     def of(cls, picture: UInt8[np.ndarray, "height width 3"], size: Sequence[int], *, turned: bool) -> "Still":
         """Return the still of an upright picture, which is (height, width) = `size` if it was not reduced."""
-        (height, width), grey = size, grey_of(picture)
+        (height, width), grey = size, cls.grey_of(picture)
         brightest, contrast = float(np.percentile(grey, 95)), float(grey.std())
-        return cls(width, height, turned, brightest, contrast, edges_of(grey), colours_of(picture))
+        return cls(width, height, turned, brightest, contrast, cls.edges_of(grey), cls.colours_of(picture))
 
     def to_bytes(self) -> bytes:
         """Return the still as stored."""
@@ -47,24 +47,24 @@ class Still(NamedTuple):
         """Return a stored still."""
         return cls(*np.frombuffer(row, _ROW)[0].item())
 
+    @staticmethod
+    def grey_of(picture: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "64 64"]:
+        """Return the mean grey level of each cell of a 64x64 grid."""
+        image = PIL.Image.fromarray(picture).convert("L")
+        return np.asarray(image.resize((64, 64), PIL.Image.Resampling.BOX), np.float32)
 
-def grey_of(picture: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "64 64"]:
-    """Return the mean grey level of each cell of a 64x64 grid."""
-    image = PIL.Image.fromarray(picture).convert("L")
-    return np.asarray(image.resize((64, 64), PIL.Image.Resampling.BOX), np.float32)
+    @staticmethod
+    def colours_of(picture: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "16 16 3"]:
+        """Return the mean colour of each cell of a 16x16 grid."""
+        return np.asarray(PIL.Image.fromarray(picture).resize((16, 16), PIL.Image.Resampling.BOX))
 
+    @staticmethod
+    def edges_of(grey: Float[np.ndarray, "64 64"]) -> Float16[np.ndarray, "256"]:
+        """Return how much brighter each cell of a 16x16 grid is than the one to its left: a square root with its sign.
 
-def colours_of(picture: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "16 16 3"]:
-    """Return the mean colour of each cell of a 16x16 grid."""
-    return np.asarray(PIL.Image.fromarray(picture).resize((16, 16), PIL.Image.Resampling.BOX))
-
-
-def edges_of(grey: Float[np.ndarray, "64 64"]) -> Float16[np.ndarray, "256"]:
-    """Return how much brighter each cell of a 16x16 grid is than the one to its left, as a square root with its sign.
-
-    Source: the difference hash of Krawetz, on a finer grid. The sign alone, his hash, makes noise count as much as
-    edges, so that different things before plain backgrounds agree (LOG.md).
-    """
-    shrunk = PIL.Image.fromarray(grey).resize((17, 16), PIL.Image.Resampling.BOX)
-    steps = np.diff(np.asarray(shrunk), axis=1).ravel()
-    return (np.sign(steps) * np.sqrt(np.abs(steps))).astype(np.float16)
+        Source: the difference hash of Krawetz, on a finer grid. The sign alone, his hash, makes noise count as much as
+        edges, so that different things before plain backgrounds agree (LOG.md).
+        """
+        shrunk = PIL.Image.fromarray(grey).resize((17, 16), PIL.Image.Resampling.BOX)
+        steps = np.diff(np.asarray(shrunk), axis=1).ravel()
+        return (np.sign(steps) * np.sqrt(np.abs(steps))).astype(np.float16)

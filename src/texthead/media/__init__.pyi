@@ -2,13 +2,10 @@
 
 from .find import find_names as find_names
 from .image import Image as Image
-from .limits import check_frames as check_frames
 from .limits import check_size as check_size
 from .open import media_suffixes as media_suffixes
 from .paths import MediaPath as MediaPath
 from .paths import Span as Span
 from .paths import spans_by_file as spans_by_file
 from .reader import Media as Media
-from .reader import Part as Part
-from .reader import Take as Take
 from .video import Video as Video

@@ -66,6 +66,7 @@ class Media(ABC, Closing):
         num_frames: number of frames that a player shows.
         times: presentation time of each frame in seconds from the first; empty for images.
         duration_seconds: end of the last frame; 0 for images.
+        start_seconds: time of the first frame in the file, in seconds; above 0 for a part.
         has_times: False if the file has no time stamps and times were computed from its frame rate.
         listed_frames: number of frames that the header claims; 0 if it does not say.
         enough: short side in pixels that is enough, set by the user of the pictures: a reader may give larger ones at
@@ -79,6 +80,7 @@ class Media(ABC, Closing):
     num_frames: int
     times: Sequence[float] = ()
     duration_seconds: float = 0.0
+    start_seconds: float = 0.0
     has_times: bool = True
     listed_frames: int = 0
     enough: int = 0
@@ -216,7 +218,6 @@ class Part(Media):
     its end.
 
     Attributes:
-        start_seconds: time of the part's first frame, in seconds from the file's first frame.
         frames: its frame numbers in the file.
         whole: the file.
     """

@@ -10,13 +10,14 @@ import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from texthead.errors import DataError, MediaError, line_of
+from texthead.errors import DataError, MediaError, TextheadError, line_of
 from texthead.files import MOST_BYTES_OF_LISTS, read_value
 from texthead.platform import NONBLOCKING
 
@@ -24,15 +25,10 @@ INDEX = "shards.json"
 
 SHARD_FORMAT = 1
 
-_SPLITS = (None, "train", "val", "test")
-
 # Shard indices cached in memory, 68 bytes per clip; with more shards some are read repeatedly.
 _CACHED_INDICES = 8192
 
 _READERS = 16
-
-# Sizes in an index are checked before allocating. A table of this size lists some 180,000 frames.
-MOST_BYTES_OF_CLIP, MOST_BYTES_OF_TABLE = 2**30, 2**24
 
 BLOCK = tarfile.BLOCKSIZE
 
@@ -115,10 +111,14 @@ def read_ranges(path: Path, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes
 
     try:
         with open(path.parent, "rb", buffering=0, opener=opened) as file:
+            end = os.fstat(file.fileno()).st_size
             for offset, size in ranges:
+                if not 0 <= offset <= offset + size:
+                    raise ValueError(f"{size} bytes at {offset}")
                 file.seek(offset)
+                size = min(size, max(0, end - offset))  # Python would reserve memory for all of it.
                 yield file.read(size)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise MediaError(path, f"its shard cannot be read ({line_of(error)}); prepare or copy it again") from None
 
 
@@ -151,12 +151,10 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
         raise DataError(
             f"{root / INDEX}: not an index of shards of format {SHARD_FORMAT}; make them with `texthead prepare`"
         )
-    try:
+    with _valid(root / INDEX):
         tars = [root / _must_match(r"[\w-]+\.tar", shard["url"]) for shard in index["shardlist"]]
         notes = [f"{root}: prepared from {own['source']}, {own['frames']} frames per clip"]
         lost = int(own["unreadable"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{root / INDEX}: invalid ({line_of(error)}); prepare the shards again") from None
     with ThreadPoolExecutor(_READERS) as pool:
         rows = [row for of_tar in pool.map(_rows, tars) for row in of_tar]
     rows.sort(key=lambda row: row[0])
@@ -170,52 +168,36 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
 def _rows(tar: Path) -> list[tuple]:
     """Return (order, path, label, split, group, extra, name) of each clip of a shard."""
     rows = []
-    for clip in _clips(tar):
-        path = tar / f"{clip['key']}{clip['suffix']}"
-        extra = tuple((str(name), str(value)) for name, value in clip["extra"])
-        rows.append((clip["order"], path, clip["label"], clip["split"], clip["group"], extra, clip["name"]))
+    with _valid(tar.with_suffix(".json")):
+        for clip in _clips(tar):
+            path, group = tar / f"{clip['key']}{clip['suffix']}", clip["group"]
+            extra = tuple((str(name), str(value)) for name, value in clip["extra"])
+            rows.append((int(clip["order"]), path, str(clip["label"]), clip["split"], group, extra, str(clip["name"])))
     return rows
 
 
+@contextmanager
+def _valid(path: Path) -> Iterator[None]:
+    """Raise DataError for an index that lacks a value, or has one of another type."""
+    try:
+        yield
+    except TextheadError:
+        raise
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: invalid ({line_of(error, kind=True)}); prepare the shards again") from None
+
+
 def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
-    """Return the clips in a shard's index; raise DataError if it cannot be read or is invalid."""
+    """Return the clips in a shard's index; raise DataError if it cannot be read, or a name is none of a clip."""
     path = tar.with_suffix(".json")
     clips = _json(path).get("clips")
-    try:
-        if not isinstance(clips, list):
-            raise ValueError("no clips")
-        end = 0
+    with _valid(path):
         for number, clip in enumerate(clips):
             for name, pattern in _PATTERNS.items():
                 _must_match(pattern, clip[name])
             if int(clip["key"]) != int(clips[0]["key"]) + number:
                 raise ValueError(f"key {clip['key']} is out of order")
-            end = _end(clip, end)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: invalid ({line_of(error)}); prepare the shard again") from None
     return clips
-
-
-def _end(clip: Mapping[str, Any], before: int) -> int:
-    """Return the end of a clip in its shard, after checking its values: it comes, with its table, after `before`."""
-    offset, size, table = (clip[name] if type(clip[name]) is int else -1 for name in ("offset", "size", "table"))
-    least, most = (1, MOST_BYTES_OF_TABLE) if clip["suffix"] == ".avi" else (0, 0)
-    free = before + BLOCK + (BLOCK + padded(table) if table else 0)
-    rules = {
-        "size": (0 <= size <= MOST_BYTES_OF_CLIP, f"0 to {MOST_BYTES_OF_CLIP} bytes"),
-        "table": (least <= table <= most, f"{least} to {most} bytes"),
-        "offset": (free <= offset < 2**62, f"at least {free}"),
-        "order": (type(clip["order"]) is int and clip["order"] >= 0, "a whole number"),
-        "label": (isinstance(clip["label"], str), "text"),
-        "name": (isinstance(clip["name"], str), "text"),
-        "split": (clip["split"] in _SPLITS, f"one of {_SPLITS}"),
-        "group": (isinstance(clip["group"], str | None), "text or null"),
-        "extra": (isinstance(clip["extra"], list) and all(len(pair) == 2 for pair in clip["extra"]), "pairs"),
-    }
-    for name, (holds, rule) in rules.items():
-        if not holds:
-            raise ValueError(f"clip {clip['key']} has the {name} {clip[name]!r}, expected {rule}")
-    return offset + size
 
 
 def _must_match(pattern: str, text: object) -> str:
@@ -231,12 +213,13 @@ def _members(shard: str, stamp: tuple[int, int]) -> tuple[int, np.ndarray]:
     tar = Path(shard)
     try:
         clips = _clips(tar)
+        with _valid(tar.with_suffix(".json")):
+            ranges = ((clip["offset"], clip["size"], clip["table"]) for clip in clips)
+            digests = ((bytes.fromhex(clip["sha256"]), bytes.fromhex(clip["print"])) for clip in clips)
+            rows = np.array([where + digest for where, digest in zip(ranges, digests, strict=True)], _ROW)
     except DataError as error:
         raise MediaError(tar, f"its index cannot be used ({error})") from None
-    ranges = ((clip["offset"], clip["size"], clip["table"]) for clip in clips)
-    digests = ((bytes.fromhex(clip["sha256"]), bytes.fromhex(clip["print"])) for clip in clips)
-    rows = [where + digest for where, digest in zip(ranges, digests, strict=True)]
-    return int(clips[0]["key"]) if clips else 0, np.array(rows, _ROW)
+    return int(clips[0]["key"]) if clips else 0, rows
 
 
 def _json(path: Path) -> dict[str, Any]:

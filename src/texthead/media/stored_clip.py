@@ -8,7 +8,7 @@ every frame.
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence
-from operator import add, le
+from operator import add
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,8 +25,6 @@ TABLE_SUFFIX = ".frames.json"
 _GAP = 64
 
 _MOST_AT_ONCE = 2**22
-
-_MOST_SECONDS = 2**31
 
 
 class _Table(NamedTuple):
@@ -56,7 +54,7 @@ class StoredClip(Media):
         self._clip = entry.offset
         table = _read_table(path, entry)
         try:
-            self._table = _parsed(table, entry.size)
+            self._table = _parsed(table)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise MediaError(path, f"its frame table is invalid ({error}); prepare the shard again") from None
         self.times, self.num_frames = self._table.times, len(self._table.begins)
@@ -126,20 +124,16 @@ def _read_table(path: Path, entry: Member) -> bytes:
     return table
 
 
-def _parsed(table: bytes, size: int) -> _Table:
-    """Return the frame table of a clip of `size` bytes, its times in seconds from the first frame.
+def _parsed(table: bytes) -> _Table:
+    """Return the frame table of a clip, its times in seconds from the first frame.
 
     Raises: KeyError, TypeError, ValueError or RecursionError for an invalid table.
     """
     parsed = json.loads(table)
     begins, sizes, digests = zip(*parsed["frames"], strict=True)
-    if {*map(type, begins + sizes)} != {int} or {*map(type, digests)} != {str}:
-        raise TypeError("a frame has no offset, size and digest")
-    ends = [*map(add, begins, sizes)]
-    for number, (begin, length, end) in enumerate(zip(begins, sizes, (0, *ends), strict=False)):
-        if not (end <= begin and 0 < length <= size - begin):
-            raise ValueError(f"frame {number} has {length} bytes at {begin}, after {end} of {size}")
+    if {*map(type, begins + sizes)} != {int}:
+        raise TypeError("a frame has no offset and size")
     seconds = parsed["seconds"]
-    if len(seconds) not in (0, len(begins)) or not all(map(le, (0, *seconds), (*seconds, _MOST_SECONDS))):
-        raise ValueError(f"{len(seconds)} times for {len(begins)} frames, or times that do not ascend")
-    return _Table(begins, ends, digests, [float(value - seconds[0]) for value in seconds])
+    if len(seconds) not in (0, len(begins)):
+        raise ValueError(f"{len(seconds)} times for {len(begins)} frames")
+    return _Table(begins, [*map(add, begins, sizes)], digests, [float(value - seconds[0]) for value in seconds])

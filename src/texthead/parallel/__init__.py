@@ -1,10 +1,9 @@
-"""Process groups under torchrun, data loaders, a worker with a model, and devices.
+"""Process groups under torchrun, data loaders and devices.
 
 distributed  ranks, shares, gathers and sums over a process group
 loaders      data loaders, errors for workers that die or hang
 startup      the server that forks loader workers; what a command sets in its process
 signals      make SIGTERM and SIGHUP end a program as Ctrl-C does
-worker       a process that keeps a model, replaced if it hangs or dies
 caller       leave a caller's random state, default dtype and environment as they were
 device       choose and check a device
 progress     progress, messages and metrics for the caller

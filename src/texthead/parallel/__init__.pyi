@@ -9,5 +9,5 @@ from .distributed import ranks as ranks
 from .loaders import FileDataset as FileDataset
 from .loaders import own_variables as own_variables
 from .loaders import read_each as read_each
+from .startup import begin_tracker as begin_tracker
 from .startup import keep_freed_memory as keep_freed_memory
-from .worker import StatefulWorker as StatefulWorker

@@ -6,10 +6,8 @@ from .figures import COLOURS as COLOURS
 from .figures import FIGURE_WIDTH as FIGURE_WIDTH
 from .figures import short as short
 from .html import Report as Report
-from .html import environment as environment
 from .html import render as render
 from .html import write_html as write_html
-from .mistakes import FAINT as FAINT
 from .mistakes import Examples as Examples
 from .mistakes import clip_of as clip_of
 from .mistakes import item_strip as item_strip

@@ -31,11 +31,11 @@ PHOTO_QUALITY = 85  # JPEG quality of figures with photos
 
 def render(template: str, *, package: str = "texthead.report", **values: object) -> str:
     """Render a template from the folder `templates` of a package."""
-    return environment(package).get_template(template).render(**{"sections": [], "summary": (), **values})
+    return _environment(package).get_template(template).render(**{"sections": [], "summary": (), **values})
 
 
 @cache
-def environment(package: str) -> Environment:
+def _environment(package: str) -> Environment:
     """Return the Jinja environment for the templates of a package, which can extend those of `report`.
 
     Values are escaped; undefined names raise.

@@ -31,9 +31,6 @@ class Examples(NamedTuple):
     saliency: int = 4
 
 
-FAINT = 0.2  # heat is shown only if covering a region lowers the class's log-odds by at least this much
-
-
 def clip_of(path: Path, protocol: Protocol) -> UInt8[Tensor, "frames 3 size size"]:
     """Return the first view of a file, as the model gets it.
 
@@ -132,8 +129,7 @@ def _with_heat(strip: Strip, names: tuple[str, ...], saliency: Covered) -> Strip
     for role, name in classes.items():
         label = names.index(name)
         before, after = saliency.probabilities(label)
-        # Heat maps have full brightness whatever their effect, so one with next to no effect would look like a finding.
-        if saliency.strength(label) < FAINT:
+        if saliency.is_faint(label):
             lines.append(f"{name} ({percent(before)}): covering any one region hardly changes it")
         else:
             heats[f"{role}: {name}"] = saliency.heat(label).numpy()

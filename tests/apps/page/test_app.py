@@ -15,10 +15,10 @@ from pages import Page
 from served_pages import opened
 from texthead.apps.page.answers import About, Answerer, Question
 from texthead.apps.page.app import STATUS, answer_in_steps, open_model, ui_app
+from texthead.apps.page.worker import StatefulWorker
 from texthead.cli import flag_names
 from texthead.cli.main import command_of
 from texthead.errors import EncoderError
-from texthead.parallel import StatefulWorker
 
 
 @pytest.fixture(scope="module")

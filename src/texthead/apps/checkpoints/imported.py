@@ -21,7 +21,6 @@ from texthead.encoders import (
     build_visual,
     fill,
     load_classifier,
-    openai_tokenizer,
     openclip_tensors,
     save_openclip,
     tower_spec,
@@ -218,7 +217,7 @@ def _encoder(
             "its tokenizer; use a model with CLIP's"
         )
     source = f"openclip:local-dir:{HERE}/{ENCODER}"
-    return assemble(Published(source, config, {}, lambda: tensors, openai_tokenizer)), (config, tensors)
+    return assemble(Published(source, config, {}, lambda: tensors)), (config, tensors)
 
 
 def _temporal_kind(

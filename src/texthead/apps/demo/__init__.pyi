@@ -2,8 +2,6 @@
 
 from .drawn_videos import MOTIONS as MOTIONS
 from .drawn_videos import RENDER as RENDER
-from .drawn_videos import SPLITS as SPLITS
-from .drawn_videos import DrawnSplit as DrawnSplit
 from .drawn_videos import Placement as Placement
 from .drawn_videos import animate as animate
 from .drawn_videos import cut_out as cut_out

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float16, UInt8
 from texthead import Dataset, Reporter, Views
 from texthead.data import evenly
 from texthead.errors import MediaError, line_of
-from texthead.features import Still, colours_of, edges_of, grey_of
+from texthead.features import Still
 from texthead.media import Media, MediaPath
 from texthead.parallel import FileDataset, read_each
 
@@ -74,7 +74,7 @@ class Appearance:
         brightest: 95th percentile of the brightest frame.
         contrast: largest standard deviation within a frame.
         motion: largest mean difference between consecutive analysed frames; 0 for one frame.
-        edges: `edges_of` four frames.
+        edges: `Still.edges_of` four frames.
         colours: 16x16 pixels of a frame from the middle.
     """
 
@@ -155,15 +155,15 @@ def _with_frames(facts: Facts, media: Media) -> Facts:
     for index, picture in media.checked_frames(indices):
         height, width = media.shape or picture.shape[:2]
         if index == indices[len(indices) // 2]:
-            colours = colours_of(picture)
-        greys.append(grey_of(picture))
+            colours = Still.colours_of(picture)
+        greys.append(Still.grey_of(picture))
         facts = replace(facts, width=width, height=height)
     (spread,) = Views(origin="centre").frame_indices(len(greys), COMPARED_FRAMES)
     appearance = Appearance(
         brightest=max(float(np.percentile(grey, 95)) for grey in greys),
         contrast=max(float(grey.std()) for grey in greys),
         motion=max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0),
-        edges=np.concatenate([edges_of(greys[index]) for index in spread]),
+        edges=np.concatenate([Still.edges_of(greys[index]) for index in spread]),
         colours=colours,
     )
     return replace(facts, turned=media.turned, appearance=appearance)

@@ -7,14 +7,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
+import texthead as th
 from texthead import Calibration, Encoder, MeanPool, Reading, Recognizer, Reporter, load_encoder, load_run, predict
-from texthead.apps.timeline import Events, Stretch, find_events
+from texthead.apps.timeline import Events, Stretch
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import cover
 from texthead.media import MediaPath
 from texthead.parallel import pick_device
 from texthead.prediction import Prediction, answering, names_notes, usual_level, zero_shot
-from texthead.report import FAINT, clip_of
+from texthead.report import clip_of
 from texthead.runs import Run
 from texthead.text import class_prompts, clean_names, flat
 
@@ -140,7 +141,7 @@ class Answerer:
             MediaError: the file is not a video, or cannot be read to its end.
         """
         model, stretches = self.model(question.names), list[Stretch]()
-        events = find_events(model, question.path, engine="auto", reporter=Reporter(event=stretches.append))
+        events = th.find_events(model, question.path, engine="auto", reporter=Reporter(event=stretches.append))
         return _timeline(events, stretches, model.model.names)
 
     def saliency(self, question: Question, length: int) -> Saliency:
@@ -162,7 +163,7 @@ class Answerer:
         heat = saliency.heat(target)
         indices = [int(heat.amax((-2, -1)).argmax())] if length == 1 else [*range(len(clip))]
         frames = clip[indices].permute(0, 2, 3, 1).contiguous().numpy()
-        faint = saliency.strength(target) < FAINT
+        faint = saliency.is_faint(target)
         return Saliency(model.names[target], frames, heat[indices].numpy(), *saliency.probabilities(target), faint)
 
     def model(self, names: tuple[str, ...]) -> Run | Recognizer:

@@ -12,11 +12,11 @@ from starlette.routing import Route
 
 from texthead.apps.page.answers import About, Answer, Question, Saliency, TopClasses, VideoEvents
 from texthead.apps.page.html import downloads_html, page_html, saliency_html, timeline_html, top_classes_html
+from texthead.apps.page.worker import StatefulWorker
 from texthead.apps.serving import Guard, Uploads, file_route, json_body, page_app
 from texthead.cli import console
 from texthead.errors import DataError, LostWorkerError, RunError, TextheadError
 from texthead.media import media_suffixes
-from texthead.parallel import StatefulWorker
 from texthead.text import typed_names
 
 _HERE = Path(__file__).parent

@@ -33,8 +33,8 @@ class Ui(SourceOption, PortOption, DeviceOption):
         console.doing("starting the page")
         from texthead.apps.page.answers import Answerer
         from texthead.apps.page.app import open_model, ui_app
+        from texthead.apps.page.worker import StatefulWorker
         from texthead.apps.serving import listening, serve
-        from texthead.parallel import StatefulWorker
 
         self.pick_device()
         with (

@@ -12,19 +12,19 @@ from PIL import Image
 
 from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
 from texthead.apps.serving import MOST_UPLOAD
-from texthead.apps.timeline import Event, subtitles
+from texthead.apps.timeline import Event
 from texthead.evaluation import NONE
 from texthead.files import csv_text
 from texthead.media import MediaPath
 from texthead.prediction import csv_columns, csv_rows, json_entry
-from texthead.report import COLOURS, environment, overlay_heat
+from texthead.report import COLOURS, overlay_heat, render
 
 # Maximum number of steps in a curve; each is the maximum of its interval.
 STEPS = 600
 
 
 def _render(name: str, **values: object) -> str:
-    return environment("texthead.apps.page").get_template(f"{name}.html").render(values)
+    return render(f"{name}.html", package="texthead.apps.page", **values)
 
 
 def page_html(about: About, suffixes: Sequence[str]) -> str:
@@ -108,7 +108,7 @@ def downloads_html(answer: TopClasses, timeline: VideoEvents | None) -> str:
         entry["timeline"] = events.to_json()
         rows = csv_text([Event.COLUMNS, *(event.cells for event in events.all)])
         files.append(("events as CSV", f"{path.stem}-events.csv", "text/csv", rows))
-        files.append(("as subtitles", f"{path.stem}.srt", "application/x-subrip", subtitles(events)))
+        files.append(("as subtitles", f"{path.stem}.srt", "application/x-subrip", events.subtitles()))
     json_text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
     files.insert(0, ("JSON", f"{path.stem}.json", "application/json", json_text))
     links = [

@@ -2,6 +2,4 @@
 
 from .events import Event as Event
 from .events import Stretch as Stretch
-from .events import subtitles as subtitles
 from .results import Events as Events
-from .timeline import find_events as find_events

@@ -63,11 +63,15 @@ class Events(list[Event]):
             write_csv(file, ("path", "start", "end", "label", "mean", "peak"), rows)
             return
         with replacing(file) as temporary:
-            text = subtitles(self) if file.suffix.lower() == ".srt" else self.edit_list()
+            text = self.subtitles() if file.suffix.lower() == ".srt" else self.edit_list()
             temporary.write_text(text, encoding="utf-8")
 
     def _in_file(self, seconds: float) -> str:
         return f"{self.begin + seconds:.3f}"
+
+    def subtitles(self) -> str:
+        """Return the events as SubRip subtitles, one cue each, without times of none of the classes."""
+        return subtitles(self)
 
     def edit_list(self) -> str:
         """Return the events as cuts of the file, one after the other, in the format CMX 3600.

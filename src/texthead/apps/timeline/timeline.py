@@ -25,7 +25,7 @@ from texthead.data import view_crops
 from texthead.errors import DataError, MediaError, PositiveFloat, PositiveInt, check_fields
 from texthead.evaluation import NONE, average_views, check_scores
 from texthead.features import Engine
-from texthead.media import Media, MediaPath, Part, Take
+from texthead.media import Media, MediaPath
 from texthead.prediction import apply_calibration, protocol_of
 from texthead.recipes import EngineName
 from texthead.runs import Run
@@ -36,6 +36,9 @@ MAX_GAP_SECONDS = 3600.0
 MAX_WINDOW_FRAMES = 10_000
 
 _Picture = UInt8[np.ndarray, "height width 3"]
+
+# The time of each frame, and a function that returns its picture.
+_Frames = Iterable[tuple[float, Callable[[], _Picture]]]
 
 # Closer times are equal: frame times and grid points are rounded differently.
 _SAME_SECONDS = 1e-6
@@ -74,7 +77,7 @@ class Sliding:
 
 
 def stretches_of(
-    frames: Iterable[tuple[float, Take]],
+    frames: _Frames,
     end: float,
     model: Recognizer,
     protocol: Protocol,
@@ -132,7 +135,7 @@ def stretches_of(
     yield last._replace(end=max(end, last.start))
 
 
-def _on_screen(frames: Iterable[tuple[float, Take]], end: float, rate: float) -> Iterator[tuple[_Picture, int]]:
+def _on_screen(frames: _Frames, end: float, rate: float) -> Iterator[tuple[_Picture, int]]:
     """Yield the pictures that are on screen at grid points, each with the number of these points."""
     points = 0
     for (since, take), (seconds, after) in pairwise(chain(frames, [(end, None)])):
@@ -276,7 +279,7 @@ def find_events(
             reporter.event(stretch)
             events += finder.add(stretch)
         seconds, fps = video.duration_seconds, video.num_frames / video.duration_seconds
-        begin = video.start_seconds if isinstance(video, Part) else 0.0
+        begin = video.start_seconds
     events += finder.finish()
     calibration, _ = run.calibration_for(protocol)
     return Events(

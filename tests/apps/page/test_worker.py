@@ -10,8 +10,8 @@ import pytest
 
 from messages import refuses
 from platforms import kill
+from texthead.apps.page.worker import StatefulWorker
 from texthead.errors import DataError, LostWorkerError, RunError
-from texthead.parallel.worker import StatefulWorker
 
 
 def counter():
@@ -77,7 +77,7 @@ def test_idle_dead_worker_is_replaced() -> None:
 
 
 def test_start_error_names_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("texthead.parallel.worker._START_SECONDS", 0.01)
+    monkeypatch.setattr("texthead.apps.page.worker._START_SECONDS", 0.01)
     with StatefulWorker(counter) as worker, refuses(RunError, "0.01 s"):
         worker.begin()
 

@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from texthead.errors import LostWorkerError, RunError, TextheadError, line_of
-from texthead.parallel.startup import begin_tracker
+from texthead.parallel import begin_tracker
 
 # Time limit for a process to start and to make its function, most of it imports.
 _START_SECONDS = 120.0
