@@ -135,7 +135,7 @@ TRAVEL = 0.36  # shortest distance of a move or jump
 
 TILT = 12.0  # degrees, to either side
 
-RENDER = 1.25  # side of a rendered picture, in frame sides: enough for the largest radius
+_RENDER = 1.25  # side of a rendered picture, in frame sides: enough for the largest radius
 
 OBJECT_MARGIN = 0.015  # between object and border; rounding to pixels can shift an edge by 0.75 pixels
 
@@ -283,7 +283,7 @@ def draw_clip(
     picture: str, motion: str, *, frames: int, size: int, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "frames size size 3"]:
     """Draw one clip in RGB: a picture, by its code point, in `motion` over a random background."""
-    return animate(_sprite(picture, round(RENDER * size)), motion, frames=frames, size=size, rng=rng)
+    return animate(_sprite(picture, round(_RENDER * size)), motion, frames=frames, size=size, rng=rng)
 
 
 def animate(
