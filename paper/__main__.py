@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import os
 import re
 import signal
 import sys
@@ -19,7 +20,6 @@ from paper.rows import Job
 from paper.running import SEEDS, Setting, outline, run, seeds_of, workers
 from paper.unused import show
 from paper.worlds import Scale
-from texthead.cli import reader_gone
 from texthead.errors import RunError, TextheadError
 from texthead.extensions import find
 
@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             write(options.results, options.scale, out, page, seeds=options.seeds)
         sys.stdout.flush()
     except BrokenPipeError:
-        return reader_gone()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except TextheadError as error:
         print(f"python -m paper: {error}", file=sys.stderr)
         return 2

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from paper.stats import interval
-from texthead.report import COLOURS, FIGURE_WIDTH
+from texthead.report import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 def _panel() -> "tuple[Figure, Axes]":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(FIGURE_WIDTH, 3.4), layout="constrained")
+    figure = Figure(figsize=(5.8, 3.4), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e9e9e9", linewidth=0.8)

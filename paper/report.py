@@ -16,7 +16,7 @@ from paper.simulating import verdict_rate
 from paper.worlds import Scale
 from texthead.errors import RunError
 from texthead.files import replacing
-from texthead.report import Report
+from texthead.report import render, write_html
 
 STAND_IN_HEADERS = ("in the paper", "here")
 STAND_INS = (
@@ -62,7 +62,7 @@ def write(results: Path, scale: Scale, out: Path, page: Path, *, seeds: int | No
     head = [*heading(store, keys, scale), power_note(sections)]
     with replacing(out) as temporary:
         temporary.write_text(markdown(sections, head, counts, scale), encoding="utf-8")
-    html(sections, head, counts, scale).write(page)
+    write_html(page, html(sections, head, counts, scale))
     print(f"{out} and {page}: {sum(c[0] for c in counts.values())} runs of {len(sections)} experiments")
 
 
@@ -281,27 +281,18 @@ def _table(table: Table) -> list[str]:
     return [line(table.headers), "|" + "---|" * len(table.headers), *map(line, table.rows)]
 
 
-def html(sections: Sequence[Section], head: Sequence[str], counts: dict, scale: str) -> Report:
+def html(sections: Sequence[Section], head: Sequence[str], counts: dict, scale: str) -> str:
     """Return the same report as an HTML page, with figures."""
-    page = Report("Every table and figure", f"texthead at scale {scale}")
-    for line in head:
-        page.text(line.replace("`", ""))
+    blocks: list[tuple[str, object]] = [("text", line.replace("`", "")) for line in head]
     if scale == "mini":
-        page.section("Stand-ins")
-        page.table(list(STAND_IN_HEADERS), [list(row) for row in STAND_INS])
-    page.section("Claims")
-    page.text(tally(sections))
-    page.text(SUMMARY_NOTE)
-    page.table(list(SUMMARY_HEADERS), [list(line) for line in summary(sections)])
-    page.text(CLAIMS_NOTE)
-    page.table(list(CLAIM_HEADERS), [list(line) for line in claims(sections)])
+        blocks += [("section", "Stand-ins"), ("table", (STAND_IN_HEADERS, STAND_INS))]
+    blocks += [("section", "Claims"), ("text", tally(sections)), ("text", SUMMARY_NOTE)]
+    blocks += [("table", (SUMMARY_HEADERS, summary(sections))), ("text", CLAIMS_NOTE)]
+    blocks += [("table", (CLAIM_HEADERS, claims(sections)))]
     for section in sections:
-        page.section(section.title)
-        page.text(_finished(counts[section.name]))
-        for note in section.notes:
-            page.text(note)
-        for table in section.tables:
-            page.table(list(table.headers), [list(row) for row in table.rows], caption=table.caption)
-        for figure, caption in section.figures:
-            page.figure(figure, caption)
-    return page
+        blocks += [("section", section.title), ("text", _finished(counts[section.name]))]
+        blocks += [("text", note) for note in section.notes]
+        blocks += [("table", (table.headers, table.rows, "", table.caption)) for table in section.tables]
+        blocks += [("figure", figure) for figure in section.figures]
+    title, subtitle = "Every table and figure", f"texthead at scale {scale}"
+    return render("blocks.html", title=title, subtitle=subtitle, blocks=blocks)

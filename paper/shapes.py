@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw
 
 from texthead import Reporter
-from texthead.apps.demo import MOTIONS, RENDER, Placement, animate, cut_out, draw_set, draw_still
+from texthead.apps.demo import MOTIONS, Placement, animate, cut_out, draw_set, draw_still
 from texthead.errors import DataError
 
 COLOURS: MappingProxyType[str, tuple[int, int, int]] = MappingProxyType(
@@ -48,6 +48,8 @@ SHAPES = (
     "bolt",
 )
 COLUMNS = ("path", "label", "split", "colour", "shape", "motion")
+
+_RENDER = 1.25  # side of a sprite, in frame sides: enough for the largest radius
 
 # Words that can tell two pictures of the same pair apart.
 OPPOSITES = (("small", "large"), ("on the left", "on the right"), ("at the top", "at the bottom"))
@@ -278,7 +280,7 @@ def draw_exposure(
     pair: Pair, motion: str, *, rng: np.random.Generator, size: int = 64
 ) -> UInt8[np.ndarray, "size size 3"]:
     """Draw a long exposure of a pair in motion in RGB: the last position is clear, earlier ones leave a trail."""
-    sprite = draw_sprite(pair, pixels=round(RENDER * size), rng=rng)
+    sprite = draw_sprite(pair, pixels=round(_RENDER * size), rng=rng)
     clip = animate(sprite, motion, frames=EXPOSED, size=size, rng=rng)
     return (END * clip[-1] + (1 - END) * clip[:-1].mean(axis=0)).round().astype(np.uint8)
 
@@ -287,7 +289,7 @@ def draw_picture(
     pair: Pair, *, rng: np.random.Generator, placement: Placement | None = None, size: int = 64
 ) -> UInt8[np.ndarray, "size size 3"]:
     """Draw a still of a pair in RGB over a drawn background, at a random placement if `placement` is None."""
-    sprite = draw_sprite(pair, pixels=round(RENDER * size), rng=rng)
+    sprite = draw_sprite(pair, pixels=round(_RENDER * size), rng=rng)
     return draw_still(sprite, placement or Placement.draw(rng), size=size, rng=rng)
 
 
@@ -368,7 +370,7 @@ def draw_shape_videos(
 
     def draw(item: _Item) -> UInt8[np.ndarray, "frames size size 3"]:
         rng = np.random.default_rng([seed, *item.key])
-        sprite = draw_sprite(Pair(item.colour, item.shape), pixels=round(RENDER * size), rng=rng)
+        sprite = draw_sprite(Pair(item.colour, item.shape), pixels=round(_RENDER * size), rng=rng)
         return animate(sprite, item.motion, frames=frames, size=size, rng=rng)
 
     return draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, reporter=reporter)

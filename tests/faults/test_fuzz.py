@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import PIL.ExifTags
 import PIL.Image
 import pytest
 import torch
@@ -128,32 +127,6 @@ def read_reduced(path: Path) -> None:
         media.frames_at([0])
 
 
-def photo_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
-    """Yield pictures that can be decoded at half their size, and those whose headers say how they are stored."""
-    photo = PIL.Image.fromarray(np.kron(pictures("blue", 1, 0)[0], np.ones((2, 2, 1), np.uint8)))
-    turned = PIL.Image.Exif()
-    turned[PIL.ExifTags.Base.Orientation] = 6
-    for name, mode, options in (
-        ("whole", "RGB", {}),
-        ("turned", "RGB", {"exif": turned, "restart_marker_blocks": 2}),
-        ("scans", "RGB", {"progressive": True}),
-        ("grey scans", "L", {"progressive": True}),
-        ("cmyk", "CMYK", {}),
-        ("several", "RGB", {"format": "MPO", "save_all": True, "append_images": [photo]}),
-    ):
-        photo.convert(mode).save(folder / f"{name}.jpg", **options)
-        yield folder / f"{name}.jpg", read_reduced
-    photo.save(folder / "a.webp", save_all=True, append_images=[photo.rotate(9)])
-    photo.save(folder / "a.tif", compression="jpeg")
-    for path in (folder / "a.webp", folder / "a.tif"):
-        yield path, read_reduced
-    for suffix, option in ((".avif", {"codec": "aom"}), (".png", {"save_all": True, "append_images": [photo]})):
-        photo.save(folder / f"b{suffix}", **option)
-        yield folder / f"b{suffix}", read_reduced
-    if is_installed("pi_heif"):
-        yield heic(folder / "turned.heic", pictures("blue", 1, 0)[0], box(b"irot", b"\1")), read_reduced
-
-
 def media_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
     for suffix in (".mp4", ".mkv", ".avi", ".ts", ".mpg", ".flv"):
         codec = {".avi": "mpeg4", ".mpg": "mpeg2video"}.get(suffix, "libx264")
@@ -161,8 +134,12 @@ def media_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]
     for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp", ".gif", ".avif", ".jp2"):
         yield write_image(folder / f"b{suffix}", "blue"), read_media
     if is_installed("pi_heif"):
-        yield heic(folder / "b.heic", pictures("blue", 1, 0)[0]), read_media
+        yield heic(folder / "b.heic", pictures("blue", 1, 0)[0], box(b"irot", b"\1")), read_media
     yield sound(folder / "c.mp4"), read_media
+    photo = PIL.Image.fromarray(np.kron(pictures("blue", 1, 0)[0], np.ones((2, 2, 1), np.uint8)))
+    for mode in ("RGB", "L", "CMYK"):
+        photo.convert(mode).save(folder / f"{mode}.jpg", progressive=mode == "L")
+        yield folder / f"{mode}.jpg", read_reduced
 
 
 def weights_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
@@ -201,8 +178,7 @@ def runs_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]
 
 # Each with its multiple of EXECUTIONS: media matter most, and building networks is slow.
 CORPORA = {
-    "media": (media_corpus, 6),
-    "photos": (photo_corpus, 2),
+    "media": (media_corpus, 7),
     "weights": (weights_corpus, 5),
     "shards": (shards_corpus, 1.5),
     "runs": (runs_corpus, 0.15),

@@ -13,7 +13,7 @@ from messages import refuses
 from pages import SCRIPT, Page, assert_self_contained
 from texthead.errors import TextheadError
 from texthead.report import figures
-from texthead.report.html import Report, environment, picture
+from texthead.report.html import _environment, picture, render, write_html
 
 
 def small_figure() -> Figure:
@@ -23,15 +23,17 @@ def small_figure() -> Figure:
 def macro(call: str, **values: object) -> str:
     """Render a call of one of the macros."""
     source = '{% from "macros.html" import figures, table with context %}{{ CALL }}'.replace("CALL", call)
-    return environment("texthead.report").from_string(source).render(sections=[], **values)
+    return _environment("texthead.report").from_string(source).render(sections=[], **values)
+
+
+def blocks(*content: tuple[str, object], title: str = "a", subtitle: str = "") -> str:
+    """Return a page of blocks."""
+    return render("blocks.html", title=title, subtitle=subtitle, blocks=content)
 
 
 def test_blocks_appear_in_order():
-    report = Report(title="Run 7", subtitle="two classes")
-    report.text("first")
-    report.section("Seen classes")
-    report.code("texthead predict run\n  video.mp4")
-    page = Page(report.html())
+    content = [("text", "first"), ("section", "Seen classes"), ("code", "texthead predict run\n  video.mp4")]
+    page = Page(blocks(*content, title="Run 7", subtitle="two classes"))
     assert page.strings == [
         *("Run 7", "Run 7", "two classes", "first", "Seen classes"),
         "texthead predict run\n  video.mp4",
@@ -40,13 +42,13 @@ def test_blocks_appear_in_order():
 
 def test_control_characters_escaped():
     """`exe.gpj` after U+202E is displayed as `jpg.exe`; right-to-left marks are a normal part of names."""
-    report = Report(title="a\x1b[31m\u202egpj.\u2066", subtitle="\u200fשלום")
-    assert Page(report.html()).strings[1:] == [r"a\x1b[31m\u202egpj.\u2066", "\u200fשלום"]
+    html = blocks(title="a\x1b[31m\u202egpj.\u2066", subtitle="\u200fשלום")
+    assert Page(html).strings[1:] == [r"a\x1b[31m\u202egpj.\u2066", "\u200fשלום"]
     assert figures.short("a\u202eb") == r"a\u202eb"
 
 
 def test_page_suits_phones_and_dark_screens_and_fetches_nothing():
-    html = Report(title="a").html()
+    html = blocks()
     page = Page(html)
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
     assert "default-src 'none'" in str(page.attributes("content"))
@@ -54,11 +56,9 @@ def test_page_suits_phones_and_dark_screens_and_fetches_nothing():
 
 
 def test_sections_are_linked_from_three_on():
-    report = Report(title="a")
-    for number in range(3):
-        assert Page(report.html()).attributes("href") == []
-        report.section(f"part {number}")
-    page = Page(report.html())
+    parts = [("section", f"part {number}") for number in range(3)]
+    assert all(Page(blocks(*parts[:few])).attributes("href") == [] for few in range(3))
+    page = Page(blocks(*parts))
     assert page.attributes("href") == ["#section-1", "#section-2", "#section-3"]
     assert page.attributes("id") == ["section-1", "section-2", "section-3"]
 
@@ -105,14 +105,9 @@ def test_the_smallest_format_is_taken():
 
 
 def test_every_string_is_escaped():
-    report = Report(title=SCRIPT, subtitle=SCRIPT)
-    for name in (SCRIPT, "b", "c"):
-        report.section(name)
-    report.text(SCRIPT)
-    report.code(SCRIPT)
-    report.table([SCRIPT], [[SCRIPT]], caption=SCRIPT)
-    report.figure(small_figure(), SCRIPT)
-    html = report.html()
+    content = [("section", name) for name in (SCRIPT, "b", "c")] + [("text", SCRIPT), ("code", SCRIPT)]
+    content += [("table", ([SCRIPT], [[SCRIPT]], "", SCRIPT)), ("figure", (small_figure(), SCRIPT))]
+    html = blocks(*content, title=SCRIPT, subtitle=SCRIPT)
     page = Page(html)
     assert "<script" not in html
     assert_self_contained(html, page)
@@ -126,8 +121,8 @@ def test_every_string_is_escaped():
 def test_write_replaces_and_leaves_nothing_beside(tmp_path, title, written):
     path = tmp_path / "made" / "report.html"
     for _ in range(2):
-        Report(title=title).write(path)
-    assert path.read_text(encoding="utf-8") == Report(title=written).html()
+        write_html(path, title)
+    assert path.read_text(encoding="utf-8") == written
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -140,6 +135,6 @@ def test_a_failed_write_keeps_the_old_page(tmp_path, monkeypatch, broken):
     path.write_text("old")
     monkeypatch.setattr(broken, fail)
     with refuses(TextheadError, path, "disk full"):
-        Report(title="new").write(path)
+        write_html(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

@@ -21,4 +21,3 @@ from .outputs import check_outputs as check_outputs
 from .parser import argument as argument
 from .parser import extra as extra
 from .parser import option as option
-from .system import reader_gone as reader_gone

@@ -190,8 +190,8 @@ def _valid(path: Path) -> Iterator[None]:
 def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
     """Return the clips in a shard's index; raise DataError if it cannot be read, or a name is none of a clip."""
     path = tar.with_suffix(".json")
-    clips = _json(path).get("clips")
     with _valid(path):
+        clips = _json(path)["clips"]
         for number, clip in enumerate(clips):
             for name, pattern in _PATTERNS.items():
                 _must_match(pattern, clip[name])

@@ -3,9 +3,7 @@
 from .class_maps import plot_confusion as plot_confusion
 from .class_maps import plot_correlations as plot_correlations
 from .figures import COLOURS as COLOURS
-from .figures import FIGURE_WIDTH as FIGURE_WIDTH
 from .figures import short as short
-from .html import Report as Report
 from .html import render as render
 from .html import write_html as write_html
 from .mistakes import Examples as Examples

@@ -7,7 +7,6 @@ The templates escape every value: class names never become markup.
 import base64
 import io
 import warnings
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 
-Cell = str | int | float | None
-
 DPI = 200  # twice the 100 pixels per inch that figures.py assumes, for high-resolution screens
 SMALL_SVG = 2**16  # bytes up to which a figure is not drawn as PNG for comparison
 
@@ -30,7 +27,7 @@ PHOTO_QUALITY = 85  # JPEG quality of figures with photos
 
 
 def render(template: str, *, package: str = "texthead.report", **values: object) -> str:
-    """Render a template from the folder `templates` of a package."""
+    """Render a template from the folder `templates` of a package; `blocks.html` shows a list of (kind, content)."""
     return _environment(package).get_template(template).render(**{"sections": [], "summary": (), **values})
 
 
@@ -66,45 +63,6 @@ def write_html(path: str | Path, html: str) -> None:
     # errors="replace", because file names may contain bytes that are not valid Unicode.
     with replacing(Path(path)) as temporary:
         temporary.write_text(html, encoding="utf-8", errors="replace", newline="\n")
-
-
-class Report:
-    """A page without its own template, built from top to bottom, one call per block."""
-
-    def __init__(self, title: str, subtitle: str = "", summary: Sequence[str] = ()):
-        self.title = title
-        self.subtitle = subtitle
-        self.summary = summary
-        self._blocks: list[tuple[str, object]] = []
-
-    def section(self, title: str) -> None:
-        """Start a section; pages with three or more sections link to them at the top."""
-        self._blocks.append(("section", title))
-
-    def text(self, paragraph: str) -> None:
-        """Add a paragraph of plain text."""
-        self._blocks.append(("text", paragraph))
-
-    def code(self, lines: str) -> None:
-        """Add preformatted text, such as a command."""
-        self._blocks.append(("code", lines))
-
-    def table(self, headers: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str | None = None) -> None:
-        """Add a table; None becomes a dash. Long tables scroll under their headers."""
-        self._blocks.append(("table", (headers, rows, "", caption)))
-
-    def figure(self, figure: "matplotlib.figure.Figure", caption: str) -> None:
-        """Add a figure with a caption."""
-        self._blocks.append(("figure", (figure, caption)))
-
-    def html(self) -> str:
-        """Render the page."""
-        about = {"title": self.title, "subtitle": self.subtitle, "summary": self.summary}
-        return render("blocks.html", blocks=self._blocks, **about)
-
-    def write(self, path: str | Path) -> None:
-        """Write the page to `path` with `write_html`."""
-        write_html(path, self.html())
 
 
 def data_url(image: "matplotlib.figure.Figure | bytes") -> str:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from messages import prints, refuses
 from platforms import WINDOWS
 from served_pages import Answer, Served, ask, connect, head, post, serving, until
-from texthead.apps.serving.files import MOST_UPLOAD, UPLOAD, Uploads
+from texthead.apps.serving.files import UPLOAD, Uploads
 from texthead.apps.serving.server import page_app
 from texthead.errors import DataError
 
@@ -87,7 +87,7 @@ def test_the_last_files_stay(served: Served, uploads: Uploads, tmp_path: Path) -
 
 
 def test_a_file_beyond_the_limit_is_refused_unread(served: Served, tmp_path: Path) -> None:
-    answer = ask(served, f"POST {NAMED}", f"Content-Length: {MOST_UPLOAD + 1}", body=b"a")
+    answer = ask(served, f"POST {NAMED}", f"Content-Length: {Uploads.MEGABYTES * 2**20 + 1}", body=b"a")
     assert answer.status == 400
     prints(json.loads(answer.text)["error"], "clip.mp4", "200 MB")
     assert stored(tmp_path) == []

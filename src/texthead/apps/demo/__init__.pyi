@@ -1,7 +1,6 @@
 """The public names of the package, imported on first use."""
 
 from .drawn_videos import MOTIONS as MOTIONS
-from .drawn_videos import RENDER as RENDER
 from .drawn_videos import Placement as Placement
 from .drawn_videos import animate as animate
 from .drawn_videos import cut_out as cut_out

@@ -33,7 +33,7 @@ from texthead.features import frame_features, readable
 from texthead.models import RowInputs, as_head, make_head, make_temporal_for
 from texthead.parallel import pick_device
 from texthead.recipes import Recipe
-from texthead.report import Examples, Report, item_strip, mistake_strips, plot_confusion
+from texthead.report import Examples, item_strip, mistake_strips, plot_confusion, render, write_html
 from texthead.training import RunInfo
 from texthead.transfer import evaluation_of, logistic_head
 
@@ -275,31 +275,31 @@ def _columns(bench: Bench) -> list[str]:
 
 def _report(bench: Bench, outcome: Outcome) -> None:
     """Write `report.html`."""
-    report = Report("texthead demo", "Frozen text rows as the classifier, on generated videos", outcome.summary())
-    report.section("Examples")
-    for kind, result in outcome.examples.items():
-        strip = item_strip(result, 0, bench.protocol)
-        report.figure(strip.picture(), f"The first test clip of {kind}: {strip.name}.")
-    report.section("Most confident mistakes on unseen classes")
-    for strip in mistake_strips(outcome.unseen, bench.protocol, Examples(hits=0)):
-        report.figure(strip.picture(), f"{strip.name}.")
-    report.section("Confusions")
-    seen = outcome.seen
-    report.figure(plot_confusion(seen.confusion(), seen.names), "Seen classes: rows are true.")
-    report.section("Methods")
-    report.text(
-        f"{len(bench.classes)} classes, each an object in a motion. "
-        f"{len(bench.unseen_test.classes)} of them have no training clips, so their rows come from text alone. "
-        "All heads were trained on the same features for as many steps, with the same temporal module."
-    )
-    cells = [[title, *row_text(values)] for title, values in outcome.rows.items()]
-    report.table(outcome.columns, cells, caption=CAPTION)  # pyright: ignore[reportArgumentType]
-    if outcome.note:
-        report.text(outcome.note)
-    report.section("How to use it")
-    path = outcome.unseen.paths[0]
+    examples = [(item_strip(result, 0, bench.protocol), kind) for kind, result in outcome.examples.items()]
+    mistakes = mistake_strips(outcome.unseen, bench.protocol, Examples(hits=0))
+    seen, path = outcome.seen, outcome.unseen.paths[0]
     new_names = f'texthead predict {outcome.run} {path} --classes "{path.parent.name.replace("-", " ")}, a dog running"'
-    report.code(f"texthead predict {outcome.run} {path}\n{new_names}")
-    report.section("Credit")
-    report.text(drawn_videos.CREDIT)
-    report.write(bench.out / "report.html")
+    blocks: list[tuple[str, object]] = [
+        ("section", "Examples"),
+        *(("figure", (each.picture(), f"The first test clip of {kind}: {each.name}.")) for each, kind in examples),
+        ("section", "Most confident mistakes on unseen classes"),
+        *(("figure", (each.picture(), f"{each.name}.")) for each in mistakes),
+        ("section", "Confusions"),
+        ("figure", (plot_confusion(seen.confusion(), seen.names), "Seen classes: rows are true.")),
+        ("section", "Methods"),
+        (
+            "text",
+            f"{len(bench.classes)} classes, each an object in a motion. "
+            f"{len(bench.unseen_test.classes)} of them have no training clips, so their rows come from text alone. "
+            "All heads were trained on the same features for as many steps, with the same temporal module.",
+        ),
+        ("table", (outcome.columns, [[title, *row_text(row)] for title, row in outcome.rows.items()], "", CAPTION)),
+        *([("text", outcome.note)] if outcome.note else []),
+        ("section", "How to use it"),
+        ("code", f"texthead predict {outcome.run} {path}\n{new_names}"),
+        ("section", "Credit"),
+        ("text", drawn_videos.CREDIT),
+    ]
+    subtitle, summary = "Frozen text rows as the classifier, on generated videos", outcome.summary()
+    page = render("blocks.html", title="texthead demo", subtitle=subtitle, summary=summary, blocks=blocks)
+    write_html(bench.out / "report.html", page)

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from texthead.apps.page.answers import About, Saliency, TopClasses, VideoEvents
-from texthead.apps.serving import MOST_UPLOAD
+from texthead.apps.serving import Uploads
 from texthead.apps.timeline import Event
 from texthead.evaluation import NONE
 from texthead.files import csv_text
@@ -34,7 +34,7 @@ def page_html(about: About, suffixes: Sequence[str]) -> str:
         suffixes: suffixes of the files that can be read.
     """
     accept = ",".join(["image/*", "video/*", *suffixes])
-    return _render("page", about=about, accept=accept, megabytes=MOST_UPLOAD // 2**20)
+    return _render("page", about=about, accept=accept, megabytes=Uploads.MEGABYTES)
 
 
 def top_classes_html(answer: TopClasses) -> str:

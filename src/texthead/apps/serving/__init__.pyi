@@ -1,7 +1,6 @@
 """The public names of the package, imported on first use."""
 
 from .files import MEDIA_TYPES as MEDIA_TYPES
-from .files import MOST_UPLOAD as MOST_UPLOAD
 from .files import ShownFiles as ShownFiles
 from .files import Uploads as Uploads
 from .server import Guard as Guard

@@ -20,7 +20,7 @@ from texthead.platform import file_name
 MEDIA_TYPES = {f".{kind}": f"image/{kind}" for kind in ["jpeg", "png", "gif", "webp", "bmp", "avif"]}
 MEDIA_TYPES |= {".jpg": "image/jpeg", ".webm": "video/webm"} | dict.fromkeys((".mp4", ".m4v", ".mov"), "video/mp4")
 
-UPLOAD, MOST_UPLOAD, _KEPT = "/upload", 200 * 2**20, 10
+UPLOAD, _KEPT = "/upload", 10
 
 # Length of a file name in bytes; of longer names the end is kept, with the suffix.
 _NAME_BYTES = 200
@@ -85,6 +85,8 @@ class Uploads:
         folder: an empty folder.
     """
 
+    MEGABYTES = 200  # of the largest file
+
     def __init__(self, folder: Path):
         self._folder, self._files = folder, dict[str, Path]()
 
@@ -110,8 +112,8 @@ class Uploads:
     async def _receive(self, request: Request) -> Response:
         name, token = _file_name(request.query_params.get("name", "")), secrets.token_urlsafe(16)
         path = self._folder / token / name
-        if int(request.headers.get("content-length", 0)) > MOST_UPLOAD:
-            raise DataError(f"{name}: larger than {MOST_UPLOAD >> 20} MB, the limit; take a smaller file, or cut it")
+        if int(request.headers.get("content-length", 0)) > self.MEGABYTES << 20:
+            raise DataError(f"{name}: larger than {self.MEGABYTES} MB, the limit; take a smaller file, or cut it")
         try:
             path.parent.mkdir()
             with path.open("wb") as file:
