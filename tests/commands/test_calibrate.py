@@ -128,8 +128,9 @@ def test_a_temperature_that_does_not_lower_the_error_is_not_used(run, data):
     kinds = set()
     for start in range(0, len(known), 6):
         made = th.calibrate_run(load_run(run), known.pick(range(start, start + 6)), reading=th.Reading(workers=0))
-        before, after = made.measured.before.error, made.measured.after.error
-        assert after == before if made.unscaled else after < before
+        before, after, _ = made.errors
+        assert made.unscaled or after < before
+        assert (made.measured.before == made.measured.after) == bool(made.unscaled)
         assert (made.calibration.temperature == 1) == bool(made.unscaled)
         kinds.add(made.unscaled.partition(", ")[0].isalpha() if made.unscaled else "used")
         if "cross-validated" in made.unscaled:

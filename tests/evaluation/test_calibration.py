@@ -269,6 +269,21 @@ def test_equal_weights_change_no_bit_and_others_act_as_copies():
         calibration.conformal_quantile(scores, targets, weights, coverage=1 - 1 / 42)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_temperature_is_checked_with_the_weights_that_it_is_fitted_with(seed):
+    """An item of weight 5 is five items of one group, also where its class is rare and harder."""
+    scores, targets = drawn_scores(120, classes=2, heat=1.5, seed=seed)
+    weights = torch.where(targets == 0, 5.0, 1.0).double()
+    copies = torch.arange(120).repeat_interleave(weights.long())
+    once, repeated = (
+        calibration.checked_temperature(scores[rows], targets[rows], each, groups=rows.tolist())
+        for rows, each in ((torch.arange(120), weights), (copies, None))
+    )
+    assert once[0] == pytest.approx(repeated[0], rel=1e-8)
+    assert once[2][:2] == pytest.approx(repeated[2][:2])
+    assert bool(once[3]) == bool(repeated[3])
+
+
 SCORES, TARGETS = drawn_scores(60, heat=2.0)
 UNKNOWN, _ = drawn_scores(40, seed=1)
 

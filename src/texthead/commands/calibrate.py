@@ -93,17 +93,17 @@ def _temperature(made: "RunCalibration") -> str:
     """Return a line on the temperature, and the expected calibration error before and after it."""
     from texthead.evaluation import calibration
 
-    temperature, measured = made.calibration.temperature, made.measured
+    temperature = made.calibration.temperature
     if made.unscaled:
         return f"temperature 1: {made.unscaled}"
     how = "too confident" if temperature > 1 else "not confident enough"
     if temperature in (calibration.HOTTEST, calibration.COLDEST):
         how += "; this is the limit: the scores tell nothing about the labels, or everything"
-    before, after = measured.before.error, measured.after.error
+    before, after, chance = made.errors
     return (
         f"temperature {temperature:.3g} on {made.calibration.items} items ({made.split}; the run was {how}): "
         f"calibration error {before:.1f} points before, {after:.1f} after, cross-validated "
-        f"({measured.after.chance:.1f} with perfect calibration)"
+        f"({chance:.1f} with perfect calibration)"
     )
 
 

@@ -21,7 +21,14 @@ from torch import Tensor
 from texthead.errors import DataError, OpenShare, checked, of_json
 from texthead.evaluation.average_precision import check_labels
 from texthead.evaluation.broader_names import Answers, Broader, answer_rows, answers, best_wrong, members
-from texthead.evaluation.reliability import Reliability, confidences, group_numbers, reliability
+from texthead.evaluation.reliability import (
+    Reliability,
+    chance_error,
+    confidences,
+    expected_calibration_error,
+    group_numbers,
+    reliability,
+)
 from texthead.text.class_names import NONE
 
 _Scores = Float[Tensor, "items classes"]
@@ -438,24 +445,30 @@ def cross_fitted(scores: _Scores, targets: _Targets, weights: _Weights = None, *
 
 def checked_temperature(
     scores: _Scores, targets: _Targets, weights: _Weights = None, *, groups: _Groups = None
-) -> tuple[float, _Scores, str]:
-    """Return (the temperature, the cross-fitted scores, why the temperature is 1).
+) -> tuple[float, _Scores, tuple[float, float, float], str]:
+    """Return (the temperature, the cross-fitted scores, calibration errors before, after and by chance, why it is 1).
 
     It is 1 if the fitted one does not lower the calibration error of the cross-fitted scores; else the reason is "".
+
+    Args:
+        weights: what each item counts in the fits and in the errors.
 
     Raises:
         DataError: as `fit_temperature` and `cross_fitted`.
     """
     after = cross_fitted(scores, targets, weights, groups=groups)
     temperature, count = fit_temperature(scores, targets, weights), len(targets)
-    if (scores.argmax(1) == targets).all():
-        return 1.0, scores, f"all {count} items are correct, so no temperature can be fitted"
-    before, error = (reliability(each, targets).error for each in (scores, after))
+    right, counted = (scores.argmax(1) == targets).numpy(), None if weights is None else weights.numpy()
+    sure = [confidences(each.double()).numpy() for each in (scores, after)]
+    before, error = (expected_calibration_error(each, right, counted) for each in sure)
+    errors = before, error, chance_error(sure[1], counted)
+    if right.all():
+        return 1.0, scores, errors, f"all {count} items are correct, so no temperature can be fitted"
     if error < before:
-        return temperature, after, ""
+        return temperature, after, errors, ""
     rates = f"{before:.1f} points before, {error:.1f} after, cross-validated"
     problem = f"{temperature:.3g}, fitted on {count} items, does not lower the calibration error ({rates})"
-    return 1.0, scores, f"{problem}, so it is not used"
+    return 1.0, scores, errors, f"{problem}, so it is not used"
 
 
 # ---- guarantees from ranks

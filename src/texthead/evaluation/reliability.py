@@ -7,8 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from texthead.errors import PositiveInt
-
 _BINS, _DRAWS = 10, 1000
 _Numbers = Float[np.ndarray, " items"]
 _Hits = Bool[np.ndarray, " items"]
@@ -73,29 +71,32 @@ def reliability(
 
 def reliability_bins(confidences: _Numbers, correct: _Hits) -> _Rows:
     """Return (items, mean confidence, accuracy) of each bin of equal width, which includes its upper edge."""
-    bin_of = _bin(confidences, _BINS)
+    bin_of = _bin(confidences)
     counts = np.bincount(bin_of, minlength=_BINS).tolist()
     sums = (np.bincount(bin_of, values, _BINS).tolist() for values in (confidences, correct.astype(float)))
     return tuple((n, x / n, y / n) if n else (0, None, None) for n, x, y in zip(counts, *sums, strict=True))
 
 
-def _bin(confidences: Float[np.ndarray, " items"], bins: int) -> Int[np.ndarray, " items"]:
+def _bin(confidences: Float[np.ndarray, " items"]) -> Int[np.ndarray, " items"]:
     """Return the bin of each item: of 10 bins, 0.1 is in the first and 0.1001 in the second."""
-    return (np.ceil(confidences * bins) - 1).clip(0, bins - 1).astype(np.int64)
+    return (np.ceil(confidences * _BINS) - 1).clip(0, _BINS - 1).astype(np.int64)
 
 
-def expected_calibration_error(confidences: _Numbers, correct: _Hits, bins: PositiveInt = _BINS) -> float:
+def expected_calibration_error(confidences: _Numbers, correct: _Hits, weights: _Numbers | None = None) -> float:
     """Return the expected calibration error in points 0-100: the mean gap of confidence and accuracy over bins.
 
     Bins are weighted by their items. With few items the error is above zero by chance alone (see `chance_error`).
 
+    Args:
+        weights: what each item counts; None if all count the same.
+
     Source: Guo et al., Eq. 3.
     """
-    return _error(_bin(confidences, bins), correct - confidences, np.ones(len(correct)), bins)
+    return _error(_bin(confidences), correct - confidences, np.ones(len(correct)) if weights is None else weights)
 
 
-def _error(bin_of: np.ndarray, gaps: np.ndarray, weights: np.ndarray, bins: int) -> float:
-    return 100 * float(np.abs(np.bincount(bin_of, weights * gaps, bins)).sum() / weights.sum())
+def _error(bin_of: np.ndarray, gaps: np.ndarray, weights: np.ndarray) -> float:
+    return 100 * float(np.abs(np.bincount(bin_of, weights * gaps, _BINS)).sum() / weights.sum())
 
 
 def error_interval(
@@ -108,21 +109,21 @@ def error_interval(
     It is the error +- 1.96 bootstrap standard deviations, clipped at 0. The bootstrap resamples items, or groups if
     given. The error by chance (`chance_error`) is not subtracted.
     """
-    bin_of, gaps, group = _bin(confidences, _BINS), correct - confidences, group_numbers(groups, len(correct))
+    bin_of, gaps, group = _bin(confidences), correct - confidences, group_numbers(groups, len(correct))
     generator, count = np.random.default_rng(0), int(group.max()) + 1
     errors = []
     for _ in range(_DRAWS):
         times = np.bincount(generator.integers(0, count, count), minlength=count)
-        errors.append(_error(bin_of, gaps, times[group], _BINS))
-    error, half = expected_calibration_error(confidences, correct, _BINS), 1.96 * float(np.std(errors))
+        errors.append(_error(bin_of, gaps, times[group]))
+    error, half = expected_calibration_error(confidences, correct), 1.96 * float(np.std(errors))
     return max(0.0, error - half), min(100.0, error + half)
 
 
-def chance_error(confidences: _Numbers) -> float:
+def chance_error(confidences: _Numbers, weights: _Numbers | None = None) -> float:
     """Return the mean expected calibration error, in points, that perfectly calibrated predictions would have."""
-    generator, bin_of, ones = np.random.default_rng(0), _bin(confidences, _BINS), np.ones(len(confidences))
+    generator = np.random.default_rng(0)
     drawn = (generator.random(len(confidences)) < confidences for _ in range(_DRAWS))
-    return float(np.mean([_error(bin_of, right - confidences, ones, _BINS) for right in drawn]))
+    return float(np.mean([expected_calibration_error(confidences, right, weights) for right in drawn]))
 
 
 def group_numbers(groups: Sequence[Hashable] | None, items: int) -> np.ndarray:

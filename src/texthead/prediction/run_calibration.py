@@ -45,6 +45,8 @@ class RunCalibration(NamedTuple):
         split: name of the items.
         scores: the run's scores of these.
         targets: their label indices.
+        errors: the calibration error before the temperature, after it and by chance, in points, cross-validated, with
+            items weighted as for the temperature.
         unscaled: why the temperature is 1; "" if it is fitted.
         lines: how the items are weighted, and which guarantee their number does not allow.
         answers: the answers to these items at the level; None without one.
@@ -56,6 +58,7 @@ class RunCalibration(NamedTuple):
     split: str
     scores: Float[Tensor, "items classes"]
     targets: Int[Tensor, " items"]
+    errors: tuple[float, float, float]
     unscaled: str
     lines: list[str]
     answers: Answers | None
@@ -118,7 +121,7 @@ def calibrate_run(
     unknown = scored(plan.unknown, "score unknown items") if len(plan.unknown) else None
     targets = torch.tensor(items.labelling.numbers(run.labels))
     weights = torch.from_numpy(item_weights(run.recipe.class_shares, len(run.labels), targets.numpy()))
-    temperature, after, unscaled = checked_temperature(scores, targets, weights, groups=items.groups)
+    temperature, after, errors, unscaled = checked_temperature(scores, targets, weights, groups=items.groups)
     fitted, lines = _fitted(run, temperature, scores, targets, weights, items.groups, unknown, rates)
     measured = measure(fitted, scores, targets, after=after, unknown=unknown and unknown[0], groups=items.groups)
     fitted = replace(
@@ -130,7 +133,7 @@ def calibrate_run(
     )
     save_calibration(run, fitted)
     answers = fitted.answered(scores, targets, items.groups)
-    return RunCalibration(fitted, measured, items, plan.split, scores, targets, unscaled, lines, answers)
+    return RunCalibration(fitted, measured, items, plan.split, scores, targets, errors, unscaled, lines, answers)
 
 
 def _fitted(

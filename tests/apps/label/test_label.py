@@ -98,7 +98,7 @@ def test_next_files_for_several_labels(folder: Path, works, refused, tmp_path: P
     prints(err, "classes that", "a square")
     rows = asked(out)
     assert {Path(row["path"]).name for row in rows} == {f"{index:02d}.png" for index in range(9, 18)}
-    assert all("a square" in row["guess"].split("; ") for row in rows)
+    assert all("a square" in row["guesses"].split("; ") for row in rows)
     assert all(0.5 <= float(row["probability"]) <= 1 for row in rows)
     assert asked(works("label", folder, *options, "--multilabel", "--out", labels, "--next", 9)[0]) == rows
     labels.write_text("path,label\nfiles/00.png,red\n")

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from made import joined_colours, write_image
+from made import joined_colours, pictures, write_image, write_timed
 from messages import prints
 from texthead.data.reading import read_dataset
 
@@ -166,6 +167,31 @@ def test_only_chosen_classes_are_guesses(files: Path, works) -> None:
     assert 'choice="multiple"' in Path("tasks.xml").read_text()
 
 
+def test_guesses_of_several_labels_are_several(files: Path, works) -> None:
+    Path("next.csv").write_text("path,guesses,probability\nmy files/0.png,a; b,0.9\nmy files/1.png,,0.8\n")
+    works("label-studio", "next.csv", "--out", "tasks.json")
+    first, second = json.loads(Path("tasks.json").read_text())
+    assert first["predictions"][0]["result"][0]["value"]["choices"] == ["a", "b"]
+    assert "predictions" not in second
+    config = ElementTree.parse("tasks.xml")
+    assert [each.get("value") for each in config.iter("Choice")] == ["a", "b"]
+    assert 'choice="multiple"' in Path("tasks.xml").read_text()
+
+
+def test_the_player_s_frames_are_steps_of_time(files: Path, works) -> None:
+    """Ten frames in the first second and one for each of the next nine: the player counts 1.9 a second."""
+    write_timed(Path("films/b.mkv"), pictures("red", 19, 0), [*np.arange(10) / 10, *range(1, 10)], rate=1)
+    Path("labels.csv").write_text("path,start,end,label\nfilms/b.mkv,,3,a\nfilms/b.mkv,3,,b\n")
+    works("label-studio", "labels.csv", "--out", "tasks.json")
+    (one,) = json.loads(Path("tasks.json").read_text())
+    assert one["data"]["frame_rate"] == 1.9
+    # Frame 6 ends at 3.16 s.
+    ranges = [each["value"]["ranges"] for each in one["annotations"][0]["result"]]
+    assert ranges == [[{"start": 1, "end": 6}], [{"start": 7, "end": 19}]]
+    works("label-studio", "tasks.json", "--out", "back.csv")
+    assert read_dataset("back.csv").items == read_dataset("labels.csv").items
+
+
 def test_what_label_studio_cannot_show(files: Path, refused) -> None:
     for lines, parts in (
         (["my files/0.png", "films/a.mp4"], ("images and videos", "leave out")),
@@ -175,6 +201,8 @@ def test_what_label_studio_cannot_show(files: Path, refused) -> None:
         Path("files.csv").write_text("\n".join(["path", *lines]) + "\n")
         refused(parts, "label-studio", "files.csv", "--out", "tasks.json")
     Path("files.csv").write_text("path\nmy files/0.png\n")
+    Path("parts.csv").write_text("path,start,end,group\nfilms/a.mp4,,1,x\nfilms/a.mp4,1,,y\n")
+    refused(("parts of", "a.mp4", "group"), "label-studio", "parts.csv", "--out", "tasks.json")
     refused(("not inside", "films"), "label-studio", "files.csv", "--out", "tasks.json", "--root", "films")
     refused("no such folder", "label-studio", "files.csv", "--out", "tasks.json", "--root", "none")
     refused(".json", "label-studio", "files.csv", "--out", "tasks.csv")

@@ -31,7 +31,7 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
     """Label the files of a folder in the browser, starting with those that help training most.
 
     Videos longer than 20 seconds are cut into windows of 2 to 10 seconds. With --next there is no page: label prints
-    the files to label next as CSV (path, guess, probability).
+    the files to label next as CSV (path, guess or with several classes guesses, probability).
 
     Args:
         data: a folder, or a CSV (path, and if you like start, end, group)
@@ -100,8 +100,9 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
         then = "; the next to label:" if suggestions else ""
         console.notes().print(f"{len(labelled)} of {files} files have labels{then}")
         if not console.prints_json():
-            rows = [(path, guess, f"{probability:.3f}") for path, guess, probability in suggestions]
-            console.write(csv_text([("path", "guess", "probability"), *rows], "\n"), end="")
+            rows = [(path, names, f"{probability:.3f}") for path, names, probability in suggestions]
+            guess = "guesses" if pool.several else "guess"
+            console.write(csv_text([("path", guess, "probability"), *rows], "\n"), end="")
         console.show_json({"labelled": len(labelled), "files": files, "next": [each._asdict() for each in suggestions]})
         if not suggestions and self.out and labelled:
             console.next_command("texthead", "train", self.out, "--out", unused(Path("run")), encoder=self.encoder)

@@ -8,10 +8,12 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from urllib.request import url2pathname
 
+import numpy as np
+
 from texthead.data import Labels
 from texthead.errors import DataError, listed, reason
 from texthead.files import MOST_BYTES_OF_LISTS, read_value
-from texthead.media import MediaPath, Span
+from texthead.media import Media, MediaPath, Span
 
 # A labelled range: its ends, and whether they are frames, numbered from 1, or seconds; None for the whole file.
 Range = tuple[float, float, bool] | None
@@ -40,7 +42,8 @@ def read_export(source: Path, folder: Path, root: Path) -> tuple[list[tuple[str,
         where = f"{source}: task {task.get('id', number)}"
         try:
             labels, file = _labels(where, task), _file(where, task["data"], root)
-            parts = [(_part(file, each), tuple(sorted(names))) for each, names in labels.items()]
+            rate = float(task["data"].get("frame_rate") or 0)
+            parts = [(_part(file, each, rate), tuple(sorted(names))) for each, names in labels.items()]
         except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
             if isinstance(error, DataError):
                 raise
@@ -111,10 +114,13 @@ def _path(address: str) -> str:
     return unquote(uploaded) if uploaded else url2pathname(url.path) if url.scheme == "file" else address
 
 
-def _part(file: Path, labelled: Range) -> Path:
+def _part(file: Path, labelled: Range, rate: float) -> Path:
     """Return the labelled part of a file.
 
     Worked example, 10 frames per second: frames 1 to 10 are the part from 0 to 1 s.
+
+    Args:
+        rate: frames that the player counts in a second; 0 for the mean of the file.
 
     Raises:
         ValueError: frames outside the video, or an end before the start.
@@ -125,9 +131,18 @@ def _part(file: Path, labelled: Range) -> Path:
     if not in_frames:
         return MediaPath(file).part(Span.read(str(start), str(end))).path
     with MediaPath(file).open() as media:
-        times, rate = media.times, media.num_frames / media.duration_seconds
-    # Players count the frames of the longest track, which may be the sound.
-    if not 1 <= start <= min(end, len(times)) or end > len(times) + rate:
-        raise ValueError(f"frames {start:g} to {end:g} of {len(times)}: correct the range, or the player's frameRate")
-    last = f"{times[int(end)]:.3f}" if end < len(times) else ""
-    return MediaPath(file).part(Span.read(f"{times[int(start) - 1]:.3f}", last)).path
+        times, rate = np.array([*media.times, media.duration_seconds]), rate or mean_rate(media)
+    # Players follow the longest track, which may be the sound.
+    if not 1 <= start <= min(end, times[-1] * rate + 0.5) or end > (times[-1] + 1) * rate:
+        count = round(times[-1] * rate)
+        raise ValueError(f"frames {start:g} to {end:g} of {count}: correct the range, or the player's frameRate")
+    # Frames of the player are equal steps of time; those of the file need not be.
+    first = int(np.abs(times[:-1] - (start - 1) / rate).argmin())
+    stop = first + 1 + int(np.abs(times[first + 1 :] - end / rate).argmin())
+    last = f"{times[stop]:.3f}" if stop < len(times) - 1 else ""
+    return MediaPath(file).part(Span.read(f"{times[first]:.3f}", last)).path
+
+
+def mean_rate(media: Media) -> float:
+    """Return the mean number of frames per second; 24, Label Studio's own, if the times are unknown."""
+    return media.num_frames / media.duration_seconds if media.duration_seconds else 24.0

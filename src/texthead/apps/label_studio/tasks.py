@@ -1,6 +1,5 @@
 """Write the files of a CSV as tasks of Label Studio, with labels and predictions, and the labelling configuration."""
 
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
+from texthead.apps.label_studio.exports import mean_rate
 from texthead.data import manifest_rows, row_path
 from texthead.errors import DataError
 from texthead.files import replacing, write_json
@@ -33,7 +33,8 @@ def write_tasks(source: Path, out: Path, root: Path | None, classes: Sequence[st
         classes: further classes to choose from.
 
     Raises:
-        DataError: there are images and videos, or files that Label Studio cannot show or that are outside of `root`.
+        DataError: there are images and videos, or files that Label Studio cannot show or that are outside of `root`,
+            or parts of a file with different splits or groups.
         MediaError: a video with parts cannot be read.
     """
     rows, several = _read(source)
@@ -53,7 +54,10 @@ def write_tasks(source: Path, out: Path, root: Path | None, classes: Sequence[st
             raise DataError(f"{file}: not inside {root}, the folder that Label Studio serves; name a folder above it")
         address = f"/data/local-files/?d={quote(os.fsencode(file.relative_to(root).as_posix()))}"
         ranges, rate = _ranges(file, [*own]) if timed else ({}, {})
-        task: dict[str, Any] = {"data": {**next(iter(own.values())).fields, kind: address, **rate}}
+        fields = next(iter(own.values())).fields
+        if any(row.fields != fields for row in own.values()):
+            raise DataError(f"{source}: parts of {file} differ in split or group, but a task has one; make them equal")
+        task: dict[str, Any] = {"data": {**fields, kind: address, **rate}}
         labels = [_result(kind, row.labels, ranges.get(path)) for path, row in own.items() if row.labels]
         guesses = [_result(kind, [*row.guesses], ranges.get(path)) for path, row in own.items() if row.guesses]
         if labels:
@@ -79,30 +83,36 @@ def _read(source: Path) -> tuple[dict[Path, _Row], bool]:
     """
     rows, several = dict[Path, _Row](), False
     for line, row in manifest_rows(source, ("path",)):
-        several |= "labels" in row or "chosen" in row
+        several |= not {"labels", "chosen", "guesses"}.isdisjoint(row)
         if not (source.parent / row["path"]).exists():  # Predictions name files from where they were made.
             row["path"] = os.path.abspath(row["path"])  # noqa: PTH100
         own = rows.setdefault(row_path(row, source, line), _Row([], {}, {}))
         own.labels.extend(filter(None, map(str.strip, row.get("labels", "").split(";"))))
         own.labels.extend(filter(None, [row.get("label", "").strip()]))
         own.fields.update({key: row[key] for key in ("split", "group") if row.get(key)})
-        guess = row.get("guess") or row.get("name", "")
+        guess = row.get("guesses") or row.get("guess") or row.get("name", "")
         taken = row["chosen"] == "yes" if "chosen" in row else row.get("rank", "1") == "1"
         if guess and taken and row.get("answer", guess) == guess:
-            own.guesses.update(dict.fromkeys(guess.split("; ") if several else [guess], float(row["probability"])))
+            names = guess.split("; ") if "guesses" in row else [guess]
+            own.guesses.update(dict.fromkeys(names, float(row["probability"])))
     if not rows:
         raise DataError(f"{source}: names no file; add rows")
     return rows, several
 
 
 def _ranges(file: Path, paths: Sequence[Path]) -> tuple[dict[Path, dict[str, int]], dict[str, float]]:
-    """Return the first and last frame of each part, numbered from 1, and the frame rate for the player."""
+    """Return the first and last frame of each part, as the player numbers them, and the player's frame rate.
+
+    Frames of the player are equal steps of time, numbered from 1.
+    """
     with MediaPath(file).open() as media:
-        times, rate = [*media.times], media.num_frames / media.duration_seconds
-    frames = {path: MediaPath(path).frames(times) for path in paths}
-    return {path: {"start": own.start + 1, "end": own.stop} for path, own in frames.items()}, {
-        "frame_rate": round(rate, 3) if math.isfinite(rate) else 24.0
-    }
+        times, rate = [*media.times, media.duration_seconds], round(mean_rate(media), 3)
+    ranges = {}
+    for path in paths:
+        own = MediaPath(path).frames(times[:-1])
+        start, end = (round(times[index] * rate) for index in (own.start, own.stop))
+        ranges[path] = {"start": start + 1, "end": max(end, start + 1)}
+    return ranges, {"frame_rate": rate}
 
 
 def _result(kind: str, names: Sequence[str], span: dict[str, int] | None) -> dict[str, Any]:
