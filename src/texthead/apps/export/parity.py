@@ -10,14 +10,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from texthead import Reporter
+from texthead import Reporter, Run
 from texthead.apps.export import standalone
 from texthead.apps.export.scorer import Scorer
 from texthead.data import Labels, ViewClips, evenly
 from texthead.errors import MediaError, RunError
-from texthead.files import MOST_BYTES_OF_LISTS, read_json
 from texthead.media import Image, MediaPath, Video
-from texthead.runs import Run
 
 # Largest allowed difference in probability.
 TOLERANCE = 1e-4
@@ -86,7 +84,7 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
 
 def _held_out(run: Run) -> tuple[list[Path], list[str]]:
     """Return some held-out files of the run's classes that still exist, evenly spaced, and their labels."""
-    split = read_json(run.folder / "split.json", most=MOST_BYTES_OF_LISTS)
+    split = run.split.lists
     rows = zip(map(Path, split["held_out"]), split["held_out_labels"], strict=True)
     # `predict.py` reads only images and videos.
     known = [(path, label) for path, label in rows if label is not None]  # None: of a removed class.
