@@ -476,11 +476,12 @@ class Run:
         calibration, (own, why) = self.answering(protocol, level), self.calibration_for(protocol)
         division, engines = self._division(chosen), set[str]()
         raw = evaluate(self.model, division.scored, protocol, reading, reporter=replace(reporter, used=engines.add))
+        new = not_fitted(raw, calibration) if calibration else None
         result, temperature, notes, lines, engine = raw, "", [], [], engines_text(engines)
         if own and calibration:
             result = replace(raw, scores=calibration.apply(raw.scores))
             temperature = f", temperature {calibration.temperature:.3g}" if calibration.temperature != 1 else ""
-            lines = promises(calibration, raw)
+            lines = promises(calibration, raw, new)
             notes = [f"{self.folder / CALIBRATION}: {why}"] if why else []
         title = f"this run ({self.head.title})" if self.classes else "this run"
         if self._has_other_classes:
@@ -491,7 +492,6 @@ class Run:
         table.rows = [(f"{method}{suffix}", score) for method, score in table.rows]
         table.add(f"{title}{views}{temperature}{changes(protocol, self.protocol)}", result)
         table.lines += lines
-        new = not_fitted(raw, calibration) if calibration else None
         answers = calibration.answered(new.scores, new.targets, new.groups) if calibration and new else None
         return RunEvaluation(result, raw, table, engine, [*chosen.notes, *division.notes, *notes], answers)
 

@@ -87,9 +87,13 @@ def not_fitted(result: Evaluation, calibration: Calibration) -> Evaluation | Non
     return result if len(new) == result.count else result.pick(new) if new else None
 
 
-def promises(calibration: Calibration, result: Evaluation) -> list[str]:
-    """Return lines on what threshold and sets do to the items that were not used for the calibration."""
-    lines, new = list[str](), not_fitted(result, calibration)
+def promises(calibration: Calibration, result: Evaluation, new: Evaluation | None) -> list[str]:
+    """Return lines on what threshold and sets do to the items that were not used for the calibration.
+
+    Args:
+        new: the scores of `not_fitted` items.
+    """
+    lines = list[str]()
     if new is not result:
         left = new.count if new else 0
         rest = (

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from texthead.data.dataset import Dataset, Item, Split, splits_of
 from texthead.data.division import shared_groups
@@ -92,11 +92,11 @@ class RunSplit:
         """Return whether the file is a held-out item of the run or a copy of one."""
         return _is_among(path, self.held_out, self._held_out_content, self.trained_on)
 
-    def _items(self, part: str, notes: tuple[str, ...] = ()) -> Dataset:
-        """Return the items of a part, "train" or "held_out", without those of removed classes."""
+    def items(self, part: Literal["train", "held_out"]) -> Dataset:
+        """Return the items of a part, without those of removed classes; the files need not exist."""
         rows = zip(*(self.lists[f"{part}{key}"] for key in ("", "_labels", "_groups")), strict=True)
         items = tuple(Item(Path(path), label, group=group) for path, label, group in rows if label is not None)
-        return Dataset(items, self.lists.get("source") or str(self.folder), notes, "several" in self.lists)
+        return Dataset(items, self.lists.get("source") or str(self.folder), several="several" in self.lists)
 
     def held_out_items(self) -> Dataset:
         """Return the held-out items of a run, without those of removed classes, which are mentioned in a note.
@@ -104,7 +104,7 @@ class RunSplit:
         Raises:
             DataError: there are none, or some files no longer exist.
         """
-        items = self._items("held_out")
+        items = self.items("held_out")
         if not len(items):
             raise DataError(f"{self.folder}: has no held-out items of its classes; give labelled data after the run")
         missing = [item.path for item in items.items if not item.media.exists()]
@@ -119,7 +119,7 @@ class RunSplit:
 
     def training_items(self, labels: Sequence[str]) -> Dataset:
         """Return the items of these classes that a run was trained on; the files need not exist."""
-        return self._items("train").with_classes(labels)
+        return self.items("train").with_classes(labels)
 
     def choose(self, dataset: Dataset, split: Split | None, *, several: bool = False) -> tuple[Dataset, str]:
         """Return (items, name) to score: the test split, else validation, else the run's held-out items, else all.

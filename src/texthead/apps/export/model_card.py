@@ -9,7 +9,6 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from texthead import Calibration, Protocol, Run
 from texthead.apps.export.parity import Parity
-from texthead.data import Labels
 from texthead.encoders import figures_of
 from texthead.errors import printable
 from texthead.evaluation import binomial_interval
@@ -84,8 +83,7 @@ def model_card(
 
 def _counts(run: Run) -> str:
     """Return the number of training items per class, as `16` or `12 to 20`; empty if unknown."""
-    texts = tuple(label for label in run.split.lists["train_labels"] if label is not None)
-    counts = Labels(texts, run.model.several).counts.values()
+    counts = run.split.items("train").labelling.counts.values()
     if not counts:
         return ""
     return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
