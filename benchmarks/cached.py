@@ -18,6 +18,7 @@ from torch import Tensor
 import texthead as th
 from benchmarks.rounds import Costs, Row, Section, judge, milliseconds, now, own_peak_mb, ratios, since, table, timed
 from texthead.apps.demo import drawn_videos
+from texthead.evaluation import evaluate
 from texthead.models.build import make_temporal_for
 from texthead.recipes import Recipe
 
@@ -58,7 +59,7 @@ class Experiment:
             with tempfile.TemporaryDirectory() as out:
                 if task == TRAINED:
                     th.fine_tune(model, self.train_set, None, self.recipe, out=out, reading=th.Reading(cache=cache))
-                scored = th.evaluate(
+                scored = evaluate(
                     model, self.test_set, th.Protocol(self.recipe.frames, self.pixels), th.Reading(cache=cache)
                 )
             costs.setdefault(f"{task}: {which}", []).append(since(start))

@@ -19,6 +19,7 @@ import scipy.stats
 import torch
 
 import texthead as th
+from texthead.evaluation import evaluate
 from texthead.models.build import make_head
 from texthead.models.head_rows import RowInputs
 from texthead.models.temporal import MeanPool
@@ -63,7 +64,7 @@ def one_seed(data: th.Dataset, k: int, seed: int) -> dict[str, float]:
         model = th.Recognizer(encoder.visual, MeanPool(), head)
         with tempfile.TemporaryDirectory() as folder:
             th.fine_tune(model, train_set, None, head_recipe, out=folder, reading=th.Reading(workers=1))
-        rows[title] = th.evaluate(model, test, protocol, th.Reading(workers=1)).top1
+        rows[title] = evaluate(model, test, protocol, th.Reading(workers=1)).top1
     return rows
 
 

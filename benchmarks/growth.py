@@ -41,6 +41,7 @@ from benchmarks.rounds import (
 from texthead.encoders.encoder import Visual, build_visual
 from texthead.encoders.load import spec_of
 from texthead.encoders.openclip import tower_spec
+from texthead.evaluation import evaluate
 from texthead.models.temporal import MeanPool
 from texthead.training.step import set_training
 
@@ -80,7 +81,7 @@ def experiment(folder: Path) -> tuple[Cost, float]:
     with tempfile.TemporaryDirectory() as name:
         cache = Path(name) / "kept"
         th.fine_tune(model, data, None, recipe, out=Path(name) / "run", reading=th.Reading(cache=cache))
-        th.evaluate(model, data, th.Protocol(1, pixels), th.Reading(cache=cache))
+        evaluate(model, data, th.Protocol(1, pixels), th.Reading(cache=cache))
     return since(start), own_peak_mb()
 
 

@@ -39,7 +39,7 @@ from texthead.apps.demo import drawn_videos
 from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch, in_order
 from texthead.apps.timeline.timeline import Sliding, open_timed, scores_over_time
 from texthead.data.dataset import Dataset, Item
-from texthead.runs.run import Run
+from texthead.prediction.run import Run
 
 CLIPS, OVERLAP = 8, 0.5
 RATES = (2.0, 4.0, 8.0, 16.0)

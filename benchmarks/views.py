@@ -19,6 +19,7 @@ from benchmarks import videos
 from benchmarks.rounds import Section, interleaved, judge, milliseconds, own_peak_mb, ratios, table, timed
 from texthead.data.clips import ViewClips
 from texthead.data.protocol import Pixels
+from texthead.evaluation import evaluate
 from texthead.media.paths import MediaPath
 from texthead.media.reader import Media
 from texthead.models.temporal import MeanPool
@@ -64,7 +65,7 @@ def measure(rounds: int, clips: int, seconds: int = 10, pixels: Pixels | None = 
                 model(clip)
 
         def evaluation(views: th.Views) -> None:
-            th.evaluate(model, data, th.Protocol(FRAMES, pixels, views))
+            evaluate(model, data, th.Protocol(FRAMES, pixels, views))
 
         ways = {FORWARD: forward, ONE: lambda: evaluation(th.Views()), ALL: lambda: evaluation(MANY)}
         costs = interleaved({title: timed(run, per=clips) for title, run in ways.items()}, rounds)

@@ -65,7 +65,9 @@ def answer(inputs: Inputs) -> Section:
     if {*first.labels} != {*second.labels}:
         raise RunError(f"{first.folder} and {second.folder} have different classes; give two runs of the same classes")
     scored, train = inputs.known(inputs.scored), inputs.training
-    new = [i for i, item in enumerate(train.items) if not any(run.was_trained_on(item.path) for run in inputs.runs)]
+    new = [
+        i for i, item in enumerate(train.items) if not any(run.split.was_trained_on(item.path) for run in inputs.runs)
+    ]
     items, fold, source = inputs.folded(train.pick(new))
     targets, mask = items.labelling.targets(first.labels), fold > 0
     columns = [[run.labels.index(label) for label in first.labels] for run in inputs.runs]

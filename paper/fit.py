@@ -28,7 +28,7 @@ from texthead import Dataset, Protocol, Reading, Views, class_correlation, recip
 from texthead.data import Pixels, evenly
 from texthead.encoders import minilm_folder
 from texthead.errors import DataError, RunError
-from texthead.evaluation import Evaluation
+from texthead.evaluation import Evaluation, evaluate
 from texthead.features import frame_features
 from texthead.models import RowInputs, as_head, make_head, make_temporal_for, needs_features
 from texthead.text import fill_templates
@@ -141,7 +141,7 @@ class Bench:
 
     def evaluate(self, model: th.Recognizer, dataset: Dataset, views: str = "1x1") -> Evaluation:
         """Evaluate the model; use the feature cache if the encoder is frozen."""
-        return th.evaluate(
+        return evaluate(
             model,
             dataset,
             Protocol(

@@ -24,7 +24,7 @@ from paper.rows import Job, Row
 from texthead.errors import DataError, RunError
 from texthead.evaluation import grouped_interval, head_scores
 from texthead.features import item_features, readable
-from texthead.runs import Run, is_run
+from texthead.runs import is_run
 
 # The title of each, and how many runs it takes.
 TITLES = {
@@ -62,7 +62,7 @@ class Inputs:
         """
         items = self.data if self.where == "all of DATA" else data.test_items(self.data)
         for run in self.runs:
-            if seen := [item.path for item in items.items if run.was_trained_on(item.path)]:
+            if seen := [item.path for item in items.items if run.split.was_trained_on(item.path)]:
                 raise RunError(f"{run.folder} was trained on {len(seen)} of these items ({seen[0]}); give others")
         return items
 

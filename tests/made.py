@@ -37,9 +37,9 @@ from texthead.media.stored_clip import frame_table
 from texthead.models.heads import FrozenHead
 from texthead.models.several_head import SeveralHead
 from texthead.parallel.startup import keep_freed_memory
+from texthead.prediction.load import load_run
 from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest, write_run
-from texthead.runs.run import load_run, save_calibration
 
 SPEC = VisualSpec(
     source="tiny",
@@ -425,7 +425,7 @@ def calibrate_run(out: Path, *, temperature: float, threshold: float, **changed:
     rows = run.model.head.weight
     assert isinstance(rows, Tensor)
     protocol, digest = {**run.protocol.to_json(), **changed}, rows_digest(rows)
-    save_calibration(run, Calibration(temperature, 40, Threshold(0.05, threshold, 19), None, digest, protocol))
+    run.with_calibration(Calibration(temperature, 40, Threshold(0.05, threshold, 19), None, digest, protocol))
     return out
 
 

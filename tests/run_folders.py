@@ -11,9 +11,10 @@ from texthead import MeanPool, Recognizer
 from texthead.files import write_json
 from texthead.models.heads import FrozenHead
 from texthead.prediction.formats import CSV_COLUMNS
+from texthead.prediction.load import load_run
+from texthead.prediction.run import Run
 from texthead.recipes import Recipe
 from texthead.runs.folder import describe, save_model
-from texthead.runs.run import Run, load_run
 
 RECIPE = Recipe(name="test", frames=3, size=32, resize=36, area=(0.25, 1.0), warmup=0.5, epochs=1, template="a {}.")
 CONTENT = {name: hashlib.sha256(b"1" + name.encode()).hexdigest()[:32] for name in "ab"}

@@ -12,7 +12,8 @@ import pytest
 from texthead.cli import default_workers
 from texthead.cli import main as cli
 from texthead.encoders.lazy import LazyVisual
-from texthead.runs.run import keep_graph, load_run
+from texthead.prediction.load import load_run
+from texthead.runs.model import keep_graph
 
 # Heavy modules besides torch, numpy and av.
 NETWORKS = {"timm", "torchvision", "transformers", "open_clip", "torch._dynamo", "onnx", "onnxscript"}

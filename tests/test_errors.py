@@ -18,8 +18,8 @@ from texthead.text import class_prompts
 CALLS = {
     "th.train('labels.csv', 'run')": "`data` must be what th.read_dataset returns, got 'labels.csv'",
     "th.compare('clips')": "`data` must be what th.read_dataset returns or of type Division, got 'clips'",
-    "th.calibrate_run('run')": "`run` must be what th.load_run returns, got 'run'",
-    "th.find_events('run', 'film.mp4')": "`run` must be what th.load_run returns or of type Recognizer, got 'run'",
+    "th.Run.of('run')": "`model` must be of type Recognizer, got 'run'",
+    "th.find_events('run', 'film.mp4')": "`run` must be what th.load_run returns, got 'run'",
     "th.find_moments('a bird', 'clips', avoid='a plane')": "`avoid` must be a list, got the text 'a plane': write ['a plane']",
     "th.find_moments('a bird', 'clips', top=0)": "`top` must be a whole number, 1 or more, got 0",
     "th.find_moments('a bird', 'clips', top=2.0)": "`top` must be a whole number, 1 or more, got 2.0",
@@ -107,7 +107,7 @@ def test_paths_of_windows_are_as_they_are_typed() -> None:
 
 
 def test_public_functions_can_be_pickled() -> None:
-    assert pickle.loads(pickle.dumps(th.predict)) is th.predict
+    assert pickle.loads(pickle.dumps(th.load_run)) is th.load_run
 
 
 def test_lists_that_belong_together_have_one_length() -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from golden.draw import draw
-from texthead.prediction.predict import predict
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 from tools import flags, messages
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -16,7 +15,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def test_the_golden_run_predicts_what_it_did_when_it_was_made(tmp_path: Path) -> None:
     expected = json.loads((GOLDEN / "made.json").read_text())["scores"]
-    tops = {p.path.name: dict(p.top) for p in predict(load_run(GOLDEN / "run"), draw(tmp_path), top=3)}
+    tops = {p.path.name: dict(p.top) for p in load_run(GOLDEN / "run").predict(draw(tmp_path), top=3)}
     assert tops.keys() == expected.keys() == {"picture.png", "clip.mkv"}
     for name, scores in expected.items():
         assert tops[name] == pytest.approx(scores, abs=1e-5)

@@ -1,16 +1,18 @@
 """Image and video classifiers from class names and a few labels; the embeddings of the names are the weights.
 
-read_dataset, train, load_run, predict  labelled files -> a run -> predictions; RunOptions says what kind of run
-report_run, calibrate_run, compare, diagnose    what the commands of these names do
+read_dataset, train, load_run            labelled files -> a run; RunOptions says what kind of run
+zero_shot                                class names -> a run
+Run                                      predicts files, and is scored, calibrated and reported
+compare, diagnose                        what the commands of these names do
 prepare, ShardOptions                    decode videos once into shards that load fast
 find_events, Sliding, Hysteresis         locate events in a video
 find_moments, open_index, search         search a folder of videos and images by words or by example
 label_pool                               which files to label next
 export, push_to_hub                      write a run as a folder that predicts without texthead; upload it to a hub
 TextHeadClassifier                       a scikit-learn estimator that takes media files
-add_classes, rename_class, remove_classes, save_classes
+add_classes, rename_class, remove_classes
 load_encoder, text_head, Recognizer      load an encoder; make a head of text embeddings; assemble the model
-fine_tune, evaluate                      train a model that you assembled, and score it
+fine_tune                                train a model that you assembled
 recipes                                  functions that return all hyper-parameters
 EncoderOptions                           an encoder with its template and device, for compare, train, label_pool ...
 FrozenHead, TrainableHead, LinearHead    the first two take weight rows of your own

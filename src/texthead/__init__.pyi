@@ -4,7 +4,6 @@ from . import recipes as recipes
 from .apps.classes.class_edits import add_classes as add_classes
 from .apps.classes.class_edits import remove_classes as remove_classes
 from .apps.classes.class_edits import rename_class as rename_class
-from .apps.classes.class_edits import save_classes as save_classes
 from .apps.doctor.examine import diagnose as diagnose
 from .apps.estimator.estimator import TextHeadClassifier as TextHeadClassifier
 from .apps.export.export import export as export
@@ -30,7 +29,6 @@ from .encoders.load import load_encoder as load_encoder
 from .encoders.spec import VisualSpec as VisualSpec
 from .errors import TextheadError as TextheadError
 from .evaluation.calibration import Calibration as Calibration
-from .evaluation.evaluate import evaluate as evaluate
 from .features.frozen import FrozenEncoder as FrozenEncoder
 from .features.reading import Reading as Reading
 from .models.head_rows import class_correlation as class_correlation
@@ -49,11 +47,10 @@ from .models.temporal import TemporalConv as TemporalConv
 from .models.temporal import TemporalTransformer as TemporalTransformer
 from .models.temporal import TokenConv as TokenConv
 from .parallel.progress import Reporter as Reporter
-from .prediction.predict import predict as predict
-from .prediction.run_calibration import calibrate_run as calibrate_run
-from .prediction.run_report import report_run as report_run
+from .prediction.load import load_run as load_run
+from .prediction.load import zero_shot as zero_shot
+from .prediction.run import Run as Run
 from .recipes import Recipe as Recipe
-from .runs.run import load_run as load_run
 from .training.train import fine_tune as fine_tune
 from .transfer.comparison import compare as compare
 from .transfer.run_training import RunOptions as RunOptions

@@ -28,7 +28,6 @@ from texthead.encoders.load import load_encoder
 from texthead.errors import DataError
 from texthead.files import read_json
 from texthead.parallel.loaders import FileDataset, data_loader
-from texthead.prediction.predict import predict
 from texthead.runs import read_scores
 from training_runs import on_disk
 from worlds import images, video
@@ -181,7 +180,7 @@ def test_predict_run_with_sentences_for_its_classes(world, works, tmp_path):
     path.write_text(json.dumps({"red": sentences, "blue": None}))
     (entry,) = json.loads(works("predict", world.run, item, "--classes", path, "--json", "--workers", 0)[0])
     direct = load_run(world.run).with_classes(["red", "blue"], prompts=[sentences, "blue"])
-    expected = dict(predict(direct, [item])[0].top)
+    expected = dict(direct.predict([item])[0].top)
     assert {each["name"]: each["probability"] for each in entry["top"]} == pytest.approx(expected, abs=1e-5)
 
 

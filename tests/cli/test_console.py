@@ -12,7 +12,7 @@ from texthead.cli.console import console
 from texthead.cli.parser import print_error
 from texthead.errors import DataError, MediaError, RunError, printable
 from texthead.parallel.device import pick_device
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 
 
 def test_pick_device(monkeypatch: pytest.MonkeyPatch):

@@ -93,7 +93,7 @@ def calibrated(sure: Path, tmp_path: Path) -> Path:
 
 
 def evaluated(run: Path, dataset: Dataset) -> Evaluation:
-    return th.evaluate(load_run(run).model, dataset, PROTOCOL)
+    return load_run(run).evaluate(dataset, PROTOCOL, baselines="never").raw
 
 
 def table(works, *arguments: object) -> list[dict[str, str]]:
@@ -112,7 +112,7 @@ def test_calibrate_counts_classes_as_the_run_assumes(run, data):
     known = th.read_dataset(data).split("val").with_classes(KNOWN)
     sea = [index for index, label in enumerate(known.labels) if label == "sea"]
     items = known.pick([index for index in range(len(known)) if index not in sea[4:]])
-    made = th.calibrate_run(load_run(run), items, reading=th.Reading(workers=0))
+    made = load_run(run).calibrate(items, reading=th.Reading(workers=0))
     prints(made.lines[0], "class_shares", "equal", "4 to 14", 32, 12)
     weights = torch.where(made.targets == list(load_run(run).labels).index("sea"), 14.0, 4.0)
     assert made.calibration.temperature == pytest.approx(
@@ -127,7 +127,7 @@ def test_a_temperature_that_does_not_lower_the_error_is_not_used(run, data):
     known = th.read_dataset(data).split("val").with_classes(KNOWN)
     kinds = set()
     for start in range(0, len(known), 6):
-        made = th.calibrate_run(load_run(run), known.pick(range(start, start + 6)), reading=th.Reading(workers=0))
+        made = load_run(run).calibrate(known.pick(range(start, start + 6)), reading=th.Reading(workers=0))
         before, after, _ = made.errors
         assert made.unscaled or after < before
         assert (made.measured.before == made.measured.after) == bool(made.unscaled)
@@ -244,7 +244,7 @@ def test_predict_prints_which_names_are_in_the_set(calibrated, data, works):
     folder = data.parent / "fire"
     arguments = ("predict", calibrated, folder, "--sets", "--workers", 0)
     entries = json.loads(works(*arguments, "--top", 1, "--json")[0])
-    predictions = th.predict(load_run(calibrated), [folder], sets=True, top=1)
+    predictions = load_run(calibrated).predict([folder], sets=True, top=1)
     assert [entry["set"] for entry in entries] == [[n for n, _ in p.top[: p.set_size]] for p in predictions]
     assert all(len(p.top) == p.set_size for p in predictions)
     assert {p.set_size for p in predictions} > {1}
@@ -267,7 +267,7 @@ def test_unreadable_file_has_no_prediction(calibrated, data, works, tmp_path):
 
 def test_sets_need_calibration(run, data):
     with refuses(DataError, "sets", "calibrate"):
-        list(th.predict(load_run(run), data.parent / "sea", sets=True))
+        list(load_run(run).predict(data.parent / "sea", sets=True))
 
 
 @pytest.mark.slow
@@ -316,7 +316,6 @@ def test_edited_classes_keep_only_temperature(calibrated):
     left, why = run.calibration_for(replace(protocol, frames=2))
     assert left.threshold is None
     prints(why, "frames")
-    assert run.model.calibration_for(protocol) == (None, None)
 
 
 def test_the_edit_of_a_calibrated_run_is_noted(calibrated, data, works, refused, tmp_path):

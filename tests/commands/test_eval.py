@@ -18,7 +18,6 @@ from texthead.evaluation import Evaluation, binomial_interval
 from texthead.models.heads import FrozenHead
 from texthead.recipes import Recipe
 from texthead.runs import write_run
-from texthead.runs.scored_items import choose_scored
 from texthead.training.start import split_json
 
 
@@ -39,29 +38,29 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_choose_scored(trained, tmp_path):
     data, folder = trained
     run, dataset = load_run(folder), read_dataset(data)
-    own, _ = choose_scored(run, dataset, None)
-    assert [str(i.path.resolve()) for i in own.items] == list(run.held_out)
-    seen, _ = choose_scored(run, dataset, "train")
-    assert {str(i.path.resolve()) for i in seen.items} == run.trained_on
+    own, _ = run.split.choose(dataset, None)
+    assert [str(i.path.resolve()) for i in own.items] == run.split.lists["held_out"]
+    seen, _ = run.split.choose(dataset, "train")
+    assert {str(i.path.resolve()) for i in seen.items} == run.split.trained_on
     with refuses(DataError, "'test'", data):
-        choose_scored(run, dataset, "test")
+        run.split.choose(dataset, "test")
     other = items(("x", "red", None))
-    assert choose_scored(run, other, None) == (other, "all")
+    assert run.split.choose(other, None) == (other, "all")
     split = items(("x", "red", "train"), ("y", "red", "val"))
-    assert choose_scored(run, split, None)[1] == "val"
+    assert run.split.choose(split, None)[1] == "val"
     with refuses(DataError, "'test'", "{'train': 1, 'val': 1}"):
-        choose_scored(run, split, "test")
+        run.split.choose(split, "test")
     with refuses(DataError, "{'train': 1}", "split"):
-        choose_scored(run, split.split("train"), None)
+        run.split.choose(split.split("train"), None)
     with refuses(DataError, "8 of 8", seen.items[0].path):
-        choose_scored(run, Dataset(seen.items, "again"), None)
+        run.split.choose(Dataset(seen.items, "again"), None)
     # Copies are recognised by their content.
     copies = Path(shutil.copytree(data, tmp_path / "copies"))
-    assert [i.path.stem for i in choose_scored(run, read_dataset(copies), None)[0].items] == ["4", "4"]
+    assert [i.path.stem for i in run.split.choose(read_dataset(copies), None)[0].items] == ["4", "4"]
     for item in own.items:
         (copies / item.path.relative_to(data)).unlink()
     with refuses(DataError, "8 of 8", copies):
-        choose_scored(run, read_dataset(copies), None)
+        run.split.choose(read_dataset(copies), None)
 
 
 def test_items_that_were_trained_on_are_counted(trained, works):

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-import texthead as th
 from made import joined_colours, pictures, write_colour_run, write_timed
 from texthead.data.reading import read_dataset
 from texthead.files import write_csv
 from texthead.media.paths import MediaPath
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +119,7 @@ def test_events_become_a_manifest_that_trains(run: Path, works: Callable, refuse
     assert [(row["path"], row["label"]) for row in rows] == [("a.mkv", name) for name in ("red", "blue", "green")]
     assert [float(row["start"]) for row in rows] == pytest.approx([0, 2, 4], abs=0.3)
     dataset = read_dataset(manifest)
-    assert [
-        found.top[0][0] for found in th.predict(load_run(run), [item.path for item in dataset.items])
-    ] == dataset.labels
+    assert [found.top[0][0] for found in load_run(run).predict([item.path for item in dataset.items])] == dataset.labels
     # For a part, the manifest's times are those of the file.
     part = tmp_path / "part.csv"
     out, _ = works("timeline", run, f"{video}#t=0.5,5.5", "--window", 0.5, "--out", part, "--json")

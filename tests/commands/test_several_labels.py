@@ -14,7 +14,6 @@ from texthead import TextHeadClassifier, load_run, read_dataset
 from texthead.cli import main as cli
 from texthead.data.dataset import Dataset, Item
 from texthead.errors import DataError
-from texthead.runs.scored_items import held_out_items, training_items, unknown_items
 
 COLOURS = ("red", "green", "blue")
 FROZEN = ("--workers", "0")
@@ -54,14 +53,15 @@ def run(labels: Path) -> Path:
 
 def test_a_run_keeps_the_labels_of_its_items(run: Path, labels: Path) -> None:
     loaded, written = load_run(run), {item.path: item.label for item in read_dataset(labels).items}
-    held_out, trained = held_out_items(loaded), training_items(loaded)
+    held_out, trained = loaded.split.held_out_items(), loaded.split.training_items(loaded.labels)
     for dataset in (held_out, trained):
         assert dataset.several
         assert {item.path: item.label for item in dataset.items}.items() <= written.items()
     assert len(held_out) + len(trained) == 48
     assert json.loads((run / "split.json").read_text())["several"] is True
     with pytest.raises(DataError, match="1 items have a class of the run"):
-        unknown_items(loaded, Dataset((Item(Path("a.png"), "blue; x"), Item(Path("b.png"), "x")), "here", several=True))
+        others = Dataset((Item(Path("a.png"), "blue; x"), Item(Path("b.png"), "x")), "here", several=True)
+        loaded.split.unknown_items(others, loaded.labels)
 
 
 def test_labels_that_the_run_lacks_are_not_scored(run: Path, works, refused, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from texthead.data.dataset import Dataset
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError, RunError
 from texthead.files import write_csv
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 from texthead.runs.scores import read_scores, score_of
 from texthead.transfer import run_training
 from worlds import images, split_colours
@@ -112,7 +112,7 @@ def test_each_method_can_be_a_run(method: Any, coloured: Path, tmp_path: Path) -
     assert scores is not None
     assert scores.methods[-1].method == f"this run ({method})"
     assert len(scores.methods) == 4
-    evaluation = th.evaluate(loaded.model, read_dataset(coloured).split("test"), loaded.protocol)
+    evaluation = loaded.evaluate(read_dataset(coloured), baselines="never").result
     own = score_of(f"this run ({method})", evaluation)
     assert scores.methods[-1][:-1] == own[:-1]
     assert scores.methods[-1].calibration_error == pytest.approx(own.calibration_error, abs=1e-3)

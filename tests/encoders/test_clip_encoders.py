@@ -35,8 +35,8 @@ from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import AttentivePool, MeanPool, VJEPA2Pool
 from texthead.parallel.progress import Reporter
+from texthead.prediction.load import load_run
 from texthead.recipes import Recipe, small
-from texthead.runs.run import load_run
 from texthead.training.fit_recipe import adapt_recipe
 from texthead.training.inputs import feature_clips
 from texthead.training.train import fine_tune

@@ -16,8 +16,8 @@ from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
 from texthead.encoders.load import load_encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError
-from texthead.prediction.predict import predict
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
+from texthead.prediction.run import Run
 
 
 def test_a_visual_encoder_is_rebuilt_from_its_spec():
@@ -106,7 +106,7 @@ def test_an_encoder_of_two_functions(tmp_path):
     assert torch.allclose(encoder.visual(green)[0], expected, atol=1e-5)
     model = Recognizer(encoder.visual, MeanPool(), text_head(encoder, names))
     picture = write_image(tmp_path / "picture.png", "green")
-    (result,) = predict(model, [picture], Protocol(1))
+    (result,) = Run.of(model).predict([picture], Protocol(1))
     assert result.top[0][0] == "green"
     with refuses(EncoderError, "functions"):
         load_run(write_untrained(tmp_path / "run", model))

@@ -21,8 +21,8 @@ from texthead.data.prepare import prepare
 from texthead.errors import MediaError
 from texthead.features.reading import Reading
 from texthead.media import MediaPath, limits
-from texthead.prediction.predict import predict
-from texthead.runs.run import Run, load_run
+from texthead.prediction.load import load_run
+from texthead.prediction.run import Run
 
 SECONDS = 20.0
 FRAMES = "f/img_{:05d}.png"
@@ -136,7 +136,7 @@ def test_it_is_an_error_everywhere(kind: str, run: Run, tmp_path: Path, request:
 
     whole = write_video(tmp_path / "whole.mp4", "blue")
     if path.is_file():
-        errors = [each.error for each in predict(run, [path, whole], reading=Reading(skip_unreadable=True))]
+        errors = [each.error for each in run.predict([path, whole], reading=Reading(skip_unreadable=True))]
         assert errors[1] is None
         assert errors[0] or kind in MAY_PASS
     assert time.perf_counter() - started < SECONDS

@@ -16,8 +16,7 @@ from texthead.data.dataset import Dataset
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.errors import RunError, TextheadError
 from texthead.features.cache import FeatureCache
-from texthead.prediction.predict import predict
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 from texthead.training.train import fine_tune
 from training_runs import RECIPE, counts_of, make_model, timeless
 
@@ -69,7 +68,7 @@ def test_a_run_folder_that_is_read_only(data: Dataset, tmp_path: Path, wrong: Ca
         fine_tune(make_model(), data, None, replace(RECIPE, epochs=1, warmup=0.5), out=disk / "begun")
         before = contents(disk)
         with read_only(disk):
-            assert len(predict(load_run(run), [data.items[0].path])) == 1
+            assert len(load_run(run).predict([data.items[0].path])) == 1
             for out in (disk / "begun", disk / "new"):
                 with refuses(RunError, out, "Read-only file system"):
                     fine_tune(make_model(), data, None, replace(RECIPE, epochs=2), out=out, resume=out.exists())

@@ -42,8 +42,8 @@ from texthead.evaluation.calibration import calibrate
 from texthead.extras import is_installed
 from texthead.files import read_json
 from texthead.media.paths import MediaPath
+from texthead.prediction.load import load_run
 from texthead.runs.folder import load_weights
-from texthead.runs.run import load_run, save_calibration
 from texthead.text import clean_names, prompts, read_names
 from texthead.text.class_tree import read_tree
 from texthead.text.label_files import read_labels
@@ -171,7 +171,7 @@ def shards_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]
 
 def runs_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
     run = load_run(write_small_run(folder / "run"))
-    save_calibration(run, calibrate(noise(60, 2), torch.arange(60) % 2, unknown=noise(30, 2, seed=1)))
+    run.with_calibration(calibrate(noise(60, 2), torch.arange(60) % 2, unknown=noise(30, 2, seed=1)))
     for name in ("recipe.json", "classes.json", "split.json", "calibration.json"):
         yield folder / "run" / name, lambda path: load_run(path.parent)
 

@@ -23,7 +23,7 @@ from texthead.files import read_json
 from texthead.media import MediaPath, limits
 from texthead.media.limits import max_pixels
 from texthead.parallel.loaders import FileDataset, read_each
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 
 
 def claim(path: Path) -> Path:

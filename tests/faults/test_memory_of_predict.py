@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from made import COLOURS, write_small_run, write_video
-from texthead import predict
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 
 CLIPS, SLICE = 3000, 50
 
@@ -22,7 +21,7 @@ def sizes_of(folder: Path) -> list[tuple[int, int]]:
     clips = [write_video(folder / f"{n}.mp4", [*COLOURS][n % 3], frames=6 + n % 20, seed=n) for n in range(60)]
     sizes: list[tuple[int, int]] = []
     for number in range(CLIPS // SLICE):
-        predict(run, [clips[(number * SLICE + place) % len(clips)] for place in range(SLICE)])
+        run.predict([clips[(number * SLICE + place) % len(clips)] for place in range(SLICE)])
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         sizes.append((SLICE * (number + 1), pages * os.sysconf("SC_PAGESIZE")))
     return sizes

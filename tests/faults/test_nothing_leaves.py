@@ -33,7 +33,7 @@ CACHES = (".cache/matplotlib", ".config/matplotlib", ".cache/huggingface/dataset
 PROGRAM = """
 import time
 import texthead as th
-print(*th.predict(th.load_run({run!r}), {photo!r}))
+print(*th.load_run({run!r}).predict({photo!r}))
 import onnxruntime
 time.sleep({seconds})
 """

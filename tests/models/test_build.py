@@ -44,8 +44,8 @@ from texthead.models.heads import (
 )
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.prediction.load import load_run
 from texthead.recipes import HEADS, WITHOUT_TEXT, Recipe
-from texthead.runs.run import load_run
 from training_runs import RECIPE, assert_same_weights, copied, draw
 
 

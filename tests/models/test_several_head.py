@@ -11,7 +11,7 @@ from texthead.encoders.encoder import Encoder, Text
 from texthead.errors import DataError
 from texthead.models.heads import FrozenHead, Head, LinearHead, ProbeHead, TrainableHead
 from texthead.models.several_head import SeveralHead
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 
 NAMES = ["dog", "frisbee", "cat"]
 

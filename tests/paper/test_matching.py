@@ -22,8 +22,8 @@ from texthead.errors import DataError, RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.models import text_rows
 from texthead.models.heads import FrozenHead, LinearHead
-from texthead.prediction.predict import predict
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
+from texthead.prediction.run import Run
 from texthead.training.optimizer import parameter_groups
 from texthead.training.train import fine_tune
 from training_runs import Stop, assert_close, assert_same_weights, counts_of, losses, stop_after
@@ -239,7 +239,7 @@ def test_a_matching_run_is_read_back_as_any_other(
     assert torch.equal(scored[0].scores, scored[1].scores)
     assert records[-1]["top1"] == scored[0].top1, "the rows were put right before the last validation"
     paths = [item.path for item in val.items]
-    assert [p.top[0] for p in predict(run, paths)] == [p.top[0] for p in predict(model, paths, protocol)]
+    assert [p.top[0] for p in run.predict(paths)] == [p.top[0] for p in Run.of(model).predict(paths, protocol)]
     if online:
         with refuses(RunError, tmp_path):
             run.with_classes(["a kite"])

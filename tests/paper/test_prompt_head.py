@@ -20,8 +20,8 @@ from texthead.encoders.load import load_encoder
 from texthead.encoders.pairing import pair
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.models.head_rows import text_weights
+from texthead.prediction.load import load_run
 from texthead.recipes import Recipe
-from texthead.runs.run import load_run
 
 NAMES = ["cat", "dog", "boat on a lake"]
 

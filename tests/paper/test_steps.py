@@ -70,4 +70,4 @@ def test_a_run_predicts_steps(tmp_path):
     model = th.Recognizer(encoder.visual, AllFrames(), head)
     run = th.load_run(put(tmp_path / "run", model, th.Recipe(name="test", frames=4, temporal="all-frames")))
     paths = [tmp_path / f"{name}.mkv" for name in orders]
-    assert [each.top[0][0] for each in th.predict(run, paths)] == [*orders]
+    assert [each.top[0][0] for each in run.predict(paths)] == [*orders]

@@ -11,14 +11,14 @@ import torch
 import texthead as th
 from made import write_colour_run, write_image
 from texthead.parallel.caller import apart_from_caller
-from texthead.runs.run import Run
+from texthead.prediction.run import Run
 from training_runs import RECIPE, make_model
 
 MODEL = make_model()
 CALLS: dict[str, Callable[[Path], object]] = {
     "load_encoder": lambda _: th.load_encoder("mini"),
     "load_run": lambda folder: th.load_run(folder / "run"),
-    "predict": lambda folder: th.predict(th.load_run(folder / "run"), folder / "a.png"),
+    "predict": lambda folder: th.load_run(folder / "run").predict(folder / "a.png"),
     "search": lambda folder: th.search(th.open_index(folder / "photos"), "a red thing"),
     "compare": lambda folder: th.compare(photos(folder)),
     "diagnose": lambda folder: th.diagnose(photos(folder)),
@@ -98,7 +98,7 @@ SETTINGS: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
 # What has an answer, by the cache folder: functions, and methods, some of which keep what they compute.
 ANSWERS: dict[str, Callable[[Path, Path], object]] = {
     "predict": lambda folder, _: CALLS["predict"](folder),
-    "predict, mini": lambda folder, _: th.predict(th.load_run(folder / "mini"), folder / "a.png"),
+    "predict, mini": lambda folder, _: th.load_run(folder / "mini").predict(folder / "a.png"),
     "FrozenEncoder.files": lambda folder, cache: frozen(cache).files(folder / "a.png").features.tolist(),
     "FrozenEncoder.items": lambda folder, cache: frozen(cache).items(photos(folder)).features.tolist(),
     "Run.with_classes": lambda folder, _: rows(th.load_run(folder / "mini").with_classes(["a red kite", "a crow"])),

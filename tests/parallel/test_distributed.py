@@ -23,7 +23,7 @@ from texthead.data.batches import EpochBatches
 from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset, Item
 from texthead.errors import RunError
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 from training_runs import assert_close, counts_of, free_port, losses, on_disk
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from messages import refuses
 from platforms import mkfifo, symlink
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.transforms import view_crops
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation.calibration import Calibration, Threshold
 from texthead.features.reading import Reading
 from texthead.features.views import item_features
@@ -25,10 +25,10 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.parallel.loaders import read_each
 from texthead.parallel.progress import Reporter
-from texthead.prediction.predict import predict
+from texthead.prediction.load import load_run, zero_shot
+from texthead.prediction.run import Run
 from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest
-from texthead.runs.run import Run
 from texthead.transfer.transductive import refine
 
 NAMES = ("red", "green", "blue", "violet", "none")
@@ -41,7 +41,7 @@ def make_model() -> Recognizer:
 
 def make_run(frames: int, origin: str = "centre") -> Run:
     recipe = Recipe(name="test", frames=frames, size=32, resize=36, origin=origin)
-    return Run(Path("run"), make_model(), recipe, SPEC, PIXELS, frozenset(), (), frozenset(), frozenset())
+    return Run(make_model(), recipe, PIXELS)
 
 
 def predict_by_hand(
@@ -85,7 +85,7 @@ def test_what_a_folder_has_besides_media_is_counted_and_named(tree: Path) -> Non
     for name in ("a.xmp", "deep/b.xmp", "deep/er/c.xmp", "Thumbs.db", "deep/.hidden"):
         (tree / name).write_text("no media")
     notes: list[str] = []
-    predict(make_run(2), [tree, tree / "z.jpg"], reporter=Reporter(note=notes.append))
+    make_run(2).predict([tree, tree / "z.jpg"], reporter=Reporter(note=notes.append))
     assert notes == ["skipped 4 files that are not media: a.xmp, b.xmp, c.xmp and 1 more"]
     assert find_media([tree / "z.jpg", tree / "deep"], Reporter(note=notes.append))
     assert notes[1:] == ["skipped 2 files that are not media: b.xmp, c.xmp"]
@@ -105,11 +105,11 @@ def test_missing_files_are_errors_when_read(tmp_path: Path) -> None:
     mkfifo(tmp_path / "pipe.mp4")
     write_video(tmp_path / "there.mp4", "red", frames=2)
     assert find_media([tmp_path]) == [tmp_path / name for name in ("lost.mp4", "pipe.mp4", "there.mp4")]
-    result = predict(make_run(1), [tmp_path], reading=Reading(skip_unreadable=True))
+    result = make_run(1).predict([tmp_path], reading=Reading(skip_unreadable=True))
     assert [bool(each.error) for each in result] == [True, True, False]
     for inputs, name in ((tmp_path, "lost.mp4"), (tmp_path / "pipe.mp4", "pipe.mp4")):
         with refuses(MediaError, tmp_path / name):
-            predict(make_run(1), [inputs])
+            make_run(1).predict([inputs])
 
 
 def test_links_that_cannot_be_looked_up(tmp_path: Path) -> None:
@@ -124,9 +124,9 @@ def test_what_is_not_there(tree: Path) -> None:
             find_media([tree / "b.mp4", tree / name])
     for one in (str(tree / "gone.mp4"), tree / "gone.mp4"):
         with refuses(DataError, tree / "gone.mp4"):
-            predict(make_run(2), one)
+            make_run(2).predict(one)
     with refuses(DataError, tree / "gone.mp4"):
-        predict(make_run(2), [tree / "gone.mp4"], reading=Reading(skip_unreadable=True))
+        make_run(2).predict([tree / "gone.mp4"], reading=Reading(skip_unreadable=True))
 
 
 # --- results --------------------------------------------------------------------------------------------------------
@@ -136,9 +136,9 @@ def test_what_is_not_there(tree: Path) -> None:
 @pytest.mark.parametrize("origin", ["first", "centre"])
 def test_videos_and_images_with_models_of_many_frames_and_of_one(tree: Path, frames: int, origin: str) -> None:
     run = make_run(frames, origin)
-    result = predict(run, [tree], top=5)
+    result = run.predict([tree], top=5)
     assert [prediction.path for prediction in result] == find_media([tree])
-    for prediction, short in zip(result, predict(run, [tree], top=2), strict=True):
+    for prediction, short in zip(result, run.predict([tree], top=2), strict=True):
         expected = predict_by_hand(run.model, prediction.path, frames, Views(origin=origin))
         assert prediction.error is None
         assert dict(prediction.top) == pytest.approx(expected, abs=1e-5)
@@ -153,14 +153,14 @@ def test_videos_and_images_with_models_of_many_frames_and_of_one(tree: Path, fra
 def test_a_picture_is_encoded_once(tree: Path) -> None:
     run, seen = make_run(8), []
     run.model.visual.register_forward_hook(lambda _, frames, __: seen.append(len(frames[0])))
-    predict(run.model, [tree / "z.jpg", tree / "b.mp4"], run.protocol, Reading(batch=2, engine="eager"))
+    run.predict([tree / "z.jpg", tree / "b.mp4"], reading=Reading(batch=2, engine="eager"))
     assert sum(seen) == 1 + 8
 
 
 def test_a_picture_can_be_pinned(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before data goes to a GPU, torch copies each tensor into one of the same strides."""
     run, files = make_run(8), [tree / "z.jpg", tree / "b.mp4"]
-    plain = [each.top for each in predict(run.model, files, run.protocol)]
+    plain = [each.top for each in run.predict(files)]
 
     def pinned(*_: object, **options: Any) -> Iterator[Tensor]:
         options.pop("pin_memory")
@@ -168,19 +168,19 @@ def test_a_picture_can_be_pinned(tree: Path, monkeypatch: pytest.MonkeyPatch) ->
             yield torch.empty_strided(each.shape, each.stride(), dtype=each.dtype).copy_(each)
 
     monkeypatch.setattr("texthead.features.views.read_each", pinned)
-    assert [each.top for each in predict(run.model, files, run.protocol)] == plain
+    assert [each.top for each in run.predict(files)] == plain
 
 
 def test_a_folder_of_frames_is_a_video(tree: Path) -> None:
     path = write_frames(tree / "clips" / "v1" / "img_{:05d}.png", "red", 7)
     assert find_media([path, tree / "b.mp4"]) == [path, tree / "b.mp4"]
     for views in (Views(1, 1), Views(2, 3)):
-        (result,) = predict(make_run(3), [str(path)], Protocol(3, views=views), top=5)
+        (result,) = make_run(3).predict([str(path)], Protocol(3, views=views), top=5)
         assert result.path == path
         assert dict(result.top) == pytest.approx(predict_by_hand(make_model(), path, 3, views), abs=1e-5)
     (tree / "clips" / "v1" / "img_00004.png").unlink()
     with refuses(MediaError, path, "img_00004.png"):
-        predict(make_run(3), [path])
+        make_run(3).predict([path])
 
 
 def test_protocol_defaults_to_run(tree: Path) -> None:
@@ -191,18 +191,27 @@ def test_protocol_defaults_to_run(tree: Path) -> None:
         (make_run(4), None, (4, CENTRE)),
         (make_run(4), Protocol(4, views=views), (4, views)),
         (make_run(8), Protocol(3, pixels, CENTRE), (3, CENTRE, pixels)),
-        (model, None, (8, CENTRE, own)),
-        (model, Protocol(2, views=views), (2, views, own)),
-        (model, Protocol(2, PIXELS), (2, Views())),
+        (Run.of(model), None, (8, CENTRE, own)),
+        (Run.of(model), Protocol(2, views=views), (2, views, own)),
+        (Run.of(model), Protocol(2, PIXELS), (2, Views())),
     ]:
-        (prediction,) = predict(source, [tree / "b.mp4"], protocol, top=5)
+        (prediction,) = source.predict([tree / "b.mp4"], protocol, top=5)
         assert dict(prediction.top) == pytest.approx(predict_by_hand(model, tree / "b.mp4", *expected), abs=1e-5)
+
+
+def test_a_run_of_class_names_predicts_as_from_its_folder(tree: Path, tmp_path: Path) -> None:
+    run = zero_shot(["a red thing", "a blue thing"])
+    with refuses(RunError, "mini", "`save`"):
+        run.calibrate()
+    run.save(tmp_path / "saved")
+    (first,), (second,) = (each.predict(tree / "z.jpg") for each in (run, load_run(tmp_path / "saved")))
+    assert dict(second.top) == pytest.approx(dict(first.top), abs=1e-6)
 
 
 def test_pooling_is_passed_on(tree: Path) -> None:
     protocol = Protocol(4, views=Views(2, 3, "centre"))
-    (by_feature,) = predict(make_run(4), [tree / "b.mp4"], protocol)
-    (by_probability,) = predict(make_run(4), [tree / "b.mp4"], replace(protocol, pooling="probabilities"))
+    (by_feature,) = make_run(4).predict([tree / "b.mp4"], protocol)
+    (by_probability,) = make_run(4).predict([tree / "b.mp4"], replace(protocol, pooling="probabilities"))
     assert sum(value for _, value in by_probability.top) == pytest.approx(1, abs=1e-5)
     assert dict(by_probability.top) != pytest.approx(dict(by_feature.top), abs=1e-6)
 
@@ -212,9 +221,9 @@ def test_a_model_left_in_training_mode_predicts_the_same(tree: Path) -> None:
     run.model.temporal = TemporalTransformer(SPEC.dim, 1, 32, heads=2, dropout=0.5)
     torch.nn.init.normal_(run.model.temporal.project_out.weight, std=0.1)
     run.model.eval()
-    (expected,) = predict(run, [tree / "b.mp4"])
+    (expected,) = run.predict([tree / "b.mp4"])
     run.model.train()
-    (result,) = predict(run, [tree / "b.mp4"])
+    (result,) = run.predict([tree / "b.mp4"])
     assert result == expected
 
 
@@ -226,11 +235,11 @@ def test_many_files_with_workers_keep_their_order(tmp_path: Path) -> None:
     run = make_run(1)
     first = tmp_path / names[0]
     reporter = Reporter().counting(lambda *done: seen.append(done))
-    result = predict(run, [first, tmp_path], reading=Reading(workers=2), reporter=reporter)
+    result = run.predict([first, tmp_path], reading=Reading(workers=2), reporter=reporter)
     assert [prediction.path.name for prediction in result] == [first.name, *names]
     assert result[0] == result[1], "a file that is named twice is answered twice"
     assert seen[-1] == (12, 12)
-    for prediction, alone in zip(result[1:], (predict(run, [tmp_path / name])[0] for name in names), strict=True):
+    for prediction, alone in zip(result[1:], (run.predict([tmp_path / name])[0] for name in names), strict=True):
         assert dict(prediction.top) == pytest.approx(dict(alone.top), abs=1e-5)
 
 
@@ -243,7 +252,7 @@ def test_unlabelled_refines_after_temperature(tree: Path, heat: float | None) ->
     write_broken(tree / "broken.mp4")
     reading = Reading(skip_unreadable=True)
     notes: list[str] = []
-    (result,) = predict(run, [item], reading=reading, unlabelled=[tree], reporter=Reporter(note=notes.append))
+    (result,) = run.predict([item], reading=reading, unlabelled=[tree], reporter=Reporter(note=notes.append))
     entries = item_features(run.model, [item, *(path for path in find_media([tree]) if path != item)], run.protocol)
     features = torch.stack([entry[0] for entry in entries if isinstance(entry, torch.Tensor)])
     x = torch.nn.functional.normalize(features - features.mean(0), dim=-1)
@@ -259,18 +268,18 @@ def test_unlabelled_refines_after_temperature(tree: Path, heat: float | None) ->
 def test_an_unreadable_file_is_an_error_or_a_row_with_the_reason(tree: Path) -> None:
     broken, text = write_broken(tree / "c.mp4"), tree / "notes.txt"
     with pytest.raises(MediaError, match="skip_unreadable") as caught:  # The message quotes the decoder.
-        predict(make_run(2), [tree])
+        make_run(2).predict([tree])
     assert caught.value.path == broken
     with pytest.raises(DataError, match=r"^\S+[/\\]c\.mp4: cannot be read"):
-        predict(make_run(2), [broken], reading=Reading(skip_unreadable=True))
+        make_run(2).predict([broken], reading=Reading(skip_unreadable=True))
     with pytest.raises(DataError, match=r"none of 2 files can be read: \S+[/\\]c\.mp4: "):
-        predict(make_run(2), [broken, text], reading=Reading(skip_unreadable=True))
+        make_run(2).predict([broken, text], reading=Reading(skip_unreadable=True))
     inputs = [tree, text, tree / "b.mp4"]
-    result = predict(make_run(2), inputs, reading=Reading(skip_unreadable=True))
+    result = make_run(2).predict(inputs, reading=Reading(skip_unreadable=True))
     assert [prediction.path for prediction in result] == find_media(inputs)
     assert [prediction.path for prediction in result if prediction.error] == [broken, text]
     for prediction in result:
         assert bool(prediction.error) != bool(prediction.top)
         assert str(prediction.path) not in (prediction.error or "")
-    expected = {prediction.path: prediction for prediction in predict(make_run(2), [tree / "b.mp4", tree / "z.jpg"])}
+    expected = {prediction.path: prediction for prediction in make_run(2).predict([tree / "b.mp4", tree / "z.jpg"])}
     assert all(dict(p.top) == pytest.approx(dict(expected[p.path].top), abs=1e-5) for p in result if p.path in expected)

@@ -1,4 +1,4 @@
-"""`evaluate_run` does in one call what `texthead eval` prints."""
+"""`Run.evaluate` does in one call what `texthead eval` prints."""
 
 import json
 from dataclasses import replace
@@ -11,22 +11,20 @@ from made import calibrate_run, write_colour_run, write_image
 from texthead.evaluation.calibration import Level
 from texthead.features.reading import Reading
 from texthead.media.paths import fingerprints
-from texthead.prediction.run_evaluation import EvaluationPlan, evaluate_run
 
 READING = Reading(engine="auto")
 
 
 def test_the_held_out_items(world, works):
     run = th.load_run(world.run)
-    plans: list[EvaluationPlan] = []
-    scores = evaluate_run(run, reading=READING, reporter=th.Reporter(event=plans.append))
+    scores = run.evaluate(reading=READING)
     printed = json.loads(works("eval", world.run, *world.run_options(), "--json")[0])
     assert [method for method, _ in scores.table.rows] == [row["method"] for row in printed["methods"]]
     assert [result.top1 for _, result in scores.table.rows] == [row["top1"] for row in printed["methods"]]
     assert repr(scores) == f"RunEvaluation({scores.result}, {scores.table})"
     assert (scores.engine, scores.notes) == (printed["engine"], [])
-    (plan,) = plans
-    assert (plan.split, len(plan.items), plan.other) == ("held-out", scores.result.count, None)
+    chosen = run.to_score()
+    assert (chosen.name, len(chosen.items)) == ("held-out", scores.result.count)
 
 
 @pytest.mark.parametrize("fitted", [0, 3, 9])
@@ -39,7 +37,7 @@ def test_threshold_sets_and_answers_are_rated_on_items_that_did_not_fit_them(fit
     content = frozenset(fingerprints([item.path for item in data.items])[:fitted])
     assert run.calibration is not None
     run = replace(run, calibration=replace(run.calibration, content=content, level=Level(0.5, 0.9, {}, wrong=0.05)))
-    scores = evaluate_run(run, data, reading=Reading(), baselines="never")
+    scores = run.evaluate(data, reading=Reading(), baselines="never")
     rated = (
         sum(row.items for row in scores.answers.rows if row.answer in ("class", "none of these"))
         if scores.answers
@@ -50,16 +48,12 @@ def test_threshold_sets_and_answers_are_rated_on_items_that_did_not_fit_them(fit
     assert bool(fitted) == any(f"fitted to {fitted} of these 9 items" in line for line in scores.table.lines)
 
 
-def test_other_classes(world, works):
-    run, data = th.load_run(world.run), th.read_dataset(world.images)
-    plans: list[EvaluationPlan] = []
-    report = th.Reporter(event=plans.append)
-    scores = evaluate_run(run, data, None, READING, classes="blue, red, green", baselines="never", reporter=report)
+def test_other_classes(world):
+    run = th.load_run(world.run).with_classes(["blue", "red", "green"])
+    scores = run.evaluate(th.read_dataset(world.images), None, READING, baselines="never")
     ((method, result),) = scores.table.rows
     assert method == "this run, new text head"
-    (plan,) = plans
-    assert list(plan.prompts) == plan.names == ["blue", "red", "green"]
-    assert len(result.names) == 3
+    assert result.names == ("blue", "red", "green")
 
 
 def test_the_command_scores_other_classes(world, works):

@@ -21,9 +21,8 @@ from texthead.errors import EncoderError, RunError
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
+from texthead.prediction.load import load_run
 from texthead.runs.hub import check_own, display_name, local_run
-from texthead.runs.mixture import mixed
-from texthead.runs.run import load_run
 
 
 class Hub:
@@ -81,8 +80,8 @@ def test_a_run_goes_to_a_hub_and_comes_back(hub: Hub, world, works, refused) -> 
         assert theirs == {**ours, "probability": pytest.approx(ours["probability"], abs=1e-6)}
     refused(("hub:me/colours", "hf download me/colours"), "calibrate", "hub:me/colours", world.images)
     run, split = load_run("hub:me/colours"), json.loads((world.run / "split.json").read_text())
-    assert len(run.trained_on) == len(split["train"])
-    assert [run.was_trained_on(Path(split[part][0])) for part in ("train", "held_out")] == [True, False]
+    assert len(run.split.trained_on) == len(split["train"])
+    assert [run.split.was_trained_on(Path(split[part][0])) for part in ("train", "held_out")] == [True, False]
 
 
 def test_branches_and_revisions(hub: Hub, world, works, refused) -> None:
@@ -119,7 +118,7 @@ def test_names_of_runs():
 
 def test_a_run_with_other_classes_is_not_uploaded(world):
     run = load_run(world.run).with_classes(["a kite", "a bird"])
-    with refuses(RunError, "save_classes"):
+    with refuses(RunError, "`save`"):
         push_to_hub(run, "me/kites")
     with refuses(RunError, "a/b/c"):
         push_to_hub(run, "a/b/c")
@@ -159,7 +158,7 @@ def test_a_run_asks_before_its_encoder_is_downloaded(strange, looked_up, works, 
     works("predict", strange, picture)
     parts = ("hf:me/clip", f"{constants.ENDPOINT}/me/clip", "th.load_run(RUN, allow_download=True)")
     refused(parts, "predict", strange, picture, "--classes", "a kite, a bird")
-    for ask in (lambda: load_run(strange).encoder().encode_text(["a kite"]), lambda: mixed(load_run(strange), 0.5)):
+    for ask in (lambda: load_run(strange).encoder().encode_text(["a kite"]), lambda: load_run(strange).mixed(0.5)):
         with refuses(EncoderError, "allow_download"):
             ask()
     assert looked_up == []

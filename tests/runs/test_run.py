@@ -23,11 +23,11 @@ from texthead.errors import RunError, TextheadError
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.prediction import run as runs
+from texthead.prediction.load import load_run
 from texthead.runs import folder as run_files
-from texthead.runs import run as runs
 from texthead.runs.folder import describe, load_weights, save_model
 from texthead.runs.metrics import MetricsLog
-from texthead.runs.run import load_run
 from texthead.runs.saved import is_run
 from texthead.training.checkpoints import load_state, restore, save_state
 from training_runs import assert_same_weights, copied
@@ -102,7 +102,7 @@ def test_a_saved_and_moved_run_gives_the_same_logits_bit_for_bit(
         assert torch.equal(run.model(clips), expected)
     assert not run.model.training
     assert (run.recipe, run.spec, run.pixels, run.labels) == (RECIPE, SPEC, PIXELS, NAMES)
-    assert (run.trained_on, run.held_out) == ({at("a"), at("c")}, (at("b"),))
+    assert (run.split.trained_on, run.split.held_out) == ({at("a"), at("c")}, {at("b")})
     assert type(run.model.head) is type(model.head)
     assert run.model.head.kind == model.head.kind
     assert getattr(run.model.head, "prompts", None) == getattr(model.head, "prompts", None)
@@ -116,7 +116,7 @@ def test_a_saved_and_moved_run_gives_the_same_logits_bit_for_bit(
 def test_a_loaded_run_has_no_library_of_text_or_of_data_sets(run: Path) -> None:
     """In a fresh process; importing transformers would take seconds."""
     program = (
-        f"import sys, texthead.data.reading; from texthead.runs.run import load_run; load_run({str(run)!r}); "
+        f"import sys, texthead.data.reading; from texthead.prediction.load import load_run; load_run({str(run)!r}); "
         "print({'transformers', 'datasets', 'pyarrow'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -128,8 +128,8 @@ def test_a_copy_of_a_training_item_is_known(run: Path, tmp_path: Path) -> None:
     for name in "abd":
         (tmp_path / name).write_text(name)
     paths = [*(tmp_path / name for name in "abd"), Path("/a.mp4"), Path("/b.mp4"), tmp_path / "gone"]
-    assert [again.was_trained_on(path) for path in paths] == [True, False, False, True, False, False]
-    assert [again.was_held_out(path) for path in paths] == [False, True, False, False, True, False]
+    assert [again.split.was_trained_on(path) for path in paths] == [True, False, False, True, False, False]
+    assert [again.split.was_held_out(path) for path in paths] == [False, True, False, False, True, False]
 
 
 def test_custom_head_or_module_refused() -> None:

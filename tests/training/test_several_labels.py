@@ -17,7 +17,7 @@ from texthead.evaluation.results import SeveralEvaluation
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 from texthead.training.train import fine_tune
 from training_runs import NAMES, RECIPE, Stop, assert_same_weights, draw, losses, make_model, stop_after, timeless
 

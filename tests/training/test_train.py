@@ -38,9 +38,9 @@ from texthead.models import make_temporal_for
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
 from texthead.models.several_head import SeveralHead
 from texthead.parallel.progress import Reporter
+from texthead.prediction.load import load_run
 from texthead.recipes import ClassShares, Recipe, paper
 from texthead.runs.metrics import MetricsLog
-from texthead.runs.run import load_run
 from texthead.training import RunInfo
 from texthead.training import optimizer as optimizing
 from texthead.training.optimizer import parameter_groups
@@ -701,8 +701,8 @@ def test_the_folder_holds_what_prediction_needs(
     records = fine_tune(model, data, val, recipe, out=tmp_path, info=RunInfo(["Blue", "Red"], val))
     run = load_run(tmp_path)
     assert (run.recipe, run.spec, run.pixels, run.labels) == (replace(recipe, precision="fp32"), SPEC, PIXELS, NAMES)
-    assert run.trained_on == {str(item.path.resolve()) for item in data.items}
-    assert run.held_out == tuple(str(item.path.resolve()) for item in val.items)
+    assert run.split.trained_on == {str(item.path.resolve()) for item in data.items}
+    assert run.split.held_out == {str(item.path.resolve()) for item in val.items}
     split, classes = (json.loads((tmp_path / name).read_text()) for name in ("split.json", "classes.json"))
     assert (split["source"], split["train_labels"]) == ("made here", data.labels)
     assert classes["classes"][1] == {"label": "red", "name": "Red", "prompt": "a red thing"}

@@ -16,8 +16,7 @@ from texthead.errors import EncoderError, RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.models.heads import FrozenHead
 from texthead.parallel.progress import Reporter
-from texthead.runs.mixture import mixed
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 from texthead.training.train import fine_tune
 from training_runs import NAMES, RECIPE, Stop, assert_same_weights, copied, on_disk, stop_after, timeless
 
@@ -114,9 +113,10 @@ def test_half_of_a_fine_tuned_encoder(clip: str, data: Dataset, tmp_path: Path) 
     before, tuned = copied(model_of(clip)), model_of(clip)
     fine_tune(tuned, data, None, ONE, out=tmp_path / "tuned")
     run = load_run(tmp_path / "tuned")
-    assert_same_weights(mixed(run, 1.0).model.state_dict(), tuned.state_dict())
-    assert_same_weights(mixed(run, 0.0).model.state_dict(), before)
-    for name, tensor in mixed(run, 0.5).model.state_dict().items():
+    assert_same_weights(run.mixed(1.0).model.state_dict(), tuned.state_dict())
+    assert_same_weights(run.mixed(0.0).model.state_dict(), before)
+    for name, tensor in run.mixed(0.5).model.state_dict().items():
         assert torch.allclose(tensor, (before[name] + tuned.state_dict()[name]) / 2, atol=1e-7)
+    run.model.visual_encoder.spec = replace(run.spec, source=f"openclip:local-dir:{run.folder}/encoder")
     with refuses(RunError, run.folder, "mix"):
-        mixed(replace(run, spec=replace(run.spec, source=f"openclip:local-dir:{run.folder}/encoder")), 0.5)
+        run.mixed(0.5)

@@ -22,7 +22,7 @@ from texthead.platform import quoted
 from texthead.text import prompts
 
 if TYPE_CHECKING:
-    from texthead.runs.run import Run
+    from texthead.prediction.run import Run
 
 
 @dataclass

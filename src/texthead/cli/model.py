@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from texthead.data.protocol import Protocol
     from texthead.evaluation.calibration import Calibration
-    from texthead.models.recognizer import Recognizer
-    from texthead.runs.run import Run
+    from texthead.prediction.run import Run
 
 ClassSentences = list[tuple[str, ...] | None]
 
@@ -54,13 +53,12 @@ class ModelOptions(ClassesOption):
             raise DataError(f"{named}, so --classes is required; give a run first, or --classes")
         return run, list(rest)
 
-    def load(self, run_folder: str | None, device: "torch.device") -> "Run | Recognizer":
-        """Return the run with its own or other classes, or a zero-shot model, on the device."""
+    def load(self, run_folder: str | None, device: "torch.device") -> "Run":
+        """Return the run with its own or other classes, or one of class names alone, on the device."""
         source, text = getattr(self, "encoder", None) or "mini", getattr(self, "text", None)
         console.doing(f"loading {run_folder or source}")
         from texthead.encoders.load import load_encoder
-        from texthead.prediction.predict import names_notes, zero_shot
-        from texthead.runs.run import load_run
+        from texthead.prediction.load import load_run, zero_shot
         from texthead.transfer.methods import names_line
 
         if run_folder is not None:
@@ -69,15 +67,14 @@ class ModelOptions(ClassesOption):
         labels, names, sentences = _read_classes(self.classes)
         prompts = class_prompts("{}", names, sentences)
         encoder = load_encoder(source, text=text, prompts=flat(prompts), lazy=True)
-        model = zero_shot(encoder, names, labels=labels, prompts=prompts)
+        run = zero_shot(labels, encoder, names=names, prompts=sentences)
         console.say_prompts(labels, prompts)
-        console.say_notes(names_line(encoder, names, prompts), *names_notes(model))
-        return model.to(device)
+        console.say_notes(names_line(encoder, names, prompts), *run.notes_on_names())
+        return run.to(device)
 
 
 def with_classes(run: "Run", classes: str | None) -> "Run":
     """Return the run with other classes, with notes on their prompts; the run itself if `classes` is None."""
-    from texthead.prediction.predict import names_notes
     from texthead.transfer.methods import names_line
 
     if classes is None:
@@ -88,7 +85,7 @@ def with_classes(run: "Run", classes: str | None) -> "Run":
     encoder = run.encoder()
     run = run.with_classes(labels, names=names, prompts=sentences, encoder=encoder)
     console.say_prompts(labels, run.head.prompts or ())
-    console.say_notes(names_line(encoder, names, prompts), *names_notes(run))
+    console.say_notes(names_line(encoder, names, prompts), *run.notes_on_names())
     return run
 
 
@@ -99,9 +96,9 @@ def _read_classes(classes: str) -> tuple[list[str], list[str], ClassSentences]:
     return labels, clean_names(labels), list(sentences.values())
 
 
-def noted_calibration(model: "Run | Recognizer", protocol: "Protocol") -> "Calibration | None":
+def noted_calibration(run: "Run", protocol: "Protocol") -> "Calibration | None":
     """Return the part of a run's calibration that holds for this protocol, or None, with a note on it."""
-    calibration, why = model.calibration_for(protocol)
+    calibration, why = run.calibration_for(protocol)
     if calibration is None:
         console.say_notes(why)
         return None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
     from texthead.data.protocol import Protocol
     from texthead.features.reading import Reading
-    from texthead.runs.run import Run
+    from texthead.prediction.run import Run
 
 SplitName = Literal["train", "val", "test"]
 
@@ -270,11 +270,10 @@ class LabelledRun(RunOption, DeviceOption):
         """Return the run, on its device, and the labelled items; note what was odd about them."""
         console.doing(f"loading {self.run}")
         from texthead.data.reading import read_dataset
-        from texthead.runs.run import load_run
-        from texthead.runs.scored_items import held_out_items
+        from texthead.prediction.load import load_run
 
         run = load_run(self.run, allow_download=False).to(self.pick_device())
-        dataset = held_out_items(run) if self.data is None else read_dataset(self.data)
+        dataset = run.split.held_out_items() if self.data is None else read_dataset(self.data)
         if dataset.tree is not None and run.tree is None and self.data is not None and not run.model.several:
             run = run.with_tree(dataset.tree)
         console.say_notes(*dataset.notes)

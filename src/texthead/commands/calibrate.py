@@ -1,7 +1,6 @@
 """`texthead calibrate`: fit temperature, rejection threshold and prediction sets on held-out items."""
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from texthead.cli import console
@@ -10,8 +9,9 @@ from texthead.cli.parser import option
 from texthead.errors import OpenShare, listed, plural
 
 if TYPE_CHECKING:
-    from texthead.prediction.run_calibration import CalibrationPlan, RunCalibration
-    from texthead.runs.run import Run
+    from texthead.prediction.run import Run
+    from texthead.prediction.run_calibration import RunCalibration
+    from texthead.runs.split import CalibrationPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +44,14 @@ class Calibrate(LabelledRun, ViewsOption, ReadingOptions):
         from texthead.cli.score_table import show_answers
         from texthead.data.dataset import splits_of
         from texthead.data.reading import read_unknown
-        from texthead.prediction.run_calibration import calibrate_run
-        from texthead.runs.run import CALIBRATION
+        from texthead.runs.folder import CALIBRATION
 
         rates = {"false_accept": self.false_accept, "coverage": self.coverage, "wrong": self.wrong}
         run, items = self.load()
-        made = calibrate_run(
-            run,
-            items,
-            None if self.unknown is None else read_unknown(self.unknown),
-            self.protocol_of(run.protocol),
-            self.reading(items.paths),
-            split=self.split,
-            **rates,
-            reporter=replace(console.reporter, event=partial(_say_plan, run)),
-        )
+        plan = run.to_calibrate(items, None if self.unknown is None else read_unknown(self.unknown), self.split)
+        _say_plan(run, plan)
+        protocol, reading = self.protocol_of(run.protocol), self.reading(items.paths)
+        made = run.fit_calibration(plan, protocol, reading, rates, console.reporter)
         for line in (_temperature(made), *_promised(made), *made.lines):
             console.results().print(line)
         if made.answers:

@@ -1,6 +1,6 @@
 """`texthead eval`: score a run on labelled data, with its own classes or others."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,7 +18,8 @@ from texthead.cli.parser import option
 from texthead.errors import Share
 
 if TYPE_CHECKING:
-    from texthead.prediction.run_evaluation import EvaluationPlan
+    from texthead.prediction.run import Run
+    from texthead.runs.split import ScoredItems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +52,15 @@ class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption
     def __call__(self) -> None:
         from texthead.cli.score_table import answers_json, scores_json, show_answers, show_classes, show_scores
         from texthead.parallel.distributed import rank
-        from texthead.prediction.run_evaluation import evaluate_run, write_items
+        from texthead.prediction.run_evaluation import write_items
 
         run, items = self.load()
-        scores = evaluate_run(
-            run,
-            items,
-            self.protocol_of(run.protocol),
-            self.reading(items.paths),
-            split=self.split,
-            classes=self.classes,
-            mix=self.mix,
-            at_least=self.at_least,
-            cache=True,
-            reporter=replace(console.reporter, event=_say_plan),
-        )
+        run = run if self.mix == 1 else run.mixed(self.mix)
+        chosen = run.to_score(items, self.split)
+        run = run if self.classes is None else self._with_classes(run, chosen)
+        _say_plan(run, chosen)
+        protocol, reading = self.protocol_of(run.protocol), self.reading(items.paths)
+        scores = run.score(chosen, protocol, reading, at_least=self.at_least, reporter=console.reporter)
         console.say_notes(*scores.notes)
         show_scores(scores.table)
         if scores.answers:
@@ -86,13 +81,20 @@ class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption
         if self.classes is None and self.views == "1x1":  # A report has one view.
             console.next_command("texthead", "report", self.run, *filter(None, [self.data]))
 
+    def _with_classes(self, run: "Run", chosen: "ScoredItems") -> "Run":
+        """Return the run with --classes, which name all labels of the items, with notes on them."""
+        from texthead.text.prompts import class_prompts, labelled_classes
 
-def _say_plan(plan: "EvaluationPlan") -> None:
+        made = labelled_classes(chosen.items.classes, chosen.items.source, self.classes)
+        other = run.with_classes(made.labels, names=made.names, prompts=made.sentences).to(run.model.device)
+        console.say_names(made.labels, made.names, None)
+        console.say_other_classes(run, made.labels, class_prompts(run.recipe.template, made.names, made.sentences))
+        console.say_prompts(made.labels, other.head.prompts or ())
+        return other
+
+
+def _say_plan(run: "Run", chosen: "ScoredItems") -> None:
     """Print what is scored."""
-    count, classes, labels = len(plan.items), len(plan.items.classes), (plan.other or plan.run).labels
+    count, classes, labels = len(chosen.items), len(chosen.items.classes), run.labels
     among = f" among the {len(labels)} of the head" if len(labels) > classes else ""
-    console.remarks().print(f"scoring {count} items ({plan.split}) of {classes} classes{among}")
-    if plan.other is not None:
-        console.say_names(labels, plan.names, None)
-        console.say_other_classes(plan.run, labels, plan.prompts)
-        console.say_prompts(labels, plan.other.head.prompts or ())
+    console.remarks().print(f"scoring {count} items ({chosen.name}) of {classes} classes{among}")

@@ -75,27 +75,26 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
     def __call__(self) -> int:
         """Return the exit code."""
         from texthead.data.reading import listed_files
-        from texthead.prediction.predict import answering, predictions
-        from texthead.runs.run import keep_graph
+        from texthead.runs.model import keep_graph
 
         run_folder, inputs = self._run_and_inputs()
         inputs = [file for path in inputs for file in listed_files(path)]
-        model = self.load(run_folder, self.pick_device())
-        protocol = self.protocol_of(model.protocol)
+        run = self.load(run_folder, self.pick_device())
+        protocol = self.protocol_of(run.protocol)
         # The threshold holds for files that are scored alone.
-        calibration = None if self.unlabelled else noted_calibration(model, protocol)
+        calibration = None if self.unlabelled else noted_calibration(run, protocol)
         if self.at_least is not None:
-            calibration = answering(model, protocol, self.at_least, refined=self.unlabelled is not None)
+            calibration = run.answering(protocol, self.at_least, refined=self.unlabelled is not None)
         others = listed_files(self.unlabelled) if self.unlabelled else []
         reading = replace(self.reading([*inputs, *others]), skip_unreadable=True)
         unreadable: list[str] = []
         options = {"top": self.top or _TOP, "sets": self.sets, "at_least": self.at_least, "unlabelled": others}
-        file = self._open(model.model, protocol, calibration, inputs) if self.out else None
+        file = self._open(run.model, protocol, calibration, inputs) if self.out else None
         begun = file is not None and bool(file.done)
         if file:
             inputs = _without(inputs, file.done)
         if inputs:
-            results = predictions(model, inputs, protocol, reading, **options, reporter=console.reporter)
+            results = run.predictions(inputs, protocol, reading, **options, reporter=console.reporter)
             results = _recorded(results, unreadable)
             try:
                 self._write_to(file, results) if file else self._print(results, calibration)
@@ -105,7 +104,7 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
         elif file:
             file.close()
         batch = "probabilities are not calibrated with --unlabelled" if self.unlabelled else ""
-        console.say_notes(batch, _threshold_line(model.model))
+        console.say_notes(batch, _threshold_line(run.model))
         if run_folder is None:
             folder = Path(self.inputs[0])
             folder = folder if folder.is_dir() else folder.parent
@@ -115,7 +114,7 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
             console.next_command("texthead", "ui", run_folder)
             sys.stdout.flush()
             console.doing("saving the encoder's graph for the next prediction")
-            keep_graph(Path(run_folder), model.model, protocol.sizes.size)
+            keep_graph(Path(run_folder), run.model, protocol.sizes.size)
         if unreadable and not self.skip_unreadable:
             files = plural(len(unreadable), "file")
             console.problems().print(f"texthead: {files} cannot be read: {on_one_line(listed(unreadable, 3))}")

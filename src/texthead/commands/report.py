@@ -1,17 +1,14 @@
 """`texthead report`: write the HTML report of a run from its folder and labelled items."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from texthead.cli import console
 from texthead.cli.options import LabelledRun, ReadingOptions, SplitOption
 from texthead.cli.outputs import check_out_file, check_outputs
 from texthead.cli.parser import option
 from texthead.extras import check_extra
-
-if TYPE_CHECKING:
-    from texthead.prediction.run_evaluation import EvaluationPlan, RunEvaluation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,34 +36,23 @@ class ReportCommand(LabelledRun, SplitOption, ReadingOptions):
             check_out_file(str(page), page, ".html")
 
     def __call__(self) -> None:
-        from texthead.cli.score_table import scores_json
-        from texthead.prediction.run_report import report_run
+        from texthead.cli.score_table import scores_json, show_scores
+        from texthead.runs.hub import check_own
 
         run, items = self.load()
-        path, scores = report_run(
-            run,
-            items,
-            self.reading(items.paths, True),
-            out=self.out,
-            split=self.split,
-            reporter=replace(console.reporter, event=_say),
+        if self.out is None:
+            check_own(run.folder)
+        chosen, reading = run.to_score(items, self.split), self.reading(items.paths, True)
+        console.remarks().print(
+            f"scoring {len(chosen.items)} items ({chosen.name}) of {len(chosen.items.classes)} classes"
         )
+        console.doing("scoring the baselines")
+        scores = run.score(chosen, None, reading, reporter=console.reporter)
+        console.say_notes(*scores.notes)
+        show_scores(scores.table)
+        console.doing("writing the report")
+        path = Path(self.out or run.folder / "report.html")
+        run.write_report(path, scores, reading, console.reporter)
         console.results().print(f"report: {path}")
         console.show_json({"report": path, "run": self.run, **scores_json(scores.table)})
         console.next_command("texthead", "predict", self.run, scores.table.division.scored.items[0].path)
-
-
-def _say(event: "EvaluationPlan | RunEvaluation") -> None:
-    """Print what is scored and the scores, and show what is done next."""
-    from texthead.cli.score_table import show_scores
-    from texthead.prediction.run_evaluation import EvaluationPlan
-
-    if isinstance(event, EvaluationPlan):
-        console.remarks().print(
-            f"scoring {len(event.items)} items ({event.split}) of {len(event.items.classes)} classes"
-        )
-        console.doing("scoring the baselines")
-    else:
-        console.say_notes(*event.notes)
-        show_scores(event.table)
-        console.doing("writing the report")

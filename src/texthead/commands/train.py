@@ -219,7 +219,7 @@ def _show(trained: "TrainedRun") -> None:
     """Print the scores of the run, write its report, and print where both are."""
     from texthead.cli.score_table import scores_json, show_scores
     from texthead.evaluation.summary import kind_text
-    from texthead.runs.run import keep_graph
+    from texthead.runs.model import keep_graph
 
     table, out, page = trained.table, trained.out, None
     if table.rows:
@@ -265,7 +265,7 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         RunError: no run to resume, options in the run folder that no run starts with, or a given option that differs.
     """
-    from texthead.runs.run import saved_options
+    from texthead.runs.folder import saved_options
 
     saved, file = saved_options(out, given, may_change=("skip_unreadable",)), out / "recipe.json"
     known = Train(data="", out="").run_options

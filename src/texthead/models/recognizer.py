@@ -30,18 +30,11 @@ class Recognizer(nn.Module):
     Source: Eq. 3: H(y | softmax(W~ g_V(x))).
     """
 
-    tree = None  # Broader names, which only a run can have.
-
     def __init__(self, visual: nn.Module, temporal: nn.Module, head: nn.Module):
         super().__init__()
         self.visual = visual
         self.temporal = temporal
         self.head = head
-
-    @property
-    def model(self) -> "Recognizer":
-        """The model itself, as a run has one."""
-        return self
 
     @property
     def protocol(self) -> Protocol:
@@ -63,10 +56,6 @@ class Recognizer(nn.Module):
     def spec(self) -> VisualSpec:
         """What the encoder takes and gives; raises as `visual_encoder`."""
         return self.visual_encoder.spec
-
-    def calibration_for(self, _: Protocol) -> tuple[None, None]:
-        """Return that there is no calibration, which only a run can have."""
-        return None, None
 
     @property
     def names(self) -> tuple[str, ...]:

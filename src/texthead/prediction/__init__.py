@@ -1,11 +1,12 @@
-"""Predict classes for files and events in videos.
+"""Runs: models that predict classes of files.
 
-predict          predict classes for files
+run              what predicts, and is scored, calibrated and reported
+load             load a run from its folder, or make one of class names
+predict          scores and predictions of files from their features
 formats          predictions as JSON and CSV
 prediction_file  a CSV or JSON-lines file of predictions that a later call continues
-run_evaluation   score a run on labelled items, beside baselines
-run_report       write the report of a run from labelled items
-run_calibration  calibrate a run on labelled items
+run_evaluation   titles, notes and lines of the evaluation of a run
+run_calibration  fit the calibration of a run to scored items
 """
 
 import lazy_loader

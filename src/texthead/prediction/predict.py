@@ -1,7 +1,6 @@
-"""Predict classes for files."""
+"""Scores and predictions of files from their features."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,177 +8,18 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.data.protocol import Protocol
-from texthead.encoders.encoder import Encoder
-from texthead.encoders.load import zero_shot_note
-from texthead.errors import DataError, MediaError, PositiveInt
+from texthead.errors import MediaError
 from texthead.evaluation.broader_names import name_probabilities
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import head_scores
-from texthead.features.frames import check_any, readable
-from texthead.features.reading import Reading
-from texthead.features.views import features_in_chunks, item_features
-from texthead.media.find import find_names
-from texthead.media.paths import MediaPath
-from texthead.models.head_rows import known_rows
-from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Reporter
-from texthead.prediction.formats import Prediction as Prediction
+from texthead.prediction.formats import Prediction
 from texthead.recipes import Pooling
-from texthead.runs.run import Run
-from texthead.text.prompts import flat
 from texthead.transfer.transductive import refine
 
-# The level at which broader names answer if neither a calibration nor the caller gives one.
-USUAL_LEVEL = 0.9
 
-
-def protocol_of(run: Run | Recognizer, protocol: Protocol | None = None) -> Protocol:
-    """Return the protocol: the given one, with the sizes of the run or encoder if it has none; else theirs."""
-    if protocol is None:
-        return run.protocol
-    return protocol if protocol.pixels else replace(protocol, pixels=run.protocol.pixels)
-
-
-def check_has_sets(calibration: Calibration | None) -> None:
-    """Raise DataError if there are no prediction sets."""
-    if calibration is None or calibration.coverage is None:
-        raise DataError(
-            "prediction sets need a calibration for these classes and views; run texthead calibrate RUN DATA"
-        )
-
-
-def zero_shot(
-    encoder: Encoder, names: Sequence[str], *, labels: Sequence[str], prompts: Sequence[str | Sequence[str]]
-) -> Recognizer:
-    """Return a zero-shot model: mean-pooled frame features and a text head, with `labels` as class names.
-
-    The less the text encoder knows the names, the closer are the probabilities.
-    """
-    # Rounded, since text embeddings differ in the last bits with the prompts of their batch.
-    lengths = known_rows(encoder, names, [flat([prompt]) for prompt in prompts]).norm(dim=1)
-    known = max(round(float(lengths.mean()), 2), 0.01)
-    head = text_head(encoder, names, labels=labels, prompts=prompts, scale=encoder.scale * known)
-    return Recognizer(encoder.visual, MeanPool(), head)
-
-
-def predict(
-    run: Run | Recognizer,
-    inputs: str | Path | Sequence[str | Path],
-    protocol: Protocol | None = None,
-    reading: Reading = Reading(),
-    *,
-    top: PositiveInt = 5,
-    sets: bool = False,
-    at_least: float | None = None,
-    unlabelled: str | Path | Sequence[str | Path] = (),
-    reporter: Reporter = Reporter(),
-) -> list[Prediction]:
-    """Return `predictions` as a list; same arguments and errors."""
-    options = {"top": top, "sets": sets, "at_least": at_least, "unlabelled": unlabelled, "reporter": reporter}
-    return list(predictions(run, inputs, protocol, reading, **options))
-
-
-def predictions(
-    run: Run | Recognizer,
-    inputs: str | Path | Sequence[str | Path],
-    protocol: Protocol | None = None,
-    reading: Reading = Reading(),
-    *,
-    top: int = 5,
-    sets: bool = False,
-    at_least: float | None = None,
-    unlabelled: str | Path | Sequence[str | Path] = (),
-    reporter: Reporter = Reporter(),
-) -> Iterator[Prediction]:
-    """Yield the `top` classes of each file, in the order of `find_media`, with the run's calibration where valid.
-
-    Args:
-        run: a run from `load_run`, or a bare model, which is left in evaluation mode.
-        protocol: frames, views and sizes; see `protocol_of` for None.
-        reading: workers, batch and engine.
-        sets: include the size of the prediction set; `top` grows to contain it.
-        at_least: answer with the most specific name of the run's tree whose probability reaches this (0-1), or without
-            a tree with the best class if it does, in place of what the calibration's threshold and level decide.
-        unlabelled: more files and folders for transductive prediction: `refine` scores all files as one batch, so the
-            probabilities of a file depend on the others, and all features are held in memory. A calibrated temperature
-            is applied first; a threshold is ignored.
-        reporter: gets progress and messages.
-
-    Raises:
-        DataError: a path does not exist, a folder has no media, no file can be read, or `sets` is given without
-            prediction sets or with `unlabelled`.
-        MediaError: files cannot be read; raised after all were tried. If the reading skips unreadable files, their
-            predictions have the error instead.
-    """
-    model, protocol = run.model, protocol_of(run, protocol)
-    if model.several and (sets or unlabelled):
-        option = "sets" if sets else "unlabelled"
-        raise DataError(f"`{option}` is for runs with one label per file, and this one has several: leave it out")
-    calibration = answering(run, protocol, at_least)
-    if sets and unlabelled:
-        raise DataError("prediction sets are not valid with unlabelled files; leave out `sets` or `unlabelled`")
-    if sets:
-        check_has_sets(calibration)
-    names = find_names(inputs, reporter)
-    others: list[str] = []
-    if unlabelled:
-        resolved_names = {MediaPath(name).resolved() for name in names}
-        others = [name for name in find_names(unlabelled, reporter) if MediaPath(name).resolved() not in resolved_names]
-        chunks = iter([item_features(model, [*map(Path, names + others)], protocol, reading, reporter, "predict")])
-    else:
-        chunks = features_in_chunks(model, names, protocol, reading, reporter, "predict")
-    errors: list[MediaError] = []
-    start = 0
-    for entries in chunks:
-        errors += [entry for entry in entries if isinstance(entry, MediaError)]
-        scores, problems = entry_scores(model, entries, protocol.pooling)
-        if unlabelled:
-            check_any(names + others, range(len(entries) - len(errors)), errors)
-            if lost := sum(isinstance(entry, MediaError) for entry in entries[len(names) :]):
-                reporter.note(f"{lost} of {len(others)} unlabelled files cannot be read and are left out")
-            scores = _refined(model, entries, scores, calibration, reporter)
-            calibration = answering(run, protocol, at_least, refined=True)
-        paths = [Path(name) for name in names[start : start + len(entries)]]
-        own = model.names, paths, scores[: len(paths)], problems[: len(paths)]
-        yield from predictions_of(*own, top=top, calibration=calibration, sets=sets, thresholds=model.thresholds)
-        start += len(entries)
-    readable(errors, skip=reading.skip_unreadable)
-    check_any(names, range(start - len(errors)), errors)
-
-
-def usual_level(run: Run | Recognizer, protocol: Protocol) -> float | None:
-    """Return the level of answers if none is given: 0.9 for a run with a tree and without a valid level of its own."""
-    calibration, _ = run.calibration_for(protocol)
-    fitted = calibration is not None and calibration.level is not None
-    return USUAL_LEVEL if run.tree and not fitted else None
-
-
-def answering(
-    run: Run | Recognizer, protocol: Protocol, at_least: float | None, *, refined: bool = False
-) -> Calibration | None:
-    """Return the valid part of the run's calibration, with answers at a level if one is given; see `predictions`.
-
-    Args:
-        refined: the scores were refined with unlabelled files, for which no calibration is valid.
-
-    Raises:
-        DataError: the level is not a probability, or files have several labels.
-    """
-    calibration = None if refined else run.calibration_for(protocol)[0]
-    if at_least is None:
-        return calibration
-    if run.model.several:
-        raise DataError(
-            f"`at_least={at_least:g}` is for runs with one label per file, and this one has several: leave it out"
-        )
-    broader = run.tree.broader(run.model.names) if run.tree else {}
-    return (calibration or Calibration(1.0, 0)).at_least(at_least, broader)
-
-
-def _refined(
+def refined_scores(
     model: Recognizer,
     entries: Sequence[Float[Tensor, "views dim"] | MediaError],
     scores: Float[Tensor, "files classes"],
@@ -230,7 +70,8 @@ def predictions_of(
     Args:
         thresholds: with several labels per file, the log-odds from which on it has a class.
     """
-    probabilities, known = apply_calibration(scores, calibration)
+    probabilities = (scores if calibration is None else calibration.apply(scores)).softmax(dim=-1)
+    known = [True] * len(paths) if calibration is None else calibration.is_known(scores).tolist()
     answers: list[tuple[str, float] | None] = [None] * len(paths)
     if calibration and calibration.level:
         every, given = (*names, *calibration.level.broader), calibration.answers(scores).tolist()
@@ -255,23 +96,3 @@ def predictions_of(
         pairs = tuple((names[index], float(probabilities[i, index])) for index in indices)
         result.append(Prediction(path, pairs, None, known[i], sizes[i], chosen[i], answers[i]))
     return result
-
-
-def apply_calibration(
-    scores: Float[Tensor, "items classes"], calibration: Calibration | None
-) -> tuple[Float[Tensor, "items classes"], list[bool]]:
-    """Return (probabilities 0-1, whether each item is known); without calibration all are."""
-    if calibration is None:
-        return scores.softmax(dim=-1), [True] * len(scores)
-    return calibration.apply(scores).softmax(dim=-1), calibration.is_known(scores).tolist()
-
-
-def names_notes(model: Run | Recognizer) -> list[str]:
-    """Return caveats for answers with classes that a person typed, in place of those of a run."""
-    notes = []
-    if len(model.model.names) == 1 and not model.model.several:
-        notes.append("a single class always gets 100 %: name others to compare it with")
-    else:
-        notes.append("probabilities from names alone are not calibrated: a wrong name may get a high one")
-    note = zero_shot_note(model.model.spec.source, model.model.names)
-    return [*notes, note] if note else notes

@@ -1,12 +1,11 @@
 """Run folders: trained models on disk.
 
 saved         read the metadata of a run without torch
-run           load a run, and give it other classes
 folder        write the files of a run, and read them with their sizes checked
+model         load the model of a run
+split         the items that a run was trained on, and those that may score or calibrate it
 metrics       metrics.jsonl
 scores        scores.json: the final scores
-scored_items  select the items on which a run may be evaluated or calibrated
-mixture       interpolate pretrained and fine-tuned encoder weights
 hub           load runs from a hub; names of runs on hubs
 """
 

@@ -1,8 +1,23 @@
-"""Write the files of a run folder, and read them with their sizes checked."""
+"""Write the files of a run folder, and read them with their sizes checked.
+
+Each is written atomically so that a crash never leaves half a file:
+
+recipe.json        hyper-parameters, visual encoder, temporal module, head
+classes.json       one entry per class: label, name, prompt; the tree, if any: the broader names above each label; in an
+                   edited run also the original run and the edits
+split.json         training and held-out files
+metrics.jsonl      one line per optimiser step and per validation
+model.safetensors  all weights, including the head's rows
+state/             the checkpoint to resume from
+encoder/           imported runs only: image and text towers of the checkpoint, in open_clip's format
+scores.json        final scores of `texthead train`, with baselines
+calibration.json   temperature, threshold and prediction sets of `texthead calibrate`
+report.html        the report
+"""
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,20 +33,28 @@ from texthead.data.protocol import Pixels
 from texthead.encoders.lazy import state_of
 from texthead.encoders.weights import misfit
 from texthead.errors import RunError, reason, without_password
-from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing, write_json
+from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, replacing, write_json
 from texthead.models.head_table import as_head, head_json
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import as_temporal
 from texthead.recipes import Recipe
 from texthead.runs.saved import is_run
+from texthead.text.class_tree import ClassTree
 
 RUN_FORMAT = 1
 
 # Subfolder for the encoder of an imported run.
 ENCODER = "encoder"
 
-_SPLIT_LISTS = (
+# Placeholder for the run folder in the source of an encoder inside it.
+HERE = "{run}"
+
+CALIBRATION = "calibration.json"
+
+WEIGHTS = "model.safetensors"
+
+SPLIT_LISTS = (
     *("train", "train_labels", "train_content", "train_groups"),
     *("held_out", "held_out_labels", "held_out_content", "held_out_groups"),
 )
@@ -97,9 +120,9 @@ def write_run(
         about: more content of `recipe.json`.
     """
     recipe_json, classes = describe(model, recipe, pixels, names)
-    write_json(out / "split.json", {**dict.fromkeys(_SPLIT_LISTS, ()), **split})
+    write_json(out / "split.json", {**dict.fromkeys(SPLIT_LISTS, ()), **split})
     write_json(out / "classes.json", classes)
-    save_model(out / "model.safetensors", model)
+    save_model(out / WEIGHTS, model)
     write_json(out / "recipe.json", {**recipe_json, "command": None, **about})
 
 
@@ -118,7 +141,7 @@ def saved_split(folder: Path) -> dict[str, Any]:
     """
     path = folder / "split.json"
     split = read_json(path, most=MOST_BYTES_OF_LISTS)
-    for name in _SPLIT_LISTS:
+    for name in SPLIT_LISTS:
         values, files = split.get(name), "held_out" if name.startswith("held_out") else "train"
         may_be_null = name.endswith(("_labels", "_groups"))
         if not isinstance(values, list) or not {*map(type, values)} <= {str, NoneType if may_be_null else str}:
@@ -180,3 +203,39 @@ def check_resumable(folder: Path) -> None:
             f"{folder}: its classes were edited after training, so it cannot be resumed. Resume the run that it was "
             "made from, or train into another folder"
         )
+
+
+def saved_options(
+    folder: Path, options: Mapping[str, object] = MappingProxyType({}), *, may_change: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the options of the command that started the run in a folder.
+
+    Args:
+        folder: the run.
+        options: the options of the command that resumes it.
+        may_change: names of options that may differ; the result has the value in `options`.
+
+    Raises:
+        RunError: there is no run, it was started from Python or finished without a training loop, its classes were
+            edited since, or another option differs.
+    """
+    check_resumable(folder)
+    started = read_json(folder / "recipe.json").get("command")
+    if not isinstance(started, dict):
+        raise RunError(
+            f"{folder}: cannot be resumed from the command line: it has no training loop, or was started from Python; "
+            "in the latter case use `fine_tune(..., resume=True)`"
+        )
+    for key in started.keys() & options.keys():
+        value = options[key]
+        if key in may_change:
+            started[key] = value
+        elif (list(value) if isinstance(value, tuple) else value) != started[key]:
+            raise RunError(f"{folder}: was started with `{key}` {started[key]}, not {value}: leave it out to resume")
+    return started
+
+
+def save_tree(folder: Path, tree: ClassTree) -> None:
+    """Write the broader names above a run's classes into its `classes.json`."""
+    with locked(folder):
+        write_json(folder / "classes.json", {**read_json(folder / "classes.json"), "tree": tree.above})

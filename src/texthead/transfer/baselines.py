@@ -1,25 +1,17 @@
 """Scores of a run beside baselines on the same items: zero-shot, and a probe on frozen features."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from texthead.data.division import Division
 from texthead.encoders.load import zero_shot_note
-from texthead.errors import EncoderError
 from texthead.evaluation.class_sizes import RareClasses, class_weights
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import sentence, weak_spots
-from texthead.features.frozen import FrozenEncoder, FrozenItems
-from texthead.features.reading import Reading
-from texthead.models.head_table import as_head
-from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import gather_list, rank
-from texthead.parallel.progress import Reporter
+from texthead.features.frozen import FrozenItems
 from texthead.recipes import MethodName
-from texthead.runs.run import Run
 from texthead.runs.scores import RunScores, score_of
-from texthead.text.prompts import class_prompts
 from texthead.transfer.methods import USES, Task, best_rival, evaluation_of
 
 FEW_ITEMS = 2000
@@ -126,54 +118,3 @@ def add_baselines(table: ScoreTable, task: Task, items: FrozenItems) -> None:
     others = {"text-probe"} if task.recipe.center else {"text-probe", "zero-shot-centred"}
     table.add_methods(task, [name for name in task.methods if name not in others], items, tests)
     table.add_note(task)
-
-
-def _pretrained(run: Run, reading: Reading, reporter: Reporter) -> FrozenEncoder:
-    """Return the run's encoder before training."""
-    encoder = run.encoder()
-    encoder.visual.to(run.model.device)
-    return FrozenEncoder(encoder, run.protocol, reading, reporter)
-
-
-def before_training(
-    run: Run, model: Recognizer, division: Division, when: When, reading: Reading, reporter: Reporter = Reporter()
-) -> ScoreTable:
-    """Score the pretrained encoder with the same head rows: "w/o train" in Tables 9 and 11.
-
-    The table is empty for imported runs, whose pretrained encoder is not known, and for too many items.
-    """
-    table = ScoreTable(division)
-    if run.carries_encoder or not are_few(when, len(division.scored)):
-        return table
-    tests = _pretrained(run, reading, reporter).items(division.scored, model.names, "encode scored items")
-    table.add("zero-shot, before training", evaluation_of(as_head(model.head), tests))
-    return table
-
-
-def eval_baselines(
-    run: Run, division: Division, when: When, reading: Reading, reporter: Reporter = Reporter()
-) -> ScoreTable:
-    """Score zero-shot and a probe on the evaluated items, if the training items are few and still exist."""
-    table, trained = ScoreTable(division), division.train
-    assert run.classes is not None
-    if not len(trained) or not are_few(when, len(trained)):
-        return table  # All trained classes may have been removed.
-    missing = gather_list([item.path for item in trained.items if not item.media.exists()] if rank() == 0 else [])
-    if missing:
-        table.lines.append(
-            f"zero-shot and probe are left out: {len(missing)} training files are missing (the first: {missing[0]})"
-        )
-        return table
-    try:
-        frozen = _pretrained(run, reading, reporter)
-    except EncoderError as error:
-        table.lines.append(f"zero-shot and probe are left out: {error}")
-        return table
-    strict = FrozenEncoder(frozen.encoder, run.protocol, replace(reading, skip_unreadable=False), reporter)
-    items = strict.items(trained, run.labels, "encode training items")
-    entries = run.classes["classes"]
-    names = [entry["name"] for entry in entries]
-    own_prompts = [entry["prompt"] for entry in entries]
-    prompts = class_prompts(run.recipe.template, names, own_prompts)
-    add_baselines(table, Task(frozen, run.labels, run.labels, prompts, run.recipe), items)
-    return table

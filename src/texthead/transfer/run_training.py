@@ -23,7 +23,7 @@ from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.distributed import rank, ranks
 from texthead.parallel.progress import Reporter
 from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe
-from texthead.runs.run import save_tree
+from texthead.runs.folder import save_tree
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
 from texthead.text.prompts import class_prompts, classes_to_train

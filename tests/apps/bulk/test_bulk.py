@@ -22,8 +22,7 @@ from texthead.data.prepare import prepare
 from texthead.data.protocol import Views
 from texthead.errors import DataError, RunError
 from texthead.parallel.progress import Reporter
-from texthead.prediction.predict import predict
-from texthead.runs.run import Run
+from texthead.prediction.run import Run
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="Ray's Arrow is not installed")
 
@@ -56,7 +55,7 @@ def rows(out: Path) -> dict[str, dict[str, Any]]:
 def top(run: Run, manifest: Path, **options: Any) -> dict[str, list[tuple[str, float]]]:
     """Return the same from one call of `predict`."""
     names = [*_names(manifest, Reporter())]
-    return {str(each.path): rounded(each.top) for each in predict(run, names, **options)}
+    return {str(each.path): rounded(each.top) for each in run.predict(names, **options)}
 
 
 def top_of(out: Path) -> dict[str, list[tuple[str, float]]]:

@@ -19,8 +19,8 @@ from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.models.build import make_temporal_for
 from texthead.models.temporal import Temporal, VJEPA2Pool
+from texthead.prediction.load import load_run
 from texthead.recipes import small
-from texthead.runs.run import load_run
 
 NAMES = ["Pushing [something]", "Pulling [something]", "push_up"]
 FRAMES = 4

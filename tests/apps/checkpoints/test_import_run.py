@@ -18,14 +18,13 @@ import torch.nn.functional as F
 from open_clip.transformer import QuickGELU, Transformer
 from torch import Tensor
 
-import texthead as th
 from made import noise, write_video
 from messages import prints
 from texthead.apps.checkpoints import published
 from texthead.apps.checkpoints.published import ACTIONCLIP_TEMPLATES, model_config, temporal_heads
 from texthead.encoders.openclip import openclip_tower, save_openclip
 from texthead.media.paths import MediaPath
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 
 Tensors = dict[str, Tensor]
 
@@ -307,7 +306,7 @@ def predict(works, video: Path, tmp_path: Path) -> Callable[..., Tensor]:
 
 def with_own_names(folder: Path, video: Path) -> Tensor:
     """Return the probabilities of NAMES, encoded again as they are."""
-    top = dict(th.predict(load_run(folder).with_classes(NAMES), [video], top=3)[0].top)
+    top = dict(load_run(folder).with_classes(NAMES).predict([video], top=3)[0].top)
     return torch.tensor([top[name] for name in NAMES])
 
 

@@ -17,7 +17,7 @@ from texthead.models.head_table import head_json, head_of_json
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 
 NAMES = ["cello", "archery", "juggling"]
 PROMPTS = [(f"a {name}.", f"{name} now") for name in NAMES]

@@ -15,7 +15,7 @@ from made import PIXELS, SPEC, noise, tiny_visual, write_image
 from messages import refuses
 from run_folders import RECIPE, changed, contents, put
 from text_models import bert, image_only
-from texthead.apps.classes.class_edits import add_classes, remove_classes, rename_class, save_classes
+from texthead.apps.classes.class_edits import add_classes, remove_classes, rename_class
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders.load import load_encoder
 from texthead.encoders.pairing import pair
@@ -27,11 +27,11 @@ from texthead.models.heads import TEXT_AND_ITEMS, FrozenHead, LinearHead, ProbeH
 from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import MeanPool
-from texthead.runs import run as runs
-from texthead.runs.folder import describe, saved_split
-from texthead.runs.run import Run, load_run, saved_options
+from texthead.prediction import run as runs
+from texthead.prediction.load import load_run
+from texthead.prediction.run import Run
+from texthead.runs.folder import describe, saved_options, saved_split
 from texthead.runs.saved import row_source
-from texthead.runs.scored_items import choose_scored, held_out_items
 from texthead.training.checkpoints import begin
 
 NAMES = ("a cat", "a dog", "a boat")
@@ -99,7 +99,8 @@ def same(before: Run, after: Run, labels: dict[str, str] | tuple[str, ...]) -> N
 
 def saved(run: Run) -> Run:
     """Save an edited run next to the original."""
-    return save_classes(run, run.folder.with_name(f"run {len(list(run.folder.parent.iterdir()))}"))
+    run.save(out := run.folder.with_name(f"run {len(list(run.folder.parent.iterdir()))}"))
+    return load_run(out)
 
 
 def entry(run: Run, label: str) -> dict:
@@ -284,11 +285,12 @@ def test_other_classes_are_not_the_folder_s(folder):
     run = load_run(folder)
     other = run.with_classes(["tree"])
     assert other.classes is None
-    for edit in (lambda: add_classes(other, ["lake"]), lambda: saved(other)):
-        with refuses(RunError, folder, "with_classes"):
-            edit()
-    with refuses(RunError, folder):
-        saved(run)
+    with refuses(RunError, folder, "with_classes"):
+        add_classes(other, ["lake"])
+    again = saved(other)
+    same(other, again, ("tree",))
+    assert (again.labels, again.split.trained_on) == (("tree",), run.split.trained_on)
+    assert saved(run).labels == run.labels
 
 
 def test_an_edited_run_is_not_resumed(folder):
@@ -312,7 +314,8 @@ def test_split_follows_renamed_classes(folder):
     last = saved(rename_class(remove_classes(run, ["a dog"]), "hound", "a dog"))
     split = read_json(last.folder / "split.json")
     assert (split["train_labels"], split["held_out_labels"]) == (["a dog", None], ["a boat"])
-    assert (last.trained_on, last.trained_content) == (run.trained_on, run.trained_content)
+    assert last.split.trained_on == run.split.trained_on
+    assert split["train_content"] == run.split.lists["train_content"]
 
 
 def test_items_of_removed_classes(folder, tmp_path):
@@ -325,13 +328,13 @@ def test_items_of_removed_classes(folder, tmp_path):
         lambda split: split.update(train=[train], train_labels=["a dog"], train_groups=[], held_out=[held_out]),
     )
     before = load_run(folder)
-    assert held_out_items(before).labels == ["a boat"]
+    assert before.split.held_out_items().labels == ["a boat"]
     after = saved(remove_classes(before, ["a dog", "a boat"]))
     with refuses(DataError, after.folder):
-        held_out_items(after)
-    assert after.was_trained_on(Path(train))
+        after.split.held_out_items()
+    assert after.split.was_trained_on(Path(train))
     with refuses(DataError, train):
-        choose_scored(after, Dataset((Item(Path(train), "a cat"),), "all"), None)
+        after.split.choose(Dataset((Item(Path(train), "a cat"),), "all"), None)
 
 
 # --- a folder of its own ---------------------------------------------------------------------------------------------
@@ -346,7 +349,8 @@ def test_an_edit_is_a_new_run_and_the_old_one_stays(folder):
         (folder / name).write_text("{}")
     before, new = contents(folder), folder.parent / "new"
     run = rename_class(load_run(folder), "a dog", "hound")
-    after = save_classes(run, new)
+    run.save(new)
+    after = load_run(new)
     assert (after.folder, after.labels, after.edits) == (new, ("a cat", "hound", "a boat"), ())
     assert contents(folder) == before
     made = {"classes.json", "model.safetensors", "split.json"}
@@ -373,15 +377,15 @@ def test_nothing_is_made_where_something_is(folder, monkeypatch):
     run = remove_classes(load_run(folder), ["a dog"])
     before = contents(folder)
     with refuses(RunError, folder, "exists"):
-        save_classes(run, folder)
+        run.save(folder)
     assert contents(folder) == before
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("texthead.apps.classes.class_edits.save_model", full)
+    monkeypatch.setattr("texthead.prediction.run.save_model", full)
     with refuses(RunError, folder.parent / "new", "No space left on device"):
-        save_classes(run, folder.parent / "new")
+        run.save(folder.parent / "new")
     assert list(folder.parent.iterdir()) == [folder]
 
 
@@ -415,7 +419,8 @@ def test_classes_of_several_labels_keep_bias_and_threshold(several: Path, tmp_pa
     before = run.head(features)
     edited = add_classes(run, ["a bird"])
     edited = rename_class(remove_classes(edited, ["a cat"]), "a dog", "a puppy")
-    saved = save_classes(edited, tmp_path / "new")
+    edited.save(tmp_path / "new")
+    saved = load_run(tmp_path / "new")
     assert isinstance(saved.head, SeveralHead)
     assert saved.labels == ("a puppy", "a boat", "a bird")
     assert torch.equal(saved.head(features)[:, :2], before[:, 1:])

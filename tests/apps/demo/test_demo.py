@@ -9,8 +9,7 @@ from pages import Page
 from texthead.apps.demo import experiment
 from texthead.apps.demo.command import Demo
 from texthead.evaluation.results import Evaluation
-from texthead.prediction.predict import predict
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 
 
 @pytest.mark.nightly("src/texthead/apps/demo")
@@ -34,8 +33,8 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert page.strings[2 : 2 + len(summary)] == summary
     assert all(link.startswith(("data:", "#")) for link in page.attributes("src") + page.attributes("href"))
     run, file = load_run(tmp_path / "runs" / "text"), next((tmp_path / "videos").rglob("*.mp4"))
-    assert len(predict(run, [file])[0].top) == 5
-    assert len(run.trained_on) == 288
+    assert len(run.predict([file])[0].top) == 5
+    assert len(run.split.trained_on) == 288
 
 
 def test_the_demo_says_what_is_hard_and_shows_clips():

@@ -33,10 +33,9 @@ from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TrainableHe
 from texthead.models.recognizer import Recognizer
 from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import MeanPool, TemporalConv, TemporalTransformer, TokenConv
-from texthead.prediction.predict import predict
+from texthead.prediction.load import load_run
 from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest, write_run
-from texthead.runs.run import load_run, save_calibration
 from texthead.runs.scores import read_scores
 
 # The package offers the function under this name.
@@ -148,7 +147,7 @@ def test_views_are_cut_and_averaged_inside(tmp_path, pooling, views):
     export(run, tmp_path / "out", protocol=protocol)
     check_scores(tmp_path / "out", run, protocol)
     path = write_video(tmp_path / "a.mp4", "red", frames=9)
-    (ours,) = predict(run, [path], protocol)
+    (ours,) = run.predict([path], protocol)
     pairs = [{"name": name, "probability": probability} for name, probability in ours.top]
     check_pairs(pairs, standalone.Predictor(tmp_path / "out").predict(path, 5)["top"])
 
@@ -157,7 +156,7 @@ def calibrated(run, **changes):
     """Return the run with a calibration, as `texthead calibrate` writes it."""
     rows, protocol = rows_digest(run.model.head.weight), run.protocol.to_json()
     made = Calibration(1.5, 40, Threshold(0.05, 0.6, 40), Coverage(0.9, 1.25), rows, protocol, "held")
-    return save_calibration(run, replace(made, **changes))
+    return run.with_calibration(replace(made, **changes))
 
 
 def thresholds_of(run) -> dict:
@@ -202,7 +201,7 @@ def test_card_lists_exported_calibration(tmp_path, promises):
     run = calibrated(run_of(tmp_path / "run", "frozen", "mean"))
     scores = torch.tensor([[3.0, 0.0]] * 30 + [[0.4, 0.0]] * 10)
     result = measure(run.calibration, scores, torch.zeros(40, dtype=torch.long), unknown=scores[:5] / 100)
-    run = save_calibration(run, replace(run.calibration, measured=result))
+    run = run.with_calibration(replace(run.calibration, measured=result))
     made, _ = exporting.exportable_calibration(run, run.protocol)
     assert made is not None
     card = card_of(run, made if promises else made.without_promises())
@@ -325,7 +324,7 @@ def test_a_run_of_several_labels(say, tmp_path):
     assert measured.agree == 4
     predictor = standalone.Predictor(tmp_path / "out")
     sizes = set()
-    for path, ours in zip(paths, predict(run, paths, protocol, top=1), strict=True):
+    for path, ours in zip(paths, run.predict(paths, protocol, top=1), strict=True):
         theirs = predictor.predict(path, 1)
         check_pairs([{"name": name, "probability": probability} for name, probability in ours.top], theirs["top"])
         assert theirs["labels"] == [name for name, _ in ours.labels]

@@ -149,9 +149,9 @@ def test_names_that_cannot_be_classes(of_run: Answerer, zero_shot: Answerer, tmp
 
 
 def test_the_last_names_are_kept(zero_shot: Answerer) -> None:
-    first = zero_shot.model(NAMES)
-    assert zero_shot.model(NAMES) is first
-    assert zero_shot.model(NAMES[:2]) is not first
+    first = zero_shot.run_of(NAMES)
+    assert zero_shot.run_of(NAMES) is first
+    assert zero_shot.run_of(NAMES[:2]) is not first
 
 
 def test_answers_of_several_labels(tmp_path: Path, say) -> None:

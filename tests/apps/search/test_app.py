@@ -17,7 +17,7 @@ from texthead.apps.search.app import SearchSession, search_app
 from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.search import Hit, Results
 from texthead.data.reading import read_dataset
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 
 Ask = Callable[..., Any]
 

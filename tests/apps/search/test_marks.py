@@ -25,7 +25,7 @@ from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, RunError
 from texthead.features.reading import Reading
 from texthead.parallel.progress import Reporter
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 
 RED = "a red thing"
 
@@ -272,10 +272,10 @@ def test_a_saved_run_predicts_like_the_head(folder: Path, tmp_path: Path) -> Non
     marks.save_run(tmp_path / "run")
     run = load_run(tmp_path / "run")
     assert run.labels == (RED, OTHER)
-    assert run.was_trained_on(folder / "red0.png")
-    assert not run.was_trained_on(folder / "red5.png")
+    assert run.split.was_trained_on(folder / "red0.png")
+    assert not run.split.was_trained_on(folder / "red5.png")
     files = [folder / name for name in ("red5.png", "blue5.png", "red5.mp4", "blue5.mp4")]
-    predictions = th.predict(run, files, top=2)
+    predictions = run.predict(files, top=2)
     assert [prediction.top[0][0] for prediction in predictions] == [RED, OTHER, RED, OTHER]
     of_image = odds(marks).sigmoid()[next(w for w in range(len(index)) if index.media(w).file.name == "red5.png")]
     assert predictions[0].top[0][1] == pytest.approx(float(of_image), abs=2e-3)
@@ -292,4 +292,4 @@ def test_a_run_from_an_index_has_its_encoder_and_temporal(folder: Path, tmp_path
     assert run.recipe == old.recipe
     for own, other in zip(run.model.visual.parameters(), old.model.visual.parameters(), strict=True):
         assert torch.equal(own, other)
-    assert [each.top[0][0] for each in th.predict(run, [folder / "red5.mp4", folder / "blue5.mp4"])] == [RED, OTHER]
+    assert [each.top[0][0] for each in run.predict([folder / "red5.mp4", folder / "blue5.mp4"])] == [RED, OTHER]

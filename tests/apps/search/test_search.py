@@ -22,7 +22,7 @@ from texthead.encoders.encoder import Encoder, Text
 from texthead.errors import DataError, EncoderError, MediaError
 from texthead.files import cache_dir
 from texthead.models.heads import ProbeHead
-from texthead.runs.run import load_run
+from texthead.prediction.load import load_run
 
 DIM = 48
 
@@ -213,7 +213,7 @@ def test_calibrated_heads_and_classes_have_probabilities(tmp_path: Path) -> None
     assert plain.hits[0].probability is None
     calibrated = open_index(folder, load_run(calibrate_run(run, temperature=2.0, threshold=0.2)))
     (hit,) = search(calibrated, "red", top=1).hits
-    prediction = next(iter(th.predict(load_run(run), [folder / "red0.png"])))
+    prediction = next(iter(load_run(run).predict([folder / "red0.png"])))
     assert hit.probability == pytest.approx(prediction.top[0][1], abs=1e-3)
     with refuses(DataError, "avoid"):
         search(index, "red", avoid=["green"])

@@ -34,7 +34,8 @@ from texthead.media.reader import Media
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import TemporalConv, TemporalTransformer
-from texthead.runs.run import Run, load_run
+from texthead.prediction.load import load_run
+from texthead.prediction.run import Run
 
 PROTOCOL = Protocol(2, PIXELS)
 
@@ -64,7 +65,8 @@ def ordered_model() -> Recognizer:
 
 def score(model: Recognizer | Run, video: Media, *, frames: int = 2, **sliding: Any) -> list[Stretch]:
     options: dict[str, Any] = {} if isinstance(model, Run) else {"protocol": Protocol(frames, PIXELS)}
-    return list(scores_over_time(model, video, sliding=Sliding(**sliding), **options))
+    run = model if isinstance(model, Run) else Run.of(model)
+    return list(scores_over_time(run, video, sliding=Sliding(**sliding), **options))
 
 
 def score_file(model: Recognizer | Run, path: Path, **options: Any) -> list[Stretch]:
@@ -117,7 +119,7 @@ def test_time_stamps_decide_and_not_numbers(tmp_path: Path):
     red, times = pictures("red", 9, 0), [i / 40 for i in range(40)] + [1.0, 1.75, 2.5, 3.25]
     path = write_timed(tmp_path / "a.mkv", [*(red[i % 9] for i in range(40)), *pictures("blue", 4, 0)], times)
     rule = Hysteresis(min_length=0.5)
-    result = find_events(colour_model(), path, rule=rule, sliding=Sliding(0.5, 8.0), protocol=PROTOCOL)
+    result = find_events(Run.of(colour_model()), path, rule=rule, sliding=Sliding(0.5, 8.0), protocol=PROTOCOL)
     assert [event.name for event in result] == ["red", "blue"]
     assert result[1].start == pytest.approx(1.0, abs=1 / 8)
     with open_timed(path) as video:
@@ -167,12 +169,12 @@ def test_a_batch_changes_last_digits_alone(joined: Path):
 @pytest.mark.parametrize("rate", [10.0, 4.0])
 def test_boundaries_are_found_where_clips_were_joined(joined: Path, rate: float):
     """A window within one colour is given that colour, so no boundary is off by more than half a window."""
-    result = find_events(colour_model(), joined, sliding=Sliding(0.5, rate), protocol=PROTOCOL)
+    result = find_events(Run.of(colour_model()), joined, sliding=Sliding(0.5, rate), protocol=PROTOCOL)
     assert [event.name for event in result] == ["red", "blue", "green"]
     assert [event.start for event in result] == pytest.approx([0.0, 2.0, 4.0], abs=0.25 + 0.5 / rate)
     assert [event.end for event in result] == pytest.approx([2.0, 4.0, 6.0], abs=0.25 + 0.5 / rate)
     assert all(event.peak > 0.9 for event in result)
-    assert find_events(colour_model(), joined, rule=Hysteresis(min_length=60.0), protocol=PROTOCOL) == []
+    assert find_events(Run.of(colour_model()), joined, rule=Hysteresis(min_length=60.0), protocol=PROTOCOL) == []
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from texthead import Protocol, Recognizer, Reporter
+from texthead import Protocol, Recognizer, Reporter, Run
 from texthead.apps.bulk.cluster import cluster
 from texthead.data import ViewClips, manifest_rows, read_files, row_path
 from texthead.errors import DataError, MediaError, PositiveInt, RunError, line_of, reason
@@ -21,8 +21,7 @@ from texthead.features import encode_views, weights_key
 from texthead.files import lines, read_json, write_json
 from texthead.media import MediaPath, find_names
 from texthead.parallel import own_variables
-from texthead.prediction import check_has_sets, entry_scores, json_entry, predictions_of, protocol_of
-from texthead.runs import Run
+from texthead.prediction import entry_scores, json_entry, predictions_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +41,7 @@ class Predicted(NamedTuple):
 
 
 def predict_many(
-    run: Run | Recognizer,
+    run: Run,
     source: str | Path,
     out: str | Path,
     protocol: Protocol | None = None,
@@ -69,12 +68,8 @@ def predict_many(
         DataError: the source does not exist, lists no file or breaks a rule, or `out` has something else in it.
         RunError: Ray is not installed or cannot start, or `out` cannot be written.
     """
-    model, protocol, out = run.model, protocol_of(run, protocol), Path(out)
-    calibration, _ = run.calibration_for(protocol)
-    if sets and model.several:
-        raise DataError("`sets` is for runs with one label per file, and this one has several: leave it out")
-    if sets:
-        check_has_sets(calibration)
+    model, protocol, out = run.model, run.protocol_for(protocol), Path(out)
+    calibration = run.answering(protocol, sets=sets)
     sure = None if calibration is None else {**calibration.to_json(with_items=False), "sets": sets}
     code = code_of_packages(*(f"texthead.{kind}" for kind in ("encoders", "heads", "readers", "temporal")))
     request = {"model": weights_key(model, repr(model)), "code": code, "labels": [*model.names], "top": top}

@@ -73,15 +73,15 @@ class Bulk(ModelOptions, SkipOption):
 
         from texthead.apps.bulk.bulk import predict_many
 
-        run, source = self._run_and_source()
-        model = self.load(run, torch.device("cpu"))
-        noted_calibration(model, model.protocol)
+        folder, source = self._run_and_source()
+        run = self.load(folder, torch.device("cpu"))
+        noted_calibration(run, run.protocol)
         about = {"top": self.top, "sets": self.sets, "processes": self.processes, "batch": self.batch}
         console.doing("predicting on Ray")
-        done = predict_many(model, source, self.out, **about, reporter=console.reporter)
+        done = predict_many(run, source, self.out, **about, reporter=console.reporter)
         lost = f", {done.unreadable} of them could not be read" if done.unreadable else ""
         console.results().print(f"{self.out}: {done.files} files{lost}")
         console.show_json({"out": self.out, **done._asdict()})
-        if run is not None:
-            console.next_command("texthead", "ui", run)
+        if folder is not None:
+            console.next_command("texthead", "ui", folder)
         return int(done.unreadable > 0 and not self.skip_unreadable)

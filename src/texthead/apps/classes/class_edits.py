@@ -1,13 +1,11 @@
 """Add, rename and remove classes of a finished run; the rows of all other classes stay bit-identical.
 
-Each edit returns a new run and does not change the old one; `save_classes` writes it to a new folder.
+Each edit returns a new run and does not change the old one; `Run.save` writes it to a new folder.
 """
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,19 +13,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead import load_run
-from texthead.data import Labels
+from texthead import Run
 from texthead.errors import DataError, RunError, TextheadError, check_as_many, did_you_mean, line_of, listed
-from texthead.files import new_folder, write_json
 from texthead.media import MediaPath
-from texthead.runs import CALIBRATION, ENCODER, SCORES, Edit, Run, save_model, saved_split
+from texthead.prediction import Edit
 from texthead.text import ClassTree, check_names, class_prompts, flat
 
 # Two rows of the same text differ only by rounding errors; near synonyms are a thousand times further apart.
 _SAME = 1 - 1e-6
-
-# Copied unchanged; a calibration records the rows for which it is valid.
-_COPIED_FILES = ("recipe.json", "metrics.jsonl", SCORES, CALIBRATION)
 
 ClassEntry = dict[str, Any]
 
@@ -247,43 +240,3 @@ def _edited(run: Run, rows: Float[Tensor, "classes rows numbers"], entries: Sequ
     if run.tree is not None:
         classes["tree"] = _tree_after(run.tree, edit, labels).above
     return replace(run, model=run.model.with_head(head), classes=classes, edits=edits)
-
-
-# --- writing
-
-
-def save_classes(run: Run, out: str | Path) -> Run:
-    """Write an edited run to a new folder, and return the run loaded from there.
-
-    The original run does not change. Its checkpoints and report describe the old classes and are
-    not copied. In the new `split.json`, items have their new labels; items of removed classes have no label, but
-    are still recorded as trained on or held out.
-
-    Raises:
-        RunError: there is no edit to save, `out` exists, or it cannot be written.
-    """
-    _entries(run)
-    if not run.edits:
-        raise RunError(f"{run.folder}: no edit to save")
-    split = saved_split(run.folder)
-    for key in ("train_labels", "held_out_labels"):
-        split[key] = [_label_after(label, run.edits, several=run.head.several) for label in split[key]]
-    with new_folder(Path(out)) as folder:
-        write_json(folder / "split.json", split)
-        write_json(folder / "classes.json", run.classes)
-        save_model(folder / "model.safetensors", run.model)
-        for name in _COPIED_FILES:
-            if (run.folder / name).is_file():
-                shutil.copyfile(run.folder / name, folder / name)
-        if run.carries_encoder:
-            shutil.copytree(run.folder / ENCODER, folder / ENCODER)
-    return load_run(out)
-
-
-def _label_after(label: str | None, edits: Sequence[Edit], *, several: bool) -> str | None:
-    for edit in edits:
-        if several:
-            (label,) = Labels((label or "",), True).renamed(edit.labels)
-        elif label is not None:
-            label = edit.labels.get(label, label)
-    return label

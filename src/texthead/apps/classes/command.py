@@ -11,7 +11,7 @@ from texthead.runs import check_run, saved_classes
 from texthead.text import check_names, clean_names, flat
 
 if TYPE_CHECKING:
-    from texthead.runs import Run
+    from texthead import Run
 
 
 EDITED_JSON = "run, edit, classes"
@@ -161,12 +161,11 @@ class Classes(RunOption):
 
         console.doing(f"loading {self.run}")
         from texthead import load_run
-        from texthead.apps.classes.class_edits import save_classes
         from texthead.runs import CALIBRATION, rows_digest
 
         out = self.action.new_folder()
         run = self.action.edit(load_run(self.run, allow_download=False))
-        save_classes(run, out)
+        run.save(out)
         rows = rows_digest(run.head.weight)
         if run.calibration is not None and run.calibration.classes != rows:
             console.say_notes(

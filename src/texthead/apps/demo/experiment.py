@@ -17,7 +17,6 @@ from texthead import (
     Reading,
     Recognizer,
     Reporter,
-    evaluate,
     fine_tune,
     load_encoder,
     read_dataset,
@@ -28,7 +27,7 @@ from texthead.apps.demo import drawn_videos
 from texthead.data import evenly
 from texthead.encoders import zero_shot_note
 from texthead.errors import MediaError
-from texthead.evaluation import Evaluation
+from texthead.evaluation import Evaluation, evaluate
 from texthead.features import frame_features, readable
 from texthead.models import RowInputs, as_head, make_head, make_temporal_for
 from texthead.parallel import pick_device

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch.export import Dim
 
-from texthead import Calibration, Protocol, Reporter
+from texthead import Calibration, Protocol, Reporter, Run
 from texthead.apps.export import standalone
 from texthead.apps.export.model_card import classes_of, model_card
 from texthead.apps.export.parity import Parity, check_parity, parity
@@ -25,8 +25,6 @@ from texthead.errors import RunError, line_of
 from texthead.extras import needs
 from texthead.features import quiet
 from texthead.files import new_folder, write_json
-from texthead.prediction import protocol_of
-from texthead.runs import Run
 
 To = Literal["onnx", "torch"]
 
@@ -55,7 +53,7 @@ def export(
     """
     out = Path(out)
     check_export(out, to)
-    model, protocol = run.model, protocol_of(run, protocol)
+    model, protocol = run.model, run.protocol_for(protocol)
     scorer = Scorer(model.cpu(), protocol).eval()
     with new_folder(out) as folder:
         settings = preprocessing(scorer, to)

@@ -7,14 +7,13 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from texthead import Calibration, Protocol
+from texthead import Calibration, Protocol, Run
 from texthead.apps.export.parity import Parity
-from texthead.data import Labels
 from texthead.encoders import figures_of
 from texthead.errors import printable
 from texthead.evaluation import binomial_interval
 from texthead.media import MediaPath
-from texthead.runs import Run, classes_json, data_name, read_records, read_scores, saved_split
+from texthead.runs import classes_json, data_name, read_records, read_scores
 
 _TEMPLATE = Path(__file__).with_name("model_card.md")
 
@@ -40,7 +39,7 @@ def model_card(
     """
     file, parity = exported or ("", None)
     task = "image-classification" if protocol.frames == 1 else "video-classification"
-    scores, data = read_scores(run.folder), data_name(saved_split(run.folder))
+    scores, data = read_scores(run.folder), data_name(run.split.lists)
     results, published = None, figures_of(run.spec.source)
     edited = bool(run.classes and run.classes.get("edited"))
     measured = scores is not None and run.classes is not None and not edited  # For the classes of the card.
@@ -84,8 +83,7 @@ def model_card(
 
 def _counts(run: Run) -> str:
     """Return the number of training items per class, as `16` or `12 to 20`; empty if unknown."""
-    texts = tuple(label for label in saved_split(run.folder)["train_labels"] if label is not None)
-    counts = Labels(texts, run.model.several).counts.values()
+    counts = run.split.items("train").labelling.counts.values()
     if not counts:
         return ""
     return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"

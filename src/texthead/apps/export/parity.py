@@ -10,14 +10,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from texthead import Reporter
+from texthead import Reporter, Run
 from texthead.apps.export import standalone
 from texthead.apps.export.scorer import Scorer
 from texthead.data import Labels, ViewClips, evenly
 from texthead.errors import MediaError, RunError
-from texthead.files import MOST_BYTES_OF_LISTS, read_json
-from texthead.media import Image, MediaPath, Video
-from texthead.runs import Run
+from texthead.media import Image, Video
 
 # Largest allowed difference in probability.
 TOLERANCE = 1e-4
@@ -86,14 +84,11 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
 
 def _held_out(run: Run) -> tuple[list[Path], list[str]]:
     """Return some held-out files of the run's classes that still exist, evenly spaced, and their labels."""
-    split = read_json(run.folder / "split.json", most=MOST_BYTES_OF_LISTS)
-    rows = zip(map(Path, split["held_out"]), split["held_out_labels"], strict=True)
+    items = run.split.items("held_out").items
     # `predict.py` reads only images and videos.
-    known = [(path, label) for path, label in rows if label is not None]  # None: of a removed class.
-    readable = [(path, label) for path, label in known if MediaPath(path).reader in (Image, Video)]
-    existing = [(path, label) for path, label in readable if path.is_file()]
+    existing = [item for item in items if item.media.reader in (Image, Video) and item.path.is_file()]
     chosen = [existing[index] for index in evenly(len(existing), CHECKED)]
-    return [path for path, _ in chosen], [label for _, label in chosen]
+    return [item.path for item in chosen], [item.label for item in chosen]
 
 
 def noise_clips(items: int, frames: int, settings: dict) -> UInt8[np.ndarray, "items clips frames height width 3"]:

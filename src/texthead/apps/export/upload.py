@@ -8,11 +8,12 @@ from typing import Any
 
 from huggingface_hub import HfApi
 
+from texthead import Run
 from texthead.apps.export.model_card import model_card
 from texthead.downloads import hub_errors
 from texthead.errors import RunError, without_password
 from texthead.files import scratch_folder, write_json
-from texthead.runs import ENCODER, SCORES, Run, data_name, read_records, saved_split
+from texthead.runs import ENCODER, SCORES, data_name, read_records
 
 # Encoder names that end in a path.
 _SOURCE = re.compile(r"((?:hf|text|openclip:local-dir):|(?:openclip|timm):[^/]+/)(.+)")
@@ -41,7 +42,7 @@ def push_to_hub(
         raise RunError(f"'{repo_id}' is not the name of a repository: give NAME or ORG/NAME")
     if run.classes is None or run.edits:
         raise RunError(
-            f"{run.folder}: this run's classes differ from those saved in its folder; save it first, with save_classes"
+            f"{run.folder}: this run's classes differ from those saved in its folder; save it first, with `save`"
         )
     api, address = HfApi(), f"hub:{repo_id}"
     with hub_errors(address):
@@ -66,7 +67,7 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
             shutil.copyfile(run.folder / name, folder / name)
     if run.carries_encoder:
         shutil.copytree(run.folder / ENCODER, folder / ENCODER)
-    split = saved_split(run.folder)
+    split = {**run.split.lists}
     for key in ("train", "held_out"):
         split[key] = [f"{key}/{index}" for index in range(len(split[key]))]
     write_json(folder / "split.json", {**split, "source": data_name(split)})

@@ -8,16 +8,15 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import texthead as th
-from texthead import Calibration, Encoder, MeanPool, Reading, Recognizer, Reporter, load_encoder, load_run, predict
+from texthead import Calibration, Encoder, MeanPool, Reading, Reporter, Run, load_encoder, load_run, zero_shot
 from texthead.apps.timeline import Events, Stretch
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import cover
 from texthead.media import MediaPath
 from texthead.parallel import pick_device
-from texthead.prediction import Prediction, answering, names_notes, usual_level, zero_shot
+from texthead.prediction import Prediction
 from texthead.report import clip_of
-from texthead.runs import Run
-from texthead.text import class_prompts, clean_names, flat
+from texthead.text import clean_names, flat
 
 TOP = 5
 
@@ -93,7 +92,7 @@ class Answerer:
     def __init__(self, run: str | None, encoder: str | None, device: str):
         self._source, self._device = encoder or "mini", pick_device(device)
         self._run = None if run is None else load_run(run).to(self._device)
-        self._last: tuple[tuple[str, ...], Run | Recognizer] | None = None
+        self._last: tuple[tuple[str, ...], Run] | None = None
 
     def __call__(self, question: Question | None) -> Answer:
         """Return the answer; for None, describe the loaded model.
@@ -124,14 +123,13 @@ class Answerer:
             MediaError: the file cannot be read.
             TextheadError: the names are not valid classes.
         """
-        model = self.model(question.names)
-        reading = Reading(engine="auto")
-        at_least = usual_level(model, model.protocol)
-        (prediction,) = predict(model, [question.path], reading=reading, top=TOP, at_least=at_least)
-        prompts = getattr(model.model.head, "prompts", None) or ()
-        calibration = answering(model, model.protocol, at_least)
+        run = self.run_of(question.names)
+        at_least = run.usual_level(run.protocol)
+        (prediction,) = run.predict([question.path], reading=Reading(engine="auto"), top=TOP, at_least=at_least)
+        prompts = run.head.prompts or ()
+        calibration = run.answering(run.protocol, at_least)
         lost = self._run.notes_on_other_classes(question.names) if self._run else []
-        notes = (*lost, *names_notes(model)) if question.names else ()
+        notes = (*lost, *run.notes_on_names()) if question.names else ()
         return TopClasses(prediction, seconds, frames, tuple(flat(prompts)), notes, calibration)
 
     def timeline(self, question: Question) -> VideoEvents:
@@ -140,9 +138,9 @@ class Answerer:
         Raises:
             MediaError: the file is not a video, or cannot be read to its end.
         """
-        model, stretches = self.model(question.names), list[Stretch]()
-        events = th.find_events(model, question.path, engine="auto", reporter=Reporter(event=stretches.append))
-        return _timeline(events, stretches, model.model.names)
+        run, stretches = self.run_of(question.names), list[Stretch]()
+        events = th.find_events(run, question.path, engine="auto", reporter=Reporter(event=stretches.append))
+        return _timeline(events, stretches, run.labels)
 
     def saliency(self, question: Question, length: int) -> Saliency:
         """Return the saliency of the predicted class of a file with `length` frames.
@@ -150,9 +148,9 @@ class Answerer:
         Raises:
             MediaError: the file cannot be read.
         """
-        source = self.model(question.names)
-        model, protocol = source.model, source.protocol
-        calibration, _ = source.calibration_for(protocol)
+        run = self.run_of(question.names)
+        model, protocol = run.model, run.protocol
+        calibration, _ = run.calibration_for(protocol)
         clip = clip_of(question.path, protocol)
         if length == 1 and isinstance(model.temporal, MeanPool) and not model.sees_clips:
             clip = clip[:1]  # Copies don't change the mean, and covering only one of them would have little effect.
@@ -166,8 +164,8 @@ class Answerer:
         faint = saliency.is_faint(target)
         return Saliency(model.names[target], frames, heat[indices].numpy(), *saliency.probabilities(target), faint)
 
-    def model(self, names: tuple[str, ...]) -> Run | Recognizer:
-        """Return the run with its own or the given classes, or a zero-shot model; the last model is cached.
+    def run_of(self, names: tuple[str, ...]) -> Run:
+        """Return the run with its own or the given classes, or one of class names alone; the last one is cached.
 
         Raises:
             TextheadError: the names are missing, or not valid classes.
@@ -180,12 +178,11 @@ class Answerer:
             self._last = names, self._with_names(names)
         return self._last[1]
 
-    def _with_names(self, labels: tuple[str, ...]) -> Run | Recognizer:
+    def _with_names(self, labels: tuple[str, ...]) -> Run:
         names = clean_names(labels)
         if self._run is not None:
             return self._run.with_classes(labels, names=names, encoder=self._encoder)
-        prompts = class_prompts("{}", names, [None] * len(names))
-        return zero_shot(self._encoder, names, labels=labels, prompts=prompts).to(self._device)
+        return zero_shot(labels, self._encoder, names=names).to(self._device)
 
     @cached_property
     def _encoder(self) -> Encoder:

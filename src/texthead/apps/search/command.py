@@ -23,10 +23,9 @@ from texthead.files import scratch_folder
 from texthead.media import MediaPath, Span
 
 if TYPE_CHECKING:
-    from texthead import EncoderOptions
+    from texthead import EncoderOptions, Run
     from texthead.apps.search.index import Index
     from texthead.apps.search.search import Results
-    from texthead.runs import Run
 
 
 @dataclass(frozen=True, kw_only=True)

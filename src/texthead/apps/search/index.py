@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from texthead import Encoder, EncoderOptions, Reading, Reporter
+from texthead import Encoder, EncoderOptions, Reading, Reporter, Run
 from texthead.apps.search.windows import as_model, encode_windows
 from texthead.data import read_files
 from texthead.errors import MediaError, RunError
@@ -19,7 +19,6 @@ from texthead.extensions import code_of_packages
 from texthead.features import check_any, software_key
 from texthead.files import cache_dir
 from texthead.media import MediaPath, Span
-from texthead.runs import Run
 
 # Windows that are compared at once: in single precision they fit in the caches of a processor.
 _AT_ONCE = 512
@@ -125,7 +124,7 @@ def open_index(
         RunError: the index cannot be written.
     """
     model = model if isinstance(model, Run) else EncoderOptions.of(model).load(())
-    run = as_model(model)
+    run = model if isinstance(model, Run) else Run.of(as_model(model))
     files = read_files(data)
     for note in files.notes:
         reporter.note(note)

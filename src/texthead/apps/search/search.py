@@ -23,7 +23,6 @@ from texthead.errors import DataError, MediaError, PositiveInt, RunError
 from texthead.files import cache_dir, replacing
 from texthead.media import MediaPath
 from texthead.models import Head, known_rows, text_rows
-from texthead.prediction import apply_calibration
 
 # The best hit stands out if a smaller share of words for things that are not there fits as well. LOG.md, 2026-11-29.
 CHANCE = 0.07
@@ -191,7 +190,7 @@ def _by_head(index: Index, head: Head, column: int, calibration: Calibration | N
         # A class that is never predicted has minus infinity.
         others = logits[:, torch.arange(logits.shape[1]) != column].logsumexp(-1)
         odds = (logits[:, column] - others).clamp(-_SURE, _SURE)
-        probabilities = apply_calibration(logits, calibration)[0][:, column]
+        probabilities = (calibration.apply(logits) if calibration else logits).softmax(-1)[:, column]
     hits = _hits(index, odds, probabilities if known else None, top)
     fits = hits[0].probability is None or hits[0].probability >= 0.5
     return Results(hits, fits, "" if fits else f"nothing in this folder is likely to be {head.names[column]!r}")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +19,6 @@ from texthead.errors import MediaError, RunError, reason
 from texthead.files import replacing
 from texthead.media import MediaPath, Span
 from texthead.platform import MAPPED_FILES_ARE_REPLACEABLE
-
-ModelT = TypeVar("ModelT")
 
 # Largest number in half precision.
 _LARGEST = 65504.0
@@ -44,8 +42,8 @@ class Windows(NamedTuple):
     features: Float[Tensor, "windows dim"]
 
 
-def as_model(model: Encoder | ModelT) -> Recognizer | ModelT:
-    """Return a model whose features are those of an encoder, their mean over frames; other models as they are."""
+def as_model(model: Encoder | Recognizer) -> Recognizer:
+    """Return a model whose features are those of an encoder, their mean over frames; a model as it is."""
     return Recognizer(model.visual, MeanPool(), nn.Identity()) if isinstance(model, Encoder) else model
 
 

@@ -67,15 +67,15 @@ class TimelineCommand(ModelOptions, SourceOption, DeviceOption):
         if "enter" in own:
             own.setdefault("leave", min(Hysteresis.leave, own["enter"]))
         rule, sliding = Hysteresis(**own, min_length=self.min_length), Sliding(self.window)
-        model = self.load(run_folder, self.pick_device())
-        rule = rule if own else rule_for(model.model, rule)
+        run = self.load(run_folder, self.pick_device())
+        rule = rule if own else rule_for(run.model, rule)
         console.doing("looking for events")
         reporter = replace(console.reporter, event=lambda _: None)
-        events = find_events(model, path, rule=rule, sliding=sliding, engine="auto", reporter=reporter)
+        events = find_events(run, path, rule=rule, sliding=sliding, engine="auto", reporter=reporter)
         _print(events)
         if self.out:
             events.save(self.out)
-        noted_calibration(model, model.protocol)
+        noted_calibration(run, run.protocol)
         if self.out:
             console.notes().print(f"events: {self.out}")
         elif events:

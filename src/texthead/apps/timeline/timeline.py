@@ -18,7 +18,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from texthead import Calibration, Protocol, Recognizer, Reporter, Views
+from texthead import Calibration, Protocol, Recognizer, Reporter, Run, Views
 from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch
 from texthead.apps.timeline.results import Events, why_none
 from texthead.data import view_crops
@@ -26,9 +26,7 @@ from texthead.errors import DataError, MediaError, PositiveFloat, PositiveInt, c
 from texthead.evaluation import NONE, average_views, check_scores
 from texthead.features import Engine
 from texthead.media import Media, MediaPath
-from texthead.prediction import apply_calibration, protocol_of
 from texthead.recipes import EngineName
-from texthead.runs import Run
 
 # A longer gap is probably a wrong time stamp, and every grid point in it would be scored.
 MAX_GAP_SECONDS = 3600.0
@@ -114,12 +112,11 @@ def stretches_of(
         clips = sliding.views(protocol.frames).frame_indices(len(window), protocol.frames)
         chosen = torch.tensor(clips, device=model.device)
         features = scorer.features(torch.stack([*window])[chosen])
-        logits = average_views(features[None], scorer.head, pooling=protocol.pooling)
+        logits = average_views(features[None], scorer.head, pooling=protocol.pooling).float()
         check_scores(logits)
-        if model.several:
-            return tuple(model.probabilities(logits.float())[0].tolist()), True
-        probabilities, (known,) = apply_calibration(logits.float(), calibration)
-        return tuple(probabilities[0].tolist()), known
+        if calibration is None:
+            return tuple(model.probabilities(logits)[0].tolist()), True
+        return tuple(model.probabilities(calibration.apply(logits))[0].tolist()), bool(calibration.is_known(logits))
 
     window, last = deque[Tensor](maxlen=points), None
     pictures = _on_screen(frames, end, sliding.rate)
@@ -196,7 +193,7 @@ def open_timed(path: str | Path) -> Media:
 
 
 def scores_over_time(
-    run: Run | Recognizer,
+    run: Run,
     video: Media,
     *,
     sliding: Sliding | None = None,
@@ -210,9 +207,8 @@ def scores_over_time(
     clips, not for windows.
 
     Args:
-        run: a run or a bare model, as for `predict`.
         video: from `open_timed`; the same frames give bit-identical stretches.
-        protocol: as for `predict`; its views are ignored.
+        protocol: as for `Run.predict`; its views are ignored.
         engine: runs the encoder; see `Reading`.
         reporter: gets progress in seconds, messages, and notes on what makes scores
             slow or inexact.
@@ -220,7 +216,7 @@ def scores_over_time(
     Raises:
         MediaError: a frame cannot be read, or its time is not later than the previous one's.
     """
-    model, protocol = run.model, protocol_of(run, protocol)
+    model, protocol = run.model, run.protocol_for(protocol)
     calibration, _ = run.calibration_for(protocol)
     sliding = sliding or Sliding()
     clips, once = sliding.views(protocol.frames).clips, ", encoded once" if model.sees_frames_apart else ""
@@ -249,7 +245,7 @@ def scores_over_time(
 
 
 def find_events(
-    run: Run | Recognizer,
+    run: Run,
     path: str | Path,
     *,
     rule: Hysteresis | None = None,
@@ -269,7 +265,7 @@ def find_events(
     Raises:
         MediaError: the file is not a video, or cannot be read to its end.
     """
-    model, protocol = run.model, protocol_of(run, protocol)
+    model, protocol = run.model, run.protocol_for(protocol)
     sliding, rule = sliding or Sliding(), rule or rule_for(model)
     finder, events = EventFinder(model.names, rule), list[Event]()
     with open_timed(path) as video:

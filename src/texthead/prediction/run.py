@@ -1,0 +1,716 @@
+"""A run: a model with what is known about it, which predicts, and is scored, calibrated and reported."""
+
+import copy
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from texthead.data.dataset import Dataset, Split
+from texthead.data.division import Division, unscored
+from texthead.data.protocol import Pixels, Protocol, Views
+from texthead.encoders.encoder import Encoder
+from texthead.encoders.load import load_encoder, zero_shot_note
+from texthead.encoders.spec import VisualSpec
+from texthead.errors import DataError, EncoderError, MediaError, OpenShare, PositiveInt, RunError, checked, listed
+from texthead.evaluation.calibration import Calibration
+from texthead.evaluation.evaluate import evaluate, score
+from texthead.features.frames import check_any, readable
+from texthead.features.frozen import FrozenEncoder
+from texthead.features.reading import Reading, engines_text
+from texthead.features.views import features_in_chunks, item_features
+from texthead.files import locked, new_folder, write_json
+from texthead.media.find import find_names
+from texthead.media.paths import MediaPath
+from texthead.models.head_table import as_head
+from texthead.models.heads import Head
+from texthead.models.recognizer import Recognizer
+from texthead.parallel.caller import apart_from_caller
+from texthead.parallel.distributed import gather_list, rank
+from texthead.parallel.progress import Reporter
+from texthead.prediction import run_calibration
+from texthead.prediction.formats import Prediction
+from texthead.prediction.predict import entry_scores, predictions_of, refined_scores
+from texthead.prediction.run_calibration import ItemScores, RunCalibration
+from texthead.prediction.run_evaluation import RunEvaluation, changes, looks, not_fitted, promises
+from texthead.recipes import Recipe
+from texthead.runs.folder import CALIBRATION, ENCODER, WEIGHTS, rows_digest, save_model, write_run
+from texthead.runs.hub import check_own, display_name
+from texthead.runs.metrics import read_records
+from texthead.runs.scores import SCORES
+from texthead.runs.split import CalibrationPlan, RunSplit, ScoredItems
+from texthead.text.class_names import clean_names
+from texthead.text.class_tree import ClassTree
+from texthead.text.prompts import class_prompts
+from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
+from texthead.transfer.methods import Task, evaluation_of
+
+# Copied unchanged; a calibration records the rows for which it is valid.
+_COPIED_FILES = ("recipe.json", "metrics.jsonl", SCORES, CALIBRATION)
+
+# The level at which broader names answer if neither a calibration nor the caller gives one.
+USUAL_LEVEL = 0.9
+
+
+class Edit(NamedTuple):
+    """An edit of a run's classes.
+
+    Attributes:
+        text: a description of the edit.
+        labels: the label that replaces each removed label; None if the class was removed.
+    """
+
+    text: str
+    labels: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model that predicts: a trained one, loaded from its folder, or one that was made in Python (`Run.of`).
+
+    Attributes:
+        pixels: how frames become the model's input.
+        split: the items that it was trained on and held out, and the folder that says so.
+        classes: the content of `classes.json`; None without a folder, and after `with_classes`, when the head is not
+            the folder's.
+        text_tuned: whether the rows come from a text encoder that was trained with the run and was not saved.
+        calibration: the content of `calibration.json`; `calibration_for` returns the part that is valid.
+        edits: class edits since the run was loaded, which `save` writes to a new folder.
+        allow_download: whether a missing encoder may be downloaded; a run from elsewhere can name any encoder.
+        mix: the share of the trained encoder in its weights; the rest is the pretrained one.
+    """
+
+    model: Recognizer
+    recipe: Recipe
+    pixels: Pixels
+    split: RunSplit = field(default_factory=RunSplit)
+    classes: dict[str, Any] | None = None
+    text_tuned: bool = False
+    calibration: Calibration | None = None
+    edits: tuple[Edit, ...] = ()
+    allow_download: bool = False
+    mix: float = 1.0
+
+    @staticmethod
+    @checked
+    def of(model: Recognizer) -> "Run":
+        """Return a run of a model that was made in Python, with the protocol of its encoder; it has no folder."""
+        own = model.protocol
+        views = {"origin": own.views.origin, "stride": own.views.stride}
+        recipe = Recipe("python", own.frames, **views, tune="none", class_shares="equal")
+        return Run(model, recipe, own.sizes)
+
+    @property
+    def name(self) -> str:
+        """The name for messages: the folder, or `hub:ORG/NAME` for a cached copy of a run on a hub."""
+        return display_name(self.folder) if self.has_folder else self.spec.source
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether the run was loaded from a folder."""
+        return self.split.folder is not None
+
+    @property
+    def folder(self) -> Path:
+        """The run folder; raises RunError if there is none."""
+        if self.split.folder is None:
+            raise RunError(f"{self.name}: was made in Python and has no folder: write one with `save`, and load it")
+        return self.split.folder
+
+    @property
+    def spec(self) -> VisualSpec:
+        """What the encoder takes and gives."""
+        return self.model.spec
+
+    @property
+    def carries_encoder(self) -> bool:
+        """Whether the run folder holds the encoder, as imported runs do; its pretrained weights are not known."""
+        return self.has_folder and self.spec.source.endswith(f":{self.folder}/{ENCODER}")
+
+    @property
+    def _has_other_classes(self) -> bool:
+        """Whether `with_classes` replaced the classes of the folder."""
+        return self.has_folder and self.classes is None
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol of validation in training: one view, with the recipe's frames, origin and pooling."""
+        r = self.recipe
+        return Protocol(r.frames, self.pixels, Views.of(r), r.pooling)
+
+    def protocol_for(self, protocol: Protocol | None) -> Protocol:
+        """Return a protocol, with the run's sizes if it has none; the run's own if None."""
+        if protocol is None:
+            return self.protocol
+        return protocol if protocol.pixels else replace(protocol, pixels=self.pixels)
+
+    def calibration_for(self, protocol: Protocol) -> tuple[Calibration | None, str | None]:
+        """Return (the valid parts of the calibration; the reason if there is none, or only the temperature is valid).
+
+        Threshold and prediction sets depend on the head's rows and on the protocol. If the classes were edited or the
+        protocol differs, their guarantees are void, so they are dropped; the temperature is kept as a best guess. Other
+        classes (`with_classes`) have no calibration.
+        """
+        calibration = self.calibration
+        if calibration is None:
+            name = self.name
+            how = f"calibrate {name} does that on held-out items"
+            if not self.split.held_out:
+                how = f"calibrate {name} DATA does that on labelled data"
+            own = f"probabilities of {name} are not calibrated; texthead {how}"
+            # Those of several labels come from cross-validated items.
+            return None, None if self.classes is None or self.model.several else own
+        if calibration.classes != rows_digest(self.head.weight):
+            reason = "the classes have been edited since"
+        elif calibration.protocol != protocol.to_json():
+            reason = "it was made with other frames, views or sizes"
+        else:
+            return calibration, None
+        promises = calibration.answers_differ or calibration.coverage is not None
+        effect = "only the temperature is used, as an estimate" if promises else "the temperature is an estimate"
+        return calibration.without_promises(), f"{reason}: {effect}; calibrate again"
+
+    def usual_level(self, protocol: Protocol) -> float | None:
+        """Return the level of answers if none is given: 0.9 with a tree and without a valid level of its own."""
+        calibration, _ = self.calibration_for(protocol)
+        fitted = calibration is not None and calibration.level is not None
+        return USUAL_LEVEL if self.tree and not fitted else None
+
+    def answering(
+        self, protocol: Protocol, at_least: float | None = None, *, sets: bool = False, refined: bool = False
+    ) -> Calibration | None:
+        """Return the valid part of the calibration, with answers at a level if one is given; see `predictions`.
+
+        Args:
+            sets: whether prediction sets are needed.
+            refined: the scores were refined with unlabelled files, for which no calibration is valid.
+
+        Raises:
+            DataError: the level is not a probability, files have several labels, or there are no prediction sets.
+        """
+        if self.model.several and (sets or refined):
+            option = "sets" if sets else "unlabelled"
+            raise DataError(f"`{option}` is for runs with one label per file, and this one has several: leave it out")
+        if self.model.several and at_least is not None:
+            raise DataError(
+                f"`at_least={at_least:g}` is for runs with one label per file, and this one has several: leave it out"
+            )
+        if sets and refined:
+            raise DataError("prediction sets are not valid with unlabelled files; leave out `sets` or `unlabelled`")
+        calibration = None if refined else self.calibration_for(protocol)[0]
+        if at_least is not None:
+            broader = self.tree.broader(self.labels) if self.tree else {}
+            calibration = (calibration or Calibration(1.0, 0)).at_least(at_least, broader)
+        if sets and (calibration is None or calibration.coverage is None):
+            raise DataError(
+                "prediction sets need a calibration for these classes and views; run texthead calibrate RUN DATA"
+            )
+        return calibration
+
+    @property
+    def head(self) -> Head:
+        """The model's head.
+
+        Raises:
+            RunError: the head is of a type that a run cannot hold.
+        """
+        try:
+            return as_head(self.model.head)
+        except RunError as error:
+            raise RunError(f"{self.name}: {error}") from None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the head's rows."""
+        return self.model.names
+
+    @property
+    def tree(self) -> ClassTree | None:
+        """The broader names above the run's classes, or None."""
+        return None if self.classes is None else ClassTree.of_json(self.classes.get("tree"))
+
+    def with_tree(self, tree: ClassTree) -> "Run":
+        """Return the run with broader names above its classes, which `calibrate` writes.
+
+        Raises:
+            DataError: other classes replaced the run's, none of them is in the tree, or files have several labels.
+        """
+        if self.model.several:
+            raise DataError("a tree is for runs with one label per file, and this one has several: leave it out")
+        if self.classes is None:
+            raise DataError("a tree is for the run's own classes: leave out `tree` or `classes`")
+        return replace(self, classes={**self.classes, "tree": tree.with_labels(self.labels).above})
+
+    def encoder(self, *, keep_text: bool = False) -> Encoder:
+        """Return the pretrained encoder, with the text encoder that produced the head's rows.
+
+        Raises:
+            EncoderError: it cannot be loaded, or must be downloaded and the run was loaded without `allow_download`.
+        """
+        return load_encoder(
+            self.spec.source,
+            text=self.head.text_source,
+            text_map=None if self.head.text_map is None else self.head.text_map.cpu(),
+            keep_text=keep_text,
+            allow_download=self.allow_download,
+            lazy=True,
+        )
+
+    def check_text_saved(self) -> None:
+        """Raise RunError if the text encoder was trained with the run and not saved, so that no rows can be added."""
+        if self.text_tuned:
+            raise RunError(
+                f"{self.folder}: its text encoder was trained with it and not saved, so it cannot encode other names: "
+                "train with a frozen text encoder for that"
+            )
+
+    def notes_on_names(self) -> list[str]:
+        """Return caveats for answers with classes that a person typed, in place of those of a run."""
+        notes = ["probabilities from names alone are not calibrated: a wrong name may get a high one"]
+        if len(self.labels) == 1 and not self.model.several:
+            notes = ["a single class always gets 100 %: name others to compare it with"]
+        note = zero_shot_note(self.spec.source, self.labels)
+        return [*notes, note] if note else notes
+
+    def notes_on_other_classes(self, labels: Sequence[str]) -> list[str]:
+        """Return messages on what is lost if text rows of other classes replace the run's rows."""
+        if self.head.takes_text:
+            entries = self.classes["classes"] if self.classes else []
+            fitted = [each["label"] for each in entries if each["prompt"] is None and each["label"] in labels]
+            lost = f"`classes` makes all rows from text, also those of {listed(fitted)}, which {self.name} has learned"
+            return [f"{lost}; `texthead classes {self.name} add` keeps them"] if fitted else []
+        trained = f"{self.folder} was trained with head {self.head.kind}, whose rows are not text"
+        remedy = "predict without the run for zero-shot, or retrain with `head=text`"
+        return [f"{trained}, so new class names may not work with it: {remedy}"]
+
+    @checked
+    @apart_from_caller()
+    def with_classes(
+        self,
+        labels: Sequence[str],
+        *,
+        names: Sequence[str] | None = None,
+        template: str | Sequence[str] | None = None,
+        prompts: Sequence[str | Sequence[str] | None] | None = None,
+        encoder: Encoder | None = None,
+    ) -> "Run":
+        """Return the run with a text head for other classes, with its own center and logit scale.
+
+        Args:
+            labels: the labels to predict.
+            names: the class name of each label for the text encoder; the labels themselves if None.
+            template: the run's own if None.
+            prompts: for each label a prompt, several whose rows are averaged, or None for the template.
+            encoder: the result of `encoder()`, if already loaded.
+
+        Source: Tables 9 and 11: new class names for the same model.
+
+        Raises:
+            DataError: there is no label, or lists differ in length.
+            RunError: the text encoder was trained with the run and not saved.
+        """
+        self.check_text_saved()
+        encoder, names, own_prompts = encoder or self.encoder(), names or labels, prompts or [None] * len(labels)
+        filled = class_prompts(template or self.recipe.template, names, own_prompts)
+        head = self.head.with_names(encoder, names, labels=labels, prompts=filled)
+        return replace(self, model=self.model.with_head(head), classes=None, calibration=None, edits=())
+
+    def mixed(self, mix: float) -> "Run":
+        """Return the run with its encoder mixed with the pretrained one: 1 is the run as saved, 0 the pretrained one.
+
+        Batch-norm statistics are mixed too, but not their batch counts. Temporal module, head and logit scale stay. The
+        calibration is dropped, since it is for other weights.
+
+        Source: WiSE-FT (Wortsman et al. 2022).
+
+        Raises:
+            RunError: the run is imported, so that its pretrained encoder is not known.
+            EncoderError: the pretrained encoder cannot be loaded.
+        """
+        if self.carries_encoder:
+            raise RunError(f"{self.folder}: an imported run has no pretrained encoder to mix with: leave out `mix`")
+        model = copy.deepcopy(self.model)
+        pretrained = load_encoder(self.spec.source, allow_download=self.allow_download).visual.state_dict()
+        with torch.no_grad():
+            for name, tensor in model.visual.state_dict().items():
+                if tensor.is_floating_point():
+                    tensor.lerp_(pretrained[name].to(tensor), 1 - mix)
+        return replace(self, model=model, calibration=None, mix=mix)
+
+    @checked
+    def save(self, out: str | Path) -> None:
+        """Write the run to a new folder, which `load_run` reads.
+
+        After class edits, items have their new labels in `split.json`. Checkpoints and report describe what was trained
+        and are not copied.
+
+        Raises:
+            RunError: `out` exists, or cannot be written; or the model cannot be rebuilt from a folder.
+        """
+        split = self.split.relabelled([edit.labels for edit in self.edits], several=self.model.several)
+        with new_folder(Path(out)) as folder:
+            if self.classes is None:
+                write_run(folder, self.model, self.recipe, self.pixels, self.labels, split)
+                return
+            write_json(folder / "split.json", split)
+            write_json(folder / "classes.json", self.classes)
+            save_model(folder / WEIGHTS, self.model)
+            for name in _COPIED_FILES:
+                if (self.folder / name).is_file():
+                    shutil.copyfile(self.folder / name, folder / name)
+            if self.carries_encoder:
+                shutil.copytree(self.folder / ENCODER, folder / ENCODER)
+
+    def to(self, device: str | torch.device) -> "Run":
+        """Move the model to a device, and return this run."""
+        self.model.to(device)
+        return self
+
+    def __repr__(self) -> str:
+        # Not the whole model and all files, which notebooks save with their outputs.
+        return f"Run({self.name!r}, {len(self.labels)} classes)"
+
+    # ---- predict
+
+    @checked
+    @apart_from_caller()
+    def predict(
+        self,
+        inputs: str | Path | Sequence[str | Path],
+        protocol: Protocol | None = None,
+        reading: Reading = Reading(),
+        *,
+        top: PositiveInt = 5,
+        sets: bool = False,
+        at_least: float | None = None,
+        unlabelled: str | Path | Sequence[str | Path] = (),
+        reporter: Reporter = Reporter(),
+    ) -> list[Prediction]:
+        """Return the `top` classes of each file, in the order of `find_media`, with the calibration where valid.
+
+        The model is left in evaluation mode.
+
+        Args:
+            protocol: frames, views and sizes; the run's own if None.
+            reading: workers, batch and engine.
+            sets: include the size of the prediction set; `top` grows to contain it.
+            at_least: answer with the most specific name of the run's tree whose probability reaches this (0-1), or
+                without a tree with the best class if it does, in place of what the calibration's threshold and level
+                decide.
+            unlabelled: more files and folders for transductive prediction: `refine` scores all files as one batch, so
+                the probabilities of a file depend on the others, and all features are held in memory. A calibrated
+                temperature is applied first; a threshold is ignored.
+            reporter: gets progress and messages.
+
+        Raises:
+            DataError: a path does not exist, a folder has no media, no file can be read, or `sets` is given without
+                prediction sets or with `unlabelled`.
+            MediaError: files cannot be read; raised after all were tried. If the reading skips unreadable files, their
+                predictions have the error instead.
+        """
+        options = {"top": top, "sets": sets, "at_least": at_least, "unlabelled": unlabelled, "reporter": reporter}
+        return list(self.predictions(inputs, protocol, reading, **options))
+
+    def predictions(
+        self,
+        inputs: str | Path | Sequence[str | Path],
+        protocol: Protocol | None = None,
+        reading: Reading = Reading(),
+        *,
+        top: int = 5,
+        sets: bool = False,
+        at_least: float | None = None,
+        unlabelled: str | Path | Sequence[str | Path] = (),
+        reporter: Reporter = Reporter(),
+    ) -> Iterator[Prediction]:
+        """Yield what `predict` returns, as it comes."""
+        model, protocol = self.model, self.protocol_for(protocol)
+        calibration = self.answering(protocol, at_least, sets=sets, refined=bool(unlabelled))
+        names = find_names(inputs, reporter)
+        others: list[str] = []
+        if unlabelled:
+            own = {MediaPath(name).resolved() for name in names}
+            others = [name for name in find_names(unlabelled, reporter) if MediaPath(name).resolved() not in own]
+            chunks = iter([item_features(model, [*map(Path, names + others)], protocol, reading, reporter, "predict")])
+        else:
+            chunks = features_in_chunks(model, names, protocol, reading, reporter, "predict")
+        errors: list[MediaError] = []
+        start = 0
+        for entries in chunks:
+            errors += [entry for entry in entries if isinstance(entry, MediaError)]
+            scores, problems = entry_scores(model, entries, protocol.pooling)
+            if unlabelled:
+                check_any(names + others, range(len(entries) - len(errors)), errors)
+                if lost := sum(isinstance(entry, MediaError) for entry in entries[len(names) :]):
+                    reporter.note(f"{lost} of {len(others)} unlabelled files cannot be read and are left out")
+                scores = refined_scores(model, entries, scores, self.answering(protocol, at_least), reporter)
+            paths = [Path(name) for name in names[start : start + len(entries)]]
+            rows = self.labels, paths, scores[: len(paths)], problems[: len(paths)]
+            yield from predictions_of(*rows, top=top, calibration=calibration, sets=sets, thresholds=model.thresholds)
+            start += len(entries)
+        readable(errors, skip=reading.skip_unreadable)
+        check_any(names, range(start - len(errors)), errors)
+
+    # ---- evaluate
+
+    def to_score(self, dataset: Dataset | None = None, split: Split | None = None) -> ScoredItems:
+        """Return the items to score, as `evaluate` chooses them."""
+        return self.split.to_score(dataset, split, self.labels, several=self.model.several)
+
+    def score(
+        self,
+        chosen: ScoredItems,
+        protocol: Protocol | None = None,
+        reading: Reading = Reading(),
+        *,
+        at_least: float | None = None,
+        baselines: When = "auto",
+        reporter: Reporter = Reporter(),
+    ) -> RunEvaluation:
+        """Return the scores of chosen items, as `evaluate` does."""
+        protocol = self.protocol_for(protocol)
+        level = self.usual_level(protocol) if at_least is None else at_least
+        calibration, (own, why) = self.answering(protocol, level), self.calibration_for(protocol)
+        division, engines = self._division(chosen), set[str]()
+        raw = evaluate(self.model, division.scored, protocol, reading, reporter=replace(reporter, used=engines.add))
+        new = not_fitted(raw, calibration) if calibration else None
+        result, temperature, notes, lines, engine = raw, "", [], [], engines_text(engines)
+        if own and calibration:
+            result = replace(raw, scores=calibration.apply(raw.scores))
+            temperature = f", temperature {calibration.temperature:.3g}" if calibration.temperature != 1 else ""
+            lines = promises(calibration, raw, new)
+            notes = [f"{self.folder / CALIBRATION}: {why}"] if why else []
+        title = f"this run ({self.head.title})" if self.classes else "this run"
+        if self._has_other_classes:
+            title, note = "this run, new text head", zero_shot_note(self.spec.source, clean_names(self.labels))
+            lines += filter(None, [note])
+        suffix, views = looks(protocol, self.protocol, self.mix)
+        table = self._baselines(division, baselines, replace(reading, cache=reading.cache or True), reporter)
+        table.rows = [(f"{method}{suffix}", score) for method, score in table.rows]
+        table.add(f"{title}{views}{temperature}{changes(protocol, self.protocol)}", result)
+        table.lines += lines
+        answers = calibration.answered(new.scores, new.targets, new.groups) if calibration and new else None
+        return RunEvaluation(result, raw, table, engine, [*chosen.notes, *division.notes, *notes], answers)
+
+    def _division(self, chosen: ScoredItems) -> Division:
+        """Return the training items of the run's classes, and the items to score, with notes on what is left out."""
+        items, name, _ = chosen
+        if self._has_other_classes:
+            return Division(items.pick([]), None, items, name)
+        lost = unscored(items, name, self.labels) if items.several else []
+        items = items.with_classes(self.labels) if lost else items
+        return Division(self.split.training_items(self.labels), None, items, name, tuple(lost))
+
+    def _baselines(self, division: Division, when: When, reading: Reading, reporter: Reporter) -> ScoreTable:
+        """Score zero-shot and a probe, if the training items are few and still exist.
+
+        With other classes, score the pretrained encoder with the same head rows: "w/o train" in Tables 9 and 11. There
+        is none for imported runs, whose pretrained encoder is not known.
+        """
+        table, trained = ScoreTable(division), division.train
+        if self._has_other_classes:
+            if not self.carries_encoder and are_few(when, len(division.scored)):
+                items = self._pretrained(reading, reporter).items(division.scored, self.labels, "encode scored items")
+                table.add("zero-shot, before training", evaluation_of(self.head, items))
+            return table
+        if not len(trained) or not are_few(when, len(trained)):
+            return table  # All trained classes may have been removed.
+        missing = gather_list([item.path for item in trained.items if not item.media.exists()] if rank() == 0 else [])
+        if missing:
+            table.lines.append(
+                f"zero-shot and probe are left out: {len(missing)} training files are missing (the first: {missing[0]})"
+            )
+            return table
+        try:
+            frozen = self._pretrained(reading, reporter)
+        except EncoderError as error:
+            table.lines.append(f"zero-shot and probe are left out: {error}")
+            return table
+        strict = FrozenEncoder(frozen.encoder, self.protocol, replace(reading, skip_unreadable=False), reporter)
+        items = strict.items(trained, self.labels, "encode training items")
+        assert self.classes is not None
+        names, own_prompts = ([entry[key] for entry in self.classes["classes"]] for key in ("name", "prompt"))
+        prompts = class_prompts(self.recipe.template, names, own_prompts)
+        add_baselines(table, Task(frozen, self.labels, self.labels, prompts, self.recipe), items)
+        return table
+
+    def _pretrained(self, reading: Reading, reporter: Reporter) -> FrozenEncoder:
+        """Return the run's encoder before training."""
+        encoder = self.encoder()
+        encoder.visual.to(self.model.device)
+        return FrozenEncoder(encoder, self.protocol, reading, reporter)
+
+    @checked
+    @apart_from_caller()
+    def evaluate(
+        self,
+        dataset: Dataset | None = None,
+        protocol: Protocol | None = None,
+        reading: Reading = Reading(),
+        *,
+        split: Split | None = None,
+        at_least: float | None = None,
+        baselines: When = "auto",
+        reporter: Reporter = Reporter(),
+    ) -> RunEvaluation:
+        """Score the run on labelled items that it was not trained on, at its temperature and beside baselines.
+
+        Args:
+            dataset: labelled items; None for those that the run held out.
+            protocol: frames, views and sizes; None for the run's own.
+            reading: how files are read. Features of the pretrained encoder, for baselines, are always cached.
+            split: split of the data to score; None for test, else val, else the items that the run held out, else all.
+            at_least: probability that an answer must reach, as in `predict`; None for the calibration's level, or with
+                a tree and without such a level 0.9.
+            baselines: when to score zero-shot and a probe (with other classes: zero-shot) too.
+            reporter: gets progress and messages.
+
+        Raises:
+            DataError: no such split, the run was trained on items of another split than train, or a label has no class.
+            MediaError: an item cannot be read and `reading` does not skip such items.
+        """
+        options = {"at_least": at_least, "baselines": baselines, "reporter": reporter}
+        return self.score(self.to_score(dataset, split), protocol, reading, **options)
+
+    @checked
+    @apart_from_caller()
+    def report(
+        self,
+        dataset: Dataset | None = None,
+        reading: Reading = Reading(cache=True),
+        *,
+        out: str | Path | None = None,
+        split: Split | None = None,
+        baselines: When = "auto",
+        reporter: Reporter = Reporter(),
+    ) -> Path:
+        """Write the HTML report of a run, and return its path.
+
+        Args:
+            dataset, split, baselines: as in `evaluate`.
+            reading: with a cache, the next report encodes nothing again.
+            out: the HTML file; None for `report.html` in the run folder.
+            reporter: gets progress and messages.
+
+        Raises:
+            DataError, MediaError: as `evaluate`.
+            RunError: the run has no folder, or it is the cached copy of a run on a hub and `out` is None.
+        """
+        path = Path(out or self.folder / "report.html")
+        if out is None:
+            check_own(self.folder)
+        scores = self.evaluate(dataset, None, reading, split=split, baselines=baselines, reporter=reporter)
+        self.write_report(path, scores, reading, reporter)
+        return path
+
+    def write_report(self, path: Path, scores: RunEvaluation, reading: Reading, reporter: Reporter) -> None:
+        """Write the report of scores at the run's own protocol."""
+        from texthead.report.mistakes import mistake_strips
+        from texthead.report.probabilities import calibration_report
+        from texthead.report.run_page import write_report
+
+        calibration, why = self.calibration_for(self.protocol)
+        lines = [f"{CALIBRATION}: {why}."] if calibration and why else []
+        reliability = calibration_report(scores.raw, calibration=calibration, lines=lines)
+        strips = mistake_strips(scores.raw, self.protocol, model=self.model, engine=reading.engine, reporter=reporter)
+        sections = {"strips": strips, "calibration_report": reliability, "answers": scores.answers}
+        write_report(path, self.folder, self.model, read_records(self.folder), scores.table, **sections)
+
+    # ---- calibrate
+
+    def to_calibrate(
+        self, dataset: Dataset | None = None, unknown: Dataset | None = None, split: Split | None = None
+    ) -> CalibrationPlan:
+        """Return the items to calibrate on, as `calibrate` chooses them."""
+        if self.model.several:
+            raise DataError(
+                f"{self.folder}: calibrate is for runs with one label per file; the probabilities and thresholds of "
+                "this one come from its cross-validated training items"
+            )
+        check_own(self.folder)
+        return self.split.to_calibrate(dataset, unknown, split, self.labels)
+
+    def fit_calibration(
+        self,
+        plan: CalibrationPlan,
+        protocol: Protocol | None,
+        reading: Reading,
+        rates: Mapping[str, float],
+        reporter: Reporter = Reporter(),
+    ) -> RunCalibration:
+        """Calibrate the run on the items of a plan, and write the calibration and the tree into its folder."""
+        protocol = self.protocol_for(protocol)
+
+        def scored(items: Dataset, title: str) -> ItemScores:
+            result = score(self.model, items.paths, protocol, reading, reporter, title)
+            for error in result.skipped:
+                reporter.skipped(error)
+            return ItemScores(result.scores, items.pick(result.positions))
+
+        made = run_calibration.fit_calibration(
+            self.model,
+            plan,
+            scored(plan.items, "score items"),
+            scored(plan.unknown, "score unknown items") if len(plan.unknown) else None,
+            protocol=protocol,
+            tree=self.tree,
+            shares=self.recipe.class_shares,
+            rates=rates,
+        )
+        self.with_calibration(made.calibration)
+        return made
+
+    def with_calibration(self, calibration: Calibration) -> "Run":
+        """Write a calibration, and the tree, into the folder, and return the run with it.
+
+        Raises:
+            RunError: the folder is in use by another process, cannot be written, or is the cached copy of a run on a
+                hub.
+        """
+        check_own(self.folder)
+        with locked(self.folder):
+            if self.tree is not None and not self.edits:
+                write_json(self.folder / "classes.json", self.classes)
+            write_json(self.folder / CALIBRATION, calibration.to_json())
+        return replace(self, calibration=calibration)
+
+    @checked
+    @apart_from_caller()
+    def calibrate(
+        self,
+        dataset: Dataset | None = None,
+        unknown: Dataset | None = None,
+        protocol: Protocol | None = None,
+        reading: Reading = Reading(),
+        *,
+        split: Split | None = None,
+        false_accept: OpenShare = 0.05,
+        coverage: OpenShare = 0.9,
+        wrong: OpenShare = 0.05,
+        reporter: Reporter = Reporter(),
+    ) -> RunCalibration:
+        """Fit a temperature, a rejection threshold and prediction sets, and write them into the run's folder.
+
+        A temperature that does not lower the cross-validated calibration error is not used: it stays 1.
+        A run with a tree (`with_tree`) also gets a level for broader names, and the tree is written too.
+
+        Args:
+            dataset: labelled items; None for those that the run held out.
+            unknown: items that belong to no class of the run, besides those in `dataset`.
+            protocol: frames, views and sizes; None for the run's own.
+            split: split of the data to fit on; None for val, else test, else the items that the run held out.
+            false_accept: share of unknown items that may get a class, 0-1.
+            coverage: share of prediction sets that must contain the correct class, 0-1.
+            wrong: share of items that may get a wrong answer if the run has a tree, 0-1.
+            reporter: gets progress, messages and skipped files.
+
+        Raises:
+            DataError: a rate is out of range, no such split, or the run was trained on the items.
+            MediaError: an item cannot be read and `reading` does not skip such items.
+            RunError: the run has no folder, or is in the hub's cache.
+        """
+        rates = {"false_accept": false_accept, "coverage": coverage, "wrong": wrong}
+        return self.fit_calibration(self.to_calibrate(dataset, unknown, split), protocol, reading, rates, reporter)

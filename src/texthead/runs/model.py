@@ -1,0 +1,83 @@
+"""Load the model of a run, without building its network where a graph of its encoder is saved."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from texthead.data.protocol import Pixels
+from texthead.encoders.encoder import build_visual
+from texthead.encoders.lazy import SMALL, LazyVisual, known_digest, note_digest, weights_digest
+from texthead.encoders.load import keeps_graph
+from texthead.encoders.spec import VisualSpec
+from texthead.encoders.weights import sized_as
+from texthead.features.engine import StoredGraph
+from texthead.models.head_table import head_of_json
+from texthead.models.recognizer import Recognizer
+from texthead.models.temporal import make_temporal
+from texthead.runs.folder import WEIGHTS, load_weights, saved_shapes
+from texthead.runs.saved import in_file
+
+
+def load_model(
+    folder: Path, about: dict[str, Any], classes: dict[str, Any], spec: VisualSpec, pixels: Pixels
+) -> Recognizer:
+    """Load the model of a run; if a graph of its encoder is saved, the network is not built until needed."""
+    weights = folder / WEIGHTS
+    shapes = saved_shapes(weights).values()
+    digest = known_digest(_files(folder))
+    if digest is not None and StoredGraph.of(digest, pixels.size).graph.is_file():
+        visual = LazyVisual(spec, partial(_network, weights, spec), digest, weights)
+    else:
+        with sized_as(shapes, str(folder / "recipe.json")):
+            make_temporal(about["temporal"], build_visual(spec))
+        visual = build_visual(spec)
+    names, prompts = ([entry[key] for entry in classes["classes"]] for key in ("label", "prompt"))
+    with in_file(folder / "recipe.json"):
+        with sized_as(shapes, f"head {about['head']['type']!r}"):
+            head_of_json(about["head"], names, dim=spec.dim)
+        head = head_of_json(about["head"], names, dim=spec.dim, prompts=None if None in prompts else prompts)
+    model = Recognizer(visual, make_temporal(about["temporal"], visual), head)
+    if isinstance(visual, LazyVisual):
+        rest = nn.ModuleDict({"temporal": model.temporal, "head": model.head})
+        load_weights(weights, rest, lambda key: not key.startswith("visual."))
+    else:
+        load_weights(weights, model)
+    return model
+
+
+def _network(weights: Path, spec: VisualSpec) -> nn.Module:
+    """Return the network of a run's encoder with its weights."""
+    visual = build_visual(spec)
+    load_weights(weights, nn.ModuleDict({"visual": visual}), lambda key: key.startswith("visual."))
+    return visual.net
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files that define the encoder."""
+    return [folder / WEIGHTS, folder / "recipe.json"]
+
+
+def keep_graph(folder: Path, model: Recognizer, side: int) -> None:
+    """Save a graph of a run's encoder if it can be exported, so that the run loads without building the network.
+
+    For large encoders only an existing graph is used, since exporting takes seconds.
+
+    Args:
+        side: of the frames, in pixels.
+    """
+    visual = model.visual_encoder
+    if not model.sees_frames_apart or model.device.type != "cpu" or not keeps_graph(visual.spec.source):
+        return
+    digest = weights_digest(visual)
+    if digest == known_digest(_files(folder)):
+        return
+    saved = StoredGraph.of(digest, side)
+    record = saved.record()
+    if record is None and sum(weight.numel() for weight in visual.parameters()) <= SMALL:
+        noise = torch.randint(256, (8, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        record = saved.make(visual, noise)
+    if record is not None and record["exact"]:
+        note_digest(_files(folder), digest)

@@ -1,0 +1,293 @@
+"""The items that a run was trained on and those it held out, and which items may score or calibrate it."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from texthead.data.dataset import Dataset, Item, Split, splits_of
+from texthead.data.division import shared_groups
+from texthead.data.labels import Labels
+from texthead.errors import DataError, listed
+from texthead.media.paths import MediaPath, Span, spans_by_file
+from texthead.runs.folder import SPLIT_LISTS
+from texthead.runs.scores import read_scores
+
+
+class ScoredItems(NamedTuple):
+    """The items to score a run on.
+
+    Attributes:
+        name: name of the items, such as "test".
+        notes: training items that are scored or left out, and items that share a group with training items.
+    """
+
+    items: Dataset
+    name: str
+    notes: list[str]
+
+
+class CalibrationPlan(NamedTuple):
+    """What a run is calibrated on.
+
+    Attributes:
+        items: the items of the run's classes.
+        unknown: the items of none of its classes, without copies.
+        split: name of the items.
+        copies: number of unknown items left out as copies.
+        notes: limits of the items, as messages.
+    """
+
+    items: Dataset
+    unknown: Dataset
+    split: str
+    copies: int
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class RunSplit:
+    """The items that a run was trained on and those it held out; by default none.
+
+    Args:
+        folder: the run folder.
+        lists: the content of its `split.json`.
+    """
+
+    folder: Path | None = None
+    lists: Mapping[str, Any] = field(default_factory=lambda: dict.fromkeys(SPLIT_LISTS, ()))
+
+    @cached_property
+    def trained_on(self) -> frozenset[str]:
+        """The paths of the training items."""
+        return frozenset(self.lists["train"])
+
+    @cached_property
+    def held_out(self) -> frozenset[str]:
+        """The paths of the held-out items."""
+        return frozenset(self.lists["held_out"])
+
+    @cached_property
+    def _held_out_content(self) -> frozenset[str]:
+        # Files that could not be read have an empty fingerprint.
+        return frozenset(self.lists["held_out_content"]) - {""}
+
+    @cached_property
+    def _only_trained(self) -> frozenset[str]:
+        return frozenset(self.lists["train_content"]) - {""} - self._held_out_content
+
+    @cached_property
+    def _trained_spans(self) -> dict[Path, list[Span]]:
+        return spans_by_file(map(MediaPath, self.trained_on))
+
+    def was_trained_on(self, path: Path) -> bool:
+        """Return whether the file is a training item, a copy of one, or a part of a video that overlaps with one."""
+        if _is_among(path, self.trained_on, self._only_trained, self.held_out):
+            return True
+        media = MediaPath(path)
+        return not media.is_member and media.resolved().shares_frames(self._trained_spans)
+
+    def was_held_out(self, path: Path) -> bool:
+        """Return whether the file is a held-out item of the run or a copy of one."""
+        return _is_among(path, self.held_out, self._held_out_content, self.trained_on)
+
+    def items(self, part: Literal["train", "held_out"]) -> Dataset:
+        """Return the items of a part, without those of removed classes; the files need not exist."""
+        rows = zip(*(self.lists[f"{part}{key}"] for key in ("", "_labels", "_groups")), strict=True)
+        items = tuple(Item(Path(path), label, group=group) for path, label, group in rows if label is not None)
+        return Dataset(items, self.lists.get("source") or str(self.folder), several="several" in self.lists)
+
+    def held_out_items(self) -> Dataset:
+        """Return the held-out items of a run, without those of removed classes, which are mentioned in a note.
+
+        Raises:
+            DataError: there are none, or some files no longer exist.
+        """
+        items = self.items("held_out")
+        if not len(items):
+            raise DataError(f"{self.folder}: has no held-out items of its classes; give labelled data after the run")
+        missing = [item.path for item in items.items if not item.media.exists()]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of {len(items)} held-out items of {self.folder} are missing (the first: "
+                f"{missing[0]}): give the folder where they are now after the run"
+            )
+        removed = len(self.lists["held_out"]) - len(items)
+        notes = (f"{removed} held-out items are not scored, since their classes were removed",) if removed else ()
+        return replace(items, notes=notes)
+
+    def training_items(self, labels: Sequence[str]) -> Dataset:
+        """Return the items of these classes that a run was trained on; the files need not exist."""
+        return self.items("train").with_classes(labels)
+
+    def choose(self, dataset: Dataset, split: Split | None, *, several: bool = False) -> tuple[Dataset, str]:
+        """Return (items, name) to score: the test split, else validation, else the run's held-out items, else all.
+
+        Args:
+            several: whether the run takes several labels per file.
+
+        Raises:
+            DataError: no such split, the run was trained on some of the items and `split` is not train, or the items
+                have one label each and the run is of several, or the other way round.
+        """
+        if not several:
+            dataset.check_one_label()
+        elif not dataset.several:
+            raise DataError(
+                f"{dataset.source}: has one label per file, but the run takes several: name a column 'labels'"
+            )
+        counts = splits_of(dataset)
+
+        def items_where(condition: Callable[[Path], bool]) -> Dataset:
+            return replace(dataset, items=tuple(item for item in dataset.items if condition(item.path)))
+
+        if split and counts:
+            chosen, name = dataset.split(split), split
+        elif split:
+            chosen, name = items_where(self.was_trained_on if split == "train" else lambda _: False), "training"
+            if not len(chosen):
+                why = "since the data has no splits; leave out `split` to score the run's held-out items"
+                raise DataError(f"{dataset.source}: no item has split {split!r}, {why}")
+        elif counts:
+            if not counts.keys() & {"test", "val"}:
+                raise DataError(f"{dataset.source}: has only training items {counts}; pass `split=train` to score them")
+            name = "test" if "test" in counts else "val"
+            chosen = dataset.split(name)
+        else:
+            held = items_where(self.was_held_out)
+            own = {str(item.media.resolved()) for item in held.items}
+            # A few copies do not make this the run's data: either all held-out items are here, or one at its own path.
+            same = len(held) >= len(self.lists["held_out"]) or not own.isdisjoint(self.held_out)
+            scores = read_scores(self.folder) if self.folder else None
+            held_name = "test" if scores and scores.scored == "test" else "held-out"
+            chosen, name = (held, held_name) if len(held) and same else (dataset, "all")
+        seen = [item for item in chosen.items if self.was_trained_on(item.path)]
+        if seen and split != "train":
+            raise DataError(
+                f"the run was trained on {len(seen)} of {len(chosen)} items or copies of them (the first: "
+                f"{seen[0].path}): give other data, or pass `split=train` to score training items"
+            )
+        return chosen, name
+
+    def to_score(
+        self, dataset: Dataset | None, split: Split | None, labels: Sequence[str], *, several: bool
+    ) -> ScoredItems:
+        """Return the items of `choose`, by default of those that the run held out, with notes.
+
+        Args:
+            labels: the run's labels.
+        """
+        dataset = self.held_out_items() if dataset is None else dataset
+        items, name = self.choose(dataset, split, several=several)
+        near = shared_groups(self.training_items(labels), items, name) if split != "train" else []
+        return ScoredItems(items, name, [*self._trained_notes(dataset, items, split), *near])
+
+    def _trained_notes(self, dataset: Dataset, items: Dataset, split: Split | None) -> list[str]:
+        """Return a note on training items that are scored, or that are left out of data without splits."""
+        if split != "train" and (splits_of(dataset) or len(items) == len(dataset)):
+            return []  # `choose` refuses training items in any other split.
+        among, effect = (items, "scored") if split == "train" else (dataset, "not scored")
+        trained = sum(self.was_trained_on(item.path) for item in among.items)
+        return [f"the run was trained on {trained} of these {len(among)} items: they are {effect}"] if trained else []
+
+    def unknown_items(self, dataset: Dataset, labels: Sequence[str]) -> Dataset:
+        """Return the dataset of unknown items unchanged, after checks.
+
+        Raises:
+            DataError: an item is of a class of the run, or the run was trained on it.
+        """
+        sets, known = zip(dataset.items, dataset.labelling.sets, strict=True), {*labels}
+        if mixed := [item for item, names in sets if not known.isdisjoint(names)]:
+            raise DataError(
+                f"`unknown` {dataset.source}: {len(mixed)} items have a class of the run ({mixed[0].label!r}), unknown "
+                "items must not; leave them out"
+            )
+        seen = [item for item in dataset.items if self.was_trained_on(item.path)]
+        if seen:
+            raise DataError(
+                f"`unknown` {dataset.source}: the run was trained on {len(seen)} items (the first: {seen[0].path}): "
+                "leave them out"
+            )
+        return dataset
+
+    def to_calibrate(
+        self, dataset: Dataset | None, others: Dataset | None, split: Split | None, labels: Sequence[str]
+    ) -> CalibrationPlan:
+        """Return the items to calibrate a run with, none of which it was trained on.
+
+        Args:
+            dataset: items of the run's classes and of others; None for those that the run held out.
+            others: more items of none of its classes.
+            split: the split of `dataset`. None takes val if there is one, so that test is left for reported numbers;
+                train takes the training items that a K-shot run did not draw.
+            labels: the run's labels.
+
+        Raises:
+            DataError: no item is of a class of the run, or an item of `others` is of such a class or was trained on.
+        """
+        dataset = self.held_out_items() if dataset is None else dataset
+        split = split or ("val" if "val" in splits_of(dataset) else None)
+        chosen, name, notes = self._not_drawn(dataset) if split == "train" else (*self.choose(dataset, split), [])
+        notes += shared_groups(self.training_items(labels), chosen, name) if split != "train" else []
+        known = chosen.with_classes(labels)
+        if not len(known):
+            raise DataError(f"{dataset.source}: none of {len(chosen)} items has a class of the run; give others")
+        missing = [label for label in labels if label not in known.classes]
+        if missing:
+            notes.append(f"no items of {listed(missing)}: the calibration's rates do not hold for these classes")
+        items = [item for item in chosen.items if item.label not in labels]
+        items += self.unknown_items(others, labels).items if others else ()
+        # Copies are not independent items.
+        unique = {item.media.fingerprint() or str(item.path): item for item in items}
+        copies = len(items) - len(unique)
+        return CalibrationPlan(known, replace(chosen, items=tuple(unique.values())), name, copies, notes)
+
+    def relabelled(self, edits: Iterable[Mapping[str, str | None]], *, several: bool) -> dict[str, Any]:
+        """Return the content of `split.json` after class edits.
+
+        Items of removed classes have no label, but are still recorded as trained on or held out.
+
+        Args:
+            edits: for each edit, the label that replaces each removed label; None if the class was removed.
+            several: whether the run takes several labels per file.
+        """
+        lists = {**self.lists}
+        for key in ("train_labels", "held_out_labels"):
+            for edit in edits:
+                lists[key] = [_edited(label, edit, several=several) for label in lists[key]]
+        return lists
+
+    def _not_drawn(self, dataset: Dataset) -> tuple[Dataset, str, list[str]]:
+        """Return (the training items that a K-shot run did not draw, their name, notes).
+
+        Raises:
+            DataError: there are none.
+        """
+        train = dataset.split("train") if splits_of(dataset) else dataset
+        trained = [self.was_trained_on(item.path) for item in train.items]
+        unseen = train.pick([index for index, seen in enumerate(trained) if not seen])
+        if not len(unseen):
+            raise DataError(
+                f"`split=train`: the run was trained on all {len(train)} training items of {dataset.source}, but "
+                "calibration needs unseen ones; give held-out items"
+            )
+        seen = train.pick([index for index, seen in enumerate(trained) if seen])
+        return unseen, "train, not drawn", shared_groups(seen, unseen, "undrawn training")
+
+
+def _is_among(path: Path, paths: Collection[str], contents: Collection[str], others: Collection[str]) -> bool:
+    """Return whether a file is at one of the paths, or has one of the contents and is at no other path."""
+    media = MediaPath(path)
+    if media.is_member:  # A position in a shard does not identify a clip, since shards can be rewritten.
+        return media.fingerprint() in contents
+    name = str(media.resolved())
+    return name in paths or (name not in others and media.fingerprint() in contents)
+
+
+def _edited(label: str | None, edit: Mapping[str, str | None], *, several: bool) -> str | None:
+    """Return the label of an item after a class edit."""
+    if several:
+        (label,) = Labels((label or "",), True).renamed(edit)
+        return label
+    return None if label is None else edit.get(label, label)
