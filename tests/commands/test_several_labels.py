@@ -61,7 +61,9 @@ def test_a_run_keeps_the_labels_of_its_items(run: Path, labels: Path) -> None:
     assert len(held_out) + len(trained) == 48
     assert json.loads((run / "split.json").read_text())["several"] is True
     with pytest.raises(DataError, match="1 items have a class of the run"):
-        unknown_items(loaded, Dataset((Item(Path("a.png"), "blue; x"), Item(Path("b.png"), "x")), "here", several=True))
+        unknown_items(
+            loaded, Dataset((Item(Path("a.png"), ("blue", "x")), Item(Path("b.png"), ("x",))), "here", several=True)
+        )
 
 
 def test_labels_that_the_run_lacks_are_not_scored(run: Path, works, refused, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def calibrate_run(
 
     scores, items = scored(plan.items, "score items")
     unknown = scored(plan.unknown, "score unknown items") if len(plan.unknown) else None
-    targets = torch.tensor(items.labelling.numbers(run.labels))
+    targets = items.targets(run.labels)
     weights = torch.from_numpy(item_weights(run.recipe.class_shares, len(run.labels), targets.numpy()))
     temperature, after, unscaled = checked_temperature(scores, targets, weights, groups=items.groups)
     fitted, lines = _fitted(run, temperature, scores, targets, weights, items.groups, unknown, rates)

@@ -16,5 +16,6 @@ from .saved import check_run as check_run
 from .saved import check_run_exists as check_run_exists
 from .saved import is_run as is_run
 from .saved import saved_classes as saved_classes
+from .scored_items import training_items as training_items
 from .scores import SCORES as SCORES
 from .scores import read_scores as read_scores

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from texthead.data.dataset import Dataset, Item, Split, splits_of
 from texthead.data.division import shared_groups
+from texthead.data.labels import split_labels
 from texthead.errors import DataError, listed
 from texthead.runs import run as runs
 from texthead.runs.folder import saved_split
@@ -19,30 +20,35 @@ def held_out_items(run: runs.Run) -> Dataset:
     Raises:
         DataError: there are none, or some files no longer exist.
     """
-    split = saved_split(run.folder)
-    paths = split["held_out"]
-    every = zip(paths, split["held_out_labels"], split["held_out_groups"], strict=True)
-    items = tuple(Item(Path(path), label, group=group) for path, label, group in every if label is not None)
-    if not items:
+    dataset, removed = _saved(run, "held_out")
+    if not len(dataset):
         raise DataError(f"{run.folder}: has no held-out items of its classes; give labelled data after the run")
-    missing = [item.path for item in items if not item.media.exists()]
+    missing = [item.path for item in dataset.items if not item.media.exists()]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(items)} held-out items of {run.folder} are missing (the first: {missing[0]}): "
+            f"{len(missing)} of {len(dataset)} held-out items of {run.folder} are missing (the first: {missing[0]}): "
             "give the folder where they are now after the run"
         )
-    removed = len(paths) - len(items)
     notes = (f"{removed} held-out items are not scored, since their classes were removed",) if removed else ()
-    return Dataset(items, split.get("source") or str(run.folder), notes, "several" in split)
+    return replace(dataset, notes=notes)
 
 
 def training_items(run: runs.Run) -> Dataset:
     """Return the items that a run was trained on, without those of removed classes; the files need not exist."""
+    return _saved(run, "train")[0].with_classes(run.labels)
+
+
+def _saved(run: runs.Run, files: str) -> tuple[Dataset, int]:
+    """Return the "train" or "held_out" files of `split.json`, and how many are left out, as their class was removed."""
     split = saved_split(run.folder)
-    rows = zip(split["train"], split["train_labels"], split["train_groups"], strict=True)
-    items = tuple(Item(Path(path), label, group=group) for path, label, group in rows if label is not None)
-    source = split.get("source") or str(run.folder)
-    return Dataset(items, source, several="several" in split).with_classes(run.labels)
+    labels, several = split[f"{files}_labels"], "several" in split
+    rows = zip(split[files], labels, split[f"{files}_groups"], strict=True)
+    items = tuple(
+        Item(Path(path), split_labels(label) if several else (label,), group=group)
+        for path, label, group in rows
+        if label is not None
+    )
+    return Dataset(items, split.get("source") or str(run.folder), several=several), labels.count(None)
 
 
 def choose_scored(run: runs.Run, dataset: Dataset, split: Split | None) -> tuple[Dataset, str]:
@@ -96,8 +102,7 @@ def unknown_items(run: runs.Run, dataset: Dataset) -> Dataset:
     Raises:
         DataError: an item is of a class of the run, or the run was trained on it.
     """
-    sets, known = zip(dataset.items, dataset.labelling.sets, strict=True), {*run.labels}
-    if mixed := [item for item, names in sets if not known.isdisjoint(names)]:
+    if mixed := [item for item in dataset.items if not {*run.labels}.isdisjoint(item.labels)]:
         raise DataError(
             f"`unknown` {dataset.source}: {len(mixed)} items have a class of the run ({mixed[0].label!r}), unknown "
             "items must not; leave them out"

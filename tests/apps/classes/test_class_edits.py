@@ -331,7 +331,7 @@ def test_items_of_removed_classes(folder, tmp_path):
         held_out_items(after)
     assert after.was_trained_on(Path(train))
     with refuses(DataError, train):
-        choose_scored(after, Dataset((Item(Path(train), "a cat"),), "all"), None)
+        choose_scored(after, Dataset((Item(Path(train), ("a cat",)),), "all"), None)
 
 
 # --- a folder of its own ---------------------------------------------------------------------------------------------

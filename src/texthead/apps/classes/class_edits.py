@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead import load_run
-from texthead.data import Labels
+from texthead.data import join_labels, split_labels
 from texthead.errors import DataError, RunError, TextheadError, check_as_many, did_you_mean, line_of, listed
 from texthead.files import new_folder, write_json
 from texthead.media import MediaPath
@@ -283,7 +283,8 @@ def save_classes(run: Run, out: str | Path) -> Run:
 def _label_after(label: str | None, edits: Sequence[Edit], *, several: bool) -> str | None:
     for edit in edits:
         if several:
-            (label,) = Labels((label or "",), True).renamed(edit.labels)
+            names = (edit.labels.get(name, name) for name in split_labels(label or ""))
+            label = join_labels(filter(None, names))
         elif label is not None:
             label = edit.labels.get(label, label)
     return label

@@ -9,12 +9,11 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from texthead import Calibration, Protocol
 from texthead.apps.export.parity import Parity
-from texthead.data import Labels
 from texthead.encoders import figures_of
 from texthead.errors import printable
 from texthead.evaluation import binomial_interval
 from texthead.media import MediaPath
-from texthead.runs import Run, classes_json, data_name, read_records, read_scores, saved_split
+from texthead.runs import Run, classes_json, data_name, read_records, read_scores, saved_split, training_items
 
 _TEMPLATE = Path(__file__).with_name("model_card.md")
 
@@ -84,8 +83,7 @@ def model_card(
 
 def _counts(run: Run) -> str:
     """Return the number of training items per class, as `16` or `12 to 20`; empty if unknown."""
-    texts = tuple(label for label in saved_split(run.folder)["train_labels"] if label is not None)
-    counts = Labels(texts, run.model.several).counts.values()
+    counts = training_items(run).counts.values()
     if not counts:
         return ""
     return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
