@@ -44,6 +44,8 @@ def test_labels_are_sorted_text_that_can_be_read_back() -> None:
         join_labels(["a;b"])
     with pytest.raises(DataError, match="class name 'a;b' contains ';'"):
         Dataset((Item(Path("0.jpg"), ("a;b",)),), several=True)
+    with refuses(DataError, "0.jpg has 2 labels: pass `several=True`"):
+        Dataset((Item(Path("0.jpg"), ("a", "b")),))
 
 
 def test_which_classes_an_item_has_and_how_many_have_each() -> None:

@@ -1,8 +1,7 @@
 """Labelled files -> datasets, splits and batches of clips.
 
 dataset          items with labels, splits and groups
-labels           labels as text; the shares of classes
-task             what a model is asked about each file: which of the classes it has
+labels           what a model is asked about each file; labels as text; the shares of classes
 sources          check that a data source exists, without reading it
 data_file        the YAML file that describes data
 reading          read a dataset from class folders, a manifest, a list, shards or a hub

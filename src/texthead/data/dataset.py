@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from texthead.data import splits
-from texthead.data.labels import check_no_separator
-from texthead.data.task import Targets, Task
+from texthead.data.labels import Targets, Task, check_no_separator
 from texthead.errors import DataError, in_quotes, listed, plural
 from texthead.media.paths import MediaPath
 from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
@@ -92,6 +91,8 @@ class Dataset:
     def __post_init__(self) -> None:
         if self.several:
             check_no_separator({name for item in self.items for name in item.labels})
+        elif many := [item for item in self.items if len(item.labels) > 1]:
+            raise DataError(f"{self.source}: {many[0].path} has {len(many[0].labels)} labels: pass `several=True`")
 
     @classmethod
     def of_rows(cls, source: str | Path, rows: Sequence[tuple], notes: Iterable[str] = ()) -> "Dataset":

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from texthead.data.labels import Task
 from texthead.data.protocol import Protocol
-from texthead.data.task import Task
 from texthead.encoders.encoder import Visual, clip_features
 from texthead.encoders.lazy import weights_digest, weights_key
 from texthead.encoders.spec import VisualSpec

@@ -10,7 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from texthead.data.task import Targets
+from texthead.data.labels import Targets
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import peer_faults, ranks
 from texthead.recipes import Recipe
