@@ -254,8 +254,7 @@ class Dataset:
         free_labels, free_names, free_groups = ([values[i] for i in free] for values in (labels, names, groups))
         held_out = splits.hold_out(free_labels, share, names=free_names, seed=seed, groups=free_groups)
         chosen = {free[position] for position in held_out}
-        if self.several:
-            chosen -= self._needed_in_training(chosen, groups)
+        chosen -= self._needed_in_training(chosen, groups)
         items = (replace(item, split="val" if i in chosen else "train") for i, item in enumerate(self.items))
         sets = self.sets
         # With several labels, a class can be held out with items that were drawn for another of their classes.
