@@ -88,7 +88,7 @@ def of_classes(items: FrozenItems, labels: list[int]) -> FrozenItems:
 
 def drawn(items: FrozenItems, k: int | None, seed: int) -> FrozenItems:
     """Return K items a class, or all."""
-    return items if k is None else items.pick(splits.k_shot(items.data.labels, k, names=items.data.names, seed=seed))
+    return items if k is None else items.pick(splits.k_shot(items.data.sets, k, names=items.data.names, seed=seed))
 
 
 @torch.inference_mode()

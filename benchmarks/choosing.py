@@ -149,9 +149,7 @@ def main() -> None:
             for seed in range(1 if k == "all" else options.draws):
                 names = train.data.names
                 picked = (
-                    range(len(names))
-                    if k == "all"
-                    else splits.k_shot(train.data.labels, int(k), names=names, seed=seed)
+                    range(len(names)) if k == "all" else splits.k_shot(train.data.sets, int(k), names=names, seed=seed)
                 )
                 draws.append(one_draw(task, train.pick(list(picked)), tests))
             top1 = {method: float(np.mean([100 * draw[method].mean() for draw in draws])) for method in draws[0]}

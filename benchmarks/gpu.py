@@ -152,15 +152,15 @@ def bare(model: th.Recognizer, recipe: th.Recipe, device: torch.device, steps: i
 def trained(model: th.Recognizer, recipe: th.Recipe, folders: list[Path], workers: int, steps: int) -> float:
     """Run `texthead.fine_tune` on folders of frames with some workers; with none, on one clip in memory."""
     device, side, first = model.device, model.spec.size, workers * AHEAD + 3
-    items = (th.Item(path / "img_{:05d}.jpg", model.names[i], "train") for i, path in enumerate(folders))
+    items = (th.Item(path / "img_{:05d}.jpg", (model.names[i],), "train") for i, path in enumerate(folders))
     data = th.Dataset(tuple(items)).repeat(-(-(first + steps + 1) * recipe.batch // len(folders)))
     data = th.Dataset(data.items[: (first + steps + 1) * recipe.batch])
     clip = torch.randint(0, 256, (recipe.frames, 3, side, side), dtype=torch.uint8)
     marks: Marks = []
     hook = model.visual.register_forward_pre_hook(lambda *_: marks.append(mark(device)))
 
-    def read(clips: TrainClips, key: tuple[int, int]) -> tuple[torch.Tensor, int, int]:
-        return clip, clips.targets[key[1]], key[1]
+    def read(_: TrainClips, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
+        return clip, key[1]
 
     patched = nullcontext() if workers else mock.patch.object(TrainClips, "__getitem__", read)
     reading = th.Reading(workers=workers)

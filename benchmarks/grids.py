@@ -37,7 +37,7 @@ def cached_grids(folder: Path, count: int, tokens: int = TOKENS) -> list[CachedC
 
 def read_epoch(bank: Sequence[Sequence[Tensor]]) -> torch.utils.data.DataLoader:
     """Return the batches of an epoch, as training reads them."""
-    clips = TrainFeatures(bank, [number % CLASSES for number in range(len(bank))], frames=64, seed=0)
+    clips = TrainFeatures(bank, frames=64, seed=0)
     return loader(clips, epoch_batches(len(clips), RECIPE), 0, torch.device("cpu"))
 
 

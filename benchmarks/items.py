@@ -136,7 +136,7 @@ def handed(folder: Path, count: int) -> Cost:
     """Measure what a loader worker needs for the items that are sent to it."""
     write_manifest(folder / "clips.csv", count)
     data = th.read_dataset(folder / "clips.csv")
-    sent = pickle.dumps(TrainClips(data, data.classes, th.recipes.small(), Pixels(224, 256, "bicubic")))
+    sent = pickle.dumps(TrainClips(data, th.recipes.small(), Pixels(224, 256, "bicubic")))
     reader, writer = os.pipe()
     if os.fork() == 0:
         gc.disable()
@@ -231,7 +231,7 @@ def preparing(source: Path, folder: Path) -> dict[str, float]:
 def reading(data: th.Dataset, epochs: int = 5) -> float:
     """Return training clips per CPU-second: 8 frames, random resized crop of 224 pixels, median over passes."""
     recipe = Recipe("benchmark", crop="resized", flip=0.5)
-    clips = TrainClips(data, data.classes, recipe, Pixels(224, 256, "bicubic"))
+    clips = TrainClips(data, recipe, Pixels(224, 256, "bicubic"))
     rates = []
     for epoch in range(epochs):
         started = time.process_time()

@@ -138,7 +138,7 @@ class World:
         splits = []
         for split in (data.split("train"), data.split("test")):
             pool = encode_files(replace(split, notes=()), encoder, Reading(engine="auto"))
-            splits.append((pool.features, torch.tensor(split.labelling.numbers(data.classes))))
+            splits.append((pool.features, split.targets(data.classes)))
         rows = th.text_weights(encoder, list(clean_names(data.classes)), template="{}")
         return World(splits[0], splits[1], rows)
 
@@ -199,7 +199,7 @@ def speed(files: int = 5000, dim: int = 512, classes: int = 20, labels: int = 30
 
     with tempfile.TemporaryDirectory() as folder:
         labels_csv, names = Path(folder) / "labels.csv", [f"class {number}" for number in range(classes)]
-        items = tuple(Item(Path(folder) / f"{number:05d}.png", "") for number in range(files))
+        items = tuple(Item(Path(folder) / f"{number:05d}.png", ()) for number in range(files))
         known, rows = list[int](), lambda few: torch.stack([means[names.index(name)] for name in few])
         pool = Pool(Dataset(items, folder), features, tuple(names), encode=rows)
         session = timed("open", lambda: LabelSession(pool, labels_csv))

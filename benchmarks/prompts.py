@@ -55,8 +55,8 @@ def right_answers(task: Task, items: FrozenItems, tests: FrozenItems, k: int, dr
     """Return for each draw which test items are classified correctly; with K = 0 zero-shot, once."""
     if not k:
         return [evaluation_of(task.fit("zero-shot", items), tests).right]
-    names, labels = items.data.names, items.data.labels
-    drawn = (items.pick(splits.k_shot(labels, k, names=names, seed=seed)) for seed in range(draws))
+    names, sets = items.data.names, items.data.sets
+    drawn = (items.pick(splits.k_shot(sets, k, names=names, seed=seed)) for seed in range(draws))
     return [evaluation_of(task.fit("text-probe", each), tests).right for each in drawn]
 
 

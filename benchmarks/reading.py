@@ -241,7 +241,7 @@ def make(folder: Path, clips: Sequence[videos.Frames]) -> None:
         for short in SHORT_SIDES:
             videos.write_frames(folder / f"frames-{short}" / f"{number:03d}", decoded, short)
     paths = sorted((folder / f"gop-{GOPS[0]}").glob("*.mp4"))
-    dataset = th.Dataset(tuple(th.Item(path, "thing") for path in paths), "made")
+    dataset = th.Dataset(tuple(th.Item(path, ("thing",)) for path in paths), "made")
     for name, options in (("shards", ShardOptions()), ("smaller", SMALLER)):
         prepare(dataset, folder / name, options)
 

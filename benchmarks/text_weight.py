@@ -176,7 +176,7 @@ def measured(sets: Sequence[str], data: Path, draws: int) -> Iterator[tuple[str,
             values: Percents = {}
             for seed in range(draws):
                 draw = drawn(train.targets.numpy(), few, many[0], seed) if many else None
-                draw = draw or splits.k_shot(train.data.labels, few, names=train.data.names, seed=seed)
+                draw = draw or splits.k_shot(train.data.sets, few, names=train.data.names, seed=seed)
                 scores, heads = one_draw(names, train.pick(draw), tests.features, seed)
                 for method, each in scores.items():
                     values.setdefault(method, []).append(percent(each, truth, not many))

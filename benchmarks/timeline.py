@@ -86,7 +86,7 @@ def drawn(folder: Path) -> Dataset:
     data = th.read_dataset(drawn_videos.draw_videos(folder, train=2, test=1, frames=24))
 
     def by_object(item: Item) -> Item:
-        return replace(item, label=" ".join(item.label.split()[:2]), group=item.path.stem)
+        return replace(item, labels=(" ".join(item.label.split()[:2]),), group=item.path.stem)
 
     return replace(data, items=tuple(map(by_object, data.items)))
 

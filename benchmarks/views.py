@@ -55,7 +55,7 @@ def measure(rounds: int, clips: int, seconds: int = 10, pixels: Pixels | None = 
             videos.encode(Path(name) / f"{i}.mp4", videos.drawn(seconds, i), min(GOP, seconds * videos.FPS))
             for i in range(clips)
         ]
-        data = th.Dataset(tuple(th.Item(path, names[i % CLASSES]) for i, path in enumerate(paths)))
+        data = th.Dataset(tuple(th.Item(path, (names[i % CLASSES],)) for i, path in enumerate(paths)))
         one_view = ViewClips(paths, th.Protocol(FRAMES, pixels))
         single = [one_view[index] for index in range(clips)]
 

@@ -92,7 +92,7 @@ def main() -> None:
     for name in options.sets:
         data = th.read_dataset(options.data / SETS[name])
         data = data.split("train") if options.page else data
-        features, y = encoded(data), torch.tensor(data.labelling.numbers(data.classes))
+        features, y = encoded(data), data.targets(data.classes)
         near, rows = nearest(features, y), list[list[object]]()
         if options.page:
             order = Similarities(features).next(torch.full((len(y), 2), 0.5), [], 200)

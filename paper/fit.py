@@ -190,7 +190,7 @@ def prepare(row: Row, seed: int, runtime: Runtime) -> Bench:
     features, encoded = None, train
     if row.head == "lda" and not recipe.center:  # LDA needs features of these items only.
         encoded = train.at_most(row.lda_items, seed=seed)
-    targets = encoded.labelling.targets(names)
+    targets = encoded.targets(names)
     if needs_features(row.head, recipe):
         encoder.visual.to(device())
         protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))

@@ -85,7 +85,7 @@ def order_test(
     """
     frames = protocol.frames
     orders = [list(range(frames)), list(reversed(range(frames))), *(shuffled(frames, seed) for seed in seeds)]
-    targets = torch.tensor(dataset.labelling.numbers(model.names))
+    targets = dataset.targets(model.names)
     if not model.sees_frames_apart:  # The cache holds features of frames in order.
         reading = replace(reading, cache=False)
     paths = [item.path for item in dataset.items]

@@ -179,7 +179,7 @@ def stand_in(row: Row, runtime: Runtime) -> Path:
         known = bench.train.classes[len(bench.train.classes) // 4 :]
         keep = [index for index, label in enumerate(bench.train.labels) if label in known]
         train, features = bench.train.pick(keep), None if bench.features is None else bench.features[keep]
-        bench = replace(bench, train=train, features=features, targets=train.labelling.targets(known))
+        bench = replace(bench, train=train, features=features, targets=train.targets(known))
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent) as folder:
             made, reading = Path(folder) / out.name, th.Reading(cache=bench.cache)

@@ -59,7 +59,7 @@ def answer(inputs: Inputs) -> Section:
         raise RunError(f"{run.folder} takes {protocol.frames} frames, a background needs {LEAST}; give another run")
     train = train.at_most(PER_CLASS, seed=0)
     items, fold, source = inputs.folded(train)
-    targets, groups, test = items.labelling.targets(run.labels), scored.groups, fold > 0
+    targets, groups, test = items.targets(run.labels), scored.groups, fold > 0
     model = Scenes(run.model.visual, th.MeanPool(), nn.Identity())
     features = inputs.features(model, items, protocol)[:, 0].unflatten(-1, (len(VARIANTS), -1))
     scores = torch.zeros(len(items), len(VARIANTS), len(run.labels))

@@ -75,7 +75,7 @@ def answer(inputs: Inputs) -> Section:
     """Score one run in all cases."""
     run, items = inputs.runs[0], inputs.scored
     encoder, labels, own = run.encoder(), items.classes, run.protocol
-    names, targets = forms(labels), items.labelling.targets(labels)
+    names, targets = forms(labels), items.targets(labels)
     base = Case("as labelled", run.recipe.template, str(own.views), own.views.origin, own.pooling)
 
     def model_of(weights: str) -> th.Recognizer:

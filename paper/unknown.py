@@ -96,7 +96,7 @@ def answer(inputs: Inputs) -> Section:
     others = replace(inputs.data, items=(*(i for i in inputs.data.items if i.label not in run.labels), *more))
     if not len(others):
         raise DataError(f"{run.folder} has all classes of {inputs.data.source}; give items of others with --unknown")
-    targets = known.labelling.targets(run.labels)
+    targets = known.targets(run.labels)
     scores, groups = (inputs.scores(run, known), inputs.scores(run, others)), (known.groups, others.groups)
     right, rows, every, notes = (scores[0].argmax(1) == targets).numpy(), [], {}, []
 

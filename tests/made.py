@@ -201,7 +201,7 @@ def write_broken(path: Path) -> Path:
 
 def items(*rows: tuple[str, str, str | None], suffix: str = ".mp4") -> Dataset:
     """Return a dataset of (name, label, split) rows; the files need not exist."""
-    return Dataset(tuple(Item(Path(f"{name}{suffix}"), label, split) for name, label, split in rows), "here")  # pyright: ignore[reportArgumentType]
+    return Dataset(tuple(Item(Path(f"{name}{suffix}"), (label,), split) for name, label, split in rows), "here")  # pyright: ignore[reportArgumentType]
 
 
 @contextmanager

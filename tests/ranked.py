@@ -50,7 +50,7 @@ def write_media(folder: Path, count: int, first: int = 0) -> Dataset:
     """Write videos of the three colours in turn."""
     numbers = range(first, first + count)
     rows = [(write_video(folder / f"{i}.mp4", NAMES[i % 3], frames=3 + i % 3, seed=i), NAMES[i % 3]) for i in numbers]
-    return Dataset(tuple(Item(path, label, "train") for path, label in rows), "made here")
+    return Dataset(tuple(Item(path, (label,), "train") for path, label in rows), "made here")
 
 
 @pytest.fixture(scope="module")

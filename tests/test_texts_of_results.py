@@ -13,7 +13,7 @@ from texthead.transfer.comparison import MethodScores
 from texthead.transfer.methods import Folds
 
 ITEMS = FrozenItems(
-    Dataset(tuple(Item(Path(f"{name}.png"), "a") for name in "abcd")), torch.zeros(4, 1), torch.zeros(4).long()
+    Dataset(tuple(Item(Path(f"{name}.png"), ("a",)) for name in "abcd")), torch.zeros(4, 1), torch.zeros(4).long()
 )
 
 
@@ -32,7 +32,7 @@ def test_evaluations() -> None:
 
 
 def test_data_and_features() -> None:
-    data = Dataset((Item(Path("0.png"), "a", "train"), Item(Path("1.png"), "b", "test")), "toys")
+    data = Dataset((Item(Path("0.png"), ("a",), "train"), Item(Path("1.png"), ("b",), "test")), "toys")
     assert repr(data) == "Dataset('toys': 2 items of 2 classes, 1 train, 1 test)"
     assert repr(ITEMS) == "FrozenItems(Dataset('': 4 items of 1 classes), 1 features, 0 unreadable)"
     assert repr(FrozenFiles([0], torch.zeros(1, 3))) == "FrozenFiles(1 files, 3 features, 0 unreadable)"

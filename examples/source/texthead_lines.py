@@ -19,7 +19,7 @@ def read(source, root=None):
     for number, line in enumerate(Path(source).read_text(encoding="utf-8").splitlines(), 1):
         try:
             row = json.loads(line)
-            items.append(th.Item(folder / row["file"], row["label"], row.get("split")))
+            items.append(th.Item(folder / row["file"], (row["label"],), row.get("split")))
         except (ValueError, KeyError, TypeError) as error:
             form = '{"file": "a.jpg", "label": "a kite"}'
             raise DataError(f"{source}:{number}: {line[:60]!r} has no file and label; write {form}") from error

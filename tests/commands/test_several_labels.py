@@ -60,7 +60,7 @@ def test_a_run_keeps_the_labels_of_its_items(run: Path, labels: Path) -> None:
     assert len(held_out) + len(trained) == 48
     assert json.loads((run / "split.json").read_text())["several"] is True
     with pytest.raises(DataError, match="1 items have a class of the run"):
-        others = Dataset((Item(Path("a.png"), "blue; x"), Item(Path("b.png"), "x")), "here", several=True)
+        others = Dataset((Item(Path("a.png"), ("blue", "x")), Item(Path("b.png"), ("x",))), "here", several=True)
         loaded.split.unknown_items(others, loaded.labels)
 
 

@@ -37,7 +37,7 @@ def test_columns_root_and_suffix_of_a_table_of_other_people(tmp_path: Path) -> N
     assert data.items[0].path == tmp_path / "photos" / "a.jpg"
     assert data.notes == ()
     files = read_files(tmp_path / "data.yaml")
-    assert (files.paths, files.classes, data.paths) == (data.paths, [""], [*listed_files(tmp_path / "data.yaml")])
+    assert (files.paths, files.classes, data.paths) == (data.paths, [], [*listed_files(tmp_path / "data.yaml")])
 
 
 def test_a_list_and_a_folder_as_splits(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def write_manifest(root: Path, text: str, name: str = "clips.csv", encoding: str
 def test_a_csv(tmp_path):
     path = write_manifest(tmp_path, "path,label\na.mp4,run\nsub/b.png, jump \n")
     dataset = read_dataset(path)
-    assert dataset.items == (Item(tmp_path / "a.mp4", "run"), Item(tmp_path / "sub/b.png", "jump"))
+    assert dataset.items == (Item(tmp_path / "a.mp4", ("run",)), Item(tmp_path / "sub/b.png", ("jump",)))
     assert (dataset.labels, dataset.classes, len(dataset)) == (["run", "jump"], ["jump", "run"], 2)
     assert (dataset.source, dataset.notes) == (str(path), ())
     assert read_dataset(str(path)) == dataset
@@ -71,14 +71,14 @@ def test_a_csv(tmp_path):
     ],
 )
 def test_forms_of_a_manifest(tmp_path, name, text, path, label):
-    assert read_dataset(write_manifest(tmp_path, text, name)).items == (Item(tmp_path / path, label),)
+    assert read_dataset(write_manifest(tmp_path, text, name)).items == (Item(tmp_path / path, (label,)),)
 
 
 def test_folder_in_manifest_is_clip(tmp_path):
     touch(tmp_path, "data/run/1.png", "data/run/2.png")
     for row in ("data/run", "data/run/", "data/run/*"):
         assert read_dataset(write_manifest(tmp_path, f"path,label\n{row},run\n")).items == (
-            Item(tmp_path / "data/run/*", "run"),
+            Item(tmp_path / "data/run/*", ("run",)),
         )
     assert [item.path.name for item in read_dataset(tmp_path / "data").items] == ["1.png", "2.png"]
 
@@ -87,9 +87,9 @@ def test_splits_groups_and_other_columns_are_kept(tmp_path):
     text = "path,scene,label,split,group,seconds\na.mp4,park,run,train,anna,3\nb.mp4,,run, Validation ,,4\nc.mp4,x,run,test,bob,5\n"
     items = read_dataset(write_manifest(tmp_path, text)).items
     assert items == (
-        Item(tmp_path / "a.mp4", "run", "train", "anna", (("scene", "park"), ("seconds", "3"))),
-        Item(tmp_path / "b.mp4", "run", "val", None, (("scene", ""), ("seconds", "4"))),
-        Item(tmp_path / "c.mp4", "run", "test", "bob", (("scene", "x"), ("seconds", "5"))),
+        Item(tmp_path / "a.mp4", ("run",), "train", "anna", (("scene", "park"), ("seconds", "3"))),
+        Item(tmp_path / "b.mp4", ("run",), "val", None, (("scene", ""), ("seconds", "4"))),
+        Item(tmp_path / "c.mp4", ("run",), "test", "bob", (("scene", "x"), ("seconds", "5"))),
     )
 
 
@@ -135,7 +135,7 @@ def test_a_name_that_is_not_utf8_is_found_by_its_bytes(tmp_path):
     path = write_manifest(tmp_path, "path,label\nvélo.mp4,run\n", encoding="latin-1")
     name = os.fsdecode("vélo.mp4".encode("latin-1"))
     touch(tmp_path, name)
-    assert read_dataset(path).items == (Item(tmp_path / name, "run"),)
+    assert read_dataset(path).items == (Item(tmp_path / name, ("run",)),)
 
 
 def test_blanks_around_a_path(tmp_path):
@@ -174,7 +174,7 @@ def test_class_folders(tmp_path):
     dataset = read_dataset(root)
     names = ["jump/c.png", "run/a.MOV", "run/b.mp4"]
     assert dataset.names == names
-    assert dataset.items == tuple(Item(root / name, name.split("/")[0]) for name in names)
+    assert dataset.items == tuple(Item(root / name, (name.split("/")[0],)) for name in names)
     assert (dataset.classes, dataset.notes, splits_of(dataset)) == (["jump", "run"], (), {})
 
 
@@ -315,7 +315,7 @@ def test_manifest_next_to_class_folders(tmp_path):
     write_manifest(root, "path,label\nrun/a.mp4,running\n", "labels.csv")
     write_manifest(root, "name,score\nrun,3\n", "scores.csv")
     dataset = read_dataset(root)
-    assert dataset.items == (Item(root / "run/a.mp4", "running"),)
+    assert dataset.items == (Item(root / "run/a.mp4", ("running",)),)
     (note,) = dataset.notes
     prints(note, root, "labels.csv", "does not list 1 of its media files")
     # Naming the manifest itself gives the same dataset.
@@ -389,9 +389,9 @@ def test_a_list_with_its_label_file(tmp_path):
     labels = write_manifest(tmp_path, "id,name\n0,run\n1,jump\n", "labels.csv")
     path = write_manifest(tmp_path, "v1 12 1\nv2 9 0\nv3 4 1\n", "list.TXT")
     dataset = read_dataset(path, labels=labels, root=str(tmp_path / ".."), frame_template="img_{:05d}.jpg")
-    assert dataset.items[1] == Item(tmp_path / "../v2/img_{:05d}.jpg", "run")
+    assert dataset.items[1] == Item(tmp_path / "../v2/img_{:05d}.jpg", ("run",))
     assert (dataset.source, dataset.labels) == (str(path), ["jump", "run", "jump"])
-    assert read_dataset(str(path), labels=str(labels), suffix=".avi").items[0] == Item(tmp_path / "v1.avi", "jump")
+    assert read_dataset(str(path), labels=str(labels), suffix=".avi").items[0] == Item(tmp_path / "v1.avi", ("jump",))
     with refuses(DataError, path, "labels"):
         read_dataset(path)
     with refuses(DataError, tmp_path / "none.txt"):
@@ -405,9 +405,9 @@ def test_label_file_names_folders_and_manifest(tmp_path):
     labels = write_manifest(tmp_path, "id,name\nn01440764,tench\nn01443537,goldfish\n", "labels.csv")
     root = touch(tmp_path / "data", "train/n01440764/a.jpg", "val/n01440764/b.jpg", "val/n01443537/c.jpg")
     assert read_dataset(root, labels=labels).items == (
-        Item(root / "train/n01440764/a.jpg", "tench", "train"),
-        Item(root / "val/n01440764/b.jpg", "tench", "val"),
-        Item(root / "val/n01443537/c.jpg", "goldfish", "val"),
+        Item(root / "train/n01440764/a.jpg", ("tench",), "train"),
+        Item(root / "val/n01440764/b.jpg", ("tench",), "val"),
+        Item(root / "val/n01443537/c.jpg", ("goldfish",), "val"),
     )
     path = write_manifest(tmp_path, "path,label\na.jpg,n01443537\n")
     assert read_dataset(path, labels=labels).labels == ["goldfish"]
@@ -434,7 +434,7 @@ def test_options_of_lists_belong_to_lists(tmp_path, option):
 
 def small() -> Dataset:
     labels = ["run", "jump", "run", "swim", "run", "jump", "swim", "swim"]
-    return Dataset(tuple(Item(Path(f"{i}.mp4"), label) for i, label in enumerate(labels)), "here", ("a note",))
+    return Dataset(tuple(Item(Path(f"{i}.mp4"), (label,)) for i, label in enumerate(labels)), "here", ("a note",))
 
 
 def test_pick_with_classes_and_only_images():
@@ -444,11 +444,11 @@ def test_pick_with_classes_and_only_images():
     assert [item.path.name for item in fewer.items] == ["1.mp4", "3.mp4", "5.mp4", "6.mp4", "7.mp4"]
     assert (fewer.source, fewer.notes) == ("here", ("a note",))
     for name, only_images in (("b.JPG", True), ("b.gif", False), ("b/{:05d}.png", False)):
-        assert Dataset((Item(Path("a.png"), "x"), Item(Path(name), "y"))).only_images is only_images
+        assert Dataset((Item(Path("a.png"), ("x",)), Item(Path(name), ("y",)))).only_images is only_images
 
 
 def many() -> Dataset:
-    return Dataset(tuple(Item(Path(f"{i}.mp4"), f"class {i % 4}") for i in range(80)), "here")
+    return Dataset(tuple(Item(Path(f"{i}.mp4"), (f"class {i % 4}",)) for i in range(80)), "here")
 
 
 def test_k_items_or_a_fraction_of_each_class():
@@ -496,8 +496,8 @@ def test_draws_ignore_order_and_location(tmp_path, monkeypatch, place):
 
 
 def test_drawn_split_keeps_groups_and_copies():
-    items = [Item(Path(f"{i}.mp4"), f"class {i % 2}", group=f"scene {i // 4}") for i in range(40)]
-    partly = [Item(Path(f"{i}.mp4"), "run", group="scene" if i < 4 else None) for i in range(12)]
+    items = [Item(Path(f"{i}.mp4"), (f"class {i % 2}",), group=f"scene {i // 4}") for i in range(40)]
+    partly = [Item(Path(f"{i}.mp4"), ("run",), group="scene" if i < 4 else None) for i in range(12)]
     for seed in range(10):
         drawn = Dataset(tuple(items)).with_drawn_split(0.3, seed=seed)
         sides = {(item.group, item.split) for item in drawn.items}
@@ -513,7 +513,7 @@ def test_drawn_split_keeps_groups_and_copies():
 
 
 def test_a_class_that_cannot_be_divided_trains():
-    items = [Item(Path(f"{i}.mp4"), label) for i, label in enumerate(["run"] * 5 + ["fly"] + ["swim"] * 4 + ["sit"])]
+    items = [Item(Path(f"{i}.mp4"), (label,)) for i, label in enumerate(["run"] * 5 + ["fly"] + ["swim"] * 4 + ["sit"])]
     drawn = Dataset(tuple(items)).with_drawn_split(0.2, seed=1)
     assert splits_of(drawn) == {"train": 9, "val": 2}
     assert set(drawn.split("val").labels) == {"run", "swim"}
@@ -521,13 +521,13 @@ def test_a_class_that_cannot_be_divided_trains():
     assert drawn.notes == ("2 of 4 classes have only one item (the first: 'fly'): used for training, not scored",)
     # Class c has only group a, so the whole group trains, including its items of other classes.
     groups = {"a": "ab", "b": "acd", "c": "a"}
-    items = [Item(Path(f"{k}{g}.mp4"), k, group=g) for k, own in groups.items() for g in own]
+    items = [Item(Path(f"{k}{g}.mp4"), (k,), group=g) for k, own in groups.items() for g in own]
     drawn = Dataset(tuple(items)).with_drawn_split(0.3, seed=0)
     assert {item.group: item.split for item in drawn.items}["a"] == "train"
     assert drawn.split("val").classes == ["b"]
     assert "2 of 3 classes have only one group (the first: 'a')" in drawn.notes[0]
     # The parts of one film are one group: it is divided, with a note.
-    parts = [Item(Path(f"film.mp4#t={i},{i + 1}"), "run" if i % 2 else "fly") for i in range(10)]
+    parts = [Item(Path(f"film.mp4#t={i},{i + 1}"), ("run" if i % 2 else "fly",)) for i in range(10)]
     for several in (False, True):
         drawn = Dataset(tuple(parts), several=several).with_drawn_split(0.2, seed=0)
         assert splits_of(drawn) == {"train": 8, "val": 2}
@@ -535,7 +535,7 @@ def test_a_class_that_cannot_be_divided_trains():
         prints(drawn.notes[0], "film.mp4", 10, "optimistic")
     for lone in (["run", "fly"], ["run"]):
         with refuses(DataError, "one item", lone[-1]):
-            Dataset(tuple(Item(Path(f"{name}.mp4"), name) for name in lone)).with_drawn_split(0.2, seed=0)
+            Dataset(tuple(Item(Path(f"{name}.mp4"), (name,)) for name in lone)).with_drawn_split(0.2, seed=0)
 
 
 # ---- clips for training
@@ -554,7 +554,7 @@ RECIPE = Recipe("test", frames=4, flip=0.5)
 
 
 def train_clips(dataset: Dataset, **values: Any) -> TrainClips:
-    return TrainClips(dataset, ["run", "jump"], replace(RECIPE, **values), Pixels(16, 20, "bicubic"))
+    return TrainClips(dataset, replace(RECIPE, **values), Pixels(16, 20, "bicubic"))
 
 
 def read_numbers(clip: torch.Tensor) -> list[int]:
@@ -567,18 +567,16 @@ def read_numbers(clip: torch.Tensor) -> list[int]:
 def test_a_training_clip(filmed):
     clips = train_clips(filmed)
     assert len(clips) == 4
-    clip, target, position = clips[0, 2]
+    clip, position = clips[0, 2]
     assert filmed.items[2].path.name == "a.mkv"
-    assert (clip.shape, clip.dtype, target, position) == ((4, 3, 16, 16), torch.uint8, 0, 2)
+    assert (clip.shape, clip.dtype, position) == ((4, 3, 16, 16), torch.uint8, 2)
     # One frame from each of four segments of three frames.
     assert [index // 3 for index in read_numbers(clip)] == [0, 1, 2, 3]
     assert {index for epoch in range(40) for index in read_numbers(clips[epoch, 2][0])} == set(range(12)), (
         "each comes up"
     )
-    image, target, position = clips[0, 1]
-    assert (read_numbers(image), target, position) == ([5] * 4, 1, 1)
-    with refuses(DataError, "(jump)"):
-        TrainClips(filmed, ["run"], RECIPE, Pixels(16, 20, "bicubic"))
+    image, position = clips[0, 1]
+    assert (read_numbers(image), position) == ([5] * 4, 1)
 
 
 def test_frames_of_a_training_clip_are_a_stride_apart(filmed):
@@ -598,7 +596,7 @@ def test_each_repetition_of_an_item_is_drawn_anew(filmed):
     clips = train_clips(few.repeat(6))
     assert len(clips) == 12
     # The items repeat in order, and the first round equals the dataset without repetition.
-    assert clips.targets == train_clips(few).targets * 6
+    assert clips.paths == train_clips(few).paths * 6
     assert all(torch.equal(clips[4, position][0], train_clips(few)[4, position][0]) for position in range(2))
     for item in range(2):
         drawn = [clips[4, position][0] for position in range(item, 12, 2)]
@@ -658,13 +656,13 @@ def test_each_frame_is_decoded_once_for_all_views(tmp_path, monkeypatch, length)
 
 def test_unreadable_items_are_returned_as_errors(filmed, tmp_path):
     broken, missing = write_broken(tmp_path / "broken.mkv"), tmp_path / "missing.mp4"
-    dataset = Dataset((*filmed.items, Item(broken, "run"), Item(missing, "jump")))
+    dataset = Dataset((*filmed.items, Item(broken, ("run",)), Item(missing, ("jump",))))
     clips, views = train_clips(dataset), view_clips([item.path for item in dataset.items], Views(2, 3))
     loader = torch.utils.data.DataLoader(clips, batch_sampler=[[(0, 5)], [(0, 2)]], num_workers=1, collate_fn=list)
-    (from_worker,), ((clip, _, _),) = loader
+    (from_worker,), ((clip, _),) = loader
     for (error, *rest), expected in [
-        (clips[0, 4], [broken, 0, 4]),
-        (from_worker, [missing, 1, 5]),
+        (clips[0, 4], [broken, 4]),
+        (from_worker, [missing, 5]),
         ((views[4],), [broken]),
     ]:
         assert isinstance(error, MediaError)
@@ -678,7 +676,7 @@ def test_unreadable_items_are_returned_as_errors(filmed, tmp_path):
 
 def feature_clips(lengths: list[int], seed: int = 0) -> TrainFeatures:
     bank = [torch.arange(n).float()[:, None] + 100 * i + torch.zeros(n, 2) for i, n in enumerate(lengths)]
-    return TrainFeatures(bank, [3, 1, 2][: len(lengths)], frames=4, seed=seed)
+    return TrainFeatures(bank, frames=4, seed=seed)
 
 
 def test_a_bank_holds_the_features_of_each_item():
@@ -691,8 +689,8 @@ def test_a_bank_holds_the_features_of_each_item():
 def test_feature_clips_match_training_clips(filmed):
     for seed, epoch in [(0, 0), (0, 1), (1, 0), (1, 1)]:
         clips = feature_clips([4, 1, 12], seed)
-        clip, target, position = clips[epoch, 2]
-        assert (clip.shape, target, position) == ((4, 2), 2, 2)
+        clip, position = clips[epoch, 2]
+        assert (clip.shape, position) == ((4, 2), 2)
         assert clip[:, 0].sub(200).tolist() == read_numbers(train_clips(filmed, seed=seed)[epoch, 2][0])
     assert clips[0, 0][0][:, 0].tolist() == [0, 1, 2, 3]
     assert clips[0, 1][0][:, 0].tolist() == [100] * 4

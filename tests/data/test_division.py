@@ -108,7 +108,7 @@ def test_an_item_in_both_sources_is_refused(tmp_path):
 @pytest.mark.parametrize("held", ["v", "v#t=2,4", "folder/../v#t=2,4"])
 def test_parts_of_one_file_share_a_group(train: str, held: str) -> None:
     train_set, held_out = (
-        Dataset(tuple(Item(Path(name.replace("v", "v.mp4")), "a") for name in (own, f"{number}v")))
+        Dataset(tuple(Item(Path(name.replace("v", "v.mp4")), ("a",)) for name in (own, f"{number}v")))
         for number, own in enumerate((train, held))
     )
     notes = shared_groups(train_set, held_out, "test")

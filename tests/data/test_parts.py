@@ -79,7 +79,7 @@ def test_frames_are_trained_on_or_scored(tmp_path: Path) -> None:
     path = joined_colours(tmp_path / "a.mkv", ["red", "blue", "green"])
 
     def parts(*names: str) -> Dataset:
-        return Dataset(tuple(Item(Path(f"{path}{name}"), label) for name in names for label in ("red",)), names[0])
+        return Dataset(tuple(Item(Path(f"{path}{name}"), (label,)) for name in names for label in ("red",)), names[0])
 
     train = parts("#t=0,2", "#t=3,4")
     assert len(with_validation(train, parts("#t=2,3"))) == 3
@@ -90,9 +90,11 @@ def test_frames_are_trained_on_or_scored(tmp_path: Path) -> None:
 
 def test_training_clips_are_sampled_within_the_part(tmp_path: Path) -> None:
     path = joined_colours(tmp_path / "a.mkv", ["red", "blue"])
-    dataset = Dataset(tuple(Item(Path(f"{path}{span}"), label) for span, label in (("#t=,2", "red"), ("#t=2", "blue"))))
+    dataset = Dataset(
+        tuple(Item(Path(f"{path}{span}"), (label,)) for span, label in (("#t=,2", "red"), ("#t=2", "blue")))
+    )
     recipe = Recipe("test", crop="resized", area=(0.5, 1.0), flip=0.5)
-    clips = TrainClips(dataset, ["red", "blue"], recipe, Pixels(32, 36, "bicubic"))
+    clips = TrainClips(dataset, recipe, Pixels(32, 36, "bicubic"))
     protocol = Protocol(4, Pixels(32, 36, "bilinear"), Views(clips=3))
     views = ViewClips([item.path for item in dataset.items], protocol)
     for epoch in range(3):

@@ -55,11 +55,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     lengths = [6, 40, 3, 8, 33, 12, 5, 7]
     colours = list(COLOURS)
     items = [
-        Item(write_video(folder / f"{i}.mp4", colours[i % 3], frames=n, seed=i), colours[i % 3], "train", f"g{i % 2}")
+        Item(
+            write_video(folder / f"{i}.mp4", colours[i % 3], frames=n, seed=i), (colours[i % 3],), "train", f"g{i % 2}"
+        )
         for i, n in enumerate(lengths)
     ]
-    items.append(Item(write_image(folder / "a.png", "red"), "red", "test", extra=(("camera", "left"),)))
-    items.append(Item(write_frames(folder / "f" / "img_{:05d}.jpg", "blue", frames=5), "blue", "test"))
+    items.append(Item(write_image(folder / "a.png", "red"), ("red",), "test", extra=(("camera", "left"),)))
+    items.append(Item(write_frames(folder / "f" / "img_{:05d}.jpg", "blue", frames=5), ("blue",), "test"))
     return Dataset(tuple(items), "here")
 
 
@@ -199,7 +201,7 @@ def test_several_processes_write_the_same_shards(source: Dataset, ready: Path, t
 def test_shard_of_changed_source_is_rebuilt(tmp_path: Path) -> None:
     paths = [write_video(tmp_path / f"{i}.mp4", "red", seed=i) for i in range(3)]
     paths.append(write_broken(tmp_path / "3.mp4"))
-    data, out = Dataset(tuple(Item(path, "red") for path in paths), "here"), tmp_path / "s"
+    data, out = Dataset(tuple(Item(path, ("red",)) for path in paths), "here"), tmp_path / "s"
     for _ in range(2):
         with pytest.raises(MediaError, match=r"3\.mp4"):
             prepare(data, out, Options(clips=2))
@@ -249,8 +251,8 @@ def test_a_file_that_ends_its_process_is_named(
 
 def test_unreadable_files_error_or_listed(source: Dataset, tmp_path: Path) -> None:
     items = list(source.items)
-    items.insert(2, Item(write_broken(tmp_path / "broken.mp4"), "red", "train"))
-    items.insert(5, Item(tmp_path / "missing.mp4", "red", "train"))
+    items.insert(2, Item(write_broken(tmp_path / "broken.mp4"), ("red",), "train"))
+    items.insert(5, Item(tmp_path / "missing.mp4", ("red",), "train"))
     data, out = Dataset(tuple(items), "here"), tmp_path / "s"
     with pytest.raises(MediaError, match=r"\b1 more\b"):
         prepare(data, out, FEW)
@@ -271,12 +273,10 @@ def test_unreadable_files_error_or_listed(source: Dataset, tmp_path: Path) -> No
 def test_training_and_testing_take_clips_as_from_files(source: Dataset, ready: Path) -> None:
     found = read_dataset(ready)
     recipe = Recipe("test", frames=4, flip=0.5)
-    clips = TrainClips(found, list(COLOURS), recipe, PIXELS)
-    originals = TrainClips(source, list(COLOURS), recipe, PIXELS)
+    clips = TrainClips(found, recipe, PIXELS)
+    originals = TrainClips(source, recipe, PIXELS)
     for position in range(len(found)):
-        clip, target, _ = clips[0, position]
-        expected, same, _ = originals[0, position]
-        assert target == same
+        clip, expected = clips[0, position][0], originals[0, position][0]
         assert clip.shape == (4, 3, 32, 32)
         if len(decode(source.items[position].path)) <= 32:  # Longer videos are stored with fewer frames to draw from.
             assert (clip.float() - expected.float()).mean().abs() < 1
@@ -287,7 +287,7 @@ def test_training_and_testing_take_clips_as_from_files(source: Dataset, ready: P
     )
     assert whole.shape == (6, 4, 3, 32, 32)
     # Stored clips lack the consecutive frames that windows need.
-    for error in (*windows, TrainClips(found, list(COLOURS), replace(recipe, stride=2), PIXELS)[0, 1][0]):
+    for error in (*windows, TrainClips(found, replace(recipe, stride=2), PIXELS)[0, 1][0]):
         assert isinstance(error, MediaError)
         prints(str(error), path, "origin")
 

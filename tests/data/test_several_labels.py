@@ -10,7 +10,7 @@ from made import items, write_image
 from messages import prints, refuses
 from texthead import Dataset, Item, read_dataset
 from texthead.data.division import divide, divide_or_train, with_validation
-from texthead.data.labels import Labels, split_labels
+from texthead.data.labels import join_labels, split_labels
 from texthead.data.prepare import prepare
 from texthead.errors import DataError
 
@@ -29,34 +29,42 @@ def labels_of(path: Path) -> dict[str, str]:
 
 # ---- labels
 
-SEVERAL = Labels(("dog; frisbee", "dog", "", "cat; dog"), several=True, source="toys.csv")
-
 
 def toys(texts: list[str], groups: list[str] | None = None) -> Dataset:
     pairs = zip(texts, groups or [None] * len(texts), strict=True)
-    items = (Item(Path(f"{i}.jpg"), text, None, group) for i, (text, group) in enumerate(pairs))
+    items = (Item(Path(f"{i}.jpg"), split_labels(text), None, group) for i, (text, group) in enumerate(pairs))
     return Dataset(tuple(items), "toys.csv", several=True)
 
 
-def test_a_label_of_several_is_sorted_text_that_can_be_read_back() -> None:
-    assert Labels.join(["frisbee", "dog", "dog"]) == "dog; frisbee"
+def test_labels_are_sorted_text_that_can_be_read_back() -> None:
+    assert join_labels(["frisbee", "dog", "dog"]) == "dog; frisbee"
     assert split_labels(" frisbee;dog;; ") == ("dog", "frisbee")
-    assert (Labels.join([]), split_labels("")) == ("", ())
+    assert (join_labels([]), split_labels("")) == ("", ())
     with pytest.raises(DataError, match="class name 'a;b' contains ';'"):
-        Labels.join(["a;b"])
+        join_labels(["a;b"])
+    with pytest.raises(DataError, match="class name 'a;b' contains ';'"):
+        Dataset((Item(Path("0.jpg"), ("a;b",)),), several=True)
+    with refuses(DataError, "0.jpg has 2 labels: pass `several=True`"):
+        Dataset((Item(Path("0.jpg"), ("a", "b")),))
 
 
 def test_which_classes_an_item_has_and_how_many_have_each() -> None:
-    assert SEVERAL.counts == {"dog": 3, "frisbee": 1, "cat": 1}
-    assert SEVERAL.strata == ["frisbee", "dog", "", "cat"]
-    assert Labels(("a; b", "c")).counts == {"a; b": 1, "c": 1}
+    data = toys(["dog; frisbee", "dog", "", "cat; dog"])
+    assert data.counts == {"dog": 3, "frisbee": 1, "cat": 1}
+    assert data.strata == ["frisbee", "dog", "", "cat"]
     names = ["cat", "dog", "frisbee"]
     expected = torch.tensor([[0, 1, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]]).bool()
-    assert torch.equal(SEVERAL.targets(names), expected)
-    assert torch.equal(SEVERAL.table(names)[SEVERAL.numbers(names)], expected)
-    assert Labels(("b", "a", "b")).targets(["a", "b"]).tolist() == [1, 0, 1]
+    assert torch.equal(data.targets(names), expected)
     with refuses(DataError, "toys.csv: 1 of 4 items have labels that are not among the 2 classes (frisbee)"):
-        SEVERAL.targets(["cat", "dog"])
+        data.targets(["cat", "dog"])
+
+
+def test_one_label_is_a_tuple_of_one() -> None:
+    one = items(("0", "b", None), ("1", "a; b", None), ("2", "b", None))
+    assert one.counts == {"b": 2, "a; b": 1}
+    assert one.targets(["a; b", "b"]).tolist() == [1, 0, 1]
+    with refuses(DataError, "1 of 1 items have labels that are not among the 1 classes"):
+        Dataset((Item(Path("0.jpg"), ()),)).targets(["a"])
 
 
 def test_what_needs_one_label_refuses_several() -> None:
@@ -69,7 +77,7 @@ def test_what_needs_one_label_refuses_several() -> None:
 def test_a_k_shot_takes_no_more_items_than_it_needs() -> None:
     data = toys(["a; b", "a; b", "a", "b", "c", "c", ""])
     drawn = data.k_shot(2, seed=0)
-    assert min(drawn.labelling.counts.values()) == 2
+    assert min(drawn.counts.values()) == 2
     assert len(drawn) <= 6
     both = toys(["a; b"] * 3 + ["a"] * 3 + ["b"] * 3)
     assert all(1 <= len(both.k_shot(1, seed=seed)) <= 2 for seed in range(9))
@@ -96,9 +104,9 @@ def test_the_column_labels_holds_several_or_none(tmp_path: Path) -> None:
     path = manifest(tmp_path, "path,Labels,split,fps\na.jpg,frisbee;dog ,train,25\nb.jpg,,test,\nc.jpg, dog,test,\n")
     dataset = read_dataset(path)
     assert dataset.items == (
-        Item(tmp_path / "a.jpg", "dog; frisbee", "train", None, (("fps", "25"),)),
-        Item(tmp_path / "b.jpg", "", "test", None, (("fps", ""),)),
-        Item(tmp_path / "c.jpg", "dog", "test", None, (("fps", ""),)),
+        Item(tmp_path / "a.jpg", ("dog", "frisbee"), "train", None, (("fps", "25"),)),
+        Item(tmp_path / "b.jpg", (), "test", None, (("fps", ""),)),
+        Item(tmp_path / "c.jpg", ("dog",), "test", None, (("fps", ""),)),
     )
     assert (dataset.several, dataset.classes) == (True, ["dog", "frisbee"])
     (note,) = dataset.notes
@@ -166,7 +174,8 @@ def test_prepared_shards_keep_that_labels_are_several(tmp_path: Path) -> None:
     prepare(dataset, tmp_path / "shards")
     back = read_dataset(tmp_path / "shards")
     assert (back.several, [item.label for item in back.items]) == (True, ["cat; dog", ""])
-    prepare(replace(dataset, several=False, items=dataset.items[:1]), tmp_path / "one")
+    one = replace(dataset.items[0], labels=("cat; dog",))
+    prepare(replace(dataset, several=False, items=(one,)), tmp_path / "one")
     assert read_dataset(tmp_path / "one").labels == ["cat; dog"]
 
 
@@ -174,7 +183,9 @@ def test_prepared_shards_keep_that_labels_are_several(tmp_path: Path) -> None:
 
 
 def several(*rows: tuple[str, str, str | None]) -> Dataset:
-    return replace(items(*rows), several=True)
+    dataset = items(*rows)
+    labelled = (replace(item, labels=split_labels(item.label)) for item in dataset.items)
+    return replace(dataset, items=tuple(labelled), several=True)
 
 
 def test_divide_drops_labels_without_training_items_with_a_note() -> None:

@@ -85,7 +85,7 @@ def test_items_of_a_package_are_checked(install: Install) -> None:
     with refuses(DataError, "shop:photos", "3 is no Item"):
         th.read_dataset("shop:photos")
     for name, value in (("split", "testing"), ("path", "a.png"), ("label", None)):
-        item = th.Item(Path("a.png"), "a")
+        item = th.Item(Path("a.png"), ("a",))
         object.__setattr__(item, name, value)  # Beartype checks the types of arguments before `Item` does.
         with refuses(DataError, f"`{name}`", repr(value)):
             item.__post_init__()

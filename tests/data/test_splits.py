@@ -32,9 +32,14 @@ def named(draw: Callable[..., list[int]]) -> Callable[..., list[int]]:
     return lambda labels, *values, **options: draw(labels, *values, **{"names": names_of(labels), **options})
 
 
-k_shot, at_most, fraction, k_shot_per_process, hold_out_groups = (
-    named(draw) for draw in (splits.k_shot, splits.at_most, splits.fraction, splits.k_shot_per_process, splits.hold_out)
+at_most, fraction, k_shot_per_process, hold_out_groups = (
+    named(draw) for draw in (splits.at_most, splits.fraction, splits.k_shot_per_process, splits.hold_out)
 )
+
+
+def k_shot(labels: Sequence[str], *values: object, **options: object) -> list[int]:
+    """Draw items with one label each."""
+    return splits.k_shot([(label,) for label in labels], *values, **{"names": names_of(labels), **options})
 
 
 def hold_out(labels: Sequence[str], *values: object, **options: object) -> list[int]:
@@ -192,7 +197,7 @@ def test_another_process_draws_the_same():
         "from texthead.data.splits import *; from paper.class_draws import *\n"
         "L = [f'class {i % 7}' for i in range(140)]; G = [f'g{i // 4}' for i in range(140)]\n"
         "own = {'names': [f'{i}.mp4' for i in range(140)], 'seed': 5}\n"
-        "print(k_shot(L, 3, **own), fraction(L, .2, **own), hold_out(L, .2, groups=G, **own), unseen_classes(L[:7], 3, seed=5))\n"
+        "print(k_shot([(x,) for x in L], 3, **own), fraction(L, .2, **own), hold_out(L, .2, groups=G, **own), unseen_classes(L[:7], 3, seed=5))\n"
         "print(k_shot_per_process(L, 2, processes=3, **own), half_classes(7, 5))"
     )
     with contextlib.redirect_stdout(io.StringIO()) as here:

@@ -86,7 +86,7 @@ def visual(encoder: Encoder) -> Visual:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("videos")
     paths = [write_video(folder / f"{i}.mp4", NAMES[i % 2], frames=5 + i, seed=i) for i in range(6)]
-    return Dataset(tuple(Item(path, NAMES[i % 2]) for i, path in enumerate(paths)), "made here")
+    return Dataset(tuple(Item(path, (NAMES[i % 2],)) for i, path in enumerate(paths)), "made here")
 
 
 def recognizer(visual: Visual, temporal: torch.nn.Module | None = None) -> Recognizer:
@@ -115,7 +115,7 @@ def test_what_is_kept_is_what_is_computed(
 ) -> None:
     if parts:  # Of ten frames, ten a second.
         path = data.items[5].path
-        data = Dataset((Item(Path(f"{path}#t=,0.5"), "red"), Item(Path(f"{path}#t=0.5"), "blue")))
+        data = Dataset((Item(Path(f"{path}#t=,0.5"), ("red",)), Item(Path(f"{path}#t=0.5"), ("blue",))))
     protocol, model, cache = Protocol(FRAMES, visual.spec.pixels(), views), recognizer(visual), Reading(cache=tmp_path)
     first = evaluate(model, data, protocol, cache).scores
     assert torch.allclose(evaluate(model, data, protocol).scores, first, atol=1e-5)

@@ -51,14 +51,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Five videos, some shorter than a clip, and an image."""
     folder = tmp_path_factory.mktemp("data")
     made = [("red", 8), ("green", 3), ("blue", 7), ("red", 2), ("blue", 8)]
-    items = [Item(write_video(folder / f"{i}.mp4", c, frames=n, seed=i), c) for i, (c, n) in enumerate(made)]
-    return Dataset((*items, Item(write_image(folder / "5.png", "green"), "green")), "here")
+    items = [Item(write_video(folder / f"{i}.mp4", c, frames=n, seed=i), (c,)) for i, (c, n) in enumerate(made)]
+    return Dataset((*items, Item(write_image(folder / "5.png", "green"), ("green",))), "here")
 
 
 @pytest.fixture
 def with_bad(data: Dataset, tmp_path: Path) -> Dataset:
     """The same items plus two that cannot be read."""
-    bad = Item(write_broken(tmp_path / "broken.mp4"), "green"), Item(tmp_path / "missing.mp4", "red")
+    bad = Item(write_broken(tmp_path / "broken.mp4"), ("green",)), Item(tmp_path / "missing.mp4", ("red",))
     return replace(data, items=(data.items[0], *bad, *data.items[1:]))
 
 
@@ -128,7 +128,7 @@ def test_counts_are_exact(classes: int) -> None:
 
 def test_labels_of_the_data_may_differ_from_the_heads_names(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model()
-    renamed = replace(data, items=tuple(replace(item, label=f"label {item.label}") for item in data.items))
+    renamed = replace(data, items=tuple(replace(item, labels=(f"label {item.label}",)) for item in data.items))
     expected = evaluate(model, data, PROTOCOL)
     assert (expected.names, expected.paths) == (NAMES, [item.path for item in data.items])
     assert expected.targets.tolist() == [0, 1, 2, 0, 2, 1]
@@ -141,7 +141,7 @@ def test_labels_of_the_data_may_differ_from_the_heads_names(data: Dataset, monke
     monkeypatch.setattr(module, "score", lambda *_, **__: pytest.fail("labels are checked before anything is decoded"))
     with refuses(DataError, "6 of 6 items", "the 3 classes", "label blue, label green, label red"):
         evaluate(model, renamed, PROTOCOL)
-    odd = replace(data, items=(*data.items, Item(data.items[0].path, "violet")))
+    odd = replace(data, items=(*data.items, Item(data.items[0].path, ("violet",))))
     with refuses(DataError, "violet", 3):
         evaluate(model, odd, PROTOCOL)
 

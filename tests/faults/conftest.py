@@ -13,4 +13,4 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     paths = [folder / ("blue", "red")[number % 2] / f"{number}.mp4" for number in range(10)]
     for number, path in enumerate(paths):
         write_video(path, path.parent.name, frames=3 + number % 4, seed=number)
-    return Dataset(tuple(Item(path, path.parent.name, "train") for path in paths), str(folder))
+    return Dataset(tuple(Item(path, (path.parent.name,), "train") for path in paths), str(folder))

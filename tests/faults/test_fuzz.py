@@ -156,7 +156,7 @@ def weights_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object
 def shards_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
     paths = [write_video(folder / f"{number}.mp4", "red", seed=number) for number in range(3)]
     shards = folder / "shards"
-    prepare(Dataset(tuple(Item(path, "red", "train") for path in paths), "here"), shards, ShardOptions(clips=3))
+    prepare(Dataset(tuple(Item(path, ("red",), "train") for path in paths), "here"), shards, ShardOptions(clips=3))
     for name in ("shards.json", "shard-000000.json", "shard-000000.tar"):
         yield shards / name, lambda path: [read_media(item.path) for item in read_dataset(path.parent).items]
     # A frame table and a frame whose digests match.

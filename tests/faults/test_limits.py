@@ -70,7 +70,7 @@ def test_what_claims_too_much_is_refused_before_it_takes_memory(tmp_path: Path) 
 def test_the_variable_sets_the_limit_here_and_in_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     PIL.Image.new("RGB", (1000, 1000), "red").save(tmp_path / "a.png")
     path, video = tmp_path / "a.png", write_video(tmp_path / "a.mp4", "red")
-    data, protocol = Dataset((Item(path, "red"),), "here"), Protocol(1, Pixels(32, 32, "bicubic"))
+    data, protocol = Dataset((Item(path, ("red",)),), "here"), Protocol(1, Pixels(32, 32, "bicubic"))
     for limit in (10**6, 10**6 - 1):
         monkeypatch.setenv("TEXTHEAD_MAX_PIXELS", str(limit))
         (view,) = read_each(ViewClips([path], protocol), 1)

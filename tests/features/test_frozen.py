@@ -33,7 +33,7 @@ def encoder() -> Encoder:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("data")
     videos = ((colour, write_video(folder / f"{colour}.mp4", colour, frames=6)) for colour in ("red", "blue"))
-    return Dataset(tuple(Item(path, colour) for colour, path in videos), "made here")
+    return Dataset(tuple(Item(path, (colour,)) for colour, path in videos), "made here")
 
 
 def test_a_feature_is_the_mean_of_frames_and_views(data: Dataset, encoder: Encoder) -> None:
@@ -65,13 +65,13 @@ def test_unreadable_files_are_an_error_or_listed(encoder: Encoder, tmp_path: Pat
     assert files.positions == [0, 2]
     assert files.features.shape == (2, encoder.dim)
     assert [error.path for error in files.skipped] == [paths[1]]
-    items = frozen.items(Dataset(tuple(Item(path, "red") for path in paths), "made here"))
+    items = frozen.items(Dataset(tuple(Item(path, ("red",)) for path in paths), "made here"))
     assert torch.equal(items.features, files.features)
     assert [item.path for item in items.data.items] == [image, video]
     assert torch.equal(frozen.files(str(image)).features, files.features[:1])
     assert frozen.files(paths[1:2]).features.shape == (0, encoder.dim)
     with refuses(DataError, "none of 1 items"):
-        frozen.items(Dataset((Item(paths[1], "red"),), "made here"))
+        frozen.items(Dataset((Item(paths[1], ("red",)),), "made here"))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -50,7 +50,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         folder = tmp_path_factory.mktemp(first)
         for index, colour in enumerate((first, first, last, last), 1):
             Image.new("RGB", (32, 32), COLOURS[colour]).save(folder / f"img_{index:05d}.png")
-        result.append(Item(folder / "img_{:05d}.png", first))
+        result.append(Item(folder / "img_{:05d}.png", (first,)))
     return Dataset(tuple(result), "drawn")
 
 
@@ -114,7 +114,7 @@ def test_an_order_is_another_and_the_same_for_the_same_seed():
 
 
 def test_an_unreadable_clip_is_an_error_unless_it_is_left_out(clips, tmp_path):
-    broken = Dataset((*clips.items, Item(write_broken(tmp_path / "x.mp4"), "red")), "drawn")
+    broken = Dataset((*clips.items, Item(write_broken(tmp_path / "x.mp4"), ("red",))), "drawn")
     with pytest.raises(MediaError, match="x.mp4"):
         order_test(BY_FIRST_FRAME, broken, PROTOCOL)
     assert order_test(BY_FIRST_FRAME, broken, PROTOCOL, Reading(skip_unreadable=True)).count == 8

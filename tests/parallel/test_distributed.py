@@ -117,7 +117,7 @@ def test_the_feature_cache_is_shared_by_processes(two: Two, val: Dataset, tmp_pa
 
 def test_unreadable_items_in_all_processes(two: Two, val: Dataset, tmp_path: Path) -> None:
     broken = write_broken(tmp_path / "broken.mp4")
-    odd = Dataset((*val.items[:4], Item(broken, "red"), val.items[4]), "made here")
+    odd = Dataset((*val.items[:4], Item(broken, ("red",)), val.items[4]), "made here")
     expected = ranked.evaluated(odd, None, True)
     for paths, targets, scores, unreadable in two(ranked.evaluated, odd, None, True):
         assert paths == expected[0] == [item.path for item in val.items]
@@ -234,11 +234,10 @@ def test_batch_norms_that_move_end_alike(two: Two, data: Dataset, tmp_path: Path
 
 
 def test_the_top_1_of_a_step_is_that_of_its_items(two: Two, data: Dataset, tmp_path: Path) -> None:
-    clips = TrainClips(data, ranked.NAMES, ranked.RECIPE, PIXELS)
-    batch = [clips[0, position] for position in range(9)]
+    clips = TrainClips(data, ranked.RECIPE, PIXELS)
     model = ranked.plain_model().double().eval()
-    best = model(torch.stack([clip for clip, _, _ in batch])).argmax(1)
-    right = int((best == torch.tensor([target for _, target, _ in batch])).sum())
+    best = model(torch.stack([clips[0, position][0] for position in range(9)])).argmax(1)
+    right = int((best == data.targets(ranked.NAMES)[:9]).sum())
     assert 0 < right < 9
     for records, _, _ in two(ranked.trained, data, None, {"epochs": 1, "batch": 9}, tmp_path / "run"):
         assert records[0]["train_top1"] == pytest.approx(100 * right / 9)
@@ -261,7 +260,7 @@ def test_dropout_draws_apart(two: Two) -> None:
 
 def test_an_unreadable_item_of_one_process_stops_both(two: Two, data: Dataset, tmp_path: Path) -> None:
     broken = write_broken(tmp_path / "broken.mp4")
-    odd = Dataset((*data.items[:4], Item(broken, "red"), *data.items[4:]), "made here")
+    odd = Dataset((*data.items[:4], Item(broken, ("red",)), *data.items[4:]), "made here")
     for changes in ({}, {"tune": "none"}):
         begun = time.perf_counter()
         messages = two(ranked.message_of, ranked.train_plain, odd, tmp_path / f"run{len(changes)}", changes)

@@ -70,7 +70,7 @@ def test_frames_are_those_that_the_model_sees(tmp_path):
 
 
 def test_saliency_is_that_of_the_answer_and_of_the_truth(tmp_path):
-    data = Dataset(tuple(Item(write_video(tmp_path / f"{name}.mp4", name), name) for name in COLOURS), "drawn")
+    data = Dataset(tuple(Item(write_video(tmp_path / f"{name}.mp4", name), (name,)) for name in COLOURS), "drawn")
     torch.manual_seed(0)
     model = Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=list(COLOURS)))
     model.head.weight.data.mul_(400)  # pyright: ignore

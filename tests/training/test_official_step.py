@@ -160,7 +160,7 @@ def by_loop(source: str, data: Dataset, recipe: Recipe, gather: Gather = None) -
         groups[0 if low else 1]["params"].append(weight)
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.2)
     items, batches = (
-        TrainClips(data, like.names, recipe, like.spec.training_pixels(recipe)),
+        TrainClips(data, recipe, like.spec.training_pixels(recipe)),
         epoch_batches(len(data), recipe),
     )
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
@@ -173,8 +173,8 @@ def by_loop(source: str, data: Dataset, recipe: Recipe, gather: Gather = None) -
                 factor = now / warm if now < warm else (1 + math.cos(math.pi * (now - warm) / (end - warm))) / 2
                 for group in optimizer.param_groups:
                     group["lr"] = group["base"] * factor
-            clips, targets, _ = zip(*(items[key] for key in keys), strict=True)
-            labels = torch.tensor(targets)
+            clips, positions = zip(*(items[key] for key in keys), strict=True)
+            labels = data.targets(like.names)[[*positions]]
             with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
                 video, text, scale = net((torch.stack(clips) / 255 - mean) / std, labels)
                 if gather:

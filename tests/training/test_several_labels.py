@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from made import SPEC, write_image
 from messages import refuses
 from texthead.data.dataset import Dataset, Item
+from texthead.data.labels import split_labels
 from texthead.errors import DataError
 from texthead.evaluation.evaluate import evaluate
 from texthead.evaluation.results import SeveralEvaluation
@@ -30,7 +31,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("several")
     colours = {"red": "red", "blue": "blue", "blue; red": "blue", "": "green"}
     items = [
-        Item(write_image(folder / f"{i}.png", colours[label], seed=i), label, "train") for i, label in enumerate(LABELS)
+        Item(write_image(folder / f"{i}.png", colours[label], seed=i), split_labels(label), "train")
+        for i, label in enumerate(LABELS)
     ]
     return Dataset(tuple(items), "made here", several=True)
 
@@ -90,6 +92,6 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(data: Dataset, tmp_path: 
 def test_head_and_labels_are_of_one_kind(data: Dataset, tmp_path: Path) -> None:
     with refuses(DataError, "several labels", "one label each"):
         fine_tune(make_model(), data, None, SHORT, out=tmp_path / "run")
-    single = replace(data, several=False, items=tuple(replace(item, label="red") for item in data.items))
+    single = replace(data, several=False, items=tuple(replace(item, labels=("red",)) for item in data.items))
     with refuses(DataError, "one label each", "several labels"):
         fine_tune(model(), single, None, SHORT, out=tmp_path / "run")

@@ -75,15 +75,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder, items = tmp_path_factory.mktemp("media"), []
     for i in range(9):
         path = write_video(folder / f"{i}.mp4", NAMES[i % 2], frames=3 + i % 4, seed=i)
-        items.append(Item(path, NAMES[i % 2], "train"))
-    return Dataset((*items, Item(write_image(folder / "9.png", "red", seed=9), "red", "train")), "made here")
+        items.append(Item(path, (NAMES[i % 2],), "train"))
+    return Dataset((*items, Item(write_image(folder / "9.png", "red", seed=9), ("red",), "train")), "made here")
 
 
 @pytest.fixture(scope="module")
 def val(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("val")
     paths = [write_video(folder / f"{i}.mp4", NAMES[i % 2], frames=4, seed=i) for i in range(20, 24)]
-    return Dataset(tuple(Item(path, NAMES[i % 2], "val") for i, path in enumerate(paths)), "made here")
+    return Dataset(tuple(Item(path, (NAMES[i % 2],), "val") for i, path in enumerate(paths)), "made here")
 
 
 def assert_same_run(out: Path, expected: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_frozen_encoder_is_left_as_it_is(data: Dataset, tmp_path: Path, kind: 
 def bare_losses(model: Recognizer, data: Dataset, shift: tuple[float, float]) -> list[float]:
     """Return the losses of RECIPE in plain PyTorch, with the rates of Sec. 4.1 written out."""
     recipe = Recipe("test", frames=2, crop="resized", area=(0.5, 1.0), flip=0.5, seed=3)
-    clips = TrainClips(data, NAMES, recipe, PIXELS)
+    clips, targets = TrainClips(data, recipe, PIXELS), data.targets(NAMES)
     old, new = [*model.visual.parameters(), model.head.log_scale], [*model.temporal.parameters()]
     optimizer = torch.optim.AdamW([{"params": old}, {"params": new}], betas=(0.9, 0.999), weight_decay=0.2)
     model.train()
@@ -182,9 +182,8 @@ def bare_losses(model: Recognizer, data: Dataset, shift: tuple[float, float]) ->
             at = (len(values) + 0.5) / 3
             factor = at if at < 1 else 0.5 + 0.5 * math.cos(math.pi * (at - 1) / 3)
             optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = 1e-3 * factor, 2e-3 * factor
-            batch = [clips[epoch, int(i)] for i in picked]
-            logits = model(torch.stack([clip for clip, _, _ in batch])) + torch.tensor(shift)
-            loss = F.cross_entropy(logits, torch.tensor([t for _, t, _ in batch]))
+            logits = model(torch.stack([clips[epoch, int(i)][0] for i in picked])) + torch.tensor(shift)
+            loss = F.cross_entropy(logits, targets[picked])
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_([*old, *new], 1.0)
@@ -203,7 +202,7 @@ def test_losses_and_rates_are_those_of_a_bare_loop(
     seen = spy_on_adamw(monkeypatch)
     items = list(data.items)
     first = next(number for number, item in enumerate(items) if item.label == NAMES[0])
-    items[first] = replace(items[first], label=NAMES[1])  # 4 and 6 labels.
+    items[first] = replace(items[first], labels=(NAMES[1],))  # 4 and 6 labels.
     data, recipe = replace(data, items=tuple(items)), replace(RECIPE, class_shares=shares)
     records = fine_tune(make_model(), data, None, recipe, out=tmp_path)
     expected = bare_losses(make_model(), data, shift)
@@ -393,7 +392,7 @@ def test_thread_count_change_is_noted(data: Dataset, again: Path) -> None:
     [
         ("data", lambda data: data.pick(range(9)), ()),
         ("data", lambda data: data.pick([1, 0, *range(2, 10)]), ()),
-        ("data", lambda data: replace(data, items=(replace(data.items[0], label="red"), *data.items[1:])), ()),
+        ("data", lambda data: replace(data, items=(replace(data.items[0], labels=("red",)), *data.items[1:])), ()),
         ("recipe", lambda recipe: replace(recipe, lr=2e-3), ("lr", 0.001, 0.002)),
         ("recipe", lambda recipe: replace(recipe, epochs=3), ("epochs", 2, 3)),
         ("recipe", lambda recipe: replace(recipe, area=(0.4, 1.0)), ("area", [0.5, 1.0], [0.4, 1.0])),
@@ -614,7 +613,7 @@ def test_an_unreadable_item_is_an_error_with_its_path(
     data: Dataset, tmp_path: Path, workers: int, frozen: bool
 ) -> None:
     broken = write_broken(tmp_path / "broken.mp4")
-    items = (*data.items[:4], Item(broken, "red"), *data.items[4:])
+    items = (*data.items[:4], Item(broken, ("red",)), *data.items[4:])
     recipe = replace(RECIPE, tune="none" if frozen else "all")
     path, message = None, ""
     try:
@@ -632,7 +631,7 @@ def test_an_unreadable_item_is_an_error_with_its_path(
 @pytest.mark.slow
 def test_unreadable_validation_item_costs_no_epoch(data: Dataset, val: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "late.mp4"
-    late = replace(val, items=(*val.items, Item(path, "red")))
+    late = replace(val, items=(*val.items, Item(path, ("red",))))
     with refuses(MediaError, path):
         fine_tune(make_model(), data, late, SHORT, out=tmp_path / "run")
     assert counts_of(tmp_path / "run")["epoch"] == 1
@@ -651,7 +650,7 @@ def test_untrainable_models_refused_before_run(data: Dataset, tmp_path: Path) ->
         assert not (tmp_path / "run").exists()
 
     refuse(DataError, data.source, train_set=data.pick([]))
-    odd = replace(data, items=(*data.items, Item(data.items[0].path.parent / "20.mp4", "violet")))
+    odd = replace(data, items=(*data.items, Item(data.items[0].path.parent / "20.mp4", ("violet",))))
     for name in ("train_set", "val_set"):
         refuse(DataError, "violet", 2, **{name: odd})
     with refuses(DataError, "checkpoint_every", -1):
@@ -833,7 +832,7 @@ def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch:
     model = make_model(head=head)
     if several:
         model.head = SeveralHead(head, bias=torch.zeros(2), thresholds=torch.zeros(2))
-    items = (Item(write_image(tmp_path / f"{i}.png", NAMES[i % 2]), NAMES[i % 2], "train") for i in range(2))
+    items = (Item(write_image(tmp_path / f"{i}.png", NAMES[i % 2]), (NAMES[i % 2],), "train") for i in range(2))
     data = Dataset(tuple(items), "made here", several=several).repeat(2 * READ_EVERY)
     recipe = replace(
         RECIPE, batch=2, accumulate=2, epochs=1, warmup=0.5, tune="none" if kind == "cached features" else "all"

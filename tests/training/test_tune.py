@@ -36,7 +36,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("media")
     paths = [write_video(folder / f"{i}.mp4", NAMES[i % 2], frames=3, seed=i) for i in range(8)]
-    return Dataset(tuple(Item(path, NAMES[i % 2], "train") for i, path in enumerate(paths)), "made here")
+    return Dataset(tuple(Item(path, (NAMES[i % 2],), "train") for i, path in enumerate(paths)), "made here")
 
 
 def model_of(source: str) -> Recognizer:

@@ -38,7 +38,8 @@ def few(counts: dict[str, int], groups: list[str] | None = None) -> FrozenItems:
     labels = [label for label, count in counts.items() for _ in range(count)]
     where = groups or [None] * len(labels)
     items = tuple(
-        Item(Path(f"{i}.mp4"), label, None, group) for i, (label, group) in enumerate(zip(labels, where, strict=True))
+        Item(Path(f"{i}.mp4"), (label,), None, group)
+        for i, (label, group) in enumerate(zip(labels, where, strict=True))
     )
     targets = torch.tensor([list(counts).index(label) for label in labels])
     noise = 0.1 * torch.randn(len(labels), 8, generator=torch.Generator().manual_seed(0))

@@ -1,7 +1,7 @@
 """Labelled files -> datasets, splits and batches of clips.
 
 dataset          items with labels, splits and groups
-labels           what items are labelled with: one class each, or several; the shares of classes
+labels           what a model is asked about each file; labels as text; the shares of classes
 sources          check that a data source exists, without reading it
 data_file        the YAML file that describes data
 reading          read a dataset from class folders, a manifest, a list, shards or a hub

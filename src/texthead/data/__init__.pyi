@@ -3,8 +3,9 @@
 from .clips import ViewClips as ViewClips
 from .division import divide as divide
 from .division import with_validation as with_validation
-from .labels import Labels as Labels
 from .labels import check_no_separator as check_no_separator
+from .labels import join_labels as join_labels
+from .labels import split_labels as split_labels
 from .protocol import Pixels as Pixels
 from .reading import manifest_rows as manifest_rows
 from .reading import read_files as read_files

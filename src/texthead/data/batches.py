@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from texthead.data.clips import TrainClips, TrainFeatures
@@ -15,9 +14,6 @@ from texthead.errors import MediaError
 from texthead.parallel.distributed import rank, ranks, share
 from texthead.parallel.loaders import data_loader
 from texthead.recipes import Recipe
-
-# The label of a blank clip; it is cross_entropy's default `ignore_index`.
-NO_ITEM = -100
 
 
 def epoch_batches(length: int, recipe: Recipe) -> "EpochBatches":
@@ -68,21 +64,21 @@ class EpochBatches(torch.utils.data.Sampler):
                 yield [(self.epoch, position) for position in own[at : at + self.micro_batch]]
 
 
-Batch = tuple[Tensor, Int[Tensor, " items"], list[int]]
+Batch = tuple[Tensor, list[int]]
 
 
-def collate(entries: Sequence[tuple[Tensor | MediaError, int, int]], *, blank: Tensor) -> Batch | MediaError:
-    """Return (clips, label indices, positions) of a batch, or the error of its first unreadable item.
+def collate(entries: Sequence[tuple[Tensor | MediaError, int]], *, blank: Tensor) -> Batch | MediaError:
+    """Return (clips, positions) of a batch, or the error of its first unreadable item.
 
     An empty micro-batch becomes one blank clip: DDP needs a forward and a backward pass on every process.
     """
     if not entries:
-        return blank[None], torch.tensor([NO_ITEM]), []
-    clips, targets, positions = zip(*entries, strict=True)
+        return blank[None], []
+    clips, positions = zip(*entries, strict=True)
     for clip in clips:
         if isinstance(clip, MediaError):
             return clip
-    return torch.stack(clips), torch.tensor(targets), [*positions]
+    return torch.stack(clips), [*positions]
 
 
 def read(batch: Batch | MediaError) -> Batch:

@@ -22,7 +22,7 @@ from texthead.recipes import Recipe
 
 
 class TrainClips(torch.utils.data.Dataset):
-    """Clips for training: (frames, label index, position) for an (epoch, position) key.
+    """Clips for training: (frames, position) for an (epoch, position) key.
 
     For an unreadable item the MediaError is returned instead of the frames: raised in a worker, it would lose its
     attributes.
@@ -34,9 +34,8 @@ class TrainClips(torch.utils.data.Dataset):
     Source: Sec. 4.1, frames "uniformly sampled over the entire video", one random crop per clip.
     """
 
-    def __init__(self, dataset: Dataset, names: Sequence[str], recipe: Recipe, pixels: Pixels):
+    def __init__(self, dataset: Dataset, recipe: Recipe, pixels: Pixels):
         self.paths = [str(item.path) for item in dataset.items]  # Strings pickle faster than items.
-        self.targets = dataset.labelling.numbers(names)
         self.recipe = recipe
         self.pixels = pixels
 
@@ -48,7 +47,7 @@ class TrainClips(torch.utils.data.Dataset):
         """A black clip."""
         return torch.zeros(self.recipe.frames, 3, self.pixels.size, self.pixels.size, dtype=torch.uint8)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[UInt8[Tensor, "frames 3 size size"] | MediaError, int, int]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[UInt8[Tensor, "frames 3 size size"] | MediaError, int]:
         epoch, position = key
         rng = np.random.default_rng([self.recipe.seed, epoch, position])
         try:
@@ -60,8 +59,8 @@ class TrainClips(torch.utils.data.Dataset):
                     indices, lambda frames: augment(frames, self.pixels, self.recipe, deepcopy(rng), each)
                 )
         except MediaError as error:
-            return error, self.targets[position], position
-        return clip.contiguous(memory_format=torch.channels_last), self.targets[position], position
+            return error, position
+        return clip.contiguous(memory_format=torch.channels_last), position
 
 
 def _randint(rng: np.random.Generator) -> Callable[[int], int]:
@@ -115,15 +114,14 @@ class FrameBank(Sequence):
 
 
 class TrainFeatures(torch.utils.data.Dataset):
-    """Clips for training on cached features: (features, label index, position).
+    """Clips for training on cached features: (features, position).
 
     `bank[i]` holds features of more frames of item i than a clip has; each epoch samples among them. For an encoder
     that takes whole clips, `bank[i]` is a sequence of the features of several clips, and each epoch takes one.
     """
 
-    def __init__(self, bank: Sequence[Tensor | Sequence[Tensor]], targets: Sequence[int], *, frames: int, seed: int):
+    def __init__(self, bank: Sequence[Tensor | Sequence[Tensor]], *, frames: int, seed: int):
         self.bank = bank
-        self.targets = list(targets)
         self.frames = frames
         self.seed = seed
 
@@ -138,11 +136,11 @@ class TrainFeatures(torch.utils.data.Dataset):
             return first.new_zeros(self.frames, first.shape[1])
         return torch.zeros_like(first[0], dtype=torch.float32)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Float[Tensor, "frames dim"], int, int]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Float[Tensor, "frames dim"], int]:
         epoch, position = key
         rng = np.random.default_rng([self.seed, epoch, position])
         features = self.bank[position]
         if not isinstance(features, Tensor):
-            return features[int(rng.integers(len(features)))].float(), self.targets[position], position
+            return features[int(rng.integers(len(features)))].float(), position
         indices = random_in_segment(len(features), self.frames, _randint(rng))
-        return features[indices], self.targets[position], position
+        return features[indices], position

@@ -5,13 +5,13 @@ A dataset holds paths and labels; frames, size and sampling come from the recipe
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from texthead.data import splits
-from texthead.data.labels import Labels
+from texthead.data.labels import Targets, Task, check_no_separator
 from texthead.errors import DataError, in_quotes, listed, plural
 from texthead.media.paths import MediaPath
 from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
@@ -32,22 +32,28 @@ SPLIT_NAMES: dict[str, Split] = {
 class Item:
     """One labelled file, or a part of one: `match.mp4#t=3,7.5`.
 
-    `label` is its class, or with several labels a text as `Labels.join` returns.
+    `labels` are the names of its classes, sorted; a file with one label has a tuple of one.
     Items of one `group` (a scene, a person) are never divided between splits. `extra` holds a manifest's other columns.
     `name` is the path relative to the folder of the data: seeded draws depend on it, not on the order of the items.
     """
 
     path: Path
-    label: str
+    labels: tuple[str, ...]
     split: Split | None = None
     group: str | None = None
     extra: tuple[tuple[str, str], ...] = ()
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.path, Path) and isinstance(self.label, str) and self.split in _SPLITS):
-            rule = "`path` must be a Path, `label` text, `split` train, val, test or None"
-            raise DataError(f"{rule}, got {in_quotes(self.path)}, {self.label!r}, {self.split!r}: correct the item")
+        named = isinstance(self.labels, tuple) and all(isinstance(name, str) for name in self.labels)
+        if not (isinstance(self.path, Path) and named and self.split in _SPLITS):
+            rule = "`path` must be a Path, `labels` a tuple of class names, `split` train, val, test or None"
+            raise DataError(f"{rule}, got {in_quotes(self.path)}, {self.labels!r}, {self.split!r}: correct the item")
+
+    @property
+    def label(self) -> str:
+        """The labels as text, as in a cell: "dog; frisbee"."""
+        return "; ".join(self.labels)
 
     @property
     def media(self) -> MediaPath:
@@ -58,6 +64,13 @@ class Item:
     def together(self) -> str:
         """The group key: the item's group if set, else the path of its file, shared by all parts of the file."""
         return self.group or os.path.normpath(self.media.file)
+
+    def renamed(self, names: Mapping[str, str | None]) -> "Item":
+        """Return the item with new names for some of its classes; None removes one."""
+        if names.keys().isdisjoint(self.labels):
+            return self
+        labels = {names.get(name, name) for name in self.labels} - {None}
+        return replace(self, labels=tuple(sorted(filter(None, labels))))
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,6 +88,12 @@ class Dataset:
     tree: ClassTree | None = None
     empty: tuple[str, ...] = field(default=(), compare=False)
 
+    def __post_init__(self) -> None:
+        if self.several:
+            check_no_separator({name for item in self.items for name in item.labels})
+        elif many := [item for item in self.items if len(item.labels) > 1]:
+            raise DataError(f"{self.source}: {many[0].path} has {len(many[0].labels)} labels: pass `several=True`")
+
     @classmethod
     def of_rows(cls, source: str | Path, rows: Sequence[tuple], notes: Iterable[str] = ()) -> "Dataset":
         """Return a dataset of rows, each the arguments of an `Item`: path, label, split, group, extra.
@@ -82,9 +101,9 @@ class Dataset:
         With several labels, the label of a row is the tuple of their names.
         """
         several = any(isinstance(row[1], tuple) for row in rows)
-        texts = (Labels.join(row[1]) if isinstance(row[1], tuple) else row[1] for row in rows)
-        items = (Item(row[0], text, *row[2:]) for row, text in zip(rows, texts, strict=True))
-        return cls(tuple(items), str(source), tuple(notes), several)
+        labels = (tuple(sorted({*row[1]})) if isinstance(row[1], tuple) else (row[1],) for row in rows)
+        items = tuple(Item(row[0], own, *row[2:]) for row, own in zip(rows, labels, strict=True))
+        return cls(items, str(source), tuple(notes), several)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -99,15 +118,34 @@ class Dataset:
         self.check_one_label()
         return [item.label for item in self.items]
 
+    @property
+    def sets(self) -> list[tuple[str, ...]]:
+        """The labels of each item."""
+        return [item.labels for item in self.items]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """The number of items of each class."""
+        return Counter(name for own in self.sets for name in own)
+
+    @property
+    def strata(self) -> list[str]:
+        """One class of each item, for draws that keep the shares of classes: its rarest; "" if it has none."""
+        counts = self.counts
+        return [min(own, key=lambda name: (counts[name], name), default="") for own in self.sets]
+
+    def targets(self, names: Sequence[str]) -> Targets:
+        """Return the index of each item's label; with several labels, whether each item has each class.
+
+        Raises:
+            DataError: a label is not in `names`.
+        """
+        return Task(names, self.several).targets(self.sets, self.source)
+
     def check_one_label(self) -> None:
         """Raise DataError if the items have several labels."""
         if self.several:
             raise DataError(f"{self.source}: its files have several labels, but this needs one each: give such files")
-
-    @property
-    def labelling(self) -> Labels:
-        """What the items are labelled with."""
-        return Labels(tuple(item.label for item in self.items), self.several, self.source)
 
     @property
     def names(self) -> list[str]:
@@ -122,7 +160,7 @@ class Dataset:
     @property
     def classes(self) -> list[str]:
         """The classes that occur, sorted."""
-        return sorted(self.labelling.counts)
+        return sorted(self.counts)
 
     @property
     def groups(self) -> list[str]:
@@ -152,19 +190,16 @@ class Dataset:
 
     def with_classes(self, names: Sequence[str]) -> "Dataset":
         """Return the items whose label is one of the names; with several labels, all items without other labels."""
-        if self.several:
-            texts = self.labelling.within(names)
-            items = (replace(item, label=text) for item, text in zip(self.items, texts, strict=True))
-            return replace(self, items=tuple(items))
-        labels = set(names)
-        return replace(self, items=tuple(item for item in self.items if item.label in labels))
+        known = {*names}
+        items = (item.renamed({name: None for name in item.labels if name not in known}) for item in self.items)
+        return replace(self, items=tuple(item for item in items if item.labels or self.several))
 
     def k_shot(self, k: int, *, seed: int) -> "Dataset":
         """Return exactly k items per class, or with several labels as few as hold at least k.
 
         The draw depends on the seed and the items' names, not on their order.
         """
-        return self.pick(splits.k_shot_of_several(self.labelling.sets, k, names=self.names, seed=seed))
+        return self.pick(splits.k_shot(self.sets, k, names=self.names, seed=seed))
 
     def at_most(self, k: int, *, seed: int) -> "Dataset":
         """Return k items per class, drawn like those of `k_shot`, or all items of a class that has fewer."""
@@ -177,7 +212,7 @@ class Dataset:
 
     def fraction(self, share: float, *, seed: int) -> "Dataset":
         """Return a seeded fraction of each class's items, at least one; a smaller one is a subset of a larger one."""
-        return self.pick(splits.fraction(self.labelling.strata, share, names=self.names, seed=seed))
+        return self.pick(splits.fraction(self.strata, share, names=self.names, seed=seed))
 
     def repeat(self, times: int) -> "Dataset":
         """Return the items `times` times over, for longer epochs. Each copy gets its own training augmentation.
@@ -202,7 +237,7 @@ class Dataset:
         Raises:
             DataError: no class has an item that can be held out.
         """
-        groups, names, labels, notes = self.groups, self.names, self.labelling.strata, list(self.notes)
+        groups, names, labels, notes = self.groups, self.names, self.strata, list(self.notes)
         if len(set(groups)) == 1 and len(set(names)) > 1:
             notes.append(
                 f"all {len(self)} items are of one group ({groups[0]}), so held-out items resemble training items and "
@@ -219,10 +254,9 @@ class Dataset:
         free_labels, free_names, free_groups = ([values[i] for i in free] for values in (labels, names, groups))
         held_out = splits.hold_out(free_labels, share, names=free_names, seed=seed, groups=free_groups)
         chosen = {free[position] for position in held_out}
-        if self.several:
-            chosen -= self._needed_in_training(chosen, groups)
+        chosen -= self._needed_in_training(chosen, groups)
         items = (replace(item, split="val" if i in chosen else "train") for i, item in enumerate(self.items))
-        sets = self.labelling.sets
+        sets = self.sets
         # With several labels, a class can be held out with items that were drawn for another of their classes.
         alone = sorted({*self.classes} - {name for position in chosen for name in sets[position]})
         if alone:
@@ -271,7 +305,7 @@ class Dataset:
 
     def _needed_in_training(self, held_out: set[int], groups: Sequence[str]) -> set[int]:
         """Return the held-out positions of groups with a class that no other item has."""
-        sets = self.labelling.sets
+        sets = self.sets
         trained = {name for position, names in enumerate(sets) if position not in held_out for name in names}
         needed = {groups[position] for position in held_out if not trained.issuperset(sets[position])}
         return {position for position in held_out if groups[position] in needed}

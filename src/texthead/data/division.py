@@ -68,7 +68,7 @@ def _check_classes(train: Dataset) -> list[str]:
     Raises:
         DataError: there is no other class.
     """
-    counts = train.labelling.counts
+    counts = train.counts
     everywhere = sorted(name for name, count in counts.items() if count == len(train))
     if len(everywhere) == len(counts):
         of_class = f"all {len(train)} training items are of class {listed(everywhere) or 'none'!r}"
@@ -88,7 +88,7 @@ def unscored(held_out: Dataset, name: str, classes: Iterable[str]) -> list[str]:
         DataError: an item with one label, or every one with several, has none of the classes.
     """
     known = {*classes}
-    others = [other for names in held_out.labelling.sets if (other := {*names} - known)]
+    others = [other for names in held_out.sets if (other := {*names} - known)]
     if held_out.several and known.isdisjoint(held_out.classes):
         problem = f"none of its {len(held_out)} {name} items has a label with training items"
         raise DataError(f"{held_out.source}: {problem}; give some of them such labels, or leave them out")

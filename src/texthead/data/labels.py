@@ -1,19 +1,60 @@
-"""What items are labelled with: one class each, or several, of which each is a question of its own.
+"""What a model is asked about each file, labels as text, and the shares of classes among labels."""
 
-An item's label is text. With several labels it holds the class names, sorted and joined: "dog; frisbee"; "" for none.
-"""
-
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from texthead.errors import DataError, listed
 from texthead.recipes import ClassShares
+
+# The index of each item's class, or whether it has each class.
+Targets = Int[Tensor, " items"] | Bool[Tensor, "items classes"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """The classes, and whether a file has any number of them, each a yes-or-no question; else it has exactly one."""
+
+    names: Sequence[str]
+    multilabel: bool = False
+
+    def targets(self, sets: Sequence[tuple[str, ...]], source: str = "") -> Targets:
+        """Return the targets of items.
+
+        Args:
+            sets: the labels of each item.
+            source: of the items, for the error.
+
+        Raises:
+            DataError: a label is not among the classes.
+        """
+        number_of = {name: number for number, name in enumerate(self.names)}
+        wrong = [own for own in sets if not (number_of.keys() >= {*own} and (own or self.multilabel))]
+        if wrong:
+            unknown = sorted({name for own in wrong for name in own} - number_of.keys())
+            some = f"{len(wrong)} of {len(sets)} items have labels that are not among the {len(number_of)} classes"
+            remedy = "make a new head for other class names (`classes`), rename the labels, or leave these items out"
+            raise DataError(f"{source}: {some} ({listed(unknown)}); {remedy}")
+        if not self.multilabel:
+            return torch.tensor([number_of[name] for (name,) in sets], dtype=torch.long)
+        hot = torch.zeros(len(sets), len(number_of), dtype=torch.bool)
+        rows = [row for row, own in enumerate(sets) for _ in own]
+        hot[rows, [number_of[name] for own in sets for name in own]] = True
+        return hot
+
+    def loss(self, scores: Float[Tensor, "items classes"], targets: Targets) -> Float[Tensor, ""]:
+        """Return the summed loss of items: their cross-entropy, or the binary cross-entropies of all classes."""
+        if self.multilabel:
+            return F.binary_cross_entropy_with_logits(scores, targets.float(), reduction="sum")
+        return F.cross_entropy(scores, targets, reduction="sum")
+
+
+# ---- labels as text: "dog; frisbee" in a cell, "" for none
 
 SEPARATOR = ";"
 
@@ -25,93 +66,19 @@ def check_no_separator(names: Iterable[str]) -> None:
 
 
 def split_labels(text: str) -> tuple[str, ...]:
-    """Return the class names in a label of several, sorted: ("dog", "frisbee") for "frisbee;dog"."""
+    """Return the class names in the text of a cell, sorted: ("dog", "frisbee") for "frisbee;dog"."""
     return tuple(sorted({name.strip() for name in text.split(SEPARATOR)} - {""}))
 
 
-@dataclass(frozen=True)
-class Labels:
-    """The labels of items.
+def join_labels(names: Iterable[str]) -> str:
+    """Return class names as the text of a cell: sorted and joined; "" for none.
 
-    Args:
-        texts: the label of each item.
-        several: whether an item may have several labels or none; else it has one, which may contain a semicolon.
-        source: of the items, for messages.
+    Raises:
+        DataError: a name contains a semicolon.
     """
-
-    texts: tuple[str, ...]
-    several: bool = False
-    source: str = ""
-
-    @staticmethod
-    def join(names: Iterable[str]) -> str:
-        """Return the label of an item with several labels: the names, sorted and joined; "" for none.
-
-        Raises:
-            DataError: a name contains a semicolon.
-        """
-        names = sorted({*names})
-        check_no_separator(names)
-        return f"{SEPARATOR} ".join(names)
-
-    @property
-    def sets(self) -> list[tuple[str, ...]]:
-        """The class names of each item."""
-        return [split_labels(text) if self.several else (text,) for text in self.texts]
-
-    @property
-    def counts(self) -> Counter[str]:
-        """The number of items of each class."""
-        return Counter(name for names in self.sets for name in names)
-
-    @property
-    def strata(self) -> list[str]:
-        """One class of each item, for draws that keep the shares of classes: its rarest; "" if it has none."""
-        counts = self.counts
-        return [min(names, key=lambda name: (counts[name], name), default="") for names in self.sets]
-
-    def within(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Return each item's label without the classes that are not among the names."""
-        kept = {*names}
-        return tuple(self.join(kept & {*own}) if self.several else own[0] for own in self.sets)
-
-    def renamed(self, names: Mapping[str, str | None]) -> tuple[str, ...]:
-        """Return each item's label with new names for its classes; None removes a class of several."""
-        sets = [[names.get(name, name) for name in own] for own in self.sets]
-        return tuple(self.join(filter(None, own)) if self.several else own[0] or "" for own in sets)
-
-    def numbers(self, names: Sequence[str]) -> list[int]:
-        """Return for each item a number that `table` explains: the index of its label, or of its set of labels.
-
-        Raises:
-            DataError: a label is not in `names`.
-        """
-        if unknown := self.counts.keys() - {*names}:
-            count = sum(not unknown.isdisjoint(own) for own in self.sets)
-            some = f"{count} of {len(self.texts)} items have labels that are not among the {len(names)} classes"
-            remedy = "make a new head for other class names (`classes`), rename the labels, or leave these items out"
-            raise DataError(f"{self.source}: {some} ({listed(sorted(unknown))}); {remedy}")
-        numbers = {text: number for number, text in enumerate(self._keys(names))}
-        return [numbers[text] for text in (self.within(names) if self.several else self.texts)]
-
-    def table(self, names: Sequence[str]) -> Bool[Tensor, "numbers classes"]:
-        """Return the classes that each of the `numbers` stands for."""
-        sets = Labels(tuple(self._keys(names)), self.several).sets
-        hot = [[name in own for name in names] for own in map(set, sets)]
-        return torch.tensor(hot, dtype=torch.bool).reshape(len(sets), len(names))
-
-    def targets(self, names: Sequence[str]) -> Int[Tensor, " items"] | Bool[Tensor, "items classes"]:
-        """Return the index of each item's label; with several labels, whether each item has each class.
-
-        Raises:
-            DataError: a label is not in `names`.
-        """
-        numbers = torch.tensor(self.numbers(names), dtype=torch.long)
-        return self.table(names)[numbers] if self.several else numbers
-
-    def _keys(self, names: Sequence[str]) -> list[str]:
-        """Return the label that each of the `numbers` stands for."""
-        return sorted({*self.within(names)}) if self.several else [*names]
+    names = sorted({*names})
+    check_no_separator(names)
+    return f"{SEPARATOR} ".join(names)
 
 
 # ---- class shares: how frequent each class is in what will be predicted, if the labels do not show it

@@ -110,9 +110,7 @@ def read_dataset(
 
 
 def _renamed(dataset: Dataset, names: Mapping[str, str]) -> Dataset:
-    texts = dataset.labelling.renamed(names)
-    items = (replace(item, label=text) for item, text in zip(dataset.items, texts, strict=True))
-    return replace(dataset, items=tuple(items))
+    return replace(dataset, items=tuple(item.renamed(names) for item in dataset.items))
 
 
 def read_files(source: str | Path) -> Dataset:
@@ -127,17 +125,17 @@ def read_files(source: str | Path) -> Dataset:
     manifest = Path(source)
     if manifest.suffix.lower() in YAML_SUFFIXES and manifest.is_file():
         dataset = read_dataset(source)
-        items = (Item(item.path, "", group=item.group) for item in dataset.items)
+        items = (Item(item.path, (), group=item.group) for item in dataset.items)
         return Dataset(tuple(items), dataset.source, dataset.notes)
     if manifest.suffix.lower() not in _MANIFEST_SUFFIXES:
         notes: list[str] = []
         paths = find_media([manifest], Reporter(note=notes.append))
-        return Dataset(tuple(Item(path, "") for path in paths), str(source), tuple(notes))
+        return Dataset(tuple(Item(path, ()) for path in paths), str(source), tuple(notes))
     rows = [*manifest_rows(manifest, ("path",))]
     if not rows:
         raise DataError(f"{source}: lists no file; give one path per line")
     paths = (forms.row_path(row, manifest, line) for line, row in rows)
-    items = (Item(path, "", group=row.get("group") or None) for path, (_, row) in zip(paths, rows, strict=True))
+    items = (Item(path, (), group=row.get("group") or None) for path, (_, row) in zip(paths, rows, strict=True))
     return Dataset(tuple(items), str(source))
 
 
@@ -233,8 +231,6 @@ def _read_manifest(
         raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {path} start from")
     rows = manifest_rows(path, ("path", "labels") if several else ("path", "label"), columns)
     items = [forms.row_item({**row, "path": f"{row['path']}{end}"}, path, line, root) for line, row in rows]
-    if several:
-        forms.check_separator(items, source)
     return forms.dataset_of(items, source, several=several)
 
 
@@ -337,7 +333,7 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
                 empty.append(str(class_folder))
             broken += [p for p in inside if not p.is_file()]
             nested += [p for p in media if p.parent != class_folder]
-            items += [Item(p, _label_of(p, class_folder, tree), split) for p in media]
+            items += [Item(p, (_label_of(p, class_folder, tree),), split) for p in media]
     above = {root, *(folder for folder, _ in roots)}
     beside = sorted(p for folder in above for p in folder.iterdir() if not p.is_dir() and not is_hidden(p.name))
     stray = [p for p in beside if MediaPath(p.name).is_media]

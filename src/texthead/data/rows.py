@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
-from texthead.data.labels import SEPARATOR, Labels, split_labels
+from texthead.data.labels import SEPARATOR, split_labels
 from texthead.errors import DataError, MediaError
 from texthead.media.paths import MediaPath, Span
 
@@ -53,42 +53,38 @@ def row_item(row: dict, manifest: Path, line: int, root: Path | None = None) -> 
         raise DataError(f"{manifest}:{line}: column 'split' must be train, val or test, got {row['split']!r}")
     return Item(
         path=row_path(row, manifest, line, root),
-        label=row["labels"].strip() if "labels" in row else row.get("label", "").strip(),
+        labels=(row.get("labels", row.get("label", "")).strip(),),
         split=SPLIT_NAMES[split] if split else None,  # pyright: ignore[reportArgumentType]
         group=(row.get("group") or "").strip() or None,
         extra=tuple((k, v) for k, v in row.items() if k not in ROW_COLUMNS),
     )
 
 
-def check_separator(items: Sequence[Item], source: str) -> None:
-    """Raise DataError if no cell of a column `labels` has a semicolon, and some have another usual separator."""
-    texts = [item.label for item in items]
-    other = next((text for text in texts if any(mark in text for mark in ",|")), None)
-    if other is not None and not any(SEPARATOR in text for text in texts):
-        problem = f"labels are separated by {SEPARATOR!r}, as in 'dog; frisbee', and none is, got {other[:60]!r}"
-        raise DataError(f"{source}: {problem}; write it so, or if that is one class, name the column 'label'")
-
-
 def dataset_of(items: Sequence[Item], source: str, *, several: bool) -> Dataset:
-    """Return the dataset of the rows of a table or list.
+    """Return the dataset of the rows of a table or list, whose cells are the labels of `items`.
 
-    Files have several labels if `several`, or if a label contains a semicolon.
+    Files have several labels if `several`, or if a cell contains a semicolon.
 
     Raises:
-        DataError: a file has no label and `several` is false.
+        DataError: a file has no label and `several` is false, or no cell has a semicolon where files have several
+            labels, and one has another usual separator.
     """
-    if not several:
-        several = any(SEPARATOR in item.label for item in items)
-        if several and (none := [item.path for item in items if not split_labels(item.label)]):
-            raise DataError(f"{source}: {none[0]} has no label; if files may have none, name the column 'labels'")
-    if several:
-        items = [replace(item, label=Labels.join(split_labels(item.label))) for item in items]
-    return Dataset(tuple(items), source, several=several)
+    joined = any(SEPARATOR in item.label for item in items)
+    other = next((item.label for item in items if any(mark in item.label for mark in ",|")), None)
+    if several and other is not None and not joined:
+        problem = f"labels are separated by {SEPARATOR!r}, as in 'dog; frisbee', and none is, got {other[:60]!r}"
+        raise DataError(f"{source}: {problem}; write it so, or if that is one class, name the column 'label'")
+    if not (several or joined):
+        return Dataset(tuple(items), source)
+    items = [replace(item, labels=split_labels(item.label)) for item in items]
+    if not several and (none := [item.path for item in items if not item.labels]):
+        raise DataError(f"{source}: {none[0]} has no label; if files may have none, name the column 'labels'")
+    return Dataset(tuple(items), source, several=True)
 
 
 def several_note(dataset: Dataset) -> str:
     """Return a note on how many files have several labels or none."""
-    sizes = [len(names) for names in dataset.labelling.sets]
+    sizes = [len(own) for own in dataset.sets]
     most, none = max(sizes), f", {sizes.count(0)} have none" if 0 in sizes else ""
     first = f" (at most {most}, as {dataset.items[sizes.index(most)].path})" if most > 1 else ""
     about = f"{sum(size > 1 for size in sizes)} of {len(sizes)} files have several labels{first}{none}"

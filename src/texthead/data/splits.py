@@ -30,26 +30,17 @@ def _shuffled(labels: Sequence[str], names: Sequence[str], *seeds: int) -> dict[
     return positions
 
 
-def k_shot(labels: Sequence[str], k: int, *, names: Sequence[str], seed: int) -> list[int]:
-    """Draw exactly k items per class; return ascending positions. A smaller k draws a subset of a larger k's items.
+def k_shot(sets: Sequence[Sequence[str]], k: int, *, names: Sequence[str], seed: int) -> list[int]:
+    """Draw items until each class has at least k, the rarest class first; return ascending positions.
+
+    If each item has one class, each class has exactly k, and a smaller k draws a subset of a larger k's items.
+
+    Args:
+        sets: the classes of each item.
 
     Source: Tables 8 and 10, K-shot C-way.
     Differs: the published code draws on each process, so its K-shot on G processes trains on up to G*K items per class
         (`k_shot_per_process`).
-
-    Raises:
-        DataError: a class has fewer than k items.
-    """
-    return k_shot_of_several([(label,) for label in labels], k, names=names, seed=seed)
-
-
-def k_shot_of_several(sets: Sequence[Sequence[str]], k: int, *, names: Sequence[str], seed: int) -> list[int]:
-    """Draw items until each class has at least k, the rarest class first; return ascending positions.
-
-    If each item has one class, each class has exactly k.
-
-    Args:
-        sets: the classes of each item.
 
     Raises:
         DataError: a class has fewer than k items.

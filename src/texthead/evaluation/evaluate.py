@@ -151,7 +151,7 @@ def evaluate(
         DataError: the head has no row for a label.
         MediaError: an item cannot be read and `reading` does not skip such items.
     """
-    targets = dataset.labelling.targets(labels or model.names)
+    targets = dataset.targets(labels or model.names)
     paths = [item.path for item in dataset.items]
     scored = score(model, paths, protocol or model.protocol, reading, reporter, "evaluate")
     groups = dataset.pick(scored.positions).groups

@@ -157,5 +157,5 @@ class FrozenEncoder:
         if files.skipped and not files.positions:
             raise DataError(f"{dataset.source}: none of {len(dataset)} items can be read: {files.skipped[0]}")
         data = dataset.pick(files.positions)
-        targets = data.labelling.targets(dataset.classes if labels is None else labels)
+        targets = data.targets(dataset.classes if labels is None else labels)
         return FrozenItems(data, files.features, targets, files.skipped)

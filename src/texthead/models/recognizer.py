@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from texthead.data.labels import Task
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Visual, clip_features
 from texthead.encoders.lazy import weights_digest, weights_key
@@ -61,6 +62,11 @@ class Recognizer(nn.Module):
     def names(self) -> tuple[str, ...]:
         """The class names, in the order of the scores."""
         return self.head.names  # pyright: ignore[reportReturnType]
+
+    @property
+    def task(self) -> Task:
+        """What the model is asked about a file."""
+        return Task(self.names, self.several)
 
     @property
     def several(self) -> bool:

@@ -92,7 +92,7 @@ def fit_calibration(
         rates: `false_accept`, `coverage` and `wrong`, as in `Run.calibrate`.
     """
     scores, items = known
-    targets = torch.tensor(items.labelling.numbers(model.names))
+    targets = items.targets(model.names)
     weights = torch.from_numpy(item_weights(shares, len(model.names), targets.numpy()))
     temperature, after, errors, unscaled = checked_temperature(scores, targets, weights, groups=items.groups)
     worth, others = effective_items(weights, items.groups), unknown.items.groups if unknown else []

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from texthead.data.dataset import Dataset, Item, Split, splits_of
 from texthead.data.division import shared_groups
-from texthead.data.labels import Labels
+from texthead.data.labels import join_labels, split_labels
 from texthead.errors import DataError, listed
 from texthead.media.paths import MediaPath, Span, spans_by_file
 from texthead.runs.folder import SPLIT_LISTS
@@ -95,8 +95,13 @@ class RunSplit:
     def items(self, part: Literal["train", "held_out"]) -> Dataset:
         """Return the items of a part, without those of removed classes; the files need not exist."""
         rows = zip(*(self.lists[f"{part}{key}"] for key in ("", "_labels", "_groups")), strict=True)
-        items = tuple(Item(Path(path), label, group=group) for path, label, group in rows if label is not None)
-        return Dataset(items, self.lists.get("source") or str(self.folder), several="several" in self.lists)
+        several = "several" in self.lists
+        items = tuple(
+            Item(Path(path), split_labels(label) if several else (label,), group=group)
+            for path, label, group in rows
+            if label is not None
+        )
+        return Dataset(items, self.lists.get("source") or str(self.folder), several=several)
 
     def held_out_items(self) -> Dataset:
         """Return the held-out items of a run, without those of removed classes, which are mentioned in a note.
@@ -197,8 +202,7 @@ class RunSplit:
         Raises:
             DataError: an item is of a class of the run, or the run was trained on it.
         """
-        sets, known = zip(dataset.items, dataset.labelling.sets, strict=True), {*labels}
-        if mixed := [item for item, names in sets if not known.isdisjoint(names)]:
+        if mixed := [item for item in dataset.items if not {*labels}.isdisjoint(item.labels)]:
             raise DataError(
                 f"`unknown` {dataset.source}: {len(mixed)} items have a class of the run ({mixed[0].label!r}), unknown "
                 "items must not; leave them out"
@@ -288,6 +292,5 @@ def _is_among(path: Path, paths: Collection[str], contents: Collection[str], oth
 def _edited(label: str | None, edit: Mapping[str, str | None], *, several: bool) -> str | None:
     """Return the label of an item after a class edit."""
     if several:
-        (label,) = Labels((label or "",), True).renamed(edit)
-        return label
+        return join_labels(filter(None, (edit.get(name, name) for name in split_labels(label or ""))))
     return None if label is None else edit.get(label, label)

@@ -60,7 +60,7 @@ def feature_clips(
     if ranks() > 1:
         rows: list[Any] = [row for own in gather_list([bank]) for row in own]
         bank = rows if model.sees_clips else FrameBank(rows)
-    return TrainFeatures(bank, dataset.labelling.numbers(model.names), frames=recipe.frames, seed=recipe.seed)
+    return TrainFeatures(bank, frames=recipe.frames, seed=recipe.seed)
 
 
 def readable_division(frozen: FrozenEncoder, division: Division) -> tuple[FrozenItems, Division]:

@@ -79,8 +79,8 @@ def loss_shift(
             f"{train_set.source}: its files have {files}, and the head is for files with {head}: change one"
         )
     for dataset in [train_set] if val_set is None else [train_set, val_set]:
-        dataset.labelling.numbers(model.names)  # Checks that the head has all labels.
-    counts, shares = train_set.labelling.counts, "labels" if train_set.several else recipe.class_shares
+        dataset.targets(model.names)  # Checks that the head has all labels.
+    counts, shares = train_set.counts, "labels" if train_set.several else recipe.class_shares
     return -torch.from_numpy(log_ratio(shares, np.array([counts[name] for name in model.names]))).float()
 
 

@@ -6,15 +6,18 @@ from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from texthead.data.batches import NO_ITEM
+from texthead.data.labels import Targets
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import peer_faults, ranks
 from texthead.recipes import Recipe
 from texthead.training.objective import Objective
+
+# The label of a clip that does not count.
+NO_CLASS = -100
 
 
 def precision_on(device: torch.device) -> Literal["fp32", "bf16"]:
@@ -37,7 +40,7 @@ class Trained(nn.Module):
         self.objective = objective
 
     def forward(
-        self, clips: Shaped[Tensor, "batch frames *frame"], labels: Int[Tensor, " batch"]
+        self, clips: Shaped[Tensor, "batch frames *frame"], labels: Targets
     ) -> Float[Tensor, "batch classes"] | Float[Tensor, ""]:
         """Return the logits, or the objective's mean loss of the items."""
         return self.model(clips) if self.objective is None else self.objective(self.model, clips, labels)
@@ -104,7 +107,7 @@ def _uses_all(trained: Trained, blank: Tensor) -> bool:
     keep_statistics(trained.model)
     parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
     device = parameters[0].device
-    label = torch.tensor([NO_ITEM], device=device)
+    label = torch.tensor([NO_CLASS], device=device)
     with peer_faults(computes=True):  # An objective may gather.
         output = trained(blank[None].to(device), label)
     return all(grad is not None for grad in torch.autograd.grad(output.sum(), parameters, allow_unused=True))

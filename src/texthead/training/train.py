@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from texthead.data.batches import NO_ITEM, epoch_batches, loader, read
+from texthead.data.batches import epoch_batches, loader, read
 from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
@@ -34,7 +33,7 @@ from texthead.training.inputs import feature_clips
 from texthead.training.objective import Objective, make_objective
 from texthead.training.optimizer import begin_step, make_optimizer
 from texthead.training.start import RunInfo, check_trainable, engine_of, loss_shift, record_engines, run_folder
-from texthead.training.step import ParallelModel, Trained, precision_on, set_training
+from texthead.training.step import NO_CLASS, ParallelModel, Trained, precision_on, set_training
 from texthead.training.tune import tuned
 
 # Steps between two reads of the losses from a GPU.
@@ -113,15 +112,15 @@ def fine_tune(
             record_engines(out, engines)
         else:
             reading = Reading(reading.workers)
-            clips = TrainClips(train_set, model.names, recipe, model.spec.training_pixels(recipe))
+            clips = TrainClips(train_set, recipe, model.spec.training_pixels(recipe))
         batches = epoch_batches(len(clips), recipe)
         clip_loader = loader(clips, batches, 0 if recipe.frozen else reading.workers, model.device)
         total, steps = recipe.epochs * len(clips), batches.steps_per_epoch
 
         # --- parallel model and optimiser: pretrained parts at lr, new parts at lr_new
         parallel = ParallelModel(trained, clips.blank, recipe)
-        shift = shift.to(parallel.device)
-        table = train_set.labelling.table(model.names).float().to(shift) if train_set.several else None
+        shift, task = shift.to(parallel.device), model.task
+        targets = train_set.targets(task.names)
         optimizer = make_optimizer(parallel.trained, recipe)
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         if recipe.tune != "all":
@@ -142,7 +141,7 @@ def fine_tune(
             # --- epoch
             batches.epoch, done = epoch, epoch * len(clips) + batches.first_step * recipe.batch
             set_training(parallel.trained.model, recipe)
-            one_label = not (objective or train_set.several)
+            one_label = not (objective or task.multilabel)
             metrics, micro_batches = _StepMetrics(log, train_set, epoch, one_label, out), iter(clip_loader)
             for items, micro in batches.steps():
                 # --- step: forward and backward, micro-batch by micro-batch
@@ -150,13 +149,18 @@ def fine_tune(
                 shares, right, taken = [], torch.zeros((), device=parallel.device), []
                 for left in reversed(range(micro)):
                     with together():
-                        inputs, labels, positions = read(next(micro_batches))
+                        inputs, positions = read(next(micro_batches))
+                    count = len(positions)  # 0 for a blank clip.
+                    labels = targets[positions] if count else torch.tensor([NO_CLASS])
                     inputs = inputs.to(parallel.device, non_blocking=True)
                     if not objective:  # Which looks up the prompts of labels.
                         labels = labels.to(parallel.device, non_blocking=True)
-                    with parallel.micro_batch(len(positions), last=not left):
+                    with parallel.micro_batch(count, last=not left):
                         output = parallel(inputs, labels)
-                        summed = output * len(positions) if objective else _loss(output, labels, shift, table)
+                        if objective:
+                            summed = output * count
+                        else:
+                            summed = task.loss(output[:count].float() + shift, labels[:count])
                         share = summed / items
                         (share * parallel.factor).backward()
                     if one_label:
@@ -203,24 +207,6 @@ def fine_tune(
             if first:
                 save_model(out / "model.safetensors", model)
     return TrainingRecords(log.records)
-
-
-def _loss(
-    output: Float[Tensor, "batch classes"],
-    labels: Int[Tensor, " batch"],
-    shift: Float[Tensor, " classes"],
-    table: Float[Tensor, "numbers classes"] | None,
-) -> Float[Tensor, ""]:
-    """Return the summed loss of a micro-batch.
-
-    Args:
-        shift: `loss_shift`.
-        table: with several labels, the classes that each of the `labels` stands for.
-    """
-    if table is None:
-        return F.cross_entropy(output.float() + shift, labels, reduction="sum", ignore_index=NO_ITEM)
-    weight = labels[:, None].ne(NO_ITEM).float()
-    return F.binary_cross_entropy_with_logits(output.float(), table[labels.clamp(0)], weight, reduction="sum")
 
 
 def _validate(

@@ -57,7 +57,7 @@ class ScoreTable:
     @property
     def rare(self) -> RareClasses | None:
         """The result of the last row on the classes with few training items; None if there are none."""
-        return self.rows[-1][1].rare(self.division.train.labelling.counts) if self.rows else None
+        return self.rows[-1][1].rare(self.division.train.counts) if self.rows else None
 
     def summary(self) -> list[str]:
         """Return the result in a few lines: a sentence, a rival that is clearly ahead, and what is weak.

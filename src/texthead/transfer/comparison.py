@@ -230,7 +230,7 @@ class MethodScores:
     @property
     def rare(self) -> RareClasses | None:
         """The default's result on the held-out items of classes with few training items; None if there are none."""
-        counts = self.items.data.labelling.counts
+        counts = self.items.data.counts
         return next((score.rare(counts) for score in self.tested.values()), None)
 
     def __repr__(self) -> str:

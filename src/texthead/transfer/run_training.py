@@ -217,7 +217,7 @@ class _Training:
         recipe, changes = adapt_recipe(make, options.overrides, division.train, encoder)
         inputs = RowInputs(encoder, labels, recipe, names=names, sentences=sentences)
         if self.must_tune:  # `fit_method` counts the readable items.
-            counts = [] if division.train.several else [*division.train.labelling.counts.values()]
+            counts = [] if division.train.several else [*division.train.counts.values()]
             lines += filter(None, [unbalanced_text(recipe.class_shares, counts)])
         return TrainingPlan(division, inputs, (*data.notes, *division.notes, *lines), changes)
 
@@ -255,7 +255,7 @@ class _Training:
         if compare and items is not None and len(division.scored):
             labels, names = tuple(inputs.labels), tuple(inputs.names or inputs.labels)
             add_baselines(table, Task(frozen, labels, names, inputs.prompts, recipe), items)
-        targets = items.targets if items else division.train.labelling.targets(inputs.labels)
+        targets = items.targets if items else division.train.targets(inputs.labels)
         features = items.features if items else None
         inputs = replace(inputs, features=features, targets=targets, items=division.train.names)
         return inputs, division, table, frozen

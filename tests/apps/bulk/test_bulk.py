@@ -174,7 +174,7 @@ def test_files_come_from_tables_lists_folders_and_shards(manifest: Path, tmp_pat
     for source in (manifest, listed, described):
         assert [*_names(source, Reporter())] == files
     assert sorted(_names(manifest.parent, Reporter())) == sorted(files)
-    prepare(Dataset(tuple(Item(Path(file), "a") for file in files[:2])), tmp_path / "shards")
+    prepare(Dataset(tuple(Item(Path(file), ("a",)) for file in files[:2])), tmp_path / "shards")
     assert len([*_names(tmp_path / "shards", Reporter())]) == 2
     part = manifest.with_name("part.csv")
     part.write_text(f"path,start,end\n{files[0]},,0.1\n")

@@ -334,7 +334,7 @@ def test_items_of_removed_classes(folder, tmp_path):
         after.split.held_out_items()
     assert after.split.was_trained_on(Path(train))
     with refuses(DataError, train):
-        after.split.choose(Dataset((Item(Path(train), "a cat"),), "all"), None)
+        after.split.choose(Dataset((Item(Path(train), ("a cat",)),), "all"), None)
 
 
 # --- a folder of its own ---------------------------------------------------------------------------------------------

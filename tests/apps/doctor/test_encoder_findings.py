@@ -58,14 +58,14 @@ def test_findings_on_names_hold_the_fault_of_each(mini: Encoder) -> None:
     rng = np.random.default_rng(0)
     labels = [label for label in shown for _ in range(6)]
     seen = [5 + rows[shown[label]] + rng.normal(0, 0.02, mini.dim) for label in labels]
-    items = [Item(Path(f"{index}"), label) for index, label in enumerate([*labels, LONG])]
+    items = [Item(Path(f"{index}"), (label,)) for index, label in enumerate([*labels, LONG])]
     seen.append(np.zeros(mini.dim))
     long, swap = encoder_findings.class_findings(mini, dict.fromkeys(names), names, items, seen)
     assert (long.fault, long.about) == ("name too long", LONG)
     prints(long.detail, "tokens")
     assert (swap.fault, swap.about, swap.severity) == ("names look swapped", "dog", "serious")
     prints(swap.detail, "with guitar", "standard error 0.0")
-    true = [Item(item.path, shown.get(item.label) or item.label) for item in items]
+    true = [Item(item.path, (shown.get(item.label) or item.label,)) for item in items]
     (only,) = encoder_findings.class_findings(mini, dict.fromkeys(names), names, true, seen)
     assert only.fault == "name too long"
     # Every name is too long.
@@ -75,7 +75,7 @@ def test_findings_on_names_hold_the_fault_of_each(mini: Encoder) -> None:
 
 def test_names_that_are_near_synonyms_are_found(mini: Encoder) -> None:
     names = ["couch", "sofa", "volcano"]
-    items = [Item(Path(name), name) for name in names]
+    items = [Item(Path(name), (name,)) for name in names]
     seen = [5 + row for row in encoder_findings.rows_of(mini, names)]
     (alike,) = encoder_findings.class_findings(mini, dict.fromkeys(names), names, items, seen)
     assert (alike.fault, alike.about) == ("near-synonyms", "couch")

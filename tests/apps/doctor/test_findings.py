@@ -57,7 +57,7 @@ def make_items(*rows: str) -> tuple[list[Item], list[Facts]]:
     items, facts = [], []
     for index, row in enumerate(rows):
         label, *split, digest = row.split()
-        items.append(Item(Path("abcdefghi"[index]), label, *(split or ["train"])))  # pyright: ignore[reportArgumentType]
+        items.append(Item(Path("abcdefghi"[index]), (label,), *(split or ["train"])))  # pyright: ignore[reportArgumentType]
         facts.append(replace(VIDEO, path=items[-1].path, digest=digest))
     return items, facts
 
@@ -105,7 +105,7 @@ def test_a_near_leak_is_serious_if_a_sure_pair_is_in_two_splits() -> None:
 
 def parts(*rows: str) -> list[Item]:
     """Return items from rows of `path label split`."""
-    return [Item(Path(path), label, split) for path, label, split in map(str.split, rows)]  # pyright: ignore
+    return [Item(Path(path), (label,), split) for path, label, split in map(str.split, rows)]  # pyright: ignore
 
 
 def test_parts_of_one_file_are_near_copies_across_splits_only() -> None:
@@ -142,7 +142,7 @@ def test_files_with_parts_in_two_splits() -> None:
 
 def test_groups_in_two_splits() -> None:
     rows = [("train", "g1"), ("test", "g1"), ("train", "g2"), ("train", "g2"), ("test", None), ("train", None)]
-    (result,) = doctor.group_leaks([Item(Path("a"), "cat", split, group) for split, group in rows])  # pyright: ignore
+    (result,) = doctor.group_leaks([Item(Path("a"), ("cat",), split, group) for split, group in rows])  # pyright: ignore
     assert (result.about, result.severity) == ("g1", "serious")
     prints(result.detail, "test and train")
 
@@ -157,8 +157,8 @@ def test_groups_in_two_splits() -> None:
     ],
 )
 def test_counts(cats: int, dogs: int, found: dict[str, str]) -> None:
-    items = [Item(Path("t"), "cat", "test"), *[Item(Path("c"), "cat", "train")] * cats]
-    items += [Item(Path("d"), "dog", "train")] * dogs
+    items = [Item(Path("t"), ("cat",), "test"), *[Item(Path("c"), ("cat",), "train")] * cats]
+    items += [Item(Path("d"), ("dog",), "train")] * dogs
     assert {finding.about: finding.fault for finding in doctor.count_findings(items)} == found
 
 
@@ -180,10 +180,10 @@ def test_names() -> None:
 
 def test_folders() -> None:
     labels = {"dress": "hat", "hat": "hat", "files": "dress", "Long_Sleeve": "long sleeve"}
-    (result,) = doctor.folder_findings([Item(Path(folder) / "1.jpg", label) for folder, label in labels.items()])
+    (result,) = doctor.folder_findings([Item(Path(folder) / "1.jpg", (label,)) for folder, label in labels.items()])
     assert (result.items, result.severity) == ((0,), "serious")
     # Two labels that differ only in spelling, one of them in a folder of that name.
-    same = [Item(Path("Play Violin/1.jpg"), "Play Violin"), Item(Path("b/2.jpg"), "play_violin")]
+    same = [Item(Path("Play Violin/1.jpg"), ("Play Violin",)), Item(Path("b/2.jpg"), ("play_violin",))]
     assert not doctor.folder_findings(same)
 
 
@@ -205,9 +205,9 @@ def test_a_cleaned_list_leaves_out() -> None:
 
 def test_rows_of_a_cleaned_list(tmp_path: Path) -> None:
     items = [
-        Item(tmp_path / "in" / "a.mp4", "cat", "train", "g", (("source", "x"), ("label", "y"), ("path", "z"))),
-        Item(tmp_path / "b.mp4", "dog", "test", None, (("source", "y"),)),
-        Item(Path("/elsewhere/c.mp4"), "dog", "test", None, (("other", "z"),)),
+        Item(tmp_path / "in" / "a.mp4", ("cat",), "train", "g", (("source", "x"), ("label", "y"), ("path", "z"))),
+        Item(tmp_path / "b.mp4", ("dog",), "test", None, (("source", "y"),)),
+        Item(Path("/elsewhere/c.mp4"), ("dog",), "test", None, (("other", "z"),)),
     ]
     columns, rows = doctor.cleaned_rows(items, [1], tmp_path)
     assert columns == ["path", "label", "split", "group", "source", "other"]
@@ -217,4 +217,4 @@ def test_rows_of_a_cleaned_list(tmp_path: Path) -> None:
     ]
     outside = Path("/x/a").absolute()
     rows = [[outside.as_posix(), "cat"]]
-    assert doctor.cleaned_rows([Item(outside, "cat")], [], tmp_path) == (["path", "label"], rows)
+    assert doctor.cleaned_rows([Item(outside, ("cat",))], [], tmp_path) == (["path", "label"], rows)

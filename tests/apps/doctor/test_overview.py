@@ -26,8 +26,8 @@ BROKEN = Facts(Path("b.mp4"), fault="cut short", frames=9, seconds=9.0, problem=
 
 def overview(*rows: tuple[Facts, str, str | None]) -> Overview:
     """Return the overview of (facts, label, split) rows."""
-    items = [Item(facts.path, label, split) for facts, label, split in rows]  # pyright: ignore[reportArgumentType]
-    return overview_of(items, [facts for facts, _, _ in rows], [(label,) for _, label, _ in rows])
+    items = [Item(facts.path, (label,), split) for facts, label, split in rows]  # pyright: ignore[reportArgumentType]
+    return overview_of(items, [facts for facts, _, _ in rows])
 
 
 def of_sizes(counts: Sequence[int]) -> Overview:

@@ -88,7 +88,7 @@ def test_labels_that_cannot_be_judged() -> None:
 
 
 def test_a_finding_names_the_better_class_once() -> None:
-    items = [Item(Path(f"{item}.jpg"), "abcde"[int(label)]) for item, label in enumerate(planted(3, 17))]
+    items = [Item(Path(f"{item}.jpg"), ("abcde"[int(label)],)) for item, label in enumerate(planted(3, 17))]
     listed = suspicious_labels(clouds(0.8), planted(3, 17)).ranked[:2]
     beside = [Finding("serious", "one file, two labels", "17.jpg", "", (17,))]
     (finding,) = label_findings(items, range(len(items)), list("abcde"), listed, beside=beside)
@@ -97,7 +97,7 @@ def test_a_finding_names_the_better_class_once() -> None:
 
 
 def test_the_first_label_to_check_has_no_finding_about_it() -> None:
-    items = tuple(Item(Path(name), label) for name, label in (("gone", "x"), ("a", "x"), ("b", "y")))
+    items = tuple(Item(Path(name), (label,)) for name, label in (("gone", "x"), ("a", "x"), ("b", "y")))
     ranked = (SuspiciousLabel(0, 1, np.array([0.2, 0.8])), SuspiciousLabel(1, 0, np.array([0.7, 0.3])))
     judged = JudgedLabels(ranked, agreement=0.9)
 

@@ -39,7 +39,7 @@ def pool(tmp_path: Path) -> Pool:
     paths = [write_image(tmp_path / "files" / f"{i:02d}.png", truth(i), seed=i) for i in range(FILES - 1)]
     paths.append(write_video(tmp_path / "files" / f"{FILES - 1:02d}.mp4", "red"))
     features = MEANS[[index % 3 for index in range(FILES)]] + 0.3 * noise(FILES, DIM, seed=2)
-    files = Dataset(tuple(Item(path, "") for path in paths), str(tmp_path / "files"))
+    files = Dataset(tuple(Item(path, ()) for path in paths), str(tmp_path / "files"))
     return Pool(files, features, COLOURS, encode=rows)
 
 
@@ -80,7 +80,7 @@ def until(condition: Callable[[], object]) -> None:
 def test_files_until_all_are_labelled(opened: Open, tmp_path: Path) -> None:
     session, seen = opened(("red", "green")), []
     while (file := session.next("ann")) is not None:
-        assert file.label is None
+        assert file.labels is None
         assert {"red", "green"} <= {*file.guesses}
         seen.append(file.position)
         session.label("ann", file.position, truth(file.position))
@@ -127,8 +127,8 @@ def test_undo_leaves_what_another_person_or_tab_changed_later(opened: Open) -> N
     session.label("ann", second, "red")
     session.label("bert", second, "purple")
     back = session.undo("ann")
-    assert (back.position, back.label) == (first, None)
-    assert session.undo("bert").label == "red"
+    assert (back.position, back.labels) == (first, None)
+    assert session.undo("bert").labels == ("red",)
     session.label("ann", first, "red")
     session.rename("red", "crimson")
     assert (session.undo("ann").position, session.state("ann")["undo"]) == (first, False)
@@ -147,7 +147,7 @@ def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
     assert file.position != first.position
     for label in ("purple", "red", None):
         back = session.undo("ann")
-        assert (back.position, back.label) == (first.position, label)
+        assert (back.position, back.labels) == (first.position, label and (label,))
     # The undone class is no longer guessed.
     assert "purple" not in back.guesses
     assert session.undo("ann") is None
@@ -222,27 +222,27 @@ def test_several_labels_of_a_file(opened: Open, tmp_path: Path) -> None:
     fitted(session)
     dataset = read_dataset(tmp_path / "labels.csv")
     assert dataset.several
-    assert dataset.labelling.sets[3:5] == [("a picture", "red"), ()]
+    assert dataset.sets[3:5] == [("a picture", "red"), ()]
     state = session.state("ann")
     assert (state["several"], state["labelled"], state["curve"], state["others"]) == (True, 12, [], None)
     counts = {entry["name"]: entry["count"] for entry in state["classes"]}
     assert counts == {"red": 3, "green": 3, "blue": 4, "a picture": 10}
     file = session.next("ann")
-    assert (file.position >= 12, file.label, file.classes) == (True, None, ())
+    assert (file.position >= 12, file.labels) == (True, None)
     assert {name for name, value in file.guesses.items() if value > 0.5} == {truth(file.position), "a picture"}
     # A file that is opened again has its classes on; the answer "none" is one too.
     session.label("ann", file.position)
     back = session.undo("ann")
-    assert (back.label, back.classes) == (None, ())
+    assert back.labels is None
     for _ in range(9):
         back = session.undo("ann")
-    assert (back.position, back.label, back.classes) == (3, None, ())
+    assert (back.position, back.labels) == (3, None)
     session.label("ann", 3, "red", "red", "sky")
     session.label("ann", 3)
     back = session.undo("ann")
-    assert (back.label, back.classes) == ("red; sky", ("red", "sky"))
+    assert back.labels == ("red", "sky")
     session.rename("sky", "red")
-    assert read_dataset(tmp_path / "labels.csv").labelling.sets[3] == ("red",)
+    assert read_dataset(tmp_path / "labels.csv").sets[3] == ("red",)
     with refuses(DataError, ";"):
         session.label("ann", 3, "red; sky")
     session.examine()
@@ -285,13 +285,13 @@ def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     fitted(session)
     assert session.state("bob")["review"] >= 1
     file = session.review("bob")
-    assert (file.position, file.label, next(iter(file.guesses))) == (4, "red", "green")
+    assert (file.position, file.labels, next(iter(file.guesses))) == (4, ("red",), "green")
     assert "green" in file.why
     # A label that bob keeps is not shown to him again, nor to anyone after a restart; undo brings it back.
     session.keep("bob", 4)
     assert session.review("bob") is None
     back = session.undo("bob")
-    assert (back.position, back.label, back.why) == (4, "red", file.why)
+    assert (back.position, back.labels, back.why) == (4, ("red",), file.why)
     session.keep("bob", 4)
     other = opened()
     fitted(other)
@@ -471,7 +471,7 @@ def test_a_file_that_changes_while_it_is_shown_gets_no_label(page: TestClient, t
 def test_file_names_of_all_kinds(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"\xff")
     names = (" lead.png", os.fsdecode(b"\xfe.png"), "\u202egnp.exe.png")
-    items = tuple(Item(write_image(folder / name, "red"), "") for name in names)
+    items = tuple(Item(write_image(folder / name, "red"), ()) for name in names)
     pool = Pool(Dataset(items, str(folder)), noise(3, DIM), ("red",), encode=rows)
     labels_csv, seen = folder / "labels.csv", set[str]()
     with closing(LabelSession(pool, labels_csv)) as session:

@@ -51,7 +51,7 @@ def film(tmp_path: Path) -> Path:
 def test_only_long_videos_are_cut(film: Path, tmp_path: Path) -> None:
     short = encode(tmp_path / "files" / "short.mp4", pictures("red", 8, 1), rate=5)
     picture = write_image(tmp_path / "files" / "a.png", "red")
-    files = Dataset((Item(film, ""), Item(short, "", group="g"), Item(picture, "")), "files")
+    files = Dataset((Item(film, ()), Item(short, (), group="g"), Item(picture, ())), "files")
     encoder = Encoder(tiny_visual(), None, scale=10.0)
 
     def cut_them(*known: Path, above: float = 10.0) -> list[str]:

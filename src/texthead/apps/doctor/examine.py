@@ -46,8 +46,7 @@ def diagnose(
         reporter: gets progress and messages.
     """
     items, classes = dataset.items, dict.fromkeys(dataset.classes) if classes is None else classes
-    sets = dataset.labelling.sets
-    labelled = [replace(item, label=name) for item, names in zip(items, sets, strict=True) for name in names]
+    labelled = [replace(item, labels=(name,)) for item in items for name in item.labels]
     options = EncoderOptions.of(encoder)
     reading = replace(reading, workers=max(1, reading.workers))
     prompts = encoder_findings.prompts_of(classes, options.template or "{}", clean=options.clean)
@@ -88,10 +87,10 @@ def diagnose(
         result += findings.label_findings(items, seen.positions, dataset.classes, judged.listed, beside=result)
         for label in judged.listed:
             position = seen.positions[label.item]
-            likely[position] = replace(items[position], label=dataset.classes[label.better])
+            likely[position] = replace(items[position], labels=(dataset.classes[label.better],))
     # With the likely labels, so that a copy whose label is questioned above is not reported for its two labels too.
     result += findings.near_copies(likely, facts, near_duplicates.alike(facts, features))
-    left_out, counts = findings.left_out(items, result), overview.overview_of(items, facts, sets)
+    left_out, counts = findings.left_out(items, result), overview.overview_of(items, facts)
     if len(left_out) < len(items) and not {"empty class folder", "no training item"} & {each.fault for each in result}:
         result += _refused(dataset.pick([position for position in range(len(items)) if position not in left_out]))
     result.sort(key=lambda each: (get_args(Severity).index(each.severity), each.fault))
@@ -137,7 +136,7 @@ def _judge(dataset: Dataset, seen: FrozenFiles) -> JudgedLabels:
     if dataset.several:
         return JudgedLabels(unjudged="labels are not judged: that is for files with one label each")
     some = dataset.pick(seen.positions)
-    return suspicious_labels(seen.features, some.labelling.targets(dataset.classes), some.groups)
+    return suspicious_labels(seen.features, some.targets(dataset.classes), some.groups)
 
 
 def _first_to_check(judged: JudgedLabels, positions: Sequence[int], dataset: Dataset, known: set[int]) -> str:

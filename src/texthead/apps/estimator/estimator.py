@@ -86,7 +86,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         names = tuple(str(label) for label in self.classes_)
         frozen, recipe = self._frozen(), Recipe(name="estimator", class_shares=self.class_shares)
         # The groups keep the parts of a video apart.
-        data = Dataset(tuple(Item(path, "", group=str(path)) for path in paths))
+        data = Dataset(tuple(Item(path, (), group=str(path)) for path in paths))
         items = FrozenItems(data, self._features(frozen, paths), torch.from_numpy(numbers))
         self.encoder_key_ = self._key(frozen)
         self.prompts_ = None if self.method == "probe" else self._prompts()

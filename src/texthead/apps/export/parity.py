@@ -13,7 +13,7 @@ from torch import Tensor
 from texthead import Reporter, Run
 from texthead.apps.export import standalone
 from texthead.apps.export.scorer import Scorer
-from texthead.data import Labels, ViewClips, evenly
+from texthead.data import ViewClips, evenly
 from texthead.errors import MediaError, RunError
 from texthead.media import Image, Video
 
@@ -103,7 +103,7 @@ def predicted_text(predictor: standalone.Predictor, scores: np.ndarray) -> str:
     """Return the predicted label of a file, with several labels as the text of all."""
     order, count = predictor.ranked(scores)
     names = [predictor.names[i] for i in order[:count]]
-    return names[0] if predictor.several is None else Labels.join(names)
+    return "; ".join(sorted(names))
 
 
 @torch.inference_mode()

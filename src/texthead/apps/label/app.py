@@ -159,8 +159,8 @@ class _Actions:
             "part": part,
             "kind": file.kind if plays else "preview",
             "guesses": [{"name": name, "probability": value} for name, value in file.guesses.items()],
-            "label": file.label,
-            "classes": file.classes,
+            "label": None if file.labels is None else "; ".join(file.labels),
+            "classes": file.labels or (),
             "why": file.why,
         }
 

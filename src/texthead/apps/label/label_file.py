@@ -2,13 +2,14 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from texthead import Dataset
-from texthead.data import Labels, manifest_rows, row_path
+from texthead.data import join_labels, manifest_rows, row_path, split_labels
 from texthead.errors import DataError
 from texthead.files import in_turn, open_plain, read_value, replacing, write_csv
 from texthead.media import MediaPath
@@ -24,32 +25,24 @@ _CHECKED = "checked"
 
 
 class Mark(NamedTuple):
-    """The state of a file: its label, that it is unusable, or neither; and whether its label was reviewed."""
+    """The state of a file: its labels, that it is unusable, or neither; and whether its labels were reviewed."""
 
-    label: str | None = None
+    labels: tuple[str, ...] | None = None
     bad: bool = False
     checked: bool = False
 
 
 class LabelState(NamedTuple):
-    """The state of all files, by position: labels, unusable files, and files with a reviewed label.
+    """The state of all files, by position: labels, unusable files, and files with reviewed labels."""
 
-    With `several`, a label is the text of several classes or none.
-    """
-
-    of: Mapping[int, str]
+    of: Mapping[int, tuple[str, ...]]
     bad: frozenset[int]
     checked: frozenset[int]
-    several: bool = False
 
     @property
-    def labelling(self) -> Labels:
-        """The labels, in the order of `of`."""
-        return Labels(tuple(self.of.values()), self.several)
-
-    def names(self, label: str | None) -> tuple[str, ...]:
-        """Return the classes in a label."""
-        return () if label is None else Labels((label,), self.several).sets[0]
+    def counts(self) -> Counter[str]:
+        """The number of files of each class."""
+        return Counter(name for own in self.of.values() for name in own)
 
     def mark(self, position: int) -> Mark:
         """Return the state of one file."""
@@ -111,27 +104,30 @@ class LabelFile:
     def _read(self) -> LabelState:
         rows, bad = self._labels.read(), self._bad.read()
         checked = frozenset(position for position, row in rows.items() if row.get(_CHECKED))
-        texts = tuple(row[self._column].strip() for row in rows.values())
-        of = dict(zip(rows, Labels(texts, self._several).renamed({}), strict=True))
-        return LabelState(of, frozenset(bad), checked, self._several)
+        cells = {position: row[self._column].strip() for position, row in rows.items()}
+        of = {position: split_labels(cell) if self._several else (cell,) for position, cell in cells.items()}
+        return LabelState(of, frozenset(bad), checked)
 
     def put(self, position: int, mark: Mark) -> LabelState:
         """Replace the state of a file; an unusable file has no label."""
         now = {"time": datetime.now(UTC).isoformat(timespec="milliseconds")}
         checked = {_CHECKED: "yes" if mark.checked else ""}
         with in_turn(self._csv):
-            label = None if mark.label is None else {self._column: mark.label, **checked, **now}
-            self._labels.change({position: label})
+            row = None if mark.labels is None else {self._column: self._cell(mark.labels), **checked, **now}
+            self._labels.change({position: row})
             self._bad.change({position: now if mark.bad else None})
             return self._read()
 
     def rename(self, old: str, new: str) -> LabelState:
         """Rename a label of all files at once."""
         with in_turn(self._csv):
-            state = self._read()
-            renamed = dict(zip(state.of, state.labelling.renamed({old: new}), strict=True))
-            self._labels.change({i: {self._column: new} for i, new in renamed.items() if new != state.of[i]})
+            renamed = {i: {*own} - {old} | {new} for i, own in self._read().of.items() if old in own}
+            self._labels.change({i: {self._column: self._cell(own)} for i, own in renamed.items()})
             return self._read()
+
+    def _cell(self, labels: Iterable[str]) -> str:
+        """Return labels as text."""
+        return join_labels(labels) if self._several else next(iter(labels))
 
     def claim(self, who: str, position: int | None) -> bool:
         """Claim a file for a user and release their other claim; None only releases. Return False if it is taken."""

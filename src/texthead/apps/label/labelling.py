@@ -13,7 +13,7 @@ from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, Read
 from texthead.apps.label.label_file import bad_paths
 from texthead.apps.label.selection import Similarities, guesses
 from texthead.apps.search import encode_windows
-from texthead.data import Labels, manifest_rows, read_files
+from texthead.data import join_labels, manifest_rows, read_files
 from texthead.errors import DataError, MediaError, PositiveInt, checked, listed
 from texthead.features import check_any
 from texthead.media import MediaPath, Span, Video, spans_by_file
@@ -88,18 +88,18 @@ class Pool:
         Raises:
             DataError: there is no class yet.
         """
-        classes, label_of = self.classes, {item.path: item.label for item in self.labelled.items}
+        classes, item_of = self.classes, {item.path: item for item in self.labelled.items}
         if not classes:
             raise DataError("there is no class to start with: name some with `classes`")
-        labelled = [i for i, item in enumerate(self.files.items) if item.path in label_of]
-        texts = tuple(label_of[self.files.items[i].path] for i in labelled)
-        targets = Labels(texts, self.several).targets(classes)
+        labelled = [i for i, item in enumerate(self.files.items) if item.path in item_of]
+        items = tuple(item_of[self.files.items[i].path] for i in labelled)
+        targets = Dataset(items, several=self.several).targets(classes)
         rows = self.encode and self.encode(classes)
         probabilities = guesses(rows, self.features, labelled, targets, classes=len(classes))
         if self.several:
             sure = torch.maximum(probabilities, 1 - probabilities).amin(-1)
             sets = [[name for name, p in zip(classes, row, strict=True) if p >= 0.5] for row in probabilities.tolist()]
-            names = [*map(Labels.join, sets)]
+            names = [*map(join_labels, sets)]
         else:
             sure, best = probabilities.max(-1)
             names = [classes[index] for index in best.tolist()]

@@ -12,12 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from texthead import Dataset
 from texthead.apps.doctor import Facts, findings_about_files, read_facts, suspicious_labels
 from texthead.apps.label.label_file import LabelFile, LabelState, Mark
 from texthead.apps.label.labelling import Pool
 from texthead.apps.label.learning_curve import LearningCurve, learning_curve
 from texthead.apps.label.selection import guesses
-from texthead.data import Labels, check_no_separator
+from texthead.data import check_no_separator
 from texthead.errors import DataError, TextheadError
 from texthead.media import MediaPath
 from texthead.text import check_names
@@ -36,18 +37,16 @@ class FileToLabel(NamedTuple):
     Args:
         position: its index in the data.
         guesses: of all classes.
-        label: its current label.
+        labels: its current labels; None if it has not been labelled.
         why: the reason for a review.
-        classes: the classes in its label.
     """
 
     position: int
     path: Path
     kind: str
     guesses: Guesses
-    label: str | None = None
+    labels: tuple[str, ...] | None = None
     why: str = ""
-    classes: tuple[str, ...] = ()
 
 
 class FittedLabels(NamedTuple):
@@ -111,12 +110,17 @@ class LabelSession:
 
     def classes(self, labels: LabelState) -> tuple[str, ...]:
         """Return the initial classes, then further classes of labels."""
-        return tuple(dict.fromkeys([*self._names, *sorted(labels.labelling.counts)]))
+        return tuple(dict.fromkeys([*self._names, *sorted(labels.counts)]))
 
     def _fitted(self, labels: LabelState) -> FittedLabels:
         classes = self.classes(labels)
-        about = self._rows_of(classes), self.pool.features, list(labels.of), labels.labelling.targets(classes)
+        about = self._rows_of(classes), self.pool.features, list(labels.of), self._items(labels).targets(classes)
         return FittedLabels(labels, classes, guesses(*about, classes=len(classes)))
+
+    def _items(self, labels: LabelState) -> Dataset:
+        """Return the labelled files."""
+        items = (replace(self.pool.files.items[position], labels=own) for position, own in labels.of.items())
+        return Dataset(tuple(items), several=self.several)
 
     def _rows_of(self, classes: Sequence[str]) -> Float[Tensor, "classes dim"] | None:
         if self.pool.encode is None or not classes:
@@ -143,7 +147,7 @@ class LabelSession:
             self._measured = fit.labels
             return
         labelled = list(fit.labels.of)
-        targets = fit.labels.labelling.targets(fit.classes)
+        targets = self._items(fit.labels).targets(fit.classes)
         groups = [self._groups[position] for position in labelled] if self._groups else None
         curve = learning_curve(
             self._rows_of(fit.classes),
@@ -156,7 +160,7 @@ class LabelSession:
         doubts: dict[int, tuple[Guesses, str]] = {}
         for label in judged.listed:
             position = labelled[label.item]
-            reason = label.comparison(fit.classes, fit.labels.of[position])
+            reason = label.comparison(fit.classes, *fit.labels.of[position])
             doubts[position] = _sorted_guesses(fit.classes, torch.from_numpy(label.fits)), reason
         with self._turn:
             # Drop measurements with labels that have since been undone.
@@ -209,20 +213,20 @@ class LabelSession:
 
     def _file_to_label(self, position: int, labels: LabelState) -> FileToLabel:
         """Return a file with its guesses, from a fit without it if its label is doubtful."""
-        fit, path, label = self._fit, self.path(position), labels.of.get(position)
+        fit, path, own = self._fit, self.path(position), labels.of.get(position)
         probabilities = fit.probabilities[[position]]
         if self.curves:
             probabilities = self.curves[-1].calibrated(probabilities)
         guesses, reasons = _sorted_guesses(fit.classes, probabilities[0]), list[str]()
-        if position in self._doubtful and label is not None:
+        if position in self._doubtful and own is not None:
             guesses, reason = self._doubtful[position]
             reasons.append(reason)
-        if label is not None:
+        if own is not None:
             reasons += filter(None, [self._findings(labels).get(position)])
         classes = self.classes(labels)  # Some may be newer than the fit.
         guesses = {name: guesses.get(name, 0.0) for name in (*guesses, *classes) if name in classes}
         kind, why = MediaPath(path).reader.kind, "; ".join(reasons)
-        return FileToLabel(position, path, kind, guesses, label, why, labels.names(label))
+        return FileToLabel(position, path, kind, guesses, own, why)
 
     def label(self, who: str, position: int, *names: str, checked: bool = False) -> None:
         """Label a file and write the label to disk; a new name creates a class.
@@ -236,9 +240,8 @@ class LabelSession:
             RunError: the label cannot be written.
         """
         with self._turn:
-            classes = [self._class_name(name) for name in names]
-            label = Labels.join(classes) if self.several else classes[0]
-            self._put(who, position, Mark(label, checked=checked))
+            labels = tuple(sorted({self._class_name(name) for name in names}))
+            self._put(who, position, Mark(labels, checked=checked))
 
     def _class_name(self, name: str, instead_of: str | None = None) -> str:
         """Return a typed name with normalised spaces; raise DataError if it is not a valid class."""
@@ -262,7 +265,7 @@ class LabelSession:
         """Confirm the label of a reviewed file; it is not reviewed again."""
         with self._turn:
             before = self._mark_of(position)
-            if before.label is not None:
+            if before.labels is not None:
                 self._put(who, position, before._replace(checked=True))
 
     def skip(self, who: str, position: int) -> None:
@@ -324,9 +327,9 @@ class LabelSession:
             self._names = [*dict.fromkeys(new if name == old else name for name in self._names)]
             for person in self._people.values():
                 person.done = [
-                    (index, before, labels.mark(index) if old in labels.names(after.label) else after)
+                    (index, before, labels.mark(index) if old in (after.labels or ()) else after)
                     for index, before, after in person.done
-                    if old not in labels.names(before.label)
+                    if old not in (before.labels or ())
                 ]
             self._fit = self._fitted(labels)
         self._wake.set()
@@ -354,7 +357,7 @@ class LabelSession:
     def _findings(self, labels: LabelState) -> dict[int, str]:
         """Return what doctor finds about examined files with these labels, by position."""
         facts = {position: facts for position, facts in self._facts.items() if position in labels.of}
-        items = [replace(self.pool.files.items[position], label=labels.of[position]) for position in facts]
+        items = [replace(self.pool.files.items[position], labels=labels.of[position]) for position in facts]
         findings, positions = findings_about_files(items, list(facts.values())), list(facts)
         return {positions[i]: f"{finding.fault}: {finding.detail}" for finding in findings for i in finding.items}
 
@@ -375,7 +378,7 @@ class LabelSession:
             labels = self._file.read()
             if labels != self._fit.labels:
                 self._wake.set()
-            counts = labels.labelling.counts
+            counts = labels.counts
             return {
                 "files": len(self.pool.files),
                 "labelled": len(labels.of),

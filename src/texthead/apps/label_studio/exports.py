@@ -10,7 +10,7 @@ from urllib.request import url2pathname
 
 import numpy as np
 
-from texthead.data import Labels
+from texthead.data import join_labels
 from texthead.errors import DataError, listed, reason
 from texthead.files import MOST_BYTES_OF_LISTS, read_value
 from texthead.media import Media, MediaPath, Span
@@ -58,7 +58,7 @@ def read_export(source: Path, folder: Path, root: Path) -> tuple[list[tuple[str,
     rows = [("path", "start", "end", "labels" if several else "label", "split", "group")]
     for path, names, split, group in kept:
         media = MediaPath(path)
-        label = Labels.join(names) if several else names[0]
+        label = join_labels(names) if several else names[0]
         rows.append((MediaPath(media.file).text_below(folder), *media.span.cells(), label, split, group))
     return rows, [f"{source}: {unlabelled} files have no label and are left out"] if unlabelled else []
 
