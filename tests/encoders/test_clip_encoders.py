@@ -120,7 +120,7 @@ def test_what_is_kept_is_what_is_computed(
     first = evaluate(model, data, protocol, cache).scores
     assert torch.allclose(evaluate(model, data, protocol).scores, first, atol=1e-5)
     assert not torch.allclose(first[0], first[1], atol=1e-4)
-    monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was decoded again"))
+    monkeypatch.setattr(MediaPath, "open", lambda path, **_: pytest.fail(f"{path} was decoded again"))
     assert torch.equal(evaluate(model, data, protocol, cache).scores, first)
 
 
@@ -348,7 +348,7 @@ def test_grids_are_kept_in_half_precision(
     distinct = [set(map(tuple, views.frame_indices(5 + i, FRAMES))) for i in range(len(data))]
     assert len(rows) == len({digest for digest, _, _ in rows}) == sum(map(len, distinct))
     assert {row[1:] for row in rows} == {(0, 2 * 2 * 4 * 4 * 32)}
-    monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was decoded again"))
+    monkeypatch.setattr(MediaPath, "open", lambda path, **_: pytest.fail(f"{path} was decoded again"))
     assert torch.equal(evaluate(model, data, protocol, Reading(cache=tmp_path)).scores, first)
 
 
@@ -367,7 +367,7 @@ def test_the_size_of_grids_is_said_before_they_are_encoded(
     messages: list[str] = []
     reporter, pixels, recipe = Reporter(say=messages.append), visual.spec.pixels(), grid_recipe()
     with monkeypatch.context() as patch:
-        patch.setattr(MediaPath, "open", lambda path: 1 / 0)
+        patch.setattr(MediaPath, "open", lambda path, **_: 1 / 0)
         for cache, where in ((False, "memory"), (tmp_path, "disk")):
             with pytest.raises(ZeroDivisionError):
                 feature_clips(grid_model(visual), data, recipe, pixels, Reading(cache=cache), reporter)
@@ -391,7 +391,7 @@ def test_training_reads_grids_from_the_cache(
     recipe, cache, weights = grid_recipe(), tmp_path / "cache", []
     for name, folder in (("memory", False), ("encoded", cache), ("cached", cache)):
         if name == "cached":
-            monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was decoded again"))
+            monkeypatch.setattr(MediaPath, "open", lambda path, **_: pytest.fail(f"{path} was decoded again"))
         model, reading = grid_model(visual), Reading(cache=folder)
         records = fine_tune(model, data, None, recipe, out=tmp_path / name, reading=reading)
         weights.append([[record["loss"] for record in records], *model.temporal.state_dict().values()])

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.data.protocol import Pixels
+from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import Visual
 from texthead.encoders.lazy import weights_key
 from texthead.errors import MediaError, TextheadError, reason
@@ -44,8 +44,8 @@ _TABLES = {
     "engines": "digest TEXT, engine TEXT, PRIMARY KEY(digest, engine)",
 }
 
-# What an encoder takes at once: a frame, by its index in the file, or a clip, by those of its frames.
-Unit = int | tuple[int, ...]
+# What an encoder takes at once: a clip, by the indices of its frames in the file; a frame is a clip of one.
+Unit = Sequence[int]
 
 # Ends the digest of an image: the same bytes read as a picture and as a video have different frames.
 AS_PICTURE = " as a picture"
@@ -200,8 +200,8 @@ class FeatureCache:
 
 
 def _key(digest: str, unit: Unit) -> tuple[str, int]:
-    """Return the digest and the frame under which the feature of a frame or clip is stored."""
-    return (digest, unit) if isinstance(unit, int) else (f"{digest} {[*unit]}", 0)
+    """Return the digest and the frame under which the features of a frame or clip are stored."""
+    return (digest, unit[0]) if len(unit) == 1 else (f"{digest} {[*unit]}", 0)
 
 
 class CachedClips(Sequence):
@@ -234,8 +234,8 @@ class CachedClips(Sequence):
         return features.view(-1, self.dim)
 
 
-def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool) -> FeatureCache | None:
-    """Return the cache of an encoder and preprocessing in a folder; None without a folder.
+def open_cache(visual: Visual, protocol: Protocol, folder: str | Path | bool) -> FeatureCache | None:
+    """Return the cache of an encoder, and a protocol's sizes and crops, in a folder; None without a folder.
 
     Args:
         folder: True for the folder `features` in the user's cache folder, False for none. There is none for a visual
@@ -243,7 +243,7 @@ def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool) -> Fea
     """
     if not folder or visual.identity is not None:
         return None
-    key = f"{encoder_key(visual, pixels)}-{software_key()}"
+    key = f"{encoder_key(visual, protocol.pixels or visual.spec.pixels(), protocol.views)}-{software_key()}"
     return FeatureCache(key, cache_dir() / "features" if folder is True else Path(folder), visual.spec.number_type)
 
 
@@ -254,6 +254,7 @@ def software_key() -> str:
     return hashlib.sha256(repr(software).encode()).hexdigest()[:16]
 
 
-def encoder_key(visual: Visual, pixels: Pixels) -> str:
+def encoder_key(visual: Visual, pixels: Pixels, views: Views = Views()) -> str:
     """Return a digest of weights, architecture and preprocessing: the key of an encoder's feature cache."""
-    return weights_key(visual, repr((visual.spec, pixels)))
+    crops = (views.crops, views.along) if views.crops > 1 else ()
+    return weights_key(visual, repr((visual.spec, pixels, *crops)))

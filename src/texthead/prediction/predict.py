@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -16,9 +17,9 @@ from texthead.errors import DataError, MediaError, PositiveInt
 from texthead.evaluation.broader_names import name_probabilities
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import head_scores
-from texthead.features.frames import check_any, readable
-from texthead.features.reading import Reading
-from texthead.features.views import features_in_chunks, item_features
+from texthead.features.clips import FILES_OF_CHUNK
+from texthead.features.reading import Reading, check_any, readable
+from texthead.features.views import item_features
 from texthead.media.find import find_names
 from texthead.media.paths import MediaPath
 from texthead.models.head_rows import known_rows
@@ -128,12 +129,11 @@ def predictions(
     if unlabelled:
         resolved_names = {MediaPath(name).resolved() for name in names}
         others = [name for name in find_names(unlabelled, reporter) if MediaPath(name).resolved() not in resolved_names]
-        chunks = iter([item_features(model, [*map(Path, names + others)], protocol, reading, reporter, "predict")])
-    else:
-        chunks = features_in_chunks(model, names, protocol, reading, reporter, "predict")
+    features = item_features(model, names + others, protocol, reading, reporter, "predict")
+    size = len(names + others) if unlabelled else FILES_OF_CHUNK
     errors: list[MediaError] = []
     start = 0
-    for entries in chunks:
+    while entries := [*islice(features, size)]:
         errors += [entry for entry in entries if isinstance(entry, MediaError)]
         scores, problems = entry_scores(model, entries, protocol.pooling)
         if unlabelled:

@@ -15,9 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead import MeanPool, Protocol, Reading, Recognizer, Reporter
-from texthead.data import Pixels
 from texthead.errors import MediaError
-from texthead.features import frame_features, frame_times, item_features, open_cache
+from texthead.features import encode, frame_times, item_features, open_cache
 from texthead.media import MediaPath, Span
 
 # Seconds between sampled frames, and the fewest and most of these in a window.
@@ -76,16 +75,12 @@ class _Cutter:
     protocol: Protocol
     reading: Reading
 
-    @property
-    def pixels(self) -> Pixels:
-        return self.protocol.pixels or self.model.spec.pixels()
-
     def sampled(self, files: Sequence[MediaPath]) -> list[_Sampled]:
         """Return the files with the frames to sample from each; None for a file that is not cut."""
-        visual, reading = self.model.visual_encoder, self.reading
-        cache = open_cache(visual, self.pixels, reading.cache)
+        cache = open_cache(self.model.visual_encoder, self.protocol, self.reading.cache)
         whole = [not (media.is_part or media.is_member or media.is_image) and media.reader.one_file for media in files]
-        times = frame_times(cache, [media.path for media, cut_it in zip(files, whole, strict=True) if cut_it], reading)
+        paths = [media.path for media, cut_it in zip(files, whole, strict=True) if cut_it]
+        times = frame_times(cache, paths, self.reading)
         return [(media, _grid(next(times)) if cut_it else None) for media, cut_it in zip(files, whole, strict=True)]
 
     def windows(self, files: Sequence[_Sampled], reporter: Reporter) -> Iterator[Encoded | MediaError]:
@@ -98,15 +93,17 @@ class _Cutter:
         paths, grids = [media.path for media, _ in files], [grid for _, grid in files]
         choose = [partial(_chosen, grid=grid, protocol=self.protocol) for grid in grids]
         visual = self.model.visual_encoder
-        entries = frame_features(visual, paths, choose, self.pixels, self.reading, reporter)
+        entries = encode(visual, paths, self.protocol, self.reading, reporter, choose=choose)
         for grid, entry in zip(grids, entries, strict=True):
-            if isinstance(entry, MediaError):
+            if not isinstance(entry, Tensor):
                 yield entry
-            elif not isinstance(grid, _Grid) or grid.step < EVERY:
-                yield [Span()], entry.mean(0, keepdim=True)
+                continue
+            frames = entry.mean(0)
+            if not isinstance(grid, _Grid) or grid.step < EVERY:
+                yield [Span()], frames.mean(0, keepdim=True)
             else:
-                starts = cut(entry)
-                windows = entry.split(np.diff([*starts, len(entry)]).tolist())
+                starts = cut(frames)
+                windows = frames.split(np.diff([*starts, len(frames)]).tolist())
                 yield _spans(starts, grid.step), torch.stack([window.mean(0) for window in windows])
 
     def _of_equal_length(self, files: Sequence[_Sampled], reporter: Reporter) -> Iterator[Encoded | MediaError]:
@@ -117,7 +114,7 @@ class _Cutter:
         ]
         cuts = [(media, own) for (media, _), own in zip(files, spans, strict=True)]
         paths = [media.path if span == Span() else media.part(span).path for media, own in cuts for span in own]
-        entries = iter(item_features(self.model, paths, self.protocol, self.reading, reporter))
+        entries = item_features(self.model, paths, self.protocol, self.reading, reporter)
         for media, own in cuts:
             encoded = [next(entries) for _ in own]
             faults = [entry for entry in encoded if isinstance(entry, MediaError)]
@@ -149,11 +146,9 @@ def _spans(starts: Sequence[int], step: float) -> list[Span]:
     return [Span(*pair) for pair in pairwise([*(round(step * start, 3) for start in starts), math.inf])]
 
 
-def _chosen(length: int, grid: _Grid | MediaError | None, protocol: Protocol) -> list[int]:
+def _chosen(length: int, grid: _Grid | MediaError | None, protocol: Protocol) -> list[list[int]]:
     """Return the frames of a file to encode: those of its grid, else those of the protocol's clips."""
-    if isinstance(grid, _Grid):
-        return grid.frames
-    return [index for clip in protocol.views.frame_indices(length, protocol.frames) for index in clip]
+    return [grid.frames] if isinstance(grid, _Grid) else protocol.views.frame_indices(length, protocol.frames)
 
 
 def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
