@@ -46,18 +46,18 @@ def folder(path: Path) -> None:
 
 def other_tables(path: Path) -> None:
     with sqlite3.connect(path) as db:
-        db.execute("DROP TABLE frames")
-        db.execute("CREATE TABLE frames(name TEXT)")
+        db.execute("DROP TABLE clips")
+        db.execute("CREATE TABLE clips(name TEXT)")
     db.close()
 
 
 @pytest.mark.parametrize("damage", [text, cut, folder, other_tables])
 def test_a_file_that_is_no_such_cache_is_one_line(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     cache = FeatureCache("key", tmp_path)
-    cache.put("a", 200, FRAMES, torch.ones(200, 512))
+    cache.put("a", [0.0] * 200, FRAMES, torch.ones(200, 512))
     cache.close()
     damage(cache.path)
-    with refuses(TextheadError, "key.2.sqlite: ", "TEXTHEAD_CACHE"):
+    with refuses(TextheadError, "key.3.sqlite: ", "TEXTHEAD_CACHE"):
         FeatureCache("key", tmp_path).get("a", FRAMES)
 
 

@@ -7,7 +7,6 @@ changes the key, so features are never stale. A part of a file shares its file's
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +26,7 @@ from texthead.features.engine import Engine, frames_at_once
 from texthead.features.reading import Reading
 from texthead.features.stills import Still
 from texthead.media.paths import MediaPath
+from texthead.media.reader import Part
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import ranks
 from texthead.parallel.loaders import FileDataset, read_each
@@ -36,9 +36,6 @@ from texthead.recipes import EngineName
 # Returns the frame indices of a clip of a file with so many frames, or those of several clips of equal length.
 Choose = Callable[[int], list[int]] | Callable[[int], list[list[int]]]
 
-# The features of the views of a file: all crops of the first clip, then those of the second, and so on.
-Encoded = Float[Tensor, "views tokens dim"] | CachedClips
-
 # Files that are looked up at once.
 FILES_OF_CHUNK = 1000
 
@@ -46,11 +43,16 @@ FILES_OF_CHUNK = 1000
 _LONG = 10_000
 
 
+# The features of the views of a file: all crops of the first clip, then those of the second, and so on; or, if they are
+# left in the cache, the features of each clip.
+Encoded = Float[Tensor, "views tokens dim"] | CachedClips
+
+
 class _Units(NamedTuple):
     """What is encoded of the clips of a file, each once: the clips, or their frames as clips of one.
 
     Attributes:
-        frames: the frame indices of each unit, in ascending order.
+        frames: the frame indices of each unit in the file, in ascending order.
         rows: the units of each clip.
     """
 
@@ -58,11 +60,11 @@ class _Units(NamedTuple):
     rows: Int[Tensor, "clips units"]
 
     @classmethod
-    def of(cls, clips: Sequence[int] | Sequence[Sequence[int]], *, whole: bool) -> "_Units":
-        """Return the units of clips: themselves if `whole`, else their frames."""
-        units = torch.atleast_2d(torch.tensor(clips)).unsqueeze(1 if whole else 2)
-        frames, rows = units.flatten(0, 1).unique(dim=0, return_inverse=True)
-        return cls(frames, rows.view(units.shape[:2]))
+    def of(cls, clips: Sequence[int] | Sequence[Sequence[int]], frames: range, *, whole: bool) -> "_Units":
+        """Return the units of clips of a part with these frames: the clips themselves if `whole`, else their frames."""
+        units = torch.atleast_2d(torch.tensor(clips)).add(frames.start).unsqueeze(1 if whole else 2)
+        distinct, rows = units.flatten(0, 1).unique(dim=0, return_inverse=True)
+        return cls(distinct, rows.view(units.shape[:2]))
 
     def in_views(self, features: Float[Tensor, "units crops unit_tokens dim"]) -> Float[Tensor, "views tokens dim"]:
         """Return the features of the crops of each clip."""
@@ -70,39 +72,33 @@ class _Units(NamedTuple):
 
 
 class _Decoded(NamedTuple):
-    """What is read of a file.
+    """What is read of a file or part.
 
     Attributes:
-        length: its number of frames.
-        pixels: the crops of the distinct frames of its units, in ascending order.
+        times: the times of all frames of the file, in seconds.
+        pixels: the crops of the distinct frames of the units, in ascending order.
         still: of an image, as stored.
     """
 
-    length: int
+    times: Float[Tensor, " frames"]
     units: _Units
     pixels: UInt8[Tensor, "crops frames 3 size size"]
-    still: bytes
+    still: bytes | None
 
 
-class _Place(NamedTuple):
-    """Where the frames of a file or part are cached: the digest and frame count of the file, and frame indices in it.
-
-    `file_length` is 0 if the file has not been opened yet. `stamp` was taken before the digest.
-    """
+class _Missing(NamedTuple):
+    """A file or part whose features are not cached. Its stamp was taken before the digest."""
 
     media: MediaPath
     digest: str = ""
-    frames: range = range(0)
-    file_length: int = 0
     stamp: str = ""
 
-    def with_length(self, length: int) -> "_Place":
-        """Return the place; if the file's length was unknown, fill it in."""
-        return self if self.file_length else self._replace(frames=range(length), file_length=length)
 
-    def in_file(self, units: _Units) -> list[list[int]]:
-        """Return the frames of a part's units as those of its file."""
-        return (units.frames + self.frames.start).tolist()
+class _Kept(NamedTuple):
+    """The units of a file or part, whose features are cached."""
+
+    digest: str
+    units: _Units
 
 
 def encode(
@@ -114,12 +110,12 @@ def encode(
     *,
     choose: Choose | Sequence[Choose] | None = None,
     batch: int | None = None,
+    leave: bool = False,
 ) -> Iterator[Encoded | MediaError]:
-    """Yield, for each file, the features of its views, or its MediaError.
+    """Yield the features of each file, or its MediaError.
 
-    Each frame is decoded once; cached ones are not. An encoder of single frames gives a token for each frame. One of
-    whole clips gives tokens of its own; with a cache they stay there, and each clip is read when it is asked for. The
-    size of a grid of tokens is reported before encoding.
+    Each frame is decoded once; cached ones are not. An encoder of single frames gives a token for each frame, one of
+    whole clips gives tokens of its own. The size of a grid of tokens is reported before encoding.
 
     Args:
         network: a visual encoder; or a model whose features depend on whole clips: these are one token then, and not
@@ -129,6 +125,7 @@ def encode(
         choose: replaces the clips of the protocol: one function for all files, or one for each; picklable if the
             reading has workers.
         batch: files that are encoded together; None for enough to be fast.
+        leave: leave the features of whole clips in the cache, if there is one, and read each clip when it is asked for.
 
     Raises:
         TextheadError: the cache cannot be used.
@@ -139,35 +136,34 @@ def encode(
     whole = isinstance(network, Recognizer) or network.spec.unit == "clip"
     cache = open_cache(network, protocol, reading.cache) if isinstance(network, Visual) else None
     decode = partial(_decode, pixels=pixels, views=views, whole=whole, with_still=cache is not None)
-    store, engine = _Store(cache, network, whole), None
     network.eval()
+    engine, leave = None, leave and whole and cache is not None
     # An open cache keeps two megabytes, but clips are read from it later.
-    with closing(cache) if cache and not whole else nullcontext(), reporter.bar("encode", "files") as progress:
+    with closing(cache) if cache and not leave else nullcontext(), reporter.bar("encode", "files") as progress:
         for start in range(0, len(paths), FILES_OF_CHUNK):
             part = slice(start, start + FILES_OF_CHUNK)
-            chunk, own = paths[part], chooses[part]
-            places = _look_up(cache, chunk, reading, windows=views.of_windows)
-            entries = [store.get(*each, reporter) for each in zip(places, own, strict=True)]
-            missing = [position for position, entry in enumerate(entries) if entry is None]
+            chunk, own = [*map(MediaPath, paths[part])], chooses[part]
+            entries = [_look_up(cache, *each, reporter, whole, views) for each in zip(chunk, own, strict=True)]
+            missing = [position for position, entry in enumerate(entries) if isinstance(entry, _Missing)]
+            later = len(paths) - start - len(chunk)
+            if engine is None and isinstance(network, Visual) and whole:
+                _report_size(network.spec, len(missing) + later, np.shape(own[0](_LONG)), cache, reporter)
             if engine is None:
-                later = len(paths) - start - len(chunk)
-                if isinstance(network, Visual) and whole:
-                    clips = np.atleast_2d(own[0](_LONG)).shape
-                    _report_size(network.spec, len(missing) + later, clips, cache, reporter)
                 # An estimate: lengths are unknown, so count each video as a long one, and later files as one frame.
-                wanted = (1 if MediaPath(chunk[i]).is_image else np.unique(own[i](_LONG)).size for i in missing)
-                engine = Engine(_function(network), reading.engine, views.crops * sum(wanted) + later, reporter)
+                counts = (1 if chunk[i].is_image else np.unique(own[i](_LONG)).size for i in missing)
+                engine = Engine(_function(network), reading.engine, views.crops * sum(counts) + later, reporter)
             # Strings pickle faster than paths.
             files = FileDataset(decode, [str(chunk[i]) for i in missing], [own[i] for i in missing])
             decoded = read_each(files, reading.workers, pin_memory=network.device.type == "cuda")
             encoded = _encode(network, engine, decoded, batch or (1 if whole else None), whole=whole)
             done = start + len(chunk) - len(missing)
-            for place, entry in zip(places, entries, strict=True):
-                if entry is None:
-                    result = next(encoded)
-                    entry = result if isinstance(result, MediaError) else store.put(place, *result, engine.name)
+            for entry in entries:
+                if isinstance(entry, _Missing):
+                    entry = _stored(cache, entry, next(encoded), engine.name, leave=leave)
                     done += 1
                     progress(done, len(paths))
+                if isinstance(entry, _Kept) and cache:
+                    entry = _from_cache(cache, entry, views.crops, network.spec.dim, leave=leave)
                 yield entry
 
 
@@ -178,119 +174,23 @@ def _function(network: Visual | Recognizer) -> Visual | Callable[[Tensor], Tenso
     return network if network.spec.unit == "frame" else partial(clip_features, network)
 
 
-# ---- cached features
-
-
-@dataclass(frozen=True)
-class _Store:
-    """The cached features of a network, if there is a cache."""
-
-    cache: FeatureCache | None
-    network: Visual | Recognizer
-    whole: bool
-
-    def get(self, place: _Place | MediaError, choose: Choose, reporter: Reporter) -> Encoded | MediaError | None:
-        """Return the cached features of a file's views; None if one is missing."""
-        if isinstance(place, MediaError):
-            return place
-        if self.cache is None or not place.frames:
-            return None
-        units = _Units.of(choose(len(place.frames)), whole=self.whole)
-        features = self.cache.get(place.digest, place.in_file(units))
-        if features is None:
-            return None
-        for name in self.cache.engines(place.digest):
-            reporter.used(name)
-        return self._of_views(place, units, features.unflatten(1, (-1, 1, self.network.spec.dim)))
-
-    def put(self, place: _Place, decoded: _Decoded, features: Tensor, engine: EngineName) -> Encoded:
-        """Return the new features of a file's views; cache them if they are finite and the file has not changed."""
-        if self.cache is None or place.media.stamp() != place.stamp or not features.isfinite().all():
-            return decoded.units.in_views(features)
-        place = place.with_length(decoded.length)
-        units = place.in_file(decoded.units)
-        self.cache.put(place.digest, place.file_length, units, features, engine, decoded.still)
-        return self._of_views(place, decoded.units, features)
-
-    def _of_views(self, place: _Place, units: _Units, features: Float[Tensor, "units crops unit_tokens dim"]) -> Encoded:
-        if self.cache is None or not self.whole:
-            return units.in_views(features)
-        frames = place.in_file(units)
-        clips = [frames[row] for (row,) in units.rows.tolist()]
-        return CachedClips(self.cache, place.digest, clips, features.shape[-1])
-
-
-def _look_up(
-    cache: FeatureCache | None, paths: Sequence[Path], reading: Reading, *, windows: bool
-) -> list[_Place | MediaError]:
-    """Return where the features of each file are cached, or the error of an unreadable one.
-
-    Args:
-        reading: how to open files whose frame times are not cached yet.
-        windows: whether windows of frames are to be chosen.
-    """
-    places: list[_Place | MediaError] = [_Place(MediaPath(path)) for path in paths]
-    if cache is None:
-        return places
-    # Stamps are taken before frame times are read, so that a file that is replaced in between is noticed.
-    for position, media in enumerate(map(MediaPath, paths)):
-        try:
-            if windows:
-                media.check_windows()
-            digest, stamp = cache.identify(media)
-            places[position] = _Place(media, digest + (AS_PICTURE if media.is_image else ""), stamp=stamp)
-        except MediaError as error:
-            places[position] = _named(error, media)
-    files = dict.fromkeys(p.media.file for p in places if isinstance(p, _Place) and p.media.is_part)
-    times = dict(zip(files, frame_times(cache, [*files], reading), strict=True))
-    for position, place in enumerate(places):
-        if isinstance(place, MediaError):
-            continue
-        length = cache.length(place.digest) or 0
-        frames = range(length)
-        if place.media.is_part:
-            try:
-                if isinstance(seconds := times[place.media.file], MediaError):
-                    raise seconds
-                length, frames = len(seconds), place.media.frames(seconds)
-            except MediaError as error:
-                places[position] = _named(error, place.media)
-                continue
-        places[position] = place._replace(frames=frames, file_length=length)
-    return places
-
-
-def _named(error: MediaError, media: MediaPath) -> MediaError:
-    """Return the error of a part's file as that of the part."""
-    return MediaError(media.path, error.problem, error.fault) if media.is_part else error
-
-
 def frame_times(
     cache: FeatureCache | None, paths: Sequence[Path], reading: Reading
 ) -> Iterator[list[float] | MediaError]:
     """Yield the frame times of each video in seconds, or its MediaError; those in the cache are not read again."""
 
-    before: dict[Path, tuple[str, str]] = {}
-
     def cached(path: Path) -> list[float] | MediaError | None:
-        if cache is None:
-            return None
         try:
-            before[path] = cache.identify(MediaPath(path))
+            return None if cache is None else cache.times(cache.identify(MediaPath(path))[0])
         except MediaError as error:
             return error
-        return cache.times(before[path][0])
 
-    missing = [path for path in paths if cached(path) is None]
-    opened = read_each(FileDataset(_times, missing), reading.workers)
-    waiting = {*missing}
-    for path in paths:
-        times = next(opened) if path in waiting else cached(path)
-        if isinstance(times, Tensor):
-            times = times.tolist()
-            if cache is not None and MediaPath(path).stamp() == before[path][1]:
-                cache.put_times(before[path][0], times)
-        yield [] if times is None else times
+    known = [*map(cached, paths)]
+    files = FileDataset(_times, [path for path, times in zip(paths, known, strict=True) if times is None])
+    opened = read_each(files, reading.workers)
+    for times in known:
+        times = next(opened) if times is None else times
+        yield times.tolist() if isinstance(times, Tensor) else times
 
 
 def _times(path: Path) -> Float[Tensor, " frames"]:
@@ -299,12 +199,65 @@ def _times(path: Path) -> Float[Tensor, " frames"]:
         return torch.tensor(media.times, dtype=torch.float64)
 
 
+# ---- cached features
+
+
+def _look_up(
+    cache: FeatureCache | None, media: MediaPath, choose: Choose, reporter: Reporter, whole: bool, views: Views
+) -> _Missing | _Kept | MediaError:
+    """Return the cached units of a file or part; if one is missing, how it is identified; or why it cannot be read."""
+    if cache is None:
+        return _Missing(media)
+    try:
+        if views.of_windows:
+            media.check_windows()
+        digest, stamp = cache.identify(media)
+        digest += AS_PICTURE if media.is_image else ""
+        times = cache.times(digest)
+        frames = range(0) if times is None else media.frames(times)
+    except MediaError as error:
+        # Of a part, not of its file.
+        return MediaError(media.path, error.problem, error.fault) if media.is_part else error
+    units = _Units.of(choose(len(frames)), frames, whole=whole) if frames else None
+    if units is None or not cache.has(digest, units.frames.tolist()):
+        return _Missing(media, digest, stamp)
+    for name in cache.engines(digest):
+        reporter.used(name)
+    return _Kept(digest, units)
+
+
+def _stored(
+    cache: FeatureCache | None,
+    file: _Missing,
+    result: tuple[_Decoded, Tensor] | MediaError,
+    engine: EngineName,
+    *,
+    leave: bool,
+) -> Tensor | _Kept | MediaError:
+    """Store new features, if they are finite and the file has not changed, and return them or where they are left."""
+    if isinstance(result, MediaError):
+        return result
+    (times, units, _, still), features = result
+    if cache is None or file.media.stamp() != file.stamp or not features.isfinite().all():
+        return units.in_views(features)
+    cache.put(file.digest, times.tolist(), units.frames.tolist(), features, engine, still)
+    return _Kept(file.digest, units) if leave else units.in_views(features)
+
+
+def _from_cache(cache: FeatureCache, kept: _Kept, crops: int, dim: int, *, leave: bool) -> Encoded:
+    """Return the features of cached units, or the sequence that reads them."""
+    units = kept.units.frames.tolist()
+    if leave:
+        return CachedClips(cache, kept.digest, [units[row] for (row,) in kept.units.rows.tolist()], dim)
+    return kept.units.in_views(cache.get(kept.digest, units).unflatten(1, (crops, -1, dim)))
+
+
 # ---- new features
 
 
 def _decode(path: str, choose: Choose, pixels: Pixels, views: Views, *, whole: bool, with_still: bool) -> _Decoded:
-    """Return the units of a file's clips and the crops of their distinct frames."""
-    still = b""
+    """Decode the frames of a file's clips."""
+    still = None
     with MediaPath(path).open(windows=views.of_windows) as media:
         media.enough = pixels.enough
 
@@ -316,8 +269,11 @@ def _decode(path: str, choose: Choose, pixels: Pixels, views: Views, *, whole: b
                 still = Still.of(picture, size, turned=media.turned).to_bytes()
             return view_crops(frames, pixels, views.crops, views.along)
 
-        units = _Units.of(choose(media.num_frames), whole=whole)
-        return _Decoded(media.num_frames, units, media.frames_at(units.frames.unique().tolist(), crop), still)
+        file, frames = (media.whole, media.frames) if isinstance(media, Part) else (media, range(media.num_frames))
+        units = _Units.of(choose(media.num_frames), frames, whole=whole)
+        crops = media.frames_at((units.frames.unique() - frames.start).tolist(), crop)
+        times = torch.tensor(file.times if len(file.times) else [0.0] * len(frames), dtype=torch.float64)
+        return _Decoded(times, units, crops, still)
 
 
 def _encode(

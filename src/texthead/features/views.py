@@ -59,7 +59,7 @@ def item_features(
         for each in shares:
             with together():
                 chunk = islice(entries, len(each))
-                features = _pooled(model, chunk, reading.batch, protocol.views.count, whole=network is model)
+                features = _pooled(model, chunk, reading.batch, whole=network is model)
             yield from gather_list(features)
 
 
@@ -71,17 +71,12 @@ def _share(paths: Sequence[str | Path], batch: int) -> Sequence[str | Path]:
 
 @torch.inference_mode()
 def _pooled(
-    model: Recognizer, entries: Iterator[Encoded | MediaError], batch: int, count: int, *, whole: bool
+    model: Recognizer, entries: Iterator[Encoded | MediaError], batch: int, *, whole: bool
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """Return the feature of each view of each file: its tokens after the temporal module, or its token if `whole`."""
     features: list[Tensor | MediaError] = []
     while group := [*islice(entries, batch)]:
-        views = [
-            entry if isinstance(entry, Tensor) else torch.stack([*entry]).view(count, -1, entry.dim)
-            for entry in group
-            if not isinstance(entry, MediaError)
-        ]
-        if views:
+        if views := [entry for entry in group if isinstance(entry, Tensor)]:
             tokens = torch.cat(views)
             pooled = tokens[:, 0] if whole else model.temporal(tokens.to(model.visual_encoder.mean))
             rows = iter(pooled.cpu().split([*map(len, views)]))

@@ -45,7 +45,7 @@ def feature_clips(
 
     def readable_entries() -> Iterator[Any]:
         paths = [item.path for item in items]
-        for entry in encode(model.visual_encoder, paths, clips, reading, reporter, choose=choose):
+        for entry in encode(model.visual_encoder, paths, clips, reading, reporter, choose=choose, leave=True):
             if isinstance(entry, MediaError):
                 errors.append(entry)
             elif model.sees_clips:

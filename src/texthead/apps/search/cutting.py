@@ -29,8 +29,8 @@ _FEWEST = 4
 # neighbouring frames; and a lower bound of that, for still videos.
 PENALTY, LEAST_PENALTY = 3.0, 0.02
 
-# Files that are looked up together, and frames whose features are in memory at once.
-_FILES, _FRAMES = 500, 20_000
+# Files whose frame times are in memory at once.
+_FILES = 500
 
 
 # The spans of a file's windows in seconds from its first frame, which together have all its frames; and their features.
@@ -56,15 +56,11 @@ def windows_of(
     with reporter.bar("encode", "files") as progress:
         for start in range(0, len(paths), _FILES):
             files = cutter.sampled([*map(MediaPath, paths[start : start + _FILES])])
-            # Long videos have thousands of frames.
-            frames = np.cumsum([len(grid.frames) if isinstance(grid, _Grid) else protocol.frames for _, grid in files])
-            ends = [*(np.flatnonzero(np.diff(frames // _FRAMES)) + 1).tolist(), len(files)]
-            for first, end in pairwise([0, *ends]):
 
-                def count(share: int, whole: int, done: int = start + first, own: int = end - first) -> None:
-                    progress(done + share * own // whole, len(paths))
+            def count(share: int, whole: int, start: int = start, files: int = len(files)) -> None:
+                progress(start + share * files // whole, len(paths))
 
-                yield from cutter.windows(files[first:end], reporter.counting(count))
+            yield from cutter.windows(files, reporter.counting(count))
 
 
 @dataclass(frozen=True)

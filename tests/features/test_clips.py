@@ -11,12 +11,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from made import PIXELS, SPEC, encode, pictures, tiny_visual, write_broken, write_frames, write_image, write_video
+from made import PIXELS, SPEC, tiny_visual, write_broken, write_frames, write_image, write_video
 from messages import prints, refuses
 from platforms import WINDOWS, kill, mkfifo
 from texthead.data.protocol import Protocol
@@ -27,7 +26,7 @@ from texthead.errors import MediaError, TextheadError
 from texthead.features import clips
 from texthead.features.cache import FeatureCache, encoder_key, open_cache, software_key
 from texthead.features.reading import Reading, readable
-from texthead.media.paths import MediaPath, Span
+from texthead.media.paths import MediaPath
 from texthead.parallel import loaders
 from texthead.parallel.progress import Reporter
 
@@ -226,27 +225,6 @@ def test_a_file_replaced_while_it_is_read_is_not_cached(visual: Visual, cache: F
     assert not torch.allclose(blue, red, atol=1e-3)
 
 
-def test_a_file_replaced_after_its_frame_times_is_not_cached(
-    visual: Visual, cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A part is found by the times of its file's frames, here 40 at 10 a second, then 80 at 20."""
-    path = encode(tmp_path / "film.mp4", [frame for n in range(4) for frame in pictures("red", 10, n)], rate=10)
-    new = encode(tmp_path / "new.mp4", [frame for n in range(8) for frame in pictures("blue", 10, n)], rate=20)
-    part, frame_times = MediaPath(path).part(Span(2, 3)).path, clips.frame_times
-
-    def replaced(*arguments: Any) -> list[Any]:
-        times = [*frame_times(*arguments)]
-        new.replace(path)
-        return times
-
-    monkeypatch.setattr(clips, "frame_times", replaced)
-    read(visual, [part], cache)
-    monkeypatch.undo()
-    for each, last in ((part, 19), (path, 79)):
-        (features,) = read(visual, [each], cache, lambda _, last=last: [0, last])
-        assert torch.equal(features, read(visual, [each], None, lambda _, last=last: [0, last])[0])
-
-
 def test_a_copied_folder_of_frames_hits(visual: Visual, cache: FeatureCache, tmp_path: Path, monkeypatch) -> None:
     path = write_frames(tmp_path / "v" / "img_{:05d}.png", "red", 9)
     other = write_frames(Path(f"{tmp_path}/elsewhere/{{:d}}.png"), "red", 9, first=0)
@@ -274,31 +252,31 @@ def test_cache_folder_from_environment(visual: Visual, tmp_path: Path, monkeypat
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "here"))
     cache = open_cache(visual, Protocol(4, PIXELS), True)
     assert cache is not None
-    cache.put("a", 1, [[0]], torch.ones(1, 3))
-    assert (tmp_path / "here" / "features" / f"{encoder_key(visual, PIXELS)}-{software_key()}.2.sqlite").is_file()
+    cache.put("a", [0.0] * 1, [[0]], torch.ones(1, 3))
+    assert (tmp_path / "here" / "features" / f"{encoder_key(visual, PIXELS)}-{software_key()}.3.sqlite").is_file()
 
 
 def test_full_disk_is_error_and_keeps_cache(tmp_path: Path) -> None:
     cache = FeatureCache("key", tmp_path)
-    cache.put("kept", 1, [[0]], torch.ones(1, 64))
+    cache.put("kept", [0.0] * 1, [[0]], torch.ones(1, 64))
     # SQLite's page limit raises the same error as a full disk.
     cache._db.execute(f"PRAGMA max_page_count = {cache._db.execute('PRAGMA page_count').fetchone()[0]}")
     with refuses(TextheadError, cache.path, "TEXTHEAD_CACHE"):
-        cache.put("new", 64, FRAMES, torch.ones(64, 4096))
+        cache.put("new", [0.0] * 64, FRAMES, torch.ones(64, 4096))
     assert torch.equal(cache.get("kept", [[0]]), torch.ones(1, 64))
-    assert cache.length("new") is None, "half of a file's rows is never kept"
+    assert cache.times("new") is None, "half of a file's rows is never kept"
 
 
 def test_opening_waits_for_a_process_that_writes(tmp_path: Path) -> None:
     """SQLite's switch to write-ahead logging fails at once, despite the timeout, while another process writes."""
-    other = sqlite3.connect(tmp_path / "key.2.sqlite", isolation_level=None, check_same_thread=False)
+    other = sqlite3.connect(tmp_path / "key.3.sqlite", isolation_level=None, check_same_thread=False)
     other.execute("CREATE TABLE theirs(x)")
     other.execute("BEGIN IMMEDIATE")
     later = threading.Timer(0.3, other.execute, ["COMMIT"])
     later.start()
     cache = FeatureCache("key", tmp_path)
     later.join()
-    cache.put("a", 1, [[0]], torch.ones(1, 3))
+    cache.put("a", [0.0] * 1, [[0]], torch.ones(1, 3))
     assert torch.equal(cache.get("a", [[0]]), torch.ones(1, 3))
 
 
@@ -307,8 +285,8 @@ def _write_many(folder: Path, name: int, barrier, errors) -> None:
         barrier.wait()
         cache = FeatureCache("key", folder)
         for i in range(30):
-            cache.put(f"{name} {i}", 2, [[0], [1]], torch.full((2, 8), float(100 * name + i)))
-            cache.put("shared", 2, [[0], [1]], torch.full((2, 8), 7.0))
+            cache.put(f"{name} {i}", [0.0] * 2, [[0], [1]], torch.full((2, 8), float(100 * name + i)))
+            cache.put("shared", [0.0] * 2, [[0], [1]], torch.full((2, 8), 7.0))
         errors.put(None)
     except Exception as error:
         errors.put(repr(error))
@@ -334,7 +312,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
 def _write_until_killed(folder: Path, started) -> None:
     cache = FeatureCache("key", folder)
     for i in range(100_000):
-        cache.put(str(i), 16, FRAMES[:16], torch.full((16, 64), float(i)))
+        cache.put(str(i), [0.0] * 16, FRAMES[:16], torch.full((16, 64), float(i)))
         if i == 20:
             started.set()
 
@@ -349,7 +327,7 @@ def test_a_killed_writer_leaves_whole_files(tmp_path: Path) -> None:
     kill(writer.pid)
     writer.join()
     cache = FeatureCache("key", tmp_path)
-    kept = list(itertools.takewhile(lambda i: cache.length(str(i)) is not None, itertools.count()))
+    kept = list(itertools.takewhile(lambda i: cache.times(str(i)) is not None, itertools.count()))
     assert len(kept) > 20
     for i in kept[:10] + kept[-10:]:
         assert torch.equal(cache.get(str(i), FRAMES[:16]), torch.full((16, 64), float(i)))
