@@ -124,17 +124,6 @@ def test_what_is_kept_is_what_is_computed(
     assert torch.equal(evaluate(model, data, protocol, cache).scores, first)
 
 
-def test_clips_that_are_not_finite_are_not_kept(visual: Visual, data: Dataset, tmp_path: Path) -> None:
-    frozen = FrozenEncoder(Encoder(visual, None, scale=1.0), reading=Reading(cache=tmp_path))
-    expected = FrozenEncoder(frozen.encoder).items(data).features
-    hook = visual.net.register_forward_hook(lambda _, clips, features: features * torch.nan)
-    for _ in range(2):
-        with refuses(EncoderError, data.items[0].path.name, "not finite"):
-            frozen.items(data)
-    hook.remove()
-    assert torch.allclose(frozen.items(data).features, expected, atol=1e-5)
-
-
 def test_picture_as_clip_and_unreadable_file(visual: Visual, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     model, protocol = recognizer(visual), Protocol(FRAMES, visual.spec.pixels(), Views(origin="centre"))

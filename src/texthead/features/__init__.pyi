@@ -1,6 +1,5 @@
 """The public names of the package, imported on first use."""
 
-from .cache import open_cache as open_cache
 from .cache import software_key as software_key
 from .cache import weights_key as weights_key
 from .clips import encode as encode

@@ -133,7 +133,7 @@ def encode(
     views, pixels = protocol.views, protocol.pixels or network.spec.pixels()
     choose = choose or partial(views.frame_indices, num_frames=protocol.frames)
     chooses = [choose] * len(paths) if callable(choose) else choose
-    whole = isinstance(network, Recognizer) or network.spec.unit == "clip"
+    whole, run = _whole_clips(network)
     cache = open_cache(network, protocol, reading.cache) if isinstance(network, Visual) else None
     decode = partial(_decode, pixels=pixels, views=views, whole=whole, with_still=cache is not None)
     network.eval()
@@ -151,7 +151,7 @@ def encode(
             if engine is None:
                 # An estimate: lengths are unknown, so count each video as a long one, and later files as one frame.
                 counts = (1 if chunk[i].is_image else np.unique(own[i](_LONG)).size for i in missing)
-                engine = Engine(_function(network), reading.engine, views.crops * sum(counts) + later, reporter)
+                engine = Engine(run, reading.engine, views.crops * sum(counts) + later, reporter)
             # Strings pickle faster than paths.
             files = FileDataset(decode, [str(chunk[i]) for i in missing], [own[i] for i in missing])
             decoded = read_each(files, reading.workers, pin_memory=network.device.type == "cuda")
@@ -167,17 +167,19 @@ def encode(
                 yield entry
 
 
-def _function(network: Visual | Recognizer) -> Visual | Callable[[Tensor], Tensor]:
-    """Return what computes the features of units."""
+def _whole_clips(network: Visual | Recognizer) -> tuple[bool, Visual | Callable[[Tensor], Tensor]]:
+    """Return whether a network takes whole clips, and what computes the features of clips or frames."""
     if isinstance(network, Recognizer):
-        return network.features
-    return network if network.spec.unit == "frame" else partial(clip_features, network)
+        return True, network.features
+    whole = network.spec.unit == "clip"
+    return whole, partial(clip_features, network) if whole else network
 
 
 def frame_times(
-    cache: FeatureCache | None, paths: Sequence[Path], reading: Reading
+    visual: Visual, paths: Sequence[Path], protocol: Protocol, reading: Reading
 ) -> Iterator[list[float] | MediaError]:
     """Yield the frame times of each video in seconds, or its MediaError; those in the cache are not read again."""
+    cache = open_cache(visual, protocol, reading.cache)
 
     def cached(path: Path) -> list[float] | MediaError | None:
         try:
@@ -185,7 +187,8 @@ def frame_times(
         except MediaError as error:
             return error
 
-    known = [*map(cached, paths)]
+    with closing(cache) if cache else nullcontext():
+        known = [*map(cached, paths)]
     files = FileDataset(_times, [path for path, times in zip(paths, known, strict=True) if times is None])
     opened = read_each(files, reading.workers)
     for times in known:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from texthead import MeanPool, Protocol, Reading, Recognizer, Reporter
 from texthead.errors import MediaError
-from texthead.features import encode, frame_times, item_features, open_cache
+from texthead.features import encode, frame_times, item_features
 from texthead.media import MediaPath, Span
 
 # Seconds between sampled frames, and the fewest and most of these in a window.
@@ -73,10 +73,9 @@ class _Cutter:
 
     def sampled(self, files: Sequence[MediaPath]) -> list[_Sampled]:
         """Return the files with the frames to sample from each; None for a file that is not cut."""
-        cache = open_cache(self.model.visual_encoder, self.protocol, self.reading.cache)
         whole = [not (media.is_part or media.is_member or media.is_image) and media.reader.one_file for media in files]
         paths = [media.path for media, cut_it in zip(files, whole, strict=True) if cut_it]
-        times = frame_times(cache, paths, self.reading)
+        times = frame_times(self.model.visual_encoder, paths, self.protocol, self.reading)
         return [(media, _grid(next(times)) if cut_it else None) for media, cut_it in zip(files, whole, strict=True)]
 
     def windows(self, files: Sequence[_Sampled], reporter: Reporter) -> Iterator[Encoded | MediaError]:
