@@ -31,8 +31,8 @@ def cached_grids(folder: Path, count: int, tokens: int = TOKENS) -> list[CachedC
     cache = FeatureCache("grids", folder, "float16")
     generator = torch.Generator().manual_seed(0)
     for number in range(count):
-        cache.put(str(number), 64, [0], torch.randn(1, tokens * DIM, generator=generator))
-    return [CachedClips(cache, str(number), [0], DIM) for number in range(count)]
+        cache.put(str(number), [0.0] * 64, [[0]], torch.randn(1, tokens * DIM, generator=generator))
+    return [CachedClips(cache, str(number), [[0]], DIM) for number in range(count)]
 
 
 def read_epoch(bank: Sequence[Sequence[Tensor]]) -> torch.utils.data.DataLoader:

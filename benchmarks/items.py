@@ -258,16 +258,17 @@ def looking_up(folder: Path, clips: int) -> dict[str, float]:
 
 
 def remembering(folder: Path, clips: int, frames: int = 16, dim: int = 512) -> dict[str, float]:
-    """Measure the feature cache: put and get one clip at a time, as `frame_features` does."""
+    """Measure the feature cache: put and get one clip at a time, as `encode` does."""
     cache = FeatureCache("made-up", folder)
-    features = torch.randn(frames, dim)
+    features, units = torch.randn(frames, dim), [[frame] for frame in range(frames)]
+    times = [frame / 30 for frame in range(300)]
     started = time.process_time()
     for number in range(clips):
-        cache.put(f"{number:064x}", 300, range(frames), features)
+        cache.put(f"{number:064x}", times, units, features)
     put = time.process_time() - started
     started = time.process_time()
     for number in np.random.default_rng(0).permutation(clips).tolist():
-        cache.get(f"{number:064x}", range(frames))
+        cache.get(f"{number:064x}", units)
     got = time.process_time() - started
     cache.close()
     return {

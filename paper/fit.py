@@ -29,7 +29,7 @@ from texthead.data import Pixels, evenly
 from texthead.encoders import minilm_folder
 from texthead.errors import DataError, RunError
 from texthead.evaluation import Evaluation, evaluate
-from texthead.features import frame_features
+from texthead.features import encode
 from texthead.models import RowInputs, as_head, make_head, make_temporal_for, needs_features
 from texthead.text import fill_templates
 from texthead.training import with_margin
@@ -397,10 +397,10 @@ def encode_share(row: Row, runtime: Runtime, share: int, shares: int) -> None:
     dataset = data.read(row.data, runtime)
     recipe = recipe_for(row, len(dataset), 0)
     encoder = load(row.encoder, None, runtime, tuple(dataset.classes), recipe.template)
-    pixels = encoder.visual.spec.pixels(recipe)
+    protocol = encoder.visual.spec.protocol(recipe)
     paths = [item.path for item in dataset.items][share::shares]
     sampling, reading = partial(evenly, most=2 * recipe.frames), Reading(cache=feature_folder(runtime))
-    for _ in frame_features(encoder.visual, paths, sampling, pixels, reading):
+    for _ in encode(encoder.visual, paths, protocol, reading, choose=sampling):
         pass
 
 

@@ -89,7 +89,7 @@ def order_test(
     if not model.sees_frames_apart:  # The cache holds features of frames in order.
         reading = replace(reading, cache=False)
     paths = [item.path for item in dataset.items]
-    entries = item_features(_in_orders(model, orders), paths, protocol, reading, reporter, "test frame order")
+    entries = [*item_features(_in_orders(model, orders), paths, protocol, reading, reporter, "test frame order")]
     positions, _ = readable(entries, skip=reading.skip_unreadable)
     scores = torch.stack([entry[0] for entry in entries if not isinstance(entry, Exception)])
     answers = scores.unflatten(-1, (len(orders), -1)).argmax(-1)

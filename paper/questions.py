@@ -111,7 +111,7 @@ class Inputs:
         """
         batch = max(1, fit.FRAMES_TOGETHER // (protocol.frames * protocol.views.count))
         paths, reading = [item.path for item in items.items], replace(self.reading, batch=batch)
-        entries = item_features(model, paths, protocol, reading)
+        entries = [*item_features(model, paths, protocol, reading)]
         readable(entries, skip=False)
         return torch.stack([entry for entry in entries if isinstance(entry, torch.Tensor)])
 

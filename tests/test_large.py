@@ -80,7 +80,7 @@ def test_a_clip_through_v_jepa_2_l_within_12_gb(tmp_path: Path) -> None:
     assert gigabytes(write_v_jepa_2(tmp_path, 3), 64) < 10.9
 
 
-@pytest.mark.nightly("src/texthead/features/frames.py", "src/texthead/encoders/transformers_model.py")
+@pytest.mark.nightly("src/texthead/features/clips.py", "src/texthead/encoders/transformers_model.py")
 def test_a_probe_on_grids_of_v_jepa_2_l_within_12_gb(tmp_path: Path) -> None:
     """One of its 24 layers, and 1.2 GB off the bound: the other layers would add 1.15 GB of weights."""
     videos = [write_video(tmp_path / f"{colour}.mp4", colour, 130) for colour in ("red", "blue")]

@@ -17,7 +17,7 @@ from texthead.data import view_crops
 from texthead.errors import DataError, MediaError, RunError
 from texthead.evaluation import Evaluation
 from texthead.evaluation.evaluate import average_views, evaluate, score
-from texthead.features import frames
+from texthead.features import clips
 from texthead.media import Media, MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
@@ -157,10 +157,10 @@ def test_the_cache_changes_no_score_and_decodes_once(
     torch.testing.assert_close(first.scores, plain.scores, rtol=1e-5, atol=1e-5)
 
     class Closed(MediaPath):
-        def open(self) -> Media:
+        def open(self, **_: object) -> Media:
             pytest.fail(f"{self} was opened")
 
-    monkeypatch.setattr(frames, "MediaPath", Closed)
+    monkeypatch.setattr(clips, "MediaPath", Closed)
     assert torch.equal(evaluate(model, data, protocol, reading).scores, first.scores)
     other = model.with_head(FrozenHead(noise(3, SPEC.dim, seed=8), names=NAMES))
     assert not torch.equal(evaluate(other, data, protocol, reading).scores, first.scores)
@@ -230,7 +230,7 @@ def test_nothing_to_score(tmp_path: Path, skip: bool) -> None:
 def test_items_are_scored_in_parts(monkeypatch):
     """Scoring all items at once would need too much memory with several templates."""
     model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(3, SPEC.dim), names=["a", "b", "c"]))
-    monkeypatch.setattr(module, "features_in_chunks", lambda *_: map(list, noise(7, 2, SPEC.dim).split(4)))
+    monkeypatch.setattr(module, "item_features", lambda *_: iter(noise(7, 2, SPEC.dim)))
     result = []
     for size in (256, 3):
         monkeypatch.setattr(module, "_CHUNK", size)

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -19,10 +18,9 @@ from safetensors.torch import load_file
 from made import PIXELS
 from platforms import kill
 from texthead import Dataset, Protocol, Reading
-from texthead.data import evenly
 from texthead.errors import RunError
 from texthead.evaluation.evaluate import evaluate
-from texthead.features import frame_features
+from texthead.features import encode
 from texthead.parallel.progress import Reporter
 from texthead.training.train import fine_tune
 from training_runs import RECIPE, assert_same_weights, free_port, make_model, on_disk, timeless
@@ -82,13 +80,13 @@ def calls(
     data: Dataset, out: Path, *, reporter: Reporter = Reporter(), resume: bool = False
 ) -> dict[str, Callable[[], object]]:
     """Return the calls that read data with two workers."""
-    model, paths, first = make_model(dropout=0.4), [item.path for item in data.items], partial(evenly, most=1)
+    model, paths = make_model(dropout=0.4), [item.path for item in data.items]
     recipe = replace(RECIPE, epochs=3)
     training = {"reading": READING, "reporter": reporter, "resume": resume}
     return {
         "train": lambda: fine_tune(model, data, None, recipe, out=out, **training),
         "score": lambda: evaluate(model, data, PROTOCOL, READING, reporter=reporter),
-        "encode": lambda: [*frame_features(model.visual, paths, first, PIXELS, READING, reporter)],
+        "encode": lambda: [*encode(model.visual, paths, PROTOCOL, READING, reporter)],
     }
 
 

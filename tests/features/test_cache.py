@@ -28,6 +28,8 @@ from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 
+FRAMES = [[frame] for frame in range(200)]
+
 
 def text(path: Path) -> None:
     path.write_text("not a database\n" * 1000)
@@ -44,19 +46,19 @@ def folder(path: Path) -> None:
 
 def other_tables(path: Path) -> None:
     with sqlite3.connect(path) as db:
-        db.execute("DROP TABLE frames")
-        db.execute("CREATE TABLE frames(name TEXT)")
+        db.execute("DROP TABLE clips")
+        db.execute("CREATE TABLE clips(name TEXT)")
     db.close()
 
 
 @pytest.mark.parametrize("damage", [text, cut, folder, other_tables])
 def test_a_file_that_is_no_such_cache_is_one_line(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     cache = FeatureCache("key", tmp_path)
-    cache.put("a", 200, range(200), torch.ones(200, 512))
+    cache.put("a", [0.0] * 200, FRAMES, torch.ones(200, 512))
     cache.close()
     damage(cache.path)
-    with refuses(TextheadError, "key.2.sqlite: ", "TEXTHEAD_CACHE"):
-        FeatureCache("key", tmp_path).get("a", range(200))
+    with refuses(TextheadError, "key.3.sqlite: ", "TEXTHEAD_CACHE"):
+        FeatureCache("key", tmp_path).get("a", FRAMES)
 
 
 def test_features_depend_on_the_code_of_packages(install: Install) -> None:
@@ -96,14 +98,14 @@ def test_features_depend_on_what_decodes_and_encodes(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visual = tiny_visual()
-    with closing(open_cache(visual, visual.spec.pixels(), tmp_path)) as before:
+    with closing(open_cache(visual, visual.spec.protocol(), tmp_path)) as before:
         monkeypatch.setattr(
             "texthead.features.cache.version", lambda name: "0" if same(name, package) else version(name)
         )
-        with closing(open_cache(visual, visual.spec.pixels(), tmp_path)) as after:
+        with closing(open_cache(visual, visual.spec.protocol(), tmp_path)) as after:
             assert before.path != after.path
     monkeypatch.undo()
-    with closing(open_cache(visual, visual.spec.pixels(), tmp_path)) as again:
+    with closing(open_cache(visual, visual.spec.protocol(), tmp_path)) as again:
         assert again.path == before.path
 
 

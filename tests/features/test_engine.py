@@ -19,8 +19,8 @@ from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError
 from texthead.extras import version
 from texthead.features import engine as engines
+from texthead.features.clips import encode
 from texthead.features.engine import Engine, StoredGraph
-from texthead.features.frames import frame_features
 from texthead.features.reading import Reading, engines_text
 from texthead.features.views import item_features
 from texthead.models.heads import FrozenHead
@@ -230,7 +230,7 @@ def test_engines_share_a_cache(mini, tmp_path):
 
     def feature(engine):
         reading, reporter = Reading(cache=tmp_path, engine=engine), Reporter(used=used.append)
-        (result,) = frame_features(mini, [path], lambda _: [0], pixels, reading, reporter)
+        (result,) = encode(mini, [path], Protocol(1, pixels), reading, reporter)
         return result
 
     exact = feature("onnxruntime")

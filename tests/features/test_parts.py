@@ -7,23 +7,25 @@ import numpy as np
 import pytest
 import torch
 
-from made import PIXELS, encode, pictures, write_image
+from made import PIXELS, pictures, write_image
+from made import encode as encode_video
 from messages import prints
+from texthead.data.protocol import Protocol
 from texthead.data.sampling import evenly
 from texthead.encoders.encoder import Visual
 from texthead.errors import MediaError
 from texthead.features.cache import FeatureCache
-from texthead.features.frames import frame_features
+from texthead.features.clips import encode
 from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
 
-every = functools.partial(evenly, most=1000)
+PROTOCOL, every = Protocol(8, PIXELS), functools.partial(evenly, most=1000)
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frames = [np.roll(pictures("red", 1, 0)[0], 2 * i, axis=1) for i in range(20)]
-    return encode(tmp_path_factory.mktemp("video") / "a.mp4", frames, rate=10, gop=5)
+    return encode_video(tmp_path_factory.mktemp("video") / "a.mp4", frames, rate=10, gop=5)
 
 
 @pytest.fixture
@@ -41,9 +43,10 @@ def encoded(visual: Visual, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def read(visual: Visual, paths: list[Path], cache: FeatureCache, workers: int = 0) -> list[torch.Tensor]:
-    entries = [*frame_features(visual, paths, every, PIXELS, Reading(workers, cache=cache.path.parent))]
+    reading = Reading(workers, cache=cache.path.parent)
+    entries = [*encode(visual, paths, PROTOCOL, reading, choose=every)]
     assert all(isinstance(entry, torch.Tensor) for entry in entries), entries
-    return [entry for entry in entries if isinstance(entry, torch.Tensor)]
+    return [entry[0] for entry in entries if isinstance(entry, torch.Tensor)]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -59,7 +62,7 @@ def test_a_file_makes_its_parts_free(
         assert torch.equal(entry, whole[first:stop])
 
     # Frame times are cached, so other parts need not open the file either.
-    monkeypatch.setattr(MediaPath, "open", lambda media: pytest.fail(f"{media} was opened"))
+    monkeypatch.setattr(MediaPath, "open", lambda media, **_: pytest.fail(f"{media} was opened"))
     (other,) = read(visual, [Path(f"{video}#t=1.5,1.7")], cache)
     assert torch.equal(other, whole[15:17])
 
@@ -82,9 +85,8 @@ def test_a_part_that_cannot_be_read_is_a_value(
     image = write_image(tmp_path / "a.png", "red")
     names = [f"{video}#t=9", f"{tmp_path / 'gone.mp4'}#t=1,2", f"{image}#t=0,1", f"{video}#t=3,2", f"{video}#t=,1"]
     for kept in (cache, None):
-        *errors, part = frame_features(
-            visual, list(map(Path, names)), every, PIXELS, Reading(cache=kept.path.parent if kept else False)
-        )
+        reading = Reading(cache=kept.path.parent if kept else False)
+        *errors, part = encode(visual, list(map(Path, names)), PROTOCOL, reading, choose=every)
         assert isinstance(part, torch.Tensor)
         for error, name in zip(errors, names, strict=False):
             assert isinstance(error, MediaError)

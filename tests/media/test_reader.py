@@ -16,7 +16,7 @@ from messages import refuses
 from texthead.apps.doctor.facts import facts_of
 from texthead.apps.timeline.timeline import open_timed
 from texthead.errors import DataError, MediaError, RunError
-from texthead.features.frames import frame_features
+from texthead.features.clips import encode
 from texthead.media import open as opening
 from texthead.media.find import find_media
 from texthead.media.paths import MediaPath
@@ -49,7 +49,7 @@ def test_a_dataset_with_arrays_is_read_and_encoded(clips: Path):
     assert find_media([clips]) == sorted(item.path for item in dataset.items)
     path = clips / "a bird" / "1.npy"
     visual = tiny_visual().eval()
-    (features,) = frame_features(visual, [path], lambda length: [0, length - 1], PIXELS)
+    (features,) = encode(visual, [path], th.Protocol(1, PIXELS), choose=lambda length: [[0], [length - 1]])
     assert not isinstance(features, MediaError)
     assert len(features) == 2
     first, last = (pictures("green", 9, 1)[index] for index in (0, 8))

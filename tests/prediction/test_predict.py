@@ -1,13 +1,10 @@
 """Predictions for files: each file once, in order, with the model's own probabilities."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from made import PIXELS, SPEC, noise, tiny_visual, write_broken, write_frames, write_image, write_video
 from messages import refuses
@@ -23,7 +20,6 @@ from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
-from texthead.parallel.loaders import read_each
 from texthead.parallel.progress import Reporter
 from texthead.prediction.load import load_run, zero_shot
 from texthead.prediction.run import Run
@@ -155,20 +151,6 @@ def test_a_picture_is_encoded_once(tree: Path) -> None:
     run.model.visual.register_forward_hook(lambda _, frames, __: seen.append(len(frames[0])))
     run.predict([tree / "z.jpg", tree / "b.mp4"], reading=Reading(batch=2, engine="eager"))
     assert sum(seen) == 1 + 8
-
-
-def test_a_picture_can_be_pinned(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before data goes to a GPU, torch copies each tensor into one of the same strides."""
-    run, files = make_run(8), [tree / "z.jpg", tree / "b.mp4"]
-    plain = [each.top for each in run.predict(files)]
-
-    def pinned(*_: object, **options: Any) -> Iterator[Tensor]:
-        options.pop("pin_memory")
-        for each in read_each(*_, **options):
-            yield torch.empty_strided(each.shape, each.stride(), dtype=each.dtype).copy_(each)
-
-    monkeypatch.setattr("texthead.features.views.read_each", pinned)
-    assert [each.top for each in run.predict(files)] == plain
 
 
 def test_a_folder_of_frames_is_a_video(tree: Path) -> None:

@@ -721,7 +721,7 @@ def test_features_for_a_frozen_encoder_are_kept(
     cache = tmp_path / "cache"
     plain = fine_tune(make_model(), data, val, recipe, out=tmp_path / "plain")
     first = fine_tune(make_model(), data, val, recipe, out=tmp_path / "first", reading=Reading(cache=cache))
-    monkeypatch.setattr(MediaPath, "open", lambda path: pytest.fail(f"{path} was opened"))
+    monkeypatch.setattr(MediaPath, "open", lambda path, **_: pytest.fail(f"{path} was opened"))
     again = fine_tune(make_model(), data, val, recipe, out=tmp_path / "again", reading=Reading(cache=cache))
     assert timeless(again) == timeless(first)
     assert losses(first) == pytest.approx(losses(plain), abs=1e-4)

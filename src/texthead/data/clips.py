@@ -79,13 +79,10 @@ def _views(path: str, protocol: Protocol) -> UInt8[Tensor, "views frames 3 size 
     with MediaPath(path).open(windows=views.of_windows) as media:
         media.enough = pixels.enough
         clips = views.frame_indices(media.num_frames, frames)
-        indices = sorted({index for clip in clips for index in clip})
+        indices = np.ravel(clips).tolist()
         crops = media.frames_at(indices, lambda frame: view_crops(frame, pixels, views.crops, views.along))
-    if len(indices) == 1:  # A view without a copy, of which encoders need one frame.
-        return crops.repeat(len(clips), 1, 1, 1, 1).expand(-1, frames, -1, -1, -1)
-    position_of = {index: i for i, index in enumerate(indices)}
     # Order: all crops of the first clip, then those of the second, and so on.
-    return torch.cat([crops[:, [position_of[index] for index in clip]] for clip in clips])
+    return crops.unflatten(1, (-1, frames)).transpose(0, 1).flatten(0, 1)
 
 
 # Items whose features are joined.

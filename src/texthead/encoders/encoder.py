@@ -67,6 +67,11 @@ class Visual(nn.Module):
         known = find_one(ENCODER_GROUP, spec.architecture.partition(":")[0], BUILT_IN) is not None
         self.register_buffer("identity", None if known else torch.tensor([*os.urandom(16)], dtype=torch.uint8))
 
+    @property
+    def device(self) -> torch.device:
+        """Its device; a lazy network is not built."""
+        return self.mean.device
+
     def forward(self, units: Shaped[Tensor, "units *frames 3 height width"]) -> Float[Tensor, "units *tokens dim"]:
         """Return one feature per frame, or `tokens` features per clip, not normalised."""
         return self.net(self.normalised(units))
@@ -81,7 +86,7 @@ class Visual(nn.Module):
             return self
         net = copy.copy(self.net)
         net.grid = spec.grid  # pyright: ignore[reportArgumentType]
-        return Visual(net, spec).to(self.mean.device).train(self.training)
+        return Visual(net, spec).to(self.device).train(self.training)
 
     def normalised(self, frames: Shaped[Tensor, "*units 3 height width"]) -> Float[Tensor, "*units 3 height width"]:
         """Return the input of the network: normalised floats in its memory format."""

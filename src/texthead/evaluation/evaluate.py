@@ -14,9 +14,8 @@ from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
 from texthead.errors import MediaError, RunError
 from texthead.evaluation.results import Evaluation, evaluation_for
-from texthead.features.frames import check_any, readable
-from texthead.features.reading import Reading
-from texthead.features.views import features_in_chunks
+from texthead.features.reading import Reading, check_any, readable
+from texthead.features.views import item_features
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Pooling
@@ -81,18 +80,16 @@ def score(
     waiting: list[Tensor] = []
     positions: list[int] = []
     errors: list[MediaError] = []
-    for entries in features_in_chunks(model, paths, protocol, reading, reporter, title):
-        for entry in entries:
-            if isinstance(entry, MediaError):
-                errors.append(entry)
-                continue
-            positions.append(len(positions) + len(errors))
-            waiting.append(entry)
+    for position, entry in enumerate(item_features(model, paths, protocol, reading, reporter, title)):
+        if isinstance(entry, MediaError):
+            errors.append(entry)
+            continue
+        positions.append(position)
+        waiting.append(entry)
         # Whole chunks only, so that items are grouped as in `head_scores` of all at once.
-        complete = len(waiting) // _CHUNK * _CHUNK
-        if complete:
-            rows.append(head_scores(model, torch.stack(waiting[:complete]), pooling=protocol.pooling))
-            del waiting[:complete]
+        if len(waiting) == _CHUNK:
+            rows.append(head_scores(model, torch.stack(waiting), pooling=protocol.pooling))
+            waiting.clear()
     readable(errors, skip=reading.skip_unreadable)
     check_any(paths, positions, errors)
     if waiting:

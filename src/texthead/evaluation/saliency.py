@@ -15,7 +15,6 @@ from torch import Tensor
 
 from texthead.errors import DataError
 from texthead.features.engine import Engine
-from texthead.features.frames import frames_at_once
 from texthead.models.recognizer import Recognizer
 from texthead.recipes import EngineName
 
@@ -143,11 +142,11 @@ def _cover_each(
     model: Recognizer, encoder: Engine, clip: UInt8[Tensor, "frames 3 height width"], grid: int
 ) -> tuple[Tensor, Tensor]:
     """Cover the region in one frame at a time; only that frame is encoded again."""
-    plain = _encoded(encoder, clip, model.device)
+    plain = encoder(clip.to(model.device))
     scores = []
     for index, frame in enumerate(clip):
         covered = plain.expand(grid * grid, -1, -1).clone()
-        covered[:, index] = _encoded(encoder, _covers(frame[None], grid)[:, 0], model.device)
+        covered[:, index] = encoder(_covers(frame[None], grid)[:, 0].to(model.device))
         scores.append(model.head(model.temporal(covered)))
     return model.head(model.temporal(plain[None]))[0], torch.stack(scores)
 
@@ -155,20 +154,13 @@ def _cover_each(
 def _cover_steps(model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> tuple[Tensor, Tensor]:
     """Cover the region in the frames of one step at a time."""
     frames, steps = len(clip), steps_of(model, len(clip))
-    most = max(1, frames_at_once(model.device) // frames)
-    step = torch.arange(frames) * steps // frames
+    encoder, step = Engine(model), torch.arange(frames) * steps // frames
     scores = []
     for index in range(steps):
         covers = clip.repeat(grid * grid, 1, 1, 1, 1)
         covers[:, step == index] = _covers(clip[step == index], grid)
-        scores.append(torch.cat([model(chunk.to(model.device)) for chunk in covers.split(most)]))
+        scores.append(encoder(covers.to(model.device)))
     return model(clip[None].to(model.device))[0], torch.stack(scores)[step]
-
-
-def _encoded(
-    encoder: Engine, frames: UInt8[Tensor, "frames 3 height width"], device: torch.device
-) -> Float[Tensor, "frames dim"]:
-    return torch.cat([encoder(chunk.to(device)) for chunk in frames.split(frames_at_once(device))])
 
 
 def _covers(clip: UInt8[Tensor, "frames 3 height width"], grid: int) -> UInt8[Tensor, "covers frames 3 height width"]:

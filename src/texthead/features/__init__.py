@@ -2,7 +2,7 @@
 
 cache    features on disk, keyed by content
 engine   ways to run the encoder; choose the fastest on this machine
-frames   files -> features of their frames or clips
+clips    files -> features of their clips
 views    files -> features of their views
 frozen   a frozen encoder: labelled items, or files -> mean features
 stills   what pictures look like, kept beside their features

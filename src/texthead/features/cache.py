@@ -1,18 +1,17 @@
-"""Features on disk, keyed by encoder, preprocessing and file content."""
+"""Features of clips on disk, keyed by encoder, preprocessing, file content and frames."""
 
 import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from texthead.data.protocol import Pixels
+from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import Visual
 from texthead.encoders.lazy import weights_key
 from texthead.errors import MediaError, TextheadError, reason
@@ -26,7 +25,7 @@ from texthead.media.paths import MediaPath
 from texthead.recipes import EngineName
 
 # The end of the files' names, with the number of the tables' form.
-_SUFFIX = ".2.sqlite"
+_SUFFIX = ".3.sqlite"
 
 # Raise it if the same files and weights give other features, since decoding or resizing changed.
 _FEATURES_FORMAT = 2
@@ -36,23 +35,22 @@ _DECODERS = ("pillow", "av", "simplejpeg", "pi_heif")
 
 _TABLES = {
     "files": "path TEXT PRIMARY KEY, stamp TEXT, digest TEXT",
-    "lengths": "digest TEXT PRIMARY KEY, length INTEGER",
-    "frames": "digest TEXT, frame INTEGER, feature BLOB, PRIMARY KEY(digest, frame)",
-    # Frame times of a file in seconds; they give the frames of its parts without opening it.
-    "times": "digest TEXT PRIMARY KEY, seconds BLOB",
-    "stills": "digest TEXT PRIMARY KEY, still BLOB",
-    "engines": "digest TEXT, engine TEXT, PRIMARY KEY(digest, engine)",
+    # The times of all frames of a file in seconds, and the still of an image. The times give the length of the file and
+    # the frames of its parts without opening it.
+    "media": "digest TEXT PRIMARY KEY, times BLOB, still BLOB",
+    # The frames of a clip are numbers with blanks between them.
+    "clips": "digest TEXT, frames TEXT, feature BLOB, engine TEXT, PRIMARY KEY(digest, frames)",
 }
 
-# What an encoder takes at once: a frame, by its index in the file, or a clip, by those of its frames.
-Unit = int | tuple[int, ...]
+# A clip by the indices of its frames in the file; a frame is a clip of one.
+Clip = Sequence[int]
 
 # Ends the digest of an image: the same bytes read as a picture and as a video have different frames.
 AS_PICTURE = " as a picture"
 
 
 class FeatureCache:
-    """Frame features of one encoder and preprocessing in one SQLite file.
+    """Features of one encoder and preprocessing in one SQLite file.
 
     Safe for several processes; a killed process leaves whole rows or none. A pickled cache is opened again.
 
@@ -120,15 +118,11 @@ class FeatureCache:
         except OSError as error:
             raise MediaError(path, f"cannot be read ({error.strerror}); check the path") from None
         with self._faults(), self._db:
-            self._replace("files", name, stamp, digest)
+            self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, stamp, digest))
         return digest, stamp
 
-    def length(self, digest: str) -> int | None:
-        """Return the number of frames of a file, or None if it is not cached."""
-        return self._value("lengths", digest)
-
     def times(self, digest: str) -> list[float] | None:
-        """Return the frame times of a file in seconds, or None if they are not cached."""
+        """Return the times of all frames of a file in seconds, or None if they are not cached."""
         seconds = self._value("times", digest)
         return None if seconds is None else np.frombuffer(seconds, np.float64).tolist()
 
@@ -137,71 +131,74 @@ class FeatureCache:
         with suppress(MediaError):
             media = MediaPath(path)
             digest = self.identify(media)[0] if media.is_image else ""
-            if (row := self._value("stills", digest + AS_PICTURE)) is not None:
+            if (row := self._value("still", digest + AS_PICTURE)) is not None:
                 return digest, Still.from_bytes(row)
         return None
 
-    def _value(self, table: str, digest: str) -> Any:
-        """Return what a table holds for a file; None if nothing."""
+    def _value(self, column: str, digest: str) -> bytes | None:
+        """Return what is stored about a file; None if nothing."""
         with self._faults():
-            row = self._db.execute(f"SELECT * FROM {table} WHERE digest = ?", (digest,)).fetchone()
-        return row and row[1]
+            row = self._db.execute(f"SELECT {column} FROM media WHERE digest = ?", (digest,)).fetchone()
+        return row and row[0]
 
-    def _replace(self, table: str, *row: object) -> None:
-        self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(row))})", row)
-
-    def put_times(self, digest: str, seconds: Sequence[float]) -> None:
-        """Store the frame times of a file, in seconds."""
-        with self._faults(), self._db:
-            self._replace("times", digest, np.asarray(seconds, np.float64).tobytes())
-
-    def get(self, digest: str, units: Sequence[Unit]) -> Float[Tensor, "units numbers"] | None:
-        """Return the features of the frames or clips in order, or None if any is missing."""
-        query = "SELECT feature FROM frames WHERE digest = ? AND frame = ?"
+    def has(self, digest: str, clips: Sequence[Clip]) -> bool:
+        """Return whether the features of all these clips are cached."""
+        query = "SELECT 1 FROM clips WHERE digest = ? AND frames = ?"
         with self._faults():
-            rows = [self._db.execute(query, _key(digest, unit)).fetchone() for unit in units]
+            return all(self._db.execute(query, (digest, _text(clip))).fetchone() for clip in clips)
+
+    def get(self, digest: str, clips: Sequence[Clip]) -> Float[Tensor, "clips numbers"]:
+        """Return the features of clips of a file in order.
+
+        Raises:
+            TextheadError: a clip is missing, or the file cannot be read.
+        """
+        query = "SELECT feature FROM clips WHERE digest = ? AND frames = ?"
+        with self._faults():
+            rows = [self._db.execute(query, (digest, _text(clip))).fetchone() for clip in clips]
         if None in rows:
-            return None
+            raise TextheadError(
+                f"{self.path}: features of a clip are missing; start again, with a `cache` folder "
+                "that all processes share"
+            )
         return torch.from_numpy(np.stack([np.frombuffer(blob, self.number_type) for (blob,) in rows]))
 
     def count(self) -> int:
-        """Return the number of cached features of frames or clips."""
+        """Return the number of clips with cached features."""
         with self._faults():
-            return self._db.execute("SELECT COUNT(*) FROM frames").fetchone()[0]
+            return self._db.execute("SELECT COUNT(*) FROM clips").fetchone()[0]
 
     def engines(self, digest: str) -> list[str]:
-        """Return the recorded engines that computed features of a file."""
+        """Return the engines that computed the cached features of a file."""
         with self._faults():
-            rows = self._db.execute("SELECT engine FROM engines WHERE digest = ?", (digest,)).fetchall()
+            rows = self._db.execute("SELECT DISTINCT engine FROM clips WHERE digest = ?", (digest,)).fetchall()
         return [engine for (engine,) in rows]
 
     def put(
         self,
         digest: str,
-        length: int,
-        units: Sequence[Unit],
-        features: Float[Tensor, "units *tokens dim"],
+        times: Sequence[float],
+        clips: Sequence[Clip],
+        features: Float[Tensor, "clips *tokens dim"],
         engine: EngineName = "eager",
-        still: bytes = b"",
+        still: bytes | None = None,
     ) -> None:
-        """Store features of frames or clips of a file, its length, their engine, and the still of an image."""
+        """Store features of a file's clips and the engine that computed them, its frame times, and an image's still."""
         blobs = [row.tobytes() for row in features.float().cpu().numpy().astype(self.number_type)]
+        rows = ((digest, _text(clip), blob, engine) for clip, blob in zip(clips, blobs, strict=True))
+        seconds = np.asarray(times, np.float64).tobytes()
         with self._faults(), self._db:
-            self._replace("lengths", digest, length)
-            rows = ((*_key(digest, unit), blob) for unit, blob in zip(units, blobs, strict=True))
-            self._db.executemany("INSERT OR REPLACE INTO frames VALUES (?, ?, ?)", rows)
-            self._db.execute("INSERT OR IGNORE INTO engines VALUES (?, ?)", (digest, engine))
-            if still:
-                self._replace("stills", digest, still)
+            self._db.execute("INSERT OR REPLACE INTO media VALUES (?, ?, ?)", (digest, seconds, still))
+            self._db.executemany("INSERT OR REPLACE INTO clips VALUES (?, ?, ?, ?)", rows)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
 
-def _key(digest: str, unit: Unit) -> tuple[str, int]:
-    """Return the digest and the frame under which the feature of a frame or clip is stored."""
-    return (digest, unit) if isinstance(unit, int) else (f"{digest} {[*unit]}", 0)
+def _text(clip: Clip) -> str:
+    """Return the frames of a clip as stored."""
+    return " ".join(map(str, clip))
 
 
 class CachedClips(Sequence):
@@ -216,7 +213,7 @@ class CachedClips(Sequence):
         TextheadError: the cache has lost a clip.
     """
 
-    def __init__(self, cache: FeatureCache, digest: str, clips: Sequence[Unit], dim: int):
+    def __init__(self, cache: FeatureCache, digest: str, clips: Sequence[Clip], dim: int):
         self.cache = cache
         self.digest, self.clips = digest, clips
         self.dim = dim
@@ -225,17 +222,11 @@ class CachedClips(Sequence):
         return len(self.clips)
 
     def __getitem__(self, position: int) -> Float[Tensor, "tokens dim"]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        features = self.cache.get(self.digest, [self.clips[position]])
-        if features is None:
-            raise TextheadError(
-                f"{self.cache.path}: features of a clip are missing; start again, with a `cache` folder "
-                "that all processes share"
-            )
-        return features.view(-1, self.dim)
+        return self.cache.get(self.digest, [self.clips[position]]).view(-1, self.dim)
 
 
-def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool) -> FeatureCache | None:
-    """Return the cache of an encoder and preprocessing in a folder; None without a folder.
+def open_cache(visual: Visual, protocol: Protocol, folder: str | Path | bool) -> FeatureCache | None:
+    """Return the cache of an encoder, and a protocol's sizes and crops, in a folder; None without a folder.
 
     Args:
         folder: True for the folder `features` in the user's cache folder, False for none. There is none for a visual
@@ -243,7 +234,7 @@ def open_cache(visual: Visual, pixels: Pixels, folder: str | Path | bool) -> Fea
     """
     if not folder or visual.identity is not None:
         return None
-    key = f"{encoder_key(visual, pixels)}-{software_key()}"
+    key = f"{encoder_key(visual, protocol.pixels or visual.spec.pixels(), protocol.views)}-{software_key()}"
     return FeatureCache(key, cache_dir() / "features" if folder is True else Path(folder), visual.spec.number_type)
 
 
@@ -254,6 +245,7 @@ def software_key() -> str:
     return hashlib.sha256(repr(software).encode()).hexdigest()[:16]
 
 
-def encoder_key(visual: Visual, pixels: Pixels) -> str:
+def encoder_key(visual: Visual, pixels: Pixels, views: Views = Views()) -> str:
     """Return a digest of weights, architecture and preprocessing: the key of an encoder's feature cache."""
-    return weights_key(visual, repr((visual.spec, pixels)))
+    crops = (views.crops, views.along) if views.crops > 1 else ()
+    return weights_key(visual, repr((visual.spec, pixels, *crops)))

@@ -14,8 +14,7 @@ from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, EncoderError, MediaError, checked
 from texthead.features.cache import open_cache
-from texthead.features.frames import readable
-from texthead.features.reading import Reading
+from texthead.features.reading import Reading, readable
 from texthead.features.stills import Still
 from texthead.features.views import item_features
 from texthead.files import path_list
@@ -117,7 +116,7 @@ class FrozenEncoder:
             EncoderError: a feature is NaN or infinite.
         """
         model, paths = Recognizer(self.encoder.visual, MeanPool(), nn.Identity()), path_list(paths)
-        entries = item_features(model, paths, self.protocol, self.reading, self.reporter, title)
+        entries = [*item_features(model, paths, self.protocol, self.reading, self.reporter, title)]
         for path, entry in zip(paths, entries, strict=True):
             if isinstance(entry, Tensor) and not entry.isfinite().all():
                 problem = f"features of '{self.encoder.source}' are not finite"
@@ -132,9 +131,8 @@ class FrozenEncoder:
 
         Without a cache no stills are kept: all are None.
         """
-        visual, paths = self.encoder.visual, path_list(paths)
-        pixels = self.protocol.pixels or visual.spec.pixels()
-        cache = open_cache(visual, pixels, self.reading.cache)
+        paths = path_list(paths)
+        cache = open_cache(self.encoder.visual, self.protocol, self.reading.cache)
         if cache is None:
             return [None] * len(paths)
         with closing(cache):

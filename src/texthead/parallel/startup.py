@@ -16,7 +16,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LONGEST_FOLDER = 103 - 32
 
 # Imported once in the server, for all workers.
-_MODULES = ("texthead.data.batches", "texthead.features.frames")
+_MODULES = ("texthead.data.batches", "texthead.features.clips")
 
 
 def begin_server() -> None:

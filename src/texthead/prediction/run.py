@@ -4,6 +4,7 @@ import copy
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +19,10 @@ from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, EncoderError, MediaError, OpenShare, PositiveInt, RunError, checked, listed
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import evaluate, score
-from texthead.features.frames import check_any, readable
+from texthead.features.clips import FILES_OF_CHUNK
 from texthead.features.frozen import FrozenEncoder
-from texthead.features.reading import Reading, engines_text
-from texthead.features.views import features_in_chunks, item_features
+from texthead.features.reading import Reading, check_any, engines_text, readable
+from texthead.features.views import item_features
 from texthead.files import locked, new_folder, write_json
 from texthead.media.find import find_names
 from texthead.media.paths import MediaPath
@@ -434,12 +435,11 @@ class Run:
         if unlabelled:
             own = {MediaPath(name).resolved() for name in names}
             others = [name for name in find_names(unlabelled, reporter) if MediaPath(name).resolved() not in own]
-            chunks = iter([item_features(model, [*map(Path, names + others)], protocol, reading, reporter, "predict")])
-        else:
-            chunks = features_in_chunks(model, names, protocol, reading, reporter, "predict")
+        features = item_features(model, names + others, protocol, reading, reporter, "predict")
+        size = len(names + others) if unlabelled else FILES_OF_CHUNK
         errors: list[MediaError] = []
         start = 0
-        for entries in chunks:
+        while entries := [*islice(features, size)]:
             errors += [entry for entry in entries if isinstance(entry, MediaError)]
             scores, problems = entry_scores(model, entries, protocol.pooling)
             if unlabelled:

@@ -1,19 +1,21 @@
 """The features of a frozen encoder that training reads: of clips, or of the readable items."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from torch import Tensor
+
 from texthead.data.clips import FrameBank, TrainFeatures
 from texthead.data.dataset import Dataset
 from texthead.data.division import Division, check_no_class_lost
-from texthead.data.protocol import Pixels, Views
+from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.sampling import evenly
 from texthead.errors import MediaError
-from texthead.features.frames import frame_features, readable
+from texthead.features.clips import encode
 from texthead.features.frozen import FrozenEncoder, FrozenItems
-from texthead.features.reading import Reading
+from texthead.features.reading import Reading, readable
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, ranks, share, together
 from texthead.parallel.progress import Reporter
@@ -38,24 +40,23 @@ def feature_clips(
     Raises: MediaError if an item cannot be read.
     """
     items, errors = dataset.items[share(len(dataset), rank(), ranks())], list[MediaError]()
-    paths, visual = [item.path for item in items], model.visual_encoder
+    clips = Protocol(recipe.frames, pixels, Views(clips=2, stride=recipe.stride if model.sees_clips else 0))
+    choose = None if model.sees_clips else partial(evenly, most=2 * recipe.frames)
 
-    def without_errors(entries: Iterable[Any | MediaError]) -> Iterator[Any]:
-        for entry in entries:
+    def readable_entries() -> Iterator[Any]:
+        paths = [item.path for item in items]
+        for entry in encode(model.visual_encoder, paths, clips, reading, reporter, choose=choose, leave=True):
             if isinstance(entry, MediaError):
                 errors.append(entry)
+            elif model.sees_clips:
+                yield [*entry] if isinstance(entry, Tensor) else entry
             else:
-                yield entry
+                yield entry[0]
 
     with together():
-        if model.sees_clips:
-            for item in items if recipe.stride else ():
-                item.media.check_windows()
-            choose = partial(Views(clips=2, stride=recipe.stride).frame_indices, num_frames=recipe.frames)
-        else:
-            choose = partial(evenly, most=2 * recipe.frames)
-        entries = without_errors(frame_features(visual, paths, choose, pixels, reading, reporter))
-        bank: Sequence[Any] = [*entries] if model.sees_clips else FrameBank(entries)
+        for item in items if clips.views.of_windows else ():
+            item.media.check_windows()
+        bank: Sequence[Any] = [*readable_entries()] if model.sees_clips else FrameBank(readable_entries())
     readable(gather_list(errors), skip=False)
     if ranks() > 1:
         rows: list[Any] = [row for own in gather_list([bank]) for row in own]

@@ -21,9 +21,8 @@ from texthead.evaluation.class_sizes import RareClasses
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import kind_text, sentence
-from texthead.features.frames import check_any
 from texthead.features.frozen import FrozenEncoder, FrozenItems
-from texthead.features.reading import Reading, engines_text
+from texthead.features.reading import Reading, check_any, engines_text
 from texthead.files import locked
 from texthead.media.find import find_media
 from texthead.models.recognizer import Recognizer

@@ -76,7 +76,7 @@ def test_a_fault_is_a_fact(faults: dict[Path, tuple[str, str, bool]]) -> None:
 
 
 def test_an_error_of_a_library_is_a_fact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def divide(*_: object) -> None:
+    def divide(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of a library")
 
     monkeypatch.setattr(MediaPath, "open", divide)

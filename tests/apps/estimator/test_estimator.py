@@ -90,9 +90,9 @@ def test_cross_validation_encodes_each_file_once(files, tmp_path, monkeypatch):
     opened: list[Path] = []
     opening = MediaPath.open
 
-    def counted(media: MediaPath) -> Media:
+    def counted(media: MediaPath, **options: bool) -> Media:
         opened.append(media.path)
-        return opening(media)
+        return opening(media, **options)
 
     monkeypatch.setattr(MediaPath, "open", counted)
     scores = cross_val_score(classifier(tmp_path, "probe"), *files, cv=3, error_score="raise")

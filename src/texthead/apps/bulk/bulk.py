@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from texthead import Protocol, Recognizer, Reporter, Run
 from texthead.apps.bulk.cluster import cluster
 from texthead.data import ViewClips, manifest_rows, read_files, row_path
 from texthead.errors import DataError, MediaError, PositiveInt, RunError, line_of, reason
 from texthead.extensions import code_of_packages
-from texthead.features import encode_views, weights_key
+from texthead.features import Engine, weights_key
 from texthead.files import lines, read_json, write_json
 from texthead.media import MediaPath, find_names
 from texthead.parallel import own_variables
@@ -142,13 +143,23 @@ class _Encoder:
             for row in batch.to_pylist()
         ]
         paths = [Path(path) for path in batch["path"].to_pylist()]
-        scored = entry_scores(self.model, encode_views(self.model, clips), self.protocol.pooling)
+        scored = entry_scores(self.model, self._features(clips), self.protocol.pooling)
         predictions = predictions_of(self.model.names, paths, *scored, **self.about)
         entries = [{"answer": each.named} | json_entry(each, self.about["calibration"]) for each in predictions]
         text, names = pa.string(), pa.list_(pa.string())
         top = pa.list_(pa.struct([("name", text), ("probability", pa.float64())]))
         columns = {"path": text, "top": top, "answer": text, "labels": names, "set": names, "error": text}
         return pa.table({name: pa.array([each.get(name) for each in entries], type=columns[name]) for name in columns})
+
+    @torch.inference_mode()
+    def _features(self, files: list[Tensor | MediaError]) -> list[Tensor | MediaError]:
+        """Return the features of the views of each file, or its error."""
+        views = [each for each in files if isinstance(each, Tensor)]
+        if not views:
+            return files
+        encode = Engine(self.model.eval().features)
+        rows = iter(encode(torch.cat(views).to(self.model.device)).cpu().split([*map(len, views)]))
+        return [next(rows) if isinstance(each, Tensor) else each for each in files]
 
 
 # ---- files

@@ -28,7 +28,7 @@ from texthead.data import evenly
 from texthead.encoders import zero_shot_note
 from texthead.errors import MediaError
 from texthead.evaluation import Evaluation, evaluate
-from texthead.features import frame_features, readable
+from texthead.features import encode, readable
 from texthead.models import RowInputs, as_head, make_head, make_temporal_for
 from texthead.parallel import pick_device
 from texthead.recipes import Recipe
@@ -226,9 +226,9 @@ def _prepare(out: Path, workers: int, reporter: Reporter, doing: Callable[[str],
     train_set, test = data.split("train").with_classes(seen), data.split("test")
     paths = [item.path for item in (*train_set.items, *test.items)]
     choose, reading = partial(evenly, most=2 * recipe.frames), Reading(workers, cache=True, engine="auto")
-    entries = [*frame_features(encoder.visual, paths, choose, protocol.sizes, reading, reporter)]
+    entries = [*encode(encoder.visual, paths, protocol, reading, reporter, choose=choose)]
     readable(entries, skip=False)
-    frames = [entry.mean(0) for entry in entries[: len(train_set)] if not isinstance(entry, MediaError)]
+    frames = [entry[0].mean(0) for entry in entries[: len(train_set)] if not isinstance(entry, MediaError)]
     sets, center = (train_set, test.with_classes(seen), test.with_classes(sorted(unseen))), torch.stack(frames).mean(0)
     return Bench(out, encoder, recipe, protocol, reading, *sets, data.classes, center, reporter)
 

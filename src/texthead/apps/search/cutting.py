@@ -15,9 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead import MeanPool, Protocol, Reading, Recognizer, Reporter
-from texthead.data import Pixels
 from texthead.errors import MediaError
-from texthead.features import frame_features, frame_times, item_features, open_cache
+from texthead.features import encode, frame_times, item_features
 from texthead.media import MediaPath, Span
 
 # Seconds between sampled frames, and the fewest and most of these in a window.
@@ -30,8 +29,8 @@ _FEWEST = 4
 # neighbouring frames; and a lower bound of that, for still videos.
 PENALTY, LEAST_PENALTY = 3.0, 0.02
 
-# Files that are looked up together, and frames whose features are in memory at once.
-_FILES, _FRAMES = 500, 20_000
+# Files whose frame times are in memory at once.
+_FILES = 500
 
 
 # The spans of a file's windows in seconds from its first frame, which together have all its frames; and their features.
@@ -57,15 +56,11 @@ def windows_of(
     with reporter.bar("encode", "files") as progress:
         for start in range(0, len(paths), _FILES):
             files = cutter.sampled([*map(MediaPath, paths[start : start + _FILES])])
-            # Long videos have thousands of frames.
-            frames = np.cumsum([len(grid.frames) if isinstance(grid, _Grid) else protocol.frames for _, grid in files])
-            ends = [*(np.flatnonzero(np.diff(frames // _FRAMES)) + 1).tolist(), len(files)]
-            for first, end in pairwise([0, *ends]):
 
-                def count(share: int, whole: int, done: int = start + first, own: int = end - first) -> None:
-                    progress(done + share * own // whole, len(paths))
+            def count(share: int, whole: int, start: int = start, files: int = len(files)) -> None:
+                progress(start + share * files // whole, len(paths))
 
-                yield from cutter.windows(files[first:end], reporter.counting(count))
+            yield from cutter.windows(files, reporter.counting(count))
 
 
 @dataclass(frozen=True)
@@ -76,16 +71,11 @@ class _Cutter:
     protocol: Protocol
     reading: Reading
 
-    @property
-    def pixels(self) -> Pixels:
-        return self.protocol.pixels or self.model.spec.pixels()
-
     def sampled(self, files: Sequence[MediaPath]) -> list[_Sampled]:
         """Return the files with the frames to sample from each; None for a file that is not cut."""
-        visual, reading = self.model.visual_encoder, self.reading
-        cache = open_cache(visual, self.pixels, reading.cache)
         whole = [not (media.is_part or media.is_member or media.is_image) and media.reader.one_file for media in files]
-        times = frame_times(cache, [media.path for media, cut_it in zip(files, whole, strict=True) if cut_it], reading)
+        paths = [media.path for media, cut_it in zip(files, whole, strict=True) if cut_it]
+        times = frame_times(self.model.visual_encoder, paths, self.protocol, self.reading)
         return [(media, _grid(next(times)) if cut_it else None) for media, cut_it in zip(files, whole, strict=True)]
 
     def windows(self, files: Sequence[_Sampled], reporter: Reporter) -> Iterator[Encoded | MediaError]:
@@ -98,15 +88,17 @@ class _Cutter:
         paths, grids = [media.path for media, _ in files], [grid for _, grid in files]
         choose = [partial(_chosen, grid=grid, protocol=self.protocol) for grid in grids]
         visual = self.model.visual_encoder
-        entries = frame_features(visual, paths, choose, self.pixels, self.reading, reporter)
+        entries = encode(visual, paths, self.protocol, self.reading, reporter, choose=choose)
         for grid, entry in zip(grids, entries, strict=True):
-            if isinstance(entry, MediaError):
+            if not isinstance(entry, Tensor):
                 yield entry
-            elif not isinstance(grid, _Grid) or grid.step < EVERY:
-                yield [Span()], entry.mean(0, keepdim=True)
+                continue
+            frames = entry.mean(0)
+            if not isinstance(grid, _Grid) or grid.step < EVERY:
+                yield [Span()], frames.mean(0, keepdim=True)
             else:
-                starts = cut(entry)
-                windows = entry.split(np.diff([*starts, len(entry)]).tolist())
+                starts = cut(frames)
+                windows = frames.split(np.diff([*starts, len(frames)]).tolist())
                 yield _spans(starts, grid.step), torch.stack([window.mean(0) for window in windows])
 
     def _of_equal_length(self, files: Sequence[_Sampled], reporter: Reporter) -> Iterator[Encoded | MediaError]:
@@ -117,7 +109,7 @@ class _Cutter:
         ]
         cuts = [(media, own) for (media, _), own in zip(files, spans, strict=True)]
         paths = [media.path if span == Span() else media.part(span).path for media, own in cuts for span in own]
-        entries = iter(item_features(self.model, paths, self.protocol, self.reading, reporter))
+        entries = item_features(self.model, paths, self.protocol, self.reading, reporter)
         for media, own in cuts:
             encoded = [next(entries) for _ in own]
             faults = [entry for entry in encoded if isinstance(entry, MediaError)]
@@ -149,11 +141,9 @@ def _spans(starts: Sequence[int], step: float) -> list[Span]:
     return [Span(*pair) for pair in pairwise([*(round(step * start, 3) for start in starts), math.inf])]
 
 
-def _chosen(length: int, grid: _Grid | MediaError | None, protocol: Protocol) -> list[int]:
+def _chosen(length: int, grid: _Grid | MediaError | None, protocol: Protocol) -> list[list[int]]:
     """Return the frames of a file to encode: those of its grid, else those of the protocol's clips."""
-    if isinstance(grid, _Grid):
-        return grid.frames
-    return [index for clip in protocol.views.frame_indices(length, protocol.frames) for index in clip]
+    return [grid.frames] if isinstance(grid, _Grid) else protocol.views.frame_indices(length, protocol.frames)
 
 
 def cut(features: Float[Tensor, "frames dim"]) -> list[int]:

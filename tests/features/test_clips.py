@@ -8,27 +8,30 @@ import shutil
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from made import PIXELS, SPEC, encode, pictures, tiny_visual, write_broken, write_frames, write_image, write_video
+from made import PIXELS, SPEC, tiny_visual, write_broken, write_frames, write_image, write_video
 from messages import prints, refuses
 from platforms import WINDOWS, kill, mkfifo
+from texthead.data.protocol import Protocol
 from texthead.data.sampling import evenly
 from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual
 from texthead.errors import MediaError, TextheadError
-from texthead.features import frames as module
+from texthead.features import clips
 from texthead.features.cache import FeatureCache, encoder_key, open_cache, software_key
-from texthead.features.frames import frame_features, readable
-from texthead.features.reading import Reading
-from texthead.media.paths import MediaPath, Span
+from texthead.features.reading import Reading, readable
+from texthead.media.paths import MediaPath
 from texthead.parallel import loaders
 from texthead.parallel.progress import Reporter
+
+# As clips of one.
+FRAMES = [[frame] for frame in range(64)]
 
 choose = functools.partial(evenly, most=4)
 
@@ -40,18 +43,24 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [write_video(folder / f"{c}.mp4", c, frames=n) for c, n in zip(colours, (6, 3, 8), strict=True)]
 
 
-def read(
-    visual: Visual, paths: list[Path], cache=None, choose=choose, pixels=PIXELS, reporter=Reporter()
-) -> list[torch.Tensor]:
-    """Return the features of files that can all be read."""
+def frames_of(
+    visual: Visual, paths: list[Path], reading=Reading(), reporter=Reporter(), choose=choose
+) -> Iterator[torch.Tensor | MediaError]:
+    """Yield the features of one clip of each file, the frames that `choose` returns; or its MediaError."""
+    for entry in clips.encode(visual, paths, Protocol(4, PIXELS), reading, reporter, choose=choose):
+        yield entry[0] if isinstance(entry, torch.Tensor) else entry
+
+
+def read(visual: Visual, paths: list[Path], cache=None, choose=choose, reporter=Reporter()) -> list[torch.Tensor]:
+    """Return the features of the frames of files that can all be read."""
     reading = Reading(cache=cache.path.parent if cache else False)
-    entries = [*frame_features(visual, paths, choose, pixels, reading, reporter)]
+    entries = [*frames_of(visual, paths, reading, reporter, choose)]
     assert all(isinstance(entry, torch.Tensor) for entry in entries)
     return [entry for entry in entries if isinstance(entry, torch.Tensor)]
 
 
 def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MediaPath, "open", lambda media: pytest.fail(f"{media} was opened"))
+    monkeypatch.setattr(MediaPath, "open", lambda media, **_: pytest.fail(f"{media} was opened"))
 
 
 def test_evenly_gives_all_frames_or_segment_centres() -> None:
@@ -65,7 +74,7 @@ def test_evenly_gives_all_frames_or_segment_centres() -> None:
 
 
 def test_features_are_the_encoders_own(visual: Visual, videos: list[Path]) -> None:
-    result = [*frame_features(visual, videos, choose, PIXELS)]
+    result = [*frames_of(visual, videos)]
     for path, entry in zip(videos, result, strict=True):
         assert isinstance(entry, torch.Tensor)
         with MediaPath(path).open() as media:
@@ -81,10 +90,10 @@ def test_features_are_the_encoders_own(visual: Visual, videos: list[Path]) -> No
 def test_chosen_indices_are_sorted_and_once(visual: Visual, videos: list[Path], cache: FeatureCache) -> None:
     for _ in ("computed", "kept"):
         chosen, reading = (lambda length: [3, 1, 1, length - 1]), Reading(cache=cache.path.parent)
-        (entry,) = frame_features(visual, videos[:1], chosen, PIXELS, reading)
+        (entry,) = frames_of(visual, videos[:1], reading, choose=chosen)
         assert isinstance(entry, torch.Tensor)
         assert entry.shape == (4, 256)
-        (whole,) = frame_features(visual, videos[:1], lambda length: [*range(length)], PIXELS, reading)
+        (whole,) = frames_of(visual, videos[:1], reading, choose=lambda length: [*range(length)])
         # The last bits of a product may depend on its number of rows.
         torch.testing.assert_close(entry, whole[[3, 1, 1, 5]], msg="as chosen")
 
@@ -96,9 +105,9 @@ def test_small_batches_keep_order_and_errors_are_values(
     paths = [write_image(tmp_path / f"{i}.png", ["red", "blue"][i % 2], seed=i) for i in range(7)]
     missing, broken = tmp_path / "missing.mp4", write_broken(tmp_path / "broken.mp4")
     paths = [*paths[:4], missing, *paths[4:6], broken, paths[6]]
-    monkeypatch.setattr(module, "frames_at_once", lambda device: 2)
+    monkeypatch.setattr(clips, "frames_at_once", lambda device: 2)
     reading = Reading(workers, cache=cache.path.parent if cached else False)
-    entries = [*frame_features(visual, paths, choose, PIXELS, reading)]
+    entries = [*frames_of(visual, paths, reading)]
     errors = [entry for entry in entries if isinstance(entry, MediaError)]
     assert [error.path for error in errors] == [missing, broken]
     assert all(str(error).startswith(f"{error.path}: ") for error in errors)
@@ -119,11 +128,11 @@ def test_a_hit_is_bit_identical_and_opens_no_file(
 ) -> None:
     """Also for the same bytes under another name."""
     other = Path(shutil.copy(videos[0], tmp_path / "another name.mp4"))
-    first = [*frame_features(visual, videos, choose, PIXELS, Reading(cache=cache.path.parent))]
+    first = [*frames_of(visual, videos, Reading(cache=cache.path.parent))]
     forbid_decoding(monkeypatch)
     monkeypatch.setattr(visual, "forward", lambda frames: pytest.fail("the encoder ran"))
     monkeypatch.setattr(loaders, "begin_server", lambda: pytest.fail("workers start for no file"))
-    again = [*frame_features(visual, [*videos, other], choose, PIXELS, Reading(2, cache=cache.path.parent))]
+    again = [*frames_of(visual, [*videos, other], Reading(2, cache=cache.path.parent))]
     for a, b in zip([*first, first[0]], again, strict=True):
         assert isinstance(a, torch.Tensor)
         assert isinstance(b, torch.Tensor)
@@ -136,7 +145,7 @@ def test_cache_hits_for_subset_of_frames(
 ) -> None:
     (four,) = read(visual, videos[2:], cache, lambda n: [0, 2, 4, 6])
     opened, opening = list[Path](), MediaPath.open
-    monkeypatch.setattr(MediaPath, "open", lambda media: opened.append(media.path) or opening(media))
+    monkeypatch.setattr(MediaPath, "open", lambda media, **_: opened.append(media.path) or opening(media, **_))
     (two,) = read(visual, videos[2:], cache, lambda n: [2, 6])
     assert torch.equal(two, four[[1, 3]])
     assert opened == []
@@ -150,7 +159,7 @@ def test_cache_hits_for_subset_of_frames(
 def test_files_in_chunks_have_the_same_features(visual, videos, cache, monkeypatch, kept):
     expected = read(visual, videos)
     read(visual, videos[:kept], cache)
-    monkeypatch.setattr(module, "FILES_OF_CHUNK", 2)
+    monkeypatch.setattr(clips, "FILES_OF_CHUNK", 2)
     seen: list[tuple[int, int]] = []
     found = read(visual, videos, cache, reporter=Reporter().counting(lambda *done: seen.append(done)))
     # Other frames are encoded together, so the last bits may differ.
@@ -216,27 +225,6 @@ def test_a_file_replaced_while_it_is_read_is_not_cached(visual: Visual, cache: F
     assert not torch.allclose(blue, red, atol=1e-3)
 
 
-def test_a_file_replaced_after_its_frame_times_is_not_cached(
-    visual: Visual, cache: FeatureCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A part is found by the times of its file's frames, here 40 at 10 a second, then 80 at 20."""
-    path = encode(tmp_path / "film.mp4", [frame for n in range(4) for frame in pictures("red", 10, n)], rate=10)
-    new = encode(tmp_path / "new.mp4", [frame for n in range(8) for frame in pictures("blue", 10, n)], rate=20)
-    part, frame_times = MediaPath(path).part(Span(2, 3)).path, module.frame_times
-
-    def replaced(*arguments: Any) -> list[Any]:
-        times = [*frame_times(*arguments)]
-        new.replace(path)
-        return times
-
-    monkeypatch.setattr(module, "frame_times", replaced)
-    read(visual, [part], cache)
-    monkeypatch.undo()
-    for each, last in ((part, 19), (path, 79)):
-        (features,) = read(visual, [each], cache, lambda _, last=last: [0, last])
-        assert torch.equal(features, read(visual, [each], None, lambda _, last=last: [0, last])[0])
-
-
 def test_a_copied_folder_of_frames_hits(visual: Visual, cache: FeatureCache, tmp_path: Path, monkeypatch) -> None:
     path = write_frames(tmp_path / "v" / "img_{:05d}.png", "red", 9)
     other = write_frames(Path(f"{tmp_path}/elsewhere/{{:d}}.png"), "red", 9, first=0)
@@ -251,9 +239,9 @@ def test_a_folder_of_frames_with_a_gap_or_a_pipe_is_a_value(
 ) -> None:
     path, third = write_frames(tmp_path / "img_{:05d}.png", "red", 5), tmp_path / "img_00003.png"
     third.unlink()
-    (gap,) = frame_features(visual, [path], choose, PIXELS, Reading(cache=cache.path.parent))
+    (gap,) = frames_of(visual, [path], Reading(cache=cache.path.parent))
     mkfifo(third)
-    (pipe,) = frame_features(visual, [path], choose, PIXELS, Reading(cache=cache.path.parent))
+    (pipe,) = frames_of(visual, [path], Reading(cache=cache.path.parent))
     for error, named in ((gap, path), (pipe, third)):
         assert isinstance(error, MediaError)
         assert error.path == named
@@ -262,34 +250,34 @@ def test_a_folder_of_frames_with_a_gap_or_a_pipe_is_a_value(
 
 def test_cache_folder_from_environment(visual: Visual, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path / "here"))
-    cache = open_cache(visual, PIXELS, True)
+    cache = open_cache(visual, Protocol(4, PIXELS), True)
     assert cache is not None
-    cache.put("a", 1, [0], torch.ones(1, 3))
-    assert (tmp_path / "here" / "features" / f"{encoder_key(visual, PIXELS)}-{software_key()}.2.sqlite").is_file()
+    cache.put("a", [0.0] * 1, [[0]], torch.ones(1, 3))
+    assert (tmp_path / "here" / "features" / f"{encoder_key(visual, PIXELS)}-{software_key()}.3.sqlite").is_file()
 
 
 def test_full_disk_is_error_and_keeps_cache(tmp_path: Path) -> None:
     cache = FeatureCache("key", tmp_path)
-    cache.put("kept", 1, [0], torch.ones(1, 64))
+    cache.put("kept", [0.0] * 1, [[0]], torch.ones(1, 64))
     # SQLite's page limit raises the same error as a full disk.
     cache._db.execute(f"PRAGMA max_page_count = {cache._db.execute('PRAGMA page_count').fetchone()[0]}")
     with refuses(TextheadError, cache.path, "TEXTHEAD_CACHE"):
-        cache.put("new", 64, range(64), torch.ones(64, 4096))
-    assert torch.equal(cache.get("kept", [0]), torch.ones(1, 64))
-    assert cache.length("new") is None, "half of a file's rows is never kept"
+        cache.put("new", [0.0] * 64, FRAMES, torch.ones(64, 4096))
+    assert torch.equal(cache.get("kept", [[0]]), torch.ones(1, 64))
+    assert cache.times("new") is None, "half of a file's rows is never kept"
 
 
 def test_opening_waits_for_a_process_that_writes(tmp_path: Path) -> None:
     """SQLite's switch to write-ahead logging fails at once, despite the timeout, while another process writes."""
-    other = sqlite3.connect(tmp_path / "key.2.sqlite", isolation_level=None, check_same_thread=False)
+    other = sqlite3.connect(tmp_path / "key.3.sqlite", isolation_level=None, check_same_thread=False)
     other.execute("CREATE TABLE theirs(x)")
     other.execute("BEGIN IMMEDIATE")
     later = threading.Timer(0.3, other.execute, ["COMMIT"])
     later.start()
     cache = FeatureCache("key", tmp_path)
     later.join()
-    cache.put("a", 1, [0], torch.ones(1, 3))
-    assert torch.equal(cache.get("a", [0]), torch.ones(1, 3))
+    cache.put("a", [0.0] * 1, [[0]], torch.ones(1, 3))
+    assert torch.equal(cache.get("a", [[0]]), torch.ones(1, 3))
 
 
 def _write_many(folder: Path, name: int, barrier, errors) -> None:
@@ -297,8 +285,8 @@ def _write_many(folder: Path, name: int, barrier, errors) -> None:
         barrier.wait()
         cache = FeatureCache("key", folder)
         for i in range(30):
-            cache.put(f"{name} {i}", 2, [0, 1], torch.full((2, 8), float(100 * name + i)))
-            cache.put("shared", 2, [0, 1], torch.full((2, 8), 7.0))
+            cache.put(f"{name} {i}", [0.0] * 2, [[0], [1]], torch.full((2, 8), float(100 * name + i)))
+            cache.put("shared", [0.0] * 2, [[0], [1]], torch.full((2, 8), 7.0))
         errors.put(None)
     except Exception as error:
         errors.put(repr(error))
@@ -317,14 +305,14 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     cache = FeatureCache("key", tmp_path)
     for name in range(3):
         for i in range(30):
-            assert torch.equal(cache.get(f"{name} {i}", [1, 0]), torch.full((2, 8), float(100 * name + i)))
-    assert torch.equal(cache.get("shared", [0]), torch.full((1, 8), 7.0))
+            assert torch.equal(cache.get(f"{name} {i}", [[1], [0]]), torch.full((2, 8), float(100 * name + i)))
+    assert torch.equal(cache.get("shared", [[0]]), torch.full((1, 8), 7.0))
 
 
 def _write_until_killed(folder: Path, started) -> None:
     cache = FeatureCache("key", folder)
     for i in range(100_000):
-        cache.put(str(i), 16, range(16), torch.full((16, 64), float(i)))
+        cache.put(str(i), [0.0] * 16, FRAMES[:16], torch.full((16, 64), float(i)))
         if i == 20:
             started.set()
 
@@ -339,10 +327,10 @@ def test_a_killed_writer_leaves_whole_files(tmp_path: Path) -> None:
     kill(writer.pid)
     writer.join()
     cache = FeatureCache("key", tmp_path)
-    kept = list(itertools.takewhile(lambda i: cache.length(str(i)) is not None, itertools.count()))
+    kept = list(itertools.takewhile(lambda i: cache.times(str(i)) is not None, itertools.count()))
     assert len(kept) > 20
     for i in kept[:10] + kept[-10:]:
-        assert torch.equal(cache.get(str(i), range(16)), torch.full((16, 64), float(i)))
+        assert torch.equal(cache.get(str(i), FRAMES[:16]), torch.full((16, 64), float(i)))
 
 
 def test_the_bytes_of_a_video_under_other_names(
@@ -353,6 +341,6 @@ def test_the_bytes_of_a_video_under_other_names(
     for name in names:
         name.write_bytes(videos[0].read_bytes())
     for _ in range(2):
-        video, picture = frame_features(visual, names, choose, PIXELS, Reading(cache=cache.path.parent))
+        video, picture = frames_of(visual, names, Reading(cache=cache.path.parent))
         assert isinstance(video, torch.Tensor)
         assert isinstance(picture, MediaError)

@@ -1,0 +1,365 @@
+"""Encode clips once: cached features, so that heads and temporal modules train in seconds.
+
+The clip is the unit of encoding: for an encoder of single frames, a frame is a clip of one. The key of a feature
+consists of the encoder's weights, the preprocessing, the file's bytes and the clip's frames. A change in any of them
+changes the key, so features are never stale. A part of a file shares its file's frames.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from texthead.data.protocol import Pixels, Protocol, Views
+from texthead.data.transforms import view_crops
+from texthead.encoders.encoder import Visual, clip_features
+from texthead.encoders.spec import VisualSpec
+from texthead.errors import MediaError, plural
+from texthead.features.cache import AS_PICTURE, CachedClips, FeatureCache, open_cache
+from texthead.features.engine import Engine, frames_at_once
+from texthead.features.reading import Reading
+from texthead.features.stills import Still
+from texthead.media.paths import MediaPath
+from texthead.media.reader import Part
+from texthead.models.recognizer import Recognizer
+from texthead.parallel.distributed import ranks
+from texthead.parallel.loaders import FileDataset, read_each
+from texthead.parallel.progress import Reporter
+from texthead.recipes import EngineName
+
+# Returns the frame indices of a clip of a file with so many frames, or those of several clips of equal length.
+Choose = Callable[[int], list[int]] | Callable[[int], list[list[int]]]
+
+# Files that are looked up at once.
+FILES_OF_CHUNK = 1000
+
+# The frames of a video whose length is unknown, for estimates.
+_LONG = 10_000
+
+
+# The features of the views of a file: all crops of the first clip, then those of the second, and so on; or, if they are
+# left in the cache, the features of each clip.
+Encoded = Float[Tensor, "views tokens dim"] | CachedClips
+
+
+class _Units(NamedTuple):
+    """What is encoded of the clips of a file, each once: the clips, or their frames as clips of one.
+
+    Attributes:
+        frames: the frame indices of each unit in the file, in ascending order.
+        rows: the units of each clip.
+    """
+
+    frames: Int[Tensor, "units frames"]
+    rows: Int[Tensor, "clips units"]
+
+    @classmethod
+    def of(cls, clips: Sequence[int] | Sequence[Sequence[int]], frames: range, *, whole: bool) -> "_Units":
+        """Return the units of clips of a part with these frames: the clips themselves if `whole`, else their frames."""
+        units = torch.atleast_2d(torch.tensor(clips)).add(frames.start).unsqueeze(1 if whole else 2)
+        distinct, rows = units.flatten(0, 1).unique(dim=0, return_inverse=True)
+        return cls(distinct, rows.view(units.shape[:2]))
+
+    def in_views(self, features: Float[Tensor, "units crops unit_tokens dim"]) -> Float[Tensor, "views tokens dim"]:
+        """Return the features of the crops of each clip."""
+        return features[self.rows].transpose(1, 2).flatten(0, 1).flatten(1, 2)
+
+
+class _Decoded(NamedTuple):
+    """What is read of a file or part.
+
+    Attributes:
+        times: the times of all frames of the file, in seconds.
+        pixels: the crops of the distinct frames of the units, in ascending order.
+        still: of an image, as stored.
+    """
+
+    times: Float[Tensor, " frames"]
+    units: _Units
+    pixels: UInt8[Tensor, "crops frames 3 size size"]
+    still: bytes | None
+
+
+class _Missing(NamedTuple):
+    """A file or part whose features are not cached. Its stamp was taken before the digest."""
+
+    media: MediaPath
+    digest: str = ""
+    stamp: str = ""
+
+
+class _Kept(NamedTuple):
+    """The units of a file or part, whose features are cached."""
+
+    digest: str
+    units: _Units
+
+
+def encode(
+    network: Visual | Recognizer,
+    paths: Sequence[Path],
+    protocol: Protocol,
+    reading: Reading = Reading(),
+    reporter: Reporter = Reporter(),
+    *,
+    choose: Choose | Sequence[Choose] | None = None,
+    batch: int | None = None,
+    leave: bool = False,
+) -> Iterator[Encoded | MediaError]:
+    """Yield the features of each file, or its MediaError.
+
+    Each frame is decoded once; cached ones are not. An encoder of single frames gives a token for each frame, one of
+    whole clips gives tokens of its own. The size of a grid of tokens is reported before encoding.
+
+    Args:
+        network: a visual encoder; or a model whose features depend on whole clips: these are one token then, and not
+            cached. It is left in evaluation mode.
+        protocol: the sizes and views.
+        reading: its `batch` and `skip_unreadable` are not used.
+        choose: replaces the clips of the protocol: one function for all files, or one for each; picklable if the
+            reading has workers.
+        batch: files that are encoded together; None for enough to be fast.
+        leave: leave the features of whole clips in the cache, if there is one, and read each clip when it is asked for.
+
+    Raises:
+        TextheadError: the cache cannot be used.
+    """
+    views, pixels = protocol.views, protocol.pixels or network.spec.pixels()
+    choose = choose or partial(views.frame_indices, num_frames=protocol.frames)
+    chooses = [choose] * len(paths) if callable(choose) else choose
+    whole, run = _whole_clips(network)
+    cache = open_cache(network, protocol, reading.cache) if isinstance(network, Visual) else None
+    decode = partial(_decode, pixels=pixels, views=views, whole=whole, with_still=cache is not None)
+    network.eval()
+    engine, leave = None, leave and whole and cache is not None
+    # An open cache keeps two megabytes, but clips are read from it later.
+    with closing(cache) if cache and not leave else nullcontext(), reporter.bar("encode", "files") as progress:
+        for start in range(0, len(paths), FILES_OF_CHUNK):
+            part = slice(start, start + FILES_OF_CHUNK)
+            chunk, own = [*map(MediaPath, paths[part])], chooses[part]
+            entries = [_look_up(cache, *each, reporter, whole, views) for each in zip(chunk, own, strict=True)]
+            missing = [position for position, entry in enumerate(entries) if isinstance(entry, _Missing)]
+            later = len(paths) - start - len(chunk)
+            if engine is None and isinstance(network, Visual) and whole:
+                _report_size(network.spec, len(missing) + later, np.shape(own[0](_LONG)), cache, reporter)
+            if engine is None:
+                # An estimate: lengths are unknown, so count each video as a long one, and later files as one frame.
+                counts = (1 if chunk[i].is_image else np.unique(own[i](_LONG)).size for i in missing)
+                engine = Engine(run, reading.engine, views.crops * sum(counts) + later, reporter)
+            # Strings pickle faster than paths.
+            files = FileDataset(decode, [str(chunk[i]) for i in missing], [own[i] for i in missing])
+            decoded = read_each(files, reading.workers, pin_memory=network.device.type == "cuda")
+            encoded = _encode(network, engine, decoded, batch or (1 if whole else None), whole=whole)
+            done = start + len(chunk) - len(missing)
+            for entry in entries:
+                if isinstance(entry, _Missing):
+                    entry = _stored(cache, entry, next(encoded), engine.name, leave=leave)
+                    done += 1
+                    progress(done, len(paths))
+                if isinstance(entry, _Kept) and cache:
+                    entry = _from_cache(cache, entry, views.crops, network.spec.dim, leave=leave)
+                yield entry
+
+
+def _whole_clips(network: Visual | Recognizer) -> tuple[bool, Visual | Callable[[Tensor], Tensor]]:
+    """Return whether a network takes whole clips, and what computes the features of clips or frames."""
+    if isinstance(network, Recognizer):
+        return True, network.features
+    whole = network.spec.unit == "clip"
+    return whole, partial(clip_features, network) if whole else network
+
+
+def frame_times(
+    visual: Visual, paths: Sequence[Path], protocol: Protocol, reading: Reading
+) -> Iterator[list[float] | MediaError]:
+    """Yield the frame times of each video in seconds, or its MediaError; those in the cache are not read again."""
+    cache = open_cache(visual, protocol, reading.cache)
+
+    def cached(path: Path) -> list[float] | MediaError | None:
+        try:
+            return None if cache is None else cache.times(cache.identify(MediaPath(path))[0])
+        except MediaError as error:
+            return error
+
+    with closing(cache) if cache else nullcontext():
+        known = [*map(cached, paths)]
+    files = FileDataset(_times, [path for path, times in zip(paths, known, strict=True) if times is None])
+    opened = read_each(files, reading.workers)
+    for times in known:
+        times = next(opened) if times is None else times
+        yield times.tolist() if isinstance(times, Tensor) else times
+
+
+def _times(path: Path) -> Float[Tensor, " frames"]:
+    """Return a file's frame times in seconds; nothing is decoded if the packets have times."""
+    with MediaPath(path).open() as media:
+        return torch.tensor(media.times, dtype=torch.float64)
+
+
+# ---- cached features
+
+
+def _look_up(
+    cache: FeatureCache | None, media: MediaPath, choose: Choose, reporter: Reporter, whole: bool, views: Views
+) -> _Missing | _Kept | MediaError:
+    """Return the cached units of a file or part; if one is missing, how it is identified; or why it cannot be read."""
+    if cache is None:
+        return _Missing(media)
+    try:
+        if views.of_windows:
+            media.check_windows()
+        digest, stamp = cache.identify(media)
+        digest += AS_PICTURE if media.is_image else ""
+        times = cache.times(digest)
+        frames = range(0) if times is None else media.frames(times)
+    except MediaError as error:
+        # Of a part, not of its file.
+        return MediaError(media.path, error.problem, error.fault) if media.is_part else error
+    units = _Units.of(choose(len(frames)), frames, whole=whole) if frames else None
+    if units is None or not cache.has(digest, units.frames.tolist()):
+        return _Missing(media, digest, stamp)
+    for name in cache.engines(digest):
+        reporter.used(name)
+    return _Kept(digest, units)
+
+
+def _stored(
+    cache: FeatureCache | None,
+    file: _Missing,
+    result: tuple[_Decoded, Tensor] | MediaError,
+    engine: EngineName,
+    *,
+    leave: bool,
+) -> Tensor | _Kept | MediaError:
+    """Store new features, if they are finite and the file has not changed, and return them or where they are left."""
+    if isinstance(result, MediaError):
+        return result
+    (times, units, _, still), features = result
+    if cache is None or file.media.stamp() != file.stamp or not features.isfinite().all():
+        return units.in_views(features)
+    cache.put(file.digest, times.tolist(), units.frames.tolist(), features, engine, still)
+    return _Kept(file.digest, units) if leave else units.in_views(features)
+
+
+def _from_cache(cache: FeatureCache, kept: _Kept, crops: int, dim: int, *, leave: bool) -> Encoded:
+    """Return the features of cached units, or the sequence that reads them."""
+    units = kept.units.frames.tolist()
+    if leave:
+        return CachedClips(cache, kept.digest, [units[row] for (row,) in kept.units.rows.tolist()], dim)
+    return kept.units.in_views(cache.get(kept.digest, units).unflatten(1, (crops, -1, dim)))
+
+
+# ---- new features
+
+
+def _decode(path: str, choose: Choose, pixels: Pixels, views: Views, *, whole: bool, with_still: bool) -> _Decoded:
+    """Decode the frames of a file's clips."""
+    still = None
+    with MediaPath(path).open(windows=views.of_windows) as media:
+        media.enough = pixels.enough
+
+        def crop(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "crops frames 3 size size"]:
+            nonlocal still
+            if with_still and media.kind == "image":
+                picture = frames[0].permute(1, 2, 0).numpy()
+                size = media.shape or picture.shape[:2]
+                still = Still.of(picture, size, turned=media.turned).to_bytes()
+            return view_crops(frames, pixels, views.crops, views.along)
+
+        file, frames = (media.whole, media.frames) if isinstance(media, Part) else (media, range(media.num_frames))
+        units = _Units.of(choose(media.num_frames), frames, whole=whole)
+        crops = media.frames_at((units.frames.unique() - frames.start).tolist(), crop)
+        times = torch.tensor(file.times if len(file.times) else [0.0] * len(frames), dtype=torch.float64)
+        return _Decoded(times, units, crops, still)
+
+
+def _encode(
+    network: Visual | Recognizer,
+    engine: Engine,
+    entries: Iterable[_Decoded | MediaError],
+    batch: int | None,
+    *,
+    whole: bool,
+) -> Iterator[tuple[_Decoded, Float[Tensor, "units crops unit_tokens dim"]] | MediaError]:
+    """Yield the features of each file in order; those of `batch` files, or of enough frames, are computed together.
+
+    A GPU computes them while the next files are decoded.
+    """
+    device = network.device
+    waiting: list[_Decoded | MediaError] = []
+    running: list[Iterator[tuple[_Decoded, Tensor] | MediaError]] = []
+
+    def start() -> Iterator[tuple[_Decoded, Tensor] | MediaError]:
+        group = waiting.copy()
+        waiting.clear()
+        pixels = [_pixels(entry, whole, device) for entry in group if not isinstance(entry, MediaError)]
+        with torch.inference_mode():
+            features = engine(torch.cat(pixels)) if pixels else torch.empty(0)
+            if isinstance(network, Visual):
+                features = features.to(getattr(torch, network.spec.number_type))
+
+        def finish() -> Iterator[tuple[_Decoded, Tensor] | MediaError]:
+            rows = iter(features.cpu().split([len(each) for each in pixels]))
+            for entry in group:
+                if isinstance(entry, MediaError):
+                    yield entry
+                else:
+                    crops, dim = len(entry.pixels), features.shape[-1]
+                    yield entry, next(rows).reshape(len(entry.units.frames), crops, -1, dim)
+
+        return finish()
+
+    for entry in entries:
+        waiting.append(entry)
+        frames = sum(entry.pixels.shape[:2].numel() for entry in waiting if isinstance(entry, _Decoded))
+        if len(waiting) >= batch if batch else frames >= frames_at_once(device):
+            running.append(start())
+            while len(running) > (device.type != "cpu"):
+                yield from running.pop(0)
+    for group in (*running, start()):
+        yield from group
+
+
+def _pixels(decoded: _Decoded, whole: bool, device: torch.device) -> UInt8[Tensor, "units *frames 3 size size"]:
+    """Return the pixels of each crop of each unit on a device; a frame has no axis of frames."""
+    pixels, frames = decoded.pixels.to(device, non_blocking=True), decoded.units.frames
+    if whole:
+        pixels = pixels[:, torch.searchsorted(frames.unique(), frames).to(device)]
+    return pixels.transpose(0, 1).flatten(0, 1)
+
+
+# ---- the size of grids
+
+
+def _report_size(
+    spec: VisualSpec, files: int, clips: tuple[int, int], cache: FeatureCache | None, reporter: Reporter
+) -> None:
+    """Report the size of a clip's grid, and of those of all files, unless as many clips are cached.
+
+    Args:
+        clips: the number of clips of a file, and of their frames.
+    """
+    count, steps = files * clips[0], spec.grid[0] * clips[1] // spec.frames
+    # Not again for test items.
+    if spec.tokens == spec.grid[0] or count <= (cache.count() if cache else 0):
+        return
+    half, (_, rows, columns) = spec.number_type == "float16", spec.grid
+    size, count = (2 if half else 4) * steps * rows * columns * spec.dim, count * ranks()
+    reporter.say(
+        f"a clip's features take {_size(size)} ({steps} x {rows} x {columns} of {spec.dim} in "
+        f"{'half' if half else 'single'} precision), "
+        f"{_size(count * size)} of {'disk' if cache else 'memory'} for {plural(count, 'clip')}"
+    )
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes with its unit: 262 kB, 1.6 MB, 3.1 GB."""
+    if count < 1e6:
+        return f"{count / 1e3:.0f} kB"
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
