@@ -42,7 +42,7 @@ STAND_INS = (worlds.MOTION, replace(worlds.MOTION, head="linear").changed(tempor
 class Inputs:
     """The inputs of a question: runs, labelled items of all splits, and items of none of the classes."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[th.Run, ...]
     data: th.Dataset
     reading: th.Reading
     unknown: th.Dataset | None = None
@@ -115,7 +115,7 @@ class Inputs:
         readable(entries, skip=False)
         return torch.stack([entry for entry in entries if isinstance(entry, torch.Tensor)])
 
-    def scores(self, run: Run, items: th.Dataset) -> torch.Tensor:
+    def scores(self, run: th.Run, items: th.Dataset) -> torch.Tensor:
         """Return the scores (item, class) of a run's own test settings."""
         return head_scores(run.model, self.features(run.model, items, run.protocol), pooling=run.protocol.pooling)
 
