@@ -139,7 +139,7 @@ class World:
         for split in (data.split("train"), data.split("test")):
             pool = encode_files(replace(split, notes=()), encoder, Reading(engine="auto"))
             splits.append((pool.features, torch.tensor(split.labelling.numbers(data.classes))))
-        rows = th.text_weights(encoder, list(clean_names(data.classes)), template="{}")
+        rows = th.text_head(encoder, clean_names(data.classes)).weight
         return World(splits[0], splits[1], rows)
 
     def curve(self, strategy: str, draw: int, labels: int) -> list[float]:
