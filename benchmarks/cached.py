@@ -38,7 +38,7 @@ class Experiment:
         self.train_set, self.test_set, self.recipe = data.split("train"), data.split("test"), recipe
         encoder = th.load_encoder("mini")
         self.visual, dim = encoder.visual, encoder.dim
-        self.weight = th.random_weights(len(data.classes), dim, generator=torch.Generator().manual_seed(0))
+        self.weight = torch.randn(len(data.classes), dim, generator=torch.Generator().manual_seed(0))
         self.names = data.classes
         self.pixels = self.visual.spec.pixels(recipe)
 

@@ -72,7 +72,7 @@ def visual_of(name: str) -> Visual:
 def model_of(name: str) -> th.Recognizer:
     """Return the recogniser of the published recipe."""
     visual, names = visual_of(name), [f"class {number}" for number in range(CLASSES)]
-    weight = th.random_weights(CLASSES, visual.spec.dim, generator=torch.Generator().manual_seed(0))
+    weight = torch.randn(CLASSES, visual.spec.dim, generator=torch.Generator().manual_seed(0))
     return th.Recognizer(visual, th.TemporalTransformer(visual.spec.dim), th.FrozenHead(weight, names=names))
 
 

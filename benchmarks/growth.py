@@ -124,7 +124,7 @@ def slope(counts: Sequence[int], values: Sequence[Sequence[float]]) -> tuple[flo
 
 def step_with(visual: Visual, classes: int, clips: torch.Tensor) -> Callable[[], None]:
     """Return a function that takes one training step with a frozen head of that many rows."""
-    weight = th.random_weights(classes, visual.spec.dim, generator=torch.Generator().manual_seed(0))
+    weight = torch.randn(classes, visual.spec.dim, generator=torch.Generator().manual_seed(0))
     model = th.Recognizer(visual, MeanPool(), th.FrozenHead(weight, names=[f"class {i}" for i in range(classes)]))
     set_training(model, th.recipes.small())
     optimizer = torch.optim.AdamW(visual.parameters(), lr=1e-6)

@@ -62,7 +62,7 @@ def recipe() -> th.Recipe:
 def make_model() -> tuple[th.Encoder, th.Recognizer]:
     """Return the encoder without its text half, and the network of all rows; its text rows are random."""
     encoder = th.load_encoder("mini")
-    weight = th.random_weights(CLASSES, encoder.dim, generator=torch.Generator().manual_seed(0))
+    weight = torch.randn(CLASSES, encoder.dim, generator=torch.Generator().manual_seed(0))
     head = th.FrozenHead(weight, names=NAMES, prompts=NAMES, kind="text")
     return encoder, th.Recognizer(encoder.visual, MeanPool(), head)
 

@@ -47,7 +47,7 @@ def measure(rounds: int, clips: int, seconds: int = 10, pixels: Pixels | None = 
     """Return the tables, and how often videos were opened."""
     encoder = th.load_encoder("mini")
     pixels = pixels or encoder.visual.spec.pixels()
-    weight = th.random_weights(CLASSES, encoder.dim, generator=torch.Generator().manual_seed(0))
+    weight = torch.randn(CLASSES, encoder.dim, generator=torch.Generator().manual_seed(0))
     names = [f"class {i}" for i in range(CLASSES)]
     model = th.Recognizer(encoder.visual, MeanPool(), th.FrozenHead(weight, names=names)).eval()
     with tempfile.TemporaryDirectory() as name:

@@ -4,19 +4,33 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-import texthead as th
 from texthead.apps.checkpoints import MeanProbabilityHead
+from texthead.errors import DataError
 from texthead.models import RowInputs
 
 
 def normal(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
-    """Return rows of normal numbers, drawn from the recipe's seed."""
-    return th.random_weights(len(inputs.labels), inputs.encoder.dim, generator=inputs.generator())
+    """Return rows of normal numbers, drawn from the recipe's seed.
+
+    Source: Eq. 4; "Random normal matrix" in Table 1.
+    """
+    return torch.randn(len(inputs.labels), inputs.encoder.dim, generator=inputs.generator())
 
 
 def orthogonal(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
-    """Return orthogonal rows, drawn from the recipe's seed."""
-    return th.orthogonal_weights(len(inputs.labels), inputs.encoder.dim, generator=inputs.generator())
+    """Return the first rows of the orthogonal factor of a random normal dim x dim matrix: W W^T = I.
+
+    Source: Eq. 5; "Random orthogonal matrix" in Table 1.
+
+    Raises:
+        DataError: there are more classes than dimensions, so the rows cannot be orthogonal.
+    """
+    classes, dim = len(inputs.labels), inputs.encoder.dim
+    if classes > dim:
+        raise DataError(f"{classes} classes > {dim} dimensions: at most {dim} rows can be orthogonal; use other rows")
+    # Double precision, so that W W^T = I holds to float32 precision.
+    square = torch.randn(dim, dim, generator=inputs.generator(), dtype=torch.float64)
+    return torch.linalg.qr(square).Q[:classes].float()
 
 
 class TemplatesHead(MeanProbabilityHead):

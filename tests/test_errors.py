@@ -38,7 +38,7 @@ CALLS = {
     "th.Views(True)": "`clips` must be a whole number, 1 or more, got True",
     "th.recipes.small(epochs='3')": "`epochs` must be a whole number, 1 or more, got '3'",
     "th.Recipe('own', epochs='3')": "`epochs` must be a whole number, 1 or more, got '3'",
-    "th.Sliding(batch=np.int8(0))": "`batch` must be a whole number, 1 or more, got np.int8(0)",
+    "th.Reading(batch=np.int8(0))": "`batch` must be a whole number, 1 or more, got np.int8(0)",
 }
 
 # Values of NumPy, and what is stored.
@@ -47,7 +47,7 @@ OWN = {
     "th.Recipe('own', epochs=np.int32(20)).epochs": "int 20",
     "th.Recipe('own', lr=np.float32(0.5)).lr": "float 0.5",
     "th.Recipe('own', area=[np.float16(0.25), 1]).area": "tuple (0.25, 1)",
-    "th.Hysteresis(thresholds={'dog': np.float32(0.5)}).thresholds['dog']": "float 0.5",
+    "Hysteresis(thresholds={'dog': np.float32(0.5)}).thresholds['dog']": "float 0.5",
 }
 
 
@@ -56,6 +56,7 @@ def test_arguments_of_the_wrong_kind() -> None:
     """In a process of its own: here every call is checked for types."""
     lines = "import numpy as np\nimport torch\nimport texthead as th\n"
     lines += "from texthead.errors import checked\nfrom texthead.evaluation import calibrate\n"
+    lines += "from texthead.apps.timeline.events import Hysteresis\n"
     for call in CALLS:
         lines += f"try:\n    {call}\nexcept th.TextheadError as error:\n    print(error)\n"
     for value in OWN:

@@ -5,7 +5,7 @@ zero_shot                                class names -> a run
 Run                                      predicts files, and is scored, calibrated and reported
 compare, diagnose                        what the commands of these names do
 prepare, ShardOptions                    decode videos once into shards that load fast
-find_events, Sliding, Hysteresis         locate events in a video
+find_events                              locate events in a video
 find_moments, open_index, search         search a folder of videos and images by words or by example
 label_pool                               which files to label next
 export, push_to_hub                      write a run as a folder that predicts without texthead; upload it to a hub
@@ -16,7 +16,7 @@ fine_tune                                train a model that you assembled
 recipes                                  functions that return all hyper-parameters
 EncoderOptions                           an encoder with its template and device, for compare, train, label_pool ...
 FrozenHead, TrainableHead, LinearHead    the first two take weight rows of your own
-text_weights, random_weights, orthogonal_weights, lda_weights, class_correlation
+text_weights, lda_weights, class_correlation    rows of a head, and how similar they are
 MeanPool, TemporalTransformer, AttentivePool, TemporalConv, TokenConv
 Protocol, Views, Reading                 how items are looked at, and how files are read
 FrozenEncoder                            features of files, for heads of your own
@@ -39,8 +39,7 @@ _public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 def __getattr__(name: str) -> object:
     """Return a public name, imported on first use, or `__version__`, that of the installed package.
 
-    Public functions check the types of their arguments, and leave the caller's random state and environment alone;
-    only a generator that they are given moves on.
+    Public functions check the types of their arguments, and leave the caller's random state and environment alone.
     """
     if name != "__version__":
         value = _public(name)
@@ -48,9 +47,7 @@ def __getattr__(name: str) -> object:
             from texthead.errors import checked
             from texthead.parallel.caller import apart_from_caller
 
-            value = checked(value)
-            if "generator" not in value.__annotations__:
-                value = apart_from_caller()(value)
+            value = apart_from_caller()(checked(value))
             value.__module__ = __name__  # Where pickle finds it.
             globals()[name] = value
         return value

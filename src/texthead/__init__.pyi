@@ -12,8 +12,6 @@ from .apps.label.labelling import label_pool as label_pool
 from .apps.search.finding import find_moments as find_moments
 from .apps.search.index import open_index as open_index
 from .apps.search.search import search as search
-from .apps.timeline.events import Hysteresis as Hysteresis
-from .apps.timeline.timeline import Sliding as Sliding
 from .apps.timeline.timeline import find_events as find_events
 from .data.dataset import Dataset as Dataset
 from .data.dataset import Item as Item
@@ -33,8 +31,6 @@ from .features.frozen import FrozenEncoder as FrozenEncoder
 from .features.reading import Reading as Reading
 from .models.head_rows import class_correlation as class_correlation
 from .models.head_rows import lda_weights as lda_weights
-from .models.head_rows import orthogonal_weights as orthogonal_weights
-from .models.head_rows import random_weights as random_weights
 from .models.head_rows import text_weights as text_weights
 from .models.heads import FrozenHead as FrozenHead
 from .models.heads import LinearHead as LinearHead

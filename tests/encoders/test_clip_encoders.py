@@ -26,7 +26,7 @@ from texthead.data.clips import TrainFeatures
 from texthead.encoders.encoder import Encoder, Visual, build_visual, clip_features
 from texthead.encoders.load import load_encoder
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import DataError, EncoderError, MediaError, RunError, TextheadError
+from texthead.errors import EncoderError, MediaError, RunError, TextheadError
 from texthead.evaluation.evaluate import evaluate, score
 from texthead.evaluation.saliency import cover
 from texthead.media.paths import MediaPath
@@ -198,19 +198,17 @@ def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, wor
 def test_a_region_is_covered_in_the_frames_of_a_step(visual: Visual) -> None:
     """By hand: in frames 2 and 3, those of the second of two steps; a longer clip has more steps."""
     model, clip = recognizer(visual), torch.randint(0, 256, (2 * FRAMES, 3, 32, 32), dtype=torch.uint8)
-    result = cover(model, clip[:FRAMES], grid=2)
-    assert result.covered.shape == (FRAMES, 2, 2, 2)
+    result = cover(model, clip[:FRAMES])
+    assert result.covered.shape == (FRAMES, 4, 4, 2)
     other = clip[:FRAMES].clone()
     mean = clip[2:FRAMES].float().mean((2, 3), keepdim=True).round().to(torch.uint8)
-    other[2:, :, 8:, :24] = mean
-    assert torch.allclose(result.covered[2, 1, 0], model(other[None])[0], atol=1e-4)
+    other[2:, :, 12:28, 4:20] = mean
+    assert torch.allclose(result.covered[2, 2, 1], model(other[None])[0], atol=1e-4)
     assert torch.equal(result.covered[2], result.covered[3])
     assert not torch.allclose(result.covered[1], result.covered[2], atol=1e-4)
     longer = cover(model, clip)
     assert longer.covered.shape == (2 * FRAMES, 4, 4, 2)
     assert len({tuple(scores.flatten().tolist()) for scores in longer.covered}) == 4
-    with refuses(DataError, "grid", 0):
-        cover(model, clip, grid=0)
 
 
 @pytest.mark.slow

@@ -31,8 +31,7 @@ from texthead.models.head_rows import (
     RowInputs,
     RowKind,
     lda_weights,
-    random_weights,
-    text_weights,
+    text_rows,
 )
 from texthead.models.head_table import head_json, head_kind, saved_kind
 from texthead.models.heads import (
@@ -280,7 +279,7 @@ def test_a_text_head_is_made_of_the_names_prompts(encoder: Encoder) -> None:
     assert isinstance(head, FrozenHead)
     assert (head.names, head.kind) == (tuple(LABELS), "text")
     assert head.prompts == ("a video of playing cello.", "a video of archery.", "a video of juggling.")
-    assert torch.equal(head.weight, F.normalize(text_weights(encoder, names, template="a video of {}."), dim=-1))
+    assert torch.equal(head.weight, F.normalize(text_rows(encoder, head.prompts), dim=-1))
     assert make("text", encoder, LABELS, RECIPE).prompts == tuple(LABELS)
     assert head.scale == pytest.approx(21.0)
     assert head.center is None
@@ -291,7 +290,7 @@ def test_learned_heads_come_from_the_seed(encoder: Encoder) -> None:
     def generator() -> torch.Generator:
         return torch.Generator().manual_seed(3)
 
-    normal = F.normalize(random_weights(3, SPEC.dim, generator=generator()), dim=-1)
+    normal = F.normalize(torch.randn(3, SPEC.dim, generator=generator()), dim=-1)
     linear = LinearHead(SPEC.dim, names=LABELS, generator=generator()).weight
     for kind, rows, made in [
         ("cosine", normal, TrainableHead),

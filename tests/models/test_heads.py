@@ -15,10 +15,7 @@ from texthead.errors import DataError
 from texthead.models.head_rows import (
     class_correlation,
     lda_weights,
-    orthogonal_weights,
-    random_weights,
     text_rows,
-    text_weights,
 )
 from texthead.models.heads import (
     CosineHead,
@@ -50,33 +47,6 @@ def test_rows_normalised_without_changing_input(make, dtype):
     assert torch.equal(rows, torch.tensor([[3, 4], [0, 2]], dtype=dtype))
     with refuses(DataError, "class 1"):
         make(rows * torch.tensor([[1], [0]], dtype=dtype), names=names(2))
-
-
-# ---- random and orthogonal rows
-
-
-def test_random_rows_are_standard_normal():
-    weight = random_weights(400, 512, generator=seeded())
-    n = weight.numel()
-    assert weight.shape == (400, 512)
-    # Four standard errors of each of the first four moments.
-    assert abs(weight.mean()) < 4 / math.sqrt(n)
-    assert abs(weight.var() - 1) < 4 * math.sqrt(2 / n)
-    assert abs(weight.pow(3).mean()) < 4 * math.sqrt(15 / n)
-    assert abs(weight.pow(4).mean() - 3) < 4 * math.sqrt(96 / n)
-
-
-@pytest.mark.parametrize(("classes", "dim"), [(1, 1), (3, 8), (101, 512), (256, 256)])
-def test_orthogonal_rows(classes, dim):
-    weight = orthogonal_weights(classes, dim, generator=seeded())
-    assert weight.dtype == torch.float32
-    assert (weight @ weight.T - torch.eye(classes)).abs().max() < 1e-5
-
-
-def test_fewer_orthogonal_rows_are_the_first_of_more():
-    assert torch.equal(orthogonal_weights(8, 8, generator=seeded())[:3], orthogonal_weights(3, 8, generator=seeded()))
-    with refuses(DataError, 1000, 512):
-        orthogonal_weights(1000, 512, generator=seeded())
 
 
 # ---- linear discriminant
@@ -258,7 +228,7 @@ def letters():
 
 
 def test_text_rows_are_the_normalised_embeddings_of_the_prompts(letters):
-    rows = text_weights(letters, ["aab", "c"], template="z{}")
+    rows = text_head(letters, ["aab", "c"], template="z{}").weight
     assert letters.asked == ["zaab", "zc"]
     expected = torch.zeros(2, 26)
     expected[0, [0, 1, 25]] = torch.tensor([2.0, 1.0, 1.0]) / 6**0.5
@@ -270,7 +240,7 @@ def test_text_rows_are_the_normalised_embeddings_of_the_prompts(letters):
 @pytest.mark.parametrize(("given", "template"), [(["a", "a"], "{}"), ([], "{}"), (["a"], "no place")])
 def test_text_rows_need_names_and_a_template(letters, given, template):
     with pytest.raises(DataError):
-        text_weights(letters, given, template=template)
+        text_head(letters, given, template=template)
     assert not letters.asked
 
 
@@ -289,7 +259,7 @@ def test_a_text_head_takes_the_encoder_s_scale_and_center(letters):
     assert head.scale == pytest.approx(12)
     assert torch.equal(head.center, Letters.center)
     assert (head.names, head.prompts, head.kind) == (("run", "jump"), ("a run.", "a jump."), "text")
-    assert torch.allclose(head.weight, text_weights(letters, ["run", "jump"], template="a {}."))
+    assert torch.allclose(head.weight, text_rows(letters, ["a run.", "a jump."]))
     other = text_head(letters, ["run"], scale=5.0, center=torch.ones(26))
     assert other.scale == pytest.approx(5)
     assert torch.equal(other.center, torch.ones(26))

@@ -12,7 +12,7 @@ from torch import nn
 import texthead as th
 from made import SPEC, noise, tiny_visual
 from messages import refuses
-from paper.heads import TemplatesHead
+from paper.heads import TemplatesHead, normal, orthogonal
 from paper.prompt_head import PromptHead
 from paper.steps import StepsHead
 from run_folders import put
@@ -35,8 +35,8 @@ def encoder() -> Encoder:
 
 
 def test_random_rows_come_from_the_seed(encoder: Encoder) -> None:
-    for kind, rows in (("normal", th.random_weights), ("orthogonal", th.orthogonal_weights)):
-        expected = F.normalize(rows(3, SPEC.dim, generator=torch.Generator().manual_seed(3)), dim=-1)
+    for kind, rows in (("normal", normal), ("orthogonal", orthogonal)):
+        expected = F.normalize(rows(RowInputs(encoder, LABELS, RECIPE)), dim=-1)
         for trainable in (False, True):
             head = make_head(kind, RowInputs(encoder, LABELS, RECIPE), trainable=trainable)
             assert type(head) is (th.TrainableHead if trainable else th.FrozenHead)
@@ -44,11 +44,20 @@ def test_random_rows_come_from_the_seed(encoder: Encoder) -> None:
         assert not torch.equal(make_head(kind, RowInputs(encoder, LABELS, replace(RECIPE, seed=4))).weight, expected)
 
 
+def test_orthogonal_rows(encoder: Encoder) -> None:
+    few, all_rows = (orthogonal(RowInputs(encoder, [str(i) for i in range(n)], RECIPE)) for n in (3, SPEC.dim))
+    assert all_rows.dtype == torch.float32
+    assert (all_rows @ all_rows.T - torch.eye(SPEC.dim)).abs().max() < 1e-5
+    assert torch.equal(few, all_rows[:3])
+    with refuses(DataError, SPEC.dim + 1, SPEC.dim):
+        orthogonal(RowInputs(encoder, [str(i) for i in range(SPEC.dim + 1)], RECIPE))
+
+
 def test_templates_have_a_row_each(encoder: Encoder) -> None:
     head = make_head("templates", RowInputs(encoder, LABELS, RECIPE))
     assert isinstance(head, TemplatesHead)
     for rows, template in zip(head.variants, RECIPE.template, strict=True):
-        assert torch.allclose(rows, th.text_weights(encoder, LABELS, template=template), atol=1e-6)
+        assert torch.allclose(rows, th.text_head(encoder, LABELS, template=template).weight, atol=1e-6)
     assert (head.prompts[0], head.is_text, head.scale) == (("a cello.", "cello now"), True, pytest.approx(21.0))
     with refuses(DataError, "1 prompts", "two or more"):
         make_head("templates", RowInputs(encoder, LABELS, replace(RECIPE, template="a {}.")))

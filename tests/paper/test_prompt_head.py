@@ -19,7 +19,7 @@ from texthead.encoders.encoder import Encoder, Text
 from texthead.encoders.load import load_encoder
 from texthead.encoders.pairing import pair
 from texthead.errors import DataError, EncoderError, RunError
-from texthead.models.head_rows import text_weights
+from texthead.models.heads import text_head
 from texthead.prediction.load import load_run
 from texthead.recipes import Recipe
 
@@ -53,7 +53,7 @@ def test_initial_context_gives_template_rows(encoder: Encoder, template: str) ->
     context = template_context(text, template)
     assert len(context) == len(template.split("{}")[0].split())
     head = PromptHead(text, NAMES, context=context, after=template.split("{}")[1])
-    expected = text_weights(encoder, NAMES, template=template)
+    expected = text_head(encoder, NAMES, template=template).weight
     assert torch.allclose(head.weight, expected, atol=1e-5)
     assert torch.allclose(head.learned_rows(), expected, atol=1e-5)
     moved = PromptHead(text, NAMES, context=context + noise(*context.shape), after=template.split("{}")[1])
@@ -144,7 +144,7 @@ def test_run_applies_learned_template_to_other_names(tmp_path: Path) -> None:
     assert torch.allclose(other.weight[1], head.weight[1], atol=1e-5)
     assert (other.scale, other.center.sum()) == (pytest.approx(10.0), head.center.sum())
     plain = run.with_classes(others, template="a {}").model.head
-    assert torch.allclose(plain.weight, text_weights(encoder, others, template="a {}"), atol=1e-5)
+    assert torch.allclose(plain.weight, text_head(encoder, others, template="a {}").weight, atol=1e-5)
 
 
 def test_what_cannot_be_learned_is_refused(small: Encoder) -> None:

@@ -78,12 +78,6 @@ def test_torch_s_random_state_and_the_environment_stay(call: str, folder: Path) 
     assert {name for name in os.environ if name.startswith("KMP_")} <= names
 
 
-def test_a_generator_that_is_given_moves_on() -> None:
-    generator = torch.Generator().manual_seed(0)
-    first, second = (th.random_weights(2, 3, generator=generator) for _ in range(2))
-    assert not torch.equal(first, second)
-
-
 # What a caller may set, each as a function that sets and one that restores it.
 SETTINGS: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     "float64": (lambda: torch.set_default_dtype(torch.float64), lambda: torch.set_default_dtype(torch.float32)),

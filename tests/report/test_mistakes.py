@@ -17,7 +17,7 @@ from texthead.models.heads import LinearHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Reporter
-from texthead.report.mistakes import Examples, mistake_strips, most_confident
+from texthead.report.mistakes import mistake_strips, most_confident
 
 NAMES = ("a", "b", "c", "d", "e")
 PROTOCOL = Protocol(2, PIXELS, Views(origin="centre"))
@@ -31,9 +31,10 @@ def result(paths: list[Path], scores: list[list[float]], targets: list[int]) -> 
 def test_confident_mistakes_first():
     scores = [[2.0, 0, 0, 0, 0], [9.0, 0, 0, 0, 0], [5.0, 0, 0, 0, 0], [0, 7.0, 0, 0, 0], [0, 3.0, 0, 0, 0]]
     actual = result([Path(f"{i}.png") for i in range(5)], scores, [1, 2, 0, 1, 1])
-    assert most_confident(actual, Examples(5, 5)) == [1, 0, 3, 2, 4]
-    assert most_confident(actual, Examples(1, 1)) == [1, 3]
-    assert most_confident(actual, Examples(0, 0)) == []
+    assert most_confident(actual) == [1, 0, 3, 2]
+    assert most_confident(actual, hits=0) == [1, 0]
+    wrong = result(actual.paths, scores, [1, 2, 3, 4, 4])
+    assert most_confident(wrong) == [1, 3, 2, 4], "four of five"
 
 
 def test_mistake_includes_true_class(tmp_path):
@@ -53,7 +54,7 @@ def test_several_labels_show_the_surest_wrong_answer_first(tmp_path):
     scores = torch.tensor([[2.0, -2, -1, -3, -4], [1, 5, -3, -4, -5], [4, 3, 2.5, 2.2, 1], [-1, -2, -3, -4, -5]])
     targets = torch.tensor([[1, 0, 0, 0, 1], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]]).bool()
     actual = SeveralEvaluation(NAMES, paths, targets, scores)
-    assert most_confident(actual, Examples(5, 5)) == [1, 0, 2, 3]
+    assert most_confident(actual, hits=5) == [1, 0, 2, 3]
     extra, missed, *right = mistake_strips(actual, Protocol(1, PIXELS), model=TINY)
     assert [name for name, _ in extra.top] == ["b", "a", "c"]
     assert ([name for name, _ in missed.top], missed.truth, missed.said) == (["a", "c", "b", "e"], ["a", "e"], 1)
@@ -69,7 +70,8 @@ def test_frames_are_those_that_the_model_sees(tmp_path):
     assert strip.frames.tolist() == clip.permute(0, 2, 3, 1).tolist()
 
 
-def test_saliency_is_that_of_the_answer_and_of_the_truth(tmp_path):
+def test_saliency_is_that_of_the_answer_and_of_the_truth(tmp_path, monkeypatch):
+    monkeypatch.setattr("texthead.report.mistakes._MAPS", 1)
     data = Dataset(tuple(Item(write_video(tmp_path / f"{name}.mp4", name), (name,)) for name in COLOURS), "drawn")
     torch.manual_seed(0)
     model = Recognizer(tiny_visual(), MeanPool(), LinearHead(256, names=list(COLOURS)))
@@ -77,7 +79,7 @@ def test_saliency_is_that_of_the_answer_and_of_the_truth(tmp_path):
     actual = evaluate(model, data, PROTOCOL)
     calls: list[tuple[int, int]] = []
     reporter = Reporter().counting(lambda *c: calls.append(c))
-    first, *others = mistake_strips(actual, PROTOCOL, Examples(3, 3, 1), model, reporter=reporter)
+    first, *others = mistake_strips(actual, PROTOCOL, model, hits=3, reporter=reporter)
     assert [strip.note for strip in others] == ["", ""]
     assert calls == [(1, 3), (2, 3), (3, 3)]
     names = {title.rpartition(": ")[2] for title in first.heats}

@@ -530,12 +530,12 @@ def threshold_for(unknown: Float[Tensor, " items"], groups: _Groups = None, *, f
     return float((limit.logit() + _LOG_ODDS_MARGIN).sigmoid())
 
 
-def worst_false_accept(items: int, false_accept: float, *, confidence: float = 0.9) -> float:
-    """Return the false-accept rate (0-1) that `threshold_for` stays below in a share `confidence` of such samples."""
+def worst_false_accept(items: int, false_accept: float) -> float:
+    """Return the false-accept rate (0-1) that `threshold_for` stays below in nine of ten such samples."""
     from scipy.stats import beta
 
     rank = math.ceil((items + 1) * (1 - false_accept) - 1e-9)
-    return float(beta.ppf(confidence, items + 1 - rank, rank))
+    return float(beta.ppf(0.9, items + 1 - rank, rank))
 
 
 def effective_items(weights: Float[Tensor, " items"], groups: _Groups = None) -> int:

@@ -31,16 +31,15 @@ def binomial_interval(right: int | float, items: int | float) -> tuple[float, fl
     return 100 * low, 100 * high
 
 
-def standard_error(values: Float[np.ndarray, " items"], groups: Sequence[Hashable], weights: _Weights = None) -> float:
-    """Return the cluster-robust standard error of the weighted mean of grouped values; infinite for a single group."""
-    weights = np.ones(len(values)) if weights is None else weights
+def standard_error(values: Float[np.ndarray, " items"], groups: Sequence[Hashable]) -> float:
+    """Return the cluster-robust standard error of the mean of grouped values; infinite for a single group."""
     sums: dict[Hashable, float] = defaultdict(float)
-    for value, group in zip(weights * (values - np.average(values, weights=weights)), groups, strict=True):
+    for value, group in zip(values - values.mean(), groups, strict=True):
         sums[group] += float(value)
     count = len(sums)
     if count < 2:
         return math.inf
-    return math.sqrt(sum(s * s for s in sums.values()) * count / (count - 1)) / float(weights.sum())
+    return math.sqrt(sum(s * s for s in sums.values()) * count / (count - 1)) / len(values)
 
 
 def independent_items(

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from texthead.errors import DataError
 from texthead.features.engine import Engine
 from texthead.models.recognizer import Recognizer
 from texthead.recipes import EngineName
@@ -75,30 +74,11 @@ class Covered(NamedTuple):
         return scores[..., target] - scores[..., others].logsumexp(-1)
 
 
-def saliency(
-    model: Recognizer, clip: UInt8[Tensor, "frames 3 height width"], name: str, *, grid: int | None = None
-) -> Float[Tensor, "frames rows columns"]:
-    """Return the heat (0-1) of each region of each frame: how much the score of class `name` depends on it.
-
-    Args:
-        clip: frames cropped to the model's input size.
-        name: one of the model's class names.
-        grid: number of regions along each side; None as for `cover`.
-
-    Raises:
-        DataError: the model has no such class, or `grid` exceeds the short side of the frames.
-    """
-    if name not in model.names:
-        raise DataError(f"no class {name!r} among {len(model.names)}: give one of {', '.join(model.names[:8])}")
-    return cover(model, clip, grid=grid).heat(model.names.index(name))
-
-
 @torch.inference_mode()
 def cover(
     model: Recognizer,
     clip: UInt8[Tensor, "frames 3 height width"],
     *,
-    grid: int | None = None,
     engine: EngineName = "eager",
 ) -> Covered:
     """Score a clip without a cover and with each region of each frame covered, one at a time.
@@ -110,17 +90,11 @@ def cover(
     frames at once, so that all share one map.
 
     Args:
-        grid: number of regions along each side; None for 7, or for 4 with an encoder of clips.
+        clip: frames cropped to the model's input size.
         engine: as in `Reading`.
-
-    Raises:
-        DataError: `grid` exceeds the short side of the frames.
     """
     frames, _, height, width = clip.shape
-    if grid is None:
-        grid = CLIP_GRID if model.sees_clips else GRID
-    if not 1 <= grid <= min(height, width):
-        raise DataError(f"grid must be 1 to {min(height, width)}, the short side of the frames, got {grid}")
+    grid = min(CLIP_GRID if model.sees_clips else GRID, height, width)
     model.eval()
     if model.sees_frames_apart:
         encoder = Engine(model.visual, engine, frames * (1 + grid * grid))

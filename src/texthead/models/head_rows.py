@@ -1,4 +1,4 @@
-"""Rows of a head: Eq. 4, 5 and 6, linear discriminant analysis, and the correlation of rows.
+"""Rows of a head: Eq. 4 and 6, linear discriminant analysis, and the correlation of rows.
 
 The rows at the end stand in `recipes.HEADS` under the names that `train --head` takes.
 """
@@ -15,37 +15,12 @@ from torch import Tensor
 
 from texthead.data import splits
 from texthead.encoders.encoder import Encoder
-from texthead.errors import DataError, PositiveInt, RunError, Share
+from texthead.errors import DataError, RunError, Share
 from texthead.recipes import Recipe
 from texthead.text.class_names import check_names, clean_name
 from texthead.text.prompts import class_prompts, fill_templates, flat
 
 _Rows = Float[Tensor, "classes dim"]
-
-
-def random_weights(classes: PositiveInt, dim: PositiveInt, *, generator: torch.Generator) -> _Rows:
-    """Return rows of independent standard normal numbers.
-
-    Source: Eq. 4; "Random normal matrix" in Table 1.
-    """
-    return torch.randn(classes, dim, generator=generator)
-
-
-def orthogonal_weights(classes: PositiveInt, dim: PositiveInt, *, generator: torch.Generator) -> _Rows:
-    """Return the first rows of the orthogonal factor of a random normal dim x dim matrix: W W^T = I.
-
-    Source: Eq. 5; "Random orthogonal matrix" in Table 1.
-
-    Raises:
-        DataError: there are more classes than dimensions, so the rows cannot be orthogonal.
-    """
-    if classes > dim:
-        raise DataError(
-            f"{classes} classes > {dim} dimensions: at most {dim} rows can be orthogonal; use random or text rows"
-        )
-    # Double precision, so that W W^T = I holds to float32 precision.
-    square = torch.randn(dim, dim, generator=generator, dtype=torch.float64)
-    return torch.linalg.qr(square).Q[:classes].float()
 
 
 def lda_weights(
@@ -252,5 +227,5 @@ def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
 text = RowKind(lambda inputs: text_rows(inputs.encoder, inputs.prompts), of_text=True)
 lda = RowKind(_lda, items=2)
 cosine = RowKind(
-    lambda inputs: random_weights(len(inputs.labels), inputs.encoder.dim, generator=inputs.generator()), trained=True
+    lambda inputs: torch.randn(len(inputs.labels), inputs.encoder.dim, generator=inputs.generator()), trained=True
 )

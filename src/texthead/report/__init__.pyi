@@ -6,7 +6,6 @@ from .figures import COLOURS as COLOURS
 from .figures import short as short
 from .html import render as render
 from .html import write_html as write_html
-from .mistakes import Examples as Examples
 from .mistakes import clip_of as clip_of
 from .mistakes import item_strip as item_strip
 from .mistakes import mistake_strips as mistake_strips

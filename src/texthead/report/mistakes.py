@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from jaxtyping import UInt8
@@ -22,13 +21,8 @@ from texthead.report.strips import Strip, percent
 
 SIDE = 128  # short side of a displayed frame, in pixels
 
-
-class Examples(NamedTuple):
-    """The predictions that a report shows: the most confident wrong and correct ones, some with a saliency map."""
-
-    mistakes: int = 4
-    hits: int = 2
-    saliency: int = 4
+# How many wrong and correct predictions a page shows, and how many of them have a saliency map.
+_MISTAKES, _HITS, _MAPS = 4, 2, 4
 
 
 def clip_of(path: Path, protocol: Protocol) -> UInt8[Tensor, "frames 3 size size"]:
@@ -43,7 +37,7 @@ def clip_of(path: Path, protocol: Protocol) -> UInt8[Tensor, "frames 3 size size
     return views[0]
 
 
-def most_confident(result: Evaluation, examples: Examples) -> list[int]:
+def most_confident(result: Evaluation, hits: int = _HITS) -> list[int]:
     """Return the indices of the most confident wrong predictions, then of the correct ones.
 
     With several labels, a prediction is as sure as its surest wrong answer, or as its least sure one if all are right.
@@ -55,15 +49,15 @@ def most_confident(result: Evaluation, examples: Examples) -> list[int]:
     else:
         sure = result.scores.softmax(-1).amax(-1)
     order = torch.argsort(sure, descending=True, stable=True).tolist()
-    return [i for i in order if wrong[i]][: examples.mistakes] + [i for i in order if not wrong[i]][: examples.hits]
+    return [i for i in order if wrong[i]][:_MISTAKES] + [i for i in order if not wrong[i]][:hits]
 
 
 def mistake_strips(
     result: Evaluation,
     protocol: Protocol,
-    examples: Examples = Examples(),
     model: Recognizer | None = None,
     *,
+    hits: int = _HITS,
     engine: EngineName = "eager",
     reporter: Reporter = Reporter(),
 ) -> list[Strip]:
@@ -72,19 +66,20 @@ def mistake_strips(
     Args:
         model: draws the saliency maps, of the predicted class and the true one; without it there are none, as with
             several labels.
+        hits: how many correct ones.
         engine: runs the encoder; see `Reading`.
 
     Raises:
         MediaError: a file can no longer be read.
     """
     strips = []
-    chosen = most_confident(result, examples)
-    if examples.saliency and model is not None and model.sees_clips:
+    chosen = most_confident(result, hits)
+    if model is not None and model.sees_clips:
         passes = steps_of(model, protocol.frames) * CLIP_GRID**2
-        reporter.note(f"each saliency map encodes its clip {passes} times; leave the maps out with `saliency=0`")
+        reporter.note(f"each saliency map encodes its clip {passes} times")
     with reporter.bar("draw examples", "clips") as progress:
         for number, item in enumerate(chosen):
-            strips.append(item_strip(result, item, protocol, model if number < examples.saliency else None, engine))
+            strips.append(item_strip(result, item, protocol, model if number < _MAPS else None, engine))
             progress(number + 1, len(chosen))
     return strips
 

@@ -23,7 +23,7 @@ from made import (
     write_timed,
 )
 from messages import refuses
-from texthead.apps.timeline.events import Hysteresis, Stretch
+from texthead.apps.timeline.events import Stretch
 from texthead.apps.timeline.timeline import Sliding, find_events, open_timed, scores_over_time, stretches_of
 from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import view_crops
@@ -118,8 +118,7 @@ def test_time_stamps_decide_and_not_numbers(tmp_path: Path):
     """Forty red frames in the first second and four blue ones in the next three."""
     red, times = pictures("red", 9, 0), [i / 40 for i in range(40)] + [1.0, 1.75, 2.5, 3.25]
     path = write_timed(tmp_path / "a.mkv", [*(red[i % 9] for i in range(40)), *pictures("blue", 4, 0)], times)
-    rule = Hysteresis(min_length=0.5)
-    result = find_events(Run.of(colour_model()), path, rule=rule, sliding=Sliding(0.5, 8.0), protocol=PROTOCOL)
+    result = find_events(Run.of(colour_model()), path, min_length=0.5, window=0.5, protocol=PROTOCOL)
     assert [event.name for event in result] == ["red", "blue"]
     assert result[1].start == pytest.approx(1.0, abs=1 / 8)
     with open_timed(path) as video:
@@ -160,21 +159,15 @@ def test_convolutions_inside_the_encoder_see_whole_windows(joined: Path):
     assert result[7].scores == tuple(expected.tolist())
 
 
-def test_a_batch_changes_last_digits_alone(joined: Path):
-    one, eight = (score_file(ordered_model(), joined, window=1.0, rate=10.0, batch=batch) for batch in (1, 8))
-    assert [s[:2] for s in one] == [s[:2] for s in eight]
-    assert np.allclose([s.scores for s in one], [s.scores for s in eight], atol=1e-5)
-
-
 @pytest.mark.parametrize("rate", [10.0, 4.0])
 def test_boundaries_are_found_where_clips_were_joined(joined: Path, rate: float):
     """A window within one colour is given that colour, so no boundary is off by more than half a window."""
-    result = find_events(Run.of(colour_model()), joined, sliding=Sliding(0.5, rate), protocol=PROTOCOL)
+    result = find_events(Run.of(colour_model()), joined, window=0.5, rate=rate, protocol=PROTOCOL)
     assert [event.name for event in result] == ["red", "blue", "green"]
     assert [event.start for event in result] == pytest.approx([0.0, 2.0, 4.0], abs=0.25 + 0.5 / rate)
     assert [event.end for event in result] == pytest.approx([2.0, 4.0, 6.0], abs=0.25 + 0.5 / rate)
     assert all(event.peak > 0.9 for event in result)
-    assert find_events(Run.of(colour_model()), joined, rule=Hysteresis(min_length=60.0), protocol=PROTOCOL) == []
+    assert find_events(Run.of(colour_model()), joined, min_length=60.0, protocol=PROTOCOL) == []
 
 
 @pytest.mark.slow
@@ -196,19 +189,18 @@ def test_window_answers_match_predict(joined: Path, load: Callable[..., Run]):
     assert other == [s._replace(known=True) for s in result]
 
 
-@pytest.mark.parametrize("batch", [1, 4])
-def test_stretches_come_as_soon_as_they_are_known(batch: int):
-    """Results lag a frame by half a window, one point and a batch, so no more than these is in memory."""
+def test_stretches_come_as_soon_as_they_are_known():
+    """Results lag a frame by half a window and two points, so no more than these is in memory."""
     picture, now = np.full((48, 48, 3), 90, np.uint8), [0.0]
 
     def frames() -> Iterator[tuple[float, Callable[[], Any]]]:
         for now[0] in (i / 25 for i in range(500)):
             yield now[0], lambda: picture
 
-    sliding = Sliding(1.0, 10.0, batch)
+    sliding = Sliding(1.0, 10.0)
     lags = [now[0] - each.end for each in stretches_of(frames(), 20.0, colour_model(), PROTOCOL, sliding)]
     assert len(lags) > 180
-    assert max(lags) < 0.5 + (1 + batch) / 10
+    assert max(lags) < 0.5 + 2 / 10
 
 
 def test_times_must_rise_and_not_by_hours():
@@ -219,7 +211,7 @@ def test_times_must_rise_and_not_by_hours():
             [*stretches_of(frames, after + 1, colour_model(), PROTOCOL, Sliding())]
 
 
-@pytest.mark.parametrize(("name", "value"), [("window", 0.0), ("rate", -1.0), ("rate", float("inf")), ("batch", 0)])
+@pytest.mark.parametrize(("name", "value"), [("window", 0.0), ("rate", -1.0), ("rate", float("inf"))])
 def test_windows_that_make_no_sense(name: str, value: Any):
     with refuses(DataError, name, value):
         Sliding(**{name: value})

@@ -32,7 +32,7 @@ from texthead.features import encode, readable
 from texthead.models import RowInputs, as_head, make_head, make_temporal_for
 from texthead.parallel import pick_device
 from texthead.recipes import Recipe
-from texthead.report import Examples, item_strip, mistake_strips, plot_confusion, render, write_html
+from texthead.report import item_strip, mistake_strips, plot_confusion, render, write_html
 from texthead.training import RunInfo
 from texthead.transfer import evaluation_of, logistic_head
 
@@ -275,7 +275,7 @@ def _columns(bench: Bench) -> list[str]:
 def _report(bench: Bench, outcome: Outcome) -> None:
     """Write `report.html`."""
     examples = [(item_strip(result, 0, bench.protocol), kind) for kind, result in outcome.examples.items()]
-    mistakes = mistake_strips(outcome.unseen, bench.protocol, Examples(hits=0))
+    mistakes = mistake_strips(outcome.unseen, bench.protocol, hits=0)
     seen, path = outcome.seen, outcome.unseen.paths[0]
     new_names = f'texthead predict {outcome.run} {path} --classes "{path.parent.name.replace("-", " ")}, a dog running"'
     blocks: list[tuple[str, object]] = [

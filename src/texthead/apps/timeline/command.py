@@ -59,19 +59,14 @@ class TimelineCommand(ModelOptions, SourceOption, DeviceOption):
         check_outputs(self, out=".csv .srt .edl")
 
     def __call__(self) -> None:
-        from texthead.apps.timeline.events import Hysteresis
-        from texthead.apps.timeline.timeline import Sliding, find_events, rule_for
+        from texthead.apps.timeline.timeline import find_events
 
         run_folder, path = self._run_and_video()
-        own = {key: value for key in ("enter", "leave") if (value := getattr(self, key)) is not None}
-        if "enter" in own:
-            own.setdefault("leave", min(Hysteresis.leave, own["enter"]))
-        rule, sliding = Hysteresis(**own, min_length=self.min_length), Sliding(self.window)
         run = self.load(run_folder, self.pick_device())
-        rule = rule if own else rule_for(run.model, rule)
         console.doing("looking for events")
+        options = {name: getattr(self, name) for name in ("window", "enter", "leave", "min_length")}
         reporter = replace(console.reporter, event=lambda _: None)
-        events = find_events(run, path, rule=rule, sliding=sliding, engine="auto", reporter=reporter)
+        events = find_events(run, path, **options, engine="auto", reporter=reporter)
         _print(events)
         if self.out:
             events.save(self.out)

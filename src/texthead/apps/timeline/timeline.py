@@ -9,8 +9,8 @@ a video. The result of a window applies to the time around its middle, half a po
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import chain, islice, pairwise, repeat
+from dataclasses import dataclass
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from texthead import Calibration, Protocol, Recognizer, Reporter, Run, Views
 from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch
 from texthead.apps.timeline.results import Events, why_none
 from texthead.data import view_crops
-from texthead.errors import DataError, MediaError, PositiveFloat, PositiveInt, check_fields
+from texthead.errors import DataError, MediaError, PositiveFloat, Share, check_fields
 from texthead.evaluation import NONE, average_views, check_scores
 from texthead.features import Engine
 from texthead.media import Media, MediaPath
@@ -44,17 +44,13 @@ _SAME_SECONDS = 1e-6
 
 @dataclass(frozen=True)
 class Sliding:
-    """Window in seconds, points per second, and frames encoded together.
-
-    With a `batch` of 1, features don't depend on other frames. Larger batches are faster on a GPU, but add latency and
-    may change last digits.
+    """Window in seconds, and points per second.
 
     Raises: DataError if a number is not above 0, or the window has more than 10,000 points.
     """
 
     window: PositiveFloat = 1.0
     rate: PositiveFloat = 8.0
-    batch: PositiveInt = 1
 
     def __post_init__(self) -> None:
         check_fields(self, error=DataError)
@@ -85,7 +81,7 @@ def stretches_of(
 ) -> Iterator[Stretch]:
     """Yield class probabilities over time as soon as they are known.
 
-    Memory is one frame, the frames of an incomplete batch and the features of one window, however long the video is.
+    Memory is one frame and the features of one window, however long the video is.
 
     If the encoder convolves over frames, single frames have no features: the window then holds frames, and each window
     is encoded as a whole.
@@ -120,7 +116,7 @@ def stretches_of(
 
     window, last = deque[Tensor](maxlen=points), None
     pictures = _on_screen(frames, end, sliding.rate)
-    for count, feature in enumerate(_features(pictures, encoder, protocol, sliding.batch, model.device), 1):
+    for count, feature in enumerate(_features(pictures, encoder, protocol, model.device), 1):
         window.append(feature)
         if len(window) == points:
             if last is not None:
@@ -151,30 +147,29 @@ def _features(
     pictures: Iterator[tuple[_Picture, int]],
     encoder: Callable[[Tensor], Tensor],
     protocol: Protocol,
-    batch: int,
     device: torch.device,
 ) -> Iterator[Tensor]:
-    """Yield the feature of each grid point; a picture is encoded once."""
-    crops = ((_crop(picture, protocol), count) for picture, count in pictures)
-    while some := [*islice(crops, batch)]:
+    """Yield the feature of each grid point; a picture is encoded once, alone: others would change its last bits."""
+    for picture, count in pictures:
         with torch.inference_mode():
-            features = encoder(torch.stack([crop for crop, _ in some]).to(device))
-        for feature, (_, count) in zip(features, some, strict=True):
-            yield from repeat(feature, count)
+            feature = encoder(_crop(picture, protocol).to(device))[0]
+        yield from repeat(feature, count)
 
 
-def _crop(picture: _Picture, protocol: Protocol) -> UInt8[Tensor, "3 size size"]:
+def _crop(picture: _Picture, protocol: Protocol) -> UInt8[Tensor, "1 3 size size"]:
     # A copy, because decoded frames are read-only and rotated ones have negative strides.
     frame = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
-    return view_crops(frame, protocol.sizes)[0, 0]
+    return view_crops(frame, protocol.sizes)[0]
 
 
-def rule_for(model: Recognizer, rule: Hysteresis | None = None) -> Hysteresis:
-    """Return the rule for events, the default one if None; with several labels, with the threshold of each class."""
-    rule = rule or Hysteresis()
-    if model.thresholds is None:
-        return rule
-    return replace(rule, thresholds=dict(zip(model.names, model.thresholds.sigmoid().tolist(), strict=True)))
+def _rule_for(model: Recognizer, enter: float | None, leave: float | None, min_length: float) -> Hysteresis:
+    """Return the rule for events; with several labels the threshold of each class, unless one for all is given."""
+    thresholds = model.thresholds if enter is None and leave is None else None
+    if thresholds is not None:
+        of_class = dict(zip(model.names, thresholds.sigmoid().tolist(), strict=True))
+        return Hysteresis(min_length=min_length, thresholds=of_class)
+    enter = Hysteresis.enter if enter is None else enter
+    return Hysteresis(enter, min(Hysteresis.leave, enter) if leave is None else leave, min_length)
 
 
 def open_timed(path: str | Path) -> Media:
@@ -248,8 +243,11 @@ def find_events(
     run: Run,
     path: str | Path,
     *,
-    rule: Hysteresis | None = None,
-    sliding: Sliding | None = None,
+    window: PositiveFloat = 1.0,
+    rate: PositiveFloat = 8.0,
+    enter: Share | None = None,
+    leave: Share | None = None,
+    min_length: float = 1.0,
     protocol: Protocol | None = None,
     engine: EngineName = "eager",
     reporter: Reporter = Reporter(),
@@ -259,14 +257,19 @@ def find_events(
     Windows that a calibrated run rejects as none of its classes make no event.
 
     Args:
-        rule: when events begin and end; the default one if None, with several labels with the threshold of each class.
+        window: length of the window that is scored, in seconds.
+        rate: frames encoded per second.
+        enter, leave: probability at which an event begins, and below which it ends; 0.7 and 0.4 if None, with several
+            labels the threshold of each class.
+        min_length: shortest event, and shortest gap within one, in seconds.
         reporter: gets progress and notes, and as events each `Stretch` of probabilities.
 
     Raises:
+        DataError: a number is out of range, or a window has more than 10,000 frames.
         MediaError: the file is not a video, or cannot be read to its end.
     """
     model, protocol = run.model, run.protocol_for(protocol)
-    sliding, rule = sliding or Sliding(), rule or rule_for(model)
+    sliding, rule = Sliding(window, rate), _rule_for(model, enter, leave, min_length)
     finder, events = EventFinder(model.names, rule), list[Event]()
     with open_timed(path) as video:
         for stretch in scores_over_time(
