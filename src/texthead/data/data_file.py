@@ -109,6 +109,8 @@ def _columns(path: Path, value: object) -> dict[str, str]:
     for key in value:
         if key not in ROW_COLUMNS:
             raise DataError(f"{path}: `columns` has no {key!r}; it has {', '.join(ROW_COLUMNS)}")
+    if len({*value.values()}) < len(value):
+        raise DataError(f"{path}: `columns` has one column under two names, got {value!r:.80}; leave one out")
     return dict(value)
 
 

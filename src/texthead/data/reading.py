@@ -241,14 +241,14 @@ def manifest_rows(
 
     Args:
         needed: columns that must exist; but for `labels`, they must not be empty in any row.
-        names: our name of a column -> its name in the file.
+        names: our name of a column -> its name in the file; these must exist too.
 
     Raises:
         DataError: the file is not a CSV or TSV, a column is missing, or a row breaks a rule.
     """
     if path.suffix.lower() not in _MANIFEST_SUFFIXES:
         raise DataError(f"{path}: not a manifest; expected a .csv or .tsv with {','.join(needed)}, or a .txt list")
-    named = " and ".join(needed)
+    named = " and ".join(names.get(name, name) for name in dict.fromkeys([*needed, *names]))
     try:
         # A file name need not be UTF-8; `write_csv` writes its raw bytes, and surrogateescape reads them back.
         with open_plain(path, "r", links=True, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
@@ -261,7 +261,7 @@ def manifest_rows(
             twice = [name for name, count in Counter(columns).items() if count > 1]
             if twice:
                 raise DataError(f"{path}: two columns are called {twice[0]!r}; rename or remove one")
-            missing = set(needed) - set(columns)
+            missing = {*needed, *names} - {*columns}
             if missing:
                 name = sorted(missing)[0]
                 problem = f"no column {names.get(name, name)!r}, got {', '.join(columns) or 'none'}"
@@ -274,7 +274,7 @@ def manifest_rows(
                     raise DataError(f"{where}: {problem}; put fields with {delimiter!r} in double quotes")
                 if not all(row[column].strip() for column in needed if column != "labels"):
                     remedy = "; if files may have no label, name the column 'labels'" if "label" in needed else ""
-                    raise DataError(f"{where}: {named} must not be empty{remedy}")
+                    raise DataError(f"{where}: {' and '.join(needed)} must not be empty{remedy}")
                 if "\0" in "".join(row.values()):
                     raise DataError(f"{where}: contains a NUL byte; save the file as UTF-8 text")
                 _check_utf8(row, path)

@@ -174,6 +174,9 @@ def test_files_come_from_tables_lists_folders_and_shards(manifest: Path, tmp_pat
     for source in (manifest, listed, described):
         assert [*_names(source, Reporter())] == files
     assert sorted(_names(manifest.parent, Reporter())) == sorted(files)
+    # As `find .` prints them. Predictions are known again by the names of paths.
+    listed.write_text("".join(f".//{os.path.relpath(file, manifest.parent)}\n" for file in files))
+    assert [*_names(listed, Reporter())] == files
     prepare(Dataset(tuple(Item(Path(file), ("a",)) for file in files[:2])), tmp_path / "shards")
     assert len([*_names(tmp_path / "shards", Reporter())]) == 2
     part = manifest.with_name("part.csv")

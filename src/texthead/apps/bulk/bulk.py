@@ -166,7 +166,7 @@ class _Encoder:
 
 
 def _names(source: Path, reporter: Reporter) -> Iterator[str]:
-    """Yield the files of a source in order."""
+    """Yield the files of a source in order, each as its prediction names it: without `./`, for instance."""
     if MediaPath(source).has_shards() or source.is_dir():
         names: Iterator[str] = iter(find_names([source], reporter))
     elif not source.is_file():
@@ -177,7 +177,7 @@ def _names(source: Path, reporter: Reporter) -> Iterator[str]:
         names = map(str, read_files(source).paths)
     else:
         names = (str(row_path(row, source, line)) for line, row in manifest_rows(source, ("path",)))
-    for name in names:
+    for name in map(str, map(Path, names)):
         try:
             name.encode()
         except UnicodeEncodeError:
