@@ -46,12 +46,12 @@ class Calibrate(LabelledRun, ViewsOption, ReadingOptions):
         from texthead.data.reading import read_unknown
         from texthead.runs.folder import CALIBRATION
 
-        rates = {"false_accept": self.false_accept, "coverage": self.coverage, "wrong": self.wrong}
         run, items = self.load()
         plan = run.to_calibrate(items, None if self.unknown is None else read_unknown(self.unknown), self.split)
         _say_plan(run, plan)
         protocol, reading = self.protocol_of(run.protocol), self.reading(items.paths)
-        made = run.fit_calibration(plan, protocol, reading, rates, console.reporter)
+        rates = {"false_accept": self.false_accept, "coverage": self.coverage, "wrong": self.wrong}
+        made = run.calibrate(plan, protocol, reading, **rates, reporter=console.reporter)
         for line in (_temperature(made), *_promised(made), *made.lines):
             console.results().print(line)
         if made.answers:

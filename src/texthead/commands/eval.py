@@ -60,7 +60,7 @@ class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption
         run = run if self.classes is None else self._with_classes(run, chosen)
         _say_plan(run, chosen)
         protocol, reading = self.protocol_of(run.protocol), self.reading(items.paths)
-        scores = run.score(chosen, protocol, reading, at_least=self.at_least, reporter=console.reporter)
+        scores = run.evaluate(chosen, protocol, reading, at_least=self.at_least, reporter=console.reporter)
         console.say_notes(*scores.notes)
         show_scores(scores.table)
         if scores.answers:

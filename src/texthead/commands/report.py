@@ -47,7 +47,7 @@ class ReportCommand(LabelledRun, SplitOption, ReadingOptions):
             f"scoring {len(chosen.items)} items ({chosen.name}) of {len(chosen.items.classes)} classes"
         )
         console.doing("scoring the baselines")
-        scores = run.score(chosen, None, reading, reporter=console.reporter)
+        scores = run.evaluate(chosen, None, reading, reporter=console.reporter)
         console.say_notes(*scores.notes)
         show_scores(scores.table)
         console.doing("writing the report")

@@ -457,12 +457,22 @@ class Run:
     # ---- evaluate
 
     def to_score(self, dataset: Dataset | None = None, split: Split | None = None) -> ScoredItems:
-        """Return the items to score, as `evaluate` chooses them."""
+        """Return the items of a dataset to score.
+
+        Args:
+            dataset: labelled items; None for those that the run held out.
+            split: test, val or train; None for test, else val, else the items that the run held out, else all.
+
+        Raises:
+            DataError: no such split, or the run was trained on items of another split than train.
+        """
         return self.split.to_score(dataset, split, self.labels, several=self.model.several)
 
-    def score(
+    @checked
+    @apart_from_caller()
+    def evaluate(
         self,
-        chosen: ScoredItems,
+        items: Dataset | ScoredItems | None = None,
         protocol: Protocol | None = None,
         reading: Reading = Reading(),
         *,
@@ -470,7 +480,22 @@ class Run:
         baselines: When = "auto",
         reporter: Reporter = Reporter(),
     ) -> RunEvaluation:
-        """Return the scores of chosen items, as `evaluate` does."""
+        """Score the run on labelled items that it was not trained on, at its temperature and beside baselines.
+
+        Args:
+            items: what `to_score` returns, or labelled items that it chooses from.
+            protocol: frames, views and sizes; None for the run's own.
+            reading: how files are read. Features of the pretrained encoder, for baselines, are always cached.
+            at_least: probability that an answer must reach, as in `predict`; None for the calibration's level, or with
+                a tree and without such a level 0.9.
+            baselines: when to score zero-shot and a probe (with other classes: zero-shot) too.
+            reporter: gets progress and messages.
+
+        Raises:
+            DataError: as `to_score`, or a label has no class.
+            MediaError: an item cannot be read and `reading` does not skip such items.
+        """
+        chosen = items if isinstance(items, ScoredItems) else self.to_score(items)
         protocol = self.protocol_for(protocol)
         level = self.usual_level(protocol) if at_least is None else at_least
         calibration, (own, why) = self.answering(protocol, level), self.calibration_for(protocol)
@@ -545,52 +570,19 @@ class Run:
 
     @checked
     @apart_from_caller()
-    def evaluate(
-        self,
-        dataset: Dataset | None = None,
-        protocol: Protocol | None = None,
-        reading: Reading = Reading(),
-        *,
-        split: Split | None = None,
-        at_least: float | None = None,
-        baselines: When = "auto",
-        reporter: Reporter = Reporter(),
-    ) -> RunEvaluation:
-        """Score the run on labelled items that it was not trained on, at its temperature and beside baselines.
-
-        Args:
-            dataset: labelled items; None for those that the run held out.
-            protocol: frames, views and sizes; None for the run's own.
-            reading: how files are read. Features of the pretrained encoder, for baselines, are always cached.
-            split: split of the data to score; None for test, else val, else the items that the run held out, else all.
-            at_least: probability that an answer must reach, as in `predict`; None for the calibration's level, or with
-                a tree and without such a level 0.9.
-            baselines: when to score zero-shot and a probe (with other classes: zero-shot) too.
-            reporter: gets progress and messages.
-
-        Raises:
-            DataError: no such split, the run was trained on items of another split than train, or a label has no class.
-            MediaError: an item cannot be read and `reading` does not skip such items.
-        """
-        options = {"at_least": at_least, "baselines": baselines, "reporter": reporter}
-        return self.score(self.to_score(dataset, split), protocol, reading, **options)
-
-    @checked
-    @apart_from_caller()
     def report(
         self,
-        dataset: Dataset | None = None,
+        items: Dataset | ScoredItems | None = None,
         reading: Reading = Reading(cache=True),
         *,
         out: str | Path | None = None,
-        split: Split | None = None,
         baselines: When = "auto",
         reporter: Reporter = Reporter(),
     ) -> Path:
         """Write the HTML report of a run, and return its path.
 
         Args:
-            dataset, split, baselines: as in `evaluate`.
+            items, baselines: as in `evaluate`.
             reading: with a cache, the next report encodes nothing again.
             out: the HTML file; None for `report.html` in the run folder.
             reporter: gets progress and messages.
@@ -602,7 +594,7 @@ class Run:
         path = Path(out or self.folder / "report.html")
         if out is None:
             check_own(self.folder)
-        scores = self.evaluate(dataset, None, reading, split=split, baselines=baselines, reporter=reporter)
+        scores = self.evaluate(items, None, reading, baselines=baselines, reporter=reporter)
         self.write_report(path, scores, reading, reporter)
         return path
 
@@ -624,7 +616,17 @@ class Run:
     def to_calibrate(
         self, dataset: Dataset | None = None, unknown: Dataset | None = None, split: Split | None = None
     ) -> CalibrationPlan:
-        """Return the items to calibrate on, as `calibrate` chooses them."""
+        """Return the items of a dataset to calibrate on.
+
+        Args:
+            dataset: labelled items; None for those that the run held out.
+            unknown: items that belong to no class of the run, besides those in `dataset`.
+            split: train, val or test; None for val, else test, else the items that the run held out.
+
+        Raises:
+            DataError: no such split, the run was trained on the items, or its files have several labels.
+            RunError: the run has no folder, or is in the hub's cache.
+        """
         if self.model.several:
             raise DataError(
                 f"{self.folder}: calibrate is for runs with one label per file; the probabilities and thresholds of "
@@ -633,15 +635,38 @@ class Run:
         check_own(self.folder)
         return self.split.to_calibrate(dataset, unknown, split, self.labels)
 
-    def fit_calibration(
+    @checked
+    @apart_from_caller()
+    def calibrate(
         self,
-        plan: CalibrationPlan,
-        protocol: Protocol | None,
-        reading: Reading,
-        rates: Mapping[str, float],
+        items: Dataset | CalibrationPlan | None = None,
+        protocol: Protocol | None = None,
+        reading: Reading = Reading(),
+        *,
+        false_accept: OpenShare = 0.05,
+        coverage: OpenShare = 0.9,
+        wrong: OpenShare = 0.05,
         reporter: Reporter = Reporter(),
     ) -> RunCalibration:
-        """Calibrate the run on the items of a plan, and write the calibration and the tree into its folder."""
+        """Fit a temperature, a rejection threshold and prediction sets, and write them into the run's folder.
+
+        A temperature that does not lower the cross-validated calibration error is not used: it stays 1.
+        A run with a tree (`with_tree`) also gets a level for broader names, and the tree is written too.
+
+        Args:
+            items: what `to_calibrate` returns, or labelled items that it chooses from.
+            protocol: frames, views and sizes; None for the run's own.
+            false_accept: share of unknown items that may get a class, 0-1.
+            coverage: share of prediction sets that must contain the correct class, 0-1.
+            wrong: share of items that may get a wrong answer if the run has a tree, 0-1.
+            reporter: gets progress, messages and skipped files.
+
+        Raises:
+            DataError: as `to_calibrate`, or a rate is out of range.
+            MediaError: an item cannot be read and `reading` does not skip such items.
+            RunError: the run has no folder, or is in the hub's cache.
+        """
+        plan = items if isinstance(items, CalibrationPlan) else self.to_calibrate(items)
         protocol = self.protocol_for(protocol)
 
         def scored(items: Dataset, title: str) -> ItemScores:
@@ -658,7 +683,7 @@ class Run:
             protocol=protocol,
             tree=self.tree,
             shares=self.recipe.class_shares,
-            rates=rates,
+            rates={"false_accept": false_accept, "coverage": coverage, "wrong": wrong},
         )
         self.with_calibration(made.calibration)
         return made
@@ -676,41 +701,3 @@ class Run:
                 write_json(self.folder / "classes.json", self.classes)
             write_json(self.folder / CALIBRATION, calibration.to_json())
         return replace(self, calibration=calibration)
-
-    @checked
-    @apart_from_caller()
-    def calibrate(
-        self,
-        dataset: Dataset | None = None,
-        unknown: Dataset | None = None,
-        protocol: Protocol | None = None,
-        reading: Reading = Reading(),
-        *,
-        split: Split | None = None,
-        false_accept: OpenShare = 0.05,
-        coverage: OpenShare = 0.9,
-        wrong: OpenShare = 0.05,
-        reporter: Reporter = Reporter(),
-    ) -> RunCalibration:
-        """Fit a temperature, a rejection threshold and prediction sets, and write them into the run's folder.
-
-        A temperature that does not lower the cross-validated calibration error is not used: it stays 1.
-        A run with a tree (`with_tree`) also gets a level for broader names, and the tree is written too.
-
-        Args:
-            dataset: labelled items; None for those that the run held out.
-            unknown: items that belong to no class of the run, besides those in `dataset`.
-            protocol: frames, views and sizes; None for the run's own.
-            split: split of the data to fit on; None for val, else test, else the items that the run held out.
-            false_accept: share of unknown items that may get a class, 0-1.
-            coverage: share of prediction sets that must contain the correct class, 0-1.
-            wrong: share of items that may get a wrong answer if the run has a tree, 0-1.
-            reporter: gets progress, messages and skipped files.
-
-        Raises:
-            DataError: a rate is out of range, no such split, or the run was trained on the items.
-            MediaError: an item cannot be read and `reading` does not skip such items.
-            RunError: the run has no folder, or is in the hub's cache.
-        """
-        rates = {"false_accept": false_accept, "coverage": coverage, "wrong": wrong}
-        return self.fit_calibration(self.to_calibrate(dataset, unknown, split), protocol, reading, rates, reporter)
