@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from texthead.data.labels import are_unbalanced
+from texthead.data.labels import Targets, are_unbalanced
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.average_precision import average_precision
 from texthead.evaluation.class_sizes import RARE, RareClasses, class_weights
@@ -370,7 +370,7 @@ def joined(folds: Sequence[tuple[Sequence[int], Evaluation]]) -> Evaluation:
 def evaluation_for(
     head: nn.Module,
     paths: list[Path],
-    targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"],
+    targets: Targets,
     scores: Float[Tensor, "items classes"],
     skipped: list[MediaError],
     groups: list[str],
