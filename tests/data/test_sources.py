@@ -72,7 +72,7 @@ def test_a_source_of_a_package_may_be_no_file(install: Install) -> None:
     with refuses(DataError, "shop:photos", "no such file"):
         check_source("shop:photos")
     code = "from pathlib import Path\nimport texthead as th\ndef accepts(source): return source.startswith('shop:')\n"
-    code += "def read(source): return th.Dataset((th.Item(Path('a.png'), 'a'),), source)"
+    code += "def read(source): return th.Dataset((th.Item(Path('a.png'), ('a',)),), source)"
     install("shop", GROUP, "shop = shop", code)
     check_source("shop:photos")
     assert th.read_dataset("shop:photos").source == "shop:photos"
@@ -84,7 +84,7 @@ def test_items_of_a_package_are_checked(install: Install) -> None:
     install("shop", GROUP, "shop = shop", code)
     with refuses(DataError, "shop:photos", "3 is no Item"):
         th.read_dataset("shop:photos")
-    for name, value in (("split", "testing"), ("path", "a.png"), ("label", None)):
+    for name, value in (("split", "testing"), ("path", "a.png"), ("labels", None)):
         item = th.Item(Path("a.png"), ("a",))
         object.__setattr__(item, name, value)  # Beartype checks the types of arguments before `Item` does.
         with refuses(DataError, f"`{name}`", repr(value)):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from texthead.data.labels import are_unbalanced
+from texthead.data.labels import Targets, are_unbalanced
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.average_precision import average_precision
 from texthead.evaluation.class_sizes import RARE, RareClasses, class_weights
@@ -53,8 +53,8 @@ class Evaluation:
 
     @property
     def rate(self) -> Rate:
-        """The metric in percent, and its 95 % interval."""
-        return self.top1, *self.interval
+        """The metric in percent, and its 95 % interval (`intervals.grouped_interval`)."""
+        return self.top1, *grouped_interval(self.right, self.groups)
 
     def lead_over(
         self, other: "Evaluation", groups: Sequence[Hashable], weights: Float[np.ndarray, " items"] | None = None
@@ -113,8 +113,8 @@ class Evaluation:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of top-1 in percent (`intervals.grouped_interval`)."""
-        return grouped_interval(self.right, self.groups)
+        """The 95 % interval of the metric in percent."""
+        return self.rate[1:]
 
     @property
     def interval_text(self) -> str:
@@ -324,11 +324,6 @@ class SeveralEvaluation(Evaluation):
         raise DataError("a confusion is of files with one label each, and these have several: see classes")
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of mAP."""
-        return self.rate[1:]
-
-    @property
     def class_mean(self) -> Rate:
         """mAP and its interval: it is a mean over classes."""
         return self.rate
@@ -375,7 +370,7 @@ def joined(folds: Sequence[tuple[Sequence[int], Evaluation]]) -> Evaluation:
 def evaluation_for(
     head: nn.Module,
     paths: list[Path],
-    targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"],
+    targets: Targets,
     scores: Float[Tensor, "items classes"],
     skipped: list[MediaError],
     groups: list[str],
@@ -383,17 +378,14 @@ def evaluation_for(
     """Return the evaluation of a head's scores.
 
     Raises:
-        DataError: the items have several labels and the head chooses one class, or the other way round.
+        DataError: the items have several labels, and the head chooses one class.
     """
     names: tuple[str, ...] = head.names  # pyright: ignore[reportAssignmentType]
-    several = getattr(head, "several", False)
-    if several and targets.ndim == 1:
-        targets = F.one_hot(targets, len(names)).bool()
-    if not several and targets.ndim == 2:
-        raise DataError(
-            "the items have several labels, and the model chooses one class per file: train a run on such data"
-        )
-    if several:
+    if getattr(head, "several", False):
+        hot = targets if targets.ndim == 2 else F.one_hot(targets, len(names)).bool()
         thresholds: Tensor = head.thresholds  # pyright: ignore[reportAssignmentType]
-        return SeveralEvaluation(names, paths, targets, scores, skipped, groups, thresholds.cpu())
+        return SeveralEvaluation(names, paths, hot, scores, skipped, groups, thresholds.cpu())
+    if targets.ndim == 2:
+        problem = "the items have several labels, and the model chooses one class per file"
+        raise DataError(f"{problem}: train a run on such data")
     return Evaluation(names, paths, targets, scores, skipped, groups)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from texthead.data.dataset import Dataset
+from texthead.data.labels import Targets
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, EncoderError, MediaError, checked
@@ -57,7 +58,7 @@ class FrozenItems:
 
     data: Dataset
     features: Float[Tensor, "items dim"]
-    targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"]
+    targets: Targets
     skipped: tuple[MediaError, ...] = ()
 
     def __repr__(self) -> str:
