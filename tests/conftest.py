@@ -1,6 +1,7 @@
 """Shared fixtures; beartype checks every annotation in texthead, tensor shapes included, while the tests run."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,10 @@ install_import_hook(
 # Commands cache features; tests must not share the user's.
 _CACHE = tempfile.TemporaryDirectory(prefix="texthead-tests-")
 os.environ["TEXTHEAD_CACHE"] = _CACHE.name
+
+# A shell has programs in its background ignore Ctrl-C, and their children do too.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The processes that results are compared with use one thread too. Set once for the whole run: oneDNN reuses kernels
 # prepared for another number of threads, which changes the last bits.

@@ -16,7 +16,7 @@ MOST_BYTES = 300_000
 MACHINE = re.compile(r"/(tmp|home|root|Users|usr|work)/|site-packages|\b20\d\d-\d\d-\d\d\b|\b\d\d:\d\d:\d\d\b")
 
 # What a slow machine says of work that takes seconds.
-PROGRESS = re.compile(r"((.+: [\d,]+ of [\d,]+ \w+|.+ \.\.\. \d+ s)\n)+")
+PROGRESS = re.compile(r"((.+: [\d,]+ of [\d,]+ \w+|.+ \.\.\.( \d+ s)?)\n)+")
 
 Cell = dict[str, Any]
 
