@@ -26,5 +26,5 @@ def mean_average_precision(
     if double_softmax:
         ranked = ranked.softmax(-1)
     hot, scores = F.one_hot(targets.cpu().long(), ranked.shape[1]).numpy(), ranked.numpy()
-    present = hot.any(0).nonzero()[0]
+    present = np.flatnonzero(hot.any(0))
     return 100 * float(np.mean([average_precision_score(hot[:, label], scores[:, label]) for label in present]))
