@@ -265,7 +265,7 @@ def test_texts_of_a_run_are_no_markup_in_the_card(tmp_path):
     evil = "a`<img src=http://c><script>`` ![b](http://ann:s3cret@c/d.png)"
     run = calibrated(run_of(tmp_path / "run", "frozen", "mean"))
     run.head.kind = evil
-    run.model.visual.spec = replace(run.spec, source=evil, architecture=evil)
+    run.model.visual_encoder.spec = replace(run.spec, source=evil, architecture=evil)
     card = card_of(replace(run, recipe=replace(run.recipe, name=evil)), replace(run.calibration, source=evil))
     inside = [token.type for each in MarkdownIt().parse(card) for token in (each, *(each.children or ()))]
     assert not {"html_inline", "html_block", "image", "link_open"} & {*inside}
