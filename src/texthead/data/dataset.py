@@ -69,7 +69,7 @@ class Item:
         """Return the item with new names for some of its classes; None removes one."""
         if names.keys().isdisjoint(self.labels):
             return self
-        labels = {names.get(name, name) for name in self.labels} - {None}
+        labels = {names.get(name, name) for name in self.labels}
         return replace(self, labels=tuple(sorted(filter(None, labels))))
 
 
