@@ -1,6 +1,7 @@
 """The events of a video, and the files they are saved to: a CSV, subtitles, or a list of cuts for an editor."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from texthead import Calibration
@@ -53,6 +54,8 @@ class Events(list[Event]):
         - .srt: subtitles
         - .edl: a list of cuts (CMX 3600) for a video editor
 
+        Times are those of the whole file, for a part too.
+
         Raises:
             RunError: it cannot be written.
         """
@@ -62,8 +65,9 @@ class Events(list[Event]):
             rows = ((video, self._in_file(each.start), self._in_file(each.end), *each.cells[2:]) for each in self)
             write_csv(file, ("path", "start", "end", "label", "mean", "peak"), rows)
             return
+        in_file = (replace(each, start=self.begin + each.start, end=self.begin + each.end) for each in self)
         with replacing(file) as temporary:
-            text = subtitles(self) if file.suffix.lower() == ".srt" else self.edit_list()
+            text = subtitles(in_file) if file.suffix.lower() == ".srt" else self.edit_list()
             temporary.write_text(text, encoding="utf-8")
 
     def _in_file(self, seconds: float) -> str:
