@@ -19,6 +19,7 @@ from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.models.heads import ProbeHead
 from texthead.recipes import ClassShares, MethodName, Recipe
 from texthead.transfer import methods
+from texthead.transfer.baselines import ScoreTable, add_baselines
 from texthead.transfer.closed_form import logistic_head
 from texthead.transfer.comparison import fit_method
 from texthead.transfer.methods import (
@@ -182,17 +183,31 @@ def test_folds_far_above_held_out_items_suggest_near_copies() -> None:
     assert near_copies_line(right, few({"a": 40, "b": 40}, [str(i // 2) for i in range(80)]), tested, "test") == ""
 
 
-def test_a_weaker_penalty_needs_many_items_that_gain_from_it() -> None:
-    """The class is the sign of one small feature between large ones."""
-    task, items = task_of(class_shares="labels"), few({"a": 60, "b": 60})
-    large = 3 * torch.randn(120, 8, generator=torch.Generator().manual_seed(1))
+def hard_items(items: FrozenItems) -> FrozenItems:
+    """Return items of two classes with other features: the class is the sign of one small one between large ones."""
+    large = 3 * torch.randn(len(items.data), 8, generator=torch.Generator().manual_seed(1))
     large[:, 0] = 0.15 * (1 - 2 * items.targets)
-    hard = FrozenItems(items.data, large, items.targets)
+    return FrozenItems(items.data, large, items.targets)
+
+
+def test_a_weaker_penalty_needs_many_items_that_gain_from_it() -> None:
+    task, items = task_of(class_shares="labels"), few({"a": 60, "b": 60})
+    hard = hard_items(items)
     chosen, line = choose_penalty(task, "probe", hard)
     assert chosen.penalty < 1
     prints(line, "a tenth of the usual penalty", "points better")
     assert choose_penalty(task, "probe", items) == (task, "")
     assert choose_penalty(task, "probe", hard.pick([*range(7), *range(60, 67)])) == (task, "")
+
+
+def test_a_probe_beside_a_run_is_the_one_that_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, hard = task_of(), hard_items(few({"a": 60, "b": 60}))
+    monkeypatch.setattr(FrozenEncoder, "items", lambda *_: hard)
+    division = Division(hard.data, None, hard.data, "test")
+    fitted, beside = fit_method(task, division, "probe"), ScoreTable(division)
+    add_baselines(beside, task, hard)
+    ((_, own),), ((_, other),) = fitted.table.rows, beside.rows
+    assert torch.equal(own.scores, other.scores)
 
 
 def test_names_that_are_unknown_and_what_they_change(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from texthead.evaluation.summary import sentence, weak_spots
 from texthead.features.frozen import FrozenItems
 from texthead.recipes import MethodName
 from texthead.runs.scores import RunScores, score_of
-from texthead.transfer.methods import USES, Task, best_rival, evaluation_of
+from texthead.transfer.methods import USES, Task, best_rival, choose_penalty, evaluation_of
 
 FEW_ITEMS = 2000
 
@@ -109,12 +109,14 @@ def _by_words(rows: Sequence[tuple[str, Evaluation]]) -> dict[str, Evaluation]:
 def add_baselines(table: ScoreTable, task: Task, items: FrozenItems) -> None:
     """Add zero-shot and a probe on the pretrained encoder's features to the table.
 
-    If the recipe centres features, also add centred zero-shot.
+    The probe has the penalty that suits the items, as `train` and `compare` have it. If the recipe centres features,
+    also add centred zero-shot.
 
     Args:
         items: the training items.
     """
     tests = task.frozen.items(table.division.scored, task.labels, "encode scored items")
     others = {"text-probe"} if task.recipe.center else {"text-probe", "zero-shot-centred"}
+    task, _ = choose_penalty(task, task.methods[0], items)
     table.add_methods(task, [name for name in task.methods if name not in others], items, tests)
     table.add_note(task)

@@ -165,3 +165,10 @@ def test_timecodes_of_an_edit_list_are_times_of_the_video(fps: float, expected: 
     text = Events([event], "film.mp4", Hysteresis(), seconds=4000.0, fps=fps).edit_list()
     (line,) = (line for line in text.splitlines() if line.startswith("001"))
     assert line.split()[4] == expected
+
+
+def test_files_of_a_part_have_the_times_of_its_film(tmp_path: Path) -> None:
+    events = Events([Event("a", 2.0, 3.0, 0.9, 0.9)], "film.mp4#t=60", Hysteresis(), seconds=9.0, begin=60.0)
+    for name, start in (("a.csv", "62.000"), ("a.srt", "00:01:02,000"), ("a.edl", "00:01:02:00")):
+        events.save(tmp_path / name)
+        assert start in (tmp_path / name).read_text(), name

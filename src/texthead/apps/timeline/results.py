@@ -1,6 +1,7 @@
 """The events of a video, and the files they are saved to: a CSV, subtitles, or a list of cuts for an editor."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from texthead import Calibration
@@ -53,6 +54,8 @@ class Events(list[Event]):
         - .srt: subtitles
         - .edl: a list of cuts (CMX 3600) for a video editor
 
+        Times are those of the whole file, for a part too.
+
         Raises:
             RunError: it cannot be written.
         """
@@ -70,8 +73,9 @@ class Events(list[Event]):
         return f"{self.begin + seconds:.3f}"
 
     def subtitles(self) -> str:
-        """Return the events as SubRip subtitles, one cue each, without times of none of the classes."""
-        return subtitles(self)
+        """Return the events as SubRip subtitles in times of the whole file, without those of none of the classes."""
+        in_file = (replace(each, start=self.begin + each.start, end=self.begin + each.end) for each in self)
+        return subtitles(in_file)
 
     def edit_list(self) -> str:
         """Return the events as cuts of the file, one after the other, in the format CMX 3600.
