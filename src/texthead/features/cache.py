@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,6 +119,10 @@ class FeatureCache:
             self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, stamp, digest))
         return digest, stamp
 
+    def length(self, digest: str) -> int:
+        """Return the number of frames of a file, or 0 if it is not cached."""
+        return (self._value("length(times)", digest) or 0) // 8
+
     def times(self, digest: str) -> Float[np.ndarray, " frames"] | None:
         """Return the times of all frames of a file in seconds, or None if they are not cached."""
         seconds = self._value("times", digest)
@@ -132,7 +137,7 @@ class FeatureCache:
                 return digest, Still.from_bytes(row)
         return None
 
-    def _value(self, column: str, digest: str) -> bytes | None:
+    def _value(self, column: str, digest: str) -> Any:
         """Return what is stored about a file; None if nothing."""
         with self._faults():
             row = self._db.execute(f"SELECT {column} FROM media WHERE digest = ?", (digest,)).fetchone()

@@ -224,9 +224,8 @@ def _look_up(
             media.check_windows()
         digest, stamp = cache.identify(media)
         digest += AS_PICTURE if media.is_image else ""
-        times = cache.times(digest)
-        frames = range(0 if times is None else len(times))
-        if times is not None and media.is_part:
+        frames = range(cache.length(digest))
+        if media.is_part and (times := cache.times(digest)) is not None:
             frames = media.frames(times.tolist())
     except MediaError as error:
         # Of a part, not of its file.
