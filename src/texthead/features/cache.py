@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,12 +39,9 @@ _TABLES = {
     # The times of all frames of a file in seconds, and the still of an image. The times give the length of the file and
     # the frames of its parts without opening it.
     "media": "digest TEXT PRIMARY KEY, times BLOB, still BLOB",
-    # The frames of a clip are numbers with blanks between them.
-    "clips": "digest TEXT, frames TEXT, feature BLOB, engine TEXT, PRIMARY KEY(digest, frames)",
+    # The frame indices of a clip, with blanks between them; a frame is a clip of one.
+    "clips": "digest TEXT, frames TEXT, engine TEXT, feature BLOB, PRIMARY KEY(digest, frames)",
 }
-
-# A clip by the indices of its frames in the file; a frame is a clip of one.
-Clip = Sequence[int]
 
 # Ends the digest of an image: the same bytes read as a picture and as a video have different frames.
 AS_PICTURE = " as a picture"
@@ -121,10 +119,14 @@ class FeatureCache:
             self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, stamp, digest))
         return digest, stamp
 
-    def times(self, digest: str) -> list[float] | None:
+    def length(self, digest: str) -> int:
+        """Return the number of frames of a file, or 0 if it is not cached."""
+        return (self._value("length(times)", digest) or 0) // 8
+
+    def times(self, digest: str) -> Float[np.ndarray, " frames"] | None:
         """Return the times of all frames of a file in seconds, or None if they are not cached."""
         seconds = self._value("times", digest)
-        return None if seconds is None else np.frombuffer(seconds, np.float64).tolist()
+        return None if seconds is None else np.frombuffer(seconds, np.float64)
 
     def still(self, path: Path) -> tuple[str, Still] | None:
         """Return the SHA-256 of an image's bytes and its still; None if it is not cached, or for another file."""
@@ -135,19 +137,20 @@ class FeatureCache:
                 return digest, Still.from_bytes(row)
         return None
 
-    def _value(self, column: str, digest: str) -> bytes | None:
+    def _value(self, column: str, digest: str) -> Any:
         """Return what is stored about a file; None if nothing."""
         with self._faults():
             row = self._db.execute(f"SELECT {column} FROM media WHERE digest = ?", (digest,)).fetchone()
         return row and row[0]
 
-    def has(self, digest: str, clips: Sequence[Clip]) -> bool:
-        """Return whether the features of all these clips are cached."""
-        query = "SELECT 1 FROM clips WHERE digest = ? AND frames = ?"
+    def engines(self, digest: str, clips: Sequence[Sequence[int]]) -> set[str] | None:
+        """Return the engines that computed the features of clips of a file; None if a clip is missing."""
         with self._faults():
-            return all(self._db.execute(query, (digest, _text(clip))).fetchone() for clip in clips)
+            engine_of = dict(self._db.execute("SELECT frames, engine FROM clips WHERE digest = ?", (digest,)))
+        wanted = {*map(_text, clips)}
+        return {engine_of[clip] for clip in wanted} if wanted <= engine_of.keys() else None
 
-    def get(self, digest: str, clips: Sequence[Clip]) -> Float[Tensor, "clips numbers"]:
+    def get(self, digest: str, clips: Sequence[Sequence[int]]) -> Float[Tensor, "clips numbers"]:
         """Return the features of clips of a file in order.
 
         Raises:
@@ -168,24 +171,18 @@ class FeatureCache:
         with self._faults():
             return self._db.execute("SELECT COUNT(*) FROM clips").fetchone()[0]
 
-    def engines(self, digest: str) -> list[str]:
-        """Return the engines that computed the cached features of a file."""
-        with self._faults():
-            rows = self._db.execute("SELECT DISTINCT engine FROM clips WHERE digest = ?", (digest,)).fetchall()
-        return [engine for (engine,) in rows]
-
     def put(
         self,
         digest: str,
         times: Sequence[float],
-        clips: Sequence[Clip],
+        clips: Sequence[Sequence[int]],
         features: Float[Tensor, "clips *tokens dim"],
         engine: EngineName = "eager",
         still: bytes | None = None,
     ) -> None:
         """Store features of a file's clips and the engine that computed them, its frame times, and an image's still."""
         blobs = [row.tobytes() for row in features.float().cpu().numpy().astype(self.number_type)]
-        rows = ((digest, _text(clip), blob, engine) for clip, blob in zip(clips, blobs, strict=True))
+        rows = ((digest, _text(clip), engine, blob) for clip, blob in zip(clips, blobs, strict=True))
         seconds = np.asarray(times, np.float64).tobytes()
         with self._faults(), self._db:
             self._db.execute("INSERT OR REPLACE INTO media VALUES (?, ?, ?)", (digest, seconds, still))
@@ -196,7 +193,7 @@ class FeatureCache:
         self._db.close()
 
 
-def _text(clip: Clip) -> str:
+def _text(clip: Sequence[int]) -> str:
     """Return the frames of a clip as stored."""
     return " ".join(map(str, clip))
 
@@ -213,7 +210,7 @@ class CachedClips(Sequence):
         TextheadError: the cache has lost a clip.
     """
 
-    def __init__(self, cache: FeatureCache, digest: str, clips: Sequence[Clip], dim: int):
+    def __init__(self, cache: FeatureCache, digest: str, clips: Sequence[Sequence[int]], dim: int):
         self.cache = cache
         self.digest, self.clips = digest, clips
         self.dim = dim

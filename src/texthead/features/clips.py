@@ -8,12 +8,13 @@ changes the key, so features are never stale. A part of a file shares its file's
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from texthead.data.protocol import Pixels, Protocol, Views
@@ -43,11 +44,6 @@ FILES_OF_CHUNK = 1000
 _LONG = 10_000
 
 
-# The features of the views of a file: all crops of the first clip, then those of the second, and so on; or, if they are
-# left in the cache, the features of each clip.
-Encoded = Float[Tensor, "views tokens dim"] | CachedClips
-
-
 class _Units(NamedTuple):
     """What is encoded of the clips of a file, each once: the clips, or their frames as clips of one.
 
@@ -56,19 +52,20 @@ class _Units(NamedTuple):
         rows: the units of each clip.
     """
 
-    frames: Int[Tensor, "units frames"]
-    rows: Int[Tensor, "clips units"]
+    frames: Sequence[Sequence[int]]
+    rows: Sequence[Sequence[int]]
 
     @classmethod
     def of(cls, clips: Sequence[int] | Sequence[Sequence[int]], frames: range, *, whole: bool) -> "_Units":
         """Return the units of clips of a part with these frames: the clips themselves if `whole`, else their frames."""
-        units = torch.atleast_2d(torch.tensor(clips)).add(frames.start).unsqueeze(1 if whole else 2)
-        distinct, rows = units.flatten(0, 1).unique(dim=0, return_inverse=True)
-        return cls(distinct, rows.view(units.shape[:2]))
+        in_file = (np.atleast_2d(clips) + frames.start).tolist()
+        units = [[tuple(clip)] if whole else [(frame,) for frame in clip] for clip in in_file]
+        row_of = {unit: row for row, unit in enumerate(sorted({*chain(*units)}))}
+        return cls([*row_of], [[row_of[unit] for unit in own] for own in units])
 
     def in_views(self, features: Float[Tensor, "units crops unit_tokens dim"]) -> Float[Tensor, "views tokens dim"]:
         """Return the features of the crops of each clip."""
-        return features[self.rows].transpose(1, 2).flatten(0, 1).flatten(1, 2)
+        return features[torch.tensor(self.rows)].transpose(1, 2).flatten(0, 1).flatten(1, 2)
 
 
 class _Decoded(NamedTuple):
@@ -97,8 +94,18 @@ class _Missing(NamedTuple):
 class _Kept(NamedTuple):
     """The units of a file or part, whose features are cached."""
 
+    cache: FeatureCache
     digest: str
     units: _Units
+
+    def read(self, crops: int, dim: int) -> Float[Tensor, "views tokens dim"]:
+        """Return the features of the views."""
+        features = self.cache.get(self.digest, self.units.frames)
+        return self.units.in_views(features.unflatten(1, (crops, -1, dim)))
+
+    def left(self, dim: int) -> CachedClips:
+        """Return the clips, whose features stay in the cache."""
+        return CachedClips(self.cache, self.digest, [self.units.frames[row] for (row,) in self.units.rows], dim)
 
 
 def encode(
@@ -111,8 +118,8 @@ def encode(
     choose: Choose | Sequence[Choose] | None = None,
     batch: int | None = None,
     leave: bool = False,
-) -> Iterator[Encoded | MediaError]:
-    """Yield the features of each file, or its MediaError.
+) -> Iterator[Any | MediaError]:
+    """Yield the features of each file (views, tokens, dim), or its MediaError.
 
     Each frame is decoded once; cached ones are not. An encoder of single frames gives a token for each frame, one of
     whole clips gives tokens of its own. The size of a grid of tokens is reported before encoding.
@@ -162,8 +169,9 @@ def encode(
                     entry = _stored(cache, entry, next(encoded), engine.name, leave=leave)
                     done += 1
                     progress(done, len(paths))
-                if isinstance(entry, _Kept) and cache:
-                    entry = _from_cache(cache, entry, views.crops, network.spec.dim, leave=leave)
+                if isinstance(entry, _Kept):
+                    dim = network.spec.dim
+                    entry = entry.left(dim) if leave else entry.read(views.crops, dim)
                 yield entry
 
 
@@ -181,7 +189,7 @@ def frame_times(
     """Yield the frame times of each video in seconds, or its MediaError; those in the cache are not read again."""
     cache = open_cache(visual, protocol, reading.cache)
 
-    def cached(path: Path) -> list[float] | MediaError | None:
+    def cached(path: Path) -> Any | MediaError | None:
         try:
             return None if cache is None else cache.times(cache.identify(MediaPath(path))[0])
         except MediaError as error:
@@ -193,7 +201,7 @@ def frame_times(
     opened = read_each(files, reading.workers)
     for times in known:
         times = next(opened) if times is None else times
-        yield times.tolist() if isinstance(times, Tensor) else times
+        yield times if isinstance(times, MediaError) else times.tolist()
 
 
 def _times(path: Path) -> Float[Tensor, " frames"]:
@@ -216,17 +224,19 @@ def _look_up(
             media.check_windows()
         digest, stamp = cache.identify(media)
         digest += AS_PICTURE if media.is_image else ""
-        times = cache.times(digest)
-        frames = range(0) if times is None else media.frames(times)
+        frames = range(cache.length(digest))
+        if media.is_part and (times := cache.times(digest)) is not None:
+            frames = media.frames(times.tolist())
     except MediaError as error:
         # Of a part, not of its file.
         return MediaError(media.path, error.problem, error.fault) if media.is_part else error
     units = _Units.of(choose(len(frames)), frames, whole=whole) if frames else None
-    if units is None or not cache.has(digest, units.frames.tolist()):
+    engines = cache.engines(digest, units.frames) if units else None
+    if units is None or engines is None:
         return _Missing(media, digest, stamp)
-    for name in cache.engines(digest):
+    for name in sorted(engines):
         reporter.used(name)
-    return _Kept(digest, units)
+    return _Kept(cache, digest, units)
 
 
 def _stored(
@@ -243,16 +253,8 @@ def _stored(
     (times, units, _, still), features = result
     if cache is None or file.media.stamp() != file.stamp or not features.isfinite().all():
         return units.in_views(features)
-    cache.put(file.digest, times.tolist(), units.frames.tolist(), features, engine, still)
-    return _Kept(file.digest, units) if leave else units.in_views(features)
-
-
-def _from_cache(cache: FeatureCache, kept: _Kept, crops: int, dim: int, *, leave: bool) -> Encoded:
-    """Return the features of cached units, or the sequence that reads them."""
-    units = kept.units.frames.tolist()
-    if leave:
-        return CachedClips(cache, kept.digest, [units[row] for (row,) in kept.units.rows.tolist()], dim)
-    return kept.units.in_views(cache.get(kept.digest, units).unflatten(1, (crops, -1, dim)))
+    cache.put(file.digest, times.tolist(), units.frames, features, engine, still)
+    return _Kept(cache, file.digest, units) if leave else units.in_views(features)
 
 
 # ---- new features
@@ -274,7 +276,7 @@ def _decode(path: str, choose: Choose, pixels: Pixels, views: Views, *, whole: b
 
         file, frames = (media.whole, media.frames) if isinstance(media, Part) else (media, range(media.num_frames))
         units = _Units.of(choose(media.num_frames), frames, whole=whole)
-        crops = media.frames_at((units.frames.unique() - frames.start).tolist(), crop)
+        crops = media.frames_at([frame - frames.start for frame in sorted({*chain(*units.frames)})], crop)
         times = torch.tensor(file.times if len(file.times) else [0.0] * len(frames), dtype=torch.float64)
         return _Decoded(times, units, crops, still)
 
@@ -328,9 +330,10 @@ def _encode(
 
 def _pixels(decoded: _Decoded, whole: bool, device: torch.device) -> UInt8[Tensor, "units *frames 3 size size"]:
     """Return the pixels of each crop of each unit on a device; a frame has no axis of frames."""
-    pixels, frames = decoded.pixels.to(device, non_blocking=True), decoded.units.frames
+    pixels = decoded.pixels.to(device, non_blocking=True)
     if whole:
-        pixels = pixels[:, torch.searchsorted(frames.unique(), frames).to(device)]
+        rows = torch.tensor(decoded.units.frames).unique(return_inverse=True)[1]
+        pixels = pixels[:, rows.to(device)]
     return pixels.transpose(0, 1).flatten(0, 1)
 
 

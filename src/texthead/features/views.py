@@ -13,7 +13,7 @@ from torch import Tensor
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Visual
 from texthead.errors import MediaError
-from texthead.features.clips import FILES_OF_CHUNK, Encoded, encode
+from texthead.features.clips import FILES_OF_CHUNK, encode
 from texthead.features.reading import Reading
 from texthead.models.build import ATTENDED
 from texthead.models.recognizer import Recognizer
@@ -71,12 +71,13 @@ def _share(paths: Sequence[str | Path], batch: int) -> Sequence[str | Path]:
 
 @torch.inference_mode()
 def _pooled(
-    model: Recognizer, entries: Iterator[Encoded | MediaError], batch: int, *, whole: bool
+    model: Recognizer, entries: Iterator[Tensor | MediaError], batch: int, *, whole: bool
 ) -> list[Float[Tensor, "views dim"] | MediaError]:
     """Return the feature of each view of each file: its tokens after the temporal module, or its token if `whole`."""
     features: list[Tensor | MediaError] = []
     while group := [*islice(entries, batch)]:
-        if views := [entry for entry in group if isinstance(entry, Tensor)]:
+        views, rows = [entry for entry in group if isinstance(entry, Tensor)], iter(())
+        if views:
             tokens = torch.cat(views)
             pooled = tokens[:, 0] if whole else model.temporal(tokens.to(model.visual_encoder.mean))
             rows = iter(pooled.cpu().split([*map(len, views)]))

@@ -90,7 +90,7 @@ class _Cutter:
         visual = self.model.visual_encoder
         entries = encode(visual, paths, self.protocol, self.reading, reporter, choose=choose)
         for grid, entry in zip(grids, entries, strict=True):
-            if not isinstance(entry, Tensor):
+            if isinstance(entry, MediaError):
                 yield entry
                 continue
             frames = entry.mean(0)
