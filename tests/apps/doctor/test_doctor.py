@@ -164,6 +164,15 @@ def test_an_empty_class_folder_is_one_finding_of_several(tmp_path: Path, doctor,
     refused("blue", "train", tmp_path / "items", "--out", tmp_path / "run")
 
 
+def test_a_tree_that_a_list_cannot_keep_is_said(tmp_path: Path, doctor) -> None:
+    for colour in ("red", "blue", "green"):
+        write_image(tmp_path / "items" / colour / "0.png", colour)
+    data = tmp_path / "data.yaml"
+    data.write_text("list: items\ntree: {colour: [red, blue]}\n")
+    _, err = doctor(data, "--quick", "--fix", tmp_path / "new.csv")
+    prints(err, tmp_path / "new.csv", "tree", "YAML")
+
+
 @pytest.mark.parametrize("broken", [False, True])
 def test_data_that_train_refuses_is_not_named_to_it(broken: bool, tmp_path: Path, doctor, refused) -> None:
     """One class, of which there may also be a second, without a readable file."""

@@ -40,3 +40,8 @@ def test_a_csv_is_a_manifest(hits: list[Hit], tmp_path: Path) -> None:
     assert [*rows[0].values()] == ["files/film.mp4", "2.5", "4.0", "0.31", "0.92", "a.mp4; b.mp4#t=2"]
     assert (rows[1]["end"], rows[1]["probability"], rows[3]["path"]) == ("", "", "files/photo.png")
     assert len([*manifest_rows(tmp_path / "hits.csv", ("path",))]) == 4
+
+
+def test_a_hit_without_a_score_has_none(hits: list[Hit], tmp_path: Path) -> None:
+    write_hits([hits[1]._replace(score=math.nan), hits[1]], tmp_path / "hits.csv")
+    assert [row["score"] for row in csv.DictReader((tmp_path / "hits.csv").open())] == ["", "0.3"]

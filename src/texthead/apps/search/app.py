@@ -1,5 +1,6 @@
 """The page of `texthead find --page` as a web application: search.html with its script and style, and a JSON API."""
 
+import math
 import re
 import threading
 from collections.abc import Sequence
@@ -123,7 +124,7 @@ class SearchSession:
     def on_export(self, _: dict[str, Any]) -> dict[str, Any]:
         """Write the marked hits, or without any what the page shows, as a CSV to download."""
         marked = [window for window, hit in self.marks.hit.items() if hit]
-        hits = [self.seen.get(window) or self.hit(window) for window in marked] or self.shown
+        hits = [self.seen.get(window) or self.hit(window, math.nan) for window in marked] or self.shown
         if not hits:
             raise DataError("no hits to save as a CSV; search first")
         self.exported = self.folder / "hits.csv"

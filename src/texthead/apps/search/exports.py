@@ -17,6 +17,7 @@ def write_hits(hits: Sequence[Hit], out: Path, base: Path | None = None) -> str:
     """Write hits as a CSV, and return a line about it.
 
     Args:
+        hits: the score of one that was marked but not searched for is NaN, and not written.
         base: the folder that files are named from; that of `out` if None.
 
     Raises:
@@ -25,7 +26,8 @@ def write_hits(hits: Sequence[Hit], out: Path, base: Path | None = None) -> str:
     rows = []
     for hit in hits:
         path, end = MediaPath(hit.path).text_below(base or out.parent), None if math.isinf(hit.end) else hit.end
-        rows.append((path, hit.start, end, hit.score, hit.probability, "; ".join(hit.copies)))
+        score = None if math.isnan(hit.score) else hit.score
+        rows.append((path, hit.start, end, score, hit.probability, "; ".join(hit.copies)))
     write_csv(out, HIT_COLUMNS, rows)
     return f"{out}: {plural(len(hits), 'hit')}"
 
