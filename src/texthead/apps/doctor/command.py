@@ -149,7 +149,7 @@ def _write_list(path: Path, diagnosis: "Diagnosis") -> None:
     items, left_out = diagnosis.dataset.items, diagnosis.left_out
     count = diagnosis.write_sound(path)
     if diagnosis.dataset.tree:
-        console.say_notes(f"{path} has no tree: for broader names, train on a YAML file with `list: {path}` and the tree")
+        console.say_notes(f"{path} has no tree: for broader names train on a YAML file with it and the tree")
     for position, why in left_out.items():
         console.details().print(f"left out: {items[position].path}: {why}")
     names = listed([items[position].path.name for position in left_out], 3)
