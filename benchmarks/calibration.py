@@ -32,7 +32,7 @@ from texthead.evaluation.reliability import confidences as c_confidences
 from texthead.features.frozen import FrozenItems
 from texthead.models.head_rows import text_rows
 from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
-from texthead.transfer.methods import Task
+from texthead.transfer.methods import Experiment
 
 UNKNOWN = {"clothing": 4, "airborne": 2, "drawn": 16}
 RATE, COVERAGE = 0.05, 0.9
@@ -138,7 +138,7 @@ def none_of_these(rows: Tensor, fit: Fit, train: FrozenItems, rest: FrozenItems,
     }
 
 
-def prepared(name: str, data: Path, folder: Path) -> tuple[Task, FrozenItems, FrozenItems]:
+def prepared(name: str, data: Path, folder: Path) -> tuple[Experiment, FrozenItems, FrozenItems]:
     """Return (encoder and names, training items, all other items) of a set."""
     dataset: Dataset = th.read_dataset(draw_videos(folder, test=16) if name == "drawn" else data / SETS[name])
     task = task_of(dataset)

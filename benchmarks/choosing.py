@@ -32,7 +32,7 @@ from texthead.features.frozen import FrozenItems
 from texthead.recipes import MethodName
 from texthead.transfer.closed_form import class_center
 from texthead.transfer.comparison import load_task
-from texthead.transfer.methods import Task, evaluation_of
+from texthead.transfer.methods import Experiment, evaluation_of
 
 SETS = {
     "clothing": "image/clothing/images.csv",
@@ -58,12 +58,12 @@ METHODS: tuple[MethodName, ...] = ("text-probe", "probe")
 Right = Bool[np.ndarray, " tests"]
 
 
-def task_of(dataset: Dataset) -> Task:
+def task_of(dataset: Dataset) -> Experiment:
     """Return what `texthead compare` prepares with its defaults."""
     return load_task(dataset, EncoderOptions())[0]
 
 
-def items_of(task: Task, dataset: Dataset) -> FrozenItems:
+def items_of(task: Experiment, dataset: Dataset) -> FrozenItems:
     """Return the items with their features."""
     return task.frozen.items(dataset, task.labels)
 
@@ -90,7 +90,7 @@ def plain_scores(
         yield name, scores if scores.ndim > 1 else np.stack([-scores, scores], 1)
 
 
-def one_draw(task: Task, items: FrozenItems, tests: FrozenItems) -> dict[str, Right]:
+def one_draw(task: Experiment, items: FrozenItems, tests: FrozenItems) -> dict[str, Right]:
     """Return which test items each method classifies correctly."""
     right = {name: evaluation_of(task.fit(name, items), tests).right for name in METHODS}
     truth = tests.targets.numpy()
@@ -117,7 +117,7 @@ def lead(first: list[Right], second: list[Right], tests: FrozenItems) -> tuple[f
     return mean, f"{mean:+.1f} ({low:+.1f} to {high:+.1f}{worst})"
 
 
-def read_sets(names: Sequence[str], data: Path) -> Iterator[tuple[str, Task, FrozenItems, FrozenItems]]:
+def read_sets(names: Sequence[str], data: Path) -> Iterator[tuple[str, Experiment, FrozenItems, FrozenItems]]:
     """Yield (name, task, training items, test items) of each set; after clothing its other names."""
     for name in names:
         dataset = th.read_dataset(data / SETS[name])

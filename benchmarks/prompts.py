@@ -24,7 +24,7 @@ from texthead.data import splits
 from texthead.features.frozen import FrozenItems
 from texthead.models.heads import Prompts
 from texthead.text.prompts import class_prompts
-from texthead.transfer.methods import Task, evaluation_of
+from texthead.transfer.methods import Experiment, evaluation_of
 
 SENTENCES = Path(__file__).parent / "sentences"
 TEMPLATES = ("{}", "a photo of a {}.", "a video of a person {}.")
@@ -42,7 +42,7 @@ def sentences_of(name: str, data: Path) -> Mapping[str, Sequence[str]]:
     return found
 
 
-def prompts_of(task: Task, sentences: Mapping[str, Sequence[str]]) -> dict[str, Prompts]:
+def prompts_of(task: Experiment, sentences: Mapping[str, Sequence[str]]) -> dict[str, Prompts]:
     """Return the prompts of each class, by the way they are made."""
     without = [None] * len(task.names)
     prompts: dict[str, Prompts] = {each: class_prompts(each, task.names, without) for each in TEMPLATES}
@@ -51,7 +51,7 @@ def prompts_of(task: Task, sentences: Mapping[str, Sequence[str]]) -> dict[str, 
     return prompts
 
 
-def right_answers(task: Task, items: FrozenItems, tests: FrozenItems, k: int, draws: int) -> list[Right]:
+def right_answers(task: Experiment, items: FrozenItems, tests: FrozenItems, k: int, draws: int) -> list[Right]:
     """Return for each draw which test items are classified correctly; with K = 0 zero-shot, once."""
     if not k:
         return [evaluation_of(task.fit("zero-shot", items), tests).right]

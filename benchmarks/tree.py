@@ -35,7 +35,7 @@ from texthead.features.frozen import FrozenItems
 from texthead.models.head_rows import text_rows
 from texthead.text.class_tree import ClassTree
 from texthead.transfer.closed_form import text_probe_head
-from texthead.transfer.methods import Task
+from texthead.transfer.methods import Experiment
 
 UNKNOWN = {"clothing": 4, "objects": 6, "grocery": 12}
 RATE = 0.05
@@ -178,7 +178,9 @@ def features_of(scores: Tensor) -> np.ndarray:
     return torch.cat([torch.stack(columns, 1), scores], 1).numpy()
 
 
-def draws(name: str, task: Task, train: FrozenItems, rest: FrozenItems, k: int | None, count: int) -> Iterator[Draw]:
+def draws(
+    name: str, task: Experiment, train: FrozenItems, rest: FrozenItems, k: int | None, count: int
+) -> Iterator[Draw]:
     """Yield draws."""
     labels, rows, out, tree = list(task.labels), text_rows(task.encoder, task.names), UNKNOWN[name], tree_of(name)
     for seed in range(count):

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from benchmarks.choosing import PLAIN, SETS, mean_and_half, plain_scores, read_sets
 from texthead.features.frozen import FrozenItems
-from texthead.transfer.methods import Task, evaluation_of
+from texthead.transfer.methods import Experiment, evaluation_of
 
 ROWS = ((1, 5), (1, 15), (2, 20), (4, 4))
 
@@ -39,7 +39,7 @@ def recalls(
     return np.array([100 * right[targets == label].mean() for label in range(scores.shape[1])])
 
 
-def one_draw(task: Task, items: FrozenItems, tests: FrozenItems) -> dict[str, tuple[float, float]]:
+def one_draw(task: Experiment, items: FrozenItems, tests: FrozenItems) -> dict[str, tuple[float, float]]:
     """Return the score of each method on equal and on unbalanced tests."""
     truth, counts = tests.targets.numpy(), items.targets.bincount().numpy()
     rates = {}

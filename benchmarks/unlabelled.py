@@ -28,7 +28,7 @@ import texthead as th
 from benchmarks.choosing import SETS, items_of, mean_and_half, task_of
 from texthead.features.frozen import FrozenItems
 from texthead.models.heads import Head, ProbeHead
-from texthead.transfer.methods import MethodName, Task
+from texthead.transfer.methods import Experiment, MethodName
 from texthead.transfer.transductive import refine, refined_head
 
 METHODS: tuple[MethodName, ...] = ("text-probe", "probe", "zero-shot")
@@ -41,7 +41,7 @@ class Fitted(NamedTuple):
     items: FrozenItems
 
 
-def fitted(task: Task, items: FrozenItems, ks: list[str], draws: int) -> Iterator[tuple[str, str, list[Fitted]]]:
+def fitted(task: Experiment, items: FrozenItems, ks: list[str], draws: int) -> Iterator[tuple[str, str, list[Fitted]]]:
     """Yield each method and K ("-" without labelled items) with the heads of its draws."""
     labels = items.targets.numpy()
     every = [np.flatnonzero(labels == label) for label in np.unique(labels)]
@@ -95,7 +95,7 @@ def cell(values: list[float], *, signed: bool = True, worst: bool = False) -> st
     return text + f" ({min(values):+.0f})" * worst
 
 
-def print_by_k(sets: dict[str, tuple[Task, FrozenItems, FrozenItems]], ks: list[str], draws: int) -> None:
+def print_by_k(sets: dict[str, tuple[Experiment, FrozenItems, FrozenItems]], ks: list[str], draws: int) -> None:
     """Print a line for each head, set and K, and the mean over sets."""
     columns = ("head", "batch", "alone", "later")
     print("| head | set | K | top-1 | batch | alone | later |\n|---|---|---|---|---|---|---|")
@@ -116,7 +116,7 @@ def print_by_k(sets: dict[str, tuple[Task, FrozenItems, FrozenItems]], ks: list[
 
 
 def print_by_present(
-    sets: dict[str, tuple[Task, FrozenItems, FrozenItems]],
+    sets: dict[str, tuple[Experiment, FrozenItems, FrozenItems]],
     ks: list[str],
     draws: int,
     present: list[str],

@@ -22,7 +22,7 @@ from texthead.transfer import methods
 from texthead.transfer.closed_form import logistic_head
 from texthead.transfer.comparison import fit_method
 from texthead.transfer.methods import (
-    Task,
+    Experiment,
     best_rival,
     check_unlabelled,
     choose_penalty,
@@ -47,13 +47,13 @@ def few(counts: dict[str, int], groups: list[str] | None = None) -> FrozenItems:
 
 def task_of(
     *, text: bool = False, class_shares: ClassShares = "labels", unlabelled: torch.Tensor | None = None
-) -> Task:
+) -> Experiment:
     """Return the task of an encoder whose text rows are unit vectors, or that has no text encoder."""
     rows = (lambda prompts: torch.eye(8)[: len(prompts)]) if text else None
     half, pair = (0.5, 0.5, 0.5), ("a", "b")
     encoder = Encoder.from_functions(lambda images: images.flatten(1)[:, :8], rows, size=32, mean=half, std=half)
     recipe = Recipe(name="test", class_shares=class_shares)
-    return Task(FrozenEncoder(encoder), pair, pair, pair, recipe, unlabelled)
+    return Experiment(FrozenEncoder(encoder), pair, pair, pair, recipe, unlabelled)
 
 
 def test_folds_score_items_once() -> None:

@@ -20,7 +20,7 @@ from texthead.recipes import MethodName
 from texthead.runs.run import Run
 from texthead.runs.scores import RunScores, score_of
 from texthead.text.prompts import class_prompts
-from texthead.transfer.methods import USES, Task, best_rival, evaluation_of
+from texthead.transfer.methods import USES, Experiment, best_rival, evaluation_of
 
 FEW_ITEMS = 2000
 
@@ -45,12 +45,14 @@ class ScoreTable:
         """Add the result of a method."""
         self.rows.append((method, result))
 
-    def add_methods(self, task: Task, methods: Sequence[MethodName], items: FrozenItems, tests: FrozenItems) -> None:
+    def add_methods(
+        self, task: Experiment, methods: Sequence[MethodName], items: FrozenItems, tests: FrozenItems
+    ) -> None:
         """Fit methods to `items`, and add their results on `tests`."""
         for name in methods:
             self.add(name, evaluation_of(task.fit(name, items), tests))
 
-    def add_note(self, task: Task) -> None:
+    def add_note(self, task: Experiment) -> None:
         """Add a note if zero-shot is weak with this encoder."""
         self.lines += filter(None, [zero_shot_note(task.encoder.source, task.names)])
 
@@ -114,7 +116,7 @@ def _by_words(rows: Sequence[tuple[str, Evaluation]]) -> dict[str, Evaluation]:
     return dict(results.values())
 
 
-def add_baselines(table: ScoreTable, task: Task, items: FrozenItems) -> None:
+def add_baselines(table: ScoreTable, task: Experiment, items: FrozenItems) -> None:
     """Add zero-shot and a probe on the pretrained encoder's features to the table.
 
     If the recipe centres features, also add centred zero-shot.
@@ -175,5 +177,5 @@ def eval_baselines(
     names = [entry["name"] for entry in entries]
     own_prompts = [entry["prompt"] for entry in entries]
     prompts = class_prompts(run.recipe.template, names, own_prompts)
-    add_baselines(table, Task(frozen, run.labels, run.labels, prompts, run.recipe), items)
+    add_baselines(table, Experiment(frozen, run.labels, run.labels, prompts, run.recipe), items)
     return table

@@ -55,7 +55,7 @@ def load_task(
     overrides: Mapping[str, Any] = MappingProxyType({}),
     reading: Reading = Reading(cache=True),
     reporter: Reporter = Reporter(),
-) -> tuple[methods.Task, list[str]]:
+) -> tuple[methods.Experiment, list[str]]:
     """Return (encoder, prompts and recipe that all methods share; a line for each value that the data changed).
 
     Args:
@@ -81,7 +81,7 @@ def make_task(
     overrides: Mapping[str, Any] = MappingProxyType({}),
     reading: Reading = Reading(cache=True),
     reporter: Reporter = Reporter(),
-) -> tuple[methods.Task, list[str]]:
+) -> tuple[methods.Experiment, list[str]]:
     """Do the same as `load_task` with a loaded encoder, class names, and prompts that replace the template.
 
     The recipe is `small` with the overrides, at the encoder's own input size: at 128 pixels videos lose 2 to 7 points,
@@ -95,12 +95,12 @@ def make_task(
     recipe, changes = adapt_recipe(small, {**fixed, **overrides}, train_set, encoder)
     frozen = FrozenEncoder(encoder, spec.protocol(recipe), reading, reporter)
     prompts = class_prompts(recipe.template, names, sentences)
-    return methods.Task(frozen, tuple(train_set.classes), tuple(names), prompts, recipe), changes
+    return methods.Experiment(frozen, tuple(train_set.classes), tuple(names), prompts, recipe), changes
 
 
 def _encode(
-    task: methods.Task, method: MethodName, division: Division, unlabelled: str | None
-) -> tuple[methods.Task, FrozenItems, FrozenItems | None, tuple[MediaError, ...], list[str], str]:
+    task: methods.Experiment, method: MethodName, division: Division, unlabelled: str | None
+) -> tuple[methods.Experiment, FrozenItems, FrozenItems | None, tuple[MediaError, ...], list[str], str]:
     """Encode items and unlabelled files; return (task, training items, scored items, errors, lines, engines).
 
     The task has the penalty and unlabelled files that suit the items; lines say what changed. The errors are those of
@@ -243,7 +243,7 @@ class ComparisonPlan(NamedTuple):
     """What is compared: the items, what the methods share, and a line for each recipe value that the data changed."""
 
     division: Division
-    task: methods.Task
+    task: methods.Experiment
     changes: Sequence[str]
 
 
@@ -338,7 +338,7 @@ class FittedMethod:
         skipped, lines, engine: as in `MethodScores`.
     """
 
-    task: methods.Task
+    task: methods.Experiment
     name: MethodName
     items: FrozenItems
     table: ScoreTable
@@ -366,7 +366,7 @@ class FittedMethod:
 
 
 def fit_method(
-    task: methods.Task,
+    task: methods.Experiment,
     division: Division,
     method: MethodName | None,
     *,

@@ -52,7 +52,7 @@ Fit = Callable[[FrozenItems], Head]
 
 
 @dataclass(frozen=True)
-class Task:
+class Experiment:
     """Classes and a frozen encoder: what all methods share.
 
     Args:
@@ -236,7 +236,7 @@ def cross_validated(fit: Fit, items: FrozenItems, cv: Folds) -> Evaluation:
     return joined([(scored, evaluation_of(fit(items.pick(train)), items.pick(scored))) for train, scored in cv.pairs])
 
 
-def check_unlabelled(task: Task, name: MethodName, items: FrozenItems) -> tuple[Task, str]:
+def check_unlabelled(task: Experiment, name: MethodName, items: FrozenItems) -> tuple[Experiment, str]:
     """Return (the task, without its unlabelled files if they do not help; a line on the result).
 
     They help if the method is as accurate on the labelled items with them as without, cross-validated and
@@ -285,7 +285,7 @@ def near_copies_line(validated: Evaluation, scored: FrozenItems, tested: Evaluat
     )
 
 
-def choose_penalty(task: Task, name: MethodName, items: FrozenItems) -> tuple[Task, str]:
+def choose_penalty(task: Experiment, name: MethodName, items: FrozenItems) -> tuple[Experiment, str]:
     """Return (the task, with a weaker penalty if a probe is then significantly better; a line on it, else empty).
 
     The penalty is made for few labels. It is cross-validated if each class has MANY_ITEMS.

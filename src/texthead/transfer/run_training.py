@@ -33,7 +33,7 @@ from texthead.training.start import RunInfo, engine_of
 from texthead.training.train import fine_tune, seconds_a_clip
 from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
 from texthead.transfer.comparison import FittedMethod, fit_method, make_task
-from texthead.transfer.methods import Task
+from texthead.transfer.methods import Experiment
 from texthead.transfer.several import as_several
 
 
@@ -254,7 +254,7 @@ class _Training:
         table = ScoreTable(division)
         if compare and items is not None and len(division.scored):
             labels, names = tuple(inputs.labels), tuple(inputs.names or inputs.labels)
-            add_baselines(table, Task(frozen, labels, names, inputs.prompts, recipe), items)
+            add_baselines(table, Experiment(frozen, labels, names, inputs.prompts, recipe), items)
         targets = items.targets if items else division.train.labelling.targets(inputs.labels)
         features = items.features if items else None
         inputs = replace(inputs, features=features, targets=targets, items=division.train.names)

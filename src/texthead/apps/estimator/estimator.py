@@ -19,7 +19,7 @@ from texthead.features import FrozenItems, readable, weights_key
 from texthead.parallel import apart_from_caller
 from texthead.recipes import EngineName, MethodName, Recipe
 from texthead.text import class_prompts, clean_names
-from texthead.transfer import Task
+from texthead.transfer import Experiment
 
 # One path, or a list, an array or a column of paths.
 Files = str | Path | Iterable[Any]
@@ -90,7 +90,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         items = FrozenItems(data, self._features(frozen, paths), torch.from_numpy(numbers))
         self.encoder_key_ = self._key(frozen)
         self.prompts_ = None if self.method == "probe" else self._prompts()
-        self.head_ = Task(frozen, names, names, self.prompts_ or (), recipe).fit(self.method, items).eval()
+        self.head_ = Experiment(frozen, names, names, self.prompts_ or (), recipe).fit(self.method, items).eval()
         return self
 
     def decision_function(self, X: Files) -> Float[np.ndarray, "files *classes"]:
