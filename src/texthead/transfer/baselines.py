@@ -1,6 +1,6 @@
 """Scores of a run beside baselines on the same items: zero-shot, and a probe on frozen features."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -10,7 +10,7 @@ from texthead.errors import EncoderError
 from texthead.evaluation.class_sizes import RareClasses, class_weights
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import sentence, weak_spots
-from texthead.features.frozen import FrozenEncoder, FrozenItems
+from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
@@ -19,8 +19,8 @@ from texthead.parallel.progress import Reporter
 from texthead.recipes import MethodName
 from texthead.runs.run import Run
 from texthead.runs.scores import RunScores, score_of
-from texthead.text.prompts import class_prompts
-from texthead.transfer.methods import USES, Experiment, best_rival, evaluation_of
+from texthead.transfer.experiment import Experiment, evaluation_of
+from texthead.transfer.methods import USES, best_rival
 
 FEW_ITEMS = 2000
 
@@ -45,16 +45,11 @@ class ScoreTable:
         """Add the result of a method."""
         self.rows.append((method, result))
 
-    def add_methods(
-        self, task: Experiment, methods: Sequence[MethodName], items: FrozenItems, tests: FrozenItems
-    ) -> None:
-        """Fit methods to `items`, and add their results on `tests`."""
-        for name in methods:
-            self.add(name, evaluation_of(task.fit(name, items), tests))
-
-    def add_note(self, task: Experiment) -> None:
-        """Add a note if zero-shot is weak with this encoder."""
-        self.lines += filter(None, [zero_shot_note(task.encoder.source, task.names)])
+    def add_methods(self, experiment: Experiment, methods: Iterable[MethodName]) -> None:
+        """Fit methods, and add their results; then a note if zero-shot is weak with this encoder."""
+        if experiment.tests is not None:
+            self.rows += [(name, experiment.evaluate(name)) for name in methods]
+        self.lines += filter(None, [zero_shot_note(experiment.encoder.source, experiment.names)])
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return (method, result as text) pairs for the report."""
@@ -116,18 +111,13 @@ def _by_words(rows: Sequence[tuple[str, Evaluation]]) -> dict[str, Evaluation]:
     return dict(results.values())
 
 
-def add_baselines(table: ScoreTable, task: Experiment, items: FrozenItems) -> None:
+def add_baselines(table: ScoreTable, experiment: Experiment) -> None:
     """Add zero-shot and a probe on the pretrained encoder's features to the table.
 
     If the recipe centres features, also add centred zero-shot.
-
-    Args:
-        items: the training items.
     """
-    tests = task.frozen.items(table.division.scored, task.labels, "encode scored items")
-    others = {"text-probe"} if task.recipe.center else {"text-probe", "zero-shot-centred"}
-    table.add_methods(task, [name for name in task.methods if name not in others], items, tests)
-    table.add_note(task)
+    others = {"text-probe"} if experiment.recipe.center else {"text-probe", "zero-shot-centred"}
+    table.add_methods(experiment, [name for name in experiment.methods if name not in others])
 
 
 def _pretrained(run: Run, reading: Reading, reporter: Reporter) -> FrozenEncoder:
@@ -172,10 +162,8 @@ def eval_baselines(
         table.lines.append(f"zero-shot and probe are left out: {error}")
         return table
     strict = FrozenEncoder(frozen.encoder, run.protocol, replace(reading, skip_unreadable=False), reporter)
-    items = strict.items(trained, run.labels, "encode training items")
-    entries = run.classes["classes"]
-    names = [entry["name"] for entry in entries]
-    own_prompts = [entry["prompt"] for entry in entries]
-    prompts = class_prompts(run.recipe.template, names, own_prompts)
-    add_baselines(table, Experiment(frozen, run.labels, run.labels, prompts, run.recipe), items)
+    names, prompts = zip(*((entry["name"], entry["prompt"]) for entry in run.classes["classes"]), strict=True)
+    experiment = Experiment(division, strict, run.labels, names, prompts, run.recipe)
+    experiment = experiment.changed(items=experiment.items, frozen=frozen)
+    add_baselines(table, experiment)
     return table
