@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from made import colour_model, tiny_visual
+from made import tiny_visual
 from messages import prints, refuses
 from texthead.data.dataset import Dataset, Item
 from texthead.data.division import Division
@@ -227,7 +227,7 @@ def test_the_line_on_names_is_about_the_method(monkeypatch: pytest.MonkeyPatch, 
     """A zero-shot head without its names is none."""
     calls, experiment = [], experiment_of(few({"a": 4, "b": 4}), text=True)
     monkeypatch.setattr(run_training, "names_line", lambda *given: calls.append(given[3]) or "")
-    monkeypatch.setattr(run_training, "_write", lambda *_: colour_model())
+    monkeypatch.setattr(run_training, "_write", lambda *_: None)
     for method in ("zero-shot", "text-probe", "probe"):
         run_training._fit(experiment, tmp_path, RunOptions(method=method, baselines="always"), Reporter())
     zero_shot, text_probe = calls

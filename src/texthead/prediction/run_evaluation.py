@@ -141,7 +141,7 @@ def evaluate_run(
         lines += filter(None, [zero_shot_note(run.spec.source, plan.names)])
     suffix, views = _views(protocol, run, mix)
     table.rows = [(f"{method}{suffix}", score) for method, score in table.rows]
-    table.add(f"{title}{views}{temperature}{_changes(protocol, run.protocol)}", result)
+    table.rows.append((f"{title}{views}{temperature}{_changes(protocol, run.protocol)}", result))
     table.lines += lines
     new = _not_fitted(raw, calibration) if calibration else None
     answers = calibration.answered(new.scores, new.targets, new.groups) if calibration and new else None

@@ -41,10 +41,6 @@ class ScoreTable:
     rows: list[tuple[str, Evaluation]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
-    def add(self, method: str, result: Evaluation) -> None:
-        """Add the result of a method."""
-        self.rows.append((method, result))
-
     def add_methods(self, experiment: Experiment, methods: Iterable[MethodName]) -> None:
         """Fit methods, and add their results; then a note if zero-shot is weak with this encoder."""
         if experiment.tests is not None:
@@ -138,7 +134,7 @@ def before_training(
     if run.carries_encoder or not are_few(when, len(division.scored)):
         return table
     tests = _pretrained(run, reading, reporter).items(division.scored, model.names, "encode scored items")
-    table.add("zero-shot, before training", evaluation_of(as_head(model.head), tests))
+    table.rows.append(("zero-shot, before training", evaluation_of(as_head(model.head), tests)))
     return table
 
 

@@ -32,7 +32,7 @@ from texthead.runs.scores import write_scores
 from texthead.training.start import RunInfo, engine_of, split_json
 from texthead.training.train import fine_tune, seconds_a_clip
 from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
-from texthead.transfer.experiment import Experiment, load_experiment
+from texthead.transfer.experiment import Experiment, evaluation_of, load_experiment
 from texthead.transfer.methods import names_line, suited
 from texthead.transfer.several import as_several
 
@@ -178,41 +178,41 @@ def _fit(experiment: Experiment, out: Path, options: RunOptions, reporter: Repor
     if unlabelled and not probe:
         raise DataError(f"`unlabelled` {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
     experiment, lines = suited(experiment, name, unlabelled)
-    items, tests, recipe = experiment.items, experiment.tests, experiment.recipe
+    items, tests, division = experiment.items, experiment.tests, experiment.division
     # A run keeps the items that could be read.
-    division = experiment.division
     table = ScoreTable(replace(division, train=items.data, scored=tests.data if tests else division.scored))
     others = experiment.methods if are_few(options.baselines, len(items.data)) else ()
-    table.add_methods(experiment, [*(other for other in others if other != name), name])
+    table.add_methods(experiment, [other for other in others if other != name])
+    scored, head = dict(table.rows), experiment.fit(name)
+    if tests:
+        scored[name] = evaluation_of(head, tests)
+        table.rows.append((f"this run ({name})", scored[name]))
     for error in experiment.skipped:
         reporter.skipped(error)
     if probe:
-        lines = [unbalanced_text(recipe.class_shares, experiment.counts), *lines]
+        lines = [unbalanced_text(experiment.recipe.class_shares, experiment.counts), *lines]
     if name != "probe":
-        scored = dict(table.rows) if name == "text-probe" else {}
-        lines = [*lines, names_line(experiment.encoder, experiment.names, experiment.prompts, scored)]
+        own = scored if name == "text-probe" else {}
+        lines = [*lines, names_line(experiment.encoder, experiment.names, experiment.prompts, own)]
     for line in filter(None, lines):
         reporter.note(line)
-    model = _write(experiment, name, out, table, reporter)
-    return TrainedRun(out, model, table, experiment.frozen.protocol)
-
-
-def _write(experiment: Experiment, name: MethodName, out: Path, table: ScoreTable, reporter: Reporter) -> Recognizer:
-    """Write a method as a run with its scores, and return the model."""
-    encoder, head, protocol = experiment.encoder, experiment.fit(name), experiment.frozen.protocol
-    inner = head.head if isinstance(head, SeveralHead) else head
+    inner, encoder = head.head if isinstance(head, SeveralHead) else head, experiment.encoder
     inner.text_source, inner.text_map = encoder.text_source, encoder.text_map
     model = Recognizer(encoder.visual, MeanPool(), head)
     reporter.event(model)
+    _write(experiment, name, model, out, table)
+    return TrainedRun(out, model, table, experiment.frozen.protocol)
+
+
+def _write(experiment: Experiment, name: MethodName, model: Recognizer, out: Path, table: ScoreTable) -> None:
+    """Write the model that a method made, and its scores."""
+    split, sizes = split_json(table.division.train, table.division.scored), experiment.frozen.protocol.sizes
     with locked(out):
         check_out(out, resume=False)  # Another process may have written a run since the first check.
         if table.rows:
-            table.rows[-1] = f"this run ({name})", table.rows[-1][1]
             write_scores(out, table.scores())
-        split = split_json(table.division.train, table.division.scored)
         about = {"chosen": name, "engine": experiment.engine}
-        write_run(out, model, experiment.recipe, protocol.sizes, experiment.names, split, **about)
-    return model
+        write_run(out, model, experiment.recipe, sizes, experiment.names, split, **about)
 
 
 # --- fine-tuning
@@ -267,7 +267,7 @@ def _fine_tune(
         scored = evaluate(model, division.scored, protocol, reading, reporter=reporter)
         # Validation items set the threshold of several labels.
         chose = scored.metric != "top-1" and division.scored_name == "val"
-        table.add(f"this run ({kind} head){', threshold set on these items' * chose}", scored)
+        table.rows.append((f"this run ({kind} head){', threshold set on these items' * chose}", scored))
         if rank() == 0:
             write_scores(out, table.scores())
     return TrainedRun(out, model, table, protocol, records, tuned=True)
