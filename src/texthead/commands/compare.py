@@ -12,7 +12,7 @@ from texthead.errors import NonNegativeInt
 from texthead.files import unused
 
 if TYPE_CHECKING:
-    from texthead.data.division import Division
+    from texthead.data.dataset import Dataset
     from texthead.evaluation.results import Evaluation
     from texthead.transfer.comparison import MethodScores
     from texthead.transfer.experiment import Experiment
@@ -41,17 +41,14 @@ class Compare(TrainingData, TextOption, ReadingOptions):
     seed: NonNegativeInt = option(0, "N")
 
     def __call__(self) -> None:
-        from texthead.data.division import divide_or_train
         from texthead.data.reading import read_dataset
 
         dataset = read_dataset(self.data)
-        console.say_notes(*dataset.notes)
-        data = divide_or_train(dataset, seed=self.seed, k=self.k)
         sources = self.encoder or ["mini"]
-        documents = [self._compare(source, data, several=len(sources) > 1) for source in sources]
+        documents = [self._compare(source, dataset, several=len(sources) > 1) for source in sources]
         console.show_json(documents if len(documents) > 1 else documents[0])
 
-    def _compare(self, encoder: str, data: "Division", *, several: bool) -> dict[str, object]:
+    def _compare(self, encoder: str, dataset: "Dataset", *, several: bool) -> dict[str, object]:
         """Print the scores on an encoder, and return them as JSON."""
         from texthead.cli.score_table import rare_json
         from texthead.encoders.load import EncoderOptions
@@ -59,12 +56,13 @@ class Compare(TrainingData, TextOption, ReadingOptions):
 
         console.doing(f"loading the encoder {encoder}")
         scores = compare(
-            data,
+            dataset,
             EncoderOptions(encoder, text=self.text, device=self.pick_device()),
             classes=self.classes,
+            k=self.k,
             overrides={"seed": self.seed},
             unlabelled=self.unlabelled,
-            reading=self.reading([*data.train.paths, *data.scored.paths], True),
+            reading=self.reading(dataset.paths, True),
             reporter=replace(console.reporter, event=self._say_plan),
         )
         experiment, engine = scores.experiment, scores.experiment.engine

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from texthead.data.dataset import Dataset
-from texthead.data.division import Division, divide_or_train
+from texthead.data.division import divide_or_train
 from texthead.data.labels import unbalanced_text, weighted_text
 from texthead.encoders.load import AnyEncoder, EncoderOptions, zero_shot_note
 from texthead.errors import PositiveInt
@@ -119,7 +119,7 @@ class MethodScores:
 
 @apart_from_caller()
 def compare(
-    data: Dataset | Division,
+    data: Dataset,
     encoder: AnyEncoder = "mini",
     *,
     classes: str | None = None,
@@ -146,11 +146,11 @@ def compare(
         DataError: a class has no readable training item, or no item can be read.
         MediaError: an item cannot be read, unless `reading` skips such items.
     """
-    division = data if isinstance(data, Division) else divide_or_train(data, seed=overrides.get("seed", 0), k=k)
+    division = divide_or_train(data, seed=overrides.get("seed", 0), k=k)
     experiment = load_experiment(division, EncoderOptions.of(encoder), classes, overrides, reading, reporter)
     unused = len(division.val or ()) if division.scored_name == "test" else 0
     ignored = [f"{unused} val item{'s are' if unused > 1 else ' is'} not used"] * bool(unused)
-    for note in (*experiment.notes, *ignored):
+    for note in (*data.notes, *experiment.notes, *ignored):
         reporter.note(note)
     reporter.event(experiment)
     default, *_ = names = experiment.methods
