@@ -160,6 +160,16 @@ def test_cross_validation_leaves_item_out() -> None:
     assert changed.right.tolist() == [False] + [True] * 11
 
 
+def test_an_experiment_with_other_values_keeps_its_features() -> None:
+    experiment = experiment_of(few({"a": 3, "b": 3}))
+    weaker, fold = experiment.changed(penalty=0.1), experiment.pick([0, 3, 4], [1, 5])
+    assert (weaker.penalty, weaker.items) == (0.1, experiment.items)
+    assert fold.tests is not None
+    assert [each.data.names for each in (fold.items, fold.tests)] == [["0.mp4", "3.mp4", "4.mp4"], ["1.mp4", "5.mp4"]]
+    with pytest.raises(TypeError, match="penalti"):
+        experiment.changed(penalti=0.1)
+
+
 def test_an_encoder_without_text_has_only_the_probe() -> None:
     experiment = experiment_of(few({"a": 1, "b": 1}))
     assert experiment.check_method(None) == experiment.check_method("probe") == "probe"

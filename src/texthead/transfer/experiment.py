@@ -1,6 +1,5 @@
 """An experiment: divided items, a frozen encoder, class names and a recipe; heads are fitted and scored on it."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -64,9 +63,10 @@ class Experiment:
     penalty: float = 1.0
 
     def changed(self, **values: Any) -> "Experiment":
-        """Return the experiment with other values, and with the features that it has."""
-        other = copy.copy(self)
-        vars(other).update(values)
+        """Return the experiment with other values (also `items` or `tests`), and with the features that it has."""
+        encoded = {name: value for name, value in {**vars(self), **values}.items() if name in ("items", "tests")}
+        other = replace(self, **{name: value for name, value in values.items() if name not in encoded})
+        vars(other).update(encoded)
         return other
 
     def pick(self, train: Sequence[int], scored: Sequence[int] = ()) -> "Experiment":
