@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 import texthead as th
-from benchmarks.choosing import SETS, items_of, mean_and_half, task_of
+from benchmarks.choosing import SETS, experiment_of, items_of, mean_and_half
 from texthead.apps.demo.drawn_videos import draw_videos
 from texthead.data import splits
 from texthead.data.dataset import Dataset
@@ -32,7 +32,7 @@ from texthead.evaluation.reliability import confidences as c_confidences
 from texthead.features.frozen import FrozenItems
 from texthead.models.head_rows import text_rows
 from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
-from texthead.transfer.methods import Task
+from texthead.transfer.experiment import Experiment
 
 UNKNOWN = {"clothing": 4, "airborne": 2, "drawn": 16}
 RATE, COVERAGE = 0.05, 0.9
@@ -138,13 +138,13 @@ def none_of_these(rows: Tensor, fit: Fit, train: FrozenItems, rest: FrozenItems,
     }
 
 
-def prepared(name: str, data: Path, folder: Path) -> tuple[Task, FrozenItems, FrozenItems]:
+def prepared(name: str, data: Path, folder: Path) -> tuple[Experiment, FrozenItems, FrozenItems]:
     """Return (encoder and names, training items, all other items) of a set."""
     dataset: Dataset = th.read_dataset(draw_videos(folder, test=16) if name == "drawn" else data / SETS[name])
-    task = task_of(dataset)
-    train = items_of(task, dataset.split("train"))
+    experiment = experiment_of(dataset)
+    train = items_of(experiment, dataset.split("train"))
     rest = dataset.pick([i for i, item in enumerate(dataset.items) if item.split != "train"])
-    return task, train, items_of(task, rest)
+    return experiment, train, items_of(experiment, rest)
 
 
 def row(values: list[dict[str, float]], *keys: str) -> str:
@@ -172,14 +172,14 @@ def main() -> None:
     none: dict[str, list[dict[str, float]]] = {}
     for name in options.sets:
         with tempfile.TemporaryDirectory() as folder:
-            task, train, rest = prepared(name, options.data, Path(folder) / "drawn")
-        rows = text_rows(task.encoder, task.names)
+            experiment, train, rest = prepared(name, options.data, Path(folder) / "drawn")
+        rows = text_rows(experiment.encoder, experiment.names)
         for k in (None if k == "all" else int(k) for k in options.k):
             for title, fit in METHODS.items():
                 key = f"{name} | {k or 'all'} | {title}"
                 figures = []
                 for seed in range(options.seeds):
-                    head = fit(rows, drawn(train, k, seed), list(task.names))
+                    head = fit(rows, drawn(train, k, seed), list(experiment.names))
                     figures.append(calibration_figures(head, *halves(rest, seed)))
                 sure[key] = figures
                 print(f"| {key} | {row(figures, *SURE)} |", flush=True)

@@ -13,7 +13,6 @@ interval is over test items, grouped.
 import argparse
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +25,13 @@ from torch.nn.functional import normalize
 import texthead as th
 from texthead.data import splits
 from texthead.data.dataset import Dataset
+from texthead.data.division import Division
 from texthead.encoders.load import EncoderOptions
 from texthead.evaluation.intervals import lead_interval
 from texthead.features.frozen import FrozenItems
 from texthead.recipes import MethodName
 from texthead.transfer.closed_form import class_center
-from texthead.transfer.comparison import load_task
-from texthead.transfer.methods import Task, evaluation_of
+from texthead.transfer.experiment import Experiment, load_experiment
 
 SETS = {
     "clothing": "image/clothing/images.csv",
@@ -58,14 +57,14 @@ METHODS: tuple[MethodName, ...] = ("text-probe", "probe")
 Right = Bool[np.ndarray, " tests"]
 
 
-def task_of(dataset: Dataset) -> Task:
+def experiment_of(dataset: Dataset) -> Experiment:
     """Return what `texthead compare` prepares with its defaults."""
-    return load_task(dataset, EncoderOptions())[0]
+    return load_experiment(Division(dataset, None, dataset.pick([]), ""), EncoderOptions())
 
 
-def items_of(task: Task, dataset: Dataset) -> FrozenItems:
+def items_of(experiment: Experiment, dataset: Dataset) -> FrozenItems:
     """Return the items with their features."""
-    return task.frozen.items(dataset, task.labels)
+    return experiment.frozen.items(dataset, experiment.labels)
 
 
 def plain_scores(
@@ -90,9 +89,10 @@ def plain_scores(
         yield name, scores if scores.ndim > 1 else np.stack([-scores, scores], 1)
 
 
-def one_draw(task: Task, items: FrozenItems, tests: FrozenItems) -> dict[str, Right]:
+def one_draw(experiment: Experiment, items: FrozenItems, tests: FrozenItems) -> dict[str, Right]:
     """Return which test items each method classifies correctly."""
-    right = {name: evaluation_of(task.fit(name, items), tests).right for name in METHODS}
+    own = experiment.changed(items=items, tests=tests)
+    right = {name: own.evaluate(name).right for name in METHODS}
     truth = tests.targets.numpy()
     for name, scores in plain_scores(items.features, items.targets, tests.features):
         right[name] = scores.argmax(1) == truth
@@ -117,16 +117,16 @@ def lead(first: list[Right], second: list[Right], tests: FrozenItems) -> tuple[f
     return mean, f"{mean:+.1f} ({low:+.1f} to {high:+.1f}{worst})"
 
 
-def read_sets(names: Sequence[str], data: Path) -> Iterator[tuple[str, Task, FrozenItems, FrozenItems]]:
-    """Yield (name, task, training items, test items) of each set; after clothing its other names."""
+def read_sets(names: Sequence[str], data: Path) -> Iterator[tuple[str, Experiment, FrozenItems, FrozenItems]]:
+    """Yield (name, experiment, training items, test items) of each set; after clothing its other names."""
     for name in names:
         dataset = th.read_dataset(data / SETS[name])
-        task = task_of(dataset.split("train"))
-        items = (items_of(task, dataset.split("train")), items_of(task, dataset.split("test")))
-        yield name, task, *items
+        experiment = experiment_of(dataset.split("train"))
+        items = (items_of(experiment, dataset.split("train")), items_of(experiment, dataset.split("test")))
+        yield name, experiment, *items
         if name == "clothing":
             for language, words in NAMES.items():
-                yield f"clothing, {language} names", replace(task, names=tuple(words), prompts=words), *items
+                yield f"clothing, {language} names", experiment.changed(names=words), *items
 
 
 def main() -> None:
@@ -141,7 +141,7 @@ def main() -> None:
     leads: dict[tuple[str, str], list[float]] = {}
     print("| set | K | text-probe | C = 10 | plain | CV | lead over C = 10 | lead over the best plain one | no names |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for name, task, train, tests in read_sets(options.sets, options.data):
+    for name, experiment, train, tests in read_sets(options.sets, options.data):
         for k in options.k:
             if k != "all" and int(k) > int(train.targets.bincount().min()):
                 continue
@@ -151,7 +151,7 @@ def main() -> None:
                 picked = (
                     range(len(names)) if k == "all" else splits.k_shot(train.data.sets, int(k), names=names, seed=seed)
                 )
-                draws.append(one_draw(task, train.pick(list(picked)), tests))
+                draws.append(one_draw(experiment, train.pick(list(picked)), tests))
             top1 = {method: float(np.mean([100 * draw[method].mean() for draw in draws])) for method in draws[0]}
             half = mean_and_half([100 * float(draw["text-probe"].mean()) for draw in draws])[1]
             best = max((method for method in PLAIN if method in top1), key=top1.__getitem__)

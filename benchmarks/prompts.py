@@ -19,12 +19,10 @@ from pathlib import Path
 import numpy as np
 
 import texthead as th
-from benchmarks.choosing import SETS, Right, items_of, lead, mean_and_half, task_of
+from benchmarks.choosing import SETS, Right, experiment_of, items_of, lead, mean_and_half
 from texthead.data import splits
 from texthead.features.frozen import FrozenItems
-from texthead.models.heads import Prompts
-from texthead.text.prompts import class_prompts
-from texthead.transfer.methods import Task, evaluation_of
+from texthead.transfer.experiment import Experiment
 
 SENTENCES = Path(__file__).parent / "sentences"
 TEMPLATES = ("{}", "a photo of a {}.", "a video of a person {}.")
@@ -42,22 +40,22 @@ def sentences_of(name: str, data: Path) -> Mapping[str, Sequence[str]]:
     return found
 
 
-def prompts_of(task: Task, sentences: Mapping[str, Sequence[str]]) -> dict[str, Prompts]:
-    """Return the prompts of each class, by the way they are made."""
-    without = [None] * len(task.names)
-    prompts: dict[str, Prompts] = {each: class_prompts(each, task.names, without) for each in TEMPLATES}
+def ways_of(experiment: Experiment, sentences: Mapping[str, Sequence[str]]) -> dict[str, Experiment]:
+    """Return the experiment with other prompts of each class, by the way they are made."""
+    ways = {each: experiment.changed(recipe=replace(experiment.recipe, template=each)) for each in TEMPLATES}
     if sentences:
-        prompts["sentences"] = class_prompts("{}", task.names, [sentences.get(label) for label in task.labels])
-    return prompts
+        own = [sentences.get(label) for label in experiment.labels]
+        ways["sentences"] = ways[TEMPLATES[0]].changed(sentences=own)
+    return ways
 
 
-def right_answers(task: Task, items: FrozenItems, tests: FrozenItems, k: int, draws: int) -> list[Right]:
+def right_answers(experiment: Experiment, items: FrozenItems, k: int, draws: int) -> list[Right]:
     """Return for each draw which test items are classified correctly; with K = 0 zero-shot, once."""
     if not k:
-        return [evaluation_of(task.fit("zero-shot", items), tests).right]
+        return [experiment.changed(items=items).evaluate("zero-shot").right]
     names, sets = items.data.names, items.data.sets
     drawn = (items.pick(splits.k_shot(sets, k, names=names, seed=seed)) for seed in range(draws))
-    return [evaluation_of(task.fit("text-probe", each), tests).right for each in drawn]
+    return [experiment.changed(items=each).evaluate("text-probe").right for each in drawn]
 
 
 def main() -> None:
@@ -73,14 +71,11 @@ def main() -> None:
     means: dict[tuple[int, str], list[float]] = defaultdict(list)
     for name in options.sets:
         dataset = th.read_dataset(options.data / SETS[name])
-        task = task_of(dataset.split("train"))
-        train, tests = (items_of(task, dataset.split(split)) for split in ("train", "test"))
-        prompts = prompts_of(task, sentences_of(name, options.data))
+        experiment = experiment_of(dataset.split("train"))
+        train, tests = (items_of(experiment, dataset.split(split)) for split in ("train", "test"))
+        made = ways_of(experiment.changed(tests=tests), sentences_of(name, options.data))
         for k in options.k:
-            right = {
-                way: right_answers(replace(task, prompts=own), train, tests, k, options.draws)
-                for way, own in prompts.items()
-            }
+            right = {way: right_answers(own, train, k, options.draws) for way, own in made.items()}
             cells = []
             for way in ways:
                 top1 = [100 * float(each.mean()) for each in right.get(way, [])]

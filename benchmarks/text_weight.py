@@ -166,9 +166,12 @@ def percent(scores: Scores, truth: Int[np.ndarray, " tests"], even: bool) -> flo
 
 def measured(sets: Sequence[str], data: Path, draws: int) -> Iterator[tuple[str, str, Percents]]:
     """Yield (column, set, percents)."""
-    for name, task, train, tests in read_sets(sets, data):
-        text, known = text_rows(task.encoder, task.prompts), known_rows(task.encoder, task.names, task.prompts)
-        names, truth = Names(text, known.detach(), task.labels, task.encoder.scale), tests.targets.numpy()
+    for name, experiment, train, tests in read_sets(sets, data):
+        text, known = (
+            text_rows(experiment.encoder, experiment.prompts),
+            known_rows(experiment.encoder, experiment.names, experiment.prompts),
+        )
+        names, truth = Names(text, known.detach(), experiment.labels, experiment.encoder.scale), tests.targets.numpy()
         for column in COLUMNS:
             few, *many = map(int, column.split("/"))
             if not many and few > int(train.targets.bincount().min()):

@@ -28,14 +28,14 @@ from torch import Tensor
 
 import texthead as th
 from benchmarks.calibration import drawn, halves, of_classes, scored
-from benchmarks.choosing import SETS, items_of, mean_and_half, task_of
+from benchmarks.choosing import SETS, experiment_of, items_of, mean_and_half
 from texthead.evaluation import calibration
 from texthead.evaluation.broader_names import Broader, members, steps_up
 from texthead.features.frozen import FrozenItems
 from texthead.models.head_rows import text_rows
 from texthead.text.class_tree import ClassTree
 from texthead.transfer.closed_form import text_probe_head
-from texthead.transfer.methods import Task
+from texthead.transfer.experiment import Experiment
 
 UNKNOWN = {"clothing": 4, "objects": 6, "grocery": 12}
 RATE = 0.05
@@ -178,9 +178,12 @@ def features_of(scores: Tensor) -> np.ndarray:
     return torch.cat([torch.stack(columns, 1), scores], 1).numpy()
 
 
-def draws(name: str, task: Task, train: FrozenItems, rest: FrozenItems, k: int | None, count: int) -> Iterator[Draw]:
+def draws(
+    name: str, experiment: Experiment, train: FrozenItems, rest: FrozenItems, k: int | None, count: int
+) -> Iterator[Draw]:
     """Yield draws."""
-    labels, rows, out, tree = list(task.labels), text_rows(task.encoder, task.names), UNKNOWN[name], tree_of(name)
+    labels, rows = list(experiment.labels), text_rows(experiment.encoder, experiment.names)
+    out, tree = UNKNOWN[name], tree_of(name)
     for seed in range(count):
         order = np.random.default_rng([seed, out]).permutation(len(labels)).tolist()
         setting, other, known = order[: out // 2], order[out // 2 : out], sorted(order[out:])
@@ -230,12 +233,12 @@ def main() -> None:
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
     for name in options.sets:
         dataset = th.read_dataset(options.data / SETS[name])
-        task = task_of(dataset)
-        train = items_of(task, dataset.split("train"))
+        experiment = experiment_of(dataset)
+        train = items_of(experiment, dataset.split("train"))
         rest = dataset.pick([index for index, item in enumerate(dataset.items) if item.split != "train"])
         for k in (None if k == "all" else int(k) for k in options.k):
             results: dict[str, list[Rates]] = {}
-            for draw in draws(name, task, train, items_of(task, rest), k, options.draws):
+            for draw in draws(name, experiment, train, items_of(experiment, rest), k, options.draws):
                 for title, rates in draw.results():
                     results.setdefault(title, []).append(rates)
             for title, values in results.items():

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from benchmarks.choosing import PLAIN, SETS, mean_and_half, plain_scores, read_sets
 from texthead.features.frozen import FrozenItems
-from texthead.transfer.methods import Task, evaluation_of
+from texthead.transfer.experiment import Experiment
 
 ROWS = ((1, 5), (1, 15), (2, 20), (4, 4))
 
@@ -39,13 +39,14 @@ def recalls(
     return np.array([100 * right[targets == label].mean() for label in range(scores.shape[1])])
 
 
-def one_draw(task: Task, items: FrozenItems, tests: FrozenItems) -> dict[str, tuple[float, float]]:
+def one_draw(experiment: Experiment, items: FrozenItems, tests: FrozenItems) -> dict[str, tuple[float, float]]:
     """Return the score of each method on equal and on unbalanced tests."""
     truth, counts = tests.targets.numpy(), items.targets.bincount().numpy()
     rates = {}
     for shares in ("equal", "labels"):
-        own = replace(task, recipe=replace(task.recipe, class_shares=shares))
-        rates[shares] = recalls(evaluation_of(own.fit("text-probe", items), tests).scores.numpy(), truth)
+        recipe = replace(experiment.recipe, class_shares=shares)
+        own = experiment.changed(recipe=recipe, items=items, tests=tests)
+        rates[shares] = recalls(own.evaluate("text-probe").scores.numpy(), truth)
     for name, scores in plain_scores(items.features, items.targets, tests.features, balanced=True):
         rates[name] = recalls(scores, truth)
     return {name: (float(each.mean()), float(np.average(each, weights=counts))) for name, each in rates.items()}
@@ -61,13 +62,13 @@ def main() -> None:
     header = ["set", "few/many", "equal tests: equal", *PLAIN, "lead over C = 10", "unbalanced tests: equal", "labels"]
     print(f"| {' | '.join(header)} | C = 10 |\n{'|---' * (len(header) + 1)}|")
     leads: list[float] = []
-    for name, task, train, tests in read_sets(options.sets, options.data):
+    for name, experiment, train, tests in read_sets(options.sets, options.data):
         if name not in SETS:
             continue
         for few, many in ROWS:
             targets = train.targets.numpy()
             picked = [train.pick(drawn(targets, few, many, seed)) for seed in range(options.draws)]
-            draws = [one_draw(task, items, tests) for items in picked]
+            draws = [one_draw(experiment, items, tests) for items in picked]
             equal, uneven = ({method: [draw[method][test] for draw in draws] for method in draws[0]} for test in (0, 1))
             lead, half = mean_and_half(np.subtract(equal["equal"], equal["C = 10"]).tolist())
             leads += [lead] if few < many else []

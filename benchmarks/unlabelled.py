@@ -25,10 +25,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 import texthead as th
-from benchmarks.choosing import SETS, items_of, mean_and_half, task_of
+from benchmarks.choosing import SETS, experiment_of, items_of, mean_and_half
 from texthead.features.frozen import FrozenItems
 from texthead.models.heads import Head, ProbeHead
-from texthead.transfer.methods import MethodName, Task
+from texthead.recipes import MethodName
+from texthead.transfer.experiment import Experiment
 from texthead.transfer.transductive import refine, refined_head
 
 METHODS: tuple[MethodName, ...] = ("text-probe", "probe", "zero-shot")
@@ -41,7 +42,9 @@ class Fitted(NamedTuple):
     items: FrozenItems
 
 
-def fitted(task: Task, items: FrozenItems, ks: list[str], draws: int) -> Iterator[tuple[str, str, list[Fitted]]]:
+def fitted(
+    experiment: Experiment, items: FrozenItems, ks: list[str], draws: int
+) -> Iterator[tuple[str, str, list[Fitted]]]:
     """Yield each method and K ("-" without labelled items) with the heads of its draws."""
     labels = items.targets.numpy()
     every = [np.flatnonzero(labels == label) for label in np.unique(labels)]
@@ -51,7 +54,7 @@ def fitted(task: Task, items: FrozenItems, ks: list[str], draws: int) -> Iterato
             for seed in range(1 if few is None else draws):
                 numbers = np.random.default_rng(seed)
                 own = items.pick(np.concatenate([numbers.permutation(each)[:few] for each in every]).tolist())
-                heads.append(Fitted(task.fit(method, own).eval(), own))
+                heads.append(Fitted(experiment.changed(items=own).fit(method).eval(), own))
             yield method, k, heads
 
 
@@ -95,7 +98,7 @@ def cell(values: list[float], *, signed: bool = True, worst: bool = False) -> st
     return text + f" ({min(values):+.0f})" * worst
 
 
-def print_by_k(sets: dict[str, tuple[Task, FrozenItems, FrozenItems]], ks: list[str], draws: int) -> None:
+def print_by_k(sets: dict[str, tuple[Experiment, FrozenItems, FrozenItems]], ks: list[str], draws: int) -> None:
     """Print a line for each head, set and K, and the mean over sets."""
     columns = ("head", "batch", "alone", "later")
     print("| head | set | K | top-1 | batch | alone | later |\n|---|---|---|---|---|---|---|")
@@ -105,8 +108,8 @@ def print_by_k(sets: dict[str, tuple[Task, FrozenItems, FrozenItems]], ks: list[
         cells = [cell([f[c] for f in found], signed=c != "head") if c in found[0] else "" for c in columns]
         print(f"| {method} | {name} | {k} | {' | '.join(cells)} |", flush=True)
 
-    for name, (task, items, tests) in sets.items():
-        for method, k, drawn in fitted(task, items, ks, draws):
+    for name, (experiment, items, tests) in sets.items():
+        for method, k, drawn in fitted(experiment, items, ks, draws):
             found = [gains(each, tests) for each in drawn]
             line(method, name, k, found)
             every.setdefault((method, k), []).append(found)
@@ -116,7 +119,7 @@ def print_by_k(sets: dict[str, tuple[Task, FrozenItems, FrozenItems]], ks: list[
 
 
 def print_by_present(
-    sets: dict[str, tuple[Task, FrozenItems, FrozenItems]],
+    sets: dict[str, tuple[Experiment, FrozenItems, FrozenItems]],
     ks: list[str],
     draws: int,
     present: list[str],
@@ -125,12 +128,12 @@ def print_by_present(
     """Print a line for each head, set, K and number of classes present."""
     print(f"| head | set | K | classes present | {' | '.join(f'{number} files' for number in files)} |")
     print("|---|---|---|---|" + "---|" * len(files))
-    for name, (task, items, tests) in sets.items():
-        truth, classes = tests.targets.numpy(), len(task.labels)
+    for name, (experiment, items, tests) in sets.items():
+        truth, classes = tests.targets.numpy(), len(experiment.labels)
         counts = sorted(
             {classes if each == "all" else int(each) for each in present if each == "all" or int(each) < classes}
         )
-        for method, k, drawn in fitted(task, items, ks, draws):
+        for method, k, drawn in fitted(experiment, items, ks, draws):
             for count in counts:
                 cells: dict[int, list[float]] = {number: [] for number in files}
                 for seed in range(draws):
@@ -158,8 +161,8 @@ def main() -> None:
     sets = {}
     for name in options.sets:
         data = th.read_dataset(options.data / SETS[name])
-        task = task_of(data.split("train"))
-        sets[name] = (task, items_of(task, data.split("train")), items_of(task, data.split("test")))
+        experiment = experiment_of(data.split("train"))
+        sets[name] = (experiment, items_of(experiment, data.split("train")), items_of(experiment, data.split("test")))
     if options.present:
         print_by_present(sets, options.k, options.draws, options.present, options.files)
     else:

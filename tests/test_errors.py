@@ -17,7 +17,7 @@ from texthead.text import class_prompts
 
 CALLS = {
     "th.train('labels.csv', 'run')": "`data` must be what th.read_dataset returns, got 'labels.csv'",
-    "th.compare('clips')": "`data` must be what th.read_dataset returns or of type Division, got 'clips'",
+    "th.compare('clips')": "`data` must be what th.read_dataset returns, got 'clips'",
     "th.Run.of('run')": "`model` must be of type Recognizer, got 'run'",
     "th.find_events('run', 'film.mp4')": "`run` must be what th.load_run returns, got 'run'",
     "th.find_moments('a bird', 'clips', avoid='a plane')": "`avoid` must be a list, got the text 'a plane': write ['a plane']",

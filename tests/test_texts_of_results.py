@@ -4,12 +4,16 @@ from pathlib import Path
 
 import torch
 
+from made import colour_encoder
 from texthead.apps.doctor.wrong_labels import JudgedLabels
 from texthead.data.dataset import Dataset, Item
+from texthead.data.division import Division
 from texthead.evaluation.calibration import Calibration, Coverage, Threshold
 from texthead.evaluation.results import Evaluation
-from texthead.features.frozen import FrozenFiles, FrozenItems
+from texthead.features.frozen import FrozenEncoder, FrozenFiles, FrozenItems
+from texthead.recipes import Recipe
 from texthead.transfer.comparison import MethodScores
+from texthead.transfer.experiment import Experiment
 from texthead.transfer.methods import Folds
 
 ITEMS = FrozenItems(
@@ -27,7 +31,9 @@ def test_evaluations() -> None:
     assert repr(result) == "Evaluation(4 items of 2 classes, top-1 75.0 %, 95 % interval 19.4-99.4)"
     assert repr(evaluation([0, 0, 0, 1], [0, 0, 1, 1])).count("mean over classes 83.3 % (") == 1
     tested, validated = evaluation([0, 0, 1, 1], [0] * 4), evaluation([0, 0, 0, 0], [0, 0, 1, 0])
-    scores = MethodScores({"probe": validated}, {"probe": tested}, "test", ITEMS, Folds([([], [0, 1, 2, 3])], True))
+    encoder, data = FrozenEncoder(colour_encoder()), ITEMS.data
+    experiment = Experiment(Division(data, None, data, "test"), encoder, ("a",), ("a",), [None], Recipe(name="test"))
+    scores = MethodScores(experiment, Folds([([], [0, 1, 2, 3])], True), {"probe": validated}, {"probe": tested})
     assert repr(scores) == "MethodScores(top-1 in percent, cross-validated: probe 75.0, test: probe 50.0)"
 
 

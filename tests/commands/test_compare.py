@@ -14,7 +14,7 @@ import texthead as th
 from made import colour_encoder, write_broken
 from messages import prints
 from text_models import bert
-from texthead.transfer.comparison import ComparisonPlan
+from texthead.transfer.experiment import Experiment
 from worlds import split_colours
 
 SMALL = ("--workers", 0)
@@ -37,17 +37,17 @@ def compare(works, cache: Path) -> Callable[..., tuple[str, str]]:
 
 
 def test_a_loaded_encoder_and_its_template(images: Path) -> None:
-    plans: list[ComparisonPlan] = []
+    plans: list[Experiment] = []
     encoder = th.EncoderOptions(colour_encoder(), template="a {} square")
     options = {"k": 2, "overrides": {"seed": 1}, "reading": th.Reading()}
     scores = th.compare(th.read_dataset(images), encoder, **options, reporter=th.Reporter(event=plans.append))
-    task, draw = plans[0].task, [item.path.name for item in plans[0].division.train.items]
-    assert (task.prompts[0], task.recipe.seed) == ("a blue square", 1)
+    plan, draw = plans[0], [item.path.name for item in plans[0].division.train.items]
+    assert (plan.prompts[0], plan.recipe.seed) == ("a blue square", 1)
     assert scores.tested["text-probe"].top1 > 50
     th.compare(
         th.read_dataset(images), encoder.source, k=2, reading=th.Reading(), reporter=th.Reporter(event=plans.append)
     )
-    assert plans[1].task.prompts[0] == "blue"
+    assert plans[1].prompts[0] == "blue"
     assert draw != [item.path.name for item in plans[1].division.train.items], "seed 0"
 
 

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 import texthead as th
-from made import write_image
+from made import colour_encoder, write_image
 from messages import prints, refuses
-from texthead.data.dataset import Dataset
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError, RunError
 from texthead.files import write_csv
@@ -144,12 +143,13 @@ def test_no_workers_are_not_those_of_the_reading(
     class Planned(Exception):
         pass
 
-    def plan(training: run_training._Training, _: Dataset) -> None:
-        raise Planned(training.workers)
+    def fine_tune(*_: object, reading: th.Reading, **others: object) -> None:
+        raise Planned(reading.workers)
 
-    monkeypatch.setattr(run_training._Training, "plan", plan)
+    monkeypatch.setattr(run_training, "fine_tune", fine_tune)
+    options = th.RunOptions(encoder=colour_encoder(), fine_tune=True, baselines="never")
     with pytest.raises(Planned, match=str(used)):
-        th.train(read_dataset(coloured), tmp_path / "run", reading=th.Reading(reading), workers=workers)
+        th.train(read_dataset(coloured), tmp_path / "run", options, th.Reading(reading), workers=workers)
 
 
 @pytest.mark.slow

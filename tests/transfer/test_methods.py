@@ -15,23 +15,23 @@ from texthead.data.division import Division
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError
 from texthead.evaluation.results import Evaluation
-from texthead.features.frozen import FrozenEncoder, FrozenItems
+from texthead.features.frozen import FrozenEncoder, FrozenFiles, FrozenItems
 from texthead.models.heads import ProbeHead
+from texthead.parallel.progress import Reporter
 from texthead.recipes import ClassShares, MethodName, Recipe
-from texthead.transfer import methods
+from texthead.transfer import methods, run_training
 from texthead.transfer.baselines import ScoreTable, add_baselines
-from texthead.transfer.closed_form import logistic_head
-from texthead.transfer.comparison import fit_method
+from texthead.transfer.experiment import Experiment
 from texthead.transfer.methods import (
-    Task,
     best_rival,
-    check_unlabelled,
     choose_penalty,
+    choose_unlabelled,
     cross_validated,
     folds,
     names_line,
     near_copies_line,
 )
+from texthead.transfer.run_training import RunOptions
 
 
 def few(counts: dict[str, int], groups: list[str] | None = None) -> FrozenItems:
@@ -47,15 +47,21 @@ def few(counts: dict[str, int], groups: list[str] | None = None) -> FrozenItems:
     return FrozenItems(Dataset(items), 5 * torch.eye(8)[targets] + noise, targets)
 
 
-def task_of(
-    *, text: bool = False, class_shares: ClassShares = "labels", unlabelled: torch.Tensor | None = None
-) -> Task:
-    """Return the task of an encoder whose text rows are unit vectors, or that has no text encoder."""
+def experiment_of(
+    items: FrozenItems,
+    *,
+    text: bool = False,
+    class_shares: ClassShares = "labels",
+    unlabelled: torch.Tensor | None = None,
+) -> Experiment:
+    """Return the experiment of an encoder whose text rows are unit vectors, or that has no text encoder."""
     rows = (lambda prompts: torch.eye(8)[: len(prompts)]) if text else None
     half, pair = (0.5, 0.5, 0.5), ("a", "b")
     encoder = Encoder.from_functions(lambda images: images.flatten(1)[:, :8], rows, size=32, mean=half, std=half)
-    recipe = Recipe(name="test", class_shares=class_shares)
-    return Task(FrozenEncoder(encoder), pair, pair, pair, recipe, unlabelled)
+    recipe, division = Recipe(name="test", class_shares=class_shares), Division(items.data, None, items.data, "test")
+    files = None if unlabelled is None else FrozenFiles([*range(len(unlabelled))], unlabelled)
+    experiment = Experiment(division, FrozenEncoder(encoder), pair, pair, [None, None], recipe, unlabelled=files)
+    return experiment.changed(items=items, tests=items)
 
 
 def test_folds_score_items_once() -> None:
@@ -134,7 +140,7 @@ def test_class_shares_move_the_biases_alone(method: MethodName) -> None:
     items, even = few({"a": 4, "b": 12}), few({"a": 6, "b": 6})
 
     def fitted(items: FrozenItems, shares: ClassShares) -> ProbeHead:
-        head = task_of(text=True, class_shares=shares).fit(method, items)
+        head = experiment_of(items, text=True, class_shares=shares).fit(method)
         assert isinstance(head, ProbeHead)
         return head
 
@@ -145,25 +151,32 @@ def test_class_shares_move_the_biases_alone(method: MethodName) -> None:
     assert torch.equal(fitted(even, "labels").bias, fitted(even, "equal").bias)
 
 
-def probe(items: FrozenItems) -> ProbeHead:
-    return logistic_head(items.features, items.targets, names=["a", "b"])
-
-
 def test_cross_validation_leaves_item_out() -> None:
-    items = few({"a": 6, "b": 6})
+    experiment = experiment_of(few({"a": 6, "b": 6}))
+    items = experiment.items
     cv = folds(items, seed=0)
-    assert cross_validated(probe, items, cv).right.all()
+    assert cross_validated(experiment, "probe", cv).right.all()
     # With one label changed, only that item is wrong: the fold that scores an item has not seen its label.
     items.targets[0] = 1
-    changed = cross_validated(probe, items, cv)
+    changed = cross_validated(experiment, "probe", cv)
     assert changed.right.tolist() == [False] + [True] * 11
 
 
+def test_an_experiment_with_other_values_keeps_its_features() -> None:
+    experiment = experiment_of(few({"a": 3, "b": 3}))
+    weaker, fold = experiment.changed(penalty=0.1), experiment.pick([0, 3, 4], [1, 5])
+    assert (weaker.penalty, weaker.items) == (0.1, experiment.items)
+    assert fold.tests is not None
+    assert [each.data.names for each in (fold.items, fold.tests)] == [["0.mp4", "3.mp4", "4.mp4"], ["1.mp4", "5.mp4"]]
+    with pytest.raises(TypeError, match="penalti"):
+        experiment.changed(penalti=0.1)
+
+
 def test_an_encoder_without_text_has_only_the_probe() -> None:
-    task = task_of()
-    assert task.check_method(None) == task.check_method("probe") == "probe"
+    experiment = experiment_of(few({"a": 1, "b": 1}))
+    assert experiment.check_method(None) == experiment.check_method("probe") == "probe"
     with refuses(DataError, "zero-shot", "no text encoder"):
-        task.check_method("zero-shot")
+        experiment.check_method("zero-shot")
 
 
 def test_folds_far_above_held_out_items_suggest_near_copies() -> None:
@@ -191,23 +204,22 @@ def hard_items(items: FrozenItems) -> FrozenItems:
 
 
 def test_a_weaker_penalty_needs_many_items_that_gain_from_it() -> None:
-    task, items = task_of(class_shares="labels"), few({"a": 60, "b": 60})
-    hard = hard_items(items)
-    chosen, line = choose_penalty(task, "probe", hard)
+    items = few({"a": 60, "b": 60})
+    easy, difficult = (experiment_of(each, class_shares="labels") for each in (items, hard_items(items)))
+    chosen, line = choose_penalty(difficult, "probe")
     assert chosen.penalty < 1
     prints(line, "a tenth of the usual penalty", "points better")
-    assert choose_penalty(task, "probe", items) == (task, "")
-    assert choose_penalty(task, "probe", hard.pick([*range(7), *range(60, 67)])) == (task, "")
+    fewer = difficult.pick([*range(7), *range(60, 67)])
+    assert choose_penalty(easy, "probe") == (easy, "")
+    assert choose_penalty(fewer, "probe") == (fewer, "")
 
 
-def test_a_probe_beside_a_run_is_the_one_that_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    task, hard = task_of(), hard_items(few({"a": 60, "b": 60}))
-    monkeypatch.setattr(FrozenEncoder, "items", lambda *_: hard)
-    division = Division(hard.data, None, hard.data, "test")
-    fitted, beside = fit_method(task, division, "probe"), ScoreTable(division)
-    add_baselines(beside, task, hard)
-    ((_, own),), ((_, other),) = fitted.table.rows, beside.rows
-    assert torch.equal(own.scores, other.scores)
+def test_a_probe_beside_a_run_is_the_one_that_is_fitted() -> None:
+    experiment = experiment_of(hard_items(few({"a": 60, "b": 60})))
+    beside = ScoreTable(experiment.division)
+    add_baselines(beside, experiment)
+    ((_, scored),) = beside.rows
+    assert torch.equal(scored.scores, choose_penalty(experiment, "probe")[0].evaluate("probe").scores)
 
 
 def test_names_that_are_unknown_and_what_they_change(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,21 +246,20 @@ def test_names_that_are_unknown_and_what_they_change(monkeypatch: pytest.MonkeyP
     assert line((1, 1, 1, 1, 1)) == ""
 
 
-def test_the_line_on_names_is_about_the_method(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_line_on_names_is_about_the_method(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A zero-shot head without its names is none."""
-    items, calls = few({"a": 4, "b": 4}), []
-    monkeypatch.setattr(methods, "names_line", lambda *given: calls.append(given[3]) or "")
-    monkeypatch.setattr(FrozenEncoder, "items", lambda *_: items)
-    task = task_of(text=True)
+    calls, experiment = [], experiment_of(few({"a": 4, "b": 4}), text=True)
+    monkeypatch.setattr(run_training, "names_line", lambda *given: calls.append(given[3]) or "")
+    monkeypatch.setattr(run_training, "_write", lambda *_: None)
     for method in ("zero-shot", "text-probe", "probe"):
-        fit_method(task, Division(items.data, None, items.data, "test"), method, baselines="always")
+        run_training._fit(experiment, tmp_path, RunOptions(method=method, baselines="always"), Reporter())
     zero_shot, text_probe = calls
     assert not zero_shot
     assert {"text-probe", "probe"} <= {*text_probe}
 
 
 def test_too_few_unlabelled_files_are_not_used() -> None:
-    task = task_of(unlabelled=few({"a": 1, "b": 1}).features)
-    chosen, line = check_unlabelled(task, "probe", few({"a": 6, "b": 6}))
+    items, unlabelled = few({"a": 6, "b": 6}), few({"a": 1, "b": 1}).features
+    chosen, line = choose_unlabelled(experiment_of(items, unlabelled=unlabelled), "probe")
     assert chosen.unlabelled is None
     prints(line, "2 unlabelled files", "too few or too scattered")

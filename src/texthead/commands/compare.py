@@ -12,9 +12,10 @@ from texthead.errors import NonNegativeInt
 from texthead.files import unused
 
 if TYPE_CHECKING:
-    from texthead.data.division import Division
+    from texthead.data.dataset import Dataset
     from texthead.evaluation.results import Evaluation
-    from texthead.transfer.comparison import ComparisonPlan, MethodScores
+    from texthead.transfer.comparison import MethodScores
+    from texthead.transfer.experiment import Experiment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +41,14 @@ class Compare(TrainingData, TextOption, ReadingOptions):
     seed: NonNegativeInt = option(0, "N")
 
     def __call__(self) -> None:
-        from texthead.data.division import divide_or_train
         from texthead.data.reading import read_dataset
 
         dataset = read_dataset(self.data)
-        console.say_notes(*dataset.notes)
-        data = divide_or_train(dataset, seed=self.seed, k=self.k)
         sources = self.encoder or ["mini"]
-        documents = [self._compare(source, data, several=len(sources) > 1) for source in sources]
+        documents = [self._compare(source, dataset, several=len(sources) > 1) for source in sources]
         console.show_json(documents if len(documents) > 1 else documents[0])
 
-    def _compare(self, encoder: str, data: "Division", *, several: bool) -> dict[str, object]:
+    def _compare(self, encoder: str, dataset: "Dataset", *, several: bool) -> dict[str, object]:
         """Print the scores on an encoder, and return them as JSON."""
         from texthead.cli.score_table import rare_json
         from texthead.encoders.load import EncoderOptions
@@ -58,40 +56,42 @@ class Compare(TrainingData, TextOption, ReadingOptions):
 
         console.doing(f"loading the encoder {encoder}")
         scores = compare(
-            data,
+            dataset,
             EncoderOptions(encoder, text=self.text, device=self.pick_device()),
             classes=self.classes,
+            k=self.k,
             overrides={"seed": self.seed},
             unlabelled=self.unlabelled,
-            reading=self.reading([*data.train.paths, *data.scored.paths], True),
+            reading=self.reading(dataset.paths, True),
             reporter=replace(console.reporter, event=self._say_plan),
         )
-        console.say_skipped(scores.skipped)
+        experiment, engine = scores.experiment, scores.experiment.engine
+        console.say_skipped(experiment.skipped)
         if several:
             console.results().print(f"{encoder}:")
         for line in scores.summary():
             console.results().print(line)
         _show_table(scores)
-        console.remarks().print(f"frozen encoder: {scores.engine}")
+        console.remarks().print(f"frozen encoder: {engine}")
         console.next_command(
             "texthead", "train", self.data, "--out", unused(Path("run")), encoder=encoder, text=self.text
         )
-        about = {"data": self.data, "encoder": encoder, "engine": scores.engine, "items": len(scores.items.data)}
+        about = {"data": self.data, "encoder": encoder, "engine": engine, "items": len(experiment.items.data)}
         split = scores.scored_name if scores.tested else None
         return {**about, "split": split, "methods": _document(scores), "rare": rare_json(scores.rare)}
 
-    def _say_plan(self, plan: "ComparisonPlan") -> None:
+    def _say_plan(self, plan: "Experiment") -> None:
         """Print what is compared."""
-        data, task = plan.division, plan.task
+        data = plan.division
         drawn = f" (K = {self.k}, drawn with seed {self.seed})" if self.k is not None else ""
         held = f", {len(data.scored)} {data.scored_name} items only for the final score" if len(data.scored) else ""
         items = f"{len(data.train)} training items of {len(data.train.classes)} classes{drawn}{held}"
         for line in (items, *plan.changes):
             console.remarks().print(line)
         if self.classes:
-            console.say_prompts(task.labels, task.prompts)
+            console.say_prompts(plan.labels, plan.prompts)
         else:
-            console.say_names(task.labels, task.names, task.recipe.template if task.encoder.has_text else None)
+            console.say_names(plan.labels, plan.names, plan.recipe.template if plan.encoder.has_text else None)
 
 
 def _document(scores: "MethodScores") -> list[dict[str, object]]:
@@ -103,7 +103,8 @@ def _document(scores: "MethodScores") -> list[dict[str, object]]:
     def score(name: str, results: "Mapping[str, Evaluation]") -> dict[str, object] | None:
         return score_of(name, results[name])._asdict() if name in results else None
 
-    return [{"method": name, **{way: score(name, own) for way, own in ways.items()}} for name in scores.names]
+    methods = scores.experiment.methods
+    return [{"method": name, **{way: score(name, own) for way, own in ways.items()}} for name in methods]
 
 
 def _show_table(scores: "MethodScores") -> None:
@@ -113,12 +114,12 @@ def _show_table(scores: "MethodScores") -> None:
     from texthead.transfer.methods import USES
 
     table = Table(f"{scores.metric} in percent", box=None, pad_edge=False)
-    for column in scores.columns():
+    for column in scores.columns:
         table.add_column(f"{column} (95 %)", justify="right", no_wrap=True)
     table.add_column("uses")
     for row in scores.rows():
         table.add_row(*row, USES.get(row[0], ""))  # pyright: ignore[reportArgumentType, reportCallIssue]
-    if scores.columns():
+    if scores.columns:
         console.results().print(table)
     if scores.rare:
         console.results().print(f"{next(iter(scores.tested))}, {scores.rare}")

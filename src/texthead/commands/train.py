@@ -21,7 +21,9 @@ from texthead.runs.saved import check_out
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
-    from texthead.transfer.run_training import RunOptions, TrainedRun, TrainingEvent, TrainingPlan
+    from texthead.models.recognizer import Recognizer
+    from texthead.transfer.experiment import Experiment
+    from texthead.transfer.run_training import RunOptions, TrainedRun
 
 # Recipe values that a head on frozen features uses, too.
 FROZEN = ("frames", "size", "resize", "decode", "template", "class_shares", "seed")
@@ -176,43 +178,39 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             raise DataError(f"--held-out {self.held_out}: --val {self.val} names the held-out items; give one of them")
         return with_validation(dataset, read_dataset(self.val))
 
-    def _say(self, event: "TrainingEvent") -> None:
-        """Print what the training tells, and show what it does next."""
-        from texthead.transfer.comparison import FittedMethod
-        from texthead.transfer.run_training import TrainingPlan
+    def _say(self, event: "Experiment | Recognizer") -> None:
+        """Print what the training knows, and show what it does next."""
+        from texthead.transfer.experiment import Experiment
 
-        if isinstance(event, TrainingPlan):
+        if isinstance(event, Experiment):
             self._say_plan(event)
             console.doing("scoring the baselines" if self.fine_tunes else "encoding the items")
-        elif isinstance(event, FittedMethod):
-            console.say_skipped(event.skipped)
-            console.say_notes(*event.lines)
-            console.doing("writing the run")
-        else:
+        elif self.fine_tunes:
             console.flush_notes()  # A training can take hours.
             console.doing("preparing the training")
+        else:
+            console.doing("writing the run")
 
-    def _say_plan(self, plan: "TrainingPlan") -> None:
-        """Print how many items are for training and for scoring, the class names, and the notes on the data."""
+    def _say_plan(self, plan: "Experiment") -> None:
+        """Print how many items are for training and for scoring, and the class names."""
         from texthead.data.division import HELD_OUT
         from texthead.models.build import takes_sentences
 
-        division, inputs = plan.division, plan.inputs
-        console.say_notes(*plan.notes)
+        division = plan.division
         share = f"{100 * (self.held_out or HELD_OUT):g} % of each class, at least one"
-        drawn = f" (drawn with seed {inputs.recipe.seed}, {share})" if division.drawn else ""
+        drawn = f" (drawn with seed {plan.recipe.seed}, {share})" if division.drawn else ""
         scored = f"{len(division.scored)} {division.scored_name} items" if len(division.scored) else "none"
         console.remarks().print(
-            f"{len(division.train)} training items of {len(inputs.labels)} classes, {scored} to score{drawn}"
+            f"{len(division.train)} training items of {len(plan.labels)} classes, {scored} to score{drawn}"
         )
         if self.fine_tunes:
             for line in plan.changes:
                 console.remarks().print(line)
-        sentences = any(inputs.sentences or ())
-        template = inputs.recipe.template if takes_sentences(self.head) and not sentences else None
-        console.say_names(inputs.labels, inputs.names or inputs.labels, template)
+        sentences = any(plan.sentences)
+        template = plan.recipe.template if takes_sentences(self.head) and not sentences else None
+        console.say_names(plan.labels, plan.names, template)
         if sentences:
-            console.say_prompts(inputs.labels, inputs.prompts)
+            console.say_prompts(plan.labels, plan.prompts)
 
 
 def _show(trained: "TrainedRun") -> None:

@@ -1,6 +1,7 @@
 """The public names of the package, imported on first use."""
 
 from .clips import ViewClips as ViewClips
+from .division import Division as Division
 from .division import divide as divide
 from .division import with_validation as with_validation
 from .labels import check_no_separator as check_no_separator

@@ -47,7 +47,7 @@ from texthead.text.class_names import clean_names
 from texthead.text.class_tree import ClassTree
 from texthead.text.prompts import class_prompts
 from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
-from texthead.transfer.methods import Task, evaluation_of
+from texthead.transfer.experiment import Experiment, evaluation_of
 
 # Copied unchanged; a calibration records the rows for which it is valid.
 _COPIED_FILES = ("recipe.json", "metrics.jsonl", SCORES, CALIBRATION)
@@ -515,7 +515,7 @@ class Run:
         suffix, views = looks(protocol, self.protocol, self.mix)
         table = self._baselines(division, baselines, replace(reading, cache=reading.cache or True), reporter)
         table.rows = [(f"{method}{suffix}", score) for method, score in table.rows]
-        table.add(f"{title}{views}{temperature}{changes(protocol, self.protocol)}", result)
+        table.rows.append((f"{title}{views}{temperature}{changes(protocol, self.protocol)}", result))
         table.lines += lines
         answers = calibration.answered(new.scores, new.targets, new.groups) if calibration and new else None
         return RunEvaluation(result, raw, table, engine, [*chosen.notes, *division.notes, *notes], answers)
@@ -539,7 +539,7 @@ class Run:
         if self._has_other_classes:
             if not self.carries_encoder and are_few(when, len(division.scored)):
                 items = self._pretrained(reading, reporter).items(division.scored, self.labels, "encode scored items")
-                table.add("zero-shot, before training", evaluation_of(self.head, items))
+                table.rows.append(("zero-shot, before training", evaluation_of(self.head, items)))
             return table
         if not len(trained) or not are_few(when, len(trained)):
             return table  # All trained classes may have been removed.
@@ -555,11 +555,10 @@ class Run:
             table.lines.append(f"zero-shot and probe are left out: {error}")
             return table
         strict = FrozenEncoder(frozen.encoder, self.protocol, replace(reading, skip_unreadable=False), reporter)
-        items = strict.items(trained, self.labels, "encode training items")
         assert self.classes is not None
-        names, own_prompts = ([entry[key] for entry in self.classes["classes"]] for key in ("name", "prompt"))
-        prompts = class_prompts(self.recipe.template, names, own_prompts)
-        add_baselines(table, Task(frozen, self.labels, self.labels, prompts, self.recipe), items)
+        names, prompts = ([entry[key] for entry in self.classes["classes"]] for key in ("name", "prompt"))
+        experiment = Experiment(division, strict, self.labels, names, prompts, self.recipe)
+        add_baselines(table, experiment.changed(items=experiment.items, frozen=frozen))
         return table
 
     def _pretrained(self, reading: Reading, reporter: Reporter) -> FrozenEncoder:

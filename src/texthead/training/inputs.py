@@ -1,7 +1,6 @@
-"""The features of a frozen encoder that training reads: of clips, or of the readable items."""
+"""The features of a frozen encoder that training reads."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,12 +8,10 @@ from torch import Tensor
 
 from texthead.data.clips import FrameBank, TrainFeatures
 from texthead.data.dataset import Dataset
-from texthead.data.division import Division, check_no_class_lost
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.data.sampling import evenly
 from texthead.errors import MediaError
 from texthead.features.clips import encode
-from texthead.features.frozen import FrozenEncoder, FrozenItems
 from texthead.features.reading import Reading, readable
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import gather_list, rank, ranks, share, together
@@ -62,20 +59,3 @@ def feature_clips(
         rows: list[Any] = [row for own in gather_list([bank]) for row in own]
         bank = rows if model.sees_clips else FrameBank(rows)
     return TrainFeatures(bank, frames=recipe.frames, seed=recipe.seed)
-
-
-def readable_division(frozen: FrozenEncoder, division: Division) -> tuple[FrozenItems, Division]:
-    """Return the readable training items with their pretrained features, and the division without unreadable items.
-
-    Unreadable test items stay in the division, so that they are reported with the result.
-
-    Raises:
-        MediaError: an item cannot be read and `frozen.reading` does not skip such items.
-        DataError: a class has no readable training item.
-    """
-    items = frozen.items(division.train, title="encode training items")
-    check_no_class_lost(division.train, items.data)
-    val = division.val
-    if frozen.reading.skip_unreadable and val is not None:
-        val = val.pick(frozen.files([item.path for item in val.items], "encode held-out items").positions)
-    return items, replace(division, train=items.data, val=val if val is not None and len(val) else None)

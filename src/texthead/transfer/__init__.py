@@ -2,10 +2,11 @@
 
 closed_form   linear heads without a training loop: a logistic probe, and text rows with labelled items
 several       heads of several labels: fit, probabilities, threshold
-methods       the methods on a frozen encoder, and their cross-validation
+experiment    items, a frozen encoder, class names and a recipe; methods are fitted and scored on them
+methods       cross-validation of the methods, and what suits the items
 baselines     score zero-shot and a probe as baselines of a run
-comparison    compare the methods, or save one as a run
-run_training  train a run: fit a method, and fine-tune if that is better
+comparison    compare the methods
+run_training  train a run: fit a method, or fine-tune the encoder
 transductive  refine the scores of a batch with its unlabelled files
 """
 

@@ -4,7 +4,6 @@ from .closed_form import class_center as class_center
 from .closed_form import logistic_head as logistic_head
 from .closed_form import text_evidence as text_evidence
 from .closed_form import text_probe_head as text_probe_head
-from .comparison import QUICK_FRAMES as QUICK_FRAMES
-from .methods import Task as Task
-from .methods import evaluation_of as evaluation_of
+from .experiment import QUICK_FRAMES as QUICK_FRAMES
+from .experiment import Experiment as Experiment
 from .several import several_head as several_head

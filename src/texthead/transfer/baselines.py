@@ -1,6 +1,6 @@
 """Scores of a run beside baselines on the same items: zero-shot, and a probe on frozen features."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,10 +9,10 @@ from texthead.encoders.load import zero_shot_note
 from texthead.evaluation.class_sizes import RareClasses, class_weights
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import sentence, weak_spots
-from texthead.features.frozen import FrozenItems
 from texthead.recipes import MethodName
 from texthead.runs.scores import RunScores, score_of
-from texthead.transfer.methods import USES, Task, best_rival, choose_penalty, evaluation_of
+from texthead.transfer.experiment import Experiment
+from texthead.transfer.methods import USES, best_rival, choose_penalty
 
 FEW_ITEMS = 2000
 
@@ -33,18 +33,11 @@ class ScoreTable:
     rows: list[tuple[str, Evaluation]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
-    def add(self, method: str, result: Evaluation) -> None:
-        """Add the result of a method."""
-        self.rows.append((method, result))
-
-    def add_methods(self, task: Task, methods: Sequence[MethodName], items: FrozenItems, tests: FrozenItems) -> None:
-        """Fit methods to `items`, and add their results on `tests`."""
-        for name in methods:
-            self.add(name, evaluation_of(task.fit(name, items), tests))
-
-    def add_note(self, task: Task) -> None:
-        """Add a note if zero-shot is weak with this encoder."""
-        self.lines += filter(None, [zero_shot_note(task.encoder.source, task.names)])
+    def add_methods(self, experiment: Experiment, methods: Iterable[MethodName]) -> None:
+        """Fit methods, and add their results; then a note if zero-shot is weak with this encoder."""
+        if experiment.tests is not None:
+            self.rows += [(name, experiment.evaluate(name)) for name in methods]
+        self.lines += filter(None, [zero_shot_note(experiment.encoder.source, experiment.names)])
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return (method, result as text) pairs for the report."""
@@ -106,17 +99,12 @@ def _by_words(rows: Sequence[tuple[str, Evaluation]]) -> dict[str, Evaluation]:
     return dict(results.values())
 
 
-def add_baselines(table: ScoreTable, task: Task, items: FrozenItems) -> None:
+def add_baselines(table: ScoreTable, experiment: Experiment) -> None:
     """Add zero-shot and a probe on the pretrained encoder's features to the table.
 
     The probe has the penalty that suits the items, as `train` and `compare` have it. If the recipe centres features,
     also add centred zero-shot.
-
-    Args:
-        items: the training items.
     """
-    tests = task.frozen.items(table.division.scored, task.labels, "encode scored items")
-    others = {"text-probe"} if task.recipe.center else {"text-probe", "zero-shot-centred"}
-    task, _ = choose_penalty(task, task.methods[0], items)
-    table.add_methods(task, [name for name in task.methods if name not in others], items, tests)
-    table.add_note(task)
+    others = {"text-probe"} if experiment.recipe.center else {"text-probe", "zero-shot-centred"}
+    experiment, _ = choose_penalty(experiment, experiment.methods[0])
+    table.add_methods(experiment, [name for name in experiment.methods if name not in others])

@@ -1,31 +1,29 @@
-"""Classifiers on a frozen encoder, fitted in seconds to features that are computed once."""
+"""The methods: what they use, their cross-validation, and what suits the items."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
-from texthead.data.labels import item_weights, log_ratio, weighted_text
+from texthead.data.labels import weighted_text
+from texthead.data.reading import listed_files
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.mini import MINI_SPECS
-from texthead.errors import DataError, listed
+from texthead.errors import listed
 from texthead.evaluation.class_sizes import class_weights
 from texthead.evaluation.intervals import difference_interval, rate_of
-from texthead.evaluation.results import Evaluation, evaluation_for, joined
-from texthead.features.frozen import FrozenEncoder, FrozenItems
+from texthead.evaluation.results import Evaluation, joined
+from texthead.features.frozen import FrozenItems
+from texthead.features.reading import check_any
+from texthead.media.find import find_media
 from texthead.models.head_rows import known_rows
-from texthead.models.heads import Head, Prompts, text_head
-from texthead.recipes import MethodName, Recipe
+from texthead.models.heads import Prompts
+from texthead.recipes import MethodName
 from texthead.text.prompts import flat
-from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
-from texthead.transfer.several import check_text, fit_several, several_folds
-from texthead.transfer.transductive import refined_head
+from texthead.transfer.experiment import Experiment
+from texthead.transfer.several import several_folds
 
 # Fewest items per class for cross-validation.
 MIN_ITEMS = 3
@@ -46,88 +44,6 @@ USES: dict[MethodName, str] = {
     "zero-shot": "names alone",
     "zero-shot-centred": "names, centred",
 }
-
-# Fits a head to items.
-Fit = Callable[[FrozenItems], Head]
-
-
-@dataclass(frozen=True)
-class Task:
-    """Classes and a frozen encoder: what all methods share.
-
-    Args:
-        labels: the labels, in the order of a head's rows.
-        names: the class name of each label.
-        prompts: the prompts of each class.
-        recipe: the recipe of a run that a method makes; `class_shares` is used in every fit.
-        unlabelled: features of unlabelled files, which refine the fitted probes.
-        penalty: factor of the penalty of fitted probes.
-    """
-
-    frozen: FrozenEncoder
-    labels: tuple[str, ...]
-    names: tuple[str, ...]
-    prompts: Prompts
-    recipe: Recipe
-    unlabelled: Float[Tensor, "files dim"] | None = None
-    penalty: float = 1.0
-
-    @property
-    def encoder(self) -> Encoder:
-        """The encoder."""
-        return self.frozen.encoder
-
-    @property
-    def methods(self) -> tuple[MethodName, ...]:
-        """The methods that the encoder allows, the default first; without text only the probe."""
-        return get_args(MethodName) if self.encoder.has_text else ("probe",)
-
-    def check_method(self, name: MethodName | None) -> MethodName:
-        """Return the method, the default if None.
-
-        Raises:
-            DataError: the method does not exist, or needs a text encoder.
-        """
-        if name is None:
-            return self.methods[0]
-        if name not in self.methods:
-            without = "" if self.encoder.has_text else f"; {self.encoder.source} has no text encoder: add one (`text`)"
-            raise DataError(f"`method` must be one of {', '.join(self.methods)}, got {name!r}{without}")
-        return name
-
-    def fit(self, name: MethodName, items: FrozenItems) -> Head:
-        """Fit a method's head to items.
-
-        `class_shares` moves the biases of a fitted probe, while zero-shot has no label shares.
-
-        Raises:
-            DataError: the items have several labels, and unlabelled files are given.
-            EncoderError: the method needs text, and the encoder has none.
-        """
-        features, targets, shares = items.features, items.targets, self.recipe.class_shares
-        if items.several:
-            if self.unlabelled is not None:
-                raise DataError("`unlabelled` is for files with one label each, and these have several: leave it out")
-            return fit_several(name, self.encoder, self.labels, self.prompts, features, targets, items.groups)
-        if name == "probe":
-            head = logistic_head(features, targets, names=self.labels, penalty=self.penalty)
-        else:
-            check_text(self.encoder)
-            if name != "text-probe":
-                center = class_center(features, targets) if name == "zero-shot-centred" else None
-                return text_head(self.encoder, self.labels, prompts=self.prompts, center=center)
-            rows = known_rows(self.encoder, self.labels, self.prompts)
-            head = text_probe_head(rows, features, targets, names=self.labels, penalty=self.penalty)
-        counts = np.bincount(targets.numpy(), minlength=len(self.labels))
-        ratio, equal = (log_ratio(each, counts) for each in (shares, "equal"))
-        head.bias.data += torch.from_numpy(ratio - equal).float()
-        return head if self.unlabelled is None else refined_head(head, self.unlabelled, features, targets)
-
-    def weights(self, items: FrozenItems) -> Float[np.ndarray, " items"]:
-        """Return the weight of each item in a mean over items, for classes as frequent as `class_shares` says."""
-        if items.several:
-            return np.ones(len(items.data))
-        return item_weights(self.recipe.class_shares, len(self.labels), items.targets.numpy())
 
 
 def names_line(
@@ -219,43 +135,32 @@ def _sorted(
     ]
 
 
-@torch.inference_mode()
-def evaluation_of(head: Head, items: FrozenItems) -> Evaluation:
-    """Evaluate a head on features; intervals take groups into account.
-
-    Raises:
-        DataError: as `evaluation_for`.
-    """
-    scores = head.eval()(items.features.to(head.weight.device)).cpu()
-    paths = [item.path for item in items.data.items]
-    return evaluation_for(head, paths, items.targets, scores, list(items.skipped), items.groups)
+def cross_validated(experiment: Experiment, name: MethodName, cv: Folds) -> Evaluation:
+    """Evaluate a method on the scored items of each fold, fitted without these."""
+    return joined([(scored, experiment.pick(train, scored).evaluate(name)) for train, scored in cv.pairs])
 
 
-def cross_validated(fit: Fit, items: FrozenItems, cv: Folds) -> Evaluation:
-    """Evaluate heads on the scored items of each fold that are fitted without these."""
-    return joined([(scored, evaluation_of(fit(items.pick(train)), items.pick(scored))) for train, scored in cv.pairs])
-
-
-def check_unlabelled(task: Task, name: MethodName, items: FrozenItems) -> tuple[Task, str]:
-    """Return (the task, without its unlabelled files if they do not help; a line on the result).
+def choose_unlabelled(experiment: Experiment, name: MethodName) -> tuple[Experiment, str]:
+    """Return (the experiment, without its unlabelled files if they do not help; a line on the result).
 
     They help if the method is as accurate on the labelled items with them as without, cross-validated and
     weighted as `class_shares` says. With too few labelled items for folds they are used, since they gain most there.
     """
-    assert task.unlabelled is not None
-    files, without = f"{len(task.unlabelled)} unlabelled files", replace(task, unlabelled=None)
-    if not task.fit(name, items).kind.endswith("unlabelled files"):
+    assert experiment.unlabelled is not None
+    files, without = f"{len(experiment.unlabelled.features)} unlabelled files", experiment.changed(unlabelled=None)
+    if not experiment.fit(name).kind.endswith("unlabelled files"):
         return without, f"{files} are too few or too scattered to refine the head"
-    cv = folds(items, seed=task.recipe.seed)
+    cv = folds(experiment.items, seed=experiment.recipe.seed)
     if not cv.pairs:
-        return task, f"{files} refine the head; there are too few labelled items to check whether that helps"
-    weights = task.weights(items.pick(cv.scored))
-    scores = [cross_validated(partial(each.fit, name), items, cv) for each in (task, without)]
+        return experiment, f"{files} refine the head; there are too few labelled items to check whether that helps"
+    weights = experiment.pick(cv.scored).weights
+    scores = [cross_validated(each, name, cv) for each in (experiment, without)]
     used, plain = (100 * np.average(each.right, weights=weights) for each in scores)
-    which = "labelled items" if len(cv.scored) == len(items.data) else f"items of classes with {MIN_ITEMS} or more"
+    every = len(cv.scored) == len(experiment.items.data)
+    which = "labelled items" if every else f"items of classes with {MIN_ITEMS} or more"
     line = f"with {files} {used:.1f} % of the {which} are correct, without {plain:.1f} % (cross-validated"
     verb = "refine" if used >= plain else "do not refine"
-    return task if used >= plain else without, f"{line}{weighted_text(weights)}); they {verb} the head"
+    return experiment if used >= plain else without, f"{line}{weighted_text(weights)}); they {verb} the head"
 
 
 def near_copies_line(validated: Evaluation, scored: FrozenItems, tested: Evaluation, name: str) -> str:
@@ -285,24 +190,47 @@ def near_copies_line(validated: Evaluation, scored: FrozenItems, tested: Evaluat
     )
 
 
-def choose_penalty(task: Task, name: MethodName, items: FrozenItems) -> tuple[Task, str]:
-    """Return (the task, with a weaker penalty if a probe is then significantly better; a line on it, else empty).
+def choose_penalty(experiment: Experiment, name: MethodName) -> tuple[Experiment, str]:
+    """Return (the experiment, with a weaker penalty if a probe is then significantly better; a line on it, else empty).
 
     The penalty is made for few labels. It is cross-validated if each class has MANY_ITEMS.
     """
-    few = items.several or items.targets.bincount(minlength=len(task.labels)).min() < MANY_ITEMS
+    items = experiment.items
+    few = items.several or items.targets.bincount(minlength=len(experiment.labels)).min() < MANY_ITEMS
     if few or name not in ("text-probe", "probe"):
-        return task, ""
-    cv, weaker = folds(items, seed=task.recipe.seed), replace(task, penalty=WEAKER)
-    scored = {str(each.penalty): cross_validated(partial(each.fit, name), items, cv) for each in (task, weaker)}
-    own = items.pick(cv.scored)
-    lead = best_rival(scored, own.groups, task.weights(own))
+        return experiment, ""
+    cv, weaker = folds(items, seed=experiment.recipe.seed), experiment.changed(penalty=WEAKER)
+    scored = {str(each.penalty): cross_validated(each, name, cv) for each in (experiment, weaker)}
+    own = experiment.pick(cv.scored)
+    lead = best_rival(scored, own.items.groups, own.weights)
     if lead is None or lead.low <= 0:
-        return task, ""
+        return experiment, ""
     return weaker, (
         f"a tenth of the usual penalty is used: cross-validated, it is {lead.points:.1f} points better (95 % interval "
         f"{lead.low:.1f} to {lead.high:.1f})"
     )
+
+
+def suited(experiment: Experiment, name: MethodName, unlabelled: str | None) -> tuple[Experiment, list[str]]:
+    """Return (the experiment with the penalty and the unlabelled files that suit its items, lines on both).
+
+    Args:
+        unlabelled: a folder of files like those to predict.
+
+    Raises:
+        DataError: no unlabelled file can be read, or as `Experiment.items`.
+        MediaError: as `Experiment.items`.
+    """
+    _ = experiment.items, experiment.tests  # Encoded in this order.
+    experiment, line = choose_penalty(experiment, name)
+    if not unlabelled:
+        return experiment, [line]
+    frozen = experiment.frozen
+    paths = find_media(listed_files(unlabelled), frozen.reporter)
+    files = frozen.files(paths, "encode unlabelled files")
+    check_any(paths, files.positions, files.skipped)
+    experiment, other = choose_unlabelled(experiment.changed(unlabelled=files), name)
+    return experiment, [line, other]
 
 
 class Lead(NamedTuple):

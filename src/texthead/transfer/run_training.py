@@ -4,36 +4,35 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from texthead.data.dataset import Dataset
-from texthead.data.division import Division, divide
+from texthead.data.division import divide
 from texthead.data.labels import unbalanced_text
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import AnyEncoder, EncoderOptions
 from texthead.errors import DataError, NonNegativeInt, PositiveInt, Share, check_fields, plural
 from texthead.evaluation.evaluate import evaluate
-from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
+from texthead.files import locked
 from texthead.models.build import make_recognizer, needs_features, takes_sentences
 from texthead.models.head_rows import RowInputs
 from texthead.models.head_table import as_head, head_kind
 from texthead.models.recognizer import Recognizer
+from texthead.models.several_head import SeveralHead
+from texthead.models.temporal import MeanPool
 from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.distributed import rank, ranks
 from texthead.parallel.progress import Reporter
 from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe
-from texthead.runs.folder import save_tree
+from texthead.runs.folder import save_tree, write_run
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
-from texthead.text.prompts import class_prompts, classes_to_train
-from texthead.training.fit_recipe import adapt_recipe
-from texthead.training.inputs import readable_division
-from texthead.training.start import RunInfo, engine_of
+from texthead.training.start import RunInfo, engine_of, split_json
 from texthead.training.train import fine_tune, seconds_a_clip
 from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
-from texthead.transfer.comparison import FittedMethod, fit_method, make_task
-from texthead.transfer.methods import Task
+from texthead.transfer.experiment import Experiment, evaluation_of, load_experiment
+from texthead.transfer.methods import names_line, suited
 from texthead.transfer.several import as_several
 
 
@@ -82,22 +81,6 @@ class RunOptions:
                 raise DataError(f"`{name}` {value} is for a head on the frozen encoder: leave out it or `fine_tune`")
 
 
-class TrainingPlan(NamedTuple):
-    """What a run is trained on.
-
-    Attributes:
-        division: the items for training and for scoring.
-        inputs: encoder, labels, class names and recipe.
-        notes: on the data and the class names.
-        changes: recipe values that were adapted to the data.
-    """
-
-    division: Division
-    inputs: RowInputs
-    notes: tuple[str, ...]
-    changes: Sequence[str]
-
-
 @dataclass(frozen=True)
 class TrainedRun:
     """A run after training.
@@ -105,7 +88,7 @@ class TrainedRun:
     Attributes:
         out: the run folder.
         table: the scores of the baselines, and last the run's; empty if no item is held out.
-        protocol, reading: how items are read to score the run.
+        protocol: how items are seen to score the run.
         records: the metrics of fine-tuning.
         tuned: whether the run is fine-tuned.
     """
@@ -114,17 +97,12 @@ class TrainedRun:
     model: Recognizer = field(repr=False)
     table: ScoreTable
     protocol: Protocol
-    reading: Reading
     records: Sequence[dict] = ()
     tuned: bool = False
 
     def __repr__(self) -> str:
         how = "fine-tuned" if self.tuned else "on the frozen encoder"
         return f"TrainedRun({str(self.out)!r}, {how}, {self.table})"
-
-
-# The plan, a fitted method, the model to fine-tune.
-TrainingEvent = TrainingPlan | FittedMethod | Recognizer
 
 
 @apart_from_caller()
@@ -149,7 +127,8 @@ def train(
         workers: data-loader workers of fine-tuning; those of `reading` if None.
         resume: continue the fine-tuning of the run in `out`, with the options that it was started with.
         command: the options to save in the run folder.
-        reporter: gets progress, messages, skipped files, the records of fine-tuning and each `TrainingEvent`.
+        reporter: gets progress, messages, skipped files, the records of fine-tuning; as events the `Experiment` before
+            its items are encoded, and the model before it is fine-tuned or written.
 
     Raises:
         DataError: the data cannot be divided, the encoder or a file does not fit the options, or no item can be read.
@@ -159,149 +138,187 @@ def train(
     for name, value in (("method", options.method), ("unlabelled", options.unlabelled)):
         if value and (resume or ranks() > 1):
             raise DataError(f"`{name}` {value} fits a new run in one process: leave it out, or `resume` and torchrun")
-    check_out(Path(out), resume=resume)
-    encoder = EncoderOptions.of(options.encoder)
-    options = replace(options, encoder=encoder, overrides=encoder.with_template(options.overrides))
+    out, encoder = Path(out), EncoderOptions.of(options.encoder)
+    check_out(out, resume=resume)
+    tunes, make = resume or options.fine_tune or ranks() > 1, RECIPES[options.recipe]
+    recipe = make(**encoder.with_template(options.overrides))
+    division = divide(data, seed=recipe.seed, held_out=options.held_out, k=options.k)
     workers = reading.workers if workers is None else workers
-    training = _Training(Path(out), options, reading, workers, resume, command, reporter)
-    plan = training.plan(data)
-    reporter.event(plan)
-    trained = training.fine_tune(plan) if training.must_tune else training.fit(plan)
+    if tunes:
+        # Engines differ in last bits, on which trained weights depend, so all features come from one engine.
+        engine = engine_of(out, reading.engine) if resume else reading.engine
+        reading = replace(reading, engine="eager" if engine == "auto" and not recipe.frozen else engine)
+    experiment = load_experiment(
+        division, encoder, options.classes, options.overrides, reading, reporter, make=make if tunes else None
+    )
+    if any(experiment.sentences) and not takes_sentences(options.head):
+        raise DataError(f"head {options.head} does not use sentences: remove them from {options.classes}")
+    if tunes:
+        _check_head(options.head, experiment)
+    for note in (*data.notes, *experiment.notes):
+        reporter.note(note)
+    if tunes:
+        trained = _fine_tune(experiment, out, options, workers, reporter, resume=resume, command=command)
+    else:
+        trained = _fit(experiment, out, options, reporter)
     if data.tree is not None and rank() == 0:
-        save_tree(trained.out, data.tree)
+        save_tree(out, data.tree)
     return trained
 
 
-@dataclass(frozen=True)
-class _Training:
-    """The steps of `train`."""
+# --- a method on the frozen encoder
 
-    out: Path
-    options: RunOptions
-    reading: Reading
-    workers: int
-    resume: bool
-    command: dict[str, object] | None
-    reporter: Reporter
 
-    @property
-    def must_tune(self) -> bool:
-        """Whether to fine-tune."""
-        return self.resume or self.options.fine_tune or ranks() > 1
+def _fit(experiment: Experiment, out: Path, options: RunOptions, reporter: Reporter) -> TrainedRun:
+    """Fit a method, score it beside the others, and write it as a run."""
+    reporter.event(experiment)
+    name, unlabelled = experiment.check_method(options.method), options.unlabelled
+    probe = name in ("text-probe", "probe")
+    if unlabelled and not probe:
+        raise DataError(f"`unlabelled` {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
+    experiment, lines = suited(experiment, name, unlabelled)
+    items, tests, division = experiment.items, experiment.tests, experiment.division
+    # A run keeps the items that could be read.
+    table = ScoreTable(replace(division, train=items.data, scored=tests.data if tests else division.scored))
+    others = experiment.methods if are_few(options.baselines, len(items.data)) else ()
+    table.add_methods(experiment, [other for other in others if other != name])
+    scored, head = dict(table.rows), experiment.fit(name)
+    if tests:
+        scored[name] = evaluation_of(head, tests)
+        table.rows.append((f"this run ({name})", scored[name]))
+    for error in experiment.skipped:
+        reporter.skipped(error)
+    if probe:
+        lines = [unbalanced_text(experiment.recipe.class_shares, experiment.counts), *lines]
+    if name != "probe":
+        own = scored if name == "text-probe" else {}
+        lines = [*lines, names_line(experiment.encoder, experiment.names, experiment.prompts, own)]
+    for line in filter(None, lines):
+        reporter.note(line)
+    inner, encoder = head.head if isinstance(head, SeveralHead) else head, experiment.encoder
+    inner.text_source, inner.text_map = encoder.text_source, encoder.text_map
+    model = Recognizer(encoder.visual, MeanPool(), head)
+    reporter.event(model)
+    _write(experiment, name, model, out, table)
+    return TrainedRun(out, model, table, experiment.frozen.protocol)
 
-    def plan(self, data: Dataset) -> TrainingPlan:
-        """Divide the data, load the encoder, and adapt the recipe to both."""
-        options, make = self.options, RECIPES[self.options.recipe]
-        recipe = make(**options.overrides)
-        division = divide(data, seed=recipe.seed, held_out=options.held_out, k=options.k)
-        labels, chosen = division.train.classes, EncoderOptions.of(options.encoder)
-        names, sentences, lines = classes_to_train(
-            labels,
-            division.train.source,
-            options.classes,
-            template=options.overrides.get("template"),
-            clean=chosen.clean,
-        )
-        if any(sentences) and not takes_sentences(options.head):
-            raise DataError(f"head {options.head} does not use sentences: remove them from {options.classes}")
-        encoder = chosen.load(class_prompts(recipe.template, names, sentences), lazy=not self.must_tune)
-        if self.must_tune and division.train.several and head_kind(options.head)[0].items:
-            raise DataError(
-                f"head {options.head} is fitted to files with one label each, and these have several: take another head"
-            )
-        if self.must_tune and head_kind(options.head)[0].of_text and not encoder.has_text:
-            raise DataError(
-                f"head {options.head}: {encoder.source} has no text encoder: give it one (`text`), or take another "
-                f"head: {WITHOUT_TEXT}"
-            )
-        recipe, changes = adapt_recipe(make, options.overrides, division.train, encoder)
-        inputs = RowInputs(encoder, labels, recipe, names=names, sentences=sentences)
-        if self.must_tune:  # `fit_method` counts the readable items.
-            counts = [] if division.train.several else [*division.train.counts.values()]
-            lines += filter(None, [unbalanced_text(recipe.class_shares, counts)])
-        return TrainingPlan(division, inputs, (*data.notes, *division.notes, *lines), changes)
 
-    def fit(self, plan: TrainingPlan) -> TrainedRun:
-        """Fit a method on the frozen encoder."""
-        options, division, inputs = self.options, plan.division, plan.inputs
-        values = {key: value for key, value in options.overrides.items() if key != "tune"}
-        names, sentences = inputs.names or inputs.labels, inputs.sentences or []
-        task, _ = make_task(inputs.encoder, division.train, names, sentences, values, self.reading, self.reporter)
-        fitted = fit_method(task, division, options.method, baselines=options.baselines, unlabelled=options.unlabelled)
-        self.reporter.event(fitted)
-        model, reading = fitted.save(self.out), task.frozen.reading
-        reading = replace(reading, workers=0, skip_unreadable=False, engine="eager")
-        return TrainedRun(self.out, model, fitted.table, task.frozen.protocol, reading)
+def _write(experiment: Experiment, name: MethodName, model: Recognizer, out: Path, table: ScoreTable) -> None:
+    """Write the model that a method made, and its scores."""
+    split, sizes = split_json(table.division.train, table.division.scored), experiment.frozen.protocol.sizes
+    with locked(out):
+        check_out(out, resume=False)  # Another process may have written a run since the first check.
+        if table.rows:
+            write_scores(out, table.scores())
+        about = {"chosen": name, "engine": experiment.engine}
+        write_run(out, model, experiment.recipe, sizes, experiment.names, split, **about)
 
-    def start(self, plan: TrainingPlan) -> tuple[RowInputs, Division, ScoreTable, FrozenEncoder]:
-        """Prepare fine-tuning: score the baselines, and encode the training items if the head needs their features.
 
-        Returns: what the head is made from, the readable items, the baselines' scores, and the encoder before training.
-        """
-        division, inputs = plan.division, plan.inputs
-        recipe, encoder, wanted = inputs.recipe, inputs.encoder, self.reading.engine
-        # Engines differ in last bits, on which trained weights depend, so all features come from one engine.
-        engine = engine_of(self.out, wanted) if self.resume else wanted
-        exact = "eager" if engine == "auto" and not recipe.frozen else engine
-        reading = replace(self.reading, engine=exact)
-        frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, self.reporter)
-        compare = are_few(self.options.baselines, len(division.train))
-        items, needed = None, division.train.several or needs_features(self.options.head, recipe)
-        if compare or needed or reading.skip_unreadable:
-            items, division = readable_division(frozen, division)
-            for error in items.skipped:
-                self.reporter.skipped(error)
-        table = ScoreTable(division)
-        if compare and items is not None and len(division.scored):
-            labels, names = tuple(inputs.labels), tuple(inputs.names or inputs.labels)
-            add_baselines(table, Task(frozen, labels, names, inputs.prompts, recipe), items)
-        targets = items.targets if items else division.train.targets(inputs.labels)
-        features = items.features if items else None
-        inputs = replace(inputs, features=features, targets=targets, items=division.train.names)
-        return inputs, division, table, frozen
+# --- fine-tuning
 
-    def fine_tune(self, plan: TrainingPlan) -> TrainedRun:
-        """Train the run and score it."""
-        (inputs, division, table, frozen), options = self.start(plan), self.options
-        protocol, reading = frozen.protocol, frozen.reading
-        visual = inputs.encoder.visual
-        model = make_recognizer(options.head, inputs, trainable=options.train_head).to(visual.mean.device)
-        if division.train.several:
-            assert inputs.features is not None
-            assert inputs.targets is not None
-            head = as_several(as_head(model.head), inputs.features, inputs.targets)
-            model = model.with_head(head)
-        self.reporter.event(model)
-        self._say_cost(model, inputs.recipe, len(division.train))
-        records = fine_tune(
-            model,
-            division.train,
-            division.val,
-            inputs.recipe,
-            out=self.out,
-            resume=self.resume,
-            reading=replace(reading, workers=self.workers),
-            info=RunInfo(inputs.names, division.scored, self.command),
-            reporter=self.reporter,
-        )
+
+def _fine_tune(
+    experiment: Experiment,
+    out: Path,
+    options: RunOptions,
+    workers: int,
+    reporter: Reporter,
+    *,
+    resume: bool,
+    command: dict[str, object] | None,
+) -> TrainedRun:
+    """Fine-tune the encoder, and score the run beside baselines of the encoder before training."""
+    kind, recipe, train_set = options.head, experiment.recipe, experiment.division.train
+    counts = [] if train_set.several else [*train_set.counts.values()]
+    if line := unbalanced_text(recipe.class_shares, counts):
+        reporter.note(line)
+    reporter.event(experiment)
+    protocol, reading = experiment.frozen.protocol, experiment.frozen.reading
+    compare = are_few(options.baselines, len(train_set))
+    needed = train_set.several or needs_features(kind, recipe)
+    if compare or needed or reading.skip_unreadable:
+        experiment = _readable(experiment)
+        for error in experiment.items.skipped:
+            reporter.skipped(error)
+    division, table = experiment.division, ScoreTable(experiment.division)
+    if compare and len(division.scored):
+        add_baselines(table, experiment)
+    model = make_recognizer(kind, _inputs(experiment, needed), trainable=options.train_head)
+    model = model.to(experiment.encoder.visual.mean.device)
+    if train_set.several:
+        model = model.with_head(as_several(as_head(model.head), experiment.items.features, experiment.items.targets))
+    reporter.event(model)
+    _say_cost(model, recipe, len(division.train), reporter, resume=resume)
+    records = fine_tune(
+        model,
+        division.train,
+        division.val,
+        recipe,
+        out=out,
+        resume=resume,
+        reading=replace(reading, workers=workers),
+        info=RunInfo(experiment.names, division.scored, command),
+        reporter=reporter,
+    )
+    if len(division.scored):
         # The cache holds features of the encoder before training.
-        reading = reading if inputs.recipe.frozen else replace(reading, cache=False)
-        if len(division.scored):
-            scored = evaluate(model, division.scored, protocol, reading, reporter=self.reporter)
-            # Validation items set the threshold of several labels.
-            chose = scored.metric != "top-1" and division.scored_name == "val"
-            reused = ", threshold set on these items" if chose else ""
-            table.add(f"this run ({options.head} head){reused}", scored)
-            if rank() == 0:
-                write_scores(self.out, table.scores())
-        return TrainedRun(self.out, model, table, protocol, reading, records, tuned=True)
+        reading = reading if recipe.frozen else replace(reading, cache=False)
+        scored = evaluate(model, division.scored, protocol, reading, reporter=reporter)
+        # Validation items set the threshold of several labels.
+        chose = scored.metric != "top-1" and division.scored_name == "val"
+        table.rows.append((f"this run ({kind} head){', threshold set on these items' * chose}", scored))
+        if rank() == 0:
+            write_scores(out, table.scores())
+    return TrainedRun(out, model, table, protocol, records, tuned=True)
 
-    def _say_cost(self, model: Recognizer, recipe: Recipe, clips: int) -> None:
-        """Report how many steps fine-tuning takes, and about how long if the encoder is trained from the start."""
-        steps, estimate = recipe.epochs * math.ceil(clips / recipe.batch), ""
-        if not self.resume and not recipe.frozen:
-            minutes = max(1, round(seconds_a_clip(model, recipe) * clips * recipe.epochs / 60))
-            span = "a minute" if minutes == 1 else f"{minutes} minutes"
-            estimate = f"; about {span} here, plus reading the files"
-        of_clips = f"{plural(recipe.epochs, 'epoch')} of {plural(clips, 'clip')}"
-        self.reporter.say(f"fine-tuning: {plural(steps, 'step')}, {of_clips}{estimate}")
+
+def _check_head(kind: str, experiment: Experiment) -> None:
+    """Raise DataError unless training can start with this kind of head on the items and the encoder."""
+    rows, encoder = head_kind(kind)[0], experiment.encoder
+    if experiment.division.train.several and rows.items:
+        raise DataError(
+            f"head {kind} is fitted to files with one label each, and these have several: take another head"
+        )
+    if rows.of_text and not encoder.has_text:
+        raise DataError(
+            f"head {kind}: {encoder.source} has no text encoder: give it one (`text`), or take another head: "
+            f"{WITHOUT_TEXT}"
+        )
+
+
+def _readable(experiment: Experiment) -> Experiment:
+    """Return the experiment without unreadable training and validation items.
+
+    Unreadable test items stay in it, so that they are reported with the result.
+    """
+    frozen, division, train = experiment.frozen, experiment.division, experiment.items.data
+    val = division.val
+    if frozen.reading.skip_unreadable and val is not None:
+        val = val.pick(frozen.files([item.path for item in val.items], "encode held-out items").positions)
+    return experiment.changed(division=replace(division, train=train, val=val if val else None))
+
+
+def _inputs(experiment: Experiment, needs_features: bool) -> RowInputs:
+    """Return what the head to train is made from."""
+    train = experiment.division.train
+    return RowInputs(
+        experiment.encoder,
+        experiment.labels,
+        experiment.recipe,
+        names=experiment.names,
+        sentences=experiment.sentences,
+        features=experiment.items.features if needs_features else None,
+        targets=train.targets(experiment.labels),
+        items=train.names,
+    )
+
+
+def _say_cost(model: Recognizer, recipe: Recipe, clips: int, reporter: Reporter, *, resume: bool) -> None:
+    """Report how many steps fine-tuning takes, and about how long if the encoder is trained from the start."""
+    steps, estimate = recipe.epochs * math.ceil(clips / recipe.batch), ""
+    if not resume and not recipe.frozen:
+        minutes = max(1, round(seconds_a_clip(model, recipe) * clips * recipe.epochs / 60))
+        span = "a minute" if minutes == 1 else f"{minutes} minutes"
+        estimate = f"; about {span} here, plus reading the files"
+    of_clips = f"{plural(recipe.epochs, 'epoch')} of {plural(clips, 'clip')}"
+    reporter.say(f"fine-tuning: {plural(steps, 'step')}, {of_clips}{estimate}")

@@ -24,7 +24,7 @@ from texthead import (
     text_head,
 )
 from texthead.apps.demo import drawn_videos
-from texthead.data import evenly
+from texthead.data import Division, evenly
 from texthead.encoders import zero_shot_note
 from texthead.errors import MediaError
 from texthead.evaluation import Evaluation, evaluate
@@ -34,7 +34,7 @@ from texthead.parallel import pick_device
 from texthead.recipes import Recipe
 from texthead.report import item_strip, mistake_strips, plot_confusion, render, write_html
 from texthead.training import RunInfo
-from texthead.transfer import evaluation_of, logistic_head
+from texthead.transfer import Experiment
 
 UNSEEN, SEED = 12, 0
 
@@ -239,11 +239,11 @@ def _simple_rows(bench: Bench) -> dict[str, Row]:
     head = text_head(bench.encoder, seen, scale=HEAD_SCALE, center=bench.center)
     plain = Recognizer(bench.encoder.visual, MeanPool(), head)
     frozen = FrozenEncoder(bench.encoder, bench.protocol, bench.reading, Reporter())
-    items, tests = (frozen.items(data, seen) for data in (bench.train, bench.seen_test))
-    probe = evaluation_of(logistic_head(items.features, items.targets, names=seen), tests).top1
+    division = Division(bench.train, None, bench.seen_test, "test")
+    experiment = Experiment(division, frozen, tuple(seen), seen, [None] * len(seen), bench.recipe)
     return {
         "zero-shot-centred": bench.row(plain),
-        "probe": (probe, None, None),
+        "probe": (experiment.evaluate("probe").top1, None, None),
     }
 
 

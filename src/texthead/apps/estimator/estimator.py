@@ -14,12 +14,13 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from torch import Tensor
 
 from texthead import Dataset, FrozenEncoder, Item, Reading, load_encoder
+from texthead.data import Division
 from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, check_types
 from texthead.features import FrozenItems, readable, weights_key
 from texthead.parallel import apart_from_caller
 from texthead.recipes import EngineName, MethodName, Recipe
 from texthead.text import class_prompts, clean_names
-from texthead.transfer import Task
+from texthead.transfer import Experiment
 
 # One path, or a list, an array or a column of paths.
 Files = str | Path | Iterable[Any]
@@ -90,7 +91,9 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
         items = FrozenItems(data, self._features(frozen, paths), torch.from_numpy(numbers))
         self.encoder_key_ = self._key(frozen)
         self.prompts_ = None if self.method == "probe" else self._prompts()
-        self.head_ = Task(frozen, names, names, self.prompts_ or (), recipe).fit(self.method, items).eval()
+        division, prompts = Division(data, None, data.pick([]), ""), self.prompts_ or [None] * len(names)
+        experiment = Experiment(division, frozen, names, names, prompts, recipe).changed(items=items)
+        self.head_ = experiment.fit(self.method).eval()
         return self
 
     def decision_function(self, X: Files) -> Float[np.ndarray, "files *classes"]:
