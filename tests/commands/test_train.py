@@ -198,6 +198,6 @@ def test_all_items_are_for_training_if_none_is_held_out(few: Path, works: Callab
     options = ("--tune", "none", "--held-out", 0, "--workers", 0)
     out, _ = works("train", few, *options, "--out", tmp_path / "run")
     prints(out, "trained on all 6 images of 2 classes", "no score")
-    assert len(load_run(tmp_path / "run").trained_on) == 6
+    assert len(load_run(tmp_path / "run").split.trained_on) == 6
     assert read_scores(tmp_path / "run") is None
     assert "│" not in out

@@ -43,4 +43,4 @@ def test_every_row_runs_and_is_kept(tmp_path):
     counts = dict.fromkeys(NAMES, (1, 1, 0))
     text = markdown(sections, ["head"], counts, "smoke")
     assert all(f"## {section.title}" in text for section in sections)
-    assert html(sections, ["head"], counts, "smoke").html().count("<h2") == len(NAMES) + 1
+    assert html(sections, ["head"], counts, "smoke").count("<h2") == len(NAMES) + 1
