@@ -144,8 +144,8 @@ def read_unknown(source: str | Path) -> Dataset:
     folder, described = Path(source), (*_MANIFEST_SUFFIXES, ".json")
     if not folder.is_dir() or any(p.is_dir() or p.suffix.lower() in described for p in folder.iterdir()):
         return read_dataset(source)
-    files = read_files(source)
-    return _renamed(files, {"": folder.resolve().name})
+    files, name = read_files(source), folder.resolve().name
+    return replace(files, items=tuple(replace(item, labels=(name,)) for item in files.items))
 
 
 def listed_files(path: str | Path) -> list[str | Path]:
