@@ -43,7 +43,7 @@ def read_epoch(bank: Sequence[Sequence[Tensor]]) -> torch.utils.data.DataLoader:
 
 def read_all(folder: Path, count: int) -> int:
     """Write grids to a cache, read an epoch of them, and return the number of clips."""
-    return sum(len(targets) for _, targets, _ in read_epoch(cached_grids(folder, count)))
+    return sum(len(positions) for _, positions in read_epoch(cached_grids(folder, count)))
 
 
 def train_epoch(bank: Sequence[Sequence[Tensor]]) -> list[float]:
@@ -51,8 +51,8 @@ def train_epoch(bank: Sequence[Sequence[Tensor]]) -> list[float]:
     torch.manual_seed(0)
     probe = torch.nn.Sequential(AttentivePool(DIM, 256), torch.nn.Linear(DIM, CLASSES))
     optimizer, losses = torch.optim.AdamW(probe.parameters(), lr=1e-3), []
-    for clips, targets, _ in read_epoch(bank):
-        loss = F.cross_entropy(probe(clips), targets)
+    for clips, positions in read_epoch(bank):
+        loss = F.cross_entropy(probe(clips), positions % CLASSES)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
