@@ -229,7 +229,9 @@ def test_the_site_is_built_and_needs_nothing_from_outside(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     pages = list((tmp_path / "site").rglob("*.html"))
     assert len(pages) >= len(list(DOCS.rglob("*.md")))
-    assert "texthead.load_run" in (tmp_path / "site" / "reference" / "api" / "prediction.html").read_text(encoding="utf-8")
+    assert "texthead.load_run" in (tmp_path / "site" / "reference" / "api" / "prediction.html").read_text(
+        encoding="utf-8"
+    )
     for built in pages:
         html = built.read_text(encoding="utf-8")
         loaded = re.findall(r"<(?:link|script|img|iframe)[^>]+(?:href|src)=\"?(https?:[^\" >]+)", html)
