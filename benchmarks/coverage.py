@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from texthead.evaluation.intervals import grouped_interval, lead_interval
-from texthead.evaluation.results import SeveralEvaluation
+from texthead.evaluation.results import MultiLabelEvaluation
 
 FILE = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "intervals.md"
@@ -98,7 +98,7 @@ def precisions(items: int, classes: int, share: float, signal: float) -> Draw:
         targets[0, 0] = True
         scores = torch.tensor(signal * targets + rng.normal(size=targets.shape))
         names, paths = tuple(map(str, range(classes))), [Path("x")] * items
-        value, low, high = SeveralEvaluation(names, paths, torch.tensor(targets), scores).rate
+        value, low, high = MultiLabelEvaluation(names, paths, torch.tensor(targets), scores).rate
         return low, high, value
 
     return draw
@@ -121,7 +121,7 @@ def grouped_precisions(groups: int, items: int, classes: int, share: float, shar
         common = shared * rng.normal(size=(groups, classes))[own]
         scores = torch.tensor(targets + common + rng.normal(size=targets.shape))
         names, paths = tuple(map(str, range(classes))), [Path("x")] * len(own)
-        found = SeveralEvaluation(names, paths, torch.tensor(targets), scores, groups=list(map(str, own)))
+        found = MultiLabelEvaluation(names, paths, torch.tensor(targets), scores, groups=list(map(str, own)))
         value, low, high = found.rate
         return low, high, value
 

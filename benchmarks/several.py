@@ -41,7 +41,7 @@ from texthead.media import MediaPath
 from texthead.models.head_rows import text_rows
 from texthead.recipes import MethodName
 from texthead.text.class_names import clean_names
-from texthead.transfer.several import fit_several
+from texthead.transfer.multilabel import fit_multilabel
 
 SIDE, TRAIN, TESTS = 224, 400, 300
 # Left, top, right and bottom of the parts of a mosaic.
@@ -201,7 +201,7 @@ def one_draw(task: Task, encoder: Encoder, own: list[int]) -> tuple[dict[str, fl
         scores[name] = one_against_rest(fit, x, hot.numpy(), tests)
     chosen = {"OvR": scores["OvR"] >= 0}
     for name in METHODS:
-        head = fit_several(name, encoder, task.names, task.names, features, hot, range(len(own)))
+        head = fit_multilabel(name, encoder, task.names, task.names, features, hot, range(len(own)))
         with torch.inference_mode():
             own_scores = head(task.tests.features)
         scores[name], chosen[name] = own_scores.numpy(), head.chosen(own_scores).numpy()

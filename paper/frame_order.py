@@ -47,7 +47,7 @@ class OrderTest:
 def blind_to_order(model: th.Recognizer, frames: int) -> bool:
     """Return whether the order of frames cannot matter to this model, or is not tested: with several labels."""
     unordered = isinstance(model.temporal, th.MeanPool) and not model.sees_clips
-    return frames < 2 or model.several or unordered
+    return frames < 2 or model.multilabel or unordered
 
 
 def shuffled(frames: int, seed: int) -> list[int]:

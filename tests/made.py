@@ -35,7 +35,7 @@ from texthead.evaluation.calibration import Calibration, Threshold
 from texthead.files import cache_dir
 from texthead.media.stored_clip import frame_table
 from texthead.models.heads import FrozenHead
-from texthead.models.several_head import SeveralHead
+from texthead.models.multilabel_head import MultiLabelHead
 from texthead.parallel.startup import keep_freed_memory
 from texthead.prediction.load import load_run
 from texthead.recipes import Recipe
@@ -415,7 +415,7 @@ def side_by_side(left: str, right: str, count: int = 1, seed: int = 0) -> list[n
 def write_several_run(out: Path, thresholds: tuple[float, ...] = (0.0, 0.0, 0.0)) -> Path:
     """Write the run folder of a model that says which of three colours a clip has: one, several or none."""
     model = colour_model(scale=20.0)
-    head = SeveralHead(model.head, bias=torch.full((3,), -1.0), thresholds=torch.tensor(thresholds))
+    head = MultiLabelHead(model.head, bias=torch.full((3,), -1.0), thresholds=torch.tensor(thresholds))
     return write_untrained(out, model.with_head(head))
 
 

@@ -55,12 +55,12 @@ def test_a_run_keeps_the_labels_of_its_items(run: Path, labels: Path) -> None:
     loaded, written = load_run(run), {item.path: item.label for item in read_dataset(labels).items}
     held_out, trained = loaded.split.held_out_items(), loaded.split.training_items(loaded.labels)
     for dataset in (held_out, trained):
-        assert dataset.several
+        assert dataset.multilabel
         assert {item.path: item.label for item in dataset.items}.items() <= written.items()
     assert len(held_out) + len(trained) == 48
     assert json.loads((run / "split.json").read_text())["several"] is True
     with pytest.raises(DataError, match="1 items have a class of the run"):
-        others = Dataset((Item(Path("a.png"), ("blue", "x")), Item(Path("b.png"), ("x",))), "here", several=True)
+        others = Dataset((Item(Path("a.png"), ("blue", "x")), Item(Path("b.png"), ("x",))), "here", multilabel=True)
         loaded.split.unknown_items(others, loaded.labels)
 
 
@@ -94,7 +94,7 @@ def test_doctor_counts_each_label_of_a_file_and_judges_none(labels: Path, say, t
     faults = {finding["fault"]: finding for finding in json.loads(out)["findings"]}
     assert "folder of another class" not in faults
     prints(faults["one file, two labels"]["detail"], "green; red and red")
-    assert (read_dataset(clean).several, len(read_dataset(clean))) == (True, 8)
+    assert (read_dataset(clean).multilabel, len(read_dataset(clean))) == (True, 8)
 
 
 def test_methods_are_compared_by_map(labels: Path, works) -> None:

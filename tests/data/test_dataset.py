@@ -528,8 +528,8 @@ def test_a_class_that_cannot_be_divided_trains():
     assert "2 of 3 classes have only one group (the first: 'a')" in drawn.notes[0]
     # The parts of one film are one group: it is divided, with a note.
     parts = [Item(Path(f"film.mp4#t={i},{i + 1}"), ("run" if i % 2 else "fly",)) for i in range(10)]
-    for several in (False, True):
-        drawn = Dataset(tuple(parts), several=several).with_drawn_split(0.2, seed=0)
+    for multilabel in (False, True):
+        drawn = Dataset(tuple(parts), multilabel=multilabel).with_drawn_split(0.2, seed=0)
         assert splits_of(drawn) == {"train": 8, "val": 2}
         assert drawn.split("val").classes == ["fly", "run"]
         prints(drawn.notes[0], "film.mp4", 10, "optimistic")

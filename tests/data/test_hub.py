@@ -187,13 +187,13 @@ def test_a_choice_of_labels_is_noted(tmp_path):
 def test_lists_of_labels_are_several(tmp_path, kind, labels, names):
     given = images(tmp_path, "a.png", "b.png", "c.png")
     dataset = read_dataset(save_images(tmp_path / "data", given, labels, kind))
-    assert (dataset.several, [item.label for item in dataset.items]) == (True, names)
+    assert (dataset.multilabel, [item.label for item in dataset.items]) == (True, names)
     prints(dataset.notes[0], "1 of 3 files have several labels", "1 have none")
 
 
 def test_columns_and_rows_that_do_not_fit(tmp_path):
     given, image, text = images(tmp_path, "a.png"), library.Image(), library.Value("string")
-    (one,), several = given, library.List(CLASSES)
+    (one,), multilabel = given, library.List(CLASSES)
     for i, (columns, features, parts) in enumerate(
         [
             ({"image": given}, {"image": image}, ["image (Image)"]),
@@ -209,7 +209,7 @@ def test_columns_and_rows_that_do_not_fit(tmp_path):
             ({"image": [one, None], "a": ["x", "y"]}, {"image": image, "a": text}, ["row 1", None]),
             ({"image": [one, one], "a": ["x", None]}, {"image": image, "a": text}, ["row 1", "'a'"]),
             *(
-                ({"image": [one, one], "a": [[0, 1], wrong]}, {"image": image, "a": several}, ["row 1", "'a'"])
+                ({"image": [one, one], "a": [[0, 1], wrong]}, {"image": image, "a": multilabel}, ["row 1", "'a'"])
                 for wrong in (None, [0, None], [-1])
             ),
         ]

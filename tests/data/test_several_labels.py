@@ -23,7 +23,7 @@ def manifest(root: Path, text: str, name: str = "clips.csv") -> Path:
 
 def labels_of(path: Path) -> dict[str, str]:
     dataset = read_dataset(path)
-    assert dataset.several
+    assert dataset.multilabel
     return {item.name: item.label for item in dataset.items}
 
 
@@ -33,7 +33,7 @@ def labels_of(path: Path) -> dict[str, str]:
 def toys(texts: list[str], groups: list[str] | None = None) -> Dataset:
     pairs = zip(texts, groups or [None] * len(texts), strict=True)
     items = (Item(Path(f"{i}.jpg"), split_labels(text), None, group) for i, (text, group) in enumerate(pairs))
-    return Dataset(tuple(items), "toys.csv", several=True)
+    return Dataset(tuple(items), "toys.csv", multilabel=True)
 
 
 def test_labels_are_sorted_text_that_can_be_read_back() -> None:
@@ -43,8 +43,8 @@ def test_labels_are_sorted_text_that_can_be_read_back() -> None:
     with pytest.raises(DataError, match="class name 'a;b' contains ';'"):
         join_labels(["a;b"])
     with pytest.raises(DataError, match="class name 'a;b' contains ';'"):
-        Dataset((Item(Path("0.jpg"), ("a;b",)),), several=True)
-    with refuses(DataError, "0.jpg has 2 labels: pass `several=True`"):
+        Dataset((Item(Path("0.jpg"), ("a;b",)),), multilabel=True)
+    with refuses(DataError, "0.jpg has 2 labels: pass `multilabel=True`"):
         Dataset((Item(Path("0.jpg"), ("a", "b")),))
 
 
@@ -108,7 +108,7 @@ def test_the_column_labels_holds_several_or_none(tmp_path: Path) -> None:
         Item(tmp_path / "b.jpg", (), "test", None, (("fps", ""),)),
         Item(tmp_path / "c.jpg", ("dog",), "test", None, (("fps", ""),)),
     )
-    assert (dataset.several, dataset.classes) == (True, ["dog", "frisbee"])
+    assert (dataset.multilabel, dataset.classes) == (True, ["dog", "frisbee"])
     (note,) = dataset.notes
     prints(note, path, "1 of 3 files have several labels", f"at most 2, as {tmp_path / 'a.jpg'}", "1 have none")
     names = manifest(tmp_path, "id,name\ndog,a dog\nfrisbee,a frisbee\n", "names.csv")
@@ -129,7 +129,7 @@ def test_semicolons_in_the_column_label(tmp_path: Path) -> None:
         read_dataset(manifest(tmp_path, "path,label\na.jpg,dog; frisbee\nb.jpg,\n"))
     with refuses(DataError, tmp_path / "b.jpg", "no label", "'labels'"):
         read_dataset(manifest(tmp_path, "path,label\na.jpg,dog; frisbee\nb.jpg,;\n"))
-    assert not read_dataset(manifest(tmp_path, "path,label\na.jpg,dog\nb.jpg,cat\n")).several
+    assert not read_dataset(manifest(tmp_path, "path,label\na.jpg,dog\nb.jpg,cat\n")).multilabel
 
 
 def test_a_file_in_two_rows_is_an_error_that_shows_the_cell(tmp_path: Path) -> None:
@@ -157,9 +157,9 @@ def test_what_a_manifest_of_several_labels_may_not_be(tmp_path: Path, text: str,
 
 def test_a_folder_is_read_by_its_manifest(tmp_path: Path) -> None:
     write_image(tmp_path / "red" / "a.png", "red")
-    assert not read_dataset(tmp_path).several
+    assert not read_dataset(tmp_path).multilabel
     manifest(tmp_path, "path,time\na.jpg,3\n", "labels.bad.csv")
-    assert not read_dataset(tmp_path).several
+    assert not read_dataset(tmp_path).multilabel
     manifest(tmp_path, "path,labels\na.jpg,dog;cat\n")
     assert labels_of(tmp_path) == {"a.jpg": "cat; dog"}
 
@@ -173,50 +173,50 @@ def test_prepared_shards_keep_that_labels_are_several(tmp_path: Path) -> None:
     dataset = read_dataset(manifest(tmp_path, "path,labels\na.png,dog;cat\nb.png,\n"))
     prepare(dataset, tmp_path / "shards")
     back = read_dataset(tmp_path / "shards")
-    assert (back.several, [item.label for item in back.items]) == (True, ["cat; dog", ""])
+    assert (back.multilabel, [item.label for item in back.items]) == (True, ["cat; dog", ""])
     one = replace(dataset.items[0], labels=("cat; dog",))
-    prepare(replace(dataset, several=False, items=(one,)), tmp_path / "one")
+    prepare(replace(dataset, multilabel=False, items=(one,)), tmp_path / "one")
     assert read_dataset(tmp_path / "one").labels == ["cat; dog"]
 
 
 # ---- splits
 
 
-def several(*rows: tuple[str, str, str | None]) -> Dataset:
+def multilabel(*rows: tuple[str, str, str | None]) -> Dataset:
     dataset = items(*rows)
     labelled = (replace(item, labels=split_labels(item.label)) for item in dataset.items)
-    return replace(dataset, items=tuple(labelled), several=True)
+    return replace(dataset, items=tuple(labelled), multilabel=True)
 
 
 def test_divide_drops_labels_without_training_items_with_a_note() -> None:
-    data = several(("a", "x; y", "train"), ("b", "x", "train"), ("c", "y; z", "test"), ("d", "w", "test"))
+    data = multilabel(("a", "x; y", "train"), ("b", "x", "train"), ("c", "y; z", "test"), ("d", "w", "test"))
     parts = divide(data, seed=0, held_out=None, k=None)
     assert [item.label for item in parts.scored.items] == ["y", ""]
     everywhere, lost = parts.notes
     prints(everywhere, "all 2 training items have x")
     prints(lost, "2 of 2 test items", "(w, z)", "not scored")
-    data = several(("a", "x; y", "train"), ("b", "x", "train"), ("c", "", "test"), ("d", "w", "test"))
+    data = multilabel(("a", "x; y", "train"), ("b", "x", "train"), ("c", "", "test"), ("d", "w", "test"))
     with refuses(DataError, "none of its 2 test items", "leave them out"):
         divide(data, seed=0, held_out=None, k=None)
     with refuses(DataError, "all 2 training items", "'x, y'"):
-        divide_or_train(several(("a", "x; y", None), ("b", "y; x", None)), seed=0, k=None)
-    drawn = divide(several(*((f"{i}", "x" if i % 2 else "y", None) for i in range(10))), seed=0, held_out=0.2, k=1)
-    assert (len(drawn.train), len(drawn.scored), drawn.scored.several) == (2, 2, True)
+        divide_or_train(multilabel(("a", "x; y", None), ("b", "y; x", None)), seed=0, k=None)
+    drawn = divide(multilabel(*((f"{i}", "x" if i % 2 else "y", None) for i in range(10))), seed=0, held_out=0.2, k=1)
+    assert (len(drawn.train), len(drawn.scored), drawn.scored.multilabel) == (2, 2, True)
 
 
 def test_classes_that_are_never_the_rarest_are_held_out_too() -> None:
     rows = [(f"{number}", "many; few" if number < 8 else "many; other", None) for number in range(19)]
-    drawn = several(*rows, ("alone", "many", None), ("none", "", None)).with_drawn_split(0.2, seed=0)
+    drawn = multilabel(*rows, ("alone", "many", None), ("none", "", None)).with_drawn_split(0.2, seed=0)
     assert drawn.split("val").classes == ["few", "many", "other"]
     assert drawn.notes == ()
-    (note,) = several(*rows, ("once", "many; once", None)).with_drawn_split(0.2, seed=0).notes
+    (note,) = multilabel(*rows, ("once", "many; once", None)).with_drawn_split(0.2, seed=0).notes
     prints(note, "1 of 4 classes", "'once'")
 
 
 def test_a_second_source_may_bring_several_labels() -> None:
-    train_set, val_set = items(("a", "x", None), ("b", "y", None)), several(("c", "x; y", None), ("d", "", None))
+    train_set, val_set = items(("a", "x", None), ("b", "y", None)), multilabel(("c", "x; y", None), ("d", "", None))
     dataset = with_validation(train_set, val_set)
-    assert dataset.several
+    assert dataset.multilabel
     assert [item.label for item in dataset.split("val").items] == ["x; y", ""]
 
 

@@ -13,9 +13,9 @@ from texthead.evaluation import Evaluation, binomial_interval, grouped_interval
 from texthead.evaluation.average_precision import average_precision
 from texthead.evaluation.evaluate import average_views
 from texthead.evaluation.intervals import paired_interval
-from texthead.evaluation.results import SeveralEvaluation, evaluation_for, joined
+from texthead.evaluation.results import MultiLabelEvaluation, evaluation_for, joined
 from texthead.models.heads import FrozenHead
-from texthead.models.several_head import SeveralHead
+from texthead.models.multilabel_head import MultiLabelHead
 
 
 def evaluation(items: int = 60, classes: int = 5, *, signal: float = 1.5, seed: int = 0, groups=None):
@@ -24,7 +24,7 @@ def evaluation(items: int = 60, classes: int = 5, *, signal: float = 1.5, seed: 
     scores = signal * targets + rng.normal(size=targets.shape) - 1
     names = tuple("abcde"[:classes])
     paths = [Path(f"{i}.jpg") for i in range(items)]
-    return SeveralEvaluation(names, paths, torch.tensor(targets), torch.tensor(scores).float(), groups=groups)
+    return MultiLabelEvaluation(names, paths, torch.tensor(targets), torch.tensor(scores).float(), groups=groups)
 
 
 def test_metrics_equal_scikit_learns() -> None:
@@ -73,7 +73,7 @@ def test_few_positives_have_wide_intervals(items: int, classes: int, share: floa
         scores = torch.tensor(signal * targets + rng.normal(size=targets.shape))
         if targets.any():
             names, paths = tuple("abcde"[:classes]), [Path("x")] * items
-            rates.append(SeveralEvaluation(names, paths, torch.tensor(targets), scores).rate)
+            rates.append(MultiLabelEvaluation(names, paths, torch.tensor(targets), scores).rate)
     mean = np.mean([value for value, *_ in rates])
     assert np.mean([low <= mean <= high for _, low, high in rates[:200]]) >= 0.93
 
@@ -81,9 +81,9 @@ def test_few_positives_have_wide_intervals(items: int, classes: int, share: floa
 def test_a_perfect_class_is_as_sure_as_its_positives() -> None:
     scores = torch.linspace(1, 0, 50)[:, None].expand(-1, 2)
     targets = torch.arange(50)[:, None] < torch.tensor([1, 5])
-    one, five = SeveralEvaluation(("a", "b"), [Path("x")] * 50, targets, scores).class_ap
+    one, five = MultiLabelEvaluation(("a", "b"), [Path("x")] * 50, targets, scores).class_ap
     assert (one, five) == ((100, *binomial_interval(1, 1)), (100, *binomial_interval(5, 5)))
-    once = SeveralEvaluation(("a", "b"), [Path("x")] * 50, targets, scores)
+    once = MultiLabelEvaluation(("a", "b"), [Path("x")] * 50, targets, scores)
     lead, low, high = once.lead_over(once, range(50))
     assert lead == 0
     assert high == -low == pytest.approx(paired_interval(0, 0, 2**2 / (1 + 1 / 5))[1])
@@ -143,9 +143,9 @@ def test_a_head_of_one_class_cannot_score_several_labels() -> None:
     hot = torch.tensor([[True, True, False]])
     with pytest.raises(DataError, match="the items have several labels, and the model chooses one class"):
         evaluation_for(head, [Path("a")], hot, torch.zeros(1, 3), [], ["a"])
-    own = SeveralHead(head, bias=torch.zeros(3), thresholds=torch.ones(3))
+    own = MultiLabelHead(head, bias=torch.zeros(3), thresholds=torch.ones(3))
     result = evaluation_for(own, [Path("a")], hot, torch.tensor([[2.0, 0.5, 0.0]]), [], ["a"])
-    assert isinstance(result, SeveralEvaluation)
+    assert isinstance(result, MultiLabelEvaluation)
     assert result.predicted.tolist() == [[True, False, False]]
     assert evaluation_for(own, [Path("a")], torch.tensor([1]), torch.zeros(1, 3), [], ["a"]).targets.tolist() == [
         [False, True, False]
@@ -160,7 +160,7 @@ def test_few_labels_and_a_single_group_have_wide_intervals() -> None:
     targets, scores = torch.tensor([[1, 0], [0, 0], [0, 0]]).bool(), torch.tensor([[1.0, -1], [0, 2], [3, 1]])
     paths = [Path(name) for name in "abc"]
     for groups in (None, ["g"] * 3):
-        result = SeveralEvaluation(("a", "b"), paths, targets, scores, groups=groups)
+        result = MultiLabelEvaluation(("a", "b"), paths, targets, scores, groups=groups)
         for value, low, high in (result.rate, result.item_ap, result.f1, result.macro_f1):
             assert low <= value <= high
             assert high - low > 50
@@ -176,7 +176,7 @@ def test_several_labels_have_no_top1() -> None:
 
 
 def test_log_odds_of_the_mean_probability_of_views_stay_finite() -> None:
-    head = SeveralHead(FrozenHead(torch.eye(2), names=["a", "b"]), bias=torch.zeros(2), thresholds=torch.zeros(2))
+    head = MultiLabelHead(FrozenHead(torch.eye(2), names=["a", "b"]), bias=torch.zeros(2), thresholds=torch.zeros(2))
     views = torch.tensor([[[1.0, 0.1], [1.0, 0.2]]])
     mean = average_views(views, head, pooling="probabilities")
     assert mean.isfinite().all()

@@ -12,7 +12,7 @@ from texthead.data.dataset import Dataset, Item
 from texthead.data.protocol import Protocol, Views
 from texthead.errors import MediaError
 from texthead.evaluation.evaluate import evaluate
-from texthead.evaluation.results import Evaluation, SeveralEvaluation
+from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.models.heads import LinearHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -53,7 +53,7 @@ def test_several_labels_show_the_surest_wrong_answer_first(tmp_path):
     paths = [write_image(tmp_path / "x" / f"{i}.png", "red", seed=i) for i in range(4)]
     scores = torch.tensor([[2.0, -2, -1, -3, -4], [1, 5, -3, -4, -5], [4, 3, 2.5, 2.2, 1], [-1, -2, -3, -4, -5]])
     targets = torch.tensor([[1, 0, 0, 0, 1], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]]).bool()
-    actual = SeveralEvaluation(NAMES, paths, targets, scores)
+    actual = MultiLabelEvaluation(NAMES, paths, targets, scores)
     assert most_confident(actual, hits=5) == [1, 0, 2, 3]
     extra, missed, *right = mistake_strips(actual, Protocol(1, PIXELS), model=TINY)
     assert [name for name, _ in extra.top] == ["b", "a", "c"]

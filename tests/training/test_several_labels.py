@@ -14,10 +14,10 @@ from texthead.data.dataset import Dataset, Item
 from texthead.data.labels import split_labels
 from texthead.errors import DataError
 from texthead.evaluation.evaluate import evaluate
-from texthead.evaluation.results import SeveralEvaluation
+from texthead.evaluation.results import MultiLabelEvaluation
 from texthead.models.heads import FrozenHead
+from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.several_head import SeveralHead
 from texthead.prediction.load import load_run
 from texthead.training.train import fine_tune
 from training_runs import NAMES, RECIPE, Stop, assert_same_weights, draw, losses, make_model, stop_after, timeless
@@ -34,12 +34,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         Item(write_image(folder / f"{i}.png", colours[label], seed=i), split_labels(label), "train")
         for i, label in enumerate(LABELS)
     ]
-    return Dataset(tuple(items), "made here", several=True)
+    return Dataset(tuple(items), "made here", multilabel=True)
 
 
 def model() -> Recognizer:
     head = FrozenHead(draw(2, SPEC.dim), names=NAMES, scale=10.0)
-    return make_model(head=SeveralHead(head, bias=torch.tensor([-1.0, 0.5]), thresholds=torch.zeros(2)))
+    return make_model(head=MultiLabelHead(head, bias=torch.tensor([-1.0, 0.5]), thresholds=torch.zeros(2)))
 
 
 def test_the_loss_is_binary_cross_entropy_summed_over_classes(data: Dataset, tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_the_loss_is_binary_cross_entropy_summed_over_classes(data: Dataset, tmp
     records = fine_tune(model(), data, data, one_step, out=tmp_path / "run")
     before = model().eval()
     scored = evaluate(before, data, load_run(tmp_path / "run").protocol)
-    assert isinstance(scored, SeveralEvaluation)
+    assert isinstance(scored, MultiLabelEvaluation)
     expected = F.binary_cross_entropy_with_logits(scored.scores, scored.targets.float(), reduction="sum") / len(data)
     assert losses(records) == pytest.approx([float(expected)], rel=0.2)  # Training crops differ from test crops.
     assert [record["mean_ap"] for record in records if record["kind"] == "val"] == pytest.approx([scored.rate[0]])
@@ -63,7 +63,7 @@ def test_rows_stay_biases_learn_and_the_run_is_restored(data: Dataset, tmp_path:
     assert torch.equal(after["head.head.weight"], before["head.head.weight"])
     assert not torch.equal(after["head.bias"], before["head.bias"])
     run = load_run(tmp_path / "run")
-    assert run.model.several
+    assert run.model.multilabel
     assert_same_weights(run.model.state_dict(), after)
 
 
@@ -75,7 +75,7 @@ def test_the_threshold_is_that_of_items_after_training(data: Dataset, tmp_path: 
     fine_tune(trained, data, data if validated else None, replace(SHORT, epochs=20, lr_new=0.1), out=tmp_path / "run")
     run = load_run(tmp_path / "run")
     scored = evaluate(run.model, data, run.protocol)
-    assert isinstance(scored, SeveralEvaluation)
+    assert isinstance(scored, MultiLabelEvaluation)
     assert scored.f1[0] > replace(scored, thresholds=-50.0).f1[0] + 10
     assert scored.predicted.sum() <= 1.5 * scored.targets.sum()
 
@@ -92,6 +92,6 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(data: Dataset, tmp_path: 
 def test_head_and_labels_are_of_one_kind(data: Dataset, tmp_path: Path) -> None:
     with refuses(DataError, "several labels", "one label each"):
         fine_tune(make_model(), data, None, SHORT, out=tmp_path / "run")
-    single = replace(data, several=False, items=tuple(replace(item, labels=("red",)) for item in data.items))
+    single = replace(data, multilabel=False, items=tuple(replace(item, labels=("red",)) for item in data.items))
     with refuses(DataError, "one label each", "several labels"):
         fine_tune(model(), single, None, SHORT, out=tmp_path / "run")

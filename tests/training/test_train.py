@@ -36,7 +36,7 @@ from texthead.features.reading import Reading
 from texthead.media.paths import MediaPath
 from texthead.models import make_temporal_for
 from texthead.models.heads import FrozenHead, LinearHead, TrainableHead
-from texthead.models.several_head import SeveralHead
+from texthead.models.multilabel_head import MultiLabelHead
 from texthead.parallel.progress import Reporter
 from texthead.prediction.load import load_run
 from texthead.recipes import ClassShares, Recipe, paper
@@ -827,13 +827,13 @@ def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch:
     adamw = torch.optim.AdamW
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     monkeypatch.setattr(torch.optim, "AdamW", lambda groups, fused, **options: adamw(groups, **options))
-    several = kind == "several labels"
+    multilabel = kind == "several labels"
     head = FrozenHead(draw(2, SPEC.dim), names=NAMES, scale=10.0)
     model = make_model(head=head)
-    if several:
-        model.head = SeveralHead(head, bias=torch.zeros(2), thresholds=torch.zeros(2))
+    if multilabel:
+        model.head = MultiLabelHead(head, bias=torch.zeros(2), thresholds=torch.zeros(2))
     items = (Item(write_image(tmp_path / f"{i}.png", NAMES[i % 2]), (NAMES[i % 2],), "train") for i in range(2))
-    data = Dataset(tuple(items), "made here", several=several).repeat(2 * READ_EVERY)
+    data = Dataset(tuple(items), "made here", multilabel=multilabel).repeat(2 * READ_EVERY)
     recipe = replace(
         RECIPE, batch=2, accumulate=2, epochs=1, warmup=0.5, tune="none" if kind == "cached features" else "all"
     )

@@ -274,7 +274,7 @@ class LabelledRun(RunOption, DeviceOption):
 
         run = load_run(self.run, allow_download=False).to(self.pick_device())
         dataset = run.split.held_out_items() if self.data is None else read_dataset(self.data)
-        if dataset.tree is not None and run.tree is None and self.data is not None and not run.model.several:
+        if dataset.tree is not None and run.tree is None and self.data is not None and not run.model.multilabel:
             run = run.with_tree(dataset.tree)
         console.say_notes(*dataset.notes)
         return run, dataset

@@ -12,7 +12,7 @@ from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.class_sizes import RareClasses
 from texthead.evaluation.confusions import wrong_pairs
 from texthead.evaluation.intervals import Rate
-from texthead.evaluation.results import Evaluation, SeveralEvaluation
+from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.runs.scores import score_of
 from texthead.transfer.baselines import ScoreTable
 from texthead.transfer.methods import USES
@@ -33,12 +33,12 @@ def _show_table(scores: ScoreTable) -> None:
     # Top-5 of five classes or fewer is always 100 %.
     many = any(len(r.names) > 5 for _, r in scores.rows)
     title, run = f"{scores.division.scored_name} items", scores.rows[-1][1]
-    several = isinstance(run, SeveralEvaluation)
-    more = ["mAP of items", "F1"] if several else ["top-5"] * many
+    multilabel = isinstance(run, MultiLabelEvaluation)
+    more = ["mAP of items", "F1"] if multilabel else ["top-5"] * many
     table = Table("method", run.metric, "95 % interval", *more, "ECE", "items", title=title)
     for method, r in scores.rows:
         rate, low, high = r.rate
-        own = [r.item_ap[0], r.f1[0]] if isinstance(r, SeveralEvaluation) else [r.top5] * many
+        own = [r.item_ap[0], r.f1[0]] if isinstance(r, MultiLabelEvaluation) else [r.top5] * many
         cells = (f"{value:.1f}" for value in (*own, r.calibration_error))
         table.add_row(method, f"{rate:.1f}", f"{low:.1f}-{high:.1f}", *cells, str(r.count))
         if r.sizes_differ:
@@ -46,7 +46,7 @@ def _show_table(scores: ScoreTable) -> None:
     console.details().print(table)
     uses = legend([name for name, _ in scores.rows])
     console.details().print("; ".join(["ECE: expected calibration error, in points", *([uses] if uses else [])]))
-    if isinstance(run, SeveralEvaluation):
+    if isinstance(run, MultiLabelEvaluation):
         console.details().print(f"this run: F1 micro {_rate_text(run.f1)}, macro {_rate_text(run.macro_f1)}")
 
 
@@ -123,7 +123,7 @@ def show_classes(result: Evaluation, most: int = 10) -> None:
         recall, precision = _rate_text(row.recall), _rate_text(row.precision)
         table.add_row(console.cell(row.name), str(row.items), recall, str(row.predicted), precision)
     console.results().print(table)
-    if isinstance(result, SeveralEvaluation):
+    if isinstance(result, MultiLabelEvaluation):
         return
     confusion = result.confusion()
     pairs = wrong_pairs(confusion)

@@ -155,7 +155,7 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
         from texthead.prediction.formats import csv_columns
         from texthead.prediction.prediction_file import PredictionFile
 
-        columns = csv_columns(calibration, sets=self.sets, several=model.several)
+        columns = csv_columns(calibration, sets=self.sets, multilabel=model.multilabel)
         digest = weights_key(model.head, f"{model.head} {model.features_digest()}")
         shards = [str(Path(path).resolve()) for path in inputs if MediaPath(path).has_shards()]
         if shards[1:]:

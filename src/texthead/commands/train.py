@@ -247,7 +247,7 @@ def _hint(trained: "TrainedRun", data: str) -> None:
     table, encoder = trained.table, trained.model.spec
     each = len(table.division.train) // len(table.division.train.classes)
     wrong = bool(table.rows) and table.rows[-1][1].rate[0] < NEARLY_ALL
-    if not trained.tuned and wrong and each >= MANY and not table.division.train.several:
+    if not trained.tuned and wrong and each >= MANY and not table.division.train.multilabel:
         line = f"texthead train {shlex.quote(data)} --tune all --out {unused(trained.out)}"
         console.say_notes(f"with {each} training files a class, fine-tuning {encoder.source} may gain: `{line}`")
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from texthead.data.dataset import Dataset, Item, Split
 from texthead.data.reading import YAML_SUFFIXES, item_name, read_dataset
-from texthead.data.rows import ROW_COLUMNS, several_note
+from texthead.data.rows import ROW_COLUMNS, multilabel_note
 from texthead.data.sources import HUB_PREFIX, SOURCE_GROUP
 from texthead.errors import DataError, did_you_mean
 from texthead.extensions import find
@@ -65,14 +65,14 @@ def read(source: str) -> Dataset:
     base = options["root"] or path.parent
     parts = {key: read_dataset(_source(path, each), **options) for key, each in lists.items()}
     items = [_item(path, item, key, base) for key, part in parts.items() for item in part.items]
-    several = {part.several for part in parts.values()}
-    if len(several) > 1:
+    multilabel = {part.multilabel for part in parts.values()}
+    if len(multilabel) > 1:
         raise DataError(f"{path}: files have one label each in one list and several in another; write them alike")
     notes = tuple(
-        note for part in parts.values() for note in part.notes if not part.several or note != several_note(part)
+        note for part in parts.values() for note in part.notes if not part.multilabel or note != multilabel_note(part)
     )
     tree = next((part.tree for part in parts.values() if part.tree), None)
-    return Dataset(tuple(items), source, notes, several=several.pop(), tree=tree)
+    return Dataset(tuple(items), source, notes, multilabel=multilabel.pop(), tree=tree)
 
 
 def _item(path: Path, item: Item, key: str, base: Path) -> Item:

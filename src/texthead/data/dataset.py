@@ -77,22 +77,22 @@ class Item:
 class Dataset:
     """Labelled files from one source.
 
-    `notes` are messages for the user. With `several`, a file has any number of labels, of which each is a question of
-    its own; else it has one. `tree` has the names above the classes. `empty` are class folders without a file.
+    `notes` are messages for the user. With `multilabel`, a file has any number of labels, each a question of its own;
+    else it has one. `tree` has the names above the classes. `empty` are class folders without a file.
     """
 
     items: tuple[Item, ...]
     source: str = ""
     notes: tuple[str, ...] = field(default=(), compare=False)
-    several: bool = False
+    multilabel: bool = False
     tree: ClassTree | None = None
     empty: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
-        if self.several:
+        if self.multilabel:
             check_no_separator({name for item in self.items for name in item.labels})
         elif many := [item for item in self.items if len(item.labels) > 1]:
-            raise DataError(f"{self.source}: {many[0].path} has {len(many[0].labels)} labels: pass `several=True`")
+            raise DataError(f"{self.source}: {many[0].path} has {len(many[0].labels)} labels: pass `multilabel=True`")
 
     @classmethod
     def of_rows(cls, source: str | Path, rows: Sequence[tuple], notes: Iterable[str] = ()) -> "Dataset":
@@ -100,10 +100,10 @@ class Dataset:
 
         With several labels, the label of a row is the tuple of their names.
         """
-        several = any(isinstance(row[1], tuple) for row in rows)
+        multilabel = any(isinstance(row[1], tuple) for row in rows)
         labels = (tuple(sorted({*row[1]})) if isinstance(row[1], tuple) else (row[1],) for row in rows)
         items = tuple(Item(row[0], own, *row[2:]) for row, own in zip(rows, labels, strict=True))
-        return cls(items, str(source), tuple(notes), several)
+        return cls(items, str(source), tuple(notes), multilabel)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -140,11 +140,11 @@ class Dataset:
         Raises:
             DataError: a label is not in `names`.
         """
-        return Task(names, self.several).targets(self.sets, self.source)
+        return Task(names, self.multilabel).targets(self.sets, self.source)
 
     def check_one_label(self) -> None:
         """Raise DataError if the items have several labels."""
-        if self.several:
+        if self.multilabel:
             raise DataError(f"{self.source}: its files have several labels, but this needs one each: give such files")
 
     @property
@@ -192,7 +192,7 @@ class Dataset:
         """Return the items whose label is one of the names; with several labels, all items without other labels."""
         known = {*names}
         items = (item.renamed({name: None for name in item.labels if name not in known}) for item in self.items)
-        return replace(self, items=tuple(item for item in items if item.labels or self.several))
+        return replace(self, items=tuple(item for item in items if item.labels or self.multilabel))
 
     def k_shot(self, k: int, *, seed: int) -> "Dataset":
         """Return exactly k items per class, or with several labels as few as hold at least k.
@@ -261,7 +261,7 @@ class Dataset:
         alone = sorted({*self.classes} - {name for position in chosen for name in sets[position]})
         if alone:
             some = f"{len(alone)} of {len(self.classes)} classes"
-            what = "no item that can be held out" if self.several else what
+            what = "no item that can be held out" if self.multilabel else what
             notes.append(f"{some} have {what} (the first: {alone[0]!r}): used for training, not scored")
         return replace(self, items=tuple(items), notes=tuple(notes))
 
@@ -277,7 +277,7 @@ class Dataset:
         """
         if source is None and self.tree is not None:
             return self
-        if self.several:
+        if self.multilabel:
             if source is not None:
                 raise DataError(f"{self.source}: a tree is for files with one label each, and these have several")
             return self

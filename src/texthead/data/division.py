@@ -89,13 +89,13 @@ def unscored(held_out: Dataset, name: str, classes: Iterable[str]) -> list[str]:
     """
     known = {*classes}
     others = [other for names in held_out.sets if (other := {*names} - known)]
-    if held_out.several and known.isdisjoint(held_out.classes):
+    if held_out.multilabel and known.isdisjoint(held_out.classes):
         problem = f"none of its {len(held_out)} {name} items has a label with training items"
         raise DataError(f"{held_out.source}: {problem}; give some of them such labels, or leave them out")
     if not others:
         return []
     count, lost = f"{len(others)} of {len(held_out)} {name} items", listed(sorted(set().union(*others)), known=[*known])
-    if not held_out.several:
+    if not held_out.multilabel:
         problem = f"{count} are of classes without training items ({lost})"
         raise DataError(f"{held_out.source}: {problem}; add such items, correct the labels, or leave these items out")
     return [f"{count} have labels that are not among the classes ({lost}): these labels are not scored"]
@@ -155,6 +155,6 @@ def with_validation(train_set: Dataset, val_set: Dataset) -> Dataset:
         val_set = val_set.pick(new)
     items = [replace(item, split="train") for item in train_set.items]
     items += [replace(item, split="val") for item in val_set.items]
-    several = train_set.several or val_set.several
-    tree = None if several else train_set.tree
-    return replace(train_set, items=tuple(items), notes=tuple(notes), several=several, tree=tree)
+    multilabel = train_set.multilabel or val_set.multilabel
+    tree = None if multilabel else train_set.tree
+    return replace(train_set, items=tuple(items), notes=tuple(notes), multilabel=multilabel, tree=tree)

@@ -283,7 +283,7 @@ def _write_index(dataset: Dataset, out: Path, options: ShardOptions, shards: Seq
     ]
     lost = sum(len(done.unreadable) for done in shards)
     extra = {"format": SHARD_FORMAT, "source": dataset.source, **asdict(options), "unreadable": lost}
-    extra |= {"several": True} if dataset.several else {}
+    extra |= {"several": True} if dataset.multilabel else {}
     value = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": listed, "texthead": extra}
     write_json(out / INDEX, value)
 

@@ -226,12 +226,12 @@ def _read_manifest(
     found = _head(path, columns)
     if {"label", "labels"} <= {*found}:
         raise DataError(f"{path}: has the columns label and labels, which could differ; rename one of them")
-    several, end = "labels" in found, path_end(frame_template, suffix)
+    multilabel, end = "labels" in found, path_end(frame_template, suffix)
     if root is not None and not root.is_dir():
         raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {path} start from")
-    rows = manifest_rows(path, ("path", "labels") if several else ("path", "label"), columns)
+    rows = manifest_rows(path, ("path", "labels") if multilabel else ("path", "label"), columns)
     items = [forms.row_item({**row, "path": f"{row['path']}{end}"}, path, line, root) for line, row in rows]
-    return forms.dataset_of(items, source, several=several)
+    return forms.dataset_of(items, source, multilabel=multilabel)
 
 
 def manifest_rows(
@@ -401,7 +401,7 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         count = f"{without} of {len(dataset)} items have no split"
         raise DataError(f"{dataset.source}: {count}; give all items a split, or none")
     items = tuple(replace(item, name=item.name or item_name(item.path, root)) for item in dataset.items)
-    notes = (*dataset.notes, forms.several_note(dataset)) if dataset.several else dataset.notes
+    notes = (*dataset.notes, forms.multilabel_note(dataset)) if dataset.multilabel else dataset.notes
     return replace(dataset, items=items, notes=notes)
 
 

@@ -60,29 +60,29 @@ def row_item(row: dict, manifest: Path, line: int, root: Path | None = None) -> 
     )
 
 
-def dataset_of(items: Sequence[Item], source: str, *, several: bool) -> Dataset:
+def dataset_of(items: Sequence[Item], source: str, *, multilabel: bool) -> Dataset:
     """Return the dataset of the rows of a table or list, whose cells are the labels of `items`.
 
-    Files have several labels if `several`, or if a cell contains a semicolon.
+    Files have several labels if `multilabel`, or if a cell contains a semicolon.
 
     Raises:
-        DataError: a file has no label and `several` is false, or no cell has a semicolon where files have several
+        DataError: a file has no label and `multilabel` is false, or no cell has a semicolon where files have several
             labels, and one has another usual separator.
     """
     joined = any(SEPARATOR in item.label for item in items)
     other = next((item.label for item in items if any(mark in item.label for mark in ",|")), None)
-    if several and other is not None and not joined:
+    if multilabel and other is not None and not joined:
         problem = f"labels are separated by {SEPARATOR!r}, as in 'dog; frisbee', and none is, got {other[:60]!r}"
         raise DataError(f"{source}: {problem}; write it so, or if that is one class, name the column 'label'")
-    if not (several or joined):
+    if not (multilabel or joined):
         return Dataset(tuple(items), source)
     items = [replace(item, labels=split_labels(item.label)) for item in items]
-    if not several and (none := [item.path for item in items if not item.labels]):
+    if not multilabel and (none := [item.path for item in items if not item.labels]):
         raise DataError(f"{source}: {none[0]} has no label; if files may have none, name the column 'labels'")
-    return Dataset(tuple(items), source, several=True)
+    return Dataset(tuple(items), source, multilabel=True)
 
 
-def several_note(dataset: Dataset) -> str:
+def multilabel_note(dataset: Dataset) -> str:
     """Return a note on how many files have several labels or none."""
     sizes = [len(own) for own in dataset.sets]
     most, none = max(sizes), f", {sizes.count(0)} have none" if 0 in sizes else ""

@@ -43,10 +43,10 @@ def class_rows(
         groups: the group of each item, for intervals that treat items of one group as dependent; None if all are
             independent.
     """
-    several, rows = truth.ndim == 2, []
+    multilabel, rows = truth.ndim == 2, []
     for index, name in enumerate(names):
-        actual, assigned = (each[:, index] if several else each == index for each in (truth, predicted))
-        others = np.bincount([] if several else predicted[actual & ~assigned], minlength=len(names))
+        actual, assigned = (each[:, index] if multilabel else each == index for each in (truth, predicted))
+        others = np.bincount([] if multilabel else predicted[actual & ~assigned], minlength=len(names))
         most = int(others.argmax())
         taken_for = (names[most], int(others[most])) if others[most] else None
         recall, precision = rate_among(assigned, actual, groups), rate_among(actual, assigned, groups)

@@ -40,7 +40,7 @@ def average_views(
     scores = head(features)
     if pooling == "logits":
         return scores.mean(dim=1)
-    if getattr(head, "several", False):
+    if getattr(head, "multilabel", False):
         # The log-odds of the mean, from logarithms, since a probability near 1 is rounded to 1.
         return F.logsigmoid(scores).logsumexp(1) - F.logsigmoid(-scores).logsumexp(1)
     # In log space, since small probabilities would be rounded to 0.

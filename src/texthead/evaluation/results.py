@@ -210,7 +210,7 @@ class Estimate(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class SeveralEvaluation(Evaluation):
+class MultiLabelEvaluation(Evaluation):
     """The same for items with several labels: `targets` says which classes an item has, `scores` are log-odds.
 
     Args:
@@ -277,7 +277,7 @@ class SeveralEvaluation(Evaluation):
         self, other: Evaluation, groups: Sequence[Hashable], weights: Float[np.ndarray, " items"] | None = None
     ) -> Rate:
         """Return the lead in mAP; arguments as for one label, without weights."""
-        assert isinstance(other, SeveralEvaluation)
+        assert isinstance(other, MultiLabelEvaluation)
         return self.mean_ap.lead_over(other.mean_ap, groups)
 
     @cached_property
@@ -362,7 +362,7 @@ def joined(folds: Sequence[tuple[Sequence[int], Evaluation]]) -> Evaluation:
     for name in ("paths", "groups"):
         values = [value for each in every for value in getattr(each, name)]
         changes[name] = [values[index] for index in order]
-    if isinstance(every[0], SeveralEvaluation):
+    if isinstance(every[0], MultiLabelEvaluation):
         changes["thresholds"] = torch.cat([each.thresholds.expand_as(each.scores) for each in every])[order]  # pyright: ignore[reportAttributeAccessIssue]
     return replace(every[0], **changes)
 
@@ -381,10 +381,10 @@ def evaluation_for(
         DataError: the items have several labels, and the head chooses one class.
     """
     names: tuple[str, ...] = head.names  # pyright: ignore[reportAssignmentType]
-    if getattr(head, "several", False):
+    if getattr(head, "multilabel", False):
         hot = targets if targets.ndim == 2 else F.one_hot(targets, len(names)).bool()
         thresholds: Tensor = head.thresholds  # pyright: ignore[reportAssignmentType]
-        return SeveralEvaluation(names, paths, hot, scores, skipped, groups, thresholds.cpu())
+        return MultiLabelEvaluation(names, paths, hot, scores, skipped, groups, thresholds.cpu())
     if targets.ndim == 2:
         problem = "the items have several labels, and the model chooses one class per file"
         raise DataError(f"{problem}: train a run on such data")

@@ -29,16 +29,16 @@ CLIP_GRID, CLIP_STEPS = 4, 8
 class Covered(NamedTuple):
     """Scores of a clip without a cover, and with one region of one frame covered.
 
-    With `several`, the scores are log-odds of classes that do not exclude each other.
+    With `multilabel`, the scores are log-odds of classes that do not exclude each other.
     """
 
     plain: Float[Tensor, " classes"]
     covered: Float[Tensor, "frames rows columns classes"]
-    several: bool = False
+    multilabel: bool = False
 
     def at_temperature(self, temperature: float) -> "Covered":
         """Return the scores divided by a temperature of `calibrate`, so that probabilities agree with `predict`."""
-        return Covered(self.plain / temperature, self.covered / temperature, self.several)
+        return Covered(self.plain / temperature, self.covered / temperature, self.multilabel)
 
     def heat(self, target: int) -> Float[Tensor, "frames rows columns"]:
         """Return how much covering each region lowers the score of class `target`, relative to the largest drop (0-1).
@@ -60,7 +60,7 @@ class Covered(NamedTuple):
     def probabilities(self, target: int) -> tuple[float, float]:
         """Return the probability of class `target` without a cover and with its hottest region covered."""
         lowest = self._log_odds(self.covered, target).argmin()
-        before, after = (each.sigmoid() if self.several else each.softmax(-1) for each in (self.plain, self.covered))
+        before, after = (each.sigmoid() if self.multilabel else each.softmax(-1) for each in (self.plain, self.covered))
         return float(before[target]), float(after[..., target].flatten()[lowest])
 
     def _drops(self, target: int) -> Float[Tensor, "frames rows columns"]:
@@ -68,7 +68,7 @@ class Covered(NamedTuple):
 
     def _log_odds(self, scores: Float[Tensor, "*covers classes"], target: int) -> Float[Tensor, "*covers"]:
         """Return log(p / (1 - p)) of the class; its score if it is the only class."""
-        if self.several or scores.shape[-1] == 1:
+        if self.multilabel or scores.shape[-1] == 1:
             return scores[..., target]
         others = [other for other in range(scores.shape[-1]) if other != target]
         return scores[..., target] - scores[..., others].logsumexp(-1)
@@ -101,7 +101,7 @@ def cover(
         plain, covered = _cover_each(model, encoder, clip, grid)
     else:
         plain, covered = _cover_steps(model, clip, grid)
-    return Covered(plain.float().cpu(), covered.float().cpu().unflatten(1, (grid, grid)), model.several)
+    return Covered(plain.float().cpu(), covered.float().cpu().unflatten(1, (grid, grid)), model.multilabel)
 
 
 def steps_of(model: Recognizer, frames: int) -> int:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from texthead.errors import plural
 from texthead.evaluation.confusions import wrong_pairs
-from texthead.evaluation.results import Evaluation, SeveralEvaluation
+from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.media.paths import MediaPath
 
 # A confusion is frequent if it has at least two items and this share of the class.
@@ -34,9 +34,9 @@ def sentence(
     of_groups = f", {plural(groups, 'group')}" if 0 < groups < result.count else ""
     low, high = (number_text(each, result) for each in result.interval)
     about = f"(95 %: {low} to {high}{of_groups}{f'; {how}' * (how != '')})"
-    unit = "" if isinstance(result, SeveralEvaluation) else " %"
+    unit = "" if isinstance(result, MultiLabelEvaluation) else " %"
     best = number_text(result.rate[0], result)
-    if isinstance(result, SeveralEvaluation):
+    if isinstance(result, MultiLabelEvaluation):
         text = f"mAP {best} on {items} {about}, all labels right in {number_text(result.exact[0], result)} %"
     else:
         text = f"{best} % of {items} are right {about}"
@@ -55,7 +55,7 @@ def number_text(percent: float, result: Evaluation) -> str:
 
 def weak_spots(result: Evaluation, most: int = 2) -> list[str]:
     """Return the most frequent confusions: `skirt is often called dress (5 of 20)`; with several labels, misses."""
-    if isinstance(result, SeveralEvaluation):
+    if isinstance(result, MultiLabelEvaluation):
         missed = [(row.items - round(row.recall[0] * row.items / 100), row) for row in result.classes if row.recall]
         missed.sort(key=lambda pair: -pair[0])
         spots = [(count, row.items, f"{row.name} is often missed") for count, row in missed]

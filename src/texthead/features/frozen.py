@@ -65,7 +65,7 @@ class FrozenItems:
         return f"FrozenItems({self.data}, {self.features.shape[1]} features, {len(self.skipped)} unreadable)"
 
     @property
-    def several(self) -> bool:
+    def multilabel(self) -> bool:
         """Whether the items have several labels."""
         return self.targets.ndim == 2
 

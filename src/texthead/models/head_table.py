@@ -14,7 +14,7 @@ HEAD_GROUP = NAMED["head"][0]
 
 # The heads that a run can hold: also those that training cannot start with.
 SAVED = HEADS | {name: f"texthead.models.heads:{name}" for name in ("FrozenHead", "TrainableHead", "ProbeHead")}
-SAVED["SeveralHead"] = "texthead.models.several_head:SeveralHead"
+SAVED["SeveralHead"] = "texthead.models.multilabel_head:MultiLabelHead"
 
 
 class _Entries(TypedDict):

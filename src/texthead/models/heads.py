@@ -35,7 +35,7 @@ class Head(nn.Module):
         of_text: whether `start` needs a text encoder.
         items: training items per class whose features `start` needs.
         frozen: whether the rows stay fixed in training.
-        several: whether each class is a yes-or-no question (`SeveralHead`); else a file has one class.
+        multilabel: whether each class is a yes-or-no question (`MultiLabelHead`); else a file has one class.
         weight: one row per class.
         center: subtracted from the features before they are normalised, without a gradient; None subtracts nothing.
         names: the class names, in row order.
@@ -50,7 +50,7 @@ class Head(nn.Module):
     of_text: ClassVar[bool] = False
     items: ClassVar[int] = 0
     frozen: ClassVar[bool] = False
-    several: ClassVar[bool] = False
+    multilabel: ClassVar[bool] = False
     weight: Tensor
     bias: Any  # A tensor in some heads, None in others.
     center: Tensor | None

@@ -66,21 +66,21 @@ class Recognizer(nn.Module):
     @property
     def task(self) -> Task:
         """What the model is asked about a file."""
-        return Task(self.names, self.several)
+        return Task(self.names, self.multilabel)
 
     @property
-    def several(self) -> bool:
+    def multilabel(self) -> bool:
         """Whether a file has any number of classes, each a yes-or-no question; else it has one."""
-        return getattr(self.head, "several", False)
+        return getattr(self.head, "multilabel", False)
 
     @property
     def thresholds(self) -> Float[Tensor, " classes"] | None:
         """The log-odds of each class from which on a file is said to have it; None if a file has one class."""
-        return self.head.thresholds.detach().cpu() if self.several else None  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+        return self.head.thresholds.detach().cpu() if self.multilabel else None  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
 
     def probabilities(self, scores: Float[Tensor, "*items classes"]) -> Float[Tensor, "*items classes"]:
         """Return the probability (0-1) of each class: the softmax over classes, or with several labels the sigmoid."""
-        return scores.sigmoid() if self.several else scores.softmax(-1)
+        return scores.sigmoid() if self.multilabel else scores.softmax(-1)
 
     def features(self, clips: Shaped[Tensor, "batch frames *frame"]) -> Float[Tensor, "batch dim"]:
         """Return one feature per clip, not normalised.

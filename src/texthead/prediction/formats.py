@@ -73,14 +73,14 @@ def json_entry(prediction: Prediction, calibration: Calibration | None = None) -
     return entry
 
 
-def csv_columns(calibration: Calibration | None, *, sets: bool, several: bool = False) -> tuple[str, ...]:
+def csv_columns(calibration: Calibration | None, *, sets: bool, multilabel: bool = False) -> tuple[str, ...]:
     """Return the CSV columns: "answer" only with a threshold or a level, "in_set" only with `sets`.
 
     Args:
-        several: whether a file may have several labels, so that there is a column "chosen".
+        multilabel: whether a file may have several labels, so that there is a column "chosen".
     """
     answer = ("answer",) if calibration and calibration.answers_differ else ()
-    return (*CSV_COLUMNS, *answer, *(("in_set",) if sets else ()), *(("chosen",) if several else ()))
+    return (*CSV_COLUMNS, *answer, *(("in_set",) if sets else ()), *(("chosen",) if multilabel else ()))
 
 
 def csv_rows(predictions: Iterable[Prediction], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[tuple[object, ...]]:

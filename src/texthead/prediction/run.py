@@ -163,7 +163,7 @@ class Run:
                 how = f"calibrate {name} DATA does that on labelled data"
             own = f"probabilities of {name} are not calibrated; texthead {how}"
             # Those of several labels come from cross-validated items.
-            return None, None if self.classes is None or self.model.several else own
+            return None, None if self.classes is None or self.model.multilabel else own
         if calibration.classes != rows_digest(self.head.weight):
             reason = "the classes have been edited since"
         elif calibration.protocol != protocol.to_json():
@@ -192,10 +192,10 @@ class Run:
         Raises:
             DataError: the level is not a probability, files have several labels, or there are no prediction sets.
         """
-        if self.model.several and (sets or refined):
+        if self.model.multilabel and (sets or refined):
             option = "sets" if sets else "unlabelled"
             raise DataError(f"`{option}` is for runs with one label per file, and this one has several: leave it out")
-        if self.model.several and at_least is not None:
+        if self.model.multilabel and at_least is not None:
             raise DataError(
                 f"`at_least={at_least:g}` is for runs with one label per file, and this one has several: leave it out"
             )
@@ -239,7 +239,7 @@ class Run:
         Raises:
             DataError: other classes replaced the run's, none of them is in the tree, or files have several labels.
         """
-        if self.model.several:
+        if self.model.multilabel:
             raise DataError("a tree is for runs with one label per file, and this one has several: leave it out")
         if self.classes is None:
             raise DataError("a tree is for the run's own classes: leave out `tree` or `classes`")
@@ -271,7 +271,7 @@ class Run:
     def notes_on_names(self) -> list[str]:
         """Return caveats for answers with classes that a person typed, in place of those of a run."""
         notes = ["probabilities from names alone are not calibrated: a wrong name may get a high one"]
-        if len(self.labels) == 1 and not self.model.several:
+        if len(self.labels) == 1 and not self.model.multilabel:
             notes = ["a single class always gets 100 %: name others to compare it with"]
         note = zero_shot_note(self.spec.source, self.labels)
         return [*notes, note] if note else notes
@@ -351,7 +351,7 @@ class Run:
         Raises:
             RunError: `out` exists, or cannot be written; or the model cannot be rebuilt from a folder.
         """
-        split = self.split.relabelled([edit.labels for edit in self.edits], several=self.model.several)
+        split = self.split.relabelled([edit.labels for edit in self.edits], multilabel=self.model.multilabel)
         with new_folder(Path(out)) as folder:
             if self.classes is None:
                 write_run(folder, self.model, self.recipe, self.pixels, self.labels, split)
@@ -466,7 +466,7 @@ class Run:
         Raises:
             DataError: no such split, or the run was trained on items of another split than train.
         """
-        return self.split.to_score(dataset, split, self.labels, several=self.model.several)
+        return self.split.to_score(dataset, split, self.labels, multilabel=self.model.multilabel)
 
     @checked
     @apart_from_caller()
@@ -525,7 +525,7 @@ class Run:
         items, name, _ = chosen
         if self._has_other_classes:
             return Division(items.pick([]), None, items, name)
-        lost = unscored(items, name, self.labels) if items.several else []
+        lost = unscored(items, name, self.labels) if items.multilabel else []
         items = items.with_classes(self.labels) if lost else items
         return Division(self.split.training_items(self.labels), None, items, name, tuple(lost))
 
@@ -626,7 +626,7 @@ class Run:
             DataError: no such split, the run was trained on the items, or its files have several labels.
             RunError: the run has no folder, or is in the hub's cache.
         """
-        if self.model.several:
+        if self.model.multilabel:
             raise DataError(
                 f"{self.folder}: calibrate is for runs with one label per file; the probabilities and thresholds of "
                 "this one come from its cross-validated training items"

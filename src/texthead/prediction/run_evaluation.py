@@ -9,7 +9,7 @@ from texthead.data.protocol import Protocol
 from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.intervals import rate_text
-from texthead.evaluation.results import Evaluation, SeveralEvaluation
+from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.files import write_csv
 from texthead.media.paths import MediaPath, fingerprints
 from texthead.transfer.baselines import ScoreTable
@@ -68,10 +68,10 @@ def changes(protocol: Protocol, before: Protocol) -> str:
 
 def write_items(path: Path, result: Evaluation) -> None:
     """Write one CSV line per item: path, label, the best class, its probability; with several labels, all chosen."""
-    several = isinstance(result, SeveralEvaluation)
-    values = (result.scores.sigmoid() if several else result.scores.softmax(-1)).tolist()
+    multilabel = isinstance(result, MultiLabelEvaluation)
+    values = (result.scores.sigmoid() if multilabel else result.scores.softmax(-1)).tolist()
     true, said = (
-        [np.flatnonzero(row).tolist() if several else [int(row)] for row in each]
+        [np.flatnonzero(row).tolist() if multilabel else [int(row)] for row in each]
         for each in (result.targets.numpy(), result.predicted)
     )
     rows = []

@@ -11,7 +11,7 @@ from texthead.data.clips import ViewClips
 from texthead.data.protocol import Protocol
 from texthead.data.transforms import short_side
 from texthead.errors import MediaError
-from texthead.evaluation.results import Evaluation, SeveralEvaluation
+from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.evaluation.saliency import CLIP_GRID, Covered, cover, steps_of
 from texthead.media.paths import MediaPath
 from texthead.models.recognizer import Recognizer
@@ -43,7 +43,7 @@ def most_confident(result: Evaluation, hits: int = _HITS) -> list[int]:
     With several labels, a prediction is as sure as its surest wrong answer, or as its least sure one if all are right.
     """
     wrong = torch.from_numpy(~result.right)
-    if isinstance(result, SeveralEvaluation):
+    if isinstance(result, MultiLabelEvaluation):
         errors, margins = torch.from_numpy(result.predicted) != result.targets, result.margins
         sure = torch.where(wrong, (margins * errors).amax(1), margins.amin(1))
     else:
@@ -98,7 +98,7 @@ def item_strip(
     """
     clip = clip_of(result.paths[item], protocol)
     order = result.scores[item].argsort(descending=True, stable=True).tolist()
-    if isinstance(result, SeveralEvaluation):
+    if isinstance(result, MultiLabelEvaluation):
         probabilities, has = result.scores[item].sigmoid(), result.targets[item]
         predicted = result.predicted[item]
         order.sort(key=lambda c: not predicted[c])

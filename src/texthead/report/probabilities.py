@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from texthead.evaluation.calibration import Calibration, Measured, measure
 from texthead.evaluation.intervals import grouped_interval
 from texthead.evaluation.reliability import Reliability, reliability
-from texthead.evaluation.results import Evaluation, SeveralEvaluation
+from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.media.paths import fingerprints
 from texthead.report.figures import plot_bins
 
@@ -80,7 +80,7 @@ def calibration_report(
         calibration: the parts that are valid for these scores.
         lines: notes to show.
     """
-    if isinstance(result, SeveralEvaluation):
+    if isinstance(result, MultiLabelEvaluation):
         return None
     raw = reliability(result.scores, result.targets, groups=result.groups)
     if calibration is None:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.confusions import ClassRow
 from texthead.evaluation.intervals import Rate
-from texthead.evaluation.results import Evaluation, SeveralEvaluation
+from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.files import read_json
 from texthead.models.head_rows import class_correlation
 from texthead.models.head_table import as_head
@@ -32,9 +32,9 @@ PROBE_VALUES = (
 
 def _lowest_first(scored: Evaluation) -> list[tuple[ClassRow, Rate | None]]:
     """Return each class and, with several labels, its average precision, by it or else by recall; unknown ones last."""
-    several = isinstance(scored, SeveralEvaluation)
-    rows = list(zip(scored.classes, scored.class_ap if several else [None] * len(scored.names), strict=True))
-    return sorted(rows, key=lambda row: (row[1] if several else row[0].recall) or (math.inf,))
+    multilabel = isinstance(scored, MultiLabelEvaluation)
+    rows = list(zip(scored.classes, scored.class_ap if multilabel else [None] * len(scored.names), strict=True))
+    return sorted(rows, key=lambda row: (row[1] if multilabel else row[0].recall) or (math.inf,))
 
 
 def _flat(recipe: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
@@ -95,16 +95,16 @@ def run_html(
     **values: Any,
 ) -> str:
     """Render the page of a run; `values` are the other variables of templates/run.html."""
-    several = isinstance(scored, SeveralEvaluation)
+    multilabel = isinstance(scored, MultiLabelEvaluation)
     speeds = [speed for record in records if isinstance(speed := record.get("clips_per_second"), int | float)]
     return render(
         "run.html",
         **values,
         names=names,
-        several=several,
+        multilabel=multilabel,
         speed=float(np.median(speeds)) if speeds else None,
         curves=plot_curves(records),
-        confusion=plot_confusion(scored.confusion(), names) if scored and not several else None,
+        confusion=plot_confusion(scored.confusion(), names) if scored and not multilabel else None,
         rows=plot_correlations({"": correlation}, names),
         missing_glyphs=without_glyph(names),
         classes=_lowest_first(scored) if scored else (),

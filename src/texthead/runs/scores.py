@@ -8,7 +8,7 @@ import numpy as np
 
 from texthead.errors import RunError, of_json
 from texthead.evaluation.intervals import Rate
-from texthead.evaluation.results import Evaluation, SeveralEvaluation
+from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.files import read_json, write_json
 
 SCORES = "scores.json"
@@ -41,7 +41,7 @@ class Score(NamedTuple):
         return self.top1, self.low, self.high
 
 
-class SeveralScore(NamedTuple):
+class MultiLabelScore(NamedTuple):
     """The score of one method on files with several labels, in percent; the calibration error in points.
 
     Attributes:
@@ -72,22 +72,22 @@ class SeveralScore(NamedTuple):
         return self.mean_ap, self.low, self.high
 
 
-def score_of(method: str, result: Evaluation) -> Score | SeveralScore:
+def score_of(method: str, result: Evaluation) -> Score | MultiLabelScore:
     """Return the score of an evaluation."""
-    if isinstance(result, SeveralEvaluation):
+    if isinstance(result, MultiLabelEvaluation):
         rates = *result.rate, result.item_ap, result.f1, result.macro_f1, result.exact
-        return SeveralScore(method, result.count, *rates, result.calibration_error)
+        return MultiLabelScore(method, result.count, *rates, result.calibration_error)
     rates = result.top1, *result.interval, result.class_mean, result.top5
     return Score(method, result.count, *rates, result.calibration_error)
 
 
-def score_from_json(value: Mapping[str, Any]) -> Score | SeveralScore:
+def score_from_json(value: Mapping[str, Any]) -> Score | MultiLabelScore:
     """Read a score from a JSON object.
 
     Raises:
         TypeError, ValueError: a key is missing, or a value has the wrong type or range.
     """
-    score = of_json(SeveralScore if "mean_ap" in value else Score, value)
+    score = of_json(MultiLabelScore if "mean_ap" in value else Score, value)
     if score.items < 1 or not all(0 <= each <= 100 for each in np.hstack(score[2:])):
         raise ValueError(f"out of range: {score}")
     return score
@@ -97,7 +97,7 @@ class RunScores(NamedTuple):
     """The scored items ("test", "val" or "held-out") and the score of each method; the run's own is last."""
 
     scored: str
-    methods: tuple[Score | SeveralScore, ...]
+    methods: tuple[Score | MultiLabelScore, ...]
 
 
 def write_scores(folder: Path, scores: RunScores) -> None:

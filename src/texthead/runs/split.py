@@ -95,13 +95,13 @@ class RunSplit:
     def items(self, part: Literal["train", "held_out"]) -> Dataset:
         """Return the items of a part, without those of removed classes; the files need not exist."""
         rows = zip(*(self.lists[f"{part}{key}"] for key in ("", "_labels", "_groups")), strict=True)
-        several = "several" in self.lists
+        multilabel = "several" in self.lists
         items = tuple(
-            Item(Path(path), split_labels(label) if several else (label,), group=group)
+            Item(Path(path), split_labels(label) if multilabel else (label,), group=group)
             for path, label, group in rows
             if label is not None
         )
-        return Dataset(items, self.lists.get("source") or str(self.folder), several=several)
+        return Dataset(items, self.lists.get("source") or str(self.folder), multilabel=multilabel)
 
     def held_out_items(self) -> Dataset:
         """Return the held-out items of a run, without those of removed classes, which are mentioned in a note.
@@ -126,19 +126,19 @@ class RunSplit:
         """Return the items of these classes that a run was trained on; the files need not exist."""
         return self.items("train").with_classes(labels)
 
-    def choose(self, dataset: Dataset, split: Split | None, *, several: bool = False) -> tuple[Dataset, str]:
+    def choose(self, dataset: Dataset, split: Split | None, *, multilabel: bool = False) -> tuple[Dataset, str]:
         """Return (items, name) to score: the test split, else validation, else the run's held-out items, else all.
 
         Args:
-            several: whether the run takes several labels per file.
+            multilabel: whether the run takes several labels per file.
 
         Raises:
             DataError: no such split, the run was trained on some of the items and `split` is not train, or the items
                 have one label each and the run is of several, or the other way round.
         """
-        if not several:
+        if not multilabel:
             dataset.check_one_label()
-        elif not dataset.several:
+        elif not dataset.multilabel:
             raise DataError(
                 f"{dataset.source}: has one label per file, but the run takes several: name a column 'labels'"
             )
@@ -176,7 +176,7 @@ class RunSplit:
         return chosen, name
 
     def to_score(
-        self, dataset: Dataset | None, split: Split | None, labels: Sequence[str], *, several: bool
+        self, dataset: Dataset | None, split: Split | None, labels: Sequence[str], *, multilabel: bool
     ) -> ScoredItems:
         """Return the items of `choose`, by default of those that the run held out, with notes.
 
@@ -184,7 +184,7 @@ class RunSplit:
             labels: the run's labels.
         """
         dataset = self.held_out_items() if dataset is None else dataset
-        items, name = self.choose(dataset, split, several=several)
+        items, name = self.choose(dataset, split, multilabel=multilabel)
         near = shared_groups(self.training_items(labels), items, name) if split != "train" else []
         return ScoredItems(items, name, [*self._trained_notes(dataset, items, split), *near])
 
@@ -247,19 +247,19 @@ class RunSplit:
         copies = len(items) - len(unique)
         return CalibrationPlan(known, replace(chosen, items=tuple(unique.values())), name, copies, notes)
 
-    def relabelled(self, edits: Iterable[Mapping[str, str | None]], *, several: bool) -> dict[str, Any]:
+    def relabelled(self, edits: Iterable[Mapping[str, str | None]], *, multilabel: bool) -> dict[str, Any]:
         """Return the content of `split.json` after class edits.
 
         Items of removed classes have no label, but are still recorded as trained on or held out.
 
         Args:
             edits: for each edit, the label that replaces each removed label; None if the class was removed.
-            several: whether the run takes several labels per file.
+            multilabel: whether the run takes several labels per file.
         """
         lists = {**self.lists}
         for key in ("train_labels", "held_out_labels"):
             for edit in edits:
-                lists[key] = [_edited(label, edit, several=several) for label in lists[key]]
+                lists[key] = [_edited(label, edit, multilabel=multilabel) for label in lists[key]]
         return lists
 
     def _not_drawn(self, dataset: Dataset) -> tuple[Dataset, str, list[str]]:
@@ -289,8 +289,8 @@ def _is_among(path: Path, paths: Collection[str], contents: Collection[str], oth
     return name in paths or (name not in others and media.fingerprint() in contents)
 
 
-def _edited(label: str | None, edit: Mapping[str, str | None], *, several: bool) -> str | None:
+def _edited(label: str | None, edit: Mapping[str, str | None], *, multilabel: bool) -> str | None:
     """Return the label of an item after a class edit."""
-    if several:
+    if multilabel:
         return join_labels(filter(None, (edit.get(name, name) for name in split_labels(label or ""))))
     return None if label is None else edit.get(label, label)

@@ -72,15 +72,15 @@ def loss_shift(
     """
     if not len(train_set):
         raise DataError(f"{train_set.source}: no item to train on; it may have no split train, or none of the classes")
-    if train_set.several != model.several:
+    if train_set.multilabel != model.multilabel:
         kinds = ("several labels", "one label each")
-        files, head = kinds if train_set.several else reversed(kinds)
+        files, head = kinds if train_set.multilabel else reversed(kinds)
         raise DataError(
             f"{train_set.source}: its files have {files}, and the head is for files with {head}: change one"
         )
     for dataset in [train_set] if val_set is None else [train_set, val_set]:
         dataset.targets(model.names)  # Checks that the head has all labels.
-    counts, shares = train_set.counts, "labels" if train_set.several else recipe.class_shares
+    counts, shares = train_set.counts, "labels" if train_set.multilabel else recipe.class_shares
     return -torch.from_numpy(log_ratio(shares, np.array([counts[name] for name in model.names]))).float()
 
 
@@ -159,5 +159,5 @@ def split_json(train_set: Dataset, held_out: Dataset | None) -> dict:
         "held_out_labels": [item.label for item in held_out_items],
         "held_out_content": fingerprints([item.path for item in held_out_items]),
         "held_out_groups": [item.group for item in held_out_items],
-        **({"several": True} if train_set.several else {}),
+        **({"several": True} if train_set.multilabel else {}),
     }

@@ -20,8 +20,8 @@ from texthead.data.protocol import Protocol
 from texthead.errors import NonNegativeInt, RunError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
+from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.several_head import SeveralHead
 from texthead.parallel.distributed import gather_list, rank, sum_numbers, together
 from texthead.parallel.loaders import worker_faults
 from texthead.parallel.progress import Reporter, silent
@@ -198,7 +198,7 @@ def fine_tune(
         # --- finish: merge adapters into the weights
         tuning.close()
         model.eval()  # Learned templates update their rows on leaving training mode.
-        if isinstance(model.head, SeveralHead) and not val_set:
+        if isinstance(model.head, MultiLabelHead) and not val_set:
             known = replace(train_set, items=train_set.items[:: math.ceil(len(train_set) / MAX_THRESHOLD_ITEMS)])
             scored = evaluate(model, known, protocol, reading, reporter=Reporter().counting(silent))
             model.head.fit_threshold(scored.scores, scored.targets)
@@ -222,8 +222,8 @@ def _validate(
     if not val_set:
         return ""
     scored = evaluate(model, val_set, protocol, reading, reporter=Reporter().counting(silent))
-    rates = {"mean_ap": scored.rate[0]} if val_set.several else {"top1": scored.top1, "top5": scored.top5}
-    if isinstance(model.head, SeveralHead):
+    rates = {"mean_ap": scored.rate[0]} if val_set.multilabel else {"top1": scored.top1, "top5": scored.top5}
+    if isinstance(model.head, MultiLabelHead):
         model.head.fit_threshold(scored.scores, scored.targets)
     with together():
         log.add(kind="val", epoch=epoch, step=step, **rates, count=scored.count)

@@ -6,4 +6,4 @@ from .closed_form import text_evidence as text_evidence
 from .closed_form import text_probe_head as text_probe_head
 from .experiment import QUICK_FRAMES as QUICK_FRAMES
 from .experiment import Experiment as Experiment
-from .several import several_head as several_head
+from .multilabel import multilabel_head as multilabel_head

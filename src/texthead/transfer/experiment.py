@@ -25,7 +25,7 @@ from texthead.recipes import MethodName, Recipe, small
 from texthead.text.prompts import class_prompts, classes_to_train
 from texthead.training.fit_recipe import adapt_recipe
 from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
-from texthead.transfer.several import check_text, fit_several
+from texthead.transfer.multilabel import check_text, fit_multilabel
 from texthead.transfer.transductive import refined_head
 
 # Default number of frames per video.
@@ -114,14 +114,14 @@ class Experiment:
     @property
     def weights(self) -> Float[np.ndarray, " items"]:
         """The weight of each training item in a mean, for classes as frequent as `class_shares` says."""
-        if self.items.several:
+        if self.items.multilabel:
             return np.ones(len(self.items.data))
         return item_weights(self.recipe.class_shares, len(self.labels), self.items.targets.numpy())
 
     @property
     def counts(self) -> list[int]:
         """The number of training items of each class; empty if items have several labels."""
-        return [] if self.items.several else self.items.targets.bincount().tolist()
+        return [] if self.items.multilabel else self.items.targets.bincount().tolist()
 
     @property
     def methods(self) -> tuple[MethodName, ...]:
@@ -149,10 +149,10 @@ class Experiment:
             EncoderError: the method needs text, and the encoder has none.
         """
         items, features, targets = self.items, self.items.features, self.items.targets
-        if items.several:
+        if items.multilabel:
             if self.unlabelled is not None:
                 raise DataError("`unlabelled` is for files with one label each, and these have several: leave it out")
-            return fit_several(name, self.encoder, self.labels, self.prompts, features, targets, items.groups)
+            return fit_multilabel(name, self.encoder, self.labels, self.prompts, features, targets, items.groups)
         if name == "probe":
             head = logistic_head(features, targets, names=self.labels, penalty=self.penalty)
         else:

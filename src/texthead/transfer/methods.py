@@ -23,7 +23,7 @@ from texthead.models.heads import Prompts
 from texthead.recipes import MethodName
 from texthead.text.prompts import flat
 from texthead.transfer.experiment import Experiment
-from texthead.transfer.several import several_folds
+from texthead.transfer.multilabel import multilabel_folds
 
 # Fewest items per class for cross-validation.
 MIN_ITEMS = 3
@@ -100,8 +100,8 @@ def folds(items: FrozenItems, *, seed: int, least: int = MIN_ITEMS) -> Folds:
 
     # By name, so that the folds do not depend on the order of the items.
     names, all_labels, groups = items.data.names, items.targets.numpy(), items.groups
-    if items.several:
-        return Folds(several_folds(all_labels, groups, seed=seed), True)
+    if items.multilabel:
+        return Folds(multilabel_folds(all_labels, groups, seed=seed), True)
     counts = np.bincount(all_labels)
     scored = counts >= least
     if scored.sum() < 2:
@@ -175,7 +175,7 @@ def near_copies_line(validated: Evaluation, scored: FrozenItems, tested: Evaluat
         tested: the method's evaluation on the held-out items.
         name: the split of these.
     """
-    if scored.several:
+    if scored.multilabel:
         return ""
     targets, own = tested.targets.numpy(), scored.targets.numpy()
     if len(set(scored.groups)) < len(scored.groups) or not np.isin(targets, own).any():
@@ -196,7 +196,7 @@ def choose_penalty(experiment: Experiment, name: MethodName) -> tuple[Experiment
     The penalty is made for few labels. It is cross-validated if each class has MANY_ITEMS.
     """
     items = experiment.items
-    few = items.several or items.targets.bincount(minlength=len(experiment.labels)).min() < MANY_ITEMS
+    few = items.multilabel or items.targets.bincount(minlength=len(experiment.labels)).min() < MANY_ITEMS
     if few or name not in ("text-probe", "probe"):
         return experiment, ""
     cv, weaker = folds(items, seed=experiment.recipe.seed), experiment.changed(penalty=WEAKER)

@@ -18,8 +18,8 @@ from texthead.files import locked
 from texthead.models.build import make_recognizer, needs_features, takes_sentences
 from texthead.models.head_rows import RowInputs
 from texthead.models.head_table import as_head, head_kind
+from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import MeanPool
 from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.distributed import rank, ranks
@@ -33,7 +33,7 @@ from texthead.training.train import fine_tune, seconds_a_clip
 from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
 from texthead.transfer.experiment import Experiment, evaluation_of, load_experiment
 from texthead.transfer.methods import names_line, suited
-from texthead.transfer.several import as_several
+from texthead.transfer.multilabel import as_multilabel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +195,7 @@ def _fit(experiment: Experiment, out: Path, options: RunOptions, reporter: Repor
         lines = [*lines, names_line(experiment.encoder, experiment.names, experiment.prompts, own)]
     for line in filter(None, lines):
         reporter.note(line)
-    inner, encoder = head.head if isinstance(head, SeveralHead) else head, experiment.encoder
+    inner, encoder = head.head if isinstance(head, MultiLabelHead) else head, experiment.encoder
     inner.text_source, inner.text_map = encoder.text_source, encoder.text_map
     model = Recognizer(encoder.visual, MeanPool(), head)
     reporter.event(model)
@@ -229,13 +229,13 @@ def _fine_tune(
 ) -> TrainedRun:
     """Fine-tune the encoder, and score the run beside baselines of the encoder before training."""
     kind, recipe, train_set = options.head, experiment.recipe, experiment.division.train
-    counts = [] if train_set.several else [*train_set.counts.values()]
+    counts = [] if train_set.multilabel else [*train_set.counts.values()]
     if line := unbalanced_text(recipe.class_shares, counts):
         reporter.note(line)
     reporter.event(experiment)
     protocol, reading = experiment.frozen.protocol, experiment.frozen.reading
     compare = are_few(options.baselines, len(train_set))
-    needed = train_set.several or needs_features(kind, recipe)
+    needed = train_set.multilabel or needs_features(kind, recipe)
     if compare or needed or reading.skip_unreadable:
         experiment = _readable(experiment)
         for error in experiment.items.skipped:
@@ -245,8 +245,8 @@ def _fine_tune(
         add_baselines(table, experiment)
     model = make_recognizer(kind, _inputs(experiment, needed), trainable=options.train_head)
     model = model.to(experiment.encoder.visual.mean.device)
-    if train_set.several:
-        model = model.with_head(as_several(as_head(model.head), experiment.items.features, experiment.items.targets))
+    if train_set.multilabel:
+        model = model.with_head(as_multilabel(as_head(model.head), experiment.items.features, experiment.items.targets))
     reporter.event(model)
     _say_cost(model, recipe, len(division.train), reporter, resume=resume)
     records = fine_tune(
@@ -275,7 +275,7 @@ def _fine_tune(
 def _check_head(kind: str, experiment: Experiment) -> None:
     """Raise DataError unless training can start with this kind of head on the items and the encoder."""
     rows, encoder = head_kind(kind)[0], experiment.encoder
-    if experiment.division.train.several and rows.items:
+    if experiment.division.train.multilabel and rows.items:
         raise DataError(
             f"head {kind} is fitted to files with one label each, and these have several: take another head"
         )

@@ -24,8 +24,8 @@ from texthead.files import read_json
 from texthead.models.head_rows import text_rows
 from texthead.models.head_table import head_json
 from texthead.models.heads import TEXT_AND_ITEMS, FrozenHead, LinearHead, ProbeHead, TrainableHead
+from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import MeanPool
 from texthead.prediction import run as runs
 from texthead.prediction.load import load_run
@@ -114,20 +114,20 @@ def entry(run: Run, label: str) -> dict:
 @pytest.mark.parametrize("head", [FrozenHead, TrainableHead])
 def test_added_classes_stand_behind_the_others(make, head):
     before = load_run(make(head))
-    several = ["a dog on a lake", "a tree"]
-    after = add_classes(before, ["tree", "lake dog"], names=["tree", "x"], prompts=[None, several])
+    multilabel = ["a dog on a lake", "a tree"]
+    after = add_classes(before, ["tree", "lake dog"], names=["tree", "x"], prompts=[None, multilabel])
     assert before.labels == NAMES, "the run that was there is left alone"
     assert after.labels == (*NAMES, "tree", "lake dog")
     same(before, after, NAMES)
     # The same scores as from with_classes, with the same prompts, center, scale and map.
-    other = before.with_classes(["tree", "lake dog"], names=["tree", "x"], prompts=[None, several])
+    other = before.with_classes(["tree", "lake dog"], names=["tree", "x"], prompts=[None, multilabel])
     assert torch.allclose(logits(after)["tree"], logits(other)["tree"], atol=1e-5)
     assert torch.allclose(logits(after)["lake dog"], logits(other)["lake dog"], atol=1e-5)
-    each = before.encoder().encode_text(several).detach()
+    each = before.encoder().encode_text(multilabel).detach()
     mean = F.normalize(F.normalize(each, dim=-1).mean(0), dim=-1)
     assert torch.allclose(after.model.head.weight[4], mean, atol=1e-6)
     # The first prompt comes from the run's own template.
-    assert [entry(after, label)["prompt"] for label in ("tree", "lake dog")] == ["a tree.", several]
+    assert [entry(after, label)["prompt"] for label in ("tree", "lake dog")] == ["a tree.", multilabel]
     assert row_source(head_json(after.head), entry(after, "tree")) == "text"
     assert row_source(head_json(after.head), entry(after, "a cat")) == (
         "text" if head is FrozenHead else "text, trained"
@@ -135,7 +135,7 @@ def test_added_classes_stand_behind_the_others(make, head):
     again = saved(after)
     assert again.labels == after.labels
     assert torch.equal(again.model.head.weight, after.model.head.weight)
-    assert again.model.head.prompts == (*(f"a {name}." for name in NAMES), "a tree.", tuple(several))
+    assert again.model.head.prompts == (*(f"a {name}." for name in NAMES), "a tree.", tuple(multilabel))
     assert all(p.requires_grad for p in again.model.head.parameters())
     assert type(again.model.head) is head
 
@@ -401,27 +401,27 @@ def test_tuned_text_rows_refuse_untuned_row(make):
 
 
 @pytest.fixture
-def several(text: str, make: Callable[..., Path], tmp_path: Path) -> Path:
+def multilabel(text: str, make: Callable[..., Path], tmp_path: Path) -> Path:
     """A run of several labels, fitted from text rows."""
     encoder = pair(image_only(), text, prompts=[f"a {name}." for name in NAMES])
     rows = 3 * text_rows(encoder, [f"a {name}." for name in NAMES])
     own = {"text_source": encoder.text_source, "text_map": encoder.text_map, "kind": TEXT_AND_ITEMS}
     probe = ProbeHead(rows, bias=noise(3), center=noise(encoder.dim), names=NAMES, **own)
-    head = SeveralHead(probe, bias=torch.tensor([-9.0, -8.0, -7.0]), thresholds=torch.tensor([0.5, 1.0, 1.5]))
+    head = MultiLabelHead(probe, bias=torch.tensor([-9.0, -8.0, -7.0]), thresholds=torch.tensor([0.5, 1.0, 1.5]))
     path = put(tmp_path / "several", Recognizer(tiny_visual(), MeanPool(), head))
     labels = {"train_labels": ["a cat; a dog", "a dog"], "held_out_labels": [""]}
     changed(path, "split.json", lambda split: split.update(labels))
     return path
 
 
-def test_classes_of_several_labels_keep_bias_and_threshold(several: Path, tmp_path: Path) -> None:
-    run, features = load_run(several), noise(4, SPEC.dim)
+def test_classes_of_several_labels_keep_bias_and_threshold(multilabel: Path, tmp_path: Path) -> None:
+    run, features = load_run(multilabel), noise(4, SPEC.dim)
     before = run.head(features)
     edited = add_classes(run, ["a bird"])
     edited = rename_class(remove_classes(edited, ["a cat"]), "a dog", "a puppy")
     edited.save(tmp_path / "new")
     saved = load_run(tmp_path / "new")
-    assert isinstance(saved.head, SeveralHead)
+    assert isinstance(saved.head, MultiLabelHead)
     assert saved.labels == ("a puppy", "a boat", "a bird")
     assert torch.equal(saved.head(features)[:, :2], before[:, 1:])
     assert saved.head.thresholds.tolist() == [1.0, 1.5, 1.0]

@@ -30,8 +30,8 @@ from texthead.data.protocol import Protocol, Views
 from texthead.errors import RunError
 from texthead.evaluation.calibration import Calibration, Coverage, Threshold, measure
 from texthead.models.heads import FrozenHead, LinearHead, ProbeHead, TrainableHead
+from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.several_head import SeveralHead
 from texthead.models.temporal import MeanPool, TemporalConv, TemporalTransformer, TokenConv
 from texthead.prediction.load import load_run
 from texthead.recipes import Recipe
@@ -54,7 +54,7 @@ def heads(dim: int) -> dict[str, torch.nn.Module]:
         "trainable": TrainableHead(rows, names=NAMES, scale=20.0),
         "linear": LinearHead(dim, names=NAMES, generator=torch.Generator().manual_seed(0)),
         "probe": ProbeHead(rows, bias=noise(3, seed=2), center=center, names=NAMES),
-        "several": SeveralHead(
+        "several": MultiLabelHead(
             ProbeHead(rows, bias=noise(3, seed=2), center=center, names=NAMES),
             bias=torch.tensor([-0.5, 0.0, 0.5]),
             thresholds=torch.tensor([0.5, -0.25, 0.0]),

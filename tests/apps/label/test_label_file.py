@@ -52,7 +52,7 @@ def test_a_label_is_a_manifest_that_training_reads(files: Dataset, tmp_path: Pat
 
 def test_several_labels_of_a_file_are_in_one_column(files: Dataset, tmp_path: Path) -> None:
     labels_csv = tmp_path / "labels.csv"
-    labels = LabelFile(labels_csv, files, several=True)
+    labels = LabelFile(labels_csv, files, multilabel=True)
     labels.put(3, Mark(("dog", "frisbee")))
     state = labels.put(5, Mark(()))
     assert [line.rsplit(",", 1)[0] for line in labels_csv.read_text().splitlines()[1:]] == [
@@ -70,7 +70,7 @@ def test_several_labels_of_a_file_are_in_one_column(files: Dataset, tmp_path: Pa
         LabelFile(labels_csv, files).read()
     labels_csv.write_text("path,label\nfiles/03.png,dog\n")
     with refuses(DataError, "labels.csv", "'labels'"):
-        LabelFile(labels_csv, files, several=True)
+        LabelFile(labels_csv, files, multilabel=True)
 
 
 def test_what_others_wrote_is_kept(files: Dataset, tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ def opened(pool: Pool, tmp_path: Path) -> Iterator[Open]:
     """Return a function that opens another session of the same files and labels."""
     sessions: list[LabelSession] = []
 
-    def one(names: tuple[str, ...] = COLOURS, *, several: bool = False) -> LabelSession:
-        sessions.append(LabelSession(replace(pool, names=names, several=several), tmp_path / "labels.csv"))
+    def one(names: tuple[str, ...] = COLOURS, *, multilabel: bool = False) -> LabelSession:
+        sessions.append(LabelSession(replace(pool, names=names, multilabel=multilabel), tmp_path / "labels.csv"))
         return sessions[-1]
 
     yield one
@@ -216,15 +216,15 @@ def test_a_class_is_renamed_and_joined_with_another(opened: Open, tmp_path: Path
 
 def test_several_labels_of_a_file(opened: Open, tmp_path: Path) -> None:
     """Pictures of two colours have the features of both; every fifth has none of the classes."""
-    session = opened(several=True)
+    session = opened(multilabel=True)
     for index in range(12):
         session.label("ann", index, *(() if index % 5 == 4 else (truth(index), "a picture")))
     fitted(session)
     dataset = read_dataset(tmp_path / "labels.csv")
-    assert dataset.several
+    assert dataset.multilabel
     assert dataset.sets[3:5] == [("a picture", "red"), ()]
     state = session.state("ann")
-    assert (state["several"], state["labelled"], state["curve"], state["others"]) == (True, 12, [], None)
+    assert (state["multilabel"], state["labelled"], state["curve"], state["others"]) == (True, 12, [], None)
     counts = {entry["name"]: entry["count"] for entry in state["classes"]}
     assert counts == {"red": 3, "green": 3, "blue": 4, "a picture": 10}
     file = session.next("ann")
@@ -249,14 +249,14 @@ def test_several_labels_of_a_file(opened: Open, tmp_path: Path) -> None:
 
 
 def test_only_files_without_any_class_so_far(opened: Open, pool: Pool, tmp_path: Path) -> None:
-    session = opened((), several=True)
+    session = opened((), multilabel=True)
     session.label("ann", 3)
     session.label("ann", 4)
     fitted(session)
     assert session.next("ann") is not None
     labelled, paths = items_so_far(tmp_path / "labels.csv", pool.files)
     assert labelled.paths == paths
-    assert (labelled.several, [item.path for item in labelled.items]) == (
+    assert (labelled.multilabel, [item.path for item in labelled.items]) == (
         True,
         [pool.files.items[index].path for index in (3, 4)],
     )

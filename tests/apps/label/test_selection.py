@@ -114,9 +114,9 @@ def test_guesses_of_several_labels_are_answers_of_their_own() -> None:
 def test_the_least_certain_answer_counts() -> None:
     probabilities = torch.tensor([[0.99, 0.98], [0.01, 0.9], [0.0, 0.45], [0.5, 0.5]])
     expected = torch.tensor([0.04, 0.2, 0.9, 1.0])
-    assert torch.allclose(margin_uncertainty(probabilities, several=True), expected)
-    assert torch.allclose(margin_uncertainty(probabilities[:, 1:], several=True), expected)
+    assert torch.allclose(margin_uncertainty(probabilities, multilabel=True), expected)
+    assert torch.allclose(margin_uncertainty(probabilities[:, 1:], multilabel=True), expected)
     features, targets = clouds(20)
     sure = torch.full((len(features), CLASSES), 0.001)
     sure[targets == 2, 4] = 0.5
-    assert int(targets[next_to_label(features, sure, [], 1, several=True)]) == 2
+    assert int(targets[next_to_label(features, sure, [], 1, multilabel=True)]) == 2

@@ -147,7 +147,7 @@ def test_a_gap_of_hours_is_an_error(world, refused):
 
 
 @pytest.fixture(scope="module")
-def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def multilabel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of several labels, and a video that is red, then red and green side by side, then blue; 2 s each."""
     root = tmp_path_factory.mktemp("several")
     write_several_run(root / "run")
@@ -157,8 +157,10 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_events_of_several_labels_overlap(several: Path, works, tmp_path: Path) -> None:
-    out, err = works("timeline", several / "run", several / "a.mkv", "--json", *SHORT, "--out", tmp_path / "a.srt")
+def test_events_of_several_labels_overlap(multilabel: Path, works, tmp_path: Path) -> None:
+    out, err = works(
+        "timeline", multilabel / "run", multilabel / "a.mkv", "--json", *SHORT, "--out", tmp_path / "a.srt"
+    )
     content = json.loads(out)
     assert content["thresholds"] == {"red": 0.5, "green": 0.5, "blue": 0.5}
     assert not {"enter", "leave", "threshold"} & set(content)
@@ -169,8 +171,8 @@ def test_events_of_several_labels_overlap(several: Path, works, tmp_path: Path) 
         assert times == pytest.approx(expected, abs=0.4)
     assert (tmp_path / "a.srt").read_text().count("-->") == 3
     # The thresholds of classes give way to those that are named.
-    out, _ = works("timeline", several / "run", several / "a.mkv", "--json", *SHORT, "--enter", 0.99)
+    out, _ = works("timeline", multilabel / "run", multilabel / "a.mkv", "--json", *SHORT, "--enter", 0.99)
     content = json.loads(out)
     assert (content["enter"], content["leave"], "thresholds" in content) == (0.99, 0.4, False)
-    out, err = works("timeline", several / "run", several / "a.mkv", *SHORT, "--min-length", 5)
+    out, err = works("timeline", multilabel / "run", multilabel / "a.mkv", *SHORT, "--min-length", 5)
     prints(err, "no event", "threshold of its class", "5 s")

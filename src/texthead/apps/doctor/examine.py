@@ -61,7 +61,7 @@ def diagnose(
         *findings.copies(items, facts),
         *findings.overlaps(items),
         *findings.group_leaks(items),
-        *([] if dataset.several else findings.folder_findings(items)),
+        *([] if dataset.multilabel else findings.folder_findings(items)),
         *findings.count_findings(labelled, dataset.empty),
         *findings.name_findings(list(classes), clean=options.clean),
         *findings.unknown_labels(dataset.classes, list(classes)),
@@ -133,7 +133,7 @@ def _items_seen(frozen: FrozenEncoder, dataset: Dataset, facts: Sequence[Facts])
 
 def _judge(dataset: Dataset, seen: FrozenFiles) -> JudgedLabels:
     """Return the labels of the encoded items, judged by their features; not if a file may have several."""
-    if dataset.several:
+    if dataset.multilabel:
         return JudgedLabels(unjudged="labels are not judged: that is for files with one label each")
     some = dataset.pick(seen.positions)
     return suspicious_labels(seen.features, some.targets(dataset.classes), some.groups)

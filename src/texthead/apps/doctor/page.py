@@ -124,7 +124,7 @@ class Diagnosis:
             DataError: no item would be left.
         """
         columns, rows = cleaned_rows(self.dataset.items, self.left_out, Path(path).parent)
-        columns[columns.index("label")] = "labels" if self.dataset.several else "label"
+        columns[columns.index("label")] = "labels" if self.dataset.multilabel else "label"
         if not rows:
             raise DataError(f"{path}: no item would be left; nothing is written")
         write_csv(Path(path), columns, rows)

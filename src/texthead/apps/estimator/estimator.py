@@ -99,17 +99,17 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     def decision_function(self, X: Files) -> Float[np.ndarray, "files *classes"]:
         """Return the score of each class; for two classes, second minus first, as in scikit-learn."""
         scores = self._scores(X).numpy()
-        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 and not self.head_.several else scores
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 and not self.head_.multilabel else scores
 
     def predict_proba(self, X: Files) -> Float[np.ndarray, "files classes"]:
         """Return the probability (0-1) of each class."""
         scores = self._scores(X)
-        return (scores.sigmoid() if self.head_.several else scores.softmax(-1)).numpy()
+        return (scores.sigmoid() if self.head_.multilabel else scores.softmax(-1)).numpy()
 
     def predict(self, X: Files) -> np.ndarray:
         """Return the best label of each file; if fitted to a table of 0 and 1, such a table."""
         scores = self._scores(X)
-        if self.head_.several:
+        if self.head_.multilabel:
             return (scores >= torch.as_tensor(self.head_.thresholds)).long().numpy()
         return self.classes_[scores.argmax(-1).numpy()]
 

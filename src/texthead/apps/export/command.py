@@ -87,7 +87,7 @@ class Export(RunOption, ClassesOption):
         run = with_classes(run, self.classes)
         console.doing("writing the model (about a minute)")
         parity = export_run(run, out, to=to, reporter=console.reporter)
-        for line in parity_lines(parity, several=run.model.several):
+        for line in parity_lines(parity, multilabel=run.model.multilabel):
             console.results().print(line)
         size = sum(file.stat().st_size for file in out.iterdir())
         console.results().print(f"{out}: {size / 1e6:.1f} MB with predict.py and the model card README.md")
@@ -95,7 +95,7 @@ class Export(RunOption, ClassesOption):
         console.next_command("python", out / "predict.py", "FILE")
 
 
-def parity_lines(parity: "Parity", *, several: bool = False) -> list[str]:
+def parity_lines(parity: "Parity", *, multilabel: bool = False) -> list[str]:
     """Return lines on how far the written model is from the run."""
     frames = ", ".join(map(str, parity.frames))
     lines = [
@@ -104,7 +104,7 @@ def parity_lines(parity: "Parity", *, several: bool = False) -> list[str]:
     ]
     if not parity.files:
         return [*lines, "no held-out file of the run exists, so the model was not compared on files"]
-    what = "exactly the same classes" if several else "the same top-1 class"
+    what = "exactly the same classes" if multilabel else "the same top-1 class"
     agreement = f"{what} as the run for {parity.agree} of {parity.files} held-out files"
     cost = f"; {parity.right} right, {parity.right_before} before" if parity.agree < parity.files else ""
     return [*lines, agreement + cost]

@@ -58,7 +58,7 @@ def model_card(
         ),
         template_path=str(_TEMPLATE),
         run=run,
-        several=run.model.several,
+        multilabel=run.model.multilabel,
         protocol=protocol,
         name=name,
         data=data,
@@ -92,7 +92,7 @@ def _counts(run: Run) -> str:
 def _last_validation(run: Run) -> dict[str, Any] | None:
     """Return the record of the last validation; None if there is none or it is incomplete."""
     records = [record for record in read_records(run.folder) if record.get("kind") == "val"]
-    needed = ("epoch", "mean_ap" if run.model.several else "top1", "count")
+    needed = ("epoch", "mean_ap" if run.model.multilabel else "top1", "count")
     complete = records and all(isinstance(records[-1].get(key), (int, float)) for key in needed)
     return records[-1] if complete else None
 

@@ -140,8 +140,8 @@ class _Actions:
 
     def _classes(self, body: dict[str, Any]) -> list[str]:
         """Return the classes of a label: one, or with several labels any number."""
-        several = self._session.several
-        return _value(body, "classes", Sequence[str]) if several else [_value(body, "label", str)]
+        multilabel = self._session.multilabel
+        return _value(body, "classes", Sequence[str]) if multilabel else [_value(body, "label", str)]
 
     def _json_of(self, file: FileToLabel | None) -> dict[str, Any] | None:
         """Return what the page shows of a file."""

@@ -101,13 +101,13 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
         console.notes().print(f"{len(labelled)} of {files} files have labels{then}")
         if not console.prints_json():
             rows = [(path, names, f"{probability:.3f}") for path, names, probability in suggestions]
-            guess = "guesses" if pool.several else "guess"
+            guess = "guesses" if pool.multilabel else "guess"
             console.write(csv_text([("path", guess, "probability"), *rows], "\n"), end="")
         console.show_json({"labelled": len(labelled), "files": files, "next": [each._asdict() for each in suggestions]})
         if not suggestions and self.out and labelled:
             console.next_command("texthead", "train", self.out, "--out", unused(Path("run")), encoder=self.encoder)
             return
-        words = [self.data, "--classes", ", ".join(pool.classes), *["--multilabel"] * pool.several]
+        words = [self.data, "--classes", ", ".join(pool.classes), *["--multilabel"] * pool.multilabel]
         words += ["--out", self.out or "labels.csv"]
         console.next_command("texthead", "label", *words, encoder=self.encoder, text=self.text)
 

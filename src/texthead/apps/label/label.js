@@ -24,7 +24,7 @@ let choices = [];
 // The typed name that was asked about: it is much like a class.
 let asked = "";
 // Several labels per file: the classes that are on, in the order of their names.
-let several = false;
+let multilabel = false;
 let chosen = new Set();
 let shownAt = 0;
 let clearedAt = -CLEARED;
@@ -54,7 +54,7 @@ const act = async (action, body = {}, done = "") => {
   showError("");
   try {
     const result = await ask(action, body);
-    if (result.state) several = result.state.several;
+    if (result.state) multilabel = result.state.multilabel;
     if (result.item !== undefined) {
       if (action === "undo" && !result.item) done = "Nothing to undo.";
       else {
@@ -81,7 +81,7 @@ const show = (next) => {
   shownAt = performance.now();
   $("typed").value = asked = "";
   marked = 0;
-  chosen = new Set(several && item ? item.classes : []);
+  chosen = new Set(multilabel && item ? item.classes : []);
   $("why").hidden = !(item && item.why);
   $("choose").hidden = !item;
   for (const id of ["skip", "bad"]) $(id).disabled = !item;
@@ -167,9 +167,9 @@ const list = () => {
   const selected = $("choices").children[marked];
   if (typed && selected) selected.scrollIntoView({ block: "nearest" });
   $("typed").setAttribute("aria-activedescendant", typed && selected ? selected.id : "");
-  $("done").hidden = $("keys-several").hidden = !several;
-  $("keys-one").hidden = several;
-  $("choices").setAttribute("aria-multiselectable", String(several));
+  $("done").hidden = $("keys-several").hidden = !multilabel;
+  $("keys-one").hidden = multilabel;
+  $("choices").setAttribute("aria-multiselectable", String(multilabel));
   $("done").firstChild.textContent = [...chosen].sort().join("; ") || "None of these";
 };
 
@@ -177,8 +177,8 @@ const choice = (guess, place) => {
   const row = element("li", { id: `choice-${place}` });
   row.setAttribute("role", "option");
   const isMarked = $("typed").value.trim() !== "" && place === marked;
-  const isLabel = several ? chosen.has(guess.name) : guess.name === item.label;
-  row.setAttribute("aria-selected", String(several ? isLabel : isMarked));
+  const isLabel = multilabel ? chosen.has(guess.name) : guess.name === item.label;
+  row.setAttribute("aria-selected", String(multilabel ? isLabel : isMarked));
   row.classList.toggle("marked", isMarked);
   row.classList.toggle("is-label", isLabel);
   if (!$("typed").value && place < 9) row.append(element("kbd", { textContent: place + 1 }));
@@ -192,7 +192,7 @@ const choice = (guess, place) => {
 };
 
 const choose = (guess) => {
-  if (!several) {
+  if (!multilabel) {
     if (item) act("label", { key: item.key, label: guess.name }, `${item.name}: ${guess.name}`);
     return;
   }
@@ -265,7 +265,7 @@ document.addEventListener("keydown", (event) => {
       ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8, 9].map(
         (key) => [key, () => choices[key - 1] && choose(choices[key - 1])],
       )),
-      ...(!onButton && { " ": skip, ...(several && { Enter: done }) }),
+      ...(!onButton && { " ": skip, ...(multilabel && { Enter: done }) }),
       Delete: bad,
       Backspace: () => { if (performance.now() - clearedAt > CLEARED) undo(); else clearedAt = performance.now(); },
     }),
@@ -284,7 +284,7 @@ document.addEventListener("keydown", (event) => {
 // ---- progress
 
 const showState = (state) => {
-  $("estimates").hidden = state.several;
+  $("estimates").hidden = state.multilabel;
   $("labelled").textContent = state.labelled;
   $("files").textContent = state.files;
   $("bad-count").textContent = state.bad ? `, ${state.bad} bad` : "";

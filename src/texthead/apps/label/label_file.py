@@ -79,16 +79,16 @@ class LabelFile:
     Args:
         csv: the CSV; it need not exist.
         files: the files to label.
-        several: whether a file may have several labels or none; the column is then `labels`.
+        multilabel: whether a file may have several labels or none; the column is then `labels`.
 
     Raises:
         DataError: the CSV cannot be read, or lists a file that is not in `files`.
         RunError: its folder cannot be written.
     """
 
-    def __init__(self, csv: Path, files: Dataset, *, several: bool = False):
+    def __init__(self, csv: Path, files: Dataset, *, multilabel: bool = False):
         check_csv(csv)
-        self._several, self._column = several, "labels" if several else "label"
+        self._multilabel, self._column = multilabel, "labels" if multilabel else "label"
         self._csv, self._claims = csv, csv.with_name(f".{csv.name}.claims")
         positions = {item.media.resolved(): position for position, item in enumerate(files.items)}
         self._names = [item.media.text_below(csv.parent) for item in files.items]
@@ -105,7 +105,7 @@ class LabelFile:
         rows, bad = self._labels.read(), self._bad.read()
         checked = frozenset(position for position, row in rows.items() if row.get(_CHECKED))
         cells = {position: row[self._column].strip() for position, row in rows.items()}
-        of = {position: split_labels(cell) if self._several else (cell,) for position, cell in cells.items()}
+        of = {position: split_labels(cell) if self._multilabel else (cell,) for position, cell in cells.items()}
         return LabelState(of, frozenset(bad), checked)
 
     def put(self, position: int, mark: Mark) -> LabelState:
@@ -127,7 +127,7 @@ class LabelFile:
 
     def _cell(self, labels: Iterable[str]) -> str:
         """Return labels as text."""
-        return join_labels(labels) if self._several else next(iter(labels))
+        return join_labels(labels) if self._multilabel else next(iter(labels))
 
     def claim(self, who: str, position: int | None) -> bool:
         """Claim a file for a user and release their other claim; None only releases. Return False if it is taken."""

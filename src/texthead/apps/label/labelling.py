@@ -45,7 +45,7 @@ class Pool:
         features: the mean feature of each.
         names: the classes to start with.
         labelled: the files that have labels.
-        several: whether a file may have several labels or none.
+        multilabel: whether a file may have several labels or none.
         encode: returns the text rows of class names; None for an encoder without text.
         skipped: errors of unreadable files.
         frozen: the encoder of the features; None if unknown.
@@ -56,7 +56,7 @@ class Pool:
     features: Float[Tensor, "files dim"]
     names: tuple[str, ...] = ()
     labelled: Dataset = field(default_factory=lambda: Dataset(()))
-    several: bool = False
+    multilabel: bool = False
     encode: Callable[[Sequence[str]], Float[Tensor, "classes dim"]] | None = None
     skipped: tuple[MediaError, ...] = ()
     frozen: FrozenEncoder | None = None
@@ -79,7 +79,7 @@ class Pool:
 
     def similarities(self, labelled: Sequence[int]) -> Similarities:
         """Return the similarities between the files, of which those at `labelled` have labels."""
-        return Similarities(self.features, labelled, groups=self.groups, several=self.several)
+        return Similarities(self.features, labelled, groups=self.groups, multilabel=self.multilabel)
 
     @checked
     def next(self, count: PositiveInt) -> list[Suggestion]:
@@ -93,10 +93,10 @@ class Pool:
             raise DataError("there is no class to start with: name some with `classes`")
         labelled = [i for i, item in enumerate(self.files.items) if item.path in item_of]
         items = tuple(item_of[self.files.items[i].path] for i in labelled)
-        targets = Dataset(items, several=self.several).targets(classes)
+        targets = Dataset(items, multilabel=self.multilabel).targets(classes)
         rows = self.encode and self.encode(classes)
         probabilities = guesses(rows, self.features, labelled, targets, classes=len(classes))
-        if self.several:
+        if self.multilabel:
             sure = torch.maximum(probabilities, 1 - probabilities).amin(-1)
             sets = [[name for name, p in zip(classes, row, strict=True) if p >= 0.5] for row in probabilities.tolist()]
             names = [*map(join_labels, sets)]
@@ -136,7 +136,7 @@ def label_pool(
     """
     files = data if isinstance(data, Dataset) else read_files(data)
     labelled, known = items_so_far(None if labels is None else Path(labels), files)
-    if multilabel and labelled and not labelled.several:
+    if multilabel and labelled and not labelled.multilabel:
         raise DataError(f"`multilabel`: {labels} has one label per file; give another file, or leave `multilabel` out")
     if more := [name for name in labelled.classes if classes and name not in classes]:
         reporter.note(f"{labels} has classes that `classes` lacks, which are added: {listed(more, known=classes)}")
@@ -153,9 +153,9 @@ def label_pool(
     model = options.load(options.prompts(names))
     files = cut_files(files, model, reading, above=_LONG_SECONDS, known=known, reporter=reporter)
     pool, encode = encode_files(files, model, reading, reporter), rows if model.has_text else None
-    several = multilabel or labelled.several
+    multilabel = multilabel or labelled.multilabel
     bad = tuple(bad_paths(Path(labels))) if labels else ()
-    return replace(pool, names=tuple(classes), labelled=labelled, several=several, encode=encode, bad=bad)
+    return replace(pool, names=tuple(classes), labelled=labelled, multilabel=multilabel, encode=encode, bad=bad)
 
 
 def items_so_far(path: Path | None, files: Dataset) -> tuple[Dataset, list[Path]]:
@@ -190,7 +190,7 @@ def _without_labels(labels_csv: Path) -> Dataset | None:
     rows = [*manifest_rows(labels_csv, ("path",))] if labels_csv.suffix.lower() == ".csv" else []
     if any(row.get("labels", "?").strip() for _, row in rows):
         return None
-    return replace(read_files(labels_csv), several=True) if rows else None
+    return replace(read_files(labels_csv), multilabel=True) if rows else None
 
 
 def cut_files(

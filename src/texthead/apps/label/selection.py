@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from texthead.transfer import class_center, several_head, text_evidence, text_probe_head
+from texthead.transfer import class_center, multilabel_head, text_evidence, text_probe_head
 
 # Width of the similarity, relative to the median squared distance. LOG.md, 2026-11-27, has the alternatives.
 KERNEL_WIDTH = 0.2
@@ -34,7 +34,7 @@ def guesses(
 ) -> Float[Tensor, "files classes"]:
     """Return the probability of each class for each file, from class names and the labels so far.
 
-    With several labels per file, each class is a yes-or-no question, which `several_head` answers; before the first
+    With several labels per file, each class is a yes-or-no question, which `multilabel_head` answers; before the first
     label, the probabilities are zero-shot ones.
 
     Among classes with labels, `text_probe_head` decides; classes without labels get their zero-shot probability, with
@@ -48,7 +48,7 @@ def guesses(
     """
     if targets.ndim == 2 and len(targets) and classes:
         picked, names = features[list(labelled)], [str(index) for index in range(classes)]
-        return several_head(rows, picked, targets, names=names)(features).detach().sigmoid()
+        return multilabel_head(rows, picked, targets, names=names)(features).detach().sigmoid()
     present, numbers = targets.unique(return_inverse=True)
     if rows is None:
         rows = torch.zeros(classes, features.shape[1])
@@ -71,14 +71,14 @@ def guesses(
 
 
 def margin_uncertainty(
-    probabilities: Float[Tensor, "files classes"], *, several: bool = False
+    probabilities: Float[Tensor, "files classes"], *, multilabel: bool = False
 ) -> Float[Tensor, " files"]:
     """Return 1 minus the margin between the two best classes (0-1); 1 if there is only one class.
 
     Args:
-        several: take the margin between yes and no instead, of the least certain class.
+        multilabel: take the margin between yes and no instead, of the least certain class.
     """
-    if several and probabilities.shape[1]:
+    if multilabel and probabilities.shape[1]:
         return 1 - (2 * probabilities - 1).abs().amin(-1)
     if probabilities.shape[1] < 2:
         return torch.ones(len(probabilities))
@@ -93,7 +93,7 @@ class Similarities:
         features: features of all files.
         labelled: positions to leave out of the sample if there are more than 5,000 files.
         groups: the group of each file (a scene, a person); None if each file is its own.
-        several: whether a file may have several labels, each with a probability of its own.
+        multilabel: whether a file may have several labels, each with a probability of its own.
         seed: random seed of the sample of 5,000 files, if there are more.
     """
 
@@ -103,10 +103,10 @@ class Similarities:
         labelled: Sequence[int] = (),
         *,
         groups: Sequence[Hashable] | None = None,
-        several: bool = False,
+        multilabel: bool = False,
         seed: int = 0,
     ):
-        self._several = several
+        self._multilabel = multilabel
         self._units = F.normalize(features - features.mean(0), dim=-1).float().numpy()
         self._groups = groups
         self.pool = np.arange(len(features))
@@ -155,7 +155,7 @@ class Similarities:
         for near, copy in ((self._near[taken], self._copies[taken]), (self._nearness(others), others > COPY)):
             covered = np.maximum(covered, near.max(0, initial=0))
             copies |= copy.any(0)
-        weight = margin_uncertainty(probabilities[self.pool], several=self._several).clamp(min=0).sqrt().numpy()
+        weight = margin_uncertainty(probabilities[self.pool], multilabel=self._multilabel).clamp(min=0).sqrt().numpy()
         used = Counter[Hashable](groups[position] for position in labelled) if groups else Counter[Hashable]()
         free = np.ones(len(self.pool), dtype=bool)
         free[[*taken, *(self._index_of[position] for position in without if position in self._index_of)]] = False

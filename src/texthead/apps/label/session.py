@@ -78,9 +78,9 @@ class LabelSession:
 
     def __init__(self, pool: Pool, labels_csv: Path):
         self.pool = pool
-        self.several = pool.several
+        self.multilabel = pool.multilabel
         self.labels_csv = labels_csv
-        self._file = LabelFile(labels_csv, pool.files, several=pool.several)
+        self._file = LabelFile(labels_csv, pool.files, multilabel=pool.multilabel)
         self._names = list(pool.names)
         check_no_separator(pool.names)
         self._rows = dict[str, Tensor]()
@@ -120,7 +120,7 @@ class LabelSession:
     def _items(self, labels: LabelState) -> Dataset:
         """Return the labelled files."""
         items = (replace(self.pool.files.items[position], labels=own) for position, own in labels.of.items())
-        return Dataset(tuple(items), several=self.several)
+        return Dataset(tuple(items), multilabel=self.multilabel)
 
     def _rows_of(self, classes: Sequence[str]) -> Float[Tensor, "classes dim"] | None:
         if self.pool.encode is None or not classes:
@@ -143,7 +143,7 @@ class LabelSession:
                     self._measure(self._fit)
 
     def _measure(self, fit: FittedLabels) -> None:
-        if self.several:
+        if self.multilabel:
             self._measured = fit.labels
             return
         labelled = list(fit.labels.of)
@@ -383,7 +383,7 @@ class LabelSession:
                 "files": len(self.pool.files),
                 "labelled": len(labels.of),
                 "bad": len(labels.bad),
-                "several": self.several,
+                "multilabel": self.multilabel,
                 "classes": [{"name": name, "count": counts[name]} for name in self.classes(labels)],
                 "curve": [
                     {"labels": curve.items, "top1": curve.top1, "low": curve.low, "high": curve.high}

@@ -50,15 +50,15 @@ def read_export(source: Path, folder: Path, root: Path) -> tuple[list[tuple[str,
             raise DataError(f"{where}: cannot be read ({error!r}); export the project as JSON again") from None
         unlabelled += not parts
         found += [(*part, str(task["data"].get("split") or ""), str(task["data"].get("group") or "")) for part in parts]
-    several = any(len(names) > 1 for _, names, *_ in found)
-    kept = [each for each in found if each[1] or several]
+    multilabel = any(len(names) > 1 for _, names, *_ in found)
+    kept = [each for each in found if each[1] or multilabel]
     unlabelled += len(found) - len(kept)
     if not any(names for _, names, *_ in kept):
         raise DataError(f"{source}: none of its files has a label; label some, and export again")
-    rows = [("path", "start", "end", "labels" if several else "label", "split", "group")]
+    rows = [("path", "start", "end", "labels" if multilabel else "label", "split", "group")]
     for path, names, split, group in kept:
         media = MediaPath(path)
-        label = join_labels(names) if several else names[0]
+        label = join_labels(names) if multilabel else names[0]
         rows.append((MediaPath(media.file).text_below(folder), *media.span.cells(), label, split, group))
     return rows, [f"{source}: {unlabelled} files have no label and are left out"] if unlabelled else []
 

@@ -37,7 +37,7 @@ def write_tasks(source: Path, out: Path, root: Path | None, classes: Sequence[st
             or parts of a file with different splits or groups.
         MediaError: a video with parts cannot be read.
     """
-    rows, several = _read(source)
+    rows, multilabel = _read(source)
     by_file: dict[Path, dict[Path, _Row]] = {}
     for path, row in rows.items():
         by_file.setdefault(Path(os.path.abspath(MediaPath(path).file)), {})[path] = row  # noqa: PTH100 - keeps links
@@ -70,7 +70,7 @@ def write_tasks(source: Path, out: Path, root: Path | None, classes: Sequence[st
     names = dict.fromkeys([*classes, *(name for row in rows.values() for name in (*row.labels, *row.guesses))])
     write_json(out, tasks)
     with replacing(config := out.with_suffix(".xml")) as temporary:
-        temporary.write_text(_config(kind, [*names], timed=timed, several=several), encoding="utf-8")
+        temporary.write_text(_config(kind, [*names], timed=timed, multilabel=multilabel), encoding="utf-8")
     served = f"labelling configuration: {config}; set Label Studio's LOCAL_FILES_DOCUMENT_ROOT to {root}"
     return f"{out}: {len(tasks)} tasks, {sum('predictions' in task for task in tasks)} with predictions; {served}"
 
@@ -81,9 +81,9 @@ def _read(source: Path) -> tuple[dict[Path, _Row], bool]:
     A file has a row of its own, or with predictions one for each of its best classes, of which those count that are
     chosen, else the first.
     """
-    rows, several = dict[Path, _Row](), False
+    rows, multilabel = dict[Path, _Row](), False
     for line, row in manifest_rows(source, ("path",)):
-        several |= not {"labels", "chosen", "guesses"}.isdisjoint(row)
+        multilabel |= not {"labels", "chosen", "guesses"}.isdisjoint(row)
         if not (source.parent / row["path"]).exists():  # Predictions name files from where they were made.
             row["path"] = os.path.abspath(row["path"])  # noqa: PTH100
         own = rows.setdefault(row_path(row, source, line), _Row([], {}, {}))
@@ -97,7 +97,7 @@ def _read(source: Path) -> tuple[dict[Path, _Row], bool]:
             own.guesses.update(dict.fromkeys(names, float(row["probability"])))
     if not rows:
         raise DataError(f"{source}: names no file; add rows")
-    return rows, several
+    return rows, multilabel
 
 
 def _ranges(file: Path, paths: Sequence[Path]) -> tuple[dict[Path, dict[str, int]], dict[str, float]]:
@@ -124,11 +124,11 @@ def _result(kind: str, names: Sequence[str], span: dict[str, int] | None) -> dic
     return {**control, "id": f"{span['start']}-{span['end']}", "type": "timelinelabels", "value": value}
 
 
-def _config(kind: str, classes: Sequence[str], *, timed: bool, several: bool) -> str:
+def _config(kind: str, classes: Sequence[str], *, timed: bool, multilabel: bool) -> str:
     """Return the labelling configuration: classes of an image or video, or of its frame ranges."""
     outer, inner = ("TimelineLabels", "Label") if timed else ("Choices", "Choice")
     names = "\n".join(f"    <{inner} value={quoteattr(name)}/>" for name in classes)
     player = ' frameRate="$frame_rate" timelineHeight="120"' if timed else ""
     media = f'<{kind.capitalize()} name="{kind}" value="${kind}"{player}/>'
-    rule = ' choice="multiple"' if several else "" if timed else ' choice="single" required="true"'
+    rule = ' choice="multiple"' if multilabel else "" if timed else ' choice="single" required="true"'
     return f'<View>\n  {media}\n  <{outer} name="label" toName="{kind}"{rule}>\n{names}\n  </{outer}>\n</View>\n'

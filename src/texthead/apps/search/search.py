@@ -183,8 +183,8 @@ def _by_head(index: Index, head: Head, column: int, calibration: Calibration | N
     device = next(head.parameters()).device
     with torch.inference_mode():
         logits = torch.cat([head(block.to(device).float()).cpu() for block in index.features.split(LOCAL)])
-    known = calibration is not None or head.several or CALIBRATED in head.kind
-    if head.several:
+    known = calibration is not None or head.multilabel or CALIBRATED in head.kind
+    if head.multilabel:
         odds, probabilities = logits[:, column], logits.sigmoid()[:, column]
     else:
         # A class that is never predicted has minus infinity.

@@ -11,7 +11,7 @@ from texthead.encoders.encoder import Encoder
 from texthead.errors import EncoderError
 from texthead.models.head_rows import known_rows
 from texthead.models.heads import TEXT_AND_ITEMS, CosineHead, Head, ProbeHead, Prompts, text_head
-from texthead.models.several_head import SeveralHead, log_odds_fit
+from texthead.models.multilabel_head import MultiLabelHead, log_odds_fit
 from texthead.recipes import MethodName
 from texthead.transfer.closed_form import RIDGE, TEXT_SHARE, probe_of, short_rows, span, units, weigh_scales
 
@@ -28,7 +28,7 @@ START = 0.5
 MOST_FOLDS = 5
 
 
-def fit_several(
+def fit_multilabel(
     name: MethodName,
     encoder: Encoder,
     names: Sequence[str],
@@ -36,7 +36,7 @@ def fit_several(
     features: Float[Tensor, "items dim"],
     hot: Bool[Tensor, "items classes"],
     groups: Sequence[Hashable],
-) -> SeveralHead:
+) -> MultiLabelHead:
     """Fit the head of a method; probabilities and the threshold come from items that are left out, group by group.
 
     Args:
@@ -53,14 +53,14 @@ def fit_several(
     if name in ("zero-shot", "zero-shot-centred"):
         head = text_head(encoder, names, prompts=prompts, center=features.mean(0) if name != "zero-shot" else None)
         if name == "zero-shot-centred" or not encoder.bias:
-            return as_several(head, features, hot)
-        return _several(head, _scores(head, features) + encoder.bias, hot.numpy(), encoder.bias)
+            return as_multilabel(head, features, hot)
+        return _with_threshold(head, _scores(head, features) + encoder.bias, hot.numpy(), encoder.bias)
     rows = None if name == "probe" else known_rows(encoder, names, prompts)
     head, scores = _fit(rows, features, hot, groups, names=names)
-    several = _calibrated(head, scores, hot.numpy(), 1.0, 0.0)
+    fitted = _calibrated(head, scores, hot.numpy(), 1.0, 0.0)
     if name == "probe":
-        several.thresholds[~hot.any(0)] = 0.0
-    return several
+        fitted.thresholds[~hot.any(0)] = 0.0
+    return fitted
 
 
 def check_text(encoder: Encoder) -> None:
@@ -69,13 +69,15 @@ def check_text(encoder: Encoder) -> None:
         raise EncoderError(f"'{encoder.source}' has no text encoder: use `method=probe`")
 
 
-def as_several(head: Head, features: Float[Tensor, "items dim"], hot: Bool[Tensor, "items classes"]) -> SeveralHead:
+def as_multilabel(
+    head: Head, features: Float[Tensor, "items dim"], hot: Bool[Tensor, "items classes"]
+) -> MultiLabelHead:
     """Return a head that was not fitted to the items, with the log-odds and the threshold that suit them best."""
     scores, targets = _scores(head, features), hot.numpy()
     return _calibrated(head, scores, targets, FACTOR / max(scores.std(), 1e-12), _log_odds(targets).mean())
 
 
-def several_head(
+def multilabel_head(
     rows: Float[Tensor, "classes dim"] | None,
     features: Float[Tensor, "items dim"],
     hot: Bool[Tensor, "items classes"],
@@ -106,7 +108,7 @@ def _fit(
     *,
     names: Sequence[str],
 ) -> tuple[ProbeHead, Float[np.ndarray, "items classes"]]:
-    """Return (the head of `several_head`, each item's scores when its group is left out of the fit but for its text).
+    """Return (the head of `multilabel_head`, each item's scores when its group is left out but for its text).
 
     Source: the smoother matrix S of ridge regression gives these residuals as (I - S_gg)^-1 e_g for a group g.
     """
@@ -163,7 +165,7 @@ def _calibrated(
     targets: Bool[np.ndarray, "items classes"],
     factor: float,
     bias: float,
-) -> SeveralHead:
+) -> MultiLabelHead:
     """Return the head with log-odds = factor x score + bias, the most probable for the items, and with a threshold.
 
     Args:
@@ -179,23 +181,23 @@ def _calibrated(
             head.weight.mul_(factor)
         if isinstance(head, ProbeHead):
             head.bias.mul_(factor)
-    return _several(head, factor * scores + bias, targets, bias)
+    return _with_threshold(head, factor * scores + bias, targets, bias)
 
 
-def _several(
+def _with_threshold(
     head: Head, log_odds: Float[np.ndarray, "items classes"], targets: Bool[np.ndarray, "items classes"], bias: float
-) -> SeveralHead:
+) -> MultiLabelHead:
     """Return the head with the bias and the threshold for the items with these log-odds."""
     full = torch.ones(len(head.names), device=head.weight.device)
-    several = SeveralHead(head, bias=bias * full, thresholds=full)
-    several.set_threshold(torch.from_numpy(log_odds), torch.from_numpy(targets))
-    return several
+    fitted = MultiLabelHead(head, bias=bias * full, thresholds=full)
+    fitted.set_threshold(torch.from_numpy(log_odds), torch.from_numpy(targets))
+    return fitted
 
 
 # --- folds
 
 
-def several_folds(
+def multilabel_folds(
     hot: Bool[np.ndarray, "items classes"], groups: Sequence[Hashable], *, seed: int
 ) -> list[tuple[list[int], list[int]]]:
     """Return (training positions, scored positions) of up to five folds with about the same share of each class.

@@ -20,10 +20,10 @@ CERTAINTY = 18.0
 
 def _inner(name: str) -> Any:
     """Return a property with the value that the head inside has."""
-    return property(lambda several: getattr(several.head, name))
+    return property(lambda self: getattr(self.head, name))
 
 
-class SeveralHead(Head):
+class MultiLabelHead(Head):
     """Any head, with scores that are log-odds: score + bias, whose sigmoid is the probability that a file has a class.
 
     Args:
@@ -35,7 +35,7 @@ class SeveralHead(Head):
         DataError: the number of biases or thresholds is not that of the classes.
     """
 
-    several = True
+    multilabel = True
     thresholds: Tensor
     weight, center, text_source, text_map = map(_inner, ("weight", "center", "text_source", "text_map"))
     kind, frozen = map(_inner, ("kind", "frozen"))
@@ -55,7 +55,7 @@ class SeveralHead(Head):
         return {"kind": self.kind, "head": head_json(self.head)}
 
     @classmethod
-    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "SeveralHead":
+    def from_config(cls, config: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> "MultiLabelHead":
         """Return the head described by `config`, to load weights into."""
         zeros = torch.zeros(len(names))
         return cls(head_of_json(config["head"], names, dim=dim, prompts=prompts), bias=zeros, thresholds=zeros)

@@ -16,7 +16,7 @@ from texthead.errors import EncoderError
 from texthead.models.heads import ProbeHead
 from texthead.recipes import MethodName
 from texthead.transfer.closed_form import RIDGE, TEXT_SHARE
-from texthead.transfer.several import COMMON, FACTOR, START, _fit, fit_several, several_folds, several_head
+from texthead.transfer.multilabel import COMMON, FACTOR, START, _fit, fit_multilabel, multilabel_folds, multilabel_head
 
 NAMES, HALF = ["a", "b", "c", "d"], (0.5, 0.5, 0.5)
 
@@ -29,7 +29,7 @@ def mixed(items: int, *, spread: float = 1.0, seed: int = 0) -> tuple[torch.Tens
 
 
 def estimates(head: ProbeHead, features: torch.Tensor, hot: torch.Tensor) -> np.ndarray:
-    """Return the scores as estimates of the labels, 0 or 1: undo what `several_head` says of its scores."""
+    """Return the scores as estimates of the labels, 0 or 1: undo what `multilabel_head` says of its scores."""
     shares = (hot.double().sum(0) + 0.5) / (len(hot) + 1)
     odds = shares.logit()
     scores = head(features).detach().double() - START * odds - (1 - START) * odds.mean()
@@ -42,7 +42,7 @@ def test_fit_without_names_is_ridge_regression() -> None:
     x, q = (F.normalize(each - features.mean(0), dim=-1).numpy() for each in (features, tests))
     expected = Ridge(alpha=RIDGE).fit(x, hot.double().numpy()).predict(q)
     np.testing.assert_allclose(
-        estimates(several_head(None, features, hot, names=NAMES), tests, hot), expected, atol=1e-4
+        estimates(multilabel_head(None, features, hot, names=NAMES), tests, hot), expected, atol=1e-4
     )
 
 
@@ -56,7 +56,7 @@ def test_fit_with_names_is_ridge_regression_of_what_text_leaves() -> None:
     slope = np.cov(prior.ravel() - np.tile(prior.mean(0), 60), y.ravel())[0, 1] / prior.var(0).mean()
     part = TEXT_SHARE * slope
     expected = part * q @ text.T + Ridge(alpha=RIDGE).fit(x, y - part * prior).predict(q)
-    head = several_head(rows, features, hot, names=NAMES)
+    head = multilabel_head(rows, features, hot, names=NAMES)
     np.testing.assert_allclose(estimates(head, tests, hot), expected, atol=0.01)
     assert head.takes_text
 
@@ -64,7 +64,7 @@ def test_fit_with_names_is_ridge_regression_of_what_text_leaves() -> None:
 def ranked(text: torch.Tensor | None, items: int) -> float:
     """Return the mean area under the ROC curve on unseen items."""
     (features, hot, _), (tests, truth, _) = mixed(items, spread=3.0), mixed(400, spread=3.0, seed=1)
-    scores = several_head(text, features, hot, names=NAMES)(tests).detach()
+    scores = multilabel_head(text, features, hot, names=NAMES)(tests).detach()
     return float(np.mean([roc_auc_score(truth[:, c], scores[:, c]) for c in range(4)]))
 
 
@@ -79,12 +79,12 @@ def test_class_without_items_has_its_name() -> None:
     features, hot, rows = mixed(40)
     hot[:, 3] = False
     tests, truth, _ = mixed(200, seed=1)
-    named, unnamed = (several_head(text, features, hot, names=NAMES)(tests).detach() for text in (rows, None))
+    named, unnamed = (multilabel_head(text, features, hot, names=NAMES)(tests).detach() for text in (rows, None))
     assert roc_auc_score(truth[:, 3], named[:, 3]) > 0.8
     assert unnamed[:, 3].unique().numel() == 1
     assert unnamed[:, 3].max() < unnamed[:, :3].mean()
-    several = fit_several("probe", encoder(rows), NAMES, (), features, hot, range(40))
-    assert not several.chosen(several(tests))[:, 3].any()
+    multilabel = fit_multilabel("probe", encoder(rows), NAMES, (), features, hot, range(40))
+    assert not multilabel.chosen(multilabel(tests))[:, 3].any()
 
 
 def encoder(rows: torch.Tensor, *, scale: float = 20.0, bias: float = 0.0) -> Encoder:
@@ -102,7 +102,7 @@ def encoder(rows: torch.Tensor, *, scale: float = 20.0, bias: float = 0.0) -> En
 def test_probabilities_and_thresholds_of_unseen_items(method: MethodName) -> None:
     features, hot, rows = mixed(80)
     tests, truth, _ = mixed(600, seed=1)
-    head = fit_several(method, encoder(rows), NAMES, NAMES, features, hot, range(80))
+    head = fit_multilabel(method, encoder(rows), NAMES, NAMES, features, hot, range(80))
     with torch.inference_mode():
         odds = head(tests)
     mean = odds.sigmoid().mean()
@@ -133,12 +133,12 @@ def test_left_out_groups_are_scored_by_the_fit_without_them() -> None:
 def test_encoder_with_a_bias_keeps_its_own_probabilities() -> None:
     features, hot, rows = mixed(40)
     siglip = encoder(rows, scale=15.0, bias=-4.0)
-    head = fit_several("zero-shot", siglip, NAMES, NAMES, features, hot, range(40))
+    head = fit_multilabel("zero-shot", siglip, NAMES, NAMES, features, hot, range(40))
     torch.testing.assert_close(head(features), siglip.logits(features, rows))
 
 
 def test_one_item_a_class_has_a_threshold() -> None:
-    head = fit_several("text-probe", encoder(mixed(1)[2]), NAMES, NAMES, noise(4, 16), torch.eye(4) > 0, range(4))
+    head = fit_multilabel("text-probe", encoder(mixed(1)[2]), NAMES, NAMES, noise(4, 16), torch.eye(4) > 0, range(4))
     assert head.thresholds.isfinite().all()
     assert head.bias.isfinite().all()
 
@@ -147,18 +147,18 @@ def test_method_needs_a_text_encoder() -> None:
     features, hot, _ = mixed(10)
     blind = Encoder.from_functions(lambda images: images.flatten(1)[:, :16], size=32, mean=HALF, std=HALF)
     with refuses(EncoderError, "has no text encoder"):
-        fit_several("text-probe", blind, NAMES, NAMES, features, hot, range(10))
+        fit_multilabel("text-probe", blind, NAMES, NAMES, features, hot, range(10))
 
 
-def several(items: int, classes: int, *, seed: int, share: float = 0.2) -> np.ndarray:
+def multilabel(items: int, classes: int, *, seed: int, share: float = 0.2) -> np.ndarray:
     """Return random classes of items, some without any."""
     return np.random.default_rng(seed).random((items, classes)) < share
 
 
 def test_folds_score_items_once_and_keep_groups() -> None:
     for seed in range(20):
-        hot, groups = several(60, 8, seed=seed), [f"scene {i // 3}" for i in range(60)]
-        pairs = several_folds(hot, groups, seed=seed)
+        hot, groups = multilabel(60, 8, seed=seed), [f"scene {i // 3}" for i in range(60)]
+        pairs = multilabel_folds(hot, groups, seed=seed)
         scored = [i for _, own in pairs for i in own]
         assert len(scored) == len(set(scored))
         assert all(sorted(train + own) == list(range(60)) for train, own in pairs)
@@ -167,15 +167,15 @@ def test_folds_score_items_once_and_keep_groups() -> None:
 
 def test_each_class_stays_in_each_training_fold() -> None:
     for seed in range(50):
-        hot = several(14, 12, seed=seed, share=0.15)
-        pairs = several_folds(hot, range(14), seed=seed)
+        hot = multilabel(14, 12, seed=seed, share=0.15)
+        pairs = multilabel_folds(hot, range(14), seed=seed)
         assert pairs
         assert all(hot[train][:, hot.sum(0) > 1].any(0).all() for train, _ in pairs)
 
 
 def test_folds_share_out_classes() -> None:
-    hot = several(200, 10, seed=0)
-    pairs = several_folds(hot, range(200), seed=0)
+    hot = multilabel(200, 10, seed=0)
+    pairs = multilabel_folds(hot, range(200), seed=0)
     assert len(pairs) == 5
     counts = np.array([hot[own].sum(0) for _, own in pairs])
     assert (counts.max(0) - counts.min(0)).max() <= 4
@@ -183,13 +183,13 @@ def test_folds_share_out_classes() -> None:
 
 
 def test_folds_do_not_depend_on_the_order_of_items() -> None:
-    hot, groups = several(30, 5, seed=0), [f"scene {i // 2}" for i in range(30)]
+    hot, groups = multilabel(30, 5, seed=0), [f"scene {i // 2}" for i in range(30)]
     order = np.random.default_rng(1).permutation(30)
-    first = {frozenset(own) for _, own in several_folds(hot, groups, seed=0)}
-    moved = several_folds(hot[order], [groups[i] for i in order], seed=0)
+    first = {frozenset(own) for _, own in multilabel_folds(hot, groups, seed=0)}
+    moved = multilabel_folds(hot[order], [groups[i] for i in order], seed=0)
     assert {frozenset(order[own].tolist()) for _, own in moved} == first
 
 
 def test_no_folds_without_a_class_in_two_groups() -> None:
-    assert several_folds(np.eye(3, dtype=bool), range(3), seed=0) == []
-    assert several_folds(np.ones((3, 2), dtype=bool), ["same"] * 3, seed=0) == []
+    assert multilabel_folds(np.eye(3, dtype=bool), range(3), seed=0) == []
+    assert multilabel_folds(np.ones((3, 2), dtype=bool), ["same"] * 3, seed=0) == []

@@ -10,23 +10,23 @@ from texthead import MeanPool, Recognizer
 from texthead.encoders.encoder import Encoder, Text
 from texthead.errors import DataError
 from texthead.models.heads import FrozenHead, Head, LinearHead, ProbeHead, TrainableHead
-from texthead.models.several_head import SeveralHead
+from texthead.models.multilabel_head import MultiLabelHead
 from texthead.prediction.load import load_run
 
 NAMES = ["dog", "frisbee", "cat"]
 
 
-def several(rows: int = 3) -> SeveralHead:
+def multilabel(rows: int = 3) -> MultiLabelHead:
     head = FrozenHead(noise(3, 8), names=NAMES, scale=10.0)
-    return SeveralHead(head, bias=torch.zeros(rows), thresholds=torch.tensor([0.0, -2.0, 1.0])[:rows])
+    return MultiLabelHead(head, bias=torch.zeros(rows), thresholds=torch.tensor([0.0, -2.0, 1.0])[:rows])
 
 
 def test_new_classes_get_text_rows_and_the_mean_bias() -> None:
     text = Text(torch.nn.Identity(), list, lambda prompts: torch.randn(len(prompts), SPEC.dim), torch.nn.Identity())
     encoder, rows = Encoder(tiny_visual(), lambda: text, scale=21.0), torch.randn(3, SPEC.dim)
-    head = SeveralHead(FrozenHead(rows, names=NAMES), bias=torch.tensor([-3.0, 0.0, 0.0]), thresholds=torch.ones(3))
+    head = MultiLabelHead(FrozenHead(rows, names=NAMES), bias=torch.tensor([-3.0, 0.0, 0.0]), thresholds=torch.ones(3))
     new = head.with_names(encoder, ["a red kite", "a bird"], labels=["kite", "bird"])
-    assert isinstance(new, SeveralHead)
+    assert isinstance(new, MultiLabelHead)
     assert (new.names, new.bias.tolist(), new.thresholds.tolist()) == (("kite", "bird"), [-1.0, -1.0], [1.0, 1.0])
 
 
@@ -41,13 +41,13 @@ def test_other_names_keep_the_center_of_the_head(center: torch.Tensor | None) ->
 
 
 def test_probabilities_do_not_compete() -> None:
-    model = Recognizer(torch.nn.Identity(), MeanPool(), several())
-    assert model.several
+    model = Recognizer(torch.nn.Identity(), MeanPool(), multilabel())
+    assert model.multilabel
     assert model.probabilities(torch.zeros(2, 3)).tolist() == [[0.5] * 3] * 2
-    assert not Recognizer(torch.nn.Identity(), MeanPool(), model.head.head).several
+    assert not Recognizer(torch.nn.Identity(), MeanPool(), model.head.head).multilabel
     assert model.head.chosen(torch.zeros(1, 3)).tolist() == [[True, True, False]]
     with pytest.raises(DataError, match="3 class names for 2 rows"):
-        several(rows=2)
+        multilabel(rows=2)
 
 
 def heads() -> dict[str, Head]:
@@ -64,12 +64,12 @@ def heads() -> dict[str, Head]:
 @pytest.mark.parametrize("kind", ["frozen", "trainable", "linear", "probe"])
 def test_a_run_keeps_head_bias_and_thresholds(kind: str, tmp_path: Path) -> None:
     bias, thresholds = torch.tensor([-3.0, -4.0, -5.0]), torch.tensor([0.5, -0.25, 0.0])
-    head, features = SeveralHead(heads()[kind], bias=bias, thresholds=thresholds).eval(), noise(5, SPEC.dim, seed=3)
+    head, features = MultiLabelHead(heads()[kind], bias=bias, thresholds=thresholds).eval(), noise(5, SPEC.dim, seed=3)
     loaded = load_run(write_untrained(tmp_path / "run", Recognizer(tiny_visual(), MeanPool(), head)))
     assert torch.equal(loaded.model.thresholds, thresholds)
     assert torch.equal(loaded.head(features), head(features))
     assert torch.equal(head(features), head.head(features) + head.bias)
-    assert (loaded.head.several, loaded.head.frozen) == (True, head.head.frozen)
+    assert (loaded.head.multilabel, loaded.head.frozen) == (True, head.head.frozen)
     assert torch.equal(loaded.model.probabilities(head(features)), head(features).sigmoid())
     assert (loaded.labels, loaded.head.kind, loaded.head.prompts) == (tuple(NAMES), head.kind, head.prompts)
     rows = loaded.head.rows()
@@ -84,7 +84,7 @@ def test_a_fitted_threshold_does_not_depend_on_how_sure_the_scores_are(factor: f
     """Scores of a fine-tuned head may be less or more sure than the labels: the same items are chosen."""
     log_odds = 2 * noise(4000, 3, seed=4) - 1.5
     targets = torch.rand(log_odds.shape, generator=torch.Generator().manual_seed(5)) < log_odds.sigmoid()
-    exact, fitted = several(3), several(3)
+    exact, fitted = multilabel(3), multilabel(3)
     exact.set_threshold(log_odds[:2000], targets[:2000])
     fitted.fit_threshold(factor * log_odds[:2000] + bias, targets[:2000])
     f1 = [
