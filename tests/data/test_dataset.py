@@ -294,6 +294,15 @@ def test_files_that_are_not_used_are_noted(tmp_path, others, parts):
     prints(note, tmp_path, *parts)
 
 
+def test_a_link_to_a_folder_is_noted(tmp_path):
+    touch(tmp_path, "data/run/a.mp4", "data/jump/c.mp4", "elsewhere/b.mp4")
+    symlink(tmp_path / "data/run/more", tmp_path / "elsewhere")
+    dataset = read_dataset(tmp_path / "data")
+    assert len(dataset) == 2
+    (note,) = dataset.notes
+    prints(note, tmp_path / "data", "skipped 1 link to other folders: more")
+
+
 @pytest.mark.parametrize("names", [["a.mp4", "b.png"], ["train/a.mp4", "val/b.png", "notes.txt"]])
 def test_unsorted_files(tmp_path, names):
     with refuses(DataError, tmp_path, "its 2", Path(names[0]), "path,label"):

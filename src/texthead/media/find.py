@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from texthead.errors import DataError, listed
+from texthead.errors import DataError, listed, plural
 from texthead.files import path_list
 from texthead.media.addresses import hint_on_path, local_copy
 from texthead.media.frame_folder import EVERY
@@ -39,7 +39,7 @@ def media_below(folder: Path, others: list[str] | None = None) -> Iterator[str]:
 
     Args:
         others: gets the names of the files that are not media, without hidden ones and those of the system, and of the
-            folders that a system added, with a slash at the end.
+            folders that a system added and of links to folders, with a slash at the end.
     """
     from texthead.media.open import media_suffixes
 
@@ -54,10 +54,11 @@ def media_below(folder: Path, others: list[str] | None = None) -> Iterator[str]:
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir(follow_symlinks=False):
-            if not is_system_folder(entry.name):
-                folders.add(entry.name)
-            elif others is not None:
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if is_folder and not is_system_folder(entry.name):
+            folders.add(entry.name)
+        elif is_folder or (entry.is_symlink() and os.path.isdir(entry)):  # noqa: PTH112
+            if others is not None:
                 others.append(f"{entry.name}/")
         elif os.path.splitext(entry.name)[1].lower() in suffixes or MediaPath(entry.name).is_media:  # noqa: PTH122
             files.append(entry.name)
@@ -67,18 +68,20 @@ def media_below(folder: Path, others: list[str] | None = None) -> Iterator[str]:
         path = folder / name
         if name in folders:
             yield from media_below(path, others)
-        elif not os.path.isdir(path):  # noqa: PTH112
+        else:
             yield str(path)
 
 
 def skipped_note(others: Sequence[str]) -> list[str]:
-    """Return notes on the files of folders that are not media and on folders of the system, as from `media_below`."""
+    """Return notes on the files, folders of the system and links to folders that `media_below` leaves out."""
     folders = sorted(name.rstrip("/") for name in others if name.endswith("/"))
     files = sorted(name for name in others if not name.endswith("/"))
     are = "s that are" if len(files) > 1 else " that is"
     notes = [f"skipped {len(files)} file{are} not media: {listed(files, 3)}"] if files else []
-    the = "folders" if len(folders) > 1 else "folder"
-    return notes + ([f"skipped {len(folders)} {the} of the system: {listed(folders, 3)}"] if folders else [])
+    for noun, whose, of_system in (("folder", " of the system", True), ("link", " to other folders", False)):
+        if names := [name for name in folders if is_system_folder(name) is of_system]:
+            notes.append(f"skipped {plural(len(names), noun)}{whose}: {listed(names, 3)}")
+    return notes
 
 
 def find_media(inputs: str | Path | Sequence[str | Path], reporter: Reporter = Reporter()) -> list[Path]:
