@@ -128,6 +128,14 @@ def test_labels_come_back_as_they_were(files: Path, works) -> None:
     assert read_dataset("back.csv").items == read_dataset("labels.csv").items
 
 
+def test_a_cell_of_several_labels_is_several_choices(files: Path, works) -> None:
+    Path("labels.csv").write_text("path,label\nmy files/0.png,kite; crow\nmy files/1.png,crow\n")
+    works("label-studio", "labels.csv", "--out", "tasks.json")
+    assert [each.get("value") for each in ElementTree.parse("tasks.xml").iter("Choice")] == ["crow", "kite"]
+    works("label-studio", "tasks.json", "--out", "back.csv")
+    assert read_dataset("back.csv").items == read_dataset("labels.csv").items
+
+
 def test_parts_come_back_as_they_were(files: Path, works) -> None:
     Path("labels.csv").write_text(
         "path,start,end,labels\nfilms/a.mp4,,2,b; a\nfilms/a.mp4,2.5,4.1,a\nfilms/a.mp4,5,,c\n"

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from texthead.apps.label_studio.exports import mean_rate
-from texthead.data import manifest_rows, row_path
+from texthead.data import manifest_rows, row_path, split_labels
 from texthead.errors import DataError
 from texthead.files import replacing, write_json
 from texthead.media import MediaPath
@@ -83,12 +83,12 @@ def _read(source: Path) -> tuple[dict[Path, _Row], bool]:
     """
     rows, multilabel = dict[Path, _Row](), False
     for line, row in manifest_rows(source, ("path",)):
-        multilabel |= not {"labels", "chosen", "guesses"}.isdisjoint(row)
+        labels = split_labels(row.get("labels") or row.get("label", ""))
+        multilabel |= len(labels) > 1 or not {"labels", "chosen", "guesses"}.isdisjoint(row)
         if not (source.parent / row["path"]).exists():  # Predictions name files from where they were made.
             row["path"] = os.path.abspath(row["path"])  # noqa: PTH100
         own = rows.setdefault(row_path(row, source, line), _Row([], {}, {}))
-        own.labels.extend(filter(None, map(str.strip, row.get("labels", "").split(";"))))
-        own.labels.extend(filter(None, [row.get("label", "").strip()]))
+        own.labels.extend(labels)
         own.fields.update({key: row[key] for key in ("split", "group") if row.get(key)})
         guess = row.get("guesses") or row.get("guess") or row.get("name", "")
         taken = row["chosen"] == "yes" if "chosen" in row else row.get("rank", "1") == "1"
