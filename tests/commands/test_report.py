@@ -20,8 +20,11 @@ from made import (
 )
 from messages import prints
 from pages import Page, assert_self_contained
+from texthead import Calibration, load_run, read_dataset
 from texthead.cli import main as cli
 from texthead.models.heads import FrozenHead
+from texthead.report import run_page
+from texthead.runs.folder import rows_digest
 from training_runs import make_model
 
 HOSTILE = "<script>alert('x')<_script>"
@@ -87,6 +90,21 @@ def test_a_report_of_the_items_that_the_run_held_out(run, works):
     assert [row for row in first.rows if row not in page.rows] == []
     assert saliency(page)
     assert not saliency(first)
+
+
+def test_examples_have_the_probabilities_of_predict(tmp_path, monkeypatch):
+    run, strips = load_run(write_small_run(tmp_path / "run")), []
+    made = Calibration(4.0, 10, classes=rows_digest(run.head.weight), protocol=run.protocol.to_json())
+    run = run.with_calibration(made)
+    for seed in range(20, 23):
+        write_image(tmp_path / "more" / "a" / f"{seed}.png", "green", seed)
+    monkeypatch.setattr(run_page, "write_report", lambda *_, **about: strips.extend(about["strips"]))
+    run.report(read_dataset(tmp_path / "more"), out=tmp_path / "page.html")
+    assert len(strips) >= 2
+    for strip in strips:
+        (predicted,) = run.predict(tmp_path / "more" / strip.name)
+        shown = dict(strip.top)
+        assert {name: p for name, p in predicted.top if name in shown} == pytest.approx(shown, abs=1e-6)
 
 
 def test_report_of_other_data_without_curves(tmp_path, refused, works):

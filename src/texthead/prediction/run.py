@@ -606,7 +606,9 @@ class Run:
         calibration, why = self.calibration_for(self.protocol)
         lines = [f"{CALIBRATION}: {why}."] if calibration and why else []
         reliability = calibration_report(scores.raw, calibration=calibration, lines=lines)
-        strips = mistake_strips(scores.raw, self.protocol, model=self.model, engine=reading.engine, reporter=reporter)
+        # With the probabilities that `predict` prints.
+        about = {"temperature": calibration.temperature if calibration else 1.0, "engine": reading.engine}
+        strips = mistake_strips(scores.result, self.protocol, self.model, **about, reporter=reporter)
         sections = {"strips": strips, "calibration_report": reliability, "answers": scores.answers}
         write_report(path, self.folder, self.model, read_records(self.folder), scores.table, **sections)
 

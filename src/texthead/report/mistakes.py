@@ -58,12 +58,14 @@ def mistake_strips(
     model: Recognizer | None = None,
     *,
     hits: int = _HITS,
+    temperature: float = 1.0,
     engine: EngineName = "eager",
     reporter: Reporter = Reporter(),
 ) -> list[Strip]:
     """Return the most confident wrong and correct predictions, with frames, top classes and the true class.
 
     Args:
+        result: scores that are divided by `temperature`.
         model: draws the saliency maps, of the predicted class and the true one; without it there are none, as with
             several labels.
         hits: how many correct ones.
@@ -79,17 +81,25 @@ def mistake_strips(
         reporter.note(f"each saliency map encodes its clip {passes} times")
     with reporter.bar("draw examples", "clips") as progress:
         for number, item in enumerate(chosen):
-            strips.append(item_strip(result, item, protocol, model if number < _MAPS else None, engine))
+            explained = model if number < _MAPS else None
+            strips.append(item_strip(result, item, protocol, explained, engine, temperature=temperature))
             progress(number + 1, len(chosen))
     return strips
 
 
 def item_strip(
-    result: Evaluation, item: int, protocol: Protocol, model: Recognizer | None = None, engine: EngineName = "eager"
+    result: Evaluation,
+    item: int,
+    protocol: Protocol,
+    model: Recognizer | None = None,
+    engine: EngineName = "eager",
+    *,
+    temperature: float = 1.0,
 ) -> Strip:
     """Return an item's strip with the predicted classes, at least the top 3, and true classes that rank lower.
 
     Args:
+        result: scores that are divided by `temperature`.
         model: explains the prediction by saliency maps, unless items have several labels; None for none.
         engine: runs the encoder for these.
 
@@ -114,7 +124,7 @@ def item_strip(
     strip = Strip(name, frames, top, [result.names[c] for c in true], rank, said)
     if model is None or rank is None:
         return strip
-    return _with_heat(strip, result.names, cover(model, clip, engine=engine))
+    return _with_heat(strip, result.names, cover(model, clip, engine=engine).at_temperature(temperature))
 
 
 def _with_heat(strip: Strip, names: tuple[str, ...], saliency: Covered) -> Strip:
