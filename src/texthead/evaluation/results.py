@@ -69,10 +69,6 @@ class Evaluation:
         points = np.average(first, weights=weights) - np.average(second, weights=weights)
         return 100 * float(points), *lead_interval(first & ~second, second & ~first, groups, weights)
 
-    def text(self, items: str = "") -> str:
-        """Return the metric, the number of items with the name given to them, and the interval."""
-        return f"{self.top1:.1f} % of {self.count}{items} (95 % interval {self.interval_text}){self.mean_text}"
-
     def pick(self, positions: Sequence[int]) -> "Evaluation":
         """Return the result on the items at the given positions."""
         rows, paths = torch.tensor(positions, dtype=torch.long), [self.paths[position] for position in positions]
@@ -327,12 +323,6 @@ class MultiLabelEvaluation(Evaluation):
     def class_mean(self) -> Rate:
         """mAP and its interval: it is a mean over classes."""
         return self.rate
-
-    def text(self, items: str = "") -> str:
-        """Return the metrics, the number of items with the name given to them, and the interval."""
-        return (
-            f"mAP {self.rate[0]:.1f} on {self.count}{items} (95 % interval {self.interval_text}), F1 {self.f1[0]:.1f}"
-        )
 
     @property
     def sizes_differ(self) -> bool:
