@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from texthead.data import splits
+from texthead.data import k_shot, shuffled
 from texthead.errors import DataError
 
 
@@ -58,6 +58,6 @@ def k_shot_per_process(labels: Sequence[str], k: int, *, names: Sequence[str], p
     """
     if processes < 1:
         raise DataError(f"`processes` must be at least 1, got {processes}")
-    first = splits.k_shot([(label,) for label in labels], k, names=names, seed=seed)
-    others = (splits.shuffled(labels, names, seed, process) for process in range(1, processes))
+    first = k_shot([(label,) for label in labels], k, names=names, seed=seed)
+    others = (shuffled(labels, names, seed, process) for process in range(1, processes))
     return sorted({*first, *(position for draw in others for own in draw.values() for position in own[:k])})
