@@ -2,7 +2,7 @@
 
 import re
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -46,7 +46,7 @@ _SHORTCUT = re.compile("downsample|shortcut|skip")
 
 def _first_convs(visual: nn.Module) -> list[nn.Conv2d]:
     """Return the first convolution of every block of the last two stages."""
-    net = getattr(visual, "net", visual)
+    net: Any = getattr(visual, "net", visual)
     net = getattr(net, "trunk", net)
     if hasattr(net, "layer3"):
         stages = [net.layer3, net.layer4]

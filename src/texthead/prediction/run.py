@@ -34,7 +34,7 @@ from texthead.prediction import run_calibration
 from texthead.prediction.formats import Prediction
 from texthead.prediction.predict import entry_scores, predictions_of, refined_scores
 from texthead.prediction.run_calibration import ItemScores, RunCalibration
-from texthead.prediction.run_evaluation import RunEvaluation, looks, not_fitted, promises
+from texthead.prediction.run_evaluation import RunEvaluation, looks, promises
 from texthead.recipes import Recipe
 from texthead.runs.folder import CALIBRATION, ENCODER, WEIGHTS, rows_digest, save_model, write_run
 from texthead.runs.hub import check_own, display_name
@@ -189,13 +189,9 @@ class Run:
         Raises:
             DataError: the level is not a probability, files have several labels, or there are no prediction sets.
         """
-        if self.model.multilabel and (sets or refined):
-            option = "sets" if sets else "unlabelled"
-            raise DataError(f"`{option}` is for runs with one label per file, and this one has several: leave it out")
-        if self.model.multilabel and at_least is not None:
-            raise DataError(
-                f"`at_least={at_least:g}` is for runs with one label per file, and this one has several: leave it out"
-            )
+        for option, value in (("sets", sets), ("unlabelled", refined), ("at_least", at_least is not None)):
+            if value:
+                self._check_one_label(option)
         if sets and refined:
             raise DataError("prediction sets are not valid with unlabelled files; leave out `sets` or `unlabelled`")
         calibration = None if refined else self.calibration_for(protocol)[0]
@@ -207,6 +203,10 @@ class Run:
                 "prediction sets need a calibration for these classes and views; run texthead calibrate RUN DATA"
             )
         return calibration
+
+    def _check_one_label(self, option: str) -> None:
+        if self.model.multilabel:
+            raise DataError(f"`{option}` is for runs with one label per file, and this one has several: leave it out")
 
     @property
     def head(self) -> Head:
@@ -236,8 +236,7 @@ class Run:
         Raises:
             DataError: other classes replaced the run's, none of them is in the tree, or files have several labels.
         """
-        if self.model.multilabel:
-            raise DataError("a tree is for runs with one label per file, and this one has several: leave it out")
+        self._check_one_label("tree")
         if self.classes is None:
             raise DataError("a tree is for the run's own classes: leave out `tree` or `classes`")
         return replace(self, classes={**self.classes, "tree": tree.with_labels(self.labels).above})
@@ -496,7 +495,7 @@ class Run:
         calibration, (own, why) = self.answering(protocol, level), self.calibration_for(protocol)
         division, engines = self._division(chosen), set[str]()
         raw = evaluate(self.model, division.scored, protocol, reading, reporter=replace(reporter, used=engines.add))
-        new = not_fitted(raw, calibration) if calibration else None
+        new = raw.without(calibration.content) if calibration else None
         result, temperature, notes, lines, engine = raw, "", [], [], engines_text(engines)
         if own and calibration:
             result = replace(raw, scores=calibration.apply(raw.scores))

@@ -11,7 +11,7 @@ from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.intervals import rate_text
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.files import write_csv
-from texthead.media.paths import MediaPath, fingerprints
+from texthead.media.paths import MediaPath
 from texthead.transfer.baselines import ScoreTable
 
 
@@ -76,17 +76,11 @@ def write_items(path: Path, result: Evaluation) -> None:
     write_csv(path, ("path", "label", "predicted", "probability"), rows)
 
 
-def not_fitted(result: Evaluation, calibration: Calibration) -> Evaluation | None:
-    """Return the scores of items that the calibration was not fitted to: the result itself if it was to none."""
-    new = [index for index, each in enumerate(fingerprints(result.paths)) if each not in calibration.content]
-    return result if len(new) == result.count else result.pick(new) if new else None
-
-
 def promises(calibration: Calibration, result: Evaluation, new: Evaluation | None) -> list[str]:
     """Return lines on what threshold and sets do to the items that were not used for the calibration.
 
     Args:
-        new: the scores of `not_fitted` items.
+        new: those of the items that it was not fitted to; None if there is none.
     """
     lines = list[str]()
     if new is not result:
