@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import texthead as th
 from texthead.encoders import build_visual, spec_of
-from texthead.models import make_temporal
+from texthead.models import EncoderConv, make_temporal
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Costs:
 
         kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm2d)
         counted: list[nn.Module] = [module for module in model.modules() if isinstance(module, kinds)]
-        if isinstance(model.temporal, th.TemporalConv | th.TokenConv):
+        if isinstance(model.temporal, EncoderConv):
             counted += [*model.temporal.convs]
         handles = [module.register_forward_hook(add) for module in counted]
         was_training = model.training

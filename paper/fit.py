@@ -17,7 +17,7 @@ from torch import nn
 import texthead as th
 from paper import data, tinyclip
 from paper.average_precision import mean_average_precision
-from paper.class_draws import half_classes, unseen_classes
+from paper.class_draws import half_classes, k_shot_per_process, unseen_classes
 from paper.data import Runtime
 from paper.heads import TemplatesHead
 from paper.matching import Matching
@@ -209,7 +209,8 @@ def chosen(row: Row, dataset: Dataset, seed: int) -> tuple[Dataset, Dataset, Dat
         scored = dataset if row.score == "all unseen" else test
         test = scored.with_classes(left_out if "unseen" in row.score else seen)
     if row.k and row.drawing_processes:
-        train = train.k_shot_per_process(row.k, processes=row.drawing_processes, seed=seed)
+        drawn = k_shot_per_process(train.labels, row.k, names=train.names, processes=row.drawing_processes, seed=seed)
+        train = train.pick(drawn)
     elif row.k:
         train = train.k_shot(row.k, seed=seed)
     if row.fraction is not None:

@@ -17,7 +17,7 @@ recipes                                  functions that return all hyper-paramet
 EncoderOptions                           an encoder with its template and device, for compare, train, label_pool ...
 FrozenHead, TrainableHead, LinearHead    the first two take weight rows of your own
 text_weights, lda_weights, class_correlation    rows of a head, and how similar they are
-MeanPool, TemporalTransformer, AttentivePool, TemporalConv, TokenConv
+MeanPool, TemporalTransformer, AttentivePool, TokenConv
 Protocol, Views, Reading                 how items are looked at, and how files are read
 FrozenEncoder                            features of files, for heads of your own
 

@@ -39,7 +39,6 @@ from .models.heads import text_head as text_head
 from .models.recognizer import Recognizer as Recognizer
 from .models.temporal import AttentivePool as AttentivePool
 from .models.temporal import MeanPool as MeanPool
-from .models.temporal import TemporalConv as TemporalConv
 from .models.temporal import TemporalTransformer as TemporalTransformer
 from .models.temporal import TokenConv as TokenConv
 from .parallel.progress import Reporter as Reporter

@@ -93,7 +93,7 @@ def calibrated(sure: Path, tmp_path: Path) -> Path:
 
 
 def evaluated(run: Path, dataset: Dataset) -> Evaluation:
-    return load_run(run).evaluate(dataset, PROTOCOL, baselines="never").raw
+    return load_run(run).evaluate(dataset, PROTOCOL).raw
 
 
 def table(works, *arguments: object) -> list[dict[str, str]]:

@@ -111,7 +111,7 @@ def test_each_method_can_be_a_run(method: Any, coloured: Path, tmp_path: Path) -
     assert scores is not None
     assert scores.methods[-1].method == f"this run ({method})"
     assert len(scores.methods) == 4
-    evaluation = loaded.evaluate(read_dataset(coloured), baselines="never").result
+    evaluation = loaded.evaluate(read_dataset(coloured)).result
     own = score_of(f"this run ({method})", evaluation)
     assert scores.methods[-1][:-1] == own[:-1]
     assert scores.methods[-1].calibration_error == pytest.approx(own.calibration_error, abs=1e-3)
@@ -147,7 +147,7 @@ def test_no_workers_are_not_those_of_the_reading(
         raise Planned(reading.workers)
 
     monkeypatch.setattr(run_training, "fine_tune", fine_tune)
-    options = th.RunOptions(encoder=colour_encoder(), fine_tune=True, baselines="never")
+    options = th.RunOptions(encoder=colour_encoder(), fine_tune=True)
     with pytest.raises(Planned, match=str(used)):
         th.train(read_dataset(coloured), tmp_path / "run", options, th.Reading(reading), workers=workers)
 

@@ -15,7 +15,7 @@ from media_files import lossless
 from messages import prints, refuses
 from platforms import mkfifo, symlink
 from texthead import Protocol, Views, read_dataset
-from texthead.data import Pixels, read_files, splits
+from texthead.data import Pixels, read_files
 from texthead.data.clips import FrameBank, TrainClips, TrainFeatures, ViewClips
 from texthead.data.dataset import Dataset, Item, splits_of
 from texthead.errors import DataError, MediaError, TextheadError
@@ -468,10 +468,6 @@ def test_k_items_or_a_fraction_of_each_class():
     assert set(few.items) < set(half.items) < set(dataset.items)
     assert dataset.fraction(0.1, seed=1) == few, "10 % of 20 a class"
     assert dataset.fraction(1.0, seed=1) == dataset
-    drawn = dataset.k_shot_per_process(2, processes=8, seed=1)
-    assert set(few.items) < set(drawn.items)
-    assert drawn == dataset.pick(splits.k_shot_per_process(dataset.labels, 2, names=dataset.names, processes=8, seed=1))
-    assert dataset.k_shot_per_process(2, processes=1, seed=1) == few
     with refuses(DataError, "'jump'", 2, "`k=3`"):
         small().k_shot(3, seed=1)
     with refuses(DataError, "fraction", 1.5):

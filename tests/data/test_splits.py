@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from messages import refuses
+from paper import class_draws
 from paper.class_draws import half_classes, unseen_classes
 from texthead.data import splits
 from texthead.errors import DataError
@@ -33,7 +34,7 @@ def named(draw: Callable[..., list[int]]) -> Callable[..., list[int]]:
 
 
 at_most, fraction, k_shot_per_process, hold_out_groups = (
-    named(draw) for draw in (splits.at_most, splits.fraction, splits.k_shot_per_process, splits.hold_out)
+    named(draw) for draw in (splits.at_most, splits.fraction, class_draws.k_shot_per_process, splits.hold_out)
 )
 
 

@@ -7,11 +7,12 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from made import tiny_visual
+from paper.temporal_conv import TemporalConv
 from texthead import Recognizer
 from texthead.encoders.load import load_encoder
 from texthead.evaluation.saliency import Covered, cover
 from texthead.models.heads import LinearHead
-from texthead.models.temporal import MeanPool, TemporalConv, TemporalTransformer
+from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.transfer.closed_form import logistic_head
 
 COLOURS = {"red": (215, 30, 35), "green": (30, 150, 50), "blue": (30, 60, 215)}

@@ -15,6 +15,7 @@ from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2AttentivePooler
 
 from made import SPEC, noise
 from messages import refuses
+from paper.temporal_conv import TemporalConv
 from texthead.apps.checkpoints.temporal import JoinedFrames
 from texthead.encoders.encoder import Visual, build_visual
 from texthead.encoders.spec import VisualSpec
@@ -24,7 +25,6 @@ from texthead.models.temporal import (
     AttentivePool,
     FrameConv,
     MeanPool,
-    TemporalConv,
     TemporalTransformer,
     TokenConv,
     VJEPA2Pool,
@@ -141,7 +141,8 @@ def test_the_config_rebuilds_the_module(module):
 
 
 @pytest.mark.parametrize(
-    "config", [{}, {"kind": "Mean"}, {"kind": "mean", "dim": 3}, {"kind": "transformer"}, {"kind": "conv", "x": 1}]
+    "config",
+    [{}, {"kind": "Mean"}, {"kind": "mean", "dim": 3}, {"kind": "transformer"}, {"kind": "token-conv", "x": 1}],
 )
 def test_a_config_of_no_module_is_refused(config):
     with pytest.raises(RunError, match=config.get("kind", "None")):

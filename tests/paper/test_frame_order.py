@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from made import COLOURS, PIXELS, SPEC, tiny_visual, write_broken
 from paper.frame_order import blind_to_order, order_test, shuffled
+from paper.temporal_conv import TemporalConv
 from texthead import Dataset, Item, Protocol, Views
 from texthead.data import ViewClips
 from texthead.encoders.encoder import Visual
@@ -18,7 +19,7 @@ from texthead.evaluation.intervals import paired_interval
 from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead, LinearHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool, TemporalConv, TemporalTransformer
+from texthead.models.temporal import MeanPool, TemporalTransformer
 
 FRAMES = 4
 PROTOCOL = Protocol(FRAMES, PIXELS)

@@ -37,7 +37,7 @@ def test_threshold_sets_and_answers_are_rated_on_items_that_did_not_fit_them(fit
     content = frozenset(fingerprints([item.path for item in data.items])[:fitted])
     assert run.calibration is not None
     run = replace(run, calibration=replace(run.calibration, content=content, level=Level(0.5, 0.9, {}, wrong=0.05)))
-    scores = run.evaluate(data, reading=Reading(), baselines="never")
+    scores = run.evaluate(data, reading=Reading())
     rated = (
         sum(row.items for row in scores.answers.rows if row.answer in ("class", "none of these"))
         if scores.answers
@@ -50,7 +50,7 @@ def test_threshold_sets_and_answers_are_rated_on_items_that_did_not_fit_them(fit
 
 def test_other_classes(world):
     run = th.load_run(world.run).with_classes(["blue", "red", "green"])
-    scores = run.evaluate(th.read_dataset(world.images), None, READING, baselines="never")
+    scores = run.evaluate(th.read_dataset(world.images), None, READING)
     ((method, result),) = scores.table.rows
     assert method == "this run, new text head"
     assert result.names == ("blue", "red", "green")
@@ -59,5 +59,5 @@ def test_other_classes(world):
 def test_the_command_scores_other_classes(world, works):
     options = ("--classes", "blue, red, green", "--verbose", *world.run_options())
     out, err = works("eval", world.run, world.images, *options)
-    assert all(text in out for text in ("this run, new text head", "zero-shot, before training", "names alone (before"))
+    assert "this run, new text head" in out
     assert "prompt: 'blue' and 2 more" in err

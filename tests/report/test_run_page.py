@@ -19,6 +19,7 @@ from texthead.report import run_page
 from texthead.report.probabilities import COVERED, REJECTED, calibration_report
 from texthead.report.run_page import run_html
 from texthead.report.strips import Strip
+from texthead.runs.scores import RunScores, Score
 
 NAMES = ["archery", SCRIPT, "yoga"]
 FRAMES = np.zeros((2, 6, 8, 3), dtype=np.uint8)
@@ -44,8 +45,8 @@ def html_of(
 ) -> str:
     """Return the report of a run with these parts, as HTML."""
     texts = dict.fromkeys(("name", "edited"), "run") | {"edited": ""}
-    lists = dict.fromkeys(("summary", "comparisons", "recipe", "strips"), ())
-    others = dict.fromkeys(("order", "calibration_report", "answers")) | {"prompts": {}}
+    lists = dict.fromkeys(("summary", "recipe", "strips"), ())
+    others = dict.fromkeys(("methods", "calibration_report", "answers")) | {"prompts": {}}
     return run_html(names, records, scored, np.eye(len(names)), **{**texts, **lists, **others, **parts})
 
 
@@ -64,7 +65,7 @@ def full_page() -> str:
         name="runs/demo",
         recipe=[("seed", 7), ("optimiser.betas", (0.9, 0.98))],
         summary=["60 % of 20 test images are right", f"archery is often called {SCRIPT}"],
-        comparisons=[("zero-shot", "61.2 ± 3.1"), ("this run", "82.5 ± 2.2")],
+        methods=RunScores("test", (Score("zero-shot", 20, 60.0, 36.1, 80.9, (57.5, 34.2, 78.1), 100.0, 3.0),)),
         strips=[
             Strip("clip.mp4", FRAMES, [("archery", 0.75)], ["archery"]),
             Strip("other.mp4", FRAMES, [("archery", 0.75)], [SCRIPT], 9, **wrong),
@@ -89,7 +90,7 @@ def test_run_report_holds_everything_and_runs_nothing(full_page):
     assert {"clip.mp4", "other.mp4"} <= set(page.strings)
     prints(page.text, "85 clips/s")
     for row in (
-        ["zero-shot", "61.2 ± 3.1"],
+        ["zero-shot", "60.0 (36 to 81)", "57.5 (34 to 78)", "20"],
         ["optimiser.betas", "(0.9, 0.98)"],
         [SCRIPT, f"a video of a person {SCRIPT}."],
     ):

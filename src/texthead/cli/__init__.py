@@ -8,7 +8,7 @@ flag_names   parameters in messages, as flags
 console      print results, notes, JSON and the next command
 outputs      checks of output paths before a command runs
 status_line  progress on a terminal
-score_table  the table of the scores of a run and the baselines
+score_table  the scores of a run, and those of the baselines of a trained one
 system       streams, file names, and errors of the operating system
 model        the model of a command
 """

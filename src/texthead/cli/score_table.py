@@ -1,4 +1,4 @@
-"""The table of the scores of a run and the baselines."""
+"""The scores of a run, and those of the baselines of a trained one."""
 
 import re
 from collections.abc import Sequence
@@ -51,8 +51,8 @@ def _show_table(scores: ScoreTable) -> None:
 
 
 def legend(rows: Sequence[str]) -> str:
-    """Return a line on what each method uses; rows are named `probe`, `this run (text-probe)`, `zero-shot, 1 view`."""
-    words = {word for row in rows for word in re.split(r", |[()]", row)}
+    """Return a line on what each method uses; rows are named `probe`, `this run (text-probe), mix 0.5`."""
+    words = {word for row in rows for word in re.split(r"[()]", row)}
     return "; ".join(f"{name}: {uses}" for name, uses in USES.items() if name in words)
 
 

@@ -46,7 +46,7 @@ class ReportCommand(LabelledRun, SplitOption, ReadingOptions):
         console.remarks().print(
             f"scoring {len(chosen.items)} items ({chosen.name}) of {len(chosen.items.classes)} classes"
         )
-        console.doing("scoring the baselines")
+        console.doing("scoring the items")
         scores = run.evaluate(chosen, None, reading, reporter=console.reporter)
         console.say_notes(*scores.notes)
         show_scores(scores.table)

@@ -227,10 +227,8 @@ def _show(trained: "TrainedRun") -> None:
         about = f"{len(items)} {kind_text(item.path for item in items.items)} of {len(items.classes)} classes"
         console.results().print(f"trained on all {about}; none is held out, so the run has no score")
     if is_installed("matplotlib"):
-        from texthead.report.training_page import write_training_report
-
         console.doing("writing the report")
-        page = write_training_report(trained, console.reporter)
+        page = _write_report(trained)
     console.results().print(f"report: {page}" if page else f"run: {out}")
     if page is None:
         console.notes().print(f"note: {missing('report.html', 'matplotlib', 'plots')}, then `texthead report {out}`")
@@ -240,6 +238,28 @@ def _show(trained: "TrainedRun") -> None:
     if not trained.tuned:
         sys.stdout.flush()
         keep_graph(out, trained.model, trained.protocol.sizes.size)
+
+
+def _write_report(trained: "TrainedRun") -> Path:
+    """Write the report of a run after training, without encoding frames again, and return its path."""
+    from texthead.parallel.distributed import rank
+    from texthead.report.mistakes import mistake_strips
+    from texthead.report.probabilities import calibration_report
+    from texthead.report.run_page import write_report
+
+    page, table = trained.out / "report.html", trained.table
+    own = table.rows[-1][1] if table.rows else None
+    if rank() == 0:
+        write_report(
+            page,
+            trained.out,
+            trained.model,
+            trained.records,
+            table,
+            strips=mistake_strips(own, trained.protocol) if own else (),
+            calibration_report=calibration_report(own) if own else None,
+        )
+    return page
 
 
 def _hint(trained: "TrainedRun", data: str) -> None:

@@ -205,11 +205,6 @@ class Dataset:
         """Return k items per class, drawn like those of `k_shot`, or all items of a class that has fewer."""
         return self.pick(splits.at_most(self.labels, k, names=self.names, seed=seed))
 
-    def k_shot_per_process(self, k: int, *, processes: int, seed: int) -> "Dataset":
-        """Return all items drawn if each process draws its own k per class, a flaw of published code; see `splits`."""
-        drawn = splits.k_shot_per_process(self.labels, k, names=self.names, processes=processes, seed=seed)
-        return self.pick(drawn)
-
     def fraction(self, share: float, *, seed: int) -> "Dataset":
         """Return a seeded fraction of each class's items, at least one; a smaller one is a subset of a larger one."""
         return self.pick(splits.fraction(self.strata, share, names=self.names, seed=seed))

@@ -22,7 +22,7 @@ def _random_order(names: Sequence[str], *seeds: int) -> list[int]:
     return sorted(range(len(names)), key=digests.__getitem__)
 
 
-def _shuffled(labels: Sequence[str], names: Sequence[str], *seeds: int) -> dict[str, list[int]]:
+def shuffled(labels: Sequence[str], names: Sequence[str], *seeds: int) -> dict[str, list[int]]:
     """Return the positions of each label's items in random order, labels sorted."""
     positions: dict[str, list[int]] = {label: [] for label in sorted(set(labels))}
     for position in _random_order(names, *seeds):
@@ -40,50 +40,24 @@ def k_shot(sets: Sequence[Sequence[str]], k: int, *, names: Sequence[str], seed:
 
     Source: Tables 8 and 10, K-shot C-way.
     Differs: the published code draws on each process, so its K-shot on G processes trains on up to G*K items per class
-        (`k_shot_per_process`).
+        (`paper.class_draws.k_shot_per_process`).
 
     Raises:
         DataError: a class has fewer than k items.
     """
+    _check_k(k)
     of_class: dict[str, list[int]] = defaultdict(list)
     for position in _random_order(names, seed):
         for label in sets[position]:
             of_class[label].append(position)
-    _first(k, dict(sorted(of_class.items())))  # Checks that there are enough.
+    for label, own in sorted(of_class.items()):
+        if len(own) < k:
+            raise DataError(f"class {label!r} has {len(own)} items, fewer than `k={k}`; lower it, or add items")
     drawn = set[int]()
     for label in sorted(of_class, key=lambda each: (len(of_class[each]), each)):
         own = of_class[label]
         drawn.update([position for position in own if position not in drawn][: max(0, k - len(drawn & {*own}))])
     return sorted(drawn)
-
-
-def k_shot_per_process(labels: Sequence[str], k: int, *, names: Sequence[str], processes: int, seed: int) -> list[int]:
-    """Return the ascending positions of all items drawn if each process draws its own k per class.
-
-    This reproduces a flaw of the published code, to measure its effect: a "K-shot" on G processes trains on K to G*K
-    distinct items per class. With 30 items per class, 8 draws of 2 hold 12.7 distinct items on average:
-    30 * (1 - (28 / 30)**8). The first process draws the same items as `k_shot`. Each item is returned once.
-
-    Source: the published few-shot code, which samples on each process from an unseeded generator.
-
-    Raises:
-        DataError: a class has fewer than k items, or `processes` is below 1.
-    """
-    if processes < 1:
-        raise DataError(f"`processes` must be at least 1, got {processes}")
-    # Process 0 uses the same seeds as `k_shot`.
-    draws = [_shuffled(labels, names, seed, *([process] if process else [])) for process in range(processes)]
-    return sorted({position for draw in draws for position in _first(k, draw)})
-
-
-def _first(k: int, shuffled: dict[str, list[int]], *, at_most: bool = False) -> list[int]:
-    """Return the first k positions of each label; with `at_most`, all positions of a label that has fewer."""
-    if k < 1:
-        raise DataError(f"`k` must be at least 1, got {k}")
-    for label, positions in shuffled.items():
-        if len(positions) < k and not at_most:
-            raise DataError(f"class {label!r} has {len(positions)} items, fewer than `k={k}`; lower it, or add items")
-    return [position for positions in shuffled.values() for position in positions[:k]]
 
 
 def at_most(labels: Sequence[str], k: int, *, names: Sequence[str], seed: int) -> list[int]:
@@ -94,7 +68,13 @@ def at_most(labels: Sequence[str], k: int, *, names: Sequence[str], seed: int) -
     Raises:
         DataError: k below 1.
     """
-    return sorted(_first(k, _shuffled(labels, names, seed), at_most=True))
+    _check_k(k)
+    return sorted(position for own in shuffled(labels, names, seed).values() for position in own[:k])
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise DataError(f"`k` must be at least 1, got {k}")
 
 
 def fraction(labels: Sequence[str], share: float, *, names: Sequence[str], seed: int) -> list[int]:
@@ -110,7 +90,7 @@ def fraction(labels: Sequence[str], share: float, *, names: Sequence[str], seed:
     if not 0 < share <= 1:
         raise DataError(f"fraction must be above 0 and at most 1, got {share}")
     picked: list[int] = []
-    for positions in _shuffled(labels, names, seed).values():
+    for positions in shuffled(labels, names, seed).values():
         picked += positions[: max(1, round(share * len(positions)))]
     return sorted(picked)
 
@@ -133,7 +113,7 @@ def hold_out(
         group_labels[group].add(label)
     training_groups = Counter(label for in_group in group_labels.values() for label in in_group)
     held_groups: set[Hashable] = set()
-    for label, positions in _shuffled(labels, names, seed).items():
+    for label, positions in shuffled(labels, names, seed).items():
         members = Counter(groups[position] for position in positions)
         wanted = max(1, round(share * len(positions)))
         held = sum(count for group, count in members.items() if group in held_groups)

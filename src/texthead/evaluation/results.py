@@ -1,6 +1,6 @@
 """The scores of a test: exact counts, every item once."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from texthead.evaluation.intervals import (
     rate_of,
 )
 from texthead.evaluation.reliability import confidences, expected_calibration_error, group_numbers
+from texthead.media.paths import fingerprints
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,8 +49,9 @@ class Evaluation:
 
     def __repr__(self) -> str:
         scored = f"{self.count} items of {len(self.names)} classes"
-        about = f"{self.metric} {self.rate[0]:.1f} %, 95 % interval {self.interval_text}{self.mean_text}"
-        return f"Evaluation({scored}, {about})"
+        about = "{} {:.1f} %, 95 % interval {:.1f}-{:.1f}".format(self.metric, *self.rate)
+        mean = ", mean over classes {:.1f} % ({:.1f}-{:.1f})".format(*self.class_mean) if self.sizes_differ else ""
+        return f"Evaluation({scored}, {about}{mean})"
 
     @property
     def rate(self) -> Rate:
@@ -69,15 +71,16 @@ class Evaluation:
         points = np.average(first, weights=weights) - np.average(second, weights=weights)
         return 100 * float(points), *lead_interval(first & ~second, second & ~first, groups, weights)
 
-    def text(self, items: str = "") -> str:
-        """Return the metric, the number of items with the name given to them, and the interval."""
-        return f"{self.top1:.1f} % of {self.count}{items} (95 % interval {self.interval_text}){self.mean_text}"
-
     def pick(self, positions: Sequence[int]) -> "Evaluation":
         """Return the result on the items at the given positions."""
         rows, paths = torch.tensor(positions, dtype=torch.long), [self.paths[position] for position in positions]
         groups = self.groups and [self.groups[position] for position in positions]
         return replace(self, paths=paths, targets=self.targets[rows], scores=self.scores[rows], groups=groups)
+
+    def without(self, content: Collection[str]) -> "Evaluation | None":
+        """Return the result on items whose fingerprint is not among these: itself if all are, None if none is."""
+        new = [index for index, each in enumerate(fingerprints(self.paths)) if each not in content]
+        return self if len(new) == self.count else self.pick(new) if new else None
 
     @property
     def count(self) -> int:
@@ -117,11 +120,6 @@ class Evaluation:
         return self.rate[1:]
 
     @property
-    def interval_text(self) -> str:
-        """The interval as text, in percent: `41.7-84.8`."""
-        return "{:.1f}-{:.1f}".format(*self.interval)
-
-    @property
     def class_mean(self) -> Rate:
         """The mean of the classes' recalls as (percent, low, high); classes without items do not count."""
         return rate_of(self.right, self.groups, class_weights(self.targets.numpy()))
@@ -130,11 +128,6 @@ class Evaluation:
     def sizes_differ(self) -> bool:
         """Whether classes differ in size, so that `class_mean` tells more than top-1."""
         return are_unbalanced(self.targets.bincount().tolist())
-
-    @property
-    def mean_text(self) -> str:
-        """The mean over classes as text to follow top-1; empty if the classes have about the same size."""
-        return ", mean over classes {:.1f} % ({:.1f}-{:.1f})".format(*self.class_mean) if self.sizes_differ else ""
 
     def rare(self, trained: Mapping[str, int]) -> RareClasses | None:
         """Return the result on the classes with clearly fewer training items than others; None if there are none.
@@ -327,12 +320,6 @@ class MultiLabelEvaluation(Evaluation):
     def class_mean(self) -> Rate:
         """mAP and its interval: it is a mean over classes."""
         return self.rate
-
-    def text(self, items: str = "") -> str:
-        """Return the metrics, the number of items with the name given to them, and the interval."""
-        return (
-            f"mAP {self.rate[0]:.1f} on {self.count}{items} (95 % interval {self.interval_text}), F1 {self.f1[0]:.1f}"
-        )
 
     @property
     def sizes_differ(self) -> bool:

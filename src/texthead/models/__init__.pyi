@@ -13,5 +13,6 @@ from .heads import CosineHead as CosineHead
 from .heads import Head as Head
 from .heads import ProbeHead as ProbeHead
 from .heads import empty_options as empty_options
+from .temporal import EncoderConv as EncoderConv
 from .temporal import Temporal as Temporal
 from .temporal import make_temporal as make_temporal

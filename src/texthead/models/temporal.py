@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -430,36 +429,6 @@ class EncoderConv(Temporal):
         return self.pool(features)
 
 
-class TemporalConv(EncoderConv):
-    """Depthwise convolutions over frames in the last two stages of a convolutional encoder.
-
-    One before the first convolution of every block, inside the residual branch. Works for any number of frames.
-
-    Args:
-        visual: open_clip's ResNet, or one of timm's networks with blocks in `layer3`, `layer4`, in `stages`, in
-            `blocks`, or in `s3`, `s4`.
-        start: "shift" or "identity"; the latter initially equals the plain encoder.
-
-    Source: Table 2, T1D ("in the latter stages (i.e., res4-5) of ResNet").
-    Differs: the paper states neither the position within a block nor the initialisation.
-
-    Raises:
-        RunError: the encoder has another architecture.
-    """
-
-    kind = "conv"
-
-    def __init__(self, visual: nn.Module, start: Start = "shift"):
-        first_convs = _first_convs(visual)
-        super().__init__([first_conv.in_channels for first_conv in first_convs], start)
-        for first_conv, conv in zip(first_convs, self.convs, strict=True):
-            first_conv.register_forward_pre_hook(partial(self._before, conv))
-
-    def _before(self, conv: nn.Module, _: nn.Module, args: tuple) -> tuple | None:
-        frames = self._clip_length()
-        return None if frames is None else (conv(args[0], frames), *args[1:])
-
-
 class TokenConv(EncoderConv):
     """Convolutions over the class tokens of a clip's frames, before attention and before the MLP of every block.
 
@@ -512,33 +481,6 @@ def network(visual: nn.Module) -> Any:
     return getattr(net, "trunk", net)
 
 
-# Names of the shortcut around the residual branch in timm.
-_SHORTCUT = re.compile("downsample|shortcut|skip")
-
-
-def _first_convs(visual: nn.Module) -> list[nn.Conv2d]:
-    """Return the first convolution of every block of the last two stages."""
-    net = network(visual)
-    if hasattr(net, "layer3"):
-        stages = [net.layer3, net.layer4]
-    elif hasattr(net, "s3"):
-        stages = [net.s3, net.s4]
-    else:
-        all_stages = getattr(net, "stages", None) or getattr(net, "blocks", None) or []
-        stages = [getattr(stage, "blocks", stage) for stage in list(all_stages)[-2:]]
-    blocks = [block for stage in stages for name, block in stage.named_children() if not _SHORTCUT.search(name)]
-    convs = [
-        [m for name, m in block.named_modules() if isinstance(m, nn.Conv2d) and not _SHORTCUT.search(name)]
-        for block in blocks
-    ]
-    if not convs or not all(convs):
-        raise RunError(
-            f"{type(net).__name__} has no stages of convolutional blocks; use `temporal=conv` with a ResNet or another "
-            "convolutional encoder, or `temporal=token-conv`, `temporal=transformer` or `temporal=mean` with this one"
-        )
-    return [block_convs[0] for block_convs in convs]
-
-
 def _token_blocks(visual: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
     """Return (block, last module of its attention branch, width) for every block of a ViT with a class token."""
     net = network(visual)
@@ -555,7 +497,7 @@ def _token_blocks(visual: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
         return [(block, block.drop_path1, net.embed_dim) for block in blocks]
     raise RunError(
         f"`temporal=token-conv` needs blocks with a class token, which {type(net).__name__} lacks; use a ViT, or "
-        "`temporal=conv`, `temporal=transformer` or `temporal=mean`"
+        "`temporal=transformer` or `temporal=mean`"
     )
 
 

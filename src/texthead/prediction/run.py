@@ -16,11 +16,10 @@ from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import DataError, EncoderError, MediaError, OpenShare, PositiveInt, RunError, checked, listed
+from texthead.errors import DataError, MediaError, OpenShare, PositiveInt, RunError, checked, listed
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import evaluate, score
 from texthead.features.clips import FILES_OF_CHUNK
-from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading, check_any, engines_text, readable
 from texthead.features.views import item_features
 from texthead.files import locked, new_folder, write_json
@@ -30,13 +29,12 @@ from texthead.models.head_table import as_head
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.caller import apart_from_caller
-from texthead.parallel.distributed import gather_list, rank
 from texthead.parallel.progress import Reporter
 from texthead.prediction import run_calibration
 from texthead.prediction.formats import Prediction
 from texthead.prediction.predict import entry_scores, predictions_of, refined_scores
 from texthead.prediction.run_calibration import ItemScores, RunCalibration
-from texthead.prediction.run_evaluation import RunEvaluation, changes, looks, not_fitted, promises
+from texthead.prediction.run_evaluation import RunEvaluation, looks, promises
 from texthead.recipes import Recipe
 from texthead.runs.folder import CALIBRATION, ENCODER, WEIGHTS, rows_digest, save_model, write_run
 from texthead.runs.hub import check_own, display_name
@@ -46,8 +44,7 @@ from texthead.runs.split import CalibrationPlan, RunSplit, ScoredItems
 from texthead.text.class_names import clean_names
 from texthead.text.class_tree import ClassTree
 from texthead.text.prompts import class_prompts
-from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
-from texthead.transfer.experiment import Experiment, evaluation_of
+from texthead.transfer.baselines import ScoreTable
 
 # Copied unchanged; a calibration records the rows for which it is valid.
 _COPIED_FILES = ("recipe.json", "metrics.jsonl", SCORES, CALIBRATION)
@@ -192,13 +189,9 @@ class Run:
         Raises:
             DataError: the level is not a probability, files have several labels, or there are no prediction sets.
         """
-        if self.model.multilabel and (sets or refined):
-            option = "sets" if sets else "unlabelled"
-            raise DataError(f"`{option}` is for runs with one label per file, and this one has several: leave it out")
-        if self.model.multilabel and at_least is not None:
-            raise DataError(
-                f"`at_least={at_least:g}` is for runs with one label per file, and this one has several: leave it out"
-            )
+        for option, value in (("sets", sets), ("unlabelled", refined), ("at_least", at_least is not None)):
+            if value:
+                self._check_one_label(option)
         if sets and refined:
             raise DataError("prediction sets are not valid with unlabelled files; leave out `sets` or `unlabelled`")
         calibration = None if refined else self.calibration_for(protocol)[0]
@@ -210,6 +203,10 @@ class Run:
                 "prediction sets need a calibration for these classes and views; run texthead calibrate RUN DATA"
             )
         return calibration
+
+    def _check_one_label(self, option: str) -> None:
+        if self.model.multilabel:
+            raise DataError(f"`{option}` is for runs with one label per file, and this one has several: leave it out")
 
     @property
     def head(self) -> Head:
@@ -239,8 +236,7 @@ class Run:
         Raises:
             DataError: other classes replaced the run's, none of them is in the tree, or files have several labels.
         """
-        if self.model.multilabel:
-            raise DataError("a tree is for runs with one label per file, and this one has several: leave it out")
+        self._check_one_label("tree")
         if self.classes is None:
             raise DataError("a tree is for the run's own classes: leave out `tree` or `classes`")
         return replace(self, classes={**self.classes, "tree": tree.with_labels(self.labels).above})
@@ -477,18 +473,16 @@ class Run:
         reading: Reading = Reading(),
         *,
         at_least: float | None = None,
-        baselines: When = "auto",
         reporter: Reporter = Reporter(),
     ) -> RunEvaluation:
-        """Score the run on labelled items that it was not trained on, at its temperature and beside baselines.
+        """Score the run on labelled items that it was not trained on, at its temperature.
 
         Args:
             items: what `to_score` returns, or labelled items that it chooses from.
             protocol: frames, views and sizes; None for the run's own.
-            reading: how files are read. Features of the pretrained encoder, for baselines, are always cached.
+            reading: how files are read.
             at_least: probability that an answer must reach, as in `predict`; None for the calibration's level, or with
                 a tree and without such a level 0.9.
-            baselines: when to score zero-shot and a probe (with other classes: zero-shot) too.
             reporter: gets progress and messages.
 
         Raises:
@@ -501,7 +495,7 @@ class Run:
         calibration, (own, why) = self.answering(protocol, level), self.calibration_for(protocol)
         division, engines = self._division(chosen), set[str]()
         raw = evaluate(self.model, division.scored, protocol, reading, reporter=replace(reporter, used=engines.add))
-        new = not_fitted(raw, calibration) if calibration else None
+        new = raw.without(calibration.content) if calibration else None
         result, temperature, notes, lines, engine = raw, "", [], [], engines_text(engines)
         if own and calibration:
             result = replace(raw, scores=calibration.apply(raw.scores))
@@ -512,11 +506,8 @@ class Run:
         if self._has_other_classes:
             title, note = "this run, new text head", zero_shot_note(self.spec.source, clean_names(self.labels))
             lines += filter(None, [note])
-        suffix, views = looks(protocol, self.protocol, self.mix)
-        table = self._baselines(division, baselines, replace(reading, cache=reading.cache or True), reporter)
-        table.rows = [(f"{method}{suffix}", score) for method, score in table.rows]
-        table.rows.append((f"{title}{views}{temperature}{changes(protocol, self.protocol)}", result))
-        table.lines += lines
+        title += f"{looks(protocol, self.protocol, self.mix)}{temperature}"
+        table = ScoreTable(division, [(title, result)], lines)
         answers = calibration.answered(new.scores, new.targets, new.groups) if calibration and new else None
         return RunEvaluation(result, raw, table, engine, [*chosen.notes, *division.notes, *notes], answers)
 
@@ -529,44 +520,6 @@ class Run:
         items = items.with_classes(self.labels) if lost else items
         return Division(self.split.training_items(self.labels), None, items, name, tuple(lost))
 
-    def _baselines(self, division: Division, when: When, reading: Reading, reporter: Reporter) -> ScoreTable:
-        """Score zero-shot and a probe, if the training items are few and still exist.
-
-        With other classes, score the pretrained encoder with the same head rows: "w/o train" in Tables 9 and 11. There
-        is none for imported runs, whose pretrained encoder is not known.
-        """
-        table, trained = ScoreTable(division), division.train
-        if self._has_other_classes:
-            if not self.carries_encoder and are_few(when, len(division.scored)):
-                items = self._pretrained(reading, reporter).items(division.scored, self.labels, "encode scored items")
-                table.rows.append(("zero-shot, before training", evaluation_of(self.head, items)))
-            return table
-        if not len(trained) or not are_few(when, len(trained)):
-            return table  # All trained classes may have been removed.
-        missing = gather_list([item.path for item in trained.items if not item.media.exists()] if rank() == 0 else [])
-        if missing:
-            table.lines.append(
-                f"zero-shot and probe are left out: {len(missing)} training files are missing (the first: {missing[0]})"
-            )
-            return table
-        try:
-            frozen = self._pretrained(reading, reporter)
-        except EncoderError as error:
-            table.lines.append(f"zero-shot and probe are left out: {error}")
-            return table
-        strict = FrozenEncoder(frozen.encoder, self.protocol, replace(reading, skip_unreadable=False), reporter)
-        assert self.classes is not None
-        names, prompts = ([entry[key] for entry in self.classes["classes"]] for key in ("name", "prompt"))
-        experiment = Experiment(division, strict, self.labels, names, prompts, self.recipe)
-        add_baselines(table, experiment.changed(items=experiment.items, frozen=frozen))
-        return table
-
-    def _pretrained(self, reading: Reading, reporter: Reporter) -> FrozenEncoder:
-        """Return the run's encoder before training."""
-        encoder = self.encoder()
-        encoder.visual.to(self.model.device)
-        return FrozenEncoder(encoder, self.protocol, reading, reporter)
-
     @checked
     @apart_from_caller()
     def report(
@@ -575,13 +528,12 @@ class Run:
         reading: Reading = Reading(cache=True),
         *,
         out: str | Path | None = None,
-        baselines: When = "auto",
         reporter: Reporter = Reporter(),
     ) -> Path:
         """Write the HTML report of a run, and return its path.
 
         Args:
-            items, baselines: as in `evaluate`.
+            items: as in `evaluate`.
             reading: with a cache, the next report encodes nothing again.
             out: the HTML file; None for `report.html` in the run folder.
             reporter: gets progress and messages.
@@ -593,7 +545,7 @@ class Run:
         path = Path(out or self.folder / "report.html")
         if out is None:
             check_own(self.folder)
-        scores = self.evaluate(items, None, reading, baselines=baselines, reporter=reporter)
+        scores = self.evaluate(items, None, reading, reporter=reporter)
         self.write_report(path, scores, reading, reporter)
         return path
 

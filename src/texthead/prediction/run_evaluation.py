@@ -11,17 +11,17 @@ from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.intervals import rate_text
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.files import write_csv
-from texthead.media.paths import MediaPath, fingerprints
+from texthead.media.paths import MediaPath
 from texthead.transfer.baselines import ScoreTable
 
 
 class RunEvaluation(NamedTuple):
-    """Scores of a run, beside baselines if there are any.
+    """Scores of a run.
 
     Attributes:
         result: the evaluation of the run, at its temperature.
         raw: the same without the temperature.
-        table: the scores of all methods, the run's last.
+        table: the result with its title, the scored items, and lines to print with it.
         engine: names of the engines that encoded the items.
         notes: those of the `ScoredItems`, labels that are not scored, and why only the temperature of the calibration
             is valid.
@@ -39,31 +39,26 @@ class RunEvaluation(NamedTuple):
         return f"RunEvaluation({self.result}, {self.table})"
 
 
-def looks(protocol: Protocol, own: Protocol, mix: float) -> tuple[str, str]:
-    """Return how baselines and how the run look at the items, to append to the titles of their results.
+def looks(protocol: Protocol, own: Protocol, mix: float) -> str:
+    """Return how the run sees the items, where that is not as in training, to append to the title of its result.
 
     Args:
-        own: the protocol of the run, with which the baselines look.
+        own: the run's own protocol.
         mix: share of the trained encoder.
     """
-    suffix, views = "", f", mix {mix:g}" if mix != 1 else ""
-    if protocol.frames != own.frames:
-        suffix, views = f", {own.frames} frames", f", {protocol.frames} frames{views}"
-    if protocol.views.count > 1:
-        suffix, views = f", 1 view{suffix}", f", {protocol.views} views, mean of {protocol.pooling}{views}"
-    return suffix, views
-
-
-def changes(protocol: Protocol, before: Protocol) -> str:
-    """Return origin, stride, crops and short side that differ from the run's, to append to the title of a result."""
+    now, before = protocol.views, own.views
     pairs = (
-        ("origin", protocol.views.origin, before.views.origin),
-        ("stride", protocol.views.stride, before.views.stride),
-        ("crops along", protocol.views.along, before.views.along),
-        ("short side", protocol.sizes.resize, before.sizes.resize),
-        ("decode", protocol.sizes.decode, before.sizes.decode),
+        ("mix", f"{mix:g}", "1"),
+        ("origin", now.origin, before.origin),
+        ("stride", now.stride, before.stride),
+        ("crops along", now.along, before.along),
+        ("short side", protocol.sizes.resize, own.sizes.resize),
+        ("decode", protocol.sizes.decode, own.sizes.decode),
     )
-    return "".join(f", {name} {value}" for name, value, old in pairs if value != old)
+    parts = [f"{now} views, mean of {protocol.pooling}"] if now.count > 1 else []
+    parts += [f"{protocol.frames} frames"] if protocol.frames != own.frames else []
+    parts += [f"{name} {value}" for name, value, old in pairs if value != old]
+    return "".join(f", {part}" for part in parts)
 
 
 def write_items(path: Path, result: Evaluation) -> None:
@@ -81,17 +76,11 @@ def write_items(path: Path, result: Evaluation) -> None:
     write_csv(path, ("path", "label", "predicted", "probability"), rows)
 
 
-def not_fitted(result: Evaluation, calibration: Calibration) -> Evaluation | None:
-    """Return the scores of items that the calibration was not fitted to: the result itself if it was to none."""
-    new = [index for index, each in enumerate(fingerprints(result.paths)) if each not in calibration.content]
-    return result if len(new) == result.count else result.pick(new) if new else None
-
-
 def promises(calibration: Calibration, result: Evaluation, new: Evaluation | None) -> list[str]:
     """Return lines on what threshold and sets do to the items that were not used for the calibration.
 
     Args:
-        new: the scores of `not_fitted` items.
+        new: those of the items that it was not fitted to; None if there is none.
     """
     lines = list[str]()
     if new is not result:

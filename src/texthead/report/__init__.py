@@ -2,7 +2,6 @@
 
 html           one self-contained page
 run_page       the page of a run
-training_page  the page of a run that was just trained
 figures        curves and reliability plots
 class_maps     confusion and correlation matrices
 strips         frames, probabilities and heat maps of one clip

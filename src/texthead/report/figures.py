@@ -100,18 +100,13 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def font_file() -> str:
-    """Return the path of the font used for names."""
-    import matplotlib
-
-    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
-
-
 def without_glyph(names: Sequence[str]) -> list[str]:
     """Return the names with letters that the font lacks."""
+    import matplotlib
     from matplotlib.ft2font import FT2Font
 
-    characters = FT2Font(font_file()).get_charmap()
+    font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    characters = FT2Font(str(font)).get_charmap()
     return [name for name in names if not all(ord(letter) in characters for letter in name)]
 
 

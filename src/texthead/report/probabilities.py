@@ -8,7 +8,6 @@ from texthead.evaluation.calibration import Calibration, Measured, measure
 from texthead.evaluation.intervals import grouped_interval
 from texthead.evaluation.reliability import Reliability, reliability
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
-from texthead.media.paths import fingerprints
 from texthead.report.figures import plot_bins
 
 if TYPE_CHECKING:
@@ -85,17 +84,15 @@ def calibration_report(
     raw = reliability(result.scores, result.targets, groups=result.groups)
     if calibration is None:
         return CalibrationReport(raw, lines=tuple(lines))
-    contents = fingerprints(result.paths)
-    fresh = [index for index, content in enumerate(contents) if content not in calibration.content]
-    notes, here, intervals = list(lines), None, {}
-    if len(fresh) < result.count:
+    new, notes, here, intervals = result.without(calibration.content), list(lines), None, {}
+    if new is not result:
+        fitted = result.count - (new.count if new else 0)
         notes.append(
-            f"{result.count - len(fresh)} of the {result.count} items of this page were used to fit the calibration. "
-            "They would make it look better than it is, so the measurements here exclude them. Use `texthead report "
-            "RUN DATA` to measure on other data."
+            f"{fitted} of the {result.count} items of this page were used to fit the calibration. They would make it "
+            "look better than it is, so the measurements here exclude them. Use `texthead report RUN DATA` to measure "
+            "on other data."
         )
-    if fresh:
-        new = result.pick(fresh)
+    if new:
         here = measure(calibration, new.scores, new.targets, groups=new.groups)
         if calibration.threshold:
             intervals[REJECTED] = grouped_interval(~calibration.is_known(new.scores).numpy(), new.groups)

@@ -21,6 +21,7 @@ from texthead.report.figures import plot_curves, without_glyph
 from texthead.report.html import render, write_html
 from texthead.report.probabilities import CalibrationReport
 from texthead.report.strips import Strip
+from texthead.runs.scores import read_scores
 from texthead.transfer.baselines import ScoreTable
 
 # The values of a recipe that a run without training steps uses.
@@ -59,10 +60,11 @@ def write_report(
     calibration_report: CalibrationReport | None = None,
     answers: Answers | None = None,
 ) -> None:
-    """Write the report of the run in `folder` to `path`; the last row of `table` is the run's own score.
+    """Write the report of the run in `folder` to `path`, also with what `train` scored it beside.
 
     Args:
         records: the lines of `metrics.jsonl`.
+        table: the scores, the run's own last.
         strips: example clips.
         calibration_report: how reliable the probabilities are.
         answers: how many items are answered with a class, and with broader names.
@@ -76,7 +78,7 @@ def write_report(
         class_correlation(as_head(model.head).weight.detach().cpu()).numpy(),
         name=folder.resolve().name,
         summary=table.summary() if table.rows else (),
-        comparisons=table.pairs(),
+        methods=read_scores(folder),
         recipe=_flat(settings(about, trained=any(record.get("kind") == "train" for record in records))),
         edited=_edited(**classes["edited"]) if "edited" in classes else "",
         prompts={label: text if isinstance(text, str) else " | ".join(text) for label, text in prompts.items()},

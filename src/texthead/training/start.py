@@ -24,8 +24,6 @@ from texthead.recipes import EngineName, Recipe
 from texthead.runs.folder import describe
 from texthead.training.checkpoints import begin, load_state
 from texthead.training.objective import Objective
-from texthead.training.optimizer import parameter_groups
-from texthead.training.step import Trained
 
 
 @dataclass(frozen=True)
@@ -41,20 +39,6 @@ class RunInfo:
     names: Sequence[str] | None = None
     held_out: Dataset | None = None
     command: dict[str, object] | None = None
-
-
-def check_trainable(model: Recognizer, trained: Trained, recipe: Recipe) -> None:
-    """Validate model and recipe before the run folder is created.
-
-    Args:
-        trained: the model, or the part of it that is trained, and the objective.
-
-    Raises: as `train`.
-    """
-    parameter_groups(trained.model, recipe, trained.objective)
-    if trained.objective:
-        trained.objective.check(model, accumulate=recipe.accumulate)
-    model.spec.training_pixels(recipe)
 
 
 def loss_shift(

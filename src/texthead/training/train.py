@@ -31,8 +31,8 @@ from texthead.runs.metrics import MetricsLog, TrainingRecords
 from texthead.training.checkpoints import is_due, restore, save_state
 from texthead.training.inputs import feature_clips
 from texthead.training.objective import Objective, make_objective
-from texthead.training.optimizer import begin_step, make_optimizer
-from texthead.training.start import RunInfo, check_trainable, engine_of, loss_shift, record_engines, run_folder
+from texthead.training.optimizer import begin_step, make_optimizer, parameter_groups
+from texthead.training.start import RunInfo, engine_of, loss_shift, record_engines, run_folder
 from texthead.training.step import NO_CLASS, ParallelModel, Trained, precision_on, set_training
 from texthead.training.tune import tuned
 
@@ -93,7 +93,11 @@ def fine_tune(
     reporter = reporter if first else Reporter().counting(silent)
     objective = objective or make_objective(recipe, model)
     trained = Trained(model.on_features() if recipe.frozen else model, objective)
-    check_trainable(model, trained, recipe)
+    # Model and recipe are validated before the run folder is created.
+    parameter_groups(trained.model, recipe, objective)
+    if objective:
+        objective.check(model, accumulate=recipe.accumulate)
+    model.spec.training_pixels(recipe)
     recipe = replace(recipe, precision=recipe.precision or precision_on(model.device))
     shift = loss_shift(model, train_set, val_set, recipe)
     with (

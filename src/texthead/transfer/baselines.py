@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from texthead.data.division import Division
 from texthead.encoders.load import zero_shot_note
@@ -14,15 +13,8 @@ from texthead.runs.scores import RunScores, score_of
 from texthead.transfer.experiment import Experiment
 from texthead.transfer.methods import USES, best_rival, choose_penalty
 
+# Training items up to which `train` computes baselines.
 FEW_ITEMS = 2000
-
-# When to compute baselines; auto: with at most FEW_ITEMS training items.
-When = Literal["auto", "always", "never"]
-
-
-def are_few(when: When, items: int) -> bool:
-    """Return whether to compute baselines for so many training items."""
-    return when == "always" or (when == "auto" and items <= FEW_ITEMS)
 
 
 @dataclass
@@ -38,10 +30,6 @@ class ScoreTable:
         if experiment.tests is not None:
             self.rows += [(name, experiment.evaluate(name)) for name in methods]
         self.lines += filter(None, [zero_shot_note(experiment.encoder.source, experiment.names)])
-
-    def pairs(self) -> list[tuple[str, str]]:
-        """Return (method, result as text) pairs for the report."""
-        return [(method, r.text()) for method, r in self.rows]
 
     def __repr__(self) -> str:
         rates = (f"{name}: {result.metric} {result.rate[0]:.1f} %" for name, result in self.rows)
@@ -88,15 +76,10 @@ class ScoreTable:
 
 def _by_words(rows: Sequence[tuple[str, Evaluation]]) -> dict[str, Evaluation]:
     """Return results by what the methods use, such as "names alone"; centred zero-shot only without the plain one."""
-    results = {}
-    for method in reversed(USES):
-        for name, result in rows:
-            own, comma, more = name.partition(", ")
-            if own == method:
-                results[method] = f"{USES[method]}{f' ({more})' if comma else ''}", result
+    results = dict(rows)
     if "zero-shot" in results:
         results.pop("zero-shot-centred", None)
-    return dict(results.values())
+    return {USES[method]: results[method] for method in reversed(USES) if method in results}
 
 
 def add_baselines(table: ScoreTable, experiment: Experiment) -> None:

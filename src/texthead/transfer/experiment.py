@@ -25,7 +25,7 @@ from texthead.recipes import MethodName, Recipe, small
 from texthead.text.prompts import class_prompts, classes_to_train
 from texthead.training.fit_recipe import adapt_recipe
 from texthead.transfer.closed_form import class_center, logistic_head, text_probe_head
-from texthead.transfer.multilabel import check_text, fit_multilabel
+from texthead.transfer.multilabel import fit_multilabel
 from texthead.transfer.transductive import refined_head
 
 # Default number of frames per video.
@@ -156,7 +156,6 @@ class Experiment:
         if name == "probe":
             head = logistic_head(features, targets, names=self.labels, penalty=self.penalty)
         else:
-            check_text(self.encoder)
             if name != "text-probe":
                 center = class_center(features, targets) if name == "zero-shot-centred" else None
                 return text_head(self.encoder, self.labels, prompts=self.prompts, center=center)

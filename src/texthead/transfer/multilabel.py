@@ -8,7 +8,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from texthead.encoders.encoder import Encoder
-from texthead.errors import EncoderError
 from texthead.models.head_rows import known_rows
 from texthead.models.heads import TEXT_AND_ITEMS, CosineHead, Head, ProbeHead, Prompts, text_head
 from texthead.models.multilabel_head import MultiLabelHead, log_odds_fit
@@ -48,8 +47,6 @@ def fit_multilabel(
     Raises:
         EncoderError: the method needs text, and the encoder has none.
     """
-    if name != "probe":
-        check_text(encoder)
     if name in ("zero-shot", "zero-shot-centred"):
         head = text_head(encoder, names, prompts=prompts, center=features.mean(0) if name != "zero-shot" else None)
         if name == "zero-shot-centred" or not encoder.bias:
@@ -61,12 +58,6 @@ def fit_multilabel(
     if name == "probe":
         fitted.thresholds[~hot.any(0)] = 0.0
     return fitted
-
-
-def check_text(encoder: Encoder) -> None:
-    """Raise EncoderError if the encoder has no text encoder, which all methods but the probe need."""
-    if not encoder.has_text:
-        raise EncoderError(f"'{encoder.source}' has no text encoder: use `method=probe`")
 
 
 def as_multilabel(

@@ -30,7 +30,7 @@ from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
 from texthead.training.start import RunInfo, engine_of, split_json
 from texthead.training.train import fine_tune, seconds_a_clip
-from texthead.transfer.baselines import ScoreTable, When, add_baselines, are_few
+from texthead.transfer.baselines import FEW_ITEMS, ScoreTable, add_baselines
 from texthead.transfer.experiment import Experiment, evaluation_of, load_experiment
 from texthead.transfer.methods import names_line, suited
 from texthead.transfer.multilabel import as_multilabel
@@ -52,7 +52,6 @@ class RunOptions:
         recipe: recipe of the fine-tuned run.
         overrides: recipe values.
         unlabelled: folder of files like those to predict; they refine the method.
-        baselines: when to score other methods too.
 
     Raises:
         DataError: a method or unlabelled files with `fine_tune`.
@@ -70,7 +69,6 @@ class RunOptions:
     recipe: Literal["small", "paper", "text4vis"] = "small"
     overrides: Mapping[str, Any] = field(default_factory=dict)
     unlabelled: str | None = None
-    baselines: When = "auto"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -180,7 +178,7 @@ def _fit(experiment: Experiment, out: Path, options: RunOptions, reporter: Repor
     items, tests, division = experiment.items, experiment.tests, experiment.division
     # A run keeps the items that could be read.
     table = ScoreTable(replace(division, train=items.data, scored=tests.data if tests else division.scored))
-    others = experiment.methods if are_few(options.baselines, len(items.data)) else ()
+    others = experiment.methods if len(items.data) <= FEW_ITEMS else ()
     table.add_methods(experiment, [other for other in others if other != name])
     scored, head = dict(table.rows), experiment.fit(name)
     if tests:
@@ -234,7 +232,7 @@ def _fine_tune(
         reporter.note(line)
     reporter.event(experiment)
     protocol, reading = experiment.frozen.protocol, experiment.frozen.reading
-    compare = are_few(options.baselines, len(train_set))
+    compare = len(train_set) <= FEW_ITEMS
     needed = train_set.multilabel or needs_features(kind, recipe)
     if compare or needed or reading.skip_unreadable:
         experiment = _readable(experiment)

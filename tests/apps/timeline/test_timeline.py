@@ -23,6 +23,7 @@ from made import (
     write_timed,
 )
 from messages import refuses
+from paper.temporal_conv import TemporalConv
 from texthead.apps.timeline.events import Stretch
 from texthead.apps.timeline.timeline import Sliding, find_events, open_timed, scores_over_time, stretches_of
 from texthead.data.protocol import Protocol, Views
@@ -33,7 +34,7 @@ from texthead.media.paths import MediaPath
 from texthead.media.reader import Media
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import TemporalConv, TemporalTransformer
+from texthead.models.temporal import TemporalTransformer
 from texthead.prediction.load import load_run
 from texthead.prediction.run import Run
 
