@@ -31,8 +31,6 @@ MOST_BYTES = 16 * 2**20
 
 MOST_BYTES_OF_LISTS = 256 * 2**20
 
-MOST_IN_LINE = 2**20
-
 # The protobuf encoding of the key that marks tensors of an ONNX model stored in other files.
 ONNX_OUTSIDE = b"\x0a\x08location"
 
@@ -374,17 +372,6 @@ def read_yaml(path: Path, form: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a mapping such as {form}, found {type(value).__name__}")
     return value
-
-
-def lines(file: TextIO) -> Iterator[str]:
-    """Yield the lines of an open text file unchanged.
-
-    Raises: OSError for a line of more than 2^20 characters; UnicodeDecodeError if it is not UTF-8.
-    """
-    for line in iter(partial(file.readline, MOST_IN_LINE + 1), ""):
-        if len(line) > MOST_IN_LINE:
-            raise OSError(f"a line of more than {MOST_IN_LINE:,} characters")
-        yield line
 
 
 def check_lines(path: Path) -> None:

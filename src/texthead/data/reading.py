@@ -23,7 +23,7 @@ from texthead.data.published_lists import path_end, read_list
 from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
 from texthead.errors import DataError, RunError, listed, reason
 from texthead.extensions import Extension, find
-from texthead.files import check_lines, lines, open_plain
+from texthead.files import check_lines, open_plain
 from texthead.media.find import find_media, is_hidden, is_system_folder, media_below, skipped_note
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
@@ -205,7 +205,7 @@ def _normal(path: str | Path) -> Path:
 def _head(path: Path, names: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     """Return the columns of a manifest; none if it cannot be read."""
     with suppress(OSError, csv.Error), path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        header = next(lines(file), "")
+        header = next(file, "")
         row = next(csv.reader([header], delimiter=_delimiter(path, header, names)), [])
         return [_column_name(name, names) for name in row]
     return []
@@ -252,10 +252,9 @@ def manifest_rows(
     try:
         # A file name need not be UTF-8; `write_csv` writes its raw bytes, and surrogateescape reads them back.
         with open_plain(path, "r", links=True, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            text = lines(file)
-            header = next(text, "")
+            header = next(file, "")
             delimiter = _delimiter(path, header, names)
-            reader = csv.DictReader(chain([header], text), delimiter=delimiter, strict=True)
+            reader = csv.DictReader(chain([header], file), delimiter=delimiter, strict=True)
             columns = reader.fieldnames = [_column_name(name, names) for name in reader.fieldnames or []]
             _check_utf8(dict(zip(columns, columns, strict=True)), path)
             twice = [name for name, count in Counter(columns).items() if count > 1]

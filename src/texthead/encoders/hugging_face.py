@@ -37,7 +37,6 @@ from texthead.encoders.transformers_model import (
     without_text,
 )
 from texthead.errors import EncoderError, line_of
-from texthead.recipes import MOST_SIDE
 
 FORMS = ("hf:FOLDER", "hf:ORG/NAME[@REVISION]")
 
@@ -192,11 +191,6 @@ def _preprocessing(processor: Any, source: str) -> dict[str, Any]:
     if resample is None:
         raise EncoderError(
             f"{source}: its images are resampled by {processor.resample!r}; only 2 (bilinear) and 3 (bicubic) work"
-        )
-    crop = dict(getattr(processor, "crop_size", None) or {})
-    if not all(isinstance(each, int) and 1 <= each <= MOST_SIDE for each in (*size.values(), *crop.values()) if each):
-        raise EncoderError(
-            f"{source}: its images have size {size} and crop {crop}; sides must be from 1 to {MOST_SIDE:,} pixels"
         )
     mean, std = _statistics(processor)
     processed = _processed(processor, coordinate_picture())

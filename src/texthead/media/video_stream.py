@@ -8,13 +8,11 @@ recording, .mov those that its edit list hides). Instead a file is
 - damaged, on reading, if a frame on the way to a wanted one does not decode. `check` reads all of them.
 """
 
-import ctypes
 import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +42,6 @@ _TITLES: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"m
 _MISSING_SECONDS, _MISSING_SHARE = 0.5, 0.05
 
 
-# The most bytes of one allocation in FFmpeg, whose default is 2 GiB. A header of a kilobyte can claim a billion frames,
-# of which FFmpeg makes a table; here it may have 22 million rows.
-_MOST_BYTES = 2**29
-
-
 class VideoStream(Closing):
     """The best video stream of a file: its packets in stored order, and what the decoder makes of them.
 
@@ -70,7 +63,6 @@ class VideoStream(Closing):
     def __init__(self, path: Path, data: bytes | None = None):
         self.path, self.rgb, self.count, self.end = path, UprightRgb(path), 0, 0
         self._whole, self._last_is_whole = 0, True
-        _limit_allocations()
         with decoder_faults(path):
             # Absolute, so that a name like "http:x.mp4" is a file.
             source = str(path.absolute()) if data is None else io.BytesIO(data)
@@ -183,14 +175,6 @@ class VideoStream(Closing):
     def close(self) -> None:
         """Close the container."""
         self.container.close()
-
-
-@cache
-def _limit_allocations() -> None:
-    """Limit the memory that the FFmpeg in PyAV's wheels allocates at once; another one keeps its own limit."""
-    folder = Path(av.__file__).parent
-    for library in (*folder.parent.glob("av.libs/*avutil*"), *folder.glob(".dylibs/*avutil*")):
-        ctypes.CDLL(str(library)).av_max_alloc(ctypes.c_size_t(_MOST_BYTES))
 
 
 class UprightRgb:
