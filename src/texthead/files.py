@@ -239,17 +239,11 @@ def locked(folder: Path) -> Iterator[None]:
 def in_turn(path: Path) -> Iterator[None]:
     """Hold the lock of a file that several processes change, `.NAME.lock` beside it; wait while another has it.
 
-    A second lock in the cache folder holds if somebody removes that file, which alone works across a network.
-
     Raises:
         RunError: another process holds it for ten seconds, as a stopped one does, or the folder cannot be written.
     """
     problem = f"{path}: in use by another process for {_TURN:g} seconds; end that process or let it go on"
-    second = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
-    with (
-        lock(path.with_name(f".{path.name}.lock"), problem, _TURN),
-        lock(cache_dir() / "locks" / f"{second}.lock", problem, _TURN),
-    ):
+    with lock(path.with_name(f".{path.name}.lock"), problem, _TURN):
         yield
 
 

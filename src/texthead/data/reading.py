@@ -332,7 +332,9 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
                 empty.append(str(class_folder))
             broken += [p for p in inside if not p.is_file()]
             nested += [p for p in media if p.parent != class_folder]
-            items += [Item(p, (_label_of(p, class_folder, tree),), split) for p in media]
+            top = class_folder.parent
+            labels = [p.parent.relative_to(top).as_posix() if tree else class_folder.name for p in media]
+            items += [Item(p, (label,), split) for p, label in zip(media, labels, strict=True)]
     above = {root, *(folder for folder, _ in roots)}
     beside = sorted(p for folder in above for p in folder.iterdir() if not p.is_dir() and not is_hidden(p.name))
     stray = [p for p in beside if MediaPath(p.name).is_media]
@@ -359,11 +361,6 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(
         p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and not is_system_folder(p.name)
     )
-
-
-def _label_of(file: Path, class_folder: Path, tree: str | Path | None) -> str:
-    """Return the name of the class folder, or with a tree of folders the path of the file's folder."""
-    return file.parent.relative_to(class_folder.parent).as_posix() if tree == FOLDERS else class_folder.name
 
 
 def _checked(dataset: Dataset, root: Path) -> Dataset:

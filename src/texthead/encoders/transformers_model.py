@@ -168,9 +168,7 @@ class Tower(nn.Module):
         super().__init__()
         self.grid, self.finest = spec.grid, spec.finest or spec.grid
         self.model = _bare(model)
-        used, shape = traced(model if next(model.parameters()).is_meta else empty(model.config), spec.frames, spec.size)
-        if spec.frames > 1 and math.prod(shape[1:-1]) % math.prod(self.finest):
-            raise EncoderError(f"{spec.source}: its {shape[1]} features form no grid {self.finest}; restore the file")
+        used, _ = traced(model if next(model.parameters()).is_meta else empty(model.config), spec.frames, spec.size)
         for name in {name for name, _ in model.named_children()} - used:
             setattr(model, name, None)
         for name, parameter in [*model.named_parameters(recurse=False)]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -603,8 +603,6 @@ def make_temporal(config: dict, visual: nn.Module) -> Temporal:
             f"got {config.get('kind')!r}"
         )
     inside = issubclass(module, EncoderConv)
-    if inside and options.get("start", "shift") not in get_args(Start):
-        raise RunError(f"start of the temporal module must be shift or identity, got {options['start']!r}")
     try:
         return module(visual, **options) if inside else module(**options)  # pyright: ignore[reportArgumentType, reportCallIssue]
     except TextheadError:
