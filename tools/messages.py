@@ -69,7 +69,12 @@ def messages(node: ast.AST, names: Locals | None = None) -> Iterator[str]:
     names = names or {}
     if isinstance(node, Function):
         names = {**names, **assigned(node)}
-    if isinstance(node, ast.Call) and (kind := kind_of(node)):
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "raising":
+        error, problems, remedies = node.args[:3]
+        kind = next(each.id for each in ast.walk(error) if isinstance(each, ast.Name) and KINDS.fullmatch(each.id))
+        for problem, remedy in product(texts(problems, names), texts(remedies, names)):
+            yield f"{kind}: {problem} (...); {remedy}"
+    elif isinstance(node, ast.Call) and (kind := kind_of(node)):
         for text in (text for argument in node.args for text in texts(argument, names)):
             if " " in text.strip():
                 yield f"{kind}: {' '.join(text.split())}"

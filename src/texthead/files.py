@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from safetensors import SafetensorError
 
-from texthead.errors import DataError, RunError, reason
+from texthead.errors import DataError, RunError, raising, reason
 from texthead.platform import is_running, replace
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises:
         RunError: `out` exists, or cannot be written.
     """
-    try:
+    with raising(RunError, f"{out}: cannot be written", "choose another folder"):
         if out.exists():
             raise RunError(f"{out}: already exists; choose another folder, or remove it")
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -99,8 +99,6 @@ def new_folder(out: Path) -> Iterator[Path]:
             folder.mkdir()
             yield folder
             replace(folder, out)
-    except OSError as error:
-        raise RunError(f"{out}: cannot be written ({error.strerror or error}); choose another folder") from error
 
 
 @contextmanager
@@ -255,15 +253,15 @@ def lock(path: Path, problem: str, seconds: float = 0.0) -> "AcquireReturnProxy[
     """
     from filelock import FileLock, Timeout
 
-    try:
+    with raising(RunError, f"{path.parent}: cannot be written", "choose another folder"):
         _check_plain(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         # By default Windows would remove the file at the end, while another process opens it.
-        return FileLock(path, seconds, thread_local=False, poll_interval=0.005, preserve_lock_file=True).acquire()
-    except Timeout:
-        raise RunError(problem) from None
-    except OSError as error:
-        raise RunError(f"{path.parent}: cannot be written ({error.strerror or error}); choose another folder") from None
+        held = FileLock(path, seconds, thread_local=False, poll_interval=0.005, preserve_lock_file=True)
+        try:
+            return held.acquire()
+        except Timeout:
+            raise RunError(problem) from None
 
 
 def open_plain(path: Path, mode: Literal["r", "a"], *, links: bool = False, **options: Any) -> TextIO:
@@ -357,12 +355,8 @@ def read_yaml(path: Path, form: str) -> dict[str, Any]:
                 raise ValueError(f"the key {twice[0]!r} occurs twice; join the two")
             return super().construct_mapping(node, deep)
 
-    try:
+    with raising(DataError, f"{path}: cannot be read as YAML", f"use {form}", RecursionError, yaml.YAMLError):
         value = yaml.load(read_text(path), Loader)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; use a YAML file such as {form}") from None
-    except (OSError, RecursionError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); use {form}") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a mapping such as {form}, found {type(value).__name__}")
     return value

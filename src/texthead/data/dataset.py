@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from texthead.data import splits
 from texthead.data.labels import Targets, Task, check_no_separator
-from texthead.errors import DataError, in_quotes, listed, plural
+from texthead.errors import DataError, in_quotes, listed, naming, plural
 from texthead.media.paths import MediaPath
 from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
 
@@ -282,14 +282,12 @@ class Dataset:
                 raise DataError(f"{self.source}: a tree is for files with one label each, and these have several")
             return self
         classes = self.classes
-        try:
+        with naming(self.source):
             if source is None or source == FOLDERS:
                 tree = ClassTree.of_labels(classes)
             else:
                 tree = source if isinstance(source, ClassTree) else read_tree(Path(source))
                 tree = tree.with_labels(classes)
-        except DataError as error:
-            raise DataError(f"{self.source}: {error}") from None
         if tree is None:
             if source == FOLDERS:
                 raise DataError(f"{self.source}: its folders are no tree, as none holds two classes; leave out `tree`")

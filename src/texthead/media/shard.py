@@ -8,14 +8,14 @@ import hashlib
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import AbstractContextManager
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from texthead.errors import DataError, MediaError, TextheadError, line_of
+from texthead.errors import DataError, MediaError, raising
 from texthead.files import MOST_BYTES_OF_LISTS, read_value
 
 INDEX = "shards.json"
@@ -58,10 +58,8 @@ def member(path: Path) -> Member:
         MediaError: the shard's index cannot be read, or does not list the clip.
     """
     index = path.parent.with_suffix(".json")
-    try:
+    with raising(partial(MediaError, path), "its shard's index cannot be read", "prepare it again"):
         stat = index.stat()
-    except OSError as error:
-        raise MediaError(path, f"its shard's index cannot be read ({error.strerror}); prepare it again") from None
     # The stamp detects shards that are rewritten while this process runs.
     first, rows = _members(str(path.parent), (stat.st_size, stat.st_mtime_ns))
     at = int(path.stem) - first if path.stem.isdecimal() else -1
@@ -96,13 +94,11 @@ def read_ranges(path: Path, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes
     Raises:
         MediaError: the shard cannot be read.
     """
-    try:
-        with path.parent.open("rb", buffering=0) as file:
-            for offset, size in ranges:
-                file.seek(offset)
-                yield file.read(size)
-    except (OSError, ValueError) as error:
-        raise MediaError(path, f"its shard cannot be read ({line_of(error)}); prepare or copy it again") from None
+    problem = raising(partial(MediaError, path), "its shard cannot be read", "prepare or copy it again")
+    with problem, path.parent.open("rb", buffering=0) as file:
+        for offset, size in ranges:
+            file.seek(offset)
+            yield file.read(size)
 
 
 def padded(size: int) -> int:
@@ -149,16 +145,10 @@ def _rows(tar: Path) -> list[tuple]:
     return rows
 
 
-@contextmanager
-def _valid(path: Path) -> Iterator[None]:
+def _valid(path: Path) -> AbstractContextManager[None]:
     """Raise DataError for an index that cannot be read, lacks a value, or has one of another type."""
-    try:
-        yield
-    except TextheadError:
-        raise
-    except (AttributeError, KeyError, OSError, OverflowError, TypeError, ValueError) as error:
-        problem = f"not a valid index ({line_of(error, kind=True)}); check the path, or prepare the shards again"
-        raise DataError(f"{path}: {problem}") from None
+    kinds = AttributeError, KeyError, OverflowError, TypeError
+    return raising(DataError, f"{path}: not a valid index", "check the path, or prepare the shards again", *kinds)
 
 
 def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:

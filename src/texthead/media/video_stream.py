@@ -11,8 +11,9 @@ recording, .mov those that its edit list hides). Instead a file is
 import io
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
-from texthead.errors import Fault, MediaError
+from texthead.errors import Fault, MediaError, raising
 from texthead.media.limits import PICTURE_SECONDS, Timed, check_size, max_frame_pixels
 from texthead.media.reader import Closing
 
@@ -236,11 +237,6 @@ def _turn(path: Path, frame: VideoFrame) -> _Turn:
     return lambda picture: (picture if abs(a) > abs(b) else picture.swapaxes(0, 1))[mirrored]
 
 
-@contextmanager
-def decoder_faults(path: Path) -> Iterator[None]:
+def decoder_faults(path: Path) -> AbstractContextManager[None]:
     """Turn FFmpeg's errors into MediaError."""
-    try:
-        yield
-    except FFmpegError as error:
-        problem = f"cannot be read as a video ({error.strerror}); download or encode it again"
-        raise MediaError(path, problem) from error
+    return raising(partial(MediaError, path), "cannot be read as a video", "download or encode it again", FFmpegError)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from texthead.encoders.encoder import Visual
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import RunError, TextheadError
+from texthead.errors import RunError, raising
 from texthead.extensions import find_one
 from texthead.recipes import NAMED, Recipe, temporal_sizes
 
@@ -603,9 +603,6 @@ def make_temporal(config: dict, visual: nn.Module) -> Temporal:
             f"got {config.get('kind')!r}"
         )
     inside = issubclass(module, EncoderConv)
-    try:
+    kinds = TypeError, RuntimeError, AssertionError, ArithmeticError
+    with raising(RunError, f"temporal module {config} cannot be made", "restore the file", *kinds):
         return module(visual, **options) if inside else module(**options)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    except TextheadError:
-        raise
-    except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError) as error:
-        raise RunError(f"temporal module {config}: {error}") from None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from texthead.errors import DataError, reason
+from texthead.errors import DataError, raising
 from texthead.files import read_text
 
 
@@ -43,19 +43,15 @@ def read_labels(path: Path) -> ClassIds:
     """
     if str(path) == "imagenet" and not path.is_file():
         return _imagenet_labels()
-    try:
+    with raising(
+        DataError, f"{path}: not a readable label file", "use a CSV in UTF-8 with the columns id,name", csv.Error
+    ):
         reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
         columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
         if not {"id", "name"} <= set(columns):
             header = ", ".join(columns) or "nothing"
             raise DataError(f"{path}: not a label file; its first line must be id,name, found {header}")
         rows = [_label_row(row, path, reader.line_num) for row in reader]
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such label file; use a CSV with the columns id,name") from None
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: not a readable label file ({reason(error)}); save it as UTF-8 with the header id,name"
-        ) from None
     if not rows:
         raise DataError(f"{path}: has no classes; add one row per class")
     return ids_of(path, rows)
