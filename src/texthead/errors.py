@@ -156,8 +156,8 @@ def raising(make: Callable[[str], TextheadError], problem: str, remedy: str, *ki
     except TextheadError:
         raise
     except (OSError, ValueError, *kinds) as cause:
-        by_kind = isinstance(cause, AttributeError | LookupError | TypeError)
-        why = line_of(cause, kind=True) if by_kind else reason(cause)
+        known = isinstance(cause, OSError | ValueError)
+        why = " ".join(reason(cause).split())[:300] if known else line_of(cause, kind=True)
         raise make(f"{problem} ({why}); {remedy}") from None
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from texthead.errors import EncoderError, RunError, TextheadError, line_of
+from texthead.errors import EncoderError, RunError, TextheadError, line_of, raising
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -106,10 +106,9 @@ def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extensi
     Raises:
         RunError: the metadata of a package cannot be read.
     """
-    try:
+    # Damaged metadata may raise anything.
+    with raising(RunError, "metadata of an installed package is damaged", "reinstall it", Exception):
         installed = [(getattr(entry.dist, "name", "") or "unknown", entry) for entry in _installed(group)]
-    except Exception as problem:  # Damaged metadata may raise anything.
-        raise RunError(f"metadata of an installed package is damaged ({line_of(problem)}); reinstall it") from problem
     kind = _kind(group)
     extensions = {name: Extension(kind, name, value, (OURS,)) for name, value in (ours or {}).items()}
     for package, entry in sorted(installed, key=lambda each: each[0] != OURS):
@@ -165,20 +164,16 @@ def _installed(group: str) -> "Sequence[EntryPoint]":
     for folder in sys.path:
         with suppress(OSError):
             folders.append((folder, os.stat(folder or ".").st_mtime_ns))  # noqa: PTH116 - a path may be ""
-    return _of_group(group, tuple(folders))
-
-
-@lru_cache(maxsize=len(KINDS))
-def _of_group(group: str, folders: tuple[tuple[str, int], ...]) -> "Sequence[EntryPoint]":
-    return tuple(_entry_points(folders).select(group=group))
+    return _entry_points(tuple(folders)).get(group, ())
 
 
 @lru_cache(maxsize=1)
-def _entry_points(_: tuple[tuple[str, int], ...]) -> Any:  # SelectableGroups in Python 3.11, EntryPoints later.
-    """Return all entry points, kept while the folders are as they are: the metadata of 250 packages takes 10 ms."""
+def _entry_points(_: tuple[tuple[str, int], ...]) -> "dict[str, Sequence[EntryPoint]]":
+    """Return our groups, kept while the folders are as they are: the metadata of 250 packages takes 10 ms."""
     from importlib.metadata import entry_points
 
-    return entry_points()
+    found = entry_points()
+    return {group: tuple(found.select(group=group)) for group in (f"{OURS}.{kind}" for kind in KINDS)}
 
 
 def _kind(group: str) -> str:

@@ -36,7 +36,7 @@ from texthead.encoders.transformers_model import (
     traced,
     without_text,
 )
-from texthead.errors import EncoderError, line_of
+from texthead.errors import EncoderError, raising
 
 FORMS = ("hf:FOLDER", "hf:ORG/NAME[@REVISION]")
 
@@ -138,7 +138,8 @@ def _spec(source: str, folder: Path) -> VisualSpec:
     vision = getattr(config, "vision_config", config)
     # Most video towers have the number of frames that they were trained on.
     frames = int(getattr(vision, "num_frames", 0) or getattr(vision, "frames_per_clip", 0) or 0)
-    try:
+    problem = f"{source}: a model of type {config.model_type!r} has no image features"
+    with raising(EncoderError, problem, "use another", Exception):  # Models without image input may raise anything.
         model = empty(config)
         takes_clips = frames > 1 or takes_videos(model)
         processor = _processor(folder, source, takes_clips)
@@ -146,12 +147,6 @@ def _spec(source: str, folder: Path) -> VisualSpec:
             frames = frames or getattr(processor, "num_frames", None) or _FRAMES
         frames, sizes = frames or 1, _preprocessing(processor, source)
         _, shape = traced(model, frames, sizes["size"])
-    except EncoderError:
-        raise
-    except Exception as error:  # Models without image input may raise anything.
-        raise EncoderError(
-            f"{source}: a model of type {config.model_type!r} has no image features ({line_of(error)}): use another"
-        ) from None
     tubelet = getattr(vision, "tubelet_size", 1)
     steps = frames // (tubelet if isinstance(tubelet, int) else tubelet[0])
     finest = _grid(shape[1], steps) if len(shape) == 3 and frames > 1 else (1, 1, 1)

@@ -33,7 +33,7 @@ from texthead.encoders.figures import EncoderFigures, figures_of
 from texthead.encoders.lazy import LazyEncoder, note_encoder, noted, weights_digest
 from texthead.encoders.pairing import pair
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import EncoderError, check_fields, line_of
+from texthead.errors import EncoderError, check_fields, raising
 from texthead.extensions import Extension, find, find_one
 from texthead.media.paths import MediaPath
 from texthead.parallel.caller import apart_from_caller
@@ -261,16 +261,13 @@ def _check_package(encoder: object, source: str) -> None:
             "build(spec) to the module and start architecture with its prefix, or use 'timm:NAME' or 'openclip'"
         )
     clip = (spec.frames,) if spec.unit == "clip" else ()
-    try:
+    problem = f"'{source}': its network fails on a black image of {spec.size}x{spec.size} pixels"
+    # The network is the package's own and may raise anything.
+    with raising(EncoderError, problem, "repair the package that brings it, or uninstall it", Exception):
         with torch.no_grad():
             features = encoder.visual.eval()(torch.zeros(1, *clip, 3, spec.size, spec.size, dtype=torch.uint8))
         if not features.isfinite().all():
             raise ValueError("its features are not finite")
-    except Exception as error:  # The network is the package's own and may raise anything.
-        raise EncoderError(
-            f"'{source}': its network fails on a black image of {spec.size}x{spec.size} pixels "
-            f"({line_of(error, kind=True)}): repair the package that brings it, or uninstall it"
-        ) from error
     expected = (1, *([spec.tokens] if clip else []), spec.dim)
     if features.shape != expected:
         raise EncoderError(

@@ -8,12 +8,13 @@ every frame.
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from operator import add
 from pathlib import Path
 
 import simplejpeg
 
-from texthead.errors import MediaError, line_of
+from texthead.errors import MediaError, raising
 from texthead.media.limits import Clock, check_size
 from texthead.media.reader import Media, Picture
 from texthead.media.shard import BLOCK, Member, padded, read_ranges
@@ -58,15 +59,11 @@ class StoredClip(Media):
         clock = Clock(self.path)
         for index, data in self._read(sorted(wanted)):
             clock.check()
-            try:
+            make, problem = partial(MediaError, self.path, fault="damaged"), f"frame {index} does not decode"
+            with raising(make, problem, "prepare the shard again", Exception):  # The libraries may raise anything.
                 height, width = map(int, simplejpeg.decode_jpeg_header(data)[:2])
                 check_size(self.path, width, height)
                 picture = simplejpeg.decode_jpeg(data)
-            except MediaError:
-                raise
-            except Exception as error:  # The libraries may raise anything.
-                problem = f"frame {index} does not decode ({line_of(error)}); prepare the shard again"
-                raise MediaError(self.path, problem, "damaged") from None
             yield index, picture
 
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
