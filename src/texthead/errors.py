@@ -156,9 +156,9 @@ def raising(make: Callable[[str], TextheadError], problem: str, remedy: str, *ki
     except TextheadError:
         raise
     except (OSError, ValueError, *kinds) as cause:
+        text = "no such file" if isinstance(cause, FileNotFoundError) else " ".join(reason(cause).split())[:300]
         known = isinstance(cause, OSError | ValueError)
-        why = " ".join(reason(cause).split())[:300] if known else line_of(cause, kind=True)
-        raise make(f"{problem} ({why}); {remedy}") from None
+        raise make(f"{problem} ({text if known else line_of(cause, kind=True)}); {remedy}") from None
 
 
 @contextmanager
