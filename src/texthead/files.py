@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from safetensors import SafetensorError
 
-from texthead.errors import DataError, RunError, raising, reason
+from texthead.errors import DataError, RunError, raising
 from texthead.platform import is_running, replace
 
 if TYPE_CHECKING:
@@ -202,14 +202,10 @@ def read_json(path: Path, *, most: int = MOST_BYTES) -> dict:
     Raises:
         RunError: the file is missing, too large, or not a JSON object.
     """
-    try:
-        if not path.is_file() and not path.is_dir():  # Reading a pipe could block.
-            raise FileNotFoundError
+    if not path.is_file() and not path.is_dir():  # Reading a pipe could block.
+        raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with `resume`)")
+    with raising(RunError, f"{path}: cannot be read as JSON", "restore it from a copy"):
         value = read_value(path, most=most)
-    except FileNotFoundError:
-        raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with `resume`)") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read as JSON ({reason(error)})") from None
     if not isinstance(value, dict):
         raise RunError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value

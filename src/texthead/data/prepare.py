@@ -212,7 +212,6 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
         if read_json(mark).get("of") != digest:
             raise DataError(f"{out}: holds shards of other data or with other options; give the same, or a new folder")
         return
-    _check_empty(out)
     write_json(mark, {"format": SHARD_FORMAT, "of": digest, "options": asdict(options)})
 
 

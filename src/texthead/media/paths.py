@@ -162,9 +162,7 @@ class MediaPath:
         return not elsewhere and not self.file.exists()
 
     def check(self) -> None:
-        """Raise DataError if an argument is surely missing and no address, or a file has the name of a part."""
-        if self.is_part and self.path.exists():
-            raise DataError(f"{self}: {_FRAGMENT} in a name marks a part of {self.file.name}; rename the file")
+        """Raise DataError if an argument is surely missing and no address."""
         if self.surely_missing() and address(self.file) is None:
             raise DataError(f"{self}: no such file or folder; {hint_on_path(self.file) or 'check the path'}")
 

@@ -113,13 +113,11 @@ class VideoStream(Closing):
 
         Raises: MediaError for a damaged frame.
         """
-        try:
-            with Timed(self.path, PICTURE_SECONDS):
-                frames = self.context.decode(packet)
-        except FFmpegError as error:
-            where = "at the end" if packet is None else self.where(packet.pts)
-            problem = f"the frame {where} does not decode ({error.strerror}); download or encode the file again"
-            raise MediaError(self.path, problem, "damaged") from error
+        where = "at the end" if packet is None else self.where(packet.pts)
+        make, problem = partial(MediaError, self.path, fault="damaged"), f"the frame {where} does not decode"
+        faults = raising(make, problem, "download or encode the file again", FFmpegError)
+        with faults, Timed(self.path, PICTURE_SECONDS):
+            frames = self.context.decode(packet)
         for frame in frames:
             if first is not None and frame.pts is not None and frame.pts < first:
                 # Stored after the starting keyframe but shown before it: its reference frames were not decoded.
