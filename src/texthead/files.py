@@ -90,7 +90,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises:
         RunError: `out` exists, or cannot be written.
     """
-    with raising(RunError, f"{out}: cannot be written", "choose another folder"):
+    try:
         if out.exists():
             raise RunError(f"{out}: already exists; choose another folder, or remove it")
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +99,8 @@ def new_folder(out: Path) -> Iterator[Path]:
             folder.mkdir()
             yield folder
             replace(folder, out)
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written ({error.strerror or error}); choose another folder") from error
 
 
 @contextmanager
