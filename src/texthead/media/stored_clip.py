@@ -15,7 +15,6 @@ from pathlib import Path
 import simplejpeg
 
 from texthead.errors import MediaError, raising
-from texthead.media.limits import Clock, check_size
 from texthead.media.reader import Media, Picture
 from texthead.media.shard import BLOCK, Member, padded, read_ranges
 
@@ -56,13 +55,9 @@ class StoredClip(Media):
 
         Raises: MediaError for a damaged frame.
         """
-        clock = Clock(self.path)
         for index, data in self._read(sorted(wanted)):
-            clock.check()
             make, problem = partial(MediaError, self.path, fault="damaged"), f"frame {index} does not decode"
-            with raising(make, problem, "prepare the shard again", Exception):  # The libraries may raise anything.
-                height, width = map(int, simplejpeg.decode_jpeg_header(data)[:2])
-                check_size(self.path, width, height)
+            with raising(make, problem, "prepare the shard again", Exception):  # The library may raise anything.
                 picture = simplejpeg.decode_jpeg(data)
             yield index, picture
 
