@@ -15,6 +15,7 @@ from texthead.encoders.encoder import Text, check_lengths
 from texthead.encoders.transformers_model import REMEDY, check_complete, folder_of, loaded, mean_embedding
 from texthead.errors import EncoderError, raising
 from texthead.extras import needs
+from texthead.text.label_files import imagenet_texts
 
 # Sentences per batch.
 BATCH = 64
@@ -65,15 +66,6 @@ def sentences(source: str | Path, *, limit: int | None = None) -> Text:
 
     net = nn.ModuleDict({"model": model})
     return Text(net, tokenize, encode, model.get_input_embeddings(), width=int(model.config.hidden_size))
-
-
-def imagenet_texts() -> tuple[list[str], list[str]]:
-    """Return (first names, all names with WordNet definition) of the 1,000 ImageNet classes, in class order."""
-    from timm.data.imagenet_info import ImageNetInfo
-
-    info = ImageNetInfo()
-    full = [info.index_to_description(index, detailed=True) for index in range(1000)]
-    return [text.split(":")[0].split(",")[0] for text in full], full
 
 
 def multilingual_e5() -> Text:

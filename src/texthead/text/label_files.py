@@ -67,17 +67,23 @@ def ids_of(path: Path, rows: Sequence[tuple[str, str]], *, keyed: bool = False) 
     return ClassIds(path, ids, names, keyed)
 
 
+def imagenet_texts() -> tuple[list[str], list[str]]:
+    """Return (first names, all names with WordNet definition) of the 1,000 ImageNet classes, in class order."""
+    from timm.data.imagenet_info import ImageNetInfo
+
+    info = ImageNetInfo()
+    full = [info.index_to_description(index, detailed=True) for index in range(1000)]
+    return [text.split(":")[0].split(",")[0] for text in full], full
+
+
 def _imagenet_labels() -> ClassIds:
     """Return ImageNet's 1,000 classes by WordNet id: the first name, with its definition if two classes share it."""
     from timm.data.imagenet_info import ImageNetInfo
 
-    info = ImageNetInfo()
-    ids = [info.index_to_label_name(index) for index in range(1000)]
-    first = [info.label_name_to_description(each).split(",")[0] for each in ids]
+    ids, (first, detailed) = tuple(map(ImageNetInfo().index_to_label_name, range(1000))), imagenet_texts()
     counts = Counter(name.casefold() for name in first)
-    detailed = [info.label_name_to_description(each, detailed=True) for each in ids]
     names = (one if counts[one.casefold()] == 1 else long for one, long in zip(first, detailed, strict=True))
-    return ClassIds(Path("imagenet"), tuple(ids), tuple(names))
+    return ClassIds(Path("imagenet"), ids, tuple(names))
 
 
 def _label_row(row: dict, path: Path, line: int) -> tuple[str, str]:
