@@ -156,9 +156,13 @@ def raising(make: Callable[[str], TextheadError], problem: str, remedy: str, *ki
     except TextheadError:
         raise
     except (OSError, ValueError, *kinds) as cause:
-        text = "no such file" if isinstance(cause, FileNotFoundError) else " ".join(reason(cause).split())[:300]
-        known = isinstance(cause, OSError | ValueError)
-        raise make(f"{problem} ({text if known else line_of(cause, kind=True)}); {remedy}") from None
+        if isinstance(cause, FileNotFoundError):
+            why = "no such file" if cause.strerror else line_of(cause, kind=True)  # Hubs raise it without a file.
+        elif isinstance(cause, OSError | ValueError):
+            why = " ".join(reason(cause).split())[:300]
+        else:
+            why = line_of(cause, kind=True)
+        raise make(f"{problem} ({why}); {remedy}") from None
 
 
 @contextmanager
