@@ -17,7 +17,7 @@ from texthead.encoders.encoder import Encoder, Text, build_visual
 from texthead.encoders.lazy import known_digest, note_digest
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.text_only import sentences
-from texthead.errors import EncoderError, raising
+from texthead.errors import EncoderError, RunError, reason
 from texthead.extras import extra_of, install_command
 from texthead.files import cache_dir, replacing
 from texthead.parallel.progress import step_bar
@@ -211,13 +211,17 @@ def _load_bridge(words: Text, weights: Path, rows: Float[Tensor, "classes dim"])
         note_digest(files, texts, "ImageNet's texts")
     name = hashlib.sha256(f"bridge 2 {_GAMMA} {_RIDGE} {texts}".encode() + rows.numpy().tobytes()).hexdigest()[:32]
     path = cache_dir() / "bridge" / f"{name}.safetensors"
-    remedy = "free disk space, remove the file, or set TEXTHEAD_CACHE to another folder"
-    with raising(EncoderError, f"cannot cache the bridge of mini in {path}", remedy, TypeError, SafetensorError):
+    try:
         if path.is_file():
             return Bridge(**load_file(path))
         bridge = fit_bridge(embedded_texts(texts) or _views(words, imagenet_texts()), rows)
         with replacing(path) as temp:
             save_file(dict(bridge.named_buffers()), temp)
+    except (OSError, TypeError, SafetensorError, RunError) as error:
+        raise EncoderError(
+            f"cannot cache the bridge of mini in {path} ({reason(error)}): "
+            "free disk space, remove the file, or set TEXTHEAD_CACHE to another folder"
+        ) from None
     return bridge
 
 
