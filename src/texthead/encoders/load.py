@@ -246,7 +246,7 @@ def _resolve(source: str) -> tuple[Extension, ModuleType, str]:
     return extension, module, rest
 
 
-def _check_package(encoder: Encoder, source: str) -> None:
+def _check_package(encoder: Any, source: str) -> None:
     """Raise EncoderError if a package's encoder could not be trained, or its runs could not be loaded."""
     spec = encoder.visual.spec
     if encoder.source != source:  # A run reloads its encoder by the source in the spec.

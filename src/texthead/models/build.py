@@ -56,7 +56,7 @@ def make_head(kind: str, inputs: RowInputs, *, trainable: bool = False) -> Head:
     return make(torch.as_tensor(weight), **options)
 
 
-def _check_head(head: Head, entry: Extension, inputs: RowInputs) -> None:
+def _check_head(head: Any, entry: Extension, inputs: RowInputs) -> None:
     """Raise RunError unless a package's head can be saved and made again, and gives a score for each class."""
     classes, dim = len(inputs.labels), inputs.encoder.dim
     with torch.no_grad(), entry.faults():
