@@ -17,7 +17,7 @@ from made import write_frames
 from messages import refuses
 from platforms import WINDOWS, mkfifo, symlink
 from texthead.errors import RunError
-from texthead.files import cache_dir, in_turn, locked, new_folder, read_json, remove_leftovers, replacing, write_json
+from texthead.files import cache_dir, locked, new_folder, read_json, remove_leftovers, replacing, write_json
 from texthead.media.paths import MediaPath, fingerprints
 from texthead.runs.metrics import MetricsLog
 
@@ -213,18 +213,6 @@ def test_leftovers_of_killed_workers_removed(tmp_path: Path) -> None:
         assert len([*tmp_path.iterdir()]) == 4
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-
-
-@pytest.mark.posix("an open file that can be removed")
-def test_a_lock_whose_file_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("texthead.files._TURN", 0.1)
-    path = tmp_path / "labels.csv"
-    with in_turn(path):
-        (tmp_path / ".labels.csv.lock").unlink()
-        with refuses(RunError, str(path), "in use by another process"), in_turn(path):
-            pytest.fail("two hold the lock")
-    with in_turn(path):
-        pass
 
 
 @pytest.mark.parametrize("make", [mkfifo, os.mkdir, lambda path: symlink(path, "target")])

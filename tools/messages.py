@@ -59,8 +59,14 @@ def assigned(function: ast.AST) -> Locals:
     for node in ast.walk(function):
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr) and node.value is not None:
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                if isinstance(target, ast.Name):
-                    values.setdefault(target.id, []).append(node.value)
+                match target, node.value:
+                    case ast.Tuple(elts=parts), ast.Tuple(elts=given):
+                        pairs = [*zip(parts, given, strict=False)]
+                    case _:
+                        pairs = [(target, node.value)]
+                for name, value in pairs:
+                    if isinstance(name, ast.Name):
+                        values.setdefault(name.id, []).append(value)
     return values
 
 
@@ -69,7 +75,10 @@ def messages(node: ast.AST, names: Locals | None = None) -> Iterator[str]:
     names = names or {}
     if isinstance(node, Function):
         names = {**names, **assigned(node)}
-    if isinstance(node, ast.Call) and (kind := kind_of(node)):
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "raising":
+        problem, remedy = (texts(each, names) or [f"{{{ast.unparse(each)}}}"] for each in node.args[1:3])
+        yield from (f"raising: {first} (...); {last}" for first, last in product(problem, remedy))
+    elif isinstance(node, ast.Call) and (kind := kind_of(node)):
         for text in (text for argument in node.args for text in texts(argument, names)):
             if " " in text.strip():
                 yield f"{kind}: {' '.join(text.split())}"

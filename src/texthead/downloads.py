@@ -3,11 +3,11 @@
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from texthead.errors import EncoderError, RunError, line_of
+from texthead.errors import EncoderError, RunError, line_of, raising
 
 # Seconds in which a server must answer. Without a network the hub client would try again for a minute and more.
 PATIENCE = 5.0
@@ -27,13 +27,9 @@ def faults(source: str, remedy: str) -> Iterator[None]:
         source: the encoder that the block loads.
         remedy: what to do, the end of the message.
     """
-    try:
-        with redirect_stdout(sys.stderr):  # PE-Video prints remarks on its docstrings.
-            yield
-    except EncoderError:
-        raise
-    except Exception as error:  # They may raise anything.
-        raise EncoderError(f"'{source}': cannot be loaded ({line_of(error, kind=True)}); {remedy}") from None
+    # PE-Video prints remarks on its docstrings, and they may raise anything.
+    with redirect_stdout(sys.stderr), raising(EncoderError, f"'{source}': cannot be loaded", remedy, Exception):
+        yield
 
 
 @contextmanager
@@ -156,20 +152,11 @@ def _was_blocked(error: BaseException | None) -> bool:
     return False
 
 
-@contextmanager
-def hub_errors(address: str, problem: str = "") -> Iterator[None]:
+def hub_errors(address: str, problem: str = "") -> AbstractContextManager[None]:
     """Convert errors of the hub's client to RunError; `problem` is what is wrong with the network."""
-    try:
-        yield
-    except Exception as error:  # The client also raises errors of its HTTP library, which is another in each version.
-        if problem:
-            raise RunError(f"{address} is not on this machine, and {problem}: connect to the network once") from None
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = f"{type(error).__name__}: {' '.join(lines[:2])[:300]}"
-        raise RunError(
-            f"{address}: the hub refused or cannot be reached ({reason}); check name, revision, connection and token "
-            "(hf auth login)"
-        ) from None
+    what = f"is not on this machine, and {problem}" if problem else "the hub refused or cannot be reached"
+    remedy = "check name, revision, connection and token (hf auth login)"
+    return raising(RunError, f"{address}: {what}", remedy, Exception)
 
 
 def cached_repositories() -> set[str]:

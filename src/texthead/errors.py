@@ -6,8 +6,8 @@ Each message is one line with the value, the rule and the remedy.
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from functools import cache, wraps
 from itertools import repeat
 from numbers import Integral, Real
@@ -141,6 +141,37 @@ class RunError(TextheadError):
 
 class LostWorkerError(RunError):
     """A data-loader worker that has ended."""
+
+
+@contextmanager
+def raising(make: Callable[[str], TextheadError], problem: str, remedy: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn an error of the system or of a value into one of ours: `problem (reason); remedy`. Our own errors pass.
+
+    Args:
+        make: returns the error for a message: its class, or with a path `partial(MediaError, path)`.
+        kinds: further classes of errors to turn.
+    """
+    try:
+        yield
+    except TextheadError:
+        raise
+    except (OSError, ValueError, *kinds) as cause:
+        if isinstance(cause, FileNotFoundError):
+            why = "no such file" if cause.strerror else line_of(cause, kind=True)  # Hubs raise it without a file.
+        elif isinstance(cause, OSError | ValueError):
+            why = " ".join(reason(cause).split())[:300]
+        else:
+            why = line_of(cause, kind=True)
+        raise make(f"{problem} ({why}); {remedy}") from None
+
+
+@contextmanager
+def naming(place: object) -> Iterator[None]:
+    """Raise an error of ours as a DataError that begins with its place: a file, or a line of it."""
+    try:
+        yield
+    except TextheadError as error:
+        raise DataError(f"{place}: {error}") from None
 
 
 # ---- checks

@@ -8,18 +8,19 @@ Each group has a table of texthead's own entries in the same form; `find` return
 """
 
 import hashlib
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from texthead.errors import EncoderError, RunError, TextheadError, line_of
+from texthead.errors import EncoderError, RunError, TextheadError, line_of, raising
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -96,7 +97,7 @@ class Extension:
 def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extension]:
     """Return the entries of a group by their names: texthead's own, then those of installed packages.
 
-    A package cannot replace an entry of texthead's own; `ignored` tells of those that try.
+    A package cannot replace an entry of texthead's own; a warning names one that tries.
 
     Args:
         group: name of the group of entry points, such as "texthead.encoders".
@@ -105,36 +106,12 @@ def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extensi
     Raises:
         RunError: the metadata of a package cannot be read.
     """
-    return _entries(group, ours or {})[0]
-
-
-def ignored(group: str, table: str | None = None) -> list[str]:
-    """Return a line for each entry that `find` ignores, as its name is one of texthead's own.
-
-    Args:
-        table: where texthead's own entries are, as `module:object`; imported only if a package adds to the group.
-    """
-    try:
-        if all(package == OURS for package, _ in _packages(group)):
-            return []
-    except RunError as problem:
-        return [str(problem)]
-    return _entries(group, resolve_name(table) if table else {})[1]
-
-
-def _packages(group: str) -> "list[tuple[str, EntryPoint]]":
-    """Return (package, entry point) of a group; raise RunError if the metadata of a package cannot be read."""
-    try:
-        return [(getattr(entry.dist, "name", "") or "unknown", entry) for entry in _installed(group)]
-    except Exception as problem:  # Damaged metadata may raise anything.
-        raise RunError(f"metadata of an installed package is damaged ({line_of(problem)}); reinstall it") from problem
-
-
-def _entries(group: str, ours: Mapping[str, str]) -> tuple[dict[str, Extension], list[str]]:
-    """Return (the entries of a group by their names, a line for each that is ignored)."""
-    kind, lines = _kind(group), list[str]()
-    extensions = {name: Extension(kind, name, value, (OURS,)) for name, value in ours.items()}
-    for package, entry in sorted(_packages(group), key=lambda each: each[0] != OURS):
+    # Damaged metadata may raise anything.
+    with raising(RunError, "metadata of an installed package is damaged", "reinstall it", Exception):
+        installed = [(getattr(entry.dist, "name", "") or "unknown", entry) for entry in _installed(group)]
+    kind = _kind(group)
+    extensions = {name: Extension(kind, name, value, (OURS,)) for name, value in (ours or {}).items()}
+    for package, entry in sorted(installed, key=lambda each: each[0] != OURS):
         # A reader's name is a suffix, whose case does not matter.
         name = entry.name.lower().lstrip(".") if kind == "reader" else entry.name
         before = extensions.get(name)
@@ -143,8 +120,14 @@ def _entries(group: str, ours: Mapping[str, str]) -> tuple[dict[str, Extension],
         elif not before.ours:
             extensions[name] = Extension(kind, name, entry.value, (*before.packages, package))
         elif package != OURS:
-            lines.append(f"{kind} {entry.name!r} of package {package} is ignored: texthead has its own; rename it")
-    return extensions, lines
+            _warn(f"{kind} {entry.name!r} of package {package} is ignored: texthead has its own; rename it")
+    return extensions
+
+
+@cache
+def _warn(problem: str) -> None:
+    """Log a warning once."""
+    logging.getLogger(__name__).warning(problem)
 
 
 def find_one(group: str, name: str, ours: Mapping[str, str]) -> Extension | None:
@@ -181,20 +164,16 @@ def _installed(group: str) -> "Sequence[EntryPoint]":
     for folder in sys.path:
         with suppress(OSError):
             folders.append((folder, os.stat(folder or ".").st_mtime_ns))  # noqa: PTH116 - a path may be ""
-    return _of_group(group, tuple(folders))
-
-
-@lru_cache(maxsize=len(KINDS))
-def _of_group(group: str, folders: tuple[tuple[str, int], ...]) -> "Sequence[EntryPoint]":
-    return tuple(_entry_points(folders).select(group=group))
+    return _entry_points(tuple(folders)).get(group, ())
 
 
 @lru_cache(maxsize=1)
-def _entry_points(_: tuple[tuple[str, int], ...]) -> Any:  # SelectableGroups in Python 3.11, EntryPoints later.
-    """Return all entry points, kept while the folders are as they are: the metadata of 250 packages takes 10 ms."""
+def _entry_points(_: tuple[tuple[str, int], ...]) -> "dict[str, Sequence[EntryPoint]]":
+    """Return our groups, kept while the folders are as they are: the metadata of 250 packages takes 10 ms."""
     from importlib.metadata import entry_points
 
-    return entry_points()
+    found = entry_points()
+    return {group: tuple(found.select(group=group)) for group in (f"{OURS}.{kind}" for kind in KINDS)}
 
 
 def _kind(group: str) -> str:

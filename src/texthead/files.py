@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from safetensors import SafetensorError
 
-from texthead.errors import DataError, RunError, reason
+from texthead.errors import DataError, RunError, raising
 from texthead.platform import is_running, replace
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 MOST_BYTES = 16 * 2**20
 
 MOST_BYTES_OF_LISTS = 256 * 2**20
-
-MOST_IN_LINE = 2**20
 
 # The protobuf encoding of the key that marks tensors of an ONNX model stored in other files.
 ONNX_OUTSIDE = b"\x0a\x08location"
@@ -206,14 +204,10 @@ def read_json(path: Path, *, most: int = MOST_BYTES) -> dict:
     Raises:
         RunError: the file is missing, too large, or not a JSON object.
     """
-    try:
-        if not path.is_file() and not path.is_dir():  # Reading a pipe could block.
-            raise FileNotFoundError
+    if not path.is_file() and not path.is_dir():  # Reading a pipe could block.
+        raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with `resume`)")
+    with raising(RunError, f"{path}: cannot be read as JSON", "restore it from a copy"):
         value = read_value(path, most=most)
-    except FileNotFoundError:
-        raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with `resume`)") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read as JSON ({reason(error)})") from None
     if not isinstance(value, dict):
         raise RunError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
@@ -241,17 +235,11 @@ def locked(folder: Path) -> Iterator[None]:
 def in_turn(path: Path) -> Iterator[None]:
     """Hold the lock of a file that several processes change, `.NAME.lock` beside it; wait while another has it.
 
-    A second lock in the cache folder holds if somebody removes that file, which alone works across a network.
-
     Raises:
         RunError: another process holds it for ten seconds, as a stopped one does, or the folder cannot be written.
     """
     problem = f"{path}: in use by another process for {_TURN:g} seconds; end that process or let it go on"
-    second = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
-    with (
-        lock(path.with_name(f".{path.name}.lock"), problem, _TURN),
-        lock(cache_dir() / "locks" / f"{second}.lock", problem, _TURN),
-    ):
+    with lock(path.with_name(f".{path.name}.lock"), problem, _TURN):
         yield
 
 
@@ -263,15 +251,15 @@ def lock(path: Path, problem: str, seconds: float = 0.0) -> "AcquireReturnProxy[
     """
     from filelock import FileLock, Timeout
 
-    try:
+    with raising(RunError, f"{path.parent}: cannot be written", "choose another folder"):
         _check_plain(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         # By default Windows would remove the file at the end, while another process opens it.
-        return FileLock(path, seconds, thread_local=False, poll_interval=0.005, preserve_lock_file=True).acquire()
-    except Timeout:
-        raise RunError(problem) from None
-    except OSError as error:
-        raise RunError(f"{path.parent}: cannot be written ({error.strerror or error}); choose another folder") from None
+        held = FileLock(path, seconds, thread_local=False, poll_interval=0.005, preserve_lock_file=True)
+        try:
+            return held.acquire()
+        except Timeout:
+            raise RunError(problem) from None
 
 
 def open_plain(path: Path, mode: Literal["r", "a"], *, links: bool = False, **options: Any) -> TextIO:
@@ -365,26 +353,11 @@ def read_yaml(path: Path, form: str) -> dict[str, Any]:
                 raise ValueError(f"the key {twice[0]!r} occurs twice; join the two")
             return super().construct_mapping(node, deep)
 
-    try:
+    with raising(DataError, f"{path}: cannot be read as YAML", f"use {form}", RecursionError, yaml.YAMLError):
         value = yaml.load(read_text(path), Loader)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; use a YAML file such as {form}") from None
-    except (OSError, RecursionError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); use {form}") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a mapping such as {form}, found {type(value).__name__}")
     return value
-
-
-def lines(file: TextIO) -> Iterator[str]:
-    """Yield the lines of an open text file unchanged.
-
-    Raises: OSError for a line of more than 2^20 characters; UnicodeDecodeError if it is not UTF-8.
-    """
-    for line in iter(partial(file.readline, MOST_IN_LINE + 1), ""):
-        if len(line) > MOST_IN_LINE:
-            raise OSError(f"a line of more than {MOST_IN_LINE:,} characters")
-        yield line
 
 
 def check_lines(path: Path) -> None:

@@ -14,9 +14,6 @@ from pathlib import Path
 # Seconds to wait on Windows for other programs, such as virus scanners, to close a file that is to be replaced.
 _CLOSING_SECONDS = 2.0 if sys.platform == "win32" else 0.0
 
-# The flag with which opening a pipe does not wait for its other end.
-NONBLOCKING: int = getattr(os, "O_NONBLOCK", 0)
-
 # Whether a file can be replaced while a process has it mapped into memory.
 MAPPED_FILES_ARE_REPLACEABLE = sys.platform != "win32"
 

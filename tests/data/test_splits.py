@@ -212,12 +212,9 @@ def test_another_process_draws_the_same():
 
 @given(st.lists(st.sampled_from("abc"), min_size=6, max_size=60), seeds, st.floats(0.05, 0.95))
 def test_a_part_of_each_class_is_held_out(labels, seed, part):
-    count = Counter(labels)
-    if min(count.values()) < 2:
-        with pytest.raises(DataError, match=r"class '[abc]'"):
-            hold_out(labels, part, seed=seed)
-        return
+    """None of a class with one item."""
     held = count_classes(labels, hold_out(labels, part, seed=seed))
+    count = {label: items for label, items in Counter(labels).items() if items > 1}
     assert held == {label: min(items - 1, max(1, round(part * items))) for label, items in count.items()}
 
 
@@ -229,15 +226,12 @@ def test_a_part_of_each_class_is_held_out(labels, seed, part):
 @settings(max_examples=300)
 def test_groups_are_never_divided(pairs, seed, part):
     labels, groups = [label for label, _ in pairs], [group for _, group in pairs]
-    try:
-        held = hold_out(labels, part, seed=seed, groups=groups)
-    except DataError:
-        return
+    held = hold_out(labels, part, seed=seed, groups=groups)
     assert held == sorted(set(held))
     stays = [position for position in range(len(labels)) if position not in set(held)]
     assert not {groups[i] for i in held} & {groups[i] for i in stays}
-    # Every class has items on both sides.
-    assert {labels[i] for i in held} == {labels[i] for i in stays} == set(labels)
+    # Every class has training items.
+    assert {labels[i] for i in stays} == set(labels)
 
 
 def test_groups_of_many_classes_held_out():
@@ -255,13 +249,12 @@ def test_groups_of_many_classes_held_out():
     assert count_classes(labels, held) == dict.fromkeys("abcde", 2)
 
 
-def test_groups_that_cannot_be_divided():
-    with refuses(DataError, "'b'"):
-        hold_out(["a", "a", "b", "b"], 0.5, seed=0, groups=[1, 2, 3, 3])
-    # Three classes share three scenes pairwise: every division leaves a class without items on one side.
+def test_groups_that_stay_in_training():
+    assert hold_out(["a", "a", "b", "b"], 0.5, seed=0, groups=[1, 2, 3, 3]) in ([0], [1]), "class b has one group"
+    # Three classes share three scenes pairwise: after one is held out, each other is the last of a class.
     for seed in range(10):
-        with refuses(DataError, "class"):
-            hold_out(["a", "a", "b", "b", "c", "c"], 0.5, seed=seed, groups=[1, 2, 2, 3, 3, 1])
+        held = hold_out(["a", "a", "b", "b", "c", "c"], 0.5, seed=seed, groups=[1, 2, 2, 3, 3, 1])
+        assert held in ([0, 5], [1, 2], [3, 4])
 
 
 # ---- seen and unseen classes

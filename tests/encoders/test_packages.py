@@ -98,8 +98,8 @@ def test_missing_or_broken_architecture_package(install: Install):
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (("return Encoder(Visual(net, spec(rest)), None, scale=10.0)", "return net"), ["Sequential", "Encoder"]),
-        (("torch.nn.Flatten()", "torch.nn.Linear(7, 7)"), ["black image", "32x32"]),
+        (("return Encoder(Visual(net, spec(rest)), None, scale=10.0)", "return net"), ["Sequential", "visual"]),
+        (("torch.nn.Flatten()", "torch.nn.Linear(7, 7)"), ["package grids", "failed", "RuntimeError"]),
         (("torch.eye(spec(rest).dim)", "torch.eye(spec(rest).dim) / 0"), ["black image", "not finite"]),
         (("dim=3 * int(rest) ** 2", "dim=7 + 3 * int(rest) ** 2"), ["dim=19"]),
         (("def build(", "def made("), ["architecture", "build(spec)"]),
@@ -116,5 +116,5 @@ def test_unloadable_package_refused_before_training(install: Install, change, pa
         )
     code = code.replace('int(spec.architecture.removeprefix("grid:"))', "2")
     install("grids", "grid", code)
-    with refuses(EncoderError, "grid:2", *parts):
+    with refuses(EncoderError, "grid", *parts):
         load_encoder("grid:2")

@@ -4,14 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load, load_file, save_file
+from safetensors.torch import load, save_file
 
 from made import write_clip_folder
 from messages import refuses
 from text_models import bert
 from texthead.encoders.figures import published_figures
 from texthead.encoders.hugging_face import known, location
-from texthead.encoders.load import load_encoder, spec_of
 from texthead.encoders.text_only import sentences
 from texthead.encoders.transformers_model import folder_of
 from texthead.errors import EncoderError
@@ -47,25 +46,6 @@ def test_a_text_encoder_with_more_layers_than_its_weights(words: Path) -> None:
     change(words / "config.json", "num_hidden_layers", value=3)
     with refuses(EncoderError, words, "encoder.layer.2"):
         sentences(words)
-
-
-@pytest.mark.parametrize("side", [100_000, 2.5])
-def test_pictures_of_any_size(clip: Path, side: float) -> None:
-    change(clip / "preprocessor_config.json", "crop_size", value={"height": side, "width": side})
-    with refuses(EncoderError, clip, "4,096"):
-        spec_of(f"hf:{clip}")
-
-
-@pytest.mark.parametrize("target", ["../secret.safetensors", "/secret.safetensors", 5])
-def test_an_index_leads_nowhere_else(clip: Path, target: object) -> None:
-    """An index may only name files in its own folder."""
-    names = [*load_file(clip / "model.safetensors")]
-    (clip / "model.safetensors").rename(clip / "other.safetensors")
-    (clip.parent / "secret.safetensors").write_bytes((clip / "other.safetensors").read_bytes())
-    index = {"metadata": {}, "weight_map": dict.fromkeys(names, target)}
-    (clip / "model.safetensors.index.json").write_text(json.dumps(index))
-    with refuses(EncoderError, clip / "model.safetensors.index.json", repr(target)):
-        load_encoder(f"hf:{clip}")
 
 
 def test_revisions_with_weights(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

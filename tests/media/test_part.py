@@ -11,7 +11,7 @@ import torch
 from made import encode, pictures, write_frames, write_image, write_timed
 from messages import refuses
 from platforms import symlink
-from texthead.errors import DataError, MediaError
+from texthead.errors import MediaError
 from texthead.media.find import find_media
 from texthead.media.paths import MediaPath, Span
 from texthead.media.reader import Part
@@ -62,8 +62,8 @@ def test_what_a_name_tells_of_a_part(video: Path) -> None:
     part.check()
     named_so = video.with_name("a#t=0,1.mp4")
     named_so.touch()
-    with refuses(DataError, named_so, "rename"):
-        MediaPath(named_so).check()
+    with refuses(MediaError, named_so, "rename"):
+        MediaPath(named_so).open()
     assert MediaPath(video.with_name("b.mp4#t=1,2")).surely_missing()
     assert find_media([part.path]) == [part.path]
     link = video.with_name("link.mp4")

@@ -101,7 +101,7 @@ def test_a_hub_that_refuses_is_one_line(hub: Hub, world, refused, tmp_path: Path
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     monkeypatch.setattr(hub, "create_repo", refuse)
     for words in (("predict", "hub:me/none@v1", world.images), ("export", world.run, "--to", "hub:me/none")):
-        refused(("hub:me/none", "the hub refused", "401 Client Error Invalid token)"), *words)
+        refused(("hub:me/none", "the hub refused", "401 Client Error Invalid token and more)"), *words)
 
 
 def test_names_of_runs():

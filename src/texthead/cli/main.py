@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import is_dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from texthead.cli import parser, system
 from texthead.cli.flag_names import speak_of, with_flags
 from texthead.errors import DataError, MediaError, RunError, TextheadError, did_you_mean, either, line_of, printable
-from texthead.extensions import Extension, find, ignored, package_of
+from texthead.extensions import Extension, find, package_of
 from texthead.extras import extra_of, missing
 from texthead.media.limits import watch
 from texthead.parallel.signals import Ending, ended_by_signals
@@ -54,15 +53,6 @@ GROUPS = {
     },
 }
 COMMANDS = {name: target for group in GROUPS.values() for name, target in group.items()}
-
-# Where texthead's own entries of each group are.
-TABLES = {
-    "texthead.commands": "texthead.cli.main:COMMANDS",
-    "texthead.encoders": "texthead.encoders.encoder:BUILT_IN",
-    "texthead.heads": "texthead.recipes:HEADS",
-    "texthead.readers": "texthead.media.open:OUR_READERS",
-    "texthead.sources": "texthead.data.sources:SOURCES",
-}
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -189,9 +179,7 @@ def _run(command: type, values: dict[str, Any]) -> int:
         built = command.from_values(values) if hasattr(command, "from_values") else parser.build(command, values)
         if hasattr(built, "check"):
             built.check()  # Report mistakes before the slow import of torch.
-        code = built() or 0
-        console.say_notes(*dict.fromkeys(chain(*map(ignored, TABLES, TABLES.values()))))
-        return code
+        return built() or 0
 
 
 def _interrupted(name: str | None = None, values: Mapping[str, Any] | None = None) -> str:

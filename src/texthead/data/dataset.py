@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from texthead.data import splits
 from texthead.data.labels import Targets, Task, check_no_separator
-from texthead.errors import DataError, in_quotes, listed, plural
+from texthead.errors import DataError, in_quotes, listed, naming, plural
 from texthead.media.paths import MediaPath
 from texthead.text.class_tree import FOLDERS, ClassTree, read_tree
 
@@ -241,18 +241,14 @@ class Dataset:
             groups = names
         # Copies of a file stay together too.
         grouped = len(set(groups)) < len(groups)
-        free, alone = _divisible(labels, groups)
         what, more = ("only one group", "items of other groups") if grouped else ("only one item", "items")
-        if not free:
-            problem = f"no items can be held out: every class has {what} (the first: {alone[0]!r})"
-            raise DataError(f"{problem}; add {more}, give splits in a column 'split', or train on all (`held_out=0`)")
-        free_labels, free_names, free_groups = ([values[i] for i in free] for values in (labels, names, groups))
-        held_out = splits.hold_out(free_labels, share, names=free_names, seed=seed, groups=free_groups)
-        chosen = {free[position] for position in held_out}
+        chosen = {*splits.hold_out(labels, share, names=names, seed=seed, groups=groups)}
         chosen -= self._needed_in_training(chosen, groups)
+        if not chosen:
+            problem = f"no items can be held out: every class has {what} (the first: {self.classes[0]!r})"
+            raise DataError(f"{problem}; add {more}, give splits in a column 'split', or train on all (`held_out=0`)")
         items = (replace(item, split="val" if i in chosen else "train") for i, item in enumerate(self.items))
         sets = self.sets
-        # With several labels, a class can be held out with items that were drawn for another of their classes.
         alone = sorted({*self.classes} - {name for position in chosen for name in sets[position]})
         if alone:
             some = f"{len(alone)} of {len(self.classes)} classes"
@@ -277,14 +273,12 @@ class Dataset:
                 raise DataError(f"{self.source}: a tree is for files with one label each, and these have several")
             return self
         classes = self.classes
-        try:
+        with naming(self.source):
             if source is None or source == FOLDERS:
                 tree = ClassTree.of_labels(classes)
             else:
                 tree = source if isinstance(source, ClassTree) else read_tree(Path(source))
                 tree = tree.with_labels(classes)
-        except DataError as error:
-            raise DataError(f"{self.source}: {error}") from None
         if tree is None:
             if source == FOLDERS:
                 raise DataError(f"{self.source}: its folders are no tree, as none holds two classes; leave out `tree`")
@@ -308,25 +302,6 @@ class Dataset:
     def __repr__(self) -> str:
         splits = "".join(f", {count} {split}" for split, count in splits_of(self).items())
         return f"Dataset({self.source!r}: {len(self)} items of {len(self.classes)} classes{splits})"
-
-
-def _divisible(labels: Sequence[str], groups: Sequence[str]) -> tuple[list[int], list[str]]:
-    """Return (the positions of items that may be held out, the classes without such items).
-
-    A class with one group keeps that group in training. Other classes lose the group too, which may leave them with
-    one group, so the search repeats until nothing changes.
-    """
-    free, alone = list(range(len(labels))), set[str]()
-    while True:
-        label_groups: dict[str, set[str]] = {}
-        for position in free:
-            label_groups.setdefault(labels[position], set()).add(groups[position])
-        lone = {label for label, own in label_groups.items() if len(own) < 2}
-        if not lone:
-            return free, sorted(set(labels) - set(label_groups) | alone)
-        alone |= lone
-        staying = {groups[position] for position in free if labels[position] in lone}
-        free = [position for position in free if labels[position] not in lone and groups[position] not in staying]
 
 
 def splits_of(dataset: Dataset) -> dict[str, int]:

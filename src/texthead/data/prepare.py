@@ -25,7 +25,7 @@ from torch import Tensor
 from texthead.data.dataset import Dataset, Item
 from texthead.data.sampling import evenly
 from texthead.data.transforms import short_side
-from texthead.errors import CheckedFields, DataError, MediaError, NonNegativeInt, PositiveInt, RunError
+from texthead.errors import CheckedFields, DataError, MediaError, NonNegativeInt, PositiveInt, RunError, raising
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, replacing, write_json
 from texthead.media.addresses import address
 from texthead.media.paths import MediaPath, fingerprints
@@ -212,7 +212,6 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
         if read_json(mark).get("of") != digest:
             raise DataError(f"{out}: holds shards of other data or with other options; give the same, or a new folder")
         return
-    _check_empty(out)
     write_json(mark, {"format": SHARD_FORMAT, "of": digest, "options": asdict(options)})
 
 
@@ -297,14 +296,11 @@ def encoded(path: str, options: ShardOptions) -> Clip:
     Raises:
         MediaError: the file cannot be read.
     """
-    try:
-        with MediaPath(path).open() as media:
-            chosen = evenly(media.num_frames, options.frames)
-            frames = media.frames_at(chosen, partial(short_side, most=options.short_side))
-            seconds = [round(media.times[index], _DIGITS) for index in chosen] if media.times else []
-            about: dict[str, Any] = {"frames": chosen, "source_frames": media.num_frames}
-    except OSError as error:
-        raise MediaError(path, f"cannot be read ({error.strerror}); check its permissions") from None
+    with raising(partial(MediaError, path), "cannot be read", "check its permissions"), MediaPath(path).open() as media:
+        chosen = evenly(media.num_frames, options.frames)
+        frames = media.frames_at(chosen, partial(short_side, most=options.short_side))
+        seconds = [round(media.times[index], _DIGITS) for index in chosen] if media.times else []
+        about: dict[str, Any] = {"frames": chosen, "source_frames": media.num_frames}
     pictures = [jpeg(frame, options.quality) for frame in frames]
     if MediaPath(path).is_image and len(chosen) == 1:
         return Clip(".jpg", pictures[0], b"", about)

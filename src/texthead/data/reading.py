@@ -21,9 +21,9 @@ from texthead.data.dataset import SPLIT_NAMES, Dataset, Item, Split
 from texthead.data.hub import read_hub
 from texthead.data.published_lists import path_end, read_list
 from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
-from texthead.errors import DataError, RunError, listed, reason
+from texthead.errors import DataError, RunError, listed, naming, raising
 from texthead.extensions import Extension, find
-from texthead.files import check_lines, lines, open_plain
+from texthead.files import check_lines, open_plain
 from texthead.media.find import find_media, is_hidden, is_system_folder, media_below, skipped_note
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
@@ -102,10 +102,8 @@ def read_dataset(
     dataset = _checked(dataset, folder or (path if path.is_dir() else path.parent))
     if named is not None and "labels" not in used:
         dataset = _renamed(dataset, {label: named.name_of(label) for label in dataset.classes})
-    try:
+    with naming(dataset.source):
         check_names(dataset.classes)
-    except DataError as error:
-        raise DataError(f"{dataset.source}: {error}") from None
     return dataset.with_tree(tree)
 
 
@@ -205,7 +203,7 @@ def _normal(path: str | Path) -> Path:
 def _head(path: Path, names: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     """Return the columns of a manifest; none if it cannot be read."""
     with suppress(OSError, csv.Error), path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        header = next(lines(file), "")
+        header = next(file, "")
         row = next(csv.reader([header], delimiter=_delimiter(path, header, names)), [])
         return [_column_name(name, names) for name in row]
     return []
@@ -219,10 +217,8 @@ def _read_manifest(
     columns: Mapping[str, str] = MappingProxyType({}),
 ) -> Dataset:
     path = Path(source)
-    try:
+    with raising(DataError, f"{path}: cannot be read", "split it up, or predict with `texthead bulk`, row by row"):
         check_lines(path)
-    except OSError as error:
-        raise DataError(f"{path}: {error}; split it up, or predict with `texthead bulk`, row by row") from None
     found = _head(path, columns)
     if {"label", "labels"} <= {*found}:
         raise DataError(f"{path}: has the columns label and labels, which could differ; rename one of them")
@@ -249,40 +245,36 @@ def manifest_rows(
     if path.suffix.lower() not in _MANIFEST_SUFFIXES:
         raise DataError(f"{path}: not a manifest; expected a .csv or .tsv with {','.join(needed)}, or a .txt list")
     named = " and ".join(names.get(name, name) for name in dict.fromkeys([*needed, *names]))
-    try:
-        # A file name need not be UTF-8; `write_csv` writes its raw bytes, and surrogateescape reads them back.
-        with open_plain(path, "r", links=True, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            text = lines(file)
-            header = next(text, "")
-            delimiter = _delimiter(path, header, names)
-            reader = csv.DictReader(chain([header], text), delimiter=delimiter, strict=True)
-            columns = reader.fieldnames = [_column_name(name, names) for name in reader.fieldnames or []]
-            _check_utf8(dict(zip(columns, columns, strict=True)), path)
-            twice = [name for name, count in Counter(columns).items() if count > 1]
-            if twice:
-                raise DataError(f"{path}: two columns are called {twice[0]!r}; rename or remove one")
-            missing = {*needed, *names} - {*columns}
-            if missing:
-                name = sorted(missing)[0]
-                problem = f"no column {names.get(name, name)!r}, got {', '.join(columns) or 'none'}"
-                rule = f"the first line must name {named}, with {delimiter!r} between columns"
-                raise DataError(f"{path}: {problem}; {rule}{_SEVERAL_LABELS if 'label' in missing else ''}{_OWN_NAMES}")
-            for row in reader:
-                where = f"{path}:{reader.line_num}"
-                if None in row or None in row.values():
-                    problem = "the number of fields differs from the header"
-                    raise DataError(f"{where}: {problem}; put fields with {delimiter!r} in double quotes")
-                if not all(row[column].strip() for column in needed if column != "labels"):
-                    remedy = "; if files may have no label, name the column 'labels'" if "label" in needed else ""
-                    raise DataError(f"{where}: {' and '.join(needed)} must not be empty{remedy}")
-                if "\0" in "".join(row.values()):
-                    raise DataError(f"{where}: contains a NUL byte; save the file as UTF-8 text")
-                _check_utf8(row, path)
-                yield reader.line_num, row
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: not a readable manifest ({reason(error)}); save it as UTF-8 with a header line"
-        ) from None
+    faults = raising(DataError, f"{path}: not a readable manifest", "save it as UTF-8 with a header line", csv.Error)
+    # A file name need not be UTF-8; `write_csv` writes its raw bytes, and surrogateescape reads them back.
+    options = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
+    with faults, open_plain(path, "r", links=True, **options) as file:
+        header = next(file, "")
+        delimiter = _delimiter(path, header, names)
+        reader = csv.DictReader(chain([header], file), delimiter=delimiter, strict=True)
+        columns = reader.fieldnames = [_column_name(name, names) for name in reader.fieldnames or []]
+        _check_utf8(dict(zip(columns, columns, strict=True)), path)
+        twice = [name for name, count in Counter(columns).items() if count > 1]
+        if twice:
+            raise DataError(f"{path}: two columns are called {twice[0]!r}; rename or remove one")
+        missing = {*needed, *names} - {*columns}
+        if missing:
+            name = sorted(missing)[0]
+            problem = f"no column {names.get(name, name)!r}, got {', '.join(columns) or 'none'}"
+            rule = f"the first line must name {named}, with {delimiter!r} between columns"
+            raise DataError(f"{path}: {problem}; {rule}{_SEVERAL_LABELS if 'label' in missing else ''}{_OWN_NAMES}")
+        for row in reader:
+            where = f"{path}:{reader.line_num}"
+            if None in row or None in row.values():
+                problem = "the number of fields differs from the header"
+                raise DataError(f"{where}: {problem}; put fields with {delimiter!r} in double quotes")
+            if not all(row[column].strip() for column in needed if column != "labels"):
+                remedy = "; if files may have no label, name the column 'labels'" if "label" in needed else ""
+                raise DataError(f"{where}: {' and '.join(needed)} must not be empty{remedy}")
+            if "\0" in "".join(row.values()):
+                raise DataError(f"{where}: contains a NUL byte; save the file as UTF-8 text")
+            _check_utf8(row, path)
+            yield reader.line_num, row
 
 
 def _check_utf8(row: dict[str, str], manifest: Path) -> None:
@@ -333,7 +325,9 @@ def _read_class_folders(root: Path, tree: str | None) -> Dataset:
                 empty.append(str(class_folder))
             broken += [p for p in inside if not p.is_file()]
             nested += [p for p in media if p.parent != class_folder]
-            items += [Item(p, (_label_of(p, class_folder, tree),), split) for p in media]
+            top = class_folder.parent
+            labels = [p.parent.relative_to(top).as_posix() if tree else class_folder.name for p in media]
+            items += [Item(p, (label,), split) for p, label in zip(media, labels, strict=True)]
     above = {root, *(folder for folder, _ in roots)}
     beside = sorted(p for folder in above for p in folder.iterdir() if not p.is_dir() and not is_hidden(p.name))
     stray = [p for p in beside if MediaPath(p.name).is_media]
@@ -360,11 +354,6 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(
         p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and not is_system_folder(p.name)
     )
-
-
-def _label_of(file: Path, class_folder: Path, tree: str | Path | None) -> str:
-    """Return the name of the class folder, or with a tree of folders the path of the file's folder."""
-    return file.parent.relative_to(class_folder.parent).as_posix() if tree == FOLDERS else class_folder.name
 
 
 def _checked(dataset: Dataset, root: Path) -> Dataset:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
 from texthead.data.labels import SEPARATOR, split_labels
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, naming, raising
 from texthead.media.paths import MediaPath, Span
 
 # The known columns of a manifest.
@@ -36,13 +36,10 @@ def row_path(row: dict[str, str], manifest: Path, line: int, root: Path | None =
     where = f"{manifest}:{line}"
     if path.is_part and (start or end):
         raise DataError(f"{where}: times are in the path '{row['path']}' and in start and end; leave one out")
-    try:
+    remedy = "give seconds from the first frame, or leave the column empty"
+    with naming(where), raising(DataError, f"'{row['path']}' has no such part", remedy):
         part = path.part(path.span) if path.is_part else path.clip().part(Span.read(start, end))
         part.check_part()
-    except MediaError as error:
-        raise DataError(f"{where}: {error}") from None
-    except ValueError as error:
-        raise DataError(f"{where}: {error}; give seconds from the first frame, or leave the column empty") from None
     return part.path
 
 

@@ -100,11 +100,11 @@ def hold_out(
 ) -> list[int]:
     """Draw about `share` of each class's items to hold out of training; return ascending positions.
 
-    Each class has at least one held-out item and at least one training item. A group is held out whole or not at all,
-    so the held-out share is approximate.
+    Each class has at least one training item, and one that has others a held-out item, unless they are of groups that
+    other classes need. A group is held out whole or not at all, so the held-out share is approximate.
 
     Raises:
-        DataError: `share` is outside (0, 1), a class has a single group, or no valid division was found.
+        DataError: `share` is outside (0, 1).
     """
     if not 0 < share < 1:
         raise DataError(f"held-out share must be between 0 and 1, got {share}")
@@ -113,7 +113,7 @@ def hold_out(
         group_labels[group].add(label)
     training_groups = Counter(label for in_group in group_labels.values() for label in in_group)
     held_groups: set[Hashable] = set()
-    for label, positions in shuffled(labels, names, seed).items():
+    for positions in shuffled(labels, names, seed).values():
         members = Counter(groups[position] for position in positions)
         wanted = max(1, round(share * len(positions)))
         held = sum(count for group, count in members.items() if group in held_groups)
@@ -125,7 +125,4 @@ def hold_out(
                 held_groups.add(group)
                 training_groups.subtract(group_labels[group])
                 held += count
-        if not held:
-            problem = f"class {label!r}: holding out any item or group would leave a class without training items"
-            raise DataError(f"{problem}; add items of another group, or give the splits in the column 'split' of a CSV")
     return [position for position, group in enumerate(groups) if group in held_groups]

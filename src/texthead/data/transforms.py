@@ -18,6 +18,8 @@ from texthead.data.protocol import Pixels
 from texthead.data.sampling import crop_offsets
 from texthead.recipes import Along, Recipe, named
 
+_Clip = UInt8[Tensor, "frames 3 height width"]
+
 # Sides of a multi-scale crop, as fractions of the frame's short side, and its positions: (x, y) in quarters of the
 # margin.
 _SCALES = (1, 0.875, 0.75, 0.66)
@@ -41,7 +43,7 @@ _ATTEMPTS = 10
 
 
 def augment(
-    frames: UInt8[Tensor, "frames 3 height width"],
+    frames: _Clip,
     pixels: Pixels,
     recipe: Recipe,
     rng: np.random.Generator,
@@ -94,15 +96,13 @@ def augment(
     return clip if whole else clip.clone(memory_format=torch.channels_last)
 
 
-def short_side(
-    frames: UInt8[Tensor, "frames 3 height width"], most: int
-) -> UInt8[Tensor, "frames 3 new_height new_width"]:
+def short_side(frames: _Clip, most: int) -> UInt8[Tensor, "frames 3 new_height new_width"]:
     """Return the clip with its short side scaled down to `most` pixels; a smaller clip unchanged."""
     return frames if min(frames.shape[-2:]) <= most else _short_side(frames, most, "bicubic")
 
 
 def view_crops(
-    frames: UInt8[Tensor, "frames 3 height width"], pixels: Pixels, crops: int = 1, along: Along = "width"
+    frames: _Clip, pixels: Pixels, crops: int = 1, along: Along = "width"
 ) -> UInt8[Tensor, "{crops} frames 3 {pixels.size} {pixels.size}"]:
     """Return the `crops` test crops of a clip, in the order of `sampling.crop_offsets`.
 
@@ -143,7 +143,7 @@ def _between(ends: tuple[float, float], share: float) -> float:
 
 
 def _cut(
-    frames: UInt8[Tensor, "frames 3 height width"], width: int, height: int, across: float, down: float
+    frames: _Clip, width: int, height: int, across: float, down: float
 ) -> UInt8[Tensor, "frames 3 {height} {width}"]:
     """Return a view of a box; `across` and `down`, in 0..1, give its position within the margin.
 
@@ -156,7 +156,7 @@ def _cut(
 
 
 def _multi_scale(
-    frames: UInt8[Tensor, "frames 3 height width"], size: int, across: float, down: float
+    frames: _Clip, size: int, across: float, down: float
 ) -> UInt8[Tensor, "frames 3 box_height box_width"]:
     """Return a box with one of ten shapes, chosen by `across`, at one of 13 positions, chosen by `down`.
 
@@ -176,9 +176,7 @@ def _multi_scale(
     return frames[..., top : top + box_height, left : left + box_width]
 
 
-def rand_augment(
-    frames: UInt8[Tensor, "frames 3 height width"], rng: np.random.Generator, _: np.random.Generator
-) -> UInt8[Tensor, "frames 3 height width"]:
+def rand_augment(frames: _Clip, rng: np.random.Generator, _: np.random.Generator) -> _Clip:
     """Return the clip after torchvision's RandAugment, two operations of strength 9, drawn once for all frames."""
     from torchvision.transforms import v2
 
@@ -193,7 +191,7 @@ def unchanged(frames: Tensor, _: np.random.Generator, __: np.random.Generator) -
 
 
 def _short_side(
-    frames: UInt8[Tensor, "frames 3 height width"], resize: int, interpolation: str, antialias: bool = True
+    frames: _Clip, resize: int, interpolation: str, antialias: bool = True
 ) -> UInt8[Tensor, "frames 3 new_height new_width"]:
     """Return the clip with its short side scaled to `resize`, the long side in proportion, rounded down.
 
@@ -226,7 +224,7 @@ def _scale(
     return doubles.round_(decimals=6).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def _gray(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "frames 3 height width"]:
+def _gray(frames: _Clip) -> _Clip:
     """Return the clip with all three channels set to the luma, rounded."""
     luma = (frames.permute(0, 2, 3, 1).float() @ torch.tensor(_LUMA)).round_().numpy()
     gray = np.empty((*luma.shape, 3), np.uint8)

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -41,7 +42,8 @@ def measured_geometry(
         raise EncoderError(f"{source}: its images have {width} x {height} pixels; only squares are supported")
     # The width and height of the resized picture before its crop, from how fast the colours change in the middle.
     middle = slice(height // 4, height - height // 4)
-    slopes = _slope(levels[0].mean(0)[middle]), _slope(levels[1].mean(1)[middle])
+    lines = levels[0].mean(0)[middle], levels[1].mean(1)[middle]
+    slopes = [float(np.polyfit(range(len(line)), line.numpy(), 1)[0]) for line in lines]
     sides = (_WIDTH, _HEIGHT)
     resized = [255 * side / (side - 1) / max(slope, 1e-6) for slope, side in zip(slopes, sides, strict=True)]
     squash = abs(resized[0] / resized[1] - 1) < _MAX_STRETCH
@@ -57,9 +59,3 @@ def measured_geometry(
             f"{source}: its processor neither crops the centre of an image nor resizes it to a square: use another"
         )
     return height, height / min(differences, key=differences.__getitem__), squash
-
-
-def _slope(values: Float[Tensor, " length"]) -> float:
-    """Return the slope of the straight line through equally spaced values, by least squares."""
-    places = torch.arange(len(values)) - (len(values) - 1) / 2
-    return ((places @ values) / (places @ places)).item()

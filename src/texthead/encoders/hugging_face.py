@@ -17,27 +17,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from texthead.downloads import faults
+from texthead.encoders import transformers_model as models
 from texthead.encoders.encoder import Encoder, Text, Visual, check_lengths
 from texthead.encoders.figures import published_figures
 from texthead.encoders.geometry import coordinate_picture, measured_geometry
 from texthead.encoders.spec import Grid, VisualSpec
-from texthead.encoders.transformers_model import (
-    OF_TEXTS,
-    REMEDY,
-    Tower,
-    check_complete,
-    config_from,
-    config_of,
-    empty,
-    folder_of,
-    loaded,
-    named_revision,
-    takes_videos,
-    traced,
-    without_text,
-)
-from texthead.errors import EncoderError, line_of
-from texthead.recipes import MOST_SIDE
+from texthead.errors import EncoderError, raising
 
 FORMS = ("hf:FOLDER", "hf:ORG/NAME[@REVISION]")
 
@@ -64,19 +49,19 @@ def load(rest: str) -> Encoder:
         EncoderError: the folder is incomplete, or its model is not a visual encoder.
     """
     source = f"hf:{rest}"
-    with faults(source, REMEDY):
-        folder = folder_of(rest)
+    with faults(source, models.REMEDY):
+        folder = models.folder_of(rest)
         visual_spec = _spec(source, folder)
-        model, missing = loaded(folder, source)
-        has_text = hasattr(model, OF_TEXTS)
+        model, missing = models.loaded(folder, source)
+        has_text = hasattr(model, models.OF_TEXTS)
         scale, bias = _scale_and_bias(model) if has_text else (_SCALE, 0.0)
-        tower = Tower(model, visual_spec)
-        check_complete(tower.model, missing, source)
+        tower = models.Tower(model, visual_spec)
+        models.check_complete(tower.model, missing, source)
         visual = Visual(tower.requires_grad_(True), visual_spec)
 
     def load_text() -> Text:
-        with faults(source, REMEDY):
-            return _text(folder, *loaded(folder, source), source)
+        with faults(source, models.REMEDY):
+            return _text(folder, *models.loaded(folder, source), source)
 
     return Encoder(visual, load_text if has_text else None, scale=scale, bias=bias)
 
@@ -88,11 +73,11 @@ def spec(rest: str) -> VisualSpec:
         EncoderError: the folder is incomplete, or its model is not a visual encoder.
     """
     source = f"hf:{rest}"
-    with faults(source, REMEDY):
-        return _spec(source, folder_of(rest, weights=False))
+    with faults(source, models.REMEDY):
+        return _spec(source, models.folder_of(rest, weights=False))
 
 
-def build(spec: VisualSpec) -> Tower:
+def build(spec: VisualSpec) -> models.Tower:
     """Return the visual tower of a spec, with random weights.
 
     Raises:
@@ -100,8 +85,8 @@ def build(spec: VisualSpec) -> Tower:
     """
     from transformers import AutoModel
 
-    with faults(spec.source, REMEDY):
-        return Tower(AutoModel.from_config(config_from(spec.config)), spec)
+    with faults(spec.source, models.REMEDY):
+        return models.Tower(AutoModel.from_config(models.config_from(spec.config)), spec)
 
 
 def known() -> list[tuple[str, str]]:
@@ -113,7 +98,7 @@ def known() -> list[tuple[str, str]]:
 
 def location(rest: str) -> str:
     """Return where the weights of ORG/NAME[@REVISION] are published."""
-    name, revision = named_revision(rest)
+    name, revision = models.named_revision(rest)
     return f"hub: {name}" + (f"/tree/{revision}" if revision else "")
 
 
@@ -135,24 +120,19 @@ def _scale_and_bias(model: Any) -> tuple[float, float]:
 
 def _spec(source: str, folder: Path) -> VisualSpec:
     """Return the spec of the visual tower of the model in a folder."""
-    config = without_text(config_of(folder))
+    config = models.without_text(models.config_of(folder))
     vision = getattr(config, "vision_config", config)
     # Most video towers have the number of frames that they were trained on.
     frames = int(getattr(vision, "num_frames", 0) or getattr(vision, "frames_per_clip", 0) or 0)
-    try:
-        model = empty(config)
-        takes_clips = frames > 1 or takes_videos(model)
+    problem = f"{source}: a model of type {config.model_type!r} has no image features"
+    with raising(EncoderError, problem, "use another", Exception):  # Models without image input may raise anything.
+        model = models.empty(config)
+        takes_clips = frames > 1 or models.takes_videos(model)
         processor = _processor(folder, source, takes_clips)
         if takes_clips:
             frames = frames or getattr(processor, "num_frames", None) or _FRAMES
         frames, sizes = frames or 1, _preprocessing(processor, source)
-        _, shape = traced(model, frames, sizes["size"])
-    except EncoderError:
-        raise
-    except Exception as error:  # Models without image input may raise anything.
-        raise EncoderError(
-            f"{source}: a model of type {config.model_type!r} has no image features ({line_of(error)}): use another"
-        ) from None
+        _, shape = models.traced(model, frames, sizes["size"])
     tubelet = getattr(vision, "tubelet_size", 1)
     steps = frames // (tubelet if isinstance(tubelet, int) else tubelet[0])
     finest = _grid(shape[1], steps) if len(shape) == 3 and frames > 1 else (1, 1, 1)
@@ -192,11 +172,6 @@ def _preprocessing(processor: Any, source: str) -> dict[str, Any]:
     if resample is None:
         raise EncoderError(
             f"{source}: its images are resampled by {processor.resample!r}; only 2 (bilinear) and 3 (bicubic) work"
-        )
-    crop = dict(getattr(processor, "crop_size", None) or {})
-    if not all(isinstance(each, int) and 1 <= each <= MOST_SIDE for each in (*size.values(), *crop.values()) if each):
-        raise EncoderError(
-            f"{source}: its images have size {size} and crop {crop}; sides must be from 1 to {MOST_SIDE:,} pixels"
         )
     mean, std = _statistics(processor)
     processed = _processed(processor, coordinate_picture())
@@ -274,7 +249,7 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
     for name in [name for name, _ in model.named_children()]:
         if name.startswith(("vision", "visual", "video")):
             setattr(model, name, None)
-    check_complete(model, missing, source)
+    models.check_complete(model, missing, source)
 
     def tokenize(prompts: Sequence[str]) -> Any:
         texts = [clean(prompt) for prompt in prompts]
@@ -341,20 +316,20 @@ def load_classifier(source: str) -> Classifier:
         EncoderError: it is no classifier of clips, or its folder is incomplete.
     """
     rest = source.removeprefix("hf:")
-    with faults(source, REMEDY):
-        folder = folder_of(rest)
-        config = config_of(folder)
+    with faults(source, models.REMEDY):
+        folder = models.folder_of(rest)
+        config = models.config_of(folder)
         names = config.architectures or ["no architecture"]
         if not names[0].endswith("ForVideoClassification"):
             raise EncoderError(f"{source}: holds {names[0]}, not a classifier of videos; use it as an encoder")
         visual_spec = spec(rest)
         visual_spec = visual_spec.with_grid(visual_spec.finest or visual_spec.grid)
-        model, missing = loaded(folder, source, "AutoModelForVideoClassification")
+        model, missing = models.loaded(folder, source, "AutoModelForVideoClassification")
         sizes = (1, visual_spec.frames, 3, visual_spec.size, visual_spec.size)
         clip = torch.randn(sizes, generator=torch.Generator().manual_seed(0))
         logits = model(clip).logits
         prefix = f"{model.base_model_prefix}."
-        tower = Tower(getattr(model, model.base_model_prefix), visual_spec)
-        check_complete(model, missing, source)
+        tower = models.Tower(getattr(model, model.base_model_prefix), visual_spec)
+        models.check_complete(model, missing, source)
         tensors = {name: value for name, value in model.state_dict().items() if not name.startswith(prefix)}
     return Classifier(Visual(tower, visual_spec).eval(), config, tensors, clip, logits)

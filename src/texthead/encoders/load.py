@@ -33,7 +33,7 @@ from texthead.encoders.figures import EncoderFigures, figures_of
 from texthead.encoders.lazy import LazyEncoder, note_encoder, noted, weights_digest
 from texthead.encoders.pairing import pair
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import EncoderError, check_fields, line_of
+from texthead.errors import EncoderError, check_fields
 from texthead.extensions import Extension, find, find_one
 from texthead.media.paths import MediaPath
 from texthead.parallel.caller import apart_from_caller
@@ -90,8 +90,8 @@ def load_encoder(
     block = partial(downloads, source, partial(_location, source), allowed=allow_download)
     with block(), extension.faults():
         encoder = module.load(rest)
-    if not extension.ours:
-        _check_package(encoder, source)
+        if not extension.ours:
+            _check_package(encoder, source)
     if text is not None:
         block = partial(downloads, text, partial(_location, text), allowed=allow_download)
         with block():
@@ -246,12 +246,8 @@ def _resolve(source: str) -> tuple[Extension, ModuleType, str]:
     return extension, module, rest
 
 
-def _check_package(encoder: object, source: str) -> None:
+def _check_package(encoder: Any, source: str) -> None:
     """Raise EncoderError if a package's encoder could not be trained, or its runs could not be loaded."""
-    if not isinstance(encoder, Encoder):
-        raise EncoderError(
-            f"'{source}': load returned a {type(encoder).__name__}; it must return Encoder(Visual(net, spec), ...)"
-        )
     spec = encoder.visual.spec
     if encoder.source != source:  # A run reloads its encoder by the source in the spec.
         raise EncoderError(f"'{source}': load returned source '{encoder.source}'; it must be '{source}'")
@@ -261,16 +257,10 @@ def _check_package(encoder: object, source: str) -> None:
             "build(spec) to the module and start architecture with its prefix, or use 'timm:NAME' or 'openclip'"
         )
     clip = (spec.frames,) if spec.unit == "clip" else ()
-    try:
-        with torch.no_grad():
-            features = encoder.visual.eval()(torch.zeros(1, *clip, 3, spec.size, spec.size, dtype=torch.uint8))
-        if not features.isfinite().all():
-            raise ValueError("its features are not finite")
-    except Exception as error:  # The network is the package's own and may raise anything.
-        raise EncoderError(
-            f"'{source}': its network fails on a black image of {spec.size}x{spec.size} pixels "
-            f"({line_of(error, kind=True)}): repair the package that brings it, or uninstall it"
-        ) from error
+    with torch.no_grad():
+        features = encoder.visual.eval()(torch.zeros(1, *clip, 3, spec.size, spec.size, dtype=torch.uint8))
+    if not features.isfinite().all():
+        raise EncoderError(f"'{source}': its features of a black image are not finite; correct its network")
     expected = (1, *([spec.tokens] if clip else []), spec.dim)
     if features.shape != expected:
         raise EncoderError(

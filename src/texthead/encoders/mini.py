@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from texthead.encoders.encoder import Encoder, Text, build_visual
 from texthead.encoders.lazy import known_digest, note_digest
 from texthead.encoders.spec import VisualSpec
-from texthead.encoders.text_only import imagenet_texts, sentences
+from texthead.encoders.text_only import sentences
 from texthead.errors import EncoderError, RunError, reason
 from texthead.extras import extra_of, install_command
 from texthead.files import cache_dir, replacing
 from texthead.parallel.progress import step_bar
+from texthead.text.label_files import imagenet_texts
 
 
 def _spec(source: str, network: str, size: int, crop: float) -> VisualSpec:

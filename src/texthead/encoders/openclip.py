@@ -17,7 +17,7 @@ from texthead.encoders.encoder import Encoder, Text, Visual, build_visual, check
 from texthead.encoders.spec import VisualSpec
 from texthead.encoders.timm_visual import check_architecture
 from texthead.encoders.weights import clip_tensors, fill, read_tensors
-from texthead.errors import EncoderError
+from texthead.errors import EncoderError, raising
 from texthead.files import read_value, replacing, write_json
 
 _OPENAI_MEAN, _OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -211,17 +211,10 @@ def _from_folder(source: str, folder: Path) -> Published:
 def _folder_config(folder: Path) -> tuple[dict, dict]:
     """Return (model config, preprocessing) from a folder."""
     file = folder / "open_clip_config.json"
-    try:
+    problem, remedy = f"{file}: not the configuration of an open_clip model", "give the folder of a model"
+    with raising(EncoderError, problem, remedy, KeyError, TypeError):
         config = read_value(file)
         return config["model_cfg"], config.get("preprocess_cfg", {})
-    except OSError as error:
-        raise EncoderError(
-            f"{folder}: not an open_clip model ({file.name}: {error.strerror}); give the folder of a model"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise EncoderError(
-            f"{file}: is not JSON with the key model_cfg ({type(error).__name__}); download or save the model again"
-        ) from None
 
 
 def assemble(published: Published) -> Encoder:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 from texthead.data.protocol import Pixels, Protocol, Views
-from texthead.errors import EncoderError, RunError, check_types, line_of
+from texthead.errors import EncoderError, RunError, check_types, raising
 from texthead.recipes import Recipe, check_clip_size
 
 _Channels = tuple[float, float, float]
@@ -132,16 +132,15 @@ class VisualSpec:
         Raises:
             EncoderError: a key is missing or unknown, or mean, std or crop is out of range.
         """
-        try:
+        problem = "visual encoder description is not valid in this version"
+        with raising(EncoderError, problem, "restore the file", KeyError, TypeError):
             plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             plain |= {"config": json.dumps(values["config"])}
             if "tokens" in plain:  # Runs of earlier versions.
                 plain["grid"] = (plain.pop("tokens"), 1, 1)
-            check_types(VisualSpec, plain, remedy="; restore the file")
+            check_types(VisualSpec, plain, EncoderError, "; restore the file")
             spec = VisualSpec(**plain)
             most = spec.finest or (_MOST_CELLS,) * 3
             if not all(1 <= cells <= finest <= _MOST_CELLS for cells, finest in zip(spec.grid, most, strict=True)):
-                raise RunError(f"`grid` {spec.grid} and `finest` {spec.finest} are out of range; restore the file")
+                raise ValueError(f"`grid` {spec.grid} and `finest` {spec.finest} are out of range")
             return spec
-        except (KeyError, TypeError, RunError) as error:
-            raise EncoderError(f"visual encoder description is not valid in this version ({line_of(error)})") from None

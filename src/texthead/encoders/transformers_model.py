@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from texthead.encoders.figures import published_figures
 from texthead.encoders.spec import VisualSpec
-from texthead.encoders.weights import check_index
 from texthead.errors import EncoderError
 
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
@@ -39,11 +38,10 @@ def folder_of(source: str | Path, *, weights: bool = True) -> Path:
     """Return a local folder, or the hub client's cached copy of `ORG/NAME` or `ORG/NAME@REVISION`, with its weights.
 
     Raises:
-        EncoderError: the folder does not exist and the source is not a name on the hub, or `check_index` fails.
+        EncoderError: the source is neither a folder nor a name on the hub, or the repository has no weights.
         Others, of the hub client, for a name that it cannot download.
     """
     if Path(source).is_dir():
-        check_index(Path(source))
         return Path(source)
     if not _NAME.fullmatch(str(source)):
         raise EncoderError(f"{source}: neither a folder nor an ORG/NAME on the hub; check the path")
@@ -60,7 +58,6 @@ def folder_of(source: str | Path, *, weights: bool = True) -> Path:
                 f"{revision or 'main'!r}; name one that has (hf:{name}@REVISION, a branch, commit or refs/pr/NUMBER), "
                 "or another repository with the model in transformers' format"
             )
-    check_index(folder)
     return folder
 
 
@@ -171,9 +168,7 @@ class Tower(nn.Module):
         super().__init__()
         self.grid, self.finest = spec.grid, spec.finest or spec.grid
         self.model = _bare(model)
-        used, shape = traced(model if next(model.parameters()).is_meta else empty(model.config), spec.frames, spec.size)
-        if spec.frames > 1 and math.prod(shape[1:-1]) % math.prod(self.finest):
-            raise EncoderError(f"{spec.source}: its {shape[1]} features form no grid {self.finest}; restore the file")
+        used, _ = traced(model if next(model.parameters()).is_meta else empty(model.config), spec.frames, spec.size)
         for name in {name for name, _ in model.named_children()} - used:
             setattr(model, name, None)
         for name, parameter in [*model.named_parameters(recurse=False)]:

@@ -1,12 +1,9 @@
 """Read tensors from safetensors and torch checkpoints, without running code that they hold."""
 
-import math
-import threading
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +11,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from texthead.errors import EncoderError, RunError
-from texthead.files import MOST_BYTES_OF_LISTS, read_json
+from texthead.errors import EncoderError
 
 # Keys under which published training code stores its weights, and a prefix of their names.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 _PREFIX = "module."
-
-# Values and tensors that a network may have in addition to its file: buffers, and parts that are built and dropped.
-_MOST_BESIDE, _MOST_TENSORS_BESIDE = 10_000_000, 1000
 
 # Entries of CLIP's files that are not weights.
 _SETTINGS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
@@ -115,45 +108,3 @@ def misfit(net: nn.Module, tensors: Mapping[str, Tensor]) -> str:
         if expected[key].is_floating_point() and not tensors[key].is_floating_point():
             return f"{key!r} is of type {tensors[key].dtype} in the weights, {expected[key].dtype} in the network"
     return ""
-
-
-def check_index(folder: Path) -> None:
-    """Raise EncoderError if an index of weights in a folder names a file that is not beside it."""
-    names = {path.name for path in folder.iterdir()}
-    for path in sorted(folder.glob("*.index.json")):
-        with suppress(RunError):  # The library that reads it reports invalid JSON.
-            shards = read_json(path, most=MOST_BYTES_OF_LISTS).get("weight_map")
-            if isinstance(shards, dict) and (lost := {*map(str, shards.values())} - names):
-                raise EncoderError(f"{path}: lists '{min(lost)}', which must be a file beside it; save the model again")
-
-
-@contextmanager
-def sized_as(shapes: Collection[Sequence[int]], source: str) -> Iterator[None]:
-    """Build networks in the block on the device "meta", and limit their size to about that of these tensors.
-
-    A config of a hundred bytes can describe a network of any size; here it takes no memory.
-
-    Args:
-        shapes: those of the weights.
-        source: the file of the config, for the message.
-
-    Raises:
-        EncoderError: the network is much larger.
-    """
-    stored = sum(map(math.prod, shapes))
-    most_values, most_tensors = 2 * stored + _MOST_BESIDE, 4 * len(shapes) + _MOST_TENSORS_BESIDE
-    rule = f"but the weights hold {stored:,} in {len(shapes):,} tensors; use config and weights of one model"
-    thread = threading.get_ident()
-    values = tensors = 0
-
-    def count(_: nn.Module, __: str, value: Tensor | None) -> None:
-        nonlocal values, tensors
-        if value is not None and threading.get_ident() == thread:
-            values, tensors = values + value.numel(), tensors + 1
-            if values > most_values or tensors > most_tensors:
-                raise EncoderError(f"{source}: its config describes a network of more than {values:,} values, {rule}")
-
-    with ExitStack() as hooks, torch.device("meta"):
-        hooks.callback(nn.modules.module.register_module_parameter_registration_hook(count).remove)
-        hooks.callback(nn.modules.module.register_module_buffer_registration_hook(count).remove)
-        yield

@@ -6,10 +6,10 @@ An address in a list or a run is a missing file.
 import re
 import shutil
 import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-from texthead.errors import MediaError, line_of
+from texthead.errors import MediaError, raising
 
 # A scheme of fsspec, without chains of them (`simplecache::`); pathlib makes `http:/host` of `http://host`.
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(?!.*::)")
@@ -37,12 +37,10 @@ def local_copy(path: Path) -> Path:
     import fsspec
 
     target = Path(tempfile.mkdtemp(dir=_folder().name)) / path.name
-    try:
-        with fsspec.open(url, "rb") as source, target.open("wb") as file:
-            shutil.copyfileobj(source, file)  # pyright: ignore[reportArgumentType]
-    except Exception as error:  # fsspec's file systems raise the errors of their libraries.
-        problem = f"the address cannot be read ({line_of(error, kind=True)}); download the file, and name your copy"
-        raise MediaError(path, problem) from None
+    problem, remedy = "the address cannot be read", "download the file, and name your copy"
+    faults = raising(partial(MediaError, path), problem, remedy, Exception)  # fsspec raises errors of its libraries.
+    with faults, fsspec.open(url, "rb") as source, target.open("wb") as file:
+        shutil.copyfileobj(source, file)  # pyright: ignore[reportArgumentType]
     return target
 
 

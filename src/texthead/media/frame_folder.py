@@ -2,9 +2,10 @@
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 
-from texthead.errors import MediaError
+from texthead.errors import MediaError, raising
 
 _NUMBER = re.compile(r"\{:(?:0([1-9]\d?))?d\}")
 
@@ -56,10 +57,8 @@ def frame_files(path: Path) -> list[Path]:
         MediaError: the folder is missing, no file matches, the first number is neither 0 nor 1, a number is missing,
             or `*` matches images with different suffixes.
     """
-    try:
+    with raising(partial(MediaError, path), "its folder cannot be listed", "check the path"):
         frames = _images(path.parent) if path.name == EVERY else _numbers(path)
-    except OSError as error:
-        raise MediaError(path, f"its folder cannot be listed ({error.strerror}); check the path") from None
     if not frames:
         count = len(list(path.parent.iterdir()))
         raise MediaError(path, f"the template matches none of the {count} files in its folder; correct the template")

@@ -62,14 +62,12 @@ def max_frame_pixels() -> int:
 
 
 def check_size(path: Path, width: int, height: int, most: int | None = None) -> None:
-    """Raise MediaError for a picture or frame that is empty, too long, or has too many pixels.
+    """Raise MediaError for a picture or frame that is too long or has too many pixels.
 
     Args:
         most: the limit on pixels; `max_pixels()` if None.
     """
     size = f"has {width}x{height} pixels"
-    if min(width, height) < 1:
-        raise MediaError(path, f"{size}, which is empty; make it again")
     if max(width, height) > MAX_RATIO * min(width, height):
         raise MediaError(path, f"{size}, one side more than {MAX_RATIO} times the other; crop it")
     if width * height > (limit := most or max_pixels()):

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from texthead.errors import DataError, MediaError
+from texthead.errors import DataError, MediaError, raising
 from texthead.media.addresses import address, hint_on_path
 from texthead.media.fingerprints import file_digest, file_fingerprint, frames_fingerprint
 from texthead.media.frame_folder import EVERY, frame_files, is_template
@@ -161,9 +162,7 @@ class MediaPath:
         return not elsewhere and not self.file.exists()
 
     def check(self) -> None:
-        """Raise DataError if an argument is surely missing and no address, or a file has the name of a part."""
-        if self.is_part and self.path.exists():
-            raise DataError(f"{self}: {_FRAGMENT} in a name marks a part of {self.file.name}; rename the file")
+        """Raise DataError if an argument is surely missing and no address."""
         if self.surely_missing() and address(self.file) is None:
             raise DataError(f"{self}: no such file or folder; {hint_on_path(self.file) or 'check the path'}")
 
@@ -265,13 +264,11 @@ class MediaPath:
         if not self.times:
             return Span()
         start, _, end = self.times.removeprefix(_FRAGMENT).removeprefix("npt:").partition(",")
-        try:
+        problem = f"{self.times!r} is not a part of a file"
+        with raising(partial(MediaError, self.path), problem, "write it as #t=3,7.5 in seconds"):
             if not (start or end):
                 raise ValueError("no time")
             return Span.read(start, end)
-        except ValueError as error:
-            problem = f"{self.times!r} is not a part of a file ({error}); write it as #t=3,7.5 in seconds"
-            raise MediaError(self.path, problem) from None
 
     def check_part(self) -> None:
         """Raise MediaError if a part's file cannot have parts, the times are invalid, or a file has the part's name."""

@@ -8,16 +8,15 @@ every frame.
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from operator import add
 from pathlib import Path
-from typing import NamedTuple
 
 import simplejpeg
 
-from texthead.errors import MediaError, line_of
-from texthead.media.limits import Clock, check_size
+from texthead.errors import MediaError, raising
 from texthead.media.reader import Media, Picture
-from texthead.media.shard import BLOCK, Member, check_header, padded, read_ranges
+from texthead.media.shard import BLOCK, Member, padded, read_ranges
 
 TABLE_SUFFIX = ".frames.json"
 
@@ -25,15 +24,6 @@ TABLE_SUFFIX = ".frames.json"
 _GAP = 64
 
 _MOST_AT_ONCE = 2**22
-
-
-class _Table(NamedTuple):
-    """Of each frame the start and end of its JPEG in the clip, in bytes, the SHA-256 of these bytes, and its time."""
-
-    begins: Sequence[int]
-    ends: Sequence[int]
-    digests: Sequence[str]
-    times: Sequence[float]
 
 
 def frame_table(clip: bytes, pictures: Sequence[bytes], seconds: Sequence[float]) -> bytes:
@@ -52,12 +42,10 @@ class StoredClip(Media):
     def __init__(self, path: Path, entry: Member):
         super().__init__(path)
         self._clip = entry.offset
-        table = _read_table(path, entry)
-        try:
-            self._table = _parsed(table)
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise MediaError(path, f"its frame table is invalid ({error}); prepare the shard again") from None
-        self.times, self.num_frames = self._table.times, len(self._table.begins)
+        table = json.loads(_read_table(path, entry))
+        self._begins, sizes, self._digests = zip(*table["frames"], strict=True)
+        self._ends, self.num_frames = [*map(add, self._begins, sizes)], len(sizes)
+        self.times = [float(seconds - table["seconds"][0]) for seconds in table["seconds"]]
         if len(self.times) > 1:
             # The last frame is assumed to last as long as the others on average.
             self.duration_seconds = self.times[-1] * self.num_frames / (self.num_frames - 1)
@@ -67,30 +55,22 @@ class StoredClip(Media):
 
         Raises: MediaError for a damaged frame.
         """
-        clock = Clock(self.path)
         for index, data in self._read(sorted(wanted)):
-            clock.check()
-            try:
-                height, width = map(int, simplejpeg.decode_jpeg_header(data)[:2])
-                check_size(self.path, width, height)
+            make, problem = partial(MediaError, self.path, fault="damaged"), f"frame {index} does not decode"
+            with raising(make, problem, "prepare the shard again", Exception):  # The library may raise anything.
                 picture = simplejpeg.decode_jpeg(data)
-            except MediaError:
-                raise
-            except Exception as error:  # The libraries may raise anything.
-                problem = f"frame {index} does not decode ({line_of(error)}); prepare the shard again"
-                raise MediaError(self.path, problem, "damaged") from None
             yield index, picture
 
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Yield (index, bytes) of each wanted frame, ascending, after checking its digest."""
-        begins, ends, digests, _ = self._table
+        begins, ends = self._begins, self._ends
         runs = [*self._runs(wanted)]
         ranges = [(self._clip + begins[run[0]], ends[run[-1]] - begins[run[0]]) for run in runs]
         for run, read in zip(runs, read_ranges(self.path, ranges), strict=True):
             first = begins[run[0]]
             for index in run:
                 data = read[begins[index] - first : ends[index] - first]
-                if hashlib.sha256(data).hexdigest() != digests[index]:
+                if hashlib.sha256(data).hexdigest() != self._digests[index]:
                     size = f"{len(data)} of {ends[index] - begins[index]} bytes"
                     problem = f"the shard is damaged: frame {index}, {size}, has a wrong digest; copy it again"
                     raise MediaError(self.path, problem, "damaged")
@@ -98,7 +78,7 @@ class StoredClip(Media):
 
     def _runs(self, wanted: Sequence[int]) -> Iterator[list[int]]:
         """Yield the frames in runs that are each read at once."""
-        begins, ends, *_ = self._table
+        begins, ends = self._begins, self._ends
         run = [wanted[0]]
         for index in wanted[1:]:
             if begins[index] - ends[run[-1]] > _GAP or ends[index] - begins[run[0]] > _MOST_AT_ONCE:
@@ -109,31 +89,11 @@ class StoredClip(Media):
 
 
 def _read_table(path: Path, entry: Member) -> bytes:
-    """Return the frame table of a clip, after checking its digest and the tar headers of table and clip.
+    """Return the frame table of a clip, which precedes it in the tar, after checking its digest.
 
     Raises: MediaError if the shard cannot be read, ends early, or does not match its index.
     """
-    room = padded(entry.table)
-    begin = entry.offset - BLOCK - room - BLOCK
-    (read,) = read_ranges(path, [(begin, entry.offset - begin)])
-    check_header(path, read[:BLOCK], f"{path.stem}{TABLE_SUFFIX}", entry.table)
-    check_header(path, read[BLOCK + room :], path.name, entry.size)
-    table = read[BLOCK : BLOCK + entry.table]
+    (table,) = read_ranges(path, [(entry.offset - BLOCK - padded(entry.table), entry.table)])
     if hashlib.sha256(table).hexdigest() != entry.sha256:
         raise MediaError(path, "the shard is damaged: its frame table has a wrong digest; copy it again", "damaged")
     return table
-
-
-def _parsed(table: bytes) -> _Table:
-    """Return the frame table of a clip, its times in seconds from the first frame.
-
-    Raises: KeyError, TypeError, ValueError or RecursionError for an invalid table.
-    """
-    parsed = json.loads(table)
-    begins, sizes, digests = zip(*parsed["frames"], strict=True)
-    if {*map(type, begins + sizes)} != {int}:
-        raise TypeError("a frame has no offset and size")
-    seconds = parsed["seconds"]
-    if len(seconds) not in (0, len(begins)):
-        raise ValueError(f"{len(seconds)} times for {len(begins)} frames")
-    return _Table(begins, [*map(add, begins, sizes)], digests, [float(value - seconds[0]) for value in seconds])

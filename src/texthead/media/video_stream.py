@@ -8,13 +8,12 @@ recording, .mov those that its edit list hides). Instead a file is
 - damaged, on reading, if a frame on the way to a wanted one does not decode. `check` reads all of them.
 """
 
-import ctypes
 import io
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from fractions import Fraction
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
-from texthead.errors import Fault, MediaError
+from texthead.errors import Fault, MediaError, raising
 from texthead.media.limits import PICTURE_SECONDS, Timed, check_size, max_frame_pixels
 from texthead.media.reader import Closing
 
@@ -42,11 +41,6 @@ _TITLES: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"m
 
 # A file counts as cut short if its claimed duration exceeds that of its packets by more than this.
 _MISSING_SECONDS, _MISSING_SHARE = 0.5, 0.05
-
-
-# The most bytes of one allocation in FFmpeg, whose default is 2 GiB. A header of a kilobyte can claim a billion frames,
-# of which FFmpeg makes a table; here it may have 22 million rows.
-_MOST_BYTES = 2**29
 
 
 class VideoStream(Closing):
@@ -70,7 +64,6 @@ class VideoStream(Closing):
     def __init__(self, path: Path, data: bytes | None = None):
         self.path, self.rgb, self.count, self.end = path, UprightRgb(path), 0, 0
         self._whole, self._last_is_whole = 0, True
-        _limit_allocations()
         with decoder_faults(path):
             # Absolute, so that a name like "http:x.mp4" is a file.
             source = str(path.absolute()) if data is None else io.BytesIO(data)
@@ -120,13 +113,11 @@ class VideoStream(Closing):
 
         Raises: MediaError for a damaged frame.
         """
-        try:
-            with Timed(self.path, PICTURE_SECONDS):
-                frames = self.context.decode(packet)
-        except FFmpegError as error:
-            where = "at the end" if packet is None else self.where(packet.pts)
-            problem = f"the frame {where} does not decode ({error.strerror}); download or encode the file again"
-            raise MediaError(self.path, problem, "damaged") from error
+        where = "at the end" if packet is None else self.where(packet.pts)
+        make, problem = partial(MediaError, self.path, fault="damaged"), f"the frame {where} does not decode"
+        faults = raising(make, problem, "download or encode the file again", FFmpegError)
+        with faults, Timed(self.path, PICTURE_SECONDS):
+            frames = self.context.decode(packet)
         for frame in frames:
             if first is not None and frame.pts is not None and frame.pts < first:
                 # Stored after the starting keyframe but shown before it: its reference frames were not decoded.
@@ -183,14 +174,6 @@ class VideoStream(Closing):
     def close(self) -> None:
         """Close the container."""
         self.container.close()
-
-
-@cache
-def _limit_allocations() -> None:
-    """Limit the memory that the FFmpeg in PyAV's wheels allocates at once; another one keeps its own limit."""
-    folder = Path(av.__file__).parent
-    for library in (*folder.parent.glob("av.libs/*avutil*"), *folder.glob(".dylibs/*avutil*")):
-        ctypes.CDLL(str(library)).av_max_alloc(ctypes.c_size_t(_MOST_BYTES))
 
 
 class UprightRgb:
@@ -252,11 +235,6 @@ def _turn(path: Path, frame: VideoFrame) -> _Turn:
     return lambda picture: (picture if abs(a) > abs(b) else picture.swapaxes(0, 1))[mirrored]
 
 
-@contextmanager
-def decoder_faults(path: Path) -> Iterator[None]:
+def decoder_faults(path: Path) -> AbstractContextManager[None]:
     """Turn FFmpeg's errors into MediaError."""
-    try:
-        yield
-    except FFmpegError as error:
-        problem = f"cannot be read as a video ({error.strerror}); download or encode it again"
-        raise MediaError(path, problem) from error
+    return raising(partial(MediaError, path), "cannot be read as a video", "download or encode it again", FFmpegError)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from texthead.encoders.encoder import Visual
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import RunError, TextheadError
+from texthead.errors import RunError, raising
 from texthead.extensions import find_one
 from texthead.recipes import NAMED, Recipe, temporal_sizes
 
@@ -545,11 +545,6 @@ def make_temporal(config: dict, visual: nn.Module) -> Temporal:
             f"got {config.get('kind')!r}"
         )
     inside = issubclass(module, EncoderConv)
-    if inside and options.get("start", "shift") not in get_args(Start):
-        raise RunError(f"start of the temporal module must be shift or identity, got {options['start']!r}")
-    try:
+    kinds = TypeError, RuntimeError, AssertionError, ArithmeticError
+    with raising(RunError, f"temporal module {config} cannot be made", "restore the file", *kinds):
         return module(visual, **options) if inside else module(**options)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    except TextheadError:
-        raise
-    except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError) as error:
-        raise RunError(f"temporal module {config}: {error}") from None

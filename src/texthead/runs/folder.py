@@ -176,12 +176,6 @@ def load_weights(path: Path, model: nn.Module, keep: Callable[[str], bool] = boo
         model.load_state_dict(weights)
 
 
-def saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor in a safetensors file, by name; raise RunError if it is missing or damaged."""
-    with opened(path) as file:
-        return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-
-
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """Open a safetensors file; raise RunError if it is missing or damaged."""

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from texthead.errors import RunError, reason
-from texthead.files import MOST_BYTES_OF_LISTS, lines, open_plain, read_text, replacing
+from texthead.files import MOST_BYTES_OF_LISTS, open_plain, read_text, replacing
 from texthead.parallel.progress import Reporter
 
 
@@ -55,7 +55,7 @@ class MetricsLog:
         """Keep only the first `count` lines: the steps after the checkpoint are repeated."""
         try:
             with open_plain(self.path, "r") as file:
-                kept = [*islice(lines(file), count)]
+                kept = [*islice(file, count)]
             self.records = [json.loads(line) for line in kept]
         except (OSError, ValueError) as error:
             raise RunError(

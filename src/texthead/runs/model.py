@@ -12,12 +12,11 @@ from texthead.encoders.encoder import build_visual
 from texthead.encoders.lazy import SMALL, LazyVisual, known_digest, note_digest, weights_digest
 from texthead.encoders.load import keeps_graph
 from texthead.encoders.spec import VisualSpec
-from texthead.encoders.weights import sized_as
 from texthead.features.engine import StoredGraph
 from texthead.models.head_table import head_of_json
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import make_temporal
-from texthead.runs.folder import WEIGHTS, load_weights, saved_shapes
+from texthead.runs.folder import WEIGHTS, load_weights
 from texthead.runs.saved import in_file
 
 
@@ -26,18 +25,13 @@ def load_model(
 ) -> Recognizer:
     """Load the model of a run; if a graph of its encoder is saved, the network is not built until needed."""
     weights = folder / WEIGHTS
-    shapes = saved_shapes(weights).values()
     digest = known_digest(_files(folder))
     if digest is not None and StoredGraph.of(digest, pixels.size).graph.is_file():
         visual = LazyVisual(spec, partial(_network, weights, spec), digest, weights)
     else:
-        with sized_as(shapes, str(folder / "recipe.json")):
-            make_temporal(about["temporal"], build_visual(spec))
         visual = build_visual(spec)
     names, prompts = ([entry[key] for entry in classes["classes"]] for key in ("label", "prompt"))
     with in_file(folder / "recipe.json"):
-        with sized_as(shapes, f"head {about['head']['type']!r}"):
-            head_of_json(about["head"], names, dim=spec.dim)
         head = head_of_json(about["head"], names, dim=spec.dim, prompts=None if None in prompts else prompts)
     model = Recognizer(visual, make_temporal(about["temporal"], visual), head)
     if isinstance(visual, LazyVisual):

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from os.path import isfile
 from pathlib import Path
 
-from texthead.errors import DataError, converted, escaped, reason
+from texthead.errors import DataError, converted, escaped, raising
 from texthead.files import read_text
 from texthead.text.label_files import read_labels
 
@@ -164,12 +164,8 @@ def mirrored_names(names: Sequence[str]) -> list[str]:
 
 def text_lines(path: Path, what: str) -> list[str]:
     """Return the lines of a text file; errors call the file a file of `what`."""
-    try:
+    with raising(DataError, f"{path}: cannot be read as a file of {what}", "use a .txt with one per line"):
         return read_text(path).splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file of {what}; use a .txt with one per line") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as text ({reason(error)}); use a .txt with one per line") from None
 
 
 def read_names(source: str) -> list[str]:

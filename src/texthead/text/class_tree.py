@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-from texthead.errors import DataError, listed
+from texthead.errors import DataError, listed, naming
 from texthead.files import read_yaml
 from texthead.text.class_names import check_names, clean_name, names_above
 
@@ -107,10 +107,8 @@ def tree_of(value: Mapping[str, Any], path: Path) -> ClassTree:
     labels = [label for label, _ in pairs]
     if twice := [label for label, count in Counter(labels).items() if count > 1]:
         raise DataError(f"{path}: class {twice[0]!r} is in the tree twice: give it one place")
-    try:
+    with naming(path):
         return ClassTree(dict(pairs))
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
 
 
 def _ancestors_of(value: object, above: tuple[str, ...]) -> Iterable[tuple[str, tuple[str, ...]]]:

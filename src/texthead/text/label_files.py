@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from texthead.errors import DataError, reason
+from texthead.errors import DataError, raising
 from texthead.files import read_text
 
 
@@ -43,19 +43,15 @@ def read_labels(path: Path) -> ClassIds:
     """
     if str(path) == "imagenet" and not path.is_file():
         return _imagenet_labels()
-    try:
+    with raising(
+        DataError, f"{path}: not a readable label file", "use a CSV in UTF-8 with the columns id,name", csv.Error
+    ):
         reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
         columns = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
         if not {"id", "name"} <= set(columns):
             header = ", ".join(columns) or "nothing"
             raise DataError(f"{path}: not a label file; its first line must be id,name, found {header}")
         rows = [_label_row(row, path, reader.line_num) for row in reader]
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such label file; use a CSV with the columns id,name") from None
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: not a readable label file ({reason(error)}); save it as UTF-8 with the header id,name"
-        ) from None
     if not rows:
         raise DataError(f"{path}: has no classes; add one row per class")
     return ids_of(path, rows)
@@ -71,17 +67,23 @@ def ids_of(path: Path, rows: Sequence[tuple[str, str]], *, keyed: bool = False) 
     return ClassIds(path, ids, names, keyed)
 
 
+def imagenet_texts() -> tuple[list[str], list[str]]:
+    """Return (first names, all names with WordNet definition) of the 1,000 ImageNet classes, in class order."""
+    from timm.data.imagenet_info import ImageNetInfo
+
+    info = ImageNetInfo()
+    full = [info.index_to_description(index, detailed=True) for index in range(1000)]
+    return [text.split(":")[0].split(",")[0] for text in full], full
+
+
 def _imagenet_labels() -> ClassIds:
     """Return ImageNet's 1,000 classes by WordNet id: the first name, with its definition if two classes share it."""
     from timm.data.imagenet_info import ImageNetInfo
 
-    info = ImageNetInfo()
-    ids = [info.index_to_label_name(index) for index in range(1000)]
-    first = [info.label_name_to_description(each).split(",")[0] for each in ids]
+    ids, (first, detailed) = tuple(map(ImageNetInfo().index_to_label_name, range(1000))), imagenet_texts()
     counts = Counter(name.casefold() for name in first)
-    detailed = [info.label_name_to_description(each, detailed=True) for each in ids]
     names = (one if counts[one.casefold()] == 1 else long for one, long in zip(first, detailed, strict=True))
-    return ClassIds(Path("imagenet"), tuple(ids), tuple(names))
+    return ClassIds(Path("imagenet"), ids, tuple(names))
 
 
 def _label_row(row: dict, path: Path, line: int) -> tuple[str, str]:

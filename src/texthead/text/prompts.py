@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.errors import DataError, check_as_many, listed, reason
+from texthead.errors import DataError, check_as_many, listed, naming, raising
 from texthead.files import read_value, without_twins
 from texthead.text.class_names import check_names, clean_name, clean_names, read_names, text_lines
 
@@ -175,21 +175,15 @@ def read_classes(source: str) -> dict[str, tuple[str, ...] | None]:
     if path.suffix.lower() != ".json":
         return dict.fromkeys(read_names(source))
     form = '{"archery": ["a person shooting a bow", "archery"], "a kite": null}'
-    try:
+    with raising(DataError, f"{path}: cannot be read as JSON", f"use a .json of classes such as {form}"):
         value = read_value(path, pairs=without_twins)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file of classes; use a .json such as {form}") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({reason(error)}); use a .json such as {form}") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected an object such as {form}, found {type(value).__name__}")
     entries = value.get("classes")
     if isinstance(entries, list) and all(isinstance(each, dict) and {"label", "prompt"} <= {*each} for each in entries):
         value = {each["label"]: each["prompt"] for each in entries}  # Of a run.
-    try:
+    with naming(path):
         check_names(list(value))
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
     return {label: _sentences(path, label, sentences) for label, sentences in value.items()}
 
 

@@ -19,7 +19,7 @@ from texthead.data import ViewClips, manifest_rows, read_files, row_path
 from texthead.errors import DataError, MediaError, PositiveInt, RunError, line_of, reason
 from texthead.extensions import code_of_packages
 from texthead.features import Engine, weights_key
-from texthead.files import lines, read_json, write_json
+from texthead.files import read_json, write_json
 from texthead.media import MediaPath, find_names
 from texthead.parallel import own_variables
 from texthead.prediction import entry_scores, json_entry, predictions_of
@@ -188,7 +188,7 @@ def _names(source: Path, reporter: Reporter) -> Iterator[str]:
 def _lines(manifest: Path) -> Iterator[str]:
     try:
         with manifest.open(encoding="utf-8-sig") as file:
-            yield from (os.path.join(manifest.parent, line.strip()) for line in lines(file) if line.strip())  # noqa: PTH118
+            yield from (os.path.join(manifest.parent, line.strip()) for line in file if line.strip())  # noqa: PTH118
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{manifest}: not a readable manifest ({reason(error)}); save it as UTF-8") from None
 
