@@ -58,7 +58,6 @@ FIRST = (
     "tests/test_notebooks.py",
     "tests/encoders/test_openclip.py",
     "tests/test_large.py",
-    "tests/benchmarks/test_load.py",
     "tests/faults/test_signals.py",
 )
 

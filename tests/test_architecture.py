@@ -92,18 +92,15 @@ def outside_faces(own: str, tree: ast.AST) -> set[str]:
     return outside
 
 
-@pytest.mark.parametrize("name", sorted(name for name in IMPORTS if package(name) in APPS))
-def test_an_application_uses_faces_alone(name):
-    assert outside_faces(package(name), TREES[name]) == set()
+USERS = {name: TREES[name] for name in sorted(IMPORTS) if package(name) in APPS}
+for folder in ("paper", "examples"):
+    for path in sorted(SOURCE.parents[1].glob(f"{folder}/**/*.py")):
+        USERS[f"{path.parent.name}-{path.stem}"] = ast.parse(path.read_text())
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for folder in ("paper", "examples") for path in sorted(SOURCE.parents[1].glob(f"{folder}/**/*.py"))],
-    ids=lambda path: f"{path.parent.name}-{path.stem}",
-)
-def test_the_paper_and_the_examples_use_faces_alone(path):
-    assert outside_faces("", ast.parse(path.read_text())) == set()
+@pytest.mark.parametrize("name", USERS)
+def test_applications_the_paper_and_the_examples_use_faces_alone(name):
+    assert outside_faces(package(name), USERS[name]) == set()
 
 
 @pytest.mark.parametrize("name", sorted({*PACKAGES, "cli", *FACES} - {""}))
@@ -163,21 +160,20 @@ def test_tests_mirror_the_packages():
     assert folders - beside <= set(ORDER)
 
 
-def test_what_pages_share_knows_no_page():
-    shared = [name for name in IMPORTS if package(name) == "apps.serving"]
-    assert {package(other) for name in shared for other in IMPORTS[name]} & APPS == {"apps.serving"}
-
-
-def test_one_module_makes_loaders():
-    """One place decides how data-loader workers start."""
+@pytest.mark.parametrize(
+    ("end", "modules"),
+    # One place decides how data-loader workers start; only training goes backward.
+    [("DataLoader", {"parallel.loaders"}), (".backward", {"training.train"})],
+)
+def test_one_module_alone_uses(end, modules):
     calls = {
         name
         for name, tree in TREES.items()
         for node in ast.walk(tree)
         for used in ([node.func] if isinstance(node, ast.Call) else getattr(node, "bases", []))
-        if ast.unparse(used).endswith("DataLoader")
+        if ast.unparse(used).endswith(end)
     }
-    assert calls == {"parallel.loaders"}
+    assert calls == modules
 
 
 def test_the_library_does_without_the_experiments_on_it():
@@ -248,12 +244,6 @@ def test_no_public_name_is_that_of_a_package():
     assert set(map(first, TREES)) & set(texthead.__all__) <= {"recipes"}
 
 
-def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="build_model"):
-        texthead.build_model  # noqa: B018
-    assert not hasattr(texthead, "utils")
-
-
 # ---- banned constructs
 
 
@@ -294,13 +284,3 @@ def test_the_library_names_parameters_not_options(name):
     if name != "apps.export.standalone":  # The standalone predict.py has options of its own.
         other = [re.sub(r"`[^`]*`|^texthead .*", "", text) for text in texts(TREES[name])]
         assert [text for text in other if OPTION.search(text)] == []
-
-
-def test_only_training_goes_backward():
-    calls = {
-        name
-        for name, tree in TREES.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "backward"
-    }
-    assert calls == {"training.train"}

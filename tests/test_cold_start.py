@@ -133,8 +133,9 @@ def test_a_later_command_builds_no_network_and_starts_no_worker(world, used, tmp
 
 
 @pytest.mark.slow
-def test_a_run_is_loaded_without_its_network(used):
-    program = f"import sys, texthead; texthead.load_run({str(used / 'run')!r}); print({HEAVY!r} & set(sys.modules))"
+def test_a_run_is_loaded_without_its_network_and_libraries_of_text_and_of_data_sets(used):
+    program = "import sys, texthead, texthead.data.reading\n"
+    program += f"texthead.load_run({str(used / 'run')!r}); print({HEAVY | {'datasets', 'pyarrow'}} & set(sys.modules))"
     environment = {**os.environ, "TEXTHEAD_CACHE": str(used / "cache")}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert set(eval(done.stdout)) <= {"torch", "numpy", "av", "PIL", "fsspec"}

@@ -1,16 +1,24 @@
-"""Repository files that only other programs read: workflows, forms, the citation, the metadata."""
+"""Rules of the house: workflows, forms, metadata, links between the records, names on pages and in messages, counts of lines."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from pkgutil import iter_modules, resolve_name
+from typing import get_args
 
 import pytest
 import yaml
 
 import texthead
+from texthead import errors
+from texthead.extensions import KINDS
+from texthead.recipes import MethodName
+from tools import messages
+from tools.sizes import BUDGETS, code_lines, surface
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -89,3 +97,109 @@ def test_the_citation_has_the_licence_and_the_paper() -> None:
 def test_links_of_the_guide_for_contributors_lead_somewhere() -> None:
     for link in re.findall(r"\]\(([^)]+)\)", (ROOT / "CONTRIBUTING.md").read_text()):
         assert (ROOT / link).is_file(), link
+
+
+# ---- links between the records
+
+RECORDS = ("BENCHMARKS.md", "CHANGELOG.md", "LOG.md", "SECURITY.md", "docs/archive/benchmarks.md", "docs/decisions.md")
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_links_lead_to_a_heading(name: str) -> None:
+    page = ROOT / name
+    links = re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8"))
+    for path, anchor in links:
+        if path.startswith("http"):
+            continue
+        target = page.parent / path if path else page
+        assert target.is_file(), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+def test_every_section_of_the_log_is_among_the_decisions() -> None:
+    sections = re.findall(r"^### (.+)$", (ROOT / "LOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    decisions = (ROOT / "docs/decisions.md").read_text(encoding="utf-8")
+    assert len(sections) > 30
+    assert sections == re.findall(r"^\| [\d-]{10} \| \*(.+?)\* \|", decisions, re.MULTILINE)
+
+
+# ---- names that the docs and the messages mention
+
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("notebooks/*.ipynb"))]
+GROUPS = {f"texthead.{kind}" for kind in KINDS}  # of entry points
+
+
+def missing(text: str) -> set[str]:
+    """Return the names `th.x` and `texthead.x.y` of a page that do not exist."""
+    names = set(re.findall(r"(?<![\w./-])(?:th|texthead)((?:\.[A-Za-z_]\w*)+)", text))
+    wrong = set()
+    for name in {f"texthead{name}" for name in names} - GROUPS:
+        try:
+            resolve_name(name)
+        except (AttributeError, ModuleNotFoundError):
+            wrong.add(name)
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_each_name_on_a_page_exists(page: Path) -> None:
+    assert missing(page.read_text(encoding="utf-8")) == set()
+
+
+def test_the_page_lists_the_methods_of_the_classifier() -> None:
+    page = (ROOT / "docs" / "how-to" / "python.md").read_text(encoding="utf-8")
+    assert [method for method in get_args(MethodName) if f"`{method}`" not in page] == []
+
+
+def test_each_function_that_a_message_names_is_public() -> None:
+    """A function or class of ours in an error or a note is in `texthead`, or in the face of one of its packages."""
+    packages = [module.name for module in iter_modules(texthead.__path__) if module.ispkg]
+    public = set(texthead.__all__) | {name for name in vars(errors) if name.endswith("Error")}
+    for package in {*packages} - {"apps", "commands"}:
+        public |= {*resolve_name(f"texthead.{package}").__all__}
+    trees = [ast.parse(path.read_text("utf-8")) for path in messages.SOURCE.rglob("*.py")]
+    ours = {node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    texts = {re.sub(r"`\w+`|\{[^{}]+\}", "", line) for tree in trees for line in messages.messages(tree)}
+    named = {word for text in texts for word in re.findall(r"(?<![\w.])[A-Za-z]+(?:_\w+|[a-z][A-Z]\w+)(?!\w)", text)}
+    assert "load_run" in named
+    assert (named & ours) - public == {"QuickGELU"}, "an activation of the field"
+
+
+# ---- counts of lines
+MODULE = '''"""A module of
+two lines.
+"""
+
+import os  # counts
+
+
+def double(number):  # counts
+    """Return twice the number."""
+    # A comment.
+    text = """no
+    docstring"""
+    return (
+        2 * number
+    )
+
+
+class Empty:
+    "A docstring."
+'''
+
+
+def test_docstrings_comments_and_empty_lines_are_no_code() -> None:
+    assert code_lines(MODULE) == 8
+    assert code_lines('"""Only a docstring."""\n') == code_lines("") == 0
+
+
+def test_each_budget_is_of_a_number_that_is_counted() -> None:
+    counts = surface(ROOT)
+    assert all(counts.values())
+    assert {*BUDGETS} <= {"src", "core", "tests, all lines", *counts}

@@ -19,6 +19,7 @@ from benchmarks import (
     cached,
     ffmpeg,
     growth,
+    load,
     mini,
     peers,
     photos,
@@ -267,3 +268,22 @@ def test_memory_of_a_start(tmp_path: Path) -> None:
 def test_memory_of_a_step_is_that_of_new_processes(tmp_path: Path) -> None:
     step.clip_and_data(tmp_path, step.FEW)
     assert rounds.peak_mb(step.rows()[0][step.OURS], tmp_path, step.FEW) > 300
+
+
+# --- load with real kills
+
+
+@pytest.mark.nightly("benchmarks/load.py")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["page", "--minutes", "0.5", "--clients", "3", "--every", "10"],
+        ["label", "--writers", "2", "--kills", "2", "--every", "3"],
+    ],
+)
+def test_nothing_is_lost_or_wrong(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code = load.main(arguments)
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (code, result["bad"]) == (0, 0), result
+    assert result["kills"] >= 2
+    assert result.get("right", result.get("acknowledged", result.get("rows"))) > 10

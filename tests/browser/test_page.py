@@ -122,20 +122,6 @@ def test_the_playhead_follows_the_player_and_moves_it(page: str, media: Path, br
     follows(9)
 
 
-@pytest.mark.parametrize(
-    ("file", "names", "part"), [("broken.mp4", "", "broken.mp4: "), ("umbrella.png", "a cat, a cat", "'a cat'")]
-)
-def test_a_mistake_is_one_line(page: str, media: Path, browser: Callable, file: str, names: str, part: str):
-    driver = opened(browser(), page)
-    ask(driver, media / file, names)
-    error = until(driver, "#error")
-    assert part in error.text
-    assert "\n" not in error.text
-    assert "texthead-ui-" not in error.text
-    assert "Traceback" not in driver.page_source
-    assert not driver.find_elements(By.CSS_SELECTOR, ".bars")
-
-
 def test_a_dropped_file_is_taken(zero_shot: str, browser: Callable):
     driver = opened(browser(), zero_shot)
     driver.execute_script(

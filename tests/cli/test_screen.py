@@ -101,14 +101,8 @@ def test_first_screen_fits_a_terminal(say) -> None:
     lines = out.splitlines()
     assert len(lines) < 24
     assert max(map(len, lines)) <= 80
-    assert re.findall(r"^  (\w[\w-]*) {2,}\S", out, re.MULTILINE) == [
-        "train",
-        "predict",
-        "compare",
-        "label",
-        "report",
-        "ui",
-    ]
+    shown = re.findall(r"^  (\w[\w-]*) {2,}\S", out, re.MULTILINE)
+    assert shown == ["train", "predict", "compare", "label", "report", "ui"]
     assert f"all {len(cli.COMMANDS)} commands" in out
 
 

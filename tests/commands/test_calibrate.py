@@ -332,12 +332,6 @@ def test_the_edit_of_a_calibrated_run_is_noted(calibrated, data, works, refused,
     assert "set" in json.loads(works(*predict, "--json", "--sets")[0])[0]
 
 
-@pytest.mark.parametrize("text", ["{", '{"format": 7}'])
-def test_a_damaged_calibration_is_a_line(calibrated, data, wrong, text):
-    (calibrated / "calibration.json").write_text(text)
-    assert "calibration.json" in wrong("predict", calibrated, data.parent / "fire" / "val0.png", "--workers", 0)
-
-
 # ---- the report
 
 

@@ -106,7 +106,7 @@ def test_unbalanced_labels_are_mentioned_if_that_matters(images, compare, tmp_pa
     assert "unbalanced" not in compare(images)[0]
 
 
-def test_an_encoder_without_text_has_only_the_probe(images, compare, tmp_path):
+def test_an_encoder_without_text_has_only_the_probe(images, compare, refused, tmp_path):
     torch.manual_seed(0)
     net = timm.create_model("test_efficientnet", pretrained=False)
     save_file(net.state_dict(), tmp_path / "net.safetensors")
@@ -122,6 +122,7 @@ def test_an_encoder_without_text_has_only_the_probe(images, compare, tmp_path):
     assert "text" not in out
     prints(out, "probe ", "labels alone")
     assert "text-probe" in compare(items, "--encoder", source, "--text", bert(tmp_path / "bert", 16))[0]
+    refused((source, "text", "linear"), "train", items, "--encoder", source, "--tune", "all", "--out", tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -611,7 +611,7 @@ def test_each_repetition_of_an_item_is_drawn_anew(filmed):
 
 
 def test_draw_ignores_other_state(filmed):
-    """Nor other keys; the same in workers: tests/test_determinism.py."""
+    """Nor other keys; the same in workers: tests/commands/test_train.py."""
     keys = [(epoch, position) for epoch in (0, 3) for position in range(4)]
     clips = train_clips(filmed)
     first = {key: clips[key][0] for key in keys}

@@ -237,13 +237,6 @@ def test_text_rows_are_the_normalised_embeddings_of_the_prompts(letters):
     assert not rows.requires_grad
 
 
-@pytest.mark.parametrize(("given", "template"), [(["a", "a"], "{}"), ([], "{}"), (["a"], "no place")])
-def test_text_rows_need_names_and_a_template(letters, given, template):
-    with pytest.raises(DataError):
-        text_head(letters, given, template=template)
-    assert not letters.asked
-
-
 def test_row_is_mean_of_prompt_directions(letters):
     rows = text_rows(letters, ["run", ["run", "jump", "aaa"]])
     each = F.normalize(letters.encode_text(["run", "jump", "aaa"]), dim=-1)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +18,7 @@ from paper.__main__ import main
 from paper.data import Runtime
 from paper.experiments import NAMES, module
 from paper.fit import recipe_for
-from paper.results import Results, Store
+from paper.results import FOLDER, Results, Store
 from paper.rows import Job, Row
 from paper.running import Setting, follow, outline
 from texthead.encoders.load import spec_of
@@ -244,3 +245,24 @@ def test_closed_pipe_ends_silently():
 def test_unknown_data_set_lists_names():
     with refuses(DataError, "imagenett", "clothing"):
         data.read("imagenett", Runtime("mini", Path()))
+
+
+# --- rows that no experiment asks for
+
+
+@pytest.mark.nightly("paper")
+def test_unused_stored_rows_are_found_and_can_be_removed(tmp_path, capsys):
+    shutil.copytree(FOLDER / "mini", tmp_path / "mini")
+    file = tmp_path / "mini" / "table4.jsonl"
+    before = file.read_text()
+    file.write_text(before + json.dumps({**json.loads(before.splitlines()[0]), "key": "none", "title": "old"}) + "\n")
+    words = ["unused", "--results", str(tmp_path), "--remove"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    prints(out, "old: 1")
+    prints(out, "1 of", "removed")
+    assert file.read_text() == before
+    (tmp_path / "mini" / "data.json").unlink()
+    assert main(words) == 2
+    prints(capsys.readouterr().err, "digest")
+    assert file.read_text() == before, "without digests no row is found"

@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from made import sound, write_broken, write_frames, write_image
+from made import write_broken, write_frames, write_image
 from media_files import damage, encode, lossless, remux, scene, truncate, x264
 from messages import prints
 from texthead.apps.doctor.facts import STOPPED, Facts, bytes_missing, facts_of, uneven_share
@@ -41,28 +41,20 @@ def test_a_whole_image_and_other_codecs(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, tuple[str, str, bool]]:
-    """Files by path: (fault, value that its problem names, whether the file opens)."""
+    """Files by path: (fault, value that its problem names, whether the file opens); all kinds: test_damaged_media.py."""
     folder = tmp_path_factory.mktemp("faults")
     damaged = x264(folder / "damaged.mp4", ":slices=1")
     damage(damaged, 12)
-    picture, empty = folder / "cut.jpg", folder / "empty.mp4"
+    picture = folder / "cut.jpg"
     PIL.Image.fromarray(scene(1, 640, 480)[0]).save(picture)
-    empty.touch()
     frames = write_frames(Path(f"{folder}/frames/{{:03d}}.png"), "red")
     write_image(folder / "frames" / "003.png", "red").write_bytes(b"no picture")
-    sizes = write_frames(Path(f"{folder}/sizes/{{:03d}}.png"), "red")
-    PIL.Image.new("RGB", (20, 20)).save(folder / "sizes" / "004.png")
-    cut = truncate(x264(folder / "cut.mp4", container_options={"movflags": "faststart"}), 0.6)
     return {
-        cut: ("cut short", "36 frames", False),
         truncate(picture, 0.5): ("cut short", "", True),
         damaged: ("damaged", "", True),
-        empty: ("empty", "0 bytes", False),
         write_broken(folder / "text.mp4"): ("unreadable", "", False),
-        sound(folder / "sound.mp4"): ("sound only", "", False),
         folder / "nowhere.mp4": ("missing", "", False),
         frames: ("unreadable", "003.png", True),
-        sizes: ("changing size", "48x48 to 20x20", True),
     }
 
 

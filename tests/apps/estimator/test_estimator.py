@@ -6,11 +6,7 @@ from typing import get_args
 import joblib
 import numpy as np
 import pytest
-from sklearn.base import clone
-from sklearn.exceptions import DataConversionWarning, NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from made import COLOURS, write_broken, write_image, write_video
 from messages import refuses
@@ -73,18 +69,6 @@ def test_two_classes_have_one_score_and_labels_of_any_kind(files, cache):
     assert made.score(paths, labels) == 1.0
 
 
-def test_parameters_and_clone(files, cache):
-    made = classifier(cache, "probe", template="a {} thing").fit(*files)
-    again = clone(made)
-    assert again.get_params() == made.get_params()
-    assert not hasattr(again, "head_")
-    assert again.set_params(method="probe", frames=1).get_params()["method"] == "probe"
-    with pytest.raises(ValueError, match="methods"):
-        again.set_params(methods="probe")
-    with pytest.raises(NotFittedError):
-        again.predict(files[0])
-
-
 @pytest.mark.slow
 def test_cross_validation_encodes_each_file_once(files, tmp_path, monkeypatch):
     opened: list[Path] = []
@@ -108,15 +92,6 @@ def test_grid_search_over_methods_and_templates(files, cache):
     assert len(set(np.round(search.cv_results_["mean_test_score"], 6))) > 2, "the parameters change nothing"
 
 
-@pytest.mark.slow
-def test_pipeline(files, cache):
-    """The first step of the pipeline turns the table's names into paths."""
-    root = Path(files[0][0]).parent
-    names = [str(Path(path).relative_to(root)) for path in files[0]]
-    line = make_pipeline(FunctionTransformer(lambda some: [root / name for name in some]), classifier(cache))
-    assert (cross_val_predict(line, names, files[1], cv=3) == np.array(files[1])).all()
-
-
 def test_it_is_kept_without_its_encoder(files, cache, tmp_path):
     made = classifier(cache).fit(*files)
     joblib.dump(made, tmp_path / "made.joblib")
@@ -129,10 +104,6 @@ def test_tables_and_columns(files, cache):
     column = np.array(files[0], dtype=object)[:, None]
     made = classifier(cache, "probe").fit(column, files[1])
     assert made.score(column, files[1]) == 1.0
-    with pytest.warns(DataConversionWarning):  # A table's only column of labels is one label each.
-        made.fit(files[0], np.array(files[1])[:, None])
-    assert made.classes_.tolist() == ["blue", "green", "red"]
-    assert made.score(files[0], files[1]) == 1.0
     assert [made.predict(one).tolist() for one in (files[0][0], Path(files[0][0]))] == [files[1][:1]] * 2
 
 
