@@ -63,6 +63,23 @@ def test_a_file_cut_anywhere_is_continued_to_the_same_bytes(tmp_path: Path, suff
         assert path.read_bytes() == whole, size
 
 
+@pytest.mark.posix("limits of a file's size")
+def test_a_row_that_is_cut_by_a_full_disk_is_an_error(tmp_path: Path) -> None:
+    import resource
+
+    path, limits = tmp_path / "predictions.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
+    file = PredictionFile(path, CSV_COLUMNS, ONE)
+    file.write(PREDICTIONS[0])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            file.write(PREDICTIONS[2])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        file.close()
+    assert write(path, *PREDICTIONS) == {"a.png"}
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [("a.csv", "path,label\na,b\n"), ("a.jsonl", "[]\n"), ("a.jsonl", '{"error": 1}\n'), ("a.jsonl", "text\n")],

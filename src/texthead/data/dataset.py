@@ -239,21 +239,22 @@ class Dataset:
                 "scores are optimistic: test on another group"
             )
             groups = names
-        # Copies of a file stay together too.
-        grouped = len(set(groups)) < len(groups)
-        what, more = ("only one group", "items of other groups") if grouped else ("only one item", "items")
         chosen = {*splits.hold_out(labels, share, names=names, seed=seed, groups=groups)}
         chosen -= self._needed_in_training(chosen, groups)
-        if not chosen:
-            problem = f"no items can be held out: every class has {what} (the first: {self.classes[0]!r})"
-            raise DataError(f"{problem}; add {more}, give splits in a column 'split', or train on all (`held_out=0`)")
-        items = (replace(item, split="val" if i in chosen else "train") for i, item in enumerate(self.items))
         sets = self.sets
         alone = sorted({*self.classes} - {name for position in chosen for name in sets[position]})
         if alone:
-            some = f"{len(alone)} of {len(self.classes)} classes"
-            what = "no item that can be held out" if self.multilabel else what
-            notes.append(f"{some} have {what} (the first: {alone[0]!r}): used for training, not scored")
+            # Copies of a file stay together too.
+            unit = "group" if len(set(groups)) < len(groups) else "item"
+            pairs = {(name, group) for own, group in zip(sets, groups, strict=True) for name in own}
+            most = max(Counter(name for name, _ in pairs if name in alone).values())
+            what = f"only one {unit}" if most == 1 else f"no {unit} that can be held out"
+            lack = f"{what} (the first: {alone[0]!r})"
+            if not chosen:
+                rest = f"add {unit}s, give splits in a column 'split', or train on all (`held_out=0`)"
+                raise DataError(f"no items can be held out: every class has {lack}; {rest}")
+            notes.append(f"{len(alone)} of {len(self.classes)} classes have {lack}: used for training, not scored")
+        items = (replace(item, split="val" if i in chosen else "train") for i, item in enumerate(self.items))
         return replace(self, items=tuple(items), notes=tuple(notes))
 
     def with_tree(self, source: str | Path | ClassTree | None) -> "Dataset":

@@ -54,7 +54,9 @@ class PredictionFile:
             if self._is_csv
             else json.dumps(json_entry(prediction, self._calibration), ensure_ascii=False) + "\n"
         )
-        self._file.write(text.encode("utf-8", "surrogateescape"))
+        data = text.encode("utf-8", "surrogateescape")
+        if (count := self._file.write(data)) < len(data):
+            self._file.write(data[count:])  # The disk is full, which only this call says.
         self.done.add(str(prediction.path))
 
     def close(self) -> None:
