@@ -238,19 +238,23 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def in_turn(path: Path) -> Iterator[None]:
-    """Hold the lock of a file that several processes change, `.NAME.lock` beside it; wait while another has it.
+def in_turn(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a file that several processes change, `.NAME.lock` beside it.
 
     A second lock in the cache folder holds if somebody removes that file, which alone works across a network.
 
+    Args:
+        wait: wait up to ten seconds while another process holds it.
+
     Raises:
-        RunError: another process holds it for ten seconds, as a stopped one does, or the folder cannot be written.
+        RunError: another process holds it, or the folder cannot be written.
     """
-    problem = f"{path}: in use by another process for {_TURN:g} seconds; end that process or let it go on"
+    problem = f"{path}: in use by another process; end that process or wait for it"
+    seconds = _TURN if wait else 0.0
     second = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
     with (
-        lock(path.with_name(f".{path.name}.lock"), problem, _TURN),
-        lock(cache_dir() / "locks" / f"{second}.lock", problem, _TURN),
+        lock(path.with_name(f".{path.name}.lock"), problem, seconds),
+        lock(cache_dir() / "locks" / f"{second}.lock", problem, seconds),
     ):
         yield
 

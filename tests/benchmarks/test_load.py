@@ -12,7 +12,7 @@ from benchmarks import load
     "arguments",
     [
         ["page", "--minutes", "0.5", "--clients", "3", "--every", "10"],
-        ["label", "--writers", "2", "--kills", "2", "--every", "3"],
+        ["label", "--kills", "2", "--every", "3"],
     ],
 )
 def test_nothing_is_lost_or_wrong(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
