@@ -10,9 +10,6 @@ from texthead.errors import on_one_line
 from texthead.files import replacing, write_csv
 from texthead.media import MediaPath
 
-# Endings of the files that `Events.save` writes.
-ENDINGS = ".csv .srt .edl"
-
 
 class Events(list[Event]):
     """The events of a video sorted by start, in seconds from its first frame, and how they were found.
