@@ -146,7 +146,7 @@ FAULTS = {
     "random_bytes.mp4": "unreadable",
     "text.avi": "unreadable",
     "truncated_faststart.mp4": "cut short",
-    "truncated_no_moov.mp4": "cut short",
+    "truncated_no_moov.mp4": "unreadable",
     "zero_bytes.mp4": "empty",
     "decord_corrupted.mp4": "damaged",
 }

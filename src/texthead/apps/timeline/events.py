@@ -105,8 +105,10 @@ def events_of(stretches: Iterable[Stretch], names: Sequence[str], rule: Hysteres
     def finish(over: Bool[np.ndarray, " classes"]) -> None:
         """Collect the events of some classes that are long enough, and forget them all."""
         long = np.flatnonzero(over & (ends - starts >= rule.min_length) & (seconds > 0))
-        rows = np.stack([starts, ends, total / seconds, peak], 1)[long].tolist()
-        events.extend(Event([*names, NONE][i], *row, known=i < none) for i, row in zip(long, rows, strict=True))
+        start, end, weighted, duration, best = unfinished[:, long]
+        rows = np.stack([start, end, weighted / duration, best], 1).tolist()
+        of = [*names, NONE]
+        events.extend(Event(of[i], *row, known=i < none) for i, row in zip(long.tolist(), rows, strict=True))
         unfinished[:, over] = math.nan
 
     for stretch in stretches:
