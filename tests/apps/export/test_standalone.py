@@ -39,7 +39,7 @@ def scorer_of(frames: int, views: Views, pixels: Pixels) -> Scorer:
 
 def settings_of(frames: int, views: Views, pixels: Pixels) -> dict:
     """Return the settings that preprocessing.json would hold."""
-    return preprocessing(scorer_of(frames, views, pixels), "onnx")
+    return preprocessing(scorer_of(frames, views, pixels))
 
 
 def both(path: Path, frames: int, views: Views, pixels: Pixels = PIXELS):
