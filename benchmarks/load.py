@@ -1,10 +1,10 @@
 """Load tests: answers lost or wrong under many clients while processes are killed again and again.
 
     python -m benchmarks.load page --minutes 30 --clients 5
-    python -m benchmarks.load label --writers 3 --kills 10
+    python -m benchmarks.load label --kills 10
 
 page     clients of one `texthead ui` each send their own files; its model process is killed every minute.
-label    pages of `texthead label` that write into one CSV, each with a client; one is killed and restarted.
+label    a client labels files on a page of `texthead label`, which is killed and started again.
 
 Models and files are made here. The last line is JSON; exit code 1 if something was lost, wrong or duplicated.
 """
@@ -238,38 +238,38 @@ def page(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def label(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return counts of labels that were acknowledged, and of those missing on disk."""
-    paths, labels_csv = pictures(folder / "files", 400 * options.writers), folder / "labels.csv"
+    paths, labels_csv = pictures(folder / "files", 1200), folder / "labels.csv"
     names = [f"class {number}" for number in range(10)]
-    shared = ("--classes", ", ".join(names), "--out", labels_csv)
 
     def begin() -> tuple[subprocess.Popen[str], str]:
-        return start_page(folder / "log.txt", "label", folder / "files", *shared)
+        words = ("--classes", ", ".join(names), "--out", labels_csv)
+        return start_page(folder / "log.txt", "label", folder / "files", *words)
 
-    pages, over, counts = [begin() for _ in range(options.writers)], threading.Event(), Counter[str]()
+    page, over, counts = begin(), threading.Event(), Counter[str]()
     # For each file: the last acknowledged label, and any label sent after it without acknowledgement.
     allowed = {str(path): {""} for path in paths}
 
-    def act(tab: Tab, writer: int, action: str, **body: object) -> dict[str, Any] | None:
-        """Return the file to label next; None if each one has a label or is open elsewhere."""
-        (answer,) = tab.post(f"/api/{action}", json.dumps({"who": f"writer{writer}", **body}).encode())
+    def act(tab: Tab, action: str, **body: object) -> dict[str, Any] | None:
+        """Return the file to label next; None if each one has a label."""
+        (answer,) = tab.post(f"/api/{action}", json.dumps(body).encode())
         return answer["item"]
 
-    def write(writer: int) -> None:
-        link = pages[writer][1]
-        tab, file, turn = Tab(link), None, 0
+    def write() -> None:
+        link, file, turn = page[1], None, 0
+        tab = Tab(link)
         while not over.is_set():
             try:
-                if link != pages[writer][1]:
-                    link = pages[writer][1]
-                    tab, file = Tab(link), None
-                file = file or act(tab, writer, "next")
+                if link != page[1]:
+                    link, file = page[1], None
+                    tab = Tab(link)
+                file = file or act(tab, "next")
                 if file is None:
                     time.sleep(0.2)
                     continue
                 turn, path = turn + 1, file["path"]
                 name = names[turn % 10]
                 allowed[path].add(name)
-                file = act(tab, writer, "label", key=file["key"], label=name)
+                file = act(tab, "label", key=file["key"], label=name)
                 allowed[path] = {name}
                 counts["acknowledged"] += 1
             except urllib.error.HTTPError as error:
@@ -281,19 +281,19 @@ def label(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
                 time.sleep(0.2)
 
     def killer() -> None:
+        nonlocal page
         for _ in range(options.kills):
             time.sleep(random.uniform(0, 2 * options.every))
-            writer = random.randrange(options.writers)
-            pages[writer][0].kill()
-            pages[writer][0].wait()
-            pages[writer] = begin()
-            print(f"{time.strftime('%H:%M:%S')} {dict(counts)}, page {writer} killed", flush=True)
+            page[0].kill()
+            page[0].wait()
+            page = begin()
+            print(f"{time.strftime('%H:%M:%S')} {dict(counts)}, page killed", flush=True)
         over.set()
 
     try:
-        together([killer, *(lambda writer=writer: write(writer) for writer in range(options.writers))])
+        together([killer, write])
     finally:
-        with ended([process for process, _ in pages]):
+        with ended([page[0]]):
             pass
     labels = {row["path"]: row["label"] for row in csv.DictReader(labels_csv.open(newline=""))}
     lost = sum(labels.get(str(path.relative_to(folder)), "") not in allowed[str(path)] for path in paths)
@@ -313,7 +313,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kinds = parser.add_subparsers(dest="kind", required=True)
     for name, numbers in (
         ("page", {"minutes": 30.0, "clients": 5, "every": 60.0}),
-        ("label", {"writers": 3, "kills": 10, "every": 10.0}),
+        ("label", {"kills": 10, "every": 10.0}),
     ):
         kind = kinds.add_parser(name)
         for option, number in numbers.items():

@@ -36,7 +36,7 @@ import texthead as th
 from benchmarks.choosing import mean_and_half
 from benchmarks.videos import Frames, whole
 from texthead.apps.demo import drawn_videos
-from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch, in_order
+from texthead.apps.timeline.events import Event, Hysteresis, Stretch, events_of
 from texthead.apps.timeline.timeline import Sliding, open_timed, scores_over_time
 from texthead.data.dataset import Dataset, Item
 from texthead.prediction.run import Run
@@ -51,9 +51,7 @@ ENTERS, LEAVES, LENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (0.2, 0.3, 0.4, 0.5), 
 
 def events_in(stretches: Sequence[Stretch], names: Sequence[str], rule: Hysteresis) -> list[Event]:
     """Return all events, sorted by start."""
-    finder = EventFinder(names, rule)
-    events = [event for stretch in stretches for event in finder.add(stretch)] + finder.finish()
-    return in_order(event for event in events if event.known)
+    return [event for event in events_of(stretches, names, rule)[0] if event.known]
 
 
 class Clip(NamedTuple):

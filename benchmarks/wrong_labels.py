@@ -69,9 +69,9 @@ def asked(dataset: th.Dataset, features: Tensor, some: list[int], labels: Tensor
         while not session.is_fitted:
             time.sleep(0.02)
         questions = set[int]()
-        while (file := session.review("a")) is not None:
+        while (file := session.review()) is not None:
             questions.add(some.index(file.position))
-            session.keep("a", file.position)
+            session.keep(file.position)
         session.close()
     return questions
 

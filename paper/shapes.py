@@ -4,10 +4,10 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -304,19 +304,6 @@ def draw_shape_pictures(
 # ---------------------------------------------------------------------------------------------- videos
 
 
-@dataclass(frozen=True)
-class _Item:
-    """One row of the manifest; `key` and the seed determine the clip."""
-
-    path: str
-    label: str
-    split: Literal["train", "test"]
-    colour: str
-    shape: str
-    motion: str
-    key: tuple[int, int, int]
-
-
 def video_pairs(pairs: int = 8) -> list[Pair]:
     """Return the pairs for the videos: unseen ones that cover as many colours and shapes as possible.
 
@@ -357,7 +344,6 @@ def draw_shape_videos(
         raise DataError(
             f"train and test must be at least 1 and seed at least 0, got train={train} test={test} seed={seed}"
         )
-    items = _items(pairs, train, test)
     parameters = {
         "pictures": "shapes",
         "pairs": pairs,
@@ -368,26 +354,18 @@ def draw_shape_videos(
         "seed": seed,
     }
 
-    def draw(item: _Item) -> UInt8[np.ndarray, "frames size size 3"]:
-        rng = np.random.default_rng([seed, *item.key])
-        sprite = draw_sprite(Pair(item.colour, item.shape), pixels=round(_RENDER * size), rng=rng)
-        return animate(sprite, item.motion, frames=frames, size=size, rng=rng)
-
-    return draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, reporter=reporter)
-
-
-def _items(pairs: int, train: int, test: int) -> list[_Item]:
-    return [
-        _Item(
-            path=f"videos/{pair.name.replace(' ', '-')}-{motion.replace(' ', '-')}/{split}_{number}.mp4",
-            label=f"{pair.name} {motion}",
-            split=split,
-            colour=pair.colour,
-            shape=pair.shape,
-            motion=motion,
-            key=(index, half, number),
+    def draw(pair: Pair, motion: str, key: tuple[int, int, int]) -> UInt8[np.ndarray, "frames size size 3"]:
+        rng = np.random.default_rng([seed, *key])
+        return animate(
+            draw_sprite(pair, pixels=round(_RENDER * size), rng=rng), motion, frames=frames, size=size, rng=rng
         )
-        for index, (pair, motion) in enumerate(itertools.product(video_pairs(pairs), MOTIONS))
-        for half, (split, count) in enumerate(zip(("train", "test"), (train, test), strict=True))
-        for number in range(count)
-    ]
+
+    clips = []
+    for index, (pair, motion) in enumerate(itertools.product(video_pairs(pairs), MOTIONS)):
+        folder = f"videos/{pair.name.replace(' ', '-')}-{motion.replace(' ', '-')}"
+        for half, (split, count) in enumerate(zip(("train", "test"), (train, test), strict=True)):
+            for number in range(count):
+                path = f"{folder}/{split}_{number}.mp4"
+                row = path, f"{pair.name} {motion}", split, pair.colour, pair.shape, motion
+                clips.append((row, partial(draw, pair, motion, (index, half, number))))
+    return draw_set(out, COLUMNS, clips, parameters=parameters, reporter=reporter)

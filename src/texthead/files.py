@@ -232,14 +232,17 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def in_turn(path: Path) -> Iterator[None]:
-    """Hold the lock of a file that several processes change, `.NAME.lock` beside it; wait while another has it.
+def in_turn(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a file that several processes change, `.NAME.lock` beside it.
+
+    Args:
+        wait: wait up to ten seconds while another process holds it.
 
     Raises:
-        RunError: another process holds it for ten seconds, as a stopped one does, or the folder cannot be written.
+        RunError: another process holds it, or the folder cannot be written.
     """
-    problem = f"{path}: in use by another process for {_TURN:g} seconds; end that process or let it go on"
-    with lock(path.with_name(f".{path.name}.lock"), problem, _TURN):
+    problem = f"{path}: in use by another process; end that process or wait for it"
+    with lock(path.with_name(f".{path.name}.lock"), problem, _TURN if wait else 0.0):
         yield
 
 

@@ -278,7 +278,7 @@ def test_memory_of_a_step_is_that_of_new_processes(tmp_path: Path) -> None:
     "arguments",
     [
         ["page", "--minutes", "0.5", "--clients", "3", "--every", "10"],
-        ["label", "--writers", "2", "--kills", "2", "--every", "3"],
+        ["label", "--kills", "2", "--every", "3"],
     ],
 )
 def test_nothing_is_lost_or_wrong(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,7 +103,7 @@ def test_all_by_keys_alone(served: Served, browser: Callable, tmp_path: Path) ->
         label(driver, name.partition("-")[0])
         assert rows(labels_csv)[name] == name.partition("-")[0]
     assert len(names) == 21
-    assert text(driver, "stage") == "Every file has a label or is open elsewhere."
+    assert text(driver, "stage") == "Every file has a label."
     when(driver, lambda: "of the 21 labelled" in text(driver, "accuracy"))
     assert "10 more labels" in text(driver, "gain")
     assert len(driver.find_elements(By.CSS_SELECTOR, "#curve polyline")) == 1

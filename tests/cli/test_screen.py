@@ -28,7 +28,7 @@ COMMANDS = {
     "prepare": ["prepare", "VIDEOS", "--out", "NEW"],
     "compare": ["compare", "IMAGES"],
     "train": ["train", "IMAGES", "--out", "NEW", "--tune", "none"],
-    "export": ["export", "RUN", "--out", "NEW", "--to", "torch"],
+    "export": ["export", "RUN", "--out", "NEW"],
 }
 SLOW = {"bulk", "export", "train", "compare", "report"}
 

@@ -114,25 +114,21 @@ def check_pairs(ours: list[dict], theirs: list[dict]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("head", "temporal", "to"),
+    ("head", "temporal"),
     [
-        *((head, "mean", "onnx") for head in ("trainable", "probe")),
-        ("linear", "conv", "onnx"),
-        ("several", "mean", "torch"),
-        ("several", "transformer", "onnx"),
-        ("frozen", "full transformer", "onnx"),
-        ("frozen", "token-conv", "onnx"),
-        ("spotting", "frame transformer", "onnx"),
-        ("mean-probability", "mean", "onnx"),
-        ("probe", "conv", "torch"),
-        ("frozen", "transformer", "torch"),
+        *((head, "mean") for head in ("trainable", "probe")),
+        ("linear", "conv"),
+        ("several", "transformer"),
+        ("frozen", "full transformer"),
+        ("frozen", "token-conv"),
+        ("spotting", "frame transformer"),
+        ("mean-probability", "mean"),
     ],
 )
-def test_every_head_and_temporal_module(tmp_path, head, temporal, to):
+def test_every_head_and_temporal_module(tmp_path, head, temporal):
     run = run_of(tmp_path / "run", head, temporal, spec=VIT if temporal == "token-conv" else SPEC)
-    assert export(run, tmp_path / "out", to=to).probabilities <= 1e-4
+    assert export(run, tmp_path / "out").probabilities <= 1e-4
     check_scores(tmp_path / "out", run)
-    assert (".pt2 file" in (tmp_path / "out" / "README.md").read_text()) == (to == "torch")
     settings = json.loads((tmp_path / "out" / "preprocessing.json").read_text())
     assert "transformer" not in temporal or temporal == "transformer" or settings["input"]["most_frames"] == 12
 
@@ -182,14 +178,14 @@ def test_an_interrupted_export_leaves_nothing_behind(tmp_path, monkeypatch, step
     before = {*tmp_path.iterdir()}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(f"texthead.apps.export.export.{step}", Mock(side_effect=KeyboardInterrupt))
-        export(run, tmp_path / "out", to="torch")
+        export(run, tmp_path / "out")
     assert {*tmp_path.iterdir()} == before
-    export(run, tmp_path / "out", to="torch")
+    export(run, tmp_path / "out")
 
 
 def card_of(run, made: Calibration | None = None) -> str:
     far = Parity((1,), 0.5, 0.25, 4, True, 3, 2, 1)
-    card = model_card(run, run.protocol, "name", made, exported=("model.onnx", far))
+    card = model_card(run, run.protocol, "name", made, exported=far)
     about = ModelCard(card).data
     task = "image-classification" if run.protocol.frames == 1 else "video-classification"
     assert (about.library_name, about.pipeline_tag, about.tags) == ("onnx", task, ["texthead"])
@@ -220,17 +216,17 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_the_command(world, say, tmp_path):
-    code, out, _ = say("export", world.run, "--out", tmp_path / "out", "--to", "torch")
+    code, out, _ = say("export", world.run, "--out", tmp_path / "out")
     assert code == 0
     assert re.findall(r"\d+", prints(out, "held-out").rpartition(" for ")[2]) == ["2", "2"]
     names = {file.name for file in (tmp_path / "out").iterdir()}
-    assert names == {"README.md", "classes.json", "model.pt2", "predict.py", "preprocessing.json", "thresholds.json"}
+    assert names == {"README.md", "classes.json", "model.onnx", "predict.py", "preprocessing.json", "thresholds.json"}
     assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.slow
 def test_other_classes(world, say, tmp_path):
-    code, _, err = say("export", world.run, "--out", tmp_path / "out", "--to", "torch", "--classes", "a kite, a bird")
+    code, _, err = say("export", world.run, "--out", tmp_path / "out", "--classes", "a kite, a bird")
     assert code == 0, err
     classes = json.loads((tmp_path / "out" / "classes.json").read_text())["classes"]
     assert [entry["prompt"] for entry in classes] == ["a kite", "a bird"]
@@ -342,6 +338,7 @@ def test_mistakes_are_one_line(world, wrong, tmp_path, monkeypatch):
     assert str(tmp_path) in wrong("export", tmp_path, "--out", new)
     assert "template" in wrong("export", world.run, "--out", new, "--template", "a {}.")
     assert "--out" in wrong("export", world.run)
+    assert "hub:ORG/NAME" in wrong("export", world.run, "--to", "onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert "texthead[onnx]" in wrong("export", world.run, "--out", new)
     assert not new.exists()

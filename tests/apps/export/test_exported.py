@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
     model = Recognizer(tiny_visual(), MeanPool(), torch.nn.Identity())
     (folder := tmp_path / "out").mkdir()
     files = {
-        "preprocessing": preprocessing(Scorer(model, Protocol(1, Pixels(32, 36, "bicubic"))), "onnx"),
+        "preprocessing": preprocessing(Scorer(model, Protocol(1, Pixels(32, 36, "bicubic")))),
         "classes": {"template": "{}", "classes": [{"label": name, "name": name, "prompt": None} for name in NAMES]},
         "thresholds": {"temperature": 1.0, "threshold": None, "coverage": None},
     }

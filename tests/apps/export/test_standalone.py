@@ -39,7 +39,7 @@ def scorer_of(frames: int, views: Views, pixels: Pixels) -> Scorer:
 
 def settings_of(frames: int, views: Views, pixels: Pixels) -> dict:
     """Return the settings that preprocessing.json would hold."""
-    return preprocessing(scorer_of(frames, views, pixels), "onnx")
+    return preprocessing(scorer_of(frames, views, pixels))
 
 
 def both(path: Path, frames: int, views: Views, pixels: Pixels = PIXELS):
@@ -65,7 +65,7 @@ def test_it_imports_only_the_packages_that_its_card_lists():
     modules = [getattr(node, "module", None) or alias.name for node in nodes for alias in node.names]
     named = {module.partition(".")[0] for module in modules}
     at_once = {n.names[0].name for n in tree.body if isinstance(n, ast.Import)}
-    assert named - set(sys.stdlib_module_names) == {"numpy", "av", "onnxruntime", "torch", "PIL"}
+    assert named - set(sys.stdlib_module_names) == {"numpy", "av", "onnxruntime", "PIL"}
     assert at_once - set(sys.stdlib_module_names) == {"av", "numpy"}
 
 

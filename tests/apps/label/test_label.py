@@ -9,6 +9,7 @@ import pytest
 import texthead as th
 from made import colour_encoder, write_broken, write_image
 from messages import prints
+from texthead.files import in_turn
 
 COLOURS = ("red", "green", "blue")
 
@@ -86,6 +87,12 @@ def test_a_manifest_of_groups_and_what_is_refused(folder: Path, works, refused, 
     refused(".csv", "label", folder, *options, "--out", tmp_path / "labels.txt")
     broken = write_broken(folder / "broken.mp4")
     prints(works("label", folder, *options, "--next", 1)[1], broken.name)
+
+
+def test_labels_that_another_program_writes_are_refused(folder: Path, refused, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    with in_turn(labels):
+        refused(f"{labels}: in use by another process", "label", folder, "--classes", "red, green", "--out", labels)
 
 
 @pytest.mark.slow

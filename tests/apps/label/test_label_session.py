@@ -79,17 +79,17 @@ def until(condition: Callable[[], object]) -> None:
 
 def test_files_until_all_are_labelled(opened: Open, tmp_path: Path) -> None:
     session, seen = opened(("red", "green")), []
-    while (file := session.next("ann")) is not None:
+    while (file := session.next()) is not None:
         assert file.labels is None
         assert {"red", "green"} <= {*file.guesses}
         seen.append(file.position)
-        session.label("ann", file.position, truth(file.position))
+        session.label(file.position, truth(file.position))
         # The label is on disk before the next file is shown.
         assert len(read_dataset(tmp_path / "labels.csv")) == len(seen)
     assert sorted(seen) == list(range(FILES))
     assert {truth(index) for index in seen[:4]} == set(COLOURS), "one of each first"
     fitted(session)
-    state = session.state("ann")
+    state = session.state()
     assert (state["labelled"], state["files"]) == (FILES, FILES)
     assert state["classes"] == [{"name": name, "count": 10} for name in ("red", "green", "blue")]
     assert state["curve"][-1]["labels"] == FILES
@@ -101,98 +101,74 @@ def test_files_until_all_are_labelled(opened: Open, tmp_path: Path) -> None:
 def test_what_was_learned_is_guessed(opened: Open) -> None:
     session = opened()
     for index in range(9):
-        session.label("ann", index, truth(index))
+        session.label(index, truth(index))
     fitted(session)
-    assert session.state("ann")["others"] is None, "too few labels to say"
-    session.label("ann", 9, truth(9))
+    assert session.state()["others"] is None, "too few labels to say"
+    session.label(9, truth(9))
     fitted(session)
-    assert session.state("ann")["others"] > 60
+    assert session.state()["others"] > 60
     # Nine labels again: nothing is left of the tenth.
-    session.undo("ann")
-    until(lambda: session.state("ann")["curve"] == [])
-    session.label("ann", 9, truth(9))
+    session.undo()
+    until(lambda: session.state()["curve"] == [])
+    session.label(9, truth(9))
     fitted(session)
     for _ in range(5):
-        file = session.next("ann")
+        file = session.next()
         assert next(iter(file.guesses)) == truth(file.position)
         assert sum(file.guesses.values()) == pytest.approx(1, abs=1e-4)
-        session.skip("ann", file.position)
-
-
-def test_undo_leaves_what_another_person_or_tab_changed_later(opened: Open) -> None:
-    session = opened()
-    first = session.next("ann").position
-    session.label("ann", first, "red")
-    second = session.next("ann").position
-    session.label("ann", second, "red")
-    session.label("bert", second, "purple")
-    back = session.undo("ann")
-    assert (back.position, back.labels) == (first, None)
-    assert session.undo("bert").labels == ("red",)
-    session.label("ann", first, "red")
-    session.rename("red", "crimson")
-    assert (session.undo("ann").position, session.state("ann")["undo"]) == (first, False)
+        session.skip(file.position)
 
 
 def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
     session = opened()
-    first = session.next("ann")
-    session.label("ann", first.position, "red")
-    session.label("ann", first.position, "purple")
+    first = session.next()
+    session.label(first.position, "red")
+    session.label(first.position, "purple")
     assert "purple" in names(session)
     fitted(session)
-    session.bad("ann", first.position)
-    assert session.state("ann")["bad"] == 1
-    file = session.next("ann")
+    session.bad(first.position)
+    assert session.state()["bad"] == 1
+    file = session.next()
     assert file.position != first.position
     for label in ("purple", "red", None):
-        back = session.undo("ann")
+        back = session.undo()
         assert (back.position, back.labels) == (first.position, label and (label,))
     # The undone class is no longer guessed.
     assert "purple" not in back.guesses
-    assert session.undo("ann") is None
-    assert not session.state("ann")["undo"]
+    assert session.undo() is None
+    assert not session.state()["undo"]
     assert "purple" not in names(session)
     # A skipped file comes back when no other is left.
-    session.skip("ann", first.position)
-    assert session.undo("ann") is not None
-    session.skip("ann", first.position)
+    session.skip(first.position)
+    assert session.undo() is not None
+    session.skip(first.position)
     order = []
-    while (file := session.next("ann")) is not None:
+    while (file := session.next()) is not None:
         order.append(file.position)
-        session.label("ann", file.position, "red")
+        session.label(file.position, "red")
     assert order[-1] == first.position
 
 
 def names(session: LabelSession) -> list[str]:
-    return [entry["name"] for entry in session.state("ann")["classes"]]
-
-
-def test_a_page_that_is_loaded_again_shows_the_same_file(opened: Open) -> None:
-    session = opened()
-    file = session.next("ann")
-    assert session.next("ann") == file
-    session.state("bob")
-    assert session.next("bob") != file
-    assert session.next("ann") == file
+    return [entry["name"] for entry in session.state()["classes"]]
 
 
 def test_without_names_the_first_class_is_typed(opened: Open) -> None:
     session = opened(())
-    file = session.next("ann")
+    file = session.next()
     assert file.guesses == {}
-    session.label("ann", file.position, "red")
+    session.label(file.position, "red")
     fitted(session)
-    file = session.next("ann")
+    file = session.next()
     assert [*file.guesses] == ["red"]
-    session.undo("ann")
+    session.undo()
     assert names(session) == []
 
 
 def test_a_class_is_renamed_and_joined_with_another(opened: Open, tmp_path: Path) -> None:
     session = opened(("red", "Red", "green"))
     for index, name in enumerate(["red", "Red", "green", "Red"]):
-        session.label("ann", index, name)
+        session.label(index, name)
     session.rename("Red", "red")
     assert names(session) == ["red", "green"]
     assert read_dataset(tmp_path / "labels.csv").labels == ["red", "red", "green", "red"]
@@ -207,7 +183,7 @@ def test_a_class_is_renamed_and_joined_with_another(opened: Open, tmp_path: Path
     other.rename("blue", "bleue\u0301")
     other.rename("bleue\u0301", "bleu\u00e9")
     # Undo does not bring back an old name.
-    while session.undo("ann") is not None:
+    while session.undo() is not None:
         assert set(names(session)) <= {"red", "lime"}
     for old, new in (("no such", "x"), ("red", ""), ("red", "a\x00b")):
         with refuses(DataError, "class"):
@@ -218,42 +194,42 @@ def test_several_labels_of_a_file(opened: Open, tmp_path: Path) -> None:
     """Pictures of two colours have the features of both; every fifth has none of the classes."""
     session = opened(multilabel=True)
     for index in range(12):
-        session.label("ann", index, *(() if index % 5 == 4 else (truth(index), "a picture")))
+        session.label(index, *(() if index % 5 == 4 else (truth(index), "a picture")))
     fitted(session)
     dataset = read_dataset(tmp_path / "labels.csv")
     assert dataset.multilabel
     assert dataset.sets[3:5] == [("a picture", "red"), ()]
-    state = session.state("ann")
+    state = session.state()
     assert (state["multilabel"], state["labelled"], state["curve"], state["others"]) == (True, 12, [], None)
     counts = {entry["name"]: entry["count"] for entry in state["classes"]}
     assert counts == {"red": 3, "green": 3, "blue": 4, "a picture": 10}
-    file = session.next("ann")
+    file = session.next()
     assert (file.position >= 12, file.labels) == (True, None)
     assert {name for name, value in file.guesses.items() if value > 0.5} == {truth(file.position), "a picture"}
     # A file that is opened again has its classes on; the answer "none" is one too.
-    session.label("ann", file.position)
-    back = session.undo("ann")
+    session.label(file.position)
+    back = session.undo()
     assert back.labels is None
     for _ in range(9):
-        back = session.undo("ann")
+        back = session.undo()
     assert (back.position, back.labels) == (3, None)
-    session.label("ann", 3, "red", "red", "sky")
-    session.label("ann", 3)
-    back = session.undo("ann")
+    session.label(3, "red", "red", "sky")
+    session.label(3)
+    back = session.undo()
     assert back.labels == ("red", "sky")
     session.rename("sky", "red")
     assert read_dataset(tmp_path / "labels.csv").sets[3] == ("red",)
     with refuses(DataError, ";"):
-        session.label("ann", 3, "red; sky")
+        session.label(3, "red; sky")
     session.examine()
 
 
 def test_only_files_without_any_class_so_far(opened: Open, pool: Pool, tmp_path: Path) -> None:
     session = opened((), multilabel=True)
-    session.label("ann", 3)
-    session.label("ann", 4)
+    session.label(3)
+    session.label(4)
     fitted(session)
-    assert session.next("ann") is not None
+    assert session.next() is not None
     labelled, paths = items_so_far(tmp_path / "labels.csv", pool.files)
     assert labelled.paths == paths
     assert (labelled.multilabel, [item.path for item in labelled.items]) == (
@@ -262,46 +238,31 @@ def test_only_files_without_any_class_so_far(opened: Open, pool: Pool, tmp_path:
     )
 
 
-def test_people_share_labels_but_not_files(opened: Open) -> None:
-    one, other = opened(), opened()
-    files = [one.next("ann"), one.next("bob"), other.next("cy")]
-    indices = [each.position for each in files if each]
-    assert len(set(indices)) == 3
-    other.label("cy", indices[2], "violet")
-    assert "violet" in [entry["name"] for entry in one.state("ann")["classes"]]
-    fitted(one)
-    later = one.next("ann")
-    assert later.position not in indices[1:]
-    assert "violet" in {*later.guesses}
-    one.undo("bob")
-    assert other.state("cy")["labelled"] == 1, "what others did is theirs"
-
-
 @pytest.mark.slow
 def test_a_wrong_label_is_found_again(opened: Open, pool: Pool) -> None:
     session = opened()
     for index in range(FILES - 2):
-        session.label("ann", index, truth(index) if index != 4 else "red")
+        session.label(index, truth(index) if index != 4 else "red")
     fitted(session)
-    assert session.state("bob")["review"] >= 1
-    file = session.review("bob")
+    assert session.state()["review"] >= 1
+    file = session.review()
     assert (file.position, file.labels, next(iter(file.guesses))) == (4, ("red",), "green")
     assert "green" in file.why
-    # A label that bob keeps is not shown to him again, nor to anyone after a restart; undo brings it back.
-    session.keep("bob", 4)
-    assert session.review("bob") is None
-    back = session.undo("bob")
+    # A label that is kept is not shown again, nor after a restart; undo brings it back.
+    session.keep(4)
+    assert session.review() is None
+    back = session.undo()
     assert (back.position, back.labels, back.why) == (4, ("red",), file.why)
-    session.keep("bob", 4)
+    session.keep(4)
     other = opened()
     fitted(other)
-    assert other.review("ann") is None
-    session.label("bob", 4, "green", checked=True)
+    assert other.review() is None
+    session.label(4, "green", checked=True)
     # A copy of a file with another label.
     copied = pool.files.items[0].path.read_bytes()
     pool.files.items[7].path.write_bytes(copied)
     session.examine()
-    result = session.review("bob")
+    result = session.review()
     assert result.position in (0, 7)
     assert "two labels" in result.why
 
@@ -311,65 +272,65 @@ def test_review_follows_the_labels(opened: Open, pool: Pool) -> None:
     for copy in (1, 4):
         paths[copy].write_bytes(paths[0].read_bytes())
     for position, label in ((0, "red"), (1, "red"), (4, "green")):
-        session.label("ann", position, label)
+        session.label(position, label)
     session.examine()
-    assert session.state("ann")["review"] == 3
-    assert "two labels" in session.review("ann").why
+    assert session.state()["review"] == 3
+    assert "two labels" in session.review().why
     # A correction ends the conflict at once, and undo brings it back.
-    session.label("ann", 4, "red", checked=True)
-    assert session.review("ann") is None
-    assert "two labels" in session.undo("ann").why
-    session.label("ann", 4, "red")
+    session.label(4, "red", checked=True)
+    assert session.review() is None
+    assert "two labels" in session.undo().why
+    session.label(4, "red")
     # One that makes a conflict shows it, without examining the files again.
-    session.label("ann", 1, "blue", checked=True)
-    file = session.review("ann")
+    session.label(1, "blue", checked=True)
+    file = session.review()
     assert (file.position, "blue and red" in file.why) == (0, True)
     # A file that is labelled later is examined then.
-    session.label("ann", 1, "red")
-    assert session.review("ann") is None
+    session.label(1, "red")
+    assert session.review() is None
     paths[7].write_bytes(paths[0].read_bytes())
-    session.label("ann", 7, "green")
+    session.label(7, "green")
     session.examine()
-    assert session.state("ann")["review"] == 4
+    assert session.state()["review"] == 4
 
 
 def test_the_only_label_of_a_class_is_not_doubted(opened: Open) -> None:
     session = opened(("red", "green"))
     for index in range(20):
         if truth(index) != "blue" or index == 2:
-            session.label("ann", index, truth(index))
+            session.label(index, truth(index))
     fitted(session)
-    assert session.review("ann") is None
+    assert session.review() is None
 
 
 def test_broken_csv_is_reported_until_fixed(opened: Open, tmp_path: Path) -> None:
     session, labels_csv = opened(), tmp_path / "labels.csv"
-    session.label("ann", 0, "red")
+    session.label(0, "red")
     fitted(session)
     whole = labels_csv.read_text()
-    labels_csv.write_text(whole + "files/99.png,red,now\n")
+    labels_csv.write_text(whole + "files/99.png,red,now,\n")
     with refuses(DataError, "files/99.png", "labels.csv:3"):
-        session.next("ann")
+        session.next()
     with refuses(DataError, "files/99.png"):
-        session.label("ann", 1, "green")
+        session.label(1, "green")
     labels_csv.write_text(whole)
-    session.label("ann", 1, "green")
+    session.label(1, "green")
     fitted(session)
-    assert session.state("ann")["labelled"] == 2
+    assert session.state()["labelled"] == 2
 
 
 def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
     session = opened()
     for name in ("  ", "a\x00b", "red; blue"):
         with refuses(DataError, "class"):
-            session.label("ann", 0, name)
+            session.label(0, name)
     for position in (-1, FILES):
         with refuses(DataError, "no file", position):
-            session.label("ann", position, "red")
-    assert session.state("ann")["labelled"] == 0
-    session.label("ann", 0, "  deep \n sky  blue ")
-    assert session.state("ann")["classes"][-1]["name"] == "deep sky blue"
-    session.label("ann", 0, "آبی\u200cها")
+            session.label(position, "red")
+    assert session.state()["labelled"] == 0
+    session.label(0, "  deep \n sky  blue ")
+    assert session.state()["classes"][-1]["name"] == "deep sky blue"
+    session.label(0, "آبی\u200cها")
 
 
 # ---- over HTTP
@@ -387,7 +348,7 @@ def page(opened: Open, tmp_path: Path) -> TestClient:
 
 
 def ask(page: TestClient, action: str, status: int = 200, **body: object) -> dict[str, Any]:
-    answer = page.post(f"/api/{action}", json={"who": "ann", **body})
+    answer = page.post(f"/api/{action}", json=body)
     assert answer.status_code == status, answer.text
     return answer.json()
 
@@ -422,15 +383,14 @@ def test_keys_are_answered_with_the_next_file(page: TestClient) -> None:
     assert ask(page, "undo")["item"]["key"] == item["key"]
     assert ask(page, "bad", key=item["key"])["state"]["bad"] == 1
     assert ask(page, "next", review=True)["item"] is None
-    assert ask(page, "state", key=item["key"])["training"] is None
+    assert ask(page, "state")["state"]["training"] is None
 
 
 @pytest.mark.parametrize(
     ("action", "body"),
     [
-        *(("state", {"who": who}) for who in ("a b", None)),
         *(("label", {"key": key, "label": "x"}) for key in (1, None, "../x")),
-        *((action, {"key": "x"}) for action in ("state", "skip", "bad", "keep")),
+        *((action, {"key": "x"}) for action in ("skip", "bad", "keep")),
         ("train", {"how": "rm"}),
         ("no-such", {}),
     ],
@@ -439,16 +399,31 @@ def test_requests_by_hand_are_refused_in_one_line(page: TestClient, action: str,
     assert len(ask(page, action, 400, **body)["error"].splitlines()) == 1
 
 
-def test_training_is_a_command_whose_lines_are_shown(page: TestClient, opened: Open, tmp_path: Path) -> None:
-    other = page_of(opened(), tmp_path / "labels.csv")
-    assert ask(page, "train", how="quick")["training"]["run"] == str(tmp_path / "labels-quick")
-    assert all("wait" in ask(each, "train", 400, how="quick")["error"] for each in (page, other))
-    assert ask(other, "state")["training"] is None
-    until(lambda: ask(page, "state")["training"]["done"])
-    training = ask(page, "state")["training"]
+def test_training_is_a_command_whose_lines_are_shown(page: TestClient, tmp_path: Path) -> None:
+    assert begun(page)["run"] == str(tmp_path / "labels-quick")
+    assert "wait" in ask(page, "train", 400, how="quick")["error"]
+    until(lambda: ask(page, "state")["state"]["training"]["done"])
+    training = ask(page, "state")["state"]["training"]
     assert training["failed"]
     assert any("no-such-command" in line for line in training["lines"])
-    assert ask(other, "train", how="quick")["training"]["run"] == str(tmp_path / "labels-quick")
+    assert begun(page)["run"] == str(tmp_path / "labels-quick")
+
+
+def begun(page: TestClient) -> dict[str, Any]:
+    """Start a training, and return what the page shows of it."""
+    return ask(page, "train", how="quick")["state"]["training"]
+
+
+def test_two_tabs_work_on_one_queue(page: TestClient, tmp_path: Path) -> None:
+    shown = ask(page, "next")["item"]
+    assert ask(page, "next")["item"]["key"] == shown["key"]
+    after = ask(page, "label", key=shown["key"], label="red")["item"]
+    # The other tab still shows the first file, and its answer is for that one.
+    assert ask(page, "label", key=shown["key"], label="green")["item"]["key"] == after["key"]
+    assert read_dataset(tmp_path / "labels.csv").labels == ["green"]
+    for label in ("red", None):
+        back = ask(page, "undo")["item"]
+        assert (back["key"], back["label"]) == (shown["key"], label)
 
 
 def test_a_file_that_changes_while_it_is_shown_gets_no_label(page: TestClient, tmp_path: Path) -> None:
@@ -479,6 +454,6 @@ def test_file_names_of_all_kinds(tmp_path: Path) -> None:
         while item := ask(page, "next")["item"]:
             seen.add(item["name"])
             ask(page, "label", key=item["key"], label="red")
-        assert ask(page, "train", how="quick")["training"]["run"] == str(folder / "labels-quick")
+        assert begun(page)["run"] == str(folder / "labels-quick")
     assert seen == {*names[:2], "\\u202egnp.exe.png"}
     assert len(LabelFile(labels_csv, pool.files).read().of) == len(read_dataset(labels_csv)) == len(names)

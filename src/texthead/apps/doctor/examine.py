@@ -17,7 +17,7 @@ from texthead.apps.doctor.wrong_labels import LEAST_AGREEMENT, JudgedLabels, sus
 from texthead.data import divide
 from texthead.encoders import zero_shot_note
 from texthead.errors import DataError, RunError, plural
-from texthead.features import FrozenFiles, Still
+from texthead.features import Still
 from texthead.recipes import small
 
 # Frames of a video that are encoded; with 8, the same swaps are found.
@@ -73,15 +73,21 @@ def diagnose(
         notes.append("labels are not judged: that needs an encoder")
     else:
         encoder, source = frozen.encoder, frozen.encoder.source
-        seen = _items_seen(frozen, dataset, facts)
+        sound = [position for position, fact in enumerate(facts) if fact.fault is None]
+        encoded = frozen.files([items[position].path for position in sound])
+        seen = replace(encoded, positions=[sound[position] for position in encoded.positions])
         features = dict(zip(seen.positions, seen.features.numpy(), strict=True))
         if encoder.has_text:
-            own_items = [items[index] for index in features]
-            result += encoder_findings.class_findings(encoder, classes, prompts, own_items, list(features.values()))
+            own = [items[position] for position in seen.positions]
+            result += encoder_findings.class_findings(encoder, classes, prompts, own, list(features.values()))
             notes += filter(None, [zero_shot_note(encoder.source, list(classes))])
         else:
             notes.append(f"{encoder.source} has no text encoder; class names are not checked against the files")
-        judged = _judge(dataset, seen)
+        some = dataset.pick(seen.positions)
+        if dataset.multilabel:
+            judged = JudgedLabels(unjudged="labels are not judged: that is for files with one label each")
+        else:
+            judged = suspicious_labels(seen.features, some.targets(dataset.classes), some.groups)
         first = _first_to_check(judged, seen.positions, dataset, findings.questioned(result))
         notes += filter(None, [judged.unjudged, first])
         result += findings.label_findings(items, seen.positions, dataset.classes, judged.listed, beside=result)
@@ -122,21 +128,6 @@ def _frozen(encoder: Encoder, dataset: Dataset, reading: Reading, reporter: Repo
     protocol = spec.protocol(frames=1 if dataset.only_images else _ENCODED_FRAMES)
     protocol = replace(protocol, pixels=spec.pixels(_RECIPE))
     return FrozenEncoder(encoder, protocol, replace(reading, skip_unreadable=True), reporter)
-
-
-def _items_seen(frozen: FrozenEncoder, dataset: Dataset, facts: Sequence[Facts]) -> FrozenFiles:
-    """Return the features of the items without a fault, and the positions of those that can be encoded."""
-    sound = [position for position, fact in enumerate(facts) if fact.fault is None]
-    encoded = frozen.files([dataset.items[position].path for position in sound])
-    return replace(encoded, positions=[sound[position] for position in encoded.positions])
-
-
-def _judge(dataset: Dataset, seen: FrozenFiles) -> JudgedLabels:
-    """Return the labels of the encoded items, judged by their features; not if a file may have several."""
-    if dataset.multilabel:
-        return JudgedLabels(unjudged="labels are not judged: that is for files with one label each")
-    some = dataset.pick(seen.positions)
-    return suspicious_labels(seen.features, some.targets(dataset.classes), some.groups)
 
 
 def _first_to_check(judged: JudgedLabels, positions: Sequence[int], dataset: Dataset, known: set[int]) -> str:

@@ -30,8 +30,6 @@ _ANALYSED_FRAMES = 16
 # Short side, in pixels, at which a still image is analysed at least; its grey levels are averaged to 64x64.
 _ENOUGH = 256
 
-_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-
 # A gap between frames is uneven if it differs from the median gap by more than this share.
 _UNEVEN = 0.25
 
@@ -102,10 +100,6 @@ def facts_of(path: Path) -> Facts:
             )
             return _with_frames(facts, media)
     except MediaError as error:
-        missing = bytes_missing(path) if error.fault == "unreadable" else 0
-        if missing:
-            problem = f"cut short: {missing:,} bytes are missing at the end; download or copy the file again"
-            return replace(facts, fault="cut short", problem=problem)
         return replace(facts, fault=error.fault, problem=error.problem)
     except FileNotFoundError:
         return replace(facts, fault="missing", problem="no such file; check the path")
@@ -121,30 +115,6 @@ def facts_of_still(path: Path, digest: str, still: Still) -> Facts:
     edges = np.tile(still.edges, COMPARED_FRAMES)
     look = Appearance(still.brightest, still.contrast, 0.0, edges, still.colours)
     return Facts(path, digest, frames=1, width=still.width, height=still.height, turned=still.turned, appearance=look)
-
-
-def bytes_missing(path: Path) -> int:
-    """Return how many bytes the boxes of an .mp4 or .mov reach beyond the end of the file; 0 for other files.
-
-    A truncated file whose index is at the end has lost it, so that no decoder can say what is wrong. `path` may be a
-    part of a video.
-    """
-    path = MediaPath(path).file
-    if not path.is_file():
-        return 0
-    size, end = path.stat().st_size, 0
-    with path.open("rb") as file:
-        while end + 8 <= size:
-            file.seek(end)
-            head = file.read(16)
-            if end == 0 and head[4:8] not in _FIRST_BOXES:
-                return 0
-            length = int.from_bytes(head[:4])
-            length = int.from_bytes(head[8:]) if length == 1 else length or size - end
-            if length < 8:
-                break
-            end += length
-    return max(0, end - size)
 
 
 def _with_frames(facts: Facts, media: Media) -> Facts:

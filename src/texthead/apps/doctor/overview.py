@@ -63,18 +63,13 @@ class Overview:
 
 def overview_of(items: Sequence[Item], facts: Sequence[Facts]) -> Overview:
     """Summarise items from the facts of their files."""
-    by_class = _by_class(items).items()
-    classes = [_summary(name, [items[i] for i in where], [facts[i] for i in where]) for name, where in by_class]
-    return Overview(_summary("all", items, facts), tuple(classes))
-
-
-def _by_class(items: Sequence[Item]) -> dict[str, list[int]]:
-    """Return the positions of each class's items, sorted by size, then name."""
     by_class = defaultdict[str, list[int]](list)
     for position, item in enumerate(items):
         for name in item.labels:
             by_class[name].append(position)
-    return dict(sorted(by_class.items(), key=lambda entry: (-len(entry[1]), entry[0])))
+    classes = [_summary(name, [items[i] for i in where], [facts[i] for i in where]) for name, where in by_class.items()]
+    classes.sort(key=lambda summary: (-summary.items, summary.name))
+    return Overview(_summary("all", items, facts), tuple(classes))
 
 
 def _summary(name: str, items: Sequence[Item], facts: Sequence[Facts]) -> Summary:

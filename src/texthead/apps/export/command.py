@@ -24,74 +24,68 @@ class Export(RunOption, ClassesOption):
 
     Args:
         out: folder to make
-        to: onnx, torch, or hub:ORG/NAME to upload the run with a model card
+        to: hub:ORG/NAME to upload the run to, with a model card
         private: make the repository on the hub private
     """
 
     JSON: ClassVar = (
-        "out, format, bytes, frames, scores, probabilities, files, same_pixels, agree, right, right_before; for a hub "
-        "run, url"
+        "out, bytes, frames, scores, probabilities, files, same_pixels, agree, right, right_before; for a hub run, url"
     )
 
     out: str | None = option(None, "FOLDER")
-    to: str = option("onnx", "TARGET")
+    to: str | None = option(None, "hub:ORG/NAME")
     private: bool = False
 
     def check(self) -> None:
         """Raise RunError if RUN is no run, DataError if options exclude each other."""
         check_run(self.run)
-        if self.to.startswith(_HUB):
-            plain = vars(Export(run=self.run, to=self.to, private=self.private))
-            for name, value in vars(self).items():
-                if value != plain[name]:
-                    raise DataError(f"--{name.replace('_', '-')}: {self.to} takes the run as it is; leave it out")
+        if self.to is not None:
+            if not self.to.startswith(_HUB):
+                raise DataError(f"`to` must be {_HUB}ORG/NAME, got '{self.to}'; `out` writes a folder")
+            for name in ("out", "classes"):
+                if getattr(self, name) is not None:
+                    raise DataError(f"--{name}: {self.to} takes the run as it is; leave it out")
         elif self.out is None:
-            raise DataError("export needs --out FOLDER, the folder to make")
+            raise DataError("export needs --out FOLDER, the folder to make, or --to hub:ORG/NAME")
         elif self.private:
-            raise DataError(f"--private is for a hub (--to hub:ORG/NAME), and --to is {self.to}: leave it out")
+            raise DataError("--private is for a repository on the Hub; give --to hub:ORG/NAME, or leave it out")
         else:
             check_outputs(self, out="/")
-        if self.to == "onnx":
-            check_extra("onnx", "--to onnx")
+            check_extra("onnx", "texthead export")
 
     def __call__(self) -> None:
-        if self.to.startswith(_HUB):
-            self._upload()
+        if self.to is not None:
+            self._upload(self.to)
         else:
-            self._write()
+            self._write(Path(self.out or ""))
 
-    def _upload(self) -> None:
+    def _upload(self, to: str) -> None:
         """Upload the run and print its address."""
         console.doing(f"loading {self.run}")
         from texthead import load_run
         from texthead.apps.export.upload import push_to_hub
 
         run = load_run(self.run)
-        console.doing(f"uploading the run to {self.to}")
-        url = push_to_hub(run, self.to.removeprefix(_HUB), private=self.private or None)
+        console.doing(f"uploading the run to {to}")
+        url = push_to_hub(run, to.removeprefix(_HUB), private=self.private or None)
         console.results().print(url)
-        console.show_json({"run": self.to, "url": url})
-        console.next_command("texthead", "predict", self.to, "FILE")
+        console.show_json({"run": to, "url": url})
+        console.next_command("texthead", "predict", to, "FILE")
 
-    def _write(self) -> None:
+    def _write(self, out: Path) -> None:
         """Write the folder and print how far its scores are from the run's."""
         console.doing(f"loading {self.run}")
         from texthead import load_run
-        from texthead.apps.export.export import check_export
         from texthead.apps.export.export import export as export_run
 
-        assert self.out is not None
-        out = Path(self.out)
-        to = check_export(out, self.to)
-        run = load_run(self.run, allow_download=False)
-        run = with_classes(run, self.classes)
+        run = with_classes(load_run(self.run, allow_download=False), self.classes)
         console.doing("writing the model (about a minute)")
-        parity = export_run(run, out, to=to, reporter=console.reporter)
+        parity = export_run(run, out, reporter=console.reporter)
         for line in parity_lines(parity, multilabel=run.model.multilabel):
             console.results().print(line)
         size = sum(file.stat().st_size for file in out.iterdir())
         console.results().print(f"{out}: {size / 1e6:.1f} MB with predict.py and the model card README.md")
-        console.show_json({"out": out, "format": to, "bytes": size, **vars(parity)})
+        console.show_json({"out": out, "bytes": size, **vars(parity)})
         console.next_command("python", out / "predict.py", "FILE")
 
 

@@ -1,17 +1,17 @@
 """Export a run as a folder that predicts without texthead.
 
-model.onnx or model.pt2    uint8 clips -> one score per class: crops, normalisation, encoder, temporal module and head
-preprocessing.json         frames, views, sizes, normalisation
-classes.json               labels, names and exact prompts
-thresholds.json            temperature, rejection threshold and prediction sets; with several labels, those of classes
-predict.py                 predicts files with numpy, pillow, av and onnxruntime (or torch)
-README.md                  model card
+model.onnx            uint8 clips -> one score per class: crops, normalisation, encoder, temporal module and head
+preprocessing.json    frames, views, sizes, normalisation
+classes.json          labels, names and exact prompts
+thresholds.json       temperature, rejection threshold and prediction sets; with several labels, those of classes
+predict.py            predicts files with numpy, pillow, av and onnxruntime
+README.md             model card
 """
 
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.export import Dim
@@ -26,39 +26,30 @@ from texthead.extras import needs
 from texthead.features import quiet
 from texthead.files import new_folder, write_json
 
-To = Literal["onnx", "torch"]
-
-MODELS: dict[To, str] = {"onnx": "model.onnx", "torch": "model.pt2"}
+MODEL = "model.onnx"
 
 
-def export(
-    run: Run,
-    out: str | Path,
-    *,
-    to: To = "onnx",
-    protocol: Protocol | None = None,
-    reporter: Reporter = Reporter(),
-) -> Parity:
+def export(run: Run, out: str | Path, *, protocol: Protocol | None = None, reporter: Reporter = Reporter()) -> Parity:
     """Write the folder of an exported run atomically, and return how its model differs from the run.
 
     The model takes any batch size and number of frames; views and sizes are fixed.
 
     Args:
-        to: an ONNX model for onnxruntime, or a torch.export program.
         protocol: frames, views and sizes; None for the run's own.
         reporter: gets progress.
 
     Raises:
         RunError: the folder exists, a package is missing, or the model cannot be exported or gives different scores.
     """
-    out = Path(out)
-    check_export(out, to)
-    model, protocol = run.model, run.protocol_for(protocol)
-    scorer = Scorer(model.cpu(), protocol).eval()
+    model, protocol, out = run.model, run.protocol_for(protocol), Path(out)
+    with needs("onnx", "export to ONNX"):
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
     with new_folder(out) as folder:
-        settings = preprocessing(scorer, to)
-        _write_model(folder / MODELS[to], scorer)
-        write_json(folder / "preprocessing.json", settings)
+        scorer = Scorer(model.cpu(), protocol).eval()
+        _write_model(folder / MODEL, scorer)
+        write_json(folder / "preprocessing.json", preprocessing(scorer))
         write_json(folder / "classes.json", classes_of(run))
         calibration, reason = exportable_calibration(run, protocol)
         limits = thresholds(calibration, reason)
@@ -68,34 +59,17 @@ def export(
         shutil.copyfile(standalone.__file__, folder / "predict.py")
         measured = parity(folder, scorer, run, reporter)
         check_parity(measured)
-        card = model_card(run, protocol, out.name, calibration, exported=(MODELS[to], measured))
+        card = model_card(run, protocol, out.name, calibration, exported=measured)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return measured
-
-
-def check_export(out: Path, to: str) -> To:
-    """Return `to`; raise RunError if the export cannot be written to `out`."""
-    if to not in MODELS:
-        raise RunError(f"`to` must be {', '.join(MODELS)} or hub:ORG/NAME, got '{to}'")
-    if out.exists():
-        raise RunError(f"{out}: already exists; choose another folder, or remove it")
-    if to == "onnx":
-        with needs("onnx", "export to ONNX"):
-            import onnx  # noqa: F401
-            import onnxruntime  # noqa: F401
-            import onnxscript  # noqa: F401
-    return to
 
 
 # ---- content of the folder
 
 
 def _write_model(file: Path, scorer: Scorer) -> None:
-    """Write the model as an ONNX graph or a torch.export program."""
+    """Write the model as an ONNX graph."""
     program = trace_scorer(scorer)
-    if file.suffix == ".pt2":
-        torch.export.save(program, file)
-        return
     with quiet():
         written = torch.onnx.export(program, (), input_names=["clips"], output_names=["scores"], verbose=False)
     assert written is not None
@@ -130,14 +104,14 @@ def _most_frames(scorer: Scorer) -> int | None:
     return options.get("max_frames")
 
 
-def preprocessing(scorer: Scorer, to: To) -> dict[str, Any]:
+def preprocessing(scorer: Scorer) -> dict[str, Any]:
     """Return the content of `preprocessing.json`: the steps of `predict.py` and those inside the model."""
     spec, protocol = scorer.model.spec, scorer.protocol
     pixels, views = protocol.sizes, protocol.views
     frames = protocol.frames if scorer.model.sees_clips else "any"
     return {
         "format": 1,
-        "model": MODELS[to],
+        "model": MODEL,
         "input": {
             "name": "clips",
             "type": "uint8, RGB, 0-255",

@@ -24,7 +24,7 @@ def model_card(
     name: str,
     made: Calibration | None,
     *,
-    exported: tuple[str, Parity] | None = None,
+    exported: Parity | None = None,
     address: str | None = None,
 ) -> str:
     """Return the card as Markdown with front matter.
@@ -34,10 +34,9 @@ def model_card(
         protocol: its evaluation protocol.
         name: title of the card.
         made: the part of the run's calibration that is published.
-        exported: the model's file, and its differences from the run.
+        exported: the differences of the exported model from the run.
         address: where the run is published, if it is not exported.
     """
-    file, parity = exported or ("", None)
     task = "image-classification" if protocol.frames == 1 else "video-classification"
     scores, data = read_scores(run.folder), data_name(run.split.lists)
     results, published = None, figures_of(run.spec.source)
@@ -50,7 +49,7 @@ def model_card(
         results = [EvalResult(task, "other", items, kind, round(value, 2), metric_name=metric)]
     card = ModelCard.from_template(
         ModelCardData(
-            library_name="texthead" if address else "pytorch" if file.endswith(".pt2") else "onnx",
+            library_name="texthead" if address else "onnx",
             pipeline_tag=task,
             tags=["texthead"],
             model_name=name if measured else None,
@@ -67,8 +66,7 @@ def model_card(
         licence=published.licence,
         pretrained_on=published.trained_on,
         address=address,
-        file=file,
-        parity=parity,
+        parity=exported,
         scores=scores,
         validation=_last_validation(run),
         edited=edited,

@@ -125,8 +125,7 @@ def check_parity(parity: Parity) -> None:
     """
     if math.isnan(parity.probabilities):
         raise RunError(
-            "probabilities of the run or of the exported model are NaN; nothing was written. Check `texthead predict`; "
-            "if its output is fine, try `to=torch`"
+            "probabilities of the run or of the exported model are NaN; nothing was written. Check `texthead predict`"
         )
     if not parity.same_pixels:
         raise RunError(
@@ -135,5 +134,5 @@ def check_parity(parity: Parity) -> None:
     if parity.probabilities > TOLERANCE:
         raise RunError(
             f"the exported model's probabilities differ from the run's by {parity.probabilities:.1e}, more than "
-            f"{TOLERANCE:.0e}; nothing was written. Try `to=torch`"
+            f"{TOLERANCE:.0e}; nothing was written. Please report the encoder and the head of the run"
         )

@@ -1,6 +1,6 @@
 """Predict classes for videos and images with the exported model beside this file: python predict.py clip.mp4 photo.png
 
-It needs numpy, pillow, av and onnxruntime (torch for a model.pt2), not texthead.
+It needs numpy, pillow, av and onnxruntime, not texthead.
 
 This program chooses frames and scales them, as preprocessing.json says, to the same pixels as `texthead predict`. The
 model crops, normalises and averages the views. Its input is uint8 RGB with the axes batch, clips, frames, height,
@@ -251,11 +251,6 @@ Model = Callable[[np.ndarray], np.ndarray]
 
 def load_model(file: Path) -> Model:
     """Load the model of the folder."""
-    if file.suffix == ".pt2":
-        import torch
-
-        program = torch.export.load(file).module()
-        return lambda clips: program(torch.from_numpy(clips)).detach().numpy()
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # It contacts an address when it is imported otherwise.
     import onnxruntime
 

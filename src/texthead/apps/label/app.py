@@ -9,12 +9,10 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, Popen
 from typing import Any, Literal
 
-from filelock import AcquireReturnProxy
-
 from texthead.apps.label.session import FileToLabel, LabelSession
 from texthead.apps.serving import MEDIA_TYPES, Guard, ShownFiles, page_app
-from texthead.errors import DataError, converted
-from texthead.files import lock, unused
+from texthead.errors import DataError, RunError, converted
+from texthead.files import unused
 from texthead.media import MediaPath
 
 How = Literal["quick", "fine-tune"]
@@ -22,13 +20,9 @@ How = Literal["quick", "fine-tune"]
 # Lines of output of a training that are shown, and letters of a line.
 _LINES, _LETTERS = 6, 300
 
-_LONGEST_WHO = 40
-
 
 class Training:
     """Run one training on a CSV of labels at a time, in a separate process.
-
-    The process holds a lock beside the CSV, so that a second page on the same labels cannot start one either.
 
     Args:
         arguments: returns the arguments of `texthead` for a kind of training and the new run's folder.
@@ -41,34 +35,26 @@ class Training:
         self._process: Popen[str] | None = None
         self._lines: deque[str] = deque(maxlen=_LINES)
         self._run: Path | None = None
-        self._turn = threading.Lock()
 
     def begin(self, how: How) -> None:
         """Start training on the current labels.
 
         Raises:
-            RunError: a training is still running, of this page or another one.
+            RunError: a training is still running.
         """
         csv = self._labels_csv
-        busy = f"{csv}: a training on these labels is still running; wait until it is finished"
-        with self._turn:
-            held = lock(csv.with_name(f".{csv.name}.training.lock"), busy)
-            self._run = unused(csv.with_name(f"{csv.stem}-{'quick' if how == 'quick' else 'tuned'}"))
-            self._lines.clear()
-            command = [sys.executable, "-m", "texthead", *self._arguments(how, self._run)]
-            pipes = {"stdin": DEVNULL, "stdout": PIPE, "stderr": STDOUT, "text": True, "errors": "replace"}
-            try:
-                self._process = Popen(command, **pipes)
-            except OSError:
-                held.lock.release()
-                raise
-            threading.Thread(target=self._read, args=(self._process, held), daemon=True).start()
+        if self._process is not None and self._process.poll() is None:
+            raise RunError(f"{csv}: a training on these labels is still running; wait until it is finished")
+        self._run = unused(csv.with_name(f"{csv.stem}-{'quick' if how == 'quick' else 'tuned'}"))
+        self._lines.clear()
+        command = [sys.executable, "-m", "texthead", *self._arguments(how, self._run)]
+        self._process = Popen(command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, text=True, errors="replace")
+        threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
 
-    def _read(self, process: Popen[str], held: AcquireReturnProxy) -> None:
+    def _read(self, process: Popen[str]) -> None:
         assert process.stdout is not None
-        with held:
-            self._lines.extend(line.rstrip()[:_LETTERS] for line in process.stdout if line.strip())
-            process.wait()
+        self._lines.extend(line.rstrip()[:_LETTERS] for line in process.stdout if line.strip())
+        process.wait()
 
     def state(self) -> dict[str, Any] | None:
         """Return the run's folder, last lines of output, and whether it is done or failed; None before the first."""
@@ -92,51 +78,48 @@ def label_app(session: LabelSession, training: Training) -> Guard:
 
 
 class _Actions:
-    """The actions of the page; each returns the next file to show."""
+    """The actions of the page, one at a time; most return the next file to show."""
 
     def __init__(self, session: LabelSession, training: Training):
         self._session = session
         self._training = training
         self.shown = ShownFiles()
-        self._examining = threading.Lock()
-
-    def state(self, who: str) -> dict[str, Any]:
-        """Return the current state."""
-        return {**self._session.state(who), "training": self._training.state(), "fitted": self._session.is_fitted}
+        self._turn, self._examining = threading.Lock(), threading.Lock()
 
     def act(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Run an action of the page; return the next file to show.
-
-        The state, which the page asks for all the time, also renews the claim on the file that it shows.
+        """Run an action of the page.
 
         Raises:
             DataError: the action is unknown, or not possible.
         """
-        session, who = self._session, _checked_person(body.get("who"))
-        if action == "train":
-            self._training.begin(_value(body, "how", How))
-            return {"training": self._training.state()}
-        if action == "state":
-            if body.get("key") is not None:
-                session.renew(who, self.shown.find(body["key"], changed=True)[0])
-            return self.state(who)
+        with self._turn:
+            shown = {}
+            if action == "train":
+                self._training.begin(_value(body, "how", How))
+            elif action != "state":
+                shown = {"item": self._json_of(self._shown_after(action, body))}
+            return {**shown, "state": {**self._session.state(), "training": self._training.state()}}
+
+    def _shown_after(self, action: str, body: dict[str, Any]) -> FileToLabel | None:
+        """Run an action on a file or a class; return the next file to show."""
+        session, key, review = self._session, body.get("key"), bool(body.get("review"))
         if action == "undo":
-            return {"item": self._json_of(session.undo(who)), "state": self.state(who)}
-        review = bool(body.get("review"))
-        if action in ("skip", "bad"):
-            getattr(session, action)(who, self.shown.find(body.get("key"), changed=True)[0])
+            return session.undo()
+        if action == "skip":
+            session.skip(self.shown.find(key, changed=True)[0])
+        elif action == "bad":
+            session.bad(self.shown.find(key, changed=True)[0])
         elif action == "keep":
-            session.keep(who, self.shown.find(body.get("key"))[0])
+            session.keep(self.shown.find(key)[0])
         elif action == "label":
-            session.label(who, self.shown.find(body.get("key"))[0], *self._classes(body), checked=review)
+            session.label(self.shown.find(key)[0], *self._classes(body), checked=review)
         elif action == "rename":
             session.rename(_value(body, "old", str), _value(body, "new", str))
         elif action != "next":
             raise DataError(f"no action {action[:20]!r}; reload the page")
         if review and self._examining.acquire(blocking=False):
             threading.Thread(target=self._examine, daemon=True).start()
-        item = session.review(who) if review else session.next(who)
-        return {"item": self._json_of(item), "state": self.state(who)}
+        return session.review() if review else session.next()
 
     def _classes(self, body: dict[str, Any]) -> list[str]:
         """Return the classes of a label: one, or with several labels any number."""
@@ -169,12 +152,6 @@ class _Actions:
             self._session.examine()
         finally:
             self._examining.release()
-
-
-def _checked_person(value: object) -> str:
-    if not (isinstance(value, str) and value.isalnum() and len(value) <= _LONGEST_WHO):
-        raise DataError("the request does not say who sends it; reload the page")
-    return value
 
 
 def _value(body: dict[str, Any], name: str, kind: Any) -> Any:

@@ -18,7 +18,7 @@ from texthead.cli import (
 )
 from texthead.errors import DataError, PositiveInt
 from texthead.extras import check_extra
-from texthead.files import csv_text, unused
+from texthead.files import csv_text, in_turn, unused
 from texthead.media import MediaPath
 from texthead.text import clean_names, read_classes
 
@@ -63,15 +63,27 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
             check_out_file(f"--out {self.out}", Path(self.out or ""), ".csv")
 
     def __call__(self) -> None:
-        if self.next is None:
-            check_extra("ui", "texthead label")
-        from texthead import EncoderOptions, Reading
+        if self.next is not None:
+            self._list(self._pool(), self.next)
+            return
+        check_extra("ui", "texthead label")
         from texthead.apps.label.label_file import check_csv
+
+        labels_csv = Path(self.out or "")
+        check_csv(labels_csv)
+        # Two pages on one file would each miss what the other writes.
+        with in_turn(labels_csv, wait=False):
+            self._serve(self._pool(), labels_csv)
+        if labels_csv.is_file():
+            words = ("--out", unused(Path("run")))
+            console.next_command("texthead", "train", labels_csv, *words, encoder=self.encoder, text=self.text)
+
+    def _pool(self) -> "Pool":
+        """Return the encoded files, with a line on those that cannot be read."""
+        from texthead import EncoderOptions, Reading
         from texthead.apps.label.labelling import label_pool
         from texthead.data import read_files
 
-        if self.next is None:
-            check_csv(Path(self.out or ""))
         files = read_files(self.data)
         console.say_notes(*files.notes)
         console.doing(f"loading the encoder {self.encoder}")
@@ -87,10 +99,7 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
         if pool.classes:
             console.say_names(pool.classes, clean_names(pool.classes), "{}")
         console.say_skipped(pool.skipped)
-        if self.next is None:
-            self._serve(pool)
-        else:
-            self._list(pool, self.next)
+        return pool
 
     def _list(self, pool: "Pool", count: int) -> None:
         """Print the files to label next."""
@@ -111,7 +120,7 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
         words += ["--out", self.out or "labels.csv"]
         console.next_command("texthead", "label", *words, encoder=self.encoder, text=self.text)
 
-    def _serve(self, pool: "Pool") -> None:
+    def _serve(self, pool: "Pool", labels_csv: Path) -> None:
         """Serve the page until it is interrupted."""
         import torch
 
@@ -121,7 +130,6 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
 
         # The fits are small: more threads would only wait for each other.
         torch.set_num_threads(1)
-        labels_csv = Path(self.out or "")
         training = Training(self._training, labels_csv)
         with listening(self.port) as server:
             session = LabelSession(pool, labels_csv)
@@ -130,9 +138,6 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
             finally:
                 session.close()
                 training.close()
-        if labels_csv.is_file():
-            words = ("--out", unused(Path("run")))
-            console.next_command("texthead", "train", labels_csv, *words, encoder=self.encoder, text=self.text)
 
     def _training(self, how: Literal["quick", "fine-tune"], run: Path) -> list[str]:
         """Return the arguments of the command that trains on the labels."""

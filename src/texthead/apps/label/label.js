@@ -2,11 +2,6 @@
 
 const $ = (id) => document.getElementById(id);
 
-// Each tab is a separate person, also after a reload; a file is open in only one tab.
-const randomId = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-const who = sessionStorage.getItem("who") || randomId();
-sessionStorage.setItem("who", who);
-
 // Ignore taps for so many milliseconds after a new file, or the second tap of a double tap would hit it.
 const CALM = 350;
 
@@ -40,7 +35,7 @@ const ask = async (action, body = {}) => {
   const answer = await fetch(`/api/${action}`, {
     method: "POST",
     headers: { "content-type": "application/json", "x-start": document.documentElement.dataset.start },
-    body: JSON.stringify({ who, review, ...body }),
+    body: JSON.stringify({ review, ...body }),
   });
   if (answer.ok) return answer.json();
   const text = await answer.text();
@@ -54,7 +49,7 @@ const act = async (action, body = {}, done = "") => {
   showError("");
   try {
     const result = await ask(action, body);
-    if (result.state) multilabel = result.state.multilabel;
+    multilabel = result.state.multilabel;
     if (result.item !== undefined) {
       if (action === "undo" && !result.item) done = "Nothing to undo.";
       else {
@@ -62,8 +57,7 @@ const act = async (action, body = {}, done = "") => {
         show(result.item);
       }
     }
-    if (result.state) showState(result.state);
-    if (result.training) showTraining(result.training);
+    showState(result.state);
     if (done) showStatus(done);
   } catch (error) {
     showError(error instanceof TypeError ? "The server does not answer. Is texthead label still running?" : error.message);
@@ -87,7 +81,7 @@ const show = (next) => {
   for (const id of ["skip", "bad"]) $(id).disabled = !item;
   $("skip").firstChild.textContent = review ? "Keep " : "Skip ";
   if (!item) {
-    const text = review ? "Nothing is left to review." : "Every file has a label or is open elsewhere.";
+    const text = review ? "Nothing is left to review." : "Every file has a label.";
     $("stage").replaceChildren(element("p", { textContent: text }));
     $("name").textContent = "";
     return;
@@ -370,7 +364,7 @@ for (const button of $("train").children) {
 
 const poll = async () => {
   try {
-    showState(await ask("state", { key: item && item.key }));
+    showState((await ask("state")).state);
   } catch {
     // The next action reports what is wrong.
   }

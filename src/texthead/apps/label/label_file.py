@@ -1,7 +1,5 @@
-"""Labels in a CSV that several people edit at once, and claims on the file that each of them is labelling."""
+"""Labels in a CSV, and a list of unusable files beside it."""
 
-import json
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,12 +9,9 @@ from typing import NamedTuple
 from texthead import Dataset
 from texthead.data import join_labels, manifest_rows, row_path, split_labels
 from texthead.errors import DataError
-from texthead.files import in_turn, open_plain, read_value, replacing, write_csv
+from texthead.files import write_csv
 from texthead.media import MediaPath
 from texthead.platform import sync_folder
-
-# Seconds until a claim on a file expires.
-CLAIMED = 300.0
 
 LabelRow = dict[str, str]
 
@@ -72,9 +67,8 @@ def _bad_list(path: Path) -> Path:
 class LabelFile:
     """Labels on disk; each change is written before the call returns.
 
-    Next to `labels.csv` (path,label,time,checked), `labels.bad.csv` (path,time) lists unusable files. Any number of
-    processes may use them at once: each change locks the files and is applied to their current content, so the later of
-    two labels of a file wins, and rows and columns that others wrote are preserved.
+    Next to `labels.csv` (path,label,time,checked), `labels.bad.csv` (path,time) lists unusable files. Both are read
+    again if somebody has edited them, and columns of others are preserved. Two programs must not write to them at once.
 
     Args:
         csv: the CSV; it need not exist.
@@ -83,25 +77,18 @@ class LabelFile:
 
     Raises:
         DataError: the CSV cannot be read, or lists a file that is not in `files`.
-        RunError: its folder cannot be written.
     """
 
     def __init__(self, csv: Path, files: Dataset, *, multilabel: bool = False):
-        check_csv(csv)
         self._multilabel, self._column = multilabel, "labels" if multilabel else "label"
-        self._csv, self._claims = csv, csv.with_name(f".{csv.name}.claims")
         positions = {item.media.resolved(): position for position, item in enumerate(files.items)}
-        self._names = [item.media.text_below(csv.parent) for item in files.items]
-        self._labels = _Table(csv, ("path", self._column), self._names, positions, files.source)
-        self._bad = _Table(_bad_list(csv), ("path",), self._names, positions, files.source)
+        names = [item.media.text_below(csv.parent) for item in files.items]
+        self._labels = _Table(csv, ("path", self._column), names, positions, files.source)
+        self._bad = _Table(_bad_list(csv), ("path",), names, positions, files.source)
         self.read()
 
     def read(self) -> LabelState:
         """Return the current state on disk."""
-        with in_turn(self._csv):
-            return self._read()
-
-    def _read(self) -> LabelState:
         rows, bad = self._labels.read(), self._bad.read()
         checked = frozenset(position for position, row in rows.items() if row.get(_CHECKED))
         cells = {position: row[self._column].strip() for position, row in rows.items()}
@@ -112,64 +99,24 @@ class LabelFile:
         """Replace the state of a file; an unusable file has no label."""
         now = {"time": datetime.now(UTC).isoformat(timespec="milliseconds")}
         checked = {_CHECKED: "yes" if mark.checked else ""}
-        with in_turn(self._csv):
-            row = None if mark.labels is None else {self._column: self._cell(mark.labels), **checked, **now}
-            self._labels.change({position: row})
-            self._bad.change({position: now if mark.bad else None})
-            return self._read()
+        row = None if mark.labels is None else {self._column: self._cell(mark.labels), **now, **checked}
+        self._labels.change({position: row})
+        self._bad.change({position: now if mark.bad else None})
+        return self.read()
 
     def rename(self, old: str, new: str) -> LabelState:
         """Rename a label of all files at once."""
-        with in_turn(self._csv):
-            renamed = {i: {*own} - {old} | {new} for i, own in self._read().of.items() if old in own}
-            self._labels.change({i: {self._column: self._cell(own)} for i, own in renamed.items()})
-            return self._read()
+        renamed = {i: {*own} - {old} | {new} for i, own in self.read().of.items() if old in own}
+        self._labels.change({i: {self._column: self._cell(own)} for i, own in renamed.items()})
+        return self.read()
 
     def _cell(self, labels: Iterable[str]) -> str:
         """Return labels as text."""
         return join_labels(labels) if self._multilabel else next(iter(labels))
 
-    def claim(self, who: str, position: int | None) -> bool:
-        """Claim a file for a user and release their other claim; None only releases. Return False if it is taken."""
-        with in_turn(self._csv):
-            claims = {name: claim for name, claim in self._live_claims().items() if claim[0] != who}
-            if position is not None and self._names[position] in claims:
-                return False
-            if position is not None:
-                claims[self._names[position]] = (who, time.time() + CLAIMED)
-            self._write_claims(claims)
-            return True
-
-    def renew(self, who: str, position: int) -> None:
-        """Extend the claim of a user on a file; does nothing if they no longer have it."""
-        with in_turn(self._csv):
-            claims = self._live_claims()
-            if claims.get(self._names[position], ("",))[0] == who:
-                self._write_claims({**claims, self._names[position]: (who, time.time() + CLAIMED)})
-
-    def _write_claims(self, claims: Mapping[str, tuple[str, float]]) -> None:
-        with replacing(self._claims, sync=False) as temp:
-            temp.write_text(json.dumps(claims), encoding="utf-8")
-
-    def claims(self) -> dict[int, str]:
-        """Return who has claimed each file that somebody has, by position."""
-        with in_turn(self._csv):
-            live = self._live_claims()
-        return {position: live[name][0] for position, name in enumerate(self._names) if name in live} if live else {}
-
-    def _live_claims(self) -> dict[str, tuple[str, float]]:
-        try:
-            with open_plain(self._claims, "r"):
-                saved = read_value(self._claims)
-            claims = {str(name): (str(who), float(until)) for name, (who, until) in saved.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
-            return {}  # Missing or damaged: all files are free.
-        now = time.time()  # Claims further ahead than CLAIMED were made before the clock was set back.
-        return {name: claim for name, claim in claims.items() if now < claim[1] <= now + CLAIMED}
-
 
 class _Table:
-    """Rows of a CSV by position of their file; read again when another process has changed it.
+    """Rows of a CSV by position of their file; read again when somebody else has changed it.
 
     Args:
         names: the path of each file, as the CSV has it.
@@ -180,12 +127,8 @@ class _Table:
     def __init__(
         self, csv: Path, columns: Sequence[str], names: Sequence[str], positions: Mapping[MediaPath, int], source: str
     ):
-        self._csv = csv
-        # Labels may be empty.
-        self._needed, self._last = [name for name in columns if name != "labels"], columns[-1]
-        self._columns = [*columns, "time"]
+        self._csv, self._columns = csv, columns
         self._names, self._positions, self._source = names, positions, source
-        self._known: dict[tuple[str, ...], int | None] = {}  # Names are resolved once.
         self._rows: dict[int, LabelRow] = {}
         self._stamp: object = None
 
@@ -200,15 +143,9 @@ class _Table:
 
     def _load(self) -> dict[int, LabelRow]:
         rows: dict[int, LabelRow] = {}
-        for line, row in manifest_rows(self._csv, self._needed):
-            if self._last not in row:
-                raise DataError(
-                    f"{self._csv}: no column {self._last!r}, for several labels per file; give another file"
-                )
-            cells = tuple(row.get(column, "") for column in ("path", "start", "end"))
-            if cells not in self._known:
-                self._known[cells] = self._positions.get(MediaPath(row_path(row, self._csv, line)).resolved())
-            if (position := self._known[cells]) is None:
+        for line, row in manifest_rows(self._csv, self._columns):
+            position = self._positions.get(MediaPath(row_path(row, self._csv, line)).resolved())
+            if position is None:
                 raise DataError(
                     f"{self._csv}:{line}: labels {row['path']}, which is not in {self._source}: give the data that "
                     "the labels belong to"
@@ -216,7 +153,6 @@ class _Table:
             if position in rows:
                 raise DataError(f"{self._csv}:{line}: {row['path']} is listed twice: list it once")
             rows[position] = row
-            self._columns += [name for name in row if name not in self._columns]
         return rows
 
     def change(self, changes: Mapping[int, Mapping[str, str] | None]) -> None:
@@ -227,11 +163,11 @@ class _Table:
                 rows.pop(position, None)
             else:
                 rows[position] = {"path": self._names[position], **rows.get(position, {}), **values}
-                self._columns += [key for key, value in values.items() if value and key not in self._columns]
         if rows == self._rows:
             return
         if rows:
-            write_csv(self._csv, self._columns, [[row.get(key, "") for key in self._columns] for row in rows.values()])
+            columns = [*dict.fromkeys(column for row in rows.values() for column in row)]
+            write_csv(self._csv, columns, [[row.get(column, "") for column in columns] for row in rows.values()])
         else:
             self._csv.unlink(missing_ok=True)  # An empty manifest would be an error.
         sync_folder(self._csv.parent)

@@ -1,12 +1,10 @@
 """Read JSON exports of Label Studio as rows of a CSV."""
 
 import os
-import posixpath
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
-from urllib.request import url2pathname
 
 import numpy as np
 
@@ -92,7 +90,7 @@ def _labels(where: str, task: dict[str, Any]) -> dict[Range, set[str]]:
 
 
 def _file(where: str, data: dict[str, Any], root: Path) -> Path:
-    """Return the file of a task: an address of Label Studio, a file address, or a path below `root`."""
+    """Return the file of a task: an address of Label Studio, or a path below `root`."""
     addresses = [value for key in ("video", "image", *data) if isinstance(value := data.get(key), str)]
     paths = [path for each in addresses if MediaPath(path := _path(each)).is_media]
     if not paths:
@@ -108,10 +106,8 @@ def _path(address: str) -> str:
     """Return the path in an address of Label Studio; other addresses and paths unchanged."""
     url = urlsplit(address)
     if url.path.rstrip("/").endswith("/data/local-files"):
-        below = Path(parse_qs(url.query, errors="surrogateescape")["d"][-1]).as_posix()
-        return posixpath.normpath(f"/{below}").lstrip("/")
-    uploaded = url.path.partition("/data/upload/")[2]
-    return unquote(uploaded) if uploaded else url2pathname(url.path) if url.scheme == "file" else address
+        return parse_qs(url.query, errors="surrogateescape")["d"][-1].lstrip("/")
+    return unquote(url.path.partition("/data/upload/")[2]) or address
 
 
 def _part(file: Path, labelled: Range, rate: float) -> Path:

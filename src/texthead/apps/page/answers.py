@@ -175,14 +175,13 @@ class Answerer:
         if not names:
             raise DataError("no class names; type some, because this page has no run with classes of its own")
         if self._last is None or self._last[0] != names:
-            self._last = names, self._with_names(names)
+            clean = clean_names(names)
+            if self._run is not None:
+                run = self._run.with_classes(names, names=clean, encoder=self._encoder)
+            else:
+                run = zero_shot(names, self._encoder, names=clean).to(self._device)
+            self._last = names, run
         return self._last[1]
-
-    def _with_names(self, labels: tuple[str, ...]) -> Run:
-        names = clean_names(labels)
-        if self._run is not None:
-            return self._run.with_classes(labels, names=names, encoder=self._encoder)
-        return zero_shot(labels, self._encoder, names=names).to(self._device)
 
     @cached_property
     def _encoder(self) -> Encoder:

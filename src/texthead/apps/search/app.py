@@ -16,7 +16,7 @@ from texthead.apps.search.index import Index
 from texthead.apps.search.marks import Marks, marked_words
 from texthead.apps.search.search import Hit, Results, query_name, query_row, search
 from texthead.apps.serving import MEDIA_TYPES, Guard, ShownFiles, Uploads, page_app
-from texthead.errors import DataError, MediaError, printable
+from texthead.errors import DataError, MediaError, plural, printable
 from texthead.files import unused
 
 # Hits beyond those of a page among which the next ones to mark are chosen.
@@ -128,7 +128,8 @@ class SearchSession:
         if not hits:
             raise DataError("no hits to save as a CSV; search first")
         self.exported = self.folder / "hits.csv"
-        return {"line": write_hits(hits, self.exported, base=Path()).replace(f"{self.folder}/", "")}
+        write_hits(hits, self.exported, base=Path())
+        return {"line": f"{self.exported.name}: {plural(len(hits), 'hit')}"}
 
     def csv_of(self, name: str) -> Path | None:
         """Return the CSV for marks of a name: that of the command, or one beside it if that has other marks."""

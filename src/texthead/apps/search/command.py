@@ -1,6 +1,6 @@
 """`texthead find`: search a folder of videos and photos by words or an example, and teach it by clicking."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,7 +17,7 @@ from texthead.cli import (
     option,
     run_argument,
 )
-from texthead.errors import DataError, PositiveInt, RunError, listed, on_one_line
+from texthead.errors import DataError, PositiveInt, RunError, listed, on_one_line, plural
 from texthead.extras import check_extra
 from texthead.files import scratch_folder
 from texthead.media import MediaPath, Span
@@ -120,11 +120,14 @@ class Find(SourceOption, TextOption, PortOption, DeviceOption):
             marks=self.marks,
             save=self.save,
             out=self.out,
-            reporter=replace(console.reporter, event=self._print),
+            reporter=console.reporter,
         )
-        for line in results.written:
-            console.notes().print(line)
+        name = words or MediaPath(self.like or "").file.stem
+        self._print(name, results)
+        if self.out:
+            console.notes().print(f"{self.out}: {plural(len(results.hits), 'hit')}")
         if self.save:
+            console.notes().print(f"{self.save}: a run of {name!r} and 'other', learned from the marks")
             console.next_command("texthead", "predict", self.save, data)
 
     def _model(self) -> "EncoderOptions | Run":
@@ -136,9 +139,8 @@ class Find(SourceOption, TextOption, PortOption, DeviceOption):
             return load_run(run_argument(self.run)).to(device)
         return EncoderOptions(self.encoder or "mini", text=self.text, device=device)
 
-    def _print(self, results: "Results") -> None:
+    def _print(self, query: str, results: "Results") -> None:
         """Print whether the best hit stands out, and the hits."""
-        query = self._words_and_data()[0] or MediaPath(self.like or "").file.stem
         rows = [hit._asdict() for hit in results.hits]
         console.show_json({"query": query, "fits": results.fits, "note": results.note, "results": rows})
         text = console.results()

@@ -5,16 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from texthead.apps.search.search import Hit
-from texthead.cli import check_out_file
-from texthead.errors import DataError, plural
 from texthead.files import write_csv
 from texthead.media import MediaPath
 
 HIT_COLUMNS = ("path", "start", "end", "score", "probability", "copies")
 
 
-def write_hits(hits: Sequence[Hit], out: Path, base: Path | None = None) -> str:
-    """Write hits as a CSV, and return a line about it.
+def write_hits(hits: Sequence[Hit], out: Path, base: Path | None = None) -> None:
+    """Write hits as a CSV.
 
     Args:
         hits: the score of one that was marked but not searched for is NaN, and not written.
@@ -29,11 +27,3 @@ def write_hits(hits: Sequence[Hit], out: Path, base: Path | None = None) -> str:
         score = None if math.isnan(hit.score) else hit.score
         rows.append((path, hit.start, end, score, hit.probability, "; ".join(hit.copies)))
     write_csv(out, HIT_COLUMNS, rows)
-    return f"{out}: {plural(len(hits), 'hit')}"
-
-
-def check_hits_file(out: str | Path, inputs: Sequence[str | Path | None]) -> None:
-    """Raise DataError if the file does not end in .csv, cannot be written or is an input."""
-    check_out_file(f"`out` {out}", Path(out), ".csv")
-    if Path(out).resolve() in {MediaPath(MediaPath(each).file).resolved().path for each in inputs if each}:
-        raise DataError(f"`out` {out}: is an input; name another file")

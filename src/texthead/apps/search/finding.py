@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from texthead import Reporter
-from texthead.apps.search.exports import check_hits_file, write_hits
+from texthead.apps.search.exports import write_hits
 from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.marks import Marks
 from texthead.apps.search.search import Results, query_name, query_row, search
+from texthead.cli import check_out_file
 from texthead.errors import DataError, PositiveInt
+from texthead.media import MediaPath
 
 
 def find_moments(
@@ -33,7 +35,7 @@ def find_moments(
             misses in `data`, results are ranked by what they teach.
         save: folder of a run to write, learned from the marks; its classes are the words and "other".
         out: CSV file to write the hits to.
-        reporter: gets progress, notes, unreadable files, and as an event the results before files are written.
+        reporter: gets progress, notes and unreadable files.
 
     Raises:
         DataError: there is no such data, no file in it can be read, the marks have another label, `save` without
@@ -46,16 +48,17 @@ def find_moments(
         raise DataError(f"`save` {save} learns from marks: give `marks`")
     folder = data.data if isinstance(data, Index) else data
     if out:
-        check_hits_file(out, [folder, marks, query if isinstance(query, Path) else None])
+        check_out_file(f"`out` {out}", Path(out), ".csv")
+        inputs = [folder, marks, query if isinstance(query, Path) else None]
+        if Path(out).resolve() in {MediaPath(MediaPath(each).file).resolved().path for each in inputs if each}:
+            raise DataError(f"`out` {out}: is an input; name another file")
     if marks and not save and not Path(marks).exists():
         reporter.note(f"`marks` {marks} does not exist: the hits are ranked by the query alone; check the path")
     index = data if isinstance(data, Index) else open_index(data, reporter=reporter)
-    name = query_name(query)
-    taught = Marks(index, name, query_row(index, query), Path(marks), reporter) if marks else None
+    taught = Marks(index, query_name(query), query_row(index, query), Path(marks), reporter) if marks else None
     results = search(index, taught.head() if taught and taught.hit else query, avoid=avoid, top=top)
-    reporter.event(results)
-    lines = [write_hits(results.hits, Path(out))] if out else []
+    if out:
+        write_hits(results.hits, Path(out))
     if save and taught:
         taught.save_run(save)
-        lines.append(f"{save}: a run of {name!r} and 'other', learned from {len(taught.hit)} marks")
-    return results._replace(written=tuple(lines))
+    return results

@@ -81,13 +81,11 @@ class Results(NamedTuple):
         hits: the best first.
         fits: whether the best one stands out.
         note: a sentence on that, or "" if it is not known.
-        written: a line on each file that `find_moments` wrote.
     """
 
     hits: list[Hit]
     fits: bool
     note: str
-    written: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Results({len(self.hits)} hits{f', {self.note}' if self.note else ''})"

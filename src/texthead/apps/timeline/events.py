@@ -1,4 +1,4 @@
-"""Find events with a start and an end in class probabilities over time, all at once or as a stream."""
+"""Find events with a start and an end in class probabilities over time."""
 
 import math
 import re
@@ -87,56 +87,46 @@ class Hysteresis:
             )
 
 
-class EventFinder:
-    """Find events in a stream of stretches; memory is one unfinished event per class.
+def events_of(stretches: Iterable[Stretch], names: Sequence[str], rule: Hysteresis) -> tuple[list[Event], Stretch]:
+    """Return (the events, including times of none of the classes, and the stretch with the highest probability).
 
-    Attributes:
-        highest: the stretch with the highest probability, of those that are known if there are any.
+    That stretch is one of those that are known, if there are any. Memory is one unfinished event per class.
+
+    Worked example, one class, enter 0.6, leave 0.4, 1 s stretches: 0.5 0.7 0.5 0.3 gives one event from 1 to 3 s.
     """
+    rules, none = [*map(rule.of, names), rule], len(names)
+    enter, leave = np.array([(each.enter, each.leave) for each in rules]).T
+    on, events, highest = np.zeros(len(rules), bool), list[Event](), None
+    # Of the event of each class, which is on or may be bridged: NaN if there is none. `total` is the sum of probability
+    # times duration over the `seconds` that the class was on.
+    unfinished = np.full((5, len(rules)), math.nan)
+    starts, ends, total, seconds, peak = unfinished
 
-    def __init__(self, names: Sequence[str], rule: Hysteresis):
-        rules = [*map(rule.of, names), rule]
-        self._names, self._shortest = [*names, NONE], rule.min_length
-        self._enter, self._leave = np.array([(each.enter, each.leave) for each in rules]).T
-        self._on = np.zeros(len(rules), bool)
-        # Of the event of each class, which is on or may be bridged: NaN if there is none. `_sum` is the sum of
-        # probability times duration over the `_seconds` that the class was on.
-        self._events = np.full((5, len(rules)), math.nan)
-        self._start, self._end, self._sum, self._seconds, self._peak = self._events
-        self.highest: Stretch | None = None
+    def finish(over: Bool[np.ndarray, " classes"]) -> None:
+        """Collect the events of some classes that are long enough, and forget them all."""
+        long = np.flatnonzero(over & (ends - starts >= rule.min_length) & (seconds > 0))
+        start, end, weighted, duration, best = unfinished[:, long]
+        rows = np.stack([start, end, weighted / duration, best], 1).tolist()
+        of = [*names, NONE]
+        events.extend(Event(of[i], *row, known=i < none) for i, row in zip(long.tolist(), rows, strict=True))
+        unfinished[:, over] = math.nan
 
-    def add(self, stretch: Stretch) -> list[Event]:
-        """Add a stretch; return the events it finishes, including times of none of the classes.
-
-        An event is finished once the gap after it is too long to be bridged.
-
-        Worked example, one class, enter 0.6, leave 0.4, 1 s stretches: 0.5 0.7 0.5 0.3 gives one event from 1 to 3 s.
-        """
+    for stretch in stretches:
         start, end, scores, known = stretch
-        self.highest = max(self.highest or stretch, stretch, key=lambda each: (each.known, max(each.scores)))
+        highest = max(highest or stretch, stretch, key=lambda each: (each.known, max(each.scores)))
         values = np.array([*scores, max(scores)])
-        self._on = (values >= np.where(self._on, self._leave, self._enter)) & known
-        self._on[-1] = not known
-        self._events[:, self._on & np.isnan(self._start)] = np.array([start, end, 0, 0, 0])[:, None]
-        self._end[self._on] = end
-        self._sum += values * (end - start) * self._on
-        self._seconds += (end - start) * self._on
-        self._peak[self._on] = np.maximum(self._peak, values)[self._on]
-        return self._finish(~self._on & (end - self._end >= self._shortest))
-
-    def finish(self) -> list[Event]:
-        """Return the events that are unfinished at the end."""
-        return self._finish(np.ones_like(self._on))
-
-    def _finish(self, over: Bool[np.ndarray, " classes"]) -> list[Event]:
-        """Return the events of some classes that are long enough, and forget them all."""
-        long = np.flatnonzero(over & (self._end - self._start >= self._shortest) & (self._seconds > 0))
-        start, end, total, seconds, peak = self._events[:, long]
-        rows = np.stack([start, end, total / seconds, peak], 1).tolist()
-        none = len(self._names) - 1
-        events = [Event(self._names[i], *row, known=i < none) for i, row in zip(long.tolist(), rows, strict=True)]
-        self._events[:, over], self._on[over] = math.nan, False
-        return events
+        on = (values >= np.where(on, leave, enter)) & known
+        on[-1] = not known
+        unfinished[:, on & np.isnan(starts)] = np.array([start, end, 0, 0, 0])[:, None]
+        ends[on] = end
+        total += values * (end - start) * on
+        seconds += (end - start) * on
+        peak[on] = np.maximum(peak, values)[on]
+        # A longer gap is not bridged.
+        finish(~on & (end - ends >= rule.min_length))
+    finish(np.ones_like(on))
+    assert highest is not None, "every video has one stretch at least"
+    return in_order(events), highest
 
 
 def in_order(events: Iterable[Event]) -> list[Event]:

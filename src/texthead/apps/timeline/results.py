@@ -5,13 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from texthead import Calibration
-from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, in_order, subtitles
+from texthead.apps.timeline.events import Event, Hysteresis, Stretch, in_order, subtitles
 from texthead.errors import on_one_line
 from texthead.files import replacing, write_csv
 from texthead.media import MediaPath
-
-# Endings of the files that `Events.save` writes.
-ENDINGS = ".csv .srt .edl"
 
 
 class Events(list[Event]):
@@ -120,10 +117,8 @@ class Events(list[Event]):
         return {"video": str(self.path), "seconds": self.seconds, **settings, **results}
 
 
-def why_none(finder: EventFinder, names: Sequence[str], rule: Hysteresis, calibration: Calibration | None) -> str:
-    """Return why there is no event."""
-    best = finder.highest
-    assert best is not None, "every video has one stretch at least"
+def why_none(best: Stretch, names: Sequence[str], rule: Hysteresis, calibration: Calibration | None) -> str:
+    """Return why there is no event; `best` is the stretch with the highest probability."""
     top = max(best.scores)
     if not best.known and calibration is not None and calibration.threshold is not None:
         why = f"none is above the threshold {calibration.threshold.probability:.3f} of calibration.json"

@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from texthead import Calibration, Protocol, Recognizer, Reporter, Run, Views
-from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch
+from texthead.apps.timeline.events import Hysteresis, Stretch, events_of
 from texthead.apps.timeline.results import Events, why_none
 from texthead.data import view_crops
 from texthead.errors import DataError, MediaError, PositiveFloat, Share, check_fields
@@ -205,8 +205,8 @@ def scores_over_time(
         video: from `open_timed`; the same frames give bit-identical stretches.
         protocol: as for `Run.predict`; its views are ignored.
         engine: runs the encoder; see `Reading`.
-        reporter: gets progress in seconds, messages, and notes on what makes scores
-            slow or inexact.
+        reporter: gets progress in seconds, messages, notes on what makes scores slow or inexact, and as events each
+            stretch.
 
     Raises:
         MediaError: a frame cannot be read, or its time is not later than the previous one's.
@@ -234,6 +234,7 @@ def scores_over_time(
         with reporter.bar("timeline", "s") as progress:
             for stretch in stretches_of(video.in_order(), end, model, protocol, sliding, calibration, encoder):
                 progress(min(whole, int(stretch.end)), whole)
+                reporter.event(stretch)
                 yield stretch
     except DataError as error:  # Of time stamps.
         raise MediaError(video.path, str(error)) from None
@@ -270,16 +271,11 @@ def find_events(
     """
     model, protocol = run.model, run.protocol_for(protocol)
     sliding, rule = Sliding(window, rate), _rule_for(model, enter, leave, min_length)
-    finder, events = EventFinder(model.names, rule), list[Event]()
     with open_timed(path) as video:
-        for stretch in scores_over_time(
-            run, video, sliding=sliding, protocol=protocol, engine=engine, reporter=reporter
-        ):
-            reporter.event(stretch)
-            events += finder.add(stretch)
+        stretches = scores_over_time(run, video, sliding=sliding, protocol=protocol, engine=engine, reporter=reporter)
+        events, highest = events_of(stretches, model.names, rule)
         seconds, fps = video.duration_seconds, video.num_frames / video.duration_seconds
         begin = video.start_seconds
-    events += finder.finish()
     calibration, _ = run.calibration_for(protocol)
     return Events(
         events,
@@ -290,5 +286,5 @@ def find_events(
         fps=fps,
         settings={"window": sliding.window, "rate": sliding.rate},
         calibration=calibration,
-        why_none="" if any(event.known for event in events) else why_none(finder, model.names, rule, calibration),
+        why_none="" if any(event.known for event in events) else why_none(highest, model.names, rule, calibration),
     )
