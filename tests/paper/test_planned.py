@@ -33,12 +33,12 @@ def number(pattern: str, title: str, default: int) -> int:
 @pytest.mark.nightly("paper")
 @pytest.mark.parametrize("name", NAMES)
 def test_every_row_of_full_scale_is_the_papers(name):
-    """Sec. 4.1 and 4.2: batch 128, rate 5e-6, 5 epochs of warm-up, 30 epochs, 8 frames of 224 pixels, one view."""
+    """Sec. 4.1 and 4.2: 5 epochs of warm-up, 30 epochs, 8 frames of 224 pixels, one view.
+
+    `planned` itself refuses a row with another batch size, rate or temporal module.
+    """
     for job, plan in plans(name):
         recipe, image = plan.recipe, job.row.data == "imagenet"
-        rates = (1 / 3, 1, 3) if name == "tuned" else (1,)
-        assert recipe.batch == 128
-        assert recipe.lr in [pytest.approx(5e-6 * rate) for rate in rates]
         few = bool(job.row.k)
         epochs = number(r"(\d+) epochs?", plan.title, (50 if few else 10) if image else (200 if few else 30))
         searched = name == "tuned" and recipe.epochs in (30, 75)
@@ -49,9 +49,6 @@ def test_every_row_of_full_scale_is_the_papers(name):
         frames = 1 if image else number(r"(\d+) frames", plan.title, 16 if name in ("anet", "ucf_hmdb") else 8)
         assert (recipe.frames, plan.pixels.size, plan.pixels.resize) == (frames, *((336, 336) if large else (224, 256)))
         assert plan.views == (("1x1", "4x3") if name in ("table5", "table7") else ("1x1",))
-        mean = image or name in ("fig3", "fig4", "table3", "table8", "table9", "tuned")
-        if name not in ("table2", "fig1"):
-            assert plan.recipe.temporal == ("mean" if mean and not image else plan.recipe.temporal), plan.title
         template = "a photo of a {}." if image else "a video of a person {}."
         assert recipe.template == template or name == "table4"
 
