@@ -27,20 +27,9 @@ from texthead.encoders.load import spec_of
 from texthead.encoders.openclip import openclip_tower
 from texthead.errors import DataError, RunError
 from texthead.models.build import make_head, make_temporal_for
-from texthead.models.head_rows import (
-    RowInputs,
-    RowKind,
-    lda_weights,
-    text_rows,
-)
+from texthead.models.head_rows import RowInputs, RowKind, lda_weights, text_rows
 from texthead.models.head_table import head_json, head_kind, saved_kind
-from texthead.models.heads import (
-    FrozenHead,
-    Head,
-    LinearHead,
-    ProbeHead,
-    TrainableHead,
-)
+from texthead.models.heads import FrozenHead, Head, LinearHead, ProbeHead, TrainableHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.prediction.load import load_run

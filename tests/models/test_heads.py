@@ -12,18 +12,8 @@ from made import noise
 from messages import refuses
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError
-from texthead.models.head_rows import (
-    class_correlation,
-    lda_weights,
-    text_rows,
-)
-from texthead.models.heads import (
-    CosineHead,
-    FrozenHead,
-    LinearHead,
-    TrainableHead,
-    text_head,
-)
+from texthead.models.head_rows import class_correlation, lda_weights, text_rows
+from texthead.models.heads import CosineHead, FrozenHead, LinearHead, TrainableHead, text_head
 
 
 def seeded(seed: int = 0) -> torch.Generator:
