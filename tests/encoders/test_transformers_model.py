@@ -11,7 +11,7 @@ from messages import refuses
 from text_models import bert
 from texthead.encoders.figures import published_figures
 from texthead.encoders.hugging_face import known, location
-from texthead.encoders.load import load_encoder, spec_of
+from texthead.encoders.load import load_encoder
 from texthead.encoders.text_only import sentences
 from texthead.encoders.transformers_model import folder_of
 from texthead.errors import EncoderError
@@ -47,13 +47,6 @@ def test_a_text_encoder_with_more_layers_than_its_weights(words: Path) -> None:
     change(words / "config.json", "num_hidden_layers", value=3)
     with refuses(EncoderError, words, "encoder.layer.2"):
         sentences(words)
-
-
-@pytest.mark.parametrize("side", [100_000, 2.5])
-def test_pictures_of_any_size(clip: Path, side: float) -> None:
-    change(clip / "preprocessor_config.json", "crop_size", value={"height": side, "width": side})
-    with refuses(EncoderError, clip, "4,096"):
-        spec_of(f"hf:{clip}")
 
 
 @pytest.mark.parametrize("target", ["../secret.safetensors", "/secret.safetensors", 5])
