@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ from paper import data, head_rate, section, table8, worlds
 from paper.__main__ import main
 from paper.data import Runtime
 from paper.experiments import NAMES, module
-from paper.results import Results, Store
+from paper.results import FOLDER, Results, Store
 from paper.rows import Job, Row
 from paper.running import Setting, follow, outline
 from texthead.encoders.load import spec_of
@@ -177,6 +178,24 @@ def test_rows_that_no_experiment_asks_for_are_no_report(tmp_path, capsys):
     Store(tmp_path, "mini").add("table1", Job("text", 0, Row("emoji")), "k1", RESULT, 1.0)
     assert main(["report", "--results", str(tmp_path)]) == 2
     prints(capsys.readouterr().err, f"{tmp_path / 'mini'}", "unused")
+
+
+@pytest.mark.nightly("paper")
+def test_unused_stored_rows_are_found_and_can_be_removed(tmp_path, capsys):
+    shutil.copytree(FOLDER / "mini", tmp_path / "mini")
+    file = tmp_path / "mini" / "table4.jsonl"
+    before = file.read_text()
+    file.write_text(before + json.dumps({**json.loads(before.splitlines()[0]), "key": "none", "title": "old"}) + "\n")
+    words = ["unused", "--results", str(tmp_path), "--remove"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    prints(out, "old: 1")
+    prints(out, "1 of", "removed")
+    assert file.read_text() == before
+    (tmp_path / "mini" / "data.json").unlink()
+    assert main(words) == 2
+    prints(capsys.readouterr().err, "digest")
+    assert file.read_text() == before, "without digests no row is found"
 
 
 def test_table_8_without_defect_rows(tmp_path):
