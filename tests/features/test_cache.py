@@ -22,7 +22,7 @@ from texthead.encoders.lazy import weights_digest, weights_key
 from texthead.errors import TextheadError
 from texthead.extensions import code_of_packages
 from texthead.extras import version
-from texthead.features.cache import FeatureCache, encoder_key, open_cache
+from texthead.features.cache import FeatureCache, open_cache
 from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
 from texthead.models.recognizer import Recognizer
@@ -149,9 +149,3 @@ def test_what_only_its_code_tells_is_never_taken_for_another(kind: str, tmp_path
         one, other = map(digest, models)
         assert one != other
         assert one == digest(models[0].frozen_copy())
-
-
-def test_known_encoders_are_told_by_their_weights() -> None:
-    visuals = [tiny_visual(), tiny_visual()]
-    keys = {encoder_key(visual, visual.spec.pixels()) for visual in visuals}
-    assert len(keys) == 1

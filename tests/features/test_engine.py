@@ -58,17 +58,6 @@ def one_minus_cosine(a: torch.Tensor, b: torch.Tensor) -> float:
     return 1 - float(torch.cosine_similarity(a.double(), b.double(), dim=-1).min())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [97, 128])
-def test_mini_graph_matches_for_any_frame_count(mini, size):
-    encode = Engine(mini, "onnxruntime")
-    with torch.inference_mode():
-        for count in (8, 1, 3):
-            x = frames(size, count)
-            assert one_minus_cosine(encode(x), mini(x)) < 1e-9
-    assert encode.name == "onnxruntime"
-
-
 @pytest.mark.parametrize(
     "source",
     [

@@ -21,7 +21,6 @@ from texthead.media import open as opening
 from texthead.media.find import find_media
 from texthead.media.paths import MediaPath
 from texthead.media.reader import Media, Picture
-from texthead.media.video import Video
 
 RATE = 4
 ENTRY = "npy = arrays:Arrays"
@@ -149,8 +148,3 @@ def test_an_error_in_a_reader_is_one_line(
     for each in (path, f"{path}#t=0,1"):
         with refuses(MediaError, each, "arrays.Arrays", "ZeroDivisionError"), MediaPath(each).open() as media:
             media.frames_at([0])
-
-
-def test_a_suffix_of_ours_stays_ours(clips: Path, install: Install):
-    install("films", "texthead.readers", "mp4 = films:Films", "raise RuntimeError")
-    assert MediaPath(clips / "a kite" / "0.mp4").reader is Video

@@ -92,18 +92,6 @@ def test_a_claim_is_all_of_its_comparisons(findings, expected):
     assert answer(findings) == expected
 
 
-@pytest.mark.nightly("paper")
-def test_looks_miss_mean_in_5_percent():
-    """With 95 % intervals at 5, 10, 20 and 40 seeds one in eight plans would miss."""
-    rng, missed, plain, times = np.random.default_rng(0), 0, 0, 3000
-    for values in rng.normal(size=(times, LOOKS[-1])):
-        looks = [list(values[:look]) for look in LOOKS]
-        missed += any(finding(look) in ("above", "below") for look in looks)
-        plain += any(abs(mean) > half for mean, half in map(interval, looks))
-    assert missed / times < 0.05
-    assert plain / times > 0.10
-
-
 @pytest.mark.parametrize(
     ("mean", "half", "expected"),
     [

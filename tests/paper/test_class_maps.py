@@ -28,14 +28,6 @@ def test_the_correlation_of_maps_is_scipy_s(classes, seed):
     assert map_correlation((3 * a + 5 * np.eye(classes) - 1).tolist(), b) == pytest.approx(result)
 
 
-def test_noise_is_not_related():
-    """The p-value of unrelated maps is uniform: about one in twenty is below 0.05."""
-    maps = [symmetric(12, seed) for seed in range(400)]
-    result = [permutation_test(maps[2 * i], maps[2 * i + 1], permutations=199, seed=i) for i in range(200)]
-    assert 1 <= sum(p <= 0.05 for p in result) <= 20
-    assert 0.4 < np.mean(result) < 0.6
-
-
 def test_related_map_has_lowest_p():
     a = symmetric(12, 0)
     assert permutation_test(a, a, permutations=999, seed=0) == pytest.approx(1 / 1000)

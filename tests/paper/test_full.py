@@ -61,13 +61,6 @@ def encoder(tmp_path_factory) -> str:
     return f"openclip:local-dir:{tinyclip.pretrain('vit', tmp_path_factory.mktemp('vit') / 'clip', steps=2)}"
 
 
-def test_lists_and_folders_are_read_with_their_names(runtime):
-    dataset = data.read("k400", runtime)
-    assert dataset.classes == list(NAMES)
-    assert (len(dataset.split("train")), len(data.test_items(dataset))) == (6, 3)
-    assert data.read("imagenet", runtime).classes == ["goldfish", "tench"]
-
-
 @pytest.mark.parametrize(
     "row",
     [

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +15,6 @@ from paper.planned import ITEMS, Amount, Planned, planned, text_multiply_adds, t
 from paper.rows import Job
 from paper.running import Setting, outline
 from texthead.errors import RunError
-
-TEXT = Path(__file__).parents[3] / "shared" / "paper.txt"
 
 
 def plans(name: str) -> Iterator[tuple[Job, Planned]]:
@@ -36,12 +33,12 @@ def number(pattern: str, title: str, default: int) -> int:
 @pytest.mark.nightly("paper")
 @pytest.mark.parametrize("name", NAMES)
 def test_every_row_of_full_scale_is_the_papers(name):
-    """Sec. 4.1 and 4.2: batch 128, rate 5e-6, 5 epochs of warm-up, 30 epochs, 8 frames of 224 pixels, one view."""
+    """Sec. 4.1 and 4.2: 5 epochs of warm-up, 30 epochs, 8 frames of 224 pixels, one view.
+
+    `planned` itself refuses a row with another batch size, rate or temporal module.
+    """
     for job, plan in plans(name):
         recipe, image = plan.recipe, job.row.data == "imagenet"
-        rates = (1 / 3, 1, 3) if name == "tuned" else (1,)
-        assert recipe.batch == 128
-        assert recipe.lr in [pytest.approx(5e-6 * rate) for rate in rates]
         few = bool(job.row.k)
         epochs = number(r"(\d+) epochs?", plan.title, (50 if few else 10) if image else (200 if few else 30))
         searched = name == "tuned" and recipe.epochs in (30, 75)
@@ -52,9 +49,6 @@ def test_every_row_of_full_scale_is_the_papers(name):
         frames = 1 if image else number(r"(\d+) frames", plan.title, 16 if name in ("anet", "ucf_hmdb") else 8)
         assert (recipe.frames, plan.pixels.size, plan.pixels.resize) == (frames, *((336, 336) if large else (224, 256)))
         assert plan.views == (("1x1", "4x3") if name in ("table5", "table7") else ("1x1",))
-        mean = image or name in ("fig3", "fig4", "table3", "table8", "table9", "tuned")
-        if name not in ("table2", "fig1"):
-            assert plan.recipe.temporal == ("mean" if mean and not image else plan.recipe.temporal), plan.title
         template = "a photo of a {}." if image else "a video of a person {}."
         assert recipe.template == template or name == "table4"
 
@@ -76,25 +70,6 @@ def test_the_papers_days_are_met():
     assert ours.hours("V100") / 24 == pytest.approx(quoted.TABLE6["ours", "offline"][2], rel=0.01)
     days = [plan.hours("A100") / 24 for _, plan in plans("table12") if "zero" not in plan.title]
     assert days == pytest.approx([row[4] for row in quoted.TABLE12.values()], rel=0.2)
-
-
-@pytest.mark.skipif(not TEXT.is_file(), reason=f"{TEXT} is not there")
-def test_the_papers_text_says_these_numbers():
-    # Collapse whitespace: lines break between words.
-    text = re.sub(r"\s+", " ", TEXT.read_text(encoding="utf-8"))
-    for quote in (
-        "5-epoch linear warmup and a batch size of 128",
-        "initial learning rate of $5e^{-6}$",
-        "we set the total training epoch to 30",
-        "momentum set to 0.9",
-        "8-frame input, ViT-B/16 as the visual backbone, 30 epochs",
-        "four clips with three 224×224 crops",
-        "Models are trained with 10 epochs",
-        "we just apply temporal average pooling (TAP) to frame embeddings",
-        "we use TAP. We can observe",
-        "T-Trans81.52",
-    ):
-        assert quote in text, quote
 
 
 def test_a_title_that_says_something_else_is_refused():
@@ -141,6 +116,8 @@ def test_table_6_counts_the_text_encoder_and_the_gather():
 def test_test_videos_of_tables_8_and_9_and_of_kinetics_600():
     zero_shot = planned(Job("row", 0, replace(worlds.KINETICS_MEAN, k=0, scored="ucf101-full")), "table9")
     assert (zero_shot.tested, ITEMS["ucf101"].test) == (13_320, 3_783)
+    rows = outline(module("table9").plan, Setting(Runtime("full"), (0,)))
+    assert {job.row.scored for job in rows if job.title.startswith("K400 -> UCF")} == {"ucf101-full"}
     assert [plan.tested for _, plan in plans("k600")] == [19_796 + 14_119 + 14_067 + 14_161]
 
 

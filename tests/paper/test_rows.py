@@ -8,7 +8,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import get_args
 
 import pytest
 
@@ -17,7 +16,6 @@ from paper import data, head_rate, section, table8, worlds
 from paper.__main__ import main
 from paper.data import Runtime
 from paper.experiments import NAMES, module
-from paper.fit import recipe_for
 from paper.results import FOLDER, Results, Store
 from paper.rows import Job, Row
 from paper.running import Setting, follow, outline
@@ -26,7 +24,6 @@ from texthead.errors import DataError
 
 RUNTIME = Runtime("smoke")
 ROOT = Path(__file__).parents[2]
-HOLDS, REFUTED, _, UNCLEAR = get_args(section.Answer)
 
 
 def setting(**digests: str) -> Setting:
@@ -116,29 +113,6 @@ def test_the_head_rate_is_the_best_on_held_out_training_items():
     assert drive(plan, lambda job: {"top1": 60.0})[1] == min(head_rate.RATES)
 
 
-UP, DOWN, FLAT = (
-    ([5.0, 6.0, 7.0], [1.0, 2.0, 3.1]),
-    ([1.0, 2.0, 3.1], [5.0, 6.0, 7.0]),
-    ([1.0, 9.0, 4.0], [4.0, 2.0, 5.0]),
-)
-
-
-@pytest.mark.parametrize(
-    ("pairs", "answer"),
-    [
-        ([UP], HOLDS),
-        ([DOWN], REFUTED),
-        ([FLAT], UNCLEAR),
-        ([([], [])], UNCLEAR),
-        ([([5.0], [1.0])], UNCLEAR),
-        ([UP, ([1.0, 9.0], [4.0, 2.0])], UNCLEAR),
-        ([UP, DOWN], REFUTED),
-    ],
-)
-def test_a_verdict_follows_the_paired_intervals(pairs, answer):
-    assert section.judge(3, "x", [("pair", *pair) for pair in pairs]).answer == answer
-
-
 def test_cells_show_mean_and_interval():
     assert section.cell([1.0, 2.0, 3.0]) == "2.0 ±2.5"
     assert section.cell([1.25]) == "1.2"
@@ -162,23 +136,6 @@ def test_every_experiment_lists_what_it_would_run(name, scale):
     recipes = {"paper" if scale == "full" else "small"} if (name, scale) != ("k600", "mini") else set()
     assert {job.row.recipe for job in jobs} == recipes, "Kinetics-600 has no stand-in"
     assert all(job.row.to_json() for job in jobs)
-
-
-@pytest.mark.usefixtures("uncounted")
-def test_full_scale_rows_are_the_paper_s_own():
-    def rows(name):
-        return {job.title: job.row for job in outline(module(name).plan, Setting(Runtime("full"), (0,)))}
-
-    text = recipe_for(rows("table1")["K400: text"], 240_000, 0)
-    assert (text.epochs, text.warmup, text.batch, text.lr) == (30, 5, 128, 5e-6)
-    assert (text.frames, text.temporal) == (8, "transformer")
-    shot = recipe_for(rows("table8")["UCF-101, K = 3"], 303, 0)
-    assert (shot.epochs, shot.temporal) == (200, "mean")
-    image = recipe_for(rows("table12")["ViT-L/14, 336"], 1_281_167, 0)
-    assert (image.epochs, image.frames) == (10, 1)
-    assert rows("table12")["ViT-L/14, 336"].encoder == "openclip:ViT-L-14-336/openai"
-    assert rows("table9")["K400 -> UCF: 1 epoch"].scored == "ucf101-full"
-    assert len([title for title in rows("table5") if title.startswith("ViT-L/14, 336")]) == 3
 
 
 @pytest.mark.parametrize(
@@ -223,6 +180,24 @@ def test_rows_that_no_experiment_asks_for_are_no_report(tmp_path, capsys):
     prints(capsys.readouterr().err, f"{tmp_path / 'mini'}", "unused")
 
 
+@pytest.mark.nightly("paper")
+def test_unused_stored_rows_are_found_and_can_be_removed(tmp_path, capsys):
+    shutil.copytree(FOLDER / "mini", tmp_path / "mini")
+    file = tmp_path / "mini" / "table4.jsonl"
+    before = file.read_text()
+    file.write_text(before + json.dumps({**json.loads(before.splitlines()[0]), "key": "none", "title": "old"}) + "\n")
+    words = ["unused", "--results", str(tmp_path), "--remove"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    prints(out, "old: 1")
+    prints(out, "1 of", "removed")
+    assert file.read_text() == before
+    (tmp_path / "mini" / "data.json").unlink()
+    assert main(words) == 2
+    prints(capsys.readouterr().err, "digest")
+    assert file.read_text() == before, "without digests no row is found"
+
+
 def test_table_8_without_defect_rows(tmp_path):
     captions = []
     for processes in (0, 8):
@@ -248,21 +223,3 @@ def test_unknown_data_set_lists_names():
 
 
 # --- rows that no experiment asks for
-
-
-@pytest.mark.nightly("paper")
-def test_unused_stored_rows_are_found_and_can_be_removed(tmp_path, capsys):
-    shutil.copytree(FOLDER / "mini", tmp_path / "mini")
-    file = tmp_path / "mini" / "table4.jsonl"
-    before = file.read_text()
-    file.write_text(before + json.dumps({**json.loads(before.splitlines()[0]), "key": "none", "title": "old"}) + "\n")
-    words = ["unused", "--results", str(tmp_path), "--remove"]
-    assert main(words) == 0
-    out = capsys.readouterr().out
-    prints(out, "old: 1")
-    prints(out, "1 of", "removed")
-    assert file.read_text() == before
-    (tmp_path / "mini" / "data.json").unlink()
-    assert main(words) == 2
-    prints(capsys.readouterr().err, "digest")
-    assert file.read_text() == before, "without digests no row is found"
