@@ -194,16 +194,6 @@ def test_videos_decode_to_the_frames_that_were_drawn(drawn: Path):
             assert np.abs(clip.astype(int) - expected).mean() < 4
 
 
-@pytest.mark.nightly("src/texthead/apps/demo")
-def test_same_seed_same_videos_and_other_seed_others(drawn: Path, tmp_path: Path):
-    again = draw_small(tmp_path / "again", train=1).parent
-    other = draw_small(tmp_path / "other", train=1, seed=1).parent
-    for row in rows(again):
-        clip = decoded(again / row["path"])
-        np.testing.assert_array_equal(clip, decoded(drawn / row["path"]))
-        assert (clip != decoded(other / row["path"])).any()
-
-
 def test_a_finished_draw_with_its_credits_is_used_again(drawn: Path):
     assert "CC BY-SA 4.0" in (drawn / "CREDITS.txt").read_text()
     assert json.loads((drawn / "drawn.json").read_text()).items() >= {**SMALL, "seed": 0}.items()
