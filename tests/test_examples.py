@@ -79,22 +79,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-QUICK = [
-    "--tune",
-    "all",
-    "--set",
-    "epochs=1",
-    "--set",
-    "warmup=0",
-    "--set",
-    "frames=1",
-    "--set",
-    "size=32",
-    "--set",
-    "test_size=32",
-    "--set",
-    "batch=4",
-]
+SETTINGS = ("epochs=1", "warmup=0", "frames=1", "size=32", "test_size=32", "batch=4")
+QUICK = ["--tune", "all", *(word for setting in SETTINGS for word in ("--set", setting))]
 
 
 @pytest.mark.slow

