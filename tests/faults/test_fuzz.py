@@ -18,16 +18,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from made import (
-    noise,
-    pictures,
-    put_stored,
-    sound,
-    stored,
-    write_image,
-    write_small_run,
-    write_video,
-)
+from made import noise, pictures, put_stored, sound, stored, write_image, write_small_run, write_video
 from media_files import box, heic
 from texthead import Dataset, Item, read_dataset
 from texthead.apps.label_studio.exports import read_export

@@ -80,10 +80,7 @@ def test_a_parameter_in_an_error_is_its_flag(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_model_is_loaded_before_the_page(held: StatefulWorker) -> None:
     assert open_model(held) == About("Run run", ("a", "b"))
-    with (
-        StatefulWorker(partial(Answerer, None, "nowhere", "cpu")) as wrong,
-        refuses(EncoderError, "nowhere"),
-    ):
+    with StatefulWorker(partial(Answerer, None, "nowhere", "cpu")) as wrong, refuses(EncoderError, "nowhere"):
         open_model(wrong)
 
 

@@ -7,14 +7,7 @@ import numpy as np
 import pytest
 
 from messages import refuses
-from texthead.apps.timeline.events import (
-    Event,
-    EventFinder,
-    Hysteresis,
-    Stretch,
-    in_order,
-    subtitles,
-)
+from texthead.apps.timeline.events import Event, EventFinder, Hysteresis, Stretch, in_order, subtitles
 from texthead.apps.timeline.results import Events
 from texthead.errors import DataError
 
