@@ -28,16 +28,6 @@ def test_what_does_not_go_together_is_refused(refused, run: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_without_starlette_the_command_names_the_remedy() -> None:
-    """Run in a process that cannot import starlette."""
-    code = "import sys; sys.modules['starlette'] = None; from texthead.cli.main import main; sys.exit(main(['ui']))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    (line,) = done.stderr.splitlines()
-    assert done.returncode == 2
-    assert 'pip install "texthead[ui]"' in line
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("ends", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 def test_clean_exit_after_one_link(tmp_path: Path, run: Path, ends, code: int) -> None:
     command = [sys.executable, "-m", "texthead", "ui", str(run), "--port", "0"]
