@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from made import noise, pictures, put_stored, sound, stored, write_image, write_small_run, write_video
+from made import noise, pictures, sound, write_image, write_small_run, write_video
 from media_files import box, heic
 from texthead import Dataset, Item, read_dataset
 from texthead.apps.label_studio.exports import read_export
@@ -145,14 +145,6 @@ def shards_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]
     prepare(Dataset(tuple(Item(path, ("red",), "train") for path in paths), "here"), shards, ShardOptions(clips=3))
     for name in ("shards.json", "shard-000000.json", "shard-000000.tar"):
         yield shards / name, lambda path: [read_media(item.path) for item in read_dataset(path.parent).items]
-    # A frame table and a frame whose digests match.
-    clip = read_dataset(shards).items[0].path
-    whole, jpegs = stored(clip)
-    table, frame = folder / "table.json", folder / "frame.jpg"
-    table.write_bytes(whole)
-    yield table, lambda path: (put_stored(clip, path.read_bytes()), read_media(clip))
-    frame.write_bytes(jpegs[0])
-    yield frame, lambda path: (put_stored(clip, [path.read_bytes(), *jpegs[1:]]), read_media(clip))
 
 
 def runs_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
