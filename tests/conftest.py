@@ -42,10 +42,8 @@ torch.set_num_threads(1)
 pytest_plugins = ["installed", "text_models", "worlds", "tools.nightly"]
 
 
-# The first measures memory in a fork of the test process, so it runs before a command makes malloc keep what is freed.
-# The others take minutes, the longest first, so that no process waits for another at the end.
+# These take minutes, the longest first, so that no process waits for another at the end.
 FIRST = (
-    "tests/apps/doctor/test_near_duplicates.py",
     "tests/test_docs.py",
     "tests/benchmarks/test_benchmarks.py",
     "tests/paper/test_smoke.py",

@@ -1,11 +1,9 @@
-"""Small real objects for tests: encoders, media, runs, a small disk, a locked folder, malicious files, memory use."""
+"""Small real objects for tests: encoders, media, runs, a small disk, a locked folder, malicious files."""
 
-import ctypes
 import functools
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import pickle
 import shutil
@@ -22,7 +20,6 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from fsspec import asyn
 from torch import Tensor, nn
 
 from platforms import WINDOWS, needs_posix, user
@@ -30,13 +27,11 @@ from texthead import Dataset, Item, MeanPool, Recognizer
 from texthead.data import Pixels, view_crops
 from texthead.encoders.encoder import Encoder, Text, Visual, build_visual
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import TextheadError
 from texthead.evaluation.calibration import Calibration, Threshold
 from texthead.files import cache_dir
 from texthead.media.stored_clip import frame_table
 from texthead.models.heads import FrozenHead
 from texthead.models.multilabel_head import MultiLabelHead
-from texthead.parallel.startup import keep_freed_memory
 from texthead.prediction.load import load_run
 from texthead.recipes import Recipe
 from texthead.runs.folder import rows_digest, write_run
@@ -313,43 +308,6 @@ def traps(mark: Path) -> dict[str, Callable[[Path], object]]:
         "a torch file": lambda path: torch.save({"state_dict": tensors}, path),
         "an old torch file": lambda path: torch.save(tensors, path, _use_new_zipfile_serialization=False),
     }
-
-
-def taken(call: Callable[[], object], most: int = 2**30) -> tuple[str, int]:
-    """Return (error message, peak memory growth in bytes) of a call in a process that may grow by `most` bytes."""
-
-    def report(pipe) -> None:
-        # fsspec before 2025 waits for its I/O thread, which does not exist in a forked process.
-        asyn.reset_lock()
-        asyn.loop[0] = asyn.iothread[0] = None
-        keep_freed_memory(128 * 1024)  # Commands of earlier tests raised malloc's thresholds; these are its own.
-        ctypes.CDLL(None).malloc_trim(0)  # Otherwise reuse of freed memory would not be measured.
-        Path("/proc/self/clear_refs").write_text("5")  # Resets the peak.
-        before, message = peak(), "no error"
-        limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + most
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        try:
-            call()
-        except (TextheadError, MemoryError) as error:
-            message = f"{type(error).__name__}: {error}"
-        pipe.send((message, peak() - before))
-
-    def peak() -> int:
-        (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
-        return 1024 * int(line.split()[1])
-
-    needs_posix("limits and measures of a process's memory")
-    import resource
-
-    context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=report, args=(theirs,))
-    process.start()
-    theirs.close()
-    try:
-        return ours.recv()
-    finally:
-        process.join()
 
 
 def write_timed(path: Path, pictures: Sequence[np.ndarray], times: Sequence[float], rate: int = 25) -> Path:

@@ -24,15 +24,7 @@ from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead, TrainableHead, text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import AttentivePool, MeanPool
-from texthead.parallel.distributed import (
-    check_same,
-    gather_list,
-    rank,
-    ranks,
-    same_as_first,
-    sum_numbers,
-    together,
-)
+from texthead.parallel.distributed import check_same, gather_list, rank, ranks, same_as_first, sum_numbers, together
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
 from texthead.training.inputs import feature_clips

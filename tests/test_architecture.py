@@ -29,27 +29,37 @@ MOST_MODULES = {"media": 16, "data": 16, "encoders": 16}
 MOST_NAMES = {"media": 25, "cli": 25}
 
 
+def imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield the (module, name) pairs that a module imports; the name is empty for `import MODULE`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node.module or "", alias.name) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+
+
+def of_ours(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield the imports of texthead, with modules by their names below `texthead`."""
+    for module, name in imports(tree):
+        if first(module) == "texthead":
+            yield module.removeprefix("texthead").removeprefix("."), name
+
+
 def ours(tree: ast.AST) -> set[str]:
     """Return the texthead modules that a module imports, by their names below `texthead`; a package as `NAME.__init__`."""
     names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "texthead":
-            base = node.module.removeprefix("texthead").removeprefix(".")
-            inside = {f"{base}.{alias.name}".removeprefix(".") for alias in node.names}
-            names |= {name if name in TREES or f"{name}.__init__" in TREES else base for name in inside} - {""}
-        elif isinstance(node, ast.Import):
-            names |= {
-                alias.name.removeprefix("texthead.") for alias in node.names if alias.name.startswith("texthead.")
-            }
-    return {f"{name}.__init__" if f"{name}.__init__" in TREES else name for name in names}
-
-
-IMPORTS = {name: ours(tree) for name, tree in TREES.items()}
+    for base, name in of_ours(tree):
+        inside = f"{base}.{name}".strip(".")
+        names.add(inside if inside in TREES or f"{inside}.__init__" in TREES else base)
+    return {f"{name}.__init__" if f"{name}.__init__" in TREES else name for name in names - {""}}
 
 
 def first(name: str) -> str:
     """Return the top-level package or module of a module."""
     return name.partition(".")[0]
+
+
+IMPORTS = {name: ours(tree) for name, tree in TREES.items()}
 
 
 def package(name: str) -> str:
@@ -78,18 +88,14 @@ FACES = {".".join(path.parent.relative_to(SOURCE).parts): names_of(path) for pat
 
 def outside_faces(own: str, tree: ast.AST) -> set[str]:
     """Return what an application (or another user of faces) imports besides faces and top-level modules."""
-    outside = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "texthead":
-            base = node.module.removeprefix("texthead").removeprefix(".")
-            shown = (
-                {*TOP, *texthead.__all__, "__version__"} if base == "" else {name for _, name in FACES.get(base, ())}
-            )
-            if base not in TOP and package(base) != own:
-                outside |= {f"{base}.{alias.name}" for alias in node.names} - {f"{base}.{name}" for name in shown}
-        elif isinstance(node, ast.Import):
-            outside |= {alias.name for alias in node.names if alias.name.startswith("texthead.")}
-    return outside
+    shown = {base: {name for _, name in names} for base, names in FACES.items()}
+    shown[""] = {*TOP, *texthead.__all__, "__version__", ""}
+    return {
+        f"{base}.{name}".strip(".")
+        for base, name in of_ours(tree)
+        if not name or (base not in TOP and package(base) != own)
+        if name not in shown.get(base, ())
+    }
 
 
 USERS = {name: TREES[name] for name in sorted(IMPORTS) if package(name) in APPS}
@@ -144,12 +150,10 @@ def test_a_package_lists_its_modules(name):
 
 def test_no_private_name_crosses_a_module():
     crossing = {
-        f"{name}: {alias.name}"
+        f"{name}: {own}"
         for name, tree in TREES.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("texthead")
-        for alias in node.names
-        if alias.name.startswith("_") and not alias.name.startswith("__")
+        for _, own in of_ours(tree)
+        if own.startswith("_") and not own.startswith("__")
     }
     assert crossing == set()
 
@@ -180,10 +184,7 @@ def test_the_library_does_without_the_experiments_on_it():
     """The folders beside src/ (paper/, benchmarks/, tests/) are not installed."""
     beside = {path.stem for path in SOURCE.parents[1].iterdir() if path.is_dir()} - {"src"}
     for name, tree in TREES.items():
-        for node in ast.walk(tree):
-            imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            imported += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not {module.partition(".")[0] for module in imported} & beside, name
+        assert not {first(module) for module, _ in imports(tree)} & beside, name
 
 
 def test_no_import_is_in_a_ring():

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,7 +18,6 @@ import texthead
 from forked import command_server, torchrun, write_program
 from made import with_bridge, write_image, write_video
 from ranked import write_encoder
-from texthead.cli.parser import build, read_words
 from tools import api, tree
 from tools.commands import page
 
@@ -241,14 +239,3 @@ def test_the_site_is_built_and_needs_nothing_from_outside(tmp_path: Path) -> Non
 def test_the_tree_of_packages_is_as_it_is():
     """`python -m tools.tree` writes the page."""
     assert tree.page() == tree.PAGE.read_text(encoding="utf-8")
-
-
-def test_the_command_of_the_guide_runs(tmp_path, capsys):
-    (block,) = re.findall(
-        r"^```python\n(.*?class Count.*?)^```", (DOCS / "explanation" / "contributing.md").read_text(), re.M | re.S
-    )
-    names: dict[str, Any] = {"__name__": __name__}
-    exec(block.rpartition("```python\n")[2] or block, names)
-    write_image(tmp_path / "red" / "0.png", "red")
-    build(names["Count"], read_words(names["Count"], [str(tmp_path)]))()
-    assert capsys.readouterr().out == "red: 1\n"

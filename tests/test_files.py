@@ -1,5 +1,6 @@
 """A file is either written completely or left as it was."""
 
+import errno
 import io
 import os
 import shutil
@@ -17,8 +18,19 @@ from made import write_frames
 from messages import refuses
 from platforms import WINDOWS, mkfifo, symlink
 from texthead.errors import RunError
-from texthead.files import cache_dir, locked, new_folder, read_json, remove_leftovers, replacing, write_json
+from texthead.files import (
+    cache_dir,
+    locked,
+    new_folder,
+    read_json,
+    remove_leftovers,
+    replacing,
+    write_csv,
+    write_json,
+)
 from texthead.media.paths import MediaPath, fingerprints
+from texthead.report.html import write_html
+from texthead.runs.folder import save_model
 from texthead.runs.metrics import MetricsLog
 
 
@@ -41,6 +53,31 @@ def test_exception_keeps_old_file(tmp_path: Path, error: BaseException) -> None:
     assert caught.value is error
     assert read_json(path) == {"old": 1}
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+WRITERS = {
+    "JSON": lambda path: write_json(path, {"new": 2}),
+    "CSV": lambda path: write_csv(path, ["new"], []),
+    "a page": lambda path: write_html(path, "new"),
+    "weights": lambda path: save_model(path, torch.nn.Linear(3, 2)),
+}
+
+
+@pytest.mark.parametrize("broken", ["os.fsync", "pathlib.Path.replace"])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_disk_fault_keeps_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, broken: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "file"
+    path.write_text("old")
+    monkeypatch.setattr(broken, fail)
+    with refuses(RunError, path, "No space left"):
+        WRITERS[kind](path)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_the_old_file_stands_until_the_new_one_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,31 +30,14 @@ def blocks(name: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (HOW_TO / name).read_text(encoding="utf-8"), re.M | re.S)
 
 
-RECORDS = (
-    {"kind": "train", "epoch": 0, "step": 1, "loss": 1.5, "train_top1": 50.0, "lr": 1e-4, "clips_per_second": 9.0},
-    {"kind": "note", "text": "resumed"},
-    {"kind": "val", "epoch": 0, "step": 1, "top1": 80.0, "top5": 100.0, "count": 5},
-)
-
-
 @pytest.mark.parametrize(("block", "tracker"), [(0, "mlflow"), (1, "wandb")])
-def test_a_tracker_gets_the_numbers_of_each_record(monkeypatch: pytest.MonkeyPatch, block: int, tracker: str) -> None:
-    logged: list[tuple[dict, int]] = []
-
-    def log(values: dict, step: int) -> None:
-        logged.append((values, step))
-
-    monkeypatch.setitem(sys.modules, tracker, types.SimpleNamespace(log_metrics=log, log=log))
+def test_a_tracker_gets_no_text(monkeypatch: pytest.MonkeyPatch, block: int, tracker: str) -> None:
+    """`test_docs.py` runs the page and checks the numbers; this tracker takes nothing."""
+    monkeypatch.setitem(sys.modules, tracker, types.ModuleType(tracker))
     source = blocks("track-experiments.md", "python")[block]
     names: dict = {}
     exec(source[: source.index("options =")], names)
-    reporter = th.Reporter(record=names[f"to_{tracker}"])
-    for record in RECORDS:
-        reporter.record(dict(record))
-    assert [step for _, step in logged] == [1, 1]
-    assert (logged[0][0]["train/loss"], logged[1][0]["val/top1"]) == (1.5, 80.0)
-    if tracker == "mlflow":  # It takes numbers only.
-        assert all(isinstance(value, int | float) for values, _ in logged for value in values.values())
+    names[f"to_{tracker}"]({"kind": "note", "text": "resumed"})
 
 
 def docker_lines() -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import tomllib
 import zipfile
@@ -15,8 +14,6 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-
-from made import write_video
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -130,24 +127,6 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = (sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "--find-links", built)
     run(*pip, "texthead", folder=folder)
     return folder / "bin"
-
-
-@pytest.mark.nightly("pyproject.toml")
-def test_the_installed_wheel_predicts_without_the_checkout(installed: Path, tmp_path: Path) -> None:
-    # PYTHONPATH provides the requirements from the tests' environment. The .pth files there, and with them
-    # the editable checkout, are ignored.
-    required = sysconfig.get_path("purelib")
-    code = "import texthead; print(texthead.__file__)"
-    file = run(installed / "python", "-c", code, folder=tmp_path, PYTHONPATH=required).strip()
-    assert Path(file).is_relative_to(installed.parent)
-    assert "predict" in run(installed / "texthead", "--help", folder=tmp_path, PYTHONPATH=required)
-    write_video(tmp_path / "red.mp4", "red", frames=8)
-    command = (installed / "texthead", "predict", "--classes", "red,green", "red.mp4", "--json")
-    predicted = run(*command, folder=tmp_path, PYTHONPATH=required)
-    assert {"red", "green"} == set(re.findall(r"red(?!\.)|green", predicted))
-    code = "import texthead; print('texthead', texthead.__version__)"
-    version = run(installed / "texthead", "--version", folder=tmp_path, PYTHONPATH=required)
-    assert version == run(installed / "python", "-c", code, folder=tmp_path, PYTHONPATH=required)
 
 
 @pytest.mark.nightly("pyproject.toml")

@@ -56,17 +56,12 @@ def test_average_precision_equals_scikit_learn_s() -> None:
         assert influence[item] == pytest.approx((more - value) / 1e-6, abs=1e-4)
 
 
-def test_intervals_hold_the_mean_over_tests_of_this_size() -> None:
-    """Percentiles of a bootstrap would lie too high."""
-    rates = [evaluation(60, signal=1.0, seed=seed).rate for seed in range(100)]
-    mean = np.mean([value for value, *_ in rates])
-    assert sum(low <= mean <= high for _, low, high in rates) >= 90
-
-
-@pytest.mark.parametrize(("items", "classes", "share"), [(10, 1, 0.1), (10, 5, 0.3), (20, 1, 0.1), (40, 5, 0.1)])
+@pytest.mark.parametrize(
+    ("items", "classes", "share"), [(10, 1, 0.1), (10, 5, 0.3), (20, 1, 0.1), (40, 5, 0.1), (60, 5, 0.3)]
+)
 @pytest.mark.parametrize("signal", [1.0, 2.0])
-def test_few_positives_have_wide_intervals(items: int, classes: int, share: float, signal: float) -> None:
-    """By the items' influence alone, 55 to 90 of 100 intervals held the mean."""
+def test_intervals_hold_the_mean_over_tests_of_this_size(items: int, classes: int, share: float, signal: float) -> None:
+    """By the items' influence alone, 55 to 90 of 100 intervals held it with few positives; a bootstrap lies too high."""
     rng, rates = np.random.default_rng(0), []
     for _ in range(300):
         targets = rng.random((items, classes)) < share

@@ -3,8 +3,6 @@
 `make fuzz` runs each target EXECUTIONS times and prints how many it ran; the default suite runs a few.
 """
 
-import csv
-import io
 import json
 import os
 import random
@@ -18,20 +16,9 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from made import (
-    noise,
-    pictures,
-    put_stored,
-    sound,
-    stored,
-    write_image,
-    write_small_run,
-    write_video,
-)
+from made import noise, pictures, sound, write_image, write_small_run, write_video
 from media_files import box, heic
 from texthead import Dataset, Item, read_dataset
 from texthead.apps.label_studio.exports import read_export
@@ -40,7 +27,6 @@ from texthead.encoders.weights import read_checkpoint, read_tensors
 from texthead.errors import TextheadError
 from texthead.evaluation.calibration import calibrate
 from texthead.extras import is_installed
-from texthead.files import read_json
 from texthead.media.paths import MediaPath
 from texthead.prediction.load import load_run
 from texthead.runs.folder import load_weights
@@ -102,8 +88,8 @@ ODD = [None, -1, 0, 1, 2**31, 10**30, 0.5, 1e308, "", "../x", "{}", "a" * 1000, 
 
 def mutated_json(data: bytes, rng: random.Random) -> bytes:
     """Replace or delete one value of the JSON."""
-    value = json.loads(data)
-    node, key = value, rng.choice(list(value))
+    value = {"all": json.loads(data)}
+    node, key = value, "all"
     while isinstance(node[key], dict | list) and node[key] and rng.random() < 0.85:
         node = node[key]
         key = rng.choice(list(node)) if isinstance(node, dict) else rng.randrange(len(node))
@@ -111,7 +97,7 @@ def mutated_json(data: bytes, rng: random.Random) -> bytes:
         del node[key]
     else:
         node[key] = rng.choice(ODD)
-    return json.dumps(value).encode()
+    return json.dumps(value.get("all")).encode()
 
 
 def read_media(path: Path) -> None:
@@ -159,14 +145,6 @@ def shards_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]
     prepare(Dataset(tuple(Item(path, ("red",), "train") for path in paths), "here"), shards, ShardOptions(clips=3))
     for name in ("shards.json", "shard-000000.json", "shard-000000.tar"):
         yield shards / name, lambda path: [read_media(item.path) for item in read_dataset(path.parent).items]
-    # A frame table and a frame whose digests match.
-    clip = read_dataset(shards).items[0].path
-    whole, jpegs = stored(clip)
-    table, frame = folder / "table.json", folder / "frame.jpg"
-    table.write_bytes(whole)
-    yield table, lambda path: (put_stored(clip, path.read_bytes()), read_media(clip))
-    frame.write_bytes(jpegs[0])
-    yield frame, lambda path: (put_stored(clip, [path.read_bytes(), *jpegs[1:]]), read_media(clip))
 
 
 def runs_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
@@ -176,12 +154,49 @@ def runs_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]
         yield folder / "run" / name, lambda path: load_run(path.parent)
 
 
-# Each with its multiple of EXECUTIONS: media matter most, and building networks is slow.
+def texts_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
+    def written(name: str, content: str) -> Path:
+        (folder / name).write_text(content, encoding="utf-8")
+        return folder / name
+
+    labels = written("labels.csv", "id,name\n0,a\n1,b\n")
+    yield labels, read_labels
+    clips = written("clips.txt", "c/one 9 0\nc/two 7 1\n")
+    yield clips, partial(read_dataset, labels=labels, suffix=".avi")
+    yield clips, partial(read_dataset, labels=labels, frame_template="img_{:05d}.jpg")
+    yield written("one.csv", 'path,label,split,group\na.png,"x, y",train,g\nb.png,é,test,\n'), read_dataset
+    yield written("one.tsv", "path\tlabel\na.png\tx\nb.png\ty\n"), read_dataset
+    yield written("several.csv", "path,labels,split\na.png,x; y,train\nb.png,x,test\nc.mp4,,train\n"), read_dataset
+    tree = written("tree.yaml", "{animal: {dog: [pug, beagle], cat: [siamese]}, kite: }\n")
+    known, classes = ["pug", "kite", "animal/dog/poodle"], ["pug", "beagle", "kite"]
+    yield tree, lambda path: read_tree(path).with_labels(known).broader(classes)
+    templates = written("templates.txt", "a {}.\nthe {} of 𝔘\n")
+    yield templates, lambda path: prompts.fill_templates(prompts.read_template(str(path)), classes)
+    yield written("names.txt", "cat, big\nPushUp\nvélo\n"), lambda path: clean_names(read_names(str(path)))
+    sentences = written("classes.json", json.dumps({"a": "one", "b": ["one", "two"], "c": None}))
+    yield sentences, lambda path: prompts.read_classes(str(path))
+    (folder / "a.png").touch()
+    tasks = [
+        {
+            "id": 1,
+            "data": {"image": image, "split": "val"},
+            "annotations": [{"result": [{"value": {"choices": ["x"]}}]}],
+        }
+        for image in ("a.png", "/data/upload/1/a.png")
+    ]
+    for number, task in enumerate(tasks):
+        export = written(f"export{number}.json", json.dumps([task]))
+        yield export, lambda path: read_export(path, folder, folder)
+
+
+# Each with its multiple of EXECUTIONS and its number in the default suite: media matter most, and building networks is
+# slow.
 CORPORA = {
-    "media": (media_corpus, 7),
-    "weights": (weights_corpus, 5),
-    "shards": (shards_corpus, 1.5),
-    "runs": (runs_corpus, 0.15),
+    "media": (media_corpus, 7, 80),
+    "weights": (weights_corpus, 5, 80),
+    "shards": (shards_corpus, 1.5, 80),
+    "runs": (runs_corpus, 0.15, 30),
+    "texts": (texts_corpus, 3, 600),
 }
 
 
@@ -195,8 +210,8 @@ def test_what_fuzzing_has_found(path: Path) -> None:
 def test_changed_files(name: str, many: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Files that fail are copied to FUZZ_KEEP."""
     seed = int(os.environ.get("FUZZ_SEED", "1")) if many else 0
-    write, share = CORPORA[name]
-    count = int(EXECUTIONS * share) if many else 30 if name == "runs" else 80
+    write, share, few = CORPORA[name]
+    count = int(EXECUTIONS * share) if many else few
     read_whole, done, wrong = 0, 0, []
     corpus = list(write(tmp_path))
     for number, (path, read) in enumerate(corpus):
@@ -218,117 +233,3 @@ def test_changed_files(name: str, many: bool, tmp_path: Path, capsys: pytest.Cap
     with capsys.disabled():
         if many:
             print(f"{name}: {done} executions of seed {seed}, {read_whole} read, {done - read_whole} refused")
-
-
-WORDS = st.text(st.sampled_from("ab1 _/,.\"'{}:\t\r\n\0é\u2028\ufeff𝔘"), max_size=12)
-ROWS = st.lists(st.lists(st.one_of(WORDS, st.integers(-2, 9).map(str)), max_size=4), max_size=6)
-
-
-# Few examples in the default suite, FUZZ_TEXT under `make fuzz`.
-every = settings(
-    max_examples=int(os.environ.get("FUZZ_TEXT", "15")),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-
-def written(path: Path, content: str) -> Path:
-    path.write_bytes(content.encode("utf-8", "surrogatepass"))
-    return path
-
-
-def table(header: str, rows: list[list[str]], delimiter: str = ",") -> str:
-    out = io.StringIO()
-    csv.writer(out, delimiter=delimiter).writerows(rows)
-    return header + "\n" + out.getvalue()
-
-
-@every
-@given(st.one_of(WORDS, ROWS.map(lambda rows: "\n".join(" ".join(row) for row in rows))), st.booleans())
-def test_lists(tmp_path: Path, content: str, frames: bool) -> None:
-    labels = written(tmp_path / "labels.csv", "id,name\n0,a\n1,b\n")
-    options = {"frame_template": "img_{:05d}.jpg"} if frames else {"suffix": ".avi"}
-    survives(lambda: read_dataset(written(tmp_path / "a.txt", content), labels=labels, **options))
-
-
-@every
-@given(st.sampled_from(["id,name", "name,id", "ID , Name", "id,name,x", "id", ""]), ROWS, WORDS)
-def test_label_files(tmp_path: Path, header: str, rows: list[list[str]], more: str) -> None:
-    survives(lambda: read_labels(written(tmp_path / "a.csv", table(header, rows) + more)))
-
-
-@every
-@given(st.sampled_from(["path,label", "label,path,split,group", "path,label,x,x", "path", ""]), ROWS, WORDS)
-def test_manifests(tmp_path: Path, header: str, rows: list[list[str]], more: str) -> None:
-    survives(lambda: read_dataset(written(tmp_path / "a.csv", table(header, rows) + more)))
-    tabs = table(header.replace(",", "\t"), rows, "\t")
-    survives(lambda: read_dataset(written(tmp_path / "a.tsv", tabs + more)))
-
-
-CELLS = st.one_of(WORDS, st.sampled_from(["a", "b", "a; b", ";", "a,b", "a|b"]))
-
-
-@every
-@given(
-    st.sampled_from(["path,labels,split", "path,label,split", "path,a,b", "path,labels,label", "path,label,group"]),
-    st.lists(st.tuples(st.sampled_from(["a.png", "b.png", "c.mp4"]), CELLS, CELLS), max_size=5),
-)
-def test_tables_of_several_labels(tmp_path: Path, header: str, rows: list[tuple[str, str, str]]) -> None:
-    survives(lambda: read_dataset(written(tmp_path / "a.csv", table(header, [*map(list, rows)]))))
-
-
-@every
-@given(st.one_of(WORDS, st.integers(0, 2**32)), st.integers(1, 3))
-def test_class_trees(tmp_path: Path, content: str | int, changes: int) -> None:
-    """Any text, and changes of a tree; its classes find their places."""
-    text = "{animal: {dog: [pug, beagle], cat: [siamese]}, kite: }\n"
-    for change in range(changes if isinstance(content, int) else 0):
-        text = mutated(text.encode(), random.Random(f"{content} {change}")).decode("latin-1")
-    path = written(tmp_path / "a.yaml", text if isinstance(content, int) else content)
-    survives(
-        lambda: read_tree(path).with_labels(["pug", "kite", "animal/dog/poodle"]).broader(["pug", "beagle", "kite"])
-    )
-
-
-@every
-@given(st.one_of(WORDS, st.lists(WORDS, max_size=3).map("\n".join)), st.lists(WORDS, max_size=4))
-def test_templates_and_names(tmp_path: Path, template: str, names: list[str]) -> None:
-    survives(lambda: prompts.fill_templates(prompts.read_template(template), names))
-    survives(lambda: prompts.read_template(str(written(tmp_path / "t.txt", template))))
-    survives(lambda: clean_names(names))
-    survives(lambda: read_names(template))
-    survives(lambda: read_names(str(written(tmp_path / "n.txt", "\n".join(names)))))
-
-
-ANNOTATIONS = [{"result": [{"value": {"choices": ["x"]}}]}]
-EXPORTS = (
-    [{"id": 1, "data": {"image": "a.png", "split": "val"}, "annotations": ANNOTATIONS}],
-    [{"id": 1, "data": {"image": "/data/upload/1/a.png", "group": "g"}, "annotations": ANNOTATIONS}],
-)
-
-
-@every
-@given(st.sampled_from(EXPORTS), st.integers(0, 2**32), st.integers(1, 3))
-def test_exports_of_label_studio(tmp_path: Path, value: object, seed: int, changes: int) -> None:
-    rng = random.Random(seed)
-    (tmp_path / "a.png").touch()
-    content = json.dumps({"all": value}).encode()
-    for _ in range(changes):
-        content = mutated_json(content, rng) if json.loads(content) else content
-    path = written(tmp_path / "a.json", json.dumps(json.loads(content).get("all")))
-    survives(lambda: read_export(path, tmp_path, tmp_path))
-
-
-VALUES = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(WORDS, inner, max_size=3)),
-    max_leaves=8,
-)
-
-
-@every
-@given(st.one_of(VALUES.map(json.dumps), WORDS))
-def test_json(tmp_path: Path, content: str) -> None:
-    path = written(tmp_path / "a.json", content)
-    survives(lambda: prompts.read_classes(str(path)))
-    survives(lambda: read_json(path))

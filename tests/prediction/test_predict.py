@@ -19,7 +19,7 @@ from texthead.media.find import find_media
 from texthead.media.paths import MediaPath
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
-from texthead.models.temporal import MeanPool, TemporalTransformer
+from texthead.models.temporal import MeanPool
 from texthead.parallel.progress import Reporter
 from texthead.prediction.load import load_run, zero_shot
 from texthead.prediction.run import Run
@@ -196,17 +196,6 @@ def test_pooling_is_passed_on(tree: Path) -> None:
     (by_probability,) = make_run(4).predict([tree / "b.mp4"], replace(protocol, pooling="probabilities"))
     assert sum(value for _, value in by_probability.top) == pytest.approx(1, abs=1e-5)
     assert dict(by_probability.top) != pytest.approx(dict(by_feature.top), abs=1e-6)
-
-
-def test_a_model_left_in_training_mode_predicts_the_same(tree: Path) -> None:
-    run = make_run(4)
-    run.model.temporal = TemporalTransformer(SPEC.dim, 1, 32, heads=2, dropout=0.5)
-    torch.nn.init.normal_(run.model.temporal.project_out.weight, std=0.1)
-    run.model.eval()
-    (expected,) = run.predict([tree / "b.mp4"])
-    run.model.train()
-    (result,) = run.predict([tree / "b.mp4"])
-    assert result == expected
 
 
 def test_many_files_with_workers_keep_their_order(tmp_path: Path) -> None:

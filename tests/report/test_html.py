@@ -9,9 +9,7 @@ from jinja2 import UndefinedError
 from matplotlib.figure import Figure
 from PIL import Image
 
-from messages import refuses
 from pages import SCRIPT, Page, assert_self_contained
-from texthead.errors import TextheadError
 from texthead.report import figures
 from texthead.report.html import _environment, picture, render, write_html
 
@@ -124,17 +122,3 @@ def test_write_replaces_and_leaves_nothing_beside(tmp_path, title, written):
         write_html(path, title)
     assert path.read_text(encoding="utf-8") == written
     assert list(path.parent.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("broken", ["os.fsync", "pathlib.Path.replace"])
-def test_a_failed_write_keeps_the_old_page(tmp_path, monkeypatch, broken):
-    def fail(*_):
-        raise OSError("disk full")
-
-    path = tmp_path / "report.html"
-    path.write_text("old")
-    monkeypatch.setattr(broken, fail)
-    with refuses(TextheadError, path, "disk full"):
-        write_html(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]

@@ -1,8 +1,6 @@
 """A run folder loads as the recogniser that was saved, bit for bit, or fails with a one-line error."""
 
-import errno
 import math
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +21,6 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool, TemporalTransformer
 from texthead.prediction import run as runs
 from texthead.prediction.load import load_run
-from texthead.runs import folder as run_files
 from texthead.runs.folder import describe, load_weights, save_model
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.saved import is_run
@@ -267,26 +264,6 @@ def test_a_part_that_cannot_be_built(run: Path, change: Callable, part: str) -> 
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("owner", "name"), [(os, "fsync"), (Path, "replace"), (run_files, "save_file")])
-def test_a_disk_fault_keeps_the_old_weights(
-    tmp_path: Path, owner: object, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, module = tmp_path / "model.safetensors", torch.nn.Linear(3, 2)
-    save_model(path, module)
-    before = path.read_bytes()
-
-    def fail(*args: object) -> None:
-        if name == "save_file":
-            Path(str(args[1])).write_bytes(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(owner, name, fail)
-    with refuses(RunError, path, "No space left"):
-        save_model(path, torch.nn.Linear(3, 2))
-    assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["model.safetensors"]
 
 
 def test_checkpoint_of_tied_and_sliced_weights(tmp_path: Path) -> None:

@@ -119,11 +119,11 @@ def test_names_come_from_a_csv_in_the_order_of_its_rows(tmp_path):
     assert read_names(str(path)) == ["run", "jump, high"]
 
 
-@pytest.mark.parametrize("source", ["more.txt", "more.jsn", "missing.csv", "names.tsv", "a/b/names.yaml"])
+@pytest.mark.parametrize("source", ["more.txt", "more.jsn", "missing.csv", "names.tsv", "a/b/names.yaml", "gone.json"])
 def test_missing_file_name_is_no_class(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with refuses(DataError, source):
-        read_names(source)
+        (read_classes if source.endswith(".json") else read_names)(source)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"caf\xe9\n", b"cat\ndog\ncat\n", None])
@@ -166,25 +166,17 @@ def test_classes_with_sentences_from_a_file(tmp_path):
         ("{}", []),
         ('["a"]', ["list"]),
         ("null", ["NoneType"]),
+        ('{"a": "x"', []),
+        ('{"caf\udce9": null}', []),
+        (None, []),
     ],
 )
 def test_a_file_without_usable_classes(tmp_path, content, parts):
     path = tmp_path / "classes.json"
-    path.write_text(content)
+    path.mkdir() if content is None else path.write_text(content, encoding="utf-8", errors="surrogateescape")
     with refuses(DataError, path, *parts) as caught:
         read_classes(str(path))
     assert "\n" not in str(caught.value)
-
-
-def test_a_missing_or_odd_file_of_classes(tmp_path):
-    with refuses(DataError, tmp_path / "gone.json"):
-        read_classes(str(tmp_path / "gone.json"))
-    (tmp_path / "open.json").write_text('{"a": "x"')
-    (tmp_path / "latin.json").write_bytes(b'{"caf\xe9": null}')
-    (tmp_path / "folder.json").mkdir()
-    for name in ("open.json", "latin.json", "folder.json"):
-        with refuses(DataError, tmp_path / name):
-            read_classes(str(tmp_path / name))
 
 
 def test_prompts_are_own_sentences_or_the_template():

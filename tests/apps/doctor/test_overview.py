@@ -9,14 +9,7 @@ import pytest
 
 from messages import prints
 from texthead.apps.doctor.facts import Facts
-from texthead.apps.doctor.overview import (
-    Overview,
-    Spread,
-    duration,
-    overview_of,
-    overview_table,
-    spread_text,
-)
+from texthead.apps.doctor.overview import Overview, Spread, duration, overview_of, overview_table, spread_text
 from texthead.data.dataset import Item
 
 VIDEO = Facts(Path("v.mp4"), frames=30, seconds=1.2, width=64, height=48)
@@ -69,8 +62,7 @@ def test_a_class_of_which_nothing_can_be_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
-    [("a.mp4", "video"), ("a.gif", "video"), ("a.PNG", "image"), ("a/{:03d}.png", "frame folder")],
+    ("name", "kind"), [("a.mp4", "video"), ("a.gif", "video"), ("a.PNG", "image"), ("a/{:03d}.png", "frame folder")]
 )
 def test_kinds_by_name(name: str, kind: str) -> None:
     assert overview((replace(IMAGE, path=Path(name)), "a", None)).whole.kinds == {kind: 1}

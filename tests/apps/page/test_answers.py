@@ -22,7 +22,7 @@ from made import (
 )
 from messages import prints, refuses
 from pages import Page
-from texthead.apps.page.answers import About, Answerer, Question, video_length
+from texthead.apps.page.answers import About, Answerer, Question
 from texthead.apps.page.html import downloads_html, timeline_html, top_classes_html
 from texthead.encoders.load import load_encoder
 from texthead.errors import DataError, TextheadError
@@ -131,10 +131,6 @@ def test_error_answer_names_file(of_run: Answerer, tmp_path: Path) -> None:
         assert str(tmp_path) not in str(caught.value)
     with refuses(DataError, "red.png"):
         of_run(Question(write_image(tmp_path / "red.png", "red"), asked="when"))
-
-
-def test_length_of_a_video(tmp_path: Path) -> None:
-    assert video_length(write_video(tmp_path / "clip.mp4", "red", frames=30)) == (3, 30)
 
 
 def test_names_that_cannot_be_classes(of_run: Answerer, zero_shot: Answerer, tmp_path: Path) -> None:

@@ -80,10 +80,7 @@ def test_a_parameter_in_an_error_is_its_flag(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_model_is_loaded_before_the_page(held: StatefulWorker) -> None:
     assert open_model(held) == About("Run run", ("a", "b"))
-    with (
-        StatefulWorker(partial(Answerer, None, "nowhere", "cpu")) as wrong,
-        refuses(EncoderError, "nowhere"),
-    ):
+    with StatefulWorker(partial(Answerer, None, "nowhere", "cpu")) as wrong, refuses(EncoderError, "nowhere"):
         open_model(wrong)
 
 
@@ -136,10 +133,6 @@ def _slow_where() -> Callable[..., object]:
     return wait
 
 
-def _ends() -> Callable[..., object]:
-    return lambda _: os._exit(9)
-
-
 @pytest.mark.slow
 def test_finished_parts_stay_after_timeout(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("SLOW_RUN", str(write_small_run(tmp_path / "run")))
@@ -153,12 +146,3 @@ def test_finished_parts_stay_after_timeout(tmp_path: Path, monkeypatch) -> None:
     assert [*last] == ["error"]
     assert "named" in named
     assert 'class="lanes"' in when["when"]
-
-
-@pytest.mark.slow
-def test_a_process_that_ends_is_an_error_and_is_replaced(tmp_path: Path) -> None:
-    image = write_image(tmp_path / "red.png", "red")
-    with StatefulWorker(_ends) as dying:
-        for _ in range(2):
-            (step,) = show(dying, image)
-            prints(step["error"], "red.png", "exit code 9")

@@ -16,7 +16,7 @@ from texthead.data import manifest_rows
 def hits(tmp_path: Path) -> list[Hit]:
     """A part of a film, its end, a whole clip and a photo."""
     files = tmp_path / "files"
-    film = joined_colours(_below(files) / "film.mp4", ["red", "green", "blue"])
+    film = joined_colours(files / "film.mp4", ["red", "green", "blue"])
     clip = encode(files / "clip.avi", pictures("red", 6, 0), "mpeg4", rate=10)
     photo = write_image(files / "photo.png", "red")
     return [
@@ -25,11 +25,6 @@ def hits(tmp_path: Path) -> list[Hit]:
         Hit(clip, 0.0, math.inf, 0.25, None, 3, ()),
         Hit(photo, 0.0, math.inf, 0.2, 0.125, 4, ()),
     ]
-
-
-def _below(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    return folder
 
 
 def test_a_csv_is_a_manifest(hits: list[Hit], tmp_path: Path) -> None:

@@ -119,10 +119,7 @@ def test_only_new_and_changed_files_are_opened(files: list[Path], keeper: Keeper
 def test_a_damaged_file_is_made_again(files: list[Path], keeper: Keeper, harm: str) -> None:
     before = keeper(files)
     data = keeper.file.read_bytes()
-    damaged = {
-        "truncated": data[:-100],
-        "texts": data.replace(b"film.mp4", b'film"mp4'),
-    }[harm]
+    damaged = {"truncated": data[:-100], "texts": data.replace(b"film.mp4", b'film"mp4')}[harm]
     assert damaged != data
     keeper.file.unlink()  # It is still mapped.
     keeper.file.write_bytes(damaged)
