@@ -23,7 +23,7 @@ from messages import prints, refuses
 from texthead import Dataset, FrozenEncoder, Item, Protocol, Reading, Views
 from texthead.data import view_crops
 from texthead.data.clips import TrainFeatures
-from texthead.encoders.encoder import Encoder, Visual, build_visual, clip_features
+from texthead.encoders.encoder import Encoder, Visual, clip_features
 from texthead.encoders.load import load_encoder
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, MediaError, RunError, TextheadError
@@ -271,8 +271,6 @@ def test_a_spec_with_a_count_of_tokens_is_one_of_steps(visual: Visual) -> None:
     for grid in ([2, 1], [2, 1, 10**6], [2, 1, 1.0], [2, 9, 8]):
         with refuses(EncoderError, "grid"):
             VisualSpec.from_json({**visual.spec.to_json(), "grid": grid})
-    with refuses(EncoderError, 128, "(2, 7, 7)"):
-        build_visual(replace(visual.spec, finest=(2, 7, 7)))
 
 
 def test_other_pooling_gets_one_feature_a_step(visual: Visual) -> None:

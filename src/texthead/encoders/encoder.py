@@ -181,8 +181,11 @@ class Text(nn.Module):
         """Return one embedding per prompt, not normalised.
 
         Raises:
-            EncoderError: a prompt has too many tokens.
+            EncoderError: a prompt has too many tokens, or is not valid UTF-8.
         """
+        for prompt in prompts:
+            if not prompt.isascii() and prompt.encode(errors="ignore").decode() != prompt:
+                raise EncoderError(f"prompt {prompt[:40]!r} is not valid UTF-8: type it again, in the locale C.UTF-8")
         return self.encode(self.tokenize(list(prompts)))
 
     def then(self, change: Callable[[Tensor], Tensor], net: nn.Module | None = None) -> "Text":

@@ -42,10 +42,12 @@ class StoredClip(Media):
     def __init__(self, path: Path, entry: Member):
         super().__init__(path)
         self._clip = entry.offset
-        table = json.loads(_read_table(path, entry))
-        self._begins, sizes, self._digests = zip(*table["frames"], strict=True)
-        self._ends, self.num_frames = [*map(add, self._begins, sizes)], len(sizes)
-        self.times = [float(seconds - table["seconds"][0]) for seconds in table["seconds"]]
+        make, problem = partial(MediaError, path), "its frame table is invalid"
+        with raising(make, problem, "prepare the shard again", KeyError, TypeError, RecursionError):
+            table = json.loads(_read_table(path, entry))
+            self._begins, sizes, self._digests = zip(*table["frames"], strict=True)
+            self._ends, self.num_frames = [*map(add, self._begins, sizes)], len(sizes)
+            self.times = [float(seconds - table["seconds"][0]) for seconds in table["seconds"]]
         if len(self.times) > 1:
             # The last frame is assumed to last as long as the others on average.
             self.duration_seconds = self.times[-1] * self.num_frames / (self.num_frames - 1)
