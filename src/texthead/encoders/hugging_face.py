@@ -23,6 +23,7 @@ from texthead.encoders.figures import published_figures
 from texthead.encoders.geometry import coordinate_picture, measured_geometry
 from texthead.encoders.spec import Grid, VisualSpec
 from texthead.errors import EncoderError, raising
+from texthead.recipes import MOST_SIDE
 
 FORMS = ("hf:FOLDER", "hf:ORG/NAME[@REVISION]")
 
@@ -172,6 +173,11 @@ def _preprocessing(processor: Any, source: str) -> dict[str, Any]:
     if resample is None:
         raise EncoderError(
             f"{source}: its images are resampled by {processor.resample!r}; only 2 (bilinear) and 3 (bicubic) work"
+        )
+    crop = dict(getattr(processor, "crop_size", None) or {})
+    if not all(isinstance(each, int) and 1 <= each <= MOST_SIDE for each in (*size.values(), *crop.values()) if each):
+        raise EncoderError(
+            f"{source}: its images have size {size} and crop {crop}; sides must be from 1 to {MOST_SIDE:,} pixels"
         )
     mean, std = _statistics(processor)
     processed = _processed(processor, coordinate_picture())

@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from made import write_frames, write_image
+from made import sound, write_frames, write_image
 from media_files import damage, encode, lossless, remux, scene, truncate, x264
 from messages import prints
 from texthead.apps.doctor.facts import STOPPED, Facts, facts_of, uneven_share
