@@ -1,5 +1,6 @@
 """Checks of output paths before a command runs: they can be written, and are no inputs."""
 
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -25,8 +26,9 @@ def check_outputs(command: Any, **endings: str) -> None:
     """Raise DataError if an output file of a command is one of its inputs, or as `check_out_file`.
 
     Args:
-        endings: endings of the file of each option, as plot=".png .svg .pdf", or "/" for a folder.
+        endings: `writes` of options whose fields do not say it.
     """
+    endings |= {field.name: ends for field in fields(command) if (ends := field.metadata.get("writes"))}
     values, written = values_of(command), {}
     for name, ends in endings.items():
         if not (value := values.pop(name)):
@@ -40,7 +42,7 @@ def check_outputs(command: Any, **endings: str) -> None:
         check_out_file(flag, path, ends)
         if written.setdefault(path.resolve(), flag) != flag:
             raise DataError(f"{flag}: is the file of {written[path.resolve()]}; name another file")
-    for source in _inputs(values):
+    for source in _inputs(values) if written else ():
         for path, flag in written.items():
             within = source.is_dir() and source in path.parents and path.exists() and path.suffix not in _TEXTS
             if path == source or within:

@@ -22,7 +22,6 @@ from texthead.cli.options import (
     ViewsOption,
     run_argument,
 )
-from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import argument, option
 from texthead.errors import DataError, PositiveInt, listed, on_one_line, plural
 from texthead.media.paths import MediaPath
@@ -61,7 +60,7 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
     top: PositiveInt | None = option(None, "N")
     sets: bool = False
     unlabelled: str | None = option(None, "FILES")
-    out: str | None = option(None, "FILE")
+    out: str | None = option(None, "FILE", writes=".csv .jsonl")
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
@@ -70,7 +69,6 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
         if self.out and self.unlabelled and Path(self.out).exists():
             raise DataError(f"--out {self.out} exists, and --unlabelled scores all files at once: name another file")
         self._run_and_inputs()
-        check_outputs(self, out=".csv .jsonl")
 
     def __call__(self) -> int:
         """Return the exit code."""

@@ -7,7 +7,6 @@ from texthead.cli import (
     ModelOptions,
     SkipOption,
     argument,
-    check_outputs,
     console,
     noted_calibration,
     option,
@@ -41,7 +40,7 @@ class Bulk(ModelOptions, SkipOption):
     USAGE: ClassVar = "texthead bulk [RUN] FILES --out FOLDER [--classes NAMES] [options]"
 
     inputs: list[str] = argument("RUN_OR_FILES", nargs="+", read=run_argument)
-    out: str = option(metavar="FOLDER")
+    out: str = option(metavar="FOLDER", writes="/")
     top: PositiveInt = option(5, "N")
     sets: bool = False
     processes: PositiveInt | None = option(None, "N")
@@ -51,7 +50,6 @@ class Bulk(ModelOptions, SkipOption):
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
         self._run_and_source()
         check_extra("ray", "texthead bulk")
-        check_outputs(self, out="/")
 
     def _run_and_source(self) -> tuple[str | None, str]:
         """Return (the run or None, the source of the files)."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
-from texthead.cli import argument, check_outputs, console, option
+from texthead.cli import argument, console, option
 from texthead.errors import DataError, PositiveInt, converted, either
 from texthead.text import read_names, read_template
 
@@ -38,7 +38,7 @@ class Import:
 
     file: str = argument("FILE")
     classes: str | None = option(None, "NAMES")
-    out: str = option(metavar="RUN")
+    out: str = option(metavar="RUN", writes="/")
     kind: Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"] | None = option(None, "NAME")
     activation: Literal["quick-gelu", "gelu"] | None = option(None, "NAME")
     interaction: Literal["dp", "vcs"] | None = option(None, "NAME")
@@ -46,10 +46,6 @@ class Import:
     encoder: str | None = option(None, "NAME")
     frames: PositiveInt | None = option(None, "N")
     set: list[str] = option(list, "KEY=VALUE", repeated=True)
-
-    def check(self) -> None:
-        """Raise DataError if the run folder cannot be written."""
-        check_outputs(self, out="/")
 
     def __call__(self) -> None:
         if self.file.startswith("hf:"):

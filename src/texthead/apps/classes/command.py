@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from texthead import Run
 
 
-EDITED_JSON = "run, edit, classes"
-
-
 @dataclass(frozen=True, kw_only=True)
 class EditedOptions:
     """Folder of the edited run.
@@ -25,13 +22,15 @@ class EditedOptions:
         out: run folder to make; RUN stays as it is
     """
 
-    out: str = option(metavar="FOLDER")
+    JSON: ClassVar = "run, edit, classes"
+
+    out: str = option(metavar="FOLDER", writes="/")
 
     def new_folder(self) -> Path:
         """Return the folder; raise RunError if it exists, DataError if it cannot be made."""
         if Path(self.out).exists():
             raise RunError(f"--out {self.out}: already exists; choose another folder, or remove it")
-        check_outputs(self, out="/")
+        check_outputs(self)
         return Path(self.out)
 
 
@@ -68,7 +67,6 @@ class AddClasses(EditedOptions):
     """
 
     NAME: ClassVar = "classes RUN add"
-    JSON: ClassVar = EDITED_JSON
 
     classes: list[str] = argument("NAME", nargs="+")
     sentence: list[str] | None = option(None, "TEXT", repeated=True)
@@ -103,7 +101,6 @@ class RenameClass(EditedOptions):
     """
 
     NAME: ClassVar = "classes RUN rename"
-    JSON: ClassVar = EDITED_JSON
 
     old: str = argument("OLD")
     new: str = argument("NEW")
@@ -130,7 +127,6 @@ class RemoveClasses(EditedOptions):
     """
 
     NAME: ClassVar = "classes RUN remove"
-    JSON: ClassVar = EDITED_JSON
 
     classes: list[str] = argument("NAME", nargs="+")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import ClassesOption, RunOption, check_outputs, console, option, with_classes
+from texthead.cli import ClassesOption, RunOption, console, option, with_classes
 from texthead.errors import DataError
 from texthead.extras import check_extra
 from texthead.runs import check_run
@@ -32,7 +32,7 @@ class Export(RunOption, ClassesOption):
         "out, bytes, frames, scores, probabilities, files, same_pixels, agree, right, right_before; for a hub run, url"
     )
 
-    out: str | None = option(None, "FOLDER")
+    out: str | None = option(None, "FOLDER", writes="/")
     to: str | None = option(None, "hub:ORG/NAME")
     private: bool = False
 
@@ -50,7 +50,6 @@ class Export(RunOption, ClassesOption):
         elif self.private:
             raise DataError("--private is for a repository on the Hub; give --to hub:ORG/NAME, or leave it out")
         else:
-            check_outputs(self, out="/")
             check_extra("onnx", "texthead export")
 
     def __call__(self) -> None:

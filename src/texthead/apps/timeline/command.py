@@ -9,7 +9,6 @@ from texthead.cli import (
     ModelOptions,
     SourceOption,
     argument,
-    check_outputs,
     console,
     noted_calibration,
     option,
@@ -50,13 +49,11 @@ class TimelineCommand(ModelOptions, SourceOption, DeviceOption):
     enter: float | None = option(None, "PROBABILITY")
     leave: float | None = option(None, "PROBABILITY")
     min_length: float = option(1.0, "SECONDS")
-    out: str | None = option(None, "FILE.csv|.srt|.edl")
+    out: str | None = option(None, "FILE.csv|.srt|.edl", writes=".csv .srt .edl")
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
-        path = self._run_and_video()[1]
-        MediaPath(path).check()
-        check_outputs(self, out=".csv .srt .edl")
+        MediaPath(self._run_and_video()[1]).check()
 
     def __call__(self) -> None:
         from texthead.apps.timeline.timeline import find_events
