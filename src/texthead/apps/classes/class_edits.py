@@ -49,7 +49,7 @@ def add_classes(
     check_as_many(labels=labels, names=names)
     added, used = _text_rows(run, labels, names, prompts or [None] * len(names))
     _check_distinct(run, rows, run.labels, added, labels)
-    more = [_entry(*each, row="text") for each in zip(labels, names, used, strict=True)]
+    more = [_entry(*each) for each in zip(labels, names, used, strict=True)]
     return _edited(run, torch.cat([rows, added]), [*entries, *more], Edit(f"added {_quoted(labels)}", {}))
 
 
@@ -85,7 +85,7 @@ def rename_class(
         others = [index != other for other in range(len(rows))]
         _check_distinct(run, rows[others], [label for label in run.labels if label != old], encoded, [new])
         rows[index] = encoded[0]
-        entry = _entry(new, name or new, used, row="text")
+        entry = _entry(new, name or new, used)
         source = f"from {' | '.join(flat([used]))!r}"
         text = f"encoded the row of {old!r} again {source}" if new == old else f"{text}, row encoded again {source}"
     else:
@@ -195,9 +195,8 @@ def _check_distinct(
             )
 
 
-def _entry(label: str, name: str, prompt: str | Sequence[str] | None, *, row: str) -> ClassEntry:
-    plain = prompt if prompt is None or isinstance(prompt, str) else list(prompt)
-    return {"label": label, "name": name, "prompt": plain, "row": row}
+def _entry(label: str, name: str, prompt: str | Sequence[str]) -> ClassEntry:
+    return {"label": label, "name": name, "prompt": prompt if isinstance(prompt, str) else [*prompt], "row": "text"}
 
 
 def _tree_after(tree: ClassTree, edit: Edit, labels: Sequence[str]) -> ClassTree:

@@ -10,6 +10,7 @@ from texthead.extras import check_extra
 from texthead.runs import check_run
 
 if TYPE_CHECKING:
+    from texthead import Run
     from texthead.apps.export.parity import Parity
 
 _HUB = "hub:"
@@ -53,31 +54,29 @@ class Export(RunOption, ClassesOption):
             check_extra("onnx", "texthead export")
 
     def __call__(self) -> None:
-        if self.to is not None:
-            self._upload(self.to)
-        else:
-            self._write(Path(self.out or ""))
-
-    def _upload(self, to: str) -> None:
-        """Upload the run and print its address."""
         console.doing(f"loading {self.run}")
         from texthead import load_run
+
+        run = load_run(self.run, allow_download=self.to is not None)
+        if self.to is not None:
+            self._upload(run, self.to)
+        else:
+            self._write(with_classes(run, self.classes), Path(self.out or ""))
+
+    def _upload(self, run: "Run", to: str) -> None:
+        """Upload the run and print its address."""
         from texthead.apps.export.upload import push_to_hub
 
-        run = load_run(self.run)
         console.doing(f"uploading the run to {to}")
         url = push_to_hub(run, to.removeprefix(_HUB), private=self.private or None)
         console.results().print(url)
         console.show_json({"run": to, "url": url})
         console.next_command("texthead", "predict", to, "FILE")
 
-    def _write(self, out: Path) -> None:
+    def _write(self, run: "Run", out: Path) -> None:
         """Write the folder and print how far its scores are from the run's."""
-        console.doing(f"loading {self.run}")
-        from texthead import load_run
         from texthead.apps.export.export import export as export_run
 
-        run = with_classes(load_run(self.run, allow_download=False), self.classes)
         console.doing("writing the model (about a minute)")
         parity = export_run(run, out, reporter=console.reporter)
         for line in parity_lines(parity, multilabel=run.model.multilabel):
