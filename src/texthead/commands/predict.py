@@ -20,9 +20,8 @@ from texthead.cli.options import (
     TextOption,
     ThresholdOption,
     ViewsOption,
-    run_argument,
 )
-from texthead.cli.parser import argument, option
+from texthead.cli.parser import option
 from texthead.errors import DataError, PositiveInt, listed, on_one_line, plural
 from texthead.media.paths import MediaPath
 
@@ -56,7 +55,6 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
 
     USAGE: ClassVar = "texthead predict [RUN] FILE_OR_FOLDER... [--classes NAMES] [options]"
 
-    inputs: list[str] = argument("RUN_OR_FILE", nargs="+", read=run_argument)
     top: PositiveInt | None = option(None, "N")
     sets: bool = False
     unlabelled: str | None = option(None, "FILES")
@@ -125,16 +123,13 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
         Raises:
             DataError, RunError: options exclude each other, or a path does not exist.
         """
-        run, rest = self.run_and_files(self.inputs, "all files")
-        if run is not None and not rest:
-            raise DataError(f"{run} is a run: name files or folders after it")
+        run, rest = self.run_and_files("file or folder")
         for path in rest:
             if Path(path).suffix.lower() == ".txt" and Path(path).is_file():
                 raise DataError(
                     f"{path} is a list, not a video or image: write it as a CSV with a column 'path', or use "
                     "`texthead bulk`, which takes a .txt with one path per line"
                 )
-            MediaPath(path).check()
         return run, [*rest]
 
     def _open(
