@@ -14,7 +14,7 @@ from torch import Tensor
 from texthead import Encoder, EncoderOptions, Reading, Reporter, Run
 from texthead.apps.search.windows import Windows, as_model, encode_windows
 from texthead.data import read_files
-from texthead.errors import MediaError, RunError
+from texthead.errors import MediaError
 from texthead.extensions import code_of_packages
 from texthead.features import check_any, software_key
 from texthead.files import cache_dir
@@ -68,11 +68,8 @@ class Index(Windows):
 
     @cached_property
     def center(self) -> Float[Tensor, " dim"]:
-        """The mean feature of the windows; raises RunError if one holds NaN or inf."""
-        center = torch.stack([chunk.sum(0) for chunk in self._chunks()]).sum(0) / len(self)
-        if not center.isfinite().all():
-            raise RunError(f"the index of {self.data} holds NaN or inf: remove {cache_dir() / 'indexes'}")
-        return center
+        """The mean feature of the windows."""
+        return torch.stack([chunk.sum(0) for chunk in self._chunks()]).sum(0) / len(self)
 
     @cached_property
     def _norms(self) -> Float[Tensor, " windows"]:
