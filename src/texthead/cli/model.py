@@ -59,7 +59,7 @@ class ModelOptions(ClassesOption):
             problem = f"{first} is not a run (no recipe.json in it), so --classes is required"
             raise DataError(f"{problem}; give a run first, or --classes")
         if not files:
-            raise DataError(f"{run} is a run: name a {what} after it")
+            raise DataError(f"{run} is a run: name the {what} after it")
         for path in files:
             MediaPath(path).check()
         if one and len(files) > 1:

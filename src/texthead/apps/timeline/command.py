@@ -8,9 +8,11 @@ from texthead.cli import (
     DeviceOption,
     ModelOptions,
     SourceOption,
+    argument,
     console,
     noted_calibration,
     option,
+    run_argument,
 )
 from texthead.files import unused
 
@@ -40,6 +42,7 @@ class TimelineCommand(ModelOptions, SourceOption, DeviceOption):
 
     USAGE: ClassVar = "texthead timeline [RUN] VIDEO [--classes NAMES] [options]"
 
+    inputs: list[str] = argument("RUN_OR_VIDEO", nargs="+", read=run_argument)
     window: float = option(1.0, "SECONDS")
     enter: float | None = option(None, "PROBABILITY")
     leave: float | None = option(None, "PROBABILITY")
