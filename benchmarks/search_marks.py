@@ -88,7 +88,7 @@ def index_of(features: Tensor, encoder: th.Encoder) -> Index:
     count = len(features)
     spans = torch.tensor([0.0, torch.inf]).double().repeat(count, 1)
     paths = [f"/nowhere/{number}.jpg" for number in range(count)]
-    return Index(Path("/nowhere"), encoder, paths, {}, torch.arange(count), spans, features.half())
+    return Index(paths, {}, torch.arange(count), spans, features.half(), Path("/nowhere"), encoder)
 
 
 # --- methods: the marks to scores of features

@@ -172,11 +172,13 @@ def _group(name: str, command: type) -> AbstractContextManager[None]:
 def _run(command: type, values: dict[str, Any]) -> int:
     """Build a command from its options and call it; return its exit code."""
     from texthead.cli.console import console
+    from texthead.cli.outputs import check_outputs
 
     keep_freed_memory()
     flags = {name: bool(values.pop(name, False)) for name in ("quiet", "verbose", "json")}
     with console.screen(**flags, skips=bool(values.get("skip_unreadable"))):
         built = command.from_values(values) if hasattr(command, "from_values") else parser.build(command, values)
+        check_outputs(built)
         if hasattr(built, "check"):
             built.check()  # Report mistakes before the slow import of torch.
         return built() or 0

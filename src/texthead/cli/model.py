@@ -1,12 +1,13 @@
 """The model of a command: a run, a run with other classes, or zero-shot."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from texthead.cli.console import console
-from texthead.cli.options import ClassesOption, check_no_encoder
+from texthead.cli.options import ClassesOption, check_no_encoder, run_argument
+from texthead.cli.parser import argument, name_of
 from texthead.errors import DataError
+from texthead.media.paths import MediaPath
 from texthead.text.class_names import clean_names
 from texthead.text.prompts import class_prompts, flat, read_classes
 
@@ -25,33 +26,46 @@ class ModelOptions(ClassesOption):
     """The model that predicts: a run, a run with other classes, or class names alone (zero-shot).
 
     A command with `SourceOption` or `TextOption` also names the encoder for class names alone.
+
+    Args:
+        inputs: a run folder or hub:ORG/NAME, then files
     """
 
-    def run_and_files(self, inputs: Sequence[str], what: str) -> tuple[str | None, list[str]]:
+    inputs: list[str] = argument("RUN_OR_FILE", nargs="+", read=run_argument)
+
+    def run_and_files(self, what: str, *, one: bool = False) -> tuple[str | None, list[str]]:
         """Return (the run if the first input is one, the files).
 
         Args:
-            inputs: arguments in the order they were typed.
-            what: name of the files, for the message.
+            what: name of a file, for messages.
+            one: whether there must be one file.
 
         Raises:
-            DataError: a run after the files, an encoder with a run, or neither a run nor classes.
+            DataError: a run after the files, an encoder with a run, neither a run nor classes, or no file, several
+                instead of one, or one that does not exist.
             RunError: no classes, and the first input does not exist.
         """
         from texthead.runs.saved import check_run_exists, is_run
 
-        run, rest = (inputs[0], inputs[1:]) if inputs and is_run(inputs[0]) else (None, inputs)
-        for path in rest:
+        first, *others = self.inputs
+        run, files = (first, others) if is_run(first) else (None, self.inputs)
+        for path in files:
             if is_run(path):
-                raise DataError(f"{path} is a run: name one run, before {what}")
+                raise DataError(f"{path} is a run: name one run, before all files")
         if run is not None:
             check_no_encoder(self, run)
         elif self.classes is None:
-            if rest and rest[0] != "-":
-                check_run_exists(rest[0])
-            named = f"{rest[0]} is not a run (no recipe.json in it)" if rest else "no run given"
-            raise DataError(f"{named}, so --classes is required; give a run first, or --classes")
-        return run, list(rest)
+            check_run_exists(first)
+            problem = f"{first} is not a run (no recipe.json in it), so --classes is required"
+            raise DataError(f"{problem}; give a run first, or --classes")
+        if not files:
+            raise DataError(f"{run} is a run: name the {what} after it")
+        for path in files:
+            MediaPath(path).check()
+        if one and len(files) > 1:
+            problem = f"{name_of(type(self))} takes one {what}, got {len(files)}, and {files[0]} is not a run"
+            raise DataError(f"{problem} (no recipe.json in it): give one")
+        return run, files
 
     def load(self, run_folder: str | None, device: "torch.device") -> "Run":
         """Return the run with its own or other classes, or one of class names alone, on the device."""

@@ -1,11 +1,12 @@
 """Checks of output paths before a command runs: they can be written, and are no inputs."""
 
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 from texthead.cli.parser import values_of
-from texthead.errors import DataError, either
+from texthead.errors import DataError, either, raising
 from texthead.media.paths import MediaPath
 from texthead.platform import is_reserved
 
@@ -25,8 +26,9 @@ def check_outputs(command: Any, **endings: str) -> None:
     """Raise DataError if an output file of a command is one of its inputs, or as `check_out_file`.
 
     Args:
-        endings: endings of the file of each option, as plot=".png .svg .pdf", or "/" for a folder.
+        endings: `writes` of options whose fields do not say it.
     """
+    endings |= {field.name: ends for field in fields(command) if (ends := field.metadata.get("writes"))}
     values, written = values_of(command), {}
     for name, ends in endings.items():
         if not (value := values.pop(name)):
@@ -40,7 +42,7 @@ def check_outputs(command: Any, **endings: str) -> None:
         check_out_file(flag, path, ends)
         if written.setdefault(path.resolve(), flag) != flag:
             raise DataError(f"{flag}: is the file of {written[path.resolve()]}; name another file")
-    for source in _inputs(values):
+    for source in _inputs(values) if written else ():
         for path, flag in written.items():
             within = source.is_dir() and source in path.parents and path.exists() and path.suffix not in _TEXTS
             if path == source or within:
@@ -62,11 +64,9 @@ def check_out_file(flag: str, path: Path, endings: str) -> None:
     ends = endings.split()
     if path.suffix.lower() not in ends:
         raise DataError(f"{flag}: must end in {either(ends)}")
-    try:
+    with raising(DataError, f"{flag}: cannot be written", "choose another name"):
         if path.exists() and not path.is_file():
             raise DataError(f"{flag}: is a {'folder' if path.is_dir() else 'device or pipe'}; name a file")
-    except OSError as error:
-        raise DataError(f"{flag}: cannot be written ({error.strerror}); choose another name") from None
     _check_folder(flag, path.parent)
     for folder in path.resolve().parents[:_DEPTH]:
         for mark, names in _OWN.items():
@@ -76,17 +76,12 @@ def check_out_file(flag: str, path: Path, endings: str) -> None:
 
 def _check_folder(flag: str, path: Path) -> None:
     """Raise DataError if a folder is a file, or cannot be made or written to."""
-    try:
+    with raising(DataError, f"{flag}: cannot be made", "name another folder"):
         there = next(each for each in (path, *path.absolute().parents) if each.exists())
-    except OSError as error:
-        raise DataError(f"{flag}: cannot be made ({error.strerror}); name another folder") from None
     if not there.is_dir():
         raise DataError(f"{flag}: {there} is not a folder; name another folder")
-    try:
-        with TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        raise DataError(f"{flag}: {there} cannot be written to ({error.strerror}); name another folder") from None
+    with raising(DataError, f"{flag}: {there} cannot be written to", "name another folder"), TemporaryFile(dir=there):
+        pass
 
 
 def _inputs(values: dict[str, Any]) -> list[Path]:

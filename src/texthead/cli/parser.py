@@ -59,6 +59,7 @@ def option(
     metavar: str | None = None,
     *,
     repeated: bool = False,
+    writes: str = "",
 ) -> Any:
     """Return a field for an option.
 
@@ -66,8 +67,10 @@ def option(
         default: default value, or a function that returns it; without one the option is required.
         metavar: name of the value in the help.
         repeated: whether the option may be given several times; the field is then a list.
+        writes: endings of the file that it names for output, as ".png .svg .pdf", or "/" for a folder; see
+            `check_outputs`.
     """
-    metadata = {"metavar": metavar, "repeated": repeated}
+    metadata = {"metavar": metavar, "repeated": repeated, "writes": writes}
     if isinstance(default, Callable):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -263,7 +266,7 @@ def _fields_of(command: type) -> Iterator[Option]:
     for field in sorted(fields, key=lambda field: order.index(field.name)):
         factory = field.default_factory
         default = field.default if factory is dataclasses.MISSING else factory()
-        more = {key: value for key, value in field.metadata.items() if key != "read"}
+        more = {key: value for key, value in field.metadata.items() if key not in ("read", "writes")}
         text = texts.get(field.name, "")
         try:
             yield Option.of(field.name, hints[field.name], default=default, text=text, **more)

@@ -1,7 +1,6 @@
 """The scores of a run, and those of the baselines of a trained one."""
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -44,16 +43,12 @@ def _show_table(scores: ScoreTable) -> None:
         if r.sizes_differ:
             table.add_row("  mean over classes", *"{:.1f} {:.1f}-{:.1f}".format(*r.class_mean).split())
     console.details().print(table)
-    uses = legend([name for name, _ in scores.rows])
-    console.details().print("; ".join(["ECE: expected calibration error, in points", *([uses] if uses else [])]))
+    # Rows are named `probe`, `this run (text-probe), mix 0.5`.
+    words = {word for name, _ in scores.rows for word in re.split(r"[()]", name)}
+    uses = [f"{name}: {uses}" for name, uses in USES.items() if name in words]
+    console.details().print("; ".join(["ECE: expected calibration error, in points", *uses]))
     if isinstance(run, MultiLabelEvaluation):
         console.details().print(f"this run: F1 micro {_rate_text(run.f1)}, macro {_rate_text(run.macro_f1)}")
-
-
-def legend(rows: Sequence[str]) -> str:
-    """Return a line on what each method uses; rows are named `probe`, `this run (text-probe), mix 0.5`."""
-    words = {word for row in rows for word in re.split(r"[()]", row)}
-    return "; ".join(f"{name}: {uses}" for name, uses in USES.items() if name in words)
 
 
 def scores_json(table: ScoreTable) -> dict[str, Any]:

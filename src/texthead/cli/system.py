@@ -9,7 +9,7 @@ import threading
 from io import TextIOWrapper
 from pathlib import Path
 
-from texthead.errors import RunError, printable
+from texthead.errors import RunError, printable, raising
 from texthead.platform import process_limit
 
 
@@ -56,10 +56,8 @@ def check_process() -> None:
         raise RunError(
             f"Python's option -OO or PYTHONOPTIMIZE={sys.flags.optimize} {why}: leave it out, or use -O or 1"
         )
-    try:
+    with raising(RunError, "the current folder cannot be used", "change to another"):
         Path.cwd()
-    except FileNotFoundError:
-        raise RunError("the current folder does not exist any more: change to another") from None
     limit, done = process_limit(), threading.Event()
     try:
         # Libraries start as many, and without them end the process or send it SIGINT.

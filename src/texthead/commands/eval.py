@@ -13,7 +13,6 @@ from texthead.cli.options import (
     ThresholdOption,
     ViewsOption,
 )
-from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import option
 from texthead.errors import Share
 
@@ -42,12 +41,7 @@ class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption
 
     mix: Share = option(1.0, "SHARE")
     per_class: bool = False
-    out: str | None = option(None, "FILE")
-
-    def check(self) -> None:
-        """Raise DataError or RunError as `LabelledRun`, or if --out cannot be written."""
-        super().check()
-        check_outputs(self, out=".csv")
+    out: str | None = option(None, "FILE", writes=".csv")
 
     def __call__(self) -> None:
         from texthead.cli.score_table import answers_json, scores_json, show_answers, show_classes, show_scores

@@ -20,10 +20,8 @@ from texthead.cli.options import (
     TextOption,
     ThresholdOption,
     ViewsOption,
-    run_argument,
 )
-from texthead.cli.outputs import check_outputs
-from texthead.cli.parser import argument, option
+from texthead.cli.parser import option
 from texthead.errors import DataError, PositiveInt, listed, on_one_line, plural
 from texthead.media.paths import MediaPath
 
@@ -57,11 +55,10 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
 
     USAGE: ClassVar = "texthead predict [RUN] FILE_OR_FOLDER... [--classes NAMES] [options]"
 
-    inputs: list[str] = argument("RUN_OR_FILE", nargs="+", read=run_argument)
     top: PositiveInt | None = option(None, "N")
     sets: bool = False
     unlabelled: str | None = option(None, "FILES")
-    out: str | None = option(None, "FILE")
+    out: str | None = option(None, "FILE", writes=".csv .jsonl")
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
@@ -69,16 +66,20 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
             raise DataError("--json and --out exclude each other: give one")
         if self.out and self.unlabelled and Path(self.out).exists():
             raise DataError(f"--out {self.out} exists, and --unlabelled scores all files at once: name another file")
-        self._run_and_inputs()
-        check_outputs(self, out=".csv .jsonl")
+        for path in self.run_and_files("file or folder")[1]:
+            if Path(path).suffix.lower() == ".txt" and Path(path).is_file():
+                raise DataError(
+                    f"{path} is a list, not a video or image: write it as a CSV with a column 'path', or use "
+                    "`texthead bulk`, which takes a .txt with one path per line"
+                )
 
     def __call__(self) -> int:
         """Return the exit code."""
         from texthead.data.reading import listed_files
         from texthead.runs.model import keep_graph
 
-        run_folder, inputs = self._run_and_inputs()
-        inputs = [file for path in inputs for file in listed_files(path)]
+        run_folder, named = self.run_and_files("file or folder")
+        inputs = [file for path in named for file in listed_files(path)]
         run = self.load(run_folder, self.pick_device())
         protocol = self.protocol_of(run.protocol)
         # The threshold holds for files that are scored alone.
@@ -120,24 +121,6 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
             console.problems().print(f"texthead: {files} cannot be read: {on_one_line(listed(unreadable, 3))}")
             return 1
         return 0
-
-    def _run_and_inputs(self) -> tuple[str | None, list[str | Path]]:
-        """Return (the run or None, the files and folders).
-
-        Raises:
-            DataError, RunError: options exclude each other, or a path does not exist.
-        """
-        run, rest = self.run_and_files(self.inputs, "all files")
-        if run is not None and not rest:
-            raise DataError(f"{run} is a run: name files or folders after it")
-        for path in rest:
-            if Path(path).suffix.lower() == ".txt" and Path(path).is_file():
-                raise DataError(
-                    f"{path} is a list, not a video or image: write it as a CSV with a column 'path', or use "
-                    "`texthead bulk`, which takes a .txt with one path per line"
-                )
-            MediaPath(path).check()
-        return run, [*rest]
 
     def _open(
         self,

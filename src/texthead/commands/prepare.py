@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from texthead.cli import console
 from texthead.cli.options import DataOption, SkipOption, default_workers
-from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import option
 from texthead.errors import NonNegativeInt, PositiveInt, plural
 from texthead.files import unused
@@ -29,16 +28,11 @@ class Prepare(DataOption, SkipOption):
 
     JSON: ClassVar = "shards, clips, bytes, parts, finished_before, unreadable [path, error]"
 
-    out: str = option(metavar="SHARDS")
+    out: str = option(metavar="SHARDS", writes="/")
     frames: PositiveInt = option(32, "N")
     short_side: PositiveInt = option(256, "N")
     quality: PositiveInt = option(85, "N")
     workers: NonNegativeInt | None = option(None, "N")
-
-    def check(self) -> None:
-        """Raise DataError if DATA does not exist, or --out cannot be written."""
-        super().check()
-        check_outputs(self, out="/")
 
     def __call__(self) -> None:
         console.doing(f"reading {self.data}")

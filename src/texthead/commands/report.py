@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from texthead.cli import console
 from texthead.cli.options import LabelledRun, ReadingOptions, SplitOption
-from texthead.cli.outputs import check_out_file, check_outputs
+from texthead.cli.outputs import check_out_file
 from texthead.cli.parser import option
 from texthead.extras import check_extra
 
@@ -24,13 +24,12 @@ class ReportCommand(LabelledRun, SplitOption, ReadingOptions):
 
     JSON: ClassVar = "report, run, data, split, methods, rare, classes, skipped, notes, as texthead eval --json"
 
-    out: str | None = option(None, "FILE")
+    out: str | None = option(None, "FILE", writes=".html .htm")
 
     def check(self) -> None:
         """Raise DataError or RunError as `LabelledRun`, or if the page cannot be written."""
         check_extra("plots", "texthead report")
         super().check()
-        check_outputs(self, out=".html .htm")
         if self.out is None:
             page = Path(self.run) / "report.html"
             check_out_file(str(page), page, ".html")

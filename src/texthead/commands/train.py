@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from texthead.cli import console
 from texthead.cli.options import EncoderOption, ReadingOptions, TextOption, TrainingData
-from texthead.cli.outputs import check_outputs
 from texthead.cli.parser import build, extra, option, values_of
 from texthead.cli.recipe_file import ChosenRecipe, choose_recipe
 from texthead.errors import DataError, NonNegativeInt, RunError, Share, TextheadError, check_types
@@ -61,7 +60,7 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
     JSON: ClassVar = "run, report, tuned, data, split, methods, rare, classes, skipped, notes"
     USAGE: ClassVar = "texthead train DATA --out RUN [options]"
 
-    out: str = option(metavar="RUN")
+    out: str = option(metavar="RUN", writes="/")
     val: str | None = option(None, "DATA2")
     held_out: Share | None = option(None, "SHARE")
     tune: Literal["none", "all", "lora", "norm"] | None = option(None, "WHAT")
@@ -115,7 +114,6 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
         """Raise DataError or RunError if DATA or the head does not exist, --out is in use, or a value is wrong."""
         named("head", self.head)
         super().check()
-        check_outputs(self, out="/")
         check_out(Path(self.out), resume=self.resume)
         if self.of_the_loop and not self.fine_tunes:
             raise DataError(

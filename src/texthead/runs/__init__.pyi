@@ -9,7 +9,6 @@ from .folder import rows_digest as rows_digest
 from .folder import write_run as write_run
 from .metrics import read_records as read_records
 from .saved import check_run as check_run
-from .saved import check_run_exists as check_run_exists
 from .saved import is_run as is_run
 from .saved import saved_classes as saved_classes
 from .scores import SCORES as SCORES

@@ -324,9 +324,6 @@ def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
     for name in ("  ", "a\x00b", "red; blue"):
         with refuses(DataError, "class"):
             session.label(0, name)
-    for position in (-1, FILES):
-        with refuses(DataError, "no file", position):
-            session.label(position, "red")
     assert session.state()["labelled"] == 0
     session.label(0, "  deep \n sky  blue ")
     assert session.state()["classes"][-1]["name"] == "deep sky blue"

@@ -26,7 +26,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StatefulWorker]:
     """A small run in a process of its own."""
     run = write_small_run(tmp_path_factory.mktemp("runs") / "run")
     with StatefulWorker(partial(Answerer, str(run), None, "cpu")) as process:
-        process.begin()
+        process.run(None, 60.0)
         yield process
 
 
@@ -126,7 +126,7 @@ def _slow_where() -> Callable[..., object]:
     answer = Answerer(os.environ["SLOW_RUN"], None, "cpu")
 
     def wait(question):
-        if question.asked == "where":
+        if question and question.asked == "where":
             time.sleep(60)
         return answer(question)
 
@@ -138,7 +138,7 @@ def test_finished_parts_stay_after_timeout(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("SLOW_RUN", str(write_small_run(tmp_path / "run")))
     video = write_video(tmp_path / "clip.mp4", "red", frames=20)
     with StatefulWorker(_slow_where) as late:
-        late.begin()
+        late.run(None, 60.0)
         began = time.monotonic()
         named, when, last = show(late, video, ["when", "where"], limit=8.0)
         assert 7 < time.monotonic() - began < 40

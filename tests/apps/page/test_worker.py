@@ -45,7 +45,6 @@ def end():
 def test_it_keeps_its_state_until_it_hangs_or_dies() -> None:
     others = set(multiprocessing.active_children())
     with StatefulWorker(counter) as worker:
-        worker.begin()
         assert [worker.run("a", 30.0), worker.run("b", 30.0)] == ["A 1", "B 2"]
         with refuses(LostWorkerError, "ZeroDivisionError: of a library"):
             worker.run("fail", 30.0)
@@ -79,16 +78,16 @@ def test_idle_dead_worker_is_replaced() -> None:
 def test_start_error_names_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("texthead.apps.page.worker._START_SECONDS", 0.01)
     with StatefulWorker(counter) as worker, refuses(RunError, "0.01 s"):
-        worker.begin()
+        worker.run("a", 30.0)
 
 
 @pytest.mark.slow
 def test_failing_initialiser_is_error_each_time() -> None:
     for make, error, problem in ((raise_data_error, DataError, "no model of that name"), (end, RunError, "code 9")):
         with StatefulWorker(make) as worker:
-            for ask in (worker.begin, lambda: worker.run("a", 30.0)):
+            for _ in range(2):
                 with refuses(error, problem):
-                    ask()
+                    worker.run("a", 30.0)
 
 
 @pytest.mark.slow
@@ -101,7 +100,7 @@ def test_threads_that_ask_take_turns() -> None:
 def hold(pipe) -> None:
     """Send the ID of the worker's process, and wait."""
     worker = StatefulWorker(counter)
-    worker.begin()
+    worker.run("a", 30.0)
     pipe.send(worker._process.pid)
     time.sleep(600)
 

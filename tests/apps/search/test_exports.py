@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from made import encode, joined_colours, pictures, write_image
-from texthead.apps.search.exports import HIT_COLUMNS, write_hits
+from texthead.apps.search.finding import write_hits
 from texthead.apps.search.search import Hit
 from texthead.data import manifest_rows
 
@@ -30,7 +30,7 @@ def hits(tmp_path: Path) -> list[Hit]:
 def test_a_csv_is_a_manifest(hits: list[Hit], tmp_path: Path) -> None:
     write_hits(hits, tmp_path / "hits.csv")
     rows = [*csv.DictReader((tmp_path / "hits.csv").open())]
-    assert [*rows[0]] == [*HIT_COLUMNS]
+    assert [*rows[0]] == ["path", "start", "end", "score", "probability", "copies"]
     assert [*rows[0].values()] == ["files/film.mp4", "2.5", "4.0", "0.31", "0.92", "a.mp4; b.mp4#t=2"]
     assert (rows[1]["end"], rows[1]["probability"], rows[3]["path"]) == ("", "", "files/photo.png")
     assert len([*manifest_rows(tmp_path / "hits.csv", ("path",))]) == 4

@@ -39,7 +39,7 @@ def clouds(rare: int = 20, others: int = 180, dim: int = 24) -> tuple[Index, Ten
     spans = torch.tensor([0.0, torch.inf]).repeat(len(paths), 1)
     numbers = torch.arange(len(paths))
     model = Encoder(tiny_visual(), None, scale=10.0)
-    index = Index(Path("/nowhere"), model, paths, {}, numbers, spans.double(), features.half())
+    index = Index(paths, {}, numbers, spans.double(), features.half(), Path("/nowhere"), model)
     return index, normalize(normalize(wanted, dim=0) + normalize(noise(dim, seed=4), dim=0), dim=0)
 
 
@@ -192,7 +192,7 @@ def test_marks_at_any_time_are_found_again(times: list[float]) -> None:
     features, numbers = noise(len(spans), 4, seed=0).half(), torch.zeros(len(spans), dtype=torch.int64)
     with TemporaryDirectory() as folder:
         index = Index(
-            Path(folder), Encoder(tiny_visual(), None, scale=10.0), [f"{folder}/a.mp4"], {}, numbers, spans, features
+            [f"{folder}/a.mp4"], {}, numbers, spans, features, Path(folder), Encoder(tiny_visual(), None, scale=10.0)
         )
         marks = Marks(index, RED, torch.zeros(4), Path(folder) / "marks.csv")
         for window in range(len(index)):

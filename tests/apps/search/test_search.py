@@ -60,7 +60,7 @@ def drawn(
     paths = [f"/nowhere/{number:03d}.mp4" for number in range(max(numbers) + 1)]
     whole = model or Words().encoder
     return Index(
-        Path("/nowhere"), whole, paths, {}, torch.tensor(numbers), torch.tensor(spans).double(), features.half()
+        paths, {}, torch.tensor(numbers), torch.tensor(spans).double(), features.half(), Path("/nowhere"), whole
     )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from texthead import Protocol, Recognizer, Reporter, Run
 from texthead.apps.bulk.cluster import cluster
 from texthead.data import ViewClips, manifest_rows, read_files, row_path
-from texthead.errors import DataError, MediaError, PositiveInt, RunError, line_of, reason
+from texthead.errors import DataError, MediaError, PositiveInt, RunError, line_of, raising
 from texthead.extensions import code_of_packages
 from texthead.features import Engine, weights_key
 from texthead.files import read_json, write_json
@@ -178,19 +178,15 @@ def _names(source: Path, reporter: Reporter) -> Iterator[str]:
     else:
         names = (str(row_path(row, source, line)) for line, row in manifest_rows(source, ("path",)))
     for name in map(str, map(Path, names)):
-        try:
+        with raising(DataError, f"{source}: {name!r} is not UTF-8, which Parquet needs", "rename the file"):
             name.encode()
-        except UnicodeEncodeError:
-            raise DataError(f"{source}: {name!r} is not UTF-8, which Parquet needs; rename the file") from None
         yield name
 
 
 def _lines(manifest: Path) -> Iterator[str]:
-    try:
-        with manifest.open(encoding="utf-8-sig") as file:
-            yield from (os.path.join(manifest.parent, line.strip()) for line in file if line.strip())  # noqa: PTH118
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{manifest}: not a readable manifest ({reason(error)}); save it as UTF-8") from None
+    faults = raising(DataError, f"{manifest}: not a readable manifest", "save it as UTF-8")
+    with faults, manifest.open(encoding="utf-8-sig") as file:
+        yield from (os.path.join(manifest.parent, line.strip()) for line in file if line.strip())  # noqa: PTH118
 
 
 def _written(out: Path) -> dict[str, bool]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from texthead.errors import RunError
+from texthead.errors import RunError, raising
 from texthead.extras import needs
 
 
@@ -30,14 +30,12 @@ def cluster() -> Iterator[Any]:
         import ray.data
     own = not ray.is_initialized()
     if own:
-        try:
-            # Even without statistics, Ray asks three clouds by HTTP whether it runs there; this proxy does not exist.
-            proxies = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""} if address == "local" else {}
-            with patch.dict(os.environ, proxies):
-                ray.init(address, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-        except Exception as error:  # A process of Ray that does not start is a bare Exception.
-            cause = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise RunError(f"Ray cannot start ({cause}); check RAY_ADDRESS, the address of the cluster") from None
+        # Even without statistics, Ray asks three clouds by HTTP whether it runs there; this proxy does not exist.
+        proxies = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""} if address == "local" else {}
+        # A process of Ray that does not start is a bare Exception.
+        faults = raising(RunError, "Ray cannot start", "check RAY_ADDRESS, the address of the cluster", Exception)
+        with faults, patch.dict(os.environ, proxies):
+            ray.init(address, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     # It warns that there are no progress bars; other warnings, such as of too small a cluster, stay.

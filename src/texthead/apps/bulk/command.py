@@ -6,17 +6,12 @@ from typing import ClassVar
 from texthead.cli import (
     ModelOptions,
     SkipOption,
-    argument,
-    check_outputs,
     console,
     noted_calibration,
     option,
-    run_argument,
 )
-from texthead.errors import DataError, PositiveInt
+from texthead.errors import PositiveInt
 from texthead.extras import check_extra
-from texthead.media import MediaPath
-from texthead.runs import check_run_exists
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +35,7 @@ class Bulk(ModelOptions, SkipOption):
 
     USAGE: ClassVar = "texthead bulk [RUN] FILES --out FOLDER [--classes NAMES] [options]"
 
-    inputs: list[str] = argument("RUN_OR_FILES", nargs="+", read=run_argument)
-    out: str = option(metavar="FOLDER")
+    out: str = option(metavar="FOLDER", writes="/")
     top: PositiveInt = option(5, "N")
     sets: bool = False
     processes: PositiveInt | None = option(None, "N")
@@ -49,23 +43,8 @@ class Bulk(ModelOptions, SkipOption):
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
-        self._run_and_source()
+        self.run_and_files("list, folder or shards", one=True)
         check_extra("ray", "texthead bulk")
-        check_outputs(self, out="/")
-
-    def _run_and_source(self) -> tuple[str | None, str]:
-        """Return (the run or None, the source of the files)."""
-        run, sources = self.run_and_files(self.inputs, "the files")
-        if not sources:
-            raise DataError(f"{run} is a run: name the list, folder or shards of files after it")
-        if len(sources) > 1:
-            check_run_exists(sources[0])
-            raise DataError(
-                f"bulk takes one list, folder or shards, got {len(sources)}; {sources[0]} is not a run (no recipe.json "
-                "in it)"
-            )
-        MediaPath(sources[0]).check()
-        return run, sources[0]
 
     def __call__(self) -> int:
         """Return the exit code."""
@@ -73,7 +52,7 @@ class Bulk(ModelOptions, SkipOption):
 
         from texthead.apps.bulk.bulk import predict_many
 
-        folder, source = self._run_and_source()
+        folder, (source,) = self.run_and_files("list, folder or shards", one=True)
         run = self.load(folder, torch.device("cpu"))
         noted_calibration(run, run.protocol)
         about = {"top": self.top, "sets": self.sets, "processes": self.processes, "batch": self.batch}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
-from texthead.cli import argument, check_outputs, console, option
+from texthead.cli import argument, console, option
 from texthead.errors import DataError, PositiveInt, converted, either
 from texthead.text import read_names, read_template
 
@@ -38,7 +38,7 @@ class Import:
 
     file: str = argument("FILE")
     classes: str | None = option(None, "NAMES")
-    out: str = option(metavar="RUN")
+    out: str = option(metavar="RUN", writes="/")
     kind: Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"] | None = option(None, "NAME")
     activation: Literal["quick-gelu", "gelu"] | None = option(None, "NAME")
     interaction: Literal["dp", "vcs"] | None = option(None, "NAME")
@@ -47,31 +47,27 @@ class Import:
     frames: PositiveInt | None = option(None, "N")
     set: list[str] = option(list, "KEY=VALUE", repeated=True)
 
-    def check(self) -> None:
-        """Raise DataError if the run folder cannot be written."""
-        check_outputs(self, out="/")
-
     def __call__(self) -> None:
-        if self.file.startswith("hf:"):
-            self._classifier()
-        else:
-            self._checkpoint()
+        console.doing(f"importing {self.file}")
+        about = self._classifier() if self.file.startswith("hf:") else self._checkpoint()
+        console.results().print(f"run: {self.out}")
+        console.show_json({"run": self.out, **about})
+        console.next_command("texthead", "predict", self.out, "FILE")
 
-    def _classifier(self) -> None:
+    def _classifier(self) -> dict[str, Any]:
+        """Import a classifier of transformers; return the results for JSON."""
         for field in fields(self):
             if field.name not in ("file", "classes", "out") and getattr(self, field.name) not in (None, []):
                 raise DataError(f"--{field.name.replace('_', '-')} does not apply to {self.file}; leave it out")
         from texthead.apps.checkpoints.imported import import_classifier
 
-        console.doing(f"importing {self.file}")
         labels = None if self.classes is None else read_names(self.classes)
         made, labels = import_classifier(self.file, Path(self.out), labels)
         console.notes().print(made)
-        console.results().print(f"run: {self.out}")
-        console.show_json({"run": self.out, "kind": made, "notes": [], "classes": labels})
-        console.next_command("texthead", "predict", self.out, "FILE")
+        return {"kind": made, "notes": [], "classes": labels}
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self) -> dict[str, Any]:
+        """Import a published checkpoint; return the results for JSON."""
         if self.classes is None:
             if Path(self.file).is_dir():
                 raise DataError(f"{self.file} is a folder: write hf:{self.file} for a classifier of transformers")
@@ -83,7 +79,6 @@ class Import:
         resize = changes.pop("resize", None)
         if self.interaction is not None:
             changes["interaction"] = self.interaction
-        console.doing(f"importing {self.file}")
         made = import_published(
             Path(self.file),
             Path(self.out),
@@ -106,12 +101,10 @@ class Import:
             f"{made.convention.pixels} ({made.convention.interpolation}, short side {made.resize}), logit scale "
             f"{made.scale:.4g} ({learned})"
         )
-        console.results().print(f"run: {self.out}")
-        document = {"run": self.out, "kind": made.title, "notes": made.notes, "classes": labels}
-        document |= {"scale": made.scale, "learned_scale": learned == "learned", "resize": made.resize}
+        about = {"kind": made.title, "notes": made.notes, "classes": labels}
+        about |= {"scale": made.scale, "learned_scale": learned == "learned", "resize": made.resize}
         same = ("origin", "pooling", "crops_along", "pixels", "interpolation")
-        console.show_json(document | {name: getattr(made.convention, name) for name in same})
-        console.next_command("texthead", "predict", self.out, "FILE")
+        return about | {name: getattr(made.convention, name) for name in same}
 
 
 def _settings(changes: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from texthead.encoders import clip_tensors, read_checkpoint
-from texthead.errors import EncoderError, listed
+from texthead.errors import EncoderError, listed, raising
 from texthead.recipes import Along, Origin, Pooling
 
 Kind = Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"]
@@ -233,12 +233,8 @@ def model_config(clip: dict[str, Tensor], source: str, *, quick_gelu: bool = Tru
     Raises:
         EncoderError: the image tower is neither CLIP's ViT nor CLIP's ResNet.
     """
-    try:
+    with raising(EncoderError, f"{source}: not an image tower of CLIP", "check the file", KeyError, IndexError):
         vision, dim = _vision_config(clip)
-    except (KeyError, IndexError, ValueError) as error:
-        raise EncoderError(
-            f"{source}: not an image tower of CLIP ({type(error).__name__}: {error}): check the file"
-        ) from None
     config: dict = {"embed_dim": dim, "quick_gelu": quick_gelu, "vision_cfg": vision}
     if {"ln_final.weight", "token_embedding.weight", "positional_embedding"} <= clip.keys():
         width = len(clip["ln_final.weight"])

@@ -3,8 +3,8 @@
 Each edit returns a new run and does not change the old one; `Run.save` writes it to a new folder.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead import Run
-from texthead.errors import DataError, RunError, TextheadError, check_as_many, did_you_mean, line_of, listed
+from texthead.errors import DataError, RunError, check_as_many, did_you_mean, listed, naming, raising
 from texthead.media import MediaPath
 from texthead.prediction import Edit
 from texthead.text import ClassTree, check_names, class_prompts, flat
@@ -49,7 +49,7 @@ def add_classes(
     check_as_many(labels=labels, names=names)
     added, used = _text_rows(run, labels, names, prompts or [None] * len(names))
     _check_distinct(run, rows, run.labels, added, labels)
-    more = [_entry(*each, row="text") for each in zip(labels, names, used, strict=True)]
+    more = [_entry(*each) for each in zip(labels, names, used, strict=True)]
     return _edited(run, torch.cat([rows, added]), [*entries, *more], Edit(f"added {_quoted(labels)}", {}))
 
 
@@ -85,7 +85,7 @@ def rename_class(
         others = [index != other for other in range(len(rows))]
         _check_distinct(run, rows[others], [label for label in run.labels if label != old], encoded, [new])
         rows[index] = encoded[0]
-        entry = _entry(new, name or new, used, row="text")
+        entry = _entry(new, name or new, used)
         source = f"from {' | '.join(flat([used]))!r}"
         text = f"encoded the row of {old!r} again {source}" if new == old else f"{text}, row encoded again {source}"
     else:
@@ -127,28 +127,17 @@ def _rows(run: Run) -> Float[Tensor, "classes rows numbers"]:
     """
     with _code_of_head(run):
         rows = run.head.rows()
-        if rows is not None and (rows.ndim != 3 or len(rows) != len(run.labels)):
+        if rows is None:
+            raise ValueError("it has no rows of classes")
+        if rows.ndim != 3 or len(rows) != len(run.labels):
             raise ValueError(f"`rows` has the shape {tuple(rows.shape)}, not (classes, rows, numbers)")
-    if rows is None:
-        raise RunError(_cannot_edit(run))
-    return rows
+        return rows
 
 
-@contextmanager
-def _code_of_head(run: Run) -> Iterator[None]:
+def _code_of_head(run: Run) -> AbstractContextManager[None]:
     """Raise RunError for an error of the head, whose class may be of a package and have state of its own."""
-    try:
-        yield
-    except TextheadError:
-        raise
-    except Exception as error:
-        raise RunError(f"{_cannot_edit(run)} (of its rows and state: {line_of(error, kind=True)})") from error
-
-
-def _cannot_edit(run: Run) -> str:
-    return (
-        f"{run.folder}: the classes of a {type(run.head).__name__} cannot be edited; train again with the new classes"
-    )
+    problem = f"{run.folder}: the classes of a {type(run.head).__name__} cannot be edited"
+    return raising(RunError, problem, "train again with the new classes", Exception)
 
 
 def _text_rows(
@@ -160,10 +149,8 @@ def _text_rows(
     """Return (text rows of classes for the run's head, the prompts that they were encoded from)."""
     head, encoder = run.head, run.encoder()
     used = class_prompts(run.recipe.template, names, prompts)
-    try:
+    with naming(run.folder):
         return head.encode_rows(encoder, used).to(head.weight), used
-    except DataError as error:
-        raise DataError(f"{run.folder}: {error}") from None
 
 
 def _index(run: Run, label: str) -> int:
@@ -208,9 +195,8 @@ def _check_distinct(
             )
 
 
-def _entry(label: str, name: str, prompt: str | Sequence[str] | None, *, row: str) -> ClassEntry:
-    plain = prompt if prompt is None or isinstance(prompt, str) else list(prompt)
-    return {"label": label, "name": name, "prompt": plain, "row": row}
+def _entry(label: str, name: str, prompt: str | Sequence[str]) -> ClassEntry:
+    return {"label": label, "name": name, "prompt": prompt if isinstance(prompt, str) else [*prompt], "row": "text"}
 
 
 def _tree_after(tree: ClassTree, edit: Edit, labels: Sequence[str]) -> ClassTree:

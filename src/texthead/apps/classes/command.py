@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from texthead import Run
 
 
-EDITED_JSON = "run, edit, classes"
-
-
 @dataclass(frozen=True, kw_only=True)
 class EditedOptions:
     """Folder of the edited run.
@@ -25,13 +22,15 @@ class EditedOptions:
         out: run folder to make; RUN stays as it is
     """
 
-    out: str = option(metavar="FOLDER")
+    JSON: ClassVar = "run, edit, classes"
+
+    out: str = option(metavar="FOLDER", writes="/")
 
     def new_folder(self) -> Path:
         """Return the folder; raise RunError if it exists, DataError if it cannot be made."""
         if Path(self.out).exists():
             raise RunError(f"--out {self.out}: already exists; choose another folder, or remove it")
-        check_outputs(self, out="/")
+        check_outputs(self)
         return Path(self.out)
 
 
@@ -68,7 +67,6 @@ class AddClasses(EditedOptions):
     """
 
     NAME: ClassVar = "classes RUN add"
-    JSON: ClassVar = EDITED_JSON
 
     classes: list[str] = argument("NAME", nargs="+")
     sentence: list[str] | None = option(None, "TEXT", repeated=True)
@@ -87,8 +85,7 @@ class AddClasses(EditedOptions):
         names = clean_names([own.split("/")[-1] if tree and tree.ancestors(own) else own for own in self.classes])
         added = add_classes(run, self.classes, names=names, prompts=[self.sentence] * len(names))
         clean_names(added.labels)  # Raises an error if a new name reads like an old one.
-        console.say_names(self.classes, names, None)
-        _say_rows(added, self.classes)
+        _say_rows(added, self.classes, names)
         return added
 
 
@@ -103,7 +100,6 @@ class RenameClass(EditedOptions):
     """
 
     NAME: ClassVar = "classes RUN rename"
-    JSON: ClassVar = EDITED_JSON
 
     old: str = argument("OLD")
     new: str = argument("NEW")
@@ -116,8 +112,7 @@ class RenameClass(EditedOptions):
         (name,) = clean_names([self.new])
         renamed = rename_class(run, self.old, self.new, name=name, prompt=self.sentence)
         if self.sentence:
-            console.say_names([self.new], [name], None)
-            _say_rows(renamed, [self.new])
+            _say_rows(renamed, [self.new], [name])
         return renamed
 
 
@@ -130,7 +125,6 @@ class RemoveClasses(EditedOptions):
     """
 
     NAME: ClassVar = "classes RUN remove"
-    JSON: ClassVar = EDITED_JSON
 
     classes: list[str] = argument("NAME", nargs="+")
 
@@ -179,11 +173,11 @@ class Classes(RunOption):
         console.next_command("texthead", "predict", out, "FILE")
 
 
-def _say_rows(run: "Run", labels: Sequence[str]) -> None:
-    """Print the prompts of new rows, and notes on these rows."""
+def _say_rows(run: "Run", labels: Sequence[str], names: Sequence[str]) -> None:
+    """Print the prompts of new rows, and notes on their names and on these rows."""
     assert run.classes is not None
-    by_label = {entry["label"]: entry["prompt"] for entry in run.classes["classes"]}
-    by_class = [by_label[label] for label in labels]
+    console.say_names(labels, names, None)
+    by_class = [entry["prompt"] for entry in run.classes["classes"] if entry["label"] in labels]
     console.say_prompts(labels, by_class)
     console.say_residual(run, by_class)
     if run.head.takes_text and not run.head.is_text:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from texthead.cli import check_outputs, console, default_workers, option
+from texthead.cli import console, default_workers, option
 from texthead.extras import check_extra
 
 
@@ -18,12 +18,11 @@ class Demo:
 
     JSON: ClassVar = "run, report, videos, methods [method, seen, unseen, unseen_among_all]; rates in percent"
 
-    out: str = option("demo", "FOLDER")
+    out: str = option("demo", "FOLDER", writes="/")
 
     def check(self) -> None:
-        """Raise DataError if the folder cannot be written, RunError if a package of the extra is missing."""
+        """Raise RunError if a package of the extra is missing."""
         check_extra("demo", "texthead demo")
-        check_outputs(self, out="/")
 
     def __call__(self) -> None:
         from rich.table import Table

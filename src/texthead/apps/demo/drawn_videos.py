@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from texthead import Reporter
 from texthead.errors import DataError
 from texthead.extras import check_extra, install_command
-from texthead.files import write_csv
+from texthead.files import new_folder, write_csv
 
 CREDIT = (
     "Pictures: OpenMoji, https://openmoji.org, licence CC BY-SA 4.0 "
@@ -313,12 +313,13 @@ def draw_videos(
     """Draw `train` + `test` videos per class, unless they exist, and return their manifest `out`/clips.csv.
 
     The manifest's paths are relative to it. Each clip depends on (seed, class, split, number) alone, so a larger draw
-    begins with the clips of a smaller one. An unfinished draw of the same parameters starts again.
+    begins with the clips of a smaller one.
 
     Args:
         size: side in pixels, an even number.
 
-    Raises: DataError if `out` holds anything but a draw of these parameters, or for missing packages.
+    Raises: DataError if `out` holds a draw of other parameters, or for missing packages; RunError if it holds anything
+    else.
     """
     check_extra("demo", "drawing", DataError)
     # Other releases may have other pictures.
@@ -349,44 +350,31 @@ def draw_set(
     credit: str | None = None,
     reporter: Reporter = Reporter(),
 ) -> Path:
-    """Draw videos, unless a finished draw of `parameters` exists, and return the manifest `out`/clips.csv.
+    """Draw videos, unless a draw of `parameters` exists, and return the manifest `out`/clips.csv.
 
-    An unfinished draw of the same parameters starts again.
+    The folder appears when all are drawn.
 
     Args:
         clips: for each video its row of the manifest, which begins with its path in `out`, and what draws it.
 
-    Raises: DataError if `out` holds anything but a draw of these parameters.
+    Raises: DataError if `out` holds a draw of other parameters, RunError if it holds anything else.
     """
-    described = json.dumps(parameters, indent=2) + "\n"
-    if _already_drawn(out, described):
+    note, described = out / "drawn.json", json.dumps(parameters, indent=2) + "\n"
+    if note.is_file():
+        if note.read_text(encoding="utf-8", errors="replace") != described:
+            raise DataError(f"{out} holds another draw than {dict(parameters)}; give a new or empty folder")
         return out / MANIFEST
-    # Renamed to drawn.json at the very end: until then it marks the folder as an unfinished draw.
-    note = out / "drawing.json"
-    out.mkdir(parents=True, exist_ok=True)
-    note.write_text(described, encoding="utf-8")
-    with reporter.bar("draw videos", "clips") as progress:
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
+    with new_folder(out) as folder, reporter.bar("draw videos", "clips") as progress:
         for done, (row, draw) in enumerate(clips, start=1):
-            write_video(out / row[0], draw())
+            write_video(folder / row[0], draw())
             progress(done, len(clips))
-    if credit is not None:
-        (out / "CREDITS.txt").write_text(credit + "\n", encoding="utf-8")
-    write_csv(out / MANIFEST, columns, [row for row, _ in clips])
-    note.replace(out / "drawn.json")
+        if credit is not None:
+            (folder / "CREDITS.txt").write_text(credit + "\n", encoding="utf-8")
+        write_csv(folder / MANIFEST, columns, [row for row, _ in clips])
+        (folder / note.name).write_text(described, encoding="utf-8")
     return out / MANIFEST
-
-
-def _already_drawn(out: Path, described: str) -> bool:
-    """Return True for a finished draw of these parameters, False if drawing can start."""
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file: give a new or empty folder")
-    if not out.is_dir() or not any(out.iterdir()):
-        return False
-    notes = [path for path in (out / "drawn.json", out / "drawing.json") if path.is_file()]
-    noted = {path.name for path in notes if path.read_text(encoding="utf-8", errors="replace") == described}
-    if noted:
-        return "drawn.json" in noted
-    raise DataError(f"{out} holds something other than the draw {json.loads(described)}; give a new or empty folder")
 
 
 def write_video(path: Path, clip: Frames) -> None:

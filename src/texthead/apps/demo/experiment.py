@@ -71,11 +71,6 @@ class Bench:
     center: torch.Tensor
     reporter: Reporter
 
-    @property
-    def runs(self) -> Path:
-        """Return the folder of the runs."""
-        return self.out / "runs"
-
     def evaluate(self, model: Recognizer, dataset: Dataset) -> Evaluation:
         """Score a model."""
         return evaluate(model, dataset, self.protocol, self.reading)
@@ -203,7 +198,7 @@ def run_demo(
         _columns(bench),
         rows,
         note=zero_shot_note(bench.encoder.source, bench.classes),
-        run=bench.runs / "text",
+        run=bench.out / "runs" / "text",
         seen=bench.evaluate(text, bench.seen_test),
         unseen=bench.evaluate(bench.with_text(text, bench.classes), bench.unseen_test),
     )
@@ -255,9 +250,10 @@ def _train_head(bench: Bench, kind: str) -> Recognizer:
     model = Recognizer(bench.encoder.visual, temporal, make_head(kind, inputs))
     model.to(next(bench.encoder.visual.parameters()).device)
     info, reading = RunInfo(held_out=bench.seen_test), Reading(cache=bench.reading.cache)
+    out = bench.out / "runs" / kind
     with bench.reporter.bar(f"train: {kind} head", "clips") as progress:
         own = Reporter().counting(progress, "train")
-        fine_tune(model, bench.train, None, recipe, out=bench.runs / kind, reading=reading, info=info, reporter=own)
+        fine_tune(model, bench.train, None, recipe, out=out, reading=reading, info=info, reporter=own)
     return model
 
 

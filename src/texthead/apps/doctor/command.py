@@ -12,7 +12,6 @@ from texthead.cli import (
     DataOption,
     DeviceOption,
     EncoderOption,
-    check_outputs,
     console,
     default_workers,
     option,
@@ -46,16 +45,15 @@ class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
     )
 
     quick: bool = False
-    out: str | None = option(None, "FOLDER")
-    fix: str | None = option(None, "NEW.csv")
+    out: str | None = option(None, "FOLDER", writes="/")
+    fix: str | None = option(None, "NEW.csv", writes=".csv")
     workers: NonNegativeInt | None = option(None, "N")
 
     def check(self) -> None:
-        """Raise DataError if DATA does not exist, or --fix or --out cannot be written."""
+        """Raise DataError if DATA does not exist, or --fix names a file that does."""
         super().check()
-        if self.fix and (Path(self.fix).suffix.lower() != ".csv" or Path(self.fix).exists()):
+        if self.fix and Path(self.fix).exists():
             raise DataError(f"--fix {self.fix}: must be a new .csv file; existing files are not changed")
-        check_outputs(self, fix=".csv", out="/")
 
     def __call__(self) -> int:
         """Return the exit code."""

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from texthead.text import clean_name
 
 # Words without content of their own, as in "class 12" and "video_001".
-_EMPTY_WORDS = frozenset(
-    word
-    for words in ("action category class clip cls id idx image img item", "label no nr number object type vid video")
-    for word in words.split()
-)
+_EMPTY_WORDS = {"action", "category", "class", "clip", "cls", "id", "idx", "image", "img", "item", "label", "no", "nr"}
+_EMPTY_WORDS |= {"number", "object", "type", "vid", "video"}
 
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from texthead import Dataset, FrozenEncoder, Item, Reading, load_encoder
 from texthead.data import Division
-from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, check_types
+from texthead.errors import DataError, NonNegativeInt, PositiveInt, RunError, check_types, raising
 from texthead.features import FrozenItems, readable, weights_key
 from texthead.parallel import apart_from_caller
 from texthead.recipes import EngineName, MethodName, Recipe
@@ -190,10 +190,8 @@ def _numbered(labels: np.ndarray, paths: int) -> tuple[np.ndarray, np.ndarray]:
     missing = [index for index, label in enumerate(labels.tolist(), 1) if label is None or label != label]
     if missing:
         raise DataError(f"path {missing[0]} of {paths} has no label: give it one, or leave it out")
-    try:
+    with raising(DataError, "`labels` are no classes", "give names or whole numbers"):
         check_classification_targets(labels)
-    except ValueError as error:
-        raise DataError(f"{error}; `labels` must be names or whole numbers") from None
     classes, numbers = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise DataError(f"all labels are {classes.tolist()[0]!r}: a classifier needs at least 2 classes")

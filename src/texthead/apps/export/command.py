@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from texthead.cli import ClassesOption, RunOption, check_outputs, console, option, with_classes
+from texthead.cli import ClassesOption, RunOption, console, option, with_classes
 from texthead.errors import DataError
 from texthead.extras import check_extra
 from texthead.runs import check_run
 
 if TYPE_CHECKING:
+    from texthead import Run
     from texthead.apps.export.parity import Parity
 
 _HUB = "hub:"
@@ -32,7 +33,7 @@ class Export(RunOption, ClassesOption):
         "out, bytes, frames, scores, probabilities, files, same_pixels, agree, right, right_before; for a hub run, url"
     )
 
-    out: str | None = option(None, "FOLDER")
+    out: str | None = option(None, "FOLDER", writes="/")
     to: str | None = option(None, "hub:ORG/NAME")
     private: bool = False
 
@@ -50,35 +51,32 @@ class Export(RunOption, ClassesOption):
         elif self.private:
             raise DataError("--private is for a repository on the Hub; give --to hub:ORG/NAME, or leave it out")
         else:
-            check_outputs(self, out="/")
             check_extra("onnx", "texthead export")
 
     def __call__(self) -> None:
-        if self.to is not None:
-            self._upload(self.to)
-        else:
-            self._write(Path(self.out or ""))
-
-    def _upload(self, to: str) -> None:
-        """Upload the run and print its address."""
         console.doing(f"loading {self.run}")
         from texthead import load_run
+
+        run = load_run(self.run, allow_download=self.to is not None)
+        if self.to is not None:
+            self._upload(run, self.to)
+        else:
+            self._write(with_classes(run, self.classes), Path(self.out or ""))
+
+    def _upload(self, run: "Run", to: str) -> None:
+        """Upload the run and print its address."""
         from texthead.apps.export.upload import push_to_hub
 
-        run = load_run(self.run)
         console.doing(f"uploading the run to {to}")
         url = push_to_hub(run, to.removeprefix(_HUB), private=self.private or None)
         console.results().print(url)
         console.show_json({"run": to, "url": url})
         console.next_command("texthead", "predict", to, "FILE")
 
-    def _write(self, out: Path) -> None:
+    def _write(self, run: "Run", out: Path) -> None:
         """Write the folder and print how far its scores are from the run's."""
-        console.doing(f"loading {self.run}")
-        from texthead import load_run
         from texthead.apps.export.export import export as export_run
 
-        run = with_classes(load_run(self.run, allow_download=False), self.classes)
         console.doing("writing the model (about a minute)")
         parity = export_run(run, out, reporter=console.reporter)
         for line in parity_lines(parity, multilabel=run.model.multilabel):

@@ -21,7 +21,7 @@ from texthead.apps.export import standalone
 from texthead.apps.export.model_card import classes_of, model_card
 from texthead.apps.export.parity import Parity, check_parity, parity
 from texthead.apps.export.scorer import Scorer
-from texthead.errors import RunError, line_of
+from texthead.errors import RunError, raising
 from texthead.extras import needs
 from texthead.features import quiet
 from texthead.files import new_folder, write_json
@@ -91,11 +91,10 @@ def trace_scorer(scorer: Scorer) -> torch.export.ExportedProgram:
     free: dict[int, Any] = {0: Dim("batch"), 3: Dim("height", min=size), 4: Dim("width", min=size)}
     if not scorer.model.sees_clips:
         free[2] = Dim("frames", max=most)
-    try:
-        with torch.no_grad(), quiet():
-            return torch.export.export(scorer, (torch.zeros(shape, dtype=torch.uint8),), dynamic_shapes={"clips": free})
-    except Exception as error:  # torch.export raises many types.
-        raise RunError(f"{scorer.model.spec.source}: cannot be exported ({line_of(error)})") from error
+    problem = f"{scorer.model.spec.source}: cannot be exported"
+    # torch.export raises many types.
+    with raising(RunError, problem, "train with another encoder or head", Exception), torch.no_grad(), quiet():
+        return torch.export.export(scorer, (torch.zeros(shape, dtype=torch.uint8),), dynamic_shapes={"clips": free})
 
 
 def _most_frames(scorer: Scorer) -> int | None:

@@ -112,7 +112,9 @@ class _Actions:
         elif action == "keep":
             session.keep(self.shown.find(key)[0])
         elif action == "label":
-            session.label(self.shown.find(key)[0], *self._classes(body), checked=review)
+            several = session.multilabel
+            names = _value(body, "classes", Sequence[str]) if several else [_value(body, "label", str)]
+            session.label(self.shown.find(key)[0], *names, checked=review)
         elif action == "rename":
             session.rename(_value(body, "old", str), _value(body, "new", str))
         elif action != "next":
@@ -120,11 +122,6 @@ class _Actions:
         if review and self._examining.acquire(blocking=False):
             threading.Thread(target=self._examine, daemon=True).start()
         return session.review() if review else session.next()
-
-    def _classes(self, body: dict[str, Any]) -> list[str]:
-        """Return the classes of a label: one, or with several labels any number."""
-        multilabel = self._session.multilabel
-        return _value(body, "classes", Sequence[str]) if multilabel else [_value(body, "label", str)]
 
     def _json_of(self, file: FileToLabel | None) -> dict[str, Any] | None:
         """Return what the page shows of a file."""

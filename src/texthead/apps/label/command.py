@@ -11,7 +11,6 @@ from texthead.cli import (
     TextOption,
     argument,
     check_out_file,
-    check_outputs,
     console,
     default_workers,
     option,
@@ -58,7 +57,6 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
             raise DataError('label has no class to start with: name some with --classes "a, b"')
         if self.next is None and console.prints_json():
             raise DataError("--json needs --next, such as --next 20")
-        check_outputs(self)
         if self.next is None:
             check_out_file(f"--out {self.out}", Path(self.out or ""), ".csv")
 

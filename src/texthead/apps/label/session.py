@@ -19,7 +19,6 @@ from texthead.apps.label.learning_curve import LearningCurve, learning_curve
 from texthead.apps.label.selection import guesses
 from texthead.data import check_no_separator
 from texthead.errors import DataError, TextheadError
-from texthead.media import MediaPath
 from texthead.text import check_names
 
 # Maximum length of a typed class name, in characters.
@@ -181,17 +180,6 @@ class LabelSession:
 
     # ---- labelling
 
-    def path(self, position: int) -> Path:
-        """Return the path of the file at a position.
-
-        Raises:
-            DataError: there is none.
-        """
-        items = self.pool.files.items
-        if not 0 <= position < len(items):
-            raise DataError(f"no file {position}; the data has {len(items)}. Reload the page")
-        return items[position].path
-
     def next(self) -> FileToLabel | None:
         """Return the most informative file without a label; skipped ones come last. None if no file is left."""
         labels = self._read()
@@ -202,7 +190,7 @@ class LabelSession:
 
     def _file_to_label(self, position: int, labels: LabelState) -> FileToLabel:
         """Return a file with its guesses, from a fit without it if its label is doubtful."""
-        fit, path, own = self._fit, self.path(position), labels.of.get(position)
+        fit, own, item = self._fit, labels.of.get(position), self.pool.files.items[position]
         probabilities = fit.probabilities[[position]]
         if self._measured.curves:
             probabilities = self._measured.curves[-1].calibrated(probabilities)
@@ -214,8 +202,7 @@ class LabelSession:
             reasons += filter(None, [self._findings(labels).get(position)])
         classes = self.classes(labels)  # Some may be newer than the fit.
         guesses = {name: guesses.get(name, 0.0) for name in (*guesses, *classes) if name in classes}
-        kind, why = MediaPath(path).reader.kind, "; ".join(reasons)
-        return FileToLabel(position, path, kind, guesses, own, why)
+        return FileToLabel(position, item.path, item.media.reader.kind, guesses, own, "; ".join(reasons))
 
     def label(self, position: int, *names: str, checked: bool = False) -> None:
         """Label a file and write the label to disk; a new name creates a class.
@@ -225,7 +212,7 @@ class LabelSession:
             checked: whether the label was reviewed.
 
         Raises:
-            DataError: the file does not exist, or the name is not a valid class.
+            DataError: the name is not a valid class.
             RunError: the label cannot be written.
         """
         labels = tuple(sorted({self._class_name(name) for name in names}))
@@ -261,7 +248,6 @@ class LabelSession:
         self._skipped = [index for index in self._skipped if index != position] + [position]
 
     def _put(self, position: int, mark: Mark) -> None:
-        self.path(position)  # Raises if there is none.
         before = self._read().mark(position)
         self._file.put(position, mark)
         self._done.append((position, before))

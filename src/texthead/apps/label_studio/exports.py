@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from texthead.data import join_labels
-from texthead.errors import DataError, listed, reason
+from texthead.errors import DataError, listed, raising
 from texthead.files import MOST_BYTES_OF_LISTS, read_value
 from texthead.media import Media, MediaPath, Span
 
@@ -29,23 +29,18 @@ def read_export(source: Path, folder: Path, root: Path) -> tuple[list[tuple[str,
     Raises:
         DataError: the file is no export, no file has a label, or a task breaks a rule.
     """
-    try:
+    with raising(DataError, f"{source}: cannot be read as JSON", "export it again"):
         tasks = read_value(source, most=MOST_BYTES_OF_LISTS)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{source}: cannot be read as JSON ({reason(error)}); export it again") from None
     if not isinstance(tasks, list) or not all(isinstance(task, dict) and task.get("data") for task in tasks):
         raise DataError(f"{source}: not a JSON export of Label Studio (JSON-MIN is not read); export as JSON")
     found, unlabelled = list[tuple[Path, tuple[str, ...], str, str]](), 0
     for number, task in enumerate(tasks, 1):
         where = f"{source}: task {task.get('id', number)}"
-        try:
+        remedy, kinds = "export the project as JSON again", (AttributeError, KeyError, TypeError, IndexError)
+        with raising(DataError, f"{where}: cannot be read", remedy, *kinds):
             labels, file = _labels(where, task), _file(where, task["data"], root)
             rate = float(task["data"].get("frame_rate") or 0)
             parts = [(_part(file, each, rate), tuple(sorted(names))) for each, names in labels.items()]
-        except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"{where}: cannot be read ({error!r}); export the project as JSON again") from None
         unlabelled += not parts
         found += [(*part, str(task["data"].get("split") or ""), str(task["data"].get("group") or "")) for part in parts]
     multilabel = any(len(names) > 1 for _, names, *_ in found)

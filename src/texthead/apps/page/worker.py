@@ -37,33 +37,21 @@ class StatefulWorker:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def begin(self) -> None:
-        """Wait until the process is ready.
-
-        Raises:
-            TextheadError: raised by `make`, or the process ends or is not ready within two minutes.
-        """
-        with self._turn:
-            self._begin()
-
     def run(self, task: object, seconds: float) -> Any:
         """Return the result of a task.
 
         Raises:
             LostWorkerError: it takes more than `seconds`, its process ends, or a library raises an error.
-            TextheadError: raised by the function, or as `begin`.
+            TextheadError: raised by the function or by `make`, or the process is not ready within two minutes.
         """
         with self._turn:
-            self._begin()
+            if self._ready.done() and not self._process.is_alive():  # It ended while idle: this task is not to blame.
+                self._replace()
+            try:
+                self._result(self._ready, _START_SECONDS)
+            except LostWorkerError as error:
+                raise RunError(f"the process with the model did not start ({error})") from None
             return self._result(self._pool.submit(_run, task), seconds)
-
-    def _begin(self) -> None:
-        if self._ready.done() and not self._process.is_alive():  # It ended while idle: the next task is not to blame.
-            self._replace()
-        try:
-            self._result(self._ready, _START_SECONDS)
-        except LostWorkerError as error:
-            raise RunError(f"the process with the model did not start ({error})") from None
 
     def _result(self, future: Future, seconds: float) -> Any:
         try:

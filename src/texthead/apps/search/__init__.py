@@ -6,8 +6,7 @@ windows  the windows of many files and their features, kept in one file
 cutting  videos -> windows of similar frames, and their features
 search   rank the windows of an index by a query, and compare the best one with chance
 marks    hits and misses: a CSV, a head, what to mark next, and a run
-finding  all that the command does, in one call
-exports  hits as CSV
+finding  all that the command does, in one call; hits as CSV
 app      the page of `texthead find --page`, with search.html, search.js and search.css
 """
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from texthead.apps.search.exports import write_hits
+from texthead.apps.search.finding import write_hits
 from texthead.apps.search.index import Index
 from texthead.apps.search.marks import Marks, marked_words
 from texthead.apps.search.search import Hit, Results, query_name, query_row, search
@@ -108,10 +108,8 @@ class SearchSession:
 
     def on_mark(self, body: dict[str, Any]) -> dict[str, Any]:
         """Mark a moment or photo as a hit or a miss, or remove its mark."""
-        key, hit = body.get("key"), body.get("hit")
-        if not isinstance(hit, bool | None):
-            raise DataError(f"a mark is a hit or a miss, got {hit!r}; reload the page")
-        self.marks.put(self.files.find(key, changed=hit is None)[0], hit)
+        hit: bool | None = body.get("hit")
+        self.marks.put(self.files.find(body.get("key"), changed=hit is None)[0], hit)
         return {}
 
     def on_save(self, _: dict[str, Any]) -> dict[str, Any]:

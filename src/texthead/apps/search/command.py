@@ -11,7 +11,6 @@ from texthead.cli import (
     TextOption,
     argument,
     check_no_encoder,
-    check_outputs,
     console,
     default_workers,
     option,
@@ -60,10 +59,10 @@ class Find(SourceOption, TextOption, PortOption, DeviceOption):
     like: str | None = option(None, "FILE")
     top: PositiveInt = option(20, "N")
     page: bool = False
-    marks: str | None = option(None, "FILE.csv")
+    marks: str | None = option(None, "FILE.csv", writes=".csv")
     save: str | None = option(None, "RUN")
     run: str | None = option(None, "RUN")
-    out: str | None = option(None, "FILE.csv")
+    out: str | None = option(None, "FILE.csv", writes=".csv")
 
     def check(self) -> None:
         """Raise DataError if the data does not exist or options exclude each other."""
@@ -83,7 +82,6 @@ class Find(SourceOption, TextOption, PortOption, DeviceOption):
             raise DataError(f"--not {self.not_}: results are ranked by the marks; mark some as other, and leave it out")
         if self.page and self.out:
             raise DataError(f"--out {self.out}: the page has a button for that; leave it out")
-        check_outputs(self, marks=".csv", out=".csv")
         if self.save and not self.page and Path(self.save).exists():
             raise RunError(f"{self.save}: already exists; choose another folder, or remove it")
 

@@ -1,15 +1,16 @@
-"""Search a folder, learn from marks, write the hits and save a run, in one call."""
+"""Search a folder, learn from marks, write the hits as a CSV and save a run, in one call."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from texthead import Reporter
-from texthead.apps.search.exports import write_hits
 from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.marks import Marks
-from texthead.apps.search.search import Results, query_name, query_row, search
+from texthead.apps.search.search import Hit, Results, query_name, query_row, search
 from texthead.cli import check_out_file
 from texthead.errors import DataError, PositiveInt
+from texthead.files import write_csv
 from texthead.media import MediaPath
 
 
@@ -62,3 +63,21 @@ def find_moments(
     if save and taught:
         taught.save_run(save)
     return results
+
+
+def write_hits(hits: Sequence[Hit], out: Path, base: Path | None = None) -> None:
+    """Write hits as a CSV.
+
+    Args:
+        hits: the score of one that was marked but not searched for is NaN, and not written.
+        base: the folder that files are named from; that of `out` if None.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    rows = []
+    for hit in hits:
+        path, end = MediaPath(hit.path).text_below(base or out.parent), None if math.isinf(hit.end) else hit.end
+        score = None if math.isnan(hit.score) else hit.score
+        rows.append((path, hit.start, end, score, hit.probability, "; ".join(hit.copies)))
+    write_csv(out, ("path", "start", "end", "score", "probability", "copies"), rows)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from texthead import Encoder, EncoderOptions, Reading, Reporter, Run
-from texthead.apps.search.windows import as_model, encode_windows
+from texthead.apps.search.windows import Windows, as_model, encode_windows
 from texthead.data import read_files
-from texthead.errors import MediaError, RunError
+from texthead.errors import MediaError
 from texthead.extensions import code_of_packages
 from texthead.features import check_any, software_key
 from texthead.files import cache_dir
@@ -25,26 +25,16 @@ _AT_ONCE = 512
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Index:
+class Index(Windows):
     """The windows of the files of a folder or manifest; images and parts of videos are one window each.
 
     Attributes:
-        data: the folder or manifest.
+        data: the folder or manifest, whose files are in the order of `read_files`.
         model: what encoded it.
-        paths: the files, in the order of `read_files`.
-        problems: why a file cannot be read, by its path; such files have no window.
-        file_of: for each window the position of its file, ascending.
-        spans: start and end of each window, in seconds; infinite at the end of the file.
-        features: the feature of each window in half precision, not normalised; a memory map.
     """
 
     data: Path
     model: Encoder | Run
-    paths: list[str]
-    problems: dict[str, str]
-    file_of: Int[Tensor, " windows"]
-    spans: Float[Tensor, "windows 2"]
-    features: Float[Tensor, "windows dim"]
 
     def __len__(self) -> int:
         return len(self.file_of)
@@ -78,11 +68,8 @@ class Index:
 
     @cached_property
     def center(self) -> Float[Tensor, " dim"]:
-        """The mean feature of the windows; raises RunError if one holds NaN or inf."""
-        center = torch.stack([chunk.sum(0) for chunk in self._chunks()]).sum(0) / len(self)
-        if not center.isfinite().all():
-            raise RunError(f"the index of {self.data} holds NaN or inf: remove {cache_dir() / 'indexes'}")
-        return center
+        """The mean feature of the windows."""
+        return torch.stack([chunk.sum(0) for chunk in self._chunks()]).sum(0) / len(self)
 
     @cached_property
     def _norms(self) -> Float[Tensor, " windows"]:
@@ -132,7 +119,8 @@ def open_index(
     key = str(MediaPath(data).resolved()), run.model.features_digest(), run.protocol, software
     file = cache_dir() / "indexes" / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.safetensors"
     paths = [item.path for item in files.items]
-    index = Index(Path(data), model, *encode_windows(run.model, paths, run.protocol, reading, reporter, file=file))
+    windows = encode_windows(run.model, paths, run.protocol, reading, reporter, file=file)
+    index = Index(data=Path(data), model=model, **vars(windows))
     check_any(paths, range(len(index)), index.skipped)
     for error in index.skipped:
         reporter.skipped(error)

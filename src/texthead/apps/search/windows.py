@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from texthead.platform import MAPPED_FILES_ARE_REPLACEABLE
 _LARGEST = 65504.0
 
 
-class Windows(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class Windows:
     """The windows of files; an image, a frame folder or a part of a video is one window.
 
     Attributes:

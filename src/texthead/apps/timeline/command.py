@@ -9,15 +9,12 @@ from texthead.cli import (
     ModelOptions,
     SourceOption,
     argument,
-    check_outputs,
     console,
     noted_calibration,
     option,
     run_argument,
 )
-from texthead.errors import DataError
 from texthead.files import unused
-from texthead.media import MediaPath
 
 if TYPE_CHECKING:
     from texthead.apps.timeline.results import Events
@@ -45,23 +42,21 @@ class TimelineCommand(ModelOptions, SourceOption, DeviceOption):
 
     USAGE: ClassVar = "texthead timeline [RUN] VIDEO [--classes NAMES] [options]"
 
-    inputs: list[str] = argument("RUN_OR_VIDEO", nargs="*", read=run_argument)
+    inputs: list[str] = argument("RUN_OR_VIDEO", nargs="+", read=run_argument)
     window: float = option(1.0, "SECONDS")
     enter: float | None = option(None, "PROBABILITY")
     leave: float | None = option(None, "PROBABILITY")
     min_length: float = option(1.0, "SECONDS")
-    out: str | None = option(None, "FILE.csv|.srt|.edl")
+    out: str | None = option(None, "FILE.csv|.srt|.edl", writes=".csv .srt .edl")
 
     def check(self) -> None:
         """Raise DataError or RunError if a path does not exist or options exclude each other."""
-        path = self._run_and_video()[1]
-        MediaPath(path).check()
-        check_outputs(self, out=".csv .srt .edl")
+        self.run_and_files("video", one=True)
 
     def __call__(self) -> None:
         from texthead.apps.timeline.timeline import find_events
 
-        run_folder, path = self._run_and_video()
+        run_folder, (path,) = self.run_and_files("video", one=True)
         run = self.load(run_folder, self.pick_device())
         console.doing("looking for events")
         options = {name: getattr(self, name) for name in ("window", "enter", "leave", "min_length")}
@@ -77,21 +72,6 @@ class TimelineCommand(ModelOptions, SourceOption, DeviceOption):
             classes = () if self.classes is None else ("--classes", self.classes)
             words = (*self.inputs, *classes, "--out", unused(Path("events.srt")))
             console.next_command("texthead", "timeline", *words, encoder=self.encoder)
-
-    def _run_and_video(self) -> tuple[str | None, str]:
-        """Return (the run or None, the video).
-
-        Raises:
-            DataError: no video, more than one, or as `ModelOptions.run_and_files`.
-        """
-        if not self.inputs:
-            raise DataError("timeline needs VIDEO (see texthead timeline --help)")
-        first, rest = self.run_and_files(self.inputs, "the video")
-        if not rest:
-            raise DataError(f"{first} is a run: name a video after it (see texthead timeline --help)")
-        if len(rest) > 1:
-            raise DataError(f"timeline takes one video, got {len(rest)}: run it once for each")
-        return first, rest[0]
 
 
 def _print(events: "Events") -> None:

@@ -151,15 +151,11 @@ def _features(
 ) -> Iterator[Tensor]:
     """Yield the feature of each grid point; a picture is encoded once, alone: others would change its last bits."""
     for picture, count in pictures:
+        # A copy, because decoded frames are read-only and rotated ones have negative strides.
+        frame = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
         with torch.inference_mode():
-            feature = encoder(_crop(picture, protocol).to(device))[0]
+            feature = encoder(view_crops(frame, protocol.sizes)[0].to(device))[0]
         yield from repeat(feature, count)
-
-
-def _crop(picture: _Picture, protocol: Protocol) -> UInt8[Tensor, "1 3 size size"]:
-    # A copy, because decoded frames are read-only and rotated ones have negative strides.
-    frame = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
-    return view_crops(frame, protocol.sizes)[0]
 
 
 def _rule_for(model: Recognizer, enter: float | None, leave: float | None, min_length: float) -> Hysteresis:
@@ -191,7 +187,7 @@ def scores_over_time(
     run: Run,
     video: Media,
     *,
-    sliding: Sliding | None = None,
+    sliding: Sliding = Sliding(),
     protocol: Protocol | None = None,
     engine: EngineName = "eager",
     reporter: Reporter = Reporter(),
@@ -213,7 +209,6 @@ def scores_over_time(
     """
     model, protocol = run.model, run.protocol_for(protocol)
     calibration, _ = run.calibration_for(protocol)
-    sliding = sliding or Sliding()
     clips, once = sliding.views(protocol.frames).clips, ", encoded once" if model.sees_frames_apart else ""
     each = f"{f'{clips} clips' if clips > 1 else 'one clip'} of {protocol.frames} frames"
     reporter.say(f"{sliding.rate:g} frames a second{once}; each window of {sliding.window:g} s is {each}")
