@@ -17,7 +17,7 @@ from torch import nn
 import texthead as th
 from paper import data, tinyclip
 from paper.average_precision import mean_average_precision
-from paper.class_draws import half_classes, k_shot_per_process, unseen_classes
+from paper.class_draws import fraction, half_classes, k_shot_per_process, unseen_classes
 from paper.data import Runtime
 from paper.heads import TemplatesHead
 from paper.matching import Matching
@@ -196,7 +196,9 @@ def prepare(row: Row, seed: int, runtime: Runtime) -> Bench:
         protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
         features = th.FrozenEncoder(encoder, protocol, Reading(cache=cache)).items(encoded, names).features
     if row.full_length:
-        train = train.repeat(max(1, len(data.read(row.data, runtime).split("train")) // len(train)))
+        # As the published few-shot code, which repeats a class's K items until an epoch is as long as with all data.
+        times = len(data.read(row.data, runtime).split("train")) // len(train)
+        train = replace(train, items=train.items * max(1, times))
     return Bench(row, encoder, recipe, pixels, cache, train, val, test, features, targets, others)
 
 
@@ -214,7 +216,7 @@ def chosen(row: Row, dataset: Dataset, seed: int) -> tuple[Dataset, Dataset, Dat
     elif row.k:
         train = train.k_shot(row.k, seed=seed)
     if row.fraction is not None:
-        train = train.fraction(row.fraction, seed=seed)
+        train = train.pick(fraction(train.strata, row.fraction, names=train.names, seed=seed))
     if row.score == "held-out":
         train = train.with_drawn_split(HELD_OUT, seed=seed)
         train, test = train.split("train"), train.split("val")
