@@ -105,16 +105,14 @@ class Bench:
         """Make the untrained head; a zero-shot one uses no training items but the encoder's own center."""
         if self.row.k == 0 and self.row.head == "text":
             return th.text_head(self.encoder, self.train.classes, template=self.recipe.template)
-        inputs = RowInputs(
-            self.encoder,
-            self.train.classes,
-            self.recipe,
-            features=self.features,
-            targets=self.targets,
-            lda_items=self.row.lda_items,
-            lda_shrinkage="auto" if self.row.lda_shrinkage is None else self.row.lda_shrinkage,
-            lda_centred=self.row.lda_centred,
-        )
+        own = {"features": self.features, "targets": self.targets}
+        inputs = RowInputs(self.encoder, self.train.classes, self.recipe, **own)
+        if self.row.head == "lda":
+            assert self.features is not None
+            shrinkage = "auto" if self.row.lda_shrinkage is None else self.row.lda_shrinkage
+            rows = th.lda_weights(self.features, self.targets, shrinkage=shrinkage, centred=self.row.lda_centred)
+            make = th.TrainableHead if self.row.train_head else th.FrozenHead
+            return make(rows, kind="lda", **inputs.options)
         if self.row.head == "prompt":
             return PromptHead.start(inputs, context=int(self.row.changes.get("context", 0)))  # pyright: ignore[reportArgumentType]
         if self.row.changes.get("template_use") == "drawn":
@@ -188,7 +186,7 @@ def prepare(row: Row, seed: int, runtime: Runtime) -> Bench:
     pixels = encoder.visual.spec.pixels(recipe)
     cache = feature_folder(runtime)
     features, encoded = None, train
-    if row.head == "lda" and not recipe.center:  # LDA needs features of these items only.
+    if row.head == "lda":  # It needs features of these items only.
         encoded = train.at_most(row.lda_items, seed=seed)
     targets = encoded.targets(names)
     if needs_features(row.head, recipe):
