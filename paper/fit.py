@@ -25,7 +25,7 @@ from paper.prompt_head import PromptHead
 from paper.rows import Job, Row
 from paper.worlds import smoke
 from texthead import Dataset, Protocol, Reading, Views, class_correlation, recipes
-from texthead.data import Pixels, evenly
+from texthead.data import Pixels, at_most, evenly
 from texthead.encoders import minilm_folder
 from texthead.errors import DataError, RunError
 from texthead.evaluation import Evaluation, evaluate
@@ -187,7 +187,7 @@ def prepare(row: Row, seed: int, runtime: Runtime) -> Bench:
     cache = feature_folder(runtime)
     features, encoded = None, train
     if row.head == "lda":  # It needs features of these items only.
-        encoded = train.at_most(row.lda_items, seed=seed)
+        encoded = train.pick(at_most(train.labels, row.lda_items, names=train.names, seed=seed))
     targets = encoded.targets(names)
     if needs_features(row.head, recipe):
         encoder.visual.to(device())

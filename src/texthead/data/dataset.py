@@ -201,10 +201,6 @@ class Dataset:
         """
         return self.pick(splits.k_shot(self.sets, k, names=self.names, seed=seed))
 
-    def at_most(self, k: int, *, seed: int) -> "Dataset":
-        """Return k items per class, drawn like those of `k_shot`, or all items of a class that has fewer."""
-        return self.pick(splits.at_most(self.labels, k, names=self.names, seed=seed))
-
     def with_drawn_split(self, share: float, *, seed: int) -> "Dataset":
         """Return the items with a held-out share of each class as "val" and the rest as "train"; groups stay whole.
 
