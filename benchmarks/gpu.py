@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cache, partial
+from itertools import cycle, islice
 from pathlib import Path
 from unittest import mock
 
@@ -153,8 +154,7 @@ def trained(model: th.Recognizer, recipe: th.Recipe, folders: list[Path], worker
     """Run `texthead.fine_tune` on folders of frames with some workers; with none, on one clip in memory."""
     device, side, first = model.device, model.spec.size, workers * AHEAD + 3
     items = (th.Item(path / "img_{:05d}.jpg", (model.names[i],), "train") for i, path in enumerate(folders))
-    data = th.Dataset(tuple(items)).repeat(-(-(first + steps + 1) * recipe.batch // len(folders)))
-    data = th.Dataset(data.items[: (first + steps + 1) * recipe.batch])
+    data = th.Dataset(tuple(islice(cycle(items), (first + steps + 1) * recipe.batch)))
     clip = torch.randint(0, 256, (recipe.frames, 3, side, side), dtype=torch.uint8)
     marks: Marks = []
     hook = model.visual.register_forward_pre_hook(lambda *_: marks.append(mark(device)))

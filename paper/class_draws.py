@@ -1,4 +1,4 @@
-"""Seeded draws: classes that are unseen in training, and the K-shot of the published code."""
+"""Seeded draws: classes that are unseen in training, label fractions, and the K-shot of the published code."""
 
 from collections.abc import Sequence
 
@@ -42,6 +42,24 @@ def half_classes(classes: int, seed: int) -> list[int]:
     # Only the legacy generator reproduces the published halves.
     drawn = np.random.RandomState(seed).permutation(classes)
     return drawn[: classes // 2].tolist()
+
+
+def fraction(labels: Sequence[str], share: float, *, names: Sequence[str], seed: int) -> list[int]:
+    """Draw a fraction of each class's items, at least one; return ascending positions.
+
+    A smaller fraction draws a subset of a larger one's items.
+
+    Source: Fig. 3, label fractions.
+
+    Raises:
+        DataError: `share` is outside (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise DataError(f"fraction must be above 0 and at most 1, got {share}")
+    picked: list[int] = []
+    for positions in shuffled(labels, names, seed).values():
+        picked += positions[: max(1, round(share * len(positions)))]
+    return sorted(picked)
 
 
 def k_shot_per_process(labels: Sequence[str], k: int, *, names: Sequence[str], processes: int, seed: int) -> list[int]:

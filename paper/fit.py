@@ -17,7 +17,7 @@ from torch import nn
 import texthead as th
 from paper import data, tinyclip
 from paper.average_precision import mean_average_precision
-from paper.class_draws import half_classes, k_shot_per_process, unseen_classes
+from paper.class_draws import fraction, half_classes, k_shot_per_process, unseen_classes
 from paper.data import Runtime
 from paper.heads import TemplatesHead
 from paper.matching import Matching
@@ -25,7 +25,7 @@ from paper.prompt_head import PromptHead
 from paper.rows import Job, Row
 from paper.worlds import smoke
 from texthead import Dataset, Protocol, Reading, Views, class_correlation, recipes
-from texthead.data import Pixels, evenly
+from texthead.data import Pixels, at_most, evenly
 from texthead.encoders import minilm_folder
 from texthead.errors import DataError, RunError
 from texthead.evaluation import Evaluation, evaluate
@@ -105,16 +105,14 @@ class Bench:
         """Make the untrained head; a zero-shot one uses no training items but the encoder's own center."""
         if self.row.k == 0 and self.row.head == "text":
             return th.text_head(self.encoder, self.train.classes, template=self.recipe.template)
-        inputs = RowInputs(
-            self.encoder,
-            self.train.classes,
-            self.recipe,
-            features=self.features,
-            targets=self.targets,
-            lda_items=self.row.lda_items,
-            lda_shrinkage="auto" if self.row.lda_shrinkage is None else self.row.lda_shrinkage,
-            lda_centred=self.row.lda_centred,
-        )
+        own = {"features": self.features, "targets": self.targets}
+        inputs = RowInputs(self.encoder, self.train.classes, self.recipe, **own)
+        if self.row.head == "lda":
+            assert self.features is not None
+            shrinkage = "auto" if self.row.lda_shrinkage is None else self.row.lda_shrinkage
+            rows = th.lda_weights(self.features, self.targets, shrinkage=shrinkage, centred=self.row.lda_centred)
+            make = th.TrainableHead if self.row.train_head else th.FrozenHead
+            return make(rows, kind="lda", **inputs.options)
         if self.row.head == "prompt":
             return PromptHead.start(inputs, context=int(self.row.changes.get("context", 0)))  # pyright: ignore[reportArgumentType]
         if self.row.changes.get("template_use") == "drawn":
@@ -188,15 +186,17 @@ def prepare(row: Row, seed: int, runtime: Runtime) -> Bench:
     pixels = encoder.visual.spec.pixels(recipe)
     cache = feature_folder(runtime)
     features, encoded = None, train
-    if row.head == "lda" and not recipe.center:  # LDA needs features of these items only.
-        encoded = train.at_most(row.lda_items, seed=seed)
+    if row.head == "lda":  # It needs features of these items only.
+        encoded = train.pick(at_most(train.labels, row.lda_items, names=train.names, seed=seed))
     targets = encoded.targets(names)
     if needs_features(row.head, recipe):
         encoder.visual.to(device())
         protocol = Protocol(recipe.frames, pixels, Views(origin=recipe.origin))
         features = th.FrozenEncoder(encoder, protocol, Reading(cache=cache)).items(encoded, names).features
     if row.full_length:
-        train = train.repeat(max(1, len(data.read(row.data, runtime).split("train")) // len(train)))
+        # As the published few-shot code, which repeats a class's K items until an epoch is as long as with all data.
+        times = len(data.read(row.data, runtime).split("train")) // len(train)
+        train = replace(train, items=train.items * max(1, times))
     return Bench(row, encoder, recipe, pixels, cache, train, val, test, features, targets, others)
 
 
@@ -214,7 +214,7 @@ def chosen(row: Row, dataset: Dataset, seed: int) -> tuple[Dataset, Dataset, Dat
     elif row.k:
         train = train.k_shot(row.k, seed=seed)
     if row.fraction is not None:
-        train = train.fraction(row.fraction, seed=seed)
+        train = train.pick(fraction(train.strata, row.fraction, names=train.names, seed=seed))
     if row.score == "held-out":
         train = train.with_drawn_split(HELD_OUT, seed=seed)
         train, test = train.split("train"), train.split("val")

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from made import write_frames
 from messages import refuses
-from platforms import WINDOWS, mkfifo, symlink
+from platforms import WINDOWS, symlink
 from texthead.errors import RunError
 from texthead.files import (
     cache_dir,
@@ -252,14 +252,17 @@ def test_leftovers_of_killed_workers_removed(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-@pytest.mark.parametrize("make", [mkfifo, os.mkdir, lambda path: symlink(path, "target")])
-def test_what_is_no_file_is_neither_locked_nor_appended_to(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    log = MetricsLog(tmp_path / "metrics.jsonl")
-    for path in (tmp_path / ".lock", log.path):
-        make(path)
-    with refuses(RunError, f"{tmp_path / '.lock'}: is a link, a pipe"), locked(tmp_path):
+@pytest.mark.parametrize("make", [os.mkdir, lambda path: symlink(path, "target")])
+def test_a_folder_or_a_link_in_place_of_the_lock(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / ".lock")
+    with refuses(RunError, f"{tmp_path}: cannot be written"), locked(tmp_path):
         pass
-    for use in (lambda: log.add(kind="note"), lambda: log.cut(1)):
-        with refuses(RunError, f"{log.path}: is a link, a pipe"):
-            use()
     assert not (tmp_path / "target").exists()
+
+
+def test_a_folder_in_place_of_the_metrics(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.path.mkdir()
+    for use in (lambda: log.add(kind="note"), lambda: log.cut(1)):
+        with refuses(RunError, f"{log.path}: cannot be"):
+            use()

@@ -8,7 +8,6 @@ import os
 import platform as system
 import re
 import shutil
-import stat
 import tempfile
 import time
 from collections import Counter
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
@@ -255,7 +254,6 @@ def lock(path: Path, problem: str, seconds: float = 0.0) -> "AcquireReturnProxy[
     from filelock import FileLock, Timeout
 
     with raising(RunError, f"{path.parent}: cannot be written", "choose another folder"):
-        _check_plain(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         # By default Windows would remove the file at the end, while another process opens it.
         held = FileLock(path, seconds, thread_local=False, poll_interval=0.005, preserve_lock_file=True)
@@ -263,32 +261,6 @@ def lock(path: Path, problem: str, seconds: float = 0.0) -> "AcquireReturnProxy[
             return held.acquire()
         except Timeout:
             raise RunError(problem) from None
-
-
-def open_plain(path: Path, mode: Literal["r", "a"], *, links: bool = False, **options: Any) -> TextIO:
-    """Open a text file without ever waiting for the other end of a pipe or creating the target of a link.
-
-    Args:
-        links: whether a link to a file may be read.
-        options: of `open`.
-
-    Raises:
-        RunError: it is a pipe, a device, a folder or a link.
-        OSError: as `open`.
-    """
-    _check_plain(path, links=links)
-    return path.open(mode, **{"encoding": "utf-8", **options})
-
-
-def _check_plain(path: Path, *, links: bool = False) -> None:
-    """Raise RunError if a path exists and is not a file, or is a link, unless `links` may be read."""
-    try:
-        mode = path.stat(follow_symlinks=links).st_mode
-    except OSError:  # Opening it reports why.
-        return
-    if not stat.S_ISREG(mode):
-        kinds = "a pipe, a device or a folder" if links else "a link, a pipe, a device or a folder"
-        raise RunError(f"{path}: is {kinds}, but must be a file; remove it or choose another name")
 
 
 def read_text(path: Path, *, most: int = MOST_BYTES) -> str:

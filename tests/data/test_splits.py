@@ -34,7 +34,7 @@ def named(draw: Callable[..., list[int]]) -> Callable[..., list[int]]:
 
 
 at_most, fraction, k_shot_per_process, hold_out_groups = (
-    named(draw) for draw in (splits.at_most, splits.fraction, class_draws.k_shot_per_process, splits.hold_out)
+    named(draw) for draw in (splits.at_most, class_draws.fraction, class_draws.k_shot_per_process, splits.hold_out)
 )
 
 

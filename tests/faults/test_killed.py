@@ -126,9 +126,9 @@ def test_killed_loader_worker_then_resume(data: Dataset, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_a_killed_loader_worker_is_replaced(data: Dataset, tmp_path: Path) -> None:
     """Repeat, because the loader may first notice either that the worker died or that it does not answer."""
-    expected = evaluate(make_model(dropout=0.4), data.repeat(10), PROTOCOL)
+    expected = evaluate(make_model(dropout=0.4), replace(data, items=data.items * 10), PROTOCOL)
     for _ in range(4):
-        scored = calls(data.repeat(10), tmp_path, reporter=kill_a_worker(after=3))["score"]()
+        scored = calls(replace(data, items=data.items * 10), tmp_path, reporter=kill_a_worker(after=3))["score"]()
         assert torch.allclose(scored.scores, expected.scores, atol=1e-5)
         assert not scored.skipped
 

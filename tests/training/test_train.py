@@ -833,7 +833,7 @@ def test_a_value_is_read_every_ten_steps(kind: str, tmp_path: Path, monkeypatch:
     if multilabel:
         model.head = MultiLabelHead(head, bias=torch.zeros(2), thresholds=torch.zeros(2))
     items = (Item(write_image(tmp_path / f"{i}.png", NAMES[i % 2]), (NAMES[i % 2],), "train") for i in range(2))
-    data = Dataset(tuple(items), "made here", multilabel=multilabel).repeat(2 * READ_EVERY)
+    data = Dataset((*items,) * (2 * READ_EVERY), "made here", multilabel=multilabel)
     recipe = replace(
         RECIPE, batch=2, accumulate=2, epochs=1, warmup=0.5, tune="none" if kind == "cached features" else "all"
     )

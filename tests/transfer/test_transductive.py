@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 
 from made import noise
-from messages import refuses
-from texthead.errors import DataError
 from texthead.models.heads import ProbeHead
 from texthead.transfer.transductive import refine, refined_head
 
@@ -133,8 +131,3 @@ def test_few_files_change_nothing(files: int) -> None:
     assert f"{files} files are too few" in result.note()
     one = refine(scores[:, :1], x, noise(1, DIM)).scores
     torch.testing.assert_close(one, scores[:, :1])
-
-
-def test_no_file_is_an_error() -> None:
-    with refuses(DataError, "unlabelled"):
-        refine(torch.zeros(0, CLASSES), torch.zeros(0, DIM), torch.zeros(CLASSES, DIM))

@@ -13,6 +13,7 @@ from .reading import read_files as read_files
 from .rows import row_path as row_path
 from .sampling import crop_offsets as crop_offsets
 from .sampling import evenly as evenly
+from .splits import at_most as at_most
 from .splits import k_shot as k_shot
 from .splits import shuffled as shuffled
 from .transforms import view_crops as view_crops

@@ -201,28 +201,6 @@ class Dataset:
         """
         return self.pick(splits.k_shot(self.sets, k, names=self.names, seed=seed))
 
-    def at_most(self, k: int, *, seed: int) -> "Dataset":
-        """Return k items per class, drawn like those of `k_shot`, or all items of a class that has fewer."""
-        return self.pick(splits.at_most(self.labels, k, names=self.names, seed=seed))
-
-    def fraction(self, share: float, *, seed: int) -> "Dataset":
-        """Return a seeded fraction of each class's items, at least one; a smaller one is a subset of a larger one."""
-        return self.pick(splits.fraction(self.strata, share, names=self.names, seed=seed))
-
-    def repeat(self, times: int) -> "Dataset":
-        """Return the items `times` times over, for longer epochs. Each copy gets its own training augmentation.
-
-        Draw K-shots and fractions first: drawing from repeated items can pick the same file more than once.
-
-        Source: the published few-shot code, which repeats a class's K items until an epoch is as long as with all data.
-
-        Raises:
-            DataError: `times` is below 1.
-        """
-        if times < 1:
-            raise DataError(f"times must be at least 1, got {times}")
-        return replace(self, items=self.items * times)
-
     def with_drawn_split(self, share: float, *, seed: int) -> "Dataset":
         """Return the items with a held-out share of each class as "val" and the rest as "train"; groups stay whole.
 

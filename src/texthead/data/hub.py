@@ -10,7 +10,7 @@ from typing import Any
 from texthead.data.dataset import SPLIT_NAMES, Dataset
 from texthead.data.sources import HUB_PREFIX
 from texthead.downloads import cache_without_network
-from texthead.errors import DataError, TextheadError
+from texthead.errors import DataError, raising
 from texthead.extras import install_command, needs
 from texthead.files import cache_dir, read_text, replacing
 from texthead.media.paths import MediaPath
@@ -74,16 +74,13 @@ def _load(library: Any, source: str) -> Any:
     """Load a `Dataset`, or a `DatasetDict` with one per split."""
     name = source.removeprefix(HUB_PREFIX)
     saved = any((Path(name) / file).is_file() for file in ("dataset_dict.json", "state.json"))
-    problem, access = "", nullcontext("") if saved or Path(name).exists() else cache_without_network()
-    try:
-        with access as problem:
+    remedy = "give a folder that the package datasets saved or can load, or a hub id that is reachable"
+    with nullcontext("") if saved or Path(name).exists() else cache_without_network() as network:
+        problem = f"{source}: cannot be loaded{network and f', since {network}'}"
+        # Network, cache, files and builders each raise their own types.
+        with raising(DataError, problem, remedy, Exception):
             _check_addresses(Path(name))
             return library.load_from_disk(name) if saved else library.load_dataset(name)
-    except TextheadError:
-        raise
-    except Exception as error:  # Network, cache, files and builders each raise their own types.
-        remedy = "give a folder that the package datasets saved or can load, or a hub id that is reachable"
-        raise DataError(f"{source}: cannot be loaded ({problem or error}); {remedy}") from None
 
 
 def _check_addresses(folder: Path) -> None:

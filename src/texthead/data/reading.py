@@ -23,7 +23,7 @@ from texthead.data.published_lists import path_end, read_list
 from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
 from texthead.errors import DataError, RunError, listed, naming, raising
 from texthead.extensions import Extension, find
-from texthead.files import check_lines, open_plain
+from texthead.files import check_lines
 from texthead.media.find import find_media, is_hidden, is_system_folder, media_below, skipped_note
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
@@ -247,8 +247,7 @@ def manifest_rows(
     named = " and ".join(names.get(name, name) for name in dict.fromkeys([*needed, *names]))
     faults = raising(DataError, f"{path}: not a readable manifest", "save it as UTF-8 with a header line", csv.Error)
     # A file name need not be UTF-8; `write_csv` writes its raw bytes, and surrogateescape reads them back.
-    options = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
-    with faults, open_plain(path, "r", links=True, **options) as file:
+    with faults, path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         header = next(file, "")
         delimiter = _delimiter(path, header, names)
         reader = csv.DictReader(chain([header], file), delimiter=delimiter, strict=True)

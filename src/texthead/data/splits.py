@@ -1,4 +1,4 @@
-"""Seeded draws of items: K-shot, fractions, held-out items.
+"""Seeded draws of items: K-shot, held-out items.
 
 Each draw is a function of (seed, names, labels): the order of a list does not matter, and every process draws the same.
 An item that is added or removed moves few others.
@@ -75,24 +75,6 @@ def at_most(labels: Sequence[str], k: int, *, names: Sequence[str], seed: int) -
 def _check_k(k: int) -> None:
     if k < 1:
         raise DataError(f"`k` must be at least 1, got {k}")
-
-
-def fraction(labels: Sequence[str], share: float, *, names: Sequence[str], seed: int) -> list[int]:
-    """Draw a fraction of each class's items, at least one; return ascending positions.
-
-    A smaller fraction draws a subset of a larger one's items.
-
-    Source: Fig. 3, label fractions.
-
-    Raises:
-        DataError: `share` is outside (0, 1].
-    """
-    if not 0 < share <= 1:
-        raise DataError(f"fraction must be above 0 and at most 1, got {share}")
-    picked: list[int] = []
-    for positions in shuffled(labels, names, seed).values():
-        picked += positions[: max(1, round(share * len(positions)))]
-    return sorted(picked)
 
 
 def hold_out(

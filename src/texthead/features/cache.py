@@ -2,8 +2,9 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.encoders.encoder import Visual
 from texthead.encoders.lazy import weights_key
-from texthead.errors import MediaError, TextheadError, reason
+from texthead.errors import MediaError, TextheadError, raising
 from texthead.extensions import code_of_packages
 from texthead.extras import version
 from texthead.features.engine import NETWORKS
@@ -80,15 +81,9 @@ class FeatureCache:
     def __reduce__(self) -> tuple[type["FeatureCache"], tuple[str, Path, str]]:
         return FeatureCache, (self.key, self.path.parent, self.number_type)
 
-    @contextmanager
-    def _faults(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise TextheadError(
-                f"{self.path}: feature cache cannot be used ({reason(error)}); remove the file if it is damaged, free "
-                "disk space, or set `cache` or TEXTHEAD_CACHE to another folder"
-            ) from None
+    def _faults(self) -> AbstractContextManager[None]:
+        remedy = "remove the file if it is damaged, free disk space, or set `cache` or TEXTHEAD_CACHE to another folder"
+        return raising(TextheadError, f"{self.path}: feature cache cannot be used", remedy, sqlite3.Error)
 
     def identify(self, media: MediaPath) -> tuple[str, str]:
         """Return the SHA-256 of a file's bytes, cached while its stamp stays the same, and the stamp, taken before.
@@ -105,7 +100,7 @@ class FeatureCache:
             return media.digest(), stamp
         for file in media.files():
             check_file(file)
-        try:
+        with raising(partial(MediaError, path), "cannot be read", "check the path"):
             # SQLite cannot store a name that is not UTF-8 as text.
             name = str(media.resolved()).encode("utf-8", "backslashreplace").decode("utf-8")
             with self._faults():
@@ -113,8 +108,6 @@ class FeatureCache:
             if row and row[0] == stamp:
                 return row[1], stamp
             digest = media.digest()
-        except OSError as error:
-            raise MediaError(path, f"cannot be read ({error.strerror}); check the path") from None
         with self._faults(), self._db:
             self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, stamp, digest))
         return digest, stamp

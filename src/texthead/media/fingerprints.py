@@ -1,6 +1,5 @@
 """Content digests of files and frame folders."""
 
-import errno
 import hashlib
 import os
 from pathlib import Path
@@ -18,8 +17,6 @@ def file_digest(file: Path) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    if not file.is_file():  # A pipe or a device may never end.
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

@@ -20,6 +20,9 @@ from texthead.recipes import Recipe
 from texthead.text.class_names import check_names, clean_name
 from texthead.text.prompts import class_prompts, fill_templates, flat
 
+# The most items per class that LDA is fitted on.
+_LDA_ITEMS = 60
+
 _Rows = Float[Tensor, "classes dim"]
 
 
@@ -150,8 +153,6 @@ class RowInputs:
         features, targets: pretrained features of the training items and their label indices or masks; needed for LDA
             and for a recipe with `center`.
         items: the names of these items, on which the draw for LDA depends; their numbers if None.
-        lda_items: maximum number of items per class for LDA, drawn from the seed.
-        lda_shrinkage, lda_centred: `shrinkage` and `centred` of `lda_weights`.
     """
 
     encoder: Encoder
@@ -163,9 +164,6 @@ class RowInputs:
     features: Float[Tensor, "items dim"] | None = None
     targets: Int[Tensor, " items"] | Bool[Tensor, "items classes"] | None = None
     items: Sequence[str] | None = None
-    lda_items: int = 60
-    lda_shrinkage: float | Literal["auto"] = "auto"
-    lda_centred: bool = True
 
     def generator(self) -> torch.Generator:
         """Return a generator seeded with the recipe's seed."""
@@ -220,8 +218,8 @@ def _lda(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
     features, targets = inputs.needed_features("head lda"), inputs.targets
     assert targets is not None
     labels, names = ([str(each) for each in every] for every in (targets.tolist(), inputs.items or range(len(targets))))
-    picked = splits.at_most(labels, inputs.lda_items, names=names, seed=inputs.recipe.seed)
-    return lda_weights(features[picked], targets[picked], shrinkage=inputs.lda_shrinkage, centred=inputs.lda_centred)
+    picked = splits.at_most(labels, _LDA_ITEMS, names=names, seed=inputs.recipe.seed)
+    return lda_weights(features[picked], targets[picked])
 
 
 text = RowKind(lambda inputs: text_rows(inputs.encoder, inputs.prompts), of_text=True)

@@ -95,6 +95,16 @@ def _attention_heads(width: int, heads: int | None) -> int:
     return heads
 
 
+def _positions(
+    learned: Float[Tensor, "most width"], features: Float[Tensor, "batch frames dim"]
+) -> Float[Tensor, "frames width"]:
+    """Return the positions of the features of a clip; raise RunError if there are more features than positions."""
+    frames, limit = features.shape[1], len(learned)
+    if frames > limit:
+        raise RunError(f"{frames} features > {limit} learned positions; use fewer frames per clip")
+    return learned[:frames]
+
+
 def _sizes(recipe: Recipe) -> dict[str, int]:
     """Return the options of a module for the recipe's sizes: a narrow module has a narrow MLP."""
     _, sizes = temporal_sizes(recipe.temporal)
@@ -201,10 +211,7 @@ class TemporalTransformer(Temporal):
 
     def frames(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch frames dim"]:
         """Return one feature per frame."""
-        frames, limit = features.shape[1], self.frame_position_embeddings.num_embeddings
-        if frames > limit:
-            raise RunError(f"{frames} frames > {limit} learned positions; use at most {limit} frames per clip")
-        positions = self.frame_position_embeddings.weight[:frames]
+        positions = _positions(self.frame_position_embeddings.weight, features)
         x = self.transformer["resblocks"](self.project_in(features) + positions)
         return features + self.project_out(x)
 
@@ -274,10 +281,7 @@ class AttentivePool(Temporal):
 
     def forward(self, features: Float[Tensor, "batch frames dim"]) -> Float[Tensor, "batch dim"]:
         """Return one feature per clip."""
-        frames, limit = features.shape[1], len(self.positions)
-        if frames > limit:
-            raise RunError(f"{frames} features > {limit} learned positions; use fewer frames per clip")
-        x = self.project_in(features) + self.positions[:frames]
+        x = self.project_in(features) + _positions(self.positions, features)
         query = self.query.repeat(features.shape[0], 1, 1)
         query = query + self.attn(query, x, x, need_weights=False)[0]
         pooled = self.project_out(query + self.mlp(query))

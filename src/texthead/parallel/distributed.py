@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from texthead.errors import RunError
+from texthead.errors import RunError, raising
 
 T = TypeVar("T")
 
@@ -146,13 +146,11 @@ def launched() -> Iterator[None]:
         RunError: the group cannot be started.
     """
     cuda = torch.cuda.is_available()
-    try:
+    problem = "the group of torchrun's processes cannot start"
+    with raising(RunError, problem, "see `torchrun --help`", RuntimeError, KeyError):
         if cuda:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=_TIMEOUT)
-    except (RuntimeError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0][:200]
-        raise RunError(f"the group of torchrun's processes cannot start ({first}); see `torchrun --help`") from None
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 from texthead.data.protocol import Pixels
 from texthead.encoders.load import AnyEncoder, EncoderOptions
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import RunError, TextheadError, check_types, line_of
+from texthead.errors import RunError, check_types, line_of, raising
 from texthead.evaluation.calibration import Calibration
 from texthead.files import MOST_BYTES_OF_LISTS, read_json
 from texthead.models.head_rows import known_rows
@@ -48,7 +48,9 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
         raise RunError(
             f"{folder}: format {written_as!r}, this version reads {RUN_FORMAT}: use the version that made it"
         )
-    try:
+    # On damaged values, timm, open_clip and torch raise errors of nearly any type.
+    problem, remedy = "recipe.json, classes.json or split.json is damaged", "restore them from a copy"
+    with raising(RunError, f"{folder}: {problem}", remedy, Exception):
         with in_file(folder / "recipe.json"):
             spec, recipe = VisualSpec.from_json(about["encoder"]), Recipe.from_json(about["recipe"])
             check_types(Pixels, about["pixels"])
@@ -59,12 +61,6 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
         model = load_model(folder, about, classes, spec, pixels)
         ClassTree.of_json(classes.get("tree"))  # Raises an error for a damaged one.
         tuned = (about.get("objective") or {}).get("trains_text") is True
-    except TextheadError:
-        raise
-    except Exception as error:  # On damaged values, timm, open_clip and torch raise errors of nearly any type.
-        raise RunError(
-            f"{folder}: recipe.json, classes.json or split.json is damaged ({line_of(error)}); restore them from a copy"
-        ) from None
     return Run(
         model.eval(),
         recipe,

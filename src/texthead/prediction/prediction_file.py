@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from texthead.errors import DataError
+from texthead.errors import DataError, raising
 from texthead.evaluation.calibration import Calibration
 from texthead.files import csv_text, read_json, replacing, write_json
 from texthead.prediction.formats import Prediction, csv_rows, json_entry
@@ -68,7 +68,8 @@ class PredictionFile:
         if not path.exists():
             return []
         text = path.read_bytes().decode("utf-8", "surrogateescape")
-        try:
+        kinds = KeyError, TypeError, IndexError, csv.Error
+        with raising(DataError, f"{path}: is no file of predictions", "name another file", *kinds):
             if not self._is_csv:
                 lines = [f"{line}\n" for line in text.split("\n")[:-1]]
                 entries = [(entry["path"], "error" in entry) for entry in map(json.loads, lines)]
@@ -83,8 +84,6 @@ class PredictionFile:
                 raise DataError(f"{path}: has other columns, {','.join(rows[0])[:200]}; name another file")
             error = self._columns.index("error")
             return [(row[0], csv_text([row])) for row in rows[1:] if not row[error]]
-        except (ValueError, KeyError, TypeError, IndexError, csv.Error) as error:
-            raise DataError(f"{path}: is no file of predictions ({error}); name another file") from None
 
 
 def _mark(path: Path, request: Mapping[str, Any], *, begun: bool) -> None:

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from texthead.data.protocol import Pixels
 from texthead.encoders.lazy import state_of
 from texthead.encoders.weights import misfit
-from texthead.errors import RunError, reason, without_password
+from texthead.errors import RunError, raising, without_password
 from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, replacing, write_json
 from texthead.models.head_table import as_head, head_json
 from texthead.models.heads import Head
@@ -181,11 +181,9 @@ def opened(path: Path) -> Iterator[Any]:
     """Open a safetensors file; raise RunError if it is missing or damaged."""
     if not path.is_file():
         raise RunError(f"{path}: missing; {path.parent} is not a finished run (continue it with `resume`)")
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
-        raise RunError(f"{path}: cannot be read ({reason(error)}); restore it from a copy or train again") from None
+    kinds, remedy = (MemoryError, RuntimeError, SafetensorError), "restore it from a copy or train again"
+    with raising(RunError, f"{path}: cannot be read", remedy, *kinds), safe_open(path, framework="pt") as file:
+        yield file
 
 
 def check_resumable(folder: Path) -> None:

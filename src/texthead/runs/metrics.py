@@ -5,8 +5,8 @@ import os
 from itertools import islice
 from pathlib import Path
 
-from texthead.errors import RunError, reason
-from texthead.files import MOST_BYTES_OF_LISTS, open_plain, read_text, replacing
+from texthead.errors import RunError, raising
+from texthead.files import MOST_BYTES_OF_LISTS, read_text, replacing
 from texthead.parallel.progress import Reporter
 
 
@@ -37,11 +37,9 @@ class MetricsLog:
         self.records.append(record)
         if not self.write:
             return
-        try:
-            with open_plain(self.path, "a") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot be written ({error.strerror}); the last checkpoint is kept") from None
+        faults = raising(RunError, f"{self.path}: cannot be written", "the last checkpoint is kept")
+        with faults, self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
         self.reporter.record(record)
 
     def sync(self) -> None:
@@ -53,14 +51,10 @@ class MetricsLog:
 
     def cut(self, count: int) -> None:
         """Keep only the first `count` lines: the steps after the checkpoint are repeated."""
-        try:
-            with open_plain(self.path, "r") as file:
-                kept = [*islice(file, count)]
+        faults = raising(RunError, f"{self.path}: cannot be read", "restore it or choose another folder")
+        with faults, self.path.open(encoding="utf-8") as file:
+            kept = [*islice(file, count)]
             self.records = [json.loads(line) for line in kept]
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{self.path}: cannot be read ({reason(error)}); restore it or choose another folder"
-            ) from None
         if len(kept) < count:
             raise RunError(
                 f"{self.path}: has {len(kept)} lines, the checkpoint needs {count}: restore it or choose another run"

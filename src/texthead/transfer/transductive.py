@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from texthead.errors import DataError
 from texthead.models.heads import ProbeHead
 
 # LOG.md, 2026-11-29, has the searches behind these constants.
@@ -94,7 +93,7 @@ def refine(
     the classes are no clusters. So with many labelled items, few files or no clusters, the head decides.
 
     Args:
-        scores: scores of any head; minus infinity for classes that are never predicted.
+        scores: scores of any head, at least one row; minus infinity for classes that are never predicted.
         features: centred and of length 1, as from `Head.directions`.
         rows: the head's rows, of any length: directions in which it expects the classes.
         labelled: features of labelled items, likewise; `targets` are their labels.
@@ -103,11 +102,8 @@ def refine(
     Differs: these multiply densities as they are, in which each of a thousand dependent numbers counts in full;
         TransCLIP adds agreement with the three nearest neighbours, which gained nothing here (LOG.md). StatA anchors
         the covariance too, and does not estimate shares.
-
-    Raises:
-        DataError: no file.
     """
-    finite = _predicted(scores)
+    finite = scores.isfinite().all(0)
     head, x, rows = scores[:, finite].double(), features.double(), rows[finite].double()
     y = torch.zeros(0, dtype=torch.long) if targets is None else (finite.cumsum(0) - 1)[targets]
     items = x[:0] if labelled is None else labelled.double()
@@ -142,13 +138,6 @@ def refine(
     all_weight, all_bias = torch.zeros(len(finite), x.shape[1]), torch.zeros(len(finite))
     all_weight[finite], all_bias[finite] = weight.float(), bias.float()
     return Refined(result, all_weight, all_bias, occurrence.trust)
-
-
-def _predicted(scores: Float[Tensor, "files classes"]) -> Bool[Tensor, " classes"]:
-    """Return which classes can be predicted; raise DataError if there is no file."""
-    if not len(scores):
-        raise DataError("no unlabelled file: give at least one")
-    return scores.isfinite().all(0)
 
 
 def _expected_means(
