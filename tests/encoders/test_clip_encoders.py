@@ -264,10 +264,7 @@ def test_a_grid_holds_means_of_the_tokens(visual: Visual, folder: Path) -> None:
     assert torch.allclose(thirds.mean((1, 2)), tokens.mean((1, 2, 3)), atol=1e-5)
 
 
-def test_a_spec_with_a_count_of_tokens_is_one_of_steps(visual: Visual) -> None:
-    old = {**visual.spec.to_json(), "tokens": 2}
-    del old["grid"], old["finest"]
-    assert VisualSpec.from_json(old) == replace(visual.spec, finest=None)
+def test_a_grid_out_of_range_is_refused(visual: Visual) -> None:
     for grid in ([2, 1], [2, 1, 10**6], [2, 1, 1.0], [2, 9, 8]):
         with refuses(EncoderError, "grid"):
             VisualSpec.from_json({**visual.spec.to_json(), "grid": grid})

@@ -128,7 +128,7 @@ def _spec(source: str, folder: Path) -> VisualSpec:
     problem = f"{source}: a model of type {config.model_type!r} has no image features"
     with raising(EncoderError, problem, "use another", Exception):  # Models without image input may raise anything.
         model = models.empty(config)
-        takes_clips = frames > 1 or models.takes_videos(model)
+        takes_clips = frames > 1 or hasattr(model, "get_video_features")
         processor = _processor(folder, source, takes_clips)
         if takes_clips:
             frames = frames or getattr(processor, "num_frames", None) or _FRAMES

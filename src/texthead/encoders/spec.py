@@ -136,8 +136,6 @@ class VisualSpec:
         with raising(EncoderError, problem, "restore the file", KeyError, TypeError):
             plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             plain |= {"config": json.dumps(values["config"])}
-            if "tokens" in plain:  # Runs of earlier versions.
-                plain["grid"] = (plain.pop("tokens"), 1, 1)
             check_types(VisualSpec, plain, EncoderError, "; restore the file")
             spec = VisualSpec(**plain)
             most = spec.finest or (_MOST_CELLS,) * 3

@@ -215,11 +215,6 @@ def _method(model: nn.Module) -> str:
     return next((name for name in _VISUAL if hasattr(model, name)), "")
 
 
-def takes_videos(model: nn.Module) -> bool:
-    """Return whether a model returns features of videos."""
-    return _method(model) == _VISUAL[0]
-
-
 def _features(model: Any, pixels: Tensor) -> Float[Tensor, "units dim"] | Float[Tensor, "units patches dim"]:
     """Return the output for each frame or clip: a pooled feature, the class token, or the tokens of all patches."""
     method = _method(model)

@@ -41,17 +41,12 @@ def _environment(package: str) -> Environment:
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("texthead.report")]),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_printable,
+        finalize=lambda value: printable(value) if type(value) is str else value,  # Markup stays as it is.
         trim_blocks=True,
         lstrip_blocks=True,
     )
     templates.filters |= {"data_url": data_url, "listed": listed}
     return templates
-
-
-def _printable(value: object) -> object:
-    """Escape control characters in strings; Markup and other types pass unchanged."""
-    return printable(value) if type(value) is str else value
 
 
 def write_html(path: str | Path, html: str) -> None:
