@@ -61,7 +61,7 @@ MISSING = {
     "eval RUN gone": "gone",
     "eval IMAGES RUN": "RUN comes before DATA",
     "eval gone IMAGES": "gone: does not exist",
-    "bulk gone IMAGES --out out --classes a,b": "gone: does not exist",
+    "bulk gone IMAGES --out out --classes a,b": "gone: no such file or folder",
     "timeline gone IMAGE": "gone: does not exist",
     "ui gone": "gone: does not exist",
     "calibrate gone IMAGES": "gone: does not exist",
