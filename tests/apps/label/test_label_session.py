@@ -119,6 +119,15 @@ def test_what_was_learned_is_guessed(opened: Open) -> None:
         session.skip(file.position)
 
 
+def test_undo_leaves_what_was_edited_by_hand(opened: Open, tmp_path: Path) -> None:
+    session, labels = opened(), tmp_path / "labels.csv"
+    session.label(0, "red")
+    session.label(1, "green")
+    labels.write_text(labels.read_text().replace("green", "blue"))
+    assert session.undo().position == 0
+    assert read_dataset(labels).labels == ["blue"]
+
+
 def test_undo_takes_back_labels_skips_and_bad_files(opened: Open) -> None:
     session = opened()
     first = session.next()

@@ -89,8 +89,8 @@ class LabelSession:
         self._groups = pool.groups
         self._labels = self._file.read()
         self._coverage = pool.similarities(list(self._labels.of))
-        # What undo takes back: a file and its state before.
-        self._done: list[tuple[int, Mark]] = []
+        # What undo takes back: a file, its state before and after.
+        self._done: list[tuple[int, Mark, Mark]] = []
         self._skipped: list[int] = []
         self._facts = dict[int, Facts]()
         self._fit = self._fitted(self._labels)
@@ -244,24 +244,29 @@ class LabelSession:
 
     def skip(self, position: int) -> None:
         """Skip a file until no other is left."""
-        self._done.append((position, self._read().mark(position)))
+        mark = self._read().mark(position)
+        self._done.append((position, mark, mark))
         self._skipped = [index for index in self._skipped if index != position] + [position]
 
     def _put(self, position: int, mark: Mark) -> None:
         before = self._read().mark(position)
         self._file.put(position, mark)
-        self._done.append((position, before))
-        self._read()
+        self._done.append((position, before, self._read().mark(position)))
 
     def undo(self) -> FileToLabel | None:
         """Undo the last action and return its file; None if there is nothing to undo.
 
+        What has been edited by hand since stays as it is.
+
         Raises:
             RunError: the labels cannot be written.
         """
+        labels = self._read()
+        while self._done and labels.mark(self._done[-1][0]) != self._done[-1][2]:
+            self._done.pop()
         if not self._done:
             return None
-        position, before = self._done[-1]
+        position, before, _ = self._done[-1]
         self._file.put(position, before)
         self._done.pop()
         self._skipped = [index for index in self._skipped if index != position]
@@ -284,7 +289,7 @@ class LabelSession:
             return
         self._file.rename(old, new)
         self._names = [*dict.fromkeys(new if name == old else name for name in self._names)]
-        self._done = [(position, _renamed(mark, old, new)) for position, mark in self._done]
+        self._done = [(position, *(_renamed(mark, old, new) for mark in marks)) for position, *marks in self._done]
         self._fit = self._fitted(self._read())
 
     # ---- review
