@@ -289,7 +289,7 @@ class LabelSession:
             return
         self._file.rename(old, new)
         self._names = [*dict.fromkeys(new if name == old else name for name in self._names)]
-        self._done = [(position, *(_renamed(mark, old, new) for mark in marks)) for position, *marks in self._done]
+        self._done = [(at, _renamed(before, old, new), _renamed(after, old, new)) for at, before, after in self._done]
         self._fit = self._fitted(self._read())
 
     # ---- review
