@@ -44,7 +44,7 @@ def test_a_fault_is_a_fact(tmp_path: Path) -> None:
     damaged, cut = x264(tmp_path / "damaged.mp4", ":slices=1"), tmp_path / "cut.jpg"
     damage(damaged, 12)
     PIL.Image.fromarray(scene(1, 640, 480)[0]).save(cut)
-    frames = write_frames(tmp_path / "frames" / "{:03d}.png", "red")
+    frames = write_frames(Path(f"{tmp_path}/frames/{{:03d}}.png"), "red")
     write_image(tmp_path / "frames" / "003.png", "red").write_bytes(b"no picture")
     for path, fault, part, opens in (
         (damaged, "damaged", "", True),
