@@ -166,12 +166,12 @@ def raising(make: Callable[[str], TextheadError], problem: str, remedy: str, *ki
 
 
 @contextmanager
-def naming(place: object) -> Iterator[None]:
-    """Raise an error of ours as a DataError that begins with its place: a file, or a line of it."""
+def naming(place: object, kind: type[TextheadError] = DataError) -> Iterator[None]:
+    """Raise an error of ours as one of a kind that begins with its place: a file, or a line of it."""
     try:
         yield
     except TextheadError as error:
-        raise DataError(f"{place}: {error}") from None
+        raise kind(f"{place}: {error}") from None
 
 
 # ---- checks

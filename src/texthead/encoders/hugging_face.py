@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from texthead.downloads import faults
-from texthead.encoders import transformers_model as models
+from texthead.encoders import transformers_model as hf
 from texthead.encoders.encoder import Encoder, Text, Visual, check_lengths
 from texthead.encoders.figures import published_figures
 from texthead.encoders.geometry import coordinate_picture, measured_geometry
@@ -50,19 +50,19 @@ def load(rest: str) -> Encoder:
         EncoderError: the folder is incomplete, or its model is not a visual encoder.
     """
     source = f"hf:{rest}"
-    with faults(source, models.REMEDY):
-        folder = models.folder_of(rest)
+    with faults(source, hf.REMEDY):
+        folder = hf.folder_of(rest)
         visual_spec = _spec(source, folder)
-        model, missing = models.loaded(folder, source)
-        has_text = hasattr(model, models.OF_TEXTS)
+        model, missing = hf.loaded(folder, source)
+        has_text = hasattr(model, hf.OF_TEXTS)
         scale, bias = _scale_and_bias(model) if has_text else (_SCALE, 0.0)
-        tower = models.Tower(model, visual_spec)
-        models.check_complete(tower.model, missing, source)
+        tower = hf.Tower(model, visual_spec)
+        hf.check_complete(tower.model, missing, source)
         visual = Visual(tower.requires_grad_(True), visual_spec)
 
     def load_text() -> Text:
-        with faults(source, models.REMEDY):
-            return _text(folder, *models.loaded(folder, source), source)
+        with faults(source, hf.REMEDY):
+            return _text(folder, *hf.loaded(folder, source), source)
 
     return Encoder(visual, load_text if has_text else None, scale=scale, bias=bias)
 
@@ -74,11 +74,11 @@ def spec(rest: str) -> VisualSpec:
         EncoderError: the folder is incomplete, or its model is not a visual encoder.
     """
     source = f"hf:{rest}"
-    with faults(source, models.REMEDY):
-        return _spec(source, models.folder_of(rest, weights=False))
+    with faults(source, hf.REMEDY):
+        return _spec(source, hf.folder_of(rest, weights=False))
 
 
-def build(spec: VisualSpec) -> models.Tower:
+def build(spec: VisualSpec) -> hf.Tower:
     """Return the visual tower of a spec, with random weights.
 
     Raises:
@@ -86,8 +86,8 @@ def build(spec: VisualSpec) -> models.Tower:
     """
     from transformers import AutoModel
 
-    with faults(spec.source, models.REMEDY):
-        return models.Tower(AutoModel.from_config(models.config_from(spec.config)), spec)
+    with faults(spec.source, hf.REMEDY):
+        return hf.Tower(AutoModel.from_config(hf.config_from(spec.config)), spec)
 
 
 def known() -> list[tuple[str, str]]:
@@ -99,7 +99,7 @@ def known() -> list[tuple[str, str]]:
 
 def location(rest: str) -> str:
     """Return where the weights of ORG/NAME[@REVISION] are published."""
-    name, revision = models.named_revision(rest)
+    name, revision = hf.named_revision(rest)
     return f"hub: {name}" + (f"/tree/{revision}" if revision else "")
 
 
@@ -121,19 +121,19 @@ def _scale_and_bias(model: Any) -> tuple[float, float]:
 
 def _spec(source: str, folder: Path) -> VisualSpec:
     """Return the spec of the visual tower of the model in a folder."""
-    config = models.without_text(models.config_of(folder))
+    config = hf.without_text(hf.config_of(folder))
     vision = getattr(config, "vision_config", config)
     # Most video towers have the number of frames that they were trained on.
     frames = int(getattr(vision, "num_frames", 0) or getattr(vision, "frames_per_clip", 0) or 0)
     problem = f"{source}: a model of type {config.model_type!r} has no image features"
     with raising(EncoderError, problem, "use another", Exception):  # Models without image input may raise anything.
-        model = models.empty(config)
+        model = hf.empty(config)
         takes_clips = frames > 1 or hasattr(model, "get_video_features")
         processor = _processor(folder, source, takes_clips)
         if takes_clips:
             frames = frames or getattr(processor, "num_frames", None) or _FRAMES
         frames, sizes = frames or 1, _preprocessing(processor, source)
-        _, shape = models.traced(model, frames, sizes["size"])
+        _, shape = hf.traced(model, frames, sizes["size"])
     tubelet = getattr(vision, "tubelet_size", 1)
     steps = frames // (tubelet if isinstance(tubelet, int) else tubelet[0])
     finest = _grid(shape[1], steps) if len(shape) == 3 and frames > 1 else (1, 1, 1)
@@ -255,7 +255,7 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
     for name in [name for name, _ in model.named_children()]:
         if name.startswith(("vision", "visual", "video")):
             setattr(model, name, None)
-    models.check_complete(model, missing, source)
+    hf.check_complete(model, missing, source)
 
     def tokenize(prompts: Sequence[str]) -> Any:
         texts = [clean(prompt) for prompt in prompts]
@@ -322,20 +322,20 @@ def load_classifier(source: str) -> Classifier:
         EncoderError: it is no classifier of clips, or its folder is incomplete.
     """
     rest = source.removeprefix("hf:")
-    with faults(source, models.REMEDY):
-        folder = models.folder_of(rest)
-        config = models.config_of(folder)
+    with faults(source, hf.REMEDY):
+        folder = hf.folder_of(rest)
+        config = hf.config_of(folder)
         names = config.architectures or ["no architecture"]
         if not names[0].endswith("ForVideoClassification"):
             raise EncoderError(f"{source}: holds {names[0]}, not a classifier of videos; use it as an encoder")
         visual_spec = spec(rest)
         visual_spec = visual_spec.with_grid(visual_spec.finest or visual_spec.grid)
-        model, missing = models.loaded(folder, source, "AutoModelForVideoClassification")
+        model, missing = hf.loaded(folder, source, "AutoModelForVideoClassification")
         sizes = (1, visual_spec.frames, 3, visual_spec.size, visual_spec.size)
         clip = torch.randn(sizes, generator=torch.Generator().manual_seed(0))
         logits = model(clip).logits
         prefix = f"{model.base_model_prefix}."
-        tower = models.Tower(getattr(model, model.base_model_prefix), visual_spec)
-        models.check_complete(model, missing, source)
+        tower = hf.Tower(getattr(model, model.base_model_prefix), visual_spec)
+        hf.check_complete(model, missing, source)
         tensors = {name: value for name, value in model.state_dict().items() if not name.startswith(prefix)}
     return Classifier(Visual(tower, visual_spec).eval(), config, tensors, clip, logits)

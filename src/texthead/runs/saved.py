@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, get_type_hints
 
-from texthead.errors import RunError, TextheadError, check_types, line_of
+from texthead.errors import RunError, check_types, naming, raising
 from texthead.files import read_json, unused
 from texthead.media.paths import MediaPath
 from texthead.text.class_names import check_names
@@ -33,12 +33,9 @@ class _Edited(TypedDict):
 @contextmanager
 def in_file(path: Path) -> Iterator[None]:
     """Name a file of a run in errors on its content."""
-    try:
+    kinds = AttributeError, KeyError, TypeError
+    with naming(path, RunError), raising(RunError, "damaged", "restore it from a copy", *kinds):
         yield
-    except TextheadError as error:
-        raise RunError(f"{path}: {error}") from error
-    except (AttributeError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: damaged ({line_of(error, kind=True)}); restore it from a copy") from None
 
 
 def classes_file(folder: Path) -> dict[str, Any]:

@@ -123,6 +123,8 @@ def import_published(
     file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": MediaPath(path).fingerprint()}
     split = {"source": f"imported from {file['name']}"}  # The training items are unknown.
     with locked(out):
+        if is_run(out):
+            raise RunError(f"{out}: another process has written a run there; choose another folder")
         if saved is not None:
             save_openclip(out / ENCODER, *saved)
         write_run(out, Recognizer(visual, temporal, head).eval(), recipe, pixels, labels, split, imported=file)
