@@ -170,7 +170,8 @@ def query_row(index: Index, query: str | Sequence[str] | Path) -> Float[Tensor, 
 def _windows_of(index: Index, example: Path) -> Bool[Tensor, " windows"]:
     """Return which windows of the index an example shows itself."""
     own = MediaPath(example).resolved()
-    named = (number for number, path in enumerate(index.paths) if own.file.name in path)
+    # Only these may be the file; to resolve all paths would take seconds.
+    named = [number for number, path in enumerate(index.paths) if own.file.name in path or Path(path).is_symlink()]
     same = [number for number in named if MediaPath(index.paths[number]).resolved().file == own.file]
     start, end = index.spans.T
     return torch.isin(index.file_of, torch.tensor(same)) & (start < own.span.end) & (end > own.span.start)
