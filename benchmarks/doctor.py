@@ -34,7 +34,7 @@ from benchmarks.rounds import in_new_process, now, own_peak_mb, since, table
 from texthead.apps.demo.drawn_videos import draw_videos
 from texthead.apps.doctor import encoder_findings, near_duplicates
 from texthead.apps.doctor import findings as doctor
-from texthead.apps.doctor.facts import Facts, facts_of
+from texthead.apps.doctor.file_stats import FileStats, stats_of_file
 from texthead.cli import main as cli
 from texthead.data.dataset import Item
 from texthead.encoders.encoder import Encoder
@@ -100,7 +100,7 @@ class Known:
     """Items with their facts and features, in the same order."""
 
     items: tuple[Item, ...]
-    facts: tuple[Facts, ...]
+    facts: tuple[FileStats, ...]
     features: Float[np.ndarray, "items dim"]
 
     def beside(self, other: "Known") -> "Known":
@@ -115,7 +115,7 @@ def known(encoder: Encoder, items: Sequence[Item], cache: Path) -> Known:
     sizes = encoder.visual.spec.pixels()
     protocol = th.Protocol(1 if all(item.media.is_image for item in items) else FRAMES, sizes)
     seen = th.FrozenEncoder(encoder, protocol, th.Reading(cache=cache)).files(paths).features.numpy()
-    return Known(tuple(items), tuple(facts_of(path) for path in paths), seen)
+    return Known(tuple(items), tuple(stats_of_file(path) for path in paths), seen)
 
 
 # --- unmodified sets
@@ -186,7 +186,7 @@ def planted_swaps(encoder: Encoder, whole: Known, labels: Sequence[str]) -> tupl
     names = sorted(set(labels))
     true = np.array([names.index(label) for label in labels])
     rows = encoder_findings.rows_of(encoder, encoder_findings.prompts_of(dict.fromkeys(names), "{}", clean=True))
-    groups = [item.together for item in whole.items]
+    groups = [item.group_key for item in whole.items]
 
     def swaps_of(targets: np.ndarray) -> list[encoder_findings.Swap]:
         cosines = encoder_findings.centred_cosines(rows, whole.features, targets)

@@ -37,7 +37,7 @@ from texthead.apps.search.index import Index
 from texthead.apps.search.marks import CALIBRATED, Marks
 from texthead.features.frozen import FrozenEncoder
 from texthead.features.reading import Reading
-from texthead.models.head_rows import known_rows
+from texthead.models.head_rows import familiarity_scaled_rows
 from texthead.models.heads import Head
 from texthead.text.class_names import clean_names
 
@@ -49,7 +49,7 @@ FILLERS = ("handdigits", "skate")
 PAGE, PAGES, AT = 10, 4, (0, 10, 20, 40)
 
 # Classes with fewer files are not asked for.
-FEWEST = 3
+MIN_FILES = 3
 
 
 class Files(NamedTuple):
@@ -224,14 +224,14 @@ def calibration(rows: Sequence[Row]) -> dict[str, float]:
 def measure(name: str, data: Path, encoder: th.Encoder, draws: int, queries: int) -> dict[str, dict]:
     """Return the numbers of each method on one set."""
     files, asked = read([*ASKED, *FILLERS] if name == "mixed" else [name], data, encoder)
-    rows_of = dict(zip(asked, known_rows(encoder, asked, asked), strict=True))
+    rows_of = dict(zip(asked, familiarity_scaled_rows(encoder, asked, asked), strict=True))
     results: dict[str, list[list[Row]]] = {method: [] for method in (*PLAIN, *OWN)}
     for draw in range(draws):
         folder, tests = halves(files, draw)
         index = index_of(folder.features, encoder)
         picked = np.random.default_rng([draw, 8]).permutation(asked)
         counts = [min((folder.labels == each).sum(), (tests.labels == each).sum()) for each in picked]
-        picked = [str(each) for each, count in zip(picked, counts, strict=True) if count >= FEWEST][:queries]
+        picked = [str(each) for each, count in zip(picked, counts, strict=True) if count >= MIN_FILES][:queries]
         for each in picked:
             for method, rows in results.items():
                 rows.append(ask(each, rows_of[each], folder, tests, index, method))

@@ -11,7 +11,7 @@ All methods get the same unit features, minus the mean of the class means, and t
 head were chosen on training items of these sets; those of the others are published, or stated here, and not tuned.
 
 Our head with several weights:
-    ours            `text_probe_head` with `known_rows`
+    ours            `text_probe_head` with `familiarity_scaled_rows`
     no text, fixed  weight 0; weight 1 at the middle scale with all names trusted alike
     held-out shot   one of WEIGHTS by the cross-entropy of one held-out item a class (HOSO's idea), then a fit to all
     oracle          the best of these heads on the test items of each draw: an upper bound, not a method
@@ -43,7 +43,7 @@ from benchmarks.choosing import SETS, mean_and_half, read_sets
 from benchmarks.unbalanced import drawn, recalls
 from texthead.data import splits
 from texthead.features.frozen import FrozenItems
-from texthead.models.head_rows import known_rows, text_rows
+from texthead.models.head_rows import familiarity_scaled_rows, text_rows
 from texthead.transfer import closed_form
 from texthead.transfer.closed_form import SCALES, TextEvidence, class_center, text_probe_head
 
@@ -169,7 +169,7 @@ def measured(sets: Sequence[str], data: Path, draws: int) -> Iterator[tuple[str,
     for name, experiment, train, tests in read_sets(sets, data):
         text, known = (
             text_rows(experiment.encoder, experiment.prompts),
-            known_rows(experiment.encoder, experiment.names, experiment.prompts),
+            familiarity_scaled_rows(experiment.encoder, experiment.names, experiment.prompts),
         )
         names, truth = Names(text, known.detach(), experiment.labels, experiment.encoder.scale), tests.targets.numpy()
         for column in COLUMNS:

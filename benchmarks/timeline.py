@@ -36,7 +36,7 @@ import texthead as th
 from benchmarks.choosing import mean_and_half
 from benchmarks.videos import Frames, whole
 from texthead.apps.demo import drawn_videos
-from texthead.apps.timeline.events import Event, Hysteresis, Stretch, events_of
+from texthead.apps.timeline.events import Event, Hysteresis, Interval, events_of
 from texthead.apps.timeline.timeline import Sliding, open_timed, scores_over_time
 from texthead.data.dataset import Dataset, Item
 from texthead.prediction.run import Run
@@ -49,7 +49,7 @@ WINDOWS = (1.0, 1.5, 2.0, 3.0)
 ENTERS, LEAVES, LENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9), (0.2, 0.3, 0.4, 0.5), (0.0, 0.25, 0.5, 1.0)
 
 
-def events_in(stretches: Sequence[Stretch], names: Sequence[str], rule: Hysteresis) -> list[Event]:
+def events_in(stretches: Sequence[Interval], names: Sequence[str], rule: Hysteresis) -> list[Event]:
     """Return all events, sorted by start."""
     return [event for event in events_of(stretches, names, rule)[0] if event.known]
 
@@ -208,13 +208,13 @@ def remembering(run: Run) -> Run:
     return replace(run, model=th.Recognizer(Remembering(model.visual), model.temporal, model.head))
 
 
-def stretches(run: Run, video: Join, sliding: Sliding) -> list[Stretch]:
+def stretches(run: Run, video: Join, sliding: Sliding) -> list[Interval]:
     """Return the scores over a joined video."""
     with open_timed(video.path) as opened:
         return list(scores_over_time(run, opened, sliding=sliding))
 
 
-def by_argmax(rows: Sequence[Stretch], names: Sequence[str]) -> list[Event]:
+def by_argmax(rows: Sequence[Interval], names: Sequence[str]) -> list[Event]:
     """Return the best class of each window, neighbours of one class joined: no threshold, no shortest length."""
     events: list[Event] = []
     for row in rows:
@@ -321,7 +321,7 @@ def line(
 
 def choose(options: argparse.Namespace, folder: Path) -> None:
     """Print mean F1 over sets and kinds of joins for each window, and the best thresholds of each."""
-    rows: dict[float, list[tuple[Join, list[Stretch], tuple[str, ...]]]] = {window: [] for window in WINDOWS}
+    rows: dict[float, list[tuple[Join, list[Interval], tuple[str, ...]]]] = {window: [] for window in WINDOWS}
     for name, data in sets(folder, options.data, options.sets).items():
         fit, rest = halves(data)
         run = remembering(trained(fit, folder / f"{name}-run"))

@@ -27,7 +27,7 @@ from texthead.errors import RunError
 from texthead.evaluation import Evaluation
 from texthead.transfer import logistic_head
 
-LEAST, PER_CLASS = 3, 60
+MIN_FRAMES, PER_CLASS = 3, 60
 VARIANTS = ("whole clips", "middle frame", "background")
 
 
@@ -56,8 +56,10 @@ def answer(inputs: Inputs) -> Section:
     """
     (run,) = inputs.runs
     protocol, scored, train = run.protocol, inputs.known(inputs.scored), inputs.training
-    if protocol.frames < LEAST:
-        raise RunError(f"{run.folder} takes {protocol.frames} frames, a background needs {LEAST}; give another run")
+    if protocol.frames < MIN_FRAMES:
+        raise RunError(
+            f"{run.folder} takes {protocol.frames} frames, a background needs {MIN_FRAMES}; give another run"
+        )
     train = train.pick(at_most(train.labels, PER_CLASS, names=train.names, seed=0))
     items, fold, source = inputs.folded(train)
     targets, groups, test = items.targets(run.labels), scored.groups, fold > 0

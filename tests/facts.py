@@ -19,7 +19,7 @@ class Fact(NamedTuple):
     grouped: bool
 
 
-class Facts(torch.utils.data.Dataset):
+class FileStats(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return 4
 
@@ -30,7 +30,7 @@ class Facts(torch.utils.data.Dataset):
 
 def facts(workers: int) -> list[Fact]:
     """Return what the decoding processes report about themselves."""
-    return list(data_loader(Facts(), workers, batch_size=None))
+    return list(data_loader(FileStats(), workers, batch_size=None))
 
 
 def own_facts(workers: int) -> tuple[int, bool, list[Fact]]:

@@ -25,8 +25,8 @@ STUB = ast.parse((SOURCE / "__init__.pyi").read_text())
 # level, inside a function or for type checkers alone. On it stand the command line, the core's commands, and the
 # applications, which the table of commands alone knows.
 ORDER = [*TOP, *PACKAGES, "cli", "commands", "apps", "__main__"]
-MOST_MODULES = {"media": 16, "data": 16, "encoders": 16}
-MOST_NAMES = {"media": 25, "cli": 25}
+MAX_MODULES = {"media": 16, "data": 16, "encoders": 16}
+MAX_NAMES = {"media": 25, "cli": 25}
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
@@ -112,7 +112,7 @@ def test_applications_the_paper_and_the_examples_use_faces_alone(name):
 @pytest.mark.parametrize("name", sorted({*PACKAGES, "cli", *FACES} - {""}))
 def test_every_package_has_a_small_face(name):
     """A module on a face would be a back door to all its names; `th.recipes` alone is one, for `th.recipes.paper()`."""
-    assert 0 < len(FACES[name]) <= MOST_NAMES.get(name, 20)
+    assert 0 < len(FACES[name]) <= MAX_NAMES.get(name, 20)
     assert [own for module, own in FACES[name] if not module] == []
     assert [own for module, own in FACES[""] if not module] == ["recipes"]
 
@@ -136,7 +136,7 @@ def test_applications_ask_each_other_in_no_circle():
 
 def test_packages_are_small():
     modules = Counter(package(name) for name in TREES if "." in name and not name.endswith("__init__"))
-    assert {name: count for name, count in modules.items() if count > MOST_MODULES.get(name, 12)} == {}
+    assert {name: count for name, count in modules.items() if count > MAX_MODULES.get(name, 12)} == {}
     assert set(ORDER) | {"__init__"} == set(map(first, TREES))
 
 

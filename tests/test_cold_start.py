@@ -13,7 +13,7 @@ from texthead.cli import default_workers
 from texthead.cli import main as cli
 from texthead.encoders.lazy import LazyVisual
 from texthead.prediction.load import load_run
-from texthead.runs.model import keep_graph
+from texthead.runs.model import cache_encoder_graph
 
 # Heavy modules besides torch, numpy and av.
 NETWORKS = {"timm", "torchvision", "transformers", "open_clip", "torch._dynamo", "onnx", "onnxscript"}
@@ -91,7 +91,7 @@ def cache(world, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEXTHEAD_CACHE", str(folder))
         run = load_run(world.run)
-        keep_graph(run.folder, run.model, run.pixels.size)
+        cache_encoder_graph(run.folder, run.model, run.pixels.size)
     return folder
 
 
@@ -160,7 +160,7 @@ def test_a_run_that_changed_is_loaded_anew(world, cache, monkeypatch):
     os.utime(weights)
     run = load_run(world.run)
     assert not isinstance(run.model.visual, LazyVisual)
-    keep_graph(run.folder, run.model, run.pixels.size)
+    cache_encoder_graph(run.folder, run.model, run.pixels.size)
     late = load_run(world.run).model
     assert isinstance(late.visual, LazyVisual)
     ours, theirs = late.state_dict(), run.model.state_dict()

@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "texthead"
 PAGE = ROOT / "tests" / "golden" / "messages.txt"
 KINDS = re.compile(r"\w*(Error|Exception|Warning)|Finding|Refused|Unusable")
 # Functions and methods that print their arguments, and the lists of notes that are printed later.
-PRINTING = {"bar", "doing", "error", "message", "note", "print", "say", "say_notes", "warn"}
+PRINTING = {"bar", "status", "error", "message", "note", "print", "say", "say_notes", "warn"}
 COLLECTING = {"lines.append", "notes.append"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

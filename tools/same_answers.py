@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path, PureWindowsPath
 
-MOST = 1e-4
+MAX_DIFFERENCE = 1e-4
 
 
 def probabilities(path: Path) -> dict[tuple[str, str], float]:
@@ -30,7 +30,7 @@ def main(first: str, second: str) -> int:
         return 1
     most = max(abs(value - other[key]) for key, value in one.items())
     print(f"{len({file for file, _ in one})} files: probabilities differ by at most {most:.2g}")
-    return int(most > MOST)
+    return int(most > MAX_DIFFERENCE)
 
 
 if __name__ == "__main__":

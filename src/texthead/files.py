@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from filelock import AcquireReturnProxy, FileLock
 
 # Limit for files of names and options: a larger one is the wrong file. Lists have one line per item.
-MOST_BYTES = 16 * 2**20
+MAX_BYTES = 16 * 2**20
 
-MOST_BYTES_OF_LISTS = 256 * 2**20
+MAX_BYTES_OF_LISTS = 256 * 2**20
 
 # The protobuf encoding of the key that marks tensors of an ONNX model stored in other files.
 ONNX_OUTSIDE = b"\x0a\x08location"
 
 # The items of a dataset are held in memory, about a kilobyte each.
-MOST_ITEMS = 4_000_000
+MAX_ITEMS = 4_000_000
 
 
 def path_list(paths: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -197,7 +197,7 @@ def csv_text(rows: Iterable[Sequence[object]], end: str = "\r\n") -> str:
     return text.getvalue()
 
 
-def read_json(path: Path, *, most: int = MOST_BYTES) -> dict:
+def read_json(path: Path, *, most: int = MAX_BYTES) -> dict:
     """Return the object in a JSON file of at most `most` bytes.
 
     Raises:
@@ -263,7 +263,7 @@ def lock(path: Path, problem: str, seconds: float = 0.0) -> "AcquireReturnProxy[
             raise RunError(problem) from None
 
 
-def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
+def read_text(path: Path, *, most: int = MAX_BYTES) -> str:
     """Return the text of a UTF-8 file, without a byte order mark.
 
     Raises: OSError if it cannot be read, or has more than `most` bytes; UnicodeDecodeError if it is not UTF-8.
@@ -276,7 +276,7 @@ def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
 
 
 def read_value(
-    path: Path, *, most: int = MOST_BYTES, pairs: Callable[[list[tuple[str, Any]]], dict] | None = None
+    path: Path, *, most: int = MAX_BYTES, pairs: Callable[[list[tuple[str, Any]]], dict] | None = None
 ) -> Any:
     """Return the value in a JSON file; `pairs` makes a dict from the (key, value) pairs of an object.
 
@@ -336,10 +336,10 @@ def read_yaml(path: Path, form: str) -> dict[str, Any]:
 
 
 def check_lines(path: Path) -> None:
-    """Raise OSError if a file has more than MOST_ITEMS lines, or cannot be read."""
+    """Raise OSError if a file has more than MAX_ITEMS lines, or cannot be read."""
     with path.open("rb") as file:
-        if sum(block.count(b"\n") for block in iter(partial(file.read, 2**20), b"")) > MOST_ITEMS:
-            raise OSError(f"has more than {MOST_ITEMS:,} lines, the limit for items in memory")
+        if sum(block.count(b"\n") for block in iter(partial(file.read, 2**20), b"")) > MAX_ITEMS:
+            raise OSError(f"has more than {MAX_ITEMS:,} lines, the limit for items in memory")
 
 
 def unused(path: Path) -> Path:

@@ -78,13 +78,13 @@ Decode = Literal["reduced", "exact"]
 WITHOUT_TEXT = ", ".join(kind for kind in HEADS if kind != "text")
 
 # Frames of a clip, and its side in pixels. Larger values are mistakes, or meant to exhaust memory.
-MOST_FRAMES = 1024
+MAX_FRAMES_OF_CLIP = 1024
 
-MOST_SIDE = 4096
+MAX_SIDE = 4096
 
-MOST_RATE = 1e30  # Learning rate; AdamW's floats overflow above.
+MAX_RATE = 1e30  # Learning rate; AdamW's floats overflow above.
 
-MOST_PIXELS = 2**28  # 0.8 GB of frames, as 1,024 of 512 x 512
+MAX_PIXELS = 2**28  # 0.8 GB of frames, as 1,024 of 512 x 512
 
 
 def named(option: str, name: str) -> Extension:
@@ -121,15 +121,15 @@ def temporal_sizes(temporal: str) -> tuple[str, dict[str, int]]:
 
 def check_clip_size(frames: int, size: int, resize: int) -> None:
     """Raise RunError if a crop, the short side before it, or all frames of a clip are too large."""
-    if not (1 <= size <= MOST_SIDE and 1 <= resize <= MOST_SIDE and frames * size**2 <= MOST_PIXELS):
-        rule = f"from 1 to {MOST_SIDE:,} pixels, with at most {MOST_PIXELS:,} pixels in a clip's {frames:,} frames"
+    if not (1 <= size <= MAX_SIDE and 1 <= resize <= MAX_SIDE and frames * size**2 <= MAX_PIXELS):
+        rule = f"from 1 to {MAX_SIDE:,} pixels, with at most {MAX_PIXELS:,} pixels in a clip's {frames:,} frames"
         raise RunError(f"`size` and `resize` must be {rule}, got {size} and {resize}; use smaller ones or fewer frames")
 
 
 _RULES: list[Rule] = [
-    (("frames",), lambda frames: 1 <= frames <= MOST_FRAMES, f"from 1 to {MOST_FRAMES:,}"),
-    (("size", "test_size"), lambda side: side is None or 16 <= side <= MOST_SIDE, f"from 16 to {MOST_SIDE:,} pixels"),
-    (("lr", "lr_new"), lambda rate: 0 <= rate <= MOST_RATE, f"from 0 to {MOST_RATE:g}"),
+    (("frames",), lambda frames: 1 <= frames <= MAX_FRAMES_OF_CLIP, f"from 1 to {MAX_FRAMES_OF_CLIP:,}"),
+    (("size", "test_size"), lambda side: side is None or 16 <= side <= MAX_SIDE, f"from 16 to {MAX_SIDE:,} pixels"),
+    (("lr", "lr_new"), lambda rate: 0 <= rate <= MAX_RATE, f"from 0 to {MAX_RATE:g}"),
     (("area",), lambda area: 0 < area[0] <= area[1] <= 1, "above 0 and at most 1, low end first"),
     (("weight_decay", "clip_norm"), lambda number: 0 <= number < math.inf, "at least 0 and finite"),
     (("scale",), lambda scale: scale in (None, "learned") or 0 < scale < math.inf, "learned, or positive and finite"),
@@ -239,7 +239,7 @@ class Recipe:
         check_fields(self, _RULES)
         low = self.size or 1
         rules = [
-            (("resize",), lambda side: side is None or low <= side <= MOST_SIDE, f"from {low} to {MOST_SIDE:,} pixels"),
+            (("resize",), lambda side: side is None or low <= side <= MAX_SIDE, f"from {low} to {MAX_SIDE:,} pixels"),
             (("accumulate",), lambda steps: 1 <= steps <= self.batch, f"from 1 to `batch` ({self.batch})"),
             (
                 ("grad_checkpointing",),

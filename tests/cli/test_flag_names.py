@@ -9,7 +9,7 @@ import pytest
 
 from made import write_image
 from texthead.cli import console, flag_names
-from texthead.cli.flag_names import speak_of, with_flags
+from texthead.cli.flag_names import set_active_commands, with_flags
 from texthead.cli.main import COMMANDS, command_of
 from texthead.cli.parser import actions_of, options_of
 from tools import messages
@@ -32,7 +32,7 @@ def labels(name: str) -> set[str]:
 def test_parameters_become_flags_of_the_command_or_of_train() -> None:
     text = "class `labels`: `tune=none`, `skip_unreadable` or `center=False`; (`clean=False`) `fine_tune`"
     assert with_flags(text) == text
-    speak_of(lambda: command_of("eval"), lambda: command_of("train"))
+    set_active_commands(lambda: command_of("eval"), lambda: command_of("train"))
     assert with_flags(text) == (
         "class `labels`: --tune none, --skip-unreadable or --set center=False; (`clean=False`) `fine_tune`"
     )
@@ -49,7 +49,7 @@ def test_errors_and_notes_have_flags(say, tmp_path: Path, capsys: pytest.Capture
     assert (code, err) == (2, "texthead: --set frames must be from 1 to 1,024, got 0\n")
     code, _, err = say("train", tmp_path / "data", "--out", tmp_path / "run", "--k", "3")
     assert (code, err) == (2, "texthead: class '`top`' has 2 items, fewer than --k 3; lower it, or add items\n")
-    speak_of(lambda: command_of("eval"))
+    set_active_commands(lambda: command_of("eval"))
     console.say_notes("pass `split=train`")
     assert capsys.readouterr().err == "note: pass --split train\n"
     console.results().print("90 %  `split`", flags=False)

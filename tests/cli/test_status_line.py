@@ -137,7 +137,7 @@ PROGRAM = """
 import time
 from texthead.cli.console import console
 with console.screen(quiet=QUIET):
-    console.doing("loading the encoder")
+    console.status("loading the encoder")
     time.sleep(0.7)
     console.say_notes("the second")
     with console.bar("encode", "files") as progress:

@@ -6,7 +6,7 @@ from texthead.cli.main import COMMANDS, command_of
 from texthead.cli.parser import actions_of, options_of, parser_of
 
 # What a person must know of a command; a switch that prints and exits, like --help, is no option of it.
-MOST, MOST_OF_ALL, MOST_LINES = 20, 200, 40
+MAX_OPTIONS, MAX_OF_ALL, MAX_LINES = 20, 200, 40
 PRINTS = {"--print-recipe"}
 
 # These read the same wherever they stand.
@@ -36,8 +36,8 @@ def flags_of(name: str) -> list[str]:
 
 def test_few_options() -> None:
     counts = {name: len(flags_of(name)) for name in COMMANDS}
-    assert {name: count for name, count in counts.items() if count > MOST} == {}
-    assert sum(counts.values()) <= MOST_OF_ALL
+    assert {name: count for name, count in counts.items() if count > MAX_OPTIONS} == {}
+    assert sum(counts.values()) <= MAX_OF_ALL
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -45,7 +45,7 @@ def test_each_help_is_a_screen(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("COLUMNS", "80")
     for part in parts_of(name):
         lines = parser_of(part).format_help().splitlines()
-        assert len(lines) <= MOST_LINES, name
+        assert len(lines) <= MAX_LINES, name
         assert max(map(len, lines)) <= 80, name
 
 

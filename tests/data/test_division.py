@@ -115,7 +115,7 @@ def test_parts_of_one_file_share_a_group(train: str, held: str) -> None:
     assert [note.split(",")[0] for note in notes] == (
         ["1 of 2 test items share a group with training items"] * (train != held or "#" in train)
     )
-    drawn = [item.together for item in (*train_set.items, *held_out.items)]
+    drawn = [item.group_key for item in (*train_set.items, *held_out.items)]
     assert drawn[0] == drawn[2]
 
 

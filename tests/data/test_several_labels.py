@@ -69,7 +69,7 @@ def test_one_label_is_a_tuple_of_one() -> None:
 
 def test_what_needs_one_label_refuses_several() -> None:
     data = toys(["a; b", "b", "c"])
-    with refuses(DataError, "toys.csv: its files have several labels, but this needs"):
+    with refuses(DataError, "toys.csv: expected one label per file"):
         _ = data.labels
     assert [item.label for item in data.with_classes(["b"]).items] == ["b", "b", ""], "the items stay"
 

@@ -45,7 +45,7 @@ REASONS = {
 SIDES = {"pe_video": 336, "pe_audio_video": 336}
 
 # Values of a model that is loaded too; larger ones are built on the device "meta" only.
-MOST = 60_000_000
+MAX_WEIGHTS = 60_000_000
 
 # Mappings of models that generate text; their images are a part of a prompt.
 GENERATIVE = ("IMAGE_TEXT_TO_TEXT", "MULTIMODAL_LM", "CAUSAL_LM")
@@ -121,7 +121,7 @@ def outcome(folder: Path, kind: str) -> str:
     except Exception:  # It must have more layers.
         return ""
     with torch.device("meta"):
-        if sum(each.numel() for each in AutoModel.from_config(config).parameters()) > MOST:
+        if sum(each.numel() for each in AutoModel.from_config(config).parameters()) > MAX_WEIGHTS:
             return ""
     torch.manual_seed(0)
     AutoModel.from_config(config).save_pretrained(folder)

@@ -97,6 +97,6 @@ def test_a_calibration_with_a_level_is_saved_and_can_be_replaced():
     made = Calibration(2.0, 30, level=Level(0.8, 0.7, BROADER, 0.05, 0.1, 30))
     assert Calibration.from_json(json.loads(json.dumps(made.to_json()))) == made
     assert made.at_least(0.7, {}).level == Level(0.7, 0.7, {})
-    assert made.without_promises().level is None
+    assert made.temperature_only().level is None
     with refuses(DataError, "at_least", "1.5"):
         made.at_least(1.5, {})

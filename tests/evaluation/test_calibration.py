@@ -334,7 +334,7 @@ def test_a_calibration_comes_back_from_json():
     assert calibration.Calibration.from_json(bare.to_json()) == bare
     with refuses(DataError, "coverage"):
         bare.sets(SCORES)
-    without = made.without_promises()
+    without = made.temperature_only()
     assert (without.temperature, without.threshold) == (made.temperature, None)
 
 
@@ -354,8 +354,8 @@ def test_a_measurement_comes_back_and_has_the_bins_of_the_plot():
     kept = replace(made, measured=result)
     assert calibration.Calibration.from_json(json.loads(json.dumps(kept.to_json()))) == kept
     assert "measured" not in kept.to_json(with_items=False)
-    assert kept.without_promises().measured is None
-    bare = calibration.measure(made.without_promises(), SCORES, TARGETS)
+    assert kept.temperature_only().measured is None
+    bare = calibration.measure(made.temperature_only(), SCORES, TARGETS)
     assert (bare.unknown_accepted, bare.known_rejected, bare.covered, bare.mean_set_size) == (None,) * 4
     kept = replace(made, measured=bare)
     assert calibration.Calibration.from_json(json.loads(json.dumps(kept.to_json()))) == kept

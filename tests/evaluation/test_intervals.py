@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, multinomial
 
-from benchmarks.coverage import FILE, LEAST, PAGE, measure, page
+from benchmarks.coverage import FILE, MIN_COVERAGE, PAGE, measure, page
 from texthead.evaluation.intervals import (
     binomial_interval,
     difference_interval,
@@ -177,7 +177,7 @@ def test_the_weighted_lead_covers_about_95_of_100(few, first, second) -> None:
 def test_the_page_of_intervals_is_made_of_the_results() -> None:
     stored = json.loads(FILE.read_text(encoding="utf-8"))
     assert PAGE.read_text(encoding="utf-8") == page(stored["coverage"], stored["draws"])
-    assert min(min(shares.values()) for shares in stored["coverage"].values()) >= LEAST
+    assert min(min(shares.values()) for shares in stored["coverage"].values()) >= MIN_COVERAGE
 
 
 @pytest.mark.nightly(
@@ -187,4 +187,4 @@ def test_every_interval_covers_93_of_100() -> None:
     """Of as many settings as on the page the lowest is below 93 by chance, but not by three errors."""
     draws = 300
     lowest = min(min(shares.values()) for shares in measure(draws).values())
-    assert lowest >= LEAST - 3 * (LEAST * (1 - LEAST) / draws) ** 0.5
+    assert lowest >= MIN_COVERAGE - 3 * (MIN_COVERAGE * (1 - MIN_COVERAGE) / draws) ** 0.5

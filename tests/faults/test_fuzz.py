@@ -109,7 +109,7 @@ def read_media(path: Path) -> None:
 def read_reduced(path: Path) -> None:
     """Read a picture at a reduced size, as for a view."""
     with MediaPath(path).open() as media:
-        media.enough = 16
+        media.min_short_side = 16
         media.frames_at([0])
 
 

@@ -11,7 +11,7 @@ from lost import names, read_or_end
 from made import write_image, write_small_run, write_video
 from messages import refuses
 from texthead import Dataset, Item, Protocol, files, read_dataset
-from texthead.apps.doctor.facts import read_facts
+from texthead.apps.doctor.file_stats import read_file_stats
 from texthead.data import Pixels
 from texthead.data.clips import ViewClips
 from texthead.errors import DataError, MediaError, RunError, TextheadError
@@ -34,7 +34,7 @@ def test_the_variable_sets_the_limit_here_and_in_workers(tmp_path: Path, monkeyp
     for limit in (10**6, 10**6 - 1):
         monkeypatch.setenv("TEXTHEAD_MAX_PIXELS", str(limit))
         (view,) = read_each(ViewClips([path], protocol), 1)
-        (facts,) = read_facts(data, workers=1)
+        (facts,) = read_file_stats(data, workers=1)
         assert isinstance(view, MediaError) == (facts.fault is not None) == (limit < 10**6), facts.problem
     monkeypatch.setenv("TEXTHEAD_MAX_PIXELS", "100")
     for small, limit in ((path, 100), (video, 50)):
@@ -128,8 +128,8 @@ def sparse(path: Path, size: int, content: bytes = b"") -> Path:
 
 def test_texts_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TextheadError, match="16,777,216"):
-        read_json(sparse(tmp_path / "a.json", files.MOST_BYTES + 1, b"{"))
-    monkeypatch.setattr(files, "MOST_ITEMS", 10)
+        read_json(sparse(tmp_path / "a.json", files.MAX_BYTES + 1, b"{"))
+    monkeypatch.setattr(files, "MAX_ITEMS", 10)
     (tmp_path / "b.csv").write_text("path,label\n" + "".join(f"{number}.png,a\n" for number in range(20)))
     with pytest.raises(TextheadError, match="10 lines"):
         read_dataset(tmp_path / "b.csv")

@@ -64,7 +64,7 @@ def test_what_a_name_tells_of_a_part(video: Path) -> None:
     named_so.touch()
     with refuses(MediaError, named_so, "rename"):
         MediaPath(named_so).open()
-    assert MediaPath(video.with_name("b.mp4#t=1,2")).surely_missing()
+    assert MediaPath(video.with_name("b.mp4#t=1,2")).missing_locally()
     assert find_media([part.path]) == [part.path]
     link = video.with_name("link.mp4")
     symlink(link, video)

@@ -13,7 +13,7 @@ import texthead as th
 from installed import Install, example
 from made import PIXELS, pictures, tiny_visual, write_video
 from messages import refuses
-from texthead.apps.doctor.facts import facts_of
+from texthead.apps.doctor.file_stats import stats_of_file
 from texthead.apps.timeline.timeline import open_timed
 from texthead.errors import DataError, MediaError, RunError
 from texthead.features.clips import encode
@@ -64,7 +64,7 @@ def test_names_of_arrays_are_known(clips: Path):
     path = clips / "a kite" / "1.npy"
     assert (MediaPath(path).reader.kind, MediaPath(path).is_image, MediaPath(path).is_media) == ("array", False, True)
     assert ".npy" in opening.media_suffixes()
-    facts = facts_of(path)
+    facts = stats_of_file(path)
     assert (facts.fault, facts.frames, facts.seconds, facts.uneven) == (None, 9, 9 / RATE, 0)
     with open_timed(path) as media:
         found = [(seconds, take()) for seconds, take in media.in_order()]

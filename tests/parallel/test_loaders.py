@@ -61,7 +61,7 @@ def test_exit_waits_for_feeder_threads() -> None:
 @pytest.mark.slow
 def test_workers_end_with_parent() -> None:
     """They must notice by themselves that the process was killed."""
-    code = "import facts, time; it = iter(facts.data_loader(facts.Facts(), 2, batch_size=None)); "
+    code = "import facts, time; it = iter(facts.data_loader(facts.FileStats(), 2, batch_size=None)); "
     code += "print(*(f'{fact.pid} {fact.parent}' for fact in it), flush=True); time.sleep(600)"
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=paths) as process:

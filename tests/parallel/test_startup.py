@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from texthead.parallel.startup import wait_asleep
+from texthead.parallel.startup import limit_openmp_spinning
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def test_own_settings_of_openmp_stay(name: str, value: str, spins: str | None, m
         monkeypatch.setenv(each, "")
         monkeypatch.delenv(each)
     monkeypatch.setenv(name, value)
-    wait_asleep()
+    limit_openmp_spinning()
     assert os.environ.get("GOMP_SPINCOUNT") == spins
 
 

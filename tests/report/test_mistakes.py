@@ -57,10 +57,14 @@ def test_several_labels_show_the_surest_wrong_answer_first(tmp_path):
     assert most_confident(actual, hits=5) == [1, 0, 2, 3]
     extra, missed, *right = mistake_strips(actual, Protocol(1, PIXELS), model=TINY)
     assert [name for name, _ in extra.top] == ["b", "a", "c"]
-    assert ([name for name, _ in missed.top], missed.truth, missed.said) == (["a", "c", "b", "e"], ["a", "e"], 1)
+    assert ([name for name, _ in missed.top], missed.truth, missed.num_predicted) == (
+        ["a", "c", "b", "e"],
+        ["a", "e"],
+        1,
+    )
     assert missed.top[-1][1] == pytest.approx(float(torch.tensor(-4.0).sigmoid()))
     assert [strip.is_mistake for strip in (extra, missed, *right)] == [True, True, False, False]
-    assert [(strip.said, strip.heats) for strip in (extra, *right)] == [(2, {}), (5, {}), (0, {})]
+    assert [(strip.num_predicted, strip.heats) for strip in (extra, *right)] == [(2, {}), (5, {}), (0, {})]
 
 
 def test_frames_are_those_that_the_model_sees(tmp_path):

@@ -172,7 +172,7 @@ def test_intervals_on_the_page_take_groups_into_account():
 
 def test_a_calibration_without_measurement_threshold_and_sets():
     own, result = draw_answers(seed=1), draw_answers()
-    made = calibrate(own.scores, own.targets).without_promises()
+    made = calibrate(own.scores, own.targets).temperature_only()
     page = build_page(calibration_report=calibration_report(result, calibration=made, lines=["edited."]))
     assert len(page.attributes("src")) == 3
     assert [len(row) for row in page.rows] == [*[3] * 4, 2]

@@ -31,7 +31,7 @@ def test_strip_shows_frames_and_probabilities():
 
 
 @pytest.mark.parametrize(
-    ("truth", "rank", "said", "title", "labels", "hatched"),
+    ("truth", "rank", "num_predicted", "title", "labels", "hatched"),
     [
         (("archery",), 1, 1, ("✓", "archery"), ["✓ archery", "yoga", "zumba"], 0),
         (("yoga",), 2, 1, ("✗", 2, "yoga"), ["✗ archery", "✓ yoga", "zumba"], 1),
@@ -42,8 +42,8 @@ def test_strip_shows_frames_and_probabilities():
         ((), None, 0, ("✓", "no class"), ["archery", "yoga", "zumba"], 0),
     ],
 )
-def test_right_and_wrong_differ_without_colour(truth, rank, said, title, labels, hatched):
-    figure = strip_of(clip(1), truth=truth, rank=rank, said=said).picture()
+def test_right_and_wrong_differ_without_colour(truth, rank, num_predicted, title, labels, hatched):
+    figure = strip_of(clip(1), truth=truth, rank=rank, num_predicted=num_predicted).picture()
     bars = figure.axes[-1]
     prints(figure.get_suptitle(), *title)
     assert read_texts(bars)[::2] == labels

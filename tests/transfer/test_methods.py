@@ -228,7 +228,7 @@ def test_names_that_are_unknown_and_what_they_change(monkeypatch: pytest.MonkeyP
     encoder.source = "mini"
 
     def line(known: tuple[int, ...], scored: Mapping[str, Evaluation] = MappingProxyType({})) -> str:
-        monkeypatch.setattr(methods, "known_rows", lambda *_: torch.diag(torch.tensor(known).float()))
+        monkeypatch.setattr(methods, "familiarity_scaled_rows", lambda *_: torch.diag(torch.tensor(known).float()))
         return names_line(encoder, names, names, scored)
 
     targets, paths = torch.zeros(100, dtype=torch.long), [Path(f"{i}.png") for i in range(100)]

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from texthead.cli.flag_names import with_flags
 from texthead.cli.status_line import ProgressBar, StatusLine
-from texthead.cli.system import of_system
+from texthead.cli.system import os_error_message
 from texthead.errors import MediaError, listed, on_one_line, printable
 from texthead.parallel.progress import Reporter, step_bars
 from texthead.platform import quoted
@@ -142,7 +142,7 @@ class CommandOutput:
         if self._screen.json:
             self.write(json.dumps(_plain(document), indent=1, ensure_ascii=False, allow_nan=False))
 
-    def doing(self, what: str) -> None:
+    def status(self, what: str) -> None:
         """Show what the command is doing, on a terminal, until it does something else."""
         self._screen.line.show(what)
 
@@ -172,7 +172,7 @@ class CommandOutput:
     @staticmethod
     def error_line(error: Exception) -> str:
         """Return the message of an error on one line, with flags in place of parameters."""
-        line = of_system(error) if isinstance(error, OSError) else str(error)
+        line = os_error_message(error) if isinstance(error, OSError) else str(error)
         return " ".join(with_flags(line).split())
 
     with_flags = staticmethod(with_flags)

@@ -16,7 +16,7 @@ PARAMETER = re.compile(r"(?<![^\s(])`([a-z][a-z_0-9]*)(?:=([^`\n]+))?`(?!\.?[^\s
 _commands: list[Callable[[], type]] = []
 
 
-def speak_of(*commands: Callable[[], type]) -> None:
+def set_active_commands(*commands: Callable[[], type]) -> None:
     """Set the commands whose flags stand in messages: the running one, and others for options that it lacks."""
     _commands[:] = commands
 

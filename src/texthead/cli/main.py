@@ -12,13 +12,13 @@ from textwrap import wrap
 from typing import Any
 
 from texthead.cli import parser, system
-from texthead.cli.flag_names import speak_of, with_flags
+from texthead.cli.flag_names import set_active_commands, with_flags
 from texthead.errors import DataError, MediaError, RunError, TextheadError, did_you_mean, either, line_of, printable
 from texthead.extensions import Extension, find, package_of
 from texthead.extras import extra_of, missing
 from texthead.media.limits import watch
 from texthead.parallel.signals import Ending, ended_by_signals
-from texthead.parallel.startup import end_processes, freeze_imports, keep_freed_memory, wait_asleep
+from texthead.parallel.startup import end_processes, freeze_imports, keep_freed_memory, limit_openmp_spinning
 
 # In the order of `texthead --help`.
 GROUPS = {
@@ -47,7 +47,7 @@ GROUPS = {
         "ui": "texthead.apps.page.command:Ui",
         "export": "texthead.apps.export.command:Export",
     },
-    "look inside": {
+    "inspect": {
         "classes": "texthead.apps.classes.command:Classes",
         "encoders": "texthead.commands.encoders:Encoders",
     },
@@ -57,9 +57,9 @@ COMMANDS = {name: target for group in GROUPS.values() for name, target in group.
 SHELLS = ("bash", "zsh", "fish")
 
 FIRST_SCREEN = """\
-texthead makes a recogniser for videos and images from class names.
+texthead trains a classifier for videos and images from class names.
 
-  train     train a recogniser on labelled files: folders named after classes
+  train     train a classifier on labelled files: folders named after classes
   predict   name what is in files, with a trained run or class names alone
   compare   see in seconds which method suits the data
   label     label files in the browser, the most useful ones first
@@ -111,7 +111,7 @@ def _loaded(extension: Extension) -> type:
 
 def full_help() -> str:
     """Return what `texthead --help` prints: every command by its group, without making their parsers."""
-    lines = ["usage: texthead COMMAND [options]", "", "Class names in, recogniser out."]
+    lines = ["usage: texthead COMMAND [options]", "", "Class names in, classifier out."]
     extensions = commands()
     strangers = [name for name, command in extensions.items() if not command.ours]
     for title, group in {**GROUPS, **({"from packages": strangers} if strangers else {})}.items():
@@ -130,7 +130,7 @@ def full_help() -> str:
 
 def top_parser() -> parser.Parser:
     """Return the parser of `texthead` without a command."""
-    top = parser.Parser(prog="texthead", description="Class names in, recogniser out.")
+    top = parser.Parser(prog="texthead", description="Class names in, classifier out.")
     top.add_argument("--version", action="store_true", help="print the version")
     top.add_argument("--print-completion", choices=SHELLS, help="print completion of commands and options")
     return top
@@ -210,10 +210,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("PYTHONSAFEPATH", "1")
         # Apple's GPU lacks some operations, which the CPU then computes.
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-        wait_asleep()
+        limit_openmp_spinning()
         freeze_imports()
     system.print_every_name()
-    speak_of()
+    set_active_commands()
     with ended_by_signals(_interrupted) as ending:
         try:
             system.check_process()
@@ -223,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return ending.code if ending.number else code
         except BrokenPipeError:
-            return system.reader_gone()
+            return system.broken_pipe_code()
         except BaseException as error:
             # Interrupted code, processes that end and installed packages can raise anything.
             if isinstance(error, KeyboardInterrupt) or ending.number or ending.interrupted:
@@ -233,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 with suppress(OSError):  # The terminal may be gone.
                     sys.stderr.write(f"{ending.line()}\n")  # One write: ranks share the terminal.
                 return ending.code
-            line = system.of_system(error) if isinstance(error, OSError) else str(error)
+            line = system.os_error_message(error) if isinstance(error, OSError) else str(error)
             extra = extra_of(error.name or "") if isinstance(error, ModuleNotFoundError) else None
             if isinstance(error, ModuleNotFoundError) and extra:
                 line = missing("this command", error.name or "", extra)
@@ -278,7 +278,9 @@ def _call(arguments: list[str], ending: Ending) -> int:
         print(recipe_text(command.from_values({"data": "", "out": "", **values}).chosen), end="")
         return 0
     parser.check_required(command, values)
-    speak_of(lambda: parser.actions_of(command).get(values.get("action", ""), command), lambda: command_of("train"))
+    set_active_commands(
+        lambda: parser.actions_of(command).get(values.get("action", ""), command), lambda: command_of("train")
+    )
     ending.line = partial(_interrupted, name, values)
     with _group(name, command):
         return _run(command, values)

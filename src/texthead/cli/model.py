@@ -70,7 +70,7 @@ class ModelOptions(ClassesOption):
     def load(self, run_folder: str | None, device: "torch.device") -> "Run":
         """Return the run with its own or other classes, or one of class names alone, on the device."""
         source, text = getattr(self, "encoder", None) or "mini", getattr(self, "text", None)
-        console.doing(f"loading {run_folder or source}")
+        console.status(f"loading {run_folder or source}")
         from texthead.encoders.load import load_encoder
         from texthead.prediction.load import load_run, zero_shot
         from texthead.transfer.methods import names_line

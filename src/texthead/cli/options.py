@@ -268,7 +268,7 @@ class LabelledRun(RunOption, DeviceOption):
 
     def load(self) -> "tuple[Run, Dataset]":
         """Return the run, on its device, and the labelled items; note what was odd about them."""
-        console.doing(f"loading {self.run}")
+        console.status(f"loading {self.run}")
         from texthead.data.reading import read_dataset
         from texthead.prediction.load import load_run
 

@@ -80,7 +80,7 @@ _REMEDIES = {
 }
 
 
-def reader_gone() -> int:
+def broken_pipe_code() -> int:
     """Return the exit code that a shell gives for a closed pipe, as of `| head`; drop the output that is left."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + 13  # as by SIGPIPE
@@ -94,10 +94,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or by_torch
 
 
-def of_system(error: OSError) -> str:
+def os_error_message(error: OSError) -> str:
     """Return the message for an error of the operating system."""
     if error.filename is None and error.errno == errno.ENOSPC:
-        reader_gone()  # Drop output that could not be written.
+        broken_pipe_code()  # Drop output that could not be written.
     about = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
     remedy = _REMEDIES.get(error.errno or 0, "check the path and the disk")
     return printable(f"{about}{error.strerror or error}; {remedy}")

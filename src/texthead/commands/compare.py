@@ -54,7 +54,7 @@ class Compare(TrainingData, TextOption, ReadingOptions):
         from texthead.encoders.load import EncoderOptions
         from texthead.transfer.comparison import compare
 
-        console.doing(f"loading the encoder {encoder}")
+        console.status(f"loading the encoder {encoder}")
         scores = compare(
             dataset,
             EncoderOptions(encoder, text=self.text, device=self.pick_device()),

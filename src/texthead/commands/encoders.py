@@ -27,7 +27,7 @@ class Encoders:
     )
 
     def __call__(self) -> None:
-        console.doing("reading the list of encoders")
+        console.status("reading the list of encoders")
         from texthead.encoders.load import published_encoders
 
         encoders = published_encoders()

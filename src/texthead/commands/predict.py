@@ -76,7 +76,7 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
     def __call__(self) -> int:
         """Return the exit code."""
         from texthead.data.reading import listed_files
-        from texthead.runs.model import keep_graph
+        from texthead.runs.model import cache_encoder_graph
 
         run_folder, named = self.run_and_files("file or folder")
         inputs = [file for path in named for file in listed_files(path)]
@@ -114,8 +114,8 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
         else:
             console.next_command("texthead", "ui", run_folder)
             sys.stdout.flush()
-            console.doing("saving the encoder's graph for the next prediction")
-            keep_graph(Path(run_folder), run.model, protocol.sizes.size)
+            console.status("saving the encoder's graph for the next prediction")
+            cache_encoder_graph(Path(run_folder), run.model, protocol.sizes.size)
         if unreadable and not self.skip_unreadable:
             files = plural(len(unreadable), "file")
             console.problems().print(f"texthead: {files} cannot be read: {on_one_line(listed(unreadable, 3))}")
@@ -207,7 +207,7 @@ def _recorded(predictions: "Iterable[Prediction]", unreadable: list[str]) -> "It
 
 
 def _threshold_line(model: "Recognizer") -> str:
-    """Return from which probability on a file is said to have a class; empty if it has one class."""
+    """Return from which probability on a file is assigned a class; empty if it has one class."""
     if model.thresholds is None:
         return ""
     levels = sorted({f"{100 * value:.1f} %" for value in model.thresholds.sigmoid().tolist()})
@@ -227,7 +227,7 @@ def _line(p: "Prediction") -> str:
         return f"{on_one_line(p.path)}  not read: {with_flags(p.error)}\n"
     shown = p.top[:2] if p.chosen is None else p.labels or p.top[:1]
     best = ", ".join(f"{100 * v:.1f} % {n}" for n, v in shown)
-    return f"{on_one_line(p.path)}  {f'{p.in_place} (best: {best})' if p.in_place else best}\n"
+    return f"{on_one_line(p.path)}  {f'{p.displayed_answer} (best: {best})' if p.displayed_answer else best}\n"
 
 
 def _lines(p: "Prediction") -> str:
@@ -238,7 +238,9 @@ def _lines(p: "Prediction") -> str:
         if p.chosen is not None:
             lines.append(f"  {'yes' if rank < p.chosen else 'no '}  {named}")
             continue
-        lines.append(f"  {named}" if rank or not p.in_place else f"  {p.in_place} (best: {named.lstrip()})")
+        lines.append(
+            f"  {named}" if rank or not p.displayed_answer else f"  {p.displayed_answer} (best: {named.lstrip()})"
+        )
     if p.set_size is not None:
         lines.append(f"  set: {', '.join(name for name, _ in p.top[: p.set_size])}")
     if p.error:

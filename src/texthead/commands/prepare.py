@@ -35,7 +35,7 @@ class Prepare(DataOption, SkipOption):
     workers: NonNegativeInt | None = option(None, "N")
 
     def __call__(self) -> None:
-        console.doing(f"reading {self.data}")
+        console.status(f"reading {self.data}")
         from texthead.data import prepare as shards
         from texthead.data.reading import read_dataset
         from texthead.media.shard import INDEX

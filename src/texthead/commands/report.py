@@ -45,11 +45,11 @@ class ReportCommand(LabelledRun, SplitOption, ReadingOptions):
         console.remarks().print(
             f"scoring {len(chosen.items)} items ({chosen.name}) of {len(chosen.items.classes)} classes"
         )
-        console.doing("scoring the items")
+        console.status("scoring the items")
         scores = run.evaluate(chosen, None, reading, reporter=console.reporter)
         console.say_notes(*scores.notes)
         show_scores(scores.table)
-        console.doing("writing the report")
+        console.status("writing the report")
         path = Path(self.out or run.folder / "report.html")
         run.write_report(path, scores, reading, console.reporter)
         console.results().print(f"report: {path}")

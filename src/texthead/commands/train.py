@@ -132,9 +132,9 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
         from texthead.transfer.run_training import train
 
         options = self._options()
-        console.doing(f"reading {self.data}")
+        console.status(f"reading {self.data}")
         dataset = self._read()
-        console.doing(f"loading the encoder {self.encoder}")
+        console.status(f"loading the encoder {self.encoder}")
         trained = train(
             dataset,
             self.out,
@@ -182,12 +182,12 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
 
         if isinstance(event, Experiment):
             self._say_plan(event)
-            console.doing("scoring the baselines" if self.fine_tunes else "encoding the items")
+            console.status("scoring the baselines" if self.fine_tunes else "encoding the items")
         elif self.fine_tunes:
             console.flush_notes()  # A training can take hours.
-            console.doing("preparing the training")
+            console.status("preparing the training")
         else:
-            console.doing("writing the run")
+            console.status("writing the run")
 
     def _say_plan(self, plan: "Experiment") -> None:
         """Print how many items are for training and for scoring, and the class names."""
@@ -215,7 +215,7 @@ def _show(trained: "TrainedRun") -> None:
     """Print the scores of the run, write its report, and print where both are."""
     from texthead.cli.score_table import scores_json, show_scores
     from texthead.evaluation.summary import kind_text
-    from texthead.runs.model import keep_graph
+    from texthead.runs.model import cache_encoder_graph
 
     table, out, page = trained.table, trained.out, None
     if table.rows:
@@ -225,7 +225,7 @@ def _show(trained: "TrainedRun") -> None:
         about = f"{len(items)} {kind_text(item.path for item in items.items)} of {len(items.classes)} classes"
         console.results().print(f"trained on all {about}; none is held out, so the run has no score")
     if is_installed("matplotlib"):
-        console.doing("writing the report")
+        console.status("writing the report")
         page = _write_report(trained)
     console.results().print(f"report: {page}" if page else f"run: {out}")
     if page is None:
@@ -235,7 +235,7 @@ def _show(trained: "TrainedRun") -> None:
     console.next_command("texthead", "predict", out, items.items[0].path)
     if not trained.tuned:
         sys.stdout.flush()
-        keep_graph(out, trained.model, trained.protocol.sizes.size)
+        cache_encoder_graph(out, trained.model, trained.protocol.sizes.size)
 
 
 def _write_report(trained: "TrainedRun") -> Path:

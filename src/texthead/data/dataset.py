@@ -61,7 +61,7 @@ class Item:
         return MediaPath(self.path)
 
     @property
-    def together(self) -> str:
+    def group_key(self) -> str:
         """The group key: the item's group if set, else the path of its file, shared by all parts of the file."""
         return self.group or os.path.normpath(self.media.file)
 
@@ -145,7 +145,7 @@ class Dataset:
     def check_one_label(self) -> None:
         """Raise DataError if the items have several labels."""
         if self.multilabel:
-            raise DataError(f"{self.source}: its files have several labels, but this needs one each: give such files")
+            raise DataError(f"{self.source}: expected one label per file, but its files have several")
 
     @property
     def names(self) -> list[str]:
@@ -165,7 +165,7 @@ class Dataset:
     @property
     def groups(self) -> list[str]:
         """The group key of each item."""
-        return [item.together for item in self.items]
+        return [item.group_key for item in self.items]
 
     @property
     def only_images(self) -> bool:

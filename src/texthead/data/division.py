@@ -73,7 +73,7 @@ def _check_classes(train: Dataset) -> list[str]:
     if len(everywhere) == len(counts):
         of_class = f"all {len(train)} training items are of class {listed(everywhere) or 'none'!r}"
         raise DataError(f"{train.source}: {of_class}, so there is nothing to learn; add items of another class")
-    note = f"{train.source}: all {len(train)} training items have {listed(everywhere)}, which cannot be learned so"
+    note = f"{train.source}: all {len(train)} training items have {listed(everywhere)}: nothing to learn about it"
     return [note] if everywhere else []
 
 

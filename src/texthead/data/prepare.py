@@ -26,7 +26,7 @@ from texthead.data.dataset import Dataset, Item
 from texthead.data.sampling import evenly
 from texthead.data.transforms import short_side
 from texthead.errors import CheckedFields, DataError, MediaError, NonNegativeInt, PositiveInt, RunError, raising
-from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, replacing, write_json
+from texthead.files import MAX_BYTES_OF_LISTS, locked, read_json, replacing, write_json
 from texthead.media.addresses import address
 from texthead.media.paths import MediaPath, fingerprints
 from texthead.media.shard import INDEX, SHARD_FORMAT
@@ -225,7 +225,7 @@ def _check_empty(out: Path) -> None:
 def _finished(task: _Task, skip_unreadable: bool) -> _Done | None:
     """Return the record of a shard if it is complete and its source files have not changed, else None."""
     try:
-        listing = read_json(task.listing, most=MOST_BYTES_OF_LISTS)
+        listing = read_json(task.listing, most=MAX_BYTES_OF_LISTS)
         done = _Done.of(listing)
         same = listing["prints"] == [fingerprint for *_, fingerprint in task.items]
         whole = task.tar.stat().st_size == done.bytes

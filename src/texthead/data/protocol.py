@@ -108,7 +108,7 @@ class Pixels:
         check_fields(self, [(("size",), lambda size: 1 <= size <= self.resize, rule)], DataError)
 
     @property
-    def enough(self) -> int:
+    def min_short_side(self) -> int:
         """The short side, in pixels, that a still image keeps at least when it is decoded; 0 for its full size."""
         return _KEPT * self.resize if self.decode == "reduced" and self.antialias else 0
 

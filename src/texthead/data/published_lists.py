@@ -9,7 +9,7 @@ from typing import NamedTuple
 from texthead.data.dataset import Dataset
 from texthead.data.sources import unknown_source
 from texthead.errors import DataError, raising
-from texthead.files import MOST_BYTES_OF_LISTS, check_lines, read_text
+from texthead.files import MAX_BYTES_OF_LISTS, check_lines, read_text
 from texthead.media.frame_folder import EVERY, frame_file, is_template
 from texthead.text.label_files import ClassIds
 
@@ -78,7 +78,7 @@ def _entries(source: Path) -> list[ListedFile]:
     """Parse the lines; all must have the form of the first."""
     with raising(DataError, f"{source}: not a readable list", "save it as UTF-8, one item a line"):
         check_lines(source)
-        text = read_text(source, most=MOST_BYTES_OF_LISTS)
+        text = read_text(source, most=MAX_BYTES_OF_LISTS)
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise DataError(f"{source}: the list is empty; expected lines `path n_frames label` or `file label`")

@@ -395,7 +395,7 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
 
 def item_name(path: Path, root: Path) -> str:
     """Return a path relative to `root`, with /, so that data keeps its names when moved; absolute if not below it."""
-    below = path.relative_to(root) if path.is_relative_to(root) else MediaPath(path).text_below(root)
+    below = path.relative_to(root) if path.is_relative_to(root) else MediaPath(path).relative_to(root)
     return Path(os.path.normpath(below)).as_posix()
 
 

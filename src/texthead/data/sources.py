@@ -22,7 +22,7 @@ def check_source(source: str | Path) -> None:
     """Raise DataError if a data source is a path that does not exist, or needs an extra that is not installed."""
     if str(source).startswith(HUB_PREFIX):
         check_extra("datasets", f"{HUB_PREFIX}...", DataError)
-    elif MediaPath(source).surely_missing() and str(source).partition(":")[0] not in find(SOURCE_GROUP):
+    elif MediaPath(source).missing_locally() and str(source).partition(":")[0] not in find(SOURCE_GROUP):
         raise unknown_source(Path(source))
 
 
@@ -31,7 +31,7 @@ def unknown_source(path: Path) -> DataError:
     if path.suffix.lower() == ".txt":
         return DataError(f"{path}: no such list; check the path")
     kinds = "class folders, a CSV with path,label, a YAML file that describes other data"
-    missing = MediaPath(path).surely_missing()
+    missing = MediaPath(path).missing_locally()
     problem = "no such file or folder; give" if missing else "holds labels in no known form; expected"
     others = "".join(f", what {name} reads" for name, entry in find(SOURCE_GROUP).items() if not entry.ours)
     return DataError(f"{path}: {problem} {kinds}{others}, or {HUB_PREFIX}FOLDER_OR_ID")

@@ -23,14 +23,14 @@ from texthead.encoders.figures import published_figures
 from texthead.encoders.geometry import coordinate_picture, measured_geometry
 from texthead.encoders.spec import Grid, VisualSpec
 from texthead.errors import EncoderError, raising
-from texthead.recipes import MOST_SIDE
+from texthead.recipes import MAX_SIDE
 
 FORMS = ("hf:FOLDER", "hf:ORG/NAME[@REVISION]")
 
 _INTERPOLATIONS: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
 
 # Prompts are padded to the tower's maximum length, as in its training, if that is at most this many tokens.
-_MOST_PADDED = 128
+_MAX_PADDED = 128
 
 # Frames per clip of a model that takes clips of any length.
 _FRAMES = 16
@@ -175,9 +175,9 @@ def _preprocessing(processor: Any, source: str) -> dict[str, Any]:
             f"{source}: its images are resampled by {processor.resample!r}; only 2 (bilinear) and 3 (bicubic) work"
         )
     crop = dict(getattr(processor, "crop_size", None) or {})
-    if not all(isinstance(each, int) and 1 <= each <= MOST_SIDE for each in (*size.values(), *crop.values()) if each):
+    if not all(isinstance(each, int) and 1 <= each <= MAX_SIDE for each in (*size.values(), *crop.values()) if each):
         raise EncoderError(
-            f"{source}: its images have size {size} and crop {crop}; sides must be from 1 to {MOST_SIDE:,} pixels"
+            f"{source}: its images have size {size} and crop {crop}; sides must be from 1 to {MAX_SIDE:,} pixels"
         )
     mean, std = _statistics(processor)
     processed = _processed(processor, coordinate_picture())
@@ -250,8 +250,8 @@ def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     clean = _cleaning(model.config.model_type)
     config = getattr(model.config, "text_config", model.config)
-    limit = min(getattr(config, "max_position_embeddings", _MOST_PADDED), tokenizer.model_max_length)
-    padding = {"padding": "max_length", "max_length": limit} if limit <= _MOST_PADDED else {"padding": True}
+    limit = min(getattr(config, "max_position_embeddings", _MAX_PADDED), tokenizer.model_max_length)
+    padding = {"padding": "max_length", "max_length": limit} if limit <= _MAX_PADDED else {"padding": True}
     for name in [name for name, _ in model.named_children()]:
         if name.startswith(("vision", "visual", "video")):
             setattr(model, name, None)

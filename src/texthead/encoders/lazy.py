@@ -106,7 +106,7 @@ class LazyEncoder(Encoder):
 
     Args:
         load: returns the encoder.
-        about: what `note_encoder` stored about it.
+        about: what `store_metadata` stored about it.
         key: what changes with any of its files.
         load_text: returns its text encoder alone; None if it comes with the encoder.
         options: further options of `Encoder`.
@@ -174,7 +174,7 @@ def note_digest(files: Sequence[Path], digest: str, source: str = "", **about: o
         write_json(_digest_file(files, source), {"files": _stamps(files), "weights": digest, **about})
 
 
-def note_encoder(files: Sequence[Path], encoder: Encoder) -> None:
+def store_metadata(files: Sequence[Path], encoder: Encoder) -> None:
     """Store what a `LazyEncoder` needs of an encoder with these files; for a small one also the weights' state."""
     visual, center = encoder.visual, encoder.center
     digest, state = weights_digest(visual), visual.state_dict(prefix=_PREFIX)

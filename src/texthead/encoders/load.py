@@ -30,7 +30,7 @@ from texthead.downloads import cached_repositories, downloads, named_paths
 from texthead.encoders import mini
 from texthead.encoders.encoder import BUILT_IN, ENCODER_FUNCTIONS, ENCODER_GROUP, FUNCTIONS, Encoder, builder_of
 from texthead.encoders.figures import EncoderFigures, figures_of
-from texthead.encoders.lazy import LazyEncoder, note_encoder, noted, weights_digest
+from texthead.encoders.lazy import LazyEncoder, noted, store_metadata, weights_digest
 from texthead.encoders.pairing import pair
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, check_fields
@@ -170,13 +170,13 @@ def _lazy(source: str, load: Callable[[], Encoder], *, keep_text: bool) -> Encod
     about = noted(files, source)
     if "logits" not in about:
         encoder = load()
-        note_encoder(files, encoder)
+        store_metadata(files, encoder)
         return encoder
 
     def checked() -> Encoder:
         encoder = load()
         if weights_digest(encoder.visual) != about["weights"]:  # A hub may have sent others.
-            note_encoder(files, encoder)
+            store_metadata(files, encoder)
             raise EncoderError(f"{source}: its weights have changed since they were loaded last; start again")
         return encoder
 

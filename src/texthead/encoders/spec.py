@@ -14,7 +14,7 @@ _Channels = tuple[float, float, float]
 # Steps, rows and columns, and how many there may be of each.
 Grid = tuple[int, int, int]
 
-_MOST_CELLS = 1000
+_MAX_CELLS = 1000
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class VisualSpec:
             plain |= {"config": json.dumps(values["config"])}
             check_types(VisualSpec, plain, EncoderError, "; restore the file")
             spec = VisualSpec(**plain)
-            most = spec.finest or (_MOST_CELLS,) * 3
-            if not all(1 <= cells <= finest <= _MOST_CELLS for cells, finest in zip(spec.grid, most, strict=True)):
+            most = spec.finest or (_MAX_CELLS,) * 3
+            if not all(1 <= cells <= finest <= _MAX_CELLS for cells, finest in zip(spec.grid, most, strict=True)):
                 raise ValueError(f"`grid` {spec.grid} and `finest` {spec.finest} are out of range")
             return spec

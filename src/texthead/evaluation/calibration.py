@@ -45,7 +45,7 @@ _LOG_ODDS_MARGIN, _SCORE_MARGIN = 1e-4, 1e-6
 
 # The level is set on unknown items too if at least this share of them (0-1) has a place in the tree; else the threshold
 # rejects them.
-MOST_IN_TREE = 0.5
+MAX_IN_TREE = 0.5
 
 # Beyond these temperatures, probabilities are one-hot or uniform.
 COLDEST, HOTTEST = 1e-3, 1e3
@@ -220,7 +220,7 @@ class Calibration:
             raise DataError(f"`at_least` must be a probability above 0 and up to 1, got {probability:g}")
         return replace(self, level=Level(probability, probability, broader), threshold=None)
 
-    def without_promises(self) -> "Calibration":
+    def temperature_only(self) -> "Calibration":
         """Return a copy with the temperature alone."""
         return replace(self, threshold=None, coverage=None, measured=None, level=None)
 
@@ -333,7 +333,7 @@ def with_level(
     risky = torch.stack(best_wrong(made.apply(scores).softmax(-1), right, broader)).amax(0)
     if made.threshold and unknown:
         rate, (strange, strange_right) = made.threshold.false_accept, unknown
-        in_tree = strange_right.any(1).double().mean() >= MOST_IN_TREE
+        in_tree = strange_right.any(1).double().mean() >= MAX_IN_TREE
         # Half of the wrong answers to unknown items may be classes, half broader names.
         if in_tree and effective_items(torch.ones(len(strange)), unknown_groups) >= min_items(rate / 2):
             limit = risk_limit(risky, weights, groups, wrong=wrong)

@@ -207,7 +207,7 @@ class MultiLabelEvaluation(Evaluation):
     """The same for items with several labels: `targets` says which classes an item has, `scores` are log-odds.
 
     Args:
-        thresholds: log-odds from which on an item is said to have a class.
+        thresholds: log-odds from which on an item is assigned a class.
     """
 
     metric: ClassVar[str] = "mAP"

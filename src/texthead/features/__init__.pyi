@@ -8,7 +8,7 @@ from .engine import Engine as Engine
 from .engine import quiet as quiet
 from .frozen import FrozenFiles as FrozenFiles
 from .frozen import FrozenItems as FrozenItems
+from .image_stats import ImageStats as ImageStats
 from .reading import check_any as check_any
 from .reading import readable as readable
-from .stills import Still as Still
 from .views import item_features as item_features

@@ -20,7 +20,7 @@ from texthead.errors import MediaError, TextheadError, raising
 from texthead.extensions import code_of_packages
 from texthead.extras import version
 from texthead.features.engine import NETWORKS
-from texthead.features.stills import Still
+from texthead.features.image_stats import ImageStats
 from texthead.files import cache_dir
 from texthead.media.limits import check_file
 from texthead.media.paths import MediaPath
@@ -37,8 +37,8 @@ _DECODERS = ("pillow", "av", "simplejpeg", "pi_heif")
 
 _TABLES = {
     "files": "path TEXT PRIMARY KEY, stamp TEXT, digest TEXT",
-    # The times of all frames of a file in seconds, and the still of an image. The times give the length of the file and
-    # the frames of its parts without opening it.
+    # The times of all frames of a file in seconds, and `ImageStats` of an image. The times give the length of the file
+    # and the frames of its parts without opening it.
     "media": "digest TEXT PRIMARY KEY, times BLOB, still BLOB",
     # The frame indices of a clip, with blanks between them; a frame is a clip of one.
     "clips": "digest TEXT, frames TEXT, engine TEXT, feature BLOB, PRIMARY KEY(digest, frames)",
@@ -121,13 +121,13 @@ class FeatureCache:
         seconds = self._value("times", digest)
         return None if seconds is None else np.frombuffer(seconds, np.float64)
 
-    def still(self, path: Path) -> tuple[str, Still] | None:
-        """Return the SHA-256 of an image's bytes and its still; None if it is not cached, or for another file."""
+    def stats(self, path: Path) -> tuple[str, ImageStats] | None:
+        """Return the SHA-256 of an image's bytes and its statistics; None if it is not cached, or for another file."""
         with suppress(MediaError):
             media = MediaPath(path)
             digest = self.identify(media)[0] if media.is_image else ""
             if (row := self._value("still", digest + AS_PICTURE)) is not None:
-                return digest, Still.from_bytes(row)
+                return digest, ImageStats.from_bytes(row)
         return None
 
     def _value(self, column: str, digest: str) -> Any:
@@ -171,14 +171,14 @@ class FeatureCache:
         clips: Sequence[Sequence[int]],
         features: Float[Tensor, "clips *tokens dim"],
         engine: EngineName = "eager",
-        still: bytes | None = None,
+        stats: bytes | None = None,
     ) -> None:
-        """Store features of a file's clips and the engine that computed them, its frame times, and an image's still."""
+        """Store features of a file's clips and the engine that computed them, its frame times, and `ImageStats`."""
         blobs = [row.tobytes() for row in features.float().cpu().numpy().astype(self.number_type)]
         rows = ((digest, _text(clip), engine, blob) for clip, blob in zip(clips, blobs, strict=True))
         seconds = np.asarray(times, np.float64).tobytes()
         with self._faults(), self._db:
-            self._db.execute("INSERT OR REPLACE INTO media VALUES (?, ?, ?)", (digest, seconds, still))
+            self._db.execute("INSERT OR REPLACE INTO media VALUES (?, ?, ?)", (digest, seconds, stats))
             self._db.executemany("INSERT OR REPLACE INTO clips VALUES (?, ?, ?, ?)", rows)
 
     def close(self) -> None:

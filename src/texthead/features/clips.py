@@ -24,8 +24,8 @@ from texthead.encoders.spec import VisualSpec
 from texthead.errors import MediaError, plural
 from texthead.features.cache import AS_PICTURE, CachedClips, FeatureCache, open_cache
 from texthead.features.engine import Engine, frames_at_once
+from texthead.features.image_stats import ImageStats
 from texthead.features.reading import Reading
-from texthead.features.stills import Still
 from texthead.media.paths import MediaPath
 from texthead.media.reader import Part
 from texthead.models.recognizer import Recognizer
@@ -74,13 +74,13 @@ class _Decoded(NamedTuple):
     Attributes:
         times: the times of all frames of the file, in seconds.
         pixels: the crops of the distinct frames of the units, in ascending order.
-        still: of an image, as stored.
+        stats: of an image, as stored.
     """
 
     times: Float[Tensor, " frames"]
     units: _Units
     pixels: UInt8[Tensor, "crops frames 3 size size"]
-    still: bytes | None
+    stats: bytes | None
 
 
 class _Missing(NamedTuple):
@@ -142,7 +142,7 @@ def encode(
     chooses = [choose] * len(paths) if callable(choose) else choose
     whole, run = _whole_clips(network)
     cache = open_cache(network, protocol, reading.cache) if isinstance(network, Visual) else None
-    decode = partial(_decode, pixels=pixels, views=views, whole=whole, with_still=cache is not None)
+    decode = partial(_decode, pixels=pixels, views=views, whole=whole, with_stats=cache is not None)
     network.eval()
     engine, leave = None, leave and whole and cache is not None
     # An open cache keeps two megabytes, but clips are read from it later.
@@ -250,35 +250,35 @@ def _stored(
     """Store new features, if they are finite and the file has not changed, and return them or where they are left."""
     if isinstance(result, MediaError):
         return result
-    (times, units, _, still), features = result
+    (times, units, _, stats), features = result
     if cache is None or file.media.stamp() != file.stamp or not features.isfinite().all():
         return units.in_views(features)
-    cache.put(file.digest, times.tolist(), units.frames, features, engine, still)
+    cache.put(file.digest, times.tolist(), units.frames, features, engine, stats)
     return _Kept(cache, file.digest, units) if leave else units.in_views(features)
 
 
 # ---- new features
 
 
-def _decode(path: str, choose: Choose, pixels: Pixels, views: Views, *, whole: bool, with_still: bool) -> _Decoded:
+def _decode(path: str, choose: Choose, pixels: Pixels, views: Views, *, whole: bool, with_stats: bool) -> _Decoded:
     """Decode the frames of a file's clips."""
-    still = None
+    stats = None
     with MediaPath(path).open(windows=views.of_windows) as media:
-        media.enough = pixels.enough
+        media.min_short_side = pixels.min_short_side
 
         def crop(frames: UInt8[Tensor, "frames 3 height width"]) -> UInt8[Tensor, "crops frames 3 size size"]:
-            nonlocal still
-            if with_still and media.kind == "image":
+            nonlocal stats
+            if with_stats and media.kind == "image":
                 picture = frames[0].permute(1, 2, 0).numpy()
                 size = media.shape or picture.shape[:2]
-                still = Still.of(picture, size, turned=media.turned).to_bytes()
+                stats = ImageStats.of(picture, size, turned=media.turned).to_bytes()
             return view_crops(frames, pixels, views.crops, views.along)
 
         file, frames = (media.whole, media.frames) if isinstance(media, Part) else (media, range(media.num_frames))
         units = _Units.of(choose(media.num_frames), frames, whole=whole)
         crops = media.frames_at([frame - frames.start for frame in sorted({*chain(*units.frames)})], crop)
         times = torch.tensor(file.times if len(file.times) else [0.0] * len(frames), dtype=torch.float64)
-        return _Decoded(times, units, crops, still)
+        return _Decoded(times, units, crops, stats)
 
 
 def _encode(

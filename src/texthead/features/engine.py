@@ -47,7 +47,7 @@ NETWORKS = ("torch", "timm", "open_clip_torch", "transformers")
 _LOOK, _MAKE = (24, 1), (256, 4)
 
 # Total size of stored graphs in bytes; the least recently used are removed first.
-_MOST_KEPT = 2**30
+_MAX_BYTES_KEPT = 2**30
 
 _FORMAT = 1
 
@@ -267,7 +267,7 @@ def _drop_oldest(folder: Path) -> None:
         total = 0
         for rank, path in enumerate(sorted(kept, key=lambda path: path.stat().st_mtime, reverse=True)):
             total += path.stat().st_size
-            if rank and total > _MOST_KEPT:
+            if rank and total > _MAX_BYTES_KEPT:
                 path.unlink(missing_ok=True)
 
 

@@ -15,8 +15,8 @@ from texthead.data.protocol import Protocol
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, EncoderError, MediaError, checked
 from texthead.features.cache import open_cache
+from texthead.features.image_stats import ImageStats
 from texthead.features.reading import Reading, readable
-from texthead.features.stills import Still
 from texthead.features.views import item_features
 from texthead.files import path_list
 from texthead.media.paths import MediaPath
@@ -127,18 +127,18 @@ class FrozenEncoder:
         features = torch.stack(means) if means else torch.empty(0, self.encoder.dim)
         return FrozenFiles(positions, features.clone(), tuple(errors))
 
-    def stills(self, paths: Sequence[str | Path]) -> list[tuple[str, Still] | None]:
-        """Return the SHA-256 and the still of each image, None for other files; new images are encoded.
+    def image_stats(self, paths: Sequence[str | Path]) -> list[tuple[str, ImageStats] | None]:
+        """Return the SHA-256 and the `ImageStats` of each image, None for other files; new images are encoded.
 
-        Without a cache no stills are kept: all are None.
+        Without a cache nothing is kept: all are None.
         """
         paths = path_list(paths)
         cache = open_cache(self.encoder.visual, self.protocol, self.reading.cache)
         if cache is None:
             return [None] * len(paths)
         with closing(cache):
-            self.files([path for path in paths if MediaPath(path).is_image and cache.still(path) is None])
-            return [*map(cache.still, paths)]
+            self.files([path for path in paths if MediaPath(path).is_image and cache.stats(path) is None])
+            return [*map(cache.stats, paths)]
 
     @checked
     def items(self, dataset: Dataset, labels: Sequence[str] | None = None, title: str = "encode items") -> FrozenItems:

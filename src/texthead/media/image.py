@@ -70,7 +70,7 @@ class Image(Media):
         image, self._image = self._image or self._open(), None
         with image:
             width, height = image.size
-            scale = _scale(image, self.enough)
+            scale = _scale(image, self.min_short_side)
             with _pillow_faults(self.path), Timed(self.path, PICTURE_SECONDS):
                 # Pillow turns a .tif upright while it decodes; a .png may have its orientation at its end.
                 turned = isinstance(image, TiffImageFile) and _orientation(image) != 1
@@ -137,7 +137,7 @@ class FrameFolder(Media):
         try:
             check_file(file)
             with Image(file) as image:
-                image.enough = self.enough
+                image.min_short_side = self.min_short_side
                 picture = dict(image.pictures({0}))[0]
             self.shape = self.shape or image.shape
             self._check_same_size(self.shape or (), image.shape or ())
@@ -172,15 +172,17 @@ def _formats_of(content: bytes) -> tuple[str, ...]:
     return ("JPEG2000",) if content.startswith(_JPEG_2000) else _FORMATS
 
 
-def _scale(image: PIL.Image.Image, enough: int) -> int:
+def _scale(image: PIL.Image.Image, min_short_side: int) -> int:
     """Return the largest of 1, 2, 4 and 8 by which the sides of a JPEG may be divided; 1 for other images.
 
     It divides both sides: a last column that is only partly filled would stretch the picture.
     """
-    if not enough or not isinstance(image, JpegImageFile):
+    if not min_short_side or not isinstance(image, JpegImageFile):
         return 1
     common, short = math.gcd(*image.size), min(image.size)
-    return max(scale for scale in (1, 2, 4, 8) if common % scale == 0 and scale * enough <= max(short, enough))
+    return max(
+        scale for scale in (1, 2, 4, 8) if common % scale == 0 and scale * min_short_side <= max(short, min_short_side)
+    )
 
 
 def _jpeg(image: PIL.Image.Image, scale: int) -> Picture | None:

@@ -156,14 +156,14 @@ class MediaPath:
             return False
         return True
 
-    def surely_missing(self) -> bool:
+    def missing_locally(self) -> bool:
         """Return whether the path does not exist, and is neither a template nor in a shard."""
         elsewhere = self.is_template or self.file.parent.suffix == ".tar"
         return not elsewhere and not self.file.exists()
 
     def check(self) -> None:
         """Raise DataError if an argument is surely missing and no address."""
-        if self.surely_missing() and address(self.file) is None:
+        if self.missing_locally() and address(self.file) is None:
             raise DataError(f"{self}: no such file or folder; {hint_on_path(self.file) or 'check the path'}")
 
     def has_shards(self) -> bool:
@@ -338,7 +338,7 @@ class MediaPath:
         folder = os.path.join(os.path.realpath(self.file.parent), "") if self.is_template else ""  # noqa: PTH118
         return MediaPath((folder + self.file.name if folder else os.path.realpath(self.file)) + self.times)
 
-    def text_below(self, folder: Path) -> str:
+    def relative_to(self, folder: Path) -> str:
         """Return the path as a list in a folder has it, with /: relative to it if it is below, else absolute."""
         whole, start = self.path.absolute(), folder.absolute()
         return (whole.relative_to(start) if whole.is_relative_to(start) else whole).as_posix()

@@ -69,8 +69,8 @@ class Media(ABC, Closing):
         start_seconds: time of the first frame in the file, in seconds; above 0 for a part.
         has_times: False if the file has no time stamps and times were computed from its frame rate.
         listed_frames: number of frames that the header claims; 0 if it does not say.
-        enough: short side in pixels that is enough, set by the user of the pictures: a reader may give larger ones at
-            a smaller size, but at least this one; 0 for full size.
+        min_short_side: short side in pixels that suffices, set by the user of the pictures: a reader may give larger
+            ones at a smaller size, but at least this one; 0 for full size.
         shape: height and width, at full size, of the last picture that a reader may have reduced.
     """
 
@@ -83,7 +83,7 @@ class Media(ABC, Closing):
     start_seconds: float = 0.0
     has_times: bool = True
     listed_frames: int = 0
-    enough: int = 0
+    min_short_side: int = 0
     shape: tuple[int, ...] | None = None
 
     def __init__(self, path: Path, data: bytes | None = None):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from texthead.errors import DataError, MediaError, raising
-from texthead.files import MOST_BYTES_OF_LISTS, read_value
+from texthead.files import MAX_BYTES_OF_LISTS, read_value
 
 INDEX = "shards.json"
 
@@ -116,7 +116,7 @@ def read_rows(source: str | Path) -> tuple[list[tuple], list[str]]:
     """
     root = Path(source)
     with _valid(root / INDEX):
-        index = read_value(root / INDEX, most=MOST_BYTES_OF_LISTS)
+        index = read_value(root / INDEX, most=MAX_BYTES_OF_LISTS)
         own = index.get("texthead", {})
         if own.get("format") != SHARD_FORMAT:
             rule = f"not an index of shards of format {SHARD_FORMAT}; make them with `texthead prepare`"
@@ -155,7 +155,7 @@ def _clips(tar: Path) -> Sequence[Mapping[str, Any]]:
     """Return the clips in a shard's index; raise DataError if it cannot be read."""
     path = tar.with_suffix(".json")
     with _valid(path):
-        return read_value(path, most=MOST_BYTES_OF_LISTS)["clips"]
+        return read_value(path, most=MAX_BYTES_OF_LISTS)["clips"]
 
 
 @lru_cache(maxsize=_CACHED_INDICES)

@@ -23,7 +23,7 @@ TABLE_SUFFIX = ".frames.json"
 # Frames at most this many bytes apart are read at once, which covers the container's chunk headers.
 _GAP = 64
 
-_MOST_AT_ONCE = 2**22
+_MAX_BYTES_AT_ONCE = 2**22
 
 
 def frame_table(clip: bytes, pictures: Sequence[bytes], seconds: Sequence[float]) -> bytes:
@@ -83,7 +83,7 @@ class StoredClip(Media):
         begins, ends = self._begins, self._ends
         run = [wanted[0]]
         for index in wanted[1:]:
-            if begins[index] - ends[run[-1]] > _GAP or ends[index] - begins[run[0]] > _MOST_AT_ONCE:
+            if begins[index] - ends[run[-1]] > _GAP or ends[index] - begins[run[0]] > _MAX_BYTES_AT_ONCE:
                 yield run
                 run = []
             run.append(index)

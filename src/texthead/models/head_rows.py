@@ -85,7 +85,7 @@ def text_rows(encoder: Encoder, prompts: Sequence[str | Sequence[str]]) -> Float
     return prompt_rows(encoder.encode_text, prompts).detach()
 
 
-def known_rows(encoder: Encoder, names: Sequence[str], prompts: Sequence[str | Sequence[str]]) -> _Rows:
+def familiarity_scaled_rows(encoder: Encoder, names: Sequence[str], prompts: Sequence[str | Sequence[str]]) -> _Rows:
     """Return the rows of `text_rows`, each as long as the text encoder knows its class: from 0 to 1.
 
     The length is the familiarity of the best-known prompt, or of the bare name if a prompt contains it, since the

@@ -29,7 +29,7 @@ class MultiLabelHead(Head):
     Args:
         head: gives the scores.
         bias: added to the scores of each class; it is trained.
-        thresholds: log-odds from which on a file is said to have a class.
+        thresholds: log-odds from which on a file is assigned a class.
 
     Raises:
         DataError: the number of biases or thresholds is not that of the classes.

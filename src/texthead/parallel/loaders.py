@@ -21,7 +21,7 @@ from texthead.parallel.startup import begin_server, keep_freed_memory
 from texthead.platform import START_METHOD, interrupts_blocked, unblock_interrupts
 
 # Files that torch sends to a worker in advance; files that may be lost, if all are.
-_PREFETCHED, _MOST_LOST = 2, 3
+_PREFETCHED, _MAX_LOST = 2, 3
 
 # Start and end of torch's error message for a dead worker.
 _DEAD_START, _DEAD_END = "DataLoader worker", "exited unexpectedly"
@@ -95,7 +95,7 @@ def read_each(files: FileDataset, workers: int, **options: Any) -> Iterator[Any 
                 alone = done + _PREFETCHED * workers
                 continue
             lost += 1
-            if lost == done + 1 >= _MOST_LOST:
+            if lost == done + 1 >= _MAX_LOST:
                 raise
             problem = "reading it takes too long, crashes, or needs too much memory"
             yield MediaError(files.rows[done][0], f"{problem}; leave it out or save it again")

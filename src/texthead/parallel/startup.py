@@ -76,7 +76,7 @@ def end_processes() -> None:
         kill(process)
 
 
-def wait_asleep() -> None:
+def limit_openmp_spinning() -> None:
     """Let OpenMP threads spin only shortly while they wait for each other, unless the environment says otherwise.
 
     By default libgomp spins for milliseconds. If another program needs the core, each small operation then waits for

@@ -39,10 +39,10 @@ class Prediction:
         """The classes that the file is said to have, with their probabilities: none for a broader name."""
         if self.chosen is not None:
             return self.top[: self.chosen]
-        return () if self.in_place else self.top[:1]
+        return () if self.displayed_answer else self.top[:1]
 
     @property
-    def in_place(self) -> str:
+    def displayed_answer(self) -> str:
         """The text that replaces the best class as the answer: none of these, or a broader name; empty if none does."""
         if not self.known or self.chosen == 0:
             return NONE

@@ -9,8 +9,8 @@ from texthead.encoders.load import AnyEncoder, EncoderOptions
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError, check_types, line_of, raising
 from texthead.evaluation.calibration import Calibration
-from texthead.files import MOST_BYTES_OF_LISTS, read_json
-from texthead.models.head_rows import known_rows
+from texthead.files import MAX_BYTES_OF_LISTS, read_json
+from texthead.models.head_rows import familiarity_scaled_rows
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
@@ -79,7 +79,7 @@ def _saved_calibration(folder: Path) -> Calibration | None:
     if not path.exists():
         return None
     try:
-        return Calibration.from_json(read_json(path, most=MOST_BYTES_OF_LISTS))
+        return Calibration.from_json(read_json(path, most=MAX_BYTES_OF_LISTS))
     except ValueError as error:
         reason = line_of(error).removeprefix(f"{path}: ")
         raise RunError(f"{path}: {reason}; remove it and run `texthead calibrate` again") from None
@@ -111,7 +111,7 @@ def zero_shot(
     filled = class_prompts(options.template or "{}", names, prompts or [None] * len(names))
     loaded = options.load(filled)
     # Rounded, since text embeddings differ in the last bits with the prompts of their batch.
-    lengths = known_rows(loaded, names, [flat([prompt]) for prompt in filled]).norm(dim=1)
+    lengths = familiarity_scaled_rows(loaded, names, [flat([prompt]) for prompt in filled]).norm(dim=1)
     known = max(round(float(lengths.mean()), 2), 0.01)
     head = text_head(loaded, names, labels=labels, prompts=filled, scale=loaded.scale * known)
     return Run.of(Recognizer(loaded.visual, MeanPool(), head.to(loaded.visual.mean.device)))

@@ -169,7 +169,7 @@ class Run:
             return calibration, None
         promises = calibration.answers_differ or calibration.coverage is not None
         effect = "only the temperature is used, as an estimate" if promises else "the temperature is an estimate"
-        return calibration.without_promises(), f"{reason}: {effect}; calibrate again"
+        return calibration.temperature_only(), f"{reason}: {effect}; calibrate again"
 
     def usual_level(self, protocol: Protocol) -> float | None:
         """Return the level of answers if none is given: 0.9 with a tree and without a valid level of its own."""

@@ -112,16 +112,16 @@ def item_strip(
         probabilities, has = result.scores[item].sigmoid(), result.targets[item]
         predicted = result.predicted[item]
         order.sort(key=lambda c: not predicted[c])
-        said, rank = int(predicted.sum()), None
+        num_predicted, rank = int(predicted.sum()), None
         true = [c for c in order if has[c]]
     else:
-        probabilities, said, true = result.scores[item].softmax(-1), 1, [int(result.targets[item])]
+        probabilities, num_predicted, true = result.scores[item].softmax(-1), 1, [int(result.targets[item])]
         rank = order.index(true[0]) + 1
-    first = order[: max(3, said)]
+    first = order[: max(3, num_predicted)]
     top = [(result.names[c], float(probabilities[c])) for c in first + [c for c in true if c not in first]]
     name = "/".join(Path(MediaPath(result.paths[item]).original).parts[-2:])
     frames = short_side(clip, SIDE).permute(0, 2, 3, 1).contiguous().numpy()
-    strip = Strip(name, frames, top, [result.names[c] for c in true], rank, said)
+    strip = Strip(name, frames, top, [result.names[c] for c in true], rank, num_predicted)
     if model is None or rank is None:
         return strip
     return _with_heat(strip, result.names, cover(model, clip, engine=engine).at_temperature(temperature))

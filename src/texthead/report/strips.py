@@ -45,14 +45,14 @@ class Strip(NamedTuple):
     top: Sequence[tuple[str, float]]
     truth: Sequence[str]
     rank: int | None = None
-    said: int = 1
+    num_predicted: int = 1
     heats: Mapping[str, Float[np.ndarray, "frames rows columns"]] = MappingProxyType({})
     note: str = ""
 
     @property
     def is_mistake(self) -> bool:
         """Whether the predicted classes are not the true ones."""
-        return {name for name, _ in self.top[: self.said]} != set(self.truth)
+        return {name for name, _ in self.top[: self.num_predicted]} != set(self.truth)
 
     @property
     def verdict(self) -> str:
@@ -102,7 +102,7 @@ class Strip(NamedTuple):
             mark, colour, hatch, weight = "", GREY, "", "normal"
             if name in self.truth:
                 mark, colour, weight = "✓ ", COLOURS[0], "bold"
-            elif index < self.said:
+            elif index < self.num_predicted:
                 mark, colour, hatch = "✗ ", COLOURS[1], "////"
             axes.barh(index, 1.0, height=0.3, color=PALE)
             axes.barh(index, probability, height=0.3, color=colour, hatch=hatch, edgecolor="white")

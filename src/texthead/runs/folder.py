@@ -33,7 +33,7 @@ from texthead.data.protocol import Pixels
 from texthead.encoders.lazy import state_of
 from texthead.encoders.weights import misfit
 from texthead.errors import RunError, raising, without_password
-from texthead.files import MOST_BYTES_OF_LISTS, locked, read_json, replacing, write_json
+from texthead.files import MAX_BYTES_OF_LISTS, locked, read_json, replacing, write_json
 from texthead.models.head_table import as_head, head_json
 from texthead.models.heads import Head
 from texthead.models.recognizer import Recognizer
@@ -140,7 +140,7 @@ def saved_split(folder: Path) -> dict[str, Any]:
         RunError: the file is missing, lacks a list, or its lists of paths and labels have different lengths.
     """
     path = folder / "split.json"
-    split = read_json(path, most=MOST_BYTES_OF_LISTS)
+    split = read_json(path, most=MAX_BYTES_OF_LISTS)
     for name in SPLIT_LISTS:
         values, files = split.get(name), "held_out" if name.startswith("held_out") else "train"
         may_be_null = name.endswith(("_labels", "_groups"))

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from texthead.errors import RunError, raising
-from texthead.files import MOST_BYTES_OF_LISTS, read_text, replacing
+from texthead.files import MAX_BYTES_OF_LISTS, read_text, replacing
 from texthead.parallel.progress import Reporter
 
 
@@ -77,7 +77,7 @@ def read_records(folder: Path) -> list[dict]:
     if not path.is_file():
         return []
     records = []
-    for number, line in enumerate(read_text(path, most=MOST_BYTES_OF_LISTS).splitlines(), 1):
+    for number, line in enumerate(read_text(path, most=MAX_BYTES_OF_LISTS).splitlines(), 1):
         try:
             record = json.loads(line)
         except ValueError:

@@ -54,7 +54,7 @@ def _files(folder: Path) -> list[Path]:
     return [folder / WEIGHTS, folder / "recipe.json"]
 
 
-def keep_graph(folder: Path, model: Recognizer, side: int) -> None:
+def cache_encoder_graph(folder: Path, model: Recognizer, side: int) -> None:
     """Save a graph of a run's encoder if it can be exported, so that the run loads without building the network.
 
     For large encoders only an existing graph is used, since exporting takes seconds.

@@ -75,7 +75,7 @@ def check_out(out: Path, *, resume: bool) -> None:
         resume_it = ", or continue it with `resume`" if (out / "state").is_dir() else ""
         raise RunError(f"{out}: already holds a run; choose another folder{resume_it}")
     if not is_run(out) and out.is_dir() and any(path.is_dir() for path in out.iterdir()):
-        raise RunError(f"{out}: holds folders that are not of a run, which are left alone; choose a new folder")
+        raise RunError(f"{out}: contains folders that texthead did not create; choose a new folder")
 
 
 def saved_classes(folder: Path) -> SavedClasses:

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from texthead.errors import RunError, in_quotes, listed
-from texthead.files import MOST_BYTES_OF_LISTS, read_json, replacing
+from texthead.files import MAX_BYTES_OF_LISTS, read_json, replacing
 from texthead.parallel.distributed import gather_list, rank, ranks, same_as_first, together
 from texthead.runs.folder import check_resumable, load_weights, opened
 from texthead.runs.metrics import MetricsLog
@@ -51,7 +51,7 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
         return None
     check_resumable(out)
     before, named = (read_json(out / name) for name in ("recipe.json", "classes.json"))
-    trained = read_json(out / "split.json", most=MOST_BYTES_OF_LISTS)
+    trained = read_json(out / "split.json", most=MAX_BYTES_OF_LISTS)
     if before.get("format") != about["format"]:
         raise RunError(
             f"{out}: was started by a version of texthead with other checkpoints (format {before.get('format')!r}, now "

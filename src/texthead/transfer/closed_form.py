@@ -129,8 +129,8 @@ def text_probe_head(
     that of logits plus log(label share), and in the squares the items of each class weigh the same.
 
     Args:
-        rows: text rows. A length below 1 says how well the text encoder knows the name (`known_rows`); longer rows
-            count as 1.
+        rows: text rows. A length below 1 says how well the text encoder knows the name (`familiarity_scaled_rows`);
+            longer rows count as 1.
         targets: labels, with each class at least once.
         penalty: factor of both penalties.
 

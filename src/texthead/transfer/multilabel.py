@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from texthead.encoders.encoder import Encoder
-from texthead.models.head_rows import known_rows
+from texthead.models.head_rows import familiarity_scaled_rows
 from texthead.models.heads import TEXT_AND_ITEMS, CosineHead, Head, ProbeHead, Prompts, text_head
 from texthead.models.multilabel_head import MultiLabelHead, log_odds_fit
 from texthead.recipes import MethodName
@@ -24,7 +24,7 @@ FACTOR = 3.0
 START = 0.5
 
 # Folds of the cross-validation, at most.
-MOST_FOLDS = 5
+MAX_FOLDS = 5
 
 
 def fit_multilabel(
@@ -52,7 +52,7 @@ def fit_multilabel(
         if name == "zero-shot-centred" or not encoder.bias:
             return as_multilabel(head, features, hot)
         return _with_threshold(head, _scores(head, features) + encoder.bias, hot.numpy(), encoder.bias)
-    rows = None if name == "probe" else known_rows(encoder, names, prompts)
+    rows = None if name == "probe" else familiarity_scaled_rows(encoder, names, prompts)
     head, scores = _fit(rows, features, hot, groups, names=names)
     fitted = _calibrated(head, scores, hot.numpy(), 1.0, 0.0)
     if name == "probe":
@@ -206,7 +206,7 @@ def multilabel_folds(
     counts = np.zeros((len(keys), hot.shape[1] + 1))
     np.add.at(counts, group_of, np.column_stack([hot, np.ones(len(hot))]))
     held = counts[:, :-1] > 0
-    folds = min(MOST_FOLDS, len(keys))
+    folds = min(MAX_FOLDS, len(keys))
     if held.sum(0).max(initial=0) < 2:
         return []
     room, fold_of = np.repeat(counts.sum(0)[None] / folds, folds, axis=0), np.full(len(keys), -1)

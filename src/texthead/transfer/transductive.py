@@ -26,7 +26,7 @@ SHARPNESS = 5.0
 UNCHECKED = 0.5
 
 # Files per class that occurs below which a batch is not used, and at which the weight of the densities is halved.
-LEAST_FILES = 3.0
+MIN_FILES = 3.0
 
 # Number of files that the mean which the head expects is worth, and how many more if few classes occur.
 ANCHOR, MORE_ANCHOR = 3.0, 7.0
@@ -88,7 +88,7 @@ def refine(
     """Refine the scores of a batch of unlabelled files.
 
     The log-densities are scaled to the spread of the head's scores, and multiplied by three factors: the share of
-    unlabelled files among all items (`UNCHECKED` without labelled items); m / (m + LEAST_FILES) for m files per class
+    unlabelled files among all items (`UNCHECKED` without labelled items); m / (m + MIN_FILES) for m files per class
     that occurs; and F - 1, at most 1, for the F ratio of the variances among and within classes, which is about 1 if
     the classes are no clusters. So with many labelled items, few files or no clusters, the head decides.
 
@@ -125,7 +125,7 @@ def refine(
         weight, bias = means / variance, -(means.square() / variance).sum(1) / 2
         weight, bias = weight - weight.mean(0), bias - bias.mean()
         files = len(x) / occurrence.present
-        factor = most_weight * files / (files + LEAST_FILES) if files >= LEAST_FILES else 0.0
+        factor = most_weight * files / (files + MIN_FILES) if files >= MIN_FILES else 0.0
         within, among = variance.sum(), (squares / len(all_features) - all_features.mean(0).square() - variance).sum()
         ratio = among / max(occurrence.present - 1, 1e-9) * (len(all_features) - occurrence.present) / within
         factor = factor * (ratio - 1).clamp(0, 1) * _spread(head) / _spread(x @ weight.T + bias)

@@ -19,7 +19,7 @@ from pages import Page, assert_self_contained
 from platforms import symlink
 from texthead import Reading, read_dataset
 from texthead.apps.doctor.examine import diagnose
-from texthead.apps.doctor.facts import Facts
+from texthead.apps.doctor.file_stats import FileStats
 
 
 @pytest.fixture
@@ -136,9 +136,9 @@ def test_names_that_a_list_cannot_hold(tmp_path: Path, refused) -> None:
 
 
 def test_empty_clean_list_not_written(tmp_path: Path, doctor, monkeypatch) -> None:
-    facts = Facts(write_broken(tmp_path / "a.mp4"), fault="unreadable", problem="not a video")
+    facts = FileStats(write_broken(tmp_path / "a.mp4"), fault="unreadable", problem="not a video")
     monkeypatch.setattr(
-        "texthead.apps.doctor.examine.read_facts", lambda *_, **__: [facts]
+        "texthead.apps.doctor.examine.read_file_stats", lambda *_, **__: [facts]
     )  # No process needs to start.
     manifest = write_manifest(tmp_path / "items.csv", [["a.mp4", "cat"]], "path,label")
     out, err = doctor(manifest, "--quick", "--fix", tmp_path / "new.csv", code=2)

@@ -8,7 +8,7 @@ import pytest
 
 from messages import prints
 from texthead.apps.doctor import findings as doctor
-from texthead.apps.doctor.facts import EDGES, STOPPED, Appearance, Facts
+from texthead.apps.doctor.file_stats import EDGES, STOPPED, Appearance, FileStats
 from texthead.apps.doctor.findings import Finding
 from texthead.apps.doctor.near_duplicates import Likeness
 from texthead.data.dataset import Item
@@ -20,8 +20,8 @@ LOOK = Appearance(
     edges=np.zeros(EDGES, np.float16),
     colours=np.zeros((16, 16, 3), np.uint8),
 )
-VIDEO = Facts(Path("v.mp4"), digest="d", frames=30, listed=30, seconds=1.2, width=64, height=48, appearance=LOOK)
-IMAGE = Facts(Path("i.jpg"), digest="d", frames=1, width=65, height=47, appearance=replace(LOOK, motion=0.0))
+VIDEO = FileStats(Path("v.mp4"), digest="d", frames=30, listed=30, seconds=1.2, width=64, height=48, appearance=LOOK)
+IMAGE = FileStats(Path("i.jpg"), digest="d", frames=1, width=65, height=47, appearance=replace(LOOK, motion=0.0))
 
 
 @pytest.mark.parametrize(
@@ -48,11 +48,11 @@ IMAGE = Facts(Path("i.jpg"), digest="d", frames=1, width=65, height=47, appearan
         (replace(VIDEO, appearance=replace(LOOK, motion=0.4)), {}),
     ],
 )
-def test_a_file_by_itself(facts: Facts, found: dict[str, str]) -> None:
+def test_a_file_by_itself(facts: FileStats, found: dict[str, str]) -> None:
     assert {finding.fault: finding.severity for finding in doctor.file_findings([facts], frames=8)} == found
 
 
-def make_items(*rows: str) -> tuple[list[Item], list[Facts]]:
+def make_items(*rows: str) -> tuple[list[Item], list[FileStats]]:
     """Return items a, b, c, ... and their facts from rows of `label [split] digest`; the default split is train."""
     items, facts = [], []
     for index, row in enumerate(rows):

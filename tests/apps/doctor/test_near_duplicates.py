@@ -12,7 +12,7 @@ import pytest
 from messages import prints
 from texthead import read_dataset
 from texthead.apps.doctor import near_duplicates
-from texthead.apps.doctor.facts import EDGES, Appearance, Facts, facts_of
+from texthead.apps.doctor.file_stats import EDGES, Appearance, FileStats, stats_of_file
 
 COLOURS = np.random.default_rng(5).integers(0, 256, (16, 16, 3), np.uint8)
 
@@ -58,11 +58,11 @@ def test_rows_that_are_all_alike_take_bounded_memory() -> None:
     assert peak < 250 * 2**20
 
 
-def make_facts(edges: np.ndarray, name: object, contrast: float = 40.0, colours: np.ndarray = COLOURS) -> Facts:
+def make_facts(edges: np.ndarray, name: object, contrast: float = 40.0, colours: np.ndarray = COLOURS) -> FileStats:
     appearance = Appearance(
         brightest=200.0, contrast=contrast, motion=0.0, edges=edges.astype(np.float16), colours=colours
     )
-    return Facts(Path("a"), digest=str(name), appearance=appearance)
+    return FileStats(Path("a"), digest=str(name), appearance=appearance)
 
 
 def test_edges_make_files_alike_and_colours_make_it_sure() -> None:
@@ -70,7 +70,7 @@ def test_edges_make_files_alike_and_colours_make_it_sure() -> None:
     near, far = edges.copy(), edges.copy()
     near[:40] *= -1
     far[:60] *= -1
-    facts = [make_facts(edges, 0), Facts(Path("b"), fault="damaged"), make_facts(far, 2), make_facts(near, 3)]
+    facts = [make_facts(edges, 0), FileStats(Path("b"), fault="damaged"), make_facts(far, 2), make_facts(near, 3)]
     facts.append(make_facts(edges, 4, contrast=4.0))
     pairs = near_duplicates.alike_by_edges(facts)
     # Rows 2 and 3 were changed from row 0 and differ in 20 places.
@@ -92,12 +92,12 @@ def test_different_things_on_plain_ground_are_no_sure_copies(tmp_path: Path) -> 
         draw.ellipse((80 - 4 * number, 90, 230, 240 + 4 * number), fill=colour)
         draw.rectangle((120, 60 + 60 * number, 180, 100 + 60 * number), fill=("black", "orange", "white")[number])
         picture.save(tmp_path / f"{number}.png")
-        facts.append(facts_of(tmp_path / f"{number}.png"))
+        facts.append(stats_of_file(tmp_path / f"{number}.png"))
     assert not any(likeness.sure for likeness in near_duplicates.alike_by_edges(facts).values())
     # The same picture, saved again at half the size, is one.
     with PIL.Image.open(tmp_path / "0.png") as picture:
         picture.resize((160, 160)).save(tmp_path / "again.jpg", quality=50)
-    pairs = near_duplicates.alike_by_edges([facts[0], facts_of(tmp_path / "again.jpg")])
+    pairs = near_duplicates.alike_by_edges([facts[0], stats_of_file(tmp_path / "again.jpg")])
     assert pairs[0, 1].sure
 
 
@@ -105,7 +105,7 @@ def test_hands_before_a_wall_are_no_near_copies(shared: Path) -> None:
     """With the signs of edges alone, 12 pairs of 700 photos passed for near copies, half of them with two labels."""
     items = read_dataset(shared / "image" / "handdigits" / "images.csv").items
     names = ["4163", "4262", "4973", "5426", "5428", "5429", "5804", "5802"]
-    facts = [facts_of(item.path) for item in items if item.path.stem.removeprefix("IMG_") in names]
+    facts = [stats_of_file(item.path) for item in items if item.path.stem.removeprefix("IMG_") in names]
     assert len(facts) == len(names)
     assert near_duplicates.alike(facts) == {}
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from messages import prints
-from texthead.apps.doctor.facts import Facts
+from texthead.apps.doctor.file_stats import FileStats
 from texthead.apps.doctor.overview import Overview, Spread, duration, overview_of, overview_table, spread_text
 from texthead.data.dataset import Item
 
-VIDEO = Facts(Path("v.mp4"), frames=30, seconds=1.2, width=64, height=48)
-IMAGE = Facts(Path("i.jpg"), frames=1, width=64, height=48)
-BROKEN = Facts(Path("b.mp4"), fault="cut short", frames=9, seconds=9.0, problem="x")
+VIDEO = FileStats(Path("v.mp4"), frames=30, seconds=1.2, width=64, height=48)
+IMAGE = FileStats(Path("i.jpg"), frames=1, width=64, height=48)
+BROKEN = FileStats(Path("b.mp4"), fault="cut short", frames=9, seconds=9.0, problem="x")
 
 
-def overview(*rows: tuple[Facts, str, str | None]) -> Overview:
+def overview(*rows: tuple[FileStats, str, str | None]) -> Overview:
     """Return the overview of (facts, label, split) rows."""
     items = [Item(facts.path, (label,), split) for facts, label, split in rows]  # pyright: ignore[reportArgumentType]
     return overview_of(items, [facts for facts, _, _ in rows])

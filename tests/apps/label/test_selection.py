@@ -62,7 +62,7 @@ def test_copies_and_files_of_a_group_come_last() -> None:
 
 
 def test_large_pools_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "MOST", 60)
+    monkeypatch.setattr(selection, "MAX_FILES", 60)
     features, _ = clouds(40)
     chosen = next_to_label(features, alike(len(features)), list(range(100)), 5, seed=1)
     assert not set(chosen) & set(range(100))

@@ -19,7 +19,7 @@ import texthead as th
 from made import joined_colours, noise, tiny_visual, write_colour_run, write_image, write_video
 from messages import refuses
 from texthead.apps.search.index import Index, open_index
-from texthead.apps.search.marks import CALIBRATED, FEWEST, OTHER, Marks, marked_words
+from texthead.apps.search.marks import CALIBRATED, MIN_GROUPS, OTHER, Marks, marked_words
 from texthead.apps.search.search import search
 from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError, RunError
@@ -82,7 +82,7 @@ def test_probabilities_need_enough_marks() -> None:
         kinds.append(head.kind)
         for window in [window for windows in marks.next_to_mark(head, ranked) for window in windows]:
             marks.put(window, window < 300)
-        few = min(sum(marks.hit.values()), sum(not hit for hit in marks.hit.values())) < FEWEST
+        few = min(sum(marks.hit.values()), sum(not hit for hit in marks.hit.values())) < MIN_GROUPS
         assert marks.head().kind.endswith(f", {CALIBRATED}") != few
     assert CALIBRATED not in kinds[0]
     probabilities = odds(marks).sigmoid()

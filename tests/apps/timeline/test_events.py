@@ -10,7 +10,7 @@ from messages import refuses
 from texthead.apps.timeline.events import (
     Event,
     Hysteresis,
-    Stretch,
+    Interval,
     events_of,
     in_order,
     subtitles,
@@ -19,11 +19,11 @@ from texthead.apps.timeline.results import Events
 from texthead.errors import DataError
 
 
-def stretches(*columns: list[float], step: float = 1.0) -> list[Stretch]:
-    return [Stretch(i * step, (i + 1) * step, row) for i, row in enumerate(zip(*columns, strict=True))]
+def intervals(*columns: list[float], step: float = 1.0) -> list[Interval]:
+    return [Interval(i * step, (i + 1) * step, row) for i, row in enumerate(zip(*columns, strict=True))]
 
 
-def events_in(rows: list[Stretch], names: list[str], rule: Hysteresis) -> list[Event]:
+def events_in(rows: list[Interval], names: list[str], rule: Hysteresis) -> list[Event]:
     return [event for event in events_of(rows, names, rule)[0] if event.known]
 
 
@@ -47,14 +47,14 @@ def in_hindsight(scores: np.ndarray, rule: Hysteresis, step: float) -> list[tupl
 
 
 def test_mean_and_peak_weighted_by_time():
-    rows = [Stretch(0.0, 1.0, (0.6,)), Stretch(1.0, 1.5, (0.1,)), Stretch(1.5, 4.5, (0.9,))]
+    rows = [Interval(0.0, 1.0, (0.6,)), Interval(1.0, 1.5, (0.1,)), Interval(1.5, 4.5, (0.9,))]
     (event,) = events_in(rows, ["a"], Hysteresis(0.5, 0.5, 1.0))
     assert event == Event("a", 0.0, 4.5, event.mean, 0.9)
     assert event.mean == pytest.approx((0.6 + 3 * 0.9) / 4)
 
 
 def test_none_of_these_ends_event():
-    rows = [Stretch(float(i), i + 1.0, (0.9, 0.1), known) for i, known in enumerate([True, False, False, True])]
+    rows = [Interval(float(i), i + 1.0, (0.9, 0.1), known) for i, known in enumerate([True, False, False, True])]
     rule = Hysteresis(0.0, 0.0, 1.5)
     assert events_in(rows, ["a", "b"], rule) == []
     result = events_in(rows, ["a", "b"], Hysteresis(0.7, 0.0, 1.0))
@@ -68,7 +68,7 @@ def test_none_of_these_ends_event():
 
 
 def test_short_none_of_these_is_bridged():
-    rows = [Stretch(float(i), i + 1.0, (0.9,), known) for i, known in enumerate([True, True, False, True])]
+    rows = [Interval(float(i), i + 1.0, (0.9,), known) for i, known in enumerate([True, True, False, True])]
     result, _ = events_of(rows, ["a"], Hysteresis(min_length=1.5))
     assert [(e.name, e.start, e.end) for e in result] == [("a", 0.0, 4.0)]
 
@@ -81,7 +81,7 @@ def test_it_equals_hysteresis_in_hindsight(seed: int):
     walk = np.clip(np.cumsum(rng.normal(0, 0.15, (2, 200)), axis=1) % 1 + rng.normal(0, 0.1, (2, 200)), 0, 1)
     leave, enter = sorted(rng.uniform(0.2, 0.9, 2).tolist())
     rule = Hysteresis(enter, leave, float(rng.choice([0, 0.25, 0.5, 1, 2])))
-    result = events_in(stretches(*walk.tolist(), step=step), ["a", "b"], rule)
+    result = events_in(intervals(*walk.tolist(), step=step), ["a", "b"], rule)
     for name, scores in zip("ab", walk, strict=True):
         assert [(e.start, e.end) for e in result if e.name == name] == in_hindsight(scores, rule, step)
     assert result == in_order(result)
@@ -132,7 +132,7 @@ def test_csv_is_rounded_and_json_is_not():
 
 def test_each_class_has_its_threshold() -> None:
     rule = Hysteresis(thresholds={"a": 0.3, "b": 0.8})
-    rows = stretches([0.3, 0.4, 0.2, 0.2, 0.2], [0.5, 0.8, 0.9, 0.79, 0.1])
+    rows = intervals([0.3, 0.4, 0.2, 0.2, 0.2], [0.5, 0.8, 0.9, 0.79, 0.1])
     result = events_in(rows, ["a", "b"], rule)
     assert [(event.name, event.start, event.end) for event in result] == [("a", 0.0, 2.0), ("b", 1.0, 3.0)]
 

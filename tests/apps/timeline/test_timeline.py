@@ -24,8 +24,8 @@ from made import (
 )
 from messages import refuses
 from paper.temporal_conv import TemporalConv
-from texthead.apps.timeline.events import Stretch
-from texthead.apps.timeline.timeline import Sliding, find_events, open_timed, scores_over_time, stretches_of
+from texthead.apps.timeline.events import Interval
+from texthead.apps.timeline.timeline import Sliding, find_events, intervals_of, open_timed, scores_over_time
 from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError
@@ -64,13 +64,13 @@ def ordered_model() -> Recognizer:
     return Recognizer(tiny_visual(), temporal, head).eval()
 
 
-def score(model: Recognizer | Run, video: Media, *, frames: int = 2, **sliding: Any) -> list[Stretch]:
+def score(model: Recognizer | Run, video: Media, *, frames: int = 2, **sliding: Any) -> list[Interval]:
     options: dict[str, Any] = {} if isinstance(model, Run) else {"protocol": Protocol(frames, PIXELS)}
     run = model if isinstance(model, Run) else Run.of(model)
     return list(scores_over_time(run, video, sliding=Sliding(**sliding), **options))
 
 
-def score_file(model: Recognizer | Run, path: Path, **options: Any) -> list[Stretch]:
+def score_file(model: Recognizer | Run, path: Path, **options: Any) -> list[Interval]:
     with open_timed(path) as video:
         return score(model, video, **options)
 
@@ -132,7 +132,7 @@ def test_frame_counts_while_on_screen():
     # Points are at 0, 0.25, 0.5 ...: no point shows the frame at 0.1 s; those from 0.5 to 1.25 s show the one at 0.3 s.
     times = (0.0, 0.1, 0.2, 0.3, 1.3, 1.5)
     frames = [(seconds, lambda seconds=seconds: decoded.append(seconds) or picture) for seconds in times]
-    result = [*stretches_of(frames, 2.0, colour_model(), PROTOCOL, Sliding(1.0, 4.0))]
+    result = [*intervals_of(frames, 2.0, colour_model(), PROTOCOL, Sliding(1.0, 4.0))]
     assert decoded == [0.0, 0.2, 0.3, 1.5]
     assert len(result) == 8 - 4 + 1
     assert result[-1].end == 2.0
@@ -199,7 +199,7 @@ def test_stretches_come_as_soon_as_they_are_known():
             yield now[0], lambda: picture
 
     sliding = Sliding(1.0, 10.0)
-    lags = [now[0] - each.end for each in stretches_of(frames(), 20.0, colour_model(), PROTOCOL, sliding)]
+    lags = [now[0] - each.end for each in intervals_of(frames(), 20.0, colour_model(), PROTOCOL, sliding)]
     assert len(lags) > 180
     assert max(lags) < 0.5 + 2 / 10
 
@@ -209,7 +209,7 @@ def test_times_must_rise_and_not_by_hours():
     for before, after in ((1.0, 1.0), (1.0, 0.5), (0.0, 3601.0)):
         frames = [(before, lambda: picture), (after, lambda: picture)]
         with refuses(DataError, f"{before:.2f} s", f"{after:.2f} s"):
-            [*stretches_of(frames, after + 1, colour_model(), PROTOCOL, Sliding())]
+            [*intervals_of(frames, after + 1, colour_model(), PROTOCOL, Sliding())]
 
 
 @pytest.mark.parametrize(("name", "value"), [("window", 0.0), ("rate", -1.0), ("rate", float("inf"))])

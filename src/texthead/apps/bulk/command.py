@@ -56,7 +56,7 @@ class Bulk(ModelOptions, SkipOption):
         run = self.load(folder, torch.device("cpu"))
         noted_calibration(run, run.protocol)
         about = {"top": self.top, "sets": self.sets, "processes": self.processes, "batch": self.batch}
-        console.doing("predicting on Ray")
+        console.status("predicting on Ray")
         done = predict_many(run, source, self.out, **about, reporter=console.reporter)
         lost = f", {done.unreadable} of them could not be read" if done.unreadable else ""
         console.results().print(f"{self.out}: {done.files} files{lost}")

@@ -48,7 +48,7 @@ class Import:
     set: list[str] = option(list, "KEY=VALUE", repeated=True)
 
     def __call__(self) -> None:
-        console.doing(f"importing {self.file}")
+        console.status(f"importing {self.file}")
         about = self._classifier() if self.file.startswith("hf:") else self._checkpoint()
         console.results().print(f"run: {self.out}")
         console.show_json({"run": self.out, **about})

@@ -37,7 +37,7 @@ from texthead.text import fill_templates
 _CLIP_WORDS = 49_408
 
 # Largest difference from transformers' own logits for a clip of noise.
-_MOST_ERROR = 1e-3
+_MAX_ERROR = 1e-3
 
 
 class Imported(NamedTuple):
@@ -337,7 +337,7 @@ def import_classifier(source: str, out: Path, labels: Sequence[str] | None = Non
     model = Recognizer(visual, temporal, head).eval()
     with torch.no_grad():
         error = float((model(clip) - logits).abs().max())
-    if not error < _MOST_ERROR * max(1.0, float(logits.abs().max())):
+    if not error < _MAX_ERROR * max(1.0, float(logits.abs().max())):
         raise EncoderError(f"{source}: scores differ from transformers' by {error:.1e}; please report this model")
     recipe = Recipe(
         name=f"imported, {config.model_type}",

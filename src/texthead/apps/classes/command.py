@@ -153,7 +153,7 @@ class Classes(RunOption):
             return
         check_run(self.run)
 
-        console.doing(f"loading {self.run}")
+        console.status(f"loading {self.run}")
         from texthead import load_run
         from texthead.runs import CALIBRATION, rows_digest
 

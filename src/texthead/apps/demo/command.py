@@ -32,7 +32,7 @@ class Demo:
         out = Path(self.out)
         if (out / "runs").exists():
             console.say_notes(f"replaced the runs of an earlier demo in {out / 'runs'}")
-        outcome = run_demo(out, workers=default_workers(), reporter=console.reporter, doing=console.doing)
+        outcome = run_demo(out, workers=default_workers(), reporter=console.reporter, status=console.status)
         for line in outcome.summary():
             console.results().print(line)
         table = Table(*outcome.columns, title=CAPTION.rstrip("."))

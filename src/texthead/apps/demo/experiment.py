@@ -167,23 +167,23 @@ def run_demo(
     *,
     workers: int = 0,
     reporter: Reporter = Reporter(),
-    doing: Callable[[str], object] = str,
+    status: Callable[[str], object] = str,
 ) -> Outcome:
     """Draw videos, train and score each method, and write the runs and `report.html`.
 
     Args:
         reporter: gets progress, and a message about each step that is done.
-        doing: called with the step that begins.
+        status: called with the step that begins.
     """
-    bench = _prepare(out, workers, reporter, doing)
+    bench = _prepare(out, workers, reporter, status)
     reporter.say(
         f"{len(bench.classes)} classes (object x motion), {len(bench.train.classes)} seen in training, "
         f"{len(bench.unseen_test.classes)} unseen; "
         f"{len(bench.train)} training clips, {len(bench.seen_test)} + {len(bench.unseen_test)} test clips"
     )
-    doing("scoring zero-shot and the probe")
+    status("scoring zero-shot and the probe")
     rows = _simple_rows(bench)
-    doing("scoring the heads")
+    status("scoring the heads")
     # The heads and their temporal module are small: more threads would only wait for each other.
     threads, models = torch.get_num_threads(), {}
     torch.set_num_threads(1)
@@ -193,7 +193,7 @@ def run_demo(
         reporter.say(f"trained: {title}")
     torch.set_num_threads(threads)
     text = models["text, frozen"]
-    doing("writing the report")
+    status("writing the report")
     outcome = Outcome(
         _columns(bench),
         rows,
@@ -206,13 +206,13 @@ def run_demo(
     return outcome
 
 
-def _prepare(out: Path, workers: int, reporter: Reporter, doing: Callable[[str], object]) -> Bench:
+def _prepare(out: Path, workers: int, reporter: Reporter, status: Callable[[str], object]) -> Bench:
     """Draw the videos, load the encoder, and encode the clips."""
     data = read_dataset(drawn_videos.draw_videos(out, seed=SEED, reporter=reporter))
     shutil.rmtree(out / "runs", ignore_errors=True)
     unseen = drawn_videos.unseen_combinations(UNSEEN, seed=SEED)
     seen = [name for name in data.classes if name not in unseen]
-    doing("loading the encoder")
+    status("loading the encoder")
     encoder = load_encoder("mini")
     encoder.visual.to(pick_device("auto"))
     text_head(encoder, data.classes)  # All names at once: the text encoder is loaded for each call.

@@ -3,7 +3,7 @@
 command           texthead doctor
 encoder_findings  findings that need an encoder, such as classes whose names look swapped
 examine           everything, in one call
-facts             properties of one file, without a model
+file_stats        properties of one file, without a model
 findings          findings about files, splits and class names; lists without bad items
 names             class names that a text encoder misreads
 near_duplicates   pairs of files that look alike

@@ -57,7 +57,7 @@ class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
 
     def __call__(self) -> int:
         """Return the exit code."""
-        console.doing(f"reading {self.data}")
+        console.status(f"reading {self.data}")
         from texthead import EncoderOptions, Reading, read_dataset
         from texthead.apps.doctor.examine import diagnose
         from texthead.data import check_no_separator
@@ -67,7 +67,7 @@ class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
         console.say_notes(*dataset.notes)
         if fix:
             check_no_separator(dataset.classes)
-        console.doing("comparing files, splits and names")
+        console.status("comparing files, splits and names")
         diagnosis = diagnose(
             dataset,
             read_classes(self.classes) if self.classes else None,
@@ -97,7 +97,7 @@ class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
         _print_overview(diagnosis.overview)
         if diagnosis.findings:
             _print_findings(diagnosis)
-        console.doing("writing the report")
+        console.status("writing the report")
         page = diagnosis.write(self.out) if self.out else None
         (console.results if page else console.notes)().print(
             f"report: {page}" if page else "more: --verbose prints tables, --out FOLDER a page"

@@ -150,7 +150,7 @@ def class_findings(
         return result
     targets = np.array([index_of[items[index].label] for index in judged])
     cosines = centred_cosines(rows, np.stack(seen)[judged], targets)
-    for swap in swaps(cosines, targets, [items[index].together for index in judged]):
+    for swap in swaps(cosines, targets, [items[index].group_key for index in judged]):
         detail = (
             f"with {labels[swap.second]}: items of both classes fit the other's name better "
             f"(by {swap.gain:.2f} in cosine, standard error {swap.error:.2f}); check some labels"

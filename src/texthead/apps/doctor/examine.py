@@ -10,14 +10,14 @@ import numpy as np
 from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, Reading, Reporter
 from texthead.apps.doctor import encoder_findings, findings, near_duplicates, overview
 from texthead.apps.doctor.encoder_findings import OwnSentences
-from texthead.apps.doctor.facts import Facts, read_facts
+from texthead.apps.doctor.file_stats import FileStats, read_file_stats
 from texthead.apps.doctor.findings import Finding, Severity
 from texthead.apps.doctor.page import Diagnosis
-from texthead.apps.doctor.wrong_labels import LEAST_AGREEMENT, JudgedLabels, suspicious_labels
+from texthead.apps.doctor.wrong_labels import MIN_AGREEMENT, JudgedLabels, suspicious_labels
 from texthead.data import divide
 from texthead.encoders import zero_shot_note
 from texthead.errors import DataError, RunError, plural
-from texthead.features import Still
+from texthead.features import ImageStats
 from texthead.recipes import small
 
 # Frames of a video that are encoded; with 8, the same swaps are found.
@@ -52,10 +52,10 @@ def diagnose(
     prompts = encoder_findings.prompts_of(classes, options.template or "{}", clean=options.clean)
     # First, since it may be missing.
     frozen = None if quick else _frozen(options.load(prompts, lazy=False), dataset, reading, reporter)
-    stills: Sequence[tuple[str, Still] | None] = ()
-    with suppress(RunError):  # A reader that crashes or hangs has ended a worker: `read_facts` names its file.
-        stills = frozen.stills([item.path for item in items]) if frozen else stills
-    facts = read_facts(dataset, workers=reading.workers, stills=stills, reporter=reporter)
+    image_stats: Sequence[tuple[str, ImageStats] | None] = ()
+    with suppress(RunError):  # A reader that crashes or hangs has ended a worker: `read_file_stats` names its file.
+        image_stats = frozen.image_stats([item.path for item in items]) if frozen else image_stats
+    facts = read_file_stats(dataset, workers=reading.workers, image_stats=image_stats, reporter=reporter)
     result = [
         *findings.file_findings(facts, frames=_RECIPE.frames),
         *findings.copies(items, facts),
@@ -103,7 +103,7 @@ def diagnose(
     return Diagnosis(dataset, facts, counts, result, left_out, source, tuple(notes))
 
 
-def findings_about_files(items: Sequence[Item], facts: Sequence[Facts]) -> list[Finding]:
+def findings_about_files(items: Sequence[Item], facts: Sequence[FileStats]) -> list[Finding]:
     """Return warnings about single files, and serious findings about exact copies, from the facts of the items."""
     single = [each for each in findings.file_findings(facts, frames=1) if each.severity != "note"]
     return [*single, *(each for each in findings.copies(items, facts) if each.severity == "serious")]
@@ -140,7 +140,7 @@ def _first_to_check(judged: JudgedLabels, positions: Sequence[int], dataset: Dat
     others = [label for label in judged.ranked if positions[label.item] not in known]
     doubtful = [label for label in others if int(label.fits.argmax()) == label.better]
     label = "other label" if known else "label"
-    if judged.listed or not judged.ranked or judged.agreement < LEAST_AGREEMENT:
+    if judged.listed or not judged.ranked or judged.agreement < MIN_AGREEMENT:
         return ""
     if not doubtful:
         return f"no {label} looks wrong: each item fits its own class best"

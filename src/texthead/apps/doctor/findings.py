@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from scipy.cluster.hierarchy import DisjointSet
 
 from texthead import Item
-from texthead.apps.doctor.facts import STOPPED, Appearance, Facts
+from texthead.apps.doctor.file_stats import STOPPED, Appearance, FileStats
 from texthead.apps.doctor.names import is_code, is_foreign, run_together, same_names
 from texthead.apps.doctor.near_duplicates import Alike
 from texthead.apps.doctor.wrong_labels import SuspiciousLabel
@@ -59,7 +59,7 @@ class Finding:
 # ---- single files
 
 
-def file_findings(facts: Sequence[Facts], *, frames: int) -> list[Finding]:
+def file_findings(facts: Sequence[FileStats], *, frames: int) -> list[Finding]:
     """Find problems of single files.
 
     Args:
@@ -72,7 +72,7 @@ def file_findings(facts: Sequence[Facts], *, frames: int) -> list[Finding]:
     ]
 
 
-def _problems(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]:
+def _problems(fact: FileStats, frames: int) -> Iterable[tuple[Severity, str, str]]:
     """Yield (severity, fault, detail) for a file."""
     if fact.fault:
         yield "serious", fact.fault, fact.problem.removeprefix(f"{fact.fault}: ")
@@ -93,7 +93,7 @@ def _problems(fact: Facts, frames: int) -> Iterable[tuple[Severity, str, str]]:
         yield from _odd_appearance(fact, fact.appearance)
 
 
-def _odd_sides(fact: Facts) -> Iterable[tuple[Severity, str, str]]:
+def _odd_sides(fact: FileStats) -> Iterable[tuple[Severity, str, str]]:
     size, short, long = f"{fact.width}x{fact.height}", *sorted((fact.width, fact.height))
     if short < _TINY:
         yield "warning", "odd size", f"{size}: a side below {_TINY} pixels; leave it out if nothing can be recognised"
@@ -103,7 +103,7 @@ def _odd_sides(fact: Facts) -> Iterable[tuple[Severity, str, str]]:
         yield "note", "odd size", f"{size}: a side is odd, which many video encoders reject; texthead reads it"
 
 
-def _odd_appearance(fact: Facts, appearance: Appearance) -> Iterable[tuple[Severity, str, str]]:
+def _odd_appearance(fact: FileStats, appearance: Appearance) -> Iterable[tuple[Severity, str, str]]:
     remedy = "check it, and leave it out if it shows nothing"
     if appearance.brightest < _BLACK:
         yield "warning", "near black", f"hardly any pixel is brighter than {appearance.brightest:.0f} of 255; {remedy}"
@@ -117,7 +117,7 @@ def _odd_appearance(fact: Facts, appearance: Appearance) -> Iterable[tuple[Sever
 # ---- pairs and groups of files
 
 
-def copies(items: Sequence[Item], facts: Sequence[Facts]) -> list[Finding]:
+def copies(items: Sequence[Item], facts: Sequence[FileStats]) -> list[Finding]:
     """Find files with the same bytes: in one class, under two labels, or in two splits."""
     by_digest = defaultdict[str, list[int]](list)
     for position, fact in enumerate(facts):
@@ -144,7 +144,7 @@ def _describe(items: Sequence[Item], group: Sequence[int]) -> tuple[str, str, li
     return first, ", ".join(others[:3]) + more, labels, sorted({str(items[position].split) for position in group})
 
 
-def near_copies(items: Sequence[Item], facts: Sequence[Facts], pairs: Alike) -> list[Finding]:
+def near_copies(items: Sequence[Item], facts: Sequence[FileStats], pairs: Alike) -> list[Finding]:
     """Find groups of files with different bytes that look alike; they are leaks if a sure pair is in two splits.
 
     Parts of one file in one split naturally look alike and are ignored.
@@ -244,7 +244,7 @@ def group_leaks(items: Sequence[Item]) -> list[Finding]:
     splits = defaultdict[tuple[bool, str], set[str]](set)
     for item in items:
         if item.split and (item.group or item.media.is_part):
-            splits[item.group is not None, item.together].add(item.split)
+            splits[item.group is not None, item.group_key].add(item.split)
     findings = []
     for (named, group), group_splits in splits.items():
         where = " and ".join(sorted(group_splits))
@@ -404,5 +404,5 @@ def cleaned_rows(items: Sequence[Item], without: Iterable[int], folder: Path) ->
         extra_columns = dict(item.extra)
         tail = [getattr(item, name) or "" for name in optional] + [extra_columns.get(name, "") for name in extra]
         span = item.media.span.cells() if times else ()
-        rows.append([MediaPath(item.media.file).text_below(folder), *span, item.label, *tail])
+        rows.append([MediaPath(item.media.file).relative_to(folder), *span, item.label, *tail])
     return ["path", *times, "label", *optional, *extra], rows

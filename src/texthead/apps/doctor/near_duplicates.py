@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-from texthead.apps.doctor.facts import EDGES, Appearance, Facts
+from texthead.apps.doctor.file_stats import EDGES, Appearance, FileStats
 
 # Chosen on re-saved photos and on real datasets without copies: LOG.md, 2026-11-29. SURE is also for the colours.
 EDGES_ALIKE, SURE = 0.9, 0.95
@@ -39,7 +39,7 @@ class Likeness(NamedTuple):
 Alike = dict[tuple[int, int], Likeness]
 
 
-def alike(facts: Sequence[Facts], features: Mapping[int, Float[np.ndarray, " dim"]] | None = None) -> Alike:
+def alike(facts: Sequence[FileStats], features: Mapping[int, Float[np.ndarray, " dim"]] | None = None) -> Alike:
     """Return pairs of files that look alike.
 
     Similar shading is enough for edges to agree, so a pair found by edges must also pass a weak test of its features,
@@ -60,7 +60,7 @@ def alike(facts: Sequence[Facts], features: Mapping[int, Float[np.ndarray, " dim
     }
 
 
-def alike_by_edges(facts: Sequence[Facts]) -> Alike:
+def alike_by_edges(facts: Sequence[FileStats]) -> Alike:
     """Return pairs of files whose edges correlate; they are sure if edges and colours both do so closely.
 
     The mean is subtracted: if two pictures both get brighter to one side, all their edges agree.
@@ -78,7 +78,7 @@ def alike_by_edges(facts: Sequence[Facts]) -> Alike:
     return pairs
 
 
-def alike_by_feature(facts: Sequence[Facts], features: Mapping[int, Float[np.ndarray, " dim"]]) -> Alike:
+def alike_by_feature(facts: Sequence[FileStats], features: Mapping[int, Float[np.ndarray, " dim"]]) -> Alike:
     """Return pairs of files whose centred features have a high cosine.
 
     Args:
@@ -103,7 +103,7 @@ def _cosine(first: Float[np.ndarray, " dim"], second: Float[np.ndarray, " dim"])
     return float(first @ second) / max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-12)
 
 
-def _comparable(facts: Sequence[Facts]) -> dict[int, Appearance]:
+def _comparable(facts: Sequence[FileStats]) -> dict[int, Appearance]:
     """Return the appearance of files with enough contrast to be compared, by position; one of each set of copies."""
     first: dict[str, tuple[int, Appearance]] = {}
     for position, fact in enumerate(facts):

@@ -7,7 +7,7 @@ from statistics import median_low
 from typing import Literal, NamedTuple
 
 from texthead import Item
-from texthead.apps.doctor.facts import Facts
+from texthead.apps.doctor.file_stats import FileStats
 from texthead.errors import plural
 
 _SPLITS = ("train", "val", "test", "none")
@@ -61,7 +61,7 @@ class Overview:
     classes: tuple[Summary, ...]
 
 
-def overview_of(items: Sequence[Item], facts: Sequence[Facts]) -> Overview:
+def overview_of(items: Sequence[Item], facts: Sequence[FileStats]) -> Overview:
     """Summarise items from the facts of their files."""
     by_class = defaultdict[str, list[int]](list)
     for position, item in enumerate(items):
@@ -72,7 +72,7 @@ def overview_of(items: Sequence[Item], facts: Sequence[Facts]) -> Overview:
     return Overview(_summary("all", items, facts), tuple(classes))
 
 
-def _summary(name: str, items: Sequence[Item], facts: Sequence[Facts]) -> Summary:
+def _summary(name: str, items: Sequence[Item], facts: Sequence[FileStats]) -> Summary:
     readable = [fact for fact in facts if fact.fault is None]
     seconds = [fact.seconds for fact in readable if fact.seconds > 0]
     splits = Counter(item.split or "none" for item in items)

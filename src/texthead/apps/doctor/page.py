@@ -8,7 +8,7 @@ from typing import get_args
 
 from texthead import Dataset
 from texthead.apps.doctor import overview
-from texthead.apps.doctor.facts import Facts
+from texthead.apps.doctor.file_stats import FileStats
 from texthead.apps.doctor.findings import Finding, Severity, cleaned_rows
 from texthead.apps.doctor.overview import Overview
 from texthead.errors import DataError, listed, plural
@@ -32,7 +32,7 @@ class Diagnosis:
     """
 
     dataset: Dataset
-    facts: Sequence[Facts]
+    facts: Sequence[FileStats]
     overview: Overview
     findings: Sequence[Finding]
     left_out: dict[int, str]

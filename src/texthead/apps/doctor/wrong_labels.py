@@ -18,10 +18,10 @@ from texthead.transfer import class_center
 PENALTY = 1.0
 
 # Fewest items of a class whose labels are judged.
-LEAST_ITEMS = 3
+MIN_JUDGED = 3
 
 # Fewest labels, as a share, that the other items must predict. Below it, background and pose decide, not the class.
-LEAST_AGREEMENT = 0.6
+MIN_AGREEMENT = 0.6
 
 # A label is listed above this probability of being wrong, which errs low when similar classes are confused.
 CUT = 0.25
@@ -36,7 +36,7 @@ CLEAR_AGREEMENT = 0.9
 CLEARLY_WRONG = 1.75
 
 # Gain in log-posterior, in nats, that the assumption of wrong labels must bring before any label is listed.
-LEAST_EVIDENCE = 4.0
+MIN_EVIDENCE = 4.0
 
 
 class SuspiciousLabel(NamedTuple):
@@ -101,9 +101,9 @@ def suspicious_labels(
     """
     labels = targets.numpy()
     counts = np.bincount(labels, minlength=1)
-    classes, judged = np.flatnonzero(counts >= LEAST_ITEMS), np.flatnonzero(counts[labels] >= LEAST_ITEMS)
+    classes, judged = np.flatnonzero(counts >= MIN_JUDGED), np.flatnonzero(counts[labels] >= MIN_JUDGED)
     if len(classes) < 2:
-        return JudgedLabels(unjudged=f"labels are not judged: that takes two classes with {LEAST_ITEMS} or more items")
+        return JudgedLabels(unjudged=f"labels are not judged: that takes two classes with {MIN_JUDGED} or more items")
     x = F.normalize((features - class_center(features, targets)).double(), dim=-1).numpy()
     keys = range(len(labels)) if groups is None else groups
     scores = _scores_by_others(x, np.eye(len(counts))[labels], keys)[np.ix_(judged, classes)]
@@ -117,22 +117,22 @@ def suspicious_labels(
     fits[:, classes] = np.exp(logs)
     margins = scores[rows, own] - np.where(np.arange(len(classes)) == own[:, None], -np.inf, scores).max(1)
     agreement, middle = float((margins > 0).mean()), np.median(margins) / 2
-    listed = expit(leads[rows, best] + error_odds) > (CUT if evidence >= LEAST_EVIDENCE else 1)
+    listed = expit(leads[rows, best] + error_odds) > (CUT if evidence >= MIN_EVIDENCE else 1)
     if agreement >= CLEAR_AGREEMENT:
         clear = (margins < -middle).sum() > (abs(margins) <= middle).sum()
         listed |= margins < -middle * (1 if clear else CLEARLY_WRONG)
     order = (-leads[rows, best]).argsort(kind="stable").tolist()
     ranked = [SuspiciousLabel(int(judged[row]), int(classes[best[row]]), fits[row]) for row in order]
     unjudged = ""
-    if agreement < LEAST_AGREEMENT:
+    if agreement < MIN_AGREEMENT:
         listed[:] = False
         unjudged = (
             f"labels are not judged: the features of other items predict {100 * agreement:.0f} % of them, "
-            f"{100 * LEAST_AGREEMENT:.0f} % are needed; another encoder may tell the classes apart"
+            f"{100 * MIN_AGREEMENT:.0f} % are needed; another encoder may tell the classes apart"
         )
     elif len(judged) < len(labels):
         few = len(labels) - len(judged)
-        unjudged = f"{few:,} labels are not judged: their classes have fewer than {LEAST_ITEMS} items"
+        unjudged = f"{few:,} labels are not judged: their classes have fewer than {MIN_JUDGED} items"
     worth = tuple(label for label, row in zip(ranked, order, strict=True) if listed[row])
     return JudgedLabels(tuple(ranked), worth, agreement, unjudged)
 

@@ -54,7 +54,7 @@ class Export(RunOption, ClassesOption):
             check_extra("onnx", "texthead export")
 
     def __call__(self) -> None:
-        console.doing(f"loading {self.run}")
+        console.status(f"loading {self.run}")
         from texthead import load_run
 
         run = load_run(self.run, allow_download=self.to is not None)
@@ -67,7 +67,7 @@ class Export(RunOption, ClassesOption):
         """Upload the run and print its address."""
         from texthead.apps.export.upload import push_to_hub
 
-        console.doing(f"uploading the run to {to}")
+        console.status(f"uploading the run to {to}")
         url = push_to_hub(run, to.removeprefix(_HUB), private=self.private or None)
         console.results().print(url)
         console.show_json({"run": to, "url": url})
@@ -77,7 +77,7 @@ class Export(RunOption, ClassesOption):
         """Write the folder and print how far its scores are from the run's."""
         from texthead.apps.export.export import export as export_run
 
-        console.doing("writing the model (about a minute)")
+        console.status("writing the model (about a minute)")
         parity = export_run(run, out, reporter=console.reporter)
         for line in parity_lines(parity, multilabel=run.model.multilabel):
             console.results().print(line)

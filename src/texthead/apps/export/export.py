@@ -125,7 +125,7 @@ def preprocessing(scorer: Scorer) -> dict[str, Any]:
         "squash": pixels.squash,
         "interpolation": pixels.interpolation,
         "antialias": pixels.antialias,
-        "enough": pixels.enough,
+        "enough": pixels.min_short_side,
         "in_the_model": {
             "size": pixels.size,
             "mean": spec.mean,

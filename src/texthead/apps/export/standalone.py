@@ -74,7 +74,7 @@ def windows(length: int, frames: int, clips: int, stride: int, window: int) -> l
     return [[(start + i * stride) % length for i in range(frames)] for start in starts]
 
 
-def read_image(path: Path, enough: int) -> np.ndarray:
+def read_image(path: Path, min_short_side: int) -> np.ndarray:
     """Return the picture as upright RGB; a JPEG at 1/2, 1/4 or 1/8 if that gives whole sides of `enough`."""
     import PIL.Image  # Here, since videos do without: it takes 23 ms of CPU time.
     import PIL.ImageOps
@@ -83,9 +83,13 @@ def read_image(path: Path, enough: int) -> np.ndarray:
         warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
         image = PIL.Image.open(path, formats=FORMATS)
     with warnings.catch_warnings(action="ignore"), image:
-        if enough:
+        if min_short_side:
             common, short = math.gcd(*image.size), min(image.size)
-            scale = max(scale for scale in (1, 2, 4, 8) if common % scale == 0 and scale * enough <= max(short, enough))
+            scale = max(
+                scale
+                for scale in (1, 2, 4, 8)
+                if common % scale == 0 and scale * min_short_side <= max(short, min_short_side)
+            )
             image.draft(None, (image.width // scale, image.height // scale))  # Only JPEG has this.
         upright = PIL.ImageOps.exif_transpose(image)
         if upright.mode.startswith("I;16"):  # Pillow would clip values at 255, to white.

@@ -54,7 +54,7 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
         if self.next is None and self.out is None:
             raise DataError("label needs --out labels.csv, the file to write labels to, or --next 20 to list files")
         if self.next is not None and self.classes is None and not (self.out and Path(self.out).exists()):
-            raise DataError('label has no class to start with: name some with --classes "a, b"')
+            raise DataError('no classes given: name some with --classes "a, b"')
         if self.next is None and console.prints_json():
             raise DataError("--json needs --next, such as --next 20")
         if self.next is None:
@@ -84,7 +84,7 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
 
         files = read_files(self.data)
         console.say_notes(*files.notes)
-        console.doing(f"loading the encoder {self.encoder}")
+        console.status(f"loading the encoder {self.encoder}")
         pool = label_pool(
             files,
             [] if self.classes is None else [*read_classes(self.classes)],
@@ -101,7 +101,7 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
 
     def _list(self, pool: "Pool", count: int) -> None:
         """Print the files to label next."""
-        console.doing("choosing the next files")
+        console.status("choosing the next files")
         suggestions, labelled = pool.next(count), pool.labelled.items
         files = len(pool.files) + len(pool.skipped)
         then = "; the next to label:" if suggestions else ""

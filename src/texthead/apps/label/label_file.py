@@ -82,7 +82,7 @@ class LabelFile:
     def __init__(self, csv: Path, files: Dataset, *, multilabel: bool = False):
         self._multilabel, self._column = multilabel, "labels" if multilabel else "label"
         positions = {item.media.resolved(): position for position, item in enumerate(files.items)}
-        names = [item.media.text_below(csv.parent) for item in files.items]
+        names = [item.media.relative_to(csv.parent) for item in files.items]
         self._labels = _Table(csv, ("path", self._column), names, positions, files.source)
         self._bad = _Table(_bad_list(csv), ("path",), names, positions, files.source)
         self.read()

@@ -17,7 +17,7 @@ _FOLDS = 5
 MIN_CURVE_ITEMS = 10
 
 # Lower bound of probabilities before the logarithm.
-LEAST = 1e-9
+MIN_PROBABILITY = 1e-9
 
 
 class LearningCurve(NamedTuple):
@@ -45,7 +45,7 @@ class LearningCurve(NamedTuple):
 
     def calibrated(self, probabilities: Float[Tensor, "files classes"]) -> Float[Tensor, "files classes"]:
         """Apply the temperature to probabilities of other files."""
-        return (probabilities.clamp(min=LEAST).log() / self.temperature).softmax(-1)
+        return (probabilities.clamp(min=MIN_PROBABILITY).log() / self.temperature).softmax(-1)
 
 
 def learning_curve(
@@ -96,7 +96,7 @@ def learning_curve(
         max(0.0, scale * points) for points in (100 * float((right - 1.0 * right_half).mean()), low, high)
     )
     interval = grouped_interval(right, keys)
-    temperature = fit_temperature(by_full.clamp(min=LEAST).log(), targets)
+    temperature = fit_temperature(by_full.clamp(min=MIN_PROBABILITY).log(), targets)
     return LearningCurve(count, 100 * float(right.mean()), *interval, more, gain, low, high, temperature, by_full)
 
 

@@ -18,7 +18,7 @@ KERNEL_WIDTH = 0.2
 COPY = 0.97
 
 # Larger sets are sampled down to this size, since the similarities of more files would not fit into memory.
-MOST = 5000
+MAX_FILES = 5000
 
 # Logit scale of text rows on centred features before there are labels.
 SCALE = 10.0
@@ -110,8 +110,8 @@ class Similarities:
         self._units = F.normalize(features - features.mean(0), dim=-1).float().numpy()
         self._groups = groups
         self.pool = np.arange(len(features))
-        if len(features) > MOST:
-            drawn = np.random.default_rng(seed).permutation(np.setdiff1d(self.pool, labelled))[:MOST]
+        if len(features) > MAX_FILES:
+            drawn = np.random.default_rng(seed).permutation(np.setdiff1d(self.pool, labelled))[:MAX_FILES]
             self.pool = np.sort(drawn)
         pooled = self._units[self.pool]
         near = pooled @ pooled.T

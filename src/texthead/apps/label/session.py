@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead import Dataset
-from texthead.apps.doctor import Facts, findings_about_files, read_facts, suspicious_labels
+from texthead.apps.doctor import FileStats, findings_about_files, read_file_stats, suspicious_labels
 from texthead.apps.label.label_file import LabelFile, LabelState, Mark
 from texthead.apps.label.labelling import Pool
 from texthead.apps.label.learning_curve import LearningCurve, learning_curve
@@ -92,7 +92,7 @@ class LabelSession:
         # What undo takes back: a file, its state before and after.
         self._done: list[tuple[int, Mark, Mark]] = []
         self._skipped: list[int] = []
-        self._facts = dict[int, Facts]()
+        self._facts = dict[int, FileStats]()
         self._fit = self._fitted(self._labels)
         self._measured = _Measured(LabelState({}, frozenset(), frozenset()))
         self._wake, self._closed = threading.Event(), False
@@ -318,8 +318,8 @@ class LabelSession:
         """Read new labelled files like `doctor`, to find unreadable ones, one colour, and copies with two labels."""
         new = [position for position in sorted(self._labels.of) if position not in self._facts]
         files = self.pool.files.pick(new)
-        stills = self.pool.frozen.stills(files.paths) if self.pool.frozen else ()
-        facts = read_facts(files, workers=1, stills=stills)
+        image_stats = self.pool.frozen.image_stats(files.paths) if self.pool.frozen else ()
+        facts = read_file_stats(files, workers=1, image_stats=image_stats)
         self._facts = dict(sorted([*self._facts.items(), *zip(new, facts, strict=True)]))
 
     # ---- state

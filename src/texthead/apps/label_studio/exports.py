@@ -10,7 +10,7 @@ import numpy as np
 
 from texthead.data import join_labels
 from texthead.errors import DataError, listed, raising
-from texthead.files import MOST_BYTES_OF_LISTS, read_value
+from texthead.files import MAX_BYTES_OF_LISTS, read_value
 from texthead.media import Media, MediaPath, Span
 
 # A labelled range: its ends, and whether they are frames, numbered from 1, or seconds; None for the whole file.
@@ -30,7 +30,7 @@ def read_export(source: Path, folder: Path, root: Path) -> tuple[list[tuple[str,
         DataError: the file is no export, no file has a label, or a task breaks a rule.
     """
     with raising(DataError, f"{source}: cannot be read as JSON", "export it again"):
-        tasks = read_value(source, most=MOST_BYTES_OF_LISTS)
+        tasks = read_value(source, most=MAX_BYTES_OF_LISTS)
     if not isinstance(tasks, list) or not all(isinstance(task, dict) and task.get("data") for task in tasks):
         raise DataError(f"{source}: not a JSON export of Label Studio (JSON-MIN is not read); export as JSON")
     found, unlabelled = list[tuple[Path, tuple[str, ...], str, str]](), 0
@@ -52,7 +52,7 @@ def read_export(source: Path, folder: Path, root: Path) -> tuple[list[tuple[str,
     for path, names, split, group in kept:
         media = MediaPath(path)
         label = join_labels(names) if multilabel else names[0]
-        rows.append((MediaPath(media.file).text_below(folder), *media.span.cells(), label, split, group))
+        rows.append((MediaPath(media.file).relative_to(folder), *media.span.cells(), label, split, group))
     return rows, [f"{source}: {unlabelled} files have no label and are left out"] if unlabelled else []
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 
 import texthead as th
 from texthead import Calibration, Encoder, MeanPool, Reading, Reporter, Run, load_encoder, load_run, zero_shot
-from texthead.apps.timeline import Events, Stretch
+from texthead.apps.timeline import Events, Interval
 from texthead.errors import DataError, MediaError
 from texthead.evaluation import cover
 from texthead.media import MediaPath
@@ -60,8 +60,8 @@ class VideoEvents(NamedTuple):
 
     events: Events
     names: tuple[str, ...]
-    ends: Float[np.ndarray, " stretches"]
-    scores: Float[np.ndarray, "stretches names"]
+    ends: Float[np.ndarray, " intervals"]
+    scores: Float[np.ndarray, "intervals names"]
 
 
 class Saliency(NamedTuple):
@@ -138,9 +138,9 @@ class Answerer:
         Raises:
             MediaError: the file is not a video, or cannot be read to its end.
         """
-        run, stretches = self.run_of(question.names), list[Stretch]()
-        events = th.find_events(run, question.path, engine="auto", reporter=Reporter(event=stretches.append))
-        return _timeline(events, stretches, run.labels)
+        run, intervals = self.run_of(question.names), list[Interval]()
+        events = th.find_events(run, question.path, engine="auto", reporter=Reporter(event=intervals.append))
+        return _timeline(events, intervals, run.labels)
 
     def saliency(self, question: Question, length: int) -> Saliency:
         """Return the saliency of the predicted class of a file with `length` frames.
@@ -201,10 +201,10 @@ def video_length(path: Path) -> tuple[float, int]:
         return media.duration_seconds, media.num_frames
 
 
-def _timeline(events: Events, stretches: list[Stretch], names: tuple[str, ...]) -> VideoEvents:
+def _timeline(events: Events, intervals: list[Interval], names: tuple[str, ...]) -> VideoEvents:
     """Return the timeline of up to `LANES` classes: those with the longest events, then the highest scores."""
-    scores = np.array([stretch.scores for stretch in stretches], np.float32)
+    scores = np.array([interval.scores for interval in intervals], np.float32)
     seconds = [sum(event.end - event.start for event in events if event.name == name) for name in names]
     order = sorted(range(len(names)), key=lambda i: (-seconds[i], -float(scores[:, i].max())))[:LANES]
-    ends = np.array([stretch.end for stretch in stretches], np.float32)
+    ends = np.array([interval.end for interval in intervals], np.float32)
     return VideoEvents(events, tuple(names[i] for i in order), ends, scores[:, order])

@@ -30,7 +30,7 @@ class Ui(SourceOption, PortOption, DeviceOption):
 
     def __call__(self) -> None:
         check_extra("ui", "texthead ui")
-        console.doing("starting the page")
+        console.status("starting the page")
         from texthead.apps.page.answers import Answerer
         from texthead.apps.page.app import open_model, ui_app
         from texthead.apps.page.worker import StatefulWorker

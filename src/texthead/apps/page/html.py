@@ -64,7 +64,7 @@ def timeline_html(timeline: VideoEvents) -> str:
     return _render("timeline", seconds=seconds, **about)
 
 
-def _curve(ends: Float[np.ndarray, " stretches"], scores: Float[np.ndarray, " stretches"]) -> str:
+def _curve(ends: Float[np.ndarray, " intervals"], scores: Float[np.ndarray, " intervals"]) -> str:
     """Return the area under the scores as an SVG path in a box of 1000 by 100.
 
     Worked example, ends 1 and 2 s, scores 0.5 and 1: M0,100 V50.0 H500.0 V0.0 H1000.0 V100 Z.

@@ -105,7 +105,7 @@ class Find(SourceOption, TextOption, PortOption, DeviceOption):
         words, data = self._words_and_data()
         reading = Reading(default_workers(), cache=True, engine="auto")
         model = self._model()
-        console.doing("searching")
+        console.status("searching")
         index = open_index(data, model, reading, reporter=console.reporter)
         if self.page:
             self._serve(index, words)

@@ -23,11 +23,11 @@ from texthead.media import MediaPath, Span
 EVERY, SHORTEST, LONGEST = 1.0, 2, 10
 
 # Frames of a video that is shorter than so many seconds, and so not cut.
-_FEWEST = 4
+_MIN_POINTS = 4
 
 # How much a further window must reduce the spread of features within windows, as a multiple of the median distance of
 # neighbouring frames; and a lower bound of that, for still videos.
-PENALTY, LEAST_PENALTY = 3.0, 0.02
+PENALTY, MIN_PENALTY = 3.0, 0.02
 
 # Files whose frame times are in memory at once.
 _FILES = 500
@@ -130,7 +130,7 @@ def _grid(times: Sequence[float] | MediaError) -> _Grid | MediaError | None:
     if len(times) < 2 or not times[-1] > 0:
         return None
     seconds = times[-1] * len(times) / (len(times) - 1)
-    step = max(min(EVERY, seconds / _FEWEST), seconds / len(times))
+    step = max(min(EVERY, seconds / _MIN_POINTS), seconds / len(times))
     middles = np.arange(step / 2, seconds, step)
     frames = np.clip(np.searchsorted(times, middles, side="right") - 1, 0, len(times) - 1)
     return _Grid(frames.tolist(), step)
@@ -160,7 +160,7 @@ def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
         return [0]
     sums = np.concatenate([np.zeros((1, x.shape[1])), x.cumsum(0)])
     neighbours = 1 - (x[1:] * x[:-1]).sum(1)
-    penalty = max(PENALTY * float(np.median(neighbours)), LEAST_PENALTY)
+    penalty = max(PENALTY * float(np.median(neighbours)), MIN_PENALTY)
     best, before = np.full(count + 1, np.inf), np.zeros(count + 1, dtype=int)
     best[0] = -penalty
     for end in range(SHORTEST, count + 1):

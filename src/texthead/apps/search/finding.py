@@ -77,7 +77,7 @@ def write_hits(hits: Sequence[Hit], out: Path, base: Path | None = None) -> None
     """
     rows = []
     for hit in hits:
-        path, end = MediaPath(hit.path).text_below(base or out.parent), None if math.isinf(hit.end) else hit.end
+        path, end = MediaPath(hit.path).relative_to(base or out.parent), None if math.isinf(hit.end) else hit.end
         score = None if math.isnan(hit.score) else hit.score
         rows.append((path, hit.start, end, score, hit.probability, "; ".join(hit.copies)))
     write_csv(out, ("path", "start", "end", "score", "probability", "copies"), rows)

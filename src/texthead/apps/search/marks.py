@@ -25,14 +25,14 @@ OTHER, CALIBRATED = "other", "calibrated"
 SCALE, STRENGTH = 5.0, 10.0
 
 # Unmarked windows that stand for the rest of the folder, as misses, and what one of them counts beside a mark.
-UNMARKED, RARELY = 100, 0.1
+UNMARKED, UNMARKED_WEIGHT = 100, 0.1
 
 # Fewest groups of hits, and of misses, for a probability; and the folds of its cross-validation. A group is a file, or
 # up to so many neighbouring windows of it, which may look alike.
-FEWEST, FOLDS, NEIGHBOURS = 4, 5, 10
+MIN_GROUPS, FOLDS, NEIGHBOURS = 4, 5, 10
 
 # Scores are divided by it before the fit of the probabilities, whose penalty then keeps these modest with few marks.
-MODESTY = 3.0
+SCORE_TEMPERATURE = 3.0
 
 _COLUMNS = ("path", "label", "start", "end")
 
@@ -45,7 +45,7 @@ class Marks:
     Args:
         name: the class name of the hits; semicolons become commas.
         row: the query, a vector of at most length 1 in the space of the features. It is shorter the less the text
-            encoder knows it (`known_rows`); zero if there is no text.
+            encoder knows it (`familiarity_scaled_rows`); zero if there is no text.
         csv: the CSV, which is read if it exists; None keeps no file.
         reporter: gets a note on rows that are not in the index.
 
@@ -98,7 +98,7 @@ class Marks:
                 rows = self._rows()
                 cells = rows.pop(media, {})
                 if hit is not None:
-                    values = path.text_below(self.csv.parent), self.name if hit else OTHER, *media.span.cells()
+                    values = path.relative_to(self.csv.parent), self.name if hit else OTHER, *media.span.cells()
                     rows[media] = {**cells, **dict(zip(_COLUMNS, values, strict=True))}
                 columns = [*dict.fromkeys([*_COLUMNS, *(column for row in rows.values() for column in row)])]
                 write_csv(self.csv, columns, [[row.get(column, "") for column in columns] for row in rows.values()])
@@ -110,30 +110,32 @@ class Marks:
         """Return the head of the classes `name` and "other", fitted to the query and the marks.
 
         It is a logistic regression on features minus the index's center, of length 1, that starts from the query: it
-        minimises the cross-entropy + |weight - SCALE x row|^2 / (2 STRENGTH). Unmarked windows, which count RARELY, are
-        misses to it, so hits alone suffice, and a few marks do not spoil the ranking.
+        minimises the cross-entropy + |weight - SCALE x row|^2 / (2 STRENGTH). Unmarked windows
+        are misses to it with UNMARKED_WEIGHT, so hits alone suffice, and a few marks do not spoil the ranking.
 
-        With FEWEST groups of hits and of misses, the head is calibrated, which is then part of its kind: its log-odds
+        With MIN_GROUPS groups of hits and of misses, the head is calibrated, which its kind then says: its log-odds
         are a logistic regression on the scores that windows have when their group is left out of the fit.
         """
         most = min(len(self.index), UNMARKED + len(self.hit))
         drawn = np.random.default_rng(0).choice(len(self.index), most, replace=False).tolist()
         windows = [*dict.fromkeys([*self.hit, *drawn])][:most]
         x = normalize(self.index.features[windows].float() - self.index.center, dim=-1).double().numpy()
-        hit, counts = np.array([(self.hit.get(each, 0), 1 if each in self.hit else RARELY) for each in windows]).T
+        hit, counts = np.array(
+            [(self.hit.get(each, 0), 1 if each in self.hit else UNMARKED_WEIGHT) for each in windows]
+        ).T
         row, kind = SCALE * self.row.double().numpy(), "logistic"
         fit = _logistic(x, hit, counts, row)
         groups = [(int(self.index.file_of[window]), window // NEIGHBOURS) for window in windows]
         hits, misses = ({groups[at] for at in np.flatnonzero((counts == 1) & (hit == each))} for each in (1, 0))
-        if min(len(hits), len(misses)) >= FEWEST:
+        if min(len(hits), len(misses)) >= MIN_GROUPS:
             # Hits first, so that each fold has about as many.
             order = [*dict.fromkeys([*sorted(hits), *groups])]
             fold, scores = np.array([order.index(group) % FOLDS for group in groups]), hit.copy()
             for own in (fold == each for each in range(FOLDS)):
                 fold_fit = _logistic(x[~own], hit[~own], counts[~own], row)
                 scores[own] = x[own] @ fold_fit[:-1] + fold_fit[-1]
-            slope, shift = _logistic(scores[:, None] / MODESTY, hit, counts, np.zeros(1))
-            fit, kind = max(slope / MODESTY, 0.01) * fit, f"{kind}, {CALIBRATED}"
+            slope, shift = _logistic(scores[:, None] / SCORE_TEMPERATURE, hit, counts, np.zeros(1))
+            fit, kind = max(slope / SCORE_TEMPERATURE, 0.01) * fit, f"{kind}, {CALIBRATED}"
             fit[-1] += shift
         rows, names = torch.from_numpy(np.stack([fit, 0 * fit])), (self.name, OTHER)
         return ProbeHead(rows[:, :-1], bias=rows[:, -1], center=self.index.center, names=names, kind=kind)

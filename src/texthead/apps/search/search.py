@@ -22,7 +22,7 @@ from texthead.apps.search.windows import encode_windows
 from texthead.errors import DataError, MediaError, PositiveInt, RunError
 from texthead.files import cache_dir, replacing
 from texthead.media import MediaPath
-from texthead.models import Head, known_rows, text_rows
+from texthead.models import Head, familiarity_scaled_rows, text_rows
 
 # The best hit stands out if a smaller share of words for things that are not there fits as well. LOG.md, 2026-11-29.
 CHANCE = 0.07
@@ -34,7 +34,7 @@ _SURE = 1e4
 KNOWN = 0.5
 
 # With fewer windows, chance is not estimated.
-FEWEST = 5
+MIN_WINDOWS = 5
 
 # Share of the positive cosine with words to avoid that is subtracted. 0.5 removes 40 % of the avoided class from the
 # first 20 hits and costs a point of mean average precision; 1 removes 85 % and costs 7.
@@ -131,8 +131,8 @@ def search(
         scores[_windows_of(index, query)] = scores.min()
         return Results(_hits(index, scores, None, top), True, "")
     hits = _hits(index, scores, None, top)
-    if len(index) < FEWEST:
-        return Results(hits, True, f"chance is not estimated: that takes {FEWEST} photos or moments")
+    if len(index) < MIN_WINDOWS:
+        return Results(hits, True, f"chance is not estimated: that takes {MIN_WINDOWS} photos or moments")
     share = common_words(index).share_as_good(F.normalize(rows[0], dim=-1), index.features[hits[0].window])
     note = f"{max(round(100 * share), 1)} of 100 words for things that are not there would fit as well"
     if rows[0].norm() < KNOWN:
@@ -164,7 +164,7 @@ def query_row(index: Index, query: str | Sequence[str] | Path) -> Float[Tensor, 
     prompts = [query] if isinstance(query, str) else list(query)
     if not all(prompt.strip() for prompt in (prompts or [""])):
         raise DataError("the query is empty: give words, the path of an example, or a head")
-    return known_rows(index.encoder, prompts[:1], [tuple(prompts)])[0]
+    return familiarity_scaled_rows(index.encoder, prompts[:1], [tuple(prompts)])[0]
 
 
 def _windows_of(index: Index, example: Path) -> Bool[Tensor, " windows"]:

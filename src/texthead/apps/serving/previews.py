@@ -14,7 +14,7 @@ from texthead.media import MediaPath
 # Frames of a video preview, the longer side of a picture in pixels, and that of an image's preview.
 FRAMES, _SIDE, _IMAGE_SIDE = 16, 384, 1024
 
-_MOST_MILLISECONDS = 4000
+_MAX_MILLISECONDS = 4000
 
 
 @lru_cache(maxsize=512)
@@ -30,14 +30,14 @@ def preview(path: Path, pictures: int = FRAMES, version: str = "") -> tuple[str,
     """
     with MediaPath(path).open() as media:
         indices = evenly(media.num_frames, pictures)
-        media.enough = side = _IMAGE_SIDE if MediaPath(path).is_image and pictures > 1 else _SIDE
+        media.min_short_side = side = _IMAGE_SIDE if MediaPath(path).is_image and pictures > 1 else _SIDE
         small = {index: _small(picture, side) for index, picture in media.safe_pictures(set(indices))}
         seconds = media.duration_seconds
     frames = [small[index] for index in indices if index in small]
     if not frames:
         raise MediaError(path, "a frame is listed but does not decode; encode it again", "damaged")
     data = io.BytesIO()
-    each = int(min(1000 * seconds, _MOST_MILLISECONDS) / len(frames)) or 100
+    each = int(min(1000 * seconds, _MAX_MILLISECONDS) / len(frames)) or 100
     frames[0].save(data, "WEBP", save_all=True, append_images=frames[1:], duration=each, loop=0, quality=75)
     return "image/webp", data.getvalue()
 

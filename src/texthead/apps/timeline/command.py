@@ -58,7 +58,7 @@ class TimelineCommand(ModelOptions, SourceOption, DeviceOption):
 
         run_folder, (path,) = self.run_and_files("video", one=True)
         run = self.load(run_folder, self.pick_device())
-        console.doing("looking for events")
+        console.status("looking for events")
         options = {name: getattr(self, name) for name in ("window", "enter", "leave", "min_length")}
         reporter = replace(console.reporter, event=lambda _: None)
         events = find_events(run, path, **options, engine="auto", reporter=reporter)

@@ -13,8 +13,8 @@ from texthead.errors import DataError, Share, check_fields, printable
 from texthead.evaluation import NONE
 
 
-class Stretch(NamedTuple):
-    """The probability of each class (0-1) from `start` to `end`, in seconds; the next stretch starts where it ends.
+class Interval(NamedTuple):
+    """The probability of each class (0-1) from `start` to `end`, in seconds; the next interval starts where it ends.
 
     `known` is False if a calibrated model rejects it as none of the classes.
     """
@@ -59,8 +59,8 @@ class Hysteresis:
 
     An event starts when the class's probability reaches `enter` and ends when it falls below `leave`. Gaps shorter than
     `min_length` seconds between events of a class are bridged; then shorter events are dropped. Each class is treated
-    separately, so with thresholds below 0.5 events can overlap. While a stretch is none of the classes, no event starts
-    or continues; such times are bridged and dropped by the same `min_length`.
+    separately, so with thresholds below 0.5 events can overlap. While an interval is none of the classes, no event
+    starts or continues; such times are bridged and dropped by the same `min_length`.
 
     Args:
         thresholds: the probability of each class at which its events start and end, in place of `enter` and `leave`.
@@ -87,12 +87,12 @@ class Hysteresis:
             )
 
 
-def events_of(stretches: Iterable[Stretch], names: Sequence[str], rule: Hysteresis) -> tuple[list[Event], Stretch]:
-    """Return (the events, including times of none of the classes, and the stretch with the highest probability).
+def events_of(intervals: Iterable[Interval], names: Sequence[str], rule: Hysteresis) -> tuple[list[Event], Interval]:
+    """Return (the events, including times of none of the classes, and the interval with the highest probability).
 
-    That stretch is one of those that are known, if there are any. Memory is one unfinished event per class.
+    That interval is one of those that are known, if there are any. Memory is one unfinished event per class.
 
-    Worked example, one class, enter 0.6, leave 0.4, 1 s stretches: 0.5 0.7 0.5 0.3 gives one event from 1 to 3 s.
+    Worked example, one class, enter 0.6, leave 0.4, 1 s intervals: 0.5 0.7 0.5 0.3 gives one event from 1 to 3 s.
     """
     rules, none = [*map(rule.of, names), rule], len(names)
     enter, leave = np.array([(each.enter, each.leave) for each in rules]).T
@@ -111,9 +111,9 @@ def events_of(stretches: Iterable[Stretch], names: Sequence[str], rule: Hysteres
         events.extend(Event(of[i], *row, known=i < none) for i, row in zip(long.tolist(), rows, strict=True))
         unfinished[:, over] = math.nan
 
-    for stretch in stretches:
-        start, end, scores, known = stretch
-        highest = max(highest or stretch, stretch, key=lambda each: (each.known, max(each.scores)))
+    for interval in intervals:
+        start, end, scores, known = interval
+        highest = max(highest or interval, interval, key=lambda each: (each.known, max(each.scores)))
         values = np.array([*scores, max(scores)])
         on = (values >= np.where(on, leave, enter)) & known
         on[-1] = not known
@@ -125,7 +125,7 @@ def events_of(stretches: Iterable[Stretch], names: Sequence[str], rule: Hysteres
         # A longer gap is not bridged.
         finish(~on & (end - ends >= rule.min_length))
     finish(np.ones_like(on))
-    assert highest is not None, "every video has one stretch at least"
+    assert highest is not None, "every video has one interval at least"
     return in_order(events), highest
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from texthead import Calibration
-from texthead.apps.timeline.events import Event, Hysteresis, Stretch, in_order, subtitles
+from texthead.apps.timeline.events import Event, Hysteresis, Interval, in_order, subtitles
 from texthead.errors import on_one_line
 from texthead.files import replacing, write_csv
 from texthead.media import MediaPath
@@ -58,7 +58,7 @@ class Events(list[Event]):
         """
         file = Path(file)
         if file.suffix.lower() == ".csv":
-            video = MediaPath(MediaPath(self.path).file).text_below(file.parent)
+            video = MediaPath(MediaPath(self.path).file).relative_to(file.parent)
             rows = ((video, self._in_file(each.start), self._in_file(each.end), *each.cells[2:]) for each in self)
             write_csv(file, ("path", "start", "end", "label", "mean", "peak"), rows)
             return
@@ -117,8 +117,8 @@ class Events(list[Event]):
         return {"video": str(self.path), "seconds": self.seconds, **settings, **results}
 
 
-def why_none(best: Stretch, names: Sequence[str], rule: Hysteresis, calibration: Calibration | None) -> str:
-    """Return why there is no event; `best` is the stretch with the highest probability."""
+def why_none(best: Interval, names: Sequence[str], rule: Hysteresis, calibration: Calibration | None) -> str:
+    """Return why there is no event; `best` is the interval with the highest probability."""
     top = max(best.scores)
     if not best.known and calibration is not None and calibration.threshold is not None:
         why = f"none is above the threshold {calibration.threshold.probability:.3f} of calibration.json"

@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from texthead import Calibration, Protocol, Recognizer, Reporter, Run, Views
-from texthead.apps.timeline.events import Hysteresis, Stretch, events_of
+from texthead.apps.timeline.events import Hysteresis, Interval, events_of
 from texthead.apps.timeline.results import Events, why_none
 from texthead.data import view_crops
 from texthead.errors import DataError, MediaError, PositiveFloat, Share, check_fields
@@ -70,7 +70,7 @@ class Sliding:
         return Views(clips=max(1, self.points // frames), origin="centre")
 
 
-def stretches_of(
+def intervals_of(
     frames: _Frames,
     end: float,
     model: Recognizer,
@@ -78,7 +78,7 @@ def stretches_of(
     sliding: Sliding,
     calibration: Calibration | None = None,
     engine: Engine | None = None,
-) -> Iterator[Stretch]:
+) -> Iterator[Interval]:
     """Yield class probabilities over time as soon as they are known.
 
     Memory is one frame and the features of one window, however long the video is.
@@ -122,9 +122,9 @@ def stretches_of(
             if last is not None:
                 yield last
             start = 0.0 if last is None else last.end
-            last = Stretch(start, (count + 0.5 - points / 2) / sliding.rate, *scored())
+            last = Interval(start, (count + 0.5 - points / 2) / sliding.rate, *scored())
     if last is None:
-        last = Stretch(0.0, end, *scored())
+        last = Interval(0.0, end, *scored())
     yield last._replace(end=max(end, last.start))
 
 
@@ -191,18 +191,18 @@ def scores_over_time(
     protocol: Protocol | None = None,
     engine: EngineName = "eager",
     reporter: Reporter = Reporter(),
-) -> Iterator[Stretch]:
+) -> Iterator[Interval]:
     """Yield class probabilities over time, from the first frame to the end of the last without gaps.
 
     Uses a calibrated run's temperature and threshold, see `Run.calibration_for`; the threshold's guarantee is for whole
     clips, not for windows.
 
     Args:
-        video: from `open_timed`; the same frames give bit-identical stretches.
+        video: from `open_timed`; the same frames give bit-identical intervals.
         protocol: as for `Run.predict`; its views are ignored.
         engine: runs the encoder; see `Reading`.
         reporter: gets progress in seconds, messages, notes on what makes scores slow or inexact, and as events each
-            stretch.
+            interval.
 
     Raises:
         MediaError: a frame cannot be read, or its time is not later than the previous one's.
@@ -227,10 +227,10 @@ def scores_over_time(
     end = video.duration_seconds
     try:
         with reporter.bar("timeline", "s") as progress:
-            for stretch in stretches_of(video.in_order(), end, model, protocol, sliding, calibration, encoder):
-                progress(min(whole, int(stretch.end)), whole)
-                reporter.event(stretch)
-                yield stretch
+            for interval in intervals_of(video.in_order(), end, model, protocol, sliding, calibration, encoder):
+                progress(min(whole, int(interval.end)), whole)
+                reporter.event(interval)
+                yield interval
     except DataError as error:  # Of time stamps.
         raise MediaError(video.path, str(error)) from None
 
@@ -258,7 +258,7 @@ def find_events(
         enter, leave: probability at which an event begins, and below which it ends; 0.7 and 0.4 if None, with several
             labels the threshold of each class.
         min_length: shortest event, and shortest gap within one, in seconds.
-        reporter: gets progress and notes, and as events each `Stretch` of probabilities.
+        reporter: gets progress and notes, and as events each `Interval` of probabilities.
 
     Raises:
         DataError: a number is out of range, or a window has more than 10,000 frames.
@@ -267,8 +267,8 @@ def find_events(
     model, protocol = run.model, run.protocol_for(protocol)
     sliding, rule = Sliding(window, rate), _rule_for(model, enter, leave, min_length)
     with open_timed(path) as video:
-        stretches = scores_over_time(run, video, sliding=sliding, protocol=protocol, engine=engine, reporter=reporter)
-        events, highest = events_of(stretches, model.names, rule)
+        intervals = scores_over_time(run, video, sliding=sliding, protocol=protocol, engine=engine, reporter=reporter)
+        events, highest = events_of(intervals, model.names, rule)
         seconds, fps = video.duration_seconds, video.num_frames / video.duration_seconds
         begin = video.start_seconds
     calibration, _ = run.calibration_for(protocol)

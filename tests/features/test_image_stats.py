@@ -13,8 +13,8 @@ import PIL.Image
 import pytest
 
 from installed import Install
-from texthead.apps.doctor.facts import STOPPED, facts_of, facts_of_still
-from texthead.features.stills import Still
+from texthead.apps.doctor.file_stats import STOPPED, stats_of_file, stats_of_image
+from texthead.features.image_stats import ImageStats
 from texthead.media.paths import MediaPath
 
 # A reader that notes what it decodes, in whichever process, and crashes on one file.
@@ -41,9 +41,9 @@ def test_a_still_gives_the_facts_of_its_picture(tmp_path: Path) -> None:
     PIL.Image.fromarray(noise).save(tmp_path / "a.jpg", exif=exif)
     with MediaPath(tmp_path / "a.jpg").open() as media:
         picture = dict(media.pictures({0}))[0]
-        still = Still.from_bytes(Still.of(picture, picture.shape[:2], turned=media.turned).to_bytes())
-    expected = facts_of(tmp_path / "a.jpg")
-    facts = facts_of_still(tmp_path / "a.jpg", expected.digest, still)
+        stats = ImageStats.from_bytes(ImageStats.of(picture, picture.shape[:2], turned=media.turned).to_bytes())
+    expected = stats_of_file(tmp_path / "a.jpg")
+    facts = stats_of_image(tmp_path / "a.jpg", expected.digest, stats)
     assert (facts.width, facts.height, facts.turned) == (90, 120, True)
     for field in fields(facts):
         if field.name != "appearance":

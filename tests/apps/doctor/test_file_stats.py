@@ -1,4 +1,4 @@
-"""Facts of files with each fault, generated here, and of real files."""
+"""FileStats of files with each fault, generated here, and of real files."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 from made import sound, write_frames, write_image
 from media_files import damage, encode, lossless, remux, scene, truncate, x264
 from messages import prints
-from texthead.apps.doctor.facts import STOPPED, Facts, facts_of, uneven_share
+from texthead.apps.doctor.file_stats import STOPPED, FileStats, stats_of_file, uneven_share
 from texthead.media.paths import MediaPath
 
 
@@ -19,7 +19,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_whole_video(plain: Path) -> None:
-    facts = facts_of(plain)
+    facts = stats_of_file(plain)
     assert (facts.fault, facts.problem) == (None, "")
     assert (facts.frames, facts.listed, facts.width, facts.height) == (36, 36, 64, 48)
     assert facts.seconds == pytest.approx(36 / 25)
@@ -31,11 +31,11 @@ def test_a_whole_video(plain: Path) -> None:
 
 
 def test_a_whole_image_and_other_codecs(tmp_path: Path) -> None:
-    facts = facts_of(write_image(tmp_path / "a.png", "red"))
+    facts = stats_of_file(write_image(tmp_path / "a.png", "red"))
     assert (facts.fault, facts.frames, facts.seconds, facts.width, facts.height) == (None, 1, 0.0, 48, 48)
     assert facts.appearance.motion == 0
     for suffix, codec in ((".avi", "mpeg4"), (".mpg", "mpeg2video")):
-        facts = facts_of(encode(tmp_path / f"a{suffix}", codec))
+        facts = stats_of_file(encode(tmp_path / f"a{suffix}", codec))
         assert (facts.fault, facts.frames) == (None, 36)
 
 
@@ -53,7 +53,7 @@ def test_a_fault_is_a_fact(tmp_path: Path) -> None:
         (sound(tmp_path / "sound.mp4"), "sound only", "", False),
         (tmp_path / "nowhere.mp4", "missing", "", False),
     ):
-        facts = facts_of(path)
+        facts = stats_of_file(path)
         assert (facts.fault, facts.appearance, bool(facts.digest)) == (fault, None, opens), path
         assert facts.problem
         assert part in facts.problem
@@ -64,7 +64,7 @@ def test_an_error_of_a_library_is_a_fact(tmp_path: Path, monkeypatch: pytest.Mon
         raise ZeroDivisionError("of a library")
 
     monkeypatch.setattr(MediaPath, "open", divide)
-    facts = facts_of(tmp_path / "a.mp4")
+    facts = stats_of_file(tmp_path / "a.mp4")
     assert facts.fault == STOPPED
     prints(facts.problem, "ZeroDivisionError: of a library")
 
@@ -73,27 +73,27 @@ def test_truncated_file_without_index_is_unreadable(plain: Path, tmp_path: Path)
     data = plain.read_bytes()
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(data[: len(data) // 2])
-    facts = facts_of(cut)
+    facts = stats_of_file(cut)
     assert (facts.fault, facts.frames) == ("unreadable", 0)
     prints(facts.problem, "download")
 
 
 def test_what_is_shown_turned(plain: Path, tmp_path: Path) -> None:
     for degrees in (90, 180, -90):
-        facts = facts_of(remux(plain, tmp_path / "turned.mp4", degrees))
+        facts = stats_of_file(remux(plain, tmp_path / "turned.mp4", degrees))
         assert facts.turned
         assert (facts.width, facts.height) == ((64, 48) if degrees == 180 else (48, 64))
     lying = PIL.Image.fromarray(scene(1)[0])
     exif = lying.getexif()
     exif[0x0112] = 6
     lying.save(tmp_path / "lying.jpg", exif=exif)
-    facts = facts_of(tmp_path / "lying.jpg")
+    facts = stats_of_file(tmp_path / "lying.jpg")
     assert facts.turned
     assert (facts.width, facts.height) == (48, 64)
 
 
 def test_uneven_times(tmp_path: Path) -> None:
-    facts = facts_of(x264(tmp_path / "a.mp4", count=6, times=[0, 1, 2, 10, 11, 30]))
+    facts = stats_of_file(x264(tmp_path / "a.mp4", count=6, times=[0, 1, 2, 10, 11, 30]))
     assert facts.uneven == pytest.approx(2 / 5)
     assert uneven_share([0.0, 1.0, 2.0, 3.0, 5.0]) == 0.25
     # 30 frames per second in milliseconds: 33 33 34.
@@ -102,8 +102,8 @@ def test_uneven_times(tmp_path: Path) -> None:
 
 
 def test_black_still_and_plain(tmp_path: Path) -> None:
-    black = facts_of(lossless(tmp_path / "black.mkv", [np.full((48, 64, 3), 8, np.uint8)] * 5)).appearance
-    frozen = facts_of(lossless(tmp_path / "frozen.mkv", [scene(1)[0]] * 5)).appearance
+    black = stats_of_file(lossless(tmp_path / "black.mkv", [np.full((48, 64, 3), 8, np.uint8)] * 5)).appearance
+    frozen = stats_of_file(lossless(tmp_path / "frozen.mkv", [scene(1)[0]] * 5)).appearance
     assert (black.brightest, black.contrast, black.motion) == (8, 0, 0)
     assert frozen.motion == 0
     assert frozen.contrast > 30
@@ -116,7 +116,7 @@ def test_edges_ignore_size_and_quality(tmp_path: Path) -> None:
     smooth[0].save(tmp_path / "a.png")
     smooth[0].resize((131, 97)).save(tmp_path / "b.jpg", quality=40)
     smooth[1].save(tmp_path / "c.png")
-    a, b, c = (facts_of(tmp_path / name).appearance.edges for name in ("a.png", "b.jpg", "c.png"))  # pyright: ignore
+    a, b, c = (stats_of_file(tmp_path / name).appearance.edges for name in ("a.png", "b.jpg", "c.png"))  # pyright: ignore
     assert len(a) == 1024
     assert np.corrcoef(a, b)[0, 1] > 0.98
     assert abs(np.corrcoef(a, c)[0, 1]) < 0.3
@@ -139,7 +139,7 @@ FAULTS = {
 def test_real_files(shared: Path) -> None:
     """All small files of the collection; the large phone videos take seconds each."""
     paths = [path for path in sorted((shared / "decode").glob("*/*")) if path.stat().st_size < 600_000]
-    facts: dict[str, Facts] = {path.name: facts_of(path) for path in paths}
+    facts: dict[str, FileStats] = {path.name: stats_of_file(path) for path in paths}
     assert {name: fact.fault for name, fact in facts.items() if fact.fault} == FAULTS
     turned = {name for name, fact in facts.items() if fact.turned}
     assert {"decord_rot90.mov", "decord_rot180.mov", "decord_rot270.mov", "rotate_meta_90.mp4"} <= turned

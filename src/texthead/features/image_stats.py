@@ -7,11 +7,11 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Float, Float16, UInt8
 
-# The attributes of a still, as stored.
+# The attributes of `ImageStats`, as stored.
 _ROW = np.dtype("u4, u4, ?, f8, f8, (256,)f2, (16, 16, 3)u1")
 
 
-class Still(NamedTuple):
+class ImageStats(NamedTuple):
     """What a picture looks like, in grey levels from 0 to 255.
 
     Attributes:
@@ -32,19 +32,19 @@ class Still(NamedTuple):
     colours: UInt8[np.ndarray, "16 16 3"]
 
     @classmethod
-    def of(cls, picture: UInt8[np.ndarray, "height width 3"], size: Sequence[int], *, turned: bool) -> "Still":
-        """Return the still of an upright picture, which is (height, width) = `size` if it was not reduced."""
+    def of(cls, picture: UInt8[np.ndarray, "height width 3"], size: Sequence[int], *, turned: bool) -> "ImageStats":
+        """Return the statistics of an upright picture, which is (height, width) = `size` if it was not reduced."""
         (height, width), grey = size, cls.grey_of(picture)
         brightest, contrast = float(np.percentile(grey, 95)), float(grey.std())
         return cls(width, height, turned, brightest, contrast, cls.edges_of(grey), cls.colours_of(picture))
 
     def to_bytes(self) -> bytes:
-        """Return the still as stored."""
+        """Return the statistics as stored."""
         return np.array(self, _ROW).tobytes()
 
     @classmethod
-    def from_bytes(cls, row: bytes) -> "Still":
-        """Return a stored still."""
+    def from_bytes(cls, row: bytes) -> "ImageStats":
+        """Return stored statistics."""
         return cls(*np.frombuffer(row, _ROW)[0].item())
 
     @staticmethod

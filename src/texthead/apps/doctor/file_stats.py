@@ -14,7 +14,7 @@ from jaxtyping import Float, Float16, UInt8
 from texthead import Dataset, Reporter, Views
 from texthead.data import evenly
 from texthead.errors import MediaError, line_of
-from texthead.features import Still
+from texthead.features import ImageStats
 from texthead.media import Media, MediaPath
 from texthead.parallel import FileDataset, read_each
 
@@ -28,14 +28,14 @@ EDGES = COMPARED_FRAMES * SIDE * SIDE
 _ANALYSED_FRAMES = 16
 
 # Short side, in pixels, at which a still image is analysed at least; its grey levels are averaged to 64x64.
-_ENOUGH = 256
+_SHORT_SIDE = 256
 
 # A gap between frames is uneven if it differs from the median gap by more than this share.
 _UNEVEN = 0.25
 
 
 @dataclass(frozen=True)
-class Facts:
+class FileStats:
     """Properties of one file; those that could not be read are 0, or None for `appearance`.
 
     Attributes:
@@ -72,7 +72,7 @@ class Appearance:
         brightest: 95th percentile of the brightest frame.
         contrast: largest standard deviation within a frame.
         motion: largest mean difference between consecutive analysed frames; 0 for one frame.
-        edges: `Still.edges_of` four frames.
+        edges: `ImageStats.edges_of` four frames.
         colours: 16x16 pixels of a frame from the middle.
     """
 
@@ -83,12 +83,12 @@ class Appearance:
     colours: UInt8[np.ndarray, "16 16 3"]
 
 
-def facts_of(path: Path) -> Facts:
+def stats_of_file(path: Path) -> FileStats:
     """Return the properties of the file at `path`; read errors are reported as its fault."""
-    facts = Facts(path)
+    facts = FileStats(path)
     try:
         with MediaPath(path).open() as media:
-            media.enough = _ENOUGH
+            media.min_short_side = _SHORT_SIDE
             # Only once the file is open: a folder has no bytes, and a device never ends.
             facts = replace(
                 facts,
@@ -110,14 +110,16 @@ def facts_of(path: Path) -> Facts:
         return replace(facts, fault=STOPPED, problem=problem)
 
 
-def facts_of_still(path: Path, digest: str, still: Still) -> Facts:
+def stats_of_image(path: Path, digest: str, stats: ImageStats) -> FileStats:
     """Return the properties of an image that was decoded for its features."""
-    edges = np.tile(still.edges, COMPARED_FRAMES)
-    look = Appearance(still.brightest, still.contrast, 0.0, edges, still.colours)
-    return Facts(path, digest, frames=1, width=still.width, height=still.height, turned=still.turned, appearance=look)
+    edges = np.tile(stats.edges, COMPARED_FRAMES)
+    look = Appearance(stats.brightest, stats.contrast, 0.0, edges, stats.colours)
+    return FileStats(
+        path, digest, frames=1, width=stats.width, height=stats.height, turned=stats.turned, appearance=look
+    )
 
 
-def _with_frames(facts: Facts, media: Media) -> Facts:
+def _with_frames(facts: FileStats, media: Media) -> FileStats:
     """Decode all frames and return the facts with size and appearance."""
     indices = evenly(media.num_frames, _ANALYSED_FRAMES)
     greys: list[Float[np.ndarray, "64 64"]] = []
@@ -125,15 +127,15 @@ def _with_frames(facts: Facts, media: Media) -> Facts:
     for index, picture in media.checked_frames(indices):
         height, width = media.shape or picture.shape[:2]
         if index == indices[len(indices) // 2]:
-            colours = Still.colours_of(picture)
-        greys.append(Still.grey_of(picture))
+            colours = ImageStats.colours_of(picture)
+        greys.append(ImageStats.grey_of(picture))
         facts = replace(facts, width=width, height=height)
     (spread,) = Views(origin="centre").frame_indices(len(greys), COMPARED_FRAMES)
     appearance = Appearance(
         brightest=max(float(np.percentile(grey, 95)) for grey in greys),
         contrast=max(float(grey.std()) for grey in greys),
         motion=max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0),
-        edges=np.concatenate([Still.edges_of(greys[index]) for index in spread]),
+        edges=np.concatenate([ImageStats.edges_of(greys[index]) for index in spread]),
         colours=colours,
     )
     return replace(facts, turned=media.turned, appearance=appearance)
@@ -148,33 +150,33 @@ def uneven_share(seconds: Sequence[float]) -> float:
     return float((np.abs(gaps - np.median(gaps)) > _UNEVEN * np.median(gaps)).mean()) if len(gaps) else 0.0
 
 
-def read_facts(
+def read_file_stats(
     dataset: Dataset,
     *,
     workers: int,
-    stills: Sequence[tuple[str, Still] | None] = (),
+    image_stats: Sequence[tuple[str, ImageStats] | None] = (),
     reporter: Reporter = Reporter(),
-) -> list[Facts]:
+) -> list[FileStats]:
     """Return the facts of each item's file, read by workers; a crash or hang affects only its own file.
 
-    Files with a still are not decoded.
+    Files with `ImageStats` are not decoded.
 
     Args:
         workers: data-loader workers.
-        stills: of each item, its SHA-256 and still, or None.
+        image_stats: of each item, its SHA-256 and statistics, or None.
         reporter: gets progress.
 
     Raises:
         RunError: no process can be started.
     """
     paths = [item.path for item in dataset.items]
-    known = zip(paths, stills or [None] * len(paths), strict=True)
-    result = [facts_of_still(path, *still) if still else Facts(path) for path, still in known]
+    known = zip(paths, image_stats or [None] * len(paths), strict=True)
+    result = [stats_of_image(path, *stats) if stats else FileStats(path) for path, stats in known]
     left = [position for position, facts in enumerate(result) if not facts.digest]
-    read = read_each(FileDataset(facts_of, [paths[position] for position in left]), workers)
+    read = read_each(FileDataset(stats_of_file, [paths[position] for position in left]), workers)
     with reporter.bar("read", "files") as progress:
         for done, (position, facts) in enumerate(zip(left, read, strict=True), 1):
             lost = isinstance(facts, MediaError)
-            result[position] = Facts(facts.path, fault=STOPPED, problem=facts.problem) if lost else facts
+            result[position] = FileStats(facts.path, fault=STOPPED, problem=facts.problem) if lost else facts
             progress(done, len(left))
     return result
