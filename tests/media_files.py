@@ -53,6 +53,23 @@ def remux(source: Path, target: Path, degrees: int = 0, kind: str = "video") -> 
     return target
 
 
+def sound_first(source: Path, target: Path, seconds: int) -> Path:
+    """Copy a video to a container whose sound starts at 0 s and whose pictures start later."""
+    with av.open(str(source)) as opened, av.open(str(target), "w") as container:
+        (taken,) = opened.streams.video
+        stream, sound = container.add_stream_from_template(taken), container.add_stream("aac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000 * seconds), np.float32), "fltp", "mono")
+        frame.sample_rate = 8000
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+        for packet in opened.demux(taken):
+            if packet.size:
+                late = int(seconds / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts + late, packet.dts + late, stream
+                container.mux(packet)
+    return target
+
+
 def with_matrix(source: Path, target: Path, a: int, b: int, c: int, d: int) -> Path:
     """Write an .mp4 whose display matrix maps a point (x, y) to (a x + c y, b x + d y)."""
     data = bytearray(source.read_bytes())

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -120,6 +121,8 @@ def test_a_run_with_other_classes_is_not_uploaded(world):
     run = load_run(world.run).with_classes(["a kite", "a bird"])
     with refuses(RunError, "`save`"):
         push_to_hub(run, "me/kites")
+    with refuses(RunError, world.run, "save it first"):
+        push_to_hub(replace(load_run(world.run), mix=0.5), "me/half")
     with refuses(RunError, "a/b/c"):
         push_to_hub(run, "a/b/c")
 

@@ -13,10 +13,13 @@ from texthead import MeanPool, Recognizer, load_encoder
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders import build_visual
 from texthead.errors import EncoderError, RunError
+from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.evaluate import evaluate
 from texthead.models.heads import FrozenHead
 from texthead.parallel.progress import Reporter
 from texthead.prediction.load import load_run
+from texthead.runs.folder import rows_digest
+from texthead.runs.scores import SCORES
 from texthead.training.train import fine_tune
 from training_runs import NAMES, RECIPE, Stop, assert_same_weights, copied, on_disk, stop_after, timeless
 
@@ -117,6 +120,13 @@ def test_half_of_a_fine_tuned_encoder(clip: str, data: Dataset, tmp_path: Path) 
     assert_same_weights(run.mixed(0.0).model.state_dict(), before)
     for name, tensor in run.mixed(0.5).model.state_dict().items():
         assert torch.allclose(tensor, (before[name] + tuned.state_dict()[name]) / 2, atol=1e-7)
+    own = Calibration(2.0, 9, classes=rows_digest(run.head.weight), protocol=run.protocol.to_json())
+    run.with_calibration(own).save(tmp_path / "as it was")
+    assert load_run(tmp_path / "as it was").calibration_for(run.protocol) == (own, None)
+    (run.folder / SCORES).touch()
+    load_run(run.folder).mixed(0.5).save(tmp_path / "half")
+    assert load_run(tmp_path / "half").calibration is None, "it was for other weights"
+    assert not (tmp_path / "half" / SCORES).exists()
     run.model.visual_encoder.spec = replace(run.spec, source=f"openclip:local-dir:{run.folder}/encoder")
     with refuses(RunError, run.folder, "mix"):
         run.mixed(0.5)

@@ -285,6 +285,14 @@ class MediaPath:
             raise MediaError(self.path, "a prepared clip has no parts; prepare a manifest with start and end")
         _ = self.span
 
+    def late_seconds(self) -> float:
+        """Return how much later than the file the pictures of a video start, in seconds; 0 for other files."""
+        from texthead.media.video_stream import VideoStream
+
+        with suppress(MediaError), VideoStream(self.file) as video:
+            return video.late_seconds
+        return 0.0
+
     def check_windows(self) -> None:
         """Raise MediaError for a prepared clip: it holds only some frames, so windows of frames cannot be chosen."""
         if self.is_member:

@@ -132,6 +132,12 @@ class VideoStream(Closing):
         # Not `ticks * base`: Fraction arithmetic would take as long as demuxing the file.
         return ticks * self._base.numerator / self._base.denominator
 
+    @property
+    def late_seconds(self) -> float:
+        """How much later than the file its pictures start, in seconds: sound may come first."""
+        start, first = self.container.start_time, self.stream.start_time
+        return 0.0 if start is None or first is None else max(0.0, self.seconds(first) - start / av.time_base)
+
     def where(self, pts: int | None) -> str:
         """Return the time of a frame for a message."""
         return "without a time" if pts is None or not self._base else f"at {self.seconds(pts):.2f} s"

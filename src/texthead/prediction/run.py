@@ -46,8 +46,8 @@ from texthead.text.class_tree import ClassTree
 from texthead.text.prompts import class_prompts
 from texthead.transfer.baselines import ScoreTable
 
-# Copied unchanged; a calibration records the rows for which it is valid.
-_COPIED_FILES = ("recipe.json", "metrics.jsonl", SCORES, CALIBRATION)
+# Copied unchanged; the scores are those of the trained weights.
+_COPIED_FILES = ("recipe.json", "metrics.jsonl", SCORES)
 
 # The level at which broader names answer if neither a calibration nor the caller gives one.
 USUAL_LEVEL = 0.9
@@ -355,7 +355,9 @@ class Run:
             write_json(folder / "split.json", split)
             write_json(folder / "classes.json", self.classes)
             save_model(folder / WEIGHTS, self.model)
-            for name in _COPIED_FILES:
+            if self.calibration:
+                write_json(folder / CALIBRATION, self.calibration.to_json())
+            for name in _COPIED_FILES if self.mix == 1 else _COPIED_FILES[:-1]:
                 if (self.folder / name).is_file():
                     shutil.copyfile(self.folder / name, folder / name)
             if self.carries_encoder:

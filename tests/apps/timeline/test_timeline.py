@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -22,7 +23,8 @@ from made import (
     write_image,
     write_timed,
 )
-from messages import refuses
+from media_files import sound_first
+from messages import prints, refuses
 from paper.temporal_conv import TemporalConv
 from texthead.apps.timeline.events import Interval
 from texthead.apps.timeline.timeline import Sliding, find_events, intervals_of, open_timed, scores_over_time
@@ -35,6 +37,7 @@ from texthead.media.reader import Media
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import TemporalTransformer
+from texthead.parallel.progress import Reporter
 from texthead.prediction.load import load_run
 from texthead.prediction.run import Run
 
@@ -124,6 +127,28 @@ def test_time_stamps_decide_and_not_numbers(tmp_path: Path):
     assert result[1].start == pytest.approx(1.0, abs=1 / 8)
     with open_timed(path) as video:
         assert result[1].end == pytest.approx(video.duration_seconds)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])
+def test_pictures_that_start_after_the_sound(tmp_path: Path, suffix: str) -> None:
+    """Players count from the sound, so subtitles do, too; parts of the file count from its first picture."""
+    film = joined_colours(tmp_path / "film.mp4", ("red", "blue"))
+    late, notes = sound_first(film, tmp_path / f"late{suffix}", 3), list[str]()
+    options = {"window": 0.5, "protocol": PROTOCOL, "reporter": Reporter(note=notes.append)}
+    own, events = (find_events(Run.of(colour_model()), path, **options) for path in (film, late))
+    assert [event.start for event in events] == pytest.approx([event.start for event in own], abs=0.01)
+    assert (own.late, events.late) == (0, pytest.approx(3, abs=0.2))
+    with av.open(str(late)) as container:  # As a player counts.
+        frames = [
+            (frame.to_ndarray(format="rgb24").mean((0, 1)), frame.time or 0.0) for frame in container.decode(video=0)
+        ]
+        blue = (
+            next(time for colours, time in frames if colours.argmax() == 2) - (container.start_time or 0) / av.time_base
+        )
+    (second,) = (line for line in events.subtitles().splitlines()[4:] if "-->" in line)
+    assert float(second[6:12].replace(",", ".")) == pytest.approx(blue, abs=1 / 8)
+    assert MediaPath(late).late_seconds() == events.late
+    prints("\n".join(notes), late.name, f"start {events.late:.2f} s", ".srt")
 
 
 def test_frame_counts_while_on_screen():

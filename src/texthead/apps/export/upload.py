@@ -36,13 +36,13 @@ def push_to_hub(
         branch: branch to write to, created if it does not exist; None for the main one.
 
     Raises:
-        RunError: the run's classes are not saved in its folder, or the hub refuses.
+        RunError: the run's classes or weights are not those saved in its folder, or the hub refuses.
     """
     if not re.fullmatch(r"([\w.-]+/)?[\w.-]+", repo_id):
         raise RunError(f"'{repo_id}' is not the name of a repository: give NAME or ORG/NAME")
-    if run.classes is None or run.edits:
+    if run.classes is None or run.edits or run.mix != 1:
         raise RunError(
-            f"{run.folder}: this run's classes differ from those saved in its folder; save it first, with `save`"
+            f"{run.folder}: this run's classes or weights differ from those in its folder; save it first, with `save`"
         )
     api, address = HfApi(), f"hub:{repo_id}"
     with hub_errors(address):

@@ -131,7 +131,8 @@ class _Actions:
         plays = media.file.suffix.lower() in MEDIA_TYPES and file.kind in ("image", "video")
         span, part = media.span, None
         if media.is_part:
-            part = [span.start, None if math.isinf(span.end) else span.end]
+            late = media.late_seconds()
+            part = [late + span.start, None if math.isinf(span.end) else late + span.end]
         return {
             "key": self.shown.key(file.position, file.path),
             "name": file.path.name,

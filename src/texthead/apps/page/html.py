@@ -61,7 +61,7 @@ def timeline_html(timeline: VideoEvents) -> str:
     best = timeline.names[column], float(timeline.scores[row, column]), timeline.ends[row - 1] if row else 0.0
     events, ticks = timeline.events, _ticks(seconds)
     about = {"lanes": lanes, "ticks": ticks, "events": events.all, "best": best, "rule": events.rule}
-    return _render("timeline", seconds=seconds, **about)
+    return _render("timeline", seconds=seconds, late=events.late, **about)
 
 
 def _curve(ends: Float[np.ndarray, " intervals"], scores: Float[np.ndarray, " intervals"]) -> str:

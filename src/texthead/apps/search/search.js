@@ -276,18 +276,20 @@ const play = (hit) => {
     animated();
     return;
   }
-  const end = hit.end === null ? "" : `,${hit.end}`;
+  // The player counts from the start of the file, whose first picture may come later.
+  const start = hit.late + hit.start;
+  const end = hit.end === null ? null : hit.late + hit.end;
   const video = element("video", { muted: true, autoplay: true, playsInline: true });
-  video.src = `/media/${hit.key}#t=${hit.start}${end}`;
+  video.src = `/media/${hit.key}#t=${start}${end === null ? "" : `,${end}`}`;
   video.poster = image.src;
   const again = () => {
-    video.currentTime = hit.start;
+    video.currentTime = start;
     video.play().catch(() => {});
   };
   video.addEventListener("ended", again);
   // At the end of its fragment the browser pauses by itself.
-  video.addEventListener("pause", () => { if (hit.end !== null && video.currentTime >= hit.end - 0.3) again(); });
-  video.addEventListener("timeupdate", () => { if (hit.end !== null && video.currentTime >= hit.end) again(); });
+  video.addEventListener("pause", () => { if (end !== null && video.currentTime >= end - 0.3) again(); });
+  video.addEventListener("timeupdate", () => { if (end !== null && video.currentTime >= end) again(); });
   const instead = () => {
     if (!video.isConnected) return;
     video.replaceWith(image);

@@ -19,6 +19,7 @@ class Events(list[Event]):
         none_of_these: such times alone.
         seconds: length of the video.
         begin: time of its first frame in the file, in seconds; above 0 for a part.
+        late: how much later than the file its pictures start, in seconds; players and editors count from the file's.
         fps: mean number of frames per second.
         settings: length of the window in seconds and frames encoded per second.
         calibration: the valid part of the run's calibration.
@@ -33,6 +34,7 @@ class Events(list[Event]):
         *,
         seconds: float,
         begin: float = 0.0,
+        late: float = 0.0,
         fps: float = 25.0,
         settings: Mapping[str, float] | None = None,
         calibration: Calibration | None = None,
@@ -41,7 +43,8 @@ class Events(list[Event]):
         self.all = in_order(events)
         super().__init__(event for event in self.all if event.known)
         self.none_of_these = [event for event in self.all if not event.known]
-        self.path, self.rule, self.seconds, self.begin, self.fps = path, rule, seconds, begin, fps
+        self.path, self.rule, self.seconds, self.fps = path, rule, seconds, fps
+        self.begin, self.late = begin, late
         self.settings, self.calibration, self.why_none = settings or {}, calibration, why_none
 
     def save(self, file: str | Path) -> None:
@@ -51,7 +54,8 @@ class Events(list[Event]):
         - .srt: subtitles
         - .edl: a list of cuts (CMX 3600) for a video editor
 
-        Times are those of the whole file, for a part too.
+        Times are those of the whole file, for a part too; subtitles and cuts count from its start, parts from its first
+        picture, as everywhere else.
 
         Raises:
             RunError: it cannot be written.
@@ -71,7 +75,8 @@ class Events(list[Event]):
 
     def subtitles(self) -> str:
         """Return the events as SubRip subtitles in times of the whole file, without those of none of the classes."""
-        in_file = (replace(each, start=self.begin + each.start, end=self.begin + each.end) for each in self)
+        start = self.late + self.begin
+        in_file = (replace(each, start=start + each.start, end=start + each.end) for each in self)
         return subtitles(in_file)
 
     def edit_list(self) -> str:
@@ -82,7 +87,7 @@ class Events(list[Event]):
         name = on_one_line(Path(MediaPath(self.path).file).name)
         lines, recorded = [f"TITLE: {name}", "FCM: NON-DROP FRAME"], 0
         for number, event in enumerate(self, 1):
-            start, end = (round((self.begin + seconds) * self._rate) for seconds in (event.start, event.end))
+            start, end = (round((self.late + self.begin + each) * self._rate) for each in (event.start, event.end))
             times = [start, end, recorded, recorded := recorded + end - start]
             lines += ["", f"{number:03d}  AX       V     C        {' '.join(map(self._timecode, times))}"]
             lines += [f"* FROM CLIP NAME: {name}", f"* COMMENT: {on_one_line(event.name)}"]

@@ -33,6 +33,9 @@ MAX_GAP_SECONDS = 3600.0
 
 MAX_WINDOW_FRAMES = 10_000
 
+# Seconds from which on it is said that the pictures start later than the file.
+LATE = 0.1
+
 _Picture = UInt8[np.ndarray, "height width 3"]
 
 # The time of each frame, and a function that returns its picture.
@@ -270,7 +273,12 @@ def find_events(
         intervals = scores_over_time(run, video, sliding=sliding, protocol=protocol, engine=engine, reporter=reporter)
         events, highest = events_of(intervals, model.names, rule)
         seconds, fps = video.duration_seconds, video.num_frames / video.duration_seconds
-        begin = video.start_seconds
+        begin, late = video.start_seconds, video.late_seconds
+    if late >= LATE:
+        reporter.note(
+            f"{path}: its pictures start {late:.2f} s after the file: times count from the first picture, but those of "
+            ".srt and .edl files from the start of the file"
+        )
     calibration, _ = run.calibration_for(protocol)
     return Events(
         events,
@@ -278,6 +286,7 @@ def find_events(
         rule,
         seconds=seconds,
         begin=begin,
+        late=late,
         fps=fps,
         settings={"window": sliding.window, "rate": sliding.rate},
         calibration=calibration,
