@@ -1,4 +1,4 @@
-"""What differs between operating systems: signals, processes, limits, and how files are replaced and synced."""
+"""What differs between operating systems: signals, processes, and how files are replaced and synced."""
 
 import os
 import re
@@ -26,10 +26,6 @@ if sys.platform == "win32":
 
     # The signals other than Ctrl-C that end a program, and its exit code then.
     ENDING: dict[int, int] = {signal.SIGBREAK: 128 + signal.SIGINT}
-
-    def process_limit() -> int:
-        """Return the limit of processes and threads; -1 for none."""
-        return -1
 
     def interrupt_main(number: int) -> None:
         """Send a signal to the main thread."""
@@ -74,13 +70,8 @@ if sys.platform == "win32":
 
 else:
     import ctypes
-    import resource
 
     ENDING: dict[int, int] = {signal.SIGTERM: 128 + signal.SIGTERM, signal.SIGHUP: 128 + signal.SIGHUP}
-
-    def process_limit() -> int:
-        """Return the limit of processes and threads; -1 for none."""
-        return resource.getrlimit(resource.RLIMIT_NPROC)[0]
 
     def interrupt_main(number: int) -> None:
         """Send a signal to the main thread; it interrupts a system call there."""
