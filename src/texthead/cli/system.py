@@ -25,17 +25,6 @@ def print_every_name() -> None:
             stream.reconfigure(errors="texthead.escaped")
 
 
-def name_files_in_utf8() -> None:
-    """Run this program again in Python's UTF-8 mode if Python decodes file names as ASCII, as in the C locale.
-
-    The encoding of file names cannot be changed later. The output keeps its encoding.
-    """
-    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii" and sys.orig_argv:
-        output = os.environ.get("PYTHONIOENCODING", "ascii")
-        environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": output}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
-
-
 def open_streams() -> None:
     """Replace streams that the shell has closed (`>&-`) by the null device, so that no file gets their numbers."""
     for name in ("stdin", "stdout", "stderr"):
