@@ -238,12 +238,10 @@ class CheckedFields:
         check_fields(self, error=DataError)
 
 
-def check_types(
-    kind: Any, values: Mapping[str, Any], error: type[TextheadError] = RunError, remedy: str = ""
-) -> dict[str, Any]:
+def check_types(kind: Any, values: Mapping[str, Any], error: type[ValueError] = RunError) -> dict[str, Any]:
     """Return values of the fields of a class, or of the arguments of a function, as `converted` does."""
     hints = _hints(kind, include_extras=True)
-    return {key: converted(key, values[key], hint, error, remedy) for key, hint in hints.items() if key in values}
+    return {key: converted(key, values[key], hint, error) for key, hint in hints.items() if key in values}
 
 
 def check_as_many(**lists: Sequence[object]) -> None:
@@ -279,7 +277,7 @@ def of_json(hint: Any, value: Any, name: str = "the value") -> Any:
     return float(value) if hint is float else value
 
 
-def converted(name: str, value: Any, hint: Any, error: type[TextheadError] = DataError, remedy: str = "") -> Any:
+def converted(name: str, value: Any, hint: Any, error: type[ValueError] = DataError) -> Any:
     """Return a value as the type that is declared for it, or raise `error`.
 
     4.0 and True are not whole numbers. NumPy numbers become Python's own, a path becomes text if only text is allowed,
@@ -293,7 +291,7 @@ def converted(name: str, value: Any, hint: Any, error: type[TextheadError] = Dat
                 raise error(f"`{name}` must be a list, got the text '{value}': write ['{value}']") from None
         shape = getattr(value, "shape", ())
         array = f"{getattr(value, 'dtype', 'a table')} of shape {tuple(shape)}" if shape else ""
-        raise error(f"`{name}` must be {in_words(hint)}, got {array or in_quotes(value):.80}{remedy}") from None
+        raise error(f"`{name}` must be {in_words(hint)}, got {array or in_quotes(value):.80}") from None
 
 
 def _converted(value: Any, hint: Any) -> Any:

@@ -264,8 +264,8 @@ def test_a_grid_holds_means_of_the_tokens(visual: Visual, folder: Path) -> None:
     assert torch.allclose(thirds.mean((1, 2)), tokens.mean((1, 2, 3)), atol=1e-5)
 
 
-def test_a_grid_out_of_range_is_refused(visual: Visual) -> None:
-    for grid in ([2, 1], [2, 1, 10**6], [2, 1, 1.0], [2, 9, 8]):
+def test_a_grid_of_another_form_is_refused(visual: Visual) -> None:
+    for grid in ([2, 1], [2, 1, 1.0]):
         with refuses(EncoderError, "grid"):
             VisualSpec.from_json({**visual.spec.to_json(), "grid": grid})
 

@@ -369,24 +369,14 @@ MEASURED = calibration.measure(MADE, SCORES, TARGETS).to_json()
     ("change", "value"),
     [
         ({"format": 9}, "9"),
-        ({"temperature": 0}, r"\[0\.0,"),
-        ({"temperature": math.inf}, "inf"),
         ({"temperature": None}, "`temperature` must be a number, got None"),
         ({"threshold": {"probability": 0.5}}, "'false_accept'"),
         ({"threshold": {"false_accept": "a", "probability": 0.5, "unknown_items": 3}}, "'a'"),
-        ({"coverage": {"level": 0.9, "quantile": math.nan}}, "nan"),
         ({"protocol": 3}, "a mapping, got 3"),
-        ({"measured": {"covered": 61}}, "covered=61"),
-        ({"measured": {"unknown_accepted": [5, 4]}}, r"unknown_accepted=\(5, 4\)"),
-        ({"measured": {"mean_set_size": 0.5}}, r"mean_set_size=0\.5"),
-        ({"measured": {"before": {"rows": [], "low": 0, "high": 1, "chance": 1}}}, r"rows=\(\)"),
-        ({"measured": {"before": {"rows": [[3, 0.5, 1.5]], "low": 0, "high": 1, "chance": 1}}}, r"1\.5\)"),
-        ({"measured": {"after": {"rows": [[3, 0.5, 0.5]], "low": 0, "high": math.nan, "chance": 1}}}, "nan"),
+        ({"measured": {**MEASURED, "covered": "all"}}, "`covered` must be a whole number, got 'all'"),
     ],
 )
 def test_json_of_no_calibration_is_an_error(change, value):
-    if "measured" in change:
-        change = {"measured": {**MEASURED, **change["measured"]}}
     with pytest.raises(ValueError, match=value):
         calibration.Calibration.from_json({**MADE.to_json(), **change})
 

@@ -1,10 +1,10 @@
 """The heads by name: texthead's own, and those that installed packages add as entry points."""
 
-from typing import Any, TypedDict
+from typing import Any
 
 from torch import nn
 
-from texthead.errors import RunError, check_types
+from texthead.errors import RunError
 from texthead.extensions import Extension, find, find_one
 from texthead.models.head_rows import RowKind
 from texthead.models.heads import Config, Head, Names, Prompts
@@ -15,15 +15,6 @@ HEAD_GROUP = NAMED["head"][0]
 # The heads that a run can hold: also those that training cannot start with.
 SAVED = HEADS | {name: f"texthead.models.heads:{name}" for name in ("FrozenHead", "TrainableHead", "ProbeHead")}
 SAVED["SeveralHead"] = "texthead.models.multilabel_head:MultiLabelHead"
-
-
-class _Entries(TypedDict):
-    """What `recipe.json` stores about every head."""
-
-    kind: str
-    center: bool
-    text: str | None
-    text_map: tuple[int, int] | None
 
 
 def head_kind(name: str) -> tuple[RowKind | type[Head], Extension]:
@@ -60,11 +51,9 @@ def head_of_json(about: Config, names: Names, *, dim: int, prompts: Prompts | No
     """Return the head that `head_json` described, to load weights into.
 
     Raises:
-        RunError: as `saved_kind`, or an entry has another type.
+        RunError: as `saved_kind`.
     """
-    kind = saved_kind(about["type"])
-    check_types(_Entries, about, remedy="; restore it from a copy")
-    return kind.from_config(about, names, dim=dim, prompts=prompts)
+    return saved_kind(about["type"]).from_config(about, names, dim=dim, prompts=prompts)
 
 
 def as_head(head: nn.Module) -> Head:

@@ -7,7 +7,7 @@ from pathlib import Path
 from texthead.data.protocol import Pixels
 from texthead.encoders.load import AnyEncoder, EncoderOptions
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import RunError, check_types, line_of, raising
+from texthead.errors import RunError, line_of, raising
 from texthead.evaluation.calibration import Calibration
 from texthead.files import MOST_BYTES_OF_LISTS, read_json
 from texthead.models.head_rows import known_rows
@@ -53,7 +53,6 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
     with raising(RunError, f"{folder}: {problem}", remedy, Exception):
         with in_file(folder / "recipe.json"):
             spec, recipe = VisualSpec.from_json(about["encoder"]), Recipe.from_json(about["recipe"])
-            check_types(Pixels, about["pixels"])
             pixels = Pixels(**about["pixels"])
             check_clip_size(recipe.frames, pixels.size, pixels.resize)
         # Runs can be moved.
