@@ -323,8 +323,8 @@ def test_sets_and_threshold_hold_on_real_photos(shared: Path):
 
 
 def test_a_calibration_comes_back_from_json():
-    made = calibration.calibrate(SCORES, TARGETS, unknown=UNKNOWN, classes="abc", source="here")
-    made = replace(made, content=frozenset("xy"))
+    made = calibration.calibrate(SCORES, TARGETS, unknown=UNKNOWN)
+    made = replace(made, classes="abc", source="here", content=frozenset("xy"))
     assert calibration.Calibration.from_json(made.to_json()) == made
     assert made.threshold is not None
     assert made.coverage is not None

@@ -258,9 +258,6 @@ def calibrate(
     weights: _Weights = None,
     groups: _Groups = None,
     unknown_groups: _Groups = None,
-    classes: str = "",
-    protocol: Mapping[str, Any] | None = None,
-    source: str = "",
 ) -> Calibration:
     """Fit temperature, rejection threshold and prediction sets to the scores of held-out items.
 
@@ -271,7 +268,6 @@ def calibrate(
         temperature: divisor of the scores; None to fit it.
         weights: what each item counts; None if all count the same.
         groups, unknown_groups: the group of each item, which counts as one item; None if all are independent.
-        classes, protocol, source: see `Calibration`.
 
     Raises:
         DataError: too few items for a rate (see `min_items`), or a label out of range.
@@ -284,7 +280,7 @@ def calibrate(
         threshold = Threshold(false_accept, limit, effective_items(torch.ones(len(unknown)), unknown_groups))
     if coverage is not None:
         sets = Coverage(coverage, conformal_quantile(scores, targets, weights, groups, coverage=coverage))
-    return Calibration(temperature, len(scores), threshold, sets, classes, protocol or {}, source)
+    return Calibration(temperature, len(scores), threshold, sets)
 
 
 def with_level(

@@ -123,7 +123,6 @@ def fit_calibration(
         weights=weights,
         groups=items.groups,
         unknown_groups=others,
-        classes=rows_digest(as_head(model.head).weight),
     )
     if tree is not None and broader is not None:
         strange = unknown and (unknown.scores, _right_names(tree, model.names, broader, unknown.items.labels))
@@ -132,6 +131,7 @@ def fit_calibration(
     measured = measure(fitted, scores, targets, after=after, unknown=unknown and unknown.scores, groups=items.groups)
     fitted = replace(
         fitted,
+        classes=rows_digest(as_head(model.head).weight),
         protocol=protocol.to_json(),
         source=f"{items.source} ({plan.split})",
         content=frozenset(fingerprints([item.path for item in (*items.items, *plan.unknown.items)])) - {""},
