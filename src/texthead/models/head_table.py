@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from texthead.errors import RunError
-from texthead.extensions import Extension, find, find_one
+from texthead.extensions import Extension, find
 from texthead.models.head_rows import RowKind
 from texthead.models.heads import Config, Head, Names, Prompts
 from texthead.recipes import HEADS, NAMED, named
@@ -38,13 +38,10 @@ def saved_kind(name: str) -> type[Head]:
     Raises:
         RunError: no installed package has such a head, or the package is broken.
     """
-    entry = find_one(HEAD_GROUP, name, SAVED)
+    entry = find(HEAD_GROUP, SAVED).get(name)
     if entry is None:
         raise RunError(f"head {name!r} is of no installed package: install the package that the run was trained with")
-    kind = entry.load()
-    if not (isinstance(kind, type) and issubclass(kind, Head)):
-        raise RunError(entry.broken("is no subclass of Head"))
-    return kind
+    return entry.load(base=Head)
 
 
 def head_of_json(about: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> Head:
