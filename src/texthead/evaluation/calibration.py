@@ -19,7 +19,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from texthead.errors import DataError, OpenShare, checked, of_json
-from texthead.evaluation.average_precision import check_labels
 from texthead.evaluation.broader_names import Answers, Broader, answer_rows, answers, best_wrong, members
 from texthead.evaluation.reliability import (
     Reliability,
@@ -161,32 +160,18 @@ class Calibration:
         return self.threshold is not None or self.level is not None
 
     def sets(self, scores: Float[Tensor, "items classes"]) -> Bool[Tensor, "items classes"]:
-        """Return which labels are in each item's prediction set.
-
-        Raises:
-            DataError: the calibration was made without a coverage.
-        """
-        if self.coverage is None:
-            raise DataError("this calibration has no prediction sets: calibrate again with a `coverage`")
+        """Return which labels are in each item's prediction set, for a calibration with a coverage."""
+        assert self.coverage is not None
         return label_sets(scores, self.coverage.quantile)
 
     def holds(self, scores: Float[Tensor, "items classes"], targets: Int[Tensor, " items"]) -> Bool[Tensor, " items"]:
-        """Return whether each item's set holds its label.
-
-        Raises:
-            DataError: the calibration was made without a coverage.
-        """
+        """Return whether each item's set holds its label, for a calibration with a coverage."""
         return self.sets(scores).gather(1, targets[:, None].long())[:, 0]
 
     def answers(self, scores: Float[Tensor, "items classes"]) -> Int[Tensor, " items"]:
-        """Return the answer to each item: a class, or after the classes a name of `level.broader`; -1 for none.
-
-        Raises:
-            DataError: the calibration has no level.
-        """
-        if self.level is None:
-            raise DataError("this calibration has no level for broader names: calibrate again with a `tree`")
+        """Return the answer to each item at the level: a class, after these a name of `level.broader`; -1: none."""
         level = self.level
+        assert level is not None
         given = answers(self.apply(scores).softmax(-1), level.broader, level.probability, level.broader_probability)
         return given if level.unknown_items else given.masked_fill(~self.is_known(scores), -1)
 
@@ -270,7 +255,7 @@ def calibrate(
         groups, unknown_groups: the group of each item, which counts as one item; None if all are independent.
 
     Raises:
-        DataError: too few items for a rate (see `min_items`), or a label out of range.
+        DataError: too few items for a rate (see `min_items`).
     """
     temperature = fit_temperature(scores, targets, weights) if temperature is None else temperature
     threshold, sets = None, None
@@ -365,11 +350,8 @@ def fit_temperature(scores: _Scores, targets: _Targets, weights: _Weights = None
     Source: Guo et al., On Calibration of Modern Neural Networks, Sec. 4.2.
 
     Raises:
-        DataError: no item, a label out of range, or a label with a score of minus infinity.
+        DataError: a label with a score of minus infinity.
     """
-    if not len(scores):
-        raise DataError("no item to fit a temperature to: give at least one")
-    check_labels(targets, scores.shape[1])
     table = scores.double()
     true = table.gather(1, targets[:, None].long())[:, 0]
     if not true.isfinite().all():
