@@ -7,7 +7,7 @@ from pathlib import Path
 from texthead.data.protocol import Pixels
 from texthead.encoders.load import AnyEncoder, EncoderOptions
 from texthead.encoders.spec import VisualSpec
-from texthead.errors import RunError, line_of, raising
+from texthead.errors import RunError, check_types, line_of, raising
 from texthead.evaluation.calibration import Calibration
 from texthead.files import MOST_BYTES_OF_LISTS, read_json
 from texthead.models.head_rows import known_rows
@@ -42,8 +42,6 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
     check_run(folder)
     about, classes, split = read_json(folder / "recipe.json"), classes_file(folder), saved_split(folder)
     written_as = about.get("format")
-    if written_as is None:
-        raise RunError(f"{folder}/recipe.json: has no 'format'; restore it from a copy")
     if written_as != RUN_FORMAT:
         raise RunError(
             f"{folder}: format {written_as!r}, this version reads {RUN_FORMAT}: use the version that made it"
@@ -53,6 +51,7 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
     with raising(RunError, f"{folder}: {problem}", remedy, Exception):
         with in_file(folder / "recipe.json"):
             spec, recipe = VisualSpec.from_json(about["encoder"]), Recipe.from_json(about["recipe"])
+            check_types(Pixels, about["pixels"])
             pixels = Pixels(**about["pixels"])
             check_clip_size(recipe.frames, pixels.size, pixels.resize)
         # Runs can be moved.
