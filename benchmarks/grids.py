@@ -17,7 +17,8 @@ from torch import Tensor
 from benchmarks.rounds import interleaved, judge, milliseconds, parser, ratios, table, timed
 from texthead.data.batches import epoch_batches, loader
 from texthead.data.clips import TrainFeatures
-from texthead.features.cache import CachedClips, FeatureCache
+from texthead.features.cache import FeatureCache
+from texthead.features.clips import CachedClips, Units
 from texthead.models.temporal import AttentivePool
 from texthead.recipes import small
 
@@ -32,7 +33,7 @@ def cached_grids(folder: Path, count: int, tokens: int = TOKENS) -> list[CachedC
     generator = torch.Generator().manual_seed(0)
     for number in range(count):
         cache.put(str(number), [0.0] * 64, [[0]], torch.randn(1, tokens * DIM, generator=generator))
-    return [CachedClips(cache, str(number), [[0]], DIM) for number in range(count)]
+    return [CachedClips(cache, str(number), Units([[0]], [[0]]), DIM) for number in range(count)]
 
 
 def read_epoch(bank: Sequence[Sequence[Tensor]]) -> torch.utils.data.DataLoader:

@@ -19,11 +19,11 @@ from messages import refuses
 from platforms import WINDOWS, symlink
 from texthead.errors import RunError
 from texthead.files import (
+    _clean_once,
     cache_dir,
     locked,
     new_folder,
     read_json,
-    remove_leftovers,
     replacing,
     write_csv,
     write_json,
@@ -188,68 +188,56 @@ def test_where_the_cache_is(tmp_path, monkeypatch):
 WRITE = """
 import os, signal, sys
 from pathlib import Path
-from texthead.files import new_folder, replacing, scratch_folder
+from texthead.files import new_folder, replacing
 folder = Path(sys.argv[1])
-with replacing(folder / "a.json") as a, new_folder(folder / "b") as b, scratch_folder(folder) as c:
-    for path in (a, b / "file", c / "file"):
+with replacing(folder / "state" / "a.json") as a, new_folder(folder / "b") as b:
+    for path in (a, b / "file"):
         path.write_text("half")
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 """
 
 
 @pytest.fixture
-def left(tmp_path: Path) -> Path:
-    """Return a folder left behind by a process that was killed while writing into it."""
+def left(tmp_path: Path) -> list[Path]:
+    """Return the file and the folder that a process left behind, which was killed while writing them."""
     code = subprocess.run([sys.executable, "-c", WRITE, str(tmp_path)], check=False).returncode
     assert code == (signal.SIGTERM if WINDOWS else -signal.SIGKILL)
-    assert len([*tmp_path.iterdir()]) == 3
-    return tmp_path
+    left = [*tmp_path.glob("state/.a.json.*"), *tmp_path.glob(".b.*")]
+    assert len(left) == 2
+    return left
 
 
-def write_another(folder: Path) -> None:
-    write_json(folder / "other.json", {})
-
-
-def hold(folder: Path) -> None:
-    with locked(folder):
-        (folder / "other.json").touch()
-    (folder / ".lock").unlink()
-
-
-def make_folder(folder: Path) -> None:
-    with new_folder(folder / "other.json"):
+def make_folder(out: Path) -> None:
+    with new_folder(out):
         pass
 
 
-@pytest.mark.parametrize("use", [write_another, hold, make_folder])
-def test_leftovers_of_killed_process_removed(left: Path, use: Callable[[Path], None]) -> None:
-    use(left)
-    assert [path.name for path in left.iterdir()] == ["other.json"]
+@pytest.mark.parametrize("write", [lambda out: write_json(out, {}), make_folder])
+def test_a_day_later_the_next_writer_removes_leftovers(
+    left: list[Path], tmp_path: Path, write: Callable[[Path], None]
+) -> None:
+    for path in left:
+        write(path.parent / "recent")
+        assert path.exists()
+        os.utime(path, (0, 0))
+    _clean_once.cache_clear()
+    for path in left:
+        write(path.parent / "other")
+        assert not path.exists()
 
 
-def test_what_others_are_writing_stays(tmp_path: Path) -> None:
-    """Temporary files of this process stay, as do another machine's recent ones and files with similar names."""
-    elsewhere = tmp_path / ".a.json.texthead-tmp-00000000-1"
+def test_who_holds_a_folder_removes_all_leftovers_in_it(left: list[Path], tmp_path: Path) -> None:
+    with locked(tmp_path):
+        assert not any(path.exists() for path in left)
+
+
+def test_files_with_similar_names_stay(tmp_path: Path) -> None:
     alike = [tmp_path / name for name in ("texthead-20261127-1530", ".a.json.machine.1", "texthead-tmp")]
-    for path in (elsewhere, *alike):
+    for path in alike:
         path.touch()
-        os.utime(path, (0, 0) if path in alike else None)
-    with replacing(tmp_path / "a.json") as beside:
-        remove_leftovers(tmp_path)
-        assert beside.is_file()
-        assert elsewhere.is_file()
-        os.utime(elsewhere, (0, 0))
-        remove_leftovers(tmp_path)
-        assert not elsewhere.exists()
-    assert all(path.is_file() for path in alike)
-
-
-def test_leftovers_of_killed_workers_removed(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), locked(tmp_path):
-        subprocess.run([sys.executable, "-c", WRITE, str(tmp_path)], check=False)
-        assert len([*tmp_path.iterdir()]) == 4
-        raise KeyboardInterrupt
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+        os.utime(path, (0, 0))
+    with locked(tmp_path):
+        assert all(path.is_file() for path in alike)
 
 
 @pytest.mark.parametrize("make", [os.mkdir, lambda path: symlink(path, "target")])

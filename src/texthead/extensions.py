@@ -53,14 +53,15 @@ class Extension:
         """The class of errors about the entry."""
         return EncoderError if self.kind == "encoder" else RunError
 
-    def load(self, needs: Sequence[str] = ()) -> Any:
+    def load(self, needs: Sequence[str] = (), base: type = object) -> Any:
         """Import the module or object and return it.
 
         Args:
             needs: functions that it must have.
+            base: class that it must be a subclass of, if it is not `object`.
 
         Raises:
-            TextheadError: several packages register the name, it cannot be imported, or it lacks a function.
+            TextheadError: several packages register the name, it cannot be imported, or it is of another form.
         """
         if len(self.packages) > 1:
             raise self.error(f"{self.kind} {self.name!r} is in the packages {self.package}: uninstall all but one")
@@ -76,6 +77,8 @@ class Extension:
         missing = [name for name in needs if not callable(getattr(loaded, name, None))]
         if missing:
             raise self.error(self.broken(f"has no function {' or '.join(missing)}"))
+        if base is not object and not (isinstance(loaded, type) and issubclass(loaded, base)):
+            raise self.error(self.broken(f"is no subclass of {base.__name__}"))
         return loaded
 
     @contextmanager
@@ -128,11 +131,6 @@ def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extensi
 def _warn(problem: str) -> None:
     """Log a warning once."""
     logging.getLogger(__name__).warning(problem)
-
-
-def find_one(group: str, name: str, ours: Mapping[str, str]) -> Extension | None:
-    """Return the entry of a group with this name, None if there is none."""
-    return find(group, ours).get(name)
 
 
 def code_of_packages(*groups: str) -> str:

@@ -1,12 +1,10 @@
 """Atomic file writes, JSON and CSV files, size limits for files that are read, and the cache folder."""
 
 import csv
-import hashlib
 import io
 import json
 import os
-import platform as system
-import re
+import secrets
 import shutil
 import tempfile
 import time
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from texthead.errors import DataError, RunError, raising
-from texthead.platform import is_running, replace
+from texthead.platform import replace
 
 if TYPE_CHECKING:
     from filelock import AcquireReturnProxy, FileLock
@@ -58,10 +56,10 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     Raises:
         RunError: the disk is full or read-only; the old content of `path` is still there.
     """
-    temporary = path.with_name(f".{path.name}.{_own_mark()}")
+    temporary = path.with_name(f".{path.name}.{_MARK}{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _clean_once(path.parent, os.getpid())
+        _clean_once(path.parent)
         temporary.touch()
         mode = temporary.stat().st_mode
         yield temporary
@@ -93,6 +91,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         if out.exists():
             raise RunError(f"{out}: already exists; choose another folder, or remove it")
         out.parent.mkdir(parents=True, exist_ok=True)
+        _clean_once(out.parent)
         with scratch_folder(out.parent, f".{out.name}.") as temporary:
             folder = temporary / "folder"
             folder.mkdir()
@@ -104,66 +103,38 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(where: Path | None = None, prefix: str = "") -> Iterator[Path]:
-    """Yield a temporary folder, removed at the end, or by the next writer there if this process is killed.
+    """Yield a temporary folder, removed at the end.
 
     Args:
         where: the parent folder; None is the system's folder for temporary files.
         prefix: start of its name.
     """
-    where = Path(tempfile.gettempdir()) if where is None else where
-    remove_leftovers(where)
-    with tempfile.TemporaryDirectory(prefix=f"{prefix}{_own_mark()}-", dir=where, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{prefix}{_MARK}", dir=where, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
-# The name of an unfinished file or folder: machine and process id of its writer.
-_MARK = re.compile(r"(?:^|\.)texthead-tmp-([0-9a-f]{8})-([0-9]+)(?:-\w+)?$")
+# In the name of an unfinished file or folder.
+_MARK = "texthead-tmp-"
 
+# Seconds after which an unchanged one is taken for that of a killed process.
 _DAY = 86_400.0
 
 # Seconds to wait for others that change the same file; each takes milliseconds.
 _TURN = 10.0
 
 
-def _own_mark() -> str:
-    return f"texthead-tmp-{_machine()}-{os.getpid()}"
+def remove_leftovers(folder: Path, pattern: str = ".*", age: float = _DAY) -> None:
+    """Remove unfinished files and folders from a folder that have not changed for `age` seconds."""
+    for path in [*folder.glob(f"{pattern}{_MARK}*")]:
+        with suppress(OSError):
+            if time.time() - path.lstat().st_mtime >= age:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 @cache
-def _machine() -> str:
-    """Return an id of this machine or container, since process ids are unique only within one."""
-    names = [system.node()]
-    with suppress(OSError):
-        names += [str(Path("/proc/self/ns/pid").stat().st_ino), Path("/proc/sys/kernel/random/boot_id").read_text()]
-    return hashlib.sha256(" ".join(names).encode()).hexdigest()[:8]
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove unfinished files and folders of killed processes from a folder.
-
-    Their process on this machine is gone, or they are from another machine and unchanged for a day.
-    """
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            mark = _MARK.search(entry.name)
-            if mark and _is_leftover(entry, mark[1], int(mark[2])):
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path, ignore_errors=True)
-                else:
-                    with suppress(OSError):
-                        Path(entry.path).unlink()
-
-
-@cache
-def _clean_once(folder: Path, process: int) -> None:
+def _clean_once(folder: Path) -> None:
     """Remove leftovers once per process: the folder may hold very many files."""
     remove_leftovers(folder)
-
-
-def _is_leftover(entry: os.DirEntry[str], machine: str, process: int) -> bool:
-    if machine != _machine():
-        return time.time() - entry.stat(follow_symlinks=False).st_mtime > _DAY
-    return not is_running(process)
 
 
 def _fault(error: BaseException) -> BaseException:
@@ -214,20 +185,14 @@ def read_json(path: Path, *, most: int = MAX_BYTES) -> dict:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock the folder for this process and remove leftovers of killed processes.
-
-    If the block raises, leftovers of this process's own workers are removed too.
+    """Lock the folder for this process and remove what killed processes left unfinished in it and below.
 
     Raises:
         RunError: another process holds the lock, or the folder cannot be written.
     """
     with lock(folder / ".lock", f"{folder}: in use by another process; wait for it or choose another folder"):
-        remove_leftovers(folder)
-        try:
-            yield
-        except BaseException:
-            remove_leftovers(folder)
-            raise
+        remove_leftovers(folder, "**/.*", 0.0)
+        yield
 
 
 @contextmanager

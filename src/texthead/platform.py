@@ -1,4 +1,4 @@
-"""What differs between operating systems: signals, processes, limits, and how files are replaced and synced."""
+"""What differs between operating systems: signals, processes, and how files are replaced and synced."""
 
 import os
 import re
@@ -26,25 +26,6 @@ if sys.platform == "win32":
 
     # The signals other than Ctrl-C that end a program, and its exit code then.
     ENDING: dict[int, int] = {signal.SIGBREAK: 128 + signal.SIGINT}
-
-    # The right to wait for a process, and the codes of its calls.
-    _SYNCHRONIZE, _ACCESS_DENIED, _TIMEOUT = 0x100000, 5, 258
-
-    def is_running(process: int) -> bool:
-        """Return whether a process exists. `os.kill(process, 0)` would end it."""
-        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
-        kernel.OpenProcess.restype = ctypes.c_void_p
-        handle = kernel.OpenProcess(_SYNCHRONIZE, False, ctypes.c_ulong(process))
-        if not handle:
-            return ctypes.get_last_error() == _ACCESS_DENIED
-        try:
-            return kernel.WaitForSingleObject(ctypes.c_void_p(handle), 0) == _TIMEOUT
-        finally:
-            kernel.CloseHandle(ctypes.c_void_p(handle))
-
-    def process_limit() -> int:
-        """Return the limit of processes and threads; -1 for none."""
-        return -1
 
     def interrupt_main(number: int) -> None:
         """Send a signal to the main thread."""
@@ -89,23 +70,8 @@ if sys.platform == "win32":
 
 else:
     import ctypes
-    import resource
 
     ENDING: dict[int, int] = {signal.SIGTERM: 128 + signal.SIGTERM, signal.SIGHUP: 128 + signal.SIGHUP}
-
-    def is_running(process: int) -> bool:
-        """Return whether a process exists."""
-        try:
-            os.kill(process, 0)
-        except (ProcessLookupError, OverflowError):
-            return False
-        except PermissionError:  # Another user's process.
-            return True
-        return True
-
-    def process_limit() -> int:
-        """Return the limit of processes and threads; -1 for none."""
-        return resource.getrlimit(resource.RLIMIT_NPROC)[0]
 
     def interrupt_main(number: int) -> None:
         """Send a signal to the main thread; it interrupts a system call there."""

@@ -141,9 +141,9 @@ def test_what_cannot_be_reported_is_one_line(images, run, tmp_path, refused):
     split["held_out"][0] = str(gone)
     (run / "split.json").write_text(json.dumps(split))
     refused(("1 of 6", run, gone), "report", run)
-    (run / "metrics.jsonl").write_text('{"kind": "note"}\n[]\n')
+    (run / "metrics.jsonl").write_text('{"kind": "note"}\n[\n')
     (run / "split.json").write_text((images[1] / "split.json").read_text())
-    refused(("metrics.jsonl", "line 2"), "report", run, "--workers", 0)
+    refused(("metrics.jsonl", "log of training"), "report", run, "--workers", 0)
 
 
 @pytest.mark.slow

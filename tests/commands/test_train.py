@@ -136,7 +136,7 @@ def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tm
     with refuses(DataError, "zero-shot"):
         th.train(data, tmp_path / "new", th.RunOptions(method="zero-shot", unlabelled=str(coloured.parent)))
     with refuses(DataError, "`method` probe", "fine_tune"):
-        th.RunOptions(method="probe", fine_tune=True)
+        th.train(data, tmp_path / "new", th.RunOptions(method="probe", fine_tune=True))
 
 
 @pytest.mark.parametrize(("workers", "reading", "used"), [(None, 2, 2), (0, 2, 0), (1, 2, 1), (1, 0, 1)])

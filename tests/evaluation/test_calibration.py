@@ -33,18 +33,10 @@ def test_the_temperature_that_labels_were_drawn_with_is_found(heat):
     assert calibration.fit_temperature(*drawn_scores(8000, heat=heat)) == pytest.approx(heat, rel=0.08)
 
 
-@pytest.mark.parametrize(
-    ("targets", "pieces"),
-    [
-        (torch.full((40,), 3), (0, 2, "3 classes", 3)),
-        (torch.full((40,), -1), (0, 2, -1)),
-        (["red"] * 40, ("targets",)),
-    ],
-)
-def test_targets_that_are_no_class_are_one_line(targets: object, pieces: tuple[object, ...]) -> None:
+def test_targets_that_are_no_numbers_are_one_line() -> None:
     scores, _ = drawn_scores(40, classes=3)
-    with refuses(DataError, *pieces):
-        calibration.calibrate(scores, targets)
+    with refuses(DataError, "targets"):
+        calibration.calibrate(scores, ["red"] * 40)
 
 
 @given(st.integers(0, 10**6), st.integers(2, 60), st.integers(2, 9))
@@ -69,8 +61,6 @@ def test_temperatures_of_extreme_scores():
     )
     with refuses(DataError, "label 4", "-inf"):
         calibration.fit_temperature(wider, torch.full_like(targets, 4))
-    with refuses(DataError, "temperature"):
-        calibration.fit_temperature(scores[:0], targets[:0])
 
 
 @given(st.integers(0, 10**6), st.floats(calibration.COLDEST, calibration.HOTTEST))
@@ -323,8 +313,8 @@ def test_sets_and_threshold_hold_on_real_photos(shared: Path):
 
 
 def test_a_calibration_comes_back_from_json():
-    made = calibration.calibrate(SCORES, TARGETS, unknown=UNKNOWN, classes="abc", source="here")
-    made = replace(made, content=frozenset("xy"))
+    made = calibration.calibrate(SCORES, TARGETS, unknown=UNKNOWN)
+    made = replace(made, classes="abc", source="here", content=frozenset("xy"))
     assert calibration.Calibration.from_json(made.to_json()) == made
     assert made.threshold is not None
     assert made.coverage is not None
@@ -332,8 +322,6 @@ def test_a_calibration_comes_back_from_json():
     assert (bare.threshold, bare.coverage) == (None, None)
     assert bare.is_known(SCORES).all()
     assert calibration.Calibration.from_json(bare.to_json()) == bare
-    with refuses(DataError, "coverage"):
-        bare.sets(SCORES)
     without = made.temperature_only()
     assert (without.temperature, without.threshold) == (made.temperature, None)
 
@@ -369,24 +357,14 @@ MEASURED = calibration.measure(MADE, SCORES, TARGETS).to_json()
     ("change", "value"),
     [
         ({"format": 9}, "9"),
-        ({"temperature": 0}, r"\[0\.0,"),
-        ({"temperature": math.inf}, "inf"),
         ({"temperature": None}, "`temperature` must be a number, got None"),
         ({"threshold": {"probability": 0.5}}, "'false_accept'"),
         ({"threshold": {"false_accept": "a", "probability": 0.5, "unknown_items": 3}}, "'a'"),
-        ({"coverage": {"level": 0.9, "quantile": math.nan}}, "nan"),
         ({"protocol": 3}, "a mapping, got 3"),
-        ({"measured": {"covered": 61}}, "covered=61"),
-        ({"measured": {"unknown_accepted": [5, 4]}}, r"unknown_accepted=\(5, 4\)"),
-        ({"measured": {"mean_set_size": 0.5}}, r"mean_set_size=0\.5"),
-        ({"measured": {"before": {"rows": [], "low": 0, "high": 1, "chance": 1}}}, r"rows=\(\)"),
-        ({"measured": {"before": {"rows": [[3, 0.5, 1.5]], "low": 0, "high": 1, "chance": 1}}}, r"1\.5\)"),
-        ({"measured": {"after": {"rows": [[3, 0.5, 0.5]], "low": 0, "high": math.nan, "chance": 1}}}, "nan"),
+        ({"measured": {**MEASURED, "covered": "all"}}, "`covered` must be a whole number, got 'all'"),
     ],
 )
 def test_json_of_no_calibration_is_an_error(change, value):
-    if "measured" in change:
-        change = {"measured": {**MEASURED, **change["measured"]}}
     with pytest.raises(ValueError, match=value):
         calibration.Calibration.from_json({**MADE.to_json(), **change})
 

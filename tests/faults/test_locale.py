@@ -21,20 +21,9 @@ QUICK = ("--set", "size=32", "--set", "epochs=1", "--set", "warmup=0")
 
 # Environment variables that set Python's output encoding.
 LOCALES = {
-    "ascii": {"LC_ALL": "C", "PYTHONUTF8": "0"},
-    "ascii output": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
-    "ascii output in utf8": {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "ascii"},
+    "ascii output": {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
     "latin output": {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "latin-1"},
-    # In a locale that decodes file names as ASCII, commands run again with these settings.
-    "again": {"LC_ALL": "C", "PYTHONUTF8": "1", "PYTHONIOENCODING": "ascii"},
 }
-ASCII = ("ascii", "ascii output")
-EXECUTED = """
-import os
-from texthead.cli import system
-os.execve = lambda path, words, environment: print(environment["PYTHONUTF8"], environment["PYTHONIOENCODING"])
-system.name_files_in_utf8()
-"""
 
 
 def environment(locale: str, folder: Path) -> dict[str, str]:
@@ -82,20 +71,7 @@ def test_json_with_escaped_names_is_json(data: Path, locale: str) -> None:
 
 
 @pytest.mark.nightly("src/texthead/cli/console.py", "src/texthead/cli/system.py")
-@pytest.mark.parametrize("locale", ASCII)
-def test_commands_run_again_where_file_names_are_ascii(data: Path, locale: str) -> None:
-    settings = environment(locale, data)
-    done = subprocess.run([sys.executable, "-c", EXECUTED], capture_output=True, env=settings, check=True)
-    assert done.stdout.decode().strip() == "1 ascii"
-    picture = f"data/{LABELS[0]}/{LABELS[0]}0.png"
-    assert "\\u" in ends_well(called(locale, data, "predict", "run", picture))
-    refused = called(locale, data, "predict", "run", "нет.png")
-    ends_well(refused, code=2)
-    assert len(refused.stderr.splitlines()) == 1
-
-
-@pytest.mark.nightly("src/texthead/cli/console.py", "src/texthead/cli/system.py")
-@pytest.mark.parametrize("locale", sorted(LOCALES.keys() - set(ASCII)))
+@pytest.mark.parametrize("locale", LOCALES)
 def test_every_command_that_prints_names(data: Path, tmp_path: Path, locale: str) -> None:
     with command_server(environment(locale, data)) as python:
         run_each(partial(called, locale, data, python=python), tmp_path / "кошка")

@@ -31,8 +31,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert read_scores(tmp_path) == whole
 
 
-OUT_OF_RANGE = [("top1", 101), ("items", 0), ("items", None), ("class_mean", [1, 2])]
-METHODS = [[], [{}], 3, *([{**OWN._asdict(), key: value}] for key, value in OUT_OF_RANGE)]
+METHODS = [[{}], 3, *([{**OWN._asdict(), key: value}] for key, value in (("items", None), ("class_mean", [1, 2])))]
 
 
 @pytest.mark.parametrize("content", [{}, *({"scored": "test", "methods": methods} for methods in METHODS)])

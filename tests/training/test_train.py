@@ -432,7 +432,7 @@ def test_resume_needs_run_folder(stopped: Path, again: Path, data: Dataset, tmp_
         train_short(data, tmp_path / "none", resume=True)
     about = json.loads((again / "recipe.json").read_text())
     (again / "recipe.json").write_text(json.dumps({**about, "format": 2}))
-    with refuses(RunError, again, "format 2", "now 1"):
+    with refuses(RunError, again, "another encoder, head or training items"):
         train_short(data, again, resume=True)
     with refuses(RunError, stopped, "resume"):
         train_short(data, stopped)

@@ -75,14 +75,10 @@ class CommandOutput:
     """
 
     def __init__(self) -> None:
-        self._screens = [_Screen()]  # The last one is that of the running command.
+        self._screen = _Screen()  # Of the running command.
         self.reporter = Reporter(
             self.bar, say=self._say, note=self.say_notes, skipped=lambda error: self.say_skipped([error])
         )
-
-    @property
-    def _screen(self) -> _Screen:
-        return self._screens[-1]
 
     @contextmanager
     def screen(
@@ -90,18 +86,18 @@ class CommandOutput:
     ) -> Iterator[None]:
         """Apply --quiet, --verbose and --json to a command; afterwards print its notes and the next command."""
         first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
-        current = _Screen(quiet, verbose, json, skips, notes=[], line=StatusLine(shown=first and not quiet))
-        self._screens.append(current)
+        line = StatusLine(shown=first and not quiet)
+        before, self._screen = self._screen, _Screen(quiet, verbose, json, skips, notes=[], line=line)
         try:
-            with current.line, step_bars(self.bar):
+            with line, step_bars(self.bar):
                 yield
             self.flush_notes()
-            if current.next:
+            if self._screen.next:
                 sys.stdout.flush()
-                self.notes().print(f"next: {current.next}", soft_wrap=True)
+                self.notes().print(f"next: {self._screen.next}", soft_wrap=True)
         finally:
             self.flush_notes()
-            self._screens.pop()
+            self._screen = before
 
     def notes(self) -> Console:
         """Return the console on standard error for progress and notes; --quiet silences it."""

@@ -204,7 +204,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     the user's, 130, 143 and 129 for Ctrl-C, SIGTERM and SIGHUP, and 141 if the reader of the output has gone.
     """
     if argv is None:
-        system.name_files_in_utf8()
         system.open_streams()
         # Child processes would import modules from the current folder first: a `random.py` there would run.
         os.environ.setdefault("PYTHONSAFEPATH", "1")

@@ -5,12 +5,10 @@ import errno
 import json
 import os
 import sys
-import threading
 from io import TextIOWrapper
 from pathlib import Path
 
 from texthead.errors import RunError, printable, raising
-from texthead.platform import process_limit
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
@@ -27,17 +25,6 @@ def print_every_name() -> None:
             stream.reconfigure(errors="texthead.escaped")
 
 
-def name_files_in_utf8() -> None:
-    """Run this program again in Python's UTF-8 mode if Python decodes file names as ASCII, as in the C locale.
-
-    The encoding of file names cannot be changed later. The output keeps its encoding.
-    """
-    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii" and sys.orig_argv:
-        output = os.environ.get("PYTHONIOENCODING", "ascii")
-        environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": output}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
-
-
 def open_streams() -> None:
     """Replace streams that the shell has closed (`>&-`) by the null device, so that no file gets their numbers."""
     for name in ("stdin", "stdout", "stderr"):
@@ -45,12 +32,8 @@ def open_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
 
 
-# A limit of processes and threads that is worth a test.
-_FEW = 4096
-
-
 def check_process() -> None:
-    """Raise RunError if libraries will fail: docstrings are dropped, no threads can start, or the folder is gone."""
+    """Raise RunError if libraries will fail: docstrings are dropped, or the current folder is gone."""
     if sys.flags.optimize > 1:
         why = "drops the docstrings that the help and the library transformers need"
         raise RunError(
@@ -58,15 +41,6 @@ def check_process() -> None:
         )
     with raising(RunError, "the current folder cannot be used", "change to another"):
         Path.cwd()
-    limit, done = process_limit(), threading.Event()
-    try:
-        # Libraries start as many, and without them end the process or send it SIGINT.
-        for _ in range(2 * (os.cpu_count() or 1) if 0 <= limit < _FEW else 0):
-            threading.Thread(target=done.wait).start()
-    except RuntimeError:
-        raise RunError(f"no more threads can be started; raise their limit (`ulimit -u`), which is {limit}") from None
-    finally:
-        done.set()
 
 
 # Remedies for errors of the operating system.

@@ -279,14 +279,11 @@ def _resumed(out: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that the run was started with, after comparing the given ones with them.
 
     Raises:
-        RunError: no run to resume, options in the run folder that no run starts with, or a given option that differs.
+        RunError: no run to resume, damaged options in the run folder, or a given option that differs.
     """
     from texthead.runs.folder import saved_options
 
     saved, file = saved_options(out, given, may_change=("skip_unreadable",)), out / "recipe.json"
-    known = Train(data="", out="").run_options
-    if unknown := [key for key in saved if key not in known]:
-        raise RunError(f"{file}: invalid option {unknown[0]!r}; restore the file from a copy")
     try:
         for key in ("val", "unlabelled"):
             if address(str(saved.get(key))):

@@ -45,7 +45,8 @@ def k_shot(sets: Sequence[Sequence[str]], k: int, *, names: Sequence[str], seed:
     Raises:
         DataError: a class has fewer than k items.
     """
-    _check_k(k)
+    if k < 1:
+        raise DataError(f"`k` must be at least 1, got {k}")
     of_class: dict[str, list[int]] = defaultdict(list)
     for position in _random_order(names, seed):
         for label in sets[position]:
@@ -64,17 +65,8 @@ def at_most(labels: Sequence[str], k: int, *, names: Sequence[str], seed: int) -
     """Draw k items per class, or all if a class has fewer; return ascending positions.
 
     Source: Sec. 4.2, "we first sample 60 videos from each class" for LDA.
-
-    Raises:
-        DataError: k below 1.
     """
-    _check_k(k)
     return sorted(position for own in shuffled(labels, names, seed).values() for position in own[:k])
-
-
-def _check_k(k: int) -> None:
-    if k < 1:
-        raise DataError(f"`k` must be at least 1, got {k}")
 
 
 def hold_out(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from texthead.downloads import no_downloads
 from texthead.encoders.spec import Grid, VisualSpec
 from texthead.errors import EncoderError
-from texthead.extensions import find_one
+from texthead.extensions import find
 from texthead.parallel.caller import apart_from_caller
 from texthead.recipes import WITHOUT_TEXT
 
@@ -64,7 +64,7 @@ class Visual(nn.Module):
         self.spec = spec
         self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1) * 255, persistent=False)
-        known = find_one(ENCODER_GROUP, spec.architecture.partition(":")[0], BUILT_IN) is not None
+        known = find(ENCODER_GROUP, BUILT_IN).get(spec.architecture.partition(":")[0]) is not None
         self.register_buffer("identity", None if known else torch.tensor([*os.urandom(16)], dtype=torch.uint8))
 
     @property
@@ -397,7 +397,7 @@ def build_visual(spec: VisualSpec) -> Visual:
 
 def builder_of(architecture: str) -> Callable[[VisualSpec], nn.Module] | None:
     """Return the function `build` of the encoder module that an architecture's prefix names; None if it has none."""
-    extension = find_one(ENCODER_GROUP, architecture.partition(":")[0], BUILT_IN)
+    extension = find(ENCODER_GROUP, BUILT_IN).get(architecture.partition(":")[0])
     module = extension.load(ENCODER_FUNCTIONS) if extension else None
     build: Any = getattr(module, "build", None)
     return build if callable(build) else None  # pyright: ignore[reportReturnType]

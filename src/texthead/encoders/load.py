@@ -34,7 +34,7 @@ from texthead.encoders.lazy import LazyEncoder, noted, store_metadata, weights_d
 from texthead.encoders.pairing import pair
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, check_fields
-from texthead.extensions import Extension, find, find_one
+from texthead.extensions import Extension, find
 from texthead.media.paths import MediaPath
 from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.device import pick_device
@@ -53,7 +53,7 @@ def keeps_graph(source: str) -> bool:
 
     Not for networks whose code is the user's own, or another package's: it may change while the weights stay.
     """
-    entry = find_one(ENCODER_GROUP, source.partition(":")[0], BUILT_IN)
+    entry = find(ENCODER_GROUP, BUILT_IN).get(source.partition(":")[0])
     return source != FUNCTIONS and (entry is None or entry.ours)
 
 
@@ -238,7 +238,7 @@ def forms() -> str:
 def _resolve(source: str) -> tuple[Extension, ModuleType, str]:
     """Return the entry that a source's prefix names, its module, and the rest of the source."""
     prefix, _, rest = source.partition(":")
-    extension = find_one(ENCODER_GROUP, prefix, BUILT_IN)
+    extension = find(ENCODER_GROUP, BUILT_IN).get(prefix)
     module = extension.load(ENCODER_FUNCTIONS) if extension else None
     if extension is None or module is None or not (rest or source in getattr(module, "FORMS", (prefix,))):
         folder = f"hf:{source}" if (Path(source) / "config.json").is_file() else ""
@@ -274,7 +274,7 @@ def _location(source: str) -> str:
     from huggingface_hub import constants
 
     prefix, _, rest = source.partition(":")
-    extension = find_one(ENCODER_GROUP, "hf" if prefix == "text" else prefix, BUILT_IN)
+    extension = find(ENCODER_GROUP, BUILT_IN).get("hf" if prefix == "text" else prefix)
     function = getattr(extension.load(), "location", None) if extension and extension.ours else None
     location = function(rest) if function else f"package {prefix}"
     return location.replace("hub: ", f"{constants.ENDPOINT}/", 1)

@@ -3,7 +3,7 @@
 import json
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from texthead.data.protocol import Pixels, Protocol, Views
 from texthead.errors import EncoderError, RunError, check_types, raising
@@ -11,10 +11,8 @@ from texthead.recipes import Recipe, check_clip_size
 
 _Channels = tuple[float, float, float]
 
-# Steps, rows and columns, and how many there may be of each.
+# Steps, rows and columns.
 Grid = tuple[int, int, int]
-
-_MAX_CELLS = 1000
 
 
 @dataclass(frozen=True)
@@ -134,11 +132,5 @@ class VisualSpec:
         """
         problem = "visual encoder description is not valid in this version"
         with raising(EncoderError, problem, "restore the file", KeyError, TypeError):
-            plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-            plain |= {"config": json.dumps(values["config"])}
-            check_types(VisualSpec, plain, EncoderError, "; restore the file")
-            spec = VisualSpec(**plain)
-            most = spec.finest or (_MAX_CELLS,) * 3
-            if not all(1 <= cells <= finest <= _MAX_CELLS for cells, finest in zip(spec.grid, most, strict=True)):
-                raise ValueError(f"`grid` {spec.grid} and `finest` {spec.finest} are out of range")
-            return spec
+            plain = {**values, "config": json.dumps(values["config"])}
+            return VisualSpec(**{**plain, **check_types(VisualSpec, plain, ValueError)})

@@ -1,19 +1,7 @@
 """Average precision: how well scores rank the items of each class before the others."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
-
-from texthead.errors import DataError
-
-
-def check_labels(labels: Int[Tensor, " items"], classes: int) -> None:
-    """Raise DataError if a label, of at least one, is not the number of a class."""
-    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise DataError(
-            f"`targets` must be from 0 to {classes - 1} for scores of {classes} classes, got targets from "
-            f"{int(labels.min())} to {int(labels.max())}"
-        )
+from jaxtyping import Bool, Float
 
 
 def average_precision(

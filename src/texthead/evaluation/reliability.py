@@ -41,15 +41,6 @@ class Reliability(NamedTuple):
         """The expected calibration error, in points 0-100."""
         return 100 * sum(n * abs((mean or 0) - (right or 0)) for n, mean, right in self.rows) / self.items
 
-    def check(self) -> None:
-        """Raise ValueError if a number that was read from a file is out of range."""
-        valid = self.items > 0 and all(0 <= x <= 100 for x in self[1:])
-        for count, *means in self.rows:
-            full = [mean for mean in means if mean is not None and 0 <= mean <= 1]
-            valid = valid and count >= 0 and len(full) == (2 if count else 0)
-        if not valid:
-            raise ValueError(f"bins or interval out of range: {self}")
-
 
 def confidences(scores: Float[Tensor, "items classes"]) -> Float[Tensor, " items"]:
     """Return the best probability (0-1) of each item."""

@@ -191,30 +191,6 @@ def _text(clip: Sequence[int]) -> str:
     return " ".join(map(str, clip))
 
 
-class CachedClips(Sequence):
-    """The features of a file's clips, each read from the cache when it is asked for.
-
-    Args:
-        digest: the cache's digest of the file.
-        clips: the frames of each clip.
-        dim: length of a feature.
-
-    Raises:
-        TextheadError: the cache has lost a clip.
-    """
-
-    def __init__(self, cache: FeatureCache, digest: str, clips: Sequence[Sequence[int]], dim: int):
-        self.cache = cache
-        self.digest, self.clips = digest, clips
-        self.dim = dim
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, position: int) -> Float[Tensor, "tokens dim"]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return self.cache.get(self.digest, [self.clips[position]]).view(-1, self.dim)
-
-
 def open_cache(visual: Visual, protocol: Protocol, folder: str | Path | bool) -> FeatureCache | None:
     """Return the cache of an encoder, and a protocol's sizes and crops, in a folder; None without a folder.
 

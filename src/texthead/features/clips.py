@@ -7,6 +7,7 @@ changes the key, so features are never stale. A part of a file shares its file's
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -22,7 +23,7 @@ from texthead.data.transforms import view_crops
 from texthead.encoders.encoder import Visual, clip_features
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import MediaError, plural
-from texthead.features.cache import AS_PICTURE, CachedClips, FeatureCache, open_cache
+from texthead.features.cache import AS_PICTURE, FeatureCache, open_cache
 from texthead.features.engine import Engine, frames_at_once
 from texthead.features.image_stats import ImageStats
 from texthead.features.reading import Reading
@@ -44,7 +45,7 @@ FILES_OF_CHUNK = 1000
 _LONG = 10_000
 
 
-class _Units(NamedTuple):
+class Units(NamedTuple):
     """What is encoded of the clips of a file, each once: the clips, or their frames as clips of one.
 
     Attributes:
@@ -56,7 +57,7 @@ class _Units(NamedTuple):
     rows: Sequence[Sequence[int]]
 
     @classmethod
-    def of(cls, clips: Sequence[int] | Sequence[Sequence[int]], frames: range, *, whole: bool) -> "_Units":
+    def of(cls, clips: Sequence[int] | Sequence[Sequence[int]], frames: range, *, whole: bool) -> "Units":
         """Return the units of clips of a part with these frames: the clips themselves if `whole`, else their frames."""
         in_file = (np.atleast_2d(clips) + frames.start).tolist()
         units = [[tuple(clip)] if whole else [(frame,) for frame in clip] for clip in in_file]
@@ -78,7 +79,7 @@ class _Decoded(NamedTuple):
     """
 
     times: Float[Tensor, " frames"]
-    units: _Units
+    units: Units
     pixels: UInt8[Tensor, "crops frames 3 size size"]
     stats: bytes | None
 
@@ -91,21 +92,35 @@ class _Missing(NamedTuple):
     stamp: str = ""
 
 
-class _Kept(NamedTuple):
-    """The units of a file or part, whose features are cached."""
+@dataclass(frozen=True)
+class CachedClips(Sequence):
+    """The features of a file's clips, read from the cache when they are asked for.
+
+    Args:
+        digest: the cache's digest of the file.
+        units: the clips of the file.
+        dim: length of a feature.
+
+    Raises:
+        TextheadError: the cache has lost a clip.
+    """
 
     cache: FeatureCache
     digest: str
-    units: _Units
+    units: Units
+    dim: int
 
-    def read(self, crops: int, dim: int) -> Float[Tensor, "views tokens dim"]:
-        """Return the features of the views."""
+    def __len__(self) -> int:
+        return len(self.units.rows)
+
+    def __getitem__(self, position: int) -> Float[Tensor, "tokens dim"]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        frames = [self.units.frames[row] for row in self.units.rows[position]]
+        return self.cache.get(self.digest, frames).view(-1, self.dim)
+
+    def in_views(self, crops: int) -> Float[Tensor, "views tokens dim"]:
+        """Return the features of all views."""
         features = self.cache.get(self.digest, self.units.frames)
-        return self.units.in_views(features.unflatten(1, (crops, -1, dim)))
-
-    def left(self, dim: int) -> CachedClips:
-        """Return the clips, whose features stay in the cache."""
-        return CachedClips(self.cache, self.digest, [self.units.frames[row] for (row,) in self.units.rows], dim)
+        return self.units.in_views(features.unflatten(1, (crops, -1, self.dim)))
 
 
 def encode(
@@ -140,7 +155,9 @@ def encode(
     views, pixels = protocol.views, protocol.pixels or network.spec.pixels()
     choose = choose or partial(views.frame_indices, num_frames=protocol.frames)
     chooses = [choose] * len(paths) if callable(choose) else choose
-    whole, run = _whole_clips(network)
+    whole = not (isinstance(network, Visual) and network.spec.unit == "frame")
+    run = network.features if isinstance(network, Recognizer) else network
+    run = partial(clip_features, run) if whole and isinstance(run, Visual) else run
     cache = open_cache(network, protocol, reading.cache) if isinstance(network, Visual) else None
     decode = partial(_decode, pixels=pixels, views=views, whole=whole, with_stats=cache is not None)
     network.eval()
@@ -150,7 +167,7 @@ def encode(
         for start in range(0, len(paths), FILES_OF_CHUNK):
             part = slice(start, start + FILES_OF_CHUNK)
             chunk, own = [*map(MediaPath, paths[part])], chooses[part]
-            entries = [_look_up(cache, *each, reporter, whole, views) for each in zip(chunk, own, strict=True)]
+            entries = [_look_up(cache, network, *each, views, reporter) for each in zip(chunk, own, strict=True)]
             missing = [position for position, entry in enumerate(entries) if isinstance(entry, _Missing)]
             later = len(paths) - start - len(chunk)
             if engine is None and isinstance(network, Visual) and whole:
@@ -169,18 +186,7 @@ def encode(
                     entry = _stored(cache, entry, next(encoded), engine.name, leave=leave)
                     done += 1
                     progress(done, len(paths))
-                if isinstance(entry, _Kept):
-                    dim = network.spec.dim
-                    entry = entry.left(dim) if leave else entry.read(views.crops, dim)
-                yield entry
-
-
-def _whole_clips(network: Visual | Recognizer) -> tuple[bool, Visual | Callable[[Tensor], Tensor]]:
-    """Return whether a network takes whole clips, and what computes the features of clips or frames."""
-    if isinstance(network, Recognizer):
-        return True, network.features
-    whole = network.spec.unit == "clip"
-    return whole, partial(clip_features, network) if whole else network
+                yield entry.in_views(views.crops) if isinstance(entry, CachedClips) and not leave else entry
 
 
 def frame_times(
@@ -214,8 +220,13 @@ def _times(path: Path) -> Float[Tensor, " frames"]:
 
 
 def _look_up(
-    cache: FeatureCache | None, media: MediaPath, choose: Choose, reporter: Reporter, whole: bool, views: Views
-) -> _Missing | _Kept | MediaError:
+    cache: FeatureCache | None,
+    network: Visual | Recognizer,
+    media: MediaPath,
+    choose: Choose,
+    views: Views,
+    reporter: Reporter,
+) -> _Missing | CachedClips | MediaError:
     """Return the cached units of a file or part; if one is missing, how it is identified; or why it cannot be read."""
     if cache is None:
         return _Missing(media)
@@ -230,13 +241,14 @@ def _look_up(
     except MediaError as error:
         # Of a part, not of its file.
         return MediaError(media.path, error.problem, error.fault) if media.is_part else error
-    units = _Units.of(choose(len(frames)), frames, whole=whole) if frames else None
+    spec = network.spec
+    units = Units.of(choose(len(frames)), frames, whole=spec.unit == "clip") if frames else None
     engines = cache.engines(digest, units.frames) if units else None
     if units is None or engines is None:
         return _Missing(media, digest, stamp)
     for name in sorted(engines):
         reporter.used(name)
-    return _Kept(cache, digest, units)
+    return CachedClips(cache, digest, units, spec.dim)
 
 
 def _stored(
@@ -246,7 +258,7 @@ def _stored(
     engine: EngineName,
     *,
     leave: bool,
-) -> Tensor | _Kept | MediaError:
+) -> Tensor | CachedClips | MediaError:
     """Store new features, if they are finite and the file has not changed, and return them or where they are left."""
     if isinstance(result, MediaError):
         return result
@@ -254,7 +266,7 @@ def _stored(
     if cache is None or file.media.stamp() != file.stamp or not features.isfinite().all():
         return units.in_views(features)
     cache.put(file.digest, times.tolist(), units.frames, features, engine, stats)
-    return _Kept(cache, file.digest, units) if leave else units.in_views(features)
+    return CachedClips(cache, file.digest, units, features.shape[-1]) if leave else units.in_views(features)
 
 
 # ---- new features
@@ -275,7 +287,7 @@ def _decode(path: str, choose: Choose, pixels: Pixels, views: Views, *, whole: b
             return view_crops(frames, pixels, views.crops, views.along)
 
         file, frames = (media.whole, media.frames) if isinstance(media, Part) else (media, range(media.num_frames))
-        units = _Units.of(choose(media.num_frames), frames, whole=whole)
+        units = Units.of(choose(media.num_frames), frames, whole=whole)
         crops = media.frames_at([frame - frames.start for frame in sorted({*chain(*units.frames)})], crop)
         times = torch.tensor(file.times if len(file.times) else [0.0] * len(frames), dtype=torch.float64)
         return _Decoded(times, units, crops, stats)

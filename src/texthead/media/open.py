@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from texthead.errors import RunError
 from texthead.extensions import Extension, find
 from texthead.media.frame_folder import is_template
 from texthead.media.image import FrameFolder, Image
@@ -32,10 +31,7 @@ def reader_of(file: Path) -> type[Media]:
         return FrameFolder
     if suffix in READERS or suffix not in (packages := _of_packages()):
         return READERS.get(suffix, Video)
-    reader = packages[suffix].load()
-    if not (isinstance(reader, type) and issubclass(reader, Media)):
-        raise RunError(packages[suffix].broken("is no subclass of Media"))
-    return reader
+    return packages[suffix].load(base=Media)
 
 
 def _of_packages() -> dict[str, Extension]:

@@ -1,11 +1,11 @@
 """The heads by name: texthead's own, and those that installed packages add as entry points."""
 
-from typing import Any, TypedDict
+from typing import Any
 
 from torch import nn
 
-from texthead.errors import RunError, check_types
-from texthead.extensions import Extension, find, find_one
+from texthead.errors import RunError
+from texthead.extensions import Extension, find
 from texthead.models.head_rows import RowKind
 from texthead.models.heads import Config, Head, Names, Prompts
 from texthead.recipes import HEADS, NAMED, named
@@ -15,15 +15,6 @@ HEAD_GROUP = NAMED["head"][0]
 # The heads that a run can hold: also those that training cannot start with.
 SAVED = HEADS | {name: f"texthead.models.heads:{name}" for name in ("FrozenHead", "TrainableHead", "ProbeHead")}
 SAVED["SeveralHead"] = "texthead.models.multilabel_head:MultiLabelHead"
-
-
-class _Entries(TypedDict):
-    """What `recipe.json` stores about every head."""
-
-    kind: str
-    center: bool
-    text: str | None
-    text_map: tuple[int, int] | None
 
 
 def head_kind(name: str) -> tuple[RowKind | type[Head], Extension]:
@@ -47,24 +38,19 @@ def saved_kind(name: str) -> type[Head]:
     Raises:
         RunError: no installed package has such a head, or the package is broken.
     """
-    entry = find_one(HEAD_GROUP, name, SAVED)
+    entry = find(HEAD_GROUP, SAVED).get(name)
     if entry is None:
         raise RunError(f"head {name!r} is of no installed package: install the package that the run was trained with")
-    kind = entry.load()
-    if not (isinstance(kind, type) and issubclass(kind, Head)):
-        raise RunError(entry.broken("is no subclass of Head"))
-    return kind
+    return entry.load(base=Head)
 
 
 def head_of_json(about: Config, names: Names, *, dim: int, prompts: Prompts | None = None) -> Head:
     """Return the head that `head_json` described, to load weights into.
 
     Raises:
-        RunError: as `saved_kind`, or an entry has another type.
+        RunError: as `saved_kind`.
     """
-    kind = saved_kind(about["type"])
-    check_types(_Entries, about, remedy="; restore it from a copy")
-    return kind.from_config(about, names, dim=dim, prompts=prompts)
+    return saved_kind(about["type"]).from_config(about, names, dim=dim, prompts=prompts)
 
 
 def as_head(head: nn.Module) -> Head:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from texthead.encoders.encoder import Visual
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import RunError, raising
-from texthead.extensions import find_one
+from texthead.extensions import find
 from texthead.recipes import NAMED, Recipe, temporal_sizes
 
 
@@ -511,14 +511,8 @@ def _module(kind: str) -> type[Temporal] | None:
     Raises:
         RunError: the package is broken.
     """
-    group, ours = NAMED["temporal"]
-    entry = find_one(group, kind, ours)
-    if entry is None:
-        return None
-    module = entry.load()
-    if not (isinstance(module, type) and issubclass(module, Temporal) and module.kind == kind):
-        raise RunError(entry.broken(f"is no subclass of Temporal with the `kind` {kind!r}"))
-    return module
+    entry = find(*NAMED["temporal"]).get(kind)
+    return entry and entry.load(base=Temporal)
 
 
 def as_temporal(module: nn.Module) -> Temporal:

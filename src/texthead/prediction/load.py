@@ -42,8 +42,6 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
     check_run(folder)
     about, classes, split = read_json(folder / "recipe.json"), classes_file(folder), saved_split(folder)
     written_as = about.get("format")
-    if written_as is None:
-        raise RunError(f"{folder}/recipe.json: has no 'format'; restore it from a copy")
     if written_as != RUN_FORMAT:
         raise RunError(
             f"{folder}: format {written_as!r}, this version reads {RUN_FORMAT}: use the version that made it"

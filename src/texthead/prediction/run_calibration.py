@@ -24,6 +24,7 @@ from texthead.evaluation.calibration import (
     min_items,
     with_level,
 )
+from texthead.evaluation.evaluate import ItemScores
 from texthead.media.paths import fingerprints
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
@@ -31,13 +32,6 @@ from texthead.recipes import ClassShares
 from texthead.runs.folder import rows_digest
 from texthead.runs.split import CalibrationPlan
 from texthead.text.class_tree import ClassTree
-
-
-class ItemScores(NamedTuple):
-    """The scores of the readable items of a dataset."""
-
-    scores: Float[Tensor, "items classes"]
-    items: Dataset
 
 
 class RunCalibration(NamedTuple):
@@ -91,7 +85,7 @@ def fit_calibration(
         shares: how frequent classes are in what will be predicted.
         rates: `false_accept`, `coverage` and `wrong`, as in `Run.calibrate`.
     """
-    scores, items = known
+    scores, items = known.scores, known.items
     targets = items.targets(model.names)
     weights = torch.from_numpy(item_weights(shares, len(model.names), targets.numpy()))
     temperature, after, errors, unscaled = checked_temperature(scores, targets, weights, groups=items.groups)
@@ -123,7 +117,6 @@ def fit_calibration(
         weights=weights,
         groups=items.groups,
         unknown_groups=others,
-        classes=rows_digest(as_head(model.head).weight),
     )
     if tree is not None and broader is not None:
         strange = unknown and (unknown.scores, _right_names(tree, model.names, broader, unknown.items.labels))
@@ -132,6 +125,7 @@ def fit_calibration(
     measured = measure(fitted, scores, targets, after=after, unknown=unknown and unknown.scores, groups=items.groups)
     fitted = replace(
         fitted,
+        classes=rows_digest(as_head(model.head).weight),
         protocol=protocol.to_json(),
         source=f"{items.source} ({plan.split})",
         content=frozenset(fingerprints([item.path for item in (*items.items, *plan.unknown.items)])) - {""},

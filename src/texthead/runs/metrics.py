@@ -71,20 +71,11 @@ def read_records(folder: Path) -> list[dict]:
     """Return the records in a run's `metrics.jsonl`; none if the run needed no training loop.
 
     Raises:
-        RunError: a line is not a JSON object.
+        RunError: the file cannot be read, or a line is not JSON.
     """
     path = folder / "metrics.jsonl"
     if not path.is_file():
         return []
-    records = []
-    for number, line in enumerate(read_text(path, most=MAX_BYTES_OF_LISTS).splitlines(), 1):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
-            raise RunError(
-                f"{path}: line {number} is not a JSON object: restore the file, or remove it to continue without curves"
-            )
-        records.append(record)
-    return records
+    remedy = "restore the file, or remove it to continue without curves"
+    with raising(RunError, f"{path}: is not a log of training", remedy):
+        return [json.loads(line) for line in read_text(path, most=MAX_BYTES_OF_LISTS).splitlines()]

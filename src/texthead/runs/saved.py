@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, get_type_hints
+from typing import Any, NamedTuple
 
-from texthead.errors import RunError, check_types, naming, raising
+from texthead.errors import RunError, naming, raising
 from texthead.files import read_json, unused
 from texthead.media.paths import MediaPath
 from texthead.text.class_names import check_names
@@ -18,18 +18,6 @@ class SavedClasses(NamedTuple):
     edited: dict[str, Any] | None
 
 
-# The types in `classes.json`.
-class _Entry(TypedDict):
-    label: str
-    name: str
-    prompt: str | tuple[str, ...] | None
-
-
-class _Edited(TypedDict):
-    run: str
-    edits: tuple[str, ...]
-
-
 @contextmanager
 def in_file(path: Path) -> Iterator[None]:
     """Name a file of a run in errors on its content."""
@@ -39,14 +27,11 @@ def in_file(path: Path) -> Iterator[None]:
 
 
 def classes_file(folder: Path) -> dict[str, Any]:
-    """Return the content of a run's `classes.json`; raise RunError if it is missing, or an entry is damaged."""
+    """Return the content of a run's `classes.json`; raise RunError if it is missing, or holds no valid labels."""
     path = folder / "classes.json"
     classes = read_json(path)
     with in_file(path):
         check_names([entry["label"] for entry in classes["classes"]])
-        edited = [classes["edited"]] if classes.get("edited") else []
-        for kind, entry in (*((_Entry, entry) for entry in classes["classes"]), *((_Edited, each) for each in edited)):
-            check_types(kind, {key: entry[key] for key in get_type_hints(kind)})
     return classes
 
 

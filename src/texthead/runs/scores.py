@@ -1,15 +1,13 @@
 """Write and read `scores.json`: the final scores of a run and of its baselines."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
-from texthead.errors import RunError, of_json
+from texthead.errors import of_json
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.files import read_json, write_json
+from texthead.runs.saved import in_file
 
 SCORES = "scores.json"
 
@@ -81,18 +79,6 @@ def score_of(method: str, result: Evaluation) -> Score | MultiLabelScore:
     return Score(method, result.count, *rates, result.calibration_error)
 
 
-def score_from_json(value: Mapping[str, Any]) -> Score | MultiLabelScore:
-    """Read a score from a JSON object.
-
-    Raises:
-        TypeError, ValueError: a key is missing, or a value has the wrong type or range.
-    """
-    score = of_json(MultiLabelScore if "mean_ap" in value else Score, value)
-    if score.items < 1 or not all(0 <= each <= 100 for each in np.hstack(score[2:])):
-        raise ValueError(f"out of range: {score}")
-    return score
-
-
 class RunScores(NamedTuple):
     """The scored items ("test", "val" or "held-out") and the score of each method; the run's own is last."""
 
@@ -115,13 +101,6 @@ def read_scores(folder: Path) -> RunScores | None:
     if not path.is_file():
         return None
     value = read_json(path)
-    try:
-        methods = tuple(map(score_from_json, value["methods"]))
-        if not methods:
-            raise ValueError("it lists no method")
-        return RunScores(str(value["scored"]), methods)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        why = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise RunError(
-            f"{path}: not valid scores ({why}): restore the file, or remove it to continue without scores"
-        ) from None
+    with in_file(path):
+        methods = [of_json(MultiLabelScore if "mean_ap" in each else Score, each) for each in value["methods"]]
+        return RunScores(str(value["scored"]), tuple(methods))

@@ -52,11 +52,6 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     check_resumable(out)
     before, named = (read_json(out / name) for name in ("recipe.json", "classes.json"))
     trained = read_json(out / "split.json", most=MAX_BYTES_OF_LISTS)
-    if before.get("format") != about["format"]:
-        raise RunError(
-            f"{out}: was started by a version of texthead with other checkpoints (format {before.get('format')!r}, now "
-            f"{about['format']}): finish it with that version, or train into another folder"
-        )
     started = before.get("recipe", {})
     for key, value in {**about["recipe"], "objective": about.get("objective")}.items():
         was = before.get(key) if key == "objective" else started.get(key)

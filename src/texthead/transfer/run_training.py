@@ -54,7 +54,6 @@ class RunOptions:
         unlabelled: folder of files like those to predict; they refine the method.
 
     Raises:
-        DataError: a method or unlabelled files with `fine_tune`.
         RunError: recipe values that are out of range.
     """
 
@@ -74,9 +73,6 @@ class RunOptions:
         check_fields(self)
         overrides = EncoderOptions.of(self.encoder).with_template(self.overrides)
         RECIPES[self.recipe](**overrides)
-        for name, value in (("unlabelled", self.unlabelled), ("method", self.method)):
-            if value and self.fine_tune:
-                raise DataError(f"`{name}` {value} is for a head on the frozen encoder: leave out it or `fine_tune`")
 
 
 @dataclass(frozen=True)
@@ -133,12 +129,13 @@ def train(
         MediaError: an item cannot be read, unless `reading` skips such items.
         RunError: `out` holds a run, none to resume, or one with other options.
     """
+    tunes, make = resume or options.fine_tune or ranks() > 1, RECIPES[options.recipe]
     for name, value in (("method", options.method), ("unlabelled", options.unlabelled)):
-        if value and (resume or ranks() > 1):
-            raise DataError(f"`{name}` {value} fits a new run in one process: leave it out, or `resume` and torchrun")
+        if value and tunes:
+            remedy = "leave it out, or `fine_tune`, `resume` and torchrun"
+            raise DataError(f"`{name}` {value} is for a head on the frozen encoder: {remedy}")
     out, encoder = Path(out), EncoderOptions.of(options.encoder)
     check_out(out, resume=resume)
-    tunes, make = resume or options.fine_tune or ranks() > 1, RECIPES[options.recipe]
     recipe = make(**encoder.with_template(options.overrides))
     division = divide(data, seed=recipe.seed, held_out=options.held_out, k=options.k)
     workers = reading.workers if workers is None else workers
