@@ -17,7 +17,7 @@ from media_files import truncate
 from messages import prints
 from pages import Page, assert_self_contained
 from text_models import bert
-from texthead import load_run, recipes
+from texthead import __version__, load_run, recipes
 from texthead.cli.parser import read_words
 from texthead.commands.predict import Predict
 from texthead.commands.train import Train
@@ -361,7 +361,7 @@ def test_no_more_workers_than_processors_and_files(works, monkeypatch, tmp_path)
 
 def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
     assert "predict" in say()[1]
-    assert say("--version")[1].startswith("texthead 0.")
+    assert say("--version")[1] == f"texthead {__version__}\n"
 
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
