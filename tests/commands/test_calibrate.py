@@ -295,13 +295,6 @@ def test_eval_prints_guarantees_and_caveats(calibrated, data, works, tmp_path):
     assert "90 %" not in out, "no rate of items that the calibration was fitted to"
 
 
-def test_eval_prints_one_threshold(calibrated, data, works):
-    out, _ = works("eval", calibrated, data.parent / "known.csv", "--workers", 0, "--at-least", 0.6)
-    prints(out, "answers that reach 0.6")
-    assert f"{load_run(calibrated).calibration.threshold.probability:.3f}" not in out
-    assert "broader" not in out
-
-
 # ---- where a calibration does not apply
 
 
@@ -350,7 +343,7 @@ def stated(rows: Sequence[Sequence[str]], rate: str) -> Sequence[str]:
 
 
 @pytest.mark.slow
-def test_report_measures_calibration_on_other_items(calibrated, data, works):
+def test_report_measures_on_other_items_and_repeats_what_calibrate_measured(calibrated, data, works):
     text, rows = reported(works, calibrated, data)
     result = evaluated(calibrated, th.read_dataset(data).split("test"))
     held = int(load_run(calibrated).calibration.holds(result.scores, result.targets).sum())
@@ -359,14 +352,7 @@ def test_report_measures_calibration_on_other_items(calibrated, data, works):
     assert rows[1][3].startswith(f"{result.calibration_error:.1f} (")
     assert stated(rows, "at most 10 %")[2] == "1 of 22: 4.5 %"
     assert "42 of the 42" not in text
-
-
-@pytest.mark.slow
-def test_report_repeats_calibration_measurements(calibrated, data, tmp_path, works):
-    known = tmp_path / "known.csv"
-    items = th.read_dataset(data).split("val").with_classes(KNOWN).items
-    known.write_text("path,label\n" + "".join(f"{item.path},{item.label}\n" for item in items))
-    text, rows = reported(works, calibrated, known)
+    text, rows = reported(works, calibrated, data.parent / "known.csv", "--split", "val")
     assert "42 of the 42" in text
     assert ["42" in cell for cell in rows[0]] == [False, False, True]
     assert rows[2][2].startswith(f"{load_run(calibrated).calibration.measured.after.error:.1f} (")
@@ -410,6 +396,7 @@ def test_answers_reach_a_given_probability(run, data, tree, works, refused):
     how = ("--split", "val", "--workers", 0, "--json")
     scored = ("eval", run, data.parent / "known.csv", *how)
     assert json.loads(works(*scored)[0])["answers"] is None
+    prints(works(*scored[:-1], "--at-least", 0.6)[0], "answers that reach 0.6")
     tree.write_text(tree.read_text().replace(str(data), str(data.parent / "known.csv")))
     answered = json.loads(works("eval", run, tree, *how, "--at-least", 0.95)[0])["answers"]
     kinds = {row["answer"]: row for row in answered["rows"]}
