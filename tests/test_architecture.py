@@ -222,24 +222,6 @@ def test_every_public_name_is_the_one_of_its_module(name):
         assert value.__doc__
 
 
-# Functions that entry points must have, so that several modules define them.
-INTERFACES = {"FORMS", "build", "known", "load", "location", "spec", "read", "check", "write", "main"}
-# This program runs without texthead.
-ALONE = "apps.export.standalone"
-
-
-def test_no_two_modules_define_the_same_public_name():
-    names: Counter[str] = Counter()
-    for module, tree in TREES.items():
-        for node in tree.body if module != ALONE else []:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                names[node.name] += 1
-            elif isinstance(node, ast.Assign | ast.AnnAssign):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                names.update(target.id for target in targets if isinstance(target, ast.Name))
-    assert {name for name, count in names.items() if count > 1 and not name.startswith("_")} <= INTERFACES
-
-
 def test_no_public_name_is_that_of_a_package():
     """Importing a package binds its name and would hide a function of that name."""
     assert set(map(first, TREES)) & set(texthead.__all__) <= {"recipes"}

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 import texthead
-from forked import command_server, torchrun, write_program
 from made import with_bridge, write_image, write_video
 from ranked import write_encoder
 from tools import api, tree
@@ -66,15 +65,13 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for $PATH with the `texthead`, `torchrun` and `python` of the tests."""
-    folder, python = tmp_path_factory.mktemp("bin"), shlex.quote(sys.executable)
-    with command_server(SETTINGS) as words:
-        server = shlex.join(words)
-        write_program(folder / "texthead", f'exec {server} -m texthead "$@"')
-        write_program(folder / "torchrun", f'{torchrun(words, folder)} "$@"')
-        write_program(folder / "python", f'case $1 in -*) exec {server} "$@";; *) exec {python} "$@";; esac')
-        yield folder
+    folder = tmp_path_factory.mktemp("bin")
+    for name, words in {"texthead": "-m texthead", "torchrun": "-m torch.distributed.run", "python": ""}.items():
+        (folder / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {words} "$@"\n')
+        (folder / name).chmod(0o755)
+    return folder
 
 
 @pytest.fixture(scope="module")

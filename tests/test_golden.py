@@ -1,6 +1,5 @@
 """A run of an earlier version gives the same predictions; files in golden/ that are made from the sources are current."""
 
-import ast
 import json
 from pathlib import Path
 
@@ -31,24 +30,3 @@ def test_flags_are_those_of_the_parser() -> None:
 def test_messages_are_those_of_the_sources() -> None:
     """`make messages` writes the file: read its diff."""
     assert (GOLDEN / "messages.txt").read_text(encoding="utf-8") == messages.page(), "make messages"
-
-
-def test_message_kind_and_values(tmp_path: Path) -> None:
-    source = '''
-def read(path, sizes):
-    """Texts that are neither raised nor printed do not count."""
-    rule = f"at most {len(sizes)} sizes" if sizes else "no sizes"
-    if path:
-        raise errors.DataError(f"{path}: {rule}, " + "got none") from None
-    notes.append("half of it")
-    console.print(*(f"{size:.1f} MB" for size in sizes), style="red on white")
-    print(rule, rule)
-    print("word")
-'''
-    result = ["DataError: {path}: {rule}, got none", "prints: at most {len(sizes)} sizes", "prints: half of it"]
-    result += ["prints: no sizes", "prints: {size} MB"]
-    assert sorted(set(messages.messages(ast.parse(source)))) == result
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "read.py").write_text(source)
-    (tmp_path / "empty.py").write_text("")
-    assert messages.page(tmp_path) == "\n".join(["# data/read.py", "", *result, ""])

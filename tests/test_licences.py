@@ -57,23 +57,6 @@ def test_page_names_required_packages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metadata", "licence", "expected"),
-    [
-        (["License-Expression: MIT AND (Apache-2.0 OR ISC)"], "", "MIT AND (Apache-2.0 OR ISC)"),
-        (["License: see file", "Classifier: License :: OSI Approved :: BSD License"], "", "BSD"),
-        (["License: Apache 2.0"], "", "Apache-2.0"),
-        (["License: UNKNOWN"], "Permission is hereby granted,\nfree of charge, to anyone", "MIT"),
-    ],
-)
-def test_a_licence_that_a_package_states(metadata: list[str], licence: str, expected: str, tmp_path: Path) -> None:
-    install(tmp_path, "planted", *metadata, licence=licence)
-    install(tmp_path, "product", "Requires-Dist: planted")
-    done = licences("product", installed=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"| planted | 1.0 | {expected} | product |" in done.stdout
-
-
-@pytest.mark.parametrize(
     ("metadata", "fault"),
     [
         ([], "licence is unknown"),

@@ -1,6 +1,5 @@
-"""The parts of a release: wheel, sdist, bill of materials, and pins with hashes."""
+"""The parts of a release: wheel, sdist, and pins with hashes."""
 
-import json
 import os
 import re
 import shutil
@@ -64,6 +63,7 @@ def test_the_sdist_has_files_of_the_checkout_alone(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
+    assert sdist.name == f"texthead-{version_of(built)}.tar.gz"
     assert names - of_the_checkout() == {"PKG-INFO"}
     assert {"LICENSE", "README.md", "pyproject.toml", "src/texthead/cli/main.py", "constraints/core.txt"} <= names
 
@@ -72,32 +72,6 @@ def version_of(folder: Path) -> str:
     """Return the version of the wheel in a folder."""
     (wheel,) = folder.glob("*.whl")
     return wheel.name.split("-")[1]
-
-
-@pytest.mark.nightly("pyproject.toml")
-def test_version_from_tag_or_without(built: Path, tmp_path: Path) -> None:
-    """The sdist has the version of its checkout; a source archive without git has a development version."""
-    (sdist,) = built.glob("*.tar.gz")
-    assert sdist.name == f"texthead-{version_of(built)}.tar.gz"
-    tree = tmp_path / "tree"
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
-    (tmp_path / sdist.name.removesuffix(".tar.gz")).rename(tree)
-    shutil.rmtree(tree / "tests")
-    build = (sys.executable, "-m", "build", "--no-isolation", "--wheel", tree, "--outdir")
-    run(*build, tmp_path / "of-sdist", folder=tmp_path)
-    assert version_of(tmp_path / "of-sdist") == version_of(built)
-    (tree / "PKG-INFO").unlink()
-    run(*build, tmp_path / "of-archive", folder=tmp_path)
-    assert version_of(tmp_path / "of-archive") == "0.1.0.dev0"
-    git = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main")
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "a"]):
-        run(*git, *command, folder=tree)
-    run(*build, tmp_path / "of-clone", folder=tmp_path)
-    assert version_of(tmp_path / "of-clone").startswith("0.1.0.dev1+g")
-    run(*git, "tag", "v1.2.3", folder=tree)
-    run(*build, tmp_path / "of-tag", folder=tmp_path)
-    assert version_of(tmp_path / "of-tag") == "1.2.3"
 
 
 @pytest.mark.nightly("pyproject.toml")
@@ -116,28 +90,6 @@ def test_the_wheel_installed_by_pip_shows_the_demo_and_predicts(built: Path, tmp
     assert (tmp_path / "demo" / "report.html").is_file()
     clip = "demo/videos/a-cat-jumping/test_0.mp4"
     assert "a cat" in run(program, "predict", "demo/runs/text", clip, folder=tmp_path, **own)
-
-
-@pytest.fixture(scope="module")
-def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of a new environment that contains only the wheel."""
-    folder = tmp_path_factory.mktemp("environment")
-    python = folder / "bin" / "python"
-    run(sys.executable, "-m", "venv", "--without-pip", folder, folder=folder)
-    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "--find-links", built)
-    run(*pip, "texthead", folder=folder)
-    return folder / "bin"
-
-
-@pytest.mark.nightly("pyproject.toml")
-def test_sbom_valid_without_paths(built: Path, installed: Path, tmp_path: Path) -> None:
-    tool = Path(sys.executable).with_name("cyclonedx-py")
-    run(tool, "environment", installed / "python", "--output-file", "bill.json", "--validate", folder=tmp_path)
-    text = (tmp_path / "bill.json").read_text()
-    assert "file://" not in text
-    (component,) = json.loads(text)["components"]
-    assert (component["name"], component["version"]) == ("texthead", version_of(built))
-    assert component["licenses"][0]["license"]["id"] == "MIT"
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -1,7 +1,6 @@
 """Benchmarks: comparisons, output when a peer is missing, and a small run of each script."""
 
 import json
-import platform
 import re
 import subprocess
 import sys
@@ -17,7 +16,6 @@ import texthead as th
 from benchmarks import __main__ as run
 from benchmarks import (
     cached,
-    ffmpeg,
     growth,
     load,
     mini,
@@ -32,7 +30,7 @@ from benchmarks import (
     views,
 )
 from benchmarks.rounds import Cost
-from messages import prints, refuses
+from messages import prints
 from texthead.data.protocol import Pixels
 
 
@@ -80,16 +78,6 @@ def test_peak_memory_is_that_of_the_new_process_alone() -> None:
     assert rounds.peak_mb(bytearray, 150_000_000) > idle + 130
 
 
-def test_sections_replace_text_between_marks() -> None:
-    begin, end = f"<!-- begin: {run.BENCH} -->", f"<!-- end: {run.BENCH} -->"
-    text = f"# Head\n\n{begin}\n\nold\n\n{end}\n\n## Kept\n"
-    assert run.replaced(text, run.BENCH, "new") == f"# Head\n\n{begin}\n\nnew\n\n{end}\n\n## Kept\n"
-    with refuses(ValueError, begin, end):
-        run.replaced("# Head\n", run.BENCH, "new")
-    for mark in (run.TABLE, run.BENCH):
-        run.replaced((Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8"), mark, "new")
-
-
 def test_the_summary_repeats_numbers_of_the_sections() -> None:
     """`make bench` writes the first table and the sections, but the rest of the top is edited by hand."""
     text = (Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8")
@@ -117,20 +105,6 @@ def test_stored_sections_are_used_under_the_same_conditions_only(tmp_path: Path,
     prints(capsys.readouterr().err, "reading", "machine and rounds")
 
 
-def test_the_machine_is_described_without_name_and_path() -> None:
-    machine = run.machine()
-    assert "cores" in machine
-    assert f"Python {platform.python_version()}" in machine
-    assert "/" not in machine
-    assert platform.node() not in machine
-
-
-def test_single_run_scripts_need_no_extra() -> None:
-    scripts = {path.stem for path in Path(run.__file__).parent.glob("*.py")}
-    helpers, long = {"__init__", "__main__", "rounds", "videos", "ffmpeg"}, {"fewshot"}
-    assert set(run.SECTIONS) <= scripts - helpers - long
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
@@ -155,21 +129,6 @@ def test_a_peer_that_is_missing_is_a_row_with_the_reason(made: Path, monkeypatch
     assert reasons.keys() == {"decord, GOP 12", "decord, GOP 250"}
     assert all(isinstance(reason, str) and "decord" in reason for reason in reasons.values())
     assert callable(ways["texthead on video, GOP 12"])
-
-
-def test_joined_clips_have_even_times(shared: Path) -> None:
-    assert videos.has_real(shared)
-    for seed in range(2):
-        assert videos.joined(shared, 3, seed).shape == (90, videos.HEIGHT, videos.WIDTH, 3)
-
-
-def test_links_give_pyavs_libraries_their_usual_names(tmp_path: Path) -> None:
-    path, links = ffmpeg.linked(tmp_path), list(tmp_path.iterdir())
-    if not links:
-        pytest.skip("this PyAV brings no libraries of its own")
-    assert any(re.fullmatch(r"libavcodec\.so\.\d+", link.name) for link in links)
-    assert all(link.resolve().is_file() for link in links)
-    assert path.startswith(str(tmp_path))
 
 
 def test_published_chain_normalises_all_frames() -> None:
@@ -220,12 +179,6 @@ def test_views_at_their_smallest_open_each_video_once() -> None:
     assert f"{views.MANY}: 2," in views.measure(1, 2, seconds=2, pixels=Pixels(32, 36, "bilinear"))
 
 
-def test_a_line_through_points_is_found() -> None:
-    result, half = growth.slope([1, 2, 4], [[3.0, 3.0], [5.0, 5.0], [9.0, 9.0]])
-    assert result == pytest.approx(2)
-    assert half == pytest.approx(0, abs=1e-6)
-
-
 # For each script: its measurement and the titles of its table.
 SMALLEST: dict[str, tuple[Callable[[Path], str], set[str]]] = {
     "items": (lambda _: growth.measure_items(1, 10, times=(1, 2, 3)), {"10", "20", "30"}),
@@ -256,18 +209,6 @@ SMALLEST: dict[str, tuple[Callable[[Path], str], set[str]]] = {
 def test_a_script_at_its_smallest(name: str, tmp_path: Path) -> None:
     measure, titles = SMALLEST[name]
     assert titles <= rows_of(measure(tmp_path)).keys()
-
-
-def test_memory_of_a_start(tmp_path: Path) -> None:
-    result = startup.programs(tmp_path / "clip.mp4", tmp_path)
-    for title in (startup.MISTYPED, "`import texthead`"):
-        assert 10 < startup.peak(result[title], tmp_path) < 500
-
-
-@pytest.mark.nightly("benchmarks/step.py")
-def test_memory_of_a_step_is_that_of_new_processes(tmp_path: Path) -> None:
-    step.clip_and_data(tmp_path, step.FEW)
-    assert rounds.peak_mb(step.rows()[0][step.OURS], tmp_path, step.FEW) > 300
 
 
 # --- load with real kills

@@ -1,6 +1,5 @@
 """The command line end to end: small real files, real runs, every user error as one line and exit code 2."""
 
-import csv
 import json
 import os
 import re
@@ -12,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from made import write_broken, write_clip_folder, write_frames
+from made import write_broken, write_clip_folder
 from media_files import truncate
 from messages import prints
 from pages import Page, assert_self_contained
-from text_models import bert
-from texthead import load_run, recipes
+from run_folders import contents
+from texthead import __version__, load_run, recipes
 from texthead.cli.parser import read_words
 from texthead.commands.predict import Predict
 from texthead.commands.train import Train
@@ -29,14 +28,6 @@ from texthead.parallel.loaders import FileDataset, data_loader
 from texthead.runs import read_scores
 from training_runs import on_disk
 from worlds import images, video
-
-TEMPLATE = "img_{:05d}.png"
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
 
 # --- end to end -----------------------------------------------------------------------------------------------------
 
@@ -160,7 +151,11 @@ def test_train_on_sentences(world, tmp_path, works, refused):
     expected = torch.nn.functional.normalize(torch.stack([rows[0], rows[1:].mean(0)]), dim=-1)
     torch.testing.assert_close(load_run(run).model.head.weight, expected, atol=1e-6, rtol=0)
     assert " | ".join(sentences) in (run / "report.html").read_text()
+    before = contents(run)
+    refused((run, "resume"), *resume[:-1])
+    refused((run, "epochs=3"), *resume, "--set", "epochs=3")
     refused("classes", *resume, "--classes", tmp_path / "others.json")
+    assert contents(run) == before
     file.write_text(json.dumps({"red": "something else", "blue": None}))
     refused((run, "head"), *resume)
 
@@ -209,58 +204,6 @@ def test_a_list_without_columns_is_no_file_to_name(world, refused, tmp_path):
     refused("texthead bulk", "predict", clips, "--classes", "a bird, a cat")
     for end in ("TSV", "txt", "yaml"):
         refused(f"gone.{end}", "predict", world.run, tmp_path / f"gone.{end}")
-
-
-# --- lists, label files, frame folders, datasets --------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Clips as frame folders, with lists and a label file in the format of published benchmarks."""
-    root = tmp_path_factory.mktemp("published")
-    for split, numbers in (("train", range(3)), ("val", range(3, 5))):
-        lines = ""
-        for label, colour, i in ((label, colour, i) for label, colour in enumerate(("blue", "red")) for i in numbers):
-            name = f"{colour}/--v_{colour.title()}_g{i:02d}_c01"
-            write_frames(root / "frames" / name / TEMPLATE, colour, 6, seed=i)
-            lines += f"{name} 6 {label}\r\n"
-        (root / f"{split}_rgb.txt").write_text(lines)
-    (root / "labels.csv").write_text("id,name\r\n0,Blue\r\n1,Red\r\n")
-    return root
-
-
-def frames_of(published: Path, split: str) -> Path:
-    """Return a YAML file that describes the list of a split."""
-    path = published / f"{split}.yaml"
-    path.write_text(f"list: {split}_rgb.txt\nlabels: labels.csv\nroot: frames\nframes: '{TEMPLATE}'\n")
-    return path
-
-
-@pytest.mark.slow
-def test_a_published_list_of_frames_from_train_to_predict(world, published, works, tmp_path):
-    run, rows, val = tmp_path / "run", tmp_path / "rows.csv", frames_of(published, "val")
-    fast = ["--set", "frames=3", "--set", "temporal=transformer:layers=1"]
-    out, err = works("train", frames_of(published, "train"), "--val", val, *world.fast(run), *fast)
-    prints(err, "6 training", 2, "4 val")
-    assert "note: " not in err
-    assert "this run (text head)" in out
-    assert "│ probe" in out
-    classes = read_json(run / "classes.json")["classes"]
-    assert [(c["label"], c["name"]) for c in classes] == [("Blue", "Blue"), ("Red", "Red")]
-    split = read_json(run / "split.json")
-    assert (len(split["train"]), len(split["held_out"])) == (6, 4)
-    assert all(split["train_content"])
-    assert split["train"][0] == str((published / "frames/blue/--v_Blue_g00_c01" / TEMPLATE).resolve())
-
-    out, err = works("eval", run, val, *world.run_options(), "--out", rows, "--verbose")
-    prints(err, "4 items", "held-out", 2)
-    assert "│ probe" in out, "the training items are found again"
-    clip = published / "frames/red/--v_Red_g04_c01" / TEMPLATE
-    (entry,) = json.loads(works("predict", run, clip, "--json", "--workers", 0)[0])
-    assert entry["path"] == str(clip)
-    scored = {row["path"]: row for row in table(rows)}
-    assert scored[str(clip)]["predicted"] == entry["top"][0]["name"]
-    assert float(scored[str(clip)]["probability"]) == pytest.approx(entry["top"][0]["probability"], abs=1e-4)
 
 
 # --- options and recipes --------------------------------------------------------------------------------------------
@@ -361,7 +304,7 @@ def test_no_more_workers_than_processors_and_files(works, monkeypatch, tmp_path)
 
 def test_bare_command_version_and_interrupt(say, monkeypatch, tmp_path):
     assert "predict" in say()[1]
-    assert say("--version")[1].startswith("texthead 0.")
+    assert say("--version")[1] == f"texthead {__version__}\n"
 
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -473,16 +416,6 @@ def test_unreadable_training_and_held_out_files(world, works, refused, tmp_path)
     prints(works("eval", run, root, *world.run_options(), "--skip-unreadable")[0], "unreadable and not counted: 1")
 
 
-def test_runs_that_do_not_fit(world, refused, tmp_path):
-    before = {path: path.read_bytes() for path in world.run.rglob("*") if path.is_file()}
-    train, new = ["train", world.images, *world.fast(world.run)], tmp_path / "new"
-    refused((world.run, "resume"), *train)
-    refused((world.run, "epochs=3"), "train", world.images, "--out", world.run, "--resume", "--set", "epochs=3")
-    assert {path: path.read_bytes() for path in world.run.rglob("*") if path.is_file()} == before
-    refused((new, "resume"), "train", world.images, *world.fast(new), "--resume")
-    assert not new.exists()
-
-
 def test_encoders_are_listed_those_on_this_machine_first(works, monkeypatch, tmp_path):
     weights = tmp_path / "models--timm--PE-Core-S-16-384" / "snapshots" / "1" / "model.bin"
     weights.parent.mkdir(parents=True)
@@ -509,29 +442,6 @@ def test_encoders_are_listed_those_on_this_machine_first(works, monkeypatch, tmp
     prints(err, "others", "grep")
     prints(err, "mini:lite2", "openclip:ARCH/TAG")
     prints(err, "https://github.com/mlfoundations/open_clip")
-
-
-@pytest.mark.slow
-def test_rows_of_a_text_only_encoder(world, works, refused, tmp_path):
-    """The run saves its text map: its own classes need no text encoder, other and added classes do."""
-    text, item = bert(tmp_path / "bert", 1284), world.images / "red" / "0.png"
-    run, new = tmp_path / "run", tmp_path / "new"
-    works("train", world.images, *world.fast(run), "--text", text)
-    about = read_json(run / "recipe.json")["head"]
-    assert (about["text"], about["text_map"]) == (text, [1284, 1280])
-    predict, add = ["predict", run, item], ["classes", run, "add", "a cat on a lake", "--out", new]
-    shutil.rmtree(tmp_path / "bert")
-    works(*predict)
-    works("classes", run, "rename", "red", "crimson", "--out", tmp_path / "renamed")
-    for more in ([*predict, "--classes", "a cat, a tree"], add):
-        refused(text.removeprefix("text:"), *more)
-    bert(tmp_path / "bert", 1284)
-    _, err = works(*predict, "--classes", "a cat, a tree")
-    assert re.search(r" 0\.\d\d ", prints(err, text))
-    works("predict", item, "--text", text, "--classes", "a cat, a tree")
-    refused("--text", *predict, "--text", text)
-    _, err = works(*add, "--sentence", "a cat", "--sentence", "a lake")
-    assert re.search(r" 0\.\d\d ", prints(err, text, "map"))
 
 
 def test_processes_without_torchrun_are_error(world, refused, monkeypatch) -> None:

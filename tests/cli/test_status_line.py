@@ -136,7 +136,7 @@ def test_a_log_of_a_command(shown: bool, lines: list[str], monkeypatch: pytest.M
 PROGRAM = """
 import time
 from texthead.cli.console import console
-with console.screen(quiet=QUIET):
+with console.screen():
     console.status("loading the encoder")
     time.sleep(0.7)
     console.say_notes("the second")
@@ -149,7 +149,7 @@ with console.screen(quiet=QUIET):
 """
 
 
-def on_a_terminal(quiet: bool, **variables: str) -> str:
+def on_a_terminal(**variables: str) -> str:
     """Return everything that a program writes to a terminal, without colours."""
     needs_posix("terminals that a program makes")
     import pty
@@ -158,7 +158,7 @@ def on_a_terminal(quiet: bool, **variables: str) -> str:
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **variables}
     if "NO_COLOR" not in variables:
         environment.pop("NO_COLOR", None)
-    command = [sys.executable, "-c", PROGRAM.replace("QUIET", str(quiet))]
+    command = [sys.executable, "-c", PROGRAM]
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     written = b""
@@ -179,7 +179,7 @@ def on_a_terminal(quiet: bool, **variables: str) -> str:
 
 @pytest.mark.slow
 def test_result_then_notes_then_the_next_command() -> None:
-    written = on_a_terminal(quiet=False)
+    written = on_a_terminal()
     assert f"{CLEAR}loading the encoder ..." in written
     assert f"{CLEAR}encode ━━━━━━━━━━" in written
     left = [line.rpartition("\x1b[2K")[2] for line in written.rstrip("\n").split("\n")]
@@ -192,15 +192,6 @@ def test_result_then_notes_then_the_next_command() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_no_control_characters_where_they_are_unwanted(variables: dict[str, str]) -> None:
-    written = on_a_terminal(quiet=False, **variables)
+    written = on_a_terminal(**variables)
     assert not set(written) & {"\x1b", "\r"}
     assert written.splitlines()[:2] == ["loading the encoder ...", "said meanwhile"]
-
-
-@pytest.mark.slow
-def test_quiet_prints_the_result_alone() -> None:
-    written = on_a_terminal(quiet=True)
-    assert written.startswith("the result")
-    assert not set(written) & {"\x1b", "\r"}
-    assert "note" not in written
-    assert "next" not in written

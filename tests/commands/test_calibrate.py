@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +18,7 @@ from made import PIXELS, tiny_visual
 from messages import prints, refuses
 from pages import Page
 from texthead import MeanPool, Recognizer, load_run
-from texthead.apps.classes.class_edits import remove_classes, rename_class
+from texthead.apps.classes.class_edits import rename_class
 from texthead.cli import main as cli
 from texthead.data.dataset import Dataset
 from texthead.errors import DataError
@@ -270,57 +269,13 @@ def test_sets_need_calibration(run, data):
         list(load_run(run).predict(data.parent / "sea", sets=True))
 
 
-@pytest.mark.slow
-def test_eval_prints_guarantees_and_caveats(calibrated, data, works, tmp_path):
-    known = ("eval", calibrated, data.parent / "known.csv", "--workers", 0)
-    out, _ = works(*known, "--out", tmp_path / "items.csv", "--verbose")
-    made = load_run(calibrated).calibration
-    before = evaluated(calibrated, th.read_dataset(data).split("test"))
-    (away,) = (line for line in out.splitlines() if f"{made.threshold.probability:.3f}" in line)
-    assert f"{100 * float((~made.is_known(before.scores)).float().mean()):.1f} %" in away
-    (sets,) = (line for line in out.splitlines() if "90 %" in line)
-    assert f"{100 * float(made.holds(before.scores, before.targets).float().mean()):.1f} %" in sets
-    assert f"temperature {made.temperature:.3g}" in " ".join(out.replace("│", " ").split())
-    after = Evaluation(before.names, before.paths, before.targets, made.apply(before.scores))
-    assert F.cross_entropy(after.scores, after.targets) < F.cross_entropy(before.scores.double(), before.targets)
-    assert "ECE" in out
-    assert f" {after.calibration_error:.1f} │ {after.count} │" in " ".join(out.split())
-    best = after.scores.softmax(-1).max(-1).values
-    rows = list(csv.DictReader((tmp_path / "items.csv").open(encoding="utf-8")))
-    assert [float(r["probability"]) for r in rows] == pytest.approx(best.tolist(), abs=1e-4)
-    seen = "42 of these 42"
-    assert seen not in out
-    out, _ = works(*known, "--split", "val")
-    prints(out, seen)
-    assert "90 %" not in out, "no rate of items that the calibration was fitted to"
-
-
-def test_eval_prints_one_threshold(calibrated, data, works):
-    out, _ = works("eval", calibrated, data.parent / "known.csv", "--workers", 0, "--at-least", 0.6)
-    prints(out, "answers that reach 0.6")
-    assert f"{load_run(calibrated).calibration.threshold.probability:.3f}" not in out
-    assert "broader" not in out
-
-
 # ---- where a calibration does not apply
-
-
-def test_edited_classes_keep_only_temperature(calibrated):
-    run = load_run(calibrated)
-    made, protocol = run.calibration, run.protocol
-    assert run.calibration_for(protocol) == (made, None)
-    assert rename_class(run, "sea", "lake").calibration_for(protocol) == (made, None)  # The rows are unchanged.
-    left, why = remove_classes(run, ["sea"]).calibration_for(protocol)
-    assert (left.temperature, left.threshold, left.coverage) == (made.temperature, None, None)
-    prints(why, "classes")
-    left, why = run.calibration_for(replace(protocol, frames=2))
-    assert left.threshold is None
-    prints(why, "frames")
 
 
 def test_the_edit_of_a_calibrated_run_is_noted(calibrated, data, works, refused, tmp_path):
     item, edited = data.parent / "fire" / "val0.png", tmp_path / "edited"
-    predict = ("predict", edited, item, "--workers", 0)
+    predict, run = ("predict", edited, item, "--workers", 0), load_run(calibrated)
+    assert rename_class(run, "sea", "lake").calibration_for(run.protocol) == (run.calibration, None)  # The same rows.
     _, err = works("classes", calibrated, "remove", "sea", "--out", edited)
     prints(err, "calibration.json")
     out, err = works(*predict, "--json")
@@ -350,7 +305,7 @@ def stated(rows: Sequence[Sequence[str]], rate: str) -> Sequence[str]:
 
 
 @pytest.mark.slow
-def test_report_measures_calibration_on_other_items(calibrated, data, works):
+def test_report_measures_on_other_items_and_repeats_what_calibrate_measured(calibrated, data, works):
     text, rows = reported(works, calibrated, data)
     result = evaluated(calibrated, th.read_dataset(data).split("test"))
     held = int(load_run(calibrated).calibration.holds(result.scores, result.targets).sum())
@@ -359,14 +314,7 @@ def test_report_measures_calibration_on_other_items(calibrated, data, works):
     assert rows[1][3].startswith(f"{result.calibration_error:.1f} (")
     assert stated(rows, "at most 10 %")[2] == "1 of 22: 4.5 %"
     assert "42 of the 42" not in text
-
-
-@pytest.mark.slow
-def test_report_repeats_calibration_measurements(calibrated, data, tmp_path, works):
-    known = tmp_path / "known.csv"
-    items = th.read_dataset(data).split("val").with_classes(KNOWN).items
-    known.write_text("path,label\n" + "".join(f"{item.path},{item.label}\n" for item in items))
-    text, rows = reported(works, calibrated, known)
+    text, rows = reported(works, calibrated, data.parent / "known.csv", "--split", "val")
     assert "42 of the 42" in text
     assert ["42" in cell for cell in rows[0]] == [False, False, True]
     assert rows[2][2].startswith(f"{load_run(calibrated).calibration.measured.after.error:.1f} (")
@@ -410,6 +358,7 @@ def test_answers_reach_a_given_probability(run, data, tree, works, refused):
     how = ("--split", "val", "--workers", 0, "--json")
     scored = ("eval", run, data.parent / "known.csv", *how)
     assert json.loads(works(*scored)[0])["answers"] is None
+    prints(works(*scored[:-1], "--at-least", 0.6)[0], "answers that reach 0.6")
     tree.write_text(tree.read_text().replace(str(data), str(data.parent / "known.csv")))
     answered = json.loads(works("eval", run, tree, *how, "--at-least", 0.95)[0])["answers"]
     kinds = {row["answer"]: row for row in answered["rows"]}

@@ -66,17 +66,6 @@ def test_each_method_is_cross_validated_and_scored(images, compare, monkeypatch)
 
 
 @pytest.mark.slow
-def test_classes_of_different_sizes_have_rows_of_their_means(images, compare):
-    """Blue has one training item and two test items, of five and four."""
-    left_out = ("blue1.", "blue2.", "blue3.", "blue4.", "blue5.", "blue6.")
-    rows = [row for row in images.read_text().splitlines(keepends=True) if not row.startswith(left_out)]
-    (images.parent / "unequal.csv").write_text("".join(rows))
-    out, _ = compare(images.parent / "unequal.csv")
-    assert sum(line.startswith("  mean over classes") for line in out.splitlines()) == 4
-    prints(out, "text-probe, rare classes (1 training item: blue): ", "of 2 items")
-
-
-@pytest.mark.slow
 def test_one_item_per_class_has_the_score_of_its_names_only(images, compare):
     train = images.with_name("train.csv")
     train.write_text("".join(row for row in images.read_text().splitlines(keepends=True) if "test" not in row))

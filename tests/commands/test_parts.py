@@ -1,4 +1,4 @@
-"""Parts of videos on the command line: train, eval, predict, doctor, label and timeline."""
+"""Parts of videos on the command line: train, eval, predict, doctor and timeline."""
 
 import csv
 import json
@@ -10,7 +10,6 @@ import pytest
 from made import joined_colours, pictures, write_colour_run, write_timed
 from texthead.data.reading import read_dataset
 from texthead.files import write_csv
-from texthead.media.paths import MediaPath
 from texthead.prediction.load import load_run
 
 
@@ -34,11 +33,6 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that classifies colours."""
     return write_colour_run(tmp_path_factory.mktemp("colours") / "run")
@@ -50,9 +44,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_parts_train_what_no_whole_file_could(
-    scenes: Path, works: Callable, refused: Callable, cache: Path, tmp_path: Path
-) -> None:
+def test_parts_train_what_no_whole_file_could(scenes: Path, works: Callable, refused: Callable, tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = ("--workers", 0)
     works("train", scenes, "--tune", "none", "--out", out, *options)
@@ -99,15 +91,6 @@ def test_doctor(scenes: Path, say: Callable) -> None:
     kept = read(fixed)
     assert list(kept[0]) == ["path", "start", "end", "label", "split"]
     assert read_dataset(fixed).items == read_dataset(data).items[:-2], "the test's parts stay"
-
-
-def test_label(scenes: Path, works: Callable, cache: Path) -> None:
-    few = scenes.with_name("few.csv")
-    few.write_text("".join(scenes.read_text().splitlines(keepends=True)[:9]))
-    rows = list(csv.DictReader(works("label", few, "--classes", "red,blue", "--next", 3)[0].splitlines()))
-    assert len(rows) == 3
-    assert all("#t=" in row["path"] for row in rows)
-    assert len({MediaPath(row["path"]).file for row in rows}) == 3, "from as many files as there are"
 
 
 def test_events_become_a_manifest_that_trains(run: Path, works: Callable, refused: Callable, tmp_path: Path) -> None:

@@ -64,26 +64,6 @@ def test_difference_interval_of_the_literature():
     assert difference_interval(*rates) == pytest.approx((5.24, 33.39), abs=0.01)
 
 
-GROUPS = {"equal": np.full(40, 10), "one large": np.r_[100, np.full(39, 3)], "uneven": np.geomspace(1, 40, 40).round()}
-
-
-@pytest.mark.parametrize("sizes", GROUPS)
-@pytest.mark.parametrize("groups", [2, 4, 8, 30])
-def test_intervals_of_groups_cover_95_of_100(sizes: str, groups: int) -> None:
-    """Rates and leads whose items agree within their group: of independent items, 0 to 60 of 100 were covered."""
-    rng = np.random.default_rng(0)
-    items = GROUPS[sizes][:groups] if sizes == "one large" else GROUPS[sizes][np.linspace(0, 39, groups).astype(int)]
-    own = np.repeat(np.arange(groups), items.astype(int))
-    covered = []
-    for _ in range(400):
-        right = rng.random(len(own)) < rng.beta(2.4, 0.6, groups)[own]
-        lean, draw = rng.beta(0.5, 0.5, groups)[own], rng.random(len(own))
-        low, high = grouped_interval(right, own.tolist())
-        ahead = lead_interval(draw < 0.4 * lean, draw > 1 - 0.4 * (1 - lean), own.tolist())
-        covered.append((low <= 80 <= high, ahead[0] <= 0 <= ahead[1]))
-    assert (np.mean(covered, axis=0) >= 0.92).all()
-
-
 def test_methods_that_never_differ_are_not_surely_equal() -> None:
     none = np.zeros(90, dtype=bool)
     for groups in (9, 45, 90):
@@ -131,28 +111,17 @@ def test_equal_weights_change_no_bit() -> None:
         assert lead_interval(*firsts, groups, weights) == lead_interval(*firsts, groups)
 
 
-@pytest.mark.parametrize(
-    ("few", "many", "rare", "frequent", "take"),
-    [
-        (2, 20, 0.5, 0.95, 1),
-        (2, 20, 0.9, 0.6, 1),
-        (2, 20, 0.97, 0.97, 1),
-        (1, 20, 0.5, 0.95, 1),
-        (1, 20, 0.3, 0.99, 1),
-        (8, 80, 0.5, 0.9, 4),
-    ],
-)
-def test_the_interval_of_a_class_mean_covers_95_of_100(few, many, rare, frequent, take) -> None:
+def test_the_interval_of_a_class_mean_covers_95_of_100_where_items_are_grouped() -> None:
     """Ten classes, of which five have few items; an item weighs one over the items of its class."""
-    rng, sizes = np.random.default_rng(0), np.repeat([few, many], 5)
+    rng, sizes = np.random.default_rng(0), np.repeat([8, 80], 5)
     classes = np.repeat(np.arange(10), sizes)
-    groups = np.arange(len(classes)) // take
-    rates = np.repeat([rare, frequent], 5)[classes[::take]]
+    groups = np.arange(len(classes)) // 4
+    rates = np.repeat([0.5, 0.9], 5)[classes[::4]]
     inside = []
     for _ in range(1000):
-        drawn = rng.beta(3 * rates, 3 * (1 - rates)) if take > 1 else rates
+        drawn = rng.beta(3 * rates, 3 * (1 - rates))
         low, high = grouped_interval(rng.random(len(classes)) < drawn[groups], groups.tolist(), (1 / sizes)[classes])
-        inside.append(low <= 50 * (rare + frequent) <= high)
+        inside.append(low <= 70 <= high)
     assert 0.925 < np.mean(inside) <= 1
 
 

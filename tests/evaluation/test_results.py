@@ -56,23 +56,6 @@ def test_average_precision_equals_scikit_learn_s() -> None:
         assert influence[item] == pytest.approx((more - value) / 1e-6, abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("items", "classes", "share"), [(10, 1, 0.1), (10, 5, 0.3), (20, 1, 0.1), (40, 5, 0.1), (60, 5, 0.3)]
-)
-@pytest.mark.parametrize("signal", [1.0, 2.0])
-def test_intervals_hold_the_mean_over_tests_of_this_size(items: int, classes: int, share: float, signal: float) -> None:
-    """By the items' influence alone, 55 to 90 of 100 intervals held it with few positives; a bootstrap lies too high."""
-    rng, rates = np.random.default_rng(0), []
-    for _ in range(300):
-        targets = rng.random((items, classes)) < share
-        scores = torch.tensor(signal * targets + rng.normal(size=targets.shape))
-        if targets.any():
-            names, paths = tuple("abcde"[:classes]), [Path("x")] * items
-            rates.append(MultiLabelEvaluation(names, paths, torch.tensor(targets), scores).rate)
-    mean = np.mean([value for value, *_ in rates])
-    assert np.mean([low <= mean <= high for _, low, high in rates[:200]]) >= 0.93
-
-
 def test_a_perfect_class_is_as_sure_as_its_positives() -> None:
     scores = torch.linspace(1, 0, 50)[:, None].expand(-1, 2)
     targets = torch.arange(50)[:, None] < torch.tensor([1, 5])

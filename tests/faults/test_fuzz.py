@@ -21,7 +21,6 @@ from safetensors.torch import save_file
 from made import noise, pictures, sound, write_image, write_small_run, write_video
 from media_files import box, heic
 from texthead import Dataset, Item, read_dataset
-from texthead.apps.label_studio.exports import read_export
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.encoders.weights import read_checkpoint, read_tensors
 from texthead.errors import TextheadError
@@ -30,9 +29,6 @@ from texthead.extras import is_installed
 from texthead.media.paths import MediaPath
 from texthead.prediction.load import load_run
 from texthead.runs.folder import load_weights
-from texthead.text import clean_names, prompts, read_names
-from texthead.text.class_tree import read_tree
-from texthead.text.label_files import read_labels
 
 EXECUTIONS = int(os.environ.get("FUZZ_EXECUTIONS", "8000"))
 SECONDS = 60.0
@@ -154,41 +150,6 @@ def runs_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]
         yield folder / "run" / name, lambda path: load_run(path.parent)
 
 
-def texts_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
-    def written(name: str, content: str) -> Path:
-        (folder / name).write_text(content, encoding="utf-8")
-        return folder / name
-
-    labels = written("labels.csv", "id,name\n0,a\n1,b\n")
-    yield labels, read_labels
-    clips = written("clips.txt", "c/one 9 0\nc/two 7 1\n")
-    yield clips, partial(read_dataset, labels=labels, suffix=".avi")
-    yield clips, partial(read_dataset, labels=labels, frame_template="img_{:05d}.jpg")
-    yield written("one.csv", 'path,label,split,group\na.png,"x, y",train,g\nb.png,é,test,\n'), read_dataset
-    yield written("one.tsv", "path\tlabel\na.png\tx\nb.png\ty\n"), read_dataset
-    yield written("several.csv", "path,labels,split\na.png,x; y,train\nb.png,x,test\nc.mp4,,train\n"), read_dataset
-    tree = written("tree.yaml", "{animal: {dog: [pug, beagle], cat: [siamese]}, kite: }\n")
-    known, classes = ["pug", "kite", "animal/dog/poodle"], ["pug", "beagle", "kite"]
-    yield tree, lambda path: read_tree(path).with_labels(known).broader(classes)
-    templates = written("templates.txt", "a {}.\nthe {} of 𝔘\n")
-    yield templates, lambda path: prompts.fill_templates(prompts.read_template(str(path)), classes)
-    yield written("names.txt", "cat, big\nPushUp\nvélo\n"), lambda path: clean_names(read_names(str(path)))
-    sentences = written("classes.json", json.dumps({"a": "one", "b": ["one", "two"], "c": None}))
-    yield sentences, lambda path: prompts.read_classes(str(path))
-    (folder / "a.png").touch()
-    tasks = [
-        {
-            "id": 1,
-            "data": {"image": image, "split": "val"},
-            "annotations": [{"result": [{"value": {"choices": ["x"]}}]}],
-        }
-        for image in ("a.png", "/data/upload/1/a.png")
-    ]
-    for number, task in enumerate(tasks):
-        export = written(f"export{number}.json", json.dumps([task]))
-        yield export, lambda path: read_export(path, folder, folder)
-
-
 # Each with its multiple of EXECUTIONS and its number in the default suite: media matter most, and building networks is
 # slow.
 CORPORA = {
@@ -196,7 +157,6 @@ CORPORA = {
     "weights": (weights_corpus, 5, 80),
     "shards": (shards_corpus, 1.5, 80),
     "runs": (runs_corpus, 0.15, 30),
-    "texts": (texts_corpus, 3, 600),
 }
 
 

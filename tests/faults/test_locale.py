@@ -4,13 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from forked import command_server
 from made import with_bridge, write_image
 from texthead.cli import main as cli
 from texthead.files import read_json
@@ -32,12 +31,9 @@ def environment(locale: str, folder: Path) -> dict[str, str]:
     return {**others, **LOCALES[locale], "TEXTHEAD_CACHE": str(folder / "cache")}
 
 
-def called(
-    locale: str, folder: Path, *words: object, python: Sequence[str] = (sys.executable,)
-) -> subprocess.CompletedProcess[bytes]:
+def called(locale: str, folder: Path, *words: object) -> subprocess.CompletedProcess[bytes]:
     """Run a command in a locale and capture its output."""
-    command = [*python, "-m", "texthead", *map(str, words)]
-    settings = environment(locale, folder)
+    command, settings = [sys.executable, "-m", "texthead", *map(str, words)], environment(locale, folder)
     return subprocess.run(command, capture_output=True, env=settings, cwd=folder, check=False, timeout=600)
 
 
@@ -73,8 +69,7 @@ def test_json_with_escaped_names_is_json(data: Path, locale: str) -> None:
 @pytest.mark.nightly("src/texthead/cli/console.py", "src/texthead/cli/system.py")
 @pytest.mark.parametrize("locale", LOCALES)
 def test_every_command_that_prints_names(data: Path, tmp_path: Path, locale: str) -> None:
-    with command_server(environment(locale, data)) as python:
-        run_each(partial(called, locale, data, python=python), tmp_path / "кошка")
+    run_each(partial(called, locale, data), tmp_path / "кошка")
 
 
 def run_each(run: Callable[..., subprocess.CompletedProcess[bytes]], out: Path) -> None:

@@ -17,7 +17,7 @@ from paper.results import Store
 from paper.rows import Job, Row
 from paper.running import Setting
 from paper.section import Section, judge
-from paper.simulating import false_rate, independent, missed_rates, sharing, table, verdict_rate
+from paper.simulating import false_rate, independent, sharing, verdict_rate
 from paper.stats import Outcomes, interval
 from paper.table1 import equal
 
@@ -62,19 +62,6 @@ def test_several_comparisons_refute_only_at_a_higher_level():
 def test_a_claim_without_a_difference_passes_in_5_percent(draw, comparisons):
     repeats = 500
     assert false_rate(draw, comparisons, repeats) <= 0.05 + 1.96 * (0.05 * 0.95 / repeats) ** 0.5
-
-
-@pytest.mark.nightly("paper")
-def test_the_first_edition_gave_more_false_verdicts():
-    rates = {m: false_rate(independent, m, 1000, corrected=False) for m in (1, 6, 9)}
-    assert rates[1] < 0.06
-    assert rates[6] > 0.10
-    assert rates[9] > 0.15
-    assert all(false_rate(draw, m, 1000) <= 0.064 for draw in (independent, sharing) for m in range(1, 10))
-    alone, both = missed_rates(1000)
-    assert both <= 0.064
-    assert alone > 0.10
-    assert sum(f"rule of {EDITIONS[0]}" in line for line in table(2, most=1)) == 1
 
 
 @pytest.mark.parametrize(
@@ -250,32 +237,3 @@ def test_each_claim_is_examined_when_its_own_rows_have_a_look(monkeypatch, tmp_p
     add_runs(store, setting, "never", 1.5 + 3 * noise)
     last = deciding.last_look("x", setting, store).section.verdicts[-1]
     assert (last.answer, last.looked) == ("holds", 40)
-
-
-def test_decide_cheapest_first_within_budget(monkeypatch, tmp_path):
-    state = {"cheap": 5, "dear": 5, "done": 5}
-    price = {"cheap": 10.0, "dear": 1000.0, "done": 1.0}
-    ran: list[tuple[str, int]] = []
-
-    def last_look(name, setting, store):
-        section = Section(name, name)
-        decided = name == "done" or (name == "cheap" and state[name] >= 20)
-        values = (9.0, 1.0) if decided else (1.0, 9.0)
-        section.verdicts.append(judge(1, f"{name} claim", [pair("a", *values)]))
-        section.verdicts[0] = replace(section.verdicts[0], seeds=state[name])
-        return deciding.LookResult(section, {name}, state[name])
-
-    def run(name, plan, setting, store, pool, *, say):
-        ran.append((name, len(setting.seeds)))
-        state[name] = len(setting.seeds)
-        store.lines[f"{name}{len(ran)}"] = {"seconds": price[name], "commit": "", "date": ""}
-
-    monkeypatch.setattr(deciding, "NAMES", tuple(state))
-    monkeypatch.setattr(deciding, "last_look", last_look)
-    monkeypatch.setattr(deciding, "run", run)
-    monkeypatch.setattr(deciding, "module", lambda name: type("M", (), {"plan": staticmethod(lambda setting: None)}))
-    monkeypatch.setattr(deciding, "cost", lambda name, seeds, setting, store: price[name])
-    messages: list[str] = []
-    deciding.decide(Setting(Runtime("mini"), ()), Store(tmp_path, "mini"), None, 1500 / 3600, messages.append)
-    assert ran == [("cheap", 10), ("cheap", 20), ("dear", 10)]
-    assert "dear" in messages[-1]

@@ -1,20 +1,14 @@
 """Open questions of the trackers: each command on drawn media, and the numbers that its table rests on."""
 
-import shutil
-
 import numpy as np
-import open_clip
 import pytest
 import torch
 
-from made import COLOURS, colour_model, encode, side_by_side, write_untrained, write_video
+from made import COLOURS, colour_model, write_untrained, write_video
 from messages import prints
 from paper import branches, scene, strings, unknown
 from paper.__main__ import main
 from paper.questions import FOLDS, TITLES, folds
-from texthead.apps.checkpoints.published import model_config
-from texthead.cli import main as cli
-from texthead.encoders.openclip import save_openclip
 
 
 @pytest.fixture(scope="session")
@@ -62,19 +56,6 @@ def test_a_background_keeps_only_what_stands_still(tmp_path, colours, answer):
     with torch.inference_mode():
         expected = torch.cat([model.features(each) for each in (clip, clip[:, 3:4], still)])
     assert torch.allclose(features, expected, atol=1e-4)
-
-
-def test_unknown_items_by_three_methods(tmp_path, colours, answer):
-    run = write_untrained(tmp_path / "run", colour_model(scale=10.0))
-    for i in range(60):
-        two = side_by_side(*[("blue", "red"), ("red", "green"), ("green", "blue")][i % 3], seed=i)
-        encode(tmp_path / "others" / "two colours" / f"{i}.mp4", two, "mpeg4", rate=10)
-    rows = answer("unknown", run, "--data", colours, "--unknown", tmp_path / "others")
-    assert [*rows] == [unknown.SOFTMAX, unknown.ENTROPY, unknown.OURS]
-    assert all(number(row[0]) > 90 and number(row[4]) < 20 for row in rows.values())
-    # Items of classes that the run lacks are unknown.
-    shutil.copytree(tmp_path / "others" / "two colours", colours / "two colours")
-    assert answer("unknown", run, "--data", colours) == rows
 
 
 def test_area_under_the_curve_and_its_interval():
@@ -128,32 +109,6 @@ def test_forms_of_class_names():
 def test_mistakes_are_one_line(words, parts, tmp_path, capsys):
     assert main(words.replace("RUN", str(tmp_path)).split()) == 2
     prints(capsys.readouterr().err, *parts)
-
-
-@pytest.mark.nightly("paper")
-def test_strings_on_an_imported_file(tmp_path, answer):
-    """A Text4Vis file with mean pooling, whose text tower comes from the encoder that it was tuned from."""
-    torch.manual_seed(0)
-    vision = {"image_size": 32, "patch_size": 16, "width": 64, "layers": 1}
-    clip = open_clip.CLIP(64, vision, {"width": 64, "heads": 1, "layers": 1}, quick_gelu=True).state_dict()
-    clip.pop("attn_mask", None)
-    save_openclip(tmp_path / "base", model_config(clip, "x"), clip)
-    tuned = {key: value + 0.01 for key, value in clip.items() if key.startswith("visual.") or key == "logit_scale"}
-    torch.save({"epoch": 29, "model_state_dict": tuned}, tmp_path / "k400-f4.pt")
-    data = tmp_path / "ucf101"
-    names = [(name, i) for name in COLOURS for i in range(3)]
-    for name, i in names:
-        write_video(data / "videos" / f"{name}{i}.mp4", name, frames=9, seed=i)
-    (data / "labels.csv").write_text("id,name\n0,ApplyEyeMakeup\n1,Archery\n2,TaiChi\n")
-    (data / "full.txt").write_text("".join(f"{name}{i}.mp4 {[*COLOURS].index(name)}\n" for name, i in names))
-    options = f"--temporal mean --frames 4 --set resize=40 --encoder openclip:local-dir:{tmp_path / 'base'}".split()
-    words = "import", tmp_path / "k400-f4.pt", "--classes", data / "labels.csv", "--out", tmp_path / "run", *options
-    assert cli.main([*map(str, words)]) == 0
-    rows = answer("strings", tmp_path / "run", "--data", tmp_path / "ucf101-full")
-    # CLIP's tokenizer writes all in lower case.
-    assert number(rows["names 'lower case'"][1]) == 0
-    assert rows["names 'lower case'"][0] == rows[strings.OWN][0]
-    assert {"weights 'not loaded'", "frame origin 'centre'", "views '4x3'", "names 'words', template '{}'"} <= {*rows}
 
 
 @pytest.mark.nightly("paper")

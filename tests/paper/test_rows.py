@@ -1,10 +1,7 @@
 """Rows, addresses, stored results and plans, which decide the numbers in the report."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -207,19 +204,6 @@ def test_table_8_without_defect_rows(tmp_path):
     assert ["8 processes" in caption for caption in captions] == [False, True]
 
 
-@pytest.mark.nightly("paper")
-def test_closed_pipe_ends_silently():
-    command = [sys.executable, "-m", "paper", "list"]
-    reader, writer = os.pipe()
-    os.close(reader)
-    done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (141, "")
-
-
 def test_unknown_data_set_lists_names():
     with refuses(DataError, "imagenett", "clothing"):
         data.read("imagenett", Runtime("mini", Path()))
-
-
-# --- rows that no experiment asks for

@@ -62,37 +62,6 @@ def test_a_draw_is_a_function_of_its_generator():
         assert (draw(rng(1)) != draw(rng(2))).mean() > 0.5
 
 
-def test_pairs_have_own_colour_and_shape():
-    masks = {}
-    for pair in shapes.all_pairs():
-        sprite = np.asarray(shapes.draw_sprite(pair, pixels=80, rng=rng()).convert("RGBA").resize((40, 40))).astype(int)
-        near = np.abs(sprite[..., :3] - shapes.COLOURS[pair.colour]).max(axis=-1) < 25
-        assert (near & (sprite[..., 3] > 200)).sum() > 100, pair
-        masks[pair.shape] = sprite[..., 3] > 128
-    for shape in shapes.SHAPES:
-        others = [(masks[shape] ^ masks[other]).mean() for other in shapes.SHAPES if other != shape]
-        assert min(others) > 0.05, shape
-
-
-def test_a_sprite_leaves_room_to_turn():
-    for shape in shapes.SHAPES:
-        alpha = np.asarray(shapes.draw_sprite(Pair("blue", shape), pixels=80, rng=rng()).convert("RGBA"))[..., 3]
-        half = len(alpha) / 2
-        ys, xs = np.nonzero(alpha > 8)
-        assert half - 2 <= np.hypot(xs + 0.5 - half, ys + 0.5 - half).max() <= half + 0.5
-
-
-def test_an_unknown_shape_is_an_error():
-    with refuses(DataError, "shape", "circle", "blob"):
-        shapes.draw_sprite(Pair("red", "blob"), pixels=40, rng=rng())
-
-
-def test_pictures_to_score_come_with_the_index_of_their_pair():
-    pictures, labels = shapes.draw_shape_pictures(shapes.unseen_pairs()[:3], 2, rng=rng(), size=48)
-    assert (pictures.shape, pictures.dtype) == ((6, 48, 48, 3), np.uint8)
-    assert labels.tolist() == [0, 0, 1, 1, 2, 2]
-
-
 def test_captions_say_what_is_true_of_the_place():
     assert shapes.words_of(Placement(0.3, 0.7, 0.2, 0.0)) == ["small", "on the left", "at the bottom"]
     assert shapes.words_of(Placement(0.7, 0.5, 0.4, 0.0)) == ["large", "on the right"]

@@ -3,8 +3,8 @@
 import math
 import os
 import re
-import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +17,6 @@ from torch import Tensor
 import ranked
 from benchmarks.process_group import processes
 from facts import own_facts
-from forked import command_server, torchrun
 from made import PIXELS, write_broken, write_video
 from texthead.data.batches import EpochBatches
 from texthead.data.clips import TrainClips
@@ -324,22 +323,15 @@ def test_killed_process_is_error_in_other(data: Dataset, tmp_path: Path) -> None
 # --- torchrun
 
 
-@pytest.fixture(scope="module")
-def run_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., subprocess.CompletedProcess]]:
-    """A function that runs a command in one process of one thread, or in several under torchrun."""
+def run_command(*words: str, processes: int) -> subprocess.CompletedProcess:
+    """Run a command in one process of one thread, or in several under torchrun."""
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "TORCHELASTIC_ERROR_FILE": os.devnull}
-    with command_server(quiet) as server:
-        launcher = torchrun(server, tmp_path_factory.mktemp("torchrun"))
-
-        def run(*words: str, processes: int) -> subprocess.CompletedProcess:
-            several = f"{launcher} --nproc-per-node {processes} --master-port {free_port()}"
-            line = f"{several if processes > 1 else shlex.join(server)} -m texthead {shlex.join(words)}"
-            return subprocess.run(line, shell=True, capture_output=True, text=True, env=quiet, timeout=300)
-
-        yield run
+    several = ("-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", free_port())
+    command = [sys.executable, *(several if processes > 1 else ()), "-m", "texthead", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=quiet, timeout=300)
 
 
-def test_torchrun_trains_and_scores_as_one_process(run_command: Callable, tmp_path: Path) -> None:
+def test_torchrun_trains_and_scores_as_one_process(tmp_path: Path) -> None:
     """The weights have the same names."""
     source = ranked.write_encoder(tmp_path)
     for number in range(12):

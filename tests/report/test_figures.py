@@ -14,7 +14,6 @@ from plots import HOSTILE, draw, read_texts
 from texthead.evaluation.reliability import Reliability, reliability_bins
 from texthead.report import figures
 from texthead.report.class_maps import colour_limit, plot_confusion, plot_correlations
-from texthead.report.figures import without_glyph
 
 
 def records(steps: int = 100, per_epoch: int = 20) -> list[dict[str, object]]:
@@ -178,7 +177,3 @@ def test_nothing_global_changes():
     draw(plot_confusion(np.eye(3, dtype=np.int64), ["a", "b", "c"]))
     assert dict(matplotlib.rcParams) == before
     assert matplotlib.colormaps["Blues"].get_bad().tolist() == [0, 0, 0, 0]
-
-
-def test_letters_that_the_font_lacks_are_known():
-    assert without_glyph(["a cat", "чайка", "πουλί", "猫", "über"]) == ["猫"]

@@ -40,7 +40,6 @@ from texthead.models.multilabel_head import MultiLabelHead
 from texthead.parallel.progress import Reporter
 from texthead.prediction.load import load_run
 from texthead.recipes import ClassShares, Recipe, paper
-from texthead.runs.metrics import MetricsLog
 from texthead.training import RunInfo
 from texthead.training import optimizer as optimizing
 from texthead.training.optimizer import parameter_groups
@@ -673,12 +672,6 @@ def test_a_folder_that_another_process_holds_is_left_alone(data: Dataset, again:
             train_short(data, out, resume=resume)
     assert contents(again) == before
     assert list(contents(new)) == [".lock"]
-
-
-def test_metrics_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path / "no folder" / "metrics.jsonl")
-    with refuses(RunError, log.path):
-        log.add(kind="train")
 
 
 # --- contents of a run folder ---------------------------------------------------------------------------------------

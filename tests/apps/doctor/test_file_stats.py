@@ -69,15 +69,6 @@ def test_an_error_of_a_library_is_a_fact(tmp_path: Path, monkeypatch: pytest.Mon
     prints(facts.problem, "ZeroDivisionError: of a library")
 
 
-def test_truncated_file_without_index_is_unreadable(plain: Path, tmp_path: Path) -> None:
-    data = plain.read_bytes()
-    cut = tmp_path / "cut.mp4"
-    cut.write_bytes(data[: len(data) // 2])
-    facts = stats_of_file(cut)
-    assert (facts.fault, facts.frames) == ("unreadable", 0)
-    prints(facts.problem, "download")
-
-
 def test_what_is_shown_turned(plain: Path, tmp_path: Path) -> None:
     for degrees in (90, 180, -90):
         facts = stats_of_file(remux(plain, tmp_path / "turned.mp4", degrees))

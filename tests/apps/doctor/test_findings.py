@@ -162,8 +162,26 @@ def test_counts(cats: int, dogs: int, found: dict[str, str]) -> None:
     assert {finding.about: finding.fault for finding in doctor.count_findings(items)} == found
 
 
+def test_codes_are_no_names() -> None:
+    codes = ["n01440764", "v_001", "7", "class 12", "Class_3", "video-0007", "c12", "id4", "x1y2"]
+    names = ["dog", "TV", "A", "t-shirt", "4 wheel drive", "backflip360", "n01440764 tench", "boeing 747", "_"]
+    findings = doctor.name_findings(codes + names, clean=True)
+    assert [f.about for f in findings if f.fault == "code instead of a name"] == codes
+
+
 def test_names() -> None:
-    names = ["dog", "ApplyEyeMakeup", "v_001", "push_up", "Push up", "turn left", "бег"]
+    names = [
+        "dog",
+        "two  spaces",
+        "ApplyEyeMakeup",
+        "v_001",
+        "push_up",
+        "Push up",
+        "turn left",
+        "бег",
+        "跑步",
+        "café Ångström 3",
+    ]
     assert {(f.about, f.fault, f.severity) for f in doctor.name_findings(names, clean=True)} == {
         ("ApplyEyeMakeup", "words run together", "note"),
         ("v_001", "code instead of a name", "serious"),
@@ -171,6 +189,7 @@ def test_names() -> None:
         ("push_up", "same name twice", "serious"),
         ("turn left", "left or right", "note"),
         ("бег", "non-Latin letters", "warning"),
+        ("跑步", "non-Latin letters", "warning"),
     }
     (verbatim,) = doctor.name_findings(["push_up"], clean=False)
     assert verbatim.severity == "warning"

@@ -379,19 +379,6 @@ def test_the_page_and_its_files(page: TestClient, pool: Pool) -> None:
         assert page.get(path).status_code in (400, 404)
 
 
-def test_keys_are_answered_with_the_next_file(page: TestClient) -> None:
-    item = ask(page, "next")["item"]
-    assert item["kind"] in ("image", "video")
-    assert len(item["guesses"]) == 3
-    answer = ask(page, "label", key=item["key"], label="red")
-    assert answer["item"]["key"] != item["key"]
-    assert answer["state"]["labelled"] == 1
-    assert ask(page, "undo")["item"]["key"] == item["key"]
-    assert ask(page, "bad", key=item["key"])["state"]["bad"] == 1
-    assert ask(page, "next", review=True)["item"] is None
-    assert ask(page, "state")["state"]["training"] is None
-
-
 @pytest.mark.parametrize(
     ("action", "body"),
     [

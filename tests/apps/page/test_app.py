@@ -48,13 +48,10 @@ def test_a_video_is_shown_part_by_part(held: StatefulWorker, tmp_path: Path) -> 
     assert 'class="lanes"' in second["when"]
     assert 'class="strip"' in third["where"]
     assert first["downloads"] != second["downloads"]
-
-
-def test_only_the_chosen_parts_are_computed(held: StatefulWorker, tmp_path: Path) -> None:
-    video, image = write_video(tmp_path / "clip.mp4", "red"), write_image(tmp_path / "red.png", "red")
+    # Only the chosen parts are computed; an image has no times.
+    image = write_image(tmp_path / "red.png", "red")
     assert [[*step] for step in show(held, video)] == [["named", "downloads", "status"]]
     assert [[*step] for step in show(held, video, ["where"])] == [["named", "downloads", "status"], ["where", "status"]]
-    # An image has no times.
     assert [[*step] for step in show(held, image, ["when", "where"])] == [
         ["named", "downloads", "status"],
         ["where", "status"],

@@ -84,19 +84,10 @@ def no_event(err: str) -> str:
     return line
 
 
-@pytest.mark.slow
-def test_no_event_is_explained(timeline):
-    out, err = timeline("run", *SHORT, "--min-length", 60)
-    assert out == ""
-    prints(err, "min-length", "60 s")
-    out, _ = timeline("run", *SHORT, "--min-length", 60, "--json")
-    assert json.loads(out)["events"] == []
-
-
 # --- a calibrated run
 
 
-def test_no_event_by_threshold_or_temperature(world, timeline, tmp_path):
+def test_no_event_by_threshold_temperature_or_length(world, timeline, tmp_path):
     run = calibrate_run(write_colour_run(world / "strict"), temperature=1.0, threshold=1.0)
     out, err = timeline(run, *SHORT)
     assert [row.split()[:2] for row in out.splitlines()[1:]] == [["0.00", "6.00"]]
@@ -106,6 +97,7 @@ def test_no_event_by_threshold_or_temperature(world, timeline, tmp_path):
     assert (content["threshold"], content["temperature"], content["events"]) == (1.0, 1.0, [])
     assert [(event["start"], event["end"]) for event in content["none_of_these"]] == [(0.0, 6.0)]
     assert (tmp_path / "a.srt").read_text() == ""
+    prints(timeline("run", *SHORT, "--min-length", 60)[1], "no event: ", "min-length", "60 s")
     run = calibrate_run(write_colour_run(world / "warm"), temperature=100.0, threshold=0.0)
     line = no_event(timeline(run, *SHORT)[1])
     prints(line, "enter", 0.7, "temperature 100")
@@ -139,11 +131,6 @@ def test_names_that_do_not_go_together(world, refused):
         (world / "b.png", run, write_image(world / "b.png", "red")),
     ):
         refused(parts, "timeline", *arguments)
-
-
-def test_a_gap_of_hours_is_an_error(world, refused):
-    path = write_timed(world / "gap.mkv", pictures("red", 3, 0), [0, 0.1, 7200.5])
-    refused((path, "0.10 s", "7200.50 s"), "timeline", world / "run", path)
 
 
 @pytest.fixture(scope="module")
