@@ -1,5 +1,6 @@
 """Hysteresis against a second implementation; text formats of events."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import av
@@ -13,7 +14,6 @@ from texthead.apps.timeline.events import (
     Stretch,
     events_of,
     in_order,
-    subtitles,
 )
 from texthead.apps.timeline.results import Events
 from texthead.errors import DataError
@@ -25,6 +25,10 @@ def stretches(*columns: list[float], step: float = 1.0) -> list[Stretch]:
 
 def events_in(rows: list[Stretch], names: list[str], rule: Hysteresis) -> list[Event]:
     return [event for event in events_of(rows, names, rule)[0] if event.known]
+
+
+def subtitles(events: Iterable[Event]) -> str:
+    return Events(events, "film.mp4", Hysteresis(), seconds=4000.0).subtitles()
 
 
 def in_hindsight(scores: np.ndarray, rule: Hysteresis, step: float) -> list[tuple[float, float]]:

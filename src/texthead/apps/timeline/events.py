@@ -1,7 +1,6 @@
 """Find events with a start and an end in class probabilities over time."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -9,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from texthead.errors import DataError, Share, check_fields, printable
+from texthead.errors import DataError, Share, check_fields
 from texthead.evaluation import NONE
 
 
@@ -132,28 +131,3 @@ def events_of(stretches: Iterable[Stretch], names: Sequence[str], rule: Hysteres
 def in_order(events: Iterable[Event]) -> list[Event]:
     """Return the events sorted by start, end and name."""
     return sorted(events, key=lambda event: (event.start, event.end, event.name))
-
-
-def subtitles(events: Iterable[Event]) -> str:
-    """Return the events as SubRip subtitles, one cue each, without times of none of the classes.
-
-    Arrows and tags in names are broken up by an invisible character (U+2060), so that they stay text.
-    """
-    cues = (
-        f"{number}\n{_clock(event.start)} --> {_clock(event.end)}\n{_cue_text(event.name)}\n"
-        for number, event in enumerate((event for event in events if event.known), 1)
-    )
-    return "\n".join(cues)
-
-
-def _cue_text(name: str) -> str:
-    return re.sub(r"[<{]|--(?=>)", lambda mark: f"{mark[0]}\u2060", printable(" ".join(name.split())))
-
-
-def _clock(seconds: float) -> str:
-    """Return a time in SubRip's format.
-
-    Worked example: 3725.5 s is 1 h, 2 min, 5 s and 500 ms: 01:02:05,500.
-    """
-    whole, thousandths = divmod(round(1000 * seconds), 1000)
-    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d},{thousandths:03d}"
