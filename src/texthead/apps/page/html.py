@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 from collections.abc import Sequence
 
@@ -46,21 +47,11 @@ def top_classes_html(answer: TopClasses) -> str:
 def timeline_html(timeline: VideoEvents) -> str:
     """Return a lane per class with its probability and events over time, and a table of the events."""
     seconds = float(timeline.ends[-1])
-    lanes = []
-    for index, name in enumerate(timeline.names):
-        class_events = [event for event in timeline.events if event.name == name]
-        lane = {
-            "name": name,
-            "colour": COLOURS[index % len(COLOURS)],
-            "events": class_events,
-            "times": ", ".join(f"{event.start:.1f} to {event.end:.1f} s" for event in class_events) or "no event",
-            "curve": _curve(timeline.ends, timeline.scores[:, index]),
-        }
-        lanes.append(lane)
+    curves = [_curve(timeline.ends, scores) for scores in timeline.scores.T]
+    lanes = [*zip(timeline.names, itertools.cycle(COLOURS), curves, strict=False)]
     row, column = np.unravel_index(timeline.scores.argmax(), timeline.scores.shape)
     best = timeline.names[column], float(timeline.scores[row, column]), timeline.ends[row - 1] if row else 0.0
-    events, ticks = timeline.events, _ticks(seconds)
-    about = {"lanes": lanes, "ticks": ticks, "events": events.all, "best": best, "rule": events.rule}
+    about = {"lanes": lanes, "ticks": _ticks(seconds), "events": timeline.events, "best": best}
     return _render("timeline", seconds=seconds, **about)
 
 
