@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -44,90 +43,84 @@ class _Grid(NamedTuple):
     step: float
 
 
-# A file and the frames sampled from it, or why it cannot be read; None if it is not cut.
-_Sampled = tuple[MediaPath, _Grid | MediaError | None]
+# A file and the frames sampled from it; None if it is not cut, or cannot be read.
+_Sampled = tuple[MediaPath, _Grid | None]
 
 
 def windows_of(
     model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading, reporter: Reporter
 ) -> Iterator[Encoded | MediaError]:
-    """Yield the windows of each file with their features, or its MediaError; see `encode_windows`."""
-    cutter = _Cutter(model, protocol, reading)
+    """Yield the windows of each file with their features, or its MediaError; see `encode_windows`.
+
+    They are of similar frames if features are means of frames, else of equal length.
+    """
+    means = model.sees_frames_apart and type(model.temporal) is MeanPool
+    encode_windows = _of_similar_frames if means else _of_equal_length
     with reporter.bar("encode", "files") as progress:
         for start in range(0, len(paths), _FILES):
-            files = cutter.sampled([*map(MediaPath, paths[start : start + _FILES])])
+            files = _sampled(model, paths[start : start + _FILES], protocol, reading)
 
             def count(share: int, whole: int, start: int = start, files: int = len(files)) -> None:
                 progress(start + share * files // whole, len(paths))
 
-            yield from cutter.windows(files, reporter.counting(count))
+            yield from encode_windows(model, files, protocol, reading, reporter.counting(count))
 
 
-@dataclass(frozen=True)
-class _Cutter:
-    """How files are cut and encoded."""
-
-    model: Recognizer
-    protocol: Protocol
-    reading: Reading
-
-    def sampled(self, files: Sequence[MediaPath]) -> list[_Sampled]:
-        """Return the files with the frames to sample from each; None for a file that is not cut."""
-        whole = [not (media.is_part or media.is_member or media.is_image) and media.reader.one_file for media in files]
-        paths = [media.path for media, cut_it in zip(files, whole, strict=True) if cut_it]
-        times = frame_times(self.model.visual_encoder, paths, self.protocol, self.reading)
-        return [(media, _grid(next(times)) if cut_it else None) for media, cut_it in zip(files, whole, strict=True)]
-
-    def windows(self, files: Sequence[_Sampled], reporter: Reporter) -> Iterator[Encoded | MediaError]:
-        """Return the windows of files, of similar frames if features are means of frames, else of equal length."""
-        means = self.model.sees_frames_apart and type(self.model.temporal) is MeanPool
-        return self._of_similar_frames(files, reporter) if means else self._of_equal_length(files, reporter)
-
-    def _of_similar_frames(self, files: Sequence[_Sampled], reporter: Reporter) -> Iterator[Encoded | MediaError]:
-        """Yield windows of similar frames, each with the mean of its frames."""
-        paths, grids = [media.path for media, _ in files], [grid for _, grid in files]
-        choose = [partial(_chosen, grid=grid, protocol=self.protocol) for grid in grids]
-        visual = self.model.visual_encoder
-        entries = encode(visual, paths, self.protocol, self.reading, reporter, choose=choose)
-        for grid, entry in zip(grids, entries, strict=True):
-            if isinstance(entry, MediaError):
-                yield entry
-                continue
-            frames = entry.mean(0)
-            if not isinstance(grid, _Grid) or grid.step < EVERY:
-                yield [Span()], frames.mean(0, keepdim=True)
-            else:
-                starts = cut(frames)
-                windows = frames.split(np.diff([*starts, len(frames)]).tolist())
-                yield _spans(starts, grid.step), torch.stack([window.mean(0) for window in windows])
-
-    def _of_equal_length(self, files: Sequence[_Sampled], reporter: Reporter) -> Iterator[Encoded | MediaError]:
-        """Yield windows of equal length, each encoded as a part of its file."""
-        spans = [
-            _spans(range(0, len(grid.frames), LONGEST // 2), grid.step) if isinstance(grid, _Grid) else [Span()]
-            for _, grid in files
-        ]
-        cuts = [(media, own) for (media, _), own in zip(files, spans, strict=True)]
-        paths = [media.path if span == Span() else media.part(span).path for media, own in cuts for span in own]
-        entries = item_features(self.model, paths, self.protocol, self.reading, reporter)
-        for media, own in cuts:
-            encoded = [next(entries) for _ in own]
-            faults = [entry for entry in encoded if isinstance(entry, MediaError)]
-            if faults:
-                yield MediaError(media.path, faults[0].problem, faults[0].fault)
-            else:
-                yield own, torch.stack([entry.mean(0) for entry in encoded if isinstance(entry, Tensor)])
+def _sampled(model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading) -> list[_Sampled]:
+    """Return the files with the frames to sample from each."""
+    files = [*map(MediaPath, paths)]
+    whole = [not (media.is_part or media.is_member or media.is_image) and media.reader.one_file for media in files]
+    videos = [media.path for media, cut_it in zip(files, whole, strict=True) if cut_it]
+    times = frame_times(model.visual_encoder, videos, protocol, reading)
+    return [(media, _grid(next(times)) if cut_it else None) for media, cut_it in zip(files, whole, strict=True)]
 
 
-def _grid(times: Sequence[float] | MediaError) -> _Grid | MediaError | None:
-    """Return the frame in the middle of each second; None for a single frame.
+def _of_similar_frames(
+    model: Recognizer, files: Sequence[_Sampled], protocol: Protocol, reading: Reading, reporter: Reporter
+) -> Iterator[Encoded | MediaError]:
+    """Yield windows of similar frames, each with the mean of its frames."""
+    paths, grids = [media.path for media, _ in files], [grid for _, grid in files]
+    choose = [partial(_chosen, grid=grid, protocol=protocol) for grid in grids]
+    entries = encode(model.visual_encoder, paths, protocol, reading, reporter, choose=choose)
+    for grid, entry in zip(grids, entries, strict=True):
+        if isinstance(entry, MediaError):
+            yield entry
+            continue
+        frames = entry.mean(0)
+        if grid is None or grid.step < EVERY:
+            yield [Span()], frames.mean(0, keepdim=True)
+        else:
+            starts = cut(frames)
+            windows = frames.split(np.diff([*starts, len(frames)]).tolist())
+            yield _spans(starts, grid.step), torch.stack([window.mean(0) for window in windows])
+
+
+def _of_equal_length(
+    model: Recognizer, files: Sequence[_Sampled], protocol: Protocol, reading: Reading, reporter: Reporter
+) -> Iterator[Encoded | MediaError]:
+    """Yield windows of equal length, each encoded as a part of its file."""
+    spans = [
+        [Span()] if grid is None else _spans(range(0, len(grid.frames), LONGEST // 2), grid.step) for _, grid in files
+    ]
+    cuts = [(media, own) for (media, _), own in zip(files, spans, strict=True)]
+    paths = [media.path if span == Span() else media.part(span).path for media, own in cuts for span in own]
+    entries = item_features(model, paths, protocol, reading, reporter)
+    for media, own in cuts:
+        encoded = [next(entries) for _ in own]
+        faults = [entry for entry in encoded if isinstance(entry, MediaError)]
+        if faults:
+            yield MediaError(media.path, faults[0].problem, faults[0].fault)
+        else:
+            yield own, torch.stack([entry.mean(0) for entry in encoded if isinstance(entry, Tensor)])
+
+
+def _grid(times: Sequence[float] | MediaError) -> _Grid | None:
+    """Return the frame in the middle of each second; None for a single frame or an error.
 
     Worked example, 10 frames at 0, 0.2, ... 1.8 s: 2 seconds, so four steps of 0.5 s, with middles 0.25, 0.75, 1.25 and
     1.75 s: the frames 1, 3, 6 and 8.
     """
-    if isinstance(times, MediaError):
-        return times
-    if len(times) < 2 or not times[-1] > 0:
+    if isinstance(times, MediaError) or len(times) < 2 or not times[-1] > 0:
         return None
     seconds = times[-1] * len(times) / (len(times) - 1)
     step = max(min(EVERY, seconds / _FEWEST), seconds / len(times))
@@ -141,9 +134,9 @@ def _spans(starts: Sequence[int], step: float) -> list[Span]:
     return [Span(*pair) for pair in pairwise([*(round(step * start, 3) for start in starts), math.inf])]
 
 
-def _chosen(length: int, grid: _Grid | MediaError | None, protocol: Protocol) -> list[list[int]]:
+def _chosen(length: int, grid: _Grid | None, protocol: Protocol) -> list[list[int]]:
     """Return the frames of a file to encode: those of its grid, else those of the protocol's clips."""
-    return [grid.frames] if isinstance(grid, _Grid) else protocol.views.frame_indices(length, protocol.frames)
+    return [grid.frames] if grid else protocol.views.frame_indices(length, protocol.frames)
 
 
 def cut(features: Float[Tensor, "frames dim"]) -> list[int]:
