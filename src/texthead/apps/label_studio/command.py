@@ -50,8 +50,7 @@ class LabelStudio:
         return Path(self.file).suffix.lower() == ".json"
 
     def __call__(self) -> None:
-        from texthead.apps.label_studio.exports import read_export
-        from texthead.apps.label_studio.tasks import write_tasks
+        from texthead.apps.label_studio.formats import read_export, write_tasks
         from texthead.files import replacing
 
         source, out, root = Path(self.file), Path(self.out), self.root and Path(self.root)
