@@ -1,7 +1,7 @@
 """Find what is wrong with a dataset, with or without an encoder, and write it as JSON, as an HTML page or as a list."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -243,15 +243,13 @@ def findings_about_files(items: Sequence[Item], facts: Sequence[Facts]) -> list[
     return [*single, *(each for each in findings.copies(items, facts) if each.severity == "serious")]
 
 
-def _refused(dataset: Dataset) -> list[Finding]:
-    """Return a finding if `train` would refuse a dataset."""
+def _refused(dataset: Dataset) -> Iterator[Finding]:
+    """Yield a finding if `train` would refuse a dataset."""
     try:
         divide(dataset, seed=0, held_out=None, k=None)
     except DataError as error:
-        return [
-            Finding("serious", "cannot be trained on", dataset.source, str(error).removeprefix(f"{dataset.source}: "))
-        ]
-    return []
+        detail = str(error).removeprefix(f"{dataset.source}: ")
+        yield Finding("serious", "cannot be trained on", dataset.source, detail)
 
 
 def _frozen(encoder: Encoder, dataset: Dataset, reading: Reading, reporter: Reporter) -> FrozenEncoder:
