@@ -87,7 +87,7 @@ class Hysteresis:
 
 
 def events_of(stretches: Iterable[Stretch], names: Sequence[str], rule: Hysteresis) -> tuple[list[Event], Stretch]:
-    """Return (the events, including times of none of the classes, and the stretch with the highest probability).
+    """Return (the events in order, with times of none of the classes, and the stretch with the highest probability).
 
     That stretch is one of those that are known, if there are any. Memory is one unfinished event per class.
 
@@ -125,9 +125,4 @@ def events_of(stretches: Iterable[Stretch], names: Sequence[str], rule: Hysteres
         finish(~on & (end - ends >= rule.min_length))
     finish(np.ones_like(on))
     assert highest is not None, "every video has one stretch at least"
-    return in_order(events), highest
-
-
-def in_order(events: Iterable[Event]) -> list[Event]:
-    """Return the events sorted by start, end and name."""
-    return sorted(events, key=lambda event: (event.start, event.end, event.name))
+    return sorted(events, key=lambda event: (event.start, event.end, event.name)), highest

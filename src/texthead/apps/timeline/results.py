@@ -1,11 +1,11 @@
 """The events of a video, and the files they are saved to: a CSV, subtitles, or a list of cuts for an editor."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from texthead import Calibration
-from texthead.apps.timeline.events import Event, Hysteresis, Stretch, in_order
+from texthead.apps.timeline.events import Event, Hysteresis, Stretch
 from texthead.errors import on_one_line, printable
 from texthead.files import replacing, write_csv
 from texthead.media import MediaPath
@@ -27,7 +27,7 @@ class Events(list[Event]):
 
     def __init__(
         self,
-        events: Iterable[Event],
+        events: Sequence[Event],
         path: str | Path,
         rule: Hysteresis,
         *,
@@ -38,7 +38,7 @@ class Events(list[Event]):
         calibration: Calibration | None = None,
         why_none: str = "",
     ):
-        self.all = in_order(events)
+        self.all = [*events]
         super().__init__(event for event in self.all if event.known)
         self.none_of_these = [event for event in self.all if not event.known]
         self.path, self.rule, self.seconds, self.begin, self.fps = path, rule, seconds, begin, fps
