@@ -11,7 +11,7 @@ from texthead.apps.doctor import findings as doctor
 from texthead.apps.doctor.facts import EDGES, STOPPED, Facts
 from texthead.apps.doctor.findings import Finding
 from texthead.apps.doctor.near_duplicates import Likeness
-from texthead.data.dataset import Item
+from texthead.data.dataset import Dataset, Item
 
 IMAGE = Facts(
     Path("i.jpg"),
@@ -212,7 +212,7 @@ def test_rows_of_a_cleaned_list(tmp_path: Path) -> None:
         Item(tmp_path / "b.mp4", ("dog",), "test", None, (("source", "y"),)),
         Item(Path("/elsewhere/c.mp4"), ("dog",), "test", None, (("other", "z"),)),
     ]
-    columns, rows = doctor.cleaned_rows(items, [1], tmp_path)
+    columns, rows = doctor.cleaned_rows(Dataset(tuple(items)), [1], tmp_path)
     assert columns == ["path", "label", "split", "group", "source", "other"]
     assert rows == [
         ["in/a.mp4", "cat", "train", "g", "x", ""],
@@ -220,4 +220,4 @@ def test_rows_of_a_cleaned_list(tmp_path: Path) -> None:
     ]
     outside = Path("/x/a").absolute()
     rows = [[outside.as_posix(), "cat"]]
-    assert doctor.cleaned_rows([Item(outside, ("cat",))], [], tmp_path) == (["path", "label"], rows)
+    assert doctor.cleaned_rows(Dataset((Item(outside, ("cat",)),)), [], tmp_path) == (["path", "label"], rows)

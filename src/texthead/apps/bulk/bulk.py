@@ -212,7 +212,9 @@ def _names(source: Path, reporter: Reporter) -> Iterator[str]:
     elif not source.is_file():
         raise DataError(f"{source}: no such manifest, folder or shards; check the path")
     elif source.suffix.lower() == ".txt":
-        names = _lines(source)
+        with raising(DataError, f"{source}: not a readable manifest", "save it as UTF-8"):
+            lines = source.read_text(encoding="utf-8-sig").split("\n")
+        names = (os.path.join(source.parent, line.strip()) for line in lines if line.strip())  # noqa: PTH118
     elif source.suffix.lower() in (".yaml", ".yml"):
         names = map(str, read_files(source).paths)
     else:
@@ -221,12 +223,6 @@ def _names(source: Path, reporter: Reporter) -> Iterator[str]:
         with raising(DataError, f"{source}: {name!r} is not UTF-8, which Parquet needs", "rename the file"):
             name.encode()
         yield name
-
-
-def _lines(manifest: Path) -> Iterator[str]:
-    faults = raising(DataError, f"{manifest}: not a readable manifest", "save it as UTF-8")
-    with faults, manifest.open(encoding="utf-8-sig") as file:
-        yield from (os.path.join(manifest.parent, line.strip()) for line in file if line.strip())  # noqa: PTH118
 
 
 def _written(out: Path) -> dict[str, bool]:

@@ -138,8 +138,7 @@ class Diagnosis:
         Raises:
             DataError: no item would be left.
         """
-        columns, rows = findings.cleaned_rows(self.dataset.items, self.left_out, Path(path).parent)
-        columns[columns.index("label")] = "labels" if self.dataset.multilabel else "label"
+        columns, rows = findings.cleaned_rows(self.dataset, self.left_out, Path(path).parent)
         if not rows:
             raise DataError(f"{path}: no item would be left; nothing is written")
         write_csv(Path(path), columns, rows)

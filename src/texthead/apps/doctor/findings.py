@@ -363,13 +363,13 @@ def _reason(finding: Finding) -> str:
     return f"{finding.fault}: {finding.detail}"
 
 
-def cleaned_rows(items: Sequence[Item], without: Iterable[int], folder: Path) -> tuple[list[str], list[list[str]]]:
+def cleaned_rows(dataset: Dataset, without: Iterable[int], folder: Path) -> tuple[list[str], list[list[str]]]:
     """Return (columns, rows) of a manifest without some items; paths inside `folder` are relative to it.
 
     If any item is a part of a video, there are columns `start` and `end`, in seconds.
     """
     excluded = set(without)
-    kept = [item for position, item in enumerate(items) if position not in excluded]
+    kept = [item for position, item in enumerate(dataset.items) if position not in excluded]
     known = ("path", "label", "labels", "split", "group", "start", "end")
     extra = [name for name in dict.fromkeys(name for item in kept for name, _ in item.extra) if name not in known]
     optional = [name for name in ("split", "group") if any(getattr(item, name) for item in kept)]
@@ -380,4 +380,4 @@ def cleaned_rows(items: Sequence[Item], without: Iterable[int], folder: Path) ->
         tail = [getattr(item, name) or "" for name in optional] + [extra_columns.get(name, "") for name in extra]
         span = item.media.span.cells() if times else ()
         rows.append([MediaPath(item.media.file).text_below(folder), *span, item.label, *tail])
-    return ["path", *times, "label", *optional, *extra], rows
+    return ["path", *times, "labels" if dataset.multilabel else "label", *optional, *extra], rows
