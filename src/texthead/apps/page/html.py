@@ -1,6 +1,5 @@
 """Answers as HTML, from templates/. All text is escaped; pictures and downloads are embedded."""
 
-import base64
 import io
 import itertools
 import json
@@ -82,10 +81,10 @@ def saliency_html(answer: Saliency) -> str:
     return _render("saliency", answer=answer, pairs=pairs)
 
 
-def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> str:
+def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> tuple[str, bytes]:
     data = io.BytesIO()
     Image.fromarray(picture).save(data, "JPEG", quality=85)
-    return _data_url("image/jpeg", data.getvalue())
+    return "image/jpeg", data.getvalue()
 
 
 def downloads_html(answer: TopClasses, timeline: VideoEvents | None) -> str:
@@ -103,11 +102,6 @@ def downloads_html(answer: TopClasses, timeline: VideoEvents | None) -> str:
     json_text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
     files.insert(0, ("JSON", f"{path.stem}.json", "application/json", json_text))
     links = [
-        (title, name, _data_url(f"{kind};charset=utf-8", text.encode("utf-8", "replace")))
-        for title, name, kind, text in files
+        (title, name, (f"{kind};charset=utf-8", text.encode("utf-8", "replace"))) for title, name, kind, text in files
     ]
-    return _render("downloads", files=links)
-
-
-def _data_url(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    return _render("downloads", links=links)
