@@ -37,7 +37,7 @@ from benchmarks.choosing import mean_and_half
 from benchmarks.videos import Frames, whole
 from texthead.apps.demo import drawn_videos
 from texthead.apps.timeline.events import Event, Hysteresis, Interval, events_of
-from texthead.apps.timeline.timeline import Sliding, open_timed, scores_over_time
+from texthead.apps.timeline.timeline import Sliding
 from texthead.data.dataset import Dataset, Item
 from texthead.prediction.run import Run
 
@@ -210,8 +210,10 @@ def remembering(run: Run) -> Run:
 
 def stretches(run: Run, video: Join, sliding: Sliding) -> list[Interval]:
     """Return the scores over a joined video."""
-    with open_timed(video.path) as opened:
-        return list(scores_over_time(run, opened, sliding=sliding))
+    rows = list[Interval]()
+    options = {"window": sliding.window, "rate": sliding.rate, "reporter": th.Reporter(event=rows.append)}
+    th.find_events(run, video.path, **options)
+    return rows
 
 
 def by_argmax(rows: Sequence[Interval], names: Sequence[str]) -> list[Event]:

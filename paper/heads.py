@@ -55,5 +55,5 @@ class TemplatesHead(MeanProbabilityHead):
         if not self.training:
             return self._logits(features, self.weight)
         classes = len(self.names)
-        drawn = torch.randint(len(self.variants), (classes,)).to(features.device)
-        return self._logits(features, self.variants[drawn, torch.arange(classes, device=features.device)])
+        drawn = torch.randint(self.all_rows.shape[1], (classes,)).to(features.device)
+        return self._logits(features, self.all_rows[torch.arange(classes, device=features.device), drawn])

@@ -128,7 +128,7 @@ def test_files_to_label_can_be_parts(manifest, tmp_path: Path) -> None:
     files = read_files(manifest("path,start,end", "a.mkv,0,2", "a.mkv,2,4", "a.png,,", name="files.csv"))
     assert [item.path.name for item in files.items] == ["a.mkv#t=,2", "a.mkv#t=2,4", "a.png"]
     labels = manifest("path,start,end,label", "a.mkv,2,4,blue")
-    found, _ = items_so_far(labels, files)
+    found = items_so_far(labels, files)
     assert {item.path: item.label for item in found.items} == {tmp_path / "a.mkv#t=2,4": "blue"}
     with refuses(DataError, "a.mkv#t=2,3"):
         items_so_far(manifest("path,start,end,label", "a.mkv,2,3,blue"), files)

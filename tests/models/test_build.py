@@ -241,7 +241,7 @@ OPTIONS = {"names": LABELS, "center": noise(SPEC.dim), "text_source": "text:x", 
         TrainableHead(noise(3, SPEC.dim), kind="cosine", names=LABELS),
         LinearHead(SPEC.dim, names=LABELS),
         ProbeHead(noise(3, SPEC.dim), bias=noise(3), center=noise(SPEC.dim), names=LABELS),
-        SpottingHead(noise(3, SPEC.dim), words=noise(3, 4, SPEC.dim), prompts=["a", "b", "d"], names=LABELS),
+        SpottingHead(noise(3, 5, SPEC.dim), prompts=["a", "b", "d"], names=LABELS),
     ],
     ids=lambda head: type(head).__name__,
 )

@@ -56,7 +56,7 @@ def test_orthogonal_rows(encoder: Encoder) -> None:
 def test_templates_have_a_row_each(encoder: Encoder) -> None:
     head = make_head("templates", RowInputs(encoder, LABELS, RECIPE))
     assert isinstance(head, TemplatesHead)
-    for rows, template in zip(head.variants, RECIPE.template, strict=True):
+    for rows, template in zip(head.all_rows.unbind(1), RECIPE.template, strict=True):
         assert torch.allclose(rows, th.text_head(encoder, LABELS, template=template).weight, atol=1e-6)
     assert (head.prompts[0], head.is_text, head.scale) == (("a cello.", "cello now"), True, pytest.approx(21.0))
     with refuses(DataError, "1 prompts", "two or more"):
@@ -67,7 +67,7 @@ def test_templates_have_a_row_each(encoder: Encoder) -> None:
 
 def test_templates_are_drawn_for_each_class_in_training_only():
     variants, features = noise(3, 4, 8), noise(1, 8, seed=1)
-    head = TemplatesHead(variants, names=list("abcd")).train()
+    head = TemplatesHead(variants.transpose(0, 1), names=list("abcd")).train()
     each = torch.stack([th.FrozenHead(one, names=list("abcd"))(features)[0] for one in variants])
     seen = set()
     for seed in range(60):
@@ -85,7 +85,7 @@ def test_templates_are_drawn_for_each_class_in_training_only():
 
 OPTIONS = {"names": LABELS, "center": noise(SPEC.dim), "text_source": "text:x", "text_map": noise(7, SPEC.dim)}
 HEADS = [
-    TemplatesHead(noise(2, 3, SPEC.dim), kind="templates", **OPTIONS),
+    TemplatesHead(noise(3, 2, SPEC.dim), kind="templates", **OPTIONS),
     PromptHead(None, context=noise(2, 5), after=".", rows=noise(3, SPEC.dim), **OPTIONS),
     StepsHead([noise(count, SPEC.dim) for count in (1, 3, 2)], kind="steps", **OPTIONS),
 ]

@@ -60,9 +60,9 @@ def write_html(path: str | Path, html: str) -> None:
         temporary.write_text(html, encoding="utf-8", errors="replace", newline="\n")
 
 
-def data_url(image: "matplotlib.figure.Figure | bytes") -> str:
-    """Return a figure, or a JPEG as bytes, as a data URL."""
-    kind, data = ("image/jpeg", image) if isinstance(image, bytes) else picture(image)
+def data_url(content: "matplotlib.figure.Figure | tuple[str, bytes]") -> str:
+    """Return a figure, or (media type, bytes), as a data URL."""
+    kind, data = content if isinstance(content, tuple) else picture(content)
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 

@@ -537,7 +537,7 @@ def test_the_paper_s_five_are_known_by_their_shapes(name: str, heads: int) -> No
 
 
 def test_resize_of_each_kind() -> None:
-    sides = {kind: [made.resize(size) for size in (224, 336)] for kind, made in published.CONVENTIONS.items()}
+    sides = {kind: [made.short_side(size) for size in (224, 336)] for kind, made in published.CONVENTIONS.items()}
     assert sides["openai"] == [224, 336]
     assert sides["text4vis"] == sides["text4vis-nce"] == [256, 336]
     assert sides["actionclip"] == sides["vifi-clip"] == [256, 384]

@@ -34,7 +34,7 @@ def encoder() -> Encoder:
 @torch.no_grad()
 def test_it_averages_the_probabilities_of_the_templates(encoder: Encoder) -> None:
     head, features = MeanProbabilityHead.of_prompts(encoder, PROMPTS, names=NAMES, scale=3.0), noise(4, SPEC.dim)
-    each = [FrozenHead(rows, names=NAMES, scale=3.0)(features).softmax(-1) for rows in head.variants]
+    each = [FrozenHead(rows, names=NAMES, scale=3.0)(features).softmax(-1) for rows in head.all_rows.unbind(1)]
     assert torch.allclose(head(features).exp(), torch.stack(each).mean(0), atol=1e-6)
     assert not torch.allclose(
         head(features).exp(), FrozenHead(head.weight, names=NAMES, scale=3.0)(features).softmax(-1)

@@ -8,20 +8,23 @@ import pytest
 
 from messages import prints
 from texthead.apps.doctor import findings as doctor
-from texthead.apps.doctor.file_stats import EDGES, STOPPED, Appearance, FileStats
+from texthead.apps.doctor.file_stats import EDGES, STOPPED, FileStats
 from texthead.apps.doctor.findings import Finding
 from texthead.apps.doctor.near_duplicates import Likeness
-from texthead.data.dataset import Item
+from texthead.data.dataset import Dataset, Item
 
-LOOK = Appearance(
+IMAGE = FileStats(
+    Path("i.jpg"),
+    digest="d",
+    frames=1,
+    width=65,
+    height=47,
     brightest=200.0,
     contrast=40.0,
-    motion=5.0,
     edges=np.zeros(EDGES, np.float16),
     colours=np.zeros((16, 16, 3), np.uint8),
 )
-VIDEO = FileStats(Path("v.mp4"), digest="d", frames=30, listed=30, seconds=1.2, width=64, height=48, appearance=LOOK)
-IMAGE = FileStats(Path("i.jpg"), digest="d", frames=1, width=65, height=47, appearance=replace(LOOK, motion=0.0))
+VIDEO = replace(IMAGE, path=Path("v.mp4"), frames=30, listed=30, seconds=1.2, width=64, height=48, motion=5.0)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +33,7 @@ IMAGE = FileStats(Path("i.jpg"), digest="d", frames=1, width=65, height=47, appe
         (VIDEO, {}),
         (IMAGE, {}),
         (replace(VIDEO, fault="cut short", problem="x"), {"cut short": "serious"}),
-        (replace(VIDEO, fault="damaged", problem="x", appearance=None, frames=1), {"damaged": "serious"}),
+        (replace(VIDEO, fault="damaged", problem="x", contrast=0.0, frames=1), {"damaged": "serious"}),
         (replace(VIDEO, fault=STOPPED, problem="took longer"), {STOPPED: "serious"}),
         (replace(VIDEO, listed=31), {"wrong frame count in header": "note"}),
         (replace(VIDEO, listed=0), {}),
@@ -42,10 +45,10 @@ IMAGE = FileStats(Path("i.jpg"), digest="d", frames=1, width=65, height=47, appe
         (replace(VIDEO, width=65), {"odd size": "note"}),
         (replace(VIDEO, width=30), {"odd size": "warning"}),
         (replace(IMAGE, width=400, height=90), {"odd size": "warning"}),
-        (replace(VIDEO, appearance=replace(LOOK, brightest=20.0, contrast=3.0)), {"near black": "warning"}),
-        (replace(VIDEO, appearance=replace(LOOK, contrast=0.3)), {"one colour": "warning"}),
-        (replace(VIDEO, appearance=replace(LOOK, motion=0.05)), {"frozen": "warning"}),
-        (replace(VIDEO, appearance=replace(LOOK, motion=0.4)), {}),
+        (replace(VIDEO, brightest=20.0, contrast=3.0), {"near black": "warning"}),
+        (replace(VIDEO, contrast=0.3), {"one colour": "warning"}),
+        (replace(VIDEO, motion=0.05), {"frozen": "warning"}),
+        (replace(VIDEO, motion=0.4), {}),
     ],
 )
 def test_a_file_by_itself(facts: FileStats, found: dict[str, str]) -> None:
@@ -112,7 +115,7 @@ def test_parts_of_one_file_are_near_copies_across_splits_only() -> None:
     alike = Likeness("alike")
     items = parts("a.mp4#t=0,1 cat train", "a.mp4#t=1,2 cat train", "a.mp4#t=2,3 cat test", "b.mp4 cat train")
     facts = [replace(VIDEO, path=item.path, digest=str(index)) for index, item in enumerate(items)]
-    assert doctor.near_copies(items, facts, {(0, 1): alike}) == []
+    assert [*doctor.near_copies(items, facts, {(0, 1): alike})] == []
     (leak,) = doctor.near_copies(items, facts, {(0, 1): alike, (1, 2): alike})
     assert (leak.fault, leak.items) == ("near leak", (1, 2))
     (copy,) = doctor.near_copies(items, facts, {(0, 3): alike})
@@ -125,9 +128,9 @@ def test_parts_that_overlap() -> None:
     assert (result.fault, result.severity) == ("parts overlap, two labels", "warning")
     assert (result.about, result.items) == ("a.mp4", (1, 3))
     prints(result.detail, "1 s to 3 s is labelled cat", "2 s to 4 s is labelled dog")
-    assert doctor.overlaps(parts(*rows[:3])) == []
-    assert doctor.overlaps(parts("a.mp4 cat train", "b.mp4 dog train")) == []
-    labels, splits = doctor.overlaps(parts("a.mp4 cat train", *rows[:2], "a.mp4#t=3,3.5 cat test"))[::-1]
+    assert [*doctor.overlaps(parts(*rows[:3]))] == []
+    assert [*doctor.overlaps(parts("a.mp4 cat train", "b.mp4 dog train"))] == []
+    splits, labels = doctor.overlaps(parts("a.mp4 cat train", *rows[:2], "a.mp4#t=3,3.5 cat test"))
     assert (labels.items, splits.items) == ((0, 2, 3), (0, 2, 3))
     prints(labels.detail, "0 s to the end is labelled cat", "2 such pairs")
     prints(splits.detail, "2 such pairs")
@@ -203,13 +206,13 @@ def test_folders() -> None:
     assert (result.items, result.severity) == ((0,), "serious")
     # Two labels that differ only in spelling, one of them in a folder of that name.
     same = [Item(Path("Play Violin/1.jpg"), ("Play Violin",)), Item(Path("b/2.jpg"), ("play_violin",))]
-    assert not doctor.folder_findings(same)
+    assert [*doctor.folder_findings(same)] == []
 
 
 def test_a_cleaned_list_leaves_out() -> None:
     items, facts = make_items("cat 1", "cat 1", "cat 2", "dog 2", "cat 3", "cat test 3", "cat val 5")
     facts[6] = replace(facts[6], fault="damaged", problem="frame 3 is damaged", digest="")
-    findings = doctor.copies(items, facts) + doctor.file_findings(facts, frames=8)
+    findings = [*doctor.copies(items, facts), *doctor.file_findings(facts, frames=8)]
     findings.append(Finding("serious", "near leak", "g", "", (5, 6)))
     gone = doctor.left_out(items, findings)
     assert sorted(gone) == [1, 2, 3, 4, 6]
@@ -228,7 +231,7 @@ def test_rows_of_a_cleaned_list(tmp_path: Path) -> None:
         Item(tmp_path / "b.mp4", ("dog",), "test", None, (("source", "y"),)),
         Item(Path("/elsewhere/c.mp4"), ("dog",), "test", None, (("other", "z"),)),
     ]
-    columns, rows = doctor.cleaned_rows(items, [1], tmp_path)
+    columns, rows = doctor.cleaned_rows(Dataset(tuple(items)), [1], tmp_path)
     assert columns == ["path", "label", "split", "group", "source", "other"]
     assert rows == [
         ["in/a.mp4", "cat", "train", "g", "x", ""],
@@ -236,4 +239,4 @@ def test_rows_of_a_cleaned_list(tmp_path: Path) -> None:
     ]
     outside = Path("/x/a").absolute()
     rows = [[outside.as_posix(), "cat"]]
-    assert doctor.cleaned_rows([Item(outside, ("cat",))], [], tmp_path) == (["path", "label"], rows)
+    assert doctor.cleaned_rows(Dataset((Item(outside, ("cat",)),)), [], tmp_path) == (["path", "label"], rows)

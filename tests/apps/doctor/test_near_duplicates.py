@@ -12,7 +12,7 @@ import pytest
 from messages import prints
 from texthead import read_dataset
 from texthead.apps.doctor import near_duplicates
-from texthead.apps.doctor.file_stats import EDGES, Appearance, FileStats, stats_of_file
+from texthead.apps.doctor.file_stats import EDGES, FileStats, stats_of_file
 
 COLOURS = np.random.default_rng(5).integers(0, 256, (16, 16, 3), np.uint8)
 
@@ -59,10 +59,8 @@ def test_rows_that_are_all_alike_take_bounded_memory() -> None:
 
 
 def make_facts(edges: np.ndarray, name: object, contrast: float = 40.0, colours: np.ndarray = COLOURS) -> FileStats:
-    appearance = Appearance(
-        brightest=200.0, contrast=contrast, motion=0.0, edges=edges.astype(np.float16), colours=colours
-    )
-    return FileStats(Path("a"), digest=str(name), appearance=appearance)
+    look = {"brightest": 200.0, "contrast": contrast, "edges": edges.astype(np.float16), "colours": colours}
+    return FileStats(Path("a"), digest=str(name), **look)
 
 
 def test_edges_make_files_alike_and_colours_make_it_sure() -> None:

@@ -12,7 +12,7 @@ from messages import prints
 from texthead import Dataset, Item
 from texthead.apps.doctor import suspicious_labels
 from texthead.apps.doctor.examine import _first_to_check
-from texthead.apps.doctor.findings import Finding, label_findings
+from texthead.apps.doctor.findings import Finding, label_findings, questioned
 from texthead.apps.doctor.wrong_labels import PENALTY, JudgedLabels, SuspiciousLabel, _scores_by_others
 
 CLASSES, EACH, DIM = 5, 48, 32
@@ -88,21 +88,21 @@ def test_labels_that_cannot_be_judged() -> None:
 
 
 def test_a_finding_names_the_better_class_once() -> None:
-    items = [Item(Path(f"{item}.jpg"), ("abcde"[int(label)],)) for item, label in enumerate(planted(3, 17))]
+    items = (Item(Path(f"{item}.jpg"), ("abcde"[int(label)],)) for item, label in enumerate(planted(3, 17)))
     listed = suspicious_labels(clouds(0.8), planted(3, 17)).ranked[:2]
     beside = [Finding("serious", "one file, two labels", "17.jpg", "", (17,))]
-    (finding,) = label_findings(items, range(len(items)), list("abcde"), listed, beside=beside)
+    (finding,) = label_findings(Dataset(tuple(items)), listed, questioned(beside))
     assert (finding.severity, finding.about, finding.items) == ("warning", "3.jpg", (3,))
     assert "labelled e, but fits d better" in finding.detail
 
 
 def test_the_first_label_to_check_has_no_finding_about_it() -> None:
     items = tuple(Item(Path(name), (label,)) for name, label in (("gone", "x"), ("a", "x"), ("b", "y")))
-    ranked = (SuspiciousLabel(0, 1, np.array([0.2, 0.8])), SuspiciousLabel(1, 0, np.array([0.7, 0.3])))
+    ranked = (SuspiciousLabel(1, 1, np.array([0.2, 0.8])), SuspiciousLabel(2, 0, np.array([0.7, 0.3])))
     judged = JudgedLabels(ranked, agreement=0.9)
 
     def first(*known: int) -> str:
-        return _first_to_check(judged, [1, 2], Dataset(items), {*known})
+        return _first_to_check(judged, Dataset(items), {*known})
 
     prints(first(), "no label", "2 items", "check a first (fits y)")
     prints(first(1), "no other label", "1 item ", "check b first (fits x)")

@@ -60,8 +60,8 @@ def heads(dim: int) -> dict[str, torch.nn.Module]:
             bias=torch.tensor([-0.5, 0.0, 0.5]),
             thresholds=torch.tensor([0.5, -0.25, 0.0]),
         ),
-        "mean-probability": MeanProbabilityHead(noise(2, 3, dim), names=NAMES, scale=20.0),
-        "spotting": SpottingHead(rows, words=noise(3, 5, dim), names=NAMES, scale=20.0),
+        "mean-probability": MeanProbabilityHead(noise(3, 2, dim), names=NAMES, scale=20.0),
+        "spotting": SpottingHead(noise(3, 6, dim), names=NAMES, scale=20.0),
     }
 
 

@@ -239,8 +239,7 @@ def test_only_files_without_any_class_so_far(opened: Open, pool: Pool, tmp_path:
     session.label(4)
     fitted(session)
     assert session.next() is not None
-    labelled, paths = items_so_far(tmp_path / "labels.csv", pool.files)
-    assert labelled.paths == paths
+    labelled = items_so_far(tmp_path / "labels.csv", pool.files)
     assert (labelled.multilabel, [item.path for item in labelled.items]) == (
         True,
         [pool.files.items[index].path for index in (3, 4)],
@@ -343,8 +342,8 @@ def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
 
 
 def page_of(session: LabelSession, labels_csv: Path) -> TestClient:
-    """Return the page of a session; its training command does not exist."""
-    training = Training(lambda how, run: ["no-such-command", how, str(run)], labels_csv)
+    """Return the page of a session; its training fails at once."""
+    training = Training(labels_csv, ["--no-such-option"])
     return opened_page(label_app(session, training))
 
 
@@ -398,7 +397,7 @@ def test_training_is_a_command_whose_lines_are_shown(page: TestClient, tmp_path:
     until(lambda: ask(page, "state")["state"]["training"]["done"])
     training = ask(page, "state")["state"]["training"]
     assert training["failed"]
-    assert any("no-such-command" in line for line in training["lines"])
+    assert any("no-such-option" in line for line in training["lines"])
     assert begun(page)["run"] == str(tmp_path / "labels-quick")
 
 

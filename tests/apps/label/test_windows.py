@@ -10,7 +10,7 @@ from torch import Tensor
 
 from made import encode, noise, pictures, tiny_visual, write_image
 from texthead.apps.label.labelling import cut_files
-from texthead.apps.search.cutting import cut
+from texthead.apps.search.windows import cut
 from texthead.data.dataset import Dataset, Item
 from texthead.encoders.encoder import Encoder
 from texthead.features.reading import Reading

@@ -14,7 +14,7 @@ from messages import prints, refuses
 from pages import Page
 from served_pages import opened
 from texthead.apps.page.answers import About, Answerer, Question
-from texthead.apps.page.app import STATUS, answer_in_steps, open_model, ui_app
+from texthead.apps.page.app import LOAD_SECONDS, STATUS, answer_in_steps, ui_app
 from texthead.apps.page.worker import StatefulWorker
 from texthead.cli import flag_names
 from texthead.cli.main import command_of
@@ -76,9 +76,9 @@ def test_a_parameter_in_an_error_is_its_flag(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_model_is_loaded_before_the_page(held: StatefulWorker) -> None:
-    assert open_model(held) == About("Run run", ("a", "b"))
+    assert held.run(None, LOAD_SECONDS) == About("Run run", ("a", "b"))
     with StatefulWorker(partial(Answerer, None, "nowhere", "cpu")) as wrong, refuses(EncoderError, "nowhere"):
-        open_model(wrong)
+        wrong.run(None, LOAD_SECONDS)
 
 
 def test_a_file_is_asked_about_by_its_token(held: StatefulWorker, tmp_path: Path) -> None:

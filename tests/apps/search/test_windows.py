@@ -16,8 +16,7 @@ from messages import prints
 from platforms import mkfifo
 from texthead.apps.checkpoints.temporal import JoinedFrames
 from texthead.apps.search import windows as kept
-from texthead.apps.search.cutting import windows_of
-from texthead.apps.search.windows import Windows, encode_windows
+from texthead.apps.search.windows import Windows, encode_windows, windows_of
 from texthead.data.protocol import Protocol
 from texthead.encoders.load import load_encoder
 from texthead.errors import RunError

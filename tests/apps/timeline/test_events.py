@@ -1,5 +1,6 @@
 """Hysteresis against a second implementation; text formats of events."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import av
@@ -12,8 +13,6 @@ from texthead.apps.timeline.events import (
     Hysteresis,
     Interval,
     events_of,
-    in_order,
-    subtitles,
 )
 from texthead.apps.timeline.results import Events
 from texthead.errors import DataError
@@ -25,6 +24,10 @@ def intervals(*columns: list[float], step: float = 1.0) -> list[Interval]:
 
 def events_in(rows: list[Interval], names: list[str], rule: Hysteresis) -> list[Event]:
     return [event for event in events_of(rows, names, rule)[0] if event.known]
+
+
+def subtitles(events: Iterable[Event]) -> str:
+    return Events([*events], "film.mp4", Hysteresis(), seconds=4000.0).subtitles()
 
 
 def in_hindsight(scores: np.ndarray, rule: Hysteresis, step: float) -> list[tuple[float, float]]:
@@ -84,7 +87,7 @@ def test_it_equals_hysteresis_in_hindsight(seed: int):
     result = events_in(intervals(*walk.tolist(), step=step), ["a", "b"], rule)
     for name, scores in zip("ab", walk, strict=True):
         assert [(e.start, e.end) for e in result if e.name == name] == in_hindsight(scores, rule, step)
-    assert result == in_order(result)
+    assert result == sorted(result, key=lambda event: (event.start, event.end, event.name))
 
 
 @pytest.mark.parametrize(

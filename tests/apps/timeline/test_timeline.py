@@ -27,13 +27,12 @@ from media_files import sound_first
 from messages import prints, refuses
 from paper.temporal_conv import TemporalConv
 from texthead.apps.timeline.events import Interval
-from texthead.apps.timeline.timeline import Sliding, find_events, intervals_of, open_timed, scores_over_time
+from texthead.apps.timeline.timeline import Sliding, find_events, intervals_of, open_timed
 from texthead.data.protocol import Protocol, Views
 from texthead.data.transforms import view_crops
 from texthead.errors import DataError, MediaError
 from texthead.evaluation.evaluate import average_views
 from texthead.media.paths import MediaPath
-from texthead.media.reader import Media
 from texthead.models.heads import FrozenHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import TemporalTransformer
@@ -67,15 +66,12 @@ def ordered_model() -> Recognizer:
     return Recognizer(tiny_visual(), temporal, head).eval()
 
 
-def score(model: Recognizer | Run, video: Media, *, frames: int = 2, **sliding: Any) -> list[Interval]:
+def score_file(model: Recognizer | Run, path: Path, *, frames: int = 2, **sliding: Any) -> list[Interval]:
+    """Return the probabilities over time."""
     options: dict[str, Any] = {} if isinstance(model, Run) else {"protocol": Protocol(frames, PIXELS)}
-    run = model if isinstance(model, Run) else Run.of(model)
-    return list(scores_over_time(run, video, sliding=Sliding(**sliding), **options))
-
-
-def score_file(model: Recognizer | Run, path: Path, **options: Any) -> list[Interval]:
-    with open_timed(path) as video:
-        return score(model, video, **options)
+    run, intervals = model if isinstance(model, Run) else Run.of(model), list[Interval]()
+    find_events(run, path, **sliding, **options, reporter=Reporter(event=intervals.append))
+    return intervals
 
 
 def by_hand(model: Recognizer, path: Path, indices: list[int], frames: int, clips: int) -> tuple[float, ...]:

@@ -2,5 +2,4 @@
 
 command  texthead bulk
 bulk     files -> Parquet files of predictions, on a Ray cluster or on a temporary one of this machine
-cluster  connect to Ray
 """

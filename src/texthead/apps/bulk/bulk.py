@@ -4,20 +4,23 @@ predict.json   the request: model, protocol and options
 *.parquet      predictions: a row per file with path, top, answer, labels, set and error
 """
 
+import logging
 import math
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
 from texthead import Protocol, Recognizer, Reporter, Run
-from texthead.apps.bulk.cluster import cluster
 from texthead.data import ViewClips, manifest_rows, read_files, row_path
 from texthead.errors import DataError, MediaError, PositiveInt, RunError, line_of, raising
 from texthead.extensions import code_of_packages
+from texthead.extras import needs
 from texthead.features import Engine, weights_key
 from texthead.files import read_json, write_json
 from texthead.media import MediaPath, find_names
@@ -112,6 +115,43 @@ def predict_many(
 # ---- on the cluster
 
 
+@contextmanager
+def cluster() -> Iterator[Any]:
+    """Return the module `ray`, connected; shut down the cluster on exit if it was started here.
+
+    Raises:
+        RunError: Ray is not installed or cannot start.
+    """
+    # Ray would send usage statistics, report each step on stderr, and a cluster started here would serve other
+    # machines. It reads the last two variables at its import.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DATA_LOG_LEVEL", "WARNING")
+    address = os.environ.get("RAY_ADDRESS", "local")
+    if address == "local":
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    with needs("ray", "bulk"):
+        import ray
+        import ray.data
+    own = not ray.is_initialized()
+    if own:
+        # Even without statistics, Ray asks three clouds by HTTP whether it runs there; this proxy does not exist.
+        proxies = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""} if address == "local" else {}
+        # A process of Ray that does not start is a bare Exception.
+        faults = raising(RunError, "Ray cannot start", "check RAY_ADDRESS, the address of the cluster", Exception)
+        with faults, patch.dict(os.environ, proxies):
+            ray.init(address, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    context = ray.data.DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    # It warns that there are no progress bars; other warnings, such as of too small a cluster, stay.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    try:
+        with ray.data.DataContext.current(context):
+            yield ray
+    finally:
+        if own:
+            ray.shutdown()
+
+
 def _decode(batch: dict[str, Any], protocol: Protocol, variables: dict[str, str]) -> dict[str, Any]:
     """Return the views of each readable file as bytes, and each file's error or ""."""
     os.environ.update(variables)
@@ -172,7 +212,9 @@ def _names(source: Path, reporter: Reporter) -> Iterator[str]:
     elif not source.is_file():
         raise DataError(f"{source}: no such manifest, folder or shards; check the path")
     elif source.suffix.lower() == ".txt":
-        names = _lines(source)
+        with raising(DataError, f"{source}: not a readable manifest", "save it as UTF-8"):
+            lines = source.read_text(encoding="utf-8-sig").split("\n")
+        names = (os.path.join(source.parent, line.strip()) for line in lines if line.strip())  # noqa: PTH118
     elif source.suffix.lower() in (".yaml", ".yml"):
         names = map(str, read_files(source).paths)
     else:
@@ -181,12 +223,6 @@ def _names(source: Path, reporter: Reporter) -> Iterator[str]:
         with raising(DataError, f"{source}: {name!r} is not UTF-8, which Parquet needs", "rename the file"):
             name.encode()
         yield name
-
-
-def _lines(manifest: Path) -> Iterator[str]:
-    faults = raising(DataError, f"{manifest}: not a readable manifest", "save it as UTF-8")
-    with faults, manifest.open(encoding="utf-8-sig") as file:
-        yield from (os.path.join(manifest.parent, line.strip()) for line in file if line.strip())  # noqa: PTH118
 
 
 def _written(out: Path) -> dict[str, bool]:

@@ -3,13 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from texthead.cli import (
-    ModelOptions,
-    SkipOption,
-    console,
-    noted_calibration,
-    option,
-)
+from texthead.cli import ModelOptions, SkipOption, console, noted_calibration, option
 from texthead.errors import PositiveInt
 from texthead.extras import check_extra
 

@@ -5,7 +5,7 @@ imported        import a published checkpoint, or a video classifier of transfor
 published       checkpoints of Text4Vis, ActionCLIP, ViFi-CLIP and BIKE
 spotting_head   a head that weighs frames per class: BIKE's video concept spotting
 temporal        temporal modules of published classifiers, with which training cannot start
-templates_head  a head that averages the probabilities of templates: ActionCLIP's
+templates_head  heads with several rows per class, and one that averages the probabilities of templates: ActionCLIP's
 """
 
 import lazy_loader

@@ -74,37 +74,25 @@ class Import:
             raise DataError(f"{self.file}: has no class names; give them with --classes")
         from texthead.apps.checkpoints.imported import import_published
 
-        labels = read_names(self.classes)
-        changes = _settings(self.set)
-        resize = changes.pop("resize", None)
+        labels, changes = read_names(self.classes), _settings(self.set)
         if self.interaction is not None:
             changes["interaction"] = self.interaction
-        made = import_published(
-            Path(self.file),
-            Path(self.out),
-            labels,
-            kind=self.kind,
-            base=self.encoder,
-            frames=self.frames,
-            resize=resize,
-            pooled=self.temporal,
-            activation=self.activation,
-            changes=changes,
-        )
+        options = {name: getattr(self, name) for name in ("kind", "encoder", "frames", "temporal", "activation")}
+        made = import_published(Path(self.file), Path(self.out), labels, **options, changes=changes)
         console.notes().print(made.title)
         console.say_notes(*made.notes)
         console.say_prompts(labels, made.prompts)
-        learned = "learned" if made.convention.test_scale is None else "fixed"
+        convention = made.convention
+        learned = "learned" if convention.test_scale is None else "fixed"
         console.notes().print(
-            f"as published: {made.recipe.origin} frame of a segment, {made.convention.pooling} averaged over views, "
-            f"three crops along the {made.convention.crops_along.replace('-', ' ')}, pixels of "
-            f"{made.convention.pixels} ({made.convention.interpolation}, short side {made.resize}), logit scale "
-            f"{made.scale:.4g} ({learned})"
+            f"as published: {convention.origin} frame of a segment, {convention.pooling} averaged over views, three "
+            f"crops along the {convention.crops_along.replace('-', ' ')}, pixels of {convention.pixels} "
+            f"({convention.interpolation}, short side {convention.resize}), logit scale {made.scale:.4g} ({learned})"
         )
         about = {"kind": made.title, "notes": made.notes, "classes": labels}
-        about |= {"scale": made.scale, "learned_scale": learned == "learned", "resize": made.resize}
-        same = ("origin", "pooling", "crops_along", "pixels", "interpolation")
-        return about | {name: getattr(made.convention, name) for name in same}
+        about |= {"scale": made.scale, "learned_scale": learned == "learned"}
+        same = ("resize", "origin", "pooling", "crops_along", "pixels", "interpolation")
+        return about | {name: getattr(convention, name) for name in same}
 
 
 def _settings(changes: Sequence[str]) -> dict[str, Any]:

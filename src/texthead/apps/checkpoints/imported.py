@@ -45,7 +45,7 @@ class Imported(NamedTuple):
 
     Attributes:
         title: kind of the checkpoint and size of its towers.
-        convention, recipe, resize: the test protocol of the run.
+        convention: the test protocol of the run, with its short side.
         scale: the logit scale.
         prompts: the prompts of the rows.
         notes: choices made by default.
@@ -53,8 +53,6 @@ class Imported(NamedTuple):
 
     title: str
     convention: Convention
-    recipe: Recipe
-    resize: int
     scale: float
     prompts: Sequence[str | Sequence[str]]
     notes: list[str]
@@ -66,10 +64,9 @@ def import_published(
     labels: Sequence[str],
     *,
     kind: Kind | None = None,
-    base: str | None = None,
+    encoder: str | None = None,
     frames: int | None = None,
-    resize: int | None = None,
-    pooled: Pooled | None = None,
+    temporal: Pooled | None = None,
     activation: Literal["quick-gelu", "gelu"] | None = None,
     changes: Mapping[str, Any],
 ) -> Imported:
@@ -80,10 +77,9 @@ def import_published(
         out: the run folder to create.
         labels: the class names, as the text encoder reads them.
         kind: the kind of checkpoint, if its keys do not tell.
-        base: the encoder that it was fine-tuned from, for parts of the text tower that are not in the file.
+        encoder: the encoder that it was fine-tuned from, for parts of the text tower that are not in the file.
         frames: frames per clip, if the file name does not tell.
-        resize: short side before cropping, in pixels; None for the kind's own.
-        pooled: the temporal module without weights that a Text4Vis file was trained with.
+        temporal: the temporal module without weights that a Text4Vis file was trained with.
         activation: the activation of CLIP's towers, if the file does not tell.
         changes: values that replace those of the kind's `Convention`.
 
@@ -103,22 +99,22 @@ def import_published(
         origin=convention.origin,
         pooling=convention.pooling,
         crops_along=convention.crops_along,
-        temporal=_temporal_kind(checkpoint, pooled, str(path), notes),
+        temporal=_temporal_kind(checkpoint, temporal, str(path), notes),
         template=convention.template,
     )
     quick_gelu = _is_quick(checkpoint, activation, str(path))
     config = published.model_config(checkpoint.clip, str(path), quick_gelu=quick_gelu)
-    encoder, saved = _encoder(checkpoint, config, str(path), base, notes)
+    texts, saved = _encoder(checkpoint, config, str(path), encoder, notes)
     mean, std = published.PIXELS[convention.pixels]
     preprocess = {"mean": mean, "std": std, "interpolation": convention.interpolation}
-    spec = tower_spec(encoder.source, config, preprocess)
+    spec = tower_spec(texts.source, config, preprocess)
     visual = build_visual(spec)
     fill(visual.net, {k[7:]: v for k, v in checkpoint.clip.items() if k.startswith("visual.")}, str(path))
-    shift, spotting = pooled == "token-shift", convention.interaction == "vcs"
-    temporal = _temporal(checkpoint, visual, config, str(path), shift=shift, spotting=spotting)
+    shift, spotting = temporal == "token-shift", convention.interaction == "vcs"
+    module = _temporal(checkpoint, visual, config, str(path), shift=shift, spotting=spotting)
     scale = float(checkpoint.clip["logit_scale"].exp()) if convention.test_scale is None else convention.test_scale
-    head = _head(encoder, labels, convention, scale)
-    short = resize or convention.resize(spec.size)
+    head = _head(texts, labels, convention, scale)
+    short = convention.short_side(spec.size)
     pixels = Pixels(spec.size, short, spec.interpolation, antialias=convention.antialias)
     file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": MediaPath(path).fingerprint()}
     split = {"source": f"imported from {file['name']}"}  # The training items are unknown.
@@ -127,12 +123,12 @@ def import_published(
             raise RunError(f"{out}: another process has written a run there; choose another folder")
         if saved is not None:
             save_openclip(out / ENCODER, *saved)
-        write_run(out, Recognizer(visual, temporal, head).eval(), recipe, pixels, labels, split, imported=file)
+        write_run(out, Recognizer(visual, module, head).eval(), recipe, pixels, labels, split, imported=file)
     below = " over TokenShift" if shift else " over TokenT1D" if checkpoint.token_convs else ""
     over = ("transformer" if checkpoint.temporal else "frames" if spotting else "mean of frames") + below
     details = filter(None, [over, convention.interaction, "quick-gelu" if quick_gelu else "gelu"])
     title = f"{path.name}: {checkpoint.kind}, {_tower_text(config)}, {', '.join(details)}"
-    return Imported(title, convention, recipe, pixels.resize, scale, head.prompts or (), notes)
+    return Imported(title, replace(convention, resize=short), scale, head.prompts or (), notes)
 
 
 def _convention(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> Convention:

@@ -11,6 +11,7 @@ from torch import Tensor
 from texthead.encoders import clip_tensors, read_checkpoint
 from texthead.errors import EncoderError, listed, raising
 from texthead.recipes import Along, Origin, Pooling
+from texthead.text import read_template
 
 Kind = Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi-clip"]
 
@@ -18,24 +19,7 @@ Kind = Literal["openai", "text4vis", "text4vis-nce", "bike", "actionclip", "vifi
 Pooled = Literal["mean", "token-shift"]
 
 # The prompts that ActionCLIP trains and tests with.
-ACTIONCLIP_TEMPLATES = (
-    "a photo of action {}",
-    "a picture of action {}",
-    "Human action of {}",
-    "{}, an action",
-    "{} this is an action",
-    "{}, a video of action",
-    "Playing action of {}",
-    "{}",
-    "Playing a kind of action, {}",
-    "Doing a kind of action, {}",
-    "Look, the human is {}",
-    "Can you recognize the action of {}?",
-    "Video classification of {}",
-    "A video of {}",
-    "The man is {}",
-    "The woman is {}",
-)
+ACTIONCLIP_TEMPLATES = read_template(str(Path(__file__).with_name("actionclip.txt")))
 
 PIXELS = {
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
@@ -55,6 +39,7 @@ class Convention:
         interpolation: interpolation of the resize before cropping.
         antialias: whether that resize is antialiased.
         margin: crop sizes (in pixels) that are cut from a short side of 256/224 of their size; others use all of it.
+        resize: the short side before cropping, in pixels; None for that of `margin`.
         test_scale: logit scale in testing; None is the learned one.
         interaction: how BIKE compares frames with text: "dp", the cosine of their mean, or "vcs", video concept
             spotting, where each class weights the frames by the words of its prompt; None for other kinds.
@@ -69,12 +54,13 @@ class Convention:
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     antialias: bool = True
     margin: Literal["none", "224", "all"] = "all"
+    resize: int | None = None
     test_scale: float | None = None
     interaction: Literal["dp", "vcs"] | None = None
 
-    def resize(self, size: int) -> int:
+    def short_side(self, size: int) -> int:
         """Return the short side before a crop of `size` pixels: 256 for 224 if there is a margin."""
-        return size * 256 // 224 if self.margin == "all" or self.margin == str(size) else size
+        return self.resize or (size * 256 // 224 if self.margin in ("all", str(size)) else size)
 
 
 _TEXT4VIS = Convention("a video of a person {}.", origin="first", margin="224", test_scale=100.0)
@@ -153,8 +139,7 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
     prefix = "fusion_model."
     fusion |= {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     convs = {int(match[1]): value for key, value in tensors.items() if (match := _TOKEN_CONV.fullmatch(key))}
-    rest = {k: v for k, v in tensors.items() if not k.startswith(prefix) and not _TOKEN_CONV.fullmatch(k)}
-    clip = {k: v.float() for k, v in rest.items()}
+    clip = {k: v.float() for k, v in tensors.items() if not (k.startswith(prefix) or _TOKEN_CONV.fullmatch(k))}
     unknown = [key for key in clip if not key.startswith(_CLIP) or any(name in key for name in _ACROSS)]
     if unknown := sorted([*unknown, *(key for key in fusion if not key.startswith(_FUSION))]):
         raise EncoderError(

@@ -42,14 +42,10 @@ def add_classes(
         DataError: the run already has a label, or a row equal to a new one.
     """
     entries, rows = _entries(run), _rows(run)
-    check_names(labels)
     _check_new(run, labels)
-    _check_text(run)
     names = names or labels
     check_as_many(labels=labels, names=names)
-    added, used = _text_rows(run, labels, names, prompts or [None] * len(names))
-    _check_distinct(run, rows, run.labels, added, labels)
-    more = [_entry(*each) for each in zip(labels, names, used, strict=True)]
+    more, added = _of_text(run, labels, names, prompts or [None] * len(names))
     return _edited(run, torch.cat([rows, added]), [*entries, *more], Edit(f"added {_quoted(labels)}", {}))
 
 
@@ -73,20 +69,14 @@ def rename_class(
     """
     entries, rows = _entries(run), _rows(run)
     index = _index(run, old)
-    check_names([new])
     if new != old:
         _check_new(run, [new])
     elif prompt is None:
         raise DataError(f"class {old!r} already has this label; give another, or a sentence for its row")
     before, text = entries[index], f"renamed {old!r} to {new!r}"
     if prompt is not None:
-        _check_text(run)
-        encoded, (used,) = _text_rows(run, [new], [name or new], [prompt])
-        others = [index != other for other in range(len(rows))]
-        _check_distinct(run, rows[others], [label for label in run.labels if label != old], encoded, [new])
-        rows[index] = encoded[0]
-        entry = _entry(new, name or new, used)
-        source = f"from {' | '.join(flat([used]))!r}"
+        (entry,), (rows[index],) = _of_text(run, [new], [name or new], [prompt], instead_of=old)
+        source = f"from {' | '.join(flat([entry['prompt']]))!r}"
         text = f"encoded the row of {old!r} again {source}" if new == old else f"{text}, row encoded again {source}"
     else:
         # A row that is not text has no class name but its label.
@@ -140,17 +130,50 @@ def _code_of_head(run: Run) -> AbstractContextManager[None]:
     return raising(RunError, problem, "train again with the new classes", Exception)
 
 
-def _text_rows(
+def _of_text(
     run: Run,
     labels: Sequence[str],
     names: Sequence[str],
     prompts: Sequence[str | Sequence[str] | None],
-) -> tuple[Float[Tensor, "classes rows numbers"], list[str | tuple[str, ...]]]:
-    """Return (text rows of classes for the run's head, the prompts that they were encoded from)."""
-    head, encoder = run.head, run.encoder()
+    instead_of: str | None = None,
+) -> tuple[list[ClassEntry], Float[Tensor, "classes rows numbers"]]:
+    """Return the entries and text rows of classes for the run's head.
+
+    Args:
+        instead_of: the class that they replace.
+
+    Raises:
+        RunError: the head's rows are not text.
+        DataError: a row equals that of another class, so that the two would always score the same.
+    """
+    run.check_text_saved()
+    head = run.head
+    if not head.takes_text:
+        raise RunError(
+            f"{run.folder}: its head is {head.kind!r}, and text rows cannot be compared with its rows: train with "
+            "`head=text` to add or encode classes"
+        )
     used = class_prompts(run.recipe.template, names, prompts)
+    encoder = run.encoder()
     with naming(run.folder):
-        return head.encode_rows(encoder, used).to(head.weight), used
+        rows = head.encode_rows(encoder, used).to(head.weight)
+    kept = [label != instead_of for label in run.labels]
+    every_label = [*(label for label in run.labels if label != instead_of), *labels]
+    # Without biases and thresholds.
+    every_row = torch.cat([_rows(run)[kept], rows])[..., : head.weight.shape[1]]
+    directions = F.normalize(every_row.mean(1), dim=-1)
+    for index in range(sum(kept), len(directions)):
+        same = (directions[:index] @ directions[index] > _SAME).nonzero()
+        if len(same):
+            raise DataError(
+                f"the text encoder gives {every_label[index]!r} and {every_label[int(same[0])]!r} the same embedding, "
+                "so the two would always score the same: choose other words"
+            )
+    entries = [
+        {"label": label, "name": name, "prompt": prompt if isinstance(prompt, str) else [*prompt], "row": "text"}
+        for label, name, prompt in zip(labels, names, used, strict=True)
+    ]
+    return entries, rows
 
 
 def _index(run: Run, label: str) -> int:
@@ -161,42 +184,10 @@ def _index(run: Run, label: str) -> int:
 
 
 def _check_new(run: Run, labels: Sequence[str]) -> None:
+    check_names(labels)
     for label in labels:
         if label in run.labels:
             raise DataError(f"{run.folder}: already has a class {label!r}: choose another name, or rename it")
-
-
-def _check_text(run: Run) -> None:
-    run.check_text_saved()
-    if not run.head.takes_text:
-        raise RunError(
-            f"{run.folder}: its head is {run.head.kind!r}, and text rows cannot be compared with its rows: train with "
-            "`head=text` to add or encode classes"
-        )
-
-
-def _check_distinct(
-    run: Run,
-    rows: Float[Tensor, "classes rows numbers"],
-    labels: Sequence[str],
-    added: Float[Tensor, "new rows numbers"],
-    names: Sequence[str],
-) -> None:
-    """Raise DataError if a new row equals another row, so that the two classes would always score the same."""
-    # Without biases and thresholds.
-    directions = torch.cat([rows, added])[..., : run.head.weight.shape[1]]
-    all_rows, every_label = F.normalize(directions.mean(1), dim=-1), [*labels, *names]
-    for index in range(len(rows), len(all_rows)):
-        same = (all_rows[:index] @ all_rows[index] > _SAME).nonzero()
-        if len(same):
-            raise DataError(
-                f"the text encoder gives {every_label[index]!r} and {every_label[int(same[0])]!r} the same embedding, "
-                "so the two would always score the same: choose other words"
-            )
-
-
-def _entry(label: str, name: str, prompt: str | Sequence[str]) -> ClassEntry:
-    return {"label": label, "name": name, "prompt": prompt if isinstance(prompt, str) else [*prompt], "row": "text"}
 
 
 def _tree_after(tree: ClassTree, edit: Edit, labels: Sequence[str]) -> ClassTree:

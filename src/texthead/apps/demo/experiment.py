@@ -3,17 +3,14 @@
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 
 from texthead import (
     Dataset,
-    Encoder,
     FrozenEncoder,
     MeanPool,
-    Protocol,
     Reading,
     Recognizer,
     Reporter,
@@ -24,11 +21,9 @@ from texthead import (
     text_head,
 )
 from texthead.apps.demo import drawn_videos
-from texthead.data import Division, evenly
+from texthead.data import Division
 from texthead.encoders import zero_shot_note
-from texthead.errors import MediaError
 from texthead.evaluation import Evaluation, evaluate
-from texthead.features import encode, readable
 from texthead.models import RowInputs, as_head, make_head, make_temporal_for
 from texthead.parallel import pick_device
 from texthead.recipes import Recipe
@@ -46,45 +41,31 @@ CAPTION = "Top-1 in percent, of one seed."
 # Top-1 in percent: seen classes; unseen classes among themselves; unseen classes among all. None: no score.
 Row = tuple[float, float | None, float | None]
 
-DEMO_HEADS = {
-    "text, frozen": "text",
-    "vision-only, learned": "linear",
-}
+DEMO_HEADS = {"text, frozen": "text", "vision-only, learned": "linear"}
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The demo's data and encoder, with methods that train and score a model.
+    """The demo's experiment on seen classes, its test clips of unseen classes, and all classes."""
 
-    `center` is the mean feature of the training frames.
-    """
-
-    out: Path
-    encoder: Encoder
-    recipe: Recipe
-    protocol: Protocol
-    reading: Reading
-    train: Dataset
-    seen_test: Dataset
+    experiment: Experiment
     unseen_test: Dataset
     classes: list[str]
-    center: torch.Tensor
-    reporter: Reporter
 
     def evaluate(self, model: Recognizer, dataset: Dataset) -> Evaluation:
         """Score a model."""
-        return evaluate(model, dataset, self.protocol, self.reading)
+        return evaluate(model, dataset, self.experiment.frozen.protocol, self.experiment.frozen.reading)
 
     def with_text(self, model: Recognizer, names: Sequence[str]) -> Recognizer:
         """Return the model with text rows for `names`, which may be classes without training clips."""
-        head_center = as_head(model.head).center
-        center = self.center if head_center is None else head_center
-        return model.with_head(text_head(self.encoder, names, scale=HEAD_SCALE, center=center))
+        own = as_head(model.head).center
+        center = self.experiment.items.features.mean(0) if own is None else own
+        return model.with_head(text_head(self.experiment.encoder, names, scale=HEAD_SCALE, center=center))
 
     def row(self, model: Recognizer) -> Row:
         """Return top-1 in percent: seen classes; unseen classes among themselves; unseen classes among all classes."""
         return (
-            self.evaluate(model, self.seen_test).top1,
+            self.evaluate(model, self.experiment.division.scored).top1,
             self.evaluate(self.with_text(model, self.unseen_test.classes), self.unseen_test).top1,
             self.evaluate(self.with_text(model, self.classes), self.unseen_test).top1,
         )
@@ -175,20 +156,26 @@ def run_demo(
         reporter: gets progress, and a message about each step that is done.
         status: called with the step that begins.
     """
-    bench = _prepare(out, workers, reporter, status)
+    data = read_dataset(drawn_videos.draw_videos(out, seed=SEED, reporter=reporter))
+    shutil.rmtree(out / "runs", ignore_errors=True)
+    doing("loading the encoder")
+    bench = _prepare(data, workers, reporter)
+    seen, division = bench.experiment.labels, bench.experiment.division
     reporter.say(
-        f"{len(bench.classes)} classes (object x motion), {len(bench.train.classes)} seen in training, "
+        f"{len(bench.classes)} classes (object x motion), {len(seen)} seen in training, "
         f"{len(bench.unseen_test.classes)} unseen; "
-        f"{len(bench.train)} training clips, {len(bench.seen_test)} + {len(bench.unseen_test)} test clips"
+        f"{len(division.train)} training clips, {len(division.scored)} + {len(bench.unseen_test)} test clips"
     )
-    status("scoring zero-shot and the probe")
-    rows = _simple_rows(bench)
-    status("scoring the heads")
+    doing("scoring zero-shot and the probe")
+    plain = Recognizer(bench.experiment.encoder.visual, MeanPool(), bench.experiment.fit("zero-shot-centred"))
+    # The probe cannot score unseen classes.
+    rows = {"zero-shot-centred": bench.row(plain), "probe": (bench.experiment.evaluate("probe").top1, None, None)}
+    doing("scoring the heads")
     # The heads and their temporal module are small: more threads would only wait for each other.
     threads, models = torch.get_num_threads(), {}
     torch.set_num_threads(1)
     for title, kind in DEMO_HEADS.items():
-        models[title] = _train_head(bench, kind)
+        models[title] = _train_head(bench.experiment, kind, out / "runs" / kind)
         rows[title] = bench.row(models[title])
         reporter.say(f"trained: {title}")
     torch.set_num_threads(threads)
@@ -197,63 +184,40 @@ def run_demo(
     outcome = Outcome(
         _columns(bench),
         rows,
-        note=zero_shot_note(bench.encoder.source, bench.classes),
-        run=bench.out / "runs" / "text",
-        seen=bench.evaluate(text, bench.seen_test),
+        note=zero_shot_note(bench.experiment.encoder.source, bench.classes),
+        run=out / "runs" / "text",
+        seen=bench.evaluate(text, division.scored),
         unseen=bench.evaluate(bench.with_text(text, bench.classes), bench.unseen_test),
     )
-    _report(bench, outcome)
+    _report(bench, outcome, out / "report.html")
     return outcome
 
 
-def _prepare(out: Path, workers: int, reporter: Reporter, status: Callable[[str], object]) -> Bench:
-    """Draw the videos, load the encoder, and encode the clips."""
-    data = read_dataset(drawn_videos.draw_videos(out, seed=SEED, reporter=reporter))
-    shutil.rmtree(out / "runs", ignore_errors=True)
+def _prepare(data: Dataset, workers: int, reporter: Reporter) -> Bench:
+    """Load the encoder, and divide the videos into seen and unseen classes."""
     unseen = drawn_videos.unseen_combinations(UNSEEN, seed=SEED)
-    seen = [name for name in data.classes if name not in unseen]
-    status("loading the encoder")
-    encoder = load_encoder("mini")
+    seen = tuple(name for name in data.classes if name not in unseen)
+    encoder, recipe, test = load_encoder("mini"), demo_recipe(), data.split("test")
     encoder.visual.to(pick_device("auto"))
     text_head(encoder, data.classes)  # All names at once: the text encoder is loaded for each call.
-    recipe = demo_recipe()
-    protocol = encoder.visual.spec.protocol(recipe)
-    train_set, test = data.split("train").with_classes(seen), data.split("test")
-    paths = [item.path for item in (*train_set.items, *test.items)]
-    choose, reading = partial(evenly, most=2 * recipe.frames), Reading(workers, cache=True, engine="auto")
-    entries = [*encode(encoder.visual, paths, protocol, reading, reporter, choose=choose)]
-    readable(entries, skip=False)
-    frames = [entry[0].mean(0) for entry in entries[: len(train_set)] if not isinstance(entry, MediaError)]
-    sets, center = (train_set, test.with_classes(seen), test.with_classes(sorted(unseen))), torch.stack(frames).mean(0)
-    return Bench(out, encoder, recipe, protocol, reading, *sets, data.classes, center, reporter)
+    reading = Reading(workers, cache=True, engine="auto")
+    frozen = FrozenEncoder(encoder, encoder.visual.spec.protocol(recipe), reading, reporter)
+    division = Division(data.split("train").with_classes(seen), None, test.with_classes(seen), "test")
+    experiment = Experiment(division, frozen, seen, seen, [None] * len(seen), recipe)
+    return Bench(experiment, test.with_classes(unseen), data.classes)
 
 
-def _simple_rows(bench: Bench) -> dict[str, Row]:
-    """Score zero-shot and a logistic probe on frozen features; the probe cannot score unseen classes."""
-    seen = bench.train.classes
-    head = text_head(bench.encoder, seen, scale=HEAD_SCALE, center=bench.center)
-    plain = Recognizer(bench.encoder.visual, MeanPool(), head)
-    frozen = FrozenEncoder(bench.encoder, bench.protocol, bench.reading, Reporter())
-    division = Division(bench.train, None, bench.seen_test, "test")
-    experiment = Experiment(division, frozen, tuple(seen), seen, [None] * len(seen), bench.recipe)
-    return {
-        "zero-shot-centred": bench.row(plain),
-        "probe": (experiment.evaluate("probe").top1, None, None),
-    }
-
-
-def _train_head(bench: Bench, kind: str) -> Recognizer:
+def _train_head(experiment: Experiment, kind: str, out: Path) -> Recognizer:
     """Train one head and a temporal transformer on the frozen encoder's features."""
-    recipe = bench.recipe
-    inputs = RowInputs(encoder=bench.encoder, labels=bench.train.classes, recipe=recipe, features=bench.center[None])
-    temporal = make_temporal_for(recipe, bench.encoder.visual)
-    model = Recognizer(bench.encoder.visual, temporal, make_head(kind, inputs))
-    model.to(next(bench.encoder.visual.parameters()).device)
-    info, reading = RunInfo(held_out=bench.seen_test), Reading(cache=bench.reading.cache)
-    out = bench.out / "runs" / kind
-    with bench.reporter.bar(f"train: {kind} head", "clips") as progress:
+    recipe, encoder, frozen = experiment.recipe, experiment.encoder, experiment.frozen
+    inputs = RowInputs(encoder, experiment.labels, recipe, features=experiment.items.features)
+    temporal = make_temporal_for(recipe, encoder.visual)
+    model = Recognizer(encoder.visual, temporal, make_head(kind, inputs))
+    model.to(next(encoder.visual.parameters()).device)
+    info, reading = RunInfo(held_out=experiment.division.scored), Reading(cache=frozen.reading.cache)
+    with frozen.reporter.bar(f"train: {kind} head", "clips") as progress:
         own = Reporter().counting(progress, "train")
-        fine_tune(model, bench.train, None, recipe, out=out, reading=reading, info=info, reporter=own)
+        fine_tune(model, experiment.division.train, None, recipe, out=out, reading=reading, info=info, reporter=own)
     return model
 
 
@@ -263,38 +227,28 @@ def row_text(row: Row) -> list[str]:
 
 
 def _columns(bench: Bench) -> list[str]:
-    splits = {"seen": bench.train.classes, "unseen": bench.unseen_test.classes}
+    splits = {"seen": bench.experiment.labels, "unseen": bench.unseen_test.classes}
     ways = [(split, len(names)) for split, names in splits.items()] + [("unseen", len(bench.classes))]
     return ["method", *(f"{split}, {ways}-way (chance {100 / ways:.1f})" for split, ways in ways)]
 
 
-def _report(bench: Bench, outcome: Outcome) -> None:
+def _report(bench: Bench, outcome: Outcome, out: Path) -> None:
     """Write `report.html`."""
-    examples = [(item_strip(result, 0, bench.protocol), kind) for kind, result in outcome.examples.items()]
-    mistakes = mistake_strips(outcome.unseen, bench.protocol, hits=0)
-    seen, path = outcome.seen, outcome.unseen.paths[0]
-    new_names = f'texthead predict {outcome.run} {path} --classes "{path.parent.name.replace("-", " ")}, a dog running"'
-    blocks: list[tuple[str, object]] = [
-        ("section", "Examples"),
-        *(("figure", (each.picture(), f"The first test clip of {kind}: {each.name}.")) for each, kind in examples),
-        ("section", "Most confident mistakes on unseen classes"),
-        *(("figure", (each.picture(), f"{each.name}.")) for each in mistakes),
-        ("section", "Confusions"),
-        ("figure", (plot_confusion(seen.confusion(), seen.names), "Seen classes: rows are true.")),
-        ("section", "Methods"),
-        (
-            "text",
-            f"{len(bench.classes)} classes, each an object in a motion. "
-            f"{len(bench.unseen_test.classes)} of them have no training clips, so their rows come from text alone. "
-            "All heads were trained on the same features for as many steps, with the same temporal module.",
-        ),
-        ("table", (outcome.columns, [[title, *row_text(row)] for title, row in outcome.rows.items()], "", CAPTION)),
-        *([("text", outcome.note)] if outcome.note else []),
-        ("section", "How to use it"),
-        ("code", f"texthead predict {outcome.run} {path}\n{new_names}"),
-        ("section", "Credit"),
-        ("text", drawn_videos.CREDIT),
-    ]
-    subtitle, summary = "Frozen text rows as the classifier, on generated videos", outcome.summary()
-    page = render("blocks.html", title="texthead demo", subtitle=subtitle, summary=summary, blocks=blocks)
-    write_html(bench.out / "report.html", page)
+    protocol, seen = bench.experiment.frozen.protocol, outcome.seen
+    page = render(
+        "demo.html",
+        package="texthead.apps.demo",
+        title="texthead demo",
+        subtitle="Frozen text rows as the classifier, on generated videos",
+        summary=outcome.summary(),
+        outcome=outcome,
+        examples=[(item_strip(result, 0, protocol), kind) for kind, result in outcome.examples.items()],
+        mistakes=mistake_strips(outcome.unseen, protocol, hits=0),
+        confusion=plot_confusion(seen.confusion(), seen.names),
+        unseen=len(bench.unseen_test.classes),
+        rows=[[title, *row_text(row)] for title, row in outcome.rows.items()],
+        caption=CAPTION,
+        file=outcome.unseen.paths[0],
+        credit=drawn_videos.CREDIT,
+    )
+    write_html(out, page)

@@ -2,13 +2,12 @@
 
 command           texthead doctor
 encoder_findings  findings that need an encoder, such as classes whose names look swapped
-examine           everything, in one call
+examine           everything, in one call; the findings as JSON and HTML
 file_stats        properties of one file, without a model
 findings          findings about files, splits and class names; lists without bad items
 names             class names that a text encoder misreads
 near_duplicates   pairs of files that look alike
 overview          statistics of each class, and example files
-page              the findings as JSON and HTML
 wrong_labels      labels that look wrong
 """
 

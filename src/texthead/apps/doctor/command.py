@@ -7,22 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from texthead.cli import (
-    ClassesOption,
-    DataOption,
-    DeviceOption,
-    EncoderOption,
-    console,
-    default_workers,
-    option,
-)
+from texthead.cli import ClassesOption, DataOption, DeviceOption, EncoderOption, console, default_workers, option
 from texthead.errors import DataError, NonNegativeInt, listed, on_one_line
 from texthead.files import unused
 from texthead.text import read_classes
 
 if TYPE_CHECKING:
+    from texthead.apps.doctor.examine import Diagnosis
     from texthead.apps.doctor.overview import Overview
-    from texthead.apps.doctor.page import Diagnosis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +120,7 @@ def _print_overview(counts: "Overview") -> None:
 
 def _print_findings(diagnosis: "Diagnosis") -> None:
     """Print a table with a few findings of each fault."""
-    from texthead.apps.doctor.page import EXAMPLES
+    from texthead.apps.doctor.examine import EXAMPLES
 
     table = Table(show_lines=True)
     table.add_column("fault", overflow="fold")

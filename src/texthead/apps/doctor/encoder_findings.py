@@ -1,7 +1,7 @@
 """Findings that need an encoder: features of files, near-synonymous class names, swapped names."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -127,27 +127,27 @@ def class_findings(
     class_prompts: Sequence[str | Sequence[str]],
     items: Sequence[Item],
     seen: Sequence[Float[np.ndarray, " dim"]],
-) -> list[Finding]:
-    """Find class names that are too long, near-synonymous or swapped.
+) -> Iterator[Finding]:
+    """Yield class names that are too long, near-synonymous or swapped.
 
     Args:
         seen: mean feature of each item.
     """
-    text, result, encoded = encoder.text, list[Finding](), dict[str, str | Sequence[str]]()
+    text, encoded = encoder.text, dict[str, str | Sequence[str]]()
     for name, strings in zip(sentences, class_prompts, strict=True):
         try:
             text.tokenize(flat([strings]))
             encoded[name] = strings
         except EncoderError as error:
-            result.append(Finding("serious", "name too long", name, str(error)))
+            yield Finding("serious", "name too long", name, str(error))
     if not encoded:
-        return result
+        return
     labels, rows = list(encoded), rows_of(encoder, list(encoded.values()))
-    result += synonym_findings(labels, rows @ rows.T, above=ROWS_ALIKE)
+    yield from synonym_findings(labels, rows @ rows.T, above=ROWS_ALIKE)
     index_of = {label: index for index, label in enumerate(labels)}
     judged = [index for index, item in enumerate(items) if item.label in index_of]
     if not judged:
-        return result
+        return
     targets = np.array([index_of[items[index].label] for index in judged])
     cosines = centred_cosines(rows, np.stack(seen)[judged], targets)
     for swap in swaps(cosines, targets, [items[index].group_key for index in judged]):
@@ -155,8 +155,7 @@ def class_findings(
             f"with {labels[swap.second]}: items of both classes fit the other's name better "
             f"(by {swap.gain:.2f} in cosine, standard error {swap.error:.2f}); check some labels"
         )
-        result.append(Finding("serious", "names look swapped", labels[swap.first], detail))
-    return result
+        yield Finding("serious", "names look swapped", labels[swap.first], detail)
 
 
 def synonym_findings(

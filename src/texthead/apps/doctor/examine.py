@@ -1,8 +1,10 @@
-"""Find what is wrong with a dataset, with or without an encoder."""
+"""Find what is wrong with a dataset, with or without an encoder, and write it as JSON, as an HTML page or as a list."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -12,19 +14,150 @@ from texthead.apps.doctor import encoder_findings, findings, near_duplicates, ov
 from texthead.apps.doctor.encoder_findings import OwnSentences
 from texthead.apps.doctor.file_stats import FileStats, read_file_stats
 from texthead.apps.doctor.findings import Finding, Severity
-from texthead.apps.doctor.page import Diagnosis
+from texthead.apps.doctor.overview import Overview
 from texthead.apps.doctor.wrong_labels import MIN_AGREEMENT, JudgedLabels, suspicious_labels
 from texthead.data import divide
 from texthead.encoders import zero_shot_note
-from texthead.errors import DataError, RunError, plural
+from texthead.errors import DataError, RunError, listed, plural
 from texthead.features import ImageStats
+from texthead.files import write_csv, write_json
 from texthead.recipes import small
+from texthead.report import render, write_html
 
 # Frames of a video that are encoded; with 8, the same swaps are found.
 _ENCODED_FRAMES = 4
 
 # Clips to train on: 8 frames at the encoder's own size.
 _RECIPE = small(size=None)
+
+# Examples of a fault on the terminal; rows of a table on the page, so that browsers can cope.
+EXAMPLES, _ROWS = 3, 1000
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The content and the problems of a dataset.
+
+    Attributes:
+        facts: of each item's file.
+        findings: worst first.
+        left_out: the reason why a cleaned list omits an item, by position.
+        encoder: the encoder of the findings; None if no finding needed one.
+        lines: notes on what was not checked.
+    """
+
+    dataset: Dataset
+    facts: Sequence[FileStats]
+    overview: Overview
+    findings: Sequence[Finding]
+    left_out: dict[int, str]
+    encoder: str | None = None
+    lines: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Diagnosis({self.dataset.source!r}: {self.headline()})"
+
+    @property
+    def is_serious(self) -> bool:
+        """Whether there is a serious finding."""
+        return any(finding.severity == "serious" for finding in self.findings)
+
+    @property
+    def by_hand(self) -> list[str]:
+        """The serious findings that leaving out items does not mend, in words."""
+        left = [each for each in self.findings if each.severity == "serious" and not {*each.items} & {*self.left_out}]
+        return list(dict.fromkeys(f"{each.fault} ({each.about})" for each in left))
+
+    def headline(self) -> str:
+        """Return one line with the numbers of items, classes, and findings of each severity."""
+        items, classes = plural(len(self.dataset), "item"), len(self.dataset.classes)
+        serious, warnings, notes = (sum(f.severity == kind for f in self.findings) for kind in get_args(Severity))
+        findings = f"{serious:,} serious, {plural(warnings, 'warning')}, {plural(notes, 'note')}"
+        findings = findings if self.findings else "no faults"
+        return f"{items} of {classes:,} class{'es' * (classes != 1)}: {findings}"
+
+    def summary(self) -> list[str]:
+        """Return the result in a few lines: counts, each fault with examples, the notes' kinds, and the labels."""
+        lines, notes = [self.headline()], []
+        for (severity, fault), group in self.groups().items():
+            first = group[0]
+            if severity == "note":
+                notes.append(f"{fault} ({len(group):,})")
+            elif len(group) == 1:
+                lines.append(f"{severity}, {fault}: {first.about}: {first.detail}")
+            else:
+                lines.append(
+                    f"{severity}, {fault} ({len(group):,}): {listed([each.about for each in group], EXAMPLES)}"
+                )
+        lines += [f"notes: {', '.join(notes)}"] * bool(notes)
+        return [*lines, *self.lines]
+
+    def groups(self) -> dict[tuple[Severity, str], list[Finding]]:
+        """Group the findings by severity and fault."""
+        groups: dict[tuple[Severity, str], list[Finding]] = {}
+        for finding in self.findings:
+            groups.setdefault((finding.severity, finding.fault), []).append(finding)
+        return groups
+
+    def shorter(self, text: str) -> str:
+        """Return the text with paths relative to the data's folder."""
+        return re.sub(rf"(?<!\S){re.escape(str(self._folder))}/", "", text)
+
+    @property
+    def _folder(self) -> Path:
+        source = Path(self.dataset.source)
+        return source if source.is_dir() else source.parent
+
+    def to_json(self) -> dict[str, object]:
+        """Return the content of `doctor.json`."""
+        paths, told = [str(item.path) for item in self.dataset.items], ("severity", "fault", "about", "detail")
+        return {
+            "source": self.dataset.source,
+            "items": len(paths),
+            "classes": self.dataset.classes,
+            "notes": [*self.dataset.notes, *self.lines],
+            "overview": asdict(self.overview),
+            "serious": sum(finding.severity == "serious" for finding in self.findings),
+            "findings": [
+                {**{key: getattr(each, key) for key in told}, "paths": [paths[index] for index in each.items]}
+                for each in self.findings
+            ],
+            "left_out": [{"path": paths[index], "why": reason} for index, reason in self.left_out.items()],
+        }
+
+    def write(self, folder: str | Path) -> Path:
+        """Write `doctor.json` and `doctor.html` to a folder, and return the path of the page."""
+        page = Path(folder) / "doctor.html"
+        write_json(page.with_suffix(".json"), self.to_json())
+        write_html(page, self.html())
+        return page
+
+    def write_sound(self, path: str | Path) -> int:
+        """Write a list of the items that are not left out, and return their number.
+
+        Raises:
+            DataError: no item would be left.
+        """
+        columns, rows = findings.cleaned_rows(self.dataset, self.left_out, Path(path).parent)
+        if not rows:
+            raise DataError(f"{path}: no item would be left; nothing is written")
+        write_csv(Path(path), columns, rows)
+        return len(rows)
+
+    def html(self) -> str:
+        """Render the page."""
+        return render(
+            "doctor.html",
+            package="texthead.apps.doctor",
+            title=f"Doctor: {Path(self.dataset.source).name}",
+            subtitle=self.headline(),
+            diagnosis=self,
+            folder=self._folder.absolute(),
+            overview=overview.overview_table(self.overview, _ROWS),
+            findings=[(*kind, [(each.about, each.detail) for each in group]) for kind, group in self.groups().items()],
+            left_out=[(str(self.dataset.items[index].path), reason) for index, reason in self.left_out.items()],
+            most=_ROWS,
+        )
 
 
 def diagnose(
@@ -87,13 +220,13 @@ def diagnose(
         if dataset.multilabel:
             judged = JudgedLabels(unjudged="labels are not judged: that is for files with one label each")
         else:
-            judged = suspicious_labels(seen.features, some.targets(dataset.classes), some.groups)
-        first = _first_to_check(judged, seen.positions, dataset, findings.questioned(result))
-        notes += filter(None, [judged.unjudged, first])
-        result += findings.label_findings(items, seen.positions, dataset.classes, judged.listed, beside=result)
+            targets = some.targets(dataset.classes)
+            judged = suspicious_labels(seen.features, targets, some.groups, seen.positions)
+        known = findings.questioned(result)
+        notes += filter(None, [judged.unjudged, _first_to_check(judged, dataset, known)])
+        result += findings.label_findings(dataset, judged.listed, known)
         for label in judged.listed:
-            position = seen.positions[label.item]
-            likely[position] = replace(items[position], labels=(dataset.classes[label.better],))
+            likely[label.item] = replace(items[label.item], labels=(dataset.classes[label.better],))
     # With the likely labels, so that a copy whose label is questioned above is not reported for its two labels too.
     result += findings.near_copies(likely, facts, near_duplicates.alike(facts, features))
     left_out, counts = findings.left_out(items, result), overview.overview_of(items, facts)
@@ -109,15 +242,13 @@ def findings_about_files(items: Sequence[Item], facts: Sequence[FileStats]) -> l
     return [*single, *(each for each in findings.copies(items, facts) if each.severity == "serious")]
 
 
-def _refused(dataset: Dataset) -> list[Finding]:
-    """Return a finding if `train` would refuse a dataset."""
+def _refused(dataset: Dataset) -> Iterator[Finding]:
+    """Yield a finding if `train` would refuse a dataset."""
     try:
         divide(dataset, seed=0, held_out=None, k=None)
     except DataError as error:
-        return [
-            Finding("serious", "cannot be trained on", dataset.source, str(error).removeprefix(f"{dataset.source}: "))
-        ]
-    return []
+        detail = str(error).removeprefix(f"{dataset.source}: ")
+        yield Finding("serious", "cannot be trained on", dataset.source, detail)
 
 
 def _frozen(encoder: Encoder, dataset: Dataset, reading: Reading, reporter: Reporter) -> FrozenEncoder:
@@ -130,14 +261,13 @@ def _frozen(encoder: Encoder, dataset: Dataset, reading: Reading, reporter: Repo
     return FrozenEncoder(encoder, protocol, replace(reading, skip_unreadable=True), reporter)
 
 
-def _first_to_check(judged: JudgedLabels, positions: Sequence[int], dataset: Dataset, known: set[int]) -> str:
+def _first_to_check(judged: JudgedLabels, dataset: Dataset, known: set[int]) -> str:
     """Return a note on the most suspicious label if none is listed, since single wrong ones are hard to tell.
 
     Args:
-        positions: of the items that were judged.
         known: positions of items whose label a finding already questions, as that of a copy with another label.
     """
-    others = [label for label in judged.ranked if positions[label.item] not in known]
+    others = [label for label in judged.ranked if label.item not in known]
     doubtful = [label for label in others if int(label.fits.argmax()) == label.better]
     label = "other label" if known else "label"
     if judged.listed or not judged.ranked or judged.agreement < MIN_AGREEMENT:
@@ -147,5 +277,5 @@ def _first_to_check(judged: JudgedLabels, positions: Sequence[int], dataset: Dat
     first = doubtful[0]
     return (
         f"no {label} is wrong beyond doubt; of {plural(len(doubtful), 'item')} that fit another class better, check "
-        f"{dataset.items[positions[first.item]].path} first (fits {dataset.classes[first.better]})"
+        f"{dataset.items[first.item].path} first (fits {dataset.classes[first.better]})"
     )

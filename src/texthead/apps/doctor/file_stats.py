@@ -5,7 +5,8 @@ Every frame is decoded once; 16 evenly spaced ones are analysed.
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ _UNEVEN = 0.25
 
 @dataclass(frozen=True)
 class FileStats:
-    """Properties of one file; those that could not be read are 0, or None for `appearance`.
+    """Properties of one file; those that could not be read are 0 or empty. Grey levels are from 0 to 255.
 
     Attributes:
         digest: SHA-256 of the bytes (and times, for a part of a video); "" if the file cannot be opened.
@@ -48,6 +49,11 @@ class FileStats:
         width, height: of the upright picture, in pixels.
         turned: whether the container or EXIF rotates or mirrors the picture.
         uneven: share of gaps between frames that differ from the median gap by more than a quarter.
+        brightest: 95th percentile of the brightest analysed frame.
+        contrast: largest standard deviation within a frame.
+        motion: largest mean difference between consecutive analysed frames; 0 for one frame.
+        edges: `ImageStats.edges_of` four frames.
+        colours: 16x16 pixels of a frame from the middle.
     """
 
     path: Path
@@ -61,26 +67,11 @@ class FileStats:
     height: int = 0
     turned: bool = False
     uneven: float = 0.0
-    appearance: "Appearance | None" = None
-
-
-@dataclass(frozen=True)
-class Appearance:
-    """Statistics of the analysed frames, in grey levels from 0 to 255.
-
-    Attributes:
-        brightest: 95th percentile of the brightest frame.
-        contrast: largest standard deviation within a frame.
-        motion: largest mean difference between consecutive analysed frames; 0 for one frame.
-        edges: `ImageStats.edges_of` four frames.
-        colours: 16x16 pixels of a frame from the middle.
-    """
-
-    brightest: float
-    contrast: float
-    motion: float
-    edges: Float16[np.ndarray, " edges"]
-    colours: UInt8[np.ndarray, "16 16 3"]
+    brightest: float = 0.0
+    contrast: float = 0.0
+    motion: float = 0.0
+    edges: Float16[np.ndarray, " edges"] = field(default_factory=partial(np.empty, 0, np.float16))
+    colours: UInt8[np.ndarray, "side side 3"] = field(default_factory=partial(np.empty, (0, 0, 3), np.uint8))
 
 
 def stats_of_file(path: Path) -> FileStats:
@@ -112,15 +103,13 @@ def stats_of_file(path: Path) -> FileStats:
 
 def stats_of_image(path: Path, digest: str, stats: ImageStats) -> FileStats:
     """Return the properties of an image that was decoded for its features."""
+    same = ("width", "height", "turned", "brightest", "contrast", "colours")
     edges = np.tile(stats.edges, COMPARED_FRAMES)
-    look = Appearance(stats.brightest, stats.contrast, 0.0, edges, stats.colours)
-    return FileStats(
-        path, digest, frames=1, width=stats.width, height=stats.height, turned=stats.turned, appearance=look
-    )
+    return FileStats(path, digest, frames=1, edges=edges, **{name: getattr(stats, name) for name in same})
 
 
 def _with_frames(facts: FileStats, media: Media) -> FileStats:
-    """Decode all frames and return the facts with size and appearance."""
+    """Decode all frames, and return the facts with what they show."""
     indices = evenly(media.num_frames, _ANALYSED_FRAMES)
     greys: list[Float[np.ndarray, "64 64"]] = []
     colours = np.zeros((SIDE, SIDE, 3), np.uint8)
@@ -131,14 +120,15 @@ def _with_frames(facts: FileStats, media: Media) -> FileStats:
         greys.append(ImageStats.grey_of(picture))
         facts = replace(facts, width=width, height=height)
     (spread,) = Views(origin="centre").frame_indices(len(greys), COMPARED_FRAMES)
-    appearance = Appearance(
+    return replace(
+        facts,
+        turned=media.turned,
         brightest=max(float(np.percentile(grey, 95)) for grey in greys),
         contrast=max(float(grey.std()) for grey in greys),
         motion=max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0),
         edges=np.concatenate([ImageStats.edges_of(greys[index]) for index in spread]),
         colours=colours,
     )
-    return replace(facts, turned=media.turned, appearance=appearance)
 
 
 def uneven_share(seconds: Sequence[float]) -> float:

@@ -1,15 +1,15 @@
 """Findings about a dataset, from the facts of its files and its class names. Reads no files."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from scipy.cluster.hierarchy import DisjointSet
 
-from texthead import Item
-from texthead.apps.doctor.file_stats import STOPPED, Appearance, FileStats
+from texthead import Dataset, Item
+from texthead.apps.doctor.file_stats import STOPPED, FileStats
 from texthead.apps.doctor.names import is_code, is_foreign, run_together, same_names
 from texthead.apps.doctor.near_duplicates import Alike
 from texthead.apps.doctor.wrong_labels import SuspiciousLabel
@@ -72,7 +72,7 @@ def file_findings(facts: Sequence[FileStats], *, frames: int) -> list[Finding]:
     ]
 
 
-def _problems(fact: FileStats, frames: int) -> Iterable[tuple[Severity, str, str]]:
+def _problems(fact: FileStats, frames: int) -> Iterator[tuple[Severity, str, str]]:
     """Yield (severity, fault, detail) for a file."""
     if fact.fault:
         yield "serious", fact.fault, fact.problem.removeprefix(f"{fact.fault}: ")
@@ -89,11 +89,10 @@ def _problems(fact: FileStats, frames: int) -> Iterable[tuple[Severity, str, str
         problem = f"{100 * fact.uneven:.0f} % of the gaps between frames differ from the median by more than a quarter"
         yield "note", "variable frame rate", f"{problem}; re-encode it at a constant rate if speed matters"
     yield from _odd_sides(fact)
-    if fact.appearance is not None:
-        yield from _odd_appearance(fact, fact.appearance)
+    yield from _odd_appearance(fact)
 
 
-def _odd_sides(fact: FileStats) -> Iterable[tuple[Severity, str, str]]:
+def _odd_sides(fact: FileStats) -> Iterator[tuple[Severity, str, str]]:
     size, short, long = f"{fact.width}x{fact.height}", *sorted((fact.width, fact.height))
     if short < _TINY:
         yield "warning", "odd size", f"{size}: a side below {_TINY} pixels; leave it out if nothing can be recognised"
@@ -103,14 +102,14 @@ def _odd_sides(fact: FileStats) -> Iterable[tuple[Severity, str, str]]:
         yield "note", "odd size", f"{size}: a side is odd, which many video encoders reject; texthead reads it"
 
 
-def _odd_appearance(fact: FileStats, appearance: Appearance) -> Iterable[tuple[Severity, str, str]]:
+def _odd_appearance(fact: FileStats) -> Iterator[tuple[Severity, str, str]]:
     remedy = "check it, and leave it out if it shows nothing"
-    if appearance.brightest < _BLACK:
-        yield "warning", "near black", f"hardly any pixel is brighter than {appearance.brightest:.0f} of 255; {remedy}"
-    elif appearance.contrast < _PLAIN:
-        yield "warning", "one colour", f"grey levels differ by {appearance.contrast:.1f} of 255; {remedy}"
-    if fact.frames > 1 and appearance.motion < _STILL:
-        problem = f"frames differ by at most {appearance.motion:.2f} of 255 grey levels"
+    if fact.brightest < _BLACK:
+        yield "warning", "near black", f"hardly any pixel is brighter than {fact.brightest:.0f} of 255; {remedy}"
+    elif fact.contrast < _PLAIN:
+        yield "warning", "one colour", f"grey levels differ by {fact.contrast:.1f} of 255; {remedy}"
+    if fact.frames > 1 and fact.motion < _STILL:
+        problem = f"frames differ by at most {fact.motion:.2f} of 255 grey levels"
         yield "warning", "frozen", f"{problem}; leave it out if its class is a motion"
 
 
@@ -144,8 +143,8 @@ def _describe(items: Sequence[Item], group: Sequence[int]) -> tuple[str, str, li
     return first, ", ".join(others[:3]) + more, labels, sorted({str(items[position].split) for position in group})
 
 
-def near_copies(items: Sequence[Item], facts: Sequence[FileStats], pairs: Alike) -> list[Finding]:
-    """Find groups of files with different bytes that look alike; they are leaks if a sure pair is in two splits.
+def near_copies(items: Sequence[Item], facts: Sequence[FileStats], pairs: Alike) -> Iterator[Finding]:
+    """Yield groups of files with different bytes that look alike; they are leaks if a sure pair is in two splits.
 
     Parts of one file in one split naturally look alike and are ignored.
 
@@ -166,7 +165,6 @@ def near_copies(items: Sequence[Item], facts: Sequence[FileStats], pairs: Alike)
         splits_of[fact.digest].add(item.split)
     across = {pair: len(splits_of[facts[pair[0]].digest] | splits_of[facts[pair[1]].digest]) > 1 for pair in near}
     sure = {pair[0] for pair, similarity in near.items() if similarity.sure and across[pair]}
-    findings = []
     for group in _connected([*near, *same]):
         about, others, labels, splits = _describe(items, group)
         # The first file may have no pair of its own, if it is an exact copy.
@@ -176,8 +174,7 @@ def near_copies(items: Sequence[Item], facts: Sequence[FileStats], pairs: Alike)
         remedy = "check which label is right" if len(labels) > 1 else "keep one if they show the same"
         severity, fault = _near_fault(len(labels), len(splits), sure=not sure.isdisjoint(group))
         detail = f"looks like {others}{where} ({similarity}{labelled}); {remedy}"
-        findings.append(Finding(severity, fault, about, detail, tuple(group)))
-    return findings
+        yield Finding(severity, fault, about, detail, tuple(group))
 
 
 def _are_neighbours(items: Sequence[Item], first: int, second: int) -> bool:
@@ -202,10 +199,10 @@ def _connected(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
     return sorted(sorted(group) for group in groups.subsets())
 
 
-def overlaps(items: Sequence[Item]) -> list[Finding]:
-    """Find files with overlapping parts under two labels or in two splits, one finding of each kind per file."""
+def overlaps(items: Sequence[Item]) -> Iterator[Finding]:
+    """Yield files with overlapping parts under two labels or in two splits, one finding of each kind per file."""
     if not any(item.media.is_part for item in items):
-        return []
+        return
     by_file = defaultdict[Path, list[int]](list)
     for position, item in enumerate(items):
         by_file[item.media.resolved().file].append(position)
@@ -213,7 +210,6 @@ def overlaps(items: Sequence[Item]) -> list[Finding]:
         ("split", "serious", "in", "they share frames; change their times"),
         ("label", "warning", "labelled", "change their times, unless both really happen at once"),
     )
-    findings = []
     for positions in by_file.values():
         pairs = _overlapping(items, positions)
         for key, severity, verb, remedy in kinds:
@@ -223,8 +219,7 @@ def overlaps(items: Sequence[Item]) -> list[Finding]:
                 count = f" ({len(apart):,} such pairs)" if len(apart) > 1 else ""
                 members = tuple(sorted({position for pair in apart for position in pair}))
                 about, detail = str(items[positions[0]].media.file), f"{', '.join(texts)}{count}: {remedy}"
-                findings.append(Finding(severity, f"parts overlap, two {key}s", about, detail, members))
-    return findings
+                yield Finding(severity, f"parts overlap, two {key}s", about, detail, members)
 
 
 def _overlapping(items: Sequence[Item], positions: Sequence[int]) -> list[tuple[int, int]]:
@@ -239,84 +234,77 @@ def _overlapping(items: Sequence[Item], positions: Sequence[int]) -> list[tuple[
     return pairs
 
 
-def group_leaks(items: Sequence[Item]) -> list[Finding]:
-    """Find groups in more than one split; the parts of a file form a group if the data names none."""
+def group_leaks(items: Sequence[Item]) -> Iterator[Finding]:
+    """Yield groups in more than one split; the parts of a file form a group if the data names none."""
     splits = defaultdict[tuple[bool, str], set[str]](set)
     for item in items:
         if item.split and (item.group or item.media.is_part):
             splits[item.group is not None, item.group_key].add(item.split)
-    findings = []
     for (named, group), group_splits in splits.items():
         where = " and ".join(sorted(group_splits))
         if len(group_splits) > 1 and named:
-            detail = f"has items in {where}; put all in one split"
-            findings.append(Finding("serious", "group in two splits", group, detail))
+            yield Finding("serious", "group in two splits", group, f"has items in {where}; put all in one split")
         elif len(group_splits) > 1:
             detail = f"has parts in {where}, which may look alike; put all in one split"
-            findings.append(Finding("warning", "parts in two splits", group, detail))
-    return findings
+            yield Finding("warning", "parts in two splits", group, detail)
 
 
 # ---- classes
 
 
-def count_findings(items: Sequence[Item], empty: Iterable[str] = ()) -> list[Finding]:
-    """Find classes with no or few training items. Items without a split count as training items.
+def count_findings(items: Sequence[Item], empty: Iterable[str] = ()) -> Iterator[Finding]:
+    """Yield classes with no or few training items. Items without a split count as training items.
 
     Args:
         empty: class folders without a file.
     """
     train = Counter(item.label for item in items if item.split in (None, "train"))
     remedy = "has no video or image; add one or remove the folder"
-    findings = [Finding("serious", "empty class folder", folder, remedy) for folder in empty]
+    yield from (Finding("serious", "empty class folder", folder, remedy) for folder in empty)
     for label in sorted({item.label for item in items}):
         count = train[label]
         if not count:
             detail = "all its items are held out; move some to the training split"
-            findings.append(Finding("serious", "no training item", label, detail))
+            yield Finding("serious", "no training item", label, detail)
         elif count == 1:
-            findings.append(Finding("warning", "one training item", label, "none is left to hold out; add some"))
+            yield Finding("warning", "one training item", label, "none is left to hold out; add some")
         elif max(train.values()) > _IMBALANCE * count:
             largest = train.most_common(1)[0]
             detail = f"{plural(count, 'item')}, {largest[0]} has {largest[1]:,}; add some, or train on K per class"
-            findings.append(Finding("warning", "imbalance", label, detail))
-    return findings
+            yield Finding("warning", "imbalance", label, detail)
 
 
-def name_findings(labels: Sequence[str], *, clean: bool) -> list[Finding]:
-    """Find problems of class names.
+def name_findings(labels: Sequence[str], *, clean: bool) -> Iterator[Finding]:
+    """Yield problems of class names.
 
     Args:
         clean: whether labels like `push_up` are split into words before encoding.
     """
     severity, detail = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}; use `clean=True`")
-    findings = []
     for label in labels:
         words = run_together(label)
         if is_code(label):
-            findings.append(Finding("serious", "code instead of a name", label, "set `labels` to a CSV of id,name"))
+            yield Finding("serious", "code instead of a name", label, "set `labels` to a CSV of id,name")
         elif words is not None:
-            findings.append(Finding(severity, "words run together", label, detail.format(words)))
+            yield Finding(severity, "words run together", label, detail.format(words))
         if is_foreign(label):
             remedy = "most text encoders know only Latin letters; translate it"
-            findings.append(Finding("warning", "non-Latin letters", label, remedy))
+            yield Finding("warning", "non-Latin letters", label, remedy)
     for first, *others in same_names(labels):
-        same = f"reads the same as {', '.join(others)}; merge them"
-        findings.append(Finding("serious", "same name twice", first, same))
-    flips = "a flipped picture would make it wrong, so train turns flips off"
-    return findings + [Finding("note", "left or right", label, flips) for label in mirrored_names(labels)]
+        yield Finding("serious", "same name twice", first, f"reads the same as {', '.join(others)}; merge them")
+    for label in mirrored_names(labels):
+        flips = "a flipped picture would make it wrong, so train turns flips off"
+        yield Finding("note", "left or right", label, flips)
 
 
-def folder_findings(items: Sequence[Item]) -> list[Finding]:
-    """Find items whose folder has the name of another class."""
+def folder_findings(items: Sequence[Item]) -> Iterator[Finding]:
+    """Yield items whose folder has the name of another class."""
     names = {clean_name(item.label).casefold() for item in items}
-    findings = []
     for position, item in enumerate(items):
         folder = clean_name(item.path.parent.name).casefold()
         if folder in names and folder != clean_name(item.label).casefold():
             detail = f"is labelled {item.label} but is in folder {item.path.parent.name}; check which is right"
-            findings.append(Finding("serious", "folder of another class", str(item.path), detail, (position,)))
-    return findings
+            yield Finding("serious", "folder of another class", str(item.path), detail, (position,))
 
 
 def questioned(findings: Iterable[Finding]) -> set[int]:
@@ -325,27 +313,14 @@ def questioned(findings: Iterable[Finding]) -> set[int]:
     return {position for finding in findings if finding.fault in two for position in finding.items}
 
 
-def label_findings(
-    items: Sequence[Item],
-    positions: Sequence[int],
-    classes: Sequence[str],
-    labels: Sequence[SuspiciousLabel],
-    *,
-    beside: Iterable[Finding],
-) -> list[Finding]:
-    """Return a finding for each suspicious label, except those of items that already have a finding about two labels.
-
-    Args:
-        positions: position among `items` of each judged item.
-        beside: the findings so far.
-    """
-    known, findings = questioned(beside), []
-    for position, label in ((positions[label.item], label) for label in labels):
-        if position not in known:
-            item = items[position]
-            detail = f"is labelled {item.label}, but {label.comparison(classes, item.label)}; check which is right"
-            findings.append(Finding("warning", "label may be wrong", str(item.path), detail, (position,)))
-    return findings
+def label_findings(dataset: Dataset, labels: Iterable[SuspiciousLabel], known: set[int]) -> Iterator[Finding]:
+    """Yield a finding for each suspicious label, except those that `questioned` knows."""
+    for label in labels:
+        if label.item not in known:
+            item = dataset.items[label.item]
+            fits = label.comparison(dataset.classes, item.label)
+            detail = f"is labelled {item.label}, but {fits}; check which is right"
+            yield Finding("warning", "label may be wrong", str(item.path), detail, (label.item,))
 
 
 def unknown_labels(labels: Sequence[str], names: Sequence[str]) -> list[Finding]:
@@ -388,13 +363,13 @@ def _reason(finding: Finding) -> str:
     return f"{finding.fault}: {finding.detail}"
 
 
-def cleaned_rows(items: Sequence[Item], without: Iterable[int], folder: Path) -> tuple[list[str], list[list[str]]]:
+def cleaned_rows(dataset: Dataset, without: Iterable[int], folder: Path) -> tuple[list[str], list[list[str]]]:
     """Return (columns, rows) of a manifest without some items; paths inside `folder` are relative to it.
 
     If any item is a part of a video, there are columns `start` and `end`, in seconds.
     """
     excluded = set(without)
-    kept = [item for position, item in enumerate(items) if position not in excluded]
+    kept = [item for position, item in enumerate(dataset.items) if position not in excluded]
     known = ("path", "label", "labels", "split", "group", "start", "end")
     extra = [name for name in dict.fromkeys(name for item in kept for name, _ in item.extra) if name not in known]
     optional = [name for name in ("split", "group") if any(getattr(item, name) for item in kept)]
@@ -405,4 +380,4 @@ def cleaned_rows(items: Sequence[Item], without: Iterable[int], folder: Path) ->
         tail = [getattr(item, name) or "" for name in optional] + [extra_columns.get(name, "") for name in extra]
         span = item.media.span.cells() if times else ()
         rows.append([MediaPath(item.media.file).relative_to(folder), *span, item.label, *tail])
-    return ["path", *times, "label", *optional, *extra], rows
+    return ["path", *times, "labels" if dataset.multilabel else "label", *optional, *extra], rows

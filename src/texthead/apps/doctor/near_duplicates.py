@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-from texthead.apps.doctor.file_stats import EDGES, Appearance, FileStats
+from texthead.apps.doctor.file_stats import EDGES, FileStats
 
 # Chosen on re-saved photos and on real datasets without copies: LOG.md, 2026-11-29. SURE is also for the colours.
 EDGES_ALIKE, SURE = 0.9, 0.95
@@ -65,14 +65,14 @@ def alike_by_edges(facts: Sequence[FileStats]) -> Alike:
 
     The mean is subtracted: if two pictures both get brighter to one side, all their edges agree.
     """
-    appearances = _comparable(facts)
-    rows, positions = np.zeros((len(appearances), EDGES), np.float32), list(appearances)
-    for row, appearance in zip(rows, appearances.values(), strict=True):
-        row[:] = appearance.edges - appearance.edges.mean(dtype=np.float32)
+    positions = _comparable(facts)
+    rows = np.zeros((len(positions), EDGES), np.float32)
+    for row, position in zip(rows, positions, strict=True):
+        row[:] = facts[position].edges - facts[position].edges.mean(dtype=np.float32)
     pairs: Alike = {}
     for first, second, cosine in near_pairs(rows, EDGES_ALIKE):
         pair = positions[first], positions[second]
-        colours = [appearances[position].colours.ravel().astype(np.float32) for position in pair]
+        colours = [facts[position].colours.ravel().astype(np.float32) for position in pair]
         sure = cosine > SURE and _cosine(*(each - each.mean() for each in colours)) > SURE
         pairs[pair] = Likeness(f"correlation of edges {cosine:.2f}", sure)
     return pairs
@@ -103,13 +103,13 @@ def _cosine(first: Float[np.ndarray, " dim"], second: Float[np.ndarray, " dim"])
     return float(first @ second) / max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-12)
 
 
-def _comparable(facts: Sequence[FileStats]) -> dict[int, Appearance]:
-    """Return the appearance of files with enough contrast to be compared, by position; one of each set of copies."""
-    first: dict[str, tuple[int, Appearance]] = {}
+def _comparable(facts: Sequence[FileStats]) -> list[int]:
+    """Return the positions of files with enough contrast to be compared, the first of each set of copies."""
+    first: dict[str, int] = {}
     for position, fact in enumerate(facts):
-        if fact.appearance is not None and fact.appearance.contrast > _FLAT:
-            first.setdefault(fact.digest, (position, fact.appearance))
-    return dict(first.values())
+        if fact.contrast > _FLAT:
+            first.setdefault(fact.digest, position)
+    return [*first.values()]
 
 
 def near_pairs(rows: Float[np.ndarray, "items dim"], above: float) -> list[tuple[int, int, float]]:

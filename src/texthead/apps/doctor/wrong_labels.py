@@ -80,7 +80,10 @@ class JudgedLabels:
 
 
 def suspicious_labels(
-    features: Float[Tensor, "items dim"], targets: Int[Tensor, " items"], groups: Sequence[Hashable] | None = None
+    features: Float[Tensor, "items dim"],
+    targets: Int[Tensor, " items"],
+    groups: Sequence[Hashable] | None = None,
+    positions: Sequence[int] | None = None,
 ) -> JudgedLabels:
     """Return how suspicious each label is, given the features and labels of all other items.
 
@@ -98,6 +101,7 @@ def suspicious_labels(
         features: of any length; they are centred and normalised.
         targets: class index of each item.
         groups: the group of each item (a scene, a person); None if each item is its own.
+        positions: what the result calls each item; None for its number.
     """
     labels = targets.numpy()
     counts = np.bincount(labels, minlength=1)
@@ -122,7 +126,8 @@ def suspicious_labels(
         clear = (margins < -middle).sum() > (abs(margins) <= middle).sum()
         listed |= margins < -middle * (1 if clear else CLEARLY_WRONG)
     order = (-leads[rows, best]).argsort(kind="stable").tolist()
-    ranked = [SuspiciousLabel(int(judged[row]), int(classes[best[row]]), fits[row]) for row in order]
+    where = (np.arange(len(labels)) if positions is None else np.asarray(positions))[judged].tolist()
+    ranked = [SuspiciousLabel(where[row], int(classes[best[row]]), fits[row]) for row in order]
     unjudged = ""
     if agreement < MIN_AGREEMENT:
         listed[:] = False

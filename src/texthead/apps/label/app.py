@@ -4,7 +4,7 @@ import math
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, Popen
 from typing import Any, Literal
@@ -25,13 +25,12 @@ class Training:
     """Run one training on a CSV of labels at a time, in a separate process.
 
     Args:
-        arguments: returns the arguments of `texthead` for a kind of training and the new run's folder.
         labels_csv: the CSV of labels; runs are written beside it.
+        options: further options of `texthead train`.
     """
 
-    def __init__(self, arguments: Callable[[How, Path], Sequence[str]], labels_csv: Path):
-        self._arguments = arguments
-        self._labels_csv = labels_csv
+    def __init__(self, labels_csv: Path, options: Sequence[str]):
+        self._labels_csv, self._options = labels_csv, options
         self._process: Popen[str] | None = None
         self._lines: deque[str] = deque(maxlen=_LINES)
         self._run: Path | None = None
@@ -47,7 +46,9 @@ class Training:
             raise RunError(f"{csv}: a training on these labels is still running; wait until it is finished")
         self._run = unused(csv.with_name(f"{csv.stem}-{'quick' if how == 'quick' else 'tuned'}"))
         self._lines.clear()
-        command = [sys.executable, "-m", "texthead", *self._arguments(how, self._run)]
+        tune = ["--held-out", "0"] if how == "quick" else ["--tune", "all"]
+        words = ["train", str(csv), *tune, "--out", str(self._run), *self._options]
+        command = [sys.executable, "-m", "texthead", *words]
         self._process = Popen(command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, text=True, errors="replace")
         threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
 
@@ -105,12 +106,8 @@ class _Actions:
         session, key, review = self._session, body.get("key"), bool(body.get("review"))
         if action == "undo":
             return session.undo()
-        if action == "skip":
-            session.skip(self.shown.find(key, changed=True)[0])
-        elif action == "bad":
-            session.bad(self.shown.find(key, changed=True)[0])
-        elif action == "keep":
-            session.keep(self.shown.find(key)[0])
+        if action in ("skip", "bad", "keep"):
+            getattr(session, action)(self.shown.find(key, changed=action != "keep")[0])
         elif action == "label":
             several = session.multilabel
             names = _value(body, "classes", Sequence[str]) if several else [_value(body, "label", str)]
@@ -154,4 +151,4 @@ class _Actions:
 
 def _value(body: dict[str, Any], name: str, kind: Any) -> Any:
     """Return a value of a request; raise DataError if it is of another type."""
-    return converted(name, body.get(name), kind, remedy="; reload the page")
+    return converted(name, body.get(name), kind)

@@ -81,10 +81,8 @@ class LabelFile:
 
     def __init__(self, csv: Path, files: Dataset, *, multilabel: bool = False):
         self._multilabel, self._column = multilabel, "labels" if multilabel else "label"
-        positions = {item.media.resolved(): position for position, item in enumerate(files.items)}
-        names = [item.media.relative_to(csv.parent) for item in files.items]
-        self._labels = _Table(csv, ("path", self._column), names, positions, files.source)
-        self._bad = _Table(_bad_list(csv), ("path",), names, positions, files.source)
+        self._labels = _Table(csv, ("path", self._column), files)
+        self._bad = _Table(_bad_list(csv), ("path",), files)
         self.read()
 
     def read(self) -> LabelState:
@@ -116,19 +114,10 @@ class LabelFile:
 
 
 class _Table:
-    """Rows of a CSV by position of their file; read again when somebody else has changed it.
+    """Rows of a CSV by position of their file; read again when somebody else has changed it."""
 
-    Args:
-        names: the path of each file, as the CSV has it.
-        positions: the position of each file.
-        source: of the files, for messages.
-    """
-
-    def __init__(
-        self, csv: Path, columns: Sequence[str], names: Sequence[str], positions: Mapping[MediaPath, int], source: str
-    ):
-        self._csv, self._columns = csv, columns
-        self._names, self._positions, self._source = names, positions, source
+    def __init__(self, csv: Path, columns: Sequence[str], files: Dataset):
+        self._csv, self._columns, self._files = csv, columns, files
         self._rows: dict[int, LabelRow] = {}
         self._stamp: object = None
 
@@ -143,12 +132,13 @@ class _Table:
 
     def _load(self) -> dict[int, LabelRow]:
         rows: dict[int, LabelRow] = {}
+        positions = {item.media.resolved(): position for position, item in enumerate(self._files.items)}
         for line, row in manifest_rows(self._csv, self._columns):
-            position = self._positions.get(MediaPath(row_path(row, self._csv, line)).resolved())
+            position = positions.get(MediaPath(row_path(row, self._csv, line)).resolved())
             if position is None:
                 raise DataError(
-                    f"{self._csv}:{line}: labels {row['path']}, which is not in {self._source}: give the data that "
-                    "the labels belong to"
+                    f"{self._csv}:{line}: labels {row['path']}, which is not in {self._files.source}: give the data "
+                    "that the labels belong to"
                 )
             if position in rows:
                 raise DataError(f"{self._csv}:{line}: {row['path']} is listed twice: list it once")
@@ -162,7 +152,8 @@ class _Table:
             if values is None:
                 rows.pop(position, None)
             else:
-                rows[position] = {"path": self._names[position], **rows.get(position, {}), **values}
+                path = self._files.items[position].media.relative_to(self._csv.parent)
+                rows[position] = {"path": path, **rows.get(position, {}), **values}
         if rows == self._rows:
             return
         if rows:

@@ -88,11 +88,12 @@ class Pool:
         Raises:
             DataError: there is no class yet.
         """
-        classes, item_of = self.classes, {item.path: item for item in self.labelled.items}
+        classes, media = self.classes, [item.media.resolved() for item in self.files.items]
         if not classes:
             raise DataError("there is no class to start with: name some with `classes`")
-        labelled = [i for i, item in enumerate(self.files.items) if item.path in item_of]
-        items = tuple(item_of[self.files.items[i].path] for i in labelled)
+        item_of = {item.media.resolved(): item for item in self.labelled.items}
+        labelled = [i for i, each in enumerate(media) if each in item_of]
+        items = tuple(item_of[media[i]] for i in labelled)
         targets = Dataset(items, multilabel=self.multilabel).targets(classes)
         rows = self.encode and self.encode(classes)
         probabilities = guesses(rows, self.features, labelled, targets, classes=len(classes))
@@ -104,7 +105,7 @@ class Pool:
             sure, best = probabilities.max(-1)
             names = [classes[index] for index in best.tolist()]
         bad = {MediaPath(path).resolved() for path in self.bad}
-        without = [i for i, item in enumerate(self.files.items) if item.media.resolved() in bad] if bad else []
+        without = [i for i, each in enumerate(media) if each in bad]
         chosen = self.similarities(labelled).next(probabilities, labelled, count, without=without)
         return [Suggestion(self.files.items[i].path, names[i], float(sure[i])) for i in chosen]
 
@@ -135,7 +136,8 @@ def label_pool(
         MediaError: a file cannot be read and `reading` does not skip such files.
     """
     files = data if isinstance(data, Dataset) else read_files(data)
-    labelled, known = items_so_far(None if labels is None else Path(labels), files)
+    labels_csv = None if labels is None else Path(labels)
+    labelled, bad = items_so_far(labels_csv, files), bad_paths(labels_csv) if labels_csv else []
     if multilabel and labelled and not labelled.multilabel:
         raise DataError(f"`multilabel`: {labels} has one label per file; give another file, or leave `multilabel` out")
     if more := [name for name in labelled.classes if classes and name not in classes]:
@@ -151,38 +153,30 @@ def label_pool(
         return familiarity_scaled_rows(model, names, options.prompts(names))
 
     model = options.load(options.prompts(names))
+    known = [*labelled.paths, *bad]
     files = cut_files(files, model, reading, above=_LONG_SECONDS, known=known, reporter=reporter)
     pool, encode = encode_files(files, model, reading, reporter), rows if model.has_text else None
     multilabel = multilabel or labelled.multilabel
-    bad = tuple(bad_paths(Path(labels))) if labels else ()
-    return replace(pool, names=tuple(classes), labelled=labelled, multilabel=multilabel, encode=encode, bad=bad)
+    about = {"labelled": labelled, "multilabel": multilabel, "encode": encode, "bad": tuple(bad)}
+    return replace(pool, names=tuple(classes), **about)
 
 
-def items_so_far(path: Path | None, files: Dataset) -> tuple[Dataset, list[Path]]:
-    """Return the labelled files of a manifest, and the paths that it and its bad list name.
-
-    A file that does not exist names none.
+def items_so_far(path: Path | None, files: Dataset) -> Dataset:
+    """Return the labelled files of a manifest; none if it does not exist.
 
     Raises:
         DataError: it cannot be read, or lists a file that is neither in `files` nor a part of one.
     """
-    if path is None:
-        return Dataset(()), []
-    labelled = Dataset(())
-    if path.exists():
-        labelled = _without_labels(path) or read_dataset(path)
-    path_of = {item.media.resolved(): item.path for item in files.items}
-    items: list[Item] = []
+    if path is None or not path.exists():
+        return Dataset(())
+    labelled = _without_labels(path) or read_dataset(path)
+    known = {item.media.resolved() for item in files.items}
     for item in labelled.items:
-        own, whole = path_of.get(item.media.resolved()), path_of.get(MediaPath(item.media.file).resolved())
-        if own is None and whole is not None:  # a part of a file
-            own = MediaPath(whole).part(item.media.span).path
-        if own is None:
+        if known.isdisjoint((item.media.resolved(), MediaPath(item.media.file).resolved())):
             raise DataError(
                 f"{path}: labels {item.path}, which is not in {files.source}: give the data that the labels belong to"
             )
-        items.append(replace(item, path=own))
-    return replace(labelled, items=tuple(items)), [*labelled.paths, *bad_paths(path)]
+    return labelled
 
 
 def _without_labels(labels_csv: Path) -> Dataset | None:

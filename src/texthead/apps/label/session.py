@@ -163,12 +163,11 @@ class LabelSession:
             classes=len(fit.classes),
             groups=groups,
         )
-        judged = suspicious_labels(self.pool.features[labelled], targets, groups)
+        judged = suspicious_labels(self.pool.features[labelled], targets, groups, labelled)
         doubtful: dict[int, tuple[Guesses, str]] = {}
         for label in judged.listed:
-            position = labelled[label.item]
-            reason = label.comparison(fit.classes, *fit.labels.of[position])
-            doubtful[position] = _sorted_guesses(fit.classes, torch.from_numpy(label.fits)), reason
+            reason = label.comparison(fit.classes, *fit.labels.of[label.item])
+            doubtful[label.item] = _sorted_guesses(fit.classes, torch.from_numpy(label.fits)), reason
         # Drop measurements with labels that have since been undone.
         before = [old for old in self._measured.curves if old.items < len(labelled)]
         return _Measured(fit.labels, () if curve is None else (*before, curve), doubtful)

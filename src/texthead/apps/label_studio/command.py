@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from texthead.cli import argument, check_outputs, console, option
 from texthead.errors import DataError
-from texthead.files import csv_text
+from texthead.files import write_csv
 from texthead.media import MediaPath
 from texthead.text import read_names
 
@@ -50,17 +50,14 @@ class LabelStudio:
         return Path(self.file).suffix.lower() == ".json"
 
     def __call__(self) -> None:
-        from texthead.apps.label_studio.exports import read_export
-        from texthead.apps.label_studio.tasks import write_tasks
-        from texthead.files import replacing
+        from texthead.apps.label_studio.formats import read_export, write_tasks
 
         source, out, root = Path(self.file), Path(self.out), self.root and Path(self.root)
         if self._is_export:
-            rows, notes = read_export(source, out.parent, root or source.parent)
+            (columns, *rows), notes = read_export(source, out.parent, root or source.parent)
             console.say_notes(*notes)
-            with replacing(out) as temporary:
-                temporary.write_text(csv_text(rows), encoding="utf-8", errors="surrogateescape", newline="")
-            line = f"{out}: {len(rows) - 1} labelled files and parts of files"
+            write_csv(out, columns, rows)
+            line = f"{out}: {len(rows)} labelled files and parts of files"
         else:
             classes = [] if self.classes is None else read_names(self.classes)
             line = write_tasks(source, out, root or None, classes)

@@ -103,7 +103,8 @@ class Answerer:
         if question is None:
             return self.about()
         try:
-            seconds, frames = video_length(question.path)
+            with MediaPath(question.path).open() as media:
+                seconds, frames = media.duration_seconds, media.num_frames
             if question.asked == "names":
                 return self.top_classes(question, seconds, frames)
             return self.timeline(question) if question.asked == "when" else self.saliency(question, frames)
@@ -135,12 +136,18 @@ class Answerer:
     def timeline(self, question: Question) -> VideoEvents:
         """Return the events of the classes, with the defaults of `timeline`.
 
+        Up to `LANES` classes have a curve: those with the longest events, then the highest scores.
+
         Raises:
             MediaError: the file is not a video, or cannot be read to its end.
         """
         run, intervals = self.run_of(question.names), list[Interval]()
         events = th.find_events(run, question.path, engine="auto", reporter=Reporter(event=intervals.append))
-        return _timeline(events, intervals, run.labels)
+        scores = np.array([interval.scores for interval in intervals], np.float32)
+        seconds = [sum(event.end - event.start for event in events if event.name == name) for name in run.labels]
+        order = sorted(range(len(seconds)), key=lambda i: (-seconds[i], -float(scores[:, i].max())))[:LANES]
+        ends = np.array([interval.end for interval in intervals], np.float32)
+        return VideoEvents(events, tuple(run.labels[i] for i in order), ends, scores[:, order])
 
     def saliency(self, question: Question, length: int) -> Saliency:
         """Return the saliency of the predicted class of a file with `length` frames.
@@ -189,22 +196,3 @@ class Answerer:
         if self._run is None:
             return load_encoder(self._source, keep_text=True)
         return self._run.encoder(keep_text=True)
-
-
-def video_length(path: Path) -> tuple[float, int]:
-    """Return (seconds, frames) of a video, or (0, 1) for an image.
-
-    Raises:
-        MediaError: the file cannot be read.
-    """
-    with MediaPath(path).open() as media:
-        return media.duration_seconds, media.num_frames
-
-
-def _timeline(events: Events, intervals: list[Interval], names: tuple[str, ...]) -> VideoEvents:
-    """Return the timeline of up to `LANES` classes: those with the longest events, then the highest scores."""
-    scores = np.array([interval.scores for interval in intervals], np.float32)
-    seconds = [sum(event.end - event.start for event in events if event.name == name) for name in names]
-    order = sorted(range(len(names)), key=lambda i: (-seconds[i], -float(scores[:, i].max())))[:LANES]
-    ends = np.array([interval.end for interval in intervals], np.float32)
-    return VideoEvents(events, tuple(names[i] for i in order), ends, scores[:, order])

@@ -21,22 +21,11 @@ from texthead.text import typed_names
 
 _HERE = Path(__file__).parent
 
-_LOAD_SECONDS = 600.0
-
-# Time for an answer.
-ANSWER_SECONDS = 300.0
+# Time to load the model, and for an answer.
+LOAD_SECONDS, ANSWER_SECONDS = 600.0, 300.0
 
 # What the page can ask for besides the top classes, and what it shows meanwhile.
 STATUS = {"when": "Computing the timeline …", "where": "Computing saliency …"}
-
-
-def open_model(worker: StatefulWorker) -> About:
-    """Load the model in its process; return its title and classes.
-
-    Raises:
-        TextheadError: the model cannot be loaded.
-    """
-    return worker.run(None, _LOAD_SECONDS)
 
 
 def ui_app(worker: StatefulWorker, about: About, folder: Path) -> Guard:

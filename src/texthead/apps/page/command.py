@@ -32,7 +32,7 @@ class Ui(SourceOption, PortOption, DeviceOption):
         check_extra("ui", "texthead ui")
         console.status("starting the page")
         from texthead.apps.page.answers import Answerer
-        from texthead.apps.page.app import open_model, ui_app
+        from texthead.apps.page.app import LOAD_SECONDS, ui_app
         from texthead.apps.page.worker import StatefulWorker
         from texthead.apps.serving import listening, serve
 
@@ -42,4 +42,4 @@ class Ui(SourceOption, PortOption, DeviceOption):
             scratch_folder() as folder,
             StatefulWorker(partial(Answerer, self.run, self.encoder, self.device)) as worker,
         ):
-            serve(server, ui_app(worker, open_model(worker), folder))
+            serve(server, ui_app(worker, worker.run(None, LOAD_SECONDS), folder))

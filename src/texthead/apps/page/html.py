@@ -1,7 +1,7 @@
 """Answers as HTML, from templates/. All text is escaped; pictures and downloads are embedded."""
 
-import base64
 import io
+import itertools
 import json
 from collections.abc import Sequence
 
@@ -46,22 +46,12 @@ def top_classes_html(answer: TopClasses) -> str:
 def timeline_html(timeline: VideoEvents) -> str:
     """Return a lane per class with its probability and events over time, and a table of the events."""
     seconds = float(timeline.ends[-1])
-    lanes = []
-    for index, name in enumerate(timeline.names):
-        class_events = [event for event in timeline.events if event.name == name]
-        lane = {
-            "name": name,
-            "colour": COLOURS[index % len(COLOURS)],
-            "events": class_events,
-            "times": ", ".join(f"{event.start:.1f} to {event.end:.1f} s" for event in class_events) or "no event",
-            "curve": _curve(timeline.ends, timeline.scores[:, index]),
-        }
-        lanes.append(lane)
+    curves = [_curve(timeline.ends, scores) for scores in timeline.scores.T]
+    lanes = [*zip(timeline.names, itertools.cycle(COLOURS), curves, strict=False)]
     row, column = np.unravel_index(timeline.scores.argmax(), timeline.scores.shape)
     best = timeline.names[column], float(timeline.scores[row, column]), timeline.ends[row - 1] if row else 0.0
-    events, ticks = timeline.events, _ticks(seconds)
-    about = {"lanes": lanes, "ticks": ticks, "events": events.all, "best": best, "rule": events.rule}
-    return _render("timeline", seconds=seconds, late=events.late, **about)
+    about = {"lanes": lanes, "ticks": _ticks(seconds), "events": timeline.events, "best": best}
+    return _render("timeline", seconds=seconds, **about)
 
 
 def _curve(ends: Float[np.ndarray, " intervals"], scores: Float[np.ndarray, " intervals"]) -> str:
@@ -91,10 +81,10 @@ def saliency_html(answer: Saliency) -> str:
     return _render("saliency", answer=answer, pairs=pairs)
 
 
-def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> str:
+def _jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> tuple[str, bytes]:
     data = io.BytesIO()
     Image.fromarray(picture).save(data, "JPEG", quality=85)
-    return _data_url("image/jpeg", data.getvalue())
+    return "image/jpeg", data.getvalue()
 
 
 def downloads_html(answer: TopClasses, timeline: VideoEvents | None) -> str:
@@ -112,11 +102,6 @@ def downloads_html(answer: TopClasses, timeline: VideoEvents | None) -> str:
     json_text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
     files.insert(0, ("JSON", f"{path.stem}.json", "application/json", json_text))
     links = [
-        (title, name, _data_url(f"{kind};charset=utf-8", text.encode("utf-8", "replace")))
-        for title, name, kind, text in files
+        (title, name, (f"{kind};charset=utf-8", text.encode("utf-8", "replace"))) for title, name, kind, text in files
     ]
-    return _render("downloads", files=links)
-
-
-def _data_url(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    return _render("downloads", links=links)

@@ -2,8 +2,7 @@
 
 command  texthead find
 index    the features of a folder's windows, in one file
-windows  the windows of many files and their features, kept in one file
-cutting  videos -> windows of similar frames, and their features
+windows  videos -> windows of similar frames, and their features, kept in one file
 search   rank the windows of an index by a query, and compare the best one with chance
 marks    hits and misses: a CSV, a head, what to mark next, and a run
 finding  all that the command does, in one call; hits as CSV

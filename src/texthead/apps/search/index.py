@@ -53,11 +53,6 @@ class Index(Windows):
         return None if isinstance(self.model, Encoder) else self.model
 
     @property
-    def source(self) -> str:
-        """The name of the run or the encoder."""
-        return self.run.name if self.run else self.encoder.source
-
-    @property
     def skipped(self) -> list[MediaError]:
         """The errors of the files that cannot be read."""
         return [MediaError(path, problem) for path, problem in self.problems.items()]

@@ -76,9 +76,8 @@ class TimelineCommand(ModelOptions, SourceOption, DeviceOption):
 
 def _print(events: "Events") -> None:
     """Print the events, and times of none of the classes, as a table or as JSON."""
-    if console.prints_json():
-        console.show_json(events.to_json())
-    elif events.all:
+    console.show_json(events.to_json())
+    if events.all:
         show = console.results()
         show.print("   start      end   mean   peak  name")
         for each in events.all:

@@ -1,7 +1,6 @@
 """Find events with a start and an end in class probabilities over time."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -9,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from texthead.errors import DataError, Share, check_fields, printable
+from texthead.errors import DataError, Share, check_fields
 from texthead.evaluation import NONE
 
 
@@ -88,7 +87,7 @@ class Hysteresis:
 
 
 def events_of(intervals: Iterable[Interval], names: Sequence[str], rule: Hysteresis) -> tuple[list[Event], Interval]:
-    """Return (the events, including times of none of the classes, and the interval with the highest probability).
+    """Return (the events in order, with times of none of the classes, and the interval with the highest probability).
 
     That interval is one of those that are known, if there are any. Memory is one unfinished event per class.
 
@@ -126,34 +125,4 @@ def events_of(intervals: Iterable[Interval], names: Sequence[str], rule: Hystere
         finish(~on & (end - ends >= rule.min_length))
     finish(np.ones_like(on))
     assert highest is not None, "every video has one interval at least"
-    return in_order(events), highest
-
-
-def in_order(events: Iterable[Event]) -> list[Event]:
-    """Return the events sorted by start, end and name."""
-    return sorted(events, key=lambda event: (event.start, event.end, event.name))
-
-
-def subtitles(events: Iterable[Event]) -> str:
-    """Return the events as SubRip subtitles, one cue each, without times of none of the classes.
-
-    Arrows and tags in names are broken up by an invisible character (U+2060), so that they stay text.
-    """
-    cues = (
-        f"{number}\n{_clock(event.start)} --> {_clock(event.end)}\n{_cue_text(event.name)}\n"
-        for number, event in enumerate((event for event in events if event.known), 1)
-    )
-    return "\n".join(cues)
-
-
-def _cue_text(name: str) -> str:
-    return re.sub(r"[<{]|--(?=>)", lambda mark: f"{mark[0]}\u2060", printable(" ".join(name.split())))
-
-
-def _clock(seconds: float) -> str:
-    """Return a time in SubRip's format.
-
-    Worked example: 3725.5 s is 1 h, 2 min, 5 s and 500 ms: 01:02:05,500.
-    """
-    whole, thousandths = divmod(round(1000 * seconds), 1000)
-    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d},{thousandths:03d}"
+    return sorted(events, key=lambda event: (event.start, event.end, event.name)), highest

@@ -1,12 +1,12 @@
 """The events of a video, and the files they are saved to: a CSV, subtitles, or a list of cuts for an editor."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from texthead import Calibration
-from texthead.apps.timeline.events import Event, Hysteresis, Interval, in_order, subtitles
-from texthead.errors import on_one_line
+from texthead.apps.timeline.events import Event, Hysteresis, Interval
+from texthead.errors import on_one_line, printable
 from texthead.files import replacing, write_csv
 from texthead.media import MediaPath
 
@@ -28,7 +28,7 @@ class Events(list[Event]):
 
     def __init__(
         self,
-        events: Iterable[Event],
+        events: Sequence[Event],
         path: str | Path,
         rule: Hysteresis,
         *,
@@ -40,7 +40,7 @@ class Events(list[Event]):
         calibration: Calibration | None = None,
         why_none: str = "",
     ):
-        self.all = in_order(events)
+        self.all = [*events]
         super().__init__(event for event in self.all if event.known)
         self.none_of_these = [event for event in self.all if not event.known]
         self.path, self.rule, self.seconds, self.fps = path, rule, seconds, fps
@@ -74,10 +74,17 @@ class Events(list[Event]):
         return f"{self.begin + seconds:.3f}"
 
     def subtitles(self) -> str:
-        """Return the events as SubRip subtitles in times of the whole file, without those of none of the classes."""
-        start = self.late + self.begin
-        in_file = (replace(each, start=start + each.start, end=start + each.end) for each in self)
-        return subtitles(in_file)
+        """Return the events as SubRip subtitles, one cue each, in times of the whole file.
+
+        Arrows and tags in names are broken up by an invisible character (U+2060), so that they stay text.
+        """
+        cues = []
+        for number, event in enumerate(self, 1):
+            start, end = (_clock(round(1000 * (self.late + self.begin + each))) for each in (event.start, event.end))
+            name = printable(" ".join(event.name.split()))
+            text = re.sub(r"[<{]|--(?=>)", lambda mark: f"{mark[0]}\u2060", name)
+            cues.append(f"{number}\n{start} --> {end}\n{text}\n")
+        return "\n".join(cues)
 
     def edit_list(self) -> str:
         """Return the events as cuts of the file, one after the other, in the format CMX 3600.
@@ -120,6 +127,15 @@ class Events(list[Event]):
                 settings["threshold"] = calibration.threshold.probability
                 results["none_of_these"] = [event.to_json() for event in self.none_of_these]
         return {"video": str(self.path), "seconds": self.seconds, **settings, **results}
+
+
+def _clock(thousandths: int) -> str:
+    """Return a time in SubRip's format.
+
+    Worked example: 3,725,500 ms are 1 h, 2 min, 5 s and 500 ms: 01:02:05,500.
+    """
+    seconds = thousandths // 1000
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d},{thousandths % 1000:03d}"
 
 
 def why_none(best: Interval, names: Sequence[str], rule: Hysteresis, calibration: Calibration | None) -> str:

@@ -186,32 +186,9 @@ def open_timed(path: str | Path) -> Media:
     return media
 
 
-def scores_over_time(
-    run: Run,
-    video: Media,
-    *,
-    sliding: Sliding = Sliding(),
-    protocol: Protocol | None = None,
-    engine: EngineName = "eager",
-    reporter: Reporter = Reporter(),
-) -> Iterator[Interval]:
-    """Yield class probabilities over time, from the first frame to the end of the last without gaps.
-
-    Uses a calibrated run's temperature and threshold, see `Run.calibration_for`; the threshold's guarantee is for whole
-    clips, not for windows.
-
-    Args:
-        video: from `open_timed`; the same frames give bit-identical intervals.
-        protocol: as for `Run.predict`; its views are ignored.
-        engine: runs the encoder; see `Reading`.
-        reporter: gets progress in seconds, messages, notes on what makes scores slow or inexact, and as events each
-            interval.
-
-    Raises:
-        MediaError: a frame cannot be read, or its time is not later than the previous one's.
-    """
-    model, protocol = run.model, run.protocol_for(protocol)
-    calibration, _ = run.calibration_for(protocol)
+def _say_how(run: Run, video: Media, sliding: Sliding, protocol: Protocol, reporter: Reporter) -> None:
+    """Report what is scored, and what makes scores slow or inexact."""
+    model, (calibration, _) = run.model, run.calibration_for(protocol)
     clips, once = sliding.views(protocol.frames).clips, ", encoded once" if model.sees_frames_apart else ""
     each = f"{f'{clips} clips' if clips > 1 else 'one clip'} of {protocol.frames} frames"
     reporter.say(f"{sliding.rate:g} frames a second{once}; each window of {sliding.window:g} s is {each}")
@@ -225,17 +202,6 @@ def scores_over_time(
             f"windows whose best probability is not above {calibration.threshold.probability:.3f} are {NONE} and "
             "make no event; the threshold was set on whole clips, so its rate may not hold for windows"
         )
-    whole = math.ceil(video.duration_seconds)
-    encoder = Engine(model.visual, engine, int(whole * sliding.rate), reporter)
-    end = video.duration_seconds
-    try:
-        with reporter.bar("timeline", "s") as progress:
-            for interval in intervals_of(video.in_order(), end, model, protocol, sliding, calibration, encoder):
-                progress(min(whole, int(interval.end)), whole)
-                reporter.event(interval)
-                yield interval
-    except DataError as error:  # Of time stamps.
-        raise MediaError(video.path, str(error)) from None
 
 
 def find_events(
@@ -253,7 +219,8 @@ def find_events(
 ) -> Events:
     """Return the events in a video sorted by start, as `texthead timeline` does; times in seconds from the first frame.
 
-    Windows that a calibrated run rejects as none of its classes make no event.
+    A calibrated run's temperature and threshold are used, see `Run.calibration_for`; the threshold's guarantee is for
+    whole clips. Windows that it rejects as none of its classes make no event.
 
     Args:
         window: length of the window that is scored, in seconds.
@@ -261,7 +228,10 @@ def find_events(
         enter, leave: probability at which an event begins, and below which it ends; 0.7 and 0.4 if None, with several
             labels the threshold of each class.
         min_length: shortest event, and shortest gap within one, in seconds.
-        reporter: gets progress and notes, and as events each `Interval` of probabilities.
+        protocol: as for `Run.predict`; its views are ignored.
+        engine: runs the encoder; see `Reading`.
+        reporter: gets progress and notes, and as events each `Interval` of probabilities; they follow each other
+            without gaps, from the first frame to the end of the last.
 
     Raises:
         DataError: a number is out of range, or a window has more than 10,000 frames.
@@ -269,17 +239,29 @@ def find_events(
     """
     model, protocol = run.model, run.protocol_for(protocol)
     sliding, rule = Sliding(window, rate), _rule_for(model, enter, leave, min_length)
+    calibration, _ = run.calibration_for(protocol)
     with open_timed(path) as video:
-        intervals = scores_over_time(run, video, sliding=sliding, protocol=protocol, engine=engine, reporter=reporter)
-        events, highest = events_of(intervals, model.names, rule)
-        seconds, fps = video.duration_seconds, video.num_frames / video.duration_seconds
-        begin, late = video.start_seconds, video.late_seconds
+        _say_how(run, video, sliding, protocol, reporter)
+        seconds, whole = video.duration_seconds, math.ceil(video.duration_seconds)
+        encoder = Engine(model.visual, engine, int(whole * sliding.rate), reporter)
+        intervals = intervals_of(video.in_order(), seconds, model, protocol, sliding, calibration, encoder)
+        with reporter.bar("timeline", "s") as progress:
+
+            def passed(interval: Interval) -> Interval:
+                progress(min(whole, int(interval.end)), whole)
+                reporter.event(interval)
+                return interval
+
+            try:
+                events, highest = events_of(map(passed, intervals), model.names, rule)
+            except DataError as error:  # Of time stamps.
+                raise MediaError(path, str(error)) from None
+        begin, late, fps = video.start_seconds, video.late_seconds, video.num_frames / seconds
     if late >= LATE:
         reporter.note(
             f"{path}: its pictures start {late:.2f} s after the file: times count from the first picture, but those of "
             ".srt and .edl files from the start of the file"
         )
-    calibration, _ = run.calibration_for(protocol)
     return Events(
         events,
         path,
