@@ -22,6 +22,7 @@ from texthead import Dataset, Encoder, Item, Protocol, Views, load_encoder
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
 from texthead.models.heads import FrozenHead, TrainableHead, text_head
+from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import AttentivePool, MeanPool
 from texthead.parallel.distributed import check_same, gather_list, rank, ranks, same_as_first, sum_numbers, together
@@ -125,6 +126,8 @@ def trained(
 ) -> tuple[list[dict], dict[str, Tensor], list[str]]:
     """Train and return (records, weights, messages); each process starts from different weights."""
     model = plain_model(temporal=changes.get("tune") != "none", seed=rank())
+    if data.multilabel:
+        model.head = MultiLabelHead(model.head, bias=torch.zeros(3), thresholds=torch.zeros(3))
     if changes.get("tune") != "none":
         model = model.double()
     lines: list[str] = []

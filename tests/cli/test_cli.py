@@ -452,7 +452,7 @@ def test_processes_without_torchrun_are_error(world, refused, monkeypatch) -> No
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("no_such", 1), ("text", 5), ("chosen", ["best", {}]), ("chosen", ["small", {"epohcs": 3}])]
+    ("key", "value"), [("text", 5), ("chosen", ["best", {}]), ("chosen", ["small", {"epohcs": 3}])]
 )
 def test_resume_with_other_options(tmp_path, refused, key, value):
     run = tmp_path / "run"

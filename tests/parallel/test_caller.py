@@ -2,6 +2,7 @@
 
 import os
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,6 +121,35 @@ def test_a_caller_s_precision_changes_no_answer_nor_what_is_kept(
     finally:
         restore()
     assert answer("changed") == expected, "what the caller's precision computed was kept"
+
+
+def test_calls_that_overlap_in_threads_are_exact_and_restore_all() -> None:
+    """The second begins before the first ends, and ends after it."""
+    entered, ended = threading.Event(), threading.Event()
+    inside = list[tuple[object, ...]]()
+
+    def second() -> None:
+        with apart_from_caller():
+            entered.set()
+            ended.wait(60)
+            inside.append(precisions())
+
+    exact = precisions()
+    set_convolutions("bf16")
+    torch.set_default_dtype(torch.float64)
+    try:
+        before, thread = precisions(), threading.Thread(target=second)
+        with apart_from_caller():
+            inside.append(precisions())
+            thread.start()
+            assert entered.wait(60)
+        ended.set()
+        thread.join()
+        assert precisions() == before != exact
+        assert inside[1] == inside[0]
+    finally:
+        set_convolutions("none")
+        torch.set_default_dtype(torch.float32)
 
 
 def test_a_failure_restores_all() -> None:

@@ -169,6 +169,18 @@ def test_two_processes_train_as_one(two: Two, data: Dataset, val: Dataset, tmp_p
     assert_close({f"0.{key}": tensor for key, tensor in state.items()}, own, 1e-6)
 
 
+def test_two_processes_train_several_labels_as_one(two: Two, data: Dataset, tmp_path: Path) -> None:
+    """One of them has no item of a batch."""
+    items = [Item(item.path, ranked.NAMES[: number % 4], "train") for number, item in enumerate(data.items)]
+    several = Dataset(tuple(items), "made here", multilabel=True)
+    changes = {"batch": 1, "epochs": 1}
+    records, weights, _ = ranked.trained(several, None, changes, tmp_path / "one")
+    (own, one, _), (_, other, _) = two(ranked.trained, several, None, changes, tmp_path / "two")
+    assert losses(own) == pytest.approx(losses(records), abs=1e-5)
+    assert_close(one, weights, 1e-5)
+    assert all(torch.equal(one[key], other[key]) for key in one), "to the bit"
+
+
 @pytest.mark.parametrize("changes", [{}, {"batch": 9, "accumulate": 2}], ids=["one part", "two parts"])
 def test_gradients_are_those_of_one_process_on_the_joined_batch(
     two: Two, data: Dataset, tmp_path: Path, changes: dict

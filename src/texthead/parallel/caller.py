@@ -2,11 +2,15 @@
 
 import os
 import random
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+
+# The process's settings, while calls run in any of its threads: the first saves them, the last restores them.
+_settings, _lock, _running = ExitStack(), threading.Lock(), list[object]()
 
 
 @contextmanager
@@ -15,8 +19,26 @@ def apart_from_caller() -> Iterator[None]:
 
     Public functions get it in `texthead/__init__.py`; public methods that encode need it themselves. Building a network
     draws from torch's generator even if its weights are loaded afterwards, and imported packages set variables of
-    OpenMP (KMP_*).
+    OpenMP (KMP_*). Random states are those of the process: what other threads draw meanwhile is drawn again.
     """
+    call = object()
+    with _lock:
+        if not _running:
+            _settings.enter_context(_exact())
+        _running.append(call)
+    try:
+        autocasts = (torch.autocast(kind, enabled=False) for kind in ("cpu", "cuda"))
+        with next(autocasts), next(autocasts):
+            yield
+    finally:
+        with _lock:
+            _running.remove(call)
+            if not _running:
+                _settings.close()
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
     dtype, drawn, names = torch.get_default_dtype(), random.getstate(), {*os.environ}
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     # `torch.set_float32_matmul_precision` fails if the caller has set one backend by itself.
@@ -27,8 +49,7 @@ def apart_from_caller() -> Iterator[None]:
     for backend in backends:
         backend.fp32_precision = "ieee"
     try:
-        autocasts = (torch.autocast(kind, enabled=False) for kind in ("cpu", "cuda"))
-        with torch.random.fork_rng(gpus), next(autocasts), next(autocasts):
+        with torch.random.fork_rng(gpus):
             yield
     finally:
         torch.set_default_dtype(dtype)

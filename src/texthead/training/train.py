@@ -155,7 +155,7 @@ def fine_tune(
                     with together():
                         inputs, positions = read(next(micro_batches))
                     count = len(positions)  # 0 for a blank clip.
-                    labels = targets[positions] if count else torch.tensor([NO_CLASS])
+                    labels = torch.tensor([NO_CLASS]) if objective and not count else targets[positions]
                     inputs = inputs.to(parallel.device, non_blocking=True)
                     if not objective:  # Which looks up the prompts of labels.
                         labels = labels.to(parallel.device, non_blocking=True)
