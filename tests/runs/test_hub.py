@@ -121,7 +121,7 @@ def test_a_run_with_other_classes_is_not_uploaded(world):
     run = load_run(world.run).with_classes(["a kite", "a bird"])
     with refuses(RunError, "`save`"):
         push_to_hub(run, "me/kites")
-    with refuses(RunError, world.run, "save it first"):
+    with refuses(RunError, world.run, "`save`"):
         push_to_hub(replace(load_run(world.run), mix=0.5), "me/half")
     with refuses(RunError, "a/b/c"):
         push_to_hub(run, "a/b/c")

@@ -18,7 +18,7 @@ from texthead.evaluation.evaluate import evaluate
 from texthead.models.heads import FrozenHead
 from texthead.parallel.progress import Reporter
 from texthead.prediction.load import load_run
-from texthead.runs.folder import rows_digest
+from texthead.runs.folder import CALIBRATION, rows_digest
 from texthead.runs.scores import SCORES
 from texthead.training.train import fine_tune
 from training_runs import NAMES, RECIPE, Stop, assert_same_weights, copied, on_disk, stop_after, timeless
@@ -127,6 +127,10 @@ def test_half_of_a_fine_tuned_encoder(clip: str, data: Dataset, tmp_path: Path) 
     load_run(run.folder).mixed(0.5).save(tmp_path / "half")
     assert load_run(tmp_path / "half").calibration is None, "it was for other weights"
     assert not (tmp_path / "half" / SCORES).exists()
+    kept = (run.folder / CALIBRATION).read_bytes()
+    with refuses(RunError, run.folder, "`save`"):
+        load_run(run.folder).mixed(0.5).calibrate(data)
+    assert (run.folder / CALIBRATION).read_bytes() == kept, "of the trained weights"
     run.model.visual_encoder.spec = replace(run.spec, source=f"openclip:local-dir:{run.folder}/encoder")
     with refuses(RunError, run.folder, "mix"):
         run.mixed(0.5)

@@ -256,6 +256,12 @@ class Run:
             lazy=True,
         )
 
+    def check_saved(self) -> None:
+        """Raise RunError unless the run has its folder's classes and weights, and the folder is the user's own."""
+        check_own(folder := self.folder)
+        if self.classes is None or self.edits or self.mix != 1:
+            raise RunError(f"{folder}: has other classes or weights than this run: write it with `save`, and load that")
+
     def check_text_saved(self) -> None:
         """Raise RunError if the text encoder was trained with the run and not saved, so that no rows can be added."""
         if self.text_tuned:
@@ -580,14 +586,14 @@ class Run:
 
         Raises:
             DataError: no such split, the run was trained on the items, or its files have several labels.
-            RunError: the run has no folder, or is in the hub's cache.
+            RunError: the run has no folder, one with other classes or weights, or one in the hub's cache.
         """
         if self.model.multilabel:
             raise DataError(
                 f"{self.folder}: calibrate is for runs with one label per file; the probabilities and thresholds of "
                 "this one come from its cross-validated training items"
             )
-        check_own(self.folder)
+        self.check_saved()
         return self.split.to_calibrate(dataset, unknown, split, self.labels)
 
     @checked
@@ -647,12 +653,12 @@ class Run:
         """Write a calibration, and the tree, into the folder, and return the run with it.
 
         Raises:
-            RunError: the folder is in use by another process, cannot be written, or is the cached copy of a run on a
-                hub.
+            RunError: the folder has other classes or weights, is in use by another process, cannot be written, or is
+                the cached copy of a run on a hub.
         """
-        check_own(self.folder)
+        self.check_saved()
         with locked(self.folder):
-            if self.tree is not None and not self.edits:
+            if self.tree is not None:
                 write_json(self.folder / "classes.json", self.classes)
             write_json(self.folder / CALIBRATION, calibration.to_json())
         return replace(self, calibration=calibration)

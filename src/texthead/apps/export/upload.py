@@ -40,10 +40,7 @@ def push_to_hub(
     """
     if not re.fullmatch(r"([\w.-]+/)?[\w.-]+", repo_id):
         raise RunError(f"'{repo_id}' is not the name of a repository: give NAME or ORG/NAME")
-    if run.classes is None or run.edits or run.mix != 1:
-        raise RunError(
-            f"{run.folder}: this run's classes or weights differ from those in its folder; save it first, with `save`"
-        )
+    run.check_saved()
     api, address = HfApi(), f"hub:{repo_id}"
     with hub_errors(address):
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
