@@ -27,7 +27,7 @@ def events_in(rows: list[Stretch], names: list[str], rule: Hysteresis) -> list[E
 
 
 def subtitles(events: Iterable[Event]) -> str:
-    return Events(events, "film.mp4", Hysteresis(), seconds=4000.0).subtitles()
+    return Events([*events], "film.mp4", Hysteresis(), seconds=4000.0).subtitles()
 
 
 def in_hindsight(scores: np.ndarray, rule: Hysteresis, step: float) -> list[tuple[float, float]]:
