@@ -6,7 +6,7 @@ from torch import Tensor
 
 from texthead.apps.checkpoints import MeanProbabilityHead
 from texthead.errors import DataError
-from texthead.models import RowInputs
+from texthead.models import Head, RowInputs
 
 
 def normal(inputs: RowInputs) -> Float[Tensor, "classes dim"]:
@@ -46,7 +46,7 @@ class TemplatesHead(MeanProbabilityHead):
     of_text = True
 
     @classmethod
-    def start(cls, inputs: RowInputs) -> "MeanProbabilityHead":
+    def start(cls, inputs: RowInputs) -> Head:
         """Return the head before training."""
         return cls.of_prompts(inputs.encoder, inputs.prompts, kind="templates", **inputs.options)
 

@@ -342,8 +342,8 @@ def test_names_that_cannot_be_classes_are_refused(opened: Open) -> None:
 
 
 def page_of(session: LabelSession, labels_csv: Path) -> TestClient:
-    """Return the page of a session; its training fails at once."""
-    training = Training(labels_csv, ["--no-such-option"])
+    """Return the page of a session; its training command does not exist."""
+    training = Training(lambda how, run: ["no-such-command", how, str(run)], labels_csv)
     return opened_page(label_app(session, training))
 
 
@@ -397,7 +397,7 @@ def test_training_is_a_command_whose_lines_are_shown(page: TestClient, tmp_path:
     until(lambda: ask(page, "state")["state"]["training"]["done"])
     training = ask(page, "state")["state"]["training"]
     assert training["failed"]
-    assert any("no-such-option" in line for line in training["lines"])
+    assert any("no-such-command" in line for line in training["lines"])
     assert begun(page)["run"] == str(tmp_path / "labels-quick")
 
 

@@ -1,12 +1,14 @@
 """BIKE's video concept spotting: each class weights the frames by their similarity to the words of its prompt."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from texthead import Encoder
-from texthead.apps.checkpoints.templates_head import Prompts, PromptsHead
+from texthead.apps.checkpoints.templates_head import PromptsHead
 from texthead.errors import DataError
 from texthead.models import text_rows
 
@@ -30,7 +32,7 @@ class SpottingHead(PromptsHead):
         return rows[:, 0]
 
     @staticmethod
-    def encode(encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows dim"]:
+    def encode(encoder: Encoder, prompts: Sequence[str | Sequence[str]]) -> Float[Tensor, "classes rows dim"]:
         """Return text rows of classes, each followed by the words of its prompt.
 
         Raises:

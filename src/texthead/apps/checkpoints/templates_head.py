@@ -14,7 +14,7 @@ from texthead.errors import DataError
 from texthead.models import CosineHead, empty_options, text_rows
 from texthead.text import flat
 
-Prompts = Sequence[str | Sequence[str]]
+_Prompts = Sequence[str | Sequence[str]]
 
 
 class PromptsHead(CosineHead):
@@ -39,7 +39,7 @@ class PromptsHead(CosineHead):
         return rows.mean(1)
 
     @staticmethod
-    def encode(encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows dim"]:
+    def encode(encoder: Encoder, prompts: _Prompts) -> Float[Tensor, "classes rows dim"]:
         """Return the rows of each class.
 
         Raises:
@@ -48,7 +48,7 @@ class PromptsHead(CosineHead):
         raise NotImplementedError
 
     @classmethod
-    def of_prompts(cls, encoder: Encoder, prompts: Prompts, **options: Any) -> "PromptsHead":
+    def of_prompts(cls, encoder: Encoder, prompts: _Prompts, **options: Any) -> "PromptsHead":
         """Return a head with the rows of prompts; `options` as for `CosineHead`.
 
         Raises:
@@ -63,7 +63,7 @@ class PromptsHead(CosineHead):
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: Prompts | None = None
+        cls, config: Mapping[str, Any], names: Sequence[str], *, dim: int, prompts: _Prompts | None = None
     ) -> "PromptsHead":
         """Return the head described by `config`, to load weights into."""
         options = empty_options(config, dim)
@@ -77,7 +77,7 @@ class PromptsHead(CosineHead):
         """Return the entries of the state dict that hold `rows`."""
         return {"weight": F.normalize(self.weight_of(rows), dim=-1), "all_rows": rows}
 
-    def encode_rows(self, encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes rows dim"]:
+    def encode_rows(self, encoder: Encoder, prompts: _Prompts) -> Float[Tensor, "classes rows dim"]:
         """Return the rows of new classes."""
         rows, needed = self.encode(encoder, prompts), self.all_rows.shape[1]
         if rows.shape[1] != needed:
@@ -93,7 +93,7 @@ class PromptsHead(CosineHead):
         names: Sequence[str],
         *,
         labels: Sequence[str] | None = None,
-        prompts: Prompts | None = None,
+        prompts: _Prompts | None = None,
     ) -> "PromptsHead":
         """Return a head for other names, with the same center and scale."""
         center = None if self.center is None else self.center.cpu()
@@ -110,7 +110,7 @@ class MeanProbabilityHead(PromptsHead):
     """
 
     @staticmethod
-    def encode(encoder: Encoder, prompts: Prompts) -> Float[Tensor, "classes templates dim"]:
+    def encode(encoder: Encoder, prompts: _Prompts) -> Float[Tensor, "classes templates dim"]:
         """Return the text row of each prompt of each class.
 
         Raises:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import get_args
 
@@ -40,7 +41,7 @@ class Diagnosis:
 
     Attributes:
         facts: of each item's file.
-        findings: worst first.
+        findings: worst first, then by fault.
         left_out: the reason why a cleaned list omits an item, by position.
         encoder: the encoder of the findings; None if no finding needed one.
         lines: notes on what was not checked.
@@ -93,11 +94,8 @@ class Diagnosis:
         return [*lines, *self.lines]
 
     def groups(self) -> dict[tuple[Severity, str], list[Finding]]:
-        """Group the findings by severity and fault."""
-        groups: dict[tuple[Severity, str], list[Finding]] = {}
-        for finding in self.findings:
-            groups.setdefault((finding.severity, finding.fault), []).append(finding)
-        return groups
+        """Group the findings, which are in this order, by severity and fault."""
+        return {kind: [*own] for kind, own in groupby(self.findings, key=lambda each: (each.severity, each.fault))}
 
     def shorter(self, text: str) -> str:
         """Return the text with paths relative to the data's folder."""

@@ -4,7 +4,7 @@ import math
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, Popen
 from typing import Any, Literal
@@ -25,12 +25,12 @@ class Training:
     """Run one training on a CSV of labels at a time, in a separate process.
 
     Args:
+        arguments: returns the arguments of `texthead` for a kind of training and the new run's folder.
         labels_csv: the CSV of labels; runs are written beside it.
-        options: further options of `texthead train`.
     """
 
-    def __init__(self, labels_csv: Path, options: Sequence[str]):
-        self._labels_csv, self._options = labels_csv, options
+    def __init__(self, arguments: Callable[[How, Path], Sequence[str]], labels_csv: Path):
+        self._arguments, self._labels_csv = arguments, labels_csv
         self._process: Popen[str] | None = None
         self._lines: deque[str] = deque(maxlen=_LINES)
         self._run: Path | None = None
@@ -46,9 +46,7 @@ class Training:
             raise RunError(f"{csv}: a training on these labels is still running; wait until it is finished")
         self._run = unused(csv.with_name(f"{csv.stem}-{'quick' if how == 'quick' else 'tuned'}"))
         self._lines.clear()
-        tune = ["--held-out", "0"] if how == "quick" else ["--tune", "all"]
-        words = ["train", str(csv), *tune, "--out", str(self._run), *self._options]
-        command = [sys.executable, "-m", "texthead", *words]
+        command = [sys.executable, "-m", "texthead", *self._arguments(how, self._run)]
         self._process = Popen(command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, text=True, errors="replace")
         threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from texthead.cli import (
     DeviceOption,
@@ -128,9 +128,7 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
 
         # The fits are small: more threads would only wait for each other.
         torch.set_num_threads(1)
-        flags = {"--encoder": self.encoder, "--text": self.text, "--device": self.device}
-        options = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
-        training = Training(labels_csv, options)
+        training = Training(self._training, labels_csv)
         with listening(self.port) as server:
             session = LabelSession(pool, labels_csv)
             try:
@@ -138,3 +136,10 @@ class Label(EncoderOption, TextOption, PortOption, DeviceOption):
             finally:
                 session.close()
                 training.close()
+
+    def _training(self, how: Literal["quick", "fine-tune"], run: Path) -> list[str]:
+        """Return the arguments of the command that trains on the labels."""
+        flags = {"--encoder": self.encoder, "--text": self.text, "--device": self.device}
+        options = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
+        quick = ["--held-out", "0"] if how == "quick" else ["--tune", "all"]
+        return ["train", str(self.out), *quick, "--out", str(run), *options]
