@@ -18,16 +18,7 @@ from made import write_frames
 from messages import refuses
 from platforms import WINDOWS, symlink
 from texthead.errors import RunError
-from texthead.files import (
-    cache_dir,
-    locked,
-    new_folder,
-    read_json,
-    remove_leftovers,
-    replacing,
-    write_csv,
-    write_json,
-)
+from texthead.files import cache_dir, locked, new_folder, read_json, remove_leftovers, replacing, write_csv, write_json
 from texthead.media.paths import MediaPath, fingerprints
 from texthead.report.html import write_html
 from texthead.runs.folder import save_model
