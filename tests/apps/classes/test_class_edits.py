@@ -129,9 +129,8 @@ def test_added_classes_stand_behind_the_others(make, head):
     # The first prompt comes from the run's own template.
     assert [entry(after, label)["prompt"] for label in ("tree", "lake dog")] == ["a tree.", multilabel]
     assert row_source(head_json(after.head), entry(after, "tree")) == "text"
-    assert row_source(head_json(after.head), entry(after, "a cat")) == (
-        "text" if head is FrozenHead else "text, trained"
-    )
+    before_training = head is FrozenHead
+    assert row_source(head_json(after.head), entry(after, "a cat")) == ("text" if before_training else "text, trained")
     again = saved(after)
     assert again.labels == after.labels
     assert read_json(again.folder / "classes.json")["edited"]["edits"] == ["added 'tree', 'lake dog'"]
