@@ -6,10 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from made import COLOURS, PIXELS, SPEC, noise, tiny_visual, write_image, write_video
 from texthead import MeanPool, Recognizer
 from texthead.files import write_json
-from texthead.models.heads import FrozenHead
+from texthead.models.head_table import head_json, saved_kind
+from texthead.models.heads import FrozenHead, Head
 from texthead.prediction.formats import CSV_COLUMNS
 from texthead.prediction.load import load_run
 from texthead.prediction.run import Run
@@ -36,6 +39,20 @@ def put(folder: Path, model: Recognizer, recipe: Recipe = RECIPE) -> Path:
         write_json(folder / name, content)
     save_model(folder / "model.safetensors", model)
     return folder
+
+
+def assert_rebuilt(head: Head) -> None:
+    """Check that the config of a head of three classes survives JSON and rebuilds it; and a choice of its rows, if any."""
+    config, names = json.loads(json.dumps(head_json(head))), list(head.names)
+    empty = saved_kind(config["type"]).from_config(config, names, dim=SPEC.dim, prompts=head.prompts)
+    assert (type(empty), empty.config(), empty.prompts) == (type(head), head.config(), head.prompts)
+    rows, features = head.rows(), noise(4, SPEC.dim)
+    if rows is not None:
+        turned = head.with_rows(rows[[2, 0]], ["x", "y"])
+        assert (type(turned), turned.names) == (type(head), ("x", "y"))
+        assert torch.allclose(turned(features), head(features)[:, [2, 0]], atol=1e-5)
+        assert torch.equal(turned.rows(), rows[[2, 0]])
+    assert head.names == tuple(names), "the head itself stays"
 
 
 def changed(folder: Path, name: str, change: Callable[[dict], object]) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import uvicorn
 from starlette.testclient import TestClient
@@ -49,9 +49,9 @@ def serving(app: Guard) -> Iterator[Served]:
             logging.getLogger("uvicorn.error").removeHandler(handler)
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Wait up to ten seconds for the condition."""
-    deadline = time.monotonic() + 10
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait for the condition."""
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -89,6 +89,13 @@ def ask(served: Served, line: str, *headers: str, body: bytes = b"") -> Answer:
 def post(served: Served, path: str, body: bytes) -> Answer:
     """Send a body with its length."""
     return ask(served, f"POST {path}", f"Content-Length: {len(body)}", body=body)
+
+
+def act(page: TestClient, action: str, status: int = 200, **body: object) -> Any:
+    """Ask a page that has been opened for an action, and return its answer."""
+    answer = page.post(f"/api/{action}", json=body)
+    assert answer.status_code == status, answer.text
+    return answer.json()
 
 
 def opened(app: Guard) -> TestClient:

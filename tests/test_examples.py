@@ -25,9 +25,8 @@ MAX_LINES = 60
 def test_an_example_is_short_and_a_page_shows_all_of_it(folder: str) -> None:
     code, project = example(folder), (EXAMPLES / folder / "pyproject.toml").read_text(encoding="utf-8")
     assert len(code.splitlines()) <= MAX_LINES
-    pages = [
-        (DOCS / name).read_text(encoding="utf-8") for name in ("explanation/contributing.md", "how-to/own-encoder.md")
-    ]
+    names = ("explanation/contributing.md", "how-to/own-encoder.md")
+    pages = [(DOCS / name).read_text(encoding="utf-8") for name in names]
     assert any(f"```python\n{code}```" in page for page in pages)
     entry = project[project.index("[project.entry-points") :]
     assert f"```text\n{entry}```" in pages[0]

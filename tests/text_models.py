@@ -1,15 +1,17 @@
 """Small text encoders and open_clip models, saved in their libraries' formats."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import open_clip
 import pytest
 import torch
+from torch import Tensor, nn
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from made import tiny_visual
-from texthead.encoders.encoder import Encoder
+from made import SPEC, noise, tiny_visual
+from texthead.encoders.encoder import Encoder, Text
 
 
 def bert(folder: Path, width: int) -> str:
@@ -26,6 +28,17 @@ def bert(folder: Path, width: int) -> str:
 
 def image_only() -> Encoder:
     return Encoder(tiny_visual(), None, scale=10.0)
+
+
+def prompt_rows(prompts: Sequence[str]) -> Tensor:
+    """Encode each prompt as a row that depends only on its characters."""
+    return torch.stack([noise(SPEC.dim, seed=sum(map(ord, prompt))) for prompt in prompts])
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Encoder:
+    """An encoder whose texts have the rows of `prompt_rows`."""
+    return Encoder(tiny_visual(), lambda: Text(nn.Identity(), list, prompt_rows, nn.Identity()), scale=21.0)
 
 
 TEXT = {"context_length": 16, "width": 64, "heads": 2, "layers": 2, "vocab_size": 49408}

@@ -217,10 +217,7 @@ def test_a_script_at_its_smallest(name: str, tmp_path: Path) -> None:
 @pytest.mark.nightly("benchmarks/load.py")
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ["page", "--minutes", "0.5", "--clients", "3", "--every", "10"],
-        ["label", "--kills", "2", "--every", "3"],
-    ],
+    [["page", "--minutes", "0.5", "--clients", "3", "--every", "10"], ["label", "--kills", "2", "--every", "3"]],
 )
 def test_nothing_is_lost_or_wrong(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     code = load.main(arguments)

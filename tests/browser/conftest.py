@@ -43,6 +43,13 @@ def serving(folder: Path, *arguments: object) -> Iterator[Served]:
     assert not [*folder.glob("texthead-tmp-*")], "the folder of uploads is left"
 
 
+@pytest.fixture(scope="session")
+def zero_shot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a page without a run."""
+    with serving(tmp_path_factory.mktemp("served") / "ui") as served:
+        yield served.address
+
+
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Callable[..., WebDriver]]:
     """Return a function that opens a window of a new browser, with the options of `tools.browser.chromium`."""

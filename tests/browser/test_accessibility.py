@@ -1,6 +1,6 @@
 """axe-core on the pages and a report (WCAG 2.2, A and AA): phone and wide screen, light and dark; keyboard use."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from browser.conftest import fits, press, serving, text, when
+from browser.conftest import fits, press, text, when
 from browser.test_page import ask, drop, opened, until
 from made import write_image, write_small_run
 from texthead.cli import main as cli
@@ -49,18 +49,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a page without a run."""
-    with serving(tmp_path_factory.mktemp("served") / "ui") as served:
-        yield served.address
-
-
 @pytest.mark.parametrize(("width", "dark"), LOOKS)
 def test_the_page_its_answers_and_an_error(
-    address: str, media: Path, browser: Callable, width: int, dark: bool
+    zero_shot: str, media: Path, browser: Callable, width: int, dark: bool
 ) -> None:
-    driver = opened(browser(width, dark=dark), address)
+    driver = opened(browser(width, dark=dark), zero_shot)
     result = violations(driver)
     for file, last in ((media / "cat & <b>umbrella.mp4", ".strip"), (media / "umbrella.png", ".bars")):
         ask(driver, file, "a cat, an umbrella", where=last == ".strip")
@@ -68,7 +61,7 @@ def test_the_page_its_answers_and_an_error(
         when(driver, lambda: not driver.find_element(By.ID, "answer").get_attribute("aria-busy"))
         result += violations(driver)
         assert fits(driver)
-        opened(driver, address)
+        opened(driver, zero_shot)
     ask(driver, media / "broken.mp4")
     until(driver, "#error")
     result += violations(driver)
@@ -98,9 +91,9 @@ def test_the_label_page(browser: Callable, tmp_path: Path) -> None:
     assert result == []
 
 
-def test_a_question_by_keys_alone(address: str, media: Path, browser: Callable) -> None:
+def test_a_question_by_keys_alone(zero_shot: str, media: Path, browser: Callable) -> None:
     """Only the file is set by the driver: no page may open the browser's file dialog."""
-    driver = opened(browser(), address)
+    driver = opened(browser(), zero_shot)
     drop(driver, media / "umbrella.png")
     for _ in range(40):
         press(driver, Keys.TAB)

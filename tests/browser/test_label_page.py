@@ -52,37 +52,31 @@ def choices(driver: WebDriver) -> list[str]:
     return [row.text for row in driver.find_elements(By.CSS_SELECTOR, "#choices li span:not(.share)")]
 
 
+def answer(driver: WebDriver, *keys: str) -> str:
+    """Press keys, wait for another file, and return the name of the one before."""
+    before = text(driver, "name")
+    press(driver, *keys)
+    when(driver, lambda: text(driver, "name") != before)
+    return before
+
+
 def label(driver: WebDriver, name: str) -> None:
     """Label the current file: by number if the name is among the first guesses, else by typing it."""
-    before, guesses = text(driver, "name"), choices(driver)
-    if name in guesses[:3]:
-        press(driver, str(guesses.index(name) + 1))
-    else:
-        press(driver, name, Keys.ENTER)
-    when(driver, lambda: text(driver, "name") != before)
+    guesses = choices(driver)
+    answer(driver, *([str(guesses.index(name) + 1)] if name in guesses[:3] else [name, Keys.ENTER]))
 
 
-def rows(labels_csv: Path) -> dict[str, str]:
-    return (
-        {Path(row["path"]).name: row["label"] for row in csv.DictReader(labels_csv.open())}
-        if labels_csv.exists()
-        else {}
-    )
+def rows(labels_csv: Path, column: str = "label") -> dict[str, str]:
+    lines = csv.DictReader(labels_csv.open()) if labels_csv.exists() else ()
+    return {Path(row["path"]).name: row[column] for row in lines}
 
 
 def test_all_by_keys_alone(served: Served, browser: Callable, tmp_path: Path) -> None:
     driver, labels_csv = opened(browser(), served.address), tmp_path / "labels.csv"
-    first = text(driver, "name")
     # Type a new class, skip a file, mark one as bad; then undo all three.
-    press(driver, "blue", Keys.ENTER)
-    when(driver, lambda: text(driver, "name") != first)
+    first = answer(driver, "blue", Keys.ENTER)
     assert rows(labels_csv) == {first: "blue"}
-    second = text(driver, "name")
-    press(driver, Keys.SPACE)
-    when(driver, lambda: text(driver, "name") != second)
-    third = text(driver, "name")
-    press(driver, Keys.DELETE)
-    when(driver, lambda: text(driver, "name") != third)
+    second, third = answer(driver, Keys.SPACE), answer(driver, Keys.DELETE)
     assert third in (tmp_path / "labels.bad.csv").read_text()
     time.sleep(1)
     for name in (third, second, first):
@@ -90,16 +84,11 @@ def test_all_by_keys_alone(served: Served, browser: Callable, tmp_path: Path) ->
         when(driver, lambda name=name: text(driver, "name") == name)
     assert rows(labels_csv) == {}
     names = set()
+    loaded = "const shown = document.querySelector('#stage > *');return (shown.naturalWidth || shown.videoWidth) > 0"
     for _ in range(21):
         name = text(driver, "name")
         names.add(name)
-        # The file has loaded.
-        when(
-            driver,
-            lambda: driver.execute_script(
-                "const shown = document.querySelector('#stage > *');return (shown.naturalWidth || shown.videoWidth) > 0"
-            ),
-        )
+        when(driver, lambda: driver.execute_script(loaded))
         label(driver, name.partition("-")[0])
         assert rows(labels_csv)[name] == name.partition("-")[0]
     assert len(names) == 21
@@ -126,8 +115,7 @@ def test_a_wrong_label_is_reviewed_and_a_run_made(served: Served, browser: Calla
     when(driver, lambda: text(driver, "name") == "green-04.png")
     assert "green" in text(driver, "why")
     # Keep the label, undo, and correct it.
-    press(driver, Keys.SPACE)
-    when(driver, lambda: text(driver, "name") != "green-04.png")
+    assert answer(driver, Keys.SPACE) == "green-04.png"
     press(driver, Keys.BACKSPACE)
     when(driver, lambda: text(driver, "name") == "green-04.png")
     assert "green" in text(driver, "why")
@@ -140,19 +128,16 @@ def test_a_wrong_label_is_reviewed_and_a_run_made(served: Served, browser: Calla
 
 def test_a_name_that_is_almost_a_class_is_asked_about(folder: Path, browser: Callable, tmp_path: Path) -> None:
     """Enter takes what is marked: first the class, and after an arrow key the new one. Nine keys choose nine classes."""
-    labels_csv, names = (
-        tmp_path / "labels.csv",
+    names, labels_csv = (
         "umbrella, lamp, chair, table, shelf, plant, clock, mirror, carpet, sofa",
+        tmp_path / "labels.csv",
     )
     options = ("--classes", names, "--out", labels_csv)
     with serving_command(tmp_path / "server", "label", folder, *options) as served:
         driver = opened(browser(), served.address)
 
         def saved(*keys: str) -> str:
-            before = text(driver, "name")
-            press(driver, *keys)
-            when(driver, lambda: text(driver, "name") != before)
-            return rows(labels_csv)[before]
+            return rows(labels_csv)[answer(driver, *keys)]
 
         first = text(driver, "name")
         press(driver, "umbrela", Keys.ENTER)
@@ -213,10 +198,6 @@ def on(driver: WebDriver) -> set[str]:
 
 def test_several_labels_are_turned_on_and_off(folder: Path, browser: Callable, tmp_path: Path) -> None:
     labels_csv = tmp_path / "labels.csv"
-
-    def saved() -> dict[str, str]:
-        return {Path(row["path"]).name: row["labels"] for row in csv.DictReader(labels_csv.open())}
-
     options = ("--classes", "red, green", "--multilabel", "--out", labels_csv)
     with serving_command(tmp_path / "server", "label", folder, *options) as served:
         driver = opened(browser(), served.address)
@@ -230,16 +211,12 @@ def test_several_labels_are_turned_on_and_off(folder: Path, browser: Callable, t
         press(driver, "sky", Keys.ENTER)
         assert on(driver) == {guesses[1], "sky"}
         assert text(driver, "done").startswith(f"{guesses[1]}; sky")
-        assert text(driver, "name") == first
-        press(driver, Keys.ENTER)
-        when(driver, lambda: text(driver, "name") != first)
-        assert saved() == {first: f"{guesses[1]}; sky"}
+        assert answer(driver, Keys.ENTER) == first
+        assert rows(labels_csv, "labels") == {first: f"{guesses[1]}; sky"}
         # None is an answer too; undo opens the file again.
-        second = text(driver, "name")
         assert on(driver) == set()
-        press(driver, Keys.ENTER)
-        when(driver, lambda: text(driver, "name") != second)
-        assert saved()[second] == ""
+        second = answer(driver, Keys.ENTER)
+        assert rows(labels_csv, "labels")[second] == ""
         time.sleep(1)
         press(driver, Keys.BACKSPACE)
         when(driver, lambda: text(driver, "name") == second)
@@ -252,7 +229,7 @@ def test_several_labels_are_turned_on_and_off(folder: Path, browser: Callable, t
             time.sleep(0.5)  # Clicks just after a new file are ignored.
             driver.find_element(By.ID, "done").click()
             when(driver, lambda name=name: text(driver, "name") != name)
-        assert len(saved()) == 6
+        assert len(rows(labels_csv, "labels")) == 6
         assert not driver.find_element(By.ID, "estimates").is_displayed()
         assert not driver.get_log("browser")
     # The kind of labels is that of the file.

@@ -23,13 +23,6 @@ VIDEO = "cat & <b>umbrella.mp4"
 
 
 @pytest.fixture(scope="module")
-def zero_shot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a page without a run."""
-    with serving(tmp_path_factory.mktemp("served") / "ui") as served:
-        yield served.address
-
-
-@pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two classes with a small untrained network."""
     return write_small_run(tmp_path_factory.mktemp("runs") / "run")

@@ -10,7 +10,7 @@ MAX_OPTIONS, MAX_OF_ALL, MAX_LINES = 20, 200, 40
 PRINTS = {"--print-recipe"}
 
 # These read the same wherever they stand.
-SHARED = (
+SHARED = [
     "--device",
     "--skip-unreadable",
     "--quiet",
@@ -20,7 +20,7 @@ SHARED = (
     "--views",
     "--text",
     "--at-least",
-)
+]
 
 
 def parts_of(name: str) -> list[type]:

@@ -550,9 +550,8 @@ def test_a_training_clip(filmed):
     assert (clip.shape, clip.dtype, position) == ((4, 3, 16, 16), torch.uint8, 2)
     # One frame from each of four segments of three frames.
     assert [index // 3 for index in read_numbers(clip)] == [0, 1, 2, 3]
-    assert {index for epoch in range(40) for index in read_numbers(clips[epoch, 2][0])} == set(range(12)), (
-        "each comes up"
-    )
+    seen = {index for epoch in range(40) for index in read_numbers(clips[epoch, 2][0])}
+    assert seen == set(range(12)), "each comes up"
     image, position = clips[0, 1]
     assert (read_numbers(image), position) == ([5] * 4, 1)
 
@@ -635,11 +634,7 @@ def test_unreadable_items_are_returned_as_errors(filmed, tmp_path):
     clips, views = train_clips(dataset), view_clips([item.path for item in dataset.items], Views(2, 3))
     loader = torch.utils.data.DataLoader(clips, batch_sampler=[[(0, 5)], [(0, 2)]], num_workers=1, collate_fn=list)
     (from_worker,), ((clip, _),) = loader
-    for (error, *rest), expected in [
-        (clips[0, 4], [broken, 4]),
-        (from_worker, [missing, 5]),
-        ((views[4],), [broken]),
-    ]:
+    for (error, *rest), expected in [(clips[0, 4], [broken, 4]), (from_worker, [missing, 5]), ((views[4],), [broken])]:
         assert isinstance(error, MediaError)
         assert [error.path, *rest] == expected
     assert torch.equal(clip, clips[0, 2][0])

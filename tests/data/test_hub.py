@@ -64,9 +64,7 @@ def test_images_with_class_labels(tmp_path, own_cache):
 
 def test_videos_without_a_decoder(tmp_path):
     """Nor names: what a file is, its content tells."""
-    given = [
-        write_video(tmp_path / f"a{suffix}", "red", frames=5) for suffix in (".mp4", ".mkv", ".avi", ".ts", ".mpg")
-    ]
+    given = [write_video(tmp_path / f"a.{end}", "red", frames=5) for end in ("mp4", "mkv", "avi", "ts", "mpg")]
     columns = {"clip": [{"bytes": path.read_bytes(), "path": None} for path in given], "label": [*"xyxyx"]}
     source = save(tmp_path / "data", columns, clip=library.Video(decode=False), label=library.Value("string"))
     dataset = read_dataset(source)
@@ -86,9 +84,8 @@ def test_rows_that_point_at_a_file_use_it(tmp_path, own_cache, monkeypatch):
     dataset = read_dataset(f"datasets:{tmp_path / 'folders'}")
     assert {(item.path, item.label) for item in dataset.items} == labelled
     assert splits_of(dataset) == {}
-    videos = [
-        write_video(tmp_path / "clips" / split / c / "a.mp4", c) for split in ("train", "test") for c in ("red", "blue")
-    ]
+    folders = [tmp_path / "clips" / split / c for split in ("train", "test") for c in ("red", "blue")]
+    videos = [write_video(folder / "a.mp4", folder.name) for folder in folders]
     dataset = read_dataset(f"datasets:{tmp_path / 'clips'}")
     assert {item.path for item in dataset.items} == set(videos)
     assert (splits_of(dataset), dataset.classes) == ({"train": 2, "test": 2}, ["blue", "red"])

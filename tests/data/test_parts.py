@@ -90,9 +90,8 @@ def test_frames_are_trained_on_or_scored(tmp_path: Path) -> None:
 
 def test_training_clips_are_sampled_within_the_part(tmp_path: Path) -> None:
     path = joined_colours(tmp_path / "a.mkv", ["red", "blue"])
-    dataset = Dataset(
-        tuple(Item(Path(f"{path}{span}"), (label,)) for span, label in (("#t=,2", "red"), ("#t=2", "blue")))
-    )
+    parts = (Item(Path(f"{path}#t=,2"), ("red",)), Item(Path(f"{path}#t=2"), ("blue",)))
+    dataset = Dataset(parts)
     recipe = Recipe("test", crop="resized", area=(0.5, 1.0), flip=0.5)
     clips = TrainClips(dataset, recipe, Pixels(32, 36, "bicubic"))
     protocol = Protocol(4, Pixels(32, 36, "bilinear"), Views(clips=3))

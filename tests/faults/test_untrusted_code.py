@@ -23,22 +23,20 @@ KINDS = sorted(traps(Path()))
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize(
-    "read", [read_tensors, read_checkpoint, lambda file: load_weights(file, torch.nn.Linear(2, 2))]
+    "read",
+    [
+        read_tensors,
+        read_checkpoint,
+        lambda file: load_weights(file, torch.nn.Linear(2, 2)),
+        lambda file: load_encoder(f"openclip:ViT-B-32/{file}"),
+        lambda file: load_encoder(f"timm:test_vit/{file}"),
+    ],
 )
 def test_a_file_of_weights(tmp_path: Path, read: Callable[[Path], object], suffix: str, kind: str) -> None:
     file = tmp_path / f"strange{suffix}"
     traps(tmp_path / "ran")[kind](file)
     with refuses(TextheadError, file):
         read(file)
-    assert [path.name for path in tmp_path.iterdir()] == [file.name]
-
-
-@pytest.mark.parametrize("source", ["openclip:ViT-B-32", "timm:test_vit"])
-def test_an_encoder_with_a_file_of_weights(tmp_path: Path, source: str) -> None:
-    file = tmp_path / "strange.pt"
-    traps(tmp_path / "ran")["a torch file"](file)
-    with refuses(TextheadError, file):
-        load_encoder(f"{source}/{file}")
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 

@@ -70,7 +70,7 @@ def one_minus_cosine(a: torch.Tensor, b: torch.Tensor) -> float:
 )
 def test_encoders_of_timm_and_open_clip_have_graphs(source):
     visual = build_visual(spec_of(source)).eval()
-    encode, x = Engine(visual, "onnxruntime"), frames(visual.spec.size, 3)
+    encode, x = Engine(visual, "onnxruntime"), frames(visual.spec.size, 3).transpose(2, 3)
     with torch.inference_mode():
         assert one_minus_cosine(encode(x), visual(x)) < 1e-9
         assert one_minus_cosine(encode(x[:1]), visual(x[:1])) < 1e-9
@@ -183,35 +183,22 @@ def test_without_the_packages_torch_runs_it(mini, cache, package, monkeypatch):
 # --- execution providers
 
 
-def test_a_provider_that_is_not_installed(mini, cache, monkeypatch):
+def test_a_provider_that_is_not_installed_or_does_not_start(mini, cache, monkeypatch):
+    """onnxruntime-gpu without CUDA's libraries lists the provider, and falls back to the CPU's."""
     provider, _, package = engines.PROVIDERS["onnxruntime:cuda"]
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     with refuses(RunError, "`engine=onnxruntime:cuda`", provider, "CPUExecutionProvider", f"install {package}"):
         Engine(mini, "onnxruntime:cuda")(frames(64))
-    assert not list(cache.glob("*"))
-
-
-def test_a_provider_that_does_not_start_is_tried_again(mini, cache, monkeypatch):
-    """onnxruntime-gpu without CUDA's libraries lists the provider, and falls back to the CPU's."""
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
     with pytest.warns(UserWarning, match="CUDA"), refuses(RunError, "`engine=onnxruntime:cuda`", "cannot run it"):
         Engine(mini, "onnxruntime:cuda")(frames(64))
-    assert not list(cache.glob("*"))
+    assert not list(cache.glob("*")), "the next process tries again"
 
 
 def test_every_provider_is_an_engine_with_graphs_of_its_own():
     assert {*engines.PROVIDERS, "auto", "eager"} == {*get_args(EngineName)}
     paths = {StoredGraph.of("weights", 64, engine).path for engine in engines.PROVIDERS}
     assert len(paths) == len(engines.PROVIDERS)
-
-
-def test_a_session_gets_arrays_and_gives_tensors():
-    class Session:
-        def run(self, _, inputs):
-            assert isinstance(inputs["frames"], np.ndarray)
-            return [inputs["frames"].mean((2, 3))]
-
-    assert engines._run_session(Session(), frames(8).transpose(2, 3)).shape == (8, 3)
 
 
 def test_engines_share_a_cache(mini, tmp_path):

@@ -95,11 +95,9 @@ def test_lda_is_scikit_learn_s_without_the_intercept(classes, each, dim, shrinka
 def test_lda_that_is_not_centred_is_scikit_learn_s_coef(solver, classes, each, dim):
     """On features with a common mean; `centred` is far from it there."""
     features, labels = groups(classes, each, dim)
-    known = (
-        LinearDiscriminantAnalysis(solver=solver, shrinkage=0.1).fit(features.double().numpy(), labels.numpy()).coef_
-    )
+    known = LinearDiscriminantAnalysis(solver=solver, shrinkage=0.1).fit(features.double().numpy(), labels.numpy())
     rows = lda_weights(features, labels, shrinkage=0.1, centred=False)
-    assert np.allclose(rows, known, rtol=1e-4, atol=1e-4)
+    assert np.allclose(rows, known.coef_, rtol=1e-4, atol=1e-4)
     centred = lda_weights(features, labels, shrinkage=0.1)
     assert F.cosine_similarity(centred, rows).mean() < 0.5
     # The difference is one vector for all rows.

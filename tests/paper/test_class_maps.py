@@ -76,8 +76,5 @@ def test_the_same_seed_gives_the_same_p():
 def test_maps_that_cannot_be_compared(test, one, other, parts):
     with refuses(DataError, *parts):
         test(one, other)
-
-
-def test_a_test_needs_a_permutation():
     with refuses(DataError, "permutations", 0):
         permutation_test(symmetric(4, 0), symmetric(4, 1), permutations=0, seed=0)

@@ -1,13 +1,11 @@
 """The heads that only tables compare: their rows, what is drawn, and runs that hold them."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 import texthead as th
 from made import SPEC, noise, tiny_visual
@@ -15,23 +13,14 @@ from messages import refuses
 from paper.heads import TemplatesHead, normal, orthogonal
 from paper.prompt_head import PromptHead
 from paper.steps import StepsHead
-from run_folders import put
-from texthead.encoders.encoder import Encoder, Text
+from run_folders import assert_rebuilt, put
+from texthead.encoders.encoder import Encoder
 from texthead.errors import DataError
 from texthead.models import Head, RowInputs, make_head
-from texthead.models.head_table import head_json, saved_kind
 from texthead.recipes import Recipe
 
 LABELS = ["cello", "archery", "juggling"]
 RECIPE = Recipe(name="test", template=("a {}.", "{} now"), seed=3)
-
-
-@pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    def rows(prompts: list[str]) -> torch.Tensor:
-        return torch.stack([noise(SPEC.dim, seed=sum(map(ord, prompt))) for prompt in prompts])
-
-    return Encoder(tiny_visual(), lambda: Text(nn.Identity(), list, rows, nn.Identity()), scale=21.0)
 
 
 def test_random_rows_come_from_the_seed(encoder: Encoder) -> None:
@@ -94,16 +83,7 @@ HEADS = [
 @torch.no_grad()
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: type(head).__name__)
 def test_a_run_holds_it(head: Head, tmp_path: Path) -> None:
-    """The config survives JSON and rebuilds a head of the same kind; its classes can be chosen, if it has rows."""
-    head.eval()
-    config = json.loads(json.dumps(head_json(head)))
-    empty = saved_kind(config["type"]).from_config(config, LABELS, dim=SPEC.dim, prompts=head.prompts)
-    assert (type(empty), empty.config(), empty.prompts) == (type(head), head.config(), head.prompts)
+    assert_rebuilt(head.eval())
     run = th.load_run(put(tmp_path / "run", th.Recognizer(tiny_visual(), th.MeanPool(), head)))
-    rows, features = head.rows(), noise(4, SPEC.dim)
+    features = noise(4, SPEC.dim)
     assert torch.equal(run.head(features), head(features))
-    if rows is not None:
-        turned = head.with_rows(rows[[2, 0]], ["x", "y"])
-        assert (type(turned), turned.names) == (type(head), ("x", "y"))
-        assert torch.allclose(turned(features), head(features)[:, [2, 0]], atol=1e-5)
-        assert torch.equal(turned.rows(), rows[[2, 0]])

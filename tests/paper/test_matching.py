@@ -289,10 +289,7 @@ def test_no_gather_matches_per_process(source: str, data: Dataset, tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("targets", "online"),
-    [("one_hot", False), ("multi_positive", True)],
-)
+@pytest.mark.parametrize(("targets", "online"), [("one_hot", False), ("multi_positive", True)])
 def test_two_processes_train_with_gather_as_one(
     two: Two, source: str, data: Dataset, val: Dataset, tmp_path: Path, targets: str, online: bool
 ) -> None:

@@ -155,8 +155,10 @@ def test_mistakes_are_one_line(words, parts, tmp_path, capsys):
     assert error.count("\n") == 1
 
 
-def test_truncated_result_names_line(tmp_path, capsys):
+def test_rows_that_no_experiment_asks_for_or_cut_ones_are_no_report(tmp_path, capsys):
     Store(tmp_path, "mini").add("table1", Job("text", 0, Row("emoji")), "k1", RESULT, 1.0)
+    assert main(["report", "--results", str(tmp_path)]) == 2
+    prints(capsys.readouterr().err, f"{tmp_path / 'mini'}", "unused")
     file = tmp_path / "mini" / "table1.jsonl"
     file.write_text(file.read_text() + '{"key": "k2", "tit')
     assert main(["report", "--results", str(tmp_path)]) == 2
@@ -169,12 +171,6 @@ def test_a_report_of_own_rows_stays_beside_them(tmp_path, monkeypatch):
     assert main(["report", "--results", str(tmp_path)]) == main(["report", "--page", "page.html"]) == 0
     assert written[0] == (tmp_path, "mini", tmp_path / "RESULTS.md", tmp_path / "results.html")
     assert written[1] == (ROOT / "paper/results", "mini", ROOT / "paper/RESULTS.md", Path("page.html"))
-
-
-def test_rows_that_no_experiment_asks_for_are_no_report(tmp_path, capsys):
-    Store(tmp_path, "mini").add("table1", Job("text", 0, Row("emoji")), "k1", RESULT, 1.0)
-    assert main(["report", "--results", str(tmp_path)]) == 2
-    prints(capsys.readouterr().err, f"{tmp_path / 'mini'}", "unused")
 
 
 @pytest.mark.nightly("paper")

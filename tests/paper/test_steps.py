@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 
 import texthead as th
-from made import SPEC, joined_colours, noise, tiny_visual
+from made import SPEC, joined_colours, noise
 from paper.steps import AllFrames, align, steps_head
 from run_folders import put
-from texthead import Encoder
 from texthead.models import text_rows
 
 
@@ -35,24 +34,16 @@ def test_alignment_is_the_best_of_all(frames, steps):
         np.testing.assert_allclose(best[index].numpy(), expected, rtol=1e-6, atol=1e-6)
 
 
-class Words(Encoder):
-    """An encoder whose sentences have fixed random rows, whatever the batch."""
-
-    def encode_text(self, prompts) -> torch.Tensor:
-        return torch.stack([noise(self.dim, seed=sum(map(ord, prompt))) for prompt in prompts])
-
-
 STEPS = {"ab": ("a", "b"), "ba": ("b", "a"), "abc": ("a", "b", "c"), "a": ("a",)}
 
 
-def test_scores_are_those_of_each_class_alone():
-    encoder = Words(tiny_visual(), None, scale=10.0)
+def test_scores_are_those_of_each_class_alone(encoder):
     head, features = steps_head(encoder, STEPS), noise(2, 5, SPEC.dim)
     frames, scores = F.normalize(features, dim=-1), head(features.flatten(1))
     rows = dict(zip("abc", text_rows(encoder, ["a", "b", "c"]), strict=True))
     for i, steps in enumerate(STEPS.values()):
         similarity = F.linear(frames, torch.stack([rows[step] for step in steps])).numpy()
-        expected = [10 * best_by_hand(each) for each in similarity]
+        expected = [encoder.scale * best_by_hand(each) for each in similarity]
         np.testing.assert_allclose(scores[:, i].detach().numpy(), expected, rtol=1e-4, atol=1e-5)
     views = head(features.flatten(1).expand(3, 2, -1))
     assert torch.allclose(views, scores.expand(3, 2, -1), atol=1e-5)

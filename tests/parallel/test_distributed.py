@@ -96,15 +96,23 @@ def test_what_a_function_raises_is_raised_here(two: Two) -> None:
 # --- two processes: evaluation
 
 
-@pytest.mark.parametrize(("count", "batch"), [(5, 1), (5, 2), (5, 100), (1, 1)])
-def test_every_item_counts_once_on_two_processes(two: Two, val: Dataset, count: int, batch: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "batch", "broken"), [(5, 1, False), (5, 2, False), (5, 100, False), (1, 1, False), (5, 1, True)]
+)
+def test_every_item_counts_once_on_two_processes(
+    two: Two, val: Dataset, tmp_path: Path, count: int, batch: int, broken: bool
+) -> None:
     items = val.pick(range(5 - count, 5))
-    expected = ranked.evaluated(items, batch=batch)
-    for paths, targets, scores, unreadable in two(ranked.evaluated, items, None, False, batch):
+    odd = (Item(write_broken(tmp_path / "broken.mp4"), ("red",)),) if broken else ()
+    whole = Dataset((*items.items[:-1], *odd, items.items[-1]), "made here")
+    expected = ranked.evaluated(whole, None, broken, batch)
+    for paths, targets, scores, unreadable in two(ranked.evaluated, whole, None, broken, batch):
         assert paths == expected[0] == [item.path for item in items.items]
         assert torch.equal(targets, expected[1])
         assert torch.equal(scores, expected[2]), "to the bit: each item is encoded beside the same others"
-        assert unreadable == []
+        assert unreadable == [item.path for item in odd]
+    for message in two(ranked.message_of, ranked.evaluated, whole) if broken else ():
+        assert message.startswith(f"MediaError: {odd[0].path}")
 
 
 def test_the_feature_cache_is_shared_by_processes(two: Two, val: Dataset, tmp_path: Path) -> None:
@@ -112,19 +120,6 @@ def test_the_feature_cache_is_shared_by_processes(two: Two, val: Dataset, tmp_pa
     for _ in range(2):  # written, then read
         for _, _, scores, _ in two(ranked.evaluated, val, tmp_path):
             torch.testing.assert_close(scores, expected[2], rtol=0, atol=1e-5)
-
-
-def test_unreadable_items_in_all_processes(two: Two, val: Dataset, tmp_path: Path) -> None:
-    broken = write_broken(tmp_path / "broken.mp4")
-    odd = Dataset((*val.items[:4], Item(broken, ("red",)), val.items[4]), "made here")
-    expected = ranked.evaluated(odd, None, True)
-    for paths, targets, scores, unreadable in two(ranked.evaluated, odd, None, True):
-        assert paths == expected[0] == [item.path for item in val.items]
-        assert torch.equal(targets, expected[1])
-        assert torch.equal(scores, expected[2])
-        assert unreadable == [broken]
-    for message in two(ranked.message_of, ranked.evaluated, odd):
-        assert message.startswith(f"MediaError: {broken}")
 
 
 def test_processes_with_different_inputs_refuse(two: Two, data: Dataset, tmp_path: Path) -> None:
@@ -209,10 +204,7 @@ def four() -> Iterator[Two]:
         yield run
 
 
-MOVES = {
-    "1 to 2": (1, 2),
-    "2 to 4": (2, 4),
-}  # Moves to one process: training/test_matching.py.
+MOVES = {"1 to 2": (1, 2), "2 to 4": (2, 4)}  # Moves to one process: training/test_matching.py.
 
 
 @pytest.mark.parametrize("move", MOVES.values(), ids=MOVES.keys())

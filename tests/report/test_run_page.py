@@ -116,9 +116,8 @@ def test_a_diverged_run_can_be_reported():
 def test_several_labels_have_the_average_precision_of_each_class():
     scores = torch.tensor([[2.0, -1, -1], [1, 2, -1], [3, -2, -1]])
     targets = torch.tensor([[True, True, False], [False, True, False], [True, False, False]])
-    page = build_page(
-        scored=MultiLabelEvaluation(("a", "b", "c"), [Path("1.png")] * 3, targets, scores), names=[*"abc"]
-    )
+    scored = MultiLabelEvaluation(("a", "b", "c"), [Path("1.png")] * 3, targets, scores)
+    page = build_page(scored=scored, names=[*"abc"])
     header, *rows, _ = page.rows
     assert header[-1] == "AP (%)"
     assert [(row[0], row[-1].split()[0]) for row in rows] == [("a", "100.0"), ("b", "100.0"), ("c", "–")]

@@ -453,9 +453,7 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "the optimiser lacks a count of steps": lambda file: edit(file, drop="optimizer.model.head.log_scale.step"),
     "a tensor too many": lambda file: edit(file, more=torch.zeros(1)),
     "another shape": lambda file: edit(file, **{"model.head.weight": torch.zeros(7, 7)}),
-    "an average of another shape": lambda file: edit(
-        file, **{"optimizer.model.head.log_scale.exp_avg": torch.zeros(7)}
-    ),
+    "a mean of another shape": lambda file: edit(file, **{"optimizer.model.head.log_scale.exp_avg": torch.zeros(7)}),
     "another optimiser": lambda file: edit(file, **{"optimizer.model.none.exp_avg": torch.zeros(1)}),
     "a count is no number": lambda file: edit(file, step="../3"),
     "a count is missing": lambda file: edit(file, step="none", drop="none"),
@@ -612,13 +610,11 @@ def test_an_unreadable_item_is_an_error_with_its_path(
     data: Dataset, tmp_path: Path, workers: int, frozen: bool
 ) -> None:
     broken = write_broken(tmp_path / "broken.mp4")
-    items = (*data.items[:4], Item(broken, ("red",)), *data.items[4:])
+    data = replace(data, items=(*data.items[:4], Item(broken, ("red",)), *data.items[4:]))
     recipe = replace(RECIPE, tune="none" if frozen else "all")
     path, message = None, ""
     try:
-        fine_tune(
-            make_model(), replace(data, items=items), None, recipe, out=tmp_path / "run", reading=Reading(workers)
-        )
+        fine_tune(make_model(), data, None, recipe, out=tmp_path / "run", reading=Reading(workers))
     except MediaError as error:
         # Not pytest.raises, which keeps the frames: the workers would live on and shut down slowly.
         path, message = error.path, str(error)

@@ -100,8 +100,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tune: str, clip: str, data: Dataset, 
 
 
 @pytest.mark.parametrize(
-    ("source", "tune", "parts"),
-    [("mini", "lora", ("mini", "tune=norm")), ("vit", "projection", ("vit", "tune=norm"))],
+    ("source", "tune", "parts"), [("mini", "lora", ("mini", "tune=norm")), ("vit", "projection", ("vit", "tune=norm"))]
 )
 def test_an_encoder_without_the_part(source: str, tune: str, parts: tuple, data: Dataset, tmp_path: Path) -> None:
     model = model_of(source)

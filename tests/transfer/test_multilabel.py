@@ -36,17 +36,8 @@ def estimates(head: ProbeHead, features: torch.Tensor, hot: torch.Tensor) -> np.
     return (scores / FACTOR * (shares * (1 - shares)).sqrt() + shares).numpy()
 
 
-def test_fit_without_names_is_ridge_regression() -> None:
-    features, hot, _ = mixed(60)
-    tests, *_ = mixed(20, seed=1)
-    x, q = (F.normalize(each - features.mean(0), dim=-1).numpy() for each in (features, tests))
-    expected = Ridge(alpha=RIDGE).fit(x, hot.double().numpy()).predict(q)
-    np.testing.assert_allclose(
-        estimates(multilabel_head(None, features, hot, names=NAMES), tests, hot), expected, atol=1e-4
-    )
-
-
-def test_fit_with_names_is_ridge_regression_of_what_text_leaves() -> None:
+@pytest.mark.parametrize(("named", "within"), [(False, 1e-4), (True, 0.01)])
+def test_fit_is_ridge_regression_of_what_text_leaves(named: bool, within: float) -> None:
     features, hot, rows = mixed(60)
     tests, *_ = mixed(20, seed=1)
     x, q = (F.normalize(each - features.mean(0), dim=-1).double().numpy() for each in (features, tests))
@@ -54,11 +45,11 @@ def test_fit_with_names_is_ridge_regression_of_what_text_leaves() -> None:
     prior, y = x @ text.T, hot.double().numpy()
     # The names are right, so their weight is about 1.
     slope = np.cov(prior.ravel() - np.tile(prior.mean(0), 60), y.ravel())[0, 1] / prior.var(0).mean()
-    part = TEXT_SHARE * slope
+    part = TEXT_SHARE * slope if named else 0.0
     expected = part * q @ text.T + Ridge(alpha=RIDGE).fit(x, y - part * prior).predict(q)
-    head = multilabel_head(rows, features, hot, names=NAMES)
-    np.testing.assert_allclose(estimates(head, tests, hot), expected, atol=0.01)
-    assert head.takes_text
+    head = multilabel_head(rows if named else None, features, hot, names=NAMES)
+    np.testing.assert_allclose(estimates(head, tests, hot), expected, atol=within)
+    assert head.takes_text == named
 
 
 def ranked(text: torch.Tensor | None, items: int) -> float:

@@ -95,9 +95,8 @@ def test_predictions_equal_those_of_predict_and_are_continued(
     assert predict_many(run, manifest, out, protocol, top=2, processes=2) == Predicted(11, 0, 0)
     expected = top(run, manifest, protocol=protocol, top=2)
     assert top_of(out) == expected
-    assert {path: row["answer"] for path, row in rows(out).items()} == {
-        path: best[0][0] for path, best in expected.items()
-    }
+    answers = {path: row["answer"] for path, row in rows(out).items()}
+    assert answers == {path: best[0][0] for path, best in expected.items()}
     first, second, *others = sorted(out.glob("*.parquet"))
     assert others, "several files"
     # An interruption leaves out files, or a half-written one.

@@ -208,9 +208,7 @@ def token_shift(x: Tensor, _: int) -> Tensor:
 
 
 KERNELS = [noise(64, 1, 3, seed=40 + i) for i in range(2)]
-TOKEN_CONVS = {
-    f"visual.transformer.resblocks.{i}.control_point.conv.weight": kernel for i, kernel in enumerate(KERNELS)
-}
+TOKEN_CONVS = {f"visual.transformer.resblocks.{i}.control_point.conv.weight": each for i, each in enumerate(KERNELS)}
 
 
 def token_conv(x: Tensor, i: int) -> Tensor:

@@ -89,9 +89,7 @@ def test_columns_that_tell_nothing_are_left_out() -> None:
     images = overview_table(overview((IMAGE, "a", None), (IMAGE, "b", None)), 20)
     assert overview((IMAGE, "a", None)).whole.splits == {"none": 1}
     assert (images.headers, images.rows[1], images.legend) == (["class", "items"], ["a", "1"], "")
-    assert [row[0] for row in overview_table(overview((VIDEO, "a", None)), 20).rows] == ["a"], (
-        "of one class no row of all"
-    )
+    assert [row[0] for row in overview_table(overview((VIDEO, "a", None)), 20).rows] == ["a"], "no row of all"
     wide = replace(VIDEO, path=Path("w.mp4"), width=128)
     full = overview_table(overview((VIDEO, "a", "train"), (wide, "a", "train"), (IMAGE, "b", None)), 20)
     assert full.headers == ["class", "train", "none", "kinds", "frames", "seconds", "size"]

@@ -1,7 +1,6 @@
 """Labelling without a browser: the next file, undo, review, training, and requests that the server refuses."""
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -15,7 +14,9 @@ from torch import Tensor
 
 from made import noise, write_image, write_video
 from messages import prints, refuses
+from served_pages import act as ask
 from served_pages import opened as opened_page
+from served_pages import until
 from texthead.apps.label.app import Training, label_app
 from texthead.apps.label.label_file import LabelFile
 from texthead.apps.label.labelling import Pool, items_so_far
@@ -68,13 +69,6 @@ def opened(pool: Pool, tmp_path: Path) -> Iterator[Open]:
 
 def fitted(session: LabelSession) -> None:
     until(lambda: session.is_fitted)
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_files_until_all_are_labelled(opened: Open, tmp_path: Path) -> None:
@@ -350,12 +344,6 @@ def page_of(session: LabelSession, labels_csv: Path) -> TestClient:
 @pytest.fixture
 def page(opened: Open, tmp_path: Path) -> TestClient:
     return page_of(opened(), tmp_path / "labels.csv")
-
-
-def ask(page: TestClient, action: str, status: int = 200, **body: object) -> dict[str, Any]:
-    answer = page.post(f"/api/{action}", json=body)
-    assert answer.status_code == status, answer.text
-    return answer.json()
 
 
 def test_the_page_and_its_files(page: TestClient, pool: Pool) -> None:

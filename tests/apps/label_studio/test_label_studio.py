@@ -115,7 +115,7 @@ def test_labels_come_back_as_they_were(files: Path, works) -> None:
     lines = [
         "path,label,split,group",
         "my files/0.png,kite,train,a",
-        "my files/1.png,bird,test,b",
+        "my files/1.png,bird; kite,test,b",
         "my files/2.png,kite,train,",
     ]
     Path("labels.csv").write_text("\n".join(lines) + "\n")
@@ -124,30 +124,6 @@ def test_labels_come_back_as_they_were(files: Path, works) -> None:
     assert json.loads(Path("tasks.json").read_text())[0]["data"]["image"] == f"{LOCAL}my%20files/0.png"
     config = ElementTree.parse("tasks.xml")
     assert [each.get("value") for each in config.iter("Choice")] == ["crow", "kite", "bird"]
-    works("label-studio", "tasks.json", "--out", "back.csv")
-    assert read_dataset("back.csv").items == read_dataset("labels.csv").items
-
-
-def test_a_cell_of_several_labels_is_several_choices(files: Path, works) -> None:
-    Path("labels.csv").write_text("path,label\nmy files/0.png,kite; crow\nmy files/1.png,crow\n")
-    works("label-studio", "labels.csv", "--out", "tasks.json")
-    assert [each.get("value") for each in ElementTree.parse("tasks.xml").iter("Choice")] == ["crow", "kite"]
-    works("label-studio", "tasks.json", "--out", "back.csv")
-    assert read_dataset("back.csv").items == read_dataset("labels.csv").items
-
-
-def test_parts_come_back_as_they_were(files: Path, works) -> None:
-    Path("labels.csv").write_text(
-        "path,start,end,labels\nfilms/a.mp4,,2,b; a\nfilms/a.mp4,2.5,4.1,a\nfilms/a.mp4,5,,c\n"
-    )
-    works("label-studio", "labels.csv", "--out", "tasks.json")
-    (one,) = json.loads(Path("tasks.json").read_text())
-    assert one["data"]["frame_rate"] == 10
-    assert [each["value"]["ranges"] for each in one["annotations"][0]["result"]] == [
-        [{"start": 1, "end": 20}],
-        [{"start": 26, "end": 41}],
-        [{"start": 51, "end": 60}],
-    ]
     works("label-studio", "tasks.json", "--out", "back.csv")
     assert read_dataset("back.csv").items == read_dataset("labels.csv").items
 
@@ -166,17 +142,15 @@ def test_predictions_and_guesses_become_predictions(files: Path, works, world) -
         assert guess["score"] == float(first["probability"])
 
 
-def test_only_chosen_classes_are_guesses(files: Path, works) -> None:
-    rows = ["my files/0.png,1,a,0.9,,yes", "my files/0.png,2,b,0.6,,yes", "my files/0.png,3,c,0.1,,no"]
-    Path("predictions.csv").write_text("\n".join(["path,rank,name,probability,error,chosen", *rows]) + "\n")
-    works("label-studio", "predictions.csv", "--out", "tasks.json")
-    (one,) = json.loads(Path("tasks.json").read_text())
-    assert one["predictions"][0]["result"][0]["value"]["choices"] == ["a", "b"]
-    assert 'choice="multiple"' in Path("tasks.xml").read_text()
-
-
-def test_guesses_of_several_labels_are_several(files: Path, works) -> None:
-    Path("next.csv").write_text("path,guesses,probability\nmy files/0.png,a; b,0.9\nmy files/1.png,,0.8\n")
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [
+        ("guesses,probability", ["0.png,a; b,0.9", "1.png,,0.8"]),
+        ("name,probability,chosen", ["0.png,a,0.9,yes", "0.png,b,0.6,yes", "0.png,c,0.1,no", "1.png,a,0.1,no"]),
+    ],
+)
+def test_guesses_of_several_labels_are_several(files: Path, works, columns: str, rows: list[str]) -> None:
+    Path("next.csv").write_text("\nmy files/".join([f"path,{columns}", *rows]) + "\n")
     works("label-studio", "next.csv", "--out", "tasks.json")
     first, second = json.loads(Path("tasks.json").read_text())
     assert first["predictions"][0]["result"][0]["value"]["choices"] == ["a", "b"]
@@ -186,16 +160,22 @@ def test_guesses_of_several_labels_are_several(files: Path, works) -> None:
     assert 'choice="multiple"' in Path("tasks.xml").read_text()
 
 
-def test_the_player_s_frames_are_steps_of_time(files: Path, works) -> None:
-    """Ten frames in the first second and one for each of the next nine: the player counts 1.9 a second."""
+@pytest.mark.parametrize(
+    ("rows", "rate", "parts"),
+    [
+        ("a.mp4,,2,b; a|a.mp4,2.5,4.1,a|a.mp4,5,,c", 10, [(1, 20), (26, 41), (51, 60)]),
+        ("b.mkv,,3,a|b.mkv,3,,b", 1.9, [(1, 6), (7, 19)]),  # Frame 6 ends at 3.16 s.
+    ],
+)
+def test_parts_come_back_as_they_were(files: Path, works, rows: str, rate: float, parts: list) -> None:
+    """b.mkv: ten frames in the first second and one for each of the next nine, so the player counts 1.9 a second."""
     write_timed(Path("films/b.mkv"), pictures("red", 19, 0), [*np.arange(10) / 10, *range(1, 10)], rate=1)
-    Path("labels.csv").write_text("path,start,end,label\nfilms/b.mkv,,3,a\nfilms/b.mkv,3,,b\n")
+    Path("labels.csv").write_text("path,start,end,labels\nfilms/" + rows.replace("|", "\nfilms/") + "\n")
     works("label-studio", "labels.csv", "--out", "tasks.json")
     (one,) = json.loads(Path("tasks.json").read_text())
-    assert one["data"]["frame_rate"] == 1.9
-    # Frame 6 ends at 3.16 s.
+    assert one["data"]["frame_rate"] == rate
     ranges = [each["value"]["ranges"] for each in one["annotations"][0]["result"]]
-    assert ranges == [[{"start": 1, "end": 6}], [{"start": 7, "end": 19}]]
+    assert ranges == [[{"start": start, "end": end}] for start, end in parts]
     works("label-studio", "tasks.json", "--out", "back.csv")
     assert read_dataset("back.csv").items == read_dataset("labels.csv").items
 

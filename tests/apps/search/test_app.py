@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from starlette.testclient import TestClient
 
 from made import colour_encoder, write_album, write_image
 from messages import prints
-from served_pages import opened
+from served_pages import act, opened
 from texthead.apps.search.app import SearchSession, search_app
 from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.search import Hit, Results
@@ -47,12 +48,7 @@ def client(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.fixture
 def ask(client: TestClient) -> Ask:
-    def post(action: str, status: int = 200, **body: object) -> Any:
-        answer = client.post(f"/api/{action}", json=body)
-        assert answer.status_code == status, answer.text
-        return answer.json()
-
-    return post
+    return partial(act, client)
 
 
 def names(hits: list[dict[str, Any]]) -> list[str]:

@@ -2,14 +2,18 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 import texthead as th
-from made import joined_colours, write_colour_run, write_image
+from made import encode, joined_colours, pictures, write_colour_run, write_image
 from messages import prints, refuses
 from platforms import mkfifo
+from texthead.apps.search.finding import write_hits
+from texthead.apps.search.search import Hit
+from texthead.data import manifest_rows
 from texthead.errors import TextheadError
 
 COLOURS = ("red", "green", "blue")
@@ -94,3 +98,21 @@ def test_an_output_does_not_replace_a_file_of_the_folder(folder: Path, refused) 
         with refuses(TextheadError, out):
             th.find_moments("red", listed, out=out)
     assert listed.read_text() == before
+
+
+def test_hits_are_written_as_a_manifest(tmp_path: Path) -> None:
+    """A part of a film, its end, a whole clip and a photo; a hit without a score has none."""
+    films, out = tmp_path / "files", tmp_path / "hits.csv"
+    film, clip = joined_colours(films / "film.mp4", COLOURS), encode(films / "clip.avi", pictures("red", 6, 0), "mpeg4")
+    hits = [
+        Hit(film, 2.5, 4.0, 0.31, 0.92, 1, ("a.mp4", "b.mp4#t=2")),
+        Hit(film, 4.0, math.inf, 0.3, None, 2, ()),
+        Hit(clip, 0.0, math.inf, 0.25, None, 3, ()),
+        Hit(write_image(films / "photo.png", "red"), 0.0, math.inf, math.nan, 0.125, 4, ()),
+    ]
+    write_hits(hits, out)
+    first, end, _, photo = csv.DictReader(out.open())
+    assert [*first] == ["path", "start", "end", "score", "probability", "copies"]
+    assert [*first.values()] == ["files/film.mp4", "2.5", "4.0", "0.31", "0.92", "a.mp4; b.mp4#t=2"]
+    assert (end["end"], end["probability"], photo["path"], photo["score"]) == ("", "", "files/photo.png", "")
+    assert len([*manifest_rows(out, ("path",))]) == 4

@@ -68,9 +68,7 @@ def test_none_of_these_ends_event():
     assert result[0].to_json()["name"] is None
     assert result[0].cells[2] == "none of these"
     assert subtitles([*result, Event("a", 3.0, 4.0, 0.9, 0.9)]).startswith("1\n00:00:03,000")
-
-
-def test_short_none_of_these_is_bridged():
+    # A shorter one is bridged.
     rows = [Interval(float(i), i + 1.0, (0.9,), known) for i, known in enumerate([True, True, False, True])]
     result, _ = events_of(rows, ["a"], Hysteresis(min_length=1.5))
     assert [(e.name, e.start, e.end) for e in result] == [("a", 0.0, 4.0)]
