@@ -78,7 +78,7 @@ def test_several_choices_and_none(files: Path, works) -> None:
 
 def test_ranges_become_parts(files: Path, works) -> None:
     seconds = {"result": [{"value": {"start": 0.5, "end": 1.25, "labels": ["blue"]}}]}
-    tasks = export(task("a.mp4", ranges((1, 10, "red"), (51, 60, "green"))), task("a.mp4", seconds))
+    tasks = export(task("a.mp4", ranges((1, 10, "red"), (51, 60, "green")), frame_rate=10), task("a.mp4", seconds))
     works("label-studio", tasks, "--out", "labels.csv", "--root", "films")
     assert [[row[key] for key in ("path", "start", "end", "label")] for row in rows_of("labels.csv")] == [
         ["films/a.mp4", "", "1", "red"],
@@ -86,6 +86,12 @@ def test_ranges_become_parts(files: Path, works) -> None:
         ["films/a.mp4", "0.5", "1.25", "blue"],
     ]
     assert len(read_dataset("labels.csv")) == 3
+
+
+def test_frames_without_a_rate_are_those_of_label_studio(files: Path, works) -> None:
+    _, err = works("label-studio", export(task("films/a.mp4", ranges((49, 72, "red")))), "--out", "labels.csv")
+    assert [(row["start"], row["end"]) for row in rows_of("labels.csv")] == [("2", "3")]
+    prints(err, "1 tasks", "frame_rate", "24 a second")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +102,7 @@ def test_ranges_become_parts(files: Path, works) -> None:
         (task("words.txt", choices("a")), ("task 7", "no video or image")),
         (task("0.png", {"result": [{"type": "rectanglelabels", "value": {"x": 1}}]}), ("task 7", "rectanglelabels")),
         (task("films/a.mp4", {"result": choices("a")["result"] + ranges((1, 2, "b"))["result"]}), ("task 7", "whole")),
-        (task("films/a.mp4", ranges((1, 99, "a"))), ("task 7", "99", "frameRate")),
+        (task("films/a.mp4", ranges((1, 199, "a"))), ("task 7", "199", "frameRate")),
         (task("films/a.mp4", ranges((0, 5, "a"))), ("task 7", "frames 0")),
         (task("films/a.mp4", ranges(("x", 5, "a"))), ("task 7", "again")),
         (task("0.png", {"result": "x"}), ("task 7", "again")),

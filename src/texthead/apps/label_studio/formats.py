@@ -13,10 +13,13 @@ import numpy as np
 from texthead.data import join_labels, manifest_rows, row_path, split_labels
 from texthead.errors import DataError, listed, raising
 from texthead.files import MAX_BYTES_OF_LISTS, read_value, replacing, write_json
-from texthead.media import Media, MediaPath, Span
+from texthead.media import MediaPath, Span
 
 # A labelled range: its ends, and whether they are frames, numbered from 1, or seconds; None for the whole file.
 Range = tuple[float, float, bool] | None
+
+# Frames that Label Studio's player counts in a second if its Video tag does not say.
+_RATE = 24.0
 
 
 def read_export(source: Path, folder: Path, root: Path) -> tuple[list[tuple[str, ...]], list[str]]:
@@ -35,14 +38,15 @@ def read_export(source: Path, folder: Path, root: Path) -> tuple[list[tuple[str,
         tasks = read_value(source, most=MAX_BYTES_OF_LISTS)
     if not isinstance(tasks, list) or not all(isinstance(task, dict) and task.get("data") for task in tasks):
         raise DataError(f"{source}: not a JSON export of Label Studio (JSON-MIN is not read); export as JSON")
-    found, unlabelled = list[tuple[Path, tuple[str, ...], str, str]](), 0
+    found, unlabelled, unrated = list[tuple[Path, tuple[str, ...], str, str]](), 0, 0
     for number, task in enumerate(tasks, 1):
         where = f"{source}: task {task.get('id', number)}"
         remedy, kinds = "export the project as JSON again", (AttributeError, KeyError, TypeError, IndexError)
         with raising(DataError, f"{where}: cannot be read", remedy, *kinds):
             labels, file = _labels(where, task), _file(where, task["data"], root)
             rate = float(task["data"].get("frame_rate") or 0)
-            parts = [(_part(file, each, rate), tuple(sorted(names))) for each, names in labels.items()]
+            unrated += not rate and any(each and each[2] for each in labels)
+            parts = [(_part(file, each, rate or _RATE), tuple(sorted(names))) for each, names in labels.items()]
         unlabelled += not parts
         found += [(*part, str(task["data"].get("split") or ""), str(task["data"].get("group") or "")) for part in parts]
     multilabel = any(len(names) > 1 for _, names, *_ in found)
@@ -55,7 +59,13 @@ def read_export(source: Path, folder: Path, root: Path) -> tuple[list[tuple[str,
         media = MediaPath(path)
         label = join_labels(names) if multilabel else names[0]
         rows.append((MediaPath(media.file).relative_to(folder), *media.span.cells(), label, split, group))
-    return rows, [f"{source}: {unlabelled} files have no label and are left out"] if unlabelled else []
+    notes = [f"{source}: {unlabelled} files have no label and are left out"] if unlabelled else []
+    if unrated:
+        problem = f"{unrated} tasks have frames and no `frame_rate` in their data: {_RATE:g} a second are taken"
+        notes.append(
+            f"{source}: {problem}, Label Studio's default; write the rate of the Video tag there if it differs"
+        )
+    return rows, notes
 
 
 def _labels(where: str, task: dict[str, Any]) -> dict[Range, set[str]]:
@@ -113,7 +123,7 @@ def _part(file: Path, labelled: Range, rate: float) -> Path:
     Worked example, 10 frames per second: frames 1 to 10 are the part from 0 to 1 s.
 
     Args:
-        rate: frames that the player counts in a second; 0 for the mean of the file.
+        rate: frames that the player counts in a second.
 
     Raises:
         ValueError: frames outside the video, or an end before the start.
@@ -124,7 +134,7 @@ def _part(file: Path, labelled: Range, rate: float) -> Path:
     if not in_frames:
         return MediaPath(file).part(Span.read(str(start), str(end))).path
     with MediaPath(file).open() as media:
-        times, rate = np.array([*media.times, media.duration_seconds]), rate or _mean_rate(media)
+        times = np.array([*media.times, media.duration_seconds])
     # Players follow the longest track, which may be the sound.
     if not 1 <= start <= min(end, times[-1] * rate + 0.5) or end > (times[-1] + 1) * rate:
         count = round(times[-1] * rate)
@@ -134,11 +144,6 @@ def _part(file: Path, labelled: Range, rate: float) -> Path:
     stop = first + 1 + int(np.abs(times[first + 1 :] - end / rate).argmin())
     last = f"{times[stop]:.3f}" if stop < len(times) - 1 else ""
     return MediaPath(file).part(Span.read(f"{times[first]:.3f}", last)).path
-
-
-def _mean_rate(media: Media) -> float:
-    """Return the mean number of frames per second; 24, Label Studio's own, if the times are unknown."""
-    return media.num_frames / media.duration_seconds if media.duration_seconds else 24.0
 
 
 # ---- tasks
@@ -236,7 +241,8 @@ def _ranges(file: Path, paths: Sequence[Path]) -> tuple[dict[Path, dict[str, int
     Frames of the player are equal steps of time, numbered from 1.
     """
     with MediaPath(file).open() as media:
-        times, rate = [*media.times, media.duration_seconds], round(_mean_rate(media), 3)
+        times, seconds = [*media.times, media.duration_seconds], media.duration_seconds
+        rate = round(media.num_frames / seconds, 3) if seconds else _RATE
     ranges = {}
     for path in paths:
         own = MediaPath(path).frames(times[:-1])
