@@ -158,7 +158,7 @@ def run_demo(
     """
     data = read_dataset(drawn_videos.draw_videos(out, seed=SEED, reporter=reporter))
     shutil.rmtree(out / "runs", ignore_errors=True)
-    doing("loading the encoder")
+    status("loading the encoder")
     bench = _prepare(data, workers, reporter)
     seen, division = bench.experiment.labels, bench.experiment.division
     reporter.say(
@@ -166,11 +166,11 @@ def run_demo(
         f"{len(bench.unseen_test.classes)} unseen; "
         f"{len(division.train)} training clips, {len(division.scored)} + {len(bench.unseen_test)} test clips"
     )
-    doing("scoring zero-shot and the probe")
+    status("scoring zero-shot and the probe")
     plain = Recognizer(bench.experiment.encoder.visual, MeanPool(), bench.experiment.fit("zero-shot-centred"))
     # The probe cannot score unseen classes.
     rows = {"zero-shot-centred": bench.row(plain), "probe": (bench.experiment.evaluate("probe").top1, None, None)}
-    doing("scoring the heads")
+    status("scoring the heads")
     # The heads and their temporal module are small: more threads would only wait for each other.
     threads, models = torch.get_num_threads(), {}
     torch.set_num_threads(1)
