@@ -153,7 +153,7 @@ def test_json_of_other_options_or_values_is_refused():
     values = paper().to_json()
     with refuses(RunError, "framez"):
         Recipe.from_json({**values, "framez": 3})
-    with refuses(RunError, "area, lr"):
+    with refuses(RunError, "'area', 'lr'"):
         Recipe.from_json({key: value for key, value in values.items() if key not in ("lr", "area")})
     with refuses(RunError, "frames", 0):
         Recipe.from_json({**values, "frames": 0})

@@ -280,12 +280,8 @@ class Recipe:
         Raises:
             RunError: a key is unknown or missing; there are no defaults.
         """
-        names = {field.name for field in fields(Recipe)}
-        unknown, missing = sorted(set(values) - names), sorted(names - set(values))
-        if unknown:
-            raise RunError(f"recipe has no option {unknown[0]!r}: known are {', '.join(sorted(names))}")
-        if missing:
-            raise RunError(f"recipe lacks {', '.join(missing)}: it must set every option, there are no defaults")
+        if wrong := sorted({field.name for field in fields(Recipe)} ^ values.keys()):
+            raise RunError(f"recipe lacks, or does not have, {wrong}: it must set every option and no other")
         return Recipe(**check_types(Recipe, values))
 
 
