@@ -321,10 +321,6 @@ def test_what_a_format_needs_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pi_heif", None)
     with refuses(MediaError, "a.heic", "HEIC needs pi_heif", 'pip install "texthead[heic]"'):
         MediaPath(heic(tmp_path / "a.heic", scene(1)[0])).open()
-    save_picture(tmp_path / "a.avif", scene(1)[0])
-    monkeypatch.setattr(PIL.features, "check", lambda _: False)
-    with refuses(MediaError, "a.avif", "Pillow 11.3"):
-        MediaPath(tmp_path / "a.avif").open()
 
 
 def test_transparent_pixels_get_their_stored_colour(tmp_path):

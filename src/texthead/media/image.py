@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import PIL.ExifTags
-import PIL.features
 import PIL.Image
 import simplejpeg
 from jaxtyping import UInt8
@@ -160,8 +159,6 @@ def _formats_of(content: bytes) -> tuple[str, ...]:
     """
     brands = {content[start : start + 4] for start in (8, *range(16, 64, 4))} if content[4:8] == b"ftyp" else set()
     if brands & {b"avif", b"avis"}:
-        if not PIL.features.check("avif"):
-            raise RunError("AVIF needs Pillow 11.3 or newer, with libavif: update the package pillow")
         return ("AVIF",)
     if brands & _HEIF:
         with needs("heic", "HEIC"):
