@@ -30,10 +30,9 @@ def escaped(text: str) -> str:
 
 def typed(option: Option) -> str:
     """Return an option as one types it, with its choices or the name of its value."""
-    names = "`, `".join(option.labels)
     values = option.choices or (option.metavar or option.name.upper(),)
     value = "" if option.positional or option.is_switch else " or ".join(f"`{value}`" for value in values)
-    return f"`{names}` {value}".strip()
+    return f"`{option.label}` {value}".strip()
 
 
 def section(command: type) -> str:

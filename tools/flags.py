@@ -17,7 +17,7 @@ def flags_of(options: list[Option], command: str = "") -> list[str]:
     lines = []
     for each in options:
         default = None if each.default is MISSING else each.default
-        name = each.name if each.positional else " ".join(each.labels)
+        name = each.name if each.positional else each.label
         # The default of `workers` depends on the machine.
         lines.append(f"{command} {name}{'' if each.name == 'workers' else f' = {default}'}".strip())
     return lines

@@ -26,7 +26,7 @@ def _silent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def labels(name: str) -> set[str]:
     """Return the flags of a command and its actions."""
-    return {label for command in TYPED[name] for option in options_of(command) for label in option.labels}
+    return {option.label for command in TYPED[name] for option in options_of(command)}
 
 
 def test_parameters_become_flags_of_the_command_or_of_train() -> None:

@@ -33,6 +33,4 @@ def _flag(match: re.Match[str]) -> str:
     if option is None:
         of_recipe = "set" in options and name in recipe_options()
         return f"--set {name}{'' if value is None else f'={value}'}" if of_recipe else match[0]
-    if option.is_switch:
-        return option.labels[-1] if value == "False" else option.label
-    return option.label if value is None or option.positional else f"{option.label} {value}"
+    return option.label if value is None or option.positional or option.is_switch else f"{option.label} {value}"

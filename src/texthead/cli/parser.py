@@ -153,13 +153,8 @@ class Option:
         return str(self.metavar) if self.positional else f"--{self.name.replace('_', '-')}"
 
     @property
-    def labels(self) -> list[str]:
-        """The label, and that of the opposite of a switch that may be on by default."""
-        return [self.label, f"--no-{self.label[2:]}"] if self.is_switch and self.default is not False else [self.label]
-
-    @property
     def is_switch(self) -> bool:
-        """Whether the option takes no value."""
+        """Whether the option takes no value; it is off by default."""
         return self.hint is bool and not self.positional
 
     @property
@@ -206,8 +201,7 @@ class Option:
         text = self.text + (f" (default: {self.shown_default})" if self.shown_default else "")
         base: dict[str, Any] = {"default": SUPPRESS, "help": _wrapped(text, _INDENT).replace("%", "%%")}
         if self.is_switch:
-            kind = "store_true" if self.default is False else argparse.BooleanOptionalAction
-            target.add_argument(self.label, dest=self.name, action=kind, **base)
+            target.add_argument(self.label, dest=self.name, action="store_true", **base)
             return
         base |= {"metavar": self.metavar, "type": self.read}
         if self.positional:
@@ -405,7 +399,7 @@ def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
 
 def _meant(command: type, words: Sequence[str]) -> str:
     """Return the end of a message on an unknown option, the first of the words: what was meant."""
-    flags = [label for each in options_of(command) if not each.positional for label in each.labels]
+    flags = [each.label for each in options_of(command) if not each.positional]
     flag, _, value = words[0].partition("=")
     key = flag.lstrip("-").replace("-", "_")
     if meant := getattr(command, "ELSEWHERE", {}).get(flag):
