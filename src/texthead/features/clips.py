@@ -155,7 +155,9 @@ def encode(
     views, pixels = protocol.views, protocol.pixels or network.spec.pixels()
     choose = choose or partial(views.frame_indices, num_frames=protocol.frames)
     chooses = [choose] * len(paths) if callable(choose) else choose
-    whole, run = _whole_clips(network)
+    whole = not (isinstance(network, Visual) and network.spec.unit == "frame")
+    run = network.features if isinstance(network, Recognizer) else network
+    run = partial(clip_features, run) if whole and isinstance(run, Visual) else run
     cache = open_cache(network, protocol, reading.cache) if isinstance(network, Visual) else None
     decode = partial(_decode, pixels=pixels, views=views, whole=whole, with_still=cache is not None)
     network.eval()
@@ -185,14 +187,6 @@ def encode(
                     done += 1
                     progress(done, len(paths))
                 yield entry.in_views(views.crops) if isinstance(entry, CachedClips) and not leave else entry
-
-
-def _whole_clips(network: Visual | Recognizer) -> tuple[bool, Visual | Callable[[Tensor], Tensor]]:
-    """Return whether a network takes whole clips, and what computes the features of clips or frames."""
-    if isinstance(network, Recognizer):
-        return True, network.features
-    whole = network.spec.unit == "clip"
-    return whole, partial(clip_features, network) if whole else network
 
 
 def frame_times(
