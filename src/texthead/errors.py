@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from functools import cache, wraps
-from itertools import repeat
 from numbers import Integral, Real
 from operator import is_
 from os import PathLike
@@ -251,30 +250,20 @@ def check_as_many(**lists: Sequence[object]) -> None:
         raise DataError(f"got {counts}: give one for each")
 
 
-def of_json(hint: Any, value: Any, name: str = "the value") -> Any:
-    """Return a JSON value as the type of a field; objects become NamedTuples or dataclasses, lists tuples or sets.
-
-    Args:
-        hint: the type; a union is of one type and None.
-        name: the field, for messages.
+def of_json(kind: Any, values: Mapping[str, Any]) -> Any:
+    """Return a JSON object as a NamedTuple or dataclass, and the objects in it as those of its fields.
 
     Raises:
         RunError: a value is missing, or has another type.
     """
-    kind, args = get_origin(hint), get_args(hint)
-    if kind in (Union, UnionType):
-        return None if value is None else of_json(args[0], value, name)
-    if isinstance(value, Mapping) and kind is None and hint not in _WORDS:
-        hints = get_type_hints(hint)
-        if missing := sorted(hints.keys() - value.keys()):
-            raise RunError(f"lacks {missing[0]!r}")
-        return hint(**{key: of_json(each, value[key], key) for key, each in hints.items()})
-    if isinstance(value, list) and kind in (tuple, frozenset):
-        hints = args if kind is tuple and ... not in args else args[:1] * len(value)
-        if len(hints) == len(value):
-            return kind(map(of_json, hints, value, repeat(name)))
-    value = converted(name, value, hint, RunError)
-    return float(value) if hint is float else value
+    hints, made = get_type_hints(kind), {}
+    if missing := sorted(hints.keys() - values.keys()):
+        raise RunError(f"lacks {missing[0]!r}")
+    for name, hint in hints.items():
+        value, inner = values[name], (*get_args(hint), hint)[0]  # A record, or a record or None.
+        is_record = isinstance(value, Mapping) and hasattr(inner, "__annotations__")
+        made[name] = of_json(inner, value) if is_record else converted(name, value, hint, RunError)
+    return kind(**made)
 
 
 def converted(name: str, value: Any, hint: Any, error: type[ValueError] = DataError) -> Any:
@@ -312,6 +301,8 @@ def _converted(value: Any, hint: Any) -> Any:
             return value if type(value) in (int, float) else kind(value)  # pyright: ignore[reportArgumentType]
     elif kind in (str, Path) and isinstance(value, PathLike):
         return value if isinstance(value, kind) else kind(Path(value))
+    elif kind is frozenset and isinstance(value, list):
+        return frozenset(_converted(each, args[0]) for each in value)
     elif kind is tuple and isinstance(value, tuple | list):
         hints = args[:1] * len(value) if ... in args else args
         if len(value) == len(hints):

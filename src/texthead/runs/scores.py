@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from texthead.errors import RunError, naming, of_json, raising
+from texthead.errors import of_json
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.files import read_json, write_json
+from texthead.runs.saved import in_file
 
 SCORES = "scores.json"
 
@@ -99,7 +100,7 @@ def read_scores(folder: Path) -> RunScores | None:
     path = folder / SCORES
     if not path.is_file():
         return None
-    value, remedy = read_json(path), "restore the file, or remove it to continue without scores"
-    with raising(RunError, f"{path}: not valid scores", remedy, KeyError, TypeError), naming(path, RunError):
+    value = read_json(path)
+    with in_file(path):
         methods = [of_json(MultiLabelScore if "mean_ap" in each else Score, each) for each in value["methods"]]
         return RunScores(str(value["scored"]), tuple(methods))
