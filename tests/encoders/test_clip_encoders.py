@@ -129,9 +129,10 @@ def test_picture_as_clip_and_unreadable_file(visual: Visual, tmp_path: Path) -> 
     model, protocol = recognizer(visual), Protocol(FRAMES, visual.spec.pixels(), Views(origin="centre"))
     cache = tmp_path
     picture = write_image(tmp_path / "picture.png", "red")
+    data = Dataset(tuple(Item(path, ("red",)) for path in (picture, tmp_path / "broken.mp4")))
     for reading in (Reading(), Reading(cache=cache)):
-        scored = score(model, [picture, tmp_path / "broken.mp4"], protocol, replace(reading, skip_unreadable=True))
-        assert (scored.paths, len(scored.skipped)) == ([picture], 1)
+        scored = score(model, data, protocol, replace(reading, skip_unreadable=True))
+        assert (scored.items.paths, len(scored.skipped)) == ([picture], 1)
         assert isinstance(scored.skipped[0], MediaError)
 
 
@@ -153,12 +154,12 @@ def test_clips_have_the_stride_of_the_encoder(encoder: Encoder, data: Dataset, t
     assert recipe.stride == 2
     prints("\n".join(notes), "stride 0 -> 2")
     assert adapt_recipe(small, {"stride": 0}, data, strided)[0].stride == 0
-    path, model = data.items[5].path, recognizer(visual)  # Ten frames.
+    last, model = data.pick([5]), recognizer(visual)  # Ten frames.
     pixels = visual.spec.pixels()
     middle = [1, 3, 5, 7]
-    with MediaPath(path).open() as media:
+    with last.items[0].media.open() as media:
         expected = model(view_crops(media.frames_at(middle), pixels))
-    assert torch.allclose(score(model, [path], model.protocol).scores, expected, atol=1e-4)
+    assert torch.allclose(score(model, last, model.protocol).scores, expected, atol=1e-4)
     changes = {"epochs": 1, "warmup": 0.0, "temporal": "attentive:width=16", "size": 32, "test_size": None}
     run_recipe = replace(recipe, tune="none", **changes)
     model = recognizer(visual, AttentivePool(32, 16))

@@ -86,10 +86,9 @@ def test_the_three_averages_are_what_they_are_called() -> None:
 @pytest.mark.parametrize("views", [Views(2, 3, "centre"), Views(3, 1, "dense")], ids=str)
 def test_views_are_cut_encoded_and_averaged(data: Dataset, views: Views) -> None:
     model = make_model(temporal=transformer())
-    paths = [item.path for item in data.items]
-    result = score(model, paths, Protocol(4, PIXELS, views))
-    assert (result.positions, result.skipped, result.paths) == (list(range(6)), [], paths)
-    for i, path in enumerate(paths):
+    result = score(model, data, Protocol(4, PIXELS, views))
+    assert (result.items, result.skipped) == (data, [])
+    for i, path in enumerate(data.paths):
         features = []
         with MediaPath(path).open() as media, torch.no_grad():
             for indices in views.frame_indices(media.num_frames, 4):
@@ -219,10 +218,10 @@ def test_unreadable_items_are_errors_or_listed_and_not_counted(
 def test_nothing_to_score(tmp_path: Path, skip: bool) -> None:
     model, reading = make_model(), Reading(skip_unreadable=skip)
     with refuses(DataError, "none of 0"):
-        score(model, [], PROTOCOL, reading)
+        score(model, Dataset(()), PROTOCOL, reading)
     broken = write_broken(tmp_path / "broken.mp4")
     with pytest.raises(DataError if skip else MediaError, match="broken.mp4"):
-        score(model, [broken], PROTOCOL, reading)
+        score(model, Dataset((Item(broken, ("a",)),)), PROTOCOL, reading)
     with refuses(DataError, "batch", 0):
         Reading(batch=0, skip_unreadable=skip)
 
@@ -231,10 +230,10 @@ def test_items_are_scored_in_parts(monkeypatch):
     """Scoring all items at once would need too much memory with several templates."""
     model = Recognizer(tiny_visual(), MeanPool(), FrozenHead(noise(3, SPEC.dim), names=["a", "b", "c"]))
     monkeypatch.setattr(module, "item_features", lambda *_: iter(noise(7, 2, SPEC.dim)))
-    result = []
+    result, items = [], Dataset(tuple(Item(Path(f"{i}"), ("a",)) for i in range(7)))
     for size in (256, 3):
         monkeypatch.setattr(module, "_CHUNK", size)
-        result.append(score(model, [Path(f"{i}") for i in range(7)], Protocol(1, PIXELS, pooling="logits")).scores)
+        result.append(score(model, items, Protocol(1, PIXELS, pooling="logits")).scores)
     # On some processors other sizes use other kernels, and the last bits differ.
     torch.testing.assert_close(result[0], result[1], rtol=0, atol=1e-4)
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -48,24 +47,23 @@ def average_views(
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Scores of the readable items, their positions in the input, and the errors of skipped files."""
+class ItemScores:
+    """The scores of the readable items of a dataset, and the errors of the others."""
 
-    paths: list[Path]
+    items: Dataset
     scores: Float[Tensor, "items classes"]
-    positions: list[int]
     skipped: list[MediaError] = field(default_factory=list)
 
 
 def score(
     model: Recognizer,
-    paths: Sequence[Path],
+    dataset: Dataset,
     protocol: Protocol,
     reading: Reading = Reading(),
     reporter: Reporter = Reporter(),
     title: str = "score",
-) -> Scores:
-    """Return the scores of each file.
+) -> ItemScores:
+    """Return the scores of each item.
 
     Of several processes all must call it; each gets the whole result.
 
@@ -76,7 +74,7 @@ def score(
         MediaError: a file cannot be read and `reading` does not skip such files.
         DataError: no file can be read.
     """
-    rows: list[Tensor] = []
+    paths, rows = dataset.paths, list[Tensor]()
     waiting: list[Tensor] = []
     positions: list[int] = []
     errors: list[MediaError] = []
@@ -94,7 +92,7 @@ def score(
     check_any(paths, positions, errors)
     if waiting:
         rows.append(head_scores(model, torch.stack(waiting), pooling=protocol.pooling))
-    return Scores([paths[i] for i in positions], torch.cat(rows), positions, errors)
+    return ItemScores(dataset.pick(positions), torch.cat(rows), errors)
 
 
 @torch.inference_mode()
@@ -148,8 +146,7 @@ def evaluate(
         DataError: the head has no row for a label.
         MediaError: an item cannot be read and `reading` does not skip such items.
     """
-    targets = dataset.targets(labels or model.names)
-    paths = [item.path for item in dataset.items]
-    scored = score(model, paths, protocol or model.protocol, reading, reporter, "evaluate")
-    groups = dataset.pick(scored.positions).groups
-    return evaluation_for(model.head, scored.paths, targets[scored.positions], scored.scores, scored.skipped, groups)
+    dataset.targets(labels or model.names)  # Checks the labels before anything is encoded.
+    scored = score(model, dataset, protocol or model.protocol, reading, reporter, "evaluate")
+    items, targets = scored.items, scored.items.targets(labels or model.names)
+    return evaluation_for(model.head, items.paths, targets, scored.scores, scored.skipped, items.groups)

@@ -18,7 +18,7 @@ from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.encoders.spec import VisualSpec
 from texthead.errors import DataError, MediaError, OpenShare, PositiveInt, RunError, checked, listed
 from texthead.evaluation.calibration import Calibration
-from texthead.evaluation.evaluate import evaluate, score
+from texthead.evaluation.evaluate import ItemScores, evaluate, score
 from texthead.features.clips import FILES_OF_CHUNK
 from texthead.features.reading import Reading, check_any, engines_text, readable
 from texthead.features.views import item_features
@@ -33,7 +33,7 @@ from texthead.parallel.progress import Reporter
 from texthead.prediction import run_calibration
 from texthead.prediction.formats import Prediction
 from texthead.prediction.predict import entry_scores, predictions_of, refined_scores
-from texthead.prediction.run_calibration import ItemScores, RunCalibration
+from texthead.prediction.run_calibration import RunCalibration
 from texthead.prediction.run_evaluation import RunEvaluation, looks, promises
 from texthead.recipes import Recipe
 from texthead.runs.folder import CALIBRATION, ENCODER, WEIGHTS, rows_digest, save_model, write_run
@@ -623,10 +623,10 @@ class Run:
         protocol = self.protocol_for(protocol)
 
         def scored(items: Dataset, title: str) -> ItemScores:
-            result = score(self.model, items.paths, protocol, reading, reporter, title)
+            result = score(self.model, items, protocol, reading, reporter, title)
             for error in result.skipped:
                 reporter.skipped(error)
-            return ItemScores(result.scores, items.pick(result.positions))
+            return result
 
         made = run_calibration.fit_calibration(
             self.model,

@@ -24,6 +24,7 @@ from texthead.evaluation.calibration import (
     min_items,
     with_level,
 )
+from texthead.evaluation.evaluate import ItemScores
 from texthead.media.paths import fingerprints
 from texthead.models.head_table import as_head
 from texthead.models.recognizer import Recognizer
@@ -31,13 +32,6 @@ from texthead.recipes import ClassShares
 from texthead.runs.folder import rows_digest
 from texthead.runs.split import CalibrationPlan
 from texthead.text.class_tree import ClassTree
-
-
-class ItemScores(NamedTuple):
-    """The scores of the readable items of a dataset."""
-
-    scores: Float[Tensor, "items classes"]
-    items: Dataset
 
 
 class RunCalibration(NamedTuple):
@@ -91,7 +85,7 @@ def fit_calibration(
         shares: how frequent classes are in what will be predicted.
         rates: `false_accept`, `coverage` and `wrong`, as in `Run.calibrate`.
     """
-    scores, items = known
+    scores, items = known.scores, known.items
     targets = items.targets(model.names)
     weights = torch.from_numpy(item_weights(shares, len(model.names), targets.numpy()))
     temperature, after, errors, unscaled = checked_temperature(scores, targets, weights, groups=items.groups)
