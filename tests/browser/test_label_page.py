@@ -128,16 +128,14 @@ def test_a_wrong_label_is_reviewed_and_a_run_made(served: Served, browser: Calla
 
 def test_a_name_that_is_almost_a_class_is_asked_about(folder: Path, browser: Callable, tmp_path: Path) -> None:
     """Enter takes what is marked: first the class, and after an arrow key the new one. Nine keys choose nine classes."""
-    names, labels_csv = (
-        "umbrella, lamp, chair, table, shelf, plant, clock, mirror, carpet, sofa",
-        tmp_path / "labels.csv",
-    )
-    options = ("--classes", names, "--out", labels_csv)
+    names = "umbrella, lamp, chair, table, shelf, plant, clock, mirror, carpet, sofa"
+    options = ("--classes", names, "--out", labels_csv := tmp_path / "labels.csv")
     with serving_command(tmp_path / "server", "label", folder, *options) as served:
         driver = opened(browser(), served.address)
 
         def saved(*keys: str) -> str:
-            return rows(labels_csv)[answer(driver, *keys)]
+            file = answer(driver, *keys)
+            return rows(labels_csv)[file]
 
         first = text(driver, "name")
         press(driver, "umbrela", Keys.ENTER)
