@@ -44,8 +44,12 @@ def test_a_measured_geometry_gives_the_processor_s_pixels(name: str, values: dic
     size, crop, squash = measured_geometry(processed(coordinate_picture()), interpolation, name)
     for height, width in ((300, 200), (240, 500), (230, 230)):
         picture = smooth(height=height, width=width)
-        pixels = Pixels(size, round(size / crop), interpolation, squash)
+        pixels = Pixels(size, round(size / crop), interpolation, squash, floor=True)
         assert (view_crops(picture[None], pixels)[0, 0] - processed(picture)).abs().mean() < 0.5
+    for margin in () if squash else (1, 3, 5, 7):  # Half of it is cut off on each side; nothing is resized.
+        height, width = pixels.resize, pixels.resize + margin
+        picture = torch.from_numpy(np.random.default_rng(margin).integers(0, 256, (3, height, width), np.uint8))
+        assert (view_crops(picture[None], pixels)[0, 0] - processed(picture)).abs().mean() < 0.5, margin
 
 
 def test_padded_and_oblong_pictures_are_refused() -> None:

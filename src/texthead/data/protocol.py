@@ -91,7 +91,8 @@ class Pixels:
 
     With `squash` both sides become `resize`. Without `antialias`, downscaling interpolates between the nearest pixels
     only, as in OpenCV. `decode` "reduced" decodes a JPEG at 1/2, 1/4 or 1/8 of its size where that divides both
-    sides and keeps at least twice `resize`; "exact" at full size, as does `antialias=False`.
+    sides and keeps at least twice `resize`; "exact" at full size, as does `antialias=False`. `floor` is as in
+    `crop_offsets`.
 
     Raises: DataError for a size below 1 or above `resize`, or another interpolation or `decode`.
     """
@@ -102,6 +103,7 @@ class Pixels:
     squash: bool = False
     antialias: bool = True
     decode: Decode = "reduced"
+    floor: bool = False
 
     def __post_init__(self) -> None:
         rule = f"at least 1 and at most `resize` ({self.resize})"

@@ -128,7 +128,7 @@ def dense_clips(length: int, num_frames: int, clips: int, window: int = 128) -> 
 
 
 def crop_offsets(
-    width: Side, height: Side, size: int, crops: int, along: Along = "width"
+    width: Side, height: Side, size: int, crops: int, along: Along = "width", *, floor: bool = False
 ) -> list[tuple[Side, Side, bool]]:
     """Return (x, y, flip) of every crop: the upper left corner of a size x size box, and whether to mirror it.
 
@@ -142,6 +142,8 @@ def crop_offsets(
     With `along` "long-side", three crops lie at both ends and in the middle of the long side, at multiples of half the
     margin, and are centred on the short side: 256x341, size 224 gives (16, 0) (16, 116) (16, 58).
 
+    With `floor`, half a pixel in the margin of the central crop is rounded down, as by transformers' processors.
+
     Source: published code; "three 224x224 crops" in Sec. 4.1. As published, three crops of a portrait picture lie
     along its width too, though they nearly coincide; ViFi-CLIP's lie along the long side.
     Raises: DataError for a box larger than the picture.
@@ -149,8 +151,8 @@ def crop_offsets(
     if size < 1 or width < size or height < size:
         raise DataError(f"a crop of {size} must fit in {width}x{height}; resize the short side to {size} or more")
     if crops == 1:
-        # Round halves to even, as torchvision's CenterCrop does.
-        x, y = (room // 2 + room % 4 // 3 for room in (width - size, height - size))
+        # Halves are rounded down, or to even as by torchvision's CenterCrop.
+        x, y = (room // 2 + (0 if floor else room % 4 // 3) for room in (width - size, height - size))
         return [(x, y, False)]
     if crops == 3 and along == "long-side":
         x, y = (width - size) // 2, (height - size) // 2

@@ -119,7 +119,7 @@ def view_crops(
     else:
         scaled = _short_side(frames, short, pixels.interpolation, pixels.antialias)
     cuts = []
-    for x, y, flip in crop_offsets(scaled.shape[-1], scaled.shape[-2], size, crops, along):
+    for x, y, flip in crop_offsets(scaled.shape[-1], scaled.shape[-2], size, crops, along, floor=pixels.floor):
         cut = scaled[..., y : y + size, x : x + size]
         cuts.append(cut.flip(-1) if flip else cut)
     return torch.stack(cuts)

@@ -32,7 +32,7 @@ def measured_geometry(
     """Return (size, crop, squash) as in `VisualSpec`, with which `view_crops` gives what a processor gave.
 
     Args:
-        levels: what the processor made of `coordinate_picture`, as grey levels from 0 to 255.
+        levels: what a processor of transformers made of `coordinate_picture`, as grey levels from 0 to 255.
 
     Raises:
         EncoderError: it is not square, or neither a central crop nor a squashed picture.
@@ -51,7 +51,7 @@ def measured_geometry(
     around = 2 + round(0.005 * height)
     for short in range(round(min(resized)) - around, round(min(resized)) + around + 1):
         if height <= short <= 4 * height:
-            pixels = Pixels(height, short, interpolation, squash)
+            pixels = Pixels(height, short, interpolation, squash, floor=True)
             ours = view_crops(coordinate_picture()[None], pixels)[0, 0]
             differences[short] = (ours - levels).abs().mean().item()
     if not differences or min(differences.values()) > _MAX_DIFFERENCE:

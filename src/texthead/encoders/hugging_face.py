@@ -190,7 +190,7 @@ def _preprocessing(processor: Any, source: str) -> dict[str, Any]:
         levels = 255 * (processed * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None])
         geometry = measured_geometry(levels, resample, source)
     sizes = dict(zip(("size", "crop", "squash"), geometry, strict=True))
-    return {**sizes, "interpolation": resample, "mean": mean, "std": std}
+    return {**sizes, "floor": True, "interpolation": resample, "mean": mean, "std": std}
 
 
 def _statistics(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -36,6 +36,7 @@ class VisualSpec:
         grid: steps, rows and columns of the features that a video encoder gives for a clip, in this order.
         finest: the grid of its own tokens, of which `grid` holds means; None if it gives no finer one.
         stride: step between its input frames in training, in video frames; 0 if spread over the video, or unknown.
+        floor: how the test crop is placed; see `crop_offsets`.
     """
 
     source: str
@@ -55,6 +56,7 @@ class VisualSpec:
     grid: Grid = (1, 1, 1)
     finest: Grid | None = None
     stride: int = 0
+    floor: bool = False
 
     @property
     def tokens(self) -> int:
@@ -84,7 +86,7 @@ class VisualSpec:
             RunError: the encoder does not support the size, or clips would take too much memory.
         """
         if recipe is None:
-            return Pixels(self.size, round(self.size / self.crop), self.interpolation, self.squash)
+            return Pixels(self.size, round(self.size / self.crop), self.interpolation, self.squash, floor=self.floor)
         return self._pixels(recipe, recipe.test_size or recipe.size or self.size)
 
     def training_pixels(self, recipe: Recipe) -> Pixels:
@@ -98,7 +100,7 @@ class VisualSpec:
         if size != self.size and not self.any_size:
             raise RunError(f"{self.source} takes only {self.size} pixels, got size {size}; use `size={self.size}`")
         resize = recipe.resize or round(size / self.crop)
-        pixels = Pixels(size, resize, self.interpolation, self.squash, decode=recipe.decode)
+        pixels = Pixels(size, resize, self.interpolation, self.squash, decode=recipe.decode, floor=self.floor)
         check_clip_size(recipe.frames, pixels.size, pixels.resize)
         return pixels
 

@@ -32,7 +32,7 @@ class Scorer(nn.Module):
             x, y = (width - size) // 2, (height - size) // 2
             boxes = [(x * k, y * k, False) for k in (0, 2, 1)]
         else:
-            boxes = crop_offsets(width, height, size, views.crops)
+            boxes = crop_offsets(width, height, size, views.crops, floor=self.protocol.sizes.floor)
         side, cuts = torch.arange(size, device=clips.device), []
         for x, y, mirrored in boxes:
             cut = clips.index_select(3, side + y).index_select(4, side + x)
