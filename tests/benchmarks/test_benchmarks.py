@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -12,26 +11,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import texthead as th
 from benchmarks import __main__ as run
 from benchmarks import (
-    cached,
     growth,
     load,
     mini,
     peers,
-    photos,
     reading,
     rounds,
     startup,
     step,
     transforms,
     videos,
-    views,
 )
 from benchmarks.rounds import Cost
 from messages import prints
-from texthead.data.protocol import Pixels
 
 
 def rows_of(table: str) -> dict[str, list[str]]:
@@ -61,13 +55,6 @@ def test_ratios_are_of_pairs_of_one_round() -> None:
     assert rounds.judge([2, 3, 4], at_least=3) == ("3.00 (2.00-4.00)", "at least 3: met")
     assert rounds.judge([2, 3, 4], at_most=2.5) == ("3.00 (2.00-4.00)", "at most 2.5: missed")
     assert rounds.judge([2, 3, 4])[1] == "-"
-
-
-def test_cost_includes_subprocesses() -> None:
-    burn = "import time\nwhile time.process_time() < 0.5: pass"
-    assert rounds.timed(lambda: subprocess.run([sys.executable, "-c", burn], check=True))().cpu >= 0.5
-    asleep = rounds.timed(lambda: time.sleep(0.2), per=2)()
-    assert asleep.wall >= 0.1 > asleep.cpu
 
 
 @pytest.mark.nightly("benchmarks/rounds.py")
@@ -139,12 +126,6 @@ def test_published_chain_normalises_all_frames() -> None:
         np.testing.assert_allclose(result.mean((0, 2, 3)).numpy(), white, rtol=1e-4)
 
 
-def test_smallest_transforms() -> None:
-    text, (row,) = transforms.measure(1, 1, sides=[(260, 256)])
-    assert text.count(transforms.PUBLISHED) == 2
-    assert f"| {rounds.spread(row.ratios)} |" in text
-
-
 @pytest.mark.nightly("benchmarks/peers.py")
 def test_peers_compute_the_same_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path))
@@ -155,28 +136,6 @@ def test_peers_compute_the_same_features(tmp_path: Path, monkeypatch: pytest.Mon
     assert [row[:2] for row in rows] == [[name, way] for name, ways in groups.items() for way in ways]
     gaps = {way: float(gap) for _, way, *_, gap in rows if way != peers.TEXTHEAD}
     assert max(gaps.values()) < 1e-3
-
-
-@pytest.mark.nightly("benchmarks/photos.py")
-def test_photos_of_phones_take_every_way(shared: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TEXTHEAD_CACHE", str(tmp_path))
-    text, rows = photos.section(1, shared, 2)
-    assert [text.count(way) for way in (photos.PREDICT, photos.EXACT, photos.HAND)] == [3, 1, 2]
-    assert float(text.split("least ")[1].rstrip(".")) > 0.99
-    assert [row.other for row in rows] == [photos.HAND] * 2
-
-
-@pytest.mark.nightly("benchmarks/cached.py")
-def test_cached_features_give_equal_logits() -> None:
-    recipe = th.recipes.small(tune="none", frames=2, size=32, epochs=1)
-    rows = rows_of(cached.measure(1, 1, frames=2, size=32, recipe=recipe).text)
-    for title in (cached.TRAINED, cached.SCORED):
-        assert "1 of 1" in rows[f"{title}: {cached.SECOND}"][-1]
-
-
-@pytest.mark.nightly("benchmarks/views.py")
-def test_views_at_their_smallest_open_each_video_once() -> None:
-    assert f"{views.MANY}: 2," in views.measure(1, 2, seconds=2, pixels=Pixels(32, 36, "bilinear"))
 
 
 # For each script: its measurement and the titles of its table.
