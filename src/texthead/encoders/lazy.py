@@ -205,7 +205,9 @@ def _state_file(digest: str) -> Path:
 
 
 def _digest_file(files: Sequence[Path], source: str) -> Path:
-    name = hashlib.sha256(f"{[str(MediaPath(path).resolved()) for path in files]}{source}".encode()).hexdigest()[:32]
+    # The digest is also of the spec, to which another version may add fields.
+    about = f"{[str(MediaPath(path).resolved()) for path in files]}{source}{[*VisualSpec.__dataclass_fields__]}"
+    name = hashlib.sha256(about.encode()).hexdigest()[:32]
     return cache_dir() / "engines" / "weights" / f"{name}.json"
 
 
