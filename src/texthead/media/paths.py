@@ -285,12 +285,12 @@ class MediaPath:
             raise MediaError(self.path, "a prepared clip has no parts; prepare a manifest with start and end")
         _ = self.span
 
-    def late_seconds(self) -> float:
+    def offset_seconds(self) -> float:
         """Return how much later than the file the pictures of a video start, in seconds; 0 for other files."""
         from texthead.media.video_stream import VideoStream
 
         with suppress(MediaError), VideoStream(self.file) as video:
-            return video.late_seconds
+            return video.offset_seconds
         return 0.0
 
     def check_windows(self) -> None:

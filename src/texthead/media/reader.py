@@ -67,7 +67,7 @@ class Media(ABC, Closing):
         times: presentation time of each frame in seconds from the first; empty for images.
         duration_seconds: end of the last frame; 0 for images.
         start_seconds: time of the first frame in the file, in seconds; above 0 for a part.
-        late_seconds: how much later than the file its pictures start, in seconds; players count from the file.
+        offset_seconds: how much later than the file its pictures start, in seconds; players count from the file.
         has_times: False if the file has no time stamps and times were computed from its frame rate.
         listed_frames: number of frames that the header claims; 0 if it does not say.
         min_short_side: short side in pixels that suffices, set by the user of the pictures: a reader may give larger
@@ -82,7 +82,7 @@ class Media(ABC, Closing):
     times: Sequence[float] = ()
     duration_seconds: float = 0.0
     start_seconds: float = 0.0
-    late_seconds: float = 0.0
+    offset_seconds: float = 0.0
     has_times: bool = True
     listed_frames: int = 0
     min_short_side: int = 0
@@ -227,7 +227,7 @@ class Part(Media):
     def __init__(self, path: Path, frames: range, whole: Media):
         super().__init__(path)
         self.whole, self.frames = whole, frames
-        self.start_seconds, self.late_seconds = whole.times[frames.start], whole.late_seconds
+        self.start_seconds, self.offset_seconds = whole.times[frames.start], whole.offset_seconds
         self.num_frames = len(frames)
         self.times = [whole.times[index] - self.start_seconds for index in frames]
         ends = whole.times[frames.stop] if frames.stop < whole.num_frames else whole.duration_seconds

@@ -53,7 +53,7 @@ class Video(Media):
             if not ticks:
                 raise MediaError(path, "no frame of its video stream decodes; download or encode the file again")
             self.times = [self._video.seconds(tick - ticks[0]) for tick in ticks]
-            self.num_frames, self.late_seconds = len(ticks), self._video.late_seconds
+            self.num_frames, self.offset_seconds = len(ticks), self._video.offset_seconds
             self.listed_frames = self._video.stream.frames
             self.duration_seconds = self.times[-1] + self._last_frame_seconds()
         except BaseException:

@@ -133,7 +133,7 @@ class VideoStream(Closing):
         return ticks * self._base.numerator / self._base.denominator
 
     @property
-    def late_seconds(self) -> float:
+    def offset_seconds(self) -> float:
         """How much later than the file its pictures start, in seconds: sound may come first."""
         start, first = self.container.start_time, self.stream.start_time
         return 0.0 if start is None or first is None else max(0.0, self.seconds(first) - start / av.time_base)

@@ -133,15 +133,15 @@ def test_pictures_that_start_after_the_sound(tmp_path: Path, suffix: str) -> Non
     options = {"window": 0.5, "protocol": PROTOCOL, "reporter": Reporter(note=notes.append)}
     own, events = (find_events(Run.of(colour_model()), path, **options) for path in (film, late))
     assert [event.start for event in events] == pytest.approx([event.start for event in own], abs=0.01)
-    assert (own.late, events.late) == (0, pytest.approx(3, abs=0.2))
+    assert (own.offset, events.offset) == (0, pytest.approx(3, abs=0.2))
     with av.open(str(late)) as container:  # As a player counts.
         frames = container.decode(video=0)
         blue = next(each.time or 0 for each in frames if each.to_ndarray(format="rgb24").mean((0, 1)).argmax() == 2)
         blue -= (container.start_time or 0) / av.time_base
     (second,) = (line for line in events.subtitles().splitlines()[4:] if "-->" in line)
     assert float(second[6:12].replace(",", ".")) == pytest.approx(blue, abs=1 / 8)
-    assert MediaPath(late).late_seconds() == events.late
-    prints("\n".join(notes), late.name, f"start {events.late:.2f} s", ".srt")
+    assert MediaPath(late).offset_seconds() == events.offset
+    prints("\n".join(notes), late.name, f"starts {events.offset:.2f} s", ".srt")
 
 
 def test_frame_counts_while_on_screen():

@@ -75,7 +75,7 @@ def windows(length: int, frames: int, clips: int, stride: int, window: int) -> l
 
 
 def read_image(path: Path, min_short_side: int) -> np.ndarray:
-    """Return the picture as upright RGB; a JPEG at 1/2, 1/4 or 1/8 if that gives whole sides of `enough`."""
+    """Return the picture as upright RGB; a JPEG at 1/2, 1/4 or 1/8 if that gives whole sides of `min_short_side`."""
     import PIL.Image  # Here, since videos do without: it takes 23 ms of CPU time.
     import PIL.ImageOps
 

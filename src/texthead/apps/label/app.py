@@ -126,8 +126,8 @@ class _Actions:
         plays = media.file.suffix.lower() in MEDIA_TYPES and file.kind in ("image", "video")
         span, part = media.span, None
         if media.is_part:
-            late = media.late_seconds()
-            part = [late + span.start, None if math.isinf(span.end) else late + span.end]
+            offset = media.offset_seconds()
+            part = [offset + span.start, None if math.isinf(span.end) else offset + span.end]
         return {
             "key": self.shown.key(file.position, file.path),
             "name": file.path.name,

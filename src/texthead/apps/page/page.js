@@ -183,10 +183,10 @@ $("cancel").addEventListener("click", () => question?.abort());
 // ---- the timeline: the playhead follows the player, and a click on a lane or an event moves the player
 
 // The player counts from the start of the file, the timeline from the first picture.
-const late = () => Number(document.querySelector(".lanes")?.dataset.late ?? 0);
+const offset = () => Number(document.querySelector(".lanes")?.dataset.offset ?? 0);
 
 const follow = (video) => {
-  const now = video.currentTime - late();
+  const now = video.currentTime - offset();
   for (const lanes of document.querySelectorAll(".lanes")) {
     const part = Math.max(0, Math.min(1, now / Number(lanes.dataset.seconds)));
     lanes.querySelector(".playhead").style.left = `${100 * part}%`;
@@ -206,9 +206,9 @@ $("when").addEventListener("click", (event) => {
   if (!video) return;
   const moment = event.target.closest("[data-seek]");
   const lanes = event.target.closest(".lanes");
-  if (moment) video.currentTime = late() + Number(moment.dataset.seek);
+  if (moment) video.currentTime = offset() + Number(moment.dataset.seek);
   if (lanes) {
     const box = lanes.getBoundingClientRect();
-    video.currentTime = late() + Number(lanes.dataset.seconds) * (event.clientX - box.left) / box.width;
+    video.currentTime = offset() + Number(lanes.dataset.seconds) * (event.clientX - box.left) / box.width;
   }
 });

@@ -154,7 +154,7 @@ class SearchSession:
         plays = MEDIA_TYPES.get(media.file.suffix.lower(), "").startswith("video")
         kind = "image" if media.is_image else "video" if plays else "preview"
         shown = {"path": str(media), "kind": kind, "mark": self.marks.hit.get(hit.window)}
-        shown["late"] = media.late_seconds() if plays else 0
+        shown["offset"] = media.offset_seconds() if plays else 0
         shown["key"] = self.files.key(hit.window, media.path)
         return shown | {name: getattr(hit, name) for name in ("copies", "score", "probability")}
 

@@ -277,8 +277,8 @@ const play = (hit) => {
     return;
   }
   // The player counts from the start of the file, whose first picture may come later.
-  const start = hit.late + hit.start;
-  const end = hit.end === null ? null : hit.late + hit.end;
+  const start = hit.offset + hit.start;
+  const end = hit.end === null ? null : hit.offset + hit.end;
   const video = element("video", { muted: true, autoplay: true, playsInline: true });
   video.src = `/media/${hit.key}#t=${start}${end === null ? "" : `,${end}`}`;
   video.poster = image.src;

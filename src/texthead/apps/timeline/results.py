@@ -19,7 +19,7 @@ class Events(list[Event]):
         none_of_these: such times alone.
         seconds: length of the video.
         begin: time of its first frame in the file, in seconds; above 0 for a part.
-        late: how much later than the file its pictures start, in seconds; players and editors count from the file's.
+        offset: how much later than the file its pictures start, in seconds; players and editors count from the file's.
         fps: mean number of frames per second.
         settings: length of the window in seconds and frames encoded per second.
         calibration: the valid part of the run's calibration.
@@ -34,7 +34,7 @@ class Events(list[Event]):
         *,
         seconds: float,
         begin: float = 0.0,
-        late: float = 0.0,
+        offset: float = 0.0,
         fps: float = 25.0,
         settings: Mapping[str, float] | None = None,
         calibration: Calibration | None = None,
@@ -44,7 +44,7 @@ class Events(list[Event]):
         super().__init__(event for event in self.all if event.known)
         self.none_of_these = [event for event in self.all if not event.known]
         self.path, self.rule, self.seconds, self.fps = path, rule, seconds, fps
-        self.begin, self.late = begin, late
+        self.begin, self.offset = begin, offset
         self.settings, self.calibration, self.why_none = settings or {}, calibration, why_none
 
     def save(self, file: str | Path) -> None:
@@ -80,7 +80,7 @@ class Events(list[Event]):
         """
         cues = []
         for number, event in enumerate(self, 1):
-            start, end = (_clock(round(1000 * (self.late + self.begin + each))) for each in (event.start, event.end))
+            start, end = (_clock(round(1000 * (self.offset + self.begin + each))) for each in (event.start, event.end))
             name = printable(" ".join(event.name.split()))
             text = re.sub(r"[<{]|--(?=>)", lambda mark: f"{mark[0]}\u2060", name)
             cues.append(f"{number}\n{start} --> {end}\n{text}\n")
@@ -94,7 +94,7 @@ class Events(list[Event]):
         name = on_one_line(Path(MediaPath(self.path).file).name)
         lines, recorded = [f"TITLE: {name}", "FCM: NON-DROP FRAME"], 0
         for number, event in enumerate(self, 1):
-            start, end = (round((self.late + self.begin + each) * self._rate) for each in (event.start, event.end))
+            start, end = (round((self.offset + self.begin + each) * self._rate) for each in (event.start, event.end))
             times = [start, end, recorded, recorded := recorded + end - start]
             lines += ["", f"{number:03d}  AX       V     C        {' '.join(map(self._timecode, times))}"]
             lines += [f"* FROM CLIP NAME: {name}", f"* COMMENT: {on_one_line(event.name)}"]

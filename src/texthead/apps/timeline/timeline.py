@@ -33,8 +33,8 @@ MAX_GAP_SECONDS = 3600.0
 
 MAX_WINDOW_FRAMES = 10_000
 
-# Seconds from which on it is said that the pictures start later than the file.
-LATE = 0.1
+# Seconds from which on a note tells how far into the file the video stream starts.
+MIN_OFFSET = 0.1
 
 _Picture = UInt8[np.ndarray, "height width 3"]
 
@@ -256,10 +256,10 @@ def find_events(
                 events, highest = events_of(map(passed, intervals), model.names, rule)
             except DataError as error:  # Of time stamps.
                 raise MediaError(path, str(error)) from None
-        begin, late, fps = video.start_seconds, video.late_seconds, video.num_frames / seconds
-    if late >= LATE:
+        begin, offset, fps = video.start_seconds, video.offset_seconds, video.num_frames / seconds
+    if offset >= MIN_OFFSET:
         reporter.note(
-            f"{path}: its pictures start {late:.2f} s after the file: times count from the first picture, but those of "
+            f"{path}: its video stream starts {offset:.2f} s into the file: times count from the first frame, those in "
             ".srt and .edl files from the start of the file"
         )
     return Events(
@@ -268,7 +268,7 @@ def find_events(
         rule,
         seconds=seconds,
         begin=begin,
-        late=late,
+        offset=offset,
         fps=fps,
         settings={"window": sliding.window, "rate": sliding.rate},
         calibration=calibration,
