@@ -24,13 +24,13 @@ from paper.matching import Matching
 from paper.prompt_head import PromptHead
 from paper.rows import Job, Row
 from paper.worlds import smoke
-from texthead import Dataset, Protocol, Reading, Views, class_correlation, recipes
+from texthead import Dataset, Protocol, Reading, Views, recipes
 from texthead.data import Pixels, at_most, evenly
 from texthead.encoders import minilm_folder
 from texthead.errors import DataError, RunError
 from texthead.evaluation import Evaluation, evaluate
 from texthead.features import encode
-from texthead.models import RowInputs, as_head, make_head, make_temporal_for, needs_features
+from texthead.models import RowInputs, as_head, class_correlation, make_head, make_temporal_for, needs_features
 from texthead.text import fill_templates
 from texthead.training import with_margin
 

@@ -27,7 +27,6 @@ PAGES = {
     "apps.label": "Files to label",
     "apps.search": "Search",
     "apps.timeline": "Events in videos",
-    "apps.classes": "Classes of a run",
     "apps.export": "Export",
     "errors": "Errors",
 }

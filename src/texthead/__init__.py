@@ -6,17 +6,16 @@ Run                                      predicts files, and is scored, calibrat
 compare, diagnose                        what the commands of these names do
 prepare, ShardOptions                    decode videos once into shards that load fast
 find_events                              locate events in a video
-find_moments, open_index, search         search a folder of videos and images by words or by example
+open_index, search                       search a folder of videos and images by words or by example
 label_pool                               which files to label next
 export, push_to_hub                      write a run as a folder that predicts without texthead; upload it to a hub
 TextHeadClassifier                       a scikit-learn estimator that takes media files
-add_classes, rename_class, remove_classes
 load_encoder, text_head, Recognizer      load an encoder; make a head of text embeddings; assemble the model
 fine_tune                                train a model that you assembled
 recipes                                  functions that return all hyper-parameters
 EncoderOptions                           an encoder with its template and device, for compare, train, label_pool ...
 FrozenHead, TrainableHead, LinearHead    the first two take weight rows of your own
-text_weights, lda_weights, class_correlation    rows of a head, and how similar they are
+text_weights, lda_weights                rows of a head
 MeanPool, TemporalTransformer, AttentivePool, TokenConv
 Protocol, Views, Reading                 how items are looked at, and how files are read
 FrozenEncoder                            features of files, for heads of your own

@@ -1,15 +1,11 @@
 """The public names, and where each lives."""
 
 from . import recipes as recipes
-from .apps.classes.class_edits import add_classes as add_classes
-from .apps.classes.class_edits import remove_classes as remove_classes
-from .apps.classes.class_edits import rename_class as rename_class
 from .apps.doctor.examine import diagnose as diagnose
 from .apps.estimator.estimator import TextHeadClassifier as TextHeadClassifier
 from .apps.export.export import export as export
 from .apps.export.upload import push_to_hub as push_to_hub
 from .apps.label.labelling import label_pool as label_pool
-from .apps.search.finding import find_moments as find_moments
 from .apps.search.index import open_index as open_index
 from .apps.search.search import search as search
 from .apps.timeline.timeline import find_events as find_events
@@ -29,7 +25,6 @@ from .errors import TextheadError as TextheadError
 from .evaluation.calibration import Calibration as Calibration
 from .features.frozen import FrozenEncoder as FrozenEncoder
 from .features.reading import Reading as Reading
-from .models.head_rows import class_correlation as class_correlation
 from .models.head_rows import lda_weights as lda_weights
 from .models.head_rows import text_weights as text_weights
 from .models.heads import FrozenHead as FrozenHead

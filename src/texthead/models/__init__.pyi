@@ -5,6 +5,7 @@ from .build import make_temporal_for as make_temporal_for
 from .build import needs_features as needs_features
 from .head_rows import RowInputs as RowInputs
 from .head_rows import RowKind as RowKind
+from .head_rows import class_correlation as class_correlation
 from .head_rows import familiarity_scaled_rows as familiarity_scaled_rows
 from .head_rows import prompt_rows as prompt_rows
 from .head_rows import text_rows as text_rows

@@ -97,11 +97,8 @@ def test_words_rank_windows_by_deviations_of_the_folder() -> None:
             search(index, empty)
 
 
-def test_an_index_is_searched_and_exported_in_one_call(tmp_path: Path) -> None:
-    index, out = drawn([*OTHERS, "a kite"]), tmp_path / "hits.csv"
-    results = th.find_moments("a kite", index, top=2, out=out)
-    assert results.hits == search(index, "a kite", top=2).hits
-    assert len(out.read_text().splitlines()) == 3
+def test_results_are_shown_in_one_line() -> None:
+    results = search(drawn([*OTHERS, "a kite"]), "a kite", top=2)
     assert repr(results) == f"Results(2 hits, {results.note})"
 
 

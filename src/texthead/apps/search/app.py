@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from texthead.apps.search.finding import write_hits
+from texthead.apps.search.hits_file import write_hits
 from texthead.apps.search.index import Index
 from texthead.apps.search.marks import Marks, marked_words
 from texthead.apps.search.search import Hit, Results, query_name, query_row, search

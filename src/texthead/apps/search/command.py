@@ -24,6 +24,7 @@ from texthead.media import MediaPath, Span
 if TYPE_CHECKING:
     from texthead import EncoderOptions, Run
     from texthead.apps.search.index import Index
+    from texthead.apps.search.marks import Marks
     from texthead.apps.search.search import Results
 
 
@@ -99,8 +100,9 @@ class Find(SourceOption, TextOption, PortOption, DeviceOption):
         if self.page:
             check_extra("ui", "texthead find --page")
         from texthead import Reading
-        from texthead.apps.search.finding import find_moments
+        from texthead.apps.search.hits_file import write_hits
         from texthead.apps.search.index import open_index
+        from texthead.apps.search.search import search
 
         words, data = self._words_and_data()
         reading = Reading(default_workers(), cache=True, engine="auto")
@@ -110,16 +112,14 @@ class Find(SourceOption, TextOption, PortOption, DeviceOption):
         if self.page:
             self._serve(index, words)
             return
-        results = find_moments(
-            Path(self.like) if self.like else words,
-            index,
-            avoid=[text.strip() for text in (self.not_ or "").split(",") if text.strip()],
-            top=self.top,
-            marks=self.marks,
-            save=self.save,
-            out=self.out,
-            reporter=console.reporter,
-        )
+        query = Path(self.like) if self.like else words
+        taught = self._marks(index, query) if self.marks else None
+        avoid = [text.strip() for text in (self.not_ or "").split(",") if text.strip()]
+        results = search(index, taught.head() if taught and taught.hit else query, avoid=avoid, top=self.top)
+        if self.out:
+            write_hits(results.hits, Path(self.out))
+        if self.save and taught:
+            taught.save_run(self.save)
         name = words or MediaPath(self.like or "").file.stem
         self._print(name, results)
         if self.out:
@@ -136,6 +136,16 @@ class Find(SourceOption, TextOption, PortOption, DeviceOption):
         if self.run:
             return load_run(run_argument(self.run)).to(device)
         return EncoderOptions(self.encoder or "mini", text=self.text, device=device)
+
+    def _marks(self, index: "Index", query: str | Path) -> "Marks":
+        """Return the hits and misses to learn from."""
+        from texthead.apps.search.marks import Marks
+        from texthead.apps.search.search import query_name, query_row
+
+        file = Path(self.marks or "")
+        if not self.save and not file.exists():
+            console.say_notes(f"--marks {file} does not exist: the hits are ranked by the query alone; check the path")
+        return Marks(index, query_name(query), query_row(index, query), file, console.reporter)
 
     def _print(self, query: str, results: "Results") -> None:
         """Print whether the best hit stands out, and the hits."""

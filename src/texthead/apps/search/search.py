@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from texthead import Calibration, Reading
-from texthead.apps.search.index import Index
+from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.marks import CALIBRATED
 from texthead.apps.search.windows import encode_windows
 from texthead.errors import DataError, MediaError, PositiveInt, RunError
@@ -92,7 +92,7 @@ class Results(NamedTuple):
 
 
 def search(
-    index: Index,
+    index: Index | str | Path,
     query: str | Sequence[str] | Path | Head,
     *,
     avoid: str | Path | Sequence[str | Path] = (),
@@ -103,16 +103,19 @@ def search(
     Neighbouring windows of a video and near copies are one hit.
 
     Args:
+        index: what `open_index` returns; or a folder or manifest, whose index for `mini` is opened.
         query: words; several prompts, whose rows are averaged; the path of an image or a clip as an example; the name
             of a class if a run encoded the index; or a head for the features of the index, whose first class is wanted.
         avoid: words, or paths of examples, that hits should not resemble.
         top: the number of hits.
 
     Raises:
-        DataError: `top` is below 1, the query is empty, or `avoid` is given with a head or a class.
+        DataError: there is no such data, `top` is below 1, the query is empty, or `avoid` is given with a head or a
+            class.
         EncoderError: the encoder has no text encoder.
         MediaError: an example cannot be read.
     """
+    index = index if isinstance(index, Index) else open_index(index)
     run, head, column = index.run, query if isinstance(query, Head) else None, 0
     if run and isinstance(query, str) and query in run.labels:
         head, column = run.head, run.labels.index(query)
