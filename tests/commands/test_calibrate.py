@@ -26,6 +26,7 @@ from texthead.evaluation import Evaluation, calibration
 from texthead.models.heads import FrozenHead
 from texthead.recipes import Recipe
 from texthead.runs import write_run
+from texthead.text import ClassTree
 from texthead.training.start import split_json
 
 PROTOCOL = th.Protocol(1, PIXELS)
@@ -338,6 +339,8 @@ def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works
     assert loaded.tree.above == {"sea": ("cool",), "grass": ("cool",), "sand": ("cool",), "fire": ()}
     level = loaded.calibration.level
     assert (level.wrong, level.broader, level.false_accept, level.unknown_items) == (0.1, {"cool": [1, 2]}, 0.2, 22)
+    assert loaded.with_tree(loaded.tree).calibration.level == level
+    assert loaded.with_tree(ClassTree({"sea": ("wet",), "fire": ("wet",)})).calibration.level is None
     files = [data.parent / label for label in ("sea", "fire", "sand")]
     entries = json.loads(works("predict", run, *files, "--json", "--workers", 0)[0])
     assert {entry["answer"] for entry in entries} > {"sea", "cool", None}

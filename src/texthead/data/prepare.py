@@ -9,8 +9,9 @@ import hashlib
 import io
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -150,6 +151,7 @@ def prepare(
         raise DataError(f"{out}: must be a local folder; give one, and copy it to {url} afterwards")
     if dataset.source and source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{out}: is inside {source}, whose folders are classes; put shards elsewhere")
+    dataset = _with_groups_of_files(dataset)
     tasks = _tasks(dataset, out, options)
     _check_empty(out)
     with locked(out), reporter.bar("prepare", "clips") as progress:
@@ -178,6 +180,19 @@ def prepare(
 # ---- assignment of clips to shards
 
 
+def _with_groups_of_files(dataset: Dataset) -> Dataset:
+    """Return the dataset with a group for each file of which several items or a part are listed."""
+    files = [str(item.media.resolved().file) for item in dataset.items]
+    often = Counter(files)
+    return replace(
+        dataset,
+        items=tuple(
+            replace(item, group=file) if not item.group and (item.media.is_part or often[file] > 1) else item
+            for item, file in zip(dataset.items, files, strict=True)
+        ),
+    )
+
+
 def _tasks(dataset: Dataset, out: Path, options: ShardOptions) -> list[_Task]:
     order = np.random.default_rng(_ORDER_SEED).permutation(len(dataset)).tolist()
     prints = fingerprints([item.path for item in dataset.items])
@@ -187,12 +202,12 @@ def _tasks(dataset: Dataset, out: Path, options: ShardOptions) -> list[_Task]:
 
 
 def _row(position: int, item: Item) -> dict[str, Any]:
-    """Return an item's entry in the index; parts of one file get a common group."""
+    """Return an item's entry in the index."""
     return {
         "order": position,
         "label": item.label,
         "split": item.split,
-        "group": item.group or (str(item.media.resolved().file) if item.media.is_part else None),
+        "group": item.group,
         "extra": [list(pair) for pair in item.extra],
         "name": item.name or str(item.path),
         "source": str(item.media.resolved()),

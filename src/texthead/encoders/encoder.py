@@ -62,8 +62,8 @@ class Visual(nn.Module):
         super().__init__()
         self.net = net
         self.spec = spec
-        self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("mean", torch.tensor(spec.mean, dtype=torch.float32).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std, dtype=torch.float32).view(3, 1, 1) * 255, persistent=False)
         known = find(ENCODER_GROUP, BUILT_IN).get(spec.architecture.partition(":")[0]) is not None
         self.register_buffer("identity", None if known else torch.tensor([*os.urandom(16)], dtype=torch.uint8))
 

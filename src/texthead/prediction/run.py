@@ -231,7 +231,7 @@ class Run:
         return None if self.classes is None else ClassTree.of_json(self.classes.get("tree"))
 
     def with_tree(self, tree: ClassTree) -> "Run":
-        """Return the run with broader names above its classes, which `calibrate` writes.
+        """Return the run with broader names above its classes, which `calibrate` writes; a level for others is dropped.
 
         Raises:
             DataError: other classes replaced the run's, none of them is in the tree, or files have several labels.
@@ -239,7 +239,10 @@ class Run:
         self._check_one_label("tree")
         if self.classes is None:
             raise DataError("a tree is for the run's own classes: leave out `tree` or `classes`")
-        return replace(self, classes={**self.classes, "tree": tree.with_labels(self.labels).above})
+        tree, calibration = tree.with_labels(self.labels), self.calibration
+        if calibration and calibration.level and calibration.level.broader != tree.broader(self.labels):
+            calibration = replace(calibration, level=None)
+        return replace(self, classes={**self.classes, "tree": tree.above}, calibration=calibration)
 
     def encoder(self, *, keep_text: bool = False) -> Encoder:
         """Return the pretrained encoder, with the text encoder that produced the head's rows.
