@@ -88,6 +88,7 @@ def test_frames_without_a_rate_are_those_of_label_studio(files: Path, works) -> 
         (task("0.png", choices("a"), choices("b")), ("task 7", "2 annotations", "ground truth")),
         (task("https://a.org/0.png", choices("a")), ("task 7", "local file", "https://a.org")),
         (task("", choices("a")), ("task 7", "local file", "''")),
+        (task("0.png"), ("none of its files has a label",)),
         (task("films/a.mp4", {"result": choices("a")["result"] + ranges((1, 2, "b"))["result"]}), ("task 7", "whole")),
         (task("films/a.mp4", ranges((1, 199, "a"))), ("task 7", "199", "frameRate")),
         (task("films/a.mp4", ranges((0, 5, "a"))), ("task 7", "frames 0")),

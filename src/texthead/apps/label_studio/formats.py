@@ -48,11 +48,13 @@ def write_labels(source: Path, out: Path, root: Path) -> str:
                 for frames, names in labels.items():
                     span = _span(file, *frames, rate or _RATE) if frames else Span()
                     rows.append((MediaPath(file).relative_to(out.parent), *span.cells(), join_labels(names), *about))
+    if not rows:
+        raise DataError(f"{source}: none of its files has a label; label some, and export again")
     column = "labels" if any(";" in row[3] for row in rows) else "label"
     write_csv(out, ("path", "start", "end", column, "split", "group"), rows)
-    line = f"{out}: {len(rows)} labelled files and parts of files; {unlabelled} files without a label are left out"
     note = f"; {unrated} tasks have no `frame_rate`: {_RATE:g} a second are assumed, Label Studio's default"
-    return line + (note if unrated else "")
+    lost = f"; {unlabelled} files without a label are left out"
+    return f"{out}: {len(rows)} labelled files and parts of files{lost}{note if unrated else ''}"
 
 
 def _labels(task: dict[str, Any]) -> dict[Range, set[str]]:
@@ -86,13 +88,11 @@ def _answer(results: list[dict[str, Any]]) -> dict[Range, set[str]]:
 def _file(data: dict[str, Any], root: Path) -> Path:
     """Return the file of a task, from an address of Label Studio or a path."""
     address = data.get("video") or data.get("image") or ""
-    url = urlsplit(address)
-    if url.path.endswith("/data/local-files/"):
+    if (url := urlsplit(address)).path.endswith("/data/local-files/"):
         return root / parse_qs(url.query, errors="surrogateescape")["d"][-1].lstrip("/")
     if url.netloc or not address:
         raise DataError(f"`video` or `image` must be a local file, got {address!r}; download it and correct it")
-    upload = url.path.partition("/data/upload/")[2]
-    return root / (unquote(upload) or address)
+    return root / (unquote(url.path.partition("/data/upload/")[2]) or address)
 
 
 @lru_cache(maxsize=1)
