@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +22,7 @@ from texthead import MeanPool, Recognizer, load_run
 from texthead.apps.classes.class_edits import rename_class
 from texthead.cli import main as cli
 from texthead.data.dataset import Dataset
+from texthead.data.reading import read_dataset
 from texthead.errors import DataError
 from texthead.evaluation import Evaluation, calibration
 from texthead.models.heads import FrozenHead
@@ -329,6 +331,16 @@ def test_report_measures_on_other_items_and_repeats_what_calibrate_measured(cali
 def tree(tmp_path: Path, data: Path) -> Path:
     (tmp_path / "data.yaml").write_text(f"list: {data}\ntree: {{cool: [sea, grass, sand]}}\n")
     return tmp_path / "data.yaml"
+
+
+def test_copies_are_not_independent_items(run, data, tmp_path):
+    plan = load_run(run).to_calibrate(read_dataset(data))
+    doubled = [
+        replace(item, path=Path(shutil.copy(item.path, tmp_path / f"{i}.png")))
+        for i, item in enumerate(plan.items.items)
+    ]
+    again = load_run(run).to_calibrate(replace(plan.items, items=(*plan.items.items, *doubled)))
+    assert (len(again.items), again.copies) == (len(plan.items), len(plan.items))
 
 
 def test_calibrate_keeps_a_tree_which_gives_broader_names(run, data, tree, works, refused):

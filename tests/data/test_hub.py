@@ -1,6 +1,8 @@
 """Data sets of Hugging Face `datasets` become labelled files without its decoders."""
 
+import json
 import os
+import shutil
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -101,6 +103,19 @@ def test_cache_reused_unless_incomplete(tmp_path, own_cache):
     assert [item.path for item in read_dataset(source).items] == [first, second]
     assert contents(own_cache) == before
     assert second.stat().st_mtime == 1, "it was not written again"
+
+
+def test_other_pictures_under_the_same_fingerprint_are_read(tmp_path, own_cache):
+    """A fingerprint of generated data tells the generator, not what it read."""
+    source = save_images(tmp_path / "data", [str(write_image(tmp_path / "red.bmp", "red"))], [0])
+    (before,) = (item.path.read_bytes() for item in read_dataset(source).items)
+    folder, state = tmp_path / "data", json.loads((tmp_path / "data" / "state.json").read_text())
+    shutil.rmtree(folder)
+    save_images(folder, [str(write_image(tmp_path / "blue.bmp", "blue"))], [0])
+    (folder / "state.json").write_text(json.dumps(state))
+    (after,) = (item.path.read_bytes() for item in read_dataset(source).items)
+    assert before == (tmp_path / "red.bmp").read_bytes()
+    assert after == (tmp_path / "blue.bmp").read_bytes()
 
 
 def test_the_name_of_another_type_is_not_believed(tmp_path):

@@ -74,6 +74,18 @@ def test_a_temperature_changes_no_ranking(seed, temperature):
     assert torch.equal(after.argsort(dim=1), scores.argsort(dim=1))
 
 
+@pytest.mark.parametrize("size", [1, 4])
+def test_cross_fitting_does_not_depend_on_the_order_of_items_or_classes(size):
+    scores, targets = drawn_scores(48, heat=4.0)
+    groups = [i // size for i in range(48)]
+    fitted = calibration.cross_fitted(scores, targets, groups=groups)
+    items, classes = torch.randperm(48, generator=torch.Generator().manual_seed(1)), torch.tensor([3, 1, 0, 5, 4, 2])
+    again = calibration.cross_fitted(
+        scores[items][:, classes], classes.argsort()[targets[items]], groups=[groups[i] for i in items]
+    )
+    torch.testing.assert_close(again, fitted[items][:, classes])
+
+
 def test_cross_fitting_leaves_each_group_to_the_others():
     scores, targets = drawn_scores(60, heat=4.0)
     groups = [i // 6 for i in range(60)]

@@ -12,7 +12,7 @@ from messages import refuses
 from run_folders import changed
 from texthead import read_dataset
 from texthead.errors import MediaError
-from texthead.media import find_names
+from texthead.media import MediaPath, find_names
 from texthead.media.addresses import address
 
 
@@ -84,6 +84,7 @@ def test_any_file_system_of_fsspec(tmp_path):
     fsspec.filesystem("memory").pipe_file("/photos/a.png", write_image(tmp_path / "b.png", "red").read_bytes())
     (name,) = find_names("memory://photos/a.png")
     assert Path(name).read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert MediaPath(name).original == "memory://photos/a.png"
     with refuses(MediaError, Path("memory:/photos/none.png"), "FileNotFoundError", "download the file"):
         find_names("memory://photos/none.png")
     with refuses(MediaError, Path("nowhere:/a.png")):

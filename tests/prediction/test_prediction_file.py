@@ -50,14 +50,7 @@ def test_a_file_cut_anywhere_is_continued_to_the_same_bytes(tmp_path: Path, suff
         assert [json.loads(line) for line in lines] == [json_entry(each) for each in PREDICTIONS]
     assert write(path, *PREDICTIONS) == {"a.png", "c.png"}, "an error is tried again"
     assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
-    ends = {0}
-    for count in range(1, len(PREDICTIONS)):
-        write(tmp_path / f"part{suffix}", *PREDICTIONS[:count])
-        ends.add((tmp_path / f"part{suffix}").stat().st_size)
-    rows_end = {end for end in range(len(whole) + 1) if whole[:end].endswith(b"\n")}
     for size in range(len(whole)):
-        if suffix == ".csv" and size in rows_end - ends:
-            continue  # Each prediction is written in one call, so that no interruption ends between two of its rows.
         path.write_bytes(whole[:size])
         write(path, *PREDICTIONS)
         assert path.read_bytes() == whole, size
@@ -144,7 +137,7 @@ def test_predict_never_mixes_models_and_tries_errors_again(world, works, say, re
     assert answers()[str(broken)] == answers()[str(files[0])]
 
 
-def test_predict_continues_its_file(world, works, refused, tmp_path: Path) -> None:
+def test_predict_continues_its_file(world, works, refused, tmp_path: Path, monkeypatch) -> None:
     files, out = sorted(world.images.rglob("*.png")), tmp_path / "predictions.csv"
     arguments = ("predict", world.run, "--top", 1, "--workers", 0, "--out", out)
     _, err = works(*arguments, *files[:2])
@@ -178,6 +171,12 @@ def test_predict_continues_its_file(world, works, refused, tmp_path: Path) -> No
     refused(("different shards", "name another file"), *arguments[:-1], tmp_path / "named.csv", tmp_path / "others")
     both = (tmp_path / "shards", tmp_path / "others")
     refused("may have clips of the same name", *arguments[:-1], tmp_path / "both.csv", *both)
+    # Relative names are of other files elsewhere.
+    monkeypatch.chdir(files[0].parent)
+    works(*arguments[:-1], tmp_path / "here.csv", files[0].name)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(files[1], files[0].name)
+    refused("different working directory", *arguments[:-1], tmp_path / "here.csv", files[0].name)
     lines = tmp_path / "predictions.jsonl"
     works("predict", world.run, *files[:3], "--workers", 0, "--out", lines)
     expected = json.loads(works("predict", world.run, *files[:3], "--workers", 0, "--json")[0])

@@ -16,13 +16,15 @@ from made import write_image
 from messages import prints, refuses
 from run_folders import changed, put
 from texthead import downloads
-from texthead.apps.export.upload import push_to_hub
+from texthead.apps.export.upload import push_to_hub, write_public
 from texthead.encoders.load import load_encoder
 from texthead.errors import EncoderError, RunError
+from texthead.evaluation.calibration import Calibration, Threshold
 from texthead.models.heads import text_head
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.prediction.load import load_run
+from texthead.runs import rows_digest
 from texthead.runs.hub import check_own, display_name, local_run
 
 
@@ -83,6 +85,15 @@ def test_a_run_goes_to_a_hub_and_comes_back(hub: Hub, world, works, refused) -> 
     run, split = load_run("hub:me/colours"), json.loads((world.run / "split.json").read_text())
     assert len(run.split.trained_on) == len(split["train"])
     assert [run.split.was_trained_on(Path(split[part][0])) for part in ("train", "held_out")] == [True, False]
+
+
+def test_the_card_promises_what_still_holds(world, tmp_path: Path) -> None:
+    run = load_run(world.run)
+    rows, protocol = rows_digest(run.head.weight), run.protocol.to_json()
+    valid = Calibration(2.0, 40, Threshold(0.05, 0.5, 30), classes=rows, protocol=protocol)
+    for each, rejects in ((valid, True), (replace(valid, classes="others"), False)):
+        write_public(replace(run, calibration=each), tmp_path, "me/x")
+        assert ("none of these" in (tmp_path / "README.md").read_text()) == rejects
 
 
 def test_branches_and_revisions(hub: Hub, world, works, refused) -> None:

@@ -146,7 +146,8 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
                 f"--out {self.out}: {shards[0]} and {shards[1]} may have clips of the same name: predict one alone"
             )
         about = {"labels": model.names, "model": digest, "top": self.top or _TOP, "unlabelled": self.unlabelled}
-        about |= {"sets": self.sets, "shards": shards}
+        relative = any(not Path(path).is_absolute() for path in inputs)
+        about |= {"sets": self.sets, "shards": shards, "working directory": str(Path.cwd()) if relative else None}
         about |= {"calibration": calibration and calibration.to_json(with_items=False), **protocol.to_json()}
         file = PredictionFile(Path(self.out or ""), columns, about, calibration)
         if file.done:

@@ -1,5 +1,6 @@
 """Read labelled files with Hugging Face `datasets`: saved datasets, loadable folders, datasets of the hub."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -128,7 +129,10 @@ def _labels(library: Any, rows: Any, column: str) -> list[str | tuple[str, ...] 
 def _files(rows: Any, column: str, where: str) -> list[Path]:
     """Return the file of each row: the file it refers to, or a cache file with its bytes."""
     compute: Any = import_module("pyarrow.compute")
-    folder = cache_dir() / "datasets" / rows._fingerprint
+    # The fingerprint of generated data does not depend on the files that were read; their time does.
+    stored = [(file["filename"], Path(file["filename"]).stat().st_mtime_ns) for file in rows.cache_files]
+    key = hashlib.sha256(repr((rows._fingerprint, stored)).encode()).hexdigest()[:16]
+    folder = cache_dir() / "datasets" / key
     written = {file.stem: file for file in folder.iterdir()} if folder.is_dir() else {}
     # Arrow format: nothing is decoded, and the bytes of files that are cached already are not read.
     cells = rows.select_columns([column]).with_format("arrow")

@@ -393,7 +393,10 @@ def cross_fitted(scores: _Scores, targets: _Targets, weights: _Weights = None, *
     """
     if len(scores) < 2:
         raise DataError(f"cross-validating a temperature needs at least 2 items, got {len(scores)}; give more")
-    numbers = group_numbers(groups, len(scores))
+    # Groups are numbered by their scores, so that neither the order of the items nor that of the classes matters.
+    ranked = np.lexsort(scores.double().sort(1).values.T.numpy())
+    numbers = np.empty(len(scores), dtype=np.int64)
+    numbers[ranked] = group_numbers(groups and [groups[item] for item in ranked], len(scores))
     order = np.random.default_rng(0).permutation(numbers.max() + 1)
     fold = torch.from_numpy(order % 5)[torch.from_numpy(numbers)]
     fitted = scores.double().clone()

@@ -17,11 +17,12 @@ class PredictionFile:
     """A file of predictions: CSV with `columns`, or JSON lines, as its ending says.
 
     Each prediction is written in one call, so that an interruption leaves at most a half-written last line. That line
-    is dropped, with what else there is of its file. Errors are dropped too, since their files may have been repaired.
+    is dropped, with what else there is of its file, as are the rows of the last file if there are too few. Errors are
+    dropped too, since their files may have been repaired.
 
     Args:
-        request: all that predictions depend on besides the files, as JSON values. It is written to `.NAME.json` beside
-            the file, which is continued only with the same.
+        request: all that predictions depend on besides the files, as JSON values, with `top` and `labels`. It is
+            written to `.NAME.json` beside the file, which is continued only with the same.
 
     Attributes:
         done: the paths of the predictions that the file has.
@@ -39,7 +40,7 @@ class PredictionFile:
         calibration: Calibration | None = None,
     ):
         self._columns, self._calibration, self._is_csv = columns, calibration, path.suffix.lower() == ".csv"
-        kept = self._complete(path)
+        kept = self._complete(path, fewest=min(request["top"], len(request["labels"])))
         _mark(path, request, begun=bool(kept))
         self.done = {name for name, _ in kept}
         with replacing(path) as temporary:
@@ -63,8 +64,12 @@ class PredictionFile:
         """Close the file."""
         self._file.close()
 
-    def _complete(self, path: Path) -> list[tuple[str, str]]:
-        """Return (path, line) of the predictions in the file that are complete and no errors."""
+    def _complete(self, path: Path, fewest: int) -> list[tuple[str, str]]:
+        """Return (path, line) of the predictions in the file that are complete and no errors.
+
+        Args:
+            fewest: rows that a file has at least in a CSV.
+        """
         if not path.exists():
             return []
         text = path.read_bytes().decode("utf-8", "surrogateescape")
@@ -75,14 +80,14 @@ class PredictionFile:
                 entries = [(entry["path"], "error" in entry) for entry in map(json.loads, lines)]
                 return [(name, line) for (name, error), line in zip(entries, lines, strict=True) if not error]
             rows = [*csv.reader(io.StringIO(text, newline=""))]
-            if rows and not text.endswith("\n"):
+            if cut := bool(rows) and not text.endswith("\n"):
                 rows.pop()
-                cut = rows[-1][:1] if len(rows) > 1 else None
-                while len(rows) > 1 and rows[-1][:1] == cut:
-                    rows.pop()
             if rows and rows[0] != [*self._columns]:
                 raise DataError(f"{path}: has other columns, {','.join(rows[0])[:200]}; name another file")
             error = self._columns.index("error")
+            last = [row for row in rows[1:] if row[0] == rows[-1][0]]
+            if cut or len(last) < fewest:
+                del rows[len(rows) - len(last) :]
             return [(row[0], csv_text([row])) for row in rows[1:] if not row[error]]
 
 

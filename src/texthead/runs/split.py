@@ -33,9 +33,9 @@ class CalibrationPlan(NamedTuple):
 
     Attributes:
         items: the items of the run's classes.
-        unknown: the items of none of its classes, without copies.
+        unknown: the items of none of its classes.
         split: name of the items.
-        copies: number of unknown items left out as copies.
+        copies: number of items left out as copies of others.
         notes: limits of the items, as messages.
     """
 
@@ -242,10 +242,9 @@ class RunSplit:
             notes.append(f"no items of {listed(missing)}: the calibration's rates do not hold for these classes")
         items = [item for item in chosen.items if item.label not in labels]
         items += self.unknown_items(others, labels).items if others else ()
-        # Copies are not independent items.
-        unique = {item.media.fingerprint() or str(item.path): item for item in items}
-        copies = len(items) - len(unique)
-        return CalibrationPlan(known, replace(chosen, items=tuple(unique.values())), name, copies, notes)
+        kept, unknown = _without_copies(known.items), _without_copies(items)
+        copies = len(known) - len(kept) + len(items) - len(unknown)
+        return CalibrationPlan(replace(known, items=kept), replace(chosen, items=unknown), name, copies, notes)
 
     def relabelled(self, edits: Iterable[Mapping[str, str | None]], *, multilabel: bool) -> dict[str, Any]:
         """Return the content of `split.json` after class edits.
@@ -278,6 +277,11 @@ class RunSplit:
             )
         seen = train.pick([index for index, seen in enumerate(trained) if seen])
         return unseen, "train, not drawn", shared_groups(seen, unseen, "undrawn training")
+
+
+def _without_copies(items: Sequence[Item]) -> tuple[Item, ...]:
+    """Return one of the items of the same content and label: copies are not independent."""
+    return tuple({(item.media.fingerprint() or str(item.path), item.labels): item for item in items}.values())
 
 
 def _is_among(path: Path, paths: Collection[str], contents: Collection[str], others: Collection[str]) -> bool:

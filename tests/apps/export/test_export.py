@@ -183,8 +183,8 @@ def test_an_interrupted_export_leaves_nothing_behind(tmp_path, monkeypatch, step
     export(run, tmp_path / "out")
 
 
-def card_of(run, made: Calibration | None = None) -> str:
-    far = Parity((1,), 0.5, 0.25, 4, True, 3, 2, 1)
+def card_of(run, made: Calibration | None = None, *, labelled: int = 4) -> str:
+    far = Parity((1,), 0.5, 0.25, 4, True, 3, labelled, 2, 1)
     card = model_card(run, run.protocol, "name", made, exported=far)
     about = ModelCard(card).data
     task = "image-classification" if run.protocol.frames == 1 else "video-classification"
@@ -359,7 +359,7 @@ def test_no_number_is_no_parity():
     for ours, theirs in (([plain, none], [plain, plain]), ([plain, plain], [plain, none])):
         furthest = parity._largest_difference([*zip(ours, theirs, strict=True)])
         with refuses(RunError, "NaN"):
-            parity.check_parity(Parity((1,), furthest, furthest, 0, True, 0, 0, 0))
+            parity.check_parity(Parity((1,), furthest, furthest, 0, True, 0, 0, 0, 0))
     assert parity._largest_difference([(plain, plain)]) == 0
 
 
@@ -377,6 +377,8 @@ def test_numbers_of_the_card_are_for_its_classes(world, tmp_path):
     split = {"held_out": images, "held_out_labels": ["red", None]}  # None: of a removed class.
     assert parity._held_out(run_of(tmp_path / "run", "frozen", "mean", split=split)) == ([Path(images[0])], ["red"])
     run = load_run(world.run)
+    assert "Accuracy: 100.0 % of 2 " in card_of(run, labelled=2)
+    assert "Accuracy" not in card_of(run, labelled=0), "its files have labels of other classes"
     edited = replace(run, classes={**run.classes, "edited": {"from": "run", "edits": []}})
     for each, measured, accuracy in (
         (run, True, True),

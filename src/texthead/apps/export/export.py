@@ -54,6 +54,7 @@ def export(run: Run, out: str | Path, *, protocol: Protocol | None = None, repor
         calibration, reason = exportable_calibration(run, protocol)
         limits = thresholds(calibration, reason)
         if model.thresholds is not None:
+            limits["why"] = "each class has a threshold of its own"
             limits["several"] = dict(zip(model.names, model.thresholds.tolist(), strict=True))
         write_json(folder / "thresholds.json", limits)
         shutil.copyfile(standalone.__file__, folder / "predict.py")

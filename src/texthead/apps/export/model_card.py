@@ -79,7 +79,7 @@ def model_card(
 
 def _counts(run: Run) -> str:
     """Return the number of training items per class, as `16` or `12 to 20`; empty if unknown."""
-    counts = run.split.items("train").counts.values()
+    counts = run.split.items("train").with_classes(run.labels).counts.values()
     if not counts:
         return ""
     return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"

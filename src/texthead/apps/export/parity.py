@@ -13,7 +13,7 @@ from torch import Tensor
 from texthead import Reporter, Run
 from texthead.apps.export import standalone
 from texthead.apps.export.scorer import Scorer
-from texthead.data import ViewClips, evenly
+from texthead.data import ViewClips, evenly, split_labels
 from texthead.errors import MediaError, RunError
 from texthead.media import Image, Video
 
@@ -34,7 +34,8 @@ class Parity:
         files: number of held-out files that were compared.
         same_pixels: whether predict.py made the same input from every file.
         agree: number of files with the same predicted class or classes.
-        right, right_before: number of files that the exported model and the run predict correctly.
+        labelled: number of files whose labels are classes of the run.
+        right, right_before: number of these that the exported model and the run predict correctly.
     """
 
     frames: tuple[int, ...]
@@ -43,6 +44,7 @@ class Parity:
     files: int
     same_pixels: bool
     agree: int
+    labelled: int
     right: int
     right_before: int
 
@@ -77,13 +79,14 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
         len(best),
         same,
         agree=sum(predicted == exported for predicted, exported, _ in best),
+        labelled=sum({*split_labels(label)} <= {*run.labels} for *_, label in best),
         right=sum(exported == label for _, exported, label in best),
         right_before=sum(predicted == label for predicted, _, label in best),
     )
 
 
 def _held_out(run: Run) -> tuple[list[Path], list[str]]:
-    """Return some held-out files of the run's classes that still exist, evenly spaced, and their labels."""
+    """Return some held-out files that still exist, evenly spaced, and their labels."""
     items = run.split.items("held_out").items
     # `predict.py` reads only images and videos.
     existing = [item for item in items if item.media.reader in (Image, Video) and item.path.is_file()]

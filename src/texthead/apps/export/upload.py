@@ -77,7 +77,7 @@ def write_public(run: Run, folder: Path, repo_id: str) -> None:
         lines = "".join(f"{json.dumps(record)}\n" for record in records)
         (folder / "metrics.jsonl").write_text(lines, encoding="utf-8")
     name = repo_id.rpartition("/")[2]
-    card = model_card(run, run.protocol, name, run.calibration, address=f"hub:{repo_id}")
+    card = model_card(run, run.protocol, name, run.calibration_for(run.protocol)[0], address=f"hub:{repo_id}")
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 

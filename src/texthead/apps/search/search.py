@@ -167,7 +167,10 @@ def query_row(index: Index, query: str | Sequence[str] | Path) -> Float[Tensor, 
     prompts = [query] if isinstance(query, str) else list(query)
     if not all(prompt.strip() for prompt in (prompts or [""])):
         raise DataError("the query is empty: give words, the path of an example, or a head")
-    return familiarity_scaled_rows(index.encoder, prompts[:1], [tuple(prompts)])[0]
+    row = familiarity_scaled_rows(index.encoder, prompts[:1], [tuple(prompts)])[0]
+    if len(row) != index.features.shape[1]:
+        raise DataError("this run's features cannot be compared with words: search by an example or by a class")
+    return row
 
 
 def _windows_of(index: Index, example: Path) -> Bool[Tensor, " windows"]:
