@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from messages import prints, refuses
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError, RunError
 from texthead.files import write_csv
+from texthead.prediction import run_training
 from texthead.prediction.load import load_run
 from texthead.runs.scores import read_scores, score_of
-from texthead.transfer import run_training
 from worlds import images, split_colours
 
 
@@ -107,20 +108,42 @@ def test_each_method_can_be_a_run(method: Any, coloured: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tmp_path: Path) -> None:
     works("train", coloured, "--out", tmp_path / "run", "--workers", 0)
-    data, out = read_dataset(coloured), tmp_path / "own"
-    trained = th.train(data, out)
-    rate = f"this run (text-probe): top-1 {trained.table.rows[-1][1].top1:.1f} %"
-    prints(repr(trained), f"TrainedRun('{out}', on the frozen encoder, ScoreTable(", f"{rate}))")
-    assert torch.equal(trained.model.head.weight, load_run(tmp_path / "run").head.weight)
-    prints(repr(trained), "top-1")
-    assert "Conv2d" not in repr(trained)
-    assert trained.table.scores() == read_scores(out) == read_scores(tmp_path / "run")
+    data, out, events = read_dataset(coloured), tmp_path / "own", []
+    run = th.train(data, out, reporter=th.Reporter(event=events.append))
+    assert repr(run) == f"Run('{out}', 3 classes)"
+    assert torch.equal(run.head.weight, load_run(tmp_path / "run").head.weight)
+    assert events[-1].scores() == read_scores(out) == read_scores(tmp_path / "run")
     with refuses(RunError, "own"):
         th.train(data, out, th.RunOptions(method="probe"))
     with refuses(DataError, "zero-shot"):
         th.train(data, tmp_path / "new", th.RunOptions(method="zero-shot", unlabelled=str(coloured.parent)))
     with refuses(DataError, "`method` probe", "fine_tune"):
         th.train(data, tmp_path / "new", th.RunOptions(method="probe", fine_tune=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"method": "text-probe"},
+        {"method": "probe"},
+        {"fine_tune": True, "head": "linear", "overrides": {"epochs": 1, "size": 32, "tune": "none"}},
+        {"fine_tune": True, "overrides": {"epochs": 1, "size": 32, "tune": "all"}},
+    ],
+)
+def test_a_run_in_memory_is_the_one_in_its_folder(how: Any, coloured: Path, tmp_path: Path) -> None:
+    options = th.RunOptions(**how)
+    data = read_dataset(coloured)
+    run = th.train(data, tmp_path / "run", options)
+    loaded = th.load_run(tmp_path / "run")
+    assert replace(run, model=loaded.model) == loaded
+    assert run.predict(data.paths) == loaded.predict(data.paths)
+    others = [each.with_classes(["a kite", "a crow"]).predict(data.paths) for each in (run, loaded)]
+    assert others[0] == others[1]
+    assert repr(run.evaluate()) == repr(loaded.evaluate())
+    assert run.calibrate().calibration == loaded.calibrate().calibration
+    run.save(tmp_path / "copy")
+    assert th.load_run(tmp_path / "copy").predict(data.paths) == loaded.predict(data.paths)
 
 
 @pytest.mark.parametrize(("workers", "reading", "used"), [(None, 2, 2), (0, 2, 0), (1, 2, 1), (1, 0, 1)])

@@ -18,8 +18,10 @@ from texthead.evaluation.results import Evaluation
 from texthead.features.frozen import FrozenEncoder, FrozenFiles, FrozenItems
 from texthead.models.heads import ProbeHead
 from texthead.parallel.progress import Reporter
+from texthead.prediction import run_training
+from texthead.prediction.run_training import RunOptions
 from texthead.recipes import ClassShares, MethodName, Recipe
-from texthead.transfer import methods, run_training
+from texthead.transfer import methods
 from texthead.transfer.baselines import ScoreTable, add_baselines
 from texthead.transfer.experiment import Experiment
 from texthead.transfer.methods import (
@@ -31,7 +33,6 @@ from texthead.transfer.methods import (
     names_line,
     near_copies_line,
 )
-from texthead.transfer.run_training import RunOptions
 
 
 def few(counts: dict[str, int], groups: list[str] | None = None) -> FrozenItems:

@@ -1,7 +1,7 @@
 """Train a run: fit a method on the frozen encoder, or fine-tune it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +9,6 @@ from typing import Any, Literal
 from texthead.data.dataset import Dataset
 from texthead.data.division import divide
 from texthead.data.labels import unbalanced_text
-from texthead.data.protocol import Protocol
 from texthead.encoders.load import AnyEncoder, EncoderOptions
 from texthead.errors import DataError, NonNegativeInt, PositiveInt, Share, check_fields, plural
 from texthead.evaluation.evaluate import evaluate
@@ -22,8 +21,10 @@ from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.caller import apart_from_caller
-from texthead.parallel.distributed import rank, ranks
+from texthead.parallel.distributed import rank, ranks, together
 from texthead.parallel.progress import Reporter
+from texthead.prediction.load import run_in
+from texthead.prediction.run import Run
 from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe
 from texthead.runs.folder import save_tree, write_run
 from texthead.runs.saved import check_out
@@ -75,30 +76,6 @@ class RunOptions:
         RECIPES[self.recipe](**overrides)
 
 
-@dataclass(frozen=True)
-class TrainedRun:
-    """A run after training.
-
-    Attributes:
-        out: the run folder.
-        table: the scores of the baselines, and last the run's; empty if no item is held out.
-        protocol: how items are seen to score the run.
-        records: the metrics of fine-tuning.
-        tuned: whether the run is fine-tuned.
-    """
-
-    out: Path
-    model: Recognizer = field(repr=False)
-    table: ScoreTable
-    protocol: Protocol
-    records: Sequence[dict] = ()
-    tuned: bool = False
-
-    def __repr__(self) -> str:
-        how = "fine-tuned" if self.tuned else "on the frozen encoder"
-        return f"TrainedRun({str(self.out)!r}, {how}, {self.table})"
-
-
 @apart_from_caller()
 def train(
     data: Dataset,
@@ -110,10 +87,11 @@ def train(
     resume: bool = False,
     command: dict[str, object] | None = None,
     reporter: Reporter = Reporter(),
-) -> TrainedRun:
+) -> Run:
     """Train a run and score it beside baselines, as `texthead train` does.
 
-    By default, fit a method on the frozen encoder, in seconds; with `options.fine_tune`, fine-tune the encoder.
+    By default, fit a method on the frozen encoder, in seconds; with `options.fine_tune`, fine-tune the encoder. The run
+    is the one that `load_run` loads from `out`, with the model in memory.
 
     Args:
         out: the run folder.
@@ -122,7 +100,8 @@ def train(
         resume: continue the fine-tuning of the run in `out`, with the options that it was started with.
         command: the options to save in the run folder.
         reporter: gets progress, messages, skipped files, the records of fine-tuning; as events the `Experiment` before
-            its items are encoded, and the model before it is fine-tuned or written.
+            its items are encoded, the model before it is fine-tuned or written, and at the end the `ScoreTable` of the
+            baselines and the run, which is empty if no item is held out.
 
     Raises:
         DataError: the data cannot be divided, the encoder or a file does not fit the options, or no item can be read.
@@ -153,18 +132,20 @@ def train(
     for note in (*data.notes, *experiment.notes):
         reporter.note(note)
     if tunes:
-        trained = _fine_tune(experiment, out, options, workers, reporter, resume=resume, command=command)
+        model, table = _fine_tune(experiment, out, options, workers, reporter, resume=resume, command=command)
     else:
-        trained = _fit(experiment, out, options, reporter)
-    if data.tree is not None and rank() == 0:
-        save_tree(out, data.tree)
-    return trained
+        model, table = _fit(experiment, out, options, reporter)
+    with together():  # All processes read the folder.
+        if data.tree is not None and rank() == 0:
+            save_tree(out, data.tree)
+    reporter.event(table)
+    return run_in(out, model)
 
 
 # --- a method on the frozen encoder
 
 
-def _fit(experiment: Experiment, out: Path, options: RunOptions, reporter: Reporter) -> TrainedRun:
+def _fit(experiment: Experiment, out: Path, options: RunOptions, reporter: Reporter) -> tuple[Recognizer, ScoreTable]:
     """Fit a method, score it beside the others, and write it as a run."""
     reporter.event(experiment)
     name, unlabelled = experiment.check_method(options.method), options.unlabelled
@@ -195,7 +176,7 @@ def _fit(experiment: Experiment, out: Path, options: RunOptions, reporter: Repor
     model = Recognizer(encoder.visual, MeanPool(), head)
     reporter.event(model)
     _write(experiment, name, model, out, table)
-    return TrainedRun(out, model, table, experiment.frozen.protocol)
+    return model, table
 
 
 def _write(experiment: Experiment, name: MethodName, model: Recognizer, out: Path, table: ScoreTable) -> None:
@@ -221,7 +202,7 @@ def _fine_tune(
     *,
     resume: bool,
     command: dict[str, object] | None,
-) -> TrainedRun:
+) -> tuple[Recognizer, ScoreTable]:
     """Fine-tune the encoder, and score the run beside baselines of the encoder before training."""
     kind, recipe, train_set = options.head, experiment.recipe, experiment.division.train
     counts = [] if train_set.multilabel else [*train_set.counts.values()]
@@ -244,7 +225,7 @@ def _fine_tune(
         model = model.with_head(as_multilabel(as_head(model.head), experiment.items.features, experiment.items.targets))
     reporter.event(model)
     _say_cost(model, recipe, len(division.train), reporter, resume=resume)
-    records = fine_tune(
+    fine_tune(
         model,
         division.train,
         division.val,
@@ -264,7 +245,7 @@ def _fine_tune(
         table.rows.append((f"this run ({kind} head){', threshold set on these items' * chose}", scored))
         if rank() == 0:
             write_scores(out, table.scores())
-    return TrainedRun(out, model, table, protocol, records, tuned=True)
+    return model, table
 
 
 def _check_head(kind: str, experiment: Experiment) -> None:
