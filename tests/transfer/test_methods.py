@@ -19,7 +19,6 @@ from texthead.features.frozen import FrozenEncoder, FrozenFiles, FrozenItems
 from texthead.models.heads import ProbeHead
 from texthead.parallel.progress import Reporter
 from texthead.prediction import run_training
-from texthead.prediction.run_training import RunOptions
 from texthead.recipes import ClassShares, MethodName, Recipe
 from texthead.transfer import methods
 from texthead.transfer.baselines import ScoreTable, add_baselines
@@ -253,7 +252,7 @@ def test_the_line_on_names_is_about_the_method(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(run_training, "names_line", lambda *given: calls.append(given[3]) or "")
     monkeypatch.setattr(run_training, "_write", lambda *_: None)
     for method in ("zero-shot", "text-probe", "probe"):
-        run_training._fit(experiment, tmp_path, RunOptions(method=method), Reporter())
+        run_training._fit(experiment, tmp_path, method, None, Reporter())
     zero_shot, text_probe = calls
     assert not zero_shot
     assert {"text-probe", "probe"} <= {*text_probe}

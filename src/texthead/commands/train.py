@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
     from texthead.models.recognizer import Recognizer
     from texthead.prediction.run import Run
-    from texthead.prediction.run_training import RunOptions
     from texthead.transfer.baselines import ScoreTable
     from texthead.transfer.experiment import Experiment
 
@@ -132,9 +131,9 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             check_extra("lora", "--tune lora")
 
     def __call__(self) -> None:
+        from texthead.encoders.load import EncoderOptions
         from texthead.prediction.run_training import train
 
-        options = self._options()
         console.status(f"reading {self.data}")
         dataset = self._read()
         console.status(f"loading the encoder {self.encoder}")
@@ -142,8 +141,22 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
         run = train(
             dataset,
             self.out,
-            options,
-            self.reading(dataset.paths, True),
+            EncoderOptions(
+                self.encoder,
+                text=self.text,
+                device=self.pick_device(),
+                # On resuming, the run folder names the encoder, and the run may be someone else's.
+                allow_download=not self.resume,
+            ),
+            classes=self.classes,
+            k=self.k,
+            held_out=self.held_out,
+            fine_tune=self.fine_tunes,
+            head=self.head,
+            recipe=self.chosen.name,
+            overrides=self.chosen.values,
+            unlabelled=self.unlabelled,
+            reading=self.reading(dataset.paths, True),
             workers=self.processes(),
             resume=self.resume,
             command=self.run_options,
@@ -153,22 +166,6 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
         if not self.fine_tunes:
             _hint(run, table, self.data)
         _show(run, table, tuned=self.fine_tunes)
-
-    def _options(self) -> "RunOptions":
-        """Return what kind of run to train."""
-        from texthead.encoders.load import EncoderOptions
-        from texthead.prediction.run_training import RunOptions
-
-        encoder = EncoderOptions(
-            self.encoder,
-            text=self.text,
-            device=self.pick_device(),
-            # On resuming, the run folder names the encoder, and the run may be someone else's.
-            allow_download=not self.resume,
-        )
-        values = values_of(self) | {"encoder": encoder, "fine_tune": self.fine_tunes}
-        values |= {"recipe": self.chosen.name, "overrides": self.chosen.values}
-        return RunOptions(**{field.name: values[field.name] for field in fields(RunOptions) if field.name in values})
 
     def _read(self) -> "Dataset":
         """Return the labelled files of DATA, with those of --val held out."""
