@@ -221,6 +221,7 @@ def _show(run: "Run", table: "ScoreTable", *, tuned: bool) -> None:
     """Print the scores of the run, write its report, and print where both are."""
     from texthead.cli.score_table import scores_json, show_scores
     from texthead.evaluation.summary import kind_text
+    from texthead.parallel.distributed import rank
     from texthead.runs.model import cache_encoder_graph
 
     out, page = run.folder, None
@@ -232,7 +233,9 @@ def _show(run: "Run", table: "ScoreTable", *, tuned: bool) -> None:
         console.results().print(f"trained on all {about}; none is held out, so the run has no score")
     if is_installed("matplotlib"):
         console.status("writing the report")
-        page = _write_report(run, table)
+        page = out / "report.html"
+        if rank() == 0:
+            run.write_report(page, table)
     console.results().print(f"report: {page}" if page else f"run: {out}")
     if page is None:
         console.notes().print(f"note: {missing('report.html', 'matplotlib', 'plots')}, then `texthead report {out}`")
@@ -244,33 +247,10 @@ def _show(run: "Run", table: "ScoreTable", *, tuned: bool) -> None:
         cache_encoder_graph(out, run.model, run.protocol.sizes.size)
 
 
-def _write_report(run: "Run", table: "ScoreTable") -> Path:
-    """Write the report of a run after training, without encoding frames again, and return its path."""
-    from texthead.parallel.distributed import rank
-    from texthead.report.mistakes import mistake_strips
-    from texthead.report.probabilities import calibration_report
-    from texthead.report.run_page import write_report
-    from texthead.runs.metrics import read_records
-
-    page = run.folder / "report.html"
-    own = table.rows[-1][1] if table.rows else None
-    if rank() == 0:
-        write_report(
-            page,
-            run.folder,
-            run.model,
-            read_records(run.folder),
-            table,
-            strips=mistake_strips(own, run.protocol) if own else (),
-            calibration_report=calibration_report(own) if own else None,
-        )
-    return page
-
-
 def _hint(run: "Run", table: "ScoreTable", data: str) -> None:
     """Name fine-tuning where labels are many and answers are wrong."""
     each = len(table.division.train) // len(table.division.train.classes)
-    wrong = bool(table.rows) and table.rows[-1][1].rate[0] < NEARLY_ALL
+    wrong = bool(table.rows) and table.result.rate[0] < NEARLY_ALL
     if wrong and each >= MANY and not table.division.train.multilabel:
         line = f"texthead train {shlex.quote(data)} --tune all --out {unused(run.folder)}"
         console.say_notes(f"with {each} training files a class, fine-tuning {run.spec.source} may gain: `{line}`")

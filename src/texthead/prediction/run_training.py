@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from texthead.data.dataset import Dataset
 from texthead.data.division import divide
@@ -27,7 +27,7 @@ from texthead.parallel.distributed import rank, ranks, together
 from texthead.parallel.progress import Reporter
 from texthead.prediction.load import run_in
 from texthead.prediction.run import Run
-from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe
+from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe, RecipeName
 from texthead.runs.folder import save_tree, write_run
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
@@ -52,7 +52,7 @@ def train(
     fine_tune: bool = False,
     head: str = "text",
     train_head: bool = False,
-    recipe: Literal["small", "paper", "text4vis"] = "small",
+    recipe: RecipeName = "small",
     overrides: Mapping[str, Any] = MappingProxyType({}),
     unlabelled: str | None = None,
     reading: Reading = Reading(cache=True),
