@@ -16,7 +16,7 @@ from texthead.errors import DataError, PositiveInt, checked, converted, in_quote
 from texthead.text import class_prompts
 
 CALLS = {
-    "th.train('labels.csv', 'run')": "`data` must be what th.read_dataset returns, got 'labels.csv'",
+    "th.train(3, 'run')": "`data` must be what th.read_dataset returns, text or a path, got 3",
     "th.compare('clips')": "`data` must be what th.read_dataset returns, got 'clips'",
     "th.Run.of('run')": "`model` must be of type Recognizer, got 'run'",
     "th.find_events('run', 'film.mp4')": "`run` must be what th.load_run returns, got 'run'",
@@ -32,7 +32,7 @@ CALLS = {
     "th.load_encoder('mini', text=3)": "`text` must be text, got 3",
     "th.Reading(batch=0)": "`batch` must be a whole number, 1 or more, got 0",
     "th.Reading(engine='fast')": "`engine` must be auto, eager, onnxruntime or onnxruntime:cuda, got 'fast'",
-    "th.RunOptions(k=0)": "`k` must be a whole number, 1 or more, got 0",
+    "th.train('labels.csv', 'run', k=0)": "`k` must be a whole number, 1 or more, got 0",
     "th.Views(np.float64(4))": "`clips` must be a whole number, 1 or more, got np.float64(4.0)",
     "th.Views(True)": "`clips` must be a whole number, 1 or more, got True",
     "th.recipes.small(epochs='3')": "`epochs` must be a whole number, 1 or more, got '3'",

@@ -1,6 +1,6 @@
 """Image and video classifiers from class names and a few labels; the embeddings of the names are the weights.
 
-read_dataset, train, load_run            labelled files -> a run; RunOptions says what kind of run
+read_dataset, train, load_run            labelled files -> a run
 zero_shot                                class names -> a run
 Run                                      predicts files, and is scored, calibrated and reported
 compare, diagnose                        what the commands of these names do

@@ -40,10 +40,9 @@ from .parallel.progress import Reporter as Reporter
 from .prediction.load import load_run as load_run
 from .prediction.load import zero_shot as zero_shot
 from .prediction.run import Run as Run
+from .prediction.run_training import train as train
 from .recipes import Recipe as Recipe
 from .training.train import fine_tune as fine_tune
 from .transfer.comparison import compare as compare
-from .transfer.run_training import RunOptions as RunOptions
-from .transfer.run_training import train as train
 
 __version__: str

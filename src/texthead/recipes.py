@@ -1,7 +1,7 @@
 """Recipes: functions that return all hyper-parameters of a run as a frozen `Recipe`. Imports no torch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
@@ -55,6 +55,9 @@ NAMED = {
 
 # Methods that fit a head to the features of a frozen encoder, the default first.
 MethodName = Literal["text-probe", "probe", "zero-shot", "zero-shot-centred"]
+
+# The functions of this module that return a recipe.
+RecipeName = Literal["small", "paper", "text4vis"]
 
 # How frequent classes are in what will be predicted: equally, or as in the labels.
 ClassShares = Literal["equal", "labels"]
@@ -374,4 +377,4 @@ def small(**changes) -> Recipe:
     return _changed(base.with_epochs(changes.get("epochs", base.epochs)), changes)
 
 
-RECIPES = {"paper": paper, "text4vis": text4vis, "small": small}
+RECIPES: dict[RecipeName, Callable[..., Recipe]] = {"paper": paper, "text4vis": text4vis, "small": small}

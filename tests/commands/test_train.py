@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from messages import prints, refuses
 from texthead.data.reading import read_dataset
 from texthead.errors import DataError, RunError
 from texthead.files import write_csv
+from texthead.prediction import run_training
 from texthead.prediction.load import load_run
 from texthead.runs.scores import read_scores, score_of
-from texthead.transfer import run_training
 from worlds import images, split_colours
 
 
@@ -86,41 +87,44 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["text-probe", "probe", "zero-shot", "zero-shot-centred"])
-def test_each_method_can_be_a_run(method: Any, coloured: Path, tmp_path: Path) -> None:
-    run, data = tmp_path / "run", read_dataset(coloured)
-    th.train(data, run, th.RunOptions(method=method, overrides={"size": 32, "tune": "none"}))
-    loaded = load_run(run)
-    about = json.loads((run / "recipe.json").read_text())
-    assert (about["chosen"], about["recipe"]["size"], about["pixels"]["size"]) == (method, 32, 32)
+@pytest.mark.parametrize("way", ["text-probe", "probe", "zero-shot", "zero-shot-centred", "linear head", "text head"])
+def test_each_way_makes_a_run_that_is_the_one_in_its_folder(way: str, coloured: Path, tmp_path: Path) -> None:
+    out, data, fine_tune = tmp_path / "run", read_dataset(coloured), way.endswith("head")
+    own: Any = {"fine_tune": True, "head": way.split()[0]} if fine_tune else {"method": way}
+    values = {"size": 32, "epochs": 1, "tune": "all" if way == "text head" else "none"}
+    run = th.train(data, out, **own, overrides=values)
+    loaded = load_run(out)
+    assert replace(run, model=loaded.model) == loaded
+    assert run.predict(data.paths) == loaded.predict(data.paths)
+    others = [each.with_classes(["a kite", "a crow"]).predict(data.paths) for each in (run, loaded)]
+    assert others[0] == others[1]
+    assert run.calibrate().calibration == loaded.calibrate().calibration
+    about = json.loads((out / "recipe.json").read_text())
+    assert (about.get("chosen", way), about["recipe"]["size"], about["pixels"]["size"]) == (way, 32, 32)
     # The scores were computed from features; files give the same ones.
-    scores = read_scores(run)
+    scores = read_scores(out)
     assert scores is not None
-    assert scores.methods[-1].method == f"this run ({method})"
+    assert scores.methods[-1].method == f"this run ({way})"
     assert len(scores.methods) == 4
-    evaluation = loaded.evaluate(read_dataset(coloured)).result
-    own = score_of(f"this run ({method})", evaluation)
-    assert scores.methods[-1][:-1] == own[:-1]
-    assert scores.methods[-1].calibration_error == pytest.approx(own.calibration_error, abs=1e-3)
+    score = score_of(f"this run ({way})", run.evaluate(data).result)
+    assert scores.methods[-1][:-1] == score[:-1]
+    assert scores.methods[-1].calibration_error == pytest.approx(score.calibration_error, abs=1e-3)
 
 
 @pytest.mark.slow
 def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tmp_path: Path) -> None:
     works("train", coloured, "--out", tmp_path / "run", "--workers", 0)
-    data, out = read_dataset(coloured), tmp_path / "own"
-    trained = th.train(data, out)
-    rate = f"this run (text-probe): top-1 {trained.table.rows[-1][1].top1:.1f} %"
-    prints(repr(trained), f"TrainedRun('{out}', on the frozen encoder, ScoreTable(", f"{rate}))")
-    assert torch.equal(trained.model.head.weight, load_run(tmp_path / "run").head.weight)
-    prints(repr(trained), "top-1")
-    assert "Conv2d" not in repr(trained)
-    assert trained.table.scores() == read_scores(out) == read_scores(tmp_path / "run")
+    data, out, events = read_dataset(coloured), tmp_path / "own", []
+    run = th.train(data, out, reporter=th.Reporter(event=events.append))
+    assert repr(run) == f"Run('{out}', 3 classes)"
+    assert torch.equal(run.head.weight, load_run(tmp_path / "run").head.weight)
+    assert events[-1].scores() == read_scores(out) == read_scores(tmp_path / "run")
     with refuses(RunError, "own"):
-        th.train(data, out, th.RunOptions(method="probe"))
+        th.train(data, out, method="probe")
     with refuses(DataError, "zero-shot"):
-        th.train(data, tmp_path / "new", th.RunOptions(method="zero-shot", unlabelled=str(coloured.parent)))
+        th.train(data, tmp_path / "new", method="zero-shot", unlabelled=str(coloured.parent))
     with refuses(DataError, "`method` probe", "fine_tune"):
-        th.train(data, tmp_path / "new", th.RunOptions(method="probe", fine_tune=True))
+        th.train(data, tmp_path / "new", method="probe", fine_tune=True)
 
 
 @pytest.mark.parametrize(("workers", "reading", "used"), [(None, 2, 2), (0, 2, 0), (1, 2, 1), (1, 0, 1)])
@@ -134,9 +138,9 @@ def test_no_workers_are_not_those_of_the_reading(
         raise Planned(reading.workers)
 
     monkeypatch.setattr(run_training, "fine_tune", fine_tune)
-    options = th.RunOptions(encoder=colour_encoder(), fine_tune=True)
+    how: Any = {"fine_tune": True, "reading": th.Reading(reading), "workers": workers}
     with pytest.raises(Planned, match=str(used)):
-        th.train(read_dataset(coloured), tmp_path / "run", options, th.Reading(reading), workers=workers)
+        th.train(read_dataset(coloured), tmp_path / "run", colour_encoder(), **how)
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for colour in ("red", "blue"):
         for number in range(3):
             write_image(folder / "photos" / colour / f"{number}.png", colour, number)
-    th.train(photos(folder), folder / "mini", th.RunOptions(), th.Reading())
+    th.train(photos(folder), folder / "mini", reading=th.Reading())
     return folder
 
 

@@ -19,9 +19,8 @@ def test_the_held_out_items(world, works):
     run = th.load_run(world.run)
     scores = run.evaluate(reading=READING)
     printed = json.loads(works("eval", world.run, *world.run_options(), "--json")[0])
-    assert [method for method, _ in scores.table.rows] == [row["method"] for row in printed["methods"]]
-    assert [result.top1 for _, result in scores.table.rows] == [row["top1"] for row in printed["methods"]]
-    assert repr(scores) == f"RunEvaluation({scores.result}, {scores.table})"
+    assert [method for method, _ in scores.rows] == [row["method"] for row in printed["methods"]]
+    assert [result.top1 for _, result in scores.rows] == [row["top1"] for row in printed["methods"]]
     assert (scores.engine, scores.notes) == (printed["engine"], [])
     chosen = run.to_score()
     assert (chosen.name, len(chosen.items)) == ("held-out", scores.result.count)
@@ -38,20 +37,16 @@ def test_threshold_sets_and_answers_are_rated_on_items_that_did_not_fit_them(fit
     assert run.calibration is not None
     run = replace(run, calibration=replace(run.calibration, content=content, level=Level(0.5, 0.9, {}, wrong=0.05)))
     scores = run.evaluate(data, reading=Reading())
-    rated = (
-        sum(row.items for row in scores.answers.rows if row.answer in ("class", "none of these"))
-        if scores.answers
-        else 0
-    )
-    assert rated == 9 - fitted
+    rows = scores.answers.rows if scores.answers else []
+    assert sum(row.items for row in rows if row.answer in ("class", "none of these")) == 9 - fitted
     assert scores.result.count == 9
-    assert bool(fitted) == any(f"fitted to {fitted} of these 9 items" in line for line in scores.table.lines)
+    assert bool(fitted) == any(f"fitted to {fitted} of these 9 items" in line for line in scores.lines)
 
 
 def test_other_classes(world):
     run = th.load_run(world.run).with_classes(["blue", "red", "green"])
     scores = run.evaluate(th.read_dataset(world.images), None, READING)
-    ((method, result),) = scores.table.rows
+    ((method, result),) = scores.rows
     assert method == "this run, new text head"
     assert result.names == ("blue", "red", "green")
 

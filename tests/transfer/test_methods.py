@@ -18,8 +18,9 @@ from texthead.evaluation.results import Evaluation
 from texthead.features.frozen import FrozenEncoder, FrozenFiles, FrozenItems
 from texthead.models.heads import ProbeHead
 from texthead.parallel.progress import Reporter
+from texthead.prediction import run_training
 from texthead.recipes import ClassShares, MethodName, Recipe
-from texthead.transfer import methods, run_training
+from texthead.transfer import methods
 from texthead.transfer.baselines import ScoreTable, add_baselines
 from texthead.transfer.experiment import Experiment
 from texthead.transfer.methods import (
@@ -31,7 +32,6 @@ from texthead.transfer.methods import (
     names_line,
     near_copies_line,
 )
-from texthead.transfer.run_training import RunOptions
 
 
 def few(counts: dict[str, int], groups: list[str] | None = None) -> FrozenItems:
@@ -252,7 +252,7 @@ def test_the_line_on_names_is_about_the_method(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(run_training, "names_line", lambda *given: calls.append(given[3]) or "")
     monkeypatch.setattr(run_training, "_write", lambda *_: None)
     for method in ("zero-shot", "text-probe", "probe"):
-        run_training._fit(experiment, tmp_path, RunOptions(method=method), Reporter())
+        run_training._fit(experiment, tmp_path, method, None, Reporter())
     zero_shot, text_probe = calls
     assert not zero_shot
     assert {"text-probe", "probe"} <= {*text_probe}

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple, get_type_hints
 from texthead.cli.parser import Option, texts_of
 from texthead.errors import DataError, did_you_mean, either
 from texthead.files import read_yaml
-from texthead.recipes import RECIPES, Recipe
+from texthead.recipes import RECIPES, Recipe, RecipeName
 from texthead.text.prompts import fill_templates, read_template
 
 
 class ChosenRecipe(NamedTuple):
     """A recipe by the name of its function, and the values that differ from it."""
 
-    name: str
+    name: RecipeName
     values: dict[str, Any]
 
 

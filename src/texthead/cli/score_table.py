@@ -31,7 +31,7 @@ def show_scores(scores: ScoreTable) -> None:
 def _show_table(scores: ScoreTable) -> None:
     # Top-5 of five classes or fewer is always 100 %.
     many = any(len(r.names) > 5 for _, r in scores.rows)
-    title, run = f"{scores.division.scored_name} items", scores.rows[-1][1]
+    title, run = f"{scores.division.scored_name} items", scores.result
     multilabel = isinstance(run, MultiLabelEvaluation)
     more = ["mAP of items", "F1"] if multilabel else ["top-5"] * many
     table = Table("method", run.metric, "95 % interval", *more, "ECE", "items", title=title)
@@ -56,7 +56,7 @@ def scores_json(table: ScoreTable) -> dict[str, Any]:
 
     Rates are in percent, with 95 % intervals.
     """
-    classes = table.rows[-1][1].classes if table.rows else ()
+    classes = table.result.classes if table.rows else ()
     return {
         "data": table.division.scored.source,
         "split": table.division.scored_name,

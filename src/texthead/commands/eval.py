@@ -56,7 +56,7 @@ class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption
         protocol, reading = self.protocol_of(run.protocol), self.reading(items.paths)
         scores = run.evaluate(chosen, protocol, reading, at_least=self.at_least, reporter=console.reporter)
         console.say_notes(*scores.notes)
-        show_scores(scores.table)
+        show_scores(scores)
         if scores.answers:
             show_answers(scores.answers)
         if self.per_class:
@@ -65,7 +65,7 @@ class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption
             {
                 "run": self.run,
                 "engine": scores.engine,
-                **scores_json(scores.table),
+                **scores_json(scores),
                 "answers": scores.answers and answers_json(scores.answers),
             }
         )

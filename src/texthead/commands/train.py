@@ -3,7 +3,8 @@
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -21,8 +22,9 @@ from texthead.runs.saved import check_out
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
     from texthead.models.recognizer import Recognizer
+    from texthead.prediction.run import Run
+    from texthead.transfer.baselines import ScoreTable
     from texthead.transfer.experiment import Experiment
-    from texthead.transfer.run_training import RunOptions, TrainedRun
 
 # Recipe values that a head on frozen features uses, too.
 FROZEN = ("frames", "size", "resize", "decode", "template", "class_shares", "seed")
@@ -129,40 +131,41 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             check_extra("lora", "--tune lora")
 
     def __call__(self) -> None:
-        from texthead.transfer.run_training import train
+        from texthead.encoders.load import EncoderOptions
+        from texthead.prediction.run_training import train
 
-        options = self._options()
         console.status(f"reading {self.data}")
         dataset = self._read()
         console.status(f"loading the encoder {self.encoder}")
-        trained = train(
+        tables = list["ScoreTable"]()
+        run = train(
             dataset,
             self.out,
-            options,
-            self.reading(dataset.paths, True),
+            EncoderOptions(
+                self.encoder,
+                text=self.text,
+                device=self.pick_device(),
+                # On resuming, the run folder names the encoder, and the run may be someone else's.
+                allow_download=not self.resume,
+            ),
+            classes=self.classes,
+            k=self.k,
+            held_out=self.held_out,
+            fine_tune=self.fine_tunes,
+            head=self.head,
+            recipe=self.chosen.name,
+            overrides=self.chosen.values,
+            unlabelled=self.unlabelled,
+            reading=self.reading(dataset.paths, True),
             workers=self.processes(),
             resume=self.resume,
             command=self.run_options,
-            reporter=replace(console.reporter, event=self._say),
+            reporter=replace(console.reporter, event=partial(self._say, tables)),
         )
-        _hint(trained, self.data)
-        _show(trained)
-
-    def _options(self) -> "RunOptions":
-        """Return what kind of run to train."""
-        from texthead.encoders.load import EncoderOptions
-        from texthead.transfer.run_training import RunOptions
-
-        encoder = EncoderOptions(
-            self.encoder,
-            text=self.text,
-            device=self.pick_device(),
-            # On resuming, the run folder names the encoder, and the run may be someone else's.
-            allow_download=not self.resume,
-        )
-        values = values_of(self) | {"encoder": encoder, "fine_tune": self.fine_tunes}
-        values |= {"recipe": self.chosen.name, "overrides": self.chosen.values}
-        return RunOptions(**{field.name: values[field.name] for field in fields(RunOptions) if field.name in values})
+        (table,) = tables
+        if not self.fine_tunes:
+            _hint(run, table, self.data)
+        _show(run, table, tuned=self.fine_tunes)
 
     def _read(self) -> "Dataset":
         """Return the labelled files of DATA, with those of --val held out."""
@@ -176,11 +179,14 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             raise DataError(f"--held-out {self.held_out}: --val {self.val} names the held-out items; give one of them")
         return with_validation(dataset, read_dataset(self.val))
 
-    def _say(self, event: "Experiment | Recognizer") -> None:
-        """Print what the training knows, and show what it does next."""
+    def _say(self, tables: "list[ScoreTable]", event: "Experiment | Recognizer | ScoreTable") -> None:
+        """Print what the training knows, and show what it does next; add its scores to `tables`."""
+        from texthead.transfer.baselines import ScoreTable
         from texthead.transfer.experiment import Experiment
 
-        if isinstance(event, Experiment):
+        if isinstance(event, ScoreTable):
+            tables.append(event)
+        elif isinstance(event, Experiment):
             self._say_plan(event)
             console.status("scoring the baselines" if self.fine_tunes else "encoding the items")
         elif self.fine_tunes:
@@ -211,13 +217,14 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             console.say_prompts(plan.labels, plan.prompts)
 
 
-def _show(trained: "TrainedRun") -> None:
+def _show(run: "Run", table: "ScoreTable", *, tuned: bool) -> None:
     """Print the scores of the run, write its report, and print where both are."""
     from texthead.cli.score_table import scores_json, show_scores
     from texthead.evaluation.summary import kind_text
+    from texthead.parallel.distributed import rank
     from texthead.runs.model import cache_encoder_graph
 
-    table, out, page = trained.table, trained.out, None
+    out, page = run.folder, None
     if table.rows:
         show_scores(table)
     else:
@@ -226,48 +233,27 @@ def _show(trained: "TrainedRun") -> None:
         console.results().print(f"trained on all {about}; none is held out, so the run has no score")
     if is_installed("matplotlib"):
         console.status("writing the report")
-        page = _write_report(trained)
+        page = out / "report.html"
+        if rank() == 0:
+            run.write_report(page, table)
     console.results().print(f"report: {page}" if page else f"run: {out}")
     if page is None:
         console.notes().print(f"note: {missing('report.html', 'matplotlib', 'plots')}, then `texthead report {out}`")
-    console.show_json({"run": out, "tuned": trained.tuned, **scores_json(table), "report": page})
+    console.show_json({"run": out, "tuned": tuned, **scores_json(table), "report": page})
     items = table.division.scored or table.division.train
     console.next_command("texthead", "predict", out, items.items[0].path)
-    if not trained.tuned:
+    if not tuned:
         sys.stdout.flush()
-        cache_encoder_graph(out, trained.model, trained.protocol.sizes.size)
+        cache_encoder_graph(out, run.model, run.protocol.sizes.size)
 
 
-def _write_report(trained: "TrainedRun") -> Path:
-    """Write the report of a run after training, without encoding frames again, and return its path."""
-    from texthead.parallel.distributed import rank
-    from texthead.report.mistakes import mistake_strips
-    from texthead.report.probabilities import calibration_report
-    from texthead.report.run_page import write_report
-
-    page, table = trained.out / "report.html", trained.table
-    own = table.rows[-1][1] if table.rows else None
-    if rank() == 0:
-        write_report(
-            page,
-            trained.out,
-            trained.model,
-            trained.records,
-            table,
-            strips=mistake_strips(own, trained.protocol) if own else (),
-            calibration_report=calibration_report(own) if own else None,
-        )
-    return page
-
-
-def _hint(trained: "TrainedRun", data: str) -> None:
+def _hint(run: "Run", table: "ScoreTable", data: str) -> None:
     """Name fine-tuning where labels are many and answers are wrong."""
-    table, encoder = trained.table, trained.model.spec
     each = len(table.division.train) // len(table.division.train.classes)
-    wrong = bool(table.rows) and table.rows[-1][1].rate[0] < NEARLY_ALL
-    if not trained.tuned and wrong and each >= MANY and not table.division.train.multilabel:
-        line = f"texthead train {shlex.quote(data)} --tune all --out {unused(trained.out)}"
-        console.say_notes(f"with {each} training files a class, fine-tuning {encoder.source} may gain: `{line}`")
+    wrong = bool(table.rows) and table.result.rate[0] < NEARLY_ALL
+    if wrong and each >= MANY and not table.division.train.multilabel:
+        line = f"texthead train {shlex.quote(data)} --tune all --out {unused(run.folder)}"
+        console.say_notes(f"with {each} training files a class, fine-tuning {run.spec.source} may gain: `{line}`")
 
 
 # Labels a class from which on fine-tuning gained on two of five data sets (BENCHMARKS.md, "Fine-tuning or a frozen

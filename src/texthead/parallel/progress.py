@@ -83,7 +83,7 @@ class Reporter:
         record: called with each record of the metrics of a training; on resume, with the earlier ones too.
         used: called with the name of each engine that computed features, now or when they were cached.
         skipped: called with the error of each file that is left out.
-        event: called with what a long call knows before it returns, such as a `TrainingPlan`.
+        event: called with what a long call knows before it returns, such as an `Experiment`.
     """
 
     bar: Callable[[str, str], AbstractContextManager[Progress]] = _notebook_bar

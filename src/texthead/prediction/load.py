@@ -38,7 +38,18 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
         RunError: the folder is not a finished run, its files do not fit together, or the hub cannot be read.
         EncoderError: the installed libraries do not know its encoder.
     """
-    folder = local_run(folder)
+    return run_in(local_run(folder), allow_download=allow_download)
+
+
+def run_in(folder: Path, model: Recognizer | None = None, *, allow_download: bool = False) -> Run:
+    """Return the run in a folder.
+
+    Args:
+        model: its model, if it is in memory.
+        allow_download: as for `load_run`.
+
+    Raises: as `load_run`.
+    """
     check_run(folder)
     about, classes, split = read_json(folder / "recipe.json"), classes_file(folder), saved_split(folder)
     written_as = about.get("format")
@@ -56,7 +67,7 @@ def load_run(folder: str | Path, *, allow_download: bool = False) -> Run:
             check_clip_size(recipe.frames, pixels.size, pixels.resize)
         # Runs can be moved.
         spec = replace(spec, source=spec.source.replace(HERE, str(folder)))
-        model = load_model(folder, about, classes, spec, pixels)
+        model = model or load_model(folder, about, classes, spec, pixels)
         ClassTree.of_json(classes.get("tree"))  # Raises an error for a damaged one.
         tuned = (about.get("objective") or {}).get("trains_text") is True
     return Run(

@@ -34,7 +34,7 @@ from texthead.prediction import run_calibration
 from texthead.prediction.formats import Prediction
 from texthead.prediction.predict import entry_scores, predictions_of, refined_scores
 from texthead.prediction.run_calibration import RunCalibration
-from texthead.prediction.run_evaluation import RunEvaluation, looks, promises
+from texthead.prediction.run_evaluation import looks, promises
 from texthead.recipes import Recipe
 from texthead.runs.folder import CALIBRATION, ENCODER, WEIGHTS, rows_digest, save_model, write_run
 from texthead.runs.hub import check_own, display_name
@@ -485,7 +485,7 @@ class Run:
         *,
         at_least: float | None = None,
         reporter: Reporter = Reporter(),
-    ) -> RunEvaluation:
+    ) -> ScoreTable:
         """Score the run on labelled items that it was not trained on, at its temperature.
 
         Args:
@@ -518,9 +518,9 @@ class Run:
             title, note = "this run, new text head", zero_shot_note(self.spec.source, clean_names(self.labels))
             lines += filter(None, [note])
         title += f"{looks(protocol, self.protocol, self.mix)}{temperature}"
-        table = ScoreTable(division, [(title, result)], lines)
         answers = calibration.answered(new.scores, new.targets, new.groups) if calibration and new else None
-        return RunEvaluation(result, raw, table, engine, [*chosen.notes, *division.notes, *notes], answers)
+        notes = [*chosen.notes, *division.notes, *notes]
+        return ScoreTable(division, [(title, result)], lines, raw, engine, notes, answers)
 
     def _division(self, chosen: ScoredItems) -> Division:
         """Return the training items of the run's classes, and the items to score, with notes on what is left out."""
@@ -560,20 +560,32 @@ class Run:
         self.write_report(path, scores, reading, reporter)
         return path
 
-    def write_report(self, path: Path, scores: RunEvaluation, reading: Reading, reporter: Reporter) -> None:
-        """Write the report of scores at the run's own protocol."""
+    def write_report(
+        self, path: Path, scores: ScoreTable, reading: Reading | None = None, reporter: Reporter = Reporter()
+    ) -> None:
+        """Write the report of scores at the run's own protocol.
+
+        Args:
+            path: the HTML file.
+            scores: as from `evaluate` or `train`.
+            reading: how to encode clips for saliency maps; None for a report without such maps.
+            reporter: gets progress and messages.
+        """
         from texthead.report.mistakes import mistake_strips
         from texthead.report.probabilities import calibration_report
         from texthead.report.run_page import write_report
 
-        calibration, why = self.calibration_for(self.protocol)
-        lines = [f"{CALIBRATION}: {why}."] if calibration and why else []
-        reliability = calibration_report(scores.raw, calibration=calibration, lines=lines)
-        # With the probabilities that `predict` prints.
-        about = {"temperature": calibration.temperature if calibration else 1.0, "engine": reading.engine}
-        strips = mistake_strips(scores.result, self.protocol, self.model, **about, reporter=reporter)
-        sections = {"strips": strips, "calibration_report": reliability, "answers": scores.answers}
-        write_report(path, self.folder, self.model, read_records(self.folder), scores.table, **sections)
+        sections = {}
+        if scores.rows:
+            calibration, why = self.calibration_for(self.protocol)
+            lines = [f"{CALIBRATION}: {why}."] if calibration and why else []
+            reliability = calibration_report(scores.raw or scores.result, calibration=calibration, lines=lines)
+            # With the probabilities that `predict` prints.
+            about = {"temperature": calibration.temperature if calibration else 1.0, "reporter": reporter}
+            about |= {"model": self.model, "engine": reading.engine} if reading else {}
+            strips = mistake_strips(scores.result, self.protocol, **about)
+            sections = {"strips": strips, "calibration_report": reliability, "answers": scores.answers}
+        write_report(path, self.folder, self.model, read_records(self.folder), scores, **sections)
 
     # ---- calibrate
 

@@ -1,42 +1,15 @@
 """The parts of the evaluation of a run: its titles, notes and lines."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from texthead.data.protocol import Protocol
-from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.calibration import Calibration
 from texthead.evaluation.intervals import rate_text
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.files import write_csv
 from texthead.media.paths import MediaPath
-from texthead.transfer.baselines import ScoreTable
-
-
-class RunEvaluation(NamedTuple):
-    """Scores of a run.
-
-    Attributes:
-        result: the evaluation of the run, at its temperature.
-        raw: the same without the temperature.
-        table: the result with its title, the scored items, and lines to print with it.
-        engine: names of the engines that encoded the items.
-        notes: those of the `ScoredItems`, labels that are not scored, and why only the temperature of the calibration
-            is valid.
-        answers: the run's answers with broader names; None without a tree.
-    """
-
-    result: Evaluation
-    raw: Evaluation
-    table: ScoreTable
-    engine: str
-    notes: list[str]
-    answers: Answers | None = None
-
-    def __repr__(self) -> str:
-        return f"RunEvaluation({self.result}, {self.table})"
 
 
 def looks(protocol: Protocol, own: Protocol, mix: float) -> str:

@@ -74,7 +74,7 @@ def write_report(
     html = run_html(
         model.names,
         records,
-        table.rows[-1][1] if table.rows else None,
+        table.result if table.rows else None,
         class_correlation(as_head(model.head).weight.detach().cpu()).numpy(),
         name=folder.resolve().name,
         summary=table.summary() if table.rows else (),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from texthead.data.division import Division
 from texthead.encoders.load import zero_shot_note
+from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.class_sizes import RareClasses, class_weights
 from texthead.evaluation.results import Evaluation
 from texthead.evaluation.summary import sentence, weak_spots
@@ -19,11 +20,26 @@ FEW_ITEMS = 2000
 
 @dataclass
 class ScoreTable:
-    """Scores of several methods on the same items."""
+    """Scores of a run on labelled items, after those of other methods on the same items, if any.
+
+    Attributes:
+        division: the training items and the scored ones.
+        rows: each method with its evaluation; the last row is the run, at its temperature.
+        lines: what to print with the scores.
+        raw: the run's evaluation without its temperature; None if the run was just trained, and has none.
+        engine: names of the engines that encoded the items.
+        notes: on the choice of the items, labels that are not scored, and why only the temperature of the calibration
+            is valid.
+        answers: the run's answers with broader names; None without a tree.
+    """
 
     division: Division
     rows: list[tuple[str, Evaluation]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    raw: Evaluation | None = None
+    engine: str = ""
+    notes: Sequence[str] = ()
+    answers: Answers | None = None
 
     def add_methods(self, experiment: Experiment, methods: Iterable[MethodName]) -> None:
         """Fit methods, and add their results; then a note if zero-shot is weak with this encoder."""
@@ -36,9 +52,14 @@ class ScoreTable:
         return f"ScoreTable({', '.join(rates)})"
 
     @property
+    def result(self) -> Evaluation:
+        """The evaluation of the run."""
+        return self.rows[-1][1]
+
+    @property
     def rare(self) -> RareClasses | None:
         """The result of the last row on the classes with few training items; None if there are none."""
-        return self.rows[-1][1].rare(self.division.train.counts) if self.rows else None
+        return self.result.rare(self.division.train.counts) if self.rows else None
 
     def summary(self) -> list[str]:
         """Return the result in a few lines: a sentence, a rival that is clearly ahead, and what is weak.

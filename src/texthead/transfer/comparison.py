@@ -103,7 +103,7 @@ class MethodScores:
             clearly = "clearly " * (lead is not None)
             return [*lines, f"in cross-validation no method is {clearly}ahead of it ({how})"]
         points = f"{lead.points:.1f} points (95 %: {lead.low:.1f} to {lead.high:.1f}; {how})"
-        saved = f"in Python, `method={lead.rival}` of th.RunOptions saves it as a run"
+        saved = f"in Python, `method={lead.rival}` of th.train saves it as a run"
         return [*lines, f"in cross-validation {lead.rival} is ahead of it by {points}; {saved}"]
 
     @property

@@ -37,7 +37,7 @@ class TextHeadClassifier(ClassifierMixin, BaseEstimator):
     deterministic: the same files give the same model. To fine-tune the encoder, use `texthead.train`.
 
     Args:
-        method: as in `RunOptions`: "text-probe" combines text rows with the labelled items; "probe" is a
+        method: as in `train`: "text-probe" combines text rows with the labelled items; "probe" is a
             logistic regression without text; "zero-shot" is the text rows alone; "zero-shot-centred" is the text rows
             and the center of the labelled items.
         encoder: as in `load_encoder`.

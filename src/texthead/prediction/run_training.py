@@ -1,17 +1,18 @@
 """Train a run: fit a method on the frozen encoder, or fine-tune it."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any
 
 from texthead.data.dataset import Dataset
 from texthead.data.division import divide
 from texthead.data.labels import unbalanced_text
-from texthead.data.protocol import Protocol
+from texthead.data.reading import read_dataset
 from texthead.encoders.load import AnyEncoder, EncoderOptions
-from texthead.errors import DataError, NonNegativeInt, PositiveInt, Share, check_fields, plural
+from texthead.errors import DataError, NonNegativeInt, PositiveInt, Share, plural
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
 from texthead.files import locked
@@ -22,9 +23,11 @@ from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.caller import apart_from_caller
-from texthead.parallel.distributed import rank, ranks
+from texthead.parallel.distributed import rank, ranks, together
 from texthead.parallel.progress import Reporter
-from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe
+from texthead.prediction.load import run_in
+from texthead.prediction.run import Run
+from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe, RecipeName
 from texthead.runs.folder import save_tree, write_run
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
@@ -36,138 +39,104 @@ from texthead.transfer.methods import names_line, suited
 from texthead.transfer.multilabel import as_multilabel
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """What kind of run to train.
+@apart_from_caller()
+def train(
+    data: Dataset | str | Path,
+    out: str | Path,
+    encoder: AnyEncoder = "mini",
+    *,
+    classes: str | None = None,
+    k: PositiveInt | None = None,
+    held_out: Share | None = None,
+    method: MethodName | None = None,
+    fine_tune: bool = False,
+    head: str = "text",
+    train_head: bool = False,
+    recipe: RecipeName = "small",
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+    unlabelled: str | None = None,
+    reading: Reading = Reading(cache=True),
+    workers: NonNegativeInt | None = None,
+    resume: bool = False,
+    command: dict[str, object] | None = None,
+    reporter: Reporter = Reporter(),
+) -> Run:
+    """Train a run and score it beside baselines, as `texthead train` does.
+
+    By default, fit a method on the frozen encoder, in seconds; with `fine_tune`, fine-tune the encoder, the paper's
+    method. The run is the one that `load_run` loads from `out`, with the model in memory.
 
     Args:
+        data: labelled items, or their source as for `read_dataset`.
+        out: the run folder.
         encoder: an encoder, its name, or options that also say its template and device.
         classes: file of class names or prompts for the labels, as in `read_classes`.
         k: training items drawn for each class; all if None.
         held_out: share of each class to hold out for scoring if the data has no splits; 0 for none, None for 0.2.
-        method: method to fit on the frozen encoder, without fine-tuning; None for the default one.
-        fine_tune: whether to fine-tune the encoder, the paper's method, instead of fitting a head to frozen features.
+        method: method to fit on the frozen encoder; None for the default one.
+        fine_tune: whether to fine-tune the encoder instead of fitting a head to frozen features.
         head: kind of the fine-tuned run's head.
         train_head: whether to train the rows of the head too.
         recipe: recipe of the fine-tuned run.
         overrides: recipe values.
         unlabelled: folder of files like those to predict; they refine the method.
-
-    Raises:
-        RunError: recipe values that are out of range.
-    """
-
-    encoder: AnyEncoder = "mini"
-    classes: str | None = None
-    k: PositiveInt | None = None
-    held_out: Share | None = None
-    method: MethodName | None = None
-    fine_tune: bool = False
-    head: str = "text"
-    train_head: bool = False
-    recipe: Literal["small", "paper", "text4vis"] = "small"
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    unlabelled: str | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        overrides = EncoderOptions.of(self.encoder).with_template(self.overrides)
-        RECIPES[self.recipe](**overrides)
-
-
-@dataclass(frozen=True)
-class TrainedRun:
-    """A run after training.
-
-    Attributes:
-        out: the run folder.
-        table: the scores of the baselines, and last the run's; empty if no item is held out.
-        protocol: how items are seen to score the run.
-        records: the metrics of fine-tuning.
-        tuned: whether the run is fine-tuned.
-    """
-
-    out: Path
-    model: Recognizer = field(repr=False)
-    table: ScoreTable
-    protocol: Protocol
-    records: Sequence[dict] = ()
-    tuned: bool = False
-
-    def __repr__(self) -> str:
-        how = "fine-tuned" if self.tuned else "on the frozen encoder"
-        return f"TrainedRun({str(self.out)!r}, {how}, {self.table})"
-
-
-@apart_from_caller()
-def train(
-    data: Dataset,
-    out: str | Path,
-    options: RunOptions = RunOptions(),
-    reading: Reading = Reading(cache=True),
-    *,
-    workers: NonNegativeInt | None = None,
-    resume: bool = False,
-    command: dict[str, object] | None = None,
-    reporter: Reporter = Reporter(),
-) -> TrainedRun:
-    """Train a run and score it beside baselines, as `texthead train` does.
-
-    By default, fit a method on the frozen encoder, in seconds; with `options.fine_tune`, fine-tune the encoder.
-
-    Args:
-        out: the run folder.
         reading: how files are read and encoded.
         workers: data-loader workers of fine-tuning; those of `reading` if None.
         resume: continue the fine-tuning of the run in `out`, with the options that it was started with.
         command: the options to save in the run folder.
         reporter: gets progress, messages, skipped files, the records of fine-tuning; as events the `Experiment` before
-            its items are encoded, and the model before it is fine-tuned or written.
+            its items are encoded, the model before it is fine-tuned or written, and at the end the `ScoreTable` of the
+            baselines and the run, which is empty if no item is held out.
 
     Raises:
         DataError: the data cannot be divided, the encoder or a file does not fit the options, or no item can be read.
         MediaError: an item cannot be read, unless `reading` skips such items.
         RunError: `out` holds a run, none to resume, or one with other options.
     """
-    tunes, make = resume or options.fine_tune or ranks() > 1, RECIPES[options.recipe]
-    for name, value in (("method", options.method), ("unlabelled", options.unlabelled)):
+    tunes, make = resume or fine_tune or ranks() > 1, RECIPES[recipe]
+    for name, value in (("method", method), ("unlabelled", unlabelled)):
         if value and tunes:
             remedy = "leave it out, or `fine_tune`, `resume` and torchrun"
             raise DataError(f"`{name}` {value} is for a head on the frozen encoder: {remedy}")
-    out, encoder = Path(out), EncoderOptions.of(options.encoder)
+    out, options = Path(out), EncoderOptions.of(encoder)
     check_out(out, resume=resume)
-    recipe = make(**encoder.with_template(options.overrides))
-    division = divide(data, seed=recipe.seed, held_out=options.held_out, k=options.k)
+    draft = make(**options.with_template(overrides))
+    data = data if isinstance(data, Dataset) else read_dataset(data)
+    division = divide(data, seed=draft.seed, held_out=held_out, k=k)
     workers = reading.workers if workers is None else workers
     if tunes:
         # Engines differ in last bits, on which trained weights depend, so all features come from one engine.
         engine = engine_of(out, reading.engine) if resume else reading.engine
-        reading = replace(reading, engine="eager" if engine == "auto" and not recipe.frozen else engine)
-    experiment = load_experiment(
-        division, encoder, options.classes, options.overrides, reading, reporter, make=make if tunes else None
-    )
-    if any(experiment.sentences) and not takes_sentences(options.head):
-        raise DataError(f"head {options.head} does not use sentences: remove them from {options.classes}")
+        reading = replace(reading, engine="eager" if engine == "auto" and not draft.frozen else engine)
+    experiment = load_experiment(division, options, classes, overrides, reading, reporter, make=make if tunes else None)
+    if any(experiment.sentences) and not takes_sentences(head):
+        raise DataError(f"head {head} does not use sentences: remove them from {classes}")
     if tunes:
-        _check_head(options.head, experiment)
+        _check_head(head, experiment)
     for note in (*data.notes, *experiment.notes):
         reporter.note(note)
     if tunes:
-        trained = _fine_tune(experiment, out, options, workers, reporter, resume=resume, command=command)
+        model, table = _fine_tune(
+            experiment, out, head, workers, reporter, train_head=train_head, resume=resume, command=command
+        )
     else:
-        trained = _fit(experiment, out, options, reporter)
-    if data.tree is not None and rank() == 0:
-        save_tree(out, data.tree)
-    return trained
+        model, table = _fit(experiment, out, method, unlabelled, reporter)
+    with together():  # All processes read the folder.
+        if data.tree is not None and rank() == 0:
+            save_tree(out, data.tree)
+    reporter.event(table)
+    return run_in(out, model)
 
 
 # --- a method on the frozen encoder
 
 
-def _fit(experiment: Experiment, out: Path, options: RunOptions, reporter: Reporter) -> TrainedRun:
+def _fit(
+    experiment: Experiment, out: Path, method: MethodName | None, unlabelled: str | None, reporter: Reporter
+) -> tuple[Recognizer, ScoreTable]:
     """Fit a method, score it beside the others, and write it as a run."""
     reporter.event(experiment)
-    name, unlabelled = experiment.check_method(options.method), options.unlabelled
+    name = experiment.check_method(method)
     probe = name in ("text-probe", "probe")
     if unlabelled and not probe:
         raise DataError(f"`unlabelled` {unlabelled} refines a text-probe or a probe, not {name}: leave one of them out")
@@ -195,7 +164,7 @@ def _fit(experiment: Experiment, out: Path, options: RunOptions, reporter: Repor
     model = Recognizer(encoder.visual, MeanPool(), head)
     reporter.event(model)
     _write(experiment, name, model, out, table)
-    return TrainedRun(out, model, table, experiment.frozen.protocol)
+    return model, table
 
 
 def _write(experiment: Experiment, name: MethodName, model: Recognizer, out: Path, table: ScoreTable) -> None:
@@ -215,22 +184,23 @@ def _write(experiment: Experiment, name: MethodName, model: Recognizer, out: Pat
 def _fine_tune(
     experiment: Experiment,
     out: Path,
-    options: RunOptions,
+    head: str,
     workers: int,
     reporter: Reporter,
     *,
+    train_head: bool,
     resume: bool,
     command: dict[str, object] | None,
-) -> TrainedRun:
+) -> tuple[Recognizer, ScoreTable]:
     """Fine-tune the encoder, and score the run beside baselines of the encoder before training."""
-    kind, recipe, train_set = options.head, experiment.recipe, experiment.division.train
+    recipe, train_set = experiment.recipe, experiment.division.train
     counts = [] if train_set.multilabel else [*train_set.counts.values()]
     if line := unbalanced_text(recipe.class_shares, counts):
         reporter.note(line)
     reporter.event(experiment)
     protocol, reading = experiment.frozen.protocol, experiment.frozen.reading
     compare = len(train_set) <= FEW_ITEMS
-    needed = train_set.multilabel or needs_features(kind, recipe)
+    needed = train_set.multilabel or needs_features(head, recipe)
     if compare or needed or reading.skip_unreadable:
         experiment = _readable(experiment)
         for error in experiment.items.skipped:
@@ -238,13 +208,13 @@ def _fine_tune(
     division, table = experiment.division, ScoreTable(experiment.division)
     if compare and len(division.scored):
         add_baselines(table, experiment)
-    model = make_recognizer(kind, _inputs(experiment, needed), trainable=options.train_head)
+    model = make_recognizer(head, _inputs(experiment, needed), trainable=train_head)
     model = model.to(experiment.encoder.visual.mean.device)
     if train_set.multilabel:
         model = model.with_head(as_multilabel(as_head(model.head), experiment.items.features, experiment.items.targets))
     reporter.event(model)
     _say_cost(model, recipe, len(division.train), reporter, resume=resume)
-    records = fine_tune(
+    fine_tune(
         model,
         division.train,
         division.val,
@@ -261,10 +231,10 @@ def _fine_tune(
         scored = evaluate(model, division.scored, protocol, reading, reporter=reporter)
         # Validation items set the threshold of several labels.
         chose = scored.metric != "top-1" and division.scored_name == "val"
-        table.rows.append((f"this run ({kind} head){', threshold set on these items' * chose}", scored))
+        table.rows.append((f"this run ({head} head){', threshold set on these items' * chose}", scored))
         if rank() == 0:
             write_scores(out, table.scores())
-    return TrainedRun(out, model, table, protocol, records, tuned=True)
+    return model, table
 
 
 def _check_head(kind: str, experiment: Experiment) -> None:
