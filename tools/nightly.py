@@ -44,6 +44,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    named = {path: item.nodeid for item in items for marker in item.iter_markers("nightly") for path in marker.args}
+    if missing := [f"{path} ({test})" for path, test in named.items() if not (config.rootpath / path).exists()]:
+        raise pytest.UsageError(f"nightly markers name files that do not exist: {', '.join(missing)}")
     files = changes(config.rootpath)[0] if config.getoption("skip_unchanged") else None
     if files is None:
         return

@@ -108,9 +108,6 @@ def entry(run: Run, label: str) -> dict:
     return result
 
 
-# --- rows and scores -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("head", [FrozenHead, TrainableHead])
 def test_added_classes_stand_behind_the_others(make, head):
     before = load_run(make(head))
@@ -170,9 +167,6 @@ def test_a_class_that_is_encoded_anew_changes_alone(make, head):
     assert not torch.allclose(logits(other)["tree"], logits(after)["tree"], atol=1e-3)
 
 
-# --- errors ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("head", "kind"),
     [*((FrozenHead, kind) for kind in ("normal", "lda", "own")), (TrainableHead, "cosine"), (LinearHead, "linear")],
@@ -211,16 +205,6 @@ def test_no_text_row_beside_rows_that_are_none(make, head, kind):
 def test_what_cannot_be_edited(folder, edit, parts):
     with refuses(DataError, *parts):
         edit(load_run(folder))
-
-
-def test_a_head_with_more_than_rows_is_not_edited(folder):
-    class PrototypeHead(FrozenHead):
-        """A head with more per class than a row, which an edit would have to handle."""
-
-    run = load_run(folder)
-    run.model.head.__class__ = PrototypeHead
-    with refuses(RunError, folder, "PrototypeHead"):
-        remove_classes(run, ["cat"])
 
 
 # A head of a package, which has a number for each class and inherits or defines `rows`.

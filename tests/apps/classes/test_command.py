@@ -92,9 +92,7 @@ def test_a_trained_head_takes_a_text_row_with_a_note(world, works: Callable, edi
         (["RUN", "add", "x", "y", "--sentence", "z", "--out", "NEW"], "--sentence"),
         (["RUN", "add", "x, y", "--out", "NEW"], "comma"),
         (["RUN", "rename", "red", "--out", "NEW"], "NEW"),
-        (["RUN", "rename", "red", "red", "--out", "NEW"], "'red'"),
         (["RUN", "remove", "--out", "NEW"], "NAME"),
-        (["RUN", "remove", "bleu", "--out", "NEW"], "'bleu'"),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(world, refused: Callable, tmp_path: Path, arguments, parts) -> None:
