@@ -36,7 +36,7 @@ def test_a_tracker_gets_no_text(monkeypatch: pytest.MonkeyPatch, block: int, tra
     monkeypatch.setitem(sys.modules, tracker, types.ModuleType(tracker))
     source = blocks("track-experiments.md", "python")[block]
     names: dict = {}
-    exec(source[: source.index("options =")], names)
+    exec(source[: source.index("values =")], names)
     names[f"to_{tracker}"]({"kind": "note", "text": "resumed"})
 
 
