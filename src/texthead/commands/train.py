@@ -165,7 +165,7 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
         (table,) = tables
         if not self.fine_tunes:
             _hint(run, table, self.data)
-        _show(run, table, tuned=self.fine_tunes)
+        _show(run, table, Path(self.out), tuned=self.fine_tunes)
 
     def _read(self) -> "Dataset":
         """Return the labelled files of DATA, with those of --val held out."""
@@ -217,14 +217,14 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             console.say_prompts(plan.labels, plan.prompts)
 
 
-def _show(run: "Run", table: "ScoreTable", *, tuned: bool) -> None:
-    """Print the scores of the run, write its report, and print where both are."""
+def _show(run: "Run", table: "ScoreTable", out: Path, *, tuned: bool) -> None:
+    """Print the scores of the run in the folder `out`, write its report, and print where both are."""
     from texthead.cli.score_table import scores_json, show_scores
     from texthead.evaluation.summary import kind_text
     from texthead.parallel.distributed import rank
     from texthead.runs.model import cache_encoder_graph
 
-    out, page = run.folder, None
+    page = None
     if table.rows:
         show_scores(table)
     else:

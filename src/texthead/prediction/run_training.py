@@ -64,7 +64,8 @@ def train(
     """Train a run and score it beside baselines, as `texthead train` does.
 
     By default, fit a method on the frozen encoder, in seconds; with `fine_tune`, fine-tune the encoder, the paper's
-    method. The run is the one that `load_run` loads from `out`, with the model in memory.
+    method. The run is the one that `load_run` loads from `out`, with the model in memory; in other processes than the
+    first, which writes the folder, it has none.
 
     Args:
         data: labelled items, or their source as for `read_dataset`.
@@ -121,11 +122,11 @@ def train(
         )
     else:
         model, table = _fit(experiment, out, method, unlabelled, reporter)
-    with together():  # All processes read the folder.
+    with together():
         if data.tree is not None and rank() == 0:
             save_tree(out, data.tree)
     reporter.event(table)
-    return run_in(out, model)
+    return run_in(out, model) if rank() == 0 else Run.of(model)
 
 
 # --- a method on the frozen encoder
