@@ -44,6 +44,11 @@ _MANIFEST_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 YAML_SUFFIXES = (".yaml", ".yml")
 
 
+def as_dataset(data: Dataset | str | Path) -> Dataset:
+    """Return a dataset, read with `read_dataset` if its source is given."""
+    return data if isinstance(data, Dataset) else read_dataset(data)
+
+
 def read_dataset(
     source: str | Path,
     *,

@@ -13,6 +13,7 @@ import torch
 from texthead.data.dataset import Dataset, Split
 from texthead.data.division import Division, unscored
 from texthead.data.protocol import Pixels, Protocol, Views
+from texthead.data.reading import as_dataset
 from texthead.encoders.encoder import Encoder
 from texthead.encoders.load import load_encoder, zero_shot_note
 from texthead.encoders.spec import VisualSpec
@@ -463,23 +464,24 @@ class Run:
 
     # ---- evaluate
 
-    def to_score(self, dataset: Dataset | None = None, split: Split | None = None) -> ScoredItems:
+    def to_score(self, dataset: Dataset | str | Path | None = None, split: Split | None = None) -> ScoredItems:
         """Return the items of a dataset to score.
 
         Args:
-            dataset: labelled items; None for those that the run held out.
+            dataset: labelled items, or their source as for `read_dataset`; None for those that the run held out.
             split: test, val or train; None for test, else val, else the items that the run held out, else all.
 
         Raises:
             DataError: no such split, or the run was trained on items of another split than train.
         """
+        dataset = None if dataset is None else as_dataset(dataset)
         return self.split.to_score(dataset, split, self.labels, multilabel=self.model.multilabel)
 
     @checked
     @apart_from_caller()
     def evaluate(
         self,
-        items: Dataset | ScoredItems | None = None,
+        items: Dataset | str | Path | ScoredItems | None = None,
         protocol: Protocol | None = None,
         reading: Reading = Reading(),
         *,
@@ -489,7 +491,7 @@ class Run:
         """Score the run on labelled items that it was not trained on, at its temperature.
 
         Args:
-            items: what `to_score` returns, or labelled items that it chooses from.
+            items: what `to_score` returns, or what it takes.
             protocol: frames, views and sizes; None for the run's own.
             reading: how files are read.
             at_least: probability that an answer must reach, as in `predict`; None for the calibration's level, or with
@@ -535,7 +537,7 @@ class Run:
     @apart_from_caller()
     def report(
         self,
-        items: Dataset | ScoredItems | None = None,
+        items: Dataset | str | Path | ScoredItems | None = None,
         reading: Reading = Reading(cache=True),
         *,
         out: str | Path | None = None,
@@ -590,12 +592,12 @@ class Run:
     # ---- calibrate
 
     def to_calibrate(
-        self, dataset: Dataset | None = None, unknown: Dataset | None = None, split: Split | None = None
+        self, dataset: Dataset | str | Path | None = None, unknown: Dataset | None = None, split: Split | None = None
     ) -> CalibrationPlan:
         """Return the items of a dataset to calibrate on.
 
         Args:
-            dataset: labelled items; None for those that the run held out.
+            dataset: labelled items, or their source as for `read_dataset`; None for those that the run held out.
             unknown: items that belong to no class of the run, besides those in `dataset`.
             split: train, val or test; None for val, else test, else the items that the run held out.
 
@@ -609,13 +611,14 @@ class Run:
                 "this one come from its cross-validated training items"
             )
         self.check_saved()
+        dataset = None if dataset is None else as_dataset(dataset)
         return self.split.to_calibrate(dataset, unknown, split, self.labels)
 
     @checked
     @apart_from_caller()
     def calibrate(
         self,
-        items: Dataset | CalibrationPlan | None = None,
+        items: Dataset | str | Path | CalibrationPlan | None = None,
         protocol: Protocol | None = None,
         reading: Reading = Reading(),
         *,
@@ -630,7 +633,7 @@ class Run:
         A run with a tree (`with_tree`) also gets a level for broader names, and the tree is written too.
 
         Args:
-            items: what `to_calibrate` returns, or labelled items that it chooses from.
+            items: what `to_calibrate` returns, or what it takes.
             protocol: frames, views and sizes; None for the run's own.
             false_accept: share of unknown items that may get a class, 0-1.
             coverage: share of prediction sets that must contain the correct class, 0-1.

@@ -10,7 +10,7 @@ from typing import Any
 from texthead.data.dataset import Dataset
 from texthead.data.division import divide
 from texthead.data.labels import unbalanced_text
-from texthead.data.reading import read_dataset
+from texthead.data.reading import as_dataset
 from texthead.encoders.load import AnyEncoder, EncoderOptions
 from texthead.errors import DataError, NonNegativeInt, PositiveInt, Share, plural
 from texthead.evaluation.evaluate import evaluate
@@ -102,7 +102,7 @@ def train(
     out, options = Path(out), EncoderOptions.of(encoder)
     check_out(out, resume=resume)
     draft = make(**options.with_template(overrides))
-    data = data if isinstance(data, Dataset) else read_dataset(data)
+    data = as_dataset(data)
     division = divide(data, seed=draft.seed, held_out=held_out, k=k)
     workers = reading.workers if workers is None else workers
     if tunes:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from texthead.data.dataset import Dataset
 from texthead.data.division import divide_or_train
 from texthead.data.labels import unbalanced_text, weighted_text
+from texthead.data.reading import as_dataset
 from texthead.encoders.load import AnyEncoder, EncoderOptions, zero_shot_note
 from texthead.errors import PositiveInt
 from texthead.evaluation.class_sizes import RareClasses
@@ -119,7 +121,7 @@ class MethodScores:
 
 @apart_from_caller()
 def compare(
-    data: Dataset,
+    data: Dataset | str | Path,
     encoder: AnyEncoder = "mini",
     *,
     classes: str | None = None,
@@ -134,7 +136,7 @@ def compare(
     Items are encoded once for all methods.
 
     Args:
-        data: labelled items; without splits, none are held out.
+        data: labelled items, or their source as for `read_dataset`; without splits, none are held out.
         encoder: an encoder, its name, or options that also say its template and device.
         classes: a file of class names or prompts for the labels, as in `read_classes`.
         k: training items drawn for each class; all if None.
@@ -146,6 +148,7 @@ def compare(
         DataError: a class has no readable training item, or no item can be read.
         MediaError: an item cannot be read, unless `reading` skips such items.
     """
+    data = as_dataset(data)
     division = divide_or_train(data, seed=overrides.get("seed", 0), k=k)
     experiment = load_experiment(division, EncoderOptions.of(encoder), classes, overrides, reading, reporter)
     unused = len(division.val or ()) if division.scored_name == "test" else 0
