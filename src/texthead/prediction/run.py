@@ -629,6 +629,7 @@ class Run:
     ) -> RunCalibration:
         """Fit a temperature, a rejection threshold and prediction sets, and write them into the run's folder.
 
+        This object does not change: `load_run` gives the calibrated run.
         A temperature that does not lower the cross-validated calibration error is not used: it stays 1.
         A run with a tree (`with_tree`) also gets a level for broader names, and the tree is written too.
 
