@@ -30,7 +30,8 @@ class Export(RunOption, ClassesOption):
     """
 
     JSON: ClassVar = (
-        "out, bytes, frames, scores, probabilities, files, same_pixels, agree, right, right_before; for a hub run, url"
+        "out, bytes, frames, scores, probabilities, files, same_pixels, agree, labelled, right, right_before; for a "
+        "hub run, url"
     )
 
     out: str | None = option(None, "FOLDER", writes="/")
