@@ -77,9 +77,9 @@ def _say_plan(run: "Run", plan: "CalibrationPlan") -> None:
     console.remarks().print(f"{count} of the run's {len(run.labels)} classes")
     console.say_notes(*plan.notes)
     if len(plan.unknown):
-        left_out = f" ({plan.copies} copies left out)" if plan.copies else ""
-        classes = listed(plan.unknown.classes)
-        console.say_notes(f"{len(plan.unknown)} unknown items are of other classes: {classes}{left_out}")
+        console.say_notes(f"{len(plan.unknown)} unknown items are of other classes: {listed(plan.unknown.classes)}")
+    if plan.copies:
+        console.say_notes(f"left out as copies of other items: {plan.copies}")
 
 
 def _temperature(made: "RunCalibration") -> str:

@@ -129,7 +129,7 @@ def _labels(library: Any, rows: Any, column: str) -> list[str | tuple[str, ...] 
 def _files(rows: Any, column: str, where: str) -> list[Path]:
     """Return the file of each row: the file it refers to, or a cache file with its bytes."""
     compute: Any = import_module("pyarrow.compute")
-    # The fingerprint of generated data does not depend on the files that were read; their time does.
+    # Data that one generator made from other files has the same fingerprint, but was stored at another time.
     stored = [(file["filename"], Path(file["filename"]).stat().st_mtime_ns) for file in rows.cache_files]
     key = hashlib.sha256(repr((rows._fingerprint, stored)).encode()).hexdigest()[:16]
     folder = cache_dir() / "datasets" / key

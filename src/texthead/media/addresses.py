@@ -9,7 +9,7 @@ import tempfile
 from functools import cache, partial
 from pathlib import Path
 
-from texthead.errors import MediaError, raising
+from texthead.errors import MediaError, raising, without_password
 
 # A scheme of fsspec, without chains of them (`simplecache::`); pathlib makes `http:/host` of `http://host`.
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(?!.*::)")
@@ -40,7 +40,7 @@ def local_copy(path: Path) -> Path:
     import fsspec
 
     target = Path(tempfile.mkdtemp(dir=_folder().name)) / path.name
-    target.with_name(_SOURCE).write_text(url, encoding="utf-8")
+    target.with_name(_SOURCE).write_text(without_password(url), encoding="utf-8")
     problem, remedy = "the address cannot be read", "download the file, and name your copy"
     faults = raising(partial(MediaError, path), problem, remedy, Exception)  # fsspec raises errors of its libraries.
     with faults, fsspec.open(url, "rb") as source, target.open("wb") as file:
@@ -49,7 +49,7 @@ def local_copy(path: Path) -> Path:
 
 
 def copied_from(path: Path) -> str | None:
-    """Return the address that `local_copy` copied the file from; None for other files."""
+    """Return the address, without a password, that `local_copy` copied the file from; None for other files."""
     if not _folder.cache_info().currsize or not path.is_relative_to(_folder().name):
         return None
     return path.with_name(_SOURCE).read_text(encoding="utf-8")

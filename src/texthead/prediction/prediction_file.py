@@ -40,7 +40,7 @@ class PredictionFile:
         calibration: Calibration | None = None,
     ):
         self._columns, self._calibration, self._is_csv = columns, calibration, path.suffix.lower() == ".csv"
-        kept = self._complete(path, fewest=min(request["top"], len(request["labels"])))
+        kept = self._complete(path, min_rows=min(request["top"], len(request["labels"])))
         _mark(path, request, begun=bool(kept))
         self.done = {name for name, _ in kept}
         with replacing(path) as temporary:
@@ -64,11 +64,11 @@ class PredictionFile:
         """Close the file."""
         self._file.close()
 
-    def _complete(self, path: Path, fewest: int) -> list[tuple[str, str]]:
+    def _complete(self, path: Path, min_rows: int) -> list[tuple[str, str]]:
         """Return (path, line) of the predictions in the file that are complete and no errors.
 
         Args:
-            fewest: rows that a file has at least in a CSV.
+            min_rows: the fewest rows of a whole prediction in a CSV.
         """
         if not path.exists():
             return []
@@ -86,7 +86,7 @@ class PredictionFile:
                 raise DataError(f"{path}: has other columns, {','.join(rows[0])[:200]}; name another file")
             error = self._columns.index("error")
             last = [row for row in rows[1:] if row[0] == rows[-1][0]]
-            if cut or len(last) < fewest:
+            if cut or len(last) < min_rows:
                 del rows[len(rows) - len(last) :]
             return [(row[0], csv_text([row])) for row in rows[1:] if not row[error]]
 

@@ -232,7 +232,9 @@ class Run:
         return None if self.classes is None else ClassTree.of_json(self.classes.get("tree"))
 
     def with_tree(self, tree: ClassTree) -> "Run":
-        """Return the run with broader names above its classes, which `calibrate` writes; a level for others is dropped.
+        """Return the run with broader names above its classes, which `calibrate` writes.
+
+        A level for other broader names is dropped.
 
         Raises:
             DataError: other classes replaced the run's, none of them is in the tree, or files have several labels.

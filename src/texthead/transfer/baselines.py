@@ -26,7 +26,7 @@ class ScoreTable:
         division: the training items and the scored ones.
         rows: each method with its evaluation; the last row is the run, at its temperature.
         lines: what to print with the scores.
-        raw: the run's evaluation without its temperature; None if the run was just trained, and has none.
+        raw: the run's evaluation without its temperature; None after training, before there is a temperature.
         engine: names of the engines that encoded the items.
         notes: on the choice of the items, labels that are not scored, and why only the temperature of the calibration
             is valid.
