@@ -42,9 +42,10 @@ from texthead.prediction.load import load_run
 from texthead.recipes import ClassShares, Recipe, paper
 from texthead.training import RunInfo
 from texthead.training import optimizer as optimizing
+from texthead.training.epochs import READ_EVERY
 from texthead.training.optimizer import parameter_groups
 from texthead.training.step import ParallelModel, Trained, precision_on, set_training
-from texthead.training.train import READ_EVERY, fine_tune
+from texthead.training.train import fine_tune
 from training_runs import (
     NAMES,
     RECIPE,

@@ -32,7 +32,8 @@ from texthead.runs.folder import save_tree, write_run
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
 from texthead.training.start import RunInfo, engine_of, split_json
-from texthead.training.train import fine_tune, seconds_a_clip
+from texthead.training.step import seconds_a_clip
+from texthead.training.train import fine_tune
 from texthead.transfer.baselines import FEW_ITEMS, ScoreTable, add_baselines
 from texthead.transfer.experiment import Experiment, evaluation_of, load_experiment
 from texthead.transfer.methods import names_line, suited

@@ -1,43 +1,33 @@
 """The training loop."""
 
 import math
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from texthead.data.batches import epoch_batches, loader, read
 from texthead.data.clips import TrainClips
 from texthead.data.dataset import Dataset
 from texthead.data.protocol import Protocol
-from texthead.errors import NonNegativeInt, RunError
+from texthead.errors import NonNegativeInt
 from texthead.evaluation.evaluate import evaluate
 from texthead.features.reading import Reading
 from texthead.models.multilabel_head import MultiLabelHead
 from texthead.models.recognizer import Recognizer
-from texthead.parallel.distributed import gather_list, rank, sum_numbers, together
+from texthead.parallel.distributed import rank, together
 from texthead.parallel.loaders import worker_faults
 from texthead.parallel.progress import Reporter, silent
 from texthead.recipes import Recipe
 from texthead.runs.folder import save_model
 from texthead.runs.metrics import MetricsLog, TrainingRecords
-from texthead.training.checkpoints import is_due, restore, save_state
+from texthead.training.epochs import Epochs
 from texthead.training.inputs import feature_clips
 from texthead.training.objective import Objective, make_objective
-from texthead.training.optimizer import begin_step, make_optimizer, parameter_groups
+from texthead.training.optimizer import make_optimizer, parameter_groups
 from texthead.training.start import RunInfo, engine_of, loss_shift, record_engines, run_folder
-from texthead.training.step import NO_CLASS, ParallelModel, Trained, precision_on, set_training
+from texthead.training.step import ParallelModel, Trained, precision_on
 from texthead.training.tune import tuned
-
-# Steps between two reads of the losses from a GPU.
-READ_EVERY = 10
 
 # Training items that the threshold of several labels is chosen on, if there are no validation items.
 MAX_THRESHOLD_ITEMS = 1000
@@ -117,87 +107,33 @@ def fine_tune(
         else:
             reading = Reading(reading.workers)
             clips = TrainClips(train_set, recipe, model.spec.training_pixels(recipe))
-        batches = epoch_batches(len(clips), recipe)
-        clip_loader = loader(clips, batches, 0 if recipe.frozen else reading.workers, model.device)
-        total, steps = recipe.epochs * len(clips), batches.steps_per_epoch
 
         # --- parallel model and optimiser: pretrained parts at lr, new parts at lr_new
         parallel = ParallelModel(trained, clips.blank, recipe)
-        shift, task = shift.to(parallel.device), model.task
-        targets = train_set.targets(task.names)
         optimizer = make_optimizer(parallel.trained, recipe)
-        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        log = MetricsLog(out / "metrics.jsonl", write=first, reporter=reporter)
+        workers = 0 if recipe.frozen else reading.workers
+        epochs = Epochs(
+            parallel, optimizer, recipe, train_set, clips, shift, log, out, workers, checkpoint_every, progress
+        )
         if recipe.tune != "all":
-            some, every = (f"{sum(map(torch.numel, group)):,}" for group in (weights, model.parameters()))
+            some, every = (f"{sum(map(torch.numel, group)):,}" for group in (epochs.weights, model.parameters()))
             reporter.say(f"tune {recipe.tune}: {some} of {every} parameters are trained")
 
         # --- resume
-        log = MetricsLog(out / "metrics.jsonl", write=first, reporter=reporter)
         validate = partial(_validate, model, val_set, protocol, reading, log)
-        first_epoch, step = (0, 0) if state is None else restore(state, parallel.trained, optimizer, log, out)
-        batches.first_step, saved = step - first_epoch * steps, time.monotonic()
-        if batches.first_step:
-            reporter.say(f"resumed after step {batches.first_step} of {steps} of epoch {first_epoch + 1}")
+        first_epoch, within = (0, 0) if state is None else epochs.resume(state)
+        if within:
+            steps = epochs.batches.steps_per_epoch
+            reporter.say(f"resumed after step {within} of {steps} of epoch {first_epoch + 1}")
         elif first_epoch:
-            reporter.say(f"resumed after epoch {first_epoch} of {recipe.epochs}{validate(first_epoch - 1, step)}")
+            text = validate(first_epoch - 1, epochs.step)
+            reporter.say(f"resumed after epoch {first_epoch} of {recipe.epochs}{text}")
 
+        # --- epochs; validation after the checkpoint, so that an unreadable item does not lose the epoch
         for epoch in range(first_epoch, recipe.epochs):
-            # --- epoch
-            batches.epoch, done = epoch, epoch * len(clips) + batches.first_step * recipe.batch
-            set_training(parallel.trained.model, recipe)
-            one_label = not (objective or task.multilabel)
-            metrics, micro_batches = _StepMetrics(log, train_set, epoch, one_label, out), iter(clip_loader)
-            for items, micro in batches.steps():
-                # --- step: forward and backward, micro-batch by micro-batch
-                begin_step(optimizer, recipe, step, steps)
-                shares, right, taken = [], torch.zeros((), device=parallel.device), []
-                for left in reversed(range(micro)):
-                    with together():
-                        inputs, positions = read(next(micro_batches))
-                    count = len(positions)  # 0 for a blank clip.
-                    labels = torch.tensor([NO_CLASS]) if objective and not count else targets[positions]
-                    inputs = inputs.to(parallel.device, non_blocking=True)
-                    if not objective:  # Which looks up the prompts of labels.
-                        labels = labels.to(parallel.device, non_blocking=True)
-                    with parallel.micro_batch(count, last=not left):
-                        output = parallel(inputs, labels)
-                        if objective:
-                            summed = output * count
-                        else:
-                            summed = task.loss(output[:count].float() + shift, labels[:count])
-                        share = summed / items
-                        (share * parallel.factor).backward()
-                    if one_label:
-                        right += (output.argmax(-1) == labels).sum()
-                    shares.append(share.detach())
-                    taken.append(positions)
-                    if left:
-                        progress(done + sum(map(len, taken)), total)
-                step, done = step + 1, done + items
-                ended, last = done == (epoch + 1) * len(clips), done == total
-                due = is_due(checkpoint_every, step, steps, saved, frozen=recipe.frozen, last=last)
-                rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-                numbers = torch.stack([*shares, right])
-                metrics.add(_Step(step, items, rates, taken, numbers), now=ended or due)
-
-                # --- update
-                if recipe.clip_norm:
-                    torch.nn.utils.clip_grad_norm_(weights, recipe.clip_norm)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                progress(done, total)
-
-                # --- checkpoint
-                if ended and objective:
-                    objective.refresh(parallel.trained.model)
-                if due:
-                    saved = time.monotonic()
-                    save_state(out, parallel.trained, optimizer, log, epoch=epoch + ended, step=step)
-
-            # --- validation, after the checkpoint, so that an unreadable item does not lose the epoch
-            batches.first_step = 0
-            mean = _mean_loss(log.records, epoch, recipe.batch, len(clips))
-            reporter.say(f"epoch {epoch + 1} of {recipe.epochs}: loss {mean:.3g}{validate(epoch, step)}")
+            loss = epochs.train(epoch)
+            reporter.say(f"epoch {epoch + 1} of {recipe.epochs}: loss {loss:.3g}{validate(epoch, epochs.step)}")
 
         # --- finish: merge adapters into the weights
         tuning.close()
@@ -232,80 +168,3 @@ def _validate(
     with together():
         log.add(kind="val", epoch=epoch, step=step, **rates, count=scored.count)
     return f", {scored.metric} {scored.rate[0]:.1f} on {scored.count} held-out items"
-
-
-def _mean_loss(records: Sequence[dict], epoch: int, batch: int, length: int) -> float:
-    """Return the mean loss over an epoch's items; the last batch may be smaller than the others."""
-    losses = [record["loss"] for record in records if record["kind"] == "train" and record["epoch"] == epoch]
-    items = [min(batch, length - start) for start in range(0, length, batch)]
-    return sum(loss * count for loss, count in zip(losses, items, strict=True)) / length
-
-
-class _Step(NamedTuple):
-    """A step; `numbers`, still on the device, are the share of the loss of each micro-batch, and how many are right."""
-
-    step: int
-    items: int
-    rates: dict[str, float]
-    positions: list[list[int]]
-    numbers: Float[Tensor, " micro_batches_and_one"]
-
-
-@dataclass
-class _StepMetrics:
-    """The metrics of an epoch's steps, read for several steps at once from a GPU, which reading makes wait."""
-
-    log: MetricsLog
-    data: Dataset
-    epoch: int
-    top1: bool
-    out: Path
-    started: float = field(default_factory=time.perf_counter)
-    done: int = 0
-    waiting: list[_Step] = field(default_factory=list)
-
-    def add(self, step: _Step, *, now: bool) -> None:
-        """Log a step, or keep it to log it with later ones unless `now` is set.
-
-        Raises: RunError for a loss that is not finite.
-        """
-        self.waiting.append(step)
-        self.done += step.items
-        if not (now or step.numbers.device.type == "cpu" or step.step % READ_EVERY == 0):
-            return
-        rate = round(self.done / (time.perf_counter() - self.started), 2)
-        numbers = iter(torch.cat([each.numbers for each in self.waiting]).tolist())
-        for each in self.waiting:
-            sums = list(accumulate(next(numbers) for _ in each.positions))
-            loss, right = sum_numbers(sums[-1], next(numbers))
-            if not math.isfinite(loss):
-                raise self._overflow(each, loss, sums)
-            top1 = {"train_top1": 100 * int(right) / each.items} if self.top1 else {}
-            values = {"loss": loss, **top1, **each.rates, "clips_per_second": rate}
-            with together():
-                self.log.add(kind="train", epoch=self.epoch, step=each.step, **values)
-        self.waiting.clear()
-
-    def _overflow(self, step: _Step, loss: float, sums: Sequence[float]) -> RunError:
-        """Return the error of a loss that is not finite, which names some items of such a micro-batch."""
-        own = next((own for own, total in zip(step.positions, sums, strict=True) if not math.isfinite(total)), [])
-        paths = ", ".join(str(self.data.items[position].path) for position in gather_list(own)[:3])
-        rates = ", ".join(f"{rate:.3g}" for rate in step.rates.values())
-        return RunError(
-            f"loss is {loss} at step {step.step} (rates {rates}; items {paths}, ...): lower `lr`; "
-            f"the last checkpoint in {self.out / 'state'} is kept"
-        )
-
-
-def seconds_a_clip(model: Recognizer, recipe: Recipe) -> float:
-    """Return the seconds of a forward and backward pass of a grey clip, the faster of two; the model stays as it is."""
-    side = recipe.size or model.spec.size
-    clip = torch.zeros(1, recipe.frames, 3, side, side, dtype=torch.uint8, device=model.device)
-    training, seconds = model.training, []
-    for _ in range(2):
-        start = time.perf_counter()
-        model.eval()(clip).sum().backward()
-        seconds.append(time.perf_counter() - start)
-    model.zero_grad()
-    model.train(training)
-    return min(seconds)
