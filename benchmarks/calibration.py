@@ -128,7 +128,11 @@ def none_of_these(rows: Tensor, fit: Fit, train: FrozenItems, rest: FrozenItems,
     head = fit(rows[known], drawn(of_classes(train, known), k, seed), [str(index) for index in known])
     before = of_classes(train, setting)
     made = calibration.calibrate(
-        scored(head, fitting), fitting.targets, unknown=scored(head, before), false_accept=RATE, coverage=None
+        scored(head, fitting),
+        fitting.targets,
+        unknown=calibration.Unknown(scored(head, before)),
+        false_accept=RATE,
+        coverage=None,
     )
     return {
         "same": 100 * float(made.is_known(scored(head, of_classes(rest, setting))).float().mean()),

@@ -115,11 +115,11 @@ class Draw:
     def calibrated(self, *, strict: bool = False, threshold: bool = False) -> calibration.Calibration:
         """Calibrate on the draw's items: with a tree, or only with a threshold."""
         known = self.scores["known"], self.parts["known"].targets
-        made = calibration.calibrate(*known, unknown=self.scores["unknown"], false_accept=RATE, coverage=None)
+        unknown = calibration.Unknown(self.scores["unknown"], None, self.right["unknown"])
+        made = calibration.calibrate(*known, unknown=unknown, false_accept=RATE, coverage=None)
         if threshold:
             return made
-        unknown = None if strict else (self.scores["unknown"], self.right["unknown"])
-        return calibration.with_level(made, *known, self.broader, unknown=unknown)
+        return calibration.with_level(made, *known, self.broader, unknown=None if strict else unknown)
 
     def rates(self, answers: dict[str, Tensor]) -> Rates:
         """Return the rates of answers to `tests`, `same` and `other`; -1 is none of these."""

@@ -23,7 +23,7 @@ import texthead as th
 from paper.questions import Inputs, folds, lead, percent, rate
 from paper.section import Section, Table
 from texthead.errors import DataError
-from texthead.evaluation import calibrate, grouped_interval, standard_error
+from texthead.evaluation import Unknown, calibrate, grouped_interval, standard_error
 
 ACCEPTED = 0.05
 SOFTMAX, ENTROPY, OURS = "softmax maximum", "entropy", "softmax maximum at our temperature"
@@ -73,7 +73,7 @@ def judge(
     for half in (0, 1):
         known, unknown = (each == half for each in halves)
         fitted = scores[0][known], targets[known]
-        calibration = calibrate(*fitted, unknown=scores[1][unknown], false_accept=ACCEPTED, coverage=None)
+        calibration = calibrate(*fitted, unknown=Unknown(scores[1][unknown]), false_accept=ACCEPTED, coverage=None)
         values = [confidence(each, method, calibration).numpy() for each in scores]
         # The rank that `texthead calibrate` takes: a new unknown item exceeds it at most at this rate.
         limit = np.sort(values[1][unknown])[math.ceil((unknown.sum() + 1) * (1 - ACCEPTED) - 1e-9) - 1]

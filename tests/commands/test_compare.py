@@ -14,7 +14,6 @@ import texthead as th
 from made import colour_encoder, write_broken
 from messages import prints
 from text_models import bert
-from texthead.transfer.experiment import Experiment
 from worlds import split_colours
 
 SMALL = ("--workers", 0)
@@ -37,18 +36,15 @@ def compare(works, cache: Path) -> Callable[..., tuple[str, str]]:
 
 
 def test_a_loaded_encoder_and_its_template(images: Path) -> None:
-    plans: list[Experiment] = []
     encoder = th.EncoderOptions(colour_encoder(), template="a {} square")
     options = {"k": 2, "overrides": {"seed": 1}, "reading": th.Reading()}
-    scores = th.compare(th.read_dataset(images), encoder, **options, reporter=th.Reporter(event=plans.append))
-    plan, draw = plans[0], [item.path.name for item in plans[0].division.train.items]
+    scores = th.compare(th.read_dataset(images), encoder, **options)
+    plan, draw = scores.experiment, [item.path.name for item in scores.experiment.division.train.items]
     assert (plan.prompts[0], plan.recipe.seed) == ("a blue square", 1)
     assert scores.tested["text-probe"].top1 > 50
-    th.compare(
-        th.read_dataset(images), encoder.source, k=2, reading=th.Reading(), reporter=th.Reporter(event=plans.append)
-    )
-    assert plans[1].prompts[0] == "blue"
-    assert draw != [item.path.name for item in plans[1].division.train.items], "seed 0"
+    plan = th.compare(th.read_dataset(images), encoder.source, k=2, reading=th.Reading()).experiment
+    assert plan.prompts[0] == "blue"
+    assert draw != [item.path.name for item in plan.division.train.items], "seed 0"
 
 
 @pytest.mark.slow

@@ -114,11 +114,12 @@ def test_each_way_makes_a_run_that_is_the_one_in_its_folder(way: str, coloured: 
 @pytest.mark.slow
 def test_python_saves_the_run_of_the_command(coloured: Path, works: Callable, tmp_path: Path) -> None:
     works("train", coloured, "--out", tmp_path / "run", "--workers", 0)
-    data, out, events = read_dataset(coloured), tmp_path / "own", []
-    run = th.train(data, out, reporter=th.Reporter(event=events.append))
+    data, out = read_dataset(coloured), tmp_path / "own"
+    run = th.train(data, out)
     assert repr(run) == f"Run('{out}', 3 classes)"
     assert torch.equal(run.head.weight, load_run(tmp_path / "run").head.weight)
-    assert events[-1].scores() == read_scores(out) == read_scores(tmp_path / "run")
+    assert run.scores is not None
+    assert run.scores.scores() == read_scores(out) == read_scores(tmp_path / "run")
     with refuses(RunError, "own"):
         th.train(data, out, method="probe")
     with refuses(DataError, "zero-shot"):

@@ -9,7 +9,7 @@ from made import drawn_scores
 from messages import refuses
 from texthead.errors import DataError
 from texthead.evaluation.broader_names import answer_rows, answers, best_wrong, members, name_probabilities, steps_up
-from texthead.evaluation.calibration import Calibration, Level, calibrate, with_level
+from texthead.evaluation.calibration import Calibration, Level, Unknown, calibrate, with_level
 
 # pug, beagle, siamese, kite.
 BROADER = {"animal": [0, 1, 2], "dog": [0, 1]}
@@ -67,8 +67,8 @@ def test_wrong_answers_to_unknown_items_stay_below_the_share():
         (scores, targets), (unknown, _) = drawn_scores(200, 4, 2.0, seed), drawn_scores(400, 4, 2.0, 1000 + seed)
         right = torch.zeros(400, 6, dtype=torch.bool)
         right[::2, 4:] = True
-        plain = calibrate(scores, targets, unknown=unknown[:99], coverage=None, false_accept=0.1)
-        made = with_level(plain, scores, targets, BROADER, wrong=0.5, unknown=(unknown[:99], right[:99]))
+        plain = calibrate(scores, targets, unknown=Unknown(unknown[:99]), coverage=None, false_accept=0.1)
+        made = with_level(plain, scores, targets, BROADER, wrong=0.5, unknown=Unknown(unknown[:99], None, right[:99]))
         assert (made.level.false_accept, made.level.unknown_items) == (0.1, 99)
         given = made.answers(unknown[99:])
         shares.append(float(((given >= 0) & ~right[99:].gather(1, given[:, None].clamp(min=0))[:, 0]).float().mean()))

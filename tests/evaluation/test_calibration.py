@@ -215,7 +215,7 @@ def test_a_group_counts_as_one_item() -> None:
     assert calibration.effective_items(torch.ones(60), films) == 3
     for call in (
         lambda: calibration.calibrate(scores, targets, groups=films),
-        lambda: calibration.calibrate(scores, targets, coverage=None, unknown=scores, unknown_groups=films),
+        lambda: calibration.calibrate(scores, targets, coverage=None, unknown=calibration.Unknown(scores, films)),
         lambda: calibration.risk_limit(scores.softmax(-1)[:, 0].double(), None, films, wrong=0.05),
     ):
         with refuses(DataError, "got 3"):
@@ -319,13 +319,15 @@ def test_sets_and_threshold_hold_on_real_photos(shared: Path):
         assert 1 < made.sets(scores[known][two]).sum(1).float().mean() < 6
         away = scores[~known][torch.randperm(int((~known).sum()), generator=generator)]
         setting, testing = away[:25], away[25:]
-        made = calibration.calibrate(scores[known][one], truth[one], unknown=setting, false_accept=0.1)
+        made = calibration.calibrate(
+            scores[known][one], truth[one], unknown=calibration.Unknown(setting), false_accept=0.1
+        )
         passed = int(made.is_known(testing).sum())
         assert passed <= betabinom(len(testing), 26 - math.ceil(26 * 0.9), math.ceil(26 * 0.9)).ppf(0.9995)
 
 
 def test_a_calibration_comes_back_from_json():
-    made = calibration.calibrate(SCORES, TARGETS, unknown=UNKNOWN)
+    made = calibration.calibrate(SCORES, TARGETS, unknown=calibration.Unknown(UNKNOWN))
     made = replace(made, classes="abc", source="here", content=frozenset("xy"))
     assert calibration.Calibration.from_json(made.to_json()) == made
     assert made.threshold is not None
@@ -339,7 +341,7 @@ def test_a_calibration_comes_back_from_json():
 
 
 def test_a_measurement_comes_back_and_has_the_bins_of_the_plot():
-    made = calibration.calibrate(SCORES, TARGETS, unknown=UNKNOWN, false_accept=0.1)
+    made = calibration.calibrate(SCORES, TARGETS, unknown=calibration.Unknown(UNKNOWN), false_accept=0.1)
     result = calibration.measure(made, SCORES, TARGETS, unknown=UNKNOWN)
     sure, right = reliability.confidences(SCORES.double()).numpy(), (SCORES.argmax(1) == TARGETS).numpy()
     assert result.before.rows == reliability.reliability_bins(sure, right)
@@ -361,7 +363,7 @@ def test_a_measurement_comes_back_and_has_the_bins_of_the_plot():
     assert calibration.Calibration.from_json(json.loads(json.dumps(kept.to_json()))) == kept
 
 
-MADE = calibration.calibrate(SCORES, TARGETS, unknown=UNKNOWN)
+MADE = calibration.calibrate(SCORES, TARGETS, unknown=calibration.Unknown(UNKNOWN))
 MEASURED = calibration.measure(MADE, SCORES, TARGETS).to_json()
 
 

@@ -24,7 +24,7 @@ from texthead import Dataset, Item, read_dataset
 from texthead.data.prepare import ShardOptions, prepare
 from texthead.encoders.weights import read_checkpoint, read_tensors
 from texthead.errors import TextheadError
-from texthead.evaluation.calibration import calibrate
+from texthead.evaluation.calibration import Unknown, calibrate
 from texthead.extras import is_installed
 from texthead.media.paths import MediaPath
 from texthead.prediction.load import load_run
@@ -145,7 +145,7 @@ def shards_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]
 
 def runs_corpus(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
     run = load_run(write_small_run(folder / "run"))
-    run.with_calibration(calibrate(noise(60, 2), torch.arange(60) % 2, unknown=noise(30, 2, seed=1)))
+    run.with_calibration(calibrate(noise(60, 2), torch.arange(60) % 2, unknown=Unknown(noise(30, 2, seed=1))))
     for name in ("recipe.json", "classes.json", "split.json", "calibration.json"):
         yield folder / "run" / name, lambda path: load_run(path.parent)
 

@@ -11,7 +11,7 @@ import torch
 
 from messages import prints
 from pages import SCRIPT, Page, assert_self_contained
-from texthead.evaluation.calibration import calibrate
+from texthead.evaluation.calibration import Unknown, calibrate
 from texthead.evaluation.reliability import confidences, expected_calibration_error
 from texthead.evaluation.results import Evaluation, MultiLabelEvaluation
 from texthead.recipes import small
@@ -155,7 +155,7 @@ def test_page_without_calibration():
 
 def test_intervals_on_the_page_take_groups_into_account():
     own = draw_answers(seed=1)
-    made = calibrate(own.scores, own.targets, unknown=draw_answers(40, seed=2).scores, false_accept=0.1)
+    made = calibrate(own.scores, own.targets, unknown=Unknown(draw_answers(40, seed=2).scores), false_accept=0.1)
     # Each item appears four times, as takes of one scene.
     result = draw_answers(30)
     again = torch.arange(30).repeat(4)

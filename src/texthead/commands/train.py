@@ -4,7 +4,6 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -21,7 +20,6 @@ from texthead.runs.saved import check_out
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
-    from texthead.models.recognizer import Recognizer
     from texthead.prediction.run import Run
     from texthead.transfer.baselines import ScoreTable
     from texthead.transfer.experiment import Experiment
@@ -137,7 +135,6 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
         console.status(f"reading {self.data}")
         dataset = self._read()
         console.status(f"loading the encoder {self.encoder}")
-        tables = list["ScoreTable"]()
         run = train(
             dataset,
             self.out,
@@ -160,12 +157,13 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             workers=self.processes(),
             resume=self.resume,
             command=self.run_options,
-            reporter=replace(console.reporter, event=partial(self._say, tables)),
+            planned=self._say_plan,
+            reporter=replace(console.reporter, say=_say),
         )
-        (table,) = tables
+        assert run.scores is not None
         if not self.fine_tunes:
-            _hint(run, table, self.data)
-        _show(run, table, Path(self.out), tuned=self.fine_tunes)
+            _hint(run, run.scores, self.data)
+        _show(run, run.scores, Path(self.out), tuned=self.fine_tunes)
 
     def _read(self) -> "Dataset":
         """Return the labelled files of DATA, with those of --val held out."""
@@ -178,22 +176,6 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
         if self.held_out is not None:
             raise DataError(f"--held-out {self.held_out}: --val {self.val} names the held-out items; give one of them")
         return with_validation(dataset, read_dataset(self.val))
-
-    def _say(self, tables: "list[ScoreTable]", event: "Experiment | Recognizer | ScoreTable") -> None:
-        """Print what the training knows, and show what it does next; add its scores to `tables`."""
-        from texthead.transfer.baselines import ScoreTable
-        from texthead.transfer.experiment import Experiment
-
-        if isinstance(event, ScoreTable):
-            tables.append(event)
-        elif isinstance(event, Experiment):
-            self._say_plan(event)
-            console.status("scoring the baselines" if self.fine_tunes else "encoding the items")
-        elif self.fine_tunes:
-            console.flush_notes()  # A training can take hours.
-            console.status("preparing the training")
-        else:
-            console.status("writing the run")
 
     def _say_plan(self, plan: "Experiment") -> None:
         """Print how many items are for training and for scoring, and the class names."""
@@ -215,6 +197,13 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
         console.say_names(plan.labels, plan.names, template)
         if sentences:
             console.say_prompts(plan.labels, plan.prompts)
+        console.status("scoring the baselines" if self.fine_tunes else "encoding the items")
+
+
+def _say(line: str) -> None:
+    """Print a message on fine-tuning, after the notes, since it can take hours."""
+    console.flush_notes()
+    console.reporter.say(line)
 
 
 def _show(run: "Run", table: "ScoreTable", out: Path, *, tuned: bool) -> None:

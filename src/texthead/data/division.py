@@ -14,7 +14,7 @@ HELD_OUT = 0.2
 class Division:
     """Items for training, for validation after each epoch, and for scoring at the end.
 
-    `notes` are about the division; `drawn` is whether the items to score were drawn.
+    `notes` are about the data and the division; `drawn` is whether the items to score were drawn.
     """
 
     train: Dataset
@@ -36,10 +36,10 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
         DataError: no training item, no item that can be held out, training items of a single class, held-out items
             of classes without training items, or `held_out` for data that has splits.
     """
-    own, earlier_notes = splits_of(dataset), len(dataset.notes)
+    own = splits_of(dataset)
     if not own and held_out == 0:
         train = dataset if k is None else dataset.k_shot(k, seed=seed)
-        return Division(train, None, dataset.pick([]), "", tuple(_check_classes(dataset)))
+        return Division(train, None, dataset.pick([]), "", (*dataset.notes, *_check_classes(dataset)))
     if not own:
         dataset = dataset.with_drawn_split(HELD_OUT if held_out is None else held_out, seed=seed)
     elif held_out is not None:
@@ -48,7 +48,7 @@ def divide(dataset: Dataset, *, seed: int, held_out: float | None, k: int | None
     if k is not None:
         train = train.k_shot(k, seed=seed)
     others = {split: dataset.split(split) for split in counts if split != "train"}
-    notes = [*dataset.notes[earlier_notes:], *_check_classes(train)]
+    notes = [*dataset.notes, *_check_classes(train)]
     notes += [line for split, items in others.items() for line in unscored(items, split, train.classes)]
     others = {split: items.with_classes(train.classes) for split, items in others.items()}
     if own:

@@ -1,6 +1,7 @@
 """The public names of the package, imported on first use."""
 
 from .calibration import NONE as NONE
+from .calibration import Unknown as Unknown
 from .calibration import calibrate as calibrate
 from .calibration import fit_temperature as fit_temperature
 from .evaluate import average_views as average_views

@@ -89,6 +89,24 @@ class Level(NamedTuple):
     unknown_items: int = 0
 
 
+class Unknown(NamedTuple):
+    """Items of none of the classes.
+
+    Attributes:
+        groups: the group of each, which counts as one item; None if all are independent.
+        right: which broader names are above the class of each, after the columns of the classes; None without a tree.
+    """
+
+    scores: Float[Tensor, "unknown classes"]
+    groups: _Groups = None
+    right: Bool[Tensor, "unknown names"] | None = None
+
+    @property
+    def worth(self) -> int:
+        """The number of independent items."""
+        return effective_items(torch.ones(len(self.scores)), self.groups)
+
+
 class Measured(NamedTuple):
     """The effect of a calibration on some items.
 
@@ -236,23 +254,22 @@ def calibrate(
     scores: _Scores,
     targets: _Targets,
     *,
-    unknown: Float[Tensor, "unknown classes"] | None = None,
+    unknown: Unknown | None = None,
     false_accept: OpenShare = 0.05,
     coverage: OpenShare | None = 0.9,
     temperature: float | None = None,
     weights: _Weights = None,
     groups: _Groups = None,
-    unknown_groups: _Groups = None,
 ) -> Calibration:
     """Fit temperature, rejection threshold and prediction sets to the scores of held-out items.
 
     Args:
-        unknown: scores of items of none of the classes; without them no threshold is set.
+        unknown: items of none of the classes; without them no threshold is set.
         false_accept: highest rate (0-1) at which such items may be accepted.
         coverage: lowest rate (0-1) at which the sets must hold the label; None for no sets.
         temperature: divisor of the scores; None to fit it.
         weights: what each item counts; None if all count the same.
-        groups, unknown_groups: the group of each item, which counts as one item; None if all are independent.
+        groups: the group of each item, which counts as one item; None if all are independent.
 
     Raises:
         DataError: too few items for a rate (see `min_items`).
@@ -260,9 +277,9 @@ def calibrate(
     temperature = fit_temperature(scores, targets, weights) if temperature is None else temperature
     threshold, sets = None, None
     if unknown is not None:
-        sure = confidences(unknown.double() / temperature)
-        limit = threshold_for(sure, unknown_groups, false_accept=false_accept)
-        threshold = Threshold(false_accept, limit, effective_items(torch.ones(len(unknown)), unknown_groups))
+        sure = confidences(unknown.scores.double() / temperature)
+        limit = threshold_for(sure, unknown.groups, false_accept=false_accept)
+        threshold = Threshold(false_accept, limit, unknown.worth)
     if coverage is not None:
         sets = Coverage(coverage, conformal_quantile(scores, targets, weights, groups, coverage=coverage))
     return Calibration(temperature, len(scores), threshold, sets)
@@ -277,32 +294,30 @@ def with_level(
     wrong: float = 0.05,
     weights: _Weights = None,
     groups: _Groups = None,
-    unknown: tuple[Float[Tensor, "unknown classes"], Bool[Tensor, "unknown names"]] | None = None,
-    unknown_groups: _Groups = None,
+    unknown: Unknown | None = None,
 ) -> Calibration:
     """Return a calibration with a level of answers that is fitted to the same items.
 
     Args:
         wrong: highest expected share (0-1) of items whose answer is neither their class nor a name above it.
-        weights, groups, unknown_groups: as for `calibrate`.
-        unknown: scores of the unknown items that the threshold was set on, and which names are above their classes. If
-            most items have such a name, the level keeps wrong answers to unknown items at the threshold's rate; it
-            needs twice as many items. Else the threshold rejects unknown items.
+        weights, groups: as for `calibrate`.
+        unknown: the unknown items that the threshold was set on. If most of them have a name above, the level keeps
+            wrong answers to unknown items at the threshold's rate; it needs twice as many items. Else the threshold
+            rejects unknown items.
 
     Raises:
         DataError: too few items for the share.
     """
     right = members(broader, scores.shape[1])[:, targets.long()].T
     risky = torch.stack(best_wrong(made.apply(scores).softmax(-1), right, broader)).amax(0)
-    if made.threshold and unknown:
-        rate, (strange, strange_right) = made.threshold.false_accept, unknown
-        in_tree = strange_right.any(1).double().mean() >= MAX_IN_TREE
+    if made.threshold and unknown and unknown.right is not None:
+        rate, in_tree = made.threshold.false_accept, unknown.right.any(1).double().mean() >= MAX_IN_TREE
         # Half of the wrong answers to unknown items may be classes, half broader names.
-        if in_tree and effective_items(torch.ones(len(strange)), unknown_groups) >= min_items(rate / 2):
+        if in_tree and unknown.worth >= min_items(rate / 2):
             limit = risk_limit(risky, weights, groups, wrong=wrong)
-            wrong_names = best_wrong(made.apply(strange).softmax(-1), strange_right, broader)
-            own, other = (max(limit, risk_limit(each, None, unknown_groups, wrong=rate / 2)) for each in wrong_names)
-            return replace(made, level=Level(own, other, broader, wrong, rate, len(strange)))
+            wrong_names = best_wrong(made.apply(unknown.scores).softmax(-1), unknown.right, broader)
+            own, other = (max(limit, risk_limit(each, None, unknown.groups, wrong=rate / 2)) for each in wrong_names)
+            return replace(made, level=Level(own, other, broader, wrong, rate, len(unknown.scores)))
     limit = risk_limit(risky.masked_fill(~made.is_known(scores), 0.0), weights, groups, wrong=wrong)
     return replace(made, level=Level(limit, limit, broader, wrong))
 

@@ -80,6 +80,7 @@ class Run:
         edits: class edits since the run was loaded, which `save` writes to a new folder.
         allow_download: whether a missing encoder may be downloaded; a run from elsewhere can name any encoder.
         mix: the share of the trained encoder in its weights; the rest is the pretrained one.
+        scores: of a run that `train` returns, its scores beside baselines, which have no rows if no item was held out.
     """
 
     model: Recognizer
@@ -92,6 +93,7 @@ class Run:
     edits: tuple[Edit, ...] = ()
     allow_download: bool = False
     mix: float = 1.0
+    scores: ScoreTable | None = field(default=None, compare=False)
 
     @staticmethod
     @checked

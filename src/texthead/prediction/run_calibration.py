@@ -5,17 +5,18 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from texthead.data.dataset import Dataset
 from texthead.data.labels import are_unbalanced, item_weights
 from texthead.data.protocol import Protocol
 from texthead.errors import plural
-from texthead.evaluation.broader_names import Answers, Broader
+from texthead.evaluation.broader_names import Answers
 from texthead.evaluation.calibration import (
     Calibration,
     Measured,
+    Unknown,
     calibrate,
     check_guarantees,
     checked_temperature,
@@ -107,20 +108,25 @@ def fit_calibration(
             f"temperature and sets count classes as `class_shares` says ({shares}), not as in these items "
             f"({min(sizes)} to {max(sizes)} a class): for the sets, the {len(targets)} items are worth {alike}",
         )
+    strange = None
+    if unknown and threshold:
+        above = [tree.ancestors(label) if tree else () for label in unknown.items.labels]
+        # No class of the run is right for them.
+        classes = [False] * len(model.names)
+        rows = [[*classes, *(name in names for name in broader or ())] for names in above]
+        strange = Unknown(unknown.scores, others, torch.tensor(rows) if broader else None)
     fitted = calibrate(
         scores,
         targets,
-        unknown=unknown.scores if unknown and threshold else None,
+        unknown=strange,
         false_accept=rates["false_accept"],
         coverage=rates["coverage"] if sets else None,
         temperature=temperature,
         weights=weights,
         groups=items.groups,
-        unknown_groups=others,
     )
-    if tree is not None and broader is not None:
-        strange = unknown and (unknown.scores, _right_names(tree, model.names, broader, unknown.items.labels))
-        own = {"weights": weights, "groups": items.groups, "unknown": strange, "unknown_groups": others}
+    if broader is not None:
+        own = {"weights": weights, "groups": items.groups, "unknown": strange}
         fitted = with_level(fitted, scores, targets, broader, wrong=wrong, **own)
     measured = measure(fitted, scores, targets, after=after, unknown=unknown and unknown.scores, groups=items.groups)
     fitted = replace(
@@ -139,12 +145,3 @@ def _of_groups(groups: Sequence[str]) -> str:
     """Return the words that follow a number of independent items; empty if each item is its own group."""
     count = len(set(groups))
     return f" ({len(groups)} items of {plural(count, 'group')})" if count < len(groups) else ""
-
-
-def _right_names(
-    tree: ClassTree, names: Sequence[str], broader: Broader, labels: Sequence[str]
-) -> Bool[Tensor, "items names"]:
-    """Return which names are above each label of an unknown item; no class of the run is right for it."""
-    ancestors = {label: tree.ancestors(label) for label in set(labels)}
-    rows = {label: [*[False] * len(names), *(name in above for name in broader)] for label, above in ancestors.items()}
-    return torch.tensor([rows[label] for label in labels])

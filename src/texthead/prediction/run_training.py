@@ -1,7 +1,7 @@
 """Train a run: fit a method on the frozen encoder, or fine-tune it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +24,7 @@ from texthead.models.recognizer import Recognizer
 from texthead.models.temporal import MeanPool
 from texthead.parallel.caller import apart_from_caller
 from texthead.parallel.distributed import rank, ranks, together
-from texthead.parallel.progress import Reporter
+from texthead.parallel.progress import Reporter, silent
 from texthead.prediction.load import run_in
 from texthead.prediction.run import Run
 from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe, RecipeName
@@ -60,6 +60,7 @@ def train(
     workers: NonNegativeInt | None = None,
     resume: bool = False,
     command: dict[str, object] | None = None,
+    planned: Callable[[Experiment], object] = silent,
     reporter: Reporter = Reporter(),
 ) -> Run:
     """Train a run and score it beside baselines, as `texthead train` does.
@@ -86,9 +87,8 @@ def train(
         workers: data-loader workers of fine-tuning; those of `reading` if None.
         resume: continue the fine-tuning of the run in `out`, with the options that it was started with.
         command: the options to save in the run folder.
-        reporter: gets progress, messages, skipped files, the records of fine-tuning; as events the `Experiment` before
-            its items are encoded, the model before it is fine-tuned or written, and at the end the `ScoreTable` of the
-            baselines and the run, which is empty if no item is held out.
+        planned: gets what will be trained, before its items are encoded.
+        reporter: gets progress, messages, skipped files and the records of fine-tuning.
 
     Raises:
         DataError: the data cannot be divided, the encoder or a file does not fit the options, or no item can be read.
@@ -115,8 +115,7 @@ def train(
         raise DataError(f"head {head} does not use sentences: remove them from {classes}")
     if tunes:
         _check_head(head, experiment)
-    for note in (*data.notes, *experiment.notes):
-        reporter.note(note)
+    planned(experiment)
     if tunes:
         model, table = _fine_tune(
             experiment, out, head, workers, reporter, train_head=train_head, resume=resume, command=command
@@ -126,8 +125,7 @@ def train(
     with together():
         if data.tree is not None and rank() == 0:
             save_tree(out, data.tree)
-    reporter.event(table)
-    return run_in(out, model) if rank() == 0 else Run.of(model)
+    return replace(run_in(out, model) if rank() == 0 else Run.of(model), scores=table)
 
 
 # --- a method on the frozen encoder
@@ -137,7 +135,6 @@ def _fit(
     experiment: Experiment, out: Path, method: MethodName | None, unlabelled: str | None, reporter: Reporter
 ) -> tuple[Recognizer, ScoreTable]:
     """Fit a method, score it beside the others, and write it as a run."""
-    reporter.event(experiment)
     name = experiment.check_method(method)
     probe = name in ("text-probe", "probe")
     if unlabelled and not probe:
@@ -164,13 +161,6 @@ def _fit(
     inner, encoder = head.head if isinstance(head, MultiLabelHead) else head, experiment.encoder
     inner.text_source, inner.text_map = encoder.text_source, encoder.text_map
     model = Recognizer(encoder.visual, MeanPool(), head)
-    reporter.event(model)
-    _write(experiment, name, model, out, table)
-    return model, table
-
-
-def _write(experiment: Experiment, name: MethodName, model: Recognizer, out: Path, table: ScoreTable) -> None:
-    """Write the model that a method made, and its scores."""
     split, sizes = split_json(table.division.train, table.division.scored), experiment.frozen.protocol.sizes
     with locked(out):
         check_out(out, resume=False)  # Another process may have written a run since the first check.
@@ -178,6 +168,7 @@ def _write(experiment: Experiment, name: MethodName, model: Recognizer, out: Pat
             write_scores(out, table.scores())
         about = {"chosen": name, "engine": experiment.engine}
         write_run(out, model, experiment.recipe, sizes, experiment.names, split, **about)
+    return model, table
 
 
 # --- fine-tuning
@@ -199,22 +190,34 @@ def _fine_tune(
     counts = [] if train_set.multilabel else [*train_set.counts.values()]
     if line := unbalanced_text(recipe.class_shares, counts):
         reporter.note(line)
-    reporter.event(experiment)
-    protocol, reading = experiment.frozen.protocol, experiment.frozen.reading
+    frozen, protocol, reading = experiment.frozen, experiment.frozen.protocol, experiment.frozen.reading
     compare = len(train_set) <= FEW_ITEMS
     needed = train_set.multilabel or needs_features(head, recipe)
     if compare or needed or reading.skip_unreadable:
-        experiment = _readable(experiment)
+        # Without unreadable items; those to test stay, so that they are reported with the result.
+        train_set, val = experiment.items.data, experiment.division.val
+        if reading.skip_unreadable and val is not None:
+            val = val.pick(frozen.files([item.path for item in val.items], "encode held-out items").positions) or None
+        experiment = experiment.changed(division=replace(experiment.division, train=train_set, val=val))
         for error in experiment.items.skipped:
             reporter.skipped(error)
     division, table = experiment.division, ScoreTable(experiment.division)
     if compare and len(division.scored):
         add_baselines(table, experiment)
-    model = make_recognizer(head, _inputs(experiment, needed), trainable=train_head)
+    inputs = RowInputs(
+        experiment.encoder,
+        experiment.labels,
+        recipe,
+        names=experiment.names,
+        sentences=experiment.sentences,
+        features=experiment.items.features if needed else None,
+        targets=train_set.targets(experiment.labels),
+        items=train_set.names,
+    )
+    model = make_recognizer(head, inputs, trainable=train_head)
     model = model.to(experiment.encoder.visual.mean.device)
     if train_set.multilabel:
         model = model.with_head(as_multilabel(as_head(model.head), experiment.items.features, experiment.items.targets))
-    reporter.event(model)
     _say_cost(model, recipe, len(division.train), reporter, resume=resume)
     fine_tune(
         model,
@@ -251,33 +254,6 @@ def _check_head(kind: str, experiment: Experiment) -> None:
             f"head {kind}: {encoder.source} has no text encoder: give it one (`text`), or take another head: "
             f"{WITHOUT_TEXT}"
         )
-
-
-def _readable(experiment: Experiment) -> Experiment:
-    """Return the experiment without unreadable training and validation items.
-
-    Unreadable test items stay in it, so that they are reported with the result.
-    """
-    frozen, division, train = experiment.frozen, experiment.division, experiment.items.data
-    val = division.val
-    if frozen.reading.skip_unreadable and val is not None:
-        val = val.pick(frozen.files([item.path for item in val.items], "encode held-out items").positions)
-    return experiment.changed(division=replace(division, train=train, val=val if val else None))
-
-
-def _inputs(experiment: Experiment, needs_features: bool) -> RowInputs:
-    """Return what the head to train is made from."""
-    train = experiment.division.train
-    return RowInputs(
-        experiment.encoder,
-        experiment.labels,
-        experiment.recipe,
-        names=experiment.names,
-        sentences=experiment.sentences,
-        features=experiment.items.features if needs_features else None,
-        targets=train.targets(experiment.labels),
-        items=train.names,
-    )
 
 
 def _say_cost(model: Recognizer, recipe: Recipe, clips: int, reporter: Reporter, *, resume: bool) -> None:

@@ -11,7 +11,7 @@ from texthead.data.division import divide_or_train
 from texthead.data.labels import unbalanced_text, weighted_text
 from texthead.data.reading import as_dataset
 from texthead.encoders.load import AnyEncoder, EncoderOptions, zero_shot_note
-from texthead.errors import PositiveInt
+from texthead.errors import PositiveInt, plural
 from texthead.evaluation.class_sizes import RareClasses
 from texthead.evaluation.intervals import Rate
 from texthead.evaluation.results import Evaluation
@@ -142,20 +142,22 @@ def compare(
         k: training items drawn for each class; all if None.
         overrides: recipe values, such as frames, size, seed and class_shares.
         unlabelled: folder of files like those to predict; they refine the probes if they help.
-        reporter: gets progress, messages, and as an event the `Experiment`, before that takes time.
+        reporter: gets progress and messages.
 
     Raises:
         DataError: a class has no readable training item, or no item can be read.
         MediaError: an item cannot be read, unless `reading` skips such items.
     """
-    data = as_dataset(data)
-    division = divide_or_train(data, seed=overrides.get("seed", 0), k=k)
+    division = divide_or_train(as_dataset(data), seed=overrides.get("seed", 0), k=k)
     experiment = load_experiment(division, EncoderOptions.of(encoder), classes, overrides, reading, reporter)
-    unused = len(division.val or ()) if division.scored_name == "test" else 0
-    ignored = [f"{unused} val item{'s are' if unused > 1 else ' is'} not used"] * bool(unused)
-    for note in (*data.notes, *experiment.notes, *ignored):
-        reporter.note(note)
-    reporter.event(experiment)
+    return compare_methods(experiment, unlabelled)
+
+
+def compare_methods(experiment: Experiment, unlabelled: str | None = None) -> MethodScores:
+    """Score the methods of an experiment; see `compare`."""
+    division, reporter = experiment.division, experiment.frozen.reporter
+    if division.val and division.scored_name == "test":
+        reporter.note(f"{plural(len(division.val), 'val item')} {'is' if len(division.val) == 1 else 'are'} not used")
     default, *_ = names = experiment.methods
     experiment, lines = methods.suited(experiment, default, unlabelled)
     least, seed = methods.MIN_ITEMS, experiment.recipe.seed

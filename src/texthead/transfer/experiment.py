@@ -43,7 +43,6 @@ class Experiment:
         names: the class name of each label.
         sentences: for each label its own prompts, or None for the recipe's template.
         recipe: the recipe of the run; `class_shares` is used in every fit.
-        notes: what to know about the division and the classes.
         changes: a line for each recipe value that the data changed.
         engines: the engines that computed the features.
         unlabelled: unlabelled files, which refine the fitted probes.
@@ -56,7 +55,6 @@ class Experiment:
     names: Sequence[str]
     sentences: Sequence[str | Sequence[str] | None]
     recipe: Recipe
-    notes: Sequence[str] = ()
     changes: Sequence[str] = ()
     engines: set[str] = field(default_factory=set)
     unlabelled: FrozenFiles | None = None
@@ -212,8 +210,9 @@ def load_experiment(
     recipe, changes = adapt_recipe(make, overrides, train, encoder)
     engines = set[str]()
     frozen = FrozenEncoder(encoder, spec.protocol(recipe), reading, replace(reporter, used=engines.add))
-    notes = (*division.notes, *notes)
-    return Experiment(division, frozen, tuple(train.classes), names, sentences, recipe, notes, changes, engines)
+    for note in (*division.notes, *notes):
+        reporter.note(note)
+    return Experiment(division, frozen, tuple(train.classes), names, sentences, recipe, changes, engines)
 
 
 @torch.inference_mode()
