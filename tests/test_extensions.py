@@ -68,7 +68,6 @@ def test_a_command_of_a_package_is_listed_completed_and_run(install: Install, wo
         ("import no_such_module", "loud:Shout", "no_such_module"),
         (CODE, "loud:Whisper", "Whisper"),
         (CODE, "loud", "no dataclass"),
-        (CODE.replace("PositiveInt = option", "set = option"), "loud:Shout", "times"),
         (CODE.replace("def __call__", "def run"), "loud:Shout", "__call__"),
         (CODE.replace("print(", "1 / 0, print("), "loud:Shout", "ZeroDivisionError: division by zero"),
         ("raise SystemExit(0)", "loud:Shout", "SystemExit: 0"),

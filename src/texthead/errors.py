@@ -190,9 +190,6 @@ _MAKERS = {"Run": "load_run", "Dataset": "read_dataset", "Encoder": "load_encode
 
 _hints = cache(get_type_hints)
 
-# Fields of a dataclass, the condition that each value must meet, and the condition in words.
-Rule = tuple[tuple[str, ...], Callable[[Any], bool], str]
-
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
@@ -217,24 +214,20 @@ def checked(function: FunctionT) -> FunctionT:
     return call  # pyright: ignore[reportReturnType]
 
 
-def check_fields(values: object, rules: Iterable[Rule] = (), error: type[TextheadError] = RunError) -> None:
-    """Raise `error` if a field of a dataclass has another type than its annotation, or breaks a rule.
+def check_fields(values: object, error: type[TextheadError] = DataError) -> None:
+    """Raise `error` if a field of a dataclass has another type than its annotation.
 
     NumPy numbers become Python's own, and lists become tuples where tuples are declared.
     """
     for key, value in check_types(type(values), vars(values), error).items():
         object.__setattr__(values, key, value)
-    for keys, holds, rule in rules:
-        for key in keys:
-            if not holds(value := getattr(values, key)):
-                raise error(f"`{key}` must be {rule}, got {in_quotes(value)}")
 
 
 class CheckedFields:
     """Base class of dataclasses whose fields have the types of their annotations; else they raise DataError."""
 
     def __post_init__(self) -> None:
-        check_fields(self, error=DataError)
+        check_fields(self)
 
 
 def check_types(kind: Any, values: Mapping[str, Any], error: type[ValueError] = RunError) -> dict[str, Any]:

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from texthead.errors import (
     NonNegativeInt,
     PositiveInt,
-    Rule,
     RunError,
     Share,
     check_fields,
@@ -129,15 +128,14 @@ def check_clip_size(frames: int, size: int, resize: int) -> None:
         raise RunError(f"`size` and `resize` must be {rule}, got {size} and {resize}; use smaller ones or fewer frames")
 
 
-_RULES: list[Rule] = [
-    (("frames",), lambda frames: 1 <= frames <= MAX_FRAMES_OF_CLIP, f"from 1 to {MAX_FRAMES_OF_CLIP:,}"),
-    (("size", "test_size"), lambda side: side is None or 16 <= side <= MAX_SIDE, f"from 16 to {MAX_SIDE:,} pixels"),
-    (("lr", "lr_new"), lambda rate: 0 <= rate <= MAX_RATE, f"from 0 to {MAX_RATE:g}"),
-    (("area",), lambda area: 0 < area[0] <= area[1] <= 1, "above 0 and at most 1, low end first"),
-    (("weight_decay", "clip_norm"), lambda number: 0 <= number < math.inf, "at least 0 and finite"),
-    (("scale",), lambda scale: scale in (None, "learned") or 0 < scale < math.inf, "learned, or positive and finite"),
-    (("template",), bool, "one or more"),
+# Numbers with a range: the rule in words, and its test.
+_Frames = Annotated[
+    int, f"a whole number from 1 to {MAX_FRAMES_OF_CLIP:,}", lambda frames: 1 <= frames <= MAX_FRAMES_OF_CLIP
 ]
+_Side = Annotated[int, f"a whole number from 16 to {MAX_SIDE:,} pixels", lambda side: 16 <= side <= MAX_SIDE]
+_Rate = Annotated[float, f"a number from 0 to {MAX_RATE:g}", lambda rate: 0 <= rate <= MAX_RATE]
+_Finite = Annotated[float, "a finite number, 0 or more", lambda number: 0 <= number < math.inf]
+_Scale = Annotated[float, "a finite number above 0", lambda scale: 0 < scale < math.inf]
 
 
 @dataclass(frozen=True)
@@ -205,9 +203,9 @@ class Recipe:
     """
 
     name: str
-    frames: int = 8
-    size: int | None = None
-    test_size: int | None = None
+    frames: _Frames = 8
+    size: _Side | None = None
+    test_size: _Side | None = None
     resize: int | None = None
     decode: Decode = "exact"
     origin: Origin = "first"
@@ -221,16 +219,16 @@ class Recipe:
     epochs: PositiveInt = 30
     batch: PositiveInt = 128
     accumulate: int = 1
-    lr: float = 5e-6
-    lr_new: float = 5e-5
-    weight_decay: float = 0.2
+    lr: _Rate = 5e-6
+    lr_new: _Rate = 5e-5
+    weight_decay: _Finite = 0.2
     warmup: float = 5.0
-    clip_norm: float = 0.0
+    clip_norm: _Finite = 0.0
     precision: Literal["fp32", "bf16"] | None = None
     freeze_batchnorm: bool = False
     tune: Literal["all", "lora", "norm", "projection", "none"] = "all"
     grad_checkpointing: bool = False
-    scale: float | Literal["learned"] | None = "learned"
+    scale: _Scale | Literal["learned"] | None = "learned"
     center: bool = False
     temporal: str = "transformer"
     template: str | tuple[str, ...] = "{}"
@@ -239,23 +237,24 @@ class Recipe:
     seed: NonNegativeInt = 0
 
     def __post_init__(self):
-        check_fields(self, _RULES)
-        low = self.size or 1
-        rules = [
-            (("resize",), lambda side: side is None or low <= side <= MAX_SIDE, f"from {low} to {MAX_SIDE:,} pixels"),
-            (("accumulate",), lambda steps: 1 <= steps <= self.batch, f"from 1 to `batch` ({self.batch})"),
-            (
-                ("grad_checkpointing",),
-                lambda on: not (on and self.frozen),
+        check_fields(self, RunError)
+        low, high = self.area
+        side, most = self.size or 1, self.epochs
+        warmup = f"at least 0 and less than `epochs` ({most}), such as {most / 10:g}"
+        rules = {
+            "area": (0 < low <= high <= 1, "above 0 and at most 1, low end first"),
+            "template": (bool(self.template), "one or more"),
+            "resize": (self.resize is None or side <= self.resize <= MAX_SIDE, f"from {side} to {MAX_SIDE:,} pixels"),
+            "accumulate": (1 <= self.accumulate <= self.batch, f"from 1 to `batch` ({self.batch})"),
+            "grad_checkpointing": (
+                not (self.grad_checkpointing and self.frozen),
                 "off with `tune=none`, which trains no encoder",
             ),
-            (
-                ("warmup",),
-                lambda epochs: 0 <= epochs < self.epochs,
-                f"at least 0 and less than `epochs` ({self.epochs}), such as {self.epochs / 10:g}",
-            ),
-        ]
-        check_fields(self, rules)
+            "warmup": (0 <= self.warmup < most, warmup),
+        }
+        for name, (holds, rule) in rules.items():
+            if not holds:
+                raise RunError(f"`{name}` must be {rule}, got {getattr(self, name)!r}")
 
     @property
     def frozen(self) -> bool:

@@ -45,8 +45,8 @@ def test_errors_and_notes_have_flags(say, tmp_path: Path, capsys: pytest.Capture
     for name in ("`top`", "b"):
         for i in range(3):
             write_image(tmp_path / "data" / name / f"{i}.png", "red", seed=i)
-    code, _, err = say("train", tmp_path / "data", "--out", tmp_path / "run", "--set", "frames=0")
-    assert (code, err) == (2, "texthead: --set frames must be from 1 to 1,024, got 0\n")
+    code, _, err = say("train", tmp_path / "data", "--out", tmp_path / "run", "--set", "accumulate=17")
+    assert (code, err) == (2, "texthead: --set accumulate must be from 1 to --set batch (16), got 17\n")
     code, _, err = say("train", tmp_path / "data", "--out", tmp_path / "run", "--k", "3")
     assert (code, err) == (2, "texthead: class '`top`' has 2 items, fewer than --k 3; lower it, or add items\n")
     set_active_commands(lambda: command_of("eval"))

@@ -23,14 +23,16 @@ def set_active_commands(*commands: Callable[[], type]) -> None:
 
 def with_flags(text: str) -> str:
     """Return a message with the flags of the running command in place of parameters; other text stays as it is."""
-    return PARAMETER.sub(_flag, text) if "`" in text else text
-
-
-def _flag(match: re.Match[str]) -> str:
-    name, value = match[1], match[2]
+    if "`" not in text:
+        return text
     options = {each.name: each for command in reversed(_commands) for each in options_of(command())}
-    option = options.get(name)
-    if option is None:
-        of_recipe = "set" in options and name in recipe_options()
-        return f"--set {name}{'' if value is None else f'={value}'}" if of_recipe else match[0]
-    return option.label if value is None or option.positional or option.is_switch else f"{option.label} {value}"
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
+        option = options.get(name)
+        if option is None:
+            of_recipe = "set" in options and name in recipe_options()
+            return f"--set {name}{'' if value is None else f'={value}'}" if of_recipe else match[0]
+        return option.label if value is None or option.positional or option.is_switch else f"{option.label} {value}"
+
+    return PARAMETER.sub(flag, text)

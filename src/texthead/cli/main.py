@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import is_dataclass
 from functools import partial
 from pathlib import Path
@@ -148,35 +148,31 @@ def completion(shell: str) -> str:
     return shtab.complete(top, shell)
 
 
-def _group(name: str, command: type) -> AbstractContextManager[None]:
-    """Join the process group that torchrun started, if it did.
+def _run(name: str, command: type, values: dict[str, Any]) -> int:
+    """Build a command from its options and call it, in the process group that torchrun started; return its exit code.
 
     Raises:
         RunError: the command runs in one process, or something other than torchrun started the processes.
     """
-    size = os.environ.get("WORLD_SIZE", "1")
-    if not size.isdecimal():
-        raise RunError(f"WORLD_SIZE must be a whole number, got {size!r}: start this with torchrun, or unset it")
-    if int(size) < 2:
-        return nullcontext()
-    if "LOCAL_RANK" not in os.environ:
-        why = "LOCAL_RANK is not set, so each process would do all the work alone"
-        raise RunError(f"WORLD_SIZE is {size} and {why}: start it with torchrun, or unset WORLD_SIZE")
-    if getattr(command, "PROCESSES", "one") != "shared":
-        raise RunError(f"{name} runs in one process: start it without torchrun")
-    from texthead.parallel.distributed import launched
-
-    return launched()
-
-
-def _run(command: type, values: dict[str, Any]) -> int:
-    """Build a command from its options and call it; return its exit code."""
     from texthead.cli.console import console
     from texthead.cli.outputs import check_outputs
 
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not size.isdecimal():
+        raise RunError(f"WORLD_SIZE must be a whole number, got {size!r}: start this with torchrun, or unset it")
+    group = nullcontext()
+    if int(size) > 1:
+        if "LOCAL_RANK" not in os.environ:
+            why = "LOCAL_RANK is not set, so each process would do all the work alone"
+            raise RunError(f"WORLD_SIZE is {size} and {why}: start it with torchrun, or unset WORLD_SIZE")
+        if getattr(command, "PROCESSES", "one") != "shared":
+            raise RunError(f"{name} runs in one process: start it without torchrun")
+        from texthead.parallel.distributed import launched
+
+        group = launched()
     keep_freed_memory()
     flags = {name: bool(values.pop(name, False)) for name in ("quiet", "verbose", "json")}
-    with console.screen(**flags, skips=bool(values.get("skip_unreadable"))):
+    with group, console.screen(**flags, skips=bool(values.get("skip_unreadable"))):
         built = command.from_values(values) if hasattr(command, "from_values") else parser.build(command, values)
         check_outputs(built)
         if hasattr(built, "check"):
@@ -204,14 +200,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     the user's, 130, 143 and 129 for Ctrl-C, SIGTERM and SIGHUP, and 141 if the reader of the output has gone.
     """
     if argv is None:
-        system.open_streams()
         # Child processes would import modules from the current folder first: a `random.py` there would run.
         os.environ.setdefault("PYTHONSAFEPATH", "1")
         # Apple's GPU lacks some operations, which the CPU then computes.
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
         limit_openmp_spinning()
         freeze_imports()
-    system.print_every_name()
+    system.prepare_streams()
     set_active_commands()
     with ended_by_signals(_interrupted) as ending:
         try:
@@ -281,8 +276,7 @@ def _call(arguments: list[str], ending: Ending) -> int:
         lambda: parser.actions_of(command).get(values.get("action", ""), command), lambda: command_of("train")
     )
     ending.line = partial(_interrupted, name, values)
-    with _group(name, command):
-        return _run(command, values)
+    return _run(name, command, values)
 
 
 if __name__ == "__main__":

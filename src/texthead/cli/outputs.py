@@ -42,7 +42,17 @@ def check_outputs(command: Any, **endings: str) -> None:
         check_out_file(flag, path, ends)
         if written.setdefault(path.resolve(), flag) != flag:
             raise DataError(f"{flag}: is the file of {written[path.resolve()]}; name another file")
-    for source in _inputs(values) if written else ():
+    texts = [each for value in values.values() for each in (value if isinstance(value, list | tuple) else [value])]
+    # As DATA or hf:FOLDER.
+    named = [name for text in texts if isinstance(text, str) for name in (text, text.partition(":")[2]) if name]
+    for name in named if written else ():
+        source = MediaPath(name).file
+        try:
+            if not source.exists():
+                continue
+            source = source.resolve()
+        except (OSError, ValueError):  # Class names may be longer than file names.
+            continue
         for path, flag in written.items():
             within = source.is_dir() and source in path.parents and path.exists() and path.suffix not in _TEXTS
             if path == source or within:
@@ -82,16 +92,3 @@ def _check_folder(flag: str, path: Path) -> None:
         raise DataError(f"{flag}: {there} is not a folder; name another folder")
     with raising(DataError, f"{flag}: {there} cannot be written to", "name another folder"), TemporaryFile(dir=there):
         pass
-
-
-def _inputs(values: dict[str, Any]) -> list[Path]:
-    """Return the existing files and folders named by options, as DATA or hf:FOLDER."""
-    texts = [each for value in values.values() for each in (value if isinstance(value, list | tuple) else [value])]
-    named = [name for text in texts if isinstance(text, str) for name in (text, text.partition(":")[2]) if name]
-    paths = []
-    for path in map(MediaPath, named):
-        try:
-            paths += [path.file.resolve()] if path.file.exists() else []
-        except (OSError, ValueError):  # Class names may be longer than file names.
-            continue
-    return paths

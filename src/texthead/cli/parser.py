@@ -27,7 +27,7 @@ import inspect
 import shutil
 import sys
 from argparse import SUPPRESS, ArgumentTypeError
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from textwrap import fill, wrap
 from types import NoneType, UnionType
@@ -91,25 +91,13 @@ _READ: dict[Any, Callable[[str], Any]] = {float: float, int: int, str: str}
 _READ[bool] = {"true": True, "false": False}.__getitem__
 
 
-def _base(hint: Any) -> Any:
-    """Return the type as which a text is read for a value of a type.
-
-    Raises:
-        TypeError: an option cannot have such a type.
-    """
-    kind, args = get_origin(hint), get_args(hint)
-    base = str if kind is Literal else args[0] if kind in (Annotated, tuple) else hint
-    if base not in _READ:
-        raise TypeError(f"an option cannot be a {hint}; make it a text, a number, a bool or a Literal")
-    return base
-
-
 def _read(text: str, hint: Any) -> Any:
     """Return the value that a text stands for; raise KeyError or ValueError if it has another type."""
-    if get_origin(hint) is tuple:
-        words = zip(text.strip("[]").split(","), get_args(hint), strict=True)
+    kind, args = get_origin(hint), get_args(hint)
+    if kind is tuple:
+        words = zip(text.strip("[]").split(","), args, strict=True)
         return tuple(_read(word, each) for word, each in words)
-    return converted("option", _READ[_base(hint)](text), hint)
+    return converted("option", _READ[str if kind is Literal else args[0] if kind is Annotated else hint](text), hint)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,7 +132,6 @@ class Option:
         kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         first = next(kind for kind in kinds if kind is not NoneType)
         one = get_args(first)[0] if get_origin(first) is list else first
-        _base(one)
         return cls(name=name.removesuffix("_"), hint=one, optional=NoneType in kinds, **more)
 
     @property
@@ -192,27 +179,6 @@ class Option:
             rule = f"{len(get_args(self.hint))} numbers, such as 0.35,1.0" if several else in_words(self.hint)
             raise ArgumentTypeError(f"must be {rule}, got {text or 'nothing'}") from None
 
-    def add_to(self, target: Any, complete: Any = None) -> None:
-        """Add the option to an argparse parser or group.
-
-        Args:
-            complete: shtab's completion of its value, if it takes any text.
-        """
-        text = self.text + (f" (default: {self.shown_default})" if self.shown_default else "")
-        base: dict[str, Any] = {"default": SUPPRESS, "help": _wrapped(text, _INDENT).replace("%", "%%")}
-        if self.is_switch:
-            target.add_argument(self.label, dest=self.name, action="store_true", **base)
-            return
-        base |= {"metavar": self.metavar, "type": self.read}
-        if self.positional:
-            action = target.add_argument(self.name, nargs=self.nargs, **base)
-            action.required = False  # `check_required` looks.
-        else:
-            kind = "append" if self.repeated else "store"
-            action = target.add_argument(self.label, dest=self.name, action=kind, choices=self.choices or None, **base)
-        if complete is not None and not self.choices:
-            action.complete = complete
-
 
 _INDENT = 23  # characters before the help of an option
 
@@ -228,11 +194,24 @@ def _wrapped(text: str, indent: int = 0) -> str:
 
 # ---- the options of a command
 
+# The last options in the help of a command.
+_LAST = ("device", "workers", "skip_unreadable")
+
 
 @cache
 def options_of(command: type) -> list[Option]:
-    """Return the options of a command in the order of its help."""
-    options = [*_fields_of(command)]
+    """Return the options of a command in the order of its help: arguments, its own, then those of its base classes."""
+    hints, texts = get_type_hints(command, include_extras=True), texts_of(command)
+    fields = [field for field in dataclasses.fields(command) if not field.metadata.get("extra")]
+    arguments = [field.name for field in fields if field.metadata.get("positional")]
+    own_first = [name for kind in command.__mro__ for name in inspect.get_annotations(kind)]
+    order = [*arguments, *(name for name in own_first if name not in _LAST), *_LAST]
+    options = []
+    for field in sorted(fields, key=lambda field: order.index(field.name)):
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        more = {key: value for key, value in field.metadata.items() if key not in ("read", "writes")}
+        text = texts.get(field.name, "")
+        options.append(Option.of(field.name, hints[field.name], default=default, text=text, **more))
     switch = partial(Option, hint=bool, default=False)
     if not hasattr(command, "ACTIONS"):  # Actions have their own.
         options.append(switch(name="quiet", text="print only results and errors"))
@@ -240,32 +219,6 @@ def options_of(command: type) -> list[Option]:
     if hasattr(command, "JSON"):
         options.append(switch(name="json", text="print the result as one JSON document"))
     return options
-
-
-# The last options in the help of a command.
-_LAST = ("device", "workers", "skip_unreadable")
-
-
-def _fields_of(command: type) -> Iterator[Option]:
-    """Yield the options of a command: arguments, its own options, then those of its base classes.
-
-    Raises:
-        RunError: a field has a type that an option cannot have.
-    """
-    hints, texts = get_type_hints(command, include_extras=True), texts_of(command)
-    fields = [field for field in dataclasses.fields(command) if not field.metadata.get("extra")]
-    arguments = [field.name for field in fields if field.metadata.get("positional")]
-    own_first = [name for kind in command.__mro__ for name in inspect.get_annotations(kind)]
-    order = [*arguments, *(name for name in own_first if name not in _LAST), *_LAST]
-    for field in sorted(fields, key=lambda field: order.index(field.name)):
-        factory = field.default_factory
-        default = field.default if factory is dataclasses.MISSING else factory()
-        more = {key: value for key, value in field.metadata.items() if key not in ("read", "writes")}
-        text = texts.get(field.name, "")
-        try:
-            yield Option.of(field.name, hints[field.name], default=default, text=text, **more)
-        except TypeError as error:
-            raise RunError(f"{command.__module__}.{command.__name__}.{field.name}: {error}") from None
 
 
 def texts_of(holder: type) -> dict[str, str]:
@@ -357,10 +310,23 @@ def parser_of(command: type, make: Callable[..., Parser] = Parser, complete: Any
     sections = {title: parser.add_argument_group(title) for title in getattr(command, "SECTIONS", ())}
     section_of = {name: sections[title] for title, names in getattr(command, "SECTIONS", {}).items() for name in names}
     for each in options_of(command):
+        text = each.text + (f" (default: {each.shown_default})" if each.shown_default else "")
+        form: dict[str, Any] = {"default": SUPPRESS, "help": _wrapped(text, _INDENT).replace("%", "%%")}
+        form |= {} if each.is_switch else {"metavar": each.metavar, "type": each.read}
+        if each.positional:
+            form |= {"nargs": each.nargs}
+        else:
+            kind = "store_true" if each.is_switch else "append" if each.repeated else "store"
+            form |= {"dest": each.name, "action": kind, **({"choices": each.choices} if each.choices else {})}
         try:
-            each.add_to(section_of.get(each.name, parser), complete)
+            add = section_of.get(each.name, parser).add_argument
+            action = add(each.name if each.positional else each.label, **form)
         except argparse.ArgumentError as error:
             raise RunError(f"{command.__module__}.{command.__qualname__}: {error}; rename the field") from None
+        if each.positional:
+            action.required = False  # `check_required` looks.
+        if complete is not None and not each.choices and not each.is_switch:
+            action.complete = complete  # pyright: ignore[reportAttributeAccessIssue]
     if actions := actions_of(command):
         parser.actions = [*actions]
         inner = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", parser_class=Parser)
@@ -392,23 +358,20 @@ def read_words(command: type, words: Sequence[str]) -> dict[str, Any]:
         command = actions_of(command).get(values.get("action", ""), command)
         line = f"unrecognized arguments: {' '.join(filter(None, unknown))}"
         if unknown[0].startswith("-"):
-            line += _meant(command, words[words.index(unknown[0]) :])
+            flags = [each.label for each in options_of(command) if not each.positional]
+            flag, _, value = unknown[0].partition("=")
+            name, key = flag.lstrip("-"), flag.lstrip("-").replace("-", "_")
+            after = words[words.index(unknown[0]) + 1 :][:1]
+            value = value or next((word for word in after if not word.startswith("--")), "VALUE")
+            if meant := getattr(command, "ELSEWHERE", {}).get(flag):
+                line += f": did you mean {meant}?"
+            elif "--set" in flags and key in {field.name for field in dataclasses.fields(Recipe)} - {"name"}:
+                line += f": did you mean --set {key}={value}?"
+            else:
+                near = did_you_mean(name, [each.lstrip("-") for each in flags if each.startswith("--")])
+                line += near.replace("mean ", "mean --")
         raise DataError(f"{line} (see texthead {name_of(command)} --help)")
     return values
-
-
-def _meant(command: type, words: Sequence[str]) -> str:
-    """Return the end of a message on an unknown option, the first of the words: what was meant."""
-    flags = [each.label for each in options_of(command) if not each.positional]
-    flag, _, value = words[0].partition("=")
-    key = flag.lstrip("-").replace("-", "_")
-    if meant := getattr(command, "ELSEWHERE", {}).get(flag):
-        return f": did you mean {meant}?"
-    if "--set" not in flags or key not in {field.name for field in dataclasses.fields(Recipe)} - {"name"}:
-        near = did_you_mean(flag.lstrip("-"), [each.lstrip("-") for each in flags if each.startswith("--")])
-        return near.replace("mean ", "mean --")
-    value = value or next((word for word in words[1:2] if not word.startswith("--")), "VALUE")
-    return f": did you mean --set {key}={value}?"
 
 
 # ---- values -> command

@@ -32,11 +32,23 @@ def recipe_options() -> dict[str, Option]:
 def choose_recipe(source: str, changes: Sequence[str]) -> ChosenRecipe:
     """Return the recipe of a name or a YAML file, with changes such as "epochs=10".
 
+    The key `base` of the file names the recipe of all other values, `small` if it is missing.
+
     Raises:
         DataError: there is no such recipe or key, a key occurs twice, or a value has another type.
         RunError: a value is out of range.
     """
-    name, values = (source, {}) if source in RECIPES else _read_file(Path(source))
+    name, values = source, {}
+    if source not in RECIPES:
+        path = Path(source)
+        if path.suffix.lower() not in (".yaml", ".yml"):
+            near = did_you_mean(source, [*RECIPES])
+            raise DataError(f"--recipe must be {', '.join(RECIPES)} or a .yaml file, got '{source}'{near}")
+        texts = read_yaml(path, "'base: small' and 'epochs: 10', a key a line")
+        name = texts.pop("base", "small")
+        if name not in [*RECIPES]:
+            raise DataError(f"{path}: base must be {either([*RECIPES])}, got {name!r}")
+        values = {key: _value(source, key, "null" if text in ("", "~") else text) for key, text in texts.items()}
     given: dict[str, Any] = {}
     for change in changes:
         key, equals, text = change.partition("=")
@@ -48,19 +60,6 @@ def choose_recipe(source: str, changes: Sequence[str]) -> ChosenRecipe:
     values |= given
     RECIPES[name](**values)
     return ChosenRecipe(name, values)
-
-
-def _read_file(path: Path) -> ChosenRecipe:
-    """Return the recipe in a YAML file: its keys, and in `base` the recipe of all others (small if absent)."""
-    if path.suffix.lower() not in (".yaml", ".yml"):
-        near = did_you_mean(str(path), [*RECIPES])
-        raise DataError(f"--recipe must be {', '.join(RECIPES)} or a .yaml file, got '{path}'{near}")
-    values = read_yaml(path, "'base: small' and 'epochs: 10', a key a line")
-    base = values.pop("base", "small")
-    if base not in [*RECIPES]:
-        raise DataError(f"{path}: base must be {either([*RECIPES])}, got {base!r}")
-    plain = {key: "null" if value in ("", "~") else value for key, value in values.items()}
-    return ChosenRecipe(base, {key: _value(str(path), key, value) for key, value in plain.items()})
 
 
 def _value(where: str, key: str, value: object) -> Any:

@@ -25,10 +25,6 @@ def show_scores(scores: ScoreTable) -> None:
     console.say_skipped(skipped)
     if skipped:
         console.results().print(f"unreadable and not counted: {len(skipped)}")
-    _show_table(scores)
-
-
-def _show_table(scores: ScoreTable) -> None:
     # Top-5 of five classes or fewer is always 100 %.
     many = any(len(r.names) > 5 for _, r in scores.rows)
     title, run = f"{scores.division.scored_name} items", scores.result

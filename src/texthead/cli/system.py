@@ -11,25 +11,23 @@ from pathlib import Path
 from texthead.errors import RunError, printable, raising
 
 
-def _escaped(error: UnicodeError) -> tuple[str, int]:
-    """Return JSON escapes for characters that an encoding lacks, so that JSON stays valid."""
-    assert isinstance(error, UnicodeEncodeError)
-    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+def prepare_streams() -> None:
+    """Escape characters of class and file names that the output's encoding lacks, as JSON does, which so stays valid.
 
+    Streams that the shell has closed (`>&-`) become the null device, so that no file gets their numbers.
+    """
 
-def print_every_name() -> None:
-    """Escape characters of class and file names that the output's encoding lacks."""
-    codecs.register_error("texthead.escaped", _escaped)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="texthead.escaped")
+    def escaped(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
-
-def open_streams() -> None:
-    """Replace streams that the shell has closed (`>&-`) by the null device, so that no file gets their numbers."""
+    codecs.register_error("texthead.escaped", escaped)
     for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is None:
             setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+        elif name != "stdin" and isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="texthead.escaped")
 
 
 def check_process() -> None:

@@ -9,9 +9,7 @@ from texthead.cli.parser import option
 from texthead.errors import OpenShare, listed, plural
 
 if TYPE_CHECKING:
-    from texthead.prediction.run import Run
     from texthead.prediction.run_calibration import RunCalibration
-    from texthead.runs.split import CalibrationPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +46,18 @@ class Calibrate(LabelledRun, ViewsOption, ReadingOptions):
 
         run, items = self.load()
         plan = run.to_calibrate(items, None if self.unknown is None else read_unknown(self.unknown), self.split)
-        _say_plan(run, plan)
+        count = f"{len(plan.items)} items ({plan.split}) of {len(plan.items.classes)}"
+        console.remarks().print(f"{count} of the run's {len(run.labels)} classes")
+        console.say_notes(*plan.notes)
+        if len(plan.unknown):
+            classes = listed(plan.unknown.classes)
+            console.say_notes(f"{len(plan.unknown)} unknown items are of other classes: {classes}")
+        if plan.copies:
+            console.say_notes(f"left out as copies of other items: {plan.copies}")
         protocol, reading = self.protocol_of(run.protocol), self.reading(items.paths)
         rates = {"false_accept": self.false_accept, "coverage": self.coverage, "wrong": self.wrong}
         made = run.calibrate(plan, protocol, reading, **rates, reporter=console.reporter)
-        for line in (_temperature(made), *_promised(made), *made.lines):
+        for line in (*_fitted(made), *made.lines):
             console.results().print(line)
         if made.answers:
             show_answers(made.answers)
@@ -71,42 +76,25 @@ class Calibrate(LabelledRun, ViewsOption, ReadingOptions):
             console.next_command("texthead", "predict", self.run, made.items.items[0].path)
 
 
-def _say_plan(run: "Run", plan: "CalibrationPlan") -> None:
-    """Print how many items the calibration is fitted to."""
-    count = f"{len(plan.items)} items ({plan.split}) of {len(plan.items.classes)}"
-    console.remarks().print(f"{count} of the run's {len(run.labels)} classes")
-    console.say_notes(*plan.notes)
-    if len(plan.unknown):
-        console.say_notes(f"{len(plan.unknown)} unknown items are of other classes: {listed(plan.unknown.classes)}")
-    if plan.copies:
-        console.say_notes(f"left out as copies of other items: {plan.copies}")
-
-
-def _temperature(made: "RunCalibration") -> str:
-    """Return a line on the temperature, and the expected calibration error before and after it."""
-    from texthead.evaluation import calibration
-
-    temperature = made.calibration.temperature
-    if made.unscaled:
-        return f"temperature 1: {made.unscaled}"
-    how = "too confident" if temperature > 1 else "not confident enough"
-    if temperature in (calibration.HOTTEST, calibration.COLDEST):
-        how += "; this is the limit: the scores tell nothing about the labels, or everything"
-    before, after, chance = made.errors
-    return (
-        f"temperature {temperature:.3g} on {made.calibration.items} items ({made.split}; the run was {how}): "
-        f"calibration error {before:.1f} points before, {after:.1f} after, cross-validated "
-        f"({chance:.1f} with perfect calibration)"
-    )
-
-
-def _promised(made: "RunCalibration") -> list[str]:
-    """Return lines on the rates of threshold and sets, and their cost on these items."""
-    from texthead.evaluation.calibration import NONE, worst_false_accept
+def _fitted(made: "RunCalibration") -> list[str]:
+    """Return lines on the temperature, the threshold and the sets: their rates, and their cost on these items."""
+    from texthead.evaluation.calibration import COLDEST, HOTTEST, NONE, worst_false_accept
     from texthead.evaluation.intervals import rate_text
 
     fitted, scores, groups = made.calibration, made.scores, made.items.groups
-    lines, count = [], len(scores)
+    if made.unscaled:
+        lines = [f"temperature 1: {made.unscaled}"]
+    else:
+        how = "too confident" if fitted.temperature > 1 else "not confident enough"
+        if fitted.temperature in (HOTTEST, COLDEST):
+            how += "; this is the limit: the scores tell nothing about the labels, or everything"
+        before, after, chance = made.errors
+        lines = [
+            f"temperature {fitted.temperature:.3g} on {fitted.items} items ({made.split}; the run was {how}): "
+            f"calibration error {before:.1f} points before, {after:.1f} after, cross-validated "
+            f"({chance:.1f} with perfect calibration)"
+        ]
+    count = len(scores)
     if fitted.threshold and not fitted.level:  # A level decides in place of the threshold.
         rate, limit, unknown = fitted.threshold
         away = ~fitted.is_known(scores)

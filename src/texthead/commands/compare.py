@@ -1,6 +1,5 @@
 """`texthead compare`: score methods on a frozen encoder."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -13,7 +12,6 @@ from texthead.files import unused
 
 if TYPE_CHECKING:
     from texthead.data.dataset import Dataset
-    from texthead.evaluation.results import Evaluation
     from texthead.transfer.comparison import MethodScores
     from texthead.transfer.experiment import Experiment
 
@@ -53,6 +51,7 @@ class Compare(TrainingData, TextOption, ReadingOptions):
         from texthead.cli.score_table import rare_json
         from texthead.data.division import divide_or_train
         from texthead.encoders.load import EncoderOptions
+        from texthead.runs.scores import score_of
         from texthead.transfer.comparison import compare_methods
         from texthead.transfer.experiment import load_experiment
 
@@ -74,9 +73,15 @@ class Compare(TrainingData, TextOption, ReadingOptions):
         console.next_command(
             "texthead", "train", self.data, "--out", unused(Path("run")), encoder=encoder, text=self.text
         )
+        ways = {"cross_validated": scores.validated, "labelled": scores.unfitted, "scored": scores.tested}
+        methods = [
+            {"method": name}
+            | {way: score_of(name, own[name])._asdict() if name in own else None for way, own in ways.items()}
+            for name in experiment.methods
+        ]
         about = {"data": self.data, "encoder": encoder, "engine": engine, "items": len(experiment.items.data)}
         split = scores.scored_name if scores.tested else None
-        return {**about, "split": split, "methods": _document(scores), "rare": rare_json(scores.rare)}
+        return {**about, "split": split, "methods": methods, "rare": rare_json(scores.rare)}
 
     def _say_plan(self, plan: "Experiment") -> None:
         """Print what is compared."""
@@ -90,19 +95,6 @@ class Compare(TrainingData, TextOption, ReadingOptions):
             console.say_prompts(plan.labels, plan.prompts)
         else:
             console.say_names(plan.labels, plan.names, plan.recipe.template if plan.encoder.has_text else None)
-
-
-def _document(scores: "MethodScores") -> list[dict[str, object]]:
-    """Return the table as JSON."""
-    from texthead.runs.scores import score_of
-
-    ways = {"cross_validated": scores.validated, "labelled": scores.unfitted, "scored": scores.tested}
-
-    def score(name: str, results: "Mapping[str, Evaluation]") -> dict[str, object] | None:
-        return score_of(name, results[name])._asdict() if name in results else None
-
-    methods = scores.experiment.methods
-    return [{"method": name, **{way: score(name, own) for way, own in ways.items()}} for name in methods]
 
 
 def _show_table(scores: "MethodScores") -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from texthead.cli import console
 from texthead.cli.options import (
@@ -15,10 +15,6 @@ from texthead.cli.options import (
 )
 from texthead.cli.parser import option
 from texthead.errors import Share
-
-if TYPE_CHECKING:
-    from texthead.prediction.run import Run
-    from texthead.runs.split import ScoredItems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +43,22 @@ class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption
         from texthead.cli.score_table import answers_json, scores_json, show_answers, show_classes, show_scores
         from texthead.parallel.distributed import rank
         from texthead.prediction.run_evaluation import write_items
+        from texthead.text.prompts import class_prompts, labelled_classes
 
         run, items = self.load()
         run = run if self.mix == 1 else run.mixed(self.mix)
         chosen = run.to_score(items, self.split)
-        run = run if self.classes is None else self._with_classes(run, chosen)
-        _say_plan(run, chosen)
+        if self.classes is not None:  # They name all labels of the items.
+            made = labelled_classes(chosen.items.classes, chosen.items.source, self.classes)
+            other = run.with_classes(made.labels, names=made.names, prompts=made.sentences).to(run.model.device)
+            console.say_names(made.labels, made.names, None)
+            prompts = class_prompts(run.recipe.template, made.names, made.sentences)
+            console.say_other_classes(run, made.labels, prompts)
+            console.say_prompts(made.labels, other.head.prompts or ())
+            run = other
+        count, classes, labels = len(chosen.items), len(chosen.items.classes), run.labels
+        among = f" among the {len(labels)} of the head" if len(labels) > classes else ""
+        console.remarks().print(f"scoring {count} items ({chosen.name}) of {classes} classes{among}")
         protocol, reading = self.protocol_of(run.protocol), self.reading(items.paths)
         scores = run.evaluate(chosen, protocol, reading, at_least=self.at_least, reporter=console.reporter)
         console.say_notes(*scores.notes)
@@ -74,21 +80,3 @@ class Eval(LabelledRun, SplitOption, ClassesOption, ThresholdOption, ViewsOption
             (console.notes() if console.prints_json() else console.results()).print(f"items: {self.out}")
         if self.classes is None and self.views == "1x1":  # A report has one view.
             console.next_command("texthead", "report", self.run, *filter(None, [self.data]))
-
-    def _with_classes(self, run: "Run", chosen: "ScoredItems") -> "Run":
-        """Return the run with --classes, which name all labels of the items, with notes on them."""
-        from texthead.text.prompts import class_prompts, labelled_classes
-
-        made = labelled_classes(chosen.items.classes, chosen.items.source, self.classes)
-        other = run.with_classes(made.labels, names=made.names, prompts=made.sentences).to(run.model.device)
-        console.say_names(made.labels, made.names, None)
-        console.say_other_classes(run, made.labels, class_prompts(run.recipe.template, made.names, made.sentences))
-        console.say_prompts(made.labels, other.head.prompts or ())
-        return other
-
-
-def _say_plan(run: "Run", chosen: "ScoredItems") -> None:
-    """Print what is scored."""
-    count, classes, labels = len(chosen.items), len(chosen.items.classes), run.labels
-    among = f" among the {len(labels)} of the head" if len(labels) > classes else ""
-    console.remarks().print(f"scoring {count} items ({chosen.name}) of {classes} classes{among}")

@@ -76,6 +76,7 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
     def __call__(self) -> int:
         """Return the exit code."""
         from texthead.data.reading import listed_files
+        from texthead.media.find import find_names
         from texthead.runs.model import cache_encoder_graph
 
         run_folder, named = self.run_and_files("file or folder")
@@ -92,8 +93,8 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
         options = {"top": self.top or _TOP, "sets": self.sets, "at_least": self.at_least, "unlabelled": others}
         file = self._open(run.model, protocol, calibration, inputs) if self.out else None
         begun = file is not None and bool(file.done)
-        if file:
-            inputs = _without(inputs, file.done)
+        if file and begun:  # As a `Path`, since names in shards have slashes on Windows too.
+            inputs = [name for name in find_names(inputs) if str(Path(MediaPath(name).original)) not in file.done]
         if inputs:
             results = run.predictions(inputs, protocol, reading, **options, reporter=console.reporter)
             results = _recorded(results, unreadable)
@@ -104,8 +105,12 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
                     raise
         elif file:
             file.close()
-        batch = "probabilities are not calibrated with --unlabelled" if self.unlabelled else ""
-        console.say_notes(batch, _threshold_line(run.model))
+        if self.unlabelled:
+            console.say_notes("probabilities are not calibrated with --unlabelled")
+        if run.model.thresholds is not None:
+            levels = sorted({f"{100 * value:.1f} %" for value in run.model.thresholds.sigmoid().tolist()})
+            one = f"yes from a probability of {levels[0]} on"
+            console.say_notes(one if len(levels) == 1 else "each class has a threshold of its own")
         if run_folder is None:
             folder = Path(self.inputs[0])
             folder = folder if folder.is_dir() else folder.parent
@@ -191,28 +196,12 @@ class Predict(ModelOptions, SourceOption, TextOption, ThresholdOption, ViewsOpti
             file.writelines(map(_line if short else _lines, chain(first, predictions)))
 
 
-def _without(inputs: list[str | Path], done: set[str]) -> list[str | Path]:
-    """Return the files of the inputs that are not done; the inputs themselves if none is."""
-    from texthead.media.find import find_names
-
-    # As a `Path`, since names in shards have slashes on Windows too.
-    return [name for name in find_names(inputs) if str(Path(MediaPath(name).original)) not in done] if done else inputs
-
-
 def _recorded(predictions: "Iterable[Prediction]", unreadable: list[str]) -> "Iterator[Prediction]":
     """Yield the predictions, clips in shards under their original names; collect the paths of unreadable files."""
     for prediction in predictions:
         if prediction.error:
             unreadable.append(str(prediction.path))
         yield replace(prediction, path=Path(MediaPath(prediction.path).original))
-
-
-def _threshold_line(model: "Recognizer") -> str:
-    """Return from which probability on a file is assigned a class; empty if it has one class."""
-    if model.thresholds is None:
-        return ""
-    levels = sorted({f"{100 * value:.1f} %" for value in model.thresholds.sigmoid().tolist()})
-    return f"yes from a probability of {levels[0]} on" if len(levels) == 1 else "each class has a threshold of its own"
 
 
 # Classes printed per file.

@@ -19,7 +19,6 @@ from texthead.recipes import RECIPES, Recipe, named
 from texthead.runs.saved import check_out
 
 if TYPE_CHECKING:
-    from texthead.data.dataset import Dataset
     from texthead.prediction.run import Run
     from texthead.transfer.baselines import ScoreTable
     from texthead.transfer.experiment import Experiment
@@ -129,11 +128,18 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             check_extra("lora", "--tune lora")
 
     def __call__(self) -> None:
+        from texthead.data.division import with_validation
+        from texthead.data.reading import read_dataset
         from texthead.encoders.load import EncoderOptions
         from texthead.prediction.run_training import train
 
         console.status(f"reading {self.data}")
-        dataset = self._read()
+        dataset = read_dataset(self.data)
+        if self.val is not None and self.held_out is not None:
+            problem = f"--val {self.val} names the held-out items; give one of them"
+            raise DataError(f"--held-out {self.held_out}: {problem}")
+        if self.val is not None:
+            dataset = with_validation(dataset, read_dataset(self.val))
         console.status(f"loading the encoder {self.encoder}")
         run = train(
             dataset,
@@ -160,22 +166,15 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             planned=self._say_plan,
             reporter=replace(console.reporter, say=_say),
         )
-        assert run.scores is not None
-        if not self.fine_tunes:
-            _hint(run, run.scores, self.data)
-        _show(run, run.scores, Path(self.out), tuned=self.fine_tunes)
-
-    def _read(self) -> "Dataset":
-        """Return the labelled files of DATA, with those of --val held out."""
-        from texthead.data.division import with_validation
-        from texthead.data.reading import read_dataset
-
-        dataset = read_dataset(self.data)
-        if self.val is None:
-            return dataset
-        if self.held_out is not None:
-            raise DataError(f"--held-out {self.held_out}: --val {self.val} names the held-out items; give one of them")
-        return with_validation(dataset, read_dataset(self.val))
+        table = run.scores
+        assert table is not None
+        train_set = table.division.train
+        each = len(train_set) // len(train_set.classes)
+        wrong = bool(table.rows) and table.result.rate[0] < NEARLY_ALL
+        if not self.fine_tunes and wrong and each >= MANY and not train_set.multilabel:
+            line = f"texthead train {shlex.quote(self.data)} --tune all --out {unused(run.folder)}"
+            console.say_notes(f"with {each} training files a class, fine-tuning {run.spec.source} may gain: `{line}`")
+        _show(run, table, Path(self.out), tuned=self.fine_tunes)
 
     def _say_plan(self, plan: "Experiment") -> None:
         """Print how many items are for training and for scoring, and the class names."""
@@ -234,15 +233,6 @@ def _show(run: "Run", table: "ScoreTable", out: Path, *, tuned: bool) -> None:
     if not tuned:
         sys.stdout.flush()
         cache_encoder_graph(out, run.model, run.protocol.sizes.size)
-
-
-def _hint(run: "Run", table: "ScoreTable", data: str) -> None:
-    """Name fine-tuning where labels are many and answers are wrong."""
-    each = len(table.division.train) // len(table.division.train.classes)
-    wrong = bool(table.rows) and table.result.rate[0] < NEARLY_ALL
-    if wrong and each >= MANY and not table.division.train.multilabel:
-        line = f"texthead train {shlex.quote(data)} --tune all --out {unused(run.folder)}"
-        console.say_notes(f"with {each} training files a class, fine-tuning {run.spec.source} may gain: `{line}`")
 
 
 # Labels a class from which on fine-tuning gained on two of five data sets (BENCHMARKS.md, "Fine-tuning or a frozen

@@ -5,8 +5,7 @@ labels           what a model is asked about each file; labels as text; the shar
 sources          check that a data source exists, without reading it
 data_file        the YAML file that describes data
 reading          read a dataset from class folders, a manifest, a list, shards or a hub
-rows             rows of tables -> items
-data_file        data sets described by a YAML file
+manifest         tables (CSV, TSV) -> items
 published_lists  the list formats of Text4Vis, ActionCLIP and ViFi-CLIP
 hub              Hugging Face datasets -> labelled files
 splits           seeded draws: K-shot, fractions, held-out items

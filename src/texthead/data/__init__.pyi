@@ -7,10 +7,10 @@ from .division import with_validation as with_validation
 from .labels import check_no_separator as check_no_separator
 from .labels import join_labels as join_labels
 from .labels import split_labels as split_labels
+from .manifest import manifest_rows as manifest_rows
+from .manifest import row_path as row_path
 from .protocol import Pixels as Pixels
-from .reading import manifest_rows as manifest_rows
 from .reading import read_files as read_files
-from .rows import row_path as row_path
 from .sampling import crop_offsets as crop_offsets
 from .sampling import evenly as evenly
 from .splits import at_most as at_most

@@ -13,23 +13,35 @@ Paths are relative to the folder of the YAML file.
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from texthead.data.dataset import Dataset, Item, Split
-from texthead.data.reading import YAML_SUFFIXES, item_name, read_dataset
-from texthead.data.rows import ROW_COLUMNS, multilabel_note
+from texthead.data.manifest import ROW_COLUMNS
+from texthead.data.reading import YAML_SUFFIXES, item_name, multilabel_note, read_dataset
 from texthead.data.sources import HUB_PREFIX, SOURCE_GROUP
-from texthead.errors import DataError, did_you_mean
+from texthead.errors import DataError, check_types, did_you_mean, naming
 from texthead.extensions import find
 from texthead.files import read_yaml
-from texthead.text.class_tree import FOLDERS, ClassTree, tree_of
-from texthead.text.label_files import ClassIds, ids_of
+from texthead.text.class_tree import FOLDERS, tree_of
+from texthead.text.label_files import ids_of
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
-_KEYS = ("list", *_SPLITS, "root", "columns", "suffix", "frames", "labels", "tree")
-
 _FORM = "'list: images.csv' and 'columns: {path: image_id, label: species}'"
+
+_Text = Annotated[str, "text", str.strip]
+
+_Columns = Annotated[
+    Mapping[str, str],
+    f"a mapping such as {{path: image_id, label: species}}, of {', '.join(ROW_COLUMNS)}, each to a column of its own",
+    lambda names: names.keys() <= {*ROW_COLUMNS} and len({*names.values()}) == len(names),
+]
+
+_Keys = TypedDict(
+    "_Keys",
+    {"list": _Text, "train": _Text, "val": _Text, "test": _Text, "root": _Text, "columns": _Columns, "suffix": _Text}
+    | {"frames": _Text, "labels": Mapping[str, _Text] | _Text, "tree": dict | _Text},
+)
 
 
 def accepts(source: str) -> bool:
@@ -45,85 +57,47 @@ def read(source: str) -> Dataset:
         DataError: a key is unknown, has another form or no effect, or a list breaks a rule.
     """
     path = Path(source)
-    values = read_yaml(path, _FORM)
+    values, keys = read_yaml(path, _FORM), [*_Keys.__annotations__]
     for key in values:
-        if key not in _KEYS:
-            raise DataError(f"{path}: has no key {key!r}{did_you_mean(key, _KEYS) or ': it has ' + ', '.join(_KEYS)}")
-    lists = {key: _text(path, key, values[key]) for key in ("list", *_SPLITS) if key in values}
+        if key not in keys:
+            raise DataError(f"{path}: has no key {key!r}{did_you_mean(key, keys) or ': it has ' + ', '.join(keys)}")
+    with naming(path):
+        values: dict[str, Any] = check_types(_Keys, values, DataError)
+    lists = {key: values[key] for key in ("list", *_SPLITS) if key in values}
     if not lists or ("list" in lists and len(lists) > 1):
         raise DataError(
             f"{path}: needs the key list, or train and if wanted val and test, got {', '.join(lists) or 'none'}"
         )
+
+    def below(name: str) -> Path:
+        return path.parent / Path(name).expanduser()
+
+    root, labels, tree = (values.get(key) for key in ("root", "labels", "tree"))
     options: dict[str, Any] = {
-        "root": _below(path, _text(path, "root", values["root"])) if "root" in values else None,
-        "suffix": _text(path, "suffix", values["suffix"]) if "suffix" in values else None,
-        "frame_template": _text(path, "frames", values["frames"]) if "frames" in values else None,
-        "columns": _columns(path, values["columns"]) if "columns" in values else None,
-        "labels": _labels(path, values["labels"]) if "labels" in values else None,
-        "tree": _tree(path, values["tree"]) if "tree" in values else None,
+        "root": below(root) if root else None,
+        "suffix": values.get("suffix"),
+        "frame_template": values.get("frames"),
+        "columns": values.get("columns"),
+        "labels": below(labels) if isinstance(labels, str) and labels != "imagenet" else labels,
+        "tree": below(tree) if isinstance(tree, str) and tree != FOLDERS else tree,
     }
-    base = options["root"] or path.parent
-    parts = {key: read_dataset(_source(path, each), **options) for key, each in lists.items()}
-    items = [_item(path, item, key, base) for key, part in parts.items() for item in part.items]
-    multilabel = {part.multilabel for part in parts.values()}
-    if len(multilabel) > 1:
+    if isinstance(labels, dict):
+        options["labels"] = ids_of(path, [*labels.items()], keyed=True)
+    if isinstance(tree, dict):
+        options["tree"] = tree_of(tree, path)
+    items: list[Item] = []
+    parts: list[Dataset] = []
+    for key, name in lists.items():
+        elsewhere = name.startswith(HUB_PREFIX) or name.partition(":")[0] in find(SOURCE_GROUP)
+        parts.append(read_dataset(name if elsewhere else str(below(name)), **options))
+        for item in parts[-1].items:
+            if key != "list" and item.split not in (None, key):
+                where = f"{path}: {item.path} is in the list of {key}"
+                raise DataError(f"{where}, whose column split has {item.split}; remove one")
+            name = item.name if key == "list" else item_name(item.path, options["root"] or path.parent)
+            items.append(replace(item, split=item.split if key == "list" else key, name=name))
+    if len({part.multilabel for part in parts}) > 1:
         raise DataError(f"{path}: files have one label each in one list and several in another; write them alike")
-    notes = tuple(
-        note for part in parts.values() for note in part.notes if not part.multilabel or note != multilabel_note(part)
-    )
-    tree = next((part.tree for part in parts.values() if part.tree), None)
-    return Dataset(tuple(items), source, notes, multilabel=multilabel.pop(), tree=tree)
-
-
-def _item(path: Path, item: Item, key: str, base: Path) -> Item:
-    """Return an item with the split of its list, and its name relative to the root of the data."""
-    if key == "list":
-        return item
-    if item.split not in (None, key):
-        raise DataError(f"{path}: {item.path} is in the list of {key}, whose column split has {item.split}; remove one")
-    return replace(item, split=key, name=item_name(item.path, base))
-
-
-def _text(path: Path, key: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{path}: `{key}` must be text, got {value!r:.80}")
-    return value
-
-
-def _below(path: Path, name: str) -> Path:
-    return path.parent / Path(name).expanduser()
-
-
-def _source(path: Path, name: str) -> str:
-    """Return a source that a file names: a path relative to it, or `datasets:...` as it is."""
-    named = name.startswith(HUB_PREFIX) or name.partition(":")[0] in find(SOURCE_GROUP)
-    return name if named else str(_below(path, name))
-
-
-def _columns(path: Path, value: object) -> dict[str, str]:
-    """Return our name of a column -> its name in the list."""
-    if not isinstance(value, Mapping) or not all(isinstance(each, str) for each in value.values()):
-        raise DataError(
-            f"{path}: `columns` must be a mapping such as {{path: image_id, label: species}}, got {value!r:.80}"
-        )
-    for key in value:
-        if key not in ROW_COLUMNS:
-            raise DataError(f"{path}: `columns` has no {key!r}; it has {', '.join(ROW_COLUMNS)}")
-    if len({*value.values()}) < len(value):
-        raise DataError(f"{path}: `columns` has one column under two names, got {value!r:.80}; leave one out")
-    return dict(value)
-
-
-def _labels(path: Path, value: object) -> ClassIds | str | Path:
-    if isinstance(value, Mapping):
-        rows = [(str(key), _text(path, f"labels: {key}", name)) for key, name in value.items()]
-        return ids_of(path, rows, keyed=True)
-    name = _text(path, "labels", value)
-    return name if name == "imagenet" else _below(path, name)
-
-
-def _tree(path: Path, value: object) -> ClassTree | str | Path:
-    if isinstance(value, Mapping):
-        return tree_of(value, path)
-    name = _text(path, "tree", value)
-    return name if name == FOLDERS else _below(path, name)
+    notes = [note for part in parts for note in part.notes if not part.multilabel or note != multilabel_note(part)]
+    tree = next((part.tree for part in parts if part.tree), None)
+    return Dataset(tuple(items), source, tuple(notes), multilabel=parts[0].multilabel, tree=tree)

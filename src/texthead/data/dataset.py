@@ -218,8 +218,11 @@ class Dataset:
             )
             groups = names
         chosen = {*splits.hold_out(labels, share, names=names, seed=seed, groups=groups)}
-        chosen -= self._needed_in_training(chosen, groups)
         sets = self.sets
+        # A class that only held-out items have keeps their groups in training.
+        trained = {name for position, own in enumerate(sets) if position not in chosen for name in own}
+        needed = {groups[position] for position in chosen if not trained.issuperset(sets[position])}
+        chosen = {position for position in chosen if groups[position] not in needed}
         alone = sorted({*self.classes} - {name for position in chosen for name in sets[position]})
         if alone:
             # Copies of a file stay together too.
@@ -270,13 +273,6 @@ class Dataset:
         if not broader:
             note = f"the tree has no name above two or more of the {len(classes)} classes, so it changes no answer"
         return replace(self, notes=(*self.notes, note), tree=tree)
-
-    def _needed_in_training(self, held_out: set[int], groups: Sequence[str]) -> set[int]:
-        """Return the held-out positions of groups with a class that no other item has."""
-        sets = self.sets
-        trained = {name for position, names in enumerate(sets) if position not in held_out for name in names}
-        needed = {groups[position] for position in held_out if not trained.issuperset(sets[position])}
-        return {position for position in held_out if groups[position] in needed}
 
     def __repr__(self) -> str:
         splits = "".join(f", {count} {split}" for split, count in splits_of(self).items())

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from texthead.data.dataset import Dataset, Item, splits_of
+from texthead.data.dataset import Dataset, splits_of
 from texthead.errors import DataError, listed
 from texthead.media.paths import fingerprints, spans_by_file
 
@@ -109,14 +109,12 @@ def shared_groups(train: Dataset, held_out: Dataset, name: str) -> list[str]:
     """
     if not any(item.group or item.media.is_part for item in (*train.items, *held_out.items)):
         return []
-    trained = {_group_key(item) for item in train.items}
-    near = sum(_group_key(item) in trained for item in held_out.items)
+    trained, held = (
+        [item.group or str(item.media.resolved().file) for item in data.items] for data in (train, held_out)
+    )
+    near = sum(map({*trained}.__contains__, held))
     remedy = "so scores are optimistic: put each group in one split"
     return [f"{near} of {len(held_out)} {name} items share a group with training items, {remedy}"] if near else []
-
-
-def _group_key(item: Item) -> str:
-    return item.group or str(item.media.resolved().file)
 
 
 def check_no_class_lost(train: Dataset, readable: Dataset) -> None:

@@ -31,7 +31,11 @@ def read_hub(source: str) -> Dataset:
         DataError: the library is missing or too old, the source cannot be loaded, or it does not have exactly one
             column of images or videos and one of labels (ClassLabel, string, or lists of these).
     """
-    library = _library()
+    with needs("datasets", f"{HUB_PREFIX}...", DataError):
+        library: Any = import_module("datasets")
+    if int(library.__version__.split(".")[0]) < 4:  # These run code inside datasets.
+        problem = f"datasets {library.__version__} can run code that a data set contains"
+        raise DataError(f"{problem}, so version 4 or newer is needed: {install_command('datasets')}")
     loaded = _load(library, source)
     splits: dict[str, Any] = dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
     if not any(name.lower() in SPLIT_NAMES for name in splits):
@@ -61,16 +65,6 @@ def read_hub(source: str) -> Dataset:
     return Dataset.of_rows(source, items, notes)
 
 
-def _library() -> Any:
-    """Import the optional library. Versions before 4 can run code inside datasets and are refused."""
-    with needs("datasets", f"{HUB_PREFIX}...", DataError):
-        library = import_module("datasets")
-    if int(library.__version__.split(".")[0]) < 4:
-        problem = f"datasets {library.__version__} can run code that a data set contains"
-        raise DataError(f"{problem}, so version 4 or newer is needed: {install_command('datasets')}")
-    return library
-
-
 def _load(library: Any, source: str) -> Any:
     """Load a `Dataset`, or a `DatasetDict` with one per split."""
     name = source.removeprefix(HUB_PREFIX)
@@ -80,23 +74,19 @@ def _load(library: Any, source: str) -> Any:
         problem = f"{source}: cannot be loaded{network and f', since {network}'}"
         # Network, cache, files and builders each raise their own types.
         with raising(DataError, problem, remedy, Exception):
-            _check_addresses(Path(name))
+            for file, form in (("README.md", "{}"), (".huggingface.yaml", "---\n{}\n---\n")):
+                card = Path(name) / file
+                text = form.format(read_text(card)) if card.is_file() else ""
+                configs = repr(import_module("huggingface_hub").DatasetCard(text).data.get("configs")) if text else ""
+                for url in re.findall(r"[^\s'\"]*(?:::|://)[^\s'\"]*", configs):  # The library would download it.
+                    raise DataError(f"{card}: {url} is no file of the folder: copy it there")
             return library.load_from_disk(name) if saved else library.load_dataset(name)
-
-
-def _check_addresses(folder: Path) -> None:
-    """Raise DataError if the description of a folder names data elsewhere, which the library would download."""
-    for name, form in (("README.md", "{}"), (".huggingface.yaml", "---\n{}\n---\n")):
-        if (folder / name).is_file():
-            card = import_module("huggingface_hub").DatasetCard(form.format(read_text(folder / name)))
-            for text in re.findall(r"[^\s'\"]*(?:::|://)[^\s'\"]*", repr(card.data.get("configs"))):
-                raise DataError(f"{folder / name}: {text} is no file of the folder: copy it there")
 
 
 def _columns(library: Any, features: Mapping[str, Any], where: str) -> tuple[str, str, list[str]]:
     """Return the column of images or videos, the label column, and a note if another column could hold the labels."""
     visual = [name for name, kind in features.items() if isinstance(kind, library.Image | library.Video)]
-    one = {name: _each(library, kind) for name, kind in features.items()}
+    one = {name: getattr(kind, "feature", kind) for name, kind in features.items()}  # Of a list, that of its values.
     classes = [name for name, kind in one.items() if isinstance(kind, library.ClassLabel)]
     strings = [name for name, kind in one.items() if getattr(kind, "dtype", None) in ("string", "large_string")]
     labels = classes or [name for name in strings if name not in visual]
@@ -109,15 +99,10 @@ def _columns(library: Any, features: Mapping[str, Any], where: str) -> tuple[str
     return visual[0], labels[0], note
 
 
-def _each(library: Any, kind: Any) -> Any:
-    """Return the type of the values of a column, or in its lists."""
-    return kind.feature if isinstance(kind, library.List | library.LargeList) else kind
-
-
 def _labels(library: Any, rows: Any, column: str) -> list[str | tuple[str, ...] | None]:
     """Return the label of each row, the tuple of its labels if they are lists, None if it has none."""
     values, listed = rows.select_columns([column])[:][column], rows.features[column]
-    kind = _each(library, listed)
+    kind = getattr(listed, "feature", listed)
     ids = isinstance(kind, library.ClassLabel)
     name_of = dict(enumerate(kind.names)).get if ids else lambda value: (value or "").strip() or None
     if kind is listed:
@@ -136,7 +121,7 @@ def _files(rows: Any, column: str, where: str) -> list[Path]:
     written = {file.stem: file for file in folder.iterdir()} if folder.is_dir() else {}
     # Arrow format: nothing is decoded, and the bytes of files that are cached already are not read.
     cells = rows.select_columns([column]).with_format("arrow")
-    paths: list[Path] = []
+    paths, is_image = list[Path](), type(rows.features[column]).__name__ == "Image"
     for start in range(0, len(rows), _BATCH):
         batch = cells[start : start + _BATCH].column(column)
         names = compute.struct_field(batch, "path").to_pylist()
@@ -152,16 +137,11 @@ def _files(rows: Any, column: str, where: str) -> list[Path]:
             file = written.get(stem)
             if file is None or file.stat().st_size != size:
                 content = batch[i].as_py()["bytes"]
-                file = folder / f"{stem}{_suffix(name, type(rows.features[column]).__name__)}"
+                # A suffix of the column's type is kept; else the reader looks at the content.
+                media = MediaPath(f"x{Path(name or '').suffix.lower()}")
+                fits = media.is_media and media.is_image == is_image
+                file = folder / f"{stem}{media.path.suffix if fits else '.png' if is_image else '.mp4'}"
                 with replacing(file, sync=False) as temporary:
                     temporary.write_bytes(content)
             paths.append(file)
     return paths
-
-
-def _suffix(name: str | None, kind: str) -> str:
-    """Return the suffix of the name if it is one of the column's type, else one whose reader looks at the content."""
-    media = MediaPath(f"x{Path(name or '').suffix.lower()}")
-    if media.is_media and media.is_image == (kind == "Image"):
-        return media.path.suffix
-    return ".png" if kind == "Image" else ".mp4"

@@ -106,20 +106,6 @@ class Clip(NamedTuple):
     about: dict[str, Any]
 
 
-class _Done(NamedTuple):
-    """The record of a finished shard."""
-
-    clips: int
-    file: str
-    bytes: int
-    sha256: str
-    unreadable: list[list[str]]
-
-    @classmethod
-    def of(cls, listing: dict[str, Any]) -> "_Done":
-        return cls(len(listing["clips"]), **listing["tar"], unreadable=listing["unreadable"])
-
-
 def prepare(
     dataset: Dataset,
     out: str | Path,
@@ -151,9 +137,18 @@ def prepare(
         raise DataError(f"{out}: must be a local folder; give one, and copy it to {url} afterwards")
     if dataset.source and source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{out}: is inside {source}, whose folders are classes; put shards elsewhere")
-    dataset = _with_groups_of_files(dataset)
+    others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
+    if others and MARK not in others:
+        raise DataError(f"{out}: holds {others[0]} but no {MARK}, so it has no shards; give a new or empty folder")
+    files = [str(item.media.resolved().file) for item in dataset.items]
+    often = Counter(files)
+    # Parts and copies of a file have it as their group.
+    items = [
+        replace(item, group=file) if not item.group and (item.media.is_part or often[file] > 1) else item
+        for item, file in zip(dataset.items, files, strict=True)
+    ]
+    dataset = replace(dataset, items=tuple(items))
     tasks = _tasks(dataset, out, options)
-    _check_empty(out)
     with locked(out), reporter.bar("prepare", "clips") as progress:
         _begin(dataset, out, options)
         finished = {task.number: done for task in tasks if (done := _finished(task, skip_unreadable)) is not None}
@@ -167,30 +162,23 @@ def prepare(
             stored += len(task.items)
             progress(stored, len(dataset))
         shards = [finished[task.number] for task in tasks]
-        lost = [Unreadable(*entry) for shard in shards for entry in shard.unreadable]
+        lost = [Unreadable(*entry) for shard in shards for entry in shard["unreadable"]]
         if lost and not skip_unreadable:
             more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
             problem = f"{lost[0].problem}{more}; all other files are prepared: `skip_unreadable` leaves such files out"
             raise MediaError(Path(lost[0].path), problem)
-        _write_index(dataset, out, options, shards)
-    total = sum(shard.bytes for shard in shards)
-    return Prepared(sum(shard.clips for shard in shards), total, len(tasks), skipped, tuple(lost))
+        about = {"format": SHARD_FORMAT, "source": dataset.source, **asdict(options), "unreadable": len(lost)}
+        about |= {"several": True} if dataset.multilabel else {}
+        keys = {"url": "file", "nsamples": "clips", "filesize": "bytes", "sha256": "sha256"}
+        urls = [{key: shard[name] for key, name in keys.items()} for shard in shards]
+        # The format of WebDataset's indexed reader, plus an entry of ours.
+        index = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": urls, "texthead": about}
+        write_json(out / INDEX, index)
+    clips, size = (sum(shard[key] for shard in shards) for key in ("clips", "bytes"))
+    return Prepared(clips, size, len(tasks), skipped, tuple(lost))
 
 
 # ---- assignment of clips to shards
-
-
-def _with_groups_of_files(dataset: Dataset) -> Dataset:
-    """Return the dataset with a group for each file of which several items or a part are listed."""
-    files = [str(item.media.resolved().file) for item in dataset.items]
-    often = Counter(files)
-    return replace(
-        dataset,
-        items=tuple(
-            replace(item, group=file) if not item.group and (item.media.is_part or often[file] > 1) else item
-            for item, file in zip(dataset.items, files, strict=True)
-        ),
-    )
 
 
 def _tasks(dataset: Dataset, out: Path, options: ShardOptions) -> list[_Task]:
@@ -230,29 +218,27 @@ def _begin(dataset: Dataset, out: Path, options: ShardOptions) -> None:
     write_json(mark, {"format": SHARD_FORMAT, "of": digest, "options": asdict(options)})
 
 
-def _check_empty(out: Path) -> None:
-    """Raise DataError if a folder without the mark of shards is not empty."""
-    others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
-    if others and MARK not in others:
-        raise DataError(f"{out}: holds {others[0]} but no {MARK}, so it has no shards; give a new or empty folder")
+def _record(listing: dict[str, Any]) -> dict[str, Any]:
+    """Return what is remembered of a finished shard: its clips are in its own index."""
+    return {"clips": len(listing["clips"]), "unreadable": listing["unreadable"], **listing["tar"]}
 
 
-def _finished(task: _Task, skip_unreadable: bool) -> _Done | None:
+def _finished(task: _Task, skip_unreadable: bool) -> dict[str, Any] | None:
     """Return the record of a shard if it is complete and its source files have not changed, else None."""
     try:
         listing = read_json(task.listing, most=MAX_BYTES_OF_LISTS)
-        done = _Done.of(listing)
+        done = _record(listing)
         same = listing["prints"] == [fingerprint for *_, fingerprint in task.items]
-        whole = task.tar.stat().st_size == done.bytes
+        whole = task.tar.stat().st_size == done["bytes"]
     except (RunError, OSError, KeyError, TypeError):
         return None
-    return done if same and whole and (skip_unreadable or not done.unreadable) else None
+    return done if same and whole and (skip_unreadable or not done["unreadable"]) else None
 
 
 # ---- writing
 
 
-def _write(task: _Task, encoded_clips: Iterator[Clip | MediaError]) -> _Done:
+def _write(task: _Task, encoded_clips: Iterator[Clip | MediaError]) -> dict[str, Any]:
     """Write the next clips as a shard and its index, each atomically; return its record."""
     clips, unreadable = [], []
     first = task.number * task.options.clips
@@ -278,7 +264,7 @@ def _write(task: _Task, encoded_clips: Iterator[Clip | MediaError]) -> _Done:
     prints = [fingerprint for *_, fingerprint in task.items]
     listing = {"format": SHARD_FORMAT, "tar": tar, "clips": clips, "unreadable": unreadable, "prints": prints}
     write_json(task.listing, listing)
-    return _Done.of(listing)
+    return _record(listing)
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> int:
@@ -288,18 +274,6 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> int:
     offset = archive.offset + tarfile.BLOCKSIZE  # Names are short, so the header is one block.
     archive.addfile(entry, io.BytesIO(data))
     return offset
-
-
-def _write_index(dataset: Dataset, out: Path, options: ShardOptions, shards: Sequence[_Done]) -> None:
-    """Write the list of all shards in the format of WebDataset's indexed reader, plus a `texthead` entry."""
-    listed = [
-        {"url": done.file, "nsamples": done.clips, "filesize": done.bytes, "sha256": done.sha256} for done in shards
-    ]
-    lost = sum(len(done.unreadable) for done in shards)
-    extra = {"format": SHARD_FORMAT, "source": dataset.source, **asdict(options), "unreadable": lost}
-    extra |= {"several": True} if dataset.multilabel else {}
-    value = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": listed, "texthead": extra}
-    write_json(out / INDEX, value)
 
 
 # ---- one clip
@@ -319,17 +293,13 @@ def encoded(path: str, options: ShardOptions) -> Clip:
     pictures = [jpeg(frame, options.quality) for frame in frames]
     if MediaPath(path).is_image and len(chosen) == 1:
         return Clip(".jpg", pictures[0], b"", about)
-    data = motion_jpeg(pictures, _rate(seconds), height=frames.shape[-2], width=frames.shape[-1])
+    rate = Fraction(8)
+    if len(seconds) > 1 and seconds[-1] > seconds[0]:  # Keep the duration of the source.
+        rate = Fraction((len(seconds) - 1) / (seconds[-1] - seconds[0])).limit_denominator(1000)
+    rate = min(max(rate, Fraction(1, 100)), Fraction(1000))
+    data = motion_jpeg(pictures, rate, height=frames.shape[-2], width=frames.shape[-1])
     about |= {"seconds": seconds} if seconds else {}
     return Clip(".avi", data, frame_table(data, pictures, seconds), about)
-
-
-def _rate(seconds: Sequence[float]) -> Fraction:
-    """Return the frame rate that keeps the duration of the source; 8 if the times are unknown."""
-    if len(seconds) < 2 or seconds[-1] <= seconds[0]:
-        return Fraction(8)
-    rate = Fraction((len(seconds) - 1) / (seconds[-1] - seconds[0])).limit_denominator(1000)
-    return min(max(rate, Fraction(1, 100)), Fraction(1000))
 
 
 def motion_jpeg(pictures: Sequence[bytes], rate: Fraction, *, height: int, width: int) -> bytes:

@@ -106,8 +106,9 @@ class Pixels:
     floor: bool = False
 
     def __post_init__(self) -> None:
-        rule = f"at least 1 and at most `resize` ({self.resize})"
-        check_fields(self, [(("size",), lambda size: 1 <= size <= self.resize, rule)], DataError)
+        check_fields(self)
+        if not 1 <= self.size <= self.resize:
+            raise DataError(f"`size` must be at least 1 and at most `resize` ({self.resize}), got {self.size}")
 
     @property
     def min_short_side(self) -> int:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from texthead.data.dataset import Dataset
-from texthead.data.sources import unknown_source
 from texthead.errors import DataError, raising
 from texthead.files import MAX_BYTES_OF_LISTS, check_lines, read_text
 from texthead.media.frame_folder import EVERY, frame_file, is_template
@@ -46,28 +45,24 @@ def read_list(
         suffix: appended to each path to make it a video file, such as ".avi".
 
     Raises:
-        DataError: there is no such list or no label file, a line has another form, a label is outside the label file,
-            or the options do not fit the list.
+        DataError: the list cannot be read, there is no label file, a line has another form, a label is outside the
+            label file, or the options do not fit the list.
     """
     source = Path(source)
-    if not source.is_file():
-        raise unknown_source(source)
     if labels is None:
         raise DataError(
             f"{source}: labels in a list are numbers; describe it in a .yaml file with 'list: {source.name}' and "
             "'labels: names.csv' (id,name in the same order)"
         )
-    entries = _entries(source)
-    if labels.keyed:
-        entries = [entry._replace(label=labels.row_of(str(entry.label))) for entry in entries]
-    _check_labels(source, entries, labels)
-    end = path_end(frame_template, suffix)
-    _check_end(source, entries[0], end)
+    entries, end = _entries(source), path_end(frame_template, suffix)
+    counted = entries[0].frames is not None
+    if (counted and not end) or (frame_template is not None and not counted):
+        form = "`path n_frames label`" if counted else "`file label`"
+        remedy = "add `frames: img_{:05d}.jpg` or for videos `suffix: .avi` to the YAML file"
+        raise DataError(f"{source}: lines are {form}: {remedy if counted else 'remove `frames`'}")
+    names, notes = _named(source, entries, labels)
     root = source.parent if root is None else root
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {source} are relative to")
-    items = [(root / f"{entry.path}{end}", labels.names[entry.label]) for entry in entries]
-    notes = _label_notes(source, entries, labels)
+    items = [(root / f"{entry.path}{end}", name) for entry, name in zip(entries, names, strict=True)]
     if frame_template is not None:
         counts = [(path, entry.frames or 0) for (path, _), entry in zip(items, entries, strict=True)]
         notes += _count_notes(source, counts)
@@ -95,28 +90,39 @@ def _entries(source: Path) -> list[ListedFile]:
     return entries
 
 
-def _check_labels(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> None:
-    """Raise DataError for labels that are no rows of a label file, or may be rows or ids of it."""
+def _named(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> tuple[list[str], list[str]]:
+    """Return the name of each label, and notes on the label file.
+
+    Raises:
+        DataError: a label has no name, or may be a row or an id of the label file.
+    """
+    notes, numbers, most = [], {entry.label for entry in entries}, len(labels.names) - 1
     if labels.keyed:
-        return
-    most, numbers = len(labels.names) - 1, {entry.label for entry in entries}
-    for entry in entries:
-        if entry.label > most:
+        rows = [labels.row_of(str(entry.label)) for entry in entries]
+    else:
+        rows = [entry.label for entry in entries]
+        outside = next((entry for entry in entries if entry.label > most), None)
+        if outside is not None:
             hint = "the list and the label file must belong to the same dataset"
             if (min(numbers), max(numbers)) == (1, most + 1):
                 hint = f"the labels run from 1 to {most + 1}: subtract 1 from each"
-            problem = f"label {entry.label} is outside 0 to {most}, the rows of {labels.path}"
-            raise DataError(f"{source}:{entry.line}: {problem}; {hint}")
-    if _first_other_id(labels) is not None and {str(number) for number in numbers} <= {*labels.ids}:
-        raise DataError(
-            f"{labels.path}: the labels of {source} may be its ids or its rows, which differ: sort it and count its "
-            "ids from 0, or write a mapping of ids to names in the YAML file, as labels: {1: cat, 2: dog}"
-        )
-
-
-def _first_other_id(labels: ClassIds) -> int | None:
-    """Return the first row whose id is another number."""
-    return next((row for row, name in enumerate(labels.ids) if name != str(row)), None)
+            problem = f"label {outside.label} is outside 0 to {most}, the rows of {labels.path}"
+            raise DataError(f"{source}:{outside.line}: {problem}; {hint}")
+        other = next((row for row, name in enumerate(labels.ids) if name != str(row)), None)
+        if other is not None:
+            if {str(number) for number in numbers} <= {*labels.ids}:
+                raise DataError(
+                    f"{labels.path}: the labels of {source} may be its ids or its rows, which differ: sort it and "
+                    "count its ids from 0, or write a mapping of ids to names in the YAML file, as "
+                    "labels: {1: cat, 2: dog}"
+                )
+            problem = f"ids are not 0, 1, 2, ... (row {other} has id {labels.ids[other]!r}) and are not used"
+            notes.append(f"{labels.path}: {problem}: a label in the list is a row of this file, counted from 0")
+    unused = sorted(set(range(most + 1)) - {*rows})
+    if unused:
+        some = f"{len(unused)} of the {most + 1} names in {labels.path}"
+        notes.append(f"{source}: no item for {some} (the first: {labels.names[unused[0]]!r})")
+    return [labels.names[row] for row in rows], notes
 
 
 def path_end(frame_template: str | None, suffix: str | None) -> str:
@@ -138,50 +144,20 @@ def path_end(frame_template: str | None, suffix: str | None) -> str:
     return suffix or ""
 
 
-def _check_end(source: Path, first: ListedFile, end: str) -> None:
-    """Raise DataError if an ending does not fit the lines of a list."""
-    if end.startswith("/") and first.frames is None:
-        raise DataError(f"{source}: lines are `file label`; remove `frames`")
-    if end and first.path.lower().endswith(end.lower()):
-        raise DataError(f"{source}: its paths end in {end} already ({first.path}): remove `suffix`")
-    if not end and first.frames is not None:
-        problem = "lines are `path n_frames label`"
-        raise DataError(
-            f"{source}: {problem}: add `frames: img_{{:05d}}.jpg` or for videos `suffix: .avi` to the YAML file"
-        )
-
-
-def _label_notes(source: Path, entries: Sequence[ListedFile], labels: ClassIds) -> list[str]:
-    notes: list[str] = []
-    row = _first_other_id(labels)
-    if row is not None and not labels.keyed:
-        problem = f"ids are not 0, 1, 2, ... (row {row} has id {labels.ids[row]!r}) and are not used"
-        notes.append(f"{labels.path}: {problem}: a label in the list is a row of this file, counted from 0")
-    unused = sorted(set(range(len(labels.names))) - {entry.label for entry in entries})
-    if unused:
-        some = f"{len(unused)} of the {len(labels.names)} names in {labels.path}"
-        notes.append(f"{source}: no item for {some} (the first: {labels.names[unused[0]]!r})")
-    return notes
-
-
 def _count_notes(source: Path, counts: Sequence[tuple[Path, int]]) -> list[str]:
-    """Return a note on folders whose number of frames differs from the list's."""
+    """Return a note on folders whose number of frames differs from the list's; missing folders are left alone."""
+
+    def agrees(path: Path, frames: int) -> bool:
+        """Check the last frame and the next: of 3 frames, files 1 2 3 and files 0 1 2 agree, files 1 2 3 4 do not."""
+        last = frames if not frame_file(path, 0).exists() else frames - 1
+        whole = (frames == 0 or frame_file(path, last).exists()) and not frame_file(path, last + 1).exists()
+        return whole or not path.parent.is_dir()
+
     with ThreadPoolExecutor(16) as pool:
-        agree = list(pool.map(_has_frames, *zip(*counts, strict=True)))
+        agree = list(pool.map(agrees, *zip(*counts, strict=True)))
     wrong = [count for count, good in zip(counts, agree, strict=True) if not good]
     if not wrong:
         return []
     path, frames = wrong[0]
     problem = f"in {len(wrong)} of {len(counts)} folders the number of frames differs from the list"
     return [f"{source}: {problem} (the first: {path.parent}, {frames} frames in the list); those there are used"]
-
-
-def _has_frames(path: Path, frames: int) -> bool:
-    """Return whether a folder has this many frames, by checking the last and the next; True for a missing folder.
-
-    Worked example, 3 frames: files 1 2 3 and files 0 1 2 agree; files 1 2 3 4 do not.
-    """
-    first = 0 if frame_file(path, 0).exists() else 1
-    last = first + frames - 1
-    agrees = (frames == 0 or frame_file(path, last).exists()) and not frame_file(path, last + 1).exists()
-    return agrees or not path.parent.is_dir()

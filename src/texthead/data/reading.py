@@ -3,27 +3,21 @@
 Files without labels come from a folder or a manifest.
 """
 
-import csv
 import os
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from inspect import signature
-from itertools import chain
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
-from texthead.data import rows as forms
 from texthead.data.dataset import SPLIT_NAMES, Dataset, Item, Split
 from texthead.data.hub import read_hub
-from texthead.data.published_lists import path_end, read_list
+from texthead.data.manifest import SUFFIXES, is_manifest, manifest_rows, read_manifest, row_path
+from texthead.data.published_lists import read_list
 from texthead.data.sources import HUB_PREFIX, SOURCE_FUNCTIONS, SOURCE_GROUP, SOURCES, unknown_source
-from texthead.errors import DataError, RunError, listed, naming, raising
-from texthead.extensions import Extension, find
-from texthead.files import check_lines
+from texthead.errors import DataError, RunError, listed, naming
+from texthead.extensions import find
 from texthead.media.find import find_media, is_hidden, is_system_folder, media_below, skipped_note
 from texthead.media.paths import MediaPath
 from texthead.media.shard import read_rows
@@ -31,15 +25,6 @@ from texthead.parallel.progress import Reporter
 from texthead.text.class_names import check_names
 from texthead.text.class_tree import FOLDERS, ClassTree
 from texthead.text.label_files import ClassIds, read_labels
-
-_SEVERAL_LABELS = "; several labels go into a column 'labels', such as 'dog; frisbee'"
-
-_OWN_NAMES = "; a .yaml file with 'list: FILE' and 'columns: {path: NAME, label: NAME}' reads other names"
-
-# What surrogateescape reads bytes as that are not UTF-8.
-_NOT_UTF8 = re.compile("[\udc80-\udcff]")
-
-_MANIFEST_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 
 YAML_SUFFIXES = (".yaml", ".yml")
 
@@ -91,14 +76,28 @@ def read_dataset(
     options = {"labels": named, "root": folder, "frame_template": frame_template, "suffix": suffix, "columns": columns}
     options |= {"tree": FOLDERS} if tree == FOLDERS else {}
     options = {name: value for name, value in options.items() if value is not None}
-    entry, read = _reader_of(str(source))
-    used = options.keys() & signature(read).parameters.keys()
+    entry, problem = None, None
+    # Packages come before our applications.
+    for each in sorted(find(SOURCE_GROUP, SOURCES).values(), key=lambda each: each.ours and each.name not in SOURCES):
+        try:
+            module = each.load(SOURCE_FUNCTIONS)
+            with each.faults():
+                if module.accepts(str(source)):
+                    entry = each
+                    break
+        except RunError as error:  # A broken package matters only if nothing else accepts the source.
+            problem = problem or error
+    if entry is None:
+        raise problem or unknown_source(Path(source))
+    used = options.keys() & signature(module.read).parameters.keys()
     for option, value in options.items():
         if option not in (*used, "labels"):
             kind = "class folders" if option == "tree" else "lists (.csv, .tsv, .txt)"
             raise DataError(f"`{option}` '{value}' is for {kind}, but {source} is none; leave it out")
+    if folder is not None and entry.ours and not folder.is_dir():
+        raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {source} start from")
     with entry.faults():
-        dataset = read(str(source), **{name: options[name] for name in used})
+        dataset = module.read(str(source), **{name: options[name] for name in used})
     if not isinstance(dataset, Dataset):
         raise RunError(entry.broken(f"returned a {type(dataset).__name__}, not a Dataset"))
     if dataset.empty and not allow_empty:
@@ -130,21 +129,21 @@ def read_files(source: str | Path) -> Dataset:
         dataset = read_dataset(source)
         items = (Item(item.path, (), group=item.group) for item in dataset.items)
         return Dataset(tuple(items), dataset.source, dataset.notes)
-    if manifest.suffix.lower() not in _MANIFEST_SUFFIXES:
+    if manifest.suffix.lower() not in SUFFIXES:
         notes: list[str] = []
         paths = find_media([manifest], Reporter(note=notes.append))
         return Dataset(tuple(Item(path, ()) for path in paths), str(source), tuple(notes))
     rows = [*manifest_rows(manifest, ("path",))]
     if not rows:
         raise DataError(f"{source}: lists no file; give one path per line")
-    paths = (forms.row_path(row, manifest, line) for line, row in rows)
+    paths = (row_path(row, manifest, line) for line, row in rows)
     items = (Item(path, (), group=row.get("group") or None) for path, (_, row) in zip(paths, rows, strict=True))
     return Dataset(tuple(items), str(source))
 
 
 def read_unknown(source: str | Path) -> Dataset:
     """Return labelled files, as `read_dataset`; those of a folder of files are of one class, named like the folder."""
-    folder, described = Path(source), (*_MANIFEST_SUFFIXES, ".json")
+    folder, described = Path(source), (*SUFFIXES, ".json")
     if not folder.is_dir() or any(p.is_dir() or p.suffix.lower() in described for p in folder.iterdir()):
         return read_dataset(source)
     files, name = read_files(source), folder.resolve().name
@@ -154,24 +153,8 @@ def read_unknown(source: str | Path) -> Dataset:
 def listed_files(path: str | Path) -> list[str | Path]:
     """Return the files that a manifest or a YAML file lists, as from `read_files`; any other path as it is."""
     file = Path(path)
-    is_list = file.suffix.lower() in (*_MANIFEST_SUFFIXES, *YAML_SUFFIXES) and file.is_file()
+    is_list = file.suffix.lower() in (*SUFFIXES, *YAML_SUFFIXES) and file.is_file()
     return [*read_files(file).paths] if is_list else [path]
-
-
-def _reader_of(source: str) -> tuple[Extension, Callable[..., Dataset]]:
-    """Return the first entry of the table that accepts the source, and its `read`."""
-    problem = None
-    # Packages come before our applications.
-    entries = find(SOURCE_GROUP, SOURCES).values()
-    for entry in sorted(entries, key=lambda entry: entry.ours and entry.name not in SOURCES):
-        try:
-            module = entry.load(SOURCE_FUNCTIONS)
-            with entry.faults():
-                if module.accepts(source):
-                    return entry, module.read
-        except RunError as error:  # A broken package matters only if nothing else accepts the source.
-            problem = problem or error
-    raise problem or unknown_source(Path(source))
 
 
 class _Source(NamedTuple):
@@ -187,123 +170,21 @@ def _read_folder(source: str, tree: str | None = None) -> Dataset:
         raise DataError(f"{path}: is a run, not data; name a folder of class folders or a CSV with path,label")
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         raise DataError(f"{path}: was saved by Hugging Face datasets; name it as {HUB_PREFIX}{path}")
-    tables = [p for p in sorted(path.iterdir()) if p.suffix.lower() in _MANIFEST_SUFFIXES]
-    manifests = [p for p in tables if "path" in (columns := _head(p)) and {"label", "labels"} & {*columns}]
+    manifests = [p for p in sorted(path.iterdir()) if is_manifest(p)]
     if len(manifests) > 1:
         names = ", ".join(manifest.name for manifest in manifests)
         raise DataError(f"{path}: {len(manifests)} manifests ({names}); name the one to read")
     if not manifests:
         return _read_class_folders(path, tree)
-    dataset = _read_manifest(str(manifests[0]))
-    own = {_normal(item.media.file.parent if item.media.is_template else item.media.file) for item in dataset.items}
-    others = sum(own.isdisjoint((file, file.parent)) for file in map(_normal, media_below(path)))
+
+    def normal(path: str | Path) -> Path:
+        return Path(os.path.normpath(Path(path).absolute()))
+
+    dataset = read_manifest(str(manifests[0]))
+    own = {normal(item.media.file.parent if item.media.is_template else item.media.file) for item in dataset.items}
+    others = sum(own.isdisjoint((file, file.parent)) for file in map(normal, media_below(path)))
     unlisted = f", which does not list {others} of its media files" if others else ""
     return replace(dataset, notes=(f"{path}: read from its manifest {manifests[0].name}{unlisted}", *dataset.notes))
-
-
-def _normal(path: str | Path) -> Path:
-    return Path(os.path.normpath(Path(path).absolute()))
-
-
-def _head(path: Path, names: Mapping[str, str] = MappingProxyType({})) -> list[str]:
-    """Return the columns of a manifest; none if it cannot be read."""
-    with suppress(OSError, csv.Error), path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        header = next(file, "")
-        row = next(csv.reader([header], delimiter=_delimiter(path, header, names)), [])
-        return [_column_name(name, names) for name in row]
-    return []
-
-
-def _read_manifest(
-    source: str,
-    root: Path | None = None,
-    suffix: str | None = None,
-    frame_template: str | None = None,
-    columns: Mapping[str, str] = MappingProxyType({}),
-) -> Dataset:
-    path = Path(source)
-    with raising(DataError, f"{path}: cannot be read", "split it up, or predict with `texthead bulk`, row by row"):
-        check_lines(path)
-    found = _head(path, columns)
-    if {"label", "labels"} <= {*found}:
-        raise DataError(f"{path}: has the columns label and labels, which could differ; rename one of them")
-    multilabel, end = "labels" in found, path_end(frame_template, suffix)
-    if root is not None and not root.is_dir():
-        raise DataError(f"{root}: no such folder; `root` must be the folder that the paths in {path} start from")
-    rows = manifest_rows(path, ("path", "labels") if multilabel else ("path", "label"), columns)
-    items = [forms.row_item({**row, "path": f"{row['path']}{end}"}, path, line, root) for line, row in rows]
-    return forms.dataset_of(items, source, multilabel=multilabel)
-
-
-def manifest_rows(
-    path: Path, needed: Sequence[str], names: Mapping[str, str] = MappingProxyType({})
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, row) for each row of a CSV or TSV; a row has a value for every column.
-
-    Args:
-        needed: columns that must exist; but for `labels`, they must not be empty in any row.
-        names: our name of a column -> its name in the file; these must exist too.
-
-    Raises:
-        DataError: the file is not a CSV or TSV, a column is missing, or a row breaks a rule.
-    """
-    if path.suffix.lower() not in _MANIFEST_SUFFIXES:
-        raise DataError(f"{path}: not a manifest; expected a .csv or .tsv with {','.join(needed)}, or a .txt list")
-    named = " and ".join(names.get(name, name) for name in dict.fromkeys([*needed, *names]))
-    faults = raising(DataError, f"{path}: not a readable manifest", "save it as UTF-8 with a header line", csv.Error)
-    # A file name need not be UTF-8; `write_csv` writes its raw bytes, and surrogateescape reads them back.
-    with faults, path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        header = next(file, "")
-        delimiter = _delimiter(path, header, names)
-        reader = csv.DictReader(chain([header], file), delimiter=delimiter, strict=True)
-        columns = reader.fieldnames = [_column_name(name, names) for name in reader.fieldnames or []]
-        _check_utf8(dict(zip(columns, columns, strict=True)), path)
-        twice = [name for name, count in Counter(columns).items() if count > 1]
-        if twice:
-            raise DataError(f"{path}: two columns are called {twice[0]!r}; rename or remove one")
-        missing = {*needed, *names} - {*columns}
-        if missing:
-            name = sorted(missing)[0]
-            problem = f"no column {names.get(name, name)!r}, got {', '.join(columns) or 'none'}"
-            rule = f"the first line must name {named}, with {delimiter!r} between columns"
-            raise DataError(f"{path}: {problem}; {rule}{_SEVERAL_LABELS if 'label' in missing else ''}{_OWN_NAMES}")
-        for row in reader:
-            where = f"{path}:{reader.line_num}"
-            if None in row or None in row.values():
-                problem = "the number of fields differs from the header"
-                raise DataError(f"{where}: {problem}; put fields with {delimiter!r} in double quotes")
-            if not all(row[column].strip() for column in needed if column != "labels"):
-                remedy = "; if files may have no label, name the column 'labels'" if "label" in needed else ""
-                raise DataError(f"{where}: {' and '.join(needed)} must not be empty{remedy}")
-            if "\0" in "".join(row.values()):
-                raise DataError(f"{where}: contains a NUL byte; save the file as UTF-8 text")
-            _check_utf8(row, path)
-            yield reader.line_num, row
-
-
-def _check_utf8(row: dict[str, str], manifest: Path) -> None:
-    """Raise DataError for text that is not UTF-8, unless it is the path of an existing file."""
-    for column, value in row.items():
-        wrong = _NOT_UTF8.search(value)
-        if wrong and not (column == "path" and (manifest.parent / value).exists()):
-            problem = f"byte 0x{ord(wrong[0]) - 0xDC00:x} is not UTF-8"
-            raise DataError(f"{manifest}: not a readable manifest ({problem}); save it as UTF-8 with a header line")
-
-
-def _delimiter(path: Path, header: str, names: Mapping[str, str]) -> str:
-    """Return what separates the columns of a table: also semicolons, as spreadsheets of many countries save a CSV."""
-    usual = _MANIFEST_SUFFIXES[path.suffix.lower()]
-    row = next(csv.reader([header], delimiter=";"), [])
-    return ";" if usual == "," and len(row) > 1 and "path" in (_column_name(each, names) for each in row) else usual
-
-
-def _column_name(column: str, names: Mapping[str, str]) -> str:
-    """Return our name of a column, from `names` or a spelling such as `Path` or ` label`; any other name unchanged."""
-    own = next((name for name, theirs in names.items() if theirs == column.strip()), None)
-    name = column.strip().lower()
-    if own or name not in forms.ROW_COLUMNS:
-        return own or column
-    return f"{column} of the list" if name in names else name
 
 
 def _read_class_folders(root: Path, tree: str | None) -> Dataset:
@@ -394,8 +275,17 @@ def _checked(dataset: Dataset, root: Path) -> Dataset:
         count = f"{without} of {len(dataset)} items have no split"
         raise DataError(f"{dataset.source}: {count}; give all items a split, or none")
     items = tuple(replace(item, name=item.name or item_name(item.path, root)) for item in dataset.items)
-    notes = (*dataset.notes, forms.multilabel_note(dataset)) if dataset.multilabel else dataset.notes
+    notes = (*dataset.notes, multilabel_note(dataset)) if dataset.multilabel else dataset.notes
     return replace(dataset, items=items, notes=notes)
+
+
+def multilabel_note(dataset: Dataset) -> str:
+    """Return a note on how many files have several labels or none."""
+    sizes = [len(own) for own in dataset.sets]
+    most, none = max(sizes), f", {sizes.count(0)} have none" if 0 in sizes else ""
+    first = f" (at most {most}, as {dataset.items[sizes.index(most)].path})" if most > 1 else ""
+    about = f"{sum(size > 1 for size in sizes)} of {len(sizes)} files have several labels{first}{none}"
+    return f"{dataset.source}: {about}: each class is a yes-or-no question"
 
 
 def item_name(path: Path, root: Path) -> str:
@@ -411,7 +301,5 @@ shards = _Source(
     lambda source: MediaPath(source).has_shards(),
     lambda source: Dataset.of_rows(source, *read_rows(Path(source))),
 )
-manifests = _Source(
-    lambda source: Path(source).suffix.lower() in _MANIFEST_SUFFIXES and Path(source).is_file(), _read_manifest
-)
+manifests = _Source(lambda source: Path(source).suffix.lower() in SUFFIXES and Path(source).is_file(), read_manifest)
 folders = _Source(lambda source: Path(source).is_dir(), _read_folder)

@@ -28,8 +28,6 @@ def check_source(source: str | Path) -> None:
 
 def unknown_source(path: Path) -> DataError:
     """Return the error for a source that nothing reads."""
-    if path.suffix.lower() == ".txt":
-        return DataError(f"{path}: no such list; check the path")
     kinds = "class folders, a CSV with path,label, a YAML file that describes other data"
     missing = MediaPath(path).missing_locally()
     problem = "no such file or folder; give" if missing else "holds labels in no known form; expected"

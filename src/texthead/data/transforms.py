@@ -128,18 +128,16 @@ def view_crops(
 def _box_size(width: int, height: int, recipe: Recipe, attempts: np.ndarray) -> tuple[int, int]:
     """Return (width, height) of the first drawn box that fits, or of the largest square if none does."""
     for area, shape, swap in attempts:
-        pixels = width * height * _between(recipe.area, area)
-        ratio = _between(_RATIOS[recipe.crop], shape)
+        pixels, ratio = (
+            low + (high - low) * share for (low, high), share in ((recipe.area, area), (_RATIOS[recipe.crop], shape))
+        )
+        pixels *= width * height
         across, down = max(1, round(math.sqrt(pixels * ratio))), max(1, round(math.sqrt(pixels / ratio)))
         if swap < 0.5:
             across, down = down, across
         if across <= width and down <= height:
             return across, down
     return min(width, height), min(width, height)
-
-
-def _between(ends: tuple[float, float], share: float) -> float:
-    return ends[0] + (ends[1] - ends[0]) * share
 
 
 def _cut(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
@@ -69,7 +69,7 @@ class Hysteresis:
 
     enter: Share = 0.7
     leave: Share = 0.4
-    min_length: float = 1.0
+    min_length: Annotated[float, "0 seconds or more", lambda value: 0 <= value < math.inf] = 1.0
     thresholds: Mapping[str, float] | None = None
 
     def of(self, name: str) -> "Hysteresis":
@@ -79,7 +79,7 @@ class Hysteresis:
         return Hysteresis(self.thresholds[name], self.thresholds[name], self.min_length)
 
     def __post_init__(self) -> None:
-        check_fields(self, [(("min_length",), lambda value: 0 <= value < math.inf, "0 seconds or more")], DataError)
+        check_fields(self)
         if self.leave > self.enter:
             raise DataError(
                 f"`leave` must be at most `enter` ({self.enter}), got {self.leave}; otherwise events would end at once"

@@ -56,7 +56,7 @@ class Sliding:
     rate: PositiveFloat = 8.0
 
     def __post_init__(self) -> None:
-        check_fields(self, error=DataError)
+        check_fields(self)
         if self.window * self.rate > MAX_WINDOW_FRAMES:
             raise DataError(
                 f"`window={self.window:g}` at `rate={self.rate:g}` is {self.window * self.rate:.0f} frames, more than "

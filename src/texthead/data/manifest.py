@@ -1,0 +1,186 @@
+"""Tables of labelled files, with one label per file or several: `dog; frisbee` in a cell."""
+
+import csv
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from texthead.data.dataset import SPLIT_NAMES, Dataset, Item
+from texthead.data.labels import SEPARATOR, split_labels
+from texthead.data.published_lists import path_end
+from texthead.errors import DataError, naming, raising
+from texthead.files import check_lines
+from texthead.media.paths import MediaPath, Span
+
+# What separates the columns of a table by its suffix.
+SUFFIXES = {".csv": ",", ".tsv": "\t"}
+
+# The known columns of a manifest.
+ROW_COLUMNS = ("path", "label", "labels", "split", "group", "start", "end")
+
+_SEVERAL_LABELS = "; several labels go into a column 'labels', such as 'dog; frisbee'"
+
+_OWN_NAMES = "; a .yaml file with 'list: FILE' and 'columns: {path: NAME, label: NAME}' reads other names"
+
+# What surrogateescape reads bytes as that are not UTF-8.
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
+
+
+def read_manifest(
+    source: str,
+    root: Path | None = None,
+    suffix: str | None = None,
+    frame_template: str | None = None,
+    columns: Mapping[str, str] = MappingProxyType({}),
+) -> Dataset:
+    """Return the labelled files of a table; see `read_dataset` for the options.
+
+    Files have several labels if the column is called `labels`, or if a cell contains a semicolon.
+
+    Raises:
+        DataError: the table or a row breaks a rule, or a file has no label though the column is called `label`.
+    """
+    path, end = Path(source), path_end(frame_template, suffix)
+    with raising(DataError, f"{path}: cannot be read", "split it up, or predict with `texthead bulk`, row by row"):
+        check_lines(path)
+        header, _ = _header(path, columns)
+    column = "labels" if "labels" in header else "label"
+    if {"label", "labels"} <= {*header}:
+        raise DataError(f"{path}: has the columns label and labels, which could differ; rename one of them")
+    items: list[Item] = []
+    for line, row in manifest_rows(path, ("path", column), columns):
+        split = row.get("split", "").strip().lower()
+        if split and split not in SPLIT_NAMES:
+            raise DataError(f"{path}:{line}: column 'split' must be train, val or test, got {row['split']!r}")
+        file = row_path({**row, "path": f"{row['path']}{end}"}, path, line, root)
+        extra = tuple((name, value) for name, value in row.items() if name not in ROW_COLUMNS)
+        group = row.get("group", "").strip() or None
+        items.append(Item(file, (row[column].strip(),), SPLIT_NAMES.get(split), group, extra))
+    joined = any(SEPARATOR in item.label for item in items)
+    if column == "label" and not joined:
+        return Dataset(tuple(items), source)
+    other = next((item.label for item in items if any(mark in item.label for mark in ",|")), None)
+    if other is not None and not joined:
+        problem = f"labels are separated by {SEPARATOR!r}, as in 'dog; frisbee', and none is, got {other[:60]!r}"
+        raise DataError(f"{source}: {problem}; write it so, or if that is one class, name the column 'label'")
+    items = [replace(item, labels=split_labels(item.label)) for item in items]
+    if column == "label" and (none := [item.path for item in items if not item.labels]):
+        raise DataError(f"{source}: {none[0]} has no label; if files may have none, name the column 'labels'")
+    return Dataset(tuple(items), source, multilabel=True)
+
+
+def is_manifest(path: Path) -> bool:
+    """Return whether a file is a table with a column of paths and one of labels."""
+    if path.suffix.lower() in SUFFIXES:
+        with suppress(OSError, csv.Error):
+            columns, _ = _header(path, {})
+            return "path" in columns and not {"label", "labels"}.isdisjoint(columns)
+    return False
+
+
+def manifest_rows(
+    path: Path, needed: Sequence[str], names: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, row) for each row of a CSV or TSV; a row has a value for every column.
+
+    Args:
+        needed: columns that must exist; but for `labels`, they must not be empty in any row.
+        names: our name of a column -> its name in the file; these must exist too.
+
+    Raises:
+        DataError: the file is not a CSV or TSV, a column is missing, or a row breaks a rule.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise DataError(f"{path}: not a manifest; expected a .csv or .tsv with {','.join(needed)}, or a .txt list")
+    named = " and ".join(names.get(name, name) for name in dict.fromkeys([*needed, *names]))
+    faults = raising(DataError, f"{path}: not a readable manifest", "save it as UTF-8 with a header line", csv.Error)
+    # A file name need not be UTF-8; `write_csv` writes its raw bytes, and surrogateescape reads them back.
+    with faults, path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        columns, delimiter = _header(path, names)
+        twice = [name for name, count in Counter(columns).items() if count > 1]
+        if twice:
+            raise DataError(f"{path}: two columns are called {twice[0]!r}; rename or remove one")
+        missing = {*needed, *names} - {*columns}
+        if missing:
+            name = sorted(missing)[0]
+            problem = f"no column {names.get(name, name)!r}, got {', '.join(columns) or 'none'}"
+            rule = f"the first line must name {named}, with {delimiter!r} between columns"
+            raise DataError(f"{path}: {problem}; {rule}{_SEVERAL_LABELS if 'label' in missing else ''}{_OWN_NAMES}")
+        reader = csv.DictReader(file, columns, delimiter=delimiter, strict=True)
+        for number, row in enumerate(reader):
+            problem = ""
+            if None in row or None in row.values():
+                problem = (
+                    f"the number of fields differs from the header; put fields with {delimiter!r} in double quotes"
+                )
+            elif not all(row[column].strip() for column in needed if column != "labels"):
+                remedy = "; if files may have no label, name the column 'labels'" if "label" in needed else ""
+                problem = f"{' and '.join(needed)} must not be empty{remedy}"
+            elif "\0" in "".join(row.values()):
+                problem = "contains a NUL byte; save the file as UTF-8 text"
+            if problem:
+                raise DataError(f"{path}:{reader.line_num}: {problem}")
+            for column, value in row.items():
+                wrong = _NOT_UTF8.search(value)
+                if wrong and not (column == "path" and (path.parent / value).exists()):
+                    raise ValueError(f"byte 0x{ord(wrong[0]) - 0xDC00:x} is not UTF-8")
+            if number:  # The first row is the header.
+                yield reader.line_num, row
+
+
+def _header(path: Path, names: Mapping[str, str]) -> tuple[list[str], str]:
+    """Return our names of the columns of a table, and what separates them.
+
+    Our names are those in `names`, and spellings such as `Path` or ` label`. Semicolons may separate the columns of a
+    CSV, as spreadsheets of many countries save it.
+    """
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        line = next(file, "")
+    ours = {theirs: name for name, theirs in names.items()}
+    usual, columns = SUFFIXES[path.suffix.lower()], []
+    for delimiter in (";", usual) if usual == "," else (usual,):
+        columns = []
+        for column in next(csv.reader([line], delimiter=delimiter), []):
+            name = column.strip().lower()
+            other = f"{column} of the list" if name in names else name
+            columns.append(ours.get(column.strip()) or (other if name in ROW_COLUMNS else column))
+        if delimiter == ";" and len(columns) > 1 and "path" in columns:
+            return columns, delimiter
+    return columns, usual
+
+
+def row_path(row: dict[str, str], manifest: Path, line: int, root: Path | None = None) -> Path:
+    """Return the path of a manifest's row: a file, a folder as a clip of its images, or a part of a video.
+
+    A part is given by the columns `start` and `end`, in seconds, or by a path such as `match.mp4#t=3,7.5`. Blanks
+    around the path are part of it only if there is such a file, and so is \\, which else separates folders.
+
+    Args:
+        root: the folder that paths are relative to; the manifest's own if None.
+
+    Raises:
+        DataError: the times break a rule, or the file is not a video.
+    """
+    root = root or manifest.parent
+    path = MediaPath(root / row["path"])
+    if row["path"] != row["path"].strip() and not os.path.lexists(path.file):
+        path = MediaPath(root / row["path"].strip())
+    if "\\" in row["path"] and not path.exists():  # A list from Windows.
+        other = MediaPath(root / row["path"].strip().replace("\\", "/"))
+        path = other if other.exists() else path
+    start, end = ((row.get(name) or "").strip() for name in ("start", "end"))
+    if not (start or end or path.is_part):
+        return path.clip().path
+    where = f"{manifest}:{line}"
+    if path.is_part and (start or end):
+        raise DataError(f"{where}: times are in the path '{row['path']}' and in start and end; leave one out")
+    remedy = "give seconds from the first frame, or leave the column empty"
+    with naming(where), raising(DataError, f"'{row['path']}' has no such part", remedy):
+        part = path.part(path.span) if path.is_part else path.clip().part(Span.read(start, end))
+        part.check_part()
+    return part.path
