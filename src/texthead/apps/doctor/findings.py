@@ -91,9 +91,11 @@ def file_findings(facts: Sequence[FileStats], *, frames: int) -> Iterator[Findin
         if fact.turned:
             yield found("note", "rotated", f"{size} when upright; texthead rotates it, other tools may not")
         if fact.uneven > _UNEVEN_SHARE:
-            share = f"{100 * fact.uneven:.0f} % of the gaps between frames"
-            detail = f"{share} differ from the median by more than a quarter; re-encode it at a constant rate"
-            yield found("note", "variable frame rate", f"{detail} if speed matters")
+            share = (
+                f"{100 * fact.uneven:.0f} % of the gaps between frames differ from the median by more than a quarter"
+            )
+            detail = f"{share}; re-encode it at a constant rate if speed matters"
+            yield found("note", "variable frame rate", detail)
         if short < _TINY:
             detail = f"{size}: a side below {_TINY} pixels; leave it out if nothing can be recognised"
             yield found("warning", "odd size", detail)
@@ -110,8 +112,8 @@ def file_findings(facts: Sequence[FileStats], *, frames: int) -> Iterator[Findin
         elif fact.contrast < _PLAIN:
             yield found("warning", "one colour", f"grey levels differ by {fact.contrast:.1f} of 255; {remedy}")
         if fact.frames > 1 and fact.motion < _STILL:
-            detail = f"frames differ by at most {fact.motion:.2f} of 255 grey levels; leave it out if its class is"
-            yield found("warning", "frozen", f"{detail} a motion")
+            detail = f"frames differ by at most {fact.motion:.2f} of 255 grey levels"
+            yield found("warning", "frozen", f"{detail}; leave it out if its class is a motion")
 
 
 # ---- pairs and groups of files
