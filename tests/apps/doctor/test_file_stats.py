@@ -9,7 +9,7 @@ import pytest
 from made import sound, write_frames, write_image
 from media_files import damage, encode, lossless, remux, scene, truncate, x264
 from messages import prints
-from texthead.apps.doctor.file_stats import STOPPED, FileStats, stats_of_file, uneven_share
+from texthead.apps.doctor.file_stats import STOPPED, FileStats, stats_of_file
 from texthead.media.paths import MediaPath
 
 
@@ -86,10 +86,8 @@ def test_what_is_shown_turned(plain: Path, tmp_path: Path) -> None:
 def test_uneven_times(tmp_path: Path) -> None:
     facts = stats_of_file(x264(tmp_path / "a.mp4", count=6, times=[0, 1, 2, 10, 11, 30]))
     assert facts.uneven == pytest.approx(2 / 5)
-    assert uneven_share([0.0, 1.0, 2.0, 3.0, 5.0]) == 0.25
     # 30 frames per second in milliseconds: 33 33 34.
-    assert uneven_share([0.0, 0.033, 0.066, 0.1, 0.133]) == 0
-    assert uneven_share([0.0]) == 0
+    assert stats_of_file(x264(tmp_path / "b.mp4", count=5, times=[0, 33, 66, 100, 133])).uneven == 0
 
 
 def test_black_still_and_plain(tmp_path: Path) -> None:

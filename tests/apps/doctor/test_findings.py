@@ -8,9 +8,11 @@ import pytest
 
 from messages import prints
 from texthead.apps.doctor import findings as doctor
+from texthead.apps.doctor.examine import Diagnosis
 from texthead.apps.doctor.file_stats import EDGES, STOPPED, FileStats
 from texthead.apps.doctor.findings import Finding
 from texthead.apps.doctor.near_duplicates import Likeness
+from texthead.apps.doctor.overview import overview_of
 from texthead.data.dataset import Dataset, Item
 
 IMAGE = FileStats(
@@ -168,7 +170,7 @@ def test_counts(cats: int, dogs: int, found: dict[str, str]) -> None:
 def test_codes_are_no_names() -> None:
     codes = ["n01440764", "v_001", "7", "class 12", "Class_3", "video-0007", "c12", "id4", "x1y2"]
     names = ["dog", "TV", "A", "t-shirt", "4 wheel drive", "backflip360", "n01440764 tench", "boeing 747", "_"]
-    findings = doctor.name_findings(codes + names, clean=True)
+    findings = doctor.name_findings(codes + names)
     assert [f.about for f in findings if f.fault == "code instead of a name"] == codes
 
 
@@ -185,7 +187,7 @@ def test_names() -> None:
         "跑步",
         "café Ångström 3",
     ]
-    assert {(f.about, f.fault, f.severity) for f in doctor.name_findings(names, clean=True)} == {
+    assert {(f.about, f.fault, f.severity) for f in doctor.name_findings(names)} == {
         ("ApplyEyeMakeup", "words run together", "note"),
         ("v_001", "code instead of a name", "serious"),
         ("push_up", "words run together", "note"),
@@ -197,7 +199,8 @@ def test_names() -> None:
     (verbatim,) = doctor.name_findings(["push_up"], clean=False)
     assert verbatim.severity == "warning"
     prints(verbatim.detail, "'push up'", "clean=True")
-    assert [f.about for f in doctor.unknown_labels(["a", "b"], ["b", "c"])] == ["a"]
+    (unknown,) = doctor.name_findings(["bird", "cat"], ["bird", "ant"])
+    assert (unknown.fault, unknown.about) == ("unknown label", "ant")
 
 
 def test_folders() -> None:
@@ -231,12 +234,10 @@ def test_rows_of_a_cleaned_list(tmp_path: Path) -> None:
         Item(tmp_path / "b.mp4", ("dog",), "test", None, (("source", "y"),)),
         Item(Path("/elsewhere/c.mp4"), ("dog",), "test", None, (("other", "z"),)),
     ]
-    columns, rows = doctor.cleaned_rows(Dataset(tuple(items)), [1], tmp_path)
-    assert columns == ["path", "label", "split", "group", "source", "other"]
-    assert rows == [
-        ["in/a.mp4", "cat", "train", "g", "x", ""],
-        [Path("/elsewhere/c.mp4").absolute().as_posix(), "dog", "test", "", "", "z"],
+    diagnosis = Diagnosis(Dataset(tuple(items)), (), overview_of([], []), (), left_out={1: "a copy"})
+    assert diagnosis.write_sound(tmp_path / "new.csv") == 2
+    assert (tmp_path / "new.csv").read_text().splitlines() == [
+        "path,label,split,group,source,other",
+        "in/a.mp4,cat,train,g,x,",
+        f"{Path('/elsewhere/c.mp4').absolute().as_posix()},dog,test,,,z",
     ]
-    outside = Path("/x/a").absolute()
-    rows = [[outside.as_posix(), "cat"]]
-    assert doctor.cleaned_rows(Dataset((Item(outside, ("cat",)),)), [], tmp_path) == (["path", "label"], rows)

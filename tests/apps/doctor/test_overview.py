@@ -62,13 +62,6 @@ def test_a_class_of_which_nothing_can_be_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("a.mp4", "video"), ("a.gif", "video"), ("a.PNG", "image"), ("a/{:03d}.png", "frame folder")]
-)
-def test_kinds_by_name(name: str, kind: str) -> None:
-    assert overview((replace(IMAGE, path=Path(name)), "a", None)).whole.kinds == {kind: 1}
-
-
-@pytest.mark.parametrize(
     ("value", "text"),
     [
         (None, "-"),

@@ -1,5 +1,6 @@
 """Labels that look wrong, on drawn features."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ from made import noise
 from messages import prints
 from texthead import Dataset, Item
 from texthead.apps.doctor import suspicious_labels
-from texthead.apps.doctor.examine import _first_to_check
 from texthead.apps.doctor.findings import Finding, label_findings, questioned
 from texthead.apps.doctor.wrong_labels import PENALTY, JudgedLabels, SuspiciousLabel, _scores_by_others
 
@@ -87,22 +87,17 @@ def test_labels_that_cannot_be_judged() -> None:
     assert len(few.ranked) == len(TRUE) - 2
 
 
-def test_a_finding_names_the_better_class_once() -> None:
-    items = (Item(Path(f"{item}.jpg"), ("abcde"[int(label)],)) for item, label in enumerate(planted(3, 17)))
-    listed = suspicious_labels(clouds(0.8), planted(3, 17)).ranked[:2]
-    beside = [Finding("serious", "one file, two labels", "17.jpg", "", (17,))]
-    (finding,) = label_findings(Dataset(tuple(items)), listed, questioned(beside))
-    assert (finding.severity, finding.about, finding.items) == ("warning", "3.jpg", (3,))
-    assert "labelled e, but fits d better" in finding.detail
-
-
-def test_the_first_label_to_check_has_no_finding_about_it() -> None:
+def test_a_label_is_questioned_once_and_named_to_check_if_none_is_listed() -> None:
     items = tuple(Item(Path(name), (label,)) for name, label in (("gone", "x"), ("a", "x"), ("b", "y")))
     ranked = (SuspiciousLabel(1, 1, np.array([0.2, 0.8])), SuspiciousLabel(2, 0, np.array([0.7, 0.3])))
     judged = JudgedLabels(ranked, agreement=0.9)
+    known = questioned([Finding("serious", "one file, two labels", "b", "", (2,))])
+    (finding,), note = label_findings(Dataset(items), replace(judged, listed=ranked), known)
+    assert (finding.severity, finding.about, finding.items, note) == ("warning", "a", (1,), "")
+    assert "labelled x, but fits y better (80 % against 20 %)" in finding.detail
 
     def first(*known: int) -> str:
-        return _first_to_check(judged, Dataset(items), {*known})
+        return label_findings(Dataset(items), judged, {*known})[1]
 
     prints(first(), "no label", "2 items", "check a first (fits y)")
     prints(first(1), "no other label", "1 item ", "check b first (fits x)")

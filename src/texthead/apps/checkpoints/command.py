@@ -69,16 +69,17 @@ class Import:
     def _checkpoint(self) -> dict[str, Any]:
         """Import a published checkpoint; return the results for JSON."""
         if self.classes is None:
-            if Path(self.file).is_dir():
-                raise DataError(f"{self.file} is a folder: write hf:{self.file} for a classifier of transformers")
-            raise DataError(f"{self.file}: has no class names; give them with --classes")
-        from texthead.apps.checkpoints.imported import import_published
+            remedy = (
+                "write hf:FOLDER for a classifier of transformers" if Path(self.file).is_dir() else "pass --classes"
+            )
+            raise DataError(f"{self.file}: has no class names; {remedy}")
+        from texthead.apps.checkpoints.imported import Hints, import_published
 
         labels, changes = read_names(self.classes), _settings(self.set)
         if self.interaction is not None:
             changes["interaction"] = self.interaction
-        options = {name: getattr(self, name) for name in ("kind", "encoder", "frames", "temporal", "activation")}
-        made = import_published(Path(self.file), Path(self.out), labels, **options, changes=changes)
+        hints = Hints(*(getattr(self, name) for name in Hints._fields))
+        made = import_published(Path(self.file), Path(self.out), labels, hints, changes)
         console.notes().print(made.title)
         console.say_notes(*made.notes)
         console.say_prompts(labels, made.prompts)

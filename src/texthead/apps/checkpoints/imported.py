@@ -28,7 +28,7 @@ from texthead.encoders import (
 from texthead.errors import DataError, EncoderError, RunError
 from texthead.files import locked
 from texthead.media import MediaPath
-from texthead.models import Head, Temporal, make_temporal
+from texthead.models import Temporal, make_temporal
 from texthead.recipes import Recipe
 from texthead.runs import ENCODER, HERE, is_run, write_run
 from texthead.text import fill_templates
@@ -38,6 +38,24 @@ _CLIP_WORDS = 49_408
 
 # Largest difference from transformers' own logits for a clip of noise.
 _MAX_ERROR = 1e-3
+
+
+class Hints(NamedTuple):
+    """What a checkpoint may not tell by itself; None for what it tells, or for the default.
+
+    Attributes:
+        kind: the kind of checkpoint.
+        encoder: the encoder that it was fine-tuned from, for parts of the text tower that are not in the file.
+        frames: frames per clip, if the file name does not tell.
+        temporal: the temporal module without weights that a Text4Vis file was trained with.
+        activation: the activation of CLIP's towers.
+    """
+
+    kind: Kind | None = None
+    encoder: str | None = None
+    frames: int | None = None
+    temporal: Pooled | None = None
+    activation: Literal["quick-gelu", "gelu"] | None = None
 
 
 class Imported(NamedTuple):
@@ -62,12 +80,7 @@ def import_published(
     path: Path,
     out: Path,
     labels: Sequence[str],
-    *,
-    kind: Kind | None = None,
-    encoder: str | None = None,
-    frames: int | None = None,
-    temporal: Pooled | None = None,
-    activation: Literal["quick-gelu", "gelu"] | None = None,
+    hints: Hints,
     changes: Mapping[str, Any],
 ) -> Imported:
     """Write a checkpoint of OpenAI's CLIP, Text4Vis, BIKE, ActionCLIP or ViFi-CLIP as a run.
@@ -76,11 +89,6 @@ def import_published(
         path: the checkpoint; code in it is not executed.
         out: the run folder to create.
         labels: the class names, as the text encoder reads them.
-        kind: the kind of checkpoint, if its keys do not tell.
-        encoder: the encoder that it was fine-tuned from, for parts of the text tower that are not in the file.
-        frames: frames per clip, if the file name does not tell.
-        temporal: the temporal module without weights that a Text4Vis file was trained with.
-        activation: the activation of CLIP's towers, if the file does not tell.
         changes: values that replace those of the kind's `Convention`.
 
     Raises:
@@ -90,49 +98,61 @@ def import_published(
     """
     if is_run(out):
         raise RunError(f"{out}: already holds a run; choose another folder")
-    checkpoint = published.read_published(path, kind)
-    convention = _convention(checkpoint, changes)
-    notes: list[str] = []
-    recipe = Recipe(
-        name=f"imported, {checkpoint.kind}",
-        frames=frames or _frames_of(path, 8 if checkpoint.kind == "openai" else None, notes),
-        origin=convention.origin,
-        pooling=convention.pooling,
-        crops_along=convention.crops_along,
-        temporal=_temporal_kind(checkpoint, temporal, str(path), notes),
-        template=convention.template,
-    )
-    quick_gelu = _is_quick(checkpoint, activation, str(path))
+    checkpoint, notes = published.read_published(path, hints.kind), list[str]()
+    convention, frames, quick_gelu = _settled(checkpoint, path, hints, changes, notes)
     config = published.model_config(checkpoint.clip, str(path), quick_gelu=quick_gelu)
-    texts, saved = _encoder(checkpoint, config, str(path), encoder, notes)
+    texts, saved = _encoder(checkpoint, config, str(path), hints.encoder, notes)
     mean, std = published.PIXELS[convention.pixels]
     preprocess = {"mean": mean, "std": std, "interpolation": convention.interpolation}
     spec = tower_spec(texts.source, config, preprocess)
     visual = build_visual(spec)
     fill(visual.net, {k[7:]: v for k, v in checkpoint.clip.items() if k.startswith("visual.")}, str(path))
-    shift, spotting = temporal == "token-shift", convention.interaction == "vcs"
-    module = _temporal(checkpoint, visual, config, str(path), shift=shift, spotting=spotting)
+    temporal, module = _temporal(checkpoint, visual, config, str(path), hints.temporal, convention, notes)
+    recipe = Recipe(
+        name=f"imported, {checkpoint.kind}",
+        frames=frames,
+        origin=convention.origin,
+        pooling=convention.pooling,
+        crops_along=convention.crops_along,
+        temporal=temporal,
+        template=convention.template,
+    )
+    prompts = fill_templates(convention.template, labels)
     scale = float(checkpoint.clip["logit_scale"].exp()) if convention.test_scale is None else convention.test_scale
-    head = _head(texts, labels, convention, scale)
+    if convention.interaction == "vcs":
+        head = SpottingHead.of_prompts(texts, prompts, names=labels, scale=scale)
+    elif convention.template_pooling == "probabilities" and not isinstance(convention.template, str):
+        head = MeanProbabilityHead.of_prompts(texts, prompts, names=labels, scale=scale)
+    else:
+        head = text_head(texts, labels, prompts=prompts, scale=scale)
     short = convention.short_side(spec.size)
     pixels = Pixels(spec.size, short, spec.interpolation, antialias=convention.antialias)
     file = {"name": path.name, "kind": checkpoint.kind, "fingerprint": MediaPath(path).fingerprint()}
     split = {"source": f"imported from {file['name']}"}  # The training items are unknown.
     with locked(out):
-        if is_run(out):
-            raise RunError(f"{out}: another process has written a run there; choose another folder")
         if saved is not None:
             save_openclip(out / ENCODER, *saved)
         write_run(out, Recognizer(visual, module, head).eval(), recipe, pixels, labels, split, imported=file)
-    below = " over TokenShift" if shift else " over TokenT1D" if checkpoint.token_convs else ""
-    over = ("transformer" if checkpoint.temporal else "frames" if spotting else "mean of frames") + below
+    over = "transformer" if checkpoint.temporal else "frames" if convention.interaction == "vcs" else "mean of frames"
+    if temporal == "token-conv":
+        over += " over TokenT1D" if checkpoint.token_convs else " over TokenShift"
     details = filter(None, [over, convention.interaction, "quick-gelu" if quick_gelu else "gelu"])
-    title = f"{path.name}: {checkpoint.kind}, {_tower_text(config)}, {', '.join(details)}"
+    tower = (published.original(config) or "image tower").removeprefix("openclip:").removesuffix("-quickgelu/openai")
+    sizes = f"{config['vision_cfg']['image_size']} pixels, {config['embed_dim']}-d features"
+    title = f"{path.name}: {checkpoint.kind}, {tower}, {sizes}, {', '.join(details)}"
     return Imported(title, replace(convention, resize=short), scale, head.prompts or (), notes)
 
 
-def _convention(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> Convention:
-    """Return the kind's convention with the changes; raise DataError if `interaction` or templates do not fit it."""
+def _settled(
+    checkpoint: Checkpoint, path: Path, hints: Hints, changes: Mapping[str, Any], notes: list[str]
+) -> tuple[Convention, int, bool]:
+    """Return the convention with the changes, the frames per clip, and whether the towers have QuickGELU.
+
+    The frames are in file names such as k400-vitb-16-f8.pt and vit-16-32f.pt.
+
+    Raises:
+        DataError: neither the file nor the hints tell, or they disagree.
+    """
     kind, convention = checkpoint.kind, replace(published.CONVENTIONS[checkpoint.kind], **changes)
     if kind == "bike" and convention.interaction is None:
         raise DataError(
@@ -141,34 +161,22 @@ def _convention(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> Conventio
         )
     if kind != "bike" and convention.interaction is not None:
         raise DataError(f"`interaction={convention.interaction}`: only BIKE's files have one, not {kind}; leave it out")
-    return convention
-
-
-def _frames_of(path: Path, default: int | None, notes: list[str]) -> int:
-    """Return the frames per clip from the file name, as in k400-vitb-16-f8.pt or vit-16-32f.pt, else the default.
-
-    Raises:
-        DataError: the name does not tell, and there is no default.
-    """
     named = re.search(r"(?<![a-z0-9])(?:f(\d{1,2})|(\d{1,2})f)(?![a-z0-9])", path.stem.lower())
-    if named is None and default is None:
-        raise DataError(f"{path.name}: the file name lacks the frames per clip; pass `frames`, usually 8, 16 or 32")
-    frames = int(named[1] or named[2]) if named else default or 0
-    why = " (from the file name)" if named else " for videos (default)"
-    notes.append(f"{frames} frames per clip{why}; pass `frames` to change it")
-    return frames
-
-
-def _is_quick(checkpoint: Checkpoint, activation: str | None, path: str) -> bool:
-    """Return whether the towers have QuickGELU; raise DataError if file and `activation` do not tell, or disagree."""
-    if checkpoint.from_openai and activation == "gelu":
+    frames = hints.frames
+    if frames is None:
+        if named is None and kind != "openai":
+            raise DataError(f"{path.name}: the file name lacks the frames per clip; pass `frames`, usually 8, 16 or 32")
+        frames = int(named[1] or named[2]) if named else 8
+        why = " (from the file name)" if named else " for videos (default)"
+        notes.append(f"{frames} frames per clip{why}; pass `frames` to change it")
+    if checkpoint.from_openai and hints.activation == "gelu":
         raise DataError(f"`activation=gelu`: {path} is known to have QuickGELU; leave out `activation`")
-    if not checkpoint.from_openai and activation is None:
+    if not checkpoint.from_openai and hints.activation is None:
         raise DataError(
             f"{path}: does not show the activation of its towers: pass `activation=quick-gelu` for a model fine-tuned "
             "from OpenAI's weights, `activation=gelu` for most of open_clip's own"
         )
-    return activation != "gelu"
+    return convention, frames, hints.activation != "gelu"
 
 
 def _encoder(
@@ -190,9 +198,18 @@ def _encoder(
             raise EncoderError(f"{path}: lacks {lacks}; pass `encoder`, the one it was fine-tuned from")
         notes.append(f"{lacks} come from {base}")
         encoder = load_encoder(base)
+
+        def architecture(tower: list[Tensor], size: int, dim: int) -> str:
+            """Return what tells image towers apart, whichever names a library gives to their weights."""
+            first = [
+                f"{len(tensor)}x{tensor.shape[-1]}" for tensor in tower if tensor.ndim == 4 and tensor.shape[1] == 3
+            ]
+            count = sum(tensor.numel() for tensor in tower if tensor.ndim == 2 and tensor.is_floating_point())
+            return f"{dim}-d features, {size} pixels, width x patch {', '.join(first)}, {count:,} weights in matrices"
+
         image_tower = [value for key, value in tensors.items() if key.startswith("visual.")]
-        own = _architecture(image_tower, config["vision_cfg"]["image_size"], config["embed_dim"])
-        theirs = _architecture([*encoder.visual.net.state_dict().values()], encoder.visual.spec.size, encoder.dim)
+        own = architecture(image_tower, config["vision_cfg"]["image_size"], config["embed_dim"])
+        theirs = architecture([*encoder.visual.net.state_dict().values()], encoder.visual.spec.size, encoder.dim)
         if theirs != own:
             raise EncoderError(
                 f"'{base}' has another image tower ({theirs}) than {path} ({own}); pass `encoder`, the one it was "
@@ -200,8 +217,6 @@ def _encoder(
             )
         if "ln_final.weight" not in tensors:
             return encoder, None
-        if not base.startswith("openclip:"):
-            raise EncoderError(f"encoder {base}: the missing {lacks} can only come from openclip:...")
         first = openclip_tensors(base.removeprefix("openclip:"))
         tensors = tensors | {key: first[key] for key in checkpoint.missing_text}
         config = published.model_config(tensors, path)
@@ -216,25 +231,34 @@ def _encoder(
     return assemble(Published(source, config, {}, lambda: tensors)), (config, tensors)
 
 
-def _temporal_kind(
-    checkpoint: Checkpoint, pooled: Pooled | None, path: str, notes: list[str]
-) -> Literal["mean", "transformer", "token-conv"]:
-    """Return the recipe's name of the file's temporal module, the one inside the encoder if there are two.
+def _temporal(
+    checkpoint: Checkpoint,
+    visual: Visual,
+    config: dict,
+    path: str,
+    pooled: Pooled | None,
+    convention: Convention,
+    notes: list[str],
+) -> tuple[Literal["mean", "transformer", "token-conv"], Temporal]:
+    """Return the recipe's name of the temporal module, the one inside the encoder if there are two, and the module.
+
+    It has the file's weights. It gives the features of all frames instead of their mean if BIKE weights frames.
+
+    Args:
+        pooled: the module without weights, which the file does not show.
 
     Raises:
-        DataError: `temporal` is needed for a Text4Vis file and missing, or is given although the file determines it.
+        DataError: `pooled` is needed for a Text4Vis file and missing, or is given although the file determines it.
+        EncoderError: the weights do not fit a temporal transformer or token convolutions of this encoder.
     """
-    transformer = bool(checkpoint.temporal)
-    if pooled == "token-shift" and (
-        checkpoint.kind in ("openai", "actionclip", "vifi-clip") or "visual.proj" not in checkpoint.clip
-    ):
+    transformer, is_vit = bool(checkpoint.temporal), "visual.proj" in checkpoint.clip
+    if pooled == "token-shift" and (checkpoint.kind in ("openai", "actionclip", "vifi-clip") or not is_vit):
         raise DataError(f"`temporal=token-shift`: only Text4Vis' ViTs have it, not {path}; leave out `temporal`")
     if pooled is not None and (checkpoint.token_convs or (transformer and pooled == "mean")):
         raise DataError(f"`temporal={pooled}`: {path} has weights of its temporal module; leave out `temporal`")
-    if checkpoint.token_convs or pooled == "token-shift":
-        return "token-conv"
     # Text4Vis has no TokenShift for ResNets.
-    if pooled is None and checkpoint.kind in ("text4vis", "text4vis-nce") and "visual.proj" in checkpoint.clip:
+    unknown = is_vit and pooled is None and not checkpoint.token_convs
+    if unknown and checkpoint.kind in ("text4vis", "text4vis-nce"):
         if not transformer:
             raise DataError(
                 f"{path}: mean pooling and TokenShift have no weights, so the file does not show which it was trained "
@@ -244,59 +268,20 @@ def _temporal_kind(
             "TokenShift has no weights, so a file trained with TokenShift below its transformer looks the same: pass "
             "`temporal=token-shift` if this one was"
         )
-    return "transformer" if transformer else "mean"
-
-
-def _temporal(
-    checkpoint: Checkpoint, visual: Visual, config: dict, source: str, *, shift: bool, spotting: bool
-) -> Temporal:
-    """Return the temporal module with the file's weights, inside the encoder (TokenShift if `shift`), over it, or both.
-
-    It gives the features of all frames instead of their mean if `spotting`.
-
-    Raises:
-        EncoderError: the weights do not fit a temporal transformer or token convolutions of this encoder.
-    """
-    pool = make_temporal({"kind": "frames" if spotting else "mean"}, visual)
-    if checkpoint.temporal:
+    name, frames = "transformer" if transformer else "mean", convention.interaction == "vcs"
+    pool = make_temporal({"kind": "frames" if frames else "mean"}, visual)
+    if transformer:
         layers = len({key.split(".")[2] for key in checkpoint.temporal if key.startswith("transformer.resblocks.")})
         shape = {"dim": config["embed_dim"], "layers": max(1, layers), "heads": published.temporal_heads(config)}
-        pool = make_temporal({"kind": "frame-transformer" if spotting else "transformer", **shape}, visual)
-        fill(pool, checkpoint.temporal, source)
-    if not shift and not checkpoint.token_convs:
-        return pool
+        pool = make_temporal({"kind": "frame-transformer" if frames else "transformer", **shape}, visual)
+        fill(pool, checkpoint.temporal, path)
+    if pooled != "token-shift" and not checkpoint.token_convs:
+        return name, pool
     convs = TokenConv(visual)
-    if not shift:
-        fill(convs, {f"convs.{i}.weight": kernel for i, kernel in enumerate(checkpoint.token_convs)}, source)
+    if checkpoint.token_convs:
+        fill(convs, {f"convs.{i}.weight": kernel for i, kernel in enumerate(checkpoint.token_convs)}, path)
     convs.pool = pool
-    return convs
-
-
-def _head(encoder: Encoder, labels: Sequence[str], convention: Convention, scale: float) -> Head:
-    """Return the head of the kind's convention.
-
-    Raises:
-        DataError: several templates for a word-spotting head.
-    """
-    prompts = fill_templates(convention.template, labels)
-    if convention.interaction == "vcs":
-        return SpottingHead.of_prompts(encoder, prompts, names=labels, scale=scale)
-    if convention.template_pooling == "probabilities" and not isinstance(convention.template, str):
-        return MeanProbabilityHead.of_prompts(encoder, prompts, names=labels, scale=scale)
-    return text_head(encoder, labels, prompts=prompts, scale=scale)
-
-
-def _architecture(tensors: list[Tensor], size: int, dim: int) -> str:
-    """Return what tells image towers apart, whichever names a library gives to their weights."""
-    first = [f"{len(tensor)}x{tensor.shape[-1]}" for tensor in tensors if tensor.ndim == 4 and tensor.shape[1] == 3]
-    matrices = sum(tensor.numel() for tensor in tensors if tensor.ndim == 2 and tensor.is_floating_point())
-    return f"{dim}-d features, {size} pixels, width x patch {', '.join(first)}, {matrices:,} weights in matrices"
-
-
-def _tower_text(config: dict) -> str:
-    vision = config["vision_cfg"]
-    name = (published.original(config) or "").removeprefix("openclip:").removesuffix("-quickgelu/openai")
-    return f"{name or 'image tower'}, {vision['image_size']} pixels, {config['embed_dim']}-d features"
+    return "token-conv", convs
 
 
 # ---- video classifiers of transformers
@@ -323,7 +308,15 @@ def import_classifier(source: str, out: Path, labels: Sequence[str] | None = Non
     labels = own if labels is None else labels
     if len(labels) != len(own):
         raise DataError(f"{len(labels)} class names for the {len(own)} classes of {source}; give one per class")
-    pooling = _pooling(config, visual.spec.dim, source)
+    kind, dim, pooling = config.model_type, visual.spec.dim, {"kind": "mean"}
+    if kind == "vjepa2":
+        heads = config.num_attention_heads
+        pooling = {"kind": kind, "dim": dim, "layers": config.num_pooler_layers, "heads": heads}
+    elif kind == "videomae":
+        pooling = {"kind": "normed-mean", "dim": dim} if config.use_mean_pooling else {"kind": "first-token"}
+    elif kind not in ("timesformer", "vivit"):  # Their towers give the class token.
+        name = config.architectures[0]
+        raise EncoderError(f"{source}: the pooling of a {name} is not supported; use it as an encoder")
     if "mean" in str(pooling["kind"]):
         visual = visual.with_grid((visual.spec.grid[0], 1, 1))
     temporal = make_temporal(pooling, visual)
@@ -336,31 +329,15 @@ def import_classifier(source: str, out: Path, labels: Sequence[str] | None = Non
     if not error < _MAX_ERROR * max(1.0, float(logits.abs().max())):
         raise EncoderError(f"{source}: scores differ from transformers' by {error:.1e}; please report this model")
     recipe = Recipe(
-        name=f"imported, {config.model_type}",
+        name=f"imported, {kind}",
         frames=visual.spec.frames,
         origin="centre",
         pooling="probabilities",
-        temporal="vjepa2" if config.model_type == "vjepa2" else "mean",
+        temporal="vjepa2" if kind == "vjepa2" else "mean",
     )
     with locked(out):
         write_run(out, model, recipe, visual.spec.pixels(), labels, {"source": f"imported from {source}"})
     return f"{source}: {config.architectures[0]}, {visual.spec.frames} frames, {len(labels)} classes", [*labels]
-
-
-def _pooling(config: Any, dim: int, source: str) -> dict[str, object]:
-    """Return the config of the temporal module that pools like the model.
-
-    Raises:
-        EncoderError: texthead has none.
-    """
-    kind = config.model_type
-    if kind == "vjepa2":
-        return {"kind": kind, "dim": dim, "layers": config.num_pooler_layers, "heads": config.num_attention_heads}
-    if kind == "videomae":
-        return {"kind": "normed-mean", "dim": dim} if config.use_mean_pooling else {"kind": "first-token"}
-    if kind in ("timesformer", "vivit"):  # Their towers give the class token.
-        return {"kind": "mean"}
-    raise EncoderError(f"{source}: the pooling of a {config.architectures[0]} is not supported; use it as an encoder")
 
 
 def _renamed(tensors: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:

@@ -146,7 +146,12 @@ def read_published(path: Path, kind: Kind | None = None) -> Checkpoint:
             f"{path}: has weights of unsupported modules ({listed(unknown, 3)}); use a model with "
             "mean pooling, the temporal transformer, TokenShift or TokenT1D"
         )
-    _check_numbers(path, clip | fusion)
+    scale = clip.get("logit_scale")
+    if scale is None or scale.numel() != 1:
+        raise EncoderError(f"{path}: has no scalar logit_scale: it is not a checkpoint of CLIP or a similar model")
+    for key, tensor in (clip | fusion).items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise EncoderError(f"{path}: {key!r} is not finite: the file is damaged; download it again")
     return Checkpoint(
         kind,
         clip,
@@ -175,14 +180,13 @@ def _parts(content: dict, path: Path) -> tuple[tuple[Kind, ...], dict[str, Tenso
     if isinstance(content.get("model"), dict):
         tensors = clip_tensors(content["model"])
         if any(key.startswith("image_encoder.") for key in tensors):
-            return ("vifi-clip",), _vifi_names(tensors), {}
+            # Without the embedded prompts of its training classes.
+            dropped = ("prompt_learner.token_", "prompt_learner.complete_text_embeddings")
+            names = {key: key.replace("image_encoder.", "visual.", 1) for key in tensors if not key.startswith(dropped)}
+            return ("vifi-clip",), {name.removeprefix("text_encoder."): tensors[key] for key, name in names.items()}, {}
     elif isinstance(model, dict) and "fusion_model_state_dict" not in content:
         return ("text4vis",), clip_tensors(model), {}
-    elif isinstance(model, dict):
-        if not isinstance(fusion, dict):
-            raise EncoderError(
-                f"{path}: fusion_model_state_dict is a {type(fusion).__name__}, expected tensors by name"
-            )
+    elif isinstance(model, dict) and isinstance(fusion, dict):
         # ActionCLIP and BIKE may keep the prefix of (Distributed)DataParallel; only ActionCLIP stores half precision.
         parallel = bool(fusion) and all(str(key).startswith("module.") for key in fusion)
         halves = any(isinstance(value, Tensor) and value.dtype == torch.float16 for value in model.values())
@@ -195,23 +199,6 @@ def _parts(content: dict, path: Path) -> tuple[tuple[Kind, ...], dict[str, Tenso
     raise EncoderError(f"{path}: its keys ({first}, ...) match none of {', '.join(get_args(Kind))}; check the file")
 
 
-def _vifi_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename ViFi-CLIP's tensors to open_clip's names, without the embedded prompts of its training classes."""
-    dropped = ("prompt_learner.token_", "prompt_learner.complete_text_embeddings")
-    names = {key: key.replace("image_encoder.", "visual.", 1) for key in tensors if not key.startswith(dropped)}
-    return {name.removeprefix("text_encoder."): tensors[key] for key, name in names.items()}
-
-
-def _check_numbers(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Raise EncoderError unless there is a scalar logit scale and every weight is finite."""
-    scale = tensors.get("logit_scale")
-    if scale is None or scale.numel() != 1:
-        raise EncoderError(f"{path}: has no scalar logit_scale: it is not a checkpoint of CLIP or a similar model")
-    for key, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise EncoderError(f"{path}: {key!r} is not finite: the file is damaged; download it again")
-
-
 def model_config(clip: dict[str, Tensor], source: str, *, quick_gelu: bool = True) -> dict:
     """Return open_clip's model config, from the shapes of the weights; without text_cfg if there is no text tower.
 
@@ -219,7 +206,24 @@ def model_config(clip: dict[str, Tensor], source: str, *, quick_gelu: bool = Tru
         EncoderError: the image tower is neither CLIP's ViT nor CLIP's ResNet.
     """
     with raising(EncoderError, f"{source}: not an image tower of CLIP", "check the file", KeyError, IndexError):
-        vision, dim = _vision_config(clip)
+        if "visual.proj" in clip:
+            width, _, _, patch = clip["visual.conv1.weight"].shape
+            grid = round((len(clip["visual.positional_embedding"]) - 1) ** 0.5)
+            layers = len({key.split(".")[3] for key in clip if key.startswith("visual.transformer.resblocks.")})
+            vision = {"image_size": grid * patch, "layers": layers, "width": width, "patch_size": patch}
+            hidden = len(clip["visual.transformer.resblocks.0.mlp.c_fc.weight"])
+            if hidden != 4 * width:  # g-14, bigG-14 and e-14; open_clip rounds width * mlp_ratio down.
+                vision["mlp_ratio"] = (hidden + 0.5) / width
+            # The keys do not show the heads: open_clip's wider ViTs (H-14 and H-16 among them) have 16.
+            if width > 1024:
+                vision["head_width"] = width // 16
+            dim = clip["visual.proj"].shape[1]
+        else:
+            layers = [len({k.split(".")[2] for k in clip if k.startswith(f"visual.layer{i}.")}) for i in range(1, 5)]
+            grid = round((len(clip["visual.attnpool.positional_embedding"]) - 1) ** 0.5)
+            width = len(clip["visual.layer1.0.conv1.weight"])
+            vision = {"image_size": grid * 32, "layers": layers, "width": width, "patch_size": None}
+            dim = len(clip["visual.attnpool.c_proj.weight"])
     config: dict = {"embed_dim": dim, "quick_gelu": quick_gelu, "vision_cfg": vision}
     if {"ln_final.weight", "token_embedding.weight", "positional_embedding"} <= clip.keys():
         width = len(clip["ln_final.weight"])
@@ -231,25 +235,6 @@ def model_config(clip: dict[str, Tensor], source: str, *, quick_gelu: bool = Tru
             "layers": len({key.split(".")[2] for key in clip if key.startswith("transformer.resblocks.")}),
         }
     return config
-
-
-def _vision_config(clip: dict[str, Tensor]) -> tuple[dict, int]:
-    if "visual.proj" in clip:
-        width, _, _, patch = clip["visual.conv1.weight"].shape
-        grid = round((len(clip["visual.positional_embedding"]) - 1) ** 0.5)
-        layers = len({key.split(".")[3] for key in clip if key.startswith("visual.transformer.resblocks.")})
-        vision = {"image_size": grid * patch, "layers": layers, "width": width, "patch_size": patch}
-        hidden = len(clip["visual.transformer.resblocks.0.mlp.c_fc.weight"])
-        if hidden != 4 * width:  # g-14, bigG-14 and e-14; open_clip rounds width * mlp_ratio down.
-            vision["mlp_ratio"] = (hidden + 0.5) / width
-        if width > 1024:  # The keys do not show the heads: open_clip's wider ViTs (H-14 and H-16 among them) have 16.
-            vision["head_width"] = width // 16
-        return vision, clip["visual.proj"].shape[1]
-    blocks = [len({key.split(".")[2] for key in clip if key.startswith(f"visual.layer{i}.")}) for i in range(1, 5)]
-    grid = round((len(clip["visual.attnpool.positional_embedding"]) - 1) ** 0.5)
-    width = len(clip["visual.layer1.0.conv1.weight"])
-    vision = {"image_size": grid * 32, "layers": blocks, "width": width, "patch_size": None}
-    return vision, len(clip["visual.attnpool.c_proj.weight"])
 
 
 def original(config: dict) -> str | None:

@@ -5,7 +5,6 @@ encoder_findings  findings that need an encoder, such as classes whose names loo
 examine           everything, in one call; the findings as JSON and HTML
 file_stats        properties of one file, without a model
 findings          findings about files, splits and class names; lists without bad items
-names             class names that a text encoder misreads
 near_duplicates   pairs of files that look alike
 overview          statistics of each class, and example files
 wrong_labels      labels that look wrong

@@ -14,7 +14,6 @@ from texthead.text import read_classes
 
 if TYPE_CHECKING:
     from texthead.apps.doctor.examine import Diagnosis
-    from texthead.apps.doctor.overview import Overview
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +67,26 @@ class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
             reading=Reading(default_workers(wanted=self.workers), cache=True, engine="auto"),
             reporter=console.reporter,
         )
-        self._show(diagnosis)
+        for line in diagnosis.summary():
+            console.results().print(on_one_line(line))
+        _print_tables(diagnosis)
+        console.status("writing the report")
+        page = diagnosis.write(self.out) if self.out else None
+        (console.results if page else console.notes)().print(
+            f"report: {page}" if page else "more: --verbose prints tables, --out FOLDER a page"
+        )
+        console.show_json(diagnosis.to_json())
         if fix:
-            _write_list(fix, diagnosis)
+            items, left_out = dataset.items, diagnosis.left_out
+            count = diagnosis.write_sound(fix)
+            if dataset.tree:
+                console.say_notes(f"{fix} has no tree: for broader names train on a YAML file with it and the tree")
+            for position, why in left_out.items():
+                console.details().print(f"left out: {items[position].path}: {why}")
+            names = listed([items[position].path.name for position in left_out], 3)
+            console.results().print(
+                f"{fix}: {count} of {len(items)} items; {len(left_out)} left out{f': {names}' * bool(names)}"
+            )
         by_hand = diagnosis.by_hand
         if by_hand and (fix or not diagnosis.left_out):
             console.results().print(f"to mend by hand, since leaving out files does not: {listed(by_hand, 3)}")
@@ -82,31 +98,18 @@ class Doctor(DataOption, ClassesOption, EncoderOption, DeviceOption):
             console.next_command("texthead", "doctor", self.data, "--fix", clean, encoder=self.encoder)
         return int(diagnosis.is_serious)
 
-    def _show(self, diagnosis: "Diagnosis") -> None:
-        """Print the diagnosis, and write it to --out."""
-        for line in diagnosis.summary():
-            console.results().print(on_one_line(line))
-        _print_overview(diagnosis.overview)
-        if diagnosis.findings:
-            _print_findings(diagnosis)
-        console.status("writing the report")
-        page = diagnosis.write(self.out) if self.out else None
-        (console.results if page else console.notes)().print(
-            f"report: {page}" if page else "more: --verbose prints tables, --out FOLDER a page"
-        )
-        console.show_json(diagnosis.to_json())
-
 
 # Largest number of classes in the table, and letters of a class name.
 _CLASSES, _LETTERS = 20, 40
 
 
-def _print_overview(counts: "Overview") -> None:
-    """Print a line of totals and a table of the classes."""
-    from texthead.apps.doctor import overview
+def _print_tables(diagnosis: "Diagnosis") -> None:
+    """Print a line of totals, a table of the classes, and one with a few findings of each fault."""
+    from texthead.apps.doctor.examine import EXAMPLES
+    from texthead.apps.doctor.overview import overview_table
     from texthead.report import short
 
-    content = overview.overview_table(counts, _CLASSES)
+    content = overview_table(diagnosis.overview, _CLASSES)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for header, side in zip(content.headers, content.sides, strict=True):
         table.add_column(header, justify=side, overflow="fold", no_wrap=header not in ("class", "kinds"))
@@ -116,12 +119,8 @@ def _print_overview(counts: "Overview") -> None:
     console.details().print(table)
     lines = [line for line in (content.legend, content.unreadable) if line]
     console.details().print("\n".join(["", *lines, ""] if lines else [""]))
-
-
-def _print_findings(diagnosis: "Diagnosis") -> None:
-    """Print a table with a few findings of each fault."""
-    from texthead.apps.doctor.examine import EXAMPLES
-
+    if not diagnosis.findings:
+        return
     table = Table(show_lines=True)
     table.add_column("fault", overflow="fold")
     table.add_column("found", justify="right")
@@ -132,17 +131,3 @@ def _print_findings(diagnosis: "Diagnosis") -> None:
             lines.append(f"and {len(group) - EXAMPLES:,} more: --json or --out lists all")
         table.add_row(f"{severity}:\n{fault}", f"{len(group):,}", console.with_flags("\n".join(lines)))
     console.details().print(table)
-
-
-def _write_list(path: Path, diagnosis: "Diagnosis") -> None:
-    """Write the list of the sound items; with --verbose print a line for each item left out."""
-    items, left_out = diagnosis.dataset.items, diagnosis.left_out
-    count = diagnosis.write_sound(path)
-    if diagnosis.dataset.tree:
-        console.say_notes(f"{path} has no tree: for broader names train on a YAML file with it and the tree")
-    for position, why in left_out.items():
-        console.details().print(f"left out: {items[position].path}: {why}")
-    names = listed([items[position].path.name for position in left_out], 3)
-    console.results().print(
-        f"{path}: {count} of {len(items)} items; {len(left_out)} left out{f': {names}' * bool(names)}"
-    )

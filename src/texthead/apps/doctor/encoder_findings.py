@@ -66,14 +66,20 @@ def swaps(
 ) -> list[Swap]:
     """Return the swaps whose gain exceeds SWAP_MARGIN and ERRORS standard errors, largest gain first.
 
-    A class is in at most one swap.
+    The gain is in mean cosine, from swapping two class names, summed over both classes. Constants added to all cosines
+    of a class's items, or of a name, cancel. A class is in at most one swap.
 
     Args:
         cosines: of each item's centred feature with each class's text row.
         targets: class of each item.
         groups: group of each item, such as a scene.
     """
-    gains, members, taken, result = swap_gains(cosines, targets), np.asarray(groups), set[int](), list[Swap]()
+    members, taken, result = np.asarray(groups), set[int](), list[Swap]()
+    means = np.full((cosines.shape[1],) * 2, np.nan)
+    for target in np.unique(targets):
+        means[target] = cosines[targets == target].mean(0)
+    straight = np.diag(means)
+    gains = np.nan_to_num(means + means.T - straight[:, None] - straight[None, :], nan=-np.inf)
     pairs = np.argwhere(np.triu(gains > SWAP_MARGIN, k=1)).tolist()
     for first, second in sorted(pairs, key=lambda pair: -gains[pair[0], pair[1]]):
         errors = []  # The errors of the two classes are independent.
@@ -85,22 +91,6 @@ def swaps(
             result.append(Swap(first, second, gain, error))
             taken |= {first, second}
     return result
-
-
-def swap_gains(
-    cosines: Float[np.ndarray, "items classes"], targets: Int[np.ndarray, " items"]
-) -> Float[np.ndarray, "classes classes"]:
-    """Return the gain in mean cosine from swapping two class names, summed over both classes; -inf without items.
-
-    Constants added to all cosines of a class's items, or of a name, cancel: a name that is close to all items, or items
-    that are close to all names, make no gain.
-    """
-    means = np.full((cosines.shape[1],) * 2, np.nan)
-    for target in np.unique(targets):
-        means[target] = cosines[targets == target].mean(0)
-    straight = np.diag(means)
-    gains = means + means.T - straight[:, None] - straight[None, :]
-    return np.where(np.isnan(gains), -np.inf, gains)
 
 
 def centred_cosines(
@@ -143,7 +133,14 @@ def class_findings(
     if not encoded:
         return
     labels, rows = list(encoded), rows_of(encoder, list(encoded.values()))
-    yield from synonym_findings(labels, rows @ rows.T, above=ROWS_ALIKE)
+    alike = rows @ rows.T
+    pairs = [(float(alike[i, j]), i, j) for i in range(len(labels)) for j in range(i) if alike[i, j] > ROWS_ALIKE]
+    for cosine, i, j in sorted(pairs, reverse=True):
+        detail = (
+            f"reads like {labels[i]} (cosine of text rows {cosine:.2f}) and may be confused with it; "
+            "describe both in sentences (`classes`, a .json file), or merge them if they mean the same"
+        )
+        yield Finding("warning", "near-synonyms", labels[j], detail)
     index_of = {label: index for index, label in enumerate(labels)}
     judged = [index for index, item in enumerate(items) if item.label in index_of]
     if not judged:
@@ -156,20 +153,3 @@ def class_findings(
             f"(by {swap.gain:.2f} in cosine, standard error {swap.error:.2f}); check some labels"
         )
         yield Finding("serious", "names look swapped", labels[swap.first], detail)
-
-
-def synonym_findings(
-    labels: Sequence[str], cosines: Float[np.ndarray, "classes classes"], *, above: float
-) -> list[Finding]:
-    """Find pairs of classes with similar text rows, the most similar first."""
-    pairs = [(float(cosines[i, j]), i, j) for i in range(len(labels)) for j in range(i) if cosines[i, j] > above]
-    return [
-        Finding(
-            "warning",
-            "near-synonyms",
-            labels[j],
-            f"reads like {labels[i]} (cosine of text rows {cosine:.2f}) and may be confused with it; "
-            "describe both in sentences (`classes`, a .json file), or merge them if they mean the same",
-        )
-        for cosine, i, j in sorted(pairs, reverse=True)
-    ]

@@ -1,7 +1,7 @@
 """Find what is wrong with a dataset, with or without an encoder, and write it as JSON, as an HTML page or as a list."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
@@ -16,12 +16,13 @@ from texthead.apps.doctor.encoder_findings import OwnSentences
 from texthead.apps.doctor.file_stats import FileStats, read_file_stats
 from texthead.apps.doctor.findings import Finding, Severity
 from texthead.apps.doctor.overview import Overview
-from texthead.apps.doctor.wrong_labels import MIN_AGREEMENT, JudgedLabels, suspicious_labels
+from texthead.apps.doctor.wrong_labels import JudgedLabels, suspicious_labels
 from texthead.data import divide
 from texthead.encoders import zero_shot_note
 from texthead.errors import DataError, RunError, listed, plural
 from texthead.features import ImageStats
 from texthead.files import write_csv, write_json
+from texthead.media import MediaPath
 from texthead.recipes import small
 from texthead.report import render, write_html
 
@@ -81,15 +82,13 @@ class Diagnosis:
         """Return the result in a few lines: counts, each fault with examples, the notes' kinds, and the labels."""
         lines, notes = [self.headline()], []
         for (severity, fault), group in self.groups().items():
-            first = group[0]
             if severity == "note":
                 notes.append(f"{fault} ({len(group):,})")
             elif len(group) == 1:
-                lines.append(f"{severity}, {fault}: {first.about}: {first.detail}")
+                lines.append(f"{severity}, {fault}: {group[0].about}: {group[0].detail}")
             else:
-                lines.append(
-                    f"{severity}, {fault} ({len(group):,}): {listed([each.about for each in group], EXAMPLES)}"
-                )
+                examples = listed([each.about for each in group], EXAMPLES)
+                lines.append(f"{severity}, {fault} ({len(group):,}): {examples}")
         lines += [f"notes: {', '.join(notes)}"] * bool(notes)
         return [*lines, *self.lines]
 
@@ -127,24 +126,7 @@ class Diagnosis:
         """Write `doctor.json` and `doctor.html` to a folder, and return the path of the page."""
         page = Path(folder) / "doctor.html"
         write_json(page.with_suffix(".json"), self.to_json())
-        write_html(page, self.html())
-        return page
-
-    def write_sound(self, path: str | Path) -> int:
-        """Write a list of the items that are not left out, and return their number.
-
-        Raises:
-            DataError: no item would be left.
-        """
-        columns, rows = findings.cleaned_rows(self.dataset, self.left_out, Path(path).parent)
-        if not rows:
-            raise DataError(f"{path}: no item would be left; nothing is written")
-        write_csv(Path(path), columns, rows)
-        return len(rows)
-
-    def html(self) -> str:
-        """Render the page."""
-        return render(
+        content = render(
             "doctor.html",
             package="texthead.apps.doctor",
             title=f"Doctor: {Path(self.dataset.source).name}",
@@ -156,6 +138,33 @@ class Diagnosis:
             left_out=[(str(self.dataset.items[index].path), reason) for index, reason in self.left_out.items()],
             most=_ROWS,
         )
+        write_html(page, content)
+        return page
+
+    def write_sound(self, path: str | Path) -> int:
+        """Write a list of the items that are not left out, and return their number; paths beside it are relative.
+
+        If any item is a part of a video, there are columns `start` and `end`, in seconds.
+
+        Raises:
+            DataError: no item would be left.
+        """
+        path = Path(path)
+        items = [item for position, item in enumerate(self.dataset.items) if position not in self.left_out]
+        if not items:
+            raise DataError(f"{path}: no item would be left; nothing is written")
+        label = "labels" if self.dataset.multilabel else "label"
+        times = ["start", "end"] if any(item.media.is_part for item in items) else []
+        optional = [name for name in ("split", "group") if any(getattr(item, name) for item in items)]
+        known = {"path", "label", "labels", "split", "group", "start", "end"}
+        extra = [name for name in dict.fromkeys(name for item in items for name, _ in item.extra) if name not in known]
+        rows = []
+        for item in items:
+            span, more = item.media.span.cells() if times else (), dict(item.extra)
+            tail = [*(getattr(item, name) or "" for name in optional), *(more.get(name, "") for name in extra)]
+            rows.append([MediaPath(item.media.file).relative_to(path.parent), *span, item.label, *tail])
+        write_csv(path, ["path", *times, label, *optional, *extra], rows)
+        return len(rows)
 
 
 def diagnose(
@@ -194,8 +203,7 @@ def diagnose(
         *findings.group_leaks(items),
         *([] if dataset.multilabel else findings.folder_findings(items)),
         *findings.count_findings(labelled, dataset.empty),
-        *findings.name_findings(list(classes), clean=options.clean),
-        *findings.unknown_labels(dataset.classes, list(classes)),
+        *findings.name_findings(list(classes), dataset.classes, clean=options.clean),
     ]
     features: dict[int, np.ndarray] = {}
     notes: list[str] = []
@@ -221,15 +229,21 @@ def diagnose(
             targets = some.targets(dataset.classes)
             judged = suspicious_labels(seen.features, targets, some.groups, seen.positions)
         known = findings.questioned(result)
-        notes += filter(None, [judged.unjudged, _first_to_check(judged, dataset, known)])
-        result += findings.label_findings(dataset, judged.listed, known)
+        found, check_first = findings.label_findings(dataset, judged, known)
+        result += found
+        notes += filter(None, [judged.unjudged, check_first])
         for label in judged.listed:
             likely[label.item] = replace(items[label.item], labels=(dataset.classes[label.better],))
     # With the likely labels, so that a copy whose label is questioned above is not reported for its two labels too.
     result += findings.near_copies(likely, facts, near_duplicates.alike(facts, features))
     left_out, counts = findings.left_out(items, result), overview.overview_of(items, facts)
     if len(left_out) < len(items) and not {"empty class folder", "no training item"} & {each.fault for each in result}:
-        result += _refused(dataset.pick([position for position in range(len(items)) if position not in left_out]))
+        try:  # Does `train` refuse what is left?
+            left = dataset.pick([position for position in range(len(items)) if position not in left_out])
+            divide(left, seed=0, held_out=None, k=None)
+        except DataError as error:
+            detail = str(error).removeprefix(f"{dataset.source}: ")
+            result.append(Finding("serious", "cannot be trained on", dataset.source, detail))
     result.sort(key=lambda each: (get_args(Severity).index(each.severity), each.fault))
     return Diagnosis(dataset, facts, counts, result, left_out, source, tuple(notes))
 
@@ -240,15 +254,6 @@ def findings_about_files(items: Sequence[Item], facts: Sequence[FileStats]) -> l
     return [*single, *(each for each in findings.copies(items, facts) if each.severity == "serious")]
 
 
-def _refused(dataset: Dataset) -> Iterator[Finding]:
-    """Yield a finding if `train` would refuse a dataset."""
-    try:
-        divide(dataset, seed=0, held_out=None, k=None)
-    except DataError as error:
-        detail = str(error).removeprefix(f"{dataset.source}: ")
-        yield Finding("serious", "cannot be trained on", dataset.source, detail)
-
-
 def _frozen(encoder: Encoder, dataset: Dataset, reading: Reading, reporter: Reporter) -> FrozenEncoder:
     """Return the encoder as it is applied to the items; other processes decode, since a reader may crash."""
     encoder.keep_text = True
@@ -257,23 +262,3 @@ def _frozen(encoder: Encoder, dataset: Dataset, reading: Reading, reporter: Repo
     protocol = spec.protocol(frames=1 if dataset.only_images else _ENCODED_FRAMES)
     protocol = replace(protocol, pixels=spec.pixels(_RECIPE))
     return FrozenEncoder(encoder, protocol, replace(reading, skip_unreadable=True), reporter)
-
-
-def _first_to_check(judged: JudgedLabels, dataset: Dataset, known: set[int]) -> str:
-    """Return a note on the most suspicious label if none is listed, since single wrong ones are hard to tell.
-
-    Args:
-        known: positions of items whose label a finding already questions, as that of a copy with another label.
-    """
-    others = [label for label in judged.ranked if label.item not in known]
-    doubtful = [label for label in others if int(label.fits.argmax()) == label.better]
-    label = "other label" if known else "label"
-    if judged.listed or not judged.ranked or judged.agreement < MIN_AGREEMENT:
-        return ""
-    if not doubtful:
-        return f"no {label} looks wrong: each item fits its own class best"
-    first = doubtful[0]
-    return (
-        f"no {label} is wrong beyond doubt; of {plural(len(doubtful), 'item')} that fit another class better, check "
-        f"{dataset.items[first.item].path} first (fits {dataset.classes[first.better]})"
-    )

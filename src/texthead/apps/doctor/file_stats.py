@@ -16,7 +16,7 @@ from texthead import Dataset, Reporter, Views
 from texthead.data import evenly
 from texthead.errors import MediaError, line_of
 from texthead.features import ImageStats
-from texthead.media import Media, MediaPath
+from texthead.media import MediaPath
 from texthead.parallel import FileDataset, read_each
 
 # The fault of a file that crashes its reader or exceeds the time limit.
@@ -81,15 +81,35 @@ def stats_of_file(path: Path) -> FileStats:
         with MediaPath(path).open() as media:
             media.min_short_side = _SHORT_SIDE
             # Only once the file is open: a folder has no bytes, and a device never ends.
+            times = np.diff(media.times)
+            uneven = np.abs(times - np.median(times)) > _UNEVEN * np.median(times) if len(times) else np.zeros(1)
             facts = replace(
                 facts,
                 digest=MediaPath(path).digest(),
                 frames=media.num_frames,
                 listed=media.listed_frames,
                 seconds=media.duration_seconds,
-                uneven=uneven_share(media.times),
+                uneven=float(uneven.mean()),
             )
-            return _with_frames(facts, media)
+            indices = evenly(media.num_frames, _ANALYSED_FRAMES)
+            greys: list[Float[np.ndarray, "64 64"]] = []
+            colours = np.zeros((SIDE, SIDE, 3), np.uint8)
+            for index, picture in media.checked_frames(indices):
+                height, width = media.shape or picture.shape[:2]
+                if index == indices[len(indices) // 2]:
+                    colours = ImageStats.colours_of(picture)
+                greys.append(ImageStats.grey_of(picture))
+                facts = replace(facts, width=width, height=height)
+            (spread,) = Views(origin="centre").frame_indices(len(greys), COMPARED_FRAMES)
+            return replace(
+                facts,
+                turned=media.turned,
+                brightest=max(float(np.percentile(grey, 95)) for grey in greys),
+                contrast=max(float(grey.std()) for grey in greys),
+                motion=max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0),
+                edges=np.concatenate([ImageStats.edges_of(greys[index]) for index in spread]),
+                colours=colours,
+            )
     except MediaError as error:
         return replace(facts, fault=error.fault, problem=error.problem)
     except FileNotFoundError:
@@ -106,38 +126,6 @@ def stats_of_image(path: Path, digest: str, stats: ImageStats) -> FileStats:
     same = ("width", "height", "turned", "brightest", "contrast", "colours")
     edges = np.tile(stats.edges, COMPARED_FRAMES)
     return FileStats(path, digest, frames=1, edges=edges, **{name: getattr(stats, name) for name in same})
-
-
-def _with_frames(facts: FileStats, media: Media) -> FileStats:
-    """Decode all frames, and return the facts with what they show."""
-    indices = evenly(media.num_frames, _ANALYSED_FRAMES)
-    greys: list[Float[np.ndarray, "64 64"]] = []
-    colours = np.zeros((SIDE, SIDE, 3), np.uint8)
-    for index, picture in media.checked_frames(indices):
-        height, width = media.shape or picture.shape[:2]
-        if index == indices[len(indices) // 2]:
-            colours = ImageStats.colours_of(picture)
-        greys.append(ImageStats.grey_of(picture))
-        facts = replace(facts, width=width, height=height)
-    (spread,) = Views(origin="centre").frame_indices(len(greys), COMPARED_FRAMES)
-    return replace(
-        facts,
-        turned=media.turned,
-        brightest=max(float(np.percentile(grey, 95)) for grey in greys),
-        contrast=max(float(grey.std()) for grey in greys),
-        motion=max((float(np.abs(a - b).mean()) for a, b in itertools.pairwise(greys)), default=0.0),
-        edges=np.concatenate([ImageStats.edges_of(greys[index]) for index in spread]),
-        colours=colours,
-    )
-
-
-def uneven_share(seconds: Sequence[float]) -> float:
-    """Return the share (0-1) of gaps between times that differ from the median gap by more than a quarter.
-
-    Worked example: 0 1 2 3 5 has the gaps 1 1 1 2, so the share is 0.25.
-    """
-    gaps = np.diff(seconds)
-    return float((np.abs(gaps - np.median(gaps)) > _UNEVEN * np.median(gaps)).mean()) if len(gaps) else 0.0
 
 
 def read_file_stats(

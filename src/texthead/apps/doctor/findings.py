@@ -1,5 +1,6 @@
 """Findings about a dataset, from the facts of its files and its class names. Reads no files."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,8 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from texthead import Dataset, Item
 from texthead.apps.doctor.file_stats import STOPPED, FileStats
-from texthead.apps.doctor.names import is_code, is_foreign, run_together, same_names
 from texthead.apps.doctor.near_duplicates import Alike
-from texthead.apps.doctor.wrong_labels import SuspiciousLabel
+from texthead.apps.doctor.wrong_labels import MIN_AGREEMENT, JudgedLabels
 from texthead.errors import Fault, plural
 from texthead.media import MediaPath
 from texthead.text import clean_name, mirrored_names
@@ -37,6 +37,14 @@ _TINY, _LONG = 32, 4.0
 # Largest ratio of class sizes.
 _IMBALANCE = 10.0
 
+# Words without content of their own, as in "class 12" and "video_001".
+_EMPTY_WORDS = {"action", "category", "class", "clip", "cls", "id", "idx", "image", "img", "item", "label", "no", "nr"}
+_EMPTY_WORDS |= {"number", "object", "type", "vid", "video"}
+
+_WORDS = re.compile(r"[^\W\d_]{2,}")
+
+_LAST_LATIN = 0x24F
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -59,80 +67,75 @@ class Finding:
 # ---- single files
 
 
-def file_findings(facts: Sequence[FileStats], *, frames: int) -> list[Finding]:
-    """Find problems of single files.
+def file_findings(facts: Sequence[FileStats], *, frames: int) -> Iterator[Finding]:
+    """Yield problems of single files.
 
     Args:
         frames: frames per clip; shorter videos repeat frames.
     """
-    return [
-        Finding(severity, fault, str(fact.path), detail, (position,))
-        for position, fact in enumerate(facts)
-        for severity, fault, detail in _problems(fact, frames)
-    ]
+    for position, fact in enumerate(facts):
 
+        def found(severity: Severity, fault: str, detail: str, position: int = position) -> Finding:
+            return Finding(severity, fault, str(facts[position].path), detail, (position,))
 
-def _problems(fact: FileStats, frames: int) -> Iterator[tuple[Severity, str, str]]:
-    """Yield (severity, fault, detail) for a file."""
-    if fact.fault:
-        yield "serious", fact.fault, fact.problem.removeprefix(f"{fact.fault}: ")
-        return
-    if fact.listed and fact.listed != fact.frames:
-        detail = f"its header says {plural(fact.listed, 'frame')}, the file has {fact.frames}; texthead uses those"
-        yield "note", "wrong frame count in header", detail
-    if not MediaPath(fact.path).is_image and fact.frames < frames:
-        detail = f"{plural(fact.frames, 'frame')}, a clip needs {frames}: some repeat; leave it out or use fewer frames"
-        yield "warning", "too few frames", detail
-    if fact.turned:
-        yield "note", "rotated", f"{fact.width}x{fact.height} when upright; texthead rotates it, other tools may not"
-    if fact.uneven > _UNEVEN_SHARE:
-        problem = f"{100 * fact.uneven:.0f} % of the gaps between frames differ from the median by more than a quarter"
-        yield "note", "variable frame rate", f"{problem}; re-encode it at a constant rate if speed matters"
-    yield from _odd_sides(fact)
-    yield from _odd_appearance(fact)
-
-
-def _odd_sides(fact: FileStats) -> Iterator[tuple[Severity, str, str]]:
-    size, short, long = f"{fact.width}x{fact.height}", *sorted((fact.width, fact.height))
-    if short < _TINY:
-        yield "warning", "odd size", f"{size}: a side below {_TINY} pixels; leave it out if nothing can be recognised"
-    elif long > _LONG * short:
-        yield "warning", "odd size", f"{size}: aspect ratio {long / short:.1f}; a square crop loses most of it"
-    elif fact.seconds > 0 and (fact.width % 2 or fact.height % 2):
-        yield "note", "odd size", f"{size}: a side is odd, which many video encoders reject; texthead reads it"
-
-
-def _odd_appearance(fact: FileStats) -> Iterator[tuple[Severity, str, str]]:
-    remedy = "check it, and leave it out if it shows nothing"
-    if fact.brightest < _BLACK:
-        yield "warning", "near black", f"hardly any pixel is brighter than {fact.brightest:.0f} of 255; {remedy}"
-    elif fact.contrast < _PLAIN:
-        yield "warning", "one colour", f"grey levels differ by {fact.contrast:.1f} of 255; {remedy}"
-    if fact.frames > 1 and fact.motion < _STILL:
-        problem = f"frames differ by at most {fact.motion:.2f} of 255 grey levels"
-        yield "warning", "frozen", f"{problem}; leave it out if its class is a motion"
+        if fact.fault:
+            yield found("serious", fact.fault, fact.problem.removeprefix(f"{fact.fault}: "))
+            continue
+        if fact.listed and fact.listed != fact.frames:
+            detail = f"its header says {plural(fact.listed, 'frame')}, the file has {fact.frames}; texthead uses those"
+            yield found("note", "wrong frame count in header", detail)
+        if not MediaPath(fact.path).is_image and fact.frames < frames:
+            short = f"{plural(fact.frames, 'frame')}, a clip needs {frames}"
+            yield found("warning", "too few frames", f"{short}: some repeat; leave it out or use fewer frames")
+        size, short, long = f"{fact.width}x{fact.height}", *sorted((fact.width, fact.height))
+        if fact.turned:
+            yield found("note", "rotated", f"{size} when upright; texthead rotates it, other tools may not")
+        if fact.uneven > _UNEVEN_SHARE:
+            share = (
+                f"{100 * fact.uneven:.0f} % of the gaps between frames differ from the median by more than a quarter"
+            )
+            detail = f"{share}; re-encode it at a constant rate if speed matters"
+            yield found("note", "variable frame rate", detail)
+        if short < _TINY:
+            detail = f"{size}: a side below {_TINY} pixels; leave it out if nothing can be recognised"
+            yield found("warning", "odd size", detail)
+        elif long > _LONG * short:
+            detail = f"{size}: aspect ratio {long / short:.1f}; a square crop loses most of it"
+            yield found("warning", "odd size", detail)
+        elif fact.seconds > 0 and (fact.width % 2 or fact.height % 2):
+            detail = f"{size}: a side is odd, which many video encoders reject; texthead reads it"
+            yield found("note", "odd size", detail)
+        remedy = "check it, and leave it out if it shows nothing"
+        if fact.brightest < _BLACK:
+            detail = f"hardly any pixel is brighter than {fact.brightest:.0f} of 255; {remedy}"
+            yield found("warning", "near black", detail)
+        elif fact.contrast < _PLAIN:
+            yield found("warning", "one colour", f"grey levels differ by {fact.contrast:.1f} of 255; {remedy}")
+        if fact.frames > 1 and fact.motion < _STILL:
+            detail = f"frames differ by at most {fact.motion:.2f} of 255 grey levels"
+            yield found("warning", "frozen", f"{detail}; leave it out if its class is a motion")
 
 
 # ---- pairs and groups of files
 
 
-def copies(items: Sequence[Item], facts: Sequence[FileStats]) -> list[Finding]:
-    """Find files with the same bytes: in one class, under two labels, or in two splits."""
+def copies(items: Sequence[Item], facts: Sequence[FileStats]) -> Iterator[Finding]:
+    """Yield files with the same bytes: in one class, under two labels, or in two splits."""
     by_digest = defaultdict[str, list[int]](list)
     for position, fact in enumerate(facts):
         by_digest[fact.digest].append(position)
-    return [_copy_finding(items, group) for digest, group in by_digest.items() if digest and len(group) > 1]
-
-
-def _copy_finding(items: Sequence[Item], group: Sequence[int]) -> Finding:
-    about, others, labels, splits = _describe(items, group)
-    if len(labels) > 1:
-        detail = f"labelled {' and '.join(labels)}; same bytes as {others}; keep one label"
-        return Finding("serious", "one file, two labels", about, detail, tuple(group))
-    if len(splits) > 1:
-        detail = f"in {' and '.join(splits)}; same bytes as {others}; keep it in one split"
-        return Finding("serious", "leak", about, detail, tuple(group))
-    return Finding("warning", "exact duplicate", about, f"same bytes as {others}; keep one", tuple(group))
+    for digest, group in by_digest.items():
+        if not digest or len(group) == 1:
+            continue
+        about, others, labels, splits = _describe(items, group)
+        if len(labels) > 1:
+            detail = f"labelled {' and '.join(labels)}; same bytes as {others}; keep one label"
+            yield Finding("serious", "one file, two labels", about, detail, tuple(group))
+        elif len(splits) > 1:
+            detail = f"in {' and '.join(splits)}; same bytes as {others}; keep it in one split"
+            yield Finding("serious", "leak", about, detail, tuple(group))
+        else:
+            yield Finding("warning", "exact duplicate", about, f"same bytes as {others}; keep one", tuple(group))
 
 
 def _describe(items: Sequence[Item], group: Sequence[int]) -> tuple[str, str, list[str], list[str]]:
@@ -151,11 +154,12 @@ def near_copies(items: Sequence[Item], facts: Sequence[FileStats], pairs: Alike)
     Args:
         pairs: of files with the same bytes, only the first is in a pair.
     """
-    near = {
-        pair: similarity
-        for pair, similarity in pairs.items()
-        if facts[pair[0]].digest != facts[pair[1]].digest and not _are_neighbours(items, *pair)
-    }
+    near: Alike = {}
+    for pair, similarity in pairs.items():
+        a, b = (items[position] for position in pair)
+        parts = a.split == b.split and (a.media.is_part or b.media.is_part) and a.media.file == b.media.file
+        if facts[pair[0]].digest != facts[pair[1]].digest and not parts:
+            near[pair] = similarity
     alike = {facts[position].digest: position for pair in near for position in pair}
     same = [(alike[fact.digest], position) for position, fact in enumerate(facts) if fact.digest in alike]
     own = {pair[0]: similarity for pair, similarity in sorted(near.items(), reverse=True)}
@@ -165,38 +169,25 @@ def near_copies(items: Sequence[Item], facts: Sequence[FileStats], pairs: Alike)
         splits_of[fact.digest].add(item.split)
     across = {pair: len(splits_of[facts[pair[0]].digest] | splits_of[facts[pair[1]].digest]) > 1 for pair in near}
     sure = {pair[0] for pair, similarity in near.items() if similarity.sure and across[pair]}
-    for group in _connected([*near, *same]):
+    connected = DisjointSet({position for pair in [*near, *same] for position in pair})
+    for pair in [*near, *same]:
+        connected.merge(*pair)
+    for group in sorted(sorted(group) for group in connected.subsets()):
         about, others, labels, splits = _describe(items, group)
         # The first file may have no pair of its own, if it is an exact copy.
         similarity = next(own[position].words for position in group if position in own)
         labelled = f"; labels {', '.join(labels)}" if len(labels) > 1 else ""
         where = f" in {' and '.join(splits)}" if len(splits) > 1 else ""
         remedy = "check which label is right" if len(labels) > 1 else "keep one if they show the same"
-        severity, fault = _near_fault(len(labels), len(splits), sure=not sure.isdisjoint(group))
+        severity: Severity = "warning"
+        # In one split only a warning: classes filmed in the same place also look alike to an encoder.
+        fault = "near duplicate, two labels" if len(labels) > 1 else "near duplicate"
+        if len(splits) > 1:
+            severity, fault = "warning", "may be a near leak"
+            if not sure.isdisjoint(group):
+                severity, fault = "serious", "near leak"
         detail = f"looks like {others}{where} ({similarity}{labelled}); {remedy}"
         yield Finding(severity, fault, about, detail, tuple(group))
-
-
-def _are_neighbours(items: Sequence[Item], first: int, second: int) -> bool:
-    """Return whether two items are parts of one file in one split."""
-    a, b = items[first], items[second]
-    return a.split == b.split and (a.media.is_part or b.media.is_part) and a.media.file == b.media.file
-
-
-def _near_fault(labels: int, splits: int, *, sure: bool) -> tuple[Severity, str]:
-    if splits > 1:
-        return ("serious", "near leak") if sure else ("warning", "may be a near leak")
-    # Only a warning: classes filmed in the same place also look alike to an encoder.
-    return "warning", "near duplicate, two labels" if labels > 1 else "near duplicate"
-
-
-def _connected(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Return the connected groups of positions, each sorted."""
-    pairs = list(pairs)
-    groups = DisjointSet({position for pair in pairs for position in pair})
-    for first, second in pairs:
-        groups.merge(first, second)
-    return sorted(sorted(group) for group in groups.subsets())
 
 
 def overlaps(items: Sequence[Item]) -> Iterator[Finding]:
@@ -211,7 +202,13 @@ def overlaps(items: Sequence[Item]) -> Iterator[Finding]:
         ("label", "warning", "labelled", "change their times, unless both really happen at once"),
     )
     for positions in by_file.values():
-        pairs = _overlapping(items, positions)
+        pairs: list[tuple[int, int]] = []  # With overlapping times, the earlier part first.
+        on: list[int] = []
+        spans = {position: items[position].media.span for position in positions}
+        for position in sorted(positions, key=spans.__getitem__):
+            on = [other for other in on if spans[other].end > spans[position].start]
+            pairs += [(other, position) for other in on]
+            on.append(position)
         for key, severity, verb, remedy in kinds:
             apart = [pair for pair in pairs if len({getattr(items[position], key) for position in pair}) > 1]
             if apart:
@@ -220,18 +217,6 @@ def overlaps(items: Sequence[Item]) -> Iterator[Finding]:
                 members = tuple(sorted({position for pair in apart for position in pair}))
                 about, detail = str(items[positions[0]].media.file), f"{', '.join(texts)}{count}: {remedy}"
                 yield Finding(severity, f"parts overlap, two {key}s", about, detail, members)
-
-
-def _overlapping(items: Sequence[Item], positions: Sequence[int]) -> list[tuple[int, int]]:
-    """Return pairs of positions whose times overlap, the earlier part first."""
-    pairs: list[tuple[int, int]] = []
-    on: list[int] = []
-    spans = {position: items[position].media.span for position in positions}
-    for position in sorted(positions, key=lambda position: spans[position]):
-        on = [other for other in on if spans[other].end > spans[position].start]
-        pairs += [(other, position) for other in on]
-        on.append(position)
-    return pairs
 
 
 def group_leaks(items: Sequence[Item]) -> Iterator[Finding]:
@@ -274,25 +259,34 @@ def count_findings(items: Sequence[Item], empty: Iterable[str] = ()) -> Iterator
             yield Finding("warning", "imbalance", label, detail)
 
 
-def name_findings(labels: Sequence[str], *, clean: bool) -> Iterator[Finding]:
+def name_findings(classes: Sequence[str], labels: Sequence[str] = (), *, clean: bool = True) -> Iterator[Finding]:
     """Yield problems of class names.
 
     Args:
+        labels: those of the data.
         clean: whether labels like `push_up` are split into words before encoding.
     """
     severity, detail = ("note", "is read as {!r}") if clean else ("warning", "is not read as {!r}; use `clean=True`")
-    for label in labels:
-        words = run_together(label)
-        if is_code(label):
+    same = defaultdict[str, list[str]](list)
+    for label in classes:
+        cleaned = clean_name(label)
+        same[cleaned.casefold()].append(label)
+        # `n01440764`, `v_001`, `class 12` and `7`, but not `A` and `TV`.
+        has_digit = any(character.isdigit() for character in label)
+        if has_digit and {word.lower() for word in _WORDS.findall(cleaned)} <= _EMPTY_WORDS:
             yield Finding("serious", "code instead of a name", label, "set `labels` to a CSV of id,name")
-        elif words is not None:
-            yield Finding(severity, "words run together", label, detail.format(words))
-        if is_foreign(label):
+        elif cleaned != " ".join(label.split()):
+            yield Finding(severity, "words run together", label, detail.format(cleaned))
+        if any(character.isalpha() and ord(character) > _LAST_LATIN for character in label):
             remedy = "most text encoders know only Latin letters; translate it"
             yield Finding("warning", "non-Latin letters", label, remedy)
-    for first, *others in same_names(labels):
-        yield Finding("serious", "same name twice", first, f"reads the same as {', '.join(others)}; merge them")
-    for label in mirrored_names(labels):
+    for first, *others in same.values():
+        if others:
+            yield Finding("serious", "same name twice", first, f"reads the same as {', '.join(others)}; merge them")
+    for label in sorted({*labels} - {*classes}):
+        remedy = "is not among the classes; add it there or leave out its items"
+        yield Finding("serious", "unknown label", label, remedy)
+    for label in mirrored_names(classes):
         flips = "a flipped picture would make it wrong, so train turns flips off"
         yield Finding("note", "left or right", label, flips)
 
@@ -313,22 +307,32 @@ def questioned(findings: Iterable[Finding]) -> set[int]:
     return {position for finding in findings if finding.fault in two for position in finding.items}
 
 
-def label_findings(dataset: Dataset, labels: Iterable[SuspiciousLabel], known: set[int]) -> Iterator[Finding]:
-    """Yield a finding for each suspicious label, except those that `questioned` knows."""
-    for label in labels:
+def label_findings(dataset: Dataset, judged: JudgedLabels, known: set[int]) -> tuple[list[Finding], str]:
+    """Return a finding for each listed label, and a note on the most suspicious label if none is listed.
+
+    Args:
+        known: positions of items whose label a finding already questions, as that of a copy with another label.
+    """
+    result = list[Finding]()
+    for label in judged.listed:
         if label.item not in known:
             item = dataset.items[label.item]
             fits = label.comparison(dataset.classes, item.label)
             detail = f"is labelled {item.label}, but {fits}; check which is right"
-            yield Finding("warning", "label may be wrong", str(item.path), detail, (label.item,))
-
-
-def unknown_labels(labels: Sequence[str], names: Sequence[str]) -> list[Finding]:
-    """Find labels of the data that are not among the class names."""
-    return [
-        Finding("serious", "unknown label", label, "is not among the classes; add it there or leave out its items")
-        for label in sorted(set(labels) - set(names))
-    ]
+            result.append(Finding("warning", "label may be wrong", str(item.path), detail, (label.item,)))
+    if judged.listed or not judged.ranked or judged.agreement < MIN_AGREEMENT:
+        return result, ""
+    others = [label for label in judged.ranked if label.item not in known]
+    doubtful = [label for label in others if int(label.fits.argmax()) == label.better]
+    which = "other label" if known else "label"
+    if not doubtful:
+        return result, f"no {which} looks wrong: each item fits its own class best"
+    item, better = dataset.items[doubtful[0].item], dataset.classes[doubtful[0].better]
+    count = plural(len(doubtful), "item")
+    return result, (
+        f"no {which} is wrong beyond doubt; of {count} that fit another class better, check {item.path} first "
+        f"(fits {better})"
+    )
 
 
 # ---- cleaned lists
@@ -344,11 +348,11 @@ def left_out(items: Sequence[Item], findings: Sequence[Finding]) -> dict[int, st
     reasons: dict[int, str] = {}
     for finding in findings:
         if finding.fault in UNREADABLE:
-            reasons[finding.items[0]] = _reason(finding)
+            reasons[finding.items[0]] = f"{finding.fault}: {finding.detail}"
     order = ("test", "val", "train", None)
     for finding in findings:
         if finding.fault == "one file, two labels":
-            reasons |= dict.fromkeys(finding.items, _reason(finding))
+            reasons |= dict.fromkeys(finding.items, f"{finding.fault}: {finding.detail}")
         elif finding.fault in ("leak", "near leak", "exact duplicate", "parts overlap, two splits"):
             remaining = [position for position in finding.items if position not in reasons]
             remaining.sort(key=lambda position: order.index(items[position].split))
@@ -357,27 +361,3 @@ def left_out(items: Sequence[Item], findings: Sequence[Finding]) -> dict[int, st
                 if copied or items[position].split != items[remaining[0]].split:
                     reasons[position] = f"{finding.fault}: {items[remaining[0]].path} is kept"
     return dict(sorted(reasons.items()))
-
-
-def _reason(finding: Finding) -> str:
-    return f"{finding.fault}: {finding.detail}"
-
-
-def cleaned_rows(dataset: Dataset, without: Iterable[int], folder: Path) -> tuple[list[str], list[list[str]]]:
-    """Return (columns, rows) of a manifest without some items; paths inside `folder` are relative to it.
-
-    If any item is a part of a video, there are columns `start` and `end`, in seconds.
-    """
-    excluded = set(without)
-    kept = [item for position, item in enumerate(dataset.items) if position not in excluded]
-    known = ("path", "label", "labels", "split", "group", "start", "end")
-    extra = [name for name in dict.fromkeys(name for item in kept for name, _ in item.extra) if name not in known]
-    optional = [name for name in ("split", "group") if any(getattr(item, name) for item in kept)]
-    times = ["start", "end"] if any(item.media.is_part for item in kept) else []
-    rows = []
-    for item in kept:
-        extra_columns = dict(item.extra)
-        tail = [getattr(item, name) or "" for name in optional] + [extra_columns.get(name, "") for name in extra]
-        span = item.media.span.cells() if times else ()
-        rows.append([MediaPath(item.media.file).relative_to(folder), *span, item.label, *tail])
-    return ["path", *times, "labels" if dataset.multilabel else "label", *optional, *extra], rows

@@ -137,30 +137,22 @@ def overview_table(overview: Overview, most: int) -> Table:
     spreads = ", ".join(header for header in headers if header in ("frames", "seconds"))
     legend = [f"{spreads}: median (min-max)"] if spreads else []
     legend += ["size: the most frequent (1 of N different sizes)"] if "size" in headers else []
-    unreadable = (
-        f"{whole.unreadable:,} of {whole.items:,} items cannot be read whole; only the item count includes them"
-    )
-    return Table(
-        _headline(whole, len(classes)),
-        headers,
-        [list(everything.values()), *rows] if len(classes) > 1 else rows,
-        ["left" if header in ("class", "kinds", "size") else "right" for header in headers],
-        "; ".join(legend),
-        unreadable if whole.unreadable else "",
-    )
-
-
-def _headline(whole: Summary, classes: int) -> str:
-    """Return the numbers of items and classes, and the total length."""
-    items = f"{kinds_text(whole.kinds)} of {classes:,} class{'es' * (classes != 1)}"
-    more = []
+    headline, more = f"{kinds_text(whole.kinds)} of {len(classes):,} class{'es' * (len(classes) != 1)}", []
     if whole.frames and whole.frames.most > 1:
         more.append(plural(whole.all_frames, "frame"))
     if whole.seconds:
         more.append(f"{duration(whole.all_seconds)}{' of video' * (len(whole.kinds) > 1)}")
     if whole.sizes == 1:
         more.append(f"all {size_text(whole)}")
-    return f"{items}: {', '.join(more)}" if more else items
+    unreadable = f"{whole.unreadable:,} of {whole.items:,} items cannot be read whole"
+    return Table(
+        f"{headline}: {', '.join(more)}" if more else headline,
+        headers,
+        [list(everything.values()), *rows] if len(classes) > 1 else rows,
+        ["left" if header in ("class", "kinds", "size") else "right" for header in headers],
+        "; ".join(legend),
+        f"{unreadable}; only the item count includes them" if whole.unreadable else "",
+    )
 
 
 def _cells(summary: Summary, whole: Summary) -> dict[str, str]:

@@ -82,8 +82,16 @@ class _Actions:
     def __init__(self, session: LabelSession, training: Training):
         self._session = session
         self._training = training
+
+
+class _Actions:
+    """The actions of the page, one at a time; most return the next file to show."""
+
+    def __init__(self, session: LabelSession, training: Training):
+        self._session = session
+        self._training = training
         self.shown = ShownFiles()
-        self._turn, self._examining = threading.Lock(), threading.Lock()
+        self._turn, self._examining = threading.Lock(), threading.Thread()
 
     def act(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
         """Run an action of the page.
@@ -94,7 +102,7 @@ class _Actions:
         with self._turn:
             shown = {}
             if action == "train":
-                self._training.begin(_value(body, "how", How))
+                self._training.begin(converted("how", body.get("how"), How))
             elif action != "state":
                 shown = {"item": self._json_of(self._shown_after(action, body))}
             return {**shown, "state": {**self._session.state(), "training": self._training.state()}}
@@ -107,16 +115,21 @@ class _Actions:
         if action in ("skip", "bad", "keep"):
             getattr(session, action)(self.shown.find(key, changed=action != "keep")[0])
         elif action == "label":
-            several = session.multilabel
-            names = _value(body, "classes", Sequence[str]) if several else [_value(body, "label", str)]
+            if session.multilabel:
+                names = converted("classes", body.get("classes"), Sequence[str])
+            else:
+                names = [converted("label", body.get("label"), str)]
             session.label(self.shown.find(key)[0], *names, checked=review)
         elif action == "rename":
-            session.rename(_value(body, "old", str), _value(body, "new", str))
+            session.rename(*(converted(name, body.get(name), str) for name in ("old", "new")))
         elif action != "next":
             raise DataError(f"no action {action[:20]!r}; reload the page")
-        if review and self._examining.acquire(blocking=False):
-            threading.Thread(target=self._examine, daemon=True).start()
-        return session.review() if review else session.next()
+        if not review:
+            return session.next()
+        if not self._examining.is_alive():
+            self._examining = threading.Thread(target=session.examine, daemon=True)
+            self._examining.start()
+        return session.review()
 
     def _json_of(self, file: FileToLabel | None) -> dict[str, Any] | None:
         """Return what the page shows of a file."""
@@ -139,14 +152,3 @@ class _Actions:
             "classes": file.labels or (),
             "why": file.why,
         }
-
-    def _examine(self) -> None:
-        try:
-            self._session.examine()
-        finally:
-            self._examining.release()
-
-
-def _value(body: dict[str, Any], name: str, kind: Any) -> Any:
-    """Return a value of a request; raise DataError if it is of another type."""
-    return converted(name, body.get(name), kind)

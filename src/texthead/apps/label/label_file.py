@@ -13,8 +13,6 @@ from texthead.files import write_csv
 from texthead.media import MediaPath
 from texthead.platform import sync_folder
 
-LabelRow = dict[str, str]
-
 # The column that marks labels as reviewed.
 _CHECKED = "checked"
 
@@ -46,22 +44,13 @@ class LabelState(NamedTuple):
 
 def check_csv(path: Path) -> None:
     """Raise DataError if labels cannot be written to this path."""
-    if path.suffix.lower() != ".csv":
-        raise DataError(f"{path}: labels are written as CSV; give a file that ends in .csv")
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise DataError(f"{path}: is a link, a pipe, a device or a folder; give a file that ends in .csv")
 
 
-def bad_paths(csv: Path) -> list[Path]:
-    """Return the paths in the list of unusable files beside a CSV of labels; none for other files."""
-    bad = _bad_list(csv)
-    if csv.suffix.lower() != ".csv" or not bad.exists():
-        return []
-    return [row_path(row, bad, line) for line, row in manifest_rows(bad, ("path",))]
-
-
-def _bad_list(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.bad.csv")
+def bad_list(csv: Path) -> Path:
+    """Return the path of the list of unusable files beside a CSV of labels."""
+    return csv.with_name(f"{csv.stem}.bad.csv")
 
 
 class LabelFile:
@@ -82,7 +71,7 @@ class LabelFile:
     def __init__(self, csv: Path, files: Dataset, *, multilabel: bool = False):
         self._multilabel, self._column = multilabel, "labels" if multilabel else "label"
         self._labels = _Table(csv, ("path", self._column), files)
-        self._bad = _Table(_bad_list(csv), ("path",), files)
+        self._bad = _Table(bad_list(csv), ("path",), files)
         self.read()
 
     def read(self) -> LabelState:
@@ -118,22 +107,17 @@ class _Table:
 
     def __init__(self, csv: Path, columns: Sequence[str], files: Dataset):
         self._csv, self._columns, self._files = csv, columns, files
-        self._rows: dict[int, LabelRow] = {}
+        self._rows: dict[int, dict[str, str]] = {}
         self._stamp: object = None
 
-    def read(self) -> dict[int, LabelRow]:
+    def read(self) -> dict[int, dict[str, str]]:
         """Return the current row of each position."""
         check_csv(self._csv)
-        stamp = _stamp(self._csv)
-        if stamp != self._stamp:
-            self._rows = self._load() if stamp else {}
-            self._stamp = stamp
-        return self._rows
-
-    def _load(self) -> dict[int, LabelRow]:
-        rows: dict[int, LabelRow] = {}
+        if (stamp := _stamp(self._csv)) == self._stamp:
+            return self._rows
+        rows: dict[int, dict[str, str]] = {}
         positions = {item.media.resolved(): position for position, item in enumerate(self._files.items)}
-        for line, row in manifest_rows(self._csv, self._columns):
+        for line, row in manifest_rows(self._csv, self._columns) if stamp else ():
             position = positions.get(MediaPath(row_path(row, self._csv, line)).resolved())
             if position is None:
                 raise DataError(
@@ -143,6 +127,7 @@ class _Table:
             if position in rows:
                 raise DataError(f"{self._csv}:{line}: {row['path']} is listed twice: list it once")
             rows[position] = row
+        self._rows, self._stamp = rows, stamp
         return rows
 
     def change(self, changes: Mapping[int, Mapping[str, str] | None]) -> None:

@@ -1,6 +1,7 @@
 """Unlabelled files and windows of long videos, their features, the labels so far, and the files to label next."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from texthead import Dataset, Encoder, EncoderOptions, FrozenEncoder, Item, Reading, Reporter, read_dataset
-from texthead.apps.label.label_file import bad_paths
+from texthead.apps.label.label_file import bad_list
 from texthead.apps.label.selection import Similarities, guesses
 from texthead.apps.search import encode_windows
-from texthead.data import join_labels, manifest_rows, read_files
+from texthead.data import join_labels, manifest_rows, read_files, row_path
 from texthead.errors import DataError, MediaError, PositiveInt, checked, listed
 from texthead.features import check_any
 from texthead.media import MediaPath, Span, Video, spans_by_file
@@ -136,8 +137,10 @@ def label_pool(
         MediaError: a file cannot be read and `reading` does not skip such files.
     """
     files = data if isinstance(data, Dataset) else read_files(data)
-    labels_csv = None if labels is None else Path(labels)
-    labelled, bad = items_so_far(labels_csv, files), bad_paths(labels_csv) if labels_csv else []
+    labels_csv, bad = None if labels is None else Path(labels), list[Path]()
+    labelled = items_so_far(labels_csv, files)
+    if labels_csv and labels_csv.suffix.lower() == ".csv" and (listing := bad_list(labels_csv)).exists():
+        bad = [row_path(row, listing, line) for line, row in manifest_rows(listing, ("path",))]
     if multilabel and labelled and not labelled.multilabel:
         raise DataError(f"`multilabel`: {labels} has one label per file; give another file, or leave `multilabel` out")
     if more := [name for name in labelled.classes if classes and name not in classes]:
@@ -153,23 +156,27 @@ def label_pool(
         return familiarity_scaled_rows(model, names, options.prompts(names))
 
     model = options.load(options.prompts(names))
-    known = [*labelled.paths, *bad]
-    files = cut_files(files, model, reading, above=_LONG_SECONDS, known=known, reporter=reporter)
-    pool, encode = encode_files(files, model, reading, reporter), rows if model.has_text else None
-    multilabel = multilabel or labelled.multilabel
-    about = {"labelled": labelled, "multilabel": multilabel, "encode": encode, "bad": tuple(bad)}
-    return replace(pool, names=tuple(classes), **about)
+    files = cut_files(files, model, reading, above=_LONG_SECONDS, known=[*labelled.paths, *bad], reporter=reporter)
+    about = {"labelled": labelled, "multilabel": multilabel or labelled.multilabel, "bad": tuple(bad)}
+    pool = encode_files(files, model, reading, reporter)
+    return replace(pool, names=tuple(classes), encode=rows if model.has_text else None, **about)
 
 
 def items_so_far(path: Path | None, files: Dataset) -> Dataset:
     """Return the labelled files of a manifest; none if it does not exist.
+
+    A CSV in which all files have none of several labels is read too, though nothing can be trained on it.
 
     Raises:
         DataError: it cannot be read, or lists a file that is neither in `files` nor a part of one.
     """
     if path is None or not path.exists():
         return Dataset(())
-    labelled = _without_labels(path) or read_dataset(path)
+    rows = [*manifest_rows(path, ("path",))] if path.suffix.lower() == ".csv" else []
+    if rows and not any(row.get("labels", "?").strip() for _, row in rows):
+        labelled = replace(read_files(path), multilabel=True)
+    else:
+        labelled = read_dataset(path)
     known = {item.media.resolved() for item in files.items}
     for item in labelled.items:
         if known.isdisjoint((item.media.resolved(), MediaPath(item.media.file).resolved())):
@@ -177,14 +184,6 @@ def items_so_far(path: Path | None, files: Dataset) -> Dataset:
                 f"{path}: labels {item.path}, which is not in {files.source}: give the data that the labels belong to"
             )
     return labelled
-
-
-def _without_labels(labels_csv: Path) -> Dataset | None:
-    """Return the files of a CSV in which all have none of several labels, as no file to train on; None for others."""
-    rows = [*manifest_rows(labels_csv, ("path",))] if labels_csv.suffix.lower() == ".csv" else []
-    if any(row.get("labels", "?").strip() for _, row in rows):
-        return None
-    return replace(read_files(labels_csv), multilabel=True) if rows else None
 
 
 def cut_files(
@@ -211,25 +210,17 @@ def cut_files(
     with reporter.bar("look for long videos", "files") as progress:
         for done, item in enumerate(files.items, 1):
             labelled_spans = labelled.get(item.media.resolved().path, [])
-            spans = {*labelled_spans}
-            if Span() not in spans and _is_long(item.media, above):
+            spans, seconds = {*labelled_spans}, 0.0
+            if Span() not in spans and not item.media.is_part and item.media.reader.kind == Video.kind:
+                with suppress(MediaError), item.media.open() as video:  # An error is reported when it is encoded.
+                    seconds = video.duration_seconds
+            if seconds > above:
                 windows = encode_windows(encoder, [item.path], protocol, reading).spans.tolist()
                 cuts = (Span(*window) for window in windows)
                 spans |= {cut for cut in cuts if not any(cut.overlaps(span) for span in labelled_spans)}
             items += [replace(item, path=item.media.part(span).path) for span in sorted(spans)] or [item]
             progress(done, len(files))
     return replace(files, items=tuple(items))
-
-
-def _is_long(media: MediaPath, above: float) -> bool:
-    """Return whether a path is a whole, readable video that is longer than `above` seconds."""
-    if media.is_part or media.reader.kind != Video.kind:
-        return False
-    try:
-        with media.open() as video:
-            return video.duration_seconds > above
-    except MediaError:
-        return False  # The error is reported when the file is encoded.
 
 
 def encode_files(files: Dataset, encoder: Encoder, reading: Reading, reporter: Reporter = Reporter()) -> Pool:
@@ -240,8 +231,7 @@ def encode_files(files: Dataset, encoder: Encoder, reading: Reading, reporter: R
         DataError: no file can be read.
     """
     protocol = encoder.visual.spec.protocol(frames=1 if files.only_images else QUICK_FRAMES)
-    paths = [item.path for item in files.items]
     frozen = FrozenEncoder(encoder, protocol, reading, reporter)
-    encoded = frozen.files(paths)
-    check_any(paths, encoded.positions, encoded.skipped)
+    encoded = frozen.files(files.paths)
+    check_any(files.paths, encoded.positions, encoded.skipped)
     return Pool(files.pick(encoded.positions), encoded.features, skipped=encoded.skipped, frozen=frozen)

@@ -76,7 +76,12 @@ def learning_curve(
     if groups is not None and len(set(groups)) < _FOLDS:
         groups = None
     rng = np.random.default_rng(seed)
-    fold = _folds(targets.tolist(), range(count) if groups is None else groups, rng)
+    # Whole groups are assigned to folds in turn, in the order of their first item's class.
+    keys = list(range(count)) if groups is None else list(groups)
+    first = list(dict(zip(reversed(keys), reversed(targets.tolist()), strict=True)).items())
+    order = sorted(rng.permutation(len(first)).tolist(), key=lambda index: first[index][1])
+    fold_of = {first[index][0]: number % _FOLDS for number, index in enumerate(order)}
+    fold = np.array([fold_of[key] for key in keys])
     by_full, by_half = torch.zeros(count, classes), torch.zeros(count, classes)
     sizes: list[tuple[int, int]] = []
     for number in range(fold.max() + 1):
@@ -88,7 +93,6 @@ def learning_curve(
             fold_guesses = guesses(rows, picked, range(len(train)), targets[train], classes=classes)
             probabilities[scored] = fold_guesses[len(train) :].float()
     right, right_half = ((probabilities.argmax(-1) == targets).numpy() for probabilities in (by_full, by_half))
-    keys = list(range(count)) if groups is None else list(groups)
     large, small = np.mean(sizes, axis=0)
     scale = (count**-0.5 - (count + more) ** -0.5) / float(small**-0.5 - large**-0.5)
     low, high = lead_interval(right & ~right_half, right_half & ~right, keys)
@@ -98,11 +102,3 @@ def learning_curve(
     interval = grouped_interval(right, keys)
     temperature = fit_temperature(by_full.clamp(min=MIN_PROBABILITY).log(), targets)
     return LearningCurve(count, 100 * float(right.mean()), *interval, more, gain, low, high, temperature, by_full)
-
-
-def _folds(targets: Sequence[int], groups: Sequence[Hashable], rng: np.random.Generator) -> Int[np.ndarray, " items"]:
-    """Return the fold of each item: whole groups are assigned in turn, in the order of their first item's class."""
-    first = list(dict(zip(reversed(groups), reversed(targets), strict=True)).items())
-    order = sorted(rng.permutation(len(first)).tolist(), key=lambda index: first[index][1])
-    fold_of = {first[index][0]: number % _FOLDS for number, index in enumerate(order)}
-    return np.array([fold_of[group] for group in groups])

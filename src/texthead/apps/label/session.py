@@ -148,24 +148,15 @@ class LabelSession:
                 if labels != self._fit.labels or self.classes(labels) != self._fit.classes:
                     self._fit = self._fitted(labels)
                 if not self._wake.is_set():
-                    self._measured = self._measure(self._fit)
+                    self._measured = _Measured(labels) if self.multilabel else self._measure(self._fit)
 
     def _measure(self, fit: FittedLabels) -> _Measured:
-        if self.multilabel:
-            return _Measured(fit.labels)
         labelled = list(fit.labels.of)
-        targets = self._items(fit.labels).targets(fit.classes)
+        features, targets = self.pool.features[labelled], self._items(fit.labels).targets(fit.classes)
         groups = [self._groups[position] for position in labelled] if self._groups else None
-        curve = learning_curve(
-            self._rows_of(fit.classes),
-            self.pool.features[labelled],
-            targets,
-            classes=len(fit.classes),
-            groups=groups,
-        )
-        judged = suspicious_labels(self.pool.features[labelled], targets, groups, labelled)
-        doubtful: dict[int, tuple[Guesses, str]] = {}
-        for label in judged.listed:
+        rows, doubtful = self._rows_of(fit.classes), dict[int, tuple[Guesses, str]]()
+        curve = learning_curve(rows, features, targets, classes=len(fit.classes), groups=groups)
+        for label in suspicious_labels(features, targets, groups, labelled).listed:
             reason = label.comparison(fit.classes, *fit.labels.of[label.item])
             doubtful[label.item] = _sorted_guesses(fit.classes, torch.from_numpy(label.fits)), reason
         # Drop measurements with labels that have since been undone.
@@ -286,9 +277,14 @@ class LabelSession:
         new = self._class_name(new, instead_of=old)
         if new == old:
             return
+
+        def renamed(mark: Mark) -> Mark:
+            labels = mark.labels and tuple(sorted({new if name == old else name for name in mark.labels}))
+            return mark._replace(labels=labels)
+
         self._file.rename(old, new)
         self._names = [*dict.fromkeys(new if name == old else name for name in self._names)]
-        self._done = [(at, _renamed(before, old, new), _renamed(after, old, new)) for at, before, after in self._done]
+        self._done = [(position, renamed(before), renamed(after)) for position, before, after in self._done]
         self._fit = self._fitted(self._read())
 
     # ---- review
@@ -326,10 +322,14 @@ class LabelSession:
     def state(self) -> dict[str, Any]:
         """Return counts, accuracy and remaining work as JSON values."""
         labels, curves = self._read(), self._measured.curves
-        counts, gain = labels.counts, None
+        counts, gain, others = labels.counts, None, None
         if curves and curves[-1].items == len(labels.of):
             last = curves[-1]
             gain = {"more": last.more, "points": last.gain, "low": last.least_gain, "high": last.most_gain}
+        done = {*labels.of, *labels.bad}
+        unlabelled = [position for position in range(len(self.pool.files)) if position not in done]
+        if curves and unlabelled:  # The mean calibrated confidence estimates the accuracy.
+            others = 100 * float(curves[-1].calibrated(self._fit.probabilities[unlabelled]).amax(-1).mean())
         return {
             "files": len(self.pool.files),
             "labelled": len(labels.of),
@@ -340,24 +340,10 @@ class LabelSession:
                 {"labels": curve.items, "top1": curve.top1, "low": curve.low, "high": curve.high} for curve in curves
             ],
             "gain": gain,
-            "others": self._others(labels),
+            "others": others,
             "review": len(self._to_review(labels)),
             "undo": bool(self._done),
         }
-
-    def _others(self, labels: LabelState) -> float | None:
-        """Return the estimated accuracy on unlabelled files in percent: the mean calibrated confidence."""
-        done = {*labels.of, *labels.bad}
-        unlabelled = [position for position in range(len(self.pool.files)) if position not in done]
-        if not (self._measured.curves and unlabelled):
-            return None
-        return 100 * float(self._measured.curves[-1].calibrated(self._fit.probabilities[unlabelled]).amax(-1).mean())
-
-
-def _renamed(mark: Mark, old: str, new: str) -> Mark:
-    """Return a mark with a class under its new name."""
-    labels = mark.labels and tuple(sorted({new if name == old else name for name in mark.labels}))
-    return mark._replace(labels=labels)
 
 
 def _sorted_guesses(classes: Sequence[str], probabilities: Float[Tensor, " classes"]) -> Guesses:
