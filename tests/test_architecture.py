@@ -167,7 +167,7 @@ def test_tests_mirror_the_packages():
 @pytest.mark.parametrize(
     ("end", "modules"),
     # One place decides how data-loader workers start; only training goes backward.
-    [("DataLoader", {"parallel.loaders"}), (".backward", {"training.train"})],
+    [("DataLoader", {"parallel.loaders"}), (".backward", {"training.epochs"})],
 )
 def test_one_module_alone_uses(end, modules):
     calls = {

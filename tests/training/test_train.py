@@ -303,9 +303,8 @@ def test_resumed_run_matches_bitwise(
     every: int | None,
 ) -> None:
     recipe, uncut, weights = whole
-    monkeypatch.setattr(
-        "texthead.training.checkpoints.CHECKPOINT_SECONDS", 0
-    )  # saves a checkpoint every epoch on features too
+    # On features too, each epoch has a checkpoint.
+    monkeypatch.setattr("texthead.training.epochs.CHECKPOINT_SECONDS", 0)
     with pytest.raises(Stop):  # in the third step of the second epoch
         options = {"reporter": stop_after(20), "checkpoint_every": every}
         fine_tune(make_free_model(), data, val, recipe, out=tmp_path, **options)

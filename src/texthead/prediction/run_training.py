@@ -31,8 +31,8 @@ from texthead.recipes import RECIPES, WITHOUT_TEXT, MethodName, Recipe, RecipeNa
 from texthead.runs.folder import save_tree, write_run
 from texthead.runs.saved import check_out
 from texthead.runs.scores import write_scores
+from texthead.training.epochs import seconds_a_clip
 from texthead.training.start import RunInfo, engine_of, split_json
-from texthead.training.step import seconds_a_clip
 from texthead.training.train import fine_tune
 from texthead.transfer.baselines import FEW_ITEMS, ScoreTable, add_baselines
 from texthead.transfer.experiment import Experiment, evaluation_of, load_experiment

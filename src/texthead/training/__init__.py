@@ -1,6 +1,7 @@
 """Fine-tune a model on clips.
 
-train        the training loop
+train        train a model and write its run
+epochs       the loop over epochs and steps
 start        validate the inputs and create the run folder with its metadata
 inputs       features of a frozen encoder for training
 step         forward and backward pass on one or several processes (DDP)

@@ -1,6 +1,5 @@
 """Write and load the checkpoint that a run resumes from: one safetensors file."""
 
-import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -10,33 +9,10 @@ from torch import Tensor, nn
 
 from texthead.errors import RunError, in_quotes, listed
 from texthead.files import MAX_BYTES_OF_LISTS, read_json, replacing
-from texthead.parallel.distributed import gather_list, rank, ranks, same_as_first, together
+from texthead.parallel.distributed import rank, ranks, same_as_first, together
 from texthead.runs.folder import check_resumable, load_weights, opened
 from texthead.runs.metrics import MetricsLog
 from texthead.runs.saved import is_run
-
-# Seconds between checkpoints of a run on cached features: the most work that a stop can lose.
-CHECKPOINT_SECONDS = 60
-
-
-def is_due(every: int | None, step: int, steps_per_epoch: int, saved: float, *, frozen: bool, last: bool) -> bool:
-    """Return whether to write a checkpoint after a step.
-
-    Args:
-        every: `checkpoint_every` of `train`.
-        saved: the monotonic time of the last checkpoint.
-        frozen: whether the encoder is frozen.
-        last: whether the step is the last one.
-    """
-    if every == 0:
-        return False
-    if last:
-        return True
-    due = step % (every or steps_per_epoch) == 0
-    if every or not frozen:
-        return due
-    # All processes must agree, so they use the clock of the first.
-    return due and any(gather_list([time.monotonic() - saved >= CHECKPOINT_SECONDS] if rank() == 0 else [False]))
 
 
 def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -> dict | None:
@@ -73,6 +49,9 @@ def begin(out: Path, about: dict, split: dict, classes: dict, *, resume: bool) -
     return load_state(out)
 
 
+# The file in a run folder.
+_LAST = Path("state", "last.safetensors")
+
 _COUNTS = {"epoch", "step", "records", "threads", "processes"}
 
 # Prefix of optimiser state; names of weights begin with "model." or "objective.".
@@ -81,17 +60,13 @@ _OPTIMIZER = "optimizer."
 _ADAMW = {"step", "exp_avg", "exp_avg_sq"}
 
 
-def _file(out: Path) -> Path:
-    return out / "state" / "last.safetensors"
-
-
 def load_state(out: Path) -> dict[str, int] | None:
     """Return the counts of the last checkpoint; None if there is none yet.
 
     Raises:
         RunError: the file is damaged or not of a checkpoint.
     """
-    path = _file(out)
+    path = out / _LAST
     if not path.exists():
         return None
     with opened(path) as file:
@@ -109,23 +84,8 @@ def restore(
     Raises:
         RunError: the checkpoint is damaged or of another model, or the metrics file lacks steps before it.
     """
-    load_weights(_file(out), module, lambda key: not key.startswith(_OPTIMIZER))
-    moments = _saved_moments(_file(out), module, optimizer)
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    log.cut(state["records"])
-    for name, now in (("threads", torch.get_num_threads()), ("processes", ranks())):
-        if now != state[name]:
-            text = f"{name}: {state[name]} at the start, now {now}: results may differ in the last bits"
-            log.add(kind="note", text=text)
-    return state["epoch"], state["step"]
-
-
-def _saved_moments(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Tensor]]:
-    """Return AdamW's state in a checkpoint by the index of the weight, as `Optimizer.load_state_dict` takes it.
-
-    A weight that never had a gradient has none.
-    """
-    saved: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    path, saved = out / _LAST, defaultdict[str, dict[str, Tensor]](dict)
+    load_weights(path, module, lambda key: not key.startswith(_OPTIMIZER))
     with opened(path) as file:
         for name in file.keys():  # noqa: SIM118
             weight, _, key = name.removeprefix(_OPTIMIZER).rpartition(".")
@@ -133,11 +93,18 @@ def _saved_moments(path: Path, module: nn.Module, optimizer: torch.optim.Optimiz
                 saved[weight][key] = file.get_tensor(name).clone()  # The tensor itself is mapped from the file.
     names = {parameter: name for name, parameter in module.named_parameters()}
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    # A weight that never had a gradient has no state.
     moments = {index: saved.pop(names[each]) for index, each in enumerate(trained) if names[each] in saved}
     shapes = {index: {"step": (), **dict.fromkeys(_ADAMW - {"step"}, trained[index].shape)} for index in moments}
     if saved or shapes != {index: {key: each.shape for key, each in own.items()} for index, own in moments.items()}:
         raise _not_of_this_run(path)
-    return moments
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    log.cut(state["records"])
+    for name, now in (("threads", torch.get_num_threads()), ("processes", ranks())):
+        if now != state[name]:
+            text = f"{name}: {state[name]} at the start, now {now}: results may differ in the last bits"
+            log.add(kind="note", text=text)
+    return state["epoch"], state["step"]
 
 
 def save_state(
@@ -156,33 +123,28 @@ def save_state(
         if rank() > 0:
             return
         log.sync()
-        for name, tensor in module.state_dict().items():
+        state = dict(module.state_dict())
+        for name, tensor in state.items():
             if not torch.isfinite(tensor).all():
                 raise RunError(
                     f"{name} is not finite after step {step}: lower `lr`; the previous checkpoint in {out / 'state'} "
                     "is kept"
                 )
+        names: dict[Tensor, str] = {parameter: name for name, parameter in module.named_parameters()}
+        for parameter, moments in optimizer.state.items():
+            state.update({f"{_OPTIMIZER}{names[parameter]}.{key}": tensor for key, tensor in moments.items()})
+        tensors, addresses = {}, set()
+        for name, tensor in state.items():
+            tensors[name] = tensor.detach().contiguous()
+            # Tied weights have two names, but safetensors does not accept shared memory.
+            address = tensors[name].untyped_storage().data_ptr()
+            if address in addresses:
+                tensors[name] = tensors[name].clone()
+            addresses.add(address)
         counts = {"epoch": epoch, "step": step, "records": len(log.records)}
         counts |= {"threads": torch.get_num_threads(), "processes": ranks()}
-        with replacing(_file(out)) as temp:
-            save_file(_tensors(module, optimizer), temp, {key: str(value) for key, value in counts.items()})
-
-
-def _tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return weights and optimiser state by name, in a form that safetensors can write."""
-    names: dict[Tensor, str] = {parameter: name for name, parameter in module.named_parameters()}
-    state = dict(module.state_dict())
-    for parameter, moments in optimizer.state.items():
-        state.update({f"{_OPTIMIZER}{names[parameter]}.{key}": tensor for key, tensor in moments.items()})
-    tensors, addresses = {}, set()
-    for name, tensor in state.items():
-        tensors[name] = tensor.detach().contiguous()
-        # Tied weights have two names, but safetensors does not accept shared memory.
-        address = tensors[name].untyped_storage().data_ptr()
-        if address in addresses:
-            tensors[name] = tensors[name].clone()
-        addresses.add(address)
-    return tensors
+        with replacing(out / _LAST) as temp:
+            save_file(tensors, temp, {key: str(value) for key, value in counts.items()})
 
 
 def _not_of_this_run(path: Path) -> RunError:

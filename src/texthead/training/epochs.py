@@ -16,15 +16,19 @@ from texthead.data.batches import epoch_batches, loader, read
 from texthead.data.clips import TrainClips, TrainFeatures
 from texthead.data.dataset import Dataset
 from texthead.errors import RunError
-from texthead.parallel.distributed import gather_list, sum_numbers, together
+from texthead.models.recognizer import Recognizer
+from texthead.parallel.distributed import gather_list, rank, sum_numbers, together
 from texthead.recipes import Recipe
 from texthead.runs.metrics import MetricsLog
-from texthead.training.checkpoints import is_due, restore, save_state
+from texthead.training.checkpoints import restore, save_state
 from texthead.training.optimizer import begin_step
 from texthead.training.step import NO_CLASS, ParallelModel, set_training
 
 # Steps between two reads of the losses from a GPU.
 READ_EVERY = 10
+
+# Seconds between checkpoints of a run on cached features: the most work that a stop can lose.
+CHECKPOINT_SECONDS = 60
 
 
 class _Step(NamedTuple):
@@ -109,9 +113,12 @@ class Epochs:
                     self.progress(done + sum(map(len, positions)), recipe.epochs * length)
             self.step, done = self.step + 1, done + items
             ended, last = done == (epoch + 1) * length, done == recipe.epochs * length
-            due = is_due(
-                self.checkpoint_every, self.step, batches.steps_per_epoch, self._saved, frozen=recipe.frozen, last=last
-            )
+            every = self.checkpoint_every
+            due = every != 0 and (last or self.step % (every or batches.steps_per_epoch) == 0)
+            if due and recipe.frozen and not (last or every):
+                # All processes must agree, so they use the clock of the first.
+                waited = rank() == 0 and time.monotonic() - self._saved >= CHECKPOINT_SECONDS
+                due = any(gather_list([waited]))
             rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
             step = _Step(self.step, items, rates, positions, torch.stack([*shares, right]))
             self._record(epoch, step, now=ended or due)
@@ -164,19 +171,31 @@ class Epochs:
             sums = list(accumulate(next(numbers) for _ in each.positions))
             loss, right = sum_numbers(sums[-1], next(numbers))
             if not math.isfinite(loss):
-                raise self._overflow(each, loss, sums)
+                own = next(
+                    (own for own, total in zip(each.positions, sums, strict=True) if not math.isfinite(total)), []
+                )
+                paths = ", ".join(str(self.train_set.items[position].path) for position in gather_list(own)[:3])
+                rates = ", ".join(f"{rate:.3g}" for rate in each.rates.values())
+                raise RunError(
+                    f"loss is {loss} at step {each.step} (rates {rates}; items {paths}, ...): lower `lr`; "
+                    f"the last checkpoint in {self.out / 'state'} is kept"
+                )
             top1 = {"train_top1": 100 * int(right) / each.items} if self._counts_right else {}
             values = {"loss": loss, **top1, **each.rates, "clips_per_second": rate}
             with together():
                 self.log.add(kind="train", epoch=epoch, step=each.step, **values)
         self._waiting.clear()
 
-    def _overflow(self, step: _Step, loss: float, sums: Sequence[float]) -> RunError:
-        """Return the error of a loss that is not finite, which names some items of such a micro-batch."""
-        own = next((own for own, total in zip(step.positions, sums, strict=True) if not math.isfinite(total)), [])
-        paths = ", ".join(str(self.train_set.items[position].path) for position in gather_list(own)[:3])
-        rates = ", ".join(f"{rate:.3g}" for rate in step.rates.values())
-        return RunError(
-            f"loss is {loss} at step {step.step} (rates {rates}; items {paths}, ...): lower `lr`; "
-            f"the last checkpoint in {self.out / 'state'} is kept"
-        )
+
+def seconds_a_clip(model: Recognizer, recipe: Recipe) -> float:
+    """Return the seconds of a forward and backward pass of a grey clip, the faster of two; the model stays as it is."""
+    side = recipe.size or model.spec.size
+    clip = torch.zeros(1, recipe.frames, 3, side, side, dtype=torch.uint8, device=model.device)
+    training, seconds = model.training, []
+    for _ in range(2):
+        start = time.perf_counter()
+        model.eval()(clip).sum().backward()
+        seconds.append(time.perf_counter() - start)
+    model.zero_grad()
+    model.train(training)
+    return min(seconds)

@@ -9,16 +9,6 @@ from texthead.errors import RunError
 from texthead.models.recognizer import Recognizer
 from texthead.parallel.distributed import rank
 from texthead.recipes import Recipe
-from texthead.training.step import Trained
-
-
-def make_optimizer(trained: Trained, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return AdamW over the groups of `parameter_groups`."""
-    return torch.optim.AdamW(
-        parameter_groups(trained.model, recipe, trained.objective),
-        weight_decay=recipe.weight_decay,
-        fused=next(trained.parameters()).device.type in ("cpu", "cuda") or None,
-    )
 
 
 def parameter_groups(model: Recognizer, recipe: Recipe, objective: nn.Module | None = None) -> list[dict]:

@@ -1,6 +1,5 @@
 """Forward and backward pass of a step, on one process or on several (DDP)."""
 
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -67,7 +66,17 @@ class ParallelModel:
         self.trained = trained
         self._run: nn.Module = trained
         if ranks() > 1:
-            unused = not _uses_all(trained, blank)
+            # DDP either waits for all gradients, or searches for missing ones at each step, and warns if none is.
+            # A tuned text encoder has unused weights, and a process without a clip encodes no text.
+            unused = trained.objective is not None and trained.objective.trains_text
+            if not unused:
+                trained.model.train()
+                keep_statistics(trained.model)
+                parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
+                with peer_faults(computes=True):  # An objective may gather.
+                    output = trained(blank[None].to(self.device), torch.tensor([NO_CLASS], device=self.device))
+                gradients = torch.autograd.grad(output.sum(), parameters, allow_unused=True)
+                unused = any(gradient is None for gradient in gradients)
             # `broadcast_buffers` is deprecated; its replacement is not in torch 2.11 and does more than needed.
             with warnings.catch_warnings(action="ignore", category=FutureWarning):
                 # Batch-norm statistics stay local until a checkpoint.
@@ -96,24 +105,6 @@ class ParallelModel:
             return self._run(clips, labels)
 
 
-def _uses_all(trained: Trained, blank: Tensor) -> bool:
-    """Return whether every trained weight has a gradient for any clip.
-
-    DDP either waits for all gradients, or searches for missing ones at each step and warns if none is missing. A tuned
-    text encoder has unused weights, and a process without a clip encodes no text.
-    """
-    if trained.objective is not None and trained.objective.trains_text:
-        return False
-    trained.model.train()
-    keep_statistics(trained.model)
-    parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
-    device = parameters[0].device
-    label = torch.tensor([NO_CLASS], device=device)
-    with peer_faults(computes=True):  # An objective may gather.
-        output = trained(blank[None].to(device), label)
-    return all(grad is not None for grad in torch.autograd.grad(output.sum(), parameters, allow_unused=True))
-
-
 def set_training(model: nn.Module, recipe: Recipe) -> None:
     """Set training mode; batch-norm layers stay in evaluation mode if the recipe freezes them."""
     model.train()
@@ -126,17 +117,3 @@ def keep_statistics(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
-
-
-def seconds_a_clip(model: Recognizer, recipe: Recipe) -> float:
-    """Return the seconds of a forward and backward pass of a grey clip, the faster of two; the model stays as it is."""
-    side = recipe.size or model.spec.size
-    clip = torch.zeros(1, recipe.frames, 3, side, side, dtype=torch.uint8, device=model.device)
-    training, seconds = model.training, []
-    for _ in range(2):
-        start = time.perf_counter()
-        model.eval()(clip).sum().backward()
-        seconds.append(time.perf_counter() - start)
-    model.zero_grad()
-    model.train(training)
-    return min(seconds)

@@ -24,7 +24,7 @@ from texthead.runs.metrics import MetricsLog, TrainingRecords
 from texthead.training.epochs import Epochs
 from texthead.training.inputs import feature_clips
 from texthead.training.objective import Objective, make_objective
-from texthead.training.optimizer import make_optimizer, parameter_groups
+from texthead.training.optimizer import parameter_groups
 from texthead.training.start import RunInfo, engine_of, loss_shift, record_engines, run_folder
 from texthead.training.step import ParallelModel, Trained, precision_on
 from texthead.training.tune import tuned
@@ -110,7 +110,8 @@ def fine_tune(
 
         # --- parallel model and optimiser: pretrained parts at lr, new parts at lr_new
         parallel = ParallelModel(trained, clips.blank, recipe)
-        optimizer = make_optimizer(parallel.trained, recipe)
+        groups, fused = parameter_groups(trained.model, recipe, objective), model.device.type in ("cpu", "cuda")
+        optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=fused or None)
         log = MetricsLog(out / "metrics.jsonl", write=first, reporter=reporter)
         workers = 0 if recipe.frozen else reading.workers
         epochs = Epochs(

@@ -36,9 +36,14 @@ def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
         EncoderError: the encoder has no such part.
         RunError: peft is not installed, or the encoder has no such switch.
     """
-    visual = model.visual_encoder
-    _checkpoint_blocks(visual, recipe.grad_checkpointing)
-    _keep_patches(visual)
+    visual, net = model.visual_encoder, network(model.visual_encoder)
+    if (switch := getattr(visual.net, "set_grad_checkpointing", None)) is not None:
+        switch(recipe.grad_checkpointing)
+    if recipe.grad_checkpointing and not any(getattr(each, "grad_checkpointing", False) for each in visual.modules()):
+        raise RunError(f"{visual.spec.source} does not support gradient checkpointing: leave out `grad_checkpointing`")
+    for name in ("patch_dropout", "patch_drop"):
+        if hasattr(getattr(net, name, None), "prob"):
+            getattr(net, name).prob = 0.0
     with ExitStack() as after:
         if recipe.tune not in ("all", "none"):
             for parameter in visual.parameters():
@@ -47,49 +52,26 @@ def tuned(model: Recognizer, recipe: Recipe) -> ExitStack:
         if recipe.tune == "lora":
             _add_adapters(model, visual, recipe, after)
         elif recipe.tune in ("norm", "projection"):
-            for parameter in _norms(visual) if recipe.tune == "norm" else _projection(visual):
+            for parameter in _part(visual, recipe.tune):
                 parameter.requires_grad_(True)
         return after.pop_all()
 
 
-def _checkpoint_blocks(visual: Visual, on: bool) -> None:
-    """Switch gradient checkpointing of the encoder's blocks on or off.
-
-    Raises: RunError if the encoder does not support it.
-    """
-    switch = getattr(visual.net, "set_grad_checkpointing", None)
-    if switch is not None:
-        switch(on)
-    if on and not any(getattr(module, "grad_checkpointing", False) for module in visual.modules()):
-        raise RunError(f"{visual.spec.source} does not support gradient checkpointing: leave out `grad_checkpointing`")
-
-
-def _keep_patches(visual: Visual) -> None:
-    """Switch off the patch dropout of a ViT, which the configs of some published models have."""
-    net = network(visual)
-    for name in ("patch_dropout", "patch_drop"):
-        if hasattr(getattr(net, name, None), "prob"):
-            getattr(net, name).prob = 0.0
-
-
-def _norms(visual: Visual) -> list[nn.Parameter]:
-    """Return the scales and biases of layer, group and batch norms."""
-    kinds = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
-    norms = [module for module in visual.modules() if isinstance(module, kinds)]
-    parameters = [parameter for norm in norms for parameter in norm.parameters(recurse=False)]
-    if not parameters:
-        raise EncoderError(f"{visual.spec.source} has no layer norm or batch norm with weights: use another `tune`")
-    return parameters
-
-
-def _projection(visual: Visual) -> list[nn.Parameter]:
-    """Return the weights of the last projection, which computes the feature."""
-    for name in _PROJECTIONS:
-        target = reduce(lambda module, inner: getattr(module, inner, None), name.split("."), visual.net)
-        parameters = [target] if isinstance(target, nn.Parameter) else [*getattr(target, "parameters", list)()]
-        if parameters:
-            return parameters
-    raise EncoderError(f"{visual.spec.source} has no last projection: use `tune=norm` or `tune=all`")
+def _part(visual: Visual, tune: str) -> list[nn.Parameter]:
+    """Return the scales and biases of all norms, or the weights of the last projection, which computes the feature."""
+    if tune == "norm":
+        what, others = "layer norm or batch norm with weights", "another `tune`"
+        kinds = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+        norms = [module for module in visual.modules() if isinstance(module, kinds)]
+        parts = [[parameter for norm in norms for parameter in norm.parameters(recurse=False)]]
+    else:
+        what, others, parts = "last projection", "`tune=norm` or `tune=all`", []
+        for name in _PROJECTIONS:
+            end = reduce(lambda module, inner: getattr(module, inner, None), name.split("."), visual.net)
+            parts.append([end] if isinstance(end, nn.Parameter) else [*getattr(end, "parameters", list)()])
+    if not any(parts):
+        raise EncoderError(f"{visual.spec.source} has no {what}: use {others}")
+    return next(filter(None, parts))
 
 
 def _add_adapters(model: Recognizer, visual: Visual, recipe: Recipe, after: ExitStack) -> None:
