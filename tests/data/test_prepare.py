@@ -29,7 +29,7 @@ from texthead.features.cache import FeatureCache, encoder_key
 from texthead.media import MediaPath
 from texthead.media import shard as shard_files
 from texthead.media.find import find_media
-from texthead.media.shard import member, padded, read_member
+from texthead.media.shard import member, padded, read_ranges
 from texthead.parallel.progress import Reporter
 from texthead.recipes import Recipe
 
@@ -119,7 +119,9 @@ def test_every_frame_is_a_key_frame_and_an_image_is_a_plain_jpeg(ready: Path) ->
         assert container.streams.video[0].codec_context.name == "mjpeg"
     assert [packet.is_keyframe for packet in packets] == [True] * 32
     assert items[8].path.suffix == ".jpg"
-    with PIL.Image.open(io.BytesIO(read_member(items[8].path, member(items[8].path)))) as picture:
+    stored = member(items[8].path)
+    (data,) = read_ranges(items[8].path, [(stored.offset, stored.size)])
+    with PIL.Image.open(io.BytesIO(data)) as picture:
         assert (picture.format, picture.size) == ("JPEG", (48, 48))
 
 

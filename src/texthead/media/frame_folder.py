@@ -28,24 +28,8 @@ def frame_file(path: Path, number: int) -> Path:
     return path.parent / f"{before}{number:0{width or 1}d}{after}"
 
 
-def _numbers(path: Path) -> dict[int, str]:
-    """Return the file names that match a template, by frame number, from one listing of the folder."""
-    before, width, after = _NUMBER.split(path.name)
-    width = int(width or 1)
-    # A number longer than the template's width has no leading zeros.
-    pattern = re.compile(rf"{re.escape(before)}([0-9]{{{width}}}|[1-9][0-9]{{{width},}}){re.escape(after)}")
-    matches = (pattern.fullmatch(entry.name) for entry in os.scandir(path.parent))
-    return {int(match[1]): match[0] for match in matches if match}
-
-
-def _images(folder: Path) -> dict[int, str]:
-    """Return the names of a folder's images in natural order (img2 before img10), by index."""
-    names = [entry.name for entry in os.scandir(folder)]
-    images = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")]
-    return dict(enumerate(sorted(images, key=_natural)))
-
-
 def _natural(name: str) -> tuple[list[str | int], str]:
+    """Return the key of the natural order: img2 before img10."""
     pieces = re.split("([0-9]+)", name)  # Every second piece is a number.
     return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
 
@@ -58,10 +42,20 @@ def frame_files(path: Path) -> list[Path]:
             or `*` matches images with different suffixes.
     """
     with raising(partial(MediaError, path), "its folder cannot be listed", "check the path"):
-        frames = _images(path.parent) if path.name == EVERY else _numbers(path)
+        names = [entry.name for entry in os.scandir(path.parent)]
+    if path.name == EVERY:
+        images = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")]
+        frames = dict(enumerate(sorted(images, key=_natural)))
+    else:
+        before, width, after = _NUMBER.split(path.name)
+        width = int(width or 1)
+        # A number longer than the template's width has no leading zeros.
+        pattern = re.compile(rf"{re.escape(before)}([0-9]{{{width}}}|[1-9][0-9]{{{width},}}){re.escape(after)}")
+        frames = {int(match[1]): match[0] for match in map(pattern.fullmatch, names) if match}
     if not frames:
-        count = len(list(path.parent.iterdir()))
-        raise MediaError(path, f"the template matches none of the {count} files in its folder; correct the template")
+        raise MediaError(
+            path, f"the template matches none of the {len(names)} files in its folder; correct the template"
+        )
     suffixes = sorted({Path(name).suffix.lower() for name in frames.values()})
     if len(suffixes) > 1:
         kinds = ", ".join(suffixes)

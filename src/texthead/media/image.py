@@ -13,7 +13,6 @@ import numpy as np
 import PIL.ExifTags
 import PIL.Image
 import simplejpeg
-from jaxtyping import UInt8
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
@@ -68,8 +67,11 @@ class Image(Media):
         """
         image, self._image = self._image or self._open(), None
         with image:
-            width, height = image.size
-            scale = _scale(image, self.min_short_side)
+            (width, height), scale, most = image.size, 1, self.min_short_side
+            if most and isinstance(image, JpegImageFile):
+                # It divides both sides: a last column that is only partly filled would stretch the picture.
+                common, short = math.gcd(width, height), max(min(width, height), most)
+                scale = max(each for each in (1, 2, 4, 8) if common % each == 0 and each * most <= short)
             with _pillow_faults(self.path), Timed(self.path, PICTURE_SECONDS):
                 # Pillow turns a .tif upright while it decodes; a .png may have its orientation at its end.
                 turned = isinstance(image, TiffImageFile) and _orientation(image) != 1
@@ -79,9 +81,12 @@ class Image(Media):
                     picture = _rgb_picture(image)
                 orientation = _orientation(image)
         self._turned = turned or orientation != 1
-        picture = _upright(picture, orientation)
-        self.shape = tuple(scale * side for side in picture.shape[:2])
-        yield from ((index, picture) for index in wanted)
+        pixels = picture.view("V3")[..., 0]  # Copying whole pixels takes half of the time.
+        pixels = pixels.T if orientation > 4 else pixels
+        pixels = pixels[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
+        self.shape = tuple(scale * side for side in pixels.shape)
+        upright = np.ascontiguousarray(pixels).view(np.uint8).reshape(*pixels.shape, 3)
+        yield from ((index, upright) for index in wanted)
 
     @property
     def turned(self) -> bool:
@@ -95,14 +100,14 @@ class Image(Media):
         max_pixels()  # Sets Pillow's limit.
         with _pillow_faults(self.path), Timed(self.path, PICTURE_SECONDS):
             try:
-                image = self._as(_FORMATS)
+                image = PIL.Image.open(self._source(), formats=_FORMATS)
             except PIL.UnidentifiedImageError:
-                image = self._as(_formats_of(self._data or _head(self.path)))
+                image = PIL.Image.open(self._source(), formats=_formats_of(self._source()))
         check_size(self.path, *image.size)
         return image
 
-    def _as(self, formats: tuple[str, ...]) -> PIL.Image.Image:
-        return PIL.Image.open(self.path if self._data is None else io.BytesIO(self._data), formats=formats)
+    def _source(self) -> Path | io.BytesIO:
+        return self.path if self._data is None else io.BytesIO(self._data)
 
 
 class FrameFolder(Media):
@@ -130,33 +135,27 @@ class FrameFolder(Media):
         Raises: MediaError for a damaged image, or one whose size differs from the first one read.
         """
         for index in sorted(wanted):
-            yield index, self._read(self._files[index])
-
-    def _read(self, file: Path) -> Picture:
-        try:
-            check_file(file)
-            with Image(file) as image:
-                image.min_short_side = self.min_short_side
-                picture = dict(image.pictures({0}))[0]
-            self.shape = self.shape or image.shape
-            self._check_same_size(self.shape or (), image.shape or ())
-            return picture
-        except MediaError as error:
-            raise MediaError(self.path, f"frame {file.name}: {error.problem}", error.fault) from error
+            file = self._files[index]
+            try:
+                check_file(file)
+                with Image(file) as image:
+                    image.min_short_side = self.min_short_side
+                    picture = dict(image.pictures({0}))[0]
+                self.shape = self.shape or image.shape
+                self._check_same_size(self.shape or (), image.shape or ())
+            except MediaError as error:
+                raise MediaError(self.path, f"frame {file.name}: {error.problem}", error.fault) from error
+            yield index, picture
 
 
-def _head(path: Path) -> bytes:
-    """Return the first bytes of a file."""
-    with path.open("rb") as file:
-        return file.read(64)
-
-
-def _formats_of(content: bytes) -> tuple[str, ...]:
-    """Return the formats that Pillow may try on a file that begins so; each plugin takes time to load.
+def _formats_of(source: Path | io.BytesIO) -> tuple[str, ...]:
+    """Return the formats that Pillow may try on a file, from its first bytes; each plugin takes time to load.
 
     Raises:
         RunError: the format needs a package that is not installed.
     """
+    with source.open("rb") if isinstance(source, Path) else source as file:
+        content = file.read(64)
     brands = {content[start : start + 4] for start in (8, *range(16, 64, 4))} if content[4:8] == b"ftyp" else set()
     if brands & {b"avif", b"avis"}:
         return ("AVIF",)
@@ -167,19 +166,6 @@ def _formats_of(content: bytes) -> tuple[str, ...]:
         pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
         return ("HEIF",)
     return ("JPEG2000",) if content.startswith(_JPEG_2000) else _FORMATS
-
-
-def _scale(image: PIL.Image.Image, min_short_side: int) -> int:
-    """Return the largest of 1, 2, 4 and 8 by which the sides of a JPEG may be divided; 1 for other images.
-
-    It divides both sides: a last column that is only partly filled would stretch the picture.
-    """
-    if not min_short_side or not isinstance(image, JpegImageFile):
-        return 1
-    common, short = math.gcd(*image.size), min(image.size)
-    return max(
-        scale for scale in (1, 2, 4, 8) if common % scale == 0 and scale * min_short_side <= max(short, min_short_side)
-    )
 
 
 def _jpeg(image: PIL.Image.Image, scale: int) -> Picture | None:
@@ -214,7 +200,10 @@ def _rgb_picture(image: PIL.Image.Image) -> Picture:
     out = np.empty((height, width, 3), np.uint8)
     rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):
-        out[top : top + rows] = _rgb(image.crop((0, top, width, min(top + rows, height))), shift, flip)
+        band = image.crop((0, top, width, min(top + rows, height)))
+        if band.mode.startswith("I;16"):  # Pillow would clip values at 255, to white.
+            band = PIL.Image.fromarray(((np.asarray(band) >> shift) ^ flip).astype(np.uint8))
+        out[top : top + rows] = np.asarray(band.convert("RGB"))
     return out
 
 
@@ -225,14 +214,6 @@ def _silence_libtiff() -> None:
         ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
 
 
-def _rgb(image: PIL.Image.Image, shift: int, flip: int) -> Picture:
-    """Return the pixels in RGB; those of 16-bit grey are shifted to the right and then flipped."""
-    if image.mode.startswith("I;16"):
-        # Pillow would clip values at 255, to white.
-        image = PIL.Image.fromarray(((np.asarray(image) >> shift) ^ flip).astype(np.uint8))
-    return np.asarray(image.convert("RGB"))
-
-
 def _orientation(image: PIL.Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 if it is unreadable or out of range."""
     try:
@@ -240,14 +221,6 @@ def _orientation(image: PIL.Image.Image) -> int:
     except Exception:  # Pillow may raise anything on damaged EXIF.
         return 1
     return orientation if orientation in range(1, 9) else 1
-
-
-def _upright(picture: Picture, orientation: int) -> UInt8[np.ndarray, "new_height new_width 3"]:
-    """Return the stored picture as its EXIF orientation shows it."""
-    pixels = picture.view("V3")[..., 0]  # Copying whole pixels takes half of the time.
-    pixels = pixels.T if orientation > 4 else pixels
-    pixels = pixels[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
-    return np.ascontiguousarray(pixels).view(np.uint8).reshape(*pixels.shape, 3)
 
 
 @contextmanager

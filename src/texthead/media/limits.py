@@ -56,11 +56,6 @@ def check_file(path: Path) -> None:
         raise MediaError(path, "the file is empty (0 bytes); download or copy it again", "empty")
 
 
-def max_frame_pixels() -> int:
-    """Return the most pixels of a frame of a video, half of a picture's: decoders hold several frames."""
-    return max_pixels() // 2
-
-
 def check_size(path: Path, width: int, height: int, most: int | None = None) -> None:
     """Raise MediaError for a picture or frame that is too long or has too many pixels.
 

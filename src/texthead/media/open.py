@@ -1,13 +1,15 @@
 """The table of readers, by suffix. All other packages reach the decoders through `MediaPath.open`."""
 
+import hashlib
 from pathlib import Path
 
-from texthead.extensions import Extension, find
+from texthead.errors import MediaError
+from texthead.extensions import find
 from texthead.media.frame_folder import is_template
 from texthead.media.image import FrameFolder, Image
 from texthead.media.limits import MAX_SECONDS, PICTURE_SECONDS, Timed, check_file, check_frames
 from texthead.media.reader import Media, faults_of
-from texthead.media.shard import member, read_member
+from texthead.media.shard import member, read_ranges
 from texthead.media.stored_clip import StoredClip
 from texthead.media.video import Video
 from texthead.parallel.loaders import end_after
@@ -15,8 +17,6 @@ from texthead.parallel.loaders import end_after
 # Readers by suffix. Installed packages add theirs as entry points of this group, named by the suffix without its dot.
 READER_GROUP = "texthead.readers"
 READERS: dict[str, type[Media]] = {suffix: reader for reader in (Image, Video) for suffix in reader.suffixes}
-
-
 OUR_READERS = {suffix.lstrip("."): reader.__module__ for suffix, reader in READERS.items()}
 
 
@@ -29,26 +29,14 @@ def reader_of(file: Path) -> type[Media]:
     suffix = file.suffix.lower()
     if is_template(file):
         return FrameFolder
-    if suffix in READERS or suffix not in (packages := _of_packages()):
+    if suffix in READERS or suffix not in media_suffixes():
         return READERS.get(suffix, Video)
-    return packages[suffix].load(base=Media)
-
-
-def _of_packages() -> dict[str, Extension]:
-    """Return the readers of installed packages, by suffix."""
-    entries = find(READER_GROUP, OUR_READERS).items()
-    return {f".{name}": entry for name, entry in entries if not entry.ours}
+    return find(READER_GROUP, OUR_READERS)[suffix.removeprefix(".")].load(base=Media)
 
 
 def media_suffixes() -> frozenset[str]:
     """Return the suffixes of all media files, with the dot, in lower case."""
-    return frozenset([*READERS, *_of_packages()])
-
-
-def is_media(file: Path) -> bool:
-    """Return whether a file, or template, has the suffix of a media file; the file itself is not read."""
-    suffix = file.suffix.lower()
-    return suffix in READERS or suffix in _of_packages()
+    return frozenset(f".{name}" for name in find(READER_GROUP, OUR_READERS))
 
 
 def open_file(path: Path, *, in_shard: bool) -> Media:
@@ -64,7 +52,13 @@ def open_file(path: Path, *, in_shard: bool) -> Media:
     with Timed(path, seconds), faults_of(reader, path):
         if reader.one_file and in_shard:
             entry = member(path)
-            return StoredClip(path, entry) if entry.table else reader(path, read_member(path, entry))
+            if entry.table:
+                return StoredClip(path, entry)
+            (data,) = read_ranges(path, [(entry.offset, entry.size)])
+            if hashlib.sha256(data).hexdigest() != entry.sha256:
+                problem = f"the shard is damaged: {len(data)} of {entry.size} bytes, wrong digest; copy it again"
+                raise MediaError(path, problem)
+            return reader(path, data)
         if reader.one_file:
             check_file(path)
         media = reader(path)

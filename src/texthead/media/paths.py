@@ -133,9 +133,10 @@ class MediaPath:
     @property
     def is_media(self) -> bool:
         """Whether the path has the suffix of a media file; the file itself is not read."""
-        from texthead.media.open import is_media
+        from texthead.media.open import READERS, media_suffixes
 
-        return is_media(self.file)
+        suffix = self.file.suffix.lower()
+        return suffix in READERS or suffix in media_suffixes()
 
     @property
     def is_image(self) -> bool:
@@ -311,8 +312,10 @@ class MediaPath:
             MediaError: the times of the part are invalid, or no frame begins within them.
         """
         span = self.span
-        first = bisect_left(times, span.start, key=_to_thousandths)
-        stop = len(times) if math.isinf(span.end) else bisect_left(times, span.end, key=_to_thousandths)
+        first, stop = (
+            len(times) if math.isinf(each) else bisect_left(times, each, key=lambda time: round(time, _FRAME_DIGITS))
+            for each in span
+        )
         if first >= stop:
             last = f"the last of {len(times)} frames is at {times[-1]:.3f} s" if len(times) else "it has no times"
             raise MediaError(self.path, f"no frame from {span}, {last}; use times within the file")
@@ -376,10 +379,6 @@ def spans_by_file(paths: Iterable[MediaPath]) -> dict[Path, list[Span]]:
     for media in paths:
         spans.setdefault(media.file, []).append(media.span)
     return spans
-
-
-def _to_thousandths(seconds: float) -> float:
-    return round(seconds, _FRAME_DIGITS)
 
 
 def _number(name: str, text: str) -> float:

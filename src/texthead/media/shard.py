@@ -4,7 +4,6 @@ A shard is a tar in WebDataset's format. A JSON index beside it lists the offset
 image is read at once and its digest checked; a video follows a table of its frames (`texthead.media.stored_clip`).
 """
 
-import hashlib
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -73,19 +72,6 @@ def member(path: Path) -> Member:
 def source_names(shard: Path) -> dict[str, str]:
     """Return the name that the source of each clip in a shard had in its data, by the clip's file name."""
     return {f"{clip['key']}{clip['suffix']}": clip["name"] for clip in _clips(shard)}
-
-
-def read_member(path: Path, entry: Member) -> bytes:
-    """Return the bytes of an image, after checking their digest.
-
-    Raises:
-        MediaError: the shard cannot be read, ends early, or its data differs from the index.
-    """
-    (data,) = read_ranges(path, [(entry.offset, entry.size)])
-    if hashlib.sha256(data).hexdigest() != entry.sha256:
-        problem = f"the shard is damaged: {len(data)} of {entry.size} bytes, wrong digest; copy it again"
-        raise MediaError(path, problem)
-    return data
 
 
 def read_ranges(path: Path, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:

@@ -44,7 +44,12 @@ class StoredClip(Media):
         self._clip = entry.offset
         make, problem = partial(MediaError, path), "its frame table is invalid"
         with raising(make, problem, "prepare the shard again", KeyError, TypeError, RecursionError):
-            table = json.loads(_read_table(path, entry))
+            # The table precedes the clip in the tar.
+            (read,) = read_ranges(path, [(entry.offset - BLOCK - padded(entry.table), entry.table)])
+            if hashlib.sha256(read).hexdigest() != entry.sha256:
+                problem = "the shard is damaged: its frame table has a wrong digest; copy it again"
+                raise MediaError(path, problem, "damaged")
+            table = json.loads(read)
             self._begins, sizes, self._digests = zip(*table["frames"], strict=True)
             self._ends, self.num_frames = [*map(add, self._begins, sizes)], len(sizes)
             self.times = [float(seconds - table["seconds"][0]) for seconds in table["seconds"]]
@@ -57,16 +62,15 @@ class StoredClip(Media):
 
         Raises: MediaError for a damaged frame.
         """
-        for index, data in self._read(sorted(wanted)):
-            make, problem = partial(MediaError, self.path, fault="damaged"), f"frame {index} does not decode"
-            with raising(make, problem, "prepare the shard again", Exception):  # The library may raise anything.
-                picture = simplejpeg.decode_jpeg(data)
-            yield index, picture
-
-    def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
-        """Yield (index, bytes) of each wanted frame, ascending, after checking its digest."""
         begins, ends = self._begins, self._ends
-        runs = [*self._runs(wanted)]
+        runs = list[list[int]]()  # Of frames that are read at once.
+        for index in sorted(wanted):
+            run = runs[-1] if runs else []
+            near = run and begins[index] - ends[run[-1]] <= _GAP
+            if near and ends[index] - begins[run[0]] <= _MAX_BYTES_AT_ONCE:
+                run.append(index)
+            else:
+                runs.append([index])
         ranges = [(self._clip + begins[run[0]], ends[run[-1]] - begins[run[0]]) for run in runs]
         for run, read in zip(runs, read_ranges(self.path, ranges), strict=True):
             first = begins[run[0]]
@@ -76,26 +80,7 @@ class StoredClip(Media):
                     size = f"{len(data)} of {ends[index] - begins[index]} bytes"
                     problem = f"the shard is damaged: frame {index}, {size}, has a wrong digest; copy it again"
                     raise MediaError(self.path, problem, "damaged")
-                yield index, data
-
-    def _runs(self, wanted: Sequence[int]) -> Iterator[list[int]]:
-        """Yield the frames in runs that are each read at once."""
-        begins, ends = self._begins, self._ends
-        run = [wanted[0]]
-        for index in wanted[1:]:
-            if begins[index] - ends[run[-1]] > _GAP or ends[index] - begins[run[0]] > _MAX_BYTES_AT_ONCE:
-                yield run
-                run = []
-            run.append(index)
-        yield run
-
-
-def _read_table(path: Path, entry: Member) -> bytes:
-    """Return the frame table of a clip, which precedes it in the tar, after checking its digest.
-
-    Raises: MediaError if the shard cannot be read, ends early, or does not match its index.
-    """
-    (table,) = read_ranges(path, [(entry.offset - BLOCK - padded(entry.table), entry.table)])
-    if hashlib.sha256(table).hexdigest() != entry.sha256:
-        raise MediaError(path, "the shard is damaged: its frame table has a wrong digest; copy it again", "damaged")
-    return table
+                make, problem = partial(MediaError, self.path, fault="damaged"), f"frame {index} does not decode"
+                with raising(make, problem, "prepare the shard again", Exception):  # The library may raise anything.
+                    picture = simplejpeg.decode_jpeg(data)
+                yield index, picture

@@ -7,7 +7,7 @@ in parallel instead.
 
 import math
 from bisect import bisect_right
-from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, dropwhile, islice
@@ -55,7 +55,12 @@ class Video(Media):
             self.times = [self._video.seconds(tick - ticks[0]) for tick in ticks]
             self.num_frames, self.offset_seconds = len(ticks), self._video.offset_seconds
             self.listed_frames = self._video.stream.frames
-            self.duration_seconds = self.times[-1] + self._last_frame_seconds()
+            last = self._entries[self._order[-1] if self._order else -1].duration
+            if last and self._video.stream.time_base:
+                last_seconds = self._video.seconds(last)
+            else:
+                last_seconds = self.times[-1] - self.times[-2] if self.num_frames > 1 else 0.0
+            self.duration_seconds = self.times[-1] + last_seconds
         except BaseException:
             self.close()
             raise
@@ -165,12 +170,6 @@ class Video(Media):
             raise MediaError(self.path, "has no presentation times and no frame rate; remux it as .mp4")
         return [round(i / rate / stream.time_base) for i in range(len(times))]
 
-    def _last_frame_seconds(self) -> float:
-        last = self._entries[self._order[-1] if self._order else -1].duration
-        if last and self._video.stream.time_base:
-            return self._video.seconds(last)
-        return self.times[-1] - self.times[-2] if self.num_frames > 1 else 0.0
-
     # ---- decoding
 
     def _all_frames(self) -> Iterator[tuple[int, VideoFrame]]:
@@ -188,26 +187,25 @@ class Video(Media):
             shown = self._decode(self._keys[0], len(self._entries))
             yield from ((i, frame) for i, frame in enumerate(islice(shown, max(wanted) + 1)) if i in wanted)
             return
-        positions = [self._order[i] for i in wanted]
+        positions = sorted(self._order[i] for i in wanted)
         index_at = {self._pts(self._order[i]): i for i in wanted}
-        spans = _merged((self._keyframe_before(i), i + 1) for i in positions)
+        spans: list[tuple[int, int]] = []
+        for start, stop in sorted((self._keyframe_before(position), position + 1) for position in positions):
+            if spans and start <= spans[-1][1]:  # They overlap or touch.
+                spans[-1] = spans[-1][0], max(stop, spans[-1][1])
+            else:
+                spans.append((start, stop))
         # Frames that a span misses, because its keyframe is not a clean start, are decoded from the start of the file.
-        for start, stop in [*spans, (self._keys[0], max(positions) + 1)]:
-            for frame in self._if_clean(start, self._decode(start, stop, index_at)) if index_at else ():
-                if frame.pts in index_at:
-                    yield index_at.pop(frame.pts), frame
-
-    def _if_clean(self, start: int, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-        """Yield the frames, or none if the first decoded frame is not the keyframe itself.
-
-        With periodic intra refresh a "keyframe" only starts to refresh the picture. The decoder holds frames back until
-        it considers the refresh complete, which is a little too early.
-        """
-        first = next(frames, None)
-        is_clean = start == self._keys[0] or not self._entries[start].is_shown
-        if first is not None and (is_clean or first.pts == self._pts(start)):
-            yield first
-            yield from frames
+        for start, stop in [*spans, (self._keys[0], positions[-1] + 1)]:
+            frames = self._decode(start, stop, index_at) if index_at else iter(())
+            # With periodic intra refresh a "keyframe" only starts to refresh the picture. The decoder holds frames back
+            # until it considers the refresh complete, which is a little too early. So its first frame is the keyframe
+            # itself, or none of its frames is used.
+            first, clean = next(frames, None), start == self._keys[0] or not self._entries[start].is_shown
+            if first is not None and (clean or first.pts == self._pts(start)):
+                for frame in chain([first], frames):
+                    if frame.pts in index_at:
+                        yield index_at.pop(frame.pts), frame
 
     def _keyframe_before(self, position: int) -> int:
         """Return the position of the keyframe from which the frame at `position` decodes correctly.
@@ -243,23 +241,20 @@ class Video(Media):
             return
         count = 0
         if self._order is not None and start > 0:
-            for packet in islice(self._packets_after_seek(start), stop - start):
-                count += 1
-                yield packet
+            entry = self._entries[start]
+            # Compare sizes too, since after a seek an .mpg may be split into packets differently.
+            wanted = (entry.pts, entry.dts, entry.size)
+            with VideoStream(self.path, self._data) as video:
+                with decoder_faults(self.path):
+                    video.container.seek(self._pts(start) if entry.dts is None else entry.dts, stream=video.stream)
+                after = dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, video.packets())
+                for packet in islice(after, stop - start):
+                    count += 1
+                    yield packet
         if not count:
             # If start is 0 or the seek went past the keyframe, read from the start of the file: slow but correct.
             with VideoStream(self.path, self._data) as video:
                 yield from islice(video.packets(), start, stop)
-
-    def _packets_after_seek(self, start: int) -> Iterator[Packet]:
-        """Yield the packets from position `start` on; none if the seek goes past it."""
-        entry = self._entries[start]
-        with VideoStream(self.path, self._data) as video:
-            with decoder_faults(self.path):
-                video.container.seek(self._pts(start) if entry.dts is None else entry.dts, stream=video.stream)
-            # Compare sizes too, since after a seek an .mpg may be split into packets differently.
-            wanted = (entry.pts, entry.dts, entry.size)
-            yield from dropwhile(lambda packet: (packet.pts, packet.dts, packet.size) != wanted, video.packets())
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,20 +293,6 @@ def list_packets(video: VideoStream) -> tuple[list[_Entry], list[Packet] | None]
         raise MediaError(video.path, "its video stream shows no frame; export it again")
     video.check_whole()
     return entries, held
-
-
-def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return spans (start, stop) in order, with those that overlap or touch merged.
-
-    Worked example: (0, 5) (3, 9) (9, 12) (20, 25) gives (0, 12) (20, 25).
-    """
-    merged: list[tuple[int, int]] = []
-    for start, stop in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
-        else:
-            merged.append((start, stop))
-    return merged
 
 
 def mended_times(times: Sequence[int | None]) -> Sequence[int | float]:

@@ -28,7 +28,7 @@ from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
 from texthead.errors import Fault, MediaError, raising
-from texthead.media.limits import PICTURE_SECONDS, Timed, check_size, max_frame_pixels
+from texthead.media.limits import PICTURE_SECONDS, Timed, check_size, max_pixels
 from texthead.media.reader import Closing
 
 # Containers only: playlists and plain text can make FFmpeg open other files, even over the network.
@@ -58,7 +58,7 @@ class VideoStream(Closing):
         end: the latest end of a packet so far, in ticks.
 
     Raises:
-        MediaError: it cannot be opened, has no video, or frames of more than `max_frame_pixels()`.
+        MediaError: it cannot be opened, has no video, or frames of more than half of `max_pixels()`.
     """
 
     def __init__(self, path: Path, data: bytes | None = None):
@@ -68,18 +68,19 @@ class VideoStream(Closing):
             # Absolute, so that a name like "http:x.mp4" is a file.
             source = str(path.absolute()) if data is None else io.BytesIO(data)
             self.container = av.open(source, options=_OPEN_OPTIONS, **_TITLES)
+        most = max_pixels() // 2  # Decoders hold several frames.
         try:
             self.stream = self._best_stream()
             self._base = self.stream.time_base or Fraction(0)
             self.context = self.stream.codec_context
             if self.context.width or self.context.height:  # They may be unknown until the first frame.
-                check_size(path, self.context.width, self.context.height, max_frame_pixels())
+                check_size(path, self.context.width, self.context.height, most)
         except BaseException:
             self.close()
             raise
         self.context.thread_count = 1
         # FFmpeg counts rows that are rounded up to 64 pixels.
-        self.context.options = {"max_pixels": str(max_frame_pixels() * 11 // 10)}
+        self.context.options = {"max_pixels": str(most * 11 // 10)}
 
     def _best_stream(self) -> av.VideoStream:
         with decoder_faults(self.path):
@@ -190,7 +191,8 @@ class UprightRgb:
     """
 
     def __init__(self, path: Path):
-        self._path, self._to_rgb, self._turns = path, VideoReformatter(), dict[float, _Turn]()
+        self._path, self._to_rgb = path, VideoReformatter()
+        self._turns = dict[float, Callable[[np.ndarray], np.ndarray]]()
 
     def __call__(self, frame: VideoFrame) -> UInt8[np.ndarray, "height width 3"]:
         """Return the picture.
@@ -212,33 +214,28 @@ class UprightRgb:
         stored = np.arange(4).reshape(2, 2)
         return not np.array_equal(self._turn(frame)(stored), stored)
 
-    def _turn(self, frame: VideoFrame) -> "_Turn":
-        if frame.rotation not in self._turns:
-            self._turns[frame.rotation] = _turn(self._path, frame)
-        return self._turns[frame.rotation]
+    def _turn(self, frame: VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
+        """Return a function that turns a frame's stored picture upright: it transposes and mirrors as its matrix says.
 
+        Worked example, a quarter turn clockwise, x' = -y and y' = x: transpose, then mirror left to right.
 
-_Turn = Callable[[np.ndarray], np.ndarray]
-
-
-def _turn(path: Path, frame: VideoFrame) -> _Turn:
-    """Return a function that turns a frame's stored picture upright, by transposing and mirroring as its matrix says.
-
-    Worked example, a quarter turn clockwise, x' = -y and y' = x: transpose, then mirror left to right.
-
-    Raises: MediaError for a picture that is not turned by a multiple of 90 degrees.
-    """
-    if Type.DISPLAYMATRIX not in frame.side_data:
-        return lambda picture: picture
-    # FFmpeg truncates the angle to whole degrees, so a quarter turn may be 89.
-    if abs(frame.rotation - 90 * round(frame.rotation / 90)) > 1:
-        problem = f"rotated by {frame.rotation} degrees, not a multiple of 90; encode it upright"
-        raise MediaError(path, problem)
-    # A point (x, y) is shown at (a x + c y, b x + d y).
-    a, b, _, c, d = np.frombuffer(frame.side_data[Type.DISPLAYMATRIX], np.int32)[:5].tolist()  # pyright: ignore[reportGeneralTypeIssues]
-    across, down = (a, d) if abs(a) > abs(b) else (c, b)
-    mirrored = slice(None, None, -1 if down < 0 else 1), slice(None, None, -1 if across < 0 else 1)
-    return lambda picture: (picture if abs(a) > abs(b) else picture.swapaxes(0, 1))[mirrored]
+        Raises: MediaError for a picture that is not turned by a multiple of 90 degrees.
+        """
+        if frame.rotation in self._turns:
+            return self._turns[frame.rotation]
+        if Type.DISPLAYMATRIX not in frame.side_data:
+            return self._turns.setdefault(frame.rotation, lambda picture: picture)
+        # FFmpeg truncates the angle to whole degrees, so a quarter turn may be 89.
+        if abs(frame.rotation - 90 * round(frame.rotation / 90)) > 1:
+            problem = f"rotated by {frame.rotation} degrees, not a multiple of 90; encode it upright"
+            raise MediaError(self._path, problem)
+        # A point (x, y) is shown at (a x + c y, b x + d y).
+        a, b, _, c, d = np.frombuffer(frame.side_data[Type.DISPLAYMATRIX], np.int32)[:5].tolist()  # pyright: ignore[reportGeneralTypeIssues]
+        across, down = (a, d) if abs(a) > abs(b) else (c, b)
+        mirrored = slice(None, None, -1 if down < 0 else 1), slice(None, None, -1 if across < 0 else 1)
+        return self._turns.setdefault(
+            frame.rotation, lambda picture: (picture if abs(a) > abs(b) else picture.swapaxes(0, 1))[mirrored]
+        )
 
 
 def decoder_faults(path: Path) -> AbstractContextManager[None]:
