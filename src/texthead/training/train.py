@@ -97,7 +97,7 @@ def fine_tune(
     parameter_groups(trained.model, recipe, objective)
     if objective:
         objective.check(model, accumulate=recipe.accumulate)
-    model.spec.training_pixels(recipe)
+    model.spec.pixels(recipe, training=True)
     recipe = replace(recipe, precision=recipe.precision or precision_on(model.device))
     shift = loss_shift(model, train_set, val_set, recipe)
     with (
@@ -116,7 +116,7 @@ def fine_tune(
             record_engines(out, engines)
         else:
             reading = Reading(reading.workers)
-            clips = TrainClips(train_set, recipe, model.spec.training_pixels(recipe))
+            clips = TrainClips(train_set, recipe, model.spec.pixels(recipe, training=True))
         batches = epoch_batches(len(clips), recipe)
         clip_loader = loader(clips, batches, 0 if recipe.frozen else reading.workers, model.device)
         total, steps = recipe.epochs * len(clips), batches.steps_per_epoch
