@@ -159,7 +159,10 @@ def by_loop(source: str, data: Dataset, recipe: Recipe, gather: Gather = None) -
         low = name.startswith(("visual", "text", "logit_scale")) and "control_point" not in name
         groups[0 if low else 1]["params"].append(weight)
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.2)
-    items, batches = (TrainClips(data, recipe, like.spec.training_pixels(recipe)), epoch_batches(len(data), recipe))
+    items, batches = (
+        TrainClips(data, recipe, like.spec.pixels(recipe, training=True)),
+        epoch_batches(len(data), recipe),
+    )
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
     net.train()
     for epoch in range(recipe.epochs):

@@ -4,6 +4,7 @@ import copy
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -207,18 +208,6 @@ class Text(nn.Module):
         return self.encode_words(self.tokenize(list(prompts)))
 
 
-class _Called(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]):
-        super().__init__()
-        self.function = function
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the function's result."""
-        return self.function(images)
-
-
 @dataclass(eq=False, repr=False)
 class Encoder:
     """A visual and a text encoder that share a space.
@@ -290,19 +279,14 @@ class Encoder:
             returned = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise EncoderError(f"encode_images returned {returned} for 2 images, not a tensor of shape (2, dim)")
         (red, green, blue), (red_std, green_std, blue_std) = mean, std
-        spec = VisualSpec(
-            source=FUNCTIONS,
-            architecture=FUNCTIONS,
-            dim=features.shape[1],
-            size=size,
-            crop=1.0,
-            interpolation="bicubic",
-            mean=(red, green, blue),
-            std=(red_std, green_std, blue_std),
-        )
-        net = encode_images if isinstance(encode_images, nn.Module) else _Called(encode_images)
-        read = encode_text
-        load_text = None if read is None else lambda: Text(nn.Identity(), list, read, None)
+        colours = (red, green, blue), (red_std, green_std, blue_std)
+        spec = VisualSpec(FUNCTIONS, FUNCTIONS, features.shape[1], size, 1.0, "bicubic", *colours)
+        if isinstance(encode_images, nn.Module):
+            net = encode_images
+        else:
+            net = nn.Module()
+            net.forward = encode_images
+        load_text = None if encode_text is None else partial(Text, nn.Identity(), list, encode_text, None)
         return cls(Visual(net, spec), load_text, scale=scale)
 
     @property

@@ -9,6 +9,7 @@ import math
 import string
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,7 +22,7 @@ from texthead.encoders import transformers_model as hf
 from texthead.encoders.encoder import Encoder, Text, Visual, check_lengths
 from texthead.encoders.figures import published_figures
 from texthead.encoders.geometry import coordinate_picture, measured_geometry
-from texthead.encoders.spec import Grid, VisualSpec
+from texthead.encoders.spec import VisualSpec
 from texthead.errors import EncoderError, raising
 from texthead.recipes import MAX_SIDE
 
@@ -55,16 +56,18 @@ def load(rest: str) -> Encoder:
         visual_spec = _spec(source, folder)
         model, missing = hf.loaded(folder, source)
         has_text = hasattr(model, hf.OF_TEXTS)
-        scale, bias = _scale_and_bias(model) if has_text else (_SCALE, 0.0)
+        # In all families the scale is a logarithm, or a temperature divides.
+        scale, temperature, bias = (getattr(model, name, None) for name in ("logit_scale", "temperature", "logit_bias"))
+        factor = _SCALES.get(model.config.model_type, _SCALE) if has_text else _SCALE
+        if has_text and scale is not None:
+            factor = scale.exp().item()
+        elif has_text and temperature is not None:
+            factor = temperature.reciprocal().item()
+        shift = bias.item() if has_text and scale is not None and bias is not None else 0.0
         tower = hf.Tower(model, visual_spec)
         hf.check_complete(tower.model, missing, source)
         visual = Visual(tower.requires_grad_(True), visual_spec)
-
-    def load_text() -> Text:
-        with faults(source, hf.REMEDY):
-            return _text(folder, *hf.loaded(folder, source), source)
-
-    return Encoder(visual, load_text if has_text else None, scale=scale, bias=bias)
+    return Encoder(visual, partial(_text, folder, source) if has_text else None, scale=factor, bias=shift)
 
 
 def spec(rest: str) -> VisualSpec:
@@ -84,10 +87,12 @@ def build(spec: VisualSpec) -> hf.Tower:
     Raises:
         EncoderError: this version of transformers does not know the architecture.
     """
-    from transformers import AutoModel
+    from transformers import AutoConfig, AutoModel
 
     with faults(spec.source, hf.REMEDY):
-        return hf.Tower(AutoModel.from_config(hf.config_from(spec.config)), spec)
+        values = json.loads(spec.config)
+        config = hf.plain(AutoConfig.for_model(values.pop("model_type"), **values))
+        return hf.Tower(AutoModel.from_config(config), spec)
 
 
 def known() -> list[tuple[str, str]]:
@@ -103,25 +108,18 @@ def location(rest: str) -> str:
     return f"hub: {name}" + (f"/tree/{revision}" if revision else "")
 
 
-# ---- scale and bias
-
-
-def _scale_and_bias(model: Any) -> tuple[float, float]:
-    """Return (scale, bias) of a model's logits: in all families the scale is a logarithm, or a temperature divides."""
-    scale, temperature, bias = (getattr(model, name, None) for name in ("logit_scale", "temperature", "logit_bias"))
-    if scale is not None:
-        return scale.exp().item(), 0.0 if bias is None else bias.item()
-    if temperature is not None:
-        return temperature.reciprocal().item(), 0.0
-    return _SCALES.get(model.config.model_type, _SCALE), 0.0
-
-
 # ---- the visual tower
 
 
 def _spec(source: str, folder: Path) -> VisualSpec:
     """Return the spec of the visual tower of the model in a folder."""
-    config = hf.without_text(hf.config_of(folder))
+    config = hf.config_of(folder)
+    if text := getattr(config, "text_config", None):  # A text tower of minimal size, which is not used.
+        text.num_hidden_layers = 1
+        text.vocab_size = min(text.vocab_size, 1000)
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            if (getattr(text, name, None) or 0) >= text.vocab_size:
+                setattr(text, name, 0)
     vision = getattr(config, "vision_config", config)
     # Most video towers have the number of frames that they were trained on.
     frames = int(getattr(vision, "num_frames", 0) or getattr(vision, "frames_per_clip", 0) or 0)
@@ -135,8 +133,10 @@ def _spec(source: str, folder: Path) -> VisualSpec:
         frames, sizes = frames or 1, _preprocessing(processor, source)
         _, shape = hf.traced(model, frames, sizes["size"])
     tubelet = getattr(vision, "tubelet_size", 1)
-    steps = frames // (tubelet if isinstance(tubelet, int) else tubelet[0])
-    finest = _grid(shape[1], steps) if len(shape) == 3 and frames > 1 else (1, 1, 1)
+    steps, finest = frames // (tubelet if isinstance(tubelet, int) else tubelet[0]), (1, 1, 1)
+    if len(shape) == 3 and frames > 1:
+        side = math.isqrt(shape[1] // steps)
+        finest = (steps, side, side) if steps * side * side == shape[1] else (steps, 1, 1)  # The tokens form no square.
     return VisualSpec(
         source=source,
         architecture="hf",
@@ -148,12 +148,6 @@ def _spec(source: str, folder: Path) -> VisualSpec:
         finest=finest,
         **sizes,
     )
-
-
-def _grid(tokens: int, steps: int) -> Grid:
-    """Return the steps, rows and columns of a clip's tokens; one row and column if they form no square."""
-    side = math.isqrt(tokens // steps)
-    return (steps, side, side) if steps * side * side == tokens else (steps, 1, 1)
 
 
 def _preprocessing(processor: Any, source: str) -> dict[str, Any]:
@@ -179,7 +173,14 @@ def _preprocessing(processor: Any, source: str) -> dict[str, Any]:
         raise EncoderError(
             f"{source}: its images have size {size} and crop {crop}; sides must be from 1 to {MAX_SIDE:,} pixels"
         )
-    mean, std = _statistics(processor)
+    # Processors differ in how they rescale and normalise, but each amounts to these two numbers per colour.
+    greys: list[list[float]] = []
+    for value in (0, 255):
+        pixels = _processed(processor, torch.full((3, 64, 64), value, dtype=torch.uint8))
+        centre = pixels[0, :3] if pixels.ndim == 2 else pixels[:, pixels.shape[-2] // 2, pixels.shape[-1] // 2]
+        greys.append(centre.tolist())
+    mean = tuple(round((0 - low) / (high - low), 7) for low, high in zip(*greys, strict=True))
+    std = tuple(round(1 / (high - low), 7) for low, high in zip(*greys, strict=True))
     processed = _processed(processor, coordinate_picture())
     height, width = processed.shape[-2:]
     if processed.ndim == 2:  # Patches of the square above.
@@ -191,24 +192,6 @@ def _preprocessing(processor: Any, source: str) -> dict[str, Any]:
         geometry = measured_geometry(levels, resample, source)
     sizes = dict(zip(("size", "crop", "squash"), geometry, strict=True))
     return {**sizes, "floor": True, "interpolation": resample, "mean": mean, "std": std}
-
-
-def _statistics(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return (mean, standard deviation) of each colour, for values from 0 to 1, from processed black and white images.
-
-    Processors differ in how they rescale and normalise, but each amounts to these two numbers per colour.
-    """
-    black, white = (_processed_grey(processor, value) for value in (0, 255))
-    return (
-        tuple(round((0 - low) / (high - low), 7) for low, high in zip(black, white, strict=True)),
-        tuple(round(1 / (high - low), 7) for low, high in zip(black, white, strict=True)),
-    )
-
-
-def _processed_grey(processor: Any, value: int) -> list[float]:
-    """Return red, green and blue of a grey image after processing."""
-    pixels = _processed(processor, torch.full((3, 64, 64), value, dtype=torch.uint8))
-    return (pixels[0, :3] if pixels.ndim == 2 else pixels[:, pixels.shape[-2] // 2, pixels.shape[-1] // 2]).tolist()
 
 
 def _processed(processor: Any, picture: Tensor) -> Tensor:
@@ -239,15 +222,17 @@ def _processor(folder: Path, source: str, takes_clips: bool) -> Any:
 # ---- the text tower
 
 
-def _text(folder: Path, model: Any, missing: set[str], source: str) -> Text:
-    """Return the text tower of a model.
+def _text(folder: Path, source: str) -> Text:
+    """Return the text tower of the model in a folder.
 
     Raises:
         EncoderError: some of its weights are missing.
     """
     from transformers import AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    with faults(source, hf.REMEDY):
+        model, missing = hf.loaded(folder, source)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     clean = _cleaning(model.config.model_type)
     config = getattr(model.config, "text_config", model.config)
     limit = min(getattr(config, "max_position_embeddings", _MAX_PADDED), tokenizer.model_max_length)

@@ -90,14 +90,6 @@ class LazyVisual(Visual):
         self.training = mode
         return self
 
-    def state(self) -> dict[str, Tensor]:
-        """Return the weights in any order, without building the network if a file has them."""
-        if self._weights and self._build and self.mean.type() == "torch.FloatTensor":
-            with suppress(OSError, SafetensorError):
-                saved = load_file(self._weights)
-                return {key.removeprefix(_PREFIX): saved[key] for key in saved if key.startswith(_PREFIX)}
-        return self.state_dict()
-
 
 class LazyEncoder(Encoder):
     """An encoder that is loaded when a frame or a text is encoded for the first time.
@@ -141,9 +133,11 @@ class LazyEncoder(Encoder):
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
     """Return the weights of a model in any order; a lazy encoder in it is not built if a file has its weights."""
-    if isinstance(model, LazyVisual):
-        return model.state()
-    if not isinstance(getattr(model, "visual", None), LazyVisual):
+    if isinstance(model, LazyVisual) and model._weights and model._build and model.mean.type() == "torch.FloatTensor":
+        with suppress(OSError, SafetensorError):
+            saved = load_file(model._weights)
+            return {key.removeprefix(_PREFIX): saved[key] for key in saved if key.startswith(_PREFIX)}
+    if isinstance(model, LazyVisual) or not isinstance(getattr(model, "visual", None), LazyVisual):
         return model.state_dict()
     return {f"{name}.{key}": each for name, child in model.named_children() for key, each in state_of(child).items()}
 
@@ -164,7 +158,7 @@ def weights_digest(visual: Visual) -> str:
 
 
 def note_digest(files: Sequence[Path], digest: str, source: str = "", **about: object) -> None:
-    """Store the digest of the weights in these files for `known_digest`; it is valid until a file changes.
+    """Store the digest of the weights in these files for `noted`; it is valid until a file changes.
 
     Args:
         source: the source of the encoder, if the files do not tell it.
@@ -193,11 +187,6 @@ def noted(files: Sequence[Path], source: str = "") -> dict[str, Any]:
         stored = read_json(_digest_file(files, source))
         return stored if stored.get("files") == _stamps(files) else {}
     return {}
-
-
-def known_digest(files: Sequence[Path], source: str = "") -> str | None:
-    """Return the stored digest of the weights in these files; None if there is none or a file has changed."""
-    return noted(files, source).get("weights")
 
 
 def _state_file(digest: str) -> Path:

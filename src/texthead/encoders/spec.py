@@ -79,24 +79,15 @@ class VisualSpec:
         """The input of the network: single frames or clips."""
         return "clip" if self.frames > 1 else "frame"
 
-    def pixels(self, recipe: Recipe | None = None) -> Pixels:
-        """Return a recipe's sizes for all clips but training clips, or the encoder's own test sizes.
+    def pixels(self, recipe: Recipe | None = None, *, training: bool = False) -> Pixels:
+        """Return a recipe's sizes for training clips or for all others, or the encoder's own test sizes.
 
         Raises:
             RunError: the encoder does not support the size, or clips would take too much memory.
         """
         if recipe is None:
             return Pixels(self.size, round(self.size / self.crop), self.interpolation, self.squash, floor=self.floor)
-        return self._pixels(recipe, recipe.test_size or recipe.size or self.size)
-
-    def training_pixels(self, recipe: Recipe) -> Pixels:
-        """Return a recipe's training sizes.
-
-        Raises: as `pixels`.
-        """
-        return self._pixels(recipe, recipe.size or self.size)
-
-    def _pixels(self, recipe: Recipe, size: int) -> Pixels:
+        size = (0 if training else recipe.test_size) or recipe.size or self.size
         if size != self.size and not self.any_size:
             raise RunError(f"{self.source} takes only {self.size} pixels, got size {size}; use `size={self.size}`")
         resize = recipe.resize or round(size / self.crop)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from texthead.downloads import faults
 from texthead.encoders.encoder import Text, check_lengths
-from texthead.encoders.transformers_model import REMEDY, check_complete, folder_of, loaded, mean_embedding
+from texthead.encoders.transformers_model import REMEDY, check_complete, folder_of, loaded
 from texthead.errors import EncoderError, raising
 from texthead.extras import needs
 from texthead.text.label_files import imagenet_texts
@@ -61,7 +61,9 @@ def sentences(source: str | Path, *, limit: int | None = None) -> Text:
         for start in range(0, len(tokens), BATCH):
             picked = [list(tokens[i]) for i in order[start : start + BATCH]]
             inputs = tokenizer.pad({"input_ids": picked}, return_tensors="pt").to(model.device)
-            embeddings.append(F.normalize(mean_embedding(model, **inputs), dim=-1))
+            mask = inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))[..., None]
+            means = (model(**inputs).last_hidden_state * mask).sum(1) / mask.sum(1)
+            embeddings.append(F.normalize(means, dim=-1))
         return torch.cat(embeddings)[torch.tensor(order).argsort()]
 
     net = nn.ModuleDict({"model": model})

@@ -1,9 +1,7 @@
 """transformers models: their folders, local or on the hub, and their visual towers. Never runs code from a folder."""
 
-import json
 import math
 import re
-from collections.abc import Callable
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -74,30 +72,10 @@ def config_of(folder: Path) -> Any:
     """
     from transformers import AutoConfig
 
-    return _plain(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    return plain(AutoConfig.from_pretrained(folder, trust_remote_code=False))
 
 
-def config_from(text: str) -> Any:
-    """Return the configuration that `config.to_json_string` wrote."""
-    from transformers import AutoConfig
-
-    values = json.loads(text)
-    return _plain(AutoConfig.for_model(values.pop("model_type"), **values))
-
-
-def without_text(config: Any) -> Any:
-    """Shrink the text tower in a configuration to a minimum, if it has one, and return the configuration."""
-    text = getattr(config, "text_config", None)
-    if text is not None:
-        text.num_hidden_layers = 1
-        text.vocab_size = min(text.vocab_size, 1000)
-        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-            if (getattr(text, name, None) or 0) >= text.vocab_size:
-                setattr(text, name, 0)
-    return config
-
-
-def _plain(config: Any) -> Any:
+def plain(config: Any) -> Any:
     """Return a configuration without random masks, and attention implementations that are not torch's."""
     if hasattr(config, "mask_ratio"):
         config.mask_ratio = 0.0
@@ -185,7 +163,11 @@ class Tower(nn.Module):
         features = features.unflatten(1, (math.prod(self.finest), -1)).mean(2).unflatten(1, self.finest)
         for axis, (bins, cells) in enumerate(zip(self.grid, self.finest, strict=True), 1):
             if bins != cells:
-                weights = _means(bins, cells).to(features)
+                # A cell on a border of two bins belongs to both, in parts: for 3 cells in 2 bins the columns are
+                # 2/3, 1/3, 0 and 0, 1/3, 2/3.
+                cell, start = torch.arange(cells)[:, None], torch.arange(bins) * cells / bins
+                overlap = torch.minimum(cell + 1, start + cells / bins) - torch.maximum(cell, start)
+                weights = (overlap.clamp_min(0) * bins / cells).to(features)
                 features = torch.tensordot(features.movedim(axis, -1), weights, dims=1).movedim(-1, axis)
         return features.flatten(1, 3)
 
@@ -200,16 +182,6 @@ class Tower(nn.Module):
             getattr(self.model, f"{kind}_checkpointing_disable")()
 
 
-def _means(bins: int, cells: int) -> Float[Tensor, "cells bins"]:
-    """Return the weights of cells in equal bins; a cell on a border belongs to both, in parts.
-
-    _means(2, 3) has the columns 2/3, 1/3, 0 and 0, 1/3, 2/3.
-    """
-    cell, start = torch.arange(cells)[:, None], torch.arange(bins) * cells / bins
-    overlap = torch.minimum(cell + 1, start + cells / bins) - torch.maximum(cell, start)
-    return overlap.clamp_min(0) * bins / cells
-
-
 def _method(model: nn.Module) -> str:
     """Return the name of the method that returns a model's features; "" if it is the model itself."""
     return next((name for name in _VISUAL if hasattr(model, name)), "")
@@ -219,7 +191,17 @@ def _features(model: Any, pixels: Tensor) -> Float[Tensor, "units dim"] | Float[
     """Return the output for each frame or clip: a pooled feature, the class token, or the tokens of all patches."""
     method = _method(model)
     run = getattr(model, method) if method else model
-    output = run(**image_inputs(model, run, pixels))
+    names = signature(getattr(run, "forward", run)).parameters
+    if "spatial_shapes" in names:
+        # It takes images of any shape, as lists of patches with the colours last (SigLIP 2, NaFlex).
+        side = model.config.vision_config.patch_size
+        patches = pixels.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 4, 5, 1).flatten(3)
+        shape = torch.tensor([patches.shape[1:3]] * len(pixels), device="cpu")  # The model reads it as Python ints.
+        # Without a mask it uses all patches.
+        output = run(pixel_values=patches.flatten(1, 2), pixel_attention_mask=None, spatial_shapes=shape)
+    else:
+        name = next((name for name in names if name.startswith("pixel_values")), next(iter(names)))
+        output = run(**{name: pixels})
     if isinstance(output, Tensor):
         return output
     tokens = getattr(output, "pooler_output", None)
@@ -230,25 +212,6 @@ def _features(model: Any, pixels: Tensor) -> Float[Tensor, "units dim"] | Float[
     if tokens.ndim == 3 and (tokens.shape[1] == 1 or _has_class_token(model)):
         return tokens[:, 0]
     return tokens.flatten(2).transpose(1, 2) if tokens.ndim == 4 else tokens
-
-
-def image_inputs(model: Any, run: Callable, pixels: Float[Tensor, "units *frames 3 height width"]) -> dict[str, Any]:
-    """Return frames or clips as inputs of a model's method, or of the model itself."""
-    names = signature(getattr(run, "forward", run)).parameters
-    if "spatial_shapes" not in names:
-        return {next((name for name in names if name.startswith("pixel_values")), next(iter(names))): pixels}
-    # It takes images of any shape, as lists of patches (SigLIP 2, NaFlex).
-    side = model.config.vision_config.patch_size
-    patches = pixels.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 4, 5, 1).flatten(3)  # Colours last.
-    shape = torch.tensor([patches.shape[1:3]] * len(pixels), device="cpu")  # The model reads it as Python ints.
-    # Without a mask it uses all patches.
-    return {"pixel_values": patches.flatten(1, 2), "pixel_attention_mask": None, "spatial_shapes": shape}
-
-
-def mean_embedding(model: Any, input_ids: Tensor, **inputs: Tensor) -> Float[Tensor, "sequences dim"]:
-    """Return the mean over the tokens of each sequence that are not padding."""
-    mask = inputs.setdefault("attention_mask", torch.ones_like(input_ids))[..., None]
-    return (model(input_ids=input_ids, **inputs).last_hidden_state * mask).sum(1) / mask.sum(1)
 
 
 def _has_class_token(model: nn.Module) -> bool:

@@ -9,7 +9,7 @@ from torch import nn
 
 from texthead.data.protocol import Pixels
 from texthead.encoders.encoder import build_visual
-from texthead.encoders.lazy import SMALL, LazyVisual, known_digest, note_digest, weights_digest
+from texthead.encoders.lazy import SMALL, LazyVisual, note_digest, noted, weights_digest
 from texthead.encoders.load import keeps_graph
 from texthead.encoders.spec import VisualSpec
 from texthead.features.engine import StoredGraph
@@ -25,7 +25,7 @@ def load_model(
 ) -> Recognizer:
     """Load the model of a run; if a graph of its encoder is saved, the network is not built until needed."""
     weights = folder / WEIGHTS
-    digest = known_digest(_files(folder))
+    digest = noted(_files(folder)).get("weights")
     if digest is not None and StoredGraph.of(digest, pixels.size).graph.is_file():
         visual = LazyVisual(spec, partial(_network, weights, spec), digest, weights)
     else:
@@ -66,7 +66,7 @@ def cache_encoder_graph(folder: Path, model: Recognizer, side: int) -> None:
     if not model.sees_frames_apart or model.device.type != "cpu" or not keeps_graph(visual.spec.source):
         return
     digest = weights_digest(visual)
-    if digest == known_digest(_files(folder)):
+    if digest == noted(_files(folder)).get("weights"):
         return
     saved = StoredGraph.of(digest, side)
     record = saved.record()

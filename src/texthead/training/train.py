@@ -87,7 +87,7 @@ def fine_tune(
     parameter_groups(trained.model, recipe, objective)
     if objective:
         objective.check(model, accumulate=recipe.accumulate)
-    model.spec.training_pixels(recipe)
+    model.spec.pixels(recipe, training=True)
     recipe = replace(recipe, precision=recipe.precision or precision_on(model.device))
     shift = loss_shift(model, train_set, val_set, recipe)
     with (
@@ -106,7 +106,7 @@ def fine_tune(
             record_engines(out, engines)
         else:
             reading = Reading(reading.workers)
-            clips = TrainClips(train_set, recipe, model.spec.training_pixels(recipe))
+            clips = TrainClips(train_set, recipe, model.spec.pixels(recipe, training=True))
 
         # --- parallel model and optimiser: pretrained parts at lr, new parts at lr_new
         parallel = ParallelModel(trained, clips.blank, recipe)
