@@ -95,7 +95,7 @@ DAMAGES = [
     ("preprocessing", ("resize",), float("nan")),
     ("preprocessing", ("model",), "model2.onnx"),
     ("classes", ("classes", 1, "label"), ...),
-    *(("thresholds", ("temperature",), value) for value in (0, "x")),
+    *(("thresholds", ("temperature",), value) for value in (None, "x")),
     ("thresholds", ("threshold",), {}),
 ]
 

@@ -10,8 +10,7 @@ import pytest
 from made import encode, joined_colours, pictures, write_colour_run, write_image
 from messages import prints
 from platforms import mkfifo
-from texthead.apps.search.hits_file import write_hits
-from texthead.apps.search.search import Hit
+from texthead.apps.search.search import Hit, write_hits
 from texthead.data import manifest_rows
 
 COLOURS = ("red", "green", "blue")

@@ -97,11 +97,6 @@ def test_words_rank_windows_by_deviations_of_the_folder() -> None:
             search(index, empty)
 
 
-def test_results_are_shown_in_one_line() -> None:
-    results = search(drawn([*OTHERS, "a kite"]), "a kite", top=2)
-    assert repr(results) == f"Results(2 hits, {results.note})"
-
-
 def test_the_best_hit_stands_out_only_for_what_is_there() -> None:
     index = drawn([*OTHERS, "a kite"])
     results = search(index, "a kite")

@@ -13,7 +13,6 @@ from torch import nn
 from families import save_family
 from made import COLOURS, PIXELS, encode, pictures, tiny_visual, write_broken, write_frames, write_image
 from messages import prints
-from platforms import mkfifo
 from texthead.apps.checkpoints.temporal import JoinedFrames
 from texthead.apps.search import windows as kept
 from texthead.apps.search.windows import Windows, encode_windows, windows_of
@@ -140,14 +139,6 @@ def test_features_of_joined_frames_are_kept(files: list[Path], keeper: Keeper) -
     assert before.features.shape[1] == PROTOCOL.frames * keeper.model.spec.dim
     assert torch.equal(keeper(files).features, before.features)
     assert (keeper.new, keeper.notes, keeper.frames) == ([], [], 0)
-
-
-def test_a_pipe_in_place_of_the_file(files: list[Path], keeper: Keeper) -> None:
-    """Opening it does not wait."""
-    keeper.file.parent.mkdir(parents=True, exist_ok=True)
-    mkfifo(keeper.file)
-    assert len(keeper(files).file_of)
-    assert keeper.file.is_file()
 
 
 def test_an_interrupted_build_continues(files: list[Path], keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:

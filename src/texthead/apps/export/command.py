@@ -2,16 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from texthead.cli import ClassesOption, RunOption, console, option, with_classes
 from texthead.errors import DataError
 from texthead.extras import check_extra
 from texthead.runs import check_run
-
-if TYPE_CHECKING:
-    from texthead import Run
-    from texthead.apps.export.parity import Parity
 
 _HUB = "hub:"
 
@@ -60,44 +56,31 @@ class Export(RunOption, ClassesOption):
 
         run = load_run(self.run, allow_download=self.to is not None)
         if self.to is not None:
-            self._upload(run, self.to)
-        else:
-            self._write(with_classes(run, self.classes), Path(self.out or ""))
+            from texthead.apps.export.upload import push_to_hub
 
-    def _upload(self, run: "Run", to: str) -> None:
-        """Upload the run and print its address."""
-        from texthead.apps.export.upload import push_to_hub
-
-        console.status(f"uploading the run to {to}")
-        url = push_to_hub(run, to.removeprefix(_HUB), private=self.private or None)
-        console.results().print(url)
-        console.show_json({"run": to, "url": url})
-        console.next_command("texthead", "predict", to, "FILE")
-
-    def _write(self, run: "Run", out: Path) -> None:
-        """Write the folder and print how far its scores are from the run's."""
+            console.status(f"uploading the run to {self.to}")
+            url = push_to_hub(run, self.to.removeprefix(_HUB), private=self.private or None)
+            console.results().print(url)
+            console.show_json({"run": self.to, "url": url})
+            console.next_command("texthead", "predict", self.to, "FILE")
+            return
         from texthead.apps.export.export import export as export_run
 
         console.status("writing the model (about a minute)")
+        run, out = with_classes(run, self.classes), Path(self.out or "")
         parity = export_run(run, out, reporter=console.reporter)
-        for line in parity_lines(parity, multilabel=run.model.multilabel):
-            console.results().print(line)
+        console.results().print(
+            f"clips of {', '.join(map(str, parity.frames))} frames: scores differ from the run's by at most "
+            f"{parity.scores:.1e}, probabilities by {parity.probabilities:.1e}"
+        )
+        if parity.files:
+            what = "exactly the same classes" if run.model.multilabel else "the same top-1 class"
+            cost = f"; {parity.right} right, {parity.right_before} before" if parity.agree < parity.files else ""
+            agreement = f"{what} as the run for {parity.agree} of {parity.files} held-out files{cost}"
+        else:
+            agreement = "no held-out file of the run exists, so the model was not compared on files"
+        console.results().print(agreement)
         size = sum(file.stat().st_size for file in out.iterdir())
         console.results().print(f"{out}: {size / 1e6:.1f} MB with predict.py and the model card README.md")
         console.show_json({"out": out, "bytes": size, **vars(parity)})
         console.next_command("python", out / "predict.py", "FILE")
-
-
-def parity_lines(parity: "Parity", *, multilabel: bool = False) -> list[str]:
-    """Return lines on how far the written model is from the run."""
-    frames = ", ".join(map(str, parity.frames))
-    lines = [
-        f"clips of {frames} frames: scores differ from the run's by at most {parity.scores:.1e}, probabilities by "
-        f"{parity.probabilities:.1e}"
-    ]
-    if not parity.files:
-        return [*lines, "no held-out file of the run exists, so the model was not compared on files"]
-    what = "exactly the same classes" if multilabel else "the same top-1 class"
-    agreement = f"{what} as the run for {parity.agree} of {parity.files} held-out files"
-    cost = f"; {parity.right} right, {parity.right_before} before" if parity.agree < parity.files else ""
-    return [*lines, agreement + cost]

@@ -19,7 +19,7 @@ from torch.export import Dim
 from texthead import Calibration, Protocol, Reporter, Run
 from texthead.apps.export import standalone
 from texthead.apps.export.model_card import classes_of, model_card
-from texthead.apps.export.parity import Parity, check_parity, parity
+from texthead.apps.export.parity import Parity, parity
 from texthead.apps.export.scorer import Scorer
 from texthead.errors import RunError, raising
 from texthead.extras import needs
@@ -51,15 +51,10 @@ def export(run: Run, out: str | Path, *, protocol: Protocol | None = None, repor
         _write_model(folder / MODEL, scorer)
         write_json(folder / "preprocessing.json", preprocessing(scorer))
         write_json(folder / "classes.json", classes_of(run))
-        calibration, reason = exportable_calibration(run, protocol)
-        limits = thresholds(calibration, reason)
-        if model.thresholds is not None:
-            limits["why"] = "each class has a threshold of its own"
-            limits["several"] = dict(zip(model.names, model.thresholds.tolist(), strict=True))
+        calibration, limits = thresholds(run, protocol)
         write_json(folder / "thresholds.json", limits)
         shutil.copyfile(standalone.__file__, folder / "predict.py")
         measured = parity(folder, scorer, run, reporter)
-        check_parity(measured)
         card = model_card(run, protocol, out.name, calibration, exported=measured)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return measured
@@ -69,16 +64,7 @@ def export(run: Run, out: str | Path, *, protocol: Protocol | None = None, repor
 
 
 def _write_model(file: Path, scorer: Scorer) -> None:
-    """Write the model as an ONNX graph."""
-    program = trace_scorer(scorer)
-    with quiet():
-        written = torch.onnx.export(program, (), input_names=["clips"], output_names=["scores"], verbose=False)
-    assert written is not None
-    written.save(file)
-
-
-def trace_scorer(scorer: Scorer) -> torch.export.ExportedProgram:
-    """Trace the model for any batch size, number of frames and frame size.
+    """Write the model as an ONNX graph for any batch size, number of frames and frame size.
 
     If the encoder sees several frames at once, the number of frames is that of the protocol.
 
@@ -95,7 +81,11 @@ def trace_scorer(scorer: Scorer) -> torch.export.ExportedProgram:
     problem = f"{scorer.model.spec.source}: cannot be exported"
     # torch.export raises many types.
     with raising(RunError, problem, "train with another encoder or head", Exception), torch.no_grad(), quiet():
-        return torch.export.export(scorer, (torch.zeros(shape, dtype=torch.uint8),), dynamic_shapes={"clips": free})
+        program = torch.export.export(scorer, (torch.zeros(shape, dtype=torch.uint8),), dynamic_shapes={"clips": free})
+    with quiet():
+        written = torch.onnx.export(program, (), input_names=["clips"], output_names=["scores"], verbose=False)
+    assert written is not None
+    written.save(file)
 
 
 def _most_frames(scorer: Scorer) -> int | None:
@@ -136,18 +126,22 @@ def preprocessing(scorer: Scorer) -> dict[str, Any]:
     }
 
 
-def exportable_calibration(run: Run, protocol: Protocol) -> tuple[Calibration | None, str | None]:
-    """Return (calibration to export, reason why only its temperature)."""
+def thresholds(run: Run, protocol: Protocol) -> tuple[Calibration | None, dict[str, object]]:
+    """Return (the calibration to export, the content of `thresholds.json`).
+
+    That is the temperature, and threshold and prediction sets if they are valid; with several labels, the threshold of
+    each class.
+    """
     calibration, reason = run.calibration_for(protocol)
-    if calibration is not None and calibration.level is not None:
-        return replace(calibration, level=None), "broader names are not exported: the folder answers with classes alone"
-    return calibration, reason
-
-
-def thresholds(calibration: Calibration | None, reason: str | None) -> dict[str, object]:
-    """Return the content of `thresholds.json`: temperature, and threshold and prediction sets if they are valid."""
+    values = {} if calibration is None else calibration.to_json()
+    limits = {"temperature": 1.0, "threshold": None, "coverage": None}
+    limits |= {key: values[key] for key in limits if key in values}
     if calibration is None:
-        return {"temperature": 1.0, "threshold": None, "coverage": None, "why": "the run is not calibrated"}
-    values = calibration.to_json()
-    limits: dict[str, object] = {key: values[key] for key in ("temperature", "threshold", "coverage")}
-    return limits if reason is None else {**limits, "why": reason}
+        reason = "the run is not calibrated"
+    elif calibration.level is not None:
+        calibration = replace(calibration, level=None)
+        reason = "broader names are not exported: the folder answers with classes alone"
+    if run.model.thresholds is not None:
+        reason = "each class has a threshold of its own"
+        limits["several"] = dict(zip(run.model.names, run.model.thresholds.tolist(), strict=True))
+    return calibration, limits if reason is None else {**limits, "why": reason}

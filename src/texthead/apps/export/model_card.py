@@ -38,6 +38,10 @@ def model_card(
         address: where the run is published, if it is not exported.
     """
     task = "image-classification" if protocol.frames == 1 else "video-classification"
+    counts = run.split.items("train").with_classes(run.labels).counts.values()
+    validation = next((each for each in reversed(read_records(run.folder)) if each.get("kind") == "val"), {})
+    needed = ("epoch", "mean_ap" if run.model.multilabel else "top1", "count")
+    complete = all(isinstance(validation.get(key), (int, float)) for key in needed)
     scores, data = read_scores(run.folder), data_name(run.split.lists)
     results, published = None, figures_of(run.spec.source)
     edited = bool(run.classes and run.classes.get("edited"))
@@ -60,13 +64,13 @@ def model_card(
         protocol=protocol,
         name=name,
         data=data,
-        counts=_counts(run),
+        counts=" to ".join(dict.fromkeys(map(str, (min(counts), max(counts))))) if counts else "",
         made=made,
         published=published,
         address=address,
         parity=exported,
         scores=scores,
-        validation=_last_validation(run),
+        validation=validation if complete else None,
         edited=edited,
         classes=classes_of(run)["classes"],
         packages=", ".join(f"{package} {version(package)}" for package in ("texthead", "torch", "av")),
@@ -75,22 +79,6 @@ def model_card(
         rate=rate,
     )
     return f"{card}\n"
-
-
-def _counts(run: Run) -> str:
-    """Return the number of training items per class, as `16` or `12 to 20`; empty if unknown."""
-    counts = run.split.items("train").with_classes(run.labels).counts.values()
-    if not counts:
-        return ""
-    return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-
-
-def _last_validation(run: Run) -> dict[str, Any] | None:
-    """Return the record of the last validation; None if there is none or it is incomplete."""
-    records = [record for record in read_records(run.folder) if record.get("kind") == "val"]
-    needed = ("epoch", "mean_ap" if run.model.multilabel else "top1", "count")
-    complete = records and all(isinstance(records[-1].get(key), (int, float)) for key in needed)
-    return records[-1] if complete else None
 
 
 def rate(right: int | float, count: int) -> str:

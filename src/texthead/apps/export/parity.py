@@ -1,6 +1,5 @@
 """Compare an exported model with its run."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from texthead import Reporter, Run
+from texthead import Item, Reporter, Run
 from texthead.apps.export import standalone
 from texthead.apps.export.scorer import Scorer
 from texthead.data import ViewClips, evenly, split_labels
@@ -59,20 +58,25 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
     for count in counts:
         clips = noise_clips(2 if count == protocol.frames else 1, count, predictor.settings)
         pairs.append((_scores(scorer, clips), predictor.model(clips)))
-    files, texts = _held_out(run)
+    items = held_out(run)
+    files = [item.path for item in items]
     views = ViewClips(files, protocol)
     same, best = True, []
     with reporter.bar("write and compare", "files") as progress:
-        for i, label in enumerate(texts):
+        for i, item in enumerate(items):
             view = views[i]
             if not isinstance(view, MediaError):
                 clips = standalone.read_clips(files[i], predictor.settings)[None]
                 same = same and torch.equal(view[None], scorer.crops(torch.from_numpy(clips)))
                 pairs.append((_scores(scorer.of_views, view[None].numpy()), predictor.model(clips)))
-                best.append((*(predicted_text(predictor, scores[0]) for scores in pairs[-1]), label))
+                both = []
+                for scores in pairs[-1]:
+                    order, count = predictor.ranked(scores[0])
+                    both.append("; ".join(sorted(predictor.names[index] for index in order[:count])))
+                best.append((*both, item.label))
             progress(i + 1, len(files))
     of = predictor.probabilities
-    return Parity(
+    measured = Parity(
         tuple(counts),
         _largest_difference(pairs),
         _largest_difference([(of(ours.astype(float)), of(theirs.astype(float))) for ours, theirs in pairs]),
@@ -83,15 +87,24 @@ def parity(folder: Path, scorer: Scorer, run: Run, reporter: Reporter = Reporter
         right=sum(exported == label for _, exported, label in best),
         right_before=sum(predicted == label for predicted, _, label in best),
     )
+    if not measured.same_pixels:
+        raise RunError(
+            "predict.py decodes held-out files to other pixels than texthead; please report your torch version and CPU"
+        )
+    if not measured.probabilities <= TOLERANCE:  # Nor NaN.
+        raise RunError(
+            f"the exported model's probabilities differ from the run's by {measured.probabilities:.1e}, more than "
+            f"{TOLERANCE:.0e}; nothing was written. Please report the encoder and the head of the run"
+        )
+    return measured
 
 
-def _held_out(run: Run) -> tuple[list[Path], list[str]]:
-    """Return some held-out files that still exist, evenly spaced, and their labels."""
-    items = run.split.items("held_out").items
+def held_out(run: Run) -> list[Item]:
+    """Return some held-out files that still exist, evenly spaced."""
     # `predict.py` reads only images and videos.
+    items = run.split.items("held_out").items
     existing = [item for item in items if item.media.reader in (Image, Video) and item.path.is_file()]
-    chosen = [existing[index] for index in evenly(len(existing), CHECKED)]
-    return [item.path for item in chosen], [item.label for item in chosen]
+    return [existing[index] for index in evenly(len(existing), CHECKED)]
 
 
 def noise_clips(items: int, frames: int, settings: dict) -> UInt8[np.ndarray, "items clips frames height width 3"]:
@@ -100,13 +113,6 @@ def noise_clips(items: int, frames: int, settings: dict) -> UInt8[np.ndarray, "i
     coarse = rng.integers(0, 256, (items, settings["views"]["clips"], frames, 8, 8, 3), dtype=np.uint8)
     down, across = (np.arange(side) * 8 // side for side in (height, height if settings["squash"] else 4 * height // 3))
     return np.ascontiguousarray(coarse[..., down, :, :][..., across, :])
-
-
-def predicted_text(predictor: standalone.Predictor, scores: np.ndarray) -> str:
-    """Return the predicted label of a file, with several labels as the text of all."""
-    order, count = predictor.ranked(scores)
-    names = [predictor.names[i] for i in order[:count]]
-    return "; ".join(sorted(names))
 
 
 @torch.inference_mode()
@@ -118,24 +124,3 @@ def _largest_difference(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float
     """Return the largest absolute difference within a pair; NaN if there is a NaN, 0 for equal infinities."""
     with np.errstate(invalid="ignore"):
         return float(np.max([np.where(a == b, 0.0, np.abs(a - b)).max() for a, b in pairs]))
-
-
-def check_parity(parity: Parity) -> None:
-    """Raise RunError unless the exported model matches the run.
-
-    Raises:
-        RunError: probabilities differ by more than `TOLERANCE` or are NaN, or predict.py gets other pixels from files.
-    """
-    if math.isnan(parity.probabilities):
-        raise RunError(
-            "probabilities of the run or of the exported model are NaN; nothing was written. Check `texthead predict`"
-        )
-    if not parity.same_pixels:
-        raise RunError(
-            "predict.py decodes held-out files to other pixels than texthead; please report your torch version and CPU"
-        )
-    if parity.probabilities > TOLERANCE:
-        raise RunError(
-            f"the exported model's probabilities differ from the run's by {parity.probabilities:.1e}, more than "
-            f"{TOLERANCE:.0e}; nothing was written. Please report the encoder and the head of the run"
-        )

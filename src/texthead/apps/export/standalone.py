@@ -119,7 +119,12 @@ def read_video(path: Path, settings: dict) -> tuple[list[list[int]], dict[int, n
 
     Some packets give no frame of their own. If another number of frames decodes than expected, choose frames again.
     """
-    expected = count_packets(path)
+    container, stream = open_video(path)
+    with container:
+        packets = [packet.is_corrupt for packet in container.demux(stream) if packet.size]
+        if not packets or len(stream.index_entries) > len(packets) or packets[-1]:
+            raise Refused("cut short: its header lists more frames than it has; download or copy it again")
+    expected = len(packets)
     while True:
         clips = frame_indices(expected, settings)
         needed, pictures, count = set(chain(*clips)), {}, 0
@@ -131,16 +136,6 @@ def read_video(path: Path, settings: dict) -> tuple[list[list[int]], dict[int, n
         if not count:
             raise Refused("no frame of its video stream decodes; download or encode it again")
         expected = count
-
-
-def count_packets(path: Path) -> int:
-    """Return the number of packets with data; raise Refused if some are missing."""
-    container, stream = open_video(path)
-    with container:
-        packets = [packet.is_corrupt for packet in container.demux(stream) if packet.size]
-        if not packets or len(stream.index_entries) > len(packets) or packets[-1]:
-            raise Refused("cut short: its header lists more frames than it has; download or copy it again")
-    return len(packets)
 
 
 def decoded(path: Path) -> Iterator[av.VideoFrame]:
@@ -278,8 +273,6 @@ class Predictor:
         )
         if self.settings["format"] != 1:
             raise ValueError(f"preprocessing.json must have format 1, got {self.settings['format']}")
-        if not self.thresholds["temperature"] > 0:
-            raise ValueError(f"the temperature must be above 0, got {self.thresholds['temperature']}")
         self.names = [entry["label"] for entry in classes["classes"]]
         if several := self.thresholds.get("several"):
             self.several = np.array([float(several[name]) for name in self.names])
@@ -333,19 +326,18 @@ class Predictor:
 
 
 def as_text(result: dict) -> str:
-    """Return the printed lines for a file, with invisible and control characters in names as `\\u202e`."""
+    """Return the printed lines for a file, with invisible and control characters in names as `\\u202e`.
+
+    Joiners are the only invisible characters that stay: emoji and some scripts need them.
+    """
+    lines = [f"  {100 * pair['probability']:5.1f} %  {pair['name']}" for pair in result.get("top", ())]
     if "error" in result:
-        return shown([result["path"], f"  not read: {result['error']}"])
-    lines = [f"  {100 * pair['probability']:5.1f} %  {pair['name']}" for pair in result["top"]]
+        lines = [f"  not read: {result['error']}"]
     if "labels" in result:
         lines = [f"  {'yes' if i < len(result['labels']) else 'no '}{line}" for i, line in enumerate(lines)]
     if result.get("answer") == NONE:
         lines[0] = f"  {NONE} (best: {lines[0].strip()})"
-    return shown([result["path"], *lines])
-
-
-def shown(lines: Sequence[str]) -> str:
-    """Join lines, in which joiners are the only invisible characters that stay: emoji and some scripts need them."""
+    lines = [result["path"], *lines]
     plain = ("".join(c if c.isprintable() or c in "\u200c\u200d" else ascii(c)[1:-1] for c in line) for line in lines)
     return "\n".join(plain)
 

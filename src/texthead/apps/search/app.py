@@ -11,10 +11,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from texthead.apps.search.hits_file import write_hits
 from texthead.apps.search.index import Index
 from texthead.apps.search.marks import Marks, marked_words
-from texthead.apps.search.search import Hit, Results, query_name, query_row, search
+from texthead.apps.search.search import Hit, Results, query_name, query_row, search, write_hits
 from texthead.apps.serving import MEDIA_TYPES, Guard, ShownFiles, Uploads, page_app
 from texthead.errors import DataError, MediaError, plural, printable
 from texthead.files import unused
@@ -90,7 +89,11 @@ class SearchSession:
             name = f"{name} again"
         marks = self.wishes.get(wish)
         if not marks or not marks.hit:
-            marks = Marks(self.index, name, query_row(self.index, query), self.csv_of(name))
+            others = [each.csv for each in self.wishes.values() if each.hit and each.name != name]
+            csv = self.csv
+            if csv and (csv in others or marked_words(csv) not in ("", name)):  # It has other marks.
+                csv = csv.with_stem(f"{csv.stem}-{_hyphens(name)}")
+            marks = Marks(self.index, name, query_row(self.index, query), csv)
         avoid = [text.strip() for text in str(body.get("avoid") or "").split(",") if text.strip()]
         if like is None:  # For a page that is loaded again.
             self.last = {"words": words, "avoid": ", ".join(avoid), "like": ""}
@@ -123,18 +126,9 @@ class SearchSession:
         """Write the marked hits, or without any what the page shows, as a CSV to download."""
         marked = [window for window, hit in self.marks.hit.items() if hit]
         hits = [self.seen.get(window) or self.hit(window, math.nan) for window in marked] or self.shown
-        if not hits:
-            raise DataError("no hits to save as a CSV; search first")
         self.exported = self.folder / "hits.csv"
         write_hits(hits, self.exported, base=Path())
         return {"line": f"{self.exported.name}: {plural(len(hits), 'hit')}"}
-
-    def csv_of(self, name: str) -> Path | None:
-        """Return the CSV for marks of a name: that of the command, or one beside it if that has other marks."""
-        others = [marks.csv for marks in self.wishes.values() if marks.hit and marks.name != name]
-        if self.csv is None or (self.csv not in others and marked_words(self.csv) in ("", name)):
-            return self.csv
-        return self.csv.with_stem(f"{self.csv.stem}-{_hyphens(name)}")
 
     def hit(self, window: int, score: float = 0.0, probability: float | None = None, copies: Any = ()) -> Hit:
         """Return a window itself as a hit: what is shown, marked and exported."""

@@ -22,9 +22,7 @@ from texthead.files import scratch_folder
 from texthead.media import MediaPath, Span
 
 if TYPE_CHECKING:
-    from texthead import EncoderOptions, Run
     from texthead.apps.search.index import Index
-    from texthead.apps.search.marks import Marks
     from texthead.apps.search.search import Results
 
 
@@ -99,53 +97,42 @@ class Find(SourceOption, TextOption, PortOption, DeviceOption):
     def __call__(self) -> None:
         if self.page:
             check_extra("ui", "texthead find --page")
-        from texthead import Reading
-        from texthead.apps.search.hits_file import write_hits
+        from texthead import EncoderOptions, Reading, load_run
         from texthead.apps.search.index import open_index
-        from texthead.apps.search.search import search
+        from texthead.apps.search.marks import Marks
+        from texthead.apps.search.search import query_name, query_row, search, write_hits
 
         words, data = self._words_and_data()
-        reading = Reading(default_workers(), cache=True, engine="auto")
-        model = self._model()
+        reading, device = Reading(default_workers(), cache=True, engine="auto"), self.pick_device()
+        if self.run:
+            model = load_run(run_argument(self.run)).to(device)
+        else:
+            model = EncoderOptions(self.encoder or "mini", text=self.text, device=device)
         console.status("searching")
         index = open_index(data, model, reading, reporter=console.reporter)
         if self.page:
             self._serve(index, words)
             return
-        query = Path(self.like) if self.like else words
-        taught = self._marks(index, query) if self.marks else None
+        query, taught = Path(self.like) if self.like else words, None
+        if self.marks:
+            file = Path(self.marks)
+            if not self.save and not file.exists():
+                absent = f"--marks {file} does not exist"
+                console.say_notes(f"{absent}: the hits are ranked by the query alone; check the path")
+            taught = Marks(index, query_name(query), query_row(index, query), file, console.reporter)
         avoid = [text.strip() for text in (self.not_ or "").split(",") if text.strip()]
         results = search(index, taught.head() if taught and taught.hit else query, avoid=avoid, top=self.top)
         if self.out:
             write_hits(results.hits, Path(self.out))
         if self.save and taught:
             taught.save_run(self.save)
-        name = words or MediaPath(self.like or "").file.stem
+        name = query_name(query)
         self._print(name, results)
         if self.out:
             console.notes().print(f"{self.out}: {plural(len(results.hits), 'hit')}")
         if self.save:
             console.notes().print(f"{self.save}: a run of {name!r} and 'other', learned from the marks")
             console.next_command("texthead", "predict", self.save, data)
-
-    def _model(self) -> "EncoderOptions | Run":
-        """Return the run on the device, or the encoder to load."""
-        from texthead import EncoderOptions, load_run
-
-        device = self.pick_device()
-        if self.run:
-            return load_run(run_argument(self.run)).to(device)
-        return EncoderOptions(self.encoder or "mini", text=self.text, device=device)
-
-    def _marks(self, index: "Index", query: str | Path) -> "Marks":
-        """Return the hits and misses to learn from."""
-        from texthead.apps.search.marks import Marks
-        from texthead.apps.search.search import query_name, query_row
-
-        file = Path(self.marks or "")
-        if not self.save and not file.exists():
-            console.say_notes(f"--marks {file} does not exist: the hits are ranked by the query alone; check the path")
-        return Marks(index, query_name(query), query_row(index, query), file, console.reporter)
 
     def _print(self, query: str, results: "Results") -> None:
         """Print whether the best hit stands out, and the hits."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -20,7 +20,7 @@ from texthead.apps.search.index import Index, open_index
 from texthead.apps.search.marks import CALIBRATED
 from texthead.apps.search.windows import encode_windows
 from texthead.errors import DataError, MediaError, PositiveInt, RunError
-from texthead.files import cache_dir, replacing
+from texthead.files import cache_dir, replacing, write_csv
 from texthead.media import MediaPath
 from texthead.models import Head, familiarity_scaled_rows, text_rows
 
@@ -131,7 +131,12 @@ def search(
     if others:
         scores -= AVOID * torch.stack(others).amax(0).clamp(min=0)
     if isinstance(query, Path):
-        scores[_windows_of(index, query)] = scores.min()
+        # The windows that the example itself shows. To resolve all paths would take seconds.
+        own, (start, end) = MediaPath(query).resolved(), index.spans.T
+        named = [number for number, path in enumerate(index.paths) if own.file.name in path or Path(path).is_symlink()]
+        same = [number for number in named if MediaPath(index.paths[number]).resolved().file == own.file]
+        shown = torch.isin(index.file_of, torch.tensor(same)) & (start < own.span.end) & (end > own.span.start)
+        scores[shown] = scores.min()
         return Results(_hits(index, scores, None, top), True, "")
     hits = _hits(index, scores, None, top)
     if len(index) < MIN_WINDOWS:
@@ -171,16 +176,6 @@ def query_row(index: Index, query: str | Sequence[str] | Path) -> Float[Tensor, 
     if len(row) != index.features.shape[1]:
         raise DataError("this run's features cannot be compared with words: search by an example or by a class")
     return row
-
-
-def _windows_of(index: Index, example: Path) -> Bool[Tensor, " windows"]:
-    """Return which windows of the index an example shows itself."""
-    own = MediaPath(example).resolved()
-    # Only these may be the file; to resolve all paths would take seconds.
-    named = [number for number, path in enumerate(index.paths) if own.file.name in path or Path(path).is_symlink()]
-    same = [number for number in named if MediaPath(index.paths[number]).resolved().file == own.file]
-    start, end = index.spans.T
-    return torch.isin(index.file_of, torch.tensor(same)) & (start < own.span.end) & (end > own.span.start)
 
 
 def _by_head(index: Index, head: Head, column: int, calibration: Calibration | None, top: int) -> Results:
@@ -312,3 +307,21 @@ def common_words_of(index: Index, rows: Float[Tensor, "words dim"], center: Floa
     best = torch.cat([index.cosines(block).argmax(1) for block in rows.split(_BLOCK)])
     units = F.normalize(index.features[best].float() - center, dim=-1)
     return CommonWords(rows, center, fit((units * rows).sum(-1), units @ rows.T))
+
+
+def write_hits(hits: Sequence[Hit], out: Path, base: Path | None = None) -> None:
+    """Write hits as a CSV.
+
+    Args:
+        hits: the score of one that was marked but not searched for is NaN, and not written.
+        base: the folder that files are named from; that of `out` if None.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    rows = []
+    for hit in hits:
+        path, end = MediaPath(hit.path).relative_to(base or out.parent), None if math.isinf(hit.end) else hit.end
+        score = None if math.isnan(hit.score) else hit.score
+        rows.append((path, hit.start, end, score, hit.probability, "; ".join(hit.copies)))
+    write_csv(out, ("path", "start", "end", "score", "probability", "copies"), rows)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import compress, pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import NamedTuple
@@ -197,21 +197,17 @@ def windows_of(
     cut_and_encode = _of_similar_frames if means else _of_equal_length
     with reporter.bar("encode", "files") as progress:
         for start in range(0, len(paths), _FILES):
-            files = _sampled(model, paths[start : start + _FILES], protocol, reading)
+            media = [*map(MediaPath, paths[start : start + _FILES])]
+            cut_it = [not (each.is_part or each.is_member or each.is_image) and each.reader.one_file for each in media]
+            times = frame_times(
+                model.visual_encoder, [each.path for each in compress(media, cut_it)], protocol, reading
+            )
+            files = [(each, _grid(next(times)) if cuts else None) for each, cuts in zip(media, cut_it, strict=True)]
 
             def count(share: int, whole: int, start: int = start, files: int = len(files)) -> None:
                 progress(start + share * files // whole, len(paths))
 
             yield from cut_and_encode(model, files, protocol, reading, reporter.counting(count))
-
-
-def _sampled(model: Recognizer, paths: Sequence[Path], protocol: Protocol, reading: Reading) -> list[_Sampled]:
-    """Return the files with the frames to sample from each."""
-    files = [*map(MediaPath, paths)]
-    whole = [not (media.is_part or media.is_member or media.is_image) and media.reader.one_file for media in files]
-    videos = [media.path for media, cut_it in zip(files, whole, strict=True) if cut_it]
-    times = frame_times(model.visual_encoder, videos, protocol, reading)
-    return [(media, _grid(next(times)) if cut_it else None) for media, cut_it in zip(files, whole, strict=True)]
 
 
 def _of_similar_frames(
