@@ -112,7 +112,8 @@ def find(group: str, ours: Mapping[str, str] | None = None) -> dict[str, Extensi
     # Damaged metadata may raise anything.
     with raising(RunError, "metadata of an installed package is damaged", "reinstall it", Exception):
         installed = [(getattr(entry.dist, "name", "") or "unknown", entry) for entry in _installed(group)]
-    kind = _kind(group)
+    kind = group.rpartition(".")[2]
+    kind = {"losses": "loss", "temporal": "temporal module"}.get(kind, kind.removesuffix("s"))
     extensions = {name: Extension(kind, name, value, (OURS,)) for name, value in (ours or {}).items()}
     for package, entry in sorted(installed, key=lambda each: each[0] != OURS):
         # A reader's name is a suffix, whose case does not matter.
@@ -172,8 +173,3 @@ def _entry_points(_: tuple[tuple[str, int], ...]) -> "dict[str, Sequence[EntryPo
 
     found = entry_points()
     return {group: tuple(found.select(group=group)) for group in (f"{OURS}.{kind}" for kind in KINDS)}
-
-
-def _kind(group: str) -> str:
-    kind = group.rpartition(".")[2]
-    return {"losses": "loss", "temporal": "temporal module"}.get(kind, kind.removesuffix("s"))
