@@ -75,10 +75,11 @@ class Extension:
         except BaseException as problem:  # Importing runs the package's own code, which may even leave the program.
             raise self.error(self.broken(f"cannot be imported ({line_of(problem, kind=True)})")) from problem
         missing = [name for name in needs if not callable(getattr(loaded, name, None))]
-        if missing:
-            raise self.error(self.broken(f"has no function {' or '.join(missing)}"))
+        problem = f"has no function {' or '.join(missing)}" if missing else ""
         if base is not object and not (isinstance(loaded, type) and issubclass(loaded, base)):
-            raise self.error(self.broken(f"is no subclass of {base.__name__}"))
+            problem = f"is no subclass of {base.__name__}"
+        if problem:
+            raise self.error(self.broken(problem))
         return loaded
 
     @contextmanager

@@ -95,7 +95,6 @@ def test_too_few_items_of_a_class():
 @pytest.mark.parametrize(
     ("draw", "parameter", "value"),
     [
-        *((draw, "k", value) for draw in (k_shot, PER_PROCESS) for value in (0, -1)),
         *((fraction, "fraction", value) for value in (0.0, -0.1, 1.1, float("nan"))),
         *((hold_out, "share", value) for value in (0.0, 1.0, -0.5, float("nan"))),
         *((unseen_classes, "unseen", value) for value in (0, 140, 141, -1)),

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from texthead.transfer.baselines import ScoreTable
     from texthead.transfer.experiment import Experiment
 
+# Options that --resume reads from the run folder.
+SAVED = ("val", "held_out", "k", "classes", "unlabelled", "encoder", "text", "head", "skip_unreadable")
+
 # Recipe values that a head on frozen features uses, too.
 FROZEN = ("frames", "size", "resize", "decode", "template", "class_shares", "seed")
 
@@ -87,13 +90,6 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
         return build(cls, values, chosen=chosen._replace(values={**chosen.values, **changes}))
 
     @property
-    def run_options(self) -> dict[str, Any]:
-        """The options that --resume reads from the run folder; the recipe with its values is `chosen`."""
-        own = ("val", "held_out", "k", "classes", "unlabelled", "encoder", "text", "head", "skip_unreadable")
-        values = values_of(self)
-        return {**{key: values[key] for key in own}, "chosen": [self.chosen.name, self.chosen.values]}
-
-    @property
     def fine_tunes(self) -> bool:
         """Whether the training loop runs: with `--tune`, a recipe that is not `small`, or of a file.
 
@@ -144,6 +140,7 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             dataset = with_validation(dataset, read_dataset(self.val))
         console.status(f"loading the encoder {self.encoder}")
         tables = list["ScoreTable"]()
+        saved = {key: value for key, value in values_of(self).items() if key in SAVED}
         run = train(
             dataset,
             self.out,
@@ -165,7 +162,7 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
             reading=self.reading(dataset.paths, True),
             workers=self.processes(),
             resume=self.resume,
-            command=self.run_options,
+            command={**saved, "chosen": [self.chosen.name, self.chosen.values]},
             reporter=replace(console.reporter, event=partial(self._say, tables)),
         )
         (table,) = tables
@@ -179,40 +176,32 @@ class Train(TrainingData, EncoderOption, TextOption, ReadingOptions):
 
     def _say(self, tables: "list[ScoreTable]", event: "Experiment | Recognizer | ScoreTable") -> None:
         """Print what the training knows, and show what it does next; add its scores to `tables`."""
+        from texthead.data.division import HELD_OUT
+        from texthead.models.build import takes_sentences
         from texthead.transfer.baselines import ScoreTable
         from texthead.transfer.experiment import Experiment
 
         if isinstance(event, ScoreTable):
             tables.append(event)
         elif isinstance(event, Experiment):
-            self._say_plan(event)
+            division = event.division
+            share = f"{100 * (self.held_out or HELD_OUT):g} % of each class, at least one"
+            drawn = f" (drawn with seed {event.recipe.seed}, {share})" if division.drawn else ""
+            scored = f"{len(division.scored)} {division.scored_name} items" if len(division.scored) else "none"
+            items = f"{len(division.train)} training items of {len(event.labels)} classes"
+            for line in (f"{items}, {scored} to score{drawn}", *(event.changes if self.fine_tunes else ())):
+                console.remarks().print(line)
+            sentences = any(event.sentences)
+            template = event.recipe.template if takes_sentences(self.head) and not sentences else None
+            console.say_names(event.labels, event.names, template)
+            if sentences:
+                console.say_prompts(event.labels, event.prompts)
             console.status("scoring the baselines" if self.fine_tunes else "encoding the items")
         elif self.fine_tunes:
             console.flush_notes()  # A training can take hours.
             console.status("preparing the training")
         else:
             console.status("writing the run")
-
-    def _say_plan(self, plan: "Experiment") -> None:
-        """Print how many items are for training and for scoring, and the class names."""
-        from texthead.data.division import HELD_OUT
-        from texthead.models.build import takes_sentences
-
-        division = plan.division
-        share = f"{100 * (self.held_out or HELD_OUT):g} % of each class, at least one"
-        drawn = f" (drawn with seed {plan.recipe.seed}, {share})" if division.drawn else ""
-        scored = f"{len(division.scored)} {division.scored_name} items" if len(division.scored) else "none"
-        console.remarks().print(
-            f"{len(division.train)} training items of {len(plan.labels)} classes, {scored} to score{drawn}"
-        )
-        if self.fine_tunes:
-            for line in plan.changes:
-                console.remarks().print(line)
-        sentences = any(plan.sentences)
-        template = plan.recipe.template if takes_sentences(self.head) and not sentences else None
-        console.say_names(plan.labels, plan.names, template)
-        if sentences:
-            console.say_prompts(plan.labels, plan.prompts)
 
 
 def _show(run: "Run", table: "ScoreTable", out: Path, *, tuned: bool) -> None:
